@@ -1,0 +1,1 @@
+"""Server plumbing shared by the services, without domain nouns; import its modules."""

@@ -1,0 +1,117 @@
+"""Channels to neighbouring services."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import grpc
+from grpc.aio import ClientCallDetails, Metadata
+
+from bloomery_kit.context import request_id_var, traceparent_var
+
+T = TypeVar("T")
+DEFAULT_MESSAGE_BYTES = 16 << 20
+_UNARY_SECONDS = 30.0
+
+
+def channel(
+    target: str,
+    *,
+    token: str | Callable[[], str] | None = None,
+    root_certs: bytes | None = None,
+    retryable: Sequence[str] = (),
+    max_message_bytes: int = DEFAULT_MESSAGE_BYTES,
+) -> grpc.aio.Channel:
+    """A channel to `target` (`host:port` or `dns:///name:port`), with TLS if `root_certs` (PEM) are given.
+
+    It sends the bearer token (a callable is asked on each call, so that a rotated one is picked up) and the ids of the
+    current call, and gives a unary call without a deadline 30 s. `retryable` names the idempotent methods
+    (`package.Service/Method`, or `package.Service` for all) that are repeated when the server is UNAVAILABLE.
+    """
+    options = [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        # Probing grows the window to megabytes, which hides a stalled reader from the server's bounded queue.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.service_config", json.dumps(_service_config(retryable))),
+    ]
+    interceptors = _interceptors(token)
+    if root_certs is None:
+        return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
+    credentials = grpc.ssl_channel_credentials(root_certs)
+    return grpc.aio.secure_channel(target, credentials, options=options, interceptors=interceptors)
+
+
+def _service_config(retryable: Sequence[str]) -> dict[str, object]:
+    policy = {
+        "maxAttempts": 4,
+        "initialBackoff": "0.2s",
+        "maxBackoff": "3s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    names = [dict(zip(("service", "method"), name.split("/"), strict=False)) for name in retryable]
+    methods = [{"name": names, "retryPolicy": policy}] if names else []
+    return {"loadBalancingConfig": [{"round_robin": {}}], "methodConfig": methods}
+
+
+class _Outgoing:
+    def __init__(self, token: str | Callable[[], str] | None) -> None:
+        self._token = token
+
+    def details(self, given: ClientCallDetails, timeout: float | None) -> ClientCallDetails:
+        metadata = Metadata(*(given.metadata or ()))
+        for key, value in self._headers():
+            if not metadata.get_all(key):
+                metadata.add(key, value)
+        return ClientCallDetails(
+            method=given.method,
+            timeout=given.timeout if given.timeout is not None else timeout,
+            metadata=metadata,
+            credentials=given.credentials,
+            wait_for_ready=given.wait_for_ready,
+        )
+
+    def _headers(self) -> Iterable[tuple[str, str]]:
+        token = self._token() if callable(self._token) else self._token
+        if token:
+            yield "authorization", f"Bearer {token}"
+        if request_id_var.get():
+            yield "x-request-id", request_id_var.get()
+        if traceparent_var.get():
+            yield "traceparent", traceparent_var.get()
+
+
+# The channel sorts interceptors by their class, so that each arity needs one of its own.
+class _UnaryUnary(_Outgoing, grpc.aio.UnaryUnaryClientInterceptor):
+    async def intercept_unary_unary(
+        self, continuation: Any, client_call_details: ClientCallDetails, request: Any
+    ) -> Any:
+        return await continuation(self.details(client_call_details, _UNARY_SECONDS), request)
+
+
+class _UnaryStream(_Outgoing, grpc.aio.UnaryStreamClientInterceptor):
+    async def intercept_unary_stream(
+        self, continuation: Any, client_call_details: ClientCallDetails, request: Any
+    ) -> Any:
+        return await continuation(self.details(client_call_details, None), request)
+
+
+class _StreamUnary(_Outgoing, grpc.aio.StreamUnaryClientInterceptor):
+    async def intercept_stream_unary(
+        self, continuation: Any, client_call_details: ClientCallDetails, request_iterator: Any
+    ) -> Any:
+        return await continuation(self.details(client_call_details, None), request_iterator)
+
+
+class _StreamStream(_Outgoing, grpc.aio.StreamStreamClientInterceptor):
+    async def intercept_stream_stream(
+        self, continuation: Any, client_call_details: ClientCallDetails, request_iterator: Any
+    ) -> Any:
+        return await continuation(self.details(client_call_details, None), request_iterator)
+
+
+def _interceptors(token: str | Callable[[], str] | None) -> list[grpc.aio.ClientInterceptor]:
+    return [kind(token) for kind in (_UnaryUnary, _UnaryStream, _StreamUnary, _StreamStream)]

@@ -1,0 +1,227 @@
+"""One database behind two engines: SQLite for one process, PostgreSQL for many.
+
+Readers see one moment of the database; writers are serialised where the engine needs it. Everything that can go wrong
+below the SQL arrives as a typed error: Unavailable (repeat later) or ResourceExhausted (no space).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.types import TypeDecorator
+
+from bloomery_kit.errors import BloomeryError, Internal, ResourceExhausted, Unavailable
+
+Transaction = AsyncConnection
+_WRITES = "bloomery_writes"
+_MAX_PARAMETERS = 30_000
+_BUSY_MILLISECONDS = 30_000
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware time in UTC, on both engines; a naive one is a ValueError."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _dialect: sa.Dialect) -> datetime | None:
+        """Refuse naive times and normalise the zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, _dialect: sa.Dialect) -> datetime | None:
+        """SQLite forgets the zone."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Database:
+    """Connections to one service's tables."""
+
+    def __init__(self, engine: AsyncEngine, schema: str | None) -> None:
+        self.engine = engine
+        self.schema = schema
+        self._writer = asyncio.Lock()
+        self._writing: asyncio.Task[Any] | None = None
+
+    @classmethod
+    def connect(cls, url: str, schema: str | None = None, *, pool_size: int = 8) -> "Database":
+        """Describe the database at `url`, an SQLAlchemy URL (`sqlite+aiosqlite:///file`, `postgresql+asyncpg://...`).
+
+        `schema` is the PostgreSQL schema of the service. Nothing connects before the first transaction.
+        """
+        if sa.make_url(url).get_backend_name() == "sqlite":
+            return cls(_sqlite_engine(url, pool_size), None)
+        return cls(_postgres_engine(url, schema, pool_size), schema)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether one process owns the database."""
+        return self.engine.dialect.name == "sqlite"
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Transaction]:
+        """A transaction that only reads, and sees one moment. Raise Unavailable if the database cannot be reached."""
+        options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        async with self._transaction(options) as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Transaction]:
+        """A transaction that writes: committed at the end, rolled back by any error, cancellation included.
+
+        On SQLite writers of this process take turns, so a task must not open a second one inside (RuntimeError).
+        Raise Unavailable if the database cannot be reached or is locked, ResourceExhausted DISK_FULL without space.
+        """
+        if not self.is_sqlite:
+            async with self._transaction({}) as tx:
+                yield tx
+            return
+        if self._writing is asyncio.current_task():
+            raise RuntimeError("a writing transaction inside another one of the same task")
+        async with self._writer:
+            self._writing = asyncio.current_task()
+            try:
+                async with self._transaction({_WRITES: True}) as tx:
+                    yield tx
+            finally:
+                self._writing = None
+
+    async def check_ready(self) -> None:
+        """Raise Unavailable unless the database answers."""
+        async with self.read() as tx:
+            await tx.execute(sa.text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+    @asynccontextmanager
+    async def _transaction(self, options: Mapping[str, object]) -> AsyncIterator[Transaction]:
+        async with AsyncExitStack() as stack:
+            with _typed_errors(connecting=True):
+                connection = await stack.enter_async_context(self.engine.connect())
+            with _typed_errors():
+                await connection.execution_options(**options)
+                async with connection.begin():
+                    yield connection
+
+
+async def insert_ignore(
+    tx: Transaction, table: sa.TableClause, values: Mapping[str, object] | Sequence[Mapping[str, object]]
+) -> int:
+    """Insert the rows whose keys are free and return how many were; all rows must have the same columns."""
+    rows = [values] if isinstance(values, Mapping) else list(values)
+    insert = sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert
+    inserted = 0
+    step = max(1, _MAX_PARAMETERS // max(1, len(rows[0]))) if rows else 1
+    for start in range(0, len(rows), step):
+        statement = insert(table).values([dict(row) for row in rows[start : start + step]]).on_conflict_do_nothing()
+        inserted += (await tx.execute(statement)).rowcount
+    return inserted
+
+
+async def compare_and_set(
+    tx: Transaction, table: sa.TableClause, *where: sa.ColumnElement[bool], values: Mapping[str, object]
+) -> bool:
+    """Set `values` in the one row that still fulfils `where`; False if there is none any more."""
+    result = await tx.execute(sa.update(table).where(*where).values(dict(values)))
+    if result.rowcount > 1:
+        raise RuntimeError(f"{result.rowcount} rows of {table.name} fulfil a condition that means one")
+    return result.rowcount == 1
+
+
+def _sqlite_engine(url: str, pool_size: int) -> AsyncEngine:
+    file = sa.make_url(url).database
+    if not file or file == ":memory:":
+        raise ValueError("SQLite needs a file: its connections share nothing else")
+    if not Path(file).parent.is_dir():
+        raise ValueError(f"the folder of {file} does not exist")
+    engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, connect_args={"timeout": 30.0})
+    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # The driver's own BEGIN is lazy and deferred, which makes two writers fail late; we say BEGIN ourselves.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={_BUSY_MILLISECONDS}"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _postgres_engine(url: str, schema: str | None, pool_size: int) -> AsyncEngine:
+    settings = {"search_path": schema} if schema else {}
+    return create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        pool_timeout=10.0,
+        connect_args={"server_settings": settings, "timeout": 10.0},
+    )
+
+
+_DISK_FULL = ("database or disk is full", "no space left", "53100")
+_READ_ONLY = ("readonly database", "25006")
+_LOCKED = ("database is locked", "database table is locked", "55p03", "40001", "40p01")
+_CORRUPT = ("malformed", "not a database")
+_DOWN_STATES = ("08", "57p", "53")
+
+
+@contextmanager
+def _typed_errors(*, connecting: bool = False) -> Iterator[None]:
+    try:
+        yield
+    except (exc.DBAPIError, exc.TimeoutError) as error:
+        translated = _translated(error) or (_unreachable() if connecting else None)
+        if translated is None:
+            raise
+        raise translated from error
+    except OSError as error:
+        # Drivers let a refused connection through as it is; inside a transaction it comes from the caller's own work.
+        if not connecting:
+            raise
+        raise _unreachable() from error
+
+
+def _translated(error: Exception) -> BloomeryError | None:
+    if isinstance(error, exc.TimeoutError):
+        return Unavailable("DATABASE_BUSY", "all connections to the database are in use")
+    if not isinstance(error, exc.DBAPIError) or isinstance(error, exc.IntegrityError):
+        return None
+    state = str(getattr(error.orig, "sqlstate", None) or "").lower()
+    text = f"{state} {error.orig}".lower()
+    if any(mark in text for mark in _DISK_FULL):
+        return ResourceExhausted("DISK_FULL", "the database has no space left; free some and repeat")
+    if any(mark in text for mark in _READ_ONLY):
+        return Unavailable("DATABASE_READ_ONLY", "the database takes no writes for now")
+    if any(mark in text for mark in _LOCKED):
+        return Unavailable("DATABASE_LOCKED", "another transaction was in the way")
+    if any(mark in text for mark in _CORRUPT):
+        return Internal("the database file is damaged; restore it from a backup", reason="DATABASE_CORRUPT")
+    if error.connection_invalidated or state.startswith(_DOWN_STATES) or "unable to open" in text:
+        return _unreachable()
+    return None
+
+
+def _unreachable() -> Unavailable:
+    return Unavailable("DATABASE_UNAVAILABLE", "the database cannot be reached")

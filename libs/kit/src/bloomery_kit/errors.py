@@ -1,0 +1,310 @@
+"""Typed errors of the domain and their translation to `google.rpc.Status`.
+
+    BloomeryError
+    ├── InvalidArgument         bad fields: every violation at once
+    ├── NotFound                unknown resource
+    ├── AlreadyExists           the name is taken
+    ├── FailedPrecondition      wrong state, something missing, still referenced
+    ├── Aborted                 lost a race: read again, then repeat
+    │   └── EtagMismatch
+    ├── OutOfRange              a cursor outside the log
+    ├── ResourceExhausted       quota, load or disk
+    ├── Unavailable             a part is down or draining: repeat later
+    ├── Unauthenticated         no or bad credentials
+    ├── PermissionDenied        not allowed
+    └── Internal                our fault
+
+Domain code raises these; the server's error layer turns them into a status. Nobody else sets a code.
+"""
+
+# ruff: noqa: N818 - errors are named after the codes that they become.
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+DOMAIN = "bloomery.dev"
+
+
+@dataclass(frozen=True)
+class FieldViolation:
+    """A bad field of a request: its dotted path, and what would make it right."""
+
+    field: str
+    description: str
+
+
+@dataclass(frozen=True)
+class PreconditionViolation:
+    """A state that forbids the call: its kind (UPPER_SNAKE), the resource it concerns, and how to fix it."""
+
+    type: str
+    subject: str
+    description: str
+
+
+class BloomeryError(Exception):
+    """Base of every error that the domain raises on purpose; its message is for people."""
+
+    code: grpc.StatusCode = grpc.StatusCode.UNKNOWN
+
+    def __init__(self, message: str, *, reason: str, metadata: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+        self.metadata = dict(metadata or {})
+
+    def details(self) -> list[Message]:
+        """Messages of `google.rpc` that follow ErrorInfo in the status."""
+        return []
+
+
+class InvalidArgument(BloomeryError):
+    """The request is wrong whatever the state of the system."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+    def __init__(self, violations: Sequence[FieldViolation], reason: str = "INVALID_ARGUMENT") -> None:
+        super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations), reason=reason)
+        self.violations = tuple(violations)
+
+    def details(self) -> list[Message]:
+        """BadRequest with all violations."""
+        fields = [
+            error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
+            for v in self.violations
+        ]
+        return [error_details_pb2.BadRequest(field_violations=fields)]
+
+
+class Violations:
+    """Collects bad fields, so that one error lists all of them."""
+
+    def __init__(self) -> None:
+        self._found: list[FieldViolation] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def add(self, field: str, description: str) -> None:
+        """Record that `field` (a dotted path) is wrong and how to fix it."""
+        self._found.append(FieldViolation(field, description))
+
+    def raise_if_any(self) -> None:
+        """Raise InvalidArgument with everything recorded so far."""
+        if self._found:
+            raise InvalidArgument(self._found)
+
+
+class _ResourceError(BloomeryError):
+    def __init__(self, message: str, *, reason: str, resource_type: str, name: str) -> None:
+        super().__init__(message, reason=reason, metadata={"resource_type": resource_type, "name": name})
+        self.resource_type = resource_type
+        self.name = name
+
+    def details(self) -> list[Message]:
+        """ResourceInfo."""
+        return [
+            error_details_pb2.ResourceInfo(
+                resource_type=self.resource_type, resource_name=self.name, description=self.message
+            )
+        ]
+
+
+class NotFound(_ResourceError):
+    """There is no such resource, or the caller may not know that there is."""
+
+    code = grpc.StatusCode.NOT_FOUND
+
+    def __init__(self, resource_type: str, name: str, hint: str = "") -> None:
+        message = f"{resource_type} {name} does not exist" + (f"; {hint}" if hint else "")
+        super().__init__(message, reason="NOT_FOUND", resource_type=resource_type, name=name)
+
+
+class AlreadyExists(_ResourceError):
+    """The name is taken."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+
+    def __init__(self, resource_type: str, name: str) -> None:
+        message = f"{resource_type} {name} exists already"
+        super().__init__(message, reason="ALREADY_EXISTS", resource_type=resource_type, name=name)
+
+
+class FailedPrecondition(BloomeryError):
+    """The request is well formed, but the system is in a state that forbids it."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+    def __init__(self, reason: str, message: str, violations: Sequence[PreconditionViolation] = ()) -> None:
+        super().__init__(message, reason=reason)
+        self.violations = tuple(violations) or (PreconditionViolation(reason, "", message),)
+
+    def details(self) -> list[Message]:
+        """PreconditionFailure with all violations."""
+        violations = [
+            error_details_pb2.PreconditionFailure.Violation(type=v.type, subject=v.subject, description=v.description)
+            for v in self.violations
+        ]
+        return [error_details_pb2.PreconditionFailure(violations=violations)]
+
+
+class Aborted(BloomeryError):
+    """The caller lost a race: it should read again and repeat."""
+
+    code = grpc.StatusCode.ABORTED
+
+    def __init__(self, reason: str, message: str, metadata: Mapping[str, str] | None = None) -> None:
+        super().__init__(message, reason=reason, metadata=metadata)
+
+
+class EtagMismatch(Aborted):
+    """Somebody else changed the resource since the caller read it."""
+
+    def __init__(self, name: str, *, given: str, actual: str) -> None:
+        super().__init__(
+            "ETAG_MISMATCH",
+            f"{name} was changed since it was read; read it again and re-apply the change",
+            {"name": name, "given": given, "actual": actual},
+        )
+
+
+class OutOfRange(BloomeryError):
+    """A cursor outside the log; `oldest` and `newest` are the sequences that the log still holds."""
+
+    code = grpc.StatusCode.OUT_OF_RANGE
+
+    def __init__(self, reason: str, message: str, oldest: int, newest: int) -> None:
+        metadata = {"oldest_sequence": str(oldest), "newest_sequence": str(newest)}
+        super().__init__(message, reason=reason, metadata=metadata)
+        self.oldest = oldest
+        self.newest = newest
+
+
+class _RetryableError(BloomeryError):
+    def __init__(self, reason: str, message: str, retry_after: float | None) -> None:
+        super().__init__(message, reason=reason)
+        self.retry_after = retry_after
+
+    def details(self) -> list[Message]:
+        """RetryInfo where waiting helps."""
+        if self.retry_after is None:
+            return []
+        delay = Duration()
+        delay.FromMilliseconds(round(self.retry_after * 1000))
+        return [error_details_pb2.RetryInfo(retry_delay=delay)]
+
+
+class ResourceExhausted(_RetryableError):
+    """A limit is reached; `retry_after` is in seconds, None where waiting does not help."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    def __init__(self, reason: str, message: str, retry_after: float | None = None) -> None:
+        super().__init__(reason, message, retry_after)
+
+    def details(self) -> list[Message]:
+        """QuotaFailure, then RetryInfo where waiting helps."""
+        violation = error_details_pb2.QuotaFailure.Violation(subject=self.reason, description=self.message)
+        return [error_details_pb2.QuotaFailure(violations=[violation]), *super().details()]
+
+
+class Unavailable(_RetryableError):
+    """A part that the call needs is down for now; `retry_after` is in seconds."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+
+    def __init__(self, reason: str, message: str, retry_after: float | None = 1.0) -> None:
+        super().__init__(reason, message, retry_after)
+
+
+class Unauthenticated(BloomeryError):
+    """No credentials, or ones that prove nothing."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+
+    def __init__(self, message: str = "valid credentials are required") -> None:
+        super().__init__(message, reason="UNAUTHENTICATED")
+
+
+class PermissionDenied(BloomeryError):
+    """The caller is known and not allowed."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="PERMISSION_DENIED")
+
+
+class Internal(BloomeryError):
+    """Our fault; the message must be safe to show."""
+
+    code = grpc.StatusCode.INTERNAL
+
+    def __init__(self, message: str, reason: str = "INTERNAL") -> None:
+        super().__init__(message, reason=reason)
+
+
+def to_status(error: BaseException) -> status_pb2.Status:
+    """The status that a client sees for `error`: ErrorInfo first, then the details of its kind.
+
+    An error from a neighbour's rpc keeps its status where the caller can act on it. Anything unknown becomes INTERNAL
+    with a fresh `log_id` in the metadata and none of its own text.
+    """
+    if isinstance(error, grpc.aio.AioRpcError):
+        return _relayed(error)
+    if isinstance(error, BloomeryError):
+        return _status(error, error.details())
+    if isinstance(error, NotImplementedError):
+        return status_pb2.Status(code=grpc.StatusCode.UNIMPLEMENTED.value[0], message="this method is not served here")
+    log_id = uuid.uuid4().hex
+    masked = Internal(f"internal error; the log has more under {log_id}")
+    masked.metadata["log_id"] = log_id
+    return _status(masked, [])
+
+
+def error_info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo:
+    """The ErrorInfo of `status`; an empty one if it has none."""
+    info = error_details_pb2.ErrorInfo()
+    for detail in status.details:
+        if detail.Unpack(info):
+            break
+    return info
+
+
+def _status(error: BloomeryError, details: Sequence[Message]) -> status_pb2.Status:
+    status = status_pb2.Status(code=error.code.value[0], message=error.message)
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    for detail in (info, *details):
+        status.details.add().Pack(detail)
+    return status
+
+
+_OUR_FAULT = frozenset(
+    {
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
+_PASSING = frozenset(
+    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED, grpc.StatusCode.OK}
+)
+
+
+def _relayed(error: grpc.aio.AioRpcError) -> status_pb2.Status:
+    if error.code() in _OUR_FAULT:
+        return to_status(RuntimeError(error.details()))
+    packed = dict(error.trailing_metadata()).get("grpc-status-details-bin")
+    if isinstance(packed, bytes):
+        return status_pb2.Status.FromString(packed)
+    if error.code() in _PASSING:
+        return to_status(Unavailable("NEIGHBOUR_UNAVAILABLE", "a service that this call needs does not answer"))
+    return status_pb2.Status(code=error.code().value[0], message=error.details() or "")

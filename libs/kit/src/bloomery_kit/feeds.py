@@ -1,0 +1,131 @@
+"""Watching what the database says: wake-ups inside the process, polling for what other replicas commit."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+E = TypeVar("E")
+
+
+class Subscription:
+    """One watcher's wake-up; a notification between two waits is not lost."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def wake(self) -> None:
+        """Let the current or the next wait return at once."""
+        self._event.set()
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for a notification, at most `seconds`; whether one came."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        self._event.clear()
+        return True
+
+
+class Notifier:
+    """Wakes the watchers of a key in this process; call `notify` after the commit. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._subscriptions: defaultdict[str, set[Subscription]] = defaultdict(set)
+
+    def notify(self, key: str) -> None:
+        """Wake everyone who watches `key`."""
+        for subscription in self._subscriptions.get(key, ()):
+            subscription.wake()
+
+    def notify_all(self) -> None:
+        """Wake everyone, as a drain does."""
+        for key in self._subscriptions:
+            self.notify(key)
+
+    @contextmanager
+    def subscribe(self, key: str) -> Iterator[Subscription]:
+        """Watch `key`; subscribe before the first read, so that no change falls between."""
+        subscription = Subscription()
+        self._subscriptions[key].add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._subscriptions[key].discard(subscription)
+            if not self._subscriptions[key]:
+                del self._subscriptions[key]
+
+
+async def watch_states(
+    load: Callable[[], Awaitable[T]],
+    *,
+    changed: Notifier,
+    key: str,
+    until: Callable[[T], bool],
+    draining: asyncio.Event,
+    poll: float = 1.0,
+    heartbeat: float = 15.0,
+    clock: Callable[[], float] = time.monotonic,
+) -> AsyncIterator[T]:
+    """The state that `load` returns: now, after each change, and again after `heartbeat` seconds of silence.
+
+    Ends after a state for which `until` holds, or when the server drains. `poll` and `heartbeat` are in seconds.
+    """
+    with changed.subscribe(key) as subscription:
+        state = await load()
+        yield state
+        silent_since = clock()
+        while not until(state) and not await _pause(subscription, draining, poll):
+            latest = await load()
+            if latest != state or clock() - silent_since >= heartbeat:
+                state = latest
+                yield state
+                silent_since = clock()
+
+
+async def follow_log(
+    read: Callable[[int], Awaitable[Sequence[E]]],
+    *,
+    after: int,
+    sequence: Callable[[E], int],
+    changed: Notifier,
+    key: str,
+    draining: asyncio.Event,
+    poll: float = 1.0,
+    heartbeat: float = 15.0,
+    clock: Callable[[], float] = time.monotonic,
+) -> AsyncIterator[Sequence[E]]:
+    """Entries of a log past the sequence `after`, in order, in the batches that `read(cursor)` returns.
+
+    An empty batch is a heartbeat, after `heartbeat` seconds of silence. Ends only when the server drains; the caller
+    stops at a terminal entry. `sequence` tells the last number that an entry covers.
+    """
+    with changed.subscribe(key) as subscription:
+        silent_since = clock()
+        while True:
+            entries = await read(after)
+            if entries or clock() - silent_since >= heartbeat:
+                yield entries
+                silent_since = clock()
+            if entries:
+                after = sequence(entries[-1])
+                if draining.is_set():
+                    return
+            elif await _pause(subscription, draining, poll):
+                return
+
+
+async def _pause(subscription: Subscription, draining: asyncio.Event, seconds: float) -> bool:
+    if not draining.is_set():
+        waits = {asyncio.ensure_future(subscription.wait(seconds)), asyncio.ensure_future(draining.wait())}
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+    return draining.is_set()

@@ -1,0 +1,169 @@
+"""The layers that every call passes, outermost first: ids, metrics, log, errors, in-flight limit, auth."""
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import grpc
+from grpc_status import rpc_status
+
+from bloomery_kit import metrics
+from bloomery_kit.auth import Authenticator, Principal, Role, required_role
+from bloomery_kit.context import (
+    bearer_token,
+    current_principal,
+    principal_var,
+    request_id,
+    request_id_var,
+    token_var,
+    trace_id,
+    traceparent_var,
+)
+from bloomery_kit.errors import PermissionDenied, ResourceExhausted, Unauthenticated, error_info, to_status
+from bloomery_kit.names import new_uid
+from bloomery_kit.pipeline import Call, Layer, Pipeline
+
+__all__ = [
+    "Limits",
+    "Principal",
+    "bearer_token",
+    "current_principal",
+    "request_id",
+    "server_interceptors",
+    "trace_id",
+]
+
+_log = logging.getLogger("bloomery.rpc")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_RETRY_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many calls may be served at once; streams, which may live for minutes, count apart."""
+
+    calls: int = 256
+    streams: int = 4096
+
+
+def server_interceptors(authenticator: Authenticator, limits: Limits) -> Sequence[grpc.aio.ServerInterceptor]:
+    """The interceptors of a server."""
+    layers: tuple[Layer, ...] = (_ids, _metrics, _call_log, _errors, _Limiter(limits).layer, _auth_layer(authenticator))
+    return [Pipeline(layers)]
+
+
+@asynccontextmanager
+async def _ids(call: Call) -> AsyncIterator[None]:
+    given = call.metadata.get("x-request-id")
+    request_id_var.set(given if isinstance(given, str) and _REQUEST_ID.fullmatch(given) else new_uid())
+    parent = call.metadata.get("traceparent")
+    known = isinstance(parent, str) and _TRACEPARENT.fullmatch(parent)
+    traceparent_var.set(str(parent) if known else f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00")
+    call.context.set_trailing_metadata((("x-request-id", request_id()),))
+    yield
+
+
+@asynccontextmanager
+async def _metrics(call: Call) -> AsyncIterator[None]:
+    _, service, method = call.method.split("/")
+    labels = (call.arity, service, method)
+    metrics.STARTED.labels(*labels).inc()
+    with metrics.IN_FLIGHT.labels(call.arity).track_inprogress():
+        try:
+            yield
+        finally:
+            metrics.HANDLED.labels(*labels, call.code).inc()
+            metrics.RECEIVED.labels(*labels).inc(call.received)
+            metrics.SENT.labels(*labels).inc(call.sent)
+            seconds = metrics.STREAMING if call.streams else metrics.HANDLING
+            seconds.labels(*labels).observe(time.perf_counter() - call.start)
+
+
+@asynccontextmanager
+async def _call_log(call: Call) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        fields: dict[str, object] = {
+            "method": call.method,
+            "code": call.code,
+            "seconds": round(time.perf_counter() - call.start, 6),
+            "received": call.received,
+            "sent": call.sent,
+        }
+        if principal := principal_var.get():
+            fields["subject"] = principal.subject
+        if call.status is not None:
+            info = error_info(call.status)
+            fields |= {"error": call.status.message, "reason": info.reason}
+        _log.info("rpc", extra=fields)
+
+
+@asynccontextmanager
+async def _errors(call: Call) -> AsyncIterator[None]:
+    try:
+        yield
+    except asyncio.CancelledError:
+        call.cancelled = True
+        raise
+    except Exception as error:  # noqa: BLE001
+        call.status = to_status(error)
+        if call.code == "INTERNAL":
+            log_id = error_info(call.status).metadata.get("log_id", "")
+            _log.exception("internal error", extra={"log_id": log_id, "method": call.method})
+        status = rpc_status.to_status(call.status)
+        trailing = (*(status.trailing_metadata or ()), ("x-request-id", request_id()))
+        await call.context.abort(status.code, status.details, trailing)
+
+
+class _Limiter:
+    def __init__(self, limits: Limits) -> None:
+        self._left = {False: limits.calls, True: limits.streams}
+
+    @asynccontextmanager
+    async def layer(self, call: Call) -> AsyncIterator[None]:
+        if self._left[call.streams] <= 0:
+            metrics.REJECTED.labels("in_flight").inc()
+            raise ResourceExhausted("TOO_MANY_CALLS", "this server serves as many calls as it can", _RETRY_SECONDS)
+        self._left[call.streams] -= 1
+        try:
+            yield
+        finally:
+            self._left[call.streams] += 1
+
+
+def _auth_layer(authenticator: Authenticator) -> Layer:
+    @asynccontextmanager
+    async def layer(call: Call) -> AsyncIterator[None]:
+        await _authorise(call, authenticator)
+        yield
+
+    return layer
+
+
+async def _authorise(call: Call, authenticator: Authenticator) -> None:
+    role = required_role(call.method)
+    token = _bearer(call)
+    token_var.set(token)
+    if role is Role.UNSPECIFIED:
+        raise PermissionDenied(f"{call.method} declares no role, so nobody may call it")
+    if role in (Role.PUBLIC, Role.WORKER):
+        return
+    if not token:
+        raise Unauthenticated("send `authorization: Bearer <token>`")
+    principal = await authenticator.authenticate(token)
+    principal_var.set(principal)
+    if not principal.may(role):
+        raise PermissionDenied(f"{call.method} needs the role {role.name.lower()}")
+
+
+def _bearer(call: Call) -> str:
+    header = call.metadata.get("authorization", "")
+    scheme, _, token = header.partition(" ") if isinstance(header, str) else ("", "", "")
+    return token.strip() if scheme.lower() == "bearer" else ""

@@ -1,0 +1,61 @@
+"""The process's metrics, under the names that public gRPC dashboards expect; seconds and bytes, no ids in labels."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+PlatformCollector(registry=REGISTRY)
+
+_METHOD = ("grpc_type", "grpc_service", "grpc_method")
+STARTED = Counter("grpc_server_started_total", "Calls begun.", _METHOD, registry=REGISTRY)
+HANDLED = Counter("grpc_server_handled_total", "Calls ended.", (*_METHOD, "grpc_code"), registry=REGISTRY)
+RECEIVED = Counter("grpc_server_msg_received_total", "Messages from clients.", _METHOD, registry=REGISTRY)
+SENT = Counter("grpc_server_msg_sent_total", "Messages to clients.", _METHOD, registry=REGISTRY)
+HANDLING = Histogram(
+    "grpc_server_handling_seconds",
+    "Time from the first byte to the status, of calls that answer once.",
+    _METHOD,
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+    registry=REGISTRY,
+)
+STREAMING = Histogram(
+    "grpc_server_stream_seconds",
+    "Life of calls that answer with a stream, watches above all.",
+    _METHOD,
+    buckets=(0.1, 1, 10, 60, 300, 600, 900, 1200),
+    registry=REGISTRY,
+)
+IN_FLIGHT = Gauge("bloomery_grpc_inflight_rpcs", "Calls being served.", ("grpc_type",), registry=REGISTRY)
+REJECTED = Counter("bloomery_grpc_rejected_total", "Calls refused unserved.", ("reason",), registry=REGISTRY)
+LOOP_LAG = Histogram(
+    "bloomery_event_loop_lag_seconds",
+    "How late the event loop wakes a sleeper.",
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
+    registry=REGISTRY,
+)
+
+
+async def measure_loop_lag(every: float = 0.5, *, clock: Callable[[], float] = time.perf_counter) -> None:
+    """Observe the loop's lag every `every` seconds until cancelled."""
+    while True:
+        start = clock()
+        await asyncio.sleep(every)
+        LOOP_LAG.observe(max(0.0, clock() - start - every))
+
+
+def serve_metrics(port: int, host: str = "0.0.0.0") -> Callable[[], None]:  # noqa: S104
+    """Serve the registry over HTTP from a thread of its own; call the result to stop."""
+    server, thread = start_http_server(port, addr=host, registry=REGISTRY)
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return stop

@@ -1,0 +1,55 @@
+"""Schema migrations: Alembic scripts inside each service's package, run under a lock.
+
+A service's `migrations/env.py` is two lines: `from bloomery_kit.migrations import run_env` and `run_env()`.
+"""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command, context
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from bloomery_kit.database import Database
+from bloomery_kit.errors import Unavailable
+
+_LOCK = 0x626C6F6F6D
+
+
+def run_env() -> None:
+    """Run the pending migrations on the connection that `migrate` opened; the whole of a service's `env.py`."""
+    context.configure(connection=context.config.attributes["connection"], render_as_batch=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def migrate(db: Database, script_location: Path | str) -> None:
+    """Bring the schema to its newest version in one transaction; of two at once, one waits and finds nothing to do."""
+    config = _config(script_location)
+    async with db.write() as tx:
+        if not db.is_sqlite:
+            await tx.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+            if db.schema:
+                await tx.execute(sa.schema.CreateSchema(db.schema, if_not_exists=True))
+        await tx.run_sync(_upgrade, config)
+
+
+async def check_schema(db: Database, script_location: Path | str) -> None:
+    """Raise Unavailable unless the database answers and its schema is the one that these scripts lead to."""
+    head = ScriptDirectory.from_config(_config(script_location)).get_current_head()
+    async with db.read() as tx:
+        revision = await tx.run_sync(lambda connection: MigrationContext.configure(connection).get_current_revision())
+    if revision != head:
+        raise Unavailable("SCHEMA_OUTDATED", f"the schema is at {revision or 'nothing'} and should be at {head}")
+
+
+def _config(script_location: Path | str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(script_location))
+    return config
+
+
+def _upgrade(connection: sa.Connection, config: Config) -> None:
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

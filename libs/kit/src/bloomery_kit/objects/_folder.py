@@ -1,0 +1,226 @@
+import asyncio
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+from bloomery_kit.errors import ResourceExhausted, Unavailable
+from bloomery_kit.objects._protocol import Data, ObjectStat, SignedRequest, check_key, missing
+from bloomery_kit.objects._signing import Grant, UrlSigner
+
+CHUNK = 1 << 20
+_LIST_BATCH = 1000
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+class FolderObjectStore:
+    """Blobs as files under `root`, with URLs that the gateway at `base_url` serves after `verify`."""
+
+    def __init__(self, root: Path, *, base_url: str, signing_key: bytes, now: Callable[[], float] = time.time) -> None:
+        self._root = root.absolute()
+        self._temporary = self._root / ".tmp"
+        self._temporary.mkdir(parents=True, exist_ok=True)
+        self._signer = UrlSigner(base_url, signing_key, now)
+
+    async def put(self, key: str, data: Data, *, content_type: str = "") -> ObjectStat:  # noqa: ARG002 - files carry no type
+        """Write a blob through a temporary file, so that nobody sees half of one."""
+        target = self._path(key)
+        with _translated(key):
+            if isinstance(data, bytes):
+                await asyncio.to_thread(self._write_bytes, target, data)
+            elif isinstance(data, Path):
+                await asyncio.to_thread(self._write_file, target, data)
+            else:
+                await self._write_chunks(target, data)
+            return await asyncio.to_thread(_stat, key, target)
+
+    async def get(self, key: str) -> bytes:
+        """The whole blob."""
+        with _translated(key):
+            return await asyncio.to_thread(self._path(key).read_bytes)
+
+    async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """The blob in chunks."""
+        with _translated(key):
+            file = await asyncio.to_thread(self._path(key).open, "rb")
+        with file:
+            file.seek(offset)
+            left = length
+            while left is None or left > 0:
+                with _translated(key):
+                    chunk = await asyncio.to_thread(file.read, CHUNK if left is None else min(CHUNK, left))
+                if not chunk:
+                    return
+                left = None if left is None else left - len(chunk)
+                yield chunk
+
+    async def stat(self, key: str) -> ObjectStat | None:
+        """What is stored under the key."""
+        try:
+            return await asyncio.to_thread(_stat, key, self._path(key))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    async def copy(self, source: str, target: str) -> None:
+        """Copy a blob."""
+        await self.put(target, self._path(source))
+
+    async def move(self, source: str, target: str) -> None:
+        """Rename a blob."""
+        origin, goal = self._path(source), self._path(target)
+        with _translated(source):
+            await asyncio.to_thread(_rename, origin, goal)
+
+    async def delete(self, key: str) -> None:
+        """Remove a blob; folders stay."""
+        path = self._path(key)
+        with _translated(key):
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+
+    async def list(self, prefix: str = "") -> AsyncIterator[ObjectStat]:
+        """All blobs under a prefix."""
+        walk = self._walk(prefix)
+        with _translated(prefix):
+            while batch := await asyncio.to_thread(lambda: [*islice(walk, _LIST_BATCH)]):
+                for stat in batch:
+                    yield stat
+
+    async def sign_get(self, key: str, *, expires: timedelta, filename: str | None = None) -> str:
+        """A URL that the gateway serves."""
+        return self._signer.sign(Grant("GET", check_key(key), filename=filename), expires).url
+
+    async def sign_put(self, key: str, *, size: int, expires: timedelta) -> SignedRequest:
+        """A PUT request that the gateway takes, for exactly `size` bytes."""
+        return self._signer.sign(Grant("PUT", check_key(key), size=size), expires)
+
+    def verify(self, method: str, key: str, query: Mapping[str, str]) -> Grant:
+        """What a signed URL allows. Raise PermissionDenied if it was not signed here, was altered, or has expired."""
+        return self._signer.verify(method, key, query)
+
+    async def download(self, key: str, path: Path) -> None:
+        """Copy the blob to a file, atomically."""
+        origin = self._path(key)
+        with _translated(key):
+            await asyncio.to_thread(_copy_beside, origin, path)
+
+    async def digest(self, key: str) -> tuple[str, int]:
+        """Digest and size of the blob."""
+        path = self._path(key)
+        with _translated(key):
+            return await asyncio.to_thread(_digest, path)
+
+    async def check_ready(self) -> None:
+        """Raise Unavailable unless the folder is there and takes files."""
+        if not await asyncio.to_thread(os.access, self._temporary, os.W_OK):
+            raise Unavailable("OBJECT_STORE_UNAVAILABLE", "the blob folder is missing or read-only")
+
+    def _path(self, key: str) -> Path:
+        return self._root / check_key(key)
+
+    def _walk(self, prefix: str) -> Iterator[ObjectStat]:
+        start = self._root / prefix.rpartition("/")[0]
+        for folder, folders, files in os.walk(start):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in files:
+                path = Path(folder, name)
+                key = path.relative_to(self._root).as_posix()
+                if key.startswith(prefix):
+                    with suppress(FileNotFoundError):
+                        yield _stat(key, path)
+
+    def _write_bytes(self, target: Path, data: bytes) -> None:
+        with self._replacing(target) as file:
+            file.write(data)
+
+    def _write_file(self, target: Path, source: Path) -> None:
+        with source.open("rb") as origin, self._replacing(target) as file:
+            shutil.copyfileobj(origin, file, CHUNK)
+
+    async def _write_chunks(self, target: Path, chunks: AsyncIterator[bytes]) -> None:
+        file = await asyncio.to_thread(self._temporary_file)
+        try:
+            async for chunk in chunks:
+                await asyncio.to_thread(file.write, chunk)
+            await asyncio.to_thread(_commit, file, target)
+        finally:
+            await asyncio.to_thread(_discard, file)
+
+    def _temporary_file(self) -> IO[bytes]:
+        return tempfile.NamedTemporaryFile(dir=self._temporary, delete=False)
+
+    @contextmanager
+    def _replacing(self, target: Path) -> Iterator[IO[bytes]]:
+        file = self._temporary_file()
+        try:
+            yield file
+            _commit(file, target)
+        finally:
+            _discard(file)
+
+
+def _commit(file: IO[bytes], target: Path) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
+    _rename(Path(file.name), target)
+
+
+def _discard(file: IO[bytes]) -> None:
+    file.close()
+    Path(file.name).unlink(missing_ok=True)
+
+
+def _rename(source: Path, target: Path) -> None:
+    if not source.is_file():
+        raise FileNotFoundError(source)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.replace(target)
+    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _copy_beside(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as origin, tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file:
+        try:
+            shutil.copyfileobj(origin, file, CHUNK)
+            _commit(file.file, target)
+        except BaseException:
+            Path(file.name).unlink()
+            raise
+
+
+def _stat(key: str, path: Path) -> ObjectStat:
+    if path.is_dir():
+        raise FileNotFoundError(path)
+    found = path.stat()
+    return ObjectStat(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+
+
+def _digest(path: Path) -> tuple[str, int]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return f"sha256:{digest}", file.tell()
+
+
+@contextmanager
+def _translated(key: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise missing(key) from error
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise ResourceExhausted("DISK_FULL", "the blob folder has no space left; free some and repeat") from error
+        raise Unavailable("OBJECT_STORE_UNAVAILABLE", "the blob folder cannot be used") from error

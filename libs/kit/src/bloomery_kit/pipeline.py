@@ -1,0 +1,134 @@
+"""One interceptor that runs every call, whatever its arity, inside a stack of layers."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import grpc
+from google.rpc import status_pb2
+
+# The stubs are generic, the classes are not.
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+_EXEMPT = ("/grpc.health.", "/grpc.reflection.")
+
+
+@dataclass
+class Call:
+    """One call as the layers see it; `status` is set by the error layer when the call fails."""
+
+    method: str
+    arity: str
+    metadata: dict[str, str | bytes]
+    context: Context
+    start: float = field(default_factory=time.perf_counter)
+    received: int = 0
+    sent: int = 0
+    status: status_pb2.Status | None = None
+    cancelled: bool = False
+
+    @property
+    def streams(self) -> bool:
+        """Whether either side may live on, as a watch does."""
+        return self.arity != "unary"
+
+    @property
+    def code(self) -> str:
+        """The name of the code that the call ended with."""
+        if self.cancelled:
+            return "CANCELLED"
+        if self.status is None:
+            return "OK"
+        return next(code.name for code in grpc.StatusCode if code.value[0] == self.status.code)
+
+
+Layer: TypeAlias = Callable[[Call], AbstractAsyncContextManager[None]]
+
+
+class Pipeline(grpc.aio.ServerInterceptor):
+    """Wraps handlers of all four arities in `layers`, outermost first. Health and reflection go past it.
+
+    Handlers are coroutines, or async generators where the response is a stream. Each runs in its call's own task, so
+    that cancellation reaches it where it waits and its `finally` blocks run at once.
+    """
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self._layers = tuple(layers)
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> "Handler | None":
+        """Find the handler and wrap it."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or method.startswith(_EXEMPT):
+            return handler
+        metadata = dict(handler_call_details.invocation_metadata or ())
+        return self._wrap(handler, method, metadata)
+
+    def _wrap(self, handler: Any, method: str, metadata: dict[str, str | bytes]) -> Handler:
+        arity = _arity(handler)
+
+        async def answer(request: Any, context: Context) -> Any:
+            async with AsyncExitStack() as stack:
+                call = await self._enter(stack, Call(method, arity, metadata, context))
+                behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
+                response = await behaviour(_incoming(call, request, handler.request_streaming), context)
+                call.sent += 1
+                return response
+
+        async def stream(request: Any, context: Context) -> None:
+            async with AsyncExitStack() as stack:
+                call = await self._enter(stack, Call(method, arity, metadata, context))
+                behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
+                responses = behaviour(_incoming(call, request, handler.request_streaming), context)
+                async with aclosing(responses):
+                    async for response in responses:
+                        await context.write(response)
+                        call.sent += 1
+
+        return _METHOD_HANDLERS[handler.request_streaming, handler.response_streaming](
+            stream if handler.response_streaming else answer,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    async def _enter(self, stack: AsyncExitStack, call: Call) -> Call:
+        for layer in self._layers:
+            await stack.enter_async_context(layer(call))
+        return call
+
+
+_METHOD_HANDLERS: dict[tuple[bool, bool], Callable[..., Handler]] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+_ARITIES = {
+    (False, False): "unary",
+    (False, True): "server_stream",
+    (True, False): "client_stream",
+    (True, True): "bidi_stream",
+}
+
+
+def _arity(handler: Any) -> str:
+    return _ARITIES[handler.request_streaming, handler.response_streaming]
+
+
+def _incoming(call: Call, request: Any, streaming: bool) -> Any:
+    if streaming:
+        return _counted(call, request)
+    call.received += 1
+    return request
+
+
+async def _counted(call: Call, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        call.received += 1
+        yield request

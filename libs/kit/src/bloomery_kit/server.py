@@ -1,0 +1,191 @@
+"""A gRPC server that hosts servicers: interceptors, health, reflection, and a drain that ends watches cleanly."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from bloomery_kit.auth import Authenticator
+from bloomery_kit.clients import DEFAULT_MESSAGE_BYTES
+from bloomery_kit.interceptors import Limits, server_interceptors
+from bloomery_kit.metrics import measure_loop_lag
+
+S = TypeVar("S")
+ReadyCheck = Callable[[], Awaitable[None]]
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_log = logging.getLogger("bloomery.server")
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How a server listens and when it gives up; all times in seconds."""
+
+    bind: str = "127.0.0.1"
+    port: int = 0
+    health_port: int | None = None
+    credentials: grpc.ServerCredentials | None = None
+    reflection: bool = False
+    max_message_bytes: int = DEFAULT_MESSAGE_BYTES
+    limits: Limits = field(default_factory=Limits)
+    keepalive_time: float = 60
+    keepalive_timeout: float = 20
+    connection_age: float = 15 * 60
+    connection_grace: float = 60
+    ready_interval: float = 5
+    drain_wait: float = 3
+    drain_grace: float = 20
+
+
+class ServiceHost:
+    """One grpc.aio server and the servicers on it.
+
+    `draining` is set when the server is about to go: handlers of watches wait on it and end their streams.
+    """
+
+    def __init__(
+        self, options: ServerOptions, *, authenticator: Authenticator, draining: asyncio.Event | None = None
+    ) -> None:
+        self.options = options
+        self.draining = draining or asyncio.Event()
+        self.port = 0
+        self.health_port: int | None = None
+        self._checks: dict[str, ReadyCheck | None] = {}
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(
+            interceptors=server_interceptors(authenticator, options.limits), options=_channel_options(options)
+        )
+        self._probes = grpc.aio.server() if options.health_port is not None else None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def add(
+        self,
+        register: Callable[[S, grpc.aio.Server], Any],
+        servicer: S,
+        service_name: str,
+        *,
+        ready: ReadyCheck | None = None,
+    ) -> None:
+        """Host a servicer: `register` is the generated `add_XServicer_to_server`, `service_name` its full name.
+
+        `ready` raises while the service cannot do its work; its health follows.
+        """
+        register(servicer, self._server)
+        self._checks[service_name] = ready
+
+    async def start(self) -> int:
+        """Listen and return the bound port. Raise OSError if the address is taken."""
+        self._add_infrastructure()
+        self.port = self._listen(self._server, self.options.port, self.options.credentials)
+        await self._check_all()
+        await self._server.start()
+        if self._probes is not None:
+            self.health_port = self._listen(self._probes, self.options.health_port or 0, None)
+            await self._probes.start()
+        self._tasks = [asyncio.create_task(self._keep_checking()), asyncio.create_task(measure_loop_lag())]
+        _log.info("serving", extra={"port": self.port, "services": ", ".join(self._checks)})
+        return self.port
+
+    async def drain(self, grace: float | None = None) -> None:
+        """Leave: NOT_SERVING, let clients notice, end watches, then at most `grace` seconds for calls in flight."""
+        await self._health.enter_graceful_shutdown()
+        await asyncio.sleep(self.options.drain_wait)
+        self.draining.set()
+        await self._server.stop(self.options.drain_grace if grace is None else grace)
+        if self._probes is not None:
+            await self._probes.stop(0)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _add_infrastructure(self) -> None:
+        for server in filter(None, (self._server, self._probes)):
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        if self.options.reflection:
+            names = (*self._checks, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self._server)
+
+    def _listen(self, server: grpc.aio.Server, port: int, credentials: grpc.ServerCredentials | None) -> int:
+        address = f"{self.options.bind}:{port}"
+        try:
+            bound = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}") from error
+        return bound
+
+    async def _keep_checking(self) -> None:
+        while True:
+            await asyncio.sleep(self.options.ready_interval)
+            await self._check_all()
+
+    async def _check_all(self) -> None:
+        names = list(self._checks)
+        ready = await asyncio.gather(*(self._is_ready(name) for name in names))
+        for name, is_ready in zip(names, ready, strict=True):
+            await self._health.set(name, _SERVING if is_ready else _NOT_SERVING)
+
+    async def _is_ready(self, name: str) -> bool:
+        check = self._checks[name]
+        if check is None:
+            return True
+        try:
+            async with asyncio.timeout(self.options.ready_interval):
+                await check()
+        except Exception as error:  # noqa: BLE001
+            _log.warning("not ready", extra={"service": name, "error": error})
+            return False
+        return True
+
+
+async def run_until_signal(host: ServiceHost, *, on_stop: Callable[[], Awaitable[None]] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, drain, then give up what else the process holds; a second signal cuts it short."""
+    stop, now = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        (now if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        await host.start()
+        await stop.wait()
+        await _first(host.drain(), now)
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+        if on_stop is not None:
+            await on_stop()
+
+
+async def _first(work: Any, cut: asyncio.Event) -> None:
+    task, wait = asyncio.ensure_future(work), asyncio.ensure_future(cut.wait())
+    await asyncio.wait({task, wait}, return_when=asyncio.FIRST_COMPLETED)
+    for pending in (task, wait):
+        pending.cancel()
+        with suppress(asyncio.CancelledError):
+            await pending
+
+
+def _channel_options(options: ServerOptions) -> list[tuple[str, int]]:
+    def milliseconds(seconds: float) -> int:
+        return round(seconds * 1000)
+
+    return [
+        ("grpc.max_receive_message_length", options.max_message_bytes),
+        ("grpc.max_send_message_length", options.max_message_bytes),
+        ("grpc.keepalive_time_ms", milliseconds(options.keepalive_time)),
+        ("grpc.keepalive_timeout_ms", milliseconds(options.keepalive_timeout)),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", milliseconds(options.keepalive_timeout)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.max_connection_age_ms", milliseconds(options.connection_age)),
+        ("grpc.max_connection_age_grace_ms", milliseconds(options.connection_grace)),
+        ("grpc.so_reuseport", 0),
+    ]

@@ -1,0 +1,75 @@
+"""Settings from the environment: every name starts with BLOOMERY_, and a missing one is named at start."""
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "BLOOMERY_"
+_DELIMITER = "__"
+
+
+class FolderStoreSettings(BaseModel):
+    """Blobs in a directory, behind URLs that the gateway at `base_url` serves."""
+
+    model_config = ConfigDict(frozen=True)
+    kind: Literal["folder"] = "folder"
+    root: Path
+    base_url: str
+    signing_key: SecretStr
+
+
+class S3StoreSettings(BaseModel):
+    """Blobs in a bucket; I/O uses `endpoint`, URLs are signed for `public_endpoint`. Both are URLs without a path."""
+
+    model_config = ConfigDict(frozen=True)
+    kind: Literal["s3"] = "s3"
+    endpoint: str
+    public_endpoint: str
+    bucket: str
+    access_key: SecretStr
+    secret_key: SecretStr
+    region: str = "us-east-1"
+    ca_certs: Path | None = None
+
+
+ObjectStoreSettings = Annotated[FolderStoreSettings | S3StoreSettings, Field(discriminator="kind")]
+
+
+class ServiceSettings(BaseSettings):
+    """What every service needs; a service adds its own fields in a subclass.
+
+    Nested values join their names with two underscores: BLOOMERY_OBJECT_STORE__KIND, BLOOMERY_OBJECT_STORE__BUCKET.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter=_DELIMITER, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+    database_url: str
+    object_store: ObjectStoreSettings
+    token: SecretStr
+    bind: str = "0.0.0.0"  # noqa: S104
+    port: int = Field(default=50051, ge=0, le=65535)
+    health_port: int | None = Field(default=None, ge=0, le=65535)
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
+    reflection: bool = False
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def load_settings(kind: type[S]) -> S:
+    """Read `kind` from the environment. Exit with the names of all variables that are missing or wrong."""
+    try:
+        return kind()
+    except ValidationError as error:
+        lines = [f"  {_variable(problem['loc'])}: {problem['msg']}" for problem in error.errors(include_input=False)]
+        raise SystemExit("\n".join(["wrong settings:", *lines])) from None
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    parts = [str(part) for part in location if part not in ("folder", "s3")]
+    return PREFIX + _DELIMITER.join(parts).upper()

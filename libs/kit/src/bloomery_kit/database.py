@@ -22,7 +22,7 @@ from bloomery_kit.errors import BloomeryError, Internal, ResourceExhausted, Unav
 Transaction = AsyncConnection
 _WRITES = "bloomery_writes"
 _MAX_PARAMETERS = 30_000
-_BUSY_MILLISECONDS = 30_000
+_BUSY_SECONDS = 30.0
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -148,7 +148,9 @@ def _sqlite_engine(url: str, pool_size: int) -> AsyncEngine:
         raise ValueError("SQLite needs a file: its connections share nothing else")
     if not Path(file).parent.is_dir():
         raise ValueError(f"the folder of {file} does not exist")
-    engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, connect_args={"timeout": 30.0})
+    engine = create_async_engine(
+        url, pool_size=pool_size, max_overflow=3 * pool_size, connect_args={"timeout": _BUSY_SECONDS}
+    )
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
@@ -158,7 +160,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     # The driver's own BEGIN is lazy and deferred, which makes two writers fail late; we say BEGIN ourselves.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={_BUSY_MILLISECONDS}"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -55,7 +55,7 @@ class Pattern:
         return match.groupdict()
 
     def _expected(self, name: str) -> str:
-        return f"{name!r} does not look like {self.template}" if name else f"is required, as {self.template}"
+        return f"{name[:100]!r} does not look like {self.template}" if name else f"is required, as {self.template}"
 
     @cached_property
     def _regex(self) -> re.Pattern[str]:

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
@@ -16,6 +17,7 @@ from bloomery_kit.auth import Authenticator
 from bloomery_kit.clients import DEFAULT_MESSAGE_BYTES
 from bloomery_kit.interceptors import Limits, server_interceptors
 from bloomery_kit.metrics import measure_loop_lag
+from bloomery_kit.settings import ServiceSettings
 
 S = TypeVar("S")
 ReadyCheck = Callable[[], Awaitable[None]]
@@ -42,6 +44,20 @@ class ServerOptions:
     ready_interval: float = 5
     drain_wait: float = 3
     drain_grace: float = 20
+
+
+def options_from(settings: ServiceSettings) -> ServerOptions:
+    """The options that a service's settings ask for."""
+    credentials = None
+    if settings.tls_certificate and settings.tls_key:
+        credentials = _tls(settings.tls_certificate, settings.tls_key)
+    return ServerOptions(
+        bind=settings.bind,
+        port=settings.port,
+        health_port=settings.health_port,
+        credentials=credentials,
+        reflection=settings.reflection,
+    )
 
 
 class ServiceHost:
@@ -172,6 +188,14 @@ async def _first(work: Any, cut: asyncio.Event) -> None:
         pending.cancel()
         with suppress(asyncio.CancelledError):
             await pending
+
+
+def _tls(certificate: Path, key: Path) -> grpc.ServerCredentials:
+    def load() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([(key.read_bytes(), certificate.read_bytes())])
+
+    # Asked at every handshake, so that a rotated certificate needs no restart.
+    return grpc.dynamic_ssl_server_credentials(load(), load)
 
 
 def _channel_options(options: ServerOptions) -> list[tuple[str, int]]:

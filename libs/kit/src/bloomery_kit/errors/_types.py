@@ -1,34 +1,14 @@
-"""Typed errors of the domain and their translation to `google.rpc.Status`.
-
-    BloomeryError
-    ├── InvalidArgument         bad fields: every violation at once
-    ├── NotFound                unknown resource
-    ├── AlreadyExists           the name is taken
-    ├── FailedPrecondition      wrong state, something missing, still referenced
-    ├── Aborted                 lost a race: read again, then repeat
-    │   └── EtagMismatch
-    ├── OutOfRange              a cursor outside the log
-    ├── ResourceExhausted       quota, load or disk
-    ├── Unavailable             a part is down or draining: repeat later
-    ├── Unauthenticated         no or bad credentials
-    ├── PermissionDenied        not allowed
-    └── Internal                our fault
-
-Domain code raises these; the server's error layer turns them into a status. Nobody else sets a code.
-"""
-
 # ruff: noqa: N818 - errors are named after the codes that they become.
 
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2
 
-DOMAIN = "bloomery.dev"
+from bloomery_kit.errors._sizes import clip, fitting
 
 
 @dataclass(frozen=True)
@@ -74,12 +54,14 @@ class InvalidArgument(BloomeryError):
         self.violations = tuple(violations)
 
     def details(self) -> list[Message]:
-        """BadRequest with all violations."""
-        fields = [
-            error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
-            for v in self.violations
+        """BadRequest with all violations, or those that fit and how many more there are."""
+        violation = error_details_pb2.BadRequest.FieldViolation
+        fields = [violation(field=clip(v.field), description=clip(v.description)) for v in self.violations]
+        return [
+            error_details_pb2.BadRequest(
+                field_violations=fitting(fields, lambda left: violation(description=f"and {left} more"))
+            )
         ]
-        return [error_details_pb2.BadRequest(field_violations=fields)]
 
 
 class Violations:
@@ -103,15 +85,15 @@ class Violations:
 
 class _ResourceError(BloomeryError):
     def __init__(self, message: str, *, reason: str, resource_type: str, name: str) -> None:
-        super().__init__(message, reason=reason, metadata={"resource_type": resource_type, "name": name})
+        super().__init__(message, reason=reason, metadata={"resource_type": resource_type, "name": clip(name)})
         self.resource_type = resource_type
-        self.name = name
+        self.name = clip(name)
 
     def details(self) -> list[Message]:
         """ResourceInfo."""
         return [
             error_details_pb2.ResourceInfo(
-                resource_type=self.resource_type, resource_name=self.name, description=self.message
+                resource_type=self.resource_type, resource_name=self.name, description=clip(self.message)
             )
         ]
 
@@ -122,7 +104,7 @@ class NotFound(_ResourceError):
     code = grpc.StatusCode.NOT_FOUND
 
     def __init__(self, resource_type: str, name: str, hint: str = "") -> None:
-        message = f"{resource_type} {name} does not exist" + (f"; {hint}" if hint else "")
+        message = f"{resource_type} {clip(name)} does not exist" + (f"; {hint}" if hint else "")
         super().__init__(message, reason="NOT_FOUND", resource_type=resource_type, name=name)
 
 
@@ -132,7 +114,7 @@ class AlreadyExists(_ResourceError):
     code = grpc.StatusCode.ALREADY_EXISTS
 
     def __init__(self, resource_type: str, name: str) -> None:
-        message = f"{resource_type} {name} exists already"
+        message = f"{resource_type} {clip(name)} exists already"
         super().__init__(message, reason="ALREADY_EXISTS", resource_type=resource_type, name=name)
 
 
@@ -146,12 +128,16 @@ class FailedPrecondition(BloomeryError):
         self.violations = tuple(violations) or (PreconditionViolation(reason, "", message),)
 
     def details(self) -> list[Message]:
-        """PreconditionFailure with all violations."""
-        violations = [
-            error_details_pb2.PreconditionFailure.Violation(type=v.type, subject=v.subject, description=v.description)
-            for v in self.violations
+        """PreconditionFailure with all violations, or those that fit and how many more there are."""
+        violation = error_details_pb2.PreconditionFailure.Violation
+        all_of_them = [
+            violation(type=v.type, subject=clip(v.subject), description=clip(v.description)) for v in self.violations
         ]
-        return [error_details_pb2.PreconditionFailure(violations=violations)]
+        return [
+            error_details_pb2.PreconditionFailure(
+                violations=fitting(all_of_them, lambda left: violation(description=f"and {left} more"))
+            )
+        ]
 
 
 class Aborted(BloomeryError):
@@ -248,63 +234,3 @@ class Internal(BloomeryError):
 
     def __init__(self, message: str, reason: str = "INTERNAL") -> None:
         super().__init__(message, reason=reason)
-
-
-def to_status(error: BaseException) -> status_pb2.Status:
-    """The status that a client sees for `error`: ErrorInfo first, then the details of its kind.
-
-    An error from a neighbour's rpc keeps its status where the caller can act on it. Anything unknown becomes INTERNAL
-    with a fresh `log_id` in the metadata and none of its own text.
-    """
-    if isinstance(error, grpc.aio.AioRpcError):
-        return _relayed(error)
-    if isinstance(error, BloomeryError):
-        return _status(error, error.details())
-    if isinstance(error, NotImplementedError):
-        return status_pb2.Status(code=grpc.StatusCode.UNIMPLEMENTED.value[0], message="this method is not served here")
-    log_id = uuid.uuid4().hex
-    masked = Internal(f"internal error; the log has more under {log_id}")
-    masked.metadata["log_id"] = log_id
-    return _status(masked, [])
-
-
-def error_info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo:
-    """The ErrorInfo of `status`; an empty one if it has none."""
-    info = error_details_pb2.ErrorInfo()
-    for detail in status.details:
-        if detail.Unpack(info):
-            break
-    return info
-
-
-def _status(error: BloomeryError, details: Sequence[Message]) -> status_pb2.Status:
-    status = status_pb2.Status(code=error.code.value[0], message=error.message)
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
-    for detail in (info, *details):
-        status.details.add().Pack(detail)
-    return status
-
-
-_OUR_FAULT = frozenset(
-    {
-        grpc.StatusCode.UNAUTHENTICATED,
-        grpc.StatusCode.UNIMPLEMENTED,
-        grpc.StatusCode.UNKNOWN,
-        grpc.StatusCode.INTERNAL,
-        grpc.StatusCode.DATA_LOSS,
-    }
-)
-_PASSING = frozenset(
-    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED, grpc.StatusCode.OK}
-)
-
-
-def _relayed(error: grpc.aio.AioRpcError) -> status_pb2.Status:
-    if error.code() in _OUR_FAULT:
-        return to_status(RuntimeError(error.details()))
-    packed = dict(error.trailing_metadata()).get("grpc-status-details-bin")
-    if isinstance(packed, bytes):
-        return status_pb2.Status.FromString(packed)
-    if error.code() in _PASSING:
-        return to_status(Unavailable("NEIGHBOUR_UNAVAILABLE", "a service that this call needs does not answer"))
-    return status_pb2.Status(code=error.code().value[0], message=error.details() or "")

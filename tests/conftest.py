@@ -1,0 +1,99 @@
+"""Fixtures that start the real servers, lazily and once a session, and find the real data.
+
+Nothing here imports what only one of the two environments has before a test asks for it.
+"""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from real_parts.minio import MinioServer, ensure_minio, run_minio
+from real_parts.postgres import PostgresServer, run_postgres
+from real_parts.triton import TritonServer, ensure_triton, run_triton
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Install the servers that the selected tests need before the first test's clock runs."""
+    if session.config.option.collectonly:
+        return
+    wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    with session.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        if "minio" in wanted:
+            ensure_minio()
+        if "triton" in wanted:
+            ensure_triton()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """Return a running PostgreSQL without databases of its own."""
+    with run_postgres(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture
+async def postgres_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
+    """Return the SQLAlchemy URL of an empty database of the test's own."""
+    import asyncpg
+
+    name = f"test_{uuid4().hex}"
+    connection = await asyncpg.connect(postgres_server.url("postgres", driver="postgresql"))
+    try:
+        await connection.execute(f"CREATE DATABASE {name}")
+        yield postgres_server.url(name)
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
+    """Return a running MinIO."""
+    with run_minio(tmp_path_factory.mktemp("minio")) as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(minio: MinioServer) -> str:
+    """Return the name of an empty bucket of the test's own."""
+    from minio import Minio
+
+    name = f"test-{uuid4().hex}"
+    client = Minio(minio.endpoint, access_key=minio.access_key, secret_key=minio.secret_key, secure=False)
+    client.make_bucket(name)
+    return name
+
+
+@pytest.fixture(scope="session")
+def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """Return a running Triton that loads what it is told to from its `repository`."""
+    with run_triton(tmp_path_factory.mktemp("triton")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """Return the folder with the real data sets and weights that are too large for the repository."""
+    folder = os.environ.get("BLOOMERY_TEST_DATA")
+    if not folder:
+        pytest.fail("set BLOOMERY_TEST_DATA to the folder with the real data: CONTRIBUTING.md says what is in it")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def examples_dir() -> Path:
+    """Return the folder with the sample that the repository carries."""
+    return ROOT / "examples"
+
+
+@pytest.fixture(scope="session")
+def worker_python() -> Path:
+    """Return the interpreter of the environment with torch, which trains and exports."""
+    python = ROOT / ".venv-worker/bin/python"
+    if not python.exists():
+        pytest.fail(f"{python} is missing: run `make setup`")
+    return python

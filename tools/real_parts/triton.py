@@ -1,0 +1,147 @@
+"""Triton Inference Server, from the binaries of the `nvidia-pytriton` wheel.
+
+The wheel has no ONNX Runtime backend: `triton_backend/model.py` is one, on Triton's Python backend, so that a model
+directory that says `backend: "onnxruntime"` loads as it is.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from real_parts.cache import cached
+from real_parts.process import answers, free_port, running
+from real_parts.uv import ensure_uv, install_packages
+
+# Without their dependencies: the wheel's serve pytriton, and nothing here uses that.
+SERVER = "nvidia-pytriton==0.7.0"
+BACKEND_PACKAGES = ("numpy==1.26.4", "onnxruntime==1.31.1")
+BACKEND = Path(__file__).with_name("triton_backend")
+STUB = "triton_python_backend_stub"
+# numpy below 2 has wheels up to Python 3.12.
+SUPPORTED_PYTHONS = ("3.11", "3.12")
+
+
+@dataclass(frozen=True)
+class HostPython:
+    """The interpreter that Triton's Python backend embeds."""
+
+    version: str
+    executable: Path
+    home: Path
+    library_folder: Path
+
+
+@dataclass(frozen=True)
+class TritonServer:
+    """A running Triton under explicit model control: `grpc_url` and `http_url` are host:port."""
+
+    grpc_url: str
+    http_url: str
+    repository: Path
+
+
+def ensure_triton() -> Path:
+    """Return the folder with Triton's packages and backends; installing them takes seconds and 300 MB, once.
+
+    Raises:
+        SystemExit: when there is no Python that can host Triton's Python backend, with what to do.
+    """
+    host = find_host()
+    return cached(folder_name(host.version), lambda folder: install(folder, host))
+
+
+def folder_name(python_version: str) -> str:
+    """Return the name of the cached folder: whatever changes its content is part of it."""
+    return "-".join(
+        ["triton", *(package.rpartition("==")[2] for package in (SERVER, *BACKEND_PACKAGES)), f"py{python_version}"]
+    )
+
+
+def find_host() -> HostPython:
+    """Return the running interpreter where Triton's Python backend can embed it, and one that uv installs otherwise."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    base, multiarch = sysconfig.get_config_vars("LIBDIR", "MULTIARCH")
+    for folder in (Path(base), Path(base) / (multiarch or "")):
+        if version in SUPPORTED_PYTHONS and (folder / f"libpython{version}.so.1.0").exists():
+            return HostPython(version, Path(sys.executable), Path(sys.base_prefix), folder)
+    return installed_host(SUPPORTED_PYTHONS[-1])
+
+
+def installed_host(version: str) -> HostPython:
+    """Return a Python of uv's own, which comes with its shared library."""
+    folder = cached(f"python-{version}", lambda folder: install_python(folder, version))
+    (home,) = folder.glob(f"cpython-{version}.*")
+    return HostPython(version, home / f"bin/python{version}", home, home / "lib")
+
+
+def install_python(folder: Path, version: str) -> None:
+    """Let uv download a Python into `folder`."""
+    command = [str(ensure_uv()), "python", "install", "--quiet", "--no-bin", "--install-dir", str(folder), version]
+    if subprocess.run(command).returncode != 0:
+        supported = " or ".join(SUPPORTED_PYTHONS)
+        sys.exit(
+            f"Triton for tests needs Python {supported} with its shared library, which this Python is not "
+            f"and uv could not download: install python{version} and libpython{version}, then `make clean setup "
+            f"PYTHON=python{version}`"
+        )
+
+
+def install(folder: Path, host: HostPython) -> None:
+    """Install the server's wheel into `folder` and make its Python backend there, with what ours imports."""
+    install_packages(folder / "site", "--no-deps", SERVER, python=host.executable)
+    install_packages(folder / "python", "--no-deps", *BACKEND_PACKAGES, python=host.executable)
+    wheel = folder / "site/pytriton/tritonserver"
+    shutil.copytree(wheel / "backends/python", folder / "python", dirs_exist_ok=True)
+    shutil.copy(wheel / f"python_backend_stubs/{host.version}/{STUB}", folder / "python" / STUB)
+    # The wheel carries the programs without their executable bit; uv links its files, so these are copies.
+    shutil.copy(wheel / "bin/tritonserver", folder / "tritonserver")
+    for program in (folder / "python" / STUB, folder / "tritonserver"):
+        program.chmod(0o755)
+
+
+@contextmanager
+def run_triton(folder: Path) -> Iterator[TritonServer]:
+    """Run a server with an empty model repository, its backends and its log in `folder`."""
+    installed = ensure_triton()
+    repository, backends = folder / "models", folder / "backends"
+    repository.mkdir()
+    backends.mkdir()
+    # Triton puts this folder, and not PYTHONPATH, on the backend's module path.
+    (backends / "python").symlink_to(installed / "python")
+    (backends / "onnxruntime").symlink_to(BACKEND)
+    grpc_port, http_port = free_port(), free_port()
+    command = [
+        str(installed / "tritonserver"),
+        f"--model-repository={repository}",
+        f"--backend-directory={backends}",
+        "--model-control-mode=explicit",
+        "--exit-on-error=false",
+        "--strict-readiness=false",
+        "--disable-auto-complete-config",
+        "--exit-timeout-secs=2",
+        "--allow-metrics=false",
+        "--http-address=127.0.0.1",
+        f"--http-port={http_port}",
+        "--grpc-address=127.0.0.1",
+        f"--grpc-port={grpc_port}",
+    ]
+    health = f"http://127.0.0.1:{http_port}/v2/health/ready"
+    variables = environment(installed, find_host())
+    with running(command, log=folder / "triton.log", ready=lambda: answers(health), environment=variables):
+        yield TritonServer(f"127.0.0.1:{grpc_port}", f"127.0.0.1:{http_port}", repository)
+
+
+def environment(installed: Path, host: HostPython) -> dict[str, str]:
+    """Return the server's environment: its own libraries and the embedded interpreter."""
+    return {
+        "PATH": os.defpath,
+        "LD_LIBRARY_PATH": os.pathsep.join([str(installed / "site/nvidia_pytriton.libs"), str(host.library_folder)]),
+        "PYTHONHOME": str(host.home),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }

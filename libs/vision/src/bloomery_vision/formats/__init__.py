@@ -1,0 +1,45 @@
+"""Annotation files of Pascal VOC, COCO and YOLO: recognising, reading and writing them.
+
+Readers take a `Source` and yield one `ImportItem` an image, so memory grows with the number of file names and not with
+their content. Writers take rows and yield chunks of files. What one writes the other reads back.
+"""
+
+from bloomery_vision.formats.coco import read_coco
+from bloomery_vision.formats.detect import detect, read, read_labels
+from bloomery_vision.formats.model import (
+    ExportChunk,
+    ExportRow,
+    Format,
+    FormatError,
+    FormatGuess,
+    ImportItem,
+    LabelSpec,
+    Split,
+    YoloTask,
+)
+from bloomery_vision.formats.source import FolderSource, MappingSource, Source, ZipLimits, ZipSource
+from bloomery_vision.formats.voc import read_voc
+from bloomery_vision.formats.yolo import read_yolo
+
+__all__ = [
+    "ExportChunk",
+    "ExportRow",
+    "FolderSource",
+    "Format",
+    "FormatError",
+    "FormatGuess",
+    "ImportItem",
+    "LabelSpec",
+    "MappingSource",
+    "Source",
+    "Split",
+    "YoloTask",
+    "ZipLimits",
+    "ZipSource",
+    "detect",
+    "read",
+    "read_coco",
+    "read_labels",
+    "read_voc",
+    "read_yolo",
+]

@@ -1,0 +1,114 @@
+"""Reads a JSON object larger than memory, element by element.
+
+The standard decoder does the work on a window of the text: unlike the streaming parsers it accepts NaN, which Python
+programs write, so that one bad number costs one annotation and not the file.
+"""
+
+import codecs
+import json
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from bloomery_vision.formats.model import FormatError
+
+CHUNK = 1 << 20
+MAX_ELEMENT = 64 << 20
+"""Characters of the largest single element of an array, or value of a key."""
+
+_SPACE = " \t\r\n"
+
+
+class _Window:
+    """A piece of the text that grows at its end and is forgotten at its beginning."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
+        self._parse = json.JSONDecoder().raw_decode
+        self._text, self._at, self._dropped = "", 0, 0
+        self._ended = False
+
+    def peek(self) -> str:
+        """The next character that is no space, or nothing at the end."""
+        while True:
+            while self._at < len(self._text) and self._text[self._at] in _SPACE:
+                self._at += 1
+            if self._at < len(self._text) or not self._grow():
+                return self._text[self._at : self._at + 1]
+
+    def take(self, expected: str) -> str:
+        """Consumes the next character, which has to be one of those expected."""
+        character = self.peek()
+        if not character or character not in expected:
+            raise self._broken(f"expected {' or '.join(expected)}, found {character or 'the end'}")
+        self._at += 1
+        return character
+
+    def value(self) -> tuple[object, str]:
+        """Consumes one value: the value and its text."""
+        self.peek()
+        while True:
+            try:
+                parsed, end = self._parse(self._text, self._at)
+            except RecursionError:
+                raise self._broken("it is nested too deeply") from None
+            except ValueError as problem:
+                if len(self._text) - self._at > MAX_ELEMENT or not self._grow():
+                    raise self._broken(str(problem)) from None
+                continue
+            # A number at the end of the window may go on behind it.
+            if end < len(self._text) or not self._grow():
+                text, self._at = self._text[self._at : end], end
+                return parsed, text
+
+    def _grow(self) -> bool:
+        # Doubling keeps the work linear where one element spans many chunks.
+        wanted = max(CHUNK, len(self._text) - self._at)
+        chunk = b"" if self._ended else self._stream.read(wanted)
+        self._ended = self._ended or not chunk
+        try:
+            more = self._decode(chunk, final=self._ended)
+        except UnicodeDecodeError as problem:
+            raise self._broken(f"it is not UTF-8: {problem.reason}") from None
+        self._dropped += self._at
+        self._text, self._at = self._text[self._at :] + more, 0
+        return not self._ended
+
+    def _broken(self, message: str) -> FormatError:
+        where = f"around character {self._dropped + self._at}"
+        return FormatError("BROKEN_FILE", f"it is not valid JSON: {message} ({where})", "write the file again")
+
+
+def read_arrays(stream: BinaryIO, keys: frozenset[str]) -> Iterator[tuple[str, object, str]]:
+    """The elements of the arrays under some keys of a JSON object, in the order of the file.
+
+    Yields:
+        (key, element, its text).
+
+    Raises:
+        FormatError: BROKEN_FILE, where the text stops being JSON; what came before has been yielded.
+    """
+    window = _Window(stream)
+    window.take("{")
+    if window.peek() == "}":
+        return
+    while True:
+        key, _ = window.value()
+        window.take(":")
+        if key in keys and window.peek() == "[":
+            yield from ((str(key), element, text) for element, text in _elements(window))
+        else:
+            window.value()
+        if window.take(",}") == "}":
+            return
+
+
+def _elements(window: _Window) -> Iterator[tuple[object, str]]:
+    window.take("[")
+    if window.peek() == "]":
+        window.take("]")
+        return
+    while True:
+        yield window.value()
+        if window.take(",]") == "]":
+            return

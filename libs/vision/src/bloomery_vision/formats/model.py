@@ -1,0 +1,105 @@
+"""The values that pass between annotation files and the rest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from bloomery_vision.findings import Finding
+from bloomery_vision.geometry import Shape
+
+Split = Literal["train", "val", "test"]
+
+
+class Format(StrEnum):
+    """The families of annotation files."""
+
+    VOC = "voc"
+    COCO = "coco"
+    YOLO = "yolo"
+
+
+class YoloTask(StrEnum):
+    """What a YOLO label line says."""
+
+    DETECT = "detect"
+    SEGMENT = "segment"
+    CLASSIFY = "classify"
+
+
+class FormatError(ValueError):
+    """Files that cannot be read, or rows that cannot be written, as a whole."""
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code, self.message, self.hint = code, message, hint
+
+
+@dataclass(frozen=True, slots=True)
+class FormatGuess:
+    """What a folder holds: the annotation files, the images, and `why` it is taken for that format."""
+
+    format: Format
+    why: str
+    annotations: tuple[str, ...]
+    images: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSpec:
+    """A label that files name, with a colour (`#rrggbb`) to draw it in."""
+
+    name: str
+    color: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportItem:
+    """What the files say about one image.
+
+    `image_path` is its name in the source, or the name that the files give it where there is no such image. Its size is
+    the real one; None where the image is missing or unreadable. `annotated` is False where no annotation was found,
+    which differs from an annotation that says "nothing here". A `failed` item cannot be imported at all; `problems` say
+    why. Otherwise each error among them is about a shape that was left out.
+    """
+
+    image_path: str
+    width: int | None = None
+    height: int | None = None
+    shapes: tuple[Shape, ...] = ()
+    split: Split | None = None
+    problems: tuple[Finding, ...] = ()
+    annotation_path: str | None = None
+    annotated: bool = True
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRow:
+    """One image to write, with its shapes in pixels of the oriented image of `width` x `height`."""
+
+    file_name: str
+    width: int
+    height: int
+    split: str
+    shapes: tuple[Shape, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportChunk:
+    """Bytes to append to the file at `path`, relative to the export's root. A path may come several times."""
+
+    path: str
+    data: bytes
+
+
+SPLIT_WORDS: Mapping[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""What people call the splits."""

@@ -1,0 +1,201 @@
+"""Shapes on an image, in pixels of the oriented original (see the package)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bloomery_vision import rle
+
+Point = tuple[float, float]
+Ring = tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An axis-aligned rectangle; (x, y) is its top-left corner."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @classmethod
+    def from_corners(cls, x1: float, y1: float, x2: float, y2: float) -> Self:
+        """The box between its top-left and bottom-right corners."""
+        return cls(x1, y1, x2 - x1, y2 - y1)
+
+    @property
+    def x2(self) -> float:
+        """The right edge."""
+        return self.x + self.width
+
+    @property
+    def y2(self) -> float:
+        """The bottom edge."""
+        return self.y + self.height
+
+    @property
+    def area(self) -> float:
+        """Square pixels; negative sides count as none."""
+        return max(self.width, 0.0) * max(self.height, 0.0)
+
+    def clip(self, width: float, height: float) -> Self:
+        """The part inside an image of that size, with no area where there is none; itself where nothing sticks out."""
+        if self.x >= 0 and self.y >= 0 and self.x2 <= width and self.y2 <= height:
+            return self
+        x1, y1 = _clamp(self.x, width), _clamp(self.y, height)
+        return self.from_corners(x1, y1, max(x1, _clamp(self.x2, width)), max(y1, _clamp(self.y2, height)))
+
+
+@dataclass(frozen=True, slots=True)
+class Polygon:
+    """The outline of an object.
+
+    `parts` are further outlines of the same object, where something in front of it cuts it in pieces (as in COCO). A
+    polygon has no holes: what has is a `Mask`.
+    """
+
+    points: Ring
+    parts: tuple[Ring, ...] = ()
+
+    @property
+    def rings(self) -> tuple[Ring, ...]:
+        """All outlines, each closed implicitly."""
+        return (self.points, *self.parts)
+
+    @property
+    def area(self) -> float:
+        """Square pixels, the sum over the outlines (shoelace formula)."""
+        return sum(_shoelace(ring) for ring in self.rings)
+
+    @property
+    def bounds(self) -> Box:
+        """The smallest box around all outlines."""
+        xs = [x for ring in self.rings for x, _ in ring]
+        ys = [y for ring in self.rings for _, y in ring]
+        return Box.from_corners(min(xs), min(ys), max(xs), max(ys))
+
+    def clip(self, width: float, height: float) -> Self:
+        """The same outlines with every point moved to the nearest one inside an image of that size."""
+        rings = tuple(tuple((_clamp(x, width), _clamp(y, height)) for x, y in ring) for ring in self.rings)
+        return type(self)(rings[0], rings[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """The pixels of an object in an image of `width` x `height`; `counts` is COCO's compressed run-length encoding."""
+
+    width: int
+    height: int
+    counts: bytes
+
+    @classmethod
+    def from_array(cls, array: NDArray[np.bool_]) -> Self:
+        """The mask of a boolean array of shape [height, width]."""
+        height, width = array.shape
+        return cls(width, height, rle.encode(array))
+
+    @classmethod
+    def from_runs(cls, width: int, height: int, runs: Sequence[int]) -> Self:
+        """The mask of COCO's uncompressed runs. Raises ValueError where they do not fit the size."""
+        return cls(width, height, rle.compress(runs, width=width, height=height))
+
+    def runs(self) -> list[int]:
+        """Alternating run lengths, background first, column by column. Raises ValueError where `counts` is damaged."""
+        return rle.runs_of(self.counts, width=self.width, height=self.height)
+
+    def to_array(self) -> NDArray[np.bool_]:
+        """The boolean array of shape [height, width]. Raises ValueError where `counts` is damaged."""
+        return rle.decode(self.runs(), width=self.width, height=self.height)
+
+    @property
+    def area(self) -> float:
+        """The number of pixels set."""
+        return float(sum(self.runs()[1::2]))
+
+    @property
+    def bounds(self) -> Box:
+        """The smallest box around all pixels set, without area where there are none."""
+        array = self.to_array()
+        xs, ys = np.flatnonzero(array.any(axis=0)), np.flatnonzero(array.any(axis=1))
+        if not len(xs):
+            return Box(0.0, 0.0, 0.0, 0.0)
+        return Box.from_corners(float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """The whole image."""
+
+
+Geometry = Box | Polygon | Mask | Tag
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One object on one image.
+
+    `crowd` marks a region of many objects that nobody outlined one by one: training and evaluation ignore it. Shapes
+    with one `group_id` belong together; shapes with one `track_id` are the same object in several frames.
+    """
+
+    geometry: Geometry
+    label: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    crowd: bool = False
+    group_id: int | None = None
+    track_id: int | None = None
+
+
+def bounds(geometry: Geometry) -> Box | None:
+    """The smallest box around a geometry; None for a tag, which has no place."""
+    match geometry:
+        case Box():
+            return geometry
+        case Polygon() | Mask():
+            return geometry.bounds
+        case Tag():
+            return None
+
+
+def iou(first: Box, second: Box) -> float:
+    """Intersection over union, 0 where both have no area."""
+    width = min(first.x2, second.x2) - max(first.x, second.x)
+    height = min(first.y2, second.y2) - max(first.y, second.y)
+    shared = max(width, 0.0) * max(height, 0.0)
+    union = first.area + second.area - shared
+    return shared / union if union > 0 else 0.0
+
+
+def iou_matrix(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Intersection over union of each of N boxes with each of M.
+
+    Args:
+        first: [N, 4], corners x1, y1, x2, y2.
+        second: [M, 4], the same.
+
+    Returns:
+        [N, M], 0 where both have no area.
+    """
+    corner = np.minimum(first[:, None, 2:], second[None, :, 2:]) - np.maximum(first[:, None, :2], second[None, :, :2])
+    shared = corner.clip(min=0).prod(axis=2)
+    union = _areas(first)[:, None] + _areas(second)[None, :] - shared
+    overlap: NDArray[np.floating] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return overlap
+
+
+def _areas(boxes: NDArray[np.floating]) -> NDArray[np.floating]:
+    sides: NDArray[np.floating] = (boxes[:, 2:] - boxes[:, :2]).clip(min=0)
+    return sides[:, 0] * sides[:, 1]
+
+
+def _clamp(value: float, upper: float) -> float:
+    return min(max(value, 0.0), float(upper))
+
+
+def _shoelace(ring: Ring) -> float:
+    following = (*ring[1:], *ring[:1])
+    return abs(sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in zip(ring, following, strict=True))) / 2

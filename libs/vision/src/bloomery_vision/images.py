@@ -1,0 +1,175 @@
+"""Looking into encoded images and decoding them, with a reason for each that is refused.
+
+The size of an image is its size after its EXIF orientation, and decoding applies that orientation: this is the frame of
+all annotations. Colour follows what training reads (OpenCV's `IMREAD_COLOR`): alpha is dropped, grey is repeated, of 16
+bits the upper 8 are kept.
+"""
+
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+DEFAULT_MAX_PIXELS = 150_000_000
+
+MEDIA_TYPES = {
+    "AVIF": "image/avif",
+    "BMP": "image/bmp",
+    "GIF": "image/gif",
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "TIFF": "image/tiff",
+    "WEBP": "image/webp",
+}
+"""The formats that are read."""
+
+SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""The endings, in lower case, of files that are taken for images."""
+
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    zlib.error,
+)
+_CONVERT = "save it as JPEG or PNG"
+
+
+class ImageError(ValueError):
+    """An image that is refused.
+
+    `code` is one of EMPTY, NOT_AN_IMAGE, UNSUPPORTED_FORMAT, TRUNCATED, ANIMATED, TOO_MANY_PIXELS, UNSUPPORTED_MODE;
+    `hint` says what to do about it.
+    """
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code, self.message, self.hint = code, message, hint
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What is known of an image without its pixels.
+
+    `width` and `height` count after the EXIF `orientation` (1 to 8, 1 for none) is applied. `frames` exceeds 1 only for
+    a JPEG with further pictures behind the main one, which are ignored. `mode` is Pillow's name of the pixel format.
+    """
+
+    width: int
+    height: int
+    format: str
+    media_type: str
+    orientation: int
+    frames: int
+    mode: str
+
+
+def probe(source: bytes | Path | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIXELS, verify: bool = True) -> ImageInfo:
+    """Describe an image.
+
+    With `verify` all of its data is read, which finds a truncated file; without, only its head.
+
+    Raises:
+        ImageError: with the reason.
+    """
+    with _opened(source, max_pixels) as image:
+        info = _describe(image)
+        if verify:
+            # A JPEG decoder reads everything but computes an eighth of the pixels this way.
+            image.draft("RGB", (1, 1))
+            image.load()
+        return info
+
+
+def decode(source: bytes | Path | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
+    """The oriented pixels of an image: uint8 [height, width, 3], RGB.
+
+    Raises:
+        ImageError: with the reason.
+    """
+    with _opened(source, max_pixels) as image:
+        return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+
+
+@contextmanager
+def _opened(source: bytes | Path | BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
+    stream = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        with Image.open(stream, formats=[*MEDIA_TYPES, "MPO"]) as image:
+            _refuse(image, max_pixels)
+            yield image
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise _unidentified(_head(stream)) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as problem:
+        raise ImageError("TOO_MANY_PIXELS", str(problem), "make it smaller") from problem
+    except FileNotFoundError:
+        raise
+    except _DECODER_ERRORS as problem:
+        raise ImageError("TRUNCATED", f"its data is cut off or damaged: {problem}", "get the file again") from problem
+
+
+def _refuse(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        message = f"it has {image.width} x {image.height} pixels, more than {max_pixels:,}"
+        raise ImageError("TOO_MANY_PIXELS", message, "make it smaller, or cut it into tiles")
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        raise ImageError("ANIMATED", f"this {image.format} has several frames", "save the frames as single images")
+    if image.mode in ("I", "F"):
+        message = f"its pixels are 32-bit numbers (mode {image.mode})"
+        raise ImageError("UNSUPPORTED_MODE", message, "save it with 8 or 16 bits a channel")
+
+
+def _describe(image: Image.Image) -> ImageInfo:
+    container = "JPEG" if image.format == "MPO" else str(image.format)
+    orientation = int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    width, height = image.size
+    # Pillow already gives the turned size of a TIFF, and of nothing else.
+    if orientation in (5, 6, 7, 8) and container != "TIFF":
+        width, height = height, width
+    frames = getattr(image, "n_frames", 1)
+    return ImageInfo(width, height, container, MEDIA_TYPES[container], orientation, frames, image.mode)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        upper = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+        return Image.fromarray(upper).convert("RGB")
+    if image.mode == "P" and "transparency" in image.info:
+        return image.convert("RGBA").convert("RGB")
+    return image.convert("RGB")
+
+
+def _head(stream: Path | BinaryIO) -> bytes:
+    if isinstance(stream, Path):
+        with stream.open("rb") as file:
+            return file.read(1024)
+    stream.seek(0)
+    return stream.read(1024)
+
+
+def _unidentified(head: bytes) -> ImageError:
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not head:
+        return ImageError("EMPTY", "the file has no bytes", "get the file again")
+    if start.startswith((b"<svg", b"<?xml")) and b"<svg" in start:
+        return ImageError("UNSUPPORTED_FORMAT", "SVG is a drawing without pixels", _CONVERT)
+    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
+        return ImageError("UNSUPPORTED_FORMAT", "HEIC images are not read", _CONVERT)
+    if head.startswith(b"%PDF"):
+        return ImageError("UNSUPPORTED_FORMAT", "PDF is a document", "save its pages as images")
+    known = ", ".join(MEDIA_TYPES)
+    return ImageError("NOT_AN_IMAGE", f"it is none of {known}, or its head is damaged", _CONVERT)

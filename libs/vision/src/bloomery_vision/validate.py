@@ -1,0 +1,90 @@
+"""Whether a shape makes sense on its image."""
+
+import math
+from collections.abc import Iterator
+
+import shapely  # type: ignore[import-untyped]
+
+from bloomery_vision.findings import Finding, Severity, error, warning
+from bloomery_vision.geometry import Box, Mask, Polygon, Ring, Shape, bounds
+
+OUTSIDE_TOLERANCE = 0.5
+"""Pixels that a shape may stick out by without a word: the rounding of whoever wrote it."""
+
+_REDRAW = "delete it or draw it again"
+
+
+def validate_shape(shape: Shape, width: int | None, height: int | None, path: str = "") -> list[Finding]:
+    """Everything that is wrong with a shape on an image of `width` x `height` pixels, not only the first thing.
+
+    Where the size is not known, what depends on it is not looked at. The codes are NOT_FINITE, ZERO_AREA,
+    TOO_FEW_POINTS, OUTSIDE_IMAGE, MASK_SIZE, BAD_MASK and EMPTY_LABEL for errors, PARTLY_OUTSIDE, ONE_PIXEL and
+    SELF_INTERSECTION for warnings.
+    """
+    found = [] if shape.label.strip() else [error("EMPTY_LABEL", "it has no label", hint="choose a label", path=path)]
+    match shape.geometry:
+        case Box() as box:
+            found += _box(box, path)
+        case Polygon() as polygon:
+            found += _polygon(polygon, path)
+        case Mask() as mask:
+            found += _mask(mask, width, height, path)
+    if width is None or height is None or isinstance(shape.geometry, Mask) or not usable(found):
+        return found
+    box_around = bounds(shape.geometry)
+    return found + (list(_place(box_around, width, height, path)) if box_around else [])
+
+
+def usable(findings: list[Finding]) -> bool:
+    """Whether none of the findings is an error."""
+    return all(finding.severity is not Severity.ERROR for finding in findings)
+
+
+def _box(box: Box, path: str) -> list[Finding]:
+    if not all(map(math.isfinite, (box.x, box.y, box.width, box.height))):
+        return [error("NOT_FINITE", f"its coordinates are {box}", hint=_REDRAW, path=path)]
+    if box.width <= 0 or box.height <= 0:
+        size = f"{box.width:g} x {box.height:g}"
+        return [error("ZERO_AREA", f"it is {size} pixels", hint=_REDRAW, path=path)]
+    if box.width <= 1 and box.height <= 1:
+        message = f"it covers a single pixel at ({box.x:g}, {box.y:g})"
+        return [warning("ONE_PIXEL", message, hint="a stray click? delete it", path=path)]
+    return []
+
+
+def _polygon(polygon: Polygon, path: str) -> list[Finding]:
+    if not all(math.isfinite(value) for ring in polygon.rings for point in ring for value in point):
+        return [error("NOT_FINITE", "a coordinate is not a number", hint=_REDRAW, path=path)]
+    if any(len(set(ring)) < 3 for ring in polygon.rings):
+        return [error("TOO_FEW_POINTS", "an outline has fewer than three different points", hint=_REDRAW, path=path)]
+    if polygon.area <= 0:
+        return [error("ZERO_AREA", "its points lie on one line", hint=_REDRAW, path=path)]
+    if not all(map(_simple, polygon.rings)):
+        hint = "move the points so that the outline does not cross itself"
+        return [warning("SELF_INTERSECTION", "its outline crosses itself", hint=hint, path=path)]
+    return []
+
+
+def _simple(ring: Ring) -> bool:
+    return bool(shapely.is_valid(shapely.Polygon(ring)))
+
+
+def _mask(mask: Mask, width: int | None, height: int | None, path: str) -> list[Finding]:
+    if width is not None and height is not None and (mask.width, mask.height) != (width, height):
+        message = f"the mask is {mask.width} x {mask.height} pixels, the image {width} x {height}"
+        return [error("MASK_SIZE", message, hint="a mask has its image's size", path=path)]
+    try:
+        runs = mask.runs()
+    except ValueError as problem:
+        return [error("BAD_MASK", str(problem), hint="write it as COCO's run-length encoding", path=path)]
+    if not any(runs[1::2]):
+        return [error("ZERO_AREA", "it has no pixels", hint=_REDRAW, path=path)]
+    return []
+
+
+def _place(box: Box, width: int, height: int, path: str) -> Iterator[Finding]:
+    where = f"it spans x {box.x:g} to {box.x2:g}, y {box.y:g} to {box.y2:g} on an image of {width} x {height}"
+    if box.x >= width or box.y >= height or box.x2 <= 0 or box.y2 <= 0:
+        yield error("OUTSIDE_IMAGE", where, hint=_REDRAW, path=path)
+    elif max(-box.x, -box.y, box.x2 - width, box.y2 - height) > OUTSIDE_TOLERANCE:
+        yield warning("PARTLY_OUTSIDE", where, hint="what sticks out is cut off", path=path)

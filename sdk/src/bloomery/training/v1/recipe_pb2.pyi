@@ -136,6 +136,7 @@ class Parameter(message.Message):
     GROUP_FIELD_NUMBER: builtins.int
     UNIT_FIELD_NUMBER: builtins.int
     ADVANCED_FIELD_NUMBER: builtins.int
+    KINDS_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Its name, such as "epochs"."""
     type: Parameter.Type.ValueType
@@ -160,6 +161,10 @@ class Parameter(message.Message):
     def choices(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """The allowed texts; empty for any."""
 
+    @builtins.property
+    def kinds(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Kinds of job that take it, such as "OPTIMIZE"; TRAIN where empty."""
+
     def __init__(
         self,
         *,
@@ -173,10 +178,11 @@ class Parameter(message.Message):
         group: builtins.str = ...,
         unit: builtins.str = ...,
         advanced: builtins.bool = ...,
+        kinds: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "default_value", b"default_value", "maximum", b"maximum", "minimum", b"minimum"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "advanced", b"advanced", "choices", b"choices", "default_value", b"default_value", "description", b"description", "group", b"group", "id", b"id", "maximum", b"maximum", "minimum", b"minimum", "type", b"type", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "advanced", b"advanced", "choices", b"choices", "default_value", b"default_value", "description", b"description", "group", b"group", "id", b"id", "kinds", b"kinds", "maximum", b"maximum", "minimum", b"minimum", "type", b"type", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__maximum: _TypeAlias = typing.Literal["maximum"]  # noqa: Y015
     _WhichOneofArgType__maximum: _TypeAlias = typing.Literal["_maximum", b"_maximum"]  # noqa: Y015

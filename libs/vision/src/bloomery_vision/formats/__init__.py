@@ -6,6 +6,7 @@ their content. Writers take rows and yield chunks of files. What one writes the 
 
 from bloomery_vision.formats.coco import read_coco
 from bloomery_vision.formats.detect import detect, read, read_labels
+from bloomery_vision.formats.export import distinct, image_path
 from bloomery_vision.formats.model import (
     ExportChunk,
     ExportRow,
@@ -19,6 +20,9 @@ from bloomery_vision.formats.model import (
 )
 from bloomery_vision.formats.source import FolderSource, MappingSource, Source, ZipLimits, ZipSource
 from bloomery_vision.formats.voc import read_voc
+from bloomery_vision.formats.write_coco import write_coco
+from bloomery_vision.formats.write_voc import write_voc
+from bloomery_vision.formats.write_yolo import write_yolo
 from bloomery_vision.formats.yolo import read_yolo
 
 __all__ = [
@@ -37,9 +41,14 @@ __all__ = [
     "ZipLimits",
     "ZipSource",
     "detect",
+    "distinct",
+    "image_path",
     "read",
     "read_coco",
     "read_labels",
     "read_voc",
     "read_yolo",
+    "write_coco",
+    "write_voc",
+    "write_yolo",
 ]

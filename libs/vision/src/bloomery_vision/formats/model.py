@@ -20,11 +20,10 @@ class Format(StrEnum):
 
 
 class YoloTask(StrEnum):
-    """What a YOLO label line says."""
+    """What a YOLO label line holds: a box or an outline."""
 
     DETECT = "detect"
     SEGMENT = "segment"
-    CLASSIFY = "classify"
 
 
 class FormatError(ValueError):

@@ -33,7 +33,8 @@ Splits = Mapping[str, frozenset[Split]]
 _PRECEDENCE: tuple[Split, ...] = ("train", "val", "test")
 """An image in several lists belongs to the first of these, so that nothing is tested that was trained on."""
 
-_ATTRIBUTES = ("difficult", "truncated", "occluded", "pose")
+ATTRIBUTES = ("difficult", "truncated", "occluded", "pose")
+"""What an object may say beside its name and box."""
 
 
 def read_voc(source: Source) -> Iterator[ImportItem]:
@@ -170,7 +171,7 @@ def _object(item: Element) -> Parsed:
         xmin, ymin, xmax, ymax = (float(_text(item, f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax"))
     except ValueError as problem:
         return error("BAD_BOX", f"bndbox cannot be read: {problem}", hint="xmin, ymin, xmax and ymax are numbers")
-    attributes = {key: text for key in _ATTRIBUTES if (text := _text(item, key)) not in ("", "0", "Unspecified")}
+    attributes = {key: text for key in ATTRIBUTES if (text := _text(item, key)) not in ("", "0", "Unspecified")}
     return Shape(Box.from_corners(xmin - 1, ymin - 1, xmax, ymax), _text(item, "name"), attributes)
 
 

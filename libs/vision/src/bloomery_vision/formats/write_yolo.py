@@ -1,0 +1,86 @@
+"""Writes YOLO label files in Ultralytics' layout."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import yaml
+
+from bloomery_vision.formats.export import Notes, Stems, placed
+from bloomery_vision.formats.model import ExportChunk, ExportRow, YoloTask
+from bloomery_vision.formats.outlines import corners, outline, single_ring
+from bloomery_vision.geometry import Box, Mask, Polygon, Ring, Shape, bounds
+
+
+def write_yolo(
+    rows: Iterable[ExportRow],
+    labels: Sequence[str],
+    *,
+    task: YoloTask,
+    boxes_as_polygons: bool = False,
+    notes: Notes | None = None,
+) -> Iterator[ExportChunk]:
+    """Label files, one for each row (empty where there is nothing), and data.yaml at last.
+
+    The images belong at `image_path(row)`. data.yaml has no `path`, so it counts from its own folder, and names only
+    the splits that have rows.
+
+    Args:
+        rows: read once.
+        labels: by class number; shapes of other labels are left out.
+        task: DETECT writes the box around each shape, SEGMENT its outline.
+        boxes_as_polygons: write a box as its four corners for SEGMENT instead of leaving it out.
+        notes: counts what was left out: CROWD_LEFT_OUT, TAG_LEFT_OUT, LABEL_LEFT_OUT, BOX_LEFT_OUT, MASK_LEFT_OUT.
+
+    Raises:
+        FormatError: BAD_NAME, DUPLICATE_NAME.
+    """
+    notes = Notes() if notes is None else notes
+    numbers = {label: number for number, label in enumerate(labels)}
+    stems, splits = Stems(), set[str]()
+    for row in rows:
+        stem = stems.take(row, folder=row.split)
+        splits.add(row.split)
+        lines = _lines(row, numbers, task, boxes_as_polygons=boxes_as_polygons, notes=notes)
+        yield ExportChunk(f"labels/{row.split}/{stem}.txt", "".join(lines).encode())
+    yield ExportChunk("data.yaml", _config(splits, labels))
+
+
+def _config(splits: set[str], labels: Sequence[str]) -> bytes:
+    folders = {split: f"images/{split}" for split in ("train", "val", "test") if split in splits}
+    content = folders | {"names": dict(enumerate(labels))}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, encoding="utf-8")
+
+
+def _lines(
+    row: ExportRow, numbers: dict[str, int], task: YoloTask, *, boxes_as_polygons: bool, notes: Notes
+) -> Iterator[str]:
+    for shape in placed(row.shapes, notes):
+        if shape.label not in numbers:
+            notes["LABEL_LEFT_OUT"] += 1
+            continue
+        values = _box(shape, row) if task is YoloTask.DETECT else _ring(shape, row, boxes_as_polygons, notes)
+        if values:
+            yield " ".join([str(numbers[shape.label]), *(f"{value:.10g}" for value in values)]) + "\n"
+
+
+def _box(shape: Shape, row: ExportRow) -> list[float]:
+    box = bounds(shape.geometry)
+    if box is None:
+        return []
+    centre_x, centre_y = box.x + box.width / 2, box.y + box.height / 2
+    return [centre_x / row.width, centre_y / row.height, box.width / row.width, box.height / row.height]
+
+
+def _ring(shape: Shape, row: ExportRow, boxes_as_polygons: bool, notes: Notes) -> list[float]:
+    ring: Ring = ()
+    match shape.geometry:
+        case Polygon() as polygon:
+            ring = single_ring(polygon)
+        case Box() as box if boxes_as_polygons:
+            ring = corners(box)
+        case Box():
+            notes["BOX_LEFT_OUT"] += 1
+        case Mask() as mask if found := outline(mask):
+            ring = single_ring(found)
+        case _:
+            notes["MASK_LEFT_OUT"] += 1
+    return [value for x, y in ring for value in (x / row.width, y / row.height)]

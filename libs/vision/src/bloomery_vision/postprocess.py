@@ -1,0 +1,216 @@
+"""What happens to a model's raw output, the same in evaluation, parity checks and serving.
+
+Boxes are corners x1, y1, x2, y2 in pixels of the letterboxed image, until a `LetterboxTransform` moves them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bloomery_vision.geometry import iou_matrix
+from bloomery_vision.preprocess import LetterboxTransform
+
+MAX_CANDIDATES = 30_000
+"""The best boxes of an image that suppression looks at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """The objects found on one image, best first.
+
+    Attributes:
+        boxes: float32 [N, 4], corners x1, y1, x2, y2.
+        scores: float32 [N], 0 to 1.
+        classes: int64 [N], class numbers.
+        coefficients: float32 [N, K], weights of the mask prototypes; None for a model without masks.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    classes: NDArray[np.int64]
+    coefficients: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def select(self, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> Self:
+        """Some of them, by index or by a condition on each."""
+        masks = None if self.coefficients is None else self.coefficients[chosen]
+        return type(self)(self.boxes[chosen], self.scores[chosen], self.classes[chosen], masks)
+
+    def to_original(self, transform: LetterboxTransform) -> Self:
+        """The same in pixels of the original image."""
+        return replace(self, boxes=transform.to_original(self.boxes).astype(np.float32))
+
+
+def decode_detections(
+    raw: NDArray[np.float32],
+    *,
+    num_classes: int | None = None,
+    conf: float = 0.25,
+    iou: float = 0.7,
+    max_det: int = 300,
+    classes: Sequence[int] | None = None,
+    agnostic: bool = False,
+    multi_label: bool = False,
+) -> Detections:
+    """The objects in the output of a YOLO head without suppression of its own.
+
+    Args:
+        raw: [4 + C + K, A] for A anchors: centre x, centre y, width, height in pixels; C class probabilities; K mask
+            coefficients.
+        num_classes: C, where there are coefficients; None means that there are none.
+        conf: what a score has to exceed.
+        iou: overlap above which the weaker of two boxes is dropped.
+        max_det: the most objects to return.
+        classes: class numbers to look at; None for all.
+        agnostic: let boxes of different classes drop each other.
+        multi_label: let one anchor give a box for each class above `conf`, not only for its best: what evaluation does.
+    """
+    columns = 4 + (raw.shape[0] - 4 if num_classes is None else num_classes)
+    candidates = _candidates(raw, columns, conf=conf, multi_label=multi_label)
+    if classes is not None:
+        candidates = candidates.select(np.isin(candidates.classes, list(classes)))
+    best = np.argsort(-candidates.scores, kind="stable")[:MAX_CANDIDATES]
+    candidates = candidates.select(best)
+    groups = np.zeros_like(candidates.classes) if agnostic else candidates.classes
+    return candidates.select(_suppress(candidates.boxes, groups, iou=iou, max_det=max_det))
+
+
+def decode_end2end(raw: NDArray[np.float32], *, conf: float = 0.25, classes: Sequence[int] | None = None) -> Detections:
+    """The objects in the output of a head that needs no suppression, or has it built in.
+
+    Args:
+        raw: [N, 6 + K]: corners, score, class number, K mask coefficients; rows of zeros fill up.
+        conf: what a score has to exceed.
+        classes: class numbers to look at; None for all.
+    """
+    kept = raw[raw[:, 4] > max(conf, 0.0)]
+    kept = kept[np.argsort(-kept[:, 4], kind="stable")]
+    found = Detections(
+        kept[:, :4].astype(np.float32),
+        kept[:, 4].astype(np.float32),
+        kept[:, 5].astype(np.int64),
+        kept[:, 6:].astype(np.float32) if raw.shape[1] > 6 else None,
+    )
+    return found if classes is None else found.select(np.isin(found.classes, list(classes)))
+
+
+def nms(
+    boxes: NDArray[np.floating], scores: NDArray[np.floating], *, iou: float, max_det: int | None = None
+) -> NDArray[np.intp]:
+    """Greedy non-maximum suppression within one class.
+
+    Args:
+        boxes: [N, 4], corners.
+        scores: [N]; of equal ones the first wins.
+        iou: overlap above which the weaker of two boxes is dropped.
+        max_det: the most boxes to keep.
+
+    Returns:
+        The indices of the boxes kept, best first.
+    """
+    order = np.argsort(-scores, kind="stable")
+    kept = _suppress(boxes[order], np.zeros(len(order), dtype=np.int64), iou=iou, max_det=max_det or len(order))
+    return order[kept]
+
+
+def decode_masks(
+    prototypes: NDArray[np.float32], detections: Detections, transform: LetterboxTransform, *, size: tuple[int, int]
+) -> Iterator[NDArray[np.bool_]]:
+    """The mask of each detection, one at a time because each has the size of the image.
+
+    Args:
+        prototypes: [K, h, w] over the whole letterbox.
+        detections: in the letterbox's frame, with coefficients.
+        transform: where the image lies in the letterbox.
+        size: (height, width) of the letterbox.
+
+    Yields:
+        bool [H, W] in the frame of the original image, cut to the detection's box.
+    """
+    import cv2
+
+    if detections.coefficients is None:
+        raise ValueError("these detections have no mask coefficients")
+    region = _inner(prototypes, transform, size)
+    boxes = transform.to_original(detections.boxes)
+    for coefficients, box in zip(detections.coefficients, boxes, strict=True):
+        logits = np.tensordot(coefficients, region, axes=1).astype(np.float32)
+        full = cv2.resize(logits, (transform.width, transform.height), interpolation=cv2.INTER_LINEAR) > 0
+        yield _cut(full, box)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScore:
+    """A class number and its probability."""
+
+    index: int
+    score: float
+
+
+def top_k(probabilities: NDArray[np.float32], k: int) -> tuple[ClassScore, ...]:
+    """The `k` most probable classes of [C] probabilities, best first."""
+    order = np.argsort(-probabilities, kind="stable")[:k]
+    return tuple(ClassScore(int(index), float(probabilities[index])) for index in order)
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities [..., C] from logits, for classifiers that do not normalise inside."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+
+def _candidates(raw: NDArray[np.float32], columns: int, *, conf: float, multi_label: bool) -> Detections:
+    rows = raw.T
+    scores = rows[:, 4:columns]
+    if multi_label:
+        anchors, found = np.nonzero(scores > conf)
+    else:
+        best = scores.argmax(axis=1)
+        anchors = np.flatnonzero(np.take_along_axis(scores, best[:, None], axis=1)[:, 0] > conf)
+        found = best[anchors]
+    return Detections(
+        _corners(rows[anchors, :4]),
+        scores[anchors, found].astype(np.float32),
+        found.astype(np.int64),
+        rows[anchors, columns:].astype(np.float32) if raw.shape[0] > columns else None,
+    )
+
+
+def _corners(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    centres, halves = boxes[:, :2], boxes[:, 2:] / 2
+    return np.concatenate([centres - halves, centres + halves], axis=1).astype(np.float32)
+
+
+def _suppress(boxes: NDArray[np.floating], groups: NDArray[np.int64], *, iou: float, max_det: int) -> NDArray[np.intp]:
+    """Keeps boxes in order, and drops those behind that overlap one of the same group too much."""
+    left = np.arange(len(boxes))
+    kept: list[int] = []
+    while len(left) and len(kept) < max_det:
+        first, left = left[0], left[1:]
+        kept.append(int(first))
+        overlap = iou_matrix(boxes[first : first + 1], boxes[left])[0]
+        left = left[(overlap <= iou) | (groups[left] != groups[first])]
+    return np.array(kept, dtype=np.intp)
+
+
+def _inner(
+    prototypes: NDArray[np.float32], transform: LetterboxTransform, size: tuple[int, int]
+) -> NDArray[np.float32]:
+    """The prototypes without the letterbox's bars."""
+    rows, columns = prototypes.shape[1] / size[0], prototypes.shape[2] / size[1]
+    top, left = round(transform.top * rows), round(transform.left * columns)
+    bottom = max(round((transform.top + transform.height * transform.scale) * rows), top + 1)
+    right = max(round((transform.left + transform.width * transform.scale) * columns), left + 1)
+    return prototypes[:, top:bottom, left:right]
+
+
+def _cut(mask: NDArray[np.bool_], box: NDArray[np.floating]) -> NDArray[np.bool_]:
+    x1, y1, x2, y2 = (round(float(edge)) for edge in box)
+    inside = np.zeros_like(mask)
+    inside[y1:y2, x1:x2] = mask[y1:y2, x1:x2]
+    return inside

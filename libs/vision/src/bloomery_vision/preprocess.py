@@ -1,0 +1,87 @@
+"""What happens to an image before a model sees it, the same in evaluation, parity checks and serving."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+GREY = 114
+"""The value of the bars: the one that YOLO models are trained with."""
+
+
+@dataclass(frozen=True, slots=True)
+class LetterboxTransform:
+    """How an image of `width` x `height` lies in its letterbox.
+
+    A point (x, y) of the image lies at (x * scale + left, y * scale + top). All in pixels.
+    """
+
+    width: int
+    height: int
+    scale: float
+    left: int
+    top: int
+
+    def to_letterboxed(self, boxes: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Moves boxes [N, 4] (corners x1, y1, x2, y2) from the image into the letterbox."""
+        return boxes * self.scale + self._offset(boxes)
+
+    def to_original(self, boxes: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Moves boxes [N, 4] (corners x1, y1, x2, y2) from the letterbox into the image, and clips them to it."""
+        moved = (boxes - self._offset(boxes)) / self.scale
+        limits = np.array([self.width, self.height] * 2, dtype=boxes.dtype)
+        return cast("NDArray[np.floating]", moved.clip(min=0, max=limits))
+
+    def _offset(self, boxes: NDArray[np.floating]) -> NDArray[np.floating]:
+        return np.array([self.left, self.top] * 2, dtype=boxes.dtype)
+
+
+def letterbox(image: NDArray[np.uint8], size: tuple[int, int]) -> tuple[NDArray[np.uint8], LetterboxTransform]:
+    """Fits an image into a frame without changing its proportions, with grey bars left and right or above and below.
+
+    Bilinear, enlarging too; of an odd number of grey rows or columns the extra one is below or right. This is
+    Ultralytics' letterbox with its defaults and a fixed size, to the pixel.
+
+    Args:
+        image: uint8 [H, W, 3].
+        size: (height, width) of the frame.
+
+    Returns:
+        uint8 [height, width, 3], and where the image lies in it.
+    """
+    rows, columns = image.shape[:2]
+    height, width = size
+    scale = min(height / rows, width / columns)
+    inner_width, inner_height = max(round(columns * scale), 1), max(round(rows * scale), 1)
+    if (columns, rows) != (inner_width, inner_height):
+        image = cast(
+            "NDArray[np.uint8]", cv2.resize(image, (inner_width, inner_height), interpolation=cv2.INTER_LINEAR)
+        )
+    # The same as halving and rounding a half down.
+    left, top = (width - inner_width) // 2, (height - inner_height) // 2
+    framed = np.full((height, width, 3), GREY, dtype=np.uint8)
+    framed[top : top + inner_height, left : left + inner_width] = image
+    return framed, LetterboxTransform(columns, rows, scale, left, top)
+
+
+def resize_center_crop(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Scales the shorter side to `size` and cuts the square in the middle out, as classifiers are evaluated.
+
+    Bilinear with antialiasing, the longer side rounded down: torchvision's `Resize` and `CenterCrop` on a PIL image.
+
+    Args:
+        image: uint8 [H, W, 3].
+        size: side of the square in pixels.
+
+    Returns:
+        uint8 [size, size, 3].
+    """
+    rows, columns = image.shape[:2]
+    short = min(rows, columns)
+    width, height = size * columns // short, size * rows // short
+    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return np.asarray(resized.crop((left, top, left + size, top + size)))

@@ -1,0 +1,294 @@
+"""The manifest of a dataset version: an index in JSON, and the images with their shapes in Parquet shards.
+
+A shard holds one image a row, in the order of file names across all shards. The content hash is taken over canonical
+rows and not over Parquet's bytes, so another writer, compression or shard size gives the same hash.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bloomery_vision.geometry import Shape
+from bloomery_vision.manifest_shapes import SHAPE_TYPE, Record, from_record, to_record
+
+FORMAT = 1
+ROW_GROUP = 1000
+_INDEX_FIELDS = {"format", "content_hash", "task", "classes", "project_uid", "read_sequence", "shards"}
+_SCHEMA = pa.schema(
+    [
+        pa.field("asset", pa.string(), nullable=False),
+        pa.field("digest", pa.string(), nullable=False),
+        pa.field("logical_key", pa.string(), nullable=False),
+        pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("media_type", pa.string(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("group", pa.string(), nullable=False),
+        pa.field("file_name", pa.string(), nullable=False),
+        pa.field("shapes", pa.list_(SHAPE_TYPE), nullable=False),
+    ]
+)
+
+
+class ManifestError(ValueError):
+    """An index or a shard that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRow:
+    """One image of a version.
+
+    Attributes:
+        asset: Resource name of the image.
+        digest: "sha256:..." of the original bytes.
+        logical_key: Where they lie in the object store.
+        size_bytes: How many they are.
+        media_type: Such as "image/jpeg".
+        width: Pixels, EXIF orientation applied.
+        height: The same.
+        split: "train", "val" or "test".
+        group: Images with one group lie in one split; "" for an image of its own.
+        file_name: Unique within the version, also without its suffix and in lower case.
+        shapes: What is on it; `label` is the name of the class.
+    """
+
+    asset: str
+    digest: str
+    logical_key: str
+    size_bytes: int
+    media_type: str
+    width: int
+    height: int
+    split: str
+    group: str
+    file_name: str
+    shapes: tuple[Shape, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestShard:
+    """A Parquet file of the manifest: where it lies, "sha256:..." of its bytes, its size and its number of images."""
+
+    logical_key: str
+    digest: str
+    size_bytes: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestIndex:
+    """What a version is, and where its images are listed.
+
+    Attributes:
+        content_hash: `ContentHash` of the task, the classes and all rows.
+        task: "detect", "segment" or "classify".
+        classes: Names in the order of their numbers.
+        project_uid: The project that the images belong to.
+        read_sequence: The project's sequence that was read.
+        shards: In the order of the rows.
+    """
+
+    content_hash: str
+    task: str
+    classes: tuple[str, ...]
+    project_uid: str
+    read_sequence: int
+    shards: tuple[ManifestShard, ...]
+
+    def to_json(self) -> bytes:
+        """The index file."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """Read an index file. Raises ManifestError for a damaged one and for another format."""
+        try:
+            fields = json.loads(data)
+            if fields["format"] != FORMAT:
+                raise ManifestError(f"the manifest has format {fields['format']}, this reads {FORMAT}")
+            known = {name: fields[name] for name in _INDEX_FIELDS - {"format"}}
+            known["classes"] = tuple(known["classes"])
+            known["shards"] = tuple(ManifestShard(**shard) for shard in known["shards"])
+            return cls(**known)
+        except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ManifestError(f"the manifest's index is damaged: {error}") from error
+
+
+class ContentHash:
+    """SHA-256 over what a version means: its task, its classes and its rows in the order of file names.
+
+    Where the bytes lie and how Parquet packs the rows does not count.
+    """
+
+    def __init__(self, *, task: str, classes: Sequence[str]) -> None:
+        self._digest = hashlib.sha256(_canonical({"format": FORMAT, "task": task, "classes": list(classes)}))
+
+    def add(self, row: ManifestRow) -> None:
+        """Count the next row."""
+        shapes = [to_record(shape, shape.label) for shape in row.shapes]
+        place = [row.file_name, row.digest, row.width, row.height, row.split, row.group]
+        self._digest.update(b"\n" + _canonical([*place, shapes]))
+
+    def value(self) -> str:
+        """The hash as "sha256:..."."""
+        return f"sha256:{self._digest.hexdigest()}"
+
+
+def content_hash(rows: Iterable[ManifestRow], *, task: str, classes: Sequence[str]) -> str:
+    """The content hash of all rows, given in the order of file names."""
+    counted = ContentHash(task=task, classes=classes)
+    for row in rows:
+        counted.add(row)
+    return counted.value()
+
+
+class ShardWriter:
+    """Writes one shard, row group by row group, so that memory does not grow with it. Close it, or use `with`.
+
+    Shapes are written with the numbers of their classes; a label outside `classes` is a KeyError.
+    """
+
+    def __init__(self, sink: Path | BinaryIO, classes: Sequence[str]) -> None:
+        self._numbers = {name: number for number, name in enumerate(classes)}
+        self._writer = pq.ParquetWriter(sink, _SCHEMA, compression="zstd")
+        self._pending: list[dict[str, object]] = []
+        self.rows = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def write(self, row: ManifestRow) -> None:
+        """Append one image."""
+        columns: dict[str, object] = {name: getattr(row, name) for name in _SCHEMA.names}
+        columns["shapes"] = [to_record(shape, self._numbers[shape.label]) for shape in row.shapes]
+        self._pending.append(columns)
+        self.rows += 1
+        if len(self._pending) == ROW_GROUP:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is left and the footer."""
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        if self._pending:
+            self._writer.write_table(pa.Table.from_pylist(self._pending, schema=_SCHEMA))
+            self._pending = []
+
+
+def write_shard(rows: Iterable[ManifestRow], classes: Sequence[str]) -> bytes:
+    """A small shard as bytes."""
+    sink = pa.BufferOutputStream()
+    with ShardWriter(sink, classes) as writer:
+        for row in rows:
+            writer.write(row)
+    return cast("bytes", sink.getvalue().to_pybytes())
+
+
+class ShardReader:
+    """Reads the rows of one shard, from a file or from its bytes; `classes` are those of the index.
+
+    Raises ManifestError where it is not a shard of this format.
+    """
+
+    def __init__(self, source: Path | bytes, classes: Sequence[str]) -> None:
+        self._classes = classes
+        try:
+            self._file = pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source)
+        except pa.ArrowInvalid as error:
+            raise ManifestError(f"the shard is damaged: {error}") from error
+        if not self._file.schema_arrow.equals(_SCHEMA):
+            self.close()
+            raise ManifestError("the shard's columns are not those of this format")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._file.close()
+
+    def rows(
+        self, *, start: int = 0, split: str | None = None, label: str | None = None
+    ) -> Iterator[tuple[int, ManifestRow]]:
+        """Rows from number `start` on, each with its number; of one split, or with a shape of the class `label`.
+
+        Row groups without such a row are not read beyond the column that says so.
+        """
+        first = 0
+        for number in range(self._file.num_row_groups):
+            count = self._file.metadata.row_group(number).num_rows
+            if first + count > start:
+                wanted = self._matching(number, split, label)
+                yield from self._read(number, first, [index for index in wanted if first + index >= start])
+            first += count
+
+    def _matching(self, group: int, split: str | None, label: str | None) -> Iterable[int]:
+        matching = set(range(self._file.metadata.row_group(group).num_rows))
+        if split is not None:
+            column = self._column(group, "split")
+            matching &= set(pc.indices_nonzero(pc.equal(column, split)).to_pylist())
+        if label is not None:
+            matching &= self._with_class(group, label)
+        return sorted(matching)
+
+    def _with_class(self, group: int, label: str) -> set[int]:
+        if label not in self._classes:
+            return set()
+        shapes = self._column(group, "shapes")
+        parents = pc.list_parent_indices(shapes)
+        hits = pc.equal(pc.struct_field(pc.list_flatten(shapes), "class"), self._classes.index(label))
+        return set(pc.filter(parents, hits).to_pylist())
+
+    def _column(self, group: int, name: str) -> pa.Array:
+        path = "shapes.list.element.class" if name == "shapes" else name
+        return self._file.read_row_group(group, columns=[path]).column(0).combine_chunks()
+
+    def _read(self, group: int, first: int, indices: Sequence[int]) -> Iterator[tuple[int, ManifestRow]]:
+        if not indices:
+            return
+        table = self._file.read_row_group(group).take(pa.array(indices))
+        for index, columns in zip(indices, table.to_pylist(), strict=True):
+            yield first + index, self._row(columns)
+
+    def _row(self, columns: dict[str, object]) -> ManifestRow:
+        records = cast("list[Record]", columns.pop("shapes"))
+        shapes = tuple(from_record(record, self._classes[cast("int", record["class"])]) for record in records)
+        return ManifestRow(shapes=shapes, **columns)  # type: ignore[arg-type]
+
+
+def read_shard(source: Path | bytes, classes: Sequence[str]) -> Iterator[ManifestRow]:
+    """All rows of a shard. Raises ManifestError as `ShardReader` does."""
+    with ShardReader(source, classes) as reader:
+        for _, row in reader.rows():
+            yield row
+
+
+def _canonical(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_as_text).encode()
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("ascii")
+    raise TypeError(f"{type(value).__name__} has no canonical form")

@@ -1,0 +1,88 @@
+"""Shapes as records of a manifest: plain values with the same fields whatever the geometry."""
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import pyarrow as pa
+
+from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Ring, Shape, Tag
+
+SHAPE_TYPE = pa.struct(
+    [
+        pa.field("class", pa.int32(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("box", pa.list_(pa.float64())),
+        pa.field("rings", pa.list_(pa.list_(pa.float64()))),
+        pa.field("mask_width", pa.int32()),
+        pa.field("mask_height", pa.int32()),
+        pa.field("mask_counts", pa.binary()),
+        pa.field("crowd", pa.bool_(), nullable=False),
+        pa.field("group_id", pa.int64()),
+        pa.field("track_id", pa.int64()),
+        pa.field("attributes", pa.map_(pa.string(), pa.string()), nullable=False),
+    ]
+)
+"""`kind` is "box" (`box`: x, y, width, height), "polygon" (`rings`: x0, y0, x1, y1, ...), "mask" or "tag"."""
+
+Record = Mapping[str, object]
+
+
+def to_record(shape: Shape, class_value: int | str) -> Record:
+    """The record of a shape whose class is written as `class_value`; attributes in the order of their keys."""
+    record: dict[str, object] = {
+        "class": class_value,
+        "crowd": shape.crowd,
+        "group_id": shape.group_id,
+        "track_id": shape.track_id,
+        "attributes": sorted(shape.attributes.items()),
+    }
+    return record | _geometry_fields(shape.geometry)
+
+
+def from_record(record: Record, label: str) -> Shape:
+    """The shape behind a record."""
+    return Shape(
+        _geometry(record),
+        label,
+        attributes=dict(cast("Sequence[tuple[str, str]]", record["attributes"])),
+        crowd=cast("bool", record["crowd"]),
+        group_id=cast("int | None", record["group_id"]),
+        track_id=cast("int | None", record["track_id"]),
+    )
+
+
+def _geometry_fields(geometry: Geometry) -> dict[str, object]:
+    match geometry:
+        case Box(x, y, width, height):
+            return {"kind": "box", "box": _floats((x, y, width, height))}
+        case Polygon():
+            return {"kind": "polygon", "rings": [_floats([c for p in ring for c in p]) for ring in geometry.rings]}
+        case Mask(width, height, counts):
+            return {"kind": "mask", "mask_width": width, "mask_height": height, "mask_counts": counts}
+        case Tag():
+            return {"kind": "tag"}
+
+
+def _geometry(record: Record) -> Geometry:
+    match record["kind"]:
+        case "box":
+            return Box(*cast("Sequence[float]", record["box"]))
+        case "polygon":
+            first, *parts = [_ring(numbers) for numbers in cast("Sequence[Sequence[float]]", record["rings"])]
+            return Polygon(first, tuple(parts))
+        case "mask":
+            size = cast("int", record["mask_width"]), cast("int", record["mask_height"])
+            return Mask(*size, cast("bytes", record["mask_counts"]))
+        case "tag":
+            return Tag()
+        case kind:
+            raise ValueError(f"{kind!r} is not a kind of geometry")
+
+
+def _ring(numbers: Sequence[float]) -> Ring:
+    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _floats(values: Sequence[float]) -> list[float]:
+    # Adding 0.0 makes one zero of -0.0 and 0.0, so that equal shapes have equal hashes.
+    return [float(value) + 0.0 for value in values]

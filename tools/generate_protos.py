@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+
 from protoc import ROOT, proto_files, protoc, protoc_descriptors
 
 STUBS = ROOT / "sdk/src/bloomery"

@@ -15,6 +15,7 @@ import pytest
 import tritonclient.grpc.aio as triton_grpc
 from minio import Minio
 from onnx import TensorProto, helper
+
 from real_parts.minio import MinioServer
 from real_parts.postgres import PostgresServer
 from real_parts.process import ServerFailedError, running

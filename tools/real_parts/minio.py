@@ -85,6 +85,7 @@ def run_minio(folder: Path) -> Iterator[MinioServer]:
         "MINIO_UPDATE": "off",
     }
     command = [str(ensure_minio()), "server", str(folder / "data"), "--address", server.endpoint, "--quiet"]
-    health = f"http://{server.endpoint}/minio/health/ready"
+    # Live and ready answer before the server has read its own configuration.
+    health = f"http://{server.endpoint}/minio/health/cluster"
     with running(command, log=folder / "minio.log", ready=lambda: answers(health), environment=environment):
         yield server

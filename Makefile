@@ -1,0 +1,47 @@
+# What CI runs is what these targets run; `.ci/run` only calls them.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+.DEFAULT_GOAL := help
+.PHONY: help setup check test test-fast demo protos parts clean
+
+PYPROJECTS := $(shell git ls-files '*pyproject.toml')
+# Options for pytest, such as ARGS="tests/kit -k pages".
+ARGS ?=
+export DATA BLOOMERY_WEIGHTS BLOOMERY_TEST_DATA PYTHON
+export UV_COMPILE_BYTECODE := 1
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: .venv/.synced .venv-worker/.synced ## install everything into the checkout: .venv, and .venv-worker with torch
+
+.venv/.synced: uv.lock $(PYPROJECTS)
+	@tools/sync .venv bloomery-server dev
+
+.venv-worker/.synced: uv.lock $(PYPROJECTS)
+	@tools/sync .venv-worker bloomery-recipe-yolo test types
+
+check: setup ## formatting, lint, types, contracts, stubs, lock
+	@.venv/bin/python tools/check.py
+
+test: setup ## all tests, against real servers; ARGS="..." for pytest
+	@.venv/bin/python -m pytest --ignore tests/worker $(ARGS)
+	@.venv-worker/bin/python -m pytest tests/worker $(ARGS)
+
+test-fast: setup ## the tests that need neither a server nor training; ARGS="..." for pytest
+	@.venv/bin/python -m pytest --ignore tests/worker -m "not real_server and not real_training" $(ARGS)
+	@.venv-worker/bin/python -m pytest tests/worker -m "not real_training" $(ARGS)
+
+demo: setup ## from labelled images to predictions; DATA=folder, BLOOMERY_WEIGHTS=folder
+	@examples/demo.sh
+
+protos: setup ## generate the Python stubs from the contracts
+	@.venv/bin/python tools/generate_protos.py
+
+parts: setup ## install the servers that the tests use: MinIO, PostgreSQL, Triton
+	@PYTHONPATH=tools .venv/bin/python -m real_parts
+
+clean: ## remove the environments and caches in the checkout
+	@rm -rf .venv .venv-worker .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -prune -exec rm -rf {} +

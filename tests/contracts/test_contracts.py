@@ -1,0 +1,133 @@
+"""What every contract keeps and buf cannot check: roles, pages, request ids, cursors and routes."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from google.api.annotations_pb2 import http
+from google.api.http_pb2 import HttpRule
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, MethodDescriptorProto, MethodOptions
+
+from bloomery.common.v1 import ROLE_UNSPECIFIED, ROLE_WORKER, cursor, required_role
+from protoc import protoc_descriptors
+
+if TYPE_CHECKING:
+    from google.protobuf.internal.extension_dict import _ExtensionFieldDescriptor
+
+# Google's stubs give an extension the type of its descriptor.
+HTTP: "_ExtensionFieldDescriptor[MethodOptions, HttpRule]" = http  # type: ignore[assignment]
+
+FILES = [file for file in protoc_descriptors().file if file.package.startswith("bloomery.")]
+MESSAGES = {f".{file.package}.{message.name}": message for file in FILES for message in file.message_type}
+METHODS = {
+    f"{file.package}.{service.name}/{method.name}": method
+    for file in FILES
+    for service in file.service
+    for method in service.method
+}
+PEOPLES_METHODS = {
+    name: method for name, method in METHODS.items() if method.options.Extensions[required_role] != ROLE_WORKER
+}
+
+
+def methods(prefix: str) -> list[str]:
+    """Return the methods whose own name starts with `prefix`."""
+    return [name for name, method in METHODS.items() if method.name.startswith(prefix)]
+
+
+def fields(message: str) -> dict[str, FieldDescriptorProto]:
+    """Return the fields of one of our messages; a foreign one, such as Empty, has none."""
+    return {field.name: field for field in MESSAGES.get(message, DescriptorProto()).field}
+
+
+def has_path(message: str, path: str) -> bool:
+    """Tell whether a dotted path names a field of a message or of the messages inside it."""
+    head, _, rest = path.partition(".")
+    field = fields(message).get(head)
+    return field is not None and (not rest or has_path(field.type_name, rest))
+
+
+def bindings(method: MethodDescriptorProto) -> Iterator[HttpRule]:
+    """Yield the HTTP rules of a method."""
+    if method.options.HasExtension(HTTP):
+        rule = method.options.Extensions[HTTP]
+        yield rule
+        yield from rule.additional_bindings
+
+
+def route(rule: HttpRule) -> tuple[str, str]:
+    """Return verb and path of a rule, without the names of the path's variables."""
+    verb = rule.WhichOneof("pattern")
+    assert verb is not None
+    return verb, re.sub(r"\{[^=}]+=([^}]+)\}", r"\1", path_of(rule))
+
+
+def path_of(rule: HttpRule) -> str:
+    """Return the path of a rule as it is written."""
+    verb = rule.WhichOneof("pattern")
+    return "" if verb is None else str(getattr(rule, verb))
+
+
+def test_the_contracts_are_here() -> None:
+    assert {file.package for file in FILES if file.service} >= {
+        "bloomery.annotation.v1",
+        "bloomery.dataset.v1",
+        "bloomery.inference.v1",
+        "bloomery.training.v1",
+    }
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_says_which_role_it_needs(name: str) -> None:
+    assert METHODS[name].options.Extensions[required_role] != ROLE_UNSPECIFIED
+
+
+@pytest.mark.parametrize("name", methods("List"))
+def test_a_list_pages(name: str) -> None:
+    request, response = fields(METHODS[name].input_type), fields(METHODS[name].output_type)
+    assert {"page_size", "page_token"} <= request.keys()
+    assert "next_page_token" in response
+    (first,) = (field for field in response.values() if field.number == 1)
+    assert first.label == FieldDescriptorProto.LABEL_REPEATED
+
+
+@pytest.mark.parametrize("name", methods("Create"))
+def test_a_create_can_be_repeated_with_its_request_id(name: str) -> None:
+    assert "request_id" in fields(METHODS[name].input_type)
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.options.HasExtension(cursor)])
+def test_a_cursor_names_fields_that_exist(name: str) -> None:
+    method = METHODS[name]
+    named = method.options.Extensions[cursor]
+    assert method.server_streaming
+    assert named.request_field in fields(method.input_type)
+    assert named.message_field in fields(method.output_type)
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.name.startswith("Watch")])
+def test_a_watch_can_be_resumed(name: str) -> None:
+    assert METHODS[name].options.HasExtension(cursor)
+
+
+@pytest.mark.parametrize("name", PEOPLES_METHODS)
+def test_a_method_for_people_has_a_route(name: str) -> None:
+    method = PEOPLES_METHODS[name]
+    both_ways = method.client_streaming and method.server_streaming
+    assert bool(list(bindings(method))) is not both_ways
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_route_names_fields_that_exist(name: str) -> None:
+    method = METHODS[name]
+    for rule in bindings(method):
+        for variable in re.findall(r"\{([^=}]+)[=}]", path_of(rule)):
+            assert has_path(method.input_type, variable)
+        assert rule.body in {"", "*", *fields(method.input_type)}
+
+
+def test_no_two_methods_share_a_route() -> None:
+    routes = Counter(route(rule) for method in METHODS.values() for rule in bindings(method))
+    assert [route for route, count in routes.items() if count > 1] == []

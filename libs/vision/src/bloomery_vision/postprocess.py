@@ -204,8 +204,8 @@ def _inner(
     """The prototypes without the letterbox's bars."""
     rows, columns = prototypes.shape[1] / size[0], prototypes.shape[2] / size[1]
     top, left = round(transform.top * rows), round(transform.left * columns)
-    bottom = max(round((transform.top + transform.height * transform.scale) * rows), top + 1)
-    right = max(round((transform.left + transform.width * transform.scale) * columns), left + 1)
+    bottom = max(round((transform.top + transform.inner_height) * rows), top + 1)
+    right = max(round((transform.left + transform.inner_width) * columns), left + 1)
     return prototypes[:, top:bottom, left:right]
 
 

@@ -14,26 +14,32 @@ GREY = 114
 
 @dataclass(frozen=True, slots=True)
 class LetterboxTransform:
-    """How an image of `width` x `height` lies in its letterbox.
+    """How an image of `width` x `height` lies in its letterbox: as `inner_width` x `inner_height` at (`left`, `top`).
 
-    A point (x, y) of the image lies at (x * scale + left, y * scale + top). All in pixels.
+    All in pixels. The inner sides are rounded, so that the two scales differ a little: for a long thin image by enough
+    to move a box by pixels.
     """
 
     width: int
     height: int
-    scale: float
+    inner_width: int
+    inner_height: int
     left: int
     top: int
 
     def to_letterboxed(self, boxes: NDArray[np.floating]) -> NDArray[np.floating]:
         """Moves boxes [N, 4] (corners x1, y1, x2, y2) from the image into the letterbox."""
-        return boxes * self.scale + self._offset(boxes)
+        moved: NDArray[np.floating] = boxes * self._scale(boxes) + self._offset(boxes)
+        return moved
 
     def to_original(self, boxes: NDArray[np.floating]) -> NDArray[np.floating]:
         """Moves boxes [N, 4] (corners x1, y1, x2, y2) from the letterbox into the image, and clips them to it."""
-        moved = (boxes - self._offset(boxes)) / self.scale
+        moved = (boxes - self._offset(boxes)) / self._scale(boxes)
         limits = np.array([self.width, self.height] * 2, dtype=boxes.dtype)
         return cast("NDArray[np.floating]", moved.clip(min=0, max=limits))
+
+    def _scale(self, boxes: NDArray[np.floating]) -> NDArray[np.floating]:
+        return np.array([self.inner_width / self.width, self.inner_height / self.height] * 2, dtype=boxes.dtype)
 
     def _offset(self, boxes: NDArray[np.floating]) -> NDArray[np.floating]:
         return np.array([self.left, self.top] * 2, dtype=boxes.dtype)
@@ -64,7 +70,7 @@ def letterbox(image: NDArray[np.uint8], size: tuple[int, int]) -> tuple[NDArray[
     left, top = (width - inner_width) // 2, (height - inner_height) // 2
     framed = np.full((height, width, 3), GREY, dtype=np.uint8)
     framed[top : top + inner_height, left : left + inner_width] = image
-    return framed, LetterboxTransform(columns, rows, scale, left, top)
+    return framed, LetterboxTransform(columns, rows, inner_width, inner_height, left, top)
 
 
 def resize_center_crop(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -48,7 +48,8 @@ def bootstrap(folder: Path) -> None:
         if made.returncode != 0:
             sys.exit(f"{sys.executable} cannot install uv, having neither pip nor venv: add python3-venv or uv")
         pip = [str(environment / "bin/python"), "-m", "pip"]
-    command = [*pip, "install", "--quiet", "--disable-pip-version-check", "--target", str(folder), f"uv=={UV_VERSION}"]
+    options = ["--quiet", "--disable-pip-version-check", "--root-user-action=ignore", "--target", str(folder)]
+    command = [*pip, "install", *options, f"uv=={UV_VERSION}"]
     if subprocess.run(command).returncode != 0:
         sys.exit(f"uv {UV_VERSION} could not be installed by pip: install it yourself and put it on the PATH")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 from real_parts.minio import MinioServer, ensure_minio, run_minio
 from real_parts.postgres import PostgresServer, run_postgres
@@ -16,6 +17,10 @@ from real_parts.triton import TritonServer, ensure_triton, run_triton
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVERS = {"postgres_server", "minio", "triton"}
+
+# How long an example takes says more about the machine's other work than about the code.
+settings.register_profile("no deadline", settings(), deadline=None)
+settings.load_profile("no deadline")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

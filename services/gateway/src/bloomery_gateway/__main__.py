@@ -1,0 +1,30 @@
+"""The gateway as a process of its own: `python -m bloomery_gateway`."""
+
+import asyncio
+import signal
+
+from bloomery_gateway.app import GatewayApp
+from bloomery_gateway.settings import GatewaySettings
+from bloomery_kit.logging import setup_logging
+from bloomery_kit.settings import load_settings
+
+
+async def serve(settings: GatewaySettings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    draining = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, draining.set)
+    app = await GatewayApp.open(settings, draining=draining)
+    await app.start()
+    await draining.wait()
+    await app.close()
+
+
+def main() -> None:
+    """Read the settings and serve."""
+    setup_logging()
+    asyncio.run(serve(load_settings(GatewaySettings)))
+
+
+if __name__ == "__main__":
+    main()

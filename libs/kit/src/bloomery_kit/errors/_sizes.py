@@ -14,7 +14,7 @@ _VIOLATIONS_BYTES = 2000
 def clip(text: str, limit: int = _TEXT_BYTES) -> str:
     """The text, cut to `limit` bytes of UTF-8."""
     data = text.encode("utf-8", "replace")
-    return text if len(data) <= limit else data[: limit - 3].decode("utf-8", "ignore") + "..."
+    return data.decode() if len(data) <= limit else data[: limit - 3].decode("utf-8", "ignore") + "..."
 
 
 def fitting(violations: Sequence[V], more: Callable[[int], V]) -> list[V]:

@@ -3,6 +3,7 @@ import errno
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -10,12 +11,14 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, ParamSpec, TypeVar
 
 from bloomery_kit.errors import ResourceExhausted, Unavailable
 from bloomery_kit.objects._protocol import Data, ObjectStat, SignedRequest, check_key, missing
 from bloomery_kit.objects._signing import Grant, UrlSigner
 
+P = ParamSpec("P")
+T = TypeVar("T")
 CHUNK = 1 << 20
 _LIST_BATCH = 1000
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -33,33 +36,25 @@ class FolderObjectStore:
     async def put(self, key: str, data: Data, *, content_type: str = "") -> ObjectStat:  # noqa: ARG002 - files carry no type
         """Write a blob through a temporary file, so that nobody sees half of one."""
         target = self._path(key)
-        with _translated(key):
-            if isinstance(data, bytes):
-                await asyncio.to_thread(self._write_bytes, target, data)
-            elif isinstance(data, Path):
-                await asyncio.to_thread(self._write_file, target, data)
-            else:
-                await self._write_chunks(target, data)
-            return await asyncio.to_thread(_stat, key, target)
+        if isinstance(data, bytes):
+            await _run(key, self._write_bytes, target, data)
+        elif isinstance(data, Path):
+            await _run(key, self._write_file, target, data)
+        else:
+            await self._write_chunks(key, target, data)
+        return await _run(key, _stat, key, target)
 
     async def get(self, key: str) -> bytes:
         """The whole blob."""
-        with _translated(key):
-            return await asyncio.to_thread(self._path(key).read_bytes)
+        return await _run(key, self._path(key).read_bytes)
 
     async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """The blob in chunks."""
-        with _translated(key):
-            file = await asyncio.to_thread(self._path(key).open, "rb")
-        with file:
+        path = self._path(key)
+        with await _run(key, lambda: path.open("rb")) as file:
+            end = sys.maxsize if length is None else offset + length
             file.seek(offset)
-            left = length
-            while left is None or left > 0:
-                with _translated(key):
-                    chunk = await asyncio.to_thread(file.read, CHUNK if left is None else min(CHUNK, left))
-                if not chunk:
-                    return
-                left = None if left is None else left - len(chunk)
+            while chunk := await _run(key, file.read, min(CHUNK, end - file.tell())):
                 yield chunk
 
     async def stat(self, key: str) -> ObjectStat | None:
@@ -71,27 +66,25 @@ class FolderObjectStore:
 
     async def copy(self, source: str, target: str) -> None:
         """Copy a blob."""
-        await self.put(target, self._path(source))
+        origin, goal = self._path(source), self._path(target)
+        await _run(source, self._write_file, goal, origin)
 
     async def move(self, source: str, target: str) -> None:
         """Rename a blob."""
         origin, goal = self._path(source), self._path(target)
-        with _translated(source):
-            await asyncio.to_thread(_rename, origin, goal)
+        await _run(source, _rename, origin, goal)
 
     async def delete(self, key: str) -> None:
         """Remove a blob; folders stay."""
         path = self._path(key)
-        with _translated(key):
-            await asyncio.to_thread(path.unlink, missing_ok=True)
+        await _run(key, lambda: path.unlink(missing_ok=True))
 
     async def list(self, prefix: str = "") -> AsyncIterator[ObjectStat]:
         """All blobs under a prefix."""
         walk = self._walk(prefix)
-        with _translated(prefix):
-            while batch := await asyncio.to_thread(lambda: [*islice(walk, _LIST_BATCH)]):
-                for stat in batch:
-                    yield stat
+        while batch := await _run(prefix, lambda: [*islice(walk, _LIST_BATCH)]):
+            for stat in batch:
+                yield stat
 
     async def sign_get(self, key: str, *, expires: timedelta, filename: str | None = None) -> str:
         """A URL that the gateway serves."""
@@ -107,15 +100,11 @@ class FolderObjectStore:
 
     async def download(self, key: str, path: Path) -> None:
         """Copy the blob to a file, atomically."""
-        origin = self._path(key)
-        with _translated(key):
-            await asyncio.to_thread(_copy_beside, origin, path)
+        await _run(key, _copy_beside, self._path(key), path)
 
     async def digest(self, key: str) -> tuple[str, int]:
         """Digest and size of the blob."""
-        path = self._path(key)
-        with _translated(key):
-            return await asyncio.to_thread(_digest, path)
+        return await _run(key, _digest, self._path(key))
 
     async def check_ready(self) -> None:
         """Raise Unavailable unless the folder is there and takes files."""
@@ -144,12 +133,12 @@ class FolderObjectStore:
         with source.open("rb") as origin, self._replacing(target) as file:
             shutil.copyfileobj(origin, file, CHUNK)
 
-    async def _write_chunks(self, target: Path, chunks: AsyncIterator[bytes]) -> None:
-        file = await asyncio.to_thread(self._temporary_file)
+    async def _write_chunks(self, key: str, target: Path, chunks: AsyncIterator[bytes]) -> None:
+        file = await _run(key, self._temporary_file)
         try:
             async for chunk in chunks:
-                await asyncio.to_thread(file.write, chunk)
-            await asyncio.to_thread(_commit, file, target)
+                await _run(key, file.write, chunk)
+            await _run(key, _commit, file, target)
         finally:
             await asyncio.to_thread(_discard, file)
 
@@ -214,10 +203,9 @@ def _digest(path: Path) -> tuple[str, int]:
         return f"sha256:{digest}", file.tell()
 
 
-@contextmanager
-def _translated(key: str) -> Iterator[None]:
+async def _run(key: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     try:
-        yield
+        return await asyncio.to_thread(work, *args, **kwargs)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise missing(key) from error
     except OSError as error:

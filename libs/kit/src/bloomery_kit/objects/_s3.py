@@ -175,7 +175,9 @@ def _client(settings: S3StoreSettings, endpoint: str, threads: int) -> Minio:
     pool = urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=5, read=60),
         maxsize=threads,
-        retries=urllib3.Retry(total=2, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
+        retries=urllib3.Retry(
+            total=2, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504], respect_retry_after_header=False
+        ),
         ca_certs=str(settings.ca_certs) if settings.ca_certs else None,
     )
     return Minio(

@@ -1,0 +1,254 @@
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from bloomery_kit.database import Database, UtcDateTime, compare_and_set, insert_ignore
+from bloomery_kit.errors import ResourceExhausted, Unavailable
+
+METADATA = sa.MetaData()
+PARENTS = sa.Table("parents", METADATA, sa.Column("id", sa.Integer, primary_key=True))
+ITEMS = sa.Table(
+    "items",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("state", sa.String, nullable=False, default="NEW"),
+    sa.Column("parent", sa.ForeignKey("parents.id")),
+    sa.Column("at", UtcDateTime),
+    sa.Column("extra", sa.JSON),
+    sa.Column("blob", sa.LargeBinary),
+)
+
+
+@pytest.fixture(autouse=True)
+async def _tables(db: Database) -> None:
+    async with db.write() as tx:
+        await tx.run_sync(METADATA.create_all)
+
+
+async def ids(db: Database) -> list[int]:
+    async with db.read() as tx:
+        return list(await tx.scalars(sa.select(ITEMS.c.id).order_by(ITEMS.c.id)))
+
+
+async def insert(db: Database, values: Mapping[str, object], *, before: str = "") -> None:
+    """Insert a row, after the statement `before` in the same transaction."""
+    async with db.write() as tx:
+        if before:
+            await tx.exec_driver_sql(before)
+        await tx.execute(sa.insert(ITEMS).values(values))
+
+
+async def test_what_is_written_is_read(db: Database) -> None:
+    at = datetime(2026, 5, 1, 12, 30, 15, 123456, tzinfo=timezone(timedelta(hours=2)))
+    async with db.write() as tx:
+        await tx.execute(sa.insert(ITEMS).values(id=1, at=at, extra={"a": [1, None]}, blob=b"\0\xff"))
+    async with db.read() as tx:
+        row = (await tx.execute(sa.select(ITEMS))).one()
+    assert (row.at, row.extra, row.blob) == (at, {"a": [1, None]}, b"\0\xff")
+    assert row.at.tzinfo is UTC or row.at.utcoffset() == timedelta(0)
+
+
+async def test_a_time_without_a_zone_is_refused(db: Database) -> None:
+    with pytest.raises(sa.exc.StatementError, match="without a zone"):
+        await insert(db, {"id": 1, "at": datetime(2026, 5, 1)})  # noqa: DTZ001 - the point
+
+
+async def test_an_error_takes_everything_back(db: Database) -> None:
+    async def write() -> None:
+        async with db.write() as tx:
+            await tx.execute(sa.insert(ITEMS).values(id=1))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        await write()
+    assert await ids(db) == []
+
+
+async def test_a_cancelled_writer_takes_everything_back_and_lets_the_next_one_in(db: Database) -> None:
+    written = asyncio.Event()
+
+    async def write() -> None:
+        async with db.write() as tx:
+            await tx.execute(sa.insert(ITEMS).values(id=1))
+            written.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(write())
+    await written.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with db.write() as tx:
+        await tx.execute(sa.insert(ITEMS).values(id=2))
+    assert await ids(db) == [2]
+
+
+async def test_a_writer_cancelled_inside_a_statement_leaves_the_database_usable(db: Database) -> None:
+    async def write(number: int) -> None:
+        async with db.write() as tx:
+            for step in range(50):
+                await tx.execute(sa.insert(ITEMS).values(id=number * 100 + step))
+
+    for number in range(10):
+        task = asyncio.create_task(write(number))
+        await asyncio.sleep(0.002 * number)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await write(99)
+    found = await ids(db)
+    assert found[-50:] == [*range(9900, 9950)]
+    assert len(found) % 50 == 0
+
+
+async def test_many_writers_and_readers_at_once_all_succeed(db: Database) -> None:
+    async def write(number: int) -> None:
+        async with db.write() as tx:
+            await tx.execute(sa.insert(ITEMS).values(id=number))
+
+    await asyncio.gather(*(write(number) for number in range(60)), *(ids(db) for _ in range(60)))
+    assert await ids(db) == [*range(60)]
+
+
+async def test_a_reader_sees_one_moment(db: Database) -> None:
+    async with db.read() as reading:
+        before: Sequence[int] = (await reading.scalars(sa.select(ITEMS.c.id))).all()
+        async with db.write() as tx:
+            await tx.execute(sa.insert(ITEMS).values(id=1))
+        after: Sequence[int] = (await reading.scalars(sa.select(ITEMS.c.id))).all()
+    assert before == after == []
+    assert await ids(db) == [1]
+
+
+async def test_integrity_errors_are_the_callers_to_handle(db: Database) -> None:
+    await insert(db, {"id": 1})
+    for values in {"id": 1}, {"id": 2, "parent": 7}:
+        with pytest.raises(sa.exc.IntegrityError):
+            await insert(db, values)
+
+
+async def test_insert_ignore_counts_what_was_free(db: Database) -> None:
+    async with db.write() as tx:
+        assert await insert_ignore(tx, ITEMS, {"id": 1, "state": "OLD"}) == 1
+        assert await insert_ignore(tx, ITEMS, {"id": 1, "state": "NEW"}) == 0
+        assert await insert_ignore(tx, ITEMS, []) == 0
+        assert await insert_ignore(tx, ITEMS, [{"id": number, "state": "x"} for number in range(40_000)]) == 39_999
+        assert await tx.scalar(sa.select(ITEMS.c.state).where(ITEMS.c.id == 1)) == "OLD"
+
+
+async def test_compare_and_set_changes_a_row_only_from_the_expected_state(db: Database) -> None:
+    async with db.write() as tx:
+        await tx.execute(sa.insert(ITEMS).values([{"id": 1}, {"id": 2}]))
+
+        async def move(old: str, new: str) -> bool:
+            return await compare_and_set(tx, ITEMS, ITEMS.c.id == 1, ITEMS.c.state == old, values={"state": new})
+
+        assert await move("NEW", "RUNNING")
+        assert not await move("NEW", "CANCELLED")
+        with pytest.raises(RuntimeError, match="2 rows"):
+            await compare_and_set(tx, ITEMS, ITEMS.c.id > 0, values={"state": "x"})
+
+
+async def test_of_two_who_compare_and_set_at_once_one_wins(db: Database) -> None:
+    async with db.write() as tx:
+        await tx.execute(sa.insert(ITEMS).values(id=1))
+
+    async def take(name: str) -> bool:
+        async with db.write() as tx:
+            won = await compare_and_set(tx, ITEMS, ITEMS.c.state == "NEW", values={"state": name})
+            await asyncio.sleep(0.01)
+            return won
+
+    assert sorted(await asyncio.gather(*(take(str(number)) for number in range(5)))) == [False] * 4 + [True]
+
+
+async def test_a_database_that_answers_is_ready(db: Database) -> None:
+    await db.check_ready()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql+asyncpg://nobody@127.0.0.1:1/none", "sqlite+aiosqlite:////proc/nowhere.db"],
+    ids=["refused", "file"],
+)
+async def test_a_database_out_of_reach_is_unavailable(url: str) -> None:
+    unreachable = Database.connect(url)
+    with pytest.raises(Unavailable) as caught:
+        await unreachable.check_ready()
+    assert caught.value.retry_after is not None
+    await unreachable.close()
+
+
+class TestSqlite:
+    @pytest.fixture(params=["sqlite"])
+    def database_url(self, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+        return f"sqlite+aiosqlite:///{tmp_path}/kit.db"
+
+    async def test_commits_are_durable_and_keys_are_checked(self, db: Database) -> None:
+        async with db.read() as tx:
+            pragmas = [
+                (await tx.exec_driver_sql(f"PRAGMA {name}")).scalar_one()
+                for name in ("journal_mode", "synchronous", "foreign_keys")
+            ]
+        assert pragmas == ["wal", 2, 1]
+
+    async def test_a_full_disk_is_told_apart_and_passes(self, db: Database) -> None:
+        async with db.read() as tx:
+            pages = (await tx.exec_driver_sql("PRAGMA page_count")).scalar_one()
+        with pytest.raises(ResourceExhausted) as caught:
+            await insert(db, {"id": 1, "blob": bytes(100_000)}, before=f"PRAGMA max_page_count = {pages}")
+        assert caught.value.reason == "DISK_FULL"
+        await insert(db, {"id": 1, "blob": bytes(100_000)}, before="PRAGMA max_page_count = 1000000")
+        assert await ids(db) == [1]
+
+    async def test_a_file_locked_by_another_process_is_unavailable(
+        self, db: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("bloomery_kit.database._BUSY_SECONDS", 0.05)
+        impatient = Database.connect(database_url)
+        async with db.write():
+            with pytest.raises(Unavailable) as caught:
+                await insert(impatient, {"id": 1})
+        assert caught.value.reason == "DATABASE_LOCKED"
+        await impatient.close()
+
+    async def test_a_transaction_inside_another_one_is_an_error_instead_of_a_deadlock(self, db: Database) -> None:
+        with pytest.raises(RuntimeError, match="inside another"):
+            async with db.write(), db.write():
+                pass
+
+    def test_a_file_needs_its_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="does not exist"):
+            Database.connect(f"sqlite+aiosqlite:///{tmp_path}/none/kit.db")
+
+
+class TestPostgres:
+    @pytest.fixture
+    def database_url(self, postgres_url: str) -> str:
+        return postgres_url
+
+    async def test_connections_cut_in_mid_transaction_are_unavailable_and_replaced(self, db: Database) -> None:
+        cut = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+        async def write() -> None:
+            async with db.write() as tx:
+                await tx.execute(sa.insert(ITEMS).values(id=1))
+                async with db.write() as other:
+                    await other.exec_driver_sql(cut)
+                await tx.execute(sa.insert(ITEMS).values(id=2))
+
+        with pytest.raises(Unavailable):
+            await write()
+        assert await ids(db) == []
+
+    async def test_a_database_that_takes_no_writes_is_unavailable_for_writing_only(self, db: Database) -> None:
+        with pytest.raises(Unavailable) as caught:
+            await insert(db, {"id": 1}, before="SET TRANSACTION READ ONLY")
+        assert caught.value.reason == "DATABASE_READ_ONLY"
+        assert await ids(db) == []

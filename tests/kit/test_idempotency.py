@@ -1,0 +1,91 @@
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from google.protobuf.wrappers_pb2 import StringValue
+
+from bloomery.annotation.v1.project_pb2 import Project
+from bloomery_kit.database import Database
+from bloomery_kit.errors import InvalidArgument, NotFound
+from bloomery_kit.idempotency import forget_requests, once
+
+BODY = StringValue(value="body")
+
+
+class Maker:
+    """Makes a new project each time; remembers how often."""
+
+    def __init__(self, delay: float = 0) -> None:
+        self.made = 0
+        self._delay = delay
+
+    async def __call__(self) -> Project:
+        self.made += 1
+        await asyncio.sleep(self._delay)
+        return Project(name=f"projects/p{self.made}", labels={"a": "b"})
+
+
+async def create(
+    db: Database, make: Maker, request_id: str, *, scope: str = "CreateProject", body: StringValue = BODY
+) -> Project:
+    async with db.write() as tx:
+        return await once(tx, scope, request_id, body, make)
+
+
+async def test_a_repeat_gets_the_first_answer(db: Database) -> None:
+    make = Maker()
+    first = await create(db, make, "r")
+    assert await create(db, make, "r") == first
+    assert make.made == 1
+
+
+async def test_two_at_once_make_one(db: Database) -> None:
+    make = Maker(delay=0.05)
+    answers = await asyncio.gather(*(create(db, make, "r") for _ in range(4)))
+    assert make.made == 1
+    assert all(answer == answers[0] for answer in answers)
+
+
+async def test_without_an_id_every_call_makes_one(db: Database) -> None:
+    make = Maker()
+    assert [(await create(db, make, "")).name for _ in range(2)] == ["projects/p1", "projects/p2"]
+
+
+async def test_ids_of_other_scopes_are_other_ids(db: Database) -> None:
+    make = Maker()
+    await create(db, make, "r", scope="CreateProject")
+    await create(db, make, "r", scope="CreateLabel projects/p")
+    assert make.made == 2
+
+
+async def test_an_id_with_another_body_is_refused(db: Database) -> None:
+    make = Maker()
+    await create(db, make, "r")
+    with pytest.raises(InvalidArgument) as caught:
+        await create(db, make, "r", body=StringValue(value="another"))
+    assert caught.value.reason == "REQUEST_ID_REUSED"
+    assert caught.value.violations[0].field == "request_id"
+
+
+async def test_a_failure_leaves_the_id_free(db: Database) -> None:
+    async def fail() -> Project:
+        raise NotFound("project", "projects/p")
+
+    async def create_and_fail() -> None:
+        async with db.write() as tx:
+            await once(tx, "CreateProject", "r", BODY, fail)
+
+    with pytest.raises(NotFound):
+        await create_and_fail()
+    assert (await create(db, Maker(), "r")).name == "projects/p1"
+
+
+async def test_forgotten_ids_count_as_new(db: Database) -> None:
+    make, then = Maker(), datetime(2026, 1, 1, tzinfo=UTC)
+    async with db.write() as tx:
+        await once(tx, "s", "old", BODY, make, clock=lambda: then)
+        await once(tx, "s", "young", BODY, make, clock=lambda: then + timedelta(days=2))
+        assert await forget_requests(tx, before=then + timedelta(days=1)) == 1
+        await once(tx, "s", "old", BODY, make)
+        await once(tx, "s", "young", BODY, make)
+    assert make.made == 3

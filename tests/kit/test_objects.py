@@ -1,0 +1,188 @@
+"""What both object stores promise."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from bloomery_kit.errors import NotFound
+from bloomery_kit.objects import Data, ObjectStore, check_key
+
+BIG = bytes(range(256)) * 12_000
+KEY = "0f3a/sha256:abc"
+
+
+async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+async def keys(store: ObjectStore, prefix: str = "") -> list[str]:
+    return sorted([stat.key async for stat in store.list(prefix)])
+
+
+async def read(store: ObjectStore, **section: int) -> bytes:
+    return b"".join([chunk async for chunk in store.open(KEY, **section)])
+
+
+@pytest.mark.parametrize("kind", ["bytes", "file", "stream", "empty"])
+async def test_what_is_put_is_got(store: ObjectStore, kind: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(BIG)
+    sources: dict[str, tuple[Data, bytes]] = {
+        "bytes": (BIG, BIG),
+        "file": (file, BIG),
+        "stream": (chunks(BIG, b"", b"tail"), BIG + b"tail"),
+        "empty": (b"", b""),
+    }
+    data, content = sources[kind]
+    stat = await store.put(KEY, data, content_type="image/png")
+    assert (stat.key, stat.size) == (KEY, len(content))
+    assert await store.get(KEY) == content
+
+
+async def test_putting_again_replaces(store: ObjectStore) -> None:
+    await store.put(KEY, b"old and long")
+    await store.put(KEY, b"new")
+    assert await store.get(KEY) == b"new"
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ({}, BIG),
+        ({"offset": 1_500_000}, BIG[1_500_000:]),
+        ({"offset": 10, "length": 5}, BIG[10:15]),
+        ({"offset": 0, "length": 2_000_000}, BIG[:2_000_000]),
+        ({"offset": 3, "length": 0}, b""),
+        ({"offset": len(BIG) - 2, "length": 100}, BIG[-2:]),
+    ],
+)
+async def test_a_section_is_read_in_bounded_chunks(
+    store: ObjectStore, section: dict[str, int], expected: bytes
+) -> None:
+    await store.put(KEY, BIG)
+    parts = [chunk async for chunk in store.open(KEY, **section)]
+    assert b"".join(parts) == expected
+    assert all(0 < len(part) <= 1 << 20 for part in parts)
+
+
+async def test_a_reader_may_stop_early(store: ObjectStore) -> None:
+    await store.put(KEY, BIG)
+    async for chunk in store.open(KEY):
+        assert chunk == BIG[: len(chunk)]
+        break
+    assert await store.get(KEY) == BIG
+
+
+async def test_stat_tells_size_and_time_or_nothing(store: ObjectStore) -> None:
+    assert await store.stat(KEY) is None
+    await store.put(KEY, b"1234")
+    stat = await store.stat(KEY)
+    assert stat is not None
+    assert (stat.key, stat.size) == (KEY, 4)
+    assert abs(datetime.now(UTC) - stat.modified) < timedelta(minutes=5)
+
+
+async def test_a_folder_of_blobs_is_not_a_blob(store: ObjectStore) -> None:
+    await store.put(KEY, b"1234")
+    assert await store.stat(KEY.split("/", maxsplit=1)[0]) is None
+
+
+async def test_what_is_missing_is_not_found(store: ObjectStore, tmp_path: Path) -> None:
+    for attempt in (
+        store.get(KEY),
+        read(store),
+        store.copy(KEY, "other"),
+        store.move(KEY, "other"),
+        store.digest(KEY),
+        store.download(KEY, tmp_path / "file"),
+    ):
+        with pytest.raises(NotFound) as caught:
+            await attempt
+        assert caught.value.name == KEY
+    assert await keys(store) == []
+    assert not (tmp_path / "file").exists()
+
+
+async def test_copy_keeps_both_and_move_keeps_one(store: ObjectStore) -> None:
+    await store.put("staging/a", b"content")
+    await store.copy("staging/a", "final/copied")
+    await store.move("staging/a", "final/moved")
+    assert await keys(store) == ["final/copied", "final/moved"]
+    assert await store.get("final/moved") == await store.get("final/copied") == b"content"
+
+
+async def test_move_replaces_its_target(store: ObjectStore) -> None:
+    await store.put("staging/a", b"new")
+    await store.put("final/a", b"old")
+    await store.move("staging/a", "final/a")
+    assert await store.get("final/a") == b"new"
+
+
+async def test_deleting_is_idempotent(store: ObjectStore) -> None:
+    await store.put(KEY, b"x")
+    await store.delete(KEY)
+    await store.delete(KEY)
+    assert await store.stat(KEY) is None
+
+
+async def test_a_prefix_is_text_and_not_a_folder(store: ObjectStore) -> None:
+    for key in ("a/1", "a/2", "ab/3", "b/c/4"):
+        await store.put(key, b"x")
+    assert await keys(store) == ["a/1", "a/2", "ab/3", "b/c/4"]
+    assert await keys(store, "a") == ["a/1", "a/2", "ab/3"]
+    assert await keys(store, "a/") == ["a/1", "a/2"]
+    assert await keys(store, "b/c/") == ["b/c/4"]
+    assert await keys(store, "nothing/") == []
+
+
+async def test_the_digest_is_that_of_the_content(store: ObjectStore) -> None:
+    await store.put(KEY, BIG)
+    assert await store.digest(KEY) == (f"sha256:{hashlib.sha256(BIG).hexdigest()}", len(BIG))
+
+
+async def test_a_download_lands_whole_in_a_new_folder(store: ObjectStore, tmp_path: Path) -> None:
+    await store.put(KEY, BIG)
+    target = tmp_path / "new" / "file"
+    await store.download(KEY, target)
+    assert target.read_bytes() == BIG
+    assert [path.name for path in target.parent.iterdir()] == ["file"]
+
+
+async def test_a_failing_stream_leaves_the_old_blob(store: ObjectStore) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"half"
+        raise ConnectionError
+
+    await store.put(KEY, b"old")
+    with pytest.raises(ConnectionError):
+        await store.put(KEY, broken())
+    assert await store.get(KEY) == b"old"
+    assert await keys(store) == [KEY]
+
+
+async def test_a_store_that_answers_is_ready(store: ObjectStore) -> None:
+    await store.check_ready()
+
+
+@pytest.mark.parametrize(
+    "key", ["", "/etc/passwd", "../up", "a/../b", "a//b", "a/", ".hidden", "a/.tmp", "a\0b", "a b", "a\\b", "x" * 513]
+)
+async def test_what_is_no_key_is_refused_everywhere(store: ObjectStore, key: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not an object key"):
+        check_key(key)
+    for attempt in (
+        store.put(key, b"x"),
+        store.get(key),
+        store.stat(key),
+        store.delete(key),
+        store.move("a", key),
+        store.sign_get(key, expires=timedelta(seconds=1)),
+        store.sign_put(key, size=1, expires=timedelta(seconds=1)),
+        store.download(key, tmp_path / "file"),
+    ):
+        with pytest.raises(ValueError, match="not an object key"):
+            await attempt

@@ -126,15 +126,15 @@ class FolderObjectStore:
                         yield _stat(key, path)
 
     def _write_bytes(self, target: Path, data: bytes) -> None:
-        with self._replacing(target) as file:
+        with _replacing(target, self._temporary) as file:
             file.write(data)
 
     def _write_file(self, target: Path, source: Path) -> None:
-        with source.open("rb") as origin, self._replacing(target) as file:
+        with source.open("rb") as origin, _replacing(target, self._temporary) as file:
             shutil.copyfileobj(origin, file, CHUNK)
 
     async def _write_chunks(self, key: str, target: Path, chunks: AsyncIterator[bytes]) -> None:
-        file = await _run(key, self._temporary_file)
+        file = await _run(key, _temporary_file, self._temporary)
         try:
             async for chunk in chunks:
                 await _run(key, file.write, chunk)
@@ -142,17 +142,19 @@ class FolderObjectStore:
         finally:
             await asyncio.to_thread(_discard, file)
 
-    def _temporary_file(self) -> IO[bytes]:
-        return tempfile.NamedTemporaryFile(dir=self._temporary, delete=False)
 
-    @contextmanager
-    def _replacing(self, target: Path) -> Iterator[IO[bytes]]:
-        file = self._temporary_file()
-        try:
-            yield file
-            _commit(file, target)
-        finally:
-            _discard(file)
+def _temporary_file(folder: Path) -> IO[bytes]:
+    return tempfile.NamedTemporaryFile(dir=folder, delete=False)
+
+
+@contextmanager
+def _replacing(target: Path, folder: Path) -> Iterator[IO[bytes]]:
+    file = _temporary_file(folder)
+    try:
+        yield file
+        _commit(file, target)
+    finally:
+        _discard(file)
 
 
 def _commit(file: IO[bytes], target: Path) -> None:
@@ -163,7 +165,9 @@ def _commit(file: IO[bytes], target: Path) -> None:
 
 
 def _discard(file: IO[bytes]) -> None:
-    file.close()
+    # Closing flushes, which fails again on a full disk.
+    with suppress(OSError):
+        file.close()
     Path(file.name).unlink(missing_ok=True)
 
 
@@ -181,13 +185,8 @@ def _rename(source: Path, target: Path) -> None:
 
 def _copy_beside(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with source.open("rb") as origin, tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file:
-        try:
-            shutil.copyfileobj(origin, file, CHUNK)
-            _commit(file.file, target)
-        except BaseException:
-            Path(file.name).unlink()
-            raise
+    with source.open("rb") as origin, _replacing(target, target.parent) as file:
+        shutil.copyfileobj(origin, file, CHUNK)
 
 
 def _stat(key: str, path: Path) -> ObjectStat:

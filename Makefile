@@ -3,11 +3,12 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-fast demo protos parts clean
+.PHONY: help setup check test test-fast demo protos bench parts clean
 
 PYPROJECTS := $(shell git ls-files '*pyproject.toml')
 # Options for pytest, such as ARGS="tests/kit -k pages".
 ARGS ?=
+NAME ?= *
 export DATA BLOOMERY_WEIGHTS BLOOMERY_TEST_DATA PYTHON
 export UV_COMPILE_BYTECODE := 1
 
@@ -38,6 +39,9 @@ demo: setup ## from labelled images to predictions; DATA=folder, BLOOMERY_WEIGHT
 
 protos: setup ## generate the Python stubs from the contracts
 	@.venv/bin/python tools/generate_protos.py
+
+bench: setup ## every measurement in benchmarks/, or one of them: NAME=predict
+	@for file in benchmarks/$(NAME).py; do echo "== $$file"; .venv/bin/python "$$file" $(ARGS); done
 
 parts: setup ## install the servers that the tests use: MinIO, PostgreSQL, Triton
 	@PYTHONPATH=tools .venv/bin/python -m real_parts

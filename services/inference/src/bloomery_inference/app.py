@@ -1,0 +1,105 @@
+"""Wiring of the inference service, the same in a process of its own and in the embedded server."""
+
+import asyncio
+from pathlib import Path
+from typing import Self
+
+import grpc
+
+from bloomery.annotation.v1 import AnnotationServiceStub
+from bloomery.dataset.v1 import DatasetServiceStub
+from bloomery.inference.v1 import add_ModelServiceServicer_to_server, add_PredictionServiceServicer_to_server
+from bloomery.training.v1 import JobServiceStub
+from bloomery_inference.files import ModelFiles
+from bloomery_inference.follower import Follower
+from bloomery_inference.images import ImageSource
+from bloomery_inference.predictor import Predictor
+from bloomery_inference.registry import Registry
+from bloomery_inference.runtime import OnnxRuntime
+from bloomery_inference.service import ModelServicer, PredictionServicer
+from bloomery_inference.settings import InferenceSettings
+from bloomery_kit.clients import channel
+from bloomery_kit.database import Database
+from bloomery_kit.feeds import Notifier
+from bloomery_kit.migrations import check_schema, migrate
+from bloomery_kit.objects import ObjectStore, open_object_store
+from bloomery_kit.server import ServiceHost
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+SCHEMA = "inference"
+_IDEMPOTENT = (
+    "bloomery.annotation.v1.AnnotationService",
+    "bloomery.dataset.v1.DatasetService",
+    "bloomery.training.v1.JobService",
+)
+
+
+class InferenceApp:
+    """The service's parts; `open`, `register`, `start`, `close` in this order."""
+
+    def __init__(self, settings: InferenceSettings, db: Database, objects: ObjectStore) -> None:
+        self._db = db
+        self._channels = {
+            target: _channel(target, settings)
+            for target in {settings.annotation_target, settings.dataset_target, settings.trainer_target}
+        }
+        jobs = JobServiceStub(self._channels[settings.trainer_target])
+        datasets = DatasetServiceStub(self._channels[settings.dataset_target])
+        annotations = AnnotationServiceStub(self._channels[settings.annotation_target])
+        self._runtime = OnnxRuntime(settings.threads)
+        registry = Registry(db, objects, jobs=jobs, datasets=datasets)
+        predictor = Predictor(
+            ModelFiles(objects, settings.cache_dir),
+            self._runtime,
+            loaded_models=settings.loaded_models,
+            running=settings.threads,
+            waiting=settings.waiting_predictions,
+        )
+        self._models = ModelServicer(registry, objects)
+        images = ImageSource(annotations, objects, max_bytes=settings.max_image_bytes)
+        self._predictions = PredictionServicer(registry, images, predictor)
+        self._follower = Follower(
+            db, jobs=jobs, datasets=datasets, changed=Notifier(), pending_interval=settings.pending_interval
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(cls, settings: InferenceSettings, *, draining: asyncio.Event) -> Self:  # noqa: ARG003
+        """Connect, and bring the schema up to date."""
+        db = Database.connect(settings.database_url, SCHEMA)
+        await migrate(db, MIGRATIONS)
+        await asyncio.to_thread(settings.cache_dir.mkdir, parents=True, exist_ok=True)
+        return cls(settings, db, open_object_store(settings.object_store))
+
+    def register(self, host: ServiceHost) -> None:
+        """Put the servicers on a server."""
+        host.add(
+            add_ModelServiceServicer_to_server, self._models, "bloomery.inference.v1.ModelService", ready=self._ready
+        )
+        host.add(
+            add_PredictionServiceServicer_to_server,
+            self._predictions,
+            "bloomery.inference.v1.PredictionService",
+            ready=self._ready,
+        )
+
+    async def start(self) -> None:
+        """Begin to follow the trainer's results."""
+        self._task = asyncio.create_task(self._follower.run())
+
+    async def close(self) -> None:
+        """Stop following and give everything back."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._runtime.close()
+        for neighbour in self._channels.values():
+            await neighbour.close()
+        await self._db.close()
+
+    async def _ready(self) -> None:
+        await check_schema(self._db, MIGRATIONS)
+
+
+def _channel(target: str, settings: InferenceSettings) -> grpc.aio.Channel:
+    return channel(target, token=settings.token.get_secret_value(), retryable=_IDEMPOTENT)

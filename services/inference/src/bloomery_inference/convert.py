@@ -1,0 +1,215 @@
+"""Between protobuf and the inference service's own values."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf import json_format
+from google.protobuf.struct_pb2 import Struct
+
+from bloomery.common.v1 import Artifact as ArtifactMessage
+from bloomery.common.v1 import SignedRequest
+from bloomery.inference.v1 import InputSpec as InputSpecMessage
+from bloomery.inference.v1 import Lineage as LineageMessage
+from bloomery.inference.v1 import Model as ModelMessage
+from bloomery.inference.v1 import ModelVariant, PredictRequest, PredictResponse, StageTimings
+from bloomery.inference.v1 import ModelVersion as ModelVersionMessage
+from bloomery.training.v1 import CreateJobRequest, Job, JobKind
+from bloomery.vision.v1 import Box as BoxMessage
+from bloomery.vision.v1 import Mask as MaskMessage
+from bloomery.vision.v1 import Shape as ShapeMessage
+from bloomery.vision.v1 import Tag as TagMessage
+from bloomery.vision.v1 import TaskType
+from bloomery_inference.model import Artifact, Model, ModelVersion, Variant, VersionContent
+from bloomery_inference.names import MODEL, PROJECT, VARIANT, VERSION, parse_selector
+from bloomery_inference.predictor import Found, Options, Prediction
+from bloomery_kit.errors import Violations
+from bloomery_kit.etags import etag_of
+from bloomery_kit.times import to_timestamp
+from bloomery_vision.geometry import Box, Mask
+
+TASKS = {
+    "detect": TaskType.TASK_TYPE_DETECT,
+    "segment": TaskType.TASK_TYPE_SEGMENT,
+    "classify": TaskType.TASK_TYPE_CLASSIFY,
+}
+STATES = {
+    "PENDING": ModelVariant.STATE_PENDING,
+    "READY": ModelVariant.STATE_READY,
+    "FAILED": ModelVariant.STATE_FAILED,
+}
+CHECKPOINT = "checkpoint"
+"""Role of the artifact of a version that variants are made from."""
+
+
+def model_etag(model: Model) -> str:
+    """The etag of a model's own fields."""
+    return etag_of(model.uid, model.revision)
+
+
+def model_message(model: Model) -> ModelMessage:
+    """A model as the contract shows it."""
+    return ModelMessage(
+        name=MODEL.format(project=model.project, model=model.id),
+        uid=model.uid,
+        display_name=model.display_name,
+        labels=model.labels,
+        create_time=to_timestamp(model.create_time),
+        update_time=to_timestamp(model.update_time),
+        etag=model_etag(model),
+        latest_version=model.latest_version,
+    )
+
+
+def version_message(version: ModelVersion) -> ModelVersionMessage:
+    """A version as the contract shows it."""
+    content = version.content
+    return ModelVersionMessage(
+        name=version_name(version),
+        uid=version.uid,
+        version=version.number,
+        task=TASKS.get(content.task, TaskType.TASK_TYPE_UNSPECIFIED),
+        classes=content.classes,
+        artifacts=[artifact_message(artifact) for artifact in content.artifacts],
+        metrics=content.metrics,
+        lineage=_lineage(content),
+        input=InputSpecMessage(height=content.input.height, width=content.input.width, resize=content.input.resize),
+        details=_struct(content.details),
+        create_time=to_timestamp(version.create_time),
+        variants=[variant_message(variant) for variant in version.variants],
+    )
+
+
+def variant_message(variant: Variant) -> ModelVariant:
+    """A variant as the contract shows it."""
+    message = ModelVariant(
+        name=variant_name(variant),
+        uid=variant.uid,
+        format=variant.format,
+        precision=variant.precision,
+        device=variant.result.device,
+        state=STATES[variant.state],
+        reason=variant.reason,
+        artifacts=[artifact_message(artifact) for artifact in variant.result.artifacts],
+        job=variant.job,
+        create_time=to_timestamp(variant.create_time),
+        update_time=to_timestamp(variant.update_time),
+    )
+    for field, facts in ((message.parity, variant.result.parity), (message.latency, variant.result.latency)):
+        if facts:
+            json_format.ParseDict(dict(facts), field, ignore_unknown_fields=True)
+    return message
+
+
+def artifact_message(artifact: Artifact) -> ArtifactMessage:
+    """An artifact as the contract shows it."""
+    return ArtifactMessage(
+        digest=artifact.digest,
+        size_bytes=artifact.size_bytes,
+        media_type=artifact.media_type,
+        logical_key=artifact.logical_key,
+        role=artifact.role,
+        file_name=artifact.file_name,
+    )
+
+
+def version_name(version: ModelVersion) -> str:
+    """The resource name of a version."""
+    return VERSION.format(project=version.project, model=version.model, version=version.number)
+
+
+def variant_name(variant: Variant) -> str:
+    """The resource name of a variant."""
+    return VARIANT.format(project=variant.project, model=variant.model, version=variant.number, variant=variant.id)
+
+
+def optimize_job(version: ModelVersion, variant: Variant) -> CreateJobRequest:
+    """The request for the job that makes a variant."""
+    content = version.content
+    checkpoint = next(artifact for artifact in content.artifacts if artifact.role == CHECKPOINT)
+    job = Job(
+        display_name=f"{version.model}@{version.number} to {variant.id}",
+        kind=JobKind.JOB_KIND_OPTIMIZE,
+        recipe=content.lineage.recipe.split(" ")[0],
+        parameters=_struct({"format": variant.format, "precision": variant.precision}),
+        dataset_version=content.lineage.dataset_version,
+        base_artifact=artifact_message(checkpoint),
+        model_version=version_name(version),
+    )
+    return CreateJobRequest(
+        parent=PROJECT.format(project=version.project),
+        job_id=variant.job.rpartition("/")[2],
+        job=job,
+        request_id=variant.uid,
+    )
+
+
+def predict_options(request: PredictRequest) -> Options:
+    """What a prediction asks for. Raise InvalidArgument with every violation."""
+    violations = Violations()
+    if bool(request.image) == bool(request.asset):
+        violations.add("image", "set exactly one of image and asset")
+    for field in ("threshold", "iou_threshold"):
+        if not 0 <= getattr(request, field) <= 1:
+            violations.add(field, "must be between 0 and 1")
+    if request.max_shapes < 0:
+        violations.add("max_shapes", "must not be negative; 0 means 300")
+    violations.raise_if_any()
+    parse_selector(request.model_version, "model_version")
+    return Options(
+        threshold=request.threshold if request.HasField("threshold") else 0.25,
+        iou=request.iou_threshold if request.HasField("iou_threshold") else 0.7,
+        classes=tuple(request.classes),
+        max_shapes=request.max_shapes or 300,
+    )
+
+
+def predict_response(prediction: Prediction) -> PredictResponse:
+    """A prediction as the contract shows it."""
+    return PredictResponse(
+        shapes=[_shape(found) for found in prediction.found],
+        model_version=version_name(prediction.version),
+        variant=variant_name(prediction.variant),
+        width=prediction.width,
+        height=prediction.height,
+        timings=StageTimings(**prediction.milliseconds),
+    )
+
+
+def signed_request(url: str, expires_at: Any) -> SignedRequest:
+    """A signed download."""
+    return SignedRequest(url=url, expire_time=to_timestamp(expires_at))
+
+
+def _shape(found: Found) -> ShapeMessage:
+    message = ShapeMessage(label=found.label, confidence=found.score)
+    match found.geometry:
+        case Box(x=x, y=y, width=width, height=height):
+            message.box.CopyFrom(BoxMessage(x=x, y=y, width=width, height=height))
+        case Mask(width=width, height=height, counts=counts):
+            message.mask.CopyFrom(MaskMessage(width=width, height=height, counts=counts))
+        case _:
+            message.tag.CopyFrom(TagMessage())
+    return message
+
+
+def _lineage(content: VersionContent) -> LineageMessage:
+    lineage = content.lineage
+    return LineageMessage(
+        job=lineage.job,
+        job_uid=lineage.job_uid,
+        recipe=lineage.recipe,
+        dataset_version=lineage.dataset_version,
+        dataset_hash=lineage.dataset_hash,
+        base=lineage.base,
+        base_digest=lineage.base_digest,
+        license=lineage.license,
+        parameters=_struct(lineage.parameters),
+        versions=lineage.versions,
+        seed=lineage.seed,
+    )
+
+
+def _struct(data: Mapping[str, Any]) -> Struct:
+    struct = Struct()
+    struct.update(dict(data))
+    return struct

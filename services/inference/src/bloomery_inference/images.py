@@ -1,0 +1,40 @@
+"""Where the image of a prediction comes from: the request itself, or an asset of the model's project."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bloomery.annotation.v1 import GetAssetRequest, GetProjectRequest
+from bloomery_inference.names import ASSET, PROJECT
+from bloomery_kit.errors import FieldViolation, InvalidArgument
+from bloomery_kit.objects import ObjectStore
+
+if TYPE_CHECKING:
+    from bloomery.annotation.v1.annotation_service_pb2_grpc import AnnotationServiceAsyncStub
+
+
+class ImageSource:
+    """Reads encoded images of at most `max_bytes` bytes."""
+
+    def __init__(self, annotations: AnnotationServiceAsyncStub, objects: ObjectStore, *, max_bytes: int) -> None:
+        self._annotations = annotations
+        self._objects = objects
+        self._max_bytes = max_bytes
+
+    async def read(self, project: str, *, image: bytes, asset: str) -> bytes:
+        """The bytes to predict on. Raise InvalidArgument for too many of them or another project's asset."""
+        if not asset:
+            self._check_size("image", len(image))
+            return image
+        if ASSET.parse(asset, "asset")["project"] != project:
+            text = f"must belong to the model's project, {PROJECT.format(project=project)}"
+            raise InvalidArgument([FieldViolation("asset", text)])
+        found = await self._annotations.GetAsset(GetAssetRequest(name=asset))
+        self._check_size("asset", found.size_bytes)
+        owner = await self._annotations.GetProject(GetProjectRequest(name=PROJECT.format(project=project)))
+        return await self._objects.get(f"{owner.uid}/{found.digest.partition(':')[2]}")
+
+    def _check_size(self, field: str, size: int) -> None:
+        if size > self._max_bytes:
+            text = f"has {size} bytes, at most {self._max_bytes} are taken; send a smaller image"
+            raise InvalidArgument([FieldViolation(field, text)], reason="IMAGE_TOO_LARGE")

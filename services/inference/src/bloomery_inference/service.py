@@ -1,0 +1,163 @@
+"""The servicers: convert, call, convert."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.empty_pb2 import Empty
+
+from bloomery.inference.v1 import (
+    DeleteModelVariantRequest,
+    DeleteModelVersionRequest,
+    FindModelVersionRequest,
+    GetModelRequest,
+    GetModelVariantRequest,
+    GetModelVersionRequest,
+    ListModelsRequest,
+    ListModelsResponse,
+    ListModelVariantsRequest,
+    ListModelVariantsResponse,
+    ListModelVersionsRequest,
+    ListModelVersionsResponse,
+    Model,
+    ModelServiceServicer,
+    ModelVariant,
+    ModelVersion,
+    OptimizeModelVersionRequest,
+    PredictionServiceServicer,
+    PredictRequest,
+    PredictResponse,
+    SignedModelArtifact,
+    SignModelArtifactsRequest,
+    SignModelArtifactsResponse,
+    UpdateModelRequest,
+)
+from bloomery_inference import convert
+from bloomery_inference.images import ImageSource
+from bloomery_inference.model import Artifact, VariantState
+from bloomery_inference.names import MODEL, PROJECT, VERSION, parse_parent
+from bloomery_inference.predictor import Predictor
+from bloomery_inference.registry import Registry
+from bloomery_kit.errors import FieldViolation, InvalidArgument
+from bloomery_kit.masks import apply_mask
+from bloomery_kit.objects import ObjectStore
+from bloomery_kit.pages import PageRequest
+from bloomery_kit.times import Clock, utc_now
+
+if TYPE_CHECKING:
+    import grpc
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+UPDATABLE = frozenset({"display_name", "labels"})
+DOWNLOAD_LIFETIME = timedelta(hours=1)
+
+
+class ModelServicer(ModelServiceServicer):
+    """The registry over gRPC."""
+
+    def __init__(self, registry: Registry, objects: ObjectStore, *, clock: Clock = utc_now) -> None:
+        self._registry = registry
+        self._objects = objects
+        self._clock = clock
+
+    async def GetModel(self, request: GetModelRequest, context: Context) -> Model:
+        return convert.model_message(await self._registry.get_model(request.name))
+
+    async def ListModels(self, request: ListModelsRequest, context: Context) -> ListModelsResponse:
+        page = PageRequest.parse(request.page_size, request.page_token, request)
+        project = parse_parent(request.parent, PROJECT)["project"]
+        models, token, total = await self._registry.list_models(
+            page, project=project, model_id=_id_filter(request.filter)
+        )
+        return ListModelsResponse(models=map(convert.model_message, models), next_page_token=token, total_size=total)
+
+    async def UpdateModel(self, request: UpdateModelRequest, context: Context) -> Model:
+        paths = apply_mask(request.update_mask, request.model, UPDATABLE)
+        fields = {"display_name": request.model.display_name, "labels": dict(request.model.labels)}
+        values = {path: fields[path] for path in paths}
+        return convert.model_message(await self._registry.update_model(request.model.name, request.model.etag, values))
+
+    async def GetModelVersion(self, request: GetModelVersionRequest, context: Context) -> ModelVersion:
+        return convert.version_message(await self._registry.get_version(request.name))
+
+    async def ListModelVersions(self, request: ListModelVersionsRequest, context: Context) -> ListModelVersionsResponse:
+        page = PageRequest.parse(request.page_size, request.page_token, request)
+        ids = parse_parent(request.parent, MODEL)
+        versions, token = await self._registry.list_versions(page, project=ids["project"], model_id=ids["model"])
+        return ListModelVersionsResponse(model_versions=map(convert.version_message, versions), next_page_token=token)
+
+    async def DeleteModelVersion(self, request: DeleteModelVersionRequest, context: Context) -> Empty:
+        await self._registry.delete_version(request.name)
+        return Empty()
+
+    async def FindModelVersion(self, request: FindModelVersionRequest, context: Context) -> ModelVersion:
+        return convert.version_message(await self._registry.find_version(request.job))
+
+    async def OptimizeModelVersion(self, request: OptimizeModelVersionRequest, context: Context) -> ModelVariant:
+        variant = await self._registry.optimize(
+            request.name, format=request.format or "onnx", precision=request.precision
+        )
+        return convert.variant_message(variant)
+
+    async def GetModelVariant(self, request: GetModelVariantRequest, context: Context) -> ModelVariant:
+        return convert.variant_message(await self._registry.get_variant(request.name))
+
+    async def ListModelVariants(self, request: ListModelVariantsRequest, context: Context) -> ListModelVariantsResponse:
+        page = PageRequest.parse(request.page_size, request.page_token, request)
+        VERSION.parse(request.parent, "parent")
+        version = await self._registry.get_version(request.parent, "parent")
+        after = str(page.cursor[0]) if page.cursor else ""
+        left = [variant for variant in version.variants if variant.id > after]
+        token = page.next_token((left[page.size - 1].id,)) if len(left) > page.size else ""
+        shown = map(convert.variant_message, left[: page.size])
+        return ListModelVariantsResponse(model_variants=shown, next_page_token=token)
+
+    async def DeleteModelVariant(self, request: DeleteModelVariantRequest, context: Context) -> Empty:
+        await self._registry.delete_variant(request.name)
+        return Empty()
+
+    async def SignModelArtifacts(
+        self, request: SignModelArtifactsRequest, context: Context
+    ) -> SignModelArtifactsResponse:
+        version = await self._registry.get_version(request.name)
+        files = [("", artifact) for artifact in version.content.artifacts]
+        for variant in version.variants:
+            if variant.state is VariantState.READY:
+                files += [(variant.id, artifact) for artifact in variant.result.artifacts]
+        return SignModelArtifactsResponse(artifacts=[await self._signed(*file) for file in files])
+
+    async def _signed(self, variant: str, artifact: Artifact) -> SignedModelArtifact:
+        url = await self._objects.sign_get(
+            artifact.logical_key, expires=DOWNLOAD_LIFETIME, filename=artifact.file_name.rpartition("/")[2]
+        )
+        return SignedModelArtifact(
+            artifact=convert.artifact_message(artifact),
+            variant=variant,
+            get=convert.signed_request(url, self._clock() + DOWNLOAD_LIFETIME),
+        )
+
+
+class PredictionServicer(PredictionServiceServicer):
+    """Prediction over gRPC."""
+
+    def __init__(self, registry: Registry, images: ImageSource, predictor: Predictor) -> None:
+        self._registry = registry
+        self._images = images
+        self._predictor = predictor
+
+    async def Predict(self, request: PredictRequest, context: Context) -> PredictResponse:
+        options = convert.predict_options(request)
+        version = await self._registry.get_version(request.model_version, "model_version")
+        image = await self._images.read(version.project, image=request.image, asset=request.asset)
+        return convert.predict_response(await self._predictor.predict(version, image, options))
+
+
+def _id_filter(text: str) -> str | None:
+    if not text:
+        return None
+    key, _, value = text.partition(":")
+    if key != "id" or not value:
+        raise InvalidArgument([FieldViolation("filter", f"must be empty or id:ID, not {text!r}")])
+    return value

@@ -1,0 +1,65 @@
+"""Tables of the inference service."""
+
+import sqlalchemy as sa
+
+from bloomery_kit.database import UtcDateTime
+from bloomery_kit.idempotency import idempotency_table
+from bloomery_kit.sequences import sequence_table
+
+METADATA = sa.MetaData()
+sequence_table(METADATA)
+idempotency_table(METADATA)
+
+MODELS = sa.Table(
+    "models",
+    METADATA,
+    sa.Column("uid", sa.String, primary_key=True),
+    sa.Column("project", sa.String, nullable=False),
+    sa.Column("id", sa.String, nullable=False),
+    sa.Column("display_name", sa.String, nullable=False),
+    sa.Column("labels", sa.JSON, nullable=False),
+    sa.Column("create_time", UtcDateTime, nullable=False),
+    sa.Column("update_time", UtcDateTime, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("latest_version", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("project", "id"),
+)
+
+VERSIONS = sa.Table(
+    "versions",
+    METADATA,
+    sa.Column("uid", sa.String, primary_key=True),
+    sa.Column("model_uid", sa.String, sa.ForeignKey("models.uid"), nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("job_uid", sa.String, nullable=False, unique=True),
+    sa.Column("job", sa.String, nullable=False, index=True),
+    sa.Column("content", sa.JSON, nullable=False),
+    sa.Column("create_time", UtcDateTime, nullable=False),
+    # Kept when the version goes, so that a replayed result does not bring it back.
+    sa.Column("deleted", sa.Boolean, nullable=False),
+    sa.UniqueConstraint("model_uid", "number"),
+)
+
+VARIANTS = sa.Table(
+    "variants",
+    METADATA,
+    sa.Column("uid", sa.String, primary_key=True),
+    sa.Column("version_uid", sa.String, sa.ForeignKey("versions.uid"), nullable=False),
+    sa.Column("id", sa.String, nullable=False),
+    sa.Column("format", sa.String, nullable=False),
+    sa.Column("precision", sa.String, nullable=False),
+    sa.Column("state", sa.String, nullable=False, index=True),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("job", sa.String, nullable=False, unique=True),
+    sa.Column("result", sa.JSON, nullable=False),
+    sa.Column("create_time", UtcDateTime, nullable=False),
+    sa.Column("update_time", UtcDateTime, nullable=False),
+    sa.UniqueConstraint("version_uid", "id"),
+)
+
+FEEDS = sa.Table(
+    "feeds",
+    METADATA,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+)

@@ -6,9 +6,9 @@ All checks run, two at a time, and each that fails prints what it found: one run
 import io
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -112,8 +112,8 @@ def baseline_image(scratch: Path) -> Path | None:
     for branch in ("main", "origin/main"):
         if git("rev-parse", "--verify", "--quiet", f"{branch}:protos", check=False):
             image = scratch / "baseline.binpb"
-            with tarfile.open(fileobj=io.BytesIO(git("archive", branch, "protos"))) as archive:
-                archive.extractall(scratch, filter="data")
+            with zipfile.ZipFile(io.BytesIO(git("archive", "--format=zip", branch, "protos"))) as archive:
+                archive.extractall(scratch)
             write_image(image, protos=scratch / "protos")
             return image
     print("contracts, compatible: there is no main branch to compare with")

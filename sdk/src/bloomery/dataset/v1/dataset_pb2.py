@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!bloomery/dataset/v1/dataset.proto\x12\x13\x62loomery.dataset.v1\x1a\"bloomery/common/v1/resources.proto\x1a!bloomery/vision/v1/geometry.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xab\x02\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x38\n\x06labels\x18\x04 \x03(\x0b\x32(.bloomery.dataset.v1.Dataset.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12\x16\n\x0elatest_version\x18\x08 \x01(\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xdf\x01\n\x0bSplitPolicy\x12\x37\n\x06method\x18\x01 \x01(\x0e\x32\'.bloomery.dataset.v1.SplitPolicy.Method\x12\x15\n\rtrain_percent\x18\x02 \x01(\x05\x12\x13\n\x0bval_percent\x18\x03 \x01(\x05\x12\x14\n\x0ctest_percent\x18\x04 \x01(\x05\x12\x0c\n\x04seed\x18\x05 \x01(\x03\"G\n\x06Method\x12\x16\n\x12METHOD_UNSPECIFIED\x10\x00\x12\x10\n\x0cMETHOD_RATIO\x10\x01\x12\x13\n\x0fMETHOD_OFFICIAL\x10\x02\"\x91\x02\n\x0b\x44\x61tasetSpec\x12\x0e\n\x06source\x18\x01 \x01(\t\x12*\n\x04task\x18\x02 \x01(\x0e\x32\x1c.bloomery.vision.v1.TaskType\x12/\n\x05split\x18\x03 \x01(\x0b\x32 .bloomery.dataset.v1.SplitPolicy\x12I\n\rclass_mapping\x18\x04 \x03(\x0b\x32\x32.bloomery.dataset.v1.DatasetSpec.ClassMappingEntry\x12\x15\n\rinclude_empty\x18\x05 \x01(\x08\x1a\x33\n\x11\x43lassMappingEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf6\x04\n\x0e\x44\x61tasetVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12.\n\x04spec\x18\x04 \x01(\x0b\x32 .bloomery.dataset.v1.DatasetSpec\x12\x38\n\x05state\x18\x05 \x01(\x0e\x32).bloomery.dataset.v1.DatasetVersion.State\x12!\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x12.google.rpc.Status\x12\x12\n\ndone_count\x18\x07 \x01(\x03\x12\x12\n\nitem_count\x18\x08 \x01(\x03\x12\x0f\n\x07\x63lasses\x18\t \x03(\t\x12:\n\nstatistics\x18\n \x01(\x0b\x32&.bloomery.dataset.v1.DatasetStatistics\x12\x14\n\x0c\x63ontent_hash\x18\x0b \x01(\t\x12\x15\n\rread_sequence\x18\x0c \x01(\x03\x12.\n\x08manifest\x18\r \x01(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12\x0e\n\x06reused\x18\x0e \x01(\x08\x12/\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x11 \x01(\x03\"U\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_BUILDING\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x10\n\x0cSTATE_FAILED\x10\x03\"\xac\x02\n\x0fSplitStatistics\x12\r\n\x05split\x18\x01 \x01(\t\x12\x13\n\x0bimage_count\x18\x02 \x01(\x03\x12\x13\n\x0b\x65mpty_count\x18\x03 \x01(\x03\x12@\n\x06shapes\x18\x04 \x03(\x0b\x32\x30.bloomery.dataset.v1.SplitStatistics.ShapesEntry\x12@\n\x06images\x18\x05 \x03(\x0b\x32\x30.bloomery.dataset.v1.SplitStatistics.ImagesEntry\x1a-\n\x0bShapesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a-\n\x0bImagesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x96\x02\n\x11\x44\x61tasetStatistics\x12\x34\n\x06splits\x18\x01 \x03(\x0b\x32$.bloomery.dataset.v1.SplitStatistics\x12\x13\n\x0bimage_sides\x18\x02 \x03(\x05\x12\x13\n\x0btotal_bytes\x18\x03 \x01(\x03\x12\x18\n\x10unassigned_count\x18\x04 \x01(\x03\x12Q\n\x0eskipped_shapes\x18\x05 \x03(\x0b\x32\x39.bloomery.dataset.v1.DatasetStatistics.SkippedShapesEntry\x1a\x34\n\x12SkippedShapesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xe1\x01\n\x0b\x44\x61tasetItem\x12\r\n\x05\x61sset\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\r\n\x05width\x18\x04 \x01(\x05\x12\x0e\n\x06height\x18\x05 \x01(\x05\x12\r\n\x05split\x18\x06 \x01(\t\x12\x11\n\tfile_name\x18\x07 \x01(\t\x12)\n\x06shapes\x18\x08 \x03(\x0b\x32\x19.bloomery.vision.v1.Shape\x12\x33\n\x08\x64ownload\x18\t \x01(\x0b\x32!.bloomery.common.v1.SignedRequestb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!bloomery/dataset/v1/dataset.proto\x12\x13\x62loomery.dataset.v1\x1a\"bloomery/common/v1/resources.proto\x1a!bloomery/vision/v1/geometry.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xab\x02\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x38\n\x06labels\x18\x04 \x03(\x0b\x32(.bloomery.dataset.v1.Dataset.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12\x16\n\x0elatest_version\x18\x08 \x01(\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf1\x01\n\x0bSplitPolicy\x12\x37\n\x06method\x18\x01 \x01(\x0e\x32\'.bloomery.dataset.v1.SplitPolicy.Method\x12\x15\n\rtrain_percent\x18\x02 \x01(\x05\x12\x13\n\x0bval_percent\x18\x03 \x01(\x05\x12\x14\n\x0ctest_percent\x18\x04 \x01(\x05\x12\x0c\n\x04seed\x18\x05 \x01(\x03\x12\x10\n\x08group_by\x18\x06 \x01(\t\"G\n\x06Method\x12\x16\n\x12METHOD_UNSPECIFIED\x10\x00\x12\x10\n\x0cMETHOD_RATIO\x10\x01\x12\x13\n\x0fMETHOD_OFFICIAL\x10\x02\"\x91\x02\n\x0b\x44\x61tasetSpec\x12\x0e\n\x06source\x18\x01 \x01(\t\x12*\n\x04task\x18\x02 \x01(\x0e\x32\x1c.bloomery.vision.v1.TaskType\x12/\n\x05split\x18\x03 \x01(\x0b\x32 .bloomery.dataset.v1.SplitPolicy\x12I\n\rclass_mapping\x18\x04 \x03(\x0b\x32\x32.bloomery.dataset.v1.DatasetSpec.ClassMappingEntry\x12\x15\n\rinclude_empty\x18\x05 \x01(\x08\x1a\x33\n\x11\x43lassMappingEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf6\x04\n\x0e\x44\x61tasetVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12.\n\x04spec\x18\x04 \x01(\x0b\x32 .bloomery.dataset.v1.DatasetSpec\x12\x38\n\x05state\x18\x05 \x01(\x0e\x32).bloomery.dataset.v1.DatasetVersion.State\x12!\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x12.google.rpc.Status\x12\x12\n\ndone_count\x18\x07 \x01(\x03\x12\x12\n\nitem_count\x18\x08 \x01(\x03\x12\x0f\n\x07\x63lasses\x18\t \x03(\t\x12:\n\nstatistics\x18\n \x01(\x0b\x32&.bloomery.dataset.v1.DatasetStatistics\x12\x14\n\x0c\x63ontent_hash\x18\x0b \x01(\t\x12\x15\n\rread_sequence\x18\x0c \x01(\x03\x12.\n\x08manifest\x18\r \x01(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12\x0e\n\x06reused\x18\x0e \x01(\x08\x12/\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x11 \x01(\x03\"U\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_BUILDING\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x10\n\x0cSTATE_FAILED\x10\x03\"\xac\x02\n\x0fSplitStatistics\x12\r\n\x05split\x18\x01 \x01(\t\x12\x13\n\x0bimage_count\x18\x02 \x01(\x03\x12\x13\n\x0b\x65mpty_count\x18\x03 \x01(\x03\x12@\n\x06shapes\x18\x04 \x03(\x0b\x32\x30.bloomery.dataset.v1.SplitStatistics.ShapesEntry\x12@\n\x06images\x18\x05 \x03(\x0b\x32\x30.bloomery.dataset.v1.SplitStatistics.ImagesEntry\x1a-\n\x0bShapesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a-\n\x0bImagesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x9f\x03\n\x11\x44\x61tasetStatistics\x12\x34\n\x06splits\x18\x01 \x03(\x0b\x32$.bloomery.dataset.v1.SplitStatistics\x12\x13\n\x0bimage_sides\x18\x02 \x03(\x05\x12\x13\n\x0btotal_bytes\x18\x03 \x01(\x03\x12\x18\n\x10unassigned_count\x18\x04 \x01(\x03\x12Q\n\x0eskipped_shapes\x18\x05 \x03(\x0b\x32\x39.bloomery.dataset.v1.DatasetStatistics.SkippedShapesEntry\x12Q\n\x0eskipped_images\x18\x06 \x03(\x0b\x32\x39.bloomery.dataset.v1.DatasetStatistics.SkippedImagesEntry\x1a\x34\n\x12SkippedShapesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x34\n\x12SkippedImagesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xe1\x01\n\x0b\x44\x61tasetItem\x12\r\n\x05\x61sset\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\r\n\x05width\x18\x04 \x01(\x05\x12\x0e\n\x06height\x18\x05 \x01(\x05\x12\r\n\x05split\x18\x06 \x01(\t\x12\x11\n\tfile_name\x18\x07 \x01(\t\x12)\n\x06shapes\x18\x08 \x03(\x0b\x32\x19.bloomery.vision.v1.Shape\x12\x33\n\x08\x64ownload\x18\t \x01(\x0b\x32!.bloomery.common.v1.SignedRequestb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,32 +45,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SPLITSTATISTICS_IMAGESENTRY']._serialized_options = b'8\001'
   _globals['_DATASETSTATISTICS_SKIPPEDSHAPESENTRY']._loaded_options = None
   _globals['_DATASETSTATISTICS_SKIPPEDSHAPESENTRY']._serialized_options = b'8\001'
+  _globals['_DATASETSTATISTICS_SKIPPEDIMAGESENTRY']._loaded_options = None
+  _globals['_DATASETSTATISTICS_SKIPPEDIMAGESENTRY']._serialized_options = b'8\001'
   _globals['_DATASET']._serialized_start=188
   _globals['_DATASET']._serialized_end=487
   _globals['_DATASET_LABELSENTRY']._serialized_start=442
   _globals['_DATASET_LABELSENTRY']._serialized_end=487
   _globals['_SPLITPOLICY']._serialized_start=490
-  _globals['_SPLITPOLICY']._serialized_end=713
-  _globals['_SPLITPOLICY_METHOD']._serialized_start=642
-  _globals['_SPLITPOLICY_METHOD']._serialized_end=713
-  _globals['_DATASETSPEC']._serialized_start=716
-  _globals['_DATASETSPEC']._serialized_end=989
-  _globals['_DATASETSPEC_CLASSMAPPINGENTRY']._serialized_start=938
-  _globals['_DATASETSPEC_CLASSMAPPINGENTRY']._serialized_end=989
-  _globals['_DATASETVERSION']._serialized_start=992
-  _globals['_DATASETVERSION']._serialized_end=1622
-  _globals['_DATASETVERSION_STATE']._serialized_start=1537
-  _globals['_DATASETVERSION_STATE']._serialized_end=1622
-  _globals['_SPLITSTATISTICS']._serialized_start=1625
-  _globals['_SPLITSTATISTICS']._serialized_end=1925
-  _globals['_SPLITSTATISTICS_SHAPESENTRY']._serialized_start=1833
-  _globals['_SPLITSTATISTICS_SHAPESENTRY']._serialized_end=1878
-  _globals['_SPLITSTATISTICS_IMAGESENTRY']._serialized_start=1880
-  _globals['_SPLITSTATISTICS_IMAGESENTRY']._serialized_end=1925
-  _globals['_DATASETSTATISTICS']._serialized_start=1928
-  _globals['_DATASETSTATISTICS']._serialized_end=2206
-  _globals['_DATASETSTATISTICS_SKIPPEDSHAPESENTRY']._serialized_start=2154
-  _globals['_DATASETSTATISTICS_SKIPPEDSHAPESENTRY']._serialized_end=2206
-  _globals['_DATASETITEM']._serialized_start=2209
-  _globals['_DATASETITEM']._serialized_end=2434
+  _globals['_SPLITPOLICY']._serialized_end=731
+  _globals['_SPLITPOLICY_METHOD']._serialized_start=660
+  _globals['_SPLITPOLICY_METHOD']._serialized_end=731
+  _globals['_DATASETSPEC']._serialized_start=734
+  _globals['_DATASETSPEC']._serialized_end=1007
+  _globals['_DATASETSPEC_CLASSMAPPINGENTRY']._serialized_start=956
+  _globals['_DATASETSPEC_CLASSMAPPINGENTRY']._serialized_end=1007
+  _globals['_DATASETVERSION']._serialized_start=1010
+  _globals['_DATASETVERSION']._serialized_end=1640
+  _globals['_DATASETVERSION_STATE']._serialized_start=1555
+  _globals['_DATASETVERSION_STATE']._serialized_end=1640
+  _globals['_SPLITSTATISTICS']._serialized_start=1643
+  _globals['_SPLITSTATISTICS']._serialized_end=1943
+  _globals['_SPLITSTATISTICS_SHAPESENTRY']._serialized_start=1851
+  _globals['_SPLITSTATISTICS_SHAPESENTRY']._serialized_end=1896
+  _globals['_SPLITSTATISTICS_IMAGESENTRY']._serialized_start=1898
+  _globals['_SPLITSTATISTICS_IMAGESENTRY']._serialized_end=1943
+  _globals['_DATASETSTATISTICS']._serialized_start=1946
+  _globals['_DATASETSTATISTICS']._serialized_end=2361
+  _globals['_DATASETSTATISTICS_SKIPPEDSHAPESENTRY']._serialized_start=2255
+  _globals['_DATASETSTATISTICS_SKIPPEDSHAPESENTRY']._serialized_end=2307
+  _globals['_DATASETSTATISTICS_SKIPPEDIMAGESENTRY']._serialized_start=2309
+  _globals['_DATASETSTATISTICS_SKIPPEDIMAGESENTRY']._serialized_end=2361
+  _globals['_DATASETITEM']._serialized_start=2364
+  _globals['_DATASETITEM']._serialized_end=2589
 # @@protoc_insertion_point(module_scope)

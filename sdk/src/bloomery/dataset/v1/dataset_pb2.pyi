@@ -135,6 +135,7 @@ class SplitPolicy(message.Message):
     VAL_PERCENT_FIELD_NUMBER: builtins.int
     TEST_PERCENT_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
+    GROUP_BY_FIELD_NUMBER: builtins.int
     method: SplitPolicy.Method.ValueType
     """Where the split comes from."""
     train_percent: builtins.int
@@ -145,6 +146,10 @@ class SplitPolicy(message.Message):
     """Share of test images, in percent."""
     seed: builtins.int
     """Seed of METHOD_RATIO. The same seed, images and labels give the same split on every machine."""
+    group_by: builtins.str
+    """Key of the images' own `labels`: images with the same value of it stay in one part, such as the frames of one video. METHOD_RATIO only; empty
+    keeps none together.
+    """
     def __init__(
         self,
         *,
@@ -153,10 +158,11 @@ class SplitPolicy(message.Message):
         val_percent: builtins.int = ...,
         test_percent: builtins.int = ...,
         seed: builtins.int = ...,
+        group_by: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["method", b"method", "seed", b"seed", "test_percent", b"test_percent", "train_percent", b"train_percent", "val_percent", b"val_percent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["group_by", b"group_by", "method", b"method", "seed", b"seed", "test_percent", b"test_percent", "train_percent", b"train_percent", "val_percent", b"val_percent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -192,18 +198,22 @@ class DatasetSpec(message.Message):
     CLASS_MAPPING_FIELD_NUMBER: builtins.int
     INCLUDE_EMPTY_FIELD_NUMBER: builtins.int
     source: builtins.str
-    """`projects/{project}` whose images and labels are read."""
+    """`projects/{project}` whose images and labels are read: the dataset's own, which is the default."""
     task: geometry_pb2.TaskType.ValueType
     """What the version is for: decides which shapes are kept (boxes and the boxes around outlines for DETECT, outlines for SEGMENT, image tags for CLASSIFY)."""
     include_empty: builtins.bool
-    """Also take images without any shape, as background. On by default for DETECT and SEGMENT in the SDK."""
+    """Also take images without any shape, as background, where somebody saved that they have none. On by default for DETECT and SEGMENT in the SDK; not for
+    CLASSIFY.
+    """
     @builtins.property
     def split(self) -> SplitPolicy:
         """How images are divided."""
 
     @builtins.property
     def class_mapping(self) -> containers.ScalarMap[builtins.str, builtins.str]:
-        """From label id to class name; empty keeps every label under its display name. A label that is mapped to "" is left out; two labels may map to one class."""
+        """From label id to class name; empty keeps every label under its display name. A label that is not there or mapped to "" is left out; two labels may map
+        to one class.
+        """
 
     def __init__(
         self,
@@ -451,11 +461,32 @@ class DatasetStatistics(message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @typing.final
+    class SkippedImagesEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.int
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SPLITS_FIELD_NUMBER: builtins.int
     IMAGE_SIDES_FIELD_NUMBER: builtins.int
     TOTAL_BYTES_FIELD_NUMBER: builtins.int
     UNASSIGNED_COUNT_FIELD_NUMBER: builtins.int
     SKIPPED_SHAPES_FIELD_NUMBER: builtins.int
+    SKIPPED_IMAGES_FIELD_NUMBER: builtins.int
     total_bytes: builtins.int
     """Sum of image sizes in bytes."""
     unassigned_count: builtins.int
@@ -472,6 +503,10 @@ class DatasetStatistics(message.Message):
     def skipped_shapes(self) -> containers.ScalarMap[builtins.str, builtins.int]:
         """Shapes that were left out, by reason (such as "crowd", "unmapped label", "no outline")."""
 
+    @builtins.property
+    def skipped_images(self) -> containers.ScalarMap[builtins.str, builtins.int]:
+        """Images that were left out, by reason (such as "not annotated", "no shapes", "several tags")."""
+
     def __init__(
         self,
         *,
@@ -480,10 +515,11 @@ class DatasetStatistics(message.Message):
         total_bytes: builtins.int = ...,
         unassigned_count: builtins.int = ...,
         skipped_shapes: abc.Mapping[builtins.str, builtins.int] | None = ...,
+        skipped_images: abc.Mapping[builtins.str, builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["image_sides", b"image_sides", "skipped_shapes", b"skipped_shapes", "splits", b"splits", "total_bytes", b"total_bytes", "unassigned_count", b"unassigned_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["image_sides", b"image_sides", "skipped_images", b"skipped_images", "skipped_shapes", b"skipped_shapes", "splits", b"splits", "total_bytes", b"total_bytes", "unassigned_count", b"unassigned_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,11 +3,11 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -100,11 +100,11 @@ class ServiceHost:
         """Listen and return the bound port. Raise OSError if the address is taken."""
         self._add_infrastructure()
         self.port = self._listen(self._server, self.options.port, self.options.credentials)
-        await self._check_all()
-        await self._server.start()
         if self._probes is not None:
             self.health_port = self._listen(self._probes, self.options.health_port or 0, None)
             await self._probes.start()
+        await self._check_all()
+        await self._server.start()
         self._tasks = [asyncio.create_task(self._keep_checking()), asyncio.create_task(measure_loop_lag())]
         _log.info("serving", extra={"port": self.port, "services": ", ".join(self._checks)})
         return self.port
@@ -114,7 +114,11 @@ class ServiceHost:
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(self.options.drain_wait)
         self.draining.set()
-        await self._server.stop(self.options.drain_grace if grace is None else grace)
+        await self.stop(self.options.drain_grace if grace is None else grace)
+
+    async def stop(self, grace: float = 0) -> None:
+        """End at once what does not end within `grace` seconds, without telling anyone before."""
+        await self._server.stop(grace)
         if self._probes is not None:
             await self._probes.stop(0)
         for task in self._tasks:
@@ -160,7 +164,17 @@ class ServiceHost:
         return True
 
 
-async def run_until_signal(host: ServiceHost, *, on_stop: Callable[[], Awaitable[None]] | None = None) -> None:
+class Served(Protocol):
+    """What can be started and drained: a ServiceHost, or several that belong together."""
+
+    async def start(self) -> int:
+        """Listen and return the port."""
+
+    async def drain(self) -> None:
+        """Leave without breaking a call."""
+
+
+async def run_until_signal(host: Served, *, on_stop: Callable[[], Awaitable[None]] | None = None) -> None:
     """Serve until SIGTERM or SIGINT, drain, then give up what else the process holds; a second signal cuts it short."""
     stop, now = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -173,16 +187,17 @@ async def run_until_signal(host: ServiceHost, *, on_stop: Callable[[], Awaitable
     try:
         await host.start()
         await stop.wait()
-        await _first(host.drain(), now)
+        await _unless(now, host.drain())
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+        await host.stop()
         if on_stop is not None:
             await on_stop()
 
 
-async def _first(work: Any, cut: asyncio.Event) -> None:
-    task, wait = asyncio.ensure_future(work), asyncio.ensure_future(cut.wait())
+async def _unless(cut: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    task, wait = asyncio.create_task(work), asyncio.create_task(cut.wait())
     await asyncio.wait({task, wait}, return_when=asyncio.FIRST_COMPLETED)
     for pending in (task, wait):
         pending.cancel()

@@ -1,0 +1,107 @@
+"""The data folder of an embedded installation: one server at a time, and what must stay the same between starts."""
+
+import fcntl
+import json
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Self
+
+SERVER_FILE = "server.json"
+_IDENTITY_FILE = "identity.json"
+_LOCK_FILE = "lock"
+_LOOPBACK = "127.0.0.1"
+
+
+class FolderInUseError(Exception):
+    """Another server holds the folder."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Secrets and ports that persist, so that signed URLs, clients and running workers outlive a restart."""
+
+    token: str
+    signing_key: str
+    port: int
+    worker_port: int
+    http_port: int
+    metrics_port: int
+
+    @classmethod
+    def fresh(cls) -> Self:
+        """New secrets; ports are chosen when they are needed."""
+        return cls(secrets.token_urlsafe(32), secrets.token_hex(32), 0, 0, 0, 0)
+
+
+class DataFolder:
+    """A locked data folder."""
+
+    def __init__(self, root: Path, lock: int) -> None:
+        self.root = root
+        self._lock = lock
+
+    @classmethod
+    def open(cls, root: Path) -> Self:
+        """Create the folder where it is missing and lock it. Raise FolderInUseError while another server holds it."""
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(root / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(lock)
+            raise FolderInUseError(str(root)) from error
+        return cls(root, lock)
+
+    def close(self) -> None:
+        """Say that no server runs here any more, and unlock."""
+        (self.root / SERVER_FILE).unlink(missing_ok=True)
+        os.close(self._lock)
+
+    def identity(self, *, port: int) -> Identity:
+        """The persistent identity, with ports that are free now; `port` (0 for any) is where clients connect."""
+        path = self.root / _IDENTITY_FILE
+        stored = Identity(**json.loads(path.read_text())) if path.exists() else Identity.fresh()
+        taken: set[int] = set()
+        identity = replace(
+            stored,
+            port=port or _free_port(stored.port, taken),
+            worker_port=_free_port(stored.worker_port, taken),
+            http_port=_free_port(stored.http_port, taken),
+            metrics_port=_free_port(stored.metrics_port, taken),
+        )
+        if identity != stored:
+            _write_private(path, asdict(identity))
+        return identity
+
+    def announce(self, identity: Identity) -> None:
+        """Tell clients of this user where the server is and how to be let in."""
+        about = {"endpoint": f"{_LOOPBACK}:{identity.port}", "token": identity.token, "pid": os.getpid()}
+        _write_private(self.root / SERVER_FILE, about)
+
+
+def _free_port(wanted: int, taken: set[int]) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_LOOPBACK, wanted))
+        except OSError:
+            probe.bind((_LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+    if port in taken:
+        return _free_port(0, taken)
+    taken.add(port)
+    return port
+
+
+def _write_private(path: Path, content: Mapping[str, object]) -> None:
+    partial = path.with_suffix(".part")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        json.dump(content, stream, indent=1)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)

@@ -1,0 +1,57 @@
+"""`bloomery up`: the command that this distribution adds to the command line."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bloomery_server.folder import DataFolder, FolderInUseError
+
+DEFAULT_FOLDER = Path("~/.local/share/bloomery")
+_IN_USE = 5
+
+
+def up(
+    data: Annotated[
+        Path | None, typer.Option(help="Data folder; BLOOMERY_DATA or ~/.local/share/bloomery by default.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port for clients; kept between starts, any free one by default.")] = 0,
+    stop_jobs: Annotated[bool, typer.Option(help="Stop running jobs with the server; by default they go on.")] = False,
+) -> None:
+    """Run Bloomery on this machine until Ctrl-C.
+
+    Jobs outlive the server: the next `bloomery up` on the same folder finds them again.
+
+    Example: bloomery up --data ./my-data
+    """
+    started = time.monotonic()
+    root = (data or Path(os.environ.get("BLOOMERY_DATA") or DEFAULT_FOLDER)).expanduser().absolute()
+    try:
+        folder = DataFolder.open(root)
+    except FolderInUseError as error:
+        typer.echo(f"another server already runs on {root}\nhint: use it, stop it, or choose --data DIR", err=True)
+        raise typer.Exit(_IN_USE) from error
+    try:
+        asyncio.run(_serve(folder, port=port, stop_jobs=stop_jobs, started=started))
+    finally:
+        folder.close()
+
+
+async def _serve(folder: DataFolder, *, port: int, stop_jobs: bool, started: float) -> None:
+    # Imported here, so that `bloomery --help` stays quick.
+    from bloomery_kit.logging import setup_logging
+    from bloomery_kit.server import run_until_signal
+    from bloomery_server.embedded import EmbeddedServer
+
+    def say_ready() -> None:
+        typer.echo(f"Bloomery is ready after {time.monotonic() - started:.1f} s. Data folder: {folder.root}")
+        typer.echo("Next, in another terminal: bloomery project create my-project")
+        typer.echo("Ctrl-C stops the server; running jobs go on.")
+
+    with (folder.root / "server.log").open("a", buffering=1) as log:
+        setup_logging(stream=log)
+        server = EmbeddedServer(folder, folder.identity(port=port), stop_jobs=stop_jobs, on_ready=say_ready)
+        await run_until_signal(server, on_stop=server.close)

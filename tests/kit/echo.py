@@ -1,5 +1,6 @@
 """A service whose methods a test fills in, with a real descriptor that declares their roles."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,6 @@ from grpc_status import rpc_status
 from bloomery.common.v1 import options_pb2
 from bloomery_kit.auth import OwnerToken, Principal, Role
 from bloomery_kit.clients import channel
-from bloomery_kit.errors import Unauthenticated
 from bloomery_kit.server import ServerOptions, ServiceHost
 
 SERVICE = "bloomery.kittest.v1.EchoService"
@@ -107,13 +107,6 @@ class Tokens:
         return Principal("vera", Role.VIEWER) if token == "viewer-token" else await self._owner.authenticate(token)
 
 
-class Refuser:
-    """Nobody is anybody."""
-
-    async def authenticate(self, token: str) -> Principal:
-        raise Unauthenticated
-
-
 @dataclass
 class EchoHost:
     """A running server, its servicer, and a channel of the owner."""
@@ -146,6 +139,13 @@ class EchoHost:
         except grpc.aio.AioRpcError as error:
             return await status_of(error)
         raise AssertionError(f"{method} did not fail")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what tells nobody when it happens."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 async def status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:

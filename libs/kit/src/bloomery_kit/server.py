@@ -102,23 +102,29 @@ class ServiceHost:
         self.port = self._listen(self._server, self.options.port, self.options.credentials)
         if self._probes is not None:
             self.health_port = self._listen(self._probes, self.options.health_port or 0, None)
-            await self._probes.start()
         await self._check_all()
-        await self._server.start()
+        for server in filter(None, (self._probes, self._server)):
+            await server.start()
         self._tasks = [asyncio.create_task(self._keep_checking()), asyncio.create_task(measure_loop_lag())]
         _log.info("serving", extra={"port": self.port, "services": ", ".join(self._checks)})
         return self.port
 
     async def drain(self, grace: float | None = None) -> None:
-        """Leave: NOT_SERVING, let clients notice, end watches, then at most `grace` seconds for calls in flight."""
-        await self._health.enter_graceful_shutdown()
-        await asyncio.sleep(self.options.drain_wait)
-        self.draining.set()
-        await self.stop(self.options.drain_grace if grace is None else grace)
+        """Leave: NOT_SERVING, let clients notice, end watches, then at most `grace` seconds for calls in flight.
 
-    async def stop(self, grace: float = 0) -> None:
-        """End at once what does not end within `grace` seconds, without telling anyone before."""
-        await self._server.stop(grace)
+        Cancelling it stops the server at once.
+        """
+        try:
+            await self._health.enter_graceful_shutdown()
+            await asyncio.sleep(self.options.drain_wait)
+            self.draining.set()
+            await self._server.stop(self.options.drain_grace if grace is None else grace)
+        finally:
+            await self.stop()
+
+    async def stop(self) -> None:
+        """Stop at once, breaking calls in flight."""
+        await self._server.stop(0)
         if self._probes is not None:
             await self._probes.stop(0)
         for task in self._tasks:
@@ -191,7 +197,6 @@ async def run_until_signal(host: Served, *, on_stop: Callable[[], Awaitable[None
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-        await host.stop()
         if on_stop is not None:
             await on_stop()
 

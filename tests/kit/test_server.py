@@ -1,0 +1,267 @@
+"""Start, health, drain and the channel of a server."""
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.wrappers_pb2 import StringValue
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from pydantic import SecretStr
+
+from bloomery_kit.clients import channel
+from bloomery_kit.context import request_id, trace_id
+from bloomery_kit.errors import Unavailable
+from bloomery_kit.feeds import Notifier, watch_states
+from bloomery_kit.server import ServerOptions, ServiceHost, options_from, run_until_signal
+from bloomery_kit.settings import FolderStoreSettings, ServiceSettings
+from tests.kit.echo import OWNER, SERVICE, EchoHost, EchoServicer, Tokens, register, running_host, until
+
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+WATCH = StringValue(value="2")
+
+
+def stub(on: grpc.aio.Channel) -> Any:
+    return health_pb2_grpc.HealthStub(on)
+
+
+async def health(on: grpc.aio.Channel, service: str = SERVICE) -> int:
+    answer = await stub(on).Check(health_pb2.HealthCheckRequest(service=service))
+    status: int = answer.status
+    return status
+
+
+def endless(host: EchoHost) -> AsyncIterator[str]:
+    async def load() -> str:
+        return "state"
+
+    return watch_states(load, changed=Notifier(), key="k", until=lambda _: False, draining=host.host.draining)
+
+
+async def test_the_port_that_was_free_is_told(echo: EchoHost) -> None:
+    assert echo.host.port > 0
+    assert echo.address.endswith(str(echo.host.port))
+
+
+async def test_a_taken_port_is_an_error(echo: EchoHost) -> None:
+    other = ServiceHost(ServerOptions(port=echo.host.port), authenticator=Tokens())
+    with pytest.raises(OSError, match="cannot listen"):
+        await other.start()
+
+
+class TestHealth:
+    async def test_needs_no_credentials(self, echo: EchoHost) -> None:
+        async with grpc.aio.insecure_channel(echo.address) as anonymous:
+            assert await health(anonymous, "") == SERVING
+            assert await health(anonymous) == SERVING
+
+    async def test_follows_the_readiness_of_each_service(self) -> None:
+        broken = True
+
+        async def check() -> None:
+            if broken:
+                raise Unavailable("DATABASE_UNAVAILABLE", "down")
+
+        options = ServerOptions(drain_wait=0, ready_interval=0.02)
+        host = ServiceHost(options, authenticator=Tokens())
+        host.add(register, EchoServicer(), SERVICE, ready=check)
+        async with channel(f"127.0.0.1:{await host.start()}") as client:
+            assert await health(client, "") == SERVING
+            assert await health(client) == NOT_SERVING
+            broken = False
+            request = health_pb2.HealthCheckRequest(service=SERVICE)
+            async for answer in stub(client).Watch(request, timeout=5):
+                if answer.status == SERVING:
+                    break
+        await host.drain(0)
+
+    async def test_a_check_that_hangs_is_not_ready(self) -> None:
+        host = ServiceHost(ServerOptions(drain_wait=0, ready_interval=0.02), authenticator=Tokens())
+        host.add(register, EchoServicer(), SERVICE, ready=asyncio.Event().wait)  # type: ignore[arg-type]
+        async with channel(f"127.0.0.1:{await host.start()}") as client:
+            assert await health(client) == NOT_SERVING
+        await host.drain(0)
+
+    async def test_has_a_plain_port_of_its_own_that_serves_nothing_else(self) -> None:
+        async with running_host(ServerOptions(drain_wait=0, health_port=0)) as echo:
+            async with channel(f"127.0.0.1:{echo.host.health_port}", token=OWNER) as probes:
+                assert await health(probes) == SERVING
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await echo.ask("x", on=probes)
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+class TestReflection:
+    async def services(self, on: grpc.aio.Channel) -> list[str]:
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        service: Any = reflection_pb2_grpc.ServerReflectionStub(on)  # type: ignore[arg-type]
+        call = service.ServerReflectionInfo(iter([request]))
+        return [service.name async for answer in call for service in answer.list_services_response.service]
+
+    async def test_lists_the_services_when_asked_for(self) -> None:
+        async with running_host(ServerOptions(drain_wait=0, reflection=True)) as echo:
+            assert SERVICE in await self.services(echo.channel)
+
+    async def test_is_off_by_default(self, echo: EchoHost) -> None:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await self.services(echo.channel)
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+class TestDrain:
+    async def test_ends_open_watches_without_an_error(self, echo: EchoHost) -> None:
+        echo.servicer.watch = lambda _: endless(echo)
+        call = echo.watch()(WATCH)
+        assert (await call.read()).value == "state"
+        drain = asyncio.create_task(echo.host.drain(5))
+        assert [message async for message in call] == []
+        assert await call.code() is grpc.StatusCode.OK
+        await drain
+
+    async def test_lets_calls_in_flight_finish(self, echo: EchoHost) -> None:
+        entered = asyncio.Event()
+
+        async def slow(text: str) -> str:
+            entered.set()
+            await asyncio.sleep(0.1)
+            return "done"
+
+        echo.servicer.answer = slow
+        answer = asyncio.create_task(echo.ask("x"))
+        await entered.wait()
+        await echo.host.drain(5)
+        assert await answer == "done"
+
+    async def test_cuts_what_outlasts_the_grace(self, echo: EchoHost) -> None:
+        async def stubborn(text: str) -> AsyncIterator[str]:
+            yield "first"
+            await asyncio.Event().wait()
+
+        echo.servicer.watch = stubborn
+        call = echo.watch()(WATCH)
+        await call.read()
+        async with asyncio.timeout(5):
+            await echo.host.drain(0.05)
+        assert await call.code() is not grpc.StatusCode.OK
+
+    async def test_tells_not_serving_before_it_ends_anything(self) -> None:
+        async with running_host(ServerOptions(drain_wait=0.2)) as echo:
+            drain = asyncio.create_task(echo.host.drain(0))
+            await asyncio.sleep(0.05)
+            assert await health(echo.channel) == NOT_SERVING
+            assert not echo.host.draining.is_set()
+            assert await echo.ask("still served") == "heard still served"
+            await drain
+
+    async def test_hosts_may_share_the_event(self) -> None:
+        draining = asyncio.Event()
+        async with running_host(draining=draining) as echo:
+            await echo.host.drain(0)
+        assert draining.is_set()
+
+
+async def test_a_signal_drains_and_then_gives_up_the_rest() -> None:
+    host = ServiceHost(ServerOptions(drain_wait=0), authenticator=Tokens())
+    host.add(register, EchoServicer(), SERVICE)
+    given_up = asyncio.Event()
+
+    async def give_up() -> None:
+        assert host.draining.is_set()
+        given_up.set()
+
+    task = asyncio.create_task(run_until_signal(host, on_stop=give_up))
+    await until(lambda: host.port > 0)
+    os.kill(os.getpid(), signal.SIGTERM)
+    async with asyncio.timeout(5):
+        await task
+    assert given_up.is_set()
+
+
+async def test_a_second_signal_cuts_the_drain_short() -> None:
+    host = ServiceHost(ServerOptions(drain_wait=3600), authenticator=Tokens())
+    task = asyncio.create_task(run_until_signal(host))
+    await until(lambda: host.port > 0)
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        await task
+
+
+class TestMessages:
+    async def test_a_message_within_the_limit_passes_and_a_larger_one_is_refused(self, echo: EchoHost) -> None:
+        assert len(await echo.ask("x" * (15 << 20))) == (15 << 20) + 6
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await echo.ask("x" * (17 << 20))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class TestChannel:
+    async def test_a_token_may_change_between_calls(self, echo: EchoHost) -> None:
+        tokens = iter(["wrong", OWNER])
+        async with channel(echo.address, token=lambda: next(tokens)) as client:
+            assert (await echo.fail(on=client)).code == grpc.StatusCode.UNAUTHENTICATED.value[0]
+            assert await echo.ask("x", on=client) == "heard x"
+
+    async def test_an_idempotent_call_survives_a_server_that_is_unavailable_twice(self, echo: EchoHost) -> None:
+        asked = 0
+
+        async def flaky(text: str) -> str:
+            nonlocal asked
+            asked += 1
+            if asked < 3:
+                raise Unavailable("DATABASE_UNAVAILABLE", "down")
+            return "up"
+
+        echo.servicer.answer = flaky
+        async with channel(echo.address, token=OWNER, retryable=[f"{SERVICE}/Answer"]) as client:
+            assert await echo.ask("x", on=client) == "up"
+            asked = 0
+            assert (await echo.fail(method="Train", on=client)).code == grpc.StatusCode.UNAVAILABLE.value[0]
+        assert asked == 1
+
+    async def test_a_call_inside_a_call_keeps_its_ids(self, echo: EchoHost) -> None:
+        async def inner(text: str) -> str:
+            if text == "inner":
+                return f"{request_id()} {trace_id()}"
+            return f"{request_id()} {trace_id()}|{await echo.ask('inner')}"
+
+        echo.servicer.answer = inner
+        outside, inside = (await echo.ask("outer")).split("|")
+        assert outside == inside
+
+
+async def test_a_server_with_a_certificate_speaks_tls_and_takes_a_new_one(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+
+    def issue() -> bytes:
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
+        subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+        return certificate.read_bytes()
+
+    roots = [issue()]
+    settings = ServiceSettings(
+        database_url="",
+        object_store=FolderStoreSettings(root=tmp_path, base_url="", signing_key=SecretStr("")),
+        token=SecretStr(OWNER),
+        bind="127.0.0.1",
+        port=0,
+        tls_certificate=certificate,
+        tls_key=key,
+    )
+    host = ServiceHost(options_from(settings), authenticator=Tokens())
+    host.add(register, EchoServicer(), SERVICE)
+    port = await host.start()
+    for _ in range(2):
+        async with channel(f"localhost:{port}", token=OWNER, root_certs=roots[-1]) as client:
+            answer = client.unary_unary(f"/{SERVICE}/Answer", StringValue.SerializeToString, StringValue.FromString)
+            assert (await answer(StringValue(value="x"), timeout=5)).value == "heard x"
+        roots.append(issue())
+    await host.stop()

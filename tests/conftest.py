@@ -36,10 +36,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
     with session.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        if "minio" in wanted:
-            ensure_minio()
-        if "triton" in wanted:
-            ensure_triton()
+        try:
+            if "minio" in wanted:
+                ensure_minio()
+            if "triton" in wanted:
+                ensure_triton()
+        except SystemExit as missing:
+            pytest.exit(str(missing), returncode=1)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,11 @@ BACKEND = Path(__file__).with_name("triton_backend")
 STUB = "triton_python_backend_stub"
 # numpy below 2 has wheels up to Python 3.12.
 SUPPORTED_PYTHONS = ("3.11", "3.12")
+PROBE = """
+import sys, sysconfig
+libraries, multiarch = sysconfig.get_config_vars("LIBDIR", "MULTIARCH")
+print(f"{sys.version_info.major}.{sys.version_info.minor}", sys.base_prefix, libraries, multiarch or "", sep="\\n")
+"""
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,26 @@ def folder_name(python_version: str) -> str:
 
 
 def find_host() -> HostPython:
-    """Return the running interpreter where Triton's Python backend can embed it, and one that uv installs otherwise."""
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    base, multiarch = sysconfig.get_config_vars("LIBDIR", "MULTIARCH")
-    for folder in (Path(base), Path(base) / (multiarch or "")):
-        if version in SUPPORTED_PYTHONS and (folder / f"libpython{version}.so.1.0").exists():
-            return HostPython(version, Path(sys.executable), Path(sys.base_prefix), folder)
+    """Return an interpreter that can be embedded: this one, another on the PATH, or one that uv installs."""
+    for name in (sys.executable, *(f"python{version}" for version in SUPPORTED_PYTHONS)):
+        if host := probe(name):
+            return host
     return installed_host(SUPPORTED_PYTHONS[-1])
+
+
+def probe(python: str) -> HostPython | None:
+    """Return what an interpreter says of itself, or None where it is missing, too new or without its shared library."""
+    executable = shutil.which(python)
+    if executable is None:
+        return None
+    answer = subprocess.run([executable, "-I", "-c", PROBE], capture_output=True, text=True)
+    if answer.returncode != 0:
+        return None
+    version, home, libraries, multiarch = answer.stdout.splitlines()
+    for folder in (Path(libraries), Path(libraries) / multiarch):
+        if version in SUPPORTED_PYTHONS and (folder / f"libpython{version}.so.1.0").exists():
+            return HostPython(version, Path(executable), Path(home), folder)
+    return None
 
 
 def installed_host(version: str) -> HostPython:
@@ -86,9 +103,8 @@ def install_python(folder: Path, version: str) -> None:
     if subprocess.run(command).returncode != 0:
         supported = " or ".join(SUPPORTED_PYTHONS)
         sys.exit(
-            f"Triton for tests needs Python {supported} with its shared library, which this Python is not "
-            f"and uv could not download: install python{version} and libpython{version}, then `make clean setup "
-            f"PYTHON=python{version}`"
+            f"Triton for tests embeds Python {supported} with its shared library: none is on the PATH and uv could not "
+            f"download one; install python{version} and libpython{version}"
         )
 
 

@@ -44,7 +44,7 @@ class Box:
 
     def clip(self, width: float, height: float) -> Self:
         """The part inside an image of that size, with no area where there is none; itself where nothing sticks out."""
-        if self.x >= 0 and self.y >= 0 and self.x2 <= width and self.y2 <= height:
+        if 0 <= self.x <= self.x2 <= width and 0 <= self.y <= self.y2 <= height:
             return self
         x1, y1 = _clamp(self.x, width), _clamp(self.y, height)
         return self.from_corners(x1, y1, max(x1, _clamp(self.x2, width)), max(y1, _clamp(self.y2, height)))

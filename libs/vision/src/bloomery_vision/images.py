@@ -6,6 +6,7 @@ bits the upper 8 are kept.
 """
 
 import io
+import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,17 +34,9 @@ MEDIA_TYPES = {
 SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """The endings, in lower case, of files that are taken for images."""
 
-_DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    OverflowError,
-    zlib.error,
-)
+_DECODER_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, OverflowError, struct.error, zlib.error)
+"""What Pillow's decoders raise on damaged data."""
+
 _CONVERT = "save it as JPEG or PNG"
 
 
@@ -83,6 +76,7 @@ def probe(source: bytes | Path | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIXE
 
     Raises:
         ImageError: with the reason.
+        OSError: the file cannot be read.
     """
     with _opened(source, max_pixels) as image:
         info = _describe(image)
@@ -98,6 +92,7 @@ def decode(source: bytes | Path | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIX
 
     Raises:
         ImageError: with the reason.
+        OSError: the file cannot be read.
     """
     with _opened(source, max_pixels) as image:
         return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
@@ -107,7 +102,7 @@ def decode(source: bytes | Path | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIX
 def _opened(source: bytes | Path | BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
     stream = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
-        with Image.open(stream, formats=[*MEDIA_TYPES, "MPO"]) as image:
+        with Image.open(stream, formats=list(MEDIA_TYPES)) as image:
             _refuse(image, max_pixels)
             yield image
     except ImageError:
@@ -116,9 +111,9 @@ def _opened(source: bytes | Path | BinaryIO, max_pixels: int) -> Iterator[Image.
         raise _unidentified(_head(stream)) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as problem:
         raise ImageError("TOO_MANY_PIXELS", str(problem), "make it smaller") from problem
-    except FileNotFoundError:
-        raise
     except _DECODER_ERRORS as problem:
+        if isinstance(problem, OSError) and problem.errno is not None:
+            raise  # the file system's, not the decoder's
         raise ImageError("TRUNCATED", f"its data is cut off or damaged: {problem}", "get the file again") from problem
 
 

@@ -21,6 +21,8 @@ from bloomery_vision.manifest_shapes import SHAPE_TYPE, Record, from_record, to_
 
 FORMAT = 1
 ROW_GROUP = 1000
+"""Images of a row group at most; fewer where they have many shapes."""
+_ROW_GROUP_SHAPES = 20_000
 _INDEX_FIELDS = {"format", "content_hash", "task", "classes", "project_uid", "read_sequence", "shards"}
 _SCHEMA = pa.schema(
     [
@@ -161,6 +163,7 @@ class ShardWriter:
         self._numbers = {name: number for number, name in enumerate(classes)}
         self._writer = pq.ParquetWriter(sink, _SCHEMA, compression="zstd")
         self._pending: list[dict[str, object]] = []
+        self._shapes = 0
         self.rows = 0
 
     def __enter__(self) -> Self:
@@ -176,8 +179,9 @@ class ShardWriter:
         columns: dict[str, object] = {name: getattr(row, name) for name in _SCHEMA.names}
         columns["shapes"] = [to_record(shape, self._numbers[shape.label]) for shape in row.shapes]
         self._pending.append(columns)
+        self._shapes += len(row.shapes)
         self.rows += 1
-        if len(self._pending) == ROW_GROUP:
+        if len(self._pending) == ROW_GROUP or self._shapes >= _ROW_GROUP_SHAPES:
             self._flush()
 
     def close(self) -> None:
@@ -188,7 +192,7 @@ class ShardWriter:
     def _flush(self) -> None:
         if self._pending:
             self._writer.write_table(pa.Table.from_pylist(self._pending, schema=_SCHEMA))
-            self._pending = []
+            self._pending, self._shapes = [], 0
 
 
 def write_shard(rows: Iterable[ManifestRow], classes: Sequence[str]) -> bytes:

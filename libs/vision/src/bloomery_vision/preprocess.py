@@ -35,14 +35,19 @@ class LetterboxTransform:
     def to_original(self, boxes: NDArray[np.floating]) -> NDArray[np.floating]:
         """Moves boxes [N, 4] (corners x1, y1, x2, y2) from the letterbox into the image, and clips them to it."""
         moved = (boxes - self._offset(boxes)) / self._scale(boxes)
-        limits = np.array([self.width, self.height] * 2, dtype=boxes.dtype)
+        limits = np.array([self.width, self.height] * 2, dtype=_precision(boxes))
         return cast("NDArray[np.floating]", moved.clip(min=0, max=limits))
 
     def _scale(self, boxes: NDArray[np.floating]) -> NDArray[np.floating]:
-        return np.array([self.inner_width / self.width, self.inner_height / self.height] * 2, dtype=boxes.dtype)
+        return np.array([self.inner_width / self.width, self.inner_height / self.height] * 2, dtype=_precision(boxes))
 
     def _offset(self, boxes: NDArray[np.floating]) -> NDArray[np.floating]:
-        return np.array([self.left, self.top] * 2, dtype=boxes.dtype)
+        return np.array([self.left, self.top] * 2, dtype=_precision(boxes))
+
+
+def _precision(boxes: NDArray[np.floating]) -> np.dtype[np.floating]:
+    """The type to compute in, so that boxes of whole numbers are not moved by whole numbers."""
+    return np.result_type(boxes, np.float32)
 
 
 def letterbox(image: NDArray[np.uint8], size: tuple[int, int]) -> tuple[NDArray[np.uint8], LetterboxTransform]:

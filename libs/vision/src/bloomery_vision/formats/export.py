@@ -50,8 +50,9 @@ class Stems:
 
     def take(self, row: ExportRow, *, folder: str) -> str:
         """The stem of a row's file name. Raises FormatError DUPLICATE_NAME, BAD_NAME."""
+        component(row.split)
         stem = PurePosixPath(component(row.file_name)).stem
-        key = (component(folder), stem.lower())
+        key = (folder, stem.lower())
         if key in self._taken:
             raise FormatError("DUPLICATE_NAME", f"two images in {folder} are called {stem}", "rename one")
         self._taken.add(key)

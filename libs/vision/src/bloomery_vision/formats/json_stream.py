@@ -16,6 +16,7 @@ MAX_ELEMENT = 64 << 20
 """Characters of the largest single element of an array, or value of a key."""
 
 _SPACE = " \t\r\n"
+_IN_NUMBERS = "0123456789+-.eE"
 
 
 class _Window:
@@ -47,19 +48,22 @@ class _Window:
     def value(self) -> tuple[object, str]:
         """Consumes one value: the value and its text."""
         self.peek()
-        while True:
+        problem = "it ends too early"
+        while len(self._text) - self._at <= MAX_ELEMENT:
             try:
                 parsed, end = self._parse(self._text, self._at)
             except RecursionError:
                 raise self._broken("it is nested too deeply") from None
-            except ValueError as problem:
-                if len(self._text) - self._at > MAX_ELEMENT or not self._grow():
-                    raise self._broken(str(problem)) from None
-                continue
-            # A number at the end of the window may go on behind it.
-            if end < len(self._text) or not self._grow():
-                text, self._at = self._text[self._at : end], end
-                return parsed, text
+            except ValueError as error:
+                problem = str(error)
+            else:
+                # What looks like a number at the end of the window may go on behind it.
+                if end < len(self._text) and self._text[end] not in _IN_NUMBERS:
+                    text, self._at = self._text[self._at : end], end
+                    return parsed, text
+            if not self._grow():
+                break
+        raise self._broken(problem)
 
     def _grow(self) -> bool:
         # Doubling keeps the work linear where one element spans many chunks.

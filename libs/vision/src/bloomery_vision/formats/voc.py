@@ -155,8 +155,9 @@ def _listed_only(splits: Splits, seen: set[str]) -> Iterator[ImportItem]:
 
 
 def _parse(source: Source, name: str) -> Element:
+    content = read_small(source, name)
     try:
-        root = ElementTree.fromstring(read_small(source, name))
+        root = ElementTree.fromstring(content)
     except DefusedXmlException as problem:
         raise FormatError("XML_ENTITIES", f"it declares entities: {problem}", "write plain XML") from problem
     except (ParseError, ValueError, LookupError) as problem:

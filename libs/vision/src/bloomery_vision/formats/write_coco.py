@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import IO
 
-from bloomery_vision.formats.export import Notes, Stems, component, placed
+from bloomery_vision.formats.export import Notes, Stems, placed
 from bloomery_vision.formats.model import ExportChunk, ExportRow
 from bloomery_vision.geometry import Geometry, Mask, Polygon, Shape, bounds
 
@@ -51,7 +51,7 @@ def write_coco(
 
 
 def _path(split: str) -> str:
-    return f"annotations/instances_{component(split)}.json"
+    return f"annotations/instances_{split}.json"
 
 
 def _start(categories: Mapping[str, int]) -> bytes:

@@ -1,0 +1,26 @@
+import io
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+MakeImage = Callable[..., bytes]
+
+
+@pytest.fixture(scope="session")
+def make_image() -> MakeImage:
+    """Return a function that encodes a grey image of some size."""
+
+    def make(width: int = 100, height: int = 80, *, kind: str = "PNG") -> bytes:
+        stream = io.BytesIO()
+        Image.new("RGB", (width, height), (90, 90, 90)).save(stream, kind)
+        return stream.getvalue()
+
+    return make
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Return numbers that are the same in each run."""
+    return np.random.default_rng(7)

@@ -1,0 +1,264 @@
+"""What a writer writes, the reader of its format reads back."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bloomery_vision.formats import (
+    ExportChunk,
+    ExportRow,
+    Format,
+    FormatError,
+    ImportItem,
+    MappingSource,
+    YoloTask,
+    detect,
+    distinct,
+    image_path,
+    read,
+    read_labels,
+    write_coco,
+    write_voc,
+    write_yolo,
+)
+from bloomery_vision.geometry import Box, Mask, Polygon, Shape, Tag, bounds, iou
+from bloomery_vision.validate import validate_shape
+
+MakeImage = Callable[..., bytes]
+LABELS = ("RBC", "wine glass", "Größe & <Wert>", "猫", "no: 1")
+WIDTH, HEIGHT = 97, 61
+SPLITS = ("train", "val", "test")
+
+inside_x, inside_y = st.floats(0, WIDTH - 2, width=32), st.floats(0, HEIGHT - 2, width=32)
+boxes = st.builds(Box, inside_x, inside_y, st.floats(1.5, WIDTH), st.floats(1.5, HEIGHT)).map(
+    lambda box: box.clip(WIDTH, HEIGHT)
+)
+rings = st.lists(st.tuples(inside_x, inside_y), min_size=3, max_size=8, unique=True).map(tuple)
+polygons = st.builds(Polygon, rings).filter(lambda polygon: polygon.area > 1)
+multipart = st.builds(Polygon, rings, st.tuples(rings)).filter(lambda polygon: polygon.area > 1)
+
+
+@st.composite
+def masks(draw: st.DrawFn) -> Mask:
+    array = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    for _ in range(draw(st.integers(1, 3))):
+        x, y = draw(st.integers(0, WIDTH - 9)), draw(st.integers(0, HEIGHT - 9))
+        array[y : y + draw(st.integers(2, 9)), x : x + draw(st.integers(2, 9))] = True
+    return Mask.from_array(array)
+
+
+def shapes_of(geometries: st.SearchStrategy[Box | Polygon | Mask]) -> st.SearchStrategy[Shape]:
+    return st.builds(Shape, geometries, st.sampled_from(LABELS)).filter(
+        lambda shape: not validate_shape(shape, WIDTH, HEIGHT) or isinstance(shape.geometry, Polygon)
+    )
+
+
+@st.composite
+def rows_of(draw: st.DrawFn, geometries: st.SearchStrategy[Box | Polygon | Mask]) -> list[ExportRow]:
+    shapes = st.lists(shapes_of(geometries), max_size=5, unique_by=lambda shape: (shape.geometry, shape.label))
+    stems = draw(st.lists(st.sampled_from("abcdefgh"), max_size=5, unique=True))
+    return [
+        ExportRow(f"{stem}.png", WIDTH, HEIGHT, draw(st.sampled_from(SPLITS)), tuple(draw(shapes))) for stem in stems
+    ]
+
+
+def files(chunks: Iterable[ExportChunk]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for chunk in chunks:
+        found[chunk.path] = found.get(chunk.path, b"") + chunk.data
+    return found
+
+
+def read_back(
+    written: Mapping[str, bytes], images: Iterable[str], picture: bytes, file_format: Format
+) -> dict[str, ImportItem]:
+    source = MappingSource({**written, **dict.fromkeys(images, picture)})
+    items = list(read(source, file_format))
+    if items:
+        assert detect(source).format is file_format
+    assert not any(item.failed for item in items)
+    return {item.image_path: item for item in items}
+
+
+def plain(shapes: Iterable[Shape]) -> Iterator[tuple[object, str]]:
+    return ((shape.geometry, shape.label) for shape in shapes)
+
+
+def same_boxes(found: Iterable[Shape], wanted: Iterable[Shape], *, within: float) -> None:
+    pairs = list(zip(found, wanted, strict=True))
+    for one, other in pairs:
+        here, there = bounds(one.geometry), bounds(other.geometry)
+        assert here is not None
+        assert there is not None
+        assert (here.x, here.y, here.x2, here.y2) == pytest.approx((there.x, there.y, there.x2, there.y2), abs=within)
+        assert one.label == other.label
+
+
+@pytest.fixture(scope="module")
+def picture(make_image: MakeImage) -> bytes:
+    return make_image(WIDTH, HEIGHT)
+
+
+@given(rows=rows_of(boxes | polygons | masks()))
+def test_voc(rows: list[ExportRow], picture: bytes) -> None:
+    written = files(write_voc(rows))
+    items = read_back(written, [f"JPEGImages/{row.file_name}" for row in rows], picture, Format.VOC)
+    assert len(items) == len(rows)
+    for row in rows:
+        item = items[f"JPEGImages/{row.file_name}"]
+        assert (item.width, item.height, item.split, item.annotated) == (WIDTH, HEIGHT, row.split, True)
+        same_boxes(item.shapes, row.shapes, within=1e-6)
+
+
+@given(rows=rows_of(boxes | multipart | masks()))
+def test_coco_is_exact(rows: list[ExportRow], picture: bytes) -> None:
+    written = files(write_coco(rows, LABELS))
+    items = read_back(written, map(image_path, rows), picture, Format.COCO)
+    assert len(items) == len(rows)
+    for row in rows:
+        item = items[image_path(row)]
+        assert item.split == row.split
+        assert list(plain(item.shapes)) == list(plain(row.shapes))
+    if rows:
+        found = read_labels(MappingSource(written), Format.COCO)
+        assert [label.name for label in found] == list(LABELS)
+
+
+@given(rows=rows_of(boxes | polygons | masks()))
+def test_yolo_boxes(rows: list[ExportRow], picture: bytes) -> None:
+    written = files(write_yolo(rows, LABELS, task=YoloTask.DETECT))
+    items = read_back(written, map(image_path, rows), picture, Format.YOLO) if rows else {}
+    assert len(items) == len(rows)
+    for row in rows:
+        item = items[image_path(row)]
+        assert (item.split, item.annotated) == (row.split, True)
+        same_boxes(item.shapes, row.shapes, within=1e-4)
+    assert [label.name for label in read_labels(MappingSource(written), Format.YOLO)] == list(LABELS)
+
+
+@given(rows=rows_of(polygons))
+def test_yolo_outlines(rows: list[ExportRow], picture: bytes) -> None:
+    written = files(write_yolo(rows, LABELS, task=YoloTask.SEGMENT))
+    items = read_back(written, map(image_path, rows), picture, Format.YOLO) if rows else {}
+    for row in rows:
+        found = items[image_path(row)].shapes
+        for one, other in zip(found, row.shapes, strict=True):
+            assert isinstance(one.geometry, Polygon)
+            assert one.geometry.area == pytest.approx(other.geometry.area, abs=1e-3)  # type: ignore[union-attr]
+        same_boxes(found, row.shapes, within=1e-4)
+
+
+def one_row(*shapes: Shape, name: str = "a.png", split: str = "train") -> ExportRow:
+    return ExportRow(name, WIDTH, HEIGHT, split, shapes)
+
+
+def test_a_yolo_outline_holds_all_parts_of_a_polygon(picture: bytes) -> None:
+    square = ((10.0, 10.0), (20.0, 10.0), (20.0, 20.0), (10.0, 20.0))
+    backwards = tuple((x + 30, y + 15) for x, y in reversed(square))
+    row = one_row(Shape(Polygon(square, (backwards,)), "RBC"))
+    written = files(write_yolo([row], LABELS, task=YoloTask.SEGMENT))
+    (shape,) = read_back(written, [image_path(row)], picture, Format.YOLO)[image_path(row)].shapes
+    assert isinstance(shape.geometry, Polygon)
+    assert shape.geometry.area == pytest.approx(200, abs=1e-3)
+    assert shape.geometry.parts == ()
+
+
+def test_a_yolo_outline_of_a_mask_covers_it(picture: bytes) -> None:
+    array = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    array[10:30, 20:50] = True
+    row = one_row(Shape(Mask.from_array(array), "RBC"))
+    written = files(write_yolo([row], LABELS, task=YoloTask.SEGMENT))
+    (shape,) = read_back(written, [image_path(row)], picture, Format.YOLO)[image_path(row)].shapes
+    box = bounds(shape.geometry)
+    assert box is not None
+    assert iou(box, Box(20, 10, 30, 20)) > 0.9
+
+
+def test_what_yolo_cannot_say_is_counted() -> None:
+    dot = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    dot[5, 5] = True
+    row = one_row(
+        Shape(Box(1, 1, 9, 9), "RBC"),
+        Shape(Box(1, 1, 9, 9), "RBC", crowd=True),
+        Shape(Box(1, 1, 9, 9), "unheard of"),
+        Shape(Tag(), "RBC"),
+        Shape(Mask.from_array(dot), "RBC"),
+    )
+    notes = Counter[str]()
+    written = files(write_yolo([row], LABELS, task=YoloTask.SEGMENT, notes=notes))
+    assert written["labels/train/a.txt"] == b""
+    left_out = ("BOX_LEFT_OUT", "CROWD_LEFT_OUT", "LABEL_LEFT_OUT", "TAG_LEFT_OUT", "MASK_LEFT_OUT")
+    assert notes == dict.fromkeys(left_out, 1)
+
+
+def test_boxes_become_outlines_when_asked() -> None:
+    row = one_row(Shape(Box(0, 0, WIDTH, HEIGHT), "RBC"))
+    written = files(write_yolo([row], LABELS, task=YoloTask.SEGMENT, boxes_as_polygons=True))
+    assert written["labels/train/a.txt"] == b"0 0 0 1 0 1 1 0 1\n"
+
+
+def test_coco_keeps_crowds_and_attributes(picture: bytes) -> None:
+    crowd = Shape(Mask.from_array(np.ones((HEIGHT, WIDTH), dtype=bool)), "RBC", {"source": "microscope 2"}, crowd=True)
+    notes = Counter[str]()
+    rows = [one_row(crowd, Shape(Tag(), "RBC"), Shape(Box(1, 1, 9, 9), "unheard of"))]
+    written = files(write_coco(rows, LABELS, notes=notes))
+    (item,) = read_back(written, map(image_path, rows), picture, Format.COCO).values()
+    assert item.shapes == (crowd,)
+    assert notes == {"TAG_LEFT_OUT": 1, "LABEL_LEFT_OUT": 1}
+
+
+def test_voc_keeps_what_it_has_words_for(picture: bytes) -> None:
+    box = Shape(Box(1, 1, 9, 9), "RBC", {"difficult": "1", "pose": "Left"})
+    notes = Counter[str]()
+    rows = [one_row(box, replace(box, crowd=True), Shape(Polygon(((0, 0), (9, 0), (9, 9))), "RBC"))]
+    written = files(write_voc(rows, notes=notes))
+    (item,) = read_back(written, ["JPEGImages/a.png"], picture, Format.VOC).values()
+    assert item.shapes[0] == box
+    assert notes == {"CROWD_LEFT_OUT": 1, "OUTLINE_AS_BOX": 1}
+
+
+def test_a_long_export_is_written_piece_by_piece() -> None:
+    shapes = tuple(Shape(Box(index % 90, 1, 5, 5 + index / 1000), "RBC") for index in range(300))
+    chunks = list(write_coco((one_row(*shapes, name=f"{index}.png") for index in range(100)), LABELS))
+    assert len(chunks) > 100
+    assert max(len(chunk.data) for chunk in chunks) <= 1 << 20
+
+
+WRITERS = {
+    "coco": lambda rows: write_coco(rows, LABELS),
+    "voc": write_voc,
+    "yolo": lambda rows: write_yolo(rows, LABELS, task=YoloTask.DETECT),
+}
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS.keys())
+@pytest.mark.parametrize("name", ["../a.png", "b/a.png", "", "..", "a\\b.png", "a\0.png"])
+def test_no_writer_leaves_its_folder(write: Callable[[list[ExportRow]], Iterator[ExportChunk]], name: str) -> None:
+    with pytest.raises(FormatError) as caught:
+        list(write([one_row(name=name)]))
+    assert caught.value.code == "BAD_NAME"
+    with pytest.raises(FormatError):
+        list(write([one_row(name="a.png"), one_row(name="b.png", split=name)]))
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS.keys())
+def test_two_images_of_one_stem_are_refused(write: Callable[[list[ExportRow]], Iterator[ExportChunk]]) -> None:
+    with pytest.raises(FormatError) as caught:
+        list(write([one_row(name="a.png"), one_row(name="A.jpg")]))
+    assert caught.value.code == "DUPLICATE_NAME"
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.sampled_from(["a.png", "A.jpg", "a-2.png", "b.png", "a.jpeg"]), max_size=8))
+def test_distinct_names_have_distinct_stems(names: list[str]) -> None:
+    found = list(distinct(names))
+    assert len(found) == len(names)
+    assert len({name.rsplit(".", 1)[0].lower() for name in found}) == len(names)
+    for old, new in zip(names, found, strict=True):
+        assert old.rsplit(".", 1)[1] == new.rsplit(".", 1)[1]
+    assert list(distinct(found)) == found

@@ -202,6 +202,19 @@ class TestCancellation:
             await ended.wait()
         await until(lambda: cancelled() == before + 1)
 
+    async def test_watches_that_come_and_go_leave_nothing_behind(self, echo: EchoHost) -> None:
+        async def hang(text: str) -> AsyncIterator[str]:
+            yield "first"
+            await asyncio.Event().wait()
+
+        echo.servicer.watch = hang
+        before = len(asyncio.all_tasks())
+        for _ in range(200):
+            call = echo.watch()(WATCH)
+            await call.read()
+            call.cancel()
+        await until(lambda: len(asyncio.all_tasks()) <= before + 1)
+
     async def test_a_client_that_never_reads_still_lets_its_handler_end(self, echo: EchoHost) -> None:
         """The handler hangs in a write and not in its own code."""
         ended = asyncio.Event()

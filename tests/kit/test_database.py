@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from bloomery_kit.database import Database, UtcDateTime, compare_and_set, insert_ignore
-from bloomery_kit.errors import ResourceExhausted, Unavailable
+from bloomery_kit.errors import Internal, ResourceExhausted, Unavailable
 
 METADATA = sa.MetaData()
 PARENTS = sa.Table("parents", METADATA, sa.Column("id", sa.Integer, primary_key=True))
@@ -215,6 +215,13 @@ class TestSqlite:
         assert caught.value.reason == "DATABASE_LOCKED"
         await impatient.close()
 
+    async def test_a_damaged_file_is_told_apart(self, db: Database, tmp_path: Path) -> None:
+        await db.close()
+        (tmp_path / "kit.db").write_bytes(b"no database at all" * 1000)
+        with pytest.raises(Internal) as caught:
+            await db.check_ready()
+        assert caught.value.reason == "DATABASE_CORRUPT"
+
     async def test_a_transaction_inside_another_one_is_an_error_instead_of_a_deadlock(self, db: Database) -> None:
         with pytest.raises(RuntimeError, match="inside another"):
             async with db.write(), db.write():
@@ -246,6 +253,22 @@ class TestPostgres:
         with pytest.raises(Unavailable):
             await write()
         assert await ids(db) == []
+
+    async def test_of_two_that_block_each_other_one_may_repeat(self, db: Database) -> None:
+        for number in (1, 2):
+            await insert(db, {"id": number})
+        both_hold_one = asyncio.Barrier(2)
+
+        async def lock(first: int, second: int) -> None:
+            async with db.write() as tx:
+                await tx.execute(sa.update(ITEMS).where(ITEMS.c.id == first).values(state="x"))
+                await both_hold_one.wait()
+                await tx.execute(sa.update(ITEMS).where(ITEMS.c.id == second).values(state="x"))
+
+        errors = await asyncio.gather(lock(1, 2), lock(2, 1), return_exceptions=True)
+        [error] = [error for error in errors if error is not None]
+        assert isinstance(error, Unavailable)
+        assert error.reason == "DATABASE_LOCKED"
 
     async def test_a_database_that_takes_no_writes_is_unavailable_for_writing_only(self, db: Database) -> None:
         with pytest.raises(Unavailable) as caught:

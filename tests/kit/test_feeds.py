@@ -4,7 +4,7 @@ from contextlib import aclosing
 
 import pytest
 
-from bloomery_kit.feeds import Notifier, follow_log, watch_states
+from bloomery_kit.feeds import Notifier, follow_log, random_lifetime, watch_states
 
 FOREVER = 3600.0
 
@@ -32,7 +32,9 @@ class Source:
         self.log.extend(numbers)
         self.changed.notify("key")
 
-    def states(self, *, poll: float = FOREVER, heartbeat: float = FOREVER) -> AsyncIterator[str]:
+    def states(
+        self, *, poll: float = FOREVER, heartbeat: float = FOREVER, lifetime: float = FOREVER
+    ) -> AsyncIterator[str]:
         return watch_states(
             self.load,
             changed=self.changed,
@@ -41,10 +43,11 @@ class Source:
             draining=self.draining,
             poll=poll,
             heartbeat=heartbeat,
+            lifetime=lambda: lifetime,
         )
 
     def entries(
-        self, *, after: int = 0, poll: float = FOREVER, heartbeat: float = FOREVER
+        self, *, after: int = 0, poll: float = FOREVER, heartbeat: float = FOREVER, lifetime: float = FOREVER
     ) -> AsyncIterator[Sequence[int]]:
         return follow_log(
             self.read,
@@ -55,6 +58,7 @@ class Source:
             draining=self.draining,
             poll=poll,
             heartbeat=heartbeat,
+            lifetime=lambda: lifetime,
         )
 
 
@@ -103,6 +107,18 @@ async def test_a_draining_server_ends_watches(source: Source) -> None:
         source.draining.set()
     assert seen == ["PENDING"]
     assert [batch async for batch in source.entries()] == []
+
+
+async def test_a_watch_ends_after_its_lifetime_to_be_resumed(source: Source) -> None:
+    source.log = [1]
+    assert [state async for state in source.states(poll=0.001, lifetime=0.02)] == ["PENDING"]
+    assert [batch async for batch in source.entries(poll=0.001, lifetime=0.02)] == [[1]]
+
+
+def test_lifetimes_differ_between_ten_and_fifteen_minutes() -> None:
+    lifetimes = {random_lifetime() for _ in range(100)}
+    assert len(lifetimes) > 90
+    assert all(600 <= lifetime <= 900 for lifetime in lifetimes)
 
 
 async def test_a_log_is_followed_in_order_without_gaps_or_repeats(source: Source) -> None:

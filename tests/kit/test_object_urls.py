@@ -1,5 +1,6 @@
 """Signed URLs, and how the stores fail."""
 
+import os
 import socket
 import tempfile
 from collections.abc import Callable
@@ -121,6 +122,17 @@ async def test_a_full_disk_is_told_apart(
     assert caught.value.reason == "DISK_FULL"
     assert await folder.stat("a") is None
     assert not full.is_symlink()
+
+
+async def test_what_a_crash_left_behind_is_removed_a_day_later(tmp_path: Path, clock: Clock) -> None:
+    for age in (3600, 90_000):
+        file = tmp_path / ".tmp" / str(age)
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+        os.utime(file, (clock.time - age, clock.time - age))
+    store = FolderObjectStore(tmp_path, base_url="http://host", signing_key=b"k" * 32, now=clock)
+    assert [file.name for file in (tmp_path / ".tmp").iterdir()] == ["3600"]
+    assert [stat async for stat in store.list()] == []
 
 
 async def test_a_missing_folder_is_not_ready(folder: FolderObjectStore, tmp_path: Path) -> None:

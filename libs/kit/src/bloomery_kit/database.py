@@ -182,11 +182,12 @@ def _postgres_engine(url: str, schema: str | None, pool_size: int) -> AsyncEngin
     )
 
 
-_DISK_FULL = ("database or disk is full", "no space left", "53100")
-_READ_ONLY = ("readonly database", "25006")
-_LOCKED = ("database is locked", "database table is locked", "55p03", "40001", "40p01")
-_CORRUPT = ("malformed", "not a database")
-_DOWN_STATES = ("08", "57p", "53")
+# Each SQLSTATE of PostgreSQL stands for itself; SQLite has only its words.
+_DISK_FULL = ("53100", "database or disk is full")
+_READ_ONLY = ("25006", "readonly database")
+_LOCKED = ("55P03", "40001", "40P01", "is locked")
+_CORRUPT = ("XX001", "XX002", "malformed", "not a database")
+_DOWN = ("08", "57P", "53", "unable to open")
 
 
 @contextmanager
@@ -210,19 +211,21 @@ def _translated(error: Exception) -> BloomeryError | None:
         return Unavailable("DATABASE_BUSY", "all connections to the database are in use")
     if not isinstance(error, exc.DBAPIError) or isinstance(error, exc.IntegrityError):
         return None
-    state = str(getattr(error.orig, "sqlstate", None) or "").lower()
-    text = f"{state} {error.orig}".lower()
-    if any(mark in text for mark in _DISK_FULL):
+    state = getattr(error.orig, "sqlstate", None)
+    said = str(state or error.orig)
+
+    def is_any(marks: Sequence[str]) -> bool:
+        return any(said.startswith(mark) if state else mark in said for mark in marks)
+
+    if is_any(_DISK_FULL):
         return ResourceExhausted("DISK_FULL", "the database has no space left; free some and repeat")
-    if any(mark in text for mark in _READ_ONLY):
+    if is_any(_READ_ONLY):
         return Unavailable("DATABASE_READ_ONLY", "the database takes no writes for now")
-    if any(mark in text for mark in _LOCKED):
+    if is_any(_LOCKED):
         return Unavailable("DATABASE_LOCKED", "another transaction was in the way")
-    if any(mark in text for mark in _CORRUPT):
-        return Internal("the database file is damaged; restore it from a backup", reason="DATABASE_CORRUPT")
-    if error.connection_invalidated or state.startswith(_DOWN_STATES) or "unable to open" in text:
-        return _unreachable()
-    return None
+    if is_any(_CORRUPT):
+        return Internal("the database is damaged; restore it from a backup", reason="DATABASE_CORRUPT")
+    return _unreachable() if error.connection_invalidated or is_any(_DOWN) else None
 
 
 def _unreachable() -> Unavailable:

@@ -1,6 +1,11 @@
-"""Watching what the database says: wake-ups inside the process, polling for what other replicas commit."""
+"""Watching what the database says: wake-ups inside the process, polling for what other replicas commit.
+
+A watch ends cleanly when its server drains and after a lifetime drawn at random, before the server cuts connections
+that are too old; the client then resumes with its cursor.
+"""
 
 import asyncio
+import random
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -9,6 +14,12 @@ from typing import TypeVar
 
 T = TypeVar("T")
 E = TypeVar("E")
+LIFETIME_SECONDS = (600.0, 900.0)
+
+
+def random_lifetime() -> float:
+    """Seconds after which a watch ends, spread so that watchers do not come back all at once."""
+    return random.uniform(*LIFETIME_SECONDS)  # noqa: S311
 
 
 class Subscription:
@@ -70,17 +81,19 @@ async def watch_states(
     draining: asyncio.Event,
     poll: float = 1.0,
     heartbeat: float = 15.0,
+    lifetime: Callable[[], float] = random_lifetime,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[T]:
     """The state that `load` returns: now, after each change, and again after `heartbeat` seconds of silence.
 
-    Ends after a state for which `until` holds, or when the server drains. `poll` and `heartbeat` are in seconds.
+    Ends after a state for which `until` holds, when the server drains, or after its lifetime. Times are in seconds.
     """
+    end = clock() + lifetime()
     with changed.subscribe(key) as subscription:
         state = await load()
         yield state
         silent_since = clock()
-        while not until(state) and not await _pause(subscription, draining, poll):
+        while not until(state) and clock() < end and not await _pause(subscription, draining, poll):
             latest = await load()
             if latest != state or clock() - silent_since >= heartbeat:
                 state = latest
@@ -98,26 +111,26 @@ async def follow_log(
     draining: asyncio.Event,
     poll: float = 1.0,
     heartbeat: float = 15.0,
+    lifetime: Callable[[], float] = random_lifetime,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Sequence[E]]:
     """Entries of a log past the sequence `after`, in order, in the batches that `read(cursor)` returns.
 
-    An empty batch is a heartbeat, after `heartbeat` seconds of silence. Ends only when the server drains; the caller
-    stops at a terminal entry. `sequence` tells the last number that an entry covers.
+    An empty batch is a heartbeat, after `heartbeat` seconds of silence. Ends when the server drains or after its
+    lifetime; the caller stops at a terminal entry. `sequence` tells the last number that an entry covers.
     """
+    end = clock() + lifetime()
     with changed.subscribe(key) as subscription:
         silent_since = clock()
-        while True:
+        while not draining.is_set() and clock() < end:
             entries = await read(after)
             if entries or clock() - silent_since >= heartbeat:
                 yield entries
                 silent_since = clock()
             if entries:
                 after = sequence(entries[-1])
-                if draining.is_set():
-                    return
-            elif await _pause(subscription, draining, poll):
-                return
+            else:
+                await _pause(subscription, draining, poll)
 
 
 async def _pause(subscription: Subscription, draining: asyncio.Event, seconds: float) -> bool:

@@ -40,7 +40,8 @@ class ServerOptions:
     keepalive_time: float = 60
     keepalive_timeout: float = 20
     connection_age: float = 15 * 60
-    connection_grace: float = 60
+    # Longer than the life of any watch, so that an old connection ends only when its watches did.
+    connection_grace: float = 16 * 60
     ready_interval: float = 5
     drain_wait: float = 3
     drain_grace: float = 20

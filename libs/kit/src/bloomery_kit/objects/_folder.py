@@ -21,6 +21,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 CHUNK = 1 << 20
 _LIST_BATCH = 1000
+_LEFTOVER_SECONDS = 24 * 3600
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -31,6 +32,7 @@ class FolderObjectStore:
         self._root = root.absolute()
         self._temporary = self._root / ".tmp"
         self._temporary.mkdir(parents=True, exist_ok=True)
+        _sweep(self._temporary, older_than=now() - _LEFTOVER_SECONDS)
         self._signer = UrlSigner(base_url, signing_key, now)
 
     async def put(self, key: str, data: Data, *, content_type: str = "") -> ObjectStat:  # noqa: ARG002 - files carry no type
@@ -145,6 +147,13 @@ class FolderObjectStore:
 
 def _temporary_file(folder: Path) -> IO[bytes]:
     return tempfile.NamedTemporaryFile(dir=folder, delete=False)
+
+
+def _sweep(folder: Path, *, older_than: float) -> None:
+    for leftover in folder.iterdir():
+        with suppress(FileNotFoundError):
+            if leftover.stat().st_mtime < older_than:
+                leftover.unlink()
 
 
 @contextmanager

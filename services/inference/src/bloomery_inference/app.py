@@ -20,7 +20,6 @@ from bloomery_inference.service import ModelServicer, PredictionServicer
 from bloomery_inference.settings import InferenceSettings
 from bloomery_kit.clients import channel
 from bloomery_kit.database import Database
-from bloomery_kit.feeds import Notifier
 from bloomery_kit.migrations import check_schema, migrate
 from bloomery_kit.objects import ObjectStore, open_object_store
 from bloomery_kit.server import ServiceHost
@@ -59,7 +58,11 @@ class InferenceApp:
         images = ImageSource(annotations, objects, max_bytes=settings.max_image_bytes)
         self._predictions = PredictionServicer(registry, images, predictor)
         self._follower = Follower(
-            db, jobs=jobs, datasets=datasets, changed=Notifier(), pending_interval=settings.pending_interval
+            db,
+            jobs=jobs,
+            datasets=datasets,
+            pending_interval=settings.pending_interval,
+            results_retry=settings.results_retry,
         )
         self._task: asyncio.Task[None] | None = None
 

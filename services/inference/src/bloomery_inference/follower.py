@@ -22,7 +22,6 @@ from bloomery_inference.names import MODEL
 from bloomery_inference.results import variant_result, version_content, version_uid
 from bloomery_kit.database import Database
 from bloomery_kit.errors import BloomeryError
-from bloomery_kit.feeds import Notifier
 from bloomery_kit.times import Clock, utc_now
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 FEED = "job-results"
 _log = logging.getLogger("bloomery.inference")
-_RETRY_SECONDS = 2.0
 _CREATION_GRACE = timedelta(minutes=1)
 
 
@@ -44,21 +42,21 @@ class Follower:
         *,
         jobs: JobServiceAsyncStub,
         datasets: DatasetServiceAsyncStub,
-        changed: Notifier,
         pending_interval: float,
+        results_retry: float,
         clock: Clock = utc_now,
     ) -> None:
         self._db = db
         self._jobs = jobs
         self._datasets = datasets
-        self._changed = changed
         self._pending_interval = pending_interval
+        self._results_retry = results_retry
         self._clock = clock
 
     async def run(self) -> None:
         """Follow until cancelled; every failure is logged and tried again."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._again("results", self.follow_results, _RETRY_SECONDS))
+            group.create_task(self._again("results", self.follow_results, self._results_retry))
             group.create_task(self._again("pending variants", self.settle_pending, self._pending_interval))
 
     async def follow_results(self) -> None:
@@ -85,7 +83,6 @@ class Follower:
                 await store.insert_version(tx, uid=uid, model_uid=model_uid, content=content, now=self._clock())
             elif kind == JobKind.JOB_KIND_OPTIMIZE:
                 await store.finish_variant(tx, item.job.name, result=variant_result(item), reason="", now=self._clock())
-        self._changed.notify(item.job.name)
 
     async def settle_pending(self) -> None:
         """End the variants whose jobs ended without a result."""
@@ -96,7 +93,6 @@ class Follower:
             if reason:
                 async with self._db.write() as tx:
                     await store.finish_variant(tx, variant.job, result=None, reason=reason, now=self._clock())
-                self._changed.notify(variant.job)
 
     async def _end_of(self, variant: Variant) -> str:
         """Why a PENDING variant will not come, or nothing while it may."""

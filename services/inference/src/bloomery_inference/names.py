@@ -41,6 +41,6 @@ def parse_selector(name: str, field: str = "name") -> Selector:
 
 def parse_parent(name: str, pattern: Pattern, field: str = "parent") -> dict[str, str | None]:
     """The ids in a List's parent, None where "-" stands for all."""
-    ids = pattern.parse(name.replace("/-", "/any-"), field) if "/-" in name else pattern.parse(name, field)
-    parts = name.split("/")[1::2]
-    return {key: None if part == "-" else ids[key] for key, part in zip(pattern.variables, parts, strict=True)}
+    parts = name.split("/")
+    ids = pattern.parse("/".join("any" if part == "-" else part for part in parts), field)
+    return {key: None if part == "-" else ids[key] for key, part in zip(pattern.variables, parts[1::2], strict=True)}

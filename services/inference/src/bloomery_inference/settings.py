@@ -25,3 +25,5 @@ class InferenceSettings(ServiceSettings):
     max_image_bytes: int = Field(default=50 << 20, ge=1)
     pending_interval: float = Field(default=2.0, gt=0)
     """Seconds between two looks at the jobs of variants that are being made."""
+    results_retry: float = Field(default=2.0, gt=0)
+    """Seconds before the feed of results is opened again after it ended."""

@@ -1,0 +1,103 @@
+"""The inference service on a real server and both databases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from pydantic import SecretStr
+
+from bloomery.dataset.v1 import add_DatasetServiceServicer_to_server
+from bloomery.inference.v1 import ModelServiceStub, PredictionServiceStub
+from bloomery.training.v1 import add_JobServiceServicer_to_server
+from bloomery_inference.app import InferenceApp
+from bloomery_inference.settings import InferenceSettings
+from bloomery_kit.auth import OwnerToken
+from bloomery_kit.clients import channel
+from bloomery_kit.objects import FolderObjectStore
+from bloomery_kit.server import ServerOptions, ServiceHost
+from bloomery_kit.settings import FolderStoreSettings
+from tests.inference.neighbours import Datasets, Trainer
+
+if TYPE_CHECKING:
+    from bloomery.inference.v1.model_service_pb2_grpc import ModelServiceAsyncStub
+    from bloomery.inference.v1.prediction_service_pb2_grpc import PredictionServiceAsyncStub
+
+TOKEN = "owner"
+KEY = "k" * 32
+
+
+@dataclass(frozen=True)
+class Service:
+    """The running service, its stubs, its neighbours and its object store."""
+
+    models: ModelServiceAsyncStub
+    predictions: PredictionServiceAsyncStub
+    trainer: Trainer
+    datasets: Datasets
+    objects: FolderObjectStore
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path}/inference.db"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@asynccontextmanager
+async def neighbours(trainer: Trainer, datasets: Datasets) -> AsyncIterator[str]:
+    server = grpc.aio.server()
+    add_JobServiceServicer_to_server(trainer, server)
+    add_DatasetServiceServicer_to_server(datasets, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(0)
+
+
+@asynccontextmanager
+async def serving(settings: InferenceSettings) -> AsyncIterator[int]:
+    host = ServiceHost(ServerOptions(drain_wait=0, drain_grace=0), authenticator=OwnerToken(TOKEN))
+    app = await InferenceApp.open(settings, draining=host.draining)
+    app.register(host)
+    port = await host.start()
+    await app.start()
+    try:
+        yield port
+    finally:
+        await host.drain()
+        await app.close()
+
+
+@pytest.fixture
+async def service(database_url: str, tmp_path: Path) -> AsyncIterator[Service]:
+    store = FolderStoreSettings(root=tmp_path / "blobs", base_url="http://127.0.0.1:1", signing_key=SecretStr(KEY))
+    objects = await asyncio.to_thread(FolderObjectStore, store.root, base_url=store.base_url, signing_key=KEY.encode())
+    trainer, datasets = Trainer(), Datasets()  # type: ignore[abstract]
+    async with neighbours(trainer, datasets) as target:
+        settings = InferenceSettings(
+            database_url=database_url,
+            object_store=store,
+            token=SecretStr(TOKEN),
+            annotation_target=target,
+            dataset_target=target,
+            trainer_target=target,
+            cache_dir=tmp_path / "cache",
+            threads=1,
+            waiting_predictions=1,
+            pending_interval=0.05,
+            results_retry=0.05,
+        )
+        async with serving(settings) as port, channel(f"127.0.0.1:{port}", token=TOKEN) as connection:
+            models, predictions = ModelServiceStub(connection), PredictionServiceStub(connection)
+            yield Service(models, predictions, trainer, datasets, objects)

@@ -1,0 +1,52 @@
+"""Small real ONNX models with known answers, as the model directories that an export makes."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+CONFIG = """
+backend: "onnxruntime"
+max_batch_size: 8
+input [{{ name: "images" data_type: TYPE_UINT8 dims: [{side}, {side}, 3] }}]
+output [{{ name: "output0" data_type: TYPE_FP32 dims: [{dims}] }}]
+"""
+
+
+def write_model(directory: Path, answer: NDArray[np.float32], *, side: int) -> Path:
+    """A model of uint8 [N, side, side, 3] images whose `output0` is [N, *answer.shape].
+
+    It is `answer` scaled by an image's brightest value over 255: a black image gives zeros, so that the input matters.
+    """
+    brightest = helper.make_node("ReduceMax", ["as_float", "axes"], ["peak"], keepdims=0)
+    shape = numpy_helper.from_array(np.array([-1, *[1] * answer.ndim], dtype=np.int64), "shape")
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["images"], ["as_float"], to=TensorProto.FLOAT),
+            brightest,
+            helper.make_node("Reshape", ["peak", "shape"], ["scale"]),
+            helper.make_node("Mul", ["scale", "answer"], ["output0"]),
+        ],
+        "constant",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", side, side, 3])],
+        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, ["n", *answer.shape])],
+        [
+            numpy_helper.from_array(np.array([1, 2, 3], dtype=np.int64), "axes"),
+            shape,
+            numpy_helper.from_array(answer / np.float32(255), "answer"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    (directory / "1").mkdir(parents=True)
+    onnx.save(model, directory / "1" / "model.onnx")
+    dims = ", ".join(str(size) for size in answer.shape)
+    (directory / "config.pbtxt").write_text(CONFIG.format(side=side, dims=dims))
+    return directory
+
+
+def one_box(center_x: float, center_y: float, width: float, height: float, scores: list[float]) -> NDArray[np.float32]:
+    """The output [4 + C, 2] of a detector that sees one box, and an anchor that sees nothing."""
+    seen = [center_x, center_y, width, height, *scores]
+    return np.array([[value, 0] for value in seen], dtype=np.float32)

@@ -1,0 +1,75 @@
+"""The trainer and dataset services as this service sees them, with faults to order. The real ones are in tests/flow."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from google.protobuf.empty_pb2 import Empty
+
+from bloomery.common.v1 import Reference
+from bloomery.dataset.v1 import AcquireReferenceRequest, DatasetServiceServicer, ReleaseReferenceRequest
+from bloomery.training.v1 import (
+    CreateJobRequest,
+    FeedItem,
+    GetJobRequest,
+    Job,
+    JobServiceServicer,
+    JobState,
+    Reason,
+    WatchJobResultsRequest,
+    WatchJobResultsResponse,
+)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Trainer(JobServiceServicer):
+    """Keeps jobs and a feed of results; ends every stream after what there is."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.created: list[CreateJobRequest] = []
+        self.feed: list[FeedItem] = []
+        self.refuse_creation = 0
+
+    def fail(self, name: str) -> None:
+        reason = Reason(code="EXPORT_FAILED", message="the answers differ", hint="report it")
+        self.jobs[name].MergeFrom(Job(state=JobState.JOB_STATE_FAILED, reason=reason))
+
+    async def CreateJob(self, request: CreateJobRequest, context: Context) -> Job:
+        if self.refuse_creation:
+            self.refuse_creation -= 1
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+        self.created.append(request)
+        job = Job(name=f"{request.parent}/jobs/{request.job_id}", state=JobState.JOB_STATE_PENDING)
+        return self.jobs.setdefault(job.name, job)
+
+    async def GetJob(self, request: GetJobRequest, context: Context) -> Job:
+        if request.name not in self.jobs:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such job")
+        return self.jobs[request.name]
+
+    async def WatchJobResults(
+        self, request: WatchJobResultsRequest, context: Context
+    ) -> AsyncIterator[WatchJobResultsResponse]:
+        for item in self.feed:
+            if item.result.sequence > request.after_sequence:
+                yield WatchJobResultsResponse(sequence=item.result.sequence, item=item)
+
+
+class Datasets(DatasetServiceServicer):
+    """Keeps references."""
+
+    def __init__(self) -> None:
+        self.held: set[tuple[str, str]] = set()
+        self.down = False
+
+    async def AcquireReference(self, request: AcquireReferenceRequest, context: Context) -> Reference:
+        if self.down:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+        self.held.add((request.resource, request.holder))
+        return Reference(resource=request.resource, holder=request.holder)
+
+    async def ReleaseReference(self, request: ReleaseReferenceRequest, context: Context) -> Empty:
+        self.held.discard((request.resource, request.holder))
+        return Empty()

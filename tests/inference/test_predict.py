@@ -1,0 +1,112 @@
+"""Prediction through the service: geometry, choices, refusals."""
+
+import asyncio
+import io
+from pathlib import Path
+
+import grpc
+import pytest
+from PIL import Image
+
+from bloomery.inference.v1 import ModelVariant, OptimizeModelVersionRequest, PredictRequest
+from tests.inference.conftest import Service
+from tests.inference.models import one_box, write_model
+from tests.inference.samples import optimized, trained
+from tests.inference.test_registry import V1, recorded, variant_in
+
+SIDE = 64
+
+
+def white(width: int, height: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (width, height), "white").save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.fixture
+async def predicting(service: Service, tmp_path: Path) -> Service:
+    """The service with a model that sees one "dog" of 16 x 8 pixels in the middle of its 64 x 64 input."""
+    service.trainer.feed.append(trained(1, side=SIDE))
+    await recorded(service)
+    variant = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1, format="onnx"))
+    directory = write_model(tmp_path / "model", one_box(32, 32, 16, 8, [0.2, 0.8]), side=SIDE)
+    service.trainer.feed.append(await optimized(2, variant.job, service.objects, directory))
+    await variant_in(service, ModelVariant.STATE_READY)
+    return service
+
+
+async def test_shapes_come_in_pixels_of_the_original_image(predicting: Service) -> None:
+    answer = await predicting.predictions.Predict(PredictRequest(model_version=V1, image=white(256, 128)))
+    assert (answer.width, answer.height) == (256, 128)
+    (shape,) = answer.shapes
+    assert shape.label == "dog"
+    assert shape.confidence == pytest.approx(0.8, abs=1e-3)
+    box = shape.box
+    assert (box.x, box.y, box.width, box.height) == pytest.approx((96, 48, 64, 32), abs=0.01)
+    assert answer.variant.endswith("variants/onnx-fp32")
+    assert 0 < answer.timings.inference_ms < answer.timings.total_ms
+
+
+async def test_thresholds_and_classes_choose_what_is_returned(predicting: Service) -> None:
+    async def labels(**choice: object) -> list[str]:
+        request = PredictRequest(model_version=f"{V1[:-1]}latest", image=white(64, 64), **choice)  # type: ignore[arg-type]
+        return [shape.label for shape in (await predicting.predictions.Predict(request)).shapes]
+
+    assert await labels(threshold=0.9) == []
+    assert await labels(threshold=0.0, classes=["dog"], max_shapes=1) == ["dog"]
+    assert await labels(classes=["cat"]) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "problems"),
+    [
+        ({}, ["exactly one of image and asset"]),
+        ({"image": b"x", "threshold": 1.5, "iou_threshold": -1, "max_shapes": -1}, ["threshold", "iou", "max_shapes"]),
+        ({"image": b"not an image"}, ["image"]),
+        ({"image": white(8, 8), "classes": ["bird", "fish"]}, ["bird, fish", "cat, dog"]),
+        ({"asset": "projects/others/assets/abc"}, ["the model's project"]),
+    ],
+)
+async def test_a_bad_request_names_every_problem(
+    predicting: Service, fields: dict[str, object], problems: list[str]
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await predicting.predictions.Predict(PredictRequest(model_version=V1, **fields))  # type: ignore[arg-type]
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    for problem in problems:
+        assert problem in (refused.value.details() or "")
+
+
+async def test_without_a_variant_the_refusal_says_how_to_make_one(service: Service) -> None:
+    service.trainer.feed.append(trained(1))
+    await recorded(service)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await service.predictions.Predict(PredictRequest(model_version=V1, image=white(8, 8)))
+    assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert "bloomery optimize pets@1 --to onnx" in (refused.value.details() or "")
+
+
+async def test_overload_is_refused_with_a_delay_and_what_was_accepted_is_answered(predicting: Service) -> None:
+    request = PredictRequest(model_version=V1, image=white(2048, 2048))
+    calls = [predicting.predictions.Predict(request) for _ in range(12)]
+    codes = [await call.code() for call in calls]
+    assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+    again = await predicting.predictions.Predict(request)
+    assert len(again.shapes) == 1
+
+
+async def test_a_damaged_file_is_never_served(predicting: Service) -> None:
+    keys = [stat.key async for stat in predicting.objects.list("p/") if stat.key.endswith("model.onnx")]
+    content = bytearray(await predicting.objects.get(keys[0]))
+    content[len(content) // 2] ^= 1
+    await predicting.objects.put(keys[0], bytes(content))
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await predicting.predictions.Predict(PredictRequest(model_version=V1, image=white(8, 8)))
+    assert refused.value.code() == grpc.StatusCode.INTERNAL
+    assert "digest" in (refused.value.details() or "")
+
+
+async def test_predictions_at_once_agree(predicting: Service) -> None:
+    request = PredictRequest(model_version=V1, image=white(64, 64))
+    answers = await asyncio.gather(*(predicting.predictions.Predict(request) for _ in range(2)))
+    assert answers[0].shapes == answers[1].shapes

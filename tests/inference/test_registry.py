@@ -1,0 +1,200 @@
+"""Models, versions and variants: what is recorded from the trainer's feed, and what is made from it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import grpc
+import pytest
+
+from bloomery.inference.v1 import (
+    DeleteModelVersionRequest,
+    FindModelVersionRequest,
+    GetModelRequest,
+    GetModelVariantRequest,
+    GetModelVersionRequest,
+    ListModelsRequest,
+    ListModelVersionsRequest,
+    Model,
+    ModelVariant,
+    ModelVersion,
+    OptimizeModelVersionRequest,
+    SignModelArtifactsRequest,
+    UpdateModelRequest,
+)
+from bloomery_kit.errors import error_info, to_status
+from tests.inference.conftest import Service
+from tests.inference.models import one_box, write_model
+from tests.inference.samples import CLASSES, DATASET, optimized, trained
+
+T = TypeVar("T")
+V1 = "projects/pets/models/pets/versions/1"
+ONNX = f"{V1}/variants/onnx-fp32"
+
+
+async def until(ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool] = lambda _: True) -> T:
+    """The first answer that holds; NOT_FOUND is not an answer yet."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                answer = await ask()
+                if holds(answer):
+                    return answer
+            except grpc.aio.AioRpcError as error:
+                if error.code() != grpc.StatusCode.NOT_FOUND:
+                    raise
+            await asyncio.sleep(0.02)
+
+
+async def recorded(service: Service, name: str = V1) -> ModelVersion:
+    return await until(lambda: service.models.GetModelVersion(GetModelVersionRequest(name=name)))
+
+
+async def variant_in(service: Service, state: ModelVariant.State.ValueType) -> ModelVariant:
+    request = GetModelVariantRequest(name=ONNX)
+    return await until(lambda: service.models.GetModelVariant(request), lambda variant: variant.state == state)
+
+
+async def test_a_finished_training_becomes_a_version_with_its_lineage(service: Service) -> None:
+    item = trained(1)
+    service.trainer.feed.append(item)
+    version = await recorded(service)
+    assert (version.version, list(version.classes), version.metrics["test/map50"]) == (1, CLASSES, 0.75)
+    assert (version.input.height, version.input.width, version.input.resize) == (32, 32, "letterbox")
+    lineage = version.lineage
+    assert (lineage.job, lineage.dataset_version, lineage.seed) == (item.job.name, DATASET, 5)
+    assert (lineage.recipe, lineage.base_digest) == ("recipes/yolo-detect 1", "sha256:base")
+    assert lineage.parameters["epochs"] == 3
+    found = await service.models.FindModelVersion(FindModelVersionRequest(job=item.job.name))
+    assert found == version
+    assert service.datasets.held == {(DATASET, f"projects/pets/models/pets/versions/{version.uid}")}
+
+
+async def test_a_result_that_comes_again_makes_no_second_version(service: Service) -> None:
+    first = trained(1)
+    again = trained(2, job_uid=first.result.job_uid)
+    service.trainer.feed += [first, again, trained(3)]
+    second = await recorded(service, f"{V1[:-1]}2")
+    assert second.lineage.job_uid == service.trainer.feed[2].result.job_uid
+    latest = await service.models.GetModelVersion(
+        GetModelVersionRequest(name="projects/pets/models/pets/versions/latest")
+    )
+    assert latest == second
+
+
+async def test_a_result_waits_while_its_dataset_cannot_be_held(service: Service) -> None:
+    service.datasets.down = True
+    service.trainer.feed.append(trained(1))
+    await asyncio.sleep(0.3)
+    listed = await service.models.ListModelVersions(ListModelVersionsRequest(parent="projects/-/models/-"))
+    assert not listed.model_versions
+    service.datasets.down = False
+    await recorded(service)
+
+
+async def test_versions_and_models_page_without_loss(service: Service) -> None:
+    service.trainer.feed += [trained(n, model=f"pets-{n % 3}") for n in range(1, 8)]
+    await recorded(service, "projects/pets/models/pets-1/versions/3")
+    names, token = [], ""
+    while True:
+        request = ListModelVersionsRequest(parent="projects/pets/models/-", page_size=3, page_token=token)
+        page = await service.models.ListModelVersions(request)
+        names += [version.name for version in page.model_versions]
+        token = page.next_page_token
+        if not token:
+            break
+    assert len(names) == len(set(names)) == 7
+    models = await service.models.ListModels(ListModelsRequest(parent="projects/-"))
+    assert [(model.name[-6:], model.latest_version) for model in models.models] == [
+        ("pets-0", 2),
+        ("pets-1", 3),
+        ("pets-2", 2),
+    ]
+    assert models.total_size == 3
+
+
+async def test_an_optimization_makes_a_ready_variant_with_its_proof(service: Service, tmp_path: Path) -> None:
+    service.trainer.feed.append(trained(1))
+    await recorded(service)
+    variant = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1, format="onnx"))
+    assert (variant.name, variant.state) == (ONNX, ModelVariant.STATE_PENDING)
+    again = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1, format="onnx"))
+    assert again == variant
+    asked = service.trainer.created[0]
+    assert asked.job.base_artifact.role == "checkpoint"
+    assert f"{asked.parent}/jobs/{asked.job_id}" == variant.job
+    directory = write_model(tmp_path / "model", one_box(8, 8, 4, 4, [0.9, 0.1]), side=32)
+    service.trainer.feed.append(await optimized(2, variant.job, service.objects, directory))
+    ready = await variant_in(service, ModelVariant.STATE_READY)
+    assert ready.parity.passed
+    assert ready.latency.p50_ms == 1.5
+    signed = await service.models.SignModelArtifacts(SignModelArtifactsRequest(name=V1))
+    assert [(file.variant, file.artifact.file_name) for file in signed.artifacts][1:] == [
+        ("onnx-fp32", "1/model.onnx"),
+        ("onnx-fp32", "config.pbtxt"),
+    ]
+
+
+async def test_a_failed_job_fails_its_variant_with_the_jobs_reason_and_it_can_be_asked_for_again(
+    service: Service,
+) -> None:
+    service.trainer.feed.append(trained(1))
+    await recorded(service)
+    variant = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1, format="onnx"))
+    service.trainer.fail(variant.job)
+    failed = await variant_in(service, ModelVariant.STATE_FAILED)
+    assert failed.reason == "EXPORT_FAILED: the answers differ report it"
+    retried = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1, format="onnx"))
+    assert retried.state == ModelVariant.STATE_PENDING
+    assert retried.job != variant.job
+
+
+async def test_a_job_that_could_not_be_created_is_created_by_the_next_try(service: Service) -> None:
+    service.trainer.feed.append(trained(1))
+    await recorded(service)
+    service.trainer.refuse_creation = 4
+    request = OptimizeModelVersionRequest(name=V1, format="onnx")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await service.models.OptimizeModelVersion(request)
+    assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+    variant = await service.models.OptimizeModelVersion(request)
+    assert [f"{asked.parent}/jobs/{asked.job_id}" for asked in service.trainer.created] == [variant.job]
+
+
+async def test_an_unknown_format_names_the_known_ones(service: Service) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1, format="tflite"))
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "onnx" in (refused.value.details() or "")
+
+
+async def test_a_deleted_version_stays_away_and_frees_its_files_and_data(service: Service) -> None:
+    item = trained(1)
+    key = item.result.artifacts[0].logical_key
+    await service.objects.put(key, b"weights")
+    service.trainer.feed.append(item)
+    await recorded(service)
+    await service.models.DeleteModelVersion(DeleteModelVersionRequest(name=V1))
+    assert await service.objects.stat(key) is None
+    assert not service.datasets.held
+    service.trainer.feed.append(trained(2))
+    assert (await recorded(service, f"{V1[:-1]}2")).version == 2
+    with pytest.raises(grpc.aio.AioRpcError) as missing:
+        await service.models.GetModelVersion(GetModelVersionRequest(name=V1))
+    assert missing.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+async def test_an_update_with_an_old_etag_is_refused_and_loses_nothing(service: Service) -> None:
+    service.trainer.feed.append(trained(1))
+    await recorded(service)
+    name = "projects/pets/models/pets"
+    read = await service.models.GetModel(GetModelRequest(name=name))
+    changed = Model(name=name, display_name="Pets", etag=read.etag)
+    assert (await service.models.UpdateModel(UpdateModelRequest(model=changed))).display_name == "Pets"
+    late = Model(name=name, display_name="Cats", etag=read.etag)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await service.models.UpdateModel(UpdateModelRequest(model=late))
+    assert refused.value.code() == grpc.StatusCode.ABORTED
+    assert error_info(to_status(refused.value)).reason == "ETAG_MISMATCH"
+    assert (await service.models.GetModel(GetModelRequest(name=name))).display_name == "Pets"

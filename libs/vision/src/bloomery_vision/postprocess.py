@@ -136,12 +136,15 @@ def decode_masks(
 
     if detections.coefficients is None:
         raise ValueError("these detections have no mask coefficients")
-    region = _inner(prototypes, transform, size)
+    to_prototypes = _to_prototypes(prototypes.shape[1:], transform, size)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     boxes = transform.to_original(detections.boxes)
     for coefficients, box in zip(detections.coefficients, boxes, strict=True):
-        logits = np.tensordot(coefficients, region, axes=1).astype(np.float32)
-        full = cv2.resize(logits, (transform.width, transform.height), interpolation=cv2.INTER_LINEAR) > 0
-        yield _cut(full, box)
+        logits = np.tensordot(coefficients, prototypes, axes=1).astype(np.float32)
+        full = cv2.warpAffine(
+            logits, to_prototypes, (transform.width, transform.height), flags=flags, borderMode=cv2.BORDER_REPLICATE
+        )
+        yield _cut(full > 0, box)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,15 +201,17 @@ def _suppress(boxes: NDArray[np.floating], groups: NDArray[np.int64], *, iou: fl
     return np.array(kept, dtype=np.intp)
 
 
-def _inner(
-    prototypes: NDArray[np.float32], transform: LetterboxTransform, size: tuple[int, int]
-) -> NDArray[np.float32]:
-    """The prototypes without the letterbox's bars."""
-    rows, columns = prototypes.shape[1] / size[0], prototypes.shape[2] / size[1]
-    top, left = round(transform.top * rows), round(transform.left * columns)
-    bottom = max(round((transform.top + transform.inner_height) * rows), top + 1)
-    right = max(round((transform.left + transform.inner_width) * columns), left + 1)
-    return prototypes[:, top:bottom, left:right]
+def _to_prototypes(grid: tuple[int, ...], transform: LetterboxTransform, size: tuple[int, int]) -> NDArray[np.float64]:
+    """The affine map [2, 3] from centres of the image's pixels to centres of the prototypes, [h, w] over the letterbox.
+
+    Computed, not cropped to whole prototypes: one of them is several pixels wide.
+    """
+    rows, columns = grid[0] / size[0], grid[1] / size[1]
+    scale_x = transform.inner_width / transform.width * columns
+    scale_y = transform.inner_height / transform.height * rows
+    shift_x = scale_x / 2 + transform.left * columns - 0.5
+    shift_y = scale_y / 2 + transform.top * rows - 0.5
+    return np.array([[scale_x, 0, shift_x], [0, scale_y, shift_y]])
 
 
 def _cut(mask: NDArray[np.bool_], box: NDArray[np.floating]) -> NDArray[np.bool_]:

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.types import TypeDecorator
 
 from bloomery_kit.errors import BloomeryError, Internal, ResourceExhausted, Unavailable
+from bloomery_kit.metrics import DATABASE_SECONDS, timed
 
 Transaction = AsyncConnection
 _WRITES = "bloomery_writes"
@@ -85,7 +86,7 @@ class Database:
         Raise Unavailable if the database cannot be reached or is locked, ResourceExhausted DISK_FULL without space.
         """
         if not self.is_sqlite:
-            async with self._transaction({}) as tx:
+            async with self._transaction({_WRITES: True}) as tx:
                 yield tx
             return
         if self._writing is asyncio.current_task():
@@ -110,6 +111,7 @@ class Database:
     @asynccontextmanager
     async def _transaction(self, options: Mapping[str, object]) -> AsyncIterator[Transaction]:
         async with AsyncExitStack() as stack:
+            stack.enter_context(timed(DATABASE_SECONDS, "write" if _WRITES in options else "read"))
             with _typed_errors(connecting=True):
                 connection = await stack.enter_async_context(self.engine.connect())
             with _typed_errors():

@@ -13,30 +13,17 @@ import grpc
 from grpc_status import rpc_status
 
 from bloomery_kit import metrics
-from bloomery_kit.auth import Authenticator, Principal, Role, required_role
+from bloomery_kit.auth import Authenticator, Role, required_role
 from bloomery_kit.context import (
-    bearer_token,
-    current_principal,
     principal_var,
     request_id,
     request_id_var,
     token_var,
-    trace_id,
     traceparent_var,
 )
 from bloomery_kit.errors import PermissionDenied, ResourceExhausted, Unauthenticated, error_info, to_status
 from bloomery_kit.names import new_uid
 from bloomery_kit.pipeline import Call, Layer, Pipeline
-
-__all__ = [
-    "Limits",
-    "Principal",
-    "bearer_token",
-    "current_principal",
-    "request_id",
-    "server_interceptors",
-    "trace_id",
-]
 
 _log = logging.getLogger("bloomery.rpc")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -2,11 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+
+from bloomery_kit.errors import BloomeryError
 
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
@@ -39,6 +42,36 @@ LOOP_LAG = Histogram(
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
     registry=REGISTRY,
 )
+
+
+_CALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
+DATABASE_SECONDS = Histogram(
+    "bloomery_database_transaction_seconds",
+    "Life of transactions by kind (read, write), and by the code of the error that ended them.",
+    ("kind", "code"),
+    buckets=_CALL_BUCKETS,
+    registry=REGISTRY,
+)
+OBJECT_STORE_SECONDS = Histogram(
+    "bloomery_object_store_call_seconds",
+    "Time of single calls to the store (folder, s3), by the code of the error that they ended with.",
+    ("store", "code"),
+    buckets=_CALL_BUCKETS,
+    registry=REGISTRY,
+)
+
+
+@contextmanager
+def timed(seconds: Histogram, label: str, *, clock: Callable[[], float] = time.perf_counter) -> Iterator[None]:
+    """Observe how long the block takes under `label` and the code of what it raises."""
+    start, code = clock(), "OK"
+    try:
+        yield
+    except BaseException as error:
+        code = error.code.name if isinstance(error, BloomeryError) else type(error).__name__
+        raise
+    finally:
+        seconds.labels(label, code).observe(clock() - start)
 
 
 async def measure_loop_lag(every: float = 0.5, *, clock: Callable[[], float] = time.perf_counter) -> None:

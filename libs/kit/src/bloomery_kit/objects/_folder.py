@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, ParamSpec, TypeVar
 
 from bloomery_kit.errors import ResourceExhausted, Unavailable
+from bloomery_kit.metrics import OBJECT_STORE_SECONDS, timed
 from bloomery_kit.objects._protocol import Data, ObjectStat, SignedRequest, check_key, missing
 from bloomery_kit.objects._signing import Grant, UrlSigner
 
@@ -212,8 +213,14 @@ def _digest(path: Path) -> tuple[str, int]:
 
 
 async def _run(key: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    try:
+    with timed(OBJECT_STORE_SECONDS, "folder"), _typed_errors(key):
         return await asyncio.to_thread(work, *args, **kwargs)
+
+
+@contextmanager
+def _typed_errors(key: str) -> Iterator[None]:
+    try:
+        yield
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise missing(key) from error
     except OSError as error:

@@ -15,7 +15,8 @@ from minio import Minio
 from minio.commonconfig import CopySource
 from minio.error import InvalidResponseError, S3Error, ServerError
 
-from bloomery_kit.errors import BloomeryError, Internal, ResourceExhausted, Unavailable
+from bloomery_kit.errors import BloomeryError, Internal, NotFound, ResourceExhausted, Unavailable
+from bloomery_kit.metrics import OBJECT_STORE_SECONDS, timed
 from bloomery_kit.objects._protocol import Data, ObjectStat, SignedRequest, check_key, missing
 from bloomery_kit.settings import S3StoreSettings
 from bloomery_kit.times import Clock, utc_now
@@ -75,13 +76,9 @@ class S3ObjectStore:
         """What is stored under the key."""
         check_key(key)
         try:
-            found = await self._run(lambda: self._client.stat_object(self._bucket, key))
-        except S3Error as error:
-            if error.code in _MISSING:
-                return None
-            raise _error(key, error) from error
-        except (urllib3.exceptions.HTTPError, InvalidResponseError, ServerError) as error:
-            raise _error(key, error) from error
+            found = await self._call(key, lambda: self._client.stat_object(self._bucket, key))
+        except NotFound:
+            return None
         assert found.size is not None
         assert found.last_modified is not None
         return ObjectStat(key, found.size, found.last_modified)
@@ -160,12 +157,9 @@ class S3ObjectStore:
             response.release_conn()
         return f"sha256:{digest.hexdigest()}", size
 
-    async def _run(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
-
     async def _call(self, key: str, call: Callable[[], T]) -> T:
-        with _translated(key):
-            return await self._run(call)
+        with timed(OBJECT_STORE_SECONDS, "s3"), _typed_errors(key):
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
 def _client(settings: S3StoreSettings, endpoint: str, threads: int) -> Minio:
@@ -191,7 +185,7 @@ def _client(settings: S3StoreSettings, endpoint: str, threads: int) -> Minio:
 
 
 @contextmanager
-def _translated(key: str) -> Iterator[None]:
+def _typed_errors(key: str) -> Iterator[None]:
     try:
         yield
     except (S3Error, urllib3.exceptions.HTTPError, InvalidResponseError, ServerError) as error:

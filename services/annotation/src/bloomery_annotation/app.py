@@ -1,0 +1,74 @@
+"""The service put together: what `__main__` serves, and what an installation in one process embeds."""
+
+import asyncio
+from pathlib import Path
+from typing import Self
+
+from bloomery.annotation.v1 import add_AnnotationServiceServicer_to_server
+from bloomery_annotation.blobs import DiskGuard, Uploads
+from bloomery_annotation.importer.run import Tools
+from bloomery_annotation.importer.runner import ImportRunner
+from bloomery_annotation.janitor import Janitor
+from bloomery_annotation.service import AnnotationService, Parts
+from bloomery_annotation.settings import AnnotationSettings
+from bloomery_kit.database import Database
+from bloomery_kit.feeds import Notifier
+from bloomery_kit.migrations import check_schema, migrate
+from bloomery_kit.objects import ObjectStore, open_object_store
+from bloomery_kit.server import ServiceHost
+from bloomery_kit.settings import FolderStoreSettings
+from bloomery_kit.times import utc_now
+
+SERVICE = "bloomery.annotation.v1.AnnotationService"
+SCHEMA = "annotation"
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class AnnotationApp:
+    """Open it, register it at a host, start it, and close it when the host is drained."""
+
+    def __init__(
+        self, settings: AnnotationSettings, db: Database, objects: ObjectStore, draining: asyncio.Event
+    ) -> None:
+        self._db = db
+        changed = Notifier()
+        uploads = Uploads(db, objects, _disk(settings), url_seconds=settings.url_seconds)
+        self._servicer = AnnotationService(
+            Parts(db, uploads, changed, draining, utc_now, max_blob_bytes=settings.max_blob_bytes)
+        )
+        self._runner = ImportRunner(
+            Tools(db, objects, changed, utc_now),
+            lease=settings.import_lease_seconds,
+            poll=settings.import_poll_seconds,
+        )
+        self._janitor = Janitor(db, objects)
+
+    @classmethod
+    async def open(cls, settings: AnnotationSettings, *, draining: asyncio.Event) -> Self:
+        """Connect, and bring the schema up to date. Raise Unavailable if the database cannot be reached."""
+        db = Database.connect(settings.database_url, SCHEMA)
+        await migrate(db, MIGRATIONS)
+        return cls(settings, db, open_object_store(settings.object_store), draining)
+
+    def register(self, host: ServiceHost) -> None:
+        """Serve the rpcs at a host."""
+        host.add(add_AnnotationServiceServicer_to_server, self._servicer, SERVICE, ready=self._ready)
+
+    async def start(self) -> None:
+        """Begin the work in the background."""
+        self._runner.start()
+        self._janitor.start()
+
+    async def close(self) -> None:
+        """End the work in the background and disconnect."""
+        await self._runner.close()
+        await self._janitor.close()
+        await self._db.close()
+
+    async def _ready(self) -> None:
+        await check_schema(self._db, MIGRATIONS)
+
+
+def _disk(settings: AnnotationSettings) -> DiskGuard:
+    store = settings.object_store
+    return DiskGuard(store.root if isinstance(store, FolderStoreSettings) else None, settings.reserved_bytes)

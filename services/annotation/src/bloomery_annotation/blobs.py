@@ -1,0 +1,185 @@
+"""Uploads: signed to a staging key, read once to check them and to look at them, then kept under their digest.
+
+The bytes that are kept are the very ones that were checked: a signed URL stays valid for a while, so the staging key
+may change under us. A crash anywhere leaves a state from which the same call goes on.
+"""
+
+import asyncio
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+
+from bloomery_annotation import metrics
+from bloomery_annotation.model import Blob, Project
+from bloomery_annotation.names import DIGEST_PREFIX, blob_key, hex_of, staging_key
+from bloomery_annotation.store import blobs, projects
+from bloomery_kit.database import Database
+from bloomery_kit.errors import (
+    BloomeryError,
+    FailedPrecondition,
+    FieldViolation,
+    InvalidArgument,
+    NotFound,
+    PreconditionViolation,
+    ResourceExhausted,
+)
+from bloomery_kit.objects import ObjectStore, SignedRequest
+from bloomery_kit.times import Clock, utc_now
+from bloomery_vision.findings import Finding, error
+from bloomery_vision.images import ImageError, probe
+
+_IN_MEMORY = 16 << 20
+_AT_ONCE = 4
+
+
+class DiskGuard:
+    """Refuses uploads that would leave too little space on a disk."""
+
+    def __init__(
+        self,
+        folder: Path | None,
+        reserved: int,
+        *,
+        free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
+    ) -> None:
+        self._folder, self._reserved, self._free = folder, reserved, free
+
+    def check(self, wanted: int) -> None:
+        """Raise ResourceExhausted DISK_LOW unless `wanted` more bytes fit. Where no folder is known, they do."""
+        if self._folder is None or self._free(self._folder) - wanted >= self._reserved:
+            return
+        message = f"the server's disk has too little space left for {wanted} bytes more; free some and repeat"
+        raise ResourceExhausted("DISK_LOW", message)
+
+
+class Uploads:
+    """Takes blobs into projects."""
+
+    def __init__(
+        self, db: Database, objects: ObjectStore, disk: DiskGuard, *, url_seconds: int, clock: Clock = utc_now
+    ) -> None:
+        self._db, self._objects, self._disk, self._clock = db, objects, disk, clock
+        self._expires = timedelta(seconds=url_seconds)
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def prepare(self, project_id: str, wanted: Sequence[Blob]) -> list[tuple[str, SignedRequest]]:
+        """A signed PUT for each blob that the project lacks, once for each digest. Raise ResourceExhausted DISK_LOW."""
+        async with self._db.read() as tx:
+            project = await projects.find(tx, project_id)
+            there = await blobs.known(tx, project.uid, [blob.digest for blob in wanted])
+        missing = {blob.digest: blob.size_bytes for blob in wanted if blob.digest not in there}
+        self._disk.check(sum(missing.values()))
+        return [(digest, await self._sign(project, digest, size)) for digest, size in missing.items()]
+
+    async def complete(self, project_id: str, wanted: Sequence[Blob]) -> list[BloomeryError | None]:
+        """Keep uploaded blobs; for each the reason why it is not kept, or None."""
+        async with self._db.read() as tx:
+            project = await projects.find(tx, project_id)
+            there = await blobs.known(tx, project.uid, [blob.digest for blob in wanted])
+        new = {blob.digest: blob for blob in wanted if blob.digest not in there}
+        taken = await asyncio.gather(*(self._take(project, blob) for blob in new.values()))
+        outcomes = dict(zip(new, taken, strict=True))
+        await self._record(project_id, [outcome for outcome in taken if isinstance(outcome, Blob)])
+        await self._clean(project, outcomes)
+        results = [await self._result(project, blob, outcomes.get(blob.digest)) for blob in wanted]
+        _count(outcomes)
+        return results
+
+    async def sign_download(self, project: Project, digest: str, file_name: str) -> SignedRequest:
+        """A GET request for a kept blob."""
+        url = await self._objects.sign_get(blob_key(project.uid, digest), expires=self._expires, filename=file_name)
+        return SignedRequest(url, self._clock() + self._expires)
+
+    async def _sign(self, project: Project, digest: str, size: int) -> SignedRequest:
+        return await self._objects.sign_put(staging_key(project.uid, digest), size=size, expires=self._expires)
+
+    async def _take(self, project: Project, wanted: Blob) -> Blob | BloomeryError:
+        async with self._slots, AsyncExitStack() as stack:
+            try:
+                staging = staging_key(project.uid, wanted.digest)
+                if wanted.size_bytes <= _IN_MEMORY:
+                    source: bytes | Path = await self._objects.get(staging)
+                else:
+                    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bloomery-upload-"))
+                    source = Path(folder, hex_of(wanted.digest))
+                    await self._objects.download(staging, source)
+                found = await asyncio.to_thread(inspect, source)
+                _check(wanted, found)
+                await self._objects.put(blob_key(project.uid, found.digest), source, content_type=found.media_type)
+            except NotFound:
+                return _missing(wanted.digest)
+            except BloomeryError as refusal:
+                return refusal
+            return found
+
+    async def _record(self, project_id: str, taken: Sequence[Blob]) -> None:
+        if taken:
+            async with self._db.write() as tx:
+                project = await projects.lock(tx, project_id)
+                await blobs.keep(tx, project.uid, taken, self._clock())
+
+    async def _clean(self, project: Project, outcomes: dict[str, Blob | BloomeryError]) -> None:
+        done = [digest for digest, outcome in outcomes.items() if isinstance(outcome, Blob | InvalidArgument)]
+        await asyncio.gather(*(self._objects.delete(staging_key(project.uid, digest)) for digest in done))
+
+    async def _result(
+        self, project: Project, wanted: Blob, outcome: Blob | BloomeryError | None
+    ) -> BloomeryError | None:
+        if isinstance(outcome, FailedPrecondition):
+            # Another call may have kept it, and emptied the staging key, since we looked.
+            async with self._db.read() as tx:
+                return None if await blobs.known(tx, project.uid, [wanted.digest]) else outcome
+        return outcome if isinstance(outcome, BloomeryError) else None
+
+
+def inspect(source: bytes | Path) -> Blob:
+    """Digest, size and what an image shows; a file that is no usable image has the reason as its `problem`."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+    else:
+        digest, size = hashlib.sha256(source).hexdigest(), len(source)
+    name = DIGEST_PREFIX + digest
+    try:
+        info = probe(source)
+    except ImageError as problem:
+        return Blob(name, size, problem=error(problem.code, problem.message, hint=problem.hint))
+    return Blob(name, size, info.media_type, info.width, info.height)
+
+
+def _check(wanted: Blob, found: Blob) -> None:
+    if (found.digest, found.size_bytes) != (wanted.digest, wanted.size_bytes):
+        message = (
+            f"{found.size_bytes} bytes with {found.digest} arrived, {wanted.size_bytes} bytes with {wanted.digest} "
+            "were announced; upload the file again"
+        )
+        raise InvalidArgument([FieldViolation("digest", message)], reason="DIGEST_MISMATCH")
+
+
+def _missing(digest: str) -> FailedPrecondition:
+    return blob_missing([digest])
+
+
+def blob_missing(digests: Sequence[str]) -> FailedPrecondition:
+    """The error for blobs that the project lacks."""
+    violations = [PreconditionViolation("BLOB_MISSING", digest, "upload it first") for digest in digests]
+    return FailedPrecondition("BLOB_MISSING", f"{len(digests)} blobs are not uploaded: {digests[0]}, ...", violations)
+
+
+def unusable_image(field: str, problem: Finding) -> InvalidArgument:
+    """The error for a blob that is not an image that can be used."""
+    return InvalidArgument([FieldViolation(field, f"{problem.message}; {problem.hint}")], reason=problem.code)
+
+
+def _count(outcomes: dict[str, Blob | BloomeryError]) -> None:
+    for outcome in outcomes.values():
+        if isinstance(outcome, Blob):
+            metrics.UPLOADS.labels("kept").inc()
+            metrics.UPLOAD_BYTES.inc(outcome.size_bytes)
+        else:
+            metrics.UPLOADS.labels("refused").inc()

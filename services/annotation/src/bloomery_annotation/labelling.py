@@ -1,0 +1,97 @@
+"""What happens to labels: making them with an id and a colour, and taking them off shapes."""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from bloomery_annotation import shapes
+from bloomery_annotation.model import Label, Project
+from bloomery_annotation.saving import Overwrite, Saved, SetDraft
+from bloomery_annotation.store import annotation_sets, assets, labels, revisions
+from bloomery_kit.database import Transaction
+from bloomery_kit.errors import FailedPrecondition, PreconditionViolation
+from bloomery_kit.names import make_id, new_uid
+from bloomery_vision.colors import color
+
+_AT_ONCE = 200
+
+
+@dataclass(frozen=True)
+class NewLabel:
+    """A label to make; what is empty is made up."""
+
+    id: str
+    display_name: str
+    color: str = ""
+
+
+def label_id(display_name: str, taken: Collection[str]) -> str:
+    """A readable id for a display name, or a less readable one where another label has that."""
+    slug = re.sub(r"[^a-z0-9]+", "-", display_name.lower()).strip("-")
+    readable = make_id(slug or display_name)
+    return readable if readable not in taken else make_id(f"{display_name} ")
+
+
+def defaults(label: Label, values: Mapping[str, str]) -> dict[str, str]:
+    """The values with an empty one replaced by what a label has without it."""
+    made_up = {"display_name": label.id, "color": color(label.position - 1)}
+    return {field: value or made_up[field] for field, value in values.items()}
+
+
+async def create(tx: Transaction, project: Project, wanted: NewLabel, now: datetime) -> Label:
+    """Make a label in a locked project. Raise AlreadyExists if the id or the display name is taken."""
+    position = await labels.next_position(tx, project)
+    identity = wanted.id or await _free_id(tx, project, wanted.display_name)
+    label = Label(
+        project_id=project.id,
+        id=identity,
+        uid=new_uid(),
+        display_name=wanted.display_name or identity,
+        color=wanted.color or color(position - 1),
+        create_time=now,
+        update_time=now,
+        position=position,
+    )
+    await labels.create(tx, project, label)
+    return label
+
+
+async def ensure(tx: Transaction, project: Project, wanted: Collection[NewLabel], now: datetime) -> dict[str, str]:
+    """The ids of a locked project's labels by display name, those of `wanted` made where they are missing."""
+    known = {label.display_name: label.id for label in await labels.everything(tx, project)}
+    for new in wanted:
+        if new.display_name not in known:
+            known[new.display_name] = (await create(tx, project, new, now)).id
+    return known
+
+
+async def _free_id(tx: Transaction, project: Project, display_name: str) -> str:
+    return label_id(display_name, {label.id for label in await labels.everything(tx, project)})
+
+
+async def delete(tx: Transaction, project: Project, label: Label) -> None:
+    """Delete a label of a locked project. Raise FailedPrecondition LABEL_IN_USE if shapes carry it."""
+    if await labels.carriers(tx, project, label, 1):
+        message = f"{label.shape_count} shapes carry {label.name}; relabel them, or delete them with force"
+        raise FailedPrecondition("LABEL_IN_USE", message, [PreconditionViolation("LABEL_IN_USE", label.name, message)])
+    await labels.delete(tx, project, label)
+
+
+async def remove_shapes(tx: Transaction, project: Project, label: Label, author: str, now: datetime) -> None:
+    """Take the shapes that carry a label out of every set, each as a new revision."""
+    while carriers := await labels.carriers(tx, project, label, _AT_ONCE):
+        there = {asset.uid: asset for asset in await assets.by_uid(tx, project, {key[0] for key in carriers})}
+        drafts = [
+            SetDraft(
+                asset=there[old.asset_uid],
+                set_id=old.id,
+                shapes=shapes.without_label(old.blob, label.id),
+                provenance=old.provenance,
+                author=author,
+                guard=Overwrite(),
+            )
+            for old in await annotation_sets.newest(tx, project, carriers)
+        ]
+        results = await revisions.save(tx, project, drafts, now)
+        assert all(isinstance(result, Saved) for result in results)

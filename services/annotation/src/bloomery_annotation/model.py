@@ -1,0 +1,249 @@
+"""The nouns of this service as values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from bloomery_annotation.names import ANNOTATION_SET, ASSET, IMPORT, LABEL, PROJECT
+from bloomery_kit.etags import etag_of
+from bloomery_vision.findings import Finding
+from bloomery_vision.formats import Format
+
+
+@dataclass(frozen=True)
+class Project:
+    """A body of images with one list of labels; `revision` counts the changes of its own fields."""
+
+    id: str
+    uid: str
+    display_name: str
+    labels: Mapping[str, str]
+    create_time: datetime
+    update_time: datetime
+    revision: int = 1
+    asset_count: int = 0
+    sequence: int = 0
+
+    @property
+    def name(self) -> str:
+        """The resource name."""
+        return PROJECT.format(project=self.id)
+
+    @property
+    def etag(self) -> str:
+        """Changes with every change of the fields."""
+        return etag_of(self.uid, self.revision)
+
+
+@dataclass(frozen=True)
+class Label:
+    """A class of things; `position` is its place in the order of creation."""
+
+    project_id: str
+    id: str
+    uid: str
+    display_name: str
+    color: str
+    create_time: datetime
+    update_time: datetime
+    position: int
+    revision: int = 1
+    shape_count: int = 0
+
+    @property
+    def name(self) -> str:
+        """The resource name."""
+        return LABEL.format(project=self.project_id, label=self.id)
+
+    @property
+    def etag(self) -> str:
+        """Changes with every change of the fields."""
+        return etag_of(self.uid, self.revision)
+
+
+@dataclass(frozen=True)
+class Blob:
+    """Checked bytes of a project, and what they show: an image, or the reason why they are none."""
+
+    digest: str
+    size_bytes: int
+    media_type: str = ""
+    width: int = 0
+    height: int = 0
+    problem: Finding | None = None
+
+
+@dataclass(frozen=True)
+class AssetDraft:
+    """What a caller says about an image."""
+
+    digest: str
+    display_name: str
+    split: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Asset:
+    """An image. Width and height in pixels, EXIF orientation applied."""
+
+    project_id: str
+    uid: str
+    id: str
+    digest: str
+    display_name: str
+    size_bytes: int
+    media_type: str
+    width: int
+    height: int
+    split: str
+    labels: Mapping[str, str]
+    create_time: datetime
+    sequence: int
+
+    @property
+    def name(self) -> str:
+        """The resource name."""
+        return ASSET.format(project=self.project_id, asset=self.id)
+
+
+class Source(StrEnum):
+    """Where a set of shapes came from."""
+
+    HUMAN = "human"
+    MODEL = "model"
+    IMPORT = "import"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a set of shapes came from, and who made it: a user, a model version or an import."""
+
+    source: Source
+    agent: str
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """The shapes of one set as they are stored, and how many of them carry each label (by id)."""
+
+    blob: bytes
+    counts: Mapping[str, int]
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True)
+class AnnotationSet:
+    """One saved state of the shapes on one asset. `create_time` is that of the first state."""
+
+    project_id: str
+    asset_uid: str
+    asset_id: str
+    id: str
+    revision: int
+    sequence: int
+    blob: bytes
+    provenance: Provenance
+    author: str
+    create_time: datetime
+    update_time: datetime
+
+    @property
+    def name(self) -> str:
+        """The resource name."""
+        return ANNOTATION_SET.format(project=self.project_id, asset=self.asset_id, annotation_set=self.id)
+
+    @property
+    def etag(self) -> str:
+        """Changes with every revision."""
+        return set_etag(self.asset_uid, self.id, self.revision)
+
+
+def set_etag(asset_uid: str, set_id: str, revision: int) -> str:
+    """The etag of that revision of a set."""
+    return etag_of(asset_uid, set_id, revision)
+
+
+class ImportState(StrEnum):
+    """Where an import is."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing follows."""
+        return self not in (ImportState.PENDING, ImportState.RUNNING)
+
+
+@dataclass(frozen=True)
+class ImportCounts:
+    """How far an import is; the contract says what each means."""
+
+    item_count: int = 0
+    done_count: int = 0
+    asset_count: int = 0
+    annotated_count: int = 0
+    unchanged_count: int = 0
+    failed_count: int = 0
+    shape_count: int = 0
+    problem_count: int = 0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A finding about an item: a resource's name, or a file's path inside an import."""
+
+    item: str
+    finding: Finding
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an import failed as a whole."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Import:
+    """The reading of one labelled folder; `sequence` rises with every change."""
+
+    project_id: str
+    project_uid: str
+    id: str
+    uid: str
+    display_name: str
+    format: Format | None
+    state: ImportState
+    counts: ImportCounts
+    position: int
+    sequence: int
+    create_time: datetime
+    update_time: datetime
+    failure: Failure | None = None
+    cancel_requested: bool = False
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The resource name."""
+        return IMPORT.format(project=self.project_id, import_id=self.id)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A claim that keeps a project from being deleted."""
+
+    holder: str
+    resource: str
+    create_time: datetime

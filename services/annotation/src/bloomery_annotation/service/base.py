@@ -1,0 +1,73 @@
+"""What all methods of the servicer share."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from bloomery.annotation.v1 import AnnotationServiceServicer
+from bloomery_annotation.blobs import Uploads
+from bloomery_annotation.model import Project
+from bloomery_annotation.names import PROJECT
+from bloomery_annotation.store import projects
+from bloomery_kit.database import Database, Transaction
+from bloomery_kit.errors import FieldViolation, InvalidArgument
+from bloomery_kit.feeds import Notifier
+from bloomery_kit.pages import PageRequest
+from bloomery_kit.times import Clock
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the servicer works with. `changed` wakes who watches an import, by its uid, and the runners of imports."""
+
+    db: Database
+    uploads: Uploads
+    changed: Notifier
+    draining: asyncio.Event
+    clock: Clock
+    max_blob_bytes: int
+
+
+class Methods(AnnotationServiceServicer):
+    """Base of the methods of each noun."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    @asynccontextmanager
+    async def _read(self, parent: str, field: str = "parent") -> AsyncIterator[tuple[Transaction, Project]]:
+        project_id = PROJECT.parse(parent, field)["project"]
+        async with self._parts.db.read() as tx:
+            yield tx, await projects.find(tx, project_id)
+
+    @asynccontextmanager
+    async def _write(self, project_id: str) -> AsyncIterator[tuple[Transaction, Project]]:
+        async with self._parts.db.write() as tx:
+            yield tx, await projects.lock(tx, project_id)
+
+
+def number_cursor(page: PageRequest) -> int | None:
+    """The cursor of a page that is ordered by one number."""
+    match page.cursor:
+        case None:
+            return None
+        case (int(number),):
+            return number
+        case _:
+            raise _not_ours()
+
+
+def text_cursor(page: PageRequest, parts: int) -> tuple[str, ...] | None:
+    """The cursor of a page that is ordered by texts."""
+    if page.cursor is None:
+        return None
+    texts = tuple(part for part in page.cursor if isinstance(part, str))
+    if len(texts) != parts or len(page.cursor) != parts:
+        raise _not_ours()
+    return texts
+
+
+def _not_ours() -> InvalidArgument:
+    description = "is not a token of this request; start without one"
+    return InvalidArgument([FieldViolation("page_token", description)], reason="PAGE_TOKEN_INVALID")

@@ -1,0 +1,139 @@
+"""Imports."""
+
+from collections.abc import AsyncIterator
+
+from bloomery.annotation.v1 import (
+    CancelImportRequest,
+    CreateImportRequest,
+    GetImportRequest,
+    ListImportsRequest,
+    ListImportsResponse,
+    WatchImportRequest,
+)
+from bloomery.annotation.v1 import Import as ImportMessage
+from bloomery_annotation import checks, convert
+from bloomery_annotation.blobs import blob_missing
+from bloomery_annotation.importer.runner import WAKE
+from bloomery_annotation.model import Import, ImportCounts, ImportState, Project
+from bloomery_annotation.names import IMPORT, PROJECT
+from bloomery_annotation.service.base import Methods, number_cursor
+from bloomery_annotation.store import blobs, imports
+from bloomery_kit.database import Transaction
+from bloomery_kit.errors import Violations
+from bloomery_kit.feeds import watch_states
+from bloomery_kit.idempotency import once
+from bloomery_kit.names import new_uid, validate_id
+from bloomery_kit.pages import PageRequest
+
+
+class ImportMethods(Methods):
+    """The rpcs of imports."""
+
+    async def CreateImport(self, request: CreateImportRequest, _context: object) -> ImportMessage:
+        """Start an import once."""
+        project_id, files = _check(request)
+        async with self._write(project_id) as (tx, project):
+
+            async def make() -> ImportMessage:
+                await _check_blobs(tx, project, files)
+                new = await self._import(tx, project, request)
+                await imports.create(tx, new, files)
+                return convert.annotation_import(new)
+
+            scope = f"CreateImport {project.uid}"
+            made = await once(tx, scope, request.request_id, request, make, clock=self._parts.clock)
+        self._parts.changed.notify(WAKE)
+        return made
+
+    async def GetImport(self, request: GetImportRequest, _context: object) -> ImportMessage:
+        """Return an import."""
+        return convert.annotation_import(await self._load(request.name))
+
+    async def ListImports(self, request: ListImportsRequest, _context: object) -> ListImportsResponse:
+        """Return a page of imports."""
+        page = PageRequest.parse(request.page_size, request.page_token, request)
+        async with self._read(request.parent) as (tx, project):
+            found = await imports.page(tx, project, number_cursor(page), page.size + 1)
+        shown = found[: page.size]
+        token = page.next_token((shown[-1].position,)) if len(found) > page.size else ""
+        return ListImportsResponse(imports=map(convert.annotation_import, shown), next_page_token=token)
+
+    async def CancelImport(self, request: CancelImportRequest, _context: object) -> ImportMessage:
+        """Ask an import to stop."""
+        ids = IMPORT.parse(request.name)
+        async with self._write(ids["project"]) as (tx, project):
+            found = await imports.find(tx, project, ids["import_id"])
+            await imports.request_cancel(tx, found, self._parts.clock())
+            found = await imports.find(tx, project, ids["import_id"])
+        self._parts.changed.notify(found.uid)
+        return convert.annotation_import(found)
+
+    async def WatchImport(self, request: WatchImportRequest, _context: object) -> AsyncIterator[ImportMessage]:
+        """Stream an import's states."""
+        states = watch_states(
+            lambda: self._load(request.name),
+            changed=self._parts.changed,
+            key=(await self._load(request.name)).uid,
+            until=lambda state: state.state.terminal,
+            draining=self._parts.draining,
+        )
+        async for state in states:
+            if state.sequence > request.after_sequence:
+                yield convert.annotation_import(state)
+
+    async def _load(self, name: str) -> Import:
+        ids = IMPORT.parse(name)
+        async with self._read(PROJECT.format(project=ids["project"])) as (tx, project):
+            return await imports.find(tx, project, ids["import_id"])
+
+    async def _import(self, tx: Transaction, project: Project, request: CreateImportRequest) -> Import:
+        now, uid = self._parts.clock(), new_uid()
+        import_id = request.import_id or f"i{uid[:12]}"
+        return Import(
+            project_id=project.id,
+            project_uid=project.uid,
+            id=import_id,
+            uid=uid,
+            display_name=getattr(request, "import").display_name or import_id,
+            format=convert.FORMATS[getattr(request, "import").format],
+            state=ImportState.PENDING,
+            counts=ImportCounts(),
+            position=await imports.next_position(tx, project),
+            sequence=1,
+            create_time=now,
+            update_time=now,
+        )
+
+
+def _check(request: CreateImportRequest) -> tuple[str, dict[str, str]]:
+    violations = Violations()
+    ids = PROJECT.check(request.parent, "parent", violations)
+    if request.import_id:
+        validate_id(request.import_id, "import_id", violations)
+    checks.request_id(request.request_id, violations)
+    wanted: ImportMessage = getattr(request, "import")
+    checks.text(wanted.display_name, "import.display_name", violations, 200)
+    if wanted.format not in convert.FORMATS:
+        violations.add("import.format", "is not a format; use VOC, COCO, YOLO, or leave it out")
+    files = _check_files(wanted, violations)
+    violations.raise_if_any()
+    assert ids is not None
+    return ids["project"], files
+
+
+def _check_files(wanted: ImportMessage, violations: Violations) -> dict[str, str]:
+    files: dict[str, str] = {}
+    if not wanted.files:
+        violations.add("import.files", "is required: the files of the folder")
+    for number, file in enumerate(wanted.files):
+        checks.file_path(file.path, f"import.files[{number}].path", violations)
+        checks.digest(file.digest, f"import.files[{number}].digest", violations)
+        if files.setdefault(file.path, file.digest) != file.digest:
+            violations.add(f"import.files[{number}].path", f"{file.path[:80]!r} comes twice with different bytes")
+    return files
+
+
+async def _check_blobs(tx: Transaction, project: Project, files: dict[str, str]) -> None:
+    digests = set(files.values())
+    if missing := sorted(digests - (await blobs.known(tx, project.uid, digests)).keys()):
+        raise blob_missing(missing)

@@ -1,0 +1,103 @@
+"""Labels."""
+
+from google.protobuf.empty_pb2 import Empty
+
+from bloomery.annotation.v1 import (
+    CreateLabelRequest,
+    DeleteLabelRequest,
+    GetLabelRequest,
+    ListLabelsRequest,
+    ListLabelsResponse,
+    UpdateLabelRequest,
+)
+from bloomery.annotation.v1 import Label as LabelMessage
+from bloomery_annotation import checks, convert, labelling
+from bloomery_annotation.names import LABEL, PROJECT
+from bloomery_annotation.service.base import Methods, number_cursor
+from bloomery_annotation.store import labels
+from bloomery_kit.context import current_principal
+from bloomery_kit.errors import Violations
+from bloomery_kit.etags import check_etag
+from bloomery_kit.idempotency import once
+from bloomery_kit.masks import apply_mask
+from bloomery_kit.names import validate_id
+from bloomery_kit.pages import PageRequest
+
+
+class LabelMethods(Methods):
+    """The rpcs of labels."""
+
+    async def CreateLabel(self, request: CreateLabelRequest, _context: object) -> LabelMessage:
+        """Create a label once."""
+        project_id = _check_create(request)
+        wanted = labelling.NewLabel(request.label_id, request.label.display_name, request.label.color)
+        scope = f"CreateLabel {request.parent}"
+        async with self._write(project_id) as (tx, project):
+
+            async def make() -> LabelMessage:
+                return convert.label(await labelling.create(tx, project, wanted, self._parts.clock()))
+
+            return await once(tx, scope, request.request_id, request, make, clock=self._parts.clock)
+
+    async def GetLabel(self, request: GetLabelRequest, _context: object) -> LabelMessage:
+        """Return a label."""
+        ids = LABEL.parse(request.name)
+        async with self._read(PROJECT.format(project=ids["project"])) as (tx, project):
+            return convert.label(await labels.find(tx, project, ids["label"]))
+
+    async def ListLabels(self, request: ListLabelsRequest, _context: object) -> ListLabelsResponse:
+        """Return a page of labels."""
+        page = PageRequest.parse(request.page_size, request.page_token, request)
+        async with self._read(request.parent) as (tx, project):
+            found = await labels.page(tx, project, number_cursor(page) or 0, page.size + 1)
+            total = await labels.count(tx, project)
+        shown = found[: page.size]
+        token = page.next_token((shown[-1].position,)) if len(found) > page.size else ""
+        return ListLabelsResponse(labels=map(convert.label, shown), next_page_token=token, total_size=total)
+
+    async def UpdateLabel(self, request: UpdateLabelRequest, _context: object) -> LabelMessage:
+        """Change fields of a label."""
+        violations = Violations()
+        ids = LABEL.check(request.label.name, "label.name", violations)
+        _check(request.label, violations)
+        violations.raise_if_any()
+        assert ids is not None
+        paths = apply_mask(request.update_mask, request.label, {"display_name", "color"})
+        async with self._write(ids["project"]) as (tx, project):
+            label = await labels.find(tx, project, ids["label"])
+            check_etag(request.label.etag, label.etag, label.name)
+            values = {path: getattr(request.label, path) for path in paths}
+            if values:
+                values = labelling.defaults(label, values)
+                label = await labels.change(tx, project, label, values, self._parts.clock())
+        return convert.label(label)
+
+    async def DeleteLabel(self, request: DeleteLabelRequest, _context: object) -> Empty:
+        """Delete a label, with its shapes if forced."""
+        ids = LABEL.parse(request.name)
+        author = current_principal().subject
+        async with self._write(ids["project"]) as (tx, project):
+            label = await labels.find(tx, project, ids["label"])
+            if request.force:
+                await labelling.remove_shapes(tx, project, label, author, self._parts.clock())
+            await labelling.delete(tx, project, label)
+        return Empty()
+
+
+def _check_create(request: CreateLabelRequest) -> str:
+    violations = Violations()
+    ids = PROJECT.check(request.parent, "parent", violations)
+    if request.label_id:
+        validate_id(request.label_id, "label_id", violations)
+    elif not request.label.display_name.strip():
+        violations.add("label_id", "is required where there is no display name to make it from")
+    checks.request_id(request.request_id, violations)
+    _check(request.label, violations)
+    violations.raise_if_any()
+    assert ids is not None
+    return ids["project"]
+
+
+def _check(message: LabelMessage, violations: Violations) -> None:
+    checks.text(message.display_name, "label.display_name", violations, 200)
+    checks.color(message.color, "label.color", violations)

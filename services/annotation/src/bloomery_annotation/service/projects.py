@@ -1,0 +1,128 @@
+"""Projects and references to them."""
+
+from google.protobuf.empty_pb2 import Empty
+
+from bloomery.annotation.v1 import (
+    AcquireReferenceRequest,
+    CreateProjectRequest,
+    DeleteProjectRequest,
+    GetProjectRequest,
+    ListProjectsRequest,
+    ListProjectsResponse,
+    ReleaseReferenceRequest,
+    UpdateProjectRequest,
+)
+from bloomery.annotation.v1 import Project as ProjectMessage
+from bloomery.common.v1 import Reference as ReferenceMessage
+from bloomery_annotation import checks, convert
+from bloomery_annotation.model import Project
+from bloomery_annotation.names import PROJECT
+from bloomery_annotation.service.base import Methods, text_cursor
+from bloomery_annotation.store import projects
+from bloomery_kit.errors import Violations
+from bloomery_kit.etags import check_etag
+from bloomery_kit.idempotency import once
+from bloomery_kit.masks import apply_mask
+from bloomery_kit.names import new_uid, validate_id
+from bloomery_kit.pages import PageRequest
+
+
+class ProjectMethods(Methods):
+    """The rpcs of projects."""
+
+    async def CreateProject(self, request: CreateProjectRequest, _context: object) -> ProjectMessage:
+        """Create a project once."""
+        violations = Violations()
+        validate_id(request.project_id, "project_id", violations)
+        checks.request_id(request.request_id, violations)
+        _check(request.project, violations)
+        violations.raise_if_any()
+        new = self._project(request)
+        async with self._parts.db.write() as tx:
+
+            async def make() -> ProjectMessage:
+                await projects.create(tx, new)
+                return convert.project(new)
+
+            return await once(tx, "CreateProject", request.request_id, request, make, clock=self._parts.clock)
+
+    async def GetProject(self, request: GetProjectRequest, _context: object) -> ProjectMessage:
+        """Return a project."""
+        async with self._read(request.name, "name") as (_, project):
+            return convert.project(project)
+
+    async def ListProjects(self, request: ListProjectsRequest, _context: object) -> ListProjectsResponse:
+        """Return a page of projects."""
+        page = PageRequest.parse(request.page_size, request.page_token, request)
+        after = text_cursor(page, 1) or ("",)
+        async with self._parts.db.read() as tx:
+            found = await projects.page(tx, after[0], page.size + 1)
+            total = await projects.count(tx)
+        shown = found[: page.size]
+        token = page.next_token((shown[-1].id,)) if len(found) > page.size else ""
+        return ListProjectsResponse(projects=map(convert.project, shown), next_page_token=token, total_size=total)
+
+    async def UpdateProject(self, request: UpdateProjectRequest, _context: object) -> ProjectMessage:
+        """Change fields of a project."""
+        violations = Violations()
+        ids = PROJECT.check(request.project.name, "project.name", violations)
+        _check(request.project, violations)
+        violations.raise_if_any()
+        assert ids is not None
+        paths = apply_mask(request.update_mask, request.project, {"display_name", "labels"})
+        async with self._write(ids["project"]) as (tx, project):
+            check_etag(request.project.etag, project.etag, project.name)
+            values: dict[str, object] = {}
+            if "display_name" in paths:
+                values["display_name"] = request.project.display_name or project.id
+            if "labels" in paths:
+                values["labels"] = dict(request.project.labels)
+            changed = await projects.change(tx, project, values, self._parts.clock()) if values else project
+        return convert.project(changed)
+
+    async def DeleteProject(self, request: DeleteProjectRequest, _context: object) -> Empty:
+        """Delete a project that nobody needs."""
+        async with self._write(PROJECT.parse(request.name)["project"]) as (tx, project):
+            await projects.delete(tx, project, self._parts.clock())
+        return Empty()
+
+    async def AcquireReference(self, request: AcquireReferenceRequest, _context: object) -> ReferenceMessage:
+        """Hold a project."""
+        project_id = _reference(request.resource, request.holder)
+        async with self._write(project_id) as (tx, project):
+            held = await projects.acquire(tx, project, request.holder, self._parts.clock())
+        return convert.reference(held)
+
+    async def ReleaseReference(self, request: ReleaseReferenceRequest, _context: object) -> Empty:
+        """Let go of a project."""
+        project_id = _reference(request.resource, request.holder)
+        async with self._write(project_id) as (tx, project):
+            await projects.release(tx, project, request.holder)
+        return Empty()
+
+    def _project(self, request: CreateProjectRequest) -> Project:
+        now = self._parts.clock()
+        return Project(
+            id=request.project_id,
+            uid=new_uid(),
+            display_name=request.project.display_name or request.project_id,
+            labels=dict(request.project.labels),
+            create_time=now,
+            update_time=now,
+        )
+
+
+def _check(message: ProjectMessage, violations: Violations) -> None:
+    checks.text(message.display_name, "project.display_name", violations, 200)
+    checks.free_labels(message.labels, "project.labels", violations)
+
+
+def _reference(resource: str, holder: str) -> str:
+    violations = Violations()
+    ids = PROJECT.check(resource, "resource", violations)
+    checks.text(holder, "holder", violations)
+    if not holder:
+        violations.add("holder", "is required: the resource name of what needs the project")
+    violations.raise_if_any()
+    assert ids is not None
+    return ids["project"]

@@ -1,0 +1,125 @@
+"""Reading annotation sets: the newest, the past, and one moment of a project.
+
+A set's shapes lie in its revisions only; pages are cut where their shapes would exceed a message.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from bloomery_annotation.model import AnnotationSet, Asset, Project, Provenance, Source
+from bloomery_annotation.names import ANNOTATION_SET
+from bloomery_annotation.store.tables import ANNOTATION_SETS, REVISIONS
+from bloomery_kit.database import Transaction
+from bloomery_kit.errors import NotFound
+
+PAGE_BYTES = 4 << 20
+"""Where a page of shapes ends, save that it holds at least one set."""
+
+_R = REVISIONS.c
+_S = ANNOTATION_SETS.c
+_Key = tuple[str, str, int]
+
+
+async def find(tx: Transaction, asset: Asset, set_id: str, revision: int = 0) -> AnnotationSet:
+    """A revision, 0 for the newest. Raise NotFound if there is none."""
+    query = sa.select(REVISIONS).where(_R.asset_uid == asset.uid, _R.set_id == set_id)
+    query = query.where(_R.revision == revision) if revision else query.order_by(_R.revision.desc()).limit(1)
+    row = (await tx.execute(query)).one_or_none()
+    if row is None:
+        name = ANNOTATION_SET.format(project=asset.project_id, asset=asset.id, annotation_set=set_id)
+        which = f"{name} at revision {revision}" if revision else name
+        raise NotFound("annotation set", which, "save one with allow_missing" if not revision else "list its revisions")
+    return _set(asset.project_id, row)
+
+
+async def page(
+    tx: Transaction, project: Project, asset_id: str | None, after: tuple[str, str], size: int
+) -> list[AnnotationSet]:
+    """The newest sets of one asset, or of all, by asset and id."""
+    where = [_S.project_uid == project.uid, sa.tuple_(_S.asset_id, _S.id) > after]
+    if asset_id is not None:
+        where.append(_S.asset_id == asset_id)
+    newest = sa.and_(_R.asset_uid == _S.asset_uid, _R.set_id == _S.id, _R.revision == _S.revision)
+    query = sa.select(_R.asset_uid, _R.set_id, _R.revision, _R.size_bytes).join(ANNOTATION_SETS, newest).where(*where)
+    rows = (await tx.execute(query.order_by(_S.asset_id, _S.id).limit(size))).all()
+    return await _load(tx, project.id, rows)
+
+
+async def history(tx: Transaction, asset: Asset, set_id: str, before: int | None, size: int) -> list[AnnotationSet]:
+    """The revisions of a set, newest first, older than `before`."""
+    where = [_R.asset_uid == asset.uid, _R.set_id == set_id]
+    if before is not None:
+        where.append(_R.revision < before)
+    query = sa.select(_R.asset_uid, _R.set_id, _R.revision, _R.size_bytes).where(*where)
+    rows = (await tx.execute(query.order_by(_R.revision.desc()).limit(size))).all()
+    return await _load(tx, asset.project_id, rows)
+
+
+async def at(
+    tx: Transaction, project: Project, assets: Sequence[Asset], set_id: str, sequence: int
+) -> list[tuple[Asset, AnnotationSet | None]]:
+    """The first of the assets with their set as it was at `sequence`, as many as fit a page."""
+    later = REVISIONS.alias()
+    newest = sa.select(sa.func.max(later.c.revision)).where(
+        later.c.asset_uid == _R.asset_uid, later.c.set_id == _R.set_id, later.c.sequence <= sequence
+    )
+    query = sa.select(_R.asset_uid, _R.set_id, _R.revision, _R.size_bytes).where(
+        _R.asset_uid.in_([asset.uid for asset in assets]),
+        _R.set_id == set_id,
+        _R.revision == newest.scalar_subquery(),
+    )
+    there = {row.asset_uid: row for row in await tx.execute(query)}
+    chosen = [there[asset.uid] for asset in assets if asset.uid in there]
+    loaded = {found.asset_uid: found for found in await _load(tx, project.id, chosen)}
+    pairs: list[tuple[Asset, AnnotationSet | None]] = []
+    for asset in assets:
+        if asset.uid in there and asset.uid not in loaded:
+            break
+        pairs.append((asset, loaded.get(asset.uid)))
+    return pairs
+
+
+async def newest(tx: Transaction, project: Project, keys: Collection[tuple[str, str]]) -> list[AnnotationSet]:
+    """The newest revisions of the sets with these asset uids and set ids, as many as fit a page."""
+    joined = sa.and_(_R.asset_uid == _S.asset_uid, _R.set_id == _S.id, _R.revision == _S.revision)
+    query = sa.select(_R.asset_uid, _R.set_id, _R.revision, _R.size_bytes).join(ANNOTATION_SETS, joined)
+    rows = (await tx.execute(query.where(sa.tuple_(_S.asset_uid, _S.id).in_(keys)))).all()
+    return await _load(tx, project.id, rows)
+
+
+async def _load(tx: Transaction, project_id: str, rows: Sequence[sa.Row[Any]]) -> list[AnnotationSet]:
+    keys = _that_fit(rows)
+    if not keys:
+        return []
+    query = sa.select(REVISIONS).where(sa.tuple_(_R.asset_uid, _R.set_id, _R.revision).in_(keys))
+    found = {(row.asset_uid, row.set_id, row.revision): _set(project_id, row) for row in await tx.execute(query)}
+    return [found[key] for key in keys]
+
+
+def _that_fit(rows: Sequence[sa.Row[Any]]) -> list[_Key]:
+    keys: list[_Key] = []
+    total = 0
+    for row in rows:
+        total += row.size_bytes
+        if keys and total > PAGE_BYTES:
+            break
+        keys.append((row.asset_uid, row.set_id, row.revision))
+    return keys
+
+
+def _set(project_id: str, row: sa.Row[Any]) -> AnnotationSet:
+    return AnnotationSet(
+        project_id=project_id,
+        asset_uid=row.asset_uid,
+        asset_id=row.asset_id,
+        id=row.set_id,
+        revision=row.revision,
+        sequence=row.sequence,
+        blob=row.shapes,
+        provenance=Provenance(Source(row.source), row.agent),
+        author=row.author,
+        create_time=row.create_time,
+        update_time=row.update_time,
+    )

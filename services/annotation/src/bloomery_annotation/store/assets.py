@@ -1,0 +1,164 @@
+"""Images, now and at earlier sequences."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from bloomery_annotation.model import Asset, AssetDraft, Blob, Project
+from bloomery_annotation.names import ASSET, MAIN_SET, asset_id
+from bloomery_annotation.store import projects
+from bloomery_annotation.store.tables import ANNOTATION_SETS, ASSETS, SET_LABELS
+from bloomery_kit.database import Transaction, insert_ignore
+from bloomery_kit.errors import NotFound
+from bloomery_kit.names import new_uid
+from bloomery_kit.sequences import next_sequence
+
+_A = ASSETS.c
+Condition = sa.ColumnElement[bool]
+
+
+async def ensure(
+    tx: Transaction, project: Project, drafts: Sequence[tuple[AssetDraft, Blob]], now: datetime
+) -> tuple[dict[str, Asset], int]:
+    """The assets of a locked project by digest, made where they are missing, and how many were."""
+    ids = {asset_id(draft.digest) for draft, _ in drafts}
+    there = {asset.digest: asset for asset in await known(tx, project, ids)}
+    new = {draft.digest: (draft, blob) for draft, blob in reversed(drafts) if draft.digest not in there}
+    if new:
+        first = await next_sequence(tx, project.uid, len(new))
+        made = [_made(project, *pair, first + number, now) for number, pair in enumerate(reversed(new.values()))]
+        await insert_ignore(tx, ASSETS, [_row(project, asset) for asset in made])
+        await projects.count_assets(tx, project, len(made))
+        there.update({asset.digest: asset for asset in made})
+    return there, len(new)
+
+
+async def find(tx: Transaction, project: Project, wanted: str) -> Asset:
+    """Raise NotFound if there is none."""
+    found = await known(tx, project, [wanted])
+    if not found:
+        raise missing(project.id, wanted)
+    return found[0]
+
+
+async def known(tx: Transaction, project: Project, ids: Collection[str]) -> list[Asset]:
+    """Those of `ids` that are assets now."""
+    rows = await tx.execute(sa.select(ASSETS).where(*_alive(project), _A.id.in_(ids)))
+    return [_asset(project, row) for row in rows]
+
+
+async def by_uid(tx: Transaction, project: Project, uids: Collection[str]) -> list[Asset]:
+    """The assets with these uids."""
+    rows = await tx.execute(sa.select(ASSETS).where(*_alive(project), _A.uid.in_(uids)))
+    return [_asset(project, row) for row in rows]
+
+
+async def page(tx: Transaction, project: Project, condition: Condition, after: int, size: int) -> list[Asset]:
+    """Assets in the order of their creation, after the sequence `after`."""
+    query = sa.select(ASSETS).where(*_alive(project), condition, _A.created_sequence > after)
+    rows = await tx.execute(query.order_by(_A.created_sequence).limit(size))
+    return [_asset(project, row) for row in rows]
+
+
+async def count(tx: Transaction, project: Project, condition: Condition) -> int:
+    """How many fulfil the condition."""
+    query = sa.select(sa.func.count()).select_from(ASSETS).where(*_alive(project), condition)
+    return int(await tx.scalar(query) or 0)
+
+
+async def at(tx: Transaction, project: Project, sequence: int, after: str, size: int) -> list[Asset]:
+    """The assets that there were at `sequence`, by id."""
+    then = (
+        _A.project_uid == project.uid,
+        _A.created_sequence <= sequence,
+        sa.or_(_A.deleted_sequence.is_(None), _A.deleted_sequence > sequence),
+    )
+    rows = await tx.execute(sa.select(ASSETS).where(*then, _A.id > after).order_by(_A.id).limit(size))
+    return [_asset(project, row) for row in rows]
+
+
+async def bury(tx: Transaction, project: Project, asset: Asset) -> None:
+    """Mark an asset of a locked project as deleted."""
+    sequence = await next_sequence(tx, project.uid)
+    await tx.execute(sa.update(ASSETS).where(_A.uid == asset.uid).values(deleted_sequence=sequence))
+    await projects.count_assets(tx, project, -1)
+
+
+def annotated() -> Condition:
+    """Whether the asset has annotations of people or imports."""
+    sets = ANNOTATION_SETS.c
+    return sa.exists().where(sets.asset_uid == _A.uid, sets.id == MAIN_SET)
+
+
+def carries(project: Project, label_id: str) -> Condition:
+    """Whether a shape of its annotations carries the label."""
+    used = SET_LABELS.c
+    return sa.exists().where(
+        used.project_uid == project.uid,
+        used.label_id == label_id,
+        used.asset_uid == _A.uid,
+        used.set_id == MAIN_SET,
+    )
+
+
+def in_split(split: str) -> Condition:
+    """Whether it came with that split."""
+    return _A.split == split
+
+
+def named(text: str) -> Condition:
+    """Whether its display name contains the text, whatever the case."""
+    return _A.display_name.icontains(text, autoescape=True)
+
+
+def missing(project_id: str, wanted: str) -> NotFound:
+    """The error for an asset that is not there."""
+    return NotFound("asset", ASSET.format(project=project_id, asset=wanted), "list the project's assets")
+
+
+def _alive(project: Project) -> tuple[Condition, Condition]:
+    return _A.project_uid == project.uid, _A.deleted_sequence.is_(None)
+
+
+def _made(project: Project, draft: AssetDraft, blob: Blob, sequence: int, now: datetime) -> Asset:
+    return Asset(
+        project_id=project.id,
+        uid=new_uid(),
+        id=asset_id(draft.digest),
+        digest=draft.digest,
+        display_name=draft.display_name,
+        size_bytes=blob.size_bytes,
+        media_type=blob.media_type,
+        width=blob.width,
+        height=blob.height,
+        split=draft.split,
+        labels=draft.labels,
+        create_time=now,
+        sequence=sequence,
+    )
+
+
+_FIELDS = (
+    "uid",
+    "id",
+    "digest",
+    "display_name",
+    "size_bytes",
+    "media_type",
+    "width",
+    "height",
+    "split",
+    "create_time",
+)
+
+
+def _row(project: Project, asset: Asset) -> dict[str, object]:
+    row: dict[str, object] = {name: getattr(asset, name) for name in _FIELDS}
+    return row | {"project_uid": project.uid, "labels": dict(asset.labels), "created_sequence": asset.sequence}
+
+
+def _asset(project: Project, row: sa.Row[Any]) -> Asset:
+    values = {name: getattr(row, name) for name in _FIELDS}
+    return Asset(project_id=project.id, labels=row.labels, sequence=row.created_sequence, **values)

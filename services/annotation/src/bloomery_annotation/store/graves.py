@@ -1,0 +1,31 @@
+"""What deleted projects leave behind."""
+
+import sqlalchemy as sa
+
+from bloomery_annotation.store.tables import DELETED_PROJECTS, OWNED_BY_PROJECT, PROJECTS
+from bloomery_kit.database import Transaction
+
+
+async def deleted(tx: Transaction) -> list[str]:
+    """The uids of projects that are deleted but not yet removed."""
+    return list((await tx.execute(sa.select(DELETED_PROJECTS.c.uid))).scalars())
+
+
+async def living(tx: Transaction) -> list[str]:
+    """The uids of all other projects."""
+    return list((await tx.execute(sa.select(PROJECTS.c.uid))).scalars())
+
+
+async def remove_rows(tx: Transaction, uid: str, limit: int) -> bool:
+    """Remove at most `limit` rows of a deleted project; False if there are none left."""
+    for table in OWNED_BY_PROJECT:
+        key = sa.tuple_(*table.primary_key.columns)
+        some = sa.select(*table.primary_key.columns).where(table.c.project_uid == uid).limit(limit)
+        if (await tx.execute(sa.delete(table).where(key.in_(some)))).rowcount:
+            return True
+    return False
+
+
+async def close(tx: Transaction, uid: str) -> None:
+    """Forget a project of which nothing is left."""
+    await tx.execute(sa.delete(DELETED_PROJECTS).where(DELETED_PROJECTS.c.uid == uid))

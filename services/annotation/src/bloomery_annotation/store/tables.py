@@ -1,0 +1,228 @@
+"""The tables. `migrations/` creates them; a test compares the two."""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from bloomery_kit.database import UtcDateTime
+from bloomery_kit.idempotency import idempotency_table
+from bloomery_kit.sequences import sequence_table
+
+METADATA = sa.MetaData()
+_Column = sa.Column[object]
+
+# Pages and streams promise the order of bytes, which a database's own collation need not keep.
+_ORDERED = sa.String().with_variant(postgresql.VARCHAR(collation="C"), "postgresql")
+
+
+def _required(name: str, kind: object, **options: object) -> _Column:
+    return sa.Column(name, kind, nullable=False, **options)  # type: ignore[arg-type]
+
+
+SEQUENCES = sequence_table(METADATA)
+IDEMPOTENCY = idempotency_table(METADATA)
+
+PROJECTS = sa.Table(
+    "projects",
+    METADATA,
+    sa.Column("id", _ORDERED, primary_key=True),
+    _required("uid", sa.String, unique=True),
+    _required("display_name", sa.String),
+    _required("labels", sa.JSON),
+    _required("create_time", UtcDateTime),
+    _required("update_time", UtcDateTime),
+    _required("revision", sa.Integer),
+    _required("asset_count", sa.BigInteger),
+)
+
+DELETED_PROJECTS = sa.Table(
+    "deleted_projects",
+    METADATA,
+    sa.Column("uid", sa.String, primary_key=True),
+    _required("delete_time", UtcDateTime),
+)
+
+PROJECT_REFERENCES = sa.Table(
+    "project_references",
+    METADATA,
+    sa.Column("project_uid", sa.String, primary_key=True),
+    sa.Column("holder", sa.String, primary_key=True),
+    _required("create_time", UtcDateTime),
+)
+
+LABELS = sa.Table(
+    "labels",
+    METADATA,
+    sa.Column("project_uid", sa.String, primary_key=True),
+    sa.Column("id", sa.String, primary_key=True),
+    _required("uid", sa.String),
+    _required("display_name", sa.String),
+    _required("color", sa.String),
+    _required("create_time", UtcDateTime),
+    _required("update_time", UtcDateTime),
+    _required("position", sa.BigInteger),
+    _required("revision", sa.Integer),
+    _required("shape_count", sa.BigInteger),
+    sa.UniqueConstraint("project_uid", "display_name", name="labels_display_name"),
+)
+
+BLOBS = sa.Table(
+    "blobs",
+    METADATA,
+    sa.Column("project_uid", sa.String, primary_key=True),
+    sa.Column("digest", sa.String, primary_key=True),
+    _required("size_bytes", sa.BigInteger),
+    _required("media_type", sa.String),
+    _required("width", sa.Integer),
+    _required("height", sa.Integer),
+    _required("problem_code", sa.String),
+    _required("problem_message", sa.String),
+    _required("problem_hint", sa.String),
+    _required("create_time", UtcDateTime),
+)
+
+ASSETS = sa.Table(
+    "assets",
+    METADATA,
+    sa.Column("uid", sa.String, primary_key=True),
+    _required("project_uid", sa.String),
+    _required("id", _ORDERED),
+    _required("digest", sa.String),
+    _required("display_name", sa.String),
+    _required("size_bytes", sa.BigInteger),
+    _required("media_type", sa.String),
+    _required("width", sa.Integer),
+    _required("height", sa.Integer),
+    _required("split", sa.String),
+    _required("labels", sa.JSON),
+    _required("create_time", UtcDateTime),
+    _required("created_sequence", sa.BigInteger),
+    # A deleted asset stays, for whoever still reads an earlier moment.
+    sa.Column("deleted_sequence", sa.BigInteger),
+    sa.Index("assets_by_id", "project_uid", "id", "created_sequence"),
+    sa.Index("assets_by_creation", "project_uid", "created_sequence"),
+)
+sa.Index(
+    "assets_alive",
+    ASSETS.c.project_uid,
+    ASSETS.c.id,
+    unique=True,
+    sqlite_where=ASSETS.c.deleted_sequence.is_(None),
+    postgresql_where=ASSETS.c.deleted_sequence.is_(None),
+)
+
+ANNOTATION_SETS = sa.Table(
+    "annotation_sets",
+    METADATA,
+    sa.Column("asset_uid", sa.String, primary_key=True),
+    sa.Column("id", _ORDERED, primary_key=True),
+    _required("project_uid", sa.String),
+    _required("asset_id", _ORDERED),
+    _required("revision", sa.BigInteger),
+    _required("sequence", sa.BigInteger),
+    _required("shapes_digest", sa.LargeBinary),
+    _required("source", sa.String),
+    _required("agent", sa.String),
+    _required("author", sa.String),
+    _required("create_time", UtcDateTime),
+    _required("update_time", UtcDateTime),
+    sa.Index("annotation_sets_by_asset", "project_uid", "asset_id", "id"),
+)
+
+REVISIONS = sa.Table(
+    "revisions",
+    METADATA,
+    sa.Column("asset_uid", sa.String, primary_key=True),
+    sa.Column("set_id", sa.String, primary_key=True),
+    sa.Column("revision", sa.BigInteger, primary_key=True),
+    _required("project_uid", sa.String),
+    _required("asset_id", sa.String),
+    _required("sequence", sa.BigInteger),
+    _required("shapes", sa.LargeBinary),
+    _required("size_bytes", sa.BigInteger),
+    _required("source", sa.String),
+    _required("agent", sa.String),
+    _required("author", sa.String),
+    _required("create_time", UtcDateTime),
+    _required("update_time", UtcDateTime),
+    sa.Index("revisions_by_sequence", "project_uid", "sequence", unique=True),
+)
+
+SET_LABELS = sa.Table(
+    "set_labels",
+    METADATA,
+    sa.Column("asset_uid", sa.String, primary_key=True),
+    sa.Column("set_id", sa.String, primary_key=True),
+    sa.Column("label_id", sa.String, primary_key=True),
+    _required("project_uid", sa.String),
+    _required("shape_count", sa.BigInteger),
+    sa.Index("set_labels_by_label", "project_uid", "label_id"),
+)
+
+IMPORTS = sa.Table(
+    "imports",
+    METADATA,
+    sa.Column("uid", sa.String, primary_key=True),
+    _required("project_uid", sa.String),
+    _required("id", sa.String),
+    _required("display_name", sa.String),
+    _required("format", sa.String),
+    _required("state", sa.String, index=True),
+    _required("cancel_requested", sa.Boolean),
+    _required("failure_reason", sa.String),
+    _required("failure_message", sa.String),
+    _required("item_count", sa.BigInteger),
+    _required("done_count", sa.BigInteger),
+    _required("asset_count", sa.BigInteger),
+    _required("annotated_count", sa.BigInteger),
+    _required("unchanged_count", sa.BigInteger),
+    _required("failed_count", sa.BigInteger),
+    _required("shape_count", sa.BigInteger),
+    _required("problem_count", sa.BigInteger),
+    _required("position", sa.BigInteger),
+    _required("sequence", sa.BigInteger),
+    # Who runs it: each claim raises the epoch, which fences earlier runners; a living one keeps raising the beat.
+    _required("epoch", sa.BigInteger),
+    _required("beat", sa.BigInteger),
+    _required("held", sa.Boolean),
+    _required("create_time", UtcDateTime),
+    _required("update_time", UtcDateTime),
+    sa.UniqueConstraint("project_uid", "id", name="imports_id"),
+    sa.Index("imports_by_position", "project_uid", "position"),
+)
+
+IMPORT_FILES = sa.Table(
+    "import_files",
+    METADATA,
+    sa.Column("import_uid", sa.String, primary_key=True),
+    sa.Column("path", sa.String, primary_key=True),
+    _required("project_uid", sa.String, index=True),
+    _required("digest", sa.String),
+)
+
+IMPORT_PROBLEMS = sa.Table(
+    "import_problems",
+    METADATA,
+    sa.Column("import_uid", sa.String, primary_key=True),
+    sa.Column("number", sa.BigInteger, primary_key=True),
+    _required("project_uid", sa.String, index=True),
+    _required("item", sa.String),
+    _required("severity", sa.String),
+    _required("code", sa.String),
+    _required("message", sa.String),
+    _required("hint", sa.String),
+    _required("path", sa.String),
+)
+
+OWNED_BY_PROJECT = (
+    SET_LABELS,
+    ANNOTATION_SETS,
+    REVISIONS,
+    ASSETS,
+    IMPORT_PROBLEMS,
+    IMPORT_FILES,
+    IMPORTS,
+    LABELS,
+    PROJECT_REFERENCES,
+    BLOBS,
+)
+"""What is removed with a project, each by its `project_uid`."""

@@ -1,1 +1,91 @@
+"""Bloomery: from labelled images to a model that answers predictions.
 
+    from bloomery import Client
+
+    with Client() as client:
+        project = client.create_project("cells")
+        project.import_folder("blood-cells")
+        version = project.build_dataset("cells-v", split="70/20/10", seed=7).wait()
+        job = version.train("yolo-detect", epochs=5, imgsz=320).wait()
+        model = job.model_version()
+        model.optimize("onnx").wait()
+        print(model.predict("image.jpg"))
+
+`AsyncClient` is the same with `await`. The messages and stubs of the services are in `bloomery.annotation.v1` and its
+neighbours. What is public here is loaded when it is first used, so that services import the stubs alone.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bloomery._aio.client import AsyncClient
+    from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
+    from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion
+    from bloomery._aio.job import AsyncJob, AsyncRecipe
+    from bloomery._aio.model import AsyncModel, AsyncModelVariant, AsyncModelVersion
+    from bloomery._aio.project import AsyncProject
+    from bloomery._results import Event, Prediction, Step, Validation
+    from bloomery._session import Timeouts
+    from bloomery._sync.client import Client
+    from bloomery._sync.data import Asset, Import, Label
+    from bloomery._sync.dataset import Dataset, DatasetVersion
+    from bloomery._sync.job import Job, Recipe
+    from bloomery._sync.model import Model, ModelVariant, ModelVersion
+    from bloomery._sync.project import Project
+    from bloomery.errors import BloomeryError
+
+__all__ = [
+    "Asset",
+    "AsyncAsset",
+    "AsyncClient",
+    "AsyncDataset",
+    "AsyncDatasetVersion",
+    "AsyncImport",
+    "AsyncJob",
+    "AsyncLabel",
+    "AsyncModel",
+    "AsyncModelVariant",
+    "AsyncModelVersion",
+    "AsyncProject",
+    "AsyncRecipe",
+    "BloomeryError",
+    "Client",
+    "Dataset",
+    "DatasetVersion",
+    "Event",
+    "Import",
+    "Job",
+    "Label",
+    "Model",
+    "ModelVariant",
+    "ModelVersion",
+    "Prediction",
+    "Project",
+    "Recipe",
+    "Step",
+    "Timeouts",
+    "Validation",
+]
+
+_HOMES = {
+    "client": ("Client",),
+    "data": ("Asset", "Import", "Label"),
+    "dataset": ("Dataset", "DatasetVersion"),
+    "job": ("Job", "Recipe"),
+    "model": ("Model", "ModelVariant", "ModelVersion"),
+    "project": ("Project",),
+}
+_WHERE = {
+    **{name: f"bloomery._sync.{module}" for module, names in _HOMES.items() for name in names},
+    **{f"Async{name}": f"bloomery._aio.{module}" for module, names in _HOMES.items() for name in names},
+    **dict.fromkeys(("Event", "Prediction", "Step", "Validation"), "bloomery._results"),
+    "BloomeryError": "bloomery.errors",
+    "Timeouts": "bloomery._session",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)

@@ -1,0 +1,1 @@
+"""The client itself, asynchronous; `bloomery._sync` puts a blocking face on it."""

@@ -1,0 +1,204 @@
+"""The entry to everything."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Self
+
+from bloomery import _names as names
+from bloomery._address import find_server
+from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
+from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion, get_dataset_version
+from bloomery._aio.job import AsyncJob, AsyncRecipe
+from bloomery._aio.model import AsyncModel, AsyncModelVersion, get_model_version
+from bloomery._aio.project import AsyncProject
+from bloomery._resolve import Resolver
+from bloomery._session import Session, Timeouts
+from bloomery.annotation import v1 as annotation
+from bloomery.dataset import v1 as dataset
+from bloomery.inference import v1 as inference
+from bloomery.training import v1 as training
+
+
+class AsyncClient:
+    """A connection to a server, opened by the first call and closed by `close` or `async with`.
+
+    Belongs to one event loop. Wherever a resource is named, its short form will do (`cells-v@1` for a version,
+    `cells-v` for the newest, an id for everything else), which is looked up in `project`, or else must be the only
+    match; the full name always does.
+
+    Args:
+        endpoint: `host:port`, `https://host:port` with TLS; by default BLOOMERY_ENDPOINT, else the server of the data
+            folder (BLOOMERY_DATA, or `~/.local/share/bloomery`).
+        token: the bearer token; by default BLOOMERY_TOKEN, else the one in the data folder.
+        project: where short forms are looked up; by default BLOOMERY_PROJECT.
+        timeouts: how long to wait.
+
+    Raises:
+        ServerNotFound: (from the first call) no server runs.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        token: str | None = None,
+        project: str | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        self._endpoint = endpoint
+        self._token = token
+        self._project = project or os.environ.get("BLOOMERY_PROJECT")
+        self._timeouts = timeouts
+        self._opened: Session | None = None
+        self._opening = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def connect(self) -> Session:
+        """Find the server and open the connection, if that is not done."""
+        async with self._opening:
+            if self._opened is None:
+                address = await asyncio.to_thread(find_server, self._endpoint, self._token)
+                self._opened = Session(address, timeouts=self._timeouts)
+            return self._opened
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._opened is not None:
+            opened, self._opened = self._opened, None
+            await opened.close()
+
+    async def _resolver(self) -> Resolver:
+        return Resolver(await self.connect(), self._project)
+
+    async def create_project(
+        self, id: str, *, display_name: str = "", labels: Mapping[str, str] | None = None
+    ) -> AsyncProject:
+        """Create a project.
+
+        Raises:
+            AlreadyExists: the id is taken.
+            InvalidArgument: the id is not `[a-z]([a-z0-9-]{0,61}[a-z0-9])?`.
+        """
+        session = await self.connect()
+        project = annotation.Project(display_name=display_name, labels=labels)
+        request = annotation.CreateProjectRequest(project_id=id, project=project)
+        return AsyncProject(session, await session.call(session.annotation.CreateProject, request))
+
+    async def project(self, name: str | None = None) -> AsyncProject:
+        """A project; without a name the client's own, else the only one that there is.
+
+        Raises:
+            NotFound: there is no such project.
+            AmbiguousName: none is named, and there are several.
+        """
+        session = await self.connect()
+        full = await Resolver(session, self._project).project(name)
+        request = annotation.GetProjectRequest(name=full)
+        return AsyncProject(session, await session.call(session.annotation.GetProject, request))
+
+    async def projects(self) -> AsyncIterator[AsyncProject]:
+        """List all projects by id."""
+        session = await self.connect()
+        async for page in session.pages(session.annotation.ListProjects, annotation.ListProjectsRequest()):
+            for project in page.projects:
+                yield AsyncProject(session, project)
+
+    async def label(self, name: str) -> AsyncLabel:
+        """A label."""
+        session = await self.connect()
+        request = annotation.GetLabelRequest(name=await (await self._resolver()).find(names.LABEL, name))
+        return AsyncLabel(session, await session.call(session.annotation.GetLabel, request))
+
+    async def asset(self, name: str) -> AsyncAsset:
+        """An image."""
+        session = await self.connect()
+        request = annotation.GetAssetRequest(name=await (await self._resolver()).find(names.ASSET, name))
+        return AsyncAsset(session, await session.call(session.annotation.GetAsset, request))
+
+    async def get_import(self, name: str) -> AsyncImport:
+        """An import."""
+        session = await self.connect()
+        request = annotation.GetImportRequest(name=await (await self._resolver()).find(names.IMPORT, name))
+        return AsyncImport(session, await session.call(session.annotation.GetImport, request))
+
+    async def dataset(self, name: str) -> AsyncDataset:
+        """A dataset."""
+        session = await self.connect()
+        request = dataset.GetDatasetRequest(name=await (await self._resolver()).find(names.DATASET, name))
+        return AsyncDataset(session, await session.call(session.datasets.GetDataset, request))
+
+    async def dataset_version(self, name: str) -> AsyncDatasetVersion:
+        """A version of a dataset: `cells-v@1`, or `cells-v` for the newest."""
+        session = await self.connect()
+        full = await (await self._resolver()).find(names.DATASET_VERSION, name)
+        return AsyncDatasetVersion(session, await get_dataset_version(session, full))
+
+    async def datasets(self, *, project: str | None = None) -> AsyncIterator[AsyncDataset]:
+        """List the datasets of a project, by default of the client's, else of all."""
+        session = await self.connect()
+        request = dataset.ListDatasetsRequest(parent=(await self._resolver()).listed(project))
+        async for page in session.pages(session.datasets.ListDatasets, request):
+            for one in page.datasets:
+                yield AsyncDataset(session, one)
+
+    async def recipe(self, id: str) -> AsyncRecipe:
+        """A recipe with its parameters."""
+        session = await self.connect()
+        request = training.GetRecipeRequest(name=id if id.startswith("recipes/") else f"recipes/{id}")
+        return AsyncRecipe(session, await session.call(session.jobs.GetRecipe, request))
+
+    async def recipes(self) -> AsyncIterator[AsyncRecipe]:
+        """List the recipes of the catalogue."""
+        session = await self.connect()
+        async for page in session.pages(session.jobs.ListRecipes, training.ListRecipesRequest()):
+            for recipe in page.recipes:
+                yield AsyncRecipe(session, recipe)
+
+    async def job(self, name: str) -> AsyncJob:
+        """A job."""
+        session = await self.connect()
+        request = training.GetJobRequest(name=await (await self._resolver()).find(names.JOB, name))
+        return AsyncJob(session, await session.call(session.jobs.GetJob, request))
+
+    async def jobs(self, *, project: str | None = None, filter: str = "") -> AsyncIterator[AsyncJob]:
+        """List jobs, newest first, of a project, by default of the client's, else of all.
+
+        Args:
+            project: its id or name.
+            filter: terms joined by " AND ": `state:RUNNING`, `kind:TRAIN`, `active`, `label.KEY:VALUE`, `model:NAME`.
+        """
+        session = await self.connect()
+        request = training.ListJobsRequest(parent=(await self._resolver()).listed(project), filter=filter)
+        async for page in session.pages(session.jobs.ListJobs, request):
+            for job in page.jobs:
+                yield AsyncJob(session, job)
+
+    async def model(self, name: str) -> AsyncModel:
+        """A model."""
+        session = await self.connect()
+        request = inference.GetModelRequest(name=await (await self._resolver()).find(names.MODEL, name))
+        return AsyncModel(session, await session.call(session.models.GetModel, request))
+
+    async def model_version(self, name: str) -> AsyncModelVersion:
+        """A version of a model: `cells-v@1`, or `cells-v` for the newest."""
+        session = await self.connect()
+        full = await (await self._resolver()).find(names.MODEL_VERSION, name)
+        return AsyncModelVersion(session, await get_model_version(session, full))
+
+    async def models(self, *, project: str | None = None) -> AsyncIterator[AsyncModel]:
+        """List the models of a project, by default of the client's, else of all."""
+        session = await self.connect()
+        request = inference.ListModelsRequest(parent=(await self._resolver()).listed(project))
+        async for page in session.pages(session.models.ListModels, request):
+            for one in page.models:
+                yield AsyncModel(session, one)

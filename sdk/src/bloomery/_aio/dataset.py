@@ -1,0 +1,181 @@
+"""Datasets and their versions."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Literal, Self
+
+from google.protobuf.struct_pb2 import Struct
+
+from bloomery import errors
+from bloomery._aio.base import AsyncHandle, unseen
+from bloomery._aio.job import AsyncJob
+from bloomery._aio.model import get_model_version
+from bloomery._export import export
+from bloomery._fields import DatasetFields, DatasetVersionFields
+from bloomery._names import MODEL_VERSION, parent_of
+from bloomery._resolve import Resolver
+from bloomery._results import Progress, Step
+from bloomery._session import Session
+from bloomery._status import from_status
+from bloomery._watch import follow
+from bloomery.dataset import v1 as dataset
+from bloomery.training import v1 as training
+
+Parameter = float | str | bool
+ExportFormat = Literal["yolo", "coco"]
+
+
+class AsyncDatasetVersion(AsyncHandle[dataset.DatasetVersion], DatasetVersionFields):
+    """A fixed choice of images with labels and split."""
+
+    async def refresh(self) -> Self:
+        """Read it again."""
+        self._proto = await get_dataset_version(self._session, self.name)
+        return self
+
+    async def watch(self) -> AsyncIterator[Step]:
+        """Yield how far its building is until it is over; survives restarts of the server."""
+        name = f"{parent_of(self.name)}/versions/{self.proto.uid}"
+
+        def open_stream(cursor: int | None) -> AsyncGenerator[dataset.DatasetVersion, None]:
+            request = dataset.WatchDatasetVersionRequest(name=name, after_sequence=cursor or 0)
+            return self._session.stream(self._session.datasets.WatchDatasetVersion, request)
+
+        async with aclosing(follow(self._session, open_stream, lambda state: state.sequence)) as states:
+            async for state in states:
+                self._proto = state
+                yield Step("building", state.done_count, state.item_count)
+                if state.state != dataset.DatasetVersion.STATE_BUILDING:
+                    return
+
+    async def wait(self, *, progress: Progress = unseen) -> Self:
+        """Wait until it is READY, from when on its name has its number.
+
+        Raises:
+            BuildFailed: it cannot be built.
+        """
+        if self.state == "BUILDING":
+            async for step in self.watch():
+                progress(step)
+        if self.state == "READY":
+            return self
+        failure = from_status(self.proto.error)
+        raise errors.BuildFailed(self.proto.error.message, resource=self.name, reason=failure.reason, hint=failure.hint)
+
+    async def items(self, *, filter: str = "") -> AsyncIterator[dataset.DatasetItem]:
+        """List its images with their shapes; `filter` is empty, `split:NAME` or `class:NAME`."""
+        request = dataset.ListDatasetItemsRequest(parent=self.name, page_size=250, filter=filter)
+        async for page in self._session.pages(self._session.datasets.ListDatasetItems, request):
+            for item in page.items:
+                yield item
+
+    async def export(self, format: ExportFormat, to: str | Path, *, progress: Progress = unseen) -> Path:
+        """Write labels and images below the folder `to`, and return it; what is there already does not travel again.
+
+        Raises:
+            TransferFailed: the object store cannot be reached.
+            FailedPrecondition: the version is not READY.
+        """
+        kind = dataset.ExportFormat.Value(f"EXPORT_FORMAT_{format.upper()}")
+        await export(self._session, self.name, kind, Path(to), progress)
+        return Path(to)
+
+    async def train(
+        self,
+        /,
+        recipe: str,
+        *,
+        model: str = "",
+        base: str = "",
+        name: str = "",
+        validate_only: bool = False,
+        settings: Mapping[str, Parameter] | None = None,
+        **parameters: Parameter,
+    ) -> AsyncJob:
+        """Start a training job on it.
+
+        Args:
+            recipe: such as "yolo-detect".
+            model: the model to publish under; by default the one with the dataset's id.
+            base: weights to start from: as the recipe names them, "scratch", or a version of ours such as "cells-v@1".
+            name: id of the job; made by the server by default.
+            validate_only: check and fill in everything, but start nothing.
+            settings: parameters of the recipe, also such as have a name that is taken here.
+            parameters: parameters of the recipe, such as `epochs=5`.
+
+        Raises:
+            InvalidArgument: lists every wrong parameter with its limits.
+        """
+        project = parent_of(self.name, 2)
+        job = training.Job(
+            kind=training.JOB_KIND_TRAIN,
+            recipe=recipe if recipe.startswith("recipes/") else f"recipes/{recipe}",
+            dataset_version=self.name,
+            parameters=_struct({**(settings or {}), **parameters}),
+            model=f"{project}/models/{model}" if model and "/" not in model else model,
+        )
+        await self._start_from(job, base, project)
+        request = training.CreateJobRequest(parent=project, job_id=name, job=job, validate_only=validate_only)
+        return AsyncJob(self._session, await self._session.call(self._session.jobs.CreateJob, request))
+
+    async def _start_from(self, job: training.Job, base: str, project: str) -> None:
+        if "@" not in base and not MODEL_VERSION.matches(base):
+            job.base = base
+            return
+        version = await get_model_version(
+            self._session, await Resolver(self._session, project).find(MODEL_VERSION, base)
+        )
+        checkpoint = next((one for one in version.artifacts if one.role == "checkpoint"), None)
+        if checkpoint is None:
+            raise errors.FailedPrecondition(f"{base} has no checkpoint to start from")
+        job.base_artifact.CopyFrom(checkpoint)
+
+    async def delete(self) -> None:
+        """Delete it; its number is not used again.
+
+        Raises:
+            FailedPrecondition: jobs or models hold it.
+        """
+        request = dataset.DeleteDatasetVersionRequest(name=self.name)
+        await self._session.delete(self._session.datasets.DeleteDatasetVersion, request)
+
+
+class AsyncDataset(AsyncHandle[dataset.Dataset], DatasetFields):
+    """A named line of dataset versions."""
+
+    async def versions(self) -> AsyncIterator[AsyncDatasetVersion]:
+        """List its versions, newest first."""
+        request = dataset.ListDatasetVersionsRequest(parent=self.name)
+        async for page in self._session.pages(self._session.datasets.ListDatasetVersions, request):
+            for version in page.dataset_versions:
+                yield AsyncDatasetVersion(self._session, version)
+
+    async def version(self, number: int | None = None) -> AsyncDatasetVersion:
+        """One of its versions, the newest READY one by default.
+
+        Raises:
+            NotFound: there is no such version.
+        """
+        proto = await get_dataset_version(self._session, f"{self.name}/versions/{number or 'latest'}")
+        return AsyncDatasetVersion(self._session, proto)
+
+    async def delete(self) -> None:
+        """Delete it with its versions.
+
+        Raises:
+            FailedPrecondition: a version is still held.
+        """
+        request = dataset.DeleteDatasetRequest(name=self.name)
+        await self._session.delete(self._session.datasets.DeleteDataset, request)
+
+
+async def get_dataset_version(session: Session, name: str) -> dataset.DatasetVersion:
+    """Read a version by its full name."""
+    return await session.call(session.datasets.GetDatasetVersion, dataset.GetDatasetVersionRequest(name=name))
+
+
+def _struct(values: Mapping[str, Parameter]) -> Struct:
+    struct = Struct()
+    struct.update(values)
+    return struct

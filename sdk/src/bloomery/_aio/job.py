@@ -1,0 +1,108 @@
+"""Jobs and recipes."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Literal, Self
+
+from bloomery._aio.base import AsyncHandle, unseen
+from bloomery._aio.model import AsyncModelVersion, recorded_version
+from bloomery._fields import JobFields, RecipeFields
+from bloomery._results import Event, Progress, Step
+from bloomery._watch import watch_job
+from bloomery.training import v1 as training
+
+Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class AsyncRecipe(AsyncHandle[training.Recipe], RecipeFields):
+    """A way to make a model."""
+
+
+class AsyncJob(AsyncHandle[training.Job], JobFields):
+    """A piece of work."""
+
+    async def refresh(self) -> Self:
+        """Read it again."""
+        self._proto = await self._session.call(self._session.jobs.GetJob, training.GetJobRequest(name=self.name))
+        return self
+
+    async def watch(self, *, after: int | None = None) -> AsyncIterator[Event]:
+        """Yield its events in order, none twice, until it is over; survives restarts of the server.
+
+        Starts at the oldest event that is kept, or after the sequence `after`. On the way the handle's own state,
+        reason and progress follow the events. Leaving the loop does not touch the job.
+
+        Raises:
+            Unavailable: the server stayed away for longer than the timeouts allow.
+        """
+        async with aclosing(watch_job(self._session, self.name, after)) as seen:
+            async for one in seen:
+                if isinstance(one, training.Job):
+                    self._proto = one
+                else:
+                    self._apply(one)
+                    yield Event(one)
+        await self.refresh()
+
+    async def wait(self, *, progress: Progress = unseen) -> Self:
+        """Wait until it is over.
+
+        Raises:
+            JobFailed: it ended FAILED or CANCELLED.
+        """
+        async for event in self.watch():
+            if event.kind == "progress":
+                seen = event.proto.progress
+                progress(Step(seen.phase, seen.epoch, seen.epochs))
+        return self.check()
+
+    async def cancel(self, *, force: bool = False) -> Self:
+        """Ask it to stop, after a checkpoint unless `force`; returns at once."""
+        request = training.CancelJobRequest(name=self.name, force=force)
+        self._proto = await self._session.call(self._session.jobs.CancelJob, request)
+        return self
+
+    async def pause(self) -> Self:
+        """Ask it to save a checkpoint and give its machine back; returns at once."""
+        self._proto = await self._session.call(self._session.jobs.PauseJob, training.PauseJobRequest(name=self.name))
+        return self
+
+    async def resume(self) -> Self:
+        """Let it go on from its checkpoint."""
+        self._proto = await self._session.call(self._session.jobs.ResumeJob, training.ResumeJobRequest(name=self.name))
+        return self
+
+    async def delete(self) -> None:
+        """Delete it with its events and checkpoints; what was recorded from its result stays.
+
+        Raises:
+            FailedPrecondition: it is not over.
+        """
+        await self._session.delete(self._session.jobs.DeleteJob, training.DeleteJobRequest(name=self.name))
+
+    async def logs(self, *, tail: int = 0, level: Level = "DEBUG") -> AsyncIterator[training.LogEntry]:
+        """Yield the lines of its log, oldest first: the last `tail` (0 for all) at least as serious as `level`."""
+        request = training.GetLogsRequest(
+            name=self.name, tail=tail, minimum_level=training.LogLine.Level.Value(f"LEVEL_{level}")
+        )
+        async for page in self._session.pages(self._session.jobs.GetLogs, request):
+            for entry in page.entries:
+                yield entry
+
+    async def model_version(self, *, patience: float = 60.0) -> AsyncModelVersion:
+        """The model version that it made, which is recorded soon after the job is over: within `patience` seconds.
+
+        Raises:
+            NotFound: none was recorded.
+        """
+        return AsyncModelVersion(self._session, await recorded_version(self._session, self.name, patience))
+
+    def _apply(self, event: training.JobEvent) -> None:
+        match event.WhichOneof("event"):
+            case "state_changed":
+                self._proto.state = event.state_changed.to_state
+                self._proto.reason.CopyFrom(event.state_changed.reason)
+            case "progress":
+                self._proto.progress.CopyFrom(event.progress)
+            case "metrics":
+                self._proto.progress.metrics.update(event.metrics.values)

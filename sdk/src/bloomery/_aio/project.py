@@ -1,0 +1,194 @@
+"""Projects: images in, labels, datasets out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+from bloomery import errors
+from bloomery._aio.base import AsyncHandle, unseen
+from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
+from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion
+from bloomery._fields import ProjectFields, task_type
+from bloomery._results import Progress, Validation
+from bloomery._upload import upload_folder
+from bloomery.annotation import v1 as annotation
+from bloomery.common.v1 import Problem
+from bloomery.dataset import v1 as dataset
+
+FolderFormat = Literal["voc", "coco", "yolo"]
+Task = Literal["detect", "segment", "classify"]
+
+
+class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
+    """A body of images with one list of labels."""
+
+    async def refresh(self) -> Self:
+        """Read it again."""
+        request = annotation.GetProjectRequest(name=self.name)
+        self._proto = await self._session.call(self._session.annotation.GetProject, request)
+        return self
+
+    async def delete(self) -> None:
+        """Delete it with everything in it.
+
+        Raises:
+            FailedPrecondition: something still refers to it.
+        """
+        request = annotation.DeleteProjectRequest(name=self.name)
+        await self._session.delete(self._session.annotation.DeleteProject, request)
+
+    async def labels(self) -> AsyncIterator[AsyncLabel]:
+        """List its labels in the order of their creation."""
+        request = annotation.ListLabelsRequest(parent=self.name)
+        async for page in self._session.pages(self._session.annotation.ListLabels, request):
+            for label in page.labels:
+                yield AsyncLabel(self._session, label)
+
+    async def create_label(self, display_name: str, *, id: str = "", color: str = "") -> AsyncLabel:
+        """Add a class of things; by default the id is made from its name and the color (`#rrggbb`) is of a palette.
+
+        Raises:
+            AlreadyExists: the id or the display name is taken.
+        """
+        label = annotation.Label(display_name=display_name, color=color)
+        request = annotation.CreateLabelRequest(parent=self.name, label_id=id, label=label)
+        return AsyncLabel(self._session, await self._session.call(self._session.annotation.CreateLabel, request))
+
+    async def assets(self, *, filter: str = "") -> AsyncIterator[AsyncAsset]:
+        """List its images.
+
+        Args:
+            filter: empty, or one of `annotated`, `unannotated`, `label:ID`, `split:NAME`, `name:TEXT`.
+        """
+        request = annotation.ListAssetsRequest(parent=self.name, filter=filter)
+        async for page in self._session.pages(self._session.annotation.ListAssets, request):
+            for asset in page.assets:
+                yield AsyncAsset(self._session, asset)
+
+    async def annotation_sets(self) -> AsyncIterator[annotation.AnnotationSet]:
+        """List the sets of shapes of all its images."""
+        request = annotation.ListAnnotationSetsRequest(parent=f"{self.name}/assets/-")
+        async for page in self._session.pages(self._session.annotation.ListAnnotationSets, request):
+            for found in page.annotation_sets:
+                yield found
+
+    async def imports(self) -> AsyncIterator[AsyncImport]:
+        """List its imports, newest first."""
+        request = annotation.ListImportsRequest(parent=self.name)
+        async for page in self._session.pages(self._session.annotation.ListImports, request):
+            for one in page.imports:
+                yield AsyncImport(self._session, one)
+
+    async def import_folder(
+        self, folder: str | Path, *, format: FolderFormat | None = None, progress: Progress = unseen
+    ) -> AsyncImport:
+        """Upload a labelled folder, have it read, and wait until that is done.
+
+        Can be repeated after an interruption: only what is missing travels, images that are there stay as they are.
+        Items that cannot be used are in `proto.problems`.
+
+        Args:
+            folder: with VOC, COCO or YOLO files and images.
+            format: found out from the files by default.
+            progress: told about steps of "uploading" (files) and "importing" (images).
+
+        Raises:
+            InvalidArgument: the folder is missing or has no such files.
+            TransferFailed: the object store cannot be reached.
+            ImportFailed: the server could not read it.
+        """
+        root = await asyncio.to_thread(Path(folder).resolve)
+        files = await upload_folder(self._session, self.name, root, progress)
+        kind = annotation.Format.Value(f"FORMAT_{format.upper()}") if format else annotation.FORMAT_UNSPECIFIED
+        request = annotation.CreateImportRequest(parent=self.name)
+        # The field has the name of a keyword.
+        getattr(request, "import").MergeFrom(annotation.Import(display_name=root.name, format=kind, files=files))
+        created = await self._session.call(self._session.annotation.CreateImport, request)
+        return await AsyncImport(self._session, created).wait(progress=progress)
+
+    async def validate(self, *, limit: int = 1000) -> Validation:
+        """Check its annotations: counts of everything, and the first `limit` problems."""
+        request = annotation.ValidateAnnotationsRequest(parent=self.name, page_size=max(1, min(limit, 1000)))
+        problems: list[Problem] = []
+        first: annotation.ValidateAnnotationsResponse | None = None
+        async for page in self._session.pages(self._session.annotation.ValidateAnnotations, request):
+            first = first or page
+            problems += page.problems
+            if len(problems) >= limit:
+                break
+        counts = first or annotation.ValidateAnnotationsResponse()
+        return Validation(problems[:limit], counts.error_count, counts.warning_count, counts.asset_count)
+
+    async def problems(self) -> AsyncIterator[Problem]:
+        """Check its annotations and yield every finding, in the order of images."""
+        request = annotation.ValidateAnnotationsRequest(parent=self.name)
+        async for page in self._session.pages(self._session.annotation.ValidateAnnotations, request):
+            for problem in page.problems:
+                yield problem
+
+    async def datasets(self) -> AsyncIterator[AsyncDataset]:
+        """List the datasets made from it."""
+        async for page in self._session.pages(
+            self._session.datasets.ListDatasets, dataset.ListDatasetsRequest(parent=self.name)
+        ):
+            for one in page.datasets:
+                yield AsyncDataset(self._session, one)
+
+    async def build_dataset(
+        self,
+        id: str,
+        *,
+        split: str = "80/10/10",
+        seed: int = 0,
+        task: Task = "detect",
+        class_mapping: Mapping[str, str] | None = None,
+        include_empty: bool | None = None,
+    ) -> AsyncDatasetVersion:
+        """Start building a version of the dataset `id`, which is made where it does not exist, and return it, BUILDING.
+
+        Args:
+            id: such as "cells-v".
+            split: percent of training, validation and test images, or "official" for that of the import.
+            seed: of the drawing: the same seed, images and labels give the same split everywhere.
+            task: what it is for; decides which shapes are kept.
+            class_mapping: from label id to class name, "" to leave one out; all labels under their names by default.
+            include_empty: also take images without shapes; so by default, but for classification.
+
+        Raises:
+            InvalidArgument: the split or the id is wrong.
+        """
+        spec = dataset.DatasetSpec(
+            source=self.name,
+            task=task_type(task),
+            split=split_policy(split, seed),
+            class_mapping=class_mapping or {},
+            include_empty=task != "classify" if include_empty is None else include_empty,
+        )
+        request = dataset.CreateDatasetVersionRequest(
+            parent=f"{self.name}/datasets/{id}",
+            dataset_version=dataset.DatasetVersion(spec=spec),
+            allow_missing_dataset=True,
+        )
+        created = await self._session.call(self._session.datasets.CreateDatasetVersion, request)
+        return AsyncDatasetVersion(self._session, created)
+
+
+def split_policy(text: str, seed: int) -> dataset.SplitPolicy:
+    """The policy that people write as `70/20/10` or `official`.
+
+    Raises:
+        InvalidArgument: it is neither.
+    """
+    if text == "official":
+        return dataset.SplitPolicy(method=dataset.SplitPolicy.METHOD_OFFICIAL)
+    parts = text.split("/")
+    if len(parts) != 3 or not all(part.isdecimal() for part in parts) or sum(map(int, parts)) != 100:
+        raise errors.InvalidArgument(
+            f"{text!r} is no split",
+            hint="give percents of train/val/test that sum to 100, such as 70/20/10, or official",
+        )
+    train, val, test = map(int, parts)
+    return dataset.SplitPolicy(
+        method=dataset.SplitPolicy.METHOD_RATIO, train_percent=train, val_percent=val, test_percent=test, seed=seed
+    )

@@ -1,0 +1,39 @@
+"""Files of the server's choice, kept inside of a folder of the caller's."""
+
+import shutil
+import stat
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from bloomery.errors import TransferFailed
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of `name` below `folder`.
+
+    Raises:
+        TransferFailed: the name would leave the folder.
+    """
+    relative = PurePosixPath(name)
+    if relative.is_absolute() or ".." in relative.parts or "\\" in name or not relative.parts:
+        raise TransferFailed(f"{name!r} would be written outside of {folder}", reason="UNSAFE_NAME")
+    return folder.joinpath(*relative.parts)
+
+
+def extract(archive: Path, folder: Path) -> list[Path]:
+    """Write the files of a zip below `folder` and return them. Nothing is written where one would leave the folder.
+
+    Raises:
+        TransferFailed: a member is a link or would leave the folder.
+    """
+    with zipfile.ZipFile(archive) as opened:
+        members = [member for member in opened.infolist() if not member.is_dir()]
+        targets = [inside(folder, member.filename) for member in members]
+        for member in members:
+            if stat.S_ISLNK(member.external_attr >> 16):
+                raise TransferFailed(f"{member.filename!r} is a link", reason="UNSAFE_NAME")
+        for member, target in zip(members, targets, strict=True):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with opened.open(member) as source, target.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+    return targets

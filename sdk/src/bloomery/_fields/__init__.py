@@ -1,0 +1,30 @@
+"""What handles show of their messages; the blocking and the asynchronous handle of a resource share one class here."""
+
+from bloomery._fields.base import Fields, Named, task_name, task_type
+from bloomery._fields.data import (
+    AssetFields,
+    DatasetFields,
+    DatasetVersionFields,
+    ImportFields,
+    LabelFields,
+    ProjectFields,
+)
+from bloomery._fields.work import JobFields, ModelFields, ModelVariantFields, ModelVersionFields, RecipeFields
+
+__all__ = [
+    "AssetFields",
+    "DatasetFields",
+    "DatasetVersionFields",
+    "Fields",
+    "ImportFields",
+    "JobFields",
+    "LabelFields",
+    "ModelFields",
+    "ModelVariantFields",
+    "ModelVersionFields",
+    "Named",
+    "ProjectFields",
+    "RecipeFields",
+    "task_name",
+    "task_type",
+]

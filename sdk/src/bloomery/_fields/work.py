@@ -1,0 +1,154 @@
+"""What the handles of work and what it makes show: recipes, jobs, models."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Self
+
+from bloomery import errors
+from bloomery._fields.base import Fields, task_name
+from bloomery._results import moment
+from bloomery.inference import v1 as inference
+from bloomery.training import v1 as training
+
+
+class RecipeFields(Fields[training.Recipe]):
+    """A way to make a model."""
+
+    @property
+    def description(self) -> str:
+        """What it does and when to choose it."""
+        return self.proto.description
+
+    @property
+    def task(self) -> str:
+        """The kind of dataset that it takes: `detect`, `segment` or `classify`."""
+        return task_name(self.proto.task)
+
+    @property
+    def parameters(self) -> Sequence[training.Parameter]:
+        """Its parameters with defaults and limits, in the order in which people should read them."""
+        return self.proto.parameters
+
+
+class JobFields(Fields[training.Job]):
+    """A piece of work."""
+
+    @property
+    def state(self) -> str:
+        """PENDING, QUEUED, PREPARING, RUNNING, PAUSING, PAUSED, CANCELLING, SUCCEEDED, FAILED or CANCELLED."""
+        return training.JobState.Name(self.proto.state).removeprefix("JOB_STATE_")
+
+    @property
+    def kind(self) -> str:
+        """TRAIN, EVALUATE, OPTIMIZE, PREDICT or IMPORT."""
+        return training.JobKind.Name(self.proto.kind).removeprefix("JOB_KIND_")
+
+    @property
+    def reason(self) -> training.Reason:
+        """Why it is where it is, with a hint."""
+        return self.proto.reason
+
+    @property
+    def progress(self) -> training.Progress:
+        """How far it is."""
+        return self.proto.progress
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The result's own measurements once there is one, before that the newest of each."""
+        return self.proto.result.metrics or self.proto.progress.metrics
+
+    @property
+    def create_time(self) -> datetime:
+        """When it was created, UTC."""
+        return moment(self.proto.create_time)
+
+    @property
+    def end_time(self) -> datetime | None:
+        """When it was over, UTC; None before."""
+        return moment(self.proto.end_time) if self.proto.HasField("end_time") else None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether it is over, one way or another."""
+        return self.state in {"SUCCEEDED", "FAILED", "CANCELLED"}
+
+    def check(self) -> Self:
+        """Return the handle of a job that has not failed.
+
+        Raises:
+            JobFailed: it ended FAILED or CANCELLED.
+        """
+        if self.state not in {"FAILED", "CANCELLED"}:
+            return self
+        message = f"job {self.id} was cancelled" if self.state == "CANCELLED" else f"job {self.id} failed"
+        why = f": {self.reason.message}" if self.reason.message else ""
+        hint = self.reason.hint or f"read its log: `bloomery jobs logs {self.id}`"
+        raise errors.JobFailed(message + why, resource=self.name, reason=self.reason.code or self.state, hint=hint)
+
+
+class ModelFields(Fields[inference.Model]):
+    """A named line of model versions."""
+
+    @property
+    def display_name(self) -> str:
+        """What people see."""
+        return self.proto.display_name
+
+    @property
+    def latest_version(self) -> int:
+        """Number of the newest version; 0 where there is none."""
+        return self.proto.latest_version
+
+
+class ModelVersionFields(Fields[inference.ModelVersion]):
+    """A trained model with the proof of where it came from."""
+
+    @property
+    def version(self) -> int:
+        """Number within the model."""
+        return self.proto.version
+
+    @property
+    def task(self) -> str:
+        """`detect`, `segment` or `classify`."""
+        return task_name(self.proto.task)
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the classes in the order of their indices."""
+        return self.proto.classes
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Measurements by name, such as `test/map50`."""
+        return self.proto.metrics
+
+    @property
+    def create_time(self) -> datetime:
+        """When it was recorded, UTC."""
+        return moment(self.proto.create_time)
+
+    @property
+    def lineage(self) -> inference.Lineage:
+        """Job, recipe, dataset version, base weights and licence."""
+        return self.proto.lineage
+
+
+class ModelVariantFields(Fields[inference.ModelVariant]):
+    """A form of a model version for one runtime, precision and device."""
+
+    @property
+    def state(self) -> str:
+        """PENDING, READY or FAILED."""
+        return inference.ModelVariant.State.Name(self.proto.state).removeprefix("STATE_")
+
+    @property
+    def parity(self) -> inference.Parity:
+        """Proof that it gives the original's answers."""
+        return self.proto.parity
+
+    @property
+    def latency(self) -> inference.Latency:
+        """How fast it is."""
+        return self.proto.latency

@@ -1,0 +1,76 @@
+"""Names of resources: `projects/p/datasets/d/versions/3`."""
+
+from dataclasses import dataclass
+
+from bloomery.errors import InvalidArgument
+
+ANY_PROJECT = "projects/-"
+
+
+def id_of(name: str) -> str:
+    """The last part of a name."""
+    return name.rpartition("/")[2]
+
+
+def parent_of(name: str, levels: int = 1) -> str:
+    """The name of what a resource hangs under; one level is a collection and an id."""
+    return "/".join(name.split("/")[: -2 * levels])
+
+
+def short(name: str) -> str:
+    """The form that people type: `d@3` for versions, the last id for everything else."""
+    parts = name.split("/")
+    match parts[-4:]:
+        case [_, parent, "versions", version]:
+            return f"{parent}@{version}"
+        case _:
+            return parts[-1]
+
+
+def project_name(text: str) -> str:
+    """The full name of a project given by it or by its id."""
+    return text if text.startswith("projects/") else f"projects/{text}"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of resource below projects, as people name it."""
+
+    title: str
+    collection: str
+    versioned: bool = False
+
+    def matches(self, name: str) -> bool:
+        """Whether a full name is of this kind."""
+        parts = name.split("/")
+        collections = ["projects", self.collection, *(["versions"] if self.versioned else [])]
+        return parts[::2] == collections and all(parts[1::2]) and len(parts) == 2 * len(collections)
+
+    def below(self, project: str, text: str) -> str:
+        """The full name of what `text` (`id`, or `id@version`, the latest by default) means in a project."""
+        identifier, _, version = text.partition("@")
+        name = f"{project}/{self.collection}/{identifier}"
+        return f"{name}/versions/{version or 'latest'}" if self.versioned else name
+
+    def check(self, text: str) -> None:
+        """Refuse what cannot be a short form.
+
+        Raises:
+            InvalidArgument: says which forms there are.
+        """
+        identifier, at, version = text.partition("@")
+        if identifier and "/" not in text and (self.versioned or not at) and (version or not at):
+            return
+        forms = "ID@VERSION or ID (the latest)" if self.versioned else "ID"
+        example = self.below("projects/PROJECT", "ID@VERSION" if self.versioned else "ID")
+        raise InvalidArgument(f"{text!r} does not name a {self.title}", hint=f"give {forms}, or {example}")
+
+
+DATASET = Kind("dataset", "datasets")
+DATASET_VERSION = Kind("dataset version", "datasets", versioned=True)
+JOB = Kind("job", "jobs")
+MODEL = Kind("model", "models")
+MODEL_VERSION = Kind("model version", "models", versioned=True)
+LABEL = Kind("label", "labels")
+IMPORT = Kind("import", "imports")
+ASSET = Kind("asset", "assets")

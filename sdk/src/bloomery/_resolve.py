@@ -1,0 +1,101 @@
+"""From what people type to full names."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+from bloomery import _names as names
+from bloomery._names import ANY_PROJECT, Kind
+from bloomery._session import Session
+from bloomery.annotation.v1 import ListProjectsRequest
+from bloomery.dataset.v1 import ListDatasetsRequest
+from bloomery.errors import AmbiguousName, NotFound
+from bloomery.inference.v1 import ListModelsRequest
+from bloomery.training.v1 import ListJobsRequest
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+class Resolver:
+    """Finds resources in the client's project, else as the only match among all that the caller can see."""
+
+    def __init__(self, session: Session, project: str | None) -> None:
+        self._session = session
+        self._project = names.project_name(project) if project else None
+
+    async def project(self, text: str | None = None) -> str:
+        """The full name of a project: the one given, the client's, or the only one that there is.
+
+        Raises:
+            AmbiguousName: none is given, and there are several.
+            NotFound: none is given, and there is none.
+        """
+        if text:
+            return names.project_name(text)
+        if self._project:
+            return self._project
+        found = [project.name async for project in self._projects()]
+        return _only("the project", found, "no project exists", "create one with `bloomery project create ID`")
+
+    def listed(self, text: str | None) -> str:
+        """The project whose resources are listed: the one given, the client's, or the wildcard for all."""
+        return names.project_name(text) if text else self._project or ANY_PROJECT
+
+    async def find(self, kind: Kind, text: str) -> str:
+        """The full name of what `text`, a full name or a short form, means.
+
+        Raises:
+            InvalidArgument: `text` is neither.
+            AmbiguousName: several projects have it.
+            NotFound: none has it.
+        """
+        if kind.matches(text):
+            return text
+        kind.check(text)
+        if self._project or kind.collection not in _SEARCHES:
+            return kind.below(await self.project(), text)
+        identifier = text.partition("@")[0]
+        found = [resource.name async for resource in _SEARCHES[kind.collection](self._session, f"id:{identifier}")]
+        name = _only(f"{kind.title} {text}", found, f"{kind.title} {text} does not exist in any project")
+        return kind.below(names.parent_of(name), text)
+
+    async def _projects(self) -> AsyncIterator[_Named]:
+        async for page in self._session.pages(self._session.annotation.ListProjects, ListProjectsRequest()):
+            for project in page.projects:
+                yield project
+
+
+async def _datasets(session: Session, search: str) -> AsyncIterator[_Named]:
+    request = ListDatasetsRequest(parent=ANY_PROJECT, filter=search)
+    async for page in session.pages(session.datasets.ListDatasets, request):
+        for dataset in page.datasets:
+            yield dataset
+
+
+async def _models(session: Session, search: str) -> AsyncIterator[_Named]:
+    async for page in session.pages(session.models.ListModels, ListModelsRequest(parent=ANY_PROJECT, filter=search)):
+        for model in page.models:
+            yield model
+
+
+async def _jobs(session: Session, search: str) -> AsyncIterator[_Named]:
+    async for page in session.pages(session.jobs.ListJobs, ListJobsRequest(parent=ANY_PROJECT, filter=search)):
+        for job in page.jobs:
+            yield job
+
+
+_SEARCHES: dict[str, Callable[[Session, str], AsyncIterator[_Named]]] = {
+    "datasets": _datasets,
+    "models": _models,
+    "jobs": _jobs,
+}
+
+
+def _only(what: str, found: list[str], missing: str, hint: str = "") -> str:
+    if not found:
+        raise NotFound(missing, hint=hint)
+    if len(found) > 1:
+        raise AmbiguousName(what, found)
+    return found[0]

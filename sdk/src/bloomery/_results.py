@@ -1,0 +1,124 @@
+"""Values that the client returns beside handles."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from bloomery.common import v1 as common
+from bloomery.inference import v1 as inference
+from bloomery.training import v1 as training
+from bloomery.vision import v1 as vision
+
+Kind = Literal["state_changed", "metrics", "progress", "log", "checkpoint", "system"]
+
+
+def moment(timestamp: Timestamp) -> datetime:
+    """A timestamp as an aware time in UTC."""
+    return timestamp.ToDatetime(UTC)
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far long work is: what goes on, and how many of how many are done; `total` is 0 while it is not known."""
+
+    phase: str
+    done: int = 0
+    total: int = 0
+
+
+Progress = Callable[[Step], None]
+"""Told about each step. Called in the client's own thread: it must be quick."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a job; `proto` has all of it."""
+
+    proto: training.JobEvent
+
+    @property
+    def sequence(self) -> int:
+        """Place in the job's log, from 1: the cursor to resume a watch after this event."""
+        return self.proto.sequence
+
+    @property
+    def time(self) -> datetime:
+        """When it happened, by the clock of whoever reported it."""
+        return moment(self.proto.time)
+
+    @property
+    def kind(self) -> Kind | None:
+        """What happened: the name of the field of `proto` that is set; None for what this client does not know."""
+        return self.proto.WhichOneof("event")
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Measurements by name; empty for an event of another kind."""
+        return self.proto.metrics.values
+
+    @property
+    def state(self) -> str:
+        """The state that the job moved to; empty for an event of another kind."""
+        if self.kind != "state_changed":
+            return ""
+        return training.JobState.Name(self.proto.state_changed.to_state).removeprefix("JOB_STATE_")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What the check of a project's annotations found."""
+
+    problems: Sequence[common.Problem]
+    error_count: int
+    warning_count: int
+    asset_count: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing must be repaired; warnings may be left."""
+        return self.error_count == 0
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model sees in one image; `proto` has all of it.
+
+    Shapes are in pixels of the image as it is shown, origin at its top-left corner, best first.
+    """
+
+    proto: inference.PredictResponse
+    source: bytes | Path | None = None
+
+    @property
+    def shapes(self) -> Sequence[vision.Shape]:
+        """The shapes with `label` and `confidence`, best first."""
+        return self.proto.shapes
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the image, pixels."""
+        return self.proto.width, self.proto.height
+
+    @property
+    def timings(self) -> inference.StageTimings:
+        """Milliseconds by stage."""
+        return self.proto.timings
+
+    def save(self, path: str | Path) -> Path:
+        """Write the image with the shapes drawn on it to `path`, whose suffix is the file format, and return it.
+
+        Raises:
+            ValueError: the prediction was made on an asset, whose bytes are not here.
+        """
+        if self.source is None:
+            raise ValueError("the image of an asset is not here: download it and draw with bloomery.drawing.draw")
+        from bloomery.drawing import draw
+
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draw(self.source, self.shapes).save(target)
+        return target

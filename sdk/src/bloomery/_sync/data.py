@@ -1,0 +1,30 @@
+"""Labels, images and imports."""
+
+from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
+from bloomery._fields import AssetFields, ImportFields, LabelFields
+from bloomery._sync.base import Handle
+from bloomery._sync.portal import blocking, chained, iterating
+from bloomery.annotation import v1 as annotation
+
+
+class Label(Handle[annotation.Label], LabelFields):
+    """A class of things that shapes carry."""
+
+    delete = blocking(AsyncLabel.delete)
+
+
+class Asset(Handle[annotation.Asset], AssetFields):
+    """An image."""
+
+    annotations = blocking(AsyncAsset.annotations)
+    download = blocking(AsyncAsset.download)
+    delete = blocking(AsyncAsset.delete)
+
+
+class Import(Handle[annotation.Import], ImportFields):
+    """The reading of one labelled folder."""
+
+    refresh = chained(AsyncImport.refresh)
+    watch = iterating(AsyncImport.watch)
+    wait = chained(AsyncImport.wait)
+    cancel = chained(AsyncImport.cancel)

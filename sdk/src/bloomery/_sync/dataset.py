@@ -1,0 +1,28 @@
+"""Datasets and their versions."""
+
+from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion
+from bloomery._fields import DatasetFields, DatasetVersionFields
+from bloomery._sync.base import Handle
+from bloomery._sync.job import Job
+from bloomery._sync.portal import blocking, chained, iterating, listing, wrapping
+from bloomery.dataset import v1 as dataset
+
+
+class DatasetVersion(Handle[dataset.DatasetVersion], DatasetVersionFields):
+    """A fixed choice of images with labels and split."""
+
+    refresh = chained(AsyncDatasetVersion.refresh)
+    watch = iterating(AsyncDatasetVersion.watch)
+    wait = chained(AsyncDatasetVersion.wait)
+    items = iterating(AsyncDatasetVersion.items)
+    export = blocking(AsyncDatasetVersion.export)
+    train = wrapping(AsyncDatasetVersion.train, Job)
+    delete = blocking(AsyncDatasetVersion.delete)
+
+
+class Dataset(Handle[dataset.Dataset], DatasetFields):
+    """A named line of dataset versions."""
+
+    versions = listing(AsyncDataset.versions, DatasetVersion)
+    version = wrapping(AsyncDataset.version, DatasetVersion)
+    delete = blocking(AsyncDataset.delete)

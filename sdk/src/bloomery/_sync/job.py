@@ -1,0 +1,26 @@
+"""Jobs and recipes."""
+
+from bloomery._aio.job import AsyncJob
+from bloomery._fields import JobFields, RecipeFields
+from bloomery._sync.base import Handle
+from bloomery._sync.model import ModelVersion
+from bloomery._sync.portal import blocking, chained, iterating, wrapping
+from bloomery.training import v1 as training
+
+
+class Recipe(Handle[training.Recipe], RecipeFields):
+    """A way to make a model."""
+
+
+class Job(Handle[training.Job], JobFields):
+    """A piece of work."""
+
+    refresh = chained(AsyncJob.refresh)
+    watch = iterating(AsyncJob.watch)
+    wait = chained(AsyncJob.wait)
+    cancel = chained(AsyncJob.cancel)
+    pause = chained(AsyncJob.pause)
+    resume = chained(AsyncJob.resume)
+    delete = blocking(AsyncJob.delete)
+    logs = iterating(AsyncJob.logs)
+    model_version = wrapping(AsyncJob.model_version, ModelVersion)

@@ -1,0 +1,26 @@
+"""Projects: images in, labels, datasets out."""
+
+from bloomery._aio.project import AsyncProject
+from bloomery._fields import ProjectFields
+from bloomery._sync.base import Handle
+from bloomery._sync.data import Asset, Import, Label
+from bloomery._sync.dataset import Dataset, DatasetVersion
+from bloomery._sync.portal import blocking, chained, iterating, listing, wrapping
+from bloomery.annotation import v1 as annotation
+
+
+class Project(Handle[annotation.Project], ProjectFields):
+    """A body of images with one list of labels."""
+
+    refresh = chained(AsyncProject.refresh)
+    delete = blocking(AsyncProject.delete)
+    labels = listing(AsyncProject.labels, Label)
+    create_label = wrapping(AsyncProject.create_label, Label)
+    assets = listing(AsyncProject.assets, Asset)
+    annotation_sets = iterating(AsyncProject.annotation_sets)
+    imports = listing(AsyncProject.imports, Import)
+    import_folder = wrapping(AsyncProject.import_folder, Import)
+    validate = blocking(AsyncProject.validate)
+    problems = iterating(AsyncProject.problems)
+    datasets = listing(AsyncProject.datasets, Dataset)
+    build_dataset = wrapping(AsyncProject.build_dataset, DatasetVersion)

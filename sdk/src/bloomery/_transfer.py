@@ -1,0 +1,156 @@
+"""Bytes to and from the object store, by signed requests."""
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import httpx
+
+from bloomery import errors
+from bloomery.common.v1 import SignedRequest
+from bloomery.errors import BloomeryError
+
+T = TypeVar("T")
+
+PARALLEL = 16
+_CHUNK = 1 << 20
+_ATTEMPTS = 6
+_TIMEOUT = httpx.Timeout(10.0, read=120.0, write=120.0, pool=None)
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class File:
+    """A file on this machine, known by its content: `digest` is `sha256:...`, the size in bytes."""
+
+    path: Path
+    digest: str
+    size: int
+
+
+class Transfer:
+    """Puts and gets files in parallel, again and again where that may help. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        *,
+        sleep: Callable[[float], Awaitable[None]],
+        pause: Callable[[int, BloomeryError], float | None],
+    ) -> None:
+        self._sleep = sleep
+        self._pause = pause
+        self._turns = asyncio.Semaphore(PARALLEL)
+        # A proxy of the environment does not reach this machine's own server.
+        own = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
+        limits = httpx.Limits(max_connections=PARALLEL, max_keepalive_connections=PARALLEL)
+        self._http = httpx.AsyncClient(timeout=_TIMEOUT, limits=limits, mounts=own)
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._http.aclose()
+
+    async def put(self, file: File, request: SignedRequest) -> None:
+        """Upload a file.
+
+        Raises:
+            TransferFailed: it did not get through.
+        """
+        headers = httpx.Headers(dict(request.headers))
+        headers["content-length"] = str(file.size)
+
+        async def send() -> None:
+            reply = await self._http.put(request.url, content=_chunks(file.path), headers=headers)
+            _check(reply, file.path.name)
+
+        await self._insist(send)
+
+    async def get(self, request: SignedRequest, target: Path, digest: str) -> bool:
+        """Download to `target`, which appears complete or not at all; say whether anything had to travel.
+
+        Raises:
+            DigestMismatch: other bytes than those of `digest` arrived.
+            TransferFailed: they did not get through.
+        """
+        if await asyncio.to_thread(_holds, target, digest):
+            return False
+        await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
+        await self._insist(lambda: self._receive(request, target, digest))
+        return True
+
+    async def _receive(self, request: SignedRequest, target: Path, digest: str) -> None:
+        part_path = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+        part = await asyncio.to_thread(part_path.open, "wb")
+        try:
+            with part:
+                async with self._http.stream("GET", request.url, headers=dict(request.headers)) as reply:
+                    _check(reply, target.name)
+                    received = hashlib.sha256()
+                    async for chunk in reply.aiter_bytes(_CHUNK):
+                        await asyncio.to_thread(_take, part, received, chunk)
+            if f"sha256:{received.hexdigest()}" != digest:
+                raise errors.DigestMismatch(f"{target.name}: other bytes arrived than {digest}")
+            await asyncio.to_thread(part_path.replace, target)
+        finally:
+            await asyncio.to_thread(part_path.unlink, missing_ok=True)
+
+    async def _insist(self, once: Callable[[], Awaitable[None]]) -> None:
+        failure: BloomeryError = errors.Unavailable("it was not tried")
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                async with self._turns:
+                    return await once()
+            except httpx.TransportError as error:
+                failure = errors.Unavailable(f"{type(error).__name__}: {error}")
+            except errors.Unavailable as error:
+                failure = error
+            if attempt < _ATTEMPTS:
+                await self._sleep(self._pause(attempt, failure) or 0.0)
+        raise errors.TransferFailed(f"the object store cannot be reached: {failure.message}")
+
+
+async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run all at once and return what they return; the first error stops the others and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _check(reply: httpx.Response, what: str) -> None:
+    if reply.is_success:
+        return
+    message = f"{what}: the object store answered {reply.status_code} {reply.reason_phrase}"
+    if reply.status_code in _PASSING:
+        after = reply.headers.get("retry-after", "")
+        raise errors.Unavailable(message, retry_after=float(after) if after.isdecimal() else None)
+    raise errors.TransferFailed(message, reason="REFUSED", hint="repeat: the signed request may have expired")
+
+
+async def _chunks(path: Path) -> AsyncIterator[bytes]:
+    opened = await asyncio.to_thread(path.open, "rb")
+    try:
+        while chunk := await asyncio.to_thread(opened.read, _CHUNK):
+            yield chunk
+    finally:
+        opened.close()
+
+
+def _take(part: BinaryIO, received: "hashlib._Hash", chunk: bytes) -> None:
+    part.write(chunk)
+    received.update(chunk)
+
+
+def _holds(path: Path, digest: str) -> bool:
+    return path.is_file() and digest_of(path) == digest
+
+
+def digest_of(path: Path) -> str:
+    """`sha256:...` of a file's bytes."""
+    with path.open("rb") as opened:
+        return f"sha256:{hashlib.file_digest(opened, 'sha256').hexdigest()}"

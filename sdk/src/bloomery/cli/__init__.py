@@ -1,0 +1,73 @@
+"""The command line: `bloomery`.
+
+One module a noun, and one for each verb that stands alone. Exit codes:
+
+    0    done
+    1    the work failed: a job, an import or a build ended FAILED, annotations have errors
+    2    the command line is wrong
+    3    something that was named does not exist, or no project was
+    4    the request is wrong, or a state forbids it
+    5    the server or the object store cannot be reached
+    6    the token is missing or does not allow it
+    130  interrupted; work that runs on the server goes on
+
+Other distributions add commands by an entry point of the group `bloomery.commands`: its name is the command's, its
+object a function as typer takes it. Such a command is imported when it is run; until then the distribution's summary
+speaks for it.
+"""
+
+import typer
+
+from bloomery.cli import (
+    annotations,
+    assets,
+    dataset,
+    export,
+    imports,
+    jobs,
+    labels,
+    models,
+    optimize,
+    predict,
+    project,
+    recipes,
+    train,
+)
+from bloomery.cli._group import Group
+
+__all__ = ["app", "main"]
+
+_EXIT_CODES = (
+    "Exit codes: 0 done · 1 the work failed · 2 wrong command line · 3 not found · 4 refused · 5 no server · "
+    "6 not allowed · 130 interrupted."
+)
+
+app = typer.Typer(
+    cls=Group,
+    name="bloomery",
+    help="From labelled images to a model that answers predictions.",
+    epilog=f"{_EXIT_CODES} The server is found in the data folder (BLOOMERY_DATA) or named by BLOOMERY_ENDPOINT and "
+    "BLOOMERY_TOKEN. Example: bloomery project create cells",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(project.app, name="project")
+app.command("import", epilog=imports.EXAMPLE)(imports.run)
+app.add_typer(imports.app, name="imports")
+app.add_typer(assets.app, name="assets")
+app.add_typer(labels.app, name="labels")
+app.add_typer(annotations.app, name="annotations")
+app.add_typer(dataset.app, name="dataset")
+app.command("export", epilog=export.EXAMPLE)(export.run)
+app.add_typer(recipes.app, name="recipes")
+app.command("train", epilog=train.EXAMPLE)(train.run)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(models.app, name="models")
+app.command("optimize", epilog=optimize.EXAMPLE)(optimize.run)
+app.command("predict", epilog=predict.EXAMPLE)(predict.run)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    app()

@@ -1,0 +1,58 @@
+"""What a watcher of a job has seen so far."""
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bloomery import Event
+
+_POINTS = 512
+_BLOCKS = "▁▂▃▄▅▆▇█"
+WARNING = 3
+"""Level of the least serious line of a log that is shown."""
+
+
+class History:
+    """A job's measurements over time and its last warnings, folded from its events in order."""
+
+    def __init__(self) -> None:
+        self.series: dict[str, deque[float]] = {}
+        self.warnings: deque[str] = deque(maxlen=5)
+
+    def apply(self, event: "Event") -> None:
+        """Take in the next event."""
+        match event.kind:
+            case "metrics":
+                for name, value in event.metrics.items():
+                    self.series.setdefault(name, deque(maxlen=_POINTS)).append(value)
+            case "log" if event.proto.log.level >= WARNING:
+                self.warnings.append(event.proto.log.message)
+
+    def charted(self) -> list[str]:
+        """The measurements to show: losses, then scores."""
+        names = sorted(self.series)
+        return [name for name in names if "loss" in name] + [name for name in names if _is_score(name)]
+
+
+def headline(metrics: Sequence[tuple[str, float]]) -> str:
+    """Losses and scores of an epoch on one line."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in metrics if "loss" in name or _is_score(name))
+
+
+def _is_score(name: str) -> bool:
+    return "map" in name.lower() or "accuracy" in name
+
+
+def sparkline(values: Sequence[float], width: int = 32) -> str:
+    """A row of bars, one for each value, or for the mean of as many as fit into `width` bars."""
+    if not values:
+        return ""
+    bars = min(width, len(values))
+    edges = [round(index * len(values) / bars) for index in range(bars + 1)]
+    points = list(values)
+    means = [sum(points[a:b]) / (b - a) for a, b in pairwise(edges)]
+    low, high = min(means), max(means)
+    scale = (len(_BLOCKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(_BLOCKS[round((mean - low) * scale)] for mean in means)

@@ -1,0 +1,42 @@
+"""Options that many commands share."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from bloomery import Client
+
+
+class Output(StrEnum):
+    """How results are written."""
+
+    table = "table"
+    json = "json"
+    yaml = "yaml"
+
+
+class Task(StrEnum):
+    """What a dataset is for."""
+
+    detect = "detect"
+    segment = "segment"
+    classify = "classify"
+
+
+ProjectOption = Annotated[
+    str | None,
+    typer.Option("--project", "-p", envvar="BLOOMERY_PROJECT", help="Project; the only one by default."),
+]
+OutputOption = Annotated[
+    Output, typer.Option("--output", "-o", help="How to write the result: json and yaml are the API's own messages.")
+]
+LimitOption = Annotated[int, typer.Option(min=0, help="List at most so many; 0 for all.")]
+
+
+def connect(project: str | None = None) -> "Client":
+    """A client whose short names are looked up in `project`."""
+    from bloomery import Client
+
+    return Client(project=project)

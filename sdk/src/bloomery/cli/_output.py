@@ -1,0 +1,142 @@
+"""Results on stdout: a table for people, the API's own messages for scripts."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rich.console import Console
+from rich.table import Table
+
+from bloomery.cli._options import Output
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from bloomery._fields import Fields
+
+HandleT = TypeVar("HandleT", bound="Fields[Any]")
+_UNBOUNDED = 100_000
+"""Columns of a console that is no terminal: nothing is cut off or wrapped."""
+
+
+def console() -> Console:
+    """Stdout; as wide as it takes where it is no terminal."""
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(highlight=False, width=_UNBOUNDED)
+
+
+def show(message: "Message", rows: Mapping[str, object], output: Output) -> None:
+    """Write one resource: the message, or `rows` of title and value for people."""
+    if output is not Output.table:
+        dump(as_json(message), output)
+        return
+    table = Table.grid(padding=(0, 2))
+    for title, value in rows.items():
+        if value not in ("", None):
+            table.add_row(f"[dim]{title}[/]", text(value))
+    console().print(table)
+
+
+def listing(
+    handles: Iterable[HandleT],
+    columns: Mapping[str, Callable[[HandleT], object]],
+    output: Output,
+    limit: int = 0,
+) -> None:
+    """Write resources: their messages, or a table with a row each."""
+    found = list(islice(handles, limit + 1 if limit else None))
+    shown = found[:limit] if limit else found
+    messages(
+        [handle.proto for handle in shown],
+        list(columns),
+        [[column(handle) for column in columns.values()] for handle in shown],
+        output,
+    )
+    if len(found) > len(shown):
+        Console(stderr=True).print(f"[dim]there are more than {limit}: --limit 0 lists all[/]")
+
+
+def messages(
+    protos: Sequence["Message"], titles: Sequence[str], rows: Iterable[Sequence[object]], output: Output
+) -> None:
+    """Write messages, or a table with a row each."""
+    if output is not Output.table:
+        dump([as_json(proto) for proto in protos], output)
+        return
+    grid(titles, rows)
+
+
+def grid(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table for people."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*map(text, row))
+    console().print(table)
+
+
+def as_json(message: "Message") -> dict[str, Any]:
+    """A message in protobuf's JSON form."""
+    from google.protobuf.json_format import MessageToDict
+
+    return MessageToDict(message)
+
+
+def dump(value: object, output: Output) -> None:
+    """Write plain values as JSON or YAML."""
+    if output is Output.json:
+        sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        return
+    import yaml
+
+    yaml.safe_dump(value, sys.stdout, sort_keys=False, allow_unicode=True)
+
+
+def text(value: object) -> str:
+    """A value as people read it, safe to print with markup."""
+    from rich.markup import escape
+
+    match value:
+        case None:
+            return ""
+        case datetime():
+            return _when(value)
+        case float():
+            return f"{value:.4g}"
+        case Mapping():
+            return escape("  ".join(f"{key}={text(one)}" for key, one in value.items()))
+        case str():
+            return escape(value)
+        case Iterable():
+            return escape(", ".join(map(str, value)))
+        case _:
+            return escape(str(value))
+
+
+def _when(moment: datetime) -> str:
+    if moment.timestamp() == 0:
+        return ""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def size(count: int) -> str:
+    """A number of bytes as people read it."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.4g} {unit}"
+        value /= 1024
+    return f"{value:.4g} TiB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

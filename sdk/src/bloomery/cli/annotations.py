@@ -1,0 +1,91 @@
+"""bloomery annotations: validate, list, show."""
+
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, connect
+from bloomery.cli._output import as_json, dump, grid, messages
+
+if TYPE_CHECKING:
+    from bloomery.annotation.v1 import AnnotationSet
+    from bloomery.vision.v1 import Shape
+
+app = typer.Typer(help="Annotations: the shapes on images.", no_args_is_help=True)
+
+
+@app.command(epilog="Example: bloomery annotations validate --project cells")
+def validate(project: ProjectOption = None, limit: LimitOption = 100, output: OutputOption = Output.table) -> None:
+    """Check all annotations. Exits with 1 where something must be repaired; warnings alone exit with 0."""
+    from bloomery.common.v1 import Problem
+
+    with connect(project) as client:
+        found = client.project(project).validate(limit=limit or 10**9)
+    if output is Output.table:
+        rows = [
+            (Problem.Severity.Name(one.severity).removeprefix("SEVERITY_"), one.code, one.item, one.message, one.hint)
+            for one in found.problems
+        ]
+        if rows:
+            grid(("SEVERITY", "CODE", "ITEM", "MESSAGE", "HINT"), rows)
+        Console(highlight=False).print(
+            f"{found.asset_count} images checked: {found.error_count} errors, {found.warning_count} warnings"
+        )
+    else:
+        dump(
+            {
+                "problems": [as_json(problem) for problem in found.problems],
+                "errorCount": str(found.error_count),
+                "warningCount": str(found.warning_count),
+                "assetCount": str(found.asset_count),
+            },
+            output,
+        )
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+@app.command("list", epilog="Example: bloomery annotations list --project cells --limit 10")
+def list_(project: ProjectOption = None, limit: LimitOption = 100, output: OutputOption = Output.table) -> None:
+    """List the sets of shapes of a project's images."""
+    with connect(project) as client:
+        found = list(islice(client.project(project).annotation_sets(), limit or None))
+    messages(found, ("ASSET", "SET", "REVISION", "SHAPES", "AUTHOR"), [_row(one) for one in found], output)
+
+
+@app.command("show", epilog="Example: bloomery annotations show ASSET --project cells")
+def show_(
+    asset: Annotated[str, typer.Argument(help="Id or full name of an image.")],
+    project: ProjectOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Show the shapes on an image."""
+    with connect(project) as client:
+        found = client.asset(asset).annotations()
+    rows = [
+        (one.name.rpartition("/")[2], shape.label, shape.WhichOneof("geometry"), place(shape))
+        for one in found
+        for shape in one.shapes
+    ]
+    if output is Output.table:
+        grid(("SET", "LABEL", "SHAPE", "X Y WIDTH HEIGHT"), rows)
+    else:
+        dump([as_json(one) for one in found], output)
+
+
+def _row(found: "AnnotationSet") -> tuple[object, ...]:
+    parts = found.name.split("/")
+    return parts[3], parts[5], found.revision, len(found.shapes), found.author
+
+
+def place(shape: "Shape") -> str:
+    """Where a shape is, as short as it goes: pixels of a box, points of an outline."""
+    match shape.WhichOneof("geometry"):
+        case "box":
+            return f"{shape.box.x:.1f} {shape.box.y:.1f} {shape.box.width:.1f} {shape.box.height:.1f}"
+        case "polygon":
+            return f"{sum(len(ring.coordinates) // 2 for ring in shape.polygon.rings)} points"
+        case _:
+            return ""

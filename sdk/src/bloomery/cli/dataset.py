@@ -1,0 +1,106 @@
+"""bloomery dataset: build, list, show, versions."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, Task, connect
+from bloomery.cli._output import grid, listing, show, size
+from bloomery.cli._pairs import pairs
+from bloomery.cli._progress import steps
+
+if TYPE_CHECKING:
+    from bloomery import DatasetVersion
+
+app = typer.Typer(help="Datasets: fixed choices of images with labels and split.", no_args_is_help=True)
+
+
+@app.command(epilog="Example: bloomery dataset build cells-v --project cells --split 70/20/10 --seed 7 --kind detect")
+def build(
+    dataset: Annotated[str, typer.Argument(help="Id; made where it does not exist.")],
+    project: ProjectOption = None,
+    split: Annotated[
+        str, typer.Option(help="Percents of train/val/test, or official for the split that was imported.")
+    ] = "80/10/10",
+    seed: Annotated[int, typer.Option(help="The same seed, images and labels give the same split.")] = 0,
+    kind: Annotated[Task, typer.Option(help="What the dataset is for: decides which shapes are kept.")] = Task.detect,
+    class_map: Annotated[
+        list[str] | None, typer.Option(metavar="LABEL=CLASS", help="Name of a label's class; empty to leave it out.")
+    ] = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Build a version of a dataset and wait until it is ready."""
+    mapping = pairs(class_map or [], "--class-map")
+    with connect(project) as client, steps() as tell:
+        version = client.project(project).build_dataset(
+            dataset, split=split, seed=seed, task=kind.value, class_mapping=mapping
+        )
+        version.wait(progress=tell)
+    _show(version, output)
+
+
+@app.command("list", epilog="Example: bloomery dataset list")
+def list_(project: ProjectOption = None, limit: LimitOption = 100, output: OutputOption = Output.table) -> None:
+    """List datasets, of all projects where none is given."""
+    columns = {
+        "DATASET": lambda dataset: dataset.id,
+        "LATEST": lambda dataset: f"{dataset.id}@{dataset.latest_version}" if dataset.latest_version else "",
+        "NAME": lambda dataset: dataset.name,
+    }
+    with connect(project) as client:
+        listing(client.datasets(), columns, output, limit)
+
+
+@app.command("show", epilog="Example: bloomery dataset show cells-v@1")
+def show_(
+    version: Annotated[str, typer.Argument(metavar="DATASET[@VERSION]", help="The newest version by default.")],
+    project: ProjectOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Show a version with its counts."""
+    with connect(project) as client:
+        _show(client.dataset_version(version), output)
+
+
+@app.command(epilog="Example: bloomery dataset versions cells-v")
+def versions(
+    dataset: Annotated[str, typer.Argument(help="Id or full name.")],
+    project: ProjectOption = None,
+    limit: LimitOption = 100,
+    output: OutputOption = Output.table,
+) -> None:
+    """List the versions of a dataset, newest first."""
+    columns = {
+        "VERSION": lambda version: version.version or version.id,
+        "STATE": lambda version: version.state,
+        "TASK": lambda version: version.task,
+        "CLASSES": lambda version: version.classes,
+        "IMAGES": lambda version: sum(part.image_count for part in version.statistics.splits),
+        "CONTENT": lambda version: version.content_hash[:19],
+    }
+    with connect(project) as client:
+        listing(client.dataset(dataset).versions(), columns, output, limit)
+
+
+def _show(version: "DatasetVersion", output: Output) -> None:
+    proto = version.proto
+    rows = {
+        "name": version.name,
+        "state": version.state,
+        "error": proto.error.message,
+        "reused": "yes: nothing had changed" if proto.reused else "",
+        "task": version.task,
+        "classes": version.classes,
+        "content": version.content_hash,
+        "bytes": size(version.statistics.total_bytes),
+        "left out": dict(version.statistics.skipped_shapes) or "",
+    }
+    show(proto, rows, output)
+    if output is Output.table:
+        grid(
+            ("SPLIT", "IMAGES", "EMPTY", *(name.upper() for name in version.classes)),
+            [
+                (part.split, part.image_count, part.empty_count, *(part.shapes[name] for name in version.classes))
+                for part in version.statistics.splits
+            ],
+        )

@@ -1,0 +1,163 @@
+"""bloomery jobs: list, show, watch, logs, cancel, pause, resume, delete."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bloomery.cli._history import headline
+from bloomery.cli._live import follow
+from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, connect
+from bloomery.cli._output import duration, listing, show
+
+if TYPE_CHECKING:
+    from bloomery import Job
+    from bloomery.training.v1 import LogLine
+
+app = typer.Typer(help="Jobs: training and other work that takes its time.", no_args_is_help=True)
+
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id or full name.")]
+
+
+class Level(StrEnum):
+    """How serious a line of a log is."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+@app.command("list", epilog="Example: bloomery jobs list --filter active")
+def list_(
+    project: ProjectOption = None,
+    filter: Annotated[
+        str,
+        typer.Option(help='Terms joined by " AND ": active, state:RUNNING, kind:TRAIN, model:NAME, label.KEY:VALUE.'),
+    ] = "",
+    limit: LimitOption = 100,
+    output: OutputOption = Output.table,
+) -> None:
+    """List jobs, newest first, of all projects where none is given."""
+    columns = {
+        "JOB": lambda job: job.id,
+        "KIND": lambda job: job.kind,
+        "STATE": lambda job: job.state,
+        "PROGRESS": _progress,
+        "DATASET": lambda job: _short(job.proto.dataset_version),
+        "CREATED": lambda job: job.create_time,
+        "REASON": lambda job: job.reason.code,
+    }
+    with connect(project) as client:
+        listing(client.jobs(filter=filter), columns, output, limit)
+
+
+@app.command("show", epilog="Example: bloomery jobs show JOB -o yaml")
+def show_(job: JobArgument, project: ProjectOption = None, output: OutputOption = Output.table) -> None:
+    """Show a job."""
+    with connect(project) as client:
+        show_job(client.job(job), output)
+
+
+@app.command(epilog="Example: bloomery jobs watch JOB")
+def watch(job: JobArgument, project: ProjectOption = None) -> None:
+    """Watch a job to its end; Ctrl-C only detaches. Exits with 1 where it failed, and shows the model that it made."""
+    from bloomery.cli.models import show_version
+
+    with connect(project) as client:
+        found = client.job(job)
+        follow(found)
+        found.check()
+        if found.kind == "TRAIN":
+            show_version(found.model_version(), Output.table)
+
+
+@app.command(epilog="Example: bloomery jobs logs JOB --tail 20 --level WARNING")
+def logs(
+    job: JobArgument,
+    project: ProjectOption = None,
+    tail: Annotated[int, typer.Option(min=0, help="Only the last so many lines; 0 for all.")] = 0,
+    level: Annotated[Level, typer.Option(help="Only lines at least as serious.")] = Level.DEBUG,
+) -> None:
+    """Write the log of a job, oldest line first."""
+    with connect(project) as client:
+        for entry in client.job(job).logs(tail=tail, level=level.value):
+            when = entry.time.ToDatetime().isoformat(timespec="seconds")
+            typer.echo(f"{when}Z {_level(entry.line)} {entry.line.source}: {entry.line.message}")
+
+
+@app.command(epilog="Example: bloomery jobs cancel JOB")
+def cancel(
+    job: JobArgument,
+    project: ProjectOption = None,
+    force: Annotated[bool, typer.Option(help="Do not wait for a checkpoint.")] = False,
+    output: OutputOption = Output.table,
+) -> None:
+    """Ask a job to stop, after a checkpoint."""
+    with connect(project) as client:
+        show_job(client.job(job).cancel(force=force), output)
+
+
+@app.command(epilog="Example: bloomery jobs pause JOB")
+def pause(job: JobArgument, project: ProjectOption = None, output: OutputOption = Output.table) -> None:
+    """Ask a job to save a checkpoint and give its machine back."""
+    with connect(project) as client:
+        show_job(client.job(job).pause(), output)
+
+
+@app.command(epilog="Example: bloomery jobs resume JOB")
+def resume(job: JobArgument, project: ProjectOption = None, output: OutputOption = Output.table) -> None:
+    """Let a paused job go on from its checkpoint."""
+    with connect(project) as client:
+        show_job(client.job(job).resume(), output)
+
+
+@app.command(epilog="Example: bloomery jobs delete JOB")
+def delete(job: JobArgument, project: ProjectOption = None) -> None:
+    """Delete a job that is over, with its events and checkpoints; the model that it made stays."""
+    with connect(project) as client:
+        client.job(job).delete()
+
+
+def show_job(job: "Job", output: Output) -> None:
+    """Write one job."""
+    proto = job.proto
+    rows = {
+        "name": job.name,
+        "kind": job.kind,
+        "state": job.state,
+        "reason": " ".join(filter(None, (job.reason.code, job.reason.message))),
+        "hint": job.reason.hint,
+        "progress": _progress(job),
+        "eta": duration(job.progress.eta_seconds) if job.progress.HasField("eta_seconds") else "",
+        "metrics": headline(sorted(job.metrics.items())),
+        "recipe": proto.recipe,
+        "dataset": proto.dataset_version,
+        "model": proto.model or proto.model_version,
+        "parameters": {name: _plain(value) for name, value in proto.effective_parameters.items()} or "",
+        "attempt": proto.attempt or "",
+        "device": job.progress.device,
+        "created": job.create_time,
+        "ended": job.end_time,
+    }
+    show(proto, rows, output)
+
+
+def _progress(job: "Job") -> str:
+    progress = job.progress
+    epochs = f" {progress.epoch}/{progress.epochs}" if progress.epochs else ""
+    return f"{progress.fraction:.0%}{epochs} {progress.phase}".rstrip() if progress.phase or epochs else ""
+
+
+def _short(name: str) -> str:
+    from bloomery._names import short
+
+    return short(name) if name else ""
+
+
+def _plain(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _level(line: "LogLine") -> str:
+    return line.Level.Name(line.level).removeprefix("LEVEL_")

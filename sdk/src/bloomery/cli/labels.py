@@ -1,0 +1,60 @@
+"""bloomery labels: list, show, create."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, connect
+from bloomery.cli._output import listing, show
+
+if TYPE_CHECKING:
+    from bloomery import Label
+
+app = typer.Typer(help="Labels: the classes of things that shapes carry.", no_args_is_help=True)
+
+
+@app.command("list", epilog="Example: bloomery labels list --project cells")
+def list_(project: ProjectOption = None, limit: LimitOption = 100, output: OutputOption = Output.table) -> None:
+    """List labels in the order of their creation."""
+    columns = {
+        "LABEL": lambda label: label.id,
+        "DISPLAY NAME": lambda label: label.display_name,
+        "COLOR": lambda label: label.color,
+        "SHAPES": lambda label: label.shape_count,
+    }
+    with connect(project) as client:
+        listing(client.project(project).labels(), columns, output, limit)
+
+
+@app.command("show", epilog="Example: bloomery labels show rbc --project cells")
+def show_(
+    label: Annotated[str, typer.Argument(help="Id or full name.")],
+    project: ProjectOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Show a label."""
+    with connect(project) as client:
+        _show(client.label(label), output)
+
+
+@app.command(epilog="Example: bloomery labels create Platelets --project cells --color '#aa3377'")
+def create(
+    display_name: Annotated[str, typer.Argument(help="What people see and what exports write.")],
+    project: ProjectOption = None,
+    id: Annotated[str, typer.Option("--id", help="Made from the display name by default.")] = "",
+    color: Annotated[str, typer.Option(help="#rrggbb; from a palette by default.")] = "",
+    output: OutputOption = Output.table,
+) -> None:
+    """Create a label."""
+    with connect(project) as client:
+        _show(client.project(project).create_label(display_name, id=id, color=color), output)
+
+
+def _show(label: "Label", output: Output) -> None:
+    rows = {
+        "name": label.name,
+        "display name": label.display_name,
+        "color": label.color,
+        "shapes": label.shape_count,
+    }
+    show(label.proto, rows, output)

@@ -1,0 +1,103 @@
+"""bloomery models: list, versions, show, download."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, connect
+from bloomery.cli._output import grid, listing, show
+from bloomery.cli._progress import steps
+
+if TYPE_CHECKING:
+    from bloomery import ModelVersion
+
+app = typer.Typer(help="Models: what jobs made, with proof of where it came from.", no_args_is_help=True)
+
+VersionArgument = Annotated[
+    str, typer.Argument(metavar="MODEL[@VERSION]", help="The newest version by default; or a full name.")
+]
+
+
+@app.command("list", epilog="Example: bloomery models list")
+def list_(project: ProjectOption = None, limit: LimitOption = 100, output: OutputOption = Output.table) -> None:
+    """List models, of all projects where none is given."""
+    columns = {
+        "MODEL": lambda model: model.id,
+        "LATEST": lambda model: f"{model.id}@{model.latest_version}" if model.latest_version else "",
+        "NAME": lambda model: model.name,
+    }
+    with connect(project) as client:
+        listing(client.models(), columns, output, limit)
+
+
+@app.command(epilog="Example: bloomery models versions cells-v")
+def versions(
+    model: Annotated[str, typer.Argument(help="Id or full name.")],
+    project: ProjectOption = None,
+    limit: LimitOption = 100,
+    output: OutputOption = Output.table,
+) -> None:
+    """List the versions of a model, newest first."""
+    columns = {
+        "VERSION": lambda version: version.version,
+        "TASK": lambda version: version.task,
+        "METRICS": lambda version: dict(version.metrics),
+        "DATASET": lambda version: version.lineage.dataset_version,
+        "CREATED": lambda version: version.create_time,
+    }
+    with connect(project) as client:
+        listing(client.model(model).versions(), columns, output, limit)
+
+
+@app.command("show", epilog="Example: bloomery models show cells-v@1")
+def show_(version: VersionArgument, project: ProjectOption = None, output: OutputOption = Output.table) -> None:
+    """Show a version with its measurements, lineage and variants."""
+    with connect(project) as client:
+        show_version(client.model_version(version), output)
+
+
+@app.command(epilog="Example: bloomery models download cells-v@1 --to ./model")
+def download(
+    version: VersionArgument,
+    to: Annotated[Path, typer.Option(help="Folder to write to.")],
+    project: ProjectOption = None,
+) -> None:
+    """Write the files of a version and of its ready variants to a folder."""
+    with connect(project) as client, steps() as tell:
+        files = client.model_version(version).download(to, progress=tell)
+    for file in files:
+        typer.echo(file)
+
+
+def show_version(version: "ModelVersion", output: Output) -> None:
+    """Write one model version."""
+    proto, lineage = version.proto, version.lineage
+    rows = {
+        "name": version.name,
+        "task": version.task,
+        "classes": version.classes,
+        "input": f"{proto.input.width} x {proto.input.height}" if proto.input.width else "",
+        "metrics": dict(sorted(version.metrics.items())) or "",
+        "job": lineage.job,
+        "recipe": lineage.recipe,
+        "dataset": lineage.dataset_version,
+        "base": lineage.base,
+        "license": lineage.license,
+        "created": version.create_time,
+    }
+    show(proto, rows, output)
+    if output is Output.table and proto.variants:
+        grid(
+            ("VARIANT", "STATE", "PRECISION", "DEVICE", "P50 MS"),
+            [
+                (
+                    one.name.rpartition("/")[2],
+                    one.State.Name(one.state).removeprefix("STATE_"),
+                    one.precision,
+                    one.device,
+                    one.latency.p50_ms or "",
+                )
+                for one in proto.variants
+            ],
+        )

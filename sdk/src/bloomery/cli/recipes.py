@@ -1,0 +1,58 @@
+"""bloomery recipes: list, show."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bloomery.cli._options import LimitOption, Output, OutputOption, connect
+from bloomery.cli._output import grid, listing, show
+
+if TYPE_CHECKING:
+    from bloomery.training.v1 import Parameter
+
+app = typer.Typer(help="Recipes: the ways to make a model.", no_args_is_help=True)
+
+
+@app.command("list", epilog="Example: bloomery recipes list")
+def list_(limit: LimitOption = 100, output: OutputOption = Output.table) -> None:
+    """List the recipes of the catalogue."""
+    columns = {
+        "RECIPE": lambda recipe: recipe.id,
+        "TASK": lambda recipe: recipe.task,
+        "LICENSE": lambda recipe: recipe.proto.license,
+        "DESCRIPTION": lambda recipe: recipe.description,
+    }
+    with connect() as client:
+        listing(client.recipes(), columns, output, limit)
+
+
+@app.command("show", epilog="Example: bloomery recipes show yolo-detect")
+def show_(recipe: Annotated[str, typer.Argument(help="Id.")], output: OutputOption = Output.table) -> None:
+    """Show a recipe with its parameters."""
+    with connect() as client:
+        found = client.recipe(recipe)
+    rows = {
+        "name": found.name,
+        "version": found.proto.version,
+        "license": found.proto.license,
+        "task": found.task,
+        "bases": found.proto.bases,
+        "description": found.description,
+    }
+    show(found.proto, rows, output)
+    if output is Output.table:
+        parameters = [(one.id, _default(one), _limits(one), one.unit, one.description) for one in found.parameters]
+        grid(("PARAMETER", "DEFAULT", "ALLOWED", "UNIT", "DESCRIPTION"), parameters)
+
+
+def _default(parameter: "Parameter") -> object:
+    kind = parameter.default_value.WhichOneof("kind")
+    return getattr(parameter.default_value, kind) if kind else ""
+
+
+def _limits(parameter: "Parameter") -> str:
+    if parameter.choices:
+        return "|".join(parameter.choices)
+    low = f"{parameter.minimum:g}" if parameter.HasField("minimum") else ""
+    high = f"{parameter.maximum:g}" if parameter.HasField("maximum") else ""
+    return f"{low}..{high}" if low or high else ""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from PIL import Image
@@ -107,8 +108,8 @@ class Server:
         """The end of an import."""
         last = Import()
         while last.state not in (Import.STATE_SUCCEEDED, Import.STATE_FAILED, Import.STATE_CANCELLED):
-            async for last in self.stub.WatchImport(WatchImportRequest(name=name)):
-                pass
+            async for state in self.stub.WatchImport(WatchImportRequest(name=name)):
+                last = state
         return last
 
     async def run_import(self, project: Project, files: Mapping[str, bytes], **fields: Any) -> Import:
@@ -188,13 +189,11 @@ def folder_files(root: Path) -> dict[str, bytes]:
 
 async def status_of(call: Any) -> status_pb2.Status:
     """The status of a call that must fail."""
-    try:
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
         await call
-    except grpc.aio.AioRpcError as error:
-        status = rpc_status.from_call(error)  # type: ignore[arg-type]
-        assert status is not None, error
-        return status
-    raise AssertionError("the call did not fail")
+    status: status_pb2.Status | None = rpc_status.from_call(failure.value)  # type: ignore[arg-type]
+    assert status is not None, failure.value
+    return status
 
 
 def reason_of(status: status_pb2.Status) -> str:

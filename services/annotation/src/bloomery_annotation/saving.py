@@ -25,7 +25,7 @@ class MatchEtag:
 
 @dataclass(frozen=True)
 class KeepEdits:
-    """An import's save: what people or models made since stays, and so does what the same import saved."""
+    """An import's save: what people or models made since stays."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def decide(draft: SetDraft, head: Head | None) -> Outcome:
             actual = set_etag(*draft.key, head.revision)
             if etag != actual:
                 raise EtagMismatch(draft.name, given=etag, actual=actual)
-        case KeepEdits() if head.provenance.source is not Source.IMPORT or head.provenance == draft.provenance:
+        case KeepEdits() if head.provenance.source is not Source.IMPORT:
             return Outcome.KEPT
     return Outcome.SAVE
 

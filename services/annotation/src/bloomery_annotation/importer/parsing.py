@@ -1,17 +1,18 @@
 """Running a reader in a thread of its own, batch by batch, so that the event loop stays free and memory bounded."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from types import TracebackType
 from typing import Self, TypeVar
 
 from bloomery_annotation import shapes
+from bloomery_annotation.importer.source import BlobSource
 from bloomery_annotation.model import Blob, Problem, Shapes
-from bloomery_vision.findings import error
-from bloomery_vision.formats import Format, ImportItem, Source, detect, read, read_labels
+from bloomery_vision.findings import error, warning
+from bloomery_vision.formats import Format, ImportItem, detect, read, read_labels
 from bloomery_vision.images import SUFFIXES
 
 T = TypeVar("T")
@@ -44,9 +45,9 @@ class Prepared:
 class Parser:
     """A reader's items; use it as a context manager, which ends its thread."""
 
-    def __init__(self, source: Source, file_format: Format | None) -> None:
-        self._source, self._format = source, file_format
-        self._items: Iterator[ImportItem] = iter(())
+    def __init__(self, source: BlobSource, file_format: Format | None, files: Mapping[str, Blob]) -> None:
+        self._source, self._format, self._files = source, file_format, files
+        self._items = first_of_twins((), files)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="import")
 
     async def __aenter__(self) -> Self:
@@ -56,10 +57,9 @@ class Parser:
     async def __aexit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the reader's files once it stands still."""
-        close = getattr(self._items, "close", None)
-        if close is not None:
-            self._thread.submit(close)
+        """Stop the reader and wait until it has let go of its files."""
+        self._source.stop()
+        await self._run(self._close)
         self._thread.shutdown(wait=False)
 
     async def start(self, skip: int) -> Header:
@@ -70,24 +70,47 @@ class Parser:
         """The next items; none at the end. Raise FormatError if nothing more can be read."""
         return await self._run(lambda: [*islice(self._items, count)])
 
-    async def prepare(
-        self, items: Sequence[ImportItem], files: Mapping[str, Blob], label_ids: Mapping[str, str]
-    ) -> list[Prepared]:
-        """Turn items into their stored form."""
-        return await self._run(lambda: [prepare(item, files, label_ids) for item in items])
+    async def prepare(self, items: Sequence[ImportItem], label_ids: Mapping[str, str]) -> list[Prepared]:
+        """Turn items into their stored form; `label_ids` are ids by display name."""
+        return await self._run(lambda: [prepare(item, self._files, label_ids) for item in items])
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _close(self) -> None:
+        self._items.close()
 
     def _start(self, skip: int) -> Header:
         file_format = self._format or detect(self._source).format
         # Pascal VOC has no list of labels: to find their order every file would be read twice.
         named = () if file_format is Format.VOC else read_labels(self._source, file_format)
         images = sum(name.lower().endswith(tuple(SUFFIXES)) for name in self._source.names())
-        self._items = read(self._source, file_format)
+        self._items = first_of_twins(read(self._source, file_format), self._files)
         for _ in islice(self._items, skip):
             pass
         return Header(file_format, images, [label.name for label in named])
+
+
+def first_of_twins(items: Iterable[ImportItem], files: Mapping[str, Blob]) -> Generator[ImportItem]:
+    """The items; of several annotations of the same bytes, only the first one's shapes."""
+    seen: dict[str, tuple[str, int]] = {}
+    for item in items:
+        blob = files.get(item.image_path)
+        if item.failed or not item.annotated or blob is None:
+            yield item
+            continue
+        path, shapes_hash = seen.setdefault(blob.digest, (item.image_path, _hash(item)))
+        yield item if shapes_hash == _hash(item) else _without_shapes(item, path)
+
+
+def _hash(item: ImportItem) -> int:
+    return hash(tuple((shape.geometry, shape.label) for shape in item.shapes))
+
+
+def _without_shapes(item: ImportItem, twin: str) -> ImportItem:
+    message = f"{twin} is the same image, and was annotated otherwise; its shapes were taken"
+    problem = warning("DUPLICATE_IMAGE", message, hint="leave the one with the worse annotation out")
+    return replace(item, shapes=(), annotated=False, problems=(*item.problems, problem))
 
 
 def prepare(item: ImportItem, files: Mapping[str, Blob], label_ids: Mapping[str, str]) -> Prepared:

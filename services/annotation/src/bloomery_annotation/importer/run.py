@@ -17,7 +17,6 @@ from bloomery_annotation.model import (
     Import,
     ImportCounts,
     ImportState,
-    Problem,
     Project,
     Provenance,
     Source,
@@ -31,7 +30,6 @@ from bloomery_kit.errors import Aborted, BloomeryError
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.objects import ObjectStore
 from bloomery_kit.times import Clock
-from bloomery_vision.findings import warning
 from bloomery_vision.formats import FormatError, ImportItem
 
 BATCH = 100
@@ -69,13 +67,13 @@ async def run_import(tools: Tools, claim: Claim) -> ImportState:
             folder=Path(folder),
             loop=asyncio.get_running_loop(),
         )
-        async with Parser(source, current.format) as parser:
-            return await _Run(tools, claim, parser, files).to_the_end(current)
+        async with Parser(source, current.format, files) as parser:
+            return await _Run(tools, claim, parser).to_the_end(current)
 
 
 class _Run:
-    def __init__(self, tools: Tools, claim: Claim, parser: Parser, files: dict[str, Blob]) -> None:
-        self._tools, self._claim, self._parser, self._files = tools, claim, parser, files
+    def __init__(self, tools: Tools, claim: Claim, parser: Parser) -> None:
+        self._tools, self._claim, self._parser = tools, claim, parser
         self._label_ids: dict[str, str] = {}
         self._label_order: dict[str, int] = {}
 
@@ -103,7 +101,7 @@ class _Run:
 
     async def _save(self, items: Sequence[ImportItem]) -> ImportState:
         await self._make_labels(items)
-        prepared = await self._parser.prepare(items, self._files, self._label_ids)
+        prepared = await self._parser.prepare(items, self._label_ids)
         async with self._tools.db.write() as tx:
             project, current = await _current(tx, self._claim)
             state = ImportState.CANCELLED if current.cancel_requested else ImportState.RUNNING
@@ -141,7 +139,7 @@ class _Run:
             # A label that these shapes carry was deleted since: begin the batch again.
             raise Aborted("LABELS_CHANGED", "a label was deleted while shapes with it were being imported")
         saved = [result for result in results if isinstance(result, Saved)]
-        problems = [problem for one in prepared for problem in one.problems] + _twins(saved)
+        problems = [problem for one in prepared for problem in one.problems]
         await imports.add_problems(tx, current, problems)
         return _added(current.counts, prepared, saved, made, len(problems))
 
@@ -176,19 +174,6 @@ def _set_draft(one: Prepared, asset: Asset, current: Import) -> SetDraft:
         author=current.name,
         guard=KeepEdits(),
     )
-
-
-def _twins(saved: Sequence[Saved]) -> list[Problem]:
-    """What this import said about the same bytes twice, in different words."""
-    hint = "the same image is there under another name; keep the better annotation"
-    return [
-        Problem(
-            result.draft.name,
-            warning("DUPLICATE_IMAGE", "other shapes were imported before for the same image", hint=hint),
-        )
-        for result in saved
-        if result.outcome is Outcome.KEPT and result.head.provenance == result.draft.provenance
-    ]
 
 
 def _added(

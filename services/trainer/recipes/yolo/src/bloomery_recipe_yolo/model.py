@@ -1,0 +1,85 @@
+"""A trained YOLO model without its library around it: raw outputs for letterboxed uint8 images, in torch or as ONNX."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bloomery_recipe_yolo.library import load_checkpoint
+from bloomery_worker.failures import ConfigError
+from bloomery_worker.predictor import Images, Outputs
+
+OPSET = 18
+INPUT = "images"
+
+
+class RawModel(nn.Module):
+    """uint8 NHWC in; what the head gives before suppression out. Normalises inside."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Runs uint8 [B, H, W, 3] RGB; returns float32 [B, 4 + classes, anchors], with masks also the prototypes."""
+        outputs = self.model(images.permute(0, 3, 1, 2).float() / 255.0)
+        return tuple(outputs) if isinstance(outputs, list | tuple) else (outputs,)
+
+
+class TrainedModel:
+    """A checkpoint that is ready to predict.
+
+    Attributes:
+        classes: names in the order of their numbers.
+        side: of the square input that it was trained for, in pixels.
+    """
+
+    def __init__(self, path: Path, *, device: str) -> None:
+        """Loads it. Raises ConfigError where it is no YOLO checkpoint."""
+        try:
+            model, _ = load_checkpoint(path)
+        except (TypeError, KeyError, RuntimeError, ModuleNotFoundError) as problem:
+            hint = "give a checkpoint that Ultralytics has written"
+            raise ConfigError(f"{path.name} is not a YOLO checkpoint: {problem}", hint=hint) from problem
+        self.classes = tuple(model.names[number] for number in sorted(model.names))
+        self.side = int(model.args["imgsz"])
+        self._device = device
+        self.raw = RawModel(_bare(model)).to(device).eval()
+
+    def __call__(self, images: Images) -> Outputs:
+        """Predicts, as a `Predictor`."""
+        with torch.inference_mode():
+            outputs = self.raw(torch.from_numpy(images).to(self._device))
+        return tuple(output.float().cpu().numpy() for output in outputs)
+
+    def export(self, path: Path, size: tuple[int, int], *, outputs: tuple[str, ...]) -> None:
+        """Writes an ONNX file whose first axes are the batch; `size` is (height, width)."""
+        # Two images: an export with one folds the batch axis into constants.
+        sample = torch.zeros((2, *size, 3), dtype=torch.uint8)
+        with warnings.catch_warnings():
+            # The tracer warns about every shape that it takes for a constant, which they are.
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                self.raw.cpu(),
+                (sample,),
+                str(path),
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=[INPUT],
+                output_names=list(outputs),
+                dynamic_axes={name: {0: "batch"} for name in (INPUT, *outputs)},
+            )
+        self.raw.to(self._device)
+
+
+def _bare(model: Any) -> nn.Module:
+    """Fused, and with a head that returns nothing but its predictions."""
+    head = model.model[-1]
+    head.export, head.format = True, "onnx"
+    if hasattr(head, "end2end"):
+        # Fusing drops the branch that is not used: with suppression outside all models give the same form.
+        head.end2end = False
+    fused: nn.Module = model.fuse(verbose=False)
+    return fused.requires_grad_(False)

@@ -1,0 +1,112 @@
+"""OPTIMIZE: a checkpoint as a Triton model directory with ONNX inside, and the proof that it gives the same answers."""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from bloomery_recipe_yolo.model import TrainedModel
+from bloomery_worker import machine
+from bloomery_worker.context import Context, StopRequestedError
+from bloomery_worker.evaluate import DetectionEvaluator, golden_rows, letterboxed
+from bloomery_worker.export import (
+    Limits,
+    ModelSpec,
+    Parity,
+    Tensor,
+    largest_errors,
+    measure_latency,
+    write_model_directory,
+)
+from bloomery_worker.failures import ConfigError, DataError, ExportError
+from bloomery_worker.messages import ProgressNote
+from bloomery_worker.predictor import Images, OnnxPredictor
+from bloomery_worker.recipe import Result
+
+PACKAGES = ("ultralytics", "torch", "onnx", "onnxruntime", "numpy", "bloomery-worker", "bloomery-recipe-yolo")
+BOX_ROWS = 4
+
+
+def optimize(context: Context) -> Result:
+    """Exports, compares on real images, measures the latency, and collects the directory.
+
+    Raises:
+        ExportError: the export does not give the same answers.
+    """
+    original = _original(context)
+    root = context.work_dir / "variant"
+    onnx = _exported(context, original, root)
+    threads = machine.threads(context.job.cpus)
+    variant = OnnxPredictor(onnx, threads=threads)
+    parity, sample = _compared(context, original, variant)
+    _say(context, "measuring", 0.8)
+    facts = {
+        "format": "onnx",
+        "precision": "fp32",
+        "device": "cpu",
+        "parity": parity.document(),
+        "latency": asdict(measure_latency(variant, sample, threads=threads)),
+    }
+    spec = _spec(context, original, variant, sample)
+    versions = machine.versions(PACKAGES)
+    files = write_model_directory(root, spec, {**facts, "versions": versions})
+    details = {
+        **facts,
+        "task": spec.task,
+        "classes": list(spec.classes),
+        "input": {"height": spec.size[0], "width": spec.size[1], "resize": spec.resize},
+    }
+    metrics = {"parity/original": parity.original_metric, "parity/variant": parity.variant_metric}
+    return Result(files=files, metrics=metrics, details=details, versions=versions)
+
+
+def _original(context: Context) -> TrainedModel:
+    if not context.job.base_file:
+        raise ConfigError("the job names no model to work on", hint="name a model version")
+    return TrainedModel(Path(context.job.base_file), device="cpu")
+
+
+def _exported(context: Context, original: TrainedModel, root: Path) -> Path:
+    _say(context, "exporting", 0.1)
+    shutil.rmtree(root, ignore_errors=True)
+    onnx = root / "1" / "model.onnx"
+    onnx.parent.mkdir(parents=True)
+    original.export(onnx, (original.side, original.side), outputs=("output0",))
+    return onnx
+
+
+def _compared(context: Context, original: TrainedModel, variant: OnnxPredictor) -> tuple[Parity, Images]:
+    """How far the variant is off, and one of the images."""
+    _say(context, "comparing", 0.4)
+    size = (original.side, original.side)
+    rows = golden_rows(context.dataset, int(context.parameters["images"]))
+    if not rows:
+        raise DataError("the dataset version has no validation or test images to compare on", hint="build one that has")
+    images = letterboxed(context.dataset, rows, size)
+    geometry, score = largest_errors(original, variant, images, geometry_rows=BOX_ROWS)
+    evaluator = DetectionEvaluator(context.dataset, size, original.classes, check=lambda: _check(context))
+    before, after = (evaluator.rows(model, iter(rows), name="golden").metrics.map50 for model in (original, variant))
+    parity = Parity(len(rows), geometry, score, before, after, Limits())
+    if not parity.passed:
+        raise ExportError(f"the export does not give the same answers: {parity.document()}", hint="report it")
+    return parity, images[0]
+
+
+def _spec(context: Context, original: TrainedModel, variant: OnnxPredictor, sample: Images) -> ModelSpec:
+    outputs = zip(variant.output_names, variant(sample[None]), strict=True)
+    return ModelSpec(
+        task=context.job.task,
+        classes=original.classes,
+        size=(original.side, original.side),
+        resize="letterbox",
+        outputs=tuple(Tensor(name, output.shape[1:]) for name, output in outputs),
+    )
+
+
+def _say(context: Context, phase: str, fraction: float) -> None:
+    _check(context)
+    context.progress(ProgressNote(phase=phase, fraction=fraction, device="cpu"))
+
+
+def _check(context: Context) -> None:
+    if context.should_stop():
+        raise StopRequestedError(0)

@@ -1,0 +1,151 @@
+"""TRAIN: from a dataset version and base weights to a checkpoint that our own evaluation has measured."""
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from bloomery_recipe_yolo.exact import BEST_FILE, ExactTrainer
+from bloomery_recipe_yolo.library import strip_optimizer
+from bloomery_recipe_yolo.model import TrainedModel
+from bloomery_recipe_yolo.progress import Observer, table
+from bloomery_recipe_yolo.weights import Base, find_base
+from bloomery_vision.formats import YoloTask
+from bloomery_worker import machine
+from bloomery_worker.context import Context, StopRequestedError
+from bloomery_worker.evaluate import DetectionEvaluator, Evaluation
+from bloomery_worker.layout import yolo_folder
+from bloomery_worker.messages import FileNote, ProgressNote, Value
+from bloomery_worker.recipe import Result
+
+PACKAGES = (
+    "ultralytics",
+    "torch",
+    "torchvision",
+    "numpy",
+    "opencv-python-headless",
+    "bloomery-worker",
+    "bloomery-recipe-yolo",
+)
+STRIDE = 32
+
+
+def train(context: Context, make: type[ExactTrainer]) -> Result:
+    """Trains, evaluates and collects what is published."""
+    started = time.monotonic()
+    base = find_base(context)
+    data = _laid_out(context)
+    trainer = _trained(context, make, base, data)
+    published = context.work_dir / "published"
+    published.mkdir(exist_ok=True)
+    strip_optimizer(trainer.best, s=str(published / BEST_FILE))
+    evaluations = _evaluate(context, published / BEST_FILE, epochs=trainer.epoch + 1)
+    (published / "metrics.csv").write_text(table(trainer.csv.read_text(encoding="utf-8")), encoding="utf-8")
+    report = {one.split: one.document(context.job.classes) for one in evaluations}
+    (published / "evaluation.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    return Result(
+        files=_files(published),
+        metrics={name: value for one in evaluations for name, value in one.values().items()},
+        details=_details(context, base, trainer, duration=time.monotonic() - started),
+        versions=machine.versions(PACKAGES),
+    )
+
+
+def image_size(parameters: Mapping[str, Value]) -> tuple[int, int]:
+    """(height, width) of the model's input: the parameter, rounded up to what the network can halve five times."""
+    side = -(-int(parameters["imgsz"]) // STRIDE) * STRIDE
+    return side, side
+
+
+def _laid_out(context: Context) -> Path:
+    data = yolo_folder(context.dataset, context.work_dir / "data", task=YoloTask(context.job.task))
+    if not context.dataset.counts["val"]:
+        context.log.warning(
+            "The dataset version has no validation images: the best epoch is chosen by training images."
+        )
+        data.write_bytes(data.read_bytes() + b"val: images/train\n")
+    return data
+
+
+def _trained(context: Context, make: type[ExactTrainer], base: Base, data: Path) -> ExactTrainer:
+    job = context.job
+    observer = Observer(context, device=machine.device_name(), epoch=job.resume_epoch)
+
+    def keep(folder: Path, epoch: int, best: bool) -> None:
+        observer.epoch = epoch
+        context.checkpoint(folder, epoch=epoch, best=best)
+
+    checkpoints = context.work_dir / "checkpoints"
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    resume_from = Path(job.resume_dir) if job.resume_dir else None
+    trainer = make(_arguments(context, base, data), checkpoints=checkpoints, keep=keep, resume_from=resume_from)
+    # The library takes all cores but one, whatever the job was given.
+    torch.set_num_threads(machine.threads(job.cpus))
+    observer.attach(trainer)
+    trainer.train()
+    return trainer
+
+
+def _arguments(context: Context, base: Base, data: Path) -> dict[str, object]:
+    """The library's arguments: the parameters have its names."""
+    given: dict[str, object] = dict(context.parameters)
+    if given.get("cache") == "none":
+        given["cache"] = False
+    return given | {
+        "task": context.job.task,
+        "model": base.model,
+        "data": str(data),
+        "imgsz": image_size(context.parameters)[0],
+        "device": machine.device().removeprefix("cuda:"),
+        "project": str(context.work_dir),
+        "name": "run",
+        "exist_ok": True,
+        "plots": False,
+        "verbose": False,
+    }
+
+
+def _evaluate(context: Context, checkpoint: Path, *, epochs: int) -> list[Evaluation]:
+    context.progress(
+        ProgressNote(phase="evaluating", epoch=epochs, epochs=epochs, fraction=1.0, device=machine.device_name())
+    )
+
+    def check() -> None:
+        if context.should_stop():
+            raise StopRequestedError(epochs)
+
+    evaluator = DetectionEvaluator(context.dataset, image_size(context.parameters), context.job.classes, check=check)
+    model = TrainedModel(checkpoint, device=machine.device())
+    return [evaluator.split(model, split) for split in ("val", "test") if context.dataset.counts[split]]
+
+
+def _files(published: Path) -> tuple[FileNote, ...]:
+    def note(role: str, name: str, media_type: str) -> FileNote:
+        return FileNote(path=str(published / name), role=role, file_name=name, media_type=media_type)
+
+    return (
+        note("checkpoint", BEST_FILE, "application/octet-stream"),
+        note("metrics", "metrics.csv", "text/csv"),
+        note("evaluation", "evaluation.json", "application/json"),
+    )
+
+
+def _details(context: Context, base: Base, trainer: ExactTrainer, *, duration: float) -> dict[str, object]:
+    job = context.job
+    height, width = image_size(job.parameters)
+    return {
+        "task": job.task,
+        "classes": list(job.classes),
+        "input": {"height": height, "width": width, "resize": "letterbox"},
+        "dataset": {"version": job.dataset_version, "content_hash": context.dataset.index.content_hash},
+        "base": base.record(),
+        "license": job.recipe_license,
+        "recipe": {"name": job.recipe, "version": job.recipe_version},
+        "seed": int(job.parameters["seed"]),
+        "device": machine.device_name(),
+        "duration_seconds": duration,
+        "epochs": trainer.epoch + 1,
+    }

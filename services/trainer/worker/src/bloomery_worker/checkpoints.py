@@ -1,0 +1,95 @@
+"""Uploads checkpoints while training goes on: the newest one, with its manifest last."""
+
+import asyncio
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from bloomery.training.v1 import CheckpointSaved, JobEvent
+from bloomery_worker.events import checkpoint_event
+from bloomery_worker.failures import TransferError
+from bloomery_worker.messages import CheckpointNote, FileNote
+from bloomery_worker.uploads import Uploads
+
+_LOG = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """Takes folders from the trainer process. One that waits is replaced by a newer one, which goes further."""
+
+    def __init__(self, uploads: Uploads, add: Callable[[JobEvent], None]) -> None:
+        self._uploads, self._add = uploads, add
+        self._waiting: CheckpointNote | None = None
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.epoch = 0
+
+    def put(self, note: CheckpointNote) -> None:
+        """Takes a checkpoint over."""
+        best = note.best
+        if self._waiting is not None:
+            best = best or self._waiting.best
+            shutil.rmtree(self._waiting.folder, ignore_errors=True)
+        self._waiting = CheckpointNote(note.folder, note.epoch, best)
+        self._idle.clear()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Uploads until the task is cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while (note := self._waiting) is not None:
+                self._waiting = None
+                await self._keep(note)
+            self._idle.set()
+
+    async def settle(self, seconds: float) -> None:
+        """Waits until everything that was put is uploaded, for up to `seconds`."""
+        try:
+            await asyncio.wait_for(self._idle.wait(), seconds)
+        except TimeoutError:
+            _LOG.warning("the last checkpoint was not uploaded in time")
+
+    async def _keep(self, note: CheckpointNote) -> None:
+        try:
+            self._add(checkpoint_event(await self._upload(note)))
+            self.epoch = note.epoch
+        except TransferError as problem:
+            _LOG.warning("the checkpoint of epoch %d is lost: %s", note.epoch, problem)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, note.folder, ignore_errors=True)
+
+    async def _upload(self, note: CheckpointNote) -> CheckpointSaved:
+        files = await asyncio.to_thread(_files, note)
+        kept = await self._uploads.send(files)
+        listed: list[dict[str, str | int]] = [
+            {"path": file.file_name, "digest": artifact.digest, "size_bytes": artifact.size_bytes}
+            for file, artifact in zip(files, kept, strict=True)
+        ]
+        last = FileNote(
+            path=str(await asyncio.to_thread(_write_manifest, note, listed)),
+            role=f"checkpoint-manifest/{note.epoch}",
+            file_name="manifest.json",
+            media_type="application/json",
+        )
+        (sealed,) = await self._uploads.send([last])
+        size = sum(artifact.size_bytes for artifact in kept)
+        return CheckpointSaved(epoch=note.epoch, logical_key=sealed.logical_key, size_bytes=size, best=note.best)
+
+
+def _files(note: CheckpointNote) -> list[FileNote]:
+    folder = Path(note.folder)
+    inside = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+    return [
+        FileNote(path=str(folder / name), role=f"checkpoint/{note.epoch}/{name}", file_name=name) for name in inside
+    ]
+
+
+def _write_manifest(note: CheckpointNote, files: list[dict[str, str | int]]) -> Path:
+    path = Path(note.folder) / "manifest.json"
+    path.write_text(json.dumps({"format": 1, "epoch": note.epoch, "files": files}), encoding="utf-8")
+    return path

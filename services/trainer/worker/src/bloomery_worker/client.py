@@ -1,0 +1,151 @@
+"""The worker's side of WorkerService: the attempt's secret, and patience with a service that is away."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import grpc
+import grpc.aio
+
+from bloomery.common.v1 import SignedRequest
+from bloomery.training.v1 import (
+    ArtifactTarget,
+    ArtifactUpload,
+    CompleteArtifactUploadsRequest,
+    CompletedArtifact,
+    FinishAttemptRequest,
+    JobEvent,
+    PrepareArtifactUploadsRequest,
+    ReportProgressRequest,
+    ReportProgressResponse,
+    SignInputsRequest,
+    StartAttemptRequest,
+    StartAttemptResponse,
+    WorkerServiceStub,
+)
+
+T = TypeVar("T")
+Sleep = Callable[[float], Awaitable[None]]
+
+_AWAY = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNKNOWN,
+    }
+)
+_NOT_OURS = frozenset({grpc.StatusCode.ABORTED, grpc.StatusCode.UNAUTHENTICATED})
+_CALL_SECONDS = 30.0
+_OPTIONS = (
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.max_receive_message_length", 16 << 20),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+)
+
+
+class FencedError(Exception):
+    """The attempt is no longer the job's: stop, publish nothing."""
+
+
+def is_away(problem: grpc.aio.AioRpcError) -> bool:
+    """Whether the call may succeed when it is repeated later."""
+    return problem.code() in _AWAY
+
+
+async def patiently(
+    call: Callable[[], Awaitable[T]], *, sleep: Sleep = asyncio.sleep, first: float = 0.2, longest: float = 10.0
+) -> T:
+    """Repeats a call with growing pauses for as long as the service is away.
+
+    Raises:
+        FencedError: as the call does.
+        grpc.aio.AioRpcError: for every other answer.
+    """
+    pause = first
+    while True:
+        try:
+            return await call()
+        except grpc.aio.AioRpcError as problem:
+            if not is_away(problem):
+                raise
+        await sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, hides nothing
+        pause = min(pause * 2, longest)
+
+
+class WorkerClient:
+    """Calls on behalf of one attempt. Every method raises FencedError when the attempt is no longer the job's."""
+
+    def __init__(self, target: str, *, root_certificates: bytes | None = None) -> None:
+        if root_certificates is None:
+            self._channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
+        else:
+            credentials = grpc.ssl_channel_credentials(root_certificates)
+            self._channel = grpc.aio.secure_channel(target, credentials, options=_OPTIONS)
+        self._stub = WorkerServiceStub(self._channel)
+        self._secret = ""
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._channel.close()
+
+    async def start(self, request: StartAttemptRequest) -> StartAttemptResponse:
+        """Binds this process to its attempt, however long the service is away."""
+        answer = await patiently(lambda: self._call(self._stub.StartAttempt(request, timeout=_CALL_SECONDS)))
+        self._secret = answer.secret
+        return answer
+
+    async def report(
+        self, first_sequence: int, events: Sequence[JobEvent], *, phase: str, stalled: bool
+    ) -> ReportProgressResponse:
+        """Reports once; the caller repeats."""
+        request = ReportProgressRequest(first_sequence=first_sequence, events=events, phase=phase, stalled=stalled)
+        return await self._call(self._stub.ReportProgress(request, timeout=_CALL_SECONDS, metadata=self._metadata()))
+
+    async def sign_inputs(self, keys: Sequence[str]) -> Sequence[SignedRequest]:
+        """Downloads for keys, in their order."""
+        request = SignInputsRequest(logical_keys=keys)
+        answer = await patiently(
+            lambda: self._call(self._stub.SignInputs(request, timeout=_CALL_SECONDS, metadata=self._metadata()))
+        )
+        return answer.gets
+
+    async def prepare_uploads(self, uploads: Sequence[ArtifactUpload]) -> Sequence[ArtifactTarget]:
+        """Where to put files, in their order."""
+        request = PrepareArtifactUploadsRequest(uploads=uploads)
+        answer = await patiently(
+            lambda: self._call(
+                self._stub.PrepareArtifactUploads(request, timeout=_CALL_SECONDS, metadata=self._metadata())
+            )
+        )
+        return answer.targets
+
+    async def complete_uploads(self, uploads: Sequence[ArtifactUpload]) -> Sequence[CompletedArtifact]:
+        """What became of uploaded files, in their order. The service reads them, so it may take a while."""
+        request = CompleteArtifactUploadsRequest(uploads=uploads)
+        answer = await patiently(
+            lambda: self._call(
+                self._stub.CompleteArtifactUploads(request, timeout=10 * _CALL_SECONDS, metadata=self._metadata())
+            )
+        )
+        return answer.results
+
+    async def finish(self, request: FinishAttemptRequest) -> None:
+        """Ends the attempt, however long the service is away."""
+        await patiently(
+            lambda: self._call(self._stub.FinishAttempt(request, timeout=_CALL_SECONDS, metadata=self._metadata()))
+        )
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self._secret}"),)
+
+    async def _call(self, call: Awaitable[T]) -> T:
+        try:
+            return await call
+        except grpc.aio.AioRpcError as problem:
+            if problem.code() in _NOT_OURS:
+                raise FencedError(problem.details() or "the attempt was superseded") from problem
+            raise

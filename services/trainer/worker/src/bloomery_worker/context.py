@@ -1,0 +1,83 @@
+"""What a recipe has at hand while it works."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+from bloomery_worker.blobs import BlobCache
+from bloomery_worker.dataset import Dataset
+from bloomery_worker.failures import DataError
+from bloomery_worker.messages import CheckpointNote, JobSpec, MetricsNote, Note, ProgressNote, Value
+
+MIN_INTERVAL = 0.5
+"""Seconds between two reports of steps; those between are left out."""
+
+
+class StopRequestedError(Exception):
+    """The work ended on request. `epoch` epochs are in the last checkpoint."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"stopped after epoch {epoch}")
+        self.epoch = epoch
+
+
+class Context:
+    """One job, and the way to talk about it. All methods may be called from any thread."""
+
+    def __init__(
+        self,
+        job: JobSpec,
+        send: Callable[[Note], None],
+        stop: threading.Event,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.job = job
+        self.log = logging.getLogger("bloomery.recipe")
+        self._send, self._stop, self._clock = send, stop, clock
+        self._last_step = -MIN_INTERVAL
+
+    @property
+    def parameters(self) -> Mapping[str, Value]:
+        """The effective parameters."""
+        return self.job.parameters
+
+    @property
+    def work_dir(self) -> Path:
+        """A folder of the job's own."""
+        return Path(self.job.work_dir)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The dataset version. Raises DataError where the job has none."""
+        if not self.job.manifest:
+            raise DataError("the job has no dataset version", hint="name one")
+        return Dataset.open(Path(self.job.manifest), BlobCache(Path(self.job.cache_dir)))
+
+    def should_stop(self) -> bool:
+        """Whether somebody wants the work to end."""
+        return self._stop.is_set()
+
+    def progress(self, note: ProgressNote) -> None:
+        """Says how far the work is."""
+        self._send(note)
+
+    def step(self, progress: ProgressNote, metrics: MetricsNote) -> None:
+        """Says how far the work is within an epoch; too frequent reports are left out."""
+        now = self._clock()
+        if now - self._last_step >= MIN_INTERVAL:
+            self._last_step = now
+            self._send(progress)
+            self._send(metrics)
+
+    def epoch_end(self, progress: ProgressNote, metrics: MetricsNote) -> None:
+        """Says that an epoch is done."""
+        self._send(progress)
+        self._send(metrics)
+
+    def checkpoint(self, folder: Path, *, epoch: int, best: bool) -> None:
+        """Hands a complete checkpoint over; the folder is uploaded and then removed."""
+        self._send(CheckpointNote(str(folder), epoch, best))

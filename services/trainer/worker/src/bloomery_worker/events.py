@@ -1,0 +1,67 @@
+"""Notes of the trainer process as events of the contract."""
+
+import logging
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from bloomery.training.v1 import CheckpointSaved, JobEvent, LogLine, MetricsReported, Progress, SystemReported
+from bloomery_worker.messages import LogNote, MetricsNote, ProgressNote
+
+Clock = Callable[[], datetime]
+MAX_LINE = 4_000
+
+
+def utc_now() -> datetime:
+    """The time, for the `time` of events."""
+    return datetime.now(UTC)
+
+
+def progress_event(note: ProgressNote, *, clock: Clock = utc_now) -> JobEvent:
+    """How far the work is."""
+    progress = Progress(
+        phase=note.phase,
+        epoch=note.epoch,
+        epochs=note.epochs,
+        step=note.step,
+        steps=note.steps,
+        fraction=note.fraction,
+        device=note.device,
+    )
+    return _stamped(JobEvent(progress=progress), clock)
+
+
+def metrics_event(note: MetricsNote, *, clock: Clock = utc_now) -> JobEvent:
+    """Measurements; those that are no numbers are left out, because nobody can draw them."""
+    values = {name: value for name, value in note.values.items() if math.isfinite(value)}
+    reported = MetricsReported(epoch=note.epoch, step=note.step, values=values, epoch_end=note.epoch_end)
+    return _stamped(JobEvent(metrics=reported), clock)
+
+
+def log_event(note: LogNote, *, source: str = "trainer", clock: Clock = utc_now) -> JobEvent:
+    """A line of the log."""
+    line = LogLine(level=_level(note.level), source=source, message=note.message[:MAX_LINE])
+    return _stamped(JobEvent(log=line), clock)
+
+
+def checkpoint_event(saved: CheckpointSaved, *, clock: Clock = utc_now) -> JobEvent:
+    """A checkpoint is complete."""
+    return _stamped(JobEvent(checkpoint=saved), clock)
+
+
+def system_event(load: SystemReported, *, clock: Clock = utc_now) -> JobEvent:
+    """The machine's load."""
+    return _stamped(JobEvent(system=load), clock)
+
+
+def _stamped(event: JobEvent, clock: Clock) -> JobEvent:
+    event.time.FromDatetime(clock())
+    return event
+
+
+def _level(level: int) -> LogLine.Level.ValueType:
+    if level >= logging.ERROR:
+        return LogLine.LEVEL_ERROR
+    if level >= logging.WARNING:
+        return LogLine.LEVEL_WARNING
+    return LogLine.LEVEL_INFO if level >= logging.INFO else LogLine.LEVEL_DEBUG

@@ -1,0 +1,145 @@
+"""Gets what a job works on into the cache: the manifest, its images, base weights, a checkpoint."""
+
+import asyncio
+import errno
+import random
+import shutil
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import httpx
+
+from bloomery.common.v1 import SignedRequest
+from bloomery.training.v1 import SignedInput
+from bloomery_vision.manifest import ManifestIndex, ManifestRow
+from bloomery_worker.blobs import BlobCache, WrongBytesError, download
+from bloomery_worker.client import WorkerClient
+from bloomery_worker.failures import DataError, TransferError
+
+PAGE = 200
+PARALLEL = 8
+RESERVE_BYTES = 256 << 20
+_WRONG_BYTES_TRIES = 3
+
+Advance = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Bytes to get. `request` is a download that is signed already."""
+
+    name: str
+    digest: str
+    size_bytes: int
+    logical_key: str
+    request: SignedRequest | None = None
+
+
+def wanted_input(given: SignedInput, name: str) -> Wanted:
+    """A signed input of the contract."""
+    artifact = given.artifact
+    return Wanted(name, artifact.digest, artifact.size_bytes, artifact.logical_key, given.get)
+
+
+def wanted_image(row: ManifestRow) -> Wanted:
+    """The image of a manifest's row."""
+    return Wanted(row.file_name, row.digest, row.size_bytes, row.logical_key)
+
+
+class Inputs:
+    """Downloads into the cache, several at a time, again where it is worth it, for up to `patience` seconds a file."""
+
+    def __init__(
+        self,
+        cache: BlobCache,
+        client: WorkerClient,
+        http: httpx.AsyncClient,
+        *,
+        patience: float = 600.0,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._cache, self._client, self._http = cache, client, http
+        self._patience, self._sleep, self._clock = patience, sleep, clock
+        self._slots = asyncio.Semaphore(PARALLEL)
+
+    async def one(self, wanted: Wanted) -> Path:
+        """Gets one file and returns where it lies."""
+        await self.all([wanted])
+        return self._cache.path(wanted.digest)
+
+    async def all(self, wanted: Sequence[Wanted], *, advance: Advance | None = None) -> None:
+        """Gets what the cache lacks. `advance` is told how many bytes of how many are here.
+
+        Raises:
+            OSError: ENOSPC, they would not fit.
+            DataError: the bytes of a file are not those that the dataset version names.
+            TransferError: the object store did not answer for too long.
+        """
+        missing = [one for one in _distinct(wanted) if not self._cache.has(one.digest, one.size_bytes)]
+        total, done = sum(one.size_bytes for one in missing), 0
+        self._check_space(total)
+        for page in _pages(missing):
+            for finished in asyncio.as_completed(await self._started(page)):
+                done += (await finished).size_bytes
+                if advance is not None:
+                    advance(done, total)
+
+    async def _started(self, page: Sequence[Wanted]) -> list[Awaitable[Wanted]]:
+        unsigned = [one for one in page if one.request is None]
+        keys = [one.logical_key for one in unsigned]
+        signed = dict(zip(keys, await self._client.sign_inputs(keys), strict=True)) if keys else {}
+        return [self._get(one, one.request or signed[one.logical_key]) for one in page]
+
+    async def _get(self, wanted: Wanted, request: SignedRequest) -> Wanted:
+        async with self._slots:
+            deadline, pause, wrong = self._clock() + self._patience, 0.5, 0
+            while True:
+                try:
+                    await self._transfer(wanted, request)
+                    return wanted
+                except TransferError as problem:
+                    wrong += isinstance(problem, WrongBytesError)
+                    if wrong == _WRONG_BYTES_TRIES:
+                        raise _damaged(wanted) from problem
+                    if self._clock() + pause > deadline:
+                        raise
+                await self._sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, hides nothing
+                pause = min(pause * 2, 30.0)
+                request = (await self._client.sign_inputs([wanted.logical_key]))[0]
+
+    async def _transfer(self, wanted: Wanted, request: SignedRequest) -> None:
+        part = self._cache.new_file(wanted.digest)
+        await download(self._http, request.url, dict(request.headers), digest=wanted.digest, target=part)
+        self._cache.keep(part, wanted.digest)
+
+    def _check_space(self, needed: int) -> None:
+        free = shutil.disk_usage(self._cache.root).free
+        if needed and needed + RESERVE_BYTES > free:
+            raise OSError(errno.ENOSPC, f"the inputs need {needed >> 20} MiB, {free >> 20} MiB are free")
+
+
+def wanted_shards(index: ManifestIndex) -> list[Wanted]:
+    """The shards of a manifest."""
+    return [
+        Wanted(f"shard {number}", shard.digest, shard.size_bytes, shard.logical_key)
+        for number, shard in enumerate(index.shards)
+    ]
+
+
+def _damaged(wanted: Wanted) -> DataError:
+    hint = "upload the image again, or build a version without it"
+    return DataError("stored bytes are damaged", hint=hint, items=[wanted.name])
+
+
+def _distinct(wanted: Iterable[Wanted]) -> Iterable[Wanted]:
+    return {one.digest: one for one in wanted}.values()
+
+
+def _pages(wanted: Sequence[Wanted]) -> Iterator[list[Wanted]]:
+    left = iter(wanted)
+    while page := list(islice(left, PAGE)):
+        yield page

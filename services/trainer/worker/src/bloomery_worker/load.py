@@ -1,0 +1,32 @@
+"""How much of the machine a process tree takes."""
+
+import time
+from collections.abc import Callable
+
+import psutil
+
+from bloomery.training.v1 import SystemReported
+
+
+class LoadMeter:
+    """Measures the process tree below `pid`, itself included."""
+
+    def __init__(self, pid: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._root = psutil.Process(pid)
+        self._clock = clock
+        self._before = self._clock(), 0.0
+
+    def read(self) -> SystemReported:
+        """The load since the last call."""
+        seconds, memory = 0.0, 0
+        for process in [self._root, *self._root.children(recursive=True)]:
+            try:
+                with process.oneshot():
+                    times = process.cpu_times()
+                    seconds += times.user + times.system
+                    memory += process.memory_info().rss
+            except psutil.NoSuchProcess:
+                continue
+        now = self._clock()
+        (then, used), self._before = self._before, (now, seconds)
+        return SystemReported(cpus=max(0.0, (seconds - used) / max(now - then, 1e-9)), memory_bytes=memory)

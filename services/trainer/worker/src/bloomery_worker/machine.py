@@ -1,0 +1,35 @@
+"""What the work ran on, and with which versions: part of every result."""
+
+import os
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+
+
+def threads(cpus: float) -> int:
+    """How many threads to compute with, for so many cores; 0 means all that this process may use."""
+    return max(1, int(cpus) if cpus else len(os.sched_getaffinity(0)))
+
+
+def device() -> str:
+    """The first GPU that the job was given ("cuda:0"), else "cpu"."""
+    import torch
+
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+def device_name() -> str:
+    """The device for people, such as "cpu" or "NVIDIA H100"."""
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Versions of the packages that are installed."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,192 @@
+"""What passes between the supervisor and the trainer process: one JSON object a line, both ways."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import ClassVar, TypeAlias, get_args
+
+from bloomery_worker.failures import Failure
+
+Value: TypeAlias = int | float | bool | str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """Everything that a recipe needs to know about its job. Paths are absolute.
+
+    Attributes:
+        name: resource name of the job.
+        uid: of the job.
+        kind: "TRAIN", "OPTIMIZE", ...
+        attempt: from 1.
+        recipe: id of the recipe, such as "yolo-detect".
+        recipe_version: of the recipe.
+        recipe_license: SPDX id.
+        module: Python module that holds the recipe's code.
+        task: "detect", "segment" or "classify".
+        parameters: effective ones, by id.
+        classes: names in the order of their indices.
+        dataset_version: resource name; empty for none.
+        manifest: file of the dataset version's index; empty for none.
+        base: name of the base weights as given; empty for the first of `bases`.
+        bases: names of the base weights that the recipe knows.
+        base_file: the base weights or the model to work on, where they were given by digest; else empty.
+        base_digest: digest of `base_file`.
+        resume_dir: folder of the checkpoint to go on from; empty for a start from the beginning.
+        resume_epoch: epochs that it holds.
+        cache_dir: blobs by digest.
+        work_dir: the attempt's own folder.
+        cpus: cores to use; 0 for all.
+    """
+
+    name: str
+    uid: str
+    kind: str
+    attempt: int
+    recipe: str
+    recipe_version: str
+    recipe_license: str
+    module: str
+    task: str
+    parameters: Mapping[str, Value]
+    classes: tuple[str, ...]
+    dataset_version: str = ""
+    manifest: str = ""
+    base: str = ""
+    bases: tuple[str, ...] = ()
+    base_file: str = ""
+    base_digest: str = ""
+    resume_dir: str = ""
+    resume_epoch: int = 0
+    cache_dir: str
+    work_dir: str
+    cpus: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """To the trainer: do this job."""
+
+    type: ClassVar[str] = "start"
+    job: JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """To the trainer: end as soon as you can; what the last checkpoint holds is kept."""
+
+    type: ClassVar[str] = "stop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressNote:
+    """How far the work is; fields as in the contract's Progress. `step` and `steps` count within the epoch."""
+
+    type: ClassVar[str] = "progress"
+    phase: str
+    epoch: int = 0
+    epochs: int = 0
+    step: int = 0
+    steps: int = 0
+    fraction: float = 0.0
+    device: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsNote:
+    """Measurements: `epoch` epochs done, `step` steps done since the start of the job."""
+
+    type: ClassVar[str] = "metrics"
+    epoch: int
+    step: int
+    values: Mapping[str, float]
+    epoch_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LogNote:
+    """A line of the log; `level` as in Python's `logging`."""
+
+    type: ClassVar[str] = "log"
+    level: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointNote:
+    """A folder with a complete checkpoint of `epoch` epochs. It belongs to the supervisor from now on."""
+
+    type: ClassVar[str] = "checkpoint"
+    folder: str
+    epoch: int
+    best: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileNote:
+    """A file to publish: `path` on this machine, and how the contract's Artifact describes it."""
+
+    path: str
+    role: str
+    file_name: str
+    media_type: str = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultNote:
+    """The work is done."""
+
+    type: ClassVar[str] = "result"
+    files: tuple[FileNote, ...]
+    metrics: Mapping[str, float]
+    details: Mapping[str, object]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedNote:
+    """The work ended on request. `epoch` epochs are in the last checkpoint."""
+
+    type: ClassVar[str] = "stopped"
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailedNote:
+    """The work cannot be done."""
+
+    type: ClassVar[str] = "failed"
+    failure: Failure
+
+
+Directive: TypeAlias = Start | Stop
+Note: TypeAlias = ProgressNote | MetricsNote | LogNote | CheckpointNote | ResultNote | StoppedNote | FailedNote
+LastNote: TypeAlias = ResultNote | StoppedNote | FailedNote
+
+
+def encode(message: Directive | Note) -> bytes:
+    """One line."""
+    return json.dumps({"type": message.type, **asdict(message)}, separators=(",", ":")).encode() + b"\n"
+
+
+def decode_directive(line: bytes) -> Directive:
+    """Reads what `encode` wrote for the trainer."""
+    content = json.loads(line)
+    if content["type"] == Stop.type:
+        return Stop()
+    job = content["job"]
+    return Start(JobSpec(**job | {"classes": tuple(job["classes"]), "bases": tuple(job["bases"])}))
+
+
+def decode_note(line: bytes) -> Note:
+    """Reads what `encode` wrote for the supervisor."""
+    content = json.loads(line)
+    kind = content.pop("type")
+    if kind == ResultNote.type:
+        content["files"] = tuple(FileNote(**one) for one in content["files"])
+    if kind == FailedNote.type:
+        content["failure"] = Failure(**content["failure"])
+    return _NOTES[kind](**content)
+
+
+_NOTES: Mapping[str, type[Note]] = {kind.type: kind for kind in get_args(Note)}

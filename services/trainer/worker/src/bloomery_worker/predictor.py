@@ -1,0 +1,57 @@
+"""A model as evaluation, parity checks and latency measurements see it, whatever runs it."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Images = NDArray[np.uint8]
+"""uint8 RGB [B, H, W, 3], letterboxed or cropped to the model's input size."""
+
+Outputs = tuple[NDArray[np.float32], ...]
+"""The model's raw outputs, each [B, ...]."""
+
+
+class Predictor(Protocol):
+    """Runs a model on a batch of images."""
+
+    def __call__(self, images: Images) -> Outputs:
+        """The raw outputs."""
+        ...
+
+
+class OnnxPredictor:
+    """A model in ONNX Runtime on the CPU."""
+
+    def __init__(self, path: Path, *, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
+        self.output_names = tuple(output.name for output in self._session.get_outputs())
+
+    def __call__(self, images: Images) -> Outputs:
+        """The raw outputs."""
+        return tuple(self._session.run(None, {self._input: images}))
+
+
+def predictions(predictor: Predictor, images: Iterator[Images] | Sequence[Images], *, batch: int) -> Iterator[Outputs]:
+    """Runs single images [H, W, 3] in batches, and yields the outputs of each image without the batch axis."""
+    pending: list[Images] = []
+    for image in images:
+        pending.append(image)
+        if len(pending) == batch:
+            yield from _split(predictor(np.stack(pending)))
+            pending = []
+    if pending:
+        yield from _split(predictor(np.stack(pending)))
+
+
+def _split(outputs: Outputs) -> Iterator[Outputs]:
+    for index in range(len(outputs[0])):
+        yield tuple(output[index] for output in outputs)

@@ -1,0 +1,129 @@
+"""From the answer to StartAttempt to a job that the trainer process can begin: everything is on this machine."""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from google.protobuf import struct_pb2
+
+from bloomery.training.v1 import JobKind, Parameter, Recipe, StartAttemptResponse
+from bloomery.vision.v1 import TaskType
+from bloomery_worker.blobs import BlobCache
+from bloomery_worker.dataset import Dataset
+from bloomery_worker.inputs import Inputs, Wanted, wanted_image, wanted_input, wanted_shards
+from bloomery_worker.layout import place
+from bloomery_worker.messages import JobSpec, ProgressNote, Value
+from bloomery_worker.settings import WorkerSettings
+
+
+class Preparation:
+    """Downloads the inputs of one attempt. `progress` is told how far it is."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        cache: BlobCache,
+        inputs: Inputs,
+        progress: Callable[[ProgressNote], None],
+    ) -> None:
+        self._settings, self._cache, self._inputs, self._progress = settings, cache, inputs, progress
+
+    async def run(self, start: StartAttemptResponse) -> JobSpec:
+        """Gets everything. Raises what `Inputs.all` does."""
+        await asyncio.to_thread(self._cache.evict, self._settings.cache_bytes)
+        return job_spec(
+            start,
+            self._settings,
+            manifest=await self._manifest(start),
+            base_file=await self._base(start),
+            resume_dir=await self._resume(start),
+        )
+
+    async def _manifest(self, start: StartAttemptResponse) -> str:
+        if not start.HasField("manifest"):
+            return ""
+        path = await self._inputs.one(wanted_input(start.manifest, "the dataset version's index"))
+        dataset = Dataset.open(path, self._cache)
+        await self._inputs.all(wanted_shards(dataset.index))
+        images = await asyncio.to_thread(lambda: [wanted_image(row) for row in dataset.rows()])
+        await self._download(images)
+        return str(path)
+
+    async def _download(self, wanted: list[Wanted]) -> None:
+        def advance(done: int, total: int) -> None:
+            self._progress(ProgressNote(phase="downloading", fraction=done / max(total, 1)))
+
+        await self._inputs.all(wanted, advance=advance)
+
+    async def _base(self, start: StartAttemptResponse) -> str:
+        if not start.HasField("base"):
+            return ""
+        cached = await self._inputs.one(wanted_input(start.base, "the base weights"))
+        # Libraries tell formats by the suffix, which the cache's names lack.
+        suffix = Path(start.base.artifact.file_name).suffix or ".pt"
+        return str(place(cached, self._settings.work_dir / "base" / f"model{suffix}"))
+
+    async def _resume(self, start: StartAttemptResponse) -> str:
+        if not start.resume_from:
+            return ""
+        folder = self._settings.work_dir / "resume"
+        shutil.rmtree(folder, ignore_errors=True)
+        wanted = [wanted_input(file.input, file.path) for file in start.resume_from]
+        await self._inputs.all(wanted)
+        for one in wanted:
+            place(self._cache.path(one.digest), folder / one.name)
+        return str(folder)
+
+
+def job_spec(
+    start: StartAttemptResponse, settings: WorkerSettings, *, manifest: str, base_file: str, resume_dir: str
+) -> JobSpec:
+    """The job in the recipe's terms; the files are on this machine, "" for those that the job has not."""
+    job, recipe = start.job, start.recipe
+    kind = JobKind.Name(job.kind).removeprefix("JOB_KIND_")
+    return JobSpec(
+        name=job.name,
+        uid=job.uid,
+        kind=kind,
+        attempt=start.attempt,
+        recipe=recipe.name.removeprefix("recipes/"),
+        recipe_version=recipe.version,
+        recipe_license=recipe.license,
+        module=recipe.module,
+        task=TaskType.Name(recipe.task).removeprefix("TASK_TYPE_").lower(),
+        parameters=typed_parameters(job.effective_parameters, recipe, kind),
+        classes=tuple(start.classes),
+        dataset_version=job.dataset_version,
+        manifest=manifest,
+        base=job.base,
+        bases=tuple(recipe.bases),
+        base_file=base_file,
+        base_digest=start.base.artifact.digest,
+        resume_dir=resume_dir,
+        resume_epoch=start.resume_epoch,
+        cache_dir=str(settings.cache_dir),
+        work_dir=str(settings.work_dir),
+        cpus=settings.cpus,
+    )
+
+
+def typed_parameters(given: struct_pb2.Struct, recipe: Recipe, kind: str) -> Mapping[str, Value]:
+    """Parameters with the types that the recipe declares; a Struct knows only real numbers."""
+    whole = {one.id for one in _of_kind(recipe, kind) if one.type == Parameter.TYPE_INT}
+    values = {name: _plain(value) for name, value in given.fields.items()}
+    return {name: int(value) if name in whole else value for name, value in values.items()}
+
+
+def _of_kind(recipe: Recipe, kind: str) -> Iterable[Parameter]:
+    return (one for one in recipe.parameters if kind in (one.kinds or ("TRAIN",)))
+
+
+def _plain(value: struct_pb2.Value) -> Value:
+    match value.WhichOneof("kind"):
+        case "bool_value":
+            return value.bool_value
+        case "number_value":
+            return value.number_value
+        case _:
+            return value.string_value

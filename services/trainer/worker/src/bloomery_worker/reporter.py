@@ -1,0 +1,113 @@
+"""Reports events, keeps the attempt's lease, and hears what to do next."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+import grpc.aio
+
+from bloomery.training.v1 import (
+    DIRECTIVE_CANCEL,
+    DIRECTIVE_FENCED,
+    DIRECTIVE_PAUSE,
+    JobEvent,
+    ReportProgressResponse,
+)
+from bloomery_worker.client import FencedError, WorkerClient, is_away, patiently
+from bloomery_worker.spool import Spool
+
+BATCH = 1000
+"""The most events of one report, by contract."""
+
+FULL = 100
+"""Events that are reported at once, without waiting for the interval."""
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What somebody wants of the worker. `force`: without a checkpoint; `fenced`: it is no longer the job's."""
+
+    stop: bool = False
+    force: bool = False
+    fenced: bool = False
+
+
+class Reporter:
+    """Sends what is in the spool at least every `interval` seconds. `obey` is called with each order, also repeated."""
+
+    def __init__(self, client: WorkerClient, spool: Spool, *, interval: float, obey: Callable[[Order], None]) -> None:
+        self._client, self._spool, self._obey = client, spool, obey
+        self._interval = interval
+        self._wake = asyncio.Event()
+        self._sending = asyncio.Lock()
+        self.phase = "preparing"
+        self.stalled = False
+
+    def add(self, event: JobEvent) -> None:
+        """Puts an event into the next report."""
+        self._spool.append(event)
+        if len(self._spool) >= FULL:
+            self._wake.set()
+
+    def enter(self, phase: str) -> None:
+        """Says at once what goes on now."""
+        if phase != self.phase:
+            self.phase = phase
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Reports until the attempt is fenced or the task is cancelled."""
+        while True:
+            try:
+                await self._report()
+            except FencedError:
+                self._obey(Order(fenced=True))
+                return
+            except grpc.aio.AioRpcError as problem:
+                self._survive(problem)
+                # The full spool of an outage must not turn the wait into a busy loop.
+                await asyncio.sleep(self._interval)
+            await self._wait()
+
+    async def flush(self) -> None:
+        """Reports until nothing is left, however long the service is away.
+
+        Raises:
+            FencedError: the attempt is no longer the job's.
+        """
+        while len(self._spool):
+            try:
+                await patiently(self._report)
+            except grpc.aio.AioRpcError as problem:
+                self._survive(problem)
+
+    async def _report(self) -> None:
+        async with self._sending:
+            first, events = self._spool.batch(BATCH)
+            answer = await self._client.report(first, events, phase=self.phase, stalled=self.stalled)
+            self._spool.acknowledge(answer.acknowledged_sequence)
+        self._interval = answer.next_interval_seconds or self._interval
+        self._listen(answer)
+
+    def _listen(self, answer: ReportProgressResponse) -> None:
+        if answer.directive == DIRECTIVE_FENCED:
+            raise FencedError("the attempt was superseded")
+        if answer.directive in (DIRECTIVE_PAUSE, DIRECTIVE_CANCEL):
+            self._obey(Order(stop=True, force=answer.force))
+
+    def _survive(self, problem: grpc.aio.AioRpcError) -> None:
+        """A failed report never ends the work; one that can never succeed must not hold up those behind it."""
+        _LOG.warning("a report failed: %s %s", problem.code().name, problem.details())
+        if not is_away(problem):
+            self._spool.discard_batch()
+
+    async def _wait(self) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), self._interval)
+        except TimeoutError:
+            return
+        self._wake.clear()

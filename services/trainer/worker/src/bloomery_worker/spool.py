@@ -1,0 +1,94 @@
+"""Events that the service has not acknowledged, on disk, so that its absence costs neither memory nor events.
+
+The service wants consecutive numbers and drops what it has. So a number is given when an event is first handed out, and
+what was handed out stays as it is until it is acknowledged; what waits behind may be thinned.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from bloomery.training.v1 import JobEvent
+
+MAX_WAITING = 20_000
+_SCHEMA = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT, thinnable INTEGER NOT NULL, content BLOB NOT NULL);
+"""
+
+
+class Spool:
+    """The queue of one attempt's events. A new one begins empty."""
+
+    def __init__(self, path: Path, *, acknowledged: int = 0, max_waiting: int = MAX_WAITING) -> None:
+        path.unlink(missing_ok=True)
+        self._database = sqlite3.connect(path, isolation_level=None)
+        self._database.executescript(_SCHEMA)
+        self._acknowledged = acknowledged
+        self._max_waiting = max_waiting
+        self._handed_out: list[JobEvent] = []
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        return self._waiting + len(self._handed_out)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._database.close()
+
+    def append(self, event: JobEvent) -> None:
+        """Puts an event at the end. Of more than `max_waiting`, every other measurement or log line goes."""
+        self._database.execute(
+            "INSERT INTO events (thinnable, content) VALUES (?, ?)", (_thinnable(event), event.SerializeToString())
+        )
+        self._waiting += 1
+        if self._waiting > self._max_waiting:
+            self._thin()
+
+    def batch(self, limit: int) -> tuple[int, Sequence[JobEvent]]:
+        """The sequence of the first event that is not acknowledged, and up to `limit` events from there on.
+
+        The same again until something is acknowledged.
+        """
+        if not self._handed_out:
+            self._hand_out(limit)
+        return self._acknowledged + 1, list(self._handed_out)
+
+    def acknowledge(self, sequence: int) -> None:
+        """Drops what is stored. A number that is older than the last one, or was never handed out, changes nothing."""
+        done = sequence - self._acknowledged
+        if 0 < done <= len(self._handed_out):
+            self._handed_out = self._handed_out[done:]
+            self._acknowledged = sequence
+
+    def discard_batch(self) -> None:
+        """Drops what was handed out and not stored, because the service will never take it."""
+        self._handed_out = []
+
+    def _hand_out(self, limit: int) -> None:
+        rows = self._database.execute("SELECT id, content FROM events ORDER BY id LIMIT ?", (limit,)).fetchall()
+        if rows:
+            self._database.execute("DELETE FROM events WHERE id <= ?", (rows[-1][0],))
+        self._waiting -= len(rows)
+        self._handed_out = [JobEvent.FromString(content) for _, content in rows]
+
+    def _thin(self) -> None:
+        removed = self._database.execute(
+            "DELETE FROM events WHERE id IN (SELECT id FROM (SELECT id, row_number() OVER (ORDER BY id) AS place"
+            " FROM events WHERE thinnable) WHERE place % 2 = 0)"
+        )
+        self._waiting -= removed.rowcount
+
+
+def _thinnable(event: JobEvent) -> bool:
+    """Lifecycle, checkpoints, ends of epochs and warnings are never thinned."""
+    match event.WhichOneof("event"):
+        case "metrics":
+            return not event.metrics.epoch_end
+        case "progress" | "system":
+            return True
+        case "log":
+            return event.log.level < event.log.LEVEL_WARNING
+        case _:
+            return False

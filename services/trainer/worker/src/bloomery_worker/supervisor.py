@@ -1,0 +1,214 @@
+"""One attempt from its token to its end: all that talks to the network, and the watch over the trainer process."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import httpx
+
+from bloomery.training.v1 import StartAttemptRequest, StartAttemptResponse
+from bloomery_worker import failures
+from bloomery_worker.blobs import BlobCache, http_client
+from bloomery_worker.checkpoints import Checkpoints
+from bloomery_worker.client import FencedError, WorkerClient
+from bloomery_worker.ending import Conclusion, Ended, Failed, Stopped
+from bloomery_worker.events import log_event, metrics_event, progress_event, system_event
+from bloomery_worker.inputs import Inputs
+from bloomery_worker.kernel import out_of_memory_kills
+from bloomery_worker.load import LoadMeter
+from bloomery_worker.messages import (
+    CheckpointNote,
+    FailedNote,
+    LogNote,
+    MetricsNote,
+    Note,
+    ProgressNote,
+    ResultNote,
+    Start,
+    Stop,
+    StoppedNote,
+)
+from bloomery_worker.preparation import Preparation
+from bloomery_worker.process import TrainerProcess
+from bloomery_worker.reporter import Order, Reporter
+from bloomery_worker.settings import WorkerSettings, forget_token
+from bloomery_worker.spool import Spool
+from bloomery_worker.tasks import task
+from bloomery_worker.termination import ExitCode, LastWords
+from bloomery_worker.uploads import Uploads
+
+WATCH_INTERVAL = 10.0
+REPORT_INTERVAL = 2.0
+
+_LOG = logging.getLogger(__name__)
+
+
+async def supervise(settings: WorkerSettings) -> LastWords:
+    """Runs the attempt to its end."""
+    forget_token()
+    # The trainer process loads torch while the service and the object store are asked.
+    trainer = await TrainerProcess.spawn(settings.work_dir, os.environ)
+    certificates = settings.root_certificates.read_bytes() if settings.root_certificates else None
+    client = WorkerClient(settings.target, root_certificates=certificates)
+    try:
+        async with http_client() as http:
+            return await Attempt(settings, client, http, trainer).run()
+    except FencedError as fenced:
+        _LOG.warning("fenced: %s", fenced)
+        return LastWords(ExitCode.FENCED, finished=False)
+    finally:
+        await trainer.kill()
+        await client.close()
+
+
+class Attempt:
+    """What happens between StartAttempt and FinishAttempt."""
+
+    def __init__(
+        self, settings: WorkerSettings, client: WorkerClient, http: httpx.AsyncClient, trainer: TrainerProcess
+    ) -> None:
+        self._settings, self._client, self._http, self._trainer = settings, client, http, trainer
+        self._spool = Spool(settings.work_dir / "spool.db")
+        self._reporter = Reporter(client, self._spool, interval=REPORT_INTERVAL, obey=self._obey)
+        self._uploads = Uploads(client, http)
+        self._checkpoints = Checkpoints(self._uploads, self._reporter.add)
+        self._order, self._ordered = Order(), asyncio.Event()
+        self._trainer_busy = False
+        self._last_sign = time.monotonic()
+        self._memory_kills = out_of_memory_kills()
+
+    async def run(self) -> LastWords:
+        """Runs it. Raises FencedError."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._obey, Order(stop=True))
+        try:
+            start = await self._bind()
+            if start is None:
+                return LastWords(ExitCode.STOPPED, finished=False)
+            self._checkpoints.epoch = start.resume_epoch
+            async with self._background():
+                return await self._work_and_conclude(start)
+        finally:
+            self._spool.close()
+
+    async def _bind(self) -> StartAttemptResponse | None:
+        """The answer to StartAttempt; None where a signal came first."""
+        request = StartAttemptRequest(
+            token=self._settings.token, worker_id=uuid4().hex, host=socket.gethostname(), process_id=os.getpid()
+        )
+        async with task(self._client.start(request)) as start:
+            await self._done_or_ordered(start)
+            return start.result() if start.done() else None
+
+    async def _work_and_conclude(self, start: StartAttemptResponse) -> LastWords:
+        async with task(self._work(start)) as work:
+            ended = await self._until_ended(work)
+        if not isinstance(ended, ResultNote) and not self._order.force:
+            await self._checkpoints.settle(self._settings.stop_grace)
+        conclusion = Conclusion(self._client, self._uploads, self._reporter, patience=self._settings.stop_grace)
+        return await conclusion.conclude(ended, epoch=self._checkpoints.epoch)
+
+    async def _work(self, start: StartAttemptResponse) -> Ended:
+        try:
+            cache = BlobCache(self._settings.cache_dir)
+            inputs = Inputs(cache, self._client, self._http)
+            job = await Preparation(self._settings, cache, inputs, self._take_progress).run(start)
+            self._trainer_busy = True
+            self._trainer.send(Start(job))
+            return await self._listen()
+        except FencedError:
+            raise
+        except Exception as problem:  # noqa: BLE001 - every reason must reach people, also that of a fault of our own
+            _LOG.exception("the work cannot be done")
+            return Failed(failures.classify(problem))
+
+    async def _listen(self) -> Ended:
+        async for note in self._trainer.notes():
+            self._last_sign = time.monotonic()
+            ended = self._take(note)
+            if ended is not None:
+                return ended
+        return self._died(await self._trainer.wait())
+
+    def _take(self, note: Note) -> Ended | None:
+        match note:
+            case ProgressNote():
+                self._take_progress(note)
+            case MetricsNote():
+                self._reporter.add(metrics_event(note))
+            case LogNote():
+                self._reporter.add(log_event(note))
+            case CheckpointNote():
+                self._checkpoints.put(note)
+            case ResultNote():
+                return note
+            case StoppedNote(epoch):
+                return Stopped(epoch)
+            case FailedNote(failure):
+                return Failed(failure, self._trainer.log_tail())
+        return None
+
+    def _take_progress(self, note: ProgressNote) -> None:
+        self._reporter.enter(note.phase)
+        self._reporter.add(progress_event(note))
+
+    def _died(self, exit_code: int) -> Failed:
+        tail = self._trainer.log_tail()
+        if exit_code >= 0:
+            return Failed(failures.crashed(exit_code), tail, exit_code)
+        out_of_memory = exit_code == -signal.SIGKILL and out_of_memory_kills() > self._memory_kills
+        return Failed(failures.killed(-exit_code, out_of_memory=out_of_memory, log_tail=tail), tail, exit_code)
+
+    def _obey(self, order: Order) -> None:
+        """Takes an order; orders only ever become stricter."""
+        before = self._order
+        self._order = Order(before.stop or order.stop, before.force or order.force, before.fenced or order.fenced)
+        if self._order != before:
+            self._ordered.set()
+
+    async def _until_ended(self, work: asyncio.Task[Ended]) -> Ended:
+        """Waits for the work, and sees to it that it ends when it is ordered to."""
+        await self._done_or_ordered(work)
+        if work.done():
+            return work.result()
+        if self._order.fenced:
+            raise FencedError("the attempt was superseded")
+        if not self._trainer_busy:
+            return Stopped(self._checkpoints.epoch)
+        self._trainer.send(Stop())
+        return await self._until_stopped(work)
+
+    async def _until_stopped(self, work: asyncio.Task[Ended]) -> Ended:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.stop_grace):
+                while not work.done() and not self._order.force and not self._order.fenced:
+                    await self._done_or_ordered(work)
+        if self._order.fenced:
+            raise FencedError("the attempt was superseded")
+        if work.done():
+            return work.result()
+        await self._trainer.kill()
+        return Stopped(self._checkpoints.epoch)
+
+    async def _done_or_ordered(self, work: asyncio.Task[Ended] | asyncio.Task[StartAttemptResponse]) -> None:
+        async with task(self._ordered.wait()) as ordered:
+            await asyncio.wait({work, ordered}, return_when=asyncio.FIRST_COMPLETED)
+        self._ordered.clear()
+
+    @contextlib.asynccontextmanager
+    async def _background(self) -> AsyncIterator[None]:
+        async with task(self._reporter.run()), task(self._checkpoints.run()), task(self._watch()):
+            yield
+
+    async def _watch(self) -> None:
+        meter = LoadMeter(self._trainer.pid)
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL)
+            silent = time.monotonic() - self._last_sign
+            self._reporter.stalled = self._trainer_busy and silent > self._settings.stall_after
+            self._reporter.add(system_event(await asyncio.to_thread(meter.read)))

@@ -1,0 +1,123 @@
+"""The trainer process: loads torch while the supervisor still fetches data, then runs one recipe and says how it ended.
+
+Started as `python -P -m bloomery_worker.trainer_main EVENTS_FD PARENT_PID`; directives come by standard input.
+"""
+
+import logging
+import os
+import queue
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import BinaryIO
+
+from bloomery_worker.context import Context, StopRequestedError
+from bloomery_worker.failures import classify
+from bloomery_worker.kernel import die_with_parent
+from bloomery_worker.messages import (
+    FailedNote,
+    JobSpec,
+    LastNote,
+    LogNote,
+    Note,
+    ProgressNote,
+    ResultNote,
+    Start,
+    StoppedNote,
+    decode_directive,
+    encode,
+)
+from bloomery_worker.recipe import load_recipe
+
+_OURS = "bloomery"
+
+
+class Outbox:
+    """Writes notes, one whole line at a time, from any thread."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._stream = os.fdopen(descriptor, "wb", buffering=0)
+        self._lock = threading.Lock()
+
+    def send(self, note: Note) -> None:
+        """Writes a note; waits while the supervisor is behind."""
+        line = memoryview(encode(note))
+        with self._lock:
+            while line:
+                line = line[self._stream.write(line) :]
+
+
+class Inbox:
+    """Listens for directives in a thread of its own."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stop = threading.Event()
+        self._started: queue.SimpleQueue[JobSpec | None] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, args=(stream,), daemon=True).start()
+
+    def wait_for_start(self) -> JobSpec | None:
+        """The job; None where the supervisor has gone."""
+        return self._started.get()
+
+    def _listen(self, stream: BinaryIO) -> None:
+        for line in stream:
+            directive = decode_directive(line)
+            if isinstance(directive, Start):
+                self._started.put(directive.job)
+            else:
+                self.stop.set()
+        self.stop.set()
+        self._started.put(None)
+
+
+class _Forward(logging.Handler):
+    """Puts our own lines, and warnings of libraries, into the job's log."""
+
+    def __init__(self, send: Callable[[Note], None]) -> None:
+        super().__init__(logging.INFO)
+        self._send = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING or record.name.startswith(_OURS):
+            self._send(LogNote(record.levelno, self.format(record)))
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the process."""
+    descriptor, parent = (int(argument) for argument in arguments)
+    die_with_parent(parent)
+    # The recipe's own children have no business with this pipe.
+    os.set_inheritable(descriptor, False)
+    outbox, inbox = Outbox(descriptor), Inbox(sys.stdin.buffer)
+    logging.basicConfig(level=logging.INFO, handlers=[logging.StreamHandler(), _Forward(outbox.send)])
+    warnings.simplefilter("default")
+    _load_torch()
+    job = inbox.wait_for_start()
+    if job is not None:
+        outbox.send(_run(job, outbox.send, inbox.stop))
+    return 0
+
+
+def _load_torch() -> None:
+    import torch  # noqa: F401 - takes seconds, which pass while the data is fetched
+
+
+def _run(job: JobSpec, send: Callable[[Note], None], stop: threading.Event) -> LastNote:
+    context = Context(job, send, stop)
+    try:
+        context.progress(ProgressNote(phase="preparing"))
+        recipe = load_recipe(job.module)
+        recipe.preflight(context)
+        result = recipe.run(context)
+    except StopRequestedError as stopped:
+        return StoppedNote(stopped.epoch)
+    except Exception as problem:  # noqa: BLE001 - whatever a recipe raises becomes the reason that people see
+        traceback.print_exc()
+        return FailedNote(classify(problem))
+    return ResultNote(files=result.files, metrics=result.metrics, details=result.details, versions=result.versions)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,138 @@
+"""Starts real workers against the fake trainer."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import yaml
+from google.protobuf.json_format import ParseDict
+from google.protobuf.struct_pb2 import Struct
+
+from bloomery.training.v1 import Job, JobKind, Parameter, Recipe
+from bloomery.vision.v1 import TaskType
+from tests.worker.fake_trainer import TOKEN, FakeTrainer, serving
+from tests.worker.sample_data import Version
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = ROOT / "services/trainer/recipes"
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker that runs."""
+
+    process: asyncio.subprocess.Process
+    work_dir: Path
+
+    async def exit_code(self, *, seconds: float = 100.0) -> int:
+        async with asyncio.timeout(seconds):
+            return await self.process.wait()
+
+    def trainer_pid(self) -> int:
+        (child,) = psutil.Process(self.process.pid).children()
+        return child.pid
+
+    @property
+    def last_words(self) -> dict[str, object]:
+        words: dict[str, object] = json.loads((self.work_dir / "termination.json").read_text())
+        return words
+
+    @property
+    def output(self) -> str:
+        logs = (self.work_dir / name for name in ("worker.log", "trainer.log"))
+        return "\n".join(path.read_text(errors="replace") for path in logs if path.exists())
+
+
+def recipe(name: str) -> Recipe:
+    """A recipe of the catalogue as the control plane hands it out, as far as the worker looks at it."""
+    (path,) = (path for path in RECIPES.rglob("recipe.yaml") if yaml.safe_load(path.read_text())["name"] == name)
+    content = yaml.safe_load(path.read_text())
+    return Recipe(
+        name=f"recipes/{name}",
+        version=content["version"],
+        license=content["license"],
+        task=TaskType.Value(f"TASK_TYPE_{content['task'].upper()}"),
+        module=content["module"],
+        bases=content["bases"],
+        parameters=[
+            Parameter(
+                id=one["id"], type=Parameter.Type.Value(f"TYPE_{one['type'].upper()}"), kinds=one.get("kinds", ())
+            )
+            for one in content["parameters"]
+        ],
+    )
+
+
+def defaults(name: str, kind: str) -> dict[str, object]:
+    """Every parameter of a recipe's kind of job with its default."""
+    (path,) = (path for path in RECIPES.rglob("recipe.yaml") if yaml.safe_load(path.read_text())["name"] == name)
+    declared = yaml.safe_load(path.read_text())["parameters"]
+    return {one["id"]: one["default"] for one in declared if kind in one.get("kinds", ["TRAIN"])}
+
+
+def job(recipe_name: str, kind: str, *, base: str = "", **parameters: object) -> Job:
+    """A job with its effective parameters."""
+    effective = Struct()
+    ParseDict({**defaults(recipe_name, kind), **parameters}, effective)
+    return Job(
+        name="projects/cells/jobs/j0",
+        uid="j0",
+        kind=JobKind.Value(f"JOB_KIND_{kind}"),
+        recipe=f"recipes/{recipe_name}",
+        effective_parameters=effective,
+        dataset_version="projects/cells/datasets/d/versions/1",
+        base=base,
+    )
+
+
+def trainer_for(job: Job, recipe: Recipe, version: Version) -> FakeTrainer:
+    return FakeTrainer(job=job, recipe=recipe, manifest=version.index, classes=version.classes)
+
+
+@asynccontextmanager
+async def served(trainer: FakeTrainer, version: Version) -> AsyncIterator[FakeTrainer]:
+    async with serving(trainer, version.blobs):
+        yield trainer
+
+
+@asynccontextmanager
+async def running(
+    trainer: FakeTrainer, folder: Path, *, token: str = TOKEN, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[Worker]:
+    """Starts a worker as the process launcher does; nothing of it is left behind."""
+    work_dir, cache_dir = folder / "work", folder / "cache"
+    work_dir.mkdir(exist_ok=True)
+    cache_dir.mkdir(exist_ok=True)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "BLOOMERY_TRAINER_TARGET": trainer.target,
+        "BLOOMERY_ATTEMPT_TOKEN": token,
+        "BLOOMERY_WORK_DIR": str(work_dir),
+        "BLOOMERY_CACHE_DIR": str(cache_dir),
+        "BLOOMERY_TERMINATION_FILE": str(work_dir / "termination.json"),
+        "BLOOMERY_CPUS": "1",
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        **(settings or {}),
+    }
+    with (work_dir / "worker.log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "bloomery_worker",
+            env=environment, cwd=work_dir, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield Worker(process, work_dir)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()

@@ -93,7 +93,7 @@ def test_rows_are_found_by_split_and_by_class() -> None:
         row(0, [Shape(Tag(), "RBC")]),
         row(1, [Shape(Tag(), "white cell"), Shape(Tag(), "RBC")], split="val"),
         row(2),
-        row(3, [Shape(Tag(), "white cell")], split="val"),
+        row(3, [Shape(Tag(), "white cell"), Shape(Tag(), "RBC", crowd=True)], split="val"),
     ]
     reader = ShardReader(write_shard(rows, CLASSES), CLASSES)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self, cast
+from typing import Self, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,7 +23,6 @@ FORMAT = 1
 ROW_GROUP = 1000
 """Images of a row group at most; fewer where they have many shapes."""
 _ROW_GROUP_SHAPES = 20_000
-_INDEX_FIELDS = {"format", "content_hash", "task", "classes", "project_uid", "read_sequence", "shards"}
 _SCHEMA = pa.schema(
     [
         pa.field("asset", pa.string(), nullable=False),
@@ -115,13 +114,12 @@ class ManifestIndex:
         """Read an index file. Raises ManifestError for a damaged one and for another format."""
         try:
             fields = json.loads(data)
-            if fields["format"] != FORMAT:
-                raise ManifestError(f"the manifest has format {fields['format']}, this reads {FORMAT}")
-            known = {name: fields[name] for name in _INDEX_FIELDS - {"format"}}
-            known["classes"] = tuple(known["classes"])
-            known["shards"] = tuple(ManifestShard(**shard) for shard in known["shards"])
-            return cls(**known)
-        except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            if (found := fields.pop("format")) != FORMAT:
+                raise ManifestError(f"the manifest has format {found}, this reads {FORMAT}")
+            fields["classes"] = tuple(fields["classes"])
+            fields["shards"] = tuple(ManifestShard(**shard) for shard in fields["shards"])
+            return cls(**fields)
+        except (AttributeError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise ManifestError(f"the manifest's index is damaged: {error}") from error
 
 
@@ -159,12 +157,16 @@ class ShardWriter:
     Shapes are written with the numbers of their classes; a label outside `classes` is a KeyError.
     """
 
-    def __init__(self, sink: Path | BinaryIO, classes: Sequence[str]) -> None:
+    def __init__(self, sink: Path | pa.NativeFile, classes: Sequence[str]) -> None:
         self._numbers = {name: number for number, name in enumerate(classes)}
-        self._writer = pq.ParquetWriter(sink, _SCHEMA, compression="zstd")
+        self._file = pa.OSFile(str(sink), "wb") if isinstance(sink, Path) else None
+        self._sink: pa.NativeFile = self._file or sink
+        self._writer = pq.ParquetWriter(self._sink, _SCHEMA, compression="zstd")
         self._pending: list[dict[str, object]] = []
         self._shapes = 0
         self.rows = 0
+        self.size = 0
+        """Bytes written so far, without what waits for its row group to be full."""
 
     def __enter__(self) -> Self:
         return self
@@ -188,11 +190,13 @@ class ShardWriter:
         """Write what is left and the footer."""
         self._flush()
         self._writer.close()
+        if self._file:
+            self._file.close()
 
     def _flush(self) -> None:
         if self._pending:
             self._writer.write_table(pa.Table.from_pylist(self._pending, schema=_SCHEMA))
-            self._pending, self._shapes = [], 0
+            self._pending, self._shapes, self.size = [], 0, self._sink.tell()
 
 
 def write_shard(rows: Iterable[ManifestRow], classes: Sequence[str]) -> bytes:
@@ -237,7 +241,7 @@ class ShardReader:
     ) -> Iterator[tuple[int, ManifestRow]]:
         """Rows from number `start` on, each with its number; of one split, or with a shape of the class `label`.
 
-        Row groups without such a row are not read beyond the column that says so.
+        A crowd is no shape of its class. Row groups without such a row are not read beyond the column that says so.
         """
         first = 0
         for number in range(self._file.num_row_groups):
@@ -259,14 +263,14 @@ class ShardReader:
     def _with_class(self, group: int, label: str) -> set[int]:
         if label not in self._classes:
             return set()
-        shapes = self._column(group, "shapes")
-        parents = pc.list_parent_indices(shapes)
-        hits = pc.equal(pc.struct_field(pc.list_flatten(shapes), "class"), self._classes.index(label))
-        return set(pc.filter(parents, hits).to_pylist())
+        shapes = self._column(group, "shapes.list.element.class", "shapes.list.element.crowd")
+        each = pc.list_flatten(shapes)
+        of_class = pc.equal(pc.struct_field(each, "class"), self._classes.index(label))
+        hits = pc.and_not(of_class, pc.struct_field(each, "crowd"))
+        return set(pc.filter(pc.list_parent_indices(shapes), hits).to_pylist())
 
-    def _column(self, group: int, name: str) -> pa.Array:
-        path = "shapes.list.element.class" if name == "shapes" else name
-        return self._file.read_row_group(group, columns=[path]).column(0).combine_chunks()
+    def _column(self, group: int, *paths: str) -> pa.Array:
+        return self._file.read_row_group(group, columns=list(paths)).column(0).combine_chunks()
 
     def _read(self, group: int, first: int, indices: Sequence[int]) -> Iterator[tuple[int, ManifestRow]]:
         if not indices:

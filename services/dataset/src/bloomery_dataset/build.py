@@ -1,0 +1,190 @@
+"""One build: reads a moment of a project, divides its images, and writes the manifest.
+
+Images pass through a file on disk: they arrive in the order of ids, are divided when all are known, and are written in
+the order of file names. Memory holds a few numbers for each image, and the shapes of a thousand.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from bloomery_dataset.annotations import Annotations
+from bloomery_dataset.model import Blob, Image, Method, Plan, Product, SplitPolicy, Version
+from bloomery_dataset.naming import file_names
+from bloomery_dataset.selection import Selection
+from bloomery_dataset.spill import Entry, Spill
+from bloomery_dataset.splits import PARTS, SplitItem, split
+from bloomery_dataset.statistics import Tally
+from bloomery_kit.errors import FailedPrecondition
+from bloomery_kit.objects import ObjectStore
+from bloomery_vision.manifest import ContentHash, ManifestIndex, ManifestRow, ManifestShard, ShardWriter
+
+SHARD_ROWS = 50_000
+SHARD_BYTES = 64 << 20
+_SLICE = 500
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a build reads and writes."""
+
+    annotations: Annotations
+    objects: ObjectStore
+
+
+class Progress:
+    """How far a build is, in images of the project: half for reading one, half for writing it."""
+
+    def __init__(self) -> None:
+        self.read = 0
+        self.kept = 0
+        self.written = 0
+
+    @property
+    def done(self) -> int:
+        """Images done."""
+        return (self.read + (self.read * self.written // self.kept if self.kept else 0)) // 2
+
+
+class BuildRun:
+    """Makes the product of one version in `folder`, which must be its own; objects get keys under `prefix`."""
+
+    def __init__(
+        self, version: Version, plan: Plan, *, sources: Sources, folder: Path, prefix: str, progress: Progress
+    ) -> None:
+        self._version = version
+        self._plan = plan
+        self._sources = sources
+        self._folder = folder
+        self._prefix = prefix
+        self._progress = progress
+        self._selection = Selection(version.spec, plan.labels)
+        self._tally = Tally()
+        self._hash = ContentHash(task=version.spec.task, classes=self._selection.classes)
+
+    async def run(self) -> Product:
+        """Build. Raises FailedPrecondition where the project has nothing to build from."""
+        if not self._selection.classes:
+            raise FailedPrecondition("NO_CLASSES", "the project has no label that is kept; add labels or map some")
+        with Spill(self._folder / "images") as spill:
+            await self._read(spill)
+            if not spill.entries:
+                raise FailedPrecondition("NO_USABLE_IMAGES", self._nothing_left())
+            parts = await asyncio.to_thread(divide, spill.entries, self._version.spec.split)
+            rows = self._rows(spill, parts)
+            shards = await self._write(rows)
+        manifest = await self._put_index(shards)
+        return self._product(manifest, unassigned=self._unassigned(spill.entries))
+
+    async def _read(self, spill: Spill) -> None:
+        project, moment = self._version.spec.project, self._plan.read_sequence
+        async for images in self._sources.annotations.images(project, moment):
+            await asyncio.to_thread(self._take, images, spill)
+            self._progress.read += len(images)
+        self._progress.kept = len(spill.entries)
+
+    def _take(self, images: Sequence[Image], spill: Spill) -> None:
+        group_by = self._version.spec.split.group_by
+        for image in images:
+            if kept := self._selection.take(image):
+                spill.add(image, kept, group=image.labels.get(group_by, "") if group_by else "")
+
+    def _rows(self, spill: Spill, parts: dict[str, str]) -> Iterator[ManifestRow]:
+        names = file_names([entry.named for entry in spill.entries])
+        for entry in sorted(spill.entries, key=lambda entry: names[entry.named.id]):
+            image, shapes = spill.read(entry)
+            yield ManifestRow(
+                asset=image.asset,
+                digest=image.digest,
+                logical_key=f"{self._version.project_uid}/{image.digest.removeprefix('sha256:')}",
+                size_bytes=image.size_bytes,
+                media_type=image.media_type,
+                width=image.width,
+                height=image.height,
+                split=parts[image.digest],
+                group=entry.group,
+                file_name=names[image.id],
+                shapes=shapes,
+            )
+
+    async def _write(self, rows: Iterator[ManifestRow]) -> tuple[ManifestShard, ...]:
+        shards: list[ManifestShard] = []
+        path = self._folder / "shard"
+        while count := await self._fill(path, rows):
+            blob = await self._put(f"{len(shards):05d}.parquet", path)
+            shards.append(ManifestShard(blob.logical_key, blob.digest, blob.size_bytes, count))
+        return tuple(shards)
+
+    async def _fill(self, path: Path, rows: Iterator[ManifestRow]) -> int:
+        writer = ShardWriter(path, self._selection.classes)
+        try:
+            while await asyncio.to_thread(self._write_slice, writer, rows):
+                if writer.rows >= SHARD_ROWS or writer.size >= SHARD_BYTES:
+                    break
+        finally:
+            await asyncio.to_thread(writer.close)
+        return writer.rows
+
+    def _write_slice(self, writer: ShardWriter, rows: Iterator[ManifestRow]) -> bool:
+        before = writer.rows
+        for row in islice(rows, _SLICE):
+            writer.write(row)
+            self._hash.add(row)
+            self._tally.add(row)
+        self._progress.written = self._tally.image_count
+        return writer.rows > before
+
+    async def _put_index(self, shards: tuple[ManifestShard, ...]) -> Blob:
+        index = ManifestIndex(
+            content_hash=self._hash.value(),
+            task=self._version.spec.task,
+            classes=self._selection.classes,
+            project_uid=self._version.project_uid,
+            read_sequence=self._plan.read_sequence,
+            shards=shards,
+        )
+        path = self._folder / "index"
+        path.write_bytes(index.to_json())
+        return await self._put("index.json", path)
+
+    async def _put(self, name: str, path: Path) -> Blob:
+        with path.open("rb") as file:
+            digest = await asyncio.to_thread(hashlib.file_digest, file, "sha256")
+        stored = await self._sources.objects.put(f"{self._prefix}/{name}", path)
+        return Blob(f"sha256:{digest.hexdigest()}", stored.size, stored.key)
+
+    def _unassigned(self, entries: Sequence[Entry]) -> int:
+        if self._version.spec.split.method is not Method.OFFICIAL:
+            return 0
+        return sum(entry.official not in PARTS for entry in entries)
+
+    def _product(self, manifest: Blob, *, unassigned: int) -> Product:
+        statistics = self._tally.statistics(
+            unassigned_count=unassigned,
+            skipped_shapes=self._selection.skipped_shapes,
+            skipped_images=self._selection.skipped_images,
+        )
+        return Product(self._selection.classes, statistics, self._hash.value(), manifest)
+
+    def _nothing_left(self) -> str:
+        if not self._progress.read:
+            return "the project has no images; import some"
+        reasons = self._selection.skipped_images.most_common()
+        why = ", ".join(f"{count} {reason}" for reason, count in reasons)
+        return f"none of the project's {self._progress.read} images can be used for {self._version.spec.task}: {why}"
+
+
+def divide(entries: Sequence[Entry], policy: SplitPolicy) -> dict[str, str]:
+    """The part of each image by its digest. Raises FailedPrecondition where no image has an official split."""
+    if policy.method is Method.RATIO:
+        items = (SplitItem(entry.digest, entry.counts, entry.group) for entry in entries)
+        return split(items, percents=policy.percents, seed=policy.seed)
+    if not any(entry.official in PARTS for entry in entries):
+        raise FailedPrecondition(
+            "NO_OFFICIAL_SPLIT",
+            "no image was imported with a split; divide by ratio, as with 80/10/10, or import the split's files",
+        )
+    return {entry.digest: entry.official if entry.official in PARTS else PARTS[0] for entry in entries}

@@ -1,0 +1,192 @@
+"""Datasets and versions: every change of them but the building, each in one transaction."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from bloomery_dataset.annotations import Annotations
+from bloomery_dataset.builder import BUILDS
+from bloomery_dataset.housekeeping import CLEANUPS
+from bloomery_dataset.model import Dataset, Label, Reference, Spec, State, Version
+from bloomery_dataset.names import VersionName
+from bloomery_dataset.requests import Repeatable
+from bloomery_dataset.selection import class_of_label
+from bloomery_dataset.store import datasets, versions
+from bloomery_kit.database import Database, Transaction
+from bloomery_kit.errors import AlreadyExists, FailedPrecondition, NotFound, PreconditionViolation, Violations
+from bloomery_kit.feeds import Notifier
+from bloomery_kit.pages import PageRequest
+from bloomery_kit.times import Clock, utc_now
+
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True)
+class NewDataset:
+    """A dataset to create."""
+
+    project: str
+    dataset: str
+    display_name: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class NewVersion:
+    """A version to build."""
+
+    project: str
+    dataset: str
+    spec: Spec
+    create_dataset: bool
+
+
+class Catalog:
+    """What there is, and who holds it."""
+
+    def __init__(self, db: Database, annotations: Annotations, *, changed: Notifier, clock: Clock = utc_now) -> None:
+        self._db = db
+        self._annotations = annotations
+        self._changed = changed
+        self._clock = clock
+
+    async def create_dataset(self, new: NewDataset, repeatable: Repeatable[Dataset, M]) -> M:
+        """Create a dataset in a project that exists. Raises AlreadyExists."""
+        await self._annotations.project(new.project)
+
+        async def make() -> Dataset:
+            fields = {"display_name": new.display_name, "labels": new.labels, "now": self._clock()}
+            if not await datasets.insert(tx, new.project, new.dataset, **fields):  # type: ignore[arg-type]
+                raise AlreadyExists("dataset", f"projects/{new.project}/datasets/{new.dataset}")
+            return await datasets.get(tx, new.project, new.dataset)
+
+        async with self._db.write() as tx:
+            return await repeatable.run(tx, make)
+
+    async def get_dataset(self, project: str, dataset: str) -> Dataset:
+        """A dataset. Raises NotFound."""
+        async with self._db.read() as tx:
+            return await datasets.get(tx, project, dataset)
+
+    async def list_datasets(
+        self, page: PageRequest, *, project: str | None, dataset: str | None
+    ) -> tuple[Sequence[Dataset], str, int]:
+        """A page of datasets, the next page's token, and how many there are in all."""
+        after = (str(page.cursor[0]), str(page.cursor[1])) if page.cursor else None
+        async with self._db.read() as tx:
+            found = await datasets.page(tx, project=project, dataset=dataset, after=after, limit=page.size + 1)
+            total = await datasets.count(tx, project=project, dataset=dataset)
+        shown = found[: page.size]
+        more = len(found) > page.size
+        return shown, page.next_token((shown[-1].project, shown[-1].dataset)) if more else "", total
+
+    async def update_dataset(self, project: str, dataset: str, *, etag: str, values: Mapping[str, object]) -> Dataset:
+        """Change fields. Raises NotFound, EtagMismatch."""
+        async with self._db.write() as tx:
+            return await datasets.update(tx, project, dataset, given_etag=etag, values=values, now=self._clock())
+
+    async def delete_dataset(self, project: str, dataset: str) -> None:
+        """Delete a dataset with its versions. Raises FailedPrecondition naming all holders."""
+        async with self._db.write() as tx:
+            found = await datasets.lock(tx, project, dataset)
+            members = await versions.of_dataset(tx, found.uid)
+            await _refuse_held(tx, members)
+            for version in members:
+                await versions.delete(tx, version)
+            await datasets.delete(tx, found.uid)
+        self._changed.notify(CLEANUPS)
+
+    async def create_version(self, new: NewVersion, repeatable: Repeatable[Version, M]) -> M:
+        """Start a build. Raises NotFound without the dataset, InvalidArgument for unknown labels."""
+        project = await self._annotations.project(new.project)
+        labels = await self._annotations.labels(new.project)
+
+        async def make() -> Version:
+            check_mapping(new.spec.class_mapping, labels)
+            now = self._clock()
+            if new.create_dataset:
+                await datasets.insert(tx, new.project, new.dataset, display_name="", labels={}, now=now)
+            dataset = await datasets.lock(tx, new.project, new.dataset)
+            return await versions.insert(tx, dataset, new.spec, project_uid=project.uid, now=now)
+
+        async with self._db.write() as tx:
+            answer = await repeatable.run(tx, make)
+        self._changed.notify(BUILDS)
+        return answer
+
+    async def get_version(self, name: VersionName) -> Version:
+        """A version. Raises NotFound."""
+        async with self._db.read() as tx:
+            return await versions.get(tx, name)
+
+    async def ready_version(self, name: VersionName) -> Version:
+        """A version that is READY. Raises NotFound, FailedPrecondition."""
+        return _ready(await self.get_version(name))
+
+    async def list_versions(
+        self, page: PageRequest, *, project: str | None, dataset: str | None
+    ) -> tuple[Sequence[Version], str]:
+        """A page of versions, newest first, and the next page's token."""
+        before = int(str(page.cursor[0])) if page.cursor else None
+        async with self._db.read() as tx:
+            found = await versions.page(tx, project=project, dataset=dataset, before=before, limit=page.size + 1)
+        shown = found[: page.size]
+        token = page.next_token((shown[-1][0],)) if len(found) > page.size else ""
+        return [version for _, version in shown], token
+
+    async def delete_version(self, name: VersionName) -> None:
+        """Delete a version. Raises FailedPrecondition naming all holders."""
+        async with self._db.write() as tx:
+            # Before the version, as a finishing build locks them.
+            await datasets.lock(tx, name.project, name.dataset)
+            version = await versions.lock(tx, name)
+            await _refuse_held(tx, [version])
+            await versions.delete(tx, version)
+        self._changed.notify(version.uid)
+        self._changed.notify(CLEANUPS)
+
+    async def acquire(self, name: VersionName, holder: str) -> Reference:
+        """Hold a READY version. Raises NotFound, FailedPrecondition."""
+        async with self._db.write() as tx:
+            version = _ready(await versions.lock(tx, name))
+            return await versions.acquire(tx, version.uid, holder, self._clock())
+
+    async def release(self, name: VersionName, holder: str) -> None:
+        """Give a version back; one that is gone is fine."""
+        async with self._db.write() as tx:
+            with suppress(NotFound):
+                version = await versions.get(tx, name)
+                await versions.release(tx, version.uid, holder)
+
+
+def check_mapping(mapping: Mapping[str, str], labels: tuple[Label, ...]) -> None:
+    """Refuse labels that the project does not have, and a mapping that leaves nothing. Raises InvalidArgument."""
+    field, violations = "dataset_version.spec.class_mapping", Violations()
+    known = ", ".join(label.id for label in labels) or "none yet"
+    for label_id in sorted(mapping.keys() - {label.id for label in labels}):
+        violations.add(f"{field}[{label_id!r}]", f"the project has no such label; it has: {known}")
+    if mapping and not violations and not class_of_label(labels, mapping):
+        violations.add(field, f"leaves every label out; map at least one of: {known}")
+    violations.raise_if_any()
+
+
+def _ready(version: Version) -> Version:
+    if version.state is State.READY:
+        return version
+    fix = "wait until it is READY" if version.state is State.BUILDING else "build another version"
+    message = f"{version.name} is {version.state}; {fix}"
+    raise FailedPrecondition("NOT_READY", message, [PreconditionViolation("NOT_READY", version.name, fix)])
+
+
+async def _refuse_held(tx: Transaction, members: Iterable[Version]) -> None:
+    violations = [
+        PreconditionViolation("STILL_REFERENCED", version.name, f"{holder} holds it; delete that first")
+        for version in members
+        for holder in await versions.holders(tx, version.uid)
+    ]
+    if violations:
+        message = f"still referenced: {'; '.join(f'{v.subject}: {v.description}' for v in violations)}"
+        raise FailedPrecondition("STILL_REFERENCED", message, violations)

@@ -1,0 +1,145 @@
+"""Requests to values; what is wrong with one is told all at once."""
+
+from bloomery.dataset.v1 import (
+    CreateDatasetRequest,
+    CreateDatasetVersionRequest,
+    DatasetSpec,
+    ExportDatasetVersionRequest,
+    ListDatasetItemsRequest,
+    ListDatasetsRequest,
+)
+from bloomery.dataset.v1 import (
+    ExportFormat as ExportFormatMessage,
+)
+from bloomery.dataset.v1 import (
+    SplitPolicy as SplitPolicyMessage,
+)
+from bloomery.vision.v1 import TaskType
+from bloomery_dataset.catalog import NewDataset, NewVersion
+from bloomery_dataset.convert import METHODS, TASKS
+from bloomery_dataset.items import Filter
+from bloomery_dataset.model import ExportFormat, Method, Spec, SplitPolicy, Task
+from bloomery_dataset.names import DATASET, PROJECT
+from bloomery_dataset.splits import PARTS
+from bloomery_kit.errors import FieldViolation, InvalidArgument, Violations
+from bloomery_kit.names import validate_id
+
+_SPEC = "dataset_version.spec"
+_DEFAULT_PERCENTS = (80, 10, 10)
+_CLASS_NAME_LENGTH = 200
+_HOLDER_LENGTH = 500
+_EXPORTS = {
+    ExportFormatMessage.EXPORT_FORMAT_YOLO: ExportFormat.YOLO,
+    ExportFormatMessage.EXPORT_FORMAT_COCO: ExportFormat.COCO,
+}
+
+
+def new_dataset(request: CreateDatasetRequest) -> NewDataset:
+    """The dataset to create. Raises InvalidArgument."""
+    violations = Violations()
+    parent = PROJECT.check(request.parent, "parent", violations)
+    validate_id(request.dataset_id, "dataset_id", violations)
+    violations.raise_if_any()
+    assert parent is not None
+    fields = request.dataset
+    return NewDataset(parent["project"], request.dataset_id, fields.display_name, dict(fields.labels))
+
+
+def new_version(request: CreateDatasetVersionRequest) -> NewVersion:
+    """The version to build, with defaults filled in. Raises InvalidArgument."""
+    violations = Violations()
+    parent = DATASET.check(request.parent, "parent", violations)
+    spec = request.dataset_version.spec
+    own = f"projects/{parent['project']}" if parent else spec.source
+    if spec.source and spec.source != own:
+        violations.add(f"{_SPEC}.source", f"must be the project of the dataset, {own}, or empty")
+    task = _task(spec, violations)
+    policy = _policy(spec.split, violations)
+    _check_classes(spec, violations)
+    violations.raise_if_any()
+    assert parent is not None
+    made = Spec(parent["project"], task, policy, dict(spec.class_mapping), spec.include_empty)
+    return NewVersion(parent["project"], parent["dataset"], made, request.allow_missing_dataset)
+
+
+def dataset_filter(request: ListDatasetsRequest) -> str | None:
+    """The id that the datasets must have. Raises InvalidArgument."""
+    key, _, value = request.filter.partition(":")
+    if request.filter and (key != "id" or not value):
+        raise InvalidArgument([FieldViolation("filter", "must be empty or id:ID")])
+    return value or None
+
+
+def item_filter(request: ListDatasetItemsRequest) -> Filter:
+    """Which images to list. Raises InvalidArgument."""
+    key, _, value = request.filter.partition(":")
+    if key == "split" and value in PARTS:
+        return Filter(split=value)
+    if key == "class" and value:
+        return Filter(label=value)
+    if request.filter:
+        problem = f"must be empty, split:NAME with one of {', '.join(PARTS)}, or class:NAME"
+        raise InvalidArgument([FieldViolation("filter", problem)])
+    return Filter()
+
+
+def export_format(request: ExportDatasetVersionRequest) -> ExportFormat:
+    """The format to export. Raises InvalidArgument."""
+    if request.format not in _EXPORTS:
+        raise InvalidArgument([FieldViolation("format", "must be EXPORT_FORMAT_YOLO or EXPORT_FORMAT_COCO")])
+    return _EXPORTS[request.format]
+
+
+def check_holder(holder: str) -> None:
+    """Refuse a holder that nobody could find again. Raises InvalidArgument."""
+    if not holder or len(holder) > _HOLDER_LENGTH:
+        raise InvalidArgument(
+            [FieldViolation("holder", f"is required: a resource name of at most {_HOLDER_LENGTH} characters")]
+        )
+
+
+def _task(spec: DatasetSpec, violations: Violations) -> Task:
+    task = TASKS.get(spec.task)
+    if task is None:
+        names = ", ".join(TaskType.Name(known) for known in TASKS)
+        violations.add(f"{_SPEC}.task", f"is required; one of {names}")
+        return Task.DETECT
+    if task is Task.CLASSIFY and spec.include_empty:
+        violations.add(f"{_SPEC}.include_empty", "an image without a tag has no class; leave it off for CLASSIFY")
+    return task
+
+
+def _policy(split: SplitPolicyMessage, violations: Violations) -> SplitPolicy:
+    field = f"{_SPEC}.split"
+    percents = (split.train_percent, split.val_percent, split.test_percent)
+    if split.method == SplitPolicyMessage.METHOD_UNSPECIFIED and not any(percents):
+        return SplitPolicy(Method.RATIO, *_DEFAULT_PERCENTS, seed=split.seed, group_by=split.group_by)
+    # A method that is not set but has shares can only mean a ratio.
+    method = METHODS.get(split.method or SplitPolicyMessage.METHOD_RATIO)
+    if method is None:
+        violations.add(f"{field}.method", "must be METHOD_RATIO or METHOD_OFFICIAL")
+    if method is Method.OFFICIAL:
+        if any(percents) or split.seed or split.group_by:
+            violations.add(field, "METHOD_OFFICIAL takes no percentages, seed or group_by")
+        return SplitPolicy(Method.OFFICIAL)
+    _check_percents(split, violations)
+    return SplitPolicy(Method.RATIO, *percents, seed=split.seed, group_by=split.group_by)
+
+
+def _check_percents(split: SplitPolicyMessage, violations: Violations) -> None:
+    field = f"{_SPEC}.split"
+    for name in ("train_percent", "val_percent", "test_percent"):
+        if not 0 <= getattr(split, name) <= 100:
+            violations.add(f"{field}.{name}", "must be between 0 and 100")
+    total = split.train_percent + split.val_percent + split.test_percent
+    if total != 100:
+        violations.add(field, f"train_percent, val_percent and test_percent sum to {total}; they must sum to 100")
+
+
+def _check_classes(spec: DatasetSpec, violations: Violations) -> None:
+    for label, name in sorted(spec.class_mapping.items()):
+        field = f"{_SPEC}.class_mapping[{label!r}]"
+        if name != name.strip() or not (name.isprintable() or not name):
+            violations.add(field, "must not start or end with a space, nor hold control characters")
+        if len(name) > _CLASS_NAME_LENGTH:
+            violations.add(field, f"must have at most {_CLASS_NAME_LENGTH} characters")

@@ -1,0 +1,255 @@
+"""The values of the dataset service."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from bloomery_vision.geometry import Shape
+
+
+class Task(StrEnum):
+    """What a version is for."""
+
+    DETECT = "detect"
+    SEGMENT = "segment"
+    CLASSIFY = "classify"
+
+
+class Method(StrEnum):
+    """Where a split comes from."""
+
+    RATIO = "ratio"
+    OFFICIAL = "official"
+
+
+class State(StrEnum):
+    """Where a build is."""
+
+    BUILDING = "BUILDING"
+    READY = "READY"
+    FAILED = "FAILED"
+
+
+class ExportFormat(StrEnum):
+    """A format of other tools."""
+
+    YOLO = "yolo"
+    COCO = "coco"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A line of versions."""
+
+    uid: str
+    project: str
+    dataset: str
+    display_name: str
+    labels: Mapping[str, str]
+    create_time: datetime
+    update_time: datetime
+    revision: int
+    latest_version: int
+
+    @property
+    def name(self) -> str:
+        """Its resource name."""
+        return f"projects/{self.project}/datasets/{self.dataset}"
+
+
+@dataclass(frozen=True)
+class SplitPolicy:
+    """How images are divided; the shares are for RATIO, in percent."""
+
+    method: Method
+    train_percent: int = 0
+    val_percent: int = 0
+    test_percent: int = 0
+    seed: int = 0
+    group_by: str = ""
+
+    @property
+    def percents(self) -> tuple[int, int, int]:
+        """The shares of train, val and test."""
+        return self.train_percent, self.val_percent, self.test_percent
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a version is made from, with all defaults filled in."""
+
+    project: str
+    task: Task
+    split: SplitPolicy
+    class_mapping: Mapping[str, str]
+    include_empty: bool
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label of the project, in the order of creation."""
+
+    id: str
+    display_name: str
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project at one moment."""
+
+    uid: str
+    asset_count: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image of the project with its shapes at one moment; `label` of a shape is a label's id.
+
+    `official` is the split that it was imported with, "" for none. `shapes` is None where nobody saved any.
+    """
+
+    asset: str
+    digest: str
+    size_bytes: int
+    media_type: str
+    width: int
+    height: int
+    display_name: str
+    official: str
+    labels: Mapping[str, str]
+    sequence: int
+    shapes: tuple[Shape, ...] | None
+
+    @property
+    def id(self) -> str:
+        """The last part of its name."""
+        return self.asset.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The moment of the project that a build reads; fixed once, so that a resumed build reads the same."""
+
+    read_sequence: int
+    labels: tuple[Label, ...]
+
+
+@dataclass(frozen=True)
+class Blob:
+    """Immutable bytes in the object store."""
+
+    digest: str
+    size_bytes: int
+    logical_key: str
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """Counts of one part; `shapes` and `images` are by class name."""
+
+    split: str
+    image_count: int = 0
+    empty_count: int = 0
+    shapes: Mapping[str, int] = field(default_factory=dict)
+    images: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Counts of a version. `image_sides`: least width, greatest width, least height, greatest height, in pixels."""
+
+    splits: tuple[SplitCounts, ...] = ()
+    image_sides: tuple[int, ...] = ()
+    total_bytes: int = 0
+    unassigned_count: int = 0
+    skipped_shapes: Mapping[str, int] = field(default_factory=dict)
+    skipped_images: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def image_count(self) -> int:
+        """Images of all parts."""
+        return sum(part.image_count for part in self.splits)
+
+
+@dataclass(frozen=True)
+class Product:
+    """What a build made."""
+
+    classes: tuple[str, ...]
+    statistics: Statistics
+    content_hash: str
+    manifest: Blob
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a build failed: a stable reason, and what to do about it."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version on its way or finished. `number` is 0 until READY; `product` is set when READY."""
+
+    uid: str
+    project: str
+    project_uid: str
+    dataset: str
+    number: int
+    spec: Spec
+    state: State
+    create_time: datetime
+    update_time: datetime
+    sequence: int
+    done_count: int = 0
+    item_count: int = 0
+    plan: Plan | None = None
+    product: Product | None = None
+    failure: Failure | None = None
+    reused: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its resource name, by number if it has one."""
+        return f"projects/{self.project}/datasets/{self.dataset}/versions/{self.number or self.uid}"
+
+    @property
+    def prefix(self) -> str:
+        """Where its objects lie."""
+        return f"{self.project_uid}/datasets/{self.uid}"
+
+    @property
+    def holder(self) -> str:
+        """The name under which it holds its project, which does not change when it gets its number."""
+        return f"projects/{self.project}/datasets/{self.dataset}/versions/{self.uid}"
+
+
+@dataclass(frozen=True)
+class Build:
+    """A version that this process has the lease to build; only the holder of `lease` may finish it."""
+
+    version: Version
+    lease: str
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Cleanup:
+    """What is left to do after a version is gone: release its project, delete its objects."""
+
+    uid: str
+    project: str
+    holder: str
+    prefix: str
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A claim that keeps a version from being deleted."""
+
+    holder: str
+    create_time: datetime

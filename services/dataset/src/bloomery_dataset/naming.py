@@ -1,0 +1,62 @@
+"""File names for a version's images: plain, unique, and steady when images are added."""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import PurePosixPath
+
+_SUFFIXES = {
+    "image/jpeg": (".jpg", ".jpeg"),
+    "image/png": (".png",),
+    "image/webp": (".webp",),
+    "image/bmp": (".bmp",),
+    "image/tiff": (".tif", ".tiff"),
+    "image/gif": (".gif",),
+}
+_ALL_SUFFIXES = frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
+_STEM_LENGTH = 100
+_ID_LENGTH = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What an image's file name is made of; `sequence` is the project's when it was added."""
+
+    id: str
+    display_name: str
+    media_type: str
+    sequence: int
+
+
+def file_names(images: Sequence[Named]) -> dict[str, str]:
+    """A file name for each image by its id.
+
+    It is the last part of the display name, with plain characters only and a suffix that fits the media type. Where two
+    images have one stem, whatever its case, the one that was added first has it and the other gets a part of its id:
+    label files are found by the stem, and some file systems do not tell cases apart.
+    """
+    taken: set[str] = set()
+    names: dict[str, str] = {}
+    for image in sorted(images, key=lambda image: (image.sequence, image.id)):
+        stem, suffix = _plain(image)
+        unique = next(name for name in _candidates(stem, image.id) if name.lower() not in taken)
+        taken.add(unique.lower())
+        names[image.id] = unique + suffix
+    return names
+
+
+def _candidates(stem: str, identifier: str) -> Iterator[str]:
+    yield from (stem, f"{stem}-{identifier[:_ID_LENGTH]}", f"{stem}-{identifier}")
+    yield from (f"{stem}-{identifier}-{number}" for number in count(2))
+
+
+def _plain(image: Named) -> tuple[str, str]:
+    path = PurePosixPath(image.display_name.replace("\\", "/"))
+    found = path.suffix.lower()
+    known = found in _ALL_SUFFIXES
+    usual = _SUFFIXES.get(image.media_type, (found,) if known else ("",))
+    text = unicodedata.normalize("NFKD", path.stem if known else path.name).encode("ascii", "ignore").decode()
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", text)[:_STEM_LENGTH].strip("._-")
+    return stem or image.id, found if found in usual else usual[0]

@@ -1,0 +1,97 @@
+"""Which images and shapes a version takes, and under which class."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from bloomery_dataset.model import Image, Label, Spec, Task
+from bloomery_vision.formats.outlines import outline
+from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Shape, Tag, bounds
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is left of an image: its shapes with the names of their classes, and how many of each are learnt from."""
+
+    shapes: tuple[Shape, ...]
+    counts: Mapping[str, int]
+
+
+class Selection:
+    """Takes images one after another, and counts what it leaves out: `skipped_images`, `skipped_shapes` by reason.
+
+    A crowd is no single object to learn from, so it is counted as left out. DETECT keeps it, flagged, because an
+    evaluation has to ignore what is found there.
+    """
+
+    def __init__(self, spec: Spec, labels: tuple[Label, ...]) -> None:
+        self._spec = spec
+        self._known = {label.id for label in labels}
+        self._class_of = class_of_label(labels, spec.class_mapping)
+        self.classes = tuple(dict.fromkeys(self._class_of.values()))
+        self.skipped_images: Counter[str] = Counter()
+        self.skipped_shapes: Counter[str] = Counter()
+
+    def take(self, image: Image) -> Kept | None:
+        """What is kept of an image; None where all of it is left out."""
+        if image.shapes is None:
+            return self._skip("not annotated")
+        shapes = tuple(kept for shape in image.shapes if (kept := self._keep(shape)))
+        if self._spec.task is Task.CLASSIFY:
+            return self._classified(shapes)
+        if not shapes and not self._spec.include_empty:
+            return self._skip("no shapes")
+        return Kept(shapes, Counter(shape.label for shape in shapes if not shape.crowd))
+
+    def _classified(self, tags: tuple[Shape, ...]) -> Kept | None:
+        classes = {tag.label for tag in tags}
+        if len(classes) > 1:
+            return self._skip("several tags")
+        if not classes:
+            return self._skip("no tag")
+        return Kept(tags[:1], Counter(classes))
+
+    def _keep(self, shape: Shape) -> Shape | None:
+        if shape.label not in self._class_of:
+            self.skipped_shapes["unmapped label" if shape.label in self._known else "deleted label"] += 1
+            return None
+        geometry = self._geometry(shape.geometry)
+        if isinstance(geometry, str):
+            self.skipped_shapes[geometry] += 1
+            return None
+        if shape.crowd:
+            self.skipped_shapes["crowd"] += 1
+            if self._spec.task is not Task.DETECT:
+                return None
+        return replace(shape, geometry=geometry, label=self._class_of[shape.label])
+
+    def _geometry(self, geometry: Geometry) -> Geometry | str:
+        """The geometry that the task learns, or the reason why there is none."""
+        match self._spec.task, geometry:
+            case Task.CLASSIFY, Tag():
+                return geometry
+            case Task.CLASSIFY, _:
+                return "no tag"
+            case _, Tag():
+                return "tag"
+            case Task.DETECT, _:
+                box = bounds(geometry)
+                return box if box is not None and box.area > 0 else "no area"
+            case Task.SEGMENT, Polygon():
+                return geometry
+            case Task.SEGMENT, Mask() as mask:
+                return outline(mask) or "no outline"
+            case Task.SEGMENT, Box():
+                return "no outline"
+        raise AssertionError(f"{self._spec.task} has no rule for {geometry}")
+
+    def _skip(self, reason: str) -> Kept | None:
+        self.skipped_images[reason] += 1
+        return None
+
+
+def class_of_label(labels: tuple[Label, ...], mapping: Mapping[str, str]) -> dict[str, str]:
+    """The class of each label that is kept, by the label's id, in the order of labels."""
+    if not mapping:
+        return {label.id: label.display_name for label in labels}
+    return {label.id: mapping[label.id] for label in labels if mapping.get(label.id)}

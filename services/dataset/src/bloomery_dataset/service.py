@@ -1,0 +1,178 @@
+"""The servicer: convert, call, convert."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.empty_pb2 import Empty
+
+from bloomery.common.v1 import Reference
+from bloomery.dataset.v1 import (
+    AcquireReferenceRequest,
+    CreateDatasetRequest,
+    CreateDatasetVersionRequest,
+    Dataset,
+    DatasetServiceServicer,
+    DatasetVersion,
+    DeleteDatasetRequest,
+    DeleteDatasetVersionRequest,
+    ExportDatasetVersionRequest,
+    ExportDatasetVersionResponse,
+    GetDatasetRequest,
+    GetDatasetVersionRequest,
+    ListDatasetItemsRequest,
+    ListDatasetItemsResponse,
+    ListDatasetsRequest,
+    ListDatasetsResponse,
+    ListDatasetVersionsRequest,
+    ListDatasetVersionsResponse,
+    ReleaseReferenceRequest,
+    UpdateDatasetRequest,
+    WatchDatasetVersionRequest,
+)
+from bloomery_dataset import checks, convert
+from bloomery_dataset.catalog import Catalog
+from bloomery_dataset.export import Exporter
+from bloomery_dataset.items import Items
+from bloomery_dataset.model import State, Version
+from bloomery_dataset.names import DATASET, parse_dataset, parse_project, parse_version
+from bloomery_dataset.requests import Repeatable
+from bloomery_dataset.signing import Signer
+from bloomery_kit.feeds import Notifier, watch_states
+from bloomery_kit.masks import apply_mask
+from bloomery_kit.pages import PageRequest
+
+if TYPE_CHECKING:
+    import grpc
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+UPDATABLE = frozenset({"display_name", "labels"})
+
+
+class DatasetServicer(DatasetServiceServicer):
+    """Datasets over gRPC."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        items: Items,
+        exporter: Exporter,
+        signer: Signer,
+        *,
+        changed: Notifier,
+        draining: asyncio.Event,
+    ) -> None:
+        self._catalog = catalog
+        self._items = items
+        self._exporter = exporter
+        self._signer = signer
+        self._changed = changed
+        self._draining = draining
+
+    async def CreateDataset(self, request: CreateDatasetRequest, context: Context) -> Dataset:
+        scope = f"CreateDataset {request.parent}"
+        repeatable = Repeatable(scope, request.request_id, request, convert.dataset_message)
+        return await self._catalog.create_dataset(checks.new_dataset(request), repeatable)
+
+    async def GetDataset(self, request: GetDatasetRequest, context: Context) -> Dataset:
+        return convert.dataset_message(await self._catalog.get_dataset(**DATASET.parse(request.name)))
+
+    async def ListDatasets(self, request: ListDatasetsRequest, context: Context) -> ListDatasetsResponse:
+        page = PageRequest.parse(request.page_size, request.page_token, request)
+        project, dataset = parse_project(request.parent), checks.dataset_filter(request)
+        found, token, total = await self._catalog.list_datasets(page, project=project, dataset=dataset)
+        return ListDatasetsResponse(
+            datasets=map(convert.dataset_message, found), next_page_token=token, total_size=total
+        )
+
+    async def UpdateDataset(self, request: UpdateDatasetRequest, context: Context) -> Dataset:
+        ids = DATASET.parse(request.dataset.name, "dataset.name")
+        paths = apply_mask(request.update_mask, request.dataset, UPDATABLE)
+        fields = {
+            "display_name": request.dataset.display_name or ids["dataset"],
+            "labels": dict(request.dataset.labels),
+        }
+        values = {path: fields[path] for path in paths}
+        return convert.dataset_message(
+            await self._catalog.update_dataset(**ids, etag=request.dataset.etag, values=values)
+        )
+
+    async def DeleteDataset(self, request: DeleteDatasetRequest, context: Context) -> Empty:
+        await self._catalog.delete_dataset(**DATASET.parse(request.name))
+        return Empty()
+
+    async def CreateDatasetVersion(self, request: CreateDatasetVersionRequest, context: Context) -> DatasetVersion:
+        scope = f"CreateDatasetVersion {request.parent}"
+        repeatable = Repeatable(scope, request.request_id, request, convert.version_message)
+        return await self._catalog.create_version(checks.new_version(request), repeatable)
+
+    async def GetDatasetVersion(self, request: GetDatasetVersionRequest, context: Context) -> DatasetVersion:
+        return convert.version_message(await self._catalog.get_version(parse_version(request.name)))
+
+    async def ListDatasetVersions(
+        self, request: ListDatasetVersionsRequest, context: Context
+    ) -> ListDatasetVersionsResponse:
+        page = PageRequest.parse(request.page_size, request.page_token, request)
+        project, dataset = parse_dataset(request.parent)
+        found, token = await self._catalog.list_versions(page, project=project, dataset=dataset)
+        return ListDatasetVersionsResponse(dataset_versions=map(convert.version_message, found), next_page_token=token)
+
+    async def DeleteDatasetVersion(self, request: DeleteDatasetVersionRequest, context: Context) -> Empty:
+        await self._catalog.delete_version(parse_version(request.name))
+        return Empty()
+
+    async def WatchDatasetVersion(
+        self, request: WatchDatasetVersionRequest, context: Context
+    ) -> AsyncIterator[DatasetVersion]:
+        name = parse_version(request.name)
+        version = await self._catalog.get_version(name)
+        states = watch_states(
+            lambda: self._catalog.get_version(name),
+            changed=self._changed,
+            key=version.uid,
+            until=_terminal,
+            draining=self._draining,
+        )
+        async for state in states:
+            if state.sequence > request.after_sequence:
+                yield convert.version_message(state)
+
+    async def ListDatasetItems(self, request: ListDatasetItemsRequest, context: Context) -> ListDatasetItemsResponse:
+        page = PageRequest.parse(request.page_size, request.page_token, request)
+        wanted = checks.item_filter(request)
+        version = await self._catalog.ready_version(parse_version(request.parent, "parent"))
+        rows, token, total = await self._items.page(version, wanted, page)
+        signed = [await self._signer.download(row) if request.sign_downloads else None for row in rows]
+        items = map(convert.item_message, rows, signed)
+        return ListDatasetItemsResponse(items=items, next_page_token=token, total_size=total)
+
+    async def ExportDatasetVersion(
+        self, request: ExportDatasetVersionRequest, context: Context
+    ) -> ExportDatasetVersionResponse:
+        name, export_format = parse_version(request.name), checks.export_format(request)
+        version = await self._catalog.ready_version(name)
+        archive = await self._exporter.archive(version, export_format)
+        file_name = f"{version.dataset}-{version.number}-{export_format}.zip"
+        download = await self._signer.sign(archive.logical_key, file_name)
+        return ExportDatasetVersionResponse(
+            archive=convert.artifact(archive, role="export", media_type="application/zip", file_name=file_name),
+            download=convert.signed_message(download),
+        )
+
+    async def AcquireReference(self, request: AcquireReferenceRequest, context: Context) -> Reference:
+        name = parse_version(request.resource, "resource")
+        checks.check_holder(request.holder)
+        return convert.reference_message(request.resource, await self._catalog.acquire(name, request.holder))
+
+    async def ReleaseReference(self, request: ReleaseReferenceRequest, context: Context) -> Empty:
+        name = parse_version(request.resource, "resource")
+        checks.check_holder(request.holder)
+        await self._catalog.release(name, request.holder)
+        return Empty()
+
+
+def _terminal(version: Version) -> bool:
+    return version.state is not State.BUILDING

@@ -1,0 +1,1 @@
+"""SQL of the dataset service. Every function runs in a transaction that its caller opened."""

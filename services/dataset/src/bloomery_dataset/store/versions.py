@@ -1,0 +1,150 @@
+"""Versions, who holds them, and their exports."""
+
+from dataclasses import replace
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from bloomery_dataset.model import Blob, Dataset, ExportFormat, Reference, Spec, State, Version
+from bloomery_dataset.names import VersionName
+from bloomery_dataset.store.rows import Row, spec_json, version_of
+from bloomery_dataset.store.tables import CLEANUPS, DATASETS, EXPORTS, REFERENCES, VERSIONS
+from bloomery_kit.database import Transaction, insert_ignore
+from bloomery_kit.errors import NotFound
+from bloomery_kit.names import new_uid
+from bloomery_kit.sequences import next_sequence
+
+_FROM = VERSIONS.join(DATASETS, VERSIONS.c.dataset_uid == DATASETS.c.uid)
+SELECT = sa.select(VERSIONS, DATASETS.c.project, DATASETS.c.dataset).select_from(_FROM)
+_ORDER = "versions"
+
+
+async def insert(tx: Transaction, dataset: Dataset, spec: Spec, *, project_uid: str, now: datetime) -> Version:
+    """Add a version to build."""
+    uid = new_uid()
+    row = {
+        "uid": uid,
+        "dataset_uid": dataset.uid,
+        "project_uid": project_uid,
+        "ordinal": await next_sequence(tx, _ORDER),
+        "spec": spec_json(spec),
+        "state": State.BUILDING,
+        "create_time": now,
+        "update_time": now,
+        "sequence": 1,
+        "done_count": 0,
+        "item_count": 0,
+        "attempts": 0,
+    }
+    await tx.execute(sa.insert(VERSIONS).values(row))
+    return await by_uid(tx, uid)
+
+
+async def by_uid(tx: Transaction, uid: str) -> Version:
+    """A version by its uid. Raises NotFound."""
+    return version_of(await _one(tx, [VERSIONS.c.uid == uid], uid))
+
+
+async def get(tx: Transaction, name: VersionName) -> Version:
+    """The version of a name; where its build ended with an earlier version, that one. Raises NotFound."""
+    row = await _one(tx, _named(name), str(name))
+    if row.same_as is None:
+        return version_of(row)
+    earlier = await by_uid(tx, row.same_as)
+    return replace(earlier, reused=True, sequence=row.sequence)
+
+
+async def lock(tx: Transaction, name: VersionName) -> Version:
+    """The same, and nobody else holds or deletes it until this transaction ends."""
+    version = await get(tx, name)
+    await tx.execute(sa.select(VERSIONS.c.uid).where(VERSIONS.c.uid == version.uid).with_for_update())
+    return await by_uid(tx, version.uid)
+
+
+async def page(
+    tx: Transaction, *, project: str | None, dataset: str | None, before: int | None, limit: int
+) -> list[tuple[int, Version]]:
+    """Versions, newest first, each with its place in that order; without those that ended with an earlier one."""
+    query = SELECT.where(VERSIONS.c.same_as.is_(None)).order_by(VERSIONS.c.ordinal.desc()).limit(limit)
+    for column, wanted in ((DATASETS.c.project, project), (DATASETS.c.dataset, dataset)):
+        query = query if wanted is None else query.where(column == wanted)
+    if before is not None:
+        query = query.where(VERSIONS.c.ordinal < before)
+    return [(row.ordinal, version_of(row)) for row in await tx.execute(query)]
+
+
+async def of_dataset(tx: Transaction, dataset_uid: str) -> list[Version]:
+    """All versions of a dataset, also those that ended with an earlier one."""
+    return [version_of(row) for row in await tx.execute(SELECT.where(VERSIONS.c.dataset_uid == dataset_uid))]
+
+
+async def delete(tx: Transaction, version: Version) -> None:
+    """Remove a version with what ended with it, and leave a cleanup behind."""
+    await leave_cleanup(tx, version)
+    await tx.execute(sa.delete(VERSIONS).where(VERSIONS.c.uid == version.uid))
+
+
+async def leave_cleanup(tx: Transaction, version: Version) -> None:
+    """Let the version's hold on its project and its objects be given up."""
+    row = {
+        "uid": version.uid,
+        "project": version.spec.project,
+        "holder": version.holder,
+        "prefix": f"{version.prefix}/",
+        "ordinal": await next_sequence(tx, _ORDER),
+    }
+    await insert_ignore(tx, CLEANUPS, row)
+
+
+async def holders(tx: Transaction, uid: str) -> list[str]:
+    """Who holds a version."""
+    query = sa.select(REFERENCES.c.holder).where(REFERENCES.c.version_uid == uid).order_by(REFERENCES.c.holder)
+    return list((await tx.execute(query)).scalars())
+
+
+async def acquire(tx: Transaction, uid: str, holder: str, now: datetime) -> Reference:
+    """Hold a version; the first time counts."""
+    await insert_ignore(tx, REFERENCES, {"version_uid": uid, "holder": holder, "create_time": now})
+    query = sa.select(REFERENCES.c.create_time).where(REFERENCES.c.version_uid == uid, REFERENCES.c.holder == holder)
+    return Reference(holder, (await tx.execute(query)).scalar_one())
+
+
+async def release(tx: Transaction, uid: str, holder: str) -> None:
+    """Give a version back; one that is not held is fine."""
+    await tx.execute(sa.delete(REFERENCES).where(REFERENCES.c.version_uid == uid, REFERENCES.c.holder == holder))
+
+
+async def export(tx: Transaction, uid: str, export_format: ExportFormat) -> Blob | None:
+    """The archive of a version in a format, if it was made before."""
+    found = await tx.execute(sa.select(EXPORTS).where(EXPORTS.c.version_uid == uid, EXPORTS.c.format == export_format))
+    row = found.one_or_none()
+    return Blob(row.digest, row.size_bytes, row.logical_key) if row else None
+
+
+async def add_export(tx: Transaction, uid: str, export_format: ExportFormat, archive: Blob) -> None:
+    """Keep an archive."""
+    row = {
+        "version_uid": uid,
+        "format": export_format,
+        "digest": archive.digest,
+        "size_bytes": archive.size_bytes,
+        "logical_key": archive.logical_key,
+    }
+    await insert_ignore(tx, EXPORTS, row)
+
+
+def _named(name: VersionName) -> list[sa.ColumnElement[bool]]:
+    dataset = [DATASETS.c.project == name.project, DATASETS.c.dataset == name.dataset]
+    if name.number:
+        return [*dataset, VERSIONS.c.number == name.number]
+    if name.uid:
+        return [*dataset, VERSIONS.c.uid == name.uid]
+    mine = sa.select(sa.func.max(VERSIONS.c.number)).select_from(_FROM).where(*dataset).scalar_subquery()
+    return [*dataset, VERSIONS.c.number == mine]
+
+
+async def _one(tx: Transaction, where: list[sa.ColumnElement[bool]], name: str) -> Row:
+    row = (await tx.execute(SELECT.where(*where))).one_or_none()
+    if row is None:
+        raise NotFound("dataset version", name, "list the versions of the dataset")
+    return row

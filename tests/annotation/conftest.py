@@ -1,4 +1,4 @@
-"""The service on both databases."""
+"""The service on SQLite, on PostgreSQL where transactions matter, and on MinIO for one run through everything."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,9 +15,25 @@ def settings(tmp_path: Path) -> AnnotationSettings:
     return settings_for(f"sqlite+aiosqlite:///{tmp_path}/annotation.db", folder_store(tmp_path / "blobs"))
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def both_settings(request: pytest.FixtureRequest, tmp_path: Path) -> AnnotationSettings:
+    """The settings on each of the databases."""
+    url = f"sqlite+aiosqlite:///{tmp_path}/annotation.db"
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_url")
+    return settings_for(url, folder_store(tmp_path / "blobs"))
+
+
 @pytest.fixture
 async def server(settings: AnnotationSettings) -> AsyncIterator[Server]:
     async with serving(settings) as running:
+        yield running
+
+
+@pytest.fixture
+async def both(both_settings: AnnotationSettings) -> AsyncIterator[Server]:
+    """A server on each of the databases."""
+    async with serving(both_settings) as running:
         yield running
 
 

@@ -50,7 +50,7 @@ class DiskGuard:
 
     def check(self, wanted: int) -> None:
         """Raise ResourceExhausted DISK_LOW unless `wanted` more bytes fit. Where no folder is known, they do."""
-        if self._folder is None or self._free(self._folder) - wanted >= self._reserved:
+        if not wanted or self._folder is None or self._free(self._folder) - wanted >= self._reserved:
             return
         message = f"the server's disk has too little space left for {wanted} bytes more; free some and repeat"
         raise ResourceExhausted("DISK_LOW", message)

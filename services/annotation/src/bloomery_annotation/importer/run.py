@@ -57,7 +57,8 @@ async def run_import(tools: Tools, claim: Claim) -> ImportState:
         ClaimLostError: nothing was written since the claim was lost.
     """
     async with tools.db.read() as tx:
-        project, current = await _current(tx, claim)
+        project = await projects.find(tx, claim.project_id)
+        current = await _held(tx, project, claim)
         files = await blobs.of_import(tx, claim.import_uid)
     with tempfile.TemporaryDirectory(prefix="bloomery-import-") as folder:
         source = BlobSource(
@@ -154,10 +155,14 @@ class _Run:
 
 async def _current(tx: Transaction, claim: Claim) -> tuple[Project, Import]:
     project = await projects.lock(tx, claim.project_id)
+    return project, await _held(tx, project, claim)
+
+
+async def _held(tx: Transaction, project: Project, claim: Claim) -> Import:
     current = await imports.read(tx, project, claim)
     if current is None or current.project_uid != project.uid:
         raise ClaimLostError
-    return project, current
+    return current
 
 
 def _asset_draft(item: ImportItem, blob: Blob) -> AssetDraft:

@@ -198,7 +198,7 @@ async def _problems(tx: Transaction, import_uid: str) -> tuple[Problem, ...]:
 def _import(project: Project, row: sa.Row[Any], problems: tuple[Problem, ...]) -> Import:
     return Import(
         project_id=project.id,
-        project_uid=project.uid,
+        project_uid=row.project_uid,
         id=row.id,
         uid=row.uid,
         display_name=row.display_name,

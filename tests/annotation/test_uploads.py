@@ -1,0 +1,241 @@
+"""Uploads: what is asked for, what is checked, and what survives a crash."""
+
+import asyncio
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bloomery.annotation.v1 import (
+    Asset,
+    BatchCreateAssetsRequest,
+    BlobInfo,
+    CompleteUploadsRequest,
+    Import,
+    PrepareUploadsRequest,
+    PrepareUploadsResponse,
+    Project,
+    SignDownloadsRequest,
+)
+from bloomery_annotation.blobs import DiskGuard, Uploads, inspect
+from bloomery_annotation.janitor import Janitor
+from bloomery_annotation.model import Blob
+from bloomery_annotation.names import blob_key, staging_key
+from bloomery_annotation.settings import AnnotationSettings
+from bloomery_kit.database import Database
+from bloomery_kit.errors import ResourceExhausted, Unavailable
+from bloomery_kit.objects import FolderObjectStore
+from bloomery_kit.settings import S3StoreSettings
+from bloomery_kit.times import utc_now
+from tests.annotation.helpers import (
+    Server,
+    digest_of,
+    fields_of,
+    folder_files,
+    png,
+    reason_of,
+    serving,
+    settings_for,
+    status_of,
+)
+
+
+def info(content: bytes) -> BlobInfo:
+    return BlobInfo(digest=digest_of(content), size_bytes=len(content))
+
+
+async def complete(server: Server, *blobs: BlobInfo) -> list[str]:
+    """The reason at each item, empty where it is kept."""
+    answer = await server.stub.CompleteUploads(CompleteUploadsRequest(parent="projects/p", blobs=blobs))
+    return [reason_of(result.status) if result.status.code else "" for result in answer.results]
+
+
+async def prepare(server: Server, *blobs: BlobInfo) -> PrepareUploadsResponse:
+    answer: PrepareUploadsResponse = await server.stub.PrepareUploads(
+        PrepareUploadsRequest(parent="projects/p", blobs=blobs)
+    )
+    return answer
+
+
+async def test_only_what_is_missing_is_asked_for_and_only_once(server: Server, project: Project) -> None:
+    await server.upload([png(1)], project)
+    wanted = await prepare(server, info(png(1)), info(png(2)), info(png(2)))
+    assert [target.digest for target in wanted.missing] == [digest_of(png(2))]
+    assert "size=" in wanted.missing[0].put.url
+
+
+async def test_each_upload_is_checked_on_its_own(server: Server, project: Project) -> None:
+    good, wrong, absent = png(1), png(2), png(3)
+    await server.objects.put(staging_key(project.uid, digest_of(good)), good)
+    await server.objects.put(staging_key(project.uid, digest_of(wrong)), b"something else")
+    assert await complete(server, info(good), info(wrong), info(absent)) == ["", "DIGEST_MISMATCH", "BLOB_MISSING"]
+    assert await complete(server, info(good)) == [""]
+    assert await server.objects.stat(staging_key(project.uid, digest_of(wrong))) is None
+    kept = [stat.key async for stat in server.objects.list(f"{project.uid}/")]
+    assert kept == [blob_key(project.uid, digest_of(good))]
+
+
+async def test_a_size_that_was_not_announced_is_refused(server: Server, project: Project) -> None:
+    content = png(1)
+    await server.objects.put(staging_key(project.uid, digest_of(content)), content)
+    lie = BlobInfo(digest=digest_of(content), size_bytes=len(content) - 1)
+    assert await complete(server, lie) == ["DIGEST_MISMATCH"]
+
+
+async def test_one_blob_completed_by_many_at_once_is_kept(server: Server, project: Project) -> None:
+    blobs = [png(seed) for seed in range(5)]
+    for content in blobs:
+        await server.objects.put(staging_key(project.uid, digest_of(content)), content)
+    outcomes = await asyncio.gather(*(complete(server, *map(info, blobs)) for _ in range(6)))
+    assert outcomes == [[""] * 5] * 6
+
+
+async def test_a_blob_too_large_for_memory_goes_through_a_file(
+    server: Server, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bloomery_annotation.blobs._IN_MEMORY", 10)
+    asset = (await server.assets(project, [png(1, (30, 20))]))[0]
+    assert (asset.width, asset.height) == (30, 20)
+    assert await server.objects.digest(blob_key(project.uid, asset.digest)) == (asset.digest, asset.size_bytes)
+
+
+@pytest.mark.parametrize("digest", ["", "sha256:abc", "md5:" + "0" * 64, "sha256:" + "A" * 64])
+async def test_what_is_no_digest_is_refused(server: Server, project: Project, digest: str) -> None:
+    status = await status_of(prepare(server, BlobInfo(digest=digest, size_bytes=-1)))
+    assert fields_of(status) == ["blobs[0].digest", "blobs[0].size_bytes"]
+
+
+async def test_more_than_the_largest_file_is_refused_before_a_byte_is_sent(server: Server, project: Project) -> None:
+    status = await status_of(prepare(server, BlobInfo(digest=digest_of(b"x"), size_bytes=50 << 30)))
+    assert fields_of(status) == ["blobs[0].size_bytes"]
+
+
+def test_uploads_leave_the_reserved_space_free(tmp_path: Path) -> None:
+    guard = DiskGuard(tmp_path, 100, free=lambda _: 150)
+    guard.check(50)
+    with pytest.raises(ResourceExhausted) as refusal:
+        guard.check(51)
+    assert refusal.value.reason == "DISK_LOW"
+    DiskGuard(None, 100, free=lambda _: 0).check(1 << 40)
+
+
+async def test_a_full_disk_is_said_at_the_rpc(tmp_path: Path, settings: AnnotationSettings) -> None:
+    async with serving(settings.model_copy(update={"reserved_bytes": 1 << 60})) as server:
+        await server.project()
+        assert reason_of(await status_of(prepare(server, info(png(1))))) == "DISK_LOW"
+        assert not (await prepare(server)).missing
+
+
+class CrashError(Exception):
+    """The process dies here."""
+
+
+def crashing(store: FolderObjectStore, method: str, *, after: bool) -> FolderObjectStore:
+    """The store, whose `method` does not come back the first time."""
+    real: Callable[..., Any] = getattr(store, method)
+    left = [1]
+
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        if left and left.pop():
+            if after:
+                await real(*args, **kwargs)
+            raise CrashError
+        return await real(*args, **kwargs)
+
+    setattr(store, method, call)
+    return store
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("method", ["get", "put", "delete"])
+async def test_a_crash_between_any_two_steps_is_mended_by_repeating(
+    server: Server, project: Project, settings: AnnotationSettings, method: str, after: bool
+) -> None:
+    content = png(1)
+    await server.objects.put(staging_key(project.uid, digest_of(content)), content)
+    db = Database.connect(settings.database_url)
+    assert isinstance(server.objects, FolderObjectStore)
+    store = crashing(server.objects, method, after=after)
+    uploads = Uploads(db, store, DiskGuard(None, 0), url_seconds=60)
+    wanted = Blob(digest_of(content), len(content))
+    with pytest.raises(CrashError):
+        await uploads.complete("p", [wanted])
+    assert await uploads.complete("p", [wanted]) == [None]
+    await db.close()
+    assert await server.objects.digest(blob_key(project.uid, wanted.digest)) == (wanted.digest, wanted.size_bytes)
+
+
+async def test_a_store_that_is_down_is_said_at_the_item(
+    server: Server, project: Project, settings: AnnotationSettings
+) -> None:
+    async def down(key: str) -> bytes:
+        raise Unavailable("OBJECT_STORE_UNAVAILABLE", "down")
+
+    db = Database.connect(settings.database_url)
+    server.objects.get = down  # type: ignore[method-assign]
+    uploads = Uploads(db, server.objects, DiskGuard(None, 0), url_seconds=60)
+    outcome = (await uploads.complete("p", [Blob(digest_of(b"x"), 1)]))[0]
+    await db.close()
+    assert isinstance(outcome, Unavailable)
+
+
+async def test_abandoned_uploads_are_collected(server: Server, project: Project, settings: AnnotationSettings) -> None:
+    from datetime import timedelta
+
+    key = staging_key(project.uid, digest_of(b"x"))
+    await server.objects.put(key, b"x")
+    db = Database.connect(settings.database_url)
+    await Janitor(db, server.objects).clean()
+    assert await server.objects.stat(key)
+    await Janitor(db, server.objects, clock=lambda: utc_now() + timedelta(days=3)).clean()
+    assert await server.objects.stat(key) is None
+    await db.close()
+
+
+def test_what_is_no_image_says_why() -> None:
+    found = inspect(b"<annotation/>")
+    assert found.problem is not None
+    assert (found.problem.code, found.size_bytes, found.width) == ("NOT_AN_IMAGE", 13, 0)
+
+
+async def test_everything_works_on_postgres_and_minio(
+    postgres_url: str, minio: Any, bucket: str, test_data: Path
+) -> None:
+    """Bytes move by the URLs alone, as a client moves them."""
+    endpoint = f"http://{minio.endpoint}"
+    store = S3StoreSettings(
+        endpoint=endpoint,
+        public_endpoint=endpoint,
+        bucket=bucket,
+        access_key=minio.access_key,
+        secret_key=minio.secret_key,
+    )
+    files = folder_files(test_data / "coco-tiny")
+    contents = {digest_of(content): content for content in files.values()}
+
+    def put(url: str, content: bytes) -> None:
+        request = urllib.request.Request(url, data=content, method="PUT")
+        with urllib.request.urlopen(request) as answer:
+            assert answer.status == 200
+
+    def get(url: str) -> bytes:
+        with urllib.request.urlopen(url) as answer:
+            content: bytes = answer.read()
+        return content
+
+    async with serving(settings_for(postgres_url, store)) as server:
+        project = await server.project()
+        wanted = await prepare(server, *map(info, contents.values()))
+        assert len(wanted.missing) == len(contents)
+        for target in wanted.missing:
+            await asyncio.to_thread(put, target.put.url, contents[target.digest])
+        assert not any(await complete(server, *map(info, contents.values())))
+        done = await server.run_import(project, files)
+        assert (done.state, done.asset_count) == (Import.STATE_SUCCEEDED, 38)
+        image = next(content for path, content in files.items() if path.endswith(".jpg"))
+        request = BatchCreateAssetsRequest(parent=project.name, assets=[Asset(digest=digest_of(image))])
+        asset = (await server.stub.BatchCreateAssets(request)).results[0].asset
+        signed = await server.stub.SignDownloads(SignDownloadsRequest(parent=project.name, assets=[asset.name]))
+        assert await asyncio.to_thread(get, signed.downloads[0].get.url) == image

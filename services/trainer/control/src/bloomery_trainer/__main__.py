@@ -1,0 +1,37 @@
+"""`python -m bloomery_trainer`: the trainer in a process of its own."""
+
+import asyncio
+from dataclasses import replace
+
+from bloomery_kit.auth import OwnerToken
+from bloomery_kit.logging import setup_logging
+from bloomery_kit.server import ServiceHost, options_from, run_until_signal
+from bloomery_kit.settings import load_settings
+from bloomery_trainer.app import TrainerApp
+from bloomery_trainer.settings import TrainerSettings
+
+
+async def main() -> None:
+    """Read settings, wire, serve."""
+    settings = load_settings(TrainerSettings)
+    setup_logging()
+    options = options_from(settings)
+    authenticator = OwnerToken(settings.token.get_secret_value())
+    host = ServiceHost(options, authenticator=authenticator)
+    worker_options = replace(options, bind=settings.worker_bind, port=settings.worker_port, health_port=None)
+    workers = ServiceHost(worker_options, authenticator=authenticator, draining=host.draining)
+    app = await TrainerApp.open(settings, draining=host.draining)
+    app.register(host)
+    app.register_worker(workers)
+    await workers.start()
+    await app.start()
+
+    async def stop() -> None:
+        await app.close()
+        await workers.drain()
+
+    await run_until_signal(host, on_stop=stop)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,114 @@
+"""The trainer put together: what it opens, registers, runs and closes."""
+
+import asyncio
+from pathlib import Path
+
+from bloomery.training.v1 import add_JobServiceServicer_to_server, add_WorkerServiceServicer_to_server
+from bloomery_kit.database import Database
+from bloomery_kit.errors import Unavailable
+from bloomery_kit.migrations import check_schema, migrate
+from bloomery_kit.objects import open_object_store
+from bloomery_kit.server import ServiceHost
+from bloomery_trainer.core import Core
+from bloomery_trainer.launcher import Launcher
+from bloomery_trainer.launcher.machine import count
+from bloomery_trainer.launcher.process import ProcessLauncher
+from bloomery_trainer.neighbours import Neighbours
+from bloomery_trainer.recipes import Catalogue, default_folder
+from bloomery_trainer.reconcile import Reconciler
+from bloomery_trainer.service import JobService
+from bloomery_trainer.settings import TrainerSettings
+from bloomery_trainer.streams import Streams
+from bloomery_trainer.watch import EventFeed
+from bloomery_trainer.worker_service import WorkerService
+
+JOB_SERVICE = "bloomery.training.v1.JobService"
+WORKER_SERVICE = "bloomery.training.v1.WorkerService"
+SCHEMA = "training"
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class WorkerPort:
+    """Where workers find the trainer: as set, or the bound port of the host that serves them."""
+
+    def __init__(self, given: str | None) -> None:
+        self._given = given
+        self.host: ServiceHost | None = None
+
+    def target(self) -> str:
+        """`host:port`. Raise Unavailable until the port is open."""
+        if self._given:
+            return self._given
+        if self.host is None or not self.host.port:
+            raise Unavailable("WORKER_PORT_CLOSED", "the port of the workers is not open yet")
+        return f"127.0.0.1:{self.host.port}"
+
+
+class TrainerApp:
+    """One trainer: its servicers, and the reconciler and event feed beside them."""
+
+    def __init__(self, core: Core, worker_port: "WorkerPort", draining: asyncio.Event) -> None:
+        self.core = core
+        self._worker_port = worker_port
+        self._draining = draining
+        self._reconciler = Reconciler(core)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @classmethod
+    async def open(
+        cls, settings: TrainerSettings, *, draining: asyncio.Event, launcher: Launcher | None = None
+    ) -> "TrainerApp":
+        """Open what `settings` name and bring the schema up to date. Raise CatalogueError, Unavailable.
+
+        `launcher` stands in for the one that the settings name.
+        """
+        catalogue = await asyncio.to_thread(Catalogue.load, settings.recipes_dir or default_folder())
+        db = Database.connect(settings.database_url, SCHEMA)
+        await migrate(db, MIGRATIONS)
+        worker_port = WorkerPort(settings.worker_target)
+        core = Core(
+            settings=settings,
+            db=db,
+            objects=open_object_store(settings.object_store),
+            catalogue=catalogue,
+            neighbours=Neighbours(settings),
+            launcher=launcher or _process_launcher(settings),
+            feed=EventFeed(db, poll=settings.watch_poll),
+            worker_target=worker_port.target,
+        )
+        return cls(core, worker_port, draining)
+
+    def register(self, host: ServiceHost) -> None:
+        """Host JobService."""
+        servicer = JobService(self.core, Streams(self.core, self._draining))
+        host.add(add_JobServiceServicer_to_server, servicer, JOB_SERVICE, ready=self._check_ready)
+
+    def register_worker(self, host: ServiceHost) -> None:
+        """Host WorkerService, on a port that only workers reach."""
+        self._worker_port.host = host
+        host.add(add_WorkerServiceServicer_to_server, WorkerService(self.core), WORKER_SERVICE, ready=self._check_ready)
+
+    async def start(self) -> None:
+        """Begin to reconcile and to feed watches; jobs are launched once the worker's port is open."""
+        self._tasks = [asyncio.create_task(self.core.feed.run()), asyncio.create_task(self._reconciler.run())]
+
+    async def close(self) -> None:
+        """Give up the lease and close what was opened; workers go on."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.core.neighbours.close()
+        await self.core.db.close()
+
+    async def _check_ready(self) -> None:
+        await check_schema(self.core.db, MIGRATIONS)
+        await self.core.objects.check_ready()
+
+
+def _process_launcher(settings: TrainerSettings) -> ProcessLauncher:
+    return ProcessLauncher(
+        jobs_dir=settings.jobs_dir,
+        cache_dir=settings.cache_dir,
+        worker_python=settings.worker_python,
+        capacity=count(settings.machine),
+    )

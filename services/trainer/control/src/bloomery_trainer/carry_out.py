@@ -1,0 +1,200 @@
+"""Carrying out what `decide` answered: each write is fenced by the lease and compared with what was read."""
+
+import json
+import logging
+
+import grpc
+from google.protobuf import json_format
+
+from bloomery.training.v1 import AttemptSuccess
+from bloomery_kit.database import Transaction
+from bloomery_kit.errors import Aborted, BloomeryError, FailedPrecondition, NotFound
+from bloomery_kit.names import new_uid
+from bloomery_trainer import decide, metrics, reasons
+from bloomery_trainer.convert import success as success_from
+from bloomery_trainer.core import Core, hashed
+from bloomery_trainer.creation import hold
+from bloomery_trainer.finishing import RESULT_MANIFEST, end_attempt, finish, save_tail, succeed, sweep_objects
+from bloomery_trainer.launcher import Launched, LaunchError, Order, Phase
+from bloomery_trainer.model import Attempt, Job, Outcome, Reason, State, Success
+from bloomery_trainer.store import attempts, jobs, leases
+
+LEASE = "reconciler"
+_TAIL_LINES = 50
+_log = logging.getLogger("bloomery.trainer.reconcile")
+
+
+class Hands:
+    """Acts for the leader of one epoch."""
+
+    def __init__(self, core: Core, epoch: int) -> None:
+        self._core = core
+        self._epoch = epoch
+
+    async def carry_out(self, facts: decide.Facts, action: decide.Action) -> None:
+        """Do it. A job that moved on in the meantime is left to the next pass; raise Aborted FENCED."""
+        try:
+            await self._act(facts, action)
+        except Aborted as error:
+            if error.reason != "JOB_CHANGED":
+                raise
+            self._core.moved.set()
+        except (BloomeryError, grpc.aio.AioRpcError) as error:
+            # One job's trouble is no reason to leave the others alone.
+            metrics.ERRORS.labels(type(action).__name__).inc()
+            _log.warning("an action failed", extra={"job": facts.job.name, "action": action, "error": error})
+
+    async def fence(self, tx: Transaction) -> None:
+        """Raise Aborted FENCED unless this epoch still leads."""
+        await leases.fence(tx, LEASE, self._epoch)
+
+    async def clear_away(self, stray: Launched) -> None:
+        """End and forget something that no job relies on."""
+        metrics.ORPHANS.inc()
+        if stray.phase is Phase.ENDED:
+            await self._core.launcher.remove(stray.job_uid, stray.attempt)
+        else:
+            await self._core.launcher.stop(stray.job_uid, stray.attempt, grace=self._core.settings.policy.stop_grace)
+
+    async def _act(self, facts: decide.Facts, action: decide.Action) -> None:
+        job = facts.job
+        match action:
+            case decide.Wait():
+                return
+            case decide.Hold():
+                await self._hold(job)
+            case decide.Launch():
+                await self._launch(job)
+            case decide.Relaunch():
+                assert facts.attempt is not None
+                await self._start(job, facts.attempt)
+            case decide.Stop():
+                await self._core.launcher.stop(job.uid, job.attempt, grace=action.grace)
+            case decide.Remove():
+                await self._core.launcher.remove(job.uid, job.attempt)
+                if job.state.is_terminal:
+                    await sweep_objects(self._core, job)
+            case decide.Adopt():
+                await self._adopt(facts, action)
+            case _:
+                await self._write(facts, action)
+
+    async def _write(self, facts: decide.Facts, action: decide.Action) -> None:
+        lost = isinstance(action, decide.Retry | decide.Fail) and facts.attempt and facts.attempt.outcome is None
+        tail = await self._tail(facts) if lost else ()
+        async with self._core.db.write() as tx:
+            await self.fence(tx)
+            job = await self._unchanged(tx, facts.job)
+            attempt = await attempts.find(tx, job.uid, job.attempt)
+            await save_tail(tx, job, tail, self._core.clock())
+            await self._move(tx, job, attempt, action)
+        self._core.jobs_moved(job.uid)
+
+    async def _move(self, tx: Transaction, job: Job, attempt: Attempt | None, action: decide.Action) -> None:
+        now = self._core.clock()
+        match action:
+            case decide.Note():
+                await jobs.move(tx, job, now=now, reason=action.reason)
+            case decide.Prepare() if attempt is not None:
+                await attempts.change(tx, attempt, launched_at=attempt.launched_at or now)
+                await jobs.move(tx, job, now=now, to=State.PREPARING)
+            case decide.Requeue() if attempt is not None:
+                await attempts.change(tx, attempt, worker_id=None, secret_hash=None, worker_sequence=0)
+                await jobs.move(tx, job, now=now, to=State.QUEUED, reason=action.reason)
+            case decide.Condemn() if attempt is not None:
+                await end_attempt(tx, job, attempt, Outcome.CONDEMNED, action.reason, now)
+            case decide.Retry():
+                job = await self._end(tx, job, attempt, action.reason)
+                used = (
+                    {"infra_failures": job.infra_failures + 1}
+                    if action.infrastructure
+                    else {"failures": job.failures + 1}
+                )
+                await jobs.move(
+                    tx, job, now=now, to=State.PENDING, reason=action.reason, retry_delay=action.delay, **used
+                )
+            case decide.Fail():
+                job = await self._end(tx, job, attempt, action.reason)
+                await finish(tx, job, State.FAILED, now, reason=action.reason)
+            case decide.Pause():
+                await jobs.move(tx, await self._end(tx, job, attempt, None), now=now, to=State.PAUSED)
+            case decide.Cancel():
+                await finish(tx, await self._end(tx, job, attempt, None), State.CANCELLED, now)
+            case _:
+                raise RuntimeError(f"{action} cannot be carried out on {job.name}")
+
+    async def _end(self, tx: Transaction, job: Job, attempt: Attempt | None, reason: Reason | None) -> Job:
+        if attempt is None:
+            return job
+        return await end_attempt(tx, job, attempt, Outcome.CONDEMNED, reason, self._core.clock())
+
+    async def _unchanged(self, tx: Transaction, seen: Job) -> Job:
+        job = await jobs.find(tx, seen.uid, lock=True)
+        if job is None or job.version != seen.version:
+            raise Aborted("JOB_CHANGED", f"{seen.name} moved on in the meantime")
+        return job
+
+    async def _tail(self, facts: decide.Facts) -> tuple[str, ...]:
+        if facts.launched is None:
+            return ()
+        return tuple(await self._core.launcher.log_tail(facts.job.uid, facts.job.attempt, lines=_TAIL_LINES))
+
+    async def _hold(self, job: Job) -> None:
+        try:
+            await hold(self._core, job)
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION):
+                raise
+            reason = reasons.input_missing(job.spec.dataset_version, error.details() or error.code().name)
+            await self._write(decide.Facts(job, None, None), decide.Fail(reason))
+
+    async def _launch(self, job: Job) -> None:
+        number, nonce, now = job.attempt + 1, new_uid(), self._core.clock()
+        token = self._core.launch_token(job.uid, number, nonce)
+        async with self._core.db.write() as tx:
+            await self.fence(tx)
+            seen = await self._unchanged(tx, job)
+            attempt = await attempts.insert(tx, job.uid, number, nonce=nonce, token_hash=hashed(token), now=now)
+            queued = await jobs.move(tx, seen, now=now, to=State.QUEUED, attempt=number)
+        metrics.ATTEMPTS.labels(job.spec.kind.name).inc()
+        metrics.QUEUE_SECONDS.observe(max(0.0, (now - job.queue_time).total_seconds()))
+        self._core.jobs_moved(job.uid)
+        await self._start(queued, attempt)
+
+    async def _start(self, job: Job, attempt: Attempt) -> None:
+        token = self._core.launch_token(job.uid, attempt.number, attempt.nonce)
+        environment = {"BLOOMERY_TRAINER_TARGET": self._core.worker_target(), "BLOOMERY_ATTEMPT_TOKEN": token}
+        try:
+            await self._core.launcher.launch(Order(job.uid, attempt.number, job.spec.resources, environment))
+        except LaunchError as error:
+            async with self._core.db.write() as tx:
+                await self.fence(tx)
+                seen = await self._unchanged(tx, job)
+                await end_attempt(tx, seen, attempt, Outcome.CONDEMNED, error.reason, self._core.clock())
+        else:
+            async with self._core.db.write() as tx:
+                await self.fence(tx)
+                await attempts.launched(tx, attempt, self._core.clock())
+        self._core.moved.set()
+
+    async def _adopt(self, facts: decide.Facts, action: decide.Adopt) -> None:
+        job, attempt = facts.job, facts.attempt
+        assert attempt is not None
+        try:
+            found = await self._left_result(job, attempt)
+            async with self._core.db.write() as tx:
+                await self.fence(tx)
+                await succeed(tx, await self._unchanged(tx, job), attempt, found, self._core.clock())
+        except (NotFound, FailedPrecondition, ValueError, json_format.ParseError) as error:
+            _log.warning("no result to adopt", extra={"job": job.name, "error": error})
+            await self._write(facts, action.otherwise)
+        else:
+            self._core.jobs_moved(job.uid)
+
+    async def _left_result(self, job: Job, attempt: Attempt) -> Success:
+        async with self._core.db.read() as tx:
+            kept = await attempts.kept_artifacts(tx, job.uid, attempt.number)
+        if RESULT_MANIFEST not in kept:
+            raise NotFound("result manifest", f"{job.name} attempt {attempt.number}")
+        content = json.loads(await self._core.objects.get(kept[RESULT_MANIFEST].logical_key))
+        return success_from(json_format.ParseDict(content, AttemptSuccess(), ignore_unknown_fields=True))

@@ -1,0 +1,95 @@
+"""What people do to jobs that exist: pause, resume, cancel, change, delete."""
+
+from collections.abc import Mapping
+
+from bloomery_kit.database import Transaction
+from bloomery_kit.errors import FailedPrecondition, PreconditionViolation, Violations
+from bloomery_kit.etags import check_etag, etag_of
+from bloomery_trainer import metrics
+from bloomery_trainer.core import Core
+from bloomery_trainer.creation import check_labels, check_priority
+from bloomery_trainer.model import Job, State
+from bloomery_trainer.store import attempts, events, jobs
+
+_BUSY = (State.QUEUED, State.PREPARING, State.RUNNING)
+
+
+def etag(job: Job) -> str:
+    """Changes with everything that people may edit."""
+    labels = [part for item in sorted(job.labels.items()) for part in item]
+    return etag_of(job.uid, job.display_name, job.priority, *labels)
+
+
+class Control:
+    """The verbs. Each runs in the caller's writing transaction; the caller tells the reconciler after the commit."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def cancel(self, tx: Transaction, project: str, job_id: str, *, force: bool) -> Job:
+        """Stop a job, after a checkpoint unless `force`; one that is on its way out is returned as it is."""
+        job = await jobs.get(tx, project, job_id, lock=True)
+        now = self._core.clock()
+        if job.state in (State.PENDING, State.PAUSED):
+            finished(job, State.CANCELLED)
+            return await jobs.move(tx, job, now=now, to=State.CANCELLED)
+        if job.state in (*_BUSY, State.PAUSING):
+            return await jobs.move(tx, job, now=now, to=State.CANCELLING, force=force)
+        if job.state is State.CANCELLING and force and not job.force:
+            return await jobs.move(tx, job, now=now, force=True)
+        return job
+
+    async def pause(self, tx: Transaction, project: str, job_id: str) -> Job:
+        """Give the machine back after a checkpoint. Raise FailedPrecondition NOT_PAUSABLE."""
+        job = await jobs.get(tx, project, job_id, lock=True)
+        now = self._core.clock()
+        if job.state is State.PENDING:
+            return await jobs.move(tx, job, now=now, to=State.PAUSED)
+        if job.state in (State.PAUSING, State.PAUSED):
+            return job
+        attempt = await attempts.find(tx, job.uid, job.attempt)
+        if job.state not in _BUSY or (attempt is not None and attempt.publishing):
+            what = "is completing" if job.state in _BUSY else f"is {job.state.name}"
+            raise _refused("NOT_PAUSABLE", job, f"{what}; only a job that waits or works can be paused")
+        return await jobs.move(tx, job, now=now, to=State.PAUSING)
+
+    async def resume(self, tx: Transaction, project: str, job_id: str) -> Job:
+        """Let a paused job go on. Raise FailedPrecondition NOT_RESUMABLE."""
+        job = await jobs.get(tx, project, job_id, lock=True)
+        if job.state is State.PAUSED:
+            return await jobs.move(tx, job, now=self._core.clock(), to=State.PENDING, retry_delay=0.0)
+        if job.state in (State.PENDING, *_BUSY):
+            return job
+        fix = "wait until it is PAUSED" if job.state is State.PAUSING else "create another job"
+        raise _refused("NOT_RESUMABLE", job, f"is {job.state.name}; {fix}")
+
+    async def update(
+        self, tx: Transaction, project: str, job_id: str, changes: Mapping[str, object], given_etag: str
+    ) -> Job:
+        """Change `display_name`, `labels` or `priority`. Raise EtagMismatch, InvalidArgument."""
+        job = await jobs.get(tx, project, job_id, lock=True)
+        check_etag(given_etag, etag(job), job.name)
+        wanted = {"display_name": job.display_name, "labels": job.labels, "priority": job.priority} | dict(changes)
+        violations = Violations()
+        check_labels(wanted["labels"], violations)  # type: ignore[arg-type]
+        check_priority(wanted["priority"], violations)  # type: ignore[arg-type]
+        violations.raise_if_any()
+        return await jobs.edit(tx, job, now=self._core.clock(), **wanted)  # type: ignore[arg-type]
+
+    async def delete(self, tx: Transaction, project: str, job_id: str) -> Job:
+        """Forget a terminal job with its log and checkpoints. Raise FailedPrecondition NOT_TERMINAL."""
+        job = await jobs.get(tx, project, job_id, lock=True)
+        if not job.state.is_terminal:
+            raise _refused("NOT_TERMINAL", job, f"is {job.state.name}; cancel it first")
+        await jobs.note(tx, job.uid, deleted=True)
+        await events.drop(tx, job.uid)
+        return job
+
+
+def finished(job: Job, state: State, reason: str = "") -> None:
+    """Count a job that becomes terminal."""
+    metrics.FINISHED.labels(job.spec.kind.name, state.name, reason).inc()
+
+
+def _refused(code: str, job: Job, what: str) -> FailedPrecondition:
+    return FailedPrecondition(code, f"{job.name} {what}", [PreconditionViolation(code, job.name, what)])

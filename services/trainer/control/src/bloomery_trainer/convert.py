@@ -1,0 +1,335 @@
+"""Between the contract's messages and the model."""
+
+from collections.abc import Mapping, Sequence
+
+from google.protobuf import json_format, struct_pb2
+
+from bloomery.common.v1 import Artifact as ArtifactMessage
+from bloomery.common.v1 import SignedRequest as SignedMessage
+from bloomery.training.v1 import (
+    AttemptSuccess,
+    CreateJobRequest,
+    FeedItem,
+    JobEvent,
+    JobKind,
+    JobResult,
+    JobState,
+    LogEntry,
+)
+from bloomery.training.v1 import (
+    Checkpoint as CheckpointMessage,
+)
+from bloomery.training.v1 import (
+    Job as JobMessage,
+)
+from bloomery.training.v1 import (
+    Parameter as ParameterMessage,
+)
+from bloomery.training.v1 import (
+    Progress as ProgressMessage,
+)
+from bloomery.training.v1 import (
+    Reason as ReasonMessage,
+)
+from bloomery.training.v1 import (
+    Recipe as RecipeMessage,
+)
+from bloomery.training.v1 import (
+    Resources as ResourcesMessage,
+)
+from bloomery.vision.v1 import TaskType
+from bloomery_kit.errors import FieldViolation, InvalidArgument, Violations
+from bloomery_kit.objects import SignedRequest
+from bloomery_kit.times import to_timestamp
+from bloomery_trainer.control import etag
+from bloomery_trainer.creation import Wish
+from bloomery_trainer.model import (
+    Artifact,
+    Checkpoint,
+    Job,
+    Kind,
+    ParameterValue,
+    Progress,
+    Reason,
+    Resources,
+    Result,
+    State,
+    Success,
+)
+from bloomery_trainer.recipes import Parameter, Recipe
+from bloomery_trainer.store.events import Content
+from bloomery_trainer.store.events import reason as reason_message
+from bloomery_trainer.store.jobs import Filter
+
+_KINDS = {kind.name: kind for kind in Kind}
+_KIND_VALUES = frozenset(kind.value for kind in Kind)
+_STATES = {state.name: state for state in State}
+
+
+def wish(request: CreateJobRequest) -> Wish:
+    """What a request asks for."""
+    job = request.job
+    return Wish(
+        project=request.parent,
+        job_id=request.job_id,
+        display_name=job.display_name,
+        labels=dict(job.labels),
+        kind=Kind(job.kind) if job.kind in _KIND_VALUES else None,
+        recipe=job.recipe,
+        parameters=struct(job.parameters),
+        dataset_version=job.dataset_version,
+        base=job.base,
+        base_artifact=artifact(job.base_artifact) if job.HasField("base_artifact") else None,
+        model=job.model,
+        model_version=job.model_version,
+        resources=Resources(job.resources.cpus, job.resources.memory_bytes, job.resources.gpus),
+        deadline_seconds=job.deadline_seconds,
+        priority=job.priority,
+    )
+
+
+def job_message(job: Job, result: Result | None = None) -> JobMessage:
+    """A job with what it made."""
+    spec = job.spec
+    message = JobMessage(
+        name=job.name,
+        uid=job.uid,
+        display_name=job.display_name,
+        labels=job.labels,
+        kind=JobKind.ValueType(spec.kind),
+        recipe=spec.recipe,
+        dataset_version=spec.dataset_version,
+        base=spec.base,
+        base_artifact=artifact_message(spec.base_artifact) if spec.base_artifact else None,
+        model=spec.model,
+        model_version=spec.model_version,
+        resources=_resources(spec.resources),
+        deadline_seconds=spec.deadline_seconds,
+        priority=job.priority,
+        state=JobState.ValueType(job.state),
+        reason=reason_message(job.reason),
+        attempt=job.attempt,
+        progress=progress_message(job.progress),
+        result=result_message(job, result) if result else None,
+        last_sequence=job.last_sequence,
+        oldest_sequence=job.oldest_sequence,
+        create_time=to_timestamp(job.create_time),
+        start_time=to_timestamp(job.start_time) if job.start_time else None,
+        end_time=to_timestamp(job.end_time) if job.end_time else None,
+        update_time=to_timestamp(job.update_time),
+        etag=etag(job),
+        creator=job.creator,
+    )
+    message.parameters.update(spec.parameters)
+    message.effective_parameters.update(spec.effective_parameters)
+    return message
+
+
+def progress_message(progress: Progress) -> ProgressMessage:
+    """How far a job is."""
+    return ProgressMessage(
+        phase=progress.phase,
+        epoch=progress.epoch,
+        epochs=progress.epochs,
+        step=progress.step,
+        steps=progress.steps,
+        fraction=progress.fraction,
+        eta_seconds=progress.eta_seconds,
+        metrics=progress.metrics,
+        device=progress.device,
+    )
+
+
+def result_message(job: Job, result: Result) -> JobResult:
+    """What a job made."""
+    made = result.success
+    message = JobResult(
+        job=job.name,
+        job_uid=job.uid,
+        sequence=result.sequence,
+        artifacts=[artifact_message(each) for each in made.artifacts],
+        metrics=made.metrics,
+        versions=made.versions,
+        create_time=to_timestamp(result.create_time),
+        kind=JobKind.ValueType(job.spec.kind),
+    )
+    message.details.update(made.details)  # type: ignore[arg-type]
+    return message
+
+
+def feed_item(job: Job, result: Result) -> FeedItem:
+    """A line of the feed of results."""
+    return FeedItem(result=result_message(job, result), job=job_message(job, result))
+
+
+def artifact(message: ArtifactMessage) -> Artifact:
+    """An artifact from its message."""
+    return Artifact(
+        role=message.role,
+        digest=message.digest,
+        size_bytes=message.size_bytes,
+        media_type=message.media_type,
+        file_name=message.file_name,
+        logical_key=message.logical_key,
+    )
+
+
+def artifact_message(given: Artifact) -> ArtifactMessage:
+    """The message of an artifact."""
+    return ArtifactMessage(
+        role=given.role,
+        digest=given.digest,
+        size_bytes=given.size_bytes,
+        media_type=given.media_type,
+        file_name=given.file_name,
+        logical_key=given.logical_key,
+    )
+
+
+def signed_message(request: SignedRequest) -> SignedMessage:
+    """A signed request."""
+    return SignedMessage(url=request.url, headers=request.headers, expire_time=to_timestamp(request.expires_at))
+
+
+def success(message: AttemptSuccess) -> Success:
+    """What a worker made."""
+    return Success(
+        artifacts=tuple(artifact(each) for each in message.artifacts),
+        metrics=dict(message.metrics),
+        details=struct(message.details),
+        versions=dict(message.versions),
+    )
+
+
+def reason(message: ReasonMessage) -> Reason:
+    """A worker's reason; one without a code is the user's code's."""
+    return Reason(message.code or "USER_CODE", message.message, message.hint, message.retriable)
+
+
+def recipe_message(recipe: Recipe) -> RecipeMessage:
+    """A recipe with its parameters."""
+    return RecipeMessage(
+        name=recipe.resource_name,
+        display_name=recipe.display_name,
+        description=recipe.description,
+        version=recipe.version,
+        license=recipe.license,
+        task=TaskType.ValueType(recipe.task),
+        parameters=[_parameter(parameter) for parameter in recipe.parameters],
+        resources=_resources(recipe.default_resources),
+        bases=recipe.bases,
+        kinds=[kind.name for kind in recipe.kinds],
+        module=recipe.module,
+    )
+
+
+def checkpoint_message(checkpoint: Checkpoint) -> CheckpointMessage:
+    """A complete checkpoint."""
+    return CheckpointMessage(
+        attempt=checkpoint.attempt,
+        epoch=checkpoint.epoch,
+        size_bytes=checkpoint.size_bytes,
+        best=checkpoint.best,
+        create_time=to_timestamp(checkpoint.create_time),
+    )
+
+
+def log_entry(event: JobEvent) -> LogEntry:
+    """A log line from its event."""
+    return LogEntry(sequence=event.sequence, time=event.time, attempt=event.attempt, line=event.log)
+
+
+def job_filter(text: str, project: str) -> Filter:
+    """A filter from `state:RUNNING AND label.team:cells` and the like. Raise InvalidArgument naming every bad term."""
+    violations = Violations()
+    fields: dict[str, object] = {} if project == "projects/-" else {"project": project}
+    labels: dict[str, str] = {}
+    for term in filter(None, (part.strip() for part in text.split(" AND "))):
+        key, _, value = term.partition(":")
+        if key.startswith("label.") and value:
+            labels[key.removeprefix("label.")] = value
+        elif (known := _term(key, value)) is not None:
+            fields |= known
+        else:
+            violations.add("filter", f"{term!r} is none of {_TERMS}")
+    violations.raise_if_any()
+    return Filter(**fields, labels=labels)  # type: ignore[arg-type]
+
+
+_TERMS = "state:STATE, kind:KIND, active, label.KEY:VALUE, model:NAME, id:ID"
+
+
+def _term(key: str, value: str) -> dict[str, object] | None:
+    if key == "state" and value in _STATES:
+        return {"state": _STATES[value]}
+    if key == "kind" and value in _KINDS:
+        return {"kind": _KINDS[value]}
+    if key == "active" and not value:
+        return {"active": True}
+    return {"model": value} if key == "model" and value else {"job_id": value} if key == "id" and value else None
+
+
+def changes(message: JobMessage, fields: Sequence[str]) -> dict[str, object]:
+    """The new values of the fields that an update changes."""
+    values: dict[str, object] = {
+        "display_name": message.display_name,
+        "labels": dict(message.labels),
+        "priority": message.priority,
+    }
+    return {field: values[field] for field in fields}
+
+
+_CONTENT = {"lifecycle": Content.LIFECYCLE, "metrics": Content.METRICS, "logs": Content.LOGS}
+
+
+def event_filter(text: str) -> Content | None:
+    """Which events to list, None for all. Raise InvalidArgument."""
+    if not text:
+        return None
+    if text not in _CONTENT:
+        raise InvalidArgument([FieldViolation("filter", f"must be empty or one of {', '.join(_CONTENT)}")])
+    return _CONTENT[text]
+
+
+def struct(message: struct_pb2.Struct) -> dict[str, object]:
+    """A Struct as a dict."""
+    found: dict[str, object] = json_format.MessageToDict(message)
+    return found
+
+
+def _resources(resources: Resources) -> ResourcesMessage:
+    return ResourcesMessage(cpus=resources.cpus, memory_bytes=resources.memory_bytes, gpus=resources.gpus)
+
+
+_TYPES: Mapping[str, "ParameterMessage.Type.ValueType"] = {
+    "int": ParameterMessage.TYPE_INT,
+    "float": ParameterMessage.TYPE_FLOAT,
+    "bool": ParameterMessage.TYPE_BOOL,
+    "string": ParameterMessage.TYPE_STRING,
+}
+
+
+def _parameter(parameter: Parameter) -> ParameterMessage:
+    return ParameterMessage(
+        id=parameter.id,
+        type=_TYPES[parameter.type],
+        default_value=_value(parameter.default),
+        description=parameter.description,
+        minimum=parameter.minimum,
+        maximum=parameter.maximum,
+        choices=parameter.choices,
+        group=parameter.group,
+        unit=parameter.unit,
+        advanced=parameter.advanced,
+        kinds=[kind.name for kind in parameter.kinds],
+    )
+
+
+def _value(value: ParameterValue | None) -> struct_pb2.Value | None:
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return struct_pb2.Value(bool_value=value)
+    if isinstance(value, str):
+        return struct_pb2.Value(string_value=value)
+    return struct_pb2.Value(number_value=float(value))

@@ -1,0 +1,59 @@
+"""What all parts of the trainer share: the database, the blobs, the clock, and who to tell after a commit."""
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bloomery_kit.database import Database
+from bloomery_kit.objects import ObjectStore
+from bloomery_kit.times import Clock, utc_now
+from bloomery_trainer.launcher import Launcher
+from bloomery_trainer.model import Attempt
+from bloomery_trainer.neighbours import Neighbours
+from bloomery_trainer.recipes import Catalogue
+from bloomery_trainer.settings import TrainerSettings
+from bloomery_trainer.watch import EventFeed
+
+
+@dataclass(frozen=True)
+class Core:
+    """The parts of one trainer."""
+
+    settings: TrainerSettings
+    db: Database
+    objects: ObjectStore
+    catalogue: Catalogue
+    neighbours: Neighbours
+    launcher: Launcher
+    feed: EventFeed
+    worker_target: Callable[[], str]
+    clock: Clock = utc_now
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def committed(self, job_uid: str) -> None:
+        """Tell the watchers that a job's log has grown; call it after the commit."""
+        self.feed.committed(job_uid)
+
+    def jobs_moved(self, job_uid: str) -> None:
+        """Tell the reconciler as well that there may be something to do."""
+        self.committed(job_uid)
+        self.moved.set()
+
+    def launch_token(self, job_uid: str, attempt: int, nonce: str) -> str:
+        """The single-use token of an attempt: the same on every replica, and stored nowhere."""
+        return self._derived("token", job_uid, attempt, nonce)
+
+    def worker_secret(self, attempt: Attempt) -> str:
+        """The secret that the token is exchanged for."""
+        return self._derived("secret", attempt.job_uid, attempt.number, f"{attempt.nonce}/{attempt.worker_id}")
+
+    def _derived(self, use: str, job_uid: str, attempt: int, nonce: str) -> str:
+        key = self.settings.token.get_secret_value().encode()
+        return hmac.new(key, f"{use}/{job_uid}/{attempt}/{nonce}".encode(), hashlib.sha256).hexdigest()
+
+
+def hashed(secret: str) -> str:
+    """What is stored of a token or secret."""
+    return hashlib.sha256(secret.encode()).hexdigest()

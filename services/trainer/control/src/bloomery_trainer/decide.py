@@ -1,0 +1,318 @@
+"""What to do about a job: one pure function from what is known to one action.
+
+The rows of the state table that it stands for are named in the table of the design; whatever it answers is safe to
+carry out again, because carrying out compares the job's version first.
+"""
+
+from dataclasses import dataclass
+
+from bloomery_trainer import reasons
+from bloomery_trainer.launcher import Launched, Phase
+from bloomery_trainer.model import Attempt, Job, Outcome, Reason, State
+from bloomery_trainer.settings import Policy
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that is known about one job.
+
+    `obstacle` is why a waiting job cannot be launched now, None if it can. Times are in seconds by a clock that never
+    jumps: `waited` since the job came into its state, `silent` since the worker's last call, `stalled` since it said
+    that nothing moves, `ended` since the attempt's last word, `queued` and `worked` over the job's life.
+    """
+
+    job: Job
+    attempt: Attempt | None
+    launched: Launched | None
+    obstacle: Reason | None = None
+    waited: float = 0.0
+    silent: float = 0.0
+    stalled: float = 0.0
+    ended: float = 0.0
+    queued: float = 0.0
+    worked: float = 0.0
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to do."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """Show another reason."""
+
+    reason: Reason | None
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Claim the job's inputs before anything is launched."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Write the next attempt, then launch it."""
+
+
+@dataclass(frozen=True)
+class Relaunch:
+    """Launch the attempt that was written and never launched."""
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """The worker's process runs."""
+
+
+@dataclass(frozen=True)
+class Requeue:
+    """The worker is suspended; another one will take up the same attempt."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Condemn:
+    """The attempt is over, whatever its worker thinks; nothing that it says counts any more."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End what runs, after `grace` seconds."""
+
+    grace: float
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Forget what has ended."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Wait `delay` seconds, then make another attempt."""
+
+    reason: Reason
+    delay: float
+    infrastructure: bool
+
+
+@dataclass(frozen=True)
+class Fail:
+    """Give up."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Nothing runs any more: the job is paused."""
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Nothing runs any more: the job is cancelled."""
+
+
+@dataclass(frozen=True)
+class Adopt:
+    """Take the result that the worker left without saying so; where there is none, do `otherwise`."""
+
+    otherwise: "Retry | Fail | Pause"
+
+
+Action = (
+    Wait
+    | Note
+    | Hold
+    | Launch
+    | Relaunch
+    | Prepare
+    | Requeue
+    | Condemn
+    | Stop
+    | Remove
+    | Retry
+    | Fail
+    | Pause
+    | Cancel
+    | Adopt
+)
+
+
+def decide(facts: Facts, policy: Policy) -> Action:
+    """The one thing to do next."""
+    match facts.job.state:
+        case State.PENDING:
+            return _pending(facts, policy)
+        case State.QUEUED | State.PREPARING | State.RUNNING:
+            return _active(facts, policy)
+        case State.PAUSING:
+            return _pausing(facts, policy)
+        case State.CANCELLING:
+            return _cancelling(facts, policy)
+        case _:
+            return _tidy(facts, policy)
+
+
+def _pending(facts: Facts, policy: Policy) -> Action:
+    if facts.launched is not None:
+        return _tidy(facts, policy)
+    if not facts.job.held:
+        return Hold()
+    if 0 < policy.queue_timeout < facts.queued:
+        return Fail(reasons.queue_timeout(facts.job.reason))
+    if facts.waited < facts.job.retry_delay:
+        return Wait()
+    if facts.obstacle is not None:
+        return _noted(facts, facts.obstacle)
+    return Launch()
+
+
+def _active(facts: Facts, policy: Policy) -> Action:
+    attempt, launched = _attempt(facts), facts.launched
+    if attempt.end_reason is not None and _runs(launched):
+        return _see_off(facts, policy)
+    if attempt.end_reason is not None:
+        return settle(facts.job, attempt.end_reason, policy)
+    if launched is None and attempt.launched_at is None:
+        return Relaunch()
+    if launched is None:
+        return settle(facts.job, reasons.deleted_externally(), policy)
+    match launched.phase:
+        case Phase.ENDED:
+            return _ended(facts.job, launched, policy)
+        case Phase.WAITING:
+            return _queued(facts, launched, policy)
+        case Phase.SUSPENDED:
+            return _suspended(facts)
+        case Phase.RUNNING:
+            return _running(facts, attempt, policy)
+
+
+def _queued(facts: Facts, launched: Launched, policy: Policy) -> Action:
+    if 0 < policy.queue_timeout < facts.queued:
+        return Condemn(reasons.queue_timeout(launched.reason))
+    if launched.reason is not None and not _final(launched.reason):
+        return _noted(facts, launched.reason)
+    return Condemn(launched.reason) if launched.reason else Wait()
+
+
+def _suspended(facts: Facts) -> Action:
+    if facts.job.state is State.RUNNING:
+        return Requeue(reasons.preempted())
+    return _noted(facts, reasons.preempted())
+
+
+def _running(facts: Facts, attempt: Attempt, policy: Policy) -> Action:
+    job = facts.job
+    if job.state is State.QUEUED:
+        return Prepare()
+    if 0 < job.spec.deadline_seconds < facts.worked:
+        return Condemn(reasons.deadline(job.spec.deadline_seconds))
+    if attempt.worker_id is None:
+        lost = reasons.worker_lost(f"the worker did not call within {policy.launch_grace:.0f} s")
+        return Condemn(lost) if facts.waited > policy.launch_grace else Wait()
+    if facts.silent > policy.lost_after:
+        return Condemn(reasons.worker_lost(f"the worker has not reported for {facts.silent:.0f} s"))
+    if facts.stalled > policy.stall_grace:
+        return Condemn(reasons.stalled())
+    return _watch_heartbeat(facts, policy)
+
+
+def _watch_heartbeat(facts: Facts, policy: Policy) -> Action:
+    suspected = facts.job.reason is not None and facts.job.reason.code == reasons.SUSPECT
+    if facts.silent > policy.suspect_after and not suspected:
+        return Note(reasons.suspect(facts.silent))
+    return Note(None) if suspected and facts.silent <= policy.suspect_after else Wait()
+
+
+def _pausing(facts: Facts, policy: Policy) -> Action:
+    attempt, launched = _attempt(facts), facts.launched
+    if launched is None or not _runs(launched):
+        return _paused(facts.job, attempt, launched, policy)
+    if attempt.outcome is not None:
+        return _see_off(facts, policy)
+    late = attempt.worker_id is None or facts.waited > policy.pause_grace
+    return Stop(policy.stop_grace) if late else Wait()
+
+
+def _paused(job: Job, attempt: Attempt, launched: Launched | None, policy: Policy) -> Action:
+    if launched is None or attempt.outcome is not None:
+        return Pause()
+    reason = _verdict(launched)
+    if not reason.retriable:
+        return settle(job, reason, policy)
+    return Adopt(Pause()) if launched.exit_code == 0 else Pause()
+
+
+def _cancelling(facts: Facts, policy: Policy) -> Action:
+    attempt, launched = _attempt(facts), facts.launched
+    if launched is None or not _runs(launched):
+        return Cancel()
+    if facts.job.force:
+        return Stop(0.0)
+    if attempt.outcome is not None:
+        return _see_off(facts, policy)
+    late = attempt.worker_id is None or facts.waited > policy.cancel_grace
+    return Stop(policy.stop_grace) if late else Wait()
+
+
+def _tidy(facts: Facts, policy: Policy) -> Action:
+    if facts.launched is None:
+        return Wait()
+    if not _runs(facts.launched):
+        return Remove()
+    return Stop(policy.stop_grace) if facts.waited > policy.exit_grace else Wait()
+
+
+def _see_off(facts: Facts, policy: Policy) -> Action:
+    # A worker that said its last word ends by itself; a condemned one may not even know.
+    if _attempt(facts).outcome is Outcome.CONDEMNED:
+        return Stop(policy.stop_grace)
+    return Stop(policy.stop_grace) if facts.ended > policy.exit_grace else Wait()
+
+
+def _ended(job: Job, launched: Launched, policy: Policy) -> Action:
+    verdict = settle(job, _verdict(launched), policy)
+    return Adopt(verdict) if launched.exit_code == 0 else verdict
+
+
+def _verdict(launched: Launched) -> Reason:
+    if launched.termination is not None and launched.termination.reason is not None:
+        return launched.termination.reason
+    return launched.reason or reasons.from_exit(launched.exit_code)
+
+
+def settle(job: Job, reason: Reason, policy: Policy) -> Retry | Fail:
+    """Whether an attempt that ended for `reason` is worth another one."""
+    if not reason.retriable:
+        return Fail(reason)
+    infrastructure = reason.code in reasons.INFRASTRUCTURE
+    used = job.infra_failures if infrastructure else job.failures
+    budget = reasons.OWN_BUDGET.get(reason.code, policy.infra_retries if infrastructure else policy.retries)
+    if used >= budget:
+        return Fail(Reason(reason.code, f"{reason.message} (given up after {job.attempt} attempts)", reason.hint))
+    delay = min(policy.retry_delay * 2.0**used, policy.retry_delay_max)
+    return Retry(reason, delay, infrastructure)
+
+
+def _noted(facts: Facts, reason: Reason) -> Action:
+    return Wait() if reason.says_the_same(facts.job.reason) else Note(reason)
+
+
+def _final(reason: Reason) -> bool:
+    return reason.code == "CONFIG_ERROR"
+
+
+def _runs(launched: Launched | None) -> bool:
+    return launched is not None and launched.phase is not Phase.ENDED
+
+
+def _attempt(facts: Facts) -> Attempt:
+    if facts.attempt is None:
+        raise RuntimeError(f"{facts.job.name} is {facts.job.state.name} without an attempt")
+    return facts.attempt

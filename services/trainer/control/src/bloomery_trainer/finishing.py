@@ -1,0 +1,104 @@
+"""The ends of attempts and jobs, whoever notices them: the worker's last call or the reconciler."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from bloomery.training.v1 import event_pb2
+from bloomery_kit.database import Transaction
+from bloomery_kit.errors import FailedPrecondition, PreconditionViolation
+from bloomery_trainer import metrics
+from bloomery_trainer.core import Core
+from bloomery_trainer.model import Artifact, Attempt, Job, Outcome, Reason, State, Success
+from bloomery_trainer.progress import finite
+from bloomery_trainer.store import attempts, events, jobs, results
+
+RESULT_MANIFEST = "result-manifest"
+_TAIL_LINES = 200
+
+
+async def succeed(tx: Transaction, job: Job, attempt: Attempt, success: Success, now: datetime) -> Job:
+    """Commit a job's result. Raise FailedPrecondition ARTIFACT_MISSING naming all that were not completed."""
+    kept = await attempts.kept_artifacts(tx, job.uid, attempt.number)
+    missing = [artifact for artifact in success.artifacts if not _is_kept(artifact, kept.get(artifact.role))]
+    if missing:
+        fix = "upload it, complete it, and repeat"
+        violations = [PreconditionViolation("ARTIFACT_MISSING", artifact.role, fix) for artifact in missing]
+        roles = ", ".join(artifact.role for artifact in missing)
+        raise FailedPrecondition("ARTIFACT_MISSING", f"not completed with that digest and size: {roles}", violations)
+    whole = replace(
+        success, artifacts=tuple(kept[artifact.role] for artifact in success.artifacts), metrics=finite(success.metrics)
+    )
+    await results.insert(tx, job.uid, whole, now)
+    done = replace(job.progress, fraction=1.0, eta_seconds=0.0, phase="finished")
+    done = replace(done, metrics={**done.metrics, **whole.metrics})
+    ended = await end_attempt(tx, job, attempt, Outcome.SUCCESS, None, now, finish_state=State.SUCCEEDED)
+    return await finish(tx, ended, State.SUCCEEDED, now, progress=done)
+
+
+async def finish(
+    tx: Transaction, job: Job, state: State, now: datetime, *, reason: Reason | None = None, **changes: object
+) -> Job:
+    """Put a job into a terminal state."""
+    moved = await jobs.move(tx, job, now=now, to=state, reason=reason, **changes)
+    metrics.FINISHED.labels(job.spec.kind.name, state.name, reason.code if reason else "").inc()
+    if job.start_time is not None:
+        metrics.RUN_SECONDS.labels(job.spec.kind.name).observe(max(0.0, (now - job.start_time).total_seconds()))
+    return moved
+
+
+async def end_attempt(
+    tx: Transaction,
+    job: Job,
+    attempt: Attempt,
+    outcome: Outcome,
+    reason: Reason | None,
+    now: datetime,
+    *,
+    finish_state: State | None = None,
+) -> Job:
+    """Write an attempt's end, once, and add its time to the job's; nothing its worker says counts from here on."""
+    if attempt.outcome is not None:
+        return job
+    await attempts.change(
+        tx, attempt, outcome=outcome.value, end_reason=reason, ended_at=now, finish_state=finish_state
+    )
+    seconds = max(0.0, (now - attempt.started_at).total_seconds()) if attempt.started_at else 0.0
+    metrics.GPU_SECONDS.inc(seconds * job.spec.resources.gpus)
+    worked = job.worked_seconds + seconds
+    await jobs.note(tx, job.uid, worked_seconds=worked)
+    return replace(job, worked_seconds=worked)
+
+
+async def save_tail(tx: Transaction, job: Job, lines: Sequence[str], now: datetime) -> None:
+    """Put the last lines of a worker's own output into the job's log."""
+    tail = [line for line in lines if line.strip()][-_TAIL_LINES:]
+    if not tail:
+        return
+    first = await jobs.extend_log(tx, job.uid, len(tail))
+    if first is not None:
+        batch = [
+            events.log_line(now, job.attempt, line[:LINE], level=event_pb2.LogLine.LEVEL_DEBUG, source="worker")
+            for line in tail
+        ]
+        await events.append(tx, job.uid, first, batch, now)
+
+
+LINE = 8192
+
+
+async def sweep_objects(core: Core, job: Job) -> None:
+    """Delete what a job's attempts uploaded and nobody needs: no part of its result or of a checkpoint."""
+    async with core.db.read() as tx:
+        result = await results.of_job(tx, job.uid)
+        kept = [] if job.deleted else await attempts.list_checkpoints(tx, job.uid)
+    needed = {artifact.logical_key for artifact in result.success.artifacts} if result else set()
+    for checkpoint in kept:
+        needed |= {checkpoint.manifest_key, *(file.artifact.logical_key for file in checkpoint.files)}
+    async for stat in core.objects.list(f"{job.prefix}/"):
+        if stat.key not in needed:
+            await core.objects.delete(stat.key)
+
+
+def _is_kept(artifact: Artifact, kept: Artifact | None) -> bool:
+    return kept is not None and (kept.digest, kept.size_bytes) == (artifact.digest, artifact.size_bytes)

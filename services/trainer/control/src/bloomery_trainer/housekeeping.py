@@ -1,0 +1,56 @@
+"""What the leader tidies up beside the jobs at work: deleted jobs, old logs, old request ids."""
+
+from datetime import timedelta
+
+from bloomery_kit.idempotency import forget_requests
+from bloomery_trainer import metrics
+from bloomery_trainer.carry_out import Hands
+from bloomery_trainer.core import Core
+from bloomery_trainer.finishing import sweep_objects
+from bloomery_trainer.model import Job
+from bloomery_trainer.store import attempts, events, jobs
+
+_AT_ONCE = 100
+_RARELY = timedelta(minutes=10)
+_REQUESTS_KEPT = timedelta(days=7)
+
+
+class Housekeeping:
+    """Does a little in every pass, so that no pass takes long."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._last = core.clock() - _RARELY
+
+    async def run(self, hands: Hands) -> None:
+        """Bury what was deleted; now and then, shorten old logs and forget old request ids."""
+        async with self._core.db.read() as tx:
+            deleted = await jobs.unburied(tx, _AT_ONCE)
+        for job in deleted:
+            await self._bury(hands, job)
+        now = self._core.clock()
+        if abs(now - self._last) >= _RARELY:
+            self._last = now
+            await self._shorten(hands)
+
+    async def _bury(self, hands: Hands, job: Job) -> None:
+        if job.held and job.spec.dataset_version:
+            await self._core.neighbours.release(job.spec.dataset_version, job.name)
+        await sweep_objects(self._core, job)
+        async with self._core.db.write() as tx:
+            await hands.fence(tx)
+            await attempts.drop_all(tx, job.uid)
+            await jobs.note(tx, job.uid, held=False)
+
+    async def _shorten(self, hands: Hands) -> None:
+        now = self._core.clock()
+        async with self._core.db.write() as tx:
+            await hands.fence(tx)
+            await forget_requests(tx, before=now - _REQUESTS_KEPT)
+            limit = now - timedelta(seconds=self._core.settings.event_retention)
+            for job in await jobs.finished_before(tx, limit, _AT_ONCE):
+                await events.drop(tx, job.uid, through=job.last_sequence - 1)
+                await jobs.note(tx, job.uid, oldest_sequence=job.last_sequence)
+            counts = await jobs.count_by_state(tx)
+        for state, count in counts.items():
+            metrics.JOBS.labels(state.name).set(count)

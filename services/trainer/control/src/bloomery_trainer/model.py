@@ -1,0 +1,284 @@
+"""What the trainer talks about: jobs, their attempts, and what comes of them."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+ParameterValue = bool | int | float | str
+
+
+class State(enum.IntEnum):
+    """Where a job is; the values are those of `bloomery.training.v1.JobState`."""
+
+    PENDING = 1
+    QUEUED = 2
+    PREPARING = 3
+    RUNNING = 4
+    PAUSING = 5
+    PAUSED = 6
+    CANCELLING = 7
+    SUCCEEDED = 8
+    FAILED = 9
+    CANCELLED = 10
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job never moves again."""
+        return self in TERMINAL
+
+
+TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
+ACTIVE = frozenset({State.QUEUED, State.PREPARING, State.RUNNING, State.PAUSING, State.CANCELLING})
+SUCCESSORS: Mapping[State, frozenset[State]] = {
+    State.PENDING: frozenset({State.QUEUED, State.PAUSED, State.CANCELLED, State.FAILED}),
+    State.QUEUED: frozenset({State.PREPARING, State.PENDING, State.PAUSING, State.CANCELLING, State.FAILED}),
+    State.PREPARING: frozenset(
+        {State.RUNNING, State.SUCCEEDED, State.PENDING, State.PAUSING, State.CANCELLING, State.FAILED}
+    ),
+    State.RUNNING: frozenset(
+        {State.SUCCEEDED, State.QUEUED, State.PENDING, State.PAUSING, State.CANCELLING, State.FAILED}
+    ),
+    State.PAUSING: frozenset({State.PAUSED, State.SUCCEEDED, State.CANCELLING, State.FAILED}),
+    State.PAUSED: frozenset({State.PENDING, State.CANCELLED}),
+    State.CANCELLING: frozenset({State.CANCELLED}),
+}
+
+
+class Kind(enum.IntEnum):
+    """What a job does; the values are those of `bloomery.training.v1.JobKind`."""
+
+    TRAIN = 1
+    EVALUATE = 2
+    OPTIMIZE = 3
+    PREDICT = 4
+    IMPORT = 5
+
+
+class Task(enum.IntEnum):
+    """What a recipe finds in images; the values are those of `bloomery.vision.v1.TaskType`."""
+
+    DETECT = 1
+    SEGMENT = 2
+    CLASSIFY = 3
+
+
+class Outcome(enum.StrEnum):
+    """How an attempt ended, as far as the service knows."""
+
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+    STOPPED = "STOPPED"
+    CONDEMNED = "CONDEMNED"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why something is as it is, for people; `retriable` says whether another attempt is worth it."""
+
+    code: str
+    message: str
+    hint: str = ""
+    retriable: bool = False
+    since: datetime | None = None
+
+    def says_the_same(self, other: "Reason | None") -> bool:
+        """Whether `other` differs in nothing but its time."""
+        return other is not None and (self.code, self.message, self.hint) == (other.code, other.message, other.hint)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What an attempt takes from a machine: cores, bytes, devices."""
+
+    cpus: float = 0.0
+    memory_bytes: int = 0
+    gpus: int = 0
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Immutable bytes in the object store; `digest` is "sha256:<64 hex>"."""
+
+    role: str
+    digest: str
+    size_bytes: int
+    media_type: str = ""
+    file_name: str = ""
+    logical_key: str = ""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A job's inputs; they never change."""
+
+    kind: Kind
+    recipe: str
+    task: Task
+    parameters: Mapping[str, ParameterValue]
+    effective_parameters: Mapping[str, ParameterValue]
+    resources: Resources
+    dataset_version: str = ""
+    base: str = ""
+    base_artifact: Artifact | None = None
+    model: str = ""
+    model_version: str = ""
+    deadline_seconds: int = 0
+    manifest: Artifact | None = None
+    classes: tuple[str, ...] = ()
+
+    @property
+    def epochs(self) -> int:
+        """Epochs asked for, 0 for work without epochs."""
+        given = self.effective_parameters.get("epochs", 0)
+        return int(given) if isinstance(given, int | float) else 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is. `durations` holds the seconds of the latest epochs, `mark` when the running one began."""
+
+    phase: str = ""
+    epoch: int = 0
+    epochs: int = 0
+    step: int = 0
+    steps: int = 0
+    fraction: float = 0.0
+    eta_seconds: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    device: str = ""
+    durations: tuple[float, ...] = ()
+    mark: float | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A row of the job table; `version` rises with every move, `number` is the order of creation."""
+
+    uid: str
+    number: int
+    project: str
+    project_uid: str
+    job_id: str
+    display_name: str
+    labels: Mapping[str, str]
+    spec: Spec
+    priority: int
+    creator: str
+    state: State
+    version: int
+    reason: Reason | None
+    attempt: int
+    failures: int
+    infra_failures: int
+    retry_delay: float
+    force: bool
+    held: bool
+    deleted: bool
+    progress: Progress
+    last_sequence: int
+    oldest_sequence: int
+    worked_seconds: float
+    create_time: datetime
+    queue_time: datetime
+    update_time: datetime
+    start_time: datetime | None
+    end_time: datetime | None
+
+    @property
+    def name(self) -> str:
+        """The resource name."""
+        return f"{self.project}/jobs/{self.job_id}"
+
+    @property
+    def prefix(self) -> str:
+        """Where its objects lie, without a slash at the end."""
+        return f"{self.project_uid}/jobs/{self.uid}"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A row of the attempt table; `reports` counts what the worker said, `worker_sequence` what of it is stored."""
+
+    job_uid: str
+    number: int
+    nonce: str
+    worker_id: str | None
+    host: str
+    worker_sequence: int
+    reports: int
+    stalled: bool
+    publishing: bool
+    create_time: datetime
+    launched_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    outcome: Outcome | None
+    end_reason: Reason | None
+    finish_state: State | None
+
+    @property
+    def launch_id(self) -> str:
+        """The name of what the launcher starts for it."""
+        return launch_id(self.job_uid, self.number)
+
+
+def launch_id(job_uid: str, number: int) -> str:
+    """The name under which a launcher knows an attempt."""
+    return f"bl-{job_uid}-{number}"
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """A file of a checkpoint: its path inside, and its bytes."""
+
+    path: str
+    artifact: Artifact
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint that holds `epoch` epochs."""
+
+    job_uid: str
+    attempt: int
+    epoch: int
+    files: tuple[CheckpointFile, ...]
+    manifest_key: str
+    best: bool
+    create_time: datetime
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.artifact.size_bytes for file in self.files)
+
+
+@dataclass(frozen=True)
+class Success:
+    """What a worker made."""
+
+    artifacts: tuple[Artifact, ...]
+    metrics: Mapping[str, float]
+    details: Mapping[str, object]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A row of the feed of results; `sequence` has no gaps."""
+
+    sequence: int
+    job_uid: str
+    success: Success
+    create_time: datetime
+
+
+@dataclass(frozen=True)
+class Termination:
+    """A worker's last words: its exit code, whether the service knows the end already, and why it ended."""
+
+    exit_code: int
+    finished: bool = False
+    reason: Reason | None = None
+    epoch: int = 0

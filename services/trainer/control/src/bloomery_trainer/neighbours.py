@@ -1,0 +1,97 @@
+"""What the trainer asks of the services to its left, as the service itself and not as the caller."""
+
+from dataclasses import dataclass
+
+import grpc
+
+from bloomery.annotation.v1 import AnnotationServiceStub, GetProjectRequest
+from bloomery.dataset.v1 import (
+    AcquireReferenceRequest,
+    DatasetServiceStub,
+    DatasetVersion,
+    GetDatasetVersionRequest,
+    ReleaseReferenceRequest,
+)
+from bloomery_kit.clients import channel
+from bloomery_kit.errors import FailedPrecondition, FieldViolation, InvalidArgument, PreconditionViolation
+from bloomery_trainer.model import Artifact, Task
+from bloomery_trainer.settings import TrainerSettings
+
+_DATASET = "bloomery.dataset.v1.DatasetService"
+_ANNOTATION = "bloomery.annotation.v1.AnnotationService"
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """A READY dataset version: its name with its number, what it is for, its manifest and classes."""
+
+    name: str
+    dataset_id: str
+    task: Task
+    manifest: Artifact
+    classes: tuple[str, ...]
+
+
+class Neighbours:
+    """Channels to the annotation and dataset services."""
+
+    def __init__(self, settings: TrainerSettings) -> None:
+        roots = settings.neighbour_ca.read_bytes() if settings.neighbour_ca else None
+        token = settings.token.get_secret_value()
+        self._channels = [
+            channel(settings.annotation_target, token=token, root_certs=roots, retryable=(_ANNOTATION,)),
+            channel(settings.dataset_target, token=token, root_certs=roots, retryable=(_DATASET,)),
+        ]
+        self._annotation = AnnotationServiceStub(self._channels[0])
+        self._dataset = DatasetServiceStub(self._channels[1])
+
+    async def project_uid(self, project: str) -> str:
+        """The uid of `projects/{project}`. Raise the neighbour's NOT_FOUND."""
+        return (await self._annotation.GetProject(GetProjectRequest(name=project))).uid
+
+    async def dataset(self, name: str) -> DatasetFacts:
+        """Raise FailedPrecondition DATASET_NOT_READY, InvalidArgument if there is no such version."""
+        try:
+            version = await self._dataset.GetDatasetVersion(GetDatasetVersionRequest(name=name))
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                raise InvalidArgument([FieldViolation("job.dataset_version", f"{name} does not exist")]) from error
+            raise
+        if version.state != DatasetVersion.STATE_READY:
+            raise _not_ready(version)
+        manifest = version.manifest
+        return DatasetFacts(
+            name=version.name,
+            dataset_id=version.name.split("/")[3],
+            task=Task(version.spec.task),
+            manifest=Artifact(
+                "manifest",
+                manifest.digest,
+                manifest.size_bytes,
+                manifest.media_type,
+                "index.json",
+                manifest.logical_key,
+            ),
+            classes=tuple(version.classes),
+        )
+
+    async def hold(self, dataset_version: str, holder: str) -> None:
+        """Keep a version from being deleted. Idempotent."""
+        await self._dataset.AcquireReference(AcquireReferenceRequest(resource=dataset_version, holder=holder))
+
+    async def release(self, dataset_version: str, holder: str) -> None:
+        """Give it back. Idempotent."""
+        await self._dataset.ReleaseReference(ReleaseReferenceRequest(resource=dataset_version, holder=holder))
+
+    async def close(self) -> None:
+        """Close the channels."""
+        for each in self._channels:
+            await each.close()
+
+
+def _not_ready(version: DatasetVersion) -> FailedPrecondition:
+    failed = version.state == DatasetVersion.STATE_FAILED
+    fix = f"its building failed: {version.error.message}" if failed else "wait until it is READY"
+    message = f"{version.name} is not READY; {fix}"
+    violation = PreconditionViolation("DATASET_NOT_READY", version.name, fix)
+    return FailedPrecondition("DATASET_NOT_READY", message, [violation])

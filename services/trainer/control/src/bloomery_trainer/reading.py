@@ -1,0 +1,161 @@
+"""What people read of jobs: pages of jobs, events, logs, checkpoints and results."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from bloomery.training.v1 import JobEvent
+from bloomery_kit.database import Transaction
+from bloomery_kit.errors import FieldViolation, InvalidArgument, NotFound, OutOfRange
+from bloomery_kit.objects import SignedRequest
+from bloomery_kit.pages import PageRequest
+from bloomery_trainer.core import Core
+from bloomery_trainer.model import Artifact, Checkpoint, Job, Result
+from bloomery_trainer.store import attempts, events, jobs, results
+from bloomery_trainer.store.events import Content
+from bloomery_trainer.store.jobs import Filter
+from bloomery_trainer.worker_calls import signed
+
+D = TypeVar("D")
+_ROWS = 50
+_TAIL = 10_000
+
+
+class Reading:
+    """Reads, each in one moment of the database."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def job(self, project: str, job_id: str) -> tuple[Job, Result | None]:
+        """A job with its result. Raise NotFound."""
+        async with self._core.db.read() as tx:
+            job = await jobs.get(tx, project, job_id)
+            return job, await results.of_job(tx, job.uid)
+
+    async def jobs(self, wanted: Filter, page: PageRequest) -> tuple[list[tuple[Job, Result | None]], str]:
+        """A page of jobs with their results, newest first, and the token of the next one."""
+        before = _number(page, None)
+        async with self._core.db.read() as tx:
+            found = await jobs.listed(tx, wanted, before=before, limit=page.size + 1)
+            made = await results.of_jobs(tx, [job.uid for job in found])
+        token = page.next_token((found[page.size - 1].number,)) if len(found) > page.size else ""
+        return [(job, made.get(job.uid)) for job in found[: page.size]], token
+
+    async def events(
+        self, project: str, job_id: str, after: int, content: Content | None, page: PageRequest
+    ) -> tuple[list[JobEvent], str]:
+        """A page of events in order. Raise OutOfRange EVENTS_TRUNCATED."""
+        after = _number(page, after)
+        async with self._core.db.read() as tx:
+            job = await jobs.get(tx, project, job_id)
+            after = after or job.oldest_sequence - 1
+            check_cursor(job, after)
+            found = await _page(tx, job.uid, after, content, page.size)
+        return _cut(found, page)
+
+    async def logs(
+        self, project: str, job_id: str, tail: int, level: int, page: PageRequest
+    ) -> tuple[list[JobEvent], str]:
+        """A page of log lines, or the last `tail` of them, oldest first."""
+        if tail and page.cursor:
+            raise InvalidArgument([FieldViolation("tail", "cannot be used together with page_token")])
+        async with self._core.db.read() as tx:
+            job = await jobs.get(tx, project, job_id)
+            if tail:
+                return await _last(tx, job.uid, min(tail, _TAIL), level), ""
+            after = _number(page, 0)
+            found = await _page(tx, job.uid, after, Content.LOGS, page.size, level)
+        return _cut(found, page)
+
+    async def checkpoints(self, project: str, job_id: str, page: PageRequest) -> tuple[Sequence[Checkpoint], str]:
+        """The complete checkpoints, newest first; there are never many."""
+        async with self._core.db.read() as tx:
+            job = await jobs.get(tx, project, job_id)
+            found = await attempts.list_checkpoints(tx, job.uid)
+        start = _number(page, 0)
+        end = start + page.size
+        return found[start:end], page.next_token((end,)) if len(found) > end else ""
+
+    async def sign_artifacts(
+        self, project: str, job_id: str, roles: Sequence[str]
+    ) -> list[tuple[Artifact, SignedRequest]]:
+        """The result's artifacts with requests that read them. Raise NotFound for a role that it does not have."""
+        _, result = await self.job(project, job_id)
+        made = result.success.artifacts if result else ()
+        known = {artifact.role for artifact in made}
+        for role in roles:
+            if role not in known:
+                raise NotFound(
+                    "artifact", f"{project}/jobs/{job_id}: {role}", f"there are {', '.join(sorted(known)) or 'none'}"
+                )
+        wanted = [artifact for artifact in made if not roles or artifact.role in roles]
+        return [
+            (artifact, await signed(self._core, artifact.logical_key, artifact.file_name or None))
+            for artifact in wanted
+        ]
+
+    async def results(self, after: int, page: PageRequest) -> tuple[list[tuple[Job, Result]], str]:
+        """A page of the feed of results."""
+        found = await self.feed(_number(page, after), page.size + 1)
+        token = page.next_token((found[page.size - 1][1].sequence,)) if len(found) > page.size else ""
+        return found[: page.size], token
+
+    async def feed(self, after: int, limit: int) -> list[tuple[Job, Result]]:
+        """Results past a sequence with their jobs, deleted ones too."""
+        async with self._core.db.read() as tx:
+            found = await results.after(tx, after, limit)
+            made_by = await jobs.by_uid(tx, [result.job_uid for result in found])
+        return [(made_by[result.job_uid], result) for result in found]
+
+
+def _number(page: PageRequest, default: D) -> int | D:
+    """The number in a page's cursor; the tokens of this service hold nothing else."""
+    return int(str(page.cursor[0])) if page.cursor else default
+
+
+def check_cursor(job: Job, after: int) -> None:
+    """Raise OutOfRange unless the events past `after` are all there, or still to come."""
+    if after < job.oldest_sequence - 1:
+        message = f"events before {job.oldest_sequence} are not kept any more; start at {job.oldest_sequence - 1}"
+        raise OutOfRange("EVENTS_TRUNCATED", message, job.oldest_sequence, job.last_sequence)
+    if after > job.last_sequence:
+        message = f"the log ends at {job.last_sequence}, so {after} is not a cursor of this job"
+        raise OutOfRange("SEQUENCE_IN_FUTURE", message, job.oldest_sequence, job.last_sequence)
+
+
+async def _page(
+    tx: Transaction, job_uid: str, after: int, content: Content | None, size: int, level: int = 0
+) -> list[JobEvent]:
+    """One more matching event than `size`, if there is one."""
+    found: list[JobEvent] = []
+    while len(found) <= size:
+        batch = await events.read(tx, job_uid, after, rows=_ROWS, content=content, level=level)
+        if not batch:
+            break
+        after = batch[-1].sequence
+        found += [event for event in batch if _matches(event, content, level)]
+    return found
+
+
+async def _last(tx: Transaction, job_uid: str, count: int, level: int) -> list[JobEvent]:
+    found: list[JobEvent] = []
+    before: int | None = None
+    while len(found) < count:
+        batch = await events.read_last(tx, job_uid, before=before, rows=_ROWS, content=Content.LOGS, level=level)
+        if not batch:
+            break
+        before = batch[0].sequence
+        found = [event for event in batch if _matches(event, Content.LOGS, level)] + found
+    return found[-count:]
+
+
+def _matches(event: JobEvent, content: Content | None, level: int) -> bool:
+    if content is not None and events.content_of(event) not in content:
+        return False
+    return not level or event.log.level >= level
+
+
+def _cut(found: list[JobEvent], page: PageRequest) -> tuple[list[JobEvent], str]:
+    if len(found) <= page.size:
+        return found, ""
+    return found[: page.size], page.next_token((found[page.size - 1].sequence,))

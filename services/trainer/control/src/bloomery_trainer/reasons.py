@@ -1,0 +1,135 @@
+"""Reasons in the user's words, and which of them are the infrastructure's fault."""
+
+from bloomery_trainer.model import Reason
+
+SUSPECT = "WORKER_SILENT"
+INFRASTRUCTURE = frozenset(
+    {
+        "ADMISSION_ERROR",
+        "DELETED_EXTERNALLY",
+        "EVICTED",
+        "LAUNCH_FAILED",
+        "NODE_LOST",
+        "PREEMPTED",
+        "VOLUME_MOUNT",
+        "WORKER_LOST",
+    }
+)
+# One more try with the same memory is a try too many.
+OWN_BUDGET = {"OOM_HOST": 1}
+
+
+def created() -> Reason:
+    """The job waits for the next pass of the reconciler."""
+    return Reason("CREATED", "accepted; it starts as soon as the machine has room")
+
+
+def quota_wait(message: str) -> Reason:
+    """The machine, or the project's share of it, is full."""
+    return Reason("QUOTA_WAIT", message, "it starts by itself when other jobs end; a higher priority moves it forward")
+
+
+def unschedulable(what: str, asked: str, there: str) -> Reason:
+    """The machine can never run it."""
+    return Reason(
+        f"UNSCHEDULABLE_{what}",
+        f"the job asks for {asked} and the machine has {there}",
+        "cancel it and create it with smaller `resources`, or give the server a larger machine",
+    )
+
+
+def input_missing(name: str, detail: str) -> Reason:
+    """What the job works on cannot be held."""
+    return Reason("DATA_ERROR", f"{name} cannot be used: {detail}", "create the job again with another dataset version")
+
+
+def worker_lost(detail: str) -> Reason:
+    """The worker's process is gone without a word."""
+    return Reason(
+        "WORKER_LOST", detail, "the job's log has its last lines; it is tried again by itself", retriable=True
+    )
+
+
+def suspect(seconds: float) -> Reason:
+    """The worker has been silent for a while."""
+    return Reason(SUSPECT, f"the worker has not reported for {seconds:.0f} s", "nothing to do yet: it may come back")
+
+
+def deleted_externally() -> Reason:
+    """What was launched is not there any more."""
+    return Reason(
+        "DELETED_EXTERNALLY", "the worker was removed by somebody else", "it is tried again by itself", retriable=True
+    )
+
+
+def completed_without_result() -> Reason:
+    """The process ended well but left no result."""
+    return Reason(
+        "COMPLETED_WITHOUT_RESULT",
+        "the worker ended without an error and without a result",
+        "the job's log has its last lines",
+        retriable=True,
+    )
+
+
+def stalled() -> Reason:
+    """The trainer process makes no steps."""
+    return Reason(
+        "STALLED",
+        "the work made no progress for too long, although the worker was alive",
+        "look for a hanging data loader or device in the log; it is tried again by itself",
+        retriable=True,
+    )
+
+
+def deadline(seconds: int) -> Reason:
+    """The job has used up its time."""
+    return Reason("DEADLINE", f"the job took more than its {seconds} s", "create it with a larger `deadline_seconds`")
+
+
+def queue_timeout(waited_for: Reason | None) -> Reason:
+    """The job waited too long for its start."""
+    why = f"; last: {waited_for.message}" if waited_for else ""
+    code = waited_for.code if waited_for else "QUOTA_WAIT"
+    return Reason(code, f"the job was not started in time{why}", "create it again when there is room")
+
+
+def evicted() -> Reason:
+    """Something outside asked the worker to stop."""
+    return Reason(
+        "EVICTED", "the worker was asked to stop from outside", "it goes on from its last checkpoint", retriable=True
+    )
+
+
+def preempted() -> Reason:
+    """An admission controller took the machine away."""
+    return Reason("PREEMPTED", "more important work took the machine", "it goes on when there is room", retriable=True)
+
+
+def launch_failed(detail: str) -> Reason:
+    """The launcher could not start the worker, for a passing reason."""
+    return Reason("LAUNCH_FAILED", detail, "it is tried again by itself", retriable=True)
+
+
+def config_error(message: str, hint: str) -> Reason:
+    """The installation has to be put right first."""
+    return Reason("CONFIG_ERROR", message, hint)
+
+
+def user_code(exit_code: int) -> Reason:
+    """The worker gave up on the user's input, and could not say why."""
+    return Reason("USER_CODE", f"the worker gave up with exit code {exit_code}", "the job's log has its last lines")
+
+
+def from_exit(exit_code: int | None) -> Reason:
+    """What an exit code says when nothing else is known; None for an unknown one, negative for a signal."""
+    if exit_code is None:
+        return worker_lost("the worker's process ended, and nobody saw how")
+    if exit_code == 0:
+        return completed_without_result()
+    if exit_code == 42:
+        return user_code(exit_code)
+    if exit_code == 44:
+        return evicted()
+    how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+    return worker_lost(f"the worker's process ended with {how}")

@@ -1,0 +1,225 @@
+"""The servicer of JobService: convert, call, convert."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
+
+from bloomery.training.v1 import (
+    CancelJobRequest,
+    CreateJobRequest,
+    DeleteJobRequest,
+    GetJobRequest,
+    GetLogsRequest,
+    GetLogsResponse,
+    GetRecipeRequest,
+    JobServiceServicer,
+    ListCheckpointsRequest,
+    ListCheckpointsResponse,
+    ListJobEventsRequest,
+    ListJobEventsResponse,
+    ListJobResultsRequest,
+    ListJobResultsResponse,
+    ListJobsRequest,
+    ListJobsResponse,
+    ListRecipesRequest,
+    ListRecipesResponse,
+    PauseJobRequest,
+    ResumeJobRequest,
+    SignArtifactsRequest,
+    SignArtifactsResponse,
+    SignedArtifact,
+    UpdateJobRequest,
+    WatchJobRequest,
+    WatchJobResponse,
+    WatchJobResultsRequest,
+    WatchJobResultsResponse,
+)
+from bloomery.training.v1 import (
+    Job as JobMessage,
+)
+from bloomery.training.v1 import (
+    Recipe as RecipeMessage,
+)
+from bloomery_kit.context import current_principal
+from bloomery_kit.database import Transaction
+from bloomery_kit.idempotency import once
+from bloomery_kit.masks import apply_mask
+from bloomery_kit.names import Pattern
+from bloomery_kit.pages import PageRequest
+from bloomery_kit.pipeline import Context
+from bloomery_trainer import convert
+from bloomery_trainer.control import Control
+from bloomery_trainer.core import Core
+from bloomery_trainer.creation import Creation
+from bloomery_trainer.model import Job
+from bloomery_trainer.reading import Reading
+from bloomery_trainer.streams import Streams
+
+PROJECT = Pattern("projects/{project}")
+JOB = Pattern("projects/{project}/jobs/{job}")
+_UPDATABLE = frozenset({"display_name", "labels", "priority"})
+_ALL = "projects/-"
+
+
+class JobService(JobServiceServicer):
+    """Jobs for people."""
+
+    def __init__(self, core: Core, streams: Streams) -> None:
+        self._core = core
+        self._creation = Creation(core)
+        self._control = Control(core)
+        self._reading = Reading(core)
+        self._streams = streams
+
+    async def ListRecipes(self, request: ListRecipesRequest, context: Context) -> ListRecipesResponse:
+        """See the contract."""
+        page = PageRequest.parse(request.page_size, request.page_token, bound_to=request)
+        after = page.cursor[0] if page.cursor else ""
+        found = [recipe for recipe in self._core.catalogue.list() if recipe.name > str(after)]
+        token = page.next_token((found[page.size - 1].name,)) if len(found) > page.size else ""
+        recipes = [convert.recipe_message(recipe) for recipe in found[: page.size]]
+        return ListRecipesResponse(recipes=recipes, next_page_token=token)
+
+    async def GetRecipe(self, request: GetRecipeRequest, context: Context) -> RecipeMessage:
+        """See the contract."""
+        return convert.recipe_message(self._core.catalogue.get(request.name))
+
+    async def CreateJob(self, request: CreateJobRequest, context: Context) -> JobMessage:
+        """See the contract."""
+        PROJECT.parse(request.parent, "parent")
+        draft = await self._creation.draft(convert.wish(request), current_principal().subject)
+        if request.validate_only:
+            return convert.job_message(draft)
+
+        async def make(tx: Transaction) -> Job:
+            return await self._creation.store(tx, draft)
+
+        created = await self._once("CreateJob", request.parent, request.request_id, request, make)
+        await self._creation.claim_inputs(created.uid)
+        return created
+
+    async def GetJob(self, request: GetJobRequest, context: Context) -> JobMessage:
+        """See the contract."""
+        return convert.job_message(*await self._reading.job(*_ids(request.name)))
+
+    async def ListJobs(self, request: ListJobsRequest, context: Context) -> ListJobsResponse:
+        """See the contract."""
+        if request.parent != _ALL:
+            PROJECT.parse(request.parent, "parent")
+        wanted = convert.job_filter(request.filter, request.parent)
+        page = PageRequest.parse(request.page_size, request.page_token, bound_to=request)
+        found, cursor = await self._reading.jobs(wanted, page)
+        return ListJobsResponse(jobs=[convert.job_message(*each) for each in found], next_page_token=cursor)
+
+    async def UpdateJob(self, request: UpdateJobRequest, context: Context) -> JobMessage:
+        """See the contract."""
+        ids = _ids(request.job.name, "job.name")
+        fields = apply_mask(request.update_mask, request.job, _UPDATABLE)
+        changes = convert.changes(request.job, fields)
+        async with self._core.db.write() as tx:
+            job = await self._control.update(tx, *ids, changes, request.job.etag)
+        self._core.jobs_moved(job.uid)
+        return convert.job_message(*await self._reading.job(*ids))
+
+    async def DeleteJob(self, request: DeleteJobRequest, context: Context) -> Empty:
+        """See the contract."""
+        async with self._core.db.write() as tx:
+            job = await self._control.delete(tx, *_ids(request.name))
+        self._core.jobs_moved(job.uid)
+        return Empty()
+
+    async def CancelJob(self, request: CancelJobRequest, context: Context) -> JobMessage:
+        """See the contract."""
+        ids = _ids(request.name)
+
+        async def make(tx: Transaction) -> Job:
+            return await self._control.cancel(tx, *ids, force=request.force)
+
+        return await self._once("CancelJob", request.name, request.request_id, request, make)
+
+    async def PauseJob(self, request: PauseJobRequest, context: Context) -> JobMessage:
+        """See the contract."""
+        ids = _ids(request.name)
+
+        async def make(tx: Transaction) -> Job:
+            return await self._control.pause(tx, *ids)
+
+        return await self._once("PauseJob", request.name, request.request_id, request, make)
+
+    async def ResumeJob(self, request: ResumeJobRequest, context: Context) -> JobMessage:
+        """See the contract."""
+        ids = _ids(request.name)
+
+        async def make(tx: Transaction) -> Job:
+            return await self._control.resume(tx, *ids)
+
+        return await self._once("ResumeJob", request.name, request.request_id, request, make)
+
+    async def ListJobEvents(self, request: ListJobEventsRequest, context: Context) -> ListJobEventsResponse:
+        """See the contract."""
+        ids = _ids(request.parent, "parent")
+        page = PageRequest.parse(request.page_size, request.page_token, bound_to=request)
+        content = convert.event_filter(request.filter)
+        events, token = await self._reading.events(*ids, request.after_sequence, content, page)
+        return ListJobEventsResponse(events=events, next_page_token=token)
+
+    async def WatchJob(self, request: WatchJobRequest, context: Context) -> AsyncIterator[WatchJobResponse]:
+        """See the contract."""
+        after = request.after_sequence if request.HasField("after_sequence") else None
+        async for message in self._streams.job(*_ids(request.name), after):
+            yield message
+
+    async def GetLogs(self, request: GetLogsRequest, context: Context) -> GetLogsResponse:
+        """See the contract."""
+        ids = _ids(request.name)
+        page = PageRequest.parse(request.page_size, request.page_token, bound_to=request)
+        lines, token = await self._reading.logs(*ids, request.tail, request.minimum_level, page)
+        return GetLogsResponse(entries=[convert.log_entry(line) for line in lines], next_page_token=token)
+
+    async def ListCheckpoints(self, request: ListCheckpointsRequest, context: Context) -> ListCheckpointsResponse:
+        """See the contract."""
+        page = PageRequest.parse(request.page_size, request.page_token, bound_to=request)
+        found, token = await self._reading.checkpoints(*_ids(request.parent, "parent"), page)
+        checkpoints = [convert.checkpoint_message(checkpoint) for checkpoint in found]
+        return ListCheckpointsResponse(checkpoints=checkpoints, next_page_token=token)
+
+    async def SignArtifacts(self, request: SignArtifactsRequest, context: Context) -> SignArtifactsResponse:
+        """See the contract."""
+        signed = await self._reading.sign_artifacts(*_ids(request.name), request.roles)
+        return SignArtifactsResponse(
+            artifacts=[
+                SignedArtifact(artifact=convert.artifact_message(artifact), get=convert.signed_message(get))
+                for artifact, get in signed
+            ]
+        )
+
+    async def ListJobResults(self, request: ListJobResultsRequest, context: Context) -> ListJobResultsResponse:
+        """See the contract."""
+        page = PageRequest.parse(request.page_size, request.page_token, bound_to=request)
+        found, token = await self._reading.results(request.after_sequence, page)
+        return ListJobResultsResponse(results=[convert.feed_item(*item) for item in found], next_page_token=token)
+
+    async def WatchJobResults(
+        self, request: WatchJobResultsRequest, context: Context
+    ) -> AsyncIterator[WatchJobResultsResponse]:
+        """See the contract."""
+        async for message in self._streams.results(request.after_sequence):
+            yield message
+
+    async def _once(
+        self, method: str, parent: str, request_id: str, request: Message, make: Callable[[Transaction], Awaitable[Job]]
+    ) -> JobMessage:
+        async with self._core.db.write() as tx:
+
+            async def answer() -> JobMessage:
+                return convert.job_message(await make(tx), None)
+
+            made = await once(tx, f"{method}/{parent}", request_id, request, answer, clock=self._core.clock)
+        self._core.jobs_moved(made.uid)
+        return made
+
+
+def _ids(name: str, field: str = "name") -> tuple[str, str]:
+    ids = JOB.parse(name, field)
+    return f"projects/{ids['project']}", ids["job"]

@@ -1,0 +1,129 @@
+"""Attempts in the database, and what they completed: artifacts and checkpoints."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from bloomery_kit.database import Transaction, UtcDateTime, insert_ignore
+from bloomery_trainer.model import Artifact, Attempt, Checkpoint, Outcome
+from bloomery_trainer.store.schema import artifacts, attempts, checkpoints
+
+_COLUMNS = [attempts.c[column.name] for column in fields(Attempt)]
+_CHECKPOINT_COLUMNS = [checkpoints.c[column.name] for column in fields(Checkpoint)]
+
+
+async def insert(tx: Transaction, job_uid: str, number: int, *, nonce: str, token_hash: str, now: datetime) -> Attempt:
+    """Write a new attempt. IntegrityError if there is one of that number."""
+    values = {
+        "job_uid": job_uid,
+        "number": number,
+        "nonce": nonce,
+        "token_hash": token_hash,
+        "host": "",
+        "worker_sequence": 0,
+        "reports": 0,
+        "stalled": False,
+        "publishing": False,
+        "create_time": now,
+    }
+    await tx.execute(sa.insert(attempts).values(values))
+    created = await find(tx, job_uid, number)
+    assert created is not None
+    return created
+
+
+async def find(tx: Transaction, job_uid: str, number: int) -> Attempt | None:
+    """One attempt of a job."""
+    query = sa.select(*_COLUMNS).where(attempts.c.job_uid == job_uid, attempts.c.number == number)
+    row = (await tx.execute(query)).one_or_none()
+    return None if row is None else _attempt(row)
+
+
+async def by_token(tx: Transaction, token_hash: str) -> Attempt | None:
+    """The attempt that a launch token belongs to."""
+    row = (await tx.execute(sa.select(*_COLUMNS).where(attempts.c.token_hash == token_hash))).one_or_none()
+    return None if row is None else _attempt(row)
+
+
+async def by_secret(tx: Transaction, secret_hash: str) -> Attempt | None:
+    """The attempt that a secret belongs to."""
+    row = (await tx.execute(sa.select(*_COLUMNS).where(attempts.c.secret_hash == secret_hash))).one_or_none()
+    return None if row is None else _attempt(row)
+
+
+async def present(tx: Transaction, uids: Sequence[str]) -> dict[tuple[str, int], Attempt]:
+    """All attempts of these jobs, by job and number."""
+    rows = await tx.execute(sa.select(*_COLUMNS).where(attempts.c.job_uid.in_(uids)))
+    return {(attempt.job_uid, attempt.number): attempt for attempt in map(_attempt, rows)}
+
+
+async def change(tx: Transaction, attempt: Attempt, **values: object) -> None:
+    """Write columns of an attempt; the caller holds the lock of its job."""
+    condition = (attempts.c.job_uid == attempt.job_uid) & (attempts.c.number == attempt.number)
+    await tx.execute(sa.update(attempts).where(condition).values(values))
+
+
+async def launched(tx: Transaction, attempt: Attempt, now: datetime) -> None:
+    """Remember that an attempt was launched, unless that is known."""
+    await change(tx, attempt, launched_at=sa.func.coalesce(attempts.c.launched_at, sa.literal(now, UtcDateTime)))
+
+
+async def keep_artifact(tx: Transaction, job_uid: str, attempt: int, artifact: Artifact) -> None:
+    """Remember a verified upload, in the place of an older one of that role."""
+    await tx.execute(sa.delete(artifacts).where(*_role(job_uid, attempt, artifact.role)))
+    values = {"job_uid": job_uid, "attempt": attempt, "role": artifact.role, "artifact": artifact}
+    await insert_ignore(tx, artifacts, values)
+
+
+async def kept_artifacts(tx: Transaction, job_uid: str, attempt: int) -> dict[str, Artifact]:
+    """The verified uploads of an attempt by role."""
+    query = sa.select(artifacts.c.artifact).where(artifacts.c.job_uid == job_uid, artifacts.c.attempt == attempt)
+    found: sa.ScalarResult[Artifact] = await tx.scalars(query)
+    return {artifact.role: artifact for artifact in found}
+
+
+async def drop_artifacts(tx: Transaction, job_uid: str, attempt: int, roles: Sequence[str]) -> None:
+    """Forget uploads."""
+    condition = (artifacts.c.job_uid == job_uid) & (artifacts.c.attempt == attempt) & artifacts.c.role.in_(roles)
+    await tx.execute(sa.delete(artifacts).where(condition))
+
+
+async def keep_checkpoint(tx: Transaction, checkpoint: Checkpoint) -> None:
+    """Remember a complete checkpoint; a newer best one takes the mark from the older."""
+    if checkpoint.best:
+        older = sa.update(checkpoints).where(checkpoints.c.job_uid == checkpoint.job_uid)
+        await tx.execute(older.values(best=False))
+    await drop_checkpoint(tx, checkpoint)
+    values = {column.name: getattr(checkpoint, column.name) for column in fields(Checkpoint)}
+    await insert_ignore(tx, checkpoints, values)
+
+
+async def drop_checkpoint(tx: Transaction, checkpoint: Checkpoint) -> None:
+    """Forget a checkpoint."""
+    same = (checkpoints.c.job_uid == checkpoint.job_uid) & (checkpoints.c.attempt == checkpoint.attempt)
+    await tx.execute(sa.delete(checkpoints).where(same, checkpoints.c.epoch == checkpoint.epoch))
+
+
+async def list_checkpoints(tx: Transaction, job_uid: str) -> Sequence[Checkpoint]:
+    """The complete checkpoints of a job, newest first."""
+    query = sa.select(*_CHECKPOINT_COLUMNS).where(checkpoints.c.job_uid == job_uid)
+    rows = await tx.execute(query.order_by(checkpoints.c.attempt.desc(), checkpoints.c.epoch.desc()))
+    return [Checkpoint(**row._mapping) for row in rows]  # noqa: SLF001 - the public name of a row's mapping
+
+
+async def drop_all(tx: Transaction, job_uid: str) -> None:
+    """Forget the attempts of a job with all that they completed."""
+    for table in (attempts, artifacts, checkpoints):
+        await tx.execute(sa.delete(table).where(table.c.job_uid == job_uid))
+
+
+def _attempt(row: sa.Row[tuple[object, ...]]) -> Attempt:
+    values = dict(row._mapping)  # noqa: SLF001 - the public name of a row's mapping
+    outcome = values.pop("outcome")
+    return Attempt(**values, outcome=Outcome(outcome) if outcome else None)
+
+
+def _role(job_uid: str, attempt: int, role: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return artifacts.c.job_uid == job_uid, artifacts.c.attempt == attempt, artifacts.c.role == role

@@ -1,0 +1,221 @@
+"""Jobs in the database. `move` is the only way in which a job's state or reason changes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from bloomery.training.v1 import event_pb2, job_pb2
+from bloomery_kit.database import Transaction, compare_and_set
+from bloomery_kit.errors import Aborted, NotFound
+from bloomery_kit.sequences import next_sequence
+from bloomery_trainer import metrics
+from bloomery_trainer.model import ACTIVE, SUCCESSORS, TERMINAL, Job, Kind, Reason, State
+from bloomery_trainer.store import events
+from bloomery_trainer.store.schema import attempts, job_labels, jobs
+
+_COLUMNS = [jobs.c[column.name] for column in fields(Job)]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which jobs to list; what is not given does not matter. `model` and `job_id` are ids, not names."""
+
+    project: str | None = None
+    state: State | None = None
+    kind: Kind | None = None
+    active: bool = False
+    model: str | None = None
+    job_id: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+async def insert(tx: Transaction, job: Job) -> Job:
+    """Write a new job with its first event, and number it. IntegrityError if the id is taken."""
+    number = await next_sequence(tx, "jobs")
+    values = {column.name: getattr(job, column.name) for column in fields(Job)}
+    values |= {"number": number, "last_sequence": 1, "kind": job.spec.kind, "model": job.spec.model}
+    await tx.execute(sa.insert(jobs).values(values))
+    await _write_labels(tx, job.uid, job.labels)
+    return await _logged(tx, job.uid, None)
+
+
+async def get(tx: Transaction, project: str, job_id: str, *, lock: bool = False) -> Job:
+    """The job of that name. Raise NotFound."""
+    query = _select(lock).where(jobs.c.project == project, jobs.c.job_id == job_id, ~jobs.c.deleted)
+    if (row := (await tx.execute(query)).one_or_none()) is None:
+        raise NotFound("job", f"{project}/jobs/{job_id}", "list the jobs of the project")
+    return _job(row)
+
+
+async def find(tx: Transaction, uid: str, *, lock: bool = False) -> Job | None:
+    """The job with that uid, also a deleted one; `lock` keeps others from changing it in this transaction."""
+    row = (await tx.execute(_select(lock).where(jobs.c.uid == uid))).one_or_none()
+    return None if row is None else _job(row)
+
+
+async def move(
+    tx: Transaction,
+    job: Job,
+    *,
+    now: datetime,
+    to: State | None = None,
+    reason: Reason | None = None,
+    **changes: object,
+) -> Job:
+    """Put `job` into a state (or leave it there) for `reason`, with one event; `changes` are further columns.
+
+    Raise Aborted JOB_CHANGED if the job is not any more as it was read; the caller reads again or gives up.
+    """
+    state = job.state if to is None else to
+    if state != job.state and state not in SUCCESSORS.get(job.state, ()):
+        raise RuntimeError(f"{job.state.name} -> {state.name} is not in the state table")
+    dated = None if reason is None else Reason(reason.code, reason.message, reason.hint, reason.retriable, now)
+    values: dict[str, object] = {"state": state, "reason": dated, "version": job.version + 1, "update_time": now}
+    if state in TERMINAL:
+        values["end_time"] = now
+    if state is State.PENDING:
+        values["queue_time"] = now
+    values["last_sequence"] = jobs.c.last_sequence + 1
+    await _set(tx, job, values | changes)
+    if state != job.state:
+        metrics.TRANSITIONS.labels(job.state.name, state.name).inc()
+    return await _logged(tx, job.uid, job.state)
+
+
+async def edit(
+    tx: Transaction, job: Job, *, now: datetime, display_name: str, labels: Mapping[str, str], priority: int
+) -> Job:
+    """Change what people may edit; no event, no move."""
+    values = {"display_name": display_name, "labels": labels, "priority": priority, "update_time": now}
+    await tx.execute(sa.update(jobs).where(jobs.c.uid == job.uid).values(values))
+    await _write_labels(tx, job.uid, labels)
+    edited = await find(tx, job.uid)
+    assert edited is not None
+    return edited
+
+
+async def note(tx: Transaction, uid: str, **changes: object) -> None:
+    """Write columns that are no part of the state, such as `progress` or `held`."""
+    await tx.execute(sa.update(jobs).where(jobs.c.uid == uid).values(changes))
+
+
+async def listed(tx: Transaction, wanted: Filter, *, before: int | None, limit: int) -> Sequence[Job]:
+    """Jobs newest first, older than the number `before`."""
+    query = _select(lock=False).where(~jobs.c.deleted, *_conditions(wanted))
+    if before is not None:
+        query = query.where(jobs.c.number < before)
+    return [_job(row) for row in await tx.execute(query.order_by(jobs.c.number.desc()).limit(limit))]
+
+
+async def count_pending(tx: Transaction, project: str) -> int:
+    """How many jobs of a project wait for their first or next attempt."""
+    query = sa.select(sa.func.count()).where(jobs.c.project == project, jobs.c.state == State.PENDING)
+    return int(await tx.scalar(query) or 0)
+
+
+async def open_jobs(tx: Transaction) -> Sequence[Job]:
+    """All jobs that are not terminal."""
+    query = _select(lock=False).where(jobs.c.state.in_(set(State) - TERMINAL))
+    return [_job(row) for row in await tx.execute(query)]
+
+
+async def by_uid(tx: Transaction, uids: Sequence[str]) -> dict[str, Job]:
+    """Those of the jobs that exist."""
+    rows = await tx.execute(_select(lock=False).where(jobs.c.uid.in_(uids)))
+    return {job.uid: job for job in map(_job, rows)}
+
+
+async def unburied(tx: Transaction, limit: int) -> Sequence[Job]:
+    """Deleted jobs that still hold their inputs or have attempts."""
+    left = sa.or_(jobs.c.held, jobs.c.uid.in_(sa.select(attempts.c.job_uid)))
+    return [_job(row) for row in await tx.execute(_select(lock=False).where(jobs.c.deleted, left).limit(limit))]
+
+
+async def heads(tx: Transaction, uids: Sequence[str]) -> dict[str, int]:
+    """The last sequence of each job."""
+    rows = await tx.execute(sa.select(jobs.c.uid, jobs.c.last_sequence).where(jobs.c.uid.in_(uids)))
+    return {row.uid: row.last_sequence for row in rows}
+
+
+async def extend_log(tx: Transaction, uid: str, count: int) -> int | None:
+    """Take `count` sequences of a job's log and return the first; None once the terminal event has sealed it."""
+    statement = (
+        sa.update(jobs)
+        .where(jobs.c.uid == uid, jobs.c.state.not_in(TERMINAL))
+        .values(last_sequence=jobs.c.last_sequence + count)
+        .returning(jobs.c.last_sequence)
+    )
+    last: int | None = await tx.scalar(statement)
+    return None if last is None else last - count + 1
+
+
+async def count_by_state(tx: Transaction) -> dict[State, int]:
+    """How many jobs are in each state."""
+    query = sa.select(jobs.c.state, sa.func.count()).where(~jobs.c.deleted).group_by(jobs.c.state)
+    return {State(row[0]): int(row[1]) for row in await tx.execute(query)}
+
+
+async def finished_before(tx: Transaction, moment: datetime, limit: int) -> Sequence[Job]:
+    """Jobs that ended before `moment` and still have their whole log."""
+    query = _select(lock=False).where(
+        jobs.c.state.in_(TERMINAL), jobs.c.end_time < moment, jobs.c.oldest_sequence < jobs.c.last_sequence
+    )
+    return [_job(row) for row in await tx.execute(query.limit(limit))]
+
+
+def _select(lock: bool) -> sa.Select[tuple[object, ...]]:
+    query = sa.select(*_COLUMNS)
+    return query.with_for_update() if lock else query
+
+
+def _job(row: sa.Row[tuple[object, ...]]) -> Job:
+    return Job(**row._mapping)  # noqa: SLF001 - the public name of a row's mapping
+
+
+async def _set(tx: Transaction, job: Job, values: Mapping[str, object]) -> None:
+    if not await compare_and_set(tx, jobs, jobs.c.uid == job.uid, jobs.c.version == job.version, values=values):
+        raise Aborted("JOB_CHANGED", f"{job.name} moved on in the meantime")
+
+
+async def _logged(tx: Transaction, uid: str, before: State | None) -> Job:
+    job = await find(tx, uid)
+    assert job is not None
+    change = event_pb2.StateChanged(
+        from_state=job_pb2.JobState.ValueType(before or 0),
+        to_state=job_pb2.JobState.ValueType(job.state),
+        reason=events.reason(job.reason),
+    )
+    event = events.make(job.update_time, job.attempt, state_changed=change)
+    await events.append(tx, uid, job.last_sequence, [event], job.update_time)
+    return job
+
+
+async def _write_labels(tx: Transaction, uid: str, labels: Mapping[str, str]) -> None:
+    await tx.execute(sa.delete(job_labels).where(job_labels.c.job_uid == uid))
+    if labels:
+        rows = [{"job_uid": uid, "key": key, "value": value} for key, value in labels.items()]
+        await tx.execute(sa.insert(job_labels), rows)
+
+
+def _conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
+    found: list[sa.ColumnElement[bool]] = []
+    if wanted.project is not None:
+        found.append(jobs.c.project == wanted.project)
+    if wanted.state is not None:
+        found.append(jobs.c.state == wanted.state)
+    if wanted.kind is not None:
+        found.append(jobs.c.kind == wanted.kind)
+    if wanted.active:
+        found.append(jobs.c.state.in_(ACTIVE))
+    if wanted.model is not None:
+        found.append(
+            sa.or_(jobs.c.model == wanted.model, jobs.c.model.endswith(f"/models/{wanted.model}", autoescape=True))
+        )
+    if wanted.job_id is not None:
+        found.append(jobs.c.job_id == wanted.job_id)
+    for key, value in wanted.labels.items():
+        matching = sa.select(job_labels.c.job_uid).where(job_labels.c.key == key, job_labels.c.value == value)
+        found.append(jobs.c.uid.in_(matching))
+    return found

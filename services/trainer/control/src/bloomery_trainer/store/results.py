@@ -1,0 +1,44 @@
+"""The feed of results: one row for each job that succeeded, numbered without gaps."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from bloomery_kit.database import Transaction
+from bloomery_kit.sequences import next_sequence
+from bloomery_trainer.model import Result, Success
+from bloomery_trainer.store.schema import results
+
+_COLUMNS = [results.c[column.name] for column in fields(Result)]
+
+
+async def insert(tx: Transaction, job_uid: str, success: Success, now: datetime) -> Result:
+    """Write the result of a job. IntegrityError if it has one."""
+    sequence = await next_sequence(tx, "results")
+    result = Result(sequence, job_uid, success, now)
+    await tx.execute(sa.insert(results).values(sequence=sequence, job_uid=job_uid, success=success, create_time=now))
+    return result
+
+
+async def of_job(tx: Transaction, job_uid: str) -> Result | None:
+    """The result of a job, if it has one."""
+    row = (await tx.execute(sa.select(*_COLUMNS).where(results.c.job_uid == job_uid))).one_or_none()
+    return None if row is None else _result(row)
+
+
+async def of_jobs(tx: Transaction, uids: Sequence[str]) -> dict[str, Result]:
+    """The results of those jobs that have one."""
+    rows = await tx.execute(sa.select(*_COLUMNS).where(results.c.job_uid.in_(uids)))
+    return {result.job_uid: result for result in map(_result, rows)}
+
+
+async def after(tx: Transaction, sequence: int, limit: int) -> Sequence[Result]:
+    """Results past a sequence, in order."""
+    query = sa.select(*_COLUMNS).where(results.c.sequence > sequence).order_by(results.c.sequence).limit(limit)
+    return [_result(row) for row in await tx.execute(query)]
+
+
+def _result(row: sa.Row[tuple[object, ...]]) -> Result:
+    return Result(**row._mapping)  # noqa: SLF001 - the public name of a row's mapping

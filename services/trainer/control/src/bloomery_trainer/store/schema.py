@@ -1,0 +1,193 @@
+"""The trainer's tables. Values made of several fields are documents: JSON of the frozen dataclasses in `model`."""
+
+import enum
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+import sqlalchemy as sa
+from pydantic import TypeAdapter
+from sqlalchemy.types import TypeDecorator
+
+from bloomery_kit.database import UtcDateTime
+from bloomery_kit.idempotency import idempotency_table
+from bloomery_kit.sequences import sequence_table
+from bloomery_trainer import model
+
+D = TypeVar("D")
+
+
+class Document(TypeDecorator[D], Generic[D]):
+    """A dataclass, or anything else that pydantic knows, as JSON text."""
+
+    impl = sa.Text
+    cache_ok = False
+
+    def __init__(self, kind: Any) -> None:
+        super().__init__()
+        self.adapter: TypeAdapter[D] = TypeAdapter(kind)
+
+    def process_bind_param(self, value: D | None, _dialect: sa.Dialect) -> str | None:
+        """Write it."""
+        return None if value is None else self.adapter.dump_json(value).decode()
+
+    def process_result_value(self, value: str | None, _dialect: sa.Dialect) -> D | None:
+        """Read it."""
+        return None if value is None else self.adapter.validate_json(value)
+
+
+class Number(TypeDecorator[enum.IntEnum]):
+    """An integer enum."""
+
+    impl = sa.SmallInteger
+    cache_ok = True
+
+    def __init__(self, kind: type[enum.IntEnum]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def process_bind_param(self, value: enum.IntEnum | None, _dialect: sa.Dialect) -> int | None:
+        """Write it."""
+        return None if value is None else int(value)
+
+    def process_result_value(self, value: int | None, _dialect: sa.Dialect) -> enum.IntEnum | None:
+        """Read it."""
+        return None if value is None else self.kind(value)
+
+
+metadata = sa.MetaData()
+sequence_table(metadata)
+idempotency_table(metadata)
+
+REASON: Document[model.Reason] = Document(model.Reason)
+ARTIFACT: Document[model.Artifact] = Document(model.Artifact)
+STATE = Number(model.State)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("uid", sa.String(32), primary_key=True),
+    sa.Column("number", sa.BigInteger, nullable=False, unique=True),
+    sa.Column("project", sa.String, nullable=False),
+    sa.Column("project_uid", sa.String(32), nullable=False),
+    sa.Column("job_id", sa.String(63), nullable=False),
+    sa.Column("display_name", sa.String, nullable=False),
+    sa.Column("labels", Document(Mapping[str, str]), nullable=False),
+    sa.Column("kind", Number(model.Kind), nullable=False),
+    sa.Column("model", sa.String, nullable=False),
+    sa.Column("spec", Document(model.Spec), nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("creator", sa.String, nullable=False),
+    sa.Column("state", STATE, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("reason", REASON),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("infra_failures", sa.Integer, nullable=False),
+    sa.Column("retry_delay", sa.Float, nullable=False),
+    sa.Column("force", sa.Boolean, nullable=False),
+    sa.Column("held", sa.Boolean, nullable=False),
+    sa.Column("deleted", sa.Boolean, nullable=False),
+    sa.Column("progress", Document(model.Progress), nullable=False),
+    sa.Column("last_sequence", sa.BigInteger, nullable=False),
+    sa.Column("oldest_sequence", sa.BigInteger, nullable=False),
+    sa.Column("worked_seconds", sa.Float, nullable=False),
+    sa.Column("create_time", UtcDateTime, nullable=False),
+    sa.Column("queue_time", UtcDateTime, nullable=False),
+    sa.Column("update_time", UtcDateTime, nullable=False),
+    sa.Column("start_time", UtcDateTime),
+    sa.Column("end_time", UtcDateTime),
+    sa.Index("jobs_state", "state"),
+    sa.Index("jobs_project", "project", "number"),
+)
+# The id of a deleted job may be used again.
+sa.Index(
+    "jobs_name",
+    jobs.c.project,
+    jobs.c.job_id,
+    unique=True,
+    sqlite_where=~jobs.c.deleted,
+    postgresql_where=~jobs.c.deleted,
+)
+
+job_labels = sa.Table(
+    "job_labels",
+    metadata,
+    sa.Column("job_uid", sa.String(32), primary_key=True),
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("value", sa.String, nullable=False),
+    sa.Index("job_labels_value", "key", "value"),
+)
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("job_uid", sa.String(32), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("nonce", sa.String(32), nullable=False),
+    sa.Column("token_hash", sa.String(64), nullable=False, unique=True),
+    sa.Column("secret_hash", sa.String(64), unique=True),
+    sa.Column("worker_id", sa.String),
+    sa.Column("host", sa.String, nullable=False),
+    sa.Column("worker_sequence", sa.BigInteger, nullable=False),
+    sa.Column("reports", sa.BigInteger, nullable=False),
+    sa.Column("stalled", sa.Boolean, nullable=False),
+    sa.Column("publishing", sa.Boolean, nullable=False),
+    sa.Column("create_time", UtcDateTime, nullable=False),
+    sa.Column("launched_at", UtcDateTime),
+    sa.Column("started_at", UtcDateTime),
+    sa.Column("ended_at", UtcDateTime),
+    sa.Column("outcome", sa.String),
+    sa.Column("end_reason", REASON),
+    sa.Column("finish_state", STATE),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("job_uid", sa.String(32), primary_key=True),
+    sa.Column("last", sa.BigInteger, primary_key=True),
+    sa.Column("first", sa.BigInteger, nullable=False),
+    sa.Column("kinds", sa.SmallInteger, nullable=False),
+    sa.Column("level", sa.SmallInteger, nullable=False),
+    sa.Column("create_time", UtcDateTime, nullable=False),
+    sa.Column("batch", sa.LargeBinary, nullable=False),
+)
+
+artifacts = sa.Table(
+    "artifacts",
+    metadata,
+    sa.Column("job_uid", sa.String(32), primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("role", sa.String, primary_key=True),
+    sa.Column("artifact", ARTIFACT, nullable=False),
+)
+
+checkpoints = sa.Table(
+    "checkpoints",
+    metadata,
+    sa.Column("job_uid", sa.String(32), primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("epoch", sa.Integer, primary_key=True),
+    sa.Column("files", Document(tuple[model.CheckpointFile, ...]), nullable=False),
+    sa.Column("manifest_key", sa.String, nullable=False),
+    sa.Column("best", sa.Boolean, nullable=False),
+    sa.Column("create_time", UtcDateTime, nullable=False),
+)
+
+results = sa.Table(
+    "results",
+    metadata,
+    sa.Column("sequence", sa.BigInteger, primary_key=True),
+    sa.Column("job_uid", sa.String(32), nullable=False, unique=True),
+    sa.Column("success", Document(model.Success), nullable=False),
+    sa.Column("create_time", UtcDateTime, nullable=False),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("holder", sa.String, nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("expires", sa.Float, nullable=False),
+)

@@ -1,0 +1,311 @@
+"""What workers say: they begin an attempt, report from it, and end it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from bloomery.training.v1 import JobEvent
+from bloomery_kit.database import Transaction
+from bloomery_kit.errors import PermissionDenied, Unauthenticated, Violations
+from bloomery_kit.objects import SignedRequest
+from bloomery_kit.times import to_timestamp
+from bloomery_trainer import checkpoints, metrics, progress, reasons
+from bloomery_trainer.core import Core, hashed
+from bloomery_trainer.finishing import LINE, end_attempt, finish, save_tail, succeed
+from bloomery_trainer.model import Artifact, Attempt, Checkpoint, Job, Outcome, Reason, State, Success
+from bloomery_trainer.recipes import Recipe
+from bloomery_trainer.store import attempts, events, jobs
+from bloomery_trainer.tenure import check_current, current, holder, locked, superseded
+
+_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Input:
+    """An object and a request that reads it."""
+
+    artifact: Artifact
+    get: SignedRequest
+
+
+@dataclass(frozen=True)
+class Start:
+    """Everything that a worker needs; `resume` is a checkpoint with its files signed in the same order."""
+
+    secret: str
+    job: Job
+    recipe: Recipe
+    attempt: Attempt
+    manifest: Input | None
+    base: Input | None
+    resume: Checkpoint | None
+    resume_files: tuple[Input, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A batch of events; the worker's own number of the first is `first_sequence`."""
+
+    first_sequence: int
+    events: Sequence[JobEvent]
+    phase: str
+    stalled: bool
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why the work cannot be done, with the last lines of the trainer's log."""
+
+    reason: Reason
+    log_tail: str
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The work stopped on request."""
+
+
+class WorkerCalls:
+    """The calls of workers, each answered the same when it is repeated."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def start(self, token: str, worker_id: str, host: str) -> Start:
+        """Bind a worker to its attempt. Raise Unauthenticated, Aborted ATTEMPT_SUPERSEDED."""
+        _check_worker_id(worker_id)
+        async with self._core.db.read() as tx:
+            known = await attempts.by_token(tx, hashed(token))
+        if known is None:
+            raise Unauthenticated("no attempt has this token")
+        resume, damaged = await checkpoints.newest_whole(self._core, known.job_uid)
+        async with self._core.db.write() as tx:
+            job, attempt = await locked(tx, known, lock=True)
+            check_current(job, attempt)
+            if attempt.worker_id is None:
+                job, attempt = await self._bind(tx, job, attempt, worker_id, host)
+                job = await self._begin(tx, job, resume, damaged)
+            elif attempt.worker_id != worker_id:
+                raise Unauthenticated("the token was used by another worker")
+        self._core.jobs_moved(job.uid)
+        return await self._start(job, attempt, resume)
+
+    async def report(self, secret: str, report: Report) -> tuple[Job, Attempt]:
+        """Append what is new and extend the lease; return the job and attempt after it."""
+        _check_report(report)
+        verdicts = await self._examine(secret, report)
+        async with self._core.db.write() as tx:
+            before, attempt = await current(tx, secret, lock=True)
+            job = await self._store(tx, before, attempt, report, verdicts)
+            renewed = await attempts.find(tx, job.uid, attempt.number)
+        assert renewed is not None
+        self._tell(job, before)
+        if any(verdict.checkpoint for verdict in verdicts.values()):
+            await checkpoints.prune(self._core, job)
+        return job, renewed
+
+    async def _examine(self, secret: str, report: Report) -> dict[int, checkpoints.Verdict]:
+        saved = [
+            (number, event.checkpoint)
+            for number, event in enumerate(report.events, report.first_sequence)
+            if event.WhichOneof("event") == "checkpoint"
+        ]
+        if not saved:
+            return {}
+        async with self._core.db.read() as tx:
+            job, attempt = await current(tx, secret)
+        new = [(number, event) for number, event in saved if number > attempt.worker_sequence]
+        return {number: await checkpoints.examine(self._core, job, attempt, event) for number, event in new}
+
+    async def sign_inputs(self, secret: str, keys: Sequence[str]) -> list[SignedRequest]:
+        """Sign downloads. Raise PermissionDenied for a key outside of the job's project."""
+        async with self._core.db.read() as tx:
+            job, _ = await current(tx, secret)
+        foreign = [key for key in keys if not key.startswith(f"{job.project_uid}/")]
+        if foreign:
+            raise PermissionDenied(f"{foreign[0][:100]} does not belong to the job's project")
+        return [await signed(self._core, key) for key in keys]
+
+    async def finish(self, secret: str, end: Success | Failure | Stopped) -> State:
+        """End the attempt; return the state of the job after it.
+
+        Raise FailedPrecondition ARTIFACT_MISSING, Aborted ATTEMPT_SUPERSEDED, also for a success of a job that is
+        being cancelled.
+        """
+        async with self._core.db.write() as tx:
+            job, attempt = await holder(tx, secret, lock=True)
+            if attempt.outcome is _OUTCOMES[type(end)] and attempt.finish_state is not None:
+                return attempt.finish_state
+            check_current(job, attempt)
+            state = await self._end(tx, job, attempt, end)
+        self._core.jobs_moved(job.uid)
+        return state
+
+    async def _bind(
+        self, tx: Transaction, job: Job, attempt: Attempt, worker_id: str, host: str
+    ) -> tuple[Job, Attempt]:
+        now = self._core.clock()
+        bound = replace(attempt, worker_id=worker_id)
+        await attempts.change(
+            tx,
+            attempt,
+            worker_id=worker_id,
+            host=host[:255],
+            secret_hash=hashed(self._core.worker_secret(bound)),
+            started_at=attempt.started_at or now,
+            launched_at=attempt.launched_at or now,
+        )
+        if job.state is State.QUEUED:
+            job = await jobs.move(tx, job, now=now, to=State.PREPARING)
+        return job, bound
+
+    async def _begin(self, tx: Transaction, job: Job, resume: Checkpoint | None, damaged: list[Checkpoint]) -> Job:
+        now = self._core.clock()
+        for checkpoint in damaged:
+            await attempts.drop_checkpoint(tx, checkpoint)
+        if damaged and (first := await jobs.extend_log(tx, job.uid, len(damaged))) is not None:
+            text = "the checkpoint of epoch {} is damaged and was left out"
+            lines = [events.log_line(now, job.attempt, text.format(each.epoch)) for each in damaged]
+            await events.append(tx, job.uid, first, lines, now)
+        begun = progress.started(job.progress, resume.epoch if resume else 0)
+        await jobs.note(tx, job.uid, progress=begun)
+        return replace(job, progress=begun)
+
+    async def _start(self, job: Job, attempt: Attempt, resume: Checkpoint | None) -> Start:
+        return Start(
+            secret=self._core.worker_secret(attempt),
+            job=job,
+            recipe=self._core.catalogue.get(job.spec.recipe),
+            attempt=attempt,
+            manifest=await self._input(job.spec.manifest),
+            base=await self._input(job.spec.base_artifact),
+            resume=resume,
+            resume_files=tuple([await self._signed(file.artifact) for file in resume.files]) if resume else (),
+        )
+
+    async def _input(self, artifact: Artifact | None) -> Input | None:
+        return None if artifact is None else await self._signed(artifact)
+
+    async def _signed(self, artifact: Artifact) -> Input:
+        return Input(artifact, await signed(self._core, artifact.logical_key))
+
+    async def _store(
+        self, tx: Transaction, job: Job, attempt: Attempt, report: Report, verdicts: dict[int, checkpoints.Verdict]
+    ) -> Job:
+        now = self._core.clock()
+        new = _unseen(report, attempt.worker_sequence)
+        if job.state is State.PREPARING and progress.is_work(report.phase, new):
+            metrics.PREPARE_SECONDS.observe((now - (attempt.started_at or now)).total_seconds())
+            job = await jobs.move(tx, job, now=now, to=State.RUNNING, start_time=job.start_time or now)
+        if new:
+            kept = {number: verdict for number, verdict in verdicts.items() if number > attempt.worker_sequence}
+            batch = [_dated(event, attempt, now) for event in new] + await _keep(tx, kept, attempt, now)
+            first = await jobs.extend_log(tx, job.uid, len(batch))
+            assert first is not None
+            await events.append(tx, job.uid, first, batch, now)
+        if new or report.phase != job.progress.phase:
+            after = progress.advanced(job.progress, report.phase, new)
+            await jobs.note(tx, job.uid, progress=after)
+        await attempts.change(
+            tx,
+            attempt,
+            reports=attempt.reports + 1,
+            worker_sequence=attempt.worker_sequence + len(new),
+            stalled=report.stalled,
+            publishing=attempt.publishing or report.phase == progress.PUBLISHING,
+        )
+        metrics.REPORTS.labels("new" if new else "heartbeat" if not report.events else "repeated").inc()
+        stored = await jobs.find(tx, job.uid)
+        assert stored is not None
+        return stored
+
+    def _tell(self, job: Job, before: Job) -> None:
+        if job.version != before.version:
+            self._core.jobs_moved(job.uid)
+        elif job.last_sequence != before.last_sequence:
+            self._core.committed(job.uid)
+
+    async def _end(self, tx: Transaction, job: Job, attempt: Attempt, end: Success | Failure | Stopped) -> State:
+        now = self._core.clock()
+        if isinstance(end, Success):
+            if job.state is State.CANCELLING:
+                raise superseded(job, attempt)
+            return (await succeed(tx, job, attempt, end, now)).state
+        if isinstance(end, Stopped):
+            asked = job.state in (State.PAUSING, State.CANCELLING)
+            reason = None if asked else reasons.evicted()
+            await end_attempt(tx, job, attempt, Outcome.STOPPED, reason, now, finish_state=job.state)
+            return job.state
+        return await self._fail(tx, job, attempt, end, now)
+
+    async def _fail(self, tx: Transaction, job: Job, attempt: Attempt, end: Failure, now: datetime) -> State:
+        final = not end.reason.retriable and job.state is not State.CANCELLING
+        state = State.FAILED if final else job.state
+        await save_tail(tx, job, end.log_tail.splitlines(), now)
+        ended = await end_attempt(tx, job, attempt, Outcome.FAILURE, end.reason, now, finish_state=state)
+        if final:
+            await finish(tx, ended, State.FAILED, now, reason=end.reason)
+        return state
+
+
+_OUTCOMES: dict[type[Success | Failure | Stopped], Outcome] = {
+    Success: Outcome.SUCCESS,
+    Failure: Outcome.FAILURE,
+    Stopped: Outcome.STOPPED,
+}
+
+
+async def signed(core: Core, key: str, filename: str | None = None) -> SignedRequest:
+    """A request that reads an object."""
+    expires = timedelta(seconds=core.settings.signed_seconds)
+    url = await core.objects.sign_get(key, expires=expires, filename=filename)
+    return SignedRequest(url, core.clock() + expires)
+
+
+async def _keep(
+    tx: Transaction, verdicts: dict[int, checkpoints.Verdict], attempt: Attempt, now: datetime
+) -> list[JobEvent]:
+    lines = []
+    for verdict in verdicts.values():
+        metrics.CHECKPOINTS.labels("kept" if verdict.checkpoint else "ignored").inc()
+        if verdict.checkpoint is not None:
+            await attempts.keep_checkpoint(tx, verdict.checkpoint)
+        else:
+            lines.append(events.log_line(now, attempt.number, f"a checkpoint was ignored: {verdict.problem}"))
+    return lines
+
+
+def _unseen(report: Report, acknowledged: int) -> Sequence[JobEvent]:
+    if report.first_sequence > acknowledged + 1:
+        # Something before it got lost on the way; the reply makes the worker send it again.
+        return ()
+    return report.events[acknowledged + 1 - report.first_sequence :] if report.events else ()
+
+
+def _dated(event: JobEvent, attempt: Attempt, now: datetime) -> JobEvent:
+    event.attempt = attempt.number
+    event.coalesced_from = 0
+    if not event.HasField("time"):
+        event.time.CopyFrom(to_timestamp(now))
+    if event.WhichOneof("event") == "log":
+        event.log.message = event.log.message[:LINE]
+    return event
+
+
+def _check_worker_id(worker_id: str) -> None:
+    violations = Violations()
+    if not worker_id or len(worker_id) > 100:
+        violations.add("worker_id", "is required: any unique text of at most 100 characters")
+    violations.raise_if_any()
+
+
+def _check_report(report: Report) -> None:
+    violations = Violations()
+    if len(report.events) > _BATCH:
+        violations.add("events", f"must be at most {_BATCH}")
+    if report.events and report.first_sequence < 1:
+        violations.add("first_sequence", "must be at least 1")
+    for index, event in enumerate(report.events):
+        if event.WhichOneof("event") in (None, "state_changed"):
+            violations.add(f"events[{index}]", "must be metrics, progress, a log line, a checkpoint or a load")
+    violations.raise_if_any()

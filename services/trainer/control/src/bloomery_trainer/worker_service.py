@@ -1,0 +1,138 @@
+"""The servicer of WorkerService: convert, call, convert. The attempt's secret is the bearer token."""
+
+from google.rpc import status_pb2
+
+from bloomery.training.v1 import (
+    DIRECTIVE_CANCEL,
+    DIRECTIVE_CONTINUE,
+    DIRECTIVE_PAUSE,
+    ArtifactTarget,
+    CheckpointFile,
+    CompleteArtifactUploadsRequest,
+    CompleteArtifactUploadsResponse,
+    CompletedArtifact,
+    Directive,
+    FinishAttemptRequest,
+    FinishAttemptResponse,
+    JobState,
+    PrepareArtifactUploadsRequest,
+    PrepareArtifactUploadsResponse,
+    ReportProgressRequest,
+    ReportProgressResponse,
+    SignedInput,
+    SignInputsRequest,
+    SignInputsResponse,
+    StartAttemptRequest,
+    StartAttemptResponse,
+    WorkerServiceServicer,
+)
+from bloomery_kit.context import bearer_token
+from bloomery_kit.errors import FieldViolation, InvalidArgument
+from bloomery_kit.pipeline import Context
+from bloomery_trainer import convert
+from bloomery_trainer.core import Core
+from bloomery_trainer.model import Artifact, Attempt, Job, State, Success
+from bloomery_trainer.uploads import Target, Uploads
+from bloomery_trainer.worker_calls import Failure, Input, Report, Start, Stopped, WorkerCalls
+
+_KEYS = 1000
+
+
+class WorkerService(WorkerServiceServicer):
+    """Attempts for workers."""
+
+    def __init__(self, core: Core) -> None:
+        self._interval = core.settings.report_interval
+        self._calls = WorkerCalls(core)
+        self._uploads = Uploads(core)
+
+    async def StartAttempt(self, request: StartAttemptRequest, context: Context) -> StartAttemptResponse:
+        """See the contract."""
+        return self._started(await self._calls.start(request.token, request.worker_id, request.host))
+
+    async def ReportProgress(self, request: ReportProgressRequest, context: Context) -> ReportProgressResponse:
+        """See the contract."""
+        report = Report(request.first_sequence, request.events, request.phase, request.stalled)
+        job, attempt = await self._calls.report(bearer_token(), report)
+        return ReportProgressResponse(
+            acknowledged_sequence=attempt.worker_sequence,
+            directive=_directive(job, attempt),
+            next_interval_seconds=self._interval,
+            force=job.force,
+        )
+
+    async def SignInputs(self, request: SignInputsRequest, context: Context) -> SignInputsResponse:
+        """See the contract."""
+        if len(request.logical_keys) > _KEYS:
+            raise InvalidArgument([FieldViolation("logical_keys", f"must be at most {_KEYS}")])
+        signed = await self._calls.sign_inputs(bearer_token(), request.logical_keys)
+        return SignInputsResponse(gets=[convert.signed_message(get) for get in signed])
+
+    async def PrepareArtifactUploads(
+        self, request: PrepareArtifactUploadsRequest, context: Context
+    ) -> PrepareArtifactUploadsResponse:
+        """See the contract."""
+        uploads = [convert.artifact(upload.artifact) for upload in request.uploads]
+        targets = await self._uploads.prepare(bearer_token(), uploads)
+        return PrepareArtifactUploadsResponse(targets=[_target(target) for target in targets])
+
+    async def CompleteArtifactUploads(
+        self, request: CompleteArtifactUploadsRequest, context: Context
+    ) -> CompleteArtifactUploadsResponse:
+        """See the contract."""
+        uploads = [convert.artifact(upload.artifact) for upload in request.uploads]
+        completed = await self._uploads.complete(bearer_token(), uploads)
+        return CompleteArtifactUploadsResponse(results=[_completed(item) for item in completed])
+
+    async def FinishAttempt(self, request: FinishAttemptRequest, context: Context) -> FinishAttemptResponse:
+        """See the contract."""
+        state = await self._calls.finish(bearer_token(), _end(request))
+        return FinishAttemptResponse(state=JobState.ValueType(state))
+
+    def _started(self, start: Start) -> StartAttemptResponse:
+        files = zip(start.resume.files, start.resume_files, strict=True) if start.resume else ()
+        return StartAttemptResponse(
+            secret=start.secret,
+            job=convert.job_message(start.job),
+            recipe=convert.recipe_message(start.recipe),
+            attempt=start.attempt.number,
+            manifest=_input(start.manifest) if start.manifest else None,
+            base=_input(start.base) if start.base else None,
+            resume_from=[CheckpointFile(path=file.path, input=_input(each)) for file, each in files],
+            acknowledged_sequence=start.attempt.worker_sequence,
+            report_interval_seconds=self._interval,
+            classes=start.job.spec.classes,
+            resume_epoch=start.resume.epoch if start.resume else 0,
+        )
+
+
+def _directive(job: Job, attempt: Attempt) -> "Directive.ValueType":
+    if job.state is State.CANCELLING:
+        return DIRECTIVE_CANCEL
+    # Completion wins over a pause.
+    return DIRECTIVE_PAUSE if job.state is State.PAUSING and not attempt.publishing else DIRECTIVE_CONTINUE
+
+
+def _end(request: FinishAttemptRequest) -> Success | Failure | Stopped:
+    if request.HasField("success"):
+        return convert.success(request.success)
+    if request.HasField("failure"):
+        return Failure(convert.reason(request.failure.reason), request.failure.log_tail)
+    if request.HasField("stopped"):
+        return Stopped()
+    raise InvalidArgument([FieldViolation("success", "exactly one of success, failure and stopped must be set")])
+
+
+def _input(given: Input) -> SignedInput:
+    return SignedInput(artifact=convert.artifact_message(given.artifact), get=convert.signed_message(given.get))
+
+
+def _target(target: Target) -> ArtifactTarget:
+    put = convert.signed_message(target.put) if target.put else None
+    return ArtifactTarget(role=target.role, present=target.put is None, put=put)
+
+
+def _completed(item: Artifact | status_pb2.Status) -> CompletedArtifact:
+    if isinstance(item, Artifact):
+        return CompletedArtifact(artifact=convert.artifact_message(item))
+    return CompletedArtifact(status=item)

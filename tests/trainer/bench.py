@@ -1,0 +1,197 @@
+"""A whole trainer on free ports, with small neighbours and a real gateway for blobs; a test can stop and reopen it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.rpc import status_pb2
+from grpc_status import rpc_status
+from pydantic import SecretStr
+
+from bloomery.annotation.v1 import add_AnnotationServiceServicer_to_server
+from bloomery.dataset.v1 import add_DatasetServiceServicer_to_server
+from bloomery.training.v1 import (
+    JOB_KIND_TRAIN,
+    CreateJobRequest,
+    GetJobRequest,
+    Job,
+    JobServiceStub,
+    JobState,
+    WatchJobRequest,
+    WatchJobResponse,
+    WorkerServiceStub,
+)
+from bloomery_gateway.app import GatewayApp
+from bloomery_gateway.settings import GatewaySettings
+from bloomery_kit.auth import OwnerToken
+from bloomery_kit.clients import channel
+from bloomery_kit.errors import error_info
+from bloomery_kit.server import ServerOptions, ServiceHost
+from bloomery_kit.settings import FolderStoreSettings
+from bloomery_trainer.app import TrainerApp
+from bloomery_trainer.launcher import Launcher
+from bloomery_trainer.settings import Machine, Policy, TrainerSettings
+from tests.trainer.neighbours import DATASET, Annotation, Datasets
+
+if TYPE_CHECKING:
+    from bloomery.training.v1.job_service_pb2_grpc import JobServiceAsyncStub
+    from bloomery.training.v1.worker_service_pb2_grpc import WorkerServiceAsyncStub
+
+TOKEN = "owner-token"
+HERE = Path(__file__).parent
+QUICK = Policy(
+    reconcile_interval=0.1,
+    lease_term=2.0,
+    lease_renew=0.2,
+    cancel_grace=1.0,
+    pause_grace=1.0,
+    exit_grace=1.0,
+    stop_grace=0.5,
+    retry_delay=0.05,
+)
+
+
+@dataclass
+class World:
+    """What outlives a trainer: its folder, its neighbours, and the blobs' gateway."""
+
+    folder: Path
+    datasets: Datasets
+    neighbours: str
+    gateway: int
+
+    def settings(self, **changes: Any) -> TrainerSettings:
+        python = self.folder / "worker-python"
+        if not python.exists():
+            # The launcher runs `python -P -m bloomery_worker`; this one runs the scripted worker instead.
+            script = f'#!/bin/sh\nexec "{sys.executable}" "{HERE / "scripted_worker.py"}" "$@"\n'
+            python.write_text(script)
+            python.chmod(0o755)
+        values: dict[str, Any] = {
+            "database_url": f"sqlite+aiosqlite:///{self.folder}/training.db",
+            "object_store": FolderStoreSettings(
+                root=self.folder / "blobs", base_url=f"http://127.0.0.1:{self.gateway}", signing_key=SecretStr("k" * 32)
+            ),
+            "token": TOKEN,
+            "annotation_target": self.neighbours,
+            "dataset_target": self.neighbours,
+            "jobs_dir": self.folder / "jobs",
+            "cache_dir": self.folder / "cache",
+            "recipes_dir": HERE / "recipes",
+            "worker_python": python,
+            "machine": Machine(cpus=2, memory_bytes=1 << 30, gpus=0),
+            "policy": QUICK,
+            "report_interval": 0.1,
+            "min_free_bytes": 0,
+            "watch_poll": 0.05,
+        }
+        return TrainerSettings(**values | changes)
+
+
+@asynccontextmanager
+async def running_world(folder: Path) -> AsyncIterator[World]:
+    """Neighbours and gateway for trainers whose data lie in `folder`."""
+    host = ServiceHost(ServerOptions(drain_wait=0), authenticator=OwnerToken(TOKEN))
+    datasets = Datasets()  # type: ignore[abstract]
+    annotation = Annotation()  # type: ignore[abstract]
+    host.add(add_AnnotationServiceServicer_to_server, annotation, "bloomery.annotation.v1.AnnotationService")
+    host.add(add_DatasetServiceServicer_to_server, datasets, "bloomery.dataset.v1.DatasetService")
+    await host.start()
+    store = FolderStoreSettings(root=folder / "blobs", base_url="http://127.0.0.1:1", signing_key=SecretStr("k" * 32))
+    gateway = await GatewayApp.open(
+        GatewaySettings(object_store=store, bind="127.0.0.1", http_port=0), draining=asyncio.Event()
+    )
+    await gateway.start()
+    try:
+        yield World(folder, datasets, f"127.0.0.1:{host.port}", gateway.port)
+    finally:
+        await gateway.close()
+        await host.drain(0)
+
+
+@dataclass
+class Trainer:
+    """A running trainer and clients of it."""
+
+    world: World
+    app: TrainerApp
+    host: ServiceHost
+    worker_host: ServiceHost
+    jobs: JobServiceAsyncStub
+    workers: WorkerServiceAsyncStub
+
+    async def create(self, script: str = "finish", *, job_id: str = "", **fields: Any) -> Job:
+        """A TRAIN job of the scripted recipe; parameters by name, other fields of Job by theirs."""
+        parameters = {"script": script} | fields.pop("parameters", {})
+        job = Job(kind=JOB_KIND_TRAIN, recipe="recipes/scripted", dataset_version=DATASET, **fields)
+        job.parameters.update(parameters)
+        return await self.jobs.CreateJob(CreateJobRequest(parent="projects/cells", job_id=job_id, job=job))
+
+    async def get(self, name: str) -> Job:
+        return await self.jobs.GetJob(GetJobRequest(name=name))
+
+    async def reaches(self, name: str, *states: JobState.ValueType, seconds: float = 30.0) -> Job:
+        """Wait until a job is in one of the states."""
+        return await self.until(name, lambda job: job.state in states, seconds=seconds)
+
+    async def until(self, name: str, holds: Callable[[Job], bool], *, seconds: float = 30.0) -> Job:
+        """Wait until something holds of a job."""
+        deadline = time.monotonic() + seconds
+        while not holds(job := await self.get(name)):
+            assert time.monotonic() < deadline, f"{JobState.Name(job.state)}: {job.reason}"
+            await asyncio.sleep(0.05)
+        return job
+
+    async def watch(self, name: str, after: int | None = None) -> list[WatchJobResponse]:
+        """All messages of one watch."""
+        return [message async for message in self.jobs.WatchJob(WatchJobRequest(name=name, after_sequence=after))]
+
+
+@asynccontextmanager
+async def running_trainer(
+    world: World, *, launcher: Launcher | None = None, reconcile: bool = True, worker_port: int = 0, **settings: Any
+) -> AsyncIterator[Trainer]:
+    """A trainer; without `reconcile` nothing moves by itself."""
+    authenticator = OwnerToken(TOKEN)
+    host = ServiceHost(ServerOptions(drain_wait=0), authenticator=authenticator)
+    worker_host = ServiceHost(ServerOptions(drain_wait=0, port=worker_port), authenticator=authenticator)
+    app = await TrainerApp.open(world.settings(**settings), draining=host.draining, launcher=launcher)
+    app.register(host)
+    app.register_worker(worker_host)
+    await worker_host.start()
+    await host.start()
+    if reconcile:
+        await app.start()
+    async with (
+        channel(f"127.0.0.1:{host.port}", token=TOKEN) as people,
+        channel(f"127.0.0.1:{worker_host.port}") as workers,
+    ):
+        try:
+            yield Trainer(world, app, host, worker_host, JobServiceStub(people), WorkerServiceStub(workers))
+        finally:
+            await app.close()
+            await host.drain(0)
+            await worker_host.drain(0)
+
+
+async def failure(call: Awaitable[Any]) -> status_pb2.Status:
+    """The rich status of a call that must fail."""
+    try:
+        answer = await call
+    except grpc.aio.AioRpcError as error:
+        status = rpc_status.from_call(error)  # type: ignore[arg-type]
+        return status  # type: ignore[no-any-return]
+    raise AssertionError(f"the call did not fail: {answer}")
+
+
+async def reason_of(call: Awaitable[Any]) -> str:
+    """The reason of a call that must fail."""
+    return error_info(await failure(call)).reason

@@ -1,0 +1,61 @@
+"""The services to the trainer's left, as small as its tests need them."""
+
+from typing import Any
+
+from google.protobuf.empty_pb2 import Empty
+
+from bloomery.annotation.v1 import AnnotationServiceServicer, GetProjectRequest, Project
+from bloomery.common.v1 import Artifact, Reference
+from bloomery.dataset.v1 import (
+    AcquireReferenceRequest,
+    DatasetServiceServicer,
+    DatasetVersion,
+    GetDatasetVersionRequest,
+    ReleaseReferenceRequest,
+)
+from bloomery.vision.v1 import TASK_TYPE_DETECT
+from bloomery_kit.errors import NotFound, Unavailable
+
+PROJECT_UID = "a" * 32
+DATASET = "projects/cells/datasets/cells-v/versions/1"
+
+
+def ready_version(name: str = DATASET) -> DatasetVersion:
+    version = DatasetVersion(name=name, uid="v", version=1, state=DatasetVersion.STATE_READY, classes=["rbc", "wbc"])
+    version.spec.task = TASK_TYPE_DETECT
+    key = f"{PROJECT_UID}/datasets/v/index.json"
+    version.manifest.CopyFrom(Artifact(digest="sha256:" + "0" * 64, size_bytes=2, logical_key=key))
+    return version
+
+
+class Annotation(AnnotationServiceServicer):
+    async def GetProject(self, request: GetProjectRequest, context: Any) -> Project:
+        if request.name not in ("projects/cells", "projects/other"):
+            raise NotFound("project", request.name)
+        return Project(name=request.name, uid=PROJECT_UID)
+
+
+class Datasets(DatasetServiceServicer):
+    def __init__(self) -> None:
+        self.versions = {DATASET: ready_version()}
+        self.holders: set[tuple[str, str]] = set()
+        self.down = False
+
+    async def GetDatasetVersion(self, request: GetDatasetVersionRequest, context: Any) -> DatasetVersion:
+        if request.name not in self.versions:
+            raise NotFound("dataset version", request.name)
+        return self.versions[request.name]
+
+    async def AcquireReference(self, request: AcquireReferenceRequest, context: Any) -> Reference:
+        if self.down:
+            raise Unavailable("DOWN", "not now")
+        if request.resource not in self.versions:
+            raise NotFound("dataset version", request.resource)
+        self.holders.add((request.resource, request.holder))
+        return Reference(resource=request.resource, holder=request.holder)
+
+    async def ReleaseReference(self, request: ReleaseReferenceRequest, context: Any) -> Empty:
+        if self.down:
+            raise Unavailable("DOWN", "not now")
+        self.holders.discard((request.resource, request.holder))
+        return Empty()

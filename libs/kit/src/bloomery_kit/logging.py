@@ -53,6 +53,8 @@ def setup_logging(level: str = "INFO", stream: IO[str] | None = None) -> None:
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    # It describes the database at every readiness check.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def _plain(value: object) -> object:

@@ -36,6 +36,9 @@ class Limits:
     score: float = 0.001
     metric: float = 0.005
 
+    def __str__(self) -> str:
+        return f"geometry {self.geometry} px, scores {self.score}, metric {self.metric}"
+
 
 @dataclass(frozen=True, slots=True)
 class Parity:
@@ -58,8 +61,8 @@ class Parity:
         )
 
     def document(self) -> dict[str, object]:
-        """Plain JSON values."""
-        return {**asdict(self), "passed": self.passed}
+        """Plain JSON values, as the contract's Parity has them."""
+        return {**asdict(self), "limits": str(self.limits), "passed": self.passed}
 
 
 @dataclass(frozen=True, slots=True)

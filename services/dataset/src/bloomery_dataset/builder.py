@@ -16,6 +16,7 @@ import grpc
 
 from bloomery_dataset.annotations import BROKEN
 from bloomery_dataset.build import BuildRun, Progress, Sources
+from bloomery_dataset.housekeeping import CLEANUPS
 from bloomery_dataset.model import Build, Failure, Plan, Product
 from bloomery_dataset.store import builds, versions
 from bloomery_dataset.store.builds import LeaseLost
@@ -81,6 +82,7 @@ class Builder:
             await self._bring_to_an_end(build)
         finally:
             self._changed.notify(build.version.uid)
+            self._changed.notify(CLEANUPS)
         return True
 
     async def _bring_to_an_end(self, build: Build) -> None:

@@ -1,0 +1,45 @@
+"""The service on both databases, beside an annotation service that can fail."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bloomery_dataset.settings import DatasetSettings
+from tests.dataset.annotations import FakeAnnotations
+from tests.dataset.helpers import Service, annotating, serving, settings_for
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    return f"sqlite+aiosqlite:///{tmp_path}/dataset.db"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def any_database_url(request: pytest.FixtureRequest, database_url: str) -> str:
+    if request.param == "sqlite":
+        return database_url
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture
+def fake() -> FakeAnnotations:
+    return FakeAnnotations()  # type: ignore[abstract]
+
+
+@pytest.fixture
+async def annotation_target(fake: FakeAnnotations) -> AsyncIterator[str]:
+    async with annotating(fake) as address:
+        yield address
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str, annotation_target: str) -> DatasetSettings:
+    return settings_for(tmp_path, database_url, annotation_target)
+
+
+@pytest.fixture
+async def service(settings: DatasetSettings) -> AsyncIterator[Service]:
+    async with serving(settings) as running:
+        yield running

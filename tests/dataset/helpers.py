@@ -1,0 +1,181 @@
+"""A running dataset service beside a running annotation service."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+from uuid import uuid4
+
+import grpc
+from google.rpc import status_pb2
+from grpc_status import rpc_status
+from pydantic import SecretStr
+
+from bloomery.annotation.v1 import AnnotationServiceStub, add_AnnotationServiceServicer_to_server
+from bloomery.dataset.v1 import (
+    CreateDatasetVersionRequest,
+    DatasetServiceStub,
+    DatasetSpec,
+    DatasetVersion,
+    GetDatasetVersionRequest,
+    SplitPolicy,
+    WatchDatasetVersionRequest,
+)
+from bloomery.vision.v1 import TaskType
+from bloomery_dataset.annotations import Annotations
+from bloomery_dataset.app import MIGRATIONS, SCHEMA, DatasetApp
+from bloomery_dataset.build import Sources
+from bloomery_dataset.builder import Builder
+from bloomery_dataset.settings import DatasetSettings
+from bloomery_kit.auth import OwnerToken
+from bloomery_kit.clients import channel
+from bloomery_kit.database import Database
+from bloomery_kit.feeds import Notifier
+from bloomery_kit.migrations import migrate
+from bloomery_kit.objects import FolderObjectStore
+from bloomery_kit.server import ServerOptions, ServiceHost
+from bloomery_kit.settings import FolderStoreSettings
+from bloomery_vision.geometry import Box, Shape
+from tests.dataset.annotations import PROJECT, FakeAnnotations
+
+if TYPE_CHECKING:
+    from bloomery.annotation.v1.annotation_service_pb2_grpc import AnnotationServiceAsyncStub
+    from bloomery.dataset.v1.dataset_service_pb2_grpc import DatasetServiceAsyncStub
+
+TOKEN = "owner-token"
+PARENT = f"projects/{PROJECT}"
+DATASET = f"{PARENT}/datasets/cells-v"
+SIGNING_KEY = "k" * 32
+DETECT = DatasetSpec(
+    task=TaskType.TASK_TYPE_DETECT,
+    split=SplitPolicy(method=SplitPolicy.METHOD_RATIO, train_percent=70, val_percent=20, test_percent=10, seed=7),
+)
+
+
+def box(label: str = "rbc", x: float = 1.0) -> Shape:
+    return Shape(Box(x, 2, 30, 40), label)
+
+
+def store_at(folder: Path) -> FolderObjectStore:
+    return FolderObjectStore(folder, base_url="http://127.0.0.1:1", signing_key=SIGNING_KEY.encode())
+
+
+def settings_for(folder: Path, database_url: str, annotation_target: str) -> DatasetSettings:
+    return DatasetSettings(
+        database_url=database_url,
+        object_store=FolderStoreSettings(
+            root=folder / "blobs", base_url="http://127.0.0.1:1", signing_key=SecretStr(SIGNING_KEY)
+        ),
+        token=SecretStr(TOKEN),
+        annotation_target=annotation_target,
+        cache_dir=folder / f"cache-{uuid4().hex}",
+    )
+
+
+@asynccontextmanager
+async def hosting(add: object, servicer: object, name: str) -> AsyncIterator[str]:
+    """Serve one servicer; the address."""
+    host = ServiceHost(ServerOptions(drain_wait=0), authenticator=OwnerToken(TOKEN))
+    host.add(add, servicer, name)  # type: ignore[arg-type]
+    yield f"127.0.0.1:{await host.start()}"
+    await host.drain(0)
+
+
+@asynccontextmanager
+async def annotating(fake: FakeAnnotations) -> AsyncIterator[str]:
+    """Serve the fake; its address."""
+    async with hosting(
+        add_AnnotationServiceServicer_to_server, fake, "bloomery.annotation.v1.AnnotationService"
+    ) as address:
+        yield address
+
+
+@dataclass
+class Service:
+    """A running dataset service and a client of it."""
+
+    app: DatasetApp
+    host: ServiceHost
+    stub: "DatasetServiceAsyncStub"
+
+    async def create(
+        self, spec: DatasetSpec = DETECT, *, request_id: str = "", parent: str = DATASET
+    ) -> DatasetVersion:
+        version = DatasetVersion(spec=spec)
+        return await self.stub.CreateDatasetVersion(
+            CreateDatasetVersionRequest(
+                parent=parent, dataset_version=version, allow_missing_dataset=True, request_id=request_id
+            )
+        )
+
+    async def get(self, name: str) -> DatasetVersion:
+        return await self.stub.GetDatasetVersion(GetDatasetVersionRequest(name=name))
+
+    async def finish(self, name: str) -> DatasetVersion:
+        """Watch a version to its end."""
+        last = None
+        async for state in self.stub.WatchDatasetVersion(WatchDatasetVersionRequest(name=name)):
+            last = state
+        assert last is not None
+        assert last.state != DatasetVersion.STATE_BUILDING
+        return last
+
+    async def build(self, spec: DatasetSpec = DETECT) -> DatasetVersion:
+        return await self.finish((await self.create(spec)).name)
+
+
+@asynccontextmanager
+async def serving(settings: DatasetSettings, *, start: bool = True) -> AsyncIterator[Service]:
+    """Run the service; without `start` nothing is built."""
+    host = ServiceHost(ServerOptions(drain_wait=0), authenticator=OwnerToken(TOKEN))
+    app = await DatasetApp.open(settings, draining=host.draining)
+    app.register(host)
+    if start:
+        await app.start()
+    address = f"127.0.0.1:{await host.start()}"
+    try:
+        async with channel(address, token=TOKEN) as owner:
+            yield Service(app, host, DatasetServiceStub(owner))
+    finally:
+        await host.drain(0)
+        await app.close()
+
+
+@asynccontextmanager
+async def building(
+    folder: Path, database_url: str, annotation_target: str, *, lease: timedelta = timedelta(seconds=30)
+) -> AsyncIterator[Builder]:
+    """A builder as another replica has it, with connections of its own, which does nothing by itself."""
+    db = Database.connect(database_url, SCHEMA)
+    await migrate(db, MIGRATIONS)
+    scratch = folder / f"scratch-{uuid4().hex}"
+    scratch.mkdir()
+    async with channel(annotation_target, token=TOKEN) as owner:
+        stub: AnnotationServiceAsyncStub = AnnotationServiceStub(owner)
+        sources = Sources(Annotations(stub, sleep=_briefly), store_at(folder / "blobs"))
+        yield Builder(db, sources, changed=Notifier(), folder=scratch, lease=lease)
+    await db.close()
+
+
+async def failure(call: Awaitable[object]) -> status_pb2.Status:
+    """The rich status of a call that must fail."""
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        return cast("status_pb2.Status", rpc_status.from_call(error))  # type: ignore[arg-type]
+    raise AssertionError("the call did not fail")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it never became true")
+
+
+async def _briefly(_seconds: float) -> None:
+    await asyncio.sleep(0)

@@ -1,0 +1,234 @@
+"""Datasets, versions and who holds them, on both databases."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.rpc import error_details_pb2, status_pb2
+
+from bloomery.dataset.v1 import (
+    AcquireReferenceRequest,
+    CreateDatasetRequest,
+    CreateDatasetVersionRequest,
+    Dataset,
+    DatasetSpec,
+    DatasetVersion,
+    DeleteDatasetRequest,
+    DeleteDatasetVersionRequest,
+    GetDatasetRequest,
+    ListDatasetsRequest,
+    ListDatasetVersionsRequest,
+    ReleaseReferenceRequest,
+    SplitPolicy,
+    UpdateDatasetRequest,
+)
+from bloomery.vision.v1 import TaskType
+from bloomery_kit.errors import error_info
+from tests.dataset.annotations import FakeAnnotations
+from tests.dataset.helpers import DATASET, DETECT, PARENT, Service, box, failure, serving, settings_for, until
+
+
+@pytest.fixture
+async def service(any_database_url: str, tmp_path: Path, annotation_target: str) -> AsyncIterator[Service]:
+    async with serving(settings_for(tmp_path, any_database_url, annotation_target)) as running:
+        yield running
+
+
+def has(status: status_pb2.Status, code: grpc.StatusCode, reason: str) -> None:
+    assert (status.code, error_info(status).reason) == (code.value[0], reason), status
+
+
+async def test_a_dataset_is_created_read_changed_and_deleted(service: Service) -> None:
+    request = CreateDatasetRequest(parent=PARENT, dataset_id="cells-v", dataset=Dataset(labels={"a": "b"}))
+    made = await service.stub.CreateDataset(request)
+    assert (made.name, made.display_name, dict(made.labels)) == (DATASET, "cells-v", {"a": "b"})
+    assert await service.stub.GetDataset(GetDatasetRequest(name=DATASET)) == made
+
+    made.display_name = "Cells"
+    changed = await service.stub.UpdateDataset(
+        UpdateDatasetRequest(dataset=made, update_mask=FieldMask(paths=["display_name"]))
+    )
+    assert (changed.display_name, changed.uid) == ("Cells", made.uid)
+    assert changed.etag != made.etag
+    stale = service.stub.UpdateDataset(UpdateDatasetRequest(dataset=made))
+    has(await failure(stale), grpc.StatusCode.ABORTED, "ETAG_MISMATCH")
+
+    await service.stub.DeleteDataset(DeleteDatasetRequest(name=DATASET))
+    gone = service.stub.GetDataset(GetDatasetRequest(name=DATASET))
+    has(await failure(gone), grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+
+
+async def test_an_id_is_given_once(service: Service) -> None:
+    request = CreateDatasetRequest(parent=PARENT, dataset_id="cells-v", request_id="r")
+    answers = await asyncio.gather(*(service.stub.CreateDataset(request) for _ in range(3)))
+    assert len({answer.uid for answer in answers}) == 1
+    other = CreateDatasetRequest(parent=PARENT, dataset_id="cells-v")
+    has(await failure(service.stub.CreateDataset(other)), grpc.StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS")
+    request.dataset.display_name = "Other"
+    has(await failure(service.stub.CreateDataset(request)), grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED")
+
+
+async def test_a_project_must_be_there(service: Service) -> None:
+    request = CreateDatasetRequest(parent="projects/typo", dataset_id="cells-v")
+    has(await failure(service.stub.CreateDataset(request)), grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+    has(await failure(service.create(parent="projects/typo/datasets/d")), grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+    version = CreateDatasetVersionRequest(parent=DATASET, dataset_version=DatasetVersion(spec=DETECT))
+    has(await failure(service.stub.CreateDatasetVersion(version)), grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+
+
+async def test_datasets_are_listed_by_pages(service: Service) -> None:
+    for name in ("c", "a", "b"):
+        await service.stub.CreateDataset(CreateDatasetRequest(parent=PARENT, dataset_id=name))
+    for parent in (PARENT, "projects/-"):
+        first = await service.stub.ListDatasets(ListDatasetsRequest(parent=parent, page_size=2))
+        request = ListDatasetsRequest(parent=parent, page_size=2, page_token=first.next_page_token)
+        second = await service.stub.ListDatasets(request)
+        found = [*first.datasets, *second.datasets]
+        assert [dataset.name.rpartition("/")[2] for dataset in found] == ["a", "b", "c"]
+        assert (first.total_size, second.next_page_token) == (3, "")
+    only = await service.stub.ListDatasets(ListDatasetsRequest(parent="projects/-", filter="id:b"))
+    assert [dataset.name for dataset in only.datasets] == [f"{PARENT}/datasets/b"]
+    wrong = service.stub.ListDatasets(ListDatasetsRequest(parent=PARENT, filter="b"))
+    has(await failure(wrong), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
+
+
+async def test_versions_are_listed_newest_first(service: Service, fake: FakeAnnotations) -> None:
+    fake.add(1, [box()])
+    first = await service.build()
+    same = await service.build()
+    fake.add(2, [box()])
+    second = await service.build()
+    other = await service.finish((await service.create(parent=f"{PARENT}/datasets/other")).name)
+    assert same.reused
+
+    for parent, expected in (
+        (DATASET, [second, first]),
+        (f"{PARENT}/datasets/-", [other, second, first]),
+        ("projects/-/datasets/-", [other, second, first]),
+        ("projects/-/datasets/other", [other]),
+    ):
+        request = ListDatasetVersionsRequest(parent=parent, page_size=2)
+        page = await service.stub.ListDatasetVersions(request)
+        found = list(page.dataset_versions)
+        if page.next_page_token:
+            request.page_token = page.next_page_token
+            found += (await service.stub.ListDatasetVersions(request)).dataset_versions
+        assert found == expected, parent
+
+
+async def test_all_that_is_wrong_with_a_request_is_told_at_once(service: Service) -> None:
+    spec = DatasetSpec(
+        source="projects/other",
+        split=SplitPolicy(train_percent=90, val_percent=-5, test_percent=10),
+        class_mapping={"rbc": " x", "wbc": "a\nb"},
+    )
+    status = await failure(service.create(spec))
+
+    has(status, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
+    bad = error_details_pb2.BadRequest()
+    assert any(detail.Unpack(bad) for detail in status.details)
+    assert {violation.field.removeprefix("dataset_version.spec.") for violation in bad.field_violations} == {
+        "source",
+        "task",
+        "split",
+        "split.val_percent",
+        "class_mapping['rbc']",
+        "class_mapping['wbc']",
+    }
+
+
+async def test_an_unknown_label_is_told_with_those_that_are_known(service: Service) -> None:
+    spec = DatasetSpec(task=DETECT.task, class_mapping={"rbcs": "cell", "wbc": "cell", "x": ""})
+    message = (await failure(service.create(spec))).message
+    assert "'rbcs'" in message
+    assert "'x'" in message
+    assert "it has: rbc, wbc, platelets" in message
+    none_left = DatasetSpec(task=DETECT.task, class_mapping={"rbc": ""})
+    assert "leaves every label out" in (await failure(service.create(none_left))).message
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        DatasetSpec(task=TaskType.TASK_TYPE_CLASSIFY, include_empty=True),
+        DatasetSpec(task=DETECT.task, split=SplitPolicy(method=SplitPolicy.METHOD_OFFICIAL, seed=1)),
+        DatasetSpec(task=DETECT.task, split=SplitPolicy(method=SplitPolicy.METHOD_RATIO)),
+        DatasetSpec(task=99),  # type: ignore[arg-type]
+    ],
+)
+async def test_what_cannot_be_together_is_refused(service: Service, spec: DatasetSpec) -> None:
+    has(await failure(service.create(spec)), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
+
+
+async def test_defaults_are_filled_in(service: Service) -> None:
+    spec = (await service.create(DatasetSpec(task=DETECT.task, split=SplitPolicy(seed=3)))).spec
+    assert spec.source == PARENT
+    assert spec.split == SplitPolicy(
+        method=SplitPolicy.METHOD_RATIO, train_percent=80, val_percent=10, test_percent=10, seed=3
+    )
+
+
+async def test_a_version_that_is_held_is_not_deleted(service: Service, fake: FakeAnnotations, tmp_path: Path) -> None:
+    fake.add(1, [box()])
+    version = await service.build()
+    for holder in ("projects/cells/jobs/j", "projects/cells/models/m/versions/1", "projects/cells/jobs/j"):
+        await service.stub.AcquireReference(AcquireReferenceRequest(resource=version.name, holder=holder))
+
+    for call in (
+        service.stub.DeleteDatasetVersion(DeleteDatasetVersionRequest(name=version.name)),
+        service.stub.DeleteDataset(DeleteDatasetRequest(name=DATASET)),
+    ):
+        status = await failure(call)
+        has(status, grpc.StatusCode.FAILED_PRECONDITION, "STILL_REFERENCED")
+        assert "projects/cells/jobs/j " in status.message
+        assert "projects/cells/models/m/versions/1 " in status.message
+
+    for holder in ("projects/cells/jobs/j", "projects/cells/models/m/versions/1"):
+        release = ReleaseReferenceRequest(resource=version.name, holder=holder)
+        await asyncio.gather(service.stub.ReleaseReference(release), service.stub.ReleaseReference(release))
+    await service.stub.DeleteDatasetVersion(DeleteDatasetVersionRequest(name=version.name))
+    has(await failure(service.get(version.name)), grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+    await until(lambda: not fake.holders)
+    assert not [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
+
+    again = await service.build()
+    assert (again.version, again.content_hash) == (2, version.content_hash), "a number is not used again"
+
+
+async def test_only_ready_versions_are_held(service: Service, fake: FakeAnnotations) -> None:
+    fake.down = True
+    fake.add(1, [box()])
+    fake.down = False
+    fake.gate = asyncio.Event()
+    for number in range(6):
+        fake.add(number, [box()])
+    version = await service.create()
+    acquire = AcquireReferenceRequest(resource=version.name, holder="projects/cells/jobs/j")
+    has(await failure(service.stub.AcquireReference(acquire)), grpc.StatusCode.FAILED_PRECONDITION, "NOT_READY")
+    fake.gate.set()
+    ready = await service.finish(version.name)
+    reference = await service.stub.AcquireReference(acquire)
+    assert reference.resource == version.name
+    delete = service.stub.DeleteDatasetVersion(DeleteDatasetVersionRequest(name=ready.name))
+    has(await failure(delete), grpc.StatusCode.FAILED_PRECONDITION, "STILL_REFERENCED")
+
+
+async def test_deleting_the_latest_version_makes_the_one_before_the_latest(
+    service: Service, fake: FakeAnnotations
+) -> None:
+    for number in range(2):
+        fake.add(number, [box()])
+        await service.build()
+    await service.stub.DeleteDatasetVersion(DeleteDatasetVersionRequest(name=f"{DATASET}/versions/latest"))
+    assert (await service.get(f"{DATASET}/versions/latest")).version == 1
+    assert (await service.stub.GetDataset(GetDatasetRequest(name=DATASET))).latest_version == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["", "x", f"{DATASET}/versions/0", f"{DATASET}/versions/abc", f"{DATASET}/versions/1/x", "projects/-"]
+)
+async def test_a_malformed_name_is_refused(service: Service, name: str) -> None:
+    has(await failure(service.get(name)), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")

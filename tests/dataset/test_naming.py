@@ -1,0 +1,64 @@
+"""File names of a version's images."""
+
+import re
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bloomery_dataset.naming import Named, file_names
+
+
+def one(display_name: str, media_type: str = "image/jpeg") -> str:
+    return file_names([Named("aabcdefghij", display_name, media_type, 1)])["aabcdefghij"]
+
+
+@pytest.mark.parametrize(
+    ("display_name", "expected"),
+    [
+        ("JPEGImages/BloodImage_00001.jpg", "BloodImage_00001.jpg"),
+        ("C:\\photos\\a b.JPEG", "a_b.jpeg"),
+        ("../../etc/passwd", "passwd.jpg"),
+        ("Übung (1).jpg", "Ubung_1.jpg"),
+        ("写真.jpg", "aabcdefghij.jpg"),
+        (".hidden.jpg", "hidden.jpg"),
+        ("wrong.png", "wrong.jpg"),
+        ("v1.2", "v1.2.jpg"),
+        ("", "aabcdefghij.jpg"),
+    ],
+)
+def test_a_name_is_plain_and_has_the_suffix_of_its_format(display_name: str, expected: str) -> None:
+    assert one(display_name) == expected
+
+
+def test_an_unknown_format_keeps_a_known_suffix() -> None:
+    assert one("x.PNG", "application/x") == "x.png"
+    assert one("x.unknown", "application/x") == "x.unknown"
+
+
+def test_the_image_that_was_added_first_keeps_its_name() -> None:
+    images = [Named(f"a{number}bcdefghijk", "Folder/X.jpg", "image/jpeg", number) for number in (3, 1, 2)]
+    names = file_names(images)
+    assert names == {
+        "a1bcdefghijk": "X.jpg",
+        "a2bcdefghijk": "X-a2bcdefgh.jpg",
+        "a3bcdefghijk": "X-a3bcdefgh.jpg",
+    }
+
+
+def test_names_that_differ_in_case_or_suffix_only_are_told_apart() -> None:
+    images = [
+        Named("a1111111111", "x.jpg", "image/jpeg", 1),
+        Named("a2222222222", "X.jpg", "image/jpeg", 2),
+        Named("a3333333333", "x.png", "image/png", 3),
+    ]
+    assert list(file_names(images).values()) == ["x.jpg", "X-a22222222.jpg", "x-a33333333.png"]
+
+
+@given(st.lists(st.tuples(st.text(max_size=12), st.sampled_from(["image/jpeg", "image/png", "?"])), max_size=30))
+def test_stems_are_unique_and_safe_whatever_the_display_names(drawn: list[tuple[str, str]]) -> None:
+    images = [Named(f"a{number}", name, media_type, number) for number, (name, media_type) in enumerate(drawn)]
+    names = list(file_names(images).values())
+    assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) for name in names)
+    assert len({PurePosixPath(name).stem.lower() for name in names}) == len(images)

@@ -119,7 +119,7 @@ class FakeTrainer(WorkerServiceServicer):
     classes: tuple[str, ...]
     blobs: Blobs = field(default_factory=Blobs)
     base: Artifact | None = None
-    resume_from: tuple[CheckpointFile, ...] = ()
+    resume_from: Mapping[str, Artifact] = field(default_factory=dict)
     resume_epoch: int = 0
     interval: float = 0.1
     away: bool = False
@@ -144,7 +144,7 @@ class FakeTrainer(WorkerServiceServicer):
             job=self.job,
             recipe=self.recipe,
             attempt=1,
-            resume_from=self.resume_from,
+            resume_from=[CheckpointFile(path=path, input=self.signed(file)) for path, file in self.resume_from.items()],
             resume_epoch=self.resume_epoch,
             acknowledged_sequence=0,
             report_interval_seconds=self.interval,
@@ -207,16 +207,13 @@ class FakeTrainer(WorkerServiceServicer):
         """The bytes of an uploaded artifact."""
         return self.blobs.content[self.kept[role].logical_key]
 
-    def resume(self, epoch: int) -> None:
-        """Makes the next start go on from a checkpoint that was uploaded, as the control plane would."""
+    def successor(self, epoch: int) -> "FakeTrainer":
+        """The service at the next attempt, which goes on from a checkpoint that this one was given."""
         files = json.loads(self.content(f"checkpoint-manifest/{epoch}"))["files"]
-        self.resume_from = tuple(
-            CheckpointFile(path=file["path"], input=self.signed(self.kept[f"checkpoint/{epoch}/{file['path']}"]))
-            for file in files
-        )
-        self.resume_epoch = epoch
-        self.events, self.phases, self.finished = [], [], None
-        self.directive, self.force = DIRECTIVE_CONTINUE, False
+        following = FakeTrainer(self.job, self.recipe, self.manifest, self.classes, resume_epoch=epoch)
+        following.blobs.content.update(self.blobs.content)
+        following.resume_from = {file["path"]: self.kept[f"checkpoint/{epoch}/{file['path']}"] for file in files}
+        return following
 
     async def until(self, seen: "Callable[[FakeTrainer], bool]", *, seconds: float = 50.0) -> None:
         """Waits until `seen` says yes."""

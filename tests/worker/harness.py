@@ -22,6 +22,7 @@ from tests.worker.fake_trainer import TOKEN, FakeTrainer, serving
 from tests.worker.sample_data import Version
 
 ROOT = Path(__file__).resolve().parents[2]
+SCRIPTED = Path(__file__).parent / "scripted"
 RECIPES = ROOT / "services/trainer/recipes"
 
 
@@ -113,6 +114,7 @@ async def running(
     cache_dir.mkdir(exist_ok=True)
     environment = {
         "PATH": os.environ["PATH"],
+        **(settings or {}),
         "HOME": str(folder),
         "BLOOMERY_TRAINER_TARGET": trainer.target,
         "BLOOMERY_ATTEMPT_TOKEN": token,
@@ -122,6 +124,7 @@ async def running(
         "BLOOMERY_CPUS": "1",
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
+        **({"PYTHONPATH": str(SCRIPTED)} if trainer.recipe.module == SCRIPTED.name else {}),
         **(settings or {}),
     }
     with (work_dir / "worker.log").open("ab") as log:
@@ -136,3 +139,25 @@ async def running(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+
+
+def scripted_trainer(version: Version, *, epochs: int, seconds: float = 0.05, **parameters: object) -> FakeTrainer:
+    """The service with a job for the recipe in `scripted`."""
+    effective = Struct()
+    ParseDict({"epochs": epochs, "seconds": seconds, **parameters}, effective)
+    job = Job(name="projects/cells/jobs/j0", uid="j0", kind=JobKind.JOB_KIND_TRAIN, effective_parameters=effective)
+    recipe = Recipe(name="recipes/scripted", module="scripted", task=TaskType.TASK_TYPE_DETECT)
+    return trainer_for(job, recipe, version)
+
+
+TINY: Mapping[str, object] = {"epochs": 2, "imgsz": 64, "batch": 4}
+"""A training of seconds."""
+
+
+async def trained(name: str, version: Version, folder: Path) -> FakeTrainer:
+    """Trains from scratch and returns the service as the worker left it."""
+    trainer = trainer_for(job(name, "TRAIN", base="scratch", **TINY), recipe(name), version)
+    async with served(trainer, version), running(trainer, folder) as worker:
+        code = await worker.exit_code()
+        assert code == 0, worker.output
+    return trainer

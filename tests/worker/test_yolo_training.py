@@ -3,25 +3,18 @@
 import csv
 import io
 import json
-from pathlib import Path
 
 import pytest
 
-from tests.worker.harness import job, recipe, running, served, trainer_for
+from tests.worker.fake_trainer import FakeTrainer
 from tests.worker.sample_data import Version
 
 pytestmark = [pytest.mark.real_training, pytest.mark.timeout(150)]
-TINY = {"epochs": 2, "imgsz": 64, "batch": 4, "workers": 0}
 
 
-async def test_a_training_publishes_a_measured_model(cells: Version, tmp_path: Path) -> None:
-    trainer = trainer_for(job("yolo-detect", "TRAIN", base="scratch", **TINY), recipe("yolo-detect"), cells)
-    async with served(trainer, cells), running(trainer, tmp_path) as worker:
-        code = await worker.exit_code()
-        assert code == 0, worker.output
-
-    assert trainer.finished is not None
-    success = trainer.finished.success
+def test_a_training_publishes_a_measured_model(detector: FakeTrainer, cells: Version) -> None:
+    assert detector.finished is not None
+    success = detector.finished.success
     assert {artifact.role for artifact in success.artifacts} == {"checkpoint", "metrics", "evaluation"}
     assert set(success.metrics) == {
         f"{split}/{name}" for split in ("val", "test") for name in ("map50", "map50_95", "precision", "recall")
@@ -29,9 +22,23 @@ async def test_a_training_publishes_a_measured_model(cells: Version, tmp_path: P
     assert success.details["classes"] == list(cells.classes)
     assert success.details["input"] == {"height": 64, "width": 64, "resize": "letterbox"}
     assert success.details["epochs"] == 2
-    assert trainer.phases[-1] == "publishing"
-    assert [event.metrics.epoch for event in trainer.of_kind("metrics") if event.metrics.epoch_end] == [1, 2]
-    assert [event.checkpoint.epoch for event in trainer.of_kind("checkpoint")][-1:] in ([1], [2])
-    assert len(list(csv.DictReader(io.StringIO(trainer.content("metrics").decode())))) == 2
-    assert json.loads(trainer.content("evaluation"))["test"]["images"] == 4
-    assert worker.last_words == {"exit_code": 0, "finished": True, "reason": None, "epoch": worker.last_words["epoch"]}
+    assert success.details["base"] == {"name": "scratch", "digest": "", "license": ""}
+    assert success.versions["ultralytics"]
+
+
+def test_a_training_tells_its_epochs_and_phases(detector: FakeTrainer) -> None:
+    assert [event.metrics.epoch for event in detector.of_kind("metrics") if event.metrics.epoch_end] == [1, 2]
+    closing = [event.metrics.values for event in detector.of_kind("metrics") if event.metrics.epoch_end][-1]
+    assert {"train/box_loss", "val/map50", "val/map50_95", "lr"} <= set(closing)
+    assert detector.phases[0] == "preparing"
+    assert detector.phases[-2:] == ["evaluating", "publishing"]
+    assert "training" in detector.phases
+
+
+def test_a_training_leaves_tables_of_its_metrics(detector: FakeTrainer, cells: Version) -> None:
+    table = list(csv.DictReader(io.StringIO(detector.content("metrics").decode())))
+    assert [row["epoch"] for row in table] == ["1", "2"]
+    assert "val/map50" in table[0]
+    evaluation = json.loads(detector.content("evaluation"))
+    assert evaluation["test"]["images"] == 4
+    assert {one["class"] for one in evaluation["test"]["per_class"]} <= set(cells.classes)

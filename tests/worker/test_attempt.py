@@ -1,0 +1,261 @@
+"""Whole attempts of real workers with a recipe that follows a script, and everything that can happen to them."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bloomery.training.v1 import DIRECTIVE_CANCEL, DIRECTIVE_FENCED, DIRECTIVE_PAUSE, Directive, Recipe
+from tests.worker.fake_trainer import FakeTrainer
+from tests.worker.harness import running, scripted_trainer, served
+from tests.worker.sample_data import Version
+
+pytestmark = pytest.mark.timeout(100)
+
+
+def epochs_told(trainer: FakeTrainer) -> list[int]:
+    return [event.metrics.epoch for event in trainer.of_kind("metrics")]
+
+
+def trained_an_epoch(trainer: FakeTrainer) -> bool:
+    return bool(trainer.of_kind("checkpoint"))
+
+
+async def gone(pid: int) -> None:
+    """Waits until a process that is nobody's child here has ended."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await asyncio.wait_for(ended.wait(), 20)
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+async def test_success_publishes_every_file_and_tells_every_epoch(cells: Version, tmp_path: Path) -> None:
+    trainer = scripted_trainer(cells, epochs=3)
+    async with served(trainer, cells), running(trainer, tmp_path) as worker:
+        assert await worker.exit_code() == 0, worker.output
+    assert trainer.finished is not None
+    assert trainer.finished.success.metrics["test/map50"] == 0.5
+    assert trainer.content("checkpoint") == b"3 epochs"
+    assert epochs_told(trainer) == [1, 2, 3]
+    assert worker.last_words["finished"] is True
+
+
+async def test_a_service_that_is_away_costs_no_event_and_no_training(cells: Version, tmp_path: Path) -> None:
+    trainer = scripted_trainer(cells, epochs=6, seconds=0.2)
+    async with served(trainer, cells), running(trainer, tmp_path) as worker:
+        await trainer.until(trained_an_epoch)
+        trainer.away = True
+        await asyncio.sleep(2)
+        assert worker.process.returncode is None
+        trainer.away = False
+        assert await worker.exit_code() == 0, worker.output
+    assert epochs_told(trainer) == [1, 2, 3, 4, 5, 6]
+
+
+async def test_reports_whose_replies_are_lost_are_not_told_twice(cells: Version, tmp_path: Path) -> None:
+    trainer = scripted_trainer(cells, epochs=4, seconds=0.1)
+    trainer.lose_replies = 4
+    async with served(trainer, cells), running(trainer, tmp_path) as worker:
+        assert await worker.exit_code() == 0, worker.output
+    assert trainer.lose_replies == 0
+    assert epochs_told(trainer) == [1, 2, 3, 4]
+
+
+async def test_an_object_store_that_fails_for_a_while_is_tried_again(cells: Version, tmp_path: Path) -> None:
+    trainer = scripted_trainer(cells, epochs=1)
+    trainer.blobs.broken = 3
+    async with served(trainer, cells), running(trainer, tmp_path) as worker:
+        assert await worker.exit_code() == 0, worker.output
+    assert trainer.blobs.broken == 0
+
+
+async def test_damaged_bytes_are_a_data_error_that_names_the_image(cells: Version, tmp_path: Path) -> None:
+    trainer = scripted_trainer(cells, epochs=1)
+    key = next(key for key in cells.blobs if "datasets" not in key)
+    trainer.blobs.corrupt.add(key)
+    async with served(trainer, cells), running(trainer, tmp_path) as worker:
+        assert await worker.exit_code() == 42, worker.output
+    assert trainer.finished is not None
+    reason = trainer.finished.failure.reason
+    assert (reason.code, reason.retriable) == ("DATA_ERROR", False)
+    assert ".jpg" in reason.message
+
+
+async def test_the_cache_spares_the_second_download(cells: Version, tmp_path: Path) -> None:
+    for _ in range(2):
+        trainer = scripted_trainer(cells, epochs=1)
+        async with served(trainer, cells), running(trainer, tmp_path) as worker:
+            assert await worker.exit_code() == 0, worker.output
+    assert trainer.blobs.served == []
+
+
+@pytest.mark.parametrize("directive", [DIRECTIVE_PAUSE, DIRECTIVE_CANCEL])
+async def test_a_directive_to_stop_keeps_the_last_checkpoint(
+    cells: Version, tmp_path: Path, directive: Directive.ValueType
+) -> None:
+    trainer = scripted_trainer(cells, epochs=1000, seconds=0.3)
+    async with served(trainer, cells), running(trainer, tmp_path) as worker:
+        await trainer.until(trained_an_epoch)
+        trainer.directive = directive
+        assert await worker.exit_code() == 44, worker.output
+    assert trainer.finished is not None
+    epoch = trainer.finished.stopped.epoch
+    assert epoch == trainer.of_kind("checkpoint")[-1].checkpoint.epoch >= 1
+    assert trainer.content(f"checkpoint/{epoch}/state.txt") == str(epoch).encode()
+
+
+async def test_a_forced_cancellation_does_not_wait_for_the_recipe(cells: Version, tmp_path: Path) -> None:
+    trainer = scripted_trainer(cells, epochs=1000, seconds=0.3, deaf=True)
+    async with served(trainer, cells), running(trainer, tmp_path) as worker:
+        await trainer.until(trained_an_epoch)
+        trainer.directive, trainer.force = DIRECTIVE_CANCEL, True
+        assert await worker.exit_code(seconds=15) == 44, worker.output
+
+
+async def test_a_recipe_that_does_not_listen_is_killed_after_the_grace(cells: Version, tmp_path: Path) -> None:
+    trainer = scripted_trainer(cells, epochs=1000, seconds=0.3, deaf=True)
+    settings = {"BLOOMERY_STOP_GRACE": "1"}
+    async with served(trainer, cells), running(trainer, tmp_path, settings=settings) as worker:
+        await trainer.until(trained_an_epoch)
+        trainer_pid = worker.trainer_pid()
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.exit_code(seconds=20) == 44, worker.output
+        await gone(trainer_pid)
+    assert trainer.finished is not None
+    assert trainer.finished.stopped.epoch >= 1
+
+
+async def test_sigterm_ends_with_a_checkpoint(cells: Version, tmp_path: Path) -> None:
+    trainer = scripted_trainer(cells, epochs=1000, seconds=0.3)
+    async with served(trainer, cells), running(trainer, tmp_path) as worker:
+        await trainer.until(trained_an_epoch)
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.exit_code() == 44, worker.output
+    assert trainer.finished is not None
+    assert worker.last_words == {
+        "exit_code": 44, "finished": True, "reason": None, "epoch": trainer.finished.stopped.epoch
+    }  # fmt: skip
+
+
+async def test_sigterm_while_the_service_is_away_ends_in_time(cells: Version, tmp_path: Path) -> None:
+    trainer = scripted_trainer(cells, epochs=1)
+    trainer.away = True
+    async with served(trainer, cells), running(trainer, tmp_path) as worker:
+        await asyncio.sleep(1.5)
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.exit_code(seconds=10) == 44, worker.output
+    assert worker.last_words["finished"] is False
+
+
+async def test_a_stopped_attempt_goes_on_in_the_next_one(cells: Version, tmp_path: Path) -> None:
+    trainer = scripted_trainer(cells, epochs=4, seconds=0.4)
+    async with served(trainer, cells), running(trainer, tmp_path) as worker:
+        await trainer.until(trained_an_epoch)
+        trainer.directive = DIRECTIVE_PAUSE
+        assert await worker.exit_code() == 44, worker.output
+    assert trainer.finished is not None
+    again = trainer.successor(trainer.finished.stopped.epoch)
+    async with served(again, cells), running(again, tmp_path) as worker:
+        assert await worker.exit_code() == 0, worker.output
+    assert epochs_told(again) == list(range(again.resume_epoch + 1, 5))
+
+
+def fence_by_directive(trainer: FakeTrainer) -> None:
+    trainer.directive = DIRECTIVE_FENCED
+
+
+def fence_by_error(trainer: FakeTrainer) -> None:
+    trainer.superseded = True
+
+
+@pytest.mark.parametrize("fence", [fence_by_directive, fence_by_error])
+async def test_a_fenced_worker_publishes_nothing(
+    cells: Version, tmp_path: Path, fence: Callable[[FakeTrainer], None]
+) -> None:
+    trainer = scripted_trainer(cells, epochs=1000, seconds=0.3)
+    async with served(trainer, cells), running(trainer, tmp_path) as worker:
+        await trainer.until(trained_an_epoch)
+        trainer_pid = worker.trainer_pid()
+        fence(trainer)
+        assert await worker.exit_code() == 43, worker.output
+        await gone(trainer_pid)
+    assert trainer.finished is None
+
+
+async def test_a_used_token_fences(cells: Version, tmp_path: Path) -> None:
+    trainer = scripted_trainer(cells, epochs=1)
+    async with served(trainer, cells), running(trainer, tmp_path, token="old") as worker:
+        assert await worker.exit_code() == 43, worker.output
+
+
+@pytest.mark.parametrize(
+    ("trouble", "code", "retriable", "exit_code"),
+    [
+        ("preflight", "DATA_ERROR", False, 42),
+        ("memory", "OOM_HOST", True, 1),
+        ("gpu memory", "OOM_GPU", False, 42),
+        ("loader", "OOM_HOST", True, 1),
+        ("bug", "USER_CODE", False, 42),
+        ("exit", "USER_CODE", False, 42),
+        ("kill", "WORKER_LOST", True, 1),
+    ],
+)
+async def test_trouble_has_a_reason(
+    cells: Version, tmp_path: Path, trouble: str, code: str, retriable: bool, exit_code: int
+) -> None:
+    trainer = scripted_trainer(cells, epochs=5, trouble=trouble)
+    async with served(trainer, cells), running(trainer, tmp_path) as worker:
+        assert await worker.exit_code() == exit_code, worker.output
+    assert trainer.finished is not None
+    failure = trainer.finished.failure
+    assert (failure.reason.code, failure.reason.retriable) == (code, retriable)
+    assert failure.reason.message
+    assert failure.reason.hint
+    if trouble == "exit":
+        assert "last words of the trainer" in failure.log_tail
+        assert failure.exit_code == 7
+    assert worker.last_words["reason"]
+
+
+async def test_a_recipe_that_is_not_installed_is_a_config_error(cells: Version, tmp_path: Path) -> None:
+    trainer = scripted_trainer(cells, epochs=1)
+    trainer.recipe = Recipe(name="recipes/other", module="not_there.recipe")
+    async with served(trainer, cells), running(trainer, tmp_path) as worker:
+        assert await worker.exit_code() == 42, worker.output
+    assert trainer.finished is not None
+    assert trainer.finished.failure.reason.code == "CONFIG_ERROR"
+
+
+async def test_nothing_survives_the_supervisor(cells: Version, tmp_path: Path) -> None:
+    trainer = scripted_trainer(cells, epochs=1000, seconds=0.3)
+    async with served(trainer, cells), running(trainer, tmp_path) as worker:
+        await trainer.until(trained_an_epoch)
+        trainer_pid = worker.trainer_pid()
+        os.kill(worker.process.pid, signal.SIGKILL)
+        await gone(trainer_pid)
+
+
+async def test_children_of_the_trainer_end_with_it(cells: Version, tmp_path: Path) -> None:
+    trainer = scripted_trainer(cells, epochs=2, trouble="child")
+    async with served(trainer, cells), running(trainer, tmp_path) as worker:
+        assert await worker.exit_code() == 0, worker.output
+        await gone(int((worker.work_dir / "child.pid").read_text()))
+
+
+async def test_the_token_is_not_handed_on(cells: Version, tmp_path: Path) -> None:
+    trainer = scripted_trainer(cells, epochs=1000, seconds=0.3)
+    async with served(trainer, cells), running(trainer, tmp_path) as worker:
+        await trainer.until(trained_an_epoch)
+        assert "BLOOMERY_ATTEMPT_TOKEN" not in psutil.Process(worker.trainer_pid()).environ()

@@ -1,0 +1,71 @@
+"""Exports of trained models, and the proof that they give the same answers."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from google.protobuf.json_format import MessageToDict
+
+from bloomery_vision.images import decode
+from bloomery_vision.manifest import ManifestIndex, read_shard
+from bloomery_vision.preprocess import letterbox
+from tests.worker.fake_trainer import FakeTrainer
+from tests.worker.harness import job, recipe, running, served, trainer_for
+from tests.worker.sample_data import Version
+
+pytestmark = [pytest.mark.real_training, pytest.mark.timeout(150)]
+
+
+async def exported(name: str, source: FakeTrainer, version: Version, folder: Path) -> FakeTrainer:
+    trainer = trainer_for(job(name, "OPTIMIZE"), recipe(name), version)
+    trainer.base = source.kept["checkpoint"]
+    blobs = {**version.blobs, trainer.base.logical_key: source.content("checkpoint")}
+    async with served(trainer, Version(version.index, version.classes, blobs)), running(trainer, folder) as worker:
+        code = await worker.exit_code()
+        assert code == 0, worker.output
+    return trainer
+
+
+def written(trainer: FakeTrainer, folder: Path) -> Path:
+    """The published directory."""
+    for role in trainer.kept:
+        path = folder / role.removeprefix("variant/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(trainer.content(role))
+    return folder
+
+
+async def test_an_export_is_a_triton_directory_with_proof(
+    detector: FakeTrainer, cells: Version, tmp_path: Path
+) -> None:
+    trainer = await exported("yolo-detect", detector, cells, tmp_path)
+    assert trainer.finished is not None
+    details = MessageToDict(trainer.finished.success.details)
+    assert details["parity"]["passed"] is True
+    assert details["parity"]["image_count"] == 8
+    assert details["parity"]["max_geometry_error"] < 0.01
+    assert details["parity"]["max_score_error"] < 1e-4
+    assert details["latency"]["p95_ms"] >= details["latency"]["p50_ms"] > 0
+    folder = written(trainer, tmp_path / "model")
+    assert (folder / "labels.txt").read_text().split() == list(cells.classes)
+    config = (folder / "config.pbtxt").read_text()
+    assert 'backend: "onnxruntime"' in config
+    assert 'name: "output0" data_type: TYPE_FP32 dims: [ 7, 84 ]' in config
+    listed = {file["path"] for file in json.loads((folder / "manifest.json").read_text())["files"]}
+    assert listed == {"config.pbtxt", "labels.txt", "1/model.onnx"}
+    shapes = [run(folder, images(cells, count))[0].shape for count in (1, 3, 8)]
+    assert shapes == [(count, 7, 84) for count in (1, 3, 8)]
+
+
+def images(version: Version, count: int) -> np.ndarray:
+    index = ManifestIndex.from_json(version.blobs[version.index.logical_key])
+    rows = list(read_shard(version.blobs[index.shards[0].logical_key], index.classes))[:count]
+    return np.stack([letterbox(decode(version.blobs[row.logical_key]), (64, 64))[0] for row in rows])
+
+
+def run(folder: Path, batch: np.ndarray) -> list[np.ndarray]:
+    session = onnxruntime.InferenceSession(str(folder / "1/model.onnx"), providers=["CPUExecutionProvider"])
+    outputs: list[np.ndarray] = session.run(None, {"images": batch})
+    return outputs

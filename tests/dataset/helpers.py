@@ -35,11 +35,13 @@ from bloomery_kit.clients import channel
 from bloomery_kit.database import Database
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.migrations import migrate
-from bloomery_kit.objects import FolderObjectStore
+from bloomery_kit.objects import FolderObjectStore, ObjectStore
 from bloomery_kit.server import ServerOptions, ServiceHost
 from bloomery_kit.settings import FolderStoreSettings
+from bloomery_kit.times import utc_now
 from bloomery_vision.geometry import Box, Shape
-from tests.dataset.annotations import PROJECT, FakeAnnotations
+from bloomery_vision.manifest import ManifestIndex, ManifestRow, content_hash, read_shard
+from tests.dataset.annotations import PROJECT, UID, FakeAnnotations
 
 if TYPE_CHECKING:
     from bloomery.annotation.v1.annotation_service_pb2_grpc import AnnotationServiceAsyncStub
@@ -49,6 +51,7 @@ TOKEN = "owner-token"
 PARENT = f"projects/{PROJECT}"
 DATASET = f"{PARENT}/datasets/cells-v"
 SIGNING_KEY = "k" * 32
+LEASE = timedelta(seconds=30)
 DETECT = DatasetSpec(
     task=TaskType.TASK_TYPE_DETECT,
     split=SplitPolicy(method=SplitPolicy.METHOD_RATIO, train_percent=70, val_percent=20, test_percent=10, seed=7),
@@ -146,18 +149,42 @@ async def serving(settings: DatasetSettings, *, start: bool = True) -> AsyncIter
 
 @asynccontextmanager
 async def building(
-    folder: Path, database_url: str, annotation_target: str, *, lease: timedelta = timedelta(seconds=30)
+    folder: Path,
+    database_url: str,
+    annotation_target: str,
+    *,
+    later: timedelta = timedelta(0),
+    objects: ObjectStore | None = None,
 ) -> AsyncIterator[Builder]:
-    """A builder as another replica has it, with connections of its own, which does nothing by itself."""
+    """A builder as another replica has it, with connections of its own, which does nothing by itself.
+
+    Its clock goes before ours by `later`.
+    """
     db = Database.connect(database_url, SCHEMA)
     await migrate(db, MIGRATIONS)
     scratch = folder / f"scratch-{uuid4().hex}"
     scratch.mkdir()
     async with channel(annotation_target, token=TOKEN) as owner:
         stub: AnnotationServiceAsyncStub = AnnotationServiceStub(owner)
-        sources = Sources(Annotations(stub, sleep=_briefly), store_at(folder / "blobs"))
-        yield Builder(db, sources, changed=Notifier(), folder=scratch, lease=lease)
+        sources = Sources(Annotations(stub, sleep=_briefly), objects or store_at(folder / "blobs"))
+        yield Builder(db, sources, changed=Notifier(), folder=scratch, lease=LEASE, clock=lambda: utc_now() + later)
     await db.close()
+
+
+async def rows_of(version: DatasetVersion, blobs: Path) -> list[ManifestRow]:
+    """All rows as a worker reads them; every digest and count of the index is checked."""
+    store = store_at(blobs)
+    assert await store.digest(version.manifest.logical_key) == (version.manifest.digest, version.manifest.size_bytes)
+    index = ManifestIndex.from_json(await store.get(version.manifest.logical_key))
+    rows: list[ManifestRow] = []
+    for shard in index.shards:
+        assert await store.digest(shard.logical_key) == (shard.digest, shard.size_bytes)
+        found = list(read_shard(await store.get(shard.logical_key), index.classes))
+        assert len(found) == shard.rows
+        rows += found
+    assert content_hash(rows, task=index.task, classes=index.classes) == index.content_hash == version.content_hash
+    assert (index.project_uid, index.read_sequence) == (UID, version.read_sequence)
+    return rows
 
 
 async def failure(call: Awaitable[object]) -> status_pb2.Status:

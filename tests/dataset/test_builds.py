@@ -9,27 +9,10 @@ from bloomery.dataset.v1 import DatasetSpec, DatasetVersion, SplitPolicy, WatchD
 from bloomery.vision.v1 import TaskType
 from bloomery_kit.errors import error_info
 from bloomery_vision.geometry import Box, Mask, Polygon, Shape, Tag
-from bloomery_vision.manifest import ManifestIndex, ManifestRow, content_hash, read_shard
 from tests.dataset.annotations import UID, FakeAnnotations
-from tests.dataset.helpers import DATASET, DETECT, PARENT, Service, box, store_at, until
+from tests.dataset.helpers import DATASET, DETECT, PARENT, Service, box, rows_of, until
 
 TRIANGLE = Polygon(((10.0, 10.0), (30.0, 10.0), (30.0, 50.0)))
-
-
-async def rows_of(version: DatasetVersion, blobs: Path) -> list[ManifestRow]:
-    """All rows as a worker reads them; every digest and count of the index is checked."""
-    store = store_at(blobs)
-    assert await store.digest(version.manifest.logical_key) == (version.manifest.digest, version.manifest.size_bytes)
-    index = ManifestIndex.from_json(await store.get(version.manifest.logical_key))
-    rows: list[ManifestRow] = []
-    for shard in index.shards:
-        assert await store.digest(shard.logical_key) == (shard.digest, shard.size_bytes)
-        found = list(read_shard(await store.get(shard.logical_key), index.classes))
-        assert len(found) == shard.rows
-        rows += found
-    assert content_hash(rows, task=index.task, classes=index.classes) == index.content_hash == version.content_hash
-    assert (index.project_uid, index.read_sequence) == (UID, version.read_sequence)
-    return rows
 
 
 async def test_a_version_holds_every_image_once_with_its_shapes(

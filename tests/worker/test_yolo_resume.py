@@ -1,0 +1,111 @@
+"""A training that is killed and goes on ends with the same bits as one that is left alone."""
+
+import io
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from bloomery.training.v1 import DIRECTIVE_CANCEL
+from tests.worker.fake_trainer import FakeTrainer
+from tests.worker.harness import job, recipe, running, served, trainer_for
+from tests.worker.sample_data import Version
+
+pytestmark = [pytest.mark.real_training, pytest.mark.timeout(150)]
+
+EPOCHS = 6
+# Gradients cross epochs, warm-up ends in mid-epoch, and mosaics stop shortly before the end.
+PARAMETERS: Mapping[str, object] = {
+    "epochs": EPOCHS, "imgsz": 64, "batch": 4, "nbs": 12, "warmup_epochs": 1.5, "close_mosaic": 2, "seed": 5
+}  # fmt: skip
+
+
+async def test_killed_and_resumed_equals_uninterrupted(cells: Version, tmp_path: Path) -> None:
+    straight = await finished(detect(cells), cells, tmp_path / "straight")
+    broken = detect(cells)
+    async with served(broken, cells), running(broken, folder(tmp_path / "broken")) as worker:
+        await broken.until(lambda trainer: bool(trainer.of_kind("checkpoint")))
+        os.kill(worker.trainer_pid(), signal.SIGKILL)
+        assert await worker.exit_code() == 1, worker.output
+    assert broken.finished is not None
+    assert broken.finished.failure.reason.code == "WORKER_LOST"
+    epoch = broken.of_kind("checkpoint")[-1].checkpoint.epoch
+    assert 1 <= epoch < EPOCHS
+
+    resumed = await finished(broken.successor(epoch), cells, tmp_path / "resumed")
+
+    assert resumed == straight
+
+
+async def test_a_cancelled_training_stops_in_mid_epoch_and_keeps_its_checkpoint(cells: Version, tmp_path: Path) -> None:
+    trainer = trainer_for(
+        job("yolo-detect", "TRAIN", base="scratch", **{**PARAMETERS, "epochs": 1000}), recipe("yolo-detect"), cells
+    )
+    async with served(trainer, cells), running(trainer, tmp_path) as worker:
+        await trainer.until(lambda trainer: bool(trainer.of_kind("checkpoint")))
+        trainer.directive = DIRECTIVE_CANCEL
+        assert await worker.exit_code(seconds=30) == 44, worker.output
+    assert trainer.finished is not None
+    epoch = trainer.finished.stopped.epoch
+    assert epoch >= 1
+    assert f"checkpoint-manifest/{epoch}" in trainer.kept
+
+
+def detect(version: Version) -> FakeTrainer:
+    return trainer_for(job("yolo-detect", "TRAIN", base="scratch", **PARAMETERS), recipe("yolo-detect"), version)
+
+
+def folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+async def finished(trainer: FakeTrainer, version: Version, place: Path) -> Mapping[str, object]:
+    """Trains to the end and returns what has to be the same."""
+    async with served(trainer, version), running(trainer, folder(place)) as worker:
+        assert await worker.exit_code() == 0, worker.output
+        state = last_state(trainer, worker.work_dir)
+    assert trainer.finished is not None
+    measured = dict(trainer.finished.success.metrics)
+    return {**comparable(state), "measured": measured, "published": published(trainer)}
+
+
+def last_state(trainer: FakeTrainer, work_dir: Path) -> Mapping[str, object]:
+    """The state after the last epoch, which was uploaded, or was not because the training had ended."""
+    import torch
+
+    role = f"checkpoint/{EPOCHS}/state.pt"
+    local = work_dir / "checkpoints" / str(EPOCHS) / "state.pt"
+    content = local.read_bytes() if local.exists() else trainer.content(role)
+    state: Mapping[str, object] = torch.load(io.BytesIO(content), weights_only=True)
+    return state
+
+
+def comparable(state: Mapping[str, object]) -> dict[str, object]:
+    """Tensors as bytes, and nothing that depends on the clock."""
+    table = [line.split(",") for line in str(state["table"]).splitlines()]
+    timeless = [row[:1] + row[2:] for row in table]
+    kept = {key: plain(value) for key, value in state.items() if key not in {"elapsed", "table"}}
+    return {**kept, "table": timeless}
+
+
+def plain(value: object) -> object:
+    import torch
+
+    match value:
+        case torch.Tensor():
+            return value.dtype, tuple(value.shape), value.contiguous().numpy().tobytes()
+        case dict():
+            return {key: plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case _:
+            return value
+
+
+def published(trainer: FakeTrainer) -> str:
+    """The table of epochs without its times."""
+    rows = [line.split(",") for line in trainer.content("metrics").decode().splitlines()]
+    return "\n".join(",".join(row[:1] + row[2:]) for row in rows)

@@ -63,7 +63,9 @@ class Transfer:
         headers["content-length"] = str(file.size)
 
         async def send() -> None:
-            reply = await self._http.put(request.url, content=_chunks(file.path), headers=headers)
+            # Closed here: a request that breaks off leaves its iterator where it was.
+            with await asyncio.to_thread(file.path.open, "rb") as opened:
+                reply = await self._http.put(request.url, content=_chunks(opened), headers=headers)
             _check(reply, file.path.name)
 
         await self._insist(send)
@@ -132,13 +134,9 @@ def _check(reply: httpx.Response, what: str) -> None:
     raise errors.TransferFailed(message, reason="REFUSED", hint="repeat: the signed request may have expired")
 
 
-async def _chunks(path: Path) -> AsyncIterator[bytes]:
-    opened = await asyncio.to_thread(path.open, "rb")
-    try:
-        while chunk := await asyncio.to_thread(opened.read, _CHUNK):
-            yield chunk
-    finally:
-        opened.close()
+async def _chunks(opened: BinaryIO) -> AsyncIterator[bytes]:
+    while chunk := await asyncio.to_thread(opened.read, _CHUNK):
+        yield chunk
 
 
 def _take(part: BinaryIO, received: "hashlib._Hash", chunk: bytes) -> None:

@@ -1,0 +1,80 @@
+"""The client's neighbours: a server that does as it is told, and a place for bytes."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from bloomery import AsyncClient, Client, Timeouts
+from bloomery._address import Address
+from bloomery._session import Session
+from tests.sdk.blobs import Blobs
+from tests.sdk.fake import Fake
+
+QUICK = Timeouts(attempt=1.0, total=8.0, contact=2.0, silence=1.0, outage=8.0)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("BLOOMERY_ENDPOINT", "BLOOMERY_TOKEN", "BLOOMERY_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BLOOMERY_DATA", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    server = Fake()
+    yield server
+    server.close()
+    assert server.unused() == []
+
+
+@pytest.fixture
+def blobs() -> Iterator[Blobs]:
+    server = Blobs()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def client(fake: Fake) -> Iterator[Client]:
+    with Client(fake.endpoint, token="secret", timeouts=QUICK) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def aclient(fake: Fake) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(fake.endpoint, token="secret", timeouts=QUICK) as opened:
+        yield opened
+
+
+class Pauses:
+    """A clock that moves only by the pauses that were asked for."""
+
+    def __init__(self) -> None:
+        self.taken: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.taken.append(seconds)
+
+    def clock(self) -> float:
+        return sum(self.taken)
+
+
+@pytest.fixture
+def pauses() -> Pauses:
+    return Pauses()
+
+
+@pytest.fixture
+async def session(fake: Fake, pauses: Pauses) -> AsyncIterator[Session]:
+    """A connection whose pauses take no time, without jitter."""
+    opened = Session(
+        Address(fake.endpoint, "secret"),
+        timeouts=QUICK,
+        sleep=pauses.sleep,
+        clock=pauses.clock,
+        jitter=lambda: 1.0,
+    )
+    yield opened
+    await opened.close()

@@ -1,0 +1,306 @@
+"""The commands as people type them."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.json_format import ParseDict
+from google.protobuf.message import Message
+from typer.main import get_command
+from typer.testing import CliRunner, Result
+
+from bloomery.annotation import v1 as annotation
+from bloomery.cli import app
+from bloomery.inference import v1 as inference
+from bloomery.training import v1 as training
+from bloomery_kit import errors as served
+from tests.sdk import world
+from tests.sdk.fake import Fake
+from tests.sdk.test_drawing import encoded
+
+Run = Callable[..., Result]
+
+SHOWN: dict[str, tuple[Message, str]] = {
+    "project list": (world.PROJECT, "Blood cells"),
+    "project show cells": (world.PROJECT, "projects/cells"),
+    "project create cells": (annotation.Project(name="projects/cells"), "projects/cells"),
+    "imports list": (world.IMPORT, "364/364"),
+    "imports show i1": (world.IMPORT, "SUCCEEDED"),
+    "assets list": (world.ASSET, "JPEGImages/1.jpg"),
+    "assets show a1": (world.ASSET, "640 x 480"),
+    "labels list": (world.LABEL, "4155"),
+    "labels show rbc": (world.LABEL, "#e6194b"),
+    "labels create RBC": (world.LABEL, "RBC"),
+    "annotations list": (world.SET, "main"),
+    "annotations show a1": (world.SET, "10.0 20.0 30.0 40.0"),
+    "dataset list": (world.DATASET, "cells-v@1"),
+    "dataset show cells-v@1": (world.VERSION, "2900"),
+    "dataset versions cells-v": (world.VERSION, "RBC, WBC"),
+    "dataset build cells-v --split 70/20/10 --seed 7 --kind detect": (world.VERSION, "READY"),
+    "recipes list": (world.RECIPE, "AGPL-3.0-only"),
+    "recipes show yolo-detect": (world.RECIPE, "sgd|adamw"),
+    "train cells-v@1 --recipe yolo-detect": (world.JOB, "projects/cells/jobs/j1"),
+    "jobs list": (world.JOB, "100% 2/2 publishing"),
+    "jobs show j1": (world.JOB, "recipes/yolo-detect"),
+    "jobs cancel j1": (world.JOB, "SUCCEEDED"),
+    "jobs pause j1": (world.JOB, "SUCCEEDED"),
+    "jobs resume j1": (world.JOB, "SUCCEEDED"),
+    "models list": (world.MODEL, "cells-v@1"),
+    "models versions cells-v": (world.MODEL_VERSION, "test/map50=0.91"),
+    "models show cells-v@1": (world.MODEL_VERSION, "onnx-fp32"),
+    "optimize cells-v@1 --to onnx": (world.VARIANT, "passed on 32 images"),
+}
+
+
+@pytest.fixture
+def run(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Run:
+    world.settle(fake)
+    monkeypatch.setenv("BLOOMERY_ENDPOINT", fake.endpoint)
+    return lambda line, *more: CliRunner().invoke(app, [*line.split(), *more])
+
+
+@pytest.mark.parametrize("line", SHOWN)
+def test_a_table_is_for_people(run: Run, line: str) -> None:
+    result = run(line)
+    assert result.exit_code == 0, result.output
+    assert SHOWN[line][1] in result.stdout
+
+
+@pytest.mark.parametrize("line", SHOWN)
+def test_json_is_the_messages_own_and_yaml_the_same(run: Run, line: str) -> None:
+    expected = SHOWN[line][0]
+    found = json.loads(run(f"{line} -o json").stdout)
+    assert yaml.safe_load(run(f"{line} -o yaml").stdout) == found
+    assert ParseDict(found[0] if isinstance(found, list) else found, type(expected)()) == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (served.NotFound("job", "projects/cells/jobs/j1"), 3),
+        (served.InvalidArgument([served.FieldViolation("name", "is wrong")]), 4),
+        (served.FailedPrecondition("NOT_READY", "wait for it"), 4),
+        (served.ResourceExhausted("DISK_LOW", "free space"), 4),
+        (served.Unauthenticated(), 6),
+        (served.PermissionDenied("no"), 6),
+        (served.Internal("oops"), 1),
+    ],
+)
+def test_an_error_tells_reason_and_code(fake: Fake, run: Run, error: served.BloomeryError, code: int) -> None:
+    fake.queue("ListJobs", error)
+    result = run("jobs show j1")
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert error.message in result.stderr
+    assert f"reason: {error.reason}" in result.stderr
+
+
+def test_all_violations_are_told(fake: Fake, run: Run) -> None:
+    bad = [served.FieldViolation("job.parameters.epochs", "at least 1"), served.FieldViolation("job.base", "unknown")]
+    fake.queue("CreateJob", served.InvalidArgument(bad))
+    stderr = run("train cells-v@1 --recipe yolo-detect --set epochs=0").stderr
+    assert "  job.parameters.epochs: at least 1\n  job.base: unknown\n" in stderr
+
+
+def test_without_a_server_the_hint_says_how_to_start_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BLOOMERY_ENDPOINT")
+    result = run("project list")
+    assert result.exit_code == 5
+    assert "hint: start one with `bloomery up`" in result.stderr
+
+
+def test_a_wrong_command_line_exits_with_2(run: Run) -> None:
+    assert run("train cells-v@1").exit_code == 2
+    assert run("train cells-v@1 --recipe r --set epochs").exit_code == 2
+    assert run("jobs fly").exit_code == 2
+    assert run("project list -o xml").exit_code == 2
+
+
+def test_settings_keep_their_types(fake: Fake, run: Run) -> None:
+    words = "--set epochs=5 --set lr=1e-3 --set amp=true --set optimizer=adamw --set a=b=c --set tag=null"
+    run(f"train cells-v@1 --recipe yolo-detect --model m --base scratch --name run-1 {words}")
+    [request] = fake.calls["CreateJob"]
+    assert dict(request.job.parameters) == {
+        "epochs": 5.0,
+        "lr": 0.001,
+        "amp": True,
+        "optimizer": "adamw",
+        "a": "b=c",
+        "tag": "null",
+    }
+    assert (request.job.model, request.job.base, request.job_id) == ("projects/cells/models/m", "scratch", "run-1")
+
+
+def test_a_class_map_reaches_the_build(fake: Fake, run: Run) -> None:
+    run("dataset build d --split official --kind classify --class-map rbc=cell --class-map wbc=")
+    spec = fake.calls["CreateDatasetVersion"][0].dataset_version.spec
+    assert dict(spec.class_mapping) == {"rbc": "cell", "wbc": ""}
+    assert (spec.include_empty, spec.split.method) == (False, spec.split.METHOD_OFFICIAL)
+
+
+def test_validate_fails_on_errors_and_not_on_warnings(fake: Fake, run: Run) -> None:
+    result = run("annotations validate --project cells")
+    assert result.exit_code == 0
+    assert "364 images checked: 0 errors, 1 warnings" in result.stdout
+    both = annotation.ValidateAnnotationsResponse(problems=[world.WARNING, world.ERROR], error_count=1, warning_count=1)
+    fake.answer("ValidateAnnotations", both)
+    result = run("annotations validate --project cells -o json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["errorCount"] == "1"
+    assert [problem["code"] for problem in json.loads(result.stdout)["problems"]] == ["TINY_BOX", "BOX_OUTSIDE_IMAGE"]
+
+
+def test_a_listing_that_is_cut_says_so(fake: Fake, run: Run) -> None:
+    two = [annotation.Project(name=f"projects/{name}") for name in ("first", "second")]
+    fake.answer("ListProjects", annotation.ListProjectsResponse(projects=two))
+    result = run("project list --limit 1")
+    assert "second" not in result.stdout
+    assert "--limit 0" in result.stderr
+    assert "second" in run("project list --limit 0").stdout
+
+
+def test_the_project_comes_from_option_or_environment(fake: Fake, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("jobs list --project one")
+    monkeypatch.setenv("BLOOMERY_PROJECT", "two")
+    run("jobs list")
+    monkeypatch.delenv("BLOOMERY_PROJECT")
+    run("jobs list")
+    assert [call.parent for call in fake.calls["ListJobs"]] == ["projects/one", "projects/two", "projects/-"]
+
+
+def test_delete_asks_first(fake: Fake, run: Run) -> None:
+    fake.answer("DeleteProject", Empty())
+    assert run("project delete cells").exit_code == 1
+    assert "DeleteProject" not in fake.calls
+    assert run("project delete cells --yes").exit_code == 0
+    assert len(fake.calls["DeleteProject"]) == 1
+
+
+def test_following_shows_each_epoch_and_the_model_last(run: Run) -> None:
+    result = run("train cells-v@1 --recipe yolo-detect --follow")
+    assert result.exit_code == 0
+    lines = result.stderr.splitlines()
+    assert lines[0] == "job j1"
+    assert "RUNNING" in lines
+    assert "phase training" in lines
+    assert "epoch 1/2  train/box_loss 2  val/map50 0.4  ETA 1m30s" in lines
+    assert "log: the base weights are missing" in lines
+    assert lines[-1] == "SUCCEEDED"
+    assert "projects/cells/models/cells-v/versions/1" in result.stdout
+    assert "0.91" in result.stdout
+
+
+def test_following_with_json_writes_the_model_version_alone(run: Run) -> None:
+    found = json.loads(run("train cells-v@1 --recipe yolo-detect --follow -o json").stdout)
+    assert found["name"] == world.MODEL_VERSION.name
+
+
+def test_a_job_that_fails_exits_with_1_and_its_hint(fake: Fake, run: Run) -> None:
+    reason = training.Reason(code="OOM_HOST", message="out of memory", hint="use batch=2")
+    failed = training.Job(
+        name=world.JOB.name,
+        kind=training.JOB_KIND_TRAIN,
+        state=training.JOB_STATE_FAILED,
+        reason=reason,
+        last_sequence=1,
+    )
+    fake.answer("GetJob", failed)
+    fake.script("WatchJob", world.watched(failed, [world.state(1, training.JOB_STATE_FAILED, reason)]))
+    result = run("jobs watch j1")
+    assert result.exit_code == 1
+    assert "FAILED OOM_HOST out of memory use batch=2" in result.stderr
+    assert "hint: use batch=2" in result.stderr
+
+
+def test_predictions_are_listed_and_drawn(fake: Fake, run: Run, tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.png").write_bytes(encoded())
+    images = [str(tmp_path / "one/a.png"), str(tmp_path / "two/a.png")]
+    out = tmp_path / "out"
+    result = run("predict cells-v@1 --threshold 0.4 --classes RBC,WBC --save", str(out), *images)
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in out.iterdir()) == ["a-2.png", "a.png"]
+    assert "10.0 20.0 30.0 40.0" in result.stdout
+    assert [list(call.classes) for call in fake.calls["Predict"]] == [["RBC", "WBC"]] * 2
+    found = json.loads(run("predict cells-v@1 -o json", images[0]).stdout)
+    assert found[0]["image"] == images[0]
+    assert found[0]["shapes"][0]["box"] == {"x": 10.0, "y": 20.0, "width": 30.0, "height": 40.0}
+
+
+def test_a_model_without_a_variant_says_what_to_do(fake: Fake, run: Run, tmp_path: Path) -> None:
+    violation = served.PreconditionViolation("NO_VARIANT", "versions/1", "make one with OptimizeModelVersion")
+    fake.queue("Predict", served.FailedPrecondition("NO_VARIANT", "no variant serves", [violation]))
+    (tmp_path / "a.png").write_bytes(encoded())
+    result = run("predict cells-v@1", str(tmp_path / "a.png"))
+    assert result.exit_code == 4
+    assert "reason: NO_VARIANT" in result.stderr
+    assert "hint: make one with OptimizeModelVersion" in result.stderr
+
+
+def test_a_variant_that_fails_exits_with_1(fake: Fake, run: Run) -> None:
+    failed = inference.ModelVariant(
+        name=world.VARIANT.name, state=inference.ModelVariant.STATE_FAILED, reason="differs"
+    )
+    fake.answer("OptimizeModelVersion", failed)
+    fake.answer("GetModelVariant", failed)
+    assert run("optimize cells-v@1 --to onnx").exit_code == 1
+
+
+def test_parity_and_latency_are_shown(run: Run) -> None:
+    stdout = run("optimize cells-v@1").stdout
+    assert "passed on 32 images" in stdout
+    assert "p50 81.0 ms" in stdout
+
+
+def test_logs_are_lines(run: Run) -> None:
+    assert run("jobs logs j1").stdout == "1970-01-01T00:00:00Z INFO trainer: epoch 1 done\n"
+
+
+def test_markup_in_what_people_named_is_text(fake: Fake, run: Run) -> None:
+    fake.answer(
+        "ListProjects",
+        annotation.ListProjectsResponse(projects=[annotation.Project(name="projects/a", display_name="[bold]x[/]")]),
+    )
+    assert "[bold]x[/]" in run("project list").stdout
+
+
+def commands(command: object, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], object]]:
+    """All commands that do something, with what is typed to reach them."""
+    below = getattr(command, "commands", None)
+    if below is None:
+        return [(path, command)]
+    return [found for name, one in below.items() for found in commands(one, (*path, name))]
+
+
+def test_the_help_of_each_command_has_an_example_of_it() -> None:
+    for path, command in commands(get_command(app)):
+        assert f"Example: bloomery {' '.join(path)}" in str(getattr(command, "epilog", "")), path
+        assert getattr(command, "help", ""), path
+
+
+def test_help_tells_the_exit_codes_and_what_plugins_bring(run: Run) -> None:
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["--help"])
+    assert "130 interrupted" in result.stdout
+    assert "`bloomery up`" in result.stdout
+
+
+def test_a_plugin_is_imported_when_it_is_run(run: Run) -> None:
+    result = run("up --help")
+    assert result.exit_code == 0
+    assert "--data" in result.stdout
+
+
+def test_help_loads_nothing_heavy() -> None:
+    script = (
+        "import sys; from bloomery.cli import app\n"
+        "try: app(['--help'])\nexcept SystemExit: pass\n"
+        "print([name for name in ('grpc', 'httpx', 'google.protobuf', 'PIL', 'bloomery_server')"
+        " if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,146 @@
+"""What is downloaded is what was promised, complete, and inside of the folder that the caller named."""
+
+import io
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bloomery import Client, DatasetVersion, errors
+from bloomery._archive import extract, inside
+from bloomery.annotation import v1 as annotation
+from bloomery.common.v1 import Artifact
+from bloomery.dataset import v1 as dataset
+from bloomery.inference import v1 as inference
+from tests.sdk.blobs import DROP, Blobs
+from tests.sdk.fake import Fake, numbered
+
+VERSION = "projects/cells/datasets/cells-v/versions/1"
+IMAGES = {"train/a.jpg": b"image a", "train/b.jpg": b"image b", "test/c.jpg": b"image c"}
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+@pytest.fixture
+def version(fake: Fake, client: Client, blobs: Blobs) -> DatasetVersion:
+    digest = blobs.keep(zipped({"data.yaml": b"names: [rbc]", "labels/train/a.txt": b"0 1 1 1 1"}))
+    exported = dataset.ExportDatasetVersionResponse(archive=Artifact(digest=digest), download=blobs.signed(digest))
+    items = []
+    for path, content in IMAGES.items():
+        split, name = path.split("/")
+        kept = blobs.keep(content)
+        items.append(dataset.DatasetItem(split=split, file_name=name, digest=kept, download=blobs.signed(kept)))
+
+    def listed(request: dataset.ListDatasetItemsRequest) -> dataset.ListDatasetItemsResponse:
+        page, token = numbered(items, request)
+        return dataset.ListDatasetItemsResponse(items=page, next_page_token=token, total_size=3)
+
+    fake.answer("GetDatasetVersion", dataset.DatasetVersion(name=VERSION, state=dataset.DatasetVersion.STATE_READY))
+    fake.answer("ExportDatasetVersion", exported)
+    fake.answer("ListDatasetItems", listed)
+    return client.dataset_version(VERSION)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_an_export_holds_labels_and_images(fake: Fake, version: DatasetVersion, tmp_path: Path) -> None:
+    version.export("yolo", tmp_path / "out")
+    assert files(tmp_path / "out") == {
+        "data.yaml": b"names: [rbc]",
+        "labels/train/a.txt": b"0 1 1 1 1",
+        **{f"images/{name}": content for name, content in IMAGES.items()},
+    }
+    assert fake.calls["ExportDatasetVersion"][0].format == dataset.EXPORT_FORMAT_YOLO
+    assert all(call.sign_downloads for call in fake.calls["ListDatasetItems"])
+
+
+def test_images_that_are_there_do_not_travel_again(version: DatasetVersion, blobs: Blobs, tmp_path: Path) -> None:
+    version.export("coco", tmp_path)
+    (tmp_path / "images/train/a.jpg").write_bytes(b"damaged")
+    blobs.log.clear()
+    version.export("coco", tmp_path)
+    assert len(blobs.log) == 1 + 1
+    assert (tmp_path / "images/train/a.jpg").read_bytes() == b"image a"
+
+
+def test_a_flaky_object_store_is_tried_again(version: DatasetVersion, blobs: Blobs, tmp_path: Path) -> None:
+    blobs.faults += [503, DROP, 502]
+    version.export("yolo", tmp_path)
+    assert len(files(tmp_path)) == 5
+
+
+def test_other_bytes_than_promised_are_refused(version: DatasetVersion, blobs: Blobs, tmp_path: Path) -> None:
+    damaged = next(key for key, content in blobs.held.items() if content == b"image a")
+    blobs.held[damaged] = b"something else"
+    with pytest.raises(errors.DigestMismatch, match=r"a\.jpg"):
+        version.export("yolo", tmp_path)
+    assert not (tmp_path / "images/train/a.jpg").exists()
+    assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "a\\..\\evil", ""])
+def test_names_that_leave_the_folder_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(errors.TransferFailed, match="outside"):
+        inside(tmp_path, name)
+
+
+@given(st.text(alphabet="ab./\\-", max_size=12))
+def test_no_name_leaves_the_folder(name: str) -> None:
+    root = Path("/root-of-export")
+    try:
+        path = inside(root, name)
+    except errors.TransferFailed:
+        return
+    assert path.resolve().is_relative_to(root)
+
+
+def test_an_archive_that_would_leave_the_folder_writes_nothing(tmp_path: Path) -> None:
+    archive = tmp_path / "labels.zip"
+    archive.write_bytes(zipped({"good.txt": b"x", "../evil.txt": b"x"}))
+    with pytest.raises(errors.TransferFailed):
+        extract(archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "evil.txt").exists()
+
+
+def test_an_archive_with_a_link_is_refused(tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("link")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "labels.zip", "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(errors.TransferFailed, match="is a link"):
+        extract(tmp_path / "labels.zip", tmp_path / "out")
+
+
+def test_a_model_is_downloaded_with_its_variants(fake: Fake, client: Client, blobs: Blobs, tmp_path: Path) -> None:
+    name = "projects/cells/models/cells-v/versions/1"
+    signed = []
+    for variant, path, content in (("", "best.pt", b"weights"), ("onnx-fp32", "1/model.onnx", b"graph")):
+        digest = blobs.keep(content)
+        artifact = Artifact(digest=digest, file_name=path)
+        signed.append(inference.SignedModelArtifact(artifact=artifact, variant=variant, get=blobs.signed(digest)))
+    fake.answer("GetModelVersion", inference.ModelVersion(name=name))
+    fake.answer("SignModelArtifacts", inference.SignModelArtifactsResponse(artifacts=signed))
+    client.model_version(name).download(tmp_path)
+    assert files(tmp_path) == {"best.pt": b"weights", "onnx-fp32/1/model.onnx": b"graph"}
+
+
+def test_an_asset_is_downloaded_to_a_file(fake: Fake, client: Client, blobs: Blobs, tmp_path: Path) -> None:
+    digest = blobs.keep(b"original")
+    asset = annotation.Asset(name="projects/cells/assets/a1", digest=digest)
+    fake.answer("GetAsset", asset)
+    signed = annotation.SignedDownload(asset=asset.name, get=blobs.signed(digest))
+    fake.answer("SignDownloads", annotation.SignDownloadsResponse(downloads=[signed]))
+    target = client.asset(asset.name).download(tmp_path / "a.jpg")
+    assert target.read_bytes() == b"original"

@@ -1,0 +1,259 @@
+"""The client reads like the domain, blocking and asynchronous alike."""
+
+import inspect
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import bloomery
+from bloomery import AsyncClient, Client, errors
+from bloomery.annotation import v1 as annotation
+from bloomery.dataset import v1 as dataset
+from bloomery.inference import v1 as inference
+from bloomery.training import v1 as training
+from bloomery_kit import errors as served
+from tests.sdk import world
+from tests.sdk.fake import Fake, Hang, numbered
+
+
+@pytest.fixture(autouse=True)
+def settled(fake: Fake) -> None:
+    world.settle(fake)
+
+
+def test_the_whole_job_reads_like_the_domain(fake: Fake, client: Client, tmp_path: Path) -> None:
+    project = client.create_project("cells", display_name="Blood cells")
+    version = project.build_dataset("cells-v", split="70/20/10", seed=7, class_mapping={"rbc": "RBC"}).wait()
+    job = version.train("yolo-detect", epochs=5, imgsz=320, optimizer="sgd", model="cells-m", base="scratch").wait()
+    model = job.model_version()
+    variant = model.optimize("onnx").wait()
+    prediction = model.predict(b"image", threshold=0.5, classes=["RBC"])
+
+    [spec] = [call.dataset_version.spec for call in fake.calls["CreateDatasetVersion"]]
+    assert spec.split == dataset.SplitPolicy(
+        method=dataset.SplitPolicy.METHOD_RATIO, train_percent=70, val_percent=20, test_percent=10, seed=7
+    )
+    assert (spec.source, dict(spec.class_mapping), spec.include_empty) == ("projects/cells", {"rbc": "RBC"}, True)
+    [created] = [call.job for call in fake.calls["CreateJob"]]
+    assert dict(created.parameters) == {"epochs": 5, "imgsz": 320, "optimizer": "sgd"}
+    assert (created.recipe, created.model) == ("recipes/yolo-detect", "projects/cells/models/cells-m")
+    assert (created.base, created.dataset_version) == ("scratch", world.VERSION.name)
+    assert job.state == "SUCCEEDED"
+    assert variant.parity.passed
+    assert [shape.label for shape in prediction.shapes] == ["RBC"]
+    [asked] = fake.calls["Predict"]
+    assert (asked.image, asked.threshold, list(asked.classes)) == (b"image", 0.5, ["RBC"])
+    assert not asked.HasField("iou_threshold")
+
+
+async def test_the_same_with_await(aclient: AsyncClient) -> None:
+    project = await aclient.create_project("cells")
+    version = await (await project.build_dataset("cells-v", split="official")).wait()
+    job = await (await version.train("yolo-detect", epochs=5)).wait()
+    model = await job.model_version()
+    assert (await (await model.optimize()).wait()).state == "READY"
+    assert [label.id async for label in project.labels()] == ["rbc"]
+
+
+def test_every_asynchronous_method_has_its_blocking_twin() -> None:
+    pairs = [(getattr(bloomery, name), getattr(bloomery, f"Async{name}")) for name in ("Client", *HANDLES)]
+    for blocking, asynchronous in pairs:
+        missing = {name for name in vars(asynchronous) if not name.startswith("_")} - {"connect"} - set(dir(blocking))
+        assert missing == set(), blocking
+        for name in vars(blocking):
+            if not name.startswith("_") and name != "close":
+                twin = getattr(asynchronous, name)
+                assert inspect.signature(getattr(blocking, name)) == inspect.signature(twin)
+                assert getattr(blocking, name).__doc__ == twin.__doc__
+
+
+HANDLES = (
+    "Project",
+    "Label",
+    "Asset",
+    "Import",
+    "Dataset",
+    "DatasetVersion",
+    "Job",
+    "Recipe",
+    "Model",
+    "ModelVersion",
+    "ModelVariant",
+)
+
+
+def test_everything_public_is_there() -> None:
+    for name in bloomery.__all__:
+        assert getattr(bloomery, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        bloomery.Nothing  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_a_listing_reads_page_after_page(fake: Fake, client: Client) -> None:
+    def listed(request: annotation.ListAssetsRequest) -> annotation.ListAssetsResponse:
+        found = [annotation.Asset(name=f"projects/cells/assets/a{n}") for n in range(5)]
+        page, token = numbered(found, request)
+        return annotation.ListAssetsResponse(assets=page, next_page_token=token)
+
+    fake.answer("ListAssets", listed)
+    assets = client.project("cells").assets(filter="annotated")
+    assert next(assets).id == "a0"
+    assert len(fake.calls["ListAssets"]) == 1
+    assert [asset.id for asset in assets] == ["a1", "a2", "a3", "a4"]
+    assert {call.filter for call in fake.calls["ListAssets"]} == {"annotated"}
+
+
+def test_a_validation_counts_everything_and_keeps_the_first_problems(fake: Fake, client: Client) -> None:
+    problems = [world.ERROR] * 3
+
+    def checked(request: annotation.ValidateAnnotationsRequest) -> annotation.ValidateAnnotationsResponse:
+        page, token = numbered(problems, request)
+        reply = annotation.ValidateAnnotationsResponse(problems=page, next_page_token=token)
+        if not request.page_token:
+            reply.error_count, reply.asset_count = 3, 364
+        return reply
+
+    fake.answer("ValidateAnnotations", checked)
+    project = client.project("cells")
+    found = project.validate(limit=1)
+    assert (len(found.problems), found.error_count, found.asset_count, found.ok) == (1, 3, 364, False)
+    assert len(list(project.problems())) == 3
+
+
+@pytest.mark.parametrize("split", ["", "70/30", "70/20/20", "a/b/c", "-10/100/10", "Official"])
+def test_a_split_that_is_none_is_refused_here(client: Client, split: str) -> None:
+    with pytest.raises(errors.InvalidArgument) as caught:
+        client.project("cells").build_dataset("d", split=split)
+    assert "70/20/10" in caught.value.hint
+
+
+def test_images_without_shapes_are_left_out_of_classification_only(fake: Fake, client: Client) -> None:
+    project = client.project("cells")
+    for task in ("detect", "segment", "classify"):
+        project.build_dataset("d", task=task)
+    project.build_dataset("d", include_empty=False)
+    assert [call.dataset_version.spec.include_empty for call in fake.calls["CreateDatasetVersion"]] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_our_own_model_is_a_base_by_its_checkpoint(fake: Fake, client: Client) -> None:
+    client.dataset_version("cells-v@1").train("yolo-detect", base="cells-v@1")
+    [created] = [call.job for call in fake.calls["CreateJob"]]
+    assert created.base_artifact.digest == "sha256:" + "c" * 64
+    assert created.base == ""
+    assert fake.calls["GetModelVersion"][0].name == "projects/cells/models/cells-v/versions/1"
+
+
+def test_a_parameter_whose_name_is_taken_goes_by_settings(fake: Fake, client: Client) -> None:
+    client.dataset_version("cells-v@1").train("yolo-detect", settings={"model": "n", "epochs": 1}, epochs=2)
+    assert dict(fake.calls["CreateJob"][0].job.parameters) == {"model": "n", "epochs": 2}
+
+
+def test_a_model_version_that_is_not_recorded_yet_is_waited_for(fake: Fake, client: Client) -> None:
+    fake.queue("FindModelVersion", *(served.NotFound("model version", "of j1") for _ in range(2)))
+    assert client.job("j1").model_version().version == 1
+    fake.queue("FindModelVersion", served.NotFound("model version", "of j1"))
+    with pytest.raises(errors.NotFound):
+        client.job("j1").model_version(patience=-1)
+
+
+def test_a_variant_is_waited_for_through_its_job(fake: Fake, client: Client) -> None:
+    pending = inference.ModelVariant(
+        name=world.VARIANT.name, state=inference.ModelVariant.STATE_PENDING, job=world.JOB.name
+    )
+    answers = iter([pending])
+    fake.answer("OptimizeModelVersion", pending)
+    fake.answer("GetModelVariant", lambda request: next(answers, world.VARIANT))
+    phases: list[str] = []
+    variant = client.model_version("cells-v@1").optimize().wait(progress=lambda step: phases.append(step.phase))
+    assert variant.state == "READY"
+    assert phases == ["optimizing", "training"]
+
+
+def test_a_variant_with_other_answers_is_a_failure(fake: Fake, client: Client) -> None:
+    failed = inference.ModelVariant(
+        name=world.VARIANT.name,
+        state=inference.ModelVariant.STATE_FAILED,
+        reason="scores differ",
+        job="projects/cells/jobs/o1",
+    )
+    fake.answer("OptimizeModelVersion", failed)
+    fake.answer("GetModelVariant", failed)
+    with pytest.raises(errors.OptimizeFailed, match="scores differ") as caught:
+        client.model_version("cells-v@1").optimize().wait()
+    assert "jobs/o1" in caught.value.hint
+
+
+def test_an_image_that_cannot_be_read_is_refused_here(client: Client, tmp_path: Path) -> None:
+    with pytest.raises(errors.InvalidArgument, match="cannot be read"):
+        client.model_version("cells-v@1").predict(tmp_path / "missing.jpg")
+
+
+def test_an_asset_is_predicted_by_name_and_not_drawn(fake: Fake, client: Client, tmp_path: Path) -> None:
+    prediction = client.model_version("cells-v@1").predict(world.ASSET)
+    assert fake.calls["Predict"][0].asset == world.ASSET.name
+    with pytest.raises(ValueError, match="asset"):
+        prediction.save(tmp_path / "out.jpg")
+
+
+def test_logs_are_read_from_a_level_on(fake: Fake, client: Client) -> None:
+    assert [entry.line.message for entry in client.job("j1").logs(tail=5, level="WARNING")] == ["epoch 1 done"]
+    [asked] = fake.calls["GetLogs"]
+    assert (asked.tail, asked.minimum_level) == (5, training.LogLine.LEVEL_WARNING)
+
+
+def test_verbs_change_the_handle(fake: Fake, client: Client) -> None:
+    job = client.job("j1")
+    for verb, name in ((job.cancel, "CancelJob"), (job.pause, "PauseJob"), (job.resume, "ResumeJob")):
+        fake.answer(name, training.Job(name=world.JOB.name, state=training.JOB_STATE_RUNNING))
+        assert verb() is job
+        assert job.state == "RUNNING"
+        assert fake.calls[name][0].request_id
+
+
+def test_handles_of_one_resource_are_equal(client: Client) -> None:
+    assert client.job("j1") == client.job("j1")
+    assert client.job("j1") != client.model("cells-v")
+    assert repr(client.job("j1")) == "<Job projects/cells/jobs/j1>"
+    assert len({client.job("j1"), client.job("j1")}) == 1
+
+
+def test_several_threads_may_use_one_client(client: Client) -> None:
+    names: list[str] = []
+    threads = [threading.Thread(target=lambda: names.append(client.project("cells").name)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert names == ["projects/cells"] * 8
+
+
+def test_closing_ends_the_clients_thread(fake: Fake) -> None:
+    before = threading.active_count()
+    client = Client(fake.endpoint)
+    assert threading.active_count() > before
+    client.project("cells")
+    client.close()
+    client.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "bloomery-client"]
+
+
+def test_an_interrupt_stops_the_wait_and_leaves_the_client_usable(fake: Fake, client: Client) -> None:
+    fake.script(
+        "WatchJob", lambda request: [training.WatchJobResponse(snapshot=training.Job(name=world.JOB.name)), Hang()]
+    )
+    interrupt = (threading.main_thread().ident or 0, signal.SIGINT)
+    threading.Timer(0.3, signal.pthread_kill, interrupt).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        for _ in client.job("j1").watch():
+            pass
+    assert time.monotonic() - started < 5
+    assert client.project("cells").name == "projects/cells"

@@ -1,0 +1,119 @@
+"""A short name means what it can only mean, and says so where it could mean more."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bloomery import AsyncClient, errors
+from bloomery import _names as names
+from bloomery.annotation import v1 as annotation
+from bloomery.dataset import v1 as dataset
+from bloomery.training import v1 as training
+from tests.sdk.fake import Fake, numbered
+
+IDS = st.from_regex(r"[a-z]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
+
+
+def datasets(*found: str) -> Callable[[dataset.ListDatasetsRequest], dataset.ListDatasetsResponse]:
+    def answer(request: dataset.ListDatasetsRequest) -> dataset.ListDatasetsResponse:
+        assert (request.parent, request.filter) == ("projects/-", "id:cells-v")
+        page, token = numbered([dataset.Dataset(name=name) for name in found], request)
+        return dataset.ListDatasetsResponse(datasets=page, next_page_token=token)
+
+    return answer
+
+
+@pytest.fixture(autouse=True)
+def any_version(fake: Fake) -> None:
+    fake.answer("GetDatasetVersion", lambda request: dataset.DatasetVersion(name=request.name))
+
+
+async def test_a_full_name_is_taken_as_it_is(fake: Fake, aclient: AsyncClient) -> None:
+    found = await aclient.dataset_version("projects/p/datasets/d/versions/3")
+    assert found.name == "projects/p/datasets/d/versions/3"
+    assert "ListDatasets" not in fake.calls
+
+
+async def test_the_only_match_among_all_projects_is_meant(fake: Fake, aclient: AsyncClient) -> None:
+    fake.answer("ListDatasets", datasets("projects/cells/datasets/cells-v"))
+    assert (await aclient.dataset_version("cells-v@1")).name == "projects/cells/datasets/cells-v/versions/1"
+    assert (await aclient.dataset_version("cells-v")).name == "projects/cells/datasets/cells-v/versions/latest"
+
+
+async def test_several_matches_are_listed_from_all_pages(fake: Fake, aclient: AsyncClient) -> None:
+    found = [f"projects/p{number}/datasets/cells-v" for number in range(5)]
+    fake.answer("ListDatasets", datasets(*found))
+    with pytest.raises(errors.AmbiguousName) as caught:
+        await aclient.dataset_version("cells-v@1")
+    assert caught.value.matches == tuple(found)
+    assert all(name in caught.value.message for name in found)
+
+
+async def test_no_match_is_not_found(fake: Fake, aclient: AsyncClient) -> None:
+    fake.answer("ListDatasets", datasets())
+    with pytest.raises(errors.NotFound, match="cells-v@1"):
+        await aclient.dataset_version("cells-v@1")
+
+
+async def test_the_clients_project_decides(fake: Fake) -> None:
+    async with AsyncClient(fake.endpoint, project="cells") as client:
+        assert (await client.dataset_version("d@2")).name == "projects/cells/datasets/d/versions/2"
+
+
+async def test_the_environments_project_decides_where_none_is_given(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BLOOMERY_PROJECT", "projects/cells")
+    async with AsyncClient(fake.endpoint) as client:
+        assert (await client.dataset_version("d@2")).name == "projects/cells/datasets/d/versions/2"
+
+
+async def test_the_only_project_needs_no_name(fake: Fake, aclient: AsyncClient) -> None:
+    fake.answer("ListProjects", annotation.ListProjectsResponse(projects=[annotation.Project(name="projects/cells")]))
+    fake.answer("GetProject", lambda request: annotation.Project(name=request.name))
+    fake.answer("GetLabel", lambda request: annotation.Label(name=request.name))
+    assert (await aclient.project()).name == "projects/cells"
+    assert (await aclient.label("rbc")).name == "projects/cells/labels/rbc"
+
+
+async def test_without_a_project_several_are_ambiguous_and_none_is_not_found(fake: Fake, aclient: AsyncClient) -> None:
+    two = [annotation.Project(name=f"projects/{name}") for name in "ab"]
+    fake.answer("ListProjects", annotation.ListProjectsResponse(projects=two))
+    with pytest.raises(errors.AmbiguousName, match="projects/a, projects/b"):
+        await aclient.project()
+    fake.answer("ListProjects", annotation.ListProjectsResponse())
+    with pytest.raises(errors.NotFound) as caught:
+        await aclient.project()
+    assert "project create" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["", "@1", "d@", "a/b", "projects/p/datasets/d", "projects//datasets/d/versions/1"])
+async def test_what_names_nothing_is_refused_with_the_forms(aclient: AsyncClient, text: str) -> None:
+    with pytest.raises(errors.InvalidArgument) as caught:
+        await aclient.dataset_version(text)
+    assert "ID@VERSION" in caught.value.hint
+
+
+async def test_a_version_of_something_without_versions_is_refused(aclient: AsyncClient) -> None:
+    with pytest.raises(errors.InvalidArgument):
+        await aclient.job("j1@2")
+
+
+async def test_a_job_is_found_by_its_id(fake: Fake, aclient: AsyncClient) -> None:
+    def listed(request: training.ListJobsRequest) -> training.ListJobsResponse:
+        assert request.filter == "id:j1"
+        return training.ListJobsResponse(jobs=[training.Job(name="projects/cells/jobs/j1")])
+
+    fake.answer("ListJobs", listed)
+    fake.answer("GetJob", lambda request: training.Job(name=request.name))
+    assert (await aclient.job("j1")).name == "projects/cells/jobs/j1"
+
+
+@given(project=IDS, identifier=IDS, version=st.integers(1, 10**6))
+def test_the_short_form_of_a_version_leads_back_to_it(project: str, identifier: str, version: int) -> None:
+    full = f"projects/{project}/datasets/{identifier}/versions/{version}"
+    assert names.DATASET_VERSION.matches(full)
+    assert names.DATASET_VERSION.below(f"projects/{project}", names.short(full)) == full
+    assert names.parent_of(full, 2) == f"projects/{project}"

@@ -1,0 +1,174 @@
+"""A folder reaches the project whole, over a network that loses things, and only what is missing travels."""
+
+from pathlib import Path
+
+import pytest
+
+from bloomery import Client, Project, Step, errors
+from bloomery.annotation import v1 as annotation
+from bloomery_kit import errors as served
+from tests.sdk.blobs import DROP, Blobs, digest_of
+from tests.sdk.fake import Fake
+
+NAME = "projects/cells"
+FILES = {
+    "Annotations/a.xml": b"<annotation/>",
+    "JPEGImages/a.jpg": b"jpeg a",
+    "JPEGImages/b.jpg": b"jpeg b",
+    "JPEGImages/copy-of-b.jpg": b"jpeg b",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "cells-folder"
+    for name, content in {**FILES, "LICENSE": b"MIT", ".cache/x.jpg": b"hidden", "notes.docx": b"?"}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return root
+
+
+@pytest.fixture
+def held() -> set[str]:
+    """Digests that the project has."""
+    return set()
+
+
+@pytest.fixture
+def project(fake: Fake, client: Client, blobs: Blobs, held: set[str]) -> Project:
+    def prepare(request: annotation.PrepareUploadsRequest) -> annotation.PrepareUploadsResponse:
+        missing = [
+            annotation.UploadTarget(digest=blob.digest, put=blobs.signed(blob.digest, {"x-signed": "yes"}))
+            for blob in request.blobs
+            if blob.digest not in held
+        ]
+        return annotation.PrepareUploadsResponse(missing=missing)
+
+    def complete(request: annotation.CompleteUploadsRequest) -> annotation.CompleteUploadsResponse:
+        results = []
+        for blob in request.blobs:
+            result = annotation.UploadResult(digest=blob.digest)
+            content = blobs.held.pop(blob.digest, None)
+            if content is None:
+                result.status.CopyFrom(served.to_status(served.FailedPrecondition("BLOB_MISSING", "upload it first")))
+            else:
+                assert digest_of(content) == blob.digest
+                assert len(content) == blob.size_bytes
+                held.add(blob.digest)
+            results.append(result)
+        return annotation.CompleteUploadsResponse(results=results)
+
+    done = annotation.Import(name=f"{NAME}/imports/i", state=annotation.Import.STATE_SUCCEEDED, sequence=1)
+    fake.answer("GetProject", annotation.Project(name=NAME))
+    fake.answer("PrepareUploads", prepare)
+    fake.answer("CompleteUploads", complete)
+    fake.answer("CreateImport", done)
+    fake.script("WatchImport", lambda request: [done])
+    return client.project("cells")
+
+
+def puts(blobs: Blobs) -> list[str]:
+    return [key for method, key in blobs.log if method == "PUT"]
+
+
+def test_images_and_labels_are_uploaded_by_digest_and_named_by_path(
+    fake: Fake, project: Project, folder: Path, held: set[str]
+) -> None:
+    project.import_folder(folder, format="voc")
+    [request] = fake.calls["CreateImport"]
+    created = getattr(request, "import")
+    assert {file.path: file.digest for file in created.files} == {
+        name: digest_of(content) for name, content in FILES.items()
+    }
+    assert (created.format, created.display_name) == (annotation.FORMAT_VOC, "cells-folder")
+    assert held == {digest_of(content) for content in FILES.values()}
+
+
+def test_equal_files_travel_once_with_the_signed_headers(project: Project, folder: Path, blobs: Blobs) -> None:
+    project.import_folder(folder)
+    assert len(puts(blobs)) == len(set(FILES.values()))
+    assert all(headers["x-signed"] == "yes" for headers in blobs.headers)
+    assert all("transfer-encoding" not in headers for headers in blobs.headers)
+
+
+def test_what_the_project_has_does_not_travel_again(
+    fake: Fake, project: Project, folder: Path, blobs: Blobs, held: set[str]
+) -> None:
+    held |= {digest_of(b"jpeg a"), digest_of(b"jpeg b")}
+    project.import_folder(folder)
+    assert puts(blobs) == [digest_of(b"<annotation/>")]
+    project.import_folder(folder)
+    assert len(puts(blobs)) == 1
+    assert len(fake.calls["CompleteUploads"]) == 1
+
+
+def test_a_flaky_object_store_is_tried_again(project: Project, folder: Path, blobs: Blobs, held: set[str]) -> None:
+    blobs.faults += [503, DROP, 500, DROP]
+    project.import_folder(folder)
+    assert len(held) == 3
+    assert len(puts(blobs)) == 3 + 4
+
+
+def test_an_expired_signature_is_signed_anew(fake: Fake, project: Project, folder: Path, blobs: Blobs) -> None:
+    blobs.faults += [403]
+    project.import_folder(folder)
+    assert len(fake.calls["PrepareUploads"]) == 2
+
+
+def test_a_blob_that_got_lost_on_the_way_is_sent_again(
+    fake: Fake, project: Project, folder: Path, blobs: Blobs, held: set[str]
+) -> None:
+    lost = served.to_status(served.InvalidArgument([served.FieldViolation("digest", "is another")], "DIGEST_MISMATCH"))
+    keep = fake.answers["CompleteUploads"]
+    assert callable(keep)
+    answers = iter(
+        [
+            annotation.CompleteUploadsResponse(
+                results=[annotation.UploadResult(digest=digest_of(b"jpeg a"), status=lost)]
+            )
+        ]
+    )
+    fake.answer("CompleteUploads", lambda request: next(answers, None) or keep(request))
+    project.import_folder(folder)
+    assert len(held) == 3
+
+
+def test_a_store_that_keeps_refusing_is_reported(project: Project, folder: Path, blobs: Blobs) -> None:
+    blobs.faults += [403] * 20
+    with pytest.raises(errors.TransferFailed, match="403"):
+        project.import_folder(folder)
+
+
+def test_a_refusal_of_the_server_is_raised_as_it_is(fake: Fake, project: Project, folder: Path) -> None:
+    fake.queue("PrepareUploads", served.ResourceExhausted("DISK_LOW", "the disk is low"))
+    with pytest.raises(errors.ResourceExhausted, match="disk is low"):
+        project.import_folder(folder)
+
+
+def test_many_files_go_in_pages(fake: Fake, project: Project, tmp_path: Path) -> None:
+    for number in range(260):
+        (tmp_path / f"{number:03}.txt").write_text(str(number))
+    steps: list[Step] = []
+    project.import_folder(tmp_path, progress=steps.append)
+    assert [len(call.blobs) for call in fake.calls["PrepareUploads"]] == [250, 10]
+    assert [(step.phase, step.done, step.total) for step in steps[:2]] == [
+        ("uploading", 250, 260),
+        ("uploading", 260, 260),
+    ]
+    assert steps[-1].phase == "importing"
+
+
+def test_a_folder_without_anything_to_import_is_refused_here(project: Project, tmp_path: Path) -> None:
+    with pytest.raises(errors.InvalidArgument, match="no images or label files"):
+        project.import_folder(tmp_path)
+    with pytest.raises(errors.InvalidArgument, match="is not a folder"):
+        project.import_folder(tmp_path / "missing")
+
+
+def test_an_import_that_fails_raises_why(fake: Fake, project: Project, folder: Path) -> None:
+    why = served.to_status(served.InvalidArgument([served.FieldViolation("files", "no format fits")], "FORMAT_UNKNOWN"))
+    failed = annotation.Import(name=f"{NAME}/imports/i", state=annotation.Import.STATE_FAILED, error=why, sequence=2)
+    fake.script("WatchImport", lambda request: [failed])
+    with pytest.raises(errors.ImportFailed, match="no format fits") as caught:
+        project.import_folder(folder)
+    assert caught.value.reason == "FORMAT_UNKNOWN"

@@ -59,6 +59,28 @@ async def test_an_export_is_a_triton_directory_with_proof(
     assert shapes == [(count, 7, 84) for count in (1, 3, 8)]
 
 
+async def test_a_segmenter_is_exported_with_its_prototypes(
+    segmenter: FakeTrainer, outlines: Version, tmp_path: Path
+) -> None:
+    trainer = await exported("yolo-segment", segmenter, outlines, tmp_path)
+    folder = written(trainer, tmp_path / "model")
+    assert [output.shape for output in run(folder, images(outlines, 3))] == [(3, 39, 84), (3, 32, 16, 16)]
+    assert 'name: "output1" data_type: TYPE_FP32 dims: [ 32, 16, 16 ]' in (folder / "config.pbtxt").read_text()
+
+
+async def test_a_classifier_is_exported_with_probabilities(
+    classifier: FakeTrainer, tags: Version, tmp_path: Path
+) -> None:
+    trainer = await exported("yolo-classify", classifier, tags, tmp_path)
+    assert trainer.finished is not None
+    assert trainer.finished.success.details["parity"]["passed"] is True
+    folder = written(trainer, tmp_path / "model")
+    (probabilities,) = run(folder, images(tags, 3))
+    assert probabilities.shape == (3, 2)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert (folder / "labels.txt").read_text() == "few\nmany\n"
+
+
 def images(version: Version, count: int) -> np.ndarray:
     index = ManifestIndex.from_json(version.blobs[version.index.logical_key])
     rows = list(read_shard(version.blobs[index.shards[0].logical_key], index.classes))[:count]

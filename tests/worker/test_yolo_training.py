@@ -42,3 +42,20 @@ def test_a_training_leaves_tables_of_its_metrics(detector: FakeTrainer, cells: V
     evaluation = json.loads(detector.content("evaluation"))
     assert evaluation["test"]["images"] == 4
     assert {one["class"] for one in evaluation["test"]["per_class"]} <= set(cells.classes)
+
+
+def test_a_segmenter_tells_of_masks(segmenter: FakeTrainer, outlines: Version) -> None:
+    assert segmenter.finished is not None
+    assert {"test/map50", "val/map50_95"} <= set(segmenter.finished.success.metrics)
+    closing = [event.metrics.values for event in segmenter.of_kind("metrics") if event.metrics.epoch_end][-1]
+    assert {"train/seg_loss", "val/mask_map50"} <= set(closing)
+    assert segmenter.finished.success.details["task"] == "segment"
+
+
+def test_a_classifier_keeps_the_order_of_the_classes(classifier: FakeTrainer, tags: Version) -> None:
+    assert classifier.finished is not None
+    success = classifier.finished.success
+    assert {"val/accuracy", "test/accuracy"} <= set(success.metrics)
+    assert success.details["input"] == {"height": 64, "width": 64, "resize": "center-crop"}
+    evaluation = json.loads(classifier.content("evaluation"))
+    assert [one["class"] for one in evaluation["test"]["per_class"]] == list(tags.classes) == ["few", "many"]

@@ -1,18 +1,20 @@
-"""Our own evaluation: the same preparation, decoding and metrics for every detector, whatever trained or runs it."""
+"""Our own evaluation: the same preparation, decoding and metrics for every model, whatever trained or runs it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bloomery_vision.geometry import bounds
 from bloomery_vision.manifest import ManifestRow
-from bloomery_vision.metrics import DetectionMetrics, GroundTruth, detection_metrics
+from bloomery_vision.metrics import GroundTruth, detection_metrics
 from bloomery_vision.postprocess import Detections, decode_detections
-from bloomery_vision.preprocess import LetterboxTransform, letterbox
+from bloomery_vision.preprocess import LetterboxTransform, letterbox, resize_center_crop
 from bloomery_worker.dataset import Dataset
+from bloomery_worker.layout import tag_of
 from bloomery_worker.predictor import Images, Outputs, Predictor, predictions
 
 CONFIDENCE = 0.001
@@ -22,47 +24,66 @@ BATCH = 8
 Size = tuple[int, int]
 """(height, width) of a model's input in pixels."""
 
+Check = Callable[[], None]
+"""Called before every image; may raise to end the work."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The metrics of one split."""
+    """The metrics of some images, which are called `name`: means over the classes, and each class."""
 
-    split: str
+    name: str
     images: int
-    metrics: DetectionMetrics
+    means: Mapping[str, float]
+    per_class: Sequence[Mapping[str, object]]
 
     def values(self) -> dict[str, float]:
         """The means by name, such as "test/map50"."""
-        means = ("map50", "map50_95", "precision", "recall")
-        return {f"{self.split}/{name}": float(getattr(self.metrics, name)) for name in means}
+        return {f"{self.name}/{mean}": value for mean, value in self.means.items()}
 
-    def document(self, classes: Sequence[str]) -> dict[str, object]:
-        """Everything as plain JSON values, with class names."""
-        per_class = [{"class": classes[one.index], **asdict(one)} for one in self.metrics.per_class]
-        return {"images": self.images, **self.values(), "per_class": per_class}
+    def document(self) -> dict[str, object]:
+        """Everything as plain JSON values."""
+        return {"images": self.images, **self.values(), "per_class": list(self.per_class)}
+
+
+class Evaluator(Protocol):
+    """Evaluates models of one task.
+
+    Attributes:
+        headline: the mean that counts most.
+    """
+
+    headline: str
+
+    def fit(self, image: Images) -> Images:
+        """The image [H, W, 3] as the model takes it."""
+        ...
+
+    def evaluate(self, predictor: Predictor, rows: Iterable[ManifestRow], *, name: str) -> Evaluation:
+        """Evaluates on some images."""
+        ...
 
 
 class DetectionEvaluator:
-    """Evaluates detectors on the splits of a dataset.
+    """Evaluates boxes, also of models that give masks with them.
 
     Args:
-        dataset: whose boxes are the truth.
+        dataset: whose boxes (or boxes around outlines) are the truth.
         size: of the model's input.
-        classes: the model's classes; boxes of others do not count.
-        check: called after every image; may raise to end it.
+        classes: the model's classes; objects of others do not count.
     """
 
-    def __init__(
-        self, dataset: Dataset, size: Size, classes: Sequence[str], *, check: Callable[[], None] = lambda: None
-    ) -> None:
+    headline = "map50"
+
+    def __init__(self, dataset: Dataset, size: Size, classes: Sequence[str], *, check: Check = lambda: None) -> None:
         self._dataset, self._size, self._classes, self._check = dataset, size, tuple(classes), check
 
-    def split(self, predictor: Predictor, split: str) -> Evaluation:
-        """Evaluates on all images of a split."""
-        return self.rows(predictor, self._dataset.rows(split), name=split)
+    def fit(self, image: Images) -> Images:
+        """Letterboxed."""
+        return letterbox(image, self._size)[0]
 
-    def rows(self, predictor: Predictor, rows: Iterator[ManifestRow], *, name: str) -> Evaluation:
-        """Evaluates on some images."""
+    def evaluate(self, predictor: Predictor, rows: Iterable[ManifestRow], *, name: str) -> Evaluation:
+        """Average precisions as COCO's, and precision and recall at the best threshold."""
         found: list[Detections] = []
         truth: list[GroundTruth] = []
         transforms: list[LetterboxTransform] = []
@@ -78,13 +99,65 @@ class DetectionEvaluator:
         for outputs in predictions(predictor, images(), batch=BATCH):
             found.append(self._decode(outputs, transforms[len(found)]))
         metrics = detection_metrics(found, truth, num_classes=len(self._classes))
-        return Evaluation(name, len(found), metrics)
+        means = {name: float(getattr(metrics, name)) for name in ("map50", "map50_95", "precision", "recall")}
+        per_class = [{"class": self._classes[one.index], **asdict(one)} for one in metrics.per_class]
+        return Evaluation(name, len(found), means, per_class)
 
     def _decode(self, outputs: Outputs, transform: LetterboxTransform) -> Detections:
         decoded = decode_detections(
             outputs[0], num_classes=len(self._classes), conf=CONFIDENCE, iou=IOU, multi_label=True
         )
         return decoded.to_original(transform)
+
+
+class ClassificationEvaluator:
+    """Evaluates the class of whole images; those without exactly one tag do not count.
+
+    Args:
+        dataset: whose tags are the truth.
+        size: of the model's input, a square.
+        classes: the model's classes.
+    """
+
+    headline = "accuracy"
+
+    def __init__(self, dataset: Dataset, size: Size, classes: Sequence[str], *, check: Check = lambda: None) -> None:
+        self._dataset, self._size, self._classes, self._check = dataset, size, tuple(classes), check
+
+    def fit(self, image: Images) -> Images:
+        """The square in the middle."""
+        return resize_center_crop(image, self._size[0])
+
+    def evaluate(self, predictor: Predictor, rows: Iterable[ManifestRow], *, name: str) -> Evaluation:
+        """The share of images whose most probable class is the right one, and whose five most probable hold it."""
+        truth: list[int] = []
+
+        def images() -> Iterator[Images]:
+            for row in rows:
+                self._check()
+                tag = tag_of(row, self._classes)
+                if tag is not None:
+                    truth.append(tag)
+                    yield self.fit(self._dataset.image(row))
+
+        ranked = [np.argsort(-outputs[0], kind="stable") for outputs in predictions(predictor, images(), batch=BATCH)]
+        order = np.array(ranked, dtype=np.int64).reshape(-1, len(self._classes))
+        return self._measured(order, np.array(truth, dtype=np.int64), name)
+
+    def _measured(self, order: NDArray[np.int64], truth: NDArray[np.int64], name: str) -> Evaluation:
+        hits = order == truth[:, None]
+        means = {"accuracy": _share(hits[:, :1].any(axis=1)), "accuracy_top5": _share(hits[:, :5].any(axis=1))}
+        per_class = [
+            {
+                "class": label,
+                "index": number,
+                "recall": _share(order[truth == number, 0] == number),
+                "precision": _share(truth[order[:, 0] == number] == number),
+                "instances": int((truth == number).sum()),
+            }
+            for number, label in enumerate(self._classes)
+        ]
+        return Evaluation(name, len(truth), means, per_class)
 
 
 def ground_truth(row: ManifestRow, classes: Sequence[str]) -> GroundTruth:
@@ -109,6 +182,5 @@ def golden_rows(dataset: Dataset, count: int) -> list[ManifestRow]:
     return list(islice(unseen, count))
 
 
-def letterboxed(dataset: Dataset, rows: Sequence[ManifestRow], size: Size) -> NDArray[np.uint8]:
-    """uint8 [N, H, W, 3]."""
-    return np.stack([letterbox(dataset.image(row), size)[0] for row in rows])
+def _share(hits: NDArray[np.bool_]) -> float:
+    return float(hits.mean()) if len(hits) else 0.0

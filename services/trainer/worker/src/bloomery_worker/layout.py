@@ -67,7 +67,7 @@ def class_folders(dataset: Dataset, root: Path) -> Path:
 def tag_of(row: ManifestRow, classes: Sequence[str]) -> int | None:
     """The class number of an image that has exactly one tag."""
     tags: Iterable[str] = {shape.label for shape in row.shapes if isinstance(shape.geometry, Tag)}
-    numbers = [classes.index(tag) for tag in tags]
+    numbers = [classes.index(tag) for tag in tags if tag in classes]
     return numbers[0] if len(numbers) == 1 else None
 
 

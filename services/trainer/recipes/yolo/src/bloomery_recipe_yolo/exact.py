@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from bloomery_recipe_yolo import state as states
-from bloomery_recipe_yolo.library import BaseTrainer, DetectionTrainer
+from bloomery_recipe_yolo.library import BaseTrainer
 
 _NO_MORE_RETRIES = 3
 
@@ -155,7 +155,3 @@ class ExactTrainer(BaseTrainer):
             super()._do_train()
         except _TrainedToTheEndError:
             self.final_eval()
-
-
-class DetectTrainer(ExactTrainer, DetectionTrainer):
-    """Trains detectors."""

@@ -1,13 +1,14 @@
 """A trained YOLO model without its library around it: raw outputs for letterboxed uint8 images, in torch or as ONNX."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from bloomery_recipe_yolo.library import load_checkpoint
+from bloomery_recipe_yolo.library import load_checkpoint, strip_optimizer
 from bloomery_worker.failures import ConfigError
 from bloomery_worker.predictor import Images, Outputs
 
@@ -72,6 +73,14 @@ class TrainedModel:
                 dynamic_axes={name: {0: "batch"} for name in (INPUT, *outputs)},
             )
         self.raw.to(self._device)
+
+
+def write_published(best: Path, target: Path, classes: Sequence[str]) -> None:
+    """Writes a checkpoint of half the size that is enough to predict with: weights and class names, no optimizer."""
+    content = strip_optimizer(best, str(target))
+    # Classifiers are trained on folders that are named by number.
+    content["model"].names = dict(enumerate(classes))
+    torch.save(content, target)
 
 
 def _bare(model: Any) -> nn.Module:

@@ -4,10 +4,13 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
+from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.model import TrainedModel
 from bloomery_worker import machine
 from bloomery_worker.context import Context, StopRequestedError
-from bloomery_worker.evaluate import DetectionEvaluator, golden_rows, letterboxed
+from bloomery_worker.evaluate import golden_rows
 from bloomery_worker.export import (
     Limits,
     ModelSpec,
@@ -23,10 +26,9 @@ from bloomery_worker.predictor import Images, OnnxPredictor
 from bloomery_worker.recipe import Result
 
 PACKAGES = ("ultralytics", "torch", "onnx", "onnxruntime", "numpy", "bloomery-worker", "bloomery-recipe-yolo")
-BOX_ROWS = 4
 
 
-def optimize(context: Context) -> Result:
+def optimize(context: Context, flavour: Flavour) -> Result:
     """Exports, compares on real images, measures the latency, and collects the directory.
 
     Raises:
@@ -34,10 +36,10 @@ def optimize(context: Context) -> Result:
     """
     original = _original(context)
     root = context.work_dir / "variant"
-    onnx = _exported(context, original, root)
+    onnx = _exported(context, flavour, original, root)
     threads = machine.threads(context.job.cpus)
     variant = OnnxPredictor(onnx, threads=threads)
-    parity, sample = _compared(context, original, variant)
+    parity, sample = _compared(context, flavour, original, variant)
     _say(context, "measuring", 0.8)
     facts = {
         "format": "onnx",
@@ -46,7 +48,7 @@ def optimize(context: Context) -> Result:
         "parity": parity.document(),
         "latency": asdict(measure_latency(variant, sample, threads=threads)),
     }
-    spec = _spec(context, original, variant, sample)
+    spec = _spec(context, flavour, original, variant, sample)
     versions = machine.versions(PACKAGES)
     files = write_model_directory(root, spec, {**facts, "versions": versions})
     details = {
@@ -65,39 +67,45 @@ def _original(context: Context) -> TrainedModel:
     return TrainedModel(Path(context.job.base_file), device="cpu")
 
 
-def _exported(context: Context, original: TrainedModel, root: Path) -> Path:
+def _exported(context: Context, flavour: Flavour, original: TrainedModel, root: Path) -> Path:
     _say(context, "exporting", 0.1)
     shutil.rmtree(root, ignore_errors=True)
     onnx = root / "1" / "model.onnx"
     onnx.parent.mkdir(parents=True)
-    original.export(onnx, (original.side, original.side), outputs=("output0",))
+    original.export(onnx, (original.side, original.side), outputs=flavour.outputs)
     return onnx
 
 
-def _compared(context: Context, original: TrainedModel, variant: OnnxPredictor) -> tuple[Parity, Images]:
+def _compared(
+    context: Context, flavour: Flavour, original: TrainedModel, variant: OnnxPredictor
+) -> tuple[Parity, Images]:
     """How far the variant is off, and one of the images."""
     _say(context, "comparing", 0.4)
     size = (original.side, original.side)
     rows = golden_rows(context.dataset, int(context.parameters["images"]))
     if not rows:
         raise DataError("the dataset version has no validation or test images to compare on", hint="build one that has")
-    images = letterboxed(context.dataset, rows, size)
-    geometry, score = largest_errors(original, variant, images, geometry_rows=BOX_ROWS)
-    evaluator = DetectionEvaluator(context.dataset, size, original.classes, check=lambda: _check(context))
-    before, after = (evaluator.rows(model, iter(rows), name="golden").metrics.map50 for model in (original, variant))
+    evaluator = flavour.evaluator(context.dataset, size, original.classes, check=lambda: _check(context))
+    images = np.stack([evaluator.fit(context.dataset.image(row)) for row in rows])
+    geometry, score = largest_errors(original, variant, images, geometry_rows=flavour.box_rows)
+    before, after = (
+        evaluator.evaluate(model, rows, name="golden").means[evaluator.headline] for model in (original, variant)
+    )
     parity = Parity(len(rows), geometry, score, before, after, Limits())
     if not parity.passed:
         raise ExportError(f"the export does not give the same answers: {parity.document()}", hint="report it")
     return parity, images[0]
 
 
-def _spec(context: Context, original: TrainedModel, variant: OnnxPredictor, sample: Images) -> ModelSpec:
+def _spec(
+    context: Context, flavour: Flavour, original: TrainedModel, variant: OnnxPredictor, sample: Images
+) -> ModelSpec:
     outputs = zip(variant.output_names, variant(sample[None]), strict=True)
     return ModelSpec(
         task=context.job.task,
         classes=original.classes,
         size=(original.side, original.side),
-        resize="letterbox",
+        resize=flavour.resize,
         outputs=tuple(Tensor(name, output.shape[1:]) for name, output in outputs),
     )
 

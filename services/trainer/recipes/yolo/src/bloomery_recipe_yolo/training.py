@@ -9,15 +9,13 @@ from pathlib import Path
 import torch
 
 from bloomery_recipe_yolo.exact import BEST_FILE, ExactTrainer
-from bloomery_recipe_yolo.library import strip_optimizer
-from bloomery_recipe_yolo.model import TrainedModel
+from bloomery_recipe_yolo.flavours import Flavour
+from bloomery_recipe_yolo.model import TrainedModel, write_published
 from bloomery_recipe_yolo.progress import Observer, table
 from bloomery_recipe_yolo.weights import Base, find_base
-from bloomery_vision.formats import YoloTask
 from bloomery_worker import machine
 from bloomery_worker.context import Context, StopRequestedError
-from bloomery_worker.evaluate import DetectionEvaluator, Evaluation
-from bloomery_worker.layout import yolo_folder
+from bloomery_worker.evaluate import Evaluation
 from bloomery_worker.messages import FileNote, ProgressNote, Value
 from bloomery_worker.recipe import Result
 
@@ -33,23 +31,22 @@ PACKAGES = (
 STRIDE = 32
 
 
-def train(context: Context, make: type[ExactTrainer]) -> Result:
+def train(context: Context, flavour: Flavour) -> Result:
     """Trains, evaluates and collects what is published."""
     started = time.monotonic()
     base = find_base(context)
-    data = _laid_out(context)
-    trainer = _trained(context, make, base, data)
+    trainer = _trained(context, flavour, base)
     published = context.work_dir / "published"
     published.mkdir(exist_ok=True)
-    strip_optimizer(trainer.best, s=str(published / BEST_FILE))
-    evaluations = _evaluate(context, published / BEST_FILE, epochs=trainer.epoch + 1)
+    write_published(trainer.best, published / BEST_FILE, context.job.classes)
+    evaluations = _evaluate(context, flavour, published / BEST_FILE, epochs=trainer.epoch + 1)
     (published / "metrics.csv").write_text(table(trainer.csv.read_text(encoding="utf-8")), encoding="utf-8")
-    report = {one.split: one.document(context.job.classes) for one in evaluations}
+    report = {one.name: one.document() for one in evaluations}
     (published / "evaluation.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     return Result(
         files=_files(published),
         metrics={name: value for one in evaluations for name, value in one.values().items()},
-        details=_details(context, base, trainer, duration=time.monotonic() - started),
+        details=_details(context, flavour, base, trainer.epoch + 1, duration=time.monotonic() - started),
         versions=machine.versions(PACKAGES),
     )
 
@@ -60,17 +57,7 @@ def image_size(parameters: Mapping[str, Value]) -> tuple[int, int]:
     return side, side
 
 
-def _laid_out(context: Context) -> Path:
-    data = yolo_folder(context.dataset, context.work_dir / "data", task=YoloTask(context.job.task))
-    if not context.dataset.counts["val"]:
-        context.log.warning(
-            "The dataset version has no validation images: the best epoch is chosen by training images."
-        )
-        data.write_bytes(data.read_bytes() + b"val: images/train\n")
-    return data
-
-
-def _trained(context: Context, make: type[ExactTrainer], base: Base, data: Path) -> ExactTrainer:
+def _trained(context: Context, flavour: Flavour, base: Base) -> ExactTrainer:
     job = context.job
     observer = Observer(context, device=machine.device_name(), epoch=job.resume_epoch)
 
@@ -81,7 +68,9 @@ def _trained(context: Context, make: type[ExactTrainer], base: Base, data: Path)
     checkpoints = context.work_dir / "checkpoints"
     shutil.rmtree(checkpoints, ignore_errors=True)
     resume_from = Path(job.resume_dir) if job.resume_dir else None
-    trainer = make(_arguments(context, base, data), checkpoints=checkpoints, keep=keep, resume_from=resume_from)
+    trainer = flavour.trainer(
+        _arguments(context, base, flavour.lay_out(context)), checkpoints=checkpoints, keep=keep, resume_from=resume_from
+    )
     # The library takes all cores but one, whatever the job was given.
     torch.set_num_threads(machine.threads(job.cpus))
     observer.attach(trainer)
@@ -108,7 +97,7 @@ def _arguments(context: Context, base: Base, data: Path) -> dict[str, object]:
     }
 
 
-def _evaluate(context: Context, checkpoint: Path, *, epochs: int) -> list[Evaluation]:
+def _evaluate(context: Context, flavour: Flavour, checkpoint: Path, *, epochs: int) -> list[Evaluation]:
     context.progress(
         ProgressNote(phase="evaluating", epoch=epochs, epochs=epochs, fraction=1.0, device=machine.device_name())
     )
@@ -117,9 +106,11 @@ def _evaluate(context: Context, checkpoint: Path, *, epochs: int) -> list[Evalua
         if context.should_stop():
             raise StopRequestedError(epochs)
 
-    evaluator = DetectionEvaluator(context.dataset, image_size(context.parameters), context.job.classes, check=check)
+    dataset, size = context.dataset, image_size(context.parameters)
+    evaluator = flavour.evaluator(dataset, size, context.job.classes, check=check)
     model = TrainedModel(checkpoint, device=machine.device())
-    return [evaluator.split(model, split) for split in ("val", "test") if context.dataset.counts[split]]
+    splits = (split for split in ("val", "test") if dataset.counts[split])
+    return [evaluator.evaluate(model, dataset.rows(split), name=split) for split in splits]
 
 
 def _files(published: Path) -> tuple[FileNote, ...]:
@@ -133,13 +124,13 @@ def _files(published: Path) -> tuple[FileNote, ...]:
     )
 
 
-def _details(context: Context, base: Base, trainer: ExactTrainer, *, duration: float) -> dict[str, object]:
+def _details(context: Context, flavour: Flavour, base: Base, epochs: int, *, duration: float) -> dict[str, object]:
     job = context.job
     height, width = image_size(job.parameters)
     return {
         "task": job.task,
         "classes": list(job.classes),
-        "input": {"height": height, "width": width, "resize": "letterbox"},
+        "input": {"height": height, "width": width, "resize": flavour.resize},
         "dataset": {"version": job.dataset_version, "content_hash": context.dataset.index.content_hash},
         "base": base.record(),
         "license": job.recipe_license,
@@ -147,5 +138,5 @@ def _details(context: Context, base: Base, trainer: ExactTrainer, *, duration: f
         "seed": int(job.parameters["seed"]),
         "device": machine.device_name(),
         "duration_seconds": duration,
-        "epochs": trainer.epoch + 1,
+        "epochs": epochs,
     }

@@ -1,19 +1,13 @@
 """What the three recipes share: which kinds of job they do, and how each begins."""
 
-from dataclasses import dataclass
-from importlib import import_module
-
 from bloomery_recipe_yolo import environment
 from bloomery_worker.context import Context
 from bloomery_worker.failures import ConfigError, DataError
 from bloomery_worker.recipe import Result
 
 
-@dataclass(frozen=True, slots=True)
 class YoloRecipe:
-    """A recipe whose trainer is the class `trainer` of the module `exact`, which is imported when it is used."""
-
-    trainer: str
+    """Trains and exports for the task of its job."""
 
     def preflight(self, context: Context) -> None:
         """Looks at the dataset version. Raises DataError."""
@@ -23,14 +17,16 @@ class YoloRecipe:
     def run(self, context: Context) -> Result:
         """Does a TRAIN or OPTIMIZE job."""
         environment.prepare(context.work_dir)
+        # These load the library, which reads its environment once.
+        from bloomery_recipe_yolo.flavours import FLAVOURS
+        from bloomery_recipe_yolo.optimizing import optimize
+        from bloomery_recipe_yolo.training import train
+
+        flavour = FLAVOURS[context.job.task]
         match context.job.kind:
             case "TRAIN":
-                from bloomery_recipe_yolo.training import train
-
-                return train(context, getattr(import_module("bloomery_recipe_yolo.exact"), self.trainer))
+                return train(context, flavour)
             case "OPTIMIZE":
-                from bloomery_recipe_yolo.optimizing import optimize
-
-                return optimize(context)
+                return optimize(context, flavour)
             case kind:
                 raise ConfigError(f"this recipe does no {kind} jobs", hint="choose another recipe")

@@ -2,4 +2,4 @@
 
 from bloomery_recipe_yolo.yolo import YoloRecipe
 
-recipe = YoloRecipe("DetectTrainer")
+recipe = YoloRecipe()

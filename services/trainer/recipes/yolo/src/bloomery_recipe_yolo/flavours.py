@@ -1,0 +1,77 @@
+"""What differs between detection, segmentation and classification; all else is shared."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from bloomery_recipe_yolo.exact import ExactTrainer
+from bloomery_recipe_yolo.library import ClassificationTrainer, DetectionTrainer, SegmentationTrainer
+from bloomery_vision.formats import YoloTask
+from bloomery_worker.context import Context
+from bloomery_worker.dataset import Dataset
+from bloomery_worker.evaluate import Check, ClassificationEvaluator, DetectionEvaluator, Evaluator, Size
+from bloomery_worker.layout import class_folders, yolo_folder
+
+
+class DetectTrainer(ExactTrainer, DetectionTrainer):
+    """Trains detectors."""
+
+
+class SegmentTrainer(ExactTrainer, SegmentationTrainer):
+    """Trains detectors with masks."""
+
+
+class ClassifyTrainer(ExactTrainer, ClassificationTrainer):
+    """Trains classifiers."""
+
+
+class MakeEvaluator(Protocol):
+    """Makes an evaluator for a dataset and a model."""
+
+    def __call__(self, dataset: Dataset, size: Size, classes: Sequence[str], *, check: Check) -> Evaluator:
+        """The evaluator."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Flavour:
+    """One task.
+
+    Attributes:
+        trainer: trains it.
+        lay_out: puts the dataset where the trainer looks, and returns its `data` argument.
+        evaluator: measures it.
+        outputs: names of the exported model's outputs.
+        box_rows: how many rows of the first output are coordinates.
+        resize: how an image is fitted to the input.
+    """
+
+    trainer: type[ExactTrainer]
+    lay_out: Callable[[Context], Path]
+    evaluator: MakeEvaluator
+    outputs: tuple[str, ...]
+    box_rows: int
+    resize: str
+
+
+def _yolo_folder(context: Context) -> Path:
+    data = yolo_folder(context.dataset, context.work_dir / "data", task=YoloTask(context.job.task))
+    if not context.dataset.counts["val"]:
+        context.log.warning(
+            "The dataset version has no validation images: the best epoch is chosen by training images."
+        )
+        data.write_bytes(data.read_bytes() + b"val: images/train\n")
+    return data
+
+
+def _class_folders(context: Context) -> Path:
+    return class_folders(context.dataset, context.work_dir / "data")
+
+
+FLAVOURS: Mapping[str, Flavour] = {
+    "detect": Flavour(DetectTrainer, _yolo_folder, DetectionEvaluator, ("output0",), 4, "letterbox"),
+    "segment": Flavour(SegmentTrainer, _yolo_folder, DetectionEvaluator, ("output0", "output1"), 4, "letterbox"),
+    "classify": Flavour(ClassifyTrainer, _class_folders, ClassificationEvaluator, ("output0",), 0, "center-crop"),
+}
+"""By task."""

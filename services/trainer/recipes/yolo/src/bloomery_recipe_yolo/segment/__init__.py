@@ -1,0 +1,5 @@
+"""The recipe `yolo-segment`."""
+
+from bloomery_recipe_yolo.yolo import YoloRecipe
+
+recipe = YoloRecipe()

@@ -187,8 +187,7 @@ async def failure(call: Awaitable[Any]) -> status_pb2.Status:
     try:
         answer = await call
     except grpc.aio.AioRpcError as error:
-        status = rpc_status.from_call(error)  # type: ignore[arg-type]
-        return status  # type: ignore[no-any-return]
+        return rpc_status.from_call(error)  # type: ignore[arg-type, no-any-return]
     raise AssertionError(f"the call did not fail: {answer}")
 
 

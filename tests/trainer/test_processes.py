@@ -46,6 +46,19 @@ def supervisor(world: World, job: Job, attempt: int = 1) -> psutil.Process:
     return psutil.Process(int((folder(world, job, attempt) / "process").read_text().split("\n")[1].split()[0]))
 
 
+def _text(file: Path) -> str:
+    return file.read_text() if file.exists() else ""
+
+
+async def written(file: Path) -> str:
+    """What a worker writes into a file, sooner or later."""
+    for _ in range(500):
+        if text := _text(file):
+            return text
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{file} was not written")
+
+
 def runs(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
@@ -101,9 +114,7 @@ async def test_a_deaf_worker_is_killed_with_everything_it_started(trainer: Train
     job = await trainer.create("deaf")
     await trainer.reaches(job.name, JOB_STATE_RUNNING)
     process, child_file = supervisor(trainer.world, job), folder(trainer.world, job) / "child"
-    while not child_file.exists():
-        await asyncio.sleep(0.02)
-    child = int(child_file.read_text())
+    child = int(await written(child_file))
     await trainer.jobs.CancelJob(CancelJobRequest(name=job.name))
     await trainer.reaches(job.name, JOB_STATE_CANCELLED)
     assert not runs(process.pid)
@@ -213,6 +224,7 @@ async def test_a_deleted_job_gives_back_its_inputs_and_files(trainer: Trainer) -
     assert trainer.world.datasets.holders == {(job.dataset_version, job.name)}
     await trainer.jobs.DeleteJob(DeleteJobRequest(name=job.name))
     blobs = trainer.world.folder / "blobs"
+    left: set[str] = set()
     for _ in range(100):
         left = {
             path.relative_to(blobs).as_posix() for path in blobs.rglob("*") if path.is_file() and job.uid in str(path)

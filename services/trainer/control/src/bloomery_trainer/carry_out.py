@@ -30,6 +30,7 @@ class Hands:
     def __init__(self, core: Core, epoch: int) -> None:
         self._core = core
         self._epoch = epoch
+        self._owner_is_down = False
 
     async def carry_out(self, facts: decide.Facts, action: decide.Action) -> None:
         """Do it. A job that moved on in the meantime is left to the next pass; raise Aborted FENCED."""
@@ -140,10 +141,14 @@ class Hands:
         return tuple(await self._core.launcher.log_tail(facts.job.uid, facts.job.attempt, lines=_TAIL_LINES))
 
     async def _hold(self, job: Job) -> None:
+        if self._owner_is_down:
+            return
         try:
             await hold(self._core, job)
         except grpc.aio.AioRpcError as error:
             if error.code() not in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION):
+                # A pass asks once, however many jobs wait for the answer.
+                self._owner_is_down = True
                 raise
             reason = reasons.input_missing(job.spec.dataset_version, error.details() or error.code().name)
             await self._write(decide.Facts(job, None, None), decide.Fail(reason))

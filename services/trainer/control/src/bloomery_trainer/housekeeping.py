@@ -1,6 +1,9 @@
 """What the leader tidies up beside the jobs at work: deleted jobs, old logs, old request ids."""
 
+import logging
 from datetime import timedelta
+
+import grpc
 
 from bloomery_kit.idempotency import forget_requests
 from bloomery_trainer import metrics
@@ -13,6 +16,7 @@ from bloomery_trainer.store import attempts, events, jobs
 _AT_ONCE = 100
 _RARELY = timedelta(minutes=10)
 _REQUESTS_KEPT = timedelta(days=7)
+_log = logging.getLogger("bloomery.trainer.housekeeping")
 
 
 class Housekeeping:
@@ -26,8 +30,11 @@ class Housekeeping:
         """Bury what was deleted; now and then, shorten old logs and forget old request ids."""
         async with self._core.db.read() as tx:
             deleted = await jobs.unburied(tx, _AT_ONCE)
-        for job in deleted:
-            await self._bury(hands, job)
+        try:
+            for job in deleted:
+                await self._bury(hands, job)
+        except grpc.aio.AioRpcError as error:
+            _log.warning("deleted jobs still hold their inputs", extra={"error": error})
         now = self._core.clock()
         if abs(now - self._last) >= _RARELY:
             self._last = now

@@ -17,8 +17,10 @@ from bloomery_kit.errors import FailedPrecondition, FieldViolation, InvalidArgum
 from bloomery_trainer.model import Artifact, Task
 from bloomery_trainer.settings import TrainerSettings
 
-_DATASET = "bloomery.dataset.v1.DatasetService"
-_ANNOTATION = "bloomery.annotation.v1.AnnotationService"
+_GET_PROJECT = "bloomery.annotation.v1.AnnotationService/GetProject"
+_GET_VERSION = "bloomery.dataset.v1.DatasetService/GetDatasetVersion"
+# The reconciler repeats what it asks for, so it need not wait long.
+_REPEATED_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Neighbours:
         roots = settings.neighbour_ca.read_bytes() if settings.neighbour_ca else None
         token = settings.token.get_secret_value()
         self._channels = [
-            channel(settings.annotation_target, token=token, root_certs=roots, retryable=(_ANNOTATION,)),
-            channel(settings.dataset_target, token=token, root_certs=roots, retryable=(_DATASET,)),
+            channel(settings.annotation_target, token=token, root_certs=roots, retryable=(_GET_PROJECT,)),
+            channel(settings.dataset_target, token=token, root_certs=roots, retryable=(_GET_VERSION,)),
         ]
         self._annotation = AnnotationServiceStub(self._channels[0])
         self._dataset = DatasetServiceStub(self._channels[1])
@@ -77,11 +79,13 @@ class Neighbours:
 
     async def hold(self, dataset_version: str, holder: str) -> None:
         """Keep a version from being deleted. Idempotent."""
-        await self._dataset.AcquireReference(AcquireReferenceRequest(resource=dataset_version, holder=holder))
+        request = AcquireReferenceRequest(resource=dataset_version, holder=holder)
+        await self._dataset.AcquireReference(request, timeout=_REPEATED_SECONDS)
 
     async def release(self, dataset_version: str, holder: str) -> None:
         """Give it back. Idempotent."""
-        await self._dataset.ReleaseReference(ReleaseReferenceRequest(resource=dataset_version, holder=holder))
+        request = ReleaseReferenceRequest(resource=dataset_version, holder=holder)
+        await self._dataset.ReleaseReference(request, timeout=_REPEATED_SECONDS)
 
     async def close(self) -> None:
         """Close the channels."""

@@ -33,10 +33,14 @@ class _Topic:
 
 
 class EventFeed:
-    """The new events of the jobs that this replica's watchers watch. Belongs to one event loop."""
+    """The new events of the jobs that this replica's watchers watch. Belongs to one event loop.
+
+    `reads` counts how often a log was read.
+    """
 
     def __init__(self, db: Database, *, poll: float) -> None:
         self.changed = Notifier()
+        self.reads = 0
         self._db = db
         self._poll = poll
         self._topics: dict[str, _Topic] = {}
@@ -71,6 +75,7 @@ class EventFeed:
             return ()
         if topic is not None and topic.buffer and topic.buffer[0].sequence <= after + 1:
             return [event for event in topic.buffer if event.sequence > after]
+        self.reads += 1
         async with self._db.read() as tx:
             return await events.read(tx, job_uid, after, rows=_PAGE_ROWS)
 
@@ -105,6 +110,7 @@ class EventFeed:
                 topic = self._topics.get(uid)
                 if topic is None or head <= topic.head:
                     continue
+                self.reads += 1
                 found = await events.read(tx, uid, topic.head, rows=_PAGE_ROWS)
                 topic.buffer.extend(found)
                 topic.head = found[-1].sequence if found else head

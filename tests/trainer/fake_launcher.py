@@ -1,0 +1,80 @@
+"""A launcher without processes, to inject what a machine or a cluster may do to an attempt."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from bloomery_trainer.launcher import Launched, LaunchError, Order, Phase
+from bloomery_trainer.model import Reason, Resources, Termination
+
+
+class FakeLauncher:
+    """What was launched is what the test says it is."""
+
+    def __init__(self, capacity: Resources | None = None) -> None:
+        self.things: dict[tuple[str, int], Launched] = {}
+        self.orders: list[Order] = []
+        self.stops: list[tuple[str, int, float]] = []
+        self.refusal: Reason | None = None
+        self.crash: Literal["before", "after", "never"] = "never"
+        self.stubborn = False
+        self.tail: Sequence[str] = ()
+        self.free: int | None = None
+        self._capacity = capacity
+
+    def capacity(self) -> Resources | None:
+        return self._capacity
+
+    async def launch(self, order: Order) -> None:
+        if self.crash == "before":
+            raise KeyboardInterrupt
+        if self.refusal is not None:
+            raise LaunchError(self.refusal)
+        key = (order.job_uid, order.attempt)
+        if key not in self.things:
+            self.orders.append(order)
+            self.things[key] = Launched(*key, Phase.RUNNING)
+        if self.crash == "after":
+            raise KeyboardInterrupt
+
+    async def observe(self) -> Sequence[Launched]:
+        return list(self.things.values())
+
+    async def stop(self, job_uid: str, attempt: int, *, grace: float) -> None:
+        self.stops.append((job_uid, attempt, grace))
+        if not self.stubborn:
+            self.ends(-15, attempt=attempt, job_uid=job_uid)
+
+    async def remove(self, job_uid: str, attempt: int) -> None:
+        del self.things[job_uid, attempt]
+
+    async def log_tail(self, job_uid: str, attempt: int, *, lines: int) -> Sequence[str]:
+        return self.tail
+
+    async def free_bytes(self) -> int | None:
+        return self.free
+
+    @property
+    def running(self) -> list[tuple[str, int]]:
+        return [key for key, thing in self.things.items() if thing.phase is not Phase.ENDED]
+
+    def ends(
+        self,
+        exit_code: int | None,
+        *,
+        attempt: int | None = None,
+        job_uid: str | None = None,
+        termination: Termination | None = None,
+    ) -> None:
+        """The process of an attempt (the last one launched) has ended."""
+        key = (job_uid or self.orders[-1].job_uid, attempt or self.orders[-1].attempt)
+        self.things[key] = Launched(*key, Phase.ENDED, exit_code, termination)
+
+    def becomes(self, phase: Phase, reason: Reason | None = None) -> None:
+        """The last one launched is in another phase."""
+        key = (self.orders[-1].job_uid, self.orders[-1].attempt)
+        self.things[key] = replace(self.things[key], phase=phase, reason=reason)
+
+    def vanishes(self) -> None:
+        """Somebody removed the last one launched."""
+        del self.things[self.orders[-1].job_uid, self.orders[-1].attempt]

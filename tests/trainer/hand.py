@@ -1,0 +1,187 @@
+"""Tools of the tests that move everything by hand: the reconciler's passes, the clock, and what workers say."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from bloomery.common.v1 import Artifact
+from bloomery.training.v1 import (
+    ArtifactUpload,
+    AttemptSuccess,
+    CheckpointSaved,
+    CompleteArtifactUploadsRequest,
+    CompleteArtifactUploadsResponse,
+    FinishAttemptRequest,
+    Job,
+    JobEvent,
+    JobState,
+    LogLine,
+    MetricsReported,
+    PrepareArtifactUploadsRequest,
+    ReportProgressRequest,
+    ReportProgressResponse,
+    StartAttemptRequest,
+    StartAttemptResponse,
+)
+from bloomery_kit.times import utc_now
+from bloomery_trainer.core import Core
+from bloomery_trainer.reconcile import Reconciler
+from bloomery_trainer.settings import Policy
+from tests.trainer.bench import Trainer, World, running_trainer
+from tests.trainer.fake_launcher import FakeLauncher
+
+if TYPE_CHECKING:
+    from bloomery.training.v1.worker_service_pb2_grpc import WorkerServiceAsyncStub
+
+POLICY = Policy()
+
+
+@dataclass
+class Clock:
+    """A clock that only the test moves, and a system clock that it may shift."""
+
+    seconds: float = 1000.0
+    shift: timedelta = field(default_factory=timedelta)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def now(self) -> datetime:
+        return utc_now() + timedelta(seconds=self.seconds - 1000.0) + self.shift
+
+
+@dataclass
+class FakeWorker:
+    """Says to the trainer whatever a test wants a worker to say."""
+
+    stub: WorkerServiceAsyncStub
+    start: StartAttemptResponse
+    sequence: int = 0
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self.start.secret}"),)
+
+    async def report(
+        self, *events: JobEvent, phase: str = "training", first: int | None = None, stalled: bool = False
+    ) -> ReportProgressResponse:
+        first = self.sequence + 1 if first is None else first
+        request = ReportProgressRequest(first_sequence=first, events=events, phase=phase, stalled=stalled)
+        reply = await self.stub.ReportProgress(request, metadata=self.metadata)
+        self.sequence = max(self.sequence, reply.acknowledged_sequence)
+        return reply
+
+    async def upload(self, core: Core, role: str, content: bytes) -> Artifact:
+        """Put bytes where the signed URL would, and complete them."""
+        artifact = artifact_of(role, content)
+        uploads = [ArtifactUpload(artifact=artifact)]
+        prepared = await self.stub.PrepareArtifactUploads(
+            PrepareArtifactUploadsRequest(uploads=uploads), metadata=self.metadata
+        )
+        if not prepared.targets[0].present:
+            await core.objects.put(key_of(prepared.targets[0].put.url), content)
+        return (await self.complete(artifact)).results[0].artifact
+
+    async def complete(self, *artifacts: Artifact) -> CompleteArtifactUploadsResponse:
+        uploads = [ArtifactUpload(artifact=artifact) for artifact in artifacts]
+        request = CompleteArtifactUploadsRequest(uploads=uploads)
+        return await self.stub.CompleteArtifactUploads(request, metadata=self.metadata)
+
+    async def checkpoint(self, core: Core, epoch: int, *, best: bool = False) -> CheckpointSaved:
+        """Upload a whole checkpoint and announce it."""
+        content = f"weights {epoch} of {self.start.attempt}".encode()
+        file = await self.upload(core, f"checkpoint/{epoch}/weights.pt", content)
+        entry = {"path": "weights.pt", "digest": file.digest, "size_bytes": file.size_bytes}
+        manifest = json.dumps({"format": 1, "epoch": epoch, "files": [entry]}).encode()
+        kept = await self.upload(core, f"checkpoint-manifest/{epoch}", manifest)
+        saved = CheckpointSaved(epoch=epoch, logical_key=kept.logical_key, size_bytes=file.size_bytes, best=best)
+        await self.report(JobEvent(checkpoint=saved))
+        return saved
+
+    async def success(self, core: Core) -> AttemptSuccess:
+        artifact = await self.upload(core, "checkpoint", b"best weights")
+        return AttemptSuccess(artifacts=[artifact], metrics={"test/map50": 0.9}, versions={"torch": "2"})
+
+    async def finish(self, **end: Any) -> JobState.ValueType:
+        return (await self.stub.FinishAttempt(FinishAttemptRequest(**end), metadata=self.metadata)).state
+
+
+@dataclass
+class Hand:
+    """A trainer in which nothing moves by itself."""
+
+    trainer: Trainer
+    launcher: FakeLauncher
+    clock: Clock
+    reconciler: Reconciler
+
+    @property
+    def core(self) -> Core:
+        return self.trainer.app.core
+
+    async def settle(self, passes: int = 4) -> None:
+        """Reconcile until nothing is left to do."""
+        for _ in range(passes):
+            await self.reconciler.run_pass()
+
+    async def after(self, seconds: float) -> None:
+        """Let time pass, then reconcile once."""
+        self.clock.seconds += seconds
+        await self.reconciler.run_pass()
+
+    async def queued(self, **fields: Any) -> Job:
+        """A job whose first attempt is launched, not yet seen running."""
+        job = await self.trainer.create(**fields)
+        await self.reconciler.run_pass()
+        return await self.trainer.get(job.name)
+
+    async def worker(self, worker_id: str = "w1") -> FakeWorker:
+        """The worker of the last launched attempt."""
+        token = self.launcher.orders[-1].environment["BLOOMERY_ATTEMPT_TOKEN"]
+        request = StartAttemptRequest(token=token, worker_id=worker_id, host="here")
+        started = await self.trainer.workers.StartAttempt(request)
+        return FakeWorker(self.trainer.workers, started, started.acknowledged_sequence)
+
+    async def running(self, **fields: Any) -> tuple[Job, FakeWorker]:
+        """A job at work, with its worker."""
+        job = await self.queued(**fields)
+        worker = await self.worker()
+        await worker.report(log("begin"))
+        await self.reconciler.run_pass()
+        return await self.trainer.get(job.name), worker
+
+
+@asynccontextmanager
+async def by_hand(world: World, *, launcher: FakeLauncher | None = None, **settings: Any) -> AsyncIterator[Hand]:
+    """A trainer that leads, whose passes the test makes."""
+    clock, fake = Clock(), launcher or FakeLauncher()
+    async with running_trainer(world, launcher=fake, reconcile=False, **{"policy": POLICY} | settings) as trainer:
+        reconciler = Reconciler(trainer.app.core, clock=clock.monotonic)
+        await reconciler.campaign()
+        yield Hand(trainer, fake, clock, reconciler)
+
+
+def log(text: str, level: LogLine.Level.ValueType = LogLine.LEVEL_INFO) -> JobEvent:
+    return JobEvent(log=LogLine(level=level, source="trainer", message=text))
+
+
+def metrics(epoch: int, *, step: int = 0, epoch_end: bool = False, at: float = 0.0, **values: float) -> JobEvent:
+    event = JobEvent(metrics=MetricsReported(epoch=epoch, step=step, epoch_end=epoch_end, values=values))
+    event.time.FromMilliseconds(round((1_700_000_000 + at) * 1000))
+    return event
+
+
+def artifact_of(role: str, content: bytes) -> Artifact:
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return Artifact(role=role, digest=digest, size_bytes=len(content), file_name=role.rpartition("/")[2])
+
+
+def key_of(url: str) -> str:
+    """The object key in a signed URL."""
+    return url.partition("/blobs/")[2].partition("?")[0]

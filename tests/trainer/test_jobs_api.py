@@ -1,0 +1,304 @@
+"""What people ask of JobService: recipes, creation with everything checked, lists, logs, artifacts."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.rpc import error_details_pb2
+
+from bloomery.common.v1 import Artifact
+from bloomery.dataset.v1 import DatasetVersion
+from bloomery.training.v1 import (
+    JOB_KIND_IMPORT,
+    JOB_KIND_OPTIMIZE,
+    JOB_KIND_TRAIN,
+    AttemptFailure,
+    CancelJobRequest,
+    CreateJobRequest,
+    DeleteJobRequest,
+    GetJobRequest,
+    GetLogsRequest,
+    GetRecipeRequest,
+    Job,
+    ListJobEventsRequest,
+    ListJobResultsRequest,
+    ListJobsRequest,
+    ListRecipesRequest,
+    LogLine,
+    Reason,
+    SignArtifactsRequest,
+    UpdateJobRequest,
+)
+from bloomery.vision.v1 import TASK_TYPE_CLASSIFY
+from tests.trainer.bench import World, failure, reason_of
+from tests.trainer.hand import Hand, by_hand, log, metrics
+from tests.trainer.neighbours import DATASET, PROJECT_UID, ready_version
+
+WEIGHTS = Artifact(digest="sha256:" + "2" * 64, size_bytes=5, logical_key=f"{PROJECT_UID}/jobs/j/1/checkpoint/2")
+
+
+@pytest.fixture
+async def hand(world: World) -> AsyncIterator[Hand]:
+    async with by_hand(world) as hand:
+        yield hand
+
+
+def request(*, parameters: dict[str, Any] | None = None, **fields: Any) -> CreateJobRequest:
+    defaults: dict[str, Any] = {"kind": JOB_KIND_TRAIN, "recipe": "recipes/scripted", "dataset_version": DATASET}
+    job = Job(**defaults | fields)
+    job.parameters.update(parameters or {})
+    return CreateJobRequest(parent="projects/cells", job=job)
+
+
+async def violations(hand: Hand, wanted: CreateJobRequest) -> dict[str, str]:
+    """Field and description of all violations of a refused creation."""
+    status = await failure(hand.trainer.jobs.CreateJob(wanted))
+    bad = error_details_pb2.BadRequest()
+    assert any(detail.Unpack(bad) for detail in status.details), status
+    return {violation.field: violation.description for violation in bad.field_violations}
+
+
+async def test_recipes_are_listed_with_their_parameters(hand: Hand) -> None:
+    listed = await hand.trainer.jobs.ListRecipes(ListRecipesRequest())
+    got = await hand.trainer.jobs.GetRecipe(GetRecipeRequest(name="recipes/scripted"))
+    assert list(listed.recipes) == [got]
+    epochs = got.parameters[0]
+    assert (epochs.id, epochs.default_value.number_value, epochs.minimum, epochs.maximum) == ("epochs", 2, 1, 1000)
+    assert not got.parameters[1].HasField("minimum")
+    assert await reason_of(hand.trainer.jobs.GetRecipe(GetRecipeRequest(name="recipes/none"))) == "NOT_FOUND"
+
+
+async def test_every_default_is_filled_in(hand: Hand) -> None:
+    job = await hand.trainer.jobs.CreateJob(request(parameters={"epochs": 7}))
+    assert dict(job.parameters) == {"epochs": 7}
+    effective = dict(job.effective_parameters)
+    assert (effective["epochs"], effective["optimizer"], effective["flip"]) == (7, "sgd", True)
+    assert "format" not in effective
+    assert (job.model, job.base, job.resources.cpus) == ("projects/cells/models/cells-v", "small.pt", 1)
+    assert (job.progress.epochs, job.creator) == (7, "owner")
+
+
+async def test_all_that_is_wrong_is_said_at_once(hand: Hand) -> None:
+    parameters = {"epoch": 3, "epochs": 0, "rate": "fast", "optimizer": "adamw", "flip": 1, "seed": 1.5}
+    wanted = request(parameters=parameters, base="huge.pt", deadline_seconds=-1, priority=5000)
+    wanted.job_id = "Not An Id"
+    found = await violations(hand, wanted)
+    assert found.keys() == {
+        "job_id",
+        "job.base",
+        "job.deadline_seconds",
+        "job.priority",
+        *(f"job.parameters.{name}" for name in parameters),
+    }
+    assert "did you mean epochs" in found["job.parameters.epoch"]
+    assert "between 1 and 1000" in found["job.parameters.epochs"]
+    assert "sgd, adam" in found["job.parameters.optimizer"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"recipe": "recipes/scriptd"}, "job.recipe"),
+        ({"kind": JOB_KIND_IMPORT}, "job.kind"),
+        ({"kind": 0}, "job.kind"),
+        ({"dataset_version": ""}, "job.dataset_version"),
+        ({"dataset_version": "projects/other/datasets/d/versions/1"}, "job.dataset_version"),
+        ({"dataset_version": "projects/cells/datasets/cells-v/versions/9"}, "job.dataset_version"),
+        ({"kind": JOB_KIND_OPTIMIZE}, "job.base_artifact"),
+        (
+            {"kind": JOB_KIND_OPTIMIZE, "base_artifact": Artifact(digest="x", logical_key="other/x")},
+            "job.base_artifact.logical_key",
+        ),
+        ({"model": "models/m"}, "job.model"),
+        ({"resources": {"cpus": float("nan")}}, "job.resources.cpus"),
+        ({"labels": {"k": "v" * 300}}, "job.labels.k"),
+    ],
+)
+async def test_wrong_inputs_are_refused(hand: Hand, fields: dict[str, Any], field: str) -> None:
+    assert field in await violations(hand, request(**fields))
+
+
+async def test_optimizing_takes_its_own_parameters(hand: Hand) -> None:
+    fields = {"kind": JOB_KIND_OPTIMIZE, "base_artifact": WEIGHTS}
+    job = await hand.trainer.jobs.CreateJob(request(parameters={"format": "onnx"}, **fields))
+    assert (dict(job.effective_parameters), job.model) == ({"format": "onnx"}, "")
+    assert "job.parameters.epochs" in await violations(hand, request(parameters={"epochs": 1}, **fields))
+
+
+async def test_a_dataset_must_be_ready_and_of_the_recipes_task(hand: Hand) -> None:
+    building = ready_version()
+    building.state = DatasetVersion.STATE_BUILDING
+    hand.trainer.world.datasets.versions[DATASET] = building
+    assert await reason_of(hand.trainer.jobs.CreateJob(request())) == "DATASET_NOT_READY"
+    other = ready_version()
+    other.spec.task = TASK_TYPE_CLASSIFY
+    hand.trainer.world.datasets.versions[DATASET] = other
+    assert await reason_of(hand.trainer.jobs.CreateJob(request())) == "TASK_MISMATCH"
+
+
+async def test_an_unknown_project_is_not_found(hand: Hand) -> None:
+    wanted = request(dataset_version="projects/none/datasets/d/versions/1")
+    wanted.parent = "projects/none"
+    assert await reason_of(hand.trainer.jobs.CreateJob(wanted)) == "NOT_FOUND"
+
+
+async def test_validating_only_stores_nothing(hand: Hand) -> None:
+    wanted = request()
+    wanted.validate_only = True
+    job = await hand.trainer.jobs.CreateJob(wanted)
+    assert job.effective_parameters["epochs"] == 2
+    listed = await hand.trainer.jobs.ListJobs(ListJobsRequest(parent="projects/-"))
+    assert (len(listed.jobs), hand.trainer.world.datasets.holders) == (0, set())
+
+
+async def test_an_id_is_taken_once_until_its_job_is_deleted(hand: Hand) -> None:
+    first = await hand.trainer.create(job_id="mine")
+    assert await reason_of(hand.trainer.create(job_id="mine")) == "ALREADY_EXISTS"
+    assert await reason_of(hand.trainer.jobs.DeleteJob(DeleteJobRequest(name=first.name))) == "NOT_TERMINAL"
+    await hand.trainer.jobs.CancelJob(CancelJobRequest(name=first.name))
+    await hand.trainer.jobs.DeleteJob(DeleteJobRequest(name=first.name))
+    assert await reason_of(hand.trainer.get(first.name)) == "NOT_FOUND"
+    assert (await hand.trainer.create(job_id="mine")).uid != first.uid
+
+
+async def test_too_many_waiting_jobs_are_refused(world: World) -> None:
+    async with by_hand(world, max_pending_per_project=2) as hand:
+        for _ in range(2):
+            await hand.trainer.create()
+        assert await reason_of(hand.trainer.create()) == "TOO_MANY_JOBS"
+
+
+async def test_a_full_disk_refuses_new_jobs_and_uploads(world: World) -> None:
+    async with by_hand(world, min_free_bytes=1 << 30) as hand:
+        _, worker = await hand.running()
+        hand.launcher.free = 1 << 20
+        assert await reason_of(hand.trainer.create()) == "DISK_LOW"
+        hand.launcher.free = 1
+        assert await reason_of(worker.upload(hand.core, "checkpoint", b"large")) == "DISK_LOW"
+
+
+async def test_jobs_are_listed_newest_first_by_page_and_filter(hand: Hand) -> None:
+    for number in range(5):
+        await hand.trainer.create(job_id=f"j{number}", labels={"team": "red" if number % 2 else "blue"})
+    await hand.trainer.jobs.CancelJob(CancelJobRequest(name="projects/cells/jobs/j0"))
+    await hand.reconciler.run_pass()
+
+    async def ids(text: str = "", parent: str = "projects/cells") -> list[str]:
+        found, token = [], ""
+        while True:
+            page = await hand.trainer.jobs.ListJobs(
+                ListJobsRequest(parent=parent, filter=text, page_size=2, page_token=token)
+            )
+            assert len(page.jobs) <= 2
+            found += [job.name.rpartition("/")[2] for job in page.jobs]
+            if not (token := page.next_page_token):
+                return found
+
+    assert await ids() == ["j4", "j3", "j2", "j1", "j0"]
+    assert await ids(parent="projects/-") == await ids()
+    assert await ids(parent="projects/other") == []
+    assert await ids("state:CANCELLED") == ["j0"]
+    assert await ids("active AND label.team:red") == ["j3", "j1"]
+    assert await ids("kind:OPTIMIZE") == []
+    assert await ids("model:cells-v AND id:j2") == ["j2"]
+    assert (
+        "filter"
+        in (await failure(hand.trainer.jobs.ListJobs(ListJobsRequest(parent="projects/-", filter="x:y")))).message
+    )
+
+
+async def test_names_labels_and_priority_can_be_changed(hand: Hand) -> None:
+    job = await hand.trainer.create(labels={"a": "1"})
+    job.display_name, job.priority = "better", 7
+    job.labels["b"] = "2"
+    changed = await hand.trainer.jobs.UpdateJob(UpdateJobRequest(job=job))
+    assert (changed.display_name, changed.priority, dict(changed.labels)) == ("better", 7, {"a": "1", "b": "2"})
+    assert changed.etag != job.etag
+    assert await reason_of(hand.trainer.jobs.UpdateJob(UpdateJobRequest(job=job))) == "ETAG_MISMATCH"
+    mask = FieldMask(paths=["state"])
+    assert (
+        "state" in (await failure(hand.trainer.jobs.UpdateJob(UpdateJobRequest(job=changed, update_mask=mask)))).message
+    )
+    listed = await hand.trainer.jobs.ListJobs(ListJobsRequest(parent="projects/cells", filter="label.b:2"))
+    assert len(listed.jobs) == 1
+
+
+async def test_logs_by_page_tail_and_level(hand: Hand) -> None:
+    job, worker = await hand.running()
+    for number in range(6):
+        level = LogLine.LEVEL_WARNING if number % 3 == 0 else LogLine.LEVEL_INFO
+        await worker.report(metrics(0), log(f"a{number}"), log(f"b{number}", level))
+
+    async def texts(**arguments: Any) -> list[str]:
+        answer = await hand.trainer.jobs.GetLogs(GetLogsRequest(name=job.name, **arguments))
+        token = answer.next_page_token
+        found = [entry.line.message for entry in answer.entries]
+        if token and not arguments.get("page_token"):
+            return found + await texts(**arguments | {"page_token": token})
+        return found
+
+    assert (await texts())[:4] == ["begin", "a0", "b0", "a1"]
+    assert await texts(page_size=7) == (await texts())[:14]
+    assert await texts(tail=2) == ["a5", "b5"]
+    assert await texts(minimum_level=LogLine.LEVEL_WARNING) == ["b0", "b3"]
+    assert await texts(minimum_level=LogLine.LEVEL_WARNING, tail=1) == ["b3"]
+
+
+async def test_events_by_page_and_filter(hand: Hand) -> None:
+    job, worker = await hand.running()
+    for number in range(4):
+        await worker.report(metrics(number), log("line"))
+
+    async def numbers(**arguments: Any) -> list[int]:
+        answer = await hand.trainer.jobs.ListJobEvents(ListJobEventsRequest(parent=job.name, **arguments))
+        found = [event.sequence for event in answer.events]
+        if answer.next_page_token:
+            found += await numbers(**arguments | {"page_token": answer.next_page_token})
+        return found
+
+    last = (await hand.trainer.get(job.name)).last_sequence
+    assert await numbers(page_size=3) == list(range(1, last + 1))
+    assert await numbers(after_sequence=last - 2) == [last - 1, last]
+    assert await numbers(filter="metrics") == [last - 7, last - 5, last - 3, last - 1]
+    assert await numbers(filter="lifecycle") == [1, 2, 3, 4]
+    assert await reason_of(numbers(filter="everything")) == "INVALID_ARGUMENT"
+
+
+async def test_artifacts_of_a_result_are_signed(hand: Hand) -> None:
+    job, worker = await hand.running()
+    none = await hand.trainer.jobs.SignArtifacts(SignArtifactsRequest(name=job.name))
+    assert list(none.artifacts) == []
+    await worker.finish(success=await worker.success(hand.core))
+    signed = await hand.trainer.jobs.SignArtifacts(SignArtifactsRequest(name=job.name, roles=["checkpoint"]))
+    assert signed.artifacts[0].get.url.startswith("http")
+    assert (
+        await reason_of(hand.trainer.jobs.SignArtifacts(SignArtifactsRequest(name=job.name, roles=["nothing"])))
+        == "NOT_FOUND"
+    )
+
+
+async def test_bad_names_are_refused(hand: Hand) -> None:
+    assert await reason_of(hand.trainer.jobs.GetJob(GetJobRequest(name="jobs/1"))) == "INVALID_ARGUMENT"
+    assert await reason_of(hand.trainer.get("projects/cells/jobs/none")) == "NOT_FOUND"
+
+
+async def test_a_result_is_still_in_the_feed_when_its_job_is_deleted(hand: Hand) -> None:
+    job, worker = await hand.running()
+    await worker.finish(success=await worker.success(hand.core))
+    await hand.trainer.jobs.DeleteJob(DeleteJobRequest(name=job.name))
+    hand.launcher.ends(0)
+    await hand.settle()
+    listed = await hand.trainer.jobs.ListJobResults(ListJobResultsRequest())
+    assert [item.result.job for item in listed.results] == [job.name]
+    left = [stat.key async for stat in hand.core.objects.list(f"{PROJECT_UID}/jobs/{job.uid}/")]
+    assert left == [artifact.logical_key for artifact in listed.results[0].result.artifacts]
+
+
+async def test_reports_of_a_failure_carry_its_reason_unchanged(hand: Hand) -> None:
+    job, worker = await hand.running()
+    reason = Reason(code="DATA_ERROR", message="broken", hint="fix", retriable=False)
+    await worker.finish(failure=AttemptFailure(reason=reason))
+    shown = (await hand.trainer.get(job.name)).reason
+    assert (shown.code, shown.message, shown.hint, shown.retriable) == ("DATA_ERROR", "broken", "fix", False)
+    assert shown.HasField("since_time")

@@ -11,7 +11,6 @@ from datetime import timedelta
 from bloomery_annotation.names import staging_prefix
 from bloomery_annotation.store import graves
 from bloomery_kit.database import Database
-from bloomery_kit.errors import BloomeryError
 from bloomery_kit.idempotency import forget_requests
 from bloomery_kit.objects import ObjectStore
 from bloomery_kit.times import Clock, utc_now
@@ -57,7 +56,7 @@ class Janitor:
             await asyncio.sleep(self._every)
             try:
                 await self.clean()
-            except BloomeryError as problem:
+            except Exception as problem:  # noqa: BLE001 - the next round may go better
                 _log.warning("cleaning has to wait", extra={"error": problem})
 
     async def _bury(self, uid: str) -> None:

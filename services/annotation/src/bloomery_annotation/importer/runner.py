@@ -49,7 +49,7 @@ class ImportRunner:
             while True:
                 try:
                     claim = await self._claim()
-                except BloomeryError as problem:
+                except Exception as problem:  # noqa: BLE001 - a runner that stops looking would go unnoticed
                     _log.warning("cannot look for imports", extra={"error": problem})
                     claim = None
                 if claim is None:
@@ -85,8 +85,8 @@ class ImportRunner:
             _log.info("an import went to somebody else or away", extra={"import": claim.import_uid})
         except (Unavailable, ResourceExhausted, Aborted) as problem:
             _log.warning("an import has to wait", extra={"import": claim.import_uid, "error": problem})
-            await asyncio.sleep(_PAUSE)
             await self._release(claim)
+            await asyncio.sleep(_PAUSE)
         except asyncio.CancelledError:
             await self._release(claim)
             raise

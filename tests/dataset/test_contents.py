@@ -24,6 +24,7 @@ from bloomery.dataset.v1 import (
 )
 from bloomery.vision.v1 import TaskType
 from bloomery_dataset import build
+from bloomery_dataset import items as paging
 from bloomery_dataset.settings import DatasetSettings
 from bloomery_dataset.shapes import shape_message, shape_value
 from bloomery_kit.errors import error_info
@@ -108,6 +109,18 @@ async def test_pages_cross_shards(service: Service, fake: FakeAnnotations, monke
     items, sizes, _ = await listed(service, version.name, page_size=3)
     assert [item.file_name for item in items] == [f"{number:04d}.jpg" for number in range(11)]
     assert sizes == [3, 3, 3, 2]
+
+
+async def test_a_page_of_very_many_shapes_ends_early(
+    service: Service, fake: FakeAnnotations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paging, "_PAGE_BYTES", 10_000)
+    for number in range(6):
+        fake.add(number, [Shape(TRIANGLE, "rbc")] * (100 if number == 3 else 10))
+    version = await service.build(DatasetSpec(task=TaskType.TASK_TYPE_SEGMENT))
+    items, sizes, _ = await listed(service, version.name, page_size=1000)
+    assert [item.file_name for item in items] == [f"{number:04d}.jpg" for number in range(6)]
+    assert sizes == [3, 1, 2]
 
 
 async def test_downloads_are_signed_for_the_original_bytes(service: Service, version: DatasetVersion) -> None:

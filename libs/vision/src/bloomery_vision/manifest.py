@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self, cast
 
 import pyarrow as pa
@@ -23,6 +22,7 @@ FORMAT = 1
 ROW_GROUP = 1000
 """Images of a row group at most; fewer where they have many shapes."""
 _ROW_GROUP_SHAPES = 20_000
+_DECODED = 50
 _SCHEMA = pa.schema(
     [
         pa.field("asset", pa.string(), nullable=False),
@@ -171,9 +171,7 @@ class ShardWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def write(self, row: ManifestRow) -> None:
@@ -227,9 +225,7 @@ class ShardReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -275,9 +271,11 @@ class ShardReader:
     def _read(self, group: int, first: int, indices: Sequence[int]) -> Iterator[tuple[int, ManifestRow]]:
         if not indices:
             return
-        table = self._file.read_row_group(group).take(pa.array(indices))
-        for index, columns in zip(indices, table.to_pylist(), strict=True):
-            yield first + index, self._row(columns)
+        table = self._file.read_row_group(group)
+        for start in range(0, len(indices), _DECODED):
+            some = indices[start : start + _DECODED]
+            for index, columns in zip(some, table.take(pa.array(some)).to_pylist(), strict=True):
+                yield first + index, self._row(columns)
 
     def _row(self, columns: dict[str, object]) -> ManifestRow:
         records = cast("list[Record]", columns.pop("shapes"))

@@ -9,9 +9,13 @@ from pathlib import Path
 from bloomery_dataset.model import Statistics, Version
 from bloomery_dataset.shards import ShardCache
 from bloomery_kit.pages import PageRequest
+from bloomery_vision.geometry import Geometry, Mask, Polygon
 from bloomery_vision.manifest import ManifestRow, ShardReader
 
-_BATCH = 1000
+_BATCH = 500
+_PAGE_BYTES = 4 << 20
+_ROW_BYTES = 1000
+_SHAPE_BYTES = 100
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,6 @@ class Filter:
         return sum(part.image_count for part in statistics.splits if self.split in (None, part.split))
 
 
-ALL = Filter()
-
-
 class Items:
     """Reads manifests."""
 
@@ -38,21 +39,25 @@ class Items:
         self._cache = cache
 
     async def page(self, version: Version, wanted: Filter, page: PageRequest) -> tuple[Sequence[ManifestRow], str, int]:
-        """A page of images in the order of file names, the next page's token, and how many there are in all."""
+        """A page of images in the order of file names, the next page's token, and how many there are in all.
+
+        A page of images with very many shapes ends early, so that it fits into a message.
+        """
         assert version.product is not None
         start = int(str(page.cursor[0])) if page.cursor else 0
-        found: list[tuple[int, ManifestRow]] = []
-        async for batch in self.read(version, wanted, start=start, batch=page.size + 1):
-            found += batch
-            if len(found) > page.size:
-                break
-        token = page.next_token((found[page.size][0],)) if len(found) > page.size else ""
-        return [row for _, row in found[: page.size]], token, wanted.count(version.product.statistics)
+        shown: list[ManifestRow] = []
+        total, weight = wanted.count(version.product.statistics), 0
+        async for number, row in self.read(version, wanted, start=start, batch=min(page.size + 1, _BATCH)):
+            weight += _weight(row)
+            if len(shown) == page.size or (shown and weight > _PAGE_BYTES):
+                return shown, page.next_token((number,)), total
+            shown.append(row)
+        return shown, "", total
 
     async def read(
-        self, version: Version, wanted: Filter = ALL, *, start: int = 0, batch: int = _BATCH
-    ) -> AsyncIterator[Sequence[tuple[int, ManifestRow]]]:
-        """Images from number `start` on, each with its number within the version, in batches of at most `batch`."""
+        self, version: Version, wanted: Filter, *, start: int, batch: int
+    ) -> AsyncIterator[tuple[int, ManifestRow]]:
+        """Images from number `start` on, each with its number within the version; read in batches."""
         index = await self._cache.index(version)
         first = 0
         for shard in index.shards:
@@ -60,14 +65,36 @@ class Items:
             while at < shard.rows:
                 path = await self._cache.shard(shard)
                 rows = await asyncio.to_thread(_some, path, index.classes, wanted, start=at, count=batch)
-                if rows:
-                    yield [(first + number, row) for number, row in rows]
-                at = rows[-1][0] + 1 if len(rows) == batch else shard.rows
+                for number, row in rows:
+                    yield first + number, row
+                at = rows[-1][0] + 1 if rows else shard.rows
             first += shard.rows
 
 
 def _some(
     path: Path, classes: Sequence[str], wanted: Filter, *, start: int, count: int
 ) -> list[tuple[int, ManifestRow]]:
+    found: list[tuple[int, ManifestRow]] = []
+    weight = 0
     with ShardReader(path, classes) as reader:
-        return list(islice(reader.rows(start=start, split=wanted.split, label=wanted.label), count))
+        for number, row in islice(reader.rows(start=start, split=wanted.split, label=wanted.label), count):
+            found.append((number, row))
+            weight += _weight(row)
+            if weight > _PAGE_BYTES:
+                break
+    return found
+
+
+def _weight(row: ManifestRow) -> int:
+    """About as many bytes as the message of a row has, or more."""
+    return _ROW_BYTES + sum(_SHAPE_BYTES + _geometry_bytes(shape.geometry) for shape in row.shapes)
+
+
+def _geometry_bytes(geometry: Geometry) -> int:
+    match geometry:
+        case Polygon():
+            return sum(16 * len(ring) for ring in geometry.rings)
+        case Mask():
+            return len(geometry.counts)
+        case _:
+            return 0

@@ -192,6 +192,19 @@ async def test_a_worker_outlives_the_server_and_is_adopted(world: World) -> None
         assert epochs(await trainer.watch(job.name)) == list(range(1, 21))
 
 
+async def test_jobs_that_were_stopped_with_the_server_go_on_with_the_next(world: World) -> None:
+    async with running_trainer(world) as trainer:
+        job = await trainer.create(parameters={"epochs": 12, "pace": 0.1})
+        await trainer.until(job.name, lambda job: job.progress.epoch >= 2)
+        process = supervisor(world, job)
+        await trainer.app.stop_jobs()
+        assert not runs(process.pid)
+    async with running_trainer(world) as trainer:
+        done = await trainer.reaches(job.name, JOB_STATE_SUCCEEDED)
+        assert done.attempt == 2
+        assert epochs(await trainer.watch(job.name)) == list(range(1, 13))
+
+
 async def test_jobs_wait_while_the_machine_is_full_and_start_by_priority(trainer: Trainer) -> None:
     both = [await trainer.create(parameters=LONG) for _ in range(2)]
     for job in both:

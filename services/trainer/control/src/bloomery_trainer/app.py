@@ -10,7 +10,7 @@ from bloomery_kit.migrations import check_schema, migrate
 from bloomery_kit.objects import open_object_store
 from bloomery_kit.server import ServiceHost
 from bloomery_trainer.core import Core
-from bloomery_trainer.launcher import Launcher
+from bloomery_trainer.launcher import Launcher, Phase
 from bloomery_trainer.launcher.machine import count
 from bloomery_trainer.launcher.process import ProcessLauncher
 from bloomery_trainer.neighbours import Neighbours
@@ -25,6 +25,7 @@ from bloomery_trainer.worker_service import WorkerService
 JOB_SERVICE = "bloomery.training.v1.JobService"
 WORKER_SERVICE = "bloomery.training.v1.WorkerService"
 SCHEMA = "training"
+_STOP_POLL = 0.2
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -52,7 +53,8 @@ class TrainerApp:
         self._worker_port = worker_port
         self._draining = draining
         self._reconciler = Reconciler(core)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._feeding: asyncio.Task[None] | None = None
+        self._reconciling: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(
@@ -90,19 +92,38 @@ class TrainerApp:
 
     async def start(self) -> None:
         """Begin to reconcile and to feed watches; jobs are launched once the worker's port is open."""
-        self._tasks = [asyncio.create_task(self.core.feed.run()), asyncio.create_task(self._reconciler.run())]
+        self._feeding = asyncio.create_task(self.core.feed.run())
+        self._reconciling = asyncio.create_task(self._reconciler.run())
+
+    async def stop_jobs(self) -> None:
+        """Let every worker save a checkpoint and end; their jobs go on when a trainer starts again."""
+        await self._stop_reconciling()
+        launcher, grace = self.core.launcher, self.core.settings.policy.pause_grace
+        while running := [thing for thing in await launcher.observe() if thing.phase is not Phase.ENDED]:
+            for thing in running:
+                await launcher.stop(thing.job_uid, thing.attempt, grace=grace)
+            await asyncio.sleep(_STOP_POLL)
 
     async def close(self) -> None:
         """Give up the lease and close what was opened; workers go on."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._stop_reconciling()
+        await _cancel(self._feeding)
         await self.core.neighbours.close()
         await self.core.db.close()
+
+    async def _stop_reconciling(self) -> None:
+        await _cancel(self._reconciling)
+        self._reconciling = None
 
     async def _check_ready(self) -> None:
         await check_schema(self.core.db, MIGRATIONS)
         await self.core.objects.check_ready()
+
+
+async def _cancel(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _process_launcher(settings: TrainerSettings) -> ProcessLauncher:

@@ -1,0 +1,346 @@
+"""The pure parts: what to do next, who may start next, how far a job is, which parameters hold."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bloomery.training.v1 import JobEvent
+from bloomery.training.v1 import Progress as ProgressMessage
+from bloomery_kit.errors import Violations
+from bloomery_trainer import decide as actions
+from bloomery_trainer import progress, reasons
+from bloomery_trainer.admission import obstacles
+from bloomery_trainer.decide import Facts, decide
+from bloomery_trainer.launcher import Launched, Phase
+from bloomery_trainer.model import (
+    ACTIVE,
+    SUCCESSORS,
+    TERMINAL,
+    Attempt,
+    Job,
+    Kind,
+    Outcome,
+    Progress,
+    Reason,
+    Resources,
+    Spec,
+    State,
+    Task,
+    Termination,
+)
+from bloomery_trainer.parameters import effective_parameters
+from bloomery_trainer.recipes import Catalogue, CatalogueError
+from bloomery_trainer.settings import Policy
+from tests.trainer.hand import metrics
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+POLICY = Policy(queue_timeout=1000)
+HERE = Path(__file__).parent
+
+
+def job_in(state: State, **fields: Any) -> Job:
+    spec = Spec(Kind.TRAIN, "recipes/r", Task.DETECT, {}, {}, fields.pop("resources", Resources(1, 1, 0)))
+    values: dict[str, Any] = {
+        "uid": "u",
+        "number": 1,
+        "project": "projects/p",
+        "project_uid": "p",
+        "job_id": "j",
+        "display_name": "j",
+        "labels": {},
+        "spec": replace(spec, deadline_seconds=fields.pop("deadline_seconds", 0)),
+        "priority": 0,
+        "creator": "c",
+        "state": state,
+        "version": 1,
+        "reason": None,
+        "attempt": 1,
+        "failures": 0,
+        "infra_failures": 0,
+        "retry_delay": 0.0,
+        "force": False,
+        "held": True,
+        "deleted": False,
+        "progress": Progress(),
+        "last_sequence": 1,
+        "oldest_sequence": 1,
+        "worked_seconds": 0.0,
+        "create_time": NOW,
+        "queue_time": NOW,
+        "update_time": NOW,
+        "start_time": None,
+        "end_time": None,
+    }
+    return Job(**values | fields)
+
+
+def attempt(**fields: Any) -> Attempt:
+    values: dict[str, Any] = {
+        "job_uid": "u",
+        "number": 1,
+        "nonce": "n",
+        "worker_id": "w",
+        "host": "h",
+        "worker_sequence": 0,
+        "reports": 0,
+        "stalled": False,
+        "publishing": False,
+        "create_time": NOW,
+        "launched_at": NOW,
+        "started_at": NOW,
+        "ended_at": None,
+        "outcome": None,
+        "end_reason": None,
+        "finish_state": None,
+    }
+    return Attempt(**values | fields)
+
+
+seconds = st.floats(0, 10_000)
+reason_codes = st.sampled_from(["WORKER_LOST", "STALLED", "OOM_HOST", "OOM_GPU", "CONFIG_ERROR", "EVICTED"])
+some_reasons = st.builds(Reason, reason_codes, st.just("m"), st.just("h"), st.booleans())
+launched_things = st.builds(
+    Launched,
+    st.just("u"),
+    st.just(1),
+    st.sampled_from(Phase),
+    st.sampled_from([None, 0, 1, 42, 43, 44, 137, -9]),
+    st.none() | st.builds(Termination, st.integers(0, 255), st.booleans(), st.none() | some_reasons),
+    st.none() | some_reasons,
+)
+attempts = st.builds(
+    attempt,
+    worker_id=st.none() | st.just("w"),
+    launched_at=st.none() | st.just(NOW),
+    outcome=st.none() | st.sampled_from([Outcome.FAILURE, Outcome.STOPPED, Outcome.CONDEMNED]),
+    end_reason=st.none() | some_reasons,
+)
+facts = st.builds(
+    Facts,
+    job=st.builds(
+        job_in,
+        st.sampled_from(State),
+        failures=st.integers(0, 3),
+        infra_failures=st.integers(0, 11),
+        force=st.booleans(),
+        held=st.booleans(),
+        retry_delay=seconds,
+        deadline_seconds=st.integers(0, 100),
+        reason=st.none() | some_reasons,
+    ),
+    attempt=attempts,
+    launched=st.none() | launched_things,
+    obstacle=st.none() | some_reasons,
+    waited=seconds,
+    silent=seconds,
+    stalled=seconds,
+    ended=seconds,
+    queued=seconds,
+    worked=seconds,
+)
+TARGETS: dict[type, State] = {
+    actions.Launch: State.QUEUED,
+    actions.Prepare: State.PREPARING,
+    actions.Requeue: State.QUEUED,
+    actions.Retry: State.PENDING,
+    actions.Fail: State.FAILED,
+    actions.Pause: State.PAUSED,
+    actions.Cancel: State.CANCELLED,
+}
+
+
+@given(facts)
+def test_every_move_is_in_the_state_table(known: Facts) -> None:
+    action = decide(known, POLICY)
+    wanted = action.otherwise if isinstance(action, actions.Adopt) else action
+    if type(wanted) in TARGETS:
+        assert TARGETS[type(wanted)] in SUCCESSORS[known.job.state]
+
+
+@given(facts)
+def test_nothing_starts_ends_or_waits_again_while_something_runs(known: Facts) -> None:
+    runs = known.launched is not None and known.launched.phase is not Phase.ENDED
+    leaving = (
+        actions.Launch,
+        actions.Relaunch,
+        actions.Retry,
+        actions.Pause,
+        actions.Cancel,
+        actions.Remove,
+        actions.Adopt,
+    )
+    if runs:
+        assert not isinstance(decide(known, POLICY), leaving)
+
+
+@given(facts)
+def test_terminal_jobs_never_move(known: Facts) -> None:
+    if known.job.state in TERMINAL:
+        assert isinstance(decide(known, POLICY), actions.Wait | actions.Stop | actions.Remove)
+
+
+@given(facts)
+def test_no_reason_is_repeated(known: Facts) -> None:
+    action = decide(known, POLICY)
+    if isinstance(action, actions.Note) and action.reason is not None:
+        assert not action.reason.says_the_same(known.job.reason)
+
+
+@given(facts)
+def test_only_what_is_worth_it_is_tried_again(known: Facts) -> None:
+    action = decide(known, POLICY)
+    if isinstance(action, actions.Retry):
+        used = known.job.infra_failures if action.infrastructure else known.job.failures
+        assert action.reason.retriable
+        assert used < (POLICY.infra_retries if action.infrastructure else POLICY.retries)
+        assert POLICY.retry_delay <= action.delay <= POLICY.retry_delay_max
+
+
+@given(facts)
+def test_an_active_job_whose_worker_is_gone_never_just_waits(known: Facts) -> None:
+    gone = known.launched is None or known.launched.phase is Phase.ENDED
+    if known.job.state in ACTIVE and gone:
+        assert not isinstance(decide(known, POLICY), actions.Wait | actions.Note | actions.Stop)
+
+
+def test_the_delay_doubles_up_to_its_limit() -> None:
+    lost = reasons.worker_lost("gone")
+    delays = []
+    for used in range(10):
+        settled = actions.settle(job_in(State.RUNNING, infra_failures=used), lost, POLICY)
+        assert isinstance(settled, actions.Retry)
+        delays.append(settled.delay)
+    assert delays == [10, 20, 40, 80, 160, 320, 360, 360, 360, 360]
+
+
+class TestAdmission:
+    CAPACITY = Resources(2, 100, 1)
+
+    def started(self, waiting: Sequence[Job], busy: Sequence[Job] = (), **options: Any) -> list[str]:
+        held_up = obstacles(waiting, busy, self.CAPACITY, **options)
+        return [job.uid for job in waiting if job.uid not in held_up]
+
+    def jobs(self, *fields: dict[str, Any]) -> list[Job]:
+        return [job_in(State.PENDING, uid=f"u{number}", number=number, **each) for number, each in enumerate(fields)]
+
+    def test_jobs_start_until_the_machine_is_full(self) -> None:
+        assert self.started(self.jobs({}, {}, {})) == ["u0", "u1"]
+
+    def test_a_higher_priority_goes_first(self) -> None:
+        assert self.started(self.jobs({}, {}, {"priority": 1})) == ["u0", "u2"]
+
+    def test_projects_take_turns(self) -> None:
+        assert self.started(self.jobs({}, {}, {"project": "projects/q"})) == ["u0", "u2"]
+
+    def test_the_busy_ones_count(self) -> None:
+        busy = self.jobs({"project": "projects/q"})
+        waiting = self.jobs({"project": "projects/q"}, {})
+        assert self.started(waiting, busy) == ["u1"]
+
+    def test_a_large_job_is_not_overtaken_for_ever(self) -> None:
+        waiting = self.jobs({"resources": Resources(2, 1, 0)}, {})
+        assert self.started(waiting, self.jobs({})) == []
+
+    def test_a_job_that_waits_for_a_gpu_does_not_hold_up_others(self) -> None:
+        gpu = {"resources": Resources(0, 1, 1)}
+        assert self.started(self.jobs(gpu, {}), self.jobs(gpu)) == ["u1"]
+
+    def test_more_cores_than_there_are_is_no_obstacle(self) -> None:
+        assert self.started(self.jobs({"resources": Resources(64, 1, 0)})) == ["u0"]
+
+    def test_what_never_fits_takes_nothing_away(self) -> None:
+        assert self.started(self.jobs({"resources": Resources(1, 1000, 0)}, {}, {})) == ["u1", "u2"]
+
+    def test_a_project_may_be_bounded(self) -> None:
+        assert self.started(self.jobs({}, {}, {"project": "projects/q"}), per_project=1) == ["u0", "u2"]
+
+    def test_without_a_capacity_everything_starts(self) -> None:
+        assert obstacles(self.jobs(*[{}] * 50), [], None) == {}
+
+    @given(
+        st.lists(
+            st.tuples(st.integers(0, 3), st.integers(0, 60), st.integers(0, 2), st.sampled_from("pqr")), max_size=20
+        )
+    )
+    def test_the_machine_is_never_overbooked(self, asked: list[tuple[int, int, int, str]]) -> None:
+        waiting = self.jobs(*[{"resources": Resources(c, m, g), "project": p} for c, m, g, p in asked])
+        started = [job for job in waiting if job.uid in self.started(waiting)]
+        assert sum(min(job.spec.resources.cpus, 2) for job in started) <= 2
+        assert sum(job.spec.resources.memory_bytes for job in started) <= 100
+        assert sum(job.spec.resources.gpus for job in started) <= 1
+
+
+class TestProgress:
+    def test_no_estimate_before_an_epoch_was_timed(self) -> None:
+        before = progress.advanced(Progress(epochs=10), "training", [metrics(0, step=1, at=0)])
+        assert before.eta_seconds is None
+
+    def test_the_estimate_is_the_median_epoch_times_what_is_left(self) -> None:
+        state = Progress(epochs=10)
+        ends = [0.0, 30.0, 40.0, 50.0, 60.0]
+        for epoch, at in enumerate(ends):
+            state = progress.advanced(state, "training", [metrics(epoch, at=at, epoch_end=epoch > 0)])
+        assert state.eta_seconds == pytest.approx(60.0)
+        assert state.fraction == pytest.approx(0.4)
+
+    def test_a_resumed_attempt_times_anew(self) -> None:
+        old = Progress(epochs=10, epoch=4, durations=(10.0,), mark=5.0, eta_seconds=60.0)
+        begun = progress.started(old, 3)
+        assert (begun.epoch, begun.eta_seconds, begun.durations, begun.fraction) == (3, None, (), 0.3)
+
+    def test_a_diverged_loss_is_no_measurement(self) -> None:
+        state = progress.advanced(Progress(), "", [metrics(1, loss=math.nan, lr=0.1)])
+        assert state.metrics == {"lr": 0.1}
+
+    def test_what_the_worker_tells_is_taken_over(self) -> None:
+        event = JobEvent(progress=ProgressMessage(device="cpu", epochs=5, steps=20, phase="training"))
+        state = progress.advanced(Progress(), "", [event, metrics(1, step=30)])
+        assert (state.device, state.epochs, state.step, state.phase) == ("cpu", 5, 10, "training")
+
+    @given(st.lists(st.tuples(st.integers(0, 10), st.booleans(), st.floats(0, 1e6)), max_size=30))
+    def test_progress_stays_within_its_bounds(self, reported: list[tuple[int, bool, float]]) -> None:
+        state, last = Progress(epochs=10), 0.0
+        for epoch, end, at in reported:
+            state = progress.advanced(state, "training", [metrics(epoch, epoch_end=end, at=at)])
+            assert last <= state.fraction <= 1
+            assert state.eta_seconds is None or state.eta_seconds >= 0
+            last = state.fraction
+
+
+class TestRecipes:
+    def test_everything_wrong_in_every_file_is_said(self, tmp_path: Path) -> None:
+        good = (HERE / "recipes/scripted/recipe.yaml").read_text()
+        wrong = (
+            good.replace("task: detect", "task: juggle")
+            .replace("version:", "versoin:")
+            .replace("default: 2,", "default: 0,")
+        )
+        for name, text in {"a": good, "b": wrong, "c": good, "d": "- [not a recipe"}.items():
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "recipe.yaml").write_text(text)
+        with pytest.raises(CatalogueError) as caught:
+            Catalogue.load(tmp_path)
+        for part in ("task", "versoin", "version", "between 1 and 1000", "taken by another", "d/recipe.yaml"):
+            assert part in str(caught.value)
+
+    @given(
+        st.dictionaries(
+            st.sampled_from(["epochs", "rate", "flip", "optimizer", "epcohs"]),
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        )
+    )
+    def test_parameters_are_valid_or_named(self, given_values: dict[str, object]) -> None:
+        recipe = Catalogue.load(HERE / "recipes").get("recipes/scripted")
+        violations = Violations()
+        effective = effective_parameters(recipe, Kind.TRAIN, given_values, violations)
+        known = recipe.parameters_of(Kind.TRAIN)
+        assert all(known[name].problem_with(value) is None for name, value in effective.items())
+        if not violations:
+            assert effective.keys() == known.keys() - {name for name, value in given_values.items() if value is None}

@@ -369,7 +369,7 @@ class Progress(message.Message):
     epochs: builtins.int
     """Epochs in all; 0 where there are none."""
     step: builtins.int
-    """Steps done in this epoch."""
+    """Steps done in this epoch; before the first epoch, images fetched."""
     steps: builtins.int
     """Steps of an epoch; 0 where unknown."""
     fraction: builtins.float

@@ -1,7 +1,6 @@
 """What to do about a job: one pure function from what is known to one action.
 
-The rows of the state table that it stands for are named in the table of the design; whatever it answers is safe to
-carry out again, because carrying out compares the job's version first.
+Whatever it answers is safe to carry out again, because carrying out compares the job's version first.
 """
 
 from dataclasses import dataclass

@@ -80,7 +80,10 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgressNote:
-    """How far the work is; fields as in the contract's Progress. `step` and `steps` count within the epoch."""
+    """How far the work is; fields as in the contract's Progress.
+
+    `step` and `steps` count within the epoch, or within the phase before the first; `fraction` is of the whole work.
+    """
 
     type: ClassVar[str] = "progress"
     phase: str

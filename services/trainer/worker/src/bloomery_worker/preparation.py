@@ -52,7 +52,7 @@ class Preparation:
 
     async def _download(self, wanted: list[Wanted]) -> None:
         def advance(done: int, total: int) -> None:
-            self._progress(ProgressNote(phase="downloading", fraction=done / max(total, 1)))
+            self._progress(ProgressNote(phase="downloading", step=done, steps=total))
 
         await self._inputs.all(wanted, advance=advance)
 

@@ -9,7 +9,6 @@ from tests.worker.fake_trainer import FakeTrainer
 from tests.worker.harness import trained
 from tests.worker.sample_data import Version, as_version, outlined, tagged, voc_rows
 
-
 SPLITS = {"train": 8, "val": 4, "test": 4}
 
 

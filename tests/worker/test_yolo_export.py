@@ -73,7 +73,7 @@ async def test_a_classifier_is_exported_with_probabilities(
 ) -> None:
     trainer = await exported("yolo-classify", classifier, tags, tmp_path)
     assert trainer.finished is not None
-    assert trainer.finished.success.details["parity"]["passed"] is True
+    assert MessageToDict(trainer.finished.success.details)["parity"]["passed"] is True
     folder = written(trainer, tmp_path / "model")
     (probabilities,) = run(folder, images(tags, 3))
     assert probabilities.shape == (3, 2)

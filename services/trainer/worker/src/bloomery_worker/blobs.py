@@ -5,8 +5,9 @@ import hashlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO
 from uuid import uuid4
 
@@ -87,10 +88,10 @@ class BlobCache:
 
 def _files(root: Path) -> Iterable[tuple[Path, os.stat_result]]:
     for path in root.glob("*/*"):
-        try:
-            yield path, path.stat()
-        except FileNotFoundError:
-            continue
+        with suppress(FileNotFoundError):
+            status = path.stat()
+            if S_ISREG(status.st_mode):
+                yield path, status
 
 
 async def download(

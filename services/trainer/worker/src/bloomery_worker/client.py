@@ -33,10 +33,10 @@ _AWAY = frozenset(
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
         grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.INTERNAL,
-        grpc.StatusCode.UNKNOWN,
     }
 )
+_FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
+_FAULT_TRIES = 8
 _NOT_OURS = frozenset({grpc.StatusCode.ABORTED, grpc.StatusCode.UNAUTHENTICATED})
 _CALL_SECONDS = 30.0
 _OPTIONS = (
@@ -51,26 +51,27 @@ class FencedError(Exception):
     """The attempt is no longer the job's: stop, publish nothing."""
 
 
-def is_away(problem: grpc.aio.AioRpcError) -> bool:
-    """Whether the call may succeed when it is repeated later."""
-    return problem.code() in _AWAY
+def may_pass(problem: grpc.aio.AioRpcError) -> bool:
+    """Whether the same call may succeed later."""
+    return problem.code() in _AWAY | _FAULTS
 
 
 async def patiently(
     call: Callable[[], Awaitable[T]], *, sleep: Sleep = asyncio.sleep, first: float = 0.2, longest: float = 10.0
 ) -> T:
-    """Repeats a call with growing pauses for as long as the service is away.
+    """Repeats a call with growing pauses for as long as the service is away, and a few times where it is at fault.
 
     Raises:
         FencedError: as the call does.
         grpc.aio.AioRpcError: for every other answer.
     """
-    pause = first
+    pause, faults = first, 0
     while True:
         try:
             return await call()
         except grpc.aio.AioRpcError as problem:
-            if not is_away(problem):
+            faults += problem.code() in _FAULTS
+            if not may_pass(problem) or faults == _FAULT_TRIES:
                 raise
         await sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, hides nothing
         pause = min(pause * 2, longest)

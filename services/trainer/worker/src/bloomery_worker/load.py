@@ -19,7 +19,7 @@ class LoadMeter:
     def read(self) -> SystemReported:
         """The load since the last call."""
         seconds, memory = 0.0, 0
-        for process in [self._root, *self._root.children(recursive=True)]:
+        for process in self._tree():
             try:
                 with process.oneshot():
                     times = process.cpu_times()
@@ -30,3 +30,9 @@ class LoadMeter:
         now = self._clock()
         (then, used), self._before = self._before, (now, seconds)
         return SystemReported(cpus=max(0.0, (seconds - used) / max(now - then, 1e-9)), memory_bytes=memory)
+
+    def _tree(self) -> list[psutil.Process]:
+        try:
+            return [self._root, *self._root.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []

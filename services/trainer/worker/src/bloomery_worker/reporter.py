@@ -15,7 +15,7 @@ from bloomery.training.v1 import (
     JobEvent,
     ReportProgressResponse,
 )
-from bloomery_worker.client import FencedError, WorkerClient, is_away, patiently
+from bloomery_worker.client import FencedError, WorkerClient, may_pass, patiently
 from bloomery_worker.spool import Spool
 
 BATCH = 1000
@@ -60,7 +60,7 @@ class Reporter:
             self._wake.set()
 
     async def run(self) -> None:
-        """Reports until the attempt is fenced or the task is cancelled."""
+        """Reports until the attempt is fenced or the task is cancelled. A failed report never ends the work."""
         while True:
             try:
                 await self._report()
@@ -68,7 +68,9 @@ class Reporter:
                 self._obey(Order(fenced=True))
                 return
             except grpc.aio.AioRpcError as problem:
-                self._survive(problem)
+                _LOG.warning("a report failed: %s %s", problem.code().name, problem.details())
+                if not may_pass(problem):
+                    self._spool.discard_batch()
                 # The full spool of an outage must not turn the wait into a busy loop.
                 await asyncio.sleep(self._interval)
             await self._wait()
@@ -83,7 +85,8 @@ class Reporter:
             try:
                 await patiently(self._report)
             except grpc.aio.AioRpcError as problem:
-                self._survive(problem)
+                _LOG.warning("events are lost: %s %s", problem.code().name, problem.details())
+                self._spool.discard_batch()
 
     async def _report(self) -> None:
         async with self._sending:
@@ -98,12 +101,6 @@ class Reporter:
             raise FencedError("the attempt was superseded")
         if answer.directive in (DIRECTIVE_PAUSE, DIRECTIVE_CANCEL):
             self._obey(Order(stop=True, force=answer.force))
-
-    def _survive(self, problem: grpc.aio.AioRpcError) -> None:
-        """A failed report never ends the work; one that can never succeed must not hold up those behind it."""
-        _LOG.warning("a report failed: %s %s", problem.code().name, problem.details())
-        if not is_away(problem):
-            self._spool.discard_batch()
 
     async def _wait(self) -> None:
         try:

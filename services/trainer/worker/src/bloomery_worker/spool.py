@@ -18,6 +18,9 @@ CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT, thinnable INTEGER NOT
 """
 
 
+_INSERT = "INSERT INTO events (thinnable, content) VALUES (?, ?)"
+
+
 class Spool:
     """The queue of one attempt's events. A new one begins empty."""
 
@@ -39,9 +42,13 @@ class Spool:
 
     def append(self, event: JobEvent) -> None:
         """Puts an event at the end. Of more than `max_waiting`, every other measurement or log line goes."""
-        self._database.execute(
-            "INSERT INTO events (thinnable, content) VALUES (?, ?)", (_thinnable(event), event.SerializeToString())
-        )
+        row = (_thinnable(event), event.SerializeToString())
+        try:
+            self._database.execute(_INSERT, row)
+        except sqlite3.OperationalError:
+            # A full disk must not cost the event that says so.
+            self._move_to_memory()
+            self._database.execute(_INSERT, row)
         self._waiting += 1
         if self._waiting > self._max_waiting:
             self._thin()
@@ -72,6 +79,12 @@ class Spool:
             self._database.execute("DELETE FROM events WHERE id <= ?", (rows[-1][0],))
         self._waiting -= len(rows)
         self._handed_out = [JobEvent.FromString(content) for _, content in rows]
+
+    def _move_to_memory(self) -> None:
+        memory = sqlite3.connect(":memory:", isolation_level=None)
+        self._database.backup(memory)
+        self._database.close()
+        self._database = memory
 
     def _thin(self) -> None:
         removed = self._database.execute(

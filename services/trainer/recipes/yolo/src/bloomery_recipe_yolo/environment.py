@@ -1,5 +1,6 @@
 """Keeps Ultralytics inside the job's folder and off the network. Call `prepare` before anything imports it."""
 
+import logging
 import os
 import shutil
 from importlib.util import find_spec
@@ -8,12 +9,15 @@ from pathlib import Path
 _OFF = ("sync", "mlflow", "clearml", "comet", "dvc", "raytune", "tensorboard", "wandb", "neptune", "hub")
 
 
-def prepare(work_dir: Path) -> None:
-    """Sets what the library reads from the environment when it is imported, and its settings file."""
+def prepare(work_dir: Path, cache_dir: Path) -> None:
+    """Sets what the library reads from the environment when it is imported, its settings file and its log.
+
+    Settings are the job's own, in `work_dir`; what is only expensive to make lies in `cache_dir`.
+    """
     config = work_dir / "ultralytics"
     os.environ.update(
         YOLO_CONFIG_DIR=str(config),
-        MPLCONFIGDIR=str(config / "matplotlib"),
+        MPLCONFIGDIR=str(cache_dir / "matplotlib"),
         YOLO_OFFLINE="true",
         YOLO_AUTOINSTALL="false",
         YOLO_VERBOSE="false",
@@ -23,10 +27,14 @@ def prepare(work_dir: Path) -> None:
     )
     _place_fonts(config / "Ultralytics")
 
-    from ultralytics.utils import SETTINGS
+    from ultralytics.utils import LOGGER, SETTINGS
 
     # Some of them upload by themselves as soon as their package is installed.
     SETTINGS.update({name: False for name in _OFF if name in SETTINGS})  # type: ignore[no-untyped-call]
+    # Its warnings belong into the job's log, which the root logger feeds.
+    LOGGER.handlers.clear()
+    LOGGER.setLevel(logging.WARNING)
+    LOGGER.propagate = True
 
 
 def _place_fonts(folder: Path) -> None:

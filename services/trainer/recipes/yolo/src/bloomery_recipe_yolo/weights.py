@@ -1,8 +1,10 @@
 """Where training starts from: a file, a name, or nothing."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,10 +92,11 @@ def _downloaded(name: str, folder: Path, context: Context) -> Path | None:
     context.log.info("downloading the base weights %s", name)
     environment = {key: value for key, value in os.environ.items() if key != "YOLO_OFFLINE"}
     command = [sys.executable, "-P", "-c", _FETCH, name]
-    part = folder / f".{context.job.uid}-{context.job.attempt}"
-    part.mkdir(exist_ok=True)
-    try:
-        subprocess.run(command, cwd=part, env=environment, timeout=DOWNLOAD_SECONDS, capture_output=True, check=True)
-        return (part / name).replace(target)
-    except (subprocess.SubprocessError, FileNotFoundError):
-        return None
+    with tempfile.TemporaryDirectory(dir=context.work_dir) as part:
+        try:
+            subprocess.run(
+                command, cwd=part, env=environment, timeout=DOWNLOAD_SECONDS, capture_output=True, check=True
+            )
+            return Path(shutil.move(Path(part) / name, target))
+        except (subprocess.SubprocessError, FileNotFoundError):
+            return None

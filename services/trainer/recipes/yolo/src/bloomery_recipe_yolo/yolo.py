@@ -1,5 +1,7 @@
 """What the three recipes share: which kinds of job they do, and how each begins."""
 
+from pathlib import Path
+
 from bloomery_recipe_yolo import environment
 from bloomery_worker.context import Context
 from bloomery_worker.failures import ConfigError, DataError
@@ -16,7 +18,7 @@ class YoloRecipe:
 
     def run(self, context: Context) -> Result:
         """Does a TRAIN or OPTIMIZE job."""
-        environment.prepare(context.work_dir)
+        environment.prepare(context.work_dir, Path(context.job.cache_dir))
         # These load the library, which reads its environment once.
         from bloomery_recipe_yolo.flavours import FLAVOURS
         from bloomery_recipe_yolo.optimizing import optimize

@@ -1,0 +1,173 @@
+"""The small parts of a worker."""
+
+import errno
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bloomery_worker.export import Limits, ModelSpec, Parity, Tensor, largest_errors, measure_latency, triton_config
+from bloomery_worker.failures import DataError, ExportError, Failure, classify, killed
+from bloomery_worker.layout import place
+from bloomery_worker.messages import (
+    CheckpointNote,
+    FailedNote,
+    FileNote,
+    JobSpec,
+    LogNote,
+    MetricsNote,
+    Note,
+    ProgressNote,
+    ResultNote,
+    Start,
+    Stop,
+    StoppedNote,
+    decode_directive,
+    decode_note,
+    encode,
+)
+from bloomery_worker.settings import MissingSettingError, read_settings
+
+JOB = JobSpec(
+    name="projects/p/jobs/j",
+    uid="j",
+    kind="TRAIN",
+    attempt=1,
+    recipe="yolo-detect",
+    recipe_version="1",
+    recipe_license="AGPL-3.0-only",
+    module="m",
+    task="detect",
+    parameters={"epochs": 2, "lr0": 0.1, "cos_lr": True, "optimizer": "SGD"},
+    classes=("a", "b"),
+    bases=("x.pt",),
+    cache_dir="/c",
+    work_dir="/w",
+)
+
+
+@pytest.mark.parametrize("directive", [Start(JOB), Stop()])
+def test_directives_survive_the_pipe(directive: Start | Stop) -> None:
+    assert decode_directive(encode(directive)) == directive
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        ProgressNote(phase="training", epoch=1, epochs=2),
+        MetricsNote(epoch=1, step=2, values={"lr": 0.1}, epoch_end=True),
+        LogNote(20, "hello\nworld"),
+        CheckpointNote("/c/1", 1, True),
+        ResultNote(
+            files=(FileNote(path="/a", role="checkpoint", file_name="a"),), metrics={"m": 1.0}, details={}, versions={}
+        ),
+        StoppedNote(3),
+        FailedNote(Failure("OOM_GPU", "no", "smaller", retriable=True)),
+    ],
+    ids=lambda note: note.type,
+)
+def test_notes_survive_the_pipe(note: Note) -> None:
+    line = encode(note)
+    assert line.count(b"\n") == 1
+    assert decode_note(line) == note
+
+
+def wrapped() -> BaseException:
+    try:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as problem:
+            raise RuntimeError("the checkpoint could not be written") from problem
+    except RuntimeError as problem:
+        return problem
+
+
+@pytest.mark.parametrize(
+    ("problem", "code"),
+    [
+        (DataError("bad", items=["a"]), "DATA_ERROR"),
+        (MemoryError(), "OOM_HOST"),
+        (RuntimeError("CUDA error: out of memory"), "OOM_GPU"),
+        (wrapped(), "DISK_FULL"),
+        (ValueError("?"), "USER_CODE"),
+    ],
+)
+def test_exceptions_become_reasons(problem: BaseException, code: str) -> None:
+    assert classify(problem).code == code
+
+
+def test_many_items_are_counted_and_not_listed() -> None:
+    assert str(DataError("bad", items=[str(n) for n in range(9)])) == "bad: 0; 1; 2; 3; 4 and 4 more"
+
+
+def test_a_killed_process_is_told_from_one_without_memory() -> None:
+    assert killed(9, out_of_memory=True).code == "OOM_HOST"
+    assert killed(9, out_of_memory=False).code == "WORKER_LOST"
+
+
+def test_missing_settings_are_all_named() -> None:
+    with pytest.raises(MissingSettingError, match=r"BLOOMERY_TRAINER_TARGET, BLOOMERY_ATTEMPT_TOKEN"):
+        read_settings({})
+
+
+def test_a_file_is_placed_without_copying(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"content")
+    placed = place(source, tmp_path / "folder" / "target")
+    assert placed.stat().st_ino == source.stat().st_ino
+    assert place(source, placed) == placed
+
+
+def test_triton_reads_a_plain_config() -> None:
+    spec = ModelSpec("detect", ("a", "b"), (320, 640), "letterbox", (Tensor("output0", (6, 4200)),))
+    assert triton_config(spec) == (
+        'backend: "onnxruntime"\n'
+        "max_batch_size: 8\n"
+        "input [\n"
+        '  { name: "images" data_type: TYPE_UINT8 dims: [ 320, 640, 3 ] }\n'
+        "]\n"
+        "output [\n"
+        '  { name: "output0" data_type: TYPE_FP32 dims: [ 6, 4200 ] }\n'
+        "]\n"
+        "dynamic_batching { max_queue_delay_microseconds: 2000 }\n"
+    )
+
+
+def off_by(geometry: float, score: float) -> np.ndarray:
+    output = np.zeros((2, 6, 3), dtype=np.float32)
+    output[1, 2, 1], output[0, 5, 2] = geometry, score
+    return output
+
+
+def test_errors_of_boxes_and_scores_are_told_apart() -> None:
+    images = np.zeros((2, 4, 4, 3), dtype=np.uint8)
+    errors = largest_errors(lambda _: (off_by(0, 0),), lambda _: (off_by(0.25, -0.5),), images, geometry_rows=4)
+    assert errors == (0.25, 0.5)
+
+
+def test_outputs_of_other_shapes_are_no_export() -> None:
+    images = np.zeros((1, 4, 4, 3), dtype=np.uint8)
+    with pytest.raises(ExportError):
+        largest_errors(lambda _: (off_by(0, 0),), lambda _: (off_by(0, 0)[:, :, :2],), images, geometry_rows=4)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "score", "metric", "passed"),
+    [
+        (0.1, 1e-4, 0.9, True),
+        (0.6, 0, 0.9, False),
+        (0, 0.01, 0.9, False),
+        (0, 0, 0.8, False),
+        (float("nan"), 0, 0.9, False),
+    ],
+)
+def test_parity_needs_every_limit(geometry: float, score: float, metric: float, passed: bool) -> None:
+    assert Parity(8, geometry, score, 0.9, metric, Limits()).passed is passed
+
+
+def test_latency_is_in_milliseconds() -> None:
+    ticks = iter(np.arange(0, 10, 0.002))
+    image = np.zeros((4, 4, 3), dtype=np.uint8)
+    latency = measure_latency(lambda _: (), image, threads=1, runs=10, clock=lambda: float(next(ticks)))
+    assert latency.p50_ms == pytest.approx(2)
+    assert latency.p95_ms == pytest.approx(2)

@@ -121,6 +121,19 @@ async def test_of_a_broken_coco_file_the_good_items_land(server: Server, project
     assert broken.problem_count or broken.error.message
 
 
+async def test_texts_that_no_database_takes_are_mended(both: Server) -> None:
+    project = await both.project()
+    file = (
+        '{"images": [{"id": 1, "file_name": "1.png"}, {"id": 2, "file_name": "\\u0000\\ud800.png"}], "annotations": '
+        '[{"id": 1, "image_id": 1, "category_id": 7, "bbox": [1, 1, 5, 5]}], '
+        '"categories": [{"id": 7, "name": "cell\\u0000\\ud800"}]}'
+    )
+    done = await both.run_import(project, {"1.png": png(1), "instances.json": file.encode()})
+    assert (done.state, counts(done)) == (Import.STATE_SUCCEEDED, (1, 1, 0, 1))
+    listed = await both.stub.ListLabels(ListLabelsRequest(parent=project.name))
+    assert [label.display_name for label in listed.labels] == ["cell??"]
+
+
 async def test_of_a_broken_yolo_folder_the_good_items_land(server: Server, project: Project) -> None:
     done = await server.run_import(
         project,

@@ -4,7 +4,6 @@ import random
 from typing import Any
 
 import grpc
-import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -14,9 +13,9 @@ from bloomery.annotation.v1.annotation_service_pb2 import DESCRIPTOR
 from tests.annotation.helpers import Server, box, digest_of, png
 
 TEXTS = [
-    "", "projects/p", "projects/p/labels/rbc", "projects/p/imports/i", "projects/-/assets/-", "main", "rbc", "\0",
-    "é" * 2000,     "projects/p/assets/-", "annotated", "label:\0", "sha256:" + "0" * 64, digest_of(png(1)), "../..", "%", "_",
-    "a" * 64, "*",
+    "", "projects/p", "projects/p/labels/rbc", "projects/p/imports/i", "projects/-/assets/-", "projects/p/assets/-",
+    "main", "rbc", "\0", "é" * 2000, "annotated", "label:\0", "sha256:" + "0" * 64, digest_of(png(1)), "../..", "%",
+    "_", "a" * 64, "*",
 ]  # fmt: skip
 NUMBERS = [0, 1, -1, 2, 1000, 2**31 - 1, -(2**31)]
 LARGE = [*NUMBERS, 2**63 - 1, -(2**63)]
@@ -60,19 +59,24 @@ def random_message(kind: Descriptor, source: random.Random, names: list[str], de
     return message
 
 
-@pytest.mark.parametrize("method", [method.name for method in DESCRIPTOR.services_by_name["AnnotationService"].methods])
-async def test_no_request_is_an_internal_error(both: Server, method: str) -> None:
-    project: Project = await both.project()
-    await both.label("rbc")
-    asset = (await both.assets(project, [png(1)]))[0]
-    saved = await both.save(asset, [box("rbc")])
-    names = [project.name, asset.name, saved.name, saved.etag, f"{asset.name}/annotationSets/x"]
-    kind = DESCRIPTOR.services_by_name["AnnotationService"].methods_by_name[method]
-    source = random.Random(method)
-    for _ in range(60):
-        request = random_message(kind.input_type, source, names)
-        code = await outcome(getattr(both.stub, method)(request, timeout=1.0))
-        assert code not in ("INTERNAL", "UNKNOWN", "UNIMPLEMENTED"), request
+async def world(server: Server, project_id: str) -> list[str]:
+    """Names of what a project holds."""
+    project: Project = await server.project(project_id)
+    await server.label("rbc", project.name)
+    asset = (await server.assets(project, [png(1)]))[0]
+    saved = await server.save(asset, [box("rbc")])
+    label = f"{project.name}/labels/rbc"
+    return [project.name, project.name, label, asset.name, saved.name, saved.etag, f"{asset.name}/annotationSets/x"]
+
+
+async def test_no_request_is_an_internal_error(both: Server) -> None:
+    for number, method in enumerate(DESCRIPTOR.services_by_name["AnnotationService"].methods):
+        names = await world(both, f"p{number}")
+        source = random.Random(method.name)
+        for _ in range(40):
+            request = random_message(method.input_type, source, names)
+            code = await outcome(getattr(both.stub, method.name)(request, timeout=1.0))
+            assert code not in ("INTERNAL", "UNKNOWN", "UNIMPLEMENTED"), request
 
 
 async def outcome(call: Any) -> str:

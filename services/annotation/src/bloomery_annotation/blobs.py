@@ -34,6 +34,7 @@ from bloomery_vision.images import ImageError, probe
 
 _IN_MEMORY = 16 << 20
 _AT_ONCE = 4
+_RECORDED_AT_ONCE = 50
 
 
 class DiskGuard:
@@ -80,14 +81,12 @@ class Uploads:
         async with self._db.read() as tx:
             project = await projects.find(tx, project_id)
             there = await blobs.known(tx, project.uid, [blob.digest for blob in wanted])
-        new = {blob.digest: blob for blob in wanted if blob.digest not in there}
-        taken = await asyncio.gather(*(self._take(project, blob) for blob in new.values()))
-        outcomes = dict(zip(new, taken, strict=True))
-        await self._record(project_id, [outcome for outcome in taken if isinstance(outcome, Blob)])
-        await self._clean(project, outcomes)
-        results = [await self._result(project, blob, outcomes.get(blob.digest)) for blob in wanted]
-        _count(outcomes)
-        return results
+        new = list({blob.digest: blob for blob in wanted if blob.digest not in there}.values())
+        outcomes: dict[str, Blob | BloomeryError] = {}
+        # What a caller with a short deadline has waited for is not lost.
+        for start in range(0, len(new), _RECORDED_AT_ONCE):
+            outcomes |= await self._take_some(project, new[start : start + _RECORDED_AT_ONCE])
+        return [await self._result(project, blob, outcomes.get(blob.digest)) for blob in wanted]
 
     async def sign_download(self, project: Project, digest: str, file_name: str) -> SignedRequest:
         """A GET request for a kept blob."""
@@ -96,6 +95,14 @@ class Uploads:
 
     async def _sign(self, project: Project, digest: str, size: int) -> SignedRequest:
         return await self._objects.sign_put(staging_key(project.uid, digest), size=size, expires=self._expires)
+
+    async def _take_some(self, project: Project, new: Sequence[Blob]) -> dict[str, Blob | BloomeryError]:
+        taken = await asyncio.gather(*(self._take(project, blob) for blob in new))
+        outcomes = {blob.digest: outcome for blob, outcome in zip(new, taken, strict=True)}
+        await self._record(project, [outcome for outcome in taken if isinstance(outcome, Blob)])
+        await self._clean(project, outcomes)
+        _count(outcomes)
+        return outcomes
 
     async def _take(self, project: Project, wanted: Blob) -> Blob | BloomeryError:
         async with self._slots, AsyncExitStack() as stack:
@@ -111,15 +118,16 @@ class Uploads:
                 _check(wanted, found)
                 await self._objects.put(blob_key(project.uid, found.digest), source, content_type=found.media_type)
             except NotFound:
-                return _missing(wanted.digest)
+                return blob_missing([wanted.digest])
             except BloomeryError as refusal:
                 return refusal
             return found
 
-    async def _record(self, project_id: str, taken: Sequence[Blob]) -> None:
+    async def _record(self, project: Project, taken: Sequence[Blob]) -> None:
         if taken:
             async with self._db.write() as tx:
-                project = await projects.lock(tx, project_id)
+                if (await projects.lock(tx, project.id)).uid != project.uid:
+                    raise NotFound("project", project.name, "it was deleted, and another one has its id now")
                 await blobs.keep(tx, project.uid, taken, self._clock())
 
     async def _clean(self, project: Project, outcomes: dict[str, Blob | BloomeryError]) -> None:
@@ -161,14 +169,11 @@ def _check(wanted: Blob, found: Blob) -> None:
         raise InvalidArgument([FieldViolation("digest", message)], reason="DIGEST_MISMATCH")
 
 
-def _missing(digest: str) -> FailedPrecondition:
-    return blob_missing([digest])
-
-
 def blob_missing(digests: Sequence[str]) -> FailedPrecondition:
     """The error for blobs that the project lacks."""
     violations = [PreconditionViolation("BLOB_MISSING", digest, "upload it first") for digest in digests]
-    return FailedPrecondition("BLOB_MISSING", f"{len(digests)} blobs are not uploaded: {digests[0]}, ...", violations)
+    shown = ", ".join(digests[:3]) + (", ..." if len(digests) > 3 else "")
+    return FailedPrecondition("BLOB_MISSING", f"{len(digests)} blobs are not uploaded: {shown}", violations)
 
 
 def unusable_image(field: str, problem: Finding) -> InvalidArgument:

@@ -16,6 +16,8 @@ from bloomery_vision.formats import Format, ImportItem, detect, read, read_label
 from bloomery_vision.images import SUFFIXES
 
 T = TypeVar("T")
+MAX_LABEL = 200
+MAX_TEXT = 1024
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,31 @@ class Parser:
         # Pascal VOC has no list of labels: to find their order every file would be read twice.
         named = () if file_format is Format.VOC else read_labels(self._source, file_format)
         images = sum(name.lower().endswith(tuple(SUFFIXES)) for name in self._source.names())
-        self._items = first_of_twins(read(self._source, file_format), self._files)
+        self._items = first_of_twins(map(storable, read(self._source, file_format)), self._files)
         for _ in islice(self._items, skip):
             pass
-        return Header(file_format, images, [label.name for label in named])
+        return Header(file_format, images, [_storable(label.name, MAX_LABEL) for label in named])
+
+
+def storable(item: ImportItem) -> ImportItem:
+    """The item with texts that every database takes: files may hold NUL and halves of characters."""
+    shapes_of_item = tuple(
+        replace(
+            shape,
+            label=_storable(shape.label, MAX_LABEL),
+            attributes={_storable(key): _storable(text) for key, text in shape.attributes.items()},
+        )
+        for shape in item.shapes
+    )
+    problems = tuple(
+        replace(one, message=_storable(one.message), hint=_storable(one.hint), path=_storable(one.path))
+        for one in item.problems
+    )
+    return replace(item, image_path=_storable(item.image_path), shapes=shapes_of_item, problems=problems)
+
+
+def _storable(text: str, length: int = MAX_TEXT) -> str:
+    return text[:length].encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 def first_of_twins(items: Iterable[ImportItem], files: Mapping[str, Blob]) -> Generator[ImportItem]:

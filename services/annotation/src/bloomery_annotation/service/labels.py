@@ -31,12 +31,12 @@ class LabelMethods(Methods):
         """Create a label once."""
         project_id = _check_create(request)
         wanted = labelling.NewLabel(request.label_id, request.label.display_name, request.label.color)
-        scope = f"CreateLabel {request.parent}"
         async with self._write(project_id) as (tx, project):
 
             async def make() -> LabelMessage:
                 return convert.label(await labelling.create(tx, project, wanted, self._parts.clock()))
 
+            scope = f"CreateLabel {project.uid}"
             return await once(tx, scope, request.request_id, request, make, clock=self._parts.clock)
 
     async def GetLabel(self, request: GetLabelRequest, _context: object) -> LabelMessage:

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from bloomery_gateway.app import GatewayApp
 from bloomery_gateway.settings import GatewaySettings
+from bloomery_kit.metrics import REGISTRY
 from bloomery_kit.objects import FolderObjectStore
 from bloomery_kit.settings import FolderStoreSettings
 
@@ -180,6 +181,22 @@ async def test_a_missing_blob_is_not_found(store: FolderObjectStore, http: httpx
     await store.put("uid/folder/blob", DATA)
     for key in (KEY, "uid/folder"):
         refused(await http.get(await store.sign_get(key, expires=HOUR)), 404, "NOT_FOUND")
+
+
+async def test_requests_and_bytes_are_counted(store: FolderObjectStore, http: httpx.AsyncClient) -> None:
+    def value(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(name, labels) or 0
+
+    puts = value("bloomery_http_requests_total", method="PUT", status="204")
+    received, sent = value("bloomery_http_received_bytes_total"), value("bloomery_http_sent_bytes_total")
+    await http.put((await store.sign_put(KEY, size=len(DATA), expires=HOUR)).url, content=DATA)
+    await http.get(await store.sign_get(KEY, expires=HOUR))
+    await http.request("PROPFIND", "/")
+
+    assert value("bloomery_http_requests_total", method="PUT", status="204") == puts + 1
+    assert value("bloomery_http_requests_total", method="other", status="404") >= 1
+    assert value("bloomery_http_received_bytes_total") == received + len(DATA)
+    assert value("bloomery_http_sent_bytes_total") >= sent + len(DATA)
 
 
 async def test_unknown_paths_and_methods_get_the_same_kind_of_answer(http: httpx.AsyncClient) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import grpc
 
+from bloomery_dataset import metrics
 from bloomery_dataset.annotations import BROKEN
 from bloomery_dataset.build import BuildRun, Progress, Sources
 from bloomery_dataset.housekeeping import CLEANUPS
@@ -87,9 +88,12 @@ class Builder:
 
     async def _bring_to_an_end(self, build: Build) -> None:
         try:
-            product = await self._build(build)
-            async with self._db.write() as tx:
-                version = await builds.finish(tx, build, product, self._clock())
+            with metrics.BUILD_SECONDS.time():
+                product = await self._build(build)
+                async with self._db.write() as tx:
+                    version = await builds.finish(tx, build, product, self._clock())
+            metrics.BUILDS.labels("ready" if version.uid == build.version.uid else "reused").inc()
+            metrics.BUILD_IMAGES.inc(version.item_count)
             _log.info("built", extra={"version": version.name, "images": version.item_count})
         except asyncio.CancelledError:
             await asyncio.shield(self._give_back(build, retry_after=timedelta(0)))
@@ -163,15 +167,18 @@ class Builder:
         try:
             async with self._db.write() as tx:
                 await builds.fail(tx, build, failure, self._clock())
+            metrics.BUILDS.labels("failed").inc()
         except LeaseLost:
             await self._tidy(build)
 
     async def _give_back(self, build: Build, *, retry_after: timedelta) -> None:
+        metrics.BUILDS.labels("interrupted").inc()
         async with self._db.write() as tx:
             await builds.release(tx, build, until=self._clock() + retry_after)
 
     async def _tidy(self, build: Build) -> None:
         """Where the version was deleted under the build, give up what the build took since."""
+        metrics.BUILDS.labels("lost").inc()
         _log.info("build lost", extra={"version": build.version.name})
         async with self._db.write() as tx:
             try:

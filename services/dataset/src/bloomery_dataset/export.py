@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
+from bloomery_dataset.metrics import EXPORTS
 from bloomery_dataset.model import Blob, ExportFormat, Task, Version
 from bloomery_dataset.shards import ShardCache
 from bloomery_dataset.store import versions
@@ -71,6 +72,7 @@ class Exporter:
         blob = Blob(f"sha256:{digest}", stored.size, stored.key)
         async with self._db.write() as tx:
             await versions.add_export(tx, version.uid, export_format, blob)
+        EXPORTS.labels(export_format).inc()
         return blob
 
 

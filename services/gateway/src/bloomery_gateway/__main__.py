@@ -6,11 +6,14 @@ import signal
 from bloomery_gateway.app import GatewayApp
 from bloomery_gateway.settings import GatewaySettings
 from bloomery_kit.logging import setup_logging
+from bloomery_kit.metrics import serve_metrics
 from bloomery_kit.settings import load_settings
 
 
 async def serve(settings: GatewaySettings) -> None:
     """Serve until SIGTERM or SIGINT."""
+    if settings.metrics_port is not None:
+        serve_metrics(settings.metrics_port)
     draining = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, draining.set)

@@ -9,11 +9,13 @@ from typing import Self
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from bloomery_gateway.blobs import Blobs
+from bloomery_gateway.metrics import Measured
 from bloomery_gateway.problems import on_bug, on_domain_error, on_http_error
 from bloomery_gateway.settings import GatewaySettings
 from bloomery_kit.errors import BloomeryError, Unavailable
@@ -54,6 +56,7 @@ class GatewayApp:
                 Route("/blobs/{key:path}", blobs.get, methods=["GET"]),
                 Route("/healthz", self._healthz),
             ],
+            middleware=[Middleware(Measured)],
             exception_handlers={BloomeryError: on_domain_error, HTTPException: on_http_error, Exception: on_bug},
         )
 

@@ -15,3 +15,4 @@ class GatewaySettings(BaseSettings):
     object_store: FolderStoreSettings
     bind: str = "0.0.0.0"  # noqa: S104
     http_port: int = Field(default=8080, ge=0, le=65535)
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)

@@ -129,7 +129,7 @@ class FakeTrainer(WorkerServiceServicer):
     force: bool = False
     events: list[JobEvent] = field(default_factory=list)
     phases: list[str] = field(default_factory=list)
-    reports: int = 0
+    calls: int = 0
     kept: dict[str, Artifact] = field(default_factory=dict)
     finished: FinishAttemptRequest | None = None
     target: str = ""
@@ -159,7 +159,6 @@ class FakeTrainer(WorkerServiceServicer):
         await self._misbehave(context)
         assert request.first_sequence <= len(self.events) + 1, "a gap in the worker's sequence"
         self.events.extend(request.events[len(self.events) + 1 - request.first_sequence :])
-        self.reports += 1
         if not self.phases or self.phases[-1] != request.phase:
             self.phases.append(request.phase)
         self.changed.set()
@@ -237,6 +236,8 @@ class FakeTrainer(WorkerServiceServicer):
         return result
 
     async def _misbehave(self, context: Call) -> None:
+        self.calls += 1
+        self.changed.set()
         if self.away:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         if self.superseded:

@@ -154,7 +154,7 @@ async def test_sigterm_while_the_service_is_away_ends_in_time(cells: Version, tm
     trainer = scripted_trainer(cells, epochs=1)
     trainer.away = True
     async with served(trainer, cells), running(trainer, tmp_path) as worker:
-        await asyncio.sleep(1.5)
+        await trainer.until(lambda trainer: trainer.calls > 0)
         worker.process.send_signal(signal.SIGTERM)
         assert await worker.exit_code(seconds=10) == 44, worker.output
     assert worker.last_words["finished"] is False

@@ -35,6 +35,16 @@ class NewDataset:
 
 
 @dataclass(frozen=True)
+class DatasetUpdate:
+    """Fields to change; without an etag the last writer wins."""
+
+    project: str
+    dataset: str
+    etag: str
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True)
 class NewVersion:
     """A version to build."""
 
@@ -83,10 +93,12 @@ class Catalog:
         more = len(found) > page.size
         return shown, page.next_token((shown[-1].project, shown[-1].dataset)) if more else "", total
 
-    async def update_dataset(self, project: str, dataset: str, *, etag: str, values: Mapping[str, object]) -> Dataset:
+    async def update_dataset(self, update: DatasetUpdate) -> Dataset:
         """Change fields. Raises NotFound, EtagMismatch."""
         async with self._db.write() as tx:
-            return await datasets.update(tx, project, dataset, given_etag=etag, values=values, now=self._clock())
+            return await datasets.update(
+                tx, update.project, update.dataset, given_etag=update.etag, values=update.values, now=self._clock()
+            )
 
     async def delete_dataset(self, project: str, dataset: str) -> None:
         """Delete a dataset with its versions. Raises FailedPrecondition naming all holders."""

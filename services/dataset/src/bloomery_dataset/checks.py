@@ -3,10 +3,12 @@
 from bloomery.dataset.v1 import (
     CreateDatasetRequest,
     CreateDatasetVersionRequest,
+    Dataset,
     DatasetSpec,
     ExportDatasetVersionRequest,
     ListDatasetItemsRequest,
     ListDatasetsRequest,
+    UpdateDatasetRequest,
 )
 from bloomery.dataset.v1 import (
     ExportFormat as ExportFormatMessage,
@@ -15,19 +17,23 @@ from bloomery.dataset.v1 import (
     SplitPolicy as SplitPolicyMessage,
 )
 from bloomery.vision.v1 import TaskType
-from bloomery_dataset.catalog import NewDataset, NewVersion
+from bloomery_dataset.catalog import DatasetUpdate, NewDataset, NewVersion
 from bloomery_dataset.convert import METHODS, TASKS
+from bloomery_dataset.fields import check_labels, check_text
 from bloomery_dataset.items import Filter
 from bloomery_dataset.model import ExportFormat, Method, Spec, SplitPolicy, Task
 from bloomery_dataset.names import DATASET, PROJECT
 from bloomery_dataset.splits import PARTS
 from bloomery_kit.errors import FieldViolation, InvalidArgument, Violations
+from bloomery_kit.masks import apply_mask
 from bloomery_kit.names import validate_id
 
+UPDATABLE = frozenset({"display_name", "labels"})
 _SPEC = "dataset_version.spec"
 _DEFAULT_PERCENTS = (80, 10, 10)
 _CLASS_NAME_LENGTH = 200
-_HOLDER_LENGTH = 500
+_REQUEST_ID_LENGTH = 128
+_MAPPED = 10_000
 _EXPORTS = {
     ExportFormatMessage.EXPORT_FORMAT_YOLO: ExportFormat.YOLO,
     ExportFormatMessage.EXPORT_FORMAT_COCO: ExportFormat.COCO,
@@ -39,10 +45,24 @@ def new_dataset(request: CreateDatasetRequest) -> NewDataset:
     violations = Violations()
     parent = PROJECT.check(request.parent, "parent", violations)
     validate_id(request.dataset_id, "dataset_id", violations)
+    fields = request.dataset
+    _check_dataset(fields, violations)
+    check_text(request.request_id, "request_id", violations, length=_REQUEST_ID_LENGTH)
     violations.raise_if_any()
     assert parent is not None
-    fields = request.dataset
     return NewDataset(parent["project"], request.dataset_id, fields.display_name, dict(fields.labels))
+
+
+def dataset_update(request: UpdateDatasetRequest) -> DatasetUpdate:
+    """The fields to change. Raises InvalidArgument."""
+    violations, fields = Violations(), request.dataset
+    ids = DATASET.check(fields.name, "dataset.name", violations)
+    _check_dataset(fields, violations)
+    violations.raise_if_any()
+    assert ids is not None
+    paths = apply_mask(request.update_mask, fields, UPDATABLE)
+    known = {"display_name": fields.display_name or ids["dataset"], "labels": dict(fields.labels)}
+    return DatasetUpdate(ids["project"], ids["dataset"], fields.etag, {path: known[path] for path in paths})
 
 
 def new_version(request: CreateDatasetVersionRequest) -> NewVersion:
@@ -56,6 +76,7 @@ def new_version(request: CreateDatasetVersionRequest) -> NewVersion:
     task = _task(spec, violations)
     policy = _policy(spec.split, violations)
     _check_classes(spec, violations)
+    check_text(request.request_id, "request_id", violations, length=_REQUEST_ID_LENGTH)
     violations.raise_if_any()
     assert parent is not None
     made = Spec(parent["project"], task, policy, dict(spec.class_mapping), spec.include_empty)
@@ -92,10 +113,16 @@ def export_format(request: ExportDatasetVersionRequest) -> ExportFormat:
 
 def check_holder(holder: str) -> None:
     """Refuse a holder that nobody could find again. Raises InvalidArgument."""
-    if not holder or len(holder) > _HOLDER_LENGTH:
-        raise InvalidArgument(
-            [FieldViolation("holder", f"is required: a resource name of at most {_HOLDER_LENGTH} characters")]
-        )
+    violations = Violations()
+    if not holder:
+        violations.add("holder", "is required: the resource name of what needs the version")
+    check_text(holder, "holder", violations)
+    violations.raise_if_any()
+
+
+def _check_dataset(fields: Dataset, violations: Violations) -> None:
+    check_text(fields.display_name, "dataset.display_name", violations)
+    check_labels(fields.labels, "dataset.labels", violations)
 
 
 def _task(spec: DatasetSpec, violations: Violations) -> Task:
@@ -111,6 +138,7 @@ def _task(spec: DatasetSpec, violations: Violations) -> Task:
 
 def _policy(split: SplitPolicyMessage, violations: Violations) -> SplitPolicy:
     field = f"{_SPEC}.split"
+    check_text(split.group_by, f"{field}.group_by", violations)
     percents = (split.train_percent, split.val_percent, split.test_percent)
     if split.method == SplitPolicyMessage.METHOD_UNSPECIFIED and not any(percents):
         return SplitPolicy(Method.RATIO, *_DEFAULT_PERCENTS, seed=split.seed, group_by=split.group_by)
@@ -137,6 +165,9 @@ def _check_percents(split: SplitPolicyMessage, violations: Violations) -> None:
 
 
 def _check_classes(spec: DatasetSpec, violations: Violations) -> None:
+    if len(spec.class_mapping) > _MAPPED:
+        violations.add(f"{_SPEC}.class_mapping", f"must have at most {_MAPPED} entries")
+        return
     for label, name in sorted(spec.class_mapping.items()):
         field = f"{_SPEC}.class_mapping[{label!r}]"
         if name != name.strip() or not (name.isprintable() or not name):

@@ -41,15 +41,12 @@ from bloomery_dataset.names import DATASET, parse_dataset, parse_project, parse_
 from bloomery_dataset.requests import Repeatable
 from bloomery_dataset.signing import Signer
 from bloomery_kit.feeds import Notifier, watch_states
-from bloomery_kit.masks import apply_mask
 from bloomery_kit.pages import PageRequest
 
 if TYPE_CHECKING:
     import grpc
 
     Context = grpc.aio.ServicerContext[Any, Any]
-
-UPDATABLE = frozenset({"display_name", "labels"})
 
 
 class DatasetServicer(DatasetServiceServicer):
@@ -89,16 +86,7 @@ class DatasetServicer(DatasetServiceServicer):
         )
 
     async def UpdateDataset(self, request: UpdateDatasetRequest, context: Context) -> Dataset:
-        ids = DATASET.parse(request.dataset.name, "dataset.name")
-        paths = apply_mask(request.update_mask, request.dataset, UPDATABLE)
-        fields = {
-            "display_name": request.dataset.display_name or ids["dataset"],
-            "labels": dict(request.dataset.labels),
-        }
-        values = {path: fields[path] for path in paths}
-        return convert.dataset_message(
-            await self._catalog.update_dataset(**ids, etag=request.dataset.etag, values=values)
-        )
+        return convert.dataset_message(await self._catalog.update_dataset(checks.dataset_update(request)))
 
     async def DeleteDataset(self, request: DeleteDatasetRequest, context: Context) -> Empty:
         await self._catalog.delete_dataset(**DATASET.parse(request.name))

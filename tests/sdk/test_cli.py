@@ -103,7 +103,12 @@ def test_all_violations_are_told(fake: Fake, run: Run) -> None:
     bad = [served.FieldViolation("job.parameters.epochs", "at least 1"), served.FieldViolation("job.base", "unknown")]
     fake.queue("CreateJob", served.InvalidArgument(bad))
     stderr = run("train cells-v@1 --recipe yolo-detect --set epochs=0").stderr
-    assert "  job.parameters.epochs: at least 1\n  job.base: unknown\n" in stderr
+    assert stderr == (
+        "error: 2 things are wrong\n"
+        "  job.parameters.epochs: at least 1\n"
+        "  job.base: unknown\n"
+        "reason: INVALID_ARGUMENT\n"
+    )
 
 
 def test_without_a_server_the_hint_says_how_to_start_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

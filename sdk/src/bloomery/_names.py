@@ -40,6 +40,11 @@ class Kind:
     collection: str
     versioned: bool = False
 
+    @property
+    def command(self) -> str:
+        """The noun of the command line."""
+        return "dataset" if self.collection == "datasets" else self.collection
+
     def matches(self, name: str) -> bool:
         """Whether a full name is of this kind."""
         parts = name.split("/")

@@ -58,7 +58,8 @@ class Resolver:
             return kind.below(await self.project(), text)
         identifier = text.partition("@")[0]
         found = [resource.name async for resource in _SEARCHES[kind.collection](self._session, f"id:{identifier}")]
-        name = _only(f"{kind.title} {text}", found, f"{kind.title} {text} does not exist in any project")
+        missing = f"{kind.title} {text} does not exist in any project"
+        name = _only(f"{kind.title} {text}", found, missing, f"`bloomery {kind.command} list` shows what there is")
         return kind.below(names.parent_of(name), text)
 
     async def _projects(self) -> AsyncIterator[_Named]:
@@ -93,7 +94,7 @@ _SEARCHES: dict[str, Callable[[Session, str], AsyncIterator[_Named]]] = {
 }
 
 
-def _only(what: str, found: list[str], missing: str, hint: str = "") -> str:
+def _only(what: str, found: list[str], missing: str, hint: str) -> str:
     if not found:
         raise NotFound(missing, hint=hint)
     if len(found) > 1:

@@ -57,7 +57,9 @@ def from_status(status: status_pb2.Status) -> BloomeryError:
     )
     if isinstance(error, errors.InvalidArgument | errors.FailedPrecondition):
         error.violations = _violations(status)
-        error.hint = _hint(error)
+    if isinstance(error, errors.FailedPrecondition):
+        # The message says what is the case, the violations say what to do; some say the same.
+        error.hint = "; ".join(v.description for v in error.violations if v.description not in error.message)
     return error
 
 
@@ -68,11 +70,6 @@ def _violations(status: status_pb2.Status) -> tuple[Violation, ...]:
         *(Violation(v.field, v.description) for v in request.field_violations),
         *(Violation(v.subject or v.type, v.description) for v in state.violations),
     )
-
-
-def _hint(error: errors.InvalidArgument | errors.FailedPrecondition) -> str:
-    """What the violations say beyond the message, which often repeats them."""
-    return "; ".join(v.description for v in error.violations if v.description not in error.message)
 
 
 def _detail(status: status_pb2.Status, kind: Callable[[], M]) -> M | None:

@@ -31,8 +31,9 @@ def exit_code(error: BloomeryError) -> int:
 def report(error: BloomeryError) -> None:
     """Write an error with its reason, all violations and a hint to stderr."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(f"[bold red]error:[/] {escape(error.message)}")
-    violations = getattr(error, "violations", ())
+    violations = error.violations if isinstance(error, errors.InvalidArgument) else ()
+    message = f"{len(violations)} things are wrong" if len(violations) > 1 else error.message
+    console.print(f"[bold red]error:[/] {escape(message)}")
     if len(violations) > 1:
         for violation in violations[:_MOST_VIOLATIONS]:
             console.print(f"  {escape(violation.where)}: {escape(violation.description)}")

@@ -16,7 +16,6 @@ from bloomery.cli._output import duration
 
 if TYPE_CHECKING:
     from bloomery import Event, Job
-    from bloomery.training.v1 import Progress
 
 
 def follow(job: "Job") -> None:
@@ -62,15 +61,20 @@ def plain_line(event: "Event", job: "Job") -> str:
             return f"phase {event.proto.progress.phase}"
         case "metrics" if event.proto.metrics.epoch_end:
             of = f"/{job.progress.epochs}" if job.progress.epochs else ""
-            return f"epoch {event.proto.metrics.epoch}{of}  {headline(sorted(event.metrics.items()))}{_eta_text(job)}"
+            left = f"ETA {eta(job)}" if eta(job) else ""
+            measured = headline(sorted(event.metrics.items()))
+            return "  ".join(filter(None, (f"epoch {event.proto.metrics.epoch}{of}", measured, left)))
         case "log" if event.proto.log.level >= WARNING:
             return f"log: {event.proto.log.message}"
         case _:
             return ""
 
 
-def _eta_text(job: "Job") -> str:
-    return f"  ETA {duration(job.progress.eta_seconds)}" if job.progress.HasField("eta_seconds") else ""
+def eta(job: "Job", age: float = 0.0) -> str:
+    """Time to go, `age` seconds after the last word about it; empty where nobody knows or it is over."""
+    if job.is_terminal or not job.progress.HasField("eta_seconds"):
+        return ""
+    return duration(max(0.0, job.progress.eta_seconds - age))
 
 
 @contextmanager
@@ -100,9 +104,7 @@ def picture(job: "Job", history: History, age: float) -> RenderableType:
         series = history.series[name]
         curves.add_row(f"[dim]{escape(name)}[/]", f"{series[-1]:.4g}", f"[cyan]{sparkline(series)}[/]")
     bar = Table.grid(padding=(0, 2))
-    bar.add_row(
-        ProgressBar(100, 100 * progress.fraction, width=40), f"{progress.fraction:4.0%}", _where(job.progress, age)
-    )
+    bar.add_row(ProgressBar(100, 100 * progress.fraction, width=40), f"{progress.fraction:4.0%}", _where(job, age))
     warnings = [f"[yellow]{escape(line)}[/]" for line in history.warnings]
     return Group(_title(job), bar, curves, *warnings)
 
@@ -115,8 +117,9 @@ def _title(job: "Job") -> str:
     return f"[bold]{escape(job.id)}[/]  [{color}]{job.state}[/]  " + escape(" ".join(filter(None, words)))
 
 
-def _where(progress: "Progress", age: float) -> str:
+def _where(job: "Job", age: float) -> str:
+    progress = job.progress
     epoch = f"epoch {progress.epoch}/{progress.epochs}" if progress.epochs else ""
-    step = f"step {progress.step}/{progress.steps}" if progress.steps else ""
-    eta = f"ETA {duration(max(0.0, progress.eta_seconds - age))}" if progress.HasField("eta_seconds") else ""
-    return "  ".join(filter(None, (epoch, step, eta)))
+    step = f"step {progress.step}/{progress.steps}" if progress.steps and not job.is_terminal else ""
+    left = f"ETA {eta(job, age)}" if eta(job) else ""
+    return "  ".join(filter(None, (epoch, step, left)))

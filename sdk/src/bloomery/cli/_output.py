@@ -19,13 +19,20 @@ if TYPE_CHECKING:
 
 HandleT = TypeVar("HandleT", bound="Fields[Any]")
 _UNBOUNDED = 100_000
-"""Columns of a console that is no terminal: nothing is cut off or wrapped."""
+"""Columns, more than any table has."""
 
 
-def console() -> Console:
-    """Stdout; as wide as it takes where it is no terminal."""
+def _write(table: Table) -> None:
+    """Write a table to stdout; where that is no terminal, nothing is cut off, wrapped or filled up with blanks."""
     out = Console(highlight=False)
-    return out if out.is_terminal else Console(highlight=False, width=_UNBOUNDED)
+    if out.is_terminal:
+        out.print(table)
+        return
+    wide = Console(highlight=False, width=_UNBOUNDED)
+    with wide.capture() as captured:
+        wide.print(table)
+    for line in captured.get().splitlines():
+        sys.stdout.write(line.rstrip() + "\n")
 
 
 def show(message: "Message", rows: Mapping[str, object], output: Output) -> None:
@@ -37,7 +44,7 @@ def show(message: "Message", rows: Mapping[str, object], output: Output) -> None
     for title, value in rows.items():
         if value not in ("", None):
             table.add_row(f"[dim]{title}[/]", text(value))
-    console().print(table)
+    _write(table)
 
 
 def listing(
@@ -76,7 +83,7 @@ def grid(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         table.add_column(title, overflow="fold")
     for row in rows:
         table.add_row(*map(text, row))
-    console().print(table)
+    _write(table)
 
 
 def as_json(message: "Message") -> dict[str, Any]:

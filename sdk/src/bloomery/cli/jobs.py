@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bloomery.cli._history import headline
-from bloomery.cli._live import follow
+from bloomery.cli._live import eta, follow
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, connect
-from bloomery.cli._output import duration, listing, show
+from bloomery.cli._output import listing, show
 
 if TYPE_CHECKING:
     from bloomery import Job
@@ -129,12 +129,12 @@ def show_job(job: "Job", output: Output) -> None:
         "reason": " ".join(filter(None, (job.reason.code, job.reason.message))),
         "hint": job.reason.hint,
         "progress": _progress(job),
-        "eta": duration(job.progress.eta_seconds) if job.progress.HasField("eta_seconds") else "",
+        "eta": eta(job),
         "metrics": headline(sorted(job.metrics.items())),
         "recipe": proto.recipe,
         "dataset": proto.dataset_version,
         "model": proto.model or proto.model_version,
-        "parameters": {name: _plain(value) for name, value in proto.effective_parameters.items()} or "",
+        "parameters": dict(proto.parameters) or "",
         "attempt": proto.attempt or "",
         "device": job.progress.device,
         "created": job.create_time,
@@ -153,10 +153,6 @@ def _short(name: str) -> str:
     from bloomery._names import short
 
     return short(name) if name else ""
-
-
-def _plain(value: object) -> object:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _level(line: "LogLine") -> str:

@@ -41,8 +41,11 @@ def show_(recipe: Annotated[str, typer.Argument(help="Id.")], output: OutputOpti
     }
     show(found.proto, rows, output)
     if output is Output.table:
-        parameters = [(one.id, _default(one), _limits(one), one.unit, one.description) for one in found.parameters]
-        grid(("PARAMETER", "DEFAULT", "ALLOWED", "UNIT", "DESCRIPTION"), parameters)
+        parameters = [
+            (one.id, _default(one), _limits(one), one.unit, ", ".join(one.kinds) or "TRAIN", one.description)
+            for one in found.parameters
+        ]
+        grid(("PARAMETER", "DEFAULT", "ALLOWED", "UNIT", "JOBS", "DESCRIPTION"), parameters)
 
 
 def _default(parameter: "Parameter") -> object:
@@ -53,6 +56,6 @@ def _default(parameter: "Parameter") -> object:
 def _limits(parameter: "Parameter") -> str:
     if parameter.choices:
         return "|".join(parameter.choices)
-    low = f"{parameter.minimum:g}" if parameter.HasField("minimum") else ""
-    high = f"{parameter.maximum:g}" if parameter.HasField("maximum") else ""
+    low = f"{parameter.minimum:.10g}" if parameter.HasField("minimum") else ""
+    high = f"{parameter.maximum:.10g}" if parameter.HasField("maximum") else ""
     return f"{low}..{high}" if low or high else ""

@@ -128,12 +128,13 @@ class Trainer:
     jobs: JobServiceAsyncStub
     workers: WorkerServiceAsyncStub
 
-    async def create(self, script: str = "finish", *, job_id: str = "", **fields: Any) -> Job:
+    async def create(self, script: str = "finish", *, job_id: str = "", request_id: str = "", **fields: Any) -> Job:
         """A TRAIN job of the scripted recipe; parameters by name, other fields of Job by theirs."""
         parameters = {"script": script} | fields.pop("parameters", {})
         job = Job(kind=JOB_KIND_TRAIN, recipe="recipes/scripted", dataset_version=DATASET, **fields)
         job.parameters.update(parameters)
-        return await self.jobs.CreateJob(CreateJobRequest(parent="projects/cells", job_id=job_id, job=job))
+        request = CreateJobRequest(parent="projects/cells", job_id=job_id, job=job, request_id=request_id)
+        return await self.jobs.CreateJob(request)
 
     async def get(self, name: str) -> Job:
         return await self.jobs.GetJob(GetJobRequest(name=name))

@@ -9,10 +9,10 @@ from bloomery_trainer.store import attempts, jobs
 
 async def holder(tx: Transaction, secret: str, *, lock: bool = False) -> tuple[Job, Attempt]:
     """The attempt of a secret with its job, whether they still count or not. Raise Unauthenticated."""
-    attempt = await attempts.by_secret(tx, hashed(secret))
-    if attempt is None:
+    found = await attempts.by_secret(tx, hashed(secret), lock=lock)
+    if found is None:
         raise Unauthenticated("no attempt has this secret")
-    return await locked(tx, attempt, lock=lock)
+    return found
 
 
 async def current(tx: Transaction, secret: str, *, lock: bool = False) -> tuple[Job, Attempt]:
@@ -22,9 +22,9 @@ async def current(tx: Transaction, secret: str, *, lock: bool = False) -> tuple[
     return job, attempt
 
 
-async def locked(tx: Transaction, attempt: Attempt, *, lock: bool) -> tuple[Job, Attempt]:
+async def locked(tx: Transaction, attempt: Attempt) -> tuple[Job, Attempt]:
     """The job of an attempt, and the attempt as it is now; the job's lock covers both."""
-    job = await jobs.find(tx, attempt.job_uid, lock=lock)
+    job = await jobs.find(tx, attempt.job_uid, lock=True)
     now = await attempts.find(tx, attempt.job_uid, attempt.number)
     if job is None or now is None:
         raise Unauthenticated("the job is gone")

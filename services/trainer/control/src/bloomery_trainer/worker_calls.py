@@ -12,7 +12,7 @@ from bloomery_kit.times import to_timestamp
 from bloomery_trainer import checkpoints, metrics, progress, reasons
 from bloomery_trainer.core import Core, hashed
 from bloomery_trainer.finishing import LINE, end_attempt, finish, save_tail, succeed
-from bloomery_trainer.model import Artifact, Attempt, Checkpoint, Job, Outcome, Reason, State, Success
+from bloomery_trainer.model import Artifact, Attempt, Checkpoint, Job, Outcome, Progress, Reason, State, Success
 from bloomery_trainer.recipes import Recipe
 from bloomery_trainer.store import attempts, events, jobs
 from bloomery_trainer.tenure import check_current, current, holder, locked, superseded
@@ -80,7 +80,7 @@ class WorkerCalls:
             raise Unauthenticated("no attempt has this token")
         resume, damaged = await checkpoints.newest_whole(self._core, known.job_uid)
         async with self._core.db.write() as tx:
-            job, attempt = await locked(tx, known, lock=True)
+            job, attempt = await locked(tx, known)
             check_current(job, attempt)
             if attempt.worker_id is None:
                 job, attempt = await self._bind(tx, job, attempt, worker_id, host)
@@ -96,9 +96,7 @@ class WorkerCalls:
         verdicts = await self._examine(secret, report)
         async with self._core.db.write() as tx:
             before, attempt = await current(tx, secret, lock=True)
-            job = await self._store(tx, before, attempt, report, verdicts)
-            renewed = await attempts.find(tx, job.uid, attempt.number)
-        assert renewed is not None
+            job, renewed = await self._store(tx, before, attempt, report, verdicts)
         self._tell(job, before)
         if any(verdict.checkpoint for verdict in verdicts.values()):
             await checkpoints.prune(self._core, job)
@@ -191,33 +189,34 @@ class WorkerCalls:
 
     async def _store(
         self, tx: Transaction, job: Job, attempt: Attempt, report: Report, verdicts: dict[int, checkpoints.Verdict]
-    ) -> Job:
+    ) -> tuple[Job, Attempt]:
         now = self._core.clock()
         new = _unseen(report, attempt.worker_sequence)
         if job.state is State.PREPARING and progress.is_work(report.phase, new):
             metrics.PREPARE_SECONDS.observe((now - (attempt.started_at or now)).total_seconds())
             job = await jobs.move(tx, job, now=now, to=State.RUNNING, start_time=job.start_time or now)
-        if new:
+        if new or report.phase != job.progress.phase:
             kept = {number: verdict for number, verdict in verdicts.items() if number > attempt.worker_sequence}
             batch = [_dated(event, attempt, now) for event in new] + await _keep(tx, kept, attempt, now)
-            first = await jobs.extend_log(tx, job.uid, len(batch))
-            assert first is not None
-            await events.append(tx, job.uid, first, batch, now)
-        if new or report.phase != job.progress.phase:
-            after = progress.advanced(job.progress, report.phase, new)
-            await jobs.note(tx, job.uid, progress=after)
-        await attempts.change(
-            tx,
+            job = await self._append(tx, job, batch, progress.advanced(job.progress, report.phase, new))
+        renewed = replace(
             attempt,
             reports=attempt.reports + 1,
             worker_sequence=attempt.worker_sequence + len(new),
             stalled=report.stalled,
             publishing=attempt.publishing or report.phase == progress.PUBLISHING,
         )
+        changed = {name: getattr(renewed, name) for name in ("reports", "worker_sequence", "stalled", "publishing")}
+        await attempts.change(tx, attempt, **changed)
         metrics.REPORTS.labels("new" if new else "heartbeat" if not report.events else "repeated").inc()
-        stored = await jobs.find(tx, job.uid)
-        assert stored is not None
-        return stored
+        return job, renewed
+
+    async def _append(self, tx: Transaction, job: Job, batch: Sequence[JobEvent], after: Progress) -> Job:
+        first = await jobs.extend_log(tx, job.uid, len(batch), progress=after)
+        assert first is not None
+        if batch:
+            await events.append(tx, job.uid, first, batch, self._core.clock())
+        return replace(job, progress=after, last_sequence=first + len(batch) - 1)
 
     def _tell(self, job: Job, before: Job) -> None:
         if job.version != before.version:

@@ -7,8 +7,10 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from bloomery_kit.database import Transaction, UtcDateTime, insert_ignore
-from bloomery_trainer.model import Artifact, Attempt, Checkpoint, Outcome
-from bloomery_trainer.store.schema import artifacts, attempts, checkpoints
+from bloomery_trainer.model import Artifact, Attempt, Checkpoint, Job
+from bloomery_trainer.store import jobs
+from bloomery_trainer.store.schema import artifacts, attempts, checkpoints, made
+from bloomery_trainer.store.schema import jobs as job_rows
 
 _COLUMNS = [attempts.c[column.name] for column in fields(Attempt)]
 _CHECKPOINT_COLUMNS = [checkpoints.c[column.name] for column in fields(Checkpoint)]
@@ -38,25 +40,30 @@ async def find(tx: Transaction, job_uid: str, number: int) -> Attempt | None:
     """One attempt of a job."""
     query = sa.select(*_COLUMNS).where(attempts.c.job_uid == job_uid, attempts.c.number == number)
     row = (await tx.execute(query)).one_or_none()
-    return None if row is None else _attempt(row)
+    return None if row is None else made(Attempt, row)
 
 
 async def by_token(tx: Transaction, token_hash: str) -> Attempt | None:
     """The attempt that a launch token belongs to."""
     row = (await tx.execute(sa.select(*_COLUMNS).where(attempts.c.token_hash == token_hash))).one_or_none()
-    return None if row is None else _attempt(row)
+    return None if row is None else made(Attempt, row)
 
 
-async def by_secret(tx: Transaction, secret_hash: str) -> Attempt | None:
-    """The attempt that a secret belongs to."""
-    row = (await tx.execute(sa.select(*_COLUMNS).where(attempts.c.secret_hash == secret_hash))).one_or_none()
-    return None if row is None else _attempt(row)
+async def by_secret(tx: Transaction, secret_hash: str, *, lock: bool = False) -> tuple[Job, Attempt] | None:
+    """The attempt that a secret belongs to, with its job; `lock` keeps others from changing them."""
+    query = sa.select(*jobs.COLUMNS, *_COLUMNS).join(job_rows, job_rows.c.uid == attempts.c.job_uid)
+    query = query.where(attempts.c.secret_hash == secret_hash)
+    row = (await tx.execute(query.with_for_update() if lock else query)).one_or_none()
+    if row is None:
+        return None
+    width = len(jobs.COLUMNS)
+    return made(Job, row[:width]), made(Attempt, row[width:])
 
 
 async def present(tx: Transaction, uids: Sequence[str]) -> dict[tuple[str, int], Attempt]:
     """All attempts of these jobs, by job and number."""
     rows = await tx.execute(sa.select(*_COLUMNS).where(attempts.c.job_uid.in_(uids)))
-    return {(attempt.job_uid, attempt.number): attempt for attempt in map(_attempt, rows)}
+    return {(attempt.job_uid, attempt.number): attempt for attempt in (made(Attempt, row) for row in rows)}
 
 
 async def change(tx: Transaction, attempt: Attempt, **values: object) -> None:
@@ -110,19 +117,13 @@ async def list_checkpoints(tx: Transaction, job_uid: str) -> Sequence[Checkpoint
     """The complete checkpoints of a job, newest first."""
     query = sa.select(*_CHECKPOINT_COLUMNS).where(checkpoints.c.job_uid == job_uid)
     rows = await tx.execute(query.order_by(checkpoints.c.attempt.desc(), checkpoints.c.epoch.desc()))
-    return [Checkpoint(**row._mapping) for row in rows]  # noqa: SLF001 - the public name of a row's mapping
+    return [made(Checkpoint, row) for row in rows]
 
 
 async def drop_all(tx: Transaction, job_uid: str) -> None:
     """Forget the attempts of a job with all that they completed."""
     for table in (attempts, artifacts, checkpoints):
         await tx.execute(sa.delete(table).where(table.c.job_uid == job_uid))
-
-
-def _attempt(row: sa.Row[tuple[object, ...]]) -> Attempt:
-    values = dict(row._mapping)  # noqa: SLF001 - the public name of a row's mapping
-    outcome = values.pop("outcome")
-    return Attempt(**values, outcome=Outcome(outcome) if outcome else None)
 
 
 def _role(job_uid: str, attempt: int, role: str) -> tuple[sa.ColumnElement[bool], ...]:

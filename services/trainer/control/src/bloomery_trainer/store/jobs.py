@@ -13,9 +13,9 @@ from bloomery_kit.sequences import next_sequence
 from bloomery_trainer import metrics
 from bloomery_trainer.model import ACTIVE, SUCCESSORS, TERMINAL, Job, Kind, Reason, State
 from bloomery_trainer.store import events
-from bloomery_trainer.store.schema import attempts, job_labels, jobs
+from bloomery_trainer.store.schema import attempts, job_labels, jobs, made
 
-_COLUMNS = [jobs.c[column.name] for column in fields(Job)]
+COLUMNS = [jobs.c[column.name] for column in fields(Job)]
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ async def get(tx: Transaction, project: str, job_id: str, *, lock: bool = False)
     query = _select(lock).where(jobs.c.project == project, jobs.c.job_id == job_id, ~jobs.c.deleted)
     if (row := (await tx.execute(query)).one_or_none()) is None:
         raise NotFound("job", f"{project}/jobs/{job_id}", "list the jobs of the project")
-    return _job(row)
+    return made(Job, row)
 
 
 async def find(tx: Transaction, uid: str, *, lock: bool = False) -> Job | None:
     """The job with that uid, also a deleted one; `lock` keeps others from changing it in this transaction."""
     row = (await tx.execute(_select(lock).where(jobs.c.uid == uid))).one_or_none()
-    return None if row is None else _job(row)
+    return None if row is None else made(Job, row)
 
 
 async def move(
@@ -106,7 +106,7 @@ async def listed(tx: Transaction, wanted: Filter, *, before: int | None, limit: 
     query = _select(lock=False).where(~jobs.c.deleted, *_conditions(wanted))
     if before is not None:
         query = query.where(jobs.c.number < before)
-    return [_job(row) for row in await tx.execute(query.order_by(jobs.c.number.desc()).limit(limit))]
+    return [made(Job, row) for row in await tx.execute(query.order_by(jobs.c.number.desc()).limit(limit))]
 
 
 async def count_pending(tx: Transaction, project: str) -> int:
@@ -118,19 +118,19 @@ async def count_pending(tx: Transaction, project: str) -> int:
 async def open_jobs(tx: Transaction) -> Sequence[Job]:
     """All jobs that are not terminal."""
     query = _select(lock=False).where(jobs.c.state.in_(set(State) - TERMINAL))
-    return [_job(row) for row in await tx.execute(query)]
+    return [made(Job, row) for row in await tx.execute(query)]
 
 
 async def by_uid(tx: Transaction, uids: Sequence[str]) -> dict[str, Job]:
     """Those of the jobs that exist."""
     rows = await tx.execute(_select(lock=False).where(jobs.c.uid.in_(uids)))
-    return {job.uid: job for job in map(_job, rows)}
+    return {job.uid: job for job in (made(Job, row) for row in rows)}
 
 
 async def unburied(tx: Transaction, limit: int) -> Sequence[Job]:
     """Deleted jobs that still hold their inputs or have attempts."""
     left = sa.or_(jobs.c.held, jobs.c.uid.in_(sa.select(attempts.c.job_uid)))
-    return [_job(row) for row in await tx.execute(_select(lock=False).where(jobs.c.deleted, left).limit(limit))]
+    return [made(Job, row) for row in await tx.execute(_select(lock=False).where(jobs.c.deleted, left).limit(limit))]
 
 
 async def heads(tx: Transaction, uids: Sequence[str]) -> dict[str, int]:
@@ -139,12 +139,15 @@ async def heads(tx: Transaction, uids: Sequence[str]) -> dict[str, int]:
     return {row.uid: row.last_sequence for row in rows}
 
 
-async def extend_log(tx: Transaction, uid: str, count: int) -> int | None:
-    """Take `count` sequences of a job's log and return the first; None once the terminal event has sealed it."""
+async def extend_log(tx: Transaction, uid: str, count: int, **changes: object) -> int | None:
+    """Take `count` sequences of a job's log and return the first; None once the terminal event has sealed it.
+
+    `changes` are further columns that are no part of the state.
+    """
     statement = (
         sa.update(jobs)
         .where(jobs.c.uid == uid, jobs.c.state.not_in(TERMINAL))
-        .values(last_sequence=jobs.c.last_sequence + count)
+        .values(last_sequence=jobs.c.last_sequence + count, **changes)
         .returning(jobs.c.last_sequence)
     )
     last: int | None = await tx.scalar(statement)
@@ -162,16 +165,12 @@ async def finished_before(tx: Transaction, moment: datetime, limit: int) -> Sequ
     query = _select(lock=False).where(
         jobs.c.state.in_(TERMINAL), jobs.c.end_time < moment, jobs.c.oldest_sequence < jobs.c.last_sequence
     )
-    return [_job(row) for row in await tx.execute(query.limit(limit))]
+    return [made(Job, row) for row in await tx.execute(query.limit(limit))]
 
 
 def _select(lock: bool) -> sa.Select[tuple[object, ...]]:
-    query = sa.select(*_COLUMNS)
+    query = sa.select(*COLUMNS)
     return query.with_for_update() if lock else query
-
-
-def _job(row: sa.Row[tuple[object, ...]]) -> Job:
-    return Job(**row._mapping)  # noqa: SLF001 - the public name of a row's mapping
 
 
 async def _set(tx: Transaction, job: Job, values: Mapping[str, object]) -> None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from bloomery_kit.database import Transaction
 from bloomery_kit.sequences import next_sequence
 from bloomery_trainer.model import Result, Success
-from bloomery_trainer.store.schema import results
+from bloomery_trainer.store.schema import made, results
 
 _COLUMNS = [results.c[column.name] for column in fields(Result)]
 
@@ -25,20 +25,16 @@ async def insert(tx: Transaction, job_uid: str, success: Success, now: datetime)
 async def of_job(tx: Transaction, job_uid: str) -> Result | None:
     """The result of a job, if it has one."""
     row = (await tx.execute(sa.select(*_COLUMNS).where(results.c.job_uid == job_uid))).one_or_none()
-    return None if row is None else _result(row)
+    return None if row is None else made(Result, row)
 
 
 async def of_jobs(tx: Transaction, uids: Sequence[str]) -> dict[str, Result]:
     """The results of those jobs that have one."""
     rows = await tx.execute(sa.select(*_COLUMNS).where(results.c.job_uid.in_(uids)))
-    return {result.job_uid: result for result in map(_result, rows)}
+    return {result.job_uid: result for result in (made(Result, row) for row in rows)}
 
 
 async def after(tx: Transaction, sequence: int, limit: int) -> Sequence[Result]:
     """Results past a sequence, in order."""
     query = sa.select(*_COLUMNS).where(results.c.sequence > sequence).order_by(results.c.sequence).limit(limit)
-    return [_result(row) for row in await tx.execute(query)]
-
-
-def _result(row: sa.Row[tuple[object, ...]]) -> Result:
-    return Result(**row._mapping)  # noqa: SLF001 - the public name of a row's mapping
+    return [made(Result, row) for row in await tx.execute(query)]

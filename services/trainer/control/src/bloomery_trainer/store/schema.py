@@ -1,7 +1,7 @@
 """The trainer's tables. Values made of several fields are documents: JSON of the frozen dataclasses in `model`."""
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -20,10 +20,11 @@ class Document(TypeDecorator[D], Generic[D]):
     """A dataclass, or anything else that pydantic knows, as JSON text."""
 
     impl = sa.Text
-    cache_ok = False
+    cache_ok = True
 
     def __init__(self, kind: Any) -> None:
         super().__init__()
+        self.kind = kind
         self.adapter: TypeAdapter[D] = TypeAdapter(kind)
 
     def process_bind_param(self, value: D | None, _dialect: sa.Dialect) -> str | None:
@@ -52,6 +53,26 @@ class Number(TypeDecorator[enum.IntEnum]):
     def process_result_value(self, value: int | None, _dialect: sa.Dialect) -> enum.IntEnum | None:
         """Read it."""
         return None if value is None else self.kind(value)
+
+
+class Name(TypeDecorator[enum.StrEnum]):
+    """A text enum."""
+
+    impl = sa.String
+    cache_ok = True
+
+    def __init__(self, kind: type[enum.StrEnum]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def process_result_value(self, value: str | None, _dialect: sa.Dialect) -> enum.StrEnum | None:
+        """Read it."""
+        return None if value is None else self.kind(value)
+
+
+def made(kind: type[D], values: Sequence[Any]) -> D:
+    """A dataclass from the columns of a row, in the order of its fields."""
+    return kind(*values)
 
 
 metadata = sa.MetaData()
@@ -136,7 +157,7 @@ attempts = sa.Table(
     sa.Column("launched_at", UtcDateTime),
     sa.Column("started_at", UtcDateTime),
     sa.Column("ended_at", UtcDateTime),
-    sa.Column("outcome", sa.String),
+    sa.Column("outcome", Name(model.Outcome)),
     sa.Column("end_reason", REASON),
     sa.Column("finish_state", STATE),
 )

@@ -1,0 +1,193 @@
+"""One reconciler leads at a time, whoever is killed, stopped or late; on both databases."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from bloomery.training.v1 import JOB_STATE_CANCELLED, JOB_STATE_SUCCEEDED, CancelJobRequest
+from bloomery_kit.errors import Aborted
+from bloomery_trainer import metrics
+from bloomery_trainer.carry_out import LEASE, Hands
+from bloomery_trainer.decide import Facts, Note
+from bloomery_trainer.model import Reason
+from bloomery_trainer.reconcile import Reconciler
+from bloomery_trainer.store import jobs, leases
+from tests.trainer.bench import Trainer, World, reason_of, running_trainer
+from tests.trainer.fake_launcher import FakeLauncher
+from tests.trainer.hand import FakeWorker, Hand, by_hand, log
+
+pytestmark = pytest.mark.parametrize("database", ["sqlite", "postgres"])
+
+
+@pytest.fixture
+def database_url(database: str, world: World, request: pytest.FixtureRequest) -> str:
+    if database == "sqlite":
+        return f"sqlite+aiosqlite:///{world.folder}/training.db"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture
+async def hand(world: World, database_url: str) -> AsyncIterator[Hand]:
+    async with by_hand(world, database_url=database_url) as hand:
+        yield hand
+
+
+async def test_the_second_replica_waits_until_the_lease_is_given_up(hand: Hand) -> None:
+    other = Reconciler(hand.core)
+    await other.campaign()
+    assert other.epoch is None
+    first = hand.reconciler.epoch
+    await hand.reconciler._give_up()
+    await other.campaign()
+    assert first is not None
+    assert other.epoch == first + 1
+
+
+async def test_a_lease_that_was_not_renewed_is_taken_over(hand: Hand) -> None:
+    async with hand.core.db.write() as tx:
+        epoch = await leases.take(tx, "other", "a", term=0.05)
+        assert await leases.take(tx, "other", "b", term=10) is None
+    await asyncio.sleep(0.1)
+    async with hand.core.db.write() as tx:
+        assert epoch is not None
+        assert await leases.take(tx, "other", "b", term=10) == epoch + 1
+        assert not await leases.renew(tx, "other", epoch, term=10)
+        with pytest.raises(Aborted):
+            await leases.fence(tx, "other", epoch)
+
+
+async def test_writes_of_a_former_leader_are_refused(hand: Hand) -> None:
+    job = await hand.trainer.create()
+    async with hand.core.db.read() as tx:
+        seen = await jobs.find(tx, job.uid)
+    assert seen is not None
+    epoch = hand.reconciler.epoch or 0
+    stale = Hands(hand.core, epoch)
+    async with hand.core.db.write() as tx:
+        await leases.give_up(tx, LEASE, epoch)
+        assert await leases.take(tx, LEASE, "other", term=60) is not None
+    with pytest.raises(Aborted, match="leads by now"):
+        await stale.carry_out(Facts(seen, None, None), Note(Reason("X", "x")))
+    before = metrics.FENCED._value.get()
+    await hand.reconciler._safely()
+    assert not hand.reconciler.epoch
+    assert metrics.FENCED._value.get() == before + 1
+    assert hand.launcher.orders == []
+
+
+async def test_a_decision_about_an_older_state_is_dropped(hand: Hand) -> None:
+    job = await hand.trainer.create()
+    async with hand.core.db.read() as tx:
+        seen = await jobs.find(tx, job.uid)
+    assert seen is not None
+    assert hand.reconciler.epoch is not None
+    await hand.trainer.jobs.CancelJob(CancelJobRequest(name=job.name))
+    await Hands(hand.core, hand.reconciler.epoch).carry_out(Facts(seen, None, None), Note(Reason("X", "x")))
+    assert (await hand.trainer.get(job.name)).state == JOB_STATE_CANCELLED
+
+
+async def test_two_replicas_launch_each_attempt_once(world: World, database_url: str) -> None:
+    launcher = FakeLauncher()
+    async with AsyncExitStack() as stack:
+        replicas = [
+            await stack.enter_async_context(running_trainer(world, launcher=launcher, database_url=database_url))
+            for _ in range(2)
+        ]
+        created = await asyncio.gather(*(replicas[number % 2].create() for number in range(8)))
+        for _ in range(200):
+            if len(launcher.orders) == len(created):
+                break
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
+        assert sorted(order.job_uid for order in launcher.orders) == sorted(job.uid for job in created)
+        leading = [replica.app._reconciler.epoch is not None for replica in replicas]
+        assert sorted(leading) == [False, True]
+
+
+async def test_the_other_replica_takes_over(world: World, database_url: str) -> None:
+    launcher = FakeLauncher()
+    async with running_trainer(world, launcher=launcher, database_url=database_url) as second:
+        async with running_trainer(world, launcher=launcher, database_url=database_url) as first:
+            both = (first, second)
+            leader = await _leader(both)
+        job = await second.create()
+        for _ in range(200):
+            if launcher.orders:
+                break
+            await asyncio.sleep(0.05)
+        assert leader is not None
+        assert [order.job_uid for order in launcher.orders] == [job.uid]
+
+
+async def _leader(replicas: tuple[Trainer, Trainer]) -> Trainer:
+    for _ in range(200):
+        for replica in replicas:
+            if replica.app._reconciler.epoch is not None:
+                return replica
+        await asyncio.sleep(0.02)
+    raise AssertionError("nobody leads")
+
+
+async def test_cancel_and_finish_at_once_end_in_one_state(hand: Hand, database: str) -> None:
+    trials = 30 if database == "sqlite" else 20
+    ended = []
+    for number in range(trials):
+        job, worker = await hand.running()
+        made = await worker.success(hand.core)
+        await asyncio.gather(
+            _swallow(hand.trainer.jobs.CancelJob(CancelJobRequest(name=job.name))),
+            _after(number % 5 / 2000, _swallow(worker.finish(success=made))),
+        )
+        hand.launcher.ends(0)
+        await hand.settle(2)
+        done = await hand.trainer.get(job.name)
+        assert done.state in (JOB_STATE_SUCCEEDED, JOB_STATE_CANCELLED)
+        assert done.HasField("result") == (done.state == JOB_STATE_SUCCEEDED)
+        ended.append(done.state)
+        changes = [message.event.state_changed for message in await hand.trainer.watch(job.name)]
+        terminal = [change for change in changes if change.to_state in (JOB_STATE_SUCCEEDED, JOB_STATE_CANCELLED)]
+        assert len(terminal) == 1
+    assert len(set(ended)) == 2, "the race was never close"
+
+
+async def test_reports_of_many_workers_at_once_lose_nothing(hand: Hand) -> None:
+    workers: list[tuple[str, FakeWorker]] = []
+    for _ in range(5):
+        job, worker = await hand.running()
+        workers.append((job.name, worker))
+
+    async def report(worker: FakeWorker) -> None:
+        for number in range(10):
+            # Each is said twice, at once.
+            both = (worker.report(log(str(number)), first=number + 2) for _ in range(2))
+            await asyncio.gather(*both)
+
+    await asyncio.gather(*(report(worker) for _, worker in workers))
+    for name, _ in workers:
+        await hand.trainer.jobs.CancelJob(CancelJobRequest(name=name, force=True))
+        await hand.settle(2)
+        messages = await hand.trainer.watch(name)
+        texts = [message.event.log.message for message in messages if message.event.HasField("log")]
+        assert texts == ["begin", *map(str, range(10))]
+        assert [message.sequence for message in messages[1:]] == list(range(1, len(messages)))
+
+
+async def test_many_creations_with_one_request_id_make_one_job(hand: Hand) -> None:
+    async def create() -> str:
+        return (await hand.trainer.create(request_id="same")).uid
+
+    uids = await asyncio.gather(*(create() for _ in range(5)))
+    assert len(set(uids)) == 1
+    assert await reason_of(hand.trainer.create(request_id="same", priority=1)) == "REQUEST_ID_REUSED"
+
+
+async def _swallow(call: object) -> None:
+    await asyncio.gather(call, return_exceptions=True)  # type: ignore[call-overload]
+
+
+async def _after(seconds: float, call: object) -> None:
+    await asyncio.sleep(seconds)
+    await call  # type: ignore[misc]

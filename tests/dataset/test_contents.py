@@ -1,5 +1,6 @@
 """What is inside a version: its images by pages, and its exports."""
 
+import asyncio
 import hashlib
 import io
 import json
@@ -9,15 +10,18 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import grpc
+import httpx
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from bloomery.dataset.v1 import (
     DatasetItem,
     DatasetSpec,
     DatasetVersion,
+    DeleteDatasetVersionRequest,
     ExportDatasetVersionRequest,
     ExportFormat,
     ListDatasetItemsRequest,
@@ -28,7 +32,10 @@ from bloomery_dataset import items as paging
 from bloomery_dataset.settings import DatasetSettings
 from bloomery_dataset.shapes import shape_message, shape_value
 from bloomery_kit.errors import error_info
+from bloomery_kit.objects import S3ObjectStore
+from bloomery_kit.settings import S3StoreSettings
 from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Shape, Tag
+from real_parts.minio import MinioServer
 from tests.dataset.annotations import FakeAnnotations
 from tests.dataset.helpers import Service, box, failure, serving, settings_for, store_at
 
@@ -174,6 +181,42 @@ async def test_a_cache_without_room_serves_and_stays_small(
 
 def manifests(folder: Path) -> list[Path]:
     return list(folder.glob("cache-*/manifests/*"))
+
+
+async def test_a_version_lives_in_a_bucket_as_well(
+    fake: FakeAnnotations,
+    annotation_target: str,
+    database_url: str,
+    tmp_path: Path,
+    minio: MinioServer,
+    bucket: str,
+) -> None:
+    endpoint = f"http://{minio.endpoint}"
+    access_key, secret_key = SecretStr(minio.access_key), SecretStr(minio.secret_key)
+    store = S3StoreSettings(
+        endpoint=endpoint, public_endpoint=endpoint, bucket=bucket, access_key=access_key, secret_key=secret_key
+    )
+    settings = settings_for(tmp_path, database_url, annotation_target).model_copy(update={"object_store": store})
+    for number in range(11):
+        fake.add(number, [box()])
+    async with serving(settings) as service, httpx.AsyncClient() as http:
+        version = await service.build()
+        items, _, _ = await listed(service, version.name, page_size=4)
+        request = ExportDatasetVersionRequest(name=version.name, format=ExportFormat.EXPORT_FORMAT_COCO)
+        exported = await service.stub.ExportDatasetVersion(request)
+        data = (await http.get(exported.download.url)).content
+        await service.stub.DeleteDatasetVersion(DeleteDatasetVersionRequest(name=version.name))
+        await emptied(S3ObjectStore(store))
+    assert len(items) == 11
+    assert exported.archive.digest == f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+async def emptied(store: S3ObjectStore) -> None:
+    for _ in range(200):
+        if not [found async for found in store.list()]:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("objects are left in the bucket")
 
 
 async def test_a_damaged_manifest_is_told_and_not_served(

@@ -134,7 +134,8 @@ class DatasetServicer(DatasetServiceServicer):
         version = await self._catalog.ready_version(parse_version(request.parent, "parent"))
         rows, token, total = await self._items.page(version, wanted, page)
         signed = [await self._signer.download(row) if request.sign_downloads else None for row in rows]
-        items = map(convert.item_message, rows, signed)
+        # A page may hold tens of thousands of shapes.
+        items = await asyncio.to_thread(lambda: [*map(convert.item_message, rows, signed)])
         return ListDatasetItemsResponse(items=items, next_page_token=token, total_size=total)
 
     async def ExportDatasetVersion(

@@ -105,9 +105,7 @@ class Wiring:
 
     def gateway(self) -> GatewaySettings:
         """Signed blob URLs."""
-        return GatewaySettings(
-            object_store=self._object_store(), bind=_LOOPBACK, http_port=self._identity.http_port
-        )
+        return GatewaySettings(object_store=self._object_store(), bind=_LOOPBACK, http_port=self._identity.http_port)
 
     def annotation(self) -> AnnotationSettings:
         """Projects, images, annotations."""

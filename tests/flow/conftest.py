@@ -1,0 +1,123 @@
+"""The whole product in one process, started as a user starts it: `bloomery up` on a folder of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bloomery import Client, ModelVersion
+
+SCRIPTS = Path(sys.executable).parent
+
+
+class Server:
+    """`bloomery up` as a process that can be stopped and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of a user who works with this server."""
+        return {**os.environ, "BLOOMERY_DATA": str(self.folder), "NO_COLOR": "1", "COLUMNS": "200"}
+
+    def start(self) -> float:
+        """Start, and return the seconds until it was ready."""
+        started = time.monotonic()
+        with (self.folder.parent / "up.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [SCRIPTS / "bloomery", "up"], env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        while not (self.folder / "server.json").exists():
+            if self._process.poll() is not None or time.monotonic() > started + 60:
+                pytest.fail((self.folder.parent / "up.log").read_text())
+            time.sleep(0.02)
+        return time.monotonic() - started
+
+    def kill(self) -> None:
+        """End it without a word, as a crash does; the announcement stays behind."""
+        self._end(signal.SIGKILL)
+        (self.folder / "server.json").unlink()
+
+    def stop(self, *options: str) -> None:
+        """Ask it to end."""
+        self._end(signal.SIGTERM)
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def bloomery(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run the command line as a user does; its output is text."""
+        done = subprocess.run(
+            [SCRIPTS / "bloomery", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            stdin=subprocess.DEVNULL,
+        )
+        if check and done.returncode:
+            pytest.fail(f"{arguments} exited with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def _end(self, number: int) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+            self._process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running server that the tests of a session share, each with projects of its own."""
+    folder = tmp_path_factory.mktemp("flow") / "data"
+    folder.mkdir()
+    running = Server(folder)
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Server]:
+    """A server that a test may stop and kill."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    running = Server(folder)
+    yield running
+    running.stop()
+
+
+def connect(server: Server) -> Client:
+    """A client of a server."""
+    about = json.loads((server.folder / "server.json").read_text())
+    return Client(about["endpoint"], token=about["token"])
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    """A client of the shared server."""
+    with connect(server) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="session")
+def trained(server: Server, examples_dir: Path) -> Iterator[ModelVersion]:
+    """A model version trained for a moment on the sample, with its ONNX variant. It runs; it does not see much."""
+    with connect(server) as client:
+        project = client.create_project("trained")
+        project.import_folder(examples_dir / "blood-cells")
+        version = project.build_dataset("cells-v", split="official").wait()
+        job = version.train("yolo-detect", base="scratch", epochs=1, imgsz=64, batch=8).wait()
+        model = job.model_version()
+        model.optimize("onnx").wait()
+        yield model.refresh()

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from bloomery_annotation.app import AnnotationApp
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_dataset.app import DatasetApp
@@ -16,6 +18,7 @@ from bloomery_inference.settings import InferenceSettings
 from bloomery_kit.auth import OwnerToken
 from bloomery_kit.metrics import serve_metrics
 from bloomery_kit.server import ServerOptions, ServiceHost
+from bloomery_kit.settings import FolderStoreSettings
 from bloomery_server.folder import DataFolder, Identity
 from bloomery_trainer.app import TrainerApp
 from bloomery_trainer.settings import TrainerSettings
@@ -145,10 +148,9 @@ class Wiring:
             "token": self._identity.token,
         }
 
-    def _object_store(self) -> Mapping[str, str]:
-        return {
-            "kind": "folder",
-            "root": str(self._root / "blobs"),
-            "base_url": f"http://{_LOOPBACK}:{self._identity.http_port}",
-            "signing_key": self._identity.signing_key,
-        }
+    def _object_store(self) -> FolderStoreSettings:
+        return FolderStoreSettings(
+            root=self._root / "blobs",
+            base_url=f"http://{_LOOPBACK}:{self._identity.http_port}",
+            signing_key=SecretStr(self._identity.signing_key),
+        )

@@ -33,7 +33,7 @@ class Worker:
     process: asyncio.subprocess.Process
     work_dir: Path
 
-    async def exit_code(self, *, seconds: float = 100.0) -> int:
+    async def exit_code(self, *, seconds: float = 200.0) -> int:
         async with asyncio.timeout(seconds):
             return await self.process.wait()
 
@@ -150,7 +150,7 @@ def scripted_trainer(version: Version, *, epochs: int, seconds: float = 0.05, **
     return trainer_for(job, recipe, version)
 
 
-TINY: Mapping[str, object] = {"epochs": 2, "imgsz": 64, "batch": 4}
+TINY: Mapping[str, int] = {"epochs": 2, "imgsz": 64, "batch": 4}
 """A training of seconds."""
 
 

@@ -15,7 +15,7 @@ from tests.worker.fake_trainer import FakeTrainer
 from tests.worker.harness import job, recipe, running, served, trainer_for
 from tests.worker.sample_data import Version
 
-pytestmark = [pytest.mark.real_training, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.real_training, pytest.mark.timeout(300)]
 
 
 async def exported(name: str, source: FakeTrainer, version: Version, folder: Path) -> FakeTrainer:

@@ -10,22 +10,28 @@ import pytest
 
 from bloomery.training.v1 import DIRECTIVE_CANCEL
 from tests.worker.fake_trainer import FakeTrainer
-from tests.worker.harness import job, recipe, running, served, trainer_for
+from tests.worker.harness import defaults, job, recipe, running, served, trainer_for
 from tests.worker.sample_data import Version
 
-pytestmark = [pytest.mark.real_training, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.real_training, pytest.mark.timeout(300)]
 
-EPOCHS = 6
+EPOCHS = 4
 # Gradients cross epochs, warm-up ends in mid-epoch, and mosaics stop shortly before the end.
 PARAMETERS: Mapping[str, object] = {
-    "epochs": EPOCHS, "imgsz": 64, "batch": 4, "nbs": 12, "warmup_epochs": 1.5, "close_mosaic": 2, "seed": 5
+    "epochs": EPOCHS, "imgsz": 64, "batch": 4, "nbs": 12, "warmup_epochs": 1.5, "close_mosaic": 1, "seed": 5
 }  # fmt: skip
 
 
-async def test_killed_and_resumed_equals_uninterrupted(cells: Version, tmp_path: Path) -> None:
-    straight = await finished(detect(cells), cells, tmp_path / "straight")
-    broken = detect(cells)
-    async with served(broken, cells), running(broken, folder(tmp_path / "broken")) as worker:
+@pytest.mark.parametrize(
+    ("name", "data"), [("yolo-detect", "cells"), ("yolo-segment", "outlines"), ("yolo-classify", "tags")]
+)
+async def test_killed_and_resumed_equals_uninterrupted(
+    name: str, data: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    version: Version = request.getfixturevalue(data)
+    straight = await finished(begun(name, version), version, tmp_path / "straight")
+    broken = begun(name, version)
+    async with served(broken, version), running(broken, folder(tmp_path / "broken")) as worker:
         await broken.until(lambda trainer: bool(trainer.of_kind("checkpoint")))
         os.kill(worker.trainer_pid(), signal.SIGKILL)
         assert await worker.exit_code() == 1, worker.output
@@ -34,7 +40,7 @@ async def test_killed_and_resumed_equals_uninterrupted(cells: Version, tmp_path:
     epoch = broken.of_kind("checkpoint")[-1].checkpoint.epoch
     assert 1 <= epoch < EPOCHS
 
-    resumed = await finished(broken.successor(epoch), cells, tmp_path / "resumed")
+    resumed = await finished(broken.successor(epoch), version, tmp_path / "resumed")
 
     assert resumed == straight
 
@@ -53,8 +59,10 @@ async def test_a_cancelled_training_stops_in_mid_epoch_and_keeps_its_checkpoint(
     assert f"checkpoint-manifest/{epoch}" in trainer.kept
 
 
-def detect(version: Version) -> FakeTrainer:
-    return trainer_for(job("yolo-detect", "TRAIN", base="scratch", **PARAMETERS), recipe("yolo-detect"), version)
+def begun(name: str, version: Version) -> FakeTrainer:
+    known = defaults(name, "TRAIN")
+    parameters = {key: value for key, value in PARAMETERS.items() if key in known}
+    return trainer_for(job(name, "TRAIN", base="scratch", **parameters), recipe(name), version)
 
 
 def folder(path: Path) -> Path:

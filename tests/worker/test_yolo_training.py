@@ -3,13 +3,17 @@
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
 
+from bloomery.common.v1 import Artifact
+from bloomery.training.v1 import Reason
 from tests.worker.fake_trainer import FakeTrainer
-from tests.worker.sample_data import Version
+from tests.worker.harness import TINY, job, recipe, running, served, trainer_for
+from tests.worker.sample_data import Version, digest
 
-pytestmark = [pytest.mark.real_training, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.real_training, pytest.mark.timeout(300)]
 
 
 def test_a_training_publishes_a_measured_model(detector: FakeTrainer, cells: Version) -> None:
@@ -59,3 +63,28 @@ def test_a_classifier_keeps_the_order_of_the_classes(classifier: FakeTrainer, ta
     assert success.details["input"] == {"height": 64, "width": 64, "resize": "center-crop"}
     evaluation = json.loads(classifier.content("evaluation"))
     assert [one["class"] for one in evaluation["test"]["per_class"]] == list(tags.classes) == ["few", "many"]
+
+
+async def test_base_weights_of_another_task_are_refused(
+    classifier: FakeTrainer, cells: Version, tmp_path: Path
+) -> None:
+    failure = await refused(classifier.content("checkpoint"), cells, tmp_path)
+    assert failure.code == "CONFIG_ERROR"
+    assert "classify" in failure.message
+
+
+async def test_base_weights_that_are_none_are_refused(cells: Version, tmp_path: Path) -> None:
+    failure = await refused(b"no checkpoint at all", cells, tmp_path)
+    assert failure.code == "CONFIG_ERROR"
+    assert "not a YOLO checkpoint" in failure.message
+
+
+async def refused(base: bytes, version: Version, folder: Path) -> Reason:
+    """Tries to train from some bytes, and returns why that does not work."""
+    trainer = trainer_for(job("yolo-detect", "TRAIN", base="", **TINY), recipe("yolo-detect"), version)
+    trainer.base = Artifact(digest=digest(base), size_bytes=len(base), logical_key="p0/base", file_name="base.pt")
+    blobs = {**version.blobs, "p0/base": base}
+    async with served(trainer, Version(version.index, version.classes, blobs)), running(trainer, folder) as worker:
+        assert await worker.exit_code() == 42, worker.output
+    assert trainer.finished is not None
+    return trainer.finished.failure.reason

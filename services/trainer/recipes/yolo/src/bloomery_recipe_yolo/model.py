@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -39,11 +40,7 @@ class TrainedModel:
 
     def __init__(self, path: Path, *, device: str) -> None:
         """Loads it. Raises ConfigError where it is no YOLO checkpoint."""
-        try:
-            model, _ = load_checkpoint(path)
-        except (TypeError, KeyError, RuntimeError, ModuleNotFoundError) as problem:
-            hint = "give a checkpoint that Ultralytics has written"
-            raise ConfigError(f"{path.name} is not a YOLO checkpoint: {problem}", hint=hint) from problem
+        model = _loaded(path)
         self.classes = tuple(model.names[number] for number in sorted(model.names))
         self.side = int(model.args["imgsz"])
         self._device = device
@@ -73,6 +70,21 @@ class TrainedModel:
                 dynamic_axes={name: {0: "batch"} for name in (INPUT, *outputs)},
             )
         self.raw.to(self._device)
+
+
+def check_task(path: Path, task: str) -> None:
+    """Looks whether a checkpoint is one of `task`. Raises ConfigError."""
+    found = _loaded(path).task
+    if found != task:
+        raise ConfigError(f"the base weights are of a model to {found}, not to {task}", hint="choose another base")
+
+
+def _loaded(path: Path) -> Any:
+    try:
+        return load_checkpoint(path)[0]
+    except (AttributeError, TypeError, KeyError, RuntimeError, ModuleNotFoundError, UnpicklingError) as problem:
+        hint = "give a checkpoint that Ultralytics has written"
+        raise ConfigError(f"{path.name} is not a YOLO checkpoint: {problem}", hint=hint) from problem
 
 
 def write_published(best: Path, target: Path, classes: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from bloomery_recipe_yolo.exact import BEST_FILE, ExactTrainer
 from bloomery_recipe_yolo.flavours import Flavour
-from bloomery_recipe_yolo.model import TrainedModel, write_published
+from bloomery_recipe_yolo.model import TrainedModel, check_task, write_published
 from bloomery_recipe_yolo.progress import Observer, table
 from bloomery_recipe_yolo.weights import Base, find_base
 from bloomery_worker import machine
@@ -35,6 +35,8 @@ def train(context: Context, flavour: Flavour) -> Result:
     """Trains, evaluates and collects what is published."""
     started = time.monotonic()
     base = find_base(context)
+    if base.digest:
+        check_task(Path(base.model), context.job.task)
     trainer = _trained(context, flavour, base)
     published = context.work_dir / "published"
     published.mkdir(exist_ok=True)

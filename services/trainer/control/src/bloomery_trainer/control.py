@@ -1,13 +1,14 @@
 """What people do to jobs that exist: pause, resume, cancel, change, delete."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import FailedPrecondition, PreconditionViolation, Violations
 from bloomery_kit.etags import check_etag, etag_of
-from bloomery_trainer import metrics
 from bloomery_trainer.core import Core
-from bloomery_trainer.creation import check_labels, check_priority
+from bloomery_trainer.creation import check_display_name, check_labels, check_priority
+from bloomery_trainer.finishing import finish
 from bloomery_trainer.model import Job, State
 from bloomery_trainer.store import attempts, events, jobs
 
@@ -18,6 +19,15 @@ def etag(job: Job) -> str:
     """Changes with everything that people may edit."""
     labels = [part for item in sorted(job.labels.items()) for part in item]
     return etag_of(job.uid, job.display_name, job.priority, *labels)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """New values of what people may edit; None leaves a value as it is."""
+
+    display_name: str | None = None
+    labels: Mapping[str, str] | None = None
+    priority: int | None = None
 
 
 class Control:
@@ -31,8 +41,7 @@ class Control:
         job = await jobs.get(tx, project, job_id, lock=True)
         now = self._core.clock()
         if job.state in (State.PENDING, State.PAUSED):
-            finished(job, State.CANCELLED)
-            return await jobs.move(tx, job, now=now, to=State.CANCELLED)
+            return await finish(tx, job, State.CANCELLED, now)
         if job.state in (*_BUSY, State.PAUSING):
             return await jobs.move(tx, job, now=now, to=State.CANCELLING, force=force)
         if job.state is State.CANCELLING and force and not job.force:
@@ -63,18 +72,23 @@ class Control:
         fix = "wait until it is PAUSED" if job.state is State.PAUSING else "create another job"
         raise _refused("NOT_RESUMABLE", job, f"is {job.state.name}; {fix}")
 
-    async def update(
-        self, tx: Transaction, project: str, job_id: str, changes: Mapping[str, object], given_etag: str
-    ) -> Job:
+    async def update(self, tx: Transaction, project: str, job_id: str, changes: Changes, given_etag: str) -> Job:
         """Change `display_name`, `labels` or `priority`. Raise EtagMismatch, InvalidArgument."""
         job = await jobs.get(tx, project, job_id, lock=True)
         check_etag(given_etag, etag(job), job.name)
-        wanted = {"display_name": job.display_name, "labels": job.labels, "priority": job.priority} | dict(changes)
         violations = Violations()
-        check_labels(wanted["labels"], violations)  # type: ignore[arg-type]
-        check_priority(wanted["priority"], violations)  # type: ignore[arg-type]
+        check_display_name(changes.display_name or "", violations)
+        check_labels(changes.labels or {}, violations)
+        check_priority(changes.priority or 0, violations)
         violations.raise_if_any()
-        return await jobs.edit(tx, job, now=self._core.clock(), **wanted)  # type: ignore[arg-type]
+        return await jobs.edit(
+            tx,
+            job,
+            now=self._core.clock(),
+            display_name=job.display_name if changes.display_name is None else changes.display_name,
+            labels=job.labels if changes.labels is None else changes.labels,
+            priority=job.priority if changes.priority is None else changes.priority,
+        )
 
     async def delete(self, tx: Transaction, project: str, job_id: str) -> Job:
         """Forget a terminal job with its log and checkpoints. Raise FailedPrecondition NOT_TERMINAL."""
@@ -84,11 +98,6 @@ class Control:
         await jobs.note(tx, job.uid, deleted=True)
         await events.drop(tx, job.uid)
         return job
-
-
-def finished(job: Job, state: State, reason: str = "") -> None:
-    """Count a job that becomes terminal."""
-    metrics.FINISHED.labels(job.spec.kind.name, state.name, reason).inc()
 
 
 def _refused(code: str, job: Job, what: str) -> FailedPrecondition:

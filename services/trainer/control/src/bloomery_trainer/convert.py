@@ -41,7 +41,7 @@ from bloomery.vision.v1 import TaskType
 from bloomery_kit.errors import FieldViolation, InvalidArgument, Violations
 from bloomery_kit.objects import SignedRequest
 from bloomery_kit.times import to_timestamp
-from bloomery_trainer.control import etag
+from bloomery_trainer.control import Changes, etag
 from bloomery_trainer.creation import Wish
 from bloomery_trainer.model import (
     Artifact,
@@ -269,14 +269,13 @@ def _term(key: str, value: str) -> dict[str, object] | None:
     return {"model": value} if key == "model" and value else {"job_id": value} if key == "id" and value else None
 
 
-def changes(message: JobMessage, fields: Sequence[str]) -> dict[str, object]:
+def changes(message: JobMessage, fields: Sequence[str]) -> Changes:
     """The new values of the fields that an update changes."""
-    values: dict[str, object] = {
-        "display_name": message.display_name,
-        "labels": dict(message.labels),
-        "priority": message.priority,
-    }
-    return {field: values[field] for field in fields}
+    return Changes(
+        display_name=message.display_name if "display_name" in fields else None,
+        labels=dict(message.labels) if "labels" in fields else None,
+        priority=message.priority if "priority" in fields else None,
+    )
 
 
 _CONTENT = {"lifecycle": Content.LIFECYCLE, "metrics": Content.METRICS, "logs": Content.LOGS}

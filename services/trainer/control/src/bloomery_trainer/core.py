@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bloomery_kit.database import Database
-from bloomery_kit.objects import ObjectStore
+from bloomery_kit.objects import ObjectStore, check_key
 from bloomery_kit.times import Clock, utc_now
 from bloomery_trainer.launcher import Launcher
 from bloomery_trainer.model import Attempt
@@ -57,3 +57,11 @@ class Core:
 def hashed(secret: str) -> str:
     """What is stored of a token or secret."""
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def belongs(key: str, project_uid: str) -> bool:
+    """Whether a key is one of a project's objects; a path that leaves the project's folder is no key at all."""
+    try:
+        return check_key(key).startswith(f"{project_uid}/")
+    except ValueError:
+        return False

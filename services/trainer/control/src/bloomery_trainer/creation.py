@@ -19,7 +19,7 @@ from bloomery_kit.errors import (
 )
 from bloomery_kit.names import Pattern, new_uid, validate_id
 from bloomery_trainer import reasons
-from bloomery_trainer.core import Core
+from bloomery_trainer.core import Core, belongs
 from bloomery_trainer.model import Artifact, Job, Kind, Progress, Resources, Spec, State
 from bloomery_trainer.neighbours import DatasetFacts
 from bloomery_trainer.parameters import effective_parameters
@@ -186,8 +186,7 @@ async def hold(core: Core, job: Job) -> None:
 def _check_texts(wish: Wish, violations: Violations) -> None:
     if wish.job_id:
         validate_id(wish.job_id, "job_id", violations)
-    if len(wish.display_name) > _TEXT:
-        violations.add("job.display_name", f"must have at most {_TEXT} characters")
+    check_display_name(wish.display_name, violations)
     check_labels(wish.labels, violations)
     check_priority(wish.priority, violations)
     if wish.deadline_seconds < 0:
@@ -196,6 +195,12 @@ def _check_texts(wish: Wish, violations: Violations) -> None:
         # Also refuses a NaN.
         if not getattr(wish.resources, field) >= 0:
             violations.add(f"job.resources.{field}", "must not be negative; 0 means the recipe's default")
+
+
+def check_display_name(name: str, violations: Violations) -> None:
+    """Record what is wrong with a job's display name."""
+    if len(name) > _TEXT:
+        violations.add("job.display_name", f"must have at most {_TEXT} characters")
 
 
 def check_labels(labels: Mapping[str, str], violations: Violations) -> None:
@@ -258,7 +263,7 @@ def _resources(wished: Resources, recipe: Recipe) -> Resources:
 
 def _check_artifact(artifact: Artifact | None, project_uid: str) -> None:
     violations = Violations()
-    if artifact is not None and not artifact.logical_key.startswith(f"{project_uid}/"):
+    if artifact is not None and not belongs(artifact.logical_key, project_uid):
         violations.add("job.base_artifact.logical_key", "must lie in the job's project")
     violations.raise_if_any()
 

@@ -10,6 +10,7 @@ from bloomery.training.v1 import Progress as ReportedProgress
 from bloomery_trainer.model import Progress
 
 _REMEMBERED = 20
+_PHASE = 100
 # What a worker does before the work itself.
 PREPARATION = frozenset({"", "starting", "preparing", "downloading", "preflight"})
 PUBLISHING = "publishing"
@@ -28,7 +29,7 @@ def advanced(progress: Progress, phase: str, batch: Sequence[JobEvent]) -> Progr
                 progress = _measured(progress, event.metrics, event.time.ToNanoseconds() / 1e9)
             case "progress":
                 progress = _told(progress, event.progress)
-    return _estimated(replace(progress, phase=phase or progress.phase))
+    return _estimated(replace(progress, phase=phase[:_PHASE] or progress.phase))
 
 
 def started(progress: Progress, epoch: int) -> Progress:
@@ -66,7 +67,7 @@ def _closed_epoch(progress: Progress, at: float) -> Progress:
 def _told(progress: Progress, event: ReportedProgress) -> Progress:
     return replace(
         progress,
-        phase=event.phase or progress.phase,
+        phase=event.phase[:_PHASE] or progress.phase,
         epochs=event.epochs or progress.epochs,
         steps=event.steps or progress.steps,
         step=event.step or progress.step,

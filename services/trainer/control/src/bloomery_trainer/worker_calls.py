@@ -10,7 +10,7 @@ from bloomery_kit.errors import PermissionDenied, Unauthenticated, Violations
 from bloomery_kit.objects import SignedRequest
 from bloomery_kit.times import to_timestamp
 from bloomery_trainer import checkpoints, metrics, progress, reasons
-from bloomery_trainer.core import Core, hashed
+from bloomery_trainer.core import Core, belongs, hashed
 from bloomery_trainer.finishing import LINE, end_attempt, finish, save_tail, succeed
 from bloomery_trainer.model import Artifact, Attempt, Checkpoint, Job, Outcome, Progress, Reason, State, Success
 from bloomery_trainer.recipes import Recipe
@@ -119,9 +119,9 @@ class WorkerCalls:
         """Sign downloads. Raise PermissionDenied for a key outside of the job's project."""
         async with self._core.db.read() as tx:
             job, _ = await current(tx, secret)
-        foreign = [key for key in keys if not key.startswith(f"{job.project_uid}/")]
-        if foreign:
-            raise PermissionDenied(f"{foreign[0][:100]} does not belong to the job's project")
+        for key in keys:
+            if not belongs(key, job.project_uid):
+                raise PermissionDenied(f"{key[:100]} does not belong to the job's project")
         return [await signed(self._core, key) for key in keys]
 
     async def finish(self, secret: str, end: Success | Failure | Stopped) -> State:

@@ -1,0 +1,284 @@
+"""Random schedules of faults against the real tables: no illegal move, no second worker, no lost end.
+
+Each schedule is drawn from its number alone. More of them: BLOOMERY_SCHEDULES=2000.
+"""
+
+import os
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bloomery.training.v1 import JobEvent
+from bloomery_kit.database import Database
+from bloomery_kit.errors import BloomeryError
+from bloomery_kit.migrations import migrate
+from bloomery_kit.objects import FolderObjectStore
+from bloomery_trainer.app import MIGRATIONS
+from bloomery_trainer.carry_out import LEASE
+from bloomery_trainer.control import Control
+from bloomery_trainer.core import Core
+from bloomery_trainer.creation import Creation, Wish
+from bloomery_trainer.model import SUCCESSORS, Artifact, Job, Kind, Reason, Resources, State, Success
+from bloomery_trainer.recipes import Catalogue
+from bloomery_trainer.reconcile import Reconciler
+from bloomery_trainer.settings import Policy
+from bloomery_trainer.store import events, jobs, leases, results
+from bloomery_trainer.watch import EventFeed
+from bloomery_trainer.worker_calls import Failure, Report, Stopped, WorkerCalls
+from tests.trainer.bench import World
+from tests.trainer.fake_launcher import FakeLauncher
+from tests.trainer.hand import Clock, log
+from tests.trainer.neighbours import PROJECT_UID, Datasets
+
+WEIGHTS = Artifact("checkpoint", "sha256:" + "1" * 64, 1, logical_key=f"{PROJECT_UID}/x")
+SCHEDULES = int(os.environ.get("BLOOMERY_SCHEDULES", "12"))
+STEPS = 90
+# The lease runs by the database's clock, which does not wait for this one: here it has always just run out.
+POLICY = Policy(retries=3, lease_term=0.0)
+HERE = Path(__file__).parent
+
+
+class Crash(BaseException):
+    """The process is gone between two lines."""
+
+
+class NoNeighbours:
+    async def project_uid(self, project: str) -> str:
+        return PROJECT_UID
+
+    async def hold(self, dataset_version: str, holder: str) -> None:
+        pass
+
+    async def release(self, dataset_version: str, holder: str) -> None:
+        pass
+
+
+@dataclass
+class SimulatedWorker:
+    """A process that lives until the launcher ends it, and may go on talking after that."""
+
+    key: tuple[str, int]
+    token: str
+    secret: str = ""
+    said: int = 0
+    silent: bool = False
+
+
+@dataclass
+class Simulation:
+    core: Core
+    launcher: FakeLauncher
+    clock: Clock
+    chance: random.Random
+    faults: bool = True
+    workers: dict[tuple[str, int], SimulatedWorker] = field(default_factory=dict)
+    uids: list[str] = field(default_factory=list)
+    replicas: list[Reconciler] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.calls, self.control, self.creation = WorkerCalls(self.core), Control(self.core), Creation(self.core)
+        self.replicas = [self.replica(), self.replica()]
+
+    def replica(self) -> Reconciler:
+        return Reconciler(self.core, clock=self.clock.monotonic)
+
+    # What may happen.
+
+    async def create(self) -> None:
+        if len(self.uids) >= 4:
+            return
+        wish = Wish(
+            "projects/cells", "", "", {}, Kind.OPTIMIZE, "recipes/scripted", {}, "", "", WEIGHTS, "", "",
+            Resources(), 0, 0,
+        )  # fmt: skip
+        draft = await self.creation.draft(wish, "me")
+        async with self.core.db.write() as tx:
+            self.uids.append((await self.creation.store(tx, draft)).uid)
+
+    async def reconcile(self) -> None:
+        replica = self.chance.randrange(2)
+        self.launcher.crash = self.chance.choice(["before", "after"]) if self._fault(0.08) else "never"
+        try:
+            await self.replicas[replica].campaign()
+            if self.replicas[replica].epoch is not None:
+                await self.replicas[replica].run_pass()
+        except (Crash, KeyboardInterrupt):
+            self.replicas[replica] = self.replica()
+        except BloomeryError:
+            self.replicas[replica].epoch = None
+        self.launcher.crash = "never"
+        for order in self.launcher.orders:
+            key = (order.job_uid, order.attempt)
+            self.workers.setdefault(key, SimulatedWorker(key, order.environment["BLOOMERY_ATTEMPT_TOKEN"]))
+
+    async def lose_the_lease(self) -> None:
+        async with self.core.db.write() as tx:
+            for replica in self.replicas:
+                if replica.epoch is not None:
+                    await leases.give_up(tx, LEASE, replica.epoch)
+
+    async def work(self) -> None:
+        """A worker says something: a dead one too, if its words were on their way."""
+        if not self.workers:
+            return
+        worker = self.chance.choice(list(self.workers.values()))
+        alive = worker.key in self.launcher.running
+        if not alive and not self._fault(0.3):
+            return
+        with suppress(BloomeryError, Crash):
+            await self._speak(worker)
+
+    async def _speak(self, worker: SimulatedWorker) -> None:
+        if not worker.secret:
+            worker.secret = (await self.calls.start(worker.token, f"w{worker.key}", "here")).secret
+            return
+        end = self._end() if self.chance.random() < 0.2 else None
+        if end is not None:
+            for _ in range(self.chance.choice([1, 1, 2])):
+                await self.calls.finish(worker.secret, end)
+            if worker.key in self.launcher.running and self.chance.random() < 0.7:
+                self.launcher.ends(0, job_uid=worker.key[0], attempt=worker.key[1])
+            return
+        first = worker.said + 1 - self.chance.choice([0, 0, 1]) * min(worker.said, 1)
+        said: list[JobEvent] = [log(str(number)) for number in range(first, worker.said + 2)]
+        job, attempt = await self.calls.report(worker.secret, Report(first, said, "training", stalled=False))
+        worker.said = attempt.worker_sequence
+        if job.state in (State.PAUSING, State.CANCELLING) and self.chance.random() < 0.7:
+            await self.calls.finish(worker.secret, Stopped())
+
+    def _end(self) -> Success | Failure | Stopped:
+        flaky = Reason("STALLED", "flaky", retriable=True)
+        ends: list[Success | Failure | Stopped] = [
+            Success((), {}, {}, {}),
+            Failure(flaky, "tail"),
+            Stopped(),
+            Failure(Reason("USER_CODE", "bug"), ""),
+        ]
+        return self.chance.choice(ends if self.faults else ends[:1])
+
+    async def kill(self) -> None:
+        if self.launcher.running:
+            uid, attempt = self.chance.choice(self.launcher.running)
+            self.launcher.ends(self.chance.choice([None, -9, 0, 42, 44, 1]), job_uid=uid, attempt=attempt)
+
+    async def vanish(self) -> None:
+        if self.launcher.things:
+            del self.launcher.things[self.chance.choice(list(self.launcher.things))]
+
+    async def ask(self) -> None:
+        """A user does something to a job."""
+        if not self.uids:
+            return
+        async with self.core.db.read() as tx:
+            job = await jobs.find(tx, self.chance.choice(self.uids))
+        assert job is not None
+        verbs: list[Callable[..., Awaitable[Job]]] = [self.control.pause, self.control.resume, self._cancel]
+        with suppress(BloomeryError):
+            async with self.core.db.write() as tx:
+                await self.chance.choice(verbs)(tx, job.project, job.job_id)
+
+    async def _cancel(self, tx: Any, project: str, job_id: str) -> Job:
+        return await self.control.cancel(tx, project, job_id, force=self.chance.random() < 0.3)
+
+    async def wait(self) -> None:
+        self.clock.seconds += self.chance.choice([1, 20, 70, 400])
+
+    def _fault(self, probability: float) -> bool:
+        return self.faults and self.chance.random() < probability
+
+    # What must hold.
+
+    async def check(self) -> None:
+        per_job = [uid for uid, _ in self.launcher.running]
+        assert len(set(per_job)) == len(per_job), "two workers of one job"
+        launched = [(order.job_uid, order.attempt) for order in self.launcher.orders]
+        assert len(set(launched)) == len(launched), "an attempt was launched twice"
+
+    async def check_logs(self) -> None:
+        for uid in self.uids:
+            async with self.core.db.read() as tx:
+                job, result = await jobs.find(tx, uid), await results.of_job(tx, uid)
+                log = await events.read(tx, uid, 0, rows=10_000)
+            assert job is not None
+            assert [event.sequence for event in log] == list(range(1, job.last_sequence + 1))
+            moves = [event.state_changed for event in log if event.HasField("state_changed")]
+            for before, after in pairwise(moves):
+                assert after.from_state == before.to_state
+                if after.from_state != after.to_state:
+                    assert State(after.to_state) in SUCCESSORS[State(after.from_state)]
+            assert State(moves[-1].to_state) is job.state
+            assert (result is not None) == (job.state is State.SUCCEEDED)
+            if job.state.is_terminal:
+                assert State(log[-1].state_changed.to_state) is job.state, "something came after the end"
+
+    async def recover(self) -> None:
+        """Without faults, whatever state the schedule left, every job comes to its end."""
+        self.faults = False
+        for _ in range(400):
+            for uid in self.uids:
+                async with self.core.db.write() as tx:
+                    job = await jobs.find(tx, uid)
+                    assert job is not None
+                    if job.state is State.PAUSED:
+                        await self.control.resume(tx, job.project, job.job_id)
+            await self.reconcile()
+            for key in self.launcher.running:
+                with suppress(BloomeryError):
+                    await self._speak(self.workers[key])
+            self.clock.seconds += 30
+            async with self.core.db.read() as tx:
+                if not await jobs.open_jobs(tx) and not self.launcher.things:
+                    return
+        async with self.core.db.read() as tx:
+            left = [(job.state.name, job.attempt, job.reason) for job in await jobs.open_jobs(tx)]
+        raise AssertionError(f"no end for {left}; there are {self.launcher.things}")
+
+
+@asynccontextmanager
+async def simulated(folder: Path, seed: int) -> AsyncIterator[Simulation]:
+    db = Database.connect(f"sqlite+aiosqlite:///{folder}/s{seed}.db")
+    await migrate(db, MIGRATIONS)
+    chance, launcher, clock = random.Random(seed), FakeLauncher(), Clock()
+    launcher.stubborn = seed % 3 == 0
+    core = Core(
+        settings=World(folder, Datasets(), "none:1", 1).settings(policy=POLICY),  # type: ignore[abstract]
+        db=db,
+        objects=FolderObjectStore(folder / "blobs", base_url="http://x", signing_key=b"k" * 32),
+        catalogue=Catalogue.load(HERE / "recipes"),
+        neighbours=NoNeighbours(),  # type: ignore[arg-type]
+        launcher=launcher,
+        feed=EventFeed(db, poll=1),
+        worker_target=lambda: "here:1",
+        clock=clock.now,
+    )
+    yield Simulation(core, launcher, clock, chance)
+    await db.close()
+
+
+@pytest.mark.parametrize("seed", range(SCHEDULES))
+async def test_a_schedule_of_faults(tmp_path: Path, seed: int) -> None:
+    async with simulated(tmp_path, seed) as world:
+        happenings = [
+            *[world.reconcile] * 6,
+            *[world.work] * 8,
+            *[world.wait] * 2,
+            *[world.ask] * 2,
+            world.create,
+            world.kill,
+            world.vanish,
+            world.lose_the_lease,
+        ]
+        await world.create()
+        for _ in range(STEPS):
+            await world.chance.choice(happenings)()
+            await world.check()
+        await world.check_logs()
+        world.launcher.stubborn = False
+        await world.recover()
+        await world.check_logs()

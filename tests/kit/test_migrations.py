@@ -1,4 +1,5 @@
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -67,9 +68,12 @@ async def test_an_outdated_schema_is_not_ready(empty_db: Database, scripts: Path
         await check_schema(empty_db, scripts)
     assert caught.value.reason == "SCHEMA_OUTDATED"
     await migrate(empty_db, scripts)
-    add(scripts, "0003", "0002", "pass")
+    await check_schema(empty_db, scripts)
+    newer = scripts.with_name("newer")
+    shutil.copytree(scripts, newer)
+    add(newer, "0003", "0002", "pass")
     with pytest.raises(Unavailable):
-        await check_schema(empty_db, scripts)
+        await check_schema(empty_db, newer)
 
 
 async def test_a_migration_that_dies_half_way_leaves_the_old_schema(empty_db: Database, scripts: Path) -> None:

@@ -3,6 +3,7 @@
 A service's `migrations/env.py` is two lines: `from bloomery_kit.migrations import run_env` and `run_env()`.
 """
 
+from functools import cache
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -37,11 +38,17 @@ async def migrate(db: Database, script_location: Path | str) -> None:
 
 async def check_schema(db: Database, script_location: Path | str) -> None:
     """Raise Unavailable unless the database answers and its schema is the one that these scripts lead to."""
-    head = ScriptDirectory.from_config(_config(script_location)).get_current_head()
+    head = _head(str(script_location))
     async with db.read() as tx:
         revision = await tx.run_sync(lambda connection: MigrationContext.configure(connection).get_current_revision())
     if revision != head:
         raise Unavailable("SCHEMA_OUTDATED", f"the schema is at {revision or 'nothing'} and should be at {head}")
+
+
+@cache
+def _head(script_location: str) -> str | None:
+    # Reading the scripts takes milliseconds, and readiness is asked for every few seconds.
+    return ScriptDirectory.from_config(_config(script_location)).get_current_head()
 
 
 def _config(script_location: Path | str) -> Config:

@@ -29,11 +29,28 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What somebody wants of the worker. `force`: without a checkpoint; `fenced`: it is no longer the job's."""
+    """What somebody wants of the worker.
+
+    Attributes:
+        stop: end, and keep the last checkpoint.
+        urgent: within the grace that a signal leaves.
+        force: without waiting for anything.
+        fenced: the attempt is no longer the job's.
+    """
 
     stop: bool = False
+    urgent: bool = False
     force: bool = False
     fenced: bool = False
+
+    def __or__(self, other: "Order") -> "Order":
+        """Both: orders only ever become stricter."""
+        return Order(
+            self.stop or other.stop,
+            self.urgent or other.urgent,
+            self.force or other.force,
+            self.fenced or other.fenced,
+        )
 
 
 class Reporter:

@@ -29,7 +29,8 @@ class WorkerSettings:
         termination_file: where the last words go.
         root_certificates: PEM file for TLS; None for plain text.
         cpus: cores given to the job; 0 for all of the machine.
-        stop_grace: seconds that a stop may take before the trainer process is killed.
+        stop_grace: seconds from a signal to the supervisor's end; launchers kill soon after.
+        settle_grace: seconds that the last checkpoint and the last words may take otherwise.
         stall_after: seconds without a sign of the trainer process after which it counts as stalled.
     """
 
@@ -41,7 +42,8 @@ class WorkerSettings:
     root_certificates: Path | None = None
     cache_bytes: int = 50 << 30
     cpus: float = 0.0
-    stop_grace: float = 30.0
+    stop_grace: float = 15.0
+    settle_grace: float = 45.0
     stall_after: float = 600.0
 
 
@@ -65,7 +67,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> WorkerSettings
         root_certificates=Path(authority) if authority else None,
         cache_bytes=int(environment.get("BLOOMERY_CACHE_BYTES", 50 << 30)),
         cpus=float(environment.get("BLOOMERY_CPUS") or 0),
-        stop_grace=float(environment.get("BLOOMERY_STOP_GRACE", 30.0)),
+        stop_grace=float(environment.get("BLOOMERY_STOP_GRACE", 15.0)),
         stall_after=float(environment.get("BLOOMERY_STALL_AFTER", 600.0)),
     )
 

@@ -45,6 +45,7 @@ from bloomery_worker.uploads import Uploads
 
 WATCH_INTERVAL = 10.0
 REPORT_INTERVAL = 2.0
+LAST_WORD_SECONDS = 3.0
 
 _LOG = logging.getLogger(__name__)
 
@@ -78,14 +79,14 @@ class Attempt:
         self._reporter = Reporter(client, self._spool, interval=REPORT_INTERVAL, obey=self._obey)
         self._uploads = Uploads(client, http)
         self._checkpoints = Checkpoints(self._uploads, self._reporter.add)
-        self._order, self._ordered = Order(), asyncio.Event()
+        self._order, self._ordered, self._ordered_at = Order(), asyncio.Event(), 0.0
         self._trainer_busy = False
         self._last_sign = time.monotonic()
         self._memory_kills = out_of_memory_kills()
 
     async def run(self) -> LastWords:
         """Runs it. Raises FencedError."""
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._obey, Order(stop=True))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._obey, Order(stop=True, urgent=True))
         try:
             start = await self._bind()
             if start is None:
@@ -109,9 +110,15 @@ class Attempt:
         async with task(self._work(start)) as work:
             ended = await self._until_ended(work)
         if not isinstance(ended, ResultNote) and not self._order.force:
-            await self._checkpoints.settle(self._settings.stop_grace)
-        conclusion = Conclusion(self._client, self._uploads, self._reporter, patience=self._settings.stop_grace)
+            await self._checkpoints.settle(self._seconds_left())
+        conclusion = Conclusion(self._client, self._uploads, self._reporter, patience=self._seconds_left())
         return await conclusion.conclude(ended, epoch=self._checkpoints.epoch)
+
+    def _seconds_left(self) -> float:
+        """What is left of the grace; enough for a last word in any case."""
+        grace = self._settings.stop_grace if self._order.urgent else self._settings.settle_grace
+        waited = time.monotonic() - self._ordered_at if self._order.stop else 0.0
+        return max(grace - waited, LAST_WORD_SECONDS)
 
     async def _work(self, start: StartAttemptResponse) -> Ended:
         try:
@@ -165,15 +172,17 @@ class Attempt:
         return Failed(failures.killed(-exit_code, out_of_memory=out_of_memory, log_tail=tail), tail, exit_code)
 
     def _obey(self, order: Order) -> None:
-        """Takes an order; orders only ever become stricter."""
         before = self._order
-        self._order = Order(before.stop or order.stop, before.force or order.force, before.fenced or order.fenced)
+        self._order = before | order
+        if not before.stop:
+            self._ordered_at = time.monotonic()
         if self._order != before:
             self._ordered.set()
 
     async def _until_ended(self, work: asyncio.Task[Ended]) -> Ended:
         """Waits for the work, and sees to it that it ends when it is ordered to."""
-        await self._done_or_ordered(work)
+        if self._order == Order():
+            await self._done_or_ordered(work)
         if work.done():
             return work.result()
         if self._order.fenced:
@@ -185,7 +194,7 @@ class Attempt:
 
     async def _until_stopped(self, work: asyncio.Task[Ended]) -> Ended:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.stop_grace):
+            async with asyncio.timeout(self._seconds_left()):
                 while not work.done() and not self._order.force and not self._order.fenced:
                     await self._done_or_ordered(work)
         if self._order.fenced:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import FailedPrecondition, PreconditionViolation, Violations
 from bloomery_kit.etags import check_etag, etag_of
+from bloomery_trainer.checks import check_labels, check_priority, check_text
 from bloomery_trainer.core import Core
-from bloomery_trainer.creation import check_display_name, check_labels, check_priority
 from bloomery_trainer.finishing import finish
 from bloomery_trainer.model import Job, State
 from bloomery_trainer.store import attempts, events, jobs
@@ -77,7 +77,7 @@ class Control:
         job = await jobs.get(tx, project, job_id, lock=True)
         check_etag(given_etag, etag(job), job.name)
         violations = Violations()
-        check_display_name(changes.display_name or "", violations)
+        check_text(changes.display_name or "", "job.display_name", violations)
         check_labels(changes.labels or {}, violations)
         check_priority(changes.priority or 0, violations)
         violations.raise_if_any()

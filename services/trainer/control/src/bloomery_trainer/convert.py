@@ -41,6 +41,7 @@ from bloomery.vision.v1 import TaskType
 from bloomery_kit.errors import FieldViolation, InvalidArgument, Violations
 from bloomery_kit.objects import SignedRequest
 from bloomery_kit.times import to_timestamp
+from bloomery_trainer.checks import check_text
 from bloomery_trainer.control import Changes, etag
 from bloomery_trainer.creation import Wish
 from bloomery_trainer.model import (
@@ -242,6 +243,7 @@ def log_entry(event: JobEvent) -> LogEntry:
 def job_filter(text: str, project: str) -> Filter:
     """A filter from `state:RUNNING AND label.team:cells` and the like. Raise InvalidArgument naming every bad term."""
     violations = Violations()
+    check_text(text, "filter", violations, length=_FILTER)
     fields: dict[str, object] = {} if project == "projects/-" else {"project": project}
     labels: dict[str, str] = {}
     for term in filter(None, (part.strip() for part in text.split(" AND "))):
@@ -256,6 +258,7 @@ def job_filter(text: str, project: str) -> Filter:
     return Filter(**fields, labels=labels)  # type: ignore[arg-type]
 
 
+_FILTER = 1000
 _TERMS = "state:STATE, kind:KIND, active, label.KEY:VALUE, model:NAME, id:ID"
 
 

@@ -19,6 +19,7 @@ from bloomery_kit.errors import (
 )
 from bloomery_kit.names import Pattern, new_uid, validate_id
 from bloomery_trainer import reasons
+from bloomery_trainer.checks import check_labels, check_priority, check_text
 from bloomery_trainer.core import Core, belongs
 from bloomery_trainer.model import Artifact, Job, Kind, Progress, Resources, Spec, State
 from bloomery_trainer.neighbours import DatasetFacts
@@ -30,9 +31,6 @@ DATASET_VERSION = Pattern("projects/{project}/datasets/{dataset}/versions/{versi
 MODEL = Pattern("projects/{project}/models/{model}")
 MODEL_VERSION = Pattern("projects/{project}/models/{model}/versions/{version}")
 SCRATCH = "scratch"
-_LABELS = 64
-_TEXT = 256
-_PRIORITY = 1000
 _log = logging.getLogger("bloomery.trainer")
 
 
@@ -186,7 +184,7 @@ async def hold(core: Core, job: Job) -> None:
 def _check_texts(wish: Wish, violations: Violations) -> None:
     if wish.job_id:
         validate_id(wish.job_id, "job_id", violations)
-    check_display_name(wish.display_name, violations)
+    check_text(wish.display_name, "job.display_name", violations)
     check_labels(wish.labels, violations)
     check_priority(wish.priority, violations)
     if wish.deadline_seconds < 0:
@@ -195,27 +193,6 @@ def _check_texts(wish: Wish, violations: Violations) -> None:
         # Also refuses a NaN.
         if not getattr(wish.resources, field) >= 0:
             violations.add(f"job.resources.{field}", "must not be negative; 0 means the recipe's default")
-
-
-def check_display_name(name: str, violations: Violations) -> None:
-    """Record what is wrong with a job's display name."""
-    if len(name) > _TEXT:
-        violations.add("job.display_name", f"must have at most {_TEXT} characters")
-
-
-def check_labels(labels: Mapping[str, str], violations: Violations) -> None:
-    """Record what is wrong with a job's labels."""
-    if len(labels) > _LABELS:
-        violations.add("job.labels", f"must be at most {_LABELS}")
-    for key, value in labels.items():
-        if not key or len(key) > _TEXT or len(value) > _TEXT:
-            violations.add(f"job.labels.{key[:_TEXT]}", f"key and value must have 1 and 0 to {_TEXT} characters")
-
-
-def check_priority(priority: int, violations: Violations) -> None:
-    """Record what is wrong with a job's priority."""
-    if abs(priority) > _PRIORITY:
-        violations.add("job.priority", f"must be between -{_PRIORITY} and {_PRIORITY}")
 
 
 def _kind(kind: Kind | None, recipe: Recipe | None, violations: Violations) -> Kind | None:

@@ -57,8 +57,9 @@ class Reading:
         self, project: str, job_id: str, tail: int, level: int, page: PageRequest
     ) -> tuple[list[JobEvent], str]:
         """A page of log lines, or the last `tail` of them, oldest first."""
-        if tail and page.cursor:
-            raise InvalidArgument([FieldViolation("tail", "cannot be used together with page_token")])
+        if tail < 0 or (tail and page.cursor):
+            problem = "must not be negative, and cannot be used together with page_token"
+            raise InvalidArgument([FieldViolation("tail", problem)])
         async with self._core.db.read() as tx:
             job = await jobs.get(tx, project, job_id)
             if tail:

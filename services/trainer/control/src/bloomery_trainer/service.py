@@ -49,6 +49,7 @@ from bloomery_kit.names import Pattern
 from bloomery_kit.pages import PageRequest
 from bloomery_kit.pipeline import Context
 from bloomery_trainer import convert
+from bloomery_trainer.checks import check_request_id
 from bloomery_trainer.control import Control
 from bloomery_trainer.core import Core
 from bloomery_trainer.creation import Creation
@@ -210,6 +211,7 @@ class JobService(JobServiceServicer):
     async def _once(
         self, method: str, parent: str, request_id: str, request: Message, make: Callable[[Transaction], Awaitable[Job]]
     ) -> JobMessage:
+        check_request_id(request_id)
         async with self._core.db.write() as tx:
 
             async def answer() -> JobMessage:

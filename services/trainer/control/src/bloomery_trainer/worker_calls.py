@@ -10,6 +10,7 @@ from bloomery_kit.errors import PermissionDenied, Unauthenticated, Violations
 from bloomery_kit.objects import SignedRequest
 from bloomery_kit.times import to_timestamp
 from bloomery_trainer import checkpoints, metrics, progress, reasons
+from bloomery_trainer.checks import check_text
 from bloomery_trainer.core import Core, belongs, hashed
 from bloomery_trainer.finishing import LINE, end_attempt, finish, save_tail, succeed
 from bloomery_trainer.model import Artifact, Attempt, Checkpoint, Job, Outcome, Progress, Reason, State, Success
@@ -148,7 +149,7 @@ class WorkerCalls:
             tx,
             attempt,
             worker_id=worker_id,
-            host=host[:255],
+            host=host[:255].replace("\0", ""),
             secret_hash=hashed(self._core.worker_secret(bound)),
             started_at=attempt.started_at or now,
             launched_at=attempt.launched_at or now,
@@ -293,8 +294,9 @@ def _dated(event: JobEvent, attempt: Attempt, now: datetime) -> JobEvent:
 
 def _check_worker_id(worker_id: str) -> None:
     violations = Violations()
-    if not worker_id or len(worker_id) > 100:
-        violations.add("worker_id", "is required: any unique text of at most 100 characters")
+    if not worker_id:
+        violations.add("worker_id", "is required: any text that no other worker chooses")
+    check_text(worker_id, "worker_id", violations)
     violations.raise_if_any()
 
 

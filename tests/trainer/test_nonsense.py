@@ -1,0 +1,155 @@
+"""Requests that nobody means: each gets an answer or a reason, never an internal error; on both databases."""
+
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from bloomery.training.v1 import (
+    CancelJobRequest,
+    ListJobResultsRequest,
+    ListJobsRequest,
+    job_service_pb2,
+    worker_service_pb2,
+)
+from tests.trainer.bench import World, reason_of
+from tests.trainer.hand import Hand, by_hand, log
+from tests.trainer.neighbours import DATASET, PROJECT_UID
+
+ROUNDS = 25
+OURS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNIMPLEMENTED}
+TEXTS = (
+    "",
+    "\0",
+    "a\0b",
+    "x" * 3000,
+    "☃",
+    "mine",
+    "'; DROP TABLE jobs; --",
+    "projects/cells",
+    "projects/-",
+    "projects/cells/jobs/mine",
+    "recipes/scripted",
+    "small.pt",
+    "state:RUNNING AND id:\0",
+    "label.a\0:b",
+    "model:\0",
+    "logs",
+    DATASET,
+    f"{PROJECT_UID}/../x",
+    "sha256:" + "0" * 64,
+    "training",
+    "publishing",
+)
+NUMBERS = {
+    FieldDescriptor.CPPTYPE_DOUBLE: (0.0, -1.0, 1e308, float("nan"), float("inf")),
+    FieldDescriptor.CPPTYPE_FLOAT: (0.0, -1.0, float("nan"), float("inf")),
+    FieldDescriptor.CPPTYPE_ENUM: (0, 1, 2, 3, 99),
+    FieldDescriptor.CPPTYPE_INT64: (0, 1, 2, -1, 2**63 - 1, -(2**63)),
+    FieldDescriptor.CPPTYPE_INT32: (0, 1, 50, -1, 2**31 - 1, -(2**31)),
+    FieldDescriptor.CPPTYPE_BOOL: (False, True),
+}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, world: World) -> str:
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{world.folder}/training.db"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture
+async def hand(world: World, database_url: str) -> AsyncIterator[Hand]:
+    async with by_hand(world, database_url=database_url, watch_heartbeat=0.05, watch_age=0.05) as hand:
+        yield hand
+
+
+async def test_people_get_an_answer_or_a_reason(hand: Hand) -> None:
+    draw = random.Random(3)
+    await hand.running(job_id="mine")
+    for _ in range(ROUNDS):
+        for method in job_service_pb2.DESCRIPTOR.services_by_name["JobService"].methods:
+            request = nonsense(draw, getattr(job_service_pb2, method.input_type.name)())
+            code = await answer(getattr(hand.trainer.jobs, method.name)(request))
+            assert code not in OURS, (method.name, code, request)
+
+
+async def test_workers_get_an_answer_or_a_reason(hand: Hand) -> None:
+    draw = random.Random(4)
+    _, worker = await hand.running()
+    for _ in range(ROUNDS):
+        for method in worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"].methods:
+            request = nonsense(draw, getattr(worker_service_pb2, method.input_type.name)())
+            call = getattr(hand.trainer.workers, method.name)(request, metadata=worker.metadata)
+            assert await answer(call) not in OURS, (method.name, request)
+            if await answer(worker.report(log("still there?"))) is not None:
+                hand.launcher.ends(0)
+                await hand.settle()
+                _, worker = await hand.running()
+
+
+async def test_what_databases_cannot_store_is_refused(hand: Hand) -> None:
+    job, worker = await hand.running()
+    jobs = hand.trainer.jobs
+    assert await reason_of(hand.trainer.create(display_name="a\0b")) == "INVALID_ARGUMENT"
+    assert await reason_of(hand.trainer.create(labels={"a\0": "b"})) == "INVALID_ARGUMENT"
+    assert await reason_of(hand.trainer.create(request_id="r\0")) == "INVALID_ARGUMENT"
+    odd = await hand.trainer.create(parameters={"script": "x\0"}, deadline_seconds=2**63 - 1)
+    assert odd.effective_parameters["script"] == "x\0"
+    assert await reason_of(jobs.ListJobs(ListJobsRequest(parent="projects/-", filter="id:\0"))) == "INVALID_ARGUMENT"
+    assert await reason_of(jobs.CancelJob(CancelJobRequest(name=job.name, request_id="\0"))) == "INVALID_ARGUMENT"
+    await worker.report(log("nul \0 inside"), phase="p\0")
+    assert await answer(hand.trainer.watch(job.name, after=2**63 - 1)) is grpc.StatusCode.OUT_OF_RANGE
+    results = await jobs.ListJobResults(ListJobResultsRequest(after_sequence=2**63 - 1))
+    assert list(results.results) == []
+
+
+async def answer(call: Any) -> grpc.StatusCode | None:
+    """The code of a call, None where it went well."""
+    try:
+        if hasattr(call, "__aiter__"):
+            async for _ in call:
+                pass
+        else:
+            await call
+    except grpc.aio.AioRpcError as error:
+        return error.code()
+    return None
+
+
+def nonsense(draw: random.Random, message: Message, depth: int = 0) -> Message:
+    """The message with some of its fields set to anything."""
+    for field in message.DESCRIPTOR.fields:
+        if draw.random() < 0.3 or depth > 5:
+            continue
+        if field.message_type and field.message_type.GetOptions().map_entry:
+            fill_map(draw, getattr(message, field.name), field.message_type.fields_by_name["value"])
+        elif field.is_repeated and field.message_type:
+            for _ in range(draw.randint(0, 2)):
+                nonsense(draw, getattr(message, field.name).add(), depth + 1)
+        elif field.is_repeated:
+            getattr(message, field.name).extend([scalar(draw, field) for _ in range(draw.randint(0, 2))])
+        elif field.message_type:
+            nonsense(draw, getattr(message, field.name), depth + 1)
+        else:
+            setattr(message, field.name, scalar(draw, field))
+    return message
+
+
+def fill_map(draw: random.Random, mapping: Any, value: FieldDescriptor) -> None:
+    key = draw.choice(TEXTS)
+    if value.message_type:
+        nonsense(draw, mapping[key], 5)
+    else:
+        mapping[key] = scalar(draw, value)
+
+
+def scalar(draw: random.Random, field: FieldDescriptor) -> Any:
+    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+        return draw.choice(TEXTS) if field.type == FieldDescriptor.TYPE_STRING else b"\0"
+    return draw.choice(NUMBERS[field.cpp_type])

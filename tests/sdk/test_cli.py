@@ -1,9 +1,12 @@
 """The commands as people type them."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
@@ -20,7 +23,7 @@ from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
 from bloomery_kit import errors as served
 from tests.sdk import world
-from tests.sdk.fake import Fake
+from tests.sdk.fake import Fake, Hang
 from tests.sdk.test_drawing import encoded
 
 Run = Callable[..., Result]
@@ -39,7 +42,7 @@ SHOWN: dict[str, tuple[Message, str]] = {
     "annotations list": (world.SET, "main"),
     "annotations show a1": (world.SET, "10.0 20.0 30.0 40.0"),
     "dataset list": (world.DATASET, "cells-v@1"),
-    "dataset show cells-v@1": (world.VERSION, "2900"),
+    "dataset show cells-v@1": (world.VERSION, "RBC             2900"),
     "dataset versions cells-v": (world.VERSION, "RBC, WBC"),
     "dataset build cells-v --split 70/20/10 --seed 7 --kind detect": (world.VERSION, "READY"),
     "recipes list": (world.RECIPE, "AGPL-3.0-only"),
@@ -237,6 +240,31 @@ def test_predictions_are_listed_and_drawn(fake: Fake, run: Run, tmp_path: Path) 
     assert found[0]["shapes"][0]["box"] == {"x": 10.0, "y": 20.0, "width": 30.0, "height": 40.0}
 
 
+def test_a_file_that_cannot_be_written_is_told(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded())
+    (tmp_path / "out").write_text("a file, no folder")
+    result = run("predict cells-v@1", str(tmp_path / "a.png"), "--save", str(tmp_path / "out"))
+    assert result.exit_code == 1
+    assert "reason: FILE" in result.stderr
+
+
+def test_an_interrupted_command_exits_with_130(fake: Fake, run: Run) -> None:
+    fake.script(
+        "WatchJob", lambda request: [training.WatchJobResponse(snapshot=training.Job(name=world.JOB.name)), Hang()]
+    )
+    script = "from bloomery.cli import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, "jobs", "watch", "j1"], stderr=subprocess.PIPE, text=True
+    ) as typed:
+        while not fake.calls["WatchJob"]:
+            time.sleep(0.05)
+        time.sleep(0.3)
+        typed.send_signal(signal.SIGINT)
+        _, stderr = typed.communicate(timeout=20)
+    assert typed.returncode == 130
+    assert stderr.startswith("detached: j1 goes on")
+
+
 def test_a_model_without_a_variant_says_what_to_do(fake: Fake, run: Run, tmp_path: Path) -> None:
     violation = served.PreconditionViolation("NO_VARIANT", "versions/1", "make one with OptimizeModelVersion")
     fake.queue("Predict", served.FailedPrecondition("NO_VARIANT", "no variant serves", [violation]))
@@ -291,7 +319,7 @@ def test_the_help_of_each_command_has_an_example_of_it() -> None:
 def test_help_tells_the_exit_codes_and_what_plugins_bring(run: Run) -> None:
     result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["--help"])
     assert "130 interrupted" in result.stdout
-    assert "`bloomery up`" in result.stdout
+    assert f"up           {metadata('bloomery-server')['Summary']}" in result.stdout
 
 
 def test_a_plugin_is_imported_when_it_is_run(run: Run) -> None:

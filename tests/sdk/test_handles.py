@@ -245,6 +245,15 @@ def test_closing_ends_the_clients_thread(fake: Fake) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "bloomery-client"]
 
 
+def test_an_iterator_may_outlive_its_client(fake: Fake, recwarn: pytest.WarningsRecorder) -> None:
+    client = Client(fake.endpoint)
+    left = client.jobs()
+    next(left)
+    client.close()
+    left.close()  # type: ignore[attr-defined]
+    assert list(recwarn) == []
+
+
 def test_an_interrupt_stops_the_wait_and_leaves_the_client_usable(fake: Fake, client: Client) -> None:
     fake.script(
         "WatchJob", lambda request: [training.WatchJobResponse(snapshot=training.Job(name=world.JOB.name)), Hang()]

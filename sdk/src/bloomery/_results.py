@@ -111,6 +111,8 @@ class Prediction:
     def save(self, path: str | Path) -> Path:
         """Write the image with the shapes drawn on it to `path`, whose suffix is the file format, and return it.
 
+        Works in the caller's thread: from an event loop, call it by `asyncio.to_thread`.
+
         Raises:
             ValueError: the prediction was made on an asset, whose bytes are not here.
         """

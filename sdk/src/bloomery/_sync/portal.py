@@ -53,7 +53,9 @@ class Portal:
             while found := self.run(step()):
                 yield found[0]
         finally:
-            self.run(leave())
+            # An iterator that was left alone may outlive its client.
+            if self.close.alive:
+                self.run(leave())
 
 
 def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:

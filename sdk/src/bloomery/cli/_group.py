@@ -1,5 +1,6 @@
 """The root command: it adds what other distributions bring and turns errors into exit codes."""
 
+import errno
 from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -53,6 +54,12 @@ class Group(TyperGroup):
         except BloomeryError as error:
             report(error)
             raise typer.Exit(exit_code(error)) from None
+        except OSError as error:
+            # A reader that went away, such as `head`, is nobody's fault.
+            if error.errno == errno.EPIPE:
+                raise
+            report(BloomeryError(str(error), reason="FILE"))
+            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
 

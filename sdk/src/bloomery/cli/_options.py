@@ -1,5 +1,6 @@
 """Options that many commands share."""
 
+import os
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,6 +38,8 @@ LimitOption = Annotated[int, typer.Option(min=0, help="List at most so many; 0 f
 
 def connect(project: str | None = None) -> "Client":
     """A client whose short names are looked up in `project`."""
+    # The library's own words about a server that restarts would break into what a watch shows.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from bloomery import Client
 
     return Client(project=project)

@@ -97,10 +97,10 @@ def _show(version: "DatasetVersion", output: Output) -> None:
     }
     show(proto, rows, output)
     if output is Output.table:
-        grid(
-            ("SPLIT", "IMAGES", "EMPTY", *(name.upper() for name in version.classes)),
-            [
-                (part.split, part.image_count, part.empty_count, *(part.shapes[name] for name in version.classes))
-                for part in version.statistics.splits
-            ],
-        )
+        splits = version.statistics.splits
+        counts = [
+            ("images", *(part.image_count for part in splits)),
+            ("without shapes", *(part.empty_count for part in splits)),
+            *((name, *(part.shapes[name] for part in splits)) for name in version.classes),
+        ]
+        grid(("", *(part.split.upper() for part in splits)), counts)

@@ -129,6 +129,7 @@ class FakeTrainer(WorkerServiceServicer):
     force: bool = False
     events: list[JobEvent] = field(default_factory=list)
     phases: list[str] = field(default_factory=list)
+    stalled: list[bool] = field(default_factory=list)
     calls: int = 0
     kept: dict[str, Artifact] = field(default_factory=dict)
     finished: FinishAttemptRequest | None = None
@@ -159,6 +160,7 @@ class FakeTrainer(WorkerServiceServicer):
         await self._misbehave(context)
         assert request.first_sequence <= len(self.events) + 1, "a gap in the worker's sequence"
         self.events.extend(request.events[len(self.events) + 1 - request.first_sequence :])
+        self.stalled.append(request.stalled)
         if not self.phases or self.phases[-1] != request.phase:
             self.phases.append(request.phase)
         self.changed.set()

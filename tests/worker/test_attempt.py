@@ -260,3 +260,18 @@ async def test_the_token_is_not_handed_on(cells: Version, tmp_path: Path) -> Non
     async with served(trainer, cells), running(trainer, tmp_path) as worker:
         await trainer.until(trained_an_epoch)
         assert "BLOOMERY_ATTEMPT_TOKEN" not in psutil.Process(worker.trainer_pid()).environ()
+
+
+async def test_a_trainer_that_does_not_move_is_told_to_be_stalled(cells: Version, tmp_path: Path) -> None:
+    trainer = scripted_trainer(cells, epochs=2, seconds=3)
+    async with served(trainer, cells), running(trainer, tmp_path, settings={"BLOOMERY_STALL_AFTER": "1"}) as worker:
+        assert await worker.exit_code() == 0, worker.output
+    assert True in trainer.stalled
+    assert False in trainer.stalled[trainer.stalled.index(True) :]
+
+
+async def test_the_load_of_the_trainer_is_told(cells: Version, tmp_path: Path) -> None:
+    trainer = scripted_trainer(cells, epochs=1, seconds=1)
+    async with served(trainer, cells), running(trainer, tmp_path, settings={"BLOOMERY_STALL_AFTER": "1"}) as worker:
+        assert await worker.exit_code() == 0, worker.output
+    assert trainer.of_kind("system")[-1].system.memory_bytes > 1 << 20

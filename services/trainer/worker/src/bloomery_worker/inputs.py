@@ -83,16 +83,21 @@ class Inputs:
         total, done = sum(one.size_bytes for one in missing), 0
         self._check_space(total)
         for page in _pages(missing):
-            for finished in asyncio.as_completed(await self._started(page)):
-                done += (await finished).size_bytes
-                if advance is not None:
-                    advance(done, total)
+            running = await self._started(page)
+            try:
+                for finished in asyncio.as_completed(running):
+                    done += (await finished).size_bytes
+                    if advance is not None:
+                        advance(done, total)
+            finally:
+                for one in running:
+                    one.cancel()
 
-    async def _started(self, page: Sequence[Wanted]) -> list[Awaitable[Wanted]]:
+    async def _started(self, page: Sequence[Wanted]) -> list[asyncio.Task[Wanted]]:
         unsigned = [one for one in page if one.request is None]
         keys = [one.logical_key for one in unsigned]
         signed = dict(zip(keys, await self._client.sign_inputs(keys), strict=True)) if keys else {}
-        return [self._get(one, one.request or signed[one.logical_key]) for one in page]
+        return [asyncio.create_task(self._get(one, one.request or signed[one.logical_key])) for one in page]
 
     async def _get(self, wanted: Wanted, request: SignedRequest) -> Wanted:
         async with self._slots:

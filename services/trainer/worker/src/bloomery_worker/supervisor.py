@@ -216,8 +216,9 @@ class Attempt:
 
     async def _watch(self) -> None:
         meter = LoadMeter(self._trainer.pid)
+        interval = min(WATCH_INTERVAL, self._settings.stall_after / 4)
         while True:
-            await asyncio.sleep(WATCH_INTERVAL)
+            await asyncio.sleep(interval)
             silent = time.monotonic() - self._last_sign
             self._reporter.stalled = self._trainer_busy and silent > self._settings.stall_after
             self._reporter.add(system_event(await asyncio.to_thread(meter.read)))

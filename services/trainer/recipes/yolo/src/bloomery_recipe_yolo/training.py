@@ -73,8 +73,14 @@ def _trained(context: Context, flavour: Flavour, base: Base) -> ExactTrainer:
     trainer = flavour.trainer(
         _arguments(context, base, flavour.lay_out(context)), checkpoints=checkpoints, keep=keep, resume_from=resume_from
     )
+    threads = machine.threads(job.cpus)
     # The library takes all cores but one, whatever the job was given.
-    torch.set_num_threads(machine.threads(job.cpus))
+    torch.set_num_threads(threads)
+    counts = context.dataset.counts
+    context.log.info(
+        "%d images to train on, %d to validate, %d to test; on %s with %d threads",
+        counts["train"], counts["val"], counts["test"], machine.device_name(), threads,
+    )  # fmt: skip
     observer.attach(trainer)
     trainer.train()
     return trainer

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import grpc
@@ -215,6 +216,18 @@ class FakeTrainer(WorkerServiceServicer):
         following.blobs.content.update(self.blobs.content)
         following.resume_from = {file["path"]: self.kept[f"checkpoint/{epoch}/{file['path']}"] for file in files}
         return following
+
+    def take_checkpoint(self, epoch: int, folder: Path) -> None:
+        """Takes a checkpoint as if the worker had uploaded it: the last one may be overtaken by the result."""
+        files = {f"checkpoint/{epoch}/{path.name}": path.read_bytes() for path in folder.iterdir()}
+        listed = [{"path": role.rpartition("/")[2]} for role in files]
+        files[f"checkpoint-manifest/{epoch}"] = json.dumps({"files": listed}).encode()
+        for role, content in files.items():
+            digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+            self.blobs.content[_key(role)] = content
+            self.kept[role] = Artifact(
+                role=role, digest=digest, size_bytes=len(content), logical_key=_key(role), file_name=role
+            )
 
     async def until(self, seen: "Callable[[FakeTrainer], bool]", *, seconds: float = 50.0) -> None:
         """Waits until `seen` says yes."""

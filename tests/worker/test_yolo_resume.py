@@ -10,7 +10,7 @@ import pytest
 
 from bloomery.training.v1 import DIRECTIVE_CANCEL
 from tests.worker.fake_trainer import FakeTrainer
-from tests.worker.harness import defaults, job, recipe, running, served, trainer_for
+from tests.worker.harness import TINY, defaults, job, recipe, running, served, trainer_for
 from tests.worker.sample_data import Version
 
 pytestmark = [pytest.mark.real_training, pytest.mark.timeout(300)]
@@ -43,6 +43,19 @@ async def test_killed_and_resumed_equals_uninterrupted(
     resumed = await finished(broken.successor(epoch), version, tmp_path / "resumed")
 
     assert resumed == straight
+
+
+async def test_death_in_the_final_evaluation_costs_no_epoch(
+    detector: FakeTrainer, cells: Version, tmp_path: Path
+) -> None:
+    again = detector.successor(TINY["epochs"])
+    async with served(again, cells), running(again, tmp_path) as worker:
+        assert await worker.exit_code() == 0, worker.output
+    assert detector.finished is not None
+    assert again.finished is not None
+    assert again.of_kind("metrics") == []
+    assert again.finished.success.metrics == detector.finished.success.metrics
+    assert published(again) == published(detector)
 
 
 async def test_a_cancelled_training_stops_in_mid_epoch_and_keeps_its_checkpoint(cells: Version, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ ELSEWHERE = {
     "BLOOMERY_CACHE": "make",
     "BLOOMERY_TEST_DATA": "the tests",
 }
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 REASON = re.compile(r"`([A-Z][A-Z0-9]+(?:_[A-Z0-9]+)*)`")
 
@@ -70,7 +70,7 @@ def command_lines(page: Path) -> Iterator[str]:
     for text in blocks(page, "sh", "bash"):
         yield from text.splitlines()
     for text in blocks(page, "console"):
-        yield from (line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ "))
+        yield from (line.removeprefix("$ ") for line in map(str.strip, text.splitlines()) if line.startswith("$ "))
 
 
 def calls(page: Path) -> Iterator[list[str]]:

@@ -86,7 +86,8 @@ async def test_a_decision_about_an_older_state_is_dropped(hand: Hand) -> None:
     assert hand.reconciler.epoch is not None
     await hand.trainer.jobs.CancelJob(CancelJobRequest(name=job.name))
     await Hands(hand.core, hand.reconciler.epoch).carry_out(Facts(seen, None, None), Note(Reason("X", "x")))
-    assert (await hand.trainer.get(job.name)).state == JOB_STATE_CANCELLED
+    after = await hand.trainer.get(job.name)
+    assert (after.state, after.last_sequence) == (JOB_STATE_CANCELLED, 2)
 
 
 async def test_two_replicas_launch_each_attempt_once(world: World, database_url: str) -> None:

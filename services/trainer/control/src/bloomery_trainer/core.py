@@ -14,7 +14,7 @@ from bloomery_trainer.model import Attempt
 from bloomery_trainer.neighbours import Neighbours
 from bloomery_trainer.recipes import Catalogue
 from bloomery_trainer.settings import TrainerSettings
-from bloomery_trainer.watch import EventFeed
+from bloomery_trainer.watch import RESULTS, EventFeed
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,9 @@ class Core:
         self.feed.committed(job_uid)
 
     def jobs_moved(self, job_uid: str) -> None:
-        """Tell the reconciler as well that there may be something to do."""
+        """Tell the reconciler and the readers of results as well that there may be something new."""
         self.committed(job_uid)
+        self.feed.changed.notify(RESULTS)
         self.moved.set()
 
     def launch_token(self, job_uid: str, attempt: int, nonce: str) -> str:

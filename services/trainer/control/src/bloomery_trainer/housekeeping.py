@@ -14,7 +14,7 @@ from bloomery_trainer.model import Job
 from bloomery_trainer.store import attempts, events, jobs
 
 _AT_ONCE = 100
-_RARELY = timedelta(minutes=10)
+_RARELY = timedelta(minutes=1)
 _REQUESTS_KEPT = timedelta(days=7)
 _log = logging.getLogger("bloomery.trainer.housekeeping")
 

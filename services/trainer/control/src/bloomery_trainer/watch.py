@@ -52,7 +52,6 @@ class EventFeed:
         if job_uid in self._topics:
             self._dirty.setdefault(job_uid, time.monotonic())
             self._wake.set()
-        self.changed.notify(RESULTS)
 
     @contextmanager
     def follow(self, job_uid: str, head: int) -> Iterator[None]:

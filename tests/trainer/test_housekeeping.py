@@ -1,0 +1,86 @@
+"""What the leader tidies up beside the jobs at work, and what it tells the monitoring."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from bloomery.training.v1 import CancelJobRequest, DeleteJobRequest, GetLogsRequest
+from bloomery_kit.metrics import REGISTRY
+from bloomery_trainer.housekeeping import Housekeeping
+from tests.trainer.bench import World, reason_of
+from tests.trainer.hand import Hand, by_hand, log, metrics
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+async def hand(world: World) -> AsyncIterator[Hand]:
+    async with by_hand(world, event_retention=30 * 86400) as hand:
+        yield hand
+
+
+async def pass_after(hand: Hand, time: timedelta) -> None:
+    """One pass of a leader whose system clock is so much later."""
+    hand.clock.shift = time
+    later = replace(hand.core, clock=hand.clock.now)
+    hand.reconciler._core = later
+    hand.reconciler._housekeeping = Housekeeping(hand.core)
+    hand.reconciler._housekeeping._core = later
+    await hand.reconciler.run_pass()
+
+
+async def test_old_logs_are_shortened_to_their_last_event(hand: Hand) -> None:
+    job, worker = await hand.running()
+    await worker.report(log("old"), metrics(1))
+    await worker.finish(success=await worker.success(hand.core))
+    hand.launcher.ends(0)
+    await pass_after(hand, 29 * DAY)
+    assert len((await hand.trainer.jobs.GetLogs(GetLogsRequest(name=job.name))).entries) == 2
+    await pass_after(hand, 31 * DAY)
+    done = await hand.trainer.get(job.name)
+    assert done.oldest_sequence == done.last_sequence
+    assert done.result.metrics["test/map50"] == 0.9
+    assert [message.sequence for message in await hand.trainer.watch(job.name)] == [0, done.last_sequence]
+    assert await reason_of(hand.trainer.watch(job.name, after=1)) == "EVENTS_TRUNCATED"
+
+
+async def test_running_jobs_keep_their_whole_log(hand: Hand) -> None:
+    job, _ = await hand.running()
+    await pass_after(hand, 31 * DAY)
+    assert (await hand.trainer.get(job.name)).oldest_sequence == 1
+
+
+async def test_old_request_ids_are_forgotten(hand: Hand) -> None:
+    first = await hand.trainer.create(request_id="r")
+    await pass_after(hand, 6 * DAY)
+    assert (await hand.trainer.create(request_id="r")).uid == first.uid
+    await pass_after(hand, 8 * DAY)
+    assert (await hand.trainer.create(request_id="r")).uid != first.uid
+
+
+async def test_inputs_of_deleted_jobs_are_given_back_when_their_owner_is_there_again(hand: Hand) -> None:
+    job = await hand.trainer.create()
+    await hand.trainer.jobs.CancelJob(CancelJobRequest(name=job.name))
+    hand.trainer.world.datasets.down = True
+    await hand.trainer.jobs.DeleteJob(DeleteJobRequest(name=job.name))
+    await hand.settle(1)
+    assert len(hand.trainer.world.datasets.holders) == 1
+    hand.trainer.world.datasets.down = False
+    await hand.settle(1)
+    assert hand.trainer.world.datasets.holders == set()
+
+
+async def test_monitoring_sees_the_jobs(hand: Hand) -> None:
+    before = REGISTRY.get_sample_value("bloomery_training_reports_total", {"result": "new"}) or 0
+    await hand.running()
+    await hand.trainer.create()
+    await hand.after(30)
+    await pass_after(hand, DAY)
+    assert REGISTRY.get_sample_value("bloomery_training_jobs", {"state": "RUNNING"}) == 1
+    assert REGISTRY.get_sample_value("bloomery_reconciler_leader") == 1
+    silence = REGISTRY.get_sample_value("bloomery_training_oldest_heartbeat_seconds")
+    assert silence is not None
+    assert silence >= 30
+    assert REGISTRY.get_sample_value("bloomery_training_reports_total", {"result": "new"}) == before + 1

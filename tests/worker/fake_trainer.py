@@ -229,7 +229,7 @@ class FakeTrainer(WorkerServiceServicer):
                 role=role, digest=digest, size_bytes=len(content), logical_key=_key(role), file_name=role
             )
 
-    async def until(self, seen: "Callable[[FakeTrainer], bool]", *, seconds: float = 50.0) -> None:
+    async def until(self, seen: "Callable[[FakeTrainer], bool]", *, seconds: float = 120.0) -> None:
         """Waits until `seen` says yes."""
         async with asyncio.timeout(seconds):
             while not seen(self):

@@ -14,7 +14,7 @@ from tests.worker.fake_trainer import FakeTrainer
 from tests.worker.harness import running, scripted_trainer, served
 from tests.worker.sample_data import Version
 
-pytestmark = pytest.mark.timeout(100)
+pytestmark = pytest.mark.timeout(150)
 
 
 def epochs_told(trainer: FakeTrainer) -> list[int]:

@@ -39,6 +39,11 @@ def test_a_training_tells_its_epochs_and_phases(detector: FakeTrainer) -> None:
     assert "training" in detector.phases
 
 
+def test_the_log_says_what_is_trained(detector: FakeTrainer) -> None:
+    lines = [event.log.message for event in detector.of_kind("log")]
+    assert "8 images to train on, 4 to validate, 4 to test; on cpu with 1 threads" in lines
+
+
 def test_a_training_leaves_tables_of_its_metrics(detector: FakeTrainer, cells: Version) -> None:
     table = list(csv.DictReader(io.StringIO(detector.content("metrics").decode())))
     assert [row["epoch"] for row in table] == ["1", "2"]

@@ -91,7 +91,8 @@ def main(arguments: list[str]) -> int:
     # The recipe's own children have no business with this pipe.
     os.set_inheritable(descriptor, False)
     outbox, inbox = Outbox(descriptor), Inbox(sys.stdin.buffer)
-    logging.basicConfig(level=logging.INFO, handlers=[logging.StreamHandler(), _Forward(outbox.send)])
+    logging.basicConfig(level=logging.INFO)
+    logging.getLogger().addHandler(_Forward(outbox.send))
     warnings.simplefilter("default")
     _load_torch()
     job = inbox.wait_for_start()

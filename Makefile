@@ -41,7 +41,7 @@ protos: setup ## generate the Python stubs from the contracts
 	@.venv/bin/python tools/generate_protos.py
 
 bench: setup ## every measurement in benchmarks/, or one of them: NAME=predict
-	@for file in benchmarks/$(NAME).py; do echo "== $$file"; .venv/bin/python "$$file" $(ARGS); done
+	@for file in benchmarks/$(NAME).py; do echo "== $$file"; PYTHONPATH=tools .venv/bin/python "$$file" $(ARGS); done
 
 parts: setup ## install the servers that the tests use: MinIO, PostgreSQL, Triton
 	@PYTHONPATH=tools .venv/bin/python -m real_parts

@@ -1,0 +1,64 @@
+"""Ultralytics as its users run it: the `yolo` command of the worker's environment, in a folder of its own."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.measure import ROOT
+
+COMMAND = ROOT / ".venv-worker" / "bin" / "yolo"
+Value = str | float | bool
+
+
+def threads() -> int:
+    """How many threads it computes with on a CPU, whatever it is told: all cores but one, at most 8."""
+    return min(8, max(1, (os.cpu_count() or 1) - 1))
+
+
+@dataclass(frozen=True)
+class Line:
+    """What it printed, and when by the monotonic clock."""
+
+    at: float
+    text: str
+
+
+class Yolo:
+    """The command, kept off the network and out of the user's settings."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._environment = {
+            **os.environ,
+            "YOLO_CONFIG_DIR": str(folder / "settings"),
+            "YOLO_OFFLINE": "true",
+            "YOLO_AUTOINSTALL": "false",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def run(self, *words: str, **arguments: Value) -> Iterator[Line]:
+        """Run it and yield its lines as they come. Exit with them if it fails."""
+        given = {"device": "cpu", "project": str(self._folder), "exist_ok": True, **arguments}
+        seen: list[Line] = []
+        with subprocess.Popen(
+            [COMMAND, *words, *_pairs(given)],
+            env=self._environment,
+            cwd=self._folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            for text in process.stdout:
+                seen.append(Line(time.monotonic(), text))
+                yield seen[-1]
+        if process.returncode:
+            raise SystemExit("".join(line.text for line in seen[-30:]))
+
+
+def _pairs(arguments: Mapping[str, Value]) -> Sequence[str]:
+    return [f"{name}={value}" for name, value in arguments.items()]

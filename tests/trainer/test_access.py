@@ -99,6 +99,20 @@ async def test_an_upload_that_never_came_is_said_for_its_item(hand: Hand) -> Non
     assert [bool(result.status.code) for result in answer.results] == [False, True]
 
 
+async def test_other_bytes_than_announced_are_refused(hand: Hand) -> None:
+    _, worker = await hand.running()
+    announced = artifact_of("weights", b"good")
+    prepared = await worker.stub.PrepareArtifactUploads(
+        PrepareArtifactUploadsRequest(uploads=[ArtifactUpload(artifact=announced)]), metadata=worker.metadata
+    )
+    target = key_of(prepared.targets[0].put.url)
+    await hand.core.objects.put(target, b"evil")
+    refused = (await worker.complete(announced)).results[0]
+    assert (refused.status.code, refused.artifact.logical_key) == (9, "")
+    await hand.core.objects.put(target, b"good")
+    assert not (await worker.complete(announced)).results[0].status.code
+
+
 async def test_bytes_that_are_kept_need_no_second_upload(hand: Hand) -> None:
     _, worker = await hand.running()
     first = await worker.upload(hand.core, "metrics", b"same")

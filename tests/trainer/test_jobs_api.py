@@ -35,6 +35,7 @@ from tests.trainer.bench import World, failure, reason_of
 from tests.trainer.hand import Hand, by_hand, log, metrics
 from tests.trainer.neighbours import DATASET, PROJECT_UID, ready_version
 
+OTHERS = "projects/other/datasets/d/versions/1"
 WEIGHTS = Artifact(digest="sha256:" + "2" * 64, size_bytes=5, logical_key=f"{PROJECT_UID}/jobs/j/1/checkpoint/2")
 
 
@@ -103,7 +104,7 @@ async def test_all_that_is_wrong_is_said_at_once(hand: Hand) -> None:
         ({"kind": JOB_KIND_IMPORT}, "job.kind"),
         ({"kind": 0}, "job.kind"),
         ({"dataset_version": ""}, "job.dataset_version"),
-        ({"dataset_version": "projects/other/datasets/d/versions/1"}, "job.dataset_version"),
+        ({"dataset_version": OTHERS}, "job.dataset_version"),
         ({"dataset_version": "projects/cells/datasets/cells-v/versions/9"}, "job.dataset_version"),
         ({"kind": JOB_KIND_OPTIMIZE}, "job.base_artifact"),
         (
@@ -116,6 +117,7 @@ async def test_all_that_is_wrong_is_said_at_once(hand: Hand) -> None:
     ],
 )
 async def test_wrong_inputs_are_refused(hand: Hand, fields: dict[str, Any], field: str) -> None:
+    hand.trainer.world.datasets.versions[OTHERS] = ready_version(OTHERS)
     assert field in await violations(hand, request(**fields))
 
 

@@ -376,6 +376,7 @@ class TestCancelling:
         await hand.settle()
         assert hand.launcher.stops == []
         await hand.after(POLICY.cancel_grace + 1)
+        assert [stop[2] for stop in hand.launcher.stops] == [POLICY.stop_grace]
         assert await state(hand, job) == "CANCELLING"
         hand.launcher.ends(-9)
         await hand.settle()

@@ -62,6 +62,20 @@ async def test_live_events_follow_the_replay_in_order(hand: Hand) -> None:
     assert [message.event.log.message for message in live] == [f"live {number}" for number in range(5)]
 
 
+async def test_what_is_committed_here_is_seen_at_once(world: World) -> None:
+    async with by_hand(world, watch_poll=600, watch_heartbeat=600) as hand:
+        feed = asyncio.create_task(hand.core.feed.run())
+        job, worker = await hand.running()
+        call = hand.trainer.jobs.WatchJob(WatchJobRequest(name=job.name, after_sequence=job.last_sequence))
+        messages = aiter(call)
+        await anext(messages)
+        for number in range(3):
+            await worker.report(log(str(number)))
+            assert (await asyncio.wait_for(anext(messages), 10)).event.log.message == str(number)
+        call.cancel()
+        feed.cancel()
+
+
 async def test_a_watch_ends_with_the_terminal_event(hand: Hand) -> None:
     job, worker = await hand.running()
     watching = asyncio.create_task(hand.trainer.watch(job.name))

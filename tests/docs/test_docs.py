@@ -4,6 +4,7 @@ import ast
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +75,13 @@ def command_lines(page: Path) -> Iterator[str]:
 
 
 def calls(page: Path) -> Iterator[list[str]]:
-    """The words after `bloomery` of each command line that calls it, up to a pipe."""
+    """The words after `bloomery` of each command line that calls it, up to a pipe or a redirection."""
     for line in command_lines(page):
         words = shlex.split(line, comments=True)
         while words and re.fullmatch(r"\w+=.*", words[0]):
             words = words[1:]
         if words and words[0] == "bloomery":
-            end = words.index("|") if "|" in words else len(words)
-            yield words[1:end]
+            yield list(takewhile(lambda word: word not in {"|", ">"}, words[1:]))
 
 
 def commands() -> Iterator[tuple[str, ...]]:
@@ -122,7 +122,7 @@ def test_commands_parse(page: Path) -> None:
 
 
 def test_a_command_that_does_not_exist_is_noticed() -> None:
-    for wrong in (["fly"], ["jobs", "fly"], ["jobs", "list", "--fly"], ["train", "cells-v@1"]):
+    for wrong in (["fly"], ["jobs", "fly"], ["jobs", "list", "--fly"], ["recipes", "show"]):
         with pytest.raises(Exception, match=r"fly|recipe"):
             parse(wrong)
 

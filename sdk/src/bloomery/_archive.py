@@ -5,6 +5,8 @@ import stat
 import zipfile
 from pathlib import Path, PurePosixPath
 
+from bloomery._names import id_of
+from bloomery.common.v1 import Artifact
 from bloomery.errors import TransferFailed
 
 
@@ -18,6 +20,11 @@ def inside(folder: Path, name: str) -> Path:
     if relative.is_absolute() or ".." in relative.parts or "\\" in name or not relative.parts:
         raise TransferFailed(f"{name!r} would be written outside of {folder}", reason="UNSAFE_NAME")
     return folder.joinpath(*relative.parts)
+
+
+def file_name(artifact: Artifact) -> str:
+    """What to call an artifact's file: its own name, which may have folders, else the last part of its role."""
+    return artifact.file_name or id_of(artifact.role)
 
 
 def extract(archive: Path, folder: Path) -> list[Path]:

@@ -69,6 +69,26 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Epoch:
+    """What was measured at the end of an epoch, counted from 1; `values` by name, such as "val/map50"."""
+
+    epoch: int
+    step: int
+    attempt: int
+    time: datetime
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something about two jobs that is not the same; empty text where one of them has no record of it."""
+
+    what: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
 class Validation:
     """What the check of a project's annotations found."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, TypeVar
 import httpx
 
 from bloomery import errors
+from bloomery._results import Progress, Step
 from bloomery.common.v1 import SignedRequest
 from bloomery.errors import BloomeryError
 
@@ -30,6 +31,15 @@ class File:
     path: Path
     digest: str
     size: int
+
+
+@dataclass(frozen=True)
+class Download:
+    """Bytes to get, where to put them, and the digest that they must have."""
+
+    request: SignedRequest
+    target: Path
+    digest: str
 
 
 class Transfer:
@@ -82,6 +92,19 @@ class Transfer:
         await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
         await self._insist(lambda: self._receive(request, target, digest))
         return True
+
+    async def get_all(self, wanted: Sequence[Download], progress: Progress) -> list[Path]:
+        """Download all and return where they are; raises what `get` does."""
+        done = 0
+
+        async def fetch(one: Download) -> None:
+            nonlocal done
+            await self.get(one.request, one.target, one.digest)
+            done += 1
+            progress(Step("downloading", done, len(wanted)))
+
+        await together(fetch(one) for one in wanted)
+        return [one.target for one in wanted]
 
     async def _receive(self, request: SignedRequest, target: Path, digest: str) -> None:
         part_path = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")

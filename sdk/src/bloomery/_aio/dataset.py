@@ -22,7 +22,7 @@ from bloomery._watch import follow
 from bloomery.dataset import v1 as dataset
 from bloomery.training import v1 as training
 
-Parameter = float | str | bool
+Parameter = float | str | bool | None
 ExportFormat = Literal["yolo", "coco"]
 
 

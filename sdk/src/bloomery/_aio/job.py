@@ -2,16 +2,23 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Literal, Self
 
+from bloomery import errors
 from bloomery._aio.base import AsyncHandle, unseen
 from bloomery._aio.model import AsyncModelVersion, recorded_version
+from bloomery._archive import file_name, inside
 from bloomery._fields import JobFields, RecipeFields
-from bloomery._results import Event, Progress, Step
+from bloomery._names import parent_of
+from bloomery._reproduction import repetition
+from bloomery._results import Epoch, Event, Progress, Step, moment
+from bloomery._transfer import Download
 from bloomery._watch import watch_job
 from bloomery.training import v1 as training
 
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+_PAGE = 1000
 
 
 class AsyncRecipe(AsyncHandle[training.Recipe], RecipeFields):
@@ -89,6 +96,49 @@ class AsyncJob(AsyncHandle[training.Job], JobFields):
             for entry in page.entries:
                 yield entry
 
+    async def epochs(self) -> list[Epoch]:
+        """What was measured at the end of each epoch, in their order; of an epoch that was repeated, the last."""
+        request = training.ListJobEventsRequest(parent=self.name, page_size=_PAGE, filter="metrics")
+        found: dict[int, Epoch] = {}
+        async for page in self._session.pages(self._session.jobs.ListJobEvents, request):
+            for event in page.events:
+                if event.metrics.epoch_end:
+                    found[event.metrics.epoch] = _epoch(event)
+        return [found[number] for number in sorted(found)]
+
+    async def download(self, to: str | Path, *, role: str = "", progress: Progress = unseen) -> list[Path]:
+        """Write the files that it made below `to`, or only that of a `role` such as "checkpoint", and return them.
+
+        Raises:
+            NotFound: it made no such file, or is not finished.
+            TransferFailed: they did not get through, or one would leave the folder.
+        """
+        request = training.SignArtifactsRequest(name=self.name, roles=[role] if role else [])
+        signed = (await self._session.call(self._session.jobs.SignArtifacts, request)).artifacts
+        if not signed:
+            raise errors.NotFound(f"job {self.id} has made no files: it is {self.state}")
+        wanted = [Download(one.get, inside(Path(to), file_name(one.artifact)), one.artifact.digest) for one in signed]
+        return await self._session.transfer.get_all(wanted, progress)
+
+    async def reproduce(self, *, name: str = "") -> "AsyncJob":
+        """Start a training with the same recipe, parameters, dataset version, base weights and seed; return its job.
+
+        The code and libraries are those of today: once both are finished, `differences` has what is not the same.
+
+        Args:
+            name: id of the new job; made by the server by default.
+
+        Raises:
+            InvalidArgument: it is no training, or the recipe does not take its parameters any more.
+        """
+        recipe = await self._session.call(
+            self._session.jobs.GetRecipe, training.GetRecipeRequest(name=self.proto.recipe)
+        )
+        request = training.CreateJobRequest(
+            parent=parent_of(self.name), job_id=name, job=repetition(self.proto, recipe)
+        )
+        return AsyncJob(self._session, await self._session.call(self._session.jobs.CreateJob, request))
+
     async def model_version(self, *, patience: float = 60.0) -> AsyncModelVersion:
         """The model version that it made, which is recorded soon after the job is over: within `patience` seconds.
 
@@ -106,3 +156,8 @@ class AsyncJob(AsyncHandle[training.Job], JobFields):
                 self._proto.progress.CopyFrom(event.progress)
             case "metrics":
                 self._proto.progress.metrics.update(event.metrics.values)
+
+
+def _epoch(event: training.JobEvent) -> Epoch:
+    seen = event.metrics
+    return Epoch(seen.epoch, seen.step, event.attempt, moment(event.time), dict(seen.values))

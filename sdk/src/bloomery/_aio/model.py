@@ -7,12 +7,11 @@ from typing import Self
 
 from bloomery import errors
 from bloomery._aio.base import AsyncHandle, unseen
-from bloomery._archive import inside
+from bloomery._archive import file_name, inside
 from bloomery._fields import ModelFields, ModelVariantFields, ModelVersionFields
-from bloomery._names import id_of
 from bloomery._results import Prediction, Progress, Step
 from bloomery._session import Session
-from bloomery._transfer import together
+from bloomery._transfer import Download
 from bloomery._watch import watch_job
 from bloomery.annotation.v1 import Asset
 from bloomery.inference import v1 as inference
@@ -125,17 +124,12 @@ class AsyncModelVersion(AsyncHandle[inference.ModelVersion], ModelVersionFields)
         """
         request = inference.SignModelArtifactsRequest(name=self.name)
         signed = (await self._session.call(self._session.models.SignModelArtifacts, request)).artifacts
-        targets = [inside(Path(to), "/".join(filter(None, (one.variant, _file_name(one))))) for one in signed]
-        done = 0
-
-        async def fetch(one: inference.SignedModelArtifact, target: Path) -> None:
-            nonlocal done
-            await self._session.transfer.get(one.get, target, one.artifact.digest)
-            done += 1
-            progress(Step("downloading", done, len(signed)))
-
-        await together(fetch(one, target) for one, target in zip(signed, targets, strict=True))
-        return targets
+        names = ["/".join(filter(None, (one.variant, file_name(one.artifact)))) for one in signed]
+        wanted = [
+            Download(one.get, inside(Path(to), name), one.artifact.digest)
+            for one, name in zip(signed, names, strict=True)
+        ]
+        return await self._session.transfer.get_all(wanted, progress)
 
     async def delete(self) -> None:
         """Delete it with its variants; its number is not used again."""
@@ -182,10 +176,6 @@ async def recorded_version(session: Session, job: str, patience: float) -> infer
             if session.clock() > deadline:
                 raise
         await session.sleep(_RECORDING_PAUSE)
-
-
-def _file_name(signed: inference.SignedModelArtifact) -> str:
-    return signed.artifact.file_name or id_of(signed.artifact.role)
 
 
 def _bytes(image: Path | bytes) -> bytes:

@@ -6,7 +6,8 @@ from typing import Self
 
 from bloomery import errors
 from bloomery._fields.base import Fields, task_name
-from bloomery._results import moment
+from bloomery._reproduction import differences
+from bloomery._results import Difference, moment
 from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
 
@@ -72,6 +73,13 @@ class JobFields(Fields[training.Job]):
     def is_terminal(self) -> bool:
         """Whether it is over, one way or another."""
         return self.state in {"SUCCEEDED", "FAILED", "CANCELLED"}
+
+    def differences(self, other: "JobFields") -> Sequence[Difference]:
+        """What `other` does not have in common with it, such as parameters.
+
+        Once both have succeeded also dataset, base weights, device, versions of recipe and libraries, measurements.
+        """
+        return differences(self.proto, other.proto)
 
     def check(self) -> Self:
         """Return the handle of a job that has not failed.

@@ -23,4 +23,7 @@ class Job(Handle[training.Job], JobFields):
     resume = chained(AsyncJob.resume)
     delete = blocking(AsyncJob.delete)
     logs = iterating(AsyncJob.logs)
+    epochs = blocking(AsyncJob.epochs)
+    download = blocking(AsyncJob.download)
+    reproduce = wrapping(AsyncJob.reproduce, lambda portal, twin: Job(portal, twin))  # noqa: PLW0108 - not there yet
     model_version = wrapping(AsyncJob.model_version, ModelVersion)

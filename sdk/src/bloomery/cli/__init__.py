@@ -31,6 +31,7 @@ from bloomery.cli import (
     predict,
     project,
     recipes,
+    reproduce,
     train,
 )
 from bloomery.cli._group import Group
@@ -63,6 +64,7 @@ app.command("export", epilog=export.EXAMPLE)(export.run)
 app.add_typer(recipes.app, name="recipes")
 app.command("train", epilog=train.EXAMPLE)(train.run)
 app.add_typer(jobs.app, name="jobs")
+app.command("reproduce", epilog=reproduce.EXAMPLE)(reproduce.run)
 app.add_typer(models.app, name="models")
 app.command("optimize", epilog=optimize.EXAMPLE)(optimize.run)
 app.command("predict", epilog=predict.EXAMPLE)(predict.run)

@@ -25,6 +25,7 @@ _ORDER = [
     "recipes",
     "train",
     "jobs",
+    "reproduce",
     "models",
     "optimize",
     "predict",

@@ -1,6 +1,9 @@
-"""bloomery jobs: list, show, watch, logs, cancel, pause, resume, delete."""
+"""bloomery jobs: list, show, watch, logs, metrics, download, compare, cancel, pause, resume, delete."""
 
+import csv
+from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,10 +11,11 @@ import typer
 from bloomery.cli._history import headline
 from bloomery.cli._live import eta, follow
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, connect
-from bloomery.cli._output import listing, show
+from bloomery.cli._output import dump, grid, listing, show
+from bloomery.cli._progress import steps
 
 if TYPE_CHECKING:
-    from bloomery import Job
+    from bloomery import Epoch, Job
     from bloomery.training.v1 import LogLine
 
 app = typer.Typer(help="Jobs: training and other work that takes its time.", no_args_is_help=True)
@@ -86,6 +90,53 @@ def logs(
             typer.echo(f"{when}Z {_level(entry.line)} {entry.line.source}: {entry.line.message}")
 
 
+@app.command(epilog="Example: bloomery jobs metrics JOB --csv metrics.csv")
+def metrics(
+    job: JobArgument,
+    project: ProjectOption = None,
+    csv_: Annotated[
+        Path | None, typer.Option("--csv", help="Write all digits to this file, not to the screen.")
+    ] = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Show what was measured at the end of each epoch, so far or to the end."""
+    with connect(project) as client:
+        found = client.job(job).epochs()
+    names = sorted({name for epoch in found for name in epoch.values})
+    if csv_:
+        _write_csv(csv_, found, names)
+        typer.echo(csv_)
+    elif output is not Output.table:
+        dump([{"epoch": epoch.epoch, "step": epoch.step, **epoch.values} for epoch in found], output)
+    else:
+        grid(("EPOCH", *names), [(epoch.epoch, *(epoch.values.get(name) for name in names)) for epoch in found])
+
+
+@app.command(epilog="Example: bloomery jobs download JOB --to ./made --role checkpoint")
+def download(
+    job: JobArgument,
+    to: Annotated[Path, typer.Option(help="Folder to write to.")],
+    role: Annotated[str, typer.Option(help="Only this file: checkpoint, metrics, evaluation; all by default.")] = "",
+    project: ProjectOption = None,
+) -> None:
+    """Write the files that a finished job made. What is there already does not travel again."""
+    with connect(project) as client, steps() as tell:
+        paths = client.job(job).download(to, role=role, progress=tell)
+    for path in paths:
+        typer.echo(path)
+
+
+@app.command(epilog="Example: bloomery jobs compare JOB OTHER")
+def compare(
+    job: JobArgument,
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="Id or full name.")],
+    project: ProjectOption = None,
+) -> None:
+    """Show what two jobs do not have in common: parameters, data, versions of code and libraries, measurements."""
+    with connect(project) as client:
+        show_differences(client.job(job), client.job(other))
+
+
 @app.command(epilog="Example: bloomery jobs cancel JOB")
 def cancel(
     job: JobArgument,
@@ -141,6 +192,29 @@ def show_job(job: "Job", output: Output) -> None:
         "ended": job.end_time,
     }
     show(proto, rows, output)
+
+
+def show_differences(before: "Job", after: "Job") -> None:
+    """Write what two jobs do not have in common."""
+    found = before.differences(after)
+    if found:
+        grid(("", before.id, after.id), [(one.what, one.before or "-", one.after or "-") for one in found])
+    else:
+        typer.echo(f"{before.id} and {after.id} do not differ")
+    for job in (before, after):
+        if job.state != "SUCCEEDED":
+            typer.echo(
+                f"{job.id} is {job.state}: versions and measurements are compared once it has succeeded", err=True
+            )
+
+
+def _write_csv(path: Path, epochs: Sequence["Epoch"], names: Sequence[str]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as opened:
+        writer = csv.writer(opened)
+        writer.writerow(("epoch", "step", "time", *names))
+        for epoch in epochs:
+            values = (epoch.values.get(name, "") for name in names)
+            writer.writerow((epoch.epoch, epoch.step, epoch.time.isoformat(), *values))
 
 
 def _progress(job: "Job") -> str:

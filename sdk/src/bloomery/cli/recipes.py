@@ -1,14 +1,12 @@
-"""bloomery recipes: list, show."""
+"""bloomery recipes: list, show, template."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from bloomery.cli._config import default, limits, template
 from bloomery.cli._options import LimitOption, Output, OutputOption, connect
 from bloomery.cli._output import grid, listing, show
-
-if TYPE_CHECKING:
-    from bloomery.training.v1 import Parameter
 
 app = typer.Typer(help="Recipes: the ways to make a model.", no_args_is_help=True)
 
@@ -42,20 +40,14 @@ def show_(recipe: Annotated[str, typer.Argument(help="Id.")], output: OutputOpti
     show(found.proto, rows, output)
     if output is Output.table:
         parameters = [
-            (one.id, _default(one), _limits(one), one.unit, ", ".join(one.kinds) or "TRAIN", one.description)
+            (one.id, default(one), limits(one), one.unit, ", ".join(one.kinds) or "TRAIN", one.description)
             for one in found.parameters
         ]
         grid(("PARAMETER", "DEFAULT", "ALLOWED", "UNIT", "JOBS", "DESCRIPTION"), parameters)
 
 
-def _default(parameter: "Parameter") -> object:
-    kind = parameter.default_value.WhichOneof("kind")
-    return getattr(parameter.default_value, kind) if kind else ""
-
-
-def _limits(parameter: "Parameter") -> str:
-    if parameter.choices:
-        return "|".join(parameter.choices)
-    low = f"{parameter.minimum:.10g}" if parameter.HasField("minimum") else ""
-    high = f"{parameter.maximum:.10g}" if parameter.HasField("maximum") else ""
-    return f"{low}..{high}" if low or high else ""
+@app.command("template", epilog="Example: bloomery recipes template yolo-detect > training.yaml")
+def template_(recipe: Annotated[str, typer.Argument(help="Id.")]) -> None:
+    """Write a YAML file for `bloomery train --config`: every parameter with its default, limits and meaning."""
+    with connect() as client:
+        typer.echo(template(client.recipe(recipe).proto), nl=False)

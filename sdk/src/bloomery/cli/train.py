@@ -1,10 +1,12 @@
 """bloomery train."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from bloomery.cli import _config
 from bloomery.cli._live import follow
 from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
 from bloomery.cli._pairs import values
@@ -16,7 +18,15 @@ EXAMPLE = "Example: bloomery train cells-v@1 --recipe yolo-detect --set epochs=5
 
 def run(
     version: Annotated[str, typer.Argument(metavar="DATASET[@VERSION]", help="The newest version by default.")],
-    recipe: Annotated[str, typer.Option(help="Id; `bloomery recipes list` has all.")],
+    recipe: Annotated[
+        str, typer.Option(help="Id; `bloomery recipes list` has all. Needed unless --config has it.")
+    ] = "",
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML file to start from, as `bloomery recipes template` writes it; other options go before."
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Parameter of the recipe; may be repeated.")
     ] = None,
@@ -32,9 +42,18 @@ def run(
     output: OutputOption = Output.table,
 ) -> None:
     """Train a model on a dataset version. The job goes on by itself; --follow watches it."""
-    settings = values(set_ or [], "--set")
+    given = _config.read(config) if config else _config.Config()
+    settings = given.parameters | values(set_ or [], "--set")
+    if not (recipe or given.recipe):
+        raise typer.BadParameter("is needed, here or in the file of --config", param_hint="--recipe")
     with connect(project) as client:
-        job = client.dataset_version(version).train(recipe, model=model, base=base, name=name, settings=settings)
+        job = client.dataset_version(version).train(
+            recipe or given.recipe,
+            model=model or given.model,
+            base=base or given.base,
+            name=name,
+            settings=settings,
+        )
         if not follow_:
             show_job(job, output)
             return

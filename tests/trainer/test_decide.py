@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from bloomery.training.v1 import JobEvent
 from bloomery.training.v1 import Progress as ProgressMessage
 from bloomery_kit.errors import Violations
-from bloomery_trainer import decide as actions
-from bloomery_trainer import progress, reasons
+from bloomery_trainer import actions, progress, reasons
 from bloomery_trainer.admission import obstacles
-from bloomery_trainer.decide import Facts, decide
+from bloomery_trainer.decide import Facts, decide, settle
 from bloomery_trainer.launcher import Launched, Phase
 from bloomery_trainer.model import (
     ACTIVE,
@@ -217,7 +216,7 @@ def test_the_delay_doubles_up_to_its_limit() -> None:
     lost = reasons.worker_lost("gone")
     delays = []
     for used in range(10):
-        settled = actions.settle(job_in(State.RUNNING, infra_failures=used), lost, POLICY)
+        settled = settle(job_in(State.RUNNING, infra_failures=used), lost, POLICY)
         assert isinstance(settled, actions.Retry)
         delays.append(settled.delay)
     assert delays == [10, 20, 40, 80, 160, 320, 360, 360, 360, 360]

@@ -14,8 +14,9 @@ import pytest
 from bloomery.training.v1 import JOB_STATE_CANCELLED, JOB_STATE_SUCCEEDED, CancelJobRequest
 from bloomery_kit.errors import Aborted
 from bloomery_trainer import metrics
+from bloomery_trainer.actions import Note
 from bloomery_trainer.carry_out import LEASE, Hands
-from bloomery_trainer.decide import Facts, Note
+from bloomery_trainer.decide import Facts
 from bloomery_trainer.model import Reason
 from bloomery_trainer.reconcile import Reconciler
 from bloomery_trainer.store import jobs, leases

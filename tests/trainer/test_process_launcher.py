@@ -1,6 +1,7 @@
 """The process launcher alone: one process for an attempt, found again and told apart, and gone when it is stopped."""
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -195,11 +196,12 @@ async def test_a_stop_asks_first_and_ends_after_the_grace(bench: Bench) -> None:
 
 async def test_nothing_outlives_its_supervisor(bench: Bench) -> None:
     # One child stays in the session, one leaves it, and one forgets its environment.
-    bench.script("sleep 601 & setsid sleep 602 & env -i sleep 603 & sleep 0.3; exit 0")
+    first, second, third = (f"{600 + number}.{os.getpid()}" for number in range(3))
+    bench.script(f"sleep {first} & setsid sleep {second} & env -i sleep {third} & sleep 0.3; exit 0")
     launcher = bench.launcher()
     await launcher.launch(bench.order())
     await seen(launcher, ended)
-    assert [name for name in ("601", "602", "603") if _sleeps(name)] == []
+    assert [name for name in (first, second, third) if _sleeps(name)] == []
 
 
 def _sleeps(seconds: str) -> bool:

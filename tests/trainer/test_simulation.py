@@ -24,13 +24,14 @@ from bloomery_trainer.carry_out import LEASE
 from bloomery_trainer.control import Control
 from bloomery_trainer.core import Core
 from bloomery_trainer.creation import Creation, Wish
+from bloomery_trainer.finishing import Failure, Stopped
 from bloomery_trainer.model import SUCCESSORS, Artifact, Job, Kind, Reason, Resources, State, Success
 from bloomery_trainer.recipes import Catalogue
 from bloomery_trainer.reconcile import Reconciler
 from bloomery_trainer.settings import Policy
 from bloomery_trainer.store import events, jobs, leases, results
 from bloomery_trainer.watch import EventFeed
-from bloomery_trainer.worker_calls import Failure, Report, Stopped, WorkerCalls
+from bloomery_trainer.worker_calls import Report, WorkerCalls
 from tests.trainer.bench import World
 from tests.trainer.fake_launcher import FakeLauncher
 from tests.trainer.hand import Clock, log

@@ -10,10 +10,11 @@ from bloomery.training.v1 import AttemptSuccess
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import Aborted, BloomeryError, FailedPrecondition, NotFound
 from bloomery_kit.names import new_uid
-from bloomery_trainer import decide, metrics, reasons
+from bloomery_trainer import actions, metrics, reasons
 from bloomery_trainer.convert import success as success_from
 from bloomery_trainer.core import Core, hashed
 from bloomery_trainer.creation import hold
+from bloomery_trainer.decide import Facts
 from bloomery_trainer.finishing import RESULT_MANIFEST, end_attempt, finish, save_tail, succeed, sweep_objects
 from bloomery_trainer.launcher import Launched, LaunchError, Order, Phase
 from bloomery_trainer.model import Attempt, Job, Outcome, Reason, State, Success
@@ -32,7 +33,7 @@ class Hands:
         self._epoch = epoch
         self._owner_is_down = False
 
-    async def carry_out(self, facts: decide.Facts, action: decide.Action) -> None:
+    async def carry_out(self, facts: Facts, action: actions.Action) -> None:
         """Do it. A job that moved on in the meantime is left to the next pass; raise Aborted FENCED."""
         try:
             await self._act(facts, action)
@@ -57,31 +58,31 @@ class Hands:
         else:
             await self._core.launcher.stop(stray.job_uid, stray.attempt, grace=self._core.settings.policy.stop_grace)
 
-    async def _act(self, facts: decide.Facts, action: decide.Action) -> None:
+    async def _act(self, facts: Facts, action: actions.Action) -> None:
         job = facts.job
         match action:
-            case decide.Wait():
+            case actions.Wait():
                 return
-            case decide.Hold():
+            case actions.Hold():
                 await self._hold(job)
-            case decide.Launch():
+            case actions.Launch():
                 await self._launch(job)
-            case decide.Relaunch():
+            case actions.Relaunch():
                 assert facts.attempt is not None
                 await self._start(job, facts.attempt)
-            case decide.Stop():
+            case actions.Stop():
                 await self._core.launcher.stop(job.uid, job.attempt, grace=action.grace)
-            case decide.Remove():
+            case actions.Remove():
                 await self._core.launcher.remove(job.uid, job.attempt)
                 if job.state.is_terminal:
                     await sweep_objects(self._core, job)
-            case decide.Adopt():
+            case actions.Adopt():
                 await self._adopt(facts, action)
             case _:
                 await self._write(facts, action)
 
-    async def _write(self, facts: decide.Facts, action: decide.Action) -> None:
-        lost = isinstance(action, decide.Retry | decide.Fail) and facts.attempt and facts.attempt.outcome is None
+    async def _write(self, facts: Facts, action: actions.Action) -> None:
+        lost = isinstance(action, actions.Retry | actions.Fail) and facts.attempt and facts.attempt.outcome is None
         tail = await self._tail(facts) if lost else ()
         async with self._core.db.write() as tx:
             await self.fence(tx)
@@ -91,20 +92,20 @@ class Hands:
             await self._move(tx, job, attempt, action)
         self._core.jobs_moved(job.uid)
 
-    async def _move(self, tx: Transaction, job: Job, attempt: Attempt | None, action: decide.Action) -> None:
+    async def _move(self, tx: Transaction, job: Job, attempt: Attempt | None, action: actions.Action) -> None:
         now = self._core.clock()
         match action:
-            case decide.Note():
+            case actions.Note():
                 await jobs.move(tx, job, now=now, reason=action.reason)
-            case decide.Prepare() if attempt is not None:
+            case actions.Prepare() if attempt is not None:
                 await attempts.change(tx, attempt, launched_at=attempt.launched_at or now)
                 await jobs.move(tx, job, now=now, to=State.PREPARING)
-            case decide.Requeue() if attempt is not None:
+            case actions.Requeue() if attempt is not None:
                 await attempts.change(tx, attempt, worker_id=None, secret_hash=None, worker_sequence=0)
                 await jobs.move(tx, job, now=now, to=State.QUEUED, reason=action.reason)
-            case decide.Condemn() if attempt is not None:
+            case actions.Condemn() if attempt is not None:
                 await end_attempt(tx, job, attempt, Outcome.CONDEMNED, action.reason, now)
-            case decide.Retry():
+            case actions.Retry():
                 job = await self._end(tx, job, attempt, action.reason)
                 used = (
                     {"infra_failures": job.infra_failures + 1}
@@ -114,12 +115,12 @@ class Hands:
                 await jobs.move(
                     tx, job, now=now, to=State.PENDING, reason=action.reason, retry_delay=action.delay, **used
                 )
-            case decide.Fail():
+            case actions.Fail():
                 job = await self._end(tx, job, attempt, action.reason)
                 await finish(tx, job, State.FAILED, now, reason=action.reason)
-            case decide.Pause():
+            case actions.Pause():
                 await jobs.move(tx, await self._end(tx, job, attempt, None), now=now, to=State.PAUSED)
-            case decide.Cancel():
+            case actions.Cancel():
                 await finish(tx, await self._end(tx, job, attempt, None), State.CANCELLED, now)
             case _:
                 raise RuntimeError(f"{action} cannot be carried out on {job.name}")
@@ -135,7 +136,7 @@ class Hands:
             raise Aborted("JOB_CHANGED", f"{seen.name} moved on in the meantime")
         return job
 
-    async def _tail(self, facts: decide.Facts) -> tuple[str, ...]:
+    async def _tail(self, facts: Facts) -> tuple[str, ...]:
         if facts.launched is None:
             return ()
         return tuple(await self._core.launcher.log_tail(facts.job.uid, facts.job.attempt, lines=_TAIL_LINES))
@@ -151,7 +152,7 @@ class Hands:
                 self._owner_is_down = True
                 raise
             reason = reasons.input_missing(job.spec.dataset_version, error.details() or error.code().name)
-            await self._write(decide.Facts(job, None, None), decide.Fail(reason))
+            await self._write(Facts(job, None, None), actions.Fail(reason))
 
     async def _launch(self, job: Job) -> None:
         number, nonce, now = job.attempt + 1, new_uid(), self._core.clock()
@@ -182,7 +183,7 @@ class Hands:
                 await attempts.launched(tx, attempt, self._core.clock())
         self._core.moved.set()
 
-    async def _adopt(self, facts: decide.Facts, action: decide.Adopt) -> None:
+    async def _adopt(self, facts: Facts, action: actions.Adopt) -> None:
         job, attempt = facts.job, facts.attempt
         assert attempt is not None
         try:

@@ -38,10 +38,8 @@ from bloomery.training.v1 import (
     Resources as ResourcesMessage,
 )
 from bloomery.vision.v1 import TaskType
-from bloomery_kit.errors import FieldViolation, InvalidArgument, Violations
 from bloomery_kit.objects import SignedRequest
 from bloomery_kit.times import to_timestamp
-from bloomery_trainer.checks import check_text
 from bloomery_trainer.control import Changes, etag
 from bloomery_trainer.creation import Wish
 from bloomery_trainer.model import (
@@ -54,17 +52,12 @@ from bloomery_trainer.model import (
     Reason,
     Resources,
     Result,
-    State,
     Success,
 )
 from bloomery_trainer.recipes import Parameter, Recipe
-from bloomery_trainer.store.events import Content
 from bloomery_trainer.store.events import reason as reason_message
-from bloomery_trainer.store.jobs import Filter
 
-_KINDS = {kind.name: kind for kind in Kind}
 _KIND_VALUES = frozenset(kind.value for kind in Kind)
-_STATES = {state.name: state for state in State}
 
 
 def wish(request: CreateJobRequest) -> Wish:
@@ -240,38 +233,6 @@ def log_entry(event: JobEvent) -> LogEntry:
     return LogEntry(sequence=event.sequence, time=event.time, attempt=event.attempt, line=event.log)
 
 
-def job_filter(text: str, project: str) -> Filter:
-    """A filter from `state:RUNNING AND label.team:cells` and the like. Raise InvalidArgument naming every bad term."""
-    violations = Violations()
-    check_text(text, "filter", violations, length=_FILTER)
-    fields: dict[str, object] = {} if project == "projects/-" else {"project": project}
-    labels: dict[str, str] = {}
-    for term in filter(None, (part.strip() for part in text.split(" AND "))):
-        key, _, value = term.partition(":")
-        if key.startswith("label.") and value:
-            labels[key.removeprefix("label.")] = value
-        elif (known := _term(key, value)) is not None:
-            fields |= known
-        else:
-            violations.add("filter", f"{term!r} is none of {_TERMS}")
-    violations.raise_if_any()
-    return Filter(**fields, labels=labels)  # type: ignore[arg-type]
-
-
-_FILTER = 1000
-_TERMS = "state:STATE, kind:KIND, active, label.KEY:VALUE, model:NAME, id:ID"
-
-
-def _term(key: str, value: str) -> dict[str, object] | None:
-    if key == "state" and value in _STATES:
-        return {"state": _STATES[value]}
-    if key == "kind" and value in _KINDS:
-        return {"kind": _KINDS[value]}
-    if key == "active" and not value:
-        return {"active": True}
-    return {"model": value} if key == "model" and value else {"job_id": value} if key == "id" and value else None
-
-
 def changes(message: JobMessage, fields: Sequence[str]) -> Changes:
     """The new values of the fields that an update changes."""
     return Changes(
@@ -279,18 +240,6 @@ def changes(message: JobMessage, fields: Sequence[str]) -> Changes:
         labels=dict(message.labels) if "labels" in fields else None,
         priority=message.priority if "priority" in fields else None,
     )
-
-
-_CONTENT = {"lifecycle": Content.LIFECYCLE, "metrics": Content.METRICS, "logs": Content.LOGS}
-
-
-def event_filter(text: str) -> Content | None:
-    """Which events to list, None for all. Raise InvalidArgument."""
-    if not text:
-        return None
-    if text not in _CONTENT:
-        raise InvalidArgument([FieldViolation("filter", f"must be empty or one of {', '.join(_CONTENT)}")])
-    return _CONTENT[text]
 
 
 def struct(message: struct_pb2.Struct) -> dict[str, object]:

@@ -6,6 +6,24 @@ Whatever it answers is safe to carry out again, because carrying out compares th
 from dataclasses import dataclass
 
 from bloomery_trainer import reasons
+from bloomery_trainer.actions import (
+    Action,
+    Adopt,
+    Cancel,
+    Condemn,
+    Fail,
+    Hold,
+    Launch,
+    Note,
+    Pause,
+    Prepare,
+    Relaunch,
+    Remove,
+    Requeue,
+    Retry,
+    Stop,
+    Wait,
+)
 from bloomery_trainer.launcher import Launched, Phase
 from bloomery_trainer.model import Attempt, Job, Outcome, Reason, State
 from bloomery_trainer.settings import Policy
@@ -30,116 +48,6 @@ class Facts:
     ended: float = 0.0
     queued: float = 0.0
     worked: float = 0.0
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Nothing to do."""
-
-
-@dataclass(frozen=True)
-class Note:
-    """Show another reason."""
-
-    reason: Reason | None
-
-
-@dataclass(frozen=True)
-class Hold:
-    """Claim the job's inputs before anything is launched."""
-
-
-@dataclass(frozen=True)
-class Launch:
-    """Write the next attempt, then launch it."""
-
-
-@dataclass(frozen=True)
-class Relaunch:
-    """Launch the attempt that was written and never launched."""
-
-
-@dataclass(frozen=True)
-class Prepare:
-    """The worker's process runs."""
-
-
-@dataclass(frozen=True)
-class Requeue:
-    """The worker is suspended; another one will take up the same attempt."""
-
-    reason: Reason
-
-
-@dataclass(frozen=True)
-class Condemn:
-    """The attempt is over, whatever its worker thinks; nothing that it says counts any more."""
-
-    reason: Reason
-
-
-@dataclass(frozen=True)
-class Stop:
-    """End what runs, after `grace` seconds."""
-
-    grace: float
-
-
-@dataclass(frozen=True)
-class Remove:
-    """Forget what has ended."""
-
-
-@dataclass(frozen=True)
-class Retry:
-    """Wait `delay` seconds, then make another attempt."""
-
-    reason: Reason
-    delay: float
-    infrastructure: bool
-
-
-@dataclass(frozen=True)
-class Fail:
-    """Give up."""
-
-    reason: Reason
-
-
-@dataclass(frozen=True)
-class Pause:
-    """Nothing runs any more: the job is paused."""
-
-
-@dataclass(frozen=True)
-class Cancel:
-    """Nothing runs any more: the job is cancelled."""
-
-
-@dataclass(frozen=True)
-class Adopt:
-    """Take the result that the worker left without saying so; where there is none, do `otherwise`."""
-
-    otherwise: "Retry | Fail | Pause"
-
-
-Action = (
-    Wait
-    | Note
-    | Hold
-    | Launch
-    | Relaunch
-    | Prepare
-    | Requeue
-    | Condemn
-    | Stop
-    | Remove
-    | Retry
-    | Fail
-    | Pause
-    | Cancel
-    | Adopt
-)
 
 
 def decide(facts: Facts, policy: Policy) -> Action:

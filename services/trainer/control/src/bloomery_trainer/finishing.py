@@ -1,20 +1,71 @@
 """The ends of attempts and jobs, whoever notices them: the worker's last call or the reconciler."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bloomery.training.v1 import event_pb2
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import FailedPrecondition, PreconditionViolation
-from bloomery_trainer import metrics
+from bloomery_trainer import metrics, reasons
 from bloomery_trainer.core import Core
 from bloomery_trainer.model import Artifact, Attempt, Job, Outcome, Reason, State, Success
 from bloomery_trainer.progress import finite
 from bloomery_trainer.store import attempts, events, jobs, results
+from bloomery_trainer.tenure import superseded
 
 RESULT_MANIFEST = "result-manifest"
+LINE = 8192
 _TAIL_LINES = 200
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why the work cannot be done, with the last lines of the trainer's log."""
+
+    reason: Reason
+    log_tail: str
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The work stopped on request."""
+
+
+OUTCOMES: dict[type[Success | Failure | Stopped], Outcome] = {
+    Success: Outcome.SUCCESS,
+    Failure: Outcome.FAILURE,
+    Stopped: Outcome.STOPPED,
+}
+
+
+async def conclude(
+    tx: Transaction, job: Job, attempt: Attempt, end: Success | Failure | Stopped, now: datetime
+) -> State:
+    """End an attempt as its worker says; return the state of the job after it.
+
+    Raise FailedPrecondition ARTIFACT_MISSING, Aborted ATTEMPT_SUPERSEDED for a success that a cancellation came before.
+    """
+    if isinstance(end, Success):
+        if job.state is State.CANCELLING:
+            raise superseded(job, attempt)
+        return (await succeed(tx, job, attempt, end, now)).state
+    if isinstance(end, Failure):
+        return await _fail(tx, job, attempt, end, now)
+    asked = job.state in (State.PAUSING, State.CANCELLING)
+    reason = None if asked else reasons.evicted()
+    await end_attempt(tx, job, attempt, Outcome.STOPPED, reason, now, finish_state=job.state)
+    return job.state
+
+
+async def _fail(tx: Transaction, job: Job, attempt: Attempt, end: Failure, now: datetime) -> State:
+    final = not end.reason.retriable and job.state is not State.CANCELLING
+    state = State.FAILED if final else job.state
+    await save_tail(tx, job, end.log_tail.splitlines(), now)
+    ended = await end_attempt(tx, job, attempt, Outcome.FAILURE, end.reason, now, finish_state=state)
+    if final:
+        await finish(tx, ended, State.FAILED, now, reason=end.reason)
+    return state
 
 
 async def succeed(tx: Transaction, job: Job, attempt: Attempt, success: Success, now: datetime) -> Job:
@@ -82,9 +133,6 @@ async def save_tail(tx: Transaction, job: Job, lines: Sequence[str], now: dateti
             for line in tail
         ]
         await events.append(tx, job.uid, first, batch, now)
-
-
-LINE = 8192
 
 
 async def sweep_objects(core: Core, job: Job) -> None:

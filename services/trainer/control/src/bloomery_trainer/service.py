@@ -48,7 +48,7 @@ from bloomery_kit.masks import apply_mask
 from bloomery_kit.names import Pattern
 from bloomery_kit.pages import PageRequest
 from bloomery_kit.pipeline import Context
-from bloomery_trainer import convert
+from bloomery_trainer import convert, filters
 from bloomery_trainer.checks import check_request_id
 from bloomery_trainer.control import Control
 from bloomery_trainer.core import Core
@@ -108,7 +108,7 @@ class JobService(JobServiceServicer):
         """See the contract."""
         if request.parent != _ALL:
             PROJECT.parse(request.parent, "parent")
-        wanted = convert.job_filter(request.filter, request.parent)
+        wanted = filters.job_filter(request.filter, request.parent)
         page = PageRequest.parse(request.page_size, request.page_token, bound_to=request)
         found, cursor = await self._reading.jobs(wanted, page)
         return ListJobsResponse(jobs=[convert.job_message(*each) for each in found], next_page_token=cursor)
@@ -161,7 +161,7 @@ class JobService(JobServiceServicer):
         """See the contract."""
         ids = _ids(request.parent, "parent")
         page = PageRequest.parse(request.page_size, request.page_token, bound_to=request)
-        content = convert.event_filter(request.filter)
+        content = filters.event_filter(request.filter)
         events, token = await self._reading.events(*ids, request.after_sequence, content, page)
         return ListJobEventsResponse(events=events, next_page_token=token)
 

@@ -9,14 +9,14 @@ from bloomery_kit.database import Transaction
 from bloomery_kit.errors import PermissionDenied, Unauthenticated, Violations
 from bloomery_kit.objects import SignedRequest
 from bloomery_kit.times import to_timestamp
-from bloomery_trainer import checkpoints, metrics, progress, reasons
+from bloomery_trainer import checkpoints, metrics, progress
 from bloomery_trainer.checks import check_text
 from bloomery_trainer.core import Core, belongs, hashed
-from bloomery_trainer.finishing import LINE, end_attempt, finish, save_tail, succeed
-from bloomery_trainer.model import Artifact, Attempt, Checkpoint, Job, Outcome, Progress, Reason, State, Success
+from bloomery_trainer.finishing import LINE, OUTCOMES, Failure, Stopped, conclude
+from bloomery_trainer.model import Artifact, Attempt, Checkpoint, Job, Progress, State, Success
 from bloomery_trainer.recipes import Recipe
 from bloomery_trainer.store import attempts, events, jobs
-from bloomery_trainer.tenure import check_current, current, holder, locked, superseded
+from bloomery_trainer.tenure import check_current, current, holder, locked
 
 _BATCH = 1000
 
@@ -51,19 +51,6 @@ class Report:
     events: Sequence[JobEvent]
     phase: str
     stalled: bool
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why the work cannot be done, with the last lines of the trainer's log."""
-
-    reason: Reason
-    log_tail: str
-
-
-@dataclass(frozen=True)
-class Stopped:
-    """The work stopped on request."""
 
 
 class WorkerCalls:
@@ -133,10 +120,10 @@ class WorkerCalls:
         """
         async with self._core.db.write() as tx:
             job, attempt = await holder(tx, secret, lock=True)
-            if attempt.outcome is _OUTCOMES[type(end)] and attempt.finish_state is not None:
+            if attempt.outcome is OUTCOMES[type(end)] and attempt.finish_state is not None:
                 return attempt.finish_state
             check_current(job, attempt)
-            state = await self._end(tx, job, attempt, end)
+            state = await conclude(tx, job, attempt, end, self._core.clock())
         self._core.jobs_moved(job.uid)
         return state
 
@@ -224,35 +211,6 @@ class WorkerCalls:
             self._core.jobs_moved(job.uid)
         elif job.last_sequence != before.last_sequence:
             self._core.committed(job.uid)
-
-    async def _end(self, tx: Transaction, job: Job, attempt: Attempt, end: Success | Failure | Stopped) -> State:
-        now = self._core.clock()
-        if isinstance(end, Success):
-            if job.state is State.CANCELLING:
-                raise superseded(job, attempt)
-            return (await succeed(tx, job, attempt, end, now)).state
-        if isinstance(end, Stopped):
-            asked = job.state in (State.PAUSING, State.CANCELLING)
-            reason = None if asked else reasons.evicted()
-            await end_attempt(tx, job, attempt, Outcome.STOPPED, reason, now, finish_state=job.state)
-            return job.state
-        return await self._fail(tx, job, attempt, end, now)
-
-    async def _fail(self, tx: Transaction, job: Job, attempt: Attempt, end: Failure, now: datetime) -> State:
-        final = not end.reason.retriable and job.state is not State.CANCELLING
-        state = State.FAILED if final else job.state
-        await save_tail(tx, job, end.log_tail.splitlines(), now)
-        ended = await end_attempt(tx, job, attempt, Outcome.FAILURE, end.reason, now, finish_state=state)
-        if final:
-            await finish(tx, ended, State.FAILED, now, reason=end.reason)
-        return state
-
-
-_OUTCOMES: dict[type[Success | Failure | Stopped], Outcome] = {
-    Success: Outcome.SUCCESS,
-    Failure: Outcome.FAILURE,
-    Stopped: Outcome.STOPPED,
-}
 
 
 async def signed(core: Core, key: str, filename: str | None = None) -> SignedRequest:

@@ -31,9 +31,10 @@ from bloomery_kit.errors import FieldViolation, InvalidArgument
 from bloomery_kit.pipeline import Context
 from bloomery_trainer import convert
 from bloomery_trainer.core import Core
+from bloomery_trainer.finishing import Failure, Stopped
 from bloomery_trainer.model import Artifact, Attempt, Job, State, Success
 from bloomery_trainer.uploads import Target, Uploads
-from bloomery_trainer.worker_calls import Failure, Input, Report, Start, Stopped, WorkerCalls
+from bloomery_trainer.worker_calls import Input, Report, Start, WorkerCalls
 
 _KEYS = 1000
 

@@ -48,6 +48,7 @@ _INHERITED = (
 _TERMINATION_BYTES = 64 << 10
 _TERMINATION = TypeAdapter(Termination)
 _TAIL_BYTES = 64 << 10
+_SECOND_LOOK = 0.02
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,10 @@ class ProcessLauncher:
         if folder.key in self._deserted:
             return False
         survivors = list(procfs.kin(leader, folder.mark))
+        if not survivors:
+            # A process that was just starting another program had no environment to know it by.
+            time.sleep(_SECOND_LOOK)
+            survivors = list(procfs.kin(leader, folder.mark))
         for pid in survivors:
             procfs.kill(pid)
         if not survivors:

@@ -19,6 +19,7 @@ from bloomery_dataset.settings import DatasetSettings
 from bloomery_gateway.settings import GatewaySettings
 from bloomery_inference.settings import InferenceSettings
 from bloomery_kit.settings import PREFIX, FolderStoreSettings, S3StoreSettings
+from bloomery_trainer.recipes import Catalogue
 from bloomery_trainer.settings import TrainerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -199,3 +200,10 @@ def test_examples_that_the_guides_use_exist() -> None:
     for page in GUIDES:
         for path in re.findall(r"\bexamples/[\w./-]+\w", page.read_text("utf-8")):
             assert (ROOT / path).exists(), f"{page_id(page)}: {path}"
+
+
+def test_the_recipe_that_is_explained_is_one(tmp_path: Path) -> None:
+    (text,) = blocks(ROOT / "docs/recipes.md", "yaml")
+    (tmp_path / "class-prior").mkdir()
+    (tmp_path / "class-prior/recipe.yaml").write_text(text)
+    assert [recipe.name for recipe in Catalogue.load(tmp_path).list()] == ["class-prior"]

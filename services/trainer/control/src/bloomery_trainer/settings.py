@@ -25,7 +25,9 @@ class Policy(BaseModel):
     cancel_grace: float = Field(default=60.0, description="for the checkpoint of a cancelled job")
     pause_grace: float = Field(default=300.0, description="for the checkpoint of a paused job")
     exit_grace: float = Field(default=30.0, description="from a worker's last word to its end")
-    stop_grace: float = Field(default=20.0, description="from asking a process to end to ending it")
+    stop_grace: float = Field(
+        default=45.0, description="from asking a process to end to ending it; a worker takes up to 30"
+    )
     queue_timeout: float = Field(default=0.0, description="time without being launched; 0 for no limit")
     retries: int = 2
     infra_retries: int = 10

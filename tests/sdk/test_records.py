@@ -149,6 +149,48 @@ def test_a_job_without_files_says_in_which_state_it_is(fake: Fake, run: Run, tmp
     assert "it is RUNNING" in result.stderr
 
 
+@pytest.fixture
+def curves(fake: Fake, run: Run, blobs: Blobs) -> None:
+    """Jobs with a file for TensorBoard each."""
+
+    def signed(request: training.SignArtifactsRequest) -> training.SignArtifactsResponse:
+        assert list(request.roles) == ["tensorboard"]
+        digest = blobs.keep(request.name.encode())
+        artifact = Artifact(role="tensorboard", file_name="events.out.tfevents.x", digest=digest)
+        return training.SignArtifactsResponse(
+            artifacts=[training.SignedArtifact(artifact=artifact, get=blobs.signed(digest))]
+        )
+
+    fake.answer("GetJob", lambda request: training.Job(name=request.name))
+    fake.answer("SignArtifacts", signed)
+
+
+TWO = "projects/cells/jobs/a projects/cells/jobs/b"
+
+
+@pytest.mark.usefixtures("curves")
+def test_curves_lie_beside_each_other_and_the_command_to_see_them_is_told(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    result = run(f"jobs tensorboard {TWO} --to", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "a/events.out.tfevents.x").read_text() == "projects/cells/jobs/a"
+    assert (tmp_path / "b/events.out.tfevents.x").read_text() == "projects/cells/jobs/b"
+    assert f"tensorboard --logdir {tmp_path}" in result.stderr
+
+
+@pytest.mark.usefixtures("curves")
+def test_tensorboard_is_opened_where_it_is_installed(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "bin/tensorboard"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/said\nexit 3\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert run(f"jobs tensorboard {TWO} --to", str(tmp_path / "out")).exit_code == 3
+    assert (tmp_path / "said").read_text() == f"--logdir {tmp_path / 'out'}\n"
+
+
 def test_a_reproduction_asks_for_the_same_inputs(fake: Fake, run: Run) -> None:
     fake.answer("GetJob", trained())
     result = run("reproduce j1 --name again")

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.real_training, pytest.mark.timeout(300)]
 def test_a_training_publishes_a_measured_model(detector: FakeTrainer, cells: Version) -> None:
     assert detector.finished is not None
     success = detector.finished.success
-    assert {artifact.role for artifact in success.artifacts} == {"checkpoint", "metrics", "evaluation"}
+    assert {artifact.role for artifact in success.artifacts} == {"checkpoint", "metrics", "evaluation", "tensorboard"}
     assert set(success.metrics) == {
         f"{split}/{name}" for split in ("val", "test") for name in ("map50", "map50_95", "precision", "recall")
     }
@@ -51,6 +51,22 @@ def test_a_training_leaves_tables_of_its_metrics(detector: FakeTrainer, cells: V
     evaluation = json.loads(detector.content("evaluation"))
     assert evaluation["test"]["images"] == 4
     assert {one["class"] for one in evaluation["test"]["per_class"]} <= set(cells.classes)
+
+
+def test_tensorboard_shows_the_table_of_epochs(detector: FakeTrainer, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert detector.finished is not None
+    (artifact,) = (one for one in detector.finished.success.artifacts if one.role == "tensorboard")
+    (tmp_path / artifact.file_name).write_bytes(detector.content("tensorboard"))
+    shown = EventAccumulator(str(tmp_path)).Reload()
+    rows = list(csv.DictReader(io.StringIO(detector.content("metrics").decode())))
+    assert set(shown.Tags()["scalars"]) == set(rows[0]) - {"epoch", "time"}
+    for name in shown.Tags()["scalars"]:
+        curve = shown.Scalars(name)
+        assert [point.step for point in curve] == [1, 2]
+        assert [point.value for point in curve] == pytest.approx([float(row[name]) for row in rows], abs=1e-6)
+        assert curve[1].wall_time - curve[0].wall_time == pytest.approx(float(rows[1]["time"]) - float(rows[0]["time"]))
 
 
 def test_a_segmenter_tells_of_masks(segmenter: FakeTrainer, outlines: Version) -> None:

@@ -1,6 +1,9 @@
-"""bloomery jobs: list, show, watch, logs, metrics, download, compare, cancel, pause, resume, delete."""
+"""bloomery jobs: list, show, watch, logs, metrics, download, tensorboard, compare, cancel, pause, resume, delete."""
 
 import csv
+import shlex
+import shutil
+import subprocess
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -124,6 +127,24 @@ def download(
         paths = client.job(job).download(to, role=role, progress=tell)
     for path in paths:
         typer.echo(path)
+
+
+@app.command(epilog="Example: bloomery jobs tensorboard JOB OTHER")
+def tensorboard(
+    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids or full names of finished trainings.")],
+    to: Annotated[Path, typer.Option(help="Folder to write to: one below for each job.")] = Path("tensorboard"),
+    project: ProjectOption = None,
+) -> None:
+    """Write the curves of jobs as TensorBoard reads them, and open it on them where it is installed."""
+    with connect(project) as client:
+        for job in jobs:
+            found = client.job(job)
+            found.download(to / found.id, role="tensorboard")
+    program = shutil.which("tensorboard")
+    if program:
+        raise typer.Exit(subprocess.run([program, "--logdir", str(to)], check=False).returncode)
+    typer.echo(to)
+    typer.echo(f"TensorBoard is not installed here; with it: tensorboard --logdir {shlex.quote(str(to))}", err=True)
 
 
 @app.command(epilog="Example: bloomery jobs compare JOB OTHER")

@@ -12,6 +12,7 @@ from bloomery_recipe_yolo.exact import BEST_FILE, ExactTrainer
 from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.model import TrainedModel, check_task, write_published
 from bloomery_recipe_yolo.progress import Observer, table
+from bloomery_recipe_yolo.tensorboard import EVENTS_FILE, write_events
 from bloomery_recipe_yolo.weights import Base, find_base
 from bloomery_worker import machine
 from bloomery_worker.context import Context, StopRequestedError
@@ -42,7 +43,9 @@ def train(context: Context, flavour: Flavour) -> Result:
     published.mkdir(exist_ok=True)
     write_published(trainer.best, published / BEST_FILE, context.job.classes)
     evaluations = _evaluate(context, flavour, published / BEST_FILE, epochs=trainer.epoch + 1)
-    (published / "metrics.csv").write_text(table(trainer.csv.read_text(encoding="utf-8")), encoding="utf-8")
+    epochs = table(trainer.csv.read_text(encoding="utf-8"))
+    (published / "metrics.csv").write_text(epochs, encoding="utf-8")
+    write_events(epochs, published / EVENTS_FILE)
     report = {one.name: one.document() for one in evaluations}
     (published / "evaluation.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     return Result(
@@ -129,6 +132,7 @@ def _files(published: Path) -> tuple[FileNote, ...]:
         note("checkpoint", BEST_FILE, "application/octet-stream"),
         note("metrics", "metrics.csv", "text/csv"),
         note("evaluation", "evaluation.json", "application/json"),
+        note("tensorboard", EVENTS_FILE, "application/octet-stream"),
     )
 
 

@@ -194,6 +194,15 @@ async def test_a_project_without_a_usable_image_fails_and_says_why(
     assert (await service.build()).version == 1, "a failed build takes no number"
 
 
+async def test_boxes_alone_make_no_dataset_for_segmentation(service: Service, fake: FakeAnnotations) -> None:
+    fake.add(1, [box()])
+
+    version = await service.build(DatasetSpec(task=TaskType.TASK_TYPE_SEGMENT, include_empty=True))
+
+    assert error_info(version.error).reason == "NO_USABLE_SHAPES"
+    assert "1 left out: no outline" in version.error.message
+
+
 async def test_no_official_split_fails_and_says_what_else_to_do(service: Service, fake: FakeAnnotations) -> None:
     fake.add(1, [box()])
     spec = DatasetSpec(task=DETECT.task, split=SplitPolicy(method=SplitPolicy.METHOD_OFFICIAL))

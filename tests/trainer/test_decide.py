@@ -292,6 +292,11 @@ class TestProgress:
         assert state.eta_seconds == pytest.approx(60.0)
         assert state.fraction == pytest.approx(0.4)
 
+    def test_watchers_are_told_the_estimate_with_every_progress(self) -> None:
+        event = JobEvent(progress=ProgressMessage(phase="training", epoch=4, fraction=0.9))
+        progress.tell_watchers([event], Progress(epochs=10, fraction=0.4, eta_seconds=60.0))
+        assert (event.progress.fraction, event.progress.eta_seconds) == (0.4, 60.0)
+
     def test_a_resumed_attempt_times_anew(self) -> None:
         old = Progress(epochs=10, epoch=4, durations=(10.0,), mark=5.0, eta_seconds=60.0)
         begun = progress.started(old, 3)

@@ -408,6 +408,13 @@ class TestYolo:
         assert isinstance(shapes[1].geometry, Polygon)
         assert [label.name for label in read_labels(MappingSource(files), Format.YOLO)] == ["class_0", "class_3"]
 
+    def test_an_image_that_lost_all_its_shapes_is_not_annotated_as_empty(self, picture: bytes) -> None:
+        files = {"data.yaml": CONFIG, "images/a.png": picture, "labels/a.txt": b"7 .5 .5 .2 .5"}
+        item = items_of(files, Format.YOLO)["images/a.png"]
+        assert not item.shapes
+        assert not item.annotated
+        assert item.problems
+
     def test_keypoints_leave_their_box(self, picture: bytes) -> None:
         config = CONFIG + b"kpt_shape: [2, 3]\n"
         files = {"data.yaml": config, "images/a.png": picture, "labels/a.txt": b"0 .5 .5 .2 .5 .1 .1 2 .2 .2 1"}

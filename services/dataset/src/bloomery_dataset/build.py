@@ -73,6 +73,8 @@ class BuildRun:
             await self._read(spill)
             if not spill.entries:
                 raise FailedPrecondition("NO_USABLE_IMAGES", self._nothing_left())
+            if not any(entry.counts for entry in spill.entries):
+                raise FailedPrecondition("NO_USABLE_SHAPES", self._nothing_to_learn())
             parts = await asyncio.to_thread(divide, spill.entries, self._version.spec.split)
             rows = self._rows(spill, parts)
             shards = await self._write(rows)
@@ -175,6 +177,11 @@ class BuildRun:
         reasons = self._selection.skipped_images.most_common()
         why = ", ".join(f"{count} {reason}" for reason, count in reasons)
         return f"none of the project's {self._progress.read} images can be used for {self._version.spec.task}: {why}"
+
+    def _nothing_to_learn(self) -> str:
+        reasons = self._selection.skipped_shapes.most_common()
+        why = ", ".join(f"{count} left out: {reason}" for reason, count in reasons) or "all images are empty"
+        return f"none of the project's shapes can be used for {self._version.spec.task}: {why}"
 
 
 def divide(entries: Sequence[Entry], policy: SplitPolicy) -> dict[str, str]:

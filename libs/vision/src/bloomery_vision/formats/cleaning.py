@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import BinaryIO
 
-from bloomery_vision.findings import Finding, error, warning
+from bloomery_vision.findings import Finding, Severity, error, warning
 from bloomery_vision.formats.lookup import AmbiguousNameError, NameIndex
 from bloomery_vision.formats.model import FormatError, ImportItem, Split
 from bloomery_vision.formats.source import Size, Source
@@ -66,7 +66,9 @@ def finish(
         return failed(image_path, size, annotation_path=annotation_path)
     found = [*problems, *_size_mismatch(declared, size, annotation_path)]
     shapes = _usable(parsed, size, found)
-    return ImportItem(image_path, *size, tuple(shapes), split, _bounded(found), annotation_path)
+    # Nothing left of what was drawn is not the same as nothing drawn: it must not train as background.
+    lost = not shapes and any(problem.severity is Severity.ERROR for problem in found)
+    return ImportItem(image_path, *size, tuple(shapes), split, _bounded(found), annotation_path, annotated=not lost)
 
 
 def unannotated(source: Source, image_path: str, split: Split | None) -> ImportItem:

@@ -32,6 +32,15 @@ def advanced(progress: Progress, phase: str, batch: Sequence[JobEvent]) -> Progr
     return _estimated(replace(progress, phase=phase[:_PHASE] or progress.phase))
 
 
+def tell_watchers(batch: Sequence[JobEvent], after: Progress) -> None:
+    """Put what only the whole job tells, the part done and the time left, into the progress that a report holds."""
+    for event in batch:
+        if event.HasField("progress"):
+            event.progress.fraction = after.fraction
+            if after.eta_seconds is not None:
+                event.progress.eta_seconds = after.eta_seconds
+
+
 def started(progress: Progress, epoch: int) -> Progress:
     """The progress of a new attempt that goes on after `epoch` epochs."""
     fresh = replace(progress, phase="starting", epoch=epoch, step=0, eta_seconds=None, durations=(), mark=None)

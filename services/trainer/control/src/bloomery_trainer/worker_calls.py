@@ -185,8 +185,10 @@ class WorkerCalls:
             job = await jobs.move(tx, job, now=now, to=State.RUNNING, start_time=job.start_time or now)
         if new or report.phase != job.progress.phase:
             kept = {number: verdict for number, verdict in verdicts.items() if number > attempt.worker_sequence}
+            after = progress.advanced(job.progress, report.phase, new)
+            progress.tell_watchers(new, after)
             batch = [_dated(event, attempt, now) for event in new] + await _keep(tx, kept, attempt, now)
-            job = await self._append(tx, job, batch, progress.advanced(job.progress, report.phase, new))
+            job = await self._append(tx, job, batch, after)
         renewed = replace(
             attempt,
             reports=attempt.reports + 1,

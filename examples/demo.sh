@@ -36,17 +36,20 @@ run bloomery project create demo
 run bloomery import "$data" --project demo
 run bloomery annotations validate --project demo || echo "The errors above are left out of the dataset."
 run bloomery dataset build demo-v --project demo --split "$split" --seed 7 --kind detect
-run bloomery train demo-v@1 --recipe yolo-detect --model demo --set epochs="${EPOCHS:-8}" --set imgsz=320 --follow
+run bloomery train demo-v@1 --recipe yolo-detect --model demo --set epochs=8 --set imgsz=320 --set batch=4 --follow
 run bloomery optimize demo@1 --to onnx
 run bloomery export demo-v@1 --format yolo --to "$work/dataset"
-mapfile -t images < <(find "$work/dataset/images/test" -type f | sort | head -10)
-run bloomery predict demo@1 "${images[@]}" --save "$work/predictions"
+held_out=$work/dataset/images/test
+[[ -d $held_out ]] || held_out=$work/dataset/images/val
+mapfile -t images < <(find "$held_out" -type f | sort | head -10)
+printf '\n$ bloomery predict demo@1 %s/* --threshold 0.5 --save %s/predictions > %s/predictions.txt\n' "$held_out" "$work" "$work"
+bloomery predict demo@1 "${images[@]}" --threshold 0.5 --save "$work/predictions" >"$work/predictions.txt"
 run bloomery models show demo@1
 
 cat <<END
 
 Done. What there is now:
-  $work/predictions/   held-out images with the model's boxes drawn
+  $work/predictions/   held-out images with the model's boxes drawn; $work/predictions.txt lists the boxes
   $work/dataset/       the dataset in YOLO format
   $work/server/        the server's data folder: images, labels, jobs, models
 

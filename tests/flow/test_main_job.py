@@ -106,7 +106,8 @@ def test_the_command_line_does_the_main_job_as_documented(
     assert "parity" in optimized.stdout.lower()
     image = min((examples_dir / "blood-cells" / "JPEGImages").iterdir())
     server.bloomery("predict", "cli-v@1", image, "--save", tmp_path / "drawn", "--threshold", "0")
-    assert Image.open(tmp_path / "drawn" / image.name).size == (640, 480)
+    with Image.open(tmp_path / "drawn" / image.name) as drawn:
+        assert drawn.size == (640, 480)
     server.bloomery("export", "cli-v@1", "--format", "yolo", "--to", tmp_path / "yolo")
     assert len(list((tmp_path / "yolo" / "images").rglob("*.jpg"))) == 60
     assert len(list((tmp_path / "yolo" / "labels").rglob("*.txt"))) == 60

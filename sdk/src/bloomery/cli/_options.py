@@ -33,6 +33,7 @@ ProjectOption = Annotated[
 OutputOption = Annotated[
     Output, typer.Option("--output", "-o", help="How to write the result: json and yaml are the API's own messages.")
 ]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 LimitOption = Annotated[int, typer.Option(min=0, help="List at most so many; 0 for all.")]
 
 

@@ -1,10 +1,10 @@
-"""bloomery assets: list, show."""
+"""bloomery assets: list, show, delete."""
 
 from typing import Annotated
 
 import typer
 
-from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, connect
+from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, YesOption, connect
 from bloomery.cli._output import listing, show, size
 
 app = typer.Typer(help="Assets: the images of a project.", no_args_is_help=True)
@@ -50,3 +50,17 @@ def show_(
         "split": found.split,
     }
     show(found.proto, rows, output)
+
+
+@app.command(epilog="Example: bloomery assets delete ASSET --project cells --yes")
+def delete(
+    asset: Annotated[str, typer.Argument(help="Id or full name.")],
+    project: ProjectOption = None,
+    yes: YesOption = False,
+) -> None:
+    """Delete an image with its annotations; dataset versions that hold it keep it."""
+    with connect(project) as client:
+        found = client.asset(asset)
+        if not yes:
+            typer.confirm(f"Delete {found.display_name or found.id} with its annotations?", abort=True)
+        found.delete()

@@ -1,10 +1,10 @@
-"""bloomery dataset: build, list, show, versions."""
+"""bloomery dataset: build, list, show, versions, delete."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, Task, connect
+from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, Task, YesOption, connect
 from bloomery.cli._output import grid, listing, show, size
 from bloomery.cli._pairs import pairs
 from bloomery.cli._progress import steps
@@ -80,6 +80,23 @@ def versions(
     }
     with connect(project) as client:
         listing(client.dataset(dataset).versions(), columns, output, limit)
+
+
+@app.command(epilog="Example: bloomery dataset delete cells-v@1 --yes")
+def delete(
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET[@VERSION]", help="One version, or without it the dataset with all.")
+    ],
+    project: ProjectOption = None,
+    yes: YesOption = False,
+) -> None:
+    """Delete a version, or a whole dataset, that no job and no model holds."""
+    with connect(project) as client:
+        one_version = "@" in dataset or "/versions/" in dataset
+        found = client.dataset_version(dataset) if one_version else client.dataset(dataset)
+        if not yes:
+            typer.confirm(f"Delete {found.name}{'' if one_version else ' with all its versions'}?", abort=True)
+        found.delete()
 
 
 def _show(version: "DatasetVersion", output: Output) -> None:

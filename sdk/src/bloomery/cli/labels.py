@@ -1,10 +1,10 @@
-"""bloomery labels: list, show, create."""
+"""bloomery labels: list, show, create, delete."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, connect
+from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, YesOption, connect
 from bloomery.cli._output import listing, show
 
 if TYPE_CHECKING:
@@ -48,6 +48,22 @@ def create(
     """Create a label."""
     with connect(project) as client:
         _show(client.project(project).create_label(display_name, id=id, color=color), output)
+
+
+@app.command(epilog="Example: bloomery labels delete rbc --project cells --force --yes")
+def delete(
+    label: Annotated[str, typer.Argument(help="Id or full name.")],
+    project: ProjectOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Also delete the shapes that carry it.")] = False,
+    yes: YesOption = False,
+) -> None:
+    """Delete a label that no shape carries."""
+    with connect(project) as client:
+        found = client.label(label)
+        if not yes:
+            shapes = f" with {found.shape_count} shapes" if force else ""
+            typer.confirm(f"Delete {found.id}{shapes}?", abort=True)
+        found.delete(force=force)
 
 
 def _show(label: "Label", output: Output) -> None:

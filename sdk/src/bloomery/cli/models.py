@@ -1,11 +1,11 @@
-"""bloomery models: list, versions, show, download."""
+"""bloomery models: list, versions, show, download, delete."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, connect
+from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, YesOption, connect
 from bloomery.cli._output import grid, listing, show
 from bloomery.cli._progress import steps
 
@@ -68,6 +68,22 @@ def download(
         files = client.model_version(version).download(to, progress=tell)
     for file in files:
         typer.echo(file)
+
+
+@app.command(epilog="Example: bloomery models delete cells-v@1 --yes")
+def delete(
+    version: Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="The version must be said; or a full name.")],
+    project: ProjectOption = None,
+    yes: YesOption = False,
+) -> None:
+    """Delete a version with its variants; its number is not used again."""
+    if "@" not in version and "/versions/" not in version:
+        raise typer.BadParameter("says no version; give MODEL@VERSION", param_hint="MODEL@VERSION")
+    with connect(project) as client:
+        found = client.model_version(version)
+        if not yes:
+            typer.confirm(f"Delete {found.name} with its variants?", abort=True)
+        found.delete()
 
 
 def show_version(version: "ModelVersion", output: Output) -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bloomery.cli._options import LimitOption, Output, OutputOption, connect
+from bloomery.cli._options import LimitOption, Output, OutputOption, YesOption, connect
 from bloomery.cli._output import listing, show, text
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def show_(
 @app.command(epilog="Example: bloomery project delete cells --yes")
 def delete(
     project: Annotated[str, typer.Argument(help="Id or full name.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: YesOption = False,
 ) -> None:
     """Delete a project with its images and annotations."""
     with connect() as client:

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -275,3 +276,21 @@ class TestPostgres:
             await insert(db, {"id": 1}, before="SET TRANSACTION READ ONLY")
         assert caught.value.reason == "DATABASE_READ_ONLY"
         assert await ids(db) == []
+
+
+async def test_closing_waits_for_connections_that_were_cancelled(tmp_path: Path) -> None:
+    db = Database.connect(f"sqlite+aiosqlite:///{tmp_path}/cancelled.db")
+    counting = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000000) SELECT max(x) FROM n"
+
+    async def count() -> None:
+        async with db.read() as tx:
+            await tx.execute(sa.text(counting))
+
+    before = set(threading.enumerate())
+    task = asyncio.create_task(count())
+    await asyncio.sleep(0.2)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await db.close()
+    left = [thread for thread in set(threading.enumerate()) - before if "_connection_worker_thread" in thread.name]
+    assert not left

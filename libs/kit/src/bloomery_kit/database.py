@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
@@ -24,6 +26,7 @@ Transaction = AsyncConnection
 _WRITES = "bloomery_writes"
 _MAX_PARAMETERS = 30_000
 _BUSY_SECONDS = 30.0
+_CLOSE_SECONDS = 10.0
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -50,8 +53,9 @@ class UtcDateTime(TypeDecorator[datetime]):
 class Database:
     """Connections to one service's tables."""
 
-    def __init__(self, engine: AsyncEngine, schema: str | None) -> None:
+    def __init__(self, engine: AsyncEngine, schema: str | None, threads: "WeakSet[Thread] | None" = None) -> None:
         self.engine = engine
+        self._threads: WeakSet[Thread] = WeakSet() if threads is None else threads
         self.schema = schema
         self._writer = asyncio.Lock()
         self._writing: asyncio.Task[Any] | None = None
@@ -63,7 +67,8 @@ class Database:
         `schema` is the PostgreSQL schema of the service. Nothing connects before the first transaction.
         """
         if sa.make_url(url).get_backend_name() == "sqlite":
-            return cls(_sqlite_engine(url, pool_size), None)
+            threads: WeakSet[Thread] = WeakSet()
+            return cls(_sqlite_engine(url, pool_size, threads), None, threads)
         return cls(_postgres_engine(url, schema, pool_size), schema)
 
     @property
@@ -107,6 +112,9 @@ class Database:
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
+        # A connection that was cancelled in the middle ends in its own time, and still speaks to this event loop.
+        for thread in list(self._threads):
+            await asyncio.to_thread(thread.join, _CLOSE_SECONDS)
 
     @asynccontextmanager
     async def _transaction(self, options: Mapping[str, object]) -> AsyncIterator[Transaction]:
@@ -144,7 +152,7 @@ async def compare_and_set(
     return result.rowcount == 1
 
 
-def _sqlite_engine(url: str, pool_size: int) -> AsyncEngine:
+def _sqlite_engine(url: str, pool_size: int, threads: "WeakSet[Thread]") -> AsyncEngine:
     file = sa.make_url(url).database
     if not file or file == ":memory:":
         raise ValueError("SQLite needs a file: its connections share nothing else")
@@ -154,6 +162,7 @@ def _sqlite_engine(url: str, pool_size: int) -> AsyncEngine:
         url, pool_size=pool_size, max_overflow=3 * pool_size, connect_args={"timeout": _BUSY_SECONDS}
     )
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "connect", lambda made, _: threads.add(made.driver_connection._thread))  # noqa: SLF001
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
 

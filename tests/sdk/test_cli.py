@@ -19,6 +19,7 @@ from typer.testing import CliRunner, Result
 
 from bloomery.annotation import v1 as annotation
 from bloomery.cli import app
+from bloomery.cli._pairs import seconds, size
 from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
 from bloomery_kit import errors as served
@@ -51,6 +52,7 @@ SHOWN: dict[str, tuple[Message, str]] = {
     "jobs list": (world.JOB, "100% 2/2 publishing"),
     "jobs show j1": (world.JOB, "recipes/yolo-detect"),
     "jobs cancel j1": (world.JOB, "SUCCEEDED"),
+    "jobs update j1 --priority 5": (world.JOB, "SUCCEEDED"),
     "jobs pause j1": (world.JOB, "SUCCEEDED"),
     "jobs resume j1": (world.JOB, "SUCCEEDED"),
     "models list": (world.MODEL, "cells-v@1"),
@@ -186,6 +188,49 @@ def test_delete_asks_first(fake: Fake, run: Run) -> None:
     assert "DeleteProject" not in fake.calls
     assert run("project delete cells --yes").exit_code == 0
     assert len(fake.calls["DeleteProject"]) == 1
+
+
+def test_a_training_takes_its_place_in_the_queue_and_of_the_machine(fake: Fake, run: Run) -> None:
+    place = "--priority 5 --deadline 1h30m --label team=cells --label run=2 --cpus 1.5 --memory 4GiB --gpus 1"
+    assert run(f"train cells-v@1 --recipe yolo-detect {place}").exit_code == 0
+    [job] = [call.job for call in fake.calls["CreateJob"]]
+    assert (job.priority, job.deadline_seconds, dict(job.labels)) == (5, 5400, {"team": "cells", "run": "2"})
+    assert job.resources == training.Resources(cpus=1.5, memory_bytes=4 << 30, gpus=1)
+
+
+@pytest.mark.parametrize("wrong", ["--deadline soon", "--deadline 2y", "--memory lots", "--memory 4XB", "--label team"])
+def test_what_is_no_duration_size_or_label_is_a_wrong_command_line(fake: Fake, run: Run, wrong: str) -> None:
+    assert run(f"train cells-v@1 --recipe yolo-detect {wrong}").exit_code == 2
+    assert "CreateJob" not in fake.calls
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("2h", 7200), ("90m", 5400), ("1d12h", 129600), ("30", 30), ("0.5h", 1800)]
+)
+def test_durations(text: str, count: float) -> None:
+    assert seconds(text) == count
+
+
+@pytest.mark.parametrize(("text", "count"), [("4GiB", 4 << 30), ("4g", 4 << 30), ("500MB", 500_000_000), ("7", 7)])
+def test_sizes(text: str, count: int) -> None:
+    assert size(text) == count
+
+
+def test_a_job_is_updated_in_what_is_given_alone(fake: Fake, run: Run) -> None:
+    fake.answer("ListJobs", training.ListJobsResponse(jobs=[world.JOB]))
+    fake.answer("GetJob", training.Job(name=world.JOB.name, labels={"team": "cells"}))
+    run("jobs update j1 --priority 0")
+    run("jobs update j1 --label run=2 --name Second")
+    assert run("jobs update j1").exit_code == 0
+    first, second = fake.calls["UpdateJob"]
+    assert (list(first.update_mask.paths), first.job.priority) == (["priority"], 0)
+    assert list(second.update_mask.paths) == ["display_name", "labels"]
+    assert (second.job.display_name, dict(second.job.labels)) == ("Second", {"team": "cells", "run": "2"})
+
+
+def test_jobs_are_filtered_by_options(fake: Fake, run: Run) -> None:
+    run("jobs list --state running --kind TRAIN --label team=cells --filter active")
+    assert fake.calls["ListJobs"][0].filter == "active AND state:RUNNING AND kind:TRAIN AND label.team:cells"
 
 
 DELETED = {

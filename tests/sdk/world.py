@@ -150,7 +150,7 @@ def settle(fake: Fake) -> None:
     fake.answer("CreateJob", JOB)
     fake.answer("GetJob", JOB)
     fake.answer("ListJobs", training.ListJobsResponse(jobs=[JOB]))
-    for verb in ("CancelJob", "PauseJob", "ResumeJob"):
+    for verb in ("UpdateJob", "CancelJob", "PauseJob", "ResumeJob"):
         fake.answer(verb, JOB)
     fake.script("WatchJob", watched(training.Job(name=JOB.name, state=training.JOB_STATE_QUEUED), EVENTS))
     line = training.LogLine(level=training.LogLine.LEVEL_INFO, source="trainer", message="epoch 1 done")

@@ -1,5 +1,6 @@
 """Datasets and their versions."""
 
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from pathlib import Path
@@ -90,6 +91,12 @@ class AsyncDatasetVersion(AsyncHandle[dataset.DatasetVersion], DatasetVersionFie
         base: str = "",
         name: str = "",
         validate_only: bool = False,
+        priority: int = 0,
+        deadline: float = 0,
+        labels: Mapping[str, str] | None = None,
+        cpus: float = 0,
+        memory: int = 0,
+        gpus: int = 0,
         settings: Mapping[str, Parameter] | None = None,
         **parameters: Parameter,
     ) -> AsyncJob:
@@ -101,6 +108,12 @@ class AsyncDatasetVersion(AsyncHandle[dataset.DatasetVersion], DatasetVersionFie
             base: weights to start from: as the recipe names them, "scratch", or a version of ours such as "cells-v@1".
             name: id of the job; made by the server by default.
             validate_only: check and fill in everything, but start nothing.
+            priority: larger goes first.
+            deadline: seconds that it may take, all attempts together; 0 for no limit.
+            labels: for filtering lists of jobs.
+            cpus: processor cores; here and below, 0 for the recipe's default.
+            memory: bytes.
+            gpus: how many.
             settings: parameters of the recipe, also such as have a name that is taken here.
             parameters: parameters of the recipe, such as `epochs=5`.
 
@@ -114,6 +127,10 @@ class AsyncDatasetVersion(AsyncHandle[dataset.DatasetVersion], DatasetVersionFie
             dataset_version=self.name,
             parameters=_struct({**(settings or {}), **parameters}),
             model=f"{project}/models/{model}" if model and "/" not in model else model,
+            priority=priority,
+            deadline_seconds=math.ceil(deadline),
+            labels=labels,
+            resources=training.Resources(cpus=cpus, memory_bytes=memory, gpus=gpus),
         )
         await self._start_from(job, base, project)
         request = training.CreateJobRequest(parent=project, job_id=name, job=job, validate_only=validate_only)

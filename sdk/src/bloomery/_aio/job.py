@@ -1,9 +1,11 @@
 """Jobs and recipes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import Literal, Self
+
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from bloomery import errors
 from bloomery._aio.base import AsyncHandle, unseen
@@ -62,6 +64,27 @@ class AsyncJob(AsyncHandle[training.Job], JobFields):
                 seen = event.proto.progress
                 progress(Step(seen.phase, seen.epoch, seen.epochs))
         return self.check()
+
+    async def update(
+        self,
+        *,
+        display_name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        priority: int | None = None,
+    ) -> Self:
+        """Change what is given; `labels` takes the place of all that it had.
+
+        Raises:
+            InvalidArgument: lists everything that cannot be.
+        """
+        given = {"display_name": display_name, "labels": labels, "priority": priority}
+        paths = [field for field, value in given.items() if value is not None]
+        job = training.Job(name=self.name, display_name=display_name or "", labels=labels, priority=priority or 0)
+        # An empty mask would not mean nothing.
+        if paths:
+            request = training.UpdateJobRequest(job=job, update_mask=FieldMask(paths=paths))
+            self._proto = await self._session.call(self._session.jobs.UpdateJob, request)
+        return self
 
     async def cancel(self, *, force: bool = False) -> Self:
         """Ask it to stop, after a checkpoint unless `force`; returns at once."""

@@ -18,6 +18,7 @@ class Job(Handle[training.Job], JobFields):
     refresh = chained(AsyncJob.refresh)
     watch = iterating(AsyncJob.watch)
     wait = chained(AsyncJob.wait)
+    update = chained(AsyncJob.update)
     cancel = chained(AsyncJob.cancel)
     pause = chained(AsyncJob.pause)
     resume = chained(AsyncJob.resume)

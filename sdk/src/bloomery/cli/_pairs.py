@@ -1,6 +1,7 @@
-"""Options of the form KEY=VALUE."""
+"""Options with a form: KEY=VALUE, durations, sizes."""
 
 import json
+import re
 from collections.abc import Iterable
 
 import typer
@@ -32,3 +33,34 @@ def _value(text: str) -> float | str | bool:
     except ValueError:
         return text
     return value if isinstance(value, int | float | bool) else text
+
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_BYTES: dict[str, int] = {"": 1, "b": 1} | {
+    prefix + ending: int(base**power)
+    for power, prefix in enumerate("kmgt", 1)
+    for ending, base in (("", 1024), ("ib", 1024), ("b", 1000))
+}
+
+
+def seconds(text: str) -> float:
+    """A duration such as 2h, 90m, 1h30m or 5400.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    if not re.fullmatch(r"(\d+(\.\d+)?[smhd]?)+", text):
+        raise typer.BadParameter(f"{text!r} is no duration such as 2h, 90m or 5400 (seconds)")
+    return sum(float(count) * _SECONDS[unit] for count, unit in re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text))
+
+
+def size(text: str) -> int:
+    """A number of bytes such as 4GiB, 500MB or 4G, which is the same as 4GiB.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([a-z]*)", text.lower())
+    if not found or found[2] not in _BYTES:
+        raise typer.BadParameter(f"{text!r} is no size such as 4GiB or 500MB")
+    return round(float(found[1]) * _BYTES[found[2]])

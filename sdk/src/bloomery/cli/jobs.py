@@ -1,4 +1,4 @@
-"""bloomery jobs: list, show, watch, logs, metrics, download, tensorboard, compare, cancel, pause, resume, delete."""
+"""bloomery jobs: what can be seen of jobs and done to them."""
 
 import csv
 import shlex
@@ -15,6 +15,7 @@ from bloomery.cli._history import headline
 from bloomery.cli._live import eta, follow
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, connect
 from bloomery.cli._output import dump, grid, listing, show
+from bloomery.cli._pairs import pairs
 from bloomery.cli._progress import steps
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ def list_(
         str,
         typer.Option(help='Terms joined by " AND ": active, state:RUNNING, kind:TRAIN, model:NAME, label.KEY:VALUE.'),
     ] = "",
+    state: Annotated[str, typer.Option(help="Only those in it, such as RUNNING.")] = "",
+    kind: Annotated[str, typer.Option(help="Only those of it, such as TRAIN.")] = "",
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only those that have it; may be repeated.")
+    ] = None,
     limit: LimitOption = 100,
     output: OutputOption = Output.table,
 ) -> None:
@@ -56,7 +62,13 @@ def list_(
         "REASON": lambda job: job.reason.code,
     }
     with connect(project) as client:
-        listing(client.jobs(filter=filter), columns, output, limit)
+        listing(client.jobs(filter=" AND ".join(_terms(filter, state, kind, label or []))), columns, output, limit)
+
+
+def _terms(text: str, state: str, kind: str, labels: Sequence[str]) -> list[str]:
+    """The terms of a filter that options stand for, after those of `text`."""
+    terms = [text, f"state:{state.upper()}" if state else "", f"kind:{kind.upper()}" if kind else ""]
+    return list(filter(None, terms)) + [f"label.{key}:{value}" for key, value in pairs(labels, "--label").items()]
 
 
 @app.command("show", epilog="Example: bloomery jobs show JOB -o yaml")
@@ -158,6 +170,25 @@ def compare(
         show_differences(client.job(job), client.job(other))
 
 
+@app.command(epilog="Example: bloomery jobs update JOB --priority 5 --label team=cells")
+def update(
+    job: JobArgument,
+    project: ProjectOption = None,
+    name: Annotated[str | None, typer.Option(help="What people see.")] = None,
+    priority: Annotated[int | None, typer.Option(help="Larger goes first.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Added to those that it has; may be repeated.")
+    ] = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Change the display name, labels or priority of a job."""
+    added = pairs(label or [], "--label")
+    with connect(project) as client:
+        found = client.job(job)
+        labels = {**found.proto.labels, **added} if added else None
+        show_job(found.update(display_name=name, labels=labels, priority=priority), output)
+
+
 @app.command(epilog="Example: bloomery jobs cancel JOB")
 def cancel(
     job: JobArgument,
@@ -207,6 +238,8 @@ def show_job(job: "Job", output: Output) -> None:
         "dataset": proto.dataset_version,
         "model": proto.model or proto.model_version,
         "parameters": dict(proto.parameters) or "",
+        "labels": dict(proto.labels) or "",
+        "priority": proto.priority or "",
         "attempt": proto.attempt or "",
         "device": job.progress.device,
         "created": job.create_time,

@@ -9,7 +9,7 @@ from rich.console import Console
 from bloomery.cli import _config
 from bloomery.cli._live import follow
 from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
-from bloomery.cli._pairs import values
+from bloomery.cli._pairs import pairs, seconds, size, values
 from bloomery.cli.jobs import show_job
 from bloomery.cli.models import show_version
 
@@ -35,6 +35,21 @@ def run(
         str, typer.Option(help="Weights to start from: as the recipe names them, scratch, or MODEL@VERSION.")
     ] = "",
     name: Annotated[str, typer.Option(help="Id of the job; made by the server by default.")] = "",
+    priority: Annotated[int, typer.Option(help="Larger goes first.")] = 0,
+    deadline: Annotated[
+        float | None,
+        typer.Option(
+            parser=seconds, metavar="DURATION", help="Time it may take in all, such as 2h or 90m; no limit by default."
+        ),
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="For filtering lists of jobs; may be repeated.")
+    ] = None,
+    cpus: Annotated[float, typer.Option(min=0, help="Processor cores; 0 for the recipe's default.")] = 0,
+    memory: Annotated[
+        int | None, typer.Option(parser=size, metavar="SIZE", help="Such as 4GiB; the recipe's default otherwise.")
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=0, help="How many; 0 for the recipe's default.")] = 0,
     follow_: Annotated[
         bool, typer.Option("--follow", "-f", help="Watch to the end and show the model version; Ctrl-C only detaches.")
     ] = False,
@@ -52,6 +67,12 @@ def run(
             model=model or given.model,
             base=base or given.base,
             name=name,
+            priority=priority,
+            deadline=deadline or 0,
+            labels=pairs(label or [], "--label"),
+            cpus=cpus,
+            memory=memory or 0,
+            gpus=gpus,
             settings=settings,
         )
         if not follow_:

@@ -4,6 +4,7 @@ import inspect
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,29 @@ def test_the_whole_job_reads_like_the_domain(fake: Fake, client: Client, tmp_pat
     [asked] = fake.calls["Predict"]
     assert (asked.image, asked.threshold, list(asked.classes)) == (b"image", 0.5, ["RBC"])
     assert not asked.HasField("iou_threshold")
+
+
+def test_a_handle_of_a_closed_client_says_so(fake: Fake) -> None:
+    with Client(fake.endpoint) as client:
+        project = client.project("cells")
+    uses: tuple[Callable[[], object], ...] = (
+        project.refresh,
+        project.delete,
+        lambda: list(project.labels()),
+        lambda: client.project("cells"),
+    )
+    for use in uses:
+        with pytest.raises(errors.ClientClosed, match="the client is closed"):
+            use()
+
+
+async def test_an_asynchronous_handle_of_a_closed_client_says_so(fake: Fake) -> None:
+    async with AsyncClient(fake.endpoint) as client:
+        project, job = await client.project("cells"), await client.job("projects/cells/jobs/j1")
+    with pytest.raises(errors.ClientClosed):
+        await project.refresh()
+    with pytest.raises(errors.ClientClosed):
+        await job.wait()
 
 
 async def test_the_same_with_await(aclient: AsyncClient) -> None:

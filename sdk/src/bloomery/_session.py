@@ -81,6 +81,7 @@ class Session:
         self._jitter = jitter
         self._new_id = new_id
         self._reached = False
+        self._closed = False
         self._metadata = (("authorization", f"Bearer {address.token}"),) if address.token else ()
         self._channel = _channel(address)
         self.annotation = AnnotationServiceStub(self._channel)
@@ -98,6 +99,7 @@ class Session:
 
     async def close(self) -> None:
         """Give the connections back."""
+        self._closed = True
         if "transfer" in self.__dict__:
             await self.transfer.close()
         await self._channel.close()
@@ -115,8 +117,10 @@ class Session:
         once, so that all attempts show the same. `seconds` is the time that one attempt may take.
 
         Raises:
+            ClientClosed: `close` was called before.
             BloomeryError: the kind that belongs to the status of the last attempt.
         """
+        self._check_open()
         self._identify(request)
         started, attempt = self.clock(), 1
         while True:
@@ -162,6 +166,7 @@ class Session:
             Unavailable: the stream broke, or nothing came for longer than the server may be silent.
             BloomeryError: the kind that belongs to the stream's status.
         """
+        self._check_open()
         call = method(request, metadata=self._metadata)
         try:
             messages = aiter(call)
@@ -196,6 +201,10 @@ class Session:
     def patience(self) -> float:
         """Seconds for which a watch tries to get through."""
         return self.timeouts.outage if self._reached else self.timeouts.contact
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise errors.ClientClosed
 
     def _budget(self, seconds: float | None) -> float:
         if not self._reached:

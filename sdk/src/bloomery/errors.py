@@ -12,6 +12,7 @@ BloomeryError                  message, reason, hint, details
 ├── ResourceExhausted          a limit is reached
 ├── Unavailable                a part is down; the client has repeated the call as long as it may
 │   └── ServerNotFound         no server runs, or nobody knows where
+├── ClientClosed               the client was closed before
 ├── Unauthenticated
 ├── PermissionDenied
 ├── Internal                   the server's fault
@@ -32,6 +33,7 @@ __all__ = [
     "AmbiguousName",
     "BloomeryError",
     "BuildFailed",
+    "ClientClosed",
     "Conflict",
     "DigestMismatch",
     "FailedPrecondition",
@@ -165,6 +167,16 @@ class ServerNotFound(Unavailable):
 
     reason = "SERVER_NOT_FOUND"
     hint = "start one with `bloomery up`, or name one with BLOOMERY_ENDPOINT"
+
+
+class ClientClosed(BloomeryError):
+    """A handle outlived its client."""
+
+    reason = "CLIENT_CLOSED"
+    hint = "use handles before the client is closed, or read them again from a new one"
+
+    def __init__(self) -> None:
+        super().__init__("the client is closed")
 
 
 class Unauthenticated(BloomeryError):

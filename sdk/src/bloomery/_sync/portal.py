@@ -7,6 +7,8 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from bloomery.errors import ClientClosed
+
 P = ParamSpec("P")
 T = TypeVar("T")
 TwinT = TypeVar("TwinT")
@@ -24,7 +26,14 @@ class Portal:
         self.close = weakref.finalize(self, _stop, self._loop, self._thread)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` in the loop and return what it returns. An interrupt of the caller cancels it."""
+        """Run `work` in the loop and return what it returns. An interrupt of the caller cancels it.
+
+        Raises:
+            ClientClosed: the loop was stopped.
+        """
+        if not self.close.alive:
+            work.close()
+            raise ClientClosed
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bloomery.training.v1 import JobEvent
 from bloomery.training.v1 import Progress as ProgressMessage
-from bloomery_kit.errors import Violations
+from bloomery_kit.errors import BloomeryError, Violations
 from bloomery_trainer import actions, progress, reasons
 from bloomery_trainer.admission import obstacles
 from bloomery_trainer.decide import Facts, decide, settle
@@ -336,6 +336,18 @@ class TestRecipes:
             Catalogue.load(tmp_path)
         for part in ("task", "versoin", "version", "between 1 and 1000", "taken by another", "d/recipe.yaml"):
             assert part in str(caught.value)
+
+    def test_a_wrong_number_is_told_as_it_was_typed(self) -> None:
+        recipe = Catalogue.load(HERE / "recipes").get("recipes/scripted")
+        told = []
+        for given_value in (0.0, -3.5):
+            violations = Violations()
+            effective_parameters(recipe, Kind.TRAIN, {"epochs": given_value}, violations)
+            with pytest.raises(BloomeryError) as caught:
+                violations.raise_if_any()
+            told.append(str(caught.value))
+        assert told[0].endswith(", not 0")
+        assert told[1].endswith(", not -3.5")
 
     @given(
         st.dictionaries(

@@ -22,10 +22,15 @@ def effective_parameters(
             continue
         problem = parameter.problem_with(value)
         if problem is not None or not isinstance(value, ParameterValue):
-            violations.add(f"job.parameters.{name}", f"{problem}, not {value!r}")
+            violations.add(f"job.parameters.{name}", f"{problem}, not {_shown(value)}")
         else:
             effective[name] = parameter.coerced(value)
     return effective
+
+
+def _shown(value: object) -> str:
+    # The wire has doubles only: nobody typed the .0 of a whole number.
+    return f"{value:.0f}" if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else repr(value)
 
 
 def _unknown(name: str, known: Mapping[str, object], recipe: Recipe, kind: Kind) -> str:

@@ -145,6 +145,19 @@ def test_settings_keep_their_types(fake: Fake, run: Run) -> None:
     assert (request.job.model, request.job.base, request.job_id) == ("projects/cells/models/m", "scratch", "run-1")
 
 
+def test_whole_numbers_among_parameters_are_written_as_such(fake: Fake, run: Run) -> None:
+    job = training.Job(name=world.JOB.name)
+    job.effective_parameters.update({"images": 32, "rate": 0.5, "amp": True})
+    fake.answer("GetJob", job)
+    assert '"images": 32.0' not in run("jobs show j1 -o json").stdout
+    assert "images: 32\n" in run("jobs show j1 -o yaml").stdout
+    assert json.loads(run("jobs show j1 -o json").stdout)["effectiveParameters"] == {
+        "images": 32,
+        "rate": 0.5,
+        "amp": True,
+    }
+
+
 def test_a_class_map_reaches_the_build(fake: Fake, run: Run) -> None:
     run("dataset build d --split official --kind classify --class-map rbc=cell --class-map wbc=")
     spec = fake.calls["CreateDatasetVersion"][0].dataset_version.spec
@@ -313,6 +326,7 @@ def test_predictions_are_listed_and_drawn(fake: Fake, run: Run, tmp_path: Path) 
     assert result.exit_code == 0, result.output
     assert sorted(path.name for path in out.iterdir()) == ["a-2.png", "a.png"]
     assert "10.0 20.0 30.0 40.0" in result.stdout
+    assert f"{images[0]}: 1 shape in 93 ms" in result.stderr
     assert [list(call.classes) for call in fake.calls["Predict"]] == [["RBC", "WBC"]] * 2
     found = json.loads(run("predict cells-v@1 -o json", images[0]).stdout)
     assert found[0]["image"] == images[0]

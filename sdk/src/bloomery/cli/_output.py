@@ -87,10 +87,22 @@ def grid(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 def as_json(message: "Message") -> dict[str, Any]:
-    """A message in protobuf's JSON form."""
+    """A message in protobuf's JSON form, free-form parameters with whole numbers as such."""
     from google.protobuf.json_format import MessageToDict
 
-    return MessageToDict(message)
+    found = MessageToDict(message)
+    for key in _STRUCTS & found.keys():
+        # Those of a recipe are a list of messages.
+        if isinstance(found[key], dict):
+            found[key] = {name: _whole(value) for name, value in found[key].items()}
+    return found
+
+
+_STRUCTS = frozenset({"parameters", "effectiveParameters"})
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def dump(value: object, output: Output) -> None:

@@ -56,4 +56,6 @@ def _table(found: "list[tuple[Path, Prediction]]") -> None:
     ]
     grid(("IMAGE", "LABEL", "SCORE", "X Y WIDTH HEIGHT"), rows)
     for image, prediction in found:
-        typer.echo(f"{image}: {len(prediction.shapes)} shapes in {prediction.timings.total_ms:.0f} ms", err=True)
+        count = len(prediction.shapes)
+        took = f"{prediction.timings.total_ms:.0f} ms"
+        typer.echo(f"{image}: {count} {'shape' if count == 1 else 'shapes'} in {took}", err=True)

@@ -51,7 +51,7 @@ class Registry:
         async with self._db.read() as tx:
             model = await store.get_model(tx, ids["project"], ids["model"])
         if model is None:
-            raise NotFound("Model", name, hint="list the models")
+            raise NotFound("model", name, hint="list the models")
         return model
 
     async def list_models(
@@ -71,7 +71,7 @@ class Registry:
         async with self._db.write() as tx:
             model = await store.get_model(tx, ids["project"], ids["model"])
             if model is None:
-                raise NotFound("Model", name, hint="list the models")
+                raise NotFound("model", name, hint="list the models")
             check_etag(etag, model_etag(model), name)
             if values:
                 await store.update_model(tx, model, values, self._clock())
@@ -82,7 +82,7 @@ class Registry:
         async with self._db.read() as tx:
             version = await store.get_version(tx, parse_selector(name, field))
         if version is None:
-            raise NotFound("ModelVersion", name, hint="list the versions of the model")
+            raise NotFound("model version", name, hint="list the versions of the model")
         return version
 
     async def find_version(self, job: str) -> ModelVersion:
@@ -90,7 +90,7 @@ class Registry:
         async with self._db.read() as tx:
             version = await store.find_version(tx, job)
         if version is None:
-            raise NotFound("ModelVersion", job, hint="it is recorded some moments after its job has succeeded")
+            raise NotFound("model version", job, hint="it is recorded some moments after its job has succeeded")
         return version
 
     async def list_versions(
@@ -109,7 +109,7 @@ class Registry:
         version = await self.get_version(name)
         async with self._db.write() as tx:
             if not await store.delete_version(tx, version.uid):
-                raise NotFound("ModelVersion", name, hint="it is gone already")
+                raise NotFound("model version", name, hint="it is gone already")
         await self._remove(version.content.artifacts)
         for variant in version.variants:
             await self._remove(variant.result.artifacts)
@@ -142,14 +142,14 @@ class Registry:
         for variant in variants:
             if variant.id == ids["variant"]:
                 return variant
-        raise NotFound("ModelVariant", name, hint="list the variants of the version, or make it with an optimization")
+        raise NotFound("model variant", name, hint="list the variants of the version, or make it with an optimization")
 
     async def delete_variant(self, name: str) -> None:
         """Forget a variant and remove its files. Raise NotFound."""
         variant = await self.get_variant(name)
         async with self._db.write() as tx:
             if not await store.delete_variant(tx, variant.uid):
-                raise NotFound("ModelVariant", name, hint="it is gone already")
+                raise NotFound("model variant", name, hint="it is gone already")
         await self._remove(variant.result.artifacts)
 
     async def _remove(self, artifacts: tuple[Artifact, ...]) -> None:

@@ -33,7 +33,8 @@ def detect(source: Source) -> FormatGuess:
         raise FormatError("UNKNOWN_FORMAT", f"no annotations found beside {len(images)} images", _LAYOUTS)
     if len(guesses) > 1:
         why = "; ".join(f"{guess.format}: {guess.why}" for guess in guesses)
-        raise FormatError("AMBIGUOUS_FORMAT", f"the files fit several formats ({why})", "name the format")
+        hint = "name the format, on the command line by `--format`"
+        raise FormatError("AMBIGUOUS_FORMAT", f"the files fit several formats ({why})", hint)
     return guesses[0]
 
 

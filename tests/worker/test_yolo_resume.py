@@ -48,6 +48,8 @@ async def test_killed_and_resumed_equals_uninterrupted(
 async def test_death_in_the_final_evaluation_costs_no_epoch(
     detector: FakeTrainer, cells: Version, tmp_path: Path
 ) -> None:
+    import torch
+
     again = detector.successor(TINY["epochs"])
     async with served(again, cells), running(again, tmp_path) as worker:
         assert await worker.exit_code() == 0, worker.output
@@ -56,6 +58,8 @@ async def test_death_in_the_final_evaluation_costs_no_epoch(
     assert again.of_kind("metrics") == []
     assert again.finished.success.metrics == detector.finished.success.metrics
     assert published(again) == published(detector)
+    assert not {"git", "date"} & torch.load(io.BytesIO(again.content("checkpoint")), weights_only=False).keys()
+    assert str(tmp_path).encode() not in again.content("checkpoint")
 
 
 async def test_a_cancelled_training_stops_in_mid_epoch_and_keeps_its_checkpoint(cells: Version, tmp_path: Path) -> None:

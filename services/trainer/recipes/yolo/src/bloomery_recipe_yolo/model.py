@@ -1,7 +1,7 @@
 """A trained YOLO model without its library around it: raw outputs for letterboxed uint8 images, in torch or as ONNX."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -88,11 +88,30 @@ def _loaded(path: Path) -> Any:
 
 
 def write_published(best: Path, target: Path, classes: Sequence[str]) -> None:
-    """Writes a checkpoint of half the size that is enough to predict with: weights and class names, no optimizer."""
+    """Writes a checkpoint of half the size that is enough to predict with: weights and class names, no optimizer.
+
+    Says nothing about when, where and from which checkout it was made: the same training gives the same bytes.
+    """
     content = strip_optimizer(best, str(target))
+    model, arguments = content["model"], _placeless(content["train_args"])
     # Classifiers are trained on folders that are named by number.
-    content["model"].names = dict(enumerate(classes))
-    torch.save(content, target)
+    model.names = dict(enumerate(classes))
+    model.args = arguments
+    vars(model).pop("pt_path", None)
+    # The head keeps the grid and the mode of the last batch that it saw, and makes its own for the next.
+    for cached in ("anchors", "strides", "shape", "_end2end"):
+        vars(model.model[-1]).pop(cached, None)
+    kept = {key: content[key] for key in _PUBLISHED}
+    torch.save({**kept, "train_args": arguments}, target)
+
+
+_PUBLISHED = ("model", "epoch", "version", "license", "docs")
+_WORDS = ("task", "optimizer")
+
+
+def _placeless(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The training arguments without texts, which may be paths."""
+    return {key: value for key, value in arguments.items() if key in _WORDS or isinstance(value, int | float)}
 
 
 def _bare(model: Any) -> nn.Module:

@@ -90,7 +90,7 @@ def _loaded(path: Path) -> Any:
 def write_published(best: Path, target: Path, classes: Sequence[str]) -> None:
     """Writes a checkpoint of half the size that is enough to predict with: weights and class names, no optimizer.
 
-    Says nothing about when, where and from which checkout it was made: the same training gives the same bytes.
+    Says nothing about when, where and from which checkout it was made.
     """
     content = strip_optimizer(best, str(target))
     model, arguments = content["model"], _placeless(content["train_args"])

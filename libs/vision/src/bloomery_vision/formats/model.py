@@ -58,8 +58,8 @@ class ImportItem:
 
     `image_path` is its name in the source, or the name that the files give it where there is no such image. Its size is
     the real one; None where the image is missing or unreadable. `annotated` is False where no annotation was found or
-    none of it could be used, which differs from an annotation that says "nothing here". A `failed` item cannot be imported at all; `problems` say
-    why. Otherwise each error among them is about a shape that was left out.
+    none of it could be used, which differs from an annotation that says "nothing here". A `failed` item cannot be
+    imported at all; `problems` say why. Otherwise each error among them is about a shape that was left out.
     """
 
     image_path: str

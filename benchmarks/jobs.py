@@ -124,8 +124,9 @@ def passes(server: Server) -> Passes:
     return Passes(float(count), float(seconds), buckets)
 
 
-async def beat(worker: Worker, until: float) -> None:
+async def beat(worker: Worker, offset: float, until: float) -> None:
     """Report that a worker lives."""
+    await asyncio.sleep(offset)
     while time.monotonic() < until:
         await worker.report()
         await asyncio.sleep(HEARTBEAT)
@@ -141,7 +142,8 @@ async def observe(server: Server, idle: IdleWorkers, version: str, chosen: Optio
         # The passes that still see news are not the ones to measure.
         await asyncio.sleep(5)
         before = passes(server)
-        await asyncio.gather(*(beat(worker, time.monotonic() + seconds) for worker in workers))
+        until = time.monotonic() + seconds
+        await asyncio.gather(*(beat(each, index * HEARTBEAT / count, until) for index, each in enumerate(workers)))
         return passes(server) - before
 
 

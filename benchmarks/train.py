@@ -185,17 +185,15 @@ def epoch_table(figures: Figures) -> Table:
 def start_table(figures: Figures) -> Table:
     """Where the seconds before the first step go."""
     runs = figures.equal
-    names = sorted((name for name in runs[0].marks if name in MEANING), key=lambda name: runs[0].marks[name])
-    rows = [
-        (MEANING[name], median_and_range([one.marks[name] for one in runs if name in one.marks], 1)) for name in names
-    ]
-    return Table("a job on the way to its first step, seconds after the order", ("what", "median (range)"), rows)
+    rows = [(meaning, median_and_range([one.marks[name] for one in runs], 1)) for name, meaning in MEANING.items()]
+    title = "a job with equal threads on the way to its first step, seconds after the order"
+    note = "A job that is ordered right after another one's end waits until that one's worker has left the machine."
+    return Table(title, ("what", "median (range)"), rows, note)
 
 
 MEANING = {
     "QUEUED": "the reconciler launches the worker",
     "PREPARING": "the supervisor has begun the attempt",
-    "downloading": "the dataset's images are being fetched",
     "preparing": "torch is loaded, the recipe begins",
     "first step": "the first step is done",
 }

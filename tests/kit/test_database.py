@@ -1,5 +1,7 @@
 import asyncio
+import gc
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -297,3 +299,27 @@ async def test_closing_waits_for_connections_that_were_cancelled(tmp_path: Path)
     await db.close()
     left = [thread for thread in set(threading.enumerate()) - before if "_connection_worker_thread" in thread.name]
     assert not left
+
+
+async def test_closing_waits_for_transactions_under_way(tmp_path: Path) -> None:
+    db = Database.connect(f"sqlite+aiosqlite:///{tmp_path}/open.db")
+    begun, release = asyncio.Event(), asyncio.Event()
+
+    async def use(db: Database) -> None:
+        async with db.read():
+            begun.set()
+            await release.wait()
+
+    using = asyncio.create_task(use(db))
+    await begun.wait()
+    closing = asyncio.create_task(db.close())
+    await asyncio.sleep(0.05)
+    assert not closing.done()
+    release.set()
+    await asyncio.gather(using, closing)
+    # A connection that nobody closed warns when it is collected.
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del using, closing, db
+        gc.collect()
+    assert not [warning for warning in caught if warning.category is ResourceWarning]

@@ -178,9 +178,8 @@ async def running_trainer(
         try:
             yield Trainer(world, app, host, worker_host, JobServiceStub(people), WorkerServiceStub(workers))
         finally:
+            await asyncio.gather(host.drain(0), worker_host.drain(0))
             await app.close()
-            await host.drain(0)
-            await worker_host.drain(0)
 
 
 async def failure(call: Awaitable[Any]) -> status_pb2.Status:

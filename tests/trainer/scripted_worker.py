@@ -50,6 +50,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.folder = Path(os.environ["BLOOMERY_WORK_DIR"])
+        self.gate = self.folder.parents[2] / "gate"
         self.stub = WorkerServiceStub(grpc.insecure_channel(os.environ["BLOOMERY_TRAINER_TARGET"]))
         request = StartAttemptRequest(
             token=os.environ.pop("BLOOMERY_ATTEMPT_TOKEN"), worker_id=uuid4().hex, host="here", process_id=os.getpid()
@@ -115,8 +116,8 @@ class Worker:
 
 
 def train(worker: Worker, *, each: Callable[[int], None] = lambda _: None) -> None:
-    parameters = dict(worker.start.job.effective_parameters)
-    epochs, pace = int(str(parameters["epochs"]).partition(".")[0]), float(str(parameters["pace"]))
+    parameters = json_format.MessageToDict(worker.start.job.effective_parameters)
+    epochs, gate, pace = int(parameters["epochs"]), int(parameters["gate"]), float(parameters["pace"])
     worker.report(phase="downloading")
     line = LogLine(level=LogLine.LEVEL_INFO, source="trainer", message=f"start at {worker.start.resume_epoch}")
     worker.report(JobEvent(log=line))
@@ -127,6 +128,9 @@ def train(worker: Worker, *, each: Callable[[int], None] = lambda _: None) -> No
         event.time.GetCurrentTime()
         try:
             worker.report(event)
+            while epoch == gate and not worker.gate.exists():
+                worker.report()
+                time.sleep(0.05)
         except Told:
             worker.checkpoint(epoch)
             worker.finish(stopped=AttemptStopped(epoch=epoch))

@@ -6,7 +6,7 @@ below the SQL arrives as a typed error: Unavailable (repeat later) or ResourceEx
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
@@ -56,6 +56,9 @@ class Database:
     def __init__(self, engine: AsyncEngine, schema: str | None, threads: "WeakSet[Thread] | None" = None) -> None:
         self.engine = engine
         self._threads: WeakSet[Thread] = WeakSet() if threads is None else threads
+        self._in_use = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.schema = schema
         self._writer = asyncio.Lock()
         self._writing: asyncio.Task[Any] | None = None
@@ -110,9 +113,13 @@ class Database:
             await tx.execute(sa.text("SELECT 1"))
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, once the transactions under way have ended."""
+        # The engine would forget a connection that is given back after this, without closing it.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._idle.wait()
         await self.engine.dispose()
-        # A connection that was cancelled in the middle ends in its own time, and still speaks to this event loop.
+        # The driver's threads have closed their connections, and yet speak to this event loop until they end.
         for thread in list(self._threads):
             await asyncio.to_thread(thread.join, _CLOSE_SECONDS)
 
@@ -121,11 +128,32 @@ class Database:
         async with AsyncExitStack() as stack:
             stack.enter_context(timed(DATABASE_SECONDS, "write" if _WRITES in options else "read"))
             with _typed_errors(connecting=True):
-                connection = await stack.enter_async_context(self.engine.connect())
+                connection = await stack.enter_async_context(self._connection())
             with _typed_errors():
                 await connection.execution_options(**options)
                 async with connection.begin():
                     yield connection
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        # In tasks of their own: a driver that is cancelled in the middle leaves its connection to the collector.
+        opening = asyncio.create_task(self.engine.connect().start())
+        self._in_use += 1
+        self._idle.clear()
+        try:
+            yield await asyncio.shield(opening)
+        finally:
+            await asyncio.shield(asyncio.create_task(self._give_back(opening)))
+
+    async def _give_back(self, opening: "asyncio.Task[AsyncConnection]") -> None:
+        try:
+            await asyncio.wait([opening])
+            if opening.exception() is None:
+                await opening.result().close()
+        finally:
+            self._in_use -= 1
+            if not self._in_use:
+                self._idle.set()
 
 
 async def insert_ignore(

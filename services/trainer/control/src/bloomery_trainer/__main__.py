@@ -30,8 +30,8 @@ async def main() -> None:
     await app.start()
 
     async def stop() -> None:
-        await app.close()
         await workers.drain()
+        await app.close()
 
     await run_until_signal(host, on_stop=stop)
 

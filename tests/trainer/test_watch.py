@@ -189,6 +189,29 @@ async def test_another_replicas_commits_are_seen(world: World) -> None:
     assert [message.sequence for message in messages] == [0, 1, 2]
 
 
+async def test_another_replicas_commits_are_seen_by_a_busy_one(world: World) -> None:
+    async with by_hand(world) as hand, running_trainer(world, launcher=FakeLauncher(), reconcile=False) as other:
+        feed = other.app.core.feed
+        feeding = asyncio.create_task(feed.run())
+        job, busy = await hand.trainer.create(), await hand.trainer.create()
+
+        async def keep_busy() -> None:
+            with feed.follow(busy.uid, busy.last_sequence):
+                while True:
+                    feed.committed(busy.uid)
+                    await asyncio.sleep(0)
+
+        noise = asyncio.create_task(keep_busy())
+        watching = asyncio.create_task(other.watch(job.name))
+        await asyncio.sleep(0.1)
+        await hand.trainer.jobs.CancelJob(CancelJobRequest(name=job.name))
+        messages = await asyncio.wait_for(watching, 10)
+        for task in (noise, feeding):
+            task.cancel()
+        await asyncio.gather(noise, feeding, return_exceptions=True)
+    assert [message.sequence for message in messages] == [0, 1, 2]
+
+
 async def test_many_watchers_cost_one_read_for_each_commit(hand: Hand) -> None:
     job, worker = await hand.running()
     watching = [asyncio.create_task(hand.trainer.watch(job.name)) for _ in range(100)]

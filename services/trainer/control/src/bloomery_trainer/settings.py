@@ -67,7 +67,7 @@ class TrainerSettings(ServiceSettings):
     max_running_per_project: int = Field(default=0, description="0 for no limit")
     min_free_bytes: int = Field(default=_GIB, description="space below which nothing new is taken")
     signed_seconds: float = Field(default=3600.0, description="life of a signed request")
-    watch_poll: float = Field(default=0.5, description="how soon other replicas' commits are seen")
+    watch_poll: float = Field(default=0.2, description="how soon other replicas' commits are seen")
     watch_heartbeat: float = 15.0
     watch_age: float = Field(default=720.0, description="about how long a watch lives")
     event_retention: float = Field(default=90 * 86400.0, description="life of a finished job's measurements and logs")

@@ -46,6 +46,7 @@ class EventFeed:
         self._topics: dict[str, _Topic] = {}
         self._dirty: dict[str, float] = {}
         self._wake = asyncio.Event()
+        self._due = 0.0
 
     def committed(self, job_uid: str) -> None:
         """A job's log has grown in this process."""
@@ -94,11 +95,16 @@ class EventFeed:
 
     async def _turn(self) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._poll):
+            async with asyncio.timeout_at(self._due):
                 await self._wake.wait()
         dirty, self._dirty = self._dirty, {}
         self._wake.clear()
-        if wanted := list(dirty or self._topics):
+        # By the clock, not by silence: a busy replica is woken all the time, and would never look elsewhere.
+        now = asyncio.get_running_loop().time()
+        is_due = now >= self._due
+        if is_due:
+            self._due = now + self._poll
+        if wanted := list(self._topics if is_due else dirty):
             await self._refresh(wanted)
         for since in dirty.values():
             metrics.WATCH_LAG.observe(time.monotonic() - since)

@@ -197,7 +197,7 @@ async def failure(call: Awaitable[object]) -> status_pb2.Status:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(500):
+    for _ in range(3000):
         if condition():
             return
         await asyncio.sleep(0.01)

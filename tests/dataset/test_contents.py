@@ -212,7 +212,7 @@ async def test_a_version_lives_in_a_bucket_as_well(
 
 
 async def emptied(store: S3ObjectStore) -> None:
-    for _ in range(200):
+    for _ in range(600):
         if not [found async for found in store.list()]:
             return
         await asyncio.sleep(0.05)

@@ -119,7 +119,7 @@ async def test_a_project_with_a_version_is_not_deleted(annotations: Server, serv
 
 async def eventually_deleted(annotations: Server, name: str) -> None:
     """Wait until the hold of a deleted version is given up, which happens later."""
-    for _ in range(200):
+    for _ in range(600):
         try:
             await annotations.stub.DeleteProject(DeleteProjectRequest(name=name))
         except grpc.aio.AioRpcError as error:

@@ -143,7 +143,7 @@ class EchoHost:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for what tells nobody when it happens."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

@@ -55,6 +55,9 @@ SHOWN: dict[str, tuple[Message, str]] = {
     "jobs update j1 --priority 5": (world.JOB, "SUCCEEDED"),
     "jobs pause j1": (world.JOB, "SUCCEEDED"),
     "jobs resume j1": (world.JOB, "SUCCEEDED"),
+    "groups list": (world.GROUP, "1 RUNNING, 2 SUCCEEDED"),
+    "groups show sweep": (world.GROUP, "75%"),
+    "groups cancel sweep --force": (world.GROUP, "projects/cells/jobGroups/sweep"),
     "models list": (world.MODEL, "cells-v@1"),
     "models versions cells-v": (world.MODEL_VERSION, "test/map50=0.91"),
     "models show cells-v@1": (world.MODEL_VERSION, "onnx-fp32"),
@@ -242,8 +245,46 @@ def test_a_job_is_updated_in_what_is_given_alone(fake: Fake, run: Run) -> None:
 
 
 def test_jobs_are_filtered_by_options(fake: Fake, run: Run) -> None:
-    run("jobs list --state running --kind TRAIN --label team=cells --filter active")
-    assert fake.calls["ListJobs"][0].filter == "active AND state:RUNNING AND kind:TRAIN AND label.team:cells"
+    run("jobs list --state running --kind TRAIN --group sweep --label team=cells --filter active")
+    expected = "active AND state:RUNNING AND kind:TRAIN AND group:sweep AND label.team:cells"
+    assert fake.calls["ListJobs"][0].filter == expected
+
+
+def test_a_grid_starts_every_combination_once_all_are_checked(fake: Fake, run: Run) -> None:
+    grid = "--grid lr0=0.01,0.1 --grid optimizer=sgd,adamw --set epochs=2 --group sweep"
+    result = run(f"train cells-v@1 --recipe yolo-detect {grid}")
+    assert result.exit_code == 0
+    assert "projects/cells/jobGroups/sweep" in result.stdout
+    calls = fake.calls["CreateJob"]
+    assert [call.validate_only for call in calls] == [True] * 4 + [False] * 4
+    given = [dict(call.job.parameters) for call in calls[4:]]
+    pairs = [(0.01, "sgd"), (0.01, "adamw"), (0.1, "sgd"), (0.1, "adamw")]
+    assert given == [{"epochs": 2, "lr0": rate, "optimizer": name} for rate, name in pairs]
+    assert {call.job.group for call in calls} == {"sweep"}
+
+
+def test_a_grid_with_a_wrong_value_starts_nothing(fake: Fake, run: Run) -> None:
+    bad = served.InvalidArgument([served.FieldViolation("job.parameters.lr0", "must be at most 1")])
+    fake.queue("CreateJob", bad)
+    assert run("train cells-v@1 --recipe yolo-detect --grid lr0=7,0.1 --group sweep").exit_code == 4
+    assert [call.validate_only for call in fake.calls["CreateJob"]] == [True]
+
+
+@pytest.mark.parametrize("rest", ["", "--group sweep --name one"])
+def test_a_grid_is_a_group_of_many(fake: Fake, run: Run, rest: str) -> None:
+    assert run(f"train cells-v@1 --recipe yolo-detect --grid lr0=0.1,0.2 {rest}").exit_code == 2
+    assert "CreateJob" not in fake.calls
+
+
+def test_a_group_shows_in_what_its_jobs_differ(fake: Fake, run: Run) -> None:
+    jobs = [training.Job(name=f"projects/cells/jobs/j{number}") for number in (1, 2)]
+    for job, rate in zip(jobs, (0.01, 0.1), strict=True):
+        job.effective_parameters.update({"lr0": rate, "epochs": 3})
+    fake.answer("ListJobs", training.ListJobsResponse(jobs=jobs))
+    shown = run("groups show sweep").stdout
+    assert "lr0" in shown
+    assert "epochs" not in shown
+    assert fake.calls["ListJobs"][-1].filter == "group:sweep"
 
 
 DELETED = {

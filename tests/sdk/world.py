@@ -67,6 +67,9 @@ JOB = training.Job(
     last_sequence=6,
     oldest_sequence=1,
 )
+GROUP = training.JobGroup(
+    name="projects/cells/jobGroups/sweep", job_count=3, state_counts={"RUNNING": 1, "SUCCEEDED": 2}, fraction=0.75
+)
 VARIANT = inference.ModelVariant(
     name="projects/cells/models/cells-v/versions/1/variants/onnx-fp32",
     state=inference.ModelVariant.STATE_READY,
@@ -150,6 +153,9 @@ def settle(fake: Fake) -> None:
     fake.answer("CreateJob", JOB)
     fake.answer("GetJob", JOB)
     fake.answer("ListJobs", training.ListJobsResponse(jobs=[JOB]))
+    fake.answer("GetJobGroup", GROUP)
+    fake.answer("CancelJobGroup", GROUP)
+    fake.answer("ListJobGroups", training.ListJobGroupsResponse(job_groups=[GROUP]))
     for verb in ("UpdateJob", "CancelJob", "PauseJob", "ResumeJob"):
         fake.answer(verb, JOB)
     fake.script("WatchJob", watched(training.Job(name=JOB.name, state=training.JOB_STATE_QUEUED), EVENTS))

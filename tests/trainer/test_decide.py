@@ -54,6 +54,7 @@ def job_in(state: State, **fields: Any) -> Job:
         "job_id": "j",
         "display_name": "j",
         "labels": {},
+        "group": "",
         "spec": replace(spec, deadline_seconds=fields.pop("deadline_seconds", 0)),
         "priority": 0,
         "creator": "c",

@@ -105,7 +105,7 @@ async def test_two_replicas_launch_each_attempt_once(world: World, database_url:
             for _ in range(2)
         ]
         created = await asyncio.gather(*(replicas[number % 2].create() for number in range(8)))
-        for _ in range(200):
+        for _ in range(600):
             if len(launcher.orders) == len(created):
                 break
             await asyncio.sleep(0.05)
@@ -122,7 +122,7 @@ async def test_the_other_replica_takes_over(world: World, database_url: str) -> 
             both = (first, second)
             leader = await _leader(both)
         job = await second.create()
-        for _ in range(200):
+        for _ in range(600):
             if launcher.orders:
                 break
             await asyncio.sleep(0.05)
@@ -131,7 +131,7 @@ async def test_the_other_replica_takes_over(world: World, database_url: str) -> 
 
 
 async def _leader(replicas: tuple[Trainer, Trainer]) -> Trainer:
-    for _ in range(200):
+    for _ in range(1500):
         for replica in replicas:
             if replica.app._reconciler.epoch is not None:
                 return replica

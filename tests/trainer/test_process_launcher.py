@@ -64,7 +64,7 @@ async def seen(
 ) -> Launched | None:
     """What a launcher sees of an attempt once something holds of it."""
     found: Launched | None = None
-    for _ in range(300):
+    for _ in range(1500):
         found = next((thing for thing in await launcher.observe() if thing.attempt == attempt), None)
         if holds(found):
             return found
@@ -180,7 +180,7 @@ async def test_a_stop_asks_first_and_ends_after_the_grace(bench: Bench) -> None:
     now = [0.0]
     launcher = bench.launcher(clock=lambda: now[0])
     await launcher.launch(bench.order())
-    for _ in range(300):
+    for _ in range(1500):
         if bench.starts():
             break
         await asyncio.sleep(0.02)

@@ -53,7 +53,7 @@ def _text(file: Path) -> str:
 
 async def written(file: Path) -> str:
     """What a worker writes into a file, sooner or later."""
-    for _ in range(500):
+    for _ in range(1500):
         if text := _text(file):
             return text
         await asyncio.sleep(0.02)
@@ -83,7 +83,7 @@ async def test_a_job_runs_to_its_result(trainer: Trainer) -> None:
 async def test_a_finished_job_leaves_no_process_and_no_folder(trainer: Trainer) -> None:
     job = await trainer.create()
     await trainer.reaches(job.name, JOB_STATE_SUCCEEDED)
-    for _ in range(100):
+    for _ in range(600):
         if not folder(trainer.world, job).parent.exists():
             return
         await asyncio.sleep(0.05)
@@ -246,7 +246,7 @@ async def test_a_deleted_job_gives_back_its_inputs_and_files(trainer: Trainer) -
     await trainer.jobs.DeleteJob(DeleteJobRequest(name=job.name))
     blobs = trainer.world.folder / "blobs"
     left: set[str] = set()
-    for _ in range(100):
+    for _ in range(600):
         left = {
             path.relative_to(blobs).as_posix() for path in blobs.rglob("*") if path.is_file() and job.uid in str(path)
         }

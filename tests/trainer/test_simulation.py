@@ -97,7 +97,7 @@ class Simulation:
             return
         wish = Wish(
             "projects/cells", "", "", {}, Kind.OPTIMIZE, "recipes/scripted", {}, "", "", WEIGHTS, "", "",
-            Resources(), 0, 0,
+            Resources(), 0, 0, "",
         )  # fmt: skip
         draft = await self.creation.draft(wish, "me")
         async with self.core.db.write() as tx:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bloomery._aio.client import AsyncClient
     from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
     from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion
-    from bloomery._aio.job import AsyncJob, AsyncRecipe
+    from bloomery._aio.job import AsyncJob, AsyncJobGroup, AsyncRecipe
     from bloomery._aio.model import AsyncModel, AsyncModelVariant, AsyncModelVersion
     from bloomery._aio.project import AsyncProject
     from bloomery._results import Difference, Epoch, Event, Prediction, Step, Validation
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bloomery._sync.client import Client
     from bloomery._sync.data import Asset, Import, Label
     from bloomery._sync.dataset import Dataset, DatasetVersion
-    from bloomery._sync.job import Job, Recipe
+    from bloomery._sync.job import Job, JobGroup, Recipe
     from bloomery._sync.model import Model, ModelVariant, ModelVersion
     from bloomery._sync.project import Project
     from bloomery.errors import BloomeryError
@@ -43,6 +43,7 @@ __all__ = [
     "AsyncDatasetVersion",
     "AsyncImport",
     "AsyncJob",
+    "AsyncJobGroup",
     "AsyncLabel",
     "AsyncModel",
     "AsyncModelVariant",
@@ -58,6 +59,7 @@ __all__ = [
     "Event",
     "Import",
     "Job",
+    "JobGroup",
     "Label",
     "Model",
     "ModelVariant",
@@ -74,7 +76,7 @@ _HOMES = {
     "client": ("Client",),
     "data": ("Asset", "Import", "Label"),
     "dataset": ("Dataset", "DatasetVersion"),
-    "job": ("Job", "Recipe"),
+    "job": ("Job", "JobGroup", "Recipe"),
     "model": ("Model", "ModelVariant", "ModelVersion"),
     "project": ("Project",),
 }

@@ -43,7 +43,7 @@ class Kind:
     @property
     def command(self) -> str:
         """The noun of the command line."""
-        return "dataset" if self.collection == "datasets" else self.collection
+        return {"datasets": "dataset", "jobGroups": "groups"}.get(self.collection, self.collection)
 
     def matches(self, name: str) -> bool:
         """Whether a full name is of this kind."""
@@ -74,6 +74,7 @@ class Kind:
 DATASET = Kind("dataset", "datasets")
 DATASET_VERSION = Kind("dataset version", "datasets", versioned=True)
 JOB = Kind("job", "jobs")
+JOB_GROUP = Kind("group of jobs", "jobGroups")
 MODEL = Kind("model", "models")
 MODEL_VERSION = Kind("model version", "models", versioned=True)
 LABEL = Kind("label", "labels")

@@ -10,7 +10,7 @@ from bloomery import _names as names
 from bloomery._address import find_server
 from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
 from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion, get_dataset_version
-from bloomery._aio.job import AsyncJob, AsyncRecipe
+from bloomery._aio.job import AsyncJob, AsyncJobGroup, AsyncRecipe, get_job_group
 from bloomery._aio.model import AsyncModel, AsyncModelVersion, get_model_version
 from bloomery._aio.project import AsyncProject
 from bloomery._resolve import Resolver
@@ -175,13 +175,27 @@ class AsyncClient:
 
         Args:
             project: its id or name.
-            filter: terms joined by " AND ": `state:RUNNING`, `kind:TRAIN`, `active`, `label.KEY:VALUE`, `model:NAME`.
+            filter: terms joined by " AND ": `state:RUNNING`, `kind:TRAIN`, `active`, `label.KEY:VALUE`, `model:NAME`,
+                `group:ID`.
         """
         session = await self.connect()
         request = training.ListJobsRequest(parent=(await self._resolver()).listed(project), filter=filter)
         async for page in session.pages(session.jobs.ListJobs, request):
             for job in page.jobs:
                 yield AsyncJob(session, job)
+
+    async def job_group(self, name: str) -> AsyncJobGroup:
+        """A group of jobs."""
+        session = await self.connect()
+        return await get_job_group(session, await (await self._resolver()).find(names.JOB_GROUP, name))
+
+    async def job_groups(self, *, project: str | None = None) -> AsyncIterator[AsyncJobGroup]:
+        """List the groups of jobs of a project, by default of the client's or the only one, by id."""
+        session = await self.connect()
+        request = training.ListJobGroupsRequest(parent=await (await self._resolver()).project(project))
+        async for page in session.pages(session.jobs.ListJobGroups, request):
+            for group in page.job_groups:
+                yield AsyncJobGroup(session, group)
 
     async def model(self, name: str) -> AsyncModel:
         """A model."""

@@ -1,16 +1,17 @@
 """Datasets and their versions."""
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
+from itertools import product
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from google.protobuf.struct_pb2 import Struct
 
 from bloomery import errors
 from bloomery._aio.base import AsyncHandle, unseen
-from bloomery._aio.job import AsyncJob
+from bloomery._aio.job import AsyncJob, AsyncJobGroup, get_job_group
 from bloomery._aio.model import get_model_version
 from bloomery._export import export
 from bloomery._fields import DatasetFields, DatasetVersionFields
@@ -94,6 +95,7 @@ class AsyncDatasetVersion(AsyncHandle[dataset.DatasetVersion], DatasetVersionFie
         priority: int = 0,
         deadline: float = 0,
         labels: Mapping[str, str] | None = None,
+        group: str = "",
         cpus: float = 0,
         memory: int = 0,
         gpus: int = 0,
@@ -111,6 +113,7 @@ class AsyncDatasetVersion(AsyncHandle[dataset.DatasetVersion], DatasetVersionFie
             priority: larger goes first.
             deadline: seconds that it may take, all attempts together; 0 for no limit.
             labels: for filtering lists of jobs.
+            group: id of the group that it belongs to, of which all jobs are listed and cancelled together.
             cpus: processor cores; here and below, 0 for the recipe's default.
             memory: bytes.
             gpus: how many.
@@ -130,11 +133,35 @@ class AsyncDatasetVersion(AsyncHandle[dataset.DatasetVersion], DatasetVersionFie
             priority=priority,
             deadline_seconds=math.ceil(deadline),
             labels=labels,
+            group=group,
             resources=training.Resources(cpus=cpus, memory_bytes=memory, gpus=gpus),
         )
         await self._start_from(job, base, project)
         request = training.CreateJobRequest(parent=project, job_id=name, job=job, validate_only=validate_only)
         return AsyncJob(self._session, await self._session.call(self._session.jobs.CreateJob, request))
+
+    async def train_grid(
+        self, /, recipe: str, grid: Mapping[str, Sequence[Parameter]], *, group: str, **common: Any
+    ) -> AsyncJobGroup:
+        """Start a training for every combination of parameter values, and return their group.
+
+        All are checked before the first one starts.
+
+        Args:
+            recipe: such as "yolo-detect".
+            grid: the values of each parameter that differs, such as `{"lr0": [0.001, 0.01], "imgsz": [320, 640]}`.
+            group: id of the group.
+            common: what all have in common, as `train` takes it.
+
+        Raises:
+            InvalidArgument: a combination is refused; lists every wrong parameter with its limits.
+        """
+        settings = common.pop("settings", None) or {}
+        combinations = [{**settings, **dict(zip(grid, values, strict=True))} for values in product(*grid.values())]
+        for validate_only in (True, False):
+            for each in combinations:
+                await self.train(recipe, group=group, settings=each, validate_only=validate_only, **common)
+        return await get_job_group(self._session, f"{parent_of(self.name, 2)}/jobGroups/{group}")
 
     async def _start_from(self, job: training.Job, base: str, project: str) -> None:
         if "@" not in base and not MODEL_VERSION.matches(base):

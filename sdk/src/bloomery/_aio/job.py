@@ -11,10 +11,11 @@ from bloomery import errors
 from bloomery._aio.base import AsyncHandle, unseen
 from bloomery._aio.model import AsyncModelVersion, recorded_version
 from bloomery._archive import file_name, inside
-from bloomery._fields import JobFields, RecipeFields
+from bloomery._fields import JobFields, JobGroupFields, RecipeFields
 from bloomery._names import parent_of
 from bloomery._reproduction import repetition
 from bloomery._results import Epoch, Event, Progress, Step, moment
+from bloomery._session import Session
 from bloomery._transfer import Download
 from bloomery._watch import watch_job
 from bloomery.training import v1 as training
@@ -179,6 +180,42 @@ class AsyncJob(AsyncHandle[training.Job], JobFields):
                 self._proto.progress.CopyFrom(event.progress)
             case "metrics":
                 self._proto.progress.metrics.update(event.metrics.values)
+
+
+class AsyncJobGroup(AsyncHandle[training.JobGroup], JobGroupFields):
+    """Jobs of a project that belong together."""
+
+    async def refresh(self) -> Self:
+        """Read it again."""
+        request = training.GetJobGroupRequest(name=self.name)
+        self._proto = await self._session.call(self._session.jobs.GetJobGroup, request)
+        return self
+
+    async def jobs(self) -> AsyncIterator[AsyncJob]:
+        """List its jobs, newest first."""
+        request = training.ListJobsRequest(parent=parent_of(self.name), filter=f"group:{self.id}")
+        async for page in self._session.pages(self._session.jobs.ListJobs, request):
+            for job in page.jobs:
+                yield AsyncJob(self._session, job)
+
+    async def cancel(self, *, force: bool = False) -> Self:
+        """Ask all its jobs to stop, after a checkpoint unless `force`; returns at once."""
+        request = training.CancelJobGroupRequest(name=self.name, force=force)
+        self._proto = await self._session.call(self._session.jobs.CancelJobGroup, request)
+        return self
+
+    async def wait(self) -> Self:
+        """Wait until all its jobs are over, one way or another."""
+        async for job in self.jobs():
+            async for _ in job.watch(after=job.proto.last_sequence):
+                pass
+        return await self.refresh()
+
+
+async def get_job_group(session: Session, name: str) -> AsyncJobGroup:
+    """Read a group by its full name."""
+    request = training.GetJobGroupRequest(name=name)
+    return AsyncJobGroup(session, await session.call(session.jobs.GetJobGroup, request))
 
 
 def _epoch(event: training.JobEvent) -> Epoch:

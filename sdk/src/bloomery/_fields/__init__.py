@@ -9,7 +9,14 @@ from bloomery._fields.data import (
     LabelFields,
     ProjectFields,
 )
-from bloomery._fields.work import JobFields, ModelFields, ModelVariantFields, ModelVersionFields, RecipeFields
+from bloomery._fields.work import (
+    JobFields,
+    JobGroupFields,
+    ModelFields,
+    ModelVariantFields,
+    ModelVersionFields,
+    RecipeFields,
+)
 
 __all__ = [
     "AssetFields",
@@ -18,6 +25,7 @@ __all__ = [
     "Fields",
     "ImportFields",
     "JobFields",
+    "JobGroupFields",
     "LabelFields",
     "ModelFields",
     "ModelVariantFields",

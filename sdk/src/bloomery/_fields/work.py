@@ -95,6 +95,25 @@ class JobFields(Fields[training.Job]):
         raise errors.JobFailed(message + why, resource=self.name, reason=self.reason.code or self.state, hint=hint)
 
 
+class JobGroupFields(Fields[training.JobGroup]):
+    """Jobs of a project that belong together."""
+
+    @property
+    def states(self) -> Mapping[str, int]:
+        """How many of its jobs are in each state, such as `RUNNING`."""
+        return self.proto.state_counts
+
+    @property
+    def fraction(self) -> float:
+        """Mean of the parts of its jobs that are done, 0 to 1."""
+        return self.proto.fraction
+
+    @property
+    def create_time(self) -> datetime:
+        """When its first job was created, UTC."""
+        return moment(self.proto.create_time)
+
+
 class ModelFields(Fields[inference.Model]):
     """A named line of model versions."""
 

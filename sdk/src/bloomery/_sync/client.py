@@ -7,7 +7,7 @@ from bloomery._aio.client import AsyncClient
 from bloomery._session import Timeouts
 from bloomery._sync.data import Asset, Import, Label
 from bloomery._sync.dataset import Dataset, DatasetVersion
-from bloomery._sync.job import Job, Recipe
+from bloomery._sync.job import Job, JobGroup, Recipe
 from bloomery._sync.model import Model, ModelVersion
 from bloomery._sync.portal import Facade, Portal, listing, wrapping
 from bloomery._sync.project import Project
@@ -64,6 +64,8 @@ class Client(Facade):
     recipes = listing(AsyncClient.recipes, Recipe)
     job = wrapping(AsyncClient.job, Job)
     jobs = listing(AsyncClient.jobs, Job)
+    job_group = wrapping(AsyncClient.job_group, JobGroup)
+    job_groups = listing(AsyncClient.job_groups, JobGroup)
     model = wrapping(AsyncClient.model, Model)
     model_version = wrapping(AsyncClient.model_version, ModelVersion)
     models = listing(AsyncClient.models, Model)

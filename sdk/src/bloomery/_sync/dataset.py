@@ -3,7 +3,7 @@
 from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion
 from bloomery._fields import DatasetFields, DatasetVersionFields
 from bloomery._sync.base import Handle
-from bloomery._sync.job import Job
+from bloomery._sync.job import Job, JobGroup
 from bloomery._sync.portal import blocking, chained, iterating, listing, wrapping
 from bloomery.dataset import v1 as dataset
 
@@ -17,6 +17,7 @@ class DatasetVersion(Handle[dataset.DatasetVersion], DatasetVersionFields):
     items = iterating(AsyncDatasetVersion.items)
     export = blocking(AsyncDatasetVersion.export)
     train = wrapping(AsyncDatasetVersion.train, Job)
+    train_grid = wrapping(AsyncDatasetVersion.train_grid, JobGroup)
     delete = blocking(AsyncDatasetVersion.delete)
 
 

@@ -1,10 +1,10 @@
 """Jobs and recipes."""
 
-from bloomery._aio.job import AsyncJob
-from bloomery._fields import JobFields, RecipeFields
+from bloomery._aio.job import AsyncJob, AsyncJobGroup
+from bloomery._fields import JobFields, JobGroupFields, RecipeFields
 from bloomery._sync.base import Handle
 from bloomery._sync.model import ModelVersion
-from bloomery._sync.portal import blocking, chained, iterating, wrapping
+from bloomery._sync.portal import blocking, chained, iterating, listing, wrapping
 from bloomery.training import v1 as training
 
 
@@ -28,3 +28,12 @@ class Job(Handle[training.Job], JobFields):
     download = blocking(AsyncJob.download)
     reproduce = wrapping(AsyncJob.reproduce, lambda portal, twin: Job(portal, twin))  # noqa: PLW0108 - not there yet
     model_version = wrapping(AsyncJob.model_version, ModelVersion)
+
+
+class JobGroup(Handle[training.JobGroup], JobGroupFields):
+    """Jobs of a project that belong together."""
+
+    refresh = chained(AsyncJobGroup.refresh)
+    jobs = listing(AsyncJobGroup.jobs, Job)
+    cancel = chained(AsyncJobGroup.cancel)
+    wait = chained(AsyncJobGroup.wait)

@@ -23,6 +23,7 @@ from bloomery.cli import (
     assets,
     dataset,
     export,
+    groups,
     imports,
     jobs,
     labels,
@@ -64,6 +65,7 @@ app.command("export", epilog=export.EXAMPLE)(export.run)
 app.add_typer(recipes.app, name="recipes")
 app.command("train", epilog=train.EXAMPLE)(train.run)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(groups.app, name="groups")
 app.command("reproduce", epilog=reproduce.EXAMPLE)(reproduce.run)
 app.add_typer(models.app, name="models")
 app.command("optimize", epilog=optimize.EXAMPLE)(optimize.run)

@@ -25,6 +25,7 @@ _ORDER = [
     "recipes",
     "train",
     "jobs",
+    "groups",
     "reproduce",
     "models",
     "optimize",

@@ -27,6 +27,11 @@ def values(texts: Iterable[str], option: str) -> dict[str, float | str | bool]:
     return {key: _value(text) for key, text in pairs(texts, option).items()}
 
 
+def lists(texts: Iterable[str], option: str) -> dict[str, list[float | str | bool]]:
+    """What `texts` of the form KEY=VALUE,VALUE say, with numbers and booleans read as such."""
+    return {key: [_value(part) for part in text.split(",")] for key, text in pairs(texts, option).items()}
+
+
 def _value(text: str) -> float | str | bool:
     try:
         value = json.loads(text)

@@ -45,6 +45,7 @@ def list_(
     ] = "",
     state: Annotated[str, typer.Option(help="Only those in it, such as RUNNING.")] = "",
     kind: Annotated[str, typer.Option(help="Only those of it, such as TRAIN.")] = "",
+    group: Annotated[str, typer.Option(help="Only those of it.")] = "",
     label: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only those that have it; may be repeated.")
     ] = None,
@@ -62,12 +63,15 @@ def list_(
         "REASON": lambda job: job.reason.code,
     }
     with connect(project) as client:
-        listing(client.jobs(filter=" AND ".join(_terms(filter, state, kind, label or []))), columns, output, limit)
+        listing(
+            client.jobs(filter=" AND ".join(_terms(filter, state, kind, group, label or []))), columns, output, limit
+        )
 
 
-def _terms(text: str, state: str, kind: str, labels: Sequence[str]) -> list[str]:
+def _terms(text: str, state: str, kind: str, group: str, labels: Sequence[str]) -> list[str]:
     """The terms of a filter that options stand for, after those of `text`."""
-    terms = [text, f"state:{state.upper()}" if state else "", f"kind:{kind.upper()}" if kind else ""]
+    given = {"state": state.upper(), "kind": kind.upper(), "group": group}
+    terms = [text, *(f"{key}:{value}" for key, value in given.items() if value)]
     return list(filter(None, terms)) + [f"label.{key}:{value}" for key, value in pairs(labels, "--label").items()]
 
 
@@ -239,6 +243,7 @@ def show_job(job: "Job", output: Output) -> None:
         "model": proto.model or proto.model_version,
         "parameters": dict(proto.parameters) or "",
         "labels": dict(proto.labels) or "",
+        "group": proto.group,
         "priority": proto.priority or "",
         "attempt": proto.attempt or "",
         "device": job.progress.device,

@@ -1,7 +1,7 @@
 """bloomery train."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -9,7 +9,8 @@ from rich.console import Console
 from bloomery.cli import _config
 from bloomery.cli._live import follow
 from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
-from bloomery.cli._pairs import pairs, seconds, size, values
+from bloomery.cli._pairs import lists, pairs, seconds, size, values
+from bloomery.cli.groups import show_group
 from bloomery.cli.jobs import show_job
 from bloomery.cli.models import show_version
 
@@ -45,6 +46,13 @@ def run(
     label: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="For filtering lists of jobs; may be repeated.")
     ] = None,
+    group: Annotated[str, typer.Option(help="Id of the group that it belongs to; see `bloomery groups`.")] = "",
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE,...", help="Start a job for each value, in a --group; several make all combinations."
+        ),
+    ] = None,
     cpus: Annotated[float, typer.Option(min=0, help="Processor cores; 0 for the recipe's default.")] = 0,
     memory: Annotated[
         int | None, typer.Option(parser=size, metavar="SIZE", help="Such as 4GiB; the recipe's default otherwise.")
@@ -61,20 +69,27 @@ def run(
     settings = given.parameters | values(set_ or [], "--set")
     if not (recipe or given.recipe):
         raise typer.BadParameter("is needed, here or in the file of --config", param_hint="--recipe")
+    if grid and (name or not group):
+        raise typer.BadParameter("needs a --group, and makes several jobs, so that no --name fits", param_hint="--grid")
+    common: dict[str, Any] = {
+        "model": model or given.model,
+        "base": base or given.base,
+        "priority": priority,
+        "deadline": deadline or 0,
+        "labels": pairs(label or [], "--label"),
+        "group": group,
+        "cpus": cpus,
+        "memory": memory or 0,
+        "gpus": gpus,
+        "settings": settings,
+    }
     with connect(project) as client:
-        job = client.dataset_version(version).train(
-            recipe or given.recipe,
-            model=model or given.model,
-            base=base or given.base,
-            name=name,
-            priority=priority,
-            deadline=deadline or 0,
-            labels=pairs(label or [], "--label"),
-            cpus=cpus,
-            memory=memory or 0,
-            gpus=gpus,
-            settings=settings,
-        )
+        found = client.dataset_version(version)
+        if grid:
+            made = found.train_grid(recipe or given.recipe, lists(grid, "--grid"), **common)
+            show_group(made.wait() if follow_ else made, output)
+            return
+        job = found.train(recipe or given.recipe, name=name, **common)
         if not follow_:
             show_job(job, output)
             return

@@ -206,6 +206,7 @@ class Job(message.Message):
     UPDATE_TIME_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
     CREATOR_FIELD_NUMBER: builtins.int
+    GROUP_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/jobs/{job}`."""
     uid: builtins.str
@@ -240,6 +241,8 @@ class Job(message.Message):
     """Changes with every change of `display_name` and `labels`."""
     creator: builtins.str
     """Who created it. Output only."""
+    group: builtins.str
+    """Id of the group that it belongs to, by the rules of a job's id; empty for none. Given at its creation, never changed."""
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
         """Free key-value pairs for filtering."""
@@ -320,10 +323,77 @@ class Job(message.Message):
         update_time: timestamp_pb2.Timestamp | None = ...,
         etag: builtins.str = ...,
         creator: builtins.str = ...,
+        group: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["base_artifact", b"base_artifact", "create_time", b"create_time", "effective_parameters", b"effective_parameters", "end_time", b"end_time", "parameters", b"parameters", "progress", b"progress", "reason", b"reason", "resources", b"resources", "result", b"result", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "base", b"base", "base_artifact", b"base_artifact", "create_time", b"create_time", "creator", b"creator", "dataset_version", b"dataset_version", "deadline_seconds", b"deadline_seconds", "display_name", b"display_name", "effective_parameters", b"effective_parameters", "end_time", b"end_time", "etag", b"etag", "kind", b"kind", "labels", b"labels", "last_sequence", b"last_sequence", "model", b"model", "model_version", b"model_version", "name", b"name", "oldest_sequence", b"oldest_sequence", "parameters", b"parameters", "priority", b"priority", "progress", b"progress", "reason", b"reason", "recipe", b"recipe", "resources", b"resources", "result", b"result", "start_time", b"start_time", "state", b"state", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "base", b"base", "base_artifact", b"base_artifact", "create_time", b"create_time", "creator", b"creator", "dataset_version", b"dataset_version", "deadline_seconds", b"deadline_seconds", "display_name", b"display_name", "effective_parameters", b"effective_parameters", "end_time", b"end_time", "etag", b"etag", "group", b"group", "kind", b"kind", "labels", b"labels", "last_sequence", b"last_sequence", "model", b"model", "model_version", b"model_version", "name", b"name", "oldest_sequence", b"oldest_sequence", "parameters", b"parameters", "priority", b"priority", "progress", b"progress", "reason", b"reason", "recipe", b"recipe", "resources", b"resources", "result", b"result", "start_time", b"start_time", "state", b"state", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class JobGroup(message.Message):
+    """Jobs that belong together, such as the trainings of a search: all jobs of a project with the same `group`. It is there while one of them is."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class StateCountsEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.int
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: builtins.int
+    JOB_COUNT_FIELD_NUMBER: builtins.int
+    STATE_COUNTS_FIELD_NUMBER: builtins.int
+    FRACTION_FIELD_NUMBER: builtins.int
+    CREATE_TIME_FIELD_NUMBER: builtins.int
+    UPDATE_TIME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`projects/{project}/jobGroups/{group}`."""
+    job_count: builtins.int
+    """How many jobs belong to it."""
+    fraction: builtins.float
+    """Mean of the parts that are done, 0 to 1."""
+    @builtins.property
+    def state_counts(self) -> containers.ScalarMap[builtins.str, builtins.int]:
+        """How many of them are in each state, by its name without a prefix, such as "RUNNING"; states without jobs are left out."""
+
+    @builtins.property
+    def create_time(self) -> timestamp_pb2.Timestamp:
+        """When its first job was created."""
+
+    @builtins.property
+    def update_time(self) -> timestamp_pb2.Timestamp:
+        """When one of its jobs last moved."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        job_count: builtins.int = ...,
+        state_counts: abc.Mapping[builtins.str, builtins.int] | None = ...,
+        fraction: builtins.float = ...,
+        create_time: timestamp_pb2.Timestamp | None = ...,
+        update_time: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "fraction", b"fraction", "job_count", b"job_count", "name", b"name", "state_counts", b"state_counts", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

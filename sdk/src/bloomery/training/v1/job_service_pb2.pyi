@@ -169,7 +169,7 @@ class ListJobsRequest(message.Message):
     page_token: builtins.str
     """`next_page_token` of the page before; the other arguments must be the same."""
     filter: builtins.str
-    """Terms joined by " AND ": `state:RUNNING`, `kind:TRAIN`, `active`, `label.KEY:VALUE`, `model:NAME`, `id:ID`. Empty for all."""
+    """Terms joined by " AND ": `state:RUNNING`, `kind:TRAIN`, `active`, `label.KEY:VALUE`, `model:NAME`, `group:ID`, `id:ID`. Empty for all."""
     def __init__(
         self,
         *,
@@ -331,6 +331,108 @@ class ResumeJobRequest(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetJobGroupRequest(message.Message):
+    """Request of GetJobGroup."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`projects/{project}/jobGroups/{group}`."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListJobGroupsRequest(message.Message):
+    """Request of ListJobGroups."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    """`projects/{project}`."""
+    page_size: builtins.int
+    """How many to return; 50 by default, 1,000 at most."""
+    page_token: builtins.str
+    """`next_page_token` of the page before; the other arguments must be the same."""
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListJobGroupsResponse(message.Message):
+    """One page of groups."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    JOB_GROUPS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Empty at the end."""
+    @builtins.property
+    def job_groups(self) -> containers.RepeatedCompositeFieldContainer[job_pb2.JobGroup]:
+        """The groups of this page."""
+
+    def __init__(
+        self,
+        *,
+        job_groups: abc.Iterable[job_pb2.JobGroup] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["job_groups", b"job_groups", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CancelJobGroupRequest(message.Message):
+    """Request of CancelJobGroup."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    FORCE_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`projects/{project}/jobGroups/{group}`."""
+    force: builtins.bool
+    """Do not wait for checkpoints."""
+    request_id: builtins.str
+    """Repeats with the same id and body get the first answer; another body is INVALID_ARGUMENT. Any unique text, or empty."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        force: builtins.bool = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["force", b"force", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -89,6 +89,21 @@ class JobServiceStub:
                 request_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.ResumeJobRequest.SerializeToString,
                 response_deserializer=bloomery_dot_training_dot_v1_dot_job__pb2.Job.FromString,
                 _registered_method=True)
+        self.GetJobGroup = channel.unary_unary(
+                '/bloomery.training.v1.JobService/GetJobGroup',
+                request_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.GetJobGroupRequest.SerializeToString,
+                response_deserializer=bloomery_dot_training_dot_v1_dot_job__pb2.JobGroup.FromString,
+                _registered_method=True)
+        self.ListJobGroups = channel.unary_unary(
+                '/bloomery.training.v1.JobService/ListJobGroups',
+                request_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.ListJobGroupsRequest.SerializeToString,
+                response_deserializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.ListJobGroupsResponse.FromString,
+                _registered_method=True)
+        self.CancelJobGroup = channel.unary_unary(
+                '/bloomery.training.v1.JobService/CancelJobGroup',
+                request_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.CancelJobGroupRequest.SerializeToString,
+                response_deserializer=bloomery_dot_training_dot_v1_dot_job__pb2.JobGroup.FromString,
+                _registered_method=True)
         self.ListJobEvents = channel.unary_unary(
                 '/bloomery.training.v1.JobService/ListJobEvents',
                 request_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.ListJobEventsRequest.SerializeToString,
@@ -205,6 +220,28 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetJobGroup(self, request, context):
+        """Returns a group of jobs. NOT_FOUND: no job of the project belongs to it; list the groups.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListJobGroups(self, request, context):
+        """Lists the groups of a project by id. The jobs of one: ListJobs with the filter `group:ID`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelJobGroup(self, request, context):
+        """Cancels every job of a group that is not terminal, as CancelJob does, all in one transaction. Idempotent. A job that joins the group later is not cancelled.
+        NOT_FOUND: no job belongs to it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListJobEvents(self, request, context):
         """Lists a job's events in order. OUT_OF_RANGE `EVENTS_TRUNCATED`: start at `oldest_sequence` - 1.
         """
@@ -315,6 +352,21 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.ResumeJob,
                     request_deserializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.ResumeJobRequest.FromString,
                     response_serializer=bloomery_dot_training_dot_v1_dot_job__pb2.Job.SerializeToString,
+            ),
+            'GetJobGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetJobGroup,
+                    request_deserializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.GetJobGroupRequest.FromString,
+                    response_serializer=bloomery_dot_training_dot_v1_dot_job__pb2.JobGroup.SerializeToString,
+            ),
+            'ListJobGroups': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJobGroups,
+                    request_deserializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.ListJobGroupsRequest.FromString,
+                    response_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.ListJobGroupsResponse.SerializeToString,
+            ),
+            'CancelJobGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelJobGroup,
+                    request_deserializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.CancelJobGroupRequest.FromString,
+                    response_serializer=bloomery_dot_training_dot_v1_dot_job__pb2.JobGroup.SerializeToString,
             ),
             'ListJobEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListJobEvents,
@@ -624,6 +676,87 @@ class JobService:
             '/bloomery.training.v1.JobService/ResumeJob',
             bloomery_dot_training_dot_v1_dot_job__service__pb2.ResumeJobRequest.SerializeToString,
             bloomery_dot_training_dot_v1_dot_job__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetJobGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.training.v1.JobService/GetJobGroup',
+            bloomery_dot_training_dot_v1_dot_job__service__pb2.GetJobGroupRequest.SerializeToString,
+            bloomery_dot_training_dot_v1_dot_job__pb2.JobGroup.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListJobGroups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.training.v1.JobService/ListJobGroups',
+            bloomery_dot_training_dot_v1_dot_job__service__pb2.ListJobGroupsRequest.SerializeToString,
+            bloomery_dot_training_dot_v1_dot_job__service__pb2.ListJobGroupsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelJobGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.training.v1.JobService/CancelJobGroup',
+            bloomery_dot_training_dot_v1_dot_job__service__pb2.CancelJobGroupRequest.SerializeToString,
+            bloomery_dot_training_dot_v1_dot_job__pb2.JobGroup.FromString,
             options,
             channel_credentials,
             insecure,

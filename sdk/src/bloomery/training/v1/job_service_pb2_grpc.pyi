@@ -65,6 +65,14 @@ class JobServiceStub:
     """Lets a paused job go on from its checkpoint. Idempotent: a job that is not paused and not terminal is returned as it is. FAILED_PRECONDITION
     `NOT_RESUMABLE`: it is terminal or still pausing.
     """
+    GetJobGroup: grpc.UnaryUnaryMultiCallable[job_service_pb2.GetJobGroupRequest, job_pb2.JobGroup]
+    """Returns a group of jobs. NOT_FOUND: no job of the project belongs to it; list the groups."""
+    ListJobGroups: grpc.UnaryUnaryMultiCallable[job_service_pb2.ListJobGroupsRequest, job_service_pb2.ListJobGroupsResponse]
+    """Lists the groups of a project by id. The jobs of one: ListJobs with the filter `group:ID`."""
+    CancelJobGroup: grpc.UnaryUnaryMultiCallable[job_service_pb2.CancelJobGroupRequest, job_pb2.JobGroup]
+    """Cancels every job of a group that is not terminal, as CancelJob does, all in one transaction. Idempotent. A job that joins the group later is not cancelled.
+    NOT_FOUND: no job belongs to it.
+    """
     ListJobEvents: grpc.UnaryUnaryMultiCallable[job_service_pb2.ListJobEventsRequest, job_service_pb2.ListJobEventsResponse]
     """Lists a job's events in order. OUT_OF_RANGE `EVENTS_TRUNCATED`: start at `oldest_sequence` - 1."""
     WatchJob: grpc.UnaryStreamMultiCallable[job_service_pb2.WatchJobRequest, job_service_pb2.WatchJobResponse]
@@ -124,6 +132,14 @@ class JobServiceAsyncStub(JobServiceStub):
     ResumeJob: aio.UnaryUnaryMultiCallable[job_service_pb2.ResumeJobRequest, job_pb2.Job]  # type: ignore[assignment]
     """Lets a paused job go on from its checkpoint. Idempotent: a job that is not paused and not terminal is returned as it is. FAILED_PRECONDITION
     `NOT_RESUMABLE`: it is terminal or still pausing.
+    """
+    GetJobGroup: aio.UnaryUnaryMultiCallable[job_service_pb2.GetJobGroupRequest, job_pb2.JobGroup]  # type: ignore[assignment]
+    """Returns a group of jobs. NOT_FOUND: no job of the project belongs to it; list the groups."""
+    ListJobGroups: aio.UnaryUnaryMultiCallable[job_service_pb2.ListJobGroupsRequest, job_service_pb2.ListJobGroupsResponse]  # type: ignore[assignment]
+    """Lists the groups of a project by id. The jobs of one: ListJobs with the filter `group:ID`."""
+    CancelJobGroup: aio.UnaryUnaryMultiCallable[job_service_pb2.CancelJobGroupRequest, job_pb2.JobGroup]  # type: ignore[assignment]
+    """Cancels every job of a group that is not terminal, as CancelJob does, all in one transaction. Idempotent. A job that joins the group later is not cancelled.
+    NOT_FOUND: no job belongs to it.
     """
     ListJobEvents: aio.UnaryUnaryMultiCallable[job_service_pb2.ListJobEventsRequest, job_service_pb2.ListJobEventsResponse]  # type: ignore[assignment]
     """Lists a job's events in order. OUT_OF_RANGE `EVENTS_TRUNCATED`: start at `oldest_sequence` - 1."""
@@ -241,6 +257,32 @@ class JobServiceServicer(metaclass=abc_1.ABCMeta):
     ) -> typing.Union[job_pb2.Job, abc.Awaitable[job_pb2.Job]]:
         """Lets a paused job go on from its checkpoint. Idempotent: a job that is not paused and not terminal is returned as it is. FAILED_PRECONDITION
         `NOT_RESUMABLE`: it is terminal or still pausing.
+        """
+
+    @abc_1.abstractmethod
+    def GetJobGroup(
+        self,
+        request: job_service_pb2.GetJobGroupRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[job_pb2.JobGroup, abc.Awaitable[job_pb2.JobGroup]]:
+        """Returns a group of jobs. NOT_FOUND: no job of the project belongs to it; list the groups."""
+
+    @abc_1.abstractmethod
+    def ListJobGroups(
+        self,
+        request: job_service_pb2.ListJobGroupsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[job_service_pb2.ListJobGroupsResponse, abc.Awaitable[job_service_pb2.ListJobGroupsResponse]]:
+        """Lists the groups of a project by id. The jobs of one: ListJobs with the filter `group:ID`."""
+
+    @abc_1.abstractmethod
+    def CancelJobGroup(
+        self,
+        request: job_service_pb2.CancelJobGroupRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[job_pb2.JobGroup, abc.Awaitable[job_pb2.JobGroup]]:
+        """Cancels every job of a group that is not terminal, as CancelJob does, all in one transaction. Idempotent. A job that joins the group later is not cancelled.
+        NOT_FOUND: no job belongs to it.
         """
 
     @abc_1.abstractmethod

@@ -1,6 +1,6 @@
 """What people do to jobs that exist: pause, resume, cancel, change, delete."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bloomery_kit.database import Transaction
@@ -9,8 +9,8 @@ from bloomery_kit.etags import check_etag, etag_of
 from bloomery_trainer.checks import check_labels, check_priority, check_text
 from bloomery_trainer.core import Core
 from bloomery_trainer.finishing import finish
-from bloomery_trainer.model import Job, State
-from bloomery_trainer.store import attempts, events, jobs
+from bloomery_trainer.model import Job, JobGroup, State
+from bloomery_trainer.store import attempts, events, groups, jobs
 
 _BUSY = (State.QUEUED, State.PREPARING, State.RUNNING)
 
@@ -47,6 +47,14 @@ class Control:
         if job.state is State.CANCELLING and force and not job.force:
             return await jobs.move(tx, job, now=now, force=True)
         return job
+
+    async def cancel_group(
+        self, tx: Transaction, project: str, group: str, *, force: bool
+    ) -> tuple[JobGroup, Sequence[Job]]:
+        """Cancel every job of a group; the group after it, and the jobs that this concerned. Raise NotFound."""
+        open_ids = await groups.open_job_ids(tx, project, group)
+        cancelled = [await self.cancel(tx, project, job_id, force=force) for job_id in open_ids]
+        return await groups.get(tx, project, group), cancelled
 
     async def pause(self, tx: Transaction, project: str, job_id: str) -> Job:
         """Give the machine back after a checkpoint. Raise FailedPrecondition NOT_PAUSABLE."""

@@ -23,6 +23,9 @@ from bloomery.training.v1 import (
     Job as JobMessage,
 )
 from bloomery.training.v1 import (
+    JobGroup as JobGroupMessage,
+)
+from bloomery.training.v1 import (
     Parameter as ParameterMessage,
 )
 from bloomery.training.v1 import (
@@ -46,6 +49,7 @@ from bloomery_trainer.model import (
     Artifact,
     Checkpoint,
     Job,
+    JobGroup,
     Kind,
     ParameterValue,
     Progress,
@@ -79,6 +83,7 @@ def wish(request: CreateJobRequest) -> Wish:
         resources=Resources(job.resources.cpus, job.resources.memory_bytes, job.resources.gpus),
         deadline_seconds=job.deadline_seconds,
         priority=job.priority,
+        group=job.group,
     )
 
 
@@ -113,10 +118,23 @@ def job_message(job: Job, result: Result | None = None) -> JobMessage:
         update_time=to_timestamp(job.update_time),
         etag=etag(job),
         creator=job.creator,
+        group=job.group,
     )
     message.parameters.update(spec.parameters)
     message.effective_parameters.update(spec.effective_parameters)
     return message
+
+
+def group_message(group: JobGroup) -> JobGroupMessage:
+    """A group of jobs."""
+    return JobGroupMessage(
+        name=group.name,
+        job_count=sum(group.states.values()),
+        state_counts={state.name: count for state, count in group.states.items()},
+        fraction=group.fraction,
+        create_time=to_timestamp(group.create_time),
+        update_time=to_timestamp(group.update_time),
+    )
 
 
 def progress_message(progress: Progress) -> ProgressMessage:

@@ -53,6 +53,7 @@ class Wish:
     resources: Resources
     deadline_seconds: int
     priority: int
+    group: str
 
 
 class Creation:
@@ -83,6 +84,7 @@ class Creation:
             job_id=job_id,
             display_name=wish.display_name or job_id,
             labels=wish.labels,
+            group=wish.group,
             spec=spec,
             priority=wish.priority,
             creator=creator,
@@ -184,6 +186,8 @@ async def hold(core: Core, job: Job) -> None:
 def _check_texts(wish: Wish, violations: Violations) -> None:
     if wish.job_id:
         validate_id(wish.job_id, "job_id", violations)
+    if wish.group:
+        validate_id(wish.group, "job.group", violations)
     check_text(wish.display_name, "job.display_name", violations)
     check_labels(wish.labels, violations)
     check_priority(wish.priority, violations)

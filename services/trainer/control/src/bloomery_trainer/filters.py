@@ -29,7 +29,8 @@ def job_filter(text: str, project: str) -> Filter:
 
 
 _FILTER = 1000
-_TERMS = "state:STATE, kind:KIND, active, label.KEY:VALUE, model:NAME, id:ID"
+_TERMS = "state:STATE, kind:KIND, active, label.KEY:VALUE, model:NAME, group:ID, id:ID"
+_TEXTS = {"model": "model", "group": "group", "id": "job_id"}
 
 
 def _term(key: str, value: str) -> dict[str, object] | None:
@@ -39,7 +40,7 @@ def _term(key: str, value: str) -> dict[str, object] | None:
         return {"kind": _KINDS[value]}
     if key == "active" and not value:
         return {"active": True}
-    return {"model": value} if key == "model" and value else {"job_id": value} if key == "id" and value else None
+    return {_TEXTS[key]: value} if key in _TEXTS and value else None
 
 
 _CONTENT = {"lifecycle": Content.LIFECYCLE, "metrics": Content.METRICS, "logs": Content.LOGS}

@@ -162,6 +162,7 @@ class Job:
     job_id: str
     display_name: str
     labels: Mapping[str, str]
+    group: str
     spec: Spec
     priority: int
     creator: str
@@ -194,6 +195,23 @@ class Job:
     def prefix(self) -> str:
         """Where its objects lie, without a slash at the end."""
         return f"{self.project_uid}/jobs/{self.uid}"
+
+
+@dataclass(frozen=True)
+class JobGroup:
+    """The jobs of a project that share a `group`; `fraction` is the mean of the parts that are done."""
+
+    project: str
+    group_id: str
+    states: Mapping[State, int]
+    fraction: float
+    create_time: datetime
+    update_time: datetime
+
+    @property
+    def name(self) -> str:
+        """The resource name."""
+        return f"{self.project}/jobGroups/{self.group_id}"
 
 
 @dataclass(frozen=True)

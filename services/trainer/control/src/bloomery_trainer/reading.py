@@ -9,8 +9,8 @@ from bloomery_kit.errors import FieldViolation, InvalidArgument, NotFound, OutOf
 from bloomery_kit.objects import SignedRequest
 from bloomery_kit.pages import PageRequest
 from bloomery_trainer.core import Core
-from bloomery_trainer.model import Artifact, Checkpoint, Job, Result
-from bloomery_trainer.store import attempts, events, jobs, results
+from bloomery_trainer.model import Artifact, Checkpoint, Job, JobGroup, Result
+from bloomery_trainer.store import attempts, events, groups, jobs, results
 from bloomery_trainer.store.events import Content
 from bloomery_trainer.store.jobs import Filter
 from bloomery_trainer.worker_calls import signed
@@ -40,6 +40,19 @@ class Reading:
             made = await results.of_jobs(tx, [job.uid for job in found])
         token = page.next_token((found[page.size - 1].number,)) if len(found) > page.size else ""
         return [(job, made.get(job.uid)) for job in found[: page.size]], token
+
+    async def group(self, project: str, group: str) -> JobGroup:
+        """A group of jobs. Raise NotFound."""
+        async with self._core.db.read() as tx:
+            return await groups.get(tx, project, group)
+
+    async def groups(self, project: str, page: PageRequest) -> tuple[Sequence[JobGroup], str]:
+        """A page of a project's groups by id, and the token of the next one."""
+        after = str(page.cursor[0]) if page.cursor else ""
+        async with self._core.db.read() as tx:
+            found = await groups.listed(tx, project, after=after, limit=page.size + 1)
+        token = page.next_token((found[page.size - 1].group_id,)) if len(found) > page.size else ""
+        return found[: page.size], token
 
     async def events(
         self, project: str, job_id: str, after: int, content: Content | None, page: PageRequest

@@ -1,14 +1,17 @@
 """The servicer of JobService: convert, call, convert."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
 from bloomery.training.v1 import (
+    CancelJobGroupRequest,
     CancelJobRequest,
     CreateJobRequest,
     DeleteJobRequest,
+    GetJobGroupRequest,
     GetJobRequest,
     GetLogsRequest,
     GetLogsResponse,
@@ -18,6 +21,8 @@ from bloomery.training.v1 import (
     ListCheckpointsResponse,
     ListJobEventsRequest,
     ListJobEventsResponse,
+    ListJobGroupsRequest,
+    ListJobGroupsResponse,
     ListJobResultsRequest,
     ListJobResultsResponse,
     ListJobsRequest,
@@ -37,6 +42,9 @@ from bloomery.training.v1 import (
 )
 from bloomery.training.v1 import (
     Job as JobMessage,
+)
+from bloomery.training.v1 import (
+    JobGroup as JobGroupMessage,
 )
 from bloomery.training.v1 import (
     Recipe as RecipeMessage,
@@ -59,8 +67,10 @@ from bloomery_trainer.streams import Streams
 
 PROJECT = Pattern("projects/{project}")
 JOB = Pattern("projects/{project}/jobs/{job}")
+JOB_GROUP = Pattern("projects/{project}/jobGroups/{group}")
 _UPDATABLE = frozenset({"display_name", "labels", "priority"})
 _ALL = "projects/-"
+M = TypeVar("M", bound=Message)
 
 
 class JobService(JobServiceServicer):
@@ -157,6 +167,34 @@ class JobService(JobServiceServicer):
 
         return await self._once("ResumeJob", request.name, request.request_id, request, make)
 
+    async def GetJobGroup(self, request: GetJobGroupRequest, context: Context) -> JobGroupMessage:
+        """See the contract."""
+        return convert.group_message(await self._reading.group(*_group_ids(request.name)))
+
+    async def ListJobGroups(self, request: ListJobGroupsRequest, context: Context) -> ListJobGroupsResponse:
+        """See the contract."""
+        PROJECT.parse(request.parent, "parent")
+        page = PageRequest.parse(request.page_size, request.page_token, bound_to=request)
+        found, token = await self._reading.groups(request.parent, page)
+        return ListJobGroupsResponse(
+            job_groups=[convert.group_message(group) for group in found], next_page_token=token
+        )
+
+    async def CancelJobGroup(self, request: CancelJobGroupRequest, context: Context) -> JobGroupMessage:
+        """See the contract."""
+        ids = _group_ids(request.name)
+        cancelled: list[Job] = []
+
+        async def make(tx: Transaction) -> JobGroupMessage:
+            group, concerned = await self._control.cancel_group(tx, *ids, force=request.force)
+            cancelled.extend(concerned)
+            return convert.group_message(group)
+
+        answer = await self._answer(f"CancelJobGroup/{request.name}", request.request_id, request, make)
+        for job in cancelled:
+            self._core.jobs_moved(job.uid)
+        return answer
+
     async def ListJobEvents(self, request: ListJobEventsRequest, context: Context) -> ListJobEventsResponse:
         """See the contract."""
         ids = _ids(request.parent, "parent")
@@ -211,17 +249,26 @@ class JobService(JobServiceServicer):
     async def _once(
         self, method: str, parent: str, request_id: str, request: Message, make: Callable[[Transaction], Awaitable[Job]]
     ) -> JobMessage:
-        check_request_id(request_id)
-        async with self._core.db.write() as tx:
+        async def answer(tx: Transaction) -> JobMessage:
+            return convert.job_message(await make(tx), None)
 
-            async def answer() -> JobMessage:
-                return convert.job_message(await make(tx), None)
-
-            made = await once(tx, f"{method}/{parent}", request_id, request, answer, clock=self._core.clock)
+        made = await self._answer(f"{method}/{parent}", request_id, request, answer)
         self._core.jobs_moved(made.uid)
         return made
+
+    async def _answer(
+        self, scope: str, request_id: str, request: Message, make: Callable[[Transaction], Awaitable[M]]
+    ) -> M:
+        check_request_id(request_id)
+        async with self._core.db.write() as tx:
+            return await once(tx, scope, request_id, request, lambda: make(tx), clock=self._core.clock)
 
 
 def _ids(name: str, field: str = "name") -> tuple[str, str]:
     ids = JOB.parse(name, field)
     return f"projects/{ids['project']}", ids["job"]
+
+
+def _group_ids(name: str) -> tuple[str, str]:
+    ids = JOB_GROUP.parse(name)
+    return f"projects/{ids['project']}", ids["group"]

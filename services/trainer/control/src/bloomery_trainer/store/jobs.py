@@ -20,13 +20,14 @@ COLUMNS = [jobs.c[column.name] for column in fields(Job)]
 
 @dataclass(frozen=True)
 class Filter:
-    """Which jobs to list; what is not given does not matter. `model` and `job_id` are ids, not names."""
+    """Which jobs to list; what is not given does not matter. `model`, `group` and `job_id` are ids, not names."""
 
     project: str | None = None
     state: State | None = None
     kind: Kind | None = None
     active: bool = False
     model: str | None = None
+    group: str | None = None
     job_id: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -212,6 +213,8 @@ def _conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
         found.append(
             sa.or_(jobs.c.model == wanted.model, jobs.c.model.endswith(f"/models/{wanted.model}", autoescape=True))
         )
+    if wanted.group is not None:
+        found.append(jobs.c.group == wanted.group)
     if wanted.job_id is not None:
         found.append(jobs.c.job_id == wanted.job_id)
     for key, value in wanted.labels.items():

@@ -93,6 +93,7 @@ jobs = sa.Table(
     sa.Column("job_id", sa.String(63), nullable=False),
     sa.Column("display_name", sa.String, nullable=False),
     sa.Column("labels", Document(Mapping[str, str]), nullable=False),
+    sa.Column("group", sa.String(63), nullable=False, server_default=""),
     sa.Column("kind", Number(model.Kind), nullable=False),
     sa.Column("model", sa.String, nullable=False),
     sa.Column("spec", Document(model.Spec), nullable=False),
@@ -119,6 +120,7 @@ jobs = sa.Table(
     sa.Column("end_time", UtcDateTime),
     sa.Index("jobs_state", "state"),
     sa.Index("jobs_project", "project", "number"),
+    sa.Index("jobs_group", "project", "group"),
 )
 # The id of a deleted job may be used again.
 sa.Index(

@@ -50,6 +50,15 @@ def cancel(
         show_group(client.job_group(group).cancel(force=force), output)
 
 
+def follow_group(group: "JobGroup") -> None:
+    """Wait until all jobs of a group are over, and tell the end of each as it comes."""
+    for job in sorted(group.jobs(), key=lambda job: job.create_time):
+        for _ in job.watch(after=job.proto.last_sequence):
+            pass
+        typer.echo(f"{job.id} {job.state} {_measured(job)}".rstrip(), err=True)
+    group.refresh()
+
+
 def show_group(group: "JobGroup", output: Output) -> None:
     """Write a group with its jobs."""
     rows = {

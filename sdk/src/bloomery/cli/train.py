@@ -10,7 +10,7 @@ from bloomery.cli import _config
 from bloomery.cli._live import follow
 from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
 from bloomery.cli._pairs import lists, pairs, seconds, size, values
-from bloomery.cli.groups import show_group
+from bloomery.cli.groups import follow_group, show_group
 from bloomery.cli.jobs import show_job
 from bloomery.cli.models import show_version
 
@@ -59,7 +59,7 @@ def run(
     ] = None,
     gpus: Annotated[int, typer.Option(min=0, help="How many; 0 for the recipe's default.")] = 0,
     follow_: Annotated[
-        bool, typer.Option("--follow", "-f", help="Watch to the end and show the model version; Ctrl-C only detaches.")
+        bool, typer.Option("--follow", "-f", help="Watch to the end and show what it made; Ctrl-C only detaches.")
     ] = False,
     project: ProjectOption = None,
     output: OutputOption = Output.table,
@@ -87,7 +87,9 @@ def run(
         found = client.dataset_version(version)
         if grid:
             made = found.train_grid(recipe or given.recipe, lists(grid, "--grid"), **common)
-            show_group(made.wait() if follow_ else made, output)
+            if follow_:
+                follow_group(made)
+            show_group(made, output)
             return
         job = found.train(recipe or given.recipe, name=name, **common)
         if not follow_:

@@ -72,8 +72,8 @@ class World:
         python = self.folder / "worker-python"
         if not python.exists():
             # The launcher runs `python -P -m bloomery_worker`; this one runs the scripted worker instead.
-            script = f'#!/bin/sh\nexec "{sys.executable}" "{HERE / "scripted_worker.py"}" "$@"\n'
-            python.write_text(script)
+            worker = f'exec "{sys.executable}" "{HERE / "scripted_worker.py"}" "$@"'
+            python.write_text(f'#!/bin/sh\ncase "$3" in *.catalogue) echo {{}};; *) {worker};; esac\n')
             python.chmod(0o755)
         values: dict[str, Any] = {
             "database_url": f"sqlite+aiosqlite:///{self.folder}/training.db",

@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -34,8 +37,28 @@ def trainer(cells: Version) -> FakeTrainer:
     return trainer_for(job, recipe, cells)
 
 
+def install(folder: Path) -> None:
+    """Put the package of the page where an installer would."""
+    package, about = folder / "class_prior", folder / "class_prior-1.dist-info"
+    for place in (package, about):
+        place.mkdir()
+    (package / "__init__.py").write_text(block("python"), "utf-8")
+    (package / "recipe.yaml").write_text(block("yaml"), "utf-8")
+    project = tomllib.loads(block("toml"))["project"]
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 1\n")
+    points = [f"{name} = {value}" for name, value in project["entry-points"]["bloomery.recipes"].items()]
+    (about / "entry_points.txt").write_text("\n".join(["[bloomery.recipes]", *points]))
+
+
+def test_an_installed_recipe_is_found(tmp_path: Path) -> None:
+    install(tmp_path)
+    command = [sys.executable, "-P", "-m", "bloomery_worker.catalogue"]
+    done = subprocess.run(command, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == {"class-prior (class_prior/recipe.yaml)": block("yaml")}
+
+
 async def test_an_installed_recipe_runs(trainer: FakeTrainer, cells: Version, tmp_path: Path) -> None:
-    (tmp_path / "class_prior.py").write_text(block("python"), "utf-8")
+    install(tmp_path)
     path = {"PYTHONPATH": f"{tmp_path}:{SCRIPTED}"}
     async with served(trainer, cells), running(trainer, tmp_path, settings=path) as worker:
         assert await worker.exit_code() == 0, worker.output

@@ -10,6 +10,7 @@ from bloomery_kit.migrations import check_schema, migrate
 from bloomery_kit.objects import open_object_store
 from bloomery_kit.server import ServiceHost
 from bloomery_trainer.core import Core
+from bloomery_trainer.installed import installed_recipes
 from bloomery_trainer.launcher import Launcher, Phase
 from bloomery_trainer.launcher.machine import count
 from bloomery_trainer.launcher.process import ProcessLauncher
@@ -64,7 +65,8 @@ class TrainerApp:
 
         `launcher` stands in for the one that the settings name.
         """
-        catalogue = await asyncio.to_thread(Catalogue.load, settings.recipes_dir or default_folder())
+        installed = await installed_recipes(settings.worker_python) if launcher is None else {}
+        catalogue = await asyncio.to_thread(Catalogue.load, settings.recipes_dir or default_folder(), installed)
         db = Database.connect(settings.database_url, SCHEMA)
         await migrate(db, MIGRATIONS)
         worker_port = WorkerPort(settings.worker_target)

@@ -26,6 +26,7 @@ A recipe.yaml, in which every key that is not marked optional must be there and 
         kinds: [TRAIN]               # optional: the kinds of job that take it; TRAIN by default
 """
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -49,6 +50,7 @@ from pydantic import (
 from bloomery_kit.errors import NotFound
 from bloomery_trainer.model import Kind, ParameterValue, Resources, Task
 
+_log = logging.getLogger("bloomery.trainer")
 _ID = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 
@@ -179,16 +181,19 @@ class Catalogue:
         self._recipes = {recipe.resource_name: recipe for recipe in sorted(recipes, key=lambda recipe: recipe.name)}
 
     @classmethod
-    def load(cls, folder: Path) -> "Catalogue":
-        """Read every `recipe.yaml` below `folder`. Raise CatalogueError with all that is wrong in any of them."""
-        problems: list[str] = []
+    def load(cls, folder: Path, installed: Mapping[str, str] | None = None) -> "Catalogue":
+        """Read every `recipe.yaml` below `folder`. Raise CatalogueError with all that is wrong in any of them.
+
+        `installed` are the texts of those of other packages, by what people call them: one with a fault is left out,
+        and the fault is logged, because their packages are not the operator's own.
+        """
         recipes: dict[str, Recipe] = {}
-        for path in sorted(folder.rglob("recipe.yaml")):
-            recipe = _load(path, problems)
-            if recipe is not None and recipes.setdefault(recipe.name, recipe) is not recipe:
-                problems.append(f"{path}: name: {recipe.name} is taken by another recipe")
+        problems = [problem for path in sorted(folder.rglob("recipe.yaml")) for problem in _add(path, recipes)]
         if problems:
             raise CatalogueError("\n".join(problems))
+        for source, text in sorted((installed or {}).items()):
+            for problem in _add_text(source, text, recipes):
+                _log.error("a recipe is left out", extra={"problem": problem})
         return cls(list(recipes.values()))
 
     def list(self) -> Sequence[Recipe]:
@@ -208,13 +213,21 @@ def default_folder() -> Path:
     return Path(__file__).resolve().parents[3] / "recipes"
 
 
-def _load(path: Path, problems: list[str]) -> Recipe | None:
+def _add(path: Path, recipes: dict[str, Recipe]) -> Sequence[str]:
     try:
-        return Recipe.model_validate(yaml.safe_load(path.read_text("utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        problems.append(f"{path}: {error}")
+        return _add_text(str(path), path.read_text("utf-8"), recipes)
+    except (UnicodeDecodeError, OSError) as error:
+        return [f"{path}: {error}"]
+
+
+def _add_text(source: str, text: str, recipes: dict[str, Recipe]) -> Sequence[str]:
+    """Put the recipe of a text to the others, or say all that is wrong with it."""
+    try:
+        recipe = Recipe.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        return [f"{source}: {error}"]
     except ValidationError as error:
-        for problem in error.errors():
-            place = ".".join(str(part) for part in problem["loc"])
-            problems.append(f"{path}: {place or 'the file'}: {problem['msg']}")
-    return None
+        places = [(".".join(str(part) for part in one["loc"]) or "the file", one["msg"]) for one in error.errors()]
+        return [f"{source}: {place}: {message}" for place, message in places]
+    taken = recipes.setdefault(recipe.name, recipe) is not recipe
+    return [f"{source}: name: {recipe.name} is taken by another recipe"] if taken else []

@@ -1,0 +1,31 @@
+"""The recipes of other packages that are installed beside the worker: `python -P -m bloomery_worker.catalogue`.
+
+A package makes a recipe known by an entry point of the group `bloomery.recipes`: its name is the recipe's id, its value
+the package that holds the code, with `recipe.yaml` inside. What is found is printed as one JSON object.
+"""
+
+import json
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+GROUP = "bloomery.recipes"
+FILE = "recipe.yaml"
+
+
+def installed() -> dict[str, str]:
+    """The text of every installed `recipe.yaml` by what people call it; an empty text where it cannot be read."""
+    return {f"{entry.name} ({entry.value}/{FILE})": _text(entry) for entry in entry_points(group=GROUP)}
+
+
+def _text(entry: EntryPoint) -> str:
+    try:
+        spec = find_spec(entry.module)
+        places = spec.submodule_search_locations if spec else None
+        return (Path(next(iter(places or ()))) / FILE).read_text("utf-8")
+    except (ImportError, OSError, StopIteration, ValueError):
+        return ""
+
+
+if __name__ == "__main__":
+    print(json.dumps(installed()))

@@ -1,0 +1,74 @@
+"""Recipes of other packages: found in the worker's environment, without any of their code in the server."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from bloomery_trainer.installed import installed_recipes
+from bloomery_trainer.recipes import Catalogue
+
+HERE = Path(__file__).parent
+TEXT = (HERE / "recipes/scripted/recipe.yaml").read_text("utf-8")
+CODE = "raise RuntimeError('the code of a recipe runs in workers only')\n"
+
+
+def package(folder: Path, name: str, recipe: str | None) -> None:
+    """Put an installed package with one recipe into a folder of packages, as an installer does."""
+    (folder / name).mkdir(parents=True)
+    (folder / name / "__init__.py").write_text(CODE)
+    if recipe is not None:
+        (folder / name / "recipe.yaml").write_text(recipe)
+    about = folder / f"{name}-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[bloomery.recipes]\n{name} = {name}\n")
+
+
+def interpreter(folder: Path, worker_python: Path) -> Path:
+    """The worker's interpreter, with one more folder of packages."""
+    script = folder / "python"
+    script.write_text(f'#!/bin/sh\nPYTHONPATH="{folder}" exec "{worker_python}" "$@"\n')
+    script.chmod(0o755)
+    return script
+
+
+async def test_an_installed_package_adds_its_recipe(
+    tmp_path: Path, worker_python: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package(tmp_path, "another", TEXT.replace("name: scripted", "name: another"))
+    package(tmp_path, "empty", None)
+    monkeypatch.setenv("PYTHONPATH", "/nowhere")
+    found = await installed_recipes(interpreter(tmp_path, worker_python))
+    assert found["empty (empty/recipe.yaml)"] == ""
+    recipes = Catalogue.load(HERE / "recipes", found).list()
+    assert [recipe.name for recipe in recipes] == ["another", "scripted"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "the file"),
+        (TEXT, "scripted is taken"),
+        (TEXT.replace("task: detect", "task: dance").replace("scripted", "other"), "task"),
+        ("{", "expected"),
+    ],
+)
+def test_a_faulty_one_is_left_out_and_told(text: str, problem: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
+        recipes = Catalogue.load(HERE / "recipes", {"theirs (theirs/recipe.yaml)": text}).list()
+    assert [recipe.name for recipe in recipes] == ["scripted"]
+    told = [str(record.__dict__["problem"]) for record in caplog.records]
+    assert any(line.startswith("theirs (theirs/recipe.yaml)") and problem in line for line in told)
+
+
+@pytest.mark.parametrize("answer", [None, "exit 3", "echo no json", "sleep 60"])
+async def test_an_environment_that_cannot_be_asked_has_none(
+    tmp_path: Path, answer: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bloomery_trainer.installed._SECONDS", 1.0)
+    python = tmp_path / "python"
+    if answer:
+        python.write_text(f"#!/bin/sh\nexec {answer}\n" if "sleep" in answer else f"#!/bin/sh\n{answer}\n")
+        python.chmod(0o755)
+    assert await installed_recipes(python) == {}

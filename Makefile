@@ -3,12 +3,13 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-fast demo protos bench parts clean
+.PHONY: help setup check test test-fast soak demo protos bench parts clean
 
 PYPROJECTS := $(shell git ls-files '*pyproject.toml')
 # Options for pytest, such as ARGS="tests/kit -k pages".
 ARGS ?=
 NAME ?= *
+ROUNDS ?= 100
 export DATA BLOOMERY_WEIGHTS BLOOMERY_TEST_DATA PYTHON
 export UV_COMPILE_BYTECODE := 1
 
@@ -33,6 +34,9 @@ test: setup ## all tests, against real servers; ARGS="..." for pytest
 test-fast: setup ## the tests that need neither a server nor training; ARGS="..." for pytest
 	@.venv/bin/python -m pytest --ignore tests/worker -m "not real_server and not real_training" $(ARGS)
 	@.venv-worker/bin/python -m pytest tests/worker -m "not real_training" $(ARGS)
+
+soak: setup ## real trainings hit at random moments, half an hour for 100; ROUNDS=100, ARGS="--seed 4 --write"
+	@PYTHONPATH=tools .venv/bin/python tools/soak.py --rounds $(ROUNDS) $(ARGS)
 
 demo: setup ## from labelled images to predictions; DATA=folder, BLOOMERY_WEIGHTS=folder
 	@examples/demo.sh

@@ -65,17 +65,21 @@ def options(description: str, *, rounds: int) -> Options:
 
 def report(name: str, tables: Sequence[Table], chosen: Options) -> None:
     """Print the tables and, where that is wanted, put them into the page between the marks of `name`."""
-    text = "\n\n".join([*(table.markdown() for table in tables), _circumstances()])
+    text = "\n\n".join([*(table.markdown() for table in tables), circumstances()])
     print(text, flush=True)
-    if not chosen.write:
-        return
+    if chosen.write:
+        write_page(PAGE, name, text)
+
+
+def write_page(path: Path, name: str, text: str) -> None:
+    """Put a text into a page between the marks of `name`."""
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
     page, count = re.subn(
-        f"{begin}.*?{end}", lambda _: f"{begin}\n{text}\n{end}", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL
+        f"{begin}.*?{end}", lambda _: f"{begin}\n{text}\n{end}", path.read_text(encoding="utf-8"), flags=re.DOTALL
     )
     if count != 1:
-        raise SystemExit(f"{PAGE.name} has {count} places for {name}")
-    PAGE.write_text(page, encoding="utf-8")
+        raise SystemExit(f"{path.name} has {count} places for {name}")
+    path.write_text(page, encoding="utf-8")
 
 
 def say(text: str) -> None:
@@ -111,7 +115,8 @@ def resident_bytes(pid: int) -> int:
     return memory
 
 
-def _circumstances() -> str:
+def circumstances() -> str:
+    """When and on what something was measured."""
     memory = psutil.virtual_memory().total / (1 << 30)
     load = os.getloadavg()[0]
     return (

@@ -1,0 +1,85 @@
+"""Servers as processes that are hit and come back, and the workers that they started."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+from real_parts.process import leashed, tail
+from tests.faults.faults import Target
+
+_START_SECONDS = 120.0
+T = TypeVar("T")
+
+
+class Server:
+    """A command that can be killed, stopped and started again; it dies with this process."""
+
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], log: Path, ready: Callable[[], bool]
+    ) -> None:
+        self._command, self._environment, self._log, self._ready = command, environment, log, ready
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it and wait until it is ready."""
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                leashed(list(self._command), stop=signal.SIGKILL),
+                env=dict(self._environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{self._command} does not start:\n{tail(self._log)}")
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """End it without a word."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def end(self) -> None:
+        """Ask it to end."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.terminate()
+            try:
+                self._process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+def workers(jobs_dir: Path) -> Iterator[tuple[Target, psutil.Process]]:
+    """The processes of all attempts in a folder."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("BLOOMERY_WORK_DIR", "").startswith(str(jobs_dir)):
+                words = process.cmdline()
+                # Before it becomes the worker it is a shell, and when it has ended it has no words.
+                if "bloomery_worker" in words:
+                    yield Target.SUPERVISOR, process
+                elif "bloomery_worker.trainer_main" in words:
+                    yield Target.TRAINER, process
+
+
+def eventually(look: Callable[[], T], holds: Callable[[T], bool], *, seconds: float) -> T:
+    """Look until what is seen holds; what was seen last when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not holds(seen := look()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return seen

@@ -1,0 +1,225 @@
+"""Two installations to hit: `bloomery up` on a folder, and two replicas of the trainer over PostgreSQL and MinIO."""
+
+import json
+import os
+import re
+import secrets
+import sys
+import urllib.request
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import grpc
+from minio import Minio
+
+from bloomery import Client, Job
+from bloomery.training.v1 import JOB_KIND_TRAIN, CreateJobRequest, JobServiceStub, Resources
+from bloomery.training.v1 import Job as JobProto
+from real_parts.minio import run_minio
+from real_parts.postgres import run_postgres
+from real_parts.process import free_port
+from tests.faults.processes import Server, eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = Path(sys.executable).parent
+SMALL = {"imgsz": 64, "batch": 8}
+# Everything that a user waits for, shortened; no mechanism is left out.
+POLICY = {
+    "BLOOMERY_POLICY__RECONCILE_INTERVAL": "0.5",
+    "BLOOMERY_POLICY__LEASE_TERM": "3",
+    "BLOOMERY_POLICY__LEASE_RENEW": "1",
+    "BLOOMERY_POLICY__RETRY_DELAY": "0.5",
+    "BLOOMERY_POLICY__EXIT_GRACE": "10",
+    "BLOOMERY_REPORT_INTERVAL": "0.5",
+    "BLOOMERY_MIN_FREE_BYTES": "0",
+}
+
+
+class Site(ABC):
+    """An installation with a dataset version. `servers` are those of the trainer."""
+
+    servers: Sequence[Server]
+    jobs_dir: Path
+    version: str
+
+    @abstractmethod
+    def train(self, model: str, epochs: int) -> Job:
+        """Start a training that publishes under the id `model`."""
+
+    @abstractmethod
+    def recorded(self, job: Job, model: str) -> list[str]:
+        """The job of each version of a model, once the model is recorded."""
+
+    def leader(self) -> Server:
+        """The replica that reconciles now."""
+        return self.servers[0]
+
+
+class Laptop(Site):
+    """`bloomery up`: one process for everything."""
+
+    def __init__(self, folder: Path) -> None:
+        self._data = folder / "data"
+        self._data.mkdir()
+        self.jobs_dir = self._data / "jobs"
+        announcement = self._data / "server.json"
+        environment = {**os.environ, **POLICY, "BLOOMERY_DATA": str(self._data)}
+
+        def ready() -> bool:
+            return announcement.exists() and json.loads(announcement.read_text())["pid"] == server.pid
+
+        server = Server([str(SCRIPTS / "bloomery"), "up"], environment, folder / "up.log", ready)
+        self.servers = [server]
+
+    @contextmanager
+    def running(self, images: Path) -> Iterator["Laptop"]:
+        (server,) = self.servers
+        server.start()
+        about = json.loads((self._data / "server.json").read_text())
+        try:
+            with Client(about["endpoint"], token=about["token"]) as self.client:
+                self.version = build_version(self.client, images)
+                yield self
+        finally:
+            server.end()
+
+    def train(self, model: str, epochs: int) -> Job:
+        version = self.client.dataset_version(self.version)
+        return version.train("yolo-detect", base="scratch", model=model, cpus=1, settings={"epochs": epochs, **SMALL})
+
+    def recorded(self, job: Job, model: str) -> list[str]:
+        job.model_version()
+        return [
+            version.proto.lineage.job for version in self.client.model(f"projects/faults/models/{model}").versions()
+        ]
+
+
+class Replicas(Site):
+    """Two trainers that share PostgreSQL, MinIO and the machine, and a process with the other services."""
+
+    def __init__(self, folder: Path, database_url: str, store: Mapping[str, str]) -> None:
+        self._folder, self._token = folder, secrets.token_hex(16)
+        self.jobs_dir = folder / "jobs"
+        self._ports = [free_port() for _ in range(7)]
+        own, first, second, *_ = self._ports
+        self._services = f"127.0.0.1:{own}"
+        self._trainers = f"ipv4:127.0.0.1:{first},127.0.0.1:{second}"
+        self._shared = {**os.environ, **POLICY, **store} | {
+            "BLOOMERY_DATABASE_URL": database_url,
+            "BLOOMERY_TOKEN": self._token,
+            "BLOOMERY_BIND": "127.0.0.1",
+            "BLOOMERY_ANNOTATION_TARGET": self._services,
+            "BLOOMERY_DATASET_TARGET": self._services,
+            "BLOOMERY_TRAINER_TARGET": self._trainers,
+            "BLOOMERY_CACHE_DIR": str(folder / "cache"),
+            "BLOOMERY_JOBS_DIR": str(self.jobs_dir),
+            "BLOOMERY_WORKER_TARGET": f"ipv4:127.0.0.1:{self._ports[3]},127.0.0.1:{self._ports[4]}",
+        }
+        self.servers = [self._replica(index) for index in range(2)]
+
+    @contextmanager
+    def running(self, images: Path) -> Iterator["Replicas"]:
+        environment = {**self._shared, "BLOOMERY_PORT": str(self._ports[0]), "PYTHONPATH": str(ROOT)}
+        services = self._server("tests.faults.services", environment, self._services)
+        every = [services, *self.servers]
+        try:
+            for server in every:
+                server.start()
+            with (
+                Client(self._services, token=self._token) as self._client,
+                Client(self._trainers, token=self._token) as self._people,
+            ):
+                self.version = build_version(self._client, images)
+                yield self
+        finally:
+            for server in reversed(every):
+                server.end()
+
+    def train(self, model: str, epochs: int) -> Job:
+        job = JobProto(
+            kind=JOB_KIND_TRAIN,
+            recipe="recipes/yolo-detect",
+            dataset_version=self.version,
+            base="scratch",
+            model=f"projects/faults/models/{model}",
+            resources=Resources(cpus=1),
+        )
+        job.parameters.update({"epochs": epochs, **SMALL})
+        request = CreateJobRequest(parent="projects/faults", job=job, request_id=model)
+        with grpc.insecure_channel(self._trainers) as channel:
+            created = JobServiceStub(channel).CreateJob(
+                request, metadata=(("authorization", f"Bearer {self._token}"),), timeout=30, wait_for_ready=True
+            )
+        return self._people.job(created.name)
+
+    def recorded(self, job: Job, model: str) -> list[str]:
+        def jobs() -> list[str]:
+            found = [one for one in self._client.models(project="faults") if one.name.endswith(f"/{model}")]
+            return [version.proto.lineage.job for one in found for version in one.versions()]
+
+        return eventually(jobs, bool, seconds=60)
+
+    def leader(self) -> Server:
+        def leading() -> list[Server]:
+            gauges = [_metric(self._ports[5 + index], "bloomery_reconciler_leader") for index in range(2)]
+            return [server for server, gauge in zip(self.servers, gauges, strict=True) if gauge == 1.0]
+
+        return eventually(leading, lambda found: len(found) == 1, seconds=30)[0]
+
+    def fenced_writes(self) -> float:
+        """Writes of former leaders that were refused, as far as running replicas have counted them."""
+        return sum(_metric(port, "bloomery_reconciler_fenced_writes_total") for port in self._ports[5:])
+
+    def _replica(self, index: int) -> Server:
+        ports = {
+            "BLOOMERY_PORT": str(self._ports[1 + index]),
+            "BLOOMERY_WORKER_PORT": str(self._ports[3 + index]),
+            "BLOOMERY_METRICS_PORT": str(self._ports[5 + index]),
+        }
+        return self._server("bloomery_trainer", {**self._shared, **ports}, f"127.0.0.1:{self._ports[1 + index]}")
+
+    def _server(self, module: str, environment: Mapping[str, str], target: str) -> Server:
+        log = self._folder / f"{module}-{target.rpartition(':')[2]}.log"
+        return Server([sys.executable, "-m", module], environment, log, lambda: _answers(target))
+
+
+@contextmanager
+def running_replicas(folder: Path, images: Path) -> Iterator[Replicas]:
+    """Two replicas with servers of their own."""
+    with run_postgres(folder) as postgres, run_minio(folder) as minio:
+        client = Minio(minio.endpoint, access_key=minio.access_key, secret_key=minio.secret_key, secure=False)
+        client.make_bucket("bloomery")
+        store = {
+            "KIND": "s3",
+            "ENDPOINT": f"http://{minio.endpoint}",
+            "PUBLIC_ENDPOINT": f"http://{minio.endpoint}",
+            "BUCKET": "bloomery",
+            "ACCESS_KEY": minio.access_key,
+            "SECRET_KEY": minio.secret_key,
+        }
+        settings = {f"BLOOMERY_OBJECT_STORE__{name}": value for name, value in store.items()}
+        with Replicas(folder, postgres.url("postgres"), settings).running(images) as site:
+            yield site
+
+
+def build_version(client: Client, images: Path) -> str:
+    """Import images into the project `faults` and build a dataset version; its name."""
+    project = client.create_project("faults")
+    project.import_folder(images)
+    return project.build_dataset("cells-v", split="official").wait().name
+
+
+def _answers(target: str) -> bool:
+    with grpc.insecure_channel(target) as channel, suppress(grpc.FutureTimeoutError):
+        grpc.channel_ready_future(channel).result(0.2)
+        return True
+    return False
+
+
+def _metric(port: int, name: str) -> float:
+    with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as response:
+        found = re.search(rf"^{name} (\S+)$", response.read().decode(), re.MULTILINE)
+        return float(found[1]) if found else 0.0
+    return 0.0

@@ -1,0 +1,52 @@
+"""Real trainings that are hit at random moments. `make soak` plays many more rounds and writes docs/soak.md.
+
+A round that fails names its seed; the same seed draws the same fault.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.faults import DECK, Blow, Target, draw
+from tests.faults.rounds import EPOCHS, play
+from tests.faults.sites import Laptop, Site, running_replicas
+
+pytestmark = [pytest.mark.real_training, pytest.mark.timeout(600)]
+SEED = 20261125
+
+
+@pytest.fixture(scope="module")
+def laptop(tmp_path_factory: pytest.TempPathFactory, examples_dir: Path) -> Iterator[Site]:
+    with Laptop(tmp_path_factory.mktemp("laptop")).running(examples_dir / "blood-cells") as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def replicas(tmp_path_factory: pytest.TempPathFactory, examples_dir: Path) -> Iterator[Site]:
+    with running_replicas(tmp_path_factory.mktemp("replicas"), examples_dir / "blood-cells") as site:
+        yield site
+
+
+@pytest.mark.parametrize(
+    ("target", "blow"),
+    [
+        (Target.SUPERVISOR, Blow.KILL),
+        (Target.TRAINER, Blow.KILL),
+        (Target.SERVER, Blow.KILL),
+        (Target.LEADER, Blow.STOP),
+        (Target.REPLICAS, Blow.KILL),
+    ],
+    ids=lambda value: value.name.lower(),
+)
+def test_a_training_that_is_hit_ends_with_every_epoch_once(
+    target: Target, blow: Blow, request: pytest.FixtureRequest
+) -> None:
+    number = DECK.index((target, blow))
+    fault = draw(number, seed=SEED)
+    site: Site = request.getfixturevalue("replicas" if target.needs_replicas else "laptop")
+    outcome = play(site, fault, f"round-{number}")
+    print(f"seed {SEED}, round {number}: {outcome}")
+    assert outcome.struck, outcome
+    assert not outcome.problems, outcome
+    assert list(outcome.epochs) == list(range(1, EPOCHS + 1))

@@ -14,7 +14,7 @@ from rich.console import Console
 from bloomery import Client, Event, Step
 from bloomery.cli import _live
 from bloomery.cli._history import History, sparkline
-from bloomery.cli._live import follow, picture
+from bloomery.cli._live import follow, picture, plain_line
 from bloomery.cli._output import duration, size
 from bloomery.cli._progress import steps
 from bloomery.training import v1 as training
@@ -31,7 +31,7 @@ def rendered(what: object) -> str:
 def test_the_picture_has_state_epoch_eta_bar_and_curves(fake: Fake, client: Client) -> None:
     world.settle(fake)
     history = History()
-    for one in world.EVENTS[:5]:
+    for one in (world.event(1, preflight=world.PREFLIGHT), *world.EVENTS[:5]):
         history.apply(Event(one))
     running = training.Job(name=world.JOB.name, state=training.JOB_STATE_RUNNING)
     running.progress.MergeFrom(
@@ -47,6 +47,14 @@ def test_the_picture_has_state_epoch_eta_bar_and_curves(fake: Fake, client: Clie
     assert "train/box_loss  1    █▁" in text
     assert "val/map50       0.8  ▁█" in text
     assert "the base weights are missing" in text
+    assert "batch 16 takes 1.5 of 24.0 GiB, at most 200 fit; 0.9 s a step, about 9s an epoch" in text
+
+
+def test_a_preflight_is_a_line(fake: Fake, client: Client) -> None:
+    world.settle(fake)
+    found = training.PreflightReported(batch=1, peak_memory_bytes=1 << 30, memory_limit_bytes=2 << 30)
+    line = plain_line(Event(world.event(1, preflight=found)), client.job("j1"))
+    assert line == "preflight: batch 1 takes 1.0 of 2.0 GiB; 0 s a step, about 0s an epoch"
 
 
 def test_on_a_terminal_the_view_is_drawn_over_itself(

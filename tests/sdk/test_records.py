@@ -61,7 +61,7 @@ def run(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 @pytest.fixture
-def epochs(fake: Fake) -> None:
+def epochs(fake: Fake, run: Run) -> None:
     """Two epochs, of which the second was repeated after a crash."""
     events = [
         measured(1, 0, 3.0, end=False),
@@ -286,3 +286,14 @@ def test_a_recipe_that_refuses_the_old_parameters_lists_them_all(fake: Fake, run
     result = run("reproduce j1")
     assert result.exit_code == 4
     assert "job.parameters.amp: is no parameter\n  job.parameters.optimizer: is no parameter" in result.stderr
+
+
+def test_the_newest_preflight_of_a_job_is_shown(fake: Fake, client: Client, run: Run) -> None:
+    assert client.job("j1").preflight() is None
+    assert "at most" not in run("jobs show j1").output
+    older = training.PreflightReported(batch=64)
+    events = [world.event(4, preflight=older), world.EVENTS[0], world.event(9, preflight=world.PREFLIGHT)]
+    fake.answer("ListJobEvents", training.ListJobEventsResponse(events=events))
+    assert client.job("j1").preflight() == world.PREFLIGHT
+    assert fake.calls["ListJobEvents"][-1].filter == "lifecycle"
+    assert "batch 16 takes 1.5 of 24.0 GiB, at most 200 fit" in run("jobs show j1").output

@@ -101,6 +101,16 @@ def state(sequence: int, to: training.JobState.ValueType, reason: training.Reaso
     return event(sequence, state_changed=training.StateChanged(to_state=to, reason=reason))
 
 
+PREFLIGHT = training.PreflightReported(
+    device="cpu",
+    batch=16,
+    steps_per_epoch=10,
+    peak_memory_bytes=3 << 29,
+    memory_limit_bytes=24 << 30,
+    largest_batch=200,
+    seconds_per_step=0.9,
+    seconds_per_epoch=9,
+)
 EVENTS = [
     state(1, training.JOB_STATE_RUNNING),
     event(2, progress=training.Progress(phase="training", epoch=0, epochs=2, device="cpu", eta_seconds=90)),
@@ -150,6 +160,7 @@ def settle(fake: Fake) -> None:
     fake.answer("CreateDatasetVersion", VERSION)
     fake.answer("ListRecipes", training.ListRecipesResponse(recipes=[RECIPE]))
     fake.answer("GetRecipe", RECIPE)
+    fake.answer("ListJobEvents", training.ListJobEventsResponse())
     fake.answer("CreateJob", JOB)
     fake.answer("GetJob", JOB)
     fake.answer("ListJobs", training.ListJobsResponse(jobs=[JOB]))

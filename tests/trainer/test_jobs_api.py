@@ -21,11 +21,13 @@ from bloomery.training.v1 import (
     GetLogsRequest,
     GetRecipeRequest,
     Job,
+    JobEvent,
     ListJobEventsRequest,
     ListJobResultsRequest,
     ListJobsRequest,
     ListRecipesRequest,
     LogLine,
+    PreflightReported,
     Reason,
     SignArtifactsRequest,
     UpdateJobRequest,
@@ -265,6 +267,8 @@ async def test_events_by_page_and_filter(hand: Hand) -> None:
     assert await numbers(filter="metrics") == [last - 7, last - 5, last - 3, last - 1]
     assert await numbers(filter="lifecycle") == [1, 2, 3, 4]
     assert await reason_of(numbers(filter="everything")) == "INVALID_ARGUMENT"
+    await worker.report(JobEvent(preflight=PreflightReported(batch=16, largest_batch=40)))
+    assert await numbers(filter="lifecycle") == [1, 2, 3, 4, last + 1]
 
 
 async def test_artifacts_of_a_result_are_signed(hand: Hand) -> None:

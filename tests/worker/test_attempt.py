@@ -224,6 +224,8 @@ async def test_trouble_has_a_reason(
     assert (failure.reason.code, failure.reason.retriable) == (code, retriable)
     assert failure.reason.message
     assert failure.reason.hint
+    if code.startswith("OOM"):
+        assert "choose a batch of at most 10" in failure.reason.hint
     if trouble == "exit":
         assert "last words of the trainer" in failure.log_tail
         assert failure.exit_code == 7

@@ -17,6 +17,7 @@ from bloomery_worker.messages import (
     LogNote,
     MetricsNote,
     Note,
+    PreflightNote,
     ProgressNote,
     ResultNote,
     Start,
@@ -56,6 +57,15 @@ def test_directives_survive_the_pipe(directive: Start | Stop) -> None:
     [
         ProgressNote(phase="training", epoch=1, epochs=2),
         MetricsNote(epoch=1, step=2, values={"lr": 0.1}, epoch_end=True),
+        PreflightNote(
+            device="cpu",
+            batch=4,
+            steps_per_epoch=2,
+            peak_memory_bytes=1 << 40,
+            memory_limit_bytes=2 << 40,
+            largest_batch=7,
+            seconds_per_step=0.5,
+        ),
         LogNote(20, "hello\nworld"),
         CheckpointNote("/c/1", 1, True),
         ResultNote(

@@ -13,7 +13,7 @@ from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
 from bloomery.vision import v1 as vision
 
-Kind = Literal["state_changed", "metrics", "progress", "log", "checkpoint", "system"]
+Kind = Literal["state_changed", "metrics", "progress", "log", "checkpoint", "system", "preflight"]
 
 
 def moment(timestamp: Timestamp) -> datetime:

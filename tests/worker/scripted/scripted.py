@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.failures import DataError
-from bloomery_worker.messages import FileNote, MetricsNote, ProgressNote
+from bloomery_worker.messages import FileNote, MetricsNote, PreflightNote, ProgressNote
 from bloomery_worker.recipe import Result
 
 
@@ -16,9 +16,15 @@ class ScriptedRecipe:
     """Epochs of `seconds` each with a checkpoint at their end; `trouble` comes after the first."""
 
     def preflight(self, context: Context) -> None:
-        """Refuses on request."""
+        """Refuses on request, else says that 10 of 16 images fit."""
         if context.parameters.get("trouble") == "preflight":
             raise DataError("images are missing", hint="add them", items=["a.jpg", "b.jpg"])
+        context.preflight(
+            PreflightNote(
+                device="cpu", batch=16, steps_per_epoch=10, peak_memory_bytes=3 << 30, memory_limit_bytes=2 << 30,
+                largest_batch=10, seconds_per_step=0.5,
+            )
+        )  # fmt: skip
 
     def run(self, context: Context) -> Result:
         """Counts epochs."""

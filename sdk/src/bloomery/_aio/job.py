@@ -120,6 +120,15 @@ class AsyncJob(AsyncHandle[training.Job], JobFields):
             for entry in page.entries:
                 yield entry
 
+    async def preflight(self) -> training.PreflightReported | None:
+        """What one of its steps takes, and how many images fit into one; None where that is not known (yet)."""
+        request = training.ListJobEventsRequest(parent=self.name, page_size=_PAGE, filter="lifecycle")
+        found = None
+        async for page in self._session.pages(self._session.jobs.ListJobEvents, request):
+            for event in page.events:
+                found = event.preflight if event.HasField("preflight") else found
+        return found
+
     async def epochs(self) -> list[Epoch]:
         """What was measured at the end of each epoch, in their order; of an epoch that was repeated, the last."""
         request = training.ListJobEventsRequest(parent=self.name, page_size=_PAGE, filter="metrics")

@@ -24,6 +24,7 @@ class Job(Handle[training.Job], JobFields):
     resume = chained(AsyncJob.resume)
     delete = blocking(AsyncJob.delete)
     logs = iterating(AsyncJob.logs)
+    preflight = blocking(AsyncJob.preflight)
     epochs = blocking(AsyncJob.epochs)
     download = blocking(AsyncJob.download)
     reproduce = wrapping(AsyncJob.reproduce, lambda portal, twin: Job(portal, twin))  # noqa: PLW0108 - not there yet

@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from bloomery.cli._output import duration
+
 if TYPE_CHECKING:
     from bloomery import Event
+    from bloomery.training.v1 import PreflightReported
 
 _POINTS = 512
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -15,11 +18,12 @@ WARNING = 3
 
 
 class History:
-    """A job's measurements over time and its last warnings, folded from its events in order."""
+    """A job's measurements over time, its preflight and its last warnings, folded from its events in order."""
 
     def __init__(self) -> None:
         self.series: dict[str, deque[float]] = {}
         self.warnings: deque[str] = deque(maxlen=5)
+        self.preflight = ""
 
     def apply(self, event: "Event") -> None:
         """Take in the next event."""
@@ -27,6 +31,8 @@ class History:
             case "metrics":
                 for name, value in event.metrics.items():
                     self.series.setdefault(name, deque(maxlen=_POINTS)).append(value)
+            case "preflight":
+                self.preflight = needs(event.proto.preflight)
             case "log" if event.proto.log.level >= WARNING:
                 self.warnings.append(event.proto.log.message)
 
@@ -34,6 +40,14 @@ class History:
         """The measurements to show: losses, then scores."""
         names = sorted(self.series)
         return [name for name in names if "loss" in name] + [name for name in names if _is_score(name)]
+
+
+def needs(found: "PreflightReported") -> str:
+    """What a step takes, on one line."""
+    fit = f", at most {found.largest_batch} fit" if found.largest_batch else ""
+    memory = f"{found.peak_memory_bytes / 2**30:.1f} of {found.memory_limit_bytes / 2**30:.1f} GiB"
+    times = f"{found.seconds_per_step:.2g} s a step, about {duration(found.seconds_per_epoch)} an epoch"
+    return f"batch {found.batch} takes {memory}{fit}; {times}"
 
 
 def headline(metrics: Sequence[tuple[str, float]]) -> str:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from bloomery.cli._history import WARNING, History, headline, sparkline
+from bloomery.cli._history import WARNING, History, headline, needs, sparkline
 from bloomery.cli._output import duration
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def follow(job: "Job") -> None:
 
 @contextmanager
 def _lines(job: "Job", console: Console) -> Iterator[Callable[["Event"], None]]:
-    """A line for each state, phase, epoch and warning."""
+    """A line for each state, phase, epoch and warning, and for the preflight."""
     phase = ""
 
     def tell(event: "Event") -> None:
@@ -64,6 +64,8 @@ def plain_line(event: "Event", job: "Job") -> str:
             left = f"ETA {eta(job)}" if eta(job) else ""
             measured = headline(sorted(event.metrics.items()))
             return "  ".join(filter(None, (f"epoch {event.proto.metrics.epoch}{of}", measured, left)))
+        case "preflight":
+            return f"preflight: {needs(event.proto.preflight)}"
         case "log" if event.proto.log.level >= WARNING:
             return f"log: {event.proto.log.message}"
         case _:
@@ -106,7 +108,8 @@ def picture(job: "Job", history: History, age: float) -> RenderableType:
     bar = Table.grid(padding=(0, 2))
     bar.add_row(ProgressBar(100, 100 * progress.fraction, width=40), f"{progress.fraction:4.0%}", _where(job, age))
     warnings = [f"[yellow]{escape(line)}[/]" for line in history.warnings]
-    return Group(_title(job), bar, curves, *warnings)
+    known = [f"[dim]{escape(history.preflight)}[/]"] if history.preflight else []
+    return Group(_title(job), bar, *known, curves, *warnings)
 
 
 def _title(job: "Job") -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bloomery.cli._history import headline
+from bloomery.cli._history import headline, needs
 from bloomery.cli._live import eta, follow
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, connect
 from bloomery.cli._output import dump, grid, listing, show
@@ -20,7 +20,7 @@ from bloomery.cli._progress import steps
 
 if TYPE_CHECKING:
     from bloomery import Epoch, Job
-    from bloomery.training.v1 import LogLine
+    from bloomery.training.v1 import LogLine, PreflightReported
 
 app = typer.Typer(help="Jobs: training and other work that takes its time.", no_args_is_help=True)
 
@@ -79,7 +79,8 @@ def _terms(text: str, state: str, kind: str, group: str, labels: Sequence[str]) 
 def show_(job: JobArgument, project: ProjectOption = None, output: OutputOption = Output.table) -> None:
     """Show a job."""
     with connect(project) as client:
-        show_job(client.job(job), output)
+        found = client.job(job)
+        show_job(found, output, preflight=found.preflight())
 
 
 @app.command(epilog="Example: bloomery jobs watch JOB")
@@ -226,7 +227,7 @@ def delete(job: JobArgument, project: ProjectOption = None) -> None:
         client.job(job).delete()
 
 
-def show_job(job: "Job", output: Output) -> None:
+def show_job(job: "Job", output: Output, *, preflight: "PreflightReported | None" = None) -> None:
     """Write one job."""
     proto = job.proto
     rows = {
@@ -237,6 +238,7 @@ def show_job(job: "Job", output: Output) -> None:
         "hint": job.reason.hint,
         "progress": _progress(job),
         "eta": eta(job),
+        "preflight": needs(preflight) if preflight else "",
         "metrics": headline(sorted(job.metrics.items())),
         "recipe": proto.recipe,
         "dataset": proto.dataset_version,

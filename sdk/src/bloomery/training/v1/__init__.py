@@ -5,6 +5,7 @@ from bloomery.training.v1.event_pb2 import (
     JobEvent,
     LogLine,
     MetricsReported,
+    PreflightReported,
     StateChanged,
     SystemReported,
 )
@@ -188,6 +189,7 @@ __all__ = [
     "MetricsReported",
     "Parameter",
     "PauseJobRequest",
+    "PreflightReported",
     "PrepareArtifactUploadsRequest",
     "PrepareArtifactUploadsResponse",
     "Progress",

@@ -36,6 +36,7 @@ class JobEvent(message.Message):
     LOG_FIELD_NUMBER: builtins.int
     CHECKPOINT_FIELD_NUMBER: builtins.int
     SYSTEM_FIELD_NUMBER: builtins.int
+    PREFLIGHT_FIELD_NUMBER: builtins.int
     COALESCED_FROM_FIELD_NUMBER: builtins.int
     sequence: builtins.int
     """Place in the job's log, from 1 without gaps. In a coalesced event, the last of those that it stands for."""
@@ -71,6 +72,10 @@ class JobEvent(message.Message):
     def system(self) -> SystemReported:
         """The machine's load."""
 
+    @builtins.property
+    def preflight(self) -> PreflightReported:
+        """What one step takes, before the first."""
+
     def __init__(
         self,
         *,
@@ -83,13 +88,14 @@ class JobEvent(message.Message):
         log: LogLine | None = ...,
         checkpoint: CheckpointSaved | None = ...,
         system: SystemReported | None = ...,
+        preflight: PreflightReported | None = ...,
         coalesced_from: builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["checkpoint", b"checkpoint", "event", b"event", "log", b"log", "metrics", b"metrics", "progress", b"progress", "state_changed", b"state_changed", "system", b"system", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["checkpoint", b"checkpoint", "event", b"event", "log", b"log", "metrics", b"metrics", "preflight", b"preflight", "progress", b"progress", "state_changed", b"state_changed", "system", b"system", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "checkpoint", b"checkpoint", "coalesced_from", b"coalesced_from", "event", b"event", "log", b"log", "metrics", b"metrics", "progress", b"progress", "sequence", b"sequence", "state_changed", b"state_changed", "system", b"system", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "checkpoint", b"checkpoint", "coalesced_from", b"coalesced_from", "event", b"event", "log", b"log", "metrics", b"metrics", "preflight", b"preflight", "progress", b"progress", "sequence", b"sequence", "state_changed", b"state_changed", "system", b"system", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = typing.Literal["state_changed", "metrics", "progress", "log", "checkpoint", "system"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = typing.Literal["state_changed", "metrics", "progress", "log", "checkpoint", "system", "preflight"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -297,5 +303,55 @@ class SystemReported(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["cpus", b"cpus", "gpu_memory_bytes", b"gpu_memory_bytes", "gpu_utilization", b"gpu_utilization", "memory_bytes", b"memory_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PreflightReported(message.Message):
+    """What one training step takes on the device that the work runs on, found out before the first one."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    DEVICE_FIELD_NUMBER: builtins.int
+    BATCH_FIELD_NUMBER: builtins.int
+    STEPS_PER_EPOCH_FIELD_NUMBER: builtins.int
+    PEAK_MEMORY_BYTES_FIELD_NUMBER: builtins.int
+    MEMORY_LIMIT_BYTES_FIELD_NUMBER: builtins.int
+    LARGEST_BATCH_FIELD_NUMBER: builtins.int
+    SECONDS_PER_STEP_FIELD_NUMBER: builtins.int
+    SECONDS_PER_EPOCH_FIELD_NUMBER: builtins.int
+    device: builtins.str
+    """The device, for people: "cpu" or the name of a GPU."""
+    batch: builtins.int
+    """Images of one step."""
+    steps_per_epoch: builtins.int
+    """Steps of one epoch."""
+    peak_memory_bytes: builtins.int
+    """Most memory that a step takes, bytes: of the GPU's, or of the trainer process on a CPU. Measured, or where a whole step
+    would take a CPU too long estimated from smaller batches.
+    """
+    memory_limit_bytes: builtins.int
+    """Memory that there is for it, bytes: the GPU's, or that of the machine or container on a CPU."""
+    largest_batch: builtins.int
+    """Most images of one step that fit into that memory, estimated; 0 where it is not known."""
+    seconds_per_step: builtins.float
+    """Time of one step with loading its images, seconds. Measured or estimated, as the memory."""
+    seconds_per_epoch: builtins.float
+    """Time of the steps of one epoch, seconds, without its validation."""
+    def __init__(
+        self,
+        *,
+        device: builtins.str = ...,
+        batch: builtins.int = ...,
+        steps_per_epoch: builtins.int = ...,
+        peak_memory_bytes: builtins.int = ...,
+        memory_limit_bytes: builtins.int = ...,
+        largest_batch: builtins.int = ...,
+        seconds_per_step: builtins.float = ...,
+        seconds_per_epoch: builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["batch", b"batch", "device", b"device", "largest_batch", b"largest_batch", "memory_limit_bytes", b"memory_limit_bytes", "peak_memory_bytes", b"peak_memory_bytes", "seconds_per_epoch", b"seconds_per_epoch", "seconds_per_step", b"seconds_per_step", "steps_per_epoch", b"steps_per_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

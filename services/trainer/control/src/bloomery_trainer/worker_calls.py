@@ -268,5 +268,7 @@ def _check_report(report: Report) -> None:
         violations.add("first_sequence", "must be at least 1")
     for index, event in enumerate(report.events):
         if event.WhichOneof("event") in (None, "state_changed"):
-            violations.add(f"events[{index}]", "must be metrics, progress, a log line, a checkpoint or a load")
+            violations.add(
+                f"events[{index}]", "must be metrics, progress, a log line, a checkpoint, a load or a preflight"
+            )
     violations.raise_if_any()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bloomery_worker.blobs import BlobCache
 from bloomery_worker.dataset import Dataset
-from bloomery_worker.failures import DataError
-from bloomery_worker.messages import CheckpointNote, JobSpec, MetricsNote, Note, ProgressNote, Value
+from bloomery_worker.failures import SMALLER, DataError
+from bloomery_worker.messages import CheckpointNote, JobSpec, MetricsNote, Note, PreflightNote, ProgressNote, Value
 
 MIN_INTERVAL = 0.5
 """Seconds between two reports of steps; those between are left out."""
@@ -39,6 +39,8 @@ class Context:
         self.log = logging.getLogger("bloomery.recipe")
         self._send, self._stop, self._clock = send, stop, clock
         self._last_step = -MIN_INTERVAL
+        self.smaller = SMALLER
+        """What to do where memory runs out: better known after the preflight."""
 
     @property
     def parameters(self) -> Mapping[str, Value]:
@@ -63,6 +65,11 @@ class Context:
 
     def progress(self, note: ProgressNote) -> None:
         """Says how far the work is."""
+        self._send(note)
+
+    def preflight(self, note: PreflightNote) -> None:
+        """Says what a step takes, before the first."""
+        self.smaller = note.smaller
         self._send(note)
 
     def step(self, progress: ProgressNote, metrics: MetricsNote) -> None:

@@ -5,8 +5,16 @@ import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from bloomery.training.v1 import CheckpointSaved, JobEvent, LogLine, MetricsReported, Progress, SystemReported
-from bloomery_worker.messages import LogNote, MetricsNote, ProgressNote
+from bloomery.training.v1 import (
+    CheckpointSaved,
+    JobEvent,
+    LogLine,
+    MetricsReported,
+    PreflightReported,
+    Progress,
+    SystemReported,
+)
+from bloomery_worker.messages import LogNote, MetricsNote, PreflightNote, ProgressNote
 
 Clock = Callable[[], datetime]
 MAX_LINE = 4_000
@@ -36,6 +44,21 @@ def metrics_event(note: MetricsNote, *, clock: Clock = utc_now) -> JobEvent:
     values = {name: value for name, value in note.values.items() if math.isfinite(value)}
     reported = MetricsReported(epoch=note.epoch, step=note.step, values=values, epoch_end=note.epoch_end)
     return _stamped(JobEvent(metrics=reported), clock)
+
+
+def preflight_event(note: PreflightNote, *, clock: Clock = utc_now) -> JobEvent:
+    """What one step takes."""
+    reported = PreflightReported(
+        device=note.device,
+        batch=note.batch,
+        steps_per_epoch=note.steps_per_epoch,
+        peak_memory_bytes=note.peak_memory_bytes,
+        memory_limit_bytes=note.memory_limit_bytes,
+        largest_batch=note.largest_batch,
+        seconds_per_step=note.seconds_per_step,
+        seconds_per_epoch=note.seconds_per_step * note.steps_per_epoch,
+    )
+    return _stamped(JobEvent(preflight=reported), clock)
 
 
 def log_event(note: LogNote, *, source: str = "trainer", clock: Clock = utc_now) -> JobEvent:

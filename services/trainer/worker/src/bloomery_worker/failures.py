@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+SMALLER = "choose a smaller batch or image size"
 _LISTED = 5
 _GPU_MEMORY = re.compile(r"CUDA out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDA error: out of memory", re.IGNORECASE)
 _CHILD_KILLED = re.compile(r"DataLoader worker \(pid.*killed by signal: Killed|exited unexpectedly", re.IGNORECASE)
@@ -56,6 +57,18 @@ class ConfigError(WorkError):
     code = "CONFIG_ERROR"
 
 
+class HostMemoryError(WorkError):
+    """The work would take more memory than the machine has."""
+
+    code = "OOM_HOST"
+
+
+class GpuMemoryError(WorkError):
+    """The work takes more memory than the GPU has."""
+
+    code = "OOM_GPU"
+
+
 class TransferError(WorkError):
     """Bytes that did not arrive, and may arrive when it is tried again."""
 
@@ -69,21 +82,30 @@ class ExportError(WorkError):
     code = "EXPORT_FAILED"
 
 
-def classify(problem: BaseException) -> Failure:
-    """The reason for an exception that ended the work."""
+def batch_hint(batch: int, largest: int) -> str:
+    """What to do where memory ran out with `batch` images a step; `largest` fit as far as is known, 0 for unknown."""
+    if not largest:
+        return SMALLER
+    if largest < batch:
+        return f"choose a batch of at most {largest}, or a smaller image size"
+    return f"choose a batch smaller than {batch}: {largest} seemed to fit, so that something else takes memory as well"
+
+
+def classify(problem: BaseException, *, smaller: str = SMALLER) -> Failure:
+    """The reason for an exception that ended the work; `smaller` is the hint where memory ran out."""
     if isinstance(problem, WorkError):
         return Failure(problem.code, str(problem), problem.hint, problem.retriable)
-    return _known(problem) or Failure(
+    return _known(problem, smaller) or Failure(
         "USER_CODE",
         f"{type(problem).__name__}: {problem}",
         "the job's log shows where; if the parameters are right, report it",
     )
 
 
-def killed(signal_number: int, *, out_of_memory: bool, log_tail: str = "") -> Failure:
-    """The reason for a trainer process that a signal ended."""
+def killed(signal_number: int, *, out_of_memory: bool, log_tail: str = "", smaller: str = SMALLER) -> Failure:
+    """The reason for a trainer process that a signal ended; `smaller` is the hint where memory ran out."""
     if out_of_memory or _SHARED_MEMORY.search(log_tail):
-        return _host_memory("the trainer process was killed because the machine ran out of memory")
+        return _host_memory("the trainer process was killed because the machine ran out of memory", smaller)
     message = f"the trainer process was killed by signal {signal_number}"
     return Failure("WORKER_LOST", message, "another attempt goes on from the last checkpoint", retriable=True)
 
@@ -94,20 +116,19 @@ def crashed(exit_code: int) -> Failure:
     return Failure("USER_CODE", message, "the job's log shows its last lines")
 
 
-def _known(problem: BaseException) -> Failure | None:
+def _known(problem: BaseException, smaller: str) -> Failure | None:
     text = " ".join(str(one) for one in _chain(problem))
     if _GPU_MEMORY.search(text):
-        return Failure("OOM_GPU", _first_line(problem), "choose a smaller batch or image size")
+        return Failure("OOM_GPU", _first_line(problem), smaller)
     if any(isinstance(one, MemoryError) for one in _chain(problem)) or _CHILD_KILLED.search(text):
-        return _host_memory(_first_line(problem))
+        return _host_memory(_first_line(problem), smaller)
     if any(isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT) for one in _chain(problem)):
         return Failure("DISK_FULL", _first_line(problem), "free disk space on the worker's machine", retriable=True)
     return None
 
 
-def _host_memory(message: str) -> Failure:
-    hint = "choose a smaller batch or image size, or give the job more memory"
-    return Failure("OOM_HOST", message, hint, retriable=True)
+def _host_memory(message: str, smaller: str) -> Failure:
+    return Failure("OOM_HOST", message, f"{smaller}, or give the job more memory", retriable=True)
 
 
 def _chain(problem: BaseException) -> Iterator[BaseException]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import ClassVar, TypeAlias, get_args
 
-from bloomery_worker.failures import Failure
+from bloomery_worker.failures import Failure, batch_hint
 
 Value: TypeAlias = int | float | bool | str
 
@@ -37,6 +37,8 @@ class JobSpec:
         cache_dir: blobs by digest.
         work_dir: the attempt's own folder.
         cpus: cores to use; 0 for all.
+        memory_bytes: that the machine or container has; 0 for what this machine has.
+        memory_share: bytes that the job asked for; 0 for none in particular.
     """
 
     name: str
@@ -61,6 +63,8 @@ class JobSpec:
     cache_dir: str
     work_dir: str
     cpus: float = 0.0
+    memory_bytes: int = 0
+    memory_share: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,25 @@ class MetricsNote:
     step: int
     values: Mapping[str, float]
     epoch_end: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreflightNote:
+    """What one step takes; fields as in the contract's PreflightReported."""
+
+    type: ClassVar[str] = "preflight"
+    device: str
+    batch: int
+    steps_per_epoch: int
+    peak_memory_bytes: int
+    memory_limit_bytes: int
+    largest_batch: int
+    seconds_per_step: float
+
+    @property
+    def smaller(self) -> str:
+        """What to do where memory runs out all the same."""
+        return batch_hint(self.batch, self.largest_batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +186,9 @@ class FailedNote:
 
 
 Directive: TypeAlias = Start | Stop
-Note: TypeAlias = ProgressNote | MetricsNote | LogNote | CheckpointNote | ResultNote | StoppedNote | FailedNote
+Note: TypeAlias = (
+    ProgressNote | MetricsNote | PreflightNote | LogNote | CheckpointNote | ResultNote | StoppedNote | FailedNote
+)
 LastNote: TypeAlias = ResultNote | StoppedNote | FailedNote
 
 

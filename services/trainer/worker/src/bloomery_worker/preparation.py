@@ -105,6 +105,8 @@ def job_spec(
         cache_dir=str(settings.cache_dir),
         work_dir=str(settings.work_dir),
         cpus=settings.cpus,
+        memory_bytes=settings.memory_bytes,
+        memory_share=job.resources.memory_bytes,
     )
 
 

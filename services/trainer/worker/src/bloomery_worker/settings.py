@@ -29,6 +29,7 @@ class WorkerSettings:
         termination_file: where the last words go.
         root_certificates: PEM file for TLS; None for plain text.
         cpus: cores given to the job; 0 for all of the machine.
+        memory_bytes: of the machine or the container; 0 for what this machine has.
         stop_grace: seconds from a signal to the supervisor's end; launchers kill soon after.
         settle_grace: seconds that the last checkpoint and the last words may take otherwise.
         stall_after: seconds without a sign of the trainer process after which it counts as stalled.
@@ -42,6 +43,7 @@ class WorkerSettings:
     root_certificates: Path | None = None
     cache_bytes: int = 50 << 30
     cpus: float = 0.0
+    memory_bytes: int = 0
     stop_grace: float = 15.0
     settle_grace: float = 45.0
     stall_after: float = 600.0
@@ -67,6 +69,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> WorkerSettings
         root_certificates=Path(authority) if authority else None,
         cache_bytes=int(environment.get("BLOOMERY_CACHE_BYTES", 50 << 30)),
         cpus=float(environment.get("BLOOMERY_CPUS") or 0),
+        memory_bytes=int(environment.get("BLOOMERY_MEMORY_BYTES") or 0),
         stop_grace=float(environment.get("BLOOMERY_STOP_GRACE", 15.0)),
         stall_after=float(environment.get("BLOOMERY_STALL_AFTER", 600.0)),
     )

@@ -18,7 +18,7 @@ from bloomery_worker.blobs import BlobCache, http_client
 from bloomery_worker.checkpoints import Checkpoints
 from bloomery_worker.client import FencedError, WorkerClient
 from bloomery_worker.ending import Conclusion, Ended, Failed, Stopped
-from bloomery_worker.events import log_event, metrics_event, progress_event, system_event
+from bloomery_worker.events import log_event, metrics_event, preflight_event, progress_event, system_event
 from bloomery_worker.inputs import Inputs
 from bloomery_worker.kernel import out_of_memory_kills
 from bloomery_worker.load import LoadMeter
@@ -28,6 +28,7 @@ from bloomery_worker.messages import (
     LogNote,
     MetricsNote,
     Note,
+    PreflightNote,
     ProgressNote,
     ResultNote,
     Start,
@@ -83,6 +84,7 @@ class Attempt:
         self._trainer_busy = False
         self._last_sign = time.monotonic()
         self._memory_kills = out_of_memory_kills()
+        self._smaller = failures.SMALLER
 
     async def run(self) -> LastWords:
         """Runs it. Raises FencedError."""
@@ -148,6 +150,9 @@ class Attempt:
                 self._take_progress(note)
             case MetricsNote():
                 self._reporter.add(metrics_event(note))
+            case PreflightNote():
+                self._smaller = note.smaller
+                self._reporter.add(preflight_event(note))
             case LogNote():
                 self._reporter.add(log_event(note))
             case CheckpointNote():
@@ -169,7 +174,8 @@ class Attempt:
         if exit_code >= 0:
             return Failed(failures.crashed(exit_code), tail, exit_code)
         out_of_memory = exit_code == -signal.SIGKILL and out_of_memory_kills() > self._memory_kills
-        return Failed(failures.killed(-exit_code, out_of_memory=out_of_memory, log_tail=tail), tail, exit_code)
+        failure = failures.killed(-exit_code, out_of_memory=out_of_memory, log_tail=tail, smaller=self._smaller)
+        return Failed(failure, tail, exit_code)
 
     def _obey(self, order: Order) -> None:
         before = self._order

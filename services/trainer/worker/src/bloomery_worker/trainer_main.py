@@ -116,7 +116,7 @@ def _run(job: JobSpec, send: Callable[[Note], None], stop: threading.Event) -> L
         return StoppedNote(stopped.epoch)
     except Exception as problem:  # noqa: BLE001 - whatever a recipe raises becomes the reason that people see
         traceback.print_exc()
-        return FailedNote(classify(problem))
+        return FailedNote(classify(problem, smaller=context.smaller))
     return ResultNote(files=result.files, metrics=result.metrics, details=result.details, versions=result.versions)
 
 

@@ -175,6 +175,7 @@ class ProcessLauncher:
             "BLOOMERY_CACHE_DIR": str(self._cache_dir),
             "BLOOMERY_TERMINATION_FILE": str(folder.termination),
             "BLOOMERY_CPUS": f"{cpus:g}",
+            "BLOOMERY_MEMORY_BYTES": str(self._capacity.memory_bytes),
             "OMP_NUM_THREADS": str(max(1, int(cpus))),
             "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus)),
             **order.environment,

@@ -28,6 +28,7 @@ class Content(enum.IntFlag):
 CONTENT = {
     "state_changed": Content.LIFECYCLE,
     "checkpoint": Content.LIFECYCLE,
+    "preflight": Content.LIFECYCLE,
     "metrics": Content.METRICS,
     "system": Content.METRICS,
     "progress": Content.METRICS,

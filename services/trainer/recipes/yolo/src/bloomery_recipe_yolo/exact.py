@@ -9,6 +9,7 @@ import hashlib
 import logging
 import random
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,9 @@ _LOG = logging.getLogger("bloomery.yolo")
 Keep = Callable[[Path, int, bool], None]
 """Takes a folder with a checkpoint, how many epochs it holds, and whether its last one is the best so far."""
 
+Rehearse = Callable[["ExactTrainer"], None]
+"""Is given a trainer that is set up, before the first epoch. What it does to the seeds has no effect."""
+
 
 class _TrainedToTheEndError(Exception):
     """The checkpoint's epoch was the last one."""
@@ -40,13 +44,20 @@ class ExactTrainer(BaseTrainer):
         overrides: the library's arguments.
         checkpoints: folder to write checkpoints to, one folder each.
         keep: is given each checkpoint.
+        rehearse: is called before a start from the beginning.
         resume_from: folder of a checkpoint of the same job.
     """
 
     def __init__(
-        self, overrides: dict[str, object], *, checkpoints: Path, keep: Keep, resume_from: Path | None
+        self,
+        overrides: dict[str, object],
+        *,
+        checkpoints: Path,
+        keep: Keep,
+        rehearse: Rehearse,
+        resume_from: Path | None,
     ) -> None:
-        self._checkpoints, self._keep = checkpoints, keep
+        self._checkpoints, self._keep, self._rehearse = checkpoints, keep, rehearse
         self._best_before = resume_from / BEST_FILE if resume_from else None
         self._resumed = states.load(resume_from / STATE_FILE) if resume_from else None
         self._in_loop = False
@@ -76,13 +87,18 @@ class ExactTrainer(BaseTrainer):
             shutil.copyfile(self._best_before, self.best)
 
     def _begin(self) -> None:
-        self._in_loop = True
         if self._resumed is None:
-            return
-        self.train_time_start -= self._resumed["elapsed"]
+            self._rehearse(self)
+            self.train_time_start = time.time()
+        self._in_loop = True
+        if self._resumed is not None:
+            self._take_up(self._resumed)
+
+    def _take_up(self, resumed: states.State) -> None:
+        self.train_time_start -= resumed["elapsed"]
         # The library's own files of that epoch.
         super().save_model()
-        if self._resumed["stop"]:
+        if resumed["stop"]:
             raise _TrainedToTheEndError
 
     def _begin_epoch(self) -> None:

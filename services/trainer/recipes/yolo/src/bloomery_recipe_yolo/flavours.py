@@ -56,13 +56,7 @@ class Flavour:
 
 
 def _yolo_folder(context: Context) -> Path:
-    data = yolo_folder(context.dataset, context.work_dir / "data", task=YoloTask(context.job.task))
-    if not context.dataset.counts["val"]:
-        context.log.warning(
-            "The dataset version has no validation images: the best epoch is chosen by training images."
-        )
-        data.write_bytes(data.read_bytes() + b"val: images/train\n")
-    return data
+    return yolo_folder(context.dataset, context.work_dir / "data", task=YoloTask(context.job.task))
 
 
 def _class_folders(context: Context) -> Path:

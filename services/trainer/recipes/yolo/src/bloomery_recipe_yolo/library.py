@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     class Loader(Protocol):
         """A data loader that goes on for ever."""
 
+        collate_fn: Callable[[list[Any]], dict[str, object]]
         dataset: Any
         generator: torch.Generator
         num_workers: int
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         """The training loop."""
 
         accumulate: int
+        amp: bool
         args: Namespace
         batch_size: int
         best: Path

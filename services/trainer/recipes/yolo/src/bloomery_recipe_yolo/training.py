@@ -4,10 +4,12 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from bloomery_recipe_yolo import rehearsal
 from bloomery_recipe_yolo.exact import BEST_FILE, ExactTrainer
 from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.model import TrainedModel, check_task, write_published
@@ -74,7 +76,11 @@ def _trained(context: Context, flavour: Flavour, base: Base) -> ExactTrainer:
     shutil.rmtree(checkpoints, ignore_errors=True)
     resume_from = Path(job.resume_dir) if job.resume_dir else None
     trainer = flavour.trainer(
-        _arguments(context, base, flavour.lay_out(context)), checkpoints=checkpoints, keep=keep, resume_from=resume_from
+        _arguments(context, base, flavour.lay_out(context)),
+        checkpoints=checkpoints,
+        keep=keep,
+        rehearse=partial(rehearsal.report, context),
+        resume_from=resume_from,
     )
     threads = machine.threads(job.cpus)
     # The library takes all cores but one, whatever the job was given.

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from bloomery_recipe_yolo import environment
 from bloomery_worker.context import Context
-from bloomery_worker.failures import ConfigError, DataError
+from bloomery_worker.failures import ConfigError
+from bloomery_worker.preflight import check_dataset
 from bloomery_worker.recipe import Result
 
 
@@ -12,9 +13,9 @@ class YoloRecipe:
     """Trains and exports for the task of its job."""
 
     def preflight(self, context: Context) -> None:
-        """Looks at the dataset version. Raises DataError."""
-        if context.job.kind == "TRAIN" and not context.dataset.counts["train"]:
-            raise DataError("the dataset version has no training images", hint="choose another split")
+        """Looks at the dataset version; what a step takes is found out when the model is there. Raises DataError."""
+        if context.job.kind == "TRAIN":
+            check_dataset(context)
 
     def run(self, context: Context) -> Result:
         """Does a TRAIN or OPTIMIZE job."""

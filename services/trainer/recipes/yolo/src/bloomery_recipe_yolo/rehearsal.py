@@ -1,0 +1,108 @@
+"""Steps before the first one, on a copy of the model: what a step takes, and how many images fit."""
+
+import time
+from copy import deepcopy
+from typing import Any
+
+import torch
+
+from bloomery_recipe_yolo.exact import ExactTrainer
+from bloomery_recipe_yolo.library import unwrap_model
+from bloomery_worker import machine
+from bloomery_worker.context import Context, StopRequestedError
+from bloomery_worker.memory import DeviceMemory, NoRoomError, Step, rehearse
+from bloomery_worker.messages import PreflightNote, ProgressNote
+
+CPU_SECONDS = 2.0
+"""A step that takes a CPU longer is estimated from smaller ones: people wait for the first one."""
+
+_FLOAT = 4
+
+
+def report(context: Context, trainer: ExactTrainer) -> None:
+    """Makes the steps on the trainer's device and says what they took. Leaves the trainer as it is, but not its seeds.
+
+    Raises:
+        HostMemoryError, GpuMemoryError: the job's batch does not fit.
+        StopRequestedError: somebody wants the work to end.
+    """
+    context.progress(ProgressNote(phase="preflight", epochs=trainer.epochs, device=machine.device_name()))
+    images = len(trainer.train_loader.dataset)
+    batch = min(trainer.batch_size, images)
+    memory = DeviceMemory(trainer.device.type, host_bytes=context.job.memory_bytes)
+    copy = _Copy(context, trainer, memory)
+    done = rehearse(copy.step, batch, memory, seconds=float("inf") if memory.on_gpu else CPU_SECONDS)
+    copy.discard()
+    note = PreflightNote(
+        device=machine.device_name(),
+        batch=batch,
+        steps_per_epoch=len(trainer.train_loader),
+        peak_memory_bytes=done.step.peak_bytes,
+        memory_limit_bytes=memory.limit_bytes,
+        largest_batch=done.largest_batch,
+        seconds_per_step=done.step.seconds,
+    )
+    context.preflight(note)
+    context.log.info("preflight: %s", sentence(note))
+    share = context.job.memory_share
+    if not memory.on_gpu and share and done.step.peak_bytes > share:
+        context.log.warning(
+            "a step takes %s of memory, more than the %s that the job asked for: other jobs may run out of it;"
+            " give the job more memory, or choose a smaller batch or image size",
+            _gib(done.step.peak_bytes), _gib(share),
+        )  # fmt: skip
+
+
+def sentence(note: PreflightNote) -> str:
+    """A preflight for people."""
+    fit = f"at most {note.largest_batch} fit" if note.largest_batch else "how many fit is not known"
+    epoch = note.seconds_per_step * note.steps_per_epoch
+    return (
+        f"a step of {note.batch} images takes {_gib(note.peak_memory_bytes)} of {_gib(note.memory_limit_bytes)}"
+        f" ({fit}) and {note.seconds_per_step:.2g} s; {note.steps_per_epoch} steps are an epoch of about {epoch:.0f} s"
+    )
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"
+
+
+class _Copy:
+    """A copy of a trainer's model that is thrown away after some steps."""
+
+    def __init__(self, context: Context, trainer: ExactTrainer, memory: DeviceMemory) -> None:
+        self._context, self._trainer, self._memory = context, trainer, memory
+        self._model: Any = deepcopy(unwrap_model(trainer.model)).train()
+        # The optimizer's two moments do not exist yet; the copy itself stands for one of them.
+        self._missing = sum(value.numel() for value in self._model.parameters()) * _FLOAT
+
+    def step(self, batch: int) -> Step:
+        """Loads images and goes forward and backward. Raises NoRoomError, StopRequestedError."""
+        if self._context.should_stop():
+            raise StopRequestedError(0)
+        self._memory.forget_peak()
+        began = time.monotonic()
+        try:
+            self._compute(self._images(batch))
+        except (torch.OutOfMemoryError, MemoryError) as problem:
+            raise NoRoomError(str(problem)) from problem
+        if self._memory.on_gpu:
+            torch.cuda.synchronize()
+        return Step(batch, self._memory.peak_bytes() + self._missing, time.monotonic() - began)
+
+    def discard(self) -> None:
+        """Gives the memory back."""
+        del self._model
+        if self._memory.on_gpu:
+            torch.cuda.empty_cache()
+
+    def _images(self, batch: int) -> dict[str, object]:
+        loader = self._trainer.train_loader
+        samples = loader.collate_fn([loader.dataset[index] for index in range(batch)])
+        return self._trainer.preprocess_batch(samples)
+
+    def _compute(self, batch: dict[str, object]) -> None:
+        self._model.zero_grad(set_to_none=True)
+        with torch.autocast(self._trainer.device.type, enabled=bool(self._trainer.amp)):
+            loss, _ = self._model(batch)
+        loss.sum().backward()

@@ -72,6 +72,9 @@ def test_tensorboard_shows_the_table_of_epochs(detector: FakeTrainer, tmp_path: 
 def test_a_segmenter_tells_of_masks(segmenter: FakeTrainer, outlines: Version) -> None:
     assert segmenter.finished is not None
     assert {"test/map50", "val/map50_95"} <= set(segmenter.finished.success.metrics)
+    assert {"test/mask_map50", "test/mask_map50_95", "val/mask_map50"} <= set(segmenter.finished.success.metrics)
+    for one in json.loads(segmenter.content("evaluation"))["test"]["per_class"]:
+        assert {"ap50", "ap50_95", "mask_ap50", "mask_ap50_95"} <= set(one)
     closing = [event.metrics.values for event in segmenter.of_kind("metrics") if event.metrics.epoch_end][-1]
     assert {"train/seg_loss", "val/mask_map50"} <= set(closing)
     assert segmenter.finished.success.details["task"] == "segment"

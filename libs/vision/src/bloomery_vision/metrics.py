@@ -1,4 +1,4 @@
-"""How good detections are, measured as COCO does.
+"""How good detections and their masks are, measured as COCO does.
 
 Average precision is the mean of the interpolated precision at 101 recalls, matching at most one detection with each
 object, best score first; mAP50-95 is its mean over the thresholds of overlap 0.50, 0.55, ..., 0.95 and over the classes
@@ -12,7 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bloomery_vision.geometry import Mask
 from bloomery_vision.postprocess import Detections
+
+_Records = list[dict[str, object]]
+"""Objects or detections in COCO's JSON form, image by image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +73,54 @@ def detection_metrics(
         num_classes: class numbers are below it.
         max_det: the most detections of one class on one image that count.
     """
-    if len(predictions) != len(ground_truth):
-        raise ValueError(f"{len(predictions)} predictions for {len(ground_truth)} images")
-    instances = _instances(ground_truth, num_classes)
-    if not any(instances) or not any(map(len, predictions)):
+    _check_counts(len(predictions), len(ground_truth))
+    records = _prediction_records(predictions), _truth_records(ground_truth)
+    return _measured(_instances(ground_truth, num_classes), *records, images=len(ground_truth), max_det=max_det)
+
+
+def mask_metrics(
+    predictions: Sequence[Detections],
+    masks: Sequence[Sequence[Mask]],
+    ground_truth: Sequence[GroundTruth],
+    true_masks: Sequence[Sequence[Mask]],
+    *,
+    num_classes: int,
+    max_det: int = 300,
+) -> DetectionMetrics:
+    """The same by the overlap of masks; boxes do not count.
+
+    A prediction's overlap with a crowd is the part of the prediction that lies in it, as COCO defines it.
+
+    Args:
+        predictions: as for `detection_metrics`, for classes and scores.
+        masks: one a prediction, in the same order, of the size of the image's true masks.
+        ground_truth: as for `detection_metrics`, for classes and crowds.
+        true_masks: one an object, in the same order.
+        num_classes: class numbers are below it.
+        max_det: the most detections of one class on one image that count.
+    """
+    _check_counts(len(predictions), len(ground_truth))
+    return _measured(
+        _instances(ground_truth, num_classes),
+        _with_masks(_prediction_records(predictions), masks),
+        _with_masks(_truth_records(ground_truth), true_masks),
+        images=len(ground_truth),
+        max_det=max_det,
+        overlap="segm",
+    )
+
+
+def _check_counts(predictions: int, images: int) -> None:
+    if predictions != images:
+        raise ValueError(f"{predictions} predictions for {images} images")
+
+
+def _measured(
+    instances: Sequence[int], found: _Records, truth: _Records, *, images: int, max_det: int, overlap: str = "bbox"
+) -> DetectionMetrics:
+    if not any(instances) or not found:
         return _means([ClassMetrics(index, 0, 0, 0, 0, 0, count) for index, count in enumerate(instances) if count])
-    precision, scores, recall = _curves(predictions, ground_truth, num_classes, max_det)
+    precision, scores, recall = _curves(found, truth, images, len(instances), max_det, overlap)
     return _means(
         [
             _class_metrics(index, count, precision[:, :, index], scores[0, :, index], recall)
@@ -130,15 +176,16 @@ def _instances(ground_truth: Sequence[GroundTruth], num_classes: int) -> list[in
 
 
 def _curves(
-    predictions: Sequence[Detections], ground_truth: Sequence[GroundTruth], num_classes: int, max_det: int
+    found: _Records, truth_records: _Records, count: int, num_classes: int, max_det: int, overlap: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Precision and scores [10 thresholds, 101 recalls, classes], and the recalls [101]."""
     from faster_coco_eval import COCO, COCOeval_faster  # type: ignore[import-untyped]
 
     categories = [{"id": index, "name": str(index)} for index in range(num_classes)]
-    images = [{"id": index + 1} for index in range(len(ground_truth))]
-    truth = COCO({"images": images, "annotations": _truth_records(ground_truth), "categories": categories})
-    evaluation = COCOeval_faster(truth, truth.loadRes(_prediction_records(predictions)), iouType="bbox")
+    # The size is asked for where there are masks, but each of them has its own.
+    images = [{"id": index + 1, "width": 0, "height": 0} for index in range(count)]
+    truth = COCO({"images": images, "annotations": truth_records, "categories": categories})
+    evaluation = COCOeval_faster(truth, truth.loadRes(found), iouType=overlap)
     evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
     evaluation.params.maxDets = [max_det]
     evaluation.evaluate()
@@ -147,8 +194,8 @@ def _curves(
     return next(curves), next(curves), np.asarray(evaluation.params.recThrs)
 
 
-def _truth_records(ground_truth: Sequence[GroundTruth]) -> list[dict[str, object]]:
-    records: list[dict[str, object]] = []
+def _truth_records(ground_truth: Sequence[GroundTruth]) -> _Records:
+    records: _Records = []
     for image, truth in enumerate(ground_truth, 1):
         crowd = np.zeros(len(truth.classes), dtype=bool) if truth.crowd is None else truth.crowd
         for box, category, is_crowd in zip(_sized(truth.boxes), truth.classes, crowd, strict=True):
@@ -157,11 +204,20 @@ def _truth_records(ground_truth: Sequence[GroundTruth]) -> list[dict[str, object
     return records
 
 
-def _prediction_records(predictions: Sequence[Detections]) -> list[dict[str, object]]:
+def _prediction_records(predictions: Sequence[Detections]) -> _Records:
     return [
         _record(image, box, int(category)) | {"score": float(score)}
         for image, found in enumerate(predictions, 1)
         for box, category, score in zip(_sized(found.boxes), found.classes, found.scores, strict=True)
+    ]
+
+
+def _with_masks(records: _Records, masks: Sequence[Sequence[Mask]]) -> _Records:
+    """The records with a mask each, both image by image. Raises ValueError where there are more or fewer."""
+    flat = [mask for of_image in masks for mask in of_image]
+    return [
+        record | {"segmentation": {"size": [mask.height, mask.width], "counts": mask.counts}, "area": mask.area}
+        for record, mask in zip(records, flat, strict=True)
     ]
 
 

@@ -38,6 +38,13 @@ class LetterboxTransform:
         limits = np.array([self.width, self.height] * 2, dtype=_precision(boxes))
         return cast("NDArray[np.floating]", moved.clip(min=0, max=limits))
 
+    @property
+    def without_scale(self) -> "LetterboxTransform":
+        """Where the image lies, were it of the size that it has in the letterbox."""
+        return LetterboxTransform(
+            self.inner_width, self.inner_height, self.inner_width, self.inner_height, self.left, self.top
+        )
+
     def _scale(self, boxes: NDArray[np.floating]) -> NDArray[np.floating]:
         return np.array([self.inner_width / self.width, self.inner_height / self.height] * 2, dtype=_precision(boxes))
 

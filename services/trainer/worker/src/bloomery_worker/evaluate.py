@@ -1,5 +1,6 @@
 """Our own evaluation: the same preparation, decoding and metrics for every model, whatever trained or runs it."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from bloomery_vision.geometry import bounds
 from bloomery_vision.manifest import ManifestRow
-from bloomery_vision.metrics import GroundTruth, detection_metrics
+from bloomery_vision.metrics import DetectionMetrics, GroundTruth, detection_metrics
 from bloomery_vision.postprocess import Detections, decode_detections
 from bloomery_vision.preprocess import LetterboxTransform, letterbox, resize_center_crop
 from bloomery_worker.dataset import Dataset
@@ -65,7 +66,7 @@ class Evaluator(Protocol):
 
 
 class DetectionEvaluator:
-    """Evaluates boxes, also of models that give masks with them.
+    """Evaluates boxes.
 
     Args:
         dataset: whose boxes (or boxes around outlines) are the truth.
@@ -76,38 +77,41 @@ class DetectionEvaluator:
     headline = "map50"
 
     def __init__(self, dataset: Dataset, size: Size, classes: Sequence[str], *, check: Check = lambda: None) -> None:
-        self._dataset, self._size, self._classes, self._check = dataset, size, tuple(classes), check
+        self._dataset, self.size, self.classes, self._check = dataset, size, tuple(classes), check
 
     def fit(self, image: Images) -> Images:
         """Letterboxed."""
-        return letterbox(image, self._size)[0]
+        return letterbox(image, self.size)[0]
 
     def evaluate(self, predictor: Predictor, rows: Iterable[ManifestRow], *, name: str) -> Evaluation:
         """Average precisions as COCO's, and precision and recall at the best threshold."""
         found: list[Detections] = []
         truth: list[GroundTruth] = []
-        transforms: list[LetterboxTransform] = []
+        for row, transform, outputs in self.outputs(predictor, rows):
+            found.append(self.decode(outputs).to_original(transform))
+            truth.append(ground_truth(row, self.classes))
+        metrics = detection_metrics(found, truth, num_classes=len(self.classes))
+        return detection_evaluation(metrics, self.classes, name=name, images=len(found))
+
+    def outputs(
+        self, predictor: Predictor, rows: Iterable[ManifestRow]
+    ) -> Iterator[tuple[ManifestRow, LetterboxTransform, Outputs]]:
+        """What a model puts out for each image, and how the image lies in the letterbox."""
+        pending: deque[tuple[ManifestRow, LetterboxTransform]] = deque()
 
         def images() -> Iterator[Images]:
             for row in rows:
                 self._check()
-                framed, transform = letterbox(self._dataset.image(row), self._size)
-                transforms.append(transform)
-                truth.append(ground_truth(row, self._classes))
+                framed, transform = letterbox(self._dataset.image(row), self.size)
+                pending.append((row, transform))
                 yield framed
 
         for outputs in predictions(predictor, images(), batch=BATCH):
-            found.append(self._decode(outputs, transforms[len(found)]))
-        metrics = detection_metrics(found, truth, num_classes=len(self._classes))
-        means = {name: float(getattr(metrics, name)) for name in ("map50", "map50_95", "precision", "recall")}
-        per_class = [{"class": self._classes[one.index], **asdict(one)} for one in metrics.per_class]
-        return Evaluation(name, len(found), means, per_class)
+            yield *pending.popleft(), outputs
 
-    def _decode(self, outputs: Outputs, transform: LetterboxTransform) -> Detections:
-        decoded = decode_detections(
-            outputs[0], num_classes=len(self._classes), conf=CONFIDENCE, iou=IOU, multi_label=True
-        )
-        return decoded.to_original(transform)
+    def decode(self, outputs: Outputs) -> Detections:
+        """Everything that might be there, in the letterbox."""
+        return decode_detections(outputs[0], num_classes=len(self.classes), conf=CONFIDENCE, iou=IOU, multi_label=True)
 
 
 class ClassificationEvaluator:
@@ -158,6 +162,13 @@ class ClassificationEvaluator:
             for number, label in enumerate(self._classes)
         ]
         return Evaluation(name, len(truth), means, per_class)
+
+
+def detection_evaluation(metrics: DetectionMetrics, classes: Sequence[str], *, name: str, images: int) -> Evaluation:
+    """What was measured of boxes, with the names of the classes."""
+    means = {mean: float(getattr(metrics, mean)) for mean in ("map50", "map50_95", "precision", "recall")}
+    per_class = [{"class": classes[one.index], **asdict(one)} for one in metrics.per_class]
+    return Evaluation(name, images, means, per_class)
 
 
 def ground_truth(row: ManifestRow, classes: Sequence[str]) -> GroundTruth:

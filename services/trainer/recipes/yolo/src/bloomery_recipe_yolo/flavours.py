@@ -12,6 +12,7 @@ from bloomery_worker.context import Context
 from bloomery_worker.dataset import Dataset
 from bloomery_worker.evaluate import Check, ClassificationEvaluator, DetectionEvaluator, Evaluator, Size
 from bloomery_worker.layout import class_folders, yolo_folder
+from bloomery_worker.segmentation import SegmentationEvaluator
 
 
 class DetectTrainer(ExactTrainer, DetectionTrainer):
@@ -65,7 +66,7 @@ def _class_folders(context: Context) -> Path:
 
 FLAVOURS: Mapping[str, Flavour] = {
     "detect": Flavour(DetectTrainer, _yolo_folder, DetectionEvaluator, ("output0",), 4, "letterbox"),
-    "segment": Flavour(SegmentTrainer, _yolo_folder, DetectionEvaluator, ("output0", "output1"), 4, "letterbox"),
+    "segment": Flavour(SegmentTrainer, _yolo_folder, SegmentationEvaluator, ("output0", "output1"), 4, "letterbox"),
     "classify": Flavour(ClassifyTrainer, _class_folders, ClassificationEvaluator, ("output0",), 0, "center-crop"),
 }
 """By task."""

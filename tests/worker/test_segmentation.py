@@ -1,0 +1,106 @@
+"""Our own evaluation of masks, with a model that knows the truth and draws it well or badly."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bloomery_vision.geometry import Polygon
+from bloomery_vision.manifest import ManifestRow
+from bloomery_vision.preprocess import LetterboxTransform, letterbox
+from bloomery_vision.rasterize import rasterize
+from bloomery_worker.blobs import BlobCache
+from bloomery_worker.dataset import Dataset
+from bloomery_worker.predictor import Images, Outputs
+from bloomery_worker.segmentation import SegmentationEvaluator
+from tests.worker.sample_data import Version, digest
+
+SIZE, GRID, MASKS, ANCHORS = (320, 320), (320, 320), 40, 40
+
+Draw = Callable[[NDArray[np.bool_], NDArray[np.bool_]], NDArray[np.bool_]]
+
+
+@pytest.fixture
+def dataset(outlines: Version, tmp_path: Path) -> Dataset:
+    cache = BlobCache(tmp_path)
+    for content in outlines.blobs.values():
+        path = cache.path(digest(content))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return Dataset.open(cache.path(outlines.index.digest), cache)
+
+
+class Oracle:
+    """Puts out a box and a mask of its own for each object; `draw` makes the mask of its outline and its box."""
+
+    def __init__(self, dataset: Dataset, classes: tuple[str, ...], draw: Draw) -> None:
+        self._classes, self._draw = classes, draw
+        self._answers = (self._answer(dataset, row) for row in dataset.rows("val"))
+
+    def __call__(self, images: Images) -> Outputs:
+        answers = [next(self._answers) for _ in images]
+        return tuple(np.stack(part) for part in zip(*answers, strict=True))
+
+    def _answer(self, dataset: Dataset, row: ManifestRow) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        _, transform = letterbox(dataset.image(row), SIZE)
+        raw = np.zeros((4 + len(self._classes) + MASKS, ANCHORS), dtype=np.float32)
+        prototypes = np.full((MASKS, *GRID), -1, dtype=np.float32)
+        for number, shape in enumerate(row.shapes):
+            assert isinstance(shape.geometry, Polygon)
+            box = transform.to_letterboxed(
+                np.array([[shape.geometry.bounds.x, shape.geometry.bounds.y, shape.geometry.bounds.x2,
+                           shape.geometry.bounds.y2]])
+            )[0]  # fmt: skip
+            raw[:4, number] = [*(box[:2] + box[2:]) / 2, *(box[2:] - box[:2])]
+            raw[4 + self._classes.index(shape.label), number] = 0.9
+            raw[4 + len(self._classes) + number, number] = 1
+            prototypes[number][framed(self._drawn(shape.geometry, transform), transform)] = 1
+        return raw, prototypes
+
+    def _drawn(self, outline: Polygon, transform: LetterboxTransform) -> NDArray[np.bool_]:
+        size = transform.inner_width, transform.inner_height
+        scale = size[0] / transform.width, size[1] / transform.height
+        area, box = (rasterize(shape, size, scale=scale).to_array() for shape in (outline, outline.bounds))
+        return self._draw(area, box)
+
+
+def framed(area: NDArray[np.bool_], transform: LetterboxTransform) -> NDArray[np.bool_]:
+    frame = np.zeros(SIZE, dtype=bool)
+    frame[transform.top : transform.top + area.shape[0], transform.left : transform.left + area.shape[1]] = area
+    return frame
+
+
+@pytest.fixture
+def evaluated(dataset: Dataset, outlines: Version) -> Callable[[Draw], dict[str, float]]:
+    def evaluate(draw: Draw) -> dict[str, float]:
+        oracle = Oracle(dataset, outlines.classes, draw)
+        evaluation = SegmentationEvaluator(dataset, SIZE, outlines.classes).evaluate(
+            oracle, dataset.rows("val"), name="val"
+        )
+        assert all({"mask_ap50", "ap50"} <= set(one) for one in evaluation.per_class)
+        return evaluation.values()
+
+    return evaluate
+
+
+def test_perfect_outlines_score_one(evaluated: Callable[[Draw], dict[str, float]]) -> None:
+    values = evaluated(lambda outline, box: outline)
+    assert values["val/map50_95"] > 0.97
+    assert values["val/mask_map50"] > 0.97
+    assert values["val/mask_map50_95"] > 0.9
+
+
+def test_boxes_instead_of_outlines_cost_the_strict_thresholds(evaluated: Callable[[Draw], dict[str, float]]) -> None:
+    values = evaluated(lambda outline, box: box)
+    assert values["val/map50_95"] > 0.97
+    assert values["val/mask_map50"] > 0.97
+    # The octagons fill 82 % of their boxes.
+    assert 0.5 < values["val/mask_map50_95"] < 0.8
+
+
+def test_empty_masks_in_perfect_boxes_score_nought(evaluated: Callable[[Draw], dict[str, float]]) -> None:
+    values = evaluated(lambda outline, box: np.zeros_like(outline))
+    assert values["val/map50"] > 0.97
+    assert values["val/mask_map50"] == 0

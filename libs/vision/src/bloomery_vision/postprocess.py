@@ -132,19 +132,13 @@ def decode_masks(
     Yields:
         bool [H, W] in the frame of the original image, cut to the detection's box.
     """
-    import cv2
-
     if detections.coefficients is None:
         raise ValueError("these detections have no mask coefficients")
     to_prototypes = _to_prototypes(prototypes.shape[1:], transform, size)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     boxes = transform.to_original(detections.boxes)
     for coefficients, box in zip(detections.coefficients, boxes, strict=True):
         logits = np.tensordot(coefficients, prototypes, axes=1).astype(np.float32)
-        full = cv2.warpAffine(
-            logits, to_prototypes, (transform.width, transform.height), flags=flags, borderMode=cv2.BORDER_REPLICATE
-        )
-        yield _cut(full > 0, box)
+        yield _inside(logits, to_prototypes, box, (transform.height, transform.width))
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +208,18 @@ def _to_prototypes(grid: tuple[int, ...], transform: LetterboxTransform, size: t
     return np.array([[scale_x, 0, shift_x], [0, scale_y, shift_y]])
 
 
-def _cut(mask: NDArray[np.bool_], box: NDArray[np.floating]) -> NDArray[np.bool_]:
+def _inside(
+    logits: NDArray[np.float32], to_prototypes: NDArray[np.float64], box: NDArray[np.floating], shape: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """Where logits are positive inside a box: bool of the image's `shape`. Only the box is computed."""
+    import cv2
+
+    mask = np.zeros(shape, dtype=np.bool_)
     x1, y1, x2, y2 = (round(float(edge)) for edge in box)
-    inside = np.zeros_like(mask)
-    inside[y1:y2, x1:x2] = mask[y1:y2, x1:x2]
-    return inside
+    if x1 < x2 and y1 < y2:
+        moved = to_prototypes.copy()
+        moved[:, 2] += to_prototypes[:, :2] @ (x1, y1)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        part = cv2.warpAffine(logits, moved, (x2 - x1, y2 - y1), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        mask[y1:y2, x1:x2] = part > 0
+    return mask

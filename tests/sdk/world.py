@@ -85,7 +85,9 @@ MODEL_VERSION = inference.ModelVersion(
     classes=["RBC", "WBC"],
     metrics={"test/map50": 0.91},
     artifacts=[Artifact(role="checkpoint", digest="sha256:" + "c" * 64)],
-    lineage=inference.Lineage(job=JOB.name, dataset_version=VERSION.name, license="AGPL-3.0-only"),
+    lineage=inference.Lineage(
+        job=JOB.name, recipe=f"{RECIPE.name} 1", dataset_version=VERSION.name, license="AGPL-3.0-only"
+    ),
     variants=[VARIANT],
 )
 PREDICTION = inference.PredictResponse(

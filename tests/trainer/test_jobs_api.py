@@ -10,6 +10,7 @@ from google.rpc import error_details_pb2
 from bloomery.common.v1 import Artifact
 from bloomery.dataset.v1 import DatasetVersion
 from bloomery.training.v1 import (
+    JOB_KIND_EVALUATE,
     JOB_KIND_IMPORT,
     JOB_KIND_OPTIMIZE,
     JOB_KIND_TRAIN,
@@ -109,6 +110,10 @@ async def test_all_that_is_wrong_is_said_at_once(hand: Hand) -> None:
         ({"dataset_version": OTHERS}, "job.dataset_version"),
         ({"dataset_version": "projects/cells/datasets/cells-v/versions/9"}, "job.dataset_version"),
         ({"kind": JOB_KIND_OPTIMIZE}, "job.base_artifact"),
+        ({"kind": JOB_KIND_EVALUATE}, "job.base_artifact"),
+        ({"kind": JOB_KIND_EVALUATE}, "job.model_version"),
+        ({"kind": JOB_KIND_EVALUATE, "dataset_version": ""}, "job.dataset_version"),
+        ({"kind": JOB_KIND_EVALUATE, "model_version": "projects/other/models/m/versions/1"}, "job.model_version"),
         (
             {"kind": JOB_KIND_OPTIMIZE, "base_artifact": Artifact(digest="x", logical_key="other/x")},
             "job.base_artifact.logical_key",
@@ -128,6 +133,14 @@ async def test_optimizing_takes_its_own_parameters(hand: Hand) -> None:
     job = await hand.trainer.jobs.CreateJob(request(parameters={"format": "onnx"}, **fields))
     assert (dict(job.effective_parameters), job.model) == ({"format": "onnx"}, "")
     assert "job.parameters.epochs" in await violations(hand, request(parameters={"epochs": 1}, **fields))
+
+
+async def test_an_evaluation_holds_its_dataset_version_and_publishes_no_model(hand: Hand) -> None:
+    model_version = "projects/cells/models/m/versions/3"
+    fields = {"kind": JOB_KIND_EVALUATE, "base_artifact": WEIGHTS, "model_version": model_version}
+    job = await hand.trainer.jobs.CreateJob(request(parameters={"split": "val"}, **fields))
+    assert (dict(job.effective_parameters), job.model, job.model_version) == ({"split": "val"}, "", model_version)
+    assert hand.trainer.world.datasets.holders == {(DATASET, job.name)}
 
 
 async def test_a_dataset_must_be_ready_and_of_the_recipes_task(hand: Hand) -> None:

@@ -91,6 +91,7 @@ def job(recipe_name: str, kind: str, *, base: str = "", **parameters: object) ->
         effective_parameters=effective,
         dataset_version="projects/cells/datasets/d/versions/1",
         base=base,
+        model_version="" if kind in ("TRAIN", "IMPORT") else "projects/cells/models/d/versions/1",
     )
 
 
@@ -163,4 +164,23 @@ async def trained(name: str, version: Version, folder: Path) -> FakeTrainer:
     last = int(TINY["epochs"])
     if f"checkpoint-manifest/{last}" not in trainer.kept:
         trainer.take_checkpoint(last, worker.work_dir / "checkpoints" / str(last))
+    return trainer
+
+
+async def applied(
+    name: str,
+    kind: str,
+    source: FakeTrainer,
+    version: Version,
+    folder: Path,
+    *,
+    code: int = 0,
+    **parameters: str | float,
+) -> FakeTrainer:
+    """Does a job on the model that `source` has been given, ends with `code`, and returns the service."""
+    trainer = trainer_for(job(name, kind, base="", **parameters), recipe(name), version)
+    trainer.base = source.kept["checkpoint"]
+    blobs = {**version.blobs, trainer.base.logical_key: source.content("checkpoint")}
+    async with served(trainer, Version(version.index, version.classes, blobs)), running(trainer, folder) as worker:
+        assert await worker.exit_code() == code, worker.output
     return trainer

@@ -70,6 +70,15 @@ def tagged(rows: Sequence[ManifestRow]) -> list[ManifestRow]:
     return [replace(row, shapes=(Shape(Tag(), "many" if len(row.shapes) >= middle else "few"),)) for row in rows]
 
 
+def relabelled(rows: Sequence[ManifestRow], names: Mapping[str, str]) -> list[ManifestRow]:
+    """The same with other names for some classes."""
+
+    def renamed(shape: Shape) -> Shape:
+        return replace(shape, label=names.get(shape.label, shape.label))
+
+    return [replace(row, shapes=tuple(map(renamed, row.shapes))) for row in rows]
+
+
 def _octagon(shape: Shape) -> Shape:
     box = shape.geometry
     assert isinstance(box, Box)

@@ -12,20 +12,14 @@ from bloomery_vision.images import decode
 from bloomery_vision.manifest import ManifestIndex, read_shard
 from bloomery_vision.preprocess import letterbox
 from tests.worker.fake_trainer import FakeTrainer
-from tests.worker.harness import job, recipe, running, served, trainer_for
+from tests.worker.harness import applied
 from tests.worker.sample_data import Version
 
 pytestmark = [pytest.mark.real_training, pytest.mark.timeout(300)]
 
 
 async def exported(name: str, source: FakeTrainer, version: Version, folder: Path) -> FakeTrainer:
-    trainer = trainer_for(job(name, "OPTIMIZE"), recipe(name), version)
-    trainer.base = source.kept["checkpoint"]
-    blobs = {**version.blobs, trainer.base.logical_key: source.content("checkpoint")}
-    async with served(trainer, Version(version.index, version.classes, blobs)), running(trainer, folder) as worker:
-        code = await worker.exit_code()
-        assert code == 0, worker.output
-    return trainer
+    return await applied(name, "OPTIMIZE", source, version, folder)
 
 
 def written(trainer: FakeTrainer, folder: Path) -> Path:

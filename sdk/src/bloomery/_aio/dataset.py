@@ -7,14 +7,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from google.protobuf.struct_pb2 import Struct
-
 from bloomery import errors
 from bloomery._aio.base import AsyncHandle, unseen
 from bloomery._aio.job import AsyncJob, AsyncJobGroup, get_job_group
 from bloomery._aio.model import get_model_version
 from bloomery._export import export
 from bloomery._fields import DatasetFields, DatasetVersionFields
+from bloomery._jobs import Parameter, checkpoint_of, struct
 from bloomery._names import MODEL_VERSION, parent_of
 from bloomery._resolve import Resolver
 from bloomery._results import Progress, Step
@@ -24,7 +23,6 @@ from bloomery._watch import follow
 from bloomery.dataset import v1 as dataset
 from bloomery.training import v1 as training
 
-Parameter = float | str | bool | None
 ExportFormat = Literal["yolo", "coco"]
 
 
@@ -128,7 +126,7 @@ class AsyncDatasetVersion(AsyncHandle[dataset.DatasetVersion], DatasetVersionFie
             kind=training.JOB_KIND_TRAIN,
             recipe=recipe if recipe.startswith("recipes/") else f"recipes/{recipe}",
             dataset_version=self.name,
-            parameters=_struct({**(settings or {}), **parameters}),
+            parameters=struct({**(settings or {}), **parameters}),
             model=f"{project}/models/{model}" if model and "/" not in model else model,
             priority=priority,
             deadline_seconds=math.ceil(deadline),
@@ -170,10 +168,7 @@ class AsyncDatasetVersion(AsyncHandle[dataset.DatasetVersion], DatasetVersionFie
         version = await get_model_version(
             self._session, await Resolver(self._session, project).find(MODEL_VERSION, base)
         )
-        checkpoint = next((one for one in version.artifacts if one.role == "checkpoint"), None)
-        if checkpoint is None:
-            raise errors.FailedPrecondition(f"{base} has no checkpoint to start from")
-        job.base_artifact.CopyFrom(checkpoint)
+        job.base_artifact.CopyFrom(checkpoint_of(version))
 
     async def delete(self) -> None:
         """Delete it; its number is not used again.
@@ -217,9 +212,3 @@ class AsyncDataset(AsyncHandle[dataset.Dataset], DatasetFields):
 async def get_dataset_version(session: Session, name: str) -> dataset.DatasetVersion:
     """Read a version by its full name."""
     return await session.call(session.datasets.GetDatasetVersion, dataset.GetDatasetVersionRequest(name=name))
-
-
-def _struct(values: Mapping[str, Parameter]) -> Struct:
-    struct = Struct()
-    struct.update(values)
-    return struct

@@ -1,5 +1,7 @@
 """Jobs and recipes."""
 
+import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from pathlib import Path
@@ -14,7 +16,7 @@ from bloomery._archive import file_name, inside
 from bloomery._fields import JobFields, JobGroupFields, RecipeFields
 from bloomery._names import parent_of
 from bloomery._reproduction import repetition
-from bloomery._results import Epoch, Event, Progress, Step, moment
+from bloomery._results import Epoch, Evaluation, Event, Progress, Step, moment
 from bloomery._session import Session
 from bloomery._transfer import Download
 from bloomery._watch import watch_job
@@ -152,6 +154,16 @@ class AsyncJob(AsyncHandle[training.Job], JobFields):
             raise errors.NotFound(f"job {self.id} has made no files: it is {self.state}")
         wanted = [Download(one.get, inside(Path(to), file_name(one.artifact)), one.artifact.digest) for one in signed]
         return await self._session.transfer.get_all(wanted, progress)
+
+    async def evaluations(self) -> list[Evaluation]:
+        """What our own evaluation measured: one for each split, of a TRAIN or EVALUATE job that has succeeded.
+
+        Raises:
+            NotFound: it is of another kind, or not finished.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            [path] = await self.download(folder, role="evaluation")
+            return Evaluation.read(await asyncio.to_thread(path.read_bytes))
 
     async def reproduce(self, *, name: str = "") -> "AsyncJob":
         """Start a training with the same recipe, parameters, dataset version, base weights and seed; return its job.

@@ -3,20 +3,27 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from bloomery import errors
 from bloomery._aio.base import AsyncHandle, unseen
 from bloomery._archive import file_name, inside
-from bloomery._fields import ModelFields, ModelVariantFields, ModelVersionFields
+from bloomery._fields import DatasetVersionFields, ModelFields, ModelVariantFields, ModelVersionFields
+from bloomery._jobs import Parameter, applied
+from bloomery._names import DATASET_VERSION, parent_of
+from bloomery._resolve import Resolver
 from bloomery._results import Prediction, Progress, Step
 from bloomery._session import Session
 from bloomery._transfer import Download
 from bloomery._watch import watch_job
 from bloomery.annotation.v1 import Asset
 from bloomery.inference import v1 as inference
-from bloomery.training.v1 import Job
+from bloomery.training import v1 as training
 
+if TYPE_CHECKING:
+    from bloomery._aio.job import AsyncJob
+
+Split = Literal["train", "val", "test", "all"]
 _RECORDING_PAUSE = 0.5
 _RECORDING_SECONDS = 60.0
 _PREDICT_SECONDS = 120.0
@@ -39,7 +46,7 @@ class AsyncModelVariant(AsyncHandle[inference.ModelVariant], ModelVariantFields)
         """
         if self.state == "PENDING" and self.proto.job:
             async for seen in watch_job(self._session, self.proto.job):
-                if isinstance(seen, Job):
+                if isinstance(seen, training.Job):
                     progress(Step("optimizing"))
                 elif seen.HasField("progress"):
                     progress(Step(seen.progress.phase, round(seen.progress.fraction * 100), 100))
@@ -116,6 +123,24 @@ class AsyncModelVersion(AsyncHandle[inference.ModelVersion], ModelVersionFields)
         reply = await self._session.call(self._session.predictions.Predict, request, seconds=_PREDICT_SECONDS)
         return Prediction(reply, None if isinstance(source, Asset) else source)
 
+    async def evaluate(
+        self, on: str | DatasetVersionFields, *, split: Split = "test", name: str = "", gpus: int = 0
+    ) -> "AsyncJob":
+        """Start measuring it on a dataset version of its project, and return the job; `evaluations` has what it found.
+
+        Classes are matched by name; those that the model lacks count as missed.
+
+        Args:
+            on: the dataset version, or its name such as "cells-v@1".
+            split: whose images; what the model was trained on flatters it.
+            name: id of the job; made by the server by default.
+            gpus: how many; 0 for the recipe's default.
+
+        Raises:
+            FailedPrecondition: the dataset version is for another task.
+        """
+        return await self._applied(training.JOB_KIND_EVALUATE, on, name=name, gpus=gpus, split=split)
+
     async def download(self, to: str | Path, *, progress: Progress = unseen) -> list[Path]:
         """Write its files below `to`, those of each READY variant in a folder of its name, and return them.
 
@@ -130,6 +155,23 @@ class AsyncModelVersion(AsyncHandle[inference.ModelVersion], ModelVersionFields)
             for one, name in zip(signed, names, strict=True)
         ]
         return await self._session.transfer.get_all(wanted, progress)
+
+    async def _applied(
+        self,
+        kind: training.JobKind.ValueType,
+        on: str | DatasetVersionFields,
+        *,
+        name: str,
+        gpus: int,
+        **parameters: Parameter,
+    ) -> "AsyncJob":
+        from bloomery._aio.job import AsyncJob
+
+        project = parent_of(self.name, 2)
+        full = await Resolver(self._session, project).find(DATASET_VERSION, on) if isinstance(on, str) else on.name
+        job = applied(kind, self.proto, full, gpus=gpus, **parameters)
+        request = training.CreateJobRequest(parent=project, job_id=name, job=job)
+        return AsyncJob(self._session, await self._session.call(self._session.jobs.CreateJob, request))
 
     async def delete(self) -> None:
         """Delete it with its variants; its number is not used again."""

@@ -27,6 +27,7 @@ class Job(Handle[training.Job], JobFields):
     preflight = blocking(AsyncJob.preflight)
     epochs = blocking(AsyncJob.epochs)
     download = blocking(AsyncJob.download)
+    evaluations = blocking(AsyncJob.evaluations)
     reproduce = wrapping(AsyncJob.reproduce, lambda portal, twin: Job(portal, twin))  # noqa: PLW0108 - not there yet
     model_version = wrapping(AsyncJob.model_version, ModelVersion)
 

@@ -1,10 +1,22 @@
 """Models, their versions and variants."""
 
+from typing import TYPE_CHECKING
+
+from bloomery._aio.job import AsyncJob
 from bloomery._aio.model import AsyncModel, AsyncModelVariant, AsyncModelVersion
 from bloomery._fields import ModelFields, ModelVariantFields, ModelVersionFields
 from bloomery._sync.base import Handle
-from bloomery._sync.portal import blocking, chained, listing, wrapping
+from bloomery._sync.portal import Portal, blocking, chained, listing, wrapping
 from bloomery.inference import v1 as inference
+
+if TYPE_CHECKING:
+    from bloomery._sync.job import Job
+
+
+def _job(portal: Portal, twin: AsyncJob) -> "Job":
+    from bloomery._sync.job import Job
+
+    return Job(portal, twin)
 
 
 class ModelVariant(Handle[inference.ModelVariant], ModelVariantFields):
@@ -22,6 +34,7 @@ class ModelVersion(Handle[inference.ModelVersion], ModelVersionFields):
     variants = listing(AsyncModelVersion.variants, ModelVariant)
     optimize = wrapping(AsyncModelVersion.optimize, ModelVariant)
     predict = blocking(AsyncModelVersion.predict)
+    evaluate = wrapping(AsyncModelVersion.evaluate, _job)
     download = blocking(AsyncModelVersion.download)
     delete = blocking(AsyncModelVersion.delete)
 

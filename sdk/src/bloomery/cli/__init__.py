@@ -22,6 +22,7 @@ from bloomery.cli import (
     annotations,
     assets,
     dataset,
+    evaluate,
     export,
     groups,
     imports,
@@ -68,6 +69,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(groups.app, name="groups")
 app.command("reproduce", epilog=reproduce.EXAMPLE)(reproduce.run)
 app.add_typer(models.app, name="models")
+app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.run)
 app.command("optimize", epilog=optimize.EXAMPLE)(optimize.run)
 app.command("predict", epilog=predict.EXAMPLE)(predict.run)
 

@@ -28,6 +28,7 @@ _ORDER = [
     "groups",
     "reproduce",
     "models",
+    "evaluate",
     "optimize",
     "predict",
 ]

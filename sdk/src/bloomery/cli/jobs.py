@@ -85,7 +85,8 @@ def show_(job: JobArgument, project: ProjectOption = None, output: OutputOption 
 
 @app.command(epilog="Example: bloomery jobs watch JOB")
 def watch(job: JobArgument, project: ProjectOption = None) -> None:
-    """Watch a job to its end; Ctrl-C only detaches. Exits with 1 where it failed, and shows the model that it made."""
+    """Watch a job to its end; Ctrl-C only detaches. Exits with 1 where it failed; shows what it made."""
+    from bloomery.cli.evaluate import show_evaluations
     from bloomery.cli.models import show_version
 
     with connect(project) as client:
@@ -94,6 +95,8 @@ def watch(job: JobArgument, project: ProjectOption = None) -> None:
         found.check()
         if found.kind == "TRAIN":
             show_version(found.model_version(), Output.table)
+        elif found.kind == "EVALUATE":
+            show_evaluations(found, Output.table)
 
 
 @app.command(epilog="Example: bloomery jobs logs JOB --tail 20 --level WARNING")

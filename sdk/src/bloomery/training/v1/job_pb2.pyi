@@ -224,7 +224,7 @@ class Job(message.Message):
     model: builtins.str
     """`projects/{project}/models/{model}` under which TRAIN publishes its result; the model with the dataset's id by default."""
     model_version: builtins.str
-    """The model version that OPTIMIZE or EVALUATE works on: `projects/{project}/models/{model}/versions/{version}`."""
+    """The model version that OPTIMIZE, EVALUATE or PREDICT works on: `projects/{project}/models/{model}/versions/{version}`. `base_artifact` is its checkpoint."""
     deadline_seconds: builtins.int
     """Seconds that the work may take, all attempts together; 0 for no limit."""
     priority: builtins.int

@@ -31,6 +31,8 @@ DATASET_VERSION = Pattern("projects/{project}/datasets/{dataset}/versions/{versi
 MODEL = Pattern("projects/{project}/models/{model}")
 MODEL_VERSION = Pattern("projects/{project}/models/{model}/versions/{version}")
 SCRATCH = "scratch"
+_ON_DATASETS = frozenset({Kind.TRAIN, Kind.EVALUATE, Kind.PREDICT})
+_OF_MODELS = frozenset({Kind.EVALUATE, Kind.PREDICT})
 _log = logging.getLogger("bloomery.trainer")
 
 
@@ -208,13 +210,13 @@ def _kind(kind: Kind | None, recipe: Recipe | None, violations: Violations) -> K
 
 
 def _check_inputs(wish: Wish, violations: Violations) -> None:
-    if wish.dataset_version or wish.kind in (Kind.TRAIN, Kind.EVALUATE):
+    if wish.dataset_version or wish.kind in _ON_DATASETS:
         _check_owned(DATASET_VERSION, wish.dataset_version, wish, "job.dataset_version", violations)
     if wish.model:
         _check_owned(MODEL, wish.model, wish, "job.model", violations)
-    if wish.model_version:
+    if wish.model_version or wish.kind in _OF_MODELS:
         _check_owned(MODEL_VERSION, wish.model_version, wish, "job.model_version", violations)
-    if wish.base_artifact is None and wish.kind in (Kind.OPTIMIZE, Kind.EVALUATE, Kind.PREDICT, Kind.IMPORT):
+    if wish.base_artifact is None and wish.kind is not None and wish.kind is not Kind.TRAIN:
         violations.add("job.base_artifact", f"is required for {wish.kind.name}: the file to work on")
     if wish.base_artifact is not None and not (wish.base_artifact.digest and wish.base_artifact.logical_key):
         violations.add("job.base_artifact", "needs `digest` and `logical_key`")

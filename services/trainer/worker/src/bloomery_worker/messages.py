@@ -32,6 +32,7 @@ class JobSpec:
         bases: names of the base weights that the recipe knows.
         base_file: the base weights or the model to work on, where they were given by digest; else empty.
         base_digest: digest of `base_file`.
+        model_version: resource name of the model to work on; empty for none.
         resume_dir: folder of the checkpoint to go on from; empty for a start from the beginning.
         resume_epoch: epochs that it holds.
         cache_dir: blobs by digest.
@@ -58,6 +59,7 @@ class JobSpec:
     bases: tuple[str, ...] = ()
     base_file: str = ""
     base_digest: str = ""
+    model_version: str = ""
     resume_dir: str = ""
     resume_epoch: int = 0
     cache_dir: str

@@ -100,6 +100,7 @@ def job_spec(
         bases=tuple(recipe.bases),
         base_file=base_file,
         base_digest=start.base.artifact.digest,
+        model_version=job.model_version,
         resume_dir=resume_dir,
         resume_epoch=start.resume_epoch,
         cache_dir=str(settings.cache_dir),

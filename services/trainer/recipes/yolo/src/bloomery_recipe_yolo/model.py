@@ -34,6 +34,7 @@ class TrainedModel:
     """A checkpoint that is ready to predict.
 
     Attributes:
+        task: "detect", "segment" or "classify"; another one of the library's for a foreign file.
         classes: names in the order of their numbers.
         side: of the square input that it was trained for, in pixels.
     """
@@ -41,6 +42,7 @@ class TrainedModel:
     def __init__(self, path: Path, *, device: str) -> None:
         """Loads it. Raises ConfigError where it is no YOLO checkpoint."""
         model = _loaded(path)
+        self.task = str(model.task)
         self.classes = tuple(model.names[number] for number in sorted(model.names))
         self.side = int(model.args["imgsz"])
         self._device = device

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bloomery_recipe_yolo.applying import named_model
 from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.model import TrainedModel
 from bloomery_worker import machine
@@ -20,7 +21,7 @@ from bloomery_worker.export import (
     measure_latency,
     write_model_directory,
 )
-from bloomery_worker.failures import ConfigError, DataError, ExportError
+from bloomery_worker.failures import DataError, ExportError
 from bloomery_worker.messages import ProgressNote
 from bloomery_worker.predictor import Images, OnnxPredictor
 from bloomery_worker.recipe import Result
@@ -34,7 +35,7 @@ def optimize(context: Context, flavour: Flavour) -> Result:
     Raises:
         ExportError: the export does not give the same answers.
     """
-    original = _original(context)
+    original = named_model(context, device="cpu")
     root = context.work_dir / "variant"
     onnx = _exported(context, flavour, original, root)
     threads = machine.threads(context.job.cpus)
@@ -59,12 +60,6 @@ def optimize(context: Context, flavour: Flavour) -> Result:
     }
     metrics = {"parity/original": parity.original_metric, "parity/variant": parity.variant_metric}
     return Result(files=files, metrics=metrics, details=details, versions=versions)
-
-
-def _original(context: Context) -> TrainedModel:
-    if not context.job.base_file:
-        raise ConfigError("the job names no model to work on", hint="name a model version")
-    return TrainedModel(Path(context.job.base_file), device="cpu")
 
 
 def _exported(context: Context, flavour: Flavour, original: TrainedModel, root: Path) -> Path:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from bloomery_recipe_yolo import environment
+from bloomery_recipe_yolo.splits import check_split
 from bloomery_worker.context import Context
 from bloomery_worker.failures import ConfigError
 from bloomery_worker.preflight import check_dataset
@@ -10,17 +11,20 @@ from bloomery_worker.recipe import Result
 
 
 class YoloRecipe:
-    """Trains and exports for the task of its job."""
+    """Trains, measures and exports for the task of its job."""
 
     def preflight(self, context: Context) -> None:
         """Looks at the dataset version; what a step takes is found out when the model is there. Raises DataError."""
         if context.job.kind == "TRAIN":
             check_dataset(context)
+        if context.job.kind == "EVALUATE":
+            check_split(context)
 
     def run(self, context: Context) -> Result:
-        """Does a TRAIN or OPTIMIZE job."""
+        """Does a job of any kind that the recipe has."""
         environment.prepare(context.work_dir, Path(context.job.cache_dir))
         # These load the library, which reads its environment once.
+        from bloomery_recipe_yolo.evaluating import evaluate
         from bloomery_recipe_yolo.flavours import FLAVOURS
         from bloomery_recipe_yolo.optimizing import optimize
         from bloomery_recipe_yolo.training import train
@@ -29,6 +33,8 @@ class YoloRecipe:
         match context.job.kind:
             case "TRAIN":
                 return train(context, flavour)
+            case "EVALUATE":
+                return evaluate(context, flavour)
             case "OPTIMIZE":
                 return optimize(context, flavour)
             case kind:

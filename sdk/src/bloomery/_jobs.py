@@ -1,0 +1,56 @@
+"""Jobs as messages, before they are created."""
+
+from collections.abc import Mapping
+
+from google.protobuf.struct_pb2 import Struct
+
+from bloomery.common.v1 import Artifact
+from bloomery.errors import FailedPrecondition
+from bloomery.inference import v1 as inference
+from bloomery.training import v1 as training
+
+Parameter = float | str | bool | None
+
+
+def struct(values: Mapping[str, Parameter]) -> Struct:
+    """Parameters as a message."""
+    made = Struct()
+    made.update(values)
+    return made
+
+
+def checkpoint_of(version: inference.ModelVersion) -> Artifact:
+    """The file of a model version that jobs work on.
+
+    Raises:
+        FailedPrecondition: it has none.
+    """
+    for artifact in version.artifacts:
+        if artifact.role == "checkpoint":
+            return artifact
+    raise FailedPrecondition(f"{version.name} has no checkpoint to work on")
+
+
+def applied(
+    kind: training.JobKind.ValueType,
+    version: inference.ModelVersion,
+    dataset_version: str,
+    *,
+    gpus: int,
+    **parameters: Parameter,
+) -> training.Job:
+    """A job of the version's own recipe that applies it to a dataset version; parameters that are None are left out.
+
+    Raises:
+        FailedPrecondition: the version has no checkpoint.
+    """
+    return training.Job(
+        kind=kind,
+        # Its lineage names the recipe with its version.
+        recipe=version.lineage.recipe.partition(" ")[0],
+        dataset_version=dataset_version,
+        base_artifact=checkpoint_of(version),
+        model_version=version.name,
+        parameters=struct({name: value for name, value in parameters.items() if value is not None}),
+        resources=training.Resources(gpus=gpus),
+    )

@@ -1,0 +1,96 @@
+"""EVALUATE: how good a model is on a dataset version, by the same evaluation that measures every training."""
+
+import json
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from bloomery_recipe_yolo.applying import lineage, named_model, paced
+from bloomery_recipe_yolo.flavours import Flavour
+from bloomery_recipe_yolo.splits import count_of, rows_of, split_of
+from bloomery_worker import machine
+from bloomery_worker.context import Context
+from bloomery_worker.evaluate import Evaluation
+from bloomery_worker.failures import DataError
+from bloomery_worker.messages import FileNote
+from bloomery_worker.predictor import Images, Outputs, Predictor
+from bloomery_worker.recipe import Result
+
+PACKAGES = ("ultralytics", "torch", "numpy", "bloomery-worker", "bloomery-recipe-yolo")
+
+
+def evaluate(context: Context, flavour: Flavour) -> Result:
+    """Measures the model on the split that the job names.
+
+    Classes are matched by name. What is on the images of classes that the model lacks counts as missed.
+
+    Raises:
+        DataError: model and dataset version share no class, or no image of the split can be measured.
+    """
+    started = time.monotonic()
+    model = named_model(context, device=machine.device())
+    missing = _missing(context, model.classes)
+    evaluator = flavour.evaluator(
+        context.dataset,
+        (model.side, model.side),
+        (*model.classes, *missing),
+        check=paced(context, "evaluating", count_of(context)),
+    )
+    widened = Widened(model, at=flavour.box_rows + len(model.classes), by=len(missing))
+    evaluation = evaluator.evaluate(widened, rows_of(context), name=split_of(context))
+    if not evaluation.images:
+        message = f"no image in the split {evaluation.name} has exactly one tag"
+        raise DataError(message, hint="tag the images, and build the dataset version again")
+    details = {
+        **lineage(context, model, resize=flavour.resize),
+        "classes": [*model.classes, *missing],
+        "missing_classes": missing,
+        "split": evaluation.name,
+        "images": evaluation.images,
+        "duration_seconds": time.monotonic() - started,
+    }
+    return Result(
+        files=(_written(context, evaluation),),
+        metrics=evaluation.values(),
+        details=details,
+        versions=machine.versions(PACKAGES),
+    )
+
+
+class Widened:
+    """A predictor for more classes than its model knows: it never finds those at the end.
+
+    Args:
+        predictor: whose first output [B, rows, ...] has a row for each class.
+        at: how many rows lie before those of the classes that it lacks.
+        by: how many classes it lacks.
+    """
+
+    def __init__(self, predictor: Predictor, *, at: int, by: int) -> None:
+        self._predictor, self._at, self._by = predictor, at, by
+
+    def __call__(self, images: Images) -> Outputs:
+        """The raw outputs with rows of zeros."""
+        first, *others = self._predictor(images)
+        return (np.insert(first, [self._at] * self._by, 0, axis=1), *others)
+
+
+def _missing(context: Context, known: Sequence[str]) -> list[str]:
+    """The dataset version's classes that the model lacks. Raises DataError where it lacks all."""
+    wanted = context.dataset.classes
+    missing = [name for name in wanted if name not in known]
+    if len(missing) == len(wanted):
+        message = f"model and dataset version share no class: {', '.join(known)} here, {', '.join(wanted)} there"
+        raise DataError(message, hint="choose another dataset version, or map its classes to the model's names")
+    if missing:
+        context.log.warning("The model lacks the classes %s: their objects count as missed.", ", ".join(missing))
+    if unseen := [name for name in known if name not in wanted]:
+        context.log.info("the dataset version lacks the model's classes %s", ", ".join(unseen))
+    return missing
+
+
+def _written(context: Context, evaluation: Evaluation) -> FileNote:
+    target = context.work_dir / "evaluation.json"
+    target.write_text(json.dumps({evaluation.name: evaluation.document()}, indent=1), encoding="utf-8")
+    return FileNote(path=str(target), role="evaluation", file_name=target.name, media_type="application/json")

@@ -1,0 +1,107 @@
+"""Models applied to dataset versions: the jobs that are asked for, and what is shown of what they made."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from bloomery import AsyncClient, Client, errors
+from bloomery.cli import app
+from bloomery.common.v1 import Artifact
+from bloomery.inference import v1 as inference
+from bloomery.training import v1 as training
+from tests.sdk import world
+from tests.sdk.blobs import Blobs
+from tests.sdk.fake import Fake
+
+Run = Callable[..., Result]
+EVALUATED = training.Job(
+    name="projects/cells/jobs/e1",
+    kind=training.JOB_KIND_EVALUATE,
+    state=training.JOB_STATE_SUCCEEDED,
+    dataset_version=world.VERSION.name,
+    model_version=world.MODEL_VERSION.name,
+    result=training.JobResult(metrics={"test/map50": 0.9}),
+)
+PER_CLASS = [
+    {"class": "RBC", "index": 0, "ap50": 0.95, "instances": 7},
+    {"class": "WBC", "index": 1, "ap50": 0.85, "instances": 2},
+]
+
+
+@pytest.fixture(autouse=True)
+def settled(fake: Fake) -> None:
+    world.settle(fake)
+
+
+@pytest.fixture
+def run(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("BLOOMERY_ENDPOINT", fake.endpoint)
+    return lambda line, *more: CliRunner().invoke(app, [*line.split(), *more])
+
+
+def offer(fake: Fake, blobs: Blobs, role: str, name: str, content: bytes) -> None:
+    """Let every job have made one file."""
+    digest = blobs.keep(content)
+    made = training.SignedArtifact(
+        artifact=Artifact(role=role, file_name=name, digest=digest), get=blobs.signed(digest)
+    )
+    fake.answer("SignArtifacts", training.SignArtifactsResponse(artifacts=[made]))
+
+
+@pytest.fixture
+def evaluated(fake: Fake, blobs: Blobs) -> None:
+    """An evaluation that has succeeded."""
+    document = {"test": {"images": 6, "test/map50": 0.9, "per_class": PER_CLASS}}
+    offer(fake, blobs, "evaluation", "evaluation.json", json.dumps(document).encode())
+    fake.answer("CreateJob", EVALUATED)
+    fake.answer("GetJob", EVALUATED)
+    fake.script("WatchJob", world.watched(EVALUATED, [world.state(1, training.JOB_STATE_SUCCEEDED)]))
+
+
+def test_an_evaluation_works_on_the_models_own_checkpoint_by_its_own_recipe(fake: Fake, client: Client) -> None:
+    client.model_version("cells-v@1").evaluate("cells-v@1", split="val", name="e1", gpus=1)
+    [request] = fake.calls["CreateJob"]
+    job = request.job
+    assert (request.parent, request.job_id, job.kind) == ("projects/cells", "e1", training.JOB_KIND_EVALUATE)
+    assert (job.recipe, job.dataset_version) == ("recipes/yolo-detect", world.VERSION.name)
+    assert (job.model_version, job.base_artifact) == (world.MODEL_VERSION.name, world.MODEL_VERSION.artifacts[0])
+    assert (dict(job.parameters), job.resources.gpus) == ({"split": "val"}, 1)
+
+
+async def test_a_dataset_version_may_be_given_by_its_handle(fake: Fake, aclient: AsyncClient) -> None:
+    model = await aclient.model_version("cells-v@1")
+    job = await model.evaluate(await aclient.dataset_version("cells-v@1"))
+    assert job.name == world.JOB.name
+    [request] = fake.calls["CreateJob"]
+    assert (request.job.dataset_version, dict(request.job.parameters)) == (world.VERSION.name, {"split": "test"})
+
+
+def test_a_version_without_a_checkpoint_cannot_be_applied(fake: Fake, client: Client) -> None:
+    fake.answer("GetModelVersion", inference.ModelVersion(name=world.MODEL_VERSION.name))
+    with pytest.raises(errors.FailedPrecondition, match="no checkpoint"):
+        client.model_version("cells-v@1").evaluate("cells-v@1")
+    assert "CreateJob" not in fake.calls
+
+
+def test_the_evaluations_of_a_job_are_read(client: Client, evaluated: None) -> None:
+    [found] = client.job("e1").evaluations()
+    assert (found.split, found.images, found.metrics) == ("test", 6, {"test/map50": 0.9})
+    assert found.per_class == PER_CLASS
+
+
+@pytest.mark.parametrize("line", ["evaluate cells-v@1 --on cells-v@1 --follow", "jobs watch e1"])
+def test_a_followed_evaluation_ends_with_a_table_of_the_classes(run: Run, evaluated: None, line: str) -> None:
+    result = run(line)
+    assert result.exit_code == 0, result.output
+    assert "test/map50=0.9" in result.stdout
+    lines = [text.split() for text in result.stdout.splitlines()]
+    assert ["CLASS", "AP50", "INSTANCES"] in lines
+    assert ["WBC", "0.85", "2"] in lines
+
+
+def test_a_followed_evaluation_in_json_has_the_classes_too(run: Run, evaluated: None) -> None:
+    found = json.loads(run("evaluate cells-v@1 --on cells-v@1 --follow -o json").stdout)
+    assert (found["name"], found["evaluations"][0]["per_class"]) == (EVALUATED.name, PER_CLASS)
+    assert found["result"]["metrics"] == {"test/map50": 0.9}

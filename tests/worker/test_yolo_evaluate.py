@@ -1,0 +1,124 @@
+"""Evaluations of trained models on dataset versions, some of which have other classes than the models."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from google.protobuf.json_format import MessageToDict
+
+from bloomery_vision.postprocess import decode_detections
+from tests.worker.conftest import SPLITS
+from tests.worker.fake_trainer import FakeTrainer
+from tests.worker.harness import applied
+from tests.worker.sample_data import Version, as_version, relabelled, voc_rows
+
+pytestmark = [pytest.mark.real_training, pytest.mark.timeout(300)]
+
+
+def measured(trainer: FakeTrainer) -> tuple[dict[str, float], dict[str, Any], dict[str, Any]]:
+    """Metrics, details and the evaluation of a job that succeeded."""
+    assert trainer.finished is not None
+    success = trainer.finished.success
+    assert [artifact.role for artifact in success.artifacts] == ["evaluation"]
+    return dict(success.metrics), MessageToDict(success.details), json.loads(trainer.content("evaluation"))
+
+
+async def test_an_evaluation_is_the_one_that_the_training_made(
+    detector: FakeTrainer, cells: Version, tmp_path: Path
+) -> None:
+    trainer = await applied("yolo-detect", "EVALUATE", detector, cells, tmp_path)
+    metrics, details, evaluation = measured(trainer)
+    assert detector.finished is not None
+    trained = detector.finished.success.metrics
+    assert metrics == {name: value for name, value in trained.items() if name.startswith("test/")}
+    assert evaluation["test"] == json.loads(detector.content("evaluation"))["test"]
+    assert details["model"] == {"version": "projects/cells/models/d/versions/1", "classes": list(cells.classes)}
+    assert details["base"]["digest"] == detector.kept["checkpoint"].digest
+    assert details["dataset"]["version"] == "projects/cells/datasets/d/versions/1"
+    assert details["dataset"]["content_hash"].startswith("sha256:")
+    assert (details["task"], details["split"], details["images"]) == ("detect", "test", 4)
+    assert (details["classes"], details["missing_classes"]) == (list(cells.classes), [])
+    assert "evaluating" in trainer.phases
+
+
+async def test_all_images_are_measured_where_that_is_asked(
+    segmenter: FakeTrainer, outlines: Version, tmp_path: Path
+) -> None:
+    trainer = await applied("yolo-segment", "EVALUATE", segmenter, outlines, tmp_path, split="all")
+    metrics, details, evaluation = measured(trainer)
+    assert {"all/map50", "all/map50_95", "all/precision", "all/recall"} <= set(metrics)
+    assert details["images"] == evaluation["all"]["images"] == 16
+
+
+async def test_a_classifier_is_measured_by_its_tags(classifier: FakeTrainer, tags: Version, tmp_path: Path) -> None:
+    trainer = await applied("yolo-classify", "EVALUATE", classifier, tags, tmp_path, split="val")
+    metrics, _, evaluation = measured(trainer)
+    assert classifier.finished is not None
+    assert metrics["val/accuracy"] == classifier.finished.success.metrics["val/accuracy"]
+    assert [one["class"] for one in evaluation["val"]["per_class"]] == ["few", "many"]
+
+
+async def test_classes_are_matched_by_name_and_those_that_the_model_lacks_are_missed(
+    detector: FakeTrainer, cells: Version, examples_dir: Path, tmp_path: Path
+) -> None:
+    rows, blobs = voc_rows(examples_dir / "blood-cells", per_split=SPLITS)
+    version = as_version(relabelled(rows, {"Platelets": "Thrombocytes"}), blobs)
+    trainer = await applied("yolo-detect", "EVALUATE", detector, version, tmp_path)
+    _, details, evaluation = measured(trainer)
+    assert details["classes"] == ["Platelets", "RBC", "WBC", "Thrombocytes"]
+    assert details["missing_classes"] == ["Thrombocytes"]
+    lines = [event.log.message for event in trainer.of_kind("log")]
+    assert "The model lacks the classes Thrombocytes: their objects count as missed." in lines
+    found = {one["class"]: one for one in evaluation["test"]["per_class"]}
+    trained = {one["class"]: one for one in json.loads(detector.content("evaluation"))["test"]["per_class"]}
+    assert (found["RBC"], found["WBC"]) == (trained["RBC"], trained["WBC"])
+    assert found["Thrombocytes"]["instances"] == trained["Platelets"]["instances"] > 0
+    assert found["Thrombocytes"]["ap50"] == found["Thrombocytes"]["recall"] == 0
+
+
+async def test_without_a_common_class_there_is_nothing_to_measure(
+    detector: FakeTrainer, examples_dir: Path, tmp_path: Path
+) -> None:
+    rows, blobs = voc_rows(examples_dir / "blood-cells", per_split=SPLITS)
+    others = {"Platelets": "cat", "RBC": "cow", "WBC": "dog"}
+    version = as_version(relabelled(rows, others), blobs)
+    trainer = await applied("yolo-detect", "EVALUATE", detector, version, tmp_path, code=42)
+    assert trainer.finished is not None
+    reason = trainer.finished.failure.reason
+    assert reason.code == "DATA_ERROR"
+    assert "Platelets, RBC, WBC here, cat, cow, dog there" in reason.message
+
+
+async def test_a_split_without_images_is_refused(detector: FakeTrainer, examples_dir: Path, tmp_path: Path) -> None:
+    rows, blobs = voc_rows(examples_dir / "blood-cells", per_split={"train": 2, "val": 1})
+    trainer = await applied("yolo-detect", "EVALUATE", detector, as_version(rows, blobs), tmp_path, code=42)
+    assert trainer.finished is not None
+    reason = trainer.finished.failure.reason
+    assert reason.code == "DATA_ERROR"
+    assert "no images in the split test; it has 2 in train, 1 in val, 0 in test" in reason.message
+
+
+async def test_a_model_of_another_task_is_refused(classifier: FakeTrainer, cells: Version, tmp_path: Path) -> None:
+    trainer = await applied("yolo-detect", "EVALUATE", classifier, cells, tmp_path, code=42)
+    assert trainer.finished is not None
+    assert trainer.finished.failure.reason.code == "CONFIG_ERROR"
+    assert "classify" in trainer.finished.failure.reason.message
+
+
+def test_a_class_that_the_model_lacks_is_never_found_and_moves_no_mask_coefficient() -> None:
+    from bloomery_recipe_yolo.evaluating import Widened
+
+    # 4 coordinates, 2 classes, 2 coefficients
+    raw = np.linspace(0, 1, 8 * 3, dtype=np.float32).reshape(1, 8, 3)
+    prototypes = np.zeros((1, 2, 4, 4), dtype=np.float32)
+    widened = Widened(lambda _: (raw, prototypes), at=6, by=2)
+    outputs = widened(np.zeros((1, 32, 32, 3), dtype=np.uint8))
+    assert outputs[1] is prototypes
+    before = decode_detections(raw[0], num_classes=2, multi_label=True)
+    after = decode_detections(outputs[0][0], num_classes=4, multi_label=True)
+    np.testing.assert_array_equal(after.classes, before.classes)
+    assert after.coefficients is not None
+    assert before.coefficients is not None
+    np.testing.assert_array_equal(after.coefficients, before.coefficients)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -105,3 +106,23 @@ def test_a_followed_evaluation_in_json_has_the_classes_too(run: Run, evaluated: 
     found = json.loads(run("evaluate cells-v@1 --on cells-v@1 --follow -o json").stdout)
     assert (found["name"], found["evaluations"][0]["per_class"]) == (EVALUATED.name, PER_CLASS)
     assert found["result"]["metrics"] == {"test/map50": 0.9}
+
+
+def test_a_prediction_on_a_dataset_version_leaves_defaults_to_the_recipe(fake: Fake, client: Client) -> None:
+    model = client.model_version("cells-v@1")
+    model.predict_dataset("cells-v@1")
+    model.predict_dataset(client.dataset_version("cells-v@1"), split="all", confidence=0.0, iou=0.5)
+    first, second = (request.job for request in fake.calls["CreateJob"])
+    assert (first.kind, dict(first.parameters)) == (training.JOB_KIND_PREDICT, {"split": "test"})
+    assert dict(second.parameters) == {"split": "all", "confidence": 0.0, "iou": 0.5}
+    assert second.base_artifact == world.MODEL_VERSION.artifacts[0]
+
+
+def test_predictions_are_written_to_a_folder(fake: Fake, blobs: Blobs, run: Run, tmp_path: Path) -> None:
+    offer(fake, blobs, "predictions", "predictions.jsonl", b"{}\n")
+    result = run("predict-batch cells-v@1 --on cells-v@1 --confidence 0.5 --to", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out/predictions.jsonl").read_bytes() == b"{}\n"
+    assert result.stdout == f"{tmp_path}/out/predictions.jsonl\n"
+    assert list(fake.calls["SignArtifacts"][0].roles) == ["predictions"]
+    assert dict(fake.calls["CreateJob"][0].job.parameters) == {"split": "test", "confidence": 0.5}

@@ -13,6 +13,7 @@ from bloomery.training.v1 import (
     JOB_KIND_EVALUATE,
     JOB_KIND_IMPORT,
     JOB_KIND_OPTIMIZE,
+    JOB_KIND_PREDICT,
     JOB_KIND_TRAIN,
     AttemptFailure,
     CancelJobRequest,
@@ -113,6 +114,9 @@ async def test_all_that_is_wrong_is_said_at_once(hand: Hand) -> None:
         ({"kind": JOB_KIND_EVALUATE}, "job.base_artifact"),
         ({"kind": JOB_KIND_EVALUATE}, "job.model_version"),
         ({"kind": JOB_KIND_EVALUATE, "dataset_version": ""}, "job.dataset_version"),
+        ({"kind": JOB_KIND_PREDICT}, "job.kind"),
+        ({"kind": JOB_KIND_PREDICT}, "job.model_version"),
+        ({"kind": JOB_KIND_PREDICT, "dataset_version": ""}, "job.dataset_version"),
         ({"kind": JOB_KIND_EVALUATE, "model_version": "projects/other/models/m/versions/1"}, "job.model_version"),
         (
             {"kind": JOB_KIND_OPTIMIZE, "base_artifact": Artifact(digest="x", logical_key="other/x")},

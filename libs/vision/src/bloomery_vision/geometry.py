@@ -150,6 +150,15 @@ class Shape:
     track_id: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One object that a model sees on one image; `score` is 0 to 1."""
+
+    label: str
+    score: float
+    geometry: Geometry
+
+
 def bounds(geometry: Geometry) -> Box | None:
     """The smallest box around a geometry; None for a tag, which has no place."""
     match geometry:

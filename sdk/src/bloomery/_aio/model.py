@@ -141,6 +141,36 @@ class AsyncModelVersion(AsyncHandle[inference.ModelVersion], ModelVersionFields)
         """
         return await self._applied(training.JOB_KIND_EVALUATE, on, name=name, gpus=gpus, split=split)
 
+    async def predict_dataset(
+        self,
+        on: str | DatasetVersionFields,
+        *,
+        split: Split = "test",
+        confidence: float | None = None,
+        iou: float | None = None,
+        name: str = "",
+        gpus: int = 0,
+    ) -> "AsyncJob":
+        """Start predicting on the images of a dataset version of its project, and return the job.
+
+        Its file `predictions.jsonl` is downloaded by `download(folder, role="predictions")`.
+
+        Args:
+            on: the dataset version, or its name such as "cells-v@1".
+            split: whose images.
+            confidence: smallest score to write down, 0 to 1; here and below, None for the recipe's default.
+            iou: overlap above which the weaker of two boxes of one class is dropped, 0 to 1; not for classifiers.
+            name: id of the job; made by the server by default.
+            gpus: how many; 0 for the recipe's default.
+
+        Raises:
+            InvalidArgument: a parameter is wrong.
+            FailedPrecondition: the dataset version is for another task.
+        """
+        return await self._applied(
+            training.JOB_KIND_PREDICT, on, name=name, gpus=gpus, split=split, confidence=confidence, iou=iou
+        )
+
     async def download(self, to: str | Path, *, progress: Progress = unseen) -> list[Path]:
         """Write its files below `to`, those of each READY variant in a folder of its name, and return them.
 

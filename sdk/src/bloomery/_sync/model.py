@@ -35,6 +35,7 @@ class ModelVersion(Handle[inference.ModelVersion], ModelVersionFields):
     optimize = wrapping(AsyncModelVersion.optimize, ModelVariant)
     predict = blocking(AsyncModelVersion.predict)
     evaluate = wrapping(AsyncModelVersion.evaluate, _job)
+    predict_dataset = wrapping(AsyncModelVersion.predict_dataset, _job)
     download = blocking(AsyncModelVersion.download)
     delete = blocking(AsyncModelVersion.delete)
 

@@ -31,6 +31,7 @@ from bloomery.cli import (
     models,
     optimize,
     predict,
+    predict_batch,
     project,
     recipes,
     reproduce,
@@ -72,6 +73,7 @@ app.add_typer(models.app, name="models")
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.run)
 app.command("optimize", epilog=optimize.EXAMPLE)(optimize.run)
 app.command("predict", epilog=predict.EXAMPLE)(predict.run)
+app.command("predict-batch", epilog=predict_batch.EXAMPLE)(predict_batch.run)
 
 
 def main() -> None:

@@ -31,6 +31,7 @@ _ORDER = [
     "evaluate",
     "optimize",
     "predict",
+    "predict-batch",
 ]
 """That of a first session; what is not here comes last."""
 

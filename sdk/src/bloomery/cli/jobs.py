@@ -139,7 +139,9 @@ def metrics(
 def download(
     job: JobArgument,
     to: Annotated[Path, typer.Option(help="Folder to write to.")],
-    role: Annotated[str, typer.Option(help="Only this file: checkpoint, metrics, evaluation; all by default.")] = "",
+    role: Annotated[
+        str, typer.Option(help="Only this file: checkpoint, metrics, evaluation, predictions; all by default.")
+    ] = "",
     project: ProjectOption = None,
 ) -> None:
     """Write the files that a finished job made. What is there already does not travel again."""

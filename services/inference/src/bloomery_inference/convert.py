@@ -21,11 +21,11 @@ from bloomery.vision.v1 import Tag as TagMessage
 from bloomery.vision.v1 import TaskType
 from bloomery_inference.model import Artifact, Model, ModelVersion, Variant, VersionContent
 from bloomery_inference.names import MODEL, PROJECT, VARIANT, VERSION, parse_selector
-from bloomery_inference.predictor import Found, Options, Prediction
+from bloomery_inference.predictor import Options, Prediction
 from bloomery_kit.errors import Violations
 from bloomery_kit.etags import etag_of
 from bloomery_kit.times import to_timestamp
-from bloomery_vision.geometry import Box, Mask
+from bloomery_vision.geometry import Box, Found, Mask
 
 TASKS = {
     "detect": TaskType.TASK_TYPE_DETECT,

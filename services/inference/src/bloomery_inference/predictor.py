@@ -21,9 +21,9 @@ from bloomery_kit.errors import (
 
 if TYPE_CHECKING:
     from bloomery_inference.files import ModelFiles
-    from bloomery_inference.outputs import Fitted
     from bloomery_inference.runtime import ModelRuntime
-    from bloomery_vision.geometry import Geometry
+    from bloomery_vision.geometry import Found
+    from bloomery_vision.interpret import Fitted
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,6 @@ class Options:
     iou: float
     classes: tuple[str, ...]
     max_shapes: int
-
-
-@dataclass(frozen=True)
-class Found:
-    """One thing in an image, in pixels of the image as it is shown."""
-
-    label: str
-    score: float
-    geometry: Geometry
 
 
 @dataclass(frozen=True)
@@ -122,7 +113,7 @@ class Predictor:
         with watch.measure("preprocess"):
             fitted: Fitted = await asyncio.to_thread(outputs.fit, pixels, version.content.input)
         with watch.measure("inference"):
-            tensors = await self._runtime.infer(variant.uid, fitted.batch)
+            tensors = await self._runtime.infer(variant.uid, fitted.pixels[None])
         with watch.measure("postprocess"):
             found = await asyncio.to_thread(outputs.shapes, version.content, tensors, fitted, chosen, options)
         return (pixels.shape[1], pixels.shape[0]), found

@@ -11,13 +11,13 @@ from bloomery_worker.recipe import Result
 
 
 class YoloRecipe:
-    """Trains, measures and exports for the task of its job."""
+    """Trains, measures, predicts and exports for the task of its job."""
 
     def preflight(self, context: Context) -> None:
         """Looks at the dataset version; what a step takes is found out when the model is there. Raises DataError."""
         if context.job.kind == "TRAIN":
             check_dataset(context)
-        if context.job.kind == "EVALUATE":
+        if context.job.kind in ("EVALUATE", "PREDICT"):
             check_split(context)
 
     def run(self, context: Context) -> Result:
@@ -27,6 +27,7 @@ class YoloRecipe:
         from bloomery_recipe_yolo.evaluating import evaluate
         from bloomery_recipe_yolo.flavours import FLAVOURS
         from bloomery_recipe_yolo.optimizing import optimize
+        from bloomery_recipe_yolo.predicting import predict
         from bloomery_recipe_yolo.training import train
 
         flavour = FLAVOURS[context.job.task]
@@ -37,5 +38,7 @@ class YoloRecipe:
                 return evaluate(context, flavour)
             case "OPTIMIZE":
                 return optimize(context, flavour)
+            case "PREDICT":
+                return predict(context, flavour)
             case kind:
                 raise ConfigError(f"this recipe does no {kind} jobs", hint="choose another recipe")

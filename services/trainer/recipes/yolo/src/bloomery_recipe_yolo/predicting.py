@@ -1,0 +1,87 @@
+"""PREDICT: what a model sees on the images of a dataset version, as one line of JSON an image."""
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from bloomery_recipe_yolo.applying import lineage, named_model, paced
+from bloomery_recipe_yolo.flavours import Flavour
+from bloomery_recipe_yolo.model import TrainedModel
+from bloomery_recipe_yolo.splits import count_of, rows_of, split_of
+from bloomery_vision.geometry import Box, Found, Mask, Polygon, Tag
+from bloomery_vision.interpret import Choice, Fitted, fit, interpret
+from bloomery_vision.manifest import ManifestRow
+from bloomery_worker import machine
+from bloomery_worker.context import Context
+from bloomery_worker.messages import FileNote
+from bloomery_worker.predictor import Images, predictions
+from bloomery_worker.recipe import Result
+
+PACKAGES = ("ultralytics", "torch", "numpy", "bloomery-worker", "bloomery-recipe-yolo")
+BATCH = 8
+FILE = "predictions.jsonl"
+
+
+def predict(context: Context, flavour: Flavour) -> Result:
+    """Predicts on the split that the job names and writes what is found."""
+    started = time.monotonic()
+    model = named_model(context, device=machine.device())
+    target = context.work_dir / FILE
+    shapes = _written(target, _lines(context, flavour, model))
+    details = {
+        **lineage(context, model, resize=flavour.resize),
+        "classes": list(model.classes),
+        "split": split_of(context),
+        "images": count_of(context),
+        "shapes": shapes,
+        "duration_seconds": time.monotonic() - started,
+    }
+    made = FileNote(path=str(target), role="predictions", file_name=FILE, media_type="application/jsonl")
+    return Result(files=(made,), metrics={}, details=details, versions=machine.versions(PACKAGES))
+
+
+def _written(target: Path, lines: Iterator[tuple[ManifestRow, list[Found]]]) -> int:
+    """Writes a line an image as it comes, and returns how many shapes there are in all."""
+    shapes = 0
+    with target.open("w", encoding="utf-8") as stream:
+        for row, found in lines:
+            shapes += len(found)
+            stream.write(json.dumps(document(row, found), separators=(",", ":"), ensure_ascii=False) + "\n")
+    return shapes
+
+
+def _lines(context: Context, flavour: Flavour, model: TrainedModel) -> Iterator[tuple[ManifestRow, list[Found]]]:
+    choice = Choice(float(context.parameters["confidence"]), float(context.parameters.get("iou", Choice().iou)))
+    check = paced(context, "predicting", count_of(context))
+    pending: deque[tuple[ManifestRow, Fitted]] = deque()
+
+    def images() -> Iterator[Images]:
+        for row in rows_of(context):
+            check()
+            fitted = fit(context.dataset.image(row), (model.side, model.side), flavour.resize)
+            pending.append((row, fitted))
+            yield fitted.pixels
+
+    for outputs in predictions(model, images(), batch=BATCH):
+        row, fitted = pending.popleft()
+        yield row, list(interpret(context.job.task, outputs, fitted, model.classes, choice))
+
+
+def document(row: ManifestRow, found: list[Found]) -> dict[str, object]:
+    """A line as plain JSON values; shapes in pixels of the original image as it is shown, best first."""
+    shapes = [{"label": one.label, "score": round(one.score, 6), **_place(one.geometry)} for one in found]
+    facts = {name: getattr(row, name) for name in ("file_name", "digest", "split", "width", "height")}
+    return {**facts, "shapes": shapes}
+
+
+def _place(geometry: Box | Polygon | Mask | Tag) -> dict[str, object]:
+    match geometry:
+        case Box(x=x, y=y, width=width, height=height):
+            sides = {"x": x, "y": y, "width": width, "height": height}
+            return {"box": {name: round(value, 3) for name, value in sides.items()}}
+        case Mask(width=width, height=height, counts=counts):
+            return {"mask": {"width": width, "height": height, "counts": counts.decode("ascii")}}
+        case _:
+            return {"tag": {}}

@@ -31,7 +31,10 @@ def rendered(what: object) -> str:
 def test_the_picture_has_state_epoch_eta_bar_and_curves(fake: Fake, client: Client) -> None:
     world.settle(fake)
     history = History()
-    for one in (world.event(1, preflight=world.PREFLIGHT), *world.EVENTS[:5]):
+    load = training.SystemReported(cpus=1.5, memory_bytes=3 << 29, gpu_memory_bytes=1 << 30, gpu_utilization=0.5)
+    rate = training.MetricsReported(values={"lr": 0.00125})
+    more = (world.event(2, system=load), world.event(3, metrics=rate))
+    for one in (world.event(1, preflight=world.PREFLIGHT), *more, *world.EVENTS[:5]):
         history.apply(Event(one))
     running = training.Job(name=world.JOB.name, state=training.JOB_STATE_RUNNING)
     running.progress.MergeFrom(
@@ -46,6 +49,7 @@ def test_the_picture_has_state_epoch_eta_bar_and_curves(fake: Fake, client: Clie
     assert "epoch 1/2  step 3/9  ETA 1m00s" in text
     assert "train/box_loss  1    █▁" in text
     assert "val/map50       0.8  ▁█" in text
+    assert "lr 0.00125  1.5 cores  1.5 GiB  GPU 50% 1 GiB" in text
     assert "the base weights are missing" in text
     assert "batch 16 takes 1.5 of 24.0 GiB, at most 200 fit; 0.9 s a step, about 9s an epoch" in text
 

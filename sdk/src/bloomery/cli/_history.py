@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from bloomery.cli._output import duration
+from bloomery.cli._output import duration, size
 
 if TYPE_CHECKING:
     from bloomery import Event
-    from bloomery.training.v1 import PreflightReported
+    from bloomery.training.v1 import PreflightReported, SystemReported
 
 _POINTS = 512
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -18,12 +18,13 @@ WARNING = 3
 
 
 class History:
-    """A job's measurements over time, its preflight and its last warnings, folded from its events in order."""
+    """A job's measurements over time, its preflight, load and last warnings, folded from its events in order."""
 
     def __init__(self) -> None:
         self.series: dict[str, deque[float]] = {}
         self.warnings: deque[str] = deque(maxlen=5)
         self.preflight = ""
+        self.load = ""
 
     def apply(self, event: "Event") -> None:
         """Take in the next event."""
@@ -33,8 +34,14 @@ class History:
                     self.series.setdefault(name, deque(maxlen=_POINTS)).append(value)
             case "preflight":
                 self.preflight = needs(event.proto.preflight)
+            case "system":
+                self.load = load(event.proto.system)
             case "log" if event.proto.log.level >= WARNING:
                 self.warnings.append(event.proto.log.message)
+
+    def rate(self) -> str:
+        """The newest learning rate; empty where none is known."""
+        return f"lr {self.series['lr'][-1]:.3g}" if "lr" in self.series else ""
 
     def charted(self) -> list[str]:
         """The measurements to show: losses, then scores."""
@@ -48,6 +55,12 @@ def needs(found: "PreflightReported") -> str:
     memory = f"{found.peak_memory_bytes / 2**30:.1f} of {found.memory_limit_bytes / 2**30:.1f} GiB"
     times = f"{found.seconds_per_step:.2g} s a step, about {duration(found.seconds_per_epoch)} an epoch"
     return f"batch {found.batch} takes {memory}{fit}; {times}"
+
+
+def load(seen: "SystemReported") -> str:
+    """What the work takes of its machine, on one line."""
+    gpu = f"GPU {seen.gpu_utilization:.0%} {size(seen.gpu_memory_bytes)}" if seen.gpu_memory_bytes else ""
+    return "  ".join(filter(None, (f"{seen.cpus:.1f} cores", size(seen.memory_bytes), gpu)))
 
 
 def headline(metrics: Sequence[tuple[str, float]]) -> str:

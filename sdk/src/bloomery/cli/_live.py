@@ -108,7 +108,8 @@ def picture(job: "Job", history: History, age: float) -> RenderableType:
     bar = Table.grid(padding=(0, 2))
     bar.add_row(ProgressBar(100, 100 * progress.fraction, width=40), f"{progress.fraction:4.0%}", _where(job, age))
     warnings = [f"[yellow]{escape(line)}[/]" for line in history.warnings]
-    known = [f"[dim]{escape(history.preflight)}[/]"] if history.preflight else []
+    going = "  ".join(filter(None, (history.rate(), history.load)))
+    known = [f"[dim]{escape(line)}[/]" for line in (history.preflight, going) if line]
     return Group(_title(job), bar, *known, curves, *warnings)
 
 

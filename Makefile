@@ -36,6 +36,7 @@ test-fast: setup ## the tests that need neither a server nor training; ARGS="...
 	@.venv-worker/bin/python -m pytest tests/worker -m "not real_training" $(ARGS)
 
 soak: setup ## real trainings hit at random moments, half an hour for 100; ROUNDS=100, ARGS="--seed 4 --write"
+	@BLOOMERY_TRIALS=1000 .venv/bin/python -m pytest -q tests/trainer/test_cancel_race.py
 	@PYTHONPATH=tools .venv/bin/python tools/soak.py --rounds $(ROUNDS) $(ARGS)
 
 demo: setup ## from labelled images to predictions; DATA=folder, BLOOMERY_WEIGHTS=folder

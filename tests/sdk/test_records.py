@@ -1,18 +1,22 @@
 """What a job leaves behind: its epochs, its files, and enough to do it again."""
 
 import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from google.protobuf.json_format import ParseDict
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from bloomery import Client, Difference, errors
+from bloomery.annotation import v1 as annotation
 from bloomery.cli import app
 from bloomery.common.v1 import Artifact
 from bloomery.training import v1 as training
+from bloomery.vision import v1 as vision
 from bloomery_kit import errors as served
 from tests.sdk import world
 from tests.sdk.blobs import Blobs
@@ -297,3 +301,50 @@ def test_the_newest_preflight_of_a_job_is_shown(fake: Fake, client: Client, run:
     assert client.job("j1").preflight() == world.PREFLIGHT
     assert fake.calls["ListJobEvents"][-1].filter == "lifecycle"
     assert "batch 16 takes 1.5 of 24.0 GiB, at most 200 fit" in run("jobs show j1").output
+
+
+@pytest.fixture
+def sampled(fake: Fake, run: Run, blobs: Blobs) -> None:
+    """Samples of two epochs on an image."""
+    out = io.BytesIO()
+    Image.new("RGB", (64, 48), "white").save(out, "PNG")
+    digest = blobs.keep(out.getvalue())
+    asset = "projects/cells/assets/a1"
+
+    def shown(sequence: int, epoch: int, confidence: float) -> training.JobEvent:
+        shape = vision.Shape(label="rbc", confidence=confidence, box=vision.Box(x=8, y=20, width=40, height=20))
+        one = training.SamplePrediction(
+            asset=asset, digest=digest, file_name="a.png", width=64, height=48, shapes=[shape]
+        )
+        return world.event(sequence, samples=training.SamplesPredicted(epoch=epoch, samples=[one]))
+
+    events = [shown(3, 1, 0.3), shown(7, 5, 0.6), shown(9, 5, 0.8)]
+    fake.answer("ListJobEvents", training.ListJobEventsResponse(events=events))
+    signed = annotation.SignedDownload(asset=asset, get=blobs.signed(digest))
+    fake.answer("SignDownloads", annotation.SignDownloadsResponse(downloads=[signed]))
+
+
+@pytest.mark.usefixtures("sampled")
+def test_the_newest_samples_are_drawn(fake: Fake, client: Client, run: Run, tmp_path: Path) -> None:
+    (sample,) = client.job("j1").samples()
+    assert (sample.epoch, sample.file_name) == (5, "a.png")
+    # The epoch was repeated: its last samples count.
+    assert sample.shapes[0].confidence == pytest.approx(0.8)
+    assert fake.calls["ListJobEvents"][-1].filter == "samples"
+    result = run("jobs samples j1 --save", str(tmp_path))
+    assert result.output.split() == [str(tmp_path / "0005-a.png")]
+    with Image.open(tmp_path / "0005-a.png") as drawn:
+        assert drawn.size == (64, 48)
+        assert drawn.convert("RGB").getpixel((8, 30)) != (255, 255, 255)
+
+
+@pytest.mark.usefixtures("sampled")
+def test_samples_of_an_earlier_epoch_are_drawn(client: Client, run: Run, tmp_path: Path) -> None:
+    assert run("jobs samples j1 --epoch 1 --save", str(tmp_path)).output.split() == [str(tmp_path / "0001-a.png")]
+    with pytest.raises(errors.NotFound, match="no samples of epoch 3; of epochs: 1, 5"):
+        client.job("j1").samples(epoch=3)
+
+
+def test_a_job_without_samples_says_so(client: Client, run: Run) -> None:
+    with pytest.raises(errors.NotFound, match="none yet"):
+        client.job("j1").samples()

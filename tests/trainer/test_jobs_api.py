@@ -31,10 +31,12 @@ from bloomery.training.v1 import (
     LogLine,
     PreflightReported,
     Reason,
+    SamplePrediction,
+    SamplesPredicted,
     SignArtifactsRequest,
     UpdateJobRequest,
 )
-from bloomery.vision.v1 import TASK_TYPE_CLASSIFY
+from bloomery.vision.v1 import TASK_TYPE_CLASSIFY, Shape
 from tests.trainer.bench import World, failure, reason_of
 from tests.trainer.hand import Hand, by_hand, log, metrics
 from tests.trainer.neighbours import DATASET, PROJECT_UID, ready_version
@@ -286,6 +288,13 @@ async def test_events_by_page_and_filter(hand: Hand) -> None:
     assert await reason_of(numbers(filter="everything")) == "INVALID_ARGUMENT"
     await worker.report(JobEvent(preflight=PreflightReported(batch=16, largest_batch=40)))
     assert await numbers(filter="lifecycle") == [1, 2, 3, 4, last + 1]
+    assert await numbers(filter="samples") == []
+    many = [SamplePrediction(shapes=[Shape(label="a")] * 51)] * 17
+    await worker.report(JobEvent(samples=SamplesPredicted(epoch=1, samples=many)))
+    assert await numbers(filter="samples") == [last + 2]
+    listed = await hand.trainer.jobs.ListJobEvents(ListJobEventsRequest(parent=job.name, filter="samples"))
+    (kept,) = listed.events
+    assert [len(sample.shapes) for sample in kept.samples.samples] == [50] * 16
 
 
 async def test_artifacts_of_a_result_are_signed(hand: Hand) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bloomery_worker.events import samples_event
 from bloomery_worker.export import Limits, ModelSpec, Parity, Tensor, largest_errors, measure_latency, triton_config
 from bloomery_worker.failures import DataError, ExportError, Failure, classify, killed
 from bloomery_worker.layout import place
@@ -20,6 +21,9 @@ from bloomery_worker.messages import (
     PreflightNote,
     ProgressNote,
     ResultNote,
+    SampleNote,
+    SamplesNote,
+    ShapeNote,
     Start,
     Stop,
     StoppedNote,
@@ -27,6 +31,7 @@ from bloomery_worker.messages import (
     decode_note,
     encode,
 )
+from bloomery_worker.samples import is_due
 from bloomery_worker.settings import MissingSettingError, read_settings
 
 JOB = JobSpec(
@@ -65,6 +70,23 @@ def test_directives_survive_the_pipe(directive: Start | Stop) -> None:
             memory_limit_bytes=2 << 40,
             largest_batch=7,
             seconds_per_step=0.5,
+        ),
+        SamplesNote(
+            epoch=3,
+            samples=(
+                SampleNote(
+                    asset="projects/p/assets/a",
+                    digest="sha256:0",
+                    file_name="a.jpg",
+                    width=4,
+                    height=2,
+                    shapes=(
+                        ShapeNote(label="a", confidence=0.5, box=(0.0, 0.5, 2.0, 1.0)),
+                        ShapeNote(label="b", confidence=0.4, mask="08"),
+                        ShapeNote(label="b", confidence=0.3),
+                    ),
+                ),
+            ),
         ),
         LogNote(20, "hello\nworld"),
         CheckpointNote("/c/1", 1, True),
@@ -181,3 +203,33 @@ def test_latency_is_in_milliseconds() -> None:
     latency = measure_latency(lambda _: (), image, threads=1, runs=10, clock=lambda: float(next(ticks)))
     assert latency.p50_ms == pytest.approx(2)
     assert latency.p95_ms == pytest.approx(2)
+
+
+def test_samples_become_shapes_of_the_contract() -> None:
+    shapes = (
+        ShapeNote(label="a", confidence=0.5, box=(0.0, 0.5, 2.0, 1.0)),
+        ShapeNote(label="b", confidence=0.4, mask="08"),
+        ShapeNote(label="c", confidence=0.3),
+    )
+    sample = SampleNote(asset="x", digest="sha256:0", file_name="a.jpg", width=4, height=2, shapes=shapes)
+    (seen,) = samples_event(SamplesNote(epoch=3, samples=(sample,))).samples.samples
+    assert [shape.WhichOneof("geometry") for shape in seen.shapes] == ["box", "mask", "tag"]
+    assert (seen.shapes[0].box.y, seen.shapes[0].box.width) == (0.5, 2.0)
+    assert (seen.shapes[1].mask.width, seen.shapes[1].mask.counts) == (4, b"08")
+
+
+@pytest.mark.parametrize(
+    ("epochs", "shown"),
+    [
+        (1, [1]),
+        (5, [1, 2, 3, 4, 5]),
+        (20, [1, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20]),
+        (25, [1, 3, 6, 9, 12, 15, 18, 21, 24, 25]),
+    ],
+)
+def test_samples_are_shown_at_the_first_and_last_epoch_and_at_some_between(epochs: int, shown: list[int]) -> None:
+    assert [epoch for epoch in range(1, epochs + 1) if is_due(epoch, epochs, last=epoch == epochs)] == shown
+
+
+def test_an_early_end_shows_samples_too() -> None:
+    assert is_due(7, 100, last=True)

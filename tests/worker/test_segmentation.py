@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bloomery_vision.geometry import Polygon
+from bloomery_vision.geometry import Mask, Polygon, bounds
 from bloomery_vision.manifest import ManifestRow
 from bloomery_vision.preprocess import LetterboxTransform, letterbox
 from bloomery_vision.rasterize import rasterize
 from bloomery_worker.blobs import BlobCache
 from bloomery_worker.dataset import Dataset
 from bloomery_worker.predictor import Images, Outputs
+from bloomery_worker.samples import Samples
 from bloomery_worker.segmentation import SegmentationEvaluator
 from tests.worker.sample_data import Version, digest
 
@@ -64,6 +65,23 @@ class Oracle:
         scale = size[0] / transform.width, size[1] / transform.height
         area, box = (rasterize(shape, size, scale=scale).to_array() for shape in (outline, outline.bounds))
         return self._draw(area, box)
+
+
+def test_samples_are_masks_or_boxes_in_pixels_of_the_image(dataset: Dataset, outlines: Version) -> None:
+    oracle = Oracle(dataset, outlines.classes, lambda outline, box: outline)
+    seen = Samples(dataset, outlines.classes, "segment", SIZE, count=2)
+    outputs = oracle(seen.images)
+    masks = seen.note(outputs, epoch=3)
+    boxes = Samples(dataset, outlines.classes, "detect", SIZE, count=2).note(outputs[:1], epoch=3)
+    rows = list(dataset.rows("val"))[:2]
+    assert [one.asset for one in masks.samples] == [row.asset for row in rows]
+    for row, with_masks, with_boxes in zip(rows, masks.samples, boxes.samples, strict=True):
+        assert len(with_masks.shapes) == len(with_boxes.shapes) == len(row.shapes)
+        found = {(shape.label, *np.round(shape.box or (), -1)) for shape in with_boxes.shapes}
+        there = [(shape.label, bounds(shape.geometry)) for shape in row.shapes]
+        assert found == {(label, *np.round((box.x, box.y, box.width, box.height), -1)) for label, box in there if box}
+        for shape in with_masks.shapes:
+            assert 0 < Mask(row.width, row.height, shape.mask.encode()).area < row.width * row.height
 
 
 def framed(area: NDArray[np.bool_], transform: LetterboxTransform) -> NDArray[np.bool_]:

@@ -39,6 +39,29 @@ def test_a_training_tells_its_epochs_and_phases(detector: FakeTrainer) -> None:
     assert "training" in detector.phases
 
 
+def test_a_training_shows_what_it_sees_in_the_same_images(detector: FakeTrainer) -> None:
+    first, last = (event.samples for event in detector.of_kind("samples"))
+    assert (first.epoch, last.epoch) == (1, 2)
+    assert len(first.samples) == 4
+    for before, after in zip(first.samples, last.samples, strict=True):
+        assert (before.asset, before.digest, before.file_name) == (after.asset, after.digest, after.file_name)
+        assert (before.width, before.height) == (640, 480)
+        assert before.asset.startswith("projects/cells/assets/")
+
+
+def test_a_classifier_shows_a_tag_an_image(classifier: FakeTrainer, tags: Version) -> None:
+    for event in classifier.of_kind("samples"):
+        for sample in event.samples.samples:
+            (shape,) = sample.shapes
+            assert shape.WhichOneof("geometry") == "tag"
+            assert shape.label in tags.classes
+            assert 0 < shape.confidence <= 1
+
+
+def test_a_segmenter_shows_samples(segmenter: FakeTrainer) -> None:
+    assert [event.samples.epoch for event in segmenter.of_kind("samples")] == [1, 2]
+
+
 def test_the_log_says_what_is_trained(detector: FakeTrainer) -> None:
     lines = [event.log.message for event in detector.of_kind("log")]
     assert "8 images to train on, 4 to validate, 4 to test; on cpu with 1 threads" in lines

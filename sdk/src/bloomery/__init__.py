@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bloomery._aio.job import AsyncJob, AsyncJobGroup, AsyncRecipe
     from bloomery._aio.model import AsyncModel, AsyncModelVariant, AsyncModelVersion
     from bloomery._aio.project import AsyncProject
-    from bloomery._results import Difference, Epoch, Evaluation, Event, Prediction, Step, Validation
+    from bloomery._results import Difference, Epoch, Evaluation, Event, Prediction, Sample, Step, Validation
     from bloomery._session import Timeouts
     from bloomery._sync.client import Client
     from bloomery._sync.data import Asset, Import, Label
@@ -68,6 +68,7 @@ __all__ = [
     "Prediction",
     "Project",
     "Recipe",
+    "Sample",
     "Step",
     "Timeouts",
     "Validation",
@@ -85,7 +86,8 @@ _WHERE = {
     **{name: f"bloomery._sync.{module}" for module, names in _HOMES.items() for name in names},
     **{f"Async{name}": f"bloomery._aio.{module}" for module, names in _HOMES.items() for name in names},
     **dict.fromkeys(
-        ("Difference", "Epoch", "Evaluation", "Event", "Prediction", "Step", "Validation"), "bloomery._results"
+        ("Difference", "Epoch", "Evaluation", "Event", "Prediction", "Sample", "Step", "Validation"),
+        "bloomery._results",
     ),
     "BloomeryError": "bloomery.errors",
     "Timeouts": "bloomery._session",

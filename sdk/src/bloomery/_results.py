@@ -14,7 +14,7 @@ from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
 from bloomery.vision import v1 as vision
 
-Kind = Literal["state_changed", "metrics", "progress", "log", "checkpoint", "system", "preflight"]
+Kind = Literal["state_changed", "metrics", "progress", "log", "checkpoint", "system", "preflight", "samples"]
 
 
 def moment(timestamp: Timestamp) -> datetime:
@@ -129,6 +129,32 @@ class Validation:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """What a model in training sees in an image of the validation split after `epoch` epochs; `proto` has all of it."""
+
+    epoch: int
+    proto: training.SamplePrediction
+    source: bytes
+
+    @property
+    def file_name(self) -> str:
+        """Of the image in the dataset version."""
+        return self.proto.file_name
+
+    @property
+    def shapes(self) -> Sequence[vision.Shape]:
+        """The shapes with `label` and `confidence`, in pixels of the image as it is shown, best first."""
+        return self.proto.shapes
+
+    def save(self, path: str | Path) -> Path:
+        """Write the image with the shapes drawn on it to `path`, whose suffix is the file format, and return it.
+
+        Works in the caller's thread: from an event loop, call it by `asyncio.to_thread`.
+        """
+        return _drawn(self.source, self.shapes, Path(path))
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What a model sees in one image; `proto` has all of it.
 
@@ -163,9 +189,12 @@ class Prediction:
         """
         if self.source is None:
             raise ValueError("the image of an asset is not here: download it and draw with bloomery.drawing.draw")
-        from bloomery.drawing import draw
+        return _drawn(self.source, self.shapes, Path(path))
 
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draw(self.source, self.shapes).save(target)
-        return target
+
+def _drawn(source: bytes | Path, shapes: Sequence[vision.Shape], target: Path) -> Path:
+    from bloomery.drawing import draw
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draw(source, shapes).save(target)
+    return target

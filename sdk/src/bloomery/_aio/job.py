@@ -11,12 +11,13 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from bloomery import errors
 from bloomery._aio.base import AsyncHandle, unseen
+from bloomery._aio.data import download_bytes
 from bloomery._aio.model import AsyncModelVersion, recorded_version
 from bloomery._archive import file_name, inside
 from bloomery._fields import JobFields, JobGroupFields, RecipeFields
 from bloomery._names import parent_of
 from bloomery._reproduction import repetition
-from bloomery._results import Epoch, Evaluation, Event, Progress, Step, moment
+from bloomery._results import Epoch, Evaluation, Event, Progress, Sample, Step, moment
 from bloomery._session import Session
 from bloomery._transfer import Download
 from bloomery._watch import watch_job
@@ -130,6 +131,26 @@ class AsyncJob(AsyncHandle[training.Job], JobFields):
             for event in page.events:
                 found = event.preflight if event.HasField("preflight") else found
         return found
+
+    async def samples(self, *, epoch: int = 0) -> list[Sample]:
+        """What its model sees in some validation images after `epoch` epochs (0 for the newest), with the images.
+
+        `watch` has them without the images, as events of the kind `samples`.
+
+        Raises:
+            NotFound: there are none (yet), or none of that epoch; or an image was deleted.
+            TransferFailed: the images did not get through.
+        """
+        request = training.ListJobEventsRequest(parent=self.name, page_size=_PAGE, filter="samples")
+        shown: dict[int, training.SamplesPredicted] = {}
+        async for page in self._session.pages(self._session.jobs.ListJobEvents, request):
+            shown |= {event.samples.epoch: event.samples for event in page.events}
+        wanted = shown.get(epoch or max(shown, default=0))
+        if wanted is None:
+            known = ", ".join(str(number) for number in sorted(shown)) or "none yet"
+            raise errors.NotFound(f"job {self.id} has no samples of epoch {epoch or 'any'}; of epochs: {known}")
+        sources = await download_bytes(self._session, {one.asset: one.digest for one in wanted.samples})
+        return [Sample(wanted.epoch, one, sources[one.asset]) for one in wanted.samples]
 
     async def epochs(self) -> list[Epoch]:
         """What was measured at the end of each epoch, in their order; of an epoch that was repeated, the last."""

@@ -25,6 +25,7 @@ class Job(Handle[training.Job], JobFields):
     delete = blocking(AsyncJob.delete)
     logs = iterating(AsyncJob.logs)
     preflight = blocking(AsyncJob.preflight)
+    samples = blocking(AsyncJob.samples)
     epochs = blocking(AsyncJob.epochs)
     download = blocking(AsyncJob.download)
     evaluations = blocking(AsyncJob.evaluations)

@@ -135,6 +135,21 @@ def metrics(
         grid(("EPOCH", *names), [(epoch.epoch, *(epoch.values.get(name) for name in names)) for epoch in found])
 
 
+@app.command(epilog="Example: bloomery jobs samples JOB --save ./seen --epoch 5")
+def samples(
+    job: JobArgument,
+    save: Annotated[Path, typer.Option(help="Folder for pictures with the shapes drawn on them.")],
+    epoch: Annotated[int, typer.Option(min=0, help="After so many epochs; the newest by default.")] = 0,
+    project: ProjectOption = None,
+) -> None:
+    """Draw what the model of a training sees in some validation images, so far or at an earlier epoch."""
+    from bloomery._archive import inside
+
+    with connect(project) as client:
+        for sample in client.job(job).samples(epoch=epoch):
+            typer.echo(sample.save(inside(save, f"{sample.epoch:04}-{sample.file_name}")))
+
+
 @app.command(epilog="Example: bloomery jobs download JOB --to ./made --role checkpoint")
 def download(
     job: JobArgument,

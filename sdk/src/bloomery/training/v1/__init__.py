@@ -6,6 +6,8 @@ from bloomery.training.v1.event_pb2 import (
     LogLine,
     MetricsReported,
     PreflightReported,
+    SamplePrediction,
+    SamplesPredicted,
     StateChanged,
     SystemReported,
 )
@@ -199,6 +201,8 @@ __all__ = [
     "ReportProgressResponse",
     "Resources",
     "ResumeJobRequest",
+    "SamplePrediction",
+    "SamplesPredicted",
     "SignArtifactsRequest",
     "SignArtifactsResponse",
     "SignInputsRequest",

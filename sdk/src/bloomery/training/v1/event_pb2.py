@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from bloomery.training.v1 import job_pb2 as bloomery_dot_training_dot_v1_dot_job__pb2
+from bloomery.vision.v1 import geometry_pb2 as bloomery_dot_vision_dot_v1_dot_geometry__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n bloomery/training/v1/event.proto\x12\x14\x62loomery.training.v1\x1a\x1e\x62loomery/training/v1/job.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x84\x04\n\x08JobEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12;\n\rstate_changed\x18\x04 \x01(\x0b\x32\".bloomery.training.v1.StateChangedH\x00\x12\x38\n\x07metrics\x18\x05 \x01(\x0b\x32%.bloomery.training.v1.MetricsReportedH\x00\x12\x32\n\x08progress\x18\x06 \x01(\x0b\x32\x1e.bloomery.training.v1.ProgressH\x00\x12,\n\x03log\x18\x07 \x01(\x0b\x32\x1d.bloomery.training.v1.LogLineH\x00\x12;\n\ncheckpoint\x18\x08 \x01(\x0b\x32%.bloomery.training.v1.CheckpointSavedH\x00\x12\x36\n\x06system\x18\t \x01(\x0b\x32$.bloomery.training.v1.SystemReportedH\x00\x12<\n\tpreflight\x18\x0b \x01(\x0b\x32\'.bloomery.training.v1.PreflightReportedH\x00\x12\x16\n\x0e\x63oalesced_from\x18\n \x01(\x03\x42\x07\n\x05\x65vent\"\xa2\x01\n\x0cStateChanged\x12\x32\n\nfrom_state\x18\x01 \x01(\x0e\x32\x1e.bloomery.training.v1.JobState\x12\x30\n\x08to_state\x18\x02 \x01(\x0e\x32\x1e.bloomery.training.v1.JobState\x12,\n\x06reason\x18\x03 \x01(\x0b\x32\x1c.bloomery.training.v1.Reason\"\xb3\x01\n\x0fMetricsReported\x12\r\n\x05\x65poch\x18\x01 \x01(\x05\x12\x0c\n\x04step\x18\x02 \x01(\x03\x12\x41\n\x06values\x18\x03 \x03(\x0b\x32\x31.bloomery.training.v1.MetricsReported.ValuesEntry\x12\x11\n\tepoch_end\x18\x04 \x01(\x08\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xc3\x01\n\x07LogLine\x12\x32\n\x05level\x18\x01 \x01(\x0e\x32#.bloomery.training.v1.LogLine.Level\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"c\n\x05Level\x12\x15\n\x11LEVEL_UNSPECIFIED\x10\x00\x12\x0f\n\x0bLEVEL_DEBUG\x10\x01\x12\x0e\n\nLEVEL_INFO\x10\x02\x12\x11\n\rLEVEL_WARNING\x10\x03\x12\x0f\n\x0bLEVEL_ERROR\x10\x04\"W\n\x0f\x43heckpointSaved\x12\r\n\x05\x65poch\x18\x01 \x01(\x05\x12\x13\n\x0blogical_key\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0c\n\x04\x62\x65st\x18\x04 \x01(\x08\"g\n\x0eSystemReported\x12\x0c\n\x04\x63pus\x18\x01 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\x12\x18\n\x10gpu_memory_bytes\x18\x03 \x01(\x03\x12\x17\n\x0fgpu_utilization\x18\x04 \x01(\x01\"\xce\x01\n\x11PreflightReported\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\x05\x12\x17\n\x0fsteps_per_epoch\x18\x03 \x01(\x05\x12\x19\n\x11peak_memory_bytes\x18\x04 \x01(\x03\x12\x1a\n\x12memory_limit_bytes\x18\x05 \x01(\x03\x12\x15\n\rlargest_batch\x18\x06 \x01(\x05\x12\x18\n\x10seconds_per_step\x18\x07 \x01(\x01\x12\x19\n\x11seconds_per_epoch\x18\x08 \x01(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n bloomery/training/v1/event.proto\x12\x14\x62loomery.training.v1\x1a\x1e\x62loomery/training/v1/job.proto\x1a!bloomery/vision/v1/geometry.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\x04\n\x08JobEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12;\n\rstate_changed\x18\x04 \x01(\x0b\x32\".bloomery.training.v1.StateChangedH\x00\x12\x38\n\x07metrics\x18\x05 \x01(\x0b\x32%.bloomery.training.v1.MetricsReportedH\x00\x12\x32\n\x08progress\x18\x06 \x01(\x0b\x32\x1e.bloomery.training.v1.ProgressH\x00\x12,\n\x03log\x18\x07 \x01(\x0b\x32\x1d.bloomery.training.v1.LogLineH\x00\x12;\n\ncheckpoint\x18\x08 \x01(\x0b\x32%.bloomery.training.v1.CheckpointSavedH\x00\x12\x36\n\x06system\x18\t \x01(\x0b\x32$.bloomery.training.v1.SystemReportedH\x00\x12<\n\tpreflight\x18\x0b \x01(\x0b\x32\'.bloomery.training.v1.PreflightReportedH\x00\x12\x39\n\x07samples\x18\x0c \x01(\x0b\x32&.bloomery.training.v1.SamplesPredictedH\x00\x12\x16\n\x0e\x63oalesced_from\x18\n \x01(\x03\x42\x07\n\x05\x65vent\"\xa2\x01\n\x0cStateChanged\x12\x32\n\nfrom_state\x18\x01 \x01(\x0e\x32\x1e.bloomery.training.v1.JobState\x12\x30\n\x08to_state\x18\x02 \x01(\x0e\x32\x1e.bloomery.training.v1.JobState\x12,\n\x06reason\x18\x03 \x01(\x0b\x32\x1c.bloomery.training.v1.Reason\"\xb3\x01\n\x0fMetricsReported\x12\r\n\x05\x65poch\x18\x01 \x01(\x05\x12\x0c\n\x04step\x18\x02 \x01(\x03\x12\x41\n\x06values\x18\x03 \x03(\x0b\x32\x31.bloomery.training.v1.MetricsReported.ValuesEntry\x12\x11\n\tepoch_end\x18\x04 \x01(\x08\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xc3\x01\n\x07LogLine\x12\x32\n\x05level\x18\x01 \x01(\x0e\x32#.bloomery.training.v1.LogLine.Level\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"c\n\x05Level\x12\x15\n\x11LEVEL_UNSPECIFIED\x10\x00\x12\x0f\n\x0bLEVEL_DEBUG\x10\x01\x12\x0e\n\nLEVEL_INFO\x10\x02\x12\x11\n\rLEVEL_WARNING\x10\x03\x12\x0f\n\x0bLEVEL_ERROR\x10\x04\"W\n\x0f\x43heckpointSaved\x12\r\n\x05\x65poch\x18\x01 \x01(\x05\x12\x13\n\x0blogical_key\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0c\n\x04\x62\x65st\x18\x04 \x01(\x08\"g\n\x0eSystemReported\x12\x0c\n\x04\x63pus\x18\x01 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\x12\x18\n\x10gpu_memory_bytes\x18\x03 \x01(\x03\x12\x17\n\x0fgpu_utilization\x18\x04 \x01(\x01\"\xce\x01\n\x11PreflightReported\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\x05\x12\x17\n\x0fsteps_per_epoch\x18\x03 \x01(\x05\x12\x19\n\x11peak_memory_bytes\x18\x04 \x01(\x03\x12\x1a\n\x12memory_limit_bytes\x18\x05 \x01(\x03\x12\x15\n\rlargest_batch\x18\x06 \x01(\x05\x12\x18\n\x10seconds_per_step\x18\x07 \x01(\x01\x12\x19\n\x11seconds_per_epoch\x18\x08 \x01(\x01\"Z\n\x10SamplesPredicted\x12\r\n\x05\x65poch\x18\x01 \x01(\x05\x12\x37\n\x07samples\x18\x02 \x03(\x0b\x32&.bloomery.training.v1.SamplePrediction\"\x8e\x01\n\x10SamplePrediction\x12\r\n\x05\x61sset\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x11\n\tfile_name\x18\x03 \x01(\t\x12\r\n\x05width\x18\x04 \x01(\x05\x12\x0e\n\x06height\x18\x05 \x01(\x05\x12)\n\x06shapes\x18\x06 \x03(\x0b\x32\x19.bloomery.vision.v1.Shapeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,22 +36,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_METRICSREPORTED_VALUESENTRY']._loaded_options = None
   _globals['_METRICSREPORTED_VALUESENTRY']._serialized_options = b'8\001'
-  _globals['_JOBEVENT']._serialized_start=124
-  _globals['_JOBEVENT']._serialized_end=640
-  _globals['_STATECHANGED']._serialized_start=643
-  _globals['_STATECHANGED']._serialized_end=805
-  _globals['_METRICSREPORTED']._serialized_start=808
-  _globals['_METRICSREPORTED']._serialized_end=987
-  _globals['_METRICSREPORTED_VALUESENTRY']._serialized_start=942
-  _globals['_METRICSREPORTED_VALUESENTRY']._serialized_end=987
-  _globals['_LOGLINE']._serialized_start=990
-  _globals['_LOGLINE']._serialized_end=1185
-  _globals['_LOGLINE_LEVEL']._serialized_start=1086
-  _globals['_LOGLINE_LEVEL']._serialized_end=1185
-  _globals['_CHECKPOINTSAVED']._serialized_start=1187
-  _globals['_CHECKPOINTSAVED']._serialized_end=1274
-  _globals['_SYSTEMREPORTED']._serialized_start=1276
-  _globals['_SYSTEMREPORTED']._serialized_end=1379
-  _globals['_PREFLIGHTREPORTED']._serialized_start=1382
-  _globals['_PREFLIGHTREPORTED']._serialized_end=1588
+  _globals['_JOBEVENT']._serialized_start=159
+  _globals['_JOBEVENT']._serialized_end=734
+  _globals['_STATECHANGED']._serialized_start=737
+  _globals['_STATECHANGED']._serialized_end=899
+  _globals['_METRICSREPORTED']._serialized_start=902
+  _globals['_METRICSREPORTED']._serialized_end=1081
+  _globals['_METRICSREPORTED_VALUESENTRY']._serialized_start=1036
+  _globals['_METRICSREPORTED_VALUESENTRY']._serialized_end=1081
+  _globals['_LOGLINE']._serialized_start=1084
+  _globals['_LOGLINE']._serialized_end=1279
+  _globals['_LOGLINE_LEVEL']._serialized_start=1180
+  _globals['_LOGLINE_LEVEL']._serialized_end=1279
+  _globals['_CHECKPOINTSAVED']._serialized_start=1281
+  _globals['_CHECKPOINTSAVED']._serialized_end=1368
+  _globals['_SYSTEMREPORTED']._serialized_start=1370
+  _globals['_SYSTEMREPORTED']._serialized_end=1473
+  _globals['_PREFLIGHTREPORTED']._serialized_start=1476
+  _globals['_PREFLIGHTREPORTED']._serialized_end=1682
+  _globals['_SAMPLESPREDICTED']._serialized_start=1684
+  _globals['_SAMPLESPREDICTED']._serialized_end=1774
+  _globals['_SAMPLEPREDICTION']._serialized_start=1777
+  _globals['_SAMPLEPREDICTION']._serialized_end=1919
 # @@protoc_insertion_point(module_scope)

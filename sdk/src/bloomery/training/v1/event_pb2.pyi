@@ -4,6 +4,7 @@ isort:skip_file
 The append-only log of a job."""
 
 from bloomery.training.v1 import job_pb2 as job_pb2
+from bloomery.vision.v1 import geometry_pb2 as geometry_pb2
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
@@ -37,6 +38,7 @@ class JobEvent(message.Message):
     CHECKPOINT_FIELD_NUMBER: builtins.int
     SYSTEM_FIELD_NUMBER: builtins.int
     PREFLIGHT_FIELD_NUMBER: builtins.int
+    SAMPLES_FIELD_NUMBER: builtins.int
     COALESCED_FROM_FIELD_NUMBER: builtins.int
     sequence: builtins.int
     """Place in the job's log, from 1 without gaps. In a coalesced event, the last of those that it stands for."""
@@ -76,6 +78,10 @@ class JobEvent(message.Message):
     def preflight(self) -> PreflightReported:
         """What one step takes, before the first."""
 
+    @builtins.property
+    def samples(self) -> SamplesPredicted:
+        """What the model sees in some images by now."""
+
     def __init__(
         self,
         *,
@@ -89,13 +95,14 @@ class JobEvent(message.Message):
         checkpoint: CheckpointSaved | None = ...,
         system: SystemReported | None = ...,
         preflight: PreflightReported | None = ...,
+        samples: SamplesPredicted | None = ...,
         coalesced_from: builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["checkpoint", b"checkpoint", "event", b"event", "log", b"log", "metrics", b"metrics", "preflight", b"preflight", "progress", b"progress", "state_changed", b"state_changed", "system", b"system", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["checkpoint", b"checkpoint", "event", b"event", "log", b"log", "metrics", b"metrics", "preflight", b"preflight", "progress", b"progress", "samples", b"samples", "state_changed", b"state_changed", "system", b"system", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "checkpoint", b"checkpoint", "coalesced_from", b"coalesced_from", "event", b"event", "log", b"log", "metrics", b"metrics", "preflight", b"preflight", "progress", b"progress", "sequence", b"sequence", "state_changed", b"state_changed", "system", b"system", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "checkpoint", b"checkpoint", "coalesced_from", b"coalesced_from", "event", b"event", "log", b"log", "metrics", b"metrics", "preflight", b"preflight", "progress", b"progress", "samples", b"samples", "sequence", b"sequence", "state_changed", b"state_changed", "system", b"system", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = typing.Literal["state_changed", "metrics", "progress", "log", "checkpoint", "system", "preflight"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = typing.Literal["state_changed", "metrics", "progress", "log", "checkpoint", "system", "preflight", "samples"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -353,5 +360,75 @@ class PreflightReported(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["batch", b"batch", "device", b"device", "largest_batch", b"largest_batch", "memory_limit_bytes", b"memory_limit_bytes", "peak_memory_bytes", b"peak_memory_bytes", "seconds_per_epoch", b"seconds_per_epoch", "seconds_per_step", b"seconds_per_step", "steps_per_epoch", b"steps_per_epoch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SamplesPredicted(message.Message):
+    """What the model of a training sees in images of the validation split that are the same throughout the job."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: builtins.int
+    SAMPLES_FIELD_NUMBER: builtins.int
+    epoch: builtins.int
+    """Epochs done."""
+    @builtins.property
+    def samples(self) -> containers.RepeatedCompositeFieldContainer[SamplePrediction]:
+        """One an image; at most 16."""
+
+    def __init__(
+        self,
+        *,
+        epoch: builtins.int = ...,
+        samples: abc.Iterable[SamplePrediction] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["epoch", b"epoch", "samples", b"samples"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SamplePrediction(message.Message):
+    """What a model sees in one image of the dataset version."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ASSET_FIELD_NUMBER: builtins.int
+    DIGEST_FIELD_NUMBER: builtins.int
+    FILE_NAME_FIELD_NUMBER: builtins.int
+    WIDTH_FIELD_NUMBER: builtins.int
+    HEIGHT_FIELD_NUMBER: builtins.int
+    SHAPES_FIELD_NUMBER: builtins.int
+    asset: builtins.str
+    """Name of the asset."""
+    digest: builtins.str
+    """Digest of the image's bytes, such as "sha256:..."."""
+    file_name: builtins.str
+    """Name of its file in the dataset version."""
+    width: builtins.int
+    """Width of the image, pixels."""
+    height: builtins.int
+    """Height of the image, pixels."""
+    @builtins.property
+    def shapes(self) -> containers.RepeatedCompositeFieldContainer[geometry_pb2.Shape]:
+        """In pixels of the image, best first; `label` is the class of the dataset version. At most 50, with scores above 0.25;
+        of a classifier the most probable tag.
+        """
+
+    def __init__(
+        self,
+        *,
+        asset: builtins.str = ...,
+        digest: builtins.str = ...,
+        file_name: builtins.str = ...,
+        width: builtins.int = ...,
+        height: builtins.int = ...,
+        shapes: abc.Iterable[geometry_pb2.Shape] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["asset", b"asset", "digest", b"digest", "file_name", b"file_name", "height", b"height", "shapes", b"shapes", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -456,7 +456,7 @@ class ListJobEventsRequest(message.Message):
     after_sequence: builtins.int
     """Events after this sequence; 0 for the oldest that is kept."""
     filter: builtins.str
-    """Empty, or one of `lifecycle`, `metrics`, `logs`."""
+    """Empty, or one of `lifecycle`, `metrics`, `logs`, `samples`."""
     def __init__(
         self,
         *,

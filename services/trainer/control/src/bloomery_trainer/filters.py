@@ -43,7 +43,12 @@ def _term(key: str, value: str) -> dict[str, object] | None:
     return {_TEXTS[key]: value} if key in _TEXTS and value else None
 
 
-_CONTENT = {"lifecycle": Content.LIFECYCLE, "metrics": Content.METRICS, "logs": Content.LOGS}
+_CONTENT = {
+    "lifecycle": Content.LIFECYCLE,
+    "metrics": Content.METRICS,
+    "logs": Content.LOGS,
+    "samples": Content.SAMPLES,
+}
 
 
 def event_filter(text: str) -> Content | None:

@@ -19,6 +19,8 @@ from bloomery_trainer.store import attempts, events, jobs
 from bloomery_trainer.tenure import check_current, current, holder, locked
 
 _BATCH = 1000
+_SAMPLES = 16
+_SHAPES = 50
 
 
 @dataclass(frozen=True)
@@ -249,7 +251,16 @@ def _dated(event: JobEvent, attempt: Attempt, now: datetime) -> JobEvent:
         event.time.CopyFrom(to_timestamp(now))
     if event.WhichOneof("event") == "log":
         event.log.message = event.log.message[:LINE]
+    _bound(event)
     return event
+
+
+def _bound(event: JobEvent) -> None:
+    """Keep no more of sample predictions than the contract allows."""
+    if event.HasField("samples"):
+        del event.samples.samples[_SAMPLES:]
+        for sample in event.samples.samples:
+            del sample.shapes[_SHAPES:]
 
 
 def _check_worker_id(worker_id: str) -> None:
@@ -269,6 +280,7 @@ def _check_report(report: Report) -> None:
     for index, event in enumerate(report.events):
         if event.WhichOneof("event") in (None, "state_changed"):
             violations.add(
-                f"events[{index}]", "must be metrics, progress, a log line, a checkpoint, a load or a preflight"
+                f"events[{index}]",
+                "must be metrics, progress, a log line, a checkpoint, a load, a preflight or samples",
             )
     violations.raise_if_any()

@@ -10,7 +10,16 @@ from pathlib import Path
 from bloomery_worker.blobs import BlobCache
 from bloomery_worker.dataset import Dataset
 from bloomery_worker.failures import SMALLER, DataError
-from bloomery_worker.messages import CheckpointNote, JobSpec, MetricsNote, Note, PreflightNote, ProgressNote, Value
+from bloomery_worker.messages import (
+    CheckpointNote,
+    JobSpec,
+    MetricsNote,
+    Note,
+    PreflightNote,
+    ProgressNote,
+    SamplesNote,
+    Value,
+)
 
 MIN_INTERVAL = 0.5
 """Seconds between two reports of steps; those between are left out."""
@@ -70,6 +79,10 @@ class Context:
     def preflight(self, note: PreflightNote) -> None:
         """Says what a step takes, before the first."""
         self.smaller = note.smaller
+        self._send(note)
+
+    def samples(self, note: SamplesNote) -> None:
+        """Says what the model sees in some images by now."""
         self._send(note)
 
     def step(self, progress: ProgressNote, metrics: MetricsNote) -> None:

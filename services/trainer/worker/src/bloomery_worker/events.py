@@ -12,9 +12,20 @@ from bloomery.training.v1 import (
     MetricsReported,
     PreflightReported,
     Progress,
+    SamplePrediction,
+    SamplesPredicted,
     SystemReported,
 )
-from bloomery_worker.messages import LogNote, MetricsNote, PreflightNote, ProgressNote
+from bloomery.vision.v1 import Box, Mask, Shape
+from bloomery_worker.messages import (
+    LogNote,
+    MetricsNote,
+    PreflightNote,
+    ProgressNote,
+    SampleNote,
+    SamplesNote,
+    ShapeNote,
+)
 
 Clock = Callable[[], datetime]
 MAX_LINE = 4_000
@@ -59,6 +70,34 @@ def preflight_event(note: PreflightNote, *, clock: Clock = utc_now) -> JobEvent:
         seconds_per_epoch=note.seconds_per_step * note.steps_per_epoch,
     )
     return _stamped(JobEvent(preflight=reported), clock)
+
+
+def samples_event(note: SamplesNote, *, clock: Clock = utc_now) -> JobEvent:
+    """What the model sees in some images."""
+    samples = [
+        SamplePrediction(
+            asset=one.asset,
+            digest=one.digest,
+            file_name=one.file_name,
+            width=one.width,
+            height=one.height,
+            shapes=[_shape(shape, one) for shape in one.shapes],
+        )
+        for one in note.samples
+    ]
+    return _stamped(JobEvent(samples=SamplesPredicted(epoch=note.epoch, samples=samples)), clock)
+
+
+def _shape(note: ShapeNote, sample: SampleNote) -> Shape:
+    shape = Shape(label=note.label, confidence=note.confidence)
+    if note.box is not None:
+        x, y, width, height = note.box
+        shape.box.CopyFrom(Box(x=x, y=y, width=width, height=height))
+    elif note.mask:
+        shape.mask.CopyFrom(Mask(width=sample.width, height=sample.height, counts=note.mask.encode("ascii")))
+    else:
+        shape.tag.SetInParent()
+    return shape
 
 
 def log_event(note: LogNote, *, source: str = "trainer", clock: Clock = utc_now) -> JobEvent:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import ClassVar, TypeAlias, get_args
+from typing import Any, ClassVar, TypeAlias, get_args
 
 from bloomery_worker.failures import Failure, batch_hint
 
@@ -131,6 +131,37 @@ class PreflightNote:
         return batch_hint(self.batch, self.largest_batch)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShapeNote:
+    """A predicted shape: a box (left, top, width, height), a mask (COCO's compressed runs), or neither for a tag."""
+
+    label: str
+    confidence: float
+    box: tuple[float, float, float, float] | None = None
+    mask: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleNote:
+    """What the model sees in an image; fields as in the contract's SamplePrediction."""
+
+    asset: str
+    digest: str
+    file_name: str
+    width: int
+    height: int
+    shapes: tuple[ShapeNote, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplesNote:
+    """What the model sees in some images after `epoch` epochs."""
+
+    type: ClassVar[str] = "samples"
+    epoch: int
+    samples: tuple[SampleNote, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class LogNote:
     """A line of the log; `level` as in Python's `logging`."""
@@ -189,7 +220,15 @@ class FailedNote:
 
 Directive: TypeAlias = Start | Stop
 Note: TypeAlias = (
-    ProgressNote | MetricsNote | PreflightNote | LogNote | CheckpointNote | ResultNote | StoppedNote | FailedNote
+    ProgressNote
+    | MetricsNote
+    | PreflightNote
+    | SamplesNote
+    | LogNote
+    | CheckpointNote
+    | ResultNote
+    | StoppedNote
+    | FailedNote
 )
 LastNote: TypeAlias = ResultNote | StoppedNote | FailedNote
 
@@ -214,9 +253,16 @@ def decode_note(line: bytes) -> Note:
     kind = content.pop("type")
     if kind == ResultNote.type:
         content["files"] = tuple(FileNote(**one) for one in content["files"])
+    if kind == SamplesNote.type:
+        content["samples"] = tuple(_sample(one) for one in content["samples"])
     if kind == FailedNote.type:
         content["failure"] = Failure(**content["failure"])
     return _NOTES[kind](**content)
+
+
+def _sample(content: Mapping[str, Any]) -> SampleNote:
+    shapes = (one | {"box": one["box"] and tuple(one["box"])} for one in content["shapes"])
+    return SampleNote(**{**content, "shapes": tuple(ShapeNote(**one) for one in shapes)})
 
 
 _NOTES: Mapping[str, type[Note]] = {kind.type: kind for kind in get_args(Note)}

@@ -18,7 +18,14 @@ from bloomery_worker.blobs import BlobCache, http_client
 from bloomery_worker.checkpoints import Checkpoints
 from bloomery_worker.client import FencedError, WorkerClient
 from bloomery_worker.ending import Conclusion, Ended, Failed, Stopped
-from bloomery_worker.events import log_event, metrics_event, preflight_event, progress_event, system_event
+from bloomery_worker.events import (
+    log_event,
+    metrics_event,
+    preflight_event,
+    progress_event,
+    samples_event,
+    system_event,
+)
 from bloomery_worker.inputs import Inputs
 from bloomery_worker.kernel import out_of_memory_kills
 from bloomery_worker.load import LoadMeter
@@ -31,6 +38,7 @@ from bloomery_worker.messages import (
     PreflightNote,
     ProgressNote,
     ResultNote,
+    SamplesNote,
     Start,
     Stop,
     StoppedNote,
@@ -153,6 +161,8 @@ class Attempt:
             case PreflightNote():
                 self._smaller = note.smaller
                 self._reporter.add(preflight_event(note))
+            case SamplesNote():
+                self._reporter.add(samples_event(note))
             case LogNote():
                 self._reporter.add(log_event(note))
             case CheckpointNote():

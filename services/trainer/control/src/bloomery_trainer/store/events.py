@@ -23,6 +23,7 @@ class Content(enum.IntFlag):
     LIFECYCLE = 1
     METRICS = 2
     LOGS = 4
+    SAMPLES = 8
 
 
 CONTENT = {
@@ -33,6 +34,7 @@ CONTENT = {
     "system": Content.METRICS,
     "progress": Content.METRICS,
     "log": Content.LOGS,
+    "samples": Content.SAMPLES,
 }
 
 

@@ -116,12 +116,30 @@ def _placeless(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in arguments.items() if key in _WORDS or isinstance(value, int | float)}
 
 
-def _bare(model: Any) -> nn.Module:
-    """Fused, and with a head that returns nothing but its predictions."""
+def raw_outputs(model: Any, images: Images, *, device: torch.device) -> Outputs:
+    """What a model in training puts out for images, as a `Predictor` does; leaves the model as it was."""
     head = model.model[-1]
+    before = dict(vars(head))
+    try:
+        _bare_head(head)
+        with torch.no_grad():
+            outputs = RawModel(model)(torch.from_numpy(images).to(device))
+    finally:
+        vars(head).clear()
+        vars(head).update(before)
+    return tuple(output.float().cpu().numpy() for output in outputs)
+
+
+def _bare_head(head: Any) -> None:
+    """Makes a head return nothing but its predictions."""
     head.export, head.format = True, "onnx"
     if hasattr(head, "end2end"):
-        # Fusing drops the branch that is not used: with suppression outside all models give the same form.
+        # With suppression outside all models give the same form.
         head.end2end = False
+
+
+def _bare(model: Any) -> nn.Module:
+    """Fused, which drops the branch that is not used, and with a head that returns nothing but its predictions."""
+    _bare_head(model.model[-1])
     fused: nn.Module = model.fuse(verbose=False)
     return fused.requires_grad_(False)

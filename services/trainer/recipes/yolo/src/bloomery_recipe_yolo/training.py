@@ -14,6 +14,7 @@ from bloomery_recipe_yolo.exact import BEST_FILE, ExactTrainer
 from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.model import TrainedModel, check_task, write_published
 from bloomery_recipe_yolo.progress import Observer, table
+from bloomery_recipe_yolo.sampling import Sampler
 from bloomery_recipe_yolo.tensorboard import EVENTS_FILE, write_events
 from bloomery_recipe_yolo.weights import Base, find_base
 from bloomery_worker import machine
@@ -32,6 +33,8 @@ PACKAGES = (
     "bloomery-recipe-yolo",
 )
 STRIDE = 32
+OURS = frozenset({"sample_predictions"})
+"""Parameters that the library does not know."""
 
 
 def train(context: Context, flavour: Flavour) -> Result:
@@ -91,13 +94,14 @@ def _trained(context: Context, flavour: Flavour, base: Base) -> ExactTrainer:
         counts["train"], counts["val"], counts["test"], machine.device_name(), threads,
     )  # fmt: skip
     observer.attach(trainer)
+    Sampler(context, image_size(context.parameters)).attach(trainer)
     trainer.train()
     return trainer
 
 
 def _arguments(context: Context, base: Base, data: Path) -> dict[str, object]:
-    """The library's arguments: the parameters have its names."""
-    given: dict[str, object] = dict(context.parameters)
+    """The library's arguments: the parameters have its names, but for ours."""
+    given: dict[str, object] = {key: value for key, value in context.parameters.items() if key not in OURS}
     if given.get("cache") == "none":
         given["cache"] = False
     return given | {

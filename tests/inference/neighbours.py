@@ -65,11 +65,13 @@ class Datasets(DatasetServiceServicer):
         self.down = False
 
     async def AcquireReference(self, request: AcquireReferenceRequest, context: Context) -> Reference:
+        assert request.resource
         if self.down:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
         self.held.add((request.resource, request.holder))
         return Reference(resource=request.resource, holder=request.holder)
 
     async def ReleaseReference(self, request: ReleaseReferenceRequest, context: Context) -> Empty:
+        assert request.resource
         self.held.discard((request.resource, request.holder))
         return Empty()

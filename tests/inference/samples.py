@@ -57,6 +57,17 @@ def trained(sequence: int, *, model: str = "pets", job_uid: str | None = None, s
     return FeedItem(job=job, result=result)
 
 
+def imported(sequence: int, *, model: str = "pets") -> FeedItem:
+    """An IMPORT job's result: like a training's, without data."""
+    item = trained(sequence, model=model)
+    item.job.kind = item.result.kind = JobKind.JOB_KIND_IMPORT
+    item.job.dataset_version = ""
+    item.job.effective_parameters.Clear()
+    del item.result.details["dataset"], item.result.details["seed"]
+    item.result.details["base"] = {"name": "mine.pt", "digest": "sha256:mine", "license": ""}
+    return item
+
+
 async def optimized(sequence: int, job: str, objects: ObjectStore, directory: Path) -> FeedItem:
     """An OPTIMIZE job's result, with the files of `directory` in the object store."""
     artifacts = []

@@ -26,7 +26,7 @@ from bloomery.inference.v1 import (
 from bloomery_kit.errors import error_info, to_status
 from tests.inference.conftest import Service
 from tests.inference.models import one_box, write_model
-from tests.inference.samples import CLASSES, DATASET, optimized, trained
+from tests.inference.samples import CLASSES, DATASET, imported, optimized, trained
 
 T = TypeVar("T")
 V1 = "projects/pets/models/pets/versions/1"
@@ -69,6 +69,24 @@ async def test_a_finished_training_becomes_a_version_with_its_lineage(service: S
     found = await service.models.FindModelVersion(FindModelVersionRequest(job=item.job.name))
     assert found == version
     assert service.datasets.held == {(DATASET, f"projects/pets/models/pets/versions/{version.uid}")}
+
+
+async def test_an_imported_model_becomes_a_version_that_holds_no_data(service: Service) -> None:
+    service.datasets.down = True
+    item = imported(1)
+    service.trainer.feed.append(item)
+    version = await recorded(service)
+    assert (list(version.classes), version.input.height) == (CLASSES, 32)
+    lineage = version.lineage
+    assert (lineage.job, lineage.dataset_version, lineage.dataset_hash) == (item.job.name, "", "")
+    assert (lineage.base, lineage.base_digest) == ("mine.pt", "sha256:mine")
+    await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1, format="onnx"))
+    [asked] = service.trainer.created
+    assert (asked.job.recipe, asked.job.dataset_version) == ("recipes/yolo-detect", "")
+    await service.models.DeleteModelVersion(DeleteModelVersionRequest(name=V1))
+    with pytest.raises(grpc.aio.AioRpcError) as missing:
+        await service.models.GetModelVersion(GetModelVersionRequest(name=V1))
+    assert missing.value.code() == grpc.StatusCode.NOT_FOUND
 
 
 async def test_a_result_that_comes_again_makes_no_second_version(service: Service) -> None:

@@ -1,4 +1,4 @@
-"""Models applied to dataset versions: the jobs that are asked for, and what is shown of what they made."""
+"""Jobs on models that are there already, or come as files: what is asked for, and what is shown of what they made."""
 
 import json
 from collections.abc import Callable
@@ -12,8 +12,9 @@ from bloomery.cli import app
 from bloomery.common.v1 import Artifact
 from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
+from bloomery_kit import errors as served
 from tests.sdk import world
-from tests.sdk.blobs import Blobs
+from tests.sdk.blobs import Blobs, digest_of
 from tests.sdk.fake import Fake
 
 Run = Callable[..., Result]
@@ -126,3 +127,66 @@ def test_predictions_are_written_to_a_folder(fake: Fake, blobs: Blobs, run: Run,
     assert result.stdout == f"{tmp_path}/out/predictions.jsonl\n"
     assert list(fake.calls["SignArtifacts"][0].roles) == ["predictions"]
     assert dict(fake.calls["CreateJob"][0].job.parameters) == {"split": "test", "confidence": 0.5}
+
+
+@pytest.fixture
+def inputs(fake: Fake, blobs: Blobs) -> Blobs:
+    """A place that takes files for jobs."""
+
+    def prepared(request: training.PrepareInputUploadRequest) -> training.PrepareInputUploadResponse:
+        put = None if request.artifact.digest in blobs.held else blobs.signed(request.artifact.digest)
+        return training.PrepareInputUploadResponse(put=put)
+
+    def completed(request: training.CompleteInputUploadRequest) -> Artifact:
+        kept = Artifact(logical_key="p/inputs/1", role="input")
+        kept.MergeFrom(request.artifact)
+        return kept
+
+    fake.answer("PrepareInputUpload", prepared)
+    fake.answer("CompleteInputUpload", completed)
+    return blobs
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.pt"
+    path.write_bytes(b"weights")
+    return path
+
+
+def test_a_model_file_is_uploaded_once_and_imported(fake: Fake, client: Client, inputs: Blobs, weights: Path) -> None:
+    for _ in range(2):
+        client.project("cells").import_model(weights, model="mine", recipe="yolo-detect", imgsz=320)
+    assert inputs.held == {digest_of(b"weights"): b"weights"}
+    assert [method for method, _ in inputs.log] == ["PUT"]
+    job = fake.calls["CreateJob"][1].job
+    assert (job.kind, job.recipe, job.base) == (training.JOB_KIND_IMPORT, "recipes/yolo-detect", "mine.pt")
+    assert (job.model, dict(job.parameters)) == ("projects/cells/models/mine", {"imgsz": 320})
+    expected = Artifact(
+        digest=digest_of(b"weights"), size_bytes=7, file_name="mine.pt", logical_key="p/inputs/1", role="input"
+    )
+    assert (job.base_artifact, job.dataset_version) == (expected, "")
+
+
+def test_an_upload_that_got_lost_is_sent_again(fake: Fake, client: Client, inputs: Blobs, weights: Path) -> None:
+    fake.queue("CompleteInputUpload", served.FailedPrecondition("INPUT_MISSING", "nothing was uploaded"))
+    client.project("cells").import_model(weights, model="mine", recipe="yolo-detect")
+    assert len(fake.calls["PrepareInputUpload"]) == 2
+    fake.queue("PrepareInputUpload", served.ResourceExhausted("DISK_LOW", "free space"))
+    with pytest.raises(errors.ResourceExhausted):
+        client.project("cells").import_model(weights, model="mine", recipe="yolo-detect")
+
+
+def test_a_file_that_is_not_there_is_told_before_anything_is_asked(fake: Fake, client: Client, tmp_path: Path) -> None:
+    with pytest.raises(errors.InvalidArgument, match="not a file"):
+        client.project("cells").import_model(tmp_path / "none.pt", model="mine", recipe="yolo-detect")
+    assert "PrepareInputUpload" not in fake.calls
+
+
+def test_a_followed_import_ends_with_the_model_version(fake: Fake, run: Run, inputs: Blobs, weights: Path) -> None:
+    line = "--model mine --recipe yolo-detect --project cells"
+    result = run(f"models import {line}", str(weights))
+    assert "projects/cells/jobs/j1" in result.stdout, result.output
+    result = run(f"models import {line} --follow", str(weights))
+    assert world.MODEL_VERSION.name in result.stdout, result.output
+    assert run("models import --model mine", str(weights)).exit_code == 2

@@ -107,7 +107,9 @@ async def test_all_that_is_wrong_is_said_at_once(hand: Hand) -> None:
     ("fields", "field"),
     [
         ({"recipe": "recipes/scriptd"}, "job.recipe"),
-        ({"kind": JOB_KIND_IMPORT}, "job.kind"),
+        ({"kind": JOB_KIND_IMPORT}, "job.base_artifact"),
+        ({"kind": JOB_KIND_IMPORT}, "job.dataset_version"),
+        ({"kind": JOB_KIND_IMPORT}, "job.model"),
         ({"kind": 0}, "job.kind"),
         ({"dataset_version": ""}, "job.dataset_version"),
         ({"dataset_version": OTHERS}, "job.dataset_version"),

@@ -76,7 +76,8 @@ def defaults(name: str, kind: str) -> dict[str, object]:
     """Every parameter of a recipe's kind of job with its default."""
     (path,) = (path for path in RECIPES.rglob("recipe.yaml") if yaml.safe_load(path.read_text())["name"] == name)
     declared = yaml.safe_load(path.read_text())["parameters"]
-    return {one["id"]: one["default"] for one in declared if kind in one.get("kinds", ["TRAIN"])}
+    chosen = [one for one in declared if kind in one.get("kinds", ["TRAIN"])]
+    return {one["id"]: one["default"] for one in chosen if one["default"] is not None}
 
 
 def job(recipe_name: str, kind: str, *, base: str = "", **parameters: object) -> Job:

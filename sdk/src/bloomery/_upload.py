@@ -1,4 +1,4 @@
-"""From a folder to blobs that the server holds."""
+"""From files to bytes that the server holds."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,9 @@ from bloomery._session import Session
 from bloomery._status import from_status
 from bloomery._transfer import File, digest_of, together
 from bloomery.annotation.v1 import BlobInfo, CompleteUploadsRequest, ImportFile, PrepareUploadsRequest, UploadTarget
+from bloomery.common.v1 import Artifact
 from bloomery.errors import BloomeryError, InvalidArgument, TransferFailed
+from bloomery.training.v1 import CompleteInputUploadRequest, PrepareInputUploadRequest
 
 _SUFFIXES = frozenset(
     {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"} | {".json", ".names", ".txt", ".xml", ".yaml", ".yml"}
@@ -18,7 +20,7 @@ _PAGE = 250
 """Blobs of one round trip: the server reads each of them again before it answers."""
 _COMPLETE_SECONDS = 300.0
 _ROUNDS = 3
-_WORTH_REPEATING = frozenset({"BLOB_MISSING", "DIGEST_MISMATCH", "REFUSED"})
+_WORTH_REPEATING = frozenset({"BLOB_MISSING", "DIGEST_MISMATCH", "INPUT_MISSING", "REFUSED"})
 
 
 async def upload_folder(session: Session, project: str, folder: Path, progress: Progress) -> list[ImportFile]:
@@ -69,6 +71,38 @@ async def upload(session: Session, project: str, files: Sequence[File]) -> None:
         else:
             return
     raise failure
+
+
+async def upload_input(session: Session, project: str, path: Path) -> Artifact:
+    """Bring a file for a job to a project, unless it is there, and return what to give the job.
+
+    Raises:
+        InvalidArgument: there is no such file, or it is too large.
+        TransferFailed: the object store cannot be reached, or keeps refusing the file.
+    """
+    if not await asyncio.to_thread(path.is_file):
+        raise InvalidArgument(f"{path} is not a file")
+    file = await asyncio.to_thread(_read, path)
+    failure: BloomeryError = TransferFailed("nothing was sent")
+    for _ in range(_ROUNDS):
+        try:
+            return await _send_input(session, project, file)
+        except BloomeryError as error:
+            if error.reason not in _WORTH_REPEATING:
+                raise
+            failure = error
+    raise failure
+
+
+async def _send_input(session: Session, project: str, file: File) -> Artifact:
+    wanted = Artifact(digest=file.digest, size_bytes=file.size, file_name=file.path.name)
+    prepared = await session.call(
+        session.jobs.PrepareInputUpload, PrepareInputUploadRequest(parent=project, artifact=wanted)
+    )
+    if prepared.HasField("put"):
+        await session.transfer.put(file, prepared.put)
+    request = CompleteInputUploadRequest(parent=project, artifact=wanted)
+    return await session.call(session.jobs.CompleteInputUpload, request, seconds=_COMPLETE_SECONDS)
 
 
 async def _send(session: Session, project: str, files: dict[str, File], targets: Sequence[UploadTarget]) -> None:

@@ -235,7 +235,7 @@ async def get_model_version(session: Session, name: str) -> inference.ModelVersi
 
 
 async def recorded_version(session: Session, job: str, patience: float) -> inference.ModelVersion:
-    """The version that a finished training job made, which is recorded soon after: wait up to `patience` seconds.
+    """The version that a finished TRAIN or IMPORT job made, which is recorded soon after: within `patience` seconds.
 
     Raises:
         NotFound: it was not recorded.

@@ -9,12 +9,15 @@ from bloomery import errors
 from bloomery._aio.base import AsyncHandle, unseen
 from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
 from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion
+from bloomery._aio.job import AsyncJob
 from bloomery._fields import ProjectFields, task_type
+from bloomery._jobs import struct
 from bloomery._results import Progress, Validation
-from bloomery._upload import upload_folder
+from bloomery._upload import upload_folder, upload_input
 from bloomery.annotation import v1 as annotation
 from bloomery.common.v1 import Problem
 from bloomery.dataset import v1 as dataset
+from bloomery.training import v1 as training
 
 FolderFormat = Literal["voc", "coco", "yolo"]
 Task = Literal["detect", "segment", "classify"]
@@ -106,6 +109,37 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
         getattr(request, "import").MergeFrom(annotation.Import(display_name=root.name, format=kind, files=files))
         created = await self._session.call(self._session.annotation.CreateImport, request)
         return await AsyncImport(self._session, created).wait(progress=progress)
+
+    async def import_model(
+        self, path: str | Path, *, model: str, recipe: str, imgsz: int | None = None, name: str = ""
+    ) -> AsyncJob:
+        """Upload a checkpoint that was trained elsewhere, start a job that reads it, and return the job.
+
+        `model_version` of the finished job is a version like those of trainings, without a dataset version. A file
+        that is there already does not travel again.
+
+        Args:
+            path: a `.pt` file of Ultralytics.
+            model: the model to publish under.
+            recipe: the one of the model's task, such as "yolo-detect".
+            imgsz: side of the model's square input in pixels; the one that it was trained with where None.
+            name: id of the job; made by the server by default.
+
+        Raises:
+            InvalidArgument: there is no such file, or a parameter is wrong.
+            TransferFailed: the object store cannot be reached.
+        """
+        source = Path(path)
+        job = training.Job(
+            kind=training.JOB_KIND_IMPORT,
+            recipe=recipe if recipe.startswith("recipes/") else f"recipes/{recipe}",
+            base=source.name,
+            base_artifact=await upload_input(self._session, self.name, source),
+            model=model if "/" in model else f"{self.name}/models/{model}",
+            parameters=struct({"imgsz": imgsz} if imgsz else {}),
+        )
+        request = training.CreateJobRequest(parent=self.name, job_id=name, job=job)
+        return AsyncJob(self._session, await self._session.call(self._session.jobs.CreateJob, request))
 
     async def validate(self, *, limit: int = 1000) -> Validation:
         """Check its annotations: counts of everything, and the first `limit` problems."""

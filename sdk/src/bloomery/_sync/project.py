@@ -5,6 +5,7 @@ from bloomery._fields import ProjectFields
 from bloomery._sync.base import Handle
 from bloomery._sync.data import Asset, Import, Label
 from bloomery._sync.dataset import Dataset, DatasetVersion
+from bloomery._sync.job import Job
 from bloomery._sync.portal import blocking, chained, iterating, listing, wrapping
 from bloomery.annotation import v1 as annotation
 
@@ -20,6 +21,7 @@ class Project(Handle[annotation.Project], ProjectFields):
     annotation_sets = iterating(AsyncProject.annotation_sets)
     imports = listing(AsyncProject.imports, Import)
     import_folder = wrapping(AsyncProject.import_folder, Import)
+    import_model = wrapping(AsyncProject.import_model, Job)
     validate = blocking(AsyncProject.validate)
     problems = iterating(AsyncProject.problems)
     datasets = listing(AsyncProject.datasets, Dataset)

@@ -93,7 +93,7 @@ def watch(job: JobArgument, project: ProjectOption = None) -> None:
         found = client.job(job)
         follow(found)
         found.check()
-        if found.kind == "TRAIN":
+        if found.kind in {"TRAIN", "IMPORT"}:
             show_version(found.model_version(), Output.table)
         elif found.kind == "EVALUATE":
             show_evaluations(found, Output.table)

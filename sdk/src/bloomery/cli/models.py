@@ -1,13 +1,16 @@
-"""bloomery models: list, versions, show, download, delete."""
+"""bloomery models: list, versions, show, download, import, delete."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
+from bloomery.cli._live import follow
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, YesOption, connect
 from bloomery.cli._output import grid, listing, show
 from bloomery.cli._progress import steps
+from bloomery.cli.jobs import show_job
 
 if TYPE_CHECKING:
     from bloomery import ModelVersion
@@ -68,6 +71,33 @@ def download(
         files = client.model_version(version).download(to, progress=tell)
     for file in files:
         typer.echo(file)
+
+
+@app.command("import", epilog="Example: bloomery models import best.pt --model mine --recipe yolo-detect --follow")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A .pt file that Ultralytics has written.")],
+    model: Annotated[str, typer.Option(help="Model to publish under.")],
+    recipe: Annotated[str, typer.Option(help="The one of the model's task, such as yolo-detect.")],
+    imgsz: Annotated[
+        int | None,
+        typer.Option(help="Side of the model's input in pixels; the one that it was trained with by default."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="Id of the job; made by the server by default.")] = "",
+    follow_: Annotated[
+        bool, typer.Option("--follow", "-f", help="Watch to the end and show the model version; Ctrl-C only detaches.")
+    ] = False,
+    project: ProjectOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Import a model that was trained elsewhere: a job reads the file, safely, and publishes a version."""
+    with connect(project) as client:
+        job = client.project(project).import_model(file, model=model, recipe=recipe, imgsz=imgsz, name=name)
+        if not follow_:
+            show_job(job, output)
+            return
+        Console(stderr=True, highlight=False).print(f"job {job.id}", soft_wrap=True)
+        follow(job)
+        show_version(job.check().model_version(), output)
 
 
 @app.command(epilog="Example: bloomery models delete cells-v@1 --yes")

@@ -1,4 +1,4 @@
-"""Follows the trainer's results and records what is a model's: a version for each TRAIN, a variant for each OPTIMIZE.
+"""Follows the trainer's results and records what is a model's: a version for each TRAIN or IMPORT, and variants.
 
 The feed is read from the last sequence that was recorded. Recording one result and moving the cursor are one
 transaction, so that a crash or a second replica neither loses a result nor records it twice.
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from bloomery.training.v1.job_service_pb2_grpc import JobServiceAsyncStub
 
 FEED = "job-results"
+_VERSIONS = frozenset({JobKind.JOB_KIND_TRAIN, JobKind.JOB_KIND_IMPORT})
+"""Kinds of job that make a model version."""
 _log = logging.getLogger("bloomery.inference")
 _CREATION_GRACE = timedelta(minutes=1)
 
@@ -70,12 +72,13 @@ class Follower:
     async def record(self, item: FeedItem) -> None:
         """Record one result. A result that was recorded before changes nothing."""
         kind = item.result.kind
-        if kind == JobKind.JOB_KIND_TRAIN:
+        # What was imported comes from no data.
+        if item.job.dataset_version and kind in _VERSIONS:
             await self._hold_dataset(item)
         async with self._db.write() as tx:
             if not await store.advance_feed(tx, FEED, item.result.sequence):
                 return
-            if kind == JobKind.JOB_KIND_TRAIN:
+            if kind in _VERSIONS:
                 ids = MODEL.parse(item.job.model, "model")
                 model_uid = await store.ensure_model(tx, ids["project"], ids["model"], self._clock())
                 content = version_content(item)

@@ -113,12 +113,10 @@ class Registry:
         await self._remove(version.content.artifacts)
         for variant in version.variants:
             await self._remove(variant.result.artifacts)
-        model = MODEL.format(project=version.project, model=version.model)
-        await self._datasets.ReleaseReference(
-            ReleaseReferenceRequest(
-                resource=version.content.lineage.dataset_version, holder=f"{model}/versions/{version.uid}"
-            )
-        )
+        if dataset_version := version.content.lineage.dataset_version:
+            model = MODEL.format(project=version.project, model=version.model)
+            holder = f"{model}/versions/{version.uid}"
+            await self._datasets.ReleaseReference(ReleaseReferenceRequest(resource=dataset_version, holder=holder))
 
     async def optimize(self, name: str, *, format: str, precision: str) -> Variant:
         """Ask for a variant and the job that makes it. Raise NotFound, InvalidArgument or what the trainer refuses."""

@@ -21,7 +21,7 @@ def version_uid(job_uid: str) -> str:
 
 
 def version_content(item: FeedItem) -> VersionContent:
-    """The facts of the version that a TRAIN job made."""
+    """The facts of the version that a TRAIN or IMPORT job made."""
     result, job = item.result, item.job
     details = _plain(result.details)
     base, dataset, recipe = (_section(details, key) for key in ("base", "dataset", "recipe"))

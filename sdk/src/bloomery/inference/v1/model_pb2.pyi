@@ -241,13 +241,13 @@ class Lineage(message.Message):
     recipe: builtins.str
     """Recipe that made it, with its version, such as "recipes/yolo-detect 1"."""
     dataset_version: builtins.str
-    """`projects/{project}/datasets/{dataset}/versions/{version}`."""
+    """`projects/{project}/datasets/{dataset}/versions/{version}`; empty for a model that was imported."""
     dataset_hash: builtins.str
-    """Content hash of the dataset version."""
+    """Content hash of the dataset version; empty for a model that was imported."""
     base: builtins.str
-    """Base weights by name."""
+    """Base weights, or the imported file, by name."""
     base_digest: builtins.str
-    """"sha256:..." of the base weights."""
+    """"sha256:..." of the base weights or the imported file."""
     license: builtins.str
     """SPDX id or name of the licence that the base weights and the recipe put on the model."""
     seed: builtins.int
@@ -416,7 +416,7 @@ class ModelVariant(message.Message):
 
 @typing.final
 class Parity(message.Message):
-    """A comparison of a variant with the original on real images of the dataset version."""
+    """A comparison of a variant with the original on real images of the dataset version. Without a dataset version the images are generated, and there is no metric."""
 
     DESCRIPTOR: descriptor.Descriptor
 

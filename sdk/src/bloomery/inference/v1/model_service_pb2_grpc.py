@@ -28,7 +28,7 @@ if _version_not_supported:
 
 
 class ModelServiceStub:
-    """Owns models, versions and variants. Versions are recorded from the results of training jobs, one for each job. Errors beside those named at each rpc:
+    """Owns models, versions and variants. Versions are recorded from the results of TRAIN and IMPORT jobs, one for each job. Errors beside those named at each rpc:
     UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all
     violations at once; fix and repeat).
     """
@@ -102,7 +102,7 @@ class ModelServiceStub:
 
 
 class ModelServiceServicer:
-    """Owns models, versions and variants. Versions are recorded from the results of training jobs, one for each job. Errors beside those named at each rpc:
+    """Owns models, versions and variants. Versions are recorded from the results of TRAIN and IMPORT jobs, one for each job. Errors beside those named at each rpc:
     UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all
     violations at once; fix and repeat).
     """
@@ -150,7 +150,7 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FindModelVersion(self, request, context):
-        """Returns the version that a training job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh.
+        """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -264,7 +264,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService:
-    """Owns models, versions and variants. Versions are recorded from the results of training jobs, one for each job. Errors beside those named at each rpc:
+    """Owns models, versions and variants. Versions are recorded from the results of TRAIN and IMPORT jobs, one for each job. Errors beside those named at each rpc:
     UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all
     violations at once; fix and repeat).
     """

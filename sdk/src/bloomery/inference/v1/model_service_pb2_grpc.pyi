@@ -29,7 +29,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ModelServiceStub:
-    """Owns models, versions and variants. Versions are recorded from the results of training jobs, one for each job. Errors beside those named at each rpc:
+    """Owns models, versions and variants. Versions are recorded from the results of TRAIN and IMPORT jobs, one for each job. Errors beside those named at each rpc:
     UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all
     violations at once; fix and repeat).
     """
@@ -51,7 +51,7 @@ class ModelServiceStub:
     DeleteModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVersionRequest, empty_pb2.Empty]
     """Deletes a version with its variants. Its number is not used again. NOT_FOUND: it is gone already."""
     FindModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.FindModelVersionRequest, model_pb2.ModelVersion]
-    """Returns the version that a training job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh."""
+    """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh."""
     OptimizeModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.OptimizeModelVersionRequest, model_pb2.ModelVariant]
     """Starts a job that makes a variant, and returns the variant, PENDING. Idempotent by `request_id`; a variant that is PENDING or READY is returned as it is, one
     that FAILED is made again. Watch its job for progress.
@@ -67,7 +67,7 @@ class ModelServiceStub:
 
 @typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
-    """Owns models, versions and variants. Versions are recorded from the results of training jobs, one for each job. Errors beside those named at each rpc:
+    """Owns models, versions and variants. Versions are recorded from the results of TRAIN and IMPORT jobs, one for each job. Errors beside those named at each rpc:
     UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all
     violations at once; fix and repeat).
     """
@@ -86,7 +86,7 @@ class ModelServiceAsyncStub(ModelServiceStub):
     DeleteModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVersionRequest, empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes a version with its variants. Its number is not used again. NOT_FOUND: it is gone already."""
     FindModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.FindModelVersionRequest, model_pb2.ModelVersion]  # type: ignore[assignment]
-    """Returns the version that a training job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh."""
+    """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh."""
     OptimizeModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.OptimizeModelVersionRequest, model_pb2.ModelVariant]  # type: ignore[assignment]
     """Starts a job that makes a variant, and returns the variant, PENDING. Idempotent by `request_id`; a variant that is PENDING or READY is returned as it is, one
     that FAILED is made again. Watch its job for progress.
@@ -101,7 +101,7 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Signs downloads of the files of a version and of its READY variants."""
 
 class ModelServiceServicer(metaclass=abc_1.ABCMeta):
-    """Owns models, versions and variants. Versions are recorded from the results of training jobs, one for each job. Errors beside those named at each rpc:
+    """Owns models, versions and variants. Versions are recorded from the results of TRAIN and IMPORT jobs, one for each job. Errors beside those named at each rpc:
     UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all
     violations at once; fix and repeat).
     """
@@ -160,7 +160,7 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         request: model_service_pb2.FindModelVersionRequest,
         context: _ServicerContext,
     ) -> typing.Union[model_pb2.ModelVersion, abc.Awaitable[model_pb2.ModelVersion]]:
-        """Returns the version that a training job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh."""
+        """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh."""
 
     @abc_1.abstractmethod
     def OptimizeModelVersion(

@@ -222,7 +222,7 @@ class Job(message.Message):
     base: builtins.str
     """Base weights by name as the recipe knows it, such as "yolov8n.pt", or "scratch"; empty for the recipe's default."""
     model: builtins.str
-    """`projects/{project}/models/{model}` under which TRAIN publishes its result; the model with the dataset's id by default."""
+    """`projects/{project}/models/{model}` under which TRAIN and IMPORT publish their result; for TRAIN the model with the dataset's id by default."""
     model_version: builtins.str
     """The model version that OPTIMIZE, EVALUATE or PREDICT works on: `projects/{project}/models/{model}/versions/{version}`. `base_artifact` is its checkpoint."""
     deadline_seconds: builtins.int
@@ -257,7 +257,7 @@ class Job(message.Message):
 
     @builtins.property
     def base_artifact(self) -> resources_pb2.Artifact:
-        """Base weights or the model to work on, by digest; takes precedence over `base`."""
+        """Base weights or the model to work on, by digest; takes precedence over `base`, which then is its name for people."""
 
     @builtins.property
     def resources(self) -> recipe_pb2.Resources:

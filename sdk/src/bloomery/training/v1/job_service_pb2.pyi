@@ -95,6 +95,80 @@ class GetRecipeRequest(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class PrepareInputUploadRequest(message.Message):
+    """Request of PrepareInputUpload."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    ARTIFACT_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    """`projects/{project}`."""
+    @builtins.property
+    def artifact(self) -> resources_pb2.Artifact:
+        """`digest`, `size_bytes` (5 GiB at most by default), `file_name` and `media_type`; the rest is not read."""
+
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        artifact: resources_pb2.Artifact | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["artifact", b"artifact"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["artifact", b"artifact", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PrepareInputUploadResponse(message.Message):
+    """Response of PrepareInputUpload."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PUT_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def put(self) -> resources_pb2.SignedRequest:
+        """PUT the bytes with this request; not set where they are kept already."""
+
+    def __init__(
+        self,
+        *,
+        put: resources_pb2.SignedRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["put", b"put"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["put", b"put"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CompleteInputUploadRequest(message.Message):
+    """Request of CompleteInputUpload."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    ARTIFACT_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    """`projects/{project}`."""
+    @builtins.property
+    def artifact(self) -> resources_pb2.Artifact:
+        """As it was prepared."""
+
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        artifact: resources_pb2.Artifact | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["artifact", b"artifact"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["artifact", b"artifact", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class CreateJobRequest(message.Message):
     """Request of CreateJob."""
 

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from bloomery.common.v1 import resources_pb2 as bloomery_dot_common_dot_v1_dot_resources__pb2
 from bloomery.training.v1 import job_pb2 as bloomery_dot_training_dot_v1_dot_job__pb2
 from bloomery.training.v1 import job_service_pb2 as bloomery_dot_training_dot_v1_dot_job__service__pb2
 from bloomery.training.v1 import recipe_pb2 as bloomery_dot_training_dot_v1_dot_recipe__pb2
@@ -48,6 +49,16 @@ class JobServiceStub:
                 '/bloomery.training.v1.JobService/GetRecipe',
                 request_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.GetRecipeRequest.SerializeToString,
                 response_deserializer=bloomery_dot_training_dot_v1_dot_recipe__pb2.Recipe.FromString,
+                _registered_method=True)
+        self.PrepareInputUpload = channel.unary_unary(
+                '/bloomery.training.v1.JobService/PrepareInputUpload',
+                request_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.PrepareInputUploadRequest.SerializeToString,
+                response_deserializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.PrepareInputUploadResponse.FromString,
+                _registered_method=True)
+        self.CompleteInputUpload = channel.unary_unary(
+                '/bloomery.training.v1.JobService/CompleteInputUpload',
+                request_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.CompleteInputUploadRequest.SerializeToString,
+                response_deserializer=bloomery_dot_common_dot_v1_dot_resources__pb2.Artifact.FromString,
                 _registered_method=True)
         self.CreateJob = channel.unary_unary(
                 '/bloomery.training.v1.JobService/CreateJob',
@@ -160,10 +171,26 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PrepareInputUpload(self, request, context):
+        """Signs an upload of a file for jobs of a project to work on, such as a model to import: PUT the bytes, then call CompleteInputUpload. Idempotent: a file that
+        is kept already has no `put`. A file that no job has worked on for some days is removed. RESOURCE_EXHAUSTED: the disk is low; free space and repeat.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompleteInputUpload(self, request, context):
+        """Checks size and digest of an uploaded file, keeps it, and returns it with its `logical_key`: the `base_artifact` of a job. Idempotent: a file that is kept
+        already is a success. FAILED_PRECONDITION `INPUT_MISSING`: nothing, or something else, arrived; upload it again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateJob(self, request, context):
         """Creates a job. Idempotent by `request_id`. With `validate_only` everything is checked and filled in but nothing is stored. INVALID_ARGUMENT lists every
-        wrong parameter with its limits. FAILED_PRECONDITION: `DATASET_NOT_READY` (wait for it), `TASK_MISMATCH` (choose another recipe). RESOURCE_EXHAUSTED:
-        too many jobs wait (cancel some, or wait) or the disk is low (free space).
+        wrong parameter with its limits. FAILED_PRECONDITION: `DATASET_NOT_READY` (wait for it), `TASK_MISMATCH` (choose another recipe), `INPUT_MISSING` (upload
+        the file again). RESOURCE_EXHAUSTED: too many jobs wait (cancel some, or wait) or the disk is low (free space).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -313,6 +340,16 @@ def add_JobServiceServicer_to_server(servicer, server):
                     request_deserializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.GetRecipeRequest.FromString,
                     response_serializer=bloomery_dot_training_dot_v1_dot_recipe__pb2.Recipe.SerializeToString,
             ),
+            'PrepareInputUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.PrepareInputUpload,
+                    request_deserializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.PrepareInputUploadRequest.FromString,
+                    response_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.PrepareInputUploadResponse.SerializeToString,
+            ),
+            'CompleteInputUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompleteInputUpload,
+                    request_deserializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.CompleteInputUploadRequest.FromString,
+                    response_serializer=bloomery_dot_common_dot_v1_dot_resources__pb2.Artifact.SerializeToString,
+            ),
             'CreateJob': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateJob,
                     request_deserializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.CreateJobRequest.FromString,
@@ -460,6 +497,60 @@ class JobService:
             '/bloomery.training.v1.JobService/GetRecipe',
             bloomery_dot_training_dot_v1_dot_job__service__pb2.GetRecipeRequest.SerializeToString,
             bloomery_dot_training_dot_v1_dot_recipe__pb2.Recipe.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PrepareInputUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.training.v1.JobService/PrepareInputUpload',
+            bloomery_dot_training_dot_v1_dot_job__service__pb2.PrepareInputUploadRequest.SerializeToString,
+            bloomery_dot_training_dot_v1_dot_job__service__pb2.PrepareInputUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompleteInputUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.training.v1.JobService/CompleteInputUpload',
+            bloomery_dot_training_dot_v1_dot_job__service__pb2.CompleteInputUploadRequest.SerializeToString,
+            bloomery_dot_common_dot_v1_dot_resources__pb2.Artifact.FromString,
             options,
             channel_credentials,
             insecure,

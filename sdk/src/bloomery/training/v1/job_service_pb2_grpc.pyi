@@ -3,6 +3,7 @@
 isort:skip_file
 Jobs for people: create, watch, stop, and read what came of them."""
 
+from bloomery.common.v1 import resources_pb2 as resources_pb2
 from bloomery.training.v1 import job_pb2 as job_pb2
 from bloomery.training.v1 import job_service_pb2 as job_service_pb2
 from bloomery.training.v1 import recipe_pb2 as recipe_pb2
@@ -42,10 +43,18 @@ class JobServiceStub:
     """Lists the recipes of the catalogue by id."""
     GetRecipe: grpc.UnaryUnaryMultiCallable[job_service_pb2.GetRecipeRequest, recipe_pb2.Recipe]
     """Returns a recipe with its parameters. NOT_FOUND: list the recipes."""
+    PrepareInputUpload: grpc.UnaryUnaryMultiCallable[job_service_pb2.PrepareInputUploadRequest, job_service_pb2.PrepareInputUploadResponse]
+    """Signs an upload of a file for jobs of a project to work on, such as a model to import: PUT the bytes, then call CompleteInputUpload. Idempotent: a file that
+    is kept already has no `put`. A file that no job has worked on for some days is removed. RESOURCE_EXHAUSTED: the disk is low; free space and repeat.
+    """
+    CompleteInputUpload: grpc.UnaryUnaryMultiCallable[job_service_pb2.CompleteInputUploadRequest, resources_pb2.Artifact]
+    """Checks size and digest of an uploaded file, keeps it, and returns it with its `logical_key`: the `base_artifact` of a job. Idempotent: a file that is kept
+    already is a success. FAILED_PRECONDITION `INPUT_MISSING`: nothing, or something else, arrived; upload it again.
+    """
     CreateJob: grpc.UnaryUnaryMultiCallable[job_service_pb2.CreateJobRequest, job_pb2.Job]
     """Creates a job. Idempotent by `request_id`. With `validate_only` everything is checked and filled in but nothing is stored. INVALID_ARGUMENT lists every
-    wrong parameter with its limits. FAILED_PRECONDITION: `DATASET_NOT_READY` (wait for it), `TASK_MISMATCH` (choose another recipe). RESOURCE_EXHAUSTED:
-    too many jobs wait (cancel some, or wait) or the disk is low (free space).
+    wrong parameter with its limits. FAILED_PRECONDITION: `DATASET_NOT_READY` (wait for it), `TASK_MISMATCH` (choose another recipe), `INPUT_MISSING` (upload
+    the file again). RESOURCE_EXHAUSTED: too many jobs wait (cancel some, or wait) or the disk is low (free space).
     """
     GetJob: grpc.UnaryUnaryMultiCallable[job_service_pb2.GetJobRequest, job_pb2.Job]
     """Returns a job. NOT_FOUND: list the jobs."""
@@ -110,10 +119,18 @@ class JobServiceAsyncStub(JobServiceStub):
     """Lists the recipes of the catalogue by id."""
     GetRecipe: aio.UnaryUnaryMultiCallable[job_service_pb2.GetRecipeRequest, recipe_pb2.Recipe]  # type: ignore[assignment]
     """Returns a recipe with its parameters. NOT_FOUND: list the recipes."""
+    PrepareInputUpload: aio.UnaryUnaryMultiCallable[job_service_pb2.PrepareInputUploadRequest, job_service_pb2.PrepareInputUploadResponse]  # type: ignore[assignment]
+    """Signs an upload of a file for jobs of a project to work on, such as a model to import: PUT the bytes, then call CompleteInputUpload. Idempotent: a file that
+    is kept already has no `put`. A file that no job has worked on for some days is removed. RESOURCE_EXHAUSTED: the disk is low; free space and repeat.
+    """
+    CompleteInputUpload: aio.UnaryUnaryMultiCallable[job_service_pb2.CompleteInputUploadRequest, resources_pb2.Artifact]  # type: ignore[assignment]
+    """Checks size and digest of an uploaded file, keeps it, and returns it with its `logical_key`: the `base_artifact` of a job. Idempotent: a file that is kept
+    already is a success. FAILED_PRECONDITION `INPUT_MISSING`: nothing, or something else, arrived; upload it again.
+    """
     CreateJob: aio.UnaryUnaryMultiCallable[job_service_pb2.CreateJobRequest, job_pb2.Job]  # type: ignore[assignment]
     """Creates a job. Idempotent by `request_id`. With `validate_only` everything is checked and filled in but nothing is stored. INVALID_ARGUMENT lists every
-    wrong parameter with its limits. FAILED_PRECONDITION: `DATASET_NOT_READY` (wait for it), `TASK_MISMATCH` (choose another recipe). RESOURCE_EXHAUSTED:
-    too many jobs wait (cancel some, or wait) or the disk is low (free space).
+    wrong parameter with its limits. FAILED_PRECONDITION: `DATASET_NOT_READY` (wait for it), `TASK_MISMATCH` (choose another recipe), `INPUT_MISSING` (upload
+    the file again). RESOURCE_EXHAUSTED: too many jobs wait (cancel some, or wait) or the disk is low (free space).
     """
     GetJob: aio.UnaryUnaryMultiCallable[job_service_pb2.GetJobRequest, job_pb2.Job]  # type: ignore[assignment]
     """Returns a job. NOT_FOUND: list the jobs."""
@@ -189,14 +206,34 @@ class JobServiceServicer(metaclass=abc_1.ABCMeta):
         """Returns a recipe with its parameters. NOT_FOUND: list the recipes."""
 
     @abc_1.abstractmethod
+    def PrepareInputUpload(
+        self,
+        request: job_service_pb2.PrepareInputUploadRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[job_service_pb2.PrepareInputUploadResponse, abc.Awaitable[job_service_pb2.PrepareInputUploadResponse]]:
+        """Signs an upload of a file for jobs of a project to work on, such as a model to import: PUT the bytes, then call CompleteInputUpload. Idempotent: a file that
+        is kept already has no `put`. A file that no job has worked on for some days is removed. RESOURCE_EXHAUSTED: the disk is low; free space and repeat.
+        """
+
+    @abc_1.abstractmethod
+    def CompleteInputUpload(
+        self,
+        request: job_service_pb2.CompleteInputUploadRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[resources_pb2.Artifact, abc.Awaitable[resources_pb2.Artifact]]:
+        """Checks size and digest of an uploaded file, keeps it, and returns it with its `logical_key`: the `base_artifact` of a job. Idempotent: a file that is kept
+        already is a success. FAILED_PRECONDITION `INPUT_MISSING`: nothing, or something else, arrived; upload it again.
+        """
+
+    @abc_1.abstractmethod
     def CreateJob(
         self,
         request: job_service_pb2.CreateJobRequest,
         context: _ServicerContext,
     ) -> typing.Union[job_pb2.Job, abc.Awaitable[job_pb2.Job]]:
         """Creates a job. Idempotent by `request_id`. With `validate_only` everything is checked and filled in but nothing is stored. INVALID_ARGUMENT lists every
-        wrong parameter with its limits. FAILED_PRECONDITION: `DATASET_NOT_READY` (wait for it), `TASK_MISMATCH` (choose another recipe). RESOURCE_EXHAUSTED:
-        too many jobs wait (cancel some, or wait) or the disk is low (free space).
+        wrong parameter with its limits. FAILED_PRECONDITION: `DATASET_NOT_READY` (wait for it), `TASK_MISMATCH` (choose another recipe), `INPUT_MISSING` (upload
+        the file again). RESOURCE_EXHAUSTED: too many jobs wait (cancel some, or wait) or the disk is low (free space).
         """
 
     @abc_1.abstractmethod

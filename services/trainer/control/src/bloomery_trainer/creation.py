@@ -18,7 +18,7 @@ from bloomery_kit.errors import (
     Violations,
 )
 from bloomery_kit.names import Pattern, new_uid, validate_id
-from bloomery_trainer import reasons
+from bloomery_trainer import inputs, reasons
 from bloomery_trainer.checks import check_labels, check_priority, check_text
 from bloomery_trainer.core import Core, belongs
 from bloomery_trainer.model import Artifact, Job, Kind, Progress, Resources, Spec, State
@@ -112,7 +112,8 @@ class Creation:
         )
 
     async def store(self, tx: Transaction, draft: Job) -> Job:
-        """Write the job. Raise AlreadyExists if its id is taken."""
+        """Write the job. Raise AlreadyExists if its id is taken, FailedPrecondition INPUT_MISSING."""
+        await inputs.use(self._core, tx, draft)
         try:
             return await jobs.insert(tx, draft)
         except IntegrityError as error:
@@ -212,7 +213,9 @@ def _kind(kind: Kind | None, recipe: Recipe | None, violations: Violations) -> K
 def _check_inputs(wish: Wish, violations: Violations) -> None:
     if wish.dataset_version or wish.kind in _ON_DATASETS:
         _check_owned(DATASET_VERSION, wish.dataset_version, wish, "job.dataset_version", violations)
-    if wish.model:
+    if wish.kind is Kind.IMPORT and wish.dataset_version:
+        violations.add("job.dataset_version", "must be empty for IMPORT, which works on a file alone")
+    if wish.model or wish.kind is Kind.IMPORT:
         _check_owned(MODEL, wish.model, wish, "job.model", violations)
     if wish.model_version or wish.kind in _OF_MODELS:
         _check_owned(MODEL_VERSION, wish.model_version, wish, "job.model_version", violations)

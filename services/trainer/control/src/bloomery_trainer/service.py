@@ -6,9 +6,11 @@ from typing import TypeVar
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
+from bloomery.common.v1 import Artifact as ArtifactMessage
 from bloomery.training.v1 import (
     CancelJobGroupRequest,
     CancelJobRequest,
+    CompleteInputUploadRequest,
     CreateJobRequest,
     DeleteJobRequest,
     GetJobGroupRequest,
@@ -30,6 +32,8 @@ from bloomery.training.v1 import (
     ListRecipesRequest,
     ListRecipesResponse,
     PauseJobRequest,
+    PrepareInputUploadRequest,
+    PrepareInputUploadResponse,
     ResumeJobRequest,
     SignArtifactsRequest,
     SignArtifactsResponse,
@@ -61,6 +65,7 @@ from bloomery_trainer.checks import check_request_id
 from bloomery_trainer.control import Control
 from bloomery_trainer.core import Core
 from bloomery_trainer.creation import Creation
+from bloomery_trainer.inputs import Inputs
 from bloomery_trainer.model import Job
 from bloomery_trainer.reading import Reading
 from bloomery_trainer.streams import Streams
@@ -79,6 +84,7 @@ class JobService(JobServiceServicer):
     def __init__(self, core: Core, streams: Streams) -> None:
         self._core = core
         self._creation = Creation(core)
+        self._inputs = Inputs(core)
         self._control = Control(core)
         self._reading = Reading(core)
         self._streams = streams
@@ -95,6 +101,20 @@ class JobService(JobServiceServicer):
     async def GetRecipe(self, request: GetRecipeRequest, context: Context) -> RecipeMessage:
         """See the contract."""
         return convert.recipe_message(self._core.catalogue.get(request.name))
+
+    async def PrepareInputUpload(
+        self, request: PrepareInputUploadRequest, context: Context
+    ) -> PrepareInputUploadResponse:
+        """See the contract."""
+        PROJECT.parse(request.parent, "parent")
+        put = await self._inputs.prepare(request.parent, convert.artifact(request.artifact))
+        return PrepareInputUploadResponse(put=convert.signed_message(put) if put else None)
+
+    async def CompleteInputUpload(self, request: CompleteInputUploadRequest, context: Context) -> ArtifactMessage:
+        """See the contract."""
+        PROJECT.parse(request.parent, "parent")
+        kept = await self._inputs.complete(request.parent, convert.artifact(request.artifact))
+        return convert.artifact_message(kept)
 
     async def CreateJob(self, request: CreateJobRequest, context: Context) -> JobMessage:
         """See the contract."""

@@ -66,6 +66,8 @@ class TrainerSettings(ServiceSettings):
     max_pending_per_project: int = 1000
     max_running_per_project: int = Field(default=0, description="0 for no limit")
     min_free_bytes: int = Field(default=_GIB, description="space below which nothing new is taken")
+    max_input_bytes: int = Field(default=5 * _GIB, ge=1, description="largest file that a job may be given")
+    input_retention: float = Field(default=2 * 86400.0, description="life of such a file after its last use")
     signed_seconds: float = Field(default=3600.0, description="life of a signed request")
     watch_poll: float = Field(default=0.2, description="how soon other replicas' commits are seen")
     watch_heartbeat: float = 15.0

@@ -197,6 +197,16 @@ checkpoints = sa.Table(
     sa.Column("create_time", UtcDateTime, nullable=False),
 )
 
+inputs = sa.Table(
+    "inputs",
+    metadata,
+    sa.Column("project_uid", sa.String(32), primary_key=True),
+    sa.Column("digest", sa.String(71), primary_key=True),
+    sa.Column("kept", sa.Boolean, nullable=False),
+    sa.Column("use_time", UtcDateTime, nullable=False),
+    sa.Index("inputs_use_time", "use_time"),
+)
+
 results = sa.Table(
     "results",
     metadata,

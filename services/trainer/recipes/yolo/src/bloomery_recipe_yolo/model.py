@@ -41,7 +41,7 @@ class TrainedModel:
 
     def __init__(self, path: Path, *, device: str) -> None:
         """Loads it. Raises ConfigError where it is no YOLO checkpoint."""
-        model = _loaded(path)
+        model, _ = read_checkpoint(path)
         self.task = str(model.task)
         self.classes = tuple(model.names[number] for number in sorted(model.names))
         self.side = int(model.args["imgsz"])
@@ -76,14 +76,19 @@ class TrainedModel:
 
 def check_task(path: Path, task: str) -> None:
     """Looks whether a checkpoint is one of `task`. Raises ConfigError."""
-    found = _loaded(path).task
+    found = read_checkpoint(path)[0].task
     if found != task:
         raise ConfigError(f"the base weights are of a model to {found}, not to {task}", hint="choose another base")
 
 
-def _loaded(path: Path) -> Any:
+def read_checkpoint(path: Path) -> tuple[Any, Mapping[str, Any]]:
+    """The model in float32, with its training arguments as `args`, and all that the file holds.
+
+    Raises:
+        ConfigError: it is no checkpoint, or holds more than data and the known classes.
+    """
     try:
-        return load_checkpoint(path)[0]
+        return load_checkpoint(path)
     except (AttributeError, TypeError, KeyError, RuntimeError, ModuleNotFoundError, UnpicklingError) as problem:
         hint = "give a checkpoint that Ultralytics has written"
         raise ConfigError(f"{path.name} is not a YOLO checkpoint: {problem}", hint=hint) from problem
@@ -95,7 +100,14 @@ def write_published(best: Path, target: Path, classes: Sequence[str]) -> None:
     Says nothing about when, where and from which checkout it was made.
     """
     content = strip_optimizer(best, str(target))
-    model, arguments = content["model"], _placeless(content["train_args"])
+    write_model(content, target, classes, content["train_args"])
+
+
+def write_model(
+    content: Mapping[str, Any], target: Path, classes: Sequence[str], train_arguments: Mapping[str, Any]
+) -> None:
+    """Writes the `model` of a checkpoint's content, in halves already, with its class names and training arguments."""
+    model, arguments = content["model"], _placeless(train_arguments)
     # Classifiers are trained on folders that are named by number.
     model.names = dict(enumerate(classes))
     model.args = arguments
@@ -103,7 +115,7 @@ def write_published(best: Path, target: Path, classes: Sequence[str]) -> None:
     # The head keeps the grid and the mode of the last batch that it saw, and makes its own for the next.
     for cached in ("anchors", "strides", "shape", "_end2end"):
         vars(model.model[-1]).pop(cached, None)
-    kept = {key: content[key] for key in _PUBLISHED}
+    kept = {key: content.get(key) for key in _PUBLISHED}
     torch.save({**kept, "train_args": arguments}, target)
 
 

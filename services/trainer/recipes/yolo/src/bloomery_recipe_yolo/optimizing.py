@@ -17,6 +17,7 @@ from bloomery_worker.export import (
     ModelSpec,
     Parity,
     Tensor,
+    generated_images,
     largest_errors,
     measure_latency,
     write_model_directory,
@@ -76,20 +77,38 @@ def _compared(
 ) -> tuple[Parity, Images]:
     """How far the variant is off, and one of the images."""
     _say(context, "comparing", 0.4)
-    size = (original.side, original.side)
-    rows = golden_rows(context.dataset, int(context.parameters["images"]))
+    count = int(context.parameters["images"])
+    measure = _on_generated if not context.job.manifest else _on_dataset
+    parity, sample = measure(context, flavour, original, variant, count)
+    if not parity.passed:
+        raise ExportError(f"the export does not give the same answers: {parity.document()}", hint="report it")
+    return parity, sample
+
+
+def _on_dataset(
+    context: Context, flavour: Flavour, original: TrainedModel, variant: OnnxPredictor, count: int
+) -> tuple[Parity, Images]:
+    rows = golden_rows(context.dataset, count)
     if not rows:
         raise DataError("the dataset version has no validation or test images to compare on", hint="build one that has")
+    size = (original.side, original.side)
     evaluator = flavour.evaluator(context.dataset, size, original.classes, check=lambda: _check(context))
     images = np.stack([evaluator.fit(context.dataset.image(row)) for row in rows])
     geometry, score = largest_errors(original, variant, images, geometry_rows=flavour.box_rows)
     before, after = (
         evaluator.evaluate(model, rows, name="golden").means[evaluator.headline] for model in (original, variant)
     )
-    parity = Parity(len(rows), geometry, score, before, after, Limits())
-    if not parity.passed:
-        raise ExportError(f"the export does not give the same answers: {parity.document()}", hint="report it")
-    return parity, images[0]
+    return Parity(len(rows), geometry, score, before, after, Limits()), images[0]
+
+
+def _on_generated(
+    context: Context, flavour: Flavour, original: TrainedModel, variant: OnnxPredictor, count: int
+) -> tuple[Parity, Images]:
+    """For a model that was imported: raw outputs can be compared on any images, metrics only on labelled ones."""
+    context.log.warning("There is no dataset version: the export is compared on %d generated images.", count)
+    images = generated_images(count, (original.side, original.side))
+    geometry, score = largest_errors(original, variant, images, geometry_rows=flavour.box_rows)
+    return Parity(count, geometry, score, 0.0, 0.0, Limits(), generated=True), images[0]
 
 
 def _spec(

@@ -11,7 +11,7 @@ from bloomery_worker.recipe import Result
 
 
 class YoloRecipe:
-    """Trains, measures, predicts and exports for the task of its job."""
+    """Trains, measures, predicts, exports and imports for the task of its job."""
 
     def preflight(self, context: Context) -> None:
         """Looks at the dataset version; what a step takes is found out when the model is there. Raises DataError."""
@@ -26,6 +26,7 @@ class YoloRecipe:
         # These load the library, which reads its environment once.
         from bloomery_recipe_yolo.evaluating import evaluate
         from bloomery_recipe_yolo.flavours import FLAVOURS
+        from bloomery_recipe_yolo.importing import import_model
         from bloomery_recipe_yolo.optimizing import optimize
         from bloomery_recipe_yolo.predicting import predict
         from bloomery_recipe_yolo.training import train
@@ -40,5 +41,7 @@ class YoloRecipe:
                 return optimize(context, flavour)
             case "PREDICT":
                 return predict(context, flavour)
+            case "IMPORT":
+                return import_model(context, flavour)
             case kind:
                 raise ConfigError(f"this recipe does no {kind} jobs", hint="choose another recipe")

@@ -1,0 +1,91 @@
+"""Files that people bring for jobs to work on: uploaded by digest, checked, and kept while a job may need them."""
+
+import re
+from dataclasses import replace
+from datetime import timedelta
+
+from bloomery_kit.database import Transaction
+from bloomery_kit.errors import FailedPrecondition, PreconditionViolation, ResourceExhausted, Violations
+from bloomery_kit.objects import SignedRequest
+from bloomery_trainer.checks import check_text
+from bloomery_trainer.core import Core
+from bloomery_trainer.model import Artifact, Job
+from bloomery_trainer.store import inputs
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+ROLE = "input"
+
+
+class Inputs:
+    """Takes such files into the folders of their projects."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def prepare(self, project: str, wanted: Artifact) -> SignedRequest | None:
+        """A PUT for the file, None where it is kept already. Raise InvalidArgument, ResourceExhausted DISK_LOW."""
+        self._check(wanted)
+        project_uid = await self._core.neighbours.project_uid(project)
+        async with self._core.db.write() as tx:
+            kept = await inputs.announce(tx, project_uid, wanted.digest, self._core.clock())
+        if kept and await self._core.objects.stat(inputs.key(project_uid, wanted.digest)) is not None:
+            return None
+        await self._check_space(wanted.size_bytes)
+        return await self._core.objects.sign_put(
+            inputs.staging_key(project_uid, wanted.digest),
+            size=wanted.size_bytes,
+            expires=timedelta(seconds=self._core.settings.signed_seconds),
+        )
+
+    async def complete(self, project: str, wanted: Artifact) -> Artifact:
+        """Check and keep the file. Raise FailedPrecondition INPUT_MISSING where nothing, or something else, arrived."""
+        self._check(wanted)
+        project_uid = await self._core.neighbours.project_uid(project)
+        key, staged = inputs.key(project_uid, wanted.digest), inputs.staging_key(project_uid, wanted.digest)
+        if await self._core.objects.stat(staged) is not None:
+            await self._verify(staged, wanted)
+            await self._core.objects.move(staged, key)
+        else:
+            # It was completed before, or a server died after the move.
+            await self._verify(key, wanted)
+        async with self._core.db.write() as tx:
+            await inputs.keep(tx, project_uid, wanted.digest, self._core.clock())
+        return replace(wanted, role=ROLE, logical_key=key)
+
+    async def _verify(self, key: str, wanted: Artifact) -> None:
+        if await self._core.objects.stat(key) is None:
+            raise _missing(wanted.digest, "nothing was uploaded")
+        digest, size = await self._core.objects.digest(key)
+        if (digest, size) != (wanted.digest, wanted.size_bytes):
+            raise _missing(wanted.digest, f"{size} bytes with the digest {digest} arrived")
+
+    async def _check_space(self, wanted: int) -> None:
+        free = await self._core.launcher.free_bytes()
+        if free is not None and free - wanted < self._core.settings.min_free_bytes:
+            raise ResourceExhausted("DISK_LOW", f"the server's disk has {free >> 20} MiB left; free some space")
+
+    def _check(self, wanted: Artifact) -> None:
+        violations = Violations()
+        if not _DIGEST.fullmatch(wanted.digest):
+            violations.add("artifact.digest", "must be sha256: and 64 hexadecimal digits")
+        most = self._core.settings.max_input_bytes
+        if not 0 < wanted.size_bytes <= most:
+            violations.add("artifact.size_bytes", f"must be between 1 and {most}")
+        check_text(wanted.file_name, "artifact.file_name", violations)
+        check_text(wanted.media_type, "artifact.media_type", violations)
+        violations.raise_if_any()
+
+
+async def use(core: Core, tx: Transaction, job: Job) -> None:
+    """Keep the uploaded file that a new job works on from being removed. Raise FailedPrecondition INPUT_MISSING."""
+    artifact = job.spec.base_artifact
+    if artifact is None or not artifact.logical_key.startswith(inputs.key(job.project_uid, "")):
+        return
+    if not await inputs.use(tx, job.project_uid, artifact.digest, core.clock()):
+        raise _missing(artifact.digest, "it was never completed, or was not used for too long")
+
+
+def _missing(digest: str, what: str) -> FailedPrecondition:
+    fix = "upload it again"
+    violation = PreconditionViolation("INPUT_MISSING", digest, fix)
+    return FailedPrecondition("INPUT_MISSING", f"the file is not there: {what}; {fix}", [violation])

@@ -1,0 +1,74 @@
+"""IMPORT: a checkpoint that Ultralytics has written elsewhere, as a model version like those of trainings."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from bloomery_recipe_yolo.exact import BEST_FILE
+from bloomery_recipe_yolo.flavours import Flavour
+from bloomery_recipe_yolo.foreign import Foreign
+from bloomery_recipe_yolo.model import TrainedModel
+from bloomery_recipe_yolo.training import image_size
+from bloomery_worker import machine
+from bloomery_worker.context import Context, StopRequestedError
+from bloomery_worker.failures import ConfigError
+from bloomery_worker.messages import FileNote, ProgressNote
+from bloomery_worker.recipe import Result
+
+PACKAGES = ("ultralytics", "torch", "numpy", "bloomery-worker", "bloomery-recipe-yolo")
+MASK_COEFFICIENTS = 32
+
+
+def import_model(context: Context, flavour: Flavour) -> Result:
+    """Reads the file without running anything in it, tries the model, and publishes it in our own form.
+
+    Raises:
+        ConfigError: it is no checkpoint of the recipe's task that our evaluation and serving can work with.
+    """
+    started = time.monotonic()
+    if not context.job.base_file:
+        raise ConfigError("the job names no file to import", hint="upload one, and give it as base_artifact")
+    _say(context, "reading", 0.1)
+    foreign = Foreign.read(Path(context.job.base_file))
+    if foreign.task != context.job.task:
+        hint = "choose the recipe of the model's task"
+        raise ConfigError(f"the file is of a model to {foreign.task}, not to {context.job.task}", hint=hint)
+    height, width = image_size({"imgsz": context.parameters.get("imgsz", foreign.side)})
+    target = context.work_dir / BEST_FILE
+    foreign.write(target, side=height)
+    _say(context, "trying", 0.5)
+    _try(TrainedModel(target, device="cpu"), flavour, masks=foreign.task == "segment")
+    context.log.info("imported a model of %d classes for images of %d x %d", len(foreign.classes), width, height)
+    job = context.job
+    return Result(
+        files=(FileNote(path=str(target), role="checkpoint", file_name=BEST_FILE),),
+        metrics={},
+        details={
+            "task": job.task,
+            "classes": list(foreign.classes),
+            "input": {"height": height, "width": width, "resize": flavour.resize},
+            "base": {"name": job.base or "imported", "digest": job.base_digest, "license": foreign.license},
+            "license": job.recipe_license,
+            "recipe": {"name": job.recipe, "version": job.recipe_version},
+            "device": "cpu",
+            "duration_seconds": time.monotonic() - started,
+        },
+        versions=machine.versions(PACKAGES),
+    )
+
+
+def _try(model: TrainedModel, flavour: Flavour, *, masks: bool) -> None:
+    """Runs the model once: there are heads of the same task whose outputs have another form."""
+    rows = flavour.box_rows + len(model.classes) + MASK_COEFFICIENTS * masks
+    outputs = model(np.zeros((1, model.side, model.side, 3), dtype=np.uint8))
+    if len(outputs) != len(flavour.outputs) or outputs[0].shape[1] != rows:
+        shapes = ", ".join(str(output.shape) for output in outputs)
+        hint = "import a YOLO model with one of the usual heads"
+        raise ConfigError(f"the model's outputs have a form that is not known here: {shapes}", hint=hint)
+
+
+def _say(context: Context, phase: str, fraction: float) -> None:
+    if context.should_stop():
+        raise StopRequestedError(0)
+    context.progress(ProgressNote(phase=phase, fraction=fraction, device="cpu"))

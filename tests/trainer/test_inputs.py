@@ -1,0 +1,133 @@
+"""Files that people bring for jobs: uploaded, checked, used and removed; on both databases."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from bloomery.common.v1 import Artifact
+from bloomery.training.v1 import (
+    JOB_KIND_IMPORT,
+    CancelJobRequest,
+    CompleteInputUploadRequest,
+    CreateJobRequest,
+    Job,
+    PrepareInputUploadRequest,
+    PrepareInputUploadResponse,
+)
+from tests.trainer.bench import World, failure, reason_of
+from tests.trainer.hand import Hand, artifact_of, by_hand, key_of
+from tests.trainer.neighbours import PROJECT_UID
+from tests.trainer.test_housekeeping import DAY, pass_after
+
+CONTENT = b"weights from elsewhere"
+FILE = artifact_of("", CONTENT)
+KEY = f"{PROJECT_UID}/inputs/{FILE.digest.removeprefix('sha256:')}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, world: World) -> str:
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{world.folder}/training.db"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture
+async def hand(world: World, database_url: str) -> AsyncIterator[Hand]:
+    async with by_hand(world, database_url=database_url, max_input_bytes=1000) as hand:
+        yield hand
+
+
+async def prepare(hand: Hand, artifact: Artifact = FILE) -> PrepareInputUploadResponse:
+    request = PrepareInputUploadRequest(parent="projects/cells", artifact=artifact)
+    return await hand.trainer.jobs.PrepareInputUpload(request)
+
+
+async def complete(hand: Hand, artifact: Artifact = FILE) -> Artifact:
+    request = CompleteInputUploadRequest(parent="projects/cells", artifact=artifact)
+    return await hand.trainer.jobs.CompleteInputUpload(request)
+
+
+async def uploaded(hand: Hand, content: bytes = CONTENT) -> Artifact:
+    """The file after a whole upload."""
+    await hand.core.objects.put(key_of((await prepare(hand)).put.url), content)
+    return await complete(hand)
+
+
+async def imports(hand: Hand, artifact: Artifact, **fields: Any) -> Job:
+    job = Job(
+        kind=JOB_KIND_IMPORT,
+        recipe="recipes/scripted",
+        base="mine.pt",
+        base_artifact=artifact,
+        model="projects/cells/models/mine",
+        **fields,
+    )
+    return await hand.trainer.jobs.CreateJob(CreateJobRequest(parent="projects/cells", job=job))
+
+
+async def there(hand: Hand) -> bool:
+    return await hand.core.objects.stat(KEY) is not None
+
+
+async def test_a_file_is_uploaded_once_and_given_to_a_job(hand: Hand) -> None:
+    kept = await uploaded(hand)
+    assert (kept.logical_key, kept.digest, kept.size_bytes, kept.role) == (KEY, FILE.digest, len(CONTENT), "input")
+    assert await complete(hand) == kept
+    assert not (await prepare(hand)).HasField("put")
+    job = await imports(hand, kept)
+    assert (job.base_artifact, job.dataset_version, job.model) == (kept, "", "projects/cells/models/mine")
+    await hand.reconciler.run_pass()
+    assert (await hand.worker()).start.base.artifact.logical_key == KEY
+
+
+async def test_bytes_are_checked_before_they_are_kept(hand: Hand) -> None:
+    await prepare(hand)
+    assert await reason_of(complete(hand)) == "INPUT_MISSING"
+    assert await reason_of(uploaded(hand, b"something else")) == "INPUT_MISSING"
+    assert not await there(hand)
+    assert await reason_of(imports(hand, Artifact(digest=FILE.digest, logical_key=KEY))) == "INPUT_MISSING"
+    assert (await uploaded(hand)).logical_key == KEY
+
+
+async def test_a_server_that_died_after_the_move_loses_nothing(hand: Hand) -> None:
+    await prepare(hand)
+    await hand.core.objects.put(KEY, CONTENT)
+    assert (await complete(hand)).logical_key == KEY
+
+
+async def test_what_is_too_large_or_no_digest_is_refused_at_once(hand: Hand) -> None:
+    status = await failure(prepare(hand, Artifact(digest="md5:1", size_bytes=1001)))
+    assert "sha256" in status.message
+    assert "between 1 and 1000" in status.message
+    hand.launcher.free = len(CONTENT) - 1
+    assert await reason_of(prepare(hand)) == "DISK_LOW"
+
+
+async def test_files_that_nobody_uses_are_removed(hand: Hand) -> None:
+    await uploaded(hand)
+    await pass_after(hand, 1 * DAY)
+    assert await there(hand)
+    await pass_after(hand, 3 * DAY)
+    assert not await there(hand)
+    assert (await prepare(hand)).HasField("put")
+
+
+async def test_uploads_that_were_never_completed_are_removed(hand: Hand) -> None:
+    staged = key_of((await prepare(hand)).put.url)
+    await hand.core.objects.put(staged, CONTENT)
+    await pass_after(hand, 3 * DAY)
+    assert await hand.core.objects.stat(staged) is None
+
+
+async def test_a_file_stays_while_a_job_may_read_it(hand: Hand) -> None:
+    job = await imports(hand, await uploaded(hand))
+    await pass_after(hand, 3 * DAY)
+    assert await there(hand)
+    await hand.trainer.jobs.CancelJob(CancelJobRequest(name=job.name))
+    hand.launcher.ends(44)
+    await hand.settle()
+    await pass_after(hand, 3 * DAY + timedelta(minutes=2))
+    assert not await there(hand)

@@ -1,0 +1,113 @@
+"""Checkpoints from elsewhere, imported as model versions."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+from google.protobuf.json_format import MessageToDict
+
+from bloomery.common.v1 import Artifact
+from bloomery.training.v1 import Reason
+from tests.worker.fake_trainer import FakeTrainer, serving
+from tests.worker.harness import applied, job, recipe, running
+from tests.worker.sample_data import Version, digest
+
+pytestmark = [pytest.mark.real_training, pytest.mark.timeout(300)]
+
+
+async def imported(name: str, content: bytes, folder: Path, *, code: int = 0, **parameters: int) -> FakeTrainer:
+    """Imports some bytes, ends with `code`, and returns the service."""
+    wanted = job(name, "IMPORT", base="mine.pt", **parameters)
+    wanted.dataset_version = ""
+    trainer = FakeTrainer(wanted, recipe(name), manifest=None, classes=())
+    trainer.base = Artifact(digest=digest(content), size_bytes=len(content), logical_key="p0/inputs/x")
+    trainer.base.file_name = "mine.pt"
+    async with serving(trainer, {"p0/inputs/x": content}), running(trainer, folder) as worker:
+        assert await worker.exit_code() == code, worker.output
+    return trainer
+
+
+async def refused(name: str, content: bytes, folder: Path) -> Reason:
+    trainer = await imported(name, content, folder, code=42)
+    assert trainer.finished is not None
+    return trainer.finished.failure.reason
+
+
+async def test_an_imported_model_measures_as_it_did_where_it_was_trained(
+    detector: FakeTrainer, cells: Version, tmp_path: Path
+) -> None:
+    content = detector.content("checkpoint")
+    trainer = await imported("yolo-detect", content, tmp_path)
+    assert trainer.finished is not None
+    assert [artifact.role for artifact in trainer.finished.success.artifacts] == ["checkpoint"]
+    details = MessageToDict(trainer.finished.success.details)
+    assert details["classes"] == list(cells.classes)
+    assert details["input"] == {"height": 64, "width": 64, "resize": "letterbox"}
+    assert (details["base"]["name"], details["base"]["digest"]) == ("mine.pt", digest(content))
+    assert "AGPL-3.0" in details["base"]["license"]
+    assert "dataset" not in details
+    (tmp_path / "after").mkdir()
+    measured = await applied("yolo-detect", "EVALUATE", trainer, cells, tmp_path / "after")
+    assert measured.finished is not None
+    assert detector.finished is not None
+    trained = detector.finished.success.metrics
+    assert all(trained[name] == value for name, value in measured.finished.success.metrics.items())
+
+
+async def test_published_weights_are_imported_for_another_image_size(test_data: Path, tmp_path: Path) -> None:
+    [weights] = (test_data / "weights").glob("yolov8n*.pt")
+    trainer = await imported("yolo-detect", weights.read_bytes(), tmp_path, imgsz=100)
+    assert trainer.finished is not None
+    details = MessageToDict(trainer.finished.success.details)
+    assert details["input"] == {"height": 128, "width": 128, "resize": "letterbox"}
+    assert (len(details["classes"]), details["classes"][0]) == (80, "person")
+    assert len(trainer.content("checkpoint")) < 1.1 * weights.stat().st_size
+
+
+async def test_segmenters_and_classifiers_are_imported_by_their_recipes(
+    segmenter: FakeTrainer, classifier: FakeTrainer, outlines: Version, tags: Version, tmp_path: Path
+) -> None:
+    for name, source, version in (("yolo-segment", segmenter, outlines), ("yolo-classify", classifier, tags)):
+        folder = tmp_path / name
+        folder.mkdir()
+        trainer = await imported(name, source.content("checkpoint"), folder)
+        assert trainer.finished is not None
+        assert trainer.finished.success.details["classes"] == list(version.classes)
+
+
+async def test_a_model_of_another_task_is_not_imported(classifier: FakeTrainer, tmp_path: Path) -> None:
+    reason = await refused("yolo-detect", classifier.content("checkpoint"), tmp_path)
+    assert (reason.code, reason.retriable) == ("CONFIG_ERROR", False)
+    assert "a model to classify, not to detect" in reason.message
+
+
+async def test_a_file_that_wants_to_run_code_is_refused_and_runs_nothing(tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str, ...]]:
+            return Path.touch, (str(trap),)
+
+    reason = await refused("yolo-detect", pickle.dumps({"model": Bomb()}), tmp_path)
+    assert reason.code == "CONFIG_ERROR"
+    assert "not a YOLO checkpoint" in reason.message
+    assert not trap.exists()
+
+
+async def test_an_imported_model_is_exported_without_a_dataset_version(
+    detector: FakeTrainer, cells: Version, tmp_path: Path
+) -> None:
+    wanted = job("yolo-detect", "OPTIMIZE")
+    wanted.dataset_version = ""
+    trainer = FakeTrainer(wanted, recipe("yolo-detect"), manifest=None, classes=())
+    trainer.base = detector.kept["checkpoint"]
+    blobs = {trainer.base.logical_key: detector.content("checkpoint")}
+    async with serving(trainer, blobs), running(trainer, tmp_path) as worker:
+        assert await worker.exit_code() == 0, worker.output
+    assert trainer.finished is not None
+    parity = MessageToDict(trainer.finished.success.details)["parity"]
+    assert parity["passed"] is True
+    assert (parity["image_count"], parity["limits"].rpartition(", ")[2]) == (32, "on generated images")
+    assert parity["max_geometry_error"] < 0.01
+    lines = [event.log.message for event in trainer.of_kind("log")]
+    assert any("There is no dataset version" in line for line in lines)

@@ -92,6 +92,15 @@ async def test_bytes_are_checked_before_they_are_kept(hand: Hand) -> None:
     assert (await uploaded(hand)).logical_key == KEY
 
 
+async def test_a_job_is_not_even_valid_without_its_file(hand: Hand) -> None:
+    job = Job(kind=JOB_KIND_IMPORT, recipe="recipes/scripted", model="projects/cells/models/mine")
+    job.base_artifact.CopyFrom(Artifact(digest=FILE.digest, logical_key=KEY))
+    request = CreateJobRequest(parent="projects/cells", job=job, validate_only=True)
+    assert await reason_of(hand.trainer.jobs.CreateJob(request)) == "INPUT_MISSING"
+    await uploaded(hand)
+    assert (await hand.trainer.jobs.CreateJob(request)).model == "projects/cells/models/mine"
+
+
 async def test_a_server_that_died_after_the_move_loses_nothing(hand: Hand) -> None:
     await prepare(hand)
     await hand.core.objects.put(KEY, CONTENT)

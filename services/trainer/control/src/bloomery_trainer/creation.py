@@ -67,12 +67,13 @@ class Creation:
     async def draft(self, wish: Wish, creator: str) -> Job:
         """The job that `wish` makes, stored nowhere yet.
 
-        Raise InvalidArgument with all that is wrong, FailedPrecondition DATASET_NOT_READY or TASK_MISMATCH,
-        ResourceExhausted TOO_MANY_JOBS or DISK_LOW.
+        Raise InvalidArgument with all that is wrong, FailedPrecondition DATASET_NOT_READY, TASK_MISMATCH or
+        INPUT_MISSING, ResourceExhausted TOO_MANY_JOBS or DISK_LOW.
         """
         recipe, spec = self._checked(wish)
         project_uid = await self._core.neighbours.project_uid(wish.project)
         _check_artifact(wish.base_artifact, project_uid)
+        await inputs.check(self._core, wish.base_artifact, project_uid)
         dataset = await self._core.neighbours.dataset(spec.dataset_version) if spec.dataset_version else None
         spec = _with_dataset(spec, recipe, dataset, wish.project)
         await self._check_room(wish.project)

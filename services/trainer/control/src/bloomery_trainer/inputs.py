@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from bloomery_kit.database import Transaction
-from bloomery_kit.errors import FailedPrecondition, PreconditionViolation, ResourceExhausted, Violations
+from bloomery_kit.errors import FailedPrecondition, NotFound, PreconditionViolation, ResourceExhausted, Violations
 from bloomery_kit.objects import SignedRequest
 from bloomery_trainer.checks import check_text
 from bloomery_trainer.core import Core
@@ -14,6 +14,7 @@ from bloomery_trainer.store import inputs
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 ROLE = "input"
+_GONE = "it was never completed, or no job has used it for too long"
 
 
 class Inputs:
@@ -42,22 +43,26 @@ class Inputs:
         self._check(wanted)
         project_uid = await self._core.neighbours.project_uid(project)
         key, staged = inputs.key(project_uid, wanted.digest), inputs.staging_key(project_uid, wanted.digest)
-        if await self._core.objects.stat(staged) is not None:
+        try:
             await self._verify(staged, wanted)
             await self._core.objects.move(staged, key)
-        else:
-            # It was completed before, or a server died after the move.
-            await self._verify(key, wanted)
+        except NotFound:
+            # It was completed before, by another call, or by a server that died after the move.
+            await self._verify_kept(key, wanted)
         async with self._core.db.write() as tx:
             await inputs.keep(tx, project_uid, wanted.digest, self._core.clock())
         return replace(wanted, role=ROLE, logical_key=key)
 
     async def _verify(self, key: str, wanted: Artifact) -> None:
-        if await self._core.objects.stat(key) is None:
-            raise _missing(wanted.digest, "nothing was uploaded")
         digest, size = await self._core.objects.digest(key)
         if (digest, size) != (wanted.digest, wanted.size_bytes):
             raise _missing(wanted.digest, f"{size} bytes with the digest {digest} arrived")
+
+    async def _verify_kept(self, key: str, wanted: Artifact) -> None:
+        try:
+            await self._verify(key, wanted)
+        except NotFound as error:
+            raise _missing(wanted.digest, "nothing was uploaded") from error
 
     async def _check_space(self, wanted: int) -> None:
         free = await self._core.launcher.free_bytes()
@@ -76,13 +81,21 @@ class Inputs:
         violations.raise_if_any()
 
 
+async def check(core: Core, artifact: Artifact | None, project_uid: str) -> None:
+    """Raise FailedPrecondition INPUT_MISSING for an uploaded file that is not kept."""
+    if artifact is not None and inputs.is_key(project_uid, artifact.logical_key):
+        async with core.db.read() as tx:
+            if not await inputs.is_kept(tx, project_uid, artifact.digest):
+                raise _missing(artifact.digest, _GONE)
+
+
 async def use(core: Core, tx: Transaction, job: Job) -> None:
     """Keep the uploaded file that a new job works on from being removed. Raise FailedPrecondition INPUT_MISSING."""
     artifact = job.spec.base_artifact
-    if artifact is None or not artifact.logical_key.startswith(inputs.key(job.project_uid, "")):
+    if artifact is None or not inputs.is_key(job.project_uid, artifact.logical_key):
         return
     if not await inputs.use(tx, job.project_uid, artifact.digest, core.clock()):
-        raise _missing(artifact.digest, "it was never completed, or was not used for too long")
+        raise _missing(artifact.digest, _GONE)
 
 
 def _missing(digest: str, what: str) -> FailedPrecondition:

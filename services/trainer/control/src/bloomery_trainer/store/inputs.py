@@ -30,12 +30,22 @@ def staging_key(project_uid: str, digest: str) -> str:
     return f"{project_uid}/inputs/staging/{digest.removeprefix('sha256:')}"
 
 
+def is_key(project_uid: str, logical_key: str) -> bool:
+    """Whether an object is an uploaded file of a project."""
+    return logical_key.startswith(key(project_uid, ""))
+
+
 async def announce(tx: Transaction, project_uid: str, digest: str, now: datetime) -> bool:
     """Write that a file is wanted, and return whether it is kept already."""
     row = {"project_uid": project_uid, "digest": digest, "kept": False, "use_time": now}
     if await insert_ignore(tx, inputs, row):
         return False
     await compare_and_set(tx, inputs, *_same(project_uid, digest), values={"use_time": now})
+    return await is_kept(tx, project_uid, digest)
+
+
+async def is_kept(tx: Transaction, project_uid: str, digest: str) -> bool:
+    """Whether the bytes are there and right."""
     return bool(await tx.scalar(sa.select(inputs.c.kept).where(*_same(project_uid, digest))))
 
 

@@ -1,0 +1,61 @@
+"""What models' raw outputs mean, in pixels of the original image."""
+
+import numpy as np
+import pytest
+
+from bloomery_vision.geometry import Box, Mask, Tag
+from bloomery_vision.interpret import Choice, Fitted, fit, interpret
+
+SIDE = 64
+NAMES = ("cat", "dog")
+
+
+def wide() -> Fitted:
+    """An image of 128 x 64 pixels in a letterbox of 64 x 64: halved, with grey above and below."""
+    return fit(np.zeros((64, 128, 3), dtype=np.uint8), (SIDE, SIDE), "letterbox")
+
+
+def raw(*anchors: tuple[float, ...]) -> np.ndarray:
+    """Centre, size, two scores and coefficients of each anchor as columns."""
+    return np.array(anchors, dtype=np.float32).T
+
+
+def test_boxes_are_in_pixels_of_the_original_best_first() -> None:
+    outputs = [raw((32, 32, 16, 8, 0.1, 0.6), (10, 32, 4, 4, 0.9, 0.2), (50, 32, 4, 4, 0.2, 0.1))]
+    found = list(interpret("detect", outputs, wide(), NAMES, Choice()))
+    assert [(one.label, one.geometry) for one in found] == [("cat", Box(16, 28, 8, 8)), ("dog", Box(48, 24, 32, 16))]
+    assert [one.score for one in found] == pytest.approx([0.9, 0.6])
+
+
+def test_a_choice_leaves_out_scores_classes_overlaps_and_the_weakest() -> None:
+    outputs = [raw((20, 32, 8, 8, 0.9, 0), (21, 32, 8, 8, 0.8, 0), (40, 32, 8, 8, 0, 0.7), (60, 32, 4, 4, 0.3, 0))]
+
+    def labels(choice: Choice) -> list[str]:
+        return [one.label for one in interpret("detect", outputs, wide(), NAMES, choice)]
+
+    assert labels(Choice(iou=0.9)) == ["cat", "cat", "dog", "cat"]
+    assert labels(Choice()) == ["cat", "dog", "cat"]
+    assert labels(Choice(conf=0.75, iou=0.9)) == ["cat", "cat"]
+    assert labels(Choice(classes=(1,))) == ["dog"]
+    assert labels(Choice(max_det=1)) == ["cat"]
+
+
+def test_masks_have_the_size_of_the_original_and_empty_ones_are_no_objects() -> None:
+    prototypes = np.ones((1, 16, 16), dtype=np.float32)
+    outputs = [raw((32, 32, 16, 8, 0.9, 0, 1.0), (10, 32, 4, 4, 0, 0.8, -1.0)), prototypes]
+    [found] = interpret("segment", outputs, wide(), NAMES, Choice())
+    assert isinstance(found.geometry, Mask)
+    array = found.geometry.to_array()
+    assert array.shape == (64, 128)
+    assert array[24:40, 48:80].all()
+    assert array.sum() == 16 * 32
+
+
+def test_a_classifier_says_the_classes_of_the_whole_image() -> None:
+    fitted = fit(np.zeros((64, 128, 3), dtype=np.uint8), (SIDE, SIDE), "center-crop")
+    assert fitted.transform is None
+    assert fitted.pixels.shape == (SIDE, SIDE, 3)
+    found = list(interpret("classify", [np.array([0.3, 0.7], dtype=np.float32)], fitted, NAMES, Choice(conf=0.2)))
+    assert [(one.label, one.geometry) for one in found] == [("dog", Tag()), ("cat", Tag())]
+    [best] = interpret("classify", [np.array([0.3, 0.7], dtype=np.float32)], fitted, NAMES, Choice(conf=0.5))
+    assert best.label == "dog"

@@ -13,6 +13,7 @@ from bloomery_vision.geometry import Box, Found, Mask, Tag
 from bloomery_vision.postprocess import Detections, decode_detections, decode_masks, top_k
 from bloomery_vision.preprocess import LetterboxTransform, letterbox, resize_center_crop
 
+LETTERBOX = "letterbox"
 CENTER_CROP = "center-crop"
 
 

@@ -1,13 +1,12 @@
 """What a model in training sees in some images, for people to watch it learn."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from bloomery_vision.geometry import Mask
+from bloomery_vision.geometry import Box, Found, Mask
+from bloomery_vision.interpret import CENTER_CROP, LETTERBOX, Choice, fit, interpret
 from bloomery_vision.manifest import ManifestRow
-from bloomery_vision.postprocess import Detections, decode_detections, decode_masks, top_k
-from bloomery_vision.preprocess import LetterboxTransform, letterbox, resize_center_crop
 from bloomery_worker.dataset import Dataset
 from bloomery_worker.messages import SampleNote, SamplesNote, ShapeNote
 from bloomery_worker.predictor import Images, Outputs
@@ -40,56 +39,38 @@ class Samples:
     def __init__(
         self, dataset: Dataset, classes: Sequence[str], task: str, size: tuple[int, int], *, count: int
     ) -> None:
-        self._classes, self._task, self._size = tuple(classes), task, size
+        self._classes, self._task = tuple(classes), task
+        self._choice = Choice(conf=0.0, max_det=1) if task == "classify" else Choice(CONFIDENCE, max_det=SHAPES)
         self._rows = [row for row, _ in zip(dataset.rows("val"), range(count), strict=False)]
-        framed = [self._framed(dataset.image(row)) for row in self._rows]
-        self._transforms = [transform for _, transform in framed]
-        self.images: Images = np.stack([image for image, _ in framed])
+        resize = CENTER_CROP if task == "classify" else LETTERBOX
+        self._fitted = [fit(dataset.image(row), size, resize) for row in self._rows]
+        self.images: Images = np.stack([one.pixels for one in self._fitted])
 
     def note(self, outputs: Outputs, *, epoch: int) -> SamplesNote:
         """What the model's raw outputs for `images` mean."""
-        found = [
-            _sample(row, self._shapes(tuple(output[index] for output in outputs), self._transforms[index]))
-            for index, row in enumerate(self._rows)
-        ]
+        found = []
+        for index, (row, fitted) in enumerate(zip(self._rows, self._fitted, strict=True)):
+            own = [output[index] for output in outputs]
+            found.append(_sample(row, interpret(self._task, own, fitted, self._classes, self._choice)))
         return SamplesNote(epoch=epoch, samples=tuple(found))
 
-    def _framed(self, image: Images) -> tuple[Images, LetterboxTransform | None]:
-        if self._task == "classify":
-            return resize_center_crop(image, self._size[0]), None
-        return letterbox(image, self._size)
 
-    def _shapes(self, outputs: Outputs, transform: LetterboxTransform | None) -> Iterator[ShapeNote]:
-        if transform is None:
-            for best in top_k(outputs[0], 1):
-                yield ShapeNote(label=self._classes[best.index], confidence=best.score)
-            return
-        found = decode_detections(outputs[0], num_classes=len(self._classes), conf=CONFIDENCE, max_det=SHAPES)
-        if self._task == "segment":
-            yield from self._masks(found, outputs, transform)
-        else:
-            yield from self._boxes(found.to_original(transform))
-
-    def _boxes(self, found: Detections) -> Iterator[ShapeNote]:
-        for (x1, y1, x2, y2), score, label in self._listed(found):
-            yield ShapeNote(label=label, confidence=score, box=(x1, y1, x2 - x1, y2 - y1))
-
-    def _masks(self, found: Detections, outputs: Outputs, transform: LetterboxTransform) -> Iterator[ShapeNote]:
-        masks = decode_masks(outputs[1], found, transform, size=self._size)
-        for (_, score, label), mask in zip(self._listed(found), masks, strict=True):
-            yield ShapeNote(label=label, confidence=score, mask=Mask.from_array(mask).counts.decode("ascii"))
-
-    def _listed(self, found: Detections) -> Iterator[tuple[list[float], float, str]]:
-        for box, score, number in zip(found.boxes, found.scores, found.classes, strict=True):
-            yield [float(edge) for edge in box], float(score), self._classes[number]
-
-
-def _sample(row: ManifestRow, shapes: Iterator[ShapeNote]) -> SampleNote:
+def _sample(row: ManifestRow, found: Iterable[Found]) -> SampleNote:
     return SampleNote(
         asset=row.asset,
         digest=row.digest,
         file_name=row.file_name,
         width=row.width,
         height=row.height,
-        shapes=tuple(shapes),
+        shapes=tuple(_shape(one) for one in found),
     )
+
+
+def _shape(found: Found) -> ShapeNote:
+    match found.geometry:
+        case Box(x, y, width, height):
+            return ShapeNote(label=found.label, confidence=found.score, box=(x, y, width, height))
+        case Mask() as mask:
+            return ShapeNote(label=found.label, confidence=found.score, mask=mask.counts.decode("ascii"))
+        case _:
+            return ShapeNote(label=found.label, confidence=found.score)

@@ -8,6 +8,7 @@ from typing import Protocol
 from bloomery_recipe_yolo.exact import ExactTrainer
 from bloomery_recipe_yolo.library import ClassificationTrainer, DetectionTrainer, SegmentationTrainer
 from bloomery_vision.formats import YoloTask
+from bloomery_vision.interpret import CENTER_CROP, LETTERBOX
 from bloomery_worker.context import Context
 from bloomery_worker.dataset import Dataset
 from bloomery_worker.evaluate import Check, ClassificationEvaluator, DetectionEvaluator, Evaluator, Size
@@ -65,8 +66,8 @@ def _class_folders(context: Context) -> Path:
 
 
 FLAVOURS: Mapping[str, Flavour] = {
-    "detect": Flavour(DetectTrainer, _yolo_folder, DetectionEvaluator, ("output0",), 4, "letterbox"),
-    "segment": Flavour(SegmentTrainer, _yolo_folder, SegmentationEvaluator, ("output0", "output1"), 4, "letterbox"),
-    "classify": Flavour(ClassifyTrainer, _class_folders, ClassificationEvaluator, ("output0",), 0, "center-crop"),
+    "detect": Flavour(DetectTrainer, _yolo_folder, DetectionEvaluator, ("output0",), 4, LETTERBOX),
+    "segment": Flavour(SegmentTrainer, _yolo_folder, SegmentationEvaluator, ("output0", "output1"), 4, LETTERBOX),
+    "classify": Flavour(ClassifyTrainer, _class_folders, ClassificationEvaluator, ("output0",), 0, CENTER_CROP),
 }
 """By task."""

@@ -303,6 +303,13 @@ def test_the_newest_preflight_of_a_job_is_shown(fake: Fake, client: Client, run:
     assert "batch 16 takes 1.5 of 24.0 GiB, at most 200 fit" in run("jobs show j1").output
 
 
+def test_the_energy_of_a_finished_job_is_shown(fake: Fake, client: Client, run: Run) -> None:
+    assert client.job("j1").energy is None
+    fake.answer("GetJob", trained(result={"details": {"energy_joules": 12_345.6}}))
+    assert client.job("j1").energy == pytest.approx(12_345.6)
+    assert "12.3 kJ" in run("jobs show j1").output
+
+
 @pytest.fixture
 def sampled(fake: Fake, run: Run, blobs: Blobs) -> None:
     """Samples of two epochs on an image."""

@@ -60,6 +60,12 @@ class JobFields(Fields[training.Job]):
         return self.proto.result.metrics or self.proto.progress.metrics
 
     @property
+    def energy(self) -> float | None:
+        """Joules that the machine took for its last attempt; None where it is not finished or could not be read."""
+        details = self.proto.result.details.fields
+        return details["energy_joules"].number_value if "energy_joules" in details else None
+
+    @property
     def create_time(self) -> datetime:
         """When it was created, UTC."""
         return moment(self.proto.create_time)

@@ -269,6 +269,7 @@ def show_job(job: "Job", output: Output, *, preflight: "PreflightReported | None
         "priority": proto.priority or "",
         "attempt": proto.attempt or "",
         "device": job.progress.device,
+        "energy": f"{job.energy / 1000:.3g} kJ" if job.energy is not None else "",
         "created": job.create_time,
         "ended": job.end_time,
     }

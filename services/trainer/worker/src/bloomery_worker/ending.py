@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import grpc
@@ -46,6 +46,13 @@ class Stopped:
 
 
 Ended: TypeAlias = ResultNote | Failed | Stopped
+
+
+def with_energy(ended: Ended, joules: float | None) -> Ended:
+    """Adds what the machine took for it to a result; None where that could not be read."""
+    if not isinstance(ended, ResultNote) or joules is None:
+        return ended
+    return replace(ended, details={**ended.details, "energy_joules": joules})
 
 
 class Conclusion:

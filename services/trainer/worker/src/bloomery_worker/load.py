@@ -6,13 +6,14 @@ from collections.abc import Callable
 import psutil
 
 from bloomery.training.v1 import SystemReported
+from bloomery_worker.gpus import Gpus
 
 
 class LoadMeter:
-    """Measures the process tree below `pid`, itself included."""
+    """Measures the process tree below `pid`, itself included, and the job's GPUs."""
 
-    def __init__(self, pid: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._root = psutil.Process(pid)
+    def __init__(self, pid: int, gpus: Gpus, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._root, self._gpus = psutil.Process(pid), gpus
         self._clock = clock
         self._before = self._clock(), 0.0
 
@@ -29,7 +30,12 @@ class LoadMeter:
                 continue
         now = self._clock()
         (then, used), self._before = self._before, (now, seconds)
-        return SystemReported(cpus=max(0.0, (seconds - used) / max(now - then, 1e-9)), memory_bytes=memory)
+        return SystemReported(
+            cpus=max(0.0, (seconds - used) / max(now - then, 1e-9)),
+            memory_bytes=memory,
+            gpu_memory_bytes=self._gpus.memory_bytes(),
+            gpu_utilization=self._gpus.utilization(),
+        )
 
     def _tree(self) -> list[psutil.Process]:
         try:

@@ -17,7 +17,8 @@ from bloomery_worker import failures
 from bloomery_worker.blobs import BlobCache, http_client
 from bloomery_worker.checkpoints import Checkpoints
 from bloomery_worker.client import FencedError, WorkerClient
-from bloomery_worker.ending import Conclusion, Ended, Failed, Stopped
+from bloomery_worker.ending import Conclusion, Ended, Failed, Stopped, with_energy
+from bloomery_worker.energy import MILLI, Counter, EnergyMeter, processor_counters
 from bloomery_worker.events import (
     log_event,
     metrics_event,
@@ -26,6 +27,7 @@ from bloomery_worker.events import (
     samples_event,
     system_event,
 )
+from bloomery_worker.gpus import VISIBLE, Gpus
 from bloomery_worker.inputs import Inputs
 from bloomery_worker.kernel import out_of_memory_kills
 from bloomery_worker.load import LoadMeter
@@ -93,6 +95,8 @@ class Attempt:
         self._last_sign = time.monotonic()
         self._memory_kills = out_of_memory_kills()
         self._smaller = failures.SMALLER
+        self._gpus = Gpus(os.environ.get(VISIBLE))
+        self._energy = EnergyMeter([*processor_counters(), Counter(self._gpus.millijoules, MILLI)])
 
     async def run(self) -> LastWords:
         """Runs it. Raises FencedError."""
@@ -118,7 +122,7 @@ class Attempt:
 
     async def _work_and_conclude(self, start: StartAttemptResponse) -> LastWords:
         async with task(self._work(start)) as work:
-            ended = await self._until_ended(work)
+            ended = with_energy(await self._until_ended(work), self._energy.read())
         if not isinstance(ended, ResultNote) and not self._order.force:
             await self._checkpoints.settle(self._seconds_left())
         conclusion = Conclusion(self._client, self._uploads, self._reporter, patience=self._seconds_left())
@@ -231,10 +235,12 @@ class Attempt:
             yield
 
     async def _watch(self) -> None:
-        meter = LoadMeter(self._trainer.pid)
+        meter = LoadMeter(self._trainer.pid, self._gpus)
         interval = min(WATCH_INTERVAL, self._settings.stall_after / 4)
         while True:
             await asyncio.sleep(interval)
             silent = time.monotonic() - self._last_sign
             self._reporter.stalled = self._trainer_busy and silent > self._settings.stall_after
             self._reporter.add(system_event(await asyncio.to_thread(meter.read)))
+            # Its counters begin again every few minutes at full power.
+            await asyncio.to_thread(self._energy.read)

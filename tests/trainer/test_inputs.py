@@ -1,5 +1,6 @@
 """Files that people bring for jobs: uploaded, checked, used and removed; on both databases."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -99,6 +100,13 @@ async def test_a_job_is_not_even_valid_without_its_file(hand: Hand) -> None:
     assert await reason_of(hand.trainer.jobs.CreateJob(request)) == "INPUT_MISSING"
     await uploaded(hand)
     assert (await hand.trainer.jobs.CreateJob(request)).model == "projects/cells/models/mine"
+
+
+async def test_two_calls_that_complete_one_upload_both_succeed(hand: Hand) -> None:
+    await hand.core.objects.put(key_of((await prepare(hand)).put.url), CONTENT)
+    first, second = await asyncio.gather(complete(hand), complete(hand))
+    assert first == second
+    assert first.logical_key == KEY
 
 
 async def test_a_server_that_died_after_the_move_loses_nothing(hand: Hand) -> None:

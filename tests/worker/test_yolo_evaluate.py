@@ -1,6 +1,7 @@
 """Evaluations of trained models on dataset versions, some of which have other classes than the models."""
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,13 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from bloomery_vision.postprocess import decode_detections
+from bloomery_worker.context import Context, StopRequestedError
+from bloomery_worker.messages import Note, ProgressNote
 from tests.worker.conftest import SPLITS
 from tests.worker.fake_trainer import FakeTrainer
 from tests.worker.harness import applied
 from tests.worker.sample_data import Version, as_version, relabelled, voc_rows
+from tests.worker.test_parts import JOB
 
 pytestmark = [pytest.mark.real_training, pytest.mark.timeout(300)]
 
@@ -105,6 +109,23 @@ async def test_a_model_of_another_task_is_refused(classifier: FakeTrainer, cells
     assert trainer.finished is not None
     assert trainer.finished.failure.reason.code == "CONFIG_ERROR"
     assert "classify" in trainer.finished.failure.reason.message
+
+
+def test_work_on_many_images_tells_how_far_it_is_and_ends_on_request() -> None:
+    from bloomery_recipe_yolo.applying import paced
+
+    told: list[Note] = []
+    stop, now = threading.Event(), iter((0.0, 0.0, 0.4, 1.2, 1.2))
+    check = paced(Context(JOB, told.append, stop), "evaluating", 4, clock=lambda: next(now))
+    for _ in range(3):
+        check()
+    assert [(note.step, note.steps, note.fraction) for note in told if isinstance(note, ProgressNote)] == [
+        (0, 4, 0.0),
+        (2, 4, 0.5),
+    ]
+    stop.set()
+    with pytest.raises(StopRequestedError):
+        check()
 
 
 def test_a_class_that_the_model_lacks_is_never_found_and_moves_no_mask_coefficient() -> None:

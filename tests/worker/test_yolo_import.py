@@ -64,6 +64,18 @@ async def test_published_weights_are_imported_for_another_image_size(test_data: 
     assert len(trainer.content("checkpoint")) < 1.1 * weights.stat().st_size
 
 
+async def test_a_training_starts_from_an_imported_model(test_data: Path, cells: Version, tmp_path: Path) -> None:
+    [weights] = (test_data / "weights").glob("yolov8n*.pt")
+    (tmp_path / "import").mkdir()
+    source = await imported("yolo-detect", weights.read_bytes(), tmp_path / "import", imgsz=64)
+    (tmp_path / "train").mkdir()
+    trainer = await applied("yolo-detect", "TRAIN", source, cells, tmp_path / "train", epochs=1, imgsz=64, batch=4)
+    assert trainer.finished is not None
+    details = MessageToDict(trainer.finished.success.details)
+    assert details["base"]["digest"] == source.kept["checkpoint"].digest
+    assert details["classes"] == list(cells.classes)
+
+
 async def test_segmenters_and_classifiers_are_imported_by_their_recipes(
     segmenter: FakeTrainer, classifier: FakeTrainer, outlines: Version, tags: Version, tmp_path: Path
 ) -> None:

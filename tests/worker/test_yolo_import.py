@@ -1,5 +1,6 @@
 """Checkpoints from elsewhere, imported as model versions."""
 
+import io
 import pickle
 from pathlib import Path
 
@@ -91,6 +92,18 @@ async def test_a_model_of_another_task_is_not_imported(classifier: FakeTrainer, 
     reason = await refused("yolo-detect", classifier.content("checkpoint"), tmp_path)
     assert (reason.code, reason.retriable) == ("CONFIG_ERROR", False)
     assert "a model to classify, not to detect" in reason.message
+
+
+async def test_class_names_that_occur_twice_are_refused(detector: FakeTrainer, tmp_path: Path) -> None:
+    import torch
+
+    content = torch.load(io.BytesIO(detector.content("checkpoint")), weights_only=False)
+    content["model"].names = {0: "cell", 1: "cell", 2: "WBC"}
+    changed = io.BytesIO()
+    torch.save(content, changed)
+    reason = await refused("yolo-detect", changed.getvalue(), tmp_path)
+    assert reason.code == "CONFIG_ERROR"
+    assert "cannot be told apart: cell, cell, WBC" in reason.message
 
 
 async def test_a_file_that_wants_to_run_code_is_refused_and_runs_nothing(tmp_path: Path) -> None:

@@ -16,13 +16,13 @@ class Foreign:
     Attributes:
         task: the library's word, such as "detect" or "pose".
         classes: names in the order of their numbers.
-        side: of the square input that it was trained for, in pixels.
+        side: of the square input that it was trained for, in pixels; None where the file does not say.
         license: as the file states it; may be empty.
     """
 
     task: str
     classes: tuple[str, ...]
-    side: int
+    side: int | None
     license: str
     _model: Any
     _content: Mapping[str, Any]
@@ -62,9 +62,6 @@ def _names(names: object) -> tuple[str, ...]:
     return found
 
 
-def _side(size: object) -> int:
+def _side(size: object) -> int | None:
     sides = size if isinstance(size, list | tuple) else [size]
-    whole = [side for side in sides if isinstance(side, int) and side > 0]
-    if not whole:
-        raise ConfigError("the file does not say for which image size it was trained", hint="give the parameter imgsz")
-    return max(whole)
+    return max((side for side in sides if isinstance(side, int) and side > 0), default=None)

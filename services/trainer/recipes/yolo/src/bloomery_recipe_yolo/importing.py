@@ -34,7 +34,10 @@ def import_model(context: Context, flavour: Flavour) -> Result:
     if foreign.task != context.job.task:
         hint = "choose the recipe of the model's task"
         raise ConfigError(f"the file is of a model to {foreign.task}, not to {context.job.task}", hint=hint)
-    height, width = image_size({"imgsz": context.parameters.get("imgsz", foreign.side)})
+    side = context.parameters.get("imgsz", foreign.side)
+    if side is None:
+        raise ConfigError("the file does not say for which image size it was trained", hint="give the parameter imgsz")
+    height, width = image_size({"imgsz": side})
     target = context.work_dir / BEST_FILE
     foreign.write(target, side=height)
     _say(context, "trying", 0.5)

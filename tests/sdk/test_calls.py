@@ -109,7 +109,7 @@ def test_a_server_that_does_not_run_is_reported_soon(fake: Fake) -> None:
         pytest.raises(errors.ServerNotFound, match=fake.endpoint) as caught,
     ):
         client.project("cells")
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30
     assert "bloomery up" in caught.value.hint
     fake.start()
 

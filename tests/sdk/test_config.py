@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from bloomery.cli import _config, app
 from bloomery.training import v1 as training
 from bloomery_kit.errors import Violations
-from bloomery_trainer.convert import recipe_message
+from bloomery_trainer.convert_recipes import recipe_message
 from bloomery_trainer.model import Kind
 from bloomery_trainer.parameters import effective_parameters
 from bloomery_trainer.recipes import Catalogue, Recipe, default_folder

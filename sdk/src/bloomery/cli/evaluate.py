@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from bloomery.cli._jobs import show_job
 from bloomery.cli._live import follow
 from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
 from bloomery.cli._output import as_json, dump, grid, show
-from bloomery.cli.jobs import show_job
 from bloomery.cli.models import VersionArgument
 
 if TYPE_CHECKING:

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bloomery.cli._history import headline, needs
-from bloomery.cli._live import eta, follow
+from bloomery.cli._jobs import progress, show_differences, show_job
+from bloomery.cli._live import follow
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, connect
-from bloomery.cli._output import dump, grid, listing, show
+from bloomery.cli._output import dump, grid, listing
 from bloomery.cli._pairs import pairs
 from bloomery.cli._progress import steps
 
 if TYPE_CHECKING:
-    from bloomery import Epoch, Job
-    from bloomery.training.v1 import LogLine, PreflightReported
+    from bloomery import Epoch
+    from bloomery.training.v1 import LogLine
 
 app = typer.Typer(help="Jobs: training and other work that takes its time.", no_args_is_help=True)
 
@@ -57,7 +57,7 @@ def list_(
         "JOB": lambda job: job.id,
         "KIND": lambda job: job.kind,
         "STATE": lambda job: job.state,
-        "PROGRESS": _progress,
+        "PROGRESS": progress,
         "DATASET": lambda job: _short(job.proto.dataset_version),
         "CREATED": lambda job: job.create_time,
         "REASON": lambda job: job.reason.code,
@@ -247,49 +247,6 @@ def delete(job: JobArgument, project: ProjectOption = None) -> None:
         client.job(job).delete()
 
 
-def show_job(job: "Job", output: Output, *, preflight: "PreflightReported | None" = None) -> None:
-    """Write one job."""
-    proto = job.proto
-    rows = {
-        "name": job.name,
-        "kind": job.kind,
-        "state": job.state,
-        "reason": " ".join(filter(None, (job.reason.code, job.reason.message))),
-        "hint": job.reason.hint,
-        "progress": _progress(job),
-        "eta": eta(job),
-        "preflight": needs(preflight) if preflight else "",
-        "metrics": headline(sorted(job.metrics.items())),
-        "recipe": proto.recipe,
-        "dataset": proto.dataset_version,
-        "model": proto.model or proto.model_version,
-        "parameters": dict(proto.parameters) or "",
-        "labels": dict(proto.labels) or "",
-        "group": proto.group,
-        "priority": proto.priority or "",
-        "attempt": proto.attempt or "",
-        "device": job.progress.device,
-        "energy": f"{job.energy / 1000:.3g} kJ" if job.energy is not None else "",
-        "created": job.create_time,
-        "ended": job.end_time,
-    }
-    show(proto, rows, output)
-
-
-def show_differences(before: "Job", after: "Job") -> None:
-    """Write what two jobs do not have in common."""
-    found = before.differences(after)
-    if found:
-        grid(("", before.id, after.id), [(one.what, one.before or "-", one.after or "-") for one in found])
-    else:
-        typer.echo(f"{before.id} and {after.id} do not differ")
-    for job in (before, after):
-        if job.state != "SUCCEEDED":
-            typer.echo(
-                f"{job.id} is {job.state}: versions and measurements are compared once it has succeeded", err=True
-            )
-
-
 def _write_csv(path: Path, epochs: Sequence["Epoch"], names: Sequence[str]) -> None:
     with path.open("w", newline="", encoding="utf-8") as opened:
         writer = csv.writer(opened)
@@ -297,12 +254,6 @@ def _write_csv(path: Path, epochs: Sequence["Epoch"], names: Sequence[str]) -> N
         for epoch in epochs:
             values = (epoch.values.get(name, "") for name in names)
             writer.writerow((epoch.epoch, epoch.step, epoch.time.isoformat(), *values))
-
-
-def _progress(job: "Job") -> str:
-    progress = job.progress
-    epochs = f" {progress.epoch}/{progress.epochs}" if progress.epochs else ""
-    return f"{progress.fraction:.0%}{epochs} {progress.phase}".rstrip() if progress.phase or epochs else ""
 
 
 def _short(name: str) -> str:

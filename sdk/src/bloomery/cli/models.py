@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from bloomery.cli._jobs import show_job
 from bloomery.cli._live import follow
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, YesOption, connect
 from bloomery.cli._output import grid, listing, show
 from bloomery.cli._progress import steps
-from bloomery.cli.jobs import show_job
 
 if TYPE_CHECKING:
     from bloomery import ModelVersion

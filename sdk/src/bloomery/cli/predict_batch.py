@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from bloomery.cli._jobs import show_job
 from bloomery.cli._live import follow
 from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
 from bloomery.cli._progress import steps
 from bloomery.cli.evaluate import GpusOption, JobNameOption, OnOption, Split
-from bloomery.cli.jobs import show_job
 from bloomery.cli.models import VersionArgument
 
 EXAMPLE = "Example: bloomery predict-batch cells-v@1 --on cells-v@1 --split test --to ./out"

@@ -7,11 +7,11 @@ import typer
 from rich.console import Console
 
 from bloomery.cli import _config
+from bloomery.cli._jobs import show_job
 from bloomery.cli._live import follow
 from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
 from bloomery.cli._pairs import lists, pairs, seconds, size, values
 from bloomery.cli.groups import follow_group, show_group
-from bloomery.cli.jobs import show_job
 from bloomery.cli.models import show_version
 
 EXAMPLE = "Example: bloomery train cells-v@1 --recipe yolo-detect --set epochs=5 --set imgsz=320 --follow"

@@ -1,6 +1,6 @@
 """Between the contract's messages and the model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from google.protobuf import json_format, struct_pb2
 
@@ -26,21 +26,14 @@ from bloomery.training.v1 import (
     JobGroup as JobGroupMessage,
 )
 from bloomery.training.v1 import (
-    Parameter as ParameterMessage,
-)
-from bloomery.training.v1 import (
     Progress as ProgressMessage,
 )
 from bloomery.training.v1 import (
     Reason as ReasonMessage,
 )
 from bloomery.training.v1 import (
-    Recipe as RecipeMessage,
-)
-from bloomery.training.v1 import (
     Resources as ResourcesMessage,
 )
-from bloomery.vision.v1 import TaskType
 from bloomery_kit.objects import SignedRequest
 from bloomery_kit.times import to_timestamp
 from bloomery_trainer.control import Changes, etag
@@ -51,14 +44,12 @@ from bloomery_trainer.model import (
     Job,
     JobGroup,
     Kind,
-    ParameterValue,
     Progress,
     Reason,
     Resources,
     Result,
     Success,
 )
-from bloomery_trainer.recipes import Parameter, Recipe
 from bloomery_trainer.store.events import reason as reason_message
 
 _KIND_VALUES = frozenset(kind.value for kind in Kind)
@@ -102,7 +93,7 @@ def job_message(job: Job, result: Result | None = None) -> JobMessage:
         base_artifact=artifact_message(spec.base_artifact) if spec.base_artifact else None,
         model=spec.model,
         model_version=spec.model_version,
-        resources=_resources(spec.resources),
+        resources=resources_message(spec.resources),
         deadline_seconds=spec.deadline_seconds,
         priority=job.priority,
         state=JobState.ValueType(job.state),
@@ -218,23 +209,6 @@ def reason(message: ReasonMessage) -> Reason:
     return Reason(message.code or "USER_CODE", message.message, message.hint, message.retriable)
 
 
-def recipe_message(recipe: Recipe) -> RecipeMessage:
-    """A recipe with its parameters."""
-    return RecipeMessage(
-        name=recipe.resource_name,
-        display_name=recipe.display_name,
-        description=recipe.description,
-        version=recipe.version,
-        license=recipe.license,
-        task=TaskType.ValueType(recipe.task),
-        parameters=[_parameter(parameter) for parameter in recipe.parameters],
-        resources=_resources(recipe.default_resources),
-        bases=recipe.bases,
-        kinds=[kind.name for kind in recipe.kinds],
-        module=recipe.module,
-    )
-
-
 def checkpoint_message(checkpoint: Checkpoint) -> CheckpointMessage:
     """A complete checkpoint."""
     return CheckpointMessage(
@@ -266,39 +240,6 @@ def struct(message: struct_pb2.Struct) -> dict[str, object]:
     return found
 
 
-def _resources(resources: Resources) -> ResourcesMessage:
+def resources_message(resources: Resources) -> ResourcesMessage:
+    """What an attempt takes."""
     return ResourcesMessage(cpus=resources.cpus, memory_bytes=resources.memory_bytes, gpus=resources.gpus)
-
-
-_TYPES: Mapping[str, "ParameterMessage.Type.ValueType"] = {
-    "int": ParameterMessage.TYPE_INT,
-    "float": ParameterMessage.TYPE_FLOAT,
-    "bool": ParameterMessage.TYPE_BOOL,
-    "string": ParameterMessage.TYPE_STRING,
-}
-
-
-def _parameter(parameter: Parameter) -> ParameterMessage:
-    return ParameterMessage(
-        id=parameter.id,
-        type=_TYPES[parameter.type],
-        default_value=_value(parameter.default),
-        description=parameter.description,
-        minimum=parameter.minimum,
-        maximum=parameter.maximum,
-        choices=parameter.choices,
-        group=parameter.group,
-        unit=parameter.unit,
-        advanced=parameter.advanced,
-        kinds=[kind.name for kind in parameter.kinds],
-    )
-
-
-def _value(value: ParameterValue | None) -> struct_pb2.Value | None:
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        return struct_pb2.Value(bool_value=value)
-    if isinstance(value, str):
-        return struct_pb2.Value(string_value=value)
-    return struct_pb2.Value(number_value=float(value))

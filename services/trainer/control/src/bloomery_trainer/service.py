@@ -63,6 +63,7 @@ from bloomery_kit.pipeline import Context
 from bloomery_trainer import convert, filters
 from bloomery_trainer.checks import check_request_id
 from bloomery_trainer.control import Control
+from bloomery_trainer.convert_recipes import recipe_message
 from bloomery_trainer.core import Core
 from bloomery_trainer.creation import Creation
 from bloomery_trainer.inputs import Inputs
@@ -95,12 +96,12 @@ class JobService(JobServiceServicer):
         after = page.cursor[0] if page.cursor else ""
         found = [recipe for recipe in self._core.catalogue.list() if recipe.name > str(after)]
         token = page.next_token((found[page.size - 1].name,)) if len(found) > page.size else ""
-        recipes = [convert.recipe_message(recipe) for recipe in found[: page.size]]
+        recipes = [recipe_message(recipe) for recipe in found[: page.size]]
         return ListRecipesResponse(recipes=recipes, next_page_token=token)
 
     async def GetRecipe(self, request: GetRecipeRequest, context: Context) -> RecipeMessage:
         """See the contract."""
-        return convert.recipe_message(self._core.catalogue.get(request.name))
+        return recipe_message(self._core.catalogue.get(request.name))
 
     async def PrepareInputUpload(
         self, request: PrepareInputUploadRequest, context: Context

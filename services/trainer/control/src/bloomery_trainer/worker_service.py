@@ -30,6 +30,7 @@ from bloomery_kit.context import bearer_token
 from bloomery_kit.errors import FieldViolation, InvalidArgument
 from bloomery_kit.pipeline import Context
 from bloomery_trainer import convert
+from bloomery_trainer.convert_recipes import recipe_message
 from bloomery_trainer.core import Core
 from bloomery_trainer.finishing import Failure, Stopped
 from bloomery_trainer.model import Artifact, Attempt, Job, State, Success
@@ -95,7 +96,7 @@ class WorkerService(WorkerServiceServicer):
         return StartAttemptResponse(
             secret=start.secret,
             job=convert.job_message(start.job),
-            recipe=convert.recipe_message(start.recipe),
+            recipe=recipe_message(start.recipe),
             attempt=start.attempt.number,
             manifest=_input(start.manifest) if start.manifest else None,
             base=_input(start.base) if start.base else None,

@@ -1,0 +1,64 @@
+"""How the command line shows a job."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from bloomery.cli._history import headline, needs
+from bloomery.cli._live import eta
+from bloomery.cli._options import Output
+from bloomery.cli._output import grid, show
+
+if TYPE_CHECKING:
+    from bloomery import Job
+    from bloomery.training.v1 import PreflightReported
+
+
+def show_job(job: "Job", output: Output, *, preflight: "PreflightReported | None" = None) -> None:
+    """Write one job."""
+    proto = job.proto
+    rows = {
+        "name": job.name,
+        "kind": job.kind,
+        "state": job.state,
+        "reason": " ".join(filter(None, (job.reason.code, job.reason.message))),
+        "hint": job.reason.hint,
+        "progress": progress(job),
+        "eta": eta(job),
+        "preflight": needs(preflight) if preflight else "",
+        "metrics": headline(sorted(job.metrics.items())),
+        "recipe": proto.recipe,
+        "dataset": proto.dataset_version,
+        "model": proto.model or proto.model_version,
+        "parameters": dict(proto.parameters) or "",
+        "labels": dict(proto.labels) or "",
+        "group": proto.group,
+        "priority": proto.priority or "",
+        "attempt": proto.attempt or "",
+        "device": job.progress.device,
+        "energy": f"{job.energy / 1000:.3g} kJ" if job.energy is not None else "",
+        "created": job.create_time,
+        "ended": job.end_time,
+    }
+    show(proto, rows, output)
+
+
+def show_differences(before: "Job", after: "Job") -> None:
+    """Write what two jobs do not have in common."""
+    found = before.differences(after)
+    if found:
+        grid(("", before.id, after.id), [(one.what, one.before or "-", one.after or "-") for one in found])
+    else:
+        typer.echo(f"{before.id} and {after.id} do not differ")
+    for job in (before, after):
+        if job.state != "SUCCEEDED":
+            typer.echo(
+                f"{job.id} is {job.state}: versions and measurements are compared once it has succeeded", err=True
+            )
+
+
+def progress(job: "Job") -> str:
+    """How far a job is, in a few words."""
+    seen = job.progress
+    epochs = f" {seen.epoch}/{seen.epochs}" if seen.epochs else ""
+    return f"{seen.fraction:.0%}{epochs} {seen.phase}".rstrip() if seen.phase or epochs else ""

@@ -4,7 +4,9 @@ Nothing here imports what only one of the two environments has before a test ask
 """
 
 import os
+import subprocess
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,6 +23,23 @@ SERVERS = {"postgres_server", "minio", "triton"}
 # How long an example takes says more about the machine's other work than about the code.
 settings.register_profile("no deadline", settings(), deadline=None)
 settings.load_profile("no deadline")
+
+
+class Filler:
+    """A file that takes all the space there is."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def fill(self) -> None:
+        """Leave no byte free."""
+        with self._path.open("ab", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+
+    def free(self) -> None:
+        """Give the space back."""
+        self._path.unlink()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -116,3 +135,26 @@ def worker_python() -> Path:
     if not python.exists():
         pytest.fail(f"{python} is missing: run `make setup`")
     return python
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder on a file system of its own with room for 8 MiB; CI must be allowed to mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], capture_output=True, text=True
+    )
+    if mounted.returncode != 0:
+        reason = f"a small file system needs root: {mounted.stderr.strip()}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def filler(small_disk: Path) -> Filler:
+    """Return what fills the small disk to the last byte and frees it again."""
+    return Filler(small_disk / "filler")

@@ -14,6 +14,8 @@ class Target(Enum):
     SERVER = "server"
     LEADER = "leading replica"
     REPLICAS = "both replicas"
+    DATABASE = "database"
+    STORE = "object store"
 
     @property
     def is_worker(self) -> bool:
@@ -21,7 +23,7 @@ class Target(Enum):
 
     @property
     def needs_replicas(self) -> bool:
-        return self in (Target.LEADER, Target.REPLICAS)
+        return self in (Target.LEADER, Target.REPLICAS, Target.DATABASE, Target.STORE)
 
 
 class Blow(Enum):
@@ -61,13 +63,14 @@ class Fault:
         return f"{self.title} for {self.absence:.1f} s, at {self.fraction:.2f} of the training and {self.delay:.1f} s"
 
 
-DECK: Sequence[tuple[Target, Blow]] = [(target, blow) for target in Target for blow in Blow]
+OURS = (Target.SUPERVISOR, Target.TRAINER, Target.SERVER, Target.LEADER, Target.REPLICAS)
+DECK: Sequence[tuple[Target, Blow]] = [(target, blow) for target in OURS for blow in Blow]
 
 
-def draw(number: int, *, seed: int, deck: Sequence[tuple[Target, Blow]] = DECK) -> Fault:
+def draw(number: int, *, seed: int) -> Fault:
     """The fault of a round: each kind in turn, at a moment of its own."""
     dice = random.Random(f"{seed}/{number}")
-    target, blow = deck[number % len(deck)]
+    target, blow = DECK[number % len(DECK)]
     fraction = dice.uniform(-0.15, 1.15)
     delay = dice.uniform(0, 6) if fraction < 0 else dice.uniform(0, 1)
     return Fault(target, blow, fraction, delay, dice.uniform(0.5, 5))

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -62,6 +62,21 @@ class Server:
                 self._process.wait(30)
             except subprocess.TimeoutExpired:
                 self.kill()
+
+
+class Part:
+    """PostgreSQL or MinIO, which come back on the data that they had."""
+
+    def __init__(self, run: Callable[[], AbstractContextManager[object]]) -> None:
+        self._run, self._stack = run, ExitStack()
+
+    def start(self) -> None:
+        """Start it and wait until it is ready."""
+        self._stack.enter_context(self._run())
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._stack.close()
 
 
 def workers(jobs_dir: Path) -> Iterator[tuple[Target, psutil.Process]]:

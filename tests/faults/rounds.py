@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import psutil
@@ -12,8 +12,8 @@ import psutil
 from bloomery import Job
 from bloomery.training.v1 import JOB_STATE_QUEUED, JOB_STATE_SUCCEEDED, JobEvent
 from tests.faults.faults import Blow, Fault, Target
-from tests.faults.processes import Server, eventually, workers
-from tests.faults.sites import Site
+from tests.faults.processes import Part, Server, eventually, workers
+from tests.faults.sites import Replicas, Site
 
 EPOCHS = 5
 _PATIENCE = 400.0
@@ -92,12 +92,12 @@ class Watcher:
         return next(signs, None)
 
 
-def play(site: Site, fault: Fault, model: str) -> Outcome:
-    """Train, strike, wait for the end, and look at everything."""
+def play(site: Site, fault: Fault, model: str, *, meanwhile: Callable[[Job], None] = lambda _: None) -> Outcome:
+    """Train, strike, wait for the end, and look at everything; `meanwhile` is called while a server is away."""
     began = time.monotonic()
     watcher = Watcher(site.train(model, EPOCHS))
     thread = watcher.begin()
-    over = _strike_in_time(site, fault, watcher, thread)
+    over = _strike_in_time(site, fault, watcher, thread, meanwhile)
     thread.join(_PATIENCE)
     problems = [*_trouble(watcher, thread)] or [*_check(site, fault, watcher, model)]
     job = watcher.job
@@ -113,7 +113,9 @@ def play(site: Site, fault: Fault, model: str) -> Outcome:
     )
 
 
-def _strike_in_time(site: Site, fault: Fault, watcher: Watcher, thread: threading.Thread) -> float | None:
+def _strike_in_time(
+    site: Site, fault: Fault, watcher: Watcher, thread: threading.Thread, meanwhile: Callable[[Job], None]
+) -> float | None:
     """Strike when the moment has come; when the fault was over, or None where the job was over before."""
     while fault.fraction >= 0 and not watcher.reached(fault.fraction):
         if not thread.is_alive():
@@ -122,7 +124,7 @@ def _strike_in_time(site: Site, fault: Fault, watcher: Watcher, thread: threadin
     time.sleep(fault.delay)
     if fault.target.is_worker:
         return _strike_worker(site, fault, thread)
-    _strike_servers(site, fault)
+    _strike_servers(site, fault, lambda: meanwhile(watcher.job))
     return time.monotonic()
 
 
@@ -148,20 +150,33 @@ def _hit(process: psutil.Process, fault: Fault) -> bool:
     return True
 
 
-def _strike_servers(site: Site, fault: Fault) -> None:
-    targets: Sequence[Server] = [site.leader()] if fault.target is Target.LEADER else site.servers
+def _strike_servers(site: Site, fault: Fault, meanwhile: Callable[[], None]) -> None:
+    targets = _targets(site, fault.target)
     if fault.blow is Blow.KILL:
-        for server in targets:
-            server.kill()
-        time.sleep(fault.absence)
-        for server in targets:
-            server.start()
+        for target in targets:
+            target.kill()
+        try:
+            meanwhile()
+            time.sleep(fault.absence)
+        finally:
+            for target in targets:
+                target.start()
         return
-    for server in targets:
-        os.kill(server.pid, signal.SIGSTOP)
+    pids = [target.pid for target in targets if isinstance(target, Server)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
     time.sleep(fault.absence)
-    for server in targets:
-        os.kill(server.pid, signal.SIGCONT)
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _targets(site: Site, target: Target) -> Sequence[Server | Part]:
+    if target is Target.LEADER:
+        return [site.leader()]
+    if target in (Target.DATABASE, Target.STORE):
+        assert isinstance(site, Replicas)
+        return [site.database if target is Target.DATABASE else site.store]
+    return site.servers
 
 
 def _trouble(watcher: Watcher, thread: threading.Thread) -> Sequence[str]:

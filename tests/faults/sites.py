@@ -8,19 +8,22 @@ import sys
 import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2_grpc import HealthStub
 from minio import Minio
 
 from bloomery import Client, Job
-from bloomery.training.v1 import JOB_KIND_TRAIN, CreateJobRequest, JobServiceStub, Resources
+from bloomery.training.v1 import JOB_KIND_TRAIN, CreateJobRequest, GetJobRequest, JobServiceStub, Resources
 from bloomery.training.v1 import Job as JobProto
-from real_parts.minio import run_minio
-from real_parts.postgres import run_postgres
+from real_parts.minio import new_minio, run_minio
+from real_parts.postgres import install_postgres
 from real_parts.process import free_port
-from tests.faults.processes import Server, eventually
+from tests.faults.processes import Part, Server, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = Path(sys.executable).parent
@@ -99,14 +102,15 @@ class Laptop(Site):
 class Replicas(Site):
     """Two trainers that share PostgreSQL, MinIO and the machine, and a process with the other services."""
 
-    def __init__(self, folder: Path, database_url: str, store: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, database_url: str, settings: Mapping[str, str], parts: Mapping[str, Part]) -> None:
+        self.database, self.store = parts["database"], parts["store"]
         self._folder, self._token = folder, secrets.token_hex(16)
         self.jobs_dir = folder / "jobs"
         self._ports = [free_port() for _ in range(7)]
         own, first, second, *_ = self._ports
         self._services = f"127.0.0.1:{own}"
         self._trainers = f"ipv4:127.0.0.1:{first},127.0.0.1:{second}"
-        self._shared = {**os.environ, **POLICY, **store} | {
+        self._shared = {**os.environ, **POLICY, **settings} | {
             "BLOOMERY_DATABASE_URL": database_url,
             "BLOOMERY_TOKEN": self._token,
             "BLOOMERY_BIND": "127.0.0.1",
@@ -168,9 +172,17 @@ class Replicas(Site):
 
         return eventually(leading, lambda found: len(found) == 1, seconds=30)[0]
 
-    def fenced_writes(self) -> float:
-        """Writes of former leaders that were refused, as far as running replicas have counted them."""
-        return sum(_metric(port, "bloomery_reconciler_fenced_writes_total") for port in self._ports[5:])
+    def answer(self, job: Job) -> tuple[grpc.StatusCode, int]:
+        """The code of a call about a job without any retry, and the health that the first replica tells."""
+        with grpc.insecure_channel(f"127.0.0.1:{self._ports[1]}") as channel:
+            stub: Any = HealthStub(channel)
+            health: int = stub.Check(HealthCheckRequest(service="bloomery.training.v1.JobService"), timeout=10).status
+            try:
+                metadata = (("authorization", f"Bearer {self._token}"),)
+                JobServiceStub(channel).GetJob(GetJobRequest(name=job.name), metadata=metadata, timeout=30)
+            except grpc.RpcError as error:
+                return error.code(), health
+        return grpc.StatusCode.OK, health
 
     def _replica(self, index: int) -> Server:
         ports = {
@@ -188,7 +200,13 @@ class Replicas(Site):
 @contextmanager
 def running_replicas(folder: Path, images: Path) -> Iterator[Replicas]:
     """Two replicas with servers of their own."""
-    with run_postgres(folder) as postgres, run_minio(folder) as minio:
+    # A commit that was acknowledged must be there after a crash.
+    with install_postgres(folder, synchronous_commit="on") as postgres, ExitStack() as stack:
+        minio = new_minio()
+        parts = {"database": Part(postgres.running), "store": Part(lambda: run_minio(folder, minio))}
+        for part in parts.values():
+            part.start()
+            stack.callback(part.kill)
         client = Minio(minio.endpoint, access_key=minio.access_key, secret_key=minio.secret_key, secure=False)
         client.make_bucket("bloomery")
         store = {
@@ -200,8 +218,9 @@ def running_replicas(folder: Path, images: Path) -> Iterator[Replicas]:
             "SECRET_KEY": minio.secret_key,
         }
         settings = {f"BLOOMERY_OBJECT_STORE__{name}": value for name, value in store.items()}
-        with Replicas(folder, postgres.url("postgres"), settings).running(images) as site:
-            yield site
+        url = postgres.server.url("postgres")
+        site = stack.enter_context(Replicas(folder, url, settings, parts).running(images))
+        yield site
 
 
 def build_version(client: Client, images: Path) -> str:

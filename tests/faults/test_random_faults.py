@@ -3,29 +3,14 @@
 A round that fails names its seed; the same seed draws the same fault.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.faults.faults import DECK, Blow, Target, draw
 from tests.faults.rounds import EPOCHS, play
-from tests.faults.sites import Laptop, Site, running_replicas
+from tests.faults.sites import Site
 
 pytestmark = [pytest.mark.real_training, pytest.mark.timeout(600)]
 SEED = 20261125
-
-
-@pytest.fixture(scope="module")
-def laptop(tmp_path_factory: pytest.TempPathFactory, examples_dir: Path) -> Iterator[Site]:
-    with Laptop(tmp_path_factory.mktemp("laptop")).running(examples_dir / "blood-cells") as site:
-        yield site
-
-
-@pytest.fixture(scope="module")
-def replicas(tmp_path_factory: pytest.TempPathFactory, examples_dir: Path) -> Iterator[Site]:
-    with running_replicas(tmp_path_factory.mktemp("replicas"), examples_dir / "blood-cells") as site:
-        yield site
 
 
 @pytest.mark.parametrize(

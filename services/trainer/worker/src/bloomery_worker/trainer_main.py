@@ -11,6 +11,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import BinaryIO
 
 from bloomery_worker.context import Context, StopRequestedError
@@ -115,7 +116,9 @@ def _run(job: JobSpec, send: Callable[[Note], None], stop: threading.Event) -> L
     except StopRequestedError as stopped:
         return StoppedNote(stopped.epoch)
     except Exception as problem:  # noqa: BLE001 - whatever a recipe raises becomes the reason that people see
-        traceback.print_exc()
+        # The log may be what has no room left.
+        with suppress(OSError):
+            traceback.print_exc()
         return FailedNote(classify(problem, smaller=context.smaller))
     return ResultNote(files=result.files, metrics=result.metrics, details=result.details, versions=result.versions)
 

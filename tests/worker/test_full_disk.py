@@ -29,8 +29,9 @@ async def test_a_disk_that_fills_up_while_training_is_the_reason_and_the_next_at
     assert kept < len(told) <= 6
 
     filler.free()
-    second = first.successor(kept)
-    async with served(second, cells), running(second, small_disk, settings=cache) as worker:
+    second, folder = first.successor(kept), small_disk / "second"
+    folder.mkdir()
+    async with served(second, cells), running(second, folder, settings=cache) as worker:
         assert await worker.exit_code() == 0, worker.output
     assert second.finished is not None
     assert second.finished.HasField("success")

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import sys
+from contextlib import suppress
+from typing import NoReturn
 
 from bloomery_worker.failures import classify
 from bloomery_worker.settings import MissingSettingError, WorkerSettings, read_settings
@@ -21,7 +23,9 @@ def main() -> int:
         sys.stderr.write(f"{problem}\n")
         return ExitCode.USER_ERROR
     words = _run(settings)
-    write_last_words(settings.termination_file, words)
+    # On a full disk the exit code has to do, and what the service was told.
+    with suppress(OSError):
+        write_last_words(settings.termination_file, words)
     return words.exit_code
 
 
@@ -33,5 +37,12 @@ def _run(settings: WorkerSettings) -> LastWords:
         return LastWords(ExitCode.RETRIABLE, finished=False, reason=classify(problem))
 
 
+def _leave(code: int) -> NoReturn:
+    # The log may have no room left for its last lines, which must not change the exit code.
+    with suppress(OSError):
+        sys.stderr.close()
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _leave(main())

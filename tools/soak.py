@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,9 +75,13 @@ def main() -> int:
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print(f"seed {given.seed}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="bloomery-soak-", ignore_cleanup_errors=True) as place:
-        rounds = range(given.first, given.first + given.rounds)
-        played = list(outcomes(rounds, given.seed, Path(place)))
+    played: list[Outcome] = []
+    # Whoever ends it early gets the table of what was played.
+    with (
+        tempfile.TemporaryDirectory(prefix="bloomery-soak-", ignore_cleanup_errors=True) as place,
+        suppress(SystemExit),
+    ):
+        played.extend(outcomes(range(given.first, given.first + given.rounds), given.seed, Path(place)))
     text = f"{table(played, given.seed).markdown()}\n\n{circumstances()}"
     print(text)
     if given.write:

@@ -207,3 +207,12 @@ def test_the_recipe_that_is_explained_is_one(tmp_path: Path) -> None:
     (tmp_path / "class-prior").mkdir()
     (tmp_path / "class-prior/recipe.yaml").write_text(text)
     assert [recipe.name for recipe in Catalogue.load(tmp_path).list()] == ["class-prior"]
+
+
+def test_the_faults_page_names_tests_that_are_there() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/faults.md").read_text()))
+    there = {
+        name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    assert named
+    assert named <= there, sorted(named - there)

@@ -32,7 +32,7 @@ def test_a_database_that_fails_over_is_told_and_loses_nothing(replicas: Replicas
     assert [server.pid for server in replicas.servers] == before
 
 
-@pytest.mark.parametrize("fraction", [0.1, 0.9, 1.1], ids=["checkpoints", "last-checkpoints", "publishing"])
+@pytest.mark.parametrize("fraction", [0.1, 1.1], ids=["checkpoints", "publishing"])
 def test_an_object_store_that_is_away_for_a_while_costs_nothing(fraction: float, replicas: Replicas) -> None:
     fault = Fault(Target.STORE, Blow.KILL, fraction=fraction, delay=0.0, absence=5.0)
     outcome = play(replicas, fault, f"store-{round(fraction * 10)}")

@@ -1,8 +1,6 @@
 """Signed URLs of the folder object store, through a real server."""
 
 import asyncio
-import errno
-import os
 import signal
 import socket
 import sys
@@ -21,6 +19,7 @@ from bloomery_gateway.settings import GatewaySettings
 from bloomery_kit.metrics import REGISTRY
 from bloomery_kit.objects import FolderObjectStore
 from bloomery_kit.settings import FolderStoreSettings
+from tests.conftest import Filler
 
 KEY = "uid/blob"
 DATA = bytes(range(256)) * 8192
@@ -34,13 +33,15 @@ def free_port() -> int:
         return port
 
 
+def settings_for(root: Path) -> GatewaySettings:
+    port = free_port()
+    store = FolderStoreSettings(root=root, base_url=f"http://127.0.0.1:{port}", signing_key=SecretStr(SIGNING_KEY))
+    return GatewaySettings(object_store=store, bind="127.0.0.1", http_port=port)
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> GatewaySettings:
-    port = free_port()
-    store = FolderStoreSettings(
-        root=tmp_path / "blobs", base_url=f"http://127.0.0.1:{port}", signing_key=SecretStr(SIGNING_KEY)
-    )
-    return GatewaySettings(object_store=store, bind="127.0.0.1", http_port=port)
+    return settings_for(tmp_path / "blobs")
 
 
 @pytest.fixture
@@ -205,21 +206,23 @@ async def test_unknown_paths_and_methods_get_the_same_kind_of_answer(http: httpx
     refused(answer, 405, "METHOD_NOT_ALLOWED")
 
 
-async def test_a_full_disk_is_told_and_leaves_nothing(
-    store: FolderObjectStore, http: httpx.AsyncClient, settings: GatewaySettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(_descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+class TestSmallDisk:
+    @pytest.fixture
+    def settings(self, small_disk: Path) -> GatewaySettings:
+        return settings_for(small_disk / "blobs")
 
-    upload = await store.sign_put(KEY, size=len(DATA), expires=HOUR)
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", full)
+    async def test_a_full_disk_is_told_and_leaves_nothing(
+        self, store: FolderObjectStore, http: httpx.AsyncClient, settings: GatewaySettings, filler: Filler
+    ) -> None:
+        upload = await store.sign_put(KEY, size=len(DATA), expires=HOUR)
+        await asyncio.to_thread(filler.fill)
         body = refused(await http.put(upload.url, content=DATA), 507, "RESOURCE_EXHAUSTED")
-    assert body["retry_possible"] is False
-    assert await store.stat(KEY) is None
-    assert list((settings.object_store.root / ".tmp").iterdir()) == []
+        assert body["retry_possible"] is False
+        assert await store.stat(KEY) is None
+        assert list((settings.object_store.root / ".tmp").iterdir()) == []
 
-    assert (await http.put(upload.url, content=DATA)).status_code == 204
+        filler.free()
+        assert (await http.put(upload.url, content=DATA)).status_code == 204
 
 
 async def test_health_follows_the_folder_and_the_drain(

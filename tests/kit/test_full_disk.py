@@ -67,7 +67,9 @@ async def test_a_folder_of_blobs_holds_whole_blobs_only(
         yield BLOB[1000:]
 
     async def put() -> None:
-        await store.put("p/new", {"bytes": BLOB, "file": tmp_path / "new"}.get(kind) or stream())
+        data: dict[str, bytes | Path | AsyncIterator[bytes]]
+        data = {"bytes": BLOB, "file": tmp_path / "new", "stream": stream()}
+        await store.put("p/new", data[kind])
 
     await asyncio.to_thread(filler.fill)
     with pytest.raises(ResourceExhausted) as caught:

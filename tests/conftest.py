@@ -4,15 +4,15 @@ Nothing here imports what only one of the two environments has before a test ask
 """
 
 import os
-import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from hypothesis import settings
 
+from real_parts.disk import Filler, mount_small_disk
 from real_parts.minio import MinioServer, ensure_minio, run_minio
 from real_parts.postgres import PostgresServer, run_postgres
 from real_parts.triton import TritonServer, ensure_triton, run_triton
@@ -23,23 +23,6 @@ SERVERS = {"postgres_server", "minio", "triton"}
 # How long an example takes says more about the machine's other work than about the code.
 settings.register_profile("no deadline", settings(), deadline=None)
 settings.load_profile("no deadline")
-
-
-class Filler:
-    """A file that takes all the space there is."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def fill(self) -> None:
-        """Leave no byte free."""
-        with self._path.open("ab", buffering=0) as file, suppress(OSError):
-            while True:
-                file.write(bytes(4096))
-
-    def free(self) -> None:
-        """Give the space back."""
-        self._path.unlink()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -142,16 +125,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Return a folder on a file system of its own with room for 8 MiB; CI must be allowed to mount one."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], capture_output=True, text=True
-    )
-    if mounted.returncode != 0:
-        reason = f"a small file system needs root: {mounted.stderr.strip()}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(mount_small_disk(folder, mebibytes=8))
+        except PermissionError as error:
+            reason = f"a small file system could not be mounted: {error}"
+            if os.environ.get("CI"):
+                pytest.fail(reason)
+            pytest.skip(reason)
+        yield folder
 
 
 @pytest.fixture

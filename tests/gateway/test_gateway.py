@@ -19,7 +19,7 @@ from bloomery_gateway.settings import GatewaySettings
 from bloomery_kit.metrics import REGISTRY
 from bloomery_kit.objects import FolderObjectStore
 from bloomery_kit.settings import FolderStoreSettings
-from tests.conftest import Filler
+from real_parts.disk import Filler
 
 KEY = "uid/blob"
 DATA = bytes(range(256)) * 8192

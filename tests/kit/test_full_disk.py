@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from bloomery_kit.database import Database
 from bloomery_kit.errors import ResourceExhausted
 from bloomery_kit.objects import FolderObjectStore
-from tests.conftest import Filler
+from real_parts.disk import Filler
 
 TABLE = sa.Table(
     "items", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("blob", sa.LargeBinary)

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from tests.conftest import Filler
+from real_parts.disk import Filler
 from tests.worker.harness import running, scripted_trainer, served
 from tests.worker.sample_data import Version
 

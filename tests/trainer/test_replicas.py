@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 JOBS = 40
 # A worker that says where it was started, and then nothing.
 SLEEPER = """#!/bin/sh
+case "$3" in *.catalogue) echo {{}}; exit;; esac
 echo "$BLOOMERY_WORK_DIR" >>"{folder}/started"
 exec sleep 600
 """

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _MODULE = "bloomery_worker.catalogue"
-_SECONDS = 30.0
+_SECONDS = 10.0
 _NOT_HANDED_ON = frozenset({"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"})
 _log = logging.getLogger("bloomery.trainer")
 

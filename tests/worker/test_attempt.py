@@ -232,6 +232,19 @@ async def test_trouble_has_a_reason(
     assert worker.last_words["reason"]
 
 
+async def test_a_child_of_the_data_loader_that_is_killed_is_reported(cells: Version, tmp_path: Path) -> None:
+    trainer = scripted_trainer(cells, epochs=1)
+    trainer.recipe = Recipe(name="recipes/loading", module="loading", task=trainer.recipe.task)
+    path = {"PYTHONPATH": str(Path(__file__).parent / "loading")}
+    async with served(trainer, cells), running(trainer, tmp_path, settings=path) as worker:
+        assert await worker.exit_code(seconds=100) == 1, worker.output
+    assert trainer.finished is not None
+    reason = trainer.finished.failure.reason
+    assert (reason.code, reason.retriable) == ("OOM_HOST", True)
+    assert "DataLoader worker" in reason.message
+    assert reason.hint
+
+
 async def test_a_recipe_that_is_not_installed_is_a_config_error(cells: Version, tmp_path: Path) -> None:
     trainer = scripted_trainer(cells, epochs=1)
     trainer.recipe = Recipe(name="recipes/other", module="not_there.recipe")
@@ -276,4 +289,4 @@ async def test_the_load_of_the_trainer_is_told(cells: Version, tmp_path: Path) -
     trainer = scripted_trainer(cells, epochs=1, seconds=1)
     async with served(trainer, cells), running(trainer, tmp_path, settings={"BLOOMERY_STALL_AFTER": "1"}) as worker:
         assert await worker.exit_code() == 0, worker.output
-    assert trainer.of_kind("system")[-1].system.memory_bytes > 1 << 20
+    assert max(event.system.memory_bytes for event in trainer.of_kind("system")) > 1 << 20

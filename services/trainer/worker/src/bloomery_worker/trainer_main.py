@@ -12,6 +12,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import BinaryIO
 
 from bloomery_worker.context import Context, StopRequestedError
@@ -36,11 +37,12 @@ _OURS = "bloomery"
 
 
 class Outbox:
-    """Writes notes, one whole line at a time, from any thread."""
+    """Writes notes, one whole line at a time, from any thread of this process; children that it forks say nothing."""
 
     def __init__(self, descriptor: int) -> None:
         self._stream = os.fdopen(descriptor, "wb", buffering=0)
         self._lock = threading.Lock()
+        os.register_at_fork(after_in_child=self._fall_silent)
 
     def send(self, note: Note) -> None:
         """Writes a note; waits while the supervisor is behind."""
@@ -48,6 +50,11 @@ class Outbox:
         with self._lock:
             while line:
                 line = line[self._stream.write(line) :]
+
+    def _fall_silent(self) -> None:
+        # Another thread may have held the lock at that moment, and lines of two processes would mix.
+        self._lock = threading.Lock()
+        self._stream = os.fdopen(os.open(os.devnull, os.O_WRONLY), "wb", buffering=0)
 
 
 class Inbox:
@@ -91,7 +98,7 @@ def main(arguments: list[str]) -> int:
     die_with_parent(parent)
     # The recipe's own children have no business with this pipe.
     os.set_inheritable(descriptor, False)
-    outbox, inbox = Outbox(descriptor), Inbox(sys.stdin.buffer)
+    outbox, inbox = Outbox(descriptor), Inbox(_own_input())
     logging.basicConfig(level=logging.INFO)
     logging.getLogger().addHandler(_Forward(outbox.send))
     warnings.simplefilter("default")
@@ -100,6 +107,15 @@ def main(arguments: list[str]) -> int:
     if job is not None:
         outbox.send(_run(job, outbox.send, inbox.stop))
     return 0
+
+
+def _own_input() -> BinaryIO:
+    """Standard input under another descriptor; what took its place is empty."""
+    # A child that is forked while a thread reads `sys.stdin` waits for ever for the lock, because it closes it first.
+    own = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), sys.stdin.fileno())
+    return own
 
 
 def _load_torch() -> None:

@@ -158,11 +158,17 @@ class Trainer:
 
 @asynccontextmanager
 async def running_trainer(
-    world: World, *, launcher: Launcher | None = None, reconcile: bool = True, worker_port: int = 0, **settings: Any
+    world: World,
+    *,
+    launcher: Launcher | None = None,
+    reconcile: bool = True,
+    port: int = 0,
+    worker_port: int = 0,
+    **settings: Any,
 ) -> AsyncIterator[Trainer]:
     """A trainer; without `reconcile` nothing moves by itself."""
     authenticator = OwnerToken(TOKEN)
-    host = ServiceHost(ServerOptions(drain_wait=0), authenticator=authenticator)
+    host = ServiceHost(ServerOptions(drain_wait=0, port=port), authenticator=authenticator)
     worker_host = ServiceHost(ServerOptions(drain_wait=0, port=worker_port), authenticator=authenticator)
     app = await TrainerApp.open(world.settings(**settings), draining=host.draining, launcher=launcher)
     app.register(host)

@@ -58,8 +58,21 @@ def test_memory_that_does_not_grow_tells_nothing() -> None:
 def test_a_step_that_would_take_too_long_is_estimated() -> None:
     tried: list[int] = []
     done = rehearse(steps_of(tried), 16, device(5_000 * MIB), seconds=1.0)
-    assert tried == [2, 4]
+    assert tried == [2, 4, 4]
     assert done == Rehearsal(Step(16, BASE + 16 * IMAGE, 1.6), 40)
+
+
+def test_the_first_step_of_a_size_does_not_tell_the_time() -> None:
+    tried: list[int] = []
+    warm = steps_of(tried)
+
+    def cold_first(batch: int) -> Step:
+        first = batch not in tried
+        step = warm(batch)
+        return Step(batch, step.peak_bytes, 50 * step.seconds) if first else step
+
+    assert rehearse(cold_first, 16, device(5_000 * MIB)).step.seconds == pytest.approx(1.6)
+    assert tried == [2, 4, 16, 16]
 
 
 def test_a_step_that_would_not_fit_is_not_made() -> None:

@@ -77,7 +77,7 @@ class DeviceMemory:
 def rehearse(
     measure: Callable[[int], Step], batch: int, memory: DeviceMemory, *, seconds: float = float("inf")
 ) -> Rehearsal:
-    """Finds out what a step of `batch` images takes, by steps of fewer images and then its own.
+    """Finds out what a step of `batch` images takes, by steps of fewer images, its own, and the last one once more.
 
     Args:
         measure: makes a step of so many images. Raises NoRoomError.
@@ -95,13 +95,17 @@ def rehearse(
             if expected.peak_bytes > memory.limit_bytes:
                 raise _too_large(batch, steps, memory)
             if expected.seconds > seconds:
-                return Rehearsal(expected, largest_batch(steps, memory.limit_bytes))
+                break
         try:
             steps.append(measure(size))
         except NoRoomError as problem:
             raise _too_large(batch, steps, memory) from problem
-    fitting = largest_batch(steps, memory.limit_bytes)
-    return Rehearsal(steps[-1], max(fitting, batch) if fitting else 0)
+    fitting, last = largest_batch(steps, memory.limit_bytes), steps[-1]
+    # The first step of a size pays for what is loaded and compiled once; the second one tells the time.
+    pace = measure(last.batch).seconds / last.batch
+    if last.batch < batch:
+        return Rehearsal(Step(batch, estimate(steps, batch).peak_bytes, pace * batch), fitting)
+    return Rehearsal(Step(batch, last.peak_bytes, pace * batch), max(fitting, batch) if fitting else 0)
 
 
 def sizes(batch: int) -> list[int]:
@@ -113,7 +117,7 @@ def estimate(steps: Sequence[Step], batch: int) -> Step:
     """What a step of `batch` images will take, from at least two smaller ones."""
     base, slope = _line(steps)
     last = steps[-1]
-    # The first step pays for what is loaded and compiled once, so that times do not lie on a line.
+    # First steps pay for what is loaded and compiled once, so that times do not lie on a line.
     return Step(batch, int(base + slope * batch), last.seconds / last.batch * batch)
 
 

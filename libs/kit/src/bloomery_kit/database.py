@@ -140,24 +140,25 @@ class Database:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
-        # In tasks of their own: a driver that is cancelled in the middle leaves its connection to the collector.
-        opening = asyncio.create_task(self.engine.connect().start())
         self._in_use += 1
         self._idle.clear()
+        connection = None
         try:
-            yield await asyncio.shield(opening)
+            connection = await self.engine.connect().start()
+            yield connection
         finally:
-            await asyncio.shield(asyncio.create_task(self._give_back(opening)))
+            if connection is None:
+                self._gave_back()
+            else:
+                # In a task of its own, so that whoever is cancelled now gives the connection back all the same.
+                closing = asyncio.create_task(connection.close())
+                closing.add_done_callback(self._gave_back)
+                await asyncio.shield(closing)
 
-    async def _give_back(self, opening: "asyncio.Task[AsyncConnection]") -> None:
-        try:
-            await asyncio.wait([opening])
-            if opening.exception() is None:
-                await opening.result().close()
-        finally:
-            self._in_use -= 1
-            if not self._in_use:
-                self._idle.set()
+    def _gave_back(self, _closing: "asyncio.Task[None] | None" = None) -> None:
+        self._in_use -= 1
+        if not self._in_use:
+            self._idle.set()
 
 
 async def insert_ignore(

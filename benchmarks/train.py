@@ -99,6 +99,8 @@ def bare(training: Training, job: Job, place: Path) -> Run:
     """Run the peer with the job's effective parameters."""
     found = weights()
     given = {name: plain(value) for name, value in MessageToDict(job.effective_parameters).items()}
+    # A parameter of ours, which the library does not know.
+    given.pop("sample_predictions")
     if given.get("cache") == "none":
         given["cache"] = False
     began = time.monotonic()

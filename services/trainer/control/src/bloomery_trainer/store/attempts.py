@@ -13,6 +13,16 @@ from bloomery_trainer.store.schema import artifacts, attempts, checkpoints, made
 from bloomery_trainer.store.schema import jobs as job_rows
 
 _COLUMNS = [attempts.c[column.name] for column in fields(Attempt)]
+# Every report of a worker runs these, and building a statement costs more than running it.
+_BY_SECRET = (
+    sa.select(*jobs.COLUMNS, *_COLUMNS)
+    .join(job_rows, job_rows.c.uid == attempts.c.job_uid)
+    .where(attempts.c.secret_hash == sa.bindparam("secret_hash"))
+)
+_LOCK_BY_SECRET = _BY_SECRET.with_for_update()
+_CHANGE = sa.update(attempts).where(
+    attempts.c.job_uid == sa.bindparam("of_job"), attempts.c.number == sa.bindparam("of_number")
+)
 _CHECKPOINT_COLUMNS = [checkpoints.c[column.name] for column in fields(Checkpoint)]
 
 
@@ -51,9 +61,8 @@ async def by_token(tx: Transaction, token_hash: str) -> Attempt | None:
 
 async def by_secret(tx: Transaction, secret_hash: str, *, lock: bool = False) -> tuple[Job, Attempt] | None:
     """The attempt that a secret belongs to, with its job; `lock` keeps others from changing them."""
-    query = sa.select(*jobs.COLUMNS, *_COLUMNS).join(job_rows, job_rows.c.uid == attempts.c.job_uid)
-    query = query.where(attempts.c.secret_hash == secret_hash)
-    row = (await tx.execute(query.with_for_update() if lock else query)).one_or_none()
+    query = _LOCK_BY_SECRET if lock else _BY_SECRET
+    row = (await tx.execute(query, {"secret_hash": secret_hash})).one_or_none()
     if row is None:
         return None
     width = len(jobs.COLUMNS)
@@ -68,13 +77,13 @@ async def present(tx: Transaction, uids: Sequence[str]) -> dict[tuple[str, int],
 
 async def change(tx: Transaction, attempt: Attempt, **values: object) -> None:
     """Write columns of an attempt; the caller holds the lock of its job."""
-    condition = (attempts.c.job_uid == attempt.job_uid) & (attempts.c.number == attempt.number)
-    await tx.execute(sa.update(attempts).where(condition).values(values))
+    await tx.execute(_CHANGE, {"of_job": attempt.job_uid, "of_number": attempt.number, **values})
 
 
 async def launched(tx: Transaction, attempt: Attempt, now: datetime) -> None:
     """Remember that an attempt was launched, unless that is known."""
-    await change(tx, attempt, launched_at=sa.func.coalesce(attempts.c.launched_at, sa.literal(now, UtcDateTime)))
+    first = sa.func.coalesce(attempts.c.launched_at, sa.literal(now, UtcDateTime))
+    await tx.execute(_CHANGE.values(launched_at=first), {"of_job": attempt.job_uid, "of_number": attempt.number})
 
 
 async def keep_artifact(tx: Transaction, job_uid: str, attempt: int, artifact: Artifact) -> None:

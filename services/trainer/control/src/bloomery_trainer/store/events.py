@@ -16,6 +16,8 @@ from bloomery_kit.times import to_timestamp
 from bloomery_trainer.model import Reason
 from bloomery_trainer.store.schema import events
 
+_INSERT = sa.insert(events)
+
 
 class Content(enum.IntFlag):
     """What a batch contains."""
@@ -83,7 +85,7 @@ async def append(tx: Transaction, job_uid: str, first: int, batch: Sequence[even
         "create_time": now,
         "batch": job_service_pb2.ListJobEventsResponse(events=batch).SerializeToString(),
     }
-    await tx.execute(sa.insert(events).values(values))
+    await tx.execute(_INSERT, values)
 
 
 async def read(

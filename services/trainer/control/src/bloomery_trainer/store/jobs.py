@@ -16,6 +16,13 @@ from bloomery_trainer.store import events
 from bloomery_trainer.store.schema import attempts, job_labels, jobs, made
 
 COLUMNS = [jobs.c[column.name] for column in fields(Job)]
+# Every report of a worker runs it, and building a statement costs more than running it.
+_EXTEND_LOG = (
+    sa.update(jobs)
+    .where(jobs.c.uid == sa.bindparam("of_job"), jobs.c.state.not_in(TERMINAL))
+    .values(last_sequence=jobs.c.last_sequence + sa.bindparam("count"))
+    .returning(jobs.c.last_sequence)
+)
 
 
 @dataclass(frozen=True)
@@ -145,13 +152,7 @@ async def extend_log(tx: Transaction, uid: str, count: int, **changes: object) -
 
     `changes` are further columns that are no part of the state.
     """
-    statement = (
-        sa.update(jobs)
-        .where(jobs.c.uid == uid, jobs.c.state.not_in(TERMINAL))
-        .values(last_sequence=jobs.c.last_sequence + count, **changes)
-        .returning(jobs.c.last_sequence)
-    )
-    last: int | None = await tx.scalar(statement)
+    last: int | None = await tx.scalar(_EXTEND_LOG, {"of_job": uid, "count": count, **changes})
     return None if last is None else last - count + 1
 
 

@@ -89,7 +89,7 @@ def milestones(events: Iterable[Event]) -> dict[str, float]:
     """When each state and phase was first seen, by the clock of the machine."""
     found: dict[str, float] = {}
     for event in events:
-        name = event.state or event.proto.progress.phase or ("first step" if event.kind == "metrics" else "")
+        name = event.state or event.proto.progress.phase or NAMED.get(event.kind, "")
         if name:
             found.setdefault(name, event.time.timestamp())
     return found
@@ -193,10 +193,13 @@ def start_table(figures: Figures) -> Table:
     return Table(title, ("what", "median (range)"), rows, note)
 
 
+NAMED = {"preflight": "checked", "metrics": "first step"}
 MEANING = {
     "QUEUED": "the reconciler launches the worker",
     "PREPARING": "the supervisor has begun the attempt",
     "preparing": "torch is loaded, the recipe begins",
+    "preflight": "model and data loaders are ready, the preflight begins",
+    "checked": "the preflight is done",
     "first step": "the first step is done",
 }
 

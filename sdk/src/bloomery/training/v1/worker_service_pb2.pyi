@@ -36,7 +36,9 @@ class _DirectiveEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Directive.Va
     DIRECTIVE_CONTINUE: _Directive.ValueType  # 1
     """Go on."""
     DIRECTIVE_CHECKPOINT: _Directive.ValueType  # 2
-    """Save a checkpoint and go on."""
+    """Save a checkpoint at the next point from which the work can go on, and go on. Not sent so far: workers save one after each epoch by themselves, and an epoch is what can
+    be repeated exactly. A worker that does not know it goes on.
+    """
     DIRECTIVE_PAUSE: _Directive.ValueType  # 3
     """Save a checkpoint, finish with Stopped, exit 44."""
     DIRECTIVE_CANCEL: _Directive.ValueType  # 4
@@ -52,7 +54,9 @@ DIRECTIVE_UNSPECIFIED: Directive.ValueType  # 0
 DIRECTIVE_CONTINUE: Directive.ValueType  # 1
 """Go on."""
 DIRECTIVE_CHECKPOINT: Directive.ValueType  # 2
-"""Save a checkpoint and go on."""
+"""Save a checkpoint at the next point from which the work can go on, and go on. Not sent so far: workers save one after each epoch by themselves, and an epoch is what can
+be repeated exactly. A worker that does not know it goes on.
+"""
 DIRECTIVE_PAUSE: Directive.ValueType  # 3
 """Save a checkpoint, finish with Stopped, exit 44."""
 DIRECTIVE_CANCEL: Directive.ValueType  # 4

@@ -89,7 +89,7 @@ def milestones(events: Iterable[Event]) -> dict[str, float]:
     """When each state and phase was first seen, by the clock of the machine."""
     found: dict[str, float] = {}
     for event in events:
-        name = event.state or event.proto.progress.phase or NAMED.get(event.kind, "")
+        name = event.state or event.proto.progress.phase or NAMED.get(event.kind or "", "")
         if name:
             found.setdefault(name, event.time.timestamp())
     return found

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from bloomery.training.v1.worker_service_pb2_grpc import WorkerServiceAsyncStub
 
 POLICY = Policy()
+_LOOK_SECONDS = 30.0
 
 
 @dataclass
@@ -131,7 +132,14 @@ class Hand:
             await self.reconciler.run_pass()
 
     async def after(self, seconds: float) -> None:
-        """Let time pass, then reconcile once."""
+        """Let time pass, and reconcile now and then, at last at its end."""
+        while seconds > _LOOK_SECONDS:
+            seconds -= _LOOK_SECONDS
+            await self.unseen(_LOOK_SECONDS)
+        await self.unseen(seconds)
+
+    async def unseen(self, seconds: float) -> None:
+        """Let time pass in which nobody looks, then reconcile once."""
         self.clock.seconds += seconds
         await self.reconciler.run_pass()
 

@@ -537,6 +537,17 @@ class TestEnds:
         await hand.settle()
         assert (await state(hand, job), (await hand.trainer.get(job.name)).reason.code) == ("PENDING", "WORKER_LOST")
 
+    async def test_who_could_not_look_for_long_does_not_take_that_for_silence(self, hand: Hand) -> None:
+        job, worker = await hand.running()
+        await hand.unseen(POLICY.lost_after + 1)
+        assert hand.launcher.stops == []
+        assert not (await hand.trainer.get(job.name)).HasField("reason")
+        await hand.after(POLICY.lost_after - 1)
+        assert (await hand.trainer.get(job.name)).reason.code == "WORKER_SILENT"
+        await worker.report(log("back"))
+        await hand.settle()
+        assert await state(hand, job) == "RUNNING"
+
     async def test_a_shifted_system_clock_makes_nobody_silent(self, hand: Hand) -> None:
         job, _ = await hand.running()
         hand.clock.shift = timedelta(hours=1)

@@ -24,8 +24,7 @@ _log = logging.getLogger("bloomery.trainer.reconcile")
 class Stopwatch:
     """Seconds since values last changed, by a clock that never jumps; whatever is new starts at zero.
 
-    So neither a changed system clock nor a pause of this process makes a worker look silent: after a restart everybody
-    gets their whole grace again.
+    So a changed system clock makes nobody late, and after a restart everybody gets their whole grace again.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -72,6 +71,7 @@ class Reconciler:
         self._clock = clock
         self._watch = Stopwatch(clock)
         self._housekeeping = Housekeeping(core)
+        self._looked = clock()
         self.epoch: int | None = None
 
     async def run(self) -> None:
@@ -156,7 +156,19 @@ class Reconciler:
             # What is terminal matters only while something of it is still there.
             rest = [uid for uid, _ in launched if uid not in known]
             known |= await jobs.by_uid(tx, rest) if rest else {}
-            return World(list(known.values()), await attempts.present(tx, list(known)), launched)
+            world = World(list(known.values()), await attempts.present(tx, list(known)), launched)
+        self._note_absence()
+        return world
+
+    def _note_absence(self) -> None:
+        """Start all watches again after a time in which we could not look: nobody could reach us either.
+
+        The database was away, or this process was stopped.
+        """
+        now = self._clock()
+        if now - self._looked > self._core.settings.policy.suspect_after:
+            self._watch = Stopwatch(self._clock)
+        self._looked = now
 
     def _facts(self, world: World) -> list[Facts]:
         found = [self._about(job, world) for job in world.jobs]

@@ -3,13 +3,15 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-fast soak demo protos bench parts clean
+.PHONY: help setup check test test-fast soak soak-races soak-schedules soak-rounds soak-endurance demo protos bench parts clean
 
 PYPROJECTS := $(shell git ls-files '*pyproject.toml')
 # Options for pytest, such as ARGS="tests/kit -k pages".
 ARGS ?=
 NAME ?= *
 ROUNDS ?= 100
+SCHEDULES ?= 3000
+LENGTH ?= 1
 export DATA BLOOMERY_WEIGHTS BLOOMERY_TEST_DATA PYTHON
 export UV_COMPILE_BYTECODE := 1
 
@@ -35,9 +37,20 @@ test-fast: setup ## the tests that need neither a server nor training; ARGS="...
 	@.venv/bin/python -m pytest --ignore tests/worker -m "not real_server and not real_training" $(ARGS)
 	@.venv-worker/bin/python -m pytest tests/worker -m "not real_training" $(ARGS)
 
-soak: setup ## real trainings hit at random moments, half an hour for 100; ROUNDS=100, ARGS="--seed 4 --write"
+soak: soak-races soak-schedules soak-rounds soak-endurance ## all that takes hours; SCHEDULES=3000, ROUNDS=100, LENGTH=1, ARGS=--write
+
+soak-races: setup
 	@BLOOMERY_TRIALS=1000 .venv/bin/python -m pytest -q tests/trainer/test_cancel_race.py
+
+soak-schedules: setup
+	@BLOOMERY_SCHEDULES=$(SCHEDULES) BLOOMERY_FIRST_SCHEDULE=$$(date +%s) .venv/bin/python -m pytest -q \
+		-o tmp_path_retention_policy=failed tests/trainer/test_simulation.py
+
+soak-rounds: setup
 	@PYTHONPATH=tools .venv/bin/python tools/soak.py --rounds $(ROUNDS) $(ARGS)
+
+soak-endurance: setup
+	@PYTHONPATH=tools .venv/bin/python tools/endurance.py --length $(LENGTH) $(filter --write,$(ARGS))
 
 demo: setup ## from labelled images to predictions; DATA=folder, BLOOMERY_WEIGHTS=folder
 	@examples/demo.sh

@@ -22,11 +22,20 @@ _LATE = frozenset({"evaluating", "publishing"})
 
 
 @dataclass(frozen=True)
+class Absence:
+    """When a fault began and was over, by the wall clock, as the events' own times."""
+
+    began: float
+    over: float
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What became of a round.
 
     Attributes:
-        struck: whether the fault came before the job was over.
+        absence: None where the job was over before the fault.
+        seen: the events that the watcher received, each with its moment.
         epochs: numbers of the epochs in the job's curve.
         repeated: epochs that were trained and reported twice.
         recovery: seconds from the end of the fault until the watcher received the next measurement, or the job's end.
@@ -34,13 +43,19 @@ class Outcome:
     """
 
     fault: Fault
-    struck: bool
+    absence: Absence | None
+    seen: Sequence[tuple[float, JobEvent]]
     attempts: int
     epochs: Sequence[int]
     repeated: int
     recovery: float | None
     seconds: float
     problems: Sequence[str]
+
+    @property
+    def struck(self) -> bool:
+        """Whether the fault came before the job was over."""
+        return self.absence is not None
 
     def __str__(self) -> str:
         recovery = "-" if self.recovery is None else f"{self.recovery:.1f} s"
@@ -53,7 +68,7 @@ class Outcome:
 
 @dataclass
 class Watcher:
-    """Somebody who watches the job all the time, and what came when."""
+    """Somebody who watches the job all the time, and what came when, by the wall clock."""
 
     job: Job
     seen: list[tuple[float, JobEvent]] = field(default_factory=list)
@@ -67,7 +82,7 @@ class Watcher:
     def _follow(self) -> None:
         try:
             for event in self.job.watch():
-                self.seen.append((time.monotonic(), event.proto))
+                self.seen.append((time.time(), event.proto))
         except Exception as problem:  # noqa: BLE001 - it is what the round looks for
             self.problem = problem
 
@@ -92,31 +107,41 @@ class Watcher:
         return next(signs, None)
 
 
-def play(site: Site, fault: Fault, model: str, *, meanwhile: Callable[[Job], None] = lambda _: None) -> Outcome:
+def play(
+    site: Site, fault: Fault, model: str, *, epochs: int = EPOCHS, meanwhile: Callable[[Job], None] = lambda _: None
+) -> Outcome:
     """Train, strike, wait for the end, and look at everything; `meanwhile` is called while a server is away."""
     began = time.monotonic()
-    watcher = Watcher(site.train(model, EPOCHS))
+    watcher = Watcher(site.train(model, epochs))
     thread = watcher.begin()
-    over = _strike_in_time(site, fault, watcher, thread, meanwhile)
-    thread.join(_PATIENCE)
-    problems = [*_trouble(watcher, thread)] or [*_check(site, fault, watcher, model)]
+    absence = _strike_in_time(site, fault, watcher, thread, meanwhile)
+    problems = wrong(site, watcher, thread, model, epochs=epochs, most_attempts=fault.most_attempts)
     job = watcher.job
     return Outcome(
         fault=fault,
-        struck=over is not None,
+        absence=absence,
+        seen=watcher.seen,
         attempts=job.proto.attempt,
         epochs=[epoch.epoch for epoch in job.epochs()] if not thread.is_alive() else [],
         repeated=sum(max(0, len(both) - 1) for both in _attempts_of_epochs(watcher).values()),
-        recovery=watcher.recovery(over, job.proto.attempt) if over else None,
+        recovery=watcher.recovery(absence.over, job.proto.attempt) if absence else None,
         seconds=time.monotonic() - began,
         problems=problems,
     )
 
 
+def wrong(
+    site: Site, watcher: Watcher, thread: threading.Thread, model: str, *, epochs: int, most_attempts: int = 1
+) -> Sequence[str]:
+    """Wait for the end of a job that is watched, look at everything, and say what should have been otherwise."""
+    thread.join(_PATIENCE)
+    return [*_trouble(watcher, thread)] or [*_check(site, watcher, model, epochs, most_attempts)]
+
+
 def _strike_in_time(
     site: Site, fault: Fault, watcher: Watcher, thread: threading.Thread, meanwhile: Callable[[Job], None]
-) -> float | None:
-    """Strike when the moment has come; when the fault was over, or None where the job was over before."""
+) -> Absence | None:
+    """Strike when the moment has come; None where the job was over before."""
     while fault.fraction >= 0 and not watcher.reached(fault.fraction):
         if not thread.is_alive():
             return None
@@ -124,15 +149,17 @@ def _strike_in_time(
     time.sleep(fault.delay)
     if fault.target.is_worker:
         return _strike_worker(site, fault, thread)
+    began = time.time()
     _strike_servers(site, fault, lambda: meanwhile(watcher.job))
-    return time.monotonic()
+    return Absence(began, time.time())
 
 
-def _strike_worker(site: Site, fault: Fault, thread: threading.Thread) -> float | None:
+def _strike_worker(site: Site, fault: Fault, thread: threading.Thread) -> Absence | None:
     while thread.is_alive():
         for target, process in workers(site.jobs_dir):
+            began = time.time()
             if target is fault.target and _hit(process, fault):
-                return time.monotonic()
+                return Absence(began, time.time())
         time.sleep(0.05)
     return None
 
@@ -186,7 +213,7 @@ def _trouble(watcher: Watcher, thread: threading.Thread) -> Sequence[str]:
     return [f"the watch broke: {watcher.problem!r}"] if watcher.problem else []
 
 
-def _check(site: Site, fault: Fault, watcher: Watcher, model: str) -> Sequence[str]:
+def _check(site: Site, watcher: Watcher, model: str, epochs: int, most_attempts: int) -> Sequence[str]:
     job = watcher.job.refresh()
     if job.state != "SUCCEEDED":
         return [f"it ended {job.state}: {job.proto.reason}"]
@@ -195,9 +222,9 @@ def _check(site: Site, fault: Fault, watcher: Watcher, model: str) -> Sequence[s
     recorded = site.recorded(job, model)
     left = eventually(lambda: list(workers(site.jobs_dir)), lambda found: not found, seconds=_EXIT_SECONDS)
     claims = {
-        f"the curve has the epochs {curve}": curve == list(range(1, EPOCHS + 1)),
+        f"the curve has the epochs {curve}": curve == list(range(1, epochs + 1)),
         "the watcher missed or repeated events": sequences == list(range(1, job.proto.last_sequence + 1)),
-        f"it took {job.proto.attempt} attempts": job.proto.attempt <= fault.most_attempts,
+        f"it took {job.proto.attempt} attempts": job.proto.attempt <= most_attempts,
         f"attempts began {_begun(watcher)}": _begun(watcher) == list(range(1, job.proto.attempt + 1)),
         "there is no result": job.proto.HasField("result"),
         f"versions of the model were recorded for {recorded}": recorded == [job.name],

@@ -1,5 +1,6 @@
 """Two installations to hit: `bloomery up` on a folder, and two replicas of the trainer over PostgreSQL and MinIO."""
 
+import hashlib
 import json
 import os
 import re
@@ -16,8 +17,9 @@ import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from minio import Minio
+from minio.error import S3Error
 
-from bloomery import Client, Job
+from bloomery import Client, Job, Timeouts
 from bloomery.training.v1 import JOB_KIND_TRAIN, CreateJobRequest, GetJobRequest, JobServiceStub, Resources
 from bloomery.training.v1 import Job as JobProto
 from real_parts.minio import new_minio, run_minio
@@ -26,8 +28,12 @@ from real_parts.process import free_port
 from tests.faults.processes import Part, Server, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
+BUCKET = "bloomery"
+_DIGEST = re.compile("[0-9a-f]{64}")
 SCRIPTS = Path(sys.executable).parent
-SMALL = {"imgsz": 64, "batch": 8}
+SMALL = {"imgsz": 64, "batch": 8, "patience": 0}
+# Nothing stays away for so long.
+PATIENT = Timeouts(outage=3600.0)
 # Everything that a user waits for, shortened; no mechanism is left out.
 POLICY = {
     "BLOOMERY_POLICY__RECONCILE_INTERVAL": "0.5",
@@ -81,8 +87,9 @@ class Laptop(Site):
         (server,) = self.servers
         server.start()
         about = json.loads((self._data / "server.json").read_text())
+        self.endpoint, self.token = about["endpoint"], about["token"]
         try:
-            with Client(about["endpoint"], token=about["token"]) as self.client:
+            with Client(self.endpoint, token=self.token, timeouts=PATIENT) as self.client:
                 self.version = build_version(self.client, images)
                 yield self
         finally:
@@ -102,8 +109,15 @@ class Laptop(Site):
 class Replicas(Site):
     """Two trainers that share PostgreSQL, MinIO and the machine, and a process with the other services."""
 
-    def __init__(self, folder: Path, database_url: str, settings: Mapping[str, str], parts: Mapping[str, Part]) -> None:
-        self.database, self.store = parts["database"], parts["store"]
+    def __init__(
+        self,
+        folder: Path,
+        database_url: str,
+        settings: Mapping[str, str],
+        parts: Mapping[str, Part],
+        objects: Minio,
+    ) -> None:
+        self.database, self.store, self._objects = parts["database"], parts["store"], objects
         self._folder, self._token = folder, secrets.token_hex(16)
         self.jobs_dir = folder / "jobs"
         self._ports = [free_port() for _ in range(7)]
@@ -133,7 +147,7 @@ class Replicas(Site):
                 server.start()
             with (
                 Client(self._services, token=self._token) as self._client,
-                Client(self._trainers, token=self._token) as self._people,
+                Client(self._trainers, token=self._token, timeouts=PATIENT) as self._people,
             ):
                 self.version = build_version(self._client, images)
                 yield self
@@ -184,6 +198,22 @@ class Replicas(Site):
                 return error.code(), health
         return grpc.StatusCode.OK, health
 
+    def damaged(self) -> list[str]:
+        """What of the object store has other bytes than the digest that its key ends with."""
+        found = []
+        for entry in self._objects.list_objects(BUCKET, recursive=True):
+            assert entry.object_name is not None
+            digest = entry.object_name.rpartition("/")[2]
+            # What is not wanted any more may go while we look.
+            with suppress(S3Error):
+                if _DIGEST.fullmatch(digest) and self._digest(entry.object_name) != digest:
+                    found.append(f"{entry.object_name} is damaged")
+        return found
+
+    def _digest(self, key: str) -> str:
+        with self._objects.get_object(BUCKET, key) as content:
+            return hashlib.sha256(content.read()).hexdigest()
+
     def _replica(self, index: int) -> Server:
         ports = {
             "BLOOMERY_PORT": str(self._ports[1 + index]),
@@ -208,18 +238,18 @@ def running_replicas(folder: Path, images: Path) -> Iterator[Replicas]:
             part.start()
             stack.callback(part.kill)
         client = Minio(minio.endpoint, access_key=minio.access_key, secret_key=minio.secret_key, secure=False)
-        client.make_bucket("bloomery")
+        client.make_bucket(BUCKET)
         store = {
             "KIND": "s3",
             "ENDPOINT": f"http://{minio.endpoint}",
             "PUBLIC_ENDPOINT": f"http://{minio.endpoint}",
-            "BUCKET": "bloomery",
+            "BUCKET": BUCKET,
             "ACCESS_KEY": minio.access_key,
             "SECRET_KEY": minio.secret_key,
         }
         settings = {f"BLOOMERY_OBJECT_STORE__{name}": value for name, value in store.items()}
         url = postgres.server.url("postgres")
-        site = stack.enter_context(Replicas(folder, url, settings, parts).running(images))
+        site = stack.enter_context(Replicas(folder, url, settings, parts, client).running(images))
         yield site
 
 

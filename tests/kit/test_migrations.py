@@ -76,6 +76,16 @@ async def test_an_outdated_schema_is_not_ready(empty_db: Database, scripts: Path
         await check_schema(empty_db, newer)
 
 
+async def test_looking_at_the_schema_again_and_again_keeps_no_statements(empty_db: Database, scripts: Path) -> None:
+    await migrate(empty_db, scripts)
+    kept = empty_db.engine.sync_engine._compiled_cache
+    assert kept is not None
+    before = len(kept)
+    for _ in range(3):
+        await check_schema(empty_db, scripts)
+    assert len(kept) == before
+
+
 async def test_a_migration_that_dies_half_way_leaves_the_old_schema(empty_db: Database, scripts: Path) -> None:
     await migrate(empty_db, scripts)
     add(scripts, "0003", "0002", 'op.add_column("things", sa.Column("lost", sa.Integer)); raise KeyError')

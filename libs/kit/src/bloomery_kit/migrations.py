@@ -40,6 +40,8 @@ async def check_schema(db: Database, script_location: Path | str) -> None:
     """Raise Unavailable unless the database answers and its schema is the one that these scripts lead to."""
     head = _head(str(script_location))
     async with db.read() as tx:
+        # Alembic makes a new table each time, so that each of its statements would stay in the engine's cache.
+        await tx.execution_options(compiled_cache=None)
         revision = await tx.run_sync(lambda connection: MigrationContext.configure(connection).get_current_revision())
     if revision != head:
         raise Unavailable("SCHEMA_OUTDATED", f"the schema is at {revision or 'nothing'} and should be at {head}")

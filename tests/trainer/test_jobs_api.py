@@ -299,6 +299,20 @@ async def test_events_by_page_and_filter(hand: Hand) -> None:
     assert [len(sample.shapes) for sample in kept.samples.samples] == [50] * 16
 
 
+async def test_a_page_of_large_events_ends_before_it_is_too_large_for_a_message(hand: Hand) -> None:
+    job, worker = await hand.running()
+    for epoch in range(1, 6):
+        large = SamplePrediction(file_name="x" * (5 << 20))
+        await worker.report(JobEvent(samples=SamplesPredicted(epoch=epoch, samples=[large])))
+    request = ListJobEventsRequest(parent=job.name, filter="samples")
+    seen = []
+    while not seen or request.page_token:
+        page = await hand.trainer.jobs.ListJobEvents(request)
+        seen += [event.samples.epoch for event in page.events]
+        request.page_token = page.next_page_token
+    assert seen == [1, 2, 3, 4, 5]
+
+
 async def test_artifacts_of_a_result_are_signed(hand: Hand) -> None:
     job, worker = await hand.running()
     none = await hand.trainer.jobs.SignArtifacts(SignArtifactsRequest(name=job.name))

@@ -1,6 +1,7 @@
 """What people read of jobs: pages of jobs, events, logs, checkpoints and results."""
 
 from collections.abc import Sequence
+from itertools import accumulate, takewhile
 from typing import TypeVar
 
 from bloomery.training.v1 import JobEvent
@@ -18,6 +19,8 @@ from bloomery_trainer.worker_calls import signed
 D = TypeVar("D")
 _ROWS = 50
 _TAIL = 10_000
+_PAGE_BYTES = 8 << 20
+"""Of the events of a page: a message of more than 16 MiB is not sent."""
 
 
 class Reading:
@@ -140,14 +143,17 @@ def check_cursor(job: Job, after: int) -> None:
 async def _page(
     tx: Transaction, job_uid: str, after: int, content: Content | None, size: int, level: int = 0
 ) -> list[JobEvent]:
-    """One more matching event than `size`, if there is one."""
+    """More matching events than belong on a page of `size`, if there are."""
     found: list[JobEvent] = []
-    while len(found) <= size:
+    held = 0
+    while len(found) <= size and held <= _PAGE_BYTES:
         batch = await events.read(tx, job_uid, after, rows=_ROWS, content=content, level=level)
         if not batch:
             break
         after = batch[-1].sequence
-        found += [event for event in batch if _matches(event, content, level)]
+        matching = [event for event in batch if _matches(event, content, level)]
+        held += sum(event.ByteSize() for event in matching)
+        found += matching
     return found
 
 
@@ -170,6 +176,9 @@ def _matches(event: JobEvent, content: Content | None, level: int) -> bool:
 
 
 def _cut(found: list[JobEvent], page: PageRequest) -> tuple[list[JobEvent], str]:
-    if len(found) <= page.size:
+    sizes = accumulate(event.ByteSize() for event in found)
+    fitting = sum(1 for _ in takewhile(lambda size: size <= _PAGE_BYTES, sizes))
+    count = min(page.size, max(1, fitting))
+    if len(found) <= count:
         return found, ""
-    return found[: page.size], page.next_token((found[page.size - 1].sequence,))
+    return found[:count], page.next_token((found[count - 1].sequence,))

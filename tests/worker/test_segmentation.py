@@ -11,6 +11,7 @@ from bloomery_vision.geometry import Mask, Polygon, bounds
 from bloomery_vision.manifest import ManifestRow
 from bloomery_vision.preprocess import LetterboxTransform, letterbox
 from bloomery_vision.rasterize import rasterize
+from bloomery_worker import samples
 from bloomery_worker.blobs import BlobCache
 from bloomery_worker.dataset import Dataset
 from bloomery_worker.predictor import Images, Outputs
@@ -82,6 +83,22 @@ def test_samples_are_masks_or_boxes_in_pixels_of_the_image(dataset: Dataset, out
         assert found == {(label, *np.round((box.x, box.y, box.width, box.height), -1)) for label, box in there if box}
         for shape in with_masks.shapes:
             assert 0 < Mask(row.width, row.height, shape.mask.encode()).area < row.width * row.height
+
+
+def test_samples_leave_out_the_weakest_shapes_where_masks_are_large(
+    dataset: Dataset, outlines: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = Oracle(dataset, outlines.classes, lambda outline, box: outline)(np.zeros((2, 1)))
+    seen = Samples(dataset, outlines.classes, "segment", SIZE, count=2)
+    whole = seen.note(outputs, epoch=1)
+    largest = max(sum(len(shape.mask) for shape in one.shapes) for one in whole.samples)
+    monkeypatch.setattr(samples, "MASK_BYTES", 2 * largest - 2)
+    less = seen.note(outputs, epoch=1)
+    counts = [(len(one.shapes), len(full.shapes)) for one, full in zip(less.samples, whole.samples, strict=True)]
+    assert any(kept < full for kept, full in counts)
+    for one, full in zip(less.samples, whole.samples, strict=True):
+        assert one.shapes == full.shapes[: len(one.shapes)]
+        assert sum(len(shape.mask) for shape in one.shapes) < largest
 
 
 def framed(area: NDArray[np.bool_], transform: LetterboxTransform) -> NDArray[np.bool_]:

@@ -96,6 +96,19 @@ def test_what_was_handed_out_is_not_thinned(tmp_path: Path) -> None:
     spool.close()
 
 
+def test_large_events_make_more_reports_instead_of_one_that_nobody_takes(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.db")
+    for size in (5 << 20, 5 << 20, 10 << 20, 1, 1):
+        spool.append(JobEvent(log=LogLine(level=LogLine.LEVEL_WARNING, message="x" * size)))
+    counts = []
+    while len(spool):
+        first, events = spool.batch(100)
+        counts.append(len(events))
+        spool.acknowledge(first + len(events) - 1)
+    spool.close()
+    assert counts == [1, 1, 1, 2]
+
+
 def test_a_refused_batch_does_not_hold_up_what_follows(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool.db")
     spool.append(measurement(1))

@@ -413,8 +413,8 @@ class SamplePrediction(message.Message):
     """Height of the image, pixels."""
     @builtins.property
     def shapes(self) -> containers.RepeatedCompositeFieldContainer[geometry_pb2.Shape]:
-        """In pixels of the image, best first; `label` is the class of the dataset version. At most 50, with scores above 0.25;
-        of a classifier the most probable tag.
+        """In pixels of the image, best first; `label` is the class of the dataset version. At most 50, with scores above 0.25, and
+        fewer where their masks are large; of a classifier the most probable tag.
         """
 
     def __init__(

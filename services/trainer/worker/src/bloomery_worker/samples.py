@@ -1,6 +1,6 @@
 """What a model in training sees in some images, for people to watch it learn."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from bloomery_worker.predictor import Images, Outputs
 
 CONFIDENCE = 0.25
 SHAPES = 50
+MASK_BYTES = 1 << 20
+"""Of all masks of a note together: those of large photographs would not fit into a message, and would fail the job."""
 TIMES = 10
 """After about so many epochs of a job samples are shown."""
 
@@ -51,8 +53,19 @@ class Samples:
         found = []
         for index, (row, fitted) in enumerate(zip(self._rows, self._fitted, strict=True)):
             own = [output[index] for output in outputs]
-            found.append(_sample(row, interpret(self._task, own, fitted, self._classes, self._choice)))
+            seen = interpret(self._task, own, fitted, self._classes, self._choice)
+            found.append(_sample(row, _light(seen, MASK_BYTES // len(self._rows))))
         return SamplesNote(epoch=epoch, samples=tuple(found))
+
+
+def _light(found: Iterable[Found], most: int) -> Iterator[Found]:
+    """The best of what is on an image, until its masks take more than `most` bytes."""
+    size = 0
+    for one in found:
+        size += len(one.geometry.counts) if isinstance(one.geometry, Mask) else 0
+        if size > most:
+            return
+        yield one
 
 
 def _sample(row: ManifestRow, found: Iterable[Found]) -> SampleNote:

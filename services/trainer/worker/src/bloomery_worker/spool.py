@@ -11,6 +11,8 @@ from pathlib import Path
 from bloomery.training.v1 import JobEvent
 
 MAX_WAITING = 20_000
+BATCH_BYTES = 8 << 20
+"""Of one report at most: a message of more than 16 MiB is never taken."""
 _SCHEMA = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
@@ -54,7 +56,7 @@ class Spool:
             self._thin()
 
     def batch(self, limit: int) -> tuple[int, Sequence[JobEvent]]:
-        """The sequence of the first event that is not acknowledged, and up to `limit` events from there on.
+        """The sequence of the first event that is not acknowledged, and up to `limit` events, or fewer large ones.
 
         The same again until something is acknowledged.
         """
@@ -74,11 +76,17 @@ class Spool:
         self._handed_out = []
 
     def _hand_out(self, limit: int) -> None:
-        rows = self._database.execute("SELECT id, content FROM events ORDER BY id LIMIT ?", (limit,)).fetchall()
-        if rows:
-            self._database.execute("DELETE FROM events WHERE id <= ?", (rows[-1][0],))
-        self._waiting -= len(rows)
-        self._handed_out = [JobEvent.FromString(content) for _, content in rows]
+        found = self._database.execute("SELECT id, content FROM events ORDER BY id LIMIT ?", (limit,))
+        size = last = 0
+        for number, content in found:
+            size += len(content)
+            if self._handed_out and size > BATCH_BYTES:
+                break
+            last = number
+            self._handed_out.append(JobEvent.FromString(content))
+        found.close()
+        self._database.execute("DELETE FROM events WHERE id <= ?", (last,))
+        self._waiting -= len(self._handed_out)
 
     def _move_to_memory(self) -> None:
         memory = sqlite3.connect(":memory:", isolation_level=None)

@@ -305,7 +305,7 @@ async def test_a_page_of_large_events_ends_before_it_is_too_large_for_a_message(
         large = SamplePrediction(file_name="x" * (5 << 20))
         await worker.report(JobEvent(samples=SamplesPredicted(epoch=epoch, samples=[large])))
     request = ListJobEventsRequest(parent=job.name, filter="samples")
-    seen = []
+    seen: list[int] = []
     while not seen or request.page_token:
         page = await hand.trainer.jobs.ListJobEvents(request)
         seen += [event.samples.epoch for event in page.events]

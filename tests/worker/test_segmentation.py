@@ -88,7 +88,7 @@ def test_samples_are_masks_or_boxes_in_pixels_of_the_image(dataset: Dataset, out
 def test_samples_leave_out_the_weakest_shapes_where_masks_are_large(
     dataset: Dataset, outlines: Version, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outputs = Oracle(dataset, outlines.classes, lambda outline, box: outline)(np.zeros((2, 1)))
+    outputs = Oracle(dataset, outlines.classes, lambda outline, box: outline)(np.zeros((2, *SIZE, 3), dtype=np.uint8))
     seen = Samples(dataset, outlines.classes, "segment", SIZE, count=2)
     whole = seen.note(outputs, epoch=1)
     largest = max(sum(len(shape.mask) for shape in one.shapes) for one in whole.samples)

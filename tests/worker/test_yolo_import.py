@@ -119,6 +119,17 @@ async def test_a_file_that_wants_to_run_code_is_refused_and_runs_nothing(tmp_pat
     assert not trap.exists()
 
 
+@pytest.mark.parametrize("content", [b"\x80", b"PK\x03\x04" + bytes(100)], ids=["rubbish", "torn"])
+async def test_a_file_that_is_something_else_is_refused_on_one_line_that_names_no_folder(
+    content: bytes, tmp_path: Path
+) -> None:
+    reason = await refused("yolo-detect", content, tmp_path)
+    assert (reason.code, reason.retriable) == ("CONFIG_ERROR", False)
+    assert reason.message.startswith("the file is not a YOLO checkpoint: ")
+    assert "\n" not in reason.message
+    assert str(tmp_path) not in reason.message
+
+
 async def test_an_imported_model_is_exported_without_a_dataset_version(
     detector: FakeTrainer, cells: Version, tmp_path: Path
 ) -> None:

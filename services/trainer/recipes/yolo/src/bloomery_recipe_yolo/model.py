@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from bloomery_worker.failures import ConfigError
 from bloomery_worker.predictor import Images, Outputs
 
 OPSET = 18
+_LONGEST = 300
 INPUT = "images"
 
 
@@ -89,9 +89,17 @@ def read_checkpoint(path: Path) -> tuple[Any, Mapping[str, Any]]:
     """
     try:
         return load_checkpoint(path)
-    except (AttributeError, TypeError, KeyError, RuntimeError, ModuleNotFoundError, UnpicklingError) as problem:
+    except MemoryError:
+        raise
+    except Exception as problem:  # broken files make the unpickler raise all kinds
         hint = "give a checkpoint that Ultralytics has written"
-        raise ConfigError(f"{path.name} is not a YOLO checkpoint: {problem}", hint=hint) from problem
+        raise ConfigError(f"the file is not a YOLO checkpoint: {_plain(problem, path)}", hint=hint) from problem
+
+
+def _plain(problem: Exception, path: Path) -> str:
+    """What is wrong with a file on one line, without the library's ornaments and the worker's folders."""
+    line = str(problem).partition("\n")[0].replace(str(path), "it").removeprefix("ERROR ❌️ ")
+    return f"{line[:_LONGEST]} ({type(problem).__name__})"
 
 
 def write_published(best: Path, target: Path, classes: Sequence[str]) -> None:

@@ -1,16 +1,20 @@
 """The client's neighbours: a server that does as it is told, and a place for bytes."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
 from bloomery import AsyncClient, Client, Timeouts
 from bloomery._address import Address
 from bloomery._session import Session
+from bloomery.cli import app
+from tests.sdk import world
 from tests.sdk.blobs import Blobs
 from tests.sdk.fake import Fake
 
+Run = Callable[..., Result]
 QUICK = Timeouts(attempt=1.0, total=8.0, contact=2.0, silence=1.0, outage=8.0)
 
 
@@ -46,6 +50,14 @@ def client(fake: Fake) -> Iterator[Client]:
 async def aclient(fake: Fake) -> AsyncIterator[AsyncClient]:
     async with AsyncClient(fake.endpoint, token="secret", timeouts=QUICK) as opened:
         yield opened
+
+
+@pytest.fixture
+def run(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command line, with a small finished project behind it."""
+    world.settle(fake)
+    monkeypatch.setenv("BLOOMERY_ENDPOINT", fake.endpoint)
+    return lambda line, *more: CliRunner().invoke(app, [*line.split(), *more])
 
 
 class Pauses:

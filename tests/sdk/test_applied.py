@@ -1,23 +1,20 @@
 """Jobs on models that are there already, or come as files: what is asked for, and what is shown of what they made."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from bloomery import AsyncClient, Client, errors
-from bloomery.cli import app
 from bloomery.common.v1 import Artifact
 from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
 from bloomery_kit import errors as served
 from tests.sdk import world
 from tests.sdk.blobs import Blobs, digest_of
+from tests.sdk.conftest import Run
 from tests.sdk.fake import Fake
 
-Run = Callable[..., Result]
 EVALUATED = training.Job(
     name="projects/cells/jobs/e1",
     kind=training.JOB_KIND_EVALUATE,
@@ -35,12 +32,6 @@ PER_CLASS = [
 @pytest.fixture(autouse=True)
 def settled(fake: Fake) -> None:
     world.settle(fake)
-
-
-@pytest.fixture
-def run(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setenv("BLOOMERY_ENDPOINT", fake.endpoint)
-    return lambda line, *more: CliRunner().invoke(app, [*line.split(), *more])
 
 
 def offer(fake: Fake, blobs: Blobs, role: str, name: str, content: bytes) -> None:

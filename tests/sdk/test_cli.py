@@ -1,11 +1,8 @@
 """The commands as people type them."""
 
 import json
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from importlib.metadata import metadata
 from pathlib import Path
 
@@ -15,19 +12,16 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 from typer.main import get_command
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from bloomery.annotation import v1 as annotation
 from bloomery.cli import app
-from bloomery.cli._pairs import seconds, size
 from bloomery.inference import v1 as inference
-from bloomery.training import v1 as training
 from bloomery_kit import errors as served
 from tests.sdk import world
-from tests.sdk.fake import Fake, Hang
+from tests.sdk.conftest import Run
+from tests.sdk.fake import Fake
 from tests.sdk.test_drawing import encoded
-
-Run = Callable[..., Result]
 
 SHOWN: dict[str, tuple[Message, str]] = {
     "project list": (world.PROJECT, "Blood cells"),
@@ -65,13 +59,6 @@ SHOWN: dict[str, tuple[Message, str]] = {
     "predict-batch cells-v@1 --on cells-v@1": (world.JOB, "projects/cells/jobs/j1"),
     "optimize cells-v@1 --to onnx": (world.VARIANT, "passed on 32 images"),
 }
-
-
-@pytest.fixture
-def run(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Run:
-    world.settle(fake)
-    monkeypatch.setenv("BLOOMERY_ENDPOINT", fake.endpoint)
-    return lambda line, *more: CliRunner().invoke(app, [*line.split(), *more])
 
 
 @pytest.mark.parametrize("line", SHOWN)
@@ -135,34 +122,6 @@ def test_a_wrong_command_line_exits_with_2(run: Run) -> None:
     assert run("project list -o xml").exit_code == 2
 
 
-def test_settings_keep_their_types(fake: Fake, run: Run) -> None:
-    words = "--set epochs=5 --set lr=1e-3 --set amp=true --set optimizer=adamw --set a=b=c --set tag=null"
-    run(f"train cells-v@1 --recipe yolo-detect --model m --base scratch --name run-1 {words}")
-    [request] = fake.calls["CreateJob"]
-    assert dict(request.job.parameters) == {
-        "epochs": 5.0,
-        "lr": 0.001,
-        "amp": True,
-        "optimizer": "adamw",
-        "a": "b=c",
-        "tag": "null",
-    }
-    assert (request.job.model, request.job.base, request.job_id) == ("projects/cells/models/m", "scratch", "run-1")
-
-
-def test_whole_numbers_among_parameters_are_written_as_such(fake: Fake, run: Run) -> None:
-    job = training.Job(name=world.JOB.name)
-    job.effective_parameters.update({"images": 32, "rate": 0.5, "amp": True})
-    fake.answer("GetJob", job)
-    assert '"images": 32.0' not in run("jobs show j1 -o json").stdout
-    assert "images: 32\n" in run("jobs show j1 -o yaml").stdout
-    assert json.loads(run("jobs show j1 -o json").stdout)["effectiveParameters"] == {
-        "images": 32,
-        "rate": 0.5,
-        "amp": True,
-    }
-
-
 def test_a_class_map_reaches_the_build(fake: Fake, run: Run) -> None:
     run("dataset build d --split official --kind classify --class-map rbc=cell --class-map wbc=")
     spec = fake.calls["CreateDatasetVersion"][0].dataset_version.spec
@@ -208,87 +167,6 @@ def test_delete_asks_first(fake: Fake, run: Run) -> None:
     assert len(fake.calls["DeleteProject"]) == 1
 
 
-def test_a_training_takes_its_place_in_the_queue_and_of_the_machine(fake: Fake, run: Run) -> None:
-    place = "--priority 5 --deadline 1h30m --label team=cells --label run=2 --cpus 1.5 --memory 4GiB --gpus 1"
-    assert run(f"train cells-v@1 --recipe yolo-detect {place}").exit_code == 0
-    [job] = [call.job for call in fake.calls["CreateJob"]]
-    assert (job.priority, job.deadline_seconds, dict(job.labels)) == (5, 5400, {"team": "cells", "run": "2"})
-    assert job.resources == training.Resources(cpus=1.5, memory_bytes=4 << 30, gpus=1)
-
-
-@pytest.mark.parametrize("wrong", ["--deadline soon", "--deadline 2y", "--memory lots", "--memory 4XB", "--label team"])
-def test_what_is_no_duration_size_or_label_is_a_wrong_command_line(fake: Fake, run: Run, wrong: str) -> None:
-    assert run(f"train cells-v@1 --recipe yolo-detect {wrong}").exit_code == 2
-    assert "CreateJob" not in fake.calls
-
-
-@pytest.mark.parametrize(
-    ("text", "count"), [("2h", 7200), ("90m", 5400), ("1d12h", 129600), ("30", 30), ("0.5h", 1800)]
-)
-def test_durations(text: str, count: float) -> None:
-    assert seconds(text) == count
-
-
-@pytest.mark.parametrize(("text", "count"), [("4GiB", 4 << 30), ("4g", 4 << 30), ("500MB", 500_000_000), ("7", 7)])
-def test_sizes(text: str, count: int) -> None:
-    assert size(text) == count
-
-
-def test_a_job_is_updated_in_what_is_given_alone(fake: Fake, run: Run) -> None:
-    fake.answer("ListJobs", training.ListJobsResponse(jobs=[world.JOB]))
-    fake.answer("GetJob", training.Job(name=world.JOB.name, labels={"team": "cells"}))
-    run("jobs update j1 --priority 0")
-    run("jobs update j1 --label run=2 --name Second")
-    assert run("jobs update j1").exit_code == 0
-    first, second = fake.calls["UpdateJob"]
-    assert (list(first.update_mask.paths), first.job.priority) == (["priority"], 0)
-    assert list(second.update_mask.paths) == ["display_name", "labels"]
-    assert (second.job.display_name, dict(second.job.labels)) == ("Second", {"team": "cells", "run": "2"})
-
-
-def test_jobs_are_filtered_by_options(fake: Fake, run: Run) -> None:
-    run("jobs list --state running --kind TRAIN --group sweep --label team=cells --filter active")
-    expected = "active AND state:RUNNING AND kind:TRAIN AND group:sweep AND label.team:cells"
-    assert fake.calls["ListJobs"][0].filter == expected
-
-
-def test_a_grid_starts_every_combination_once_all_are_checked(fake: Fake, run: Run) -> None:
-    grid = "--grid lr0=0.01,0.1 --grid optimizer=sgd,adamw --set epochs=2 --group sweep"
-    result = run(f"train cells-v@1 --recipe yolo-detect {grid}")
-    assert result.exit_code == 0
-    assert "projects/cells/jobGroups/sweep" in result.stdout
-    calls = fake.calls["CreateJob"]
-    assert [call.validate_only for call in calls] == [True] * 4 + [False] * 4
-    given = [dict(call.job.parameters) for call in calls[4:]]
-    pairs = [(0.01, "sgd"), (0.01, "adamw"), (0.1, "sgd"), (0.1, "adamw")]
-    assert given == [{"epochs": 2, "lr0": rate, "optimizer": name} for rate, name in pairs]
-    assert {call.job.group for call in calls} == {"sweep"}
-
-
-def test_a_grid_with_a_wrong_value_starts_nothing(fake: Fake, run: Run) -> None:
-    bad = served.InvalidArgument([served.FieldViolation("job.parameters.lr0", "must be at most 1")])
-    fake.queue("CreateJob", bad)
-    assert run("train cells-v@1 --recipe yolo-detect --grid lr0=7,0.1 --group sweep").exit_code == 4
-    assert [call.validate_only for call in fake.calls["CreateJob"]] == [True]
-
-
-@pytest.mark.parametrize("rest", ["", "--group sweep --name one"])
-def test_a_grid_is_a_group_of_many(fake: Fake, run: Run, rest: str) -> None:
-    assert run(f"train cells-v@1 --recipe yolo-detect --grid lr0=0.1,0.2 {rest}").exit_code == 2
-    assert "CreateJob" not in fake.calls
-
-
-def test_a_group_shows_in_what_its_jobs_differ(fake: Fake, run: Run) -> None:
-    jobs = [training.Job(name=f"projects/cells/jobs/j{number}") for number in (1, 2)]
-    for job, rate in zip(jobs, (0.01, 0.1), strict=True):
-        job.effective_parameters.update({"lr0": rate, "epochs": 3})
-    fake.answer("ListJobs", training.ListJobsResponse(jobs=jobs))
-    shown = run("groups show sweep").stdout
-    assert "lr0" in shown
-    assert "epochs" not in shown
-    assert fake.calls["ListJobs"][-1].filter == "group:sweep"
-
-
 DELETED = {
     "dataset delete cells-v": ("DeleteDataset", world.DATASET.name),
     "dataset delete cells-v@1": ("DeleteDatasetVersion", world.VERSION.name),
@@ -323,42 +201,6 @@ def test_the_newest_version_of_a_model_is_not_deleted_by_leaving_the_number_out(
     assert "DeleteModelVersion" not in fake.calls
 
 
-def test_following_shows_each_epoch_and_the_model_last(run: Run) -> None:
-    result = run("train cells-v@1 --recipe yolo-detect --follow")
-    assert result.exit_code == 0
-    lines = result.stderr.splitlines()
-    assert lines[0] == "job j1"
-    assert "RUNNING" in lines
-    assert "phase training" in lines
-    assert "epoch 1/2  train/box_loss 2  val/map50 0.4  ETA 1m30s" in lines
-    assert "log: the base weights are missing" in lines
-    assert lines[-1] == "SUCCEEDED"
-    assert "projects/cells/models/cells-v/versions/1" in result.stdout
-    assert "0.91" in result.stdout
-
-
-def test_following_with_json_writes_the_model_version_alone(run: Run) -> None:
-    found = json.loads(run("train cells-v@1 --recipe yolo-detect --follow -o json").stdout)
-    assert found["name"] == world.MODEL_VERSION.name
-
-
-def test_a_job_that_fails_exits_with_1_and_its_hint(fake: Fake, run: Run) -> None:
-    reason = training.Reason(code="OOM_HOST", message="out of memory", hint="use batch=2")
-    failed = training.Job(
-        name=world.JOB.name,
-        kind=training.JOB_KIND_TRAIN,
-        state=training.JOB_STATE_FAILED,
-        reason=reason,
-        last_sequence=1,
-    )
-    fake.answer("GetJob", failed)
-    fake.script("WatchJob", world.watched(failed, [world.state(1, training.JOB_STATE_FAILED, reason)]))
-    result = run("jobs watch j1")
-    assert result.exit_code == 1
-    assert "FAILED OOM_HOST out of memory use batch=2" in result.stderr
-    assert "hint: use batch=2" in result.stderr
-
-
 def test_predictions_are_listed_and_drawn(fake: Fake, run: Run, tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
@@ -382,23 +224,6 @@ def test_a_file_that_cannot_be_written_is_told(run: Run, tmp_path: Path) -> None
     result = run("predict cells-v@1", str(tmp_path / "a.png"), "--save", str(tmp_path / "out"))
     assert result.exit_code == 1
     assert "reason: FILE" in result.stderr
-
-
-def test_an_interrupted_command_exits_with_130(fake: Fake, run: Run) -> None:
-    fake.script(
-        "WatchJob", lambda request: [training.WatchJobResponse(snapshot=training.Job(name=world.JOB.name)), Hang()]
-    )
-    script = "from bloomery.cli import main; main()"
-    with subprocess.Popen(
-        [sys.executable, "-c", script, "jobs", "watch", "j1"], stderr=subprocess.PIPE, text=True
-    ) as typed:
-        while not fake.calls["WatchJob"]:
-            time.sleep(0.05)
-        time.sleep(0.3)
-        typed.send_signal(signal.SIGINT)
-        _, stderr = typed.communicate(timeout=20)
-    assert typed.returncode == 130
-    assert stderr.startswith("detached: j1 goes on")
 
 
 def test_a_model_without_a_variant_says_what_to_do(fake: Fake, run: Run, tmp_path: Path) -> None:
@@ -426,8 +251,13 @@ def test_parity_and_latency_are_shown(run: Run) -> None:
     assert "p50 81.0 ms" in stdout
 
 
-def test_logs_are_lines(run: Run) -> None:
-    assert run("jobs logs j1").stdout == "1970-01-01T00:00:00Z INFO trainer: epoch 1 done\n"
+def test_a_comparison_without_labelled_images_has_no_metric(fake: Fake, run: Run) -> None:
+    assert "metric" not in run("optimize cells-v@1").stdout
+    measured = inference.ModelVariant()
+    measured.CopyFrom(world.VARIANT)
+    measured.parity.original_metric = measured.parity.variant_metric = 0.5
+    fake.answer("GetModelVariant", measured)
+    assert "0.5000 original, 0.5000 variant" in run("optimize cells-v@1").stdout
 
 
 def test_markup_in_what_people_named_is_text(fake: Fake, run: Run) -> None:

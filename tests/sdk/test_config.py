@@ -1,6 +1,5 @@
 """A training as a file: what a template says is what is read back, and the command line has the last word."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,26 +7,18 @@ import typer
 from google.protobuf.json_format import MessageToDict
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner, Result
 
-from bloomery.cli import _config, app
+from bloomery.cli import _config
 from bloomery.training import v1 as training
 from bloomery_kit.errors import Violations
 from bloomery_trainer.convert_recipes import recipe_message
 from bloomery_trainer.model import Kind
 from bloomery_trainer.parameters import effective_parameters
 from bloomery_trainer.recipes import Catalogue, Recipe, default_folder
-from tests.sdk import world
+from tests.sdk.conftest import Run
 from tests.sdk.fake import Fake
 
 RECIPES = Catalogue.load(default_folder()).list()
-
-
-@pytest.fixture
-def run(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    world.settle(fake)
-    monkeypatch.setenv("BLOOMERY_ENDPOINT", fake.endpoint)
-    return lambda line, *more: CliRunner().invoke(app, [*line.split(), *more])
 
 
 def written(folder: Path, text: str) -> Path:
@@ -57,9 +48,7 @@ def test_a_template_explains_every_parameter(recipe: Recipe) -> None:
     assert all(len(line) <= 120 for line in text.splitlines())
 
 
-def test_a_template_reaches_the_server_through_the_command_line(
-    fake: Fake, run: Callable[..., Result], tmp_path: Path
-) -> None:
+def test_a_template_reaches_the_server_through_the_command_line(fake: Fake, run: Run, tmp_path: Path) -> None:
     fake.answer("GetRecipe", recipe_message(RECIPES[0]))
     shown = run(f"recipes template {RECIPES[0].name}")
     assert shown.exit_code == 0, shown.output
@@ -70,7 +59,7 @@ def test_a_template_reaches_the_server_through_the_command_line(
     assert MessageToDict(job.parameters) == effective_parameters(RECIPES[0], Kind.TRAIN, {}, Violations())
 
 
-def test_options_go_before_the_file(fake: Fake, run: Callable[..., Result], tmp_path: Path) -> None:
+def test_options_go_before_the_file(fake: Fake, run: Run, tmp_path: Path) -> None:
     text = "recipe: one\nbase: b.pt\nmodel: m\nseed: 7\nparameters: {epochs: 5, lr0: 1e-3, cache: no}\n"
     path = str(written(tmp_path, text))
     run("train cells-v@1 --config", path)
@@ -82,9 +71,7 @@ def test_options_go_before_the_file(fake: Fake, run: Callable[..., Result], tmp_
     assert dict(second.parameters) == {"seed": 8, "epochs": 9, "lr0": 0.001, "cache": "no"}
 
 
-def test_what_no_parameter_can_be_is_left_for_the_server_to_refuse(
-    fake: Fake, run: Callable[..., Result], tmp_path: Path
-) -> None:
+def test_what_no_parameter_can_be_is_left_for_the_server_to_refuse(fake: Fake, run: Run, tmp_path: Path) -> None:
     text = "recipe: one\nparameters: {epochs: [1, 2], optimizer: {a: b}, when: 2026-01-01, patience: null}\n"
     run("train cells-v@1 --config", str(written(tmp_path, text)))
     expected = {"epochs": "[1, 2]", "optimizer": '{"a": "b"}', "when": "2026-01-01", "patience": None}
@@ -109,7 +96,7 @@ def test_all_that_is_wrong_with_the_keys_is_told(text: str, said: list[str], tmp
         assert words in str(raised.value)
 
 
-def test_a_wrong_file_is_a_wrong_command_line(run: Callable[..., Result], tmp_path: Path) -> None:
+def test_a_wrong_file_is_a_wrong_command_line(run: Run, tmp_path: Path) -> None:
     assert run("train cells-v@1 --config", str(tmp_path / "none.yaml")).exit_code == 2
     assert run("train cells-v@1 --config", str(written(tmp_path, "parameters: {}"))).exit_code == 2
 

@@ -3,26 +3,23 @@
 import csv
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from google.protobuf.json_format import ParseDict
 from PIL import Image
-from typer.testing import CliRunner, Result
 
 from bloomery import Client, Difference, errors
 from bloomery.annotation import v1 as annotation
-from bloomery.cli import app
 from bloomery.common.v1 import Artifact
 from bloomery.training import v1 as training
 from bloomery.vision import v1 as vision
 from bloomery_kit import errors as served
 from tests.sdk import world
 from tests.sdk.blobs import Blobs
+from tests.sdk.conftest import Run
 from tests.sdk.fake import Fake, numbered
 
-Run = Callable[..., Result]
 FILES = {"checkpoint": ("best.pt", b"weights"), "variant/1/model.onnx": ("1/model.onnx", b"graph")}
 
 
@@ -55,13 +52,6 @@ def trained(name: str = "j1", **changes: object) -> training.Job:
         "result": {"details": facts, "versions": {"torch": "2.14"}, "metrics": {"test/map50": 0.9}},
     }
     return ParseDict(said | changes, training.Job())
-
-
-@pytest.fixture
-def run(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Run:
-    world.settle(fake)
-    monkeypatch.setenv("BLOOMERY_ENDPOINT", fake.endpoint)
-    return lambda line, *more: CliRunner().invoke(app, [*line.split(), *more])
 
 
 @pytest.fixture
@@ -348,10 +338,10 @@ def test_the_newest_samples_are_drawn(fake: Fake, client: Client, run: Run, tmp_
 @pytest.mark.usefixtures("sampled")
 def test_samples_of_an_earlier_epoch_are_drawn(client: Client, run: Run, tmp_path: Path) -> None:
     assert run("jobs samples j1 --epoch 1 --save", str(tmp_path)).output.split() == [str(tmp_path / "0001-a.png")]
-    with pytest.raises(errors.NotFound, match="no samples of epoch 3; of epochs: 1, 5"):
+    with pytest.raises(errors.NotFound, match="no samples of epoch 3; there are those of epochs 1, 5"):
         client.job("j1").samples(epoch=3)
 
 
 def test_a_job_without_samples_says_so(client: Client, run: Run) -> None:
-    with pytest.raises(errors.NotFound, match="none yet"):
+    with pytest.raises(errors.NotFound, match="has no samples; there are none yet"):
         client.job("j1").samples()

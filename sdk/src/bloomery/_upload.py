@@ -83,6 +83,8 @@ async def upload_input(session: Session, project: str, path: Path) -> Artifact:
     if not await asyncio.to_thread(path.is_file):
         raise InvalidArgument(f"{path} is not a file")
     file = await asyncio.to_thread(_read, path)
+    if not file.size:
+        raise InvalidArgument(f"{path} is empty")
     failure: BloomeryError = TransferFailed("nothing was sent")
     for _ in range(_ROUNDS):
         try:

@@ -147,8 +147,9 @@ class AsyncJob(AsyncHandle[training.Job], JobFields):
             shown |= {event.samples.epoch: event.samples for event in page.events}
         wanted = shown.get(epoch or max(shown, default=0))
         if wanted is None:
-            known = ", ".join(str(number) for number in sorted(shown)) or "none yet"
-            raise errors.NotFound(f"job {self.id} has no samples of epoch {epoch or 'any'}; of epochs: {known}")
+            known = f"those of epochs {', '.join(map(str, sorted(shown)))}" if shown else "none yet"
+            of = f" of epoch {epoch}" if epoch else ""
+            raise errors.NotFound(f"job {self.id} has no samples{of}; there are {known}")
         sources = await download_bytes(self._session, {one.asset: one.digest for one in wanted.samples})
         return [Sample(wanted.epoch, one, sources[one.asset]) for one in wanted.samples]
 

@@ -119,6 +119,18 @@ class JobGroupFields(Fields[training.JobGroup]):
         """When its first job was created, UTC."""
         return moment(self.proto.create_time)
 
+    def check(self) -> Self:
+        """Return the handle of a group none of whose jobs has failed.
+
+        Raises:
+            JobFailed: some ended FAILED or CANCELLED.
+        """
+        bad = [f"{self.states[state]} {state}" for state in ("FAILED", "CANCELLED") if state in self.states]
+        if not bad:
+            return self
+        message = f"of {self.proto.job_count} jobs in the group {self.id}: {', '.join(bad)}"
+        raise errors.JobFailed(message, resource=self.name, hint=f"`bloomery groups show {self.id}` says which")
+
 
 class ModelFields(Fields[inference.Model]):
     """A named line of model versions."""

@@ -56,7 +56,8 @@ def plain_line(event: "Event", job: "Job") -> str:
     match event.kind:
         case "state_changed":
             reason = event.proto.state_changed.reason
-            return " ".join(filter(None, (event.state, reason.code, reason.message, reason.hint)))
+            why = "; ".join(filter(None, (reason.message, reason.hint)))
+            return " ".join(filter(None, (event.state, reason.code, why)))
         case "progress":
             return f"phase {event.proto.progress.phase}"
         case "metrics" if event.proto.metrics.epoch_end:

@@ -70,10 +70,11 @@ def show_group(group: "JobGroup", output: Output) -> None:
     show(group.proto, rows, output)
     if output is Output.table:
         jobs = list(group.jobs())
-        names = _differing([dict(job.proto.effective_parameters) for job in jobs])
+        given = [dict(job.proto.effective_parameters) for job in jobs]
+        names = _differing(given)
         cells = [
-            (job.id, job.state, *(job.proto.effective_parameters[name] for name in names), _measured(job))
-            for job in jobs
+            (job.id, job.state, *(each.get(name) for name in names), _measured(job))
+            for job, each in zip(jobs, given, strict=True)
         ]
         grid(("JOB", "STATE", *names, "METRICS"), cells)
 

@@ -11,6 +11,7 @@ from bloomery.cli.models import VersionArgument
 
 if TYPE_CHECKING:
     from bloomery import ModelVariant
+    from bloomery.inference.v1 import Parity
 
 EXAMPLE = "Example: bloomery optimize cells-v@1 --to onnx"
 
@@ -37,8 +38,14 @@ def _show(variant: "ModelVariant", output: Output) -> None:
         "parity": f"{'passed' if parity.passed else 'failed'} on {parity.image_count} images ({parity.limits})",
         "geometry error": f"{parity.max_geometry_error:.3g} px",
         "score error": f"{parity.max_score_error:.3g}",
-        "metric": f"{parity.original_metric:.4f} original, {parity.variant_metric:.4f} variant",
+        "metric": _metric(parity),
         "latency": f"p50 {latency.p50_ms:.1f} ms, p95 {latency.p95_ms:.1f} ms ({latency.threads} threads, "
         f"{latency.device})",
     }
     show(variant.proto, rows, output)
+
+
+def _metric(parity: "Parity") -> str:
+    # An imported model is compared without labelled images, and so without a metric.
+    measured = parity.original_metric or parity.variant_metric
+    return f"{parity.original_metric:.4f} original, {parity.variant_metric:.4f} variant" if measured else ""

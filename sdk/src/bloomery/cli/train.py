@@ -90,6 +90,8 @@ def run(
             if follow_:
                 follow_group(made)
             show_group(made, output)
+            if follow_:
+                made.check()
             return
         job = found.train(recipe or given.recipe, name=name, **common)
         if not follow_:

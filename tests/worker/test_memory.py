@@ -32,7 +32,8 @@ def steps_of(tried: list[int], *, room: int = 1 << 50, seconds: float = 0.1) -> 
 
 
 @pytest.mark.parametrize(
-    ("batch", "tried"), [(1, [1]), (2, [2]), (3, [2, 3]), (4, [2, 3, 4]), (16, [2, 4, 16]), (64, [2, 16, 64])]
+    ("batch", "tried"),
+    [(1, [1]), (2, [2]), (3, [2, 3]), (4, [2, 3, 4]), (16, [2, 4, 16]), (64, [2, 16, 64]), (999, [2, 16, 999])],
 )
 def test_a_few_small_steps_come_before_the_job_s_own(batch: int, tried: list[int]) -> None:
     assert sizes(batch) == tried
@@ -81,6 +82,14 @@ def test_a_step_that_would_not_fit_is_not_made() -> None:
         rehearse(steps_of(tried), 16, device(2_000 * MIB))
     assert tried == [2, 4]
     assert "a batch of at most 13" in refused.value.hint
+
+
+def test_a_batch_that_is_far_too_large_is_refused_before_a_part_of_it_fills_the_machine() -> None:
+    tried: list[int] = []
+    with pytest.raises(HostMemoryError) as refused:
+        rehearse(steps_of(tried, room=10_000 * MIB), 1024, device(10_000 * MIB))
+    assert tried == [2, 16]
+    assert "a batch of at most 85" in refused.value.hint
 
 
 def test_a_gpu_that_runs_out_in_the_rehearsal_names_what_fits() -> None:

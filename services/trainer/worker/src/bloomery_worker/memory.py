@@ -12,6 +12,9 @@ from bloomery_worker.failures import GpuMemoryError, HostMemoryError, batch_hint
 HEADROOM = 0.9
 """The part of the memory to plan with: fragments, evaluation and other processes need some too."""
 
+_CHEAP = 16
+"""The most images of a step that is made before anything is known of what fits."""
+
 _PROCESS = Path("/proc/self")
 _FORGET_PEAK = "5"
 
@@ -110,7 +113,7 @@ def rehearse(
 
 def sizes(batch: int) -> list[int]:
     """The batches to try: some that are cheap, then the job's own. Normalisation needs two images at least."""
-    return sorted({min(2, batch), min(max(3, batch // 4), batch), batch})
+    return sorted({min(2, batch), min(max(3, batch // 4), _CHEAP, batch), batch})
 
 
 def estimate(steps: Sequence[Step], batch: int) -> Step:

@@ -13,16 +13,18 @@ TEXT = (HERE / "recipes/scripted/recipe.yaml").read_text("utf-8")
 CODE = "raise RuntimeError('the code of a recipe runs in workers only')\n"
 
 
-def package(folder: Path, name: str, recipe: str | None) -> None:
+def package(folder: Path, name: str, recipe: str | None, *, inside: str = "") -> None:
     """Put an installed package with one recipe into a folder of packages, as an installer does."""
-    (folder / name).mkdir(parents=True)
+    place = folder / name / inside
+    place.mkdir(parents=True)
     (folder / name / "__init__.py").write_text(CODE)
     if recipe is not None:
-        (folder / name / "recipe.yaml").write_text(recipe)
+        (place / "recipe.yaml").write_text(recipe)
     about = folder / f"{name}-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(f"[bloomery.recipes]\n{name} = {name}\n")
+    module = f"{name}.{inside}" if inside else name
+    (about / "entry_points.txt").write_text(f"[bloomery.recipes]\n{name} = {module}\n")
 
 
 def interpreter(folder: Path, worker_python: Path) -> Path:
@@ -37,12 +39,13 @@ async def test_an_installed_package_adds_its_recipe(
     tmp_path: Path, worker_python: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package(tmp_path, "another", TEXT.replace("name: scripted", "name: another"))
+    package(tmp_path, "many", TEXT.replace("name: scripted", "name: inner"), inside="inner")
     package(tmp_path, "empty", None)
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
     found = await installed_recipes(interpreter(tmp_path, worker_python))
     assert found["empty (empty/recipe.yaml)"] == ""
     recipes = Catalogue.load(HERE / "recipes", found).list()
-    assert [recipe.name for recipe in recipes] == ["another", "scripted"]
+    assert [recipe.name for recipe in recipes] == ["another", "inner", "scripted"]
 
 
 @pytest.mark.parametrize(
@@ -52,6 +55,7 @@ async def test_an_installed_package_adds_its_recipe(
         (TEXT, "scripted is taken"),
         (TEXT.replace("task: detect", "task: dance").replace("scripted", "other"), "task"),
         ("{", "expected"),
+        ("name: 2001-13-01", "month must be"),
     ],
 )
 def test_a_faulty_one_is_left_out_and_told(text: str, problem: str, caplog: pytest.LogCaptureFixture) -> None:

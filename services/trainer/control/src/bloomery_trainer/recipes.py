@@ -224,10 +224,10 @@ def _add_text(source: str, text: str, recipes: dict[str, Recipe]) -> Sequence[st
     """Put the recipe of a text to the others, or say all that is wrong with it."""
     try:
         recipe = Recipe.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        return [f"{source}: {error}"]
     except ValidationError as error:
         places = [(".".join(str(part) for part in one["loc"]) or "the file", one["msg"]) for one in error.errors()]
         return [f"{source}: {place}: {message}" for place, message in places]
+    except (yaml.YAMLError, ValueError) as error:  # a date that does not exist is a ValueError
+        return [f"{source}: {error}"]
     taken = recipes.setdefault(recipe.name, recipe) is not recipe
     return [f"{source}: name: {recipe.name} is taken by another recipe"] if taken else []

@@ -19,10 +19,12 @@ def installed() -> dict[str, str]:
 
 
 def _text(entry: EntryPoint) -> str:
+    # Looking for a module inside a package would run the package's code.
+    package, *inner = entry.module.split(".")
     try:
-        spec = find_spec(entry.module)
+        spec = find_spec(package)
         places = spec.submodule_search_locations if spec else None
-        return (Path(next(iter(places or ()))) / FILE).read_text("utf-8")
+        return Path(next(iter(places or ())), *inner, FILE).read_text("utf-8")
     except (ImportError, OSError, StopIteration, ValueError):
         return ""
 

@@ -29,6 +29,12 @@ class Failure:
     retriable: bool = False
 
 
+def some(items: Sequence[str], separator: str = ", ") -> str:
+    """The first few of many items, and how many more there are."""
+    more = f" and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
+    return separator.join(items[:_LISTED]) + more
+
+
 class WorkError(Exception):
     """Work that cannot be done, for a reason that is known."""
 
@@ -46,9 +52,7 @@ class DataError(WorkError):
     code = "DATA_ERROR"
 
     def __init__(self, message: str, *, hint: str = "", items: Sequence[str] = ()) -> None:
-        listed = "; ".join(items[:_LISTED])
-        more = f" and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
-        super().__init__(f"{message}: {listed}{more}" if items else message, hint=hint)
+        super().__init__(f"{message}: {some(items, '; ')}" if items else message, hint=hint)
 
 
 class ConfigError(WorkError):

@@ -12,7 +12,7 @@ from bloomery_recipe_yolo.splits import count_of, rows_of, split_of
 from bloomery_worker import machine
 from bloomery_worker.context import Context
 from bloomery_worker.evaluate import Evaluation
-from bloomery_worker.failures import DataError
+from bloomery_worker.failures import DataError, some
 from bloomery_worker.messages import FileNote
 from bloomery_worker.predictor import Images, Outputs, Predictor
 from bloomery_worker.recipe import Result
@@ -81,12 +81,12 @@ def _missing(context: Context, known: Sequence[str]) -> list[str]:
     wanted = context.dataset.classes
     missing = [name for name in wanted if name not in known]
     if len(missing) == len(wanted):
-        message = f"model and dataset version share no class: {', '.join(known)} here, {', '.join(wanted)} there"
+        message = f"model and dataset version share no class: {some(known)} here, {some(wanted)} there"
         raise DataError(message, hint="choose another dataset version, or map its classes to the model's names")
     if missing:
-        context.log.warning("The model lacks the classes %s: their objects count as missed.", ", ".join(missing))
+        context.log.warning("The model lacks the classes %s: their objects count as missed.", some(missing))
     if unseen := [name for name in known if name not in wanted]:
-        context.log.info("the dataset version lacks the model's classes %s", ", ".join(unseen))
+        context.log.info("the dataset version lacks the model's classes %s", some(unseen))
     return missing
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bloomery_recipe_yolo.model import read_checkpoint, write_model
-from bloomery_worker.failures import ConfigError
+from bloomery_worker.failures import ConfigError, some
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _names(names: object) -> tuple[str, ...]:
         names = [names[number] for number in sorted(names)]
     found = tuple(str(name).strip() for name in names) if isinstance(names, list | tuple) else ()
     if not found or not all(found) or len(set(found)) < len(found):
-        problem = f"the file's class names cannot be told apart: {', '.join(found) or 'there are none'}"
+        problem = f"the file's class names cannot be told apart: {some(found) or 'there are none'}"
         raise ConfigError(problem, hint="give each class a name of its own in the model's `names`, and save it again")
     return found
 

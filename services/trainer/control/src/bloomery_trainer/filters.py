@@ -23,13 +23,17 @@ def job_filter(text: str, project: str) -> Filter:
         elif (known := _term(key, value)) is not None:
             fields |= known
         else:
-            violations.add("filter", f"{term!r} is none of {_TERMS}")
+            violations.add("filter", f"{term!r} is none of {_VALUES.get(key, _TERMS)}")
     violations.raise_if_any()
     return Filter(**fields, labels=labels)  # type: ignore[arg-type]
 
 
 _FILTER = 1000
 _TERMS = "state:STATE, kind:KIND, active, label.KEY:VALUE, model:NAME, group:ID, id:ID"
+_VALUES = {
+    "state": ", ".join(f"state:{name}" for name in _STATES),
+    "kind": ", ".join(f"kind:{name}" for name in _KINDS),
+}
 _TEXTS = {"model": "model", "group": "group", "id": "job_id"}
 
 

@@ -24,3 +24,9 @@ def make_image() -> MakeImage:
 def rng() -> np.random.Generator:
     """Return numbers that are the same in each run."""
     return np.random.default_rng(7)
+
+
+@pytest.fixture(scope="module")
+def picture(make_image: MakeImage) -> bytes:
+    """Return an image of 100 x 80 pixels."""
+    return make_image(100, 80)

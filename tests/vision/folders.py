@@ -1,0 +1,45 @@
+"""Labelled folders in memory, and what reading them found."""
+
+import json
+from collections.abc import Mapping
+
+from bloomery_vision.formats import Format, ImportItem, MappingSource, read
+
+Files = Mapping[str, bytes]
+
+
+def items_of(files: Files, file_format: Format) -> dict[str, ImportItem]:
+    items = list(read(MappingSource(files), file_format))
+    assert len({item.image_path for item in items}) == len(items)
+    return {item.image_path: item for item in items}
+
+
+def codes(item: ImportItem) -> list[str]:
+    assert all(problem.message and problem.path for problem in item.problems)
+    return [problem.code for problem in item.problems]
+
+
+def voc(*objects: str, size: str = "<width>100</width><height>80</height>", name: str = "a.png") -> bytes:
+    body = "".join(objects)
+    return f"<annotation><filename>{name}</filename><size>{size}</size>{body}</annotation>".encode()
+
+
+def voc_object(xmin: object, ymin: object, xmax: object, ymax: object, label: str = "cell") -> str:
+    box = f"<xmin>{xmin}</xmin><ymin>{ymin}</ymin><xmax>{xmax}</xmax><ymax>{ymax}</ymax>"
+    return f"<object><name>{label}</name><bndbox>{box}</bndbox></object>"
+
+
+GOOD_OBJECT = voc_object(1, 1, 100, 80)
+
+
+def annotation(**changes: object) -> dict[str, object]:
+    return {"id": 1, "image_id": 1, "category_id": 7, "bbox": [10, 10, 20, 20], "iscrowd": 0} | changes
+
+
+def coco(*annotations: object, images: object = None, categories: object = None) -> bytes:
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 100, "height": 80}] if images is None else images,
+        "annotations": list(annotations),
+        "categories": [{"id": 7, "name": "cell"}] if categories is None else categories,
+    }
+    return json.dumps(content).encode()

@@ -1,0 +1,137 @@
+"""COCO files as they should not be: each fault costs its own item, with a reason, and the rest is read."""
+
+import tracemalloc
+
+import pytest
+
+from bloomery_vision.formats import Format, MappingSource, read
+from tests.vision.folders import annotation, coco, codes, items_of
+
+
+class TestCoco:
+    @pytest.mark.parametrize(
+        ("changes", "code"),
+        [
+            ({"category_id": 8}, "UNKNOWN_CLASS"),
+            ({"category_id": None}, "UNKNOWN_CLASS"),
+            ({"category_id": {"a": 1}}, "UNKNOWN_CLASS"),
+            ({"bbox": [float("nan"), 1, 5, 5]}, "NOT_FINITE"),
+            ({"bbox": [1, 1, float("inf"), 5]}, "NOT_FINITE"),
+            ({"bbox": [1, 1, 0, 5]}, "ZERO_AREA"),
+            ({"bbox": [1, 1, -4, 5]}, "ZERO_AREA"),
+            ({"bbox": [500, 1, 4, 5]}, "OUTSIDE_IMAGE"),
+            ({"bbox": [1, 1, 4]}, "BAD_GEOMETRY"),
+            ({"bbox": "1 1 4 5"}, "BAD_GEOMETRY"),
+            ({"bbox": [1, "1", 4, 5]}, "BAD_GEOMETRY"),
+            ({"bbox": [1, 10**400, 4, 5]}, "BAD_GEOMETRY"),
+            ({"bbox": None}, "BAD_GEOMETRY"),
+            ({"segmentation": [[1, 1, 9, 9]]}, "TOO_FEW_POINTS"),
+            ({"segmentation": [[1, 1, 9, 9, 5]]}, "BAD_GEOMETRY"),
+            ({"segmentation": ["poly"]}, "BAD_GEOMETRY"),
+            ({"segmentation": {"size": [80, 100], "counts": [1, 2]}}, "BAD_GEOMETRY"),
+            ({"segmentation": {"size": [80, 100], "counts": "zz"}}, "BAD_MASK"),
+            ({"segmentation": {"size": [10, 10], "counts": [50, 50]}}, "MASK_SIZE"),
+            ({"segmentation": {"size": [1 << 40, 1 << 40], "counts": [1 << 80]}}, "BAD_GEOMETRY"),
+            ({"segmentation": {}}, "BAD_GEOMETRY"),
+        ],
+    )
+    def test_a_broken_annotation_costs_itself(self, picture: bytes, changes: dict[str, object], code: str) -> None:
+        files = {"i.json": coco(annotation(**changes), annotation(id=2)), "a.png": picture}
+        item = items_of(files, Format.COCO)["a.png"]
+        assert codes(item) == [code]
+        assert item.problems[0].path == "i.json#annotation 1"
+        assert len(item.shapes) == 1
+
+    @pytest.mark.parametrize("junk", [None, 5, "x", [], [1, 2]])
+    def test_elements_that_are_no_objects_are_reported(self, picture: bytes, junk: object) -> None:
+        record = {"id": 1, "file_name": "a.png"}
+        content = coco(junk, annotation(), images=[junk, record], categories=[junk, {"id": 7, "name": "cell"}])
+        items = items_of({"i.json": content, "a.png": picture}, Format.COCO)
+        assert len(items["a.png"].shapes) == 1
+        assert sum(item.failed for item in items.values()) == 2
+
+    def test_sparse_ids_of_any_type_are_matched(self, picture: bytes) -> None:
+        content = coco(
+            annotation(image_id="900", category_id=70.0),
+            images=[{"id": 900, "file_name": "sub/folder/a.png"}],
+            categories=[{"id": 70, "name": "cell"}, {"id": 90, "name": "unused"}],
+        )
+        (item,) = items_of({"i.json": content, "images/a.png": picture}, Format.COCO).values()
+        assert [shape.label for shape in item.shapes] == ["cell"]
+
+    def test_ids_used_twice_are_reported(self, picture: bytes) -> None:
+        images = [{"id": 1, "file_name": "a.png"}, {"id": 1, "file_name": "b.png"}, {"id": 2, "file_name": "a.png"}]
+        content = coco(annotation(), annotation(bbox=[1, 1, 5, 5]), images=images)
+        items = list(read(MappingSource({"i.json": content, "a.png": picture, "b.png": picture}), Format.COCO))
+        assert [(item.image_path, codes(item)) for item in items] == [
+            ("a.png", ["DUPLICATE_ID"]),
+            ("b.png", ["DUPLICATE_ID"]),
+            ("a.png", ["DUPLICATE_IMAGE"]),
+            ("b.png", []),
+        ]
+        assert [item.failed for item in items] == [False, True, True, False]
+        assert len(items[0].shapes) == 2
+
+    def test_annotations_of_unknown_images_are_counted(self, picture: bytes) -> None:
+        content = coco(annotation(), annotation(id=2, image_id=5), annotation(id=3, image_id=5))
+        items = items_of({"i.json": content, "a.png": picture}, Format.COCO)
+        assert codes(items["image_id 5"]) == ["UNKNOWN_IMAGE"]
+        assert "2 annotations" in items["image_id 5"].problems[0].message
+        assert not items["a.png"].failed
+
+    def test_a_missing_image_and_one_without_a_record(self, picture: bytes) -> None:
+        images = [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "gone.png"}, {"id": 3}]
+        items = items_of({"i.json": coco(images=images), "a.png": picture, "b.png": picture}, Format.COCO)
+        assert codes(items["gone.png"]) == ["MISSING_IMAGE"]
+        assert codes(items["None"]) == ["BAD_RECORD"]
+        assert items["a.png"].annotated
+        assert not items["b.png"].annotated
+
+    @pytest.mark.parametrize("cut", [1, 40, -3])
+    def test_a_broken_file_costs_its_own_images(self, picture: bytes, cut: int) -> None:
+        other = coco(annotation(), images=[{"id": 1, "file_name": "b.png"}])
+        head = b'{"info": {}, "images": ['
+        files = {"a.json": coco(annotation())[:cut] or b"{", "b.json": other, "a.png": picture, "b.png": picture}
+        if cut == 1:
+            files["a.json"] = head
+        items = items_of(files, Format.COCO)
+        assert codes(items["a.json"]) == ["BROKEN_FILE"]
+        assert not items["a.png"].annotated
+        assert len(items["b.png"].shapes) == 1
+
+    def test_deep_nesting_is_refused(self, picture: bytes) -> None:
+        files = {"a.json": b'{"images": ' + b"[" * 100_000, "a.png": picture}
+        assert codes(items_of(files, Format.COCO)["a.json"]) == ["BROKEN_FILE"]
+
+    def test_one_name_in_two_folders_is_told_apart_by_the_split(self, picture: bytes) -> None:
+        record = coco(annotation())
+        files = {"annotations/instances_train2017.json": record, "annotations/instances_val2017.json": record}
+        images = {"images/train2017/a.png": picture, "images/val2017/a.png": picture}
+        items = items_of(files | images, Format.COCO)
+        assert {name: item.split for name, item in items.items()} == {
+            "images/train2017/a.png": "train",
+            "images/val2017/a.png": "val",
+        }
+
+    def test_a_name_that_fits_several_images_is_reported(self, picture: bytes) -> None:
+        items = items_of({"i.json": coco(annotation()), "x/a.png": picture, "y/a.png": picture}, Format.COCO)
+        assert codes(items["a.png"]) == ["AMBIGUOUS_IMAGE"]
+
+    def test_other_kinds_of_coco_files_are_left_out(self, picture: bytes) -> None:
+        files = {"annotations/instances_val.json": coco(annotation()), "annotations/captions_val.json": coco()}
+        (item,) = items_of(files | {"a.png": picture}, Format.COCO).values()
+        assert item.annotation_path == "annotations/instances_val.json"
+
+    def test_memory_does_not_grow_with_the_annotations(self, picture: bytes) -> None:
+        images = [{"id": number, "file_name": "a.png"} for number in range(1, 3)]
+        rows = (annotation(id=number, image_id=9, note="x" * 1000) for number in range(20_000))
+        content = coco(*rows, images=images)
+        source = MappingSource({"i.json": content, "a.png": picture})
+        tracemalloc.start()
+        try:
+            assert sum(1 for _ in read(source, Format.COCO)) == 3
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert len(content) > 20_000_000
+        assert peak < len(content) / 2

@@ -101,6 +101,17 @@ async def test_a_result_that_comes_again_makes_no_second_version(service: Servic
     assert latest == second
 
 
+@pytest.mark.parametrize("wrong", [{"seed": "many"}, {"classes": None}, {"input": {"height": "tall"}}])
+async def test_a_result_that_makes_no_sense_does_not_hold_up_those_after_it(
+    service: Service, wrong: dict[str, object]
+) -> None:
+    odd = trained(1)
+    odd.result.details.update(wrong)  # type: ignore[arg-type]
+    service.trainer.feed += [odd, trained(2)]
+    version = await recorded(service)
+    assert version.lineage.job_uid == service.trainer.feed[1].result.job_uid
+
+
 async def test_a_result_waits_while_its_dataset_cannot_be_held(service: Service) -> None:
     service.datasets.down = True
     service.trainer.feed.append(trained(1))

@@ -20,7 +20,7 @@ from bloomery_inference import store
 from bloomery_inference.model import Variant
 from bloomery_inference.names import MODEL
 from bloomery_inference.results import variant_result, version_content, version_uid
-from bloomery_kit.database import Database
+from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import BloomeryError
 from bloomery_kit.times import Clock, utc_now
 
@@ -79,13 +79,21 @@ class Follower:
             if not await store.advance_feed(tx, FEED, item.result.sequence):
                 return
             if kind in _VERSIONS:
-                ids = MODEL.parse(item.job.model, "model")
-                model_uid = await store.ensure_model(tx, ids["project"], ids["model"], self._clock())
-                content = version_content(item)
-                uid = version_uid(item.result.job_uid)
-                await store.insert_version(tx, uid=uid, model_uid=model_uid, content=content, now=self._clock())
+                await self._record_version(tx, item)
             elif kind == JobKind.JOB_KIND_OPTIMIZE:
                 await store.finish_variant(tx, item.job.name, result=variant_result(item), reason="", now=self._clock())
+
+    async def _record_version(self, tx: Transaction, item: FeedItem) -> None:
+        try:
+            content = version_content(item)
+        except (TypeError, ValueError):
+            # One recipe's mistake must not keep the models of all others waiting.
+            _log.exception("a result says nothing that makes a model version", extra={"job": item.job.name})
+            return
+        ids = MODEL.parse(item.job.model, "model")
+        model_uid = await store.ensure_model(tx, ids["project"], ids["model"], self._clock())
+        uid = version_uid(item.result.job_uid)
+        await store.insert_version(tx, uid=uid, model_uid=model_uid, content=content, now=self._clock())
 
     async def settle_pending(self) -> None:
         """End the variants whose jobs ended without a result."""

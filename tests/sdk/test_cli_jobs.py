@@ -101,6 +101,12 @@ def test_a_grid_starts_every_combination_once_all_are_checked(fake: Fake, run: R
     assert {call.job.group for call in calls} == {"sweep"}
 
 
+def test_values_of_a_grid_may_be_given_one_by_one(fake: Fake, run: Run) -> None:
+    run("train cells-v@1 --recipe yolo-detect --grid lr0=0.01 --grid lr0=0.1,0.2 --group sweep")
+    started = [call for call in fake.calls["CreateJob"] if not call.validate_only]
+    assert [call.job.parameters["lr0"] for call in started] == [0.01, 0.1, 0.2]
+
+
 def test_a_grid_with_a_wrong_value_starts_nothing(fake: Fake, run: Run) -> None:
     bad = served.InvalidArgument([served.FieldViolation("job.parameters.lr0", "must be at most 1")])
     fake.queue("CreateJob", bad)

@@ -28,8 +28,12 @@ def values(texts: Iterable[str], option: str) -> dict[str, float | str | bool]:
 
 
 def lists(texts: Iterable[str], option: str) -> dict[str, list[float | str | bool]]:
-    """What `texts` of the form KEY=VALUE,VALUE say, with numbers and booleans read as such."""
-    return {key: [_value(part) for part in text.split(",")] for key, text in pairs(texts, option).items()}
+    """What `texts` of the form KEY=VALUE,VALUE say, with numbers and booleans read as such; of a repeated key, all."""
+    found: dict[str, list[float | str | bool]] = {}
+    for text in texts:
+        for key, listed in pairs([text], option).items():
+            found.setdefault(key, []).extend(_value(part) for part in listed.split(","))
+    return found
 
 
 def _value(text: str) -> float | str | bool:

@@ -13,6 +13,9 @@ from bloomery_worker.evaluate import Check
 from bloomery_worker.failures import ConfigError
 from bloomery_worker.messages import ProgressNote
 
+PACKAGES = ("ultralytics", "torch", "numpy", "bloomery-worker", "bloomery-recipe-yolo")
+"""Whose versions the results name."""
+
 INTERVAL = 1.0
 """Seconds between two words of progress."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bloomery_recipe_yolo.applying import lineage, named_model, paced
+from bloomery_recipe_yolo.applying import PACKAGES, lineage, named_model, paced
 from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.splits import count_of, rows_of, split_of
 from bloomery_worker import machine
@@ -16,8 +16,6 @@ from bloomery_worker.failures import DataError, some
 from bloomery_worker.messages import FileNote
 from bloomery_worker.predictor import Images, Outputs, Predictor
 from bloomery_worker.recipe import Result
-
-PACKAGES = ("ultralytics", "torch", "numpy", "bloomery-worker", "bloomery-recipe-yolo")
 
 
 def evaluate(context: Context, flavour: Flavour) -> Result:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bloomery_recipe_yolo.applying import PACKAGES
 from bloomery_recipe_yolo.exact import BEST_FILE
 from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.foreign import Foreign
@@ -16,7 +17,6 @@ from bloomery_worker.failures import ConfigError
 from bloomery_worker.messages import FileNote, ProgressNote
 from bloomery_worker.recipe import Result
 
-PACKAGES = ("ultralytics", "torch", "numpy", "bloomery-worker", "bloomery-recipe-yolo")
 MASK_COEFFICIENTS = 32
 
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from bloomery_recipe_yolo.applying import lineage, named_model, paced
+from bloomery_recipe_yolo.applying import PACKAGES, lineage, named_model, paced
 from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.model import TrainedModel
 from bloomery_recipe_yolo.splits import count_of, rows_of, split_of
@@ -19,7 +19,6 @@ from bloomery_worker.messages import FileNote
 from bloomery_worker.predictor import Images, predictions
 from bloomery_worker.recipe import Result
 
-PACKAGES = ("ultralytics", "torch", "numpy", "bloomery-worker", "bloomery-recipe-yolo")
 BATCH = 8
 FILE = "predictions.jsonl"
 

@@ -81,13 +81,15 @@ class FakeWorker:
     async def upload(self, core: Core, role: str, content: bytes) -> Artifact:
         """Put bytes where the signed URL would, and complete them."""
         artifact = artifact_of(role, content)
-        uploads = [ArtifactUpload(artifact=artifact)]
-        prepared = await self.stub.PrepareArtifactUploads(
-            PrepareArtifactUploadsRequest(uploads=uploads), metadata=self.metadata
-        )
-        if not prepared.targets[0].present:
-            await core.objects.put(key_of(prepared.targets[0].put.url), content)
+        if key := await self.target(artifact):
+            await core.objects.put(key, content)
         return (await self.complete(artifact)).results[0].artifact
+
+    async def target(self, artifact: Artifact) -> str:
+        """Where the signed URL puts it; nowhere if it is kept already."""
+        request = PrepareArtifactUploadsRequest(uploads=[ArtifactUpload(artifact=artifact)])
+        target = (await self.stub.PrepareArtifactUploads(request, metadata=self.metadata)).targets[0]
+        return "" if target.present else key_of(target.put.url)
 
     async def complete(self, *artifacts: Artifact) -> CompleteArtifactUploadsResponse:
         uploads = [ArtifactUpload(artifact=artifact) for artifact in artifacts]
@@ -125,6 +127,10 @@ class Hand:
     @property
     def core(self) -> Core:
         return self.trainer.app.core
+
+    def follow_clock(self) -> None:
+        """Make the test's clock the system clock of everything here."""
+        object.__setattr__(self.core, "clock", self.clock.now)
 
     async def settle(self, passes: int = 4) -> None:
         """Reconcile until nothing is left to do."""

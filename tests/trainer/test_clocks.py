@@ -25,8 +25,7 @@ pytestmark = pytest.mark.parametrize("hours", [1, -1], ids=["forward", "back"])
 @pytest.fixture
 async def hand(world: World) -> AsyncIterator[Hand]:
     async with by_hand(world) as hand:
-        # Everything shares this core; its system clock is the test's from here on.
-        object.__setattr__(hand.core, "clock", hand.clock.now)
+        hand.follow_clock()
         yield hand
 
 

@@ -262,7 +262,10 @@ class TestAdmission:
         assert self.started(self.jobs({"resources": Resources(1, 1000, 0)}, {}, {})) == ["u1", "u2"]
 
     def test_a_project_may_be_bounded(self) -> None:
-        assert self.started(self.jobs({}, {}, {"project": "projects/q"}), per_project=1) == ["u0", "u2"]
+        small = {"resources": Resources(0, 1, 0)}
+        waiting = self.jobs(small, small, small | {"project": "projects/q"})
+        assert self.started(waiting) == ["u0", "u1", "u2"]
+        assert self.started(waiting, per_project=1) == ["u0", "u2"]
 
     def test_without_a_capacity_everything_starts(self) -> None:
         assert obstacles(self.jobs(*[{}] * 50), [], None) == {}

@@ -1,10 +1,10 @@
 """The rows of the state table, each with its duplicates and races; everything is moved by hand."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from google.protobuf import json_format
 
 from bloomery.training.v1 import (
     DIRECTIVE_CANCEL,
@@ -23,12 +23,16 @@ from bloomery.training.v1 import (
     Reason,
     ResumeJobRequest,
 )
-from bloomery_trainer.launcher import Phase
+from bloomery_kit.errors import Aborted
+from bloomery_trainer import metrics as counters
+from bloomery_trainer.launcher import Launched, Phase
+from bloomery_trainer.model import SUCCESSORS, Resources, State, Termination
+from bloomery_trainer.model import Job as KnownJob
 from bloomery_trainer.model import Reason as KnownReason
-from bloomery_trainer.model import Resources, Termination
+from bloomery_trainer.store import jobs
 from tests.trainer.bench import World, reason_of
 from tests.trainer.fake_launcher import FakeLauncher
-from tests.trainer.hand import POLICY, Hand, by_hand, log, metrics
+from tests.trainer.hand import POLICY, FakeWorker, Hand, artifact_of, by_hand, log, metrics
 from tests.trainer.neighbours import DATASET
 
 OOM = Reason(code="OOM_GPU", message="out of memory", hint="batch=4 fits")
@@ -55,6 +59,11 @@ async def pause(hand: Hand, job: Job) -> Job:
 
 async def resume(hand: Hand, job: Job) -> Job:
     return await hand.trainer.jobs.ResumeJob(ResumeJobRequest(name=job.name))
+
+
+async def leave_manifest(hand: Hand, worker: FakeWorker, made: AttemptSuccess) -> None:
+    """What a worker leaves before its last call."""
+    await worker.upload(hand.core, "result-manifest", json_format.MessageToJson(made).encode())
 
 
 class TestWaiting:
@@ -161,6 +170,28 @@ class TestLaunching:
         assert (await state(hand, job), waiting.reason.code) == ("QUEUED", "UNSCHEDULABLE_GPU")
         assert waiting.last_sequence == job.last_sequence + 1
 
+    async def test_the_queue_timeout_ends_what_was_launched_too(self, world: World) -> None:
+        policy = POLICY.model_copy(update={"queue_timeout": 1000.0})
+        async with by_hand(world, policy=policy) as hand:
+            job = await hand.queued()
+            hand.launcher.becomes(Phase.WAITING, KnownReason("UNSCHEDULABLE_GPU", "no node has a GPU", "add one"))
+            await hand.settle()
+            assert await state(hand, job) == "QUEUED"
+            hand.follow_clock()
+            await hand.after(1001)
+            await hand.settle()
+            failed = await hand.trainer.get(job.name)
+            assert (await state(hand, job), failed.reason.code) == ("FAILED", "UNSCHEDULABLE_GPU")
+            assert hand.launcher.running == []
+
+    async def test_a_job_that_is_not_admitted_waits_and_says_so_once(self, hand: Hand) -> None:
+        job = await hand.queued()
+        hand.launcher.becomes(Phase.SUSPENDED)
+        await hand.settle()
+        waiting = await hand.trainer.get(job.name)
+        assert (await state(hand, job), waiting.reason.code) == ("QUEUED", "PREEMPTED")
+        assert waiting.last_sequence == job.last_sequence + 1
+
     async def test_a_configuration_error_is_final(self, hand: Hand) -> None:
         job = await hand.queued()
         hand.launcher.becomes(Phase.WAITING, KnownReason("CONFIG_ERROR", "a secret is missing", "create it"))
@@ -191,6 +222,12 @@ class TestWorking:
         assert await state(hand, job) == "PREPARING"
         assert (await hand.worker("w1")).start.secret == worker.start.secret
         assert await reason_of(hand.worker("w2")) == "UNAUTHENTICATED"
+
+    async def test_an_attempt_that_is_over_takes_no_worker(self, hand: Hand) -> None:
+        await hand.queued()
+        hand.launcher.vanishes()
+        await hand.settle()
+        assert await reason_of(hand.worker()) == "ATTEMPT_SUPERSEDED"
 
     async def test_the_worker_gets_all_it_needs(self, hand: Hand) -> None:
         job = await hand.queued()
@@ -233,6 +270,12 @@ class TestWorking:
         assert await reason_of(pause(hand, job)) == "NOT_PAUSABLE"
         assert (await worker.report(phase="publishing")).directive == DIRECTIVE_CONTINUE
 
+    async def test_a_worker_that_publishes_already_is_not_told_to_pause(self, hand: Hand) -> None:
+        job, worker = await hand.running()
+        await pause(hand, job)
+        assert (await worker.report()).directive == DIRECTIVE_PAUSE
+        assert (await worker.report(phase="publishing")).directive == DIRECTIVE_CONTINUE
+
     async def test_success_commits_one_result(self, hand: Hand) -> None:
         job, worker = await hand.running()
         made = await worker.success(hand.core)
@@ -251,11 +294,17 @@ class TestWorking:
 
     async def test_bytes_that_are_not_what_they_say_are_refused(self, hand: Hand) -> None:
         _, worker = await hand.running()
-        kept = await worker.upload(hand.core, "metrics", b"real")
-        assert kept.logical_key
-        kept.digest = "sha256:" + "1" * 64
-        answer = await worker.complete(kept)
-        assert answer.results[0].status.code == 9
+        told = artifact_of("metrics", b"real")
+        await hand.core.objects.put(await worker.target(told), b"fake")
+        refused = (await worker.complete(told)).results[0].status
+        assert refused.code == 9
+        assert "arrived" in refused.message
+
+    async def test_bytes_that_never_came_are_refused(self, hand: Hand) -> None:
+        _, worker = await hand.running()
+        refused = (await worker.complete(artifact_of("metrics", b"real"))).results[0].status
+        assert refused.code == 9
+        assert "nothing was uploaded" in refused.message
 
 
 class TestPausing:
@@ -284,6 +333,14 @@ class TestPausing:
         await hand.after(POLICY.pause_grace + 1)
         await hand.settle()
         assert (len(hand.launcher.stops), await state(hand, job)) == (1, "PAUSED")
+
+    async def test_a_worker_that_never_called_has_nothing_to_save(self, hand: Hand) -> None:
+        paused, cancelled = await hand.queued(), await hand.queued()
+        await pause(hand, paused)
+        await cancel(hand, cancelled)
+        await hand.settle()
+        assert len(hand.launcher.stops) == 2
+        assert [await state(hand, job) for job in (paused, cancelled)] == ["PAUSED", "CANCELLED"]
 
     async def test_a_pause_before_any_launch_needs_nobody(self, hand: Hand) -> None:
         job = await hand.trainer.create()
@@ -320,6 +377,14 @@ class TestPausing:
         assert await worker.finish(success=made) == JobState.JOB_STATE_SUCCEEDED
         assert await reason_of(pause(hand, job)) == "NOT_PAUSABLE"
 
+    async def test_a_result_that_a_pausing_worker_left_unannounced_wins(self, hand: Hand) -> None:
+        job, worker = await hand.running()
+        await leave_manifest(hand, worker, await worker.success(hand.core))
+        await pause(hand, job)
+        hand.launcher.ends(0)
+        await hand.settle()
+        assert await state(hand, job) == "SUCCEEDED"
+
     async def test_a_users_error_while_pausing_fails_the_job(self, hand: Hand) -> None:
         job, worker = await hand.running()
         await pause(hand, job)
@@ -341,6 +406,16 @@ class TestPausing:
         assert [file.path for file in again.start.resume_from] == ["weights.pt"]
         assert (await hand.trainer.get(job.name)).progress.epoch == 3
 
+    async def test_resume_waits_for_no_delay(self, hand: Hand) -> None:
+        job, worker = await hand.running()
+        await worker.finish(failure=AttemptFailure(reason=FLAKY))
+        hand.launcher.ends(1)
+        await hand.settle()
+        await pause(hand, job)
+        await resume(hand, job)
+        await hand.settle(1)
+        assert hand.launcher.orders[-1].attempt == 2
+
 
 class TestCancelling:
     async def test_nothing_launched_is_cancelled_at_once(self, hand: Hand) -> None:
@@ -355,6 +430,16 @@ class TestCancelling:
         first, second = await cancel(hand, job), await cancel(hand, job)
         assert first.last_sequence == second.last_sequence
 
+    async def test_cancel_comes_too_late_for_what_succeeded_or_failed(self, hand: Hand) -> None:
+        succeeded, worker = await hand.running()
+        await worker.finish(success=await worker.success(hand.core))
+        failed, worker = await hand.running()
+        await worker.finish(failure=AttemptFailure(reason=OOM))
+        for job in (succeeded, failed):
+            before = await hand.trainer.get(job.name)
+            after = await cancel(hand, job, force=True)
+            assert (after.state, after.last_sequence) == (before.state, before.last_sequence)
+
     async def test_the_worker_may_save_a_checkpoint(self, hand: Hand) -> None:
         job, worker = await hand.running()
         await cancel(hand, job)
@@ -362,12 +447,15 @@ class TestCancelling:
         assert (reply.directive, reply.force) == (DIRECTIVE_CANCEL, False)
         await worker.checkpoint(hand.core, 2)
         await worker.finish(stopped=AttemptStopped(epoch=2))
+        await hand.settle()
         assert await state(hand, job) == "CANCELLING"
         hand.launcher.ends(44)
         await hand.settle()
-        assert await state(hand, job) == "CANCELLED"
+        assert (await state(hand, job), hand.launcher.things) == ("CANCELLED", {})
         kept = await hand.trainer.jobs.ListCheckpoints(ListCheckpointsRequest(parent=job.name))
         assert [checkpoint.epoch for checkpoint in kept.checkpoints] == [2]
+        left = [stat.key.split("/")[4] async for stat in hand.core.objects.list(f"{'a' * 32}/jobs/{job.uid}/")]
+        assert sorted(left) == ["checkpoint", "checkpoint-manifest"]
 
     async def test_a_deaf_worker_is_stopped_after_the_grace(self, hand: Hand) -> None:
         job, _ = await hand.running()
@@ -458,6 +546,8 @@ class TestEnds:
         await hand.after(POLICY.retry_delay + 1)
         assert hand.launcher.orders[-1].attempt == 2
         assert await state(hand, job) == "QUEUED"
+        # What the worker said is still what is known of its end.
+        assert await worker.finish(failure=AttemptFailure(reason=FLAKY)) == JobState.JOB_STATE_RUNNING
 
     async def test_too_little_memory_is_tried_once_more_only(self, hand: Hand) -> None:
         job, _ = await hand.running()
@@ -489,7 +579,7 @@ class TestEnds:
         job, _ = await hand.running()
         hand.launcher.ends(42)
         await hand.settle()
-        assert (await hand.trainer.get(job.name)).reason.code == "USER_CODE"
+        assert (await state(hand, job), (await hand.trainer.get(job.name)).reason.code) == ("FAILED", "USER_CODE")
 
     async def test_a_worker_stopped_from_outside_goes_on(self, hand: Hand) -> None:
         job, worker = await hand.running()
@@ -501,10 +591,9 @@ class TestEnds:
         assert hand.launcher.orders[-1].attempt == 2
 
     async def test_the_deadline_counts_all_attempts(self, hand: Hand) -> None:
+        hand.follow_clock()
         job = await hand.queued(deadline_seconds=100)
         await hand.worker()
-        reconciler = hand.reconciler
-        reconciler._core = replace(hand.core, clock=hand.clock.now)
         await hand.after(60)
         hand.launcher.ends(None)
         await hand.settle()
@@ -550,8 +639,8 @@ class TestEnds:
 
     async def test_a_shifted_system_clock_makes_nobody_silent(self, hand: Hand) -> None:
         job, _ = await hand.running()
+        hand.follow_clock()
         hand.clock.shift = timedelta(hours=1)
-        hand.reconciler._core = replace(hand.core, clock=hand.clock.now)
         await hand.settle()
         assert await state(hand, job) == "RUNNING"
         assert hand.launcher.stops == []
@@ -583,6 +672,23 @@ class TestEnds:
         await cancel(hand, job)
         assert await state(hand, job) == "CANCELLED"
 
+    async def test_what_vanishes_before_it_says_a_word_is_not_launched_again(self, hand: Hand) -> None:
+        job = await hand.queued()
+        hand.launcher.vanishes()
+        await hand.settle()
+        assert (await hand.trainer.get(job.name)).reason.code == "DELETED_EXTERNALLY"
+        assert [order.attempt for order in hand.launcher.orders] == [1]
+
+    async def test_an_unannounced_result_that_is_not_whole_is_none(self, hand: Hand) -> None:
+        job, worker = await hand.running()
+        made = await worker.success(hand.core)
+        made.artifacts.append(artifact_of("metrics", b"never uploaded"))
+        await leave_manifest(hand, worker, made)
+        hand.launcher.ends(0)
+        await hand.settle()
+        tried = await hand.trainer.get(job.name)
+        assert (await state(hand, job), tried.reason.code) == ("PENDING", "COMPLETED_WITHOUT_RESULT")
+
     async def test_what_vanishes_while_cancelling_is_cancelled(self, hand: Hand) -> None:
         job, _ = await hand.running()
         await cancel(hand, job)
@@ -609,6 +715,35 @@ class TestEnds:
         await worker.finish(success=await worker.success(hand.core))
         await hand.settle()
         assert len(hand.launcher.things) == 1
+        stranger = ("f" * 32, 1)
+        hand.launcher.things[stranger] = Launched(*stranger, Phase.RUNNING)
+        before = counters.ORPHANS._value.get()
         await hand.after(POLICY.exit_grace + 1)
         await hand.settle()
         assert hand.launcher.things == {}
+        assert counters.ORPHANS._value.get() > before
+
+
+class TestMoves:
+    async def test_only_moves_of_the_table_are_made(self, hand: Hand) -> None:
+        known = await _known(hand, await hand.trainer.create())
+        for to in set(State) - SUCCESSORS[known.state] - {known.state}:
+            with pytest.raises(RuntimeError, match="not in the state table"):
+                async with hand.core.db.write() as tx:
+                    await jobs.move(tx, known, now=hand.clock.now(), to=to)
+        assert (await _known(hand, known)).version == known.version
+
+    async def test_a_move_from_an_older_state_is_refused(self, hand: Hand) -> None:
+        known = await _known(hand, await hand.trainer.create())
+        async with hand.core.db.write() as tx:
+            await jobs.move(tx, known, now=hand.clock.now(), reason=KnownReason("X", "first"))
+        with pytest.raises(Aborted, match="moved on"):
+            async with hand.core.db.write() as tx:
+                await jobs.move(tx, known, now=hand.clock.now(), reason=KnownReason("X", "second"))
+
+
+async def _known(hand: Hand, job: Job | KnownJob) -> KnownJob:
+    async with hand.core.db.read() as tx:
+        known = await jobs.find(tx, job.uid)
+    assert known is not None
+    return known

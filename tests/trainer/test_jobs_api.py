@@ -269,6 +269,16 @@ async def test_logs_by_page_tail_and_level(hand: Hand) -> None:
     assert await texts(minimum_level=LogLine.LEVEL_WARNING, tail=1) == ["b3"]
 
 
+async def test_the_end_of_a_log_of_long_lines_is_no_larger_than_a_message(hand: Hand) -> None:
+    job, worker = await hand.running()
+    for _ in range(3):
+        await worker.report(*[log("x" * 8000)] * 800)
+    await worker.report(log("the end"))
+    entries = (await hand.trainer.jobs.GetLogs(GetLogsRequest(name=job.name, tail=10_000))).entries
+    assert 500 < len(entries) < 2400
+    assert entries[-1].line.message == "the end"
+
+
 async def test_events_by_page_and_filter(hand: Hand) -> None:
     job, worker = await hand.running()
     for number in range(4):

@@ -97,6 +97,8 @@ def watch(job: JobArgument, project: ProjectOption = None) -> None:
             show_version(found.model_version(), Output.table)
         elif found.kind == "EVALUATE":
             show_evaluations(found, Output.table)
+        else:
+            show_job(found, Output.table)
 
 
 @app.command(epilog="Example: bloomery jobs logs JOB --tail 20 --level WARNING")

@@ -648,7 +648,7 @@ class GetLogsRequest(message.Message):
     page_token: builtins.str
     """`next_page_token` of the page before; the other arguments must be the same."""
     tail: builtins.int
-    """Only the last so many lines; 0 for all. Not with `page_token`."""
+    """Only the last so many lines; 0 for all. Not with `page_token`. At most 10,000, and no more than about 8 MiB."""
     minimum_level: event_pb2.LogLine.Level.ValueType
     """Only lines at least as serious."""
     def __init__(

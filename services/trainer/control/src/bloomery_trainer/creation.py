@@ -193,6 +193,9 @@ def _check_texts(wish: Wish, violations: Violations) -> None:
     if wish.group:
         validate_id(wish.group, "job.group", violations)
     check_text(wish.display_name, "job.display_name", violations)
+    check_text(wish.base, "job.base", violations)
+    if wish.base_artifact is not None:
+        check_text(wish.base_artifact.file_name, "job.base_artifact.file_name", violations)
     check_labels(wish.labels, violations)
     check_priority(wish.priority, violations)
     if wish.deadline_seconds < 0:

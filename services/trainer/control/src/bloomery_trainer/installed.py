@@ -8,9 +8,10 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from bloomery_trainer.launcher.process import INHERITED
+
 _MODULE = "bloomery_worker.catalogue"
 _SECONDS = 10.0
-_NOT_HANDED_ON = frozenset({"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"})
 _log = logging.getLogger("bloomery.trainer")
 
 
@@ -28,7 +29,7 @@ async def installed_recipes(python: Path) -> Mapping[str, str]:
 
 
 def _asked(python: Path) -> Mapping[str, str]:
-    environment = {name: value for name, value in os.environ.items() if name not in _NOT_HANDED_ON}
+    environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
     command = [str(python), "-P", "-m", _MODULE]
     done = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=_SECONDS)
     found: Mapping[str, str] = json.loads(done.stdout)

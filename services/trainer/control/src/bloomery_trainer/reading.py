@@ -1,6 +1,6 @@
 """What people read of jobs: pages of jobs, events, logs, checkpoints and results."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, takewhile
 from typing import TypeVar
 
@@ -166,7 +166,8 @@ async def _last(tx: Transaction, job_uid: str, count: int, level: int) -> list[J
             break
         before = batch[0].sequence
         found = [event for event in batch if _matches(event, Content.LOGS, level)] + found
-    return found[-count:]
+    lines = found[-count:]
+    return lines[len(lines) - _fitting(reversed(lines)) :]
 
 
 def _matches(event: JobEvent, content: Content | None, level: int) -> bool:
@@ -176,9 +177,13 @@ def _matches(event: JobEvent, content: Content | None, level: int) -> bool:
 
 
 def _cut(found: list[JobEvent], page: PageRequest) -> tuple[list[JobEvent], str]:
-    sizes = accumulate(event.ByteSize() for event in found)
-    fitting = sum(1 for _ in takewhile(lambda size: size <= _PAGE_BYTES, sizes))
-    count = min(page.size, max(1, fitting))
+    count = min(page.size, max(1, _fitting(found)))
     if len(found) <= count:
         return found, ""
     return found[:count], page.next_token((found[count - 1].sequence,))
+
+
+def _fitting(found: Iterable[JobEvent]) -> int:
+    """How many of the events, from the first on, a page may hold."""
+    sizes = accumulate(event.ByteSize() for event in found)
+    return sum(1 for _ in takewhile(lambda size: size <= _PAGE_BYTES, sizes))

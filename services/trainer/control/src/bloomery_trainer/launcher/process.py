@@ -27,7 +27,7 @@ _SHIM = (
     'cd "$1" || exit 70; { cat /proc/sys/kernel/random/boot_id "/proc/$$/stat" >"process.$$"'
     ' && ln "process.$$" process; } || exit 70; rm -f "process.$$"; shift; exec "$@"'
 )
-_INHERITED = (
+INHERITED = (
     "PATH",
     "HOME",
     "LANG",
@@ -45,6 +45,7 @@ _INHERITED = (
     "no_proxy",
     "BLOOMERY_WEIGHTS",
 )
+"""What of the server's own environment a worker's processes get; the rest holds secrets."""
 _TERMINATION_BYTES = 64 << 10
 _TERMINATION = TypeAdapter(Termination)
 _TAIL_BYTES = 64 << 10
@@ -168,7 +169,7 @@ class ProcessLauncher:
         return chosen
 
     def _worker_environment(self, folder: _Folder, order: Order, gpus: Sequence[int]) -> dict[str, str]:
-        inherited = {name: self._environment[name] for name in _INHERITED if name in self._environment}
+        inherited = {name: self._environment[name] for name in INHERITED if name in self._environment}
         cpus = min(order.resources.cpus, self._capacity.cpus) or self._capacity.cpus
         return inherited | {
             "BLOOMERY_WORK_DIR": str(folder.path),

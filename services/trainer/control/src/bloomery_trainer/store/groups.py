@@ -29,11 +29,11 @@ async def listed(tx: Transaction, project: str, *, after: str, limit: int) -> Se
 
 
 async def open_job_ids(tx: Transaction, project: str, group: str) -> Sequence[str]:
-    """The ids of its jobs that are not terminal, in the order of creation."""
+    """The ids of its jobs that are not terminal, in the order of creation; they stay so in this transaction."""
     query = sa.select(jobs.c.job_id).where(
         jobs.c.project == project, jobs.c.group == group, jobs.c.state.not_in(TERMINAL)
     )
-    return list(await tx.scalars(query.order_by(jobs.c.number)))
+    return list(await tx.scalars(query.order_by(jobs.c.number).with_for_update()))
 
 
 async def _groups(tx: Transaction, project: str, ids: Sequence[str]) -> list[JobGroup]:

@@ -133,7 +133,8 @@ def test_the_page_about_the_command_line_has_every_command_and_no_other() -> Non
     assert sorted(listed) == sorted(" ".join(path) for path in commands())
 
 
-def variables(kind: type[BaseModel], prefix: str = PREFIX) -> Iterator[str]:
+def variables(kind: type[BaseModel], prefix: str = PREFIX) -> Iterator[tuple[str, Any]]:
+    """What the environment may set, each with its default."""
     for name, field in kind.model_fields.items():
         inner = field.annotation
         if name == "object_store":
@@ -142,15 +143,33 @@ def variables(kind: type[BaseModel], prefix: str = PREFIX) -> Iterator[str]:
         elif isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from variables(inner, f"{prefix}{name.upper()}__")
         else:
-            yield f"{prefix}{name.upper()}"
+            yield f"{prefix}{name.upper()}", field.default
 
 
 def test_every_setting_is_explained_and_every_variable_exists() -> None:
-    real = {name for kind in SETTINGS for name in variables(kind)}
+    real = {name for kind in SETTINGS for name, _ in variables(kind)}
     explained = set(re.findall(r"`(BLOOMERY_\w+)`", (ROOT / "docs/operations.md").read_text("utf-8")))
     assert real <= explained, "explain these in docs/operations.md"
     named = {name for page in GUIDES for name in re.findall(r"\bBLOOMERY_\w+", page.read_text("utf-8"))}
     assert named <= real | ELSEWHERE.keys(), "no code reads these"
+
+
+def test_numbers_that_are_explained_are_the_defaults() -> None:
+    real = [given for kind in SETTINGS for given in variables(kind)]
+    rows = re.findall(
+        r"^\| (`BLOOMERY_.+?) \| (\d[^|]*) \|", (ROOT / "docs/operations.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert len(rows) > 30
+    for names, told in rows:
+        pairs = zip(names.split(", "), told.split(", "), strict=True)
+        wrong = {f"{name} is {value}" for name, value in pairs if (name.strip("`"), number(value)) not in real}
+        assert wrong == set()
+
+
+def number(text: str) -> float:
+    """A number, perhaps of MiB or GiB."""
+    digits, _, unit = text.partition(" ")
+    return float(digits) * {"": 1, "MiB": 1 << 20, "GiB": 1 << 30}[unit]
 
 
 def literals() -> set[str]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from bloomery_kit.errors import Aborted
+from bloomery_kit.errors import Aborted, BloomeryError
 from bloomery_kit.names import new_uid
 from bloomery_trainer import metrics
 from bloomery_trainer.admission import obstacles
@@ -116,9 +116,9 @@ class Reconciler:
         while True:
             try:
                 await self.campaign()
-            except Exception:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001
                 metrics.ERRORS.labels("lease").inc()
-                _log.exception("the lease could not be renewed")
+                _tell("the lease could not be renewed", error)
             if self.epoch is not None:
                 self._core.moved.set()
             await asyncio.sleep(self._core.settings.policy.lease_renew)
@@ -137,9 +137,9 @@ class Reconciler:
             metrics.FENCED.inc()
             self.epoch = None
             _log.warning("no longer the leader", extra={"error": error})
-        except Exception:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001
             metrics.ERRORS.labels("pass").inc()
-            _log.exception("a pass failed; the next one repeats it")
+            _tell("a pass failed; the next one repeats it", error)
 
     async def _pause(self) -> None:
         try:
@@ -216,3 +216,8 @@ def _may_start(facts: Facts) -> bool:
     job = facts.job
     waits = job.state is State.PENDING and job.held and facts.waited >= job.retry_delay
     return waits and (facts.launched is None or facts.launched.phase is Phase.ENDED)
+
+
+def _tell(what: str, error: Exception) -> None:
+    """Log it: on one line where it is known, such as a database that is away, else with its traceback."""
+    _log.warning(what, extra={"error": error}, exc_info=None if isinstance(error, BloomeryError) else error)

@@ -64,6 +64,22 @@ async def test_a_service_that_is_away_costs_no_event_and_no_training(cells: Vers
     assert epochs_told(trainer) == [1, 2, 3, 4, 5, 6]
 
 
+async def test_reports_go_on_once_the_service_is_back(cells: Version, tmp_path: Path) -> None:
+    trainer = scripted_trainer(cells, epochs=1000, seconds=0.2)
+    async with served(trainer, cells), running(trainer, tmp_path) as worker:
+        await trainer.until(trained_an_epoch)
+        trainer.away = True
+        refused = trainer.calls + 1
+        await trainer.until(lambda trainer: trainer.calls > refused)
+        known = len(epochs_told(trainer))
+        trainer.away = False
+        await trainer.until(lambda trainer: len(epochs_told(trainer)) > known)
+        trainer.directive = DIRECTIVE_CANCEL
+        assert await worker.exit_code() == 44, worker.output
+    told = epochs_told(trainer)
+    assert told == list(range(1, len(told) + 1))
+
+
 async def test_reports_whose_replies_are_lost_are_not_told_twice(cells: Version, tmp_path: Path) -> None:
     trainer = scripted_trainer(cells, epochs=4, seconds=0.1)
     trainer.lose_replies = 4

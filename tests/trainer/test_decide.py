@@ -296,6 +296,14 @@ class TestProgress:
         assert state.eta_seconds == pytest.approx(60.0)
         assert state.fraction == pytest.approx(0.4)
 
+    def test_an_epoch_that_seems_to_end_before_it_began_is_not_timed(self) -> None:
+        state = Progress(epochs=10)
+        estimates = []
+        for epoch, at in enumerate([3600.0, 10.0, 20.0], 1):
+            state = progress.advanced(state, "training", [metrics(epoch, at=at, epoch_end=True)])
+            estimates.append(state.eta_seconds)
+        assert estimates == [None, None, pytest.approx(70.0)]
+
     def test_watchers_are_told_the_estimate_with_every_progress(self) -> None:
         event = JobEvent(progress=ProgressMessage(phase="training", epoch=4, fraction=0.9))
         progress.tell_watchers([event], Progress(epochs=10, fraction=0.4, eta_seconds=60.0))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.trainer.bench import Trainer, World, running_trainer, running_world
+from tests.trainer.hand import Hand, by_hand
 
 
 @pytest.fixture
@@ -19,3 +20,10 @@ async def trainer(world: World) -> AsyncIterator[Trainer]:
     """A trainer that runs scripted workers as real processes."""
     async with running_trainer(world) as trainer:
         yield trainer
+
+
+@pytest.fixture
+async def hand(world: World) -> AsyncIterator[Hand]:
+    """A trainer whose reconciler, clock and workers the test moves."""
+    async with by_hand(world) as hand:
+        yield hand

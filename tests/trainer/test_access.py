@@ -1,6 +1,5 @@
 """What a worker may and may not do: its secret opens its own attempt, and nothing else."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import grpc
@@ -24,17 +23,11 @@ from bloomery.training.v1 import (
 )
 from bloomery_kit.clients import channel
 from bloomery_trainer.store.schema import attempts
-from tests.trainer.bench import TOKEN, World, failure, reason_of
-from tests.trainer.hand import FakeWorker, Hand, artifact_of, by_hand, key_of, log
+from tests.trainer.bench import TOKEN, failure, reason_of
+from tests.trainer.hand import FakeWorker, Hand, artifact_of, key_of, log
 from tests.trainer.neighbours import PROJECT_UID
 
 OWN = f"{PROJECT_UID}/datasets/v/index.json"
-
-
-@pytest.fixture
-async def hand(world: World) -> AsyncIterator[Hand]:
-    async with by_hand(world) as hand:
-        yield hand
 
 
 async def sign(worker: FakeWorker, *keys: str) -> list[str]:

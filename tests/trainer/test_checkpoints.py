@@ -1,19 +1,10 @@
 """Checkpoints: only whole ones count, a few are kept, and damaged ones are left out."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from bloomery.training.v1 import CheckpointSaved, GetLogsRequest, JobEvent, ListCheckpointsRequest
 from bloomery_trainer.store import attempts
-from tests.trainer.bench import World
-from tests.trainer.hand import POLICY, FakeWorker, Hand, by_hand
-
-
-@pytest.fixture
-async def hand(world: World) -> AsyncIterator[Hand]:
-    async with by_hand(world) as hand:
-        yield hand
+from tests.trainer.hand import POLICY, FakeWorker, Hand
 
 
 async def kept(hand: Hand, name: str) -> list[tuple[int, bool]]:

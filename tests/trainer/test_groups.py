@@ -1,9 +1,5 @@
 """Groups of jobs: counted, listed and cancelled together."""
 
-from collections.abc import AsyncIterator
-
-import pytest
-
 from bloomery.training.v1 import (
     JOB_STATE_CANCELLED,
     JOB_STATE_CANCELLING,
@@ -14,16 +10,10 @@ from bloomery.training.v1 import (
     ListJobGroupsRequest,
     ListJobsRequest,
 )
-from tests.trainer.bench import World, reason_of
-from tests.trainer.hand import Hand, by_hand
+from tests.trainer.bench import reason_of
+from tests.trainer.hand import Hand
 
 SWEEP = "projects/cells/jobGroups/sweep"
-
-
-@pytest.fixture
-async def hand(world: World) -> AsyncIterator[Hand]:
-    async with by_hand(world) as hand:
-        yield hand
 
 
 async def test_a_group_counts_its_jobs_by_state(hand: Hand) -> None:

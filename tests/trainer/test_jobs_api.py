@@ -1,6 +1,5 @@
 """What people ask of JobService: recipes, creation with everything checked, lists, logs, artifacts."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -43,12 +42,6 @@ from tests.trainer.neighbours import DATASET, PROJECT_UID, ready_version
 
 OTHERS = "projects/other/datasets/d/versions/1"
 WEIGHTS = Artifact(digest="sha256:" + "2" * 64, size_bytes=5, logical_key=f"{PROJECT_UID}/jobs/j/1/checkpoint/2")
-
-
-@pytest.fixture
-async def hand(world: World) -> AsyncIterator[Hand]:
-    async with by_hand(world) as hand:
-        yield hand
 
 
 def request(*, parameters: dict[str, Any] | None = None, **fields: Any) -> CreateJobRequest:

@@ -11,6 +11,7 @@ from bloomery_worker.export import Limits, ModelSpec, Parity, Tensor, largest_er
 from bloomery_worker.failures import DataError, ExportError, Failure, classify, killed
 from bloomery_worker.layout import place
 from bloomery_worker.messages import (
+    LONGEST,
     CheckpointNote,
     FailedNote,
     FileNote,
@@ -102,6 +103,11 @@ def test_notes_survive_the_pipe(note: Note) -> None:
     line = encode(note)
     assert line.count(b"\n") == 1
     assert decode_note(line) == note
+
+
+def test_a_note_that_the_supervisor_would_not_read_fails_where_it_is_made() -> None:
+    with pytest.raises(ValueError, match="a log message has"):
+        encode(LogNote(20, "x" * LONGEST))
 
 
 def wrapped() -> BaseException:

@@ -9,6 +9,9 @@ from bloomery_worker.failures import Failure, batch_hint
 
 Value: TypeAlias = int | float | bool | str
 
+LONGEST = 8 << 20
+"""Bytes of a message."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
@@ -234,8 +237,15 @@ LastNote: TypeAlias = ResultNote | StoppedNote | FailedNote
 
 
 def encode(message: Directive | Note) -> bytes:
-    """One line."""
-    return json.dumps({"type": message.type, **asdict(message)}, separators=(",", ":")).encode() + b"\n"
+    """One line.
+
+    Raises:
+        ValueError: it is longer than the other side reads.
+    """
+    line = json.dumps({"type": message.type, **asdict(message)}, separators=(",", ":")).encode() + b"\n"
+    if len(line) > LONGEST:
+        raise ValueError(f"a {message.type} message has {len(line):,} bytes, at most {LONGEST:,} can be sent")
+    return line
 
 
 def decode_directive(line: bytes) -> Directive:

@@ -8,10 +8,9 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
-from bloomery_worker.messages import Directive, Note, decode_note, encode
+from bloomery_worker.messages import LONGEST, Directive, Note, decode_note, encode
 
 LOG_FILE = "trainer.log"
-LONGEST_LINE = 8 << 20
 _TAIL_BYTES = 16 << 10
 
 
@@ -32,7 +31,7 @@ class TrainerProcess:
                 stdin=asyncio.subprocess.PIPE, stdout=output, stderr=output,
                 cwd=work_dir, env=dict(environment), pass_fds=[writing], process_group=0,
             )  # fmt: skip
-        notes = asyncio.StreamReader(limit=LONGEST_LINE)
+        notes = asyncio.StreamReader(limit=LONGEST)
         loop = asyncio.get_running_loop()
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(notes), os.fdopen(reading, "rb"))
         return cls(process, notes, log)

@@ -236,26 +236,34 @@ class TestSqlite:
 
 
 class TestPostgres:
+    CUT = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+
     @pytest.fixture
     def database_url(self, postgres_url: str) -> str:
         return postgres_url
 
     async def test_connections_cut_in_mid_transaction_are_unavailable_and_replaced(self, db: Database) -> None:
-        cut = (
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-
         async def write() -> None:
             async with db.write() as tx:
                 await tx.execute(sa.insert(ITEMS).values(id=1))
                 async with db.write() as other:
-                    await other.exec_driver_sql(cut)
+                    await other.exec_driver_sql(self.CUT)
                 await tx.execute(sa.insert(ITEMS).values(id=2))
 
         with pytest.raises(Unavailable):
             await write()
         assert await ids(db) == []
+
+    async def test_a_connection_cut_while_nobody_used_it_is_not_noticed(self, db: Database, database_url: str) -> None:
+        await insert(db, {"id": 1})
+        outside = Database.connect(database_url)
+        async with outside.write() as tx:
+            await tx.exec_driver_sql(self.CUT)
+        await outside.close()
+        assert await ids(db) == [1]
 
     async def test_a_writer_that_falls_silent_does_not_keep_its_locks(self, db: Database, database_url: str) -> None:
         await insert(db, {"id": 1})

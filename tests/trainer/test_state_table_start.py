@@ -9,7 +9,9 @@ from bloomery.training.v1 import (
     CreateJobRequest,
     Job,
     JobState,
+    ListJobResultsRequest,
 )
+from bloomery_kit.errors import Unavailable
 from bloomery_trainer.launcher import Phase
 from bloomery_trainer.model import Reason as KnownReason
 from bloomery_trainer.model import Resources
@@ -238,6 +240,23 @@ class TestWorking:
         done = await hand.trainer.get(job.name)
         assert (done.result.sequence, done.result.metrics["test/map50"]) == (1, 0.9)
         assert done.result.artifacts[0].logical_key.startswith(f"{'a' * 32}/jobs/{job.uid}/1/checkpoint/")
+
+    @pytest.mark.parametrize("step", ["results.insert", "jobs.move"])
+    async def test_the_result_and_the_state_are_committed_together(
+        self, hand: Hand, step: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def fails(*_: object, **__: object) -> None:
+            raise Unavailable("DATABASE_UNREACHABLE", "the connection broke")
+
+        job, worker = await hand.running()
+        made = await worker.success(hand.core)
+        with monkeypatch.context() as patch:
+            patch.setattr(f"bloomery_trainer.store.{step}", fails)
+            assert await reason_of(worker.finish(success=made)) == "DATABASE_UNREACHABLE"
+        assert await state(hand, job) == "RUNNING"
+        assert not (await hand.trainer.jobs.ListJobResults(ListJobResultsRequest())).results
+        assert await worker.finish(success=made) == JobState.JOB_STATE_SUCCEEDED
+        assert (await hand.trainer.get(job.name)).result.sequence == 1
 
     async def test_a_success_whose_artifacts_are_not_there_is_refused(self, hand: Hand) -> None:
         job, worker = await hand.running()

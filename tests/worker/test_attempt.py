@@ -10,8 +10,10 @@ import psutil
 import pytest
 
 from bloomery.training.v1 import DIRECTIVE_CANCEL, DIRECTIVE_FENCED, DIRECTIVE_PAUSE, Directive, Recipe
-from tests.worker.fake_trainer import FakeTrainer
-from tests.worker.harness import running, scripted_trainer, served
+from bloomery_worker.settings import WorkerSettings
+from bloomery_worker.supervisor import supervise
+from tests.worker.fake_trainer import TOKEN, FakeTrainer
+from tests.worker.harness import SCRIPTED, running, scripted_trainer, served
 from tests.worker.sample_data import Version
 
 pytestmark = pytest.mark.timeout(150)
@@ -206,7 +208,7 @@ async def test_a_fenced_worker_publishes_nothing(
         await trainer.until(trained_an_epoch)
         trainer_pid = worker.trainer_pid()
         fence(trainer)
-        assert await worker.exit_code() == 43, worker.output
+        assert await worker.exit_code(seconds=30) == 43, worker.output
         await gone(trainer_pid)
     assert trainer.finished is None
 
@@ -246,6 +248,24 @@ async def test_trouble_has_a_reason(
         assert "last words of the trainer" in failure.log_tail
         assert failure.exit_code == 7
     assert worker.last_words["reason"]
+
+
+async def test_a_kill_while_the_kernel_ran_out_of_memory_is_told_apart(
+    cells: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = iter([3, 4])
+    monkeypatch.setattr("bloomery_worker.supervisor.out_of_memory_kills", lambda: next(kills))
+    monkeypatch.setenv("PYTHONPATH", str(SCRIPTED))
+    trainer = scripted_trainer(cells, epochs=5, trouble="kill")
+    async with served(trainer, cells):
+        settings = WorkerSettings(
+            target=trainer.target, token=TOKEN, work_dir=tmp_path, cache_dir=tmp_path, termination_file=tmp_path / "end"
+        )
+        assert (await supervise(settings)).exit_code == 1
+    assert trainer.finished is not None
+    reason = trainer.finished.failure.reason
+    assert (reason.code, reason.retriable) == ("OOM_HOST", True)
+    assert "choose a batch of at most 10" in reason.hint
 
 
 async def test_a_child_of_the_data_loader_that_is_killed_is_reported(cells: Version, tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bloomery_worker import kernel
 from bloomery_worker.events import samples_event
 from bloomery_worker.export import Limits, ModelSpec, Parity, Tensor, largest_errors, measure_latency, triton_config
 from bloomery_worker.failures import DataError, ExportError, Failure, classify, killed
+from bloomery_worker.kernel import out_of_memory_kills
 from bloomery_worker.layout import place
 from bloomery_worker.messages import (
     LONGEST,
@@ -141,6 +143,17 @@ def test_many_items_are_counted_and_not_listed() -> None:
 def test_a_killed_process_is_told_from_one_without_memory() -> None:
     assert killed(9, out_of_memory=True).code == "OOM_HOST"
     assert killed(9, out_of_memory=False).code == "WORKER_LOST"
+
+
+def test_the_kernel_counts_its_kills_for_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    group, machine = tmp_path / "memory.events", tmp_path / "vmstat"
+    monkeypatch.setattr(kernel, "_CGROUP_EVENTS", group)
+    monkeypatch.setattr(kernel, "_VM_COUNTERS", machine)
+    assert out_of_memory_kills() == 0
+    machine.write_text("nr_free_pages 5\noom_kill 7\n")
+    assert out_of_memory_kills() == 7
+    group.write_text("oom 3\noom_kill 2\noom_group_kill 1\n")
+    assert out_of_memory_kills() == 2
 
 
 def test_missing_settings_are_all_named() -> None:

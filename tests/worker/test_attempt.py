@@ -17,10 +17,16 @@ from tests.worker.harness import SCRIPTED, running, scripted_trainer, served
 from tests.worker.sample_data import Version
 
 pytestmark = pytest.mark.timeout(150)
+PATIENT = {"BLOOMERY_STOP_GRACE": "60"}
+"""So long is nobody killed who was told to stop."""
 
 
 def epochs_told(trainer: FakeTrainer) -> list[int]:
     return [event.metrics.epoch for event in trainer.of_kind("metrics")]
+
+
+def uploaded_epochs(trainer: FakeTrainer) -> int:
+    return max(int(role.partition("/")[2]) for role in trainer.kept if role.startswith("checkpoint-manifest/"))
 
 
 def trained_an_epoch(trainer: FakeTrainer) -> bool:
@@ -128,7 +134,8 @@ async def test_a_directive_to_stop_keeps_the_last_checkpoint(
     async with served(trainer, cells), running(trainer, tmp_path) as worker:
         await trainer.until(trained_an_epoch)
         trainer.directive = directive
-        assert await worker.exit_code() == 44, worker.output
+        # Less than the grace, after which the recipe would be killed.
+        assert await worker.exit_code(seconds=30) == 44, worker.output
     assert trainer.finished is not None
     epoch = trainer.finished.stopped.epoch
     assert epoch == trainer.of_kind("checkpoint")[-1].checkpoint.epoch >= 1
@@ -158,14 +165,27 @@ async def test_a_recipe_that_does_not_listen_is_killed_after_the_grace(cells: Ve
 
 async def test_sigterm_ends_with_a_checkpoint(cells: Version, tmp_path: Path) -> None:
     trainer = scripted_trainer(cells, epochs=1000, seconds=0.3)
-    async with served(trainer, cells), running(trainer, tmp_path) as worker:
+    async with served(trainer, cells), running(trainer, tmp_path, settings=PATIENT) as worker:
         await trainer.until(trained_an_epoch)
         worker.process.send_signal(signal.SIGTERM)
-        assert await worker.exit_code() == 44, worker.output
+        assert await worker.exit_code(seconds=30) == 44, worker.output
     assert trainer.finished is not None
     assert worker.last_words == {
         "exit_code": 44, "finished": True, "reason": None, "epoch": trainer.finished.stopped.epoch
     }  # fmt: skip
+
+
+async def test_sigterm_waits_for_the_checkpoint_that_is_uploaded(cells: Version, tmp_path: Path) -> None:
+    trainer = scripted_trainer(cells, epochs=1000, seconds=0.3)
+    async with served(trainer, cells), running(trainer, tmp_path, settings=PATIENT) as worker:
+        await trainer.until(trained_an_epoch)
+        trainer.blobs.broken = 3
+        await trainer.until(lambda trainer: trainer.blobs.broken < 3)
+        before = uploaded_epochs(trainer)
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.exit_code() == 44, worker.output
+    assert trainer.finished is not None
+    assert trainer.finished.stopped.epoch == uploaded_epochs(trainer) > before
 
 
 async def test_sigterm_while_the_service_is_away_ends_in_time(cells: Version, tmp_path: Path) -> None:

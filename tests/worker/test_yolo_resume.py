@@ -4,6 +4,7 @@ import io
 import os
 import signal
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,8 @@ async def test_killed_and_resumed_equals_uninterrupted(
 
     resumed = await finished(broken.successor(epoch), version, tmp_path / "resumed")
 
-    assert resumed == straight
+    # By name: to show how megabytes differ would take longer than the training.
+    assert [name for name in straight if resumed[name] != straight[name]] == []
 
 
 async def test_death_in_the_final_evaluation_costs_no_epoch(
@@ -109,7 +111,7 @@ def last_state(trainer: FakeTrainer, work_dir: Path) -> Mapping[str, object]:
 
 
 def comparable(state: Mapping[str, object]) -> dict[str, object]:
-    """Tensors as bytes, and nothing that depends on the clock."""
+    """Tensors by digest, and nothing that depends on the clock."""
     table = [line.split(",") for line in str(state["table"]).splitlines()]
     timeless = [row[:1] + row[2:] for row in table]
     kept = {key: plain(value) for key, value in state.items() if key not in {"elapsed", "table"}}
@@ -121,7 +123,7 @@ def plain(value: object) -> object:
 
     match value:
         case torch.Tensor():
-            return value.dtype, tuple(value.shape), value.contiguous().numpy().tobytes()
+            return value.dtype, tuple(value.shape), sha256(value.contiguous().numpy().tobytes()).hexdigest()
         case dict():
             return {key: plain(item) for key, item in value.items()}
         case list() | tuple():

@@ -12,6 +12,7 @@ from bloomery.annotation.v1 import (
     BatchCreateAssetsRequest,
     CancelImportRequest,
     CreateImportRequest,
+    DeleteProjectRequest,
     GetImportRequest,
     Import,
     ImportFile,
@@ -241,8 +242,6 @@ async def test_a_fault_of_ours_ends_the_import_with_a_reason(
 async def test_an_import_of_a_deleted_project_ends_quietly(
     both: Server, small_batches: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bloomery.annotation.v1 import DeleteProjectRequest
-
     project = await both.project()
     reached, go_on = asyncio.Event(), asyncio.Event()
     real = Parser.take

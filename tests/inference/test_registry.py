@@ -110,6 +110,7 @@ async def test_a_result_that_makes_no_sense_does_not_hold_up_those_after_it(
     service.trainer.feed += [odd, trained(2)]
     version = await recorded(service)
     assert version.lineage.job_uid == service.trainer.feed[1].result.job_uid
+    assert len(service.datasets.held) == 1, "a version that will never be must not keep its data"
 
 
 async def test_a_result_waits_while_its_dataset_cannot_be_held(service: Service) -> None:

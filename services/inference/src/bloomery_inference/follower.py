@@ -17,7 +17,7 @@ import grpc
 from bloomery.dataset.v1 import AcquireReferenceRequest
 from bloomery.training.v1 import FeedItem, GetJobRequest, JobKind, JobState, WatchJobResultsRequest
 from bloomery_inference import store
-from bloomery_inference.model import Variant
+from bloomery_inference.model import Variant, VersionContent
 from bloomery_inference.names import MODEL
 from bloomery_inference.results import variant_result, version_content, version_uid
 from bloomery_kit.database import Database, Transaction
@@ -72,24 +72,19 @@ class Follower:
     async def record(self, item: FeedItem) -> None:
         """Record one result. A result that was recorded before changes nothing."""
         kind = item.result.kind
+        content = _content(item) if kind in _VERSIONS else None
         # What was imported comes from no data.
-        if item.job.dataset_version and kind in _VERSIONS:
+        if content and item.job.dataset_version:
             await self._hold_dataset(item)
         async with self._db.write() as tx:
             if not await store.advance_feed(tx, FEED, item.result.sequence):
                 return
-            if kind in _VERSIONS:
-                await self._record_version(tx, item)
+            if content:
+                await self._record_version(tx, item, content)
             elif kind == JobKind.JOB_KIND_OPTIMIZE:
                 await store.finish_variant(tx, item.job.name, result=variant_result(item), reason="", now=self._clock())
 
-    async def _record_version(self, tx: Transaction, item: FeedItem) -> None:
-        try:
-            content = version_content(item)
-        except (TypeError, ValueError):
-            # One recipe's mistake must not keep the models of all others waiting.
-            _log.exception("a result says nothing that makes a model version", extra={"job": item.job.name})
-            return
+    async def _record_version(self, tx: Transaction, item: FeedItem, content: VersionContent) -> None:
         ids = MODEL.parse(item.job.model, "model")
         model_uid = await store.ensure_model(tx, ids["project"], ids["model"], self._clock())
         uid = version_uid(item.result.job_uid)
@@ -139,3 +134,12 @@ class Follower:
             except Exception:  # noqa: BLE001
                 _log.exception("will try again", extra={"what": what})
             await asyncio.sleep(pause)
+
+
+def _content(item: FeedItem) -> VersionContent | None:
+    try:
+        return version_content(item)
+    except (TypeError, ValueError):
+        # One recipe's mistake must not keep the models of all others waiting.
+        _log.exception("a result says nothing that makes a model version", extra={"job": item.job.name})
+        return None

@@ -220,4 +220,7 @@ def _may_start(facts: Facts) -> bool:
 
 def _tell(what: str, error: Exception) -> None:
     """Log it: on one line where it is known, such as a database that is away, else with its traceback."""
-    _log.warning(what, extra={"error": error}, exc_info=None if isinstance(error, BloomeryError) else error)
+    if isinstance(error, BloomeryError):
+        _log.warning(what, extra={"error": error})
+    else:
+        _log.error(what, exc_info=error)

@@ -8,6 +8,7 @@ from sqlalchemy import MetaData
 
 from bloomery_kit.database import Database
 from bloomery_kit.idempotency import idempotency_table
+from bloomery_kit.leases import lease_table
 from bloomery_kit.objects import FolderObjectStore, ObjectStore, S3ObjectStore
 from bloomery_kit.sequences import sequence_table
 from bloomery_kit.settings import S3StoreSettings
@@ -35,6 +36,7 @@ async def db(database_url: str) -> AsyncIterator[Database]:
     metadata = MetaData()
     sequence_table(metadata)
     idempotency_table(metadata)
+    lease_table(metadata)
     async with db.write() as tx:
         await tx.run_sync(metadata.create_all)
     yield db

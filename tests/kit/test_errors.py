@@ -139,3 +139,18 @@ def test_a_silent_neighbour_is_unavailable_and_worth_a_retry(code: grpc.StatusCo
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.INTERNAL])
 def test_a_fault_between_neighbours_is_not_the_callers(code: grpc.StatusCode) -> None:
     assert to_status(neighbour_error(code, Status(code=code.value[0], message="inner"))).code == 13
+
+
+def test_very_many_violations_are_counted_and_not_kept() -> None:
+    violations = Violations()
+    for number in range(20_000):
+        violations.add(f"shapes[{number}].label", "is unknown; use one of " + "label, " * 1000)
+    with pytest.raises(InvalidArgument) as caught:
+        violations.raise_if_any()
+    error = caught.value
+    assert sum(len(v.field) + len(v.description) for v in error.violations) < 50_000
+    assert len(error.message) < 50_000
+    listed = to_status(error)
+    detail = error_details_pb2.BadRequest()
+    assert any(one.Unpack(detail) for one in listed.details)
+    assert detail.field_violations[-1].description == f"and {20_000 - len(detail.field_violations) + 1} more"

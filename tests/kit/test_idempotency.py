@@ -4,10 +4,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
+from bloomery.annotation.v1 import CreateProjectRequest
 from bloomery.annotation.v1.project_pb2 import Project
+from bloomery_kit.auth import Principal, Role
+from bloomery_kit.context import principal_var
 from bloomery_kit.database import Database
 from bloomery_kit.errors import InvalidArgument, NotFound
-from bloomery_kit.idempotency import forget_requests, once
+from bloomery_kit.idempotency import Repeatable, forget_requests, once
 
 BODY = StringValue(value="body")
 
@@ -89,3 +92,61 @@ async def test_forgotten_ids_count_as_new(db: Database) -> None:
         await once(tx, "s", "old", BODY, make)
         await once(tx, "s", "young", BODY, make)
     assert make.made == 3
+
+
+class Create:
+    """A repeatable create, called as somebody."""
+
+    def __init__(self, db: Database, request_id: str = "r", *, name: str = "p", caller: str = "anna") -> None:
+        self._db = db
+        self._request = CreateProjectRequest(project_id=name, request_id=request_id)
+        self._caller = caller
+
+    async def __call__(self, make: Maker) -> Project:
+        token = principal_var.set(Principal(self._caller, Role.ADMIN))
+        try:
+            once: Repeatable[Project] = Repeatable("CreateProject", "", self._request)
+            if first := await once.first_answer(self._db):
+                return first
+            async with self._db.write() as tx:
+                return await once.once(tx, make)
+        finally:
+            principal_var.reset(token)
+
+
+async def test_the_first_answer_is_found_before_anything_is_made(db: Database) -> None:
+    make = Maker()
+    first = await Create(db)(make)
+    assert await Create(db)(make) == first
+    assert make.made == 1
+
+
+async def test_repeats_at_once_make_one(db: Database) -> None:
+    make = Maker(delay=0.05)
+    answers = await asyncio.gather(*(Create(db)(make) for _ in range(4)))
+    assert make.made == 1
+    assert all(answer == answers[0] for answer in answers)
+
+
+async def test_ids_of_other_callers_are_other_ids(db: Database) -> None:
+    make = Maker()
+    await Create(db, caller="anna")(make)
+    await Create(db, caller="bert")(make)
+    assert make.made == 2
+
+
+@pytest.mark.parametrize(("request_id", "name"), [("r", "another"), ("x" * 129, "p"), ("a\0", "p")])
+async def test_a_bad_id_is_refused_before_anything_is_made(db: Database, request_id: str, name: str) -> None:
+    make = Maker()
+    await Create(db)(make)
+    with pytest.raises(InvalidArgument) as caught:
+        await Create(db, request_id, name=name)(make)
+    assert caught.value.violations[0].field == "request_id"
+    assert make.made == 1
+
+
+async def test_calls_without_an_id_are_no_repeats(db: Database) -> None:
+    make = Maker()
+    await Create(db, "")(make)
+    await Create(db, "")(make)
+    assert make.made == 2

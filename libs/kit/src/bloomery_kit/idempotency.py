@@ -3,14 +3,17 @@
 import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import TypeVar
+from functools import cached_property
+from typing import Generic, Protocol, TypeVar
 
 import sqlalchemy as sa
 from google.protobuf import any_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
 
-from bloomery_kit.database import Transaction, UtcDateTime, insert_ignore
-from bloomery_kit.errors import FieldViolation, InvalidArgument
+from bloomery_kit.context import principal_var
+from bloomery_kit.database import Database, Transaction, UtcDateTime, insert_ignore
+from bloomery_kit.errors import FieldViolation, InvalidArgument, Violations
+from bloomery_kit.fields import check_request_id
 from bloomery_kit.times import Clock, utc_now
 
 M = TypeVar("M", bound=Message)
@@ -40,6 +43,83 @@ def idempotency_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
+class Repeated(Protocol):
+    """A request that carries the id by which a repeat is known."""
+
+    request_id: str
+
+    def SerializeToString(self, *, deterministic: bool = ...) -> bytes:  # noqa: N802 - protobuf's name
+        """The bytes that a repeat must have as well."""
+        ...
+
+
+class Repeatable(Generic[M]):
+    """One call of a method that makes something at most once for each `request_id`; `answer` is what it answers with.
+
+    Ids count within the method, the parent and the caller. Without an id every call makes one.
+    """
+
+    def __init__(self, method: str, parent: str, request: Repeated, *, clock: Clock = utc_now) -> None:
+        self._scope = f"{method} {parent} {_caller()}"
+        self._request = request
+        self._clock = clock
+
+    async def first_answer(self, db: Database) -> M | None:
+        """The answer that this request was given before; to be asked before anything else is looked at.
+
+        The world has moved since: limits are reached and inputs gone that were there for the first call. Raise
+        InvalidArgument for an id that cannot be stored, or REQUEST_ID_REUSED if it came before with another body.
+        """
+        violations = Violations()
+        check_request_id(self._request.request_id, violations)
+        violations.raise_if_any()
+        if not self._request.request_id:
+            return None
+        async with db.read() as tx:
+            return await self._stored(tx)
+
+    async def once(self, tx: Transaction, make: Callable[[], Awaitable[M]]) -> M:
+        """The first answer, or that of `make`, which runs in the writing transaction `tx` that stores its answer too.
+
+        Of two at once, one waits for the other. Raise InvalidArgument REQUEST_ID_REUSED.
+        """
+        if not self._request.request_id:
+            return await make()
+        claim = {"scope": self._scope, "request_id": self._request.request_id}
+        if not await insert_ignore(tx, _REQUESTS, claim | {"digest": self._digest, "create_time": self._clock()}):
+            stored: M | None = await self._stored(tx)
+            assert stored is not None
+            return stored
+        answer = await make()
+        packed = any_pb2.Any()
+        packed.Pack(answer)
+        values = {"answer": packed.SerializeToString(deterministic=True)}
+        await tx.execute(sa.update(_REQUESTS).where(*self._key).values(values))
+        return answer
+
+    @property
+    def _key(self) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
+        return _REQUESTS.c.scope == self._scope, _REQUESTS.c.request_id == self._request.request_id
+
+    @cached_property
+    def _digest(self) -> bytes:
+        return hashlib.sha256(self._request.SerializeToString(deterministic=True)).digest()
+
+    async def _stored(self, tx: Transaction) -> M | None:
+        query = sa.select(_REQUESTS.c.digest, _REQUESTS.c.answer).where(*self._key)
+        row = (await tx.execute(query)).one_or_none()
+        if row is None:
+            return None
+        if row.digest != self._digest:
+            description = "was used with another body; choose a fresh one for another request"
+            raise InvalidArgument([FieldViolation("request_id", description)], reason="REQUEST_ID_REUSED")
+        packed = any_pb2.Any.FromString(row.answer)
+        descriptor = _POOL.FindMessageTypeByName(packed.TypeName())
+        answer = message_factory.GetMessageClass(descriptor)()
+        packed.Unpack(answer)
+        return answer  # type: ignore[return-value]
+
+
 async def once(
     tx: Transaction,
     scope: str,
@@ -60,7 +140,7 @@ async def once(
     digest = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
     claim = {"scope": scope, "request_id": request_id, "digest": digest, "create_time": clock()}
     if not await insert_ignore(tx, _REQUESTS, claim):
-        return await _first_answer(tx, scope, request_id, digest)
+        return await _first_answer_of(tx, scope, request_id, digest)
     answer = await make()
     packed = any_pb2.Any()
     packed.Pack(answer)
@@ -76,11 +156,16 @@ async def forget_requests(tx: Transaction, *, before: datetime) -> int:
     return result.rowcount
 
 
+def _caller() -> str:
+    principal = principal_var.get()
+    return principal.subject if principal else ""
+
+
 def _key(scope: str, request_id: str) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
     return _REQUESTS.c.scope == scope, _REQUESTS.c.request_id == request_id
 
 
-async def _first_answer(tx: Transaction, scope: str, request_id: str, digest: bytes) -> M:
+async def _first_answer_of(tx: Transaction, scope: str, request_id: str, digest: bytes) -> M:
     row = (await tx.execute(sa.select(_REQUESTS.c.digest, _REQUESTS.c.answer).where(*_key(scope, request_id)))).one()
     if row.digest != digest:
         description = "was used with another body; choose a fresh one for another request"

@@ -17,11 +17,11 @@ def clip(text: str, limit: int = _TEXT_BYTES) -> str:
     return data.decode() if len(data) <= limit else data[: limit - 3].decode("utf-8", "ignore") + "..."
 
 
-def fitting(violations: Sequence[V], more: Callable[[int], V]) -> list[V]:
-    """The violations, or those that fit and one that says how many more there are."""
+def fitting(violations: Sequence[V], more: Callable[[int], V], *, unlisted: int = 0) -> list[V]:
+    """The violations, or those that fit and one that says how many more there are, `unlisted` ones included."""
     left = _VIOLATIONS_BYTES
     for index, violation in enumerate(violations):
         left -= violation.ByteSize()
         if left < 0:
-            return [*violations[:index], more(len(violations) - index)]
-    return list(violations)
+            return [*violations[:index], more(len(violations) - index + unlisted)]
+    return [*violations, more(unlisted)] if unlisted else list(violations)

@@ -10,6 +10,8 @@ from google.rpc import error_details_pb2
 
 from bloomery_kit.errors._sizes import clip, fitting
 
+_LISTED = 100
+
 
 @dataclass(frozen=True)
 class FieldViolation:
@@ -49,38 +51,43 @@ class InvalidArgument(BloomeryError):
 
     code = grpc.StatusCode.INVALID_ARGUMENT
 
-    def __init__(self, violations: Sequence[FieldViolation], reason: str = "INVALID_ARGUMENT") -> None:
-        super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations), reason=reason)
+    def __init__(
+        self, violations: Sequence[FieldViolation], reason: str = "INVALID_ARGUMENT", *, unlisted: int = 0
+    ) -> None:
+        texts = [f"{v.field}: {v.description}" for v in violations]
+        super().__init__("; ".join([*texts, f"and {unlisted} more"] if unlisted else texts), reason=reason)
         self.violations = tuple(violations)
+        self._unlisted = unlisted
 
     def details(self) -> list[Message]:
         """BadRequest with all violations, or those that fit and how many more there are."""
         violation = error_details_pb2.BadRequest.FieldViolation
         fields = [violation(field=clip(v.field), description=clip(v.description)) for v in self.violations]
-        return [
-            error_details_pb2.BadRequest(
-                field_violations=fitting(fields, lambda left: violation(description=f"and {left} more"))
-            )
-        ]
+        listed = fitting(fields, lambda left: violation(description=f"and {left} more"), unlisted=self._unlisted)
+        return [error_details_pb2.BadRequest(field_violations=listed)]
 
 
 class Violations:
-    """Collects bad fields, so that one error lists all of them."""
+    """Collects bad fields, so that one error lists all of them; of very many it keeps the first 100 and the count."""
 
     def __init__(self) -> None:
         self._found: list[FieldViolation] = []
+        self._unlisted = 0
 
     def __bool__(self) -> bool:
         return bool(self._found)
 
     def add(self, field: str, description: str) -> None:
         """Record that `field` (a dotted path) is wrong and how to fix it."""
-        self._found.append(FieldViolation(field, description))
+        if len(self._found) < _LISTED:
+            self._found.append(FieldViolation(clip(field), clip(description)))
+        else:
+            self._unlisted += 1
 
     def raise_if_any(self) -> None:
         """Raise InvalidArgument with everything recorded so far."""
         if self._found:
-            raise InvalidArgument(self._found)
+            raise InvalidArgument(self._found, unlisted=self._unlisted)
 
 
 class _ResourceError(BloomeryError):

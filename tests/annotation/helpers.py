@@ -37,13 +37,15 @@ from bloomery.vision.v1 import Box, Shape
 from bloomery_annotation.app import AnnotationApp
 from bloomery_annotation.names import staging_key
 from bloomery_annotation.settings import AnnotationSettings
-from bloomery_kit.auth import OwnerToken, Principal, Role
+from bloomery_kit.auth import OwnerToken, Principal, Role, service_token
 from bloomery_kit.clients import channel
 from bloomery_kit.objects import ObjectStore, open_object_store
 from bloomery_kit.server import ServerOptions, ServiceHost
 from bloomery_kit.settings import FolderStoreSettings, S3StoreSettings
 
 OWNER = "owner-token"
+AS_SERVICE = (("authorization", f"Bearer {service_token(OWNER)}"),)
+"""Metadata of a call that another service makes."""
 STUB = AnnotationServiceStub
 
 

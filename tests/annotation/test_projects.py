@@ -26,7 +26,7 @@ from bloomery_annotation.janitor import Janitor
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_annotation.store.tables import OWNED_BY_PROJECT
 from bloomery_kit.database import Database
-from tests.annotation.helpers import Server, box, fields_of, png, reason_of, status_of
+from tests.annotation.helpers import AS_SERVICE, Server, box, fields_of, png, reason_of, status_of
 
 
 async def test_a_project_is_made_once_for_a_request_id(both: Server) -> None:
@@ -76,13 +76,15 @@ async def test_an_update_changes_what_the_mask_names(server: Server, project: Pr
 async def test_a_project_that_somebody_needs_stays(both: Server) -> None:
     project = await both.project()
     hold = AcquireReferenceRequest(resource=project.name, holder="projects/p/datasets/d")
-    held = await both.stub.AcquireReference(hold)
-    assert await both.stub.AcquireReference(hold) == held
+    held = await both.stub.AcquireReference(hold, metadata=AS_SERVICE)
+    assert await both.stub.AcquireReference(hold, metadata=AS_SERVICE) == held
     status = await status_of(both.stub.DeleteProject(DeleteProjectRequest(name=project.name)))
     assert reason_of(status) == "STILL_REFERENCED"
     assert "projects/p/datasets/d" in status.message
     for _ in range(2):
-        await both.stub.ReleaseReference(ReleaseReferenceRequest(resource=project.name, holder=hold.holder))
+        await both.stub.ReleaseReference(
+            ReleaseReferenceRequest(resource=project.name, holder=hold.holder), metadata=AS_SERVICE
+        )
     await both.stub.DeleteProject(DeleteProjectRequest(name=project.name))
     gone = await status_of(both.stub.GetProject(GetProjectRequest(name=project.name)))
     assert reason_of(gone) == "NOT_FOUND"

@@ -10,7 +10,7 @@ from google.api.annotations_pb2 import http
 from google.api.http_pb2 import HttpRule
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, MethodDescriptorProto, MethodOptions
 
-from bloomery.common.v1 import ROLE_UNSPECIFIED, ROLE_WORKER, cursor, required_role
+from bloomery.common.v1 import ROLE_SERVICE, ROLE_UNSPECIFIED, ROLE_WORKER, cursor, required_role, resource
 from protoc import protoc_descriptors
 
 if TYPE_CHECKING:
@@ -28,8 +28,12 @@ METHODS = {
     for method in service.method
 }
 PEOPLES_METHODS = {
-    name: method for name, method in METHODS.items() if method.options.Extensions[required_role] != ROLE_WORKER
+    name: method
+    for name, method in METHODS.items()
+    if method.options.Extensions[required_role] not in (ROLE_WORKER, ROLE_SERVICE)
 }
+# What these concern is no single project's.
+OF_NO_PROJECT = {"CreateProject", "ListProjects", "ListRecipes"}
 
 
 def methods(prefix: str) -> list[str]:
@@ -84,6 +88,13 @@ def test_a_method_says_which_role_it_needs(name: str) -> None:
     assert METHODS[name].options.Extensions[required_role] != ROLE_UNSPECIFIED
 
 
+@pytest.mark.parametrize("name", PEOPLES_METHODS)
+def test_a_method_names_the_field_with_its_resource(name: str) -> None:
+    method = PEOPLES_METHODS[name]
+    path = method.options.Extensions[resource]
+    assert has_path(method.input_type, path) is (method.name not in OF_NO_PROJECT)
+
+
 @pytest.mark.parametrize("name", methods("List"))
 def test_a_list_pages(name: str) -> None:
     request, response = fields(METHODS[name].input_type), fields(METHODS[name].output_type)
@@ -117,6 +128,11 @@ def test_a_method_for_people_has_a_route(name: str) -> None:
     method = PEOPLES_METHODS[name]
     both_ways = method.client_streaming and method.server_streaming
     assert bool(list(bindings(method))) is not both_ways
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in PEOPLES_METHODS])
+def test_a_method_for_services_and_workers_has_no_route(name: str) -> None:
+    assert not list(bindings(METHODS[name]))
 
 
 @pytest.mark.parametrize("name", METHODS)

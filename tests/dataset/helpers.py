@@ -30,7 +30,7 @@ from bloomery_dataset.app import MIGRATIONS, SCHEMA, DatasetApp
 from bloomery_dataset.build import Sources
 from bloomery_dataset.builder import Builder
 from bloomery_dataset.settings import DatasetSettings
-from bloomery_kit.auth import OwnerToken
+from bloomery_kit.auth import OwnerToken, service_token
 from bloomery_kit.clients import channel
 from bloomery_kit.database import Database
 from bloomery_kit.feeds import Notifier
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from bloomery.dataset.v1.dataset_service_pb2_grpc import DatasetServiceAsyncStub
 
 TOKEN = "owner-token"
+AS_SERVICE = (("authorization", f"Bearer {service_token(TOKEN)}"),)
+"""Metadata of a call that another service makes."""
 PARENT = f"projects/{PROJECT}"
 DATASET = f"{PARENT}/datasets/cells-v"
 SIGNING_KEY = "k" * 32

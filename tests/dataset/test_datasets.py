@@ -28,7 +28,18 @@ from bloomery.dataset.v1 import (
 from bloomery.vision.v1 import TaskType
 from bloomery_kit.errors import error_info
 from tests.dataset.annotations import FakeAnnotations
-from tests.dataset.helpers import DATASET, DETECT, PARENT, Service, box, failure, serving, settings_for, until
+from tests.dataset.helpers import (
+    AS_SERVICE,
+    DATASET,
+    DETECT,
+    PARENT,
+    Service,
+    box,
+    failure,
+    serving,
+    settings_for,
+    until,
+)
 
 
 @pytest.fixture
@@ -175,7 +186,9 @@ async def test_a_version_that_is_held_is_not_deleted(service: Service, fake: Fak
     fake.add(1, [box()])
     version = await service.build()
     for holder in ("projects/cells/jobs/j", "projects/cells/models/m/versions/1", "projects/cells/jobs/j"):
-        await service.stub.AcquireReference(AcquireReferenceRequest(resource=version.name, holder=holder))
+        await service.stub.AcquireReference(
+            AcquireReferenceRequest(resource=version.name, holder=holder), metadata=AS_SERVICE
+        )
 
     for call in (
         service.stub.DeleteDatasetVersion(DeleteDatasetVersionRequest(name=version.name)),
@@ -188,7 +201,10 @@ async def test_a_version_that_is_held_is_not_deleted(service: Service, fake: Fak
 
     for holder in ("projects/cells/jobs/j", "projects/cells/models/m/versions/1"):
         release = ReleaseReferenceRequest(resource=version.name, holder=holder)
-        await asyncio.gather(service.stub.ReleaseReference(release), service.stub.ReleaseReference(release))
+        await asyncio.gather(
+            service.stub.ReleaseReference(release, metadata=AS_SERVICE),
+            service.stub.ReleaseReference(release, metadata=AS_SERVICE),
+        )
     await service.stub.DeleteDatasetVersion(DeleteDatasetVersionRequest(name=version.name))
     has(await failure(service.get(version.name)), grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
     await until(lambda: not fake.holders)
@@ -207,10 +223,14 @@ async def test_only_ready_versions_are_held(service: Service, fake: FakeAnnotati
         fake.add(number, [box()])
     version = await service.create()
     acquire = AcquireReferenceRequest(resource=version.name, holder="projects/cells/jobs/j")
-    has(await failure(service.stub.AcquireReference(acquire)), grpc.StatusCode.FAILED_PRECONDITION, "NOT_READY")
+    has(
+        await failure(service.stub.AcquireReference(acquire, metadata=AS_SERVICE)),
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "NOT_READY",
+    )
     fake.gate.set()
     ready = await service.finish(version.name)
-    reference = await service.stub.AcquireReference(acquire)
+    reference = await service.stub.AcquireReference(acquire, metadata=AS_SERVICE)
     assert reference.resource == version.name
     delete = service.stub.DeleteDatasetVersion(DeleteDatasetVersionRequest(name=ready.name))
     has(await failure(delete), grpc.StatusCode.FAILED_PRECONDITION, "STILL_REFERENCED")

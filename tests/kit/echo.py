@@ -24,6 +24,7 @@ _ROLES = {
     "Train": Role.TRAINER,
     "Open": Role.PUBLIC,
     "Work": Role.WORKER,
+    "Serve": Role.SERVICE,
     "Unruled": Role.UNSPECIFIED,
     "Watch": Role.VIEWER,
     "Join": Role.VIEWER,
@@ -89,7 +90,7 @@ def register(servicer: EchoServicer, server: grpc.aio.Server) -> None:
     }
     handlers = {
         name: grpc.unary_unary_rpc_method_handler(servicer.unary, **codec)
-        for name in ("Answer", "Train", "Open", "Work", "Unruled")
+        for name in ("Answer", "Train", "Open", "Work", "Serve", "Unruled")
     }
     handlers["Watch"] = grpc.unary_stream_rpc_method_handler(servicer.stream, **codec)
     handlers["Join"] = grpc.stream_unary_rpc_method_handler(servicer.join, **codec)

@@ -2,9 +2,9 @@ import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
-from bloomery_kit.auth import OwnerToken, Principal, Role
+from bloomery_kit.auth import PRINCIPAL_HEADER, OwnerToken, Principal, Role, format_principal, service_token
 from bloomery_kit.clients import channel
-from bloomery_kit.context import bearer_token, current_principal
+from bloomery_kit.context import bearer_token, current_principal, principal_var
 from bloomery_kit.errors import Unauthenticated
 from tests.kit.echo import OWNER, EchoHost
 
@@ -75,6 +75,54 @@ def test_each_role_includes_those_below_it(role: Role) -> None:
 
 def test_a_worker_is_no_user() -> None:
     assert not any(Principal("w", Role.WORKER).may(required) for required in Role)
+
+
+def test_a_service_may_all_but_a_workers_part() -> None:
+    service = Principal("s", Role.SERVICE)
+    assert all(service.may(required) for required in Role if Role.VIEWER <= required <= Role.ADMIN)
+    assert service.may(Role.SERVICE)
+
+
+async def test_what_services_do_is_refused_to_the_owner(echo: EchoHost) -> None:
+    assert (await echo.fail(method="Serve")).code == grpc.StatusCode.PERMISSION_DENIED.value[0]
+
+
+async def who(text: str) -> str:
+    return f"{current_principal().subject} {current_principal().role.name}"
+
+
+async def test_a_service_is_told_from_the_owner(echo: EchoHost) -> None:
+    echo.servicer.answer = who
+    async with channel(echo.address, token=service_token(OWNER)) as service:
+        assert await echo.ask("", "Serve", on=service) == "service SERVICE"
+        assert await echo.ask("", "Train", on=service) == "service SERVICE"
+
+
+async def test_a_service_passes_on_for_whom_it_calls(echo: EchoHost) -> None:
+    echo.servicer.answer = who
+    principal_var.set(Principal("Véra Ü. <v@x>", Role.VIEWER))
+    async with channel(echo.address, token=service_token(OWNER)) as service:
+        assert await echo.ask("", on=service) == "Véra Ü. <v@x> VIEWER"
+        assert await echo.ask("", "Serve", on=service) == "Véra Ü. <v@x> VIEWER"
+        # What the person may not do is not done for that person either.
+        assert (await echo.fail(method="Train", on=service)).code == grpc.StatusCode.PERMISSION_DENIED.value[0]
+
+
+@pytest.mark.parametrize("role", list(Role))
+async def test_nobody_else_is_believed_to_call_for_somebody(echo: EchoHost, role: Role) -> None:
+    echo.servicer.answer = who
+    claim = ((PRINCIPAL_HEADER, format_principal(Principal("root", role))),)
+    async with channel(echo.address, token="viewer-token") as viewer:
+        answer = await echo.unary("Answer", on=viewer)(WATCH, metadata=claim)
+        assert answer.value == "vera VIEWER"
+
+
+@pytest.mark.parametrize("claim", ["", "ADMIN", "ADMIN ", "SERVICE x", "WORKER x", "PUBLIC x", "NOBODY x"])
+async def test_a_service_that_names_nobody_calls_for_itself(echo: EchoHost, claim: str) -> None:
+    echo.servicer.answer = who
+    async with channel(echo.address, token=service_token(OWNER)) as service:
+        answer = await echo.unary("Answer", on=service)(WATCH, metadata=((PRINCIPAL_HEADER, claim),))
+        assert answer.value == "service SERVICE"
 
 
 def test_an_empty_owner_token_is_refused() -> None:

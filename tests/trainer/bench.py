@@ -31,7 +31,7 @@ from bloomery.training.v1 import (
 )
 from bloomery_gateway.app import GatewayApp
 from bloomery_gateway.settings import GatewaySettings
-from bloomery_kit.auth import OwnerToken
+from bloomery_kit.auth import OwnerToken, service_token
 from bloomery_kit.clients import channel
 from bloomery_kit.errors import error_info
 from bloomery_kit.server import ServerOptions, ServiceHost
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from bloomery.training.v1.worker_service_pb2_grpc import WorkerServiceAsyncStub
 
 TOKEN = "owner-token"
+AS_SERVICE = (("authorization", f"Bearer {service_token(TOKEN)}"),)
+"""Metadata of a call that another service makes."""
 HERE = Path(__file__).parent
 QUICK = Policy(
     reconcile_interval=0.1,

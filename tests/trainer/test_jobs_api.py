@@ -36,7 +36,7 @@ from bloomery.training.v1 import (
     UpdateJobRequest,
 )
 from bloomery.vision.v1 import TASK_TYPE_CLASSIFY, Shape
-from tests.trainer.bench import World, failure, reason_of
+from tests.trainer.bench import AS_SERVICE, World, failure, reason_of
 from tests.trainer.hand import Hand, by_hand, log, metrics
 from tests.trainer.neighbours import DATASET, PROJECT_UID, ready_version
 
@@ -339,7 +339,7 @@ async def test_a_result_is_still_in_the_feed_when_its_job_is_deleted(hand: Hand)
     await hand.trainer.jobs.DeleteJob(DeleteJobRequest(name=job.name))
     hand.launcher.ends(0)
     await hand.settle()
-    listed = await hand.trainer.jobs.ListJobResults(ListJobResultsRequest())
+    listed = await hand.trainer.jobs.ListJobResults(ListJobResultsRequest(), metadata=AS_SERVICE)
     assert [item.result.job for item in listed.results] == [job.name]
     left = [stat.key async for stat in hand.core.objects.list(f"{PROJECT_UID}/jobs/{job.uid}/")]
     assert left == [artifact.logical_key for artifact in listed.results[0].result.artifacts]

@@ -16,7 +16,7 @@ from bloomery.training.v1 import (
     job_service_pb2,
     worker_service_pb2,
 )
-from tests.trainer.bench import World, reason_of
+from tests.trainer.bench import AS_SERVICE, World, reason_of
 from tests.trainer.hand import Hand, by_hand, log
 from tests.trainer.neighbours import DATASET, PROJECT_UID
 
@@ -105,7 +105,7 @@ async def test_what_databases_cannot_store_is_refused(hand: Hand) -> None:
     assert await reason_of(jobs.CancelJob(CancelJobRequest(name=job.name, request_id="\0"))) == "INVALID_ARGUMENT"
     await worker.report(log("nul \0 inside"), phase="p\0")
     assert await answer(hand.trainer.watch(job.name, after=2**63 - 1)) is grpc.StatusCode.OUT_OF_RANGE
-    results = await jobs.ListJobResults(ListJobResultsRequest(after_sequence=2**63 - 1))
+    results = await jobs.ListJobResults(ListJobResultsRequest(after_sequence=2**63 - 1), metadata=AS_SERVICE)
     assert list(results.results) == []
 
 

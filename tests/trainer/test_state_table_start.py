@@ -15,7 +15,7 @@ from bloomery_kit.errors import Unavailable
 from bloomery_trainer.launcher import Phase
 from bloomery_trainer.model import Reason as KnownReason
 from bloomery_trainer.model import Resources
-from tests.trainer.bench import World, reason_of
+from tests.trainer.bench import AS_SERVICE, World, reason_of
 from tests.trainer.fake_launcher import FakeLauncher
 from tests.trainer.hand import POLICY, Hand, artifact_of, by_hand, log, metrics
 from tests.trainer.moves import pause, state
@@ -254,7 +254,7 @@ class TestWorking:
             patch.setattr(f"bloomery_trainer.store.{step}", fails)
             assert await reason_of(worker.finish(success=made)) == "DATABASE_UNREACHABLE"
         assert await state(hand, job) == "RUNNING"
-        assert not (await hand.trainer.jobs.ListJobResults(ListJobResultsRequest())).results
+        assert not (await hand.trainer.jobs.ListJobResults(ListJobResultsRequest(), metadata=AS_SERVICE)).results
         assert await worker.finish(success=made) == JobState.JOB_STATE_SUCCEEDED
         assert (await hand.trainer.get(job.name)).result.sequence == 1
 

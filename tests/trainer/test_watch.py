@@ -21,7 +21,7 @@ from bloomery.training.v1 import (
 from bloomery_trainer import watch
 from bloomery_trainer.store import jobs
 from bloomery_trainer.watch import coalesced
-from tests.trainer.bench import Trainer, World, failure, reason_of, running_trainer
+from tests.trainer.bench import AS_SERVICE, Trainer, World, failure, reason_of, running_trainer
 from tests.trainer.fake_launcher import FakeLauncher
 from tests.trainer.hand import FakeWorker, Hand, by_hand, log, metrics
 
@@ -277,7 +277,7 @@ def test_merging_keeps_the_newest_values_and_every_other_event() -> None:
 
 
 async def test_the_feed_of_results_has_no_gaps_and_can_be_followed(hand: Hand) -> None:
-    call = hand.trainer.jobs.WatchJobResults(WatchJobResultsRequest())
+    call = hand.trainer.jobs.WatchJobResults(WatchJobResultsRequest(), metadata=AS_SERVICE)
     messages = aiter(call)
     names = []
     for number in range(3):
@@ -288,10 +288,12 @@ async def test_the_feed_of_results_has_no_gaps_and_can_be_followed(hand: Hand) -
         assert (message.sequence, message.item.job.name) == (number + 1, job.name)
         assert message.item.result.job_uid == job.uid
     call.cancel()
-    listed = await hand.trainer.jobs.ListJobResults(ListJobResultsRequest(after_sequence=1, page_size=1))
+    listed = await hand.trainer.jobs.ListJobResults(
+        ListJobResultsRequest(after_sequence=1, page_size=1), metadata=AS_SERVICE
+    )
     assert [item.result.job for item in listed.results] == names[1:2]
     rest = await hand.trainer.jobs.ListJobResults(
-        ListJobResultsRequest(after_sequence=1, page_size=1, page_token=listed.next_page_token)
+        ListJobResultsRequest(after_sequence=1, page_size=1, page_token=listed.next_page_token), metadata=AS_SERVICE
     )
     assert ([item.result.job for item in rest.results], rest.next_page_token) == (names[2:], "")
 
@@ -300,5 +302,5 @@ async def test_a_failed_finish_leaves_no_gap_in_the_feed(hand: Hand) -> None:
     _, worker = await hand.running()
     await failure(worker.finish(success=AttemptSuccess(artifacts=[Artifact(role="nothing")])))
     await worker.finish(success=await worker.success(hand.core))
-    listed = await hand.trainer.jobs.ListJobResults(ListJobResultsRequest())
+    listed = await hand.trainer.jobs.ListJobResults(ListJobResultsRequest(), metadata=AS_SERVICE)
     assert [item.result.sequence for item in listed.results] == [1]

@@ -1,23 +1,28 @@
 """Who calls, and what they may do."""
 
 import enum
+import hashlib
 import hmac
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
+from urllib.parse import quote, unquote
 
 from google.protobuf import descriptor_pool
 
 from bloomery.common.v1 import options_pb2
 from bloomery_kit.errors import Unauthenticated
 
+PRINCIPAL_HEADER = "x-bloomery-principal"
+"""Metadata in which a service passes on for whom it calls; believed from services only."""
 _POOL = descriptor_pool.Default()  # type: ignore[no-untyped-call]
 
 
 class Role(enum.IntEnum):
     """Roles in rising order of power; the values are those of `bloomery.common.v1.Role`.
 
-    PUBLIC needs no credentials. WORKER stands apart: the handler checks the attempt's own secret.
+    PUBLIC needs no credentials. WORKER stands apart: the handler checks the attempt's own secret. SERVICE stands apart
+    too: another service of the same installation, which may do all but a worker's part.
     """
 
     UNSPECIFIED = 0
@@ -27,6 +32,7 @@ class Role(enum.IntEnum):
     TRAINER = 4
     ADMIN = 5
     WORKER = 6
+    SERVICE = 7
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,8 @@ class Principal:
     role: Role
 
     def may(self, required: Role) -> bool:
-        """Whether this caller may use a method that requires a role from VIEWER to ADMIN."""
-        return self.role is not Role.WORKER and self.role >= required
+        """Whether this caller may use a method that requires a role from VIEWER to ADMIN, or SERVICE."""
+        return self.role is Role.SERVICE or (self.role is not Role.WORKER and self.role >= required)
 
 
 class Authenticator(Protocol):
@@ -49,19 +55,41 @@ class Authenticator(Protocol):
         ...
 
 
+def service_token(token: str) -> str:
+    """The token by which the services of an installation know each other, derived from its owner's."""
+    return hmac.new(token.encode(), b"bloomery services", hashlib.sha256).hexdigest()
+
+
 class OwnerToken:
-    """The one token of an embedded installation: whoever holds it owns everything."""
+    """The one token of an installation, whose holder owns everything, and the one of its services."""
 
     def __init__(self, token: str) -> None:
         if not token:
             raise ValueError("the owner's token must not be empty")
-        self._token = token.encode()
+        self._known = {
+            token.encode(): Principal("owner", Role.ADMIN),
+            service_token(token).encode(): Principal("service", Role.SERVICE),
+        }
 
     async def authenticate(self, token: str) -> Principal:
-        """Raise Unauthenticated unless it is the owner's token."""
-        if not hmac.compare_digest(token.encode(), self._token):
-            raise Unauthenticated("the token is not the owner's; it is in server.json of the data folder")
-        return Principal("owner", Role.ADMIN)
+        """Raise Unauthenticated unless it is the owner's token or the services'."""
+        given = token.encode()
+        for known, principal in self._known.items():
+            if hmac.compare_digest(given, known):
+                return principal
+        raise Unauthenticated("the token is not the owner's; it is in server.json of the data folder")
+
+
+def format_principal(principal: Principal) -> str:
+    """A caller as services pass it on to each other, in ASCII."""
+    return f"{principal.role.name} {quote(principal.subject, safe='')}"
+
+
+def parse_principal(text: str) -> Principal | None:
+    """The caller that a service passed on, None where the text is none or claims to be no person."""
+    name, _, subject = text.partition(" ")
+    role = Role.__members__.get(name, Role.UNSPECIFIED)
+    return Principal(unquote(subject), role) if Role.VIEWER <= role <= Role.ADMIN and subject else None
 
 
 @cache

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 import grpc
 from grpc.aio import ClientCallDetails, Metadata
 
-from bloomery_kit.context import request_id_var, traceparent_var
+from bloomery_kit.auth import PRINCIPAL_HEADER, Role, format_principal
+from bloomery_kit.context import principal_var, request_id_var, traceparent_var
 
 T = TypeVar("T")
 DEFAULT_MESSAGE_BYTES = 16 << 20
@@ -24,9 +25,10 @@ def channel(
 ) -> grpc.aio.Channel:
     """A channel to `target` (`host:port` or `dns:///name:port`), with TLS if `root_certs` (PEM) are given.
 
-    It sends the bearer token (a callable is asked on each call, so that a rotated one is picked up) and the ids of the
-    current call, and gives a unary call without a deadline 30 s. `retryable` names the idempotent methods
-    (`package.Service/Method`, or `package.Service` for all) that are repeated when the server is UNAVAILABLE.
+    It sends the bearer token (a callable is asked on each call, so that a rotated one is picked up), the ids of the
+    current call and the person behind it, and gives a unary call without a deadline 30 s. `retryable` names the
+    idempotent methods (`package.Service/Method`, or `package.Service` for all) that are repeated when the server is
+    UNAVAILABLE.
     """
     options = [
         ("grpc.max_receive_message_length", max_message_bytes),
@@ -82,6 +84,9 @@ class _Outgoing:
             yield "x-request-id", request_id_var.get()
         if traceparent_var.get():
             yield "traceparent", traceparent_var.get()
+        person = principal_var.get()
+        if person is not None and person.role is not Role.SERVICE:
+            yield PRINCIPAL_HEADER, format_principal(person)
 
 
 # The channel sorts interceptors by their class, so that each arity needs one of its own.

@@ -13,7 +13,14 @@ import grpc
 from grpc_status import rpc_status
 
 from bloomery_kit import metrics
-from bloomery_kit.auth import Authenticator, Role, required_role
+from bloomery_kit.auth import (
+    PRINCIPAL_HEADER,
+    Authenticator,
+    Principal,
+    Role,
+    parse_principal,
+    required_role,
+)
 from bloomery_kit.context import (
     principal_var,
     request_id,
@@ -144,10 +151,20 @@ async def _authorise(call: Call, authenticator: Authenticator) -> None:
         return
     if not token:
         raise Unauthenticated("send `authorization: Bearer <token>`")
-    principal = await authenticator.authenticate(token)
+    caller = await authenticator.authenticate(token)
+    principal = _person_behind(call, caller)
     principal_var.set(principal)
-    if not principal.may(role):
+    # What services alone may do is done by the service itself; all else goes as far as the person's own role.
+    if not (caller if role is Role.SERVICE else principal).may(role):
         raise PermissionDenied(f"{call.method} needs the role {role.name.lower()}")
+
+
+def _person_behind(call: Call, caller: Principal) -> Principal:
+    """The person for whom a service calls, or the caller itself; nobody else is believed to call for somebody."""
+    passed_on = call.metadata.get(PRINCIPAL_HEADER)
+    if caller.role is not Role.SERVICE or not isinstance(passed_on, str):
+        return caller
+    return parse_principal(passed_on) or caller
 
 
 def _bearer(call: Call) -> str:

@@ -22,6 +22,7 @@ from bloomery_dataset.settings import DatasetSettings
 from bloomery_dataset.shards import ShardCache
 from bloomery_dataset.signing import Signer
 from bloomery_dataset.store import builds
+from bloomery_kit.auth import service_token
 from bloomery_kit.clients import channel
 from bloomery_kit.database import Database
 from bloomery_kit.feeds import Notifier
@@ -104,7 +105,7 @@ class DatasetApp:
 
 
 def _channel(settings: DatasetSettings) -> grpc.aio.Channel:
-    token = settings.token.get_secret_value()
+    token = service_token(settings.token.get_secret_value())
     return channel(settings.annotation_target, token=token, retryable=_IDEMPOTENT)
 
 

@@ -18,6 +18,7 @@ from bloomery_inference.registry import Registry
 from bloomery_inference.runtime import OnnxRuntime
 from bloomery_inference.service import ModelServicer, PredictionServicer
 from bloomery_inference.settings import InferenceSettings
+from bloomery_kit.auth import service_token
 from bloomery_kit.clients import channel
 from bloomery_kit.database import Database
 from bloomery_kit.migrations import check_schema, migrate
@@ -105,4 +106,4 @@ class InferenceApp:
 
 
 def _channel(target: str, settings: InferenceSettings) -> grpc.aio.Channel:
-    return channel(target, token=settings.token.get_secret_value(), retryable=_IDEMPOTENT)
+    return channel(target, token=service_token(settings.token.get_secret_value()), retryable=_IDEMPOTENT)

@@ -5,6 +5,7 @@ from bloomery.common.v1.options_pb2 import (
     ROLE_ADMIN,
     ROLE_ANNOTATOR,
     ROLE_PUBLIC,
+    ROLE_SERVICE,
     ROLE_TRAINER,
     ROLE_UNSPECIFIED,
     ROLE_VIEWER,
@@ -12,6 +13,7 @@ from bloomery.common.v1.options_pb2 import (
     Role,
     cursor,
     required_role,
+    resource,
 )
 from bloomery.common.v1.resources_pb2 import (
     Artifact,
@@ -27,6 +29,7 @@ __all__ = [
     "ROLE_ADMIN",
     "ROLE_ANNOTATOR",
     "ROLE_PUBLIC",
+    "ROLE_SERVICE",
     "ROLE_TRAINER",
     "ROLE_UNSPECIFIED",
     "ROLE_VIEWER",
@@ -36,4 +39,5 @@ __all__ = [
     "SignedRequest",
     "cursor",
     "required_role",
+    "resource",
 ]

@@ -39,9 +39,11 @@ class _RoleEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Role.ValueType], 
     """May do everything, deletion of projects included."""
     ROLE_WORKER: _Role.ValueType  # 6
     """The worker of one attempt, which shows the attempt's own secret instead of a user's token."""
+    ROLE_SERVICE: _Role.ValueType  # 7
+    """Another service of this installation. May call everything but what workers call. What it does for a person is allowed as far as that person's role goes."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
-    """What a caller must be allowed to do. Each role includes those listed before it, save ROLE_WORKER, which stands apart."""
+    """What a caller must be allowed to do. Each role up to ROLE_ADMIN includes those listed before it; ROLE_WORKER and ROLE_SERVICE stand apart."""
 
 ROLE_UNSPECIFIED: Role.ValueType  # 0
 """Not set. A method without a role is refused for everybody."""
@@ -57,6 +59,8 @@ ROLE_ADMIN: Role.ValueType  # 5
 """May do everything, deletion of projects included."""
 ROLE_WORKER: Role.ValueType  # 6
 """The worker of one attempt, which shows the attempt's own secret instead of a user's token."""
+ROLE_SERVICE: Role.ValueType  # 7
+"""Another service of this installation. May call everything but what workers call. What it does for a person is allowed as far as that person's role goes."""
 
 @typing.final
 class Cursor(message.Message):
@@ -84,7 +88,10 @@ class Cursor(message.Message):
 
 REQUIRED_ROLE_FIELD_NUMBER: builtins.int
 CURSOR_FIELD_NUMBER: builtins.int
+RESOURCE_FIELD_NUMBER: builtins.int
 required_role: extension_dict._ExtensionFieldDescriptor[descriptor_pb2.MethodOptions, Role.ValueType]
 """The role that a caller needs. Every method sets it."""
 cursor: extension_dict._ExtensionFieldDescriptor[descriptor_pb2.MethodOptions, Cursor]
 """Set on server streams that can be resumed."""
+resource: extension_dict._ExtensionFieldDescriptor[descriptor_pb2.MethodOptions, builtins.str]
+"""Dotted path of the request's field that names the resource which the call concerns, its project included. Not set where the call concerns no single project."""

@@ -81,6 +81,13 @@ from bloomery.training.v1.job_service_pb2_grpc import (
     JobServiceStub,
     add_JobServiceServicer_to_server,
 )
+from bloomery.training.v1.model_facts_pb2 import (
+    ModelFacts,
+    ModelInput,
+    VariantFacts,
+    VariantLatency,
+    VariantParity,
+)
 from bloomery.training.v1.recipe_pb2 import (
     Parameter,
     Recipe,
@@ -193,6 +200,8 @@ __all__ = [
     "LogEntry",
     "LogLine",
     "MetricsReported",
+    "ModelFacts",
+    "ModelInput",
     "Parameter",
     "PauseJobRequest",
     "PreflightReported",
@@ -220,6 +229,9 @@ __all__ = [
     "StateChanged",
     "SystemReported",
     "UpdateJobRequest",
+    "VariantFacts",
+    "VariantLatency",
+    "VariantParity",
     "WatchJobRequest",
     "WatchJobResponse",
     "WatchJobResultsRequest",

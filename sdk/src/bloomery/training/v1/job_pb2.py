@@ -23,12 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from bloomery.common.v1 import resources_pb2 as bloomery_dot_common_dot_v1_dot_resources__pb2
+from bloomery.training.v1 import model_facts_pb2 as bloomery_dot_training_dot_v1_dot_model__facts__pb2
 from bloomery.training.v1 import recipe_pb2 as bloomery_dot_training_dot_v1_dot_recipe__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x62loomery/training/v1/job.proto\x12\x14\x62loomery.training.v1\x1a\"bloomery/common/v1/resources.proto\x1a!bloomery/training/v1/recipe.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"x\n\x06Reason\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04hint\x18\x03 \x01(\t\x12\x11\n\tretriable\x18\x04 \x01(\x08\x12.\n\nsince_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8e\x08\n\x03Job\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x35\n\x06labels\x18\x04 \x03(\x0b\x32%.bloomery.training.v1.Job.LabelsEntry\x12+\n\x04kind\x18\x05 \x01(\x0e\x32\x1d.bloomery.training.v1.JobKind\x12\x0e\n\x06recipe\x18\x06 \x01(\t\x12+\n\nparameters\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x35\n\x14\x65\x66\x66\x65\x63tive_parameters\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x17\n\x0f\x64\x61taset_version\x18\t \x01(\t\x12\x0c\n\x04\x62\x61se\x18\n \x01(\t\x12\x33\n\rbase_artifact\x18\x0b \x01(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12\r\n\x05model\x18\x0c \x01(\t\x12\x15\n\rmodel_version\x18\r \x01(\t\x12\x32\n\tresources\x18\x0e \x01(\x0b\x32\x1f.bloomery.training.v1.Resources\x12\x18\n\x10\x64\x65\x61\x64line_seconds\x18\x0f \x01(\x03\x12\x10\n\x08priority\x18\x10 \x01(\x05\x12-\n\x05state\x18\x11 \x01(\x0e\x32\x1e.bloomery.training.v1.JobState\x12,\n\x06reason\x18\x12 \x01(\x0b\x32\x1c.bloomery.training.v1.Reason\x12\x0f\n\x07\x61ttempt\x18\x13 \x01(\x05\x12\x30\n\x08progress\x18\x14 \x01(\x0b\x32\x1e.bloomery.training.v1.Progress\x12/\n\x06result\x18\x15 \x01(\x0b\x32\x1f.bloomery.training.v1.JobResult\x12\x15\n\rlast_sequence\x18\x16 \x01(\x03\x12\x17\n\x0foldest_sequence\x18\x17 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x18 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x19 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x1a \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x1b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x1c \x01(\t\x12\x0f\n\x07\x63reator\x18\x1d \x01(\t\x12\r\n\x05group\x18\x1e \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9a\x02\n\x08JobGroup\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tjob_count\x18\x02 \x01(\x05\x12\x45\n\x0cstate_counts\x18\x03 \x03(\x0b\x32/.bloomery.training.v1.JobGroup.StateCountsEntry\x12\x10\n\x08\x66raction\x18\x04 \x01(\x01\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x32\n\x10StateCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"\x8f\x02\n\x08Progress\x12\r\n\x05phase\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x05\x12\x0e\n\x06\x65pochs\x18\x03 \x01(\x05\x12\x0c\n\x04step\x18\x04 \x01(\x03\x12\r\n\x05steps\x18\x05 \x01(\x03\x12\x10\n\x08\x66raction\x18\x06 \x01(\x01\x12\x18\n\x0b\x65ta_seconds\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12<\n\x07metrics\x18\x08 \x03(\x0b\x32+.bloomery.training.v1.Progress.MetricsEntry\x12\x0e\n\x06\x64\x65vice\x18\t \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0e\n\x0c_eta_seconds\"\xd5\x03\n\tJobResult\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07job_uid\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12/\n\tartifacts\x18\x04 \x03(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12=\n\x07metrics\x18\x05 \x03(\x0b\x32,.bloomery.training.v1.JobResult.MetricsEntry\x12(\n\x07\x64\x65tails\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12?\n\x08versions\x18\x07 \x03(\x0b\x32-.bloomery.training.v1.JobResult.VersionsEntry\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x04kind\x18\t \x01(\x0e\x32\x1d.bloomery.training.v1.JobKind\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\x90\x01\n\x07JobKind\x12\x18\n\x14JOB_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eJOB_KIND_TRAIN\x10\x01\x12\x15\n\x11JOB_KIND_EVALUATE\x10\x02\x12\x15\n\x11JOB_KIND_OPTIMIZE\x10\x03\x12\x14\n\x10JOB_KIND_PREDICT\x10\x04\x12\x13\n\x0fJOB_KIND_IMPORT\x10\x05*\x91\x02\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATE_PENDING\x10\x01\x12\x14\n\x10JOB_STATE_QUEUED\x10\x02\x12\x17\n\x13JOB_STATE_PREPARING\x10\x03\x12\x15\n\x11JOB_STATE_RUNNING\x10\x04\x12\x15\n\x11JOB_STATE_PAUSING\x10\x05\x12\x14\n\x10JOB_STATE_PAUSED\x10\x06\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x07\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x08\x12\x14\n\x10JOB_STATE_FAILED\x10\t\x12\x17\n\x13JOB_STATE_CANCELLED\x10\nb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x62loomery/training/v1/job.proto\x12\x14\x62loomery.training.v1\x1a\"bloomery/common/v1/resources.proto\x1a&bloomery/training/v1/model_facts.proto\x1a!bloomery/training/v1/recipe.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"x\n\x06Reason\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04hint\x18\x03 \x01(\t\x12\x11\n\tretriable\x18\x04 \x01(\x08\x12.\n\nsince_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8e\x08\n\x03Job\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x35\n\x06labels\x18\x04 \x03(\x0b\x32%.bloomery.training.v1.Job.LabelsEntry\x12+\n\x04kind\x18\x05 \x01(\x0e\x32\x1d.bloomery.training.v1.JobKind\x12\x0e\n\x06recipe\x18\x06 \x01(\t\x12+\n\nparameters\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x35\n\x14\x65\x66\x66\x65\x63tive_parameters\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x17\n\x0f\x64\x61taset_version\x18\t \x01(\t\x12\x0c\n\x04\x62\x61se\x18\n \x01(\t\x12\x33\n\rbase_artifact\x18\x0b \x01(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12\r\n\x05model\x18\x0c \x01(\t\x12\x15\n\rmodel_version\x18\r \x01(\t\x12\x32\n\tresources\x18\x0e \x01(\x0b\x32\x1f.bloomery.training.v1.Resources\x12\x18\n\x10\x64\x65\x61\x64line_seconds\x18\x0f \x01(\x03\x12\x10\n\x08priority\x18\x10 \x01(\x05\x12-\n\x05state\x18\x11 \x01(\x0e\x32\x1e.bloomery.training.v1.JobState\x12,\n\x06reason\x18\x12 \x01(\x0b\x32\x1c.bloomery.training.v1.Reason\x12\x0f\n\x07\x61ttempt\x18\x13 \x01(\x05\x12\x30\n\x08progress\x18\x14 \x01(\x0b\x32\x1e.bloomery.training.v1.Progress\x12/\n\x06result\x18\x15 \x01(\x0b\x32\x1f.bloomery.training.v1.JobResult\x12\x15\n\rlast_sequence\x18\x16 \x01(\x03\x12\x17\n\x0foldest_sequence\x18\x17 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x18 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x19 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x1a \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x1b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x1c \x01(\t\x12\x0f\n\x07\x63reator\x18\x1d \x01(\t\x12\r\n\x05group\x18\x1e \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9a\x02\n\x08JobGroup\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tjob_count\x18\x02 \x01(\x05\x12\x45\n\x0cstate_counts\x18\x03 \x03(\x0b\x32/.bloomery.training.v1.JobGroup.StateCountsEntry\x12\x10\n\x08\x66raction\x18\x04 \x01(\x01\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x32\n\x10StateCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"\x8f\x02\n\x08Progress\x12\r\n\x05phase\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x05\x12\x0e\n\x06\x65pochs\x18\x03 \x01(\x05\x12\x0c\n\x04step\x18\x04 \x01(\x03\x12\r\n\x05steps\x18\x05 \x01(\x03\x12\x10\n\x08\x66raction\x18\x06 \x01(\x01\x12\x18\n\x0b\x65ta_seconds\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12<\n\x07metrics\x18\x08 \x03(\x0b\x32+.bloomery.training.v1.Progress.MetricsEntry\x12\x0e\n\x06\x64\x65vice\x18\t \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0e\n\x0c_eta_seconds\"\xbc\x04\n\tJobResult\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07job_uid\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12/\n\tartifacts\x18\x04 \x03(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12=\n\x07metrics\x18\x05 \x03(\x0b\x32,.bloomery.training.v1.JobResult.MetricsEntry\x12(\n\x07\x64\x65tails\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12?\n\x08versions\x18\x07 \x03(\x0b\x32-.bloomery.training.v1.JobResult.VersionsEntry\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x04kind\x18\t \x01(\x0e\x32\x1d.bloomery.training.v1.JobKind\x12/\n\x05model\x18\n \x01(\x0b\x32 .bloomery.training.v1.ModelFacts\x12\x34\n\x08variants\x18\x0b \x03(\x0b\x32\".bloomery.training.v1.VariantFacts\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\x90\x01\n\x07JobKind\x12\x18\n\x14JOB_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eJOB_KIND_TRAIN\x10\x01\x12\x15\n\x11JOB_KIND_EVALUATE\x10\x02\x12\x15\n\x11JOB_KIND_OPTIMIZE\x10\x03\x12\x14\n\x10JOB_KIND_PREDICT\x10\x04\x12\x13\n\x0fJOB_KIND_IMPORT\x10\x05*\x91\x02\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATE_PENDING\x10\x01\x12\x14\n\x10JOB_STATE_QUEUED\x10\x02\x12\x17\n\x13JOB_STATE_PREPARING\x10\x03\x12\x15\n\x11JOB_STATE_RUNNING\x10\x04\x12\x15\n\x11JOB_STATE_PAUSING\x10\x05\x12\x14\n\x10JOB_STATE_PAUSED\x10\x06\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x07\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x08\x12\x14\n\x10JOB_STATE_FAILED\x10\t\x12\x17\n\x13JOB_STATE_CANCELLED\x10\nb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,28 +46,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOBRESULT_METRICSENTRY']._serialized_options = b'8\001'
   _globals['_JOBRESULT_VERSIONSENTRY']._loaded_options = None
   _globals['_JOBRESULT_VERSIONSENTRY']._serialized_options = b'8\001'
-  _globals['_JOBKIND']._serialized_start=2385
-  _globals['_JOBKIND']._serialized_end=2529
-  _globals['_JOBSTATE']._serialized_start=2532
-  _globals['_JOBSTATE']._serialized_end=2805
-  _globals['_REASON']._serialized_start=190
-  _globals['_REASON']._serialized_end=310
-  _globals['_JOB']._serialized_start=313
-  _globals['_JOB']._serialized_end=1351
-  _globals['_JOB_LABELSENTRY']._serialized_start=1306
-  _globals['_JOB_LABELSENTRY']._serialized_end=1351
-  _globals['_JOBGROUP']._serialized_start=1354
-  _globals['_JOBGROUP']._serialized_end=1636
-  _globals['_JOBGROUP_STATECOUNTSENTRY']._serialized_start=1586
-  _globals['_JOBGROUP_STATECOUNTSENTRY']._serialized_end=1636
-  _globals['_PROGRESS']._serialized_start=1639
-  _globals['_PROGRESS']._serialized_end=1910
-  _globals['_PROGRESS_METRICSENTRY']._serialized_start=1848
-  _globals['_PROGRESS_METRICSENTRY']._serialized_end=1894
-  _globals['_JOBRESULT']._serialized_start=1913
-  _globals['_JOBRESULT']._serialized_end=2382
-  _globals['_JOBRESULT_METRICSENTRY']._serialized_start=1848
-  _globals['_JOBRESULT_METRICSENTRY']._serialized_end=1894
-  _globals['_JOBRESULT_VERSIONSENTRY']._serialized_start=2335
-  _globals['_JOBRESULT_VERSIONSENTRY']._serialized_end=2382
+  _globals['_JOBKIND']._serialized_start=2528
+  _globals['_JOBKIND']._serialized_end=2672
+  _globals['_JOBSTATE']._serialized_start=2675
+  _globals['_JOBSTATE']._serialized_end=2948
+  _globals['_REASON']._serialized_start=230
+  _globals['_REASON']._serialized_end=350
+  _globals['_JOB']._serialized_start=353
+  _globals['_JOB']._serialized_end=1391
+  _globals['_JOB_LABELSENTRY']._serialized_start=1346
+  _globals['_JOB_LABELSENTRY']._serialized_end=1391
+  _globals['_JOBGROUP']._serialized_start=1394
+  _globals['_JOBGROUP']._serialized_end=1676
+  _globals['_JOBGROUP_STATECOUNTSENTRY']._serialized_start=1626
+  _globals['_JOBGROUP_STATECOUNTSENTRY']._serialized_end=1676
+  _globals['_PROGRESS']._serialized_start=1679
+  _globals['_PROGRESS']._serialized_end=1950
+  _globals['_PROGRESS_METRICSENTRY']._serialized_start=1888
+  _globals['_PROGRESS_METRICSENTRY']._serialized_end=1934
+  _globals['_JOBRESULT']._serialized_start=1953
+  _globals['_JOBRESULT']._serialized_end=2525
+  _globals['_JOBRESULT_METRICSENTRY']._serialized_start=1888
+  _globals['_JOBRESULT_METRICSENTRY']._serialized_end=1934
+  _globals['_JOBRESULT_VERSIONSENTRY']._serialized_start=2478
+  _globals['_JOBRESULT_VERSIONSENTRY']._serialized_end=2525
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ isort:skip_file
 Jobs: all work that takes more than a few seconds or needs torch."""
 
 from bloomery.common.v1 import resources_pb2 as resources_pb2
+from bloomery.training.v1 import model_facts_pb2 as model_facts_pb2
 from bloomery.training.v1 import recipe_pb2 as recipe_pb2
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
@@ -528,6 +529,8 @@ class JobResult(message.Message):
     VERSIONS_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     KIND_FIELD_NUMBER: builtins.int
+    MODEL_FIELD_NUMBER: builtins.int
+    VARIANTS_FIELD_NUMBER: builtins.int
     job: builtins.str
     """`projects/{project}/jobs/{job}`."""
     job_uid: builtins.str
@@ -546,7 +549,7 @@ class JobResult(message.Message):
 
     @builtins.property
     def details(self) -> struct_pb2.Struct:
-        """Facts about the result that its readers need: task, classes, input size, parity, latency, lineage."""
+        """Further facts for people and tools, as the recipe gives them. What services need is in `model` and `variants`."""
 
     @builtins.property
     def versions(self) -> containers.ScalarMap[builtins.str, builtins.str]:
@@ -555,6 +558,14 @@ class JobResult(message.Message):
     @builtins.property
     def create_time(self) -> timestamp_pb2.Timestamp:
         """When it was committed."""
+
+    @builtins.property
+    def model(self) -> model_facts_pb2.ModelFacts:
+        """The model that a TRAIN or IMPORT job made; not set on results from before it existed, whose `details` say the same."""
+
+    @builtins.property
+    def variants(self) -> containers.RepeatedCompositeFieldContainer[model_facts_pb2.VariantFacts]:
+        """Forms of a model that an OPTIMIZE or TRAIN job made or failed to make."""
 
     def __init__(
         self,
@@ -568,9 +579,11 @@ class JobResult(message.Message):
         versions: abc.Mapping[builtins.str, builtins.str] | None = ...,
         create_time: timestamp_pb2.Timestamp | None = ...,
         kind: JobKind.ValueType = ...,
+        model: model_facts_pb2.ModelFacts | None = ...,
+        variants: abc.Iterable[model_facts_pb2.VariantFacts] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "details", b"details"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "details", b"details", "model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["artifacts", b"artifacts", "create_time", b"create_time", "details", b"details", "job", b"job", "job_uid", b"job_uid", "kind", b"kind", "metrics", b"metrics", "sequence", b"sequence", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["artifacts", b"artifacts", "create_time", b"create_time", "details", b"details", "job", b"job", "job_uid", b"job_uid", "kind", b"kind", "metrics", b"metrics", "model", b"model", "sequence", b"sequence", "variants", b"variants", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -26,12 +26,13 @@ from bloomery.common.v1 import options_pb2 as bloomery_dot_common_dot_v1_dot_opt
 from bloomery.common.v1 import resources_pb2 as bloomery_dot_common_dot_v1_dot_resources__pb2
 from bloomery.training.v1 import event_pb2 as bloomery_dot_training_dot_v1_dot_event__pb2
 from bloomery.training.v1 import job_pb2 as bloomery_dot_training_dot_v1_dot_job__pb2
+from bloomery.training.v1 import model_facts_pb2 as bloomery_dot_training_dot_v1_dot_model__facts__pb2
 from bloomery.training.v1 import recipe_pb2 as bloomery_dot_training_dot_v1_dot_recipe__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)bloomery/training/v1/worker_service.proto\x12\x14\x62loomery.training.v1\x1a bloomery/common/v1/options.proto\x1a\"bloomery/common/v1/resources.proto\x1a bloomery/training/v1/event.proto\x1a\x1e\x62loomery/training/v1/job.proto\x1a!bloomery/training/v1/recipe.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x17google/rpc/status.proto\"Y\n\x13StartAttemptRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x12\n\nprocess_id\x18\x04 \x01(\x03\"\x95\x03\n\x14StartAttemptResponse\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12&\n\x03job\x18\x02 \x01(\x0b\x32\x19.bloomery.training.v1.Job\x12,\n\x06recipe\x18\x03 \x01(\x0b\x32\x1c.bloomery.training.v1.Recipe\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x33\n\x08manifest\x18\x05 \x01(\x0b\x32!.bloomery.training.v1.SignedInput\x12/\n\x04\x62\x61se\x18\x06 \x01(\x0b\x32!.bloomery.training.v1.SignedInput\x12\x39\n\x0bresume_from\x18\x07 \x03(\x0b\x32$.bloomery.training.v1.CheckpointFile\x12\x1d\n\x15\x61\x63knowledged_sequence\x18\x08 \x01(\x03\x12\x1f\n\x17report_interval_seconds\x18\t \x01(\x01\x12\x0f\n\x07\x63lasses\x18\n \x03(\t\x12\x14\n\x0cresume_epoch\x18\x0b \x01(\x05\"m\n\x0bSignedInput\x12.\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12.\n\x03get\x18\x02 \x01(\x0b\x32!.bloomery.common.v1.SignedRequest\"P\n\x0e\x43heckpointFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x30\n\x05input\x18\x02 \x01(\x0b\x32!.bloomery.training.v1.SignedInput\"\x7f\n\x15ReportProgressRequest\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x03\x12.\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x1e.bloomery.training.v1.JobEvent\x12\r\n\x05phase\x18\x03 \x01(\t\x12\x0f\n\x07stalled\x18\x04 \x01(\x08\"\x99\x01\n\x16ReportProgressResponse\x12\x1d\n\x15\x61\x63knowledged_sequence\x18\x01 \x01(\x03\x12\x32\n\tdirective\x18\x02 \x01(\x0e\x32\x1f.bloomery.training.v1.Directive\x12\x1d\n\x15next_interval_seconds\x18\x03 \x01(\x01\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\")\n\x11SignInputsRequest\x12\x14\n\x0clogical_keys\x18\x01 \x03(\t\"E\n\x12SignInputsResponse\x12/\n\x04gets\x18\x01 \x03(\x0b\x32!.bloomery.common.v1.SignedRequest\"@\n\x0e\x41rtifactUpload\x12.\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1c.bloomery.common.v1.Artifact\"V\n\x1dPrepareArtifactUploadsRequest\x12\x35\n\x07uploads\x18\x01 \x03(\x0b\x32$.bloomery.training.v1.ArtifactUpload\"_\n\x0e\x41rtifactTarget\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07present\x18\x02 \x01(\x08\x12.\n\x03put\x18\x03 \x01(\x0b\x32!.bloomery.common.v1.SignedRequest\"W\n\x1ePrepareArtifactUploadsResponse\x12\x35\n\x07targets\x18\x01 \x03(\x0b\x32$.bloomery.training.v1.ArtifactTarget\"W\n\x1e\x43ompleteArtifactUploadsRequest\x12\x35\n\x07uploads\x18\x01 \x03(\x0b\x32$.bloomery.training.v1.ArtifactUpload\"g\n\x11\x43ompletedArtifact\x12.\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"[\n\x1f\x43ompleteArtifactUploadsResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\'.bloomery.training.v1.CompletedArtifact\"\xd6\x02\n\x0e\x41ttemptSuccess\x12/\n\tartifacts\x18\x01 \x03(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12\x42\n\x07metrics\x18\x02 \x03(\x0b\x32\x31.bloomery.training.v1.AttemptSuccess.MetricsEntry\x12(\n\x07\x64\x65tails\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x44\n\x08versions\x18\x04 \x03(\x0b\x32\x32.bloomery.training.v1.AttemptSuccess.VersionsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"c\n\x0e\x41ttemptFailure\x12,\n\x06reason\x18\x01 \x01(\x0b\x32\x1c.bloomery.training.v1.Reason\x12\x10\n\x08log_tail\x18\x02 \x01(\t\x12\x11\n\texit_code\x18\x03 \x01(\x05\"\x1f\n\x0e\x41ttemptStopped\x12\r\n\x05\x65poch\x18\x01 \x01(\x05\"\xbb\x01\n\x14\x46inishAttemptRequest\x12\x35\n\x07success\x18\x01 \x01(\x0b\x32$.bloomery.training.v1.AttemptSuccess\x12\x35\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32$.bloomery.training.v1.AttemptFailure\x12\x35\n\x07stopped\x18\x03 \x01(\x0b\x32$.bloomery.training.v1.AttemptStopped\"F\n\x15\x46inishAttemptResponse\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.bloomery.training.v1.JobState*\x99\x01\n\tDirective\x12\x19\n\x15\x44IRECTIVE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44IRECTIVE_CONTINUE\x10\x01\x12\x18\n\x14\x44IRECTIVE_CHECKPOINT\x10\x02\x12\x13\n\x0f\x44IRECTIVE_PAUSE\x10\x03\x12\x14\n\x10\x44IRECTIVE_CANCEL\x10\x04\x12\x14\n\x10\x44IRECTIVE_FENCED\x10\x05\x32\xe1\x05\n\rWorkerService\x12k\n\x0cStartAttempt\x12).bloomery.training.v1.StartAttemptRequest\x1a*.bloomery.training.v1.StartAttemptResponse\"\x04\x88\xb5\x18\x06\x12q\n\x0eReportProgress\x12+.bloomery.training.v1.ReportProgressRequest\x1a,.bloomery.training.v1.ReportProgressResponse\"\x04\x88\xb5\x18\x06\x12\x65\n\nSignInputs\x12\'.bloomery.training.v1.SignInputsRequest\x1a(.bloomery.training.v1.SignInputsResponse\"\x04\x88\xb5\x18\x06\x12\x89\x01\n\x16PrepareArtifactUploads\x12\x33.bloomery.training.v1.PrepareArtifactUploadsRequest\x1a\x34.bloomery.training.v1.PrepareArtifactUploadsResponse\"\x04\x88\xb5\x18\x06\x12\x8c\x01\n\x17\x43ompleteArtifactUploads\x12\x34.bloomery.training.v1.CompleteArtifactUploadsRequest\x1a\x35.bloomery.training.v1.CompleteArtifactUploadsResponse\"\x04\x88\xb5\x18\x06\x12n\n\rFinishAttempt\x12*.bloomery.training.v1.FinishAttemptRequest\x1a+.bloomery.training.v1.FinishAttemptResponse\"\x04\x88\xb5\x18\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)bloomery/training/v1/worker_service.proto\x12\x14\x62loomery.training.v1\x1a bloomery/common/v1/options.proto\x1a\"bloomery/common/v1/resources.proto\x1a bloomery/training/v1/event.proto\x1a\x1e\x62loomery/training/v1/job.proto\x1a&bloomery/training/v1/model_facts.proto\x1a!bloomery/training/v1/recipe.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x17google/rpc/status.proto\"Y\n\x13StartAttemptRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x12\n\nprocess_id\x18\x04 \x01(\x03\"\x95\x03\n\x14StartAttemptResponse\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12&\n\x03job\x18\x02 \x01(\x0b\x32\x19.bloomery.training.v1.Job\x12,\n\x06recipe\x18\x03 \x01(\x0b\x32\x1c.bloomery.training.v1.Recipe\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x33\n\x08manifest\x18\x05 \x01(\x0b\x32!.bloomery.training.v1.SignedInput\x12/\n\x04\x62\x61se\x18\x06 \x01(\x0b\x32!.bloomery.training.v1.SignedInput\x12\x39\n\x0bresume_from\x18\x07 \x03(\x0b\x32$.bloomery.training.v1.CheckpointFile\x12\x1d\n\x15\x61\x63knowledged_sequence\x18\x08 \x01(\x03\x12\x1f\n\x17report_interval_seconds\x18\t \x01(\x01\x12\x0f\n\x07\x63lasses\x18\n \x03(\t\x12\x14\n\x0cresume_epoch\x18\x0b \x01(\x05\"m\n\x0bSignedInput\x12.\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12.\n\x03get\x18\x02 \x01(\x0b\x32!.bloomery.common.v1.SignedRequest\"P\n\x0e\x43heckpointFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x30\n\x05input\x18\x02 \x01(\x0b\x32!.bloomery.training.v1.SignedInput\"\x7f\n\x15ReportProgressRequest\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x03\x12.\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x1e.bloomery.training.v1.JobEvent\x12\r\n\x05phase\x18\x03 \x01(\t\x12\x0f\n\x07stalled\x18\x04 \x01(\x08\"\x99\x01\n\x16ReportProgressResponse\x12\x1d\n\x15\x61\x63knowledged_sequence\x18\x01 \x01(\x03\x12\x32\n\tdirective\x18\x02 \x01(\x0e\x32\x1f.bloomery.training.v1.Directive\x12\x1d\n\x15next_interval_seconds\x18\x03 \x01(\x01\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\")\n\x11SignInputsRequest\x12\x14\n\x0clogical_keys\x18\x01 \x03(\t\"E\n\x12SignInputsResponse\x12/\n\x04gets\x18\x01 \x03(\x0b\x32!.bloomery.common.v1.SignedRequest\"@\n\x0e\x41rtifactUpload\x12.\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1c.bloomery.common.v1.Artifact\"V\n\x1dPrepareArtifactUploadsRequest\x12\x35\n\x07uploads\x18\x01 \x03(\x0b\x32$.bloomery.training.v1.ArtifactUpload\"_\n\x0e\x41rtifactTarget\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07present\x18\x02 \x01(\x08\x12.\n\x03put\x18\x03 \x01(\x0b\x32!.bloomery.common.v1.SignedRequest\"W\n\x1ePrepareArtifactUploadsResponse\x12\x35\n\x07targets\x18\x01 \x03(\x0b\x32$.bloomery.training.v1.ArtifactTarget\"W\n\x1e\x43ompleteArtifactUploadsRequest\x12\x35\n\x07uploads\x18\x01 \x03(\x0b\x32$.bloomery.training.v1.ArtifactUpload\"g\n\x11\x43ompletedArtifact\x12.\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"[\n\x1f\x43ompleteArtifactUploadsResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\'.bloomery.training.v1.CompletedArtifact\"\xbd\x03\n\x0e\x41ttemptSuccess\x12/\n\tartifacts\x18\x01 \x03(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12\x42\n\x07metrics\x18\x02 \x03(\x0b\x32\x31.bloomery.training.v1.AttemptSuccess.MetricsEntry\x12(\n\x07\x64\x65tails\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x44\n\x08versions\x18\x04 \x03(\x0b\x32\x32.bloomery.training.v1.AttemptSuccess.VersionsEntry\x12/\n\x05model\x18\x05 \x01(\x0b\x32 .bloomery.training.v1.ModelFacts\x12\x34\n\x08variants\x18\x06 \x03(\x0b\x32\".bloomery.training.v1.VariantFacts\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"c\n\x0e\x41ttemptFailure\x12,\n\x06reason\x18\x01 \x01(\x0b\x32\x1c.bloomery.training.v1.Reason\x12\x10\n\x08log_tail\x18\x02 \x01(\t\x12\x11\n\texit_code\x18\x03 \x01(\x05\"\x1f\n\x0e\x41ttemptStopped\x12\r\n\x05\x65poch\x18\x01 \x01(\x05\"\xbb\x01\n\x14\x46inishAttemptRequest\x12\x35\n\x07success\x18\x01 \x01(\x0b\x32$.bloomery.training.v1.AttemptSuccess\x12\x35\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32$.bloomery.training.v1.AttemptFailure\x12\x35\n\x07stopped\x18\x03 \x01(\x0b\x32$.bloomery.training.v1.AttemptStopped\"F\n\x15\x46inishAttemptResponse\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.bloomery.training.v1.JobState*\x99\x01\n\tDirective\x12\x19\n\x15\x44IRECTIVE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44IRECTIVE_CONTINUE\x10\x01\x12\x18\n\x14\x44IRECTIVE_CHECKPOINT\x10\x02\x12\x13\n\x0f\x44IRECTIVE_PAUSE\x10\x03\x12\x14\n\x10\x44IRECTIVE_CANCEL\x10\x04\x12\x14\n\x10\x44IRECTIVE_FENCED\x10\x05\x32\xe1\x05\n\rWorkerService\x12k\n\x0cStartAttempt\x12).bloomery.training.v1.StartAttemptRequest\x1a*.bloomery.training.v1.StartAttemptResponse\"\x04\x88\xb5\x18\x06\x12q\n\x0eReportProgress\x12+.bloomery.training.v1.ReportProgressRequest\x1a,.bloomery.training.v1.ReportProgressResponse\"\x04\x88\xb5\x18\x06\x12\x65\n\nSignInputs\x12\'.bloomery.training.v1.SignInputsRequest\x1a(.bloomery.training.v1.SignInputsResponse\"\x04\x88\xb5\x18\x06\x12\x89\x01\n\x16PrepareArtifactUploads\x12\x33.bloomery.training.v1.PrepareArtifactUploadsRequest\x1a\x34.bloomery.training.v1.PrepareArtifactUploadsResponse\"\x04\x88\xb5\x18\x06\x12\x8c\x01\n\x17\x43ompleteArtifactUploads\x12\x34.bloomery.training.v1.CompleteArtifactUploadsRequest\x1a\x35.bloomery.training.v1.CompleteArtifactUploadsResponse\"\x04\x88\xb5\x18\x06\x12n\n\rFinishAttempt\x12*.bloomery.training.v1.FinishAttemptRequest\x1a+.bloomery.training.v1.FinishAttemptResponse\"\x04\x88\xb5\x18\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,52 +55,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKERSERVICE'].methods_by_name['CompleteArtifactUploads']._serialized_options = b'\210\265\030\006'
   _globals['_WORKERSERVICE'].methods_by_name['FinishAttempt']._loaded_options = None
   _globals['_WORKERSERVICE'].methods_by_name['FinishAttempt']._serialized_options = b'\210\265\030\006'
-  _globals['_DIRECTIVE']._serialized_start=2753
-  _globals['_DIRECTIVE']._serialized_end=2906
-  _globals['_STARTATTEMPTREQUEST']._serialized_start=293
-  _globals['_STARTATTEMPTREQUEST']._serialized_end=382
-  _globals['_STARTATTEMPTRESPONSE']._serialized_start=385
-  _globals['_STARTATTEMPTRESPONSE']._serialized_end=790
-  _globals['_SIGNEDINPUT']._serialized_start=792
-  _globals['_SIGNEDINPUT']._serialized_end=901
-  _globals['_CHECKPOINTFILE']._serialized_start=903
-  _globals['_CHECKPOINTFILE']._serialized_end=983
-  _globals['_REPORTPROGRESSREQUEST']._serialized_start=985
-  _globals['_REPORTPROGRESSREQUEST']._serialized_end=1112
-  _globals['_REPORTPROGRESSRESPONSE']._serialized_start=1115
-  _globals['_REPORTPROGRESSRESPONSE']._serialized_end=1268
-  _globals['_SIGNINPUTSREQUEST']._serialized_start=1270
-  _globals['_SIGNINPUTSREQUEST']._serialized_end=1311
-  _globals['_SIGNINPUTSRESPONSE']._serialized_start=1313
-  _globals['_SIGNINPUTSRESPONSE']._serialized_end=1382
-  _globals['_ARTIFACTUPLOAD']._serialized_start=1384
-  _globals['_ARTIFACTUPLOAD']._serialized_end=1448
-  _globals['_PREPAREARTIFACTUPLOADSREQUEST']._serialized_start=1450
-  _globals['_PREPAREARTIFACTUPLOADSREQUEST']._serialized_end=1536
-  _globals['_ARTIFACTTARGET']._serialized_start=1538
-  _globals['_ARTIFACTTARGET']._serialized_end=1633
-  _globals['_PREPAREARTIFACTUPLOADSRESPONSE']._serialized_start=1635
-  _globals['_PREPAREARTIFACTUPLOADSRESPONSE']._serialized_end=1722
-  _globals['_COMPLETEARTIFACTUPLOADSREQUEST']._serialized_start=1724
-  _globals['_COMPLETEARTIFACTUPLOADSREQUEST']._serialized_end=1811
-  _globals['_COMPLETEDARTIFACT']._serialized_start=1813
-  _globals['_COMPLETEDARTIFACT']._serialized_end=1916
-  _globals['_COMPLETEARTIFACTUPLOADSRESPONSE']._serialized_start=1918
-  _globals['_COMPLETEARTIFACTUPLOADSRESPONSE']._serialized_end=2009
-  _globals['_ATTEMPTSUCCESS']._serialized_start=2012
-  _globals['_ATTEMPTSUCCESS']._serialized_end=2354
-  _globals['_ATTEMPTSUCCESS_METRICSENTRY']._serialized_start=2259
-  _globals['_ATTEMPTSUCCESS_METRICSENTRY']._serialized_end=2305
-  _globals['_ATTEMPTSUCCESS_VERSIONSENTRY']._serialized_start=2307
-  _globals['_ATTEMPTSUCCESS_VERSIONSENTRY']._serialized_end=2354
-  _globals['_ATTEMPTFAILURE']._serialized_start=2356
-  _globals['_ATTEMPTFAILURE']._serialized_end=2455
-  _globals['_ATTEMPTSTOPPED']._serialized_start=2457
-  _globals['_ATTEMPTSTOPPED']._serialized_end=2488
-  _globals['_FINISHATTEMPTREQUEST']._serialized_start=2491
-  _globals['_FINISHATTEMPTREQUEST']._serialized_end=2678
-  _globals['_FINISHATTEMPTRESPONSE']._serialized_start=2680
-  _globals['_FINISHATTEMPTRESPONSE']._serialized_end=2750
-  _globals['_WORKERSERVICE']._serialized_start=2909
-  _globals['_WORKERSERVICE']._serialized_end=3646
+  _globals['_DIRECTIVE']._serialized_start=2896
+  _globals['_DIRECTIVE']._serialized_end=3049
+  _globals['_STARTATTEMPTREQUEST']._serialized_start=333
+  _globals['_STARTATTEMPTREQUEST']._serialized_end=422
+  _globals['_STARTATTEMPTRESPONSE']._serialized_start=425
+  _globals['_STARTATTEMPTRESPONSE']._serialized_end=830
+  _globals['_SIGNEDINPUT']._serialized_start=832
+  _globals['_SIGNEDINPUT']._serialized_end=941
+  _globals['_CHECKPOINTFILE']._serialized_start=943
+  _globals['_CHECKPOINTFILE']._serialized_end=1023
+  _globals['_REPORTPROGRESSREQUEST']._serialized_start=1025
+  _globals['_REPORTPROGRESSREQUEST']._serialized_end=1152
+  _globals['_REPORTPROGRESSRESPONSE']._serialized_start=1155
+  _globals['_REPORTPROGRESSRESPONSE']._serialized_end=1308
+  _globals['_SIGNINPUTSREQUEST']._serialized_start=1310
+  _globals['_SIGNINPUTSREQUEST']._serialized_end=1351
+  _globals['_SIGNINPUTSRESPONSE']._serialized_start=1353
+  _globals['_SIGNINPUTSRESPONSE']._serialized_end=1422
+  _globals['_ARTIFACTUPLOAD']._serialized_start=1424
+  _globals['_ARTIFACTUPLOAD']._serialized_end=1488
+  _globals['_PREPAREARTIFACTUPLOADSREQUEST']._serialized_start=1490
+  _globals['_PREPAREARTIFACTUPLOADSREQUEST']._serialized_end=1576
+  _globals['_ARTIFACTTARGET']._serialized_start=1578
+  _globals['_ARTIFACTTARGET']._serialized_end=1673
+  _globals['_PREPAREARTIFACTUPLOADSRESPONSE']._serialized_start=1675
+  _globals['_PREPAREARTIFACTUPLOADSRESPONSE']._serialized_end=1762
+  _globals['_COMPLETEARTIFACTUPLOADSREQUEST']._serialized_start=1764
+  _globals['_COMPLETEARTIFACTUPLOADSREQUEST']._serialized_end=1851
+  _globals['_COMPLETEDARTIFACT']._serialized_start=1853
+  _globals['_COMPLETEDARTIFACT']._serialized_end=1956
+  _globals['_COMPLETEARTIFACTUPLOADSRESPONSE']._serialized_start=1958
+  _globals['_COMPLETEARTIFACTUPLOADSRESPONSE']._serialized_end=2049
+  _globals['_ATTEMPTSUCCESS']._serialized_start=2052
+  _globals['_ATTEMPTSUCCESS']._serialized_end=2497
+  _globals['_ATTEMPTSUCCESS_METRICSENTRY']._serialized_start=2402
+  _globals['_ATTEMPTSUCCESS_METRICSENTRY']._serialized_end=2448
+  _globals['_ATTEMPTSUCCESS_VERSIONSENTRY']._serialized_start=2450
+  _globals['_ATTEMPTSUCCESS_VERSIONSENTRY']._serialized_end=2497
+  _globals['_ATTEMPTFAILURE']._serialized_start=2499
+  _globals['_ATTEMPTFAILURE']._serialized_end=2598
+  _globals['_ATTEMPTSTOPPED']._serialized_start=2600
+  _globals['_ATTEMPTSTOPPED']._serialized_end=2631
+  _globals['_FINISHATTEMPTREQUEST']._serialized_start=2634
+  _globals['_FINISHATTEMPTREQUEST']._serialized_end=2821
+  _globals['_FINISHATTEMPTRESPONSE']._serialized_start=2823
+  _globals['_FINISHATTEMPTRESPONSE']._serialized_end=2893
+  _globals['_WORKERSERVICE']._serialized_start=3052
+  _globals['_WORKERSERVICE']._serialized_end=3789
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ What a worker says to the trainer service, on a port of its own."""
 from bloomery.common.v1 import resources_pb2 as resources_pb2
 from bloomery.training.v1 import event_pb2 as event_pb2
 from bloomery.training.v1 import job_pb2 as job_pb2
+from bloomery.training.v1 import model_facts_pb2 as model_facts_pb2
 from bloomery.training.v1 import recipe_pb2 as recipe_pb2
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
@@ -550,6 +551,8 @@ class AttemptSuccess(message.Message):
     METRICS_FIELD_NUMBER: builtins.int
     DETAILS_FIELD_NUMBER: builtins.int
     VERSIONS_FIELD_NUMBER: builtins.int
+    MODEL_FIELD_NUMBER: builtins.int
+    VARIANTS_FIELD_NUMBER: builtins.int
     @builtins.property
     def artifacts(self) -> containers.RepeatedCompositeFieldContainer[resources_pb2.Artifact]:
         """Completed artifacts."""
@@ -566,6 +569,14 @@ class AttemptSuccess(message.Message):
     def versions(self) -> containers.ScalarMap[builtins.str, builtins.str]:
         """Versions of code and libraries."""
 
+    @builtins.property
+    def model(self) -> model_facts_pb2.ModelFacts:
+        """What was made, where the job makes a model: set for TRAIN and IMPORT. A result of these without it, or with a part of it missing, is refused."""
+
+    @builtins.property
+    def variants(self) -> containers.RepeatedCompositeFieldContainer[model_facts_pb2.VariantFacts]:
+        """Forms of a model that the job made or failed to make: one for OPTIMIZE, those of the last stage for TRAIN."""
+
     def __init__(
         self,
         *,
@@ -573,10 +584,12 @@ class AttemptSuccess(message.Message):
         metrics: abc.Mapping[builtins.str, builtins.float] | None = ...,
         details: struct_pb2.Struct | None = ...,
         versions: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        model: model_facts_pb2.ModelFacts | None = ...,
+        variants: abc.Iterable[model_facts_pb2.VariantFacts] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["details", b"details"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["details", b"details", "model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["artifacts", b"artifacts", "details", b"details", "metrics", b"metrics", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["artifacts", b"artifacts", "details", b"details", "metrics", b"metrics", "model", b"model", "variants", b"variants", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,6 +12,7 @@ from bloomery.dataset.v1 import (
     GetDatasetVersionRequest,
     ReleaseReferenceRequest,
 )
+from bloomery_kit.auth import service_token
 from bloomery_kit.clients import channel
 from bloomery_kit.errors import FailedPrecondition, FieldViolation, InvalidArgument, PreconditionViolation
 from bloomery_trainer.model import Artifact, Task
@@ -39,7 +40,7 @@ class Neighbours:
 
     def __init__(self, settings: TrainerSettings) -> None:
         roots = settings.neighbour_ca.read_bytes() if settings.neighbour_ca else None
-        token = settings.token.get_secret_value()
+        token = service_token(settings.token.get_secret_value())
         self._channels = [
             channel(settings.annotation_target, token=token, root_certs=roots, retryable=(_GET_PROJECT,)),
             channel(settings.dataset_target, token=token, root_certs=roots, retryable=(_GET_VERSION,)),

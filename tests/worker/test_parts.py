@@ -1,15 +1,19 @@
 """The small parts of a worker."""
 
 import errno
+import os
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bloomery_worker import kernel
+from bloomery_worker import kernel, machine
+from bloomery_worker.context import Context
 from bloomery_worker.events import samples_event
 from bloomery_worker.export import Limits, ModelSpec, Parity, Tensor, largest_errors, measure_latency, triton_config
-from bloomery_worker.failures import DataError, ExportError, Failure, classify, killed
+from bloomery_worker.failures import ConfigError, DataError, ExportError, Failure, classify, killed
 from bloomery_worker.kernel import out_of_memory_kills
 from bloomery_worker.layout import place
 from bloomery_worker.messages import (
@@ -154,6 +158,32 @@ def test_the_kernel_counts_its_kills_for_memory(tmp_path: Path, monkeypatch: pyt
     assert out_of_memory_kills() == 7
     group.write_text("oom 3\noom_kill 2\noom_group_kill 1\n")
     assert out_of_memory_kills() == 2
+
+
+@pytest.mark.parametrize(("cpus", "threads"), [(0.0, 3), (2.0, 2), (0.5, 1), (64.0, 3)])
+def test_no_more_threads_compute_than_there_are_usable_cores(
+    monkeypatch: pytest.MonkeyPatch, cpus: float, threads: int
+) -> None:
+    monkeypatch.setattr(machine, "usable_cores", lambda: 3)
+    assert machine.threads(cpus) == threads
+
+
+def test_every_kind_of_job_computes_with_the_cores_that_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from bloomery_recipe_yolo.detect import recipe
+
+    job = replace(JOB, kind="OTHER", cpus=1.0, work_dir=str(tmp_path), cache_dir=str(tmp_path))
+    # What the recipe sets for its library is for a process of its own.
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    with pytest.raises(ConfigError, match="no OTHER jobs"):
+        recipe.run(Context(job, lambda _: None, threading.Event()))
+    assert torch.get_num_threads() == 1
+    torch.set_num_threads(before)
 
 
 def test_missing_settings_are_all_named() -> None:

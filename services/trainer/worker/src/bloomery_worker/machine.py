@@ -1,13 +1,14 @@
 """What the work ran on, and with which versions: part of every result."""
 
-import os
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
+from bloomery_vision.cores import usable_cores
+
 
 def threads(cpus: float) -> int:
-    """How many threads to compute with, for so many cores; 0 means all that this process may use."""
-    return max(1, int(cpus) if cpus else len(os.sched_getaffinity(0)))
+    """How many threads to compute with, for so many cores, or for all that this process may use where it is 0."""
+    return max(1, min(int(cpus), usable_cores()) if cpus else usable_cores())
 
 
 def device() -> str:

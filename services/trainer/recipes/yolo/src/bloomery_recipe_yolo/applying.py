@@ -4,8 +4,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from bloomery_recipe_yolo.model import TrainedModel
 from bloomery_worker import machine
 from bloomery_worker.context import Context, StopRequestedError
@@ -21,14 +19,13 @@ INTERVAL = 1.0
 
 
 def named_model(context: Context, *, device: str) -> TrainedModel:
-    """The model that the job works on, with as many threads as the job may use.
+    """The model that the job works on.
 
     Raises:
         ConfigError: the job names none, or one of another task.
     """
     if not context.job.base_file:
         raise ConfigError("the job names no model to work on", hint="name a model version")
-    torch.set_num_threads(machine.threads(context.job.cpus))
     model = TrainedModel(Path(context.job.base_file), device=device)
     if model.task != context.job.task:
         hint = "choose the recipe of the model's task"

@@ -86,7 +86,7 @@ def _trained(context: Context, flavour: Flavour, base: Base) -> ExactTrainer:
         resume_from=resume_from,
     )
     threads = machine.threads(job.cpus)
-    # The library takes all cores but one, whatever the job was given.
+    # The library has just taken all cores but one, whatever the job was given.
     torch.set_num_threads(threads)
     counts = context.dataset.counts
     context.log.info(

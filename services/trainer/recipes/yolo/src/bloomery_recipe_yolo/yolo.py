@@ -4,6 +4,7 @@ from pathlib import Path
 
 from bloomery_recipe_yolo import environment
 from bloomery_recipe_yolo.splits import check_split
+from bloomery_worker import machine
 from bloomery_worker.context import Context
 from bloomery_worker.failures import ConfigError
 from bloomery_worker.preflight import check_dataset
@@ -24,6 +25,8 @@ class YoloRecipe:
         """Does a job of any kind that the recipe has."""
         environment.prepare(context.work_dir, Path(context.job.cache_dir))
         # These load the library, which reads its environment once.
+        import torch
+
         from bloomery_recipe_yolo.evaluating import evaluate
         from bloomery_recipe_yolo.flavours import FLAVOURS
         from bloomery_recipe_yolo.importing import import_model
@@ -31,6 +34,7 @@ class YoloRecipe:
         from bloomery_recipe_yolo.predicting import predict
         from bloomery_recipe_yolo.training import train
 
+        torch.set_num_threads(machine.threads(context.job.cpus))
         flavour = FLAVOURS[context.job.task]
         match context.job.kind:
             case "TRAIN":

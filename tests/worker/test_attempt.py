@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from bloomery.training.v1 import DIRECTIVE_CANCEL, DIRECTIVE_FENCED, DIRECTIVE_PAUSE, Directive, Recipe
+from bloomery_worker.cache import BlobCache
 from bloomery_worker.settings import WorkerSettings
 from bloomery_worker.supervisor import supervise
 from tests.worker.fake_trainer import TOKEN, FakeTrainer
@@ -124,6 +125,24 @@ async def test_the_cache_spares_the_second_download(cells: Version, tmp_path: Pa
             assert await worker.exit_code() == 0, worker.output
     assert first.blobs.served
     assert second.blobs.served == []
+
+
+async def test_what_an_attempt_works_on_stays_in_the_cache_however_long_it_takes(
+    cells: Version, tmp_path: Path
+) -> None:
+    trainer = scripted_trainer(cells, epochs=1000, seconds=0.2)
+    async with served(trainer, cells), running(trainer, tmp_path) as worker:
+        await trainer.until(trained_an_epoch)
+        inputs = {path for path in (tmp_path / "cache").glob("??/*") if path.is_file()}
+        assert len(inputs) == len(cells.blobs)
+        for path in inputs:
+            os.utime(path, (0, 0))
+        other_job = BlobCache(tmp_path / "cache")
+        assert other_job.evict(0) == 0
+        assert all(path.exists() for path in inputs)
+        trainer.directive = DIRECTIVE_CANCEL
+        assert await worker.exit_code() == 44, worker.output
+    assert other_job.evict(0) == sum(map(len, cells.blobs.values()))
 
 
 @pytest.mark.parametrize("directive", [DIRECTIVE_PAUSE, DIRECTIVE_CANCEL])

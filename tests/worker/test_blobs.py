@@ -1,4 +1,4 @@
-"""The cache that workers share, and transfers that are checked."""
+"""Transfers that are checked."""
 
 import os
 from collections.abc import Iterator
@@ -6,43 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bloomery_worker.blobs import BlobCache, WrongBytesError, digest_of, download, http_client, upload
+from bloomery_worker.blobs import WrongBytesError, digest_of, download, http_client, upload
 from bloomery_worker.failures import TransferError
 from tests.worker.fake_trainer import Blobs
 from tests.worker.sample_data import digest
-
-NOW = 1_000_000.0
-
-
-def keep(cache: BlobCache, content: bytes, *, age: float = 0.0) -> Path:
-    part = cache.new_file(digest(content))
-    part.write_bytes(content)
-    path = cache.keep(part, digest(content))
-    os.utime(path, (NOW - age, NOW - age))
-    return path
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> BlobCache:
-    return BlobCache(tmp_path, clock=lambda: NOW)
-
-
-def test_eviction_takes_the_longest_unused_first_and_stops_at_the_limit(cache: BlobCache) -> None:
-    old, older, new = (keep(cache, bytes([n]) * 100, age=age) for n, age in ((1, 8000), (2, 9000), (3, 7000)))
-    assert cache.evict(200) == 100
-    assert [path.exists() for path in (old, older, new)] == [True, False, True]
-
-
-def test_eviction_spares_what_was_used_within_the_hour(cache: BlobCache) -> None:
-    path = keep(cache, b"x" * 100, age=60)
-    assert cache.evict(0) == 0
-    assert path.exists()
-
-
-def test_a_file_of_another_size_is_not_taken_for_the_blob(cache: BlobCache) -> None:
-    keep(cache, b"whole").write_bytes(b"torn")
-    assert not cache.has(digest(b"whole"), 5)
-    assert not cache.has(digest(b"other"), 5)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from bloomery_vision.manifest import ManifestRow
 from bloomery_vision.preprocess import LetterboxTransform, letterbox
 from bloomery_vision.rasterize import rasterize
 from bloomery_worker import samples
-from bloomery_worker.blobs import BlobCache
+from bloomery_worker.cache import BlobCache
 from bloomery_worker.dataset import Dataset
 from bloomery_worker.predictor import Images, Outputs
 from bloomery_worker.samples import Samples

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from bloomery_worker.blobs import BlobCache
+from bloomery_worker.cache import BlobCache
 from bloomery_worker.dataset import Dataset
 from bloomery_worker.failures import SMALLER, DataError
 from bloomery_worker.messages import (

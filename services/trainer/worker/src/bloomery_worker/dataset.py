@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bloomery_vision.images import ImageError, decode
 from bloomery_vision.manifest import ManifestError, ManifestIndex, ManifestRow, ShardReader
-from bloomery_worker.blobs import BlobCache
+from bloomery_worker.cache import BlobCache
 from bloomery_worker.failures import DataError
 
 _REBUILD = "build the dataset version again"

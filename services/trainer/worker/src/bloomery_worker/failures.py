@@ -80,6 +80,16 @@ class TransferError(WorkError):
     retriable = True
 
 
+class DiskFullError(WorkError):
+    """Files do not fit on the disk, now or, where it is not `retriable`, ever."""
+
+    code = "DISK_FULL"
+
+    def __init__(self, message: str, *, hint: str, retriable: bool) -> None:
+        super().__init__(message, hint=hint)
+        self.retriable = retriable
+
+
 class ExportError(WorkError):
     """A model cannot be exported, or its export does not give the same answers."""
 

@@ -1,7 +1,6 @@
 """Gets what a job works on into the cache: the manifest, its images, base weights, a checkpoint."""
 
 import asyncio
-import errno
 import random
 import shutil
 import time
@@ -9,17 +8,22 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 
 from bloomery.common.v1 import SignedRequest
 from bloomery.training.v1 import SignedInput
 from bloomery_vision.manifest import ManifestIndex, ManifestRow
-from bloomery_worker.blobs import BlobCache, WrongBytesError, download
+from bloomery_worker.blobs import WrongBytesError, download
+from bloomery_worker.cache import BlobCache
 from bloomery_worker.client import WorkerClient
-from bloomery_worker.failures import DataError, TransferError
+from bloomery_worker.failures import DataError, DiskFullError, TransferError
+
+T = TypeVar("T")
 
 PAGE = 200
+SLICE = 2_000
 PARALLEL = 8
 RESERVE_BYTES = 256 << 20
 _WRONG_BYTES_TRIES = 3
@@ -74,15 +78,18 @@ class Inputs:
     async def all(self, wanted: Sequence[Wanted], *, advance: Advance | None = None) -> None:
         """Gets what the cache lacks. `advance` is told how many bytes of how many are here.
 
+        They then stay for as long as the cache is open.
+
         Raises:
-            OSError: ENOSPC, they would not fit.
+            DiskFullError: they would not fit.
             DataError: the bytes of a file are not those that the dataset version names.
             TransferError: the object store did not answer for too long.
         """
-        missing = [one for one in _distinct(wanted) if not self._cache.has(one.digest, one.size_bytes)]
+        missing = await self._missing(wanted)
         total, done = sum(one.size_bytes for one in missing), 0
-        self._check_space(total)
-        for page in _pages(missing):
+        if total:
+            await asyncio.to_thread(self._make_room, len(wanted), len(missing), total)
+        for page in pages(missing, PAGE):
             running = await self._started(page)
             try:
                 for finished in asyncio.as_completed(running):
@@ -92,6 +99,18 @@ class Inputs:
             finally:
                 for one in running:
                     one.cancel()
+
+    async def _missing(self, wanted: Sequence[Wanted]) -> list[Wanted]:
+        """What the cache lacks, once each; all of it is pinned before anybody looks."""
+        missing: dict[str, Wanted] = {}
+        # Of a million files a disk knows only after seconds; in slices, so that nobody waits for a thread at a stop.
+        for page in pages(wanted, SLICE):
+            missing |= await asyncio.to_thread(self._look_for, page)
+        return list(missing.values())
+
+    def _look_for(self, wanted: Sequence[Wanted]) -> dict[str, Wanted]:
+        self._cache.pin(one.digest for one in wanted)
+        return {one.digest: one for one in wanted if not self._cache.has(one.digest, one.size_bytes)}
 
     async def _started(self, page: Sequence[Wanted]) -> list[asyncio.Task[Wanted]]:
         unsigned = [one for one in page if one.request is None]
@@ -121,10 +140,18 @@ class Inputs:
         await download(self._http, request.url, dict(request.headers), digest=wanted.digest, target=part)
         self._cache.keep(part, wanted.digest)
 
-    def _check_space(self, needed: int) -> None:
+    def _make_room(self, wanted: int, missing: int, needed: int) -> None:
+        disk = shutil.disk_usage(self._cache.root)
+        lacking = needed + RESERVE_BYTES - disk.free
+        if lacking <= 0 or self._cache.make_room(lacking) >= lacking:
+            return
         free = shutil.disk_usage(self._cache.root).free
-        if needed and needed + RESERVE_BYTES > free:
-            raise OSError(errno.ENOSPC, f"the inputs need {needed >> 20} MiB, {free >> 20} MiB are free")
+        raise DiskFullError(
+            f"{missing:,} of {wanted:,} inputs are still to be fetched; with {_gib(needed)} they do not fit on the"
+            f" cache's disk, where {_gib(free)} of {_gib(disk.total)} are free",
+            hint="free disk space on the worker's machine, give it a larger disk, or take a smaller dataset version",
+            retriable=needed + RESERVE_BYTES <= disk.total,
+        )
 
 
 def wanted_shards(index: ManifestIndex) -> list[Wanted]:
@@ -140,11 +167,12 @@ def _damaged(wanted: Wanted) -> DataError:
     return DataError("stored bytes are damaged", hint=hint, items=[wanted.name])
 
 
-def _distinct(wanted: Iterable[Wanted]) -> Iterable[Wanted]:
-    return {one.digest: one for one in wanted}.values()
-
-
-def _pages(wanted: Sequence[Wanted]) -> Iterator[list[Wanted]]:
-    left = iter(wanted)
-    while page := list(islice(left, PAGE)):
+def pages(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The items in lists of `size`."""
+    left = iter(items)
+    while page := list(islice(left, size)):
         yield page
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

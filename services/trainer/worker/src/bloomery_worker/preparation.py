@@ -9,9 +9,9 @@ from google.protobuf import struct_pb2
 
 from bloomery.training.v1 import JobKind, Parameter, Recipe, StartAttemptResponse
 from bloomery.vision.v1 import TaskType
-from bloomery_worker.blobs import BlobCache
+from bloomery_worker.cache import BlobCache
 from bloomery_worker.dataset import Dataset
-from bloomery_worker.inputs import Inputs, Wanted, wanted_image, wanted_input, wanted_shards
+from bloomery_worker.inputs import SLICE, Inputs, Wanted, pages, wanted_image, wanted_input, wanted_shards
 from bloomery_worker.layout import place
 from bloomery_worker.messages import JobSpec, ProgressNote, Value
 from bloomery_worker.settings import WorkerSettings
@@ -46,8 +46,7 @@ class Preparation:
         path = await self._inputs.one(wanted_input(start.manifest, "the dataset version's index"))
         dataset = Dataset.open(path, self._cache)
         await self._inputs.all(wanted_shards(dataset.index))
-        images = await asyncio.to_thread(lambda: [wanted_image(row) for row in dataset.rows()])
-        await self._download(images)
+        await self._download(await _images(dataset))
         return str(path)
 
     async def _download(self, wanted: list[Wanted]) -> None:
@@ -74,6 +73,14 @@ class Preparation:
         for one in wanted:
             place(self._cache.path(one.digest), folder / one.name)
         return str(folder)
+
+
+async def _images(dataset: Dataset) -> list[Wanted]:
+    found: list[Wanted] = []
+    rows = pages((wanted_image(row) for row in dataset.rows()), SLICE)
+    while page := await asyncio.to_thread(next, rows, None):
+        found += page
+    return found
 
 
 def job_spec(

@@ -14,7 +14,8 @@ import httpx
 
 from bloomery.training.v1 import StartAttemptRequest, StartAttemptResponse
 from bloomery_worker import failures
-from bloomery_worker.blobs import BlobCache, http_client
+from bloomery_worker.blobs import http_client
+from bloomery_worker.cache import BlobCache
 from bloomery_worker.checkpoints import Checkpoints
 from bloomery_worker.client import FencedError, WorkerClient
 from bloomery_worker.ending import Conclusion, Ended, Failed, Stopped, with_energy
@@ -86,6 +87,7 @@ class Attempt:
         self, settings: WorkerSettings, client: WorkerClient, http: httpx.AsyncClient, trainer: TrainerProcess
     ) -> None:
         self._settings, self._client, self._http, self._trainer = settings, client, http, trainer
+        self._cache = BlobCache(settings.cache_dir)
         self._spool = Spool(settings.work_dir / "spool.db")
         self._reporter = Reporter(client, self._spool, interval=REPORT_INTERVAL, obey=self._obey)
         self._uploads = Uploads(client, http)
@@ -110,6 +112,7 @@ class Attempt:
                 return await self._work_and_conclude(start)
         finally:
             self._spool.close()
+            self._cache.close()
 
     async def _bind(self) -> StartAttemptResponse | None:
         """The answer to StartAttempt; None where a signal came first."""
@@ -136,9 +139,8 @@ class Attempt:
 
     async def _work(self, start: StartAttemptResponse) -> Ended:
         try:
-            cache = BlobCache(self._settings.cache_dir)
-            inputs = Inputs(cache, self._client, self._http)
-            job = await Preparation(self._settings, cache, inputs, self._take_progress).run(start)
+            inputs = Inputs(self._cache, self._client, self._http)
+            job = await Preparation(self._settings, self._cache, inputs, self._take_progress).run(start)
             self._trainer_busy = True
             self._trainer.send(Start(job))
             return await self._listen()

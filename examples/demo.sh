@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The main job, end to end: from a folder of labelled images to a model that answers predictions.
 # DATA=folder takes another folder (VOC, COCO or YOLO, found out by itself); BLOOMERY_WEIGHTS=folder names base weights.
+# Where there are none and no network, BASE=scratch starts from random weights.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PWD/.venv/bin:$PATH
@@ -36,7 +37,7 @@ run bloomery project create demo
 run bloomery import "$data" --project demo
 run bloomery annotations validate --project demo || echo "The errors above are left out of the dataset."
 run bloomery dataset build demo-v --project demo --split "$split" --seed 7 --kind detect
-run bloomery train demo-v@1 --recipe yolo-detect --model demo --set epochs=8 --set imgsz=320 --set batch=4 --follow
+run bloomery train demo-v@1 --recipe yolo-detect --model demo --set epochs=8 --set imgsz=320 --set batch=4 ${BASE:+--base "$BASE"} --follow
 run bloomery optimize demo@1 --to onnx
 run bloomery export demo-v@1 --format yolo --to "$work/dataset"
 held_out=$work/dataset/images/test

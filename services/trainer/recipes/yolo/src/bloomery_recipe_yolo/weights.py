@@ -1,7 +1,6 @@
 """Where training starts from: a file, a name, or nothing."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,6 +10,7 @@ from pathlib import Path
 from bloomery_worker.blobs import digest_of
 from bloomery_worker.context import Context
 from bloomery_worker.failures import ConfigError
+from bloomery_worker.layout import place
 
 SCRATCH = "scratch"
 DOWNLOAD_SECONDS = 60.0
@@ -42,10 +42,8 @@ class Base:
 def find_base(context: Context) -> Base:
     """The base that the job names: its file, else a name in BLOOMERY_WEIGHTS, else the library's download.
 
-    A name that cannot be had ends in a start from random weights and a warning that says so.
-
     Raises:
-        ConfigError: BLOOMERY_WEIGHTS is ambiguous.
+        ConfigError: a name cannot be had, or BLOOMERY_WEIGHTS is ambiguous.
     """
     job = context.job
     if job.base_file:
@@ -55,14 +53,14 @@ def find_base(context: Context) -> Base:
         return Base(_architecture(job.bases[0]), SCRATCH)
     found = _in_folder(name) or _downloaded(name, Path(job.cache_dir) / "weights", context)
     if found is None:
-        context.log.warning(
-            "No base weights: %s is neither in the folder of BLOOMERY_WEIGHTS nor could it be downloaded. Training"
-            " starts from random weights, which takes many more images and epochs; expect poor results.",
-            name,
+        raise ConfigError(
+            f"no base weights: {name} is neither in the folder of BLOOMERY_WEIGHTS nor could it be downloaded",
+            hint="start the server with BLOOMERY_WEIGHTS naming a folder that has it, choose another base, or choose"
+            f" the base {SCRATCH}: random weights, which need many more images and epochs",
         )
-        return Base(_architecture(name), SCRATCH)
     context.log.info("starting from the weights %s", found.name)
-    return Base(str(found), name, digest_of(found))
+    # Under a name of the job's own they stay, whatever becomes of the folder or the cache.
+    return Base(str(place(found, context.work_dir / "base" / name)), name, digest_of(found))
 
 
 def _architecture(name: str) -> str:
@@ -87,16 +85,17 @@ def _downloaded(name: str, folder: Path, context: Context) -> Path | None:
     """The library's own download, in a process that can be given up."""
     target = folder / name
     if target.is_file():
+        os.utime(target)
         return target
     folder.mkdir(parents=True, exist_ok=True)
     context.log.info("downloading the base weights %s", name)
     environment = {key: value for key, value in os.environ.items() if key != "YOLO_OFFLINE"}
     command = [sys.executable, "-P", "-c", _FETCH, name]
-    with tempfile.TemporaryDirectory(dir=context.work_dir) as part:
+    with tempfile.TemporaryDirectory(dir=folder) as part:
         try:
             subprocess.run(
                 command, cwd=part, env=environment, timeout=DOWNLOAD_SECONDS, capture_output=True, check=True
             )
-            return Path(shutil.move(Path(part) / name, target))
+            return (Path(part) / name).replace(target)
         except (subprocess.SubprocessError, FileNotFoundError):
             return None

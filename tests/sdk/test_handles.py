@@ -85,7 +85,7 @@ async def test_the_same_with_await(aclient: AsyncClient) -> None:
 def test_every_asynchronous_method_has_its_blocking_twin() -> None:
     pairs = [(getattr(bloomery, name), getattr(bloomery, f"Async{name}")) for name in ("Client", *HANDLES)]
     for blocking, asynchronous in pairs:
-        missing = {name for name in vars(asynchronous) if not name.startswith("_")} - {"connect"} - set(dir(blocking))
+        missing = {name for name in dir(asynchronous) if not name.startswith("_")} - {"connect"} - set(dir(blocking))
         assert missing == set(), blocking
         for name in vars(blocking):
             if not name.startswith("_") and name != "close":

@@ -22,17 +22,23 @@ if TYPE_CHECKING:
     from bloomery._aio.client import AsyncClient
     from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
     from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion
-    from bloomery._aio.job import AsyncJob, AsyncJobGroup, AsyncRecipe
-    from bloomery._aio.model import AsyncModel, AsyncModelVariant, AsyncModelVersion
+    from bloomery._aio.group import AsyncJobGroup
+    from bloomery._aio.job import AsyncJob, AsyncModelVersion
+    from bloomery._aio.model import AsyncModel
     from bloomery._aio.project import AsyncProject
+    from bloomery._aio.recipe import AsyncRecipe
+    from bloomery._aio.variant import AsyncModelVariant
     from bloomery._results import Difference, Epoch, Evaluation, Event, Prediction, Sample, Step, Validation
     from bloomery._session import Timeouts
     from bloomery._sync.client import Client
     from bloomery._sync.data import Asset, Import, Label
     from bloomery._sync.dataset import Dataset, DatasetVersion
-    from bloomery._sync.job import Job, JobGroup, Recipe
-    from bloomery._sync.model import Model, ModelVariant, ModelVersion
+    from bloomery._sync.group import JobGroup
+    from bloomery._sync.job import Job, ModelVersion
+    from bloomery._sync.model import Model
     from bloomery._sync.project import Project
+    from bloomery._sync.recipe import Recipe
+    from bloomery._sync.variant import ModelVariant
     from bloomery.errors import BloomeryError
 
 __all__ = [
@@ -78,9 +84,12 @@ _HOMES = {
     "client": ("Client",),
     "data": ("Asset", "Import", "Label"),
     "dataset": ("Dataset", "DatasetVersion"),
-    "job": ("Job", "JobGroup", "Recipe"),
-    "model": ("Model", "ModelVariant", "ModelVersion"),
+    "group": ("JobGroup",),
+    "job": ("Job", "ModelVersion"),
+    "model": ("Model",),
     "project": ("Project",),
+    "recipe": ("Recipe",),
+    "variant": ("ModelVariant",),
 }
 _WHERE = {
     **{name: f"bloomery._sync.{module}" for module, names in _HOMES.items() for name in names},

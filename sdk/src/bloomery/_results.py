@@ -35,6 +35,10 @@ Progress = Callable[[Step], None]
 """Told about each step. Called in the client's own thread: it must be quick."""
 
 
+def unseen(step: Step) -> None:
+    """The progress of work that nobody watches."""
+
+
 @dataclass(frozen=True)
 class Event:
     """Something that happened to a job; `proto` has all of it."""

@@ -3,7 +3,6 @@
 from typing import Generic, TypeVar
 
 from bloomery._fields import Fields, Named
-from bloomery._results import Step
 from bloomery._session import Session
 
 M = TypeVar("M", bound=Named)
@@ -20,7 +19,3 @@ class AsyncHandle(Fields[M], Generic[M]):
     def proto(self) -> M:
         """The message as it was last read."""
         return self._proto
-
-
-def unseen(step: Step) -> None:
-    """The progress of work that nobody watches."""

@@ -10,11 +10,14 @@ from bloomery import _names as names
 from bloomery._address import find_server
 from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
 from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion, get_dataset_version
-from bloomery._aio.job import AsyncJob, AsyncJobGroup, AsyncRecipe, get_job_group
-from bloomery._aio.model import AsyncModel, AsyncModelVersion, get_model_version
+from bloomery._aio.group import AsyncJobGroup, get_job_group
+from bloomery._aio.job import AsyncJob, AsyncModelVersion
+from bloomery._aio.model import AsyncModel
 from bloomery._aio.project import AsyncProject
+from bloomery._aio.recipe import AsyncRecipe
 from bloomery._resolve import Resolver
 from bloomery._session import Session, Timeouts
+from bloomery._versions import get_model_version
 from bloomery.annotation import v1 as annotation
 from bloomery.dataset import v1 as dataset
 from bloomery.inference import v1 as inference

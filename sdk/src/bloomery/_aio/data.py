@@ -1,20 +1,16 @@
 """Labels, images and imports."""
 
-import asyncio
-import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Self
 
 from bloomery import errors
-from bloomery._aio.base import AsyncHandle, unseen
+from bloomery._aio.base import AsyncHandle
 from bloomery._fields import AssetFields, ImportFields, LabelFields
 from bloomery._names import parent_of
-from bloomery._results import Progress, Step
-from bloomery._session import Session
+from bloomery._results import Progress, Step, unseen
 from bloomery._status import from_status
-from bloomery._transfer import Download
 from bloomery._watch import follow
 from bloomery.annotation import v1 as annotation
 
@@ -34,26 +30,6 @@ class AsyncLabel(AsyncHandle[annotation.Label], LabelFields):
         """
         request = annotation.DeleteLabelRequest(name=self.name, force=force)
         await self._session.delete(self._session.annotation.DeleteLabel, request)
-
-
-async def download_bytes(session: Session, digests: Mapping[str, str]) -> dict[str, bytes]:
-    """The original bytes of images of one project by name, given the digest of each.
-
-    Raises:
-        NotFound: one was deleted.
-        TransferFailed: they did not get through.
-    """
-    assets = list(digests)
-    request = annotation.SignDownloadsRequest(parent=parent_of(assets[0]), assets=assets)
-    signed = (await session.call(session.annotation.SignDownloads, request)).downloads
-    for one in signed:
-        if one.status.code:
-            raise from_status(one.status)
-    with tempfile.TemporaryDirectory() as folder:
-        wanted = [Download(one.get, Path(folder, str(n)), digests[one.asset]) for n, one in enumerate(signed)]
-        paths = await session.transfer.get_all(wanted, unseen)
-        contents = await asyncio.to_thread(lambda: [path.read_bytes() for path in paths])
-    return {one.asset: content for one, content in zip(signed, contents, strict=True)}
 
 
 class AsyncAsset(AsyncHandle[annotation.Asset], AssetFields):

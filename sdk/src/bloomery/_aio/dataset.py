@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from bloomery import errors
-from bloomery._aio.base import AsyncHandle, unseen
-from bloomery._aio.job import AsyncJob, AsyncJobGroup, get_job_group
-from bloomery._aio.model import get_model_version
+from bloomery._aio.base import AsyncHandle
+from bloomery._aio.group import AsyncJobGroup, get_job_group
+from bloomery._aio.job import AsyncJob
 from bloomery._export import export
 from bloomery._fields import DatasetFields, DatasetVersionFields
 from bloomery._jobs import Parameter, checkpoint_of, struct
 from bloomery._names import MODEL_VERSION, parent_of
 from bloomery._resolve import Resolver
-from bloomery._results import Progress, Step
+from bloomery._results import Progress, Step, unseen
 from bloomery._session import Session
 from bloomery._status import from_status
+from bloomery._versions import get_model_version
 from bloomery._watch import follow
 from bloomery.dataset import v1 as dataset
 from bloomery.training import v1 as training

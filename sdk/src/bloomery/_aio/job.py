@@ -1,4 +1,7 @@
-"""Jobs and recipes."""
+"""Jobs, and the model versions that they make.
+
+One module, because each returns the other: a job the version that it made, a version the jobs that apply it.
+"""
 
 import asyncio
 import tempfile
@@ -9,26 +12,23 @@ from typing import Literal, Self
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from bloomery import errors
-from bloomery._aio.base import AsyncHandle, unseen
-from bloomery._aio.data import download_bytes
-from bloomery._aio.model import AsyncModelVersion, recorded_version
+from bloomery import _observed, errors
+from bloomery._aio.base import AsyncHandle
+from bloomery._aio.serving import AsyncServing
 from bloomery._archive import file_name, inside
-from bloomery._fields import JobFields, JobGroupFields, RecipeFields
-from bloomery._names import parent_of
+from bloomery._fields import DatasetVersionFields, JobFields
+from bloomery._jobs import Parameter, applied
+from bloomery._names import DATASET_VERSION, parent_of
 from bloomery._reproduction import repetition
-from bloomery._results import Epoch, Evaluation, Event, Progress, Sample, Step, moment
-from bloomery._session import Session
+from bloomery._resolve import Resolver
+from bloomery._results import Epoch, Evaluation, Event, Progress, Sample, Step, unseen
 from bloomery._transfer import Download
+from bloomery._versions import recorded_version
 from bloomery._watch import watch_job
 from bloomery.training import v1 as training
 
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-_PAGE = 1000
-
-
-class AsyncRecipe(AsyncHandle[training.Recipe], RecipeFields):
-    """A way to make a model."""
+Split = Literal["train", "val", "test", "all"]
 
 
 class AsyncJob(AsyncHandle[training.Job], JobFields):
@@ -125,12 +125,7 @@ class AsyncJob(AsyncHandle[training.Job], JobFields):
 
     async def preflight(self) -> training.PreflightReported | None:
         """What one of its steps takes, and how many images fit into one; None where that is not known (yet)."""
-        request = training.ListJobEventsRequest(parent=self.name, page_size=_PAGE, filter="lifecycle")
-        found = None
-        async for page in self._session.pages(self._session.jobs.ListJobEvents, request):
-            for event in page.events:
-                found = event.preflight if event.HasField("preflight") else found
-        return found
+        return await _observed.preflight(self._session, self.name)
 
     async def samples(self, *, epoch: int = 0) -> list[Sample]:
         """What its model sees in some validation images after `epoch` epochs (0 for the newest), with the images.
@@ -141,27 +136,11 @@ class AsyncJob(AsyncHandle[training.Job], JobFields):
             NotFound: there are none (yet), or none of that epoch; or an image was deleted.
             TransferFailed: the images did not get through.
         """
-        request = training.ListJobEventsRequest(parent=self.name, page_size=_PAGE, filter="samples")
-        shown: dict[int, training.SamplesPredicted] = {}
-        async for page in self._session.pages(self._session.jobs.ListJobEvents, request):
-            shown |= {event.samples.epoch: event.samples for event in page.events}
-        wanted = shown.get(epoch or max(shown, default=0))
-        if wanted is None:
-            known = f"those of epochs {', '.join(map(str, sorted(shown)))}" if shown else "none yet"
-            of = f" of epoch {epoch}" if epoch else ""
-            raise errors.NotFound(f"job {self.id} has no samples{of}; there are {known}")
-        sources = await download_bytes(self._session, {one.asset: one.digest for one in wanted.samples})
-        return [Sample(wanted.epoch, one, sources[one.asset]) for one in wanted.samples]
+        return await _observed.samples(self._session, self.name, epoch)
 
     async def epochs(self) -> list[Epoch]:
         """What was measured at the end of each epoch, in their order; of an epoch that was repeated, the last."""
-        request = training.ListJobEventsRequest(parent=self.name, page_size=_PAGE, filter="metrics")
-        found: dict[int, Epoch] = {}
-        async for page in self._session.pages(self._session.jobs.ListJobEvents, request):
-            for event in page.events:
-                if event.metrics.epoch_end:
-                    found[event.metrics.epoch] = _epoch(event)
-        return [found[number] for number in sorted(found)]
+        return await _observed.epochs(self._session, self.name)
 
     async def download(self, to: str | Path, *, role: str = "", progress: Progress = unseen) -> list[Path]:
         """Write the files that it made below `to`, or only that of a `role` such as "checkpoint", and return them.
@@ -206,7 +185,7 @@ class AsyncJob(AsyncHandle[training.Job], JobFields):
         )
         return AsyncJob(self._session, await self._session.call(self._session.jobs.CreateJob, request))
 
-    async def model_version(self, *, patience: float = 60.0) -> AsyncModelVersion:
+    async def model_version(self, *, patience: float = 60.0) -> "AsyncModelVersion":
         """The model version that it made, which is recorded soon after the job is over: within `patience` seconds.
 
         Raises:
@@ -225,42 +204,68 @@ class AsyncJob(AsyncHandle[training.Job], JobFields):
                 self._proto.progress.metrics.update(event.metrics.values)
 
 
-class AsyncJobGroup(AsyncHandle[training.JobGroup], JobGroupFields):
-    """Jobs of a project that belong together."""
+class AsyncModelVersion(AsyncServing):
+    """A trained model with the proof of where it came from."""
 
-    async def refresh(self) -> Self:
-        """Read it again."""
-        request = training.GetJobGroupRequest(name=self.name)
-        self._proto = await self._session.call(self._session.jobs.GetJobGroup, request)
-        return self
+    async def evaluate(
+        self, on: str | DatasetVersionFields, *, split: Split = "test", name: str = "", gpus: int = 0
+    ) -> AsyncJob:
+        """Start measuring it on a dataset version of its project, and return the job; `evaluations` has what it found.
 
-    async def jobs(self) -> AsyncIterator[AsyncJob]:
-        """List its jobs, newest first."""
-        request = training.ListJobsRequest(parent=parent_of(self.name), filter=f"group:{self.id}")
-        async for page in self._session.pages(self._session.jobs.ListJobs, request):
-            for job in page.jobs:
-                yield AsyncJob(self._session, job)
+        Classes are matched by name; those that the model lacks count as missed.
 
-    async def cancel(self, *, force: bool = False) -> Self:
-        """Ask all its jobs to stop, after a checkpoint unless `force`; returns at once."""
-        request = training.CancelJobGroupRequest(name=self.name, force=force)
-        self._proto = await self._session.call(self._session.jobs.CancelJobGroup, request)
-        return self
+        Args:
+            on: the dataset version, or its name such as "cells-v@1".
+            split: whose images; what the model was trained on flatters it.
+            name: id of the job; made by the server by default.
+            gpus: how many; 0 for the recipe's default.
 
-    async def wait(self) -> Self:
-        """Wait until all its jobs are over, one way or another."""
-        async for job in self.jobs():
-            async for _ in job.watch(after=job.proto.last_sequence):
-                pass
-        return await self.refresh()
+        Raises:
+            FailedPrecondition: the dataset version is for another task.
+        """
+        return await self._applied(training.JOB_KIND_EVALUATE, on, name=name, gpus=gpus, split=split)
 
+    async def predict_dataset(
+        self,
+        on: str | DatasetVersionFields,
+        *,
+        split: Split = "test",
+        confidence: float | None = None,
+        iou: float | None = None,
+        name: str = "",
+        gpus: int = 0,
+    ) -> AsyncJob:
+        """Start predicting on the images of a dataset version of its project, and return the job.
 
-async def get_job_group(session: Session, name: str) -> AsyncJobGroup:
-    """Read a group by its full name."""
-    request = training.GetJobGroupRequest(name=name)
-    return AsyncJobGroup(session, await session.call(session.jobs.GetJobGroup, request))
+        Its file `predictions.jsonl` is downloaded by `download(folder, role="predictions")`.
 
+        Args:
+            on: the dataset version, or its name such as "cells-v@1".
+            split: whose images.
+            confidence: smallest score to write down, 0 to 1; here and below, None for the recipe's default.
+            iou: overlap above which the weaker of two boxes of one class is dropped, 0 to 1; not for classifiers.
+            name: id of the job; made by the server by default.
+            gpus: how many; 0 for the recipe's default.
 
-def _epoch(event: training.JobEvent) -> Epoch:
-    seen = event.metrics
-    return Epoch(seen.epoch, seen.step, event.attempt, moment(event.time), dict(seen.values))
+        Raises:
+            InvalidArgument: a parameter is wrong.
+            FailedPrecondition: the dataset version is for another task.
+        """
+        return await self._applied(
+            training.JOB_KIND_PREDICT, on, name=name, gpus=gpus, split=split, confidence=confidence, iou=iou
+        )
+
+    async def _applied(
+        self,
+        kind: training.JobKind.ValueType,
+        on: str | DatasetVersionFields,
+        *,
+        name: str,
+        gpus: int,
+        **parameters: Parameter,
+    ) -> AsyncJob:
+        project = parent_of(self.name, 2)
+        full = await Resolver(self._session, project).find(DATASET_VERSION, on) if isinstance(on, str) else on.name
+        job = applied(kind, self.proto, full, gpus=gpus, **parameters)
+        request = training.CreateJobRequest(parent=project, job_id=name, job=job)
+        return AsyncJob(self._session, await self._session.call(self._session.jobs.CreateJob, request))

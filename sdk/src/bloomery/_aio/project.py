@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Literal, Self
 
 from bloomery import errors
-from bloomery._aio.base import AsyncHandle, unseen
+from bloomery._aio.base import AsyncHandle
 from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
 from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion
 from bloomery._aio.job import AsyncJob
 from bloomery._fields import ProjectFields, task_type
 from bloomery._jobs import struct
-from bloomery._results import Progress, Validation
+from bloomery._results import Progress, Validation, unseen
 from bloomery._upload import upload_folder, upload_input
 from bloomery.annotation import v1 as annotation
 from bloomery.common.v1 import Problem

@@ -7,10 +7,12 @@ from bloomery._aio.client import AsyncClient
 from bloomery._session import Timeouts
 from bloomery._sync.data import Asset, Import, Label
 from bloomery._sync.dataset import Dataset, DatasetVersion
-from bloomery._sync.job import Job, JobGroup, Recipe
-from bloomery._sync.model import Model, ModelVersion
+from bloomery._sync.group import JobGroup
+from bloomery._sync.job import Job, ModelVersion
+from bloomery._sync.model import Model
 from bloomery._sync.portal import Facade, Portal, listing, wrapping
 from bloomery._sync.project import Project
+from bloomery._sync.recipe import Recipe
 
 
 class Client(Facade):

@@ -3,7 +3,8 @@
 from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion
 from bloomery._fields import DatasetFields, DatasetVersionFields
 from bloomery._sync.base import Handle
-from bloomery._sync.job import Job, JobGroup
+from bloomery._sync.group import JobGroup
+from bloomery._sync.job import Job
 from bloomery._sync.portal import blocking, chained, iterating, listing, wrapping
 from bloomery.dataset import v1 as dataset
 

@@ -1,15 +1,29 @@
-"""Jobs and recipes."""
+"""Jobs, and the model versions that they make."""
 
-from bloomery._aio.job import AsyncJob, AsyncJobGroup
-from bloomery._fields import JobFields, JobGroupFields, RecipeFields
+from bloomery._aio.job import AsyncJob, AsyncModelVersion
+from bloomery._fields import JobFields, ModelVersionFields
 from bloomery._sync.base import Handle
-from bloomery._sync.model import ModelVersion
-from bloomery._sync.portal import blocking, chained, iterating, listing, wrapping
+from bloomery._sync.portal import Portal, blocking, chained, iterating, listing, wrapping
+from bloomery._sync.variant import ModelVariant
+from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
 
 
-class Recipe(Handle[training.Recipe], RecipeFields):
-    """A way to make a model."""
+def _job(portal: Portal, twin: AsyncJob) -> "Job":
+    return Job(portal, twin)
+
+
+class ModelVersion(Handle[inference.ModelVersion], ModelVersionFields):
+    """A trained model with the proof of where it came from."""
+
+    refresh = chained(AsyncModelVersion.refresh)
+    variants = listing(AsyncModelVersion.variants, ModelVariant)
+    optimize = wrapping(AsyncModelVersion.optimize, ModelVariant)
+    predict = blocking(AsyncModelVersion.predict)
+    evaluate = wrapping(AsyncModelVersion.evaluate, _job)
+    predict_dataset = wrapping(AsyncModelVersion.predict_dataset, _job)
+    download = blocking(AsyncModelVersion.download)
+    delete = blocking(AsyncModelVersion.delete)
 
 
 class Job(Handle[training.Job], JobFields):
@@ -29,14 +43,5 @@ class Job(Handle[training.Job], JobFields):
     epochs = blocking(AsyncJob.epochs)
     download = blocking(AsyncJob.download)
     evaluations = blocking(AsyncJob.evaluations)
-    reproduce = wrapping(AsyncJob.reproduce, lambda portal, twin: Job(portal, twin))  # noqa: PLW0108 - not there yet
+    reproduce = wrapping(AsyncJob.reproduce, _job)
     model_version = wrapping(AsyncJob.model_version, ModelVersion)
-
-
-class JobGroup(Handle[training.JobGroup], JobGroupFields):
-    """Jobs of a project that belong together."""
-
-    refresh = chained(AsyncJobGroup.refresh)
-    jobs = listing(AsyncJobGroup.jobs, Job)
-    cancel = chained(AsyncJobGroup.cancel)
-    wait = chained(AsyncJobGroup.wait)

@@ -1,0 +1,107 @@
+"""What a model version does without a job: its variants, predictions and files."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Self
+
+from bloomery import errors
+from bloomery._aio.base import AsyncHandle
+from bloomery._aio.variant import AsyncModelVariant
+from bloomery._archive import file_name, inside
+from bloomery._fields import ModelVersionFields
+from bloomery._results import Prediction, Progress, unseen
+from bloomery._transfer import Download
+from bloomery._versions import get_model_version
+from bloomery.annotation.v1 import Asset
+from bloomery.inference import v1 as inference
+
+_PREDICT_SECONDS = 120.0
+
+
+class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
+    """The half of a model version that needs no jobs."""
+
+    async def refresh(self) -> Self:
+        """Read it again, with its variants."""
+        self._proto = await get_model_version(self._session, self.name)
+        return self
+
+    async def variants(self) -> AsyncIterator[AsyncModelVariant]:
+        """List its variants."""
+        request = inference.ListModelVariantsRequest(parent=self.name)
+        async for page in self._session.pages(self._session.models.ListModelVariants, request):
+            for variant in page.model_variants:
+                yield AsyncModelVariant(self._session, variant)
+
+    async def optimize(self, format: str = "onnx", *, precision: str = "fp32") -> AsyncModelVariant:
+        """Start making a variant and return it, PENDING; one that is there already is returned as it is."""
+        request = inference.OptimizeModelVersionRequest(name=self.name, format=format, precision=precision)
+        variant = await self._session.call(self._session.models.OptimizeModelVersion, request)
+        return AsyncModelVariant(self._session, variant)
+
+    async def predict(
+        self,
+        image: str | Path | bytes | Asset,
+        *,
+        threshold: float | None = None,
+        iou_threshold: float | None = None,
+        classes: Sequence[str] = (),
+        max_shapes: int = 0,
+    ) -> Prediction:
+        """Predict on one image: a file, its encoded bytes, or an asset of the model's project.
+
+        Args:
+            image: JPEG, PNG, WebP, BMP or TIFF.
+            threshold: smallest score to return, 0 to 1; the server's default where None.
+            iou_threshold: overlap from which the lower of two boxes of one class is dropped, 0 to 1.
+            classes: only these class names; empty for all.
+            max_shapes: at most so many, best first; 0 for the server's default.
+
+        Raises:
+            InvalidArgument: the image cannot be read, or a class is not the model's.
+            FailedPrecondition: the version has no READY variant; `optimize` makes one.
+        """
+        request = inference.PredictRequest(
+            model_version=self.name,
+            threshold=threshold,
+            iou_threshold=iou_threshold,
+            classes=classes,
+            max_shapes=max_shapes,
+        )
+        source = Path(image) if isinstance(image, str) else image
+        if isinstance(source, Asset):
+            request.asset = source.name
+        else:
+            request.image = await asyncio.to_thread(_bytes, source)
+        reply = await self._session.call(self._session.predictions.Predict, request, seconds=_PREDICT_SECONDS)
+        return Prediction(reply, None if isinstance(source, Asset) else source)
+
+    async def download(self, to: str | Path, *, progress: Progress = unseen) -> list[Path]:
+        """Write its files below `to`, those of each READY variant in a folder of its name, and return them.
+
+        Raises:
+            TransferFailed: they did not get through, or one would leave the folder.
+        """
+        request = inference.SignModelArtifactsRequest(name=self.name)
+        signed = (await self._session.call(self._session.models.SignModelArtifacts, request)).artifacts
+        names = ["/".join(filter(None, (one.variant, file_name(one.artifact)))) for one in signed]
+        wanted = [
+            Download(one.get, inside(Path(to), name), one.artifact.digest)
+            for one, name in zip(signed, names, strict=True)
+        ]
+        return await self._session.transfer.get_all(wanted, progress)
+
+    async def delete(self) -> None:
+        """Delete it with its variants; its number is not used again."""
+        request = inference.DeleteModelVersionRequest(name=self.name)
+        await self._session.delete(self._session.models.DeleteModelVersion, request)
+
+
+def _bytes(image: Path | bytes) -> bytes:
+    if isinstance(image, bytes):
+        return image
+    try:
+        return image.read_bytes()
+    except OSError as error:
+        raise errors.InvalidArgument(f"{image} cannot be read: {error.strerror}") from None

@@ -1,0 +1,29 @@
+"""Model versions as messages."""
+
+from bloomery import errors
+from bloomery._session import Session
+from bloomery.inference import v1 as inference
+
+RECORDING_PAUSE = 0.5
+"""Seconds between two looks for what is recorded soon after a job is over."""
+
+
+async def get_model_version(session: Session, name: str) -> inference.ModelVersion:
+    """Read a version by its full name."""
+    return await session.call(session.models.GetModelVersion, inference.GetModelVersionRequest(name=name))
+
+
+async def recorded_version(session: Session, job: str, patience: float) -> inference.ModelVersion:
+    """The version that a finished TRAIN or IMPORT job made, which is recorded soon after: within `patience` seconds.
+
+    Raises:
+        NotFound: it was not recorded.
+    """
+    deadline = session.clock() + patience
+    while True:
+        try:
+            return await session.call(session.models.FindModelVersion, inference.FindModelVersionRequest(job=job))
+        except errors.NotFound:
+            if session.clock() > deadline:
+                raise
+        await session.sleep(RECORDING_PAUSE)

@@ -282,3 +282,16 @@ def test_samples_are_shown_at_the_first_and_last_epoch_and_at_some_between(epoch
 
 def test_an_early_end_shows_samples_too() -> None:
     assert is_due(7, 100, last=True)
+
+
+def test_a_recipe_that_invents_names_tells_the_first_of_them_and_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[Note] = []
+    context = Context(JOB, told.append, threading.Event())
+    for number in range(300):
+        values = {f"image/{number}": 1.0, "x" * 129: 1.0, "loss": 0.5}
+        context.epoch_end(ProgressNote(phase="training"), MetricsNote(epoch=1, step=1, values=values))
+    names = {name for note in told if isinstance(note, MetricsNote) for name in note.values}
+    assert names == {"loss", *(f"image/{number}" for number in range(199))}
+    assert [record.message for record in caplog.records] == [
+        "not all measurements are told: a job has at most 200, with names of at most 128 characters"
+    ]

@@ -148,3 +148,15 @@ def test_a_full_disk_costs_no_event(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     spool.append(measurement(2))
     assert [event.metrics.step for event in drained(spool)] == [1, 2]
     spool.close()
+
+
+def test_a_broken_file_costs_what_it_held_and_nothing_later(tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    spool = Spool(path)
+    for step in range(10):
+        spool.append(measurement(step))
+    path.write_bytes(b"?" * path.stat().st_size)
+    for step in range(10, 20):
+        spool.append(measurement(step))
+    assert [event.metrics.step for event in drained(spool)] == list(range(10, 20))
+    spool.close()

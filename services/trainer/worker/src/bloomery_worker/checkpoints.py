@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bloomery.training.v1 import CheckpointSaved, JobEvent
-from bloomery_worker.events import checkpoint_event
-from bloomery_worker.failures import TransferError
-from bloomery_worker.messages import CheckpointNote, FileNote
+from bloomery_worker.client import FencedError
+from bloomery_worker.events import checkpoint_event, log_event
+from bloomery_worker.messages import CheckpointNote, FileNote, LogNote
 from bloomery_worker.uploads import Uploads
 
 _LOG = logging.getLogger(__name__)
@@ -37,14 +37,15 @@ class Checkpoints:
         self._idle.clear()
         self._wake.set()
 
-    async def run(self) -> None:
-        """Uploads until the task is cancelled."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
+    async def turn(self) -> None:
+        """Waits for a checkpoint and uploads it."""
+        await self._wake.wait()
+        self._wake.clear()
+        try:
             while (note := self._waiting) is not None:
                 self._waiting = None
                 await self._keep(note)
+        finally:
             self._idle.set()
 
     async def settle(self, seconds: float) -> None:
@@ -58,8 +59,12 @@ class Checkpoints:
         try:
             self._add(checkpoint_event(await self._upload(note)))
             self.epoch = note.epoch
-        except TransferError as problem:
-            _LOG.warning("the checkpoint of epoch %d is lost: %s", note.epoch, problem)
+        except FencedError:
+            raise
+        except Exception as problem:  # noqa: BLE001 - the next one may arrive, and people see how far a retry goes back
+            _LOG.exception("the checkpoint of epoch %d is lost", note.epoch)
+            told = f"the checkpoint of epoch {note.epoch} is lost: {type(problem).__name__}: {problem}"
+            self._add(log_event(LogNote(logging.WARNING, told), source="supervisor"))
         finally:
             await asyncio.to_thread(shutil.rmtree, note.folder, ignore_errors=True)
 

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -23,6 +24,11 @@ from bloomery_worker.messages import (
 
 MIN_INTERVAL = 0.5
 """Seconds between two reports of steps; those between are left out."""
+
+
+MAX_METRICS = 200
+"""Different measurements of a job: the newest of each is kept with it."""
+MAX_METRIC_NAME = 128
 
 
 class StopRequestedError(Exception):
@@ -48,6 +54,8 @@ class Context:
         self.log = logging.getLogger("bloomery.recipe")
         self._send, self._stop, self._clock = send, stop, clock
         self._last_step = -MIN_INTERVAL
+        self._metrics: set[str] = set()
+        self._warned = False
         self.smaller = SMALLER
         """What to do where memory runs out: better known after the preflight."""
 
@@ -91,13 +99,28 @@ class Context:
         if now - self._last_step >= MIN_INTERVAL:
             self._last_step = now
             self._send(progress)
-            self._send(metrics)
+            self._send(self._bounded(metrics))
 
     def epoch_end(self, progress: ProgressNote, metrics: MetricsNote) -> None:
         """Says that an epoch is done."""
         self._send(progress)
-        self._send(metrics)
+        self._send(self._bounded(metrics))
 
     def checkpoint(self, folder: Path, *, epoch: int, best: bool) -> None:
         """Hands a complete checkpoint over; the folder is uploaded and then removed."""
         self._send(CheckpointNote(str(folder), epoch, best))
+
+    def _bounded(self, metrics: MetricsNote) -> MetricsNote:
+        kept = {name: value for name, value in metrics.values.items() if self._is_told(name)}
+        if len(kept) < len(metrics.values) and not self._warned:
+            self._warned = True
+            self.log.warning(
+                "not all measurements are told: a job has at most %d, with names of at most %d characters",
+                MAX_METRICS, MAX_METRIC_NAME,
+            )  # fmt: skip
+        return replace(metrics, values=kept)
+
+    def _is_told(self, name: str) -> bool:
+        if name not in self._metrics and len(self._metrics) < MAX_METRICS and len(name) <= MAX_METRIC_NAME:
+            self._metrics.add(name)
+        return name in self._metrics

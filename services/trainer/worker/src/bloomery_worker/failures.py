@@ -120,7 +120,11 @@ def killed(signal_number: int, *, out_of_memory: bool, log_tail: str = "", small
     """The reason for a trainer process that a signal ended; `smaller` is the hint where memory ran out."""
     if out_of_memory or _SHARED_MEMORY.search(log_tail):
         return _host_memory("the trainer process was killed because the machine ran out of memory", smaller)
-    message = f"the trainer process was killed by signal {signal_number}"
+    return lost(f"the trainer process was killed by signal {signal_number}")
+
+
+def lost(message: str) -> Failure:
+    """The reason where a part of the worker is gone, for no fault of the work."""
     return Failure("WORKER_LOST", message, "another attempt goes on from the last checkpoint", retriable=True)
 
 

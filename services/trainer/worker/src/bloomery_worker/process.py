@@ -15,10 +15,15 @@ _TAIL_BYTES = 16 << 10
 
 
 class TrainerProcess:
-    """One trainer process. It is killed when its supervisor dies, however that dies."""
+    """One trainer process. It is killed when its supervisor dies, however that dies.
+
+    Attributes:
+        log: the file that it prints into.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process, notes: asyncio.StreamReader, log: Path) -> None:
-        self._process, self._notes, self._log = process, notes, log
+        self._process, self._notes = process, notes
+        self.log = log
 
     @classmethod
     async def spawn(cls, work_dir: Path, environment: Mapping[str, str]) -> "TrainerProcess":
@@ -66,6 +71,6 @@ class TrainerProcess:
 
     def log_tail(self) -> str:
         """The last lines that it printed."""
-        with self._log.open("rb") as stream:
+        with self.log.open("rb") as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - _TAIL_BYTES))
             return stream.read().decode(errors="replace")

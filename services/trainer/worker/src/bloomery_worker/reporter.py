@@ -76,21 +76,21 @@ class Reporter:
             self.phase = phase
             self._wake.set()
 
-    async def run(self) -> None:
-        """Reports until the attempt is fenced or the task is cancelled. A failed report never ends the work."""
-        while True:
-            try:
-                await self._report()
-            except FencedError:
-                self._obey(Order(fenced=True))
-                return
-            except grpc.aio.AioRpcError as problem:
-                _LOG.warning("a report failed: %s %s", problem.code().name, problem.details())
-                if not may_pass(problem):
-                    self._spool.discard_batch()
-                # The full spool of an outage must not turn the wait into a busy loop.
-                await asyncio.sleep(self._interval)
-            await self._wait()
+    async def turn(self) -> None:
+        """Reports once and waits until the next report is due. A report that fails never ends the work.
+
+        Raises:
+            FencedError: the attempt is no longer the job's.
+        """
+        try:
+            await self._report()
+        except grpc.aio.AioRpcError as problem:
+            _LOG.warning("a report failed: %s %s", problem.code().name, problem.details())
+            if not may_pass(problem):
+                self._spool.discard_batch()
+            # The full spool of an outage must not turn the wait into a busy loop.
+            await asyncio.sleep(self._interval)
+        await self._wait()
 
     async def flush(self) -> None:
         """Reports until nothing is left, however long the service is away.

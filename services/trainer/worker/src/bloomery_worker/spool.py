@@ -4,9 +4,11 @@ The service wants consecutive numbers and drops what it has. So a number is give
 what was handed out stays as it is until it is acknowledged; what waits behind may be thinned.
 """
 
+import logging
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bloomery.training.v1 import JobEvent
 
@@ -18,9 +20,16 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT, thinnable INTEGER NOT NULL, content BLOB NOT NULL);
 """
-
-
 _INSERT = "INSERT INTO events (thinnable, content) VALUES (?, ?)"
+_SIZES = "SELECT id, length(content) FROM events ORDER BY id LIMIT ?"
+_CONTENTS = "SELECT content FROM events WHERE id <= ? ORDER BY id"
+_THIN = """
+DELETE FROM events WHERE id IN (
+  SELECT id FROM (SELECT id, row_number() OVER (ORDER BY id) AS place FROM events WHERE thinnable) WHERE place % 2 = 0
+)
+"""
+
+_LOG = logging.getLogger(__name__)
 
 
 class Spool:
@@ -44,13 +53,7 @@ class Spool:
 
     def append(self, event: JobEvent) -> None:
         """Puts an event at the end. Of more than `max_waiting`, every other measurement or log line goes."""
-        row = (_thinnable(event), event.SerializeToString())
-        try:
-            self._database.execute(_INSERT, row)
-        except sqlite3.OperationalError:
-            # A full disk must not cost the event that says so.
-            self._move_to_memory()
-            self._database.execute(_INSERT, row)
+        self._do(_INSERT, (_thinnable(event), event.SerializeToString()))
         self._waiting += 1
         if self._waiting > self._max_waiting:
             self._thin()
@@ -76,30 +79,45 @@ class Spool:
         self._handed_out = []
 
     def _hand_out(self, limit: int) -> None:
-        found = self._database.execute("SELECT id, content FROM events ORDER BY id LIMIT ?", (limit,))
         size = last = 0
-        for number, content in found:
-            size += len(content)
-            if self._handed_out and size > BATCH_BYTES:
+        for number, length in self._do(_SIZES, (limit,)):
+            size += length
+            if last and size > BATCH_BYTES:
                 break
             last = number
-            self._handed_out.append(JobEvent.FromString(content))
-        found.close()
-        self._database.execute("DELETE FROM events WHERE id <= ?", (last,))
+        self._handed_out = [JobEvent.FromString(content) for (content,) in self._do(_CONTENTS, (last,))]
+        self._do("DELETE FROM events WHERE id <= ?", (last,))
         self._waiting -= len(self._handed_out)
 
+    def _thin(self) -> None:
+        self._do(_THIN)
+        ((self._waiting,),) = self._do("SELECT count(*) FROM events")
+
+    def _do(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """Runs a statement; without the file in memory, because a full or broken disk must not cost what says so."""
+        try:
+            return self._database.execute(statement, values).fetchall()
+        except sqlite3.Error:
+            _LOG.exception("the spool goes on in memory")
+            self._move_to_memory()
+            return self._database.execute(statement, values).fetchall()
+
     def _move_to_memory(self) -> None:
-        memory = sqlite3.connect(":memory:", isolation_level=None)
-        self._database.backup(memory)
+        memory = _in_memory()
+        try:
+            self._database.backup(memory)
+        except sqlite3.Error:
+            # Nothing of the file can be read any more.
+            memory.close()
+            memory = _in_memory()
+            memory.executescript(_SCHEMA)
+            self._waiting = 0
         self._database.close()
         self._database = memory
 
-    def _thin(self) -> None:
-        removed = self._database.execute(
-            "DELETE FROM events WHERE id IN (SELECT id FROM (SELECT id, row_number() OVER (ORDER BY id) AS place"
-            " FROM events WHERE thinnable) WHERE place % 2 = 0)"
-        )
-        self._waiting -= removed.rowcount
+
+def _in_memory() -> sqlite3.Connection:
+    return sqlite3.connect(":memory:", isolation_level=None)
 
 
 def _thinnable(event: JobEvent) -> bool:

@@ -7,13 +7,13 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator
+from functools import cached_property
 from uuid import uuid4
 
 import httpx
 
 from bloomery.training.v1 import StartAttemptRequest, StartAttemptResponse
-from bloomery_worker import failures
+from bloomery_worker import failures, logfile
 from bloomery_worker.blobs import http_client
 from bloomery_worker.cache import BlobCache
 from bloomery_worker.checkpoints import Checkpoints
@@ -32,6 +32,7 @@ from bloomery_worker.gpus import VISIBLE, Gpus
 from bloomery_worker.inputs import Inputs
 from bloomery_worker.kernel import out_of_memory_kills
 from bloomery_worker.load import LoadMeter
+from bloomery_worker.loops import Loops
 from bloomery_worker.messages import (
     CheckpointNote,
     FailedNote,
@@ -93,6 +94,10 @@ class Attempt:
         self._uploads = Uploads(client, http)
         self._checkpoints = Checkpoints(self._uploads, self._reporter.add)
         self._order, self._ordered, self._ordered_at = Order(), asyncio.Event(), 0.0
+        self._loops = Loops(warn=self._warn, fenced=lambda: self._obey(Order(fenced=True)), ended=self._ordered.set)
+        self._loops.add("reporter", self._reporter.turn)
+        self._loops.add("checkpoint uploader", self._checkpoints.turn)
+        self._loops.add("watch over the trainer process", self._watch)
         self._trainer_busy = False
         self._last_sign = time.monotonic()
         self._memory_kills = out_of_memory_kills()
@@ -108,7 +113,7 @@ class Attempt:
             if start is None:
                 return LastWords(ExitCode.STOPPED, finished=False)
             self._checkpoints.epoch = start.resume_epoch
-            async with self._background():
+            async with self._loops.running():
                 return await self._work_and_conclude(start)
         finally:
             self._spool.close()
@@ -126,7 +131,7 @@ class Attempt:
     async def _work_and_conclude(self, start: StartAttemptResponse) -> LastWords:
         async with task(self._work(start)) as work:
             ended = with_energy(await self._until_ended(work), self._energy.read())
-        if not isinstance(ended, ResultNote) and not self._order.force:
+        if not (isinstance(ended, ResultNote) or self._order.force or self._loops.lost):
             await self._checkpoints.settle(self._seconds_left())
         conclusion = Conclusion(self._client, self._uploads, self._reporter, patience=self._seconds_left())
         return await conclusion.conclude(ended, epoch=self._checkpoints.epoch)
@@ -203,12 +208,14 @@ class Attempt:
 
     async def _until_ended(self, work: asyncio.Task[Ended]) -> Ended:
         """Waits for the work, and sees to it that it ends when it is ordered to."""
-        if self._order == Order():
+        if self._order == Order() and not self._loops.lost:
             await self._done_or_ordered(work)
         if work.done():
             return work.result()
         if self._order.fenced:
             raise FencedError("the attempt was superseded")
+        if self._loops.lost:
+            return await self._lost()
         if not self._trainer_busy:
             return Stopped(self._checkpoints.epoch)
         self._trainer.send(Stop())
@@ -217,7 +224,7 @@ class Attempt:
     async def _until_stopped(self, work: asyncio.Task[Ended]) -> Ended:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._seconds_left()):
-                while not work.done() and not self._order.force and not self._order.fenced:
+                while not (work.done() or self._order.force or self._order.fenced or self._loops.lost):
                     await self._done_or_ordered(work)
         if self._order.fenced:
             raise FencedError("the attempt was superseded")
@@ -226,23 +233,29 @@ class Attempt:
         await self._trainer.kill()
         return Stopped(self._checkpoints.epoch)
 
+    async def _lost(self) -> Failed:
+        """Nobody would hear of the work any more, or of its checkpoints."""
+        await self._trainer.kill()
+        return Failed(failures.lost(f"the worker's {self._loops.lost} has ended"))
+
     async def _done_or_ordered(self, work: asyncio.Task[Ended] | asyncio.Task[StartAttemptResponse]) -> None:
         async with task(self._ordered.wait()) as ordered:
             await asyncio.wait({work, ordered}, return_when=asyncio.FIRST_COMPLETED)
         self._ordered.clear()
 
-    @contextlib.asynccontextmanager
-    async def _background(self) -> AsyncIterator[None]:
-        async with task(self._reporter.run()), task(self._checkpoints.run()), task(self._watch()):
-            yield
+    def _warn(self, message: str) -> None:
+        self._reporter.add(log_event(LogNote(logging.WARNING, message), source="supervisor"))
+
+    @cached_property
+    def _load(self) -> LoadMeter:
+        return LoadMeter(self._trainer.pid, self._gpus)
 
     async def _watch(self) -> None:
-        meter = LoadMeter(self._trainer.pid, self._gpus)
-        interval = min(WATCH_INTERVAL, self._settings.stall_after / 4)
-        while True:
-            await asyncio.sleep(interval)
-            silent = time.monotonic() - self._last_sign
-            self._reporter.stalled = self._trainer_busy and silent > self._settings.stall_after
-            self._reporter.add(system_event(await asyncio.to_thread(meter.read)))
-            # Its counters begin again every few minutes at full power.
-            await asyncio.to_thread(self._energy.read)
+        await asyncio.sleep(min(WATCH_INTERVAL, self._settings.stall_after / 4))
+        silent = time.monotonic() - self._last_sign
+        self._reporter.stalled = self._trainer_busy and silent > self._settings.stall_after
+        self._reporter.add(system_event(await asyncio.to_thread(self._load.read)))
+        # Its counters begin again every few minutes at full power.
+        await asyncio.to_thread(self._energy.read)
+        for log in (self._trainer.log, logfile.OWN):
+            await asyncio.to_thread(logfile.shorten, log)

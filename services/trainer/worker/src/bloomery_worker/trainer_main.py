@@ -70,14 +70,17 @@ class Inbox:
         return self._started.get()
 
     def _listen(self, stream: BinaryIO) -> None:
-        for line in stream:
-            directive = decode_directive(line)
-            if isinstance(directive, Start):
-                self._started.put(directive.job)
-            else:
-                self.stop.set()
-        self.stop.set()
-        self._started.put(None)
+        try:
+            for line in stream:
+                directive = decode_directive(line)
+                if isinstance(directive, Start):
+                    self._started.put(directive.job)
+                else:
+                    self.stop.set()
+        finally:
+            # Whoever can no longer be told to stop stops now.
+            self.stop.set()
+            self._started.put(None)
 
 
 class _Forward(logging.Handler):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from google.protobuf.json_format import MessageToDict
 
 from bloomery.training.v1 import DIRECTIVE_CANCEL, DIRECTIVE_FENCED, DIRECTIVE_PAUSE, Directive, Recipe
 from bloomery_worker.cache import BlobCache
@@ -59,6 +60,18 @@ async def test_success_publishes_every_file_and_tells_every_epoch(cells: Version
     assert trainer.content("checkpoint") == b"3 epochs"
     assert epochs_told(trainer) == [1, 2, 3]
     assert worker.last_words["finished"] is True
+
+
+async def test_what_is_no_number_is_left_out_of_a_result(cells: Version, tmp_path: Path) -> None:
+    trainer = scripted_trainer(cells, epochs=1, trouble="no numbers")
+    async with served(trainer, cells), running(trainer, tmp_path) as worker:
+        assert await worker.exit_code() == 0, worker.output
+    assert trainer.finished is not None
+    success = trainer.finished.success
+    assert dict(success.metrics) == {"test/map50": 0.5}
+    assert MessageToDict(success.details) == {"epochs": 1, "far": [None]}
+    lines = [event.log.message for event in trainer.of_kind("log")]
+    assert "measurements that are no numbers are left out: test/loss" in lines
 
 
 async def test_a_service_that_is_away_costs_no_event_and_no_training(cells: Version, tmp_path: Path) -> None:

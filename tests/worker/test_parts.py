@@ -38,6 +38,7 @@ from bloomery_worker.messages import (
     decode_note,
     encode,
 )
+from bloomery_worker.predictor import predictions
 from bloomery_worker.samples import is_due
 from bloomery_worker.settings import MissingSettingError, read_settings
 
@@ -230,6 +231,22 @@ def test_outputs_of_other_shapes_are_no_export() -> None:
     images = np.zeros((1, 4, 4, 3), dtype=np.uint8)
     with pytest.raises(ExportError):
         largest_errors(lambda _: (off_by(0, 0),), lambda _: (off_by(0, 0)[:, :, :2],), images, geometry_rows=4)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("broken", ["original", "variant"])
+def test_what_is_no_number_is_no_export(broken: str, value: float) -> None:
+    images = np.zeros((2, 4, 4, 3), dtype=np.uint8)
+    models = {"original": off_by(0, 0), "variant": off_by(0, 0)}
+    models[broken] = off_by(value, value)
+    with pytest.raises(ExportError, match=f"the {broken} gives values that are no finite numbers"):
+        largest_errors(lambda _: (models["original"],), lambda _: (models["variant"],), images, geometry_rows=4)
+
+
+def test_what_is_no_number_is_no_prediction() -> None:
+    images = [np.zeros((4, 4, 3), dtype=np.uint8)] * 2
+    with pytest.raises(DataError, match="no finite numbers"):
+        list(predictions(lambda _: (off_by(0, float("nan")),), images, batch=8))
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,18 @@ async def test_class_names_that_occur_twice_are_refused(detector: FakeTrainer, t
     assert "cannot be told apart: cell, cell, WBC" in reason.message
 
 
+async def test_weights_that_are_no_numbers_are_refused(detector: FakeTrainer, tmp_path: Path) -> None:
+    import torch
+
+    content = torch.load(io.BytesIO(detector.content("checkpoint")), weights_only=False)
+    content["model"].model[3].conv.weight.data[0, 0] = float("nan")
+    changed = io.BytesIO()
+    torch.save(content, changed)
+    reason = await refused("yolo-detect", changed.getvalue(), tmp_path)
+    assert (reason.code, reason.retriable) == ("DATA_ERROR", False)
+    assert reason.message == "weights are no finite numbers: model.3.conv.weight"
+
+
 async def test_a_file_that_wants_to_run_code_is_refused_and_runs_nothing(tmp_path: Path) -> None:
     trap = tmp_path / "trap"
 

@@ -35,7 +35,11 @@ class ScriptedRecipe:
         made = context.work_dir / "made.txt"
         made.write_text(f"{epochs} epochs", encoding="utf-8")
         file = FileNote(path=str(made), role="checkpoint", file_name="made.txt", media_type="text/plain")
-        return Result(files=(file,), metrics={"test/map50": 0.5}, details={"epochs": epochs}, versions={})
+        metrics: dict[str, float] = {"test/map50": 0.5}
+        details: dict[str, object] = {"epochs": epochs}
+        if context.parameters.get("trouble") == "no numbers":
+            metrics["test/loss"], details["far"] = float("nan"), [float("inf")]
+        return Result(files=(file,), metrics=metrics, details=details, versions={})
 
     def _epoch(self, context: Context, epoch: int, epochs: int) -> None:
         deadline = time.monotonic() + float(context.parameters["seconds"])

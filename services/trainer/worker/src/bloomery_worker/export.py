@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bloomery_worker.blobs import digest_of
 from bloomery_worker.failures import ExportError
 from bloomery_worker.messages import FileNote
-from bloomery_worker.predictor import Images, Outputs, Predictor
+from bloomery_worker.predictor import Images, Outputs, Predictor, are_finite
 
 MAX_BATCH = 8
 QUEUE_MICROSECONDS = 2000
@@ -114,12 +114,15 @@ def largest_errors(
     The first `geometry_rows` rows of the first output [B, rows, ...] are coordinates, all else are scores.
 
     Raises:
-        ExportError: the outputs have different shapes.
+        ExportError: the outputs have different shapes, or values that are no finite numbers.
     """
     geometry, score = 0.0, 0.0
     for start in range(0, len(images), MAX_BATCH):
         batch = images[start : start + MAX_BATCH]
-        for number, (one, other) in enumerate(_pairs(original(batch), variant(batch))):
+        before, after = original(batch), variant(batch)
+        _check_finite("original", before)
+        _check_finite("variant", after)
+        for number, (one, other) in enumerate(_pairs(before, after)):
             error = np.abs(one - other)
             rows = geometry_rows if number == 0 else 0
             geometry = max(geometry, float(error[:, :rows].max(initial=0.0)))
@@ -185,6 +188,13 @@ def _notes(root: Path) -> Iterator[FileNote]:
             inside = path.relative_to(root).as_posix()
             media_type = types.get(path.suffix, "application/octet-stream")
             yield FileNote(path=str(path), role=f"variant/{inside}", file_name=inside, media_type=media_type)
+
+
+def _check_finite(which: str, outputs: Outputs) -> None:
+    # Their differences would be no numbers either, and no limit would notice.
+    if not are_finite(outputs):
+        hint = "look at the model's weights; at a lower precision, their range may be too large for it"
+        raise ExportError(f"the {which} gives values that are no finite numbers", hint=hint)
 
 
 def _pairs(one: Outputs, other: Outputs) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:

@@ -7,6 +7,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bloomery_worker.failures import DataError
+
 Images = NDArray[np.uint8]
 """uint8 RGB [B, H, W, 3], letterboxed or cropped to the model's input size."""
 
@@ -40,8 +42,17 @@ class OnnxPredictor:
         return tuple(self._session.run(None, {self._input: images}))
 
 
+def are_finite(outputs: Outputs) -> bool:
+    """Whether all values are finite numbers: what is none passes any threshold unseen."""
+    return all(bool(np.isfinite(output).all()) for output in outputs)
+
+
 def predictions(predictor: Predictor, images: Iterator[Images] | Sequence[Images], *, batch: int) -> Iterator[Outputs]:
-    """Runs single images [H, W, 3] in batches, and yields the outputs of each image without the batch axis."""
+    """Runs single images [H, W, 3] in batches, and yields the outputs of each image without the batch axis.
+
+    Raises:
+        DataError: the model gives values that are no finite numbers.
+    """
     pending: list[Images] = []
     for image in images:
         pending.append(image)
@@ -53,5 +64,7 @@ def predictions(predictor: Predictor, images: Iterator[Images] | Sequence[Images
 
 
 def _split(outputs: Outputs) -> Iterator[Outputs]:
+    if not are_finite(outputs):
+        raise DataError("the model gives values that are no finite numbers", hint="train or import it again")
     for index in range(len(outputs[0])):
         yield tuple(output[index] for output in outputs)

@@ -3,7 +3,9 @@
 Started as `python -P -m bloomery_worker.trainer_main EVENTS_FD PARENT_PID`; directives come by standard input.
 """
 
+import json
 import logging
+import math
 import os
 import queue
 import sys
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bloomery_worker.context import Context, StopRequestedError
-from bloomery_worker.failures import classify
+from bloomery_worker.failures import classify, some
 from bloomery_worker.kernel import die_with_parent
 from bloomery_worker.messages import (
     FailedNote,
@@ -31,7 +33,7 @@ from bloomery_worker.messages import (
     decode_directive,
     encode,
 )
-from bloomery_worker.recipe import load_recipe
+from bloomery_worker.recipe import Result, load_recipe
 
 _OURS = "bloomery"
 
@@ -131,7 +133,7 @@ def _run(job: JobSpec, send: Callable[[Note], None], stop: threading.Event) -> L
         context.progress(ProgressNote(phase="preparing"))
         recipe = load_recipe(job.module)
         recipe.preflight(context)
-        result = recipe.run(context)
+        return _result_note(recipe.run(context), context)
     except StopRequestedError as stopped:
         return StoppedNote(stopped.epoch)
     except Exception as problem:  # noqa: BLE001 - whatever a recipe raises becomes the reason that people see
@@ -139,7 +141,15 @@ def _run(job: JobSpec, send: Callable[[Note], None], stop: threading.Event) -> L
         with suppress(OSError):
             traceback.print_exc()
         return FailedNote(classify(problem, smaller=context.smaller))
-    return ResultNote(files=result.files, metrics=result.metrics, details=result.details, versions=result.versions)
+
+
+def _result_note(result: Result, context: Context) -> ResultNote:
+    """What is published; what is no number has no place in it."""
+    metrics = {name: value for name, value in result.metrics.items() if math.isfinite(value)}
+    if odd := [name for name in result.metrics if name not in metrics]:
+        context.log.warning("measurements that are no numbers are left out: %s", some(odd))
+    details = json.loads(json.dumps(result.details), parse_constant=lambda _: None)
+    return ResultNote(files=result.files, metrics=metrics, details=details, versions=result.versions)
 
 
 if __name__ == "__main__":

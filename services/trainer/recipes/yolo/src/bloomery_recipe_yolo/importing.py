@@ -3,8 +3,6 @@
 import time
 from pathlib import Path
 
-import numpy as np
-
 from bloomery_recipe_yolo.applying import PACKAGES
 from bloomery_recipe_yolo.exact import BEST_FILE
 from bloomery_recipe_yolo.flavours import Flavour
@@ -13,8 +11,10 @@ from bloomery_recipe_yolo.model import TrainedModel
 from bloomery_recipe_yolo.training import image_size
 from bloomery_worker import machine
 from bloomery_worker.context import Context, StopRequestedError
-from bloomery_worker.failures import ConfigError
+from bloomery_worker.export import generated_images
+from bloomery_worker.failures import ConfigError, DataError
 from bloomery_worker.messages import FileNote, ProgressNote
+from bloomery_worker.predictor import are_finite
 from bloomery_worker.recipe import Result
 
 MASK_COEFFICIENTS = 32
@@ -25,6 +25,7 @@ def import_model(context: Context, flavour: Flavour) -> Result:
 
     Raises:
         ConfigError: it is no checkpoint of the recipe's task that our evaluation and serving can work with.
+        DataError: its weights or its outputs are no finite numbers.
     """
     started = time.monotonic()
     if not context.job.base_file:
@@ -64,11 +65,13 @@ def import_model(context: Context, flavour: Flavour) -> Result:
 def _try(model: TrainedModel, flavour: Flavour, *, masks: bool) -> None:
     """Runs the model once: there are heads of the same task whose outputs have another form."""
     rows = flavour.box_rows + len(model.classes) + MASK_COEFFICIENTS * masks
-    outputs = model(np.zeros((1, model.side, model.side, 3), dtype=np.uint8))
+    outputs = model(generated_images(1, (model.side, model.side)))
     if len(outputs) != len(flavour.outputs) or outputs[0].shape[1] != rows:
         shapes = ", ".join(str(output.shape) for output in outputs)
         hint = "import a YOLO model with one of the usual heads"
         raise ConfigError(f"the model's outputs have a form that is not known here: {shapes}", hint=hint)
+    if not are_finite(outputs):
+        raise DataError("the model's outputs are no finite numbers", hint="import a checkpoint that predicts")
 
 
 def _say(context: Context, phase: str, fraction: float) -> None:

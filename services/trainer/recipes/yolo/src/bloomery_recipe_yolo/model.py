@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bloomery_recipe_yolo.library import load_checkpoint, strip_optimizer
-from bloomery_worker.failures import ConfigError
+from bloomery_worker.failures import ConfigError, DataError
 from bloomery_worker.predictor import Images, Outputs
 
 OPSET = 18
@@ -86,14 +86,19 @@ def read_checkpoint(path: Path) -> tuple[Any, Mapping[str, Any]]:
 
     Raises:
         ConfigError: it is no checkpoint, or holds more than data and the known classes.
+        DataError: weights are no finite numbers.
     """
     try:
-        return load_checkpoint(path)
+        model, content = load_checkpoint(path)
     except MemoryError:
         raise
     except Exception as problem:  # broken files make the unpickler raise all kinds
         hint = "give a checkpoint that Ultralytics has written"
         raise ConfigError(f"the file is not a YOLO checkpoint: {_plain(problem, path)}", hint=hint) from problem
+    if broken := [name for name, values in model.state_dict().items() if not torch.isfinite(values).all()]:
+        hint = "take a checkpoint from before the training went wrong, or train with a smaller learning rate"
+        raise DataError("weights are no finite numbers", hint=hint, items=broken)
+    return model, content
 
 
 def _plain(problem: Exception, path: Path) -> str:

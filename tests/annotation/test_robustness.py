@@ -10,7 +10,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from bloomery.annotation.v1 import Project
 from bloomery.annotation.v1.annotation_service_pb2 import DESCRIPTOR
-from tests.annotation.helpers import Server, box, digest_of, png
+from tests.annotation.helpers import AS_SERVICE, Server, box, digest_of, png
 
 TEXTS = [
     "", "projects/p", "projects/p/labels/rbc", "projects/p/imports/i", "projects/-/assets/-", "projects/p/assets/-",
@@ -75,7 +75,7 @@ async def test_no_request_is_an_internal_error(both: Server) -> None:
         source = random.Random(method.name)
         for _ in range(40):
             request = random_message(method.input_type, source, names)
-            code = await outcome(getattr(both.stub, method.name)(request, timeout=1.0))
+            code = await outcome(getattr(both.stub, method.name)(request, timeout=1.0, metadata=AS_SERVICE))
             assert code not in ("INTERNAL", "UNKNOWN", "UNIMPLEMENTED"), request
 
 

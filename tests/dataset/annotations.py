@@ -42,7 +42,10 @@ class FakeAnnotations(AnnotationServiceServicer):
     history: dict[str, list[tuple[int, tuple[Shape, ...]]]] = field(default_factory=dict)
     sequence: int = 0
     holders: set[str] = field(default_factory=set)
+    uid: str = UID
     down: bool = False
+    silent: bool = False
+    """Streams say nothing at all."""
     break_after: list[int] = field(default_factory=list)
     """Messages after which the next streams break, one for each stream."""
     gate: asyncio.Event | None = None
@@ -85,7 +88,7 @@ class FakeAnnotations(AnnotationServiceServicer):
 
     async def GetProject(self, request: GetProjectRequest, context: Any) -> Project:
         self._check(request.name)
-        return Project(name=request.name, uid=UID, asset_count=len(self.assets), sequence=self.sequence)
+        return Project(name=request.name, uid=self.uid, asset_count=len(self.assets), sequence=self.sequence)
 
     async def ListLabels(self, request: ListLabelsRequest, context: Any) -> ListLabelsResponse:
         self._check(request.parent)
@@ -102,6 +105,8 @@ class FakeAnnotations(AnnotationServiceServicer):
 
     async def ReleaseReference(self, request: ReleaseReferenceRequest, context: Any) -> Empty:
         self._check(request.resource)
+        if request.holder.startswith("stuck"):
+            raise RuntimeError("this holder cannot be released")
         self.holders.discard(request.holder)
         return Empty()
 
@@ -110,6 +115,8 @@ class FakeAnnotations(AnnotationServiceServicer):
     ) -> AsyncIterator[StreamAnnotationSetsResponse]:
         self._check(request.parent)
         self.streams.append(request)
+        if self.silent:
+            await asyncio.Event().wait()
         moment = request.read_sequence or self.sequence
         if moment > self.sequence:
             raise OutOfRange("SEQUENCE_IN_FUTURE", "not yet", 0, self.sequence)

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
 import grpc
+import sqlalchemy as sa
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 from pydantic import SecretStr
@@ -30,6 +30,7 @@ from bloomery_dataset.app import MIGRATIONS, SCHEMA, DatasetApp
 from bloomery_dataset.build import Sources
 from bloomery_dataset.builder import Builder
 from bloomery_dataset.settings import DatasetSettings
+from bloomery_dataset.store.tables import LEASES
 from bloomery_kit.auth import OwnerToken, service_token
 from bloomery_kit.clients import channel
 from bloomery_kit.database import Database
@@ -38,7 +39,6 @@ from bloomery_kit.migrations import migrate
 from bloomery_kit.objects import FolderObjectStore, ObjectStore
 from bloomery_kit.server import ServerOptions, ServiceHost
 from bloomery_kit.settings import FolderStoreSettings
-from bloomery_kit.times import utc_now
 from bloomery_vision.geometry import Box, Shape
 from bloomery_vision.manifest import ManifestIndex, ManifestRow, content_hash, read_shard
 from tests.dataset.annotations import PROJECT, UID, FakeAnnotations
@@ -53,7 +53,7 @@ AS_SERVICE = (("authorization", f"Bearer {service_token(TOKEN)}"),)
 PARENT = f"projects/{PROJECT}"
 DATASET = f"{PARENT}/datasets/cells-v"
 SIGNING_KEY = "k" * 32
-LEASE = timedelta(seconds=30)
+LEASE = 30.0
 DETECT = DatasetSpec(
     task=TaskType.TASK_TYPE_DETECT,
     split=SplitPolicy(method=SplitPolicy.METHOD_RATIO, train_percent=70, val_percent=20, test_percent=10, seed=7),
@@ -155,21 +155,26 @@ async def building(
     database_url: str,
     annotation_target: str,
     *,
-    later: timedelta = timedelta(0),
+    lease: float = LEASE,
     objects: ObjectStore | None = None,
 ) -> AsyncIterator[Builder]:
-    """A builder as another replica has it, with connections of its own, which does nothing by itself.
-
-    Its clock goes before ours by `later`.
-    """
+    """A builder as another replica has it, with connections of its own, which does nothing by itself."""
     db = Database.connect(database_url, SCHEMA)
     await migrate(db, MIGRATIONS)
     scratch = folder / f"scratch-{uuid4().hex}"
     scratch.mkdir()
-    async with channel(annotation_target, token=TOKEN) as owner:
+    async with channel(annotation_target, token=service_token(TOKEN)) as owner:
         stub: AnnotationServiceAsyncStub = AnnotationServiceStub(owner)
         sources = Sources(Annotations(stub, sleep=_briefly), objects or store_at(folder / "blobs"))
-        yield Builder(db, sources, changed=Notifier(), folder=scratch, lease=LEASE, clock=lambda: utc_now() + later)
+        yield Builder(db, sources, changed=Notifier(), folder=scratch, lease=lease)
+    await db.close()
+
+
+async def let_leases_run_out(database_url: str) -> None:
+    """Let the time of every lease, and of every rest, be over."""
+    db = Database.connect(database_url, SCHEMA)
+    async with db.write() as tx:
+        await tx.execute(sa.update(LEASES).values(expires=0.0))
     await db.close()
 
 

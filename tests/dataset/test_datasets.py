@@ -6,6 +6,9 @@ from pathlib import Path
 
 import grpc
 import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.rpc import error_details_pb2, status_pb2
 
@@ -26,8 +29,13 @@ from bloomery.dataset.v1 import (
     UpdateDatasetRequest,
 )
 from bloomery.vision.v1 import TaskType
+from bloomery_dataset.app import MIGRATIONS
+from bloomery_dataset.store.tables import CLEANUPS, METADATA
+from bloomery_kit.database import Database
 from bloomery_kit.errors import error_info
-from tests.dataset.annotations import FakeAnnotations
+from bloomery_kit.migrations import migrate
+from bloomery_kit.sequences import next_sequence
+from tests.dataset.annotations import PROJECT, FakeAnnotations
 from tests.dataset.helpers import (
     AS_SERVICE,
     DATASET,
@@ -80,6 +88,43 @@ async def test_an_id_is_given_once(service: Service) -> None:
     has(await failure(service.stub.CreateDataset(other)), grpc.StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS")
     request.dataset.display_name = "Other"
     has(await failure(service.stub.CreateDataset(request)), grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED")
+
+
+async def test_a_repeat_is_answered_whatever_has_changed_since(service: Service, fake: FakeAnnotations) -> None:
+    dataset = CreateDatasetRequest(parent=PARENT, dataset_id="cells-v", request_id="r")
+    fake.add(1, [box()])
+    first = (await service.stub.CreateDataset(dataset), await service.create(request_id="r"))
+    fake.down = True
+    assert (await service.stub.CreateDataset(dataset), await service.create(request_id="r")) == first
+    fake.down, fake.labels = False, []
+    spec = DatasetSpec(task=DETECT.task, class_mapping={"rbc": "RBC"})
+    has(await failure(service.create(spec)), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
+
+
+async def test_the_migrations_make_the_tables_that_the_code_uses(any_database_url: str) -> None:
+    db = Database.connect(any_database_url)
+    await migrate(db, MIGRATIONS)
+    async with db.read() as tx:
+        differences = await tx.run_sync(
+            lambda connection: compare_metadata(MigrationContext.configure(connection), METADATA)
+        )
+    await db.close()
+    assert [one for one in differences if "alembic_version" not in str(one)] == []
+
+
+async def test_what_cannot_be_cleaned_up_holds_up_nothing_else(service: Service, fake: FakeAnnotations) -> None:
+    fake.add(1, [box()])
+    version = await service.build()
+    async with service.app._db.write() as tx:
+        first = await next_sequence(tx, "versions", 150)
+        common = {"project": PROJECT, "prefix": "x/"}
+        stuck = [
+            common | {"uid": f"{number:032x}", "holder": f"stuck-{number}", "ordinal": number}
+            for number in range(first, first + 150)
+        ]
+        await tx.execute(sa.insert(CLEANUPS), stuck)
+    await service.stub.DeleteDatasetVersion(DeleteDatasetVersionRequest(name=version.name))
+    await until(lambda: not any("versions" in holder for holder in fake.holders))
 
 
 async def test_a_project_must_be_there(service: Service) -> None:

@@ -5,33 +5,30 @@ import random
 import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from bloomery.dataset.v1 import DatasetVersion, DeleteDatasetVersionRequest
+from bloomery.dataset.v1 import DatasetVersion, DeleteDatasetVersionRequest, WatchDatasetVersionRequest
 from bloomery_dataset.builder import Builder
 from bloomery_dataset.settings import DatasetSettings
 from bloomery_kit.database import Database, Transaction
-from bloomery_kit.errors import ResourceExhausted, error_info
+from bloomery_kit.errors import ResourceExhausted, Unavailable, error_info
 from bloomery_kit.objects import FolderObjectStore, ObjectStat
 from bloomery_kit.objects import _protocol as objects_protocol
 from tests.dataset.annotations import FakeAnnotations
 from tests.dataset.helpers import (
-    LEASE,
     SIGNING_KEY,
     TOKEN,
     Service,
     box,
     building,
+    let_leases_run_out,
     rows_of,
     serving,
     settings_for,
     until,
 )
-
-AFTER_THE_LEASE = LEASE + timedelta(seconds=1)
 
 
 class Crash(BaseException):
@@ -115,14 +112,13 @@ async def test_a_neighbour_that_is_down_delays_a_build_and_does_not_fail_it(
     created = await idle.create()
     fake.down = True
     # More often than a build may crash.
-    for later in range(0, 70, 10):
-        after = timedelta(seconds=later)
-        async with building(tmp_path, settings.database_url, annotation_target, later=after) as builder:
+    async with building(tmp_path, settings.database_url, annotation_target) as builder:
+        for _ in range(7):
             assert await builder.build_next()
-            assert not await builder.build_next(), "it waits before it tries again"
-        assert (await idle.get(created.name)).state == DatasetVersion.STATE_BUILDING
-    fake.down = False
-    async with building(tmp_path, settings.database_url, annotation_target, later=timedelta(seconds=80)) as builder:
+            assert not await builder.build_next(), "it rests before it is tried again"
+            assert (await idle.get(created.name)).state == DatasetVersion.STATE_BUILDING
+            await let_leases_run_out(settings.database_url)
+        fake.down = False
         assert await builder.build_next()
     await complete(idle, created.name, tmp_path / "blobs")
 
@@ -217,7 +213,8 @@ async def killed(builder: Builder) -> None:
 async def replace_and_check(
     idle: Service, created: DatasetVersion, settings: DatasetSettings, annotation_target: str, folder: Path
 ) -> None:
-    async with building(folder, settings.database_url, annotation_target, later=AFTER_THE_LEASE) as second:
+    await let_leases_run_out(settings.database_url)
+    async with building(folder, settings.database_url, annotation_target) as second:
         while await second.build_next():
             pass
     version = await complete(idle, created.name, folder / "blobs")
@@ -229,13 +226,12 @@ async def test_a_build_that_always_kills_its_builder_is_given_up(
 ) -> None:
     fill(fake)
     created = await idle.create()
-    for crash in range(5):
+    for _ in range(5):
         store = CrashingStore(tmp_path / "blobs", base_url="http://127.0.0.1:1", signing_key=SIGNING_KEY.encode())
-        async with building(
-            tmp_path, settings.database_url, annotation_target, later=crash * AFTER_THE_LEASE, objects=store
-        ) as builder:
+        async with building(tmp_path, settings.database_url, annotation_target, objects=store) as builder:
             await killed(builder)
-    async with building(tmp_path, settings.database_url, annotation_target, later=5 * AFTER_THE_LEASE) as builder:
+        await let_leases_run_out(settings.database_url)
+    async with building(tmp_path, settings.database_url, annotation_target) as builder:
         assert await builder.build_next()
     version = await idle.get(created.name)
     assert version.state == DatasetVersion.STATE_FAILED
@@ -265,16 +261,26 @@ async def test_replicas_build_each_version_once(
 
 
 async def test_a_builder_that_slept_through_its_lease_changes_nothing(
-    idle: Service, fake: FakeAnnotations, settings: DatasetSettings, annotation_target: str, tmp_path: Path
+    idle: Service,
+    fake: FakeAnnotations,
+    settings: DatasetSettings,
+    annotation_target: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    async def asleep_as_well(*_: object) -> None:
+        await asyncio.Event().wait()
+
     fill(fake)
     gate = fake.gate = asyncio.Event()
     created = await idle.create()
     async with building(tmp_path, settings.database_url, annotation_target) as sleeper:
+        monkeypatch.setattr(sleeper, "_keep", asleep_as_well)
         asleep = asyncio.create_task(sleeper.build_next())
         await fake.reached_gate.wait()
         fake.gate = None
-        async with building(tmp_path, settings.database_url, annotation_target, later=AFTER_THE_LEASE) as second:
+        await let_leases_run_out(settings.database_url)
+        async with building(tmp_path, settings.database_url, annotation_target) as second:
             assert await second.build_next()
         ready = await complete(idle, created.name, tmp_path / "blobs")
         gate.set()
@@ -282,19 +288,136 @@ async def test_a_builder_that_slept_through_its_lease_changes_nothing(
     assert await idle.get(created.name) == ready
 
 
-async def test_a_lease_taken_by_a_clock_that_was_wrong_is_not_waited_for(
+async def test_a_builder_that_slept_cannot_finish_what_another_one_builds(
+    idle: Service,
+    fake: FakeAnnotations,
+    settings: DatasetSettings,
+    annotation_target: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def asleep_as_well(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    fill(fake)
+    created = await idle.create()
+    async with (
+        building(tmp_path, settings.database_url, annotation_target) as sleeper,
+        building(tmp_path, settings.database_url, annotation_target) as second,
+    ):
+        monkeypatch.setattr(sleeper, "_keep", asleep_as_well)
+        first_gate = fake.gate = asyncio.Event()
+        asleep = asyncio.create_task(sleeper.build_next())
+        await fake.reached_gate.wait()
+        await let_leases_run_out(settings.database_url)
+        second_gate, fake.reached_gate = asyncio.Event(), asyncio.Event()
+        fake.gate = second_gate
+        awake = asyncio.create_task(second.build_next())
+        await fake.reached_gate.wait()
+        first_gate.set()
+        await asleep
+        assert (await idle.get(created.name)).state == DatasetVersion.STATE_BUILDING
+        second_gate.set()
+        await awake
+    await complete(idle, created.name, tmp_path / "blobs")
+
+
+async def test_a_build_longer_than_its_lease_stays_with_its_builder(
+    any_database_url: str, fake: FakeAnnotations, annotation_target: str, tmp_path: Path
+) -> None:
+    fill(fake)
+    gate = fake.gate = asyncio.Event()
+    settings = settings_for(tmp_path, any_database_url, annotation_target)
+    async with serving(settings, start=False) as idle:
+        created = await idle.create()
+        async with (
+            building(tmp_path, any_database_url, annotation_target, lease=0.6) as first,
+            building(tmp_path, any_database_url, annotation_target, lease=0.6) as second,
+        ):
+            at_work = asyncio.create_task(first.build_next())
+            await fake.reached_gate.wait()
+            for _ in range(10):
+                assert not await second.build_next(), "it has been given away while its builder lives"
+                await asyncio.sleep(0.15)
+            gate.set()
+            assert await at_work
+        await complete(idle, created.name, tmp_path / "blobs")
+    assert len(fake.streams) == 1
+
+
+async def test_a_watch_sees_a_build_make_progress(
     idle: Service, fake: FakeAnnotations, settings: DatasetSettings, annotation_target: str, tmp_path: Path
 ) -> None:
     fill(fake)
-    store = CrashingStore(tmp_path / "blobs", base_url="http://127.0.0.1:1", signing_key=SIGNING_KEY.encode())
+    gate = fake.gate = asyncio.Event()
     created = await idle.create()
-    async with building(
-        tmp_path, settings.database_url, annotation_target, later=timedelta(days=400), objects=store
-    ) as ahead:
-        await killed(ahead)
-    async with building(tmp_path, settings.database_url, annotation_target) as second:
-        assert await second.build_next()
+    async with building(tmp_path, settings.database_url, annotation_target, lease=0.3) as builder:
+        at_work = asyncio.create_task(builder.build_next())
+        await fake.reached_gate.wait()
+        async with asyncio.timeout(10):
+            async for state in idle.stub.WatchDatasetVersion(WatchDatasetVersionRequest(name=created.name)):
+                if state.done_count:
+                    break
+        gate.set()
+        assert await at_work
+
+
+async def test_a_database_that_is_away_for_a_moment_costs_no_build(
+    idle: Service,
+    fake: FakeAnnotations,
+    settings: DatasetSettings,
+    annotation_target: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill(fake)
+    gate = fake.gate = asyncio.Event()
+    created = await idle.create()
+    refused = asyncio.Event()
+    async with building(tmp_path, settings.database_url, annotation_target, lease=3.0) as builder:
+        at_work = asyncio.create_task(builder.build_next())
+        await fake.reached_gate.wait()
+
+        def away() -> None:
+            refused.set()
+            raise Unavailable("DATABASE_UNAVAILABLE", "away")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(builder._db, "write", away)
+            await refused.wait()
+        gate.set()
+        assert await at_work
     await complete(idle, created.name, tmp_path / "blobs")
+    assert len(fake.streams) == 1
+
+
+async def test_a_neighbour_that_falls_silent_delays_a_build_and_does_not_fail_it(
+    idle: Service, fake: FakeAnnotations, settings: DatasetSettings, annotation_target: str, tmp_path: Path
+) -> None:
+    fill(fake)
+    fake.silent = True
+    created = await idle.create()
+    async with building(tmp_path, settings.database_url, annotation_target) as builder:
+        builder._sources.annotations._idle_seconds = 0.05
+        assert await builder.build_next()
+        assert (await idle.get(created.name)).state == DatasetVersion.STATE_BUILDING
+        fake.silent = False
+        await let_leases_run_out(settings.database_url)
+        assert await builder.build_next()
+    await complete(idle, created.name, tmp_path / "blobs")
+
+
+async def test_a_project_made_again_under_its_id_is_not_built_from(
+    idle: Service, fake: FakeAnnotations, settings: DatasetSettings, annotation_target: str, tmp_path: Path
+) -> None:
+    fill(fake)
+    created = await idle.create()
+    fake.uid = "f" * 32
+    async with building(tmp_path, settings.database_url, annotation_target) as builder:
+        assert await builder.build_next()
+    version = await idle.get(created.name)
+    assert (version.state, error_info(version.error).reason) == (DatasetVersion.STATE_FAILED, "NOT_FOUND")
+    assert "used again" in version.error.message
 
 
 async def test_a_version_deleted_while_it_is_built_leaves_nothing(

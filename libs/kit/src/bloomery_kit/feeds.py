@@ -59,11 +59,16 @@ class Notifier:
         for key in self._subscriptions:
             self.notify(key)
 
+    def listen(self, key: str) -> Subscription:
+        """Watch `key` for as long as this notifier lives, as background loops do."""
+        subscription = Subscription()
+        self._subscriptions[key].add(subscription)
+        return subscription
+
     @contextmanager
     def subscribe(self, key: str) -> Iterator[Subscription]:
         """Watch `key`; subscribe before the first read, so that no change falls between."""
-        subscription = Subscription()
-        self._subscriptions[key].add(subscription)
+        subscription = self.listen(key)
         try:
             yield subscription
         finally:

@@ -24,6 +24,8 @@ _LEASES = sa.table(
 _L = _LEASES.c
 # A lease that ends so many terms from now was taken by a clock that has been set back since.
 _BEYOND = 4
+# Less than a moment ago: both databases tell time in milliseconds or finer.
+_TICK = 0.01
 
 
 class LeaseLost(Aborted):
@@ -73,7 +75,7 @@ def _postgres_now(_element: _Now, _compiler: SQLCompiler, **_options: object) ->
 async def take(tx: Transaction, name: str, holder: str, term: float) -> Lease | None:
     """Take the lease `name` for `term` seconds, None while somebody holds it; a name always has the same term."""
     await insert_ignore(tx, _LEASES, {"name": name, "holder": "", "epoch": 0, "expires": 0.0})
-    free = sa.or_(_L.holder == "", _L.expires < _Now(), _L.expires > _Now() + _BEYOND * term)
+    free = sa.or_(_L.expires < _Now(), _L.expires > _Now() + _BEYOND * term)
     statement = (
         sa.update(_LEASES)
         .where(_L.name == name, free)
@@ -98,9 +100,9 @@ async def fence(tx: Transaction, lease: Lease) -> None:
         raise LeaseLost(lease.name)
 
 
-async def give_up(tx: Transaction, lease: Lease) -> None:
-    """Let the next one take it at once; one that was lost already is left alone."""
-    await tx.execute(sa.update(_LEASES).where(*_held(lease)).values(holder="", expires=0.0))
+async def give_up(tx: Transaction, lease: Lease, *, rest: float = 0.0) -> None:
+    """Let the next one take it, after `rest` seconds; one that was lost already is left alone."""
+    await tx.execute(sa.update(_LEASES).where(*_held(lease)).values(holder="", expires=_Now() + rest - _TICK))
 
 
 async def forget(tx: Transaction, name: str) -> None:

@@ -19,6 +19,7 @@ from bloomery.annotation.v1 import (
 )
 from bloomery_dataset.model import Image, Label, Project
 from bloomery_dataset.shapes import shape_value
+from bloomery_kit.errors import Unavailable
 
 if TYPE_CHECKING:
     from bloomery.annotation.v1.annotation_service_pb2_grpc import AnnotationServiceAsyncStub
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 _PAGE = 1000
 _TRIES = 5
 """Broken streams in a row that brought nothing."""
-_IDLE_SECONDS = 120.0
 BROKEN = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -39,13 +39,18 @@ BROKEN = frozenset(
 
 
 class Annotations:
-    """Reads projects. Errors of the neighbour propagate as grpc.aio.AioRpcError."""
+    """Reads projects. Errors of the neighbour propagate as grpc.aio.AioRpcError, its silence as Unavailable."""
 
     def __init__(
-        self, stub: AnnotationServiceAsyncStub, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self,
+        stub: AnnotationServiceAsyncStub,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        idle_seconds: float = 120.0,
     ) -> None:
         self._stub = stub
         self._sleep = sleep
+        self._idle_seconds = idle_seconds
 
     async def project(self, project: str) -> Project:
         """The project as it is now."""
@@ -86,9 +91,9 @@ class Annotations:
                     yield items
                     request.after = items[-1].id
                 return
-            except grpc.aio.AioRpcError as error:
+            except (grpc.aio.AioRpcError, Unavailable) as error:
                 failures += 1
-                if error.code() not in BROKEN or failures == _TRIES:
+                if failures == _TRIES or (isinstance(error, grpc.aio.AioRpcError) and error.code() not in BROKEN):
                     raise
             await self._sleep(0.1 * 2**failures)
 
@@ -96,11 +101,21 @@ class Annotations:
         call = self._stub.StreamAnnotationSets(request)
         try:
             responses = aiter(call)
-            while response := await asyncio.wait_for(anext(responses, None), _IDLE_SECONDS):
+            while response := await self._next(responses):
                 if items := await asyncio.to_thread(_images, response):
                     yield items
         finally:
             call.cancel()
+
+    async def _next(
+        self, responses: AsyncIterator[StreamAnnotationSetsResponse]
+    ) -> StreamAnnotationSetsResponse | None:
+        try:
+            # In a task of its own: the stream makes an error of its own of a cancellation.
+            return await asyncio.wait_for(anext(responses, None), self._idle_seconds)
+        except TimeoutError as error:
+            message = f"the annotation service has said nothing for {self._idle_seconds:g} s"
+            raise Unavailable("ANNOTATION_SILENT", message) from error
 
 
 def _images(response: StreamAnnotationSetsResponse) -> list[Image]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -10,6 +10,7 @@ import grpc
 
 from bloomery.annotation.v1 import AnnotationServiceStub
 from bloomery.dataset.v1 import add_DatasetServiceServicer_to_server
+from bloomery_dataset import builder, housekeeping
 from bloomery_dataset.annotations import Annotations
 from bloomery_dataset.build import Sources
 from bloomery_dataset.builder import Builder
@@ -19,19 +20,22 @@ from bloomery_dataset.housekeeping import Housekeeper
 from bloomery_dataset.items import Items
 from bloomery_dataset.service import DatasetServicer
 from bloomery_dataset.settings import DatasetSettings
-from bloomery_dataset.shards import ShardCache
+from bloomery_dataset.shards import ShardCache, has_arrived
 from bloomery_dataset.signing import Signer
-from bloomery_dataset.store import builds
+from bloomery_kit import leases
 from bloomery_kit.auth import service_token
 from bloomery_kit.clients import channel
 from bloomery_kit.database import Database
 from bloomery_kit.feeds import Notifier
+from bloomery_kit.loops import Loops
 from bloomery_kit.migrations import check_schema, migrate
 from bloomery_kit.objects import ObjectStore, open_object_store
 from bloomery_kit.server import ServiceHost
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 SCHEMA = "dataset"
+_LOOK_SECONDS = 5.0
+_TIDY_SECONDS = 30.0
 _IDEMPOTENT = tuple(
     f"bloomery.annotation.v1.AnnotationService/{method}"
     for method in ("GetProject", "ListLabels", "AcquireReference", "ReleaseReference")
@@ -60,10 +64,13 @@ class DatasetApp:
             changed=changed,
             draining=draining,
         )
-        lease = timedelta(seconds=settings.lease_seconds)
-        self._builder = Builder(db, Sources(annotations, objects), changed=changed, folder=scratch, lease=lease)
-        self._housekeeper = Housekeeper(db, annotations, objects, changed=changed)
-        self._tasks: list[asyncio.Task[None]] = []
+        sources = Sources(annotations, objects)
+        works = Builder(db, sources, changed=changed, folder=scratch, lease=settings.lease_seconds)
+        housekeeper = Housekeeper(db, annotations, objects)
+        self.loops = Loops()
+        self.loops.add(builder.LOOP, works.build_all, partial(changed.listen(builder.BUILDS).wait, _LOOK_SECONDS))
+        tidying = partial(changed.listen(housekeeping.CLEANUPS).wait, _TIDY_SECONDS)
+        self.loops.add(housekeeping.LOOP, housekeeper.tidy, tidying)
 
     @classmethod
     async def open(cls, settings: DatasetSettings, *, draining: asyncio.Event) -> Self:
@@ -87,19 +94,18 @@ class DatasetApp:
         if self._db.is_sqlite:
             # One process owns the file, so whoever held these is gone.
             async with self._db.write() as tx:
-                await builds.release_all(tx)
-        self._tasks = [asyncio.create_task(self._builder.run()), asyncio.create_task(self._housekeeper.run())]
+                await leases.free_all(tx)
+        self.loops.start()
 
     async def close(self) -> None:
         """Give builds back, stop, and close everything."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.loops.close()
         await self._exporter.close()
         await self._channel.close()
         await self._db.close()
 
     async def _ready(self) -> None:
+        self.loops.check_ready()
         await check_schema(self._db, MIGRATIONS)
         await self._objects.check_ready()
 
@@ -119,3 +125,5 @@ def _prepare(root: Path) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     cached.mkdir(exist_ok=True)
+    for part in (file for file in cached.iterdir() if not has_arrived(file)):
+        part.unlink()

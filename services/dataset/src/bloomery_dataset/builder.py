@@ -1,15 +1,14 @@
 """Builds versions in the background, one after another; any number of replicas may do so at once.
 
-A build is claimed by a lease that is renewed while it runs. Every move of it asks for that lease in the same statement,
-so that a replica that was asleep cannot touch what another one has taken over.
+A build is done under a lease that is renewed while it runs. Every move of it is fenced by that lease, so that a replica
+that was asleep cannot touch what another one has taken over.
 """
 
 import asyncio
 import errno
 import logging
 import tempfile
-from collections.abc import Callable
-from datetime import timedelta
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -20,24 +19,26 @@ from bloomery_dataset.build import BuildRun, Progress, Sources
 from bloomery_dataset.housekeeping import CLEANUPS
 from bloomery_dataset.model import Build, Failure, Plan, Product
 from bloomery_dataset.store import builds, versions
-from bloomery_dataset.store.builds import LeaseLost
+from bloomery_kit import leases
 from bloomery_kit.database import Database
 from bloomery_kit.errors import BloomeryError, FailedPrecondition, NotFound, Unavailable, error_info, to_status
 from bloomery_kit.feeds import Notifier
+from bloomery_kit.leases import LeaseLost
+from bloomery_kit.loops import guarded
 from bloomery_kit.names import new_uid
 from bloomery_kit.times import Clock, utc_now
 
 BUILDS = "builds"
-"""Key of the notifier that wakes the builder."""
+"""Key of the notifier that says that there is something to build."""
+LOOP = "dataset builds"
 _ATTEMPTS = 5
-_RETRY = timedelta(seconds=5)
-_POLL_SECONDS = 5.0
+_REST_SECONDS = 5.0
 _REPORT_SECONDS = 0.5
 _log = logging.getLogger("bloomery.dataset.builder")
 
 
 class Builder:
-    """Claims builds and brings them to an end. `folder` takes what is written on the way."""
+    """Claims builds and brings them to an end. `folder` takes what is written on the way, `lease` is in seconds."""
 
     def __init__(
         self,
@@ -46,9 +47,8 @@ class Builder:
         *,
         changed: Notifier,
         folder: Path,
-        lease: timedelta,
+        lease: float,
         clock: Clock = utc_now,
-        uid: Callable[[], str] = new_uid,
     ) -> None:
         self._db = db
         self._sources = sources
@@ -56,27 +56,16 @@ class Builder:
         self._folder = folder
         self._lease = lease
         self._clock = clock
-        self._uid = uid
+        self._holder = new_uid()
 
-    async def run(self) -> None:
-        """Build whatever there is to build, until cancelled."""
-        with self._changed.subscribe(BUILDS) as wake:
-            while True:
-                try:
-                    worked = await self.build_next()
-                except Exception:  # noqa: BLE001
-                    _log.exception("the builder stumbled")
-                    worked = False
-                if not worked:
-                    await wake.wait(_POLL_SECONDS)
+    async def build_all(self) -> None:
+        """Build whatever there is to build."""
+        while await self.build_next():
+            pass
 
     async def build_next(self) -> bool:
         """Take the oldest build that waits to its end; False where none waits."""
-        now = self._clock()
-        async with self._db.write() as tx:
-            build = await builds.claim(
-                tx, lease=self._uid(), until=now + self._lease, now=now, horizon=now + 2 * self._lease + _RETRY
-            )
+        build = await self._claim()
         if build is None:
             return False
         try:
@@ -85,6 +74,15 @@ class Builder:
             self._changed.notify(build.version.uid)
             self._changed.notify(CLEANUPS)
         return True
+
+    async def _claim(self) -> Build | None:
+        async with self._db.read() as tx:
+            waiting = await builds.waiting(tx)
+        for uid in waiting:
+            async with self._db.write() as tx:
+                if build := await builds.claim(tx, uid, holder=self._holder, term=self._lease):
+                    return build
+        return None
 
     async def _bring_to_an_end(self, build: Build) -> None:
         try:
@@ -96,7 +94,7 @@ class Builder:
             metrics.BUILD_IMAGES.inc(version.item_count)
             _log.info("built", extra={"version": version.name, "images": version.item_count})
         except asyncio.CancelledError:
-            await asyncio.shield(self._give_back(build, retry_after=timedelta(0)))
+            await asyncio.shield(self._give_back(build, rest=0.0))
             raise
         except LeaseLost:
             await self._tidy(build)
@@ -119,10 +117,9 @@ class Builder:
 
     async def _work(self, build: Build, progress: Progress) -> Product:
         plan = await self._plan(build)
-        prefix = f"{build.version.prefix}/{build.lease}"
         with tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as folder:
             run = BuildRun(
-                build.version, plan, sources=self._sources, folder=Path(folder), prefix=prefix, progress=progress
+                build.version, plan, sources=self._sources, folder=Path(folder), prefix=build.prefix, progress=progress
             )
             return await run.run()
 
@@ -140,22 +137,28 @@ class Builder:
             return await builds.plan(tx, build, plan, item_count=project.asset_count, now=self._clock())
 
     async def _keep(self, build: Build, progress: Progress) -> Product:
-        """Renew the lease and report progress for ever. Raises LeaseLost."""
-        told, renewed = 0, self._clock()
+        """Renew the lease and report progress for ever. Raises LeaseLost.
+
+        A database that is away for a moment costs nothing: until the term is over nobody else has the lease.
+        """
+        clock = asyncio.get_running_loop().time
+        told, renewed = 0, clock()
         while True:
-            await asyncio.sleep(min(_REPORT_SECONDS, self._lease.total_seconds() / 3))
-            now = self._clock()
-            if progress.done == told and abs(now - renewed) < self._lease / 3:
+            await asyncio.sleep(min(_REPORT_SECONDS, self._lease / 3))
+            if progress.done == told and clock() - renewed < self._lease / 3:
                 continue
-            told, renewed = progress.done, now
-            async with self._db.write() as tx:
-                await builds.renew(tx, build, until=now + self._lease, done_count=told, now=now)
-            self._changed.notify(build.version.uid)
+            with guarded(LOOP, let=(LeaseLost,), version=build.version.name):
+                async with self._db.write() as tx:
+                    await leases.renew(tx, build.lease, self._lease)
+                    if progress.done != told:
+                        await builds.report(tx, build, done_count=progress.done, now=self._clock())
+                told, renewed = progress.done, clock()
+                self._changed.notify(build.version.uid)
 
     async def _settle(self, build: Build, error: Exception) -> None:
         if _passes(error):
             _log.warning("build interrupted", extra={"version": build.version.name, "error": error})
-            await self._give_back(build, retry_after=_RETRY)
+            await self._give_back(build, rest=_REST_SECONDS)
             return
         failure = _failure(error)
         _log.log(
@@ -171,10 +174,11 @@ class Builder:
         except LeaseLost:
             await self._tidy(build)
 
-    async def _give_back(self, build: Build, *, retry_after: timedelta) -> None:
+    async def _give_back(self, build: Build, *, rest: float) -> None:
         metrics.BUILDS.labels("interrupted").inc()
-        async with self._db.write() as tx:
-            await builds.release(tx, build, until=self._clock() + retry_after)
+        with suppress(LeaseLost):
+            async with self._db.write() as tx:
+                await builds.release(tx, build, rest=rest)
 
     async def _tidy(self, build: Build) -> None:
         """Where the version was deleted under the build, give up what the build took since."""

@@ -1,6 +1,6 @@
 """Datasets and versions: every change of them but the building, each in one transaction."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -12,12 +12,12 @@ from bloomery_dataset.builder import BUILDS
 from bloomery_dataset.housekeeping import CLEANUPS
 from bloomery_dataset.model import Dataset, Label, Reference, Spec, State, Version
 from bloomery_dataset.names import VersionName
-from bloomery_dataset.requests import Repeatable
 from bloomery_dataset.selection import class_of_label
 from bloomery_dataset.store import datasets, versions
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import AlreadyExists, FailedPrecondition, NotFound, PreconditionViolation, Violations
 from bloomery_kit.feeds import Notifier
+from bloomery_kit.idempotency import Repeatable
 from bloomery_kit.pages import PageRequest
 from bloomery_kit.times import Clock, utc_now
 
@@ -63,18 +63,20 @@ class Catalog:
         self._changed = changed
         self._clock = clock
 
-    async def create_dataset(self, new: NewDataset, repeatable: Repeatable[Dataset, M]) -> M:
-        """Create a dataset in a project that exists. Raises AlreadyExists."""
+    async def create_dataset(self, new: NewDataset, repeatable: Repeatable[M], answer: Callable[[Dataset], M]) -> M:
+        """Create a dataset in a project that exists, and `answer` with it. Raises AlreadyExists."""
+        if first := await repeatable.first_answer(self._db):
+            return first
         await self._annotations.project(new.project)
 
-        async def make() -> Dataset:
+        async def make() -> M:
             fields = {"display_name": new.display_name, "labels": new.labels, "now": self._clock()}
             if not await datasets.insert(tx, new.project, new.dataset, **fields):  # type: ignore[arg-type]
                 raise AlreadyExists("dataset", f"projects/{new.project}/datasets/{new.dataset}")
-            return await datasets.get(tx, new.project, new.dataset)
+            return answer(await datasets.get(tx, new.project, new.dataset))
 
         async with self._db.write() as tx:
-            return await repeatable.run(tx, make)
+            return await repeatable.once(tx, make)
 
     async def get_dataset(self, project: str, dataset: str) -> Dataset:
         """A dataset. Raises NotFound."""
@@ -111,23 +113,25 @@ class Catalog:
             await datasets.delete(tx, found.uid)
         self._changed.notify(CLEANUPS)
 
-    async def create_version(self, new: NewVersion, repeatable: Repeatable[Version, M]) -> M:
-        """Start a build. Raises NotFound without the dataset, InvalidArgument for unknown labels."""
+    async def create_version(self, new: NewVersion, repeatable: Repeatable[M], answer: Callable[[Version], M]) -> M:
+        """Start a build and `answer` with it. Raises NotFound without the dataset, InvalidArgument for odd labels."""
+        if first := await repeatable.first_answer(self._db):
+            return first
         project = await self._annotations.project(new.project)
         labels = await self._annotations.labels(new.project)
 
-        async def make() -> Version:
+        async def make() -> M:
             check_mapping(new.spec.class_mapping, labels)
             now = self._clock()
             if new.create_dataset:
                 await datasets.insert(tx, new.project, new.dataset, display_name="", labels={}, now=now)
             dataset = await datasets.lock(tx, new.project, new.dataset)
-            return await versions.insert(tx, dataset, new.spec, project_uid=project.uid, now=now)
+            return answer(await versions.insert(tx, dataset, new.spec, project_uid=project.uid, now=now))
 
         async with self._db.write() as tx:
-            answer = await repeatable.run(tx, make)
+            made = await repeatable.once(tx, make)
         self._changed.notify(BUILDS)
-        return answer
+        return made
 
     async def get_version(self, name: VersionName) -> Version:
         """A version. Raises NotFound."""

@@ -19,12 +19,12 @@ from bloomery.dataset.v1 import (
 from bloomery.vision.v1 import TaskType
 from bloomery_dataset.catalog import DatasetUpdate, NewDataset, NewVersion
 from bloomery_dataset.convert import METHODS, TASKS
-from bloomery_dataset.fields import check_labels, check_text
 from bloomery_dataset.items import Filter
 from bloomery_dataset.model import ExportFormat, Method, Spec, SplitPolicy, Task
 from bloomery_dataset.names import DATASET, PROJECT
 from bloomery_dataset.splits import PARTS
 from bloomery_kit.errors import FieldViolation, InvalidArgument, Violations
+from bloomery_kit.fields import check_labels, check_request_id, check_text
 from bloomery_kit.masks import apply_mask
 from bloomery_kit.names import validate_id
 
@@ -32,7 +32,6 @@ UPDATABLE = frozenset({"display_name", "labels"})
 _SPEC = "dataset_version.spec"
 _DEFAULT_PERCENTS = (80, 10, 10)
 _CLASS_NAME_LENGTH = 200
-_REQUEST_ID_LENGTH = 128
 _MAPPED = 10_000
 _EXPORTS = {
     ExportFormatMessage.EXPORT_FORMAT_YOLO: ExportFormat.YOLO,
@@ -47,7 +46,7 @@ def new_dataset(request: CreateDatasetRequest) -> NewDataset:
     validate_id(request.dataset_id, "dataset_id", violations)
     fields = request.dataset
     _check_dataset(fields, violations)
-    check_text(request.request_id, "request_id", violations, length=_REQUEST_ID_LENGTH)
+    check_request_id(request.request_id, violations)
     violations.raise_if_any()
     assert parent is not None
     return NewDataset(parent["project"], request.dataset_id, fields.display_name, dict(fields.labels))
@@ -76,7 +75,7 @@ def new_version(request: CreateDatasetVersionRequest) -> NewVersion:
     task = _task(spec, violations)
     policy = _policy(spec.split, violations)
     _check_classes(spec, violations)
-    check_text(request.request_id, "request_id", violations, length=_REQUEST_ID_LENGTH)
+    check_request_id(request.request_id, violations)
     violations.raise_if_any()
     assert parent is not None
     made = Spec(parent["project"], task, policy, dict(spec.class_mapping), spec.include_empty)

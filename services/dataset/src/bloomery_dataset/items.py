@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 from bloomery_dataset.model import Statistics, Version
 from bloomery_dataset.shards import ShardCache
@@ -63,20 +62,18 @@ class Items:
         for shard in index.shards:
             at = max(0, start - first)
             while at < shard.rows:
-                path = await self._cache.shard(shard)
-                rows = await asyncio.to_thread(_some, path, index.classes, wanted, start=at, count=batch)
+                reader = await self._cache.open(shard, index.classes)
+                rows = await asyncio.to_thread(_some, reader, wanted, start=at, count=batch)
                 for number, row in rows:
                     yield first + number, row
                 at = rows[-1][0] + 1 if rows else shard.rows
             first += shard.rows
 
 
-def _some(
-    path: Path, classes: Sequence[str], wanted: Filter, *, start: int, count: int
-) -> list[tuple[int, ManifestRow]]:
+def _some(reader: ShardReader, wanted: Filter, *, start: int, count: int) -> list[tuple[int, ManifestRow]]:
     found: list[tuple[int, ManifestRow]] = []
     weight = 0
-    with ShardReader(path, classes) as reader:
+    with reader:
         for number, row in islice(reader.rows(start=start, split=wanted.split, label=wanted.label), count):
             found.append((number, row))
             weight += _weight(row)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from bloomery_kit.leases import Lease
 from bloomery_vision.geometry import Shape
 
 
@@ -230,18 +231,24 @@ class Version:
 
 @dataclass(frozen=True)
 class Build:
-    """A version that this process has the lease to build; only the holder of `lease` may finish it."""
+    """A version that this process has the lease to build; only the holder of `lease` may move it."""
 
     version: Version
-    lease: str
+    lease: Lease
     attempts: int
+
+    @property
+    def prefix(self) -> str:
+        """Where this attempt's objects lie: nobody else writes there."""
+        return f"{self.version.prefix}/{self.lease.epoch}"
 
 
 @dataclass(frozen=True)
 class Cleanup:
-    """What is left to do after a version is gone: release its project, delete its objects."""
+    """What is left to do after a version is gone: release its project, delete its objects; oldest `ordinal` first."""
 
     uid: str
+    ordinal: int
     project: str
     holder: str
     prefix: str

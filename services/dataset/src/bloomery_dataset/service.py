@@ -38,9 +38,9 @@ from bloomery_dataset.export import Exporter
 from bloomery_dataset.items import Items
 from bloomery_dataset.model import State, Version
 from bloomery_dataset.names import DATASET, parse_dataset, parse_project, parse_version
-from bloomery_dataset.requests import Repeatable
 from bloomery_dataset.signing import Signer
 from bloomery_kit.feeds import Notifier, watch_states
+from bloomery_kit.idempotency import Repeatable
 from bloomery_kit.pages import PageRequest
 
 if TYPE_CHECKING:
@@ -70,14 +70,16 @@ class DatasetServicer(DatasetServiceServicer):
         self._draining = draining
 
     async def CreateDataset(self, request: CreateDatasetRequest, context: Context) -> Dataset:
-        scope = f"CreateDataset {request.parent}"
-        repeatable = Repeatable(scope, request.request_id, request, convert.dataset_message)
-        return await self._catalog.create_dataset(checks.new_dataset(request), repeatable)
+        """See the contract."""
+        repeatable: Repeatable[Dataset] = Repeatable("CreateDataset", request.parent, request)
+        return await self._catalog.create_dataset(checks.new_dataset(request), repeatable, convert.dataset_message)
 
     async def GetDataset(self, request: GetDatasetRequest, context: Context) -> Dataset:
+        """See the contract."""
         return convert.dataset_message(await self._catalog.get_dataset(**DATASET.parse(request.name)))
 
     async def ListDatasets(self, request: ListDatasetsRequest, context: Context) -> ListDatasetsResponse:
+        """See the contract."""
         page = PageRequest.parse(request.page_size, request.page_token, request)
         project, dataset = parse_project(request.parent), checks.dataset_filter(request)
         found, token, total = await self._catalog.list_datasets(page, project=project, dataset=dataset)
@@ -86,35 +88,41 @@ class DatasetServicer(DatasetServiceServicer):
         )
 
     async def UpdateDataset(self, request: UpdateDatasetRequest, context: Context) -> Dataset:
+        """See the contract."""
         return convert.dataset_message(await self._catalog.update_dataset(checks.dataset_update(request)))
 
     async def DeleteDataset(self, request: DeleteDatasetRequest, context: Context) -> Empty:
+        """See the contract."""
         await self._catalog.delete_dataset(**DATASET.parse(request.name))
         return Empty()
 
     async def CreateDatasetVersion(self, request: CreateDatasetVersionRequest, context: Context) -> DatasetVersion:
-        scope = f"CreateDatasetVersion {request.parent}"
-        repeatable = Repeatable(scope, request.request_id, request, convert.version_message)
-        return await self._catalog.create_version(checks.new_version(request), repeatable)
+        """See the contract."""
+        repeatable: Repeatable[DatasetVersion] = Repeatable("CreateDatasetVersion", request.parent, request)
+        return await self._catalog.create_version(checks.new_version(request), repeatable, convert.version_message)
 
     async def GetDatasetVersion(self, request: GetDatasetVersionRequest, context: Context) -> DatasetVersion:
+        """See the contract."""
         return convert.version_message(await self._catalog.get_version(parse_version(request.name)))
 
     async def ListDatasetVersions(
         self, request: ListDatasetVersionsRequest, context: Context
     ) -> ListDatasetVersionsResponse:
+        """See the contract."""
         page = PageRequest.parse(request.page_size, request.page_token, request)
         project, dataset = parse_dataset(request.parent)
         found, token = await self._catalog.list_versions(page, project=project, dataset=dataset)
         return ListDatasetVersionsResponse(dataset_versions=map(convert.version_message, found), next_page_token=token)
 
     async def DeleteDatasetVersion(self, request: DeleteDatasetVersionRequest, context: Context) -> Empty:
+        """See the contract."""
         await self._catalog.delete_version(parse_version(request.name))
         return Empty()
 
     async def WatchDatasetVersion(
         self, request: WatchDatasetVersionRequest, context: Context
     ) -> AsyncIterator[DatasetVersion]:
+        """See the contract."""
         name = parse_version(request.name)
         version = await self._catalog.get_version(name)
         states = watch_states(
@@ -129,6 +137,7 @@ class DatasetServicer(DatasetServiceServicer):
                 yield convert.version_message(state)
 
     async def ListDatasetItems(self, request: ListDatasetItemsRequest, context: Context) -> ListDatasetItemsResponse:
+        """See the contract."""
         page = PageRequest.parse(request.page_size, request.page_token, request)
         wanted = checks.item_filter(request)
         version = await self._catalog.ready_version(parse_version(request.parent, "parent"))
@@ -141,6 +150,7 @@ class DatasetServicer(DatasetServiceServicer):
     async def ExportDatasetVersion(
         self, request: ExportDatasetVersionRequest, context: Context
     ) -> ExportDatasetVersionResponse:
+        """See the contract."""
         name, export_format = parse_version(request.name), checks.export_format(request)
         version = await self._catalog.ready_version(name)
         archive = await self._exporter.archive(version, export_format)
@@ -152,11 +162,13 @@ class DatasetServicer(DatasetServiceServicer):
         )
 
     async def AcquireReference(self, request: AcquireReferenceRequest, context: Context) -> Reference:
+        """See the contract."""
         name = parse_version(request.resource, "resource")
         checks.check_holder(request.holder)
         return convert.reference_message(request.resource, await self._catalog.acquire(name, request.holder))
 
     async def ReleaseReference(self, request: ReleaseReferenceRequest, context: Context) -> Empty:
+        """See the contract."""
         name = parse_version(request.resource, "resource")
         checks.check_holder(request.holder)
         await self._catalog.release(name, request.holder)

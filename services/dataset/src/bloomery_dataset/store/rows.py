@@ -55,7 +55,7 @@ def version_of(row: Row) -> Version:
 
 def cleanup_of(row: Row) -> Cleanup:
     """A cleanup from its row."""
-    return Cleanup(uid=row.uid, project=row.project, holder=row.holder, prefix=row.prefix)
+    return Cleanup(row.uid, row.ordinal, row.project, row.holder, row.prefix)
 
 
 def spec_json(spec: Spec) -> object:

@@ -1,64 +1,90 @@
-"""The tables, as the migrations make them."""
+"""The tables. `migrations/` creates them; a test compares the two."""
 
 import sqlalchemy as sa
 
 from bloomery_kit.database import UtcDateTime
+from bloomery_kit.idempotency import idempotency_table
+from bloomery_kit.leases import lease_table
+from bloomery_kit.sequences import sequence_table
 
-DATASETS = sa.table(
+METADATA = sa.MetaData()
+_Column = sa.Column[object]
+
+
+def _required(name: str, kind: object, **options: object) -> _Column:
+    return sa.Column(name, kind, nullable=False, **options)  # type: ignore[arg-type]
+
+
+def _version_uid() -> _Column:
+    key = sa.ForeignKey("versions.uid", ondelete="CASCADE")
+    return sa.Column("version_uid", sa.String, key, primary_key=True)
+
+
+SEQUENCES = sequence_table(METADATA)
+IDEMPOTENCY = idempotency_table(METADATA)
+LEASES = lease_table(METADATA)
+
+DATASETS = sa.Table(
     "datasets",
-    sa.column("uid", sa.String),
-    sa.column("project", sa.String),
-    sa.column("dataset", sa.String),
-    sa.column("display_name", sa.String),
-    sa.column("labels", sa.JSON),
-    sa.column("create_time", UtcDateTime),
-    sa.column("update_time", UtcDateTime),
-    sa.column("revision", sa.Integer),
-    sa.column("last_number", sa.BigInteger),
+    METADATA,
+    sa.Column("uid", sa.String, primary_key=True),
+    _required("project", sa.String),
+    _required("dataset", sa.String),
+    _required("display_name", sa.String),
+    _required("labels", sa.JSON),
+    _required("create_time", UtcDateTime),
+    _required("update_time", UtcDateTime),
+    _required("revision", sa.Integer),
+    _required("last_number", sa.BigInteger),
+    sa.UniqueConstraint("project", "dataset"),
 )
-VERSIONS = sa.table(
+VERSIONS = sa.Table(
     "versions",
-    sa.column("uid", sa.String),
-    sa.column("dataset_uid", sa.String),
-    sa.column("project_uid", sa.String),
-    sa.column("ordinal", sa.BigInteger),
-    sa.column("number", sa.BigInteger),
-    sa.column("spec", sa.JSON(none_as_null=True)),
-    sa.column("state", sa.String),
-    sa.column("create_time", UtcDateTime),
-    sa.column("update_time", UtcDateTime),
-    sa.column("sequence", sa.BigInteger),
-    sa.column("done_count", sa.BigInteger),
-    sa.column("item_count", sa.BigInteger),
-    sa.column("plan", sa.JSON(none_as_null=True)),
-    sa.column("product", sa.JSON(none_as_null=True)),
-    sa.column("content_hash", sa.String),
-    sa.column("failure", sa.JSON(none_as_null=True)),
-    sa.column("same_as", sa.String),
-    sa.column("lease", sa.String),
-    sa.column("lease_until", UtcDateTime),
-    sa.column("attempts", sa.Integer),
+    METADATA,
+    sa.Column("uid", sa.String, primary_key=True),
+    sa.Column("dataset_uid", sa.String, sa.ForeignKey("datasets.uid"), nullable=False),
+    _required("project_uid", sa.String),
+    _required("ordinal", sa.BigInteger, unique=True),
+    sa.Column("number", sa.BigInteger),
+    _required("spec", sa.JSON(none_as_null=True)),
+    _required("state", sa.String, index=True),
+    _required("create_time", UtcDateTime),
+    _required("update_time", UtcDateTime),
+    _required("sequence", sa.BigInteger),
+    _required("done_count", sa.BigInteger),
+    _required("item_count", sa.BigInteger),
+    sa.Column("plan", sa.JSON(none_as_null=True)),
+    sa.Column("product", sa.JSON(none_as_null=True)),
+    sa.Column("content_hash", sa.String),
+    sa.Column("failure", sa.JSON(none_as_null=True)),
+    sa.Column("same_as", sa.String, sa.ForeignKey("versions.uid", ondelete="CASCADE")),
+    _required("attempts", sa.Integer),
+    sa.UniqueConstraint("dataset_uid", "number"),
+    sa.Index("versions_by_content", "dataset_uid", "content_hash"),
 )
 """`same_as` is the earlier version that a build ended with; such a row is READY and has no number."""
-REFERENCES = sa.table(
+REFERENCES = sa.Table(
     "version_references",
-    sa.column("version_uid", sa.String),
-    sa.column("holder", sa.String),
-    sa.column("create_time", UtcDateTime),
+    METADATA,
+    _version_uid(),
+    sa.Column("holder", sa.String, primary_key=True),
+    _required("create_time", UtcDateTime),
 )
-EXPORTS = sa.table(
+EXPORTS = sa.Table(
     "exports",
-    sa.column("version_uid", sa.String),
-    sa.column("format", sa.String),
-    sa.column("digest", sa.String),
-    sa.column("size_bytes", sa.BigInteger),
-    sa.column("logical_key", sa.String),
+    METADATA,
+    _version_uid(),
+    sa.Column("format", sa.String, primary_key=True),
+    _required("digest", sa.String),
+    _required("size_bytes", sa.BigInteger),
+    _required("logical_key", sa.String),
 )
-CLEANUPS = sa.table(
+CLEANUPS = sa.Table(
     "cleanups",
-    sa.column("uid", sa.String),
-    sa.column("project", sa.String),
-    sa.column("holder", sa.String),
-    sa.column("prefix", sa.String),
-    sa.column("ordinal", sa.BigInteger),
+    METADATA,
+    sa.Column("uid", sa.String, primary_key=True),
+    _required("project", sa.String),
+    _required("holder", sa.String),
+    _required("prefix", sa.String),
+    _required("ordinal", sa.BigInteger),
 )

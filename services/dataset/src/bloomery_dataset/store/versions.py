@@ -16,7 +16,13 @@ from bloomery_kit.sequences import next_sequence
 
 _FROM = VERSIONS.join(DATASETS, VERSIONS.c.dataset_uid == DATASETS.c.uid)
 SELECT = sa.select(VERSIONS, DATASETS.c.project, DATASETS.c.dataset).select_from(_FROM)
+LEASE_PREFIX = "builds/"
 _ORDER = "versions"
+
+
+def lease_name(uid: str) -> str:
+    """The name of the lease to build a version."""
+    return f"{LEASE_PREFIX}{uid}"
 
 
 async def insert(tx: Transaction, dataset: Dataset, spec: Spec, *, project_uid: str, now: datetime) -> Version:

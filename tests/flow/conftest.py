@@ -6,13 +6,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
 
-from bloomery import Client, ModelVersion
+from bloomery import Client, ModelVersion, Project
+from bloomery.cli import app
 
+Run = Callable[..., Result]
 SCRIPTS = Path(sys.executable).parent
 
 
@@ -108,6 +113,35 @@ def client(server: Server) -> Iterator[Client]:
     """A client of the shared server."""
     with connect(server) as connected:
         yield connected
+
+
+@pytest.fixture
+def run(server: Server) -> Run:
+    """The command line in this process, as a user of the shared server; `stdin` is what it reads."""
+    environment = {"BLOOMERY_DATA": str(server.folder), "NO_COLOR": "1", "COLUMNS": "200"}
+    return lambda *arguments, stdin=None: CliRunner(env=environment).invoke(app, list(map(str, arguments)), stdin)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A YOLO folder: a cat on the first image, a cat and a dog on the second, no label file for the third."""
+    folder = tmp_path / "pictures"
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels").mkdir()
+    (folder / "data.yaml").write_text("names: [cat, Big dog]\ntrain: images\n")
+    for number, lines in enumerate((["0 .5 .5 .25 .25"], ["0 .25 .5 .2 .2", "1 .75 .5 .2 .2"], [])):
+        Image.new("RGB", (64, 48), (number, 99, 200)).save(folder / f"images/{number}.png")
+        if lines:
+            (folder / f"labels/{number}.txt").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.fixture
+def project(client: Client, pictures: Path) -> Project:
+    """A project of its own with the pictures."""
+    made = client.create_project(f"p-{uuid.uuid4().hex[:12]}")
+    made.import_folder(pictures)
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,8 @@ SHOWN: dict[str, tuple[Message, str]] = {
     "labels list": (world.LABEL, "4155"),
     "labels show rbc": (world.LABEL, "#e6194b"),
     "labels create RBC": (world.LABEL, "RBC"),
+    "labels rename RBC RBC": (world.LABEL, "RBC"),
+    "project rename cells Blood": (world.PROJECT, "projects/cells"),
     "annotations list": (world.SET, "main"),
     "annotations show a1": (world.SET, "10.0 20.0 30.0 40.0"),
     "dataset list": (world.DATASET, "cells-v@1"),
@@ -123,7 +125,9 @@ def test_a_wrong_command_line_exits_with_2(run: Run) -> None:
 
 
 def test_a_class_map_reaches_the_build(fake: Fake, run: Run) -> None:
-    run("dataset build d --split official --kind classify --class-map rbc=cell --class-map wbc=")
+    white = annotation.Label(name="projects/cells/labels/wbc", display_name="WBC")
+    fake.answer("ListLabels", annotation.ListLabelsResponse(labels=[world.LABEL, white]))
+    run("dataset build d --split official --kind classify --class-map rbc=cell --class-map WBC=")
     spec = fake.calls["CreateDatasetVersion"][0].dataset_version.spec
     assert dict(spec.class_mapping) == {"rbc": "cell", "wbc": ""}
     assert (spec.include_empty, spec.split.method) == (False, spec.split.METHOD_OFFICIAL)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bloomery import Prediction
-from bloomery.drawing import draw, mask_image, run_lengths
+from bloomery._shapes import run_lengths
+from bloomery.drawing import draw, mask_image
 from bloomery.inference.v1 import PredictResponse
 from bloomery.vision import v1 as vision
 from bloomery_vision.geometry import Mask

@@ -221,8 +221,9 @@ def test_an_image_that_cannot_be_read_is_refused_here(client: Client, tmp_path: 
 
 
 def test_an_asset_is_predicted_by_name_and_not_drawn(fake: Fake, client: Client, tmp_path: Path) -> None:
-    prediction = client.model_version("cells-v@1").predict(world.ASSET)
-    assert fake.calls["Predict"][0].asset == world.ASSET.name
+    client.model_version("cells-v@1").predict(world.ASSET)
+    prediction = client.model_version("cells-v@1").predict(client.asset("a1"))
+    assert [call.asset for call in fake.calls["Predict"]] == [world.ASSET.name] * 2
     with pytest.raises(ValueError, match="asset"):
         prediction.save(tmp_path / "out.jpg")
 

@@ -74,6 +74,8 @@ async def test_the_only_project_needs_no_name(fake: Fake, aclient: AsyncClient) 
     fake.answer("ListProjects", annotation.ListProjectsResponse(projects=[annotation.Project(name="projects/cells")]))
     fake.answer("GetProject", lambda request: annotation.Project(name=request.name))
     fake.answer("GetLabel", lambda request: annotation.Label(name=request.name))
+    label = annotation.Label(name="projects/cells/labels/rbc")
+    fake.answer("ListLabels", annotation.ListLabelsResponse(labels=[label]))
     assert (await aclient.project()).name == "projects/cells"
     assert (await aclient.label("rbc")).name == "projects/cells/labels/rbc"
 

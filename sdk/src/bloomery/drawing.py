@@ -1,12 +1,13 @@
 """Pictures of predictions and annotations, made where the image is."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from zlib import crc32
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from bloomery._shapes import bounds, run_lengths
 from bloomery.vision import v1 as vision
 
 _PALETTE = (
@@ -81,15 +82,8 @@ def _caption(
 
 def _anchor(shape: vision.Shape) -> tuple[float, float]:
     """The top-left corner of what a shape covers."""
-    match shape.WhichOneof("geometry"):
-        case "box":
-            return shape.box.x, shape.box.y
-        case "polygon":
-            rings = [ring.coordinates for ring in shape.polygon.rings]
-            return min(min(ring[::2]) for ring in rings), min(min(ring[1::2]) for ring in rings)
-        case _:
-            left, top, _, _ = mask_image(shape.mask).getbbox() or (0, 0, 0, 0)
-            return float(left), float(top)
+    around = bounds(shape)
+    return (around.x, around.y) if around else (0.0, 0.0)
 
 
 def _corners(box: vision.Box) -> tuple[float, float, float, float]:
@@ -104,26 +98,3 @@ def mask_image(mask: vision.Mask) -> Image.Image:
     columns = columns.ljust(mask.width * mask.height, b"\x00")
     # The runs go down each column: read as rows, the image is on its side.
     return Image.frombytes("L", (mask.height, mask.width), bytes(columns)).transpose(Image.Transpose.TRANSPOSE)
-
-
-def run_lengths(counts: bytes) -> Iterator[int]:
-    """The runs of COCO's compressed form, zeros first.
-
-    Each number is in base 32, low digits first, from the fourth on as a difference to the run two before. Source: the
-    mask API of the COCO data set (maskApi.c, rleFrString).
-    """
-    before: list[int] = []
-    value = shift = 0
-    for char in counts:
-        digit = char - 48
-        value |= (digit & 0x1F) << shift
-        shift += 5
-        if digit & 0x20:
-            continue
-        if digit & 0x10:
-            value -= 1 << shift
-        if len(before) > 2:
-            value += before[-2]
-        before.append(value)
-        yield value
-        value = shift = 0

@@ -15,6 +15,8 @@ from bloomery._aio.job import AsyncJob, AsyncModelVersion
 from bloomery._aio.model import AsyncModel
 from bloomery._aio.project import AsyncProject
 from bloomery._aio.recipe import AsyncRecipe
+from bloomery._labels import find_label
+from bloomery._names import parent_of
 from bloomery._resolve import Resolver
 from bloomery._session import Session, Timeouts
 from bloomery._versions import get_model_version
@@ -117,9 +119,10 @@ class AsyncClient:
                 yield AsyncProject(session, project)
 
     async def label(self, name: str) -> AsyncLabel:
-        """A label."""
+        """A label, by its id or its display name."""
         session = await self.connect()
-        request = annotation.GetLabelRequest(name=await (await self._resolver()).find(names.LABEL, name))
+        project = parent_of(name) if names.LABEL.matches(name) else await (await self._resolver()).project()
+        request = annotation.GetLabelRequest(name=await find_label(session, project, name))
         return AsyncLabel(session, await session.call(session.annotation.GetLabel, request))
 
     async def asset(self, name: str) -> AsyncAsset:

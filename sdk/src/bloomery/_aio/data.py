@@ -1,18 +1,23 @@
 """Labels, images and imports."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Self
 
-from bloomery import errors
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from bloomery import _annotations, errors
 from bloomery._aio.base import AsyncHandle
+from bloomery._annotations import MAIN
 from bloomery._fields import AssetFields, ImportFields, LabelFields
-from bloomery._names import parent_of
-from bloomery._results import Progress, Step, unseen
+from bloomery._names import id_of, parent_of
+from bloomery._results import Prediction, Progress, Step, unseen
+from bloomery._session import Session
 from bloomery._status import from_status
 from bloomery._watch import follow
 from bloomery.annotation import v1 as annotation
+from bloomery.vision.v1 import Shape
 
 _OVER = frozenset(
     {annotation.Import.STATE_SUCCEEDED, annotation.Import.STATE_FAILED, annotation.Import.STATE_CANCELLED}
@@ -21,6 +26,26 @@ _OVER = frozenset(
 
 class AsyncLabel(AsyncHandle[annotation.Label], LabelFields):
     """A class of things that shapes carry."""
+
+    async def refresh(self) -> Self:
+        """Read it again."""
+        request = annotation.GetLabelRequest(name=self.name)
+        self._proto = await self._session.call(self._session.annotation.GetLabel, request)
+        return self
+
+    async def update(self, *, display_name: str | None = None, color: str | None = None) -> Self:
+        """Change what is given: what people see and exports write, or the color (`#rrggbb`). Its id stays.
+
+        Raises:
+            AlreadyExists: another label has that display name.
+            InvalidArgument: lists everything that cannot be.
+        """
+        given = {"display_name": display_name, "color": color}
+        if paths := [field for field, value in given.items() if value is not None]:
+            label = annotation.Label(name=self.name, display_name=display_name or "", color=color or "")
+            request = annotation.UpdateLabelRequest(label=label, update_mask=FieldMask(paths=paths))
+            self._proto = await self._session.call(self._session.annotation.UpdateLabel, request)
+        return self
 
     async def delete(self, *, force: bool = False) -> None:
         """Delete it; `force` also deletes the shapes that carry it.
@@ -35,11 +60,57 @@ class AsyncLabel(AsyncHandle[annotation.Label], LabelFields):
 class AsyncAsset(AsyncHandle[annotation.Asset], AssetFields):
     """An image."""
 
+    def __init__(self, session: Session, proto: annotation.Asset) -> None:
+        super().__init__(session, proto)
+        self._seen: dict[str, annotation.AnnotationSet] = {}
+
     async def annotations(self) -> list[annotation.AnnotationSet]:
         """All sets of shapes on it: "main" is the people's, others hold suggestions."""
         request = annotation.ListAnnotationSetsRequest(parent=self.name)
         pages = self._session.pages(self._session.annotation.ListAnnotationSets, request)
-        return [found async for page in pages for found in page.annotation_sets]
+        sets = [found async for page in pages for found in page.annotation_sets]
+        none = annotation.AnnotationSet(name=_annotations.set_name(self.name, MAIN))
+        self._seen = {MAIN: none} | {id_of(found.name): found for found in sets}
+        return sets
+
+    async def annotation_set(self, set: str = MAIN) -> annotation.AnnotationSet:
+        """One set of shapes on it; without shapes and `etag` where nothing was saved yet.
+
+        The next `save_annotations` of this handle takes the place of what was read here, and of nothing newer.
+        """
+        self._seen[set] = await _annotations.read(self._session, self.name, set)
+        return self._seen[set]
+
+    async def save_annotations(
+        self, shapes: Iterable[Shape] | Prediction, *, set: str = MAIN, etag: str | None = None
+    ) -> annotation.AnnotationSet:
+        """Let shapes take the place of all that a set holds, as a new revision, and return the set.
+
+        What a person gives replaces what this handle has read or saved last, else what is there now. A prediction
+        replaces only what a model made, and is kept as that model's.
+
+        Args:
+            shapes: in pixels of the image as it is shown, each with the id or the display name of its label; or what
+                a model sees in it.
+            set: "main" is the people's, from which datasets are built; others hold suggestions.
+            etag: that of the revision to replace, "" for none; by default as said above.
+
+        Raises:
+            Conflict: somebody saved since; nothing was overwritten. Read the set again, merge and repeat.
+            FailedPrecondition: a prediction would replace the work of people.
+            NotFound: a shape carries a label that does not exist.
+            InvalidArgument: lists every shape that does not make sense on this image.
+        """
+        if isinstance(shapes, Prediction):
+            now = await _annotations.read(self._session, self.name, set)
+            after = await _annotations.save_prediction(self._session, now, shapes)
+        else:
+            before = self._seen.get(set) or await self.annotation_set(set)
+            if etag is not None:
+                before = annotation.AnnotationSet(name=before.name, etag=etag)
+            after = await _annotations.save(self._session, before, shapes)
+        self._seen[set] = after
+        return after
 
     async def download(self, to: str | Path) -> Path:
         """Write its original bytes to the file `to`.

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Literal, Self
 
+from google.protobuf.field_mask_pb2 import FieldMask
+
 from bloomery import errors
 from bloomery._aio.base import AsyncHandle
 from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
@@ -12,6 +14,8 @@ from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion
 from bloomery._aio.job import AsyncJob
 from bloomery._fields import ProjectFields, task_type
 from bloomery._jobs import struct
+from bloomery._labels import by_label_id, find_label
+from bloomery._names import id_of
 from bloomery._results import Progress, Validation, unseen
 from bloomery._upload import upload_folder, upload_input
 from bloomery.annotation import v1 as annotation
@@ -30,6 +34,19 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
         """Read it again."""
         request = annotation.GetProjectRequest(name=self.name)
         self._proto = await self._session.call(self._session.annotation.GetProject, request)
+        return self
+
+    async def update(self, *, display_name: str | None = None, labels: Mapping[str, str] | None = None) -> Self:
+        """Change what is given; `labels` takes the place of all that it had.
+
+        Raises:
+            InvalidArgument: lists everything that cannot be.
+        """
+        given = {"display_name": display_name, "labels": labels}
+        if paths := [field for field, value in given.items() if value is not None]:
+            project = annotation.Project(name=self.name, display_name=display_name or "", labels=labels)
+            request = annotation.UpdateProjectRequest(project=project, update_mask=FieldMask(paths=paths))
+            self._proto = await self._session.call(self._session.annotation.UpdateProject, request)
         return self
 
     async def delete(self) -> None:
@@ -62,9 +79,15 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
         """List its images.
 
         Args:
-            filter: empty, or one of `annotated`, `unannotated`, `label:ID`, `split:NAME`, `name:TEXT`.
+            filter: empty, or one of `annotated`, `unannotated`, `label:LABEL`, `split:NAME`, `name:TEXT`.
+
+        Raises:
+            NotFound: there is no such label.
         """
         request = annotation.ListAssetsRequest(parent=self.name, filter=filter)
+        if filter.startswith("label:"):
+            label = await find_label(self._session, self.name, filter.removeprefix("label:"))
+            request.filter = f"label:{id_of(label)}"
         async for page in self._session.pages(self._session.annotation.ListAssets, request):
             for asset in page.assets:
                 yield AsyncAsset(self._session, asset)
@@ -186,17 +209,19 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
             split: percent of training, validation and test images, or "official" for that of the import.
             seed: of the drawing: the same seed, images and labels give the same split everywhere.
             task: what it is for; decides which shapes are kept.
-            class_mapping: from label id to class name, "" to leave one out; all labels under their names by default.
+            class_mapping: from label to class name, "" to leave one out; all labels under their names by default.
             include_empty: also take images without shapes; so by default, but for classification.
 
         Raises:
             InvalidArgument: the split or the id is wrong.
+            NotFound: a label of the mapping does not exist.
         """
+        mapping = await by_label_id(self._session, self.name, class_mapping or {})
         spec = dataset.DatasetSpec(
             source=self.name,
             task=task_type(task),
             split=split_policy(split, seed),
-            class_mapping=class_mapping or {},
+            class_mapping=mapping,
             include_empty=task != "classify" if include_empty is None else include_empty,
         )
         request = dataset.CreateDatasetVersionRequest(

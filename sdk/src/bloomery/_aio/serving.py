@@ -9,7 +9,8 @@ from bloomery import errors
 from bloomery._aio.base import AsyncHandle
 from bloomery._aio.variant import AsyncModelVariant
 from bloomery._archive import file_name, inside
-from bloomery._fields import ModelVersionFields
+from bloomery._fields import AssetFields, ModelVersionFields
+from bloomery._labels import class_of
 from bloomery._results import Prediction, Progress, unseen
 from bloomery._transfer import Download
 from bloomery._versions import get_model_version
@@ -42,7 +43,7 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
 
     async def predict(
         self,
-        image: str | Path | bytes | Asset,
+        image: str | Path | bytes | Asset | AssetFields,
         *,
         threshold: float | None = None,
         iou_threshold: float | None = None,
@@ -55,7 +56,7 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             image: JPEG, PNG, WebP, BMP or TIFF.
             threshold: smallest score to return, 0 to 1; the server's default where None.
             iou_threshold: overlap from which the lower of two boxes of one class is dropped, 0 to 1.
-            classes: only these class names; empty for all.
+            classes: only these classes; empty for all.
             max_shapes: at most so many, best first; 0 for the server's default.
 
         Raises:
@@ -66,16 +67,16 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             model_version=self.name,
             threshold=threshold,
             iou_threshold=iou_threshold,
-            classes=classes,
+            classes=[class_of(name, self.classes) for name in classes],
             max_shapes=max_shapes,
         )
         source = Path(image) if isinstance(image, str) else image
-        if isinstance(source, Asset):
+        if isinstance(source, Asset | AssetFields):
             request.asset = source.name
         else:
             request.image = await asyncio.to_thread(_bytes, source)
         reply = await self._session.call(self._session.predictions.Predict, request, seconds=_PREDICT_SECONDS)
-        return Prediction(reply, None if isinstance(source, Asset) else source)
+        return Prediction(reply, None if isinstance(source, Asset | AssetFields) else source)
 
     async def download(self, to: str | Path, *, progress: Progress = unseen) -> list[Path]:
         """Write its files below `to`, those of each READY variant in a folder of its name, and return them.

@@ -10,6 +10,8 @@ from bloomery.annotation import v1 as annotation
 class Label(Handle[annotation.Label], LabelFields):
     """A class of things that shapes carry."""
 
+    refresh = chained(AsyncLabel.refresh)
+    update = chained(AsyncLabel.update)
     delete = blocking(AsyncLabel.delete)
 
 
@@ -17,6 +19,8 @@ class Asset(Handle[annotation.Asset], AssetFields):
     """An image."""
 
     annotations = blocking(AsyncAsset.annotations)
+    annotation_set = blocking(AsyncAsset.annotation_set)
+    save_annotations = blocking(AsyncAsset.save_annotations)
     download = blocking(AsyncAsset.download)
     delete = blocking(AsyncAsset.delete)
 

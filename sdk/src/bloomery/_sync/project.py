@@ -14,6 +14,7 @@ class Project(Handle[annotation.Project], ProjectFields):
     """A body of images with one list of labels."""
 
     refresh = chained(AsyncProject.refresh)
+    update = chained(AsyncProject.update)
     delete = blocking(AsyncProject.delete)
     labels = listing(AsyncProject.labels, Label)
     create_label = wrapping(AsyncProject.create_label, Label)

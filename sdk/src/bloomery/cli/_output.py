@@ -87,10 +87,14 @@ def grid(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 def as_json(message: "Message") -> dict[str, Any]:
-    """A message in protobuf's JSON form, free-form parameters with whole numbers as such."""
+    """A message in protobuf's JSON form, free-form parameters with whole numbers, shapes as people read them."""
     from google.protobuf.json_format import MessageToDict
 
+    from bloomery._shapes import shape_json
+
     found = MessageToDict(message)
+    if found.get("shapes") and isinstance(shapes := getattr(message, "shapes", None), Sequence):
+        found["shapes"] = [shape_json(shape) for shape in shapes]
     for key in _STRUCTS & found.keys():
         # Those of a recipe are a list of messages.
         if isinstance(found[key], dict):

@@ -1,11 +1,14 @@
-"""bloomery annotations: validate, list, show."""
+"""bloomery annotations: validate, list, show, get, set."""
 
+from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from bloomery.cli import _shape_files
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, connect
 from bloomery.cli._output import as_json, dump, grid, messages
 
@@ -14,6 +17,10 @@ if TYPE_CHECKING:
     from bloomery.vision.v1 import Shape
 
 app = typer.Typer(help="Annotations: the shapes on images.", no_args_is_help=True)
+
+
+AssetArgument = Annotated[str, typer.Argument(metavar="ASSET", help="Id or full name of an image.")]
+SetOption = Annotated[str, typer.Option("--set", help="Id of the set: main is the people's, others hold suggestions.")]
 
 
 @app.command(epilog="Example: bloomery annotations validate --project cells")
@@ -57,22 +64,57 @@ def list_(project: ProjectOption = None, limit: LimitOption = 100, output: Outpu
 
 @app.command("show", epilog="Example: bloomery annotations show ASSET --project cells")
 def show_(
-    asset: Annotated[str, typer.Argument(help="Id or full name of an image.")],
+    asset: AssetArgument,
     project: ProjectOption = None,
     output: OutputOption = Output.table,
 ) -> None:
     """Show the shapes on an image."""
     with connect(project) as client:
         found = client.asset(asset).annotations()
-    rows = [
-        (one.name.rpartition("/")[2], shape.label, shape.WhichOneof("geometry"), place(shape))
-        for one in found
-        for shape in one.shapes
-    ]
     if output is Output.table:
-        grid(("SET", "LABEL", "SHAPE", "X Y WIDTH HEIGHT"), rows)
+        _grid(found)
     else:
         dump([as_json(one) for one in found], output)
+
+
+@app.command(epilog="Example: bloomery annotations get ASSET --project cells > shapes.json")
+def get(asset: AssetArgument, project: ProjectOption = None, set_: SetOption = "main") -> None:
+    """Write the shapes on an image as JSON, for `annotations set` to read back."""
+    with connect(project) as client:
+        found = client.asset(asset).annotation_set(set_)
+    # Without an etag, what somebody saves in the meantime would be replaced.
+    dump({"shapes": [], "etag": "", **as_json(found)}, Output.json)
+
+
+@app.command("set", epilog="Example: bloomery annotations set ASSET --file shapes.json --project cells")
+def save(
+    asset: AssetArgument,
+    file: Annotated[
+        Path, typer.Option(help="JSON as `annotations get` writes it, or only its list of shapes; - for stdin.")
+    ],
+    project: ProjectOption = None,
+    set_: SetOption = "main",
+    output: OutputOption = Output.table,
+) -> None:
+    """Save shapes on an image in place of those that it has. Refused where somebody saved since the file was got."""
+    given = _shape_files.read(file)
+    with connect(project) as client:
+        found = client.asset(asset)
+        given.check_name(f"{found.name}/annotationSets/{set_}")
+        saved = found.save_annotations(given.shapes, set=set_, etag=given.etag)
+    if output is Output.table:
+        _grid([saved])
+    else:
+        dump(as_json(saved), output)
+
+
+def _grid(sets: "Sequence[AnnotationSet]") -> None:
+    rows = [
+        (one.name.rpartition("/")[2], shape.label, shape.WhichOneof("geometry"), place(shape))
+        for one in sets
+        for shape in one.shapes
+    ]
+    grid(("SET", "LABEL", "SHAPE", "X Y WIDTH HEIGHT"), rows)
 
 
 def _row(found: "AnnotationSet") -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""bloomery labels: list, show, create, delete."""
+"""bloomery labels: list, show, create, rename, delete."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from bloomery import Label
 
 app = typer.Typer(help="Labels: the classes of things that shapes carry.", no_args_is_help=True)
+
+
+LabelArgument = Annotated[str, typer.Argument(metavar="LABEL", help="Id, display name or full name.")]
 
 
 @app.command("list", epilog="Example: bloomery labels list --project cells")
@@ -28,7 +31,7 @@ def list_(project: ProjectOption = None, limit: LimitOption = 100, output: Outpu
 
 @app.command("show", epilog="Example: bloomery labels show rbc --project cells")
 def show_(
-    label: Annotated[str, typer.Argument(help="Id or full name.")],
+    label: LabelArgument,
     project: ProjectOption = None,
     output: OutputOption = Output.table,
 ) -> None:
@@ -50,9 +53,22 @@ def create(
         _show(client.project(project).create_label(display_name, id=id, color=color), output)
 
 
+@app.command(epilog="Example: bloomery labels rename RBC 'Red cell' --project cells")
+def rename(
+    label: LabelArgument,
+    display_name: Annotated[str, typer.Argument(metavar="NAME", help="What people see from now on.")],
+    project: ProjectOption = None,
+    color: Annotated[str | None, typer.Option(help="#rrggbb; as it was by default.")] = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Change what people see and exports write; the shapes keep their label, and dataset versions their classes."""
+    with connect(project) as client:
+        _show(client.label(label).update(display_name=display_name, color=color), output)
+
+
 @app.command(epilog="Example: bloomery labels delete rbc --project cells --force --yes")
 def delete(
-    label: Annotated[str, typer.Argument(help="Id or full name.")],
+    label: LabelArgument,
     project: ProjectOption = None,
     force: Annotated[bool, typer.Option("--force", help="Also delete the shapes that carry it.")] = False,
     yes: YesOption = False,

@@ -1,4 +1,4 @@
-"""bloomery project: create, list, show, delete."""
+"""bloomery project: create, list, show, rename, delete."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,6 +45,17 @@ def show_(
     """Show a project."""
     with connect() as client:
         _show(client.project(project), output)
+
+
+@app.command(epilog="Example: bloomery project rename cells 'Blood cells'")
+def rename(
+    project: Annotated[str, typer.Argument(help="Id or full name.")],
+    display_name: Annotated[str, typer.Argument(metavar="NAME", help="What people see from now on; the id stays.")],
+    output: OutputOption = Output.table,
+) -> None:
+    """Change what people see of a project."""
+    with connect() as client:
+        _show(client.project(project).update(display_name=display_name), output)
 
 
 @app.command(epilog="Example: bloomery project delete cells --yes")

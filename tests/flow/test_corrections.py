@@ -1,0 +1,180 @@
+"""People correct what is there: shapes, labels and names, by the client and the command line, on the real server."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bloomery import Asset, Client, Project, errors
+from bloomery.vision.v1 import Box, Mask, Provenance, Shape, Tag
+from bloomery_vision.geometry import Mask as Area
+from tests.flow.conftest import Run
+
+
+def box(label: str, x: float = 10) -> Shape:
+    return Shape(label=label, box=Box(x=x, y=10, width=20, height=20))
+
+
+@pytest.fixture
+def asset(project: Project) -> Asset:
+    """The first picture, with a cat on it."""
+    return next(one for one in project.assets() if one.display_name.endswith("0.png"))
+
+
+@pytest.fixture
+def bare(project: Project) -> Asset:
+    """The picture that nobody has annotated."""
+    return next(project.assets(filter="unannotated"))
+
+
+def labels_on(client: Client, asset: Asset) -> list[str]:
+    return [shape.label for shape in client.asset(asset.name).annotation_set().shapes]
+
+
+def test_shapes_take_the_place_of_those_that_were_there(client: Client, asset: Asset) -> None:
+    saved = asset.save_annotations([box("big-dog"), box("Big dog", 30)])
+    assert [shape.label for shape in saved.shapes] == ["big-dog", "big-dog"]
+    assert (saved.revision, saved.provenance.source) == (2, Provenance.SOURCE_HUMAN)
+    again = asset.save_annotations([box("CAT")])
+    assert (again.revision, labels_on(client, asset)) == (3, ["cat"])
+
+
+def test_an_image_gets_its_first_shapes_and_keeps_an_empty_set(client: Client, bare: Asset) -> None:
+    assert not bare.annotation_set().etag
+    assert bare.save_annotations([box("cat")]).revision == 1
+    assert client.asset(bare.name).save_annotations([]).revision == 2
+    assert labels_on(client, bare) == []
+
+
+def test_nothing_that_somebody_saved_since_is_overwritten(client: Client, asset: Asset) -> None:
+    other = client.asset(asset.name)
+    asset.annotation_set()
+    other.annotations()
+    asset.save_annotations([box("cat"), box("cat", 30)])
+    with pytest.raises(errors.Conflict):
+        other.save_annotations([box("big-dog")])
+    assert labels_on(client, asset) == ["cat", "cat"]
+    other.annotation_set()
+    other.save_annotations([box("big-dog")])
+    assert labels_on(client, asset) == ["big-dog"]
+
+
+@pytest.mark.parametrize("read", ["annotations", "annotation_set"])
+def test_nor_where_there_was_nothing_when_it_was_read(client: Client, bare: Asset, read: str) -> None:
+    other = client.asset(bare.name)
+    getattr(other, read)()
+    bare.save_annotations([box("cat")])
+    with pytest.raises(errors.Conflict):
+        other.save_annotations([box("big-dog")])
+    assert labels_on(client, bare) == ["cat"]
+
+
+def test_all_that_is_wrong_with_shapes_is_told_and_nothing_is_saved(client: Client, asset: Asset) -> None:
+    with pytest.raises(errors.NotFound, match="no label 'bird', 'fish'") as caught:
+        asset.save_annotations([box("cat"), box("bird"), box("fish")])
+    assert caught.value.hint == "the labels are cat, Big dog (big-dog)"
+    bad = Shape(label="cat", box=Box(x=1, y=1, width=-1, height=5))
+    with pytest.raises(errors.InvalidArgument) as refused:
+        asset.save_annotations([bad, Shape(label="cat")])
+    assert {violation.where for violation in refused.value.violations} == {
+        "annotation_set.shapes[0]",
+        "annotation_set.shapes[1]",
+    }
+    assert labels_on(client, asset) == ["cat"]
+
+
+def test_shapes_are_edited_in_a_file(run: Run, client: Client, asset: Asset, tmp_path: Path) -> None:
+    got = json.loads(run("annotations", "get", asset.name).stdout)
+    assert got["shapes"][0]["label"] == "cat"
+    got["shapes"][0]["label"] = "Big dog"
+    counts = Area.from_array(np.eye(48, 64, dtype=bool)).counts.decode()
+    got["shapes"].append({"label": "cat", "mask": {"width": 64, "height": 48, "counts": counts}, "bounds": {"x": 1}})
+    (tmp_path / "shapes.json").write_text(json.dumps(got))
+    saved = run("annotations", "set", asset.name, "--file", tmp_path / "shapes.json")
+    assert saved.exit_code == 0, saved.output
+    assert "big-dog" in saved.stdout
+    shapes = client.asset(asset.name).annotation_set().shapes
+    assert [shape.label for shape in shapes] == ["big-dog", "cat"]
+    assert shapes[1].mask == Mask(width=64, height=48, counts=counts.encode())
+    shown = json.loads(run("annotations", "show", asset.name, "-o", "json").stdout)
+    assert shown[0]["shapes"][1]["mask"]["counts"] == counts
+
+
+def test_a_file_that_is_older_than_the_set_is_refused(run: Run, client: Client, asset: Asset, tmp_path: Path) -> None:
+    file = tmp_path / "shapes.json"
+    file.write_text(run("annotations", "get", asset.name).stdout)
+    asset.save_annotations([box("big-dog")])
+    refused = run("annotations", "set", asset.name, "--file", file)
+    assert refused.exit_code == 4
+    assert "reason: ETAG_MISMATCH" in refused.stderr
+    shapes = json.loads(file.read_text())["shapes"]
+    assert run("annotations", "set", asset.name, "--file", "-", stdin=json.dumps(shapes)).exit_code == 0
+    assert labels_on(client, asset) == ["cat"]
+
+
+def test_a_file_of_an_image_without_shapes_does_not_hide_those_that_came_since(
+    run: Run, client: Client, bare: Asset
+) -> None:
+    got = run("annotations", "get", bare.name).stdout
+    assert json.loads(got)["shapes"] == []
+    bare.save_annotations([box("cat")])
+    assert run("annotations", "set", bare.name, "--file", "-", stdin=got).exit_code == 4
+    assert labels_on(client, bare) == ["cat"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{", "cannot be read"),
+        ("7", "must be a list of shapes"),
+        ('{"etag": "x"}', "must be a list of shapes"),
+        ('[{"box": {"z": 1}}, 3, {"label": "cat", "tag": {}}]', "shapes[0]"),
+        ('[{"box": {"z": 1}}, 3, {"label": "cat", "tag": {}}]', "shapes[1]: must be an object"),
+        ('{"shapes": [], "etag": 3}', "etag must be a text"),
+        ('{"shapes": [], "name": "projects/p/assets/other/annotationSets/main"}', "take its `name` out"),
+    ],
+)
+def test_a_file_that_is_none_is_told(run: Run, asset: Asset, content: str, told: str) -> None:
+    refused = run("annotations", "set", asset.name, "--file", "-", stdin=content)
+    assert refused.exit_code == 2
+    assert told in " ".join(refused.stderr.replace("│", " ").split())
+
+
+def test_suggestions_lie_beside_what_people_drew(run: Run, client: Client, asset: Asset) -> None:
+    tag = json.dumps([{"label": "cat", "tag": {}}])
+    assert run("annotations", "set", asset.name, "--set", "ideas", "--file", "-", stdin=tag).exit_code == 0
+    assert client.asset(asset.name).annotation_set("ideas").shapes == [Shape(label="cat", tag=Tag())]
+    assert [len(found.shapes) for found in client.asset(asset.name).annotations()] == [1, 1]
+
+
+def test_a_label_is_renamed_and_its_shapes_keep_it(run: Run, client: Client, project: Project, asset: Asset) -> None:
+    renamed = run("labels", "rename", "Big dog", "Dog", "--project", project.id, "--color", "#123456")
+    assert renamed.exit_code == 0, renamed.output
+    label = client.label(f"{project.name}/labels/big-dog")
+    assert (label.display_name, label.color, label.shape_count) == ("Dog", "#123456", 1)
+    with pytest.raises(errors.AlreadyExists):
+        label.update(display_name="cat")
+    assert label.update().display_name == "Dog"
+    assert label.update(color="#654321").refresh().color == "#654321"
+    version = project.build_dataset("d", split="100/0/0").wait()
+    assert list(version.classes) == ["cat", "Dog"]
+
+
+def test_a_project_is_renamed(run: Run, client: Client, project: Project) -> None:
+    assert run("project", "rename", project.id, "My pets").exit_code == 0
+    assert project.refresh().display_name == "My pets"
+    assert dict(project.update(labels={"team": "vets"}).proto.labels) == {"team": "vets"}
+    assert project.update().display_name == "My pets"
+
+
+def test_a_label_is_meant_by_either_name_everywhere(run: Run, project: Project) -> None:
+    for name in ("big-dog", "Big dog", "BIG DOG"):
+        assert len(list(project.assets(filter=f"label:{name}"))) == 1
+        shown = run("labels", "show", name, "--project", project.id)
+        assert "big-dog" in shown.stdout
+    built = run("dataset", "build", "d", "-p", project.id, "--split", "100/0/0", "--class-map", "CAT=animal")
+    assert "animal" in built.stdout
+    refused = run("assets", "list", "-p", project.id, "--filter", "label:bird")
+    assert refused.exit_code == 3
+    assert "the labels are cat, Big dog (big-dog)" in refused.stderr

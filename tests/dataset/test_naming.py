@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bloomery_dataset.naming import Named, file_names
+from bloomery_vision.images import MEDIA_TYPES, SUFFIXES
 
 
 def one(display_name: str, media_type: str = "image/jpeg") -> str:
@@ -32,6 +33,11 @@ def test_a_name_is_plain_and_has_the_suffix_of_its_format(display_name: str, exp
     assert one(display_name) == expected
 
 
+@pytest.mark.parametrize("media_type", sorted(MEDIA_TYPES.values()))
+def test_every_format_that_is_taken_has_a_suffix(media_type: str) -> None:
+    assert PurePosixPath(one("x", media_type)).suffix in SUFFIXES
+
+
 def test_an_unknown_format_keeps_a_known_suffix() -> None:
     assert one("x.PNG", "application/x") == "x.png"
     assert one("x.unknown", "application/x") == "x.unknown"
@@ -54,6 +60,16 @@ def test_names_that_differ_in_case_or_suffix_only_are_told_apart() -> None:
         Named("a3333333333", "x.png", "image/png", 3),
     ]
     assert list(file_names(images).values()) == ["x.jpg", "X-a22222222.jpg", "x-a33333333.png"]
+
+
+def test_what_follows_the_last_dot_of_an_unknown_format_is_no_part_of_the_stem() -> None:
+    images = [
+        Named("a1111111111", "0", "image/jpeg", 1),
+        Named("a2222222222", "0.0", "?", 2),
+        Named("a3333333333", "0.1", "?", 3),
+        Named("a4444444444", "0.0", "image/jpeg", 4),
+    ]
+    assert list(file_names(images).values()) == ["0.jpg", "0-a22222222.0", "0-a33333333.1", "0.0.jpg"]
 
 
 @given(st.lists(st.tuples(st.text(max_size=12), st.sampled_from(["image/jpeg", "image/png", "?"])), max_size=30))

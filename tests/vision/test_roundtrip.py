@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bloomery_vision.formats import (
@@ -18,7 +18,6 @@ from bloomery_vision.formats import (
     MappingSource,
     YoloTask,
     detect,
-    distinct,
     image_path,
     read,
     read_labels,
@@ -251,14 +250,3 @@ def test_two_images_of_one_stem_are_refused(write: Callable[[list[ExportRow]], I
     with pytest.raises(FormatError) as caught:
         list(write([one_row(name="a.png"), one_row(name="A.jpg")]))
     assert caught.value.code == "DUPLICATE_NAME"
-
-
-@settings(suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.sampled_from(["a.png", "A.jpg", "a-2.png", "b.png", "a.jpeg"]), max_size=8))
-def test_distinct_names_have_distinct_stems(names: list[str]) -> None:
-    found = list(distinct(names))
-    assert len(found) == len(names)
-    assert len({name.rsplit(".", 1)[0].lower() for name in found}) == len(names)
-    for old, new in zip(names, found, strict=True):
-        assert old.rsplit(".", 1)[1] == new.rsplit(".", 1)[1]
-    assert list(distinct(found)) == found

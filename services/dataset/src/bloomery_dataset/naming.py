@@ -14,6 +14,7 @@ _SUFFIXES = {
     "image/bmp": (".bmp",),
     "image/tiff": (".tif", ".tiff"),
     "image/gif": (".gif",),
+    "image/avif": (".avif",),
 }
 _ALL_SUFFIXES = frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
 _STEM_LENGTH = 100
@@ -53,10 +54,17 @@ def _candidates(stem: str, identifier: str) -> Iterator[str]:
 
 
 def _plain(image: Named) -> tuple[str, str]:
+    """The stem and the suffix, so that the last dot of the two together is the one between them."""
     path = PurePosixPath(image.display_name.replace("\\", "/"))
     found = path.suffix.lower()
     known = found in _ALL_SUFFIXES
-    usual = _SUFFIXES.get(image.media_type, (found,) if known else ("",))
-    text = unicodedata.normalize("NFKD", path.stem if known else path.name).encode("ascii", "ignore").decode()
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", text)[:_STEM_LENGTH].strip("._-")
-    return stem or image.id, found if found in usual else usual[0]
+    stem = _ascii(path.stem if known else path.name) or image.id
+    usual = _SUFFIXES.get(image.media_type, (found,) if known else ())
+    if usual:
+        return stem, found if found in usual else usual[0]
+    return PurePosixPath(stem).stem, PurePosixPath(stem).suffix
+
+
+def _ascii(text: str) -> str:
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", plain)[:_STEM_LENGTH].strip("._-")

@@ -6,7 +6,7 @@ their content. Writers take rows and yield chunks of files. What one writes the 
 
 from bloomery_vision.formats.coco import read_coco
 from bloomery_vision.formats.detect import detect, read, read_labels
-from bloomery_vision.formats.export import distinct, image_path
+from bloomery_vision.formats.export import image_path
 from bloomery_vision.formats.model import (
     ExportChunk,
     ExportRow,
@@ -41,7 +41,6 @@ __all__ = [
     "ZipLimits",
     "ZipSource",
     "detect",
-    "distinct",
     "image_path",
     "read",
     "read_coco",

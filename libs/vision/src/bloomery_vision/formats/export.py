@@ -20,21 +20,6 @@ def image_path(row: ExportRow) -> str:
     return f"images/{component(row.split)}/{component(row.file_name)}"
 
 
-def distinct(file_names: Iterable[str]) -> Iterator[str]:
-    """The names in order, with a number where an earlier one has the same stem, whatever its ending and case.
-
-    Label files are found by the stem of their image, so two images of one stem cannot be in one export.
-    """
-    taken: set[str] = set()
-    for name in file_names:
-        path = PurePosixPath(name)
-        stem, number = path.stem, 2
-        while stem.lower() in taken:
-            stem, number = f"{path.stem}-{number}", number + 1
-        taken.add(stem.lower())
-        yield stem + path.suffix
-
-
 def component(name: str) -> str:
     """The name, if it is a single path component. Raises FormatError BAD_NAME otherwise."""
     if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:

@@ -97,7 +97,9 @@ async def test_boxes_are_what_detection_keeps(service: Service, fake: FakeAnnota
 
 async def test_outlines_are_what_segmentation_keeps(service: Service, fake: FakeAnnotations, tmp_path: Path) -> None:
     mask = Mask.from_runs(640, 480, [480 * 10 + 20, 5, 475, 5, 640 * 480 - 480 * 11 - 25])
-    fake.add(1, [Shape(TRIANGLE, "rbc"), Shape(mask, "wbc"), box(), Shape(TRIANGLE, "rbc", crowd=True)])
+    dot = Mask.from_runs(640, 480, [480 * 10 + 20, 1, 640 * 480 - 480 * 10 - 21])
+    crowd = Shape(TRIANGLE, "rbc", crowd=True)
+    fake.add(1, [Shape(TRIANGLE, "rbc"), Shape(mask, "wbc"), Shape(dot, "wbc"), crowd])
 
     version = await service.build(DatasetSpec(task=TaskType.TASK_TYPE_SEGMENT))
 
@@ -105,6 +107,47 @@ async def test_outlines_are_what_segmentation_keeps(service: Service, fake: Fake
     assert [type(shape.geometry) for shape in row.shapes] == [Polygon, Polygon]
     assert row.shapes[0].geometry == TRIANGLE
     assert version.statistics.skipped_shapes == {"no outline": 1, "crowd": 1}
+
+
+async def test_boxes_are_outlines_of_four_corners_to_segmentation(
+    service: Service, fake: FakeAnnotations, tmp_path: Path
+) -> None:
+    fake.add(1, [Shape(TRIANGLE, "rbc")])
+    fake.add(2, [box(), box(x=5)])
+
+    version = await service.build(DatasetSpec(task=TaskType.TASK_TYPE_SEGMENT))
+
+    row = (await rows_of(version, tmp_path / "blobs"))[1]
+    assert row.shapes[0].geometry == Polygon(((1, 2), (31, 2), (31, 42), (1, 42)))
+    assert version.statistics.adjusted_shapes == {"box as four corners": 2}
+    assert not version.statistics.skipped_shapes
+
+
+@pytest.mark.parametrize(
+    ("task", "kept"),
+    [
+        (TaskType.TASK_TYPE_DETECT, [Box(600, 0, 40, 20), Box(600, 10, 40, 30)]),
+        (
+            TaskType.TASK_TYPE_SEGMENT,
+            [
+                Polygon(((600, 0), (640, 0), (640, 20), (600, 20))),
+                Polygon(((600, 10), (640, 10), (640, 25), (600, 40))),
+            ],
+        ),
+    ],
+)
+async def test_what_sticks_out_of_an_image_is_cut_and_counted(
+    service: Service, fake: FakeAnnotations, tmp_path: Path, task: TaskType.ValueType, kept: list[object]
+) -> None:
+    outline = Polygon(((600.0, 10.0), (680.0, 10.0), (600.0, 40.0)))
+    fake.add(1, [Shape(Box(600, -20, 100, 40), "rbc"), Shape(outline, "rbc"), Shape(Box(640, 0, 9, 9), "rbc")])
+
+    version = await service.build(DatasetSpec(task=task))
+
+    row = (await rows_of(version, tmp_path / "blobs"))[0]
+    assert [shape.geometry for shape in row.shapes] == kept
+    assert version.statistics.adjusted_shapes["cut at the edge"] == 2
+    assert version.statistics.skipped_shapes == {"outside the image": 1}
 
 
 async def test_one_tag_is_what_classification_needs(service: Service, fake: FakeAnnotations, tmp_path: Path) -> None:
@@ -194,13 +237,13 @@ async def test_a_project_without_a_usable_image_fails_and_says_why(
     assert (await service.build()).version == 1, "a failed build takes no number"
 
 
-async def test_boxes_alone_make_no_dataset_for_segmentation(service: Service, fake: FakeAnnotations) -> None:
-    fake.add(1, [box()])
+async def test_tags_alone_make_no_dataset_for_segmentation(service: Service, fake: FakeAnnotations) -> None:
+    fake.add(1, [Shape(Tag(), "rbc")])
 
     version = await service.build(DatasetSpec(task=TaskType.TASK_TYPE_SEGMENT, include_empty=True))
 
     assert error_info(version.error).reason == "NO_USABLE_SHAPES"
-    assert "1 left out: no outline" in version.error.message
+    assert "1 left out: tag" in version.error.message
 
 
 async def test_no_official_split_fails_and_says_what_else_to_do(service: Service, fake: FakeAnnotations) -> None:

@@ -2,12 +2,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+import shapely  # type: ignore[import-untyped]
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from bloomery_vision.findings import Severity
-from bloomery_vision.geometry import Box, Mask, Polygon, Shape, Tag, bounds, iou, iou_matrix
+from bloomery_vision.geometry import Box, Mask, Point, Polygon, Shape, Tag, bounds, inside, iou, iou_matrix
 from bloomery_vision.validate import validate_shape
 
 COORDINATES = st.floats(-50, 150, allow_nan=False)
@@ -28,6 +29,56 @@ def test_polygon_area_is_that_of_its_outlines() -> None:
 
 def test_polygon_bounds_hold_all_parts() -> None:
     assert Polygon(SQUARE, (((0.0, 5.0), (1.0, 5.0), (1.0, 70.0)),)).bounds == Box(0, 5, 30, 65)
+
+
+def test_what_lies_inside_stays_as_it_is() -> None:
+    for geometry in (Box(0, 0, 100, 80), Polygon(SQUARE), Mask(100, 80, b"0"), Tag()):
+        assert inside(geometry, 100, 80) is geometry
+
+
+def test_what_sticks_out_is_cut_at_the_edge() -> None:
+    assert inside(Box(-5, 70, 20, 20), 100, 80) == Box(0, 70, 15, 10)
+    triangle = Polygon(((80, 10), (120, 10), (80, 30)))
+    assert inside(triangle, 100, 80) == Polygon(((80, 10), (100, 10), (100, 20), (80, 30)))
+    assert inside(Polygon(((-10, -10), (110, -10), (110, 90), (-10, 90))), 100, 80).area == 8000  # type: ignore[union-attr]
+
+
+def test_outlines_that_lie_outside_go_and_the_others_stay() -> None:
+    outside = ((110.0, 10.0), (120.0, 10.0), (110.0, 30.0))
+    assert inside(Polygon(SQUARE, (outside,)), 100, 80) == Polygon(SQUARE)
+    assert inside(Polygon(outside, (SQUARE,)), 100, 80) == Polygon(SQUARE)
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        Box(100, 0, 5, 5),
+        Box(-5, 0, 5, 5),
+        Box(120, 90, 5, 5),
+        Polygon(((110, 10), (120, 10), (110, 30))),
+        Polygon(((99, -5), (120, -5), (120, 16))),
+        Polygon(((100, 10), (120, 10), (100, 30))),
+    ],
+)
+def test_nothing_is_left_of_what_lies_outside(geometry: Box | Polygon) -> None:
+    assert inside(geometry, 100, 80) is None
+    assert codes(Shape(geometry, "x")) == ["OUTSIDE_IMAGE"]
+
+
+def star(points: list[Point]) -> Polygon:
+    """The points in the order in which they are seen from their middle, which makes a simple outline of them."""
+    middle = sum(x for x, _ in points) / len(points), sum(y for _, y in points) / len(points)
+    return Polygon(tuple(sorted(points, key=lambda point: math.atan2(point[1] - middle[1], point[0] - middle[0]))))
+
+
+@given(st.lists(st.tuples(COORDINATES, COORDINATES), min_size=3, max_size=8).map(star))
+def test_what_is_left_of_an_outline_is_its_share_of_the_image(polygon: Polygon) -> None:
+    whole = shapely.Polygon(polygon.points)
+    assume(whole.is_valid)
+    left = inside(polygon, 100, 80)
+    share = whole.intersection(shapely.box(0, 0, 100, 80)).area
+    assert (left.area if isinstance(left, Polygon) else 0.0) == pytest.approx(share, abs=1e-6)
+    assert left is None or inside(left, 100, 80) is left
 
 
 @given(BOXES)

@@ -182,7 +182,6 @@ def test_what_yolo_cannot_say_is_counted() -> None:
     dot = np.zeros((HEIGHT, WIDTH), dtype=bool)
     dot[5, 5] = True
     row = one_row(
-        Shape(Box(1, 1, 9, 9), "RBC"),
         Shape(Box(1, 1, 9, 9), "RBC", crowd=True),
         Shape(Box(1, 1, 9, 9), "unheard of"),
         Shape(Tag(), "RBC"),
@@ -191,13 +190,13 @@ def test_what_yolo_cannot_say_is_counted() -> None:
     notes = Counter[str]()
     written = files(write_yolo([row], LABELS, task=YoloTask.SEGMENT, notes=notes))
     assert written["labels/train/a.txt"] == b""
-    left_out = ("BOX_LEFT_OUT", "CROWD_LEFT_OUT", "LABEL_LEFT_OUT", "TAG_LEFT_OUT", "MASK_LEFT_OUT")
+    left_out = ("CROWD_LEFT_OUT", "LABEL_LEFT_OUT", "TAG_LEFT_OUT", "MASK_LEFT_OUT")
     assert notes == dict.fromkeys(left_out, 1)
 
 
-def test_boxes_become_outlines_when_asked() -> None:
+def test_boxes_are_outlines_of_four_corners() -> None:
     row = one_row(Shape(Box(0, 0, WIDTH, HEIGHT), "RBC"))
-    written = files(write_yolo([row], LABELS, task=YoloTask.SEGMENT, boxes_as_polygons=True))
+    written = files(write_yolo([row], LABELS, task=YoloTask.SEGMENT))
     assert written["labels/train/a.txt"] == b"0 0 0 1 0 1 1 0 1\n"
 
 

@@ -1,6 +1,6 @@
 """Shapes on an image, in pixels of the oriented original (see the package)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -77,11 +77,6 @@ class Polygon:
         xs = [x for ring in self.rings for x, _ in ring]
         ys = [y for ring in self.rings for _, y in ring]
         return Box.from_corners(min(xs), min(ys), max(xs), max(ys))
-
-    def clip(self, width: float, height: float) -> Self:
-        """The same outlines with every point moved to the nearest one inside an image of that size."""
-        rings = tuple(tuple((_clamp(x, width), _clamp(y, height)) for x, y in ring) for ring in self.rings)
-        return type(self)(rings[0], rings[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +163,52 @@ def bounds(geometry: Geometry) -> Box | None:
             return geometry.bounds
         case Tag():
             return None
+
+
+def inside(geometry: Geometry, width: int, height: int) -> Geometry | None:
+    """What of a geometry lies on an image of that size, in pixels: itself where nothing sticks out, None for nothing.
+
+    Of an outline that reaches out several times, the parts stay one outline, joined along the edge. Outlines of which
+    no area is left go. A mask has its image's size, so nothing of it sticks out.
+    """
+    match geometry:
+        case Box():
+            cut = geometry.clip(width, height)
+            return geometry if cut == geometry else cut if cut.area > 0 else None
+        case Polygon():
+            box = geometry.bounds
+            return geometry if box.clip(width, height) == box else _cut(geometry, width, height)
+        case Mask() | Tag():
+            return geometry
+
+
+def _cut(polygon: Polygon, width: int, height: int) -> Polygon | None:
+    rings = [ring for whole in polygon.rings if _shoelace(ring := _on_image(whole, width, height)) > 0]
+    return Polygon(rings[0], tuple(rings[1:])) if rings else None
+
+
+def _on_image(ring: Ring, width: int, height: int) -> Ring:
+    """The part of an outline on the image, side after side (Sutherland and Hodgman)."""
+    for axis, limit, sign in ((0, 0, 1), (0, width, -1), (1, 0, 1), (1, height, -1)):
+        ring = tuple(_beside(ring, axis, limit, sign))
+    # Rounding may leave a crossing a hair outside of a side that was cut before.
+    return tuple((_clamp(x, width), _clamp(y, height)) for x, y in ring)
+
+
+def _beside(ring: Ring, axis: int, limit: float, sign: int) -> Iterator[Point]:
+    """The part of an outline on one side of a line across `axis` at `limit`."""
+    for before, point in zip(ring[-1:] + ring[:-1], ring, strict=True):
+        here, there = sign * (point[axis] - limit), sign * (before[axis] - limit)
+        if here * there < 0:
+            yield _crossing(before, point, axis, limit)
+        if here >= 0:
+            yield point
+
+
+def _crossing(before: Point, point: Point, axis: int, limit: float) -> Point:
+    share = (limit - before[axis]) / (point[axis] - before[axis])
+    other = before[1 - axis] + share * (point[1 - axis] - before[1 - axis])
+    return (limit, other) if axis == 0 else (other, limit)
 
 
 def iou(first: Box, second: Box) -> float:

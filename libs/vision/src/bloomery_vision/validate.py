@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import shapely  # type: ignore[import-untyped]
 
 from bloomery_vision.findings import Finding, Severity, error, warning
-from bloomery_vision.geometry import Box, Mask, Polygon, Ring, Shape, bounds
+from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Ring, Shape, Tag, bounds, inside
 
 OUTSIDE_TOLERANCE = 0.5
 """Pixels that a shape may stick out by without a word: the rounding of whoever wrote it."""
@@ -31,8 +31,15 @@ def validate_shape(shape: Shape, width: int | None, height: int | None, path: st
             found += _mask(mask, width, height, path)
     if width is None or height is None or isinstance(shape.geometry, Mask) or not usable(found):
         return found
-    box_around = bounds(shape.geometry)
-    return found + (list(_place(box_around, width, height, path)) if box_around else [])
+    return found + list(_place(shape.geometry, width, height, path))
+
+
+def sticks_out(geometry: Geometry, width: int, height: int) -> bool:
+    """Whether a geometry reaches beyond its image by more than the rounding of whoever wrote it."""
+    if isinstance(geometry, Mask | Tag):
+        return False
+    box = geometry if isinstance(geometry, Box) else geometry.bounds
+    return max(-box.x, -box.y, box.x2 - width, box.y2 - height) > OUTSIDE_TOLERANCE
 
 
 def usable(findings: list[Finding]) -> bool:
@@ -82,9 +89,12 @@ def _mask(mask: Mask, width: int | None, height: int | None, path: str) -> list[
     return []
 
 
-def _place(box: Box, width: int, height: int, path: str) -> Iterator[Finding]:
+def _place(geometry: Geometry, width: int, height: int, path: str) -> Iterator[Finding]:
+    box = bounds(geometry)
+    if box is None:
+        return
     where = f"it spans x {box.x:g} to {box.x2:g}, y {box.y:g} to {box.y2:g} on an image of {width} x {height}"
-    if box.x >= width or box.y >= height or box.x2 <= 0 or box.y2 <= 0:
+    if inside(geometry, width, height) is None:
         yield error("OUTSIDE_IMAGE", where, hint=_REDRAW, path=path)
-    elif max(-box.x, -box.y, box.x2 - width, box.y2 - height) > OUTSIDE_TOLERANCE:
+    elif sticks_out(geometry, width, height):
         yield warning("PARTLY_OUTSIDE", where, hint="what sticks out is cut off", path=path)

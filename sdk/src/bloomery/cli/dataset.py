@@ -111,6 +111,7 @@ def _show(version: "DatasetVersion", output: Output) -> None:
         "content": version.content_hash,
         "bytes": size(version.statistics.total_bytes),
         "left out": dict(version.statistics.skipped_shapes) or "",
+        "changed": dict(version.statistics.adjusted_shapes) or "",
     }
     show(proto, rows, output)
     if output is Output.table:

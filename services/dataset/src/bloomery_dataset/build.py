@@ -164,11 +164,7 @@ class BuildRun:
         return sum(entry.official not in PARTS for entry in entries)
 
     def _product(self, manifest: Blob, *, unassigned: int) -> Product:
-        statistics = self._tally.statistics(
-            unassigned_count=unassigned,
-            skipped_shapes=self._selection.skipped_shapes,
-            skipped_images=self._selection.skipped_images,
-        )
+        statistics = self._tally.statistics(self._selection, unassigned_count=unassigned)
         return Product(self._selection.classes, statistics, self._hash.value(), manifest)
 
     def _nothing_left(self) -> str:

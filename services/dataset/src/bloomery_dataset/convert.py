@@ -153,6 +153,7 @@ def _statistics_message(statistics: Statistics) -> DatasetStatistics:
         unassigned_count=statistics.unassigned_count,
         skipped_shapes=statistics.skipped_shapes,
         skipped_images=statistics.skipped_images,
+        adjusted_shapes=statistics.adjusted_shapes,
     )
 
 

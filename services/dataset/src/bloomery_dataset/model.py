@@ -167,6 +167,7 @@ class Statistics:
     unassigned_count: int = 0
     skipped_shapes: Mapping[str, int] = field(default_factory=dict)
     skipped_images: Mapping[str, int] = field(default_factory=dict)
+    adjusted_shapes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def image_count(self) -> int:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from bloomery_dataset.model import Image, Label, Spec, Task
-from bloomery_vision.formats.outlines import outline
-from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Shape, Tag, bounds
+from bloomery_vision.formats.outlines import corners, outline
+from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Shape, Tag, bounds, inside
+from bloomery_vision.validate import sticks_out
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Kept:
 
 
 class Selection:
-    """Takes images one after another, and counts what it leaves out: `skipped_images`, `skipped_shapes` by reason.
+    """Takes images one after another, and counts by reason what it leaves out and what it changes.
 
     A crowd is no single object to learn from, so it is counted as left out. DETECT keeps it, flagged, because an
     evaluation has to ignore what is found there.
@@ -31,12 +32,13 @@ class Selection:
         self.classes = tuple(dict.fromkeys(self._class_of.values()))
         self.skipped_images: Counter[str] = Counter()
         self.skipped_shapes: Counter[str] = Counter()
+        self.adjusted_shapes: Counter[str] = Counter()
 
     def take(self, image: Image) -> Kept | None:
         """What is kept of an image; None where all of it is left out."""
         if image.shapes is None:
             return self._skip("not annotated")
-        shapes = tuple(kept for shape in image.shapes if (kept := self._keep(shape)))
+        shapes = tuple(kept for shape in image.shapes if (kept := self._keep(shape, image)))
         if self._spec.task is Task.CLASSIFY:
             return self._classified(shapes)
         if not shapes and not self._spec.include_empty:
@@ -51,21 +53,23 @@ class Selection:
             return self._skip("no tag")
         return Kept(tags[:1], Counter(classes))
 
-    def _keep(self, shape: Shape) -> Shape | None:
+    def _keep(self, shape: Shape, image: Image) -> Shape | None:
         if shape.label not in self._class_of:
-            self.skipped_shapes["unmapped label" if shape.label in self._known else "deleted label"] += 1
-            return None
-        geometry = self._geometry(shape.geometry)
+            return self._leave_out("unmapped label" if shape.label in self._known else "deleted label")
+        cut = inside(shape.geometry, image.width, image.height)
+        if cut is None:
+            return self._leave_out("outside the image")
+        geometry = self._learnt(cut)
         if isinstance(geometry, str):
-            self.skipped_shapes[geometry] += 1
-            return None
+            return self._leave_out(geometry)
         if shape.crowd:
             self.skipped_shapes["crowd"] += 1
             if self._spec.task is not Task.DETECT:
                 return None
+        self._note_changes(shape, image)
         return replace(shape, geometry=geometry, label=self._class_of[shape.label])
 
-    def _geometry(self, geometry: Geometry) -> Geometry | str:
+    def _learnt(self, geometry: Geometry) -> Geometry | str:
         """The geometry that the task learns, or the reason why there is none."""
         match self._spec.task, geometry:
             case Task.CLASSIFY, Tag():
@@ -81,9 +85,19 @@ class Selection:
                 return geometry
             case Task.SEGMENT, Mask() as mask:
                 return outline(mask) or "no outline"
-            case Task.SEGMENT, Box():
-                return "no outline"
+            case Task.SEGMENT, Box() as box:
+                return Polygon(corners(box)) if box.area > 0 else "no area"
         raise AssertionError(f"{self._spec.task} has no rule for {geometry}")
+
+    def _note_changes(self, shape: Shape, image: Image) -> None:
+        if sticks_out(shape.geometry, image.width, image.height):
+            self.adjusted_shapes["cut at the edge"] += 1
+        if self._spec.task is Task.SEGMENT and isinstance(shape.geometry, Box):
+            self.adjusted_shapes["box as four corners"] += 1
+
+    def _leave_out(self, reason: str) -> Shape | None:
+        self.skipped_shapes[reason] += 1
+        return None
 
     def _skip(self, reason: str) -> Kept | None:
         self.skipped_images[reason] += 1

@@ -1,9 +1,9 @@
 """Counts of a version, image by image."""
 
 from collections import Counter
-from collections.abc import Mapping
 
 from bloomery_dataset.model import SplitCounts, Statistics
+from bloomery_dataset.selection import Selection
 from bloomery_dataset.splits import PARTS
 from bloomery_vision.manifest import ManifestRow
 
@@ -40,17 +40,16 @@ class Tally:
             max(high_height, row.height),
         )
 
-    def statistics(
-        self, *, unassigned_count: int, skipped_shapes: Mapping[str, int], skipped_images: Mapping[str, int]
-    ) -> Statistics:
-        """All counts."""
+    def statistics(self, selection: Selection, *, unassigned_count: int) -> Statistics:
+        """All counts, with those of what the selection left out and changed."""
         return Statistics(
             splits=tuple(self._part(part) for part in PARTS),
             image_sides=self._sides,
             total_bytes=self._bytes,
             unassigned_count=unassigned_count,
-            skipped_shapes=dict(skipped_shapes),
-            skipped_images=dict(skipped_images),
+            skipped_shapes=dict(selection.skipped_shapes),
+            skipped_images=dict(selection.skipped_images),
+            adjusted_shapes=dict(selection.adjusted_shapes),
         )
 
     def _part(self, part: str) -> SplitCounts:

@@ -15,7 +15,6 @@ def write_yolo(
     labels: Sequence[str],
     *,
     task: YoloTask,
-    boxes_as_polygons: bool = False,
     notes: Notes | None = None,
 ) -> Iterator[ExportChunk]:
     """Label files, one for each row (empty where there is nothing), and data.yaml at last.
@@ -26,9 +25,8 @@ def write_yolo(
     Args:
         rows: read once.
         labels: by class number; shapes of other labels are left out.
-        task: DETECT writes the box around each shape, SEGMENT its outline.
-        boxes_as_polygons: write a box as its four corners for SEGMENT instead of leaving it out.
-        notes: counts what was left out: CROWD_LEFT_OUT, TAG_LEFT_OUT, LABEL_LEFT_OUT, BOX_LEFT_OUT, MASK_LEFT_OUT.
+        task: DETECT writes the box around each shape, SEGMENT its outline, which a box has as its four corners.
+        notes: counts what was left out: CROWD_LEFT_OUT, TAG_LEFT_OUT, LABEL_LEFT_OUT, MASK_LEFT_OUT.
 
     Raises:
         FormatError: BAD_NAME, DUPLICATE_NAME.
@@ -39,7 +37,7 @@ def write_yolo(
     for row in rows:
         stem = stems.take(row, folder=row.split)
         splits.add(row.split)
-        lines = _lines(row, numbers, task, boxes_as_polygons=boxes_as_polygons, notes=notes)
+        lines = _lines(row, numbers, task, notes)
         yield ExportChunk(f"labels/{row.split}/{stem}.txt", "".join(lines).encode())
     yield ExportChunk("data.yaml", _config(splits, labels))
 
@@ -50,14 +48,12 @@ def _config(splits: set[str], labels: Sequence[str]) -> bytes:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, encoding="utf-8")
 
 
-def _lines(
-    row: ExportRow, numbers: dict[str, int], task: YoloTask, *, boxes_as_polygons: bool, notes: Notes
-) -> Iterator[str]:
+def _lines(row: ExportRow, numbers: dict[str, int], task: YoloTask, notes: Notes) -> Iterator[str]:
     for shape in placed(row.shapes, notes):
         if shape.label not in numbers:
             notes["LABEL_LEFT_OUT"] += 1
             continue
-        values = _box(shape, row) if task is YoloTask.DETECT else _ring(shape, row, boxes_as_polygons, notes)
+        values = _box(shape, row) if task is YoloTask.DETECT else _ring(shape, row, notes)
         if values:
             yield " ".join([str(numbers[shape.label]), *(f"{value:.10g}" for value in values)]) + "\n"
 
@@ -70,15 +66,13 @@ def _box(shape: Shape, row: ExportRow) -> list[float]:
     return [centre_x / row.width, centre_y / row.height, box.width / row.width, box.height / row.height]
 
 
-def _ring(shape: Shape, row: ExportRow, boxes_as_polygons: bool, notes: Notes) -> list[float]:
+def _ring(shape: Shape, row: ExportRow, notes: Notes) -> list[float]:
     ring: Ring = ()
     match shape.geometry:
         case Polygon() as polygon:
             ring = single_ring(polygon)
-        case Box() as box if boxes_as_polygons:
+        case Box() as box:
             ring = corners(box)
-        case Box():
-            notes["BOX_LEFT_OUT"] += 1
         case Mask() as mask if found := outline(mask):
             ring = single_ring(found)
         case _:

@@ -200,7 +200,9 @@ class DatasetSpec(message.Message):
     source: builtins.str
     """`projects/{project}` whose images and labels are read: the dataset's own, which is the default."""
     task: geometry_pb2.TaskType.ValueType
-    """What the version is for: decides which shapes are kept (boxes and the boxes around outlines for DETECT, outlines for SEGMENT, image tags for CLASSIFY)."""
+    """What the version is for: decides which shapes are kept: boxes and the boxes around outlines for DETECT, outlines and boxes as their four
+    corners for SEGMENT, image tags for CLASSIFY. What sticks out of an image is cut at its edge.
+    """
     include_empty: builtins.bool
     """Also take images without any shape, as background, where somebody saved that they have none. On by default for DETECT and SEGMENT in the SDK; not for
     CLASSIFY.
@@ -481,12 +483,33 @@ class DatasetStatistics(message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @typing.final
+    class AdjustedShapesEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.int
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SPLITS_FIELD_NUMBER: builtins.int
     IMAGE_SIDES_FIELD_NUMBER: builtins.int
     TOTAL_BYTES_FIELD_NUMBER: builtins.int
     UNASSIGNED_COUNT_FIELD_NUMBER: builtins.int
     SKIPPED_SHAPES_FIELD_NUMBER: builtins.int
     SKIPPED_IMAGES_FIELD_NUMBER: builtins.int
+    ADJUSTED_SHAPES_FIELD_NUMBER: builtins.int
     total_bytes: builtins.int
     """Sum of image sizes in bytes."""
     unassigned_count: builtins.int
@@ -501,11 +524,17 @@ class DatasetStatistics(message.Message):
 
     @builtins.property
     def skipped_shapes(self) -> containers.ScalarMap[builtins.str, builtins.int]:
-        """Shapes that were left out, by reason (such as "crowd", "unmapped label", "no outline")."""
+        """Shapes that were left out, by reason (such as "crowd", "unmapped label", "outside the image")."""
 
     @builtins.property
     def skipped_images(self) -> containers.ScalarMap[builtins.str, builtins.int]:
         """Images that were left out, by reason (such as "not annotated", "no shapes", "several tags")."""
+
+    @builtins.property
+    def adjusted_shapes(self) -> containers.ScalarMap[builtins.str, builtins.int]:
+        """Shapes that are not as they were saved, by reason: "cut at the edge" (it stuck out of its image), "box as four corners" (a box in a version for
+        SEGMENT).
+        """
 
     def __init__(
         self,
@@ -516,10 +545,11 @@ class DatasetStatistics(message.Message):
         unassigned_count: builtins.int = ...,
         skipped_shapes: abc.Mapping[builtins.str, builtins.int] | None = ...,
         skipped_images: abc.Mapping[builtins.str, builtins.int] | None = ...,
+        adjusted_shapes: abc.Mapping[builtins.str, builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["image_sides", b"image_sides", "skipped_images", b"skipped_images", "skipped_shapes", b"skipped_shapes", "splits", b"splits", "total_bytes", b"total_bytes", "unassigned_count", b"unassigned_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["adjusted_shapes", b"adjusted_shapes", "image_sides", b"image_sides", "skipped_images", b"skipped_images", "skipped_shapes", b"skipped_shapes", "splits", b"splits", "total_bytes", b"total_bytes", "unassigned_count", b"unassigned_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

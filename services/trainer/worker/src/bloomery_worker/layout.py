@@ -37,7 +37,7 @@ def yolo_folder(dataset: Dataset, root: Path, *, task: YoloTask) -> Path:
     """
     shutil.rmtree(root, ignore_errors=True)
     rows = (_linked(dataset, row, root) for row in dataset.rows())
-    for chunk in write_yolo(rows, dataset.classes, task=task, boxes_as_polygons=True):
+    for chunk in write_yolo(rows, dataset.classes, task=task):
         path = root / chunk.path
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as stream:

@@ -7,6 +7,7 @@ import pytest
 
 from bloomery.annotation.v1 import (
     FORMAT_COCO,
+    FORMAT_IMAGES,
     FORMAT_YOLO,
     CreateImportRequest,
     GetAnnotationSetRequest,
@@ -114,9 +115,21 @@ async def test_of_a_broken_yolo_folder_the_good_items_land(server: Server, proje
 
 
 async def test_files_in_no_known_format_fail_with_the_reason(server: Server, project: Project) -> None:
-    done = await server.run_import(project, {"a.png": png(1), "notes.txt": b"hello"})
+    files = {"a.png": png(1), "labels.json": b'{"boxes": []}'}
+    done = await server.run_import(project, files)
     assert (done.state, reason_of(done.error)) == (Import.STATE_FAILED, "UNKNOWN_FORMAT")
     assert "VOC" in done.error.message
+    asked_for = await server.run_import(project, files, format=FORMAT_IMAGES)
+    assert (asked_for.format, *counts(asked_for)) == (FORMAT_IMAGES, 1, 0, 0, 0)
+
+
+async def test_images_without_labels_come_in_as_not_annotated(server: Server, project: Project) -> None:
+    done = await server.run_import(project, {"train/a.png": png(1), "b.png": png(2), "bad.png": b"", "notes.txt": b""})
+    assert (done.state, done.format) == (Import.STATE_SUCCEEDED, FORMAT_IMAGES)
+    assert (done.item_count, *counts(done)) == (3, 2, 0, 0, 1)
+    assert codes(done) == {"bad.png": "EMPTY"}
+    listed = await server.stub.ListAssets(ListAssetsRequest(parent=project.name, filter="unannotated"))
+    assert {asset.display_name: asset.split for asset in listed.assets} == {"train/a.png": "train", "b.png": ""}
 
 
 async def test_what_people_and_models_made_is_left_alone(both: Server) -> None:

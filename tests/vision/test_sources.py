@@ -12,9 +12,21 @@ from tests.vision.folders import GOOD_OBJECT, Files, annotation, coco, voc
 class TestDetection:
     def test_what_is_no_annotated_set_is_refused_with_the_layouts(self, picture: bytes) -> None:
         with pytest.raises(FormatError) as caught:
-            detect(MappingSource({"holiday/a.png": picture, "notes.txt": b"nice", "x.json": b'{"a": 1}'}))
+            detect(MappingSource({"holiday/a.png": picture, "x.json": b'{"a": 1}'}))
         assert caught.value.code == "UNKNOWN_FORMAT"
         assert "Pascal VOC" in caught.value.hint
+        assert "`images`" in caught.value.hint
+
+    def test_images_alone_are_a_set_without_labels(self, picture: bytes) -> None:
+        source = MappingSource({"holiday/a.png": picture, "train/b.png": picture, "README.md": b"", "notes.txt": b""})
+        assert detect(source).format is Format.IMAGES
+        items = list(read(source, Format.IMAGES))
+        assert [(item.image_path, item.split) for item in items] == [("holiday/a.png", None), ("train/b.png", "train")]
+        assert not any(item.annotated or item.failed for item in items)
+
+    def test_files_without_an_image_are_no_set_of_images(self) -> None:
+        with pytest.raises(FormatError, match="beside 0 images"):
+            detect(MappingSource({"notes.txt": b"nice"}))
 
     def test_files_of_two_formats_are_refused_with_both(self, picture: bytes) -> None:
         files = {"a.png": picture, "a.xml": voc(GOOD_OBJECT), "i.json": coco(annotation())}
@@ -31,7 +43,6 @@ class TestDetection:
         }
         guess = detect(MappingSource(files))
         assert guess.format is Format.VOC
-        assert guess.images == ("JPEGImages/a.png",)
         assert set(guess.annotations) == {"Annotations/a.xml", "ImageSets/Main/train.txt"}
 
 

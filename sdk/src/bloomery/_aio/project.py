@@ -23,7 +23,7 @@ from bloomery.common.v1 import Problem
 from bloomery.dataset import v1 as dataset
 from bloomery.training import v1 as training
 
-FolderFormat = Literal["voc", "coco", "yolo"]
+FolderFormat = Literal["voc", "coco", "yolo", "images"]
 Task = Literal["detect", "segment", "classify"]
 
 

@@ -27,6 +27,7 @@ class FolderFormat(StrEnum):
     voc = "voc"
     coco = "coco"
     yolo = "yolo"
+    images = "images"
 
 
 def run(

@@ -4,12 +4,7 @@ from collections.abc import Mapping
 
 from google.rpc.status_pb2 import Status
 
-from bloomery.annotation.v1 import (
-    FORMAT_COCO,
-    FORMAT_UNSPECIFIED,
-    FORMAT_VOC,
-    FORMAT_YOLO,
-)
+from bloomery.annotation.v1 import FORMAT_UNSPECIFIED
 from bloomery.annotation.v1 import AnnotationSet as AnnotationSetMessage
 from bloomery.annotation.v1 import Asset as AssetMessage
 from bloomery.annotation.v1 import Format as FormatEnum
@@ -38,14 +33,13 @@ from bloomery_annotation.model import (
 from bloomery_kit.errors import BloomeryError, FailedPrecondition, Internal, to_status
 from bloomery_kit.objects import SignedRequest
 from bloomery_kit.times import to_timestamp
+from bloomery_vision import formats as vision_formats
 from bloomery_vision.findings import Severity
 from bloomery_vision.formats import Format
 
 FORMATS: Mapping[FormatEnum.ValueType, Format | None] = {
     FORMAT_UNSPECIFIED: None,
-    FORMAT_VOC: Format.VOC,
-    FORMAT_COCO: Format.COCO,
-    FORMAT_YOLO: Format.YOLO,
+    **{FormatEnum.Value(f"FORMAT_{one.upper()}"): one for one in vision_formats.FORMATS},
 }
 SOURCES = {
     ProvenanceMessage.SOURCE_UNSPECIFIED: Source.HUMAN,

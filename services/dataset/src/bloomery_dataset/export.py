@@ -17,7 +17,7 @@ from bloomery_dataset.store import versions
 from bloomery_kit.database import Database
 from bloomery_kit.errors import FailedPrecondition
 from bloomery_kit.objects import ObjectStore
-from bloomery_vision.formats import ExportChunk, ExportRow, YoloTask, write_coco, write_yolo
+from bloomery_vision.formats import FORMATS, ExportChunk, ExportRow, Format, YoloTask
 from bloomery_vision.manifest import ManifestRow, read_shard
 
 # The oldest time that a zip can hold: equal content makes equal bytes.
@@ -84,11 +84,14 @@ def _write(archive: Path, rows: Iterable[ExportRow], version: Version, export_fo
     assert version.product is not None
     classes = version.product.classes
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        write = FORMATS[Format(export_format)].write
+        assert write is not None
+        chunks = write(rows, classes, YoloTask(version.spec.task))
         if export_format is ExportFormat.YOLO:
-            for chunk in write_yolo(rows, classes, task=YoloTask(version.spec.task)):
+            for chunk in chunks:
                 file.writestr(_entry(chunk.path), chunk.data)
         else:
-            _write_mixed(file, write_coco(rows, classes))
+            _write_mixed(file, chunks)
 
 
 def _write_mixed(file: zipfile.ZipFile, chunks: Iterable[ExportChunk]) -> None:

@@ -1,4 +1,4 @@
-"""Annotation files of Pascal VOC, COCO and YOLO: recognising, reading and writing them.
+"""Annotation files of Pascal VOC, COCO and YOLO: recognising, reading and writing them. `FORMATS` has them all.
 
 Readers take a `Source` and yield one `ImportItem` an image, so memory grows with the number of file names and not with
 their content. Writers take rows and yield chunks of files. What one writes the other reads back.
@@ -19,6 +19,7 @@ from bloomery_vision.formats.model import (
     YoloTask,
 )
 from bloomery_vision.formats.source import FolderSource, MappingSource, Source, ZipLimits, ZipSource
+from bloomery_vision.formats.table import FORMATS, FileFormat
 from bloomery_vision.formats.voc import read_voc
 from bloomery_vision.formats.write_coco import write_coco
 from bloomery_vision.formats.write_voc import write_voc
@@ -26,8 +27,10 @@ from bloomery_vision.formats.write_yolo import write_yolo
 from bloomery_vision.formats.yolo import read_yolo
 
 __all__ = [
+    "FORMATS",
     "ExportChunk",
     "ExportRow",
+    "FileFormat",
     "FolderSource",
     "Format",
     "FormatError",

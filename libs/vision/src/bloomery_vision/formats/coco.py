@@ -17,7 +17,7 @@ from bloomery_vision.formats.coco_objects import Record, as_record, key_of, pars
 from bloomery_vision.formats.coco_tables import Annotation, Image, Tables
 from bloomery_vision.formats.json_stream import read_arrays
 from bloomery_vision.formats.lookup import NameIndex, is_image, split_of, split_of_file
-from bloomery_vision.formats.model import FormatError, ImportItem, LabelSpec
+from bloomery_vision.formats.model import Format, FormatError, FormatGuess, ImportItem, LabelSpec
 from bloomery_vision.formats.source import Size, Source
 
 _KEYS = frozenset({"images", "annotations", "categories"})
@@ -27,6 +27,12 @@ _HEAD = 1 << 16
 
 Categories = dict[str, str]
 """The names of a file's labels by `key_of` of their ids."""
+
+
+def detect_coco(source: Source) -> FormatGuess | None:
+    """JSON files that list images, annotations or categories."""
+    files = coco_files(source)
+    return FormatGuess(Format.COCO, f"{', '.join(files)} list images and annotations", tuple(files)) if files else None
 
 
 def read_coco(source: Source) -> Iterator[ImportItem]:

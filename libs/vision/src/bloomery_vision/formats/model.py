@@ -12,11 +12,12 @@ Split = Literal["train", "val", "test"]
 
 
 class Format(StrEnum):
-    """The families of annotation files."""
+    """The families of annotation files, and images without any."""
 
     VOC = "voc"
     COCO = "coco"
     YOLO = "yolo"
+    IMAGES = "images"
 
 
 class YoloTask(StrEnum):
@@ -36,12 +37,11 @@ class FormatError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class FormatGuess:
-    """What a folder holds: the annotation files, the images, and `why` it is taken for that format."""
+    """What a folder holds: the annotation files, and `why` it is taken for that format."""
 
     format: Format
     why: str
     annotations: tuple[str, ...]
-    images: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

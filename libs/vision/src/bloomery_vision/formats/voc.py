@@ -5,6 +5,7 @@ files reach from 1 to the image's width), so the box from xmin to xmax spans xmi
 xmin = xmax, is thus legal, and comes with a warning.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from xml.etree.ElementTree import Element, ParseError
@@ -23,7 +24,7 @@ from bloomery_vision.formats.cleaning import (
     unannotated,
 )
 from bloomery_vision.formats.lookup import AmbiguousNameError, NameIndex, is_image, split_of, split_word
-from bloomery_vision.formats.model import FormatError, ImportItem, LabelSpec, Split
+from bloomery_vision.formats.model import Format, FormatError, FormatGuess, ImportItem, LabelSpec, Split
 from bloomery_vision.formats.source import Size, Source
 from bloomery_vision.geometry import Box, Shape
 
@@ -35,6 +36,20 @@ _PRECEDENCE: tuple[Split, ...] = ("train", "val", "test")
 
 ATTRIBUTES = ("difficult", "truncated", "occluded", "pose")
 """What an object may say beside its name and box."""
+
+_ROOT = re.compile(rb"<annotation[\s>]")
+_HEAD = 4096
+_LOOKED_AT = 20
+
+
+def detect_voc(source: Source) -> FormatGuess | None:
+    """XML files with <annotation>, and the lists of names beside them."""
+    files = [name for name in source.names() if is_xml(name)]
+    if not any(_ROOT.search(_head(source, name)) for name in files[:_LOOKED_AT]):
+        return None
+    lists = split_files(source.names())
+    why = f"{len(files)} XML files with <annotation>" + (f", {len(lists)} split lists" if lists else "")
+    return FormatGuess(Format.VOC, why, (*files, *lists))
 
 
 def read_voc(source: Source) -> Iterator[ImportItem]:
@@ -80,6 +95,11 @@ def split_files(names: Iterable[str]) -> dict[str, Split]:
             if split:
                 found[name] = split
     return found
+
+
+def _head(source: Source, name: str) -> bytes:
+    with source.open(name) as stream:
+        return stream.read(_HEAD)
 
 
 def _read_splits(source: Source, names: Iterable[str]) -> Splits:

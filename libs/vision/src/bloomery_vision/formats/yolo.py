@@ -11,12 +11,24 @@ from bloomery_vision.colors import color
 from bloomery_vision.findings import Finding, error, warning
 from bloomery_vision.formats.cleaning import Parsed, as_finding, failed, finish, measure, read_small, unannotated
 from bloomery_vision.formats.lookup import is_image
-from bloomery_vision.formats.model import FormatError, ImportItem, LabelSpec
+from bloomery_vision.formats.model import Format, FormatError, FormatGuess, ImportItem, LabelSpec
 from bloomery_vision.formats.source import Size, Source
-from bloomery_vision.formats.yolo_layout import Layout, folder_class, understand
+from bloomery_vision.formats.yolo_layout import Layout, find_config, folder_class, label_files, understand
 from bloomery_vision.geometry import Box, Geometry, Polygon, Shape, Tag
 
 _LINE_HINT = "a line is: class x y width height, or class x1 y1 x2 y2 x3 y3 ..., as fractions of the image's sides"
+
+
+def detect_yolo(source: Source) -> FormatGuess | None:
+    """Label files, or folders of classes."""
+    labels = label_files(source.names())
+    config = find_config(source)
+    if labels:
+        why = f"{len(labels)} label files" + (f" and {config}" if config else "")
+        others = [name for name in source.names() if name.lower().endswith((".txt", ".yaml", ".yml", ".names"))]
+        return FormatGuess(Format.YOLO, why, tuple(others))
+    classes = {label for name in filter(is_image, source.names()) if (label := folder_class(name))}
+    return FormatGuess(Format.YOLO, f"images in folders of {len(classes)} classes", ()) if classes else None
 
 
 def read_yolo(source: Source) -> Iterator[ImportItem]:

@@ -67,6 +67,7 @@ from bloomery.annotation.v1.asset_pb2 import (
 )
 from bloomery.annotation.v1.import_pb2 import (
     FORMAT_COCO,
+    FORMAT_IMAGES,
     FORMAT_UNSPECIFIED,
     FORMAT_VOC,
     FORMAT_YOLO,
@@ -103,6 +104,7 @@ __all__ = [
     "DeleteLabelRequest",
     "DeleteProjectRequest",
     "FORMAT_COCO",
+    "FORMAT_IMAGES",
     "FORMAT_UNSPECIFIED",
     "FORMAT_VOC",
     "FORMAT_YOLO",

@@ -36,6 +36,8 @@ class _FormatEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Format.ValueTyp
     """COCO: one JSON file a split."""
     FORMAT_YOLO: _Format.ValueType  # 3
     """YOLO: one text file an image and a data.yaml or classes.txt."""
+    FORMAT_IMAGES: _Format.ValueType  # 4
+    """Images without label files; with this, label files among the files are passed over."""
 
 class Format(_Format, metaclass=_FormatEnumTypeWrapper):
     """File format of a labelled folder."""
@@ -48,6 +50,8 @@ FORMAT_COCO: Format.ValueType  # 2
 """COCO: one JSON file a split."""
 FORMAT_YOLO: Format.ValueType  # 3
 """YOLO: one text file an image and a data.yaml or classes.txt."""
+FORMAT_IMAGES: Format.ValueType  # 4
+"""Images without label files; with this, label files among the files are passed over."""
 
 @typing.final
 class Import(message.Message):

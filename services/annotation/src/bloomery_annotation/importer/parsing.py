@@ -12,7 +12,7 @@ from bloomery_annotation import shapes
 from bloomery_annotation.importer.source import BlobSource
 from bloomery_annotation.model import Blob, Problem, Shapes
 from bloomery_vision.findings import error, warning
-from bloomery_vision.formats import Format, ImportItem, detect, read, read_labels
+from bloomery_vision.formats import FORMATS, Format, ImportItem, detect, read
 from bloomery_vision.images import SUFFIXES
 
 T = TypeVar("T")
@@ -84,8 +84,8 @@ class Parser:
 
     def _start(self, skip: int) -> Header:
         file_format = self._format or detect(self._source).format
-        # Pascal VOC has no list of labels: to find their order every file would be read twice.
-        named = () if file_format is Format.VOC else read_labels(self._source, file_format)
+        # Where the labels have no order, it would cost reading every file twice.
+        named = FORMATS[file_format].labels(self._source) if FORMATS[file_format].ordered else ()
         images = sum(name.lower().endswith(tuple(SUFFIXES)) for name in self._source.names())
         self._items = first_of_twins(map(storable, read(self._source, file_format)), self._files)
         for _ in islice(self._items, skip):

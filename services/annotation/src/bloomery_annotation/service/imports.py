@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from bloomery.annotation.v1 import (
     CancelImportRequest,
     CreateImportRequest,
+    Format,
     GetImportRequest,
     ListImportsRequest,
     ListImportsResponse,
@@ -114,7 +115,7 @@ def _check(request: CreateImportRequest) -> tuple[str, dict[str, str]]:
     wanted: ImportMessage = getattr(request, "import")
     checks.text(wanted.display_name, "import.display_name", violations, 200)
     if wanted.format not in convert.FORMATS:
-        violations.add("import.format", "is not a format; use VOC, COCO, YOLO, or leave it out")
+        violations.add("import.format", f"is not a format; use {', '.join(Format.keys()[1:])}, or leave it out")
     files = _check_files(wanted, violations)
     violations.raise_if_any()
     assert ids is not None

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from bloomery import Client, Step
 from bloomery_vision.formats import FolderSource, read_voc
-from bloomery_vision.geometry import bounds
 from bloomery_vision.images import probe
 from harness.data import blood_cells, sample
 from harness.measure import Options, Table, median_and_range, options, ratios, report, say
@@ -52,7 +51,7 @@ def bare(folder: Path, scratch_folder: Path, *, keep: bool) -> float:
                 "INSERT OR IGNORE INTO image VALUES (?, ?, ?, ?, ?)",
                 (digest, item.image_path, item.width, item.height, item.split),
             )
-            boxes = ((shape.label, bounds(shape.geometry)) for shape in item.shapes)
+            boxes = ((shape.label, shape.geometry.bounds) for shape in item.shapes)
             rows = [(digest, label, box.x, box.y, box.width, box.height) for label, box in boxes if box]
             database.executemany("INSERT INTO shape VALUES (?, ?, ?, ?, ?, ?)", rows)
     database.close()

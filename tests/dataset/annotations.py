@@ -24,9 +24,9 @@ from bloomery.annotation.v1 import (
     StreamAnnotationSetsResponse,
 )
 from bloomery.common.v1 import Reference
-from bloomery_dataset.shapes import shape_message
 from bloomery_kit.errors import NotFound, OutOfRange, Unavailable
 from bloomery_vision.geometry import Shape
+from bloomery_vision.messages import shape_message
 
 PROJECT = "cells"
 UID = "0" * 32

@@ -30,11 +30,11 @@ from bloomery.vision.v1 import TaskType
 from bloomery_dataset import build
 from bloomery_dataset import items as paging
 from bloomery_dataset.settings import DatasetSettings
-from bloomery_dataset.shapes import shape_message, shape_value
 from bloomery_kit.errors import error_info
 from bloomery_kit.objects import S3ObjectStore
 from bloomery_kit.settings import S3StoreSettings
 from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Shape, Tag
+from bloomery_vision.messages import shape_message, shape_value
 from real_parts.minio import MinioServer
 from tests.dataset.annotations import FakeAnnotations
 from tests.dataset.helpers import Service, box, failure, serving, settings_for, store_at

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from bloomery_vision.findings import Severity
-from bloomery_vision.geometry import Box, Mask, Point, Polygon, Shape, Tag, bounds, inside, iou, iou_matrix
+from bloomery_vision.geometry import Box, Geometry, Mask, Point, Polygon, Ring, Shape, Tag, iou, iou_matrix
 from bloomery_vision.validate import validate_shape
 
 COORDINATES = st.floats(-50, 150, allow_nan=False)
@@ -33,20 +33,20 @@ def test_polygon_bounds_hold_all_parts() -> None:
 
 def test_what_lies_inside_stays_as_it_is() -> None:
     for geometry in (Box(0, 0, 100, 80), Polygon(SQUARE), Mask(100, 80, b"0"), Tag()):
-        assert inside(geometry, 100, 80) is geometry
+        assert geometry.inside(100, 80) is geometry
 
 
 def test_what_sticks_out_is_cut_at_the_edge() -> None:
-    assert inside(Box(-5, 70, 20, 20), 100, 80) == Box(0, 70, 15, 10)
+    assert Box(-5, 70, 20, 20).inside(100, 80) == Box(0, 70, 15, 10)
     triangle = Polygon(((80, 10), (120, 10), (80, 30)))
-    assert inside(triangle, 100, 80) == Polygon(((80, 10), (100, 10), (100, 20), (80, 30)))
-    assert inside(Polygon(((-10, -10), (110, -10), (110, 90), (-10, 90))), 100, 80).area == 8000  # type: ignore[union-attr]
+    assert triangle.inside(100, 80) == Polygon(((80, 10), (100, 10), (100, 20), (80, 30)))
+    assert Polygon(((-10, -10), (110, -10), (110, 90), (-10, 90))).inside(100, 80).area == 8000  # type: ignore[union-attr]
 
 
 def test_outlines_that_lie_outside_go_and_the_others_stay() -> None:
     outside = ((110.0, 10.0), (120.0, 10.0), (110.0, 30.0))
-    assert inside(Polygon(SQUARE, (outside,)), 100, 80) == Polygon(SQUARE)
-    assert inside(Polygon(outside, (SQUARE,)), 100, 80) == Polygon(SQUARE)
+    assert Polygon(SQUARE, (outside,)).inside(100, 80) == Polygon(SQUARE)
+    assert Polygon(outside, (SQUARE,)).inside(100, 80) == Polygon(SQUARE)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_outlines_that_lie_outside_go_and_the_others_stay() -> None:
     ],
 )
 def test_nothing_is_left_of_what_lies_outside(geometry: Box | Polygon) -> None:
-    assert inside(geometry, 100, 80) is None
+    assert geometry.inside(100, 80) is None
     assert codes(Shape(geometry, "x")) == ["OUTSIDE_IMAGE"]
 
 
@@ -75,10 +75,10 @@ def star(points: list[Point]) -> Polygon:
 def test_what_is_left_of_an_outline_is_its_share_of_the_image(polygon: Polygon) -> None:
     whole = shapely.Polygon(polygon.points)
     assume(whole.is_valid)
-    left = inside(polygon, 100, 80)
+    left = polygon.inside(100, 80)
     share = whole.intersection(shapely.box(0, 0, 100, 80)).area
     assert (left.area if isinstance(left, Polygon) else 0.0) == pytest.approx(share, abs=1e-6)
-    assert left is None or inside(left, 100, 80) is left
+    assert left is None or left.inside(100, 80) is left
 
 
 @given(BOXES)
@@ -153,7 +153,7 @@ def test_iou_matrix_agrees_with_iou(first: list[Box], second: list[Box]) -> None
 
 
 def test_a_tag_has_no_place() -> None:
-    assert bounds(Tag()) is None
+    assert Tag().bounds is None
     assert codes(Shape(Tag(), "sunny")) == []
 
 
@@ -208,3 +208,20 @@ def test_findings_say_where_and_what_to_do() -> None:
     assert finding.path == "a.xml#object[1]"
     assert "100 x 80" in finding.message
     assert finding.hint
+
+
+@pytest.mark.parametrize(
+    ("geometry", "area", "weight", "rings"),
+    [
+        (Box(1, 2, 3, 4), 12, 32, (((1, 2), (4, 2), (4, 6), (1, 6)),)),
+        (Polygon(((0, 0), (4, 0), (4, 4))), 8, 48, (((0, 0), (4, 0), (4, 4)),)),
+        (Mask.from_array(np.ones((2, 3), bool)), 6, 2, ()),
+        (Tag(), 0, 0, ()),
+    ],
+)
+def test_every_kind_of_geometry_answers_the_same_questions(
+    geometry: Geometry, area: float, weight: int, rings: tuple[Ring, ...]
+) -> None:
+    assert (geometry.area, geometry.weight, geometry.rings) == (area, weight, rings)
+    assert geometry.inside(100, 100) == geometry
+    assert geometry.bounds is None or geometry.bounds.area >= area

@@ -25,7 +25,7 @@ from bloomery_vision.formats import (
     write_voc,
     write_yolo,
 )
-from bloomery_vision.geometry import Box, Mask, Polygon, Shape, Tag, bounds, iou
+from bloomery_vision.geometry import Box, Mask, Polygon, Shape, Tag, iou
 from bloomery_vision.validate import validate_shape
 
 MakeImage = Callable[..., bytes]
@@ -91,7 +91,7 @@ def plain(shapes: Iterable[Shape]) -> Iterator[tuple[object, str]]:
 def same_boxes(found: Iterable[Shape], wanted: Iterable[Shape], *, within: float) -> None:
     pairs = list(zip(found, wanted, strict=True))
     for one, other in pairs:
-        here, there = bounds(one.geometry), bounds(other.geometry)
+        here, there = one.geometry.bounds, other.geometry.bounds
         assert here is not None
         assert there is not None
         assert (here.x, here.y, here.x2, here.y2) == pytest.approx((there.x, there.y, there.x2, there.y2), abs=within)
@@ -148,7 +148,7 @@ def test_yolo_outlines(rows: list[ExportRow], picture: bytes) -> None:
         found = items[image_path(row)].shapes
         for one, other in zip(found, row.shapes, strict=True):
             assert isinstance(one.geometry, Polygon)
-            assert one.geometry.area == pytest.approx(other.geometry.area, abs=1e-3)  # type: ignore[union-attr]
+            assert one.geometry.area == pytest.approx(other.geometry.area, abs=1e-3)
         same_boxes(found, row.shapes, within=1e-4)
 
 
@@ -173,7 +173,7 @@ def test_a_yolo_outline_of_a_mask_covers_it(picture: bytes) -> None:
     row = one_row(Shape(Mask.from_array(array), "RBC"))
     written = files(write_yolo([row], LABELS, task=YoloTask.SEGMENT))
     (shape,) = read_back(written, [image_path(row)], picture, Format.YOLO)[image_path(row)].shapes
-    box = bounds(shape.geometry)
+    box = shape.geometry.bounds
     assert box is not None
     assert iou(box, Box(20, 10, 30, 20)) > 0.9
 

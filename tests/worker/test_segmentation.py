@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bloomery_vision.geometry import Mask, Polygon, bounds
+from bloomery_vision.geometry import Mask, Polygon
 from bloomery_vision.manifest import ManifestRow
 from bloomery_vision.preprocess import LetterboxTransform, letterbox
 from bloomery_vision.rasterize import rasterize
@@ -79,7 +79,7 @@ def test_samples_are_masks_or_boxes_in_pixels_of_the_image(dataset: Dataset, out
     for row, with_masks, with_boxes in zip(rows, masks.samples, boxes.samples, strict=True):
         assert len(with_masks.shapes) == len(with_boxes.shapes) == len(row.shapes)
         found = {(shape.label, *np.round(shape.box or (), -1)) for shape in with_boxes.shapes}
-        there = [(shape.label, bounds(shape.geometry)) for shape in row.shapes]
+        there = [(shape.label, shape.geometry.bounds) for shape in row.shapes]
         assert found == {(label, *np.round((box.x, box.y, box.width, box.height), -1)) for label, box in there if box}
         for shape in with_masks.shapes:
             assert 0 < Mask(row.width, row.height, shape.mask.encode()).area < row.width * row.height

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from bloomery_vision.colors import color, rgb
-from bloomery_vision.geometry import Box, Mask, Polygon, Shape, bounds
+from bloomery_vision.geometry import Box, Mask, Polygon, Shape
 from bloomery_vision.postprocess import Detections
 
 _FILL = 70
@@ -82,7 +82,7 @@ class _Captions:
 
     def put(self, shape: Shape, text: str, shade: tuple[int, int, int]) -> None:
         """Writes one, moved where it would leave the image."""
-        box = bounds(shape.geometry)
+        box = shape.geometry.bounds
         _, _, width, height = self._pen.textbbox((2, 2), text, font=self._font)
         x, y = (0.0, self._corner) if box is None else (box.x, box.y - height)
         if box is None:

@@ -1,4 +1,8 @@
-"""Shapes on an image, in pixels of the oriented original (see the package)."""
+"""Shapes on an image, in pixels of the oriented original (see the package).
+
+Every kind of geometry answers the same questions, written here once for each: its `bounds` and its `area`, the `rings`
+that outline it where there are any, what of it lies on an image (`inside`), and how many bytes it takes (`weight`).
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +15,7 @@ from bloomery_vision import rle
 
 Point = tuple[float, float]
 Ring = tuple[Point, ...]
+_NUMBER_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +47,32 @@ class Box:
         """Square pixels; negative sides count as none."""
         return max(self.width, 0.0) * max(self.height, 0.0)
 
+    @property
+    def bounds(self) -> Self:
+        """Itself."""
+        return self
+
+    @property
+    def rings(self) -> tuple[Ring, ...]:
+        """Its four corners."""
+        return (((self.x, self.y), (self.x2, self.y), (self.x2, self.y2), (self.x, self.y2)),)
+
+    @property
+    def weight(self) -> int:
+        """Bytes of its numbers."""
+        return 4 * _NUMBER_BYTES
+
     def clip(self, width: float, height: float) -> Self:
         """The part inside an image of that size, with no area where there is none; itself where nothing sticks out."""
         if 0 <= self.x <= self.x2 <= width and 0 <= self.y <= self.y2 <= height:
             return self
         x1, y1 = _clamp(self.x, width), _clamp(self.y, height)
         return self.from_corners(x1, y1, max(x1, _clamp(self.x2, width)), max(y1, _clamp(self.y2, height)))
+
+    def inside(self, width: int, height: int) -> Self | None:
+        """What of it lies on an image of that size; itself where nothing sticks out, None for nothing."""
+        cut = self.clip(width, height)
+        return self if cut == self else cut if cut.area > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +102,23 @@ class Polygon:
         xs = [x for ring in self.rings for x, _ in ring]
         ys = [y for ring in self.rings for _, y in ring]
         return Box.from_corners(min(xs), min(ys), max(xs), max(ys))
+
+    @property
+    def weight(self) -> int:
+        """Bytes of its numbers."""
+        return 2 * _NUMBER_BYTES * sum(map(len, self.rings))
+
+    def inside(self, width: int, height: int) -> "Polygon | None":
+        """What of it lies on an image of that size; itself where nothing sticks out, None for nothing.
+
+        Of an outline that reaches out several times, the parts stay one outline, joined along the edge. Outlines of
+        which no area is left go.
+        """
+        box = self.bounds
+        if box.clip(width, height) == box:
+            return self
+        rings = [ring for whole in self.rings if _shoelace(ring := _on_image(whole, width, height)) > 0]
+        return Polygon(rings[0], tuple(rings[1:])) if rings else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +162,48 @@ class Mask:
             return Box(0.0, 0.0, 0.0, 0.0)
         return Box.from_corners(float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1))
 
+    @property
+    def rings(self) -> tuple[Ring, ...]:
+        """None: it is made of pixels."""
+        return ()
+
+    @property
+    def weight(self) -> int:
+        """Bytes of its runs."""
+        return len(self.counts)
+
+    def inside(self, width: int, height: int) -> Self:  # noqa: ARG002 - as the other kinds have it
+        """Itself: it has the size of its image."""
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """The whole image."""
+    """The whole image, so it has no place in it."""
+
+    @property
+    def bounds(self) -> None:
+        """None."""
+        return
+
+    @property
+    def area(self) -> float:
+        """None, as 0."""
+        return 0.0
+
+    @property
+    def rings(self) -> tuple[Ring, ...]:
+        """None."""
+        return ()
+
+    @property
+    def weight(self) -> int:
+        """Nothing."""
+        return 0
+
+    def inside(self, width: int, height: int) -> Self:  # noqa: ARG002 - as the other kinds have it
+        """Itself."""
+        return self
 
 
 Geometry = Box | Polygon | Mask | Tag
@@ -152,39 +232,6 @@ class Found:
     label: str
     score: float
     geometry: Geometry
-
-
-def bounds(geometry: Geometry) -> Box | None:
-    """The smallest box around a geometry; None for a tag, which has no place."""
-    match geometry:
-        case Box():
-            return geometry
-        case Polygon() | Mask():
-            return geometry.bounds
-        case Tag():
-            return None
-
-
-def inside(geometry: Geometry, width: int, height: int) -> Geometry | None:
-    """What of a geometry lies on an image of that size, in pixels: itself where nothing sticks out, None for nothing.
-
-    Of an outline that reaches out several times, the parts stay one outline, joined along the edge. Outlines of which
-    no area is left go. A mask has its image's size, so nothing of it sticks out.
-    """
-    match geometry:
-        case Box():
-            cut = geometry.clip(width, height)
-            return geometry if cut == geometry else cut if cut.area > 0 else None
-        case Polygon():
-            box = geometry.bounds
-            return geometry if box.clip(width, height) == box else _cut(geometry, width, height)
-        case Mask() | Tag():
-            return geometry
-
-
-def _cut(polygon: Polygon, width: int, height: int) -> Polygon | None:
-    rings = [ring for whole in polygon.rings if _shoelace(ring := _on_image(whole, width, height)) > 0]
-    return Polygon(rings[0], tuple(rings[1:])) if rings else None
 
 
 def _on_image(ring: Ring, width: int, height: int) -> Ring:

@@ -22,11 +22,8 @@ def rasterize(geometry: Box | Polygon | Mask, size: tuple[int, int], *, scale: t
         case Mask():
             array = geometry.to_array().astype(np.uint8)
             return Mask.from_array(cv2.resize(array, size, interpolation=cv2.INTER_NEAREST).astype(bool))
-        case Polygon():
+        case _:
             return _filled(geometry.rings, size, scale)
-        case Box():
-            corners = ((geometry.x, geometry.y), (geometry.x2, geometry.y))
-            return _filled([(*corners, (geometry.x2, geometry.y2), (geometry.x, geometry.y2))], size, scale)
 
 
 def _filled(rings: Sequence[Ring], size: tuple[int, int], scale: tuple[float, float]) -> Mask:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import shapely  # type: ignore[import-untyped]
 
 from bloomery_vision.findings import Finding, Severity, error, warning
-from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Ring, Shape, Tag, bounds, inside
+from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Ring, Shape
 
 OUTSIDE_TOLERANCE = 0.5
 """Pixels that a shape may stick out by without a word: the rounding of whoever wrote it."""
@@ -36,10 +36,8 @@ def validate_shape(shape: Shape, width: int | None, height: int | None, path: st
 
 def sticks_out(geometry: Geometry, width: int, height: int) -> bool:
     """Whether a geometry reaches beyond its image by more than the rounding of whoever wrote it."""
-    if isinstance(geometry, Mask | Tag):
-        return False
-    box = geometry if isinstance(geometry, Box) else geometry.bounds
-    return max(-box.x, -box.y, box.x2 - width, box.y2 - height) > OUTSIDE_TOLERANCE
+    box = geometry.bounds
+    return box is not None and max(-box.x, -box.y, box.x2 - width, box.y2 - height) > OUTSIDE_TOLERANCE
 
 
 def usable(findings: list[Finding]) -> bool:
@@ -90,11 +88,11 @@ def _mask(mask: Mask, width: int | None, height: int | None, path: str) -> list[
 
 
 def _place(geometry: Geometry, width: int, height: int, path: str) -> Iterator[Finding]:
-    box = bounds(geometry)
+    box = geometry.bounds
     if box is None:
         return
     where = f"it spans x {box.x:g} to {box.x2:g}, y {box.y:g} to {box.y2:g} on an image of {width} x {height}"
-    if inside(geometry, width, height) is None:
+    if geometry.inside(width, height) is None:
         yield error("OUTSIDE_IMAGE", where, hint=_REDRAW, path=path)
     elif sticks_out(geometry, width, height):
         yield warning("PARTLY_OUTSIDE", where, hint="what sticks out is cut off", path=path)

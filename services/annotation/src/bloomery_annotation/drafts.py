@@ -10,6 +10,7 @@ from bloomery_annotation.model import Asset
 from bloomery_annotation.saving import MatchEtag, SetDraft
 from bloomery_kit.errors import Violations
 from bloomery_vision.findings import Severity
+from bloomery_vision.messages import shape_value
 from bloomery_vision.validate import validate_shape
 
 _FIELD = "annotation_set"
@@ -66,7 +67,7 @@ def _check_shape(message: ShapeMessage, asset: Asset, path: str, violations: Vio
         if number < 0:
             violations.add(path, f"group_id and track_id must not be negative, as {number} is")
     try:
-        shape = shapes.value(message)
+        shape = shape_value(message)
     except ValueError as problem:
         violations.add(path, str(problem))
         return

@@ -18,7 +18,7 @@ from bloomery_kit.database import Database
 from bloomery_kit.errors import FieldViolation, InvalidArgument
 from bloomery_kit.pages import Cursor
 from bloomery_vision.findings import Finding, Severity, warning
-from bloomery_vision.geometry import Geometry, Shape, bounds
+from bloomery_vision.geometry import Geometry, Shape
 from bloomery_vision.validate import usable, validate_shape
 
 TINY = 2.0
@@ -91,7 +91,7 @@ def _shapes(asset: Asset, values: Sequence[Shape]) -> Iterator[Finding]:
 
 
 def _tiny(shape: Shape, path: str) -> Iterator[Finding]:
-    around = bounds(shape.geometry)
+    around = shape.geometry.bounds
     if around is not None and min(around.width, around.height) < TINY:
         message = f"it is {around.width:g} x {around.height:g} pixels"
         yield warning("TINY_SHAPE", message, hint="a stray click? delete it or draw it again", path=path)

@@ -18,8 +18,8 @@ from bloomery.annotation.v1 import (
     StreamAnnotationSetsResponse,
 )
 from bloomery_dataset.model import Image, Label, Project
-from bloomery_dataset.shapes import shape_value
 from bloomery_kit.errors import Unavailable
+from bloomery_vision.messages import shape_value
 
 if TYPE_CHECKING:
     from bloomery.annotation.v1.annotation_service_pb2_grpc import AnnotationServiceAsyncStub

@@ -22,12 +22,12 @@ from bloomery_dataset.model import (
     Task,
     Version,
 )
-from bloomery_dataset.shapes import shape_message
 from bloomery_dataset.store.datasets import etag
 from bloomery_kit.errors import FailedPrecondition, Internal, to_status
 from bloomery_kit.objects import SignedRequest
 from bloomery_kit.times import to_timestamp
 from bloomery_vision.manifest import ManifestRow
+from bloomery_vision.messages import shape_message
 
 TASKS = {
     TaskType.TASK_TYPE_DETECT: Task.DETECT,

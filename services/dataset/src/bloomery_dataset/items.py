@@ -8,7 +8,6 @@ from itertools import islice
 from bloomery_dataset.model import Statistics, Version
 from bloomery_dataset.shards import ShardCache
 from bloomery_kit.pages import PageRequest
-from bloomery_vision.geometry import Geometry, Mask, Polygon
 from bloomery_vision.manifest import ManifestRow, ShardReader
 
 _BATCH = 500
@@ -84,14 +83,4 @@ def _some(reader: ShardReader, wanted: Filter, *, start: int, count: int) -> lis
 
 def _weight(row: ManifestRow) -> int:
     """About as many bytes as the message of a row has, or more."""
-    return _ROW_BYTES + sum(_SHAPE_BYTES + _geometry_bytes(shape.geometry) for shape in row.shapes)
-
-
-def _geometry_bytes(geometry: Geometry) -> int:
-    match geometry:
-        case Polygon():
-            return sum(16 * len(ring) for ring in geometry.rings)
-        case Mask():
-            return len(geometry.counts)
-        case _:
-            return 0
+    return _ROW_BYTES + sum(_SHAPE_BYTES + shape.geometry.weight for shape in row.shapes)

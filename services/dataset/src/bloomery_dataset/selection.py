@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from bloomery_dataset.model import Image, Label, Spec, Task
-from bloomery_vision.formats.outlines import corners, outline
-from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Shape, Tag, bounds, inside
+from bloomery_vision.formats.outlines import outline
+from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Shape, Tag
 from bloomery_vision.validate import sticks_out
 
 
@@ -56,7 +56,7 @@ class Selection:
     def _keep(self, shape: Shape, image: Image) -> Shape | None:
         if shape.label not in self._class_of:
             return self._leave_out("unmapped label" if shape.label in self._known else "deleted label")
-        cut = inside(shape.geometry, image.width, image.height)
+        cut = shape.geometry.inside(image.width, image.height)
         if cut is None:
             return self._leave_out("outside the image")
         geometry = self._learnt(cut)
@@ -79,14 +79,14 @@ class Selection:
             case _, Tag():
                 return "tag"
             case Task.DETECT, _:
-                box = bounds(geometry)
-                return box if box is not None and box.area > 0 else "no area"
+                box = geometry.bounds
+                return box if box.area > 0 else "no area"
             case Task.SEGMENT, Polygon():
                 return geometry
             case Task.SEGMENT, Mask() as mask:
                 return outline(mask) or "no outline"
             case Task.SEGMENT, Box() as box:
-                return Polygon(corners(box)) if box.area > 0 else "no area"
+                return Polygon(box.rings[0]) if box.area > 0 else "no area"
         raise AssertionError(f"{self._spec.task} has no rule for {geometry}")
 
     def _note_changes(self, shape: Shape, image: Image) -> None:

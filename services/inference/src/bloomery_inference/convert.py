@@ -14,10 +14,6 @@ from bloomery.inference.v1 import Model as ModelMessage
 from bloomery.inference.v1 import ModelVariant, PredictRequest, PredictResponse, StageTimings
 from bloomery.inference.v1 import ModelVersion as ModelVersionMessage
 from bloomery.training.v1 import CreateJobRequest, Job, JobKind
-from bloomery.vision.v1 import Box as BoxMessage
-from bloomery.vision.v1 import Mask as MaskMessage
-from bloomery.vision.v1 import Shape as ShapeMessage
-from bloomery.vision.v1 import Tag as TagMessage
 from bloomery.vision.v1 import TaskType
 from bloomery_inference.model import Artifact, Model, ModelVersion, Variant, VersionContent
 from bloomery_inference.names import MODEL, PROJECT, VARIANT, VERSION, parse_selector
@@ -25,7 +21,7 @@ from bloomery_inference.predictor import Options, Prediction
 from bloomery_kit.errors import Violations
 from bloomery_kit.etags import etag_of
 from bloomery_kit.times import to_timestamp
-from bloomery_vision.geometry import Box, Found, Mask
+from bloomery_vision.messages import found_message
 
 TASKS = {
     "detect": TaskType.TASK_TYPE_DETECT,
@@ -166,7 +162,7 @@ def predict_options(request: PredictRequest) -> Options:
 def predict_response(prediction: Prediction) -> PredictResponse:
     """A prediction as the contract shows it."""
     return PredictResponse(
-        shapes=[_shape(found) for found in prediction.found],
+        shapes=map(found_message, prediction.found),
         model_version=version_name(prediction.version),
         variant=variant_name(prediction.variant),
         width=prediction.width,
@@ -178,18 +174,6 @@ def predict_response(prediction: Prediction) -> PredictResponse:
 def signed_request(url: str, expires_at: Any) -> SignedRequest:
     """A signed download."""
     return SignedRequest(url=url, expire_time=to_timestamp(expires_at))
-
-
-def _shape(found: Found) -> ShapeMessage:
-    message = ShapeMessage(label=found.label, confidence=found.score)
-    match found.geometry:
-        case Box(x=x, y=y, width=width, height=height):
-            message.box.CopyFrom(BoxMessage(x=x, y=y, width=width, height=height))
-        case Mask(width=width, height=height, counts=counts):
-            message.mask.CopyFrom(MaskMessage(width=width, height=height, counts=counts))
-        case _:
-            message.tag.CopyFrom(TagMessage())
-    return message
 
 
 def _lineage(content: VersionContent) -> LineageMessage:

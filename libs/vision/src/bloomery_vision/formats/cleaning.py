@@ -8,7 +8,7 @@ from bloomery_vision.findings import Finding, Severity, error, warning
 from bloomery_vision.formats.lookup import AmbiguousNameError, NameIndex
 from bloomery_vision.formats.model import FormatError, ImportItem, Split
 from bloomery_vision.formats.source import Size, Source
-from bloomery_vision.geometry import Geometry, Shape, inside
+from bloomery_vision.geometry import Geometry, Shape
 from bloomery_vision.images import ImageError
 from bloomery_vision.validate import usable, validate_shape
 
@@ -128,7 +128,7 @@ def _clean(shape: Shape, size: Size, path: str) -> tuple[Shape | None, list[Find
     findings = validate_shape(shape, *size, path)
     if not usable(findings):
         return None, findings
-    kept = inside(shape.geometry, *size)
+    kept = shape.geometry.inside(*size)
     return (replace(shape, geometry=kept) if kept else None), findings
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from bloomery_vision.geometry import Box, Mask, Polygon, Ring
+from bloomery_vision.geometry import Mask, Polygon, Ring
 
 Points = NDArray[np.float64]
 
@@ -15,11 +15,6 @@ def single_ring(polygon: Polygon) -> Ring:
     for ring in rings[1:]:
         joined = _bridge(joined, ring)
     return tuple((float(x), float(y)) for x, y in joined)
-
-
-def corners(box: Box) -> Ring:
-    """A box as an outline, clockwise from its top-left corner."""
-    return ((box.x, box.y), (box.x2, box.y), (box.x2, box.y2), (box.x, box.y2))
 
 
 def outline(mask: Mask) -> Polygon | None:

@@ -8,7 +8,7 @@ from typing import IO
 
 from bloomery_vision.formats.export import Notes, Stems, placed
 from bloomery_vision.formats.model import ExportChunk, ExportRow
-from bloomery_vision.geometry import Geometry, Mask, Polygon, Shape, bounds
+from bloomery_vision.geometry import Geometry, Mask, Polygon, Shape
 
 _SPOOL = 16 << 20
 """Bytes of annotations of a split that are kept in memory until its images are written."""
@@ -72,7 +72,7 @@ def _known(shapes: Iterable[Shape], categories: Mapping[str, int], notes: Notes)
 
 
 def _annotation(number: int, image_id: int, shape: Shape, category: int) -> bytes:
-    box = bounds(shape.geometry)
+    box = shape.geometry.bounds
     record: dict[str, object] = {"id": number, "image_id": image_id, "category_id": category}
     if box is not None:
         record["bbox"] = [box.x, box.y, box.width, box.height]

@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from bloomery_vision.formats.export import Notes, Stems, placed
 from bloomery_vision.formats.model import ExportChunk, ExportRow
 from bloomery_vision.formats.voc import ATTRIBUTES
-from bloomery_vision.geometry import Box, Shape, bounds
+from bloomery_vision.geometry import Box, Shape
 
 
 def write_voc(rows: Iterable[ExportRow], *, notes: Notes | None = None) -> Iterator[ExportChunk]:
@@ -38,7 +38,7 @@ def _document(row: ExportRow, notes: Notes) -> bytes:
     for name, value in (("width", row.width), ("height", row.height), ("depth", 3)):
         _add(size, name, str(value))
     for shape in placed(row.shapes, notes):
-        box = bounds(shape.geometry)
+        box = shape.geometry.bounds
         if box is not None:
             notes["OUTLINE_AS_BOX"] += not isinstance(shape.geometry, Box)
             _object(root, shape, box)

@@ -6,8 +6,8 @@ import yaml
 
 from bloomery_vision.formats.export import Notes, Stems, placed
 from bloomery_vision.formats.model import ExportChunk, ExportRow, YoloTask
-from bloomery_vision.formats.outlines import corners, outline, single_ring
-from bloomery_vision.geometry import Box, Mask, Polygon, Ring, Shape, bounds
+from bloomery_vision.formats.outlines import outline, single_ring
+from bloomery_vision.geometry import Box, Mask, Polygon, Ring, Shape
 
 
 def write_yolo(
@@ -59,7 +59,7 @@ def _lines(row: ExportRow, numbers: dict[str, int], task: YoloTask, notes: Notes
 
 
 def _box(shape: Shape, row: ExportRow) -> list[float]:
-    box = bounds(shape.geometry)
+    box = shape.geometry.bounds
     if box is None:
         return []
     centre_x, centre_y = box.x + box.width / 2, box.y + box.height / 2
@@ -72,7 +72,7 @@ def _ring(shape: Shape, row: ExportRow, notes: Notes) -> list[float]:
         case Polygon() as polygon:
             ring = single_ring(polygon)
         case Box() as box:
-            ring = corners(box)
+            (ring,) = box.rings
         case Mask() as mask if found := outline(mask):
             ring = single_ring(found)
         case _:

@@ -9,7 +9,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bloomery_vision.geometry import bounds
 from bloomery_vision.manifest import ManifestRow
 from bloomery_vision.metrics import DetectionMetrics, GroundTruth, detection_metrics
 from bloomery_vision.postprocess import Detections, decode_detections
@@ -177,7 +176,7 @@ def ground_truth(row: ManifestRow, classes: Sequence[str]) -> GroundTruth:
     kept = [
         (box, numbers[shape.label], shape.crowd)
         for shape in row.shapes
-        if shape.label in numbers and (box := bounds(shape.geometry)) is not None
+        if shape.label in numbers and (box := shape.geometry.bounds) is not None
     ]
     corners = [(box.x, box.y, box.x2, box.y2) for box, _, _ in kept]
     return GroundTruth(

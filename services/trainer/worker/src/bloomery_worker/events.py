@@ -16,7 +16,9 @@ from bloomery.training.v1 import (
     SamplesPredicted,
     SystemReported,
 )
-from bloomery.vision.v1 import Box, Mask, Shape
+from bloomery.vision.v1 import Shape
+from bloomery_vision.geometry import Box, Found, Geometry, Mask, Tag
+from bloomery_vision.messages import found_message
 from bloomery_worker.messages import (
     LogNote,
     MetricsNote,
@@ -89,15 +91,12 @@ def samples_event(note: SamplesNote, *, clock: Clock = utc_now) -> JobEvent:
 
 
 def _shape(note: ShapeNote, sample: SampleNote) -> Shape:
-    shape = Shape(label=note.label, confidence=note.confidence)
+    geometry: Geometry = Tag()
     if note.box is not None:
-        x, y, width, height = note.box
-        shape.box.CopyFrom(Box(x=x, y=y, width=width, height=height))
+        geometry = Box(*note.box)
     elif note.mask:
-        shape.mask.CopyFrom(Mask(width=sample.width, height=sample.height, counts=note.mask.encode("ascii")))
-    else:
-        shape.tag.SetInParent()
-    return shape
+        geometry = Mask(sample.width, sample.height, note.mask.encode("ascii"))
+    return found_message(Found(note.label, note.confidence, geometry))
 
 
 def log_event(note: LogNote, *, source: str = "trainer", clock: Clock = utc_now) -> JobEvent:

@@ -62,7 +62,7 @@ def _light(found: Iterable[Found], most: int) -> Iterator[Found]:
     """The best of what is on an image, until its masks take more than `most` bytes."""
     size = 0
     for one in found:
-        size += len(one.geometry.counts) if isinstance(one.geometry, Mask) else 0
+        size += one.geometry.weight
         if size > most:
             return
         yield one

@@ -1,0 +1,80 @@
+"""Shapes between the contract's messages and values: the one place that knows both."""
+
+from collections.abc import Iterable
+
+from bloomery.vision.v1 import Shape as ShapeMessage
+from bloomery_vision.geometry import Box, Found, Geometry, Mask, Polygon, Ring, Shape, Tag
+
+
+def shape_value(message: ShapeMessage) -> Shape | None:
+    """The value of a message, None where it has no geometry.
+
+    Whether it is a good shape is for `bloomery_vision.validate` to say. Raises ValueError for what cannot be a value: a
+    polygon without rings, a ring with an odd number of coordinates.
+    """
+    geometry = _geometry_value(message)
+    if geometry is None:
+        return None
+    return Shape(
+        geometry,
+        message.label,
+        attributes=dict(message.attributes),
+        crowd=message.crowd,
+        group_id=message.group_id or None,
+        track_id=message.track_id or None,
+    )
+
+
+def shape_message(shape: Shape) -> ShapeMessage:
+    """The message of a value."""
+    message = ShapeMessage(
+        label=shape.label,
+        crowd=shape.crowd,
+        group_id=shape.group_id or 0,
+        track_id=shape.track_id or 0,
+        attributes=shape.attributes,
+    )
+    return _placed(message, shape.geometry)
+
+
+def found_message(found: Found) -> ShapeMessage:
+    """The message of what a model sees; `confidence` is its score."""
+    return _placed(ShapeMessage(label=found.label, confidence=found.score), found.geometry)
+
+
+def _placed(message: ShapeMessage, geometry: Geometry) -> ShapeMessage:
+    match geometry:
+        case Box(x, y, width, height):
+            message.box.x, message.box.y, message.box.width, message.box.height = x, y, width, height
+        case Polygon():
+            for ring in geometry.rings:
+                message.polygon.rings.add(coordinates=[number for point in ring for number in point])
+        case Mask(width, height, counts):
+            message.mask.width, message.mask.height, message.mask.counts = width, height, counts
+        case Tag():
+            message.tag.SetInParent()
+    return message
+
+
+def _geometry_value(message: ShapeMessage) -> Geometry | None:
+    match message.WhichOneof("geometry"):
+        case "box":
+            return Box(message.box.x, message.box.y, message.box.width, message.box.height)
+        case "polygon":
+            rings = [_ring(ring.coordinates) for ring in message.polygon.rings]
+            if not rings:
+                raise ValueError("a polygon needs at least one ring")
+            return Polygon(rings[0], tuple(rings[1:]))
+        case "mask":
+            return Mask(message.mask.width, message.mask.height, message.mask.counts)
+        case "tag":
+            return Tag()
+        case _:
+            return None
+
+
+def _ring(coordinates: Iterable[float]) -> Ring:
+    numbers = list(coordinates)
+    if len(numbers) % 2:
+        raise ValueError("a ring holds x and y of each point, so an even number of coordinates")
+    return tuple(zip(numbers[::2], numbers[1::2], strict=True))

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from bloomery_vision.geometry import Box, Mask, Tag
-from bloomery_vision.interpret import Choice, Fitted, fit, interpret
+from bloomery_vision.interpret import (
+    PROBABILITIES,
+    YOLO,
+    YOLO_END_TO_END,
+    Choice,
+    Fitted,
+    NotFiniteError,
+    fit,
+    interpret,
+)
 
 SIDE = 64
 NAMES = ("cat", "dog")
@@ -22,7 +31,7 @@ def raw(*anchors: tuple[float, ...]) -> np.ndarray:
 
 def test_boxes_are_in_pixels_of_the_original_best_first() -> None:
     outputs = [raw((32, 32, 16, 8, 0.1, 0.6), (10, 32, 4, 4, 0.9, 0.2), (50, 32, 4, 4, 0.2, 0.1))]
-    found = list(interpret("detect", outputs, wide(), NAMES, Choice()))
+    found = list(interpret(YOLO, outputs, wide(), NAMES, Choice()))
     assert [(one.label, one.geometry) for one in found] == [("cat", Box(16, 28, 8, 8)), ("dog", Box(48, 24, 32, 16))]
     assert [one.score for one in found] == pytest.approx([0.9, 0.6])
 
@@ -31,7 +40,7 @@ def test_a_choice_leaves_out_scores_classes_overlaps_and_the_weakest() -> None:
     outputs = [raw((20, 32, 8, 8, 0.9, 0), (21, 32, 8, 8, 0.8, 0), (40, 32, 8, 8, 0, 0.7), (60, 32, 4, 4, 0.3, 0))]
 
     def labels(choice: Choice) -> list[str]:
-        return [one.label for one in interpret("detect", outputs, wide(), NAMES, choice)]
+        return [one.label for one in interpret(YOLO, outputs, wide(), NAMES, choice)]
 
     assert labels(Choice(iou=0.9)) == ["cat", "cat", "dog", "cat"]
     assert labels(Choice()) == ["cat", "dog", "cat"]
@@ -43,7 +52,7 @@ def test_a_choice_leaves_out_scores_classes_overlaps_and_the_weakest() -> None:
 def test_masks_have_the_size_of_the_original_and_empty_ones_are_no_objects() -> None:
     prototypes = np.ones((1, 16, 16), dtype=np.float32)
     outputs = [raw((32, 32, 16, 8, 0.9, 0, 1.0), (10, 32, 4, 4, 0, 0.8, -1.0)), prototypes]
-    [found] = interpret("segment", outputs, wide(), NAMES, Choice())
+    [found] = interpret(YOLO, outputs, wide(), NAMES, Choice())
     assert isinstance(found.geometry, Mask)
     array = found.geometry.to_array()
     assert array.shape == (64, 128)
@@ -55,7 +64,35 @@ def test_a_classifier_says_the_classes_of_the_whole_image() -> None:
     fitted = fit(np.zeros((64, 128, 3), dtype=np.uint8), (SIDE, SIDE), "center-crop")
     assert fitted.transform is None
     assert fitted.pixels.shape == (SIDE, SIDE, 3)
-    found = list(interpret("classify", [np.array([0.3, 0.7], dtype=np.float32)], fitted, NAMES, Choice(conf=0.2)))
+    found = list(interpret(PROBABILITIES, [np.array([0.3, 0.7], dtype=np.float32)], fitted, NAMES, Choice(conf=0.2)))
     assert [(one.label, one.geometry) for one in found] == [("dog", Tag()), ("cat", Tag())]
-    [best] = interpret("classify", [np.array([0.3, 0.7], dtype=np.float32)], fitted, NAMES, Choice(conf=0.5))
+    [best] = interpret(PROBABILITIES, [np.array([0.3, 0.7], dtype=np.float32)], fitted, NAMES, Choice(conf=0.5))
     assert best.label == "dog"
+
+
+def test_one_anchor_answers_for_its_best_class_unless_all_are_asked_for() -> None:
+    outputs = [raw((32, 32, 16, 8, 0.5, 0.6))]
+
+    def labels(choice: Choice) -> list[str]:
+        return [one.label for one in interpret(YOLO, outputs, wide(), NAMES, choice)]
+
+    assert labels(Choice()) == ["dog"]
+    assert labels(Choice(multi_label=True)) == ["dog", "cat"]
+
+
+def test_a_head_that_needs_no_suppression_is_read_row_by_row() -> None:
+    rows = np.array([[24, 28, 40, 36, 0.6, 1], [8, 30, 12, 34, 0.9, 0], [0, 0, 0, 0, 0, 0]], dtype=np.float32)
+    found = list(interpret(YOLO_END_TO_END, [rows], wide(), NAMES, Choice()))
+    assert [(one.label, one.geometry) for one in found] == [("cat", Box(16, 28, 8, 8)), ("dog", Box(48, 24, 32, 16))]
+    [best] = interpret(YOLO_END_TO_END, [rows], wide(), NAMES, Choice(max_det=1))
+    assert best.label == "cat"
+    [chosen] = interpret(YOLO_END_TO_END, [rows], wide(), NAMES, Choice(classes=(1,)))
+    assert chosen.label == "dog"
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("decoder", [YOLO, YOLO_END_TO_END, PROBABILITIES])
+def test_what_is_no_number_is_no_answer(decoder: str, number: float) -> None:
+    outputs = [np.full(2 if decoder == PROBABILITIES else (6, 6), number, dtype=np.float32)]
+    with pytest.raises(NotFiniteError):
+        list(interpret(decoder, outputs, wide(), NAMES, Choice()))

@@ -1,8 +1,11 @@
+import resource
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from bloomery_vision.preprocess import GREY, letterbox, resize_center_crop
 
@@ -67,3 +70,23 @@ def test_the_crop_is_centred() -> None:
     image = np.zeros((40, 80, 3), dtype=np.uint8)
     image[:, 20:60] = 255
     assert (resize_center_crop(image, 40) == 255).all()
+
+
+@given(width=st.integers(1, 40), height=st.integers(1, 400), size=st.integers(8, 48))
+def test_of_a_long_thin_image_the_middle_is_what_scaling_the_whole_gives(width: int, height: int, size: int) -> None:
+    image = picture(width, height)
+    found = resize_center_crop(image, size).astype(int)
+    short = min(width, height)
+    across, down = size * width // short, size * height // short
+    whole = Image.fromarray(image).resize((across, down), Image.Resampling.BILINEAR)
+    left, top = round((across - size) / 2), round((down - size) / 2)
+    cut = np.asarray(whole.crop((left, top, left + size, top + size))).astype(int)
+    assert np.abs(found - cut).max() <= 1
+
+
+def test_memory_does_not_follow_the_aspect_ratio() -> None:
+    image = np.zeros((1, 20_000, 3), dtype=np.uint8)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert resize_center_crop(image, 224).shape == (224, 224, 3)
+    assert resize_center_crop(image.transpose(1, 0, 2), 224).shape == (224, 224, 3)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10, "KiB"

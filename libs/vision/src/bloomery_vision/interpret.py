@@ -10,11 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bloomery_vision.geometry import Box, Found, Mask, Tag
-from bloomery_vision.postprocess import Detections, decode_detections, decode_masks, top_k
+from bloomery_vision.postprocess import Detections, decode_detections, decode_end2end, decode_masks, top_k
 from bloomery_vision.preprocess import LetterboxTransform, letterbox, resize_center_crop
 
 LETTERBOX = "letterbox"
 CENTER_CROP = "center-crop"
+YOLO = "yolo"
+"""Decoder of a head whose boxes overlap: [4 + C + K, A]."""
+YOLO_END_TO_END = "yolo-end-to-end"
+"""Decoder of a head that needs no suppression, or has it built in: [N, 6 + K]."""
+PROBABILITIES = "probabilities"
+"""Decoder of a classifier: [C]."""
+DECODERS = frozenset({YOLO, YOLO_END_TO_END, PROBABILITIES})
+"""How the raw outputs of models are read; a model says which of these it needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +42,30 @@ class Choice:
         iou: overlap above which the weaker of two boxes of one class is dropped.
         max_det: the most shapes on one image.
         classes: class numbers; None for all.
+        multi_label: let one anchor answer for each class above `conf`, not only for its best.
     """
 
     conf: float = 0.25
     iou: float = 0.7
     max_det: int = 300
     classes: Sequence[int] | None = None
+    multi_label: bool = False
+
+
+EVALUATION = Choice(conf=0.001)
+"""What a model is measured by: nearly all that it sees, decoded as in every prediction."""
+
+
+class NotFiniteError(ValueError):
+    """A model answered with what is no number: its weights are damaged, or it computes beyond its precision."""
+
+    def __init__(self) -> None:
+        super().__init__("the model answers with NaN or infinity")
+
+
+def default_decoder(task: str) -> str:
+    """The decoder of a model of "detect", "segment" or "classify" that does not say which it needs."""
+    return PROBABILITIES if task == "classify" else YOLO
 
 
 def fit(image: NDArray[np.uint8], size: tuple[int, int], resize: str) -> Fitted:
@@ -50,35 +76,61 @@ def fit(image: NDArray[np.uint8], size: tuple[int, int], resize: str) -> Fitted:
 
 
 def interpret(
-    task: str, outputs: Sequence[NDArray[np.float32]], fitted: Fitted, names: Sequence[str], choice: Choice
+    decoder: str, outputs: Sequence[NDArray[np.float32]], fitted: Fitted, names: Sequence[str], choice: Choice
 ) -> Iterator[Found]:
     """What is on an image, best first.
 
     Args:
-        task: "detect", "segment" or "classify".
-        outputs: the model's raw outputs for the image, without the batch axis.
+        decoder: how the outputs are read, one of `DECODERS`.
+        outputs: the model's raw outputs for the image, without the batch axis; a second one holds prototypes of masks.
         fitted: the image as the model saw it.
         names: the model's classes in the order of their numbers.
         choice: what to return.
+
+    Raises:
+        NotFiniteError: the outputs hold what is no number.
     """
-    if task == "classify":
+    if not are_finite(outputs):
+        raise NotFiniteError
+    if decoder == PROBABILITIES:
         yield from _tags(outputs[0], names, choice)
         return
-    detections = decode_detections(
-        outputs[0],
-        num_classes=len(names),
-        conf=choice.conf,
-        iou=choice.iou,
-        max_det=choice.max_det,
-        classes=choice.classes,
-    )
+    detections = detect(decoder, outputs[0], len(names), choice)
     assert fitted.transform is not None
-    geometries = _masks(outputs[1], detections, fitted) if task == "segment" else _boxes(detections, fitted.transform)
+    geometries = _boxes(detections, fitted.transform) if len(outputs) == 1 else _masks(outputs[1], detections, fitted)
     for geometry, score, number in zip(
         geometries, detections.scores.tolist(), detections.classes.tolist(), strict=True
     ):
         if geometry is not None:
             yield Found(names[number], score, geometry)
+
+
+def detect(decoder: str, raw: NDArray[np.float32], num_classes: int, choice: Choice) -> Detections:
+    """The objects in a detector's first output, in the letterbox's frame.
+
+    Args:
+        decoder: "yolo" or "yolo-end-to-end".
+        raw: for one image, as `decode_detections` or `decode_end2end` take it.
+        num_classes: how many classes the model knows.
+        choice: what to return; a head that needs no suppression looks at neither `iou` nor `multi_label`.
+    """
+    if decoder == YOLO_END_TO_END:
+        found = decode_end2end(raw, conf=choice.conf, classes=choice.classes)
+        return found.select(np.arange(min(len(found), choice.max_det)))
+    return decode_detections(
+        raw,
+        num_classes=num_classes,
+        conf=choice.conf,
+        iou=choice.iou,
+        max_det=choice.max_det,
+        classes=choice.classes,
+        multi_label=choice.multi_label,
+    )
+
+
+def are_finite(outputs: Sequence[NDArray[np.float32]]) -> bool:
+    """Whether a model's outputs are numbers: what compares with NaN passes for nothing found, or for equal."""
+    return all(bool(np.isfinite(output).all()) for output in outputs)
 
 
 def _boxes(detections: Detections, transform: LetterboxTransform) -> Iterator[Box]:

@@ -68,7 +68,7 @@ def decode_detections(
         max_det: the most objects to return.
         classes: class numbers to look at; None for all.
         agnostic: let boxes of different classes drop each other.
-        multi_label: let one anchor give a box for each class above `conf`, not only for its best: what evaluation does.
+        multi_label: let one anchor give a box for each class above `conf`, not only for its best.
     """
     columns = 4 + (raw.shape[0] - 4 if num_classes is None else num_classes)
     candidates = _candidates(raw, columns, conf=conf, multi_label=multi_label)

@@ -10,6 +10,8 @@ from PIL import Image
 
 GREY = 114
 """The value of the bars: the one that YOLO models are trained with."""
+_THIN = 4
+"""Times that one side is longer than the other, from which on an image is a long thin one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ def letterbox(image: NDArray[np.uint8], size: tuple[int, int]) -> tuple[NDArray[
 def resize_center_crop(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Scales the shorter side to `size` and cuts the square in the middle out, as classifiers are evaluated.
 
-    Bilinear with antialiasing, the longer side rounded down: torchvision's `Resize` and `CenterCrop` on a PIL image.
+    Bilinear with antialiasing, the longer side rounded down: torchvision's `Resize` and `CenterCrop` on a PIL image. Of
+    a long thin image only the middle is scaled, because the whole would take memory without bound.
 
     Args:
         image: uint8 [H, W, 3].
@@ -100,6 +103,11 @@ def resize_center_crop(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]
     rows, columns = image.shape[:2]
     short = min(rows, columns)
     width, height = size * columns // short, size * rows // short
-    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - size) / 2), round((height - size) / 2)
+    original = Image.fromarray(image)
+    if max(width, height) > _THIN * size:
+        across, down = columns / width, rows / height
+        middle = (left * across, top * down, (left + size) * across, (top + size) * down)
+        return np.asarray(original.resize((size, size), Image.Resampling.BILINEAR, box=middle))
+    resized = original.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(resized.crop((left, top, left + size, top + size)))

@@ -52,6 +52,7 @@ def encode(array: NDArray[np.bool_]) -> bytes:
 
 def decode(runs: Sequence[int], *, width: int, height: int) -> NDArray[np.bool_]:
     """The boolean array of shape [height, width] behind checked runs."""
+    # pycocotools' own `decode` uses what numpy has deprecated, and trusts its input.
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return flat.reshape(width, height).T
 

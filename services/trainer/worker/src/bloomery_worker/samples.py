@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from bloomery_vision.geometry import Box, Found, Mask
-from bloomery_vision.interpret import CENTER_CROP, LETTERBOX, Choice, fit, interpret
+from bloomery_vision.interpret import CENTER_CROP, LETTERBOX, Choice, default_decoder, fit, interpret
 from bloomery_vision.manifest import ManifestRow
 from bloomery_worker.dataset import Dataset
 from bloomery_worker.messages import SampleNote, SamplesNote, ShapeNote
@@ -53,7 +53,7 @@ class Samples:
         found = []
         for index, (row, fitted) in enumerate(zip(self._rows, self._fitted, strict=True)):
             own = [output[index] for output in outputs]
-            seen = interpret(self._task, own, fitted, self._classes, self._choice)
+            seen = interpret(default_decoder(self._task), own, fitted, self._classes, self._choice)
             found.append(_sample(row, _light(seen, MASK_BYTES // len(self._rows))))
         return SamplesNote(epoch=epoch, samples=tuple(found))
 

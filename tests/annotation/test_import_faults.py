@@ -1,6 +1,7 @@
 """Imports that are hit: crashes, replicas, an absent object store, cancelling while they run."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,14 +22,16 @@ from bloomery.annotation.v1 import (
 )
 from bloomery_annotation.importer import run as import_run
 from bloomery_annotation.importer.parsing import Parser
-from bloomery_annotation.model import ImportCounts
+from bloomery_annotation.importer.runner import ImportRunner
+from bloomery_annotation.model import ImportState
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_annotation.store import imports as import_store
 from bloomery_annotation.store import revisions
-from bloomery_annotation.store.tables import IMPORTS, REVISIONS
-from bloomery_kit.database import Database
+from bloomery_annotation.store.imports import Claim, Waiting
+from bloomery_annotation.store.tables import REVISIONS
+from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import Unavailable
-from bloomery_kit.times import utc_now
+from bloomery_kit.objects import FolderObjectStore
 from tests.annotation.folders import counts, voc_folder
 from tests.annotation.helpers import Server, digest_of, png, reason_of, serving, status_of
 
@@ -48,25 +51,63 @@ class Halt:
         return await self.real(*args, **kwargs)
 
 
-async def die(server: Server) -> None:
-    """End a replica's runner as a killed process would: without a word to anybody."""
-    runner = server.app._runner
+class Gate:
+    """Lets one call of a function wait, and tells when it does."""
 
-    async def say_nothing(claim: object) -> None:
+    def __init__(self, real: Callable[..., Any], call: int) -> None:
+        self.real, self.left = real, call
+        self.reached, self.open = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.left -= 1
+        if self.left == 0:
+            self.reached.set()
+            await self.open.wait()
+        return await self.real(*args, **kwargs)
+
+
+async def die(server: Server) -> None:
+    """End a replica's runners as a killed process would: without a word to anybody."""
+
+    async def say_nothing(*_: object, **__: object) -> None:
         return None
 
-    runner._release = say_nothing  # type: ignore[method-assign]
-    await runner.close()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ImportRunner, "_give_up", say_nothing)
+        await server.app.loops.close()
 
 
-async def stored(settings: AnnotationSettings) -> tuple[int, list[int]]:
-    """How many revisions there are, and the epochs of all imports."""
+def without_heart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runners keep their first lease only."""
+
+    async def stand_still(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ImportRunner, "_keep", stand_still)
+
+
+@pytest.fixture
+def claims(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The imports that were taken, by uid, in order."""
+    taken: list[str] = []
+    real = import_store.claim
+
+    async def claim(tx: Transaction, wanted: Waiting, *args: Any, **kwargs: Any) -> Claim | None:
+        found = await real(tx, wanted, *args, **kwargs)
+        taken.extend([found.import_uid] if found else [])
+        return found
+
+    monkeypatch.setattr(import_store, "claim", claim)
+    return taken
+
+
+async def stored(settings: AnnotationSettings) -> int:
+    """How many revisions there are."""
     db = Database.connect(settings.database_url, "annotation")
     async with db.read() as tx:
         count = await tx.scalar(sa.select(sa.func.count()).select_from(REVISIONS))
-        epochs: list[int] = list((await tx.execute(sa.select(IMPORTS.c.epoch))).scalars())
     await db.close()
-    return int(count or 0), epochs
+    return int(count or 0)
 
 
 CRASHES = [
@@ -89,6 +130,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 async def test_after_a_crash_another_replica_goes_on_and_nothing_doubles(
     both_settings: AnnotationSettings,
     small_batches: None,
+    claims: list[str],
     monkeypatch: pytest.MonkeyPatch,
     module: str,
     name: str,
@@ -108,7 +150,8 @@ async def test_after_a_crash_another_replica_goes_on_and_nothing_doubles(
             done = await second.finish(started.name)
     assert done.state == Import.STATE_SUCCEEDED
     assert (done.item_count, done.done_count, *counts(done)) == (23, 23, 23, 23, 0, 0)
-    assert await stored(both_settings) == (23, [2])
+    assert await stored(both_settings) == 23
+    assert claims == [started.uid] * 2
 
 
 async def test_a_replica_that_leaves_hands_its_import_over_at_once(
@@ -122,13 +165,15 @@ async def test_a_replica_that_leaves_hands_its_import_over_at_once(
             patched.setattr(revisions, "save", halt)
             started = await first.start_import(project, voc_folder(12))
             await halt.reached.wait()
-            await first.app._runner.close()
+            await first.app.loops.close()
         async with serving(slow) as second, asyncio.timeout(20):
             done = await second.finish(started.name)
     assert counts(done) == (12, 12, 0, 0)
 
 
-async def test_two_replicas_run_each_import_once(both_settings: AnnotationSettings, small_batches: None) -> None:
+async def test_two_replicas_run_each_import_once(
+    both_settings: AnnotationSettings, small_batches: None, claims: list[str]
+) -> None:
     patient = both_settings.model_copy(update={"import_lease_seconds": 30})
     async with serving(patient) as first, serving(patient) as second:
         project = await first.project()
@@ -138,26 +183,44 @@ async def test_two_replicas_run_each_import_once(both_settings: AnnotationSettin
         started = [await (first, second)[number % 2].start_import(project, part) for number, part in enumerate(parts)]
         done = await asyncio.gather(*(second.finish(one.name) for one in started))
     assert [counts(one) for one in done] == [(10, 10, 0, 0)] * 4
-    assert await stored(both_settings) == (40, [1, 1, 1, 1])
+    assert await stored(both_settings) == 40
+    assert sorted(claims) == sorted(one.uid for one in started)
 
 
-async def test_whoever_lost_a_claim_can_write_nothing(both: Server, both_settings: AnnotationSettings) -> None:
-    await die(both)
-    project = await both.project()
-    await both.start_import(project, voc_folder(1))
-    db = Database.connect(both_settings.database_url, "annotation")
-    async with db.write() as tx:
-        seen = (await import_store.active(tx))[0]
-        old = await import_store.claim(tx, seen, utc_now())
-        assert old is not None
-        assert await import_store.claim(tx, seen, utc_now()) is None
-        new = await import_store.claim(tx, (await import_store.active(tx))[0], utc_now())
-        assert new is not None
-        assert not await import_store.beat(tx, old)
-        progress = ImportCounts(done_count=1)
-        assert not await import_store.advance(tx, old, progress, utc_now())
-        assert await import_store.advance(tx, new, progress, utc_now())
-    await db.close()
+async def test_a_runner_that_was_replaced_writes_nothing_more(
+    both_settings: AnnotationSettings, small_batches: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_heart(monkeypatch)
+    ended: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)
+    real = ImportRunner._run_held
+
+    async def run_held(runner: ImportRunner, claim: Claim) -> ImportState:
+        try:
+            return await real(runner, claim)
+        finally:
+            ended[claim.lease.epoch].set()
+
+    monkeypatch.setattr(ImportRunner, "_run_held", run_held)
+    patient = both_settings.model_copy(update={"import_lease_seconds": 60})
+    async with serving(both_settings) as first:
+        project = await first.project()
+        sleeper = Gate(Parser.prepare, 2)
+        monkeypatch.setattr(Parser, "prepare", lambda *args: sleeper(*args))
+        started = await first.start_import(project, voc_folder(12))
+        await sleeper.reached.wait()
+        async with serving(patient) as second:
+            successor = Gate(sleeper, 1)
+            monkeypatch.setattr(Parser, "prepare", lambda *args: successor(*args))
+            await successor.reached.wait()
+            before = await second.stub.GetImport(GetImportRequest(name=started.name))
+            sleeper.open.set()
+            await ended[1].wait()
+            assert await second.stub.GetImport(GetImportRequest(name=started.name)) == before
+            assert await stored(both_settings) == before.done_count == 5
+            successor.open.set()
+            done = await second.finish(started.name)
+    assert (done.state, *counts(done)) == (Import.STATE_SUCCEEDED, 12, 12, 0, 0)
+    assert await stored(both_settings) == 12
 
 
 async def test_an_import_that_nobody_runs_yet_is_cancelled_at_once(both: Server) -> None:
@@ -201,17 +264,16 @@ async def test_a_running_import_stops_on_request_and_keeps_what_it_saved(
 async def test_an_import_waits_while_the_object_store_is_down(
     server: Server, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bloomery_annotation.importer.runner._PAUSE", 0.05)
+    monkeypatch.setattr("bloomery_annotation.importer.runner._REST", 0.05)
     failures = [Unavailable("OBJECT_STORE_UNAVAILABLE", "down")] * 3
-    store = server.app._runner._tools.objects
-    real = store.get
+    real = FolderObjectStore.get
 
-    async def get(key: str) -> bytes:
+    async def get(store: FolderObjectStore, key: str) -> bytes:
         if failures:
             raise failures.pop()
-        return await real(key)
+        return await real(store, key)
 
-    started = await _started_with(server, project, lambda: monkeypatch.setattr(store, "get", get))
+    started = await _started_with(server, project, lambda: monkeypatch.setattr(FolderObjectStore, "get", get))
     done = await server.finish(started.name)
     assert not failures
     assert counts(done) == (3, 3, 0, 0)

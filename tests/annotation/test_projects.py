@@ -22,7 +22,7 @@ from bloomery.annotation.v1 import (
     UpdateProjectRequest,
 )
 from bloomery_annotation.app import MIGRATIONS
-from bloomery_annotation.janitor import Janitor
+from bloomery_annotation.housekeeping import Housekeeper
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_annotation.store.tables import OWNED_BY_PROJECT
 from bloomery_kit.database import Database
@@ -106,7 +106,7 @@ async def test_nothing_of_a_deleted_project_is_left(both: Server, both_settings:
     assert (await both.stub.ListAssets(ListAssetsRequest(parent=again.name))).total_size == 0
 
     db = Database.connect(both_settings.database_url, "annotation")
-    await Janitor(db, both.objects).clean()
+    await Housekeeper(db, both.objects, url_seconds=60).tidy()
     async with db.read() as tx:
         for table in OWNED_BY_PROJECT:
             owners = {row.project_uid for row in await tx.execute(table.select())}

@@ -3,6 +3,7 @@
 import asyncio
 import urllib.request
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from bloomery.annotation.v1 import (
     BatchCreateAssetsRequest,
     BlobInfo,
     CompleteUploadsRequest,
+    DeleteProjectRequest,
     Import,
     PrepareUploadsRequest,
     PrepareUploadsResponse,
@@ -20,10 +22,11 @@ from bloomery.annotation.v1 import (
     SignDownloadsRequest,
 )
 from bloomery_annotation.blobs import DiskGuard, Uploads, inspect
-from bloomery_annotation.janitor import Janitor
+from bloomery_annotation.housekeeping import Housekeeper
 from bloomery_annotation.model import Blob
 from bloomery_annotation.names import blob_key, staging_key
 from bloomery_annotation.settings import AnnotationSettings
+from bloomery_annotation.store import graves
 from bloomery_kit.database import Database
 from bloomery_kit.errors import ResourceExhausted, Unavailable
 from bloomery_kit.objects import FolderObjectStore
@@ -182,15 +185,34 @@ async def test_a_store_that_is_down_is_said_at_the_item(
 
 
 async def test_abandoned_uploads_are_collected(server: Server, project: Project, settings: AnnotationSettings) -> None:
-    from datetime import timedelta
-
     key = staging_key(project.uid, digest_of(b"x"))
     await server.objects.put(key, b"x")
     db = Database.connect(settings.database_url)
-    await Janitor(db, server.objects).clean()
+    await Housekeeper(db, server.objects, url_seconds=60).tidy()
     assert await server.objects.stat(key)
-    await Janitor(db, server.objects, clock=lambda: utc_now() + timedelta(days=3)).clean()
+    later = Housekeeper(db, server.objects, url_seconds=60, clock=lambda: utc_now() + timedelta(days=3))
+    await later.tidy()
     assert await server.objects.stat(key) is None
+    await db.close()
+
+
+async def test_an_upload_that_arrives_after_its_project_was_deleted_is_collected(
+    server: Server, project: Project, settings: AnnotationSettings
+) -> None:
+    key = staging_key(project.uid, digest_of(b"x"))
+    db = Database.connect(settings.database_url)
+    await server.stub.DeleteProject(DeleteProjectRequest(name=project.name))
+
+    async def tidy(after: timedelta) -> None:
+        await Housekeeper(db, server.objects, url_seconds=3600, clock=lambda: utc_now() + after).tidy()
+
+    for hours in (0, 1):
+        await tidy(timedelta(hours=hours))
+        await server.objects.put(key, b"x")
+    await tidy(timedelta(hours=3))
+    assert await server.objects.stat(key) is None
+    async with db.read() as tx:
+        assert await graves.deleted(tx) == []
     await db.close()
 
 

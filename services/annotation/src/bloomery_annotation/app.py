@@ -1,18 +1,22 @@
 """The service put together: what `__main__` serves, and what an installation in one process embeds."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 from bloomery.annotation.v1 import add_AnnotationServiceServicer_to_server
+from bloomery_annotation import housekeeping
 from bloomery_annotation.blobs import DiskGuard, Uploads
+from bloomery_annotation.housekeeping import Housekeeper
 from bloomery_annotation.importer.run import Tools
-from bloomery_annotation.importer.runner import ImportRunner
-from bloomery_annotation.janitor import Janitor
+from bloomery_annotation.importer.runner import LOOP, WAKE, ImportRunner
 from bloomery_annotation.service import AnnotationService, Parts
 from bloomery_annotation.settings import AnnotationSettings
+from bloomery_kit import leases
 from bloomery_kit.database import Database
 from bloomery_kit.feeds import Notifier
+from bloomery_kit.loops import Loops
 from bloomery_kit.migrations import check_schema, migrate
 from bloomery_kit.objects import ObjectStore, open_object_store
 from bloomery_kit.server import ServiceHost
@@ -22,6 +26,8 @@ from bloomery_kit.times import utc_now
 SERVICE = "bloomery.annotation.v1.AnnotationService"
 SCHEMA = "annotation"
 MIGRATIONS = Path(__file__).parent / "migrations"
+_IMPORTS_AT_ONCE = 2
+_TIDY_SECONDS = 600.0
 
 
 class AnnotationApp:
@@ -36,12 +42,13 @@ class AnnotationApp:
         self._servicer = AnnotationService(
             Parts(db, uploads, changed, draining, utc_now, max_blob_bytes=settings.max_blob_bytes)
         )
-        self._runner = ImportRunner(
-            Tools(db, objects, changed, utc_now),
-            lease=settings.import_lease_seconds,
-            poll=settings.import_poll_seconds,
-        )
-        self._janitor = Janitor(db, objects)
+        runner = ImportRunner(Tools(db, objects, changed, utc_now), lease=settings.import_lease_seconds)
+        housekeeper = Housekeeper(db, objects, url_seconds=settings.url_seconds)
+        self.loops = Loops()
+        for number in range(_IMPORTS_AT_ONCE):
+            news = partial(changed.listen(WAKE).wait, settings.import_poll_seconds)
+            self.loops.add(f"{LOOP} {number + 1}", runner.run_all, news)
+        self.loops.add(housekeeping.LOOP, housekeeper.tidy, _TIDY_SECONDS)
 
     @classmethod
     async def open(cls, settings: AnnotationSettings, *, draining: asyncio.Event) -> Self:
@@ -56,16 +63,19 @@ class AnnotationApp:
 
     async def start(self) -> None:
         """Begin the work in the background."""
-        self._runner.start()
-        self._janitor.start()
+        if self._db.is_sqlite:
+            # One process owns the file, so whoever held these is gone.
+            async with self._db.write() as tx:
+                await leases.free_all(tx)
+        self.loops.start()
 
     async def close(self) -> None:
         """End the work in the background and disconnect."""
-        await self._runner.close()
-        await self._janitor.close()
+        await self.loops.close()
         await self._db.close()
 
     async def _ready(self) -> None:
+        self.loops.check_ready()
         await check_schema(self._db, MIGRATIONS)
 
 

@@ -36,10 +36,6 @@ BATCH = 100
 """Items saved, and lost to a crash, at once."""
 
 
-class ClaimLostError(Exception):
-    """Somebody else runs the import, or it has ended, or its project is gone."""
-
-
 @dataclass(frozen=True)
 class Tools:
     """What an import works with; `changed` wakes those who watch it, by its uid."""
@@ -54,11 +50,11 @@ async def run_import(tools: Tools, claim: Claim) -> ImportState:
     """Run an import that this process has claimed; the state that it ended in.
 
     Raises:
-        ClaimLostError: nothing was written since the claim was lost.
+        LeaseLost: somebody else runs the import, or it or its project is gone; nothing was written since.
     """
+    async with tools.db.write() as tx:
+        project, current = await _current(tx, claim)
     async with tools.db.read() as tx:
-        project = await projects.find(tx, claim.project_id)
-        current = await _held(tx, project, claim)
         files = await blobs.of_import(tx, claim.import_uid)
     with tempfile.TemporaryDirectory(prefix="bloomery-import-") as folder:
         source = BlobSource(
@@ -155,14 +151,7 @@ class _Run:
 
 async def _current(tx: Transaction, claim: Claim) -> tuple[Project, Import]:
     project = await projects.lock(tx, claim.project_id)
-    return project, await _held(tx, project, claim)
-
-
-async def _held(tx: Transaction, project: Project, claim: Claim) -> Import:
-    current = await imports.read(tx, project, claim)
-    if current is None or current.project_uid != project.uid:
-        raise ClaimLostError
-    return current
+    return project, await imports.held(tx, project, claim)
 
 
 def _asset_draft(item: ImportItem, blob: Blob) -> AssetDraft:

@@ -1,14 +1,27 @@
 """What deleted projects leave behind."""
 
+from dataclasses import dataclass
+from datetime import datetime
+
 import sqlalchemy as sa
 
+from bloomery_annotation.store import imports
 from bloomery_annotation.store.tables import DELETED_PROJECTS, OWNED_BY_PROJECT, PROJECTS
 from bloomery_kit.database import Transaction
 
 
-async def deleted(tx: Transaction) -> list[str]:
-    """The uids of projects that are deleted but not yet removed."""
-    return list((await tx.execute(sa.select(DELETED_PROJECTS.c.uid))).scalars())
+@dataclass(frozen=True)
+class Grave:
+    """A project that was deleted but not yet removed."""
+
+    project_uid: str
+    delete_time: datetime
+
+
+async def deleted(tx: Transaction) -> list[Grave]:
+    """The projects that were deleted but not yet removed."""
+    rows = await tx.execute(sa.select(DELETED_PROJECTS))
+    return [Grave(row.uid, row.delete_time) for row in rows]
 
 
 async def living(tx: Transaction) -> list[str]:
@@ -18,6 +31,7 @@ async def living(tx: Transaction) -> list[str]:
 
 async def remove_rows(tx: Transaction, uid: str, limit: int) -> bool:
     """Remove at most `limit` rows of a deleted project; False if there are none left."""
+    await imports.forget_leases(tx, uid)
     for table in OWNED_BY_PROJECT:
         key = sa.tuple_(*table.primary_key.columns)
         some = sa.select(*table.primary_key.columns).where(table.c.project_uid == uid).limit(limit)

@@ -1,4 +1,4 @@
-"""Imports: what they are to read, how far they are, and who runs them."""
+"""Imports: what they are to read, how far they are, and who runs them: only the holder of the lease moves one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,9 +9,11 @@ import sqlalchemy as sa
 
 from bloomery_annotation.model import Failure, Import, ImportCounts, ImportState, Problem, Project
 from bloomery_annotation.names import IMPORT
-from bloomery_annotation.store.tables import IMPORT_FILES, IMPORT_PROBLEMS, IMPORTS, PROJECTS
+from bloomery_annotation.store.tables import IMPORT_FILES, IMPORT_PROBLEMS, IMPORTS, LEASES, PROJECTS
+from bloomery_kit import leases
 from bloomery_kit.database import Transaction, compare_and_set, insert_ignore
 from bloomery_kit.errors import AlreadyExists, NotFound
+from bloomery_kit.leases import Lease, LeaseLost
 from bloomery_kit.sequences import next_sequence
 from bloomery_vision.findings import Finding, Severity
 from bloomery_vision.formats import Format
@@ -21,27 +23,25 @@ MAX_PROBLEMS = 1000
 
 _I = IMPORTS.c
 _COUNTS = tuple(ImportCounts.__dataclass_fields__)
+_LEASE_PREFIX = "imports/"
 _ACTIVE = (ImportState.PENDING.value, ImportState.RUNNING.value)
 
 
 @dataclass(frozen=True)
-class Claim:
-    """The right to run an import: its holder's epoch. A later claim takes it away."""
+class Waiting:
+    """An import that is not finished and that nobody runs."""
 
     project_id: str
     import_uid: str
-    epoch: int
 
 
 @dataclass(frozen=True)
-class Active:
-    """An import that is not finished, and the sign of life of who runs it."""
+class Claim:
+    """The right to run an import, for as long as the lease is held."""
 
     project_id: str
     import_uid: str
-    epoch: int
-    beat: int
-    held: bool
+    lease: Lease
 
 
 async def next_position(tx: Transaction, project: Project) -> int:
@@ -64,9 +64,6 @@ async def create(tx: Transaction, new: Import, files: Mapping[str, str]) -> None
         **asdict(new.counts),
         "position": new.position,
         "sequence": new.sequence,
-        "epoch": 0,
-        "beat": 0,
-        "held": False,
         "create_time": new.create_time,
         "update_time": new.update_time,
     }
@@ -104,37 +101,34 @@ async def request_cancel(tx: Transaction, found: Import, now: datetime) -> None:
     await compare_and_set(tx, IMPORTS, *running, values=_moved(now, cancel_requested=True))
 
 
-async def active(tx: Transaction, limit: int = 100) -> list[Active]:
-    """The imports that are not finished, oldest first."""
-    query = sa.select(_I.uid, _I.epoch, _I.beat, _I.held, PROJECTS.c.id.label("project_id"))
-    query = query.join(PROJECTS, PROJECTS.c.uid == _I.project_uid).where(_I.state.in_(_ACTIVE))
-    rows = await tx.execute(query.order_by(_I.create_time, _I.uid).limit(limit))
-    return [Active(row.project_id, row.uid, row.epoch, row.beat, row.held) for row in rows]
+async def waiting(tx: Transaction) -> list[Waiting]:
+    """The imports that are not finished and that nobody runs, oldest first."""
+    query = sa.select(_I.uid, PROJECTS.c.id.label("project_id")).join(PROJECTS, PROJECTS.c.uid == _I.project_uid)
+    rows = await tx.execute(query.where(_I.state.in_(_ACTIVE)).order_by(_I.create_time, _I.uid))
+    taken = await leases.held(tx, _LEASE_PREFIX)
+    return [Waiting(row.project_id, row.uid) for row in rows if _lease_name(row.uid) not in taken]
 
 
-async def claim(tx: Transaction, seen: Active, now: datetime) -> Claim | None:
-    """Take an import over, if it still is as it was seen."""
-    unmoved = (_I.uid == seen.import_uid, _I.epoch == seen.epoch, _I.beat == seen.beat, _I.state.in_(_ACTIVE))
-    values = _moved(now, state=ImportState.RUNNING.value, epoch=seen.epoch + 1, held=True)
-    if not await compare_and_set(tx, IMPORTS, *unmoved, values=values):
+async def claim(tx: Transaction, wanted: Waiting, now: datetime, *, holder: str, term: float) -> Claim | None:
+    """Take an import for `term` seconds; None where somebody else has it, it rests, or it has ended."""
+    lease = await leases.take(tx, _lease_name(wanted.import_uid), holder, term)
+    if lease is None:
         return None
-    return Claim(seen.project_id, seen.import_uid, seen.epoch + 1)
+    unfinished = (_I.uid == wanted.import_uid, _I.state.in_(_ACTIVE))
+    if not await compare_and_set(tx, IMPORTS, *unfinished, values=_moved(now, state=ImportState.RUNNING.value)):
+        await leases.forget(tx, lease.name)
+        return None
+    return Claim(wanted.project_id, wanted.import_uid, lease)
 
 
-async def beat(tx: Transaction, claim: Claim) -> bool:
-    """Show that the holder lives; False if the claim is lost."""
-    return await compare_and_set(tx, IMPORTS, *_held(claim), values={"beat": _I.beat + 1})
-
-
-async def release(tx: Transaction, claim: Claim) -> None:
-    """Leave an unfinished import to whoever comes next."""
-    await compare_and_set(tx, IMPORTS, *_held(claim), values={"held": False, "beat": _I.beat + 1})
-
-
-async def read(tx: Transaction, project: Project, claim: Claim) -> Import | None:
-    """The import, None if the claim is lost."""
-    row = (await tx.execute(sa.select(IMPORTS).where(*_held(claim)))).one_or_none()
-    return _import(project, row, ()) if row else None
+async def held(tx: Transaction, project: Project, claim: Claim) -> Import:
+    """The import that one runs, which nobody takes before this transaction ends. Raise LeaseLost."""
+    await leases.fence(tx, claim.lease)
+    running = (_I.uid == claim.import_uid, _I.project_uid == project.uid, _I.state == ImportState.RUNNING.value)
+    row = (await tx.execute(sa.select(IMPORTS).where(*running))).one_or_none()
+    if row is None:
+        raise LeaseLost(claim.lease.name)
+    return _import(project, row, ())
 
 
 async def advance(
@@ -146,14 +140,25 @@ async def advance(
     file_format: Format | None = None,
     state: ImportState = ImportState.RUNNING,
     failure: Failure | None = None,
-) -> bool:
-    """Record how far it is; False, and nothing, if the claim is lost."""
-    values = _moved(now, **asdict(counts), state=state.value, beat=_I.beat + 1, held=not state.terminal)
+) -> None:
+    """Record how far it is. Raise LeaseLost, by which everything that the transaction wrote is undone."""
+    await leases.fence(tx, claim.lease)
+    values = _moved(now, **asdict(counts), state=state.value)
     if file_format:
         values["format"] = file_format.value
     if failure:
         values |= {"failure_reason": failure.reason, "failure_message": failure.message}
-    return await compare_and_set(tx, IMPORTS, *_held(claim), values=values)
+    running = (_I.uid == claim.import_uid, _I.state == ImportState.RUNNING.value)
+    if not await compare_and_set(tx, IMPORTS, *running, values=values):
+        raise LeaseLost(claim.lease.name)
+    if state.terminal:
+        await leases.forget(tx, claim.lease.name)
+
+
+async def forget_leases(tx: Transaction, project_uid: str) -> None:
+    """Forget who ran the imports of a project that is gone."""
+    names = sa.select(sa.literal(_LEASE_PREFIX) + _I.uid).where(_I.project_uid == project_uid)
+    await tx.execute(sa.delete(LEASES).where(LEASES.c.name.in_(names)))
 
 
 async def add_problems(tx: Transaction, current: Import, problems: Sequence[Problem]) -> None:
@@ -178,8 +183,8 @@ async def add_problems(tx: Transaction, current: Import, problems: Sequence[Prob
         await tx.execute(sa.insert(IMPORT_PROBLEMS), rows)
 
 
-def _held(claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
-    return _I.uid == claim.import_uid, _I.epoch == claim.epoch, _I.state == ImportState.RUNNING.value
+def _lease_name(import_uid: str) -> str:
+    return f"{_LEASE_PREFIX}{import_uid}"
 
 
 def _moved(now: datetime, **values: object) -> dict[str, object]:

@@ -5,6 +5,7 @@ from sqlalchemy.dialects import postgresql
 
 from bloomery_kit.database import UtcDateTime
 from bloomery_kit.idempotency import idempotency_table
+from bloomery_kit.leases import lease_table
 from bloomery_kit.sequences import sequence_table
 
 METADATA = sa.MetaData()
@@ -20,6 +21,7 @@ def _required(name: str, kind: object, **options: object) -> _Column:
 
 SEQUENCES = sequence_table(METADATA)
 IDEMPOTENCY = idempotency_table(METADATA)
+LEASES = lease_table(METADATA)
 
 PROJECTS = sa.Table(
     "projects",
@@ -180,10 +182,6 @@ IMPORTS = sa.Table(
     _required("problem_count", sa.BigInteger),
     _required("position", sa.BigInteger),
     _required("sequence", sa.BigInteger),
-    # Who runs it: each claim raises the epoch, which fences earlier runners; a living one keeps raising the beat.
-    _required("epoch", sa.BigInteger),
-    _required("beat", sa.BigInteger),
-    _required("held", sa.Boolean),
     _required("create_time", UtcDateTime),
     _required("update_time", UtcDateTime),
     sa.UniqueConstraint("project_uid", "id", name="imports_id"),

@@ -1,0 +1,65 @@
+"""What may be done later: removing what deleted projects leave behind, uploads that nobody completed, old request ids.
+
+Every step may be repeated, so that several replicas may do the same, and a crash costs nothing.
+"""
+
+from datetime import timedelta
+
+from bloomery_annotation.names import staging_prefix
+from bloomery_annotation.store import graves
+from bloomery_annotation.store.graves import Grave
+from bloomery_kit.database import Database
+from bloomery_kit.idempotency import forget_requests
+from bloomery_kit.loops import guarded
+from bloomery_kit.objects import ObjectStore
+from bloomery_kit.times import Clock, utc_now
+
+LOOP = "annotation housekeeping"
+_STAGING_AGE = timedelta(days=2)
+_REQUEST_AGE = timedelta(days=7)
+_MARGIN = timedelta(hours=1)
+"""What the clocks of replicas and of the object store may differ by."""
+_ROWS = 1000
+
+
+class Housekeeper:
+    """Does what is left to do; signed uploads hold for `url_seconds`."""
+
+    def __init__(self, db: Database, objects: ObjectStore, *, url_seconds: int, clock: Clock = utc_now) -> None:
+        self._db, self._objects, self._clock = db, objects, clock
+        self._url_life = timedelta(seconds=url_seconds)
+
+    async def tidy(self) -> None:
+        """Do all that is left to do; one project's trouble does not hold up the others."""
+        async with self._db.write() as tx:
+            await forget_requests(tx, before=self._clock() - _REQUEST_AGE)
+        async with self._db.read() as tx:
+            deleted, living = await graves.deleted(tx), await graves.living(tx)
+        for grave in deleted:
+            with guarded(LOOP, project=grave.project_uid):
+                await self._bury(grave)
+        for uid in living:
+            with guarded(LOOP, project=uid):
+                await self._drop_abandoned(uid)
+
+    async def _bury(self, grave: Grave) -> None:
+        uid = grave.project_uid
+        removed = True
+        while removed:
+            async with self._db.write() as tx:
+                removed = await graves.remove_rows(tx, uid, _ROWS)
+        # What was signed before the deletion may still arrive; once that is over, this pass has seen everything.
+        last = self._clock() > grave.delete_time + self._url_life + _MARGIN
+        async for blob in self._objects.list(f"{uid}/"):
+            # Other services keep what is theirs in folders of the same project.
+            if blob.key.count("/") == 1 or blob.key.startswith(staging_prefix(uid)):
+                await self._objects.delete(blob.key)
+        if last:
+            async with self._db.write() as tx:
+                await graves.close(tx, uid)
+
+    async def _drop_abandoned(self, uid: str) -> None:
+        oldest = self._clock() - _STAGING_AGE
+        async for blob in self._objects.list(staging_prefix(uid)):
+            if blob.modified < oldest:
+                await self._objects.delete(blob.key)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bloomery import Client, ModelVersion
+from bloomery.vision.v1 import Provenance
 from tests.flow.conftest import Server
 
 pytestmark = [pytest.mark.real_training, pytest.mark.timeout(600)]
@@ -42,6 +43,24 @@ def test_predictions_on_a_dataset_version_are_those_of_the_server(
     best = line["shapes"][0]
     assert best["score"] == pytest.approx(one.confidence, abs=1e-3)
     assert (line["width"], line["height"]) == (640, 480)
+
+
+def test_predictions_become_annotations_of_images_that_nobody_annotated(
+    server: Server, client: Client, trained: ModelVersion, pictures: Path
+) -> None:
+    (pictures / "data.yaml").write_text("names: [RBC, WBC]\n")
+    project = client.project("trained")
+    project.import_folder(pictures)
+    options = ("--assets", "name:png", "--to-annotations", "--threshold", "0.0", "-o", "json")
+    done = server.bloomery("predict", trained.name, *options)
+    told = [line.rpartition(", ")[2] for line in done.stderr.splitlines()]
+    assert sorted(told) == ["left alone: people annotated it"] * 2 + ["saved"]
+    seen = {one["asset"]: one["shapes"] for one in json.loads(done.stdout)}
+    [bare] = project.assets(filter="name:2.png")
+    saved = bare.annotation_set()
+    assert (saved.provenance.source, saved.provenance.agent) == (Provenance.SOURCE_MODEL, trained.name)
+    assert [shape.label.upper() for shape in saved.shapes] == [one["label"].upper() for one in seen[bare.name]]
+    assert saved.shapes[0].confidence > 0
 
 
 def test_a_model_file_becomes_a_version_that_does_all_that_others_do(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bloomery._aio.project import AsyncProject
     from bloomery._aio.recipe import AsyncRecipe
     from bloomery._aio.variant import AsyncModelVariant
-    from bloomery._results import Difference, Epoch, Evaluation, Event, Prediction, Sample, Step, Validation
+    from bloomery._results import Difference, Epoch, Evaluation, Event, Predicted, Prediction, Sample, Step, Validation
     from bloomery._session import Timeouts
     from bloomery._sync.client import Client
     from bloomery._sync.data import Asset, Import, Label
@@ -71,6 +71,7 @@ __all__ = [
     "Model",
     "ModelVariant",
     "ModelVersion",
+    "Predicted",
     "Prediction",
     "Project",
     "Recipe",
@@ -95,7 +96,7 @@ _WHERE = {
     **{name: f"bloomery._sync.{module}" for module, names in _HOMES.items() for name in names},
     **{f"Async{name}": f"bloomery._aio.{module}" for module, names in _HOMES.items() for name in names},
     **dict.fromkeys(
-        ("Difference", "Epoch", "Evaluation", "Event", "Prediction", "Sample", "Step", "Validation"),
+        ("Difference", "Epoch", "Evaluation", "Event", "Predicted", "Prediction", "Sample", "Step", "Validation"),
         "bloomery._results",
     ),
     "BloomeryError": "bloomery.errors",

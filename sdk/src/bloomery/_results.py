@@ -5,15 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Generic, Literal, Self, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from bloomery import errors
 from bloomery.common import v1 as common
 from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
 from bloomery.vision import v1 as vision
 
+ImageT = TypeVar("ImageT")
 Kind = Literal["state_changed", "metrics", "progress", "log", "checkpoint", "system", "preflight", "samples"]
 
 
@@ -194,6 +196,15 @@ class Prediction:
         if self.source is None:
             raise ValueError("the image of an asset is not here: download it and draw with bloomery.drawing.draw")
         return _drawn(self.source, self.shapes, Path(path))
+
+
+@dataclass(frozen=True)
+class Predicted(Generic[ImageT]):
+    """What became of one of several images: a prediction, or the error that this image has and others may not."""
+
+    image: ImageT
+    prediction: Prediction | None = None
+    error: errors.InvalidArgument | None = None
 
 
 def _drawn(source: bytes | Path, shapes: Sequence[vision.Shape], target: Path) -> Path:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bloomery._images import SUFFIXES
 from bloomery._results import Progress, Step
 from bloomery._session import Session
 from bloomery._status import from_status
@@ -13,9 +14,7 @@ from bloomery.common.v1 import Artifact
 from bloomery.errors import BloomeryError, InvalidArgument, TransferFailed
 from bloomery.training.v1 import CompleteInputUploadRequest, PrepareInputUploadRequest
 
-_SUFFIXES = frozenset(
-    {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"} | {".json", ".names", ".txt", ".xml", ".yaml", ".yml"}
-)
+_SUFFIXES = SUFFIXES | {".json", ".names", ".txt", ".xml", ".yaml", ".yml"}
 _PAGE = 250
 """Blobs of one round trip: the server reads each of them again before it answers."""
 _COMPLETE_SECONDS = 300.0

@@ -1,23 +1,36 @@
 """What a model version does without a job: its variants, predictions and files."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
 from pathlib import Path
-from typing import Self
+from typing import Self, TypedDict, TypeVar, Unpack
 
 from bloomery import errors
 from bloomery._aio.base import AsyncHandle
 from bloomery._aio.variant import AsyncModelVariant
 from bloomery._archive import file_name, inside
 from bloomery._fields import AssetFields, ModelVersionFields
+from bloomery._images import ImageLike, encoded
 from bloomery._labels import class_of
-from bloomery._results import Prediction, Progress, unseen
-from bloomery._transfer import Download
+from bloomery._results import Predicted, Prediction, Progress, unseen
+from bloomery._transfer import Download, in_order
 from bloomery._versions import get_model_version
 from bloomery.annotation.v1 import Asset
 from bloomery.inference import v1 as inference
 
+ImageT = TypeVar("ImageT", bound=ImageLike)
+_AT_ONCE = 4
 _PREDICT_SECONDS = 120.0
+
+
+class PredictOptions(TypedDict, total=False):
+    """The options of a prediction."""
+
+    threshold: float | None
+    iou_threshold: float | None
+    classes: Sequence[str]
+    max_shapes: int
 
 
 class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
@@ -43,17 +56,18 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
 
     async def predict(
         self,
-        image: str | Path | bytes | Asset | AssetFields,
+        image: ImageLike,
         *,
         threshold: float | None = None,
         iou_threshold: float | None = None,
         classes: Sequence[str] = (),
         max_shapes: int = 0,
     ) -> Prediction:
-        """Predict on one image: a file, its encoded bytes, or an asset of the model's project.
+        """Predict on one image.
 
         Args:
-            image: JPEG, PNG, WebP, BMP or TIFF.
+            image: a file or its bytes (JPEG, PNG, WebP, BMP, TIFF, GIF or AVIF); an asset of the model's project; a
+                Pillow image; or an array of pixels, uint8 [height, width, 3] in the order red, green, blue.
             threshold: smallest score to return, 0 to 1; the server's default where None.
             iou_threshold: overlap from which the lower of two boxes of one class is dropped, 0 to 1.
             classes: only these classes; empty for all.
@@ -70,13 +84,42 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             classes=[class_of(name, self.classes) for name in classes],
             max_shapes=max_shapes,
         )
-        source = Path(image) if isinstance(image, str) else image
-        if isinstance(source, Asset | AssetFields):
-            request.asset = source.name
+        source: bytes | Path | None = None
+        if isinstance(image, Asset | AssetFields):
+            request.asset = image.name
         else:
-            request.image = await asyncio.to_thread(_bytes, source)
+            request.image = await asyncio.to_thread(encoded, image)
+            source = Path(image) if isinstance(image, str | Path) else request.image
         reply = await self._session.call(self._session.predictions.Predict, request, seconds=_PREDICT_SECONDS)
-        return Prediction(reply, None if isinstance(source, Asset | AssetFields) else source)
+        return Prediction(reply, source)
+
+    async def predict_each(
+        self, images: Iterable[ImageT] | AsyncIterable[ImageT], **options: Unpack[PredictOptions]
+    ) -> AsyncIterator[Predicted[ImageT]]:
+        """Predict on images, several at once, and yield what became of each, in their order.
+
+        An image that cannot be read or used does not stop the others: its `error` says why.
+
+        Args:
+            images: what `predict` takes; all are listed before the first is sent.
+            options: as `predict` takes them.
+
+        Raises:
+            InvalidArgument: an option is wrong.
+            FailedPrecondition: the version has no READY variant; `optimize` makes one.
+        """
+        listed = [one async for one in images] if isinstance(images, AsyncIterable) else list(images)
+        async with aclosing(in_order((self._attempt(one, options) for one in listed), _AT_ONCE)) as found:
+            async for one in found:
+                yield one
+
+    async def _attempt(self, image: ImageT, options: PredictOptions) -> Predicted[ImageT]:
+        try:
+            return Predicted(image, await self.predict(image, **options))
+        except errors.InvalidArgument as error:
+            if not error.violations or any(violation.where not in ("image", "asset") for violation in error.violations):
+                raise
+            return Predicted(image, error=error)
 
     async def download(self, to: str | Path, *, progress: Progress = unseen) -> list[Path]:
         """Write its files below `to`, those of each READY variant in a folder of its name, and return them.
@@ -97,12 +140,3 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
         """Delete it with its variants; its number is not used again."""
         request = inference.DeleteModelVersionRequest(name=self.name)
         await self._session.delete(self._session.models.DeleteModelVersion, request)
-
-
-def _bytes(image: Path | bytes) -> bytes:
-    if isinstance(image, bytes):
-        return image
-    try:
-        return image.read_bytes()
-    except OSError as error:
-        raise errors.InvalidArgument(f"{image} cannot be read: {error.strerror}") from None

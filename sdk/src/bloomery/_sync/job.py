@@ -20,6 +20,7 @@ class ModelVersion(Handle[inference.ModelVersion], ModelVersionFields):
     variants = listing(AsyncModelVersion.variants, ModelVariant)
     optimize = wrapping(AsyncModelVersion.optimize, ModelVariant)
     predict = blocking(AsyncModelVersion.predict)
+    predict_each = iterating(AsyncModelVersion.predict_each)
     evaluate = wrapping(AsyncModelVersion.evaluate, _job)
     predict_dataset = wrapping(AsyncModelVersion.predict_dataset, _job)
     download = blocking(AsyncModelVersion.download)

@@ -133,7 +133,9 @@ def iterating(
     """The blocking form of an asynchronous iterator over values."""
 
     def call(self: Facade, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        return self._portal.iterate(method(self._twin, *args, **kwargs))
+        # An iterator that is given may be a listing of this client, which the loop cannot wait for.
+        given: Any = [list(one) if isinstance(one, Iterator) else one for one in args]
+        return self._portal.iterate(method(self._twin, *given, **kwargs))
 
     return _described(call, method)
 

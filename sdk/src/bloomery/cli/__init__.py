@@ -3,7 +3,8 @@
 One module a noun, and one for each verb that stands alone. Exit codes:
 
     0    done
-    1    the work failed: a job, an import or a build ended FAILED or CANCELLED, or annotations have errors
+    1    the work failed: a job, an import or a build ended FAILED or CANCELLED, annotations have errors, or an image
+         could not be predicted on
     2    the command line is wrong
     3    something that was named does not exist, or no project was
     4    the request is wrong, or a state forbids it

@@ -1,61 +1,167 @@
 """bloomery predict."""
 
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.markup import escape
 
+from bloomery import errors
 from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
 from bloomery.cli._output import as_json, dump, grid
 from bloomery.cli.annotations import place
 from bloomery.cli.models import VersionArgument
 
 if TYPE_CHECKING:
-    from bloomery import Prediction
+    from bloomery import Asset, Client, ModelVersion, Predicted, Prediction
 
-EXAMPLE = "Example: bloomery predict cells-v@1 image.jpg --save ./out --threshold 0.5 --classes RBC,WBC"
+EXAMPLE = "Example: bloomery predict cells-v@1 image.jpg ./folder --save ./out --threshold 0.5 --classes RBC,WBC"
 
 
 def run(
     version: VersionArgument,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
+    images: Annotated[
+        list[Path] | None, typer.Argument(metavar="IMAGE...", help="Image files, and folders of them.")
+    ] = None,
+    assets: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILTER",
+            help="Instead of files, images of the project: all, annotated, unannotated, label:LABEL, split:NAME, "
+            "name:TEXT.",
+        ),
+    ] = None,
     save: Annotated[Path | None, typer.Option(help="Folder for pictures with the shapes drawn on them.")] = None,
+    to_annotations: Annotated[
+        bool, typer.Option("--to-annotations", help="Save what is seen on --assets, but never over people's work.")
+    ] = False,
     threshold: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Smallest score to return.")] = None,
     classes: Annotated[str, typer.Option(metavar="NAME,...", help="Only these classes.")] = "",
     project: ProjectOption = None,
     output: OutputOption = Output.table,
 ) -> None:
-    """Predict on images, in pixels of each image."""
+    """Predict on images, in pixels of each. Goes on where one cannot be used, and exits with 1 then."""
+    if bool(images) == (assets is not None):
+        raise typer.BadParameter("give images, or --assets for those of the project", param_hint="IMAGE...")
+    if to_annotations and assets is None:
+        raise typer.BadParameter("needs --assets: import files first", param_hint="--to-annotations")
+    report = _Report(output, save, to_annotations)
     wanted = [name for name in classes.split(",") if name]
-    found: list[tuple[Path, Prediction]] = []
     with connect(project) as client:
         model = client.model_version(version)
-        for number, image in enumerate(images):
-            prediction = model.predict(image, threshold=threshold, classes=wanted)
-            found.append((image, prediction))
-            if save:
-                saved = prediction.save(_target(save, image, images[:number]))
-                typer.echo(saved, err=output is not Output.table)
-    if output is Output.table:
-        _table(found)
-    else:
-        dump([{"image": str(image), **as_json(prediction.proto)} for image, prediction in found], output)
+        sources: Sequence[Path | Asset] = list(_below(images)) if images else _assets(client, model, assets or "")
+        for one in model.predict_each(sources, threshold=threshold, classes=wanted):
+            report.add(one)
+    report.write()
+    if report.failed:
+        raise typer.Exit(1)
 
 
-def _target(folder: Path, image: Path, before: list[Path]) -> Path:
-    """Where the picture of an image goes: images of one name from several folders do not overwrite each other."""
-    same = sum(other.name == image.name for other in before)
-    return folder / (f"{image.stem}-{same + 1}{image.suffix}" if same else image.name)
+def _below(paths: Sequence[Path]) -> Iterator[Path]:
+    """The files that are named, and those in the folders that are.
+
+    Raises:
+        InvalidArgument: a folder has no images.
+    """
+    from bloomery._images import images_below
+
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        found = list(images_below(path))
+        if not found:
+            raise errors.InvalidArgument(
+                f"{path} has no images", hint="files are known by endings such as .jpg and .png"
+            )
+        yield from found
 
 
-def _table(found: "list[tuple[Path, Prediction]]") -> None:
-    rows = [
-        (image, shape.label, shape.confidence, place(shape))
-        for image, prediction in found
-        for shape in prediction.shapes
-    ]
-    grid(("IMAGE", "LABEL", "SCORE", "X Y WIDTH HEIGHT"), rows)
-    for image, prediction in found:
-        count = len(prediction.shapes)
-        took = f"{prediction.timings.total_ms:.0f} ms"
-        typer.echo(f"{image}: {count} {'shape' if count == 1 else 'shapes'} in {took}", err=True)
+def _assets(client: "Client", model: "ModelVersion", filter: str) -> "list[Asset]":
+    from bloomery._names import parent_of
+
+    project = client.project(parent_of(model.name, 2))
+    return list(project.assets(filter="" if filter == "all" else filter))
+
+
+@dataclass
+class _Report:
+    """What became of images: told line by line, written at the end."""
+
+    output: Output
+    save: Path | None
+    to_annotations: bool
+    failed: int = 0
+    _found: "list[tuple[str, Prediction]]" = field(default_factory=list)
+    _entries: list[dict[str, Any]] = field(default_factory=list)
+    _names: Counter[str] = field(default_factory=Counter)
+    _console: Console = field(default_factory=lambda: Console(stderr=True, soft_wrap=True, highlight=False))
+
+    def add(self, one: "Predicted[Path | Asset]") -> None:
+        """Take in the next image."""
+        image = one.image
+        name = str(image) if isinstance(image, Path) else image.display_name or image.id
+        about = {"image": name} if isinstance(image, Path) else {"image": name, "asset": image.name}
+        if one.error or not one.prediction:
+            self._refuse(name, about, one.error)
+            return
+        self._found.append((name, one.prediction))
+        self._entries.append({**about, **as_json(one.prediction.proto)})
+        count = len(one.prediction.shapes)
+        took = f"{one.prediction.timings.total_ms:.0f} ms"
+        done = [f"{count} {'shape' if count == 1 else 'shapes'} in {took}"]
+        if self.save:
+            done.append(f"drawn in {self._draw(image, one.prediction, self.save)}")
+        if self.to_annotations and not isinstance(image, Path):
+            done.append(_annotate(image, one.prediction))
+        self._console.print(f"{escape(name)}: {escape(', '.join(done))}")
+
+    def write(self) -> None:
+        """Write the shapes to stdout."""
+        if self.output is not Output.table:
+            dump(self._entries, self.output)
+            return
+        rows = [
+            (name, shape.label, shape.confidence, place(shape)) for name, seen in self._found for shape in seen.shapes
+        ]
+        grid(("IMAGE", "LABEL", "SCORE", "X Y WIDTH HEIGHT"), rows)
+
+    def _refuse(self, name: str, about: dict[str, str], error: errors.InvalidArgument | None) -> None:
+        self.failed += 1
+        # Of the violations, all are about the image.
+        message = "; ".join(violation.description for violation in error.violations) if error else ""
+        reason = error.reason if error else ""
+        self._entries.append({**about, "error": {"reason": reason, "message": message}})
+        # The message of a file that could not be read names it.
+        prefix = "" if message.startswith(name) else f"{escape(name)}: "
+        self._console.print(f"[bold red]error:[/] {prefix}{escape(message)}")
+
+    def _draw(self, image: "Path | Asset", prediction: "Prediction", folder: Path) -> Path:
+        """Draw it under the name of its image: those of one name from several folders do not overwrite each other."""
+        from bloomery import Prediction
+
+        name = Path(image if isinstance(image, Path) else image.display_name or f"{image.id}.png")
+        self._names[name.name] += 1
+        same = self._names[name.name]
+        target = folder / (name.name if same == 1 else f"{name.stem}-{same}{name.suffix}")
+        if isinstance(image, Path):
+            return prediction.save(target)
+        with tempfile.TemporaryDirectory() as scratch:
+            return Prediction(prediction.proto, image.download(Path(scratch, "image"))).save(target)
+
+
+def _annotate(asset: "Asset", prediction: "Prediction") -> str:
+    try:
+        asset.save_annotations(prediction)
+    except errors.FailedPrecondition as error:
+        if error.reason != "ANNOTATED_BY_PEOPLE":
+            raise
+        return "left alone: people annotated it"
+    except errors.Conflict:
+        return "left alone: somebody saved at the same time"
+    return "saved"

@@ -1,0 +1,98 @@
+"""Images as callers have them: files, bytes, pixels in memory, assets, folders."""
+
+from collections.abc import Iterator, Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
+
+from bloomery._fields import AssetFields
+from bloomery.annotation.v1 import Asset
+from bloomery.errors import InvalidArgument, Violation
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""Of the files that are images; the server has the same list."""
+_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
+
+
+class Pixels(Protocol):
+    """An array in memory, such as numpy's."""
+
+    @property
+    def __array_interface__(self) -> Mapping[str, Any]: ...
+
+
+ImageLike: TypeAlias = "str | Path | bytes | Asset | AssetFields | Pixels | Image"
+"""A file, its bytes, an asset, a Pillow image, or pixels: uint8 [height, width] or [height, width, 3 or 4], RGB(A)."""
+
+
+def is_image(path: Path) -> bool:
+    """Whether a name is that of an image."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def images_below(folder: Path) -> Iterator[Path]:
+    """The images in a folder and those below it, by name; without hidden ones."""
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if is_image(path) and not hidden and path.is_file():
+            yield path
+
+
+def encoded(image: object) -> bytes:
+    """The bytes of an image file for anything but an asset.
+
+    Raises:
+        InvalidArgument: it cannot be read, or is nothing that could be an image.
+    """
+    if isinstance(image, bytes | bytearray | memoryview):
+        found = bytes(image)
+    elif isinstance(image, str | Path):
+        found = _read(Path(image))
+    else:
+        found = _png(image)
+    if not found:
+        raise refused(f"{image if isinstance(image, str | Path) else 'the image'} has no bytes")
+    return found
+
+
+def refused(message: str) -> InvalidArgument:
+    """The error for one image that cannot be sent."""
+    error = InvalidArgument(message)
+    error.violations = (Violation("image", message),)
+    return error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise refused(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _png(image: object) -> bytes:
+    from PIL import Image
+
+    if not isinstance(image, Image.Image):
+        image = _from_array(image)
+    # As the pixels are: the orientation of a file that they came from says nothing about them.
+    pixels = image.copy() if image.mode in _PNG_MODES else image.convert("RGB")
+    pixels.info = {}
+    out = BytesIO()
+    pixels.save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def _from_array(array: object) -> "Image":
+    from PIL import Image
+
+    takes = "an image is a path, its bytes, an asset, a Pillow image, or RGB pixels as uint8 [height, width, 3]"
+    interface = getattr(array, "__array_interface__", None)
+    if not isinstance(interface, Mapping):
+        raise refused(f"{takes}; not {type(array).__name__}")
+    shape, kind = tuple(interface["shape"]), interface["typestr"]
+    if kind != "|u1" or len(shape) not in (2, 3) or 0 in shape or shape[2:] not in ((), (3,), (4,)):
+        raise refused(f"{takes}; not an array {list(shape)} of {kind}")
+    return Image.fromarray(cast("Any", array))

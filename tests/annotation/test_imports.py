@@ -9,16 +9,20 @@ from bloomery.annotation.v1 import (
     FORMAT_COCO,
     FORMAT_IMAGES,
     FORMAT_YOLO,
+    AnnotationSet,
     CreateImportRequest,
     GetAnnotationSetRequest,
     Import,
     ImportFile,
+    ListAnnotationSetsRequest,
     ListAssetsRequest,
     ListImportsRequest,
     ListLabelsRequest,
     Project,
+    UpdateAnnotationSetRequest,
     WatchImportRequest,
 )
+from bloomery.vision.v1 import Provenance
 from bloomery_annotation.importer import run as import_run
 from bloomery_annotation.store import imports as import_store
 from tests.annotation.folders import codes, counts, voc, voc_folder
@@ -147,6 +151,24 @@ async def test_what_people_and_models_made_is_left_alone(both: Server) -> None:
     assert counts(later) == (0, 1, 2, 0)
     listed = await both.stub.ListLabels(ListLabelsRequest(parent=project.name))
     assert {one.display_name: one.shape_count for one in listed.labels} == {"mine": 1, "cell": 2, "dust": 1}
+
+
+async def test_what_a_person_confirmed_is_left_alone(both: Server) -> None:
+    project = await both.project()
+    files = voc_folder(1)
+    await both.run_import(project, files)
+    listed = await both.stub.ListAnnotationSets(ListAnnotationSetsRequest(parent="projects/p/assets/-"))
+    (imported,) = listed.annotation_sets
+    confirmed = await both.stub.UpdateAnnotationSet(
+        UpdateAnnotationSetRequest(
+            annotation_set=AnnotationSet(name=imported.name, shapes=imported.shapes, etag=imported.etag)
+        )
+    )
+    assert (confirmed.revision, confirmed.provenance.source) == (2, Provenance.SOURCE_HUMAN)
+    assert confirmed.shapes == imported.shapes
+    files["xml/000.xml"] = voc("000.png", ("dust", 5, 5, 20, 20))
+    assert counts(await both.run_import(project, files)) == (0, 0, 1, 0)
+    assert await both.stub.GetAnnotationSet(GetAnnotationSetRequest(name=imported.name)) == confirmed
 
 
 async def test_a_start_is_checked_at_once_and_happens_once(both: Server) -> None:

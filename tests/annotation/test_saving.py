@@ -39,6 +39,8 @@ def test_every_save_is_numbered_and_nothing_is_overwritten_unseen(drafts: list[S
         if not isinstance(result, Saved):
             assert isinstance(draft.guard, MatchEtag)
             continue
+        if isinstance(draft.guard, MatchEtag) and draft.provenance.source is Source.HUMAN:
+            assert result.head.provenance.source is Source.HUMAN
         if result.outcome is Outcome.SAVE:
             assert (result.head.sequence, result.head.revision) == (sequence, before.revision + 1 if before else 1)
             if before and isinstance(draft.guard, MatchEtag):

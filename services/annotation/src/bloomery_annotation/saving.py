@@ -76,7 +76,7 @@ class Outcome(Enum):
 
     SAVE = "save"
     UNCHANGED = "unchanged"
-    """It holds these shapes already."""
+    """It holds these shapes already, and no person confirms what was not a person's."""
     KEPT = "kept"
     """It holds other shapes, which stay."""
 
@@ -150,7 +150,7 @@ def decide(draft: SetDraft, head: Head | None) -> Outcome:
     if isinstance(draft.guard, MatchEtag) and not draft.guard.etag:
         description = "is required for a set that exists; read the set and send its etag"
         raise InvalidArgument([FieldViolation("annotation_set.etag", description)], reason="ETAG_REQUIRED")
-    if head.shapes_digest == digest_of(draft.shapes):
+    if head.shapes_digest == digest_of(draft.shapes) and not _confirms(draft, head):
         return Outcome.UNCHANGED
     match draft.guard:
         case MatchEtag(etag=etag):
@@ -160,6 +160,12 @@ def decide(draft: SetDraft, head: Head | None) -> Outcome:
         case KeepEdits() if head.provenance.source is not Source.IMPORT:
             return Outcome.KEPT
     return Outcome.SAVE
+
+
+def _confirms(draft: SetDraft, head: Head) -> bool:
+    # Who looks at what an import or a model made and saves it as it is has made it theirs.
+    made_by_people = draft.provenance.source is Source.HUMAN and isinstance(draft.guard, MatchEtag)
+    return made_by_people and head.provenance.source is not Source.HUMAN
 
 
 def _check_first(draft: SetDraft) -> None:

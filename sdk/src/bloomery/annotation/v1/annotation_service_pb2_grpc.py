@@ -337,7 +337,8 @@ class AnnotationServiceServicer:
 
     def UpdateAnnotationSet(self, request, context):
         """Saves the shapes of one image as a new revision. A set that exists needs its `etag` (INVALID_ARGUMENT without). ABORTED `ETAG_MISMATCH`: somebody
-        saved first; nothing was overwritten: read, merge and repeat. Saving the same shapes again makes no revision.
+        saved first; nothing was overwritten: read, merge and repeat. Saving the same shapes again makes no revision, save that a person who saves what an
+        import or a model made confirms it: the set is theirs from then on, and no import replaces it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -89,7 +89,8 @@ class AnnotationServiceStub:
     """Returns an annotation set. NOT_FOUND: the image has none yet; update one with `allow_missing`."""
     UpdateAnnotationSet: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.UpdateAnnotationSetRequest, annotation_set_pb2.AnnotationSet]
     """Saves the shapes of one image as a new revision. A set that exists needs its `etag` (INVALID_ARGUMENT without). ABORTED `ETAG_MISMATCH`: somebody
-    saved first; nothing was overwritten: read, merge and repeat. Saving the same shapes again makes no revision.
+    saved first; nothing was overwritten: read, merge and repeat. Saving the same shapes again makes no revision, save that a person who saves what an
+    import or a model made confirms it: the set is theirs from then on, and no import replaces it.
     """
     BatchUpdateAnnotationSets: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.BatchUpdateAnnotationSetsRequest, annotation_service_pb2.BatchUpdateAnnotationSetsResponse]
     """Saves many sets, at most 1,000, each on its own as UpdateAnnotationSet does; a bad one does not stop the others."""
@@ -173,7 +174,8 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
     """Returns an annotation set. NOT_FOUND: the image has none yet; update one with `allow_missing`."""
     UpdateAnnotationSet: aio.UnaryUnaryMultiCallable[annotation_service_pb2.UpdateAnnotationSetRequest, annotation_set_pb2.AnnotationSet]  # type: ignore[assignment]
     """Saves the shapes of one image as a new revision. A set that exists needs its `etag` (INVALID_ARGUMENT without). ABORTED `ETAG_MISMATCH`: somebody
-    saved first; nothing was overwritten: read, merge and repeat. Saving the same shapes again makes no revision.
+    saved first; nothing was overwritten: read, merge and repeat. Saving the same shapes again makes no revision, save that a person who saves what an
+    import or a model made confirms it: the set is theirs from then on, and no import replaces it.
     """
     BatchUpdateAnnotationSets: aio.UnaryUnaryMultiCallable[annotation_service_pb2.BatchUpdateAnnotationSetsRequest, annotation_service_pb2.BatchUpdateAnnotationSetsResponse]  # type: ignore[assignment]
     """Saves many sets, at most 1,000, each on its own as UpdateAnnotationSet does; a bad one does not stop the others."""
@@ -368,7 +370,8 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[annotation_set_pb2.AnnotationSet, abc.Awaitable[annotation_set_pb2.AnnotationSet]]:
         """Saves the shapes of one image as a new revision. A set that exists needs its `etag` (INVALID_ARGUMENT without). ABORTED `ETAG_MISMATCH`: somebody
-        saved first; nothing was overwritten: read, merge and repeat. Saving the same shapes again makes no revision.
+        saved first; nothing was overwritten: read, merge and repeat. Saving the same shapes again makes no revision, save that a person who saves what an
+        import or a model made confirms it: the set is theirs from then on, and no import replaces it.
         """
 
     @abc_1.abstractmethod

@@ -2,7 +2,7 @@
 
 import asyncio
 import urllib.request
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from bloomery_annotation.settings import AnnotationSettings
 from bloomery_annotation.store import graves
 from bloomery_kit.database import Database
 from bloomery_kit.errors import ResourceExhausted, Unavailable
-from bloomery_kit.objects import FolderObjectStore
+from bloomery_kit.objects import FolderObjectStore, ObjectStat
 from bloomery_kit.settings import S3StoreSettings
 from bloomery_kit.times import utc_now
 from tests.annotation.helpers import (
@@ -85,6 +85,41 @@ async def test_a_size_that_was_not_announced_is_refused(server: Server, project:
     await server.objects.put(staging_key(project.uid, digest_of(content)), content)
     lie = BlobInfo(digest=digest_of(content), size_bytes=len(content) - 1)
     assert await complete(server, lie) == ["DIGEST_MISMATCH"]
+
+
+async def test_of_more_than_was_announced_nothing_is_read(
+    server: Server, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = png(1)
+    await server.objects.put(staging_key(project.uid, digest_of(content)), content + bytes(1 << 20))
+    monkeypatch.setattr(FolderObjectStore, "open", None)
+    assert await complete(server, info(content)) == ["DIGEST_MISMATCH"]
+
+
+@pytest.mark.parametrize("in_memory", [0, 1 << 20])
+async def test_what_grows_under_the_check_is_read_as_far_as_announced(
+    server: Server, project: Project, monkeypatch: pytest.MonkeyPatch, in_memory: int
+) -> None:
+    content, grown = png(1), png(1) + bytes(4 << 20)
+    monkeypatch.setattr("bloomery_annotation.blobs._IN_MEMORY", in_memory)
+    real_stat, real_open, read = FolderObjectStore.stat, FolderObjectStore.open, [0]
+
+    async def stat(store: FolderObjectStore, key: str) -> ObjectStat | None:
+        found = await real_stat(store, key)
+        await store.put(key, grown)
+        return found
+
+    async def count(store: FolderObjectStore, key: str, **limits: Any) -> AsyncIterator[bytes]:
+        async for chunk in real_open(store, key, **limits):
+            read[0] += len(chunk)
+            yield chunk
+
+    await server.objects.put(staging_key(project.uid, digest_of(content)), content)
+    monkeypatch.setattr(FolderObjectStore, "stat", stat)
+    monkeypatch.setattr(FolderObjectStore, "open", count)
+    # A client of S3 may write twice; what is kept is what was announced, or nothing.
+    assert await complete(server, info(content)) == [""]
+    assert read == [len(content)]
 
 
 async def test_one_blob_completed_by_many_at_once_is_kept(server: Server, project: Project) -> None:
@@ -152,7 +187,7 @@ def crashing(store: FolderObjectStore, method: str, *, after: bool) -> FolderObj
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("method", ["get", "put", "delete"])
+@pytest.mark.parametrize("method", ["stat", "put", "delete"])
 async def test_a_crash_between_any_two_steps_is_mended_by_repeating(
     server: Server, project: Project, settings: AnnotationSettings, method: str, after: bool
 ) -> None:
@@ -177,7 +212,7 @@ async def test_a_store_that_is_down_is_said_at_the_item(
         raise Unavailable("OBJECT_STORE_UNAVAILABLE", "down")
 
     db = Database.connect(settings.database_url)
-    server.objects.get = down  # type: ignore[method-assign]
+    server.objects.stat = down  # type: ignore[method-assign,assignment]
     uploads = Uploads(db, server.objects, DiskGuard(None, 0), url_seconds=60)
     outcome = (await uploads.complete("p", [Blob(digest_of(b"x"), 1)]))[0]
     await db.close()

@@ -107,13 +107,7 @@ class Uploads:
     async def _take(self, project: Project, wanted: Blob) -> Blob | BloomeryError:
         async with self._slots, AsyncExitStack() as stack:
             try:
-                staging = staging_key(project.uid, wanted.digest)
-                if wanted.size_bytes <= _IN_MEMORY:
-                    source: bytes | Path = await self._objects.get(staging)
-                else:
-                    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bloomery-upload-"))
-                    source = Path(folder, hex_of(wanted.digest))
-                    await self._objects.download(staging, source)
+                source = await self._fetch(staging_key(project.uid, wanted.digest), wanted, stack)
                 found = await asyncio.to_thread(inspect, source)
                 _check(wanted, found)
                 await self._objects.put(blob_key(project.uid, found.digest), source, content_type=found.media_type)
@@ -122,6 +116,24 @@ class Uploads:
             except BloomeryError as refusal:
                 return refusal
             return found
+
+    async def _fetch(self, staging: str, wanted: Blob, stack: AsyncExitStack) -> bytes | Path:
+        """What lies at a staging key, no more than was announced: a client of S3 may PUT gigabytes there."""
+        there = await self._objects.stat(staging)
+        if there is None:
+            raise blob_missing([wanted.digest])
+        if there.size != wanted.size_bytes:
+            raise _mismatch(wanted, f"{there.size} bytes")
+        # The size may have changed since.
+        chunks = self._objects.open(staging, length=wanted.size_bytes)
+        if wanted.size_bytes <= _IN_MEMORY:
+            return b"".join([chunk async for chunk in chunks])
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bloomery-upload-"))
+        path = Path(folder, hex_of(wanted.digest))
+        with await asyncio.to_thread(path.open, "wb") as file:
+            async for chunk in chunks:
+                await asyncio.to_thread(file.write, chunk)
+        return path
 
     async def _record(self, project: Project, taken: Sequence[Blob]) -> None:
         if taken:
@@ -162,11 +174,13 @@ def inspect(source: bytes | Path) -> Blob:
 
 def _check(wanted: Blob, found: Blob) -> None:
     if (found.digest, found.size_bytes) != (wanted.digest, wanted.size_bytes):
-        message = (
-            f"{found.size_bytes} bytes with {found.digest} arrived, {wanted.size_bytes} bytes with {wanted.digest} "
-            "were announced; upload the file again"
-        )
-        raise InvalidArgument([FieldViolation("digest", message)], reason="DIGEST_MISMATCH")
+        raise _mismatch(wanted, f"{found.size_bytes} bytes with {found.digest}")
+
+
+def _mismatch(wanted: Blob, arrived: str) -> InvalidArgument:
+    announced = f"{wanted.size_bytes} bytes with {wanted.digest}"
+    message = f"{arrived} arrived, {announced} were announced; upload the file again"
+    return InvalidArgument([FieldViolation("digest", message)], reason="DIGEST_MISMATCH")
 
 
 def blob_missing(digests: Sequence[str]) -> FailedPrecondition:

@@ -106,16 +106,19 @@ async def test_of_a_broken_yolo_folder_the_good_items_land(server: Server, proje
             "data.yaml": b"names: [cell, dust]",
             "images/train/a.png": png(1), "labels/train/a.txt": b"0 0.5 0.5 0.2 0.2\n9 0.5 0.5 0.2 0.2\nrubbish\n",
             "images/val/b.png": png(2), "labels/val/b.txt": b"",
+            "images/val/c.png": png(3), "labels/val/c.txt": b"9 0.5 0.5 0.2 0.2",
             "labels/val/orphan.txt": b"0 0.5 0.5 0.1 0.1",
         },
     )  # fmt: skip
     assert (done.state, done.format) == (Import.STATE_SUCCEEDED, FORMAT_YOLO)
-    assert counts(done) == (2, 2, 0, 1)
+    assert counts(done) == (3, 2, 0, 1)
     assert done.shape_count == 1
     listed = await server.stub.ListAssets(ListAssetsRequest(parent=project.name))
     assert {asset.display_name: asset.split for asset in listed.assets} == {
-        "images/train/a.png": "train", "images/val/b.png": "val",
+        "images/train/a.png": "train", "images/val/b.png": "val", "images/val/c.png": "val",
     }  # fmt: skip
+    lost = await server.stub.ListAssets(ListAssetsRequest(parent=project.name, filter="unannotated"))
+    assert [asset.display_name for asset in lost.assets] == ["images/val/c.png"], "lost shapes are not an empty image"
 
 
 async def test_files_in_no_known_format_fail_with_the_reason(server: Server, project: Project) -> None:

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from bloomery_recipe_yolo.exact import ExactTrainer
+from bloomery_recipe_yolo.kept import Kept, Select, first_ones, shapes_of_labels, spread_ones, tags_of_folders
 from bloomery_recipe_yolo.library import ClassificationTrainer, DetectionTrainer, SegmentationTrainer
 from bloomery_vision.formats import YoloTask
 from bloomery_vision.interpret import CENTER_CROP, LETTERBOX
 from bloomery_worker.context import Context
 from bloomery_worker.dataset import Dataset
 from bloomery_worker.evaluate import Check, ClassificationEvaluator, DetectionEvaluator, Evaluator, Size
-from bloomery_worker.layout import class_folders, yolo_folder
+from bloomery_worker.layout import Laid, class_folders, yolo_folder
 from bloomery_worker.segmentation import SegmentationEvaluator
 
 
@@ -42,7 +42,9 @@ class Flavour:
 
     Attributes:
         trainer: trains it.
-        lay_out: puts the dataset where the trainer looks, and returns its `data` argument.
+        lay_out: puts the dataset where the trainer looks.
+        kept: what the trainer's loaders have kept of it.
+        select: which training images they take for a fraction.
         evaluator: measures it.
         outputs: names of the exported model's outputs.
         box_rows: how many rows of the first output are coordinates.
@@ -50,24 +52,33 @@ class Flavour:
     """
 
     trainer: type[ExactTrainer]
-    lay_out: Callable[[Context], Path]
+    lay_out: Callable[[Context], Laid]
+    kept: Kept
+    select: Select
     evaluator: MakeEvaluator
     outputs: tuple[str, ...]
     box_rows: int
     resize: str
 
 
-def _yolo_folder(context: Context) -> Path:
+def _yolo_folder(context: Context) -> Laid:
     return yolo_folder(context.dataset, context.work_dir / "data", task=YoloTask(context.job.task))
 
 
-def _class_folders(context: Context) -> Path:
+def _class_folders(context: Context) -> Laid:
     return class_folders(context.dataset, context.work_dir / "data")
 
 
+_LABELS = (shapes_of_labels, first_ones)
+_FOLDERS = (tags_of_folders, spread_ones)
+
 FLAVOURS: Mapping[str, Flavour] = {
-    "detect": Flavour(DetectTrainer, _yolo_folder, DetectionEvaluator, ("output0",), 4, LETTERBOX),
-    "segment": Flavour(SegmentTrainer, _yolo_folder, SegmentationEvaluator, ("output0", "output1"), 4, LETTERBOX),
-    "classify": Flavour(ClassifyTrainer, _class_folders, ClassificationEvaluator, ("output0",), 0, CENTER_CROP),
+    "detect": Flavour(DetectTrainer, _yolo_folder, *_LABELS, DetectionEvaluator, ("output0",), 4, LETTERBOX),
+    "segment": Flavour(
+        SegmentTrainer, _yolo_folder, *_LABELS, SegmentationEvaluator, ("output0", "output1"), 4, LETTERBOX
+    ),
+    "classify": Flavour(
+        ClassifyTrainer, _class_folders, *_FOLDERS, ClassificationEvaluator, ("output0",), 0, CENTER_CROP
+    ),
 }
 """By task."""

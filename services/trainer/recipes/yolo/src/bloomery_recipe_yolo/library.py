@@ -83,11 +83,14 @@ if TYPE_CHECKING:
     class ClassificationTrainer(BaseTrainer):
         """Trains classifiers."""
 
+    def img2label_paths(img_paths: list[str]) -> list[str]: ...
+    def verify_image_label(args: tuple[object, ...]) -> tuple[object, ...]: ...
     def load_checkpoint(weight: Path) -> tuple[Any, Mapping[str, Any]]: ...
     def unwrap_model(m: nn.Module) -> Any: ...
     def strip_optimizer(f: Path, s: str) -> dict[str, Any]: ...
 
 else:
+    from ultralytics.data.utils import img2label_paths, verify_image_label
     from ultralytics.engine.trainer import BaseTrainer
     from ultralytics.models.yolo.classify import ClassificationTrainer
     from ultralytics.models.yolo.detect import DetectionTrainer
@@ -100,7 +103,9 @@ __all__ = [
     "ClassificationTrainer",
     "DetectionTrainer",
     "SegmentationTrainer",
+    "img2label_paths",
     "load_checkpoint",
     "strip_optimizer",
     "unwrap_model",
+    "verify_image_label",
 ]

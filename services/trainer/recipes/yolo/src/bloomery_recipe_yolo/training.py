@@ -4,12 +4,11 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 import torch
 
-from bloomery_recipe_yolo import rehearsal
+from bloomery_recipe_yolo import kept, rehearsal
 from bloomery_recipe_yolo.exact import BEST_FILE, ExactTrainer
 from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.model import TrainedModel, check_task, write_published
@@ -20,6 +19,7 @@ from bloomery_recipe_yolo.weights import Base, find_base
 from bloomery_worker import machine
 from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.evaluate import Evaluation
+from bloomery_worker.layout import Laid
 from bloomery_worker.messages import FileNote, ProgressNote, Value
 from bloomery_worker.recipe import Result
 
@@ -75,28 +75,45 @@ def _trained(context: Context, flavour: Flavour, base: Base) -> ExactTrainer:
         observer.epoch = epoch
         context.checkpoint(folder, epoch=epoch, best=best)
 
+    laid = _laid_out(context, flavour)
+
+    def begin(trainer: ExactTrainer) -> None:
+        kept.check(context, trainer, laid, flavour.kept, flavour.select)
+        rehearsal.report(context, trainer)
+
     checkpoints = context.work_dir / "checkpoints"
     shutil.rmtree(checkpoints, ignore_errors=True)
     resume_from = Path(job.resume_dir) if job.resume_dir else None
     trainer = flavour.trainer(
-        _arguments(context, base, flavour.lay_out(context)),
+        _arguments(context, base, laid.data),
         checkpoints=checkpoints,
         keep=keep,
-        rehearse=partial(rehearsal.report, context),
+        rehearse=begin,
         resume_from=resume_from,
     )
-    threads = machine.threads(job.cpus)
     # The library has just taken all cores but one, whatever the job was given.
-    torch.set_num_threads(threads)
+    torch.set_num_threads(machine.threads(job.cpus))
+    observer.attach(trainer)
+    Sampler(context, image_size(context.parameters)).attach(trainer)
+    try:
+        trainer.train()
+    except RuntimeError as problem:
+        kept.check_ignored(problem)
+        raise
+    return trainer
+
+
+def _laid_out(context: Context, flavour: Flavour) -> Laid:
+    """The dataset version where the library looks, and in the log what there is and what has no place there."""
     counts = context.dataset.counts
     context.log.info(
         "%d images to train on, %d to validate, %d to test; on %s with %d threads",
-        counts["train"], counts["val"], counts["test"], machine.device_name(), threads,
+        counts["train"], counts["val"], counts["test"], machine.device_name(), machine.threads(context.job.cpus),
     )  # fmt: skip
-    observer.attach(trainer)
-    Sampler(context, image_size(context.parameters)).attach(trainer)
-    trainer.train()
-    return trainer
+    laid = flavour.lay_out(context)
+    for what, count in laid.left_out.items():
+        context.log.warning("%s left out of the training data: %d", what, count)
+    return laid
 
 
 def _arguments(context: Context, base: Base, data: Path) -> dict[str, object]:

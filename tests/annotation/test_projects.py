@@ -1,10 +1,14 @@
 """Projects, labels and references."""
 
+import asyncio
+
 import pytest
+import sqlalchemy as sa
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from bloomery.annotation.v1 import (
     AcquireReferenceRequest,
+    CreateImportRequest,
     CreateLabelRequest,
     CreateProjectRequest,
     DeleteLabelRequest,
@@ -12,6 +16,8 @@ from bloomery.annotation.v1 import (
     GetAnnotationSetRequest,
     GetLabelRequest,
     GetProjectRequest,
+    Import,
+    ImportFile,
     Label,
     ListAssetsRequest,
     ListLabelsRequest,
@@ -24,8 +30,10 @@ from bloomery.annotation.v1 import (
 from bloomery_annotation.app import MIGRATIONS
 from bloomery_annotation.housekeeping import Housekeeper
 from bloomery_annotation.settings import AnnotationSettings
-from bloomery_annotation.store.tables import OWNED_BY_PROJECT
+from bloomery_annotation.store import projects
+from bloomery_annotation.store.tables import BLOBS, OWNED_BY_PROJECT
 from bloomery_kit.database import Database
+from bloomery_kit.sequences import next_sequence
 from tests.annotation.helpers import AS_SERVICE, Server, box, fields_of, png, reason_of, status_of
 
 
@@ -36,6 +44,64 @@ async def test_a_project_is_made_once_for_a_request_id(both: Server) -> None:
     assert (first.name, first.display_name, dict(first.labels)) == ("projects/cells", "cells", {"team": "blood"})
     request.project.display_name = "Cells"
     assert reason_of(await status_of(both.stub.CreateProject(request))) == "REQUEST_ID_REUSED"
+
+
+async def test_a_request_id_is_its_callers_own(both: Server) -> None:
+    await both.project()
+    request = CreateLabelRequest(parent="projects/p", label=Label(display_name="cell"), request_id="one")
+    first = await both.stub.CreateLabel(request)
+    async with both.as_user("ANNOTATOR:vera") as vera:
+        assert reason_of(await status_of(vera.CreateLabel(request))) == "ALREADY_EXISTS"
+    assert await both.stub.CreateLabel(request) == first
+
+
+async def test_a_repeat_gets_the_first_answer_whatever_has_changed_since(both: Server) -> None:
+    project = await both.project()
+    (digest,) = await both.upload([png(1)], project)
+    wanted = Import(files=[ImportFile(path="a.png", digest=digest)])
+    request = CreateImportRequest(parent=project.name, request_id="one", **{"import": wanted})  # type: ignore[arg-type]
+    first = await both.stub.CreateImport(request)
+    await both.finish(first.name)
+    db = both.app._db
+    async with db.write() as tx:
+        await tx.execute(sa.delete(BLOBS))
+    assert await both.stub.CreateImport(request) == first
+
+
+async def test_a_request_id_is_new_in_a_project_that_was_made_again(both: Server) -> None:
+    await both.project("p")
+    other = await both.project("p-p")
+    request = CreateLabelRequest(parent="projects/p", label_id="cell", request_id="one")
+    first = await both.stub.CreateLabel(request)
+    of_other = await both.stub.CreateLabel(CreateLabelRequest(parent=other.name, label_id="cell", request_id="one"))
+    await both.stub.DeleteProject(DeleteProjectRequest(name="projects/p"))
+    await both.project("p")
+    again = await both.stub.CreateLabel(request)
+    assert (again.name, again.uid == first.uid) == (first.name, False)
+    kept = CreateLabelRequest(parent=other.name, label_id="cell", request_id="one")
+    assert await both.stub.CreateLabel(kept) == of_other
+
+
+async def test_a_lock_that_was_waited_for_shows_the_newest_sequence(
+    both: Server, both_settings: AnnotationSettings
+) -> None:
+    project = await both.project()
+    db = Database.connect(both_settings.database_url, "annotation")
+    waiting = asyncio.Event()
+
+    async def wait_for_it() -> int:
+        waiting.set()
+        async with db.write() as tx:
+            return (await projects.lock(tx, "p")).sequence
+
+    async with db.write() as tx:
+        await projects.lock(tx, "p")
+        waiter = asyncio.create_task(wait_for_it())
+        await waiting.wait()
+        await asyncio.sleep(0.1)
+        await next_sequence(tx, project.uid)
+    assert await waiter == 1
+    await db.close()
 
 
 async def test_a_taken_id_is_refused(both: Server) -> None:

@@ -10,7 +10,7 @@ from bloomery_kit.auth import Principal, Role
 from bloomery_kit.context import principal_var
 from bloomery_kit.database import Database
 from bloomery_kit.errors import InvalidArgument, NotFound
-from bloomery_kit.idempotency import Repeatable, forget_requests, once
+from bloomery_kit.idempotency import Repeatable, forget_answers, forget_requests, once
 
 BODY = StringValue(value="body")
 
@@ -150,3 +150,23 @@ async def test_calls_without_an_id_are_no_repeats(db: Database) -> None:
     await Create(db, "")(make)
     await Create(db, "")(make)
     assert make.made == 2
+
+
+async def test_a_parent_that_no_database_takes_was_never_answered_about(db: Database) -> None:
+    request = CreateProjectRequest(request_id="r")
+    asked: Repeatable[Project] = Repeatable("CreateLabel", "projects/\0", request)
+    assert await asked.first_answer(db) is None
+
+
+async def test_answers_about_a_deleted_parent_are_forgotten_and_no_others(db: Database) -> None:
+    parents = ("projects/p", "projects/p-p", "projects/p/labels/p")
+    repeats: list[Repeatable[Project]] = [
+        Repeatable("Create", parent, CreateProjectRequest(request_id="r")) for parent in parents
+    ]
+    make = Maker()
+    for repeat in repeats:
+        async with db.write() as tx:
+            await repeat.once(tx, make)
+    async with db.write() as tx:
+        await forget_answers(tx, "projects/p")
+    assert [await repeat.first_answer(db) is None for repeat in repeats] == [True, False, False]

@@ -73,7 +73,8 @@ class Repeatable(Generic[M]):
         violations = Violations()
         check_request_id(self._request.request_id, violations)
         violations.raise_if_any()
-        if not self._request.request_id:
+        # The parent was not looked at yet; one with NUL is no resource's, and no database takes it.
+        if not self._request.request_id or "\0" in self._scope:
             return None
         async with db.read() as tx:
             return await self._stored(tx)
@@ -154,6 +155,11 @@ async def forget_requests(tx: Transaction, *, before: datetime) -> int:
     """Drop the answers older than `before`; their ids count as new from then on. Return how many there were."""
     result = await tx.execute(sa.delete(_REQUESTS).where(_REQUESTS.c.create_time < before))
     return result.rowcount
+
+
+async def forget_answers(tx: Transaction, parent: str) -> None:
+    """Drop the answers about what was made under `parent`, which is being deleted: its name may be given again."""
+    await tx.execute(sa.delete(_REQUESTS).where(_REQUESTS.c.scope.contains(f" {parent} ", autoescape=True)))
 
 
 def _caller() -> str:

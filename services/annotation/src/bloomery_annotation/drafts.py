@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 from bloomery.annotation.v1 import AnnotationSet, UpdateAnnotationSetRequest
 from bloomery.vision.v1 import Shape as ShapeMessage
-from bloomery_annotation import checks, convert, shapes
+from bloomery_annotation import convert, shapes
 from bloomery_annotation.model import Asset
 from bloomery_annotation.saving import MatchEtag, SetDraft
 from bloomery_kit.errors import Violations
+from bloomery_kit.fields import check_text
 from bloomery_vision.findings import Severity
 from bloomery_vision.messages import shape_value
 from bloomery_vision.validate import validate_shape
@@ -27,7 +28,7 @@ def draft(
     """
     message = request.annotation_set
     violations = Violations()
-    checks.text(message.provenance.agent, f"{_FIELD}.provenance.agent", violations)
+    check_text(message.provenance.agent, f"{_FIELD}.provenance.agent", violations)
     if message.provenance.source not in convert.SOURCES:
         violations.add(f"{_FIELD}.provenance.source", "is not a kind of origin; use HUMAN, MODEL or IMPORT")
     _check_shapes(message, asset, labels, violations)
@@ -52,11 +53,12 @@ def _check_shapes(message: AnnotationSet, asset: Asset, labels: Sequence[str], v
         violations.add(f"{_FIELD}.shapes", f"has {count} shapes; at most {shapes.MAX_SHAPES} are allowed")
         return
     known = set(labels)
+    they_are = f"; they are: {', '.join(labels[:_KNOWN_SHOWN]) or 'none yet; create one'}"
     for number, shape in enumerate(message.shapes):
         path = f"{_FIELD}.shapes[{number}]"
         if shape.label not in known:
-            listed = ", ".join(labels[:_KNOWN_SHOWN]) or "none yet; create one"
-            violations.add(f"{path}.label", f"{shape.label[:80]!r} is no label of the project; they are: {listed}")
+            violations.add(f"{path}.label", f"{shape.label[:80]!r} is no label of the project{they_are}")
+            they_are = ""
         _check_shape(shape, asset, path, violations)
 
 

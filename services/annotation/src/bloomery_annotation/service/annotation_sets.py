@@ -43,7 +43,7 @@ class AnnotationSetMethods(Methods):
     """The rpcs of annotation sets."""
 
     async def GetAnnotationSet(self, request: GetAnnotationSetRequest, _context: object) -> AnnotationSetMessage:
-        """Return a set at a revision."""
+        """See the contract."""
         ids = ANNOTATION_SET.parse(request.name)
         async with self._read(PROJECT.format(project=ids["project"])) as (tx, project):
             asset = await assets.find(tx, project, ids["asset"])
@@ -51,7 +51,7 @@ class AnnotationSetMethods(Methods):
         return convert.annotation_set(found)
 
     async def UpdateAnnotationSet(self, request: UpdateAnnotationSetRequest, _context: object) -> AnnotationSetMessage:
-        """Save one set."""
+        """See the contract."""
         ids = ANNOTATION_SET.parse(request.annotation_set.name, "annotation_set.name")
         result = (await self._save(ids["project"], [request]))[0]
         if isinstance(result, BloomeryError):
@@ -61,7 +61,7 @@ class AnnotationSetMethods(Methods):
     async def BatchUpdateAnnotationSets(
         self, request: BatchUpdateAnnotationSetsRequest, _context: object
     ) -> BatchUpdateAnnotationSetsResponse:
-        """Save many sets, each on its own."""
+        """See the contract."""
         violations = Violations()
         ids = PROJECT.check(request.parent, "parent", violations)
         checks.batch(len(request.requests), "requests", violations)
@@ -82,7 +82,7 @@ class AnnotationSetMethods(Methods):
     async def ListAnnotationSets(
         self, request: ListAnnotationSetsRequest, _context: object
     ) -> ListAnnotationSetsResponse:
-        """Return a page of sets."""
+        """See the contract."""
         ids = _set_parent(request.parent)
         page = PageRequest.parse(request.page_size, request.page_token, request)
         after = text_cursor(page, 2) or ("", "")
@@ -94,7 +94,7 @@ class AnnotationSetMethods(Methods):
         return ListAnnotationSetsResponse(annotation_sets=map(convert.annotation_set, found), next_page_token=token)
 
     async def ListRevisions(self, request: ListRevisionsRequest, _context: object) -> ListRevisionsResponse:
-        """Return a page of a set's history."""
+        """See the contract."""
         ids = ANNOTATION_SET.parse(request.parent, "parent")
         page = PageRequest.parse(request.page_size, request.page_token, request)
         async with self._read(PROJECT.format(project=ids["project"])) as (tx, project):
@@ -110,7 +110,7 @@ class AnnotationSetMethods(Methods):
     async def ValidateAnnotations(
         self, request: ValidateAnnotationsRequest, _context: object
     ) -> ValidateAnnotationsResponse:
-        """Return a page of findings."""
+        """See the contract."""
         ids = PROJECT.parse(request.parent, "parent")
         page = PageRequest.parse(request.page_size, request.page_token, request)
         found = await validate.validate(self._parts.db, ids["project"], page.cursor, page.size)
@@ -125,7 +125,7 @@ class AnnotationSetMethods(Methods):
     async def StreamAnnotationSets(
         self, request: StreamAnnotationSetsRequest, _context: object
     ) -> AsyncIterator[StreamAnnotationSetsResponse]:
-        """Read all sets at one sequence."""
+        """See the contract."""
         moment = _check_stream(request)
         async for sequence, items in reading.stream(self._parts.db, moment):
             yield StreamAnnotationSetsResponse(

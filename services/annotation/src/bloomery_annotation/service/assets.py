@@ -20,6 +20,7 @@ from bloomery_annotation.names import ASSET, PROJECT
 from bloomery_annotation.service.base import Methods, number_cursor
 from bloomery_annotation.store import assets, blobs, revisions
 from bloomery_kit.errors import BloomeryError, FieldViolation, InvalidArgument, Violations
+from bloomery_kit.fields import check_labels, check_text
 from bloomery_kit.pages import PageRequest
 
 
@@ -27,7 +28,7 @@ class AssetMethods(Methods):
     """The rpcs of assets."""
 
     async def BatchCreateAssets(self, request: BatchCreateAssetsRequest, _context: object) -> BatchCreateAssetsResponse:
-        """Create assets from uploaded blobs, each on its own."""
+        """See the contract."""
         violations = Violations()
         ids = PROJECT.check(request.parent, "parent", violations)
         checks.batch(len(request.assets), "assets", violations)
@@ -43,13 +44,13 @@ class AssetMethods(Methods):
         return BatchCreateAssetsResponse(results=[_result(pair, made) for pair in usable])
 
     async def GetAsset(self, request: GetAssetRequest, _context: object) -> AssetMessage:
-        """Return an asset."""
+        """See the contract."""
         ids = ASSET.parse(request.name)
         async with self._read(PROJECT.format(project=ids["project"])) as (tx, project):
             return convert.asset(await assets.find(tx, project, ids["asset"]))
 
     async def ListAssets(self, request: ListAssetsRequest, _context: object) -> ListAssetsResponse:
-        """Return a page of the assets that a filter lets through."""
+        """See the contract."""
         page = PageRequest.parse(request.page_size, request.page_token, request)
         async with self._read(request.parent) as (tx, project):
             condition = _condition(project, request.filter)
@@ -60,7 +61,7 @@ class AssetMethods(Methods):
         return ListAssetsResponse(assets=map(convert.asset, shown), next_page_token=token, total_size=total)
 
     async def DeleteAsset(self, request: DeleteAssetRequest, _context: object) -> Empty:
-        """Delete an asset with its annotations."""
+        """See the contract."""
         ids = ASSET.parse(request.name)
         async with self._write(ids["project"]) as (tx, project):
             asset = await assets.find(tx, project, ids["asset"])
@@ -72,9 +73,9 @@ class AssetMethods(Methods):
 def _draft(message: AssetMessage) -> AssetDraft | BloomeryError:
     violations = Violations()
     checks.digest(message.digest, "digest", violations)
-    checks.text(message.display_name, "display_name", violations)
+    check_text(message.display_name, "display_name", violations)
     checks.split(message.split, "split", violations)
-    checks.free_labels(message.labels, "labels", violations)
+    check_labels(message.labels, "labels", violations)
     try:
         violations.raise_if_any()
     except InvalidArgument as refusal:
@@ -99,7 +100,7 @@ def _result(pair: tuple[AssetDraft, Blob] | BloomeryError, made: dict[str, Asset
 
 def _condition(project: Project, text: str) -> assets.Condition:
     violations = Violations()
-    checks.text(text, "filter", violations)
+    check_text(text, "filter", violations)
     violations.raise_if_any()
     kind, colon, value = text.partition(":")
     match kind, bool(colon):

@@ -14,6 +14,7 @@ from bloomery.annotation.v1 import (
 from bloomery.annotation.v1 import Import as ImportMessage
 from bloomery_annotation import checks, convert
 from bloomery_annotation.blobs import blob_missing
+from bloomery_annotation.checks import MAX_NAME
 from bloomery_annotation.importer.runner import WAKE
 from bloomery_annotation.model import Import, ImportCounts, ImportState, Project
 from bloomery_annotation.names import IMPORT, PROJECT
@@ -22,7 +23,8 @@ from bloomery_annotation.store import blobs, imports
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import Violations
 from bloomery_kit.feeds import watch_states
-from bloomery_kit.idempotency import once
+from bloomery_kit.fields import check_text
+from bloomery_kit.idempotency import Repeatable
 from bloomery_kit.names import new_uid, validate_id
 from bloomery_kit.pages import PageRequest
 
@@ -31,7 +33,12 @@ class ImportMethods(Methods):
     """The rpcs of imports."""
 
     async def CreateImport(self, request: CreateImportRequest, _context: object) -> ImportMessage:
-        """Start an import once."""
+        """See the contract."""
+        repeatable: Repeatable[ImportMessage] = Repeatable(
+            "CreateImport", request.parent, request, clock=self._parts.clock
+        )
+        if answer := await repeatable.first_answer(self._parts.db):
+            return answer
         project_id, files = _check(request)
         async with self._write(project_id) as (tx, project):
 
@@ -41,17 +48,16 @@ class ImportMethods(Methods):
                 await imports.create(tx, new, files)
                 return convert.annotation_import(new)
 
-            scope = f"CreateImport {project.uid}"
-            made = await once(tx, scope, request.request_id, request, make, clock=self._parts.clock)
+            made = await repeatable.once(tx, make)
         self._parts.changed.notify(WAKE)
         return made
 
     async def GetImport(self, request: GetImportRequest, _context: object) -> ImportMessage:
-        """Return an import."""
+        """See the contract."""
         return convert.annotation_import(await self._load(request.name))
 
     async def ListImports(self, request: ListImportsRequest, _context: object) -> ListImportsResponse:
-        """Return a page of imports."""
+        """See the contract."""
         page = PageRequest.parse(request.page_size, request.page_token, request)
         async with self._read(request.parent) as (tx, project):
             found = await imports.page(tx, project, number_cursor(page), page.size + 1)
@@ -60,7 +66,7 @@ class ImportMethods(Methods):
         return ListImportsResponse(imports=map(convert.annotation_import, shown), next_page_token=token)
 
     async def CancelImport(self, request: CancelImportRequest, _context: object) -> ImportMessage:
-        """Ask an import to stop."""
+        """See the contract."""
         ids = IMPORT.parse(request.name)
         async with self._write(ids["project"]) as (tx, project):
             found = await imports.find(tx, project, ids["import_id"])
@@ -70,7 +76,7 @@ class ImportMethods(Methods):
         return convert.annotation_import(found)
 
     async def WatchImport(self, request: WatchImportRequest, _context: object) -> AsyncIterator[ImportMessage]:
-        """Stream an import's states."""
+        """See the contract."""
         states = watch_states(
             lambda: self._load(request.name),
             changed=self._parts.changed,
@@ -111,9 +117,8 @@ def _check(request: CreateImportRequest) -> tuple[str, dict[str, str]]:
     ids = PROJECT.check(request.parent, "parent", violations)
     if request.import_id:
         validate_id(request.import_id, "import_id", violations)
-    checks.request_id(request.request_id, violations)
     wanted: ImportMessage = getattr(request, "import")
-    checks.text(wanted.display_name, "import.display_name", violations, 200)
+    check_text(wanted.display_name, "import.display_name", violations, length=MAX_NAME)
     if wanted.format not in convert.FORMATS:
         violations.add("import.format", f"is not a format; use {', '.join(Format.keys()[1:])}, or leave it out")
     files = _check_files(wanted, violations)

@@ -12,13 +12,15 @@ from bloomery.annotation.v1 import (
 )
 from bloomery.annotation.v1 import Label as LabelMessage
 from bloomery_annotation import checks, convert, labelling
+from bloomery_annotation.checks import MAX_NAME
 from bloomery_annotation.names import LABEL, PROJECT
 from bloomery_annotation.service.base import Methods, number_cursor
 from bloomery_annotation.store import labels
 from bloomery_kit.context import current_principal
 from bloomery_kit.errors import Violations
 from bloomery_kit.etags import check_etag
-from bloomery_kit.idempotency import once
+from bloomery_kit.fields import check_text
+from bloomery_kit.idempotency import Repeatable
 from bloomery_kit.masks import apply_mask
 from bloomery_kit.names import validate_id
 from bloomery_kit.pages import PageRequest
@@ -28,7 +30,12 @@ class LabelMethods(Methods):
     """The rpcs of labels."""
 
     async def CreateLabel(self, request: CreateLabelRequest, _context: object) -> LabelMessage:
-        """Create a label once."""
+        """See the contract."""
+        repeatable: Repeatable[LabelMessage] = Repeatable(
+            "CreateLabel", request.parent, request, clock=self._parts.clock
+        )
+        if answer := await repeatable.first_answer(self._parts.db):
+            return answer
         project_id = _check_create(request)
         wanted = labelling.NewLabel(request.label_id, request.label.display_name, request.label.color)
         async with self._write(project_id) as (tx, project):
@@ -36,17 +43,16 @@ class LabelMethods(Methods):
             async def make() -> LabelMessage:
                 return convert.label(await labelling.create(tx, project, wanted, self._parts.clock()))
 
-            scope = f"CreateLabel {project.uid}"
-            return await once(tx, scope, request.request_id, request, make, clock=self._parts.clock)
+            return await repeatable.once(tx, make)
 
     async def GetLabel(self, request: GetLabelRequest, _context: object) -> LabelMessage:
-        """Return a label."""
+        """See the contract."""
         ids = LABEL.parse(request.name)
         async with self._read(PROJECT.format(project=ids["project"])) as (tx, project):
             return convert.label(await labels.find(tx, project, ids["label"]))
 
     async def ListLabels(self, request: ListLabelsRequest, _context: object) -> ListLabelsResponse:
-        """Return a page of labels."""
+        """See the contract."""
         page = PageRequest.parse(request.page_size, request.page_token, request)
         async with self._read(request.parent) as (tx, project):
             found = await labels.page(tx, project, number_cursor(page) or 0, page.size + 1)
@@ -56,7 +62,7 @@ class LabelMethods(Methods):
         return ListLabelsResponse(labels=map(convert.label, shown), next_page_token=token, total_size=total)
 
     async def UpdateLabel(self, request: UpdateLabelRequest, _context: object) -> LabelMessage:
-        """Change fields of a label."""
+        """See the contract."""
         violations = Violations()
         ids = LABEL.check(request.label.name, "label.name", violations)
         _check(request.label, violations)
@@ -73,7 +79,7 @@ class LabelMethods(Methods):
         return convert.label(label)
 
     async def DeleteLabel(self, request: DeleteLabelRequest, _context: object) -> Empty:
-        """Delete a label, with its shapes if forced."""
+        """See the contract."""
         ids = LABEL.parse(request.name)
         author = current_principal().subject
         async with self._write(ids["project"]) as (tx, project):
@@ -91,7 +97,6 @@ def _check_create(request: CreateLabelRequest) -> str:
         validate_id(request.label_id, "label_id", violations)
     elif not request.label.display_name.strip():
         violations.add("label_id", "is required where there is no display name to make it from")
-    checks.request_id(request.request_id, violations)
     _check(request.label, violations)
     violations.raise_if_any()
     assert ids is not None
@@ -99,5 +104,5 @@ def _check_create(request: CreateLabelRequest) -> str:
 
 
 def _check(message: LabelMessage, violations: Violations) -> None:
-    checks.text(message.display_name, "label.display_name", violations, 200)
+    check_text(message.display_name, "label.display_name", violations, length=MAX_NAME)
     checks.color(message.color, "label.color", violations)

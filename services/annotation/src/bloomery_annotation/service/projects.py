@@ -14,14 +14,16 @@ from bloomery.annotation.v1 import (
 )
 from bloomery.annotation.v1 import Project as ProjectMessage
 from bloomery.common.v1 import Reference as ReferenceMessage
-from bloomery_annotation import checks, convert
+from bloomery_annotation import convert
+from bloomery_annotation.checks import MAX_NAME
 from bloomery_annotation.model import Project
 from bloomery_annotation.names import PROJECT
 from bloomery_annotation.service.base import Methods, text_cursor
 from bloomery_annotation.store import projects
 from bloomery_kit.errors import Violations
 from bloomery_kit.etags import check_etag
-from bloomery_kit.idempotency import once
+from bloomery_kit.fields import check_labels, check_text
+from bloomery_kit.idempotency import Repeatable
 from bloomery_kit.masks import apply_mask
 from bloomery_kit.names import new_uid, validate_id
 from bloomery_kit.pages import PageRequest
@@ -31,10 +33,12 @@ class ProjectMethods(Methods):
     """The rpcs of projects."""
 
     async def CreateProject(self, request: CreateProjectRequest, _context: object) -> ProjectMessage:
-        """Create a project once."""
+        """See the contract."""
+        repeatable: Repeatable[ProjectMessage] = Repeatable("CreateProject", "", request, clock=self._parts.clock)
+        if answer := await repeatable.first_answer(self._parts.db):
+            return answer
         violations = Violations()
         validate_id(request.project_id, "project_id", violations)
-        checks.request_id(request.request_id, violations)
         _check(request.project, violations)
         violations.raise_if_any()
         new = self._project(request)
@@ -44,15 +48,15 @@ class ProjectMethods(Methods):
                 await projects.create(tx, new)
                 return convert.project(new)
 
-            return await once(tx, "CreateProject", request.request_id, request, make, clock=self._parts.clock)
+            return await repeatable.once(tx, make)
 
     async def GetProject(self, request: GetProjectRequest, _context: object) -> ProjectMessage:
-        """Return a project."""
+        """See the contract."""
         async with self._read(request.name, "name") as (_, project):
             return convert.project(project)
 
     async def ListProjects(self, request: ListProjectsRequest, _context: object) -> ListProjectsResponse:
-        """Return a page of projects."""
+        """See the contract."""
         page = PageRequest.parse(request.page_size, request.page_token, request)
         after = text_cursor(page, 1) or ("",)
         async with self._parts.db.read() as tx:
@@ -63,7 +67,7 @@ class ProjectMethods(Methods):
         return ListProjectsResponse(projects=map(convert.project, shown), next_page_token=token, total_size=total)
 
     async def UpdateProject(self, request: UpdateProjectRequest, _context: object) -> ProjectMessage:
-        """Change fields of a project."""
+        """See the contract."""
         violations = Violations()
         ids = PROJECT.check(request.project.name, "project.name", violations)
         _check(request.project, violations)
@@ -81,20 +85,20 @@ class ProjectMethods(Methods):
         return convert.project(changed)
 
     async def DeleteProject(self, request: DeleteProjectRequest, _context: object) -> Empty:
-        """Delete a project that nobody needs."""
+        """See the contract."""
         async with self._write(PROJECT.parse(request.name)["project"]) as (tx, project):
             await projects.delete(tx, project, self._parts.clock())
         return Empty()
 
     async def AcquireReference(self, request: AcquireReferenceRequest, _context: object) -> ReferenceMessage:
-        """Hold a project."""
+        """See the contract."""
         project_id = _reference(request.resource, request.holder)
         async with self._write(project_id) as (tx, project):
             held = await projects.acquire(tx, project, request.holder, self._parts.clock())
         return convert.reference(held)
 
     async def ReleaseReference(self, request: ReleaseReferenceRequest, _context: object) -> Empty:
-        """Let go of a project."""
+        """See the contract."""
         project_id = _reference(request.resource, request.holder)
         async with self._write(project_id) as (tx, project):
             await projects.release(tx, project, request.holder)
@@ -113,14 +117,14 @@ class ProjectMethods(Methods):
 
 
 def _check(message: ProjectMessage, violations: Violations) -> None:
-    checks.text(message.display_name, "project.display_name", violations, 200)
-    checks.free_labels(message.labels, "project.labels", violations)
+    check_text(message.display_name, "project.display_name", violations, length=MAX_NAME)
+    check_labels(message.labels, "project.labels", violations)
 
 
 def _reference(resource: str, holder: str) -> str:
     violations = Violations()
     ids = PROJECT.check(resource, "resource", violations)
-    checks.text(holder, "holder", violations)
+    check_text(holder, "holder", violations)
     if not holder:
         violations.add("holder", "is required: the resource name of what needs the project")
     violations.raise_if_any()

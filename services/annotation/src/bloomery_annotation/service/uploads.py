@@ -27,7 +27,7 @@ class UploadMethods(Methods):
     """The rpcs of uploads and downloads."""
 
     async def PrepareUploads(self, request: PrepareUploadsRequest, _context: object) -> PrepareUploadsResponse:
-        """Sign uploads of what the project lacks."""
+        """See the contract."""
         project_id, blobs = self._check_blobs(request.parent, request.blobs)
         signed = await self._parts.uploads.prepare(project_id, blobs)
         return PrepareUploadsResponse(
@@ -35,7 +35,7 @@ class UploadMethods(Methods):
         )
 
     async def CompleteUploads(self, request: CompleteUploadsRequest, _context: object) -> CompleteUploadsResponse:
-        """Check and keep what was uploaded."""
+        """See the contract."""
         project_id, blobs = self._check_blobs(request.parent, request.blobs)
         outcomes = await self._parts.uploads.complete(project_id, blobs)
         return CompleteUploadsResponse(
@@ -46,7 +46,7 @@ class UploadMethods(Methods):
         )
 
     async def SignDownloads(self, request: SignDownloadsRequest, _context: object) -> SignDownloadsResponse:
-        """Sign downloads of images."""
+        """See the contract."""
         ids = _check_assets(request)
         async with self._read(request.parent) as (tx, project):
             found = {asset.id: asset for asset in await assets.known(tx, project, ids)}

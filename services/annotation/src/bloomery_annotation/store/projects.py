@@ -11,6 +11,7 @@ from bloomery_annotation.names import PROJECT
 from bloomery_annotation.store.tables import DELETED_PROJECTS, PROJECT_REFERENCES, PROJECTS, SEQUENCES
 from bloomery_kit.database import Transaction, insert_ignore
 from bloomery_kit.errors import AlreadyExists, FailedPrecondition, NotFound, PreconditionViolation
+from bloomery_kit.idempotency import forget_answers
 
 _P = PROJECTS.c
 _HOLDERS_SHOWN = 100
@@ -43,8 +44,9 @@ async def find(tx: Transaction, project_id: str) -> Project:
 
 async def lock(tx: Transaction, project_id: str) -> Project:
     """The project, kept as it is until the transaction ends; every writer inside a project does this first."""
-    row = (await tx.execute(_SELECT.where(_P.id == project_id).with_for_update(of=PROJECTS))).one_or_none()
-    return _found(row, project_id)
+    # Whoever waits for a row gets it as it is then, but what is joined to it as it was before the wait.
+    await tx.execute(sa.select(_P.uid).where(_P.id == project_id).with_for_update())
+    return await find(tx, project_id)
 
 
 async def page(tx: Transaction, after: str, size: int) -> list[Project]:
@@ -79,6 +81,7 @@ async def delete(tx: Transaction, project: Project, now: datetime) -> None:
     await tx.execute(sa.delete(PROJECTS).where(_P.uid == project.uid))
     await tx.execute(sa.delete(SEQUENCES).where(SEQUENCES.c.key.startswith(project.uid)))
     await insert_ignore(tx, DELETED_PROJECTS, {"uid": project.uid, "delete_time": now})
+    await forget_answers(tx, project.name)
 
 
 async def acquire(tx: Transaction, project: Project, holder: str, now: datetime) -> Reference:

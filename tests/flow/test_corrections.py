@@ -168,6 +168,23 @@ def test_a_project_is_renamed(run: Run, client: Client, project: Project) -> Non
     assert project.update().display_name == "My pets"
 
 
+@pytest.mark.real_training
+def test_a_project_goes_with_what_was_made_from_it(run: Run, client: Client, project: Project) -> None:
+    version = project.build_dataset("d", split="50/50/0").wait()
+    job = version.train("yolo-detect", base="scratch", epochs=500, imgsz=32)
+    refused = run("project", "delete", project.id, "--cascade", "--yes")
+    assert refused.exit_code == 4
+    assert "reason: JOBS_ACTIVE" in refused.stderr
+    assert job.refresh().state not in {"CANCELLING", "CANCELLED"}
+    assert project.contents().dataset_versions == ["d@1"]
+    done = run("project", "delete", project.id, "--cascade", "--cancel-jobs", "--yes")
+    assert done.exit_code == 0, done.output
+    with pytest.raises(errors.NotFound):
+        project.refresh()
+    assert list(client.jobs(project=project.id)) == []
+    assert list(client.datasets(project=project.id)) == []
+
+
 def test_a_label_is_meant_by_either_name_everywhere(run: Run, project: Project) -> None:
     for name in ("big-dog", "Big dog", "BIG DOG"):
         assert len(list(project.assets(filter=f"label:{name}"))) == 1

@@ -85,3 +85,7 @@ def test_a_model_file_becomes_a_version_that_does_all_that_others_do(
     assert dict(measured.metrics) == expected
     model.delete()
     assert [version.name for version in client.model("projects/trained/models/mine").versions()] == []
+    passing = client.create_project("passing")
+    passing.import_model(weights, model="mine", recipe="yolo-detect").wait().model_version()
+    server.bloomery("project", "delete", "passing", "--cascade", "--yes")
+    assert "passing" not in {one.id for one in client.projects()}

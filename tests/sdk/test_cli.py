@@ -178,6 +178,7 @@ DELETED = {
     "models delete cells-v@1": ("DeleteModelVersion", world.MODEL_VERSION.name),
     "assets delete a1": ("DeleteAsset", world.ASSET.name),
     "labels delete rbc": ("DeleteLabel", world.LABEL.name),
+    "jobs delete j1": ("DeleteJob", world.JOB.name),
 }
 
 

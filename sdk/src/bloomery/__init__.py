@@ -28,7 +28,18 @@ if TYPE_CHECKING:
     from bloomery._aio.project import AsyncProject
     from bloomery._aio.recipe import AsyncRecipe
     from bloomery._aio.variant import AsyncModelVariant
-    from bloomery._results import Difference, Epoch, Evaluation, Event, Predicted, Prediction, Sample, Step, Validation
+    from bloomery._results import (
+        Contents,
+        Difference,
+        Epoch,
+        Evaluation,
+        Event,
+        Predicted,
+        Prediction,
+        Sample,
+        Step,
+        Validation,
+    )
     from bloomery._session import Timeouts
     from bloomery._sync.client import Client
     from bloomery._sync.data import Asset, Import, Label
@@ -58,6 +69,7 @@ __all__ = [
     "AsyncRecipe",
     "BloomeryError",
     "Client",
+    "Contents",
     "Dataset",
     "DatasetVersion",
     "Difference",
@@ -92,13 +104,22 @@ _HOMES = {
     "recipe": ("Recipe",),
     "variant": ("ModelVariant",),
 }
+_RESULTS = (
+    "Contents",
+    "Difference",
+    "Epoch",
+    "Evaluation",
+    "Event",
+    "Predicted",
+    "Prediction",
+    "Sample",
+    "Step",
+    "Validation",
+)
 _WHERE = {
     **{name: f"bloomery._sync.{module}" for module, names in _HOMES.items() for name in names},
     **{f"Async{name}": f"bloomery._aio.{module}" for module, names in _HOMES.items() for name in names},
-    **dict.fromkeys(
-        ("Difference", "Epoch", "Evaluation", "Event", "Predicted", "Prediction", "Sample", "Step", "Validation"),
-        "bloomery._results",
-    ),
+    **dict.fromkeys(_RESULTS, "bloomery._results"),
     "BloomeryError": "bloomery.errors",
     "Timeouts": "bloomery._session",
 }

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 
-from bloomery._names import LABEL, id_of
+from bloomery._names import LABEL, enumerated, id_of
 from bloomery._session import Session
 from bloomery.annotation.v1 import Label, ListLabelsRequest
 from bloomery.errors import InvalidArgument, NotFound
@@ -76,9 +76,8 @@ async def find_label(session: Session, project: str, text: str) -> str:
 
 
 def _unknown(texts: Iterable[str], names: Mapping[str, str]) -> NotFound:
-    listed = [key if key == name else f"{name} ({key})" for key, name in list(names.items())[:_LISTED]]
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    there = f"the labels are {', '.join(listed)}{more}" if listed else "the project has no labels yet"
+    listed = [key if key == name else f"{name} ({key})" for key, name in names.items()]
+    there = f"the labels are {enumerated(listed, _LISTED)}" if listed else "the project has no labels yet"
     return NotFound(f"there is no label {', '.join(map(repr, texts))}", hint=there)
 
 

@@ -1,5 +1,6 @@
 """Names of resources: `projects/p/datasets/d/versions/3`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bloomery.errors import InvalidArgument
@@ -25,6 +26,12 @@ def short(name: str) -> str:
             return f"{parent}@{version}"
         case _:
             return parts[-1]
+
+
+def enumerated(texts: Sequence[str], most: int = 10) -> str:
+    """Names for people to read: the first `most`, and how many more."""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
 def project_name(text: str) -> str:

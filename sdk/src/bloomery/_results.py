@@ -135,6 +135,17 @@ class Validation:
 
 
 @dataclass(frozen=True)
+class Contents:
+    """What was made from a project, by the names that people type, such as `cells-v@1`."""
+
+    dataset_versions: Sequence[str]
+    model_versions: Sequence[str]
+    jobs: Sequence[str]
+    active_jobs: Sequence[str]
+    """Those of the jobs that are not over."""
+
+
+@dataclass(frozen=True)
 class Sample:
     """What a model in training sees in an image of the validation split after `epoch` epochs; `proto` has all of it."""
 

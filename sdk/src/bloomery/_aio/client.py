@@ -9,10 +9,10 @@ from typing import Self
 from bloomery import _names as names
 from bloomery._address import find_server
 from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
-from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion, get_dataset_version
+from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion, get_dataset_version, list_datasets
 from bloomery._aio.group import AsyncJobGroup, get_job_group
-from bloomery._aio.job import AsyncJob, AsyncModelVersion
-from bloomery._aio.model import AsyncModel
+from bloomery._aio.job import AsyncJob, AsyncModelVersion, list_jobs
+from bloomery._aio.model import AsyncModel, list_models
 from bloomery._aio.project import AsyncProject
 from bloomery._aio.recipe import AsyncRecipe
 from bloomery._labels import find_label
@@ -152,10 +152,8 @@ class AsyncClient:
     async def datasets(self, *, project: str | None = None) -> AsyncIterator[AsyncDataset]:
         """List the datasets of a project, by default of the client's, else of all."""
         session = await self.connect()
-        request = dataset.ListDatasetsRequest(parent=(await self._resolver()).listed(project))
-        async for page in session.pages(session.datasets.ListDatasets, request):
-            for one in page.datasets:
-                yield AsyncDataset(session, one)
+        async for one in list_datasets(session, (await self._resolver()).listed(project)):
+            yield one
 
     async def recipe(self, id: str) -> AsyncRecipe:
         """A recipe with its parameters."""
@@ -185,10 +183,8 @@ class AsyncClient:
                 `group:ID`.
         """
         session = await self.connect()
-        request = training.ListJobsRequest(parent=(await self._resolver()).listed(project), filter=filter)
-        async for page in session.pages(session.jobs.ListJobs, request):
-            for job in page.jobs:
-                yield AsyncJob(session, job)
+        async for job in list_jobs(session, (await self._resolver()).listed(project), filter):
+            yield job
 
     async def job_group(self, name: str) -> AsyncJobGroup:
         """A group of jobs."""
@@ -218,7 +214,5 @@ class AsyncClient:
     async def models(self, *, project: str | None = None) -> AsyncIterator[AsyncModel]:
         """List the models of a project, by default of the client's, else of all."""
         session = await self.connect()
-        request = inference.ListModelsRequest(parent=(await self._resolver()).listed(project))
-        async for page in session.pages(session.models.ListModels, request):
-            for one in page.models:
-                yield AsyncModel(session, one)
+        async for model in list_models(session, (await self._resolver()).listed(project)):
+            yield model

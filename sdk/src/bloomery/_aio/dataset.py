@@ -210,6 +210,13 @@ class AsyncDataset(AsyncHandle[dataset.Dataset], DatasetFields):
         await self._session.delete(self._session.datasets.DeleteDataset, request)
 
 
+async def list_datasets(session: Session, parent: str) -> AsyncIterator[AsyncDataset]:
+    """The datasets of a project, or of all with the wildcard."""
+    async for page in session.pages(session.datasets.ListDatasets, dataset.ListDatasetsRequest(parent=parent)):
+        for one in page.datasets:
+            yield AsyncDataset(session, one)
+
+
 async def get_dataset_version(session: Session, name: str) -> dataset.DatasetVersion:
     """Read a version by its full name."""
     return await session.call(session.datasets.GetDatasetVersion, dataset.GetDatasetVersionRequest(name=name))

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Self
 
 from bloomery._aio.base import AsyncHandle
-from bloomery._aio.job import AsyncJob
+from bloomery._aio.job import AsyncJob, list_jobs
 from bloomery._fields import JobGroupFields
 from bloomery._names import parent_of
 from bloomery._session import Session
@@ -22,10 +22,8 @@ class AsyncJobGroup(AsyncHandle[training.JobGroup], JobGroupFields):
 
     async def jobs(self) -> AsyncIterator[AsyncJob]:
         """List its jobs, newest first."""
-        request = training.ListJobsRequest(parent=parent_of(self.name), filter=f"group:{self.id}")
-        async for page in self._session.pages(self._session.jobs.ListJobs, request):
-            for job in page.jobs:
-                yield AsyncJob(self._session, job)
+        async for job in list_jobs(self._session, parent_of(self.name), f"group:{self.id}"):
+            yield job
 
     async def cancel(self, *, force: bool = False) -> Self:
         """Ask all its jobs to stop, after a checkpoint unless `force`; returns at once."""

@@ -22,6 +22,7 @@ from bloomery._names import DATASET_VERSION, parent_of
 from bloomery._reproduction import repetition
 from bloomery._resolve import Resolver
 from bloomery._results import Epoch, Evaluation, Event, Progress, Sample, Step, unseen
+from bloomery._session import Session
 from bloomery._transfer import Download
 from bloomery._versions import recorded_version
 from bloomery._watch import watch_job
@@ -202,6 +203,14 @@ class AsyncJob(AsyncHandle[training.Job], JobFields):
                 self._proto.progress.CopyFrom(event.progress)
             case "metrics":
                 self._proto.progress.metrics.update(event.metrics.values)
+
+
+async def list_jobs(session: Session, parent: str, filter: str = "") -> AsyncIterator[AsyncJob]:
+    """The jobs of a project, or of all with the wildcard, newest first."""
+    request = training.ListJobsRequest(parent=parent, filter=filter)
+    async for page in session.pages(session.jobs.ListJobs, request):
+        for job in page.jobs:
+            yield AsyncJob(session, job)
 
 
 class AsyncModelVersion(AsyncServing):

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from bloomery._aio.base import AsyncHandle
 from bloomery._aio.job import AsyncModelVersion
 from bloomery._fields import ModelFields
+from bloomery._session import Session
 from bloomery._versions import get_model_version
 from bloomery.inference import v1 as inference
 
@@ -27,3 +28,10 @@ class AsyncModel(AsyncHandle[inference.Model], ModelFields):
         """
         proto = await get_model_version(self._session, f"{self.name}/versions/{number or 'latest'}")
         return AsyncModelVersion(self._session, proto)
+
+
+async def list_models(session: Session, parent: str) -> AsyncIterator[AsyncModel]:
+    """The models of a project, or of all with the wildcard."""
+    async for page in session.pages(session.models.ListModels, inference.ListModelsRequest(parent=parent)):
+        for model in page.models:
+            yield AsyncModel(session, model)

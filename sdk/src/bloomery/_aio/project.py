@@ -8,15 +8,16 @@ from typing import Literal, Self
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from bloomery import errors
+from bloomery._aio import cascade as cascade_
 from bloomery._aio.base import AsyncHandle
 from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
-from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion
+from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion, list_datasets
 from bloomery._aio.job import AsyncJob
 from bloomery._fields import ProjectFields, task_type
 from bloomery._jobs import struct
 from bloomery._labels import by_label_id, find_label
 from bloomery._names import id_of
-from bloomery._results import Progress, Validation, unseen
+from bloomery._results import Contents, Progress, Validation, unseen
 from bloomery._upload import upload_folder, upload_input
 from bloomery.annotation import v1 as annotation
 from bloomery.common.v1 import Problem
@@ -49,12 +50,25 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
             self._proto = await self._session.call(self._session.annotation.UpdateProject, request)
         return self
 
-    async def delete(self) -> None:
-        """Delete it with everything in it.
+    async def contents(self) -> Contents:
+        """What was made from it and holds it: all that `delete(cascade=True)` deletes beside images and annotations."""
+        return await cascade_.contents(self._session, self.name)
+
+    async def delete(self, *, cascade: bool = False, cancel: bool = False, progress: Progress = unseen) -> None:
+        """Delete it with its images, labels, annotations and imports.
+
+        Args:
+            cascade: also with what was made from it: jobs, model versions, datasets.
+            cancel: stop its jobs that are not over, at once, where `cascade` meets some.
+            progress: told about steps of what goes with it.
 
         Raises:
-            FailedPrecondition: something still refers to it.
+            FailedPrecondition: something was made from it, and `cascade` is not given; or jobs are not over, and
+                `cancel` is not given (`JOBS_ACTIVE`): nothing was deleted.
         """
+        if cascade:
+            await cascade_.delete(self._session, self.name, cancel=cancel, progress=progress)
+            return
         request = annotation.DeleteProjectRequest(name=self.name)
         await self._session.delete(self._session.annotation.DeleteProject, request)
 
@@ -186,11 +200,8 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
 
     async def datasets(self) -> AsyncIterator[AsyncDataset]:
         """List the datasets made from it."""
-        async for page in self._session.pages(
-            self._session.datasets.ListDatasets, dataset.ListDatasetsRequest(parent=self.name)
-        ):
-            for one in page.datasets:
-                yield AsyncDataset(self._session, one)
+        async for one in list_datasets(self._session, self.name):
+            yield one
 
     async def build_dataset(
         self,

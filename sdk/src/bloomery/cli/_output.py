@@ -39,7 +39,12 @@ def show(message: "Message", rows: Mapping[str, object], output: Output) -> None
     """Write one resource: the message, or `rows` of title and value for people."""
     if output is not Output.table:
         dump(as_json(message), output)
-        return
+    else:
+        fields(rows)
+
+
+def fields(rows: Mapping[str, object]) -> None:
+    """Write titles and values for people; what is empty is left out."""
     table = Table.grid(padding=(0, 2))
     for title, value in rows.items():
         if value not in ("", None):

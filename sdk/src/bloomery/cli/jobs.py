@@ -13,7 +13,7 @@ import typer
 
 from bloomery.cli._jobs import progress, show_differences, show_job
 from bloomery.cli._live import follow
-from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, connect
+from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, YesOption, connect
 from bloomery.cli._output import dump, grid, listing
 from bloomery.cli._pairs import pairs
 from bloomery.cli._progress import steps
@@ -242,11 +242,14 @@ def resume(job: JobArgument, project: ProjectOption = None, output: OutputOption
         show_job(client.job(job).resume(), output)
 
 
-@app.command(epilog="Example: bloomery jobs delete JOB")
-def delete(job: JobArgument, project: ProjectOption = None) -> None:
+@app.command(epilog="Example: bloomery jobs delete JOB --yes")
+def delete(job: JobArgument, project: ProjectOption = None, yes: YesOption = False) -> None:
     """Delete a job that is over, with its events and checkpoints; the model that it made stays."""
     with connect(project) as client:
-        client.job(job).delete()
+        found = client.job(job)
+        if not yes:
+            typer.confirm(f"Delete {found.id}, which is {found.state}, with its events and checkpoints?", abort=True)
+        found.delete()
 
 
 def _write_csv(path: Path, epochs: Sequence["Epoch"], names: Sequence[str]) -> None:

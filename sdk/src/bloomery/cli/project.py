@@ -4,11 +4,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bloomery import errors
+from bloomery._names import enumerated
 from bloomery.cli._options import LimitOption, Output, OutputOption, YesOption, connect
-from bloomery.cli._output import listing, show, text
+from bloomery.cli._output import fields, listing, show, text
+from bloomery.cli._progress import steps
 
 if TYPE_CHECKING:
-    from bloomery import Project
+    from bloomery import Contents, Project
 
 app = typer.Typer(help="Projects: images with one list of labels.", no_args_is_help=True)
 
@@ -58,17 +61,49 @@ def rename(
         _show(client.project(project).update(display_name=display_name), output)
 
 
-@app.command(epilog="Example: bloomery project delete cells --yes")
+@app.command(epilog="Example: bloomery project delete cells --cascade")
 def delete(
     project: Annotated[str, typer.Argument(help="Id or full name.")],
+    cascade: Annotated[
+        bool,
+        typer.Option("--cascade", help="Also delete what was made from it: jobs, models, datasets. Shows it first."),
+    ] = False,
+    cancel_jobs: Annotated[
+        bool, typer.Option("--cancel-jobs", help="With --cascade: stop jobs that are not over, at once.")
+    ] = False,
     yes: YesOption = False,
 ) -> None:
-    """Delete a project with its images and annotations."""
+    """Delete a project with its images and annotations, if nothing was made from it."""
     with connect() as client:
         found = client.project(project)
+        if cascade:
+            _show_contents(found, found.contents())
         if not yes:
-            typer.confirm(f"Delete {found.id} with {found.asset_count} images?", abort=True)
-        found.delete()
+            what = "all of this" if cascade else f"{found.asset_count} images"
+            typer.confirm(f"Delete {found.id} with {what}?", abort=True)
+        try:
+            with steps() as tell:
+                found.delete(cascade=cascade, cancel=cancel_jobs, progress=tell)
+        except errors.FailedPrecondition as error:
+            error.hint = _HINTS.get(error.reason, error.hint)
+            raise
+
+
+_HINTS = {
+    "STILL_REFERENCED": "delete what holds it first, or all of it with --cascade, which shows it before",
+    "JOBS_ACTIVE": "wait for them, or stop them with --cancel-jobs",
+}
+
+
+def _show_contents(project: "Project", contents: "Contents") -> None:
+    parts = {
+        "images": str(project.asset_count),
+        "dataset versions": enumerated(contents.dataset_versions),
+        "jobs": enumerated(contents.jobs),
+        "jobs not over": enumerated(contents.active_jobs),
+        "model versions": enumerated(contents.model_versions),
+    }
+    fields({"project": project.name} | {title: listed for title, listed in parts.items() if listed})
 
 
 def _show(project: "Project", output: Output) -> None:

@@ -1,0 +1,112 @@
+"""Deleting a project with all that was made from it, in the order in which things hold each other."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bloomery import errors
+from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion, list_datasets
+from bloomery._aio.job import AsyncJob, AsyncModelVersion, list_jobs
+from bloomery._aio.model import list_models
+from bloomery._names import enumerated, short
+from bloomery._results import Contents, Progress, Step
+from bloomery._session import Session
+from bloomery._transfer import in_order
+from bloomery.annotation import v1 as annotation
+
+T = TypeVar("T")
+
+_AT_ONCE = 8
+_PAUSE = 0.5
+_PATIENCE = 120.0
+"""Seconds for jobs to stop, and for services to give back what they held for what is gone."""
+_PASSING = frozenset({"STILL_REFERENCED", "NOT_TERMINAL"})
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What hangs under a project."""
+
+    jobs: Sequence[AsyncJob]
+    model_versions: Sequence[AsyncModelVersion]
+    datasets: Sequence[AsyncDataset]
+
+    @property
+    def active(self) -> Sequence[AsyncJob]:
+        """The jobs that are not over."""
+        return [job for job in self.jobs if not job.is_terminal]
+
+
+async def tree(session: Session, project: str) -> Tree:
+    """Read what hangs under a project now."""
+    return Tree(
+        [job async for job in list_jobs(session, project)],
+        [version async for model in list_models(session, project) async for version in model.versions()],
+        [one async for one in list_datasets(session, project)],
+    )
+
+
+async def contents(session: Session, project: str) -> Contents:
+    """What would be deleted with a project, as people name it."""
+    found = await tree(session, project)
+    versions = [version for one in found.datasets async for version in one.versions()]
+    return Contents(
+        jobs=_short(found.jobs),
+        active_jobs=_short(found.active),
+        model_versions=_short(found.model_versions),
+        dataset_versions=_short(versions),
+    )
+
+
+async def delete(session: Session, project: str, *, cancel: bool, progress: Progress) -> None:
+    """Delete a project with all that hangs under it.
+
+    Raises:
+        FailedPrecondition: jobs are not over, and `cancel` does not allow to stop them: nothing was deleted. Or
+            something was still held after two minutes.
+    """
+    deadline = session.clock() + _PATIENCE
+    while True:
+        try:
+            await _empty(await tree(session, project), cancel=cancel, progress=progress)
+            request = annotation.DeleteProjectRequest(name=project)
+            return await session.delete(session.annotation.DeleteProject, request)
+        except errors.FailedPrecondition as error:
+            if error.reason not in _PASSING or session.clock() > deadline:
+                raise
+        # A job takes a moment to stop, and one that was over may still have become a model version.
+        await session.sleep(_PAUSE)
+
+
+async def _empty(found: Tree, *, cancel: bool, progress: Progress) -> None:
+    """Delete what hangs under a project: what holds goes before what is held."""
+    if found.active and not cancel:
+        raise errors.FailedPrecondition(
+            f"{len(found.active)} jobs are not over: {enumerated(_short(found.active))}",
+            reason="JOBS_ACTIVE",
+            hint="wait for them, or let them be cancelled",
+        )
+    await _each(found.active, "cancelling jobs", progress, lambda job: job.cancel(force=True))
+    await _each(found.jobs, "deleting jobs", progress, AsyncJob.delete)
+    await _each(found.model_versions, "deleting models", progress, AsyncModelVersion.delete)
+    await _each(found.datasets, "deleting datasets", progress, AsyncDataset.delete)
+
+
+async def _each(
+    handles: Sequence[T], phase: str, progress: Progress, work: Callable[[T], Coroutine[None, None, object]]
+) -> None:
+    async def one(handle: T) -> None:
+        try:
+            await work(handle)
+        except errors.NotFound:
+            # Somebody else was faster, which is as good.
+            return
+
+    done = 0
+    async for _ in in_order((one(handle) for handle in handles), _AT_ONCE):
+        done += 1
+        progress(Step(phase, done, len(handles)))
+
+
+def _short(handles: Sequence[AsyncJob] | Sequence[AsyncModelVersion] | Sequence[AsyncDatasetVersion]) -> list[str]:
+    return [short(handle.name) for handle in handles]

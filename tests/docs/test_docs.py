@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
@@ -18,7 +18,7 @@ from bloomery_annotation.settings import AnnotationSettings
 from bloomery_dataset.settings import DatasetSettings
 from bloomery_gateway.settings import GatewaySettings
 from bloomery_inference.settings import InferenceSettings
-from bloomery_kit.settings import PREFIX, FolderStoreSettings, S3StoreSettings
+from bloomery_kit.settings import PREFIX
 from bloomery_trainer.recipes import Catalogue
 from bloomery_trainer.settings import TrainerSettings
 
@@ -136,13 +136,11 @@ def test_the_page_about_the_command_line_has_every_command_and_no_other() -> Non
 def variables(kind: type[BaseModel], prefix: str = PREFIX) -> Iterator[tuple[str, Any]]:
     """What the environment may set, each with its default."""
     for name, field in kind.model_fields.items():
-        inner = field.annotation
-        if name == "object_store":
-            for store in (FolderStoreSettings, S3StoreSettings):
-                yield from variables(store, f"{prefix}OBJECT_STORE__")
-        elif isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from variables(inner, f"{prefix}{name.upper()}__")
-        else:
+        kinds = get_args(field.annotation) or (field.annotation,)
+        groups = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        for group in groups:
+            yield from variables(group, f"{prefix}{name.upper()}__")
+        if not groups:
             yield f"{prefix}{name.upper()}", field.default
 
 

@@ -55,6 +55,7 @@ async def test_the_exported_directory_predicts_the_same_in_triton(
     from bloomery_inference.runtime import OnnxRuntime, TritonRuntime
     from bloomery_vision.images import decode
     from bloomery_vision.preprocess import letterbox
+    from tests.inference.models import Folder
 
     files = trained.download(tmp_path)
     directory = next(file for file in files if file.name == "config.pbtxt").parent
@@ -66,7 +67,7 @@ async def test_the_exported_directory_predicts_the_same_in_triton(
     triton, local = TritonRuntime(server.grpc_url, server.repository), OnnxRuntime(threads=1)
     answers = []
     for runtime in (triton, local):
-        await runtime.load("cells", directory)
+        await runtime.load("cells", Folder(directory))
         answers.append((await runtime.infer("cells", batch))["output0"])
         await runtime.unload("cells")
         await runtime.close()

@@ -17,7 +17,7 @@ from bloomery.dataset.v1 import add_DatasetServiceServicer_to_server
 from bloomery.inference.v1 import ModelServiceStub, PredictionServiceStub
 from bloomery.training.v1 import add_JobServiceServicer_to_server
 from bloomery_inference.app import InferenceApp
-from bloomery_inference.settings import InferenceSettings
+from bloomery_inference.settings import InferenceSettings, OnnxSettings, RuntimeSettings
 from bloomery_kit.auth import OwnerToken
 from bloomery_kit.clients import channel
 from bloomery_kit.objects import FolderObjectStore
@@ -37,6 +37,7 @@ KEY = "k" * 32
 class Service:
     """The running service, its stubs, its neighbours and its object store."""
 
+    app: InferenceApp
     models: ModelServiceAsyncStub
     predictions: PredictionServiceAsyncStub
     trainer: Trainer
@@ -66,21 +67,26 @@ async def neighbours(trainer: Trainer, datasets: Datasets) -> AsyncIterator[str]
 
 
 @asynccontextmanager
-async def serving(settings: InferenceSettings) -> AsyncIterator[int]:
+async def serving(settings: InferenceSettings) -> AsyncIterator[tuple[InferenceApp, int]]:
     host = ServiceHost(ServerOptions(drain_wait=0, drain_grace=0), authenticator=OwnerToken(TOKEN))
     app = await InferenceApp.open(settings, draining=host.draining)
     app.register(host)
     port = await host.start()
     await app.start()
     try:
-        yield port
+        yield app, port
     finally:
         await host.drain()
         await app.close()
 
 
 @pytest.fixture
-async def service(database_url: str, tmp_path: Path) -> AsyncIterator[Service]:
+def runtime_settings() -> RuntimeSettings:
+    return OnnxSettings(threads=1)
+
+
+@pytest.fixture
+async def service(database_url: str, tmp_path: Path, runtime_settings: RuntimeSettings) -> AsyncIterator[Service]:
     store = FolderStoreSettings(root=tmp_path / "blobs", base_url="http://127.0.0.1:1", signing_key=SecretStr(KEY))
     objects = await asyncio.to_thread(FolderObjectStore, store.root, base_url=store.base_url, signing_key=KEY.encode())
     trainer, datasets = Trainer(), Datasets()  # type: ignore[abstract]
@@ -93,11 +99,13 @@ async def service(database_url: str, tmp_path: Path) -> AsyncIterator[Service]:
             dataset_target=target,
             trainer_target=target,
             cache_dir=tmp_path / "cache",
-            threads=1,
+            runtime=runtime_settings,
+            running_predictions=1,
             waiting_predictions=1,
+            tidy_interval=0.2,
             pending_interval=0.05,
             results_retry=0.05,
         )
-        async with serving(settings) as port, channel(f"127.0.0.1:{port}", token=TOKEN) as connection:
+        async with serving(settings) as (app, port), channel(f"127.0.0.1:{port}", token=TOKEN) as connection:
             models, predictions = ModelServiceStub(connection), PredictionServiceStub(connection)
-            yield Service(models, predictions, trainer, datasets, objects)
+            yield Service(app, models, predictions, trainer, datasets, objects)

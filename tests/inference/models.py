@@ -1,11 +1,23 @@
 """Small real ONNX models with known answers, as the model directories that an export makes."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The files of a model that lie in a folder."""
+
+    path: Path
+
+    async def directory(self) -> Path:
+        return self.path
+
 
 CONFIG = """
 backend: "onnxruntime"

@@ -31,6 +31,8 @@ class Trainer(JobServiceServicer):
         self.created: list[CreateJobRequest] = []
         self.feed: list[FeedItem] = []
         self.refuse_creation = 0
+        self.uids: dict[str, str] = {}
+        """Uids of the jobs that are there though nobody created them here."""
 
     def fail(self, name: str) -> None:
         reason = Reason(code="EXPORT_FAILED", message="the answers differ", hint="report it")
@@ -45,6 +47,8 @@ class Trainer(JobServiceServicer):
         return self.jobs.setdefault(job.name, job)
 
     async def GetJob(self, request: GetJobRequest, context: Context) -> Job:
+        if request.name in self.uids:
+            return Job(name=request.name, uid=self.uids[request.name])
         if request.name not in self.jobs:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such job")
         return self.jobs[request.name]
@@ -63,15 +67,21 @@ class Datasets(DatasetServiceServicer):
     def __init__(self) -> None:
         self.held: set[tuple[str, str]] = set()
         self.down = False
+        self.refused = ""
+        """A dataset version that nobody may hold."""
 
     async def AcquireReference(self, request: AcquireReferenceRequest, context: Context) -> Reference:
         assert request.resource
         if self.down:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+        if request.resource == self.refused:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "it is being deleted")
         self.held.add((request.resource, request.holder))
         return Reference(resource=request.resource, holder=request.holder)
 
     async def ReleaseReference(self, request: ReleaseReferenceRequest, context: Context) -> Empty:
         assert request.resource
+        if self.down:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
         self.held.discard((request.resource, request.holder))
         return Empty()

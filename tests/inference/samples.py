@@ -4,13 +4,24 @@ import asyncio
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 
 from bloomery.common.v1 import Artifact
-from bloomery.training.v1 import FeedItem, Job, JobKind, JobResult
+from bloomery.training.v1 import (
+    FeedItem,
+    Job,
+    JobKind,
+    JobResult,
+    ModelFacts,
+    ModelInput,
+    VariantFacts,
+    VariantParity,
+)
+from bloomery.vision.v1 import TaskType
 from bloomery_kit.objects import ObjectStore
 
 CLASSES = ["cat", "dog"]
@@ -65,6 +76,29 @@ def imported(sequence: int, *, model: str = "pets") -> FeedItem:
     item.job.effective_parameters.Clear()
     del item.result.details["dataset"], item.result.details["seed"]
     item.result.details["base"] = {"name": "mine.pt", "digest": "sha256:mine", "license": ""}
+    return item
+
+
+def with_facts(item: FeedItem, *, decoder: str = "yolo", **facts: Any) -> FeedItem:
+    """The same as jobs report it that say what they made in a message of its own."""
+    size = ModelInput(height=32, width=32, resize="letterbox")
+    fields: dict[str, Any] = {"task": TaskType.TASK_TYPE_DETECT, "classes": CLASSES, "input": size, "decoder": decoder}
+    model = ModelFacts(**fields | {"license": "AGPL-3.0-only", "base": "yolov8n.pt", "seed": 5} | facts)
+    item.result.model.CopyFrom(model)
+    for key in ("task", "classes", "input", "license", "base", "seed"):
+        item.result.details.fields.pop(key, None)
+    return item
+
+
+async def with_variant(item: FeedItem, objects: ObjectStore, directory: Path, *, failure: str = "") -> FeedItem:
+    """The same with an ONNX variant that the training made, or failed to make, as its last stage."""
+    made = await optimized(0, item.job.name, objects, directory)
+    item.result.artifacts.extend([] if failure else made.result.artifacts)
+    facts = VariantFacts(id="onnx-fp32", format="onnx", precision="fp32", device="cpu", role_prefix="variant/")
+    facts.failure = failure
+    if not failure:
+        facts.parity.CopyFrom(VariantParity(image_count=8, max_geometry_error=0.01, passed=True, limits="0.5 px"))
+    item.result.variants.append(facts)
     return item
 
 

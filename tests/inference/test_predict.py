@@ -5,13 +5,15 @@ import io
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 from PIL import Image
 
 from bloomery.inference.v1 import ModelVariant, OptimizeModelVersionRequest, PredictRequest
+from bloomery.training.v1 import ModelInput
 from tests.inference.conftest import Service
 from tests.inference.models import one_box, write_model
-from tests.inference.samples import optimized, trained
+from tests.inference.samples import optimized, trained, with_facts, with_variant
 from tests.inference.test_registry import V1, recorded, variant_in
 
 SIDE = 64
@@ -60,7 +62,8 @@ async def test_thresholds_and_classes_choose_what_is_returned(predicting: Servic
 @pytest.mark.parametrize(
     ("fields", "problems"),
     [
-        ({}, ["exactly one of image and asset"]),
+        ({}, ["has no bytes"]),
+        ({"image": b"x", "asset": "projects/pets/assets/abc"}, ["exactly one of image and asset"]),
         ({"image": b"x", "threshold": 1.5, "iou_threshold": -1, "max_shapes": -1}, ["threshold", "iou", "max_shapes"]),
         ({"image": b"not an image"}, ["image"]),
         ({"image": white(8, 8), "classes": ["bird", "fish"]}, ["bird, fish", "cat, dog"]),
@@ -110,3 +113,53 @@ async def test_predictions_at_once_agree(predicting: Service) -> None:
     request = PredictRequest(model_version=V1, image=white(64, 64))
     answers = await asyncio.gather(*(predicting.predictions.Predict(request) for _ in range(2)))
     assert answers[0].shapes == answers[1].shapes
+
+
+async def test_a_fresh_training_predicts_with_the_variant_that_it_made(service: Service, tmp_path: Path) -> None:
+    directory = write_model(tmp_path / "model", one_box(32, 32, 16, 8, [0.2, 0.8]), side=SIDE)
+    item = with_facts(trained(1), input=ModelInput(height=SIDE, width=SIDE, resize="letterbox"))
+    service.trainer.feed.append(await with_variant(item, service.objects, directory))
+    version = await recorded(service)
+    assert [variant.state for variant in version.variants] == [ModelVariant.STATE_READY]
+    assert version.variants[0].parity.passed
+    assert [artifact.role for artifact in version.artifacts] == ["checkpoint"]
+    answer = await service.predictions.Predict(PredictRequest(model_version=V1, image=white(64, 64)))
+    assert [shape.label for shape in answer.shapes] == ["dog"]
+
+
+async def test_a_place_answers_for_its_best_class_unless_all_are_asked_for(predicting: Service) -> None:
+    request = PredictRequest(model_version=V1, image=white(64, 64), threshold=0.1)
+    assert [shape.label for shape in (await predicting.predictions.Predict(request)).shapes] == ["dog"]
+    request.multi_label = True
+    assert [shape.label for shape in (await predicting.predictions.Predict(request)).shapes] == ["dog", "cat"]
+
+
+async def test_a_head_without_suppression_is_read_by_its_decoder(service: Service, tmp_path: Path) -> None:
+    rows = np.array([[24, 28, 40, 36, 0.9, 1]], dtype=np.float32)
+    directory = write_model(tmp_path / "model", rows, side=SIDE)
+    size = ModelInput(height=SIDE, width=SIDE, resize="letterbox")
+    item = with_facts(trained(1), decoder="yolo-end-to-end", input=size)
+    service.trainer.feed.append(await with_variant(item, service.objects, directory))
+    await recorded(service)
+    answer = await service.predictions.Predict(PredictRequest(model_version=V1, image=white(128, 128)))
+    (shape,) = answer.shapes
+    assert shape.label == "dog"
+    assert (shape.box.x, shape.box.width) == pytest.approx((48, 32))
+
+
+async def test_a_model_of_nan_is_broken_and_not_blind(service: Service, tmp_path: Path) -> None:
+    directory = write_model(tmp_path / "model", np.full((6, 2), np.nan, dtype=np.float32), side=SIDE)
+    item = with_facts(trained(1), input=ModelInput(height=SIDE, width=SIDE, resize="letterbox"))
+    service.trainer.feed.append(await with_variant(item, service.objects, directory))
+    await recorded(service)
+    with pytest.raises(grpc.aio.AioRpcError) as broken:
+        await service.predictions.Predict(PredictRequest(model_version=V1, image=white(64, 64)))
+    assert broken.value.code() == grpc.StatusCode.INTERNAL
+    assert "answers with NaN" in (broken.value.details() or "")
+
+
+@pytest.mark.parametrize("content", [b"", b"GIF89a"])
+async def test_what_is_wrong_with_a_file_and_what_to_do_are_two_sentences(predicting: Service, content: bytes) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await predicting.predictions.Predict(PredictRequest(model_version=V1, image=content))
+    assert "; " in (refused.value.details() or "")

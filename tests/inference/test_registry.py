@@ -2,11 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 import grpc
 import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
 
 from bloomery.inference.v1 import (
     DeleteModelVersionRequest,
@@ -23,14 +29,24 @@ from bloomery.inference.v1 import (
     SignModelArtifactsRequest,
     UpdateModelRequest,
 )
+from bloomery_inference.app import MIGRATIONS
+from bloomery_inference.model import VariantResult
+from bloomery_inference.results import version_content
+from bloomery_inference.store import models
+from bloomery_inference.store.rows import content_json, result_json
+from bloomery_inference.store.tables import METADATA, MODELS, VARIANTS, VERSIONS
+from bloomery_kit.database import Database, UtcDateTime
 from bloomery_kit.errors import error_info, to_status
+from bloomery_kit.migrations import migrate
+from bloomery_kit.sequences import next_sequence
 from tests.inference.conftest import Service
 from tests.inference.models import one_box, write_model
-from tests.inference.samples import CLASSES, DATASET, imported, optimized, trained
+from tests.inference.samples import CLASSES, DATASET, imported, optimized, trained, with_facts, with_variant
 
 T = TypeVar("T")
 V1 = "projects/pets/models/pets/versions/1"
 ONNX = f"{V1}/variants/onnx-fp32"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 async def until(ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool] = lambda _: True) -> T:
@@ -206,13 +222,166 @@ async def test_a_deleted_version_stays_away_and_frees_its_files_and_data(service
     service.trainer.feed.append(item)
     await recorded(service)
     await service.models.DeleteModelVersion(DeleteModelVersionRequest(name=V1))
-    assert await service.objects.stat(key) is None
-    assert not service.datasets.held
+    await gone(service, key)
     service.trainer.feed.append(trained(2))
     assert (await recorded(service, f"{V1[:-1]}2")).version == 2
     with pytest.raises(grpc.aio.AioRpcError) as missing:
         await service.models.GetModelVersion(GetModelVersionRequest(name=V1))
     assert missing.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+async def gone(service: Service, key: str) -> None:
+    async with asyncio.timeout(20):
+        while await service.objects.stat(key) is not None or service.datasets.held:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def test_a_version_deleted_while_a_neighbour_is_away_leaves_nothing_in_the_end(service: Service) -> None:
+    item = trained(1)
+    key = item.result.artifacts[0].logical_key
+    await service.objects.put(key, b"weights")
+    service.trainer.feed.append(item)
+    await recorded(service)
+    service.datasets.down = True
+    await service.models.DeleteModelVersion(DeleteModelVersionRequest(name=V1))
+    await asyncio.sleep(0.3)
+    assert service.datasets.held
+    service.datasets.down = False
+    await gone(service, key)
+
+
+async def test_files_of_a_variant_that_was_deleted_while_it_was_made_go_with_its_job(
+    service: Service, tmp_path: Path
+) -> None:
+    service.trainer.feed.append(trained(1))
+    await recorded(service)
+    variant = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1))
+    await service.models.DeleteModelVersion(DeleteModelVersionRequest(name=V1))
+    directory = write_model(tmp_path / "model", one_box(16, 16, 8, 4, [0.9, 0.1]), side=32)
+    made = await optimized(2, variant.job, service.objects, directory)
+    service.trainer.uids[variant.job] = made.result.job_uid
+    service.trainer.feed.append(made)
+    await asyncio.sleep(0.5)
+    key = made.result.artifacts[0].logical_key
+    assert await service.objects.stat(key) is not None, "its job still shows them"
+    service.trainer.uids[variant.job] = "another job of that name"
+    await gone(service, key)
+
+
+async def test_a_result_that_can_never_be_recorded_holds_up_none_and_says_why(service: Service) -> None:
+    stuck = trained(1)
+    stuck.job.dataset_version = service.datasets.refused = "projects/pets/datasets/going/versions/1"
+    odd = trained(2)
+    odd.job.model = "no name of a model"
+    service.trainer.feed += [stuck, odd, trained(3)]
+    version = await recorded(service)
+    assert version.lineage.job_uid == service.trainer.feed[2].result.job_uid
+    for item, why in ((stuck, "being deleted"), (odd, "no name of a model")):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await service.models.FindModelVersion(FindModelVersionRequest(job=item.job.name))
+        assert error_info(to_status(refused.value)).reason == "RESULT_REFUSED"
+        assert why in (refused.value.details() or "")
+
+
+async def test_of_two_jobs_with_one_name_the_newer_version_is_found(service: Service) -> None:
+    first, second = trained(1), trained(2)
+    second.job.name = second.result.job = first.job.name
+    service.trainer.feed += [first, second]
+    await recorded(service, f"{V1[:-1]}2")
+    found = await service.models.FindModelVersion(FindModelVersionRequest(job=first.job.name))
+    assert found.lineage.job_uid == second.result.job_uid
+
+
+async def test_versions_are_listed_as_they_were_recorded_whatever_the_clock_said(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.trainer.feed.append(trained(1))
+    await recorded(service)
+    async with service.app._db.write() as tx:
+        await tx.execute(sa.update(VERSIONS).values(create_time=datetime(2099, 1, 1, tzinfo=UTC)))
+    service.trainer.feed.append(trained(2))
+    await recorded(service, f"{V1[:-1]}2")
+    listed = await service.models.ListModelVersions(ListModelVersionsRequest(parent="projects/-/models/-"))
+    assert [version.version for version in listed.model_versions] == [2, 1]
+
+
+async def test_a_variant_is_asked_for_once_for_each_request_id(service: Service) -> None:
+    service.trainer.feed.append(trained(1))
+    await recorded(service)
+    request = OptimizeModelVersionRequest(name=V1, request_id="once")
+    first = await service.models.OptimizeModelVersion(request)
+    service.trainer.fail(first.job)
+    await variant_in(service, ModelVariant.STATE_FAILED)
+    assert await service.models.OptimizeModelVersion(request) == first
+    assert (await service.models.GetModelVariant(GetModelVariantRequest(name=ONNX))).state == ModelVariant.STATE_FAILED
+    other = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1, request_id="again"))
+    assert other.job != first.job
+
+
+async def test_a_version_without_a_checkpoint_cannot_be_optimized(service: Service) -> None:
+    item = trained(1)
+    del item.result.artifacts[:]
+    service.trainer.feed.append(item)
+    await recorded(service)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1))
+    assert error_info(to_status(refused.value)).reason == "NO_CHECKPOINT"
+
+
+async def test_a_variant_that_a_training_failed_to_make_says_why_and_can_be_made(
+    service: Service, tmp_path: Path
+) -> None:
+    item = await with_variant(with_facts(trained(1)), service.objects, tmp_path, failure="EXPORT_FAILED: 3 px off")
+    service.trainer.feed.append(item)
+    version = await recorded(service)
+    assert [(one.state, one.reason) for one in version.variants] == [
+        (ModelVariant.STATE_FAILED, "EXPORT_FAILED: 3 px off")
+    ]
+    again = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1))
+    assert again.state == ModelVariant.STATE_PENDING
+
+
+async def test_the_facts_of_a_model_are_its_versions(service: Service) -> None:
+    service.trainer.feed += [trained(1), with_facts(trained(2), base_digest="sha256:base")]
+    new, old = await recorded(service, f"{V1[:-1]}2"), await recorded(service)
+    assert (new.task, list(new.classes), new.input) == (old.task, list(old.classes), old.input)
+    for fact in ("base", "base_digest", "license", "seed"):
+        assert getattr(new.lineage, fact) == getattr(old.lineage, fact)
+
+
+async def test_the_migrations_make_the_tables_that_the_code_uses(database_url: str) -> None:
+    db = Database.connect(database_url)
+    await migrate(db, MIGRATIONS)
+    async with db.read() as tx:
+        differences = await tx.run_sync(
+            lambda connection: compare_metadata(MigrationContext.configure(connection), METADATA)
+        )
+    await db.close()
+    assert [one for one in differences if "alembic_version" not in str(one)] == []
+
+
+async def test_an_older_registry_is_brought_up_to_date(database_url: str) -> None:
+    db = Database.connect(database_url)
+    async with db.write() as tx:
+        await tx.run_sync(upgrade_to, "0001")
+        await tx.execute(sa.insert(MODELS).values(old_model()))
+        content = content_json(version_content(trained(1)))
+        for number in range(3):
+            # The later in the order of numbers, the earlier by the clock.
+            time = datetime(2026, 1, 3 - number, tzinfo=UTC)
+            row = {"uid": f"v{number}", "model_uid": "m", "number": number + 1, "job_uid": f"j{number}", "job": "j"}
+            await tx.execute(
+                sa.insert(OLD_VERSIONS).values(row | {"content": content, "create_time": time, "deleted": False})
+            )
+        await tx.execute(sa.insert(VARIANTS).values(old_variant()))
+    await migrate(db, MIGRATIONS)
+    async with db.read() as tx:
+        versions = await models.list_versions(tx, project=None, model_id=None, before=None, limit=10)
+    assert [(version.uid, version.ordinal) for version in versions] == [("v0", 3), ("v1", 2), ("v2", 1)]
+    assert [variant.id for variant in versions[0].variants] == ["onnx-fp32"]
+    async with db.write() as tx:
+        assert await next_sequence(tx, "versions") == 4
+    await db.close()
 
 
 async def test_an_update_with_an_old_etag_is_refused_and_loses_nothing(service: Service) -> None:
@@ -228,3 +397,31 @@ async def test_an_update_with_an_old_etag_is_refused_and_loses_nothing(service: 
     assert refused.value.code() == grpc.StatusCode.ABORTED
     assert error_info(to_status(refused.value)).reason == "ETAG_MISMATCH"
     assert (await service.models.GetModel(GetModelRequest(name=name))).display_name == "Pets"
+
+
+OLD_VERSIONS = sa.table(
+    "versions",
+    *(sa.column(name, sa.String) for name in ("uid", "model_uid", "job_uid", "job")),
+    sa.column("number", sa.BigInteger),
+    sa.column("content", sa.JSON),
+    sa.column("create_time", UtcDateTime),
+    sa.column("deleted", sa.Boolean),
+)
+
+
+def old_model() -> dict[str, object]:
+    texts = {"uid": "m", "project": "pets", "id": "pets", "display_name": "Pets"}
+    return texts | {"labels": {}, "create_time": NOW, "update_time": NOW, "revision": 1, "latest_version": 3}
+
+
+def old_variant() -> dict[str, object]:
+    texts = {"uid": "o", "version_uid": "v0", "id": "onnx-fp32", "format": "onnx", "precision": "fp32", "job": "j"}
+    result = result_json(VariantResult())
+    return texts | {"state": "READY", "reason": "", "result": result, "create_time": NOW, "update_time": NOW}
+
+
+def upgrade_to(connection: sa.Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)

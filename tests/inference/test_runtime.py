@@ -6,8 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bloomery_inference.runtime import ModelLoadError, ModelRuntime, OnnxRuntime, TritonRuntime
-from tests.inference.models import one_box, write_model
+from bloomery_inference.runtime import (
+    InputRefused,
+    ModelLoadError,
+    ModelRuntime,
+    NotLoaded,
+    TritonRuntime,
+    open_runtime,
+)
+from bloomery_inference.settings import OnnxSettings, TritonSettings
+from bloomery_kit.errors import Unavailable
+from real_parts.triton import TritonServer
+from tests.inference.models import Folder, one_box, write_model
 
 SIDE = 32
 
@@ -16,10 +26,10 @@ SIDE = 32
 async def runtime(request: pytest.FixtureRequest) -> AsyncIterator[ModelRuntime]:
     opened: ModelRuntime
     if request.param == "onnxruntime":
-        opened = OnnxRuntime(threads=1)
+        opened = open_runtime(OnnxSettings(threads=1))
     else:
         triton = request.getfixturevalue("triton")
-        opened = TritonRuntime(triton.grpc_url, triton.repository)
+        opened = open_runtime(TritonSettings(target=triton.grpc_url, repository=triton.repository))
     yield opened
     for name in await opened.loaded():
         await opened.unload(name)
@@ -32,7 +42,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 async def test_a_loaded_model_answers_a_batch_image_by_image(runtime: ModelRuntime, directory: Path) -> None:
-    await runtime.load("seen", directory)
+    await runtime.load("seen", Folder(directory))
     images = np.zeros((3, SIDE, SIDE, 3), dtype=np.uint8)
     images[1] = 255
     outputs = await runtime.infer("seen", images)
@@ -43,16 +53,16 @@ async def test_a_loaded_model_answers_a_batch_image_by_image(runtime: ModelRunti
 
 
 async def test_loading_and_unloading_twice_changes_nothing(runtime: ModelRuntime, directory: Path) -> None:
-    await runtime.load("twice", directory)
-    await runtime.load("twice", directory)
+    await runtime.load("twice", Folder(directory))
+    await runtime.load("twice", Folder(directory))
     assert await runtime.loaded() == {"twice"}
     await runtime.unload("twice")
     await runtime.unload("twice")
     assert await runtime.loaded() == frozenset()
 
 
-async def test_a_model_that_is_not_loaded_is_a_key_error(runtime: ModelRuntime) -> None:
-    with pytest.raises(KeyError):
+async def test_a_model_that_is_not_loaded_says_so(runtime: ModelRuntime, directory: Path) -> None:
+    with pytest.raises(NotLoaded):
         await runtime.infer("absent", np.zeros((1, SIDE, SIDE, 3), dtype=np.uint8))
 
 
@@ -60,5 +70,42 @@ async def test_a_damaged_model_is_refused_with_the_runtimes_reason(runtime: Mode
     model = directory / "1" / "model.onnx"
     model.write_bytes(model.read_bytes()[:40])
     with pytest.raises(ModelLoadError, match=r"damaged cannot be loaded: .*(INVALID_PROTOBUF|failed)"):
-        await runtime.load("damaged", directory)
+        await runtime.load("damaged", Folder(directory))
     assert "damaged" not in await runtime.loaded()
+
+
+async def test_a_repaired_model_loads_where_a_damaged_one_did_not(runtime: ModelRuntime, directory: Path) -> None:
+    model = directory / "1" / "model.onnx"
+    whole = model.read_bytes()
+    model.write_bytes(whole[:40])
+    with pytest.raises(ModelLoadError):
+        await runtime.load("repaired", Folder(directory))
+    model.write_bytes(whole)
+    await runtime.load("repaired", Folder(directory))
+    assert (await runtime.infer("repaired", np.zeros((1, SIDE, SIDE, 3), dtype=np.uint8)))["output0"].shape[0] == 1
+
+
+async def test_images_of_a_wrong_size_are_refused_with_the_runtimes_reason(
+    runtime: ModelRuntime, directory: Path
+) -> None:
+    await runtime.load("fixed", Folder(directory))
+    with pytest.raises(InputRefused, match=rf"{SIDE + 8}"):
+        await runtime.infer("fixed", np.zeros((1, SIDE + 8, SIDE, 3), dtype=np.uint8))
+
+
+async def test_more_images_than_triton_takes_at_once_are_refused_as_that(triton: TritonServer, directory: Path) -> None:
+    runtime = TritonRuntime(triton.grpc_url, triton.repository)
+    await runtime.load("batches", Folder(directory))
+    with pytest.raises(InputRefused, match="batch-size must be <= 8"):
+        await runtime.infer("batches", np.zeros((9, SIDE, SIDE, 3), dtype=np.uint8))
+    await runtime.unload("batches")
+    await runtime.close()
+
+
+async def test_a_triton_that_is_not_there_is_unavailable(tmp_path: Path, directory: Path) -> None:
+    runtime = TritonRuntime("127.0.0.1:1", tmp_path)
+    with pytest.raises(Unavailable):
+        await runtime.infer("any", np.zeros((1, SIDE, SIDE, 3), dtype=np.uint8))
+    with pytest.raises(Unavailable):
+        await runtime.load("any", Folder(directory))
+    await runtime.close()

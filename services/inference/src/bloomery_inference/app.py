@@ -1,6 +1,7 @@
 """Wiring of the inference service, the same in a process of its own and in the embedded server."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -10,17 +11,22 @@ from bloomery.annotation.v1 import AnnotationServiceStub
 from bloomery.dataset.v1 import DatasetServiceStub
 from bloomery.inference.v1 import add_ModelServiceServicer_to_server, add_PredictionServiceServicer_to_server
 from bloomery.training.v1 import JobServiceStub
-from bloomery_inference.files import ModelFiles
-from bloomery_inference.follower import Follower
+from bloomery_inference import housekeeping
+from bloomery_inference.files import ModelCache
+from bloomery_inference.follower import PENDING_LOOP, RESULTS_LOOP, Follower
+from bloomery_inference.housekeeping import Housekeeper
 from bloomery_inference.images import ImageSource
+from bloomery_inference.loading import LoadedModels
 from bloomery_inference.predictor import Predictor
 from bloomery_inference.registry import Registry
-from bloomery_inference.runtime import OnnxRuntime
+from bloomery_inference.runtime import open_runtime
 from bloomery_inference.service import ModelServicer, PredictionServicer
 from bloomery_inference.settings import InferenceSettings
 from bloomery_kit.auth import service_token
 from bloomery_kit.clients import channel
 from bloomery_kit.database import Database
+from bloomery_kit.feeds import Notifier
+from bloomery_kit.loops import Loops
 from bloomery_kit.migrations import check_schema, migrate
 from bloomery_kit.objects import ObjectStore, open_object_store
 from bloomery_kit.server import ServiceHost
@@ -46,26 +52,26 @@ class InferenceApp:
         jobs = JobServiceStub(self._channels[settings.trainer_target])
         datasets = DatasetServiceStub(self._channels[settings.dataset_target])
         annotations = AnnotationServiceStub(self._channels[settings.annotation_target])
-        self._runtime = OnnxRuntime(settings.threads)
-        registry = Registry(db, objects, jobs=jobs, datasets=datasets)
+        changed = Notifier()
+        self._runtime = open_runtime(settings.runtime)
+        registry = Registry(db, jobs=jobs, changed=changed)
+        files = ModelCache(objects, settings.cache_dir, limit=settings.cache_bytes)
         predictor = Predictor(
-            ModelFiles(objects, settings.cache_dir),
-            self._runtime,
-            loaded_models=settings.loaded_models,
-            running=settings.threads,
+            LoadedModels(files, self._runtime, limit=settings.loaded_models),
+            running=settings.running_predictions,
             waiting=settings.waiting_predictions,
+            waiting_bytes=settings.waiting_bytes,
         )
         self._models = ModelServicer(registry, objects)
         images = ImageSource(annotations, objects, max_bytes=settings.max_image_bytes)
         self._predictions = PredictionServicer(registry, images, predictor)
-        self._follower = Follower(
-            db,
-            jobs=jobs,
-            datasets=datasets,
-            pending_interval=settings.pending_interval,
-            results_retry=settings.results_retry,
-        )
-        self._task: asyncio.Task[None] | None = None
+        follower = Follower(db, jobs=jobs, datasets=datasets)
+        housekeeper = Housekeeper(db, objects, jobs=jobs, datasets=datasets)
+        self.loops = Loops()
+        self.loops.add(RESULTS_LOOP, follower.follow_results, settings.results_retry)
+        self.loops.add(PENDING_LOOP, follower.settle_pending, settings.pending_interval)
+        tidying = partial(changed.listen(housekeeping.CLEANUPS).wait, settings.tidy_interval)
+        self.loops.add(housekeeping.LOOP, housekeeper.tidy, tidying)
 
     @classmethod
     async def open(cls, settings: InferenceSettings, *, draining: asyncio.Event) -> Self:  # noqa: ARG003
@@ -89,19 +95,18 @@ class InferenceApp:
 
     async def start(self) -> None:
         """Begin to follow the trainer's results."""
-        self._task = asyncio.create_task(self._follower.run())
+        self.loops.start()
 
     async def close(self) -> None:
         """Stop following and give everything back."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self.loops.close()
         await self._runtime.close()
         for neighbour in self._channels.values():
             await neighbour.close()
         await self._db.close()
 
     async def _ready(self) -> None:
+        self.loops.check_ready()
         await check_schema(self._db, MIGRATIONS)
 
 

@@ -15,10 +15,9 @@ from bloomery.inference.v1 import ModelVariant, PredictRequest, PredictResponse,
 from bloomery.inference.v1 import ModelVersion as ModelVersionMessage
 from bloomery.training.v1 import CreateJobRequest, Job, JobKind
 from bloomery.vision.v1 import TaskType
-from bloomery_inference.model import Artifact, Model, ModelVersion, Variant, VersionContent
+from bloomery_inference.model import Artifact, Model, ModelVersion, Options, Prediction, Variant, VersionContent
 from bloomery_inference.names import MODEL, PROJECT, VARIANT, VERSION, parse_selector
-from bloomery_inference.predictor import Options, Prediction
-from bloomery_kit.errors import Violations
+from bloomery_kit.errors import FailedPrecondition, PreconditionViolation, Violations
 from bloomery_kit.etags import etag_of
 from bloomery_kit.times import to_timestamp
 from bloomery_vision.messages import found_message
@@ -118,17 +117,26 @@ def variant_name(variant: Variant) -> str:
     return VARIANT.format(project=variant.project, model=variant.model, version=variant.number, variant=variant.id)
 
 
+def checkpoint_of(version: ModelVersion) -> Artifact:
+    """The file that variants are made from. Raise FailedPrecondition NO_CHECKPOINT."""
+    for artifact in version.content.artifacts:
+        if artifact.role == CHECKPOINT:
+            return artifact
+    name, fix = version_name(version), "optimize a version that has one"
+    message = f"{name} has no checkpoint to make variants from; {fix}"
+    raise FailedPrecondition("NO_CHECKPOINT", message, [PreconditionViolation("NO_CHECKPOINT", name, fix)])
+
+
 def optimize_job(version: ModelVersion, variant: Variant) -> CreateJobRequest:
     """The request for the job that makes a variant."""
     content = version.content
-    checkpoint = next(artifact for artifact in content.artifacts if artifact.role == CHECKPOINT)
     job = Job(
         display_name=f"{version.model}@{version.number} to {variant.id}",
         kind=JobKind.JOB_KIND_OPTIMIZE,
         recipe=content.lineage.recipe.split(" ")[0],
         parameters=_struct({"format": variant.format, "precision": variant.precision}),
         dataset_version=content.lineage.dataset_version,
-        base_artifact=artifact_message(checkpoint),
+        base_artifact=artifact_message(checkpoint_of(version)),
         model_version=version_name(version),
     )
     return CreateJobRequest(
@@ -142,9 +150,12 @@ def optimize_job(version: ModelVersion, variant: Variant) -> CreateJobRequest:
 def predict_options(request: PredictRequest) -> Options:
     """What a prediction asks for. Raise InvalidArgument with every violation."""
     violations = Violations()
-    if bool(request.image) == bool(request.asset):
+    if request.image and request.asset:
         violations.add("image", "set exactly one of image and asset")
+    if not request.image and not request.asset:
+        violations.add("image", "the image has no bytes; send the content of an image file, or name an asset")
     for field in ("threshold", "iou_threshold"):
+        # NaN is in no range.
         if not 0 <= getattr(request, field) <= 1:
             violations.add(field, "must be between 0 and 1")
     if request.max_shapes < 0:
@@ -156,6 +167,7 @@ def predict_options(request: PredictRequest) -> Options:
         iou=request.iou_threshold if request.HasField("iou_threshold") else 0.7,
         classes=tuple(request.classes),
         max_shapes=request.max_shapes or 300,
+        multi_label=request.multi_label,
     )
 
 

@@ -1,14 +1,14 @@
 """Follows the trainer's results and records what is a model's: a version for each TRAIN or IMPORT, and variants.
 
 The feed is read from the last sequence that was recorded. Recording one result and moving the cursor are one
-transaction, so that a crash or a second replica neither loses a result nor records it twice.
+transaction, so that a crash or a second replica neither loses a result nor records it twice. A result that cannot be
+recorded is refused after some tries, so that it holds up none of those behind it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -16,12 +16,13 @@ import grpc
 
 from bloomery.dataset.v1 import AcquireReferenceRequest
 from bloomery.training.v1 import FeedItem, GetJobRequest, JobKind, JobState, WatchJobResultsRequest
-from bloomery_inference import store
-from bloomery_inference.model import Variant, VersionContent
+from bloomery_inference.model import Cleanup, Variant, VersionContent
 from bloomery_inference.names import MODEL
-from bloomery_inference.results import variant_result, version_content, version_uid
+from bloomery_inference.results import made_variants, variant_result, version_content, version_uid
+from bloomery_inference.store import cleanups, models, results, variants
 from bloomery_kit.database import Database, Transaction
-from bloomery_kit.errors import BloomeryError
+from bloomery_kit.errors import BloomeryError, InvalidArgument, Unavailable, to_status
+from bloomery_kit.loops import guarded
 from bloomery_kit.times import Clock, utc_now
 
 if TYPE_CHECKING:
@@ -29,76 +30,116 @@ if TYPE_CHECKING:
     from bloomery.training.v1.job_service_pb2_grpc import JobServiceAsyncStub
 
 FEED = "job-results"
+RESULTS_LOOP = "inference results"
+PENDING_LOOP = "inference pending variants"
 _VERSIONS = frozenset({JobKind.JOB_KIND_TRAIN, JobKind.JOB_KIND_IMPORT})
 """Kinds of job that make a model version."""
-_log = logging.getLogger("bloomery.inference")
+_TRIES = 3
+_HOPELESS = (TypeError, ValueError, InvalidArgument)
+"""What a result that makes no sense raises: another try would raise it again."""
+_AWAY = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+    }
+)
+"""What a neighbour answers that is not there for the moment: no result's fault."""
 _CREATION_GRACE = timedelta(minutes=1)
+_log = logging.getLogger("bloomery.inference")
 
 
 class Follower:
-    """Two loops: the feed of results, and the fate of jobs that end without one."""
+    """Two works to be done again and again: the feed of results, and the fate of jobs that end without one."""
 
     def __init__(
-        self,
-        db: Database,
-        *,
-        jobs: JobServiceAsyncStub,
-        datasets: DatasetServiceAsyncStub,
-        pending_interval: float,
-        results_retry: float,
-        clock: Clock = utc_now,
+        self, db: Database, *, jobs: JobServiceAsyncStub, datasets: DatasetServiceAsyncStub, clock: Clock = utc_now
     ) -> None:
         self._db = db
         self._jobs = jobs
         self._datasets = datasets
-        self._pending_interval = pending_interval
-        self._results_retry = results_retry
         self._clock = clock
-
-    async def run(self) -> None:
-        """Follow until cancelled; every failure is logged and tried again."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._again("results", self.follow_results, self._results_retry))
-            group.create_task(self._again("pending variants", self.settle_pending, self._pending_interval))
+        self._failures: Counter[str] = Counter()
 
     async def follow_results(self) -> None:
-        """Record results until the trainer ends the stream."""
+        """Record results until the trainer ends the stream. Raise what keeps all of them from being recorded."""
         async with self._db.read() as tx:
-            sequence = await store.feed_sequence(tx, FEED)
+            sequence = await results.feed_sequence(tx, FEED)
         async for message in self._jobs.WatchJobResults(WatchJobResultsRequest(after_sequence=sequence)):
             if message.HasField("item"):
-                await self.record(message.item)
+                await self._record_or_refuse(message.item)
+
+    async def _record_or_refuse(self, item: FeedItem) -> None:
+        try:
+            await self.record(item)
+        except Exception as error:
+            self._failures[item.result.job_uid] += 1
+            tried = self._failures[item.result.job_uid]
+            if _is_away(error) or (tried < _TRIES and not isinstance(error, _HOPELESS)):
+                raise
+            await self._refuse(item, error)
+        self._failures.pop(item.result.job_uid, None)
 
     async def record(self, item: FeedItem) -> None:
         """Record one result. A result that was recorded before changes nothing."""
         kind = item.result.kind
-        content = _content(item) if kind in _VERSIONS else None
+        content = version_content(item) if kind in _VERSIONS else None
         # What was imported comes from no data.
         if content and item.job.dataset_version:
             await self._hold_dataset(item)
         async with self._db.write() as tx:
-            if not await store.advance_feed(tx, FEED, item.result.sequence):
+            if not await results.advance_feed(tx, FEED, item.result.sequence):
                 return
             if content:
                 await self._record_version(tx, item, content)
             elif kind == JobKind.JOB_KIND_OPTIMIZE:
-                await store.finish_variant(tx, item.job.name, result=variant_result(item), reason="", now=self._clock())
+                await self._record_variant(tx, item)
 
     async def _record_version(self, tx: Transaction, item: FeedItem, content: VersionContent) -> None:
         ids = MODEL.parse(item.job.model, "model")
-        model_uid = await store.ensure_model(tx, ids["project"], ids["model"], self._clock())
+        model_uid = await models.ensure_model(tx, ids["project"], ids["model"], self._clock())
         uid = version_uid(item.result.job_uid)
-        await store.insert_version(tx, uid=uid, model_uid=model_uid, content=content, now=self._clock())
+        if await models.insert_version(tx, uid=uid, model_uid=model_uid, content=content, now=self._clock()) is None:
+            return
+        for made in made_variants(item):
+            await variants.record(tx, uid, item.job.name, made, self._clock())
+
+    async def _record_variant(self, tx: Transaction, item: FeedItem) -> None:
+        result, failure = variant_result(item)
+        made = None if failure else result
+        if not await variants.finish(tx, item.job.name, result=made, reason=failure, now=self._clock()):
+            # It was deleted, or asked for again, while its job was at work.
+            await cleanups.leave(tx, _files_of(item))
+
+    async def _refuse(self, item: FeedItem, error: Exception) -> None:
+        reason = str(error) if isinstance(error, BloomeryError | ValueError | TypeError) else to_status(error).message
+        _log.error("a result is refused", extra={"job": item.job.name, "reason": reason}, exc_info=error)
+        holds = _files_of(item)
+        async with self._db.write() as tx:
+            if not await results.advance_feed(tx, FEED, item.result.sequence):
+                return
+            await results.refuse(
+                tx,
+                job=item.job.name,
+                job_uid=item.result.job_uid,
+                sequence=item.result.sequence,
+                reason=reason,
+                now=self._clock(),
+            )
+            await cleanups.leave(tx, holds)
+            if item.result.kind in _VERSIONS and item.job.dataset_version:
+                await cleanups.leave(tx, Cleanup((), item.job.dataset_version, _holder(item)))
 
     async def settle_pending(self) -> None:
         """End the variants whose jobs ended without a result."""
         async with self._db.read() as tx:
-            pending = await store.pending_variants(tx)
+            pending = await variants.pending(tx)
         for variant in pending:
-            reason = await self._end_of(variant)
-            if reason:
-                async with self._db.write() as tx:
-                    await store.finish_variant(tx, variant.job, result=None, reason=reason, now=self._clock())
+            with guarded(PENDING_LOOP, job=variant.job):
+                if reason := await self._end_of(variant):
+                    async with self._db.write() as tx:
+                        await variants.finish(tx, variant.job, result=None, reason=reason, now=self._clock())
 
     async def _end_of(self, variant: Variant) -> str:
         """Why a PENDING variant will not come, or nothing while it may."""
@@ -116,8 +157,7 @@ class Follower:
 
     async def _hold_dataset(self, item: FeedItem) -> None:
         # Before the version is recorded: a reference without a version is harmless, a version without its data is not.
-        holder = f"{item.job.model}/versions/{version_uid(item.result.job_uid)}"
-        request = AcquireReferenceRequest(resource=item.job.dataset_version, holder=holder)
+        request = AcquireReferenceRequest(resource=item.job.dataset_version, holder=_holder(item))
         try:
             await self._datasets.AcquireReference(request)
         except grpc.aio.AioRpcError as error:
@@ -125,21 +165,18 @@ class Follower:
                 raise
             _log.warning("the dataset version of a result is gone", extra={"job": item.job.name})
 
-    async def _again(self, what: str, work: Callable[[], Awaitable[None]], pause: float) -> None:
-        while True:
-            try:
-                await work()
-            except (grpc.aio.AioRpcError, BloomeryError) as error:
-                _log.warning("will try again", extra={"what": what, "error": error})
-            except Exception:  # noqa: BLE001
-                _log.exception("will try again", extra={"what": what})
-            await asyncio.sleep(pause)
+
+def _holder(item: FeedItem) -> str:
+    return f"{item.job.model}/versions/{version_uid(item.result.job_uid)}"
 
 
-def _content(item: FeedItem) -> VersionContent | None:
-    try:
-        return version_content(item)
-    except (TypeError, ValueError):
-        # One recipe's mistake must not keep the models of all others waiting.
-        _log.exception("a result says nothing that makes a model version", extra={"job": item.job.name})
-        return None
+def _files_of(item: FeedItem) -> Cleanup:
+    """The files of a result that nobody here refers to; as long as the job is there, they are its own."""
+    keys = tuple(artifact.logical_key for artifact in item.result.artifacts)
+    return Cleanup(keys, job=item.job.name, job_uid=item.result.job_uid)
+
+
+def _is_away(error: Exception) -> bool:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return error.code() in _AWAY
+    return isinstance(error, Unavailable)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bloomery.annotation.v1 import GetAssetRequest, GetProjectRequest
+from bloomery_inference.model import EncodedImage
 from bloomery_inference.names import ASSET, PROJECT
 from bloomery_kit.errors import FieldViolation, InvalidArgument
 from bloomery_kit.objects import ObjectStore
@@ -21,20 +23,25 @@ class ImageSource:
         self._objects = objects
         self._max_bytes = max_bytes
 
-    async def read(self, project: str, *, image: bytes, asset: str) -> bytes:
-        """The bytes to predict on. Raise InvalidArgument for too many of them or another project's asset."""
+    async def find(self, project: str, *, image: bytes, asset: str) -> EncodedImage:
+        """What to predict on. Raise InvalidArgument for too many bytes or another project's asset."""
         if not asset:
             self._check_size("image", len(image))
-            return image
+            return EncodedImage(len(image), partial(_given, image))
         if ASSET.parse(asset, "asset")["project"] != project:
             text = f"must belong to the model's project, {PROJECT.format(project=project)}"
             raise InvalidArgument([FieldViolation("asset", text)])
         found = await self._annotations.GetAsset(GetAssetRequest(name=asset))
         self._check_size("asset", found.size_bytes)
         owner = await self._annotations.GetProject(GetProjectRequest(name=PROJECT.format(project=project)))
-        return await self._objects.get(f"{owner.uid}/{found.digest.partition(':')[2]}")
+        key = f"{owner.uid}/{found.digest.partition(':')[2]}"
+        return EncodedImage(found.size_bytes, partial(self._objects.get, key))
 
     def _check_size(self, field: str, size: int) -> None:
         if size > self._max_bytes:
             text = f"has {size} bytes, at most {self._max_bytes} are taken; send a smaller image"
             raise InvalidArgument([FieldViolation(field, text)], reason="IMAGE_TOO_LARGE")
+
+
+async def _given(image: bytes) -> bytes:
+    return image

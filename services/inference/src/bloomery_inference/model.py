@@ -1,9 +1,13 @@
 """What the inference service knows, as plain values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bloomery_vision.geometry import Found
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
@@ -80,6 +84,8 @@ class VersionContent:
     lineage: Lineage
     input: InputSpec
     details: Mapping[str, Json]
+    decoder: str = ""
+    """How the outputs are read; "" for versions from before models said so."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,7 @@ class ModelVersion:
     model: str
     number: int
     content: VersionContent
+    ordinal: int
     create_time: datetime
     variants: tuple["Variant", ...] = ()
 
@@ -123,3 +130,68 @@ class Variant:
     result: VariantResult
     create_time: datetime
     update_time: datetime
+
+
+@dataclass(frozen=True)
+class MadeVariant:
+    """A variant that a job made beside something else, or, with a `failure`, failed to make."""
+
+    uid: str
+    id: str
+    format: str
+    precision: str
+    result: VariantResult
+    failure: str
+
+
+@dataclass(frozen=True)
+class Cleanup:
+    """What is left to do behind something that is gone.
+
+    Attributes:
+        keys: objects to delete.
+        dataset_version: to release from `holder`, "" for none.
+        holder: who held it.
+        job: its deletion is waited for, as it shows the objects as its own; "" for no wait.
+        job_uid: of that job, whose name may be used again.
+    """
+
+    keys: tuple[str, ...]
+    dataset_version: str = ""
+    holder: str = ""
+    job: str = ""
+    job_uid: str = ""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a caller wants to see: scores from `threshold` on, boxes that overlap at most `iou`, some classes or all.
+
+    With `multi_label` one place of the image may answer for several classes, not only for its best.
+    """
+
+    threshold: float
+    iou: float
+    classes: tuple[str, ...]
+    max_shapes: int
+    multi_label: bool = False
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image whose size in bytes is known before it is read."""
+
+    size_bytes: int
+    read: Callable[[], Awaitable[bytes]]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer to one image, best first. `width` and `height` are the image's, in pixels."""
+
+    version: ModelVersion
+    variant: Variant
+    width: int
+    height: int
+    found: "tuple[Found, ...]"
+    milliseconds: dict[str, float]

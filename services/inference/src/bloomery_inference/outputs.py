@@ -3,14 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from bloomery_inference.model import InputSpec, VersionContent
-from bloomery_inference.predictor import Options
+from bloomery_inference.model import InputSpec, Options, VersionContent
 from bloomery_inference.runtime import Tensors
-from bloomery_kit.errors import FieldViolation, InvalidArgument
+from bloomery_kit.errors import FieldViolation, Internal, InvalidArgument
 from bloomery_vision import interpret
 from bloomery_vision.geometry import Found
 from bloomery_vision.images import ImageError, decode
-from bloomery_vision.interpret import Choice, Fitted
+from bloomery_vision.interpret import Choice, Fitted, NotFiniteError
 
 OUTPUTS = ("output0", "output1")
 """Names of a model's outputs: predictions, and the prototypes of masks."""
@@ -21,7 +20,7 @@ def decode_image(image: bytes) -> NDArray[np.uint8]:
     try:
         return decode(image)
     except ImageError as error:
-        text = f"{error.message} {error.hint}".strip()
+        text = f"{error.message}; {error.hint}" if error.hint else error.message
         raise InvalidArgument([FieldViolation("image", text)], reason=error.code) from error
 
 
@@ -33,7 +32,15 @@ def fit(pixels: NDArray[np.uint8], spec: InputSpec) -> Fitted:
 def shapes(
     content: VersionContent, tensors: Tensors, fitted: Fitted, chosen: tuple[int, ...] | None, options: Options
 ) -> tuple[Found, ...]:
-    """What a model's outputs for a batch of one image mean, best first, in pixels of the image."""
-    choice = Choice(options.threshold, options.iou, options.max_shapes, chosen)
+    """What a model's outputs for a batch of one image mean, best first, in pixels of the image.
+
+    Raise Internal MODEL_BROKEN where they are no numbers.
+    """
+    choice = Choice(options.threshold, options.iou, options.max_shapes, chosen, options.multi_label)
     outputs = [tensors[name][0] for name in OUTPUTS if name in tensors]
-    return tuple(interpret.interpret(content.task, outputs, fitted, content.classes, choice))
+    decoder = content.decoder or interpret.default_decoder(content.task)
+    try:
+        return tuple(interpret.interpret(decoder, outputs, fitted, content.classes, choice))
+    except NotFiniteError as error:
+        message = f"{error}: its weights are damaged or its precision too low; use another version or variant"
+        raise Internal(message, reason="MODEL_BROKEN") from error

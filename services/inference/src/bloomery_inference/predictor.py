@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bloomery_inference.model import ModelVersion, Variant, VariantState
+from bloomery_inference.model import EncodedImage, ModelVersion, Options, Prediction, Variant, VariantState
 from bloomery_kit.errors import (
     FailedPrecondition,
     FieldViolation,
@@ -20,32 +19,9 @@ from bloomery_kit.errors import (
 )
 
 if TYPE_CHECKING:
-    from bloomery_inference.files import ModelFiles
-    from bloomery_inference.runtime import ModelRuntime
+    from bloomery_inference.loading import LoadedModels
     from bloomery_vision.geometry import Found
     from bloomery_vision.interpret import Fitted
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a caller wants to see: scores from `threshold` on, boxes that overlap at most `iou`, some classes or all."""
-
-    threshold: float
-    iou: float
-    classes: tuple[str, ...]
-    max_shapes: int
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer to one image, best first. `width` and `height` are the image's, in pixels."""
-
-    version: ModelVersion
-    variant: Variant
-    width: int
-    height: int
-    found: tuple[Found, ...]
-    milliseconds: dict[str, float]
 
 
 @dataclass
@@ -66,22 +42,17 @@ class Stopwatch:
 
 
 class Predictor:
-    """Loaded models behind a bounded queue: at most `running` predictions at once and `waiting` in line."""
+    """Predictions behind a bounded queue: `running` at once, `waiting` in line, holding `waiting_bytes` of images."""
 
-    def __init__(
-        self, files: ModelFiles, runtime: ModelRuntime, *, loaded_models: int, running: int, waiting: int
-    ) -> None:
-        self._files = files
-        self._runtime = runtime
-        self._loaded_models = loaded_models
+    def __init__(self, models: LoadedModels, *, running: int, waiting: int, waiting_bytes: int) -> None:
+        self._models = models
         self._capacity = running + waiting
         self._admitted = 0
+        self._bytes = waiting_bytes
+        self._held = 0
         self._slots = asyncio.Semaphore(running)
-        self._recent: OrderedDict[str, None] = OrderedDict()
-        self._loading: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._in_use: defaultdict[str, int] = defaultdict(int)
 
-    async def predict(self, version: ModelVersion, image: bytes, options: Options) -> Prediction:
+    async def predict(self, version: ModelVersion, image: EncodedImage, options: Options) -> Prediction:
         """Predict on an encoded image.
 
         Raise InvalidArgument for an unreadable image or an unknown class, FailedPrecondition NO_VARIANT,
@@ -91,9 +62,9 @@ class Predictor:
         chosen = class_indices(version, options)
         watch = Stopwatch()
         with watch.measure("total"):
-            async with self._slot(watch), self._using(variant.uid):
+            async with self._slot(watch, image.size_bytes), AsyncExitStack() as stack:
                 with watch.measure("load"):
-                    await self._ensure_loaded(variant)
+                    await stack.enter_async_context(self._models.use(variant))
                 size, found = await self._answer(version, variant, image, chosen, options, watch)
         return Prediction(version, variant, size[0], size[1], found, watch.stages)
 
@@ -101,7 +72,7 @@ class Predictor:
         self,
         version: ModelVersion,
         variant: Variant,
-        image: bytes,
+        image: EncodedImage,
         chosen: tuple[int, ...] | None,
         options: Options,
         watch: Stopwatch,
@@ -109,20 +80,21 @@ class Predictor:
         from bloomery_inference import outputs
 
         with watch.measure("decode"):
-            pixels = await asyncio.to_thread(outputs.decode_image, image)
+            pixels = await asyncio.to_thread(outputs.decode_image, await image.read())
         with watch.measure("preprocess"):
             fitted: Fitted = await asyncio.to_thread(outputs.fit, pixels, version.content.input)
         with watch.measure("inference"):
-            tensors = await self._runtime.infer(variant.uid, fitted.pixels[None])
+            tensors = await self._models.infer(variant, fitted.pixels[None])
         with watch.measure("postprocess"):
             found = await asyncio.to_thread(outputs.shapes, version.content, tensors, fitted, chosen, options)
         return (pixels.shape[1], pixels.shape[0]), found
 
     @asynccontextmanager
-    async def _slot(self, watch: Stopwatch) -> AsyncIterator[None]:
-        if self._admitted >= self._capacity:
+    async def _slot(self, watch: Stopwatch, size: int) -> AsyncIterator[None]:
+        if self._admitted >= self._capacity or (self._held and self._held + size > self._bytes):
             raise ResourceExhausted("TOO_MANY_PREDICTIONS", "too many predictions at once", retry_after=1.0)
         self._admitted += 1
+        self._held += size
         try:
             with watch.measure("queue"):
                 await self._slots.acquire()
@@ -132,30 +104,7 @@ class Predictor:
                 self._slots.release()
         finally:
             self._admitted -= 1
-
-    @asynccontextmanager
-    async def _using(self, uid: str) -> AsyncIterator[None]:
-        self._in_use[uid] += 1
-        try:
-            yield
-        finally:
-            self._in_use[uid] -= 1
-            if not self._in_use[uid]:
-                del self._in_use[uid]
-
-    async def _ensure_loaded(self, variant: Variant) -> None:
-        async with self._loading[variant.uid]:
-            if variant.uid not in self._recent:
-                await self._runtime.load(variant.uid, await self._files.fetch(variant))
-            self._recent[variant.uid] = None
-            self._recent.move_to_end(variant.uid)
-        for uid in [uid for uid in self._recent if uid not in self._in_use][: self._surplus()]:
-            del self._recent[uid]
-            self._loading.pop(uid, None)
-            await self._runtime.unload(uid)
-
-    def _surplus(self) -> int:
-        return max(0, len(self._recent) - self._loaded_models)
+            self._held -= size
 
 
 def servable(version: ModelVersion) -> Variant:

@@ -40,6 +40,7 @@ from bloomery_inference.names import MODEL, PROJECT, VERSION, parse_parent
 from bloomery_inference.predictor import Predictor
 from bloomery_inference.registry import Registry
 from bloomery_kit.errors import FieldViolation, InvalidArgument
+from bloomery_kit.idempotency import Repeatable
 from bloomery_kit.masks import apply_mask
 from bloomery_kit.objects import ObjectStore
 from bloomery_kit.pages import PageRequest
@@ -63,9 +64,11 @@ class ModelServicer(ModelServiceServicer):
         self._clock = clock
 
     async def GetModel(self, request: GetModelRequest, context: Context) -> Model:
+        """See the contract."""
         return convert.model_message(await self._registry.get_model(request.name))
 
     async def ListModels(self, request: ListModelsRequest, context: Context) -> ListModelsResponse:
+        """See the contract."""
         page = PageRequest.parse(request.page_size, request.page_token, request)
         project = parse_parent(request.parent, PROJECT)["project"]
         models, token, total = await self._registry.list_models(
@@ -74,37 +77,49 @@ class ModelServicer(ModelServiceServicer):
         return ListModelsResponse(models=map(convert.model_message, models), next_page_token=token, total_size=total)
 
     async def UpdateModel(self, request: UpdateModelRequest, context: Context) -> Model:
+        """See the contract."""
         paths = apply_mask(request.update_mask, request.model, UPDATABLE)
         fields = {"display_name": request.model.display_name, "labels": dict(request.model.labels)}
         values = {path: fields[path] for path in paths}
         return convert.model_message(await self._registry.update_model(request.model.name, request.model.etag, values))
 
     async def GetModelVersion(self, request: GetModelVersionRequest, context: Context) -> ModelVersion:
+        """See the contract."""
         return convert.version_message(await self._registry.get_version(request.name))
 
     async def ListModelVersions(self, request: ListModelVersionsRequest, context: Context) -> ListModelVersionsResponse:
+        """See the contract."""
         page = PageRequest.parse(request.page_size, request.page_token, request)
         ids = parse_parent(request.parent, MODEL)
         versions, token = await self._registry.list_versions(page, project=ids["project"], model_id=ids["model"])
         return ListModelVersionsResponse(model_versions=map(convert.version_message, versions), next_page_token=token)
 
     async def DeleteModelVersion(self, request: DeleteModelVersionRequest, context: Context) -> Empty:
+        """See the contract."""
         await self._registry.delete_version(request.name)
         return Empty()
 
     async def FindModelVersion(self, request: FindModelVersionRequest, context: Context) -> ModelVersion:
+        """See the contract."""
         return convert.version_message(await self._registry.find_version(request.job))
 
     async def OptimizeModelVersion(self, request: OptimizeModelVersionRequest, context: Context) -> ModelVariant:
-        variant = await self._registry.optimize(
-            request.name, format=request.format or "onnx", precision=request.precision
+        """See the contract."""
+        repeatable: Repeatable[ModelVariant] = Repeatable("OptimizeModelVersion", request.name, request)
+        return await self._registry.optimize(
+            request.name,
+            format=request.format or "onnx",
+            precision=request.precision,
+            repeatable=repeatable,
+            answer=convert.variant_message,
         )
-        return convert.variant_message(variant)
 
     async def GetModelVariant(self, request: GetModelVariantRequest, context: Context) -> ModelVariant:
+        """See the contract."""
         return convert.variant_message(await self._registry.get_variant(request.name))
 
     async def ListModelVariants(self, request: ListModelVariantsRequest, context: Context) -> ListModelVariantsResponse:
+        """See the contract."""
         page = PageRequest.parse(request.page_size, request.page_token, request)
         VERSION.parse(request.parent, "parent")
         version = await self._registry.get_version(request.parent, "parent")
@@ -115,12 +130,14 @@ class ModelServicer(ModelServiceServicer):
         return ListModelVariantsResponse(model_variants=shown, next_page_token=token)
 
     async def DeleteModelVariant(self, request: DeleteModelVariantRequest, context: Context) -> Empty:
+        """See the contract."""
         await self._registry.delete_variant(request.name)
         return Empty()
 
     async def SignModelArtifacts(
         self, request: SignModelArtifactsRequest, context: Context
     ) -> SignModelArtifactsResponse:
+        """See the contract."""
         version = await self._registry.get_version(request.name)
         files = [("", artifact) for artifact in version.content.artifacts]
         for variant in version.variants:
@@ -148,9 +165,10 @@ class PredictionServicer(PredictionServiceServicer):
         self._predictor = predictor
 
     async def Predict(self, request: PredictRequest, context: Context) -> PredictResponse:
+        """See the contract."""
         options = convert.predict_options(request)
         version = await self._registry.get_version(request.model_version, "model_version")
-        image = await self._images.read(version.project, image=request.image, asset=request.asset)
+        image = await self._images.find(version.project, image=request.image, asset=request.asset)
         return convert.predict_response(await self._predictor.predict(version, image, options))
 
 

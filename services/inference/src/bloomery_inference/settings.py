@@ -1,11 +1,35 @@
 """What the inference service reads from the environment."""
 
-import os
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from bloomery_kit.settings import ServiceSettings
+from bloomery_vision.cores import usable_cores
+
+
+class OnnxSettings(BaseModel):
+    """ONNX Runtime in this process."""
+
+    model_config = ConfigDict(frozen=True)
+    kind: Literal["onnxruntime"] = "onnxruntime"
+    threads: int = Field(default_factory=usable_cores, ge=1)
+    """Threads of one session."""
+
+
+class TritonSettings(BaseModel):
+    """A Triton server with explicit model control, and the folder that it reads models from."""
+
+    model_config = ConfigDict(frozen=True)
+    kind: Literal["triton"] = "triton"
+    target: str
+    """`host:port` of its gRPC endpoint."""
+    repository: Path
+    """Its model repository, which this service writes into."""
+
+
+RuntimeSettings = Annotated[OnnxSettings | TritonSettings, Field(discriminator="kind")]
 
 
 class InferenceSettings(ServiceSettings):
@@ -18,12 +42,19 @@ class InferenceSettings(ServiceSettings):
     """Folder for model files; disposable."""
     loaded_models: int = Field(default=4, ge=1)
     """Sessions kept in memory; the least recently used one leaves first."""
-    threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
-    """Threads of one session, and predictions that run at once."""
+    cache_bytes: int = Field(default=8 << 30, ge=0)
+    """Model files that are kept there."""
+    runtime: RuntimeSettings = Field(default_factory=OnnxSettings)
+    running_predictions: int = Field(default_factory=usable_cores, ge=1)
+    """Predictions that run at once."""
     waiting_predictions: int = Field(default=64, ge=0)
     """Predictions that may wait; more are refused with a delay."""
+    waiting_bytes: int = Field(default=512 << 20, ge=1)
+    """Encoded images that are held at once; one larger than this is taken alone."""
     max_image_bytes: int = Field(default=50 << 20, ge=1)
     pending_interval: float = Field(default=2.0, gt=0)
     """Seconds between two looks at the jobs of variants that are being made."""
     results_retry: float = Field(default=2.0, gt=0)
     """Seconds before the feed of results is opened again after it ended."""
+    tidy_interval: float = Field(default=60.0, gt=0)
+    """Seconds between two looks at what is to be cleaned up."""

@@ -143,14 +143,17 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteModelVersion(self, request, context):
-        """Deletes a version with its variants. Its number is not used again. NOT_FOUND: it is gone already.
+        """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
+        moment. NOT_FOUND: it is gone already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FindModelVersion(self, request, context):
-        """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh.
+        """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh. Of several
+        jobs that had this name one after another, the newest counts. FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the
+        message says why.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,7 +161,8 @@ class ModelServiceServicer:
 
     def OptimizeModelVersion(self, request, context):
         """Starts a job that makes a variant, and returns the variant, PENDING. Idempotent by `request_id`; a variant that is PENDING or READY is returned as it is, one
-        that FAILED is made again. Watch its job for progress.
+        that FAILED is made again. Watch its job for progress. NOT_FOUND: there is no such version. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to
+        make it from.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -179,7 +183,7 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteModelVariant(self, request, context):
-        """Deletes a variant. NOT_FOUND: it is gone already.
+        """Deletes a variant; its files go soon after. NOT_FOUND: it is gone already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,19 +49,25 @@ class ModelServiceStub:
     ListModelVersions: grpc.UnaryUnaryMultiCallable[model_service_pb2.ListModelVersionsRequest, model_service_pb2.ListModelVersionsResponse]
     """Lists versions, newest first; "-" as the model's or the project's id stands for all."""
     DeleteModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVersionRequest, empty_pb2.Empty]
-    """Deletes a version with its variants. Its number is not used again. NOT_FOUND: it is gone already."""
+    """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
+    moment. NOT_FOUND: it is gone already.
+    """
     FindModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.FindModelVersionRequest, model_pb2.ModelVersion]
-    """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh."""
+    """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh. Of several
+    jobs that had this name one after another, the newest counts. FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the
+    message says why.
+    """
     OptimizeModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.OptimizeModelVersionRequest, model_pb2.ModelVariant]
     """Starts a job that makes a variant, and returns the variant, PENDING. Idempotent by `request_id`; a variant that is PENDING or READY is returned as it is, one
-    that FAILED is made again. Watch its job for progress.
+    that FAILED is made again. Watch its job for progress. NOT_FOUND: there is no such version. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to
+    make it from.
     """
     GetModelVariant: grpc.UnaryUnaryMultiCallable[model_service_pb2.GetModelVariantRequest, model_pb2.ModelVariant]
     """Returns a variant. NOT_FOUND: list the variants."""
     ListModelVariants: grpc.UnaryUnaryMultiCallable[model_service_pb2.ListModelVariantsRequest, model_service_pb2.ListModelVariantsResponse]
     """Lists the variants of a version."""
     DeleteModelVariant: grpc.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVariantRequest, empty_pb2.Empty]
-    """Deletes a variant. NOT_FOUND: it is gone already."""
+    """Deletes a variant; its files go soon after. NOT_FOUND: it is gone already."""
     SignModelArtifacts: grpc.UnaryUnaryMultiCallable[model_service_pb2.SignModelArtifactsRequest, model_service_pb2.SignModelArtifactsResponse]
     """Signs downloads of the files of a version and of its READY variants."""
 
@@ -84,19 +90,25 @@ class ModelServiceAsyncStub(ModelServiceStub):
     ListModelVersions: aio.UnaryUnaryMultiCallable[model_service_pb2.ListModelVersionsRequest, model_service_pb2.ListModelVersionsResponse]  # type: ignore[assignment]
     """Lists versions, newest first; "-" as the model's or the project's id stands for all."""
     DeleteModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVersionRequest, empty_pb2.Empty]  # type: ignore[assignment]
-    """Deletes a version with its variants. Its number is not used again. NOT_FOUND: it is gone already."""
+    """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
+    moment. NOT_FOUND: it is gone already.
+    """
     FindModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.FindModelVersionRequest, model_pb2.ModelVersion]  # type: ignore[assignment]
-    """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh."""
+    """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh. Of several
+    jobs that had this name one after another, the newest counts. FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the
+    message says why.
+    """
     OptimizeModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.OptimizeModelVersionRequest, model_pb2.ModelVariant]  # type: ignore[assignment]
     """Starts a job that makes a variant, and returns the variant, PENDING. Idempotent by `request_id`; a variant that is PENDING or READY is returned as it is, one
-    that FAILED is made again. Watch its job for progress.
+    that FAILED is made again. Watch its job for progress. NOT_FOUND: there is no such version. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to
+    make it from.
     """
     GetModelVariant: aio.UnaryUnaryMultiCallable[model_service_pb2.GetModelVariantRequest, model_pb2.ModelVariant]  # type: ignore[assignment]
     """Returns a variant. NOT_FOUND: list the variants."""
     ListModelVariants: aio.UnaryUnaryMultiCallable[model_service_pb2.ListModelVariantsRequest, model_service_pb2.ListModelVariantsResponse]  # type: ignore[assignment]
     """Lists the variants of a version."""
     DeleteModelVariant: aio.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVariantRequest, empty_pb2.Empty]  # type: ignore[assignment]
-    """Deletes a variant. NOT_FOUND: it is gone already."""
+    """Deletes a variant; its files go soon after. NOT_FOUND: it is gone already."""
     SignModelArtifacts: aio.UnaryUnaryMultiCallable[model_service_pb2.SignModelArtifactsRequest, model_service_pb2.SignModelArtifactsResponse]  # type: ignore[assignment]
     """Signs downloads of the files of a version and of its READY variants."""
 
@@ -152,7 +164,9 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         request: model_service_pb2.DeleteModelVersionRequest,
         context: _ServicerContext,
     ) -> typing.Union[empty_pb2.Empty, abc.Awaitable[empty_pb2.Empty]]:
-        """Deletes a version with its variants. Its number is not used again. NOT_FOUND: it is gone already."""
+        """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
+        moment. NOT_FOUND: it is gone already.
+        """
 
     @abc_1.abstractmethod
     def FindModelVersion(
@@ -160,7 +174,10 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         request: model_service_pb2.FindModelVersionRequest,
         context: _ServicerContext,
     ) -> typing.Union[model_pb2.ModelVersion, abc.Awaitable[model_pb2.ModelVersion]]:
-        """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh."""
+        """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh. Of several
+        jobs that had this name one after another, the newest counts. FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the
+        message says why.
+        """
 
     @abc_1.abstractmethod
     def OptimizeModelVersion(
@@ -169,7 +186,8 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[model_pb2.ModelVariant, abc.Awaitable[model_pb2.ModelVariant]]:
         """Starts a job that makes a variant, and returns the variant, PENDING. Idempotent by `request_id`; a variant that is PENDING or READY is returned as it is, one
-        that FAILED is made again. Watch its job for progress.
+        that FAILED is made again. Watch its job for progress. NOT_FOUND: there is no such version. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to
+        make it from.
         """
 
     @abc_1.abstractmethod
@@ -194,7 +212,7 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         request: model_service_pb2.DeleteModelVariantRequest,
         context: _ServicerContext,
     ) -> typing.Union[empty_pb2.Empty, abc.Awaitable[empty_pb2.Empty]]:
-        """Deletes a variant. NOT_FOUND: it is gone already."""
+        """Deletes a variant; its files go soon after. NOT_FOUND: it is gone already."""
 
     @abc_1.abstractmethod
     def SignModelArtifacts(

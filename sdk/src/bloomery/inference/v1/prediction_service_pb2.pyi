@@ -32,10 +32,11 @@ class PredictRequest(message.Message):
     IOU_THRESHOLD_FIELD_NUMBER: builtins.int
     CLASSES_FIELD_NUMBER: builtins.int
     MAX_SHAPES_FIELD_NUMBER: builtins.int
+    MULTI_LABEL_FIELD_NUMBER: builtins.int
     model_version: builtins.str
     """`projects/{project}/models/{model}/versions/{version}`; a number or "latest"."""
     image: builtins.bytes
-    """An encoded image (JPEG, PNG, WebP, BMP, TIFF), at most 50 MiB; exactly one of `image` and `asset` is set."""
+    """An encoded image (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF; of several frames none is chosen), at most 50 MiB; exactly one of `image` and `asset` is set."""
     asset: builtins.str
     """`projects/{project}/assets/{asset}` of the model's project."""
     threshold: builtins.float
@@ -44,6 +45,10 @@ class PredictRequest(message.Message):
     """Overlap from which the lower of two boxes of one class is dropped, 0 to 1; 0.7 by default."""
     max_shapes: builtins.int
     """At most so many, best first; 300 by default."""
+    multi_label: builtins.bool
+    """Let one place of the image answer for every class above the threshold, not only for its best: several boxes there, one for each class. Models whose head
+    needs no suppression, and classifiers, look at nothing else.
+    """
     @builtins.property
     def classes(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Only these class names; empty for all."""
@@ -58,10 +63,11 @@ class PredictRequest(message.Message):
         iou_threshold: builtins.float | None = ...,
         classes: abc.Iterable[builtins.str] | None = ...,
         max_shapes: builtins.int = ...,
+        multi_label: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_iou_threshold", b"_iou_threshold", "_threshold", b"_threshold", "iou_threshold", b"iou_threshold", "threshold", b"threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_iou_threshold", b"_iou_threshold", "_threshold", b"_threshold", "asset", b"asset", "classes", b"classes", "image", b"image", "iou_threshold", b"iou_threshold", "max_shapes", b"max_shapes", "model_version", b"model_version", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_iou_threshold", b"_iou_threshold", "_threshold", b"_threshold", "asset", b"asset", "classes", b"classes", "image", b"image", "iou_threshold", b"iou_threshold", "max_shapes", b"max_shapes", "model_version", b"model_version", "multi_label", b"multi_label", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__iou_threshold: _TypeAlias = typing.Literal["iou_threshold"]  # noqa: Y015
     _WhichOneofArgType__iou_threshold: _TypeAlias = typing.Literal["_iou_threshold", b"_iou_threshold"]  # noqa: Y015

@@ -38,7 +38,8 @@ class PredictionServiceStub:
     Predict: grpc.UnaryUnaryMultiCallable[prediction_service_pb2.PredictRequest, prediction_service_pb2.PredictResponse]
     """Predicts on one image. Changes nothing. INVALID_ARGUMENT: the image cannot be read, is too large, or a class is not the model's (the violation says which
     there are). FAILED_PRECONDITION `NO_VARIANT`: the version has no READY variant that serves; make one with OptimizeModelVersion. RESOURCE_EXHAUSTED: too many
-    predictions at once; wait as RetryInfo says and repeat.
+    predictions at once; wait as RetryInfo says and repeat. INTERNAL `MODEL_BROKEN`: the model answers with what is no number; use another version or variant.
+    INTERNAL `MODEL_LOAD_FAILED`: the runtime refuses the files, the message says why; make the variant again.
     """
 
 @typing.type_check_only
@@ -51,7 +52,8 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
     Predict: aio.UnaryUnaryMultiCallable[prediction_service_pb2.PredictRequest, prediction_service_pb2.PredictResponse]  # type: ignore[assignment]
     """Predicts on one image. Changes nothing. INVALID_ARGUMENT: the image cannot be read, is too large, or a class is not the model's (the violation says which
     there are). FAILED_PRECONDITION `NO_VARIANT`: the version has no READY variant that serves; make one with OptimizeModelVersion. RESOURCE_EXHAUSTED: too many
-    predictions at once; wait as RetryInfo says and repeat.
+    predictions at once; wait as RetryInfo says and repeat. INTERNAL `MODEL_BROKEN`: the model answers with what is no number; use another version or variant.
+    INTERNAL `MODEL_LOAD_FAILED`: the runtime refuses the files, the message says why; make the variant again.
     """
 
 class PredictionServiceServicer(metaclass=abc_1.ABCMeta):
@@ -67,7 +69,8 @@ class PredictionServiceServicer(metaclass=abc_1.ABCMeta):
     ) -> typing.Union[prediction_service_pb2.PredictResponse, abc.Awaitable[prediction_service_pb2.PredictResponse]]:
         """Predicts on one image. Changes nothing. INVALID_ARGUMENT: the image cannot be read, is too large, or a class is not the model's (the violation says which
         there are). FAILED_PRECONDITION `NO_VARIANT`: the version has no READY variant that serves; make one with OptimizeModelVersion. RESOURCE_EXHAUSTED: too many
-        predictions at once; wait as RetryInfo says and repeat.
+        predictions at once; wait as RetryInfo says and repeat. INTERNAL `MODEL_BROKEN`: the model answers with what is no number; use another version or variant.
+        INTERNAL `MODEL_LOAD_FAILED`: the runtime refuses the files, the message says why; make the variant again.
         """
 
 def add_PredictionServiceServicer_to_server(servicer: PredictionServiceServicer, server: typing.Union[grpc.Server, aio.Server]) -> None: ...

@@ -1,7 +1,25 @@
 """The seam between prediction and what runs a model: ONNX Runtime in this process, or Triton."""
 
+from bloomery_inference.runtime._factory import open_runtime
 from bloomery_inference.runtime._onnx import OnnxRuntime
-from bloomery_inference.runtime._protocol import ModelLoadError, ModelRuntime, Tensors
+from bloomery_inference.runtime._protocol import (
+    InputRefused,
+    ModelFiles,
+    ModelLoadError,
+    ModelRuntime,
+    NotLoaded,
+    Tensors,
+)
 from bloomery_inference.runtime._triton import TritonRuntime
 
-__all__ = ["ModelLoadError", "ModelRuntime", "OnnxRuntime", "Tensors", "TritonRuntime"]
+__all__ = [
+    "InputRefused",
+    "ModelFiles",
+    "ModelLoadError",
+    "ModelRuntime",
+    "NotLoaded",
+    "OnnxRuntime",
+    "Tensors",
+    "TritonRuntime",
+    "open_runtime",
+]

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bloomery_inference.runtime._protocol import ModelLoadError, Tensors
+from bloomery_inference.runtime._protocol import InputRefused, ModelFiles, ModelLoadError, NotLoaded, Tensors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,16 +23,18 @@ class OnnxRuntime:
         self._threads = threads
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
 
-    async def load(self, name: str, directory: Path) -> None:
+    async def load(self, name: str, files: ModelFiles) -> None:
         """See ModelRuntime."""
         if name not in self._sessions:
-            self._sessions[name] = await asyncio.to_thread(_open, name, directory, self._threads)
+            self._sessions[name] = await asyncio.to_thread(_open, name, await files.directory(), self._threads)
 
     async def infer(self, name: str, images: NDArray[np.uint8]) -> Tensors:
         """See ModelRuntime."""
-        session = self._sessions[name]
+        session = self._sessions.get(name)
+        if session is None:
+            raise NotLoaded(name)
         outputs = [output.name for output in session.get_outputs()]
-        arrays = await asyncio.to_thread(session.run, outputs, {INPUT: images})
+        arrays = await asyncio.to_thread(_run, name, session, outputs, images)
         return dict(zip(outputs, arrays, strict=True))
 
     async def unload(self, name: str) -> None:
@@ -61,3 +63,15 @@ def _open(name: str, directory: Path, threads: int) -> onnxruntime.InferenceSess
     except Exception as error:
         # ONNX Runtime's exceptions share no base class.
         raise ModelLoadError(name, str(error)) from error
+
+
+def _run(
+    name: str, session: onnxruntime.InferenceSession, outputs: list[str], images: NDArray[np.uint8]
+) -> list[NDArray[np.float32]]:
+    from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
+
+    try:
+        arrays: list[NDArray[np.float32]] = session.run(outputs, {INPUT: images})
+    except InvalidArgument as error:
+        raise InputRefused(name, str(error)) from error
+    return arrays

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from bloomery_kit.errors import Internal
+from bloomery_kit.errors import FieldViolation, Internal, InvalidArgument
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,17 +24,43 @@ class ModelLoadError(Internal):
         super().__init__(f"model {name} cannot be loaded: {why}", reason="MODEL_LOAD_FAILED")
 
 
-class ModelRuntime(Protocol):
-    """Runs exported models. A model is a Triton model directory (`config.pbtxt`, `1/model.onnx`)."""
+class NotLoaded(Internal):
+    """The runtime does not have the model, or has it no more: load it and repeat."""
 
-    async def load(self, name: str, directory: Path) -> None:
-        """Make a model ready under `name`. Loading a loaded name does nothing. Raise ModelLoadError with the reason."""
+    def __init__(self, name: str) -> None:
+        super().__init__(f"model {name} is not loaded", reason="MODEL_NOT_LOADED")
+
+
+class InputRefused(InvalidArgument):
+    """The runtime has the model and refuses these images; the message is the runtime's own."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__([FieldViolation("image", f"model {name} does not take it: {why}")], reason="INPUT_REFUSED")
+
+
+class ModelFiles(Protocol):
+    """A model as a Triton model directory: `config.pbtxt`, `1/model.onnx` and what else was exported."""
+
+    async def directory(self) -> Path:
+        """The complete directory on the local disk, each file checked by its digest."""
+        ...
+
+
+class ModelRuntime(Protocol):
+    """Runs exported models."""
+
+    async def load(self, name: str, files: ModelFiles) -> None:
+        """Make a model ready under `name`. Loading a loaded name does nothing. Raise ModelLoadError with the reason.
+
+        After a failure nothing is left of it, so that whole files load at the next call.
+        """
 
     async def infer(self, name: str, images: NDArray[np.uint8]) -> Tensors:
         """Run a loaded model on uint8 [N, H, W, 3] images (RGB, fitted to its input).
 
         Return float32 outputs by name: `output0` [N, 4 + C + K, A] of a detector, and so on.
-        Raise KeyError for a name that is not loaded.
+        Raise NotLoaded for a name that is not loaded, InputRefused for images that the model does not take, Unavailable
+        where the runtime does not answer.
         """
 
     async def unload(self, name: str) -> None:

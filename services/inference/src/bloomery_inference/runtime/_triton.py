@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bloomery_inference.runtime._onnx import INPUT
-from bloomery_inference.runtime._protocol import ModelLoadError, Tensors
-from bloomery_kit.errors import Unavailable
+from bloomery_inference.runtime._protocol import InputRefused, ModelFiles, ModelLoadError, NotLoaded, Tensors
+from bloomery_kit.errors import BloomeryError, Internal, Unavailable
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_UNAVAILABLE = "StatusCode.UNAVAILABLE"
+_AWAY = frozenset({"StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED"})
 
 
 class TritonRuntime:
@@ -29,16 +29,18 @@ class TritonRuntime:
         self._client = triton.InferenceServerClient(target)
         self._repository = repository
 
-    async def load(self, name: str, directory: Path) -> None:
+    async def load(self, name: str, files: ModelFiles) -> None:
         """See ModelRuntime."""
         if name in await self.loaded():
             return
-        await asyncio.to_thread(_place, directory, self._repository / name)
+        target = self._repository / name
+        await asyncio.to_thread(_place, await files.directory(), target)
         try:
             await self._client.load_model(name)
         except self._triton.InferenceServerException as error:
-            if error.status() == _UNAVAILABLE:
+            if error.status() in _AWAY:
                 raise _unreachable() from error
+            await asyncio.to_thread(shutil.rmtree, target, ignore_errors=True)
             raise ModelLoadError(name, str(error.message())) from error
 
     async def infer(self, name: str, images: NDArray[np.uint8]) -> Tensors:
@@ -48,9 +50,7 @@ class TritonRuntime:
         try:
             result = await self._client.infer(name, [tensor])
         except self._triton.InferenceServerException as error:
-            if error.status() == _UNAVAILABLE:
-                raise _unreachable() from error
-            raise KeyError(name) from error
+            raise _refusal(name, str(error.status()), str(error.message())) from error
         return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
 
     async def unload(self, name: str) -> None:
@@ -72,9 +72,19 @@ class TritonRuntime:
         await self._client.close()
 
 
+def _refusal(name: str, status: str, message: str) -> BloomeryError:
+    if status in _AWAY:
+        return _unreachable()
+    if status == "StatusCode.NOT_FOUND":
+        return NotLoaded(name)
+    if status == "StatusCode.INVALID_ARGUMENT":
+        return InputRefused(name, message)
+    return Internal(f"model {name} failed: {message}", reason="MODEL_FAILED")
+
+
 def _place(source: Path, target: Path) -> None:
-    if target.exists():
-        return
+    """Put whole files in the place of whatever a load that failed, or somebody else, has left there."""
+    shutil.rmtree(target, ignore_errors=True)
     staging = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     shutil.copytree(source, staging)
     staging.rename(target)

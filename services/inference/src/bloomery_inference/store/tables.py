@@ -1,4 +1,4 @@
-"""Tables of the inference service."""
+"""The tables. `migrations/` creates them; a test compares the two."""
 
 import sqlalchemy as sa
 
@@ -31,6 +31,8 @@ VERSIONS = sa.Table(
     sa.Column("uid", sa.String, primary_key=True),
     sa.Column("model_uid", sa.String, sa.ForeignKey("models.uid"), nullable=False),
     sa.Column("number", sa.BigInteger, nullable=False),
+    # Place among all versions of the installation, in the order in which they were recorded.
+    sa.Column("ordinal", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("job_uid", sa.String, nullable=False, unique=True),
     sa.Column("job", sa.String, nullable=False, index=True),
     sa.Column("content", sa.JSON, nullable=False),
@@ -38,6 +40,7 @@ VERSIONS = sa.Table(
     # Kept when the version goes, so that a replayed result does not bring it back.
     sa.Column("deleted", sa.Boolean, nullable=False),
     sa.UniqueConstraint("model_uid", "number"),
+    sa.Index("versions_by_ordinal", "ordinal", unique=True),
 )
 
 VARIANTS = sa.Table(
@@ -50,7 +53,7 @@ VARIANTS = sa.Table(
     sa.Column("precision", sa.String, nullable=False),
     sa.Column("state", sa.String, nullable=False, index=True),
     sa.Column("reason", sa.String, nullable=False),
-    sa.Column("job", sa.String, nullable=False, unique=True),
+    sa.Column("job", sa.String, nullable=False, index=True),
     sa.Column("result", sa.JSON, nullable=False),
     sa.Column("create_time", UtcDateTime, nullable=False),
     sa.Column("update_time", UtcDateTime, nullable=False),
@@ -62,4 +65,27 @@ FEEDS = sa.Table(
     METADATA,
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("sequence", sa.BigInteger, nullable=False),
+)
+
+REFUSED_RESULTS = sa.Table(
+    "refused_results",
+    METADATA,
+    sa.Column("job_uid", sa.String, primary_key=True),
+    sa.Column("job", sa.String, nullable=False, index=True),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("create_time", UtcDateTime, nullable=False),
+)
+
+CLEANUPS = sa.Table(
+    "cleanups",
+    METADATA,
+    sa.Column("ordinal", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("keys", sa.JSON, nullable=False),
+    # Released where it is set.
+    sa.Column("dataset_version", sa.String, nullable=False),
+    sa.Column("holder", sa.String, nullable=False),
+    # The files stay while this job is there: it shows them as its own.
+    sa.Column("job", sa.String, nullable=False),
+    sa.Column("job_uid", sa.String, nullable=False),
 )

@@ -43,6 +43,7 @@ def version_of(row: Row, variants: tuple[Variant, ...] = ()) -> ModelVersion:
         model=row.model,
         number=row.number,
         content=_content(row.content),
+        ordinal=row.ordinal,
         create_time=row.create_time,
         variants=variants,
     )
@@ -87,6 +88,7 @@ def _content(data: dict[str, Any]) -> VersionContent:
         lineage=Lineage(**data["lineage"]),
         input=InputSpec(**data["input"]),
         details=data["details"],
+        decoder=data.get("decoder", ""),
     )
 
 

@@ -1,0 +1,74 @@
+"""Which models are in the runtime: loaded when they are first asked for, the least recently used unloaded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from bloomery_inference.runtime import NotLoaded
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bloomery_inference.files import ModelCache
+    from bloomery_inference.model import Variant
+    from bloomery_inference.runtime import ModelRuntime, Tensors
+
+
+class LoadedModels:
+    """At most about `limit` models in a runtime; one that is in use stays."""
+
+    def __init__(self, files: ModelCache, runtime: ModelRuntime, *, limit: int) -> None:
+        self._files = files
+        self._runtime = runtime
+        self._limit = limit
+        self._recent: OrderedDict[str, None] = OrderedDict()
+        self._in_use: defaultdict[str, int] = defaultdict(int)
+        # Loading and unloading one model take turns; whoever waits for a turn keeps the lock alive.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def use(self, variant: Variant) -> AsyncIterator[None]:
+        """Keep a model loaded while the block runs. Raise ModelLoadError, Unavailable."""
+        self._in_use[variant.uid] += 1
+        try:
+            await self._ensure(variant)
+            yield
+        finally:
+            self._in_use[variant.uid] -= 1
+            if not self._in_use[variant.uid]:
+                del self._in_use[variant.uid]
+
+    async def infer(self, variant: Variant, images: NDArray[np.uint8]) -> Tensors:
+        """Run a model that is in use; where the runtime has lost it, as by a restart, load it once more."""
+        try:
+            return await self._runtime.infer(variant.uid, images)
+        except NotLoaded:
+            self._recent.pop(variant.uid, None)
+            await self._ensure(variant)
+            return await self._runtime.infer(variant.uid, images)
+
+    async def _ensure(self, variant: Variant) -> None:
+        async with self._turn(variant.uid):
+            if variant.uid not in self._recent:
+                await self._runtime.load(variant.uid, self._files.of(variant))
+            self._recent[variant.uid] = None
+            self._recent.move_to_end(variant.uid)
+        for uid in [uid for uid in self._recent if uid not in self._in_use][: self._surplus()]:
+            await self._unload(uid)
+
+    async def _unload(self, uid: str) -> None:
+        async with self._turn(uid):
+            if uid not in self._in_use and self._recent.pop(uid, False) is None:
+                await self._runtime.unload(uid)
+
+    def _turn(self, uid: str) -> asyncio.Lock:
+        return self._turns.setdefault(uid, asyncio.Lock())
+
+    def _surplus(self) -> int:
+        return max(0, len(self._recent) - self._limit)

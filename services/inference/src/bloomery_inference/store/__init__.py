@@ -1,0 +1,1 @@
+"""SQL of the model registry. Every function runs in a transaction that its caller opened."""

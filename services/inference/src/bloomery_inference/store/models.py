@@ -1,0 +1,158 @@
+"""Models and their versions."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from bloomery_inference.model import Model, ModelVersion, VersionContent
+from bloomery_inference.names import LATEST, Selector
+from bloomery_inference.store import variants
+from bloomery_inference.store.rows import content_json, model_of, version_of
+from bloomery_inference.store.tables import MODELS, VERSIONS
+from bloomery_kit.database import Transaction, compare_and_set, insert_ignore
+from bloomery_kit.names import new_uid
+from bloomery_kit.sequences import next_sequence
+
+_VERSION_COLUMNS = (
+    VERSIONS.c.uid,
+    VERSIONS.c.number,
+    VERSIONS.c.ordinal,
+    VERSIONS.c.content,
+    VERSIONS.c.create_time,
+    MODELS.c.project,
+    MODELS.c.id.label("model"),
+)
+_FROM_VERSIONS = VERSIONS.join(MODELS)
+_SELECT_VERSIONS = sa.select(*_VERSION_COLUMNS).select_from(_FROM_VERSIONS).where(~VERSIONS.c.deleted)
+
+
+async def ensure_model(tx: Transaction, project: str, model_id: str, now: datetime) -> str:
+    """The uid of a model, which is created where it is missing."""
+    row = {
+        "uid": new_uid(),
+        "project": project,
+        "id": model_id,
+        "display_name": model_id,
+        "labels": {},
+        "create_time": now,
+        "update_time": now,
+        "revision": 1,
+        "latest_version": 0,
+    }
+    await insert_ignore(tx, MODELS, row)
+    uid: str = (
+        await tx.execute(sa.select(MODELS.c.uid).where(MODELS.c.project == project, MODELS.c.id == model_id))
+    ).scalar_one()
+    return uid
+
+
+async def insert_version(
+    tx: Transaction, *, uid: str, model_uid: str, content: VersionContent, now: datetime
+) -> int | None:
+    """Record a version under the model's next number; None where its job is recorded already."""
+    lineage = content.lineage
+    recorded = sa.select(VERSIONS.c.uid).where(VERSIONS.c.job_uid == lineage.job_uid)
+    if await tx.scalar(recorded) is not None:
+        return None
+    number = await next_sequence(tx, f"model/{model_uid}")
+    row = {
+        "uid": uid,
+        "model_uid": model_uid,
+        "number": number,
+        "ordinal": await next_sequence(tx, "versions"),
+        "job_uid": lineage.job_uid,
+        "job": lineage.job,
+        "content": content_json(content),
+        "create_time": now,
+        "deleted": False,
+    }
+    await tx.execute(sa.insert(VERSIONS).values(row))
+    await tx.execute(sa.update(MODELS).where(MODELS.c.uid == model_uid).values(latest_version=number))
+    return number
+
+
+async def get_model(tx: Transaction, project: str, model_id: str) -> Model | None:
+    """A model by its ids."""
+    found = await tx.execute(sa.select(MODELS).where(MODELS.c.project == project, MODELS.c.id == model_id))
+    row = found.one_or_none()
+    return model_of(row) if row else None
+
+
+async def list_models(
+    tx: Transaction, *, project: str | None, model_id: str | None, after: tuple[str, str] | None, limit: int
+) -> list[Model]:
+    """Models in the order of project and id."""
+    query = sa.select(MODELS).order_by(MODELS.c.project, MODELS.c.id).limit(limit)
+    query = _where(query, {MODELS.c.project: project, MODELS.c.id: model_id})
+    if after:
+        query = query.where(sa.tuple_(MODELS.c.project, MODELS.c.id) > sa.tuple_(*map(sa.literal, after)))
+    return [model_of(row) for row in await tx.execute(query)]
+
+
+async def count_models(tx: Transaction, *, project: str | None, model_id: str | None) -> int:
+    """How many models `list_models` would give in all."""
+    query = _where(sa.select(sa.func.count()).select_from(MODELS), {MODELS.c.project: project, MODELS.c.id: model_id})
+    return int(await tx.scalar(query) or 0)
+
+
+async def update_model(tx: Transaction, model: Model, values: Mapping[str, object], now: datetime) -> bool:
+    """Change a model's own fields; False where somebody else was first."""
+    return await compare_and_set(
+        tx,
+        MODELS,
+        MODELS.c.uid == model.uid,
+        MODELS.c.revision == model.revision,
+        values={**values, "update_time": now, "revision": model.revision + 1},
+    )
+
+
+async def get_version(tx: Transaction, selector: Selector) -> ModelVersion | None:
+    """A version with its variants."""
+    query = _SELECT_VERSIONS.where(MODELS.c.project == selector.project, MODELS.c.id == selector.model)
+    if selector.version == LATEST:
+        query = query.order_by(VERSIONS.c.number.desc()).limit(1)
+    elif selector.version.isdigit() and len(selector.version) < 19:
+        query = query.where(VERSIONS.c.number == int(selector.version))
+    else:
+        query = query.where(VERSIONS.c.uid == selector.version)
+    row = (await tx.execute(query)).one_or_none()
+    return version_of(row, await variants.of_version(tx, row.uid)) if row else None
+
+
+async def find_version(tx: Transaction, job: str) -> ModelVersion | None:
+    """The version that a job made; the name may be its second bearer's, so the newest one."""
+    query = _SELECT_VERSIONS.where(VERSIONS.c.job == job).order_by(VERSIONS.c.ordinal.desc()).limit(1)
+    row = (await tx.execute(query)).one_or_none()
+    return version_of(row, await variants.of_version(tx, row.uid)) if row else None
+
+
+async def list_versions(
+    tx: Transaction, *, project: str | None, model_id: str | None, before: int | None, limit: int
+) -> list[ModelVersion]:
+    """Versions with their variants, newest first; of those recorded before the one with an ordinal."""
+    query = _where(_SELECT_VERSIONS, {MODELS.c.project: project, MODELS.c.id: model_id})
+    if before is not None:
+        query = query.where(VERSIONS.c.ordinal < before)
+    rows = (await tx.execute(query.order_by(VERSIONS.c.ordinal.desc()).limit(limit))).all()
+    made = await variants.by_version(tx, [row.uid for row in rows])
+    return [version_of(row, tuple(made.get(row.uid, ()))) for row in rows]
+
+
+async def lock_version(tx: Transaction, uid: str) -> bool:
+    """Keep a version from being deleted before this transaction ends; False where it is gone."""
+    query = sa.select(VERSIONS.c.uid).where(VERSIONS.c.uid == uid, ~VERSIONS.c.deleted)
+    return await tx.scalar(query.with_for_update()) is not None
+
+
+async def delete_version(tx: Transaction, uid: str) -> bool:
+    """Forget a version; False where it is gone already. Its variants are to be deleted with it."""
+    return await compare_and_set(tx, VERSIONS, VERSIONS.c.uid == uid, ~VERSIONS.c.deleted, values={"deleted": True})
+
+
+def _where(query: Any, terms: Mapping[sa.Column[Any], str | None]) -> Any:
+    for column, value in terms.items():
+        if value is not None:
+            query = query.where(column == value)
+    return query

@@ -1,0 +1,163 @@
+"""Which models are loaded when, with a runtime that takes its time and forgets."""
+
+import asyncio
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bloomery_inference.files import ModelCache
+from bloomery_inference.loading import LoadedModels
+from bloomery_inference.model import Artifact, VariantResult
+from bloomery_inference.predictor import Predictor, Stopwatch
+from bloomery_inference.runtime import ModelFiles, NotLoaded, Tensors
+from bloomery_kit.errors import ResourceExhausted
+from bloomery_kit.objects import FolderObjectStore
+
+if TYPE_CHECKING:
+    from bloomery_inference.model import Variant
+
+IMAGES = np.zeros((1, 8, 8, 3), dtype=np.uint8)
+
+
+class SlowRuntime:
+    """Loads and unloads in several turns of the event loop, as a server on the network does."""
+
+    def __init__(self) -> None:
+        self.models: set[str] = set()
+        self.loads: list[str] = []
+
+    async def load(self, name: str, files: ModelFiles) -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+        self.loads.append(name)
+        self.models.add(name)
+
+    async def infer(self, name: str, images: NDArray[np.uint8]) -> Tensors:
+        await asyncio.sleep(0)
+        if name not in self.models:
+            raise NotLoaded(name)
+        return {"name": np.array([ord(name[0])], dtype=np.float32)}
+
+    async def unload(self, name: str) -> None:
+        # Gone at the end only: a server answers a while longer.
+        for _ in range(5):
+            await asyncio.sleep(0)
+        self.models.discard(name)
+
+    async def loaded(self) -> frozenset[str]:
+        return frozenset(self.models)
+
+    async def close(self) -> None:
+        self.models.clear()
+
+
+def variant(uid: str) -> "Variant":
+    class Named:
+        result = VariantResult()
+
+        def __init__(self, uid: str) -> None:
+            self.uid = uid
+
+    return cast("Variant", Named(uid))
+
+
+@pytest.fixture
+def runtime() -> SlowRuntime:
+    return SlowRuntime()
+
+
+@pytest.fixture
+def models(runtime: SlowRuntime, tmp_path: Path) -> LoadedModels:
+    store = FolderObjectStore(tmp_path / "blobs", base_url="http://127.0.0.1:1", signing_key=b"k" * 32)
+    return LoadedModels(ModelCache(store, tmp_path / "cache", limit=0), runtime, limit=1)
+
+
+async def ask(models: LoadedModels, uid: str) -> str:
+    one = variant(uid)
+    async with models.use(one):
+        return chr(int((await models.infer(one, IMAGES))["name"][0]))
+
+
+async def test_models_that_push_each_other_out_all_answer(models: LoadedModels, runtime: SlowRuntime) -> None:
+    for _ in range(20):
+        answers = await asyncio.gather(*(ask(models, uid) for uid in ("a", "b", "c", "a", "b", "c")))
+        assert answers == ["a", "b", "c", "a", "b", "c"]
+    assert len(runtime.models) <= 3
+
+
+async def test_a_model_that_was_asked_for_while_it_was_unloaded_is_loaded_again(
+    models: LoadedModels, runtime: SlowRuntime
+) -> None:
+    await ask(models, "a")
+    other = asyncio.create_task(ask(models, "b"))
+    for turns in range(12):
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        assert await ask(models, "a") == "a"
+    assert await other == "b"
+
+
+async def test_a_model_that_the_runtime_has_lost_is_loaded_once_more(
+    models: LoadedModels, runtime: SlowRuntime
+) -> None:
+    one = variant("a")
+    async with models.use(one):
+        runtime.models.clear()
+        assert await models.infer(one, IMAGES)
+    assert runtime.loads == ["a", "a"]
+
+
+async def test_a_model_that_stays_lost_is_told(models: LoadedModels, runtime: SlowRuntime) -> None:
+    one = variant("a")
+    async with models.use(one):
+        runtime.infer = lost  # type: ignore[method-assign]
+        with pytest.raises(NotLoaded):
+            await models.infer(one, IMAGES)
+    assert runtime.loads == ["a", "a"]
+
+
+async def lost(name: str, images: NDArray[np.uint8]) -> Tensors:
+    raise NotLoaded(name)
+
+
+async def test_no_more_bytes_wait_than_are_allowed_but_one_large_image_is_taken(models: LoadedModels) -> None:
+    predictor = Predictor(models, running=1, waiting=100, waiting_bytes=10)
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    async def hold(size: int) -> None:
+        async with predictor._slot(Stopwatch(), size):
+            entered.set()
+            await leave.wait()
+
+    holding = asyncio.create_task(hold(25))
+    await entered.wait()
+    with pytest.raises(ResourceExhausted) as refused:
+        await hold(1)
+    assert refused.value.reason == "TOO_MANY_PREDICTIONS"
+    leave.set()
+    await holding
+    await hold(10)
+
+
+async def test_the_least_recently_used_files_leave_the_disk_first(tmp_path: Path) -> None:
+    store = FolderObjectStore(tmp_path / "blobs", base_url="http://127.0.0.1:1", signing_key=b"k" * 32)
+    digest = f"sha256:{hashlib.sha256(bytes(100)).hexdigest()}"
+    await store.put("p/model", bytes(100))
+    cache = ModelCache(store, tmp_path / "cache", limit=250)
+    (tmp_path / "cache").mkdir()
+
+    def holding(uid: str) -> "Variant":
+        one = variant(uid)
+        artifact = Artifact("variant/1/model.onnx", digest, 100, "", "p/model", "1/model.onnx")
+        one.result = VariantResult((artifact,))  # type: ignore[misc]
+        return one
+
+    for uid in ("a", "b", "a", "c"):
+        folder = await cache.of(holding(uid)).directory()
+        assert (folder / "1" / "model.onnx").stat().st_size == 100
+        await asyncio.sleep(0.01)
+    assert {folder.name for folder in (tmp_path / "cache").iterdir()} == {"a", "c"}

@@ -22,6 +22,7 @@ from bloomery.annotation.v1 import (
     ListAssetsRequest,
     ListLabelsRequest,
     ListProjectsRequest,
+    ListReferencesRequest,
     Project,
     ReleaseReferenceRequest,
     UpdateLabelRequest,
@@ -146,7 +147,7 @@ async def test_a_project_that_somebody_needs_stays(both: Server) -> None:
     assert await both.stub.AcquireReference(hold, metadata=AS_SERVICE) == held
     status = await status_of(both.stub.DeleteProject(DeleteProjectRequest(name=project.name)))
     assert reason_of(status) == "STILL_REFERENCED"
-    assert "projects/p/datasets/d" in status.message
+    assert "is needed by datasets/d" in status.message
     for _ in range(2):
         await both.stub.ReleaseReference(
             ReleaseReferenceRequest(resource=project.name, holder=hold.holder), metadata=AS_SERVICE
@@ -154,6 +155,33 @@ async def test_a_project_that_somebody_needs_stays(both: Server) -> None:
     await both.stub.DeleteProject(DeleteProjectRequest(name=project.name))
     gone = await status_of(both.stub.GetProject(GetProjectRequest(name=project.name)))
     assert reason_of(gone) == "NOT_FOUND"
+
+
+async def test_holders_are_listed_as_people_call_them(both: Server) -> None:
+    project = await both.project()
+    holders = {f"projects/p/datasets/cells/versions/{number}": f"datasets/cells@{number}" for number in range(1, 6)}
+
+    async def hold(holder: str, title: str) -> None:
+        request = AcquireReferenceRequest(resource=project.name, holder=holder, title=title)
+        await both.stub.AcquireReference(request, metadata=AS_SERVICE)
+
+    for holder in holders:
+        await hold(holder, "datasets/cells")
+    for holder, title in holders.items():
+        await hold(holder, title)
+    status = await status_of(both.stub.DeleteProject(DeleteProjectRequest(name=project.name)))
+    assert "needed by datasets/cells@1, datasets/cells@2, datasets/cells@3, ..." in status.message
+    found: dict[str, str] = {}
+    request = ListReferencesRequest(parent=project.name, page_size=2)
+    while True:
+        page = await both.stub.ListReferences(request)
+        assert len(page.references) <= 2
+        found |= {one.holder: one.title for one in page.references}
+        assert {one.resource for one in page.references} == {project.name}
+        if not page.next_page_token:
+            break
+        request.page_token = page.next_page_token
+    assert found == holders
 
 
 async def test_nothing_of_a_deleted_project_is_left(both: Server, both_settings: AnnotationSettings) -> None:

@@ -181,7 +181,9 @@ def signed_request(value: SignedRequest) -> SignedRequestMessage:
 
 def reference(value: Reference) -> ReferenceMessage:
     """A reference."""
-    return ReferenceMessage(holder=value.holder, resource=value.resource, create_time=to_timestamp(value.create_time))
+    return ReferenceMessage(
+        holder=value.holder, resource=value.resource, create_time=to_timestamp(value.create_time), title=value.title
+    )
 
 
 def status(error: BloomeryError | None) -> Status:

@@ -242,8 +242,9 @@ class Import:
 
 @dataclass(frozen=True)
 class Reference:
-    """A claim that keeps a project from being deleted."""
+    """A claim that keeps a project from being deleted; `title` is how people call the holder."""
 
     holder: str
     resource: str
     create_time: datetime
+    title: str

@@ -187,6 +187,11 @@ class AnnotationServiceStub:
                 request_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.WatchImportRequest.SerializeToString,
                 response_deserializer=bloomery_dot_annotation_dot_v1_dot_import__pb2.Import.FromString,
                 _registered_method=True)
+        self.ListReferences = channel.unary_unary(
+                '/bloomery.annotation.v1.AnnotationService/ListReferences',
+                request_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ListReferencesRequest.SerializeToString,
+                response_deserializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ListReferencesResponse.FromString,
+                _registered_method=True)
         self.AcquireReference = channel.unary_unary(
                 '/bloomery.annotation.v1.AnnotationService/AcquireReference',
                 request_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.AcquireReferenceRequest.SerializeToString,
@@ -233,8 +238,9 @@ class AnnotationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteProject(self, request, context):
-        """Deletes a project with its images, labels, annotations and imports. FAILED_PRECONDITION: something still refers to it (the violations name the
-        holders); delete those first.
+        """Deletes a project with its images, labels, annotations and imports. FAILED_PRECONDITION `STILL_REFERENCED`: something still refers to it (the
+        violations name the first of the holders as people call them, ListReferences has all); delete those first. NOT_FOUND: it is gone already, so a repeat may
+        get it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -415,8 +421,16 @@ class AnnotationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListReferences(self, request, context):
+        """Lists what keeps a project from being deleted, in the order of holders. NOT_FOUND: there is no such project.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AcquireReference(self, request, context):
-        """Keeps a project from being deleted while `holder` needs it. Idempotent. Called by services.
+        """Keeps a project from being deleted while `holder` needs it. Idempotent; another `title` replaces the one before. NOT_FOUND: there is no such project.
+        Called by services.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -576,6 +590,11 @@ def add_AnnotationServiceServicer_to_server(servicer, server):
                     servicer.WatchImport,
                     request_deserializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.WatchImportRequest.FromString,
                     response_serializer=bloomery_dot_annotation_dot_v1_dot_import__pb2.Import.SerializeToString,
+            ),
+            'ListReferences': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReferences,
+                    request_deserializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ListReferencesRequest.FromString,
+                    response_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ListReferencesResponse.SerializeToString,
             ),
             'AcquireReference': grpc.unary_unary_rpc_method_handler(
                     servicer.AcquireReference,
@@ -1373,6 +1392,33 @@ class AnnotationService:
             '/bloomery.annotation.v1.AnnotationService/WatchImport',
             bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.WatchImportRequest.SerializeToString,
             bloomery_dot_annotation_dot_v1_dot_import__pb2.Import.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReferences(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.annotation.v1.AnnotationService/ListReferences',
+            bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ListReferencesRequest.SerializeToString,
+            bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ListReferencesResponse.FromString,
             options,
             channel_credentials,
             insecure,

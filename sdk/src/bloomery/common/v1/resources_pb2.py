@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"bloomery/common/v1/resources.proto\x12\x12\x62loomery.common.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"x\n\x08\x41rtifact\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\x13\n\x0blogical_key\x18\x04 \x01(\t\x12\x0c\n\x04role\x18\x05 \x01(\t\x12\x11\n\tfile_name\x18\x06 \x01(\t\"\xda\x01\n\x07Problem\x12\x36\n\x08severity\x18\x01 \x01(\x0e\x32$.bloomery.common.v1.Problem.Severity\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0c\n\x04hint\x18\x04 \x01(\t\x12\x0c\n\x04item\x18\x05 \x01(\t\x12\x0c\n\x04path\x18\x06 \x01(\t\"N\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x14\n\x10SEVERITY_WARNING\x10\x01\x12\x12\n\x0eSEVERITY_ERROR\x10\x02\"^\n\tReference\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbe\x01\n\rSignedRequest\x12\x0b\n\x03url\x18\x01 \x01(\t\x12?\n\x07headers\x18\x02 \x03(\x0b\x32..bloomery.common.v1.SignedRequest.HeadersEntry\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"bloomery/common/v1/resources.proto\x12\x12\x62loomery.common.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"x\n\x08\x41rtifact\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\x13\n\x0blogical_key\x18\x04 \x01(\t\x12\x0c\n\x04role\x18\x05 \x01(\t\x12\x11\n\tfile_name\x18\x06 \x01(\t\"\xda\x01\n\x07Problem\x12\x36\n\x08severity\x18\x01 \x01(\x0e\x32$.bloomery.common.v1.Problem.Severity\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0c\n\x04hint\x18\x04 \x01(\t\x12\x0c\n\x04item\x18\x05 \x01(\t\x12\x0c\n\x04path\x18\x06 \x01(\t\"N\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x14\n\x10SEVERITY_WARNING\x10\x01\x12\x12\n\x0eSEVERITY_ERROR\x10\x02\"m\n\tReference\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05title\x18\x04 \x01(\t\"\xbe\x01\n\rSignedRequest\x12\x0b\n\x03url\x18\x01 \x01(\t\x12?\n\x07headers\x18\x02 \x03(\x0b\x32..bloomery.common.v1.SignedRequest.HeadersEntry\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,9 +41,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROBLEM_SEVERITY']._serialized_start=354
   _globals['_PROBLEM_SEVERITY']._serialized_end=432
   _globals['_REFERENCE']._serialized_start=434
-  _globals['_REFERENCE']._serialized_end=528
-  _globals['_SIGNEDREQUEST']._serialized_start=531
-  _globals['_SIGNEDREQUEST']._serialized_end=721
-  _globals['_SIGNEDREQUEST_HEADERSENTRY']._serialized_start=675
-  _globals['_SIGNEDREQUEST_HEADERSENTRY']._serialized_end=721
+  _globals['_REFERENCE']._serialized_end=543
+  _globals['_SIGNEDREQUEST']._serialized_start=546
+  _globals['_SIGNEDREQUEST']._serialized_end=736
+  _globals['_SIGNEDREQUEST_HEADERSENTRY']._serialized_start=690
+  _globals['_SIGNEDREQUEST_HEADERSENTRY']._serialized_end=736
 # @@protoc_insertion_point(module_scope)

@@ -132,10 +132,13 @@ class Reference(message.Message):
     HOLDER_FIELD_NUMBER: builtins.int
     RESOURCE_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
+    TITLE_FIELD_NUMBER: builtins.int
     holder: builtins.str
     """Resource name of the holder."""
     resource: builtins.str
     """Resource name of what is held."""
+    title: builtins.str
+    """How people call the holder, such as `jobs/nightly` or `models/cells@2`. The last parts of the holder's name where it did not say."""
     @builtins.property
     def create_time(self) -> timestamp_pb2.Timestamp:
         """When it was acquired."""
@@ -146,10 +149,11 @@ class Reference(message.Message):
         holder: builtins.str = ...,
         resource: builtins.str = ...,
         create_time: timestamp_pb2.Timestamp | None = ...,
+        title: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "holder", b"holder", "resource", b"resource"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "holder", b"holder", "resource", b"resource", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

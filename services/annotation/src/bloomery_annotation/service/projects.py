@@ -9,6 +9,8 @@ from bloomery.annotation.v1 import (
     GetProjectRequest,
     ListProjectsRequest,
     ListProjectsResponse,
+    ListReferencesRequest,
+    ListReferencesResponse,
     ReleaseReferenceRequest,
     UpdateProjectRequest,
 )
@@ -90,16 +92,26 @@ class ProjectMethods(Methods):
             await projects.delete(tx, project, self._parts.clock())
         return Empty()
 
+    async def ListReferences(self, request: ListReferencesRequest, _context: object) -> ListReferencesResponse:
+        """See the contract."""
+        page = PageRequest.parse(request.page_size, request.page_token, request)
+        after = text_cursor(page, 1) or ("",)
+        async with self._read(request.parent) as (tx, project):
+            found = await projects.references(tx, project, after[0], page.size + 1)
+        shown = found[: page.size]
+        token = page.next_token((shown[-1].holder,)) if len(found) > page.size else ""
+        return ListReferencesResponse(references=map(convert.reference, shown), next_page_token=token)
+
     async def AcquireReference(self, request: AcquireReferenceRequest, _context: object) -> ReferenceMessage:
         """See the contract."""
-        project_id = _reference(request.resource, request.holder)
+        project_id = _check_reference(request.resource, request.holder, request.title)
         async with self._write(project_id) as (tx, project):
-            held = await projects.acquire(tx, project, request.holder, self._parts.clock())
+            held = await projects.acquire(tx, project, request.holder, request.title, self._parts.clock())
         return convert.reference(held)
 
     async def ReleaseReference(self, request: ReleaseReferenceRequest, _context: object) -> Empty:
         """See the contract."""
-        project_id = _reference(request.resource, request.holder)
+        project_id = _check_reference(request.resource, request.holder)
         async with self._write(project_id) as (tx, project):
             await projects.release(tx, project, request.holder)
         return Empty()
@@ -121,10 +133,11 @@ def _check(message: ProjectMessage, violations: Violations) -> None:
     check_labels(message.labels, "project.labels", violations)
 
 
-def _reference(resource: str, holder: str) -> str:
+def _check_reference(resource: str, holder: str, title: str = "") -> str:
     violations = Violations()
     ids = PROJECT.check(resource, "resource", violations)
     check_text(holder, "holder", violations)
+    check_text(title, "title", violations, length=MAX_NAME)
     if not holder:
         violations.add("holder", "is required: the resource name of what needs the project")
     violations.raise_if_any()

@@ -1,6 +1,6 @@
 """Projects, and who needs them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from bloomery_kit.errors import AlreadyExists, FailedPrecondition, NotFound, Pre
 from bloomery_kit.idempotency import forget_answers
 
 _P = PROJECTS.c
+_H = PROJECT_REFERENCES.c
 _HOLDERS_SHOWN = 100
 _SELECT = sa.select(PROJECTS, sa.func.coalesce(SEQUENCES.c.value, 0).label("sequence")).outerjoin(
     SEQUENCES, SEQUENCES.c.key == _P.uid
@@ -74,37 +75,39 @@ async def count_assets(tx: Transaction, project: Project, delta: int) -> None:
 
 async def delete(tx: Transaction, project: Project, now: datetime) -> None:
     """Delete a locked project; what it owned is left to `graves`. Raise FailedPrecondition if somebody needs it."""
-    held = [row.holder for row in await _references(tx, project)]
-    if held:
-        violations = [PreconditionViolation("STILL_REFERENCED", holder, "delete it first") for holder in held]
-        raise FailedPrecondition("STILL_REFERENCED", f"{project.name} is needed by {', '.join(held[:3])}", violations)
+    if held := await references(tx, project, "", _HOLDERS_SHOWN):
+        violations = [PreconditionViolation("STILL_REFERENCED", one.title, "delete it first") for one in held]
+        named = ", ".join(one.title for one in held[:3]) + (", ..." if len(held) > 3 else "")
+        raise FailedPrecondition("STILL_REFERENCED", f"{project.name} is needed by {named}", violations)
     await tx.execute(sa.delete(PROJECTS).where(_P.uid == project.uid))
     await tx.execute(sa.delete(SEQUENCES).where(SEQUENCES.c.key.startswith(project.uid)))
     await insert_ignore(tx, DELETED_PROJECTS, {"uid": project.uid, "delete_time": now})
     await forget_answers(tx, project.name)
 
 
-async def acquire(tx: Transaction, project: Project, holder: str, now: datetime) -> Reference:
-    """Hold a locked project for `holder`."""
-    row = {"project_uid": project.uid, "holder": holder, "create_time": now}
+async def acquire(tx: Transaction, project: Project, holder: str, title: str, now: datetime) -> Reference:
+    """Hold a locked project for `holder`, which people call `title`."""
+    row = {"project_uid": project.uid, "holder": holder, "create_time": now, "title": title}
     await insert_ignore(tx, PROJECT_REFERENCES, row)
-    held = PROJECT_REFERENCES.c
-    condition = (held.project_uid == project.uid, held.holder == holder)
-    create_time = await tx.scalar(sa.select(held.create_time).where(*condition))
-    assert create_time is not None
-    return Reference(holder, project.name, create_time)
+    where = (_H.project_uid == project.uid, _H.holder == holder)
+    await tx.execute(sa.update(PROJECT_REFERENCES).where(*where).values(title=title))
+    return _reference(project, (await tx.execute(sa.select(PROJECT_REFERENCES).where(*where))).one())
+
+
+async def references(tx: Transaction, project: Project, after: str, size: int) -> list[Reference]:
+    """Who holds a project, by holder."""
+    query = sa.select(PROJECT_REFERENCES).where(_H.project_uid == project.uid, _H.holder > after)
+    return [_reference(project, row) for row in await tx.execute(query.order_by(_H.holder).limit(size))]
 
 
 async def release(tx: Transaction, project: Project, holder: str) -> None:
     """Let go of it; fine if it is not held."""
-    held = PROJECT_REFERENCES.c
-    await tx.execute(sa.delete(PROJECT_REFERENCES).where(held.project_uid == project.uid, held.holder == holder))
+    await tx.execute(sa.delete(PROJECT_REFERENCES).where(_H.project_uid == project.uid, _H.holder == holder))
 
 
-async def _references(tx: Transaction, project: Project) -> Sequence[sa.Row[Any]]:
-    held = PROJECT_REFERENCES.c
-    query = sa.select(held.holder).where(held.project_uid == project.uid).order_by(held.holder).limit(_HOLDERS_SHOWN)
-    return (await tx.execute(query)).all()
+def _reference(project: Project, row: sa.Row[Any]) -> Reference:
+    title = row.title or row.holder.removeprefix(f"{project.name}/")
+    return Reference(row.holder, project.name, row.create_time, title)
 
 
 def _found(row: sa.Row[Any] | None, project_id: str) -> Project:

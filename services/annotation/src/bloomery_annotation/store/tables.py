@@ -49,6 +49,7 @@ PROJECT_REFERENCES = sa.Table(
     sa.Column("project_uid", sa.String, primary_key=True),
     sa.Column("holder", sa.String, primary_key=True),
     _required("create_time", UtcDateTime),
+    _required("title", sa.String, server_default=""),
 )
 
 LABELS = sa.Table(

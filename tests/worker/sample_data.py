@@ -10,6 +10,7 @@ from bloomery_vision.formats import FolderSource, Format, read
 from bloomery_vision.geometry import Box, Polygon, Shape, Tag
 from bloomery_vision.images import probe
 from bloomery_vision.manifest import ManifestIndex, ManifestRow, ManifestShard, content_hash, write_shard
+from bloomery_worker.cache import BlobCache
 
 PROJECT = "p0"
 
@@ -27,11 +28,20 @@ def digest(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def voc_rows(folder: Path, *, per_split: Mapping[str, int]) -> tuple[list[ManifestRow], dict[str, bytes]]:
+Rows = tuple[list[ManifestRow], dict[str, bytes]]
+"""Images in the order of their file names, and their bytes by logical key."""
+
+
+def voc_rows(folder: Path, *, per_split: Mapping[str, int]) -> Rows:
     """The first images of each official split."""
+    return rows_of(folder, Format.VOC, per_split=per_split)
+
+
+def rows_of(folder: Path, kind: Format, *, per_split: Mapping[str, int]) -> Rows:
+    """The first images of each official split of a labelled folder."""
     left = dict(per_split)
     rows, blobs = [], {}
-    for item in read(FolderSource(folder), Format.VOC):
+    for item in read(FolderSource(folder), kind):
         if item.failed or not item.split or not left.get(item.split):
             continue
         left[item.split] -= 1
@@ -57,6 +67,16 @@ def as_version(rows: Sequence[ManifestRow], blobs: Mapping[str, bytes], *, task:
     index_key = f"{PROJECT}/datasets/v1/index.json"
     artifact = Artifact(digest=digest(index), size_bytes=len(index), logical_key=index_key, file_name="index.json")
     return Version(artifact, classes, {**blobs, shard_key: shard, index_key: index})
+
+
+def cached(version: Version, folder: Path) -> BlobCache:
+    """A cache that holds everything of a version."""
+    cache = BlobCache(folder)
+    for content in version.blobs.values():
+        path = cache.path(digest(content))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return cache
 
 
 def outlined(rows: Sequence[ManifestRow]) -> list[ManifestRow]:

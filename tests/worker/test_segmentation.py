@@ -12,12 +12,11 @@ from bloomery_vision.manifest import ManifestRow
 from bloomery_vision.preprocess import LetterboxTransform, letterbox
 from bloomery_vision.rasterize import rasterize
 from bloomery_worker import samples
-from bloomery_worker.cache import BlobCache
 from bloomery_worker.dataset import Dataset
 from bloomery_worker.predictor import Images, Outputs
 from bloomery_worker.samples import Samples
 from bloomery_worker.segmentation import SegmentationEvaluator
-from tests.worker.sample_data import Version, digest
+from tests.worker.sample_data import Version, cached
 
 SIZE, GRID, MASKS, ANCHORS = (320, 320), (320, 320), 40, 40
 
@@ -26,11 +25,7 @@ Draw = Callable[[NDArray[np.bool_], NDArray[np.bool_]], NDArray[np.bool_]]
 
 @pytest.fixture
 def dataset(outlines: Version, tmp_path: Path) -> Dataset:
-    cache = BlobCache(tmp_path)
-    for content in outlines.blobs.values():
-        path = cache.path(digest(content))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    cache = cached(outlines, tmp_path)
     return Dataset.open(cache.path(outlines.index.digest), cache)
 
 

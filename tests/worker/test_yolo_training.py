@@ -3,15 +3,25 @@
 import csv
 import io
 import json
+import threading
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from bloomery.common.v1 import Artifact
 from bloomery.training.v1 import Reason
+from bloomery_worker.context import Context
+from bloomery_worker.messages import Note
 from tests.worker.fake_trainer import FakeTrainer
 from tests.worker.harness import TINY, job, recipe, running, served, trainer_for
-from tests.worker.sample_data import Version, digest
+from tests.worker.sample_data import Version, cached, digest
+from tests.worker.test_parts import JOB
+
+SAMPLES = {"sample_predictions": 1}
 
 pytestmark = [pytest.mark.real_training, pytest.mark.timeout(300)]
 
@@ -135,3 +145,29 @@ async def refused(base: bytes, version: Version, folder: Path) -> Reason:
         assert await worker.exit_code() == 42, worker.output
     assert trainer.finished is not None
     return trainer.finished.failure.reason
+
+
+def test_a_model_that_computes_nothing_shows_no_samples_and_goes_on(
+    cells: Version, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import torch
+    from ultralytics.nn.tasks import DetectionModel
+
+    from bloomery_recipe_yolo.sampling import Sampler
+
+    told: list[Note] = []
+    cache = cached(cells, tmp_path)
+    manifest = str(cache.path(cells.index.digest))
+    work = replace(JOB, manifest=manifest, cache_dir=str(tmp_path), classes=cells.classes, parameters=SAMPLES)
+    broken: Any = DetectionModel("yolov8n.yaml", nc=len(cells.classes), verbose=False)  # type: ignore[no-untyped-call]
+    broken.eval()
+    broken.model[0].conv.weight.data.fill_(float("nan"))
+    callbacks: dict[str, Callable[[object], None]] = {}
+    trainer = SimpleNamespace(
+        epoch=0, epochs=1, stop=True, ema=SimpleNamespace(ema=broken), device=torch.device("cpu"),
+        add_callback=callbacks.__setitem__,
+    )  # fmt: skip
+    Sampler(Context(work, told.append, threading.Event()), (64, 64)).attach(trainer)  # type: ignore[arg-type]
+    callbacks["on_fit_epoch_end"](trainer)
+    assert told == []
+    assert "no samples after epoch 1: the model answers with NaN or infinity" in caplog.messages

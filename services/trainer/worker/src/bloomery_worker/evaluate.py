@@ -2,23 +2,22 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bloomery_vision.interpret import EVALUATION, YOLO, detect
 from bloomery_vision.manifest import ManifestRow
 from bloomery_vision.metrics import DetectionMetrics, GroundTruth, detection_metrics
-from bloomery_vision.postprocess import Detections, decode_detections
+from bloomery_vision.postprocess import Detections
 from bloomery_vision.preprocess import LetterboxTransform, letterbox, resize_center_crop
 from bloomery_worker.dataset import Dataset
 from bloomery_worker.layout import tag_of
 from bloomery_worker.predictor import Images, Outputs, Predictor, predictions
 
-CONFIDENCE = 0.001
-IOU = 0.7
 BATCH = 8
 
 Size = tuple[int, int]
@@ -71,12 +70,22 @@ class DetectionEvaluator:
         dataset: whose boxes (or boxes around outlines) are the truth.
         size: of the model's input.
         classes: the model's classes; objects of others do not count.
+        multi_label: let one anchor answer for several classes, not only for its best.
     """
 
     headline = "map50"
 
-    def __init__(self, dataset: Dataset, size: Size, classes: Sequence[str], *, check: Check = lambda: None) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        size: Size,
+        classes: Sequence[str],
+        *,
+        check: Check = lambda: None,
+        multi_label: bool = False,
+    ) -> None:
         self._dataset, self.size, self.classes, self._check = dataset, size, tuple(classes), check
+        self._choice = replace(EVALUATION, multi_label=multi_label)
 
     def fit(self, image: Images) -> Images:
         """Letterboxed."""
@@ -110,7 +119,7 @@ class DetectionEvaluator:
 
     def decode(self, outputs: Outputs) -> Detections:
         """Everything that might be there, in the letterbox."""
-        return decode_detections(outputs[0], num_classes=len(self.classes), conf=CONFIDENCE, iou=IOU, multi_label=True)
+        return detect(YOLO, outputs[0], len(self.classes), self._choice)
 
 
 class ClassificationEvaluator:
@@ -120,11 +129,20 @@ class ClassificationEvaluator:
         dataset: whose tags are the truth.
         size: of the model's input, a square.
         classes: the model's classes.
+        multi_label: of no effect: every class has its probability.
     """
 
     headline = "accuracy"
 
-    def __init__(self, dataset: Dataset, size: Size, classes: Sequence[str], *, check: Check = lambda: None) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        size: Size,
+        classes: Sequence[str],
+        *,
+        check: Check = lambda: None,
+        multi_label: bool = False,  # noqa: ARG002 - as other evaluators have it
+    ) -> None:
         self._dataset, self._size, self._classes, self._check = dataset, size, tuple(classes), check
 
     def fit(self, image: Images) -> Images:

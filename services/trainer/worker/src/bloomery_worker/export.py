@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bloomery_vision.interpret import are_finite
 from bloomery_worker.blobs import digest_of
 from bloomery_worker.failures import ExportError
 from bloomery_worker.messages import FileNote
-from bloomery_worker.predictor import Images, Outputs, Predictor, are_finite
+from bloomery_worker.predictor import Images, Outputs, Predictor
 
 MAX_BATCH = 8
 QUEUE_MICROSECONDS = 2000

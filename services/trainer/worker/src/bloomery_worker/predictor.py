@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bloomery_vision.interpret import are_finite
 from bloomery_worker.failures import DataError
 
 Images = NDArray[np.uint8]
@@ -40,11 +41,6 @@ class OnnxPredictor:
     def __call__(self, images: Images) -> Outputs:
         """The raw outputs."""
         return tuple(self._session.run(None, {self._input: images}))
-
-
-def are_finite(outputs: Outputs) -> bool:
-    """Whether all values are finite numbers: what is none passes any threshold unseen."""
-    return all(bool(np.isfinite(output).all()) for output in outputs)
 
 
 def predictions(predictor: Predictor, images: Iterator[Images] | Sequence[Images], *, batch: int) -> Iterator[Outputs]:

@@ -33,6 +33,11 @@ def named_model(context: Context, *, device: str) -> TrainedModel:
     return model
 
 
+def multi_label(context: Context) -> bool:
+    """Whether one anchor may answer for several classes. Classifiers have no such parameter, nor have older jobs."""
+    return bool(context.parameters.get("multi_label", False))
+
+
 def paced(context: Context, phase: str, total: int, *, clock: Callable[[], float] = time.monotonic) -> Check:
     """A function to call before each of `total` images: it tells how far the work is, and ends it on request."""
     done, told = 0, -INTERVAL

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bloomery_recipe_yolo.applying import PACKAGES, lineage, named_model, paced
+from bloomery_recipe_yolo.applying import PACKAGES, lineage, multi_label, named_model, paced
 from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.splits import count_of, rows_of, split_of
 from bloomery_worker import machine
@@ -34,6 +34,7 @@ def evaluate(context: Context, flavour: Flavour) -> Result:
         (model.side, model.side),
         (*model.classes, *missing),
         check=paced(context, "evaluating", count_of(context)),
+        multi_label=multi_label(context),
     )
     widened = Widened(model, at=flavour.box_rows + len(model.classes), by=len(missing))
     evaluation = evaluator.evaluate(widened, rows_of(context), name=split_of(context))
@@ -45,6 +46,7 @@ def evaluate(context: Context, flavour: Flavour) -> Result:
         "classes": [*model.classes, *missing],
         "missing_classes": missing,
         "split": evaluation.name,
+        "multi_label": multi_label(context),
         "images": evaluation.images,
         "duration_seconds": time.monotonic() - started,
     }

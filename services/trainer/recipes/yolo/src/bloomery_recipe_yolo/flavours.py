@@ -31,7 +31,9 @@ class ClassifyTrainer(ExactTrainer, ClassificationTrainer):
 class MakeEvaluator(Protocol):
     """Makes an evaluator for a dataset and a model."""
 
-    def __call__(self, dataset: Dataset, size: Size, classes: Sequence[str], *, check: Check) -> Evaluator:
+    def __call__(
+        self, dataset: Dataset, size: Size, classes: Sequence[str], *, check: Check, multi_label: bool = ...
+    ) -> Evaluator:
         """The evaluator."""
         ...
 

@@ -6,7 +6,9 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from bloomery_recipe_yolo.applying import PACKAGES, lineage, named_model, paced
+import numpy as np
+
+from bloomery_recipe_yolo.applying import PACKAGES, lineage, multi_label, named_model, paced
 from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.model import TrainedModel
 from bloomery_recipe_yolo.splits import count_of, rows_of, split_of
@@ -52,7 +54,11 @@ def _written(target: Path, lines: Iterator[tuple[ManifestRow, list[Found]]]) -> 
 
 
 def _lines(context: Context, flavour: Flavour, model: TrainedModel) -> Iterator[tuple[ManifestRow, list[Found]]]:
-    choice = Choice(float(context.parameters["confidence"]), float(context.parameters.get("iou", Choice().iou)))
+    choice = Choice(
+        conf=float(context.parameters["confidence"]),
+        iou=float(context.parameters.get("iou", Choice().iou)),
+        multi_label=multi_label(context),
+    )
     check = paced(context, "predicting", count_of(context))
     pending: deque[tuple[ManifestRow, Fitted]] = deque()
 
@@ -69,18 +75,30 @@ def _lines(context: Context, flavour: Flavour, model: TrainedModel) -> Iterator[
 
 
 def document(row: ManifestRow, found: list[Found]) -> dict[str, object]:
-    """A line as plain JSON values; shapes in pixels of the original image as it is shown, best first."""
-    shapes = [{"label": one.label, "score": round(one.score, 6), **_place(one.geometry)} for one in found]
+    """A line as plain JSON values; shapes in pixels of the original image as it is shown, best first.
+
+    Numbers are whole in single precision, so that figures computed from the file are those of the model.
+    """
+    shapes = [{"label": one.label, "score": _single(one.score), **_place(one.geometry)} for one in found]
     facts = {name: getattr(row, name) for name in ("file_name", "digest", "split", "width", "height")}
     return {**facts, "shapes": shapes}
 
 
 def _place(geometry: Box | Polygon | Mask | Tag) -> dict[str, object]:
     match geometry:
-        case Box(x=x, y=y, width=width, height=height):
-            sides = {"x": x, "y": y, "width": width, "height": height}
-            return {"box": {name: round(value, 3) for name, value in sides.items()}}
-        case Mask(width=width, height=height, counts=counts):
-            return {"mask": {"width": width, "height": height, "counts": counts.decode("ascii")}}
+        case Box() as box:
+            return {"box": _sides(box)}
+        case Mask(width=width, height=height, counts=counts) as mask:
+            whole = {"width": width, "height": height, "counts": counts.decode("ascii")}
+            return {"mask": whole, "bounds": _sides(mask.bounds)}
         case _:
             return {"tag": {}}
+
+
+def _sides(box: Box) -> dict[str, float]:
+    return {name: _single(getattr(box, name)) for name in ("x", "y", "width", "height")}
+
+
+def _single(value: float) -> float:
+    """The number with the fewest digits that is the same in single precision."""
+    return float(str(np.float32(value)))

@@ -4,6 +4,7 @@ from functools import cached_property
 
 from bloomery_recipe_yolo.exact import ExactTrainer
 from bloomery_recipe_yolo.model import raw_outputs
+from bloomery_vision.interpret import NotFiniteError
 from bloomery_worker.context import Context
 from bloomery_worker.samples import Samples, is_due
 
@@ -36,4 +37,7 @@ class Sampler:
         if not is_due(done, trainer.epochs, last=trainer.stop):
             return
         outputs = raw_outputs(trainer.ema.ema, self._samples.images, device=trainer.device)
-        self._context.samples(self._samples.note(outputs, epoch=done))
+        try:
+            self._context.samples(self._samples.note(outputs, epoch=done))
+        except NotFiniteError as problem:
+            self._context.log.warning("no samples after epoch %d: %s", done, problem)

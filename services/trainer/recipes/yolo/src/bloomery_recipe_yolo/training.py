@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from bloomery_recipe_yolo import kept, rehearsal
+from bloomery_recipe_yolo.applying import multi_label
 from bloomery_recipe_yolo.exact import BEST_FILE, ExactTrainer
 from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.model import TrainedModel, check_task, write_published
@@ -33,7 +34,7 @@ PACKAGES = (
     "bloomery-recipe-yolo",
 )
 STRIDE = 32
-OURS = frozenset({"sample_predictions"})
+OURS = frozenset({"multi_label", "sample_predictions"})
 """Parameters that the library does not know."""
 
 
@@ -145,7 +146,7 @@ def _evaluate(context: Context, flavour: Flavour, checkpoint: Path, *, epochs: i
             raise StopRequestedError(epochs)
 
     dataset, size = context.dataset, image_size(context.parameters)
-    evaluator = flavour.evaluator(dataset, size, context.job.classes, check=check)
+    evaluator = flavour.evaluator(dataset, size, context.job.classes, check=check, multi_label=multi_label(context))
     model = TrainedModel(checkpoint, device=machine.device())
     splits = (split for split in ("val", "test") if dataset.counts[split])
     return [evaluator.evaluate(model, dataset.rows(split), name=split) for split in splits]

@@ -1,0 +1,129 @@
+"""Whoever has the predictions can compute the figures that are published."""
+
+import contextlib
+import io
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from bloomery_vision.formats import Format
+from bloomery_vision.manifest import ManifestRow
+from bloomery_worker.context import Context
+from bloomery_worker.messages import JobSpec
+from tests.worker.sample_data import as_version, cached, rows_of
+from tests.worker.test_parts import JOB
+
+pytestmark = [pytest.mark.real_training, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def job(test_data: Path, tmp_path: Path) -> JobSpec:
+    """One about a model of 80 classes and labelled images that it finds much on."""
+    from bloomery_recipe_yolo.foreign import Foreign
+
+    rows, blobs = rows_of(test_data / "coco-tiny", Format.COCO, per_split={"train": 12, "val": 6})
+    version = as_version(rows, blobs)
+    cache = cached(version, tmp_path / "cache")
+    [weights] = (test_data / "weights").glob("yolov8n*.pt")
+    Foreign.read(weights).write(tmp_path / "model.pt", side=320)
+    return replace(
+        JOB,
+        manifest=str(cache.path(version.index.digest)),
+        base_file=str(tmp_path / "model.pt"),
+        cache_dir=str(cache.root),
+        work_dir=str(tmp_path),
+        classes=version.classes,
+    )
+
+
+def context(job: JobSpec, **parameters: bool | float | str) -> Context:
+    return Context(replace(job, parameters={"split": "all", **parameters}), lambda _: None, threading.Event())
+
+
+def measured(job: JobSpec, *, multi_label: bool) -> Mapping[str, float]:
+    from bloomery_recipe_yolo.evaluating import evaluate
+    from bloomery_recipe_yolo.flavours import FLAVOURS
+
+    return evaluate(context(job, multi_label=multi_label), FLAVOURS["detect"]).metrics
+
+
+def predicted(job: JobSpec, *, multi_label: bool) -> list[dict[str, Any]]:
+    from bloomery_recipe_yolo.flavours import FLAVOURS
+    from bloomery_recipe_yolo.predicting import predict
+
+    options = context(job, confidence=0.001, iou=0.7, multi_label=multi_label)
+    [file] = predict(options, FLAVOURS["detect"]).files
+    return [json.loads(line) for line in Path(file.path).read_text().splitlines()]
+
+
+def computed(rows: list[ManifestRow], lines: list[dict[str, Any]], classes: tuple[str, ...]) -> tuple[float, float]:
+    """mAP50 and mAP50-95 by COCO's own code."""
+    found = [
+        {
+            "image_id": number,
+            "category_id": classes.index(shape["label"]),
+            "bbox": [shape["box"][side] for side in ("x", "y", "width", "height")],
+            "score": shape["score"],
+        }
+        for number, line in enumerate(lines)
+        for shape in line["shapes"]
+        if shape["label"] in classes
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = as_coco(rows, classes)  # type: ignore[assignment]
+        truth.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes(found), "bbox")
+        evaluation.params.maxDets = [1, 10, 300]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    return float(np.mean(precision[0][precision[0] > -1])), float(np.mean(precision[precision > -1]))
+
+
+def as_coco(rows: list[ManifestRow], classes: tuple[str, ...]) -> dict[str, Any]:
+    annotations: list[dict[str, Any]] = []
+    for number, row in enumerate(rows):
+        for shape in row.shapes:
+            box = shape.geometry.bounds
+            assert box is not None
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": classes.index(shape.label),
+                    "bbox": [box.x, box.y, box.width, box.height],
+                    "area": box.area,
+                    "iscrowd": int(shape.crowd),
+                }
+            )
+    categories = [{"id": number, "name": name} for number, name in enumerate(classes)]
+    return {
+        "images": [{"id": number} for number in range(len(rows))],
+        "annotations": annotations,
+        "categories": categories,
+    }
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_published_figures_are_those_of_the_predictions(job: JobSpec, multi_label: bool) -> None:
+    published = measured(job, multi_label=multi_label)
+    dataset = context(job).dataset
+    rows = list(dataset.rows())
+    map50, map50_95 = computed(rows, predicted(job, multi_label=multi_label), dataset.classes)
+    assert map50 > 0.1
+    assert published["all/map50"] == pytest.approx(map50, abs=1e-6)
+    assert published["all/map50_95"] == pytest.approx(map50_95, abs=1e-6)
+
+
+def test_several_classes_an_anchor_are_other_figures(job: JobSpec) -> None:
+    single, several = (measured(job, multi_label=multi_label) for multi_label in (False, True))
+    assert single["all/map50"] != several["all/map50"]

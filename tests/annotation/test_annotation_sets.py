@@ -18,7 +18,8 @@ from bloomery.annotation.v1 import (
     Project,
     UpdateAnnotationSetRequest,
 )
-from bloomery.vision.v1 import Mask, Polygon, Provenance, Ring, Shape, Tag
+from bloomery.common.v1 import Problem
+from bloomery.vision.v1 import Box, Mask, Polygon, Provenance, Ring, Shape, Tag
 from bloomery_vision.geometry import Mask as MaskValue
 from tests.annotation.helpers import Server, box, fields_of, png, reason_of, status_of
 
@@ -142,6 +143,27 @@ async def test_everything_wrong_with_the_shapes_is_said_at_once(both: Server, as
         "shapes[8].confidence", "shapes[8]",
     ]  # fmt: skip
     assert "rbc, wbc" in status.message
+
+
+async def test_what_sticks_out_is_cut_off_and_said(both: Server, asset: Asset) -> None:
+    crossing = Shape(label="wbc", polygon=Polygon(rings=[Ring(coordinates=[60, 40, 70, 40, 70, 60, 60, 60])]))
+    rounding = Shape(label="rbc", box=Box(x=-0.25, y=1, width=4, height=4), confidence=0.5)
+    shapes = [box("rbc"), box("rbc", x=60, width=10), crossing, rounding]
+    saved = await both.stub.UpdateAnnotationSet(request(asset, *shapes))
+    assert [(one.code, one.path, one.item, one.severity) for one in saved.problems] == [
+        ("PARTLY_OUTSIDE", f"shapes[{number}]", saved.name, Problem.SEVERITY_WARNING) for number in (1, 2)
+    ]
+    assert saved.shapes[0] == shapes[0]
+    assert saved.shapes[1] == box("rbc", x=60, width=4)
+    assert set(saved.shapes[2].polygon.rings[0].coordinates) == {60, 64, 40, 48}
+    assert saved.shapes[3] == Shape(label="rbc", box=Box(x=0, y=1, width=3.75, height=4), confidence=0.5)
+    stored = await both.stub.GetAnnotationSet(GetAnnotationSetRequest(name=saved.name))
+    assert list(stored.shapes) == list(saved.shapes)
+    assert not stored.problems
+    again = await both.stub.UpdateAnnotationSet(request(asset, *shapes, etag=saved.etag))
+    assert again == saved, "the same save cut in the same way makes no revision"
+    batch = BatchUpdateAnnotationSetsRequest(parent="projects/p", requests=[request(asset, *shapes, etag=saved.etag)])
+    assert (await both.stub.BatchUpdateAnnotationSets(batch)).results[0].annotation_set == saved
 
 
 async def test_too_many_shapes_are_refused(both: Server, asset: Asset) -> None:

@@ -10,6 +10,7 @@ from enum import Enum
 from bloomery_annotation.model import AnnotationSet, Asset, Provenance, Shapes, Source, set_etag
 from bloomery_annotation.names import ANNOTATION_SET
 from bloomery_kit.errors import BloomeryError, EtagMismatch, FieldViolation, InvalidArgument, NotFound
+from bloomery_vision.findings import Finding
 
 SetKey = tuple[str, str]
 """An asset's uid and a set's id."""
@@ -38,7 +39,7 @@ Guard = MatchEtag | KeepEdits | Overwrite
 
 @dataclass(frozen=True)
 class SetDraft:
-    """The shapes that somebody wants to save on an asset."""
+    """The shapes that somebody wants to save on an asset, and what whoever saves them should know about them."""
 
     asset: Asset
     set_id: str
@@ -46,6 +47,7 @@ class SetDraft:
     provenance: Provenance
     author: str
     guard: Guard
+    problems: tuple[Finding, ...] = ()
 
     @property
     def key(self) -> SetKey:

@@ -344,7 +344,9 @@ class AnnotationServiceServicer:
     def UpdateAnnotationSet(self, request, context):
         """Saves the shapes of one image as a new revision. A set that exists needs its `etag` (INVALID_ARGUMENT without). ABORTED `ETAG_MISMATCH`: somebody
         saved first; nothing was overwritten: read, merge and repeat. Saving the same shapes again makes no revision, save that a person who saves what an
-        import or a model made confirms it: the set is theirs from then on, and no import replaces it.
+        import or a model made confirms it: the set is theirs from then on, and no import replaces it. What sticks out of the image is cut off, and the answer's
+        `problems` say so; INVALID_ARGUMENT: a shape lies outside of it, has no area, or carries an unknown label. NOT_FOUND: the image is gone, or the set is
+        not there and `allow_missing` is not set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

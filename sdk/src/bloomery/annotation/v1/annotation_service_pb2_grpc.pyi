@@ -91,7 +91,9 @@ class AnnotationServiceStub:
     UpdateAnnotationSet: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.UpdateAnnotationSetRequest, annotation_set_pb2.AnnotationSet]
     """Saves the shapes of one image as a new revision. A set that exists needs its `etag` (INVALID_ARGUMENT without). ABORTED `ETAG_MISMATCH`: somebody
     saved first; nothing was overwritten: read, merge and repeat. Saving the same shapes again makes no revision, save that a person who saves what an
-    import or a model made confirms it: the set is theirs from then on, and no import replaces it.
+    import or a model made confirms it: the set is theirs from then on, and no import replaces it. What sticks out of the image is cut off, and the answer's
+    `problems` say so; INVALID_ARGUMENT: a shape lies outside of it, has no area, or carries an unknown label. NOT_FOUND: the image is gone, or the set is
+    not there and `allow_missing` is not set.
     """
     BatchUpdateAnnotationSets: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.BatchUpdateAnnotationSetsRequest, annotation_service_pb2.BatchUpdateAnnotationSetsResponse]
     """Saves many sets, at most 1,000, each on its own as UpdateAnnotationSet does; a bad one does not stop the others."""
@@ -181,7 +183,9 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
     UpdateAnnotationSet: aio.UnaryUnaryMultiCallable[annotation_service_pb2.UpdateAnnotationSetRequest, annotation_set_pb2.AnnotationSet]  # type: ignore[assignment]
     """Saves the shapes of one image as a new revision. A set that exists needs its `etag` (INVALID_ARGUMENT without). ABORTED `ETAG_MISMATCH`: somebody
     saved first; nothing was overwritten: read, merge and repeat. Saving the same shapes again makes no revision, save that a person who saves what an
-    import or a model made confirms it: the set is theirs from then on, and no import replaces it.
+    import or a model made confirms it: the set is theirs from then on, and no import replaces it. What sticks out of the image is cut off, and the answer's
+    `problems` say so; INVALID_ARGUMENT: a shape lies outside of it, has no area, or carries an unknown label. NOT_FOUND: the image is gone, or the set is
+    not there and `allow_missing` is not set.
     """
     BatchUpdateAnnotationSets: aio.UnaryUnaryMultiCallable[annotation_service_pb2.BatchUpdateAnnotationSetsRequest, annotation_service_pb2.BatchUpdateAnnotationSetsResponse]  # type: ignore[assignment]
     """Saves many sets, at most 1,000, each on its own as UpdateAnnotationSet does; a bad one does not stop the others."""
@@ -382,7 +386,9 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
     ) -> typing.Union[annotation_set_pb2.AnnotationSet, abc.Awaitable[annotation_set_pb2.AnnotationSet]]:
         """Saves the shapes of one image as a new revision. A set that exists needs its `etag` (INVALID_ARGUMENT without). ABORTED `ETAG_MISMATCH`: somebody
         saved first; nothing was overwritten: read, merge and repeat. Saving the same shapes again makes no revision, save that a person who saves what an
-        import or a model made confirms it: the set is theirs from then on, and no import replaces it.
+        import or a model made confirms it: the set is theirs from then on, and no import replaces it. What sticks out of the image is cut off, and the answer's
+        `problems` say so; INVALID_ARGUMENT: a shape lies outside of it, has no area, or carries an unknown label. NOT_FOUND: the image is gone, or the set is
+        not there and `allow_missing` is not set.
         """
 
     @abc_1.abstractmethod

@@ -22,19 +22,20 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from bloomery.common.v1 import resources_pb2 as bloomery_dot_common_dot_v1_dot_resources__pb2
 from bloomery.vision.v1 import geometry_pb2 as bloomery_dot_vision_dot_v1_dot_geometry__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+bloomery/annotation/v1/annotation_set.proto\x12\x16\x62loomery.annotation.v1\x1a!bloomery/vision/v1/geometry.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa0\x02\n\rAnnotationSet\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x06shapes\x18\x02 \x03(\x0b\x32\x19.bloomery.vision.v1.Shape\x12\x32\n\nprovenance\x18\x03 \x01(\x0b\x32\x1e.bloomery.vision.v1.Provenance\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12\x10\n\x08sequence\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\x12\x0e\n\x06\x61uthor\x18\t \x01(\t\"I\n\x08Revision\x12=\n\x0e\x61nnotation_set\x18\x01 \x01(\x0b\x32%.bloomery.annotation.v1.AnnotationSetb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+bloomery/annotation/v1/annotation_set.proto\x12\x16\x62loomery.annotation.v1\x1a\"bloomery/common/v1/resources.proto\x1a!bloomery/vision/v1/geometry.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcf\x02\n\rAnnotationSet\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x06shapes\x18\x02 \x03(\x0b\x32\x19.bloomery.vision.v1.Shape\x12\x32\n\nprovenance\x18\x03 \x01(\x0b\x32\x1e.bloomery.vision.v1.Provenance\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12\x10\n\x08sequence\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\x12\x0e\n\x06\x61uthor\x18\t \x01(\t\x12-\n\x08problems\x18\n \x03(\x0b\x32\x1b.bloomery.common.v1.Problem\"I\n\x08Revision\x12=\n\x0e\x61nnotation_set\x18\x01 \x01(\x0b\x32%.bloomery.annotation.v1.AnnotationSetb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bloomery.annotation.v1.annotation_set_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ANNOTATIONSET']._serialized_start=140
-  _globals['_ANNOTATIONSET']._serialized_end=428
-  _globals['_REVISION']._serialized_start=430
-  _globals['_REVISION']._serialized_end=503
+  _globals['_ANNOTATIONSET']._serialized_start=176
+  _globals['_ANNOTATIONSET']._serialized_end=511
+  _globals['_REVISION']._serialized_start=513
+  _globals['_REVISION']._serialized_end=586
 # @@protoc_insertion_point(module_scope)

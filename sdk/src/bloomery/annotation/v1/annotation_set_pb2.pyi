@@ -3,6 +3,7 @@
 isort:skip_file
 What is labelled on an image, and its history."""
 
+from bloomery.common.v1 import resources_pb2 as resources_pb2
 from bloomery.vision.v1 import geometry_pb2 as geometry_pb2
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
@@ -35,6 +36,7 @@ class AnnotationSet(message.Message):
     UPDATE_TIME_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
     AUTHOR_FIELD_NUMBER: builtins.int
+    PROBLEMS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/assets/{asset}/annotationSets/{annotation_set}`."""
     revision: builtins.int
@@ -61,6 +63,12 @@ class AnnotationSet(message.Message):
     def update_time(self) -> timestamp_pb2.Timestamp:
         """When this revision was saved. Output only."""
 
+    @builtins.property
+    def problems(self) -> containers.RepeatedCompositeFieldContainer[resources_pb2.Problem]:
+        """What the one who saved should look at, at most the first 100 findings: shapes that were cut off at the image's edge (`PARTLY_OUTSIDE`), crossing
+        outlines. Set in the answer to a save alone. Output only.
+        """
+
     def __init__(
         self,
         *,
@@ -73,10 +81,11 @@ class AnnotationSet(message.Message):
         update_time: timestamp_pb2.Timestamp | None = ...,
         etag: builtins.str = ...,
         author: builtins.str = ...,
+        problems: abc.Iterable[resources_pb2.Problem] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "provenance", b"provenance", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["author", b"author", "create_time", b"create_time", "etag", b"etag", "name", b"name", "provenance", b"provenance", "revision", b"revision", "sequence", b"sequence", "shapes", b"shapes", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["author", b"author", "create_time", b"create_time", "etag", b"etag", "name", b"name", "problems", b"problems", "provenance", b"provenance", "revision", b"revision", "sequence", b"sequence", "shapes", b"shapes", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

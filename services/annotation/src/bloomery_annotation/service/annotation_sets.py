@@ -25,7 +25,7 @@ from bloomery.annotation.v1 import (
 )
 from bloomery_annotation import checks, convert, metrics, reading, validate
 from bloomery_annotation.drafts import draft
-from bloomery_annotation.model import Asset
+from bloomery_annotation.model import Asset, Problem
 from bloomery_annotation.names import ALL_ASSETS, ANNOTATION_SET, ASSET, MAIN_SET, PROJECT
 from bloomery_annotation.saving import Outcome, Saved, SetDraft
 from bloomery_annotation.service.base import Methods, number_cursor, text_cursor
@@ -222,4 +222,6 @@ def _saved(result: Saved | BloomeryError) -> AnnotationSetMessage | BloomeryErro
         return result
     if result.outcome is Outcome.SAVE:
         metrics.REVISIONS.inc()
-    return convert.annotation_set(result.annotation_set)
+    message = convert.annotation_set(result.annotation_set)
+    message.problems.extend(convert.problem(Problem(message.name, one)) for one in result.draft.problems)
+    return message

@@ -34,9 +34,12 @@ from bloomery_gateway.settings import GatewaySettings
 from bloomery_kit.auth import OwnerToken, service_token
 from bloomery_kit.clients import channel
 from bloomery_kit.errors import error_info
+from bloomery_kit.loops import Loops
 from bloomery_kit.server import ServerOptions, ServiceHost
 from bloomery_kit.settings import FolderStoreSettings
 from bloomery_trainer.app import TrainerApp
+from bloomery_trainer.core import Core
+from bloomery_trainer.feed import LOOP
 from bloomery_trainer.launcher import Launcher
 from bloomery_trainer.settings import Machine, Policy, TrainerSettings
 from tests.trainer.neighbours import DATASET, Annotation, Datasets
@@ -188,6 +191,18 @@ async def running_trainer(
         finally:
             await asyncio.gather(host.drain(0), worker_host.drain(0))
             await app.close()
+
+
+@asynccontextmanager
+async def feeding(core: Core) -> AsyncIterator[None]:
+    """The event feed of a trainer in which nothing else moves by itself."""
+    loops = Loops()
+    loops.add(LOOP, core.feed.turn, 0.0)
+    loops.start()
+    try:
+        yield
+    finally:
+        await loops.close()
 
 
 async def failure(call: Awaitable[Any]) -> status_pb2.Status:

@@ -17,6 +17,7 @@ class FakeLauncher:
         self.stops: list[tuple[str, int, float]] = []
         self.refusal: Reason | None = None
         self.crash: Literal["before", "after", "never"] = "never"
+        self.faults: dict[tuple[str, str], Exception] = {}
         self.stubborn = False
         self.tail: Sequence[str] = ()
         self.free: int | None = None
@@ -26,6 +27,7 @@ class FakeLauncher:
         return self._capacity
 
     async def launch(self, order: Order) -> None:
+        self._fail("launch", order.job_uid)
         if self.crash == "before":
             raise KeyboardInterrupt
         if self.refusal is not None:
@@ -41,11 +43,13 @@ class FakeLauncher:
         return list(self.things.values())
 
     async def stop(self, job_uid: str, attempt: int, *, grace: float) -> None:
+        self._fail("stop", job_uid)
         self.stops.append((job_uid, attempt, grace))
         if not self.stubborn:
             self.ends(-15, attempt=attempt, job_uid=job_uid)
 
     async def remove(self, job_uid: str, attempt: int) -> None:
+        self._fail("remove", job_uid)
         del self.things[job_uid, attempt]
 
     async def log_tail(self, job_uid: str, attempt: int, *, lines: int) -> Sequence[str]:
@@ -53,6 +57,10 @@ class FakeLauncher:
 
     async def free_bytes(self) -> int | None:
         return self.free
+
+    def _fail(self, verb: str, job_uid: str) -> None:
+        if fault := self.faults.get((verb, job_uid)):
+            raise fault
 
     @property
     def running(self) -> list[tuple[str, int]]:

@@ -31,6 +31,8 @@ from bloomery.training.v1 import (
 )
 from bloomery_kit.times import utc_now
 from bloomery_trainer.core import Core
+from bloomery_trainer.housekeeping import Housekeeping
+from bloomery_trainer.leadership import Leadership
 from bloomery_trainer.reconcile import Reconciler
 from bloomery_trainer.settings import Policy
 from tests.trainer.bench import Trainer, World, running_trainer
@@ -122,7 +124,9 @@ class Hand:
     trainer: Trainer
     launcher: FakeLauncher
     clock: Clock
+    leadership: Leadership
     reconciler: Reconciler
+    housekeeping: Housekeeping
 
     @property
     def core(self) -> Core:
@@ -132,10 +136,22 @@ class Hand:
         """Make the test's clock the system clock of everything here."""
         object.__setattr__(self.core, "clock", self.clock.now)
 
+    async def run_pass(self) -> None:
+        """What the leader's loops do at each turn."""
+        await self.reconcile(1)
+        assert self.leadership.lease is not None
+        await self.housekeeping.run(self.leadership.lease)
+
+    async def reconcile(self, passes: int) -> None:
+        """Passes of the reconciler alone."""
+        for _ in range(passes):
+            assert self.leadership.lease is not None
+            await self.reconciler.run_pass(self.leadership.lease)
+
     async def settle(self, passes: int = 4) -> None:
         """Reconcile until nothing is left to do."""
         for _ in range(passes):
-            await self.reconciler.run_pass()
+            await self.run_pass()
 
     async def after(self, seconds: float) -> None:
         """Let time pass, and reconcile now and then, at last at its end."""
@@ -147,12 +163,12 @@ class Hand:
     async def unseen(self, seconds: float) -> None:
         """Let time pass in which nobody looks, then reconcile once."""
         self.clock.seconds += seconds
-        await self.reconciler.run_pass()
+        await self.run_pass()
 
     async def queued(self, **fields: Any) -> Job:
         """A job whose first attempt is launched, not yet seen running."""
         job = await self.trainer.create(**fields)
-        await self.reconciler.run_pass()
+        await self.run_pass()
         return await self.trainer.get(job.name)
 
     async def worker(self, worker_id: str = "w1") -> FakeWorker:
@@ -167,7 +183,7 @@ class Hand:
         job = await self.queued(**fields)
         worker = await self.worker()
         await worker.report(log("begin"))
-        await self.reconciler.run_pass()
+        await self.run_pass()
         return await self.trainer.get(job.name), worker
 
 
@@ -176,9 +192,11 @@ async def by_hand(world: World, *, launcher: FakeLauncher | None = None, **setti
     """A trainer that leads, whose passes the test makes."""
     clock, fake = Clock(), launcher or FakeLauncher()
     async with running_trainer(world, launcher=fake, reconcile=False, **{"policy": POLICY} | settings) as trainer:
-        reconciler = Reconciler(trainer.app.core, clock=clock.monotonic)
-        await reconciler.campaign()
-        yield Hand(trainer, fake, clock, reconciler)
+        core = trainer.app.core
+        leadership = Leadership(core)
+        await leadership.campaign()
+        reconciler = Reconciler(core, clock=clock.monotonic)
+        yield Hand(trainer, fake, clock, leadership, reconciler, Housekeeping(core))
 
 
 def log(text: str, level: LogLine.Level.ValueType = LogLine.LEVEL_INFO) -> JobEvent:

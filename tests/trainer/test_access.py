@@ -22,7 +22,7 @@ from bloomery.training.v1 import (
     WorkerServiceStub,
 )
 from bloomery_kit.clients import channel
-from bloomery_trainer.store.schema import attempts
+from bloomery_trainer.store.tables import attempts
 from tests.trainer.bench import TOKEN, failure, reason_of
 from tests.trainer.hand import FakeWorker, Hand, artifact_of, key_of, log
 from tests.trainer.neighbours import PROJECT_UID

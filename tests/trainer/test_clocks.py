@@ -14,7 +14,7 @@ from bloomery.training.v1 import (
     Progress,
     Reason,
 )
-from bloomery_trainer.reconcile import Reconciler
+from bloomery_trainer.leadership import Leadership
 from tests.trainer.bench import World
 from tests.trainer.hand import POLICY, Hand, by_hand, metrics
 
@@ -38,11 +38,11 @@ async def epochs(hand: Hand, name: str) -> list[int]:
 async def test_a_jump_of_the_servers_clock_moves_neither_leases_nor_retries(hand: Hand, hours: int) -> None:
     job, worker = await hand.running()
     await worker.report(metrics(1, epoch_end=True))
-    leading, other = hand.reconciler.epoch, Reconciler(hand.core)
+    leading, other = hand.leadership.lease, Leadership(hand.core)
     hand.clock.shift = timedelta(hours=hours)
-    await hand.reconciler.campaign()
+    await hand.leadership.campaign()
     await other.campaign()
-    assert (hand.reconciler.epoch, other.epoch) == (leading, None)
+    assert (hand.leadership.lease, other.lease) == (leading, None)
     await worker.report(metrics(2, epoch_end=True))
     await hand.settle()
     assert (await hand.trainer.get(job.name)).state == JOB_STATE_RUNNING

@@ -66,6 +66,7 @@ def job_in(state: State, **fields: Any) -> Job:
         "infra_failures": 0,
         "retry_delay": 0.0,
         "force": False,
+        "holder": "projects/p/jobs/u",
         "held": True,
         "deleted": False,
         "progress": Progress(),

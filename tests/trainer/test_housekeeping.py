@@ -1,14 +1,12 @@
 """What the leader tidies up beside the jobs at work, and what it tells the monitoring."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from bloomery.training.v1 import CancelJobRequest, DeleteJobRequest, GetLogsRequest
 from bloomery_kit.metrics import REGISTRY
-from bloomery_trainer.housekeeping import Housekeeping
 from tests.trainer.bench import World, reason_of
 from tests.trainer.hand import Hand, by_hand, log, metrics
 
@@ -24,11 +22,8 @@ async def hand(world: World) -> AsyncIterator[Hand]:
 async def pass_after(hand: Hand, time: timedelta) -> None:
     """One pass of a leader whose system clock is so much later."""
     hand.clock.shift = time
-    later = replace(hand.core, clock=hand.clock.now)
-    hand.reconciler._core = later
-    hand.reconciler._housekeeping = Housekeeping(hand.core)
-    hand.reconciler._housekeeping._core = later
-    await hand.reconciler.run_pass()
+    hand.follow_clock()
+    await hand.settle(1)
 
 
 async def test_old_logs_are_shortened_to_their_last_event(hand: Hand) -> None:

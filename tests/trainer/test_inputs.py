@@ -17,6 +17,7 @@ from bloomery.training.v1 import (
     PrepareInputUploadRequest,
     PrepareInputUploadResponse,
 )
+from bloomery_trainer.store import inputs
 from tests.trainer.bench import World, failure, reason_of
 from tests.trainer.hand import Hand, artifact_of, by_hand, key_of
 from tests.trainer.neighbours import PROJECT_UID
@@ -80,8 +81,9 @@ async def test_a_file_is_uploaded_once_and_given_to_a_job(hand: Hand) -> None:
     assert not (await prepare(hand)).HasField("put")
     job = await imports(hand, kept)
     assert (job.base_artifact, job.dataset_version, job.model) == (kept, "", "projects/cells/models/mine")
-    await hand.reconciler.run_pass()
-    assert (await hand.worker()).start.base.artifact.logical_key == KEY
+    await hand.run_pass()
+    base = (await hand.worker()).start.base.artifact
+    assert (base.digest, await hand.core.objects.get(base.logical_key)) == (FILE.digest, CONTENT)
 
 
 async def test_bytes_are_checked_before_they_are_kept(hand: Hand) -> None:
@@ -139,12 +141,32 @@ async def test_uploads_that_were_never_completed_are_removed(hand: Hand) -> None
     assert await hand.core.objects.stat(staged) is None
 
 
-async def test_a_file_stays_while_a_job_may_read_it(hand: Hand) -> None:
+async def test_a_job_can_read_its_file_until_it_ends(hand: Hand) -> None:
     job = await imports(hand, await uploaded(hand))
     await pass_after(hand, 3 * DAY)
-    assert await there(hand)
+    assert not await there(hand)
+    own = (await hand.worker()).start.base.artifact.logical_key
+    assert await hand.core.objects.get(own) == CONTENT
     await hand.trainer.jobs.CancelJob(CancelJobRequest(name=job.name))
     hand.launcher.ends(44)
     await hand.settle()
-    await pass_after(hand, 3 * DAY + timedelta(minutes=2))
+    assert await hand.core.objects.stat(own) is None
+
+
+async def test_files_that_cannot_be_removed_starve_no_others(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    await uploaded(hand)
+    monkeypatch.setattr("bloomery_trainer.housekeeping._AT_ONCE", 1)
+    stuck = "sha256:" + "0" * 64
+    async with hand.core.db.write() as tx:
+        await inputs.keep(tx, PROJECT_UID, stuck, hand.core.clock() - DAY)
+    removing = hand.core.objects.delete
+
+    async def delete(key: str) -> None:
+        if stuck.removeprefix("sha256:") in key:
+            raise PermissionError(key)
+        await removing(key)
+
+    monkeypatch.setattr(hand.core.objects, "delete", delete)
+    for minutes in (0, 2, 4):
+        await pass_after(hand, 3 * DAY + timedelta(minutes=minutes))
     assert not await there(hand)

@@ -130,6 +130,7 @@ async def test_wrong_inputs_are_refused(hand: Hand, fields: dict[str, Any], fiel
 
 
 async def test_optimizing_takes_its_own_parameters(hand: Hand) -> None:
+    await hand.core.objects.put(WEIGHTS.logical_key, b"weights")
     fields = {"kind": JOB_KIND_OPTIMIZE, "base_artifact": WEIGHTS}
     job = await hand.trainer.jobs.CreateJob(request(parameters={"format": "onnx"}, **fields))
     assert (dict(job.effective_parameters), job.model) == ({"format": "onnx"}, "")
@@ -137,11 +138,12 @@ async def test_optimizing_takes_its_own_parameters(hand: Hand) -> None:
 
 
 async def test_an_evaluation_holds_its_dataset_version_and_publishes_no_model(hand: Hand) -> None:
+    await hand.core.objects.put(WEIGHTS.logical_key, b"weights")
     model_version = "projects/cells/models/m/versions/3"
     fields = {"kind": JOB_KIND_EVALUATE, "base_artifact": WEIGHTS, "model_version": model_version}
     job = await hand.trainer.jobs.CreateJob(request(parameters={"split": "val"}, **fields))
     assert (dict(job.effective_parameters), job.model, job.model_version) == ({"split": "val"}, "", model_version)
-    assert hand.trainer.world.datasets.holders == {(DATASET, job.name)}
+    assert hand.trainer.world.datasets.holders == {(DATASET, f"projects/cells/jobs/{job.uid}")}
 
 
 async def test_a_dataset_must_be_ready_and_of_the_recipes_task(hand: Hand) -> None:
@@ -200,7 +202,7 @@ async def test_jobs_are_listed_newest_first_by_page_and_filter(hand: Hand) -> No
     for number in range(5):
         await hand.trainer.create(job_id=f"j{number}", labels={"team": "red" if number % 2 else "blue"})
     await hand.trainer.jobs.CancelJob(CancelJobRequest(name="projects/cells/jobs/j0"))
-    await hand.reconciler.run_pass()
+    await hand.run_pass()
 
     async def ids(text: str = "", parent: str = "projects/cells") -> list[str]:
         found, token = [], ""

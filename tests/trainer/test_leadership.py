@@ -7,14 +7,15 @@ from contextlib import AsyncExitStack
 import pytest
 
 from bloomery.training.v1 import JOB_STATE_CANCELLED, CancelJobRequest
-from bloomery_kit.errors import Aborted
+from bloomery_kit import leases
+from bloomery_kit.leases import Lease, LeaseLost
 from bloomery_trainer import metrics
 from bloomery_trainer.actions import Note
-from bloomery_trainer.carry_out import LEASE, Hands
+from bloomery_trainer.carry_out import Hands
 from bloomery_trainer.decide import Facts
+from bloomery_trainer.leadership import Leadership
 from bloomery_trainer.model import Reason
-from bloomery_trainer.reconcile import Reconciler
-from bloomery_trainer.store import jobs, leases
+from bloomery_trainer.store import jobs
 from tests.trainer.bench import Trainer, World, reason_of, running_trainer
 from tests.trainer.fake_launcher import FakeLauncher
 from tests.trainer.hand import FakeWorker, Hand, by_hand, log
@@ -37,27 +38,35 @@ async def hand(world: World, database_url: str) -> AsyncIterator[Hand]:
 
 
 async def test_the_second_replica_waits_until_the_lease_is_given_up(hand: Hand) -> None:
-    other = Reconciler(hand.core)
+    other = Leadership(hand.core)
     await other.campaign()
-    assert other.epoch is None
-    first = hand.reconciler.epoch
-    await hand.reconciler._give_up()
+    assert other.lease is None
+    first = hand.leadership.lease
+    await hand.leadership.give_up()
     await other.campaign()
     assert first is not None
-    assert other.epoch == first + 1
+    assert other.lease == Lease(first.name, first.epoch + 1)
 
 
-async def test_a_lease_that_was_not_renewed_is_taken_over(hand: Hand) -> None:
+async def test_who_lost_the_lease_takes_it_again_when_it_is_free(hand: Hand) -> None:
+    other = Leadership(hand.core)
+    await supersede(hand, other)
+    await hand.leadership.campaign()
+    assert hand.leadership.lease is None
+    await other.give_up()
+    await hand.leadership.campaign()
+    assert hand.leadership.lease is not None
+
+
+async def supersede(hand: Hand, other: Leadership) -> Lease:
+    """Another replica leads, and the first does not know; the lease that it believes to hold."""
+    former = hand.leadership.lease
+    assert former is not None
     async with hand.core.db.write() as tx:
-        epoch = await leases.take(tx, "other", "a", term=0.05)
-        assert await leases.take(tx, "other", "b", term=10) is None
-    await asyncio.sleep(0.1)
-    async with hand.core.db.write() as tx:
-        assert epoch is not None
-        assert await leases.take(tx, "other", "b", term=10) == epoch + 1
-        assert not await leases.renew(tx, "other", epoch, term=10)
-        with pytest.raises(Aborted):
-            await leases.fence(tx, "other", epoch)
+        await leases.give_up(tx, former)
+    await other.campaign()
+    assert other.lease is not None
+    return former
 
 
 async def test_writes_of_a_former_leader_are_refused(hand: Hand) -> None:
@@ -65,16 +74,12 @@ async def test_writes_of_a_former_leader_are_refused(hand: Hand) -> None:
     async with hand.core.db.read() as tx:
         seen = await jobs.find(tx, job.uid)
     assert seen is not None
-    epoch = hand.reconciler.epoch or 0
-    stale = Hands(hand.core, epoch)
-    async with hand.core.db.write() as tx:
-        await leases.give_up(tx, LEASE, epoch)
-        assert await leases.take(tx, LEASE, "other", term=60) is not None
-    with pytest.raises(Aborted, match="leads by now"):
-        await stale.carry_out(Facts(seen, None, None), Note(Reason("X", "x")))
+    former = await supersede(hand, Leadership(hand.core))
+    with pytest.raises(LeaseLost, match="by now"):
+        await Hands(hand.core, former).carry_out(Facts(seen, None, None), Note(Reason("X", "x")))
     before = metrics.FENCED._value.get()
-    await hand.reconciler._safely()
-    assert not hand.reconciler.epoch
+    await hand.leadership.lead(hand.reconciler.run_pass)
+    assert hand.leadership.lease is None
     assert metrics.FENCED._value.get() == before + 1
     assert hand.launcher.orders == []
 
@@ -84,9 +89,9 @@ async def test_a_decision_about_an_older_state_is_dropped(hand: Hand) -> None:
     async with hand.core.db.read() as tx:
         seen = await jobs.find(tx, job.uid)
     assert seen is not None
-    assert hand.reconciler.epoch is not None
+    assert hand.leadership.lease is not None
     await hand.trainer.jobs.CancelJob(CancelJobRequest(name=job.name))
-    await Hands(hand.core, hand.reconciler.epoch).carry_out(Facts(seen, None, None), Note(Reason("X", "x")))
+    await Hands(hand.core, hand.leadership.lease).carry_out(Facts(seen, None, None), Note(Reason("X", "x")))
     after = await hand.trainer.get(job.name)
     assert (after.state, after.last_sequence) == (JOB_STATE_CANCELLED, 2)
 
@@ -105,7 +110,7 @@ async def test_two_replicas_launch_each_attempt_once(world: World, database_url:
             await asyncio.sleep(0.05)
         await asyncio.sleep(0.3)
         assert sorted(order.job_uid for order in launcher.orders) == sorted(job.uid for job in created)
-        leading = [replica.app._reconciler.epoch is not None for replica in replicas]
+        leading = [replica.app.leadership.lease is not None for replica in replicas]
         assert sorted(leading) == [False, True]
 
 
@@ -127,7 +132,7 @@ async def test_the_other_replica_takes_over(world: World, database_url: str) -> 
 async def _leader(replicas: tuple[Trainer, Trainer]) -> Trainer:
     for _ in range(1500):
         for replica in replicas:
-            if replica.app._reconciler.epoch is not None:
+            if replica.app.leadership.lease is not None:
                 return replica
         await asyncio.sleep(0.02)
     raise AssertionError("nobody leads")

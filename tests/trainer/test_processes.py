@@ -243,7 +243,7 @@ async def test_a_deleted_job_gives_back_its_inputs_and_files(trainer: Trainer) -
     job = await trainer.create()
     await trainer.reaches(job.name, JOB_STATE_SUCCEEDED)
     kept = {artifact.logical_key for artifact in (await trainer.get(job.name)).result.artifacts}
-    assert trainer.world.datasets.holders == {(job.dataset_version, job.name)}
+    assert trainer.world.datasets.holders == {(job.dataset_version, f"projects/cells/jobs/{job.uid}")}
     await trainer.jobs.DeleteJob(DeleteJobRequest(name=job.name))
     blobs = trainer.world.folder / "blobs"
     left: set[str] = set()

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from bloomery import AsyncClient
-from tests.trainer.bench import TOKEN, Trainer, World, running_trainer
+from tests.trainer.bench import TOKEN, Trainer, World, feeding, running_trainer
 from tests.trainer.fake_launcher import FakeLauncher
 from tests.trainer.hand import FakeWorker, Hand, by_hand, log
 
@@ -21,10 +21,11 @@ Seen = list[tuple[int, float]]
 @asynccontextmanager
 async def replica(world: World, port: int = 0) -> AsyncIterator[Trainer]:
     """One that serves watches, and leaves the work to the other."""
-    async with running_trainer(world, launcher=FakeLauncher(), reconcile=False, port=port) as trainer:
-        feeding = asyncio.create_task(trainer.app.core.feed.run())
+    async with (
+        running_trainer(world, launcher=FakeLauncher(), reconcile=False, port=port) as trainer,
+        feeding(trainer.app.core),
+    ):
         yield trainer
-        feeding.cancel()
 
 
 async def watch(client: AsyncClient, name: str, seen: Seen) -> None:

@@ -16,22 +16,23 @@ from typing import Any
 import pytest
 
 from bloomery.training.v1 import JobEvent
+from bloomery_kit import leases
 from bloomery_kit.database import Database
 from bloomery_kit.errors import BloomeryError
 from bloomery_kit.migrations import migrate
 from bloomery_kit.objects import FolderObjectStore
 from bloomery_trainer.app import MIGRATIONS
-from bloomery_trainer.carry_out import LEASE
 from bloomery_trainer.control import Control
 from bloomery_trainer.core import Core
 from bloomery_trainer.creation import Creation, Wish
+from bloomery_trainer.feed import EventFeed
 from bloomery_trainer.finishing import Failure, Stopped
+from bloomery_trainer.leadership import Leadership
 from bloomery_trainer.model import SUCCESSORS, Artifact, Job, Kind, Reason, Resources, State, Success
 from bloomery_trainer.recipes import Catalogue
 from bloomery_trainer.reconcile import Reconciler
 from bloomery_trainer.settings import Policy
-from bloomery_trainer.store import events, jobs, leases, results
-from bloomery_trainer.watch import EventFeed
+from bloomery_trainer.store import events, jobs, results
 from bloomery_trainer.worker_calls import Report, WorkerCalls
 from tests.trainer.bench import World
 from tests.trainer.fake_launcher import FakeLauncher
@@ -83,14 +84,14 @@ class Simulation:
     workers: dict[tuple[str, int], SimulatedWorker] = field(default_factory=dict)
     uids: list[str] = field(default_factory=list)
     vanished: set[tuple[str, int]] = field(default_factory=set)
-    replicas: list[Reconciler] = field(default_factory=list)
+    replicas: list[tuple[Leadership, Reconciler]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.calls, self.control, self.creation = WorkerCalls(self.core), Control(self.core), Creation(self.core)
         self.replicas = [self.replica(), self.replica()]
 
-    def replica(self) -> Reconciler:
-        return Reconciler(self.core, clock=self.clock.monotonic)
+    def replica(self) -> tuple[Leadership, Reconciler]:
+        return Leadership(self.core), Reconciler(self.core, clock=self.clock.monotonic)
 
     # What may happen.
 
@@ -107,15 +108,15 @@ class Simulation:
 
     async def reconcile(self) -> None:
         replica = self.chance.randrange(2)
+        leadership, reconciler = self.replicas[replica]
         self.launcher.crash = self.chance.choice(["before", "after"]) if self._fault(0.08) else "never"
         try:
-            await self.replicas[replica].campaign()
-            if self.replicas[replica].epoch is not None:
-                await self.replicas[replica].run_pass()
+            await leadership.campaign()
+            await leadership.lead(reconciler.run_pass)
         except (Crash, KeyboardInterrupt):
             self.replicas[replica] = self.replica()
         except BloomeryError:
-            self.replicas[replica].epoch = None
+            leadership.lease = None
         self.launcher.crash = "never"
         for order in self.launcher.orders:
             key = (order.job_uid, order.attempt)
@@ -123,9 +124,9 @@ class Simulation:
 
     async def lose_the_lease(self) -> None:
         async with self.core.db.write() as tx:
-            for replica in self.replicas:
-                if replica.epoch is not None:
-                    await leases.give_up(tx, LEASE, replica.epoch)
+            for leadership, _ in self.replicas:
+                if leadership.lease is not None:
+                    await leases.give_up(tx, leadership.lease)
 
     async def work(self) -> None:
         """A worker says something: a dead one too, if its words were on their way."""
@@ -270,6 +271,7 @@ async def simulated(folder: Path, seed: int) -> AsyncIterator[Simulation]:
         worker_target=lambda: "here:1",
         clock=clock.now,
     )
+    await core.objects.put(WEIGHTS.logical_key, b"w")
     yield Simulation(core, launcher, clock, chance)
     await db.close()
 

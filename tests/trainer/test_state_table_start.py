@@ -26,7 +26,7 @@ class TestWaiting:
     async def test_a_new_job_is_pending_and_holds_its_dataset(self, hand: Hand) -> None:
         job = await hand.trainer.create()
         assert await state(hand, job) == "PENDING"
-        assert hand.trainer.world.datasets.holders == {(DATASET, job.name)}
+        assert hand.trainer.world.datasets.holders == {(DATASET, f"projects/cells/jobs/{job.uid}")}
 
     async def test_the_same_request_makes_one_job(self, hand: Hand) -> None:
         job = Job(kind=JOB_KIND_TRAIN, recipe="recipes/scripted", dataset_version=DATASET)
@@ -44,7 +44,7 @@ class TestWaiting:
         hand.trainer.world.datasets.down = False
         await hand.settle(2)
         assert len(hand.launcher.orders) == 1
-        assert hand.trainer.world.datasets.holders == {(DATASET, job.name)}
+        assert hand.trainer.world.datasets.holders == {(DATASET, f"projects/cells/jobs/{job.uid}")}
 
     async def test_inputs_that_went_away_fail_the_job(self, hand: Hand) -> None:
         hand.trainer.world.datasets.down = True
@@ -85,14 +85,14 @@ class TestLaunching:
         hand.launcher.crash = "before"
         job = await hand.trainer.create()
         with pytest.raises(KeyboardInterrupt):
-            await hand.reconciler.run_pass()
+            await hand.run_pass()
         assert (await state(hand, job), (await hand.trainer.get(job.name)).attempt) == ("QUEUED", 1)
 
     async def test_a_crash_before_the_launch_is_repaired(self, hand: Hand) -> None:
         hand.launcher.crash = "before"
         await hand.trainer.create()
         with pytest.raises(KeyboardInterrupt):
-            await hand.reconciler.run_pass()
+            await hand.run_pass()
         hand.launcher.crash = "never"
         await hand.settle()
         assert [order.attempt for order in hand.launcher.orders] == [1]
@@ -102,7 +102,7 @@ class TestLaunching:
         hand.launcher.crash = "after"
         job = await hand.trainer.create()
         with pytest.raises(KeyboardInterrupt):
-            await hand.reconciler.run_pass()
+            await hand.run_pass()
         hand.launcher.crash = "never"
         await hand.settle()
         assert len(hand.launcher.orders) == 1

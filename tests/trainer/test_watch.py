@@ -18,20 +18,18 @@ from bloomery.training.v1 import (
     WatchJobResponse,
     WatchJobResultsRequest,
 )
-from bloomery_trainer import watch
+from bloomery_trainer import feed as feed_module
+from bloomery_trainer.feed import coalesced
 from bloomery_trainer.store import jobs
-from bloomery_trainer.watch import coalesced
-from tests.trainer.bench import AS_SERVICE, Trainer, World, failure, reason_of, running_trainer
+from tests.trainer.bench import AS_SERVICE, Trainer, World, failure, feeding, reason_of, running_trainer
 from tests.trainer.fake_launcher import FakeLauncher
 from tests.trainer.hand import FakeWorker, Hand, by_hand, log, metrics
 
 
 @pytest.fixture
 async def hand(world: World) -> AsyncIterator[Hand]:
-    async with by_hand(world) as hand:
-        feed = asyncio.create_task(hand.core.feed.run())
+    async with by_hand(world) as hand, feeding(hand.core):
         yield hand
-        feed.cancel()
 
 
 async def collect(trainer: Trainer, name: str, count: int, after: int | None = None) -> list[WatchJobResponse]:
@@ -63,8 +61,7 @@ async def test_live_events_follow_the_replay_in_order(hand: Hand) -> None:
 
 
 async def test_what_is_committed_here_is_seen_at_once(world: World) -> None:
-    async with by_hand(world, watch_poll=600, watch_heartbeat=600) as hand:
-        feed = asyncio.create_task(hand.core.feed.run())
+    async with by_hand(world, watch_poll=None, watch_heartbeat=600) as hand, feeding(hand.core):
         job, worker = await hand.running()
         call = hand.trainer.jobs.WatchJob(WatchJobRequest(name=job.name, after_sequence=job.last_sequence))
         messages = aiter(call)
@@ -73,7 +70,6 @@ async def test_what_is_committed_here_is_seen_at_once(world: World) -> None:
             await worker.report(log(str(number)))
             assert (await asyncio.wait_for(anext(messages), 30)).event.log.message == str(number)
         call.cancel()
-        feed.cancel()
 
 
 async def test_a_watch_ends_with_the_terminal_event(hand: Hand) -> None:
@@ -181,7 +177,11 @@ async def test_cancelling_a_watch_cancels_no_job(hand: Hand) -> None:
 
 
 async def test_another_replicas_commits_are_seen(world: World) -> None:
-    async with by_hand(world) as hand, running_trainer(world, launcher=FakeLauncher()) as other:
+    async with (
+        by_hand(world) as hand,
+        running_trainer(world, launcher=FakeLauncher(), reconcile=False) as other,
+        feeding(other.app.core),
+    ):
         job = await hand.trainer.create()
         watching = asyncio.create_task(other.watch(job.name))
         await asyncio.sleep(0.1)
@@ -191,9 +191,12 @@ async def test_another_replicas_commits_are_seen(world: World) -> None:
 
 
 async def test_another_replicas_commits_are_seen_by_a_busy_one(world: World) -> None:
-    async with by_hand(world) as hand, running_trainer(world, launcher=FakeLauncher(), reconcile=False) as other:
+    async with (
+        by_hand(world) as hand,
+        running_trainer(world, launcher=FakeLauncher(), reconcile=False) as other,
+        feeding(other.app.core),
+    ):
         feed = other.app.core.feed
-        feeding = asyncio.create_task(feed.run())
         job, busy = await hand.trainer.create(), await hand.trainer.create()
 
         async def keep_busy() -> None:
@@ -207,9 +210,8 @@ async def test_another_replicas_commits_are_seen_by_a_busy_one(world: World) -> 
         await asyncio.sleep(0.1)
         await hand.trainer.jobs.CancelJob(CancelJobRequest(name=job.name))
         messages = await asyncio.wait_for(watching, 30)
-        for task in (noise, feeding):
-            task.cancel()
-        await asyncio.gather(noise, feeding, return_exceptions=True)
+        noise.cancel()
+        await asyncio.gather(noise, return_exceptions=True)
     assert [message.sequence for message in messages] == [0, 1, 2]
 
 
@@ -239,7 +241,7 @@ async def rest_of(stream: AsyncIterator[WatchJobResponse]) -> list[int]:
 
 
 async def test_a_watcher_that_fell_behind_gets_merged_measurements(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "BUFFERED", 5)
+    monkeypatch.setattr(feed_module, "BUFFERED", 5)
     job, worker = await hand.running()
     call = hand.trainer.jobs.WatchJob(WatchJobRequest(name=job.name, after_sequence=job.last_sequence))
     messages = aiter(call)

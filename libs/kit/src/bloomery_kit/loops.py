@@ -56,9 +56,10 @@ class Loops:
         for loop in self._loops:
             loop.task = asyncio.create_task(_again(loop), name=loop.name)
 
-    async def close(self) -> None:
-        """Stop, and wait until each has let go of what it held."""
-        tasks = [loop.task for loop in self._loops if loop.task is not None]
+    async def close(self, *names: str) -> None:
+        """Stop the loops of these names, or all, and wait until each has let go of what it held."""
+        closing = [loop for loop in self._loops if not names or loop.name in names]
+        tasks = [loop.task for loop in closing if loop.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,32 +1,41 @@
 """The trainer put together: what it opens, registers, runs and closes."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 from bloomery.training.v1 import add_JobServiceServicer_to_server, add_WorkerServiceServicer_to_server
 from bloomery_kit.database import Database
 from bloomery_kit.errors import Unavailable
+from bloomery_kit.loops import Loops
 from bloomery_kit.migrations import check_schema, migrate
 from bloomery_kit.objects import open_object_store
 from bloomery_kit.server import ServiceHost
 from bloomery_trainer.core import Core
+from bloomery_trainer.feed import LOOP as FEED
+from bloomery_trainer.feed import EventFeed
+from bloomery_trainer.housekeeping import LOOP as HOUSEKEEPING
+from bloomery_trainer.housekeeping import Housekeeping
 from bloomery_trainer.installed import installed_recipes
 from bloomery_trainer.launcher import Launcher, Phase
 from bloomery_trainer.launcher.machine import count
 from bloomery_trainer.launcher.process import ProcessLauncher
+from bloomery_trainer.leadership import Leadership
 from bloomery_trainer.neighbours import Neighbours
 from bloomery_trainer.recipes import Catalogue, default_folder
+from bloomery_trainer.reconcile import LOOP as RECONCILE
 from bloomery_trainer.reconcile import Reconciler
 from bloomery_trainer.service import JobService
 from bloomery_trainer.settings import TrainerSettings
 from bloomery_trainer.streams import Streams
-from bloomery_trainer.watch import EventFeed
 from bloomery_trainer.worker_service import WorkerService
 
 JOB_SERVICE = "bloomery.training.v1.JobService"
 WORKER_SERVICE = "bloomery.training.v1.WorkerService"
 SCHEMA = "training"
+_LEASE = "lease"
 _STOP_POLL = 0.2
+_WATCH_POLL = 0.2
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -47,15 +56,20 @@ class WorkerPort:
 
 
 class TrainerApp:
-    """One trainer: its servicers, and the reconciler and event feed beside them."""
+    """One trainer: its servicers, and the loops beside them."""
 
     def __init__(self, core: Core, worker_port: "WorkerPort", draining: asyncio.Event) -> None:
         self.core = core
+        self.leadership = Leadership(core)
+        self.reconciler = Reconciler(core)
+        self.loops = Loops()
         self._worker_port = worker_port
         self._draining = draining
-        self._reconciler = Reconciler(core)
-        self._feeding: asyncio.Task[None] | None = None
-        self._reconciling: asyncio.Task[None] | None = None
+        housekeeping = Housekeeping(core)
+        self.loops.add(FEED, core.feed.turn, 0.0)
+        self.loops.add(_LEASE, self.leadership.campaign, core.settings.policy.lease_renew)
+        self.loops.add(RECONCILE, partial(self.leadership.lead, self.reconciler.run_pass), self.reconciler.pause)
+        self.loops.add(HOUSEKEEPING, partial(self.leadership.lead, housekeeping.run), housekeeping.pause)
 
     @classmethod
     async def open(
@@ -77,7 +91,7 @@ class TrainerApp:
             catalogue=catalogue,
             neighbours=Neighbours(settings),
             launcher=launcher or _process_launcher(settings),
-            feed=EventFeed(db, poll=settings.watch_poll),
+            feed=EventFeed(db, poll=settings.watch_poll or (None if db.is_sqlite else _WATCH_POLL)),
             worker_target=worker_port.target,
         )
         return cls(core, worker_port, draining)
@@ -94,12 +108,11 @@ class TrainerApp:
 
     async def start(self) -> None:
         """Begin to reconcile and to feed watches; jobs are launched once the worker's port is open."""
-        self._feeding = asyncio.create_task(self.core.feed.run())
-        self._reconciling = asyncio.create_task(self._reconciler.run())
+        self.loops.start()
 
     async def stop_jobs(self) -> None:
         """Let every worker save a checkpoint and end; their jobs go on when a trainer starts again."""
-        await self._stop_reconciling()
+        await self._stop_leading()
         launcher, grace = self.core.launcher, self.core.settings.policy.pause_grace
         while running := [thing for thing in await launcher.observe() if thing.phase is not Phase.ENDED]:
             for thing in running:
@@ -108,24 +121,19 @@ class TrainerApp:
 
     async def close(self) -> None:
         """Give up the lease and close what was opened; workers go on."""
-        await self._stop_reconciling()
-        await _cancel(self._feeding)
+        await self._stop_leading()
+        await self.loops.close()
         await self.core.neighbours.close()
         await self.core.db.close()
 
-    async def _stop_reconciling(self) -> None:
-        await _cancel(self._reconciling)
-        self._reconciling = None
+    async def _stop_leading(self) -> None:
+        await self.loops.close(_LEASE, RECONCILE, HOUSEKEEPING)
+        await self.leadership.give_up()
 
     async def _check_ready(self) -> None:
+        self.loops.check_ready()
         await check_schema(self.core.db, MIGRATIONS)
         await self.core.objects.check_ready()
-
-
-async def _cancel(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def _process_launcher(settings: TrainerSettings) -> ProcessLauncher:

@@ -7,48 +7,41 @@ import grpc
 from google.protobuf import json_format
 
 from bloomery.training.v1 import AttemptSuccess
+from bloomery_kit import leases
 from bloomery_kit.database import Transaction
-from bloomery_kit.errors import Aborted, BloomeryError, FailedPrecondition, NotFound
+from bloomery_kit.errors import Aborted, FailedPrecondition, NotFound
+from bloomery_kit.leases import Lease
 from bloomery_kit.names import new_uid
 from bloomery_trainer import actions, metrics, reasons
 from bloomery_trainer.convert import success as success_from
 from bloomery_trainer.core import Core, hashed
-from bloomery_trainer.creation import hold
 from bloomery_trainer.decide import Facts
 from bloomery_trainer.finishing import RESULT_MANIFEST, end_attempt, finish, save_tail, succeed, sweep_objects
+from bloomery_trainer.holding import hold
 from bloomery_trainer.launcher import Launched, LaunchError, Order, Phase
 from bloomery_trainer.model import Attempt, Job, Outcome, Reason, State, Success
-from bloomery_trainer.store import attempts, jobs, leases
+from bloomery_trainer.store import attempts, jobs
 
-LEASE = "reconciler"
 _TAIL_LINES = 50
 _log = logging.getLogger("bloomery.trainer.reconcile")
 
 
 class Hands:
-    """Acts for the leader of one epoch."""
+    """Acts for the leader that holds one lease."""
 
-    def __init__(self, core: Core, epoch: int) -> None:
+    def __init__(self, core: Core, lease: Lease) -> None:
         self._core = core
-        self._epoch = epoch
+        self._lease = lease
         self._owner_is_down = False
 
     async def carry_out(self, facts: Facts, action: actions.Action) -> None:
-        """Do it. A job that moved on in the meantime is left to the next pass; raise Aborted FENCED."""
+        """Do it. A job that moved on in the meantime is left to the next pass. Raise LeaseLost and whatever fails."""
         try:
             await self._act(facts, action)
         except Aborted as error:
             if error.reason != "JOB_CHANGED":
                 raise
             self._core.moved.set()
-        except (BloomeryError, grpc.aio.AioRpcError) as error:
-            # One job's trouble is no reason to leave the others alone.
-            metrics.ERRORS.labels(type(action).__name__).inc()
-            _log.warning("an action failed", extra={"job": facts.job.name, "action": action, "error": error})
-
-    async def fence(self, tx: Transaction) -> None:
-        """Raise Aborted FENCED unless this epoch still leads."""
-        await leases.fence(tx, LEASE, self._epoch)
 
     async def clear_away(self, stray: Launched) -> None:
         """End and forget something that no job relies on."""
@@ -76,6 +69,8 @@ class Hands:
                 await self._core.launcher.remove(job.uid, job.attempt)
                 if job.state.is_terminal:
                     await sweep_objects(self._core, job)
+                if job.deleted:
+                    self._core.deleted.set()
             case actions.Adopt():
                 await self._adopt(facts, action)
             case _:
@@ -85,7 +80,7 @@ class Hands:
         lost = isinstance(action, actions.Retry | actions.Fail) and facts.attempt and facts.attempt.outcome is None
         tail = await self._tail(facts) if lost else ()
         async with self._core.db.write() as tx:
-            await self.fence(tx)
+            await leases.fence(tx, self._lease)
             job = await self._unchanged(tx, facts.job)
             attempt = await attempts.find(tx, job.uid, job.attempt)
             await save_tail(tx, job, tail, self._core.clock())
@@ -146,6 +141,9 @@ class Hands:
             return
         try:
             await hold(self._core, job)
+        except NotFound as error:
+            reason = reasons.input_missing(job.spec.base or "the file to work on", error.message)
+            await self._write(Facts(job, None, None), actions.Fail(reason))
         except grpc.aio.AioRpcError as error:
             if error.code() not in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION):
                 # A pass asks once, however many jobs wait for the answer.
@@ -158,7 +156,7 @@ class Hands:
         number, nonce, now = job.attempt + 1, new_uid(), self._core.clock()
         token = self._core.launch_token(job.uid, number, nonce)
         async with self._core.db.write() as tx:
-            await self.fence(tx)
+            await leases.fence(tx, self._lease)
             seen = await self._unchanged(tx, job)
             attempt = await attempts.insert(tx, job.uid, number, nonce=nonce, token_hash=hashed(token), now=now)
             queued = await jobs.move(tx, seen, now=now, to=State.QUEUED, attempt=number)
@@ -174,12 +172,12 @@ class Hands:
             await self._core.launcher.launch(Order(job.uid, attempt.number, job.spec.resources, environment))
         except LaunchError as error:
             async with self._core.db.write() as tx:
-                await self.fence(tx)
+                await leases.fence(tx, self._lease)
                 seen = await self._unchanged(tx, job)
                 await end_attempt(tx, seen, attempt, Outcome.CONDEMNED, error.reason, self._core.clock())
         else:
             async with self._core.db.write() as tx:
-                await self.fence(tx)
+                await leases.fence(tx, self._lease)
                 await attempts.launched(tx, attempt, self._core.clock())
         self._core.moved.set()
 
@@ -189,7 +187,7 @@ class Hands:
         try:
             found = await self._left_result(job, attempt)
             async with self._core.db.write() as tx:
-                await self.fence(tx)
+                await leases.fence(tx, self._lease)
                 await succeed(tx, await self._unchanged(tx, job), attempt, found, self._core.clock())
         except (NotFound, FailedPrecondition, ValueError, json_format.ParseError) as error:
             _log.warning("no result to adopt", extra={"job": job.name, "error": error})

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from bloomery_kit.database import Database
 from bloomery_kit.objects import ObjectStore, check_key
 from bloomery_kit.times import Clock, utc_now
+from bloomery_trainer.feed import RESULTS, EventFeed
 from bloomery_trainer.launcher import Launcher
 from bloomery_trainer.model import Attempt
 from bloomery_trainer.neighbours import Neighbours
 from bloomery_trainer.recipes import Catalogue
 from bloomery_trainer.settings import TrainerSettings
-from bloomery_trainer.watch import RESULTS, EventFeed
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Core:
     worker_target: Callable[[], str]
     clock: Clock = utc_now
     moved: asyncio.Event = field(default_factory=asyncio.Event)
+    deleted: asyncio.Event = field(default_factory=asyncio.Event)
 
     def committed(self, job_uid: str) -> None:
         """Tell the watchers that a job's log has grown; call it after the commit."""

@@ -21,6 +21,7 @@ from bloomery_kit.names import Pattern, new_uid, validate_id
 from bloomery_trainer import inputs, reasons
 from bloomery_trainer.checks import check_labels, check_priority, check_text
 from bloomery_trainer.core import Core, belongs
+from bloomery_trainer.holding import hold
 from bloomery_trainer.model import Artifact, Job, Kind, Progress, Resources, Spec, State
 from bloomery_trainer.neighbours import DatasetFacts
 from bloomery_trainer.parameters import effective_parameters
@@ -99,7 +100,8 @@ class Creation:
             infra_failures=0,
             retry_delay=0.0,
             force=False,
-            held=not spec.dataset_version,
+            holder=f"{wish.project}/jobs/{uid}",
+            held=not spec.dataset_version and spec.base_artifact is None,
             deleted=False,
             progress=Progress(epochs=spec.epochs),
             last_sequence=0,
@@ -121,7 +123,7 @@ class Creation:
             raise AlreadyExists("job", draft.name) from error
 
     async def claim_inputs(self, uid: str) -> None:
-        """Hold the dataset version of a stored job; what fails now is repeated by the reconciler."""
+        """Hold the inputs of a stored job; what fails now is repeated by the reconciler."""
         async with self._core.db.read() as tx:
             job = await jobs.find(tx, uid)
         if job is None or job.held or job.deleted:
@@ -177,14 +179,6 @@ class Creation:
             needed = self._core.settings.min_free_bytes
             message = f"the server's disk has {free >> 20} MiB left and needs {needed >> 20} MiB; free some space"
             raise ResourceExhausted("DISK_LOW", message)
-
-
-async def hold(core: Core, job: Job) -> None:
-    """Claim a job's inputs at their owner and remember it. Raise what the owner raises."""
-    await core.neighbours.hold(job.spec.dataset_version, job.name)
-    async with core.db.write() as tx:
-        await jobs.note(tx, job.uid, held=True)
-    core.moved.set()
 
 
 def _check_texts(wish: Wish, violations: Violations) -> None:

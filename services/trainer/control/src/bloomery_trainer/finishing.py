@@ -9,7 +9,7 @@ from bloomery_kit.database import Transaction
 from bloomery_kit.errors import FailedPrecondition, PreconditionViolation
 from bloomery_trainer import metrics, reasons
 from bloomery_trainer.core import Core
-from bloomery_trainer.model import Artifact, Attempt, Job, Outcome, Reason, State, Success
+from bloomery_trainer.model import MAKES_MODELS, Artifact, Attempt, Job, Outcome, Reason, State, Success
 from bloomery_trainer.progress import finite
 from bloomery_trainer.store import attempts, events, jobs, results
 from bloomery_trainer.tenure import superseded
@@ -136,10 +136,15 @@ async def save_tail(tx: Transaction, job: Job, lines: Sequence[str], now: dateti
 
 
 async def sweep_objects(core: Core, job: Job) -> None:
-    """Delete what a job's attempts uploaded and nobody needs: no part of its result or of a checkpoint."""
+    """Delete the files of a terminal job that nobody needs: no part of its result or of a checkpoint.
+
+    Of a deleted job those parts of the result stay that belong to a model by now.
+    """
     async with core.db.read() as tx:
         result = await results.of_job(tx, job.uid)
         kept = [] if job.deleted else await attempts.list_checkpoints(tx, job.uid)
+    if job.deleted and job.spec.kind not in MAKES_MODELS:
+        result = None
     needed = {artifact.logical_key for artifact in result.success.artifacts} if result else set()
     for checkpoint in kept:
         needed |= {checkpoint.manifest_key, *(file.artifact.logical_key for file in checkpoint.files)}

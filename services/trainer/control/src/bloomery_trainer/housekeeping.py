@@ -1,82 +1,113 @@
 """What the leader tidies up beside the jobs at work: deleted jobs, old logs, old request ids, unused uploads."""
 
-import logging
-from datetime import timedelta
+import asyncio
+from contextlib import suppress
+from datetime import datetime, timedelta
 
-import grpc
-
+from bloomery_kit import leases
 from bloomery_kit.idempotency import forget_requests
+from bloomery_kit.leases import Lease, LeaseLost
+from bloomery_kit.loops import guarded
 from bloomery_trainer import metrics
-from bloomery_trainer.carry_out import Hands
 from bloomery_trainer.core import Core
 from bloomery_trainer.finishing import sweep_objects
+from bloomery_trainer.holding import release
 from bloomery_trainer.model import Job
-from bloomery_trainer.store import attempts, events, inputs, jobs
+from bloomery_trainer.store import attempts, events, inputs, jobs, results
 
+LOOP = "housekeeping"
 _AT_ONCE = 100
 _RARELY = timedelta(minutes=1)
 _REQUESTS_KEPT = timedelta(days=7)
-_log = logging.getLogger("bloomery.trainer.housekeeping")
 
 
 class Housekeeping:
-    """Does a little in every pass, so that no pass takes long."""
+    """Does a little at a time."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
         self._last = core.clock() - _RARELY
+        # Where the last batch ended, so that what cannot be tidied up now holds up nothing else.
+        self._buried = 0
+        self._dropped: inputs.Input | None = None
 
-    async def run(self, hands: Hands) -> None:
-        """Bury what was deleted; now and then, shorten old logs and forget what is old."""
-        async with self._core.db.read() as tx:
-            deleted = await jobs.unburied(tx, _AT_ONCE)
-        try:
-            for job in deleted:
-                await self._bury(hands, job)
-        except grpc.aio.AioRpcError as error:
-            _log.warning("deleted jobs still hold their inputs", extra={"error": error})
+    async def run(self, lease: Lease) -> None:
+        """Bury what was deleted; now and then, shorten old logs and forget what is old. Raise LeaseLost."""
+        await self._bury_deleted(lease)
         now = self._core.clock()
         if abs(now - self._last) >= _RARELY:
             self._last = now
-            await self._shorten(hands)
-            await self._drop_inputs(hands)
+            await self._forget_requests(lease, now)
+            await self._shorten(lease, now)
+            await self._drop_inputs(lease, now)
+            await self._count()
 
-    async def _bury(self, hands: Hands, job: Job) -> None:
-        if job.held and job.spec.dataset_version:
-            await self._core.neighbours.release(job.spec.dataset_version, job.name)
+    async def pause(self) -> None:
+        """Wait until a job is deleted, or until something may have grown old."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RARELY.total_seconds()):
+                await self._core.deleted.wait()
+        self._core.deleted.clear()
+
+    async def _bury_deleted(self, lease: Lease) -> None:
+        async with self._core.db.read() as tx:
+            deleted = await jobs.deleted(tx, self._buried, _AT_ONCE)
+        at_work = {thing.job_uid for thing in await self._core.launcher.observe()} if deleted else set()
+        for job in deleted:
+            # Whatever still runs may write files until it ends; the reconciler sees to that.
+            if job.uid not in at_work:
+                with guarded(LOOP, let=(LeaseLost,), job=job.name):
+                    await self._bury(lease, job)
+        self._buried = deleted[-1].number if len(deleted) == _AT_ONCE else 0
+        if self._buried:
+            self._core.deleted.set()
+
+    async def _bury(self, lease: Lease, job: Job) -> None:
+        await release(self._core, job)
         await sweep_objects(self._core, job)
         async with self._core.db.write() as tx:
-            await hands.fence(tx)
+            await leases.fence(tx, lease)
             await attempts.drop_all(tx, job.uid)
-            await jobs.note(tx, job.uid, held=False)
+            await results.keep_job(tx, job)
+            await jobs.remove(tx, job.uid)
 
-    async def _shorten(self, hands: Hands) -> None:
-        now = self._core.clock()
+    async def _forget_requests(self, lease: Lease, now: datetime) -> None:
         async with self._core.db.write() as tx:
-            await hands.fence(tx)
+            await leases.fence(tx, lease)
             await forget_requests(tx, before=now - _REQUESTS_KEPT)
-            limit = now - timedelta(seconds=self._core.settings.event_retention)
-            for job in await jobs.finished_before(tx, limit, _AT_ONCE):
+
+    async def _shorten(self, lease: Lease, now: datetime) -> None:
+        limit = now - timedelta(seconds=self._core.settings.event_retention)
+        async with self._core.db.read() as tx:
+            finished = await jobs.finished_before(tx, limit, _AT_ONCE)
+        for job in finished:
+            # A long log takes long to drop, and the lease cannot be renewed meanwhile: one at a time.
+            async with self._core.db.write() as tx:
+                await leases.fence(tx, lease)
                 await events.drop(tx, job.uid, through=job.last_sequence - 1)
                 await jobs.note(tx, job.uid, oldest_sequence=job.last_sequence)
+
+    async def _drop_inputs(self, lease: Lease, now: datetime) -> None:
+        """Remove uploaded files that nobody has asked for lately; jobs have copies of their own."""
+        limit = now - timedelta(seconds=self._core.settings.input_retention)
+        async with self._core.db.read() as tx:
+            unused = await inputs.unused_since(tx, limit, self._dropped, _AT_ONCE)
+        for each in unused:
+            with guarded(LOOP, let=(LeaseLost,), input=each.digest):
+                await self._drop(lease, each)
+        self._dropped = unused[-1] if len(unused) == _AT_ONCE else None
+
+    async def _drop(self, lease: Lease, unused: inputs.Input) -> None:
+        async with self._core.db.write() as tx:
+            await leases.fence(tx, lease)
+            # Deleted before the commit: whoever wants the file meanwhile waits for the row, and uploads it again.
+            if await inputs.drop(tx, unused):
+                await self._core.objects.delete(inputs.key(unused.project_uid, unused.digest))
+                async for left in self._core.objects.list(inputs.staging_key(unused.project_uid, unused.digest)):
+                    await self._core.objects.delete(left.key)
+
+    async def _count(self) -> None:
+        async with self._core.db.read() as tx:
             counts = await jobs.count_by_state(tx)
         for state, count in counts.items():
             metrics.JOBS.labels(state.name).set(count)
-
-    async def _drop_inputs(self, hands: Hands) -> None:
-        """Remove uploaded files that no job is going to read."""
-        limit = self._core.clock() - timedelta(seconds=self._core.settings.input_retention)
-        async with self._core.db.read() as tx:
-            unused = await inputs.unused_since(tx, limit, _AT_ONCE)
-            working = await jobs.open_jobs(tx) if unused else ()
-        needed = {job.spec.base_artifact.logical_key for job in working if job.spec.base_artifact}
-        for each in unused:
-            key = inputs.key(each.project_uid, each.digest)
-            if key in needed:
-                continue
-            async with self._core.db.write() as tx:
-                await hands.fence(tx)
-                # Deleted before the commit: whoever wants the file meanwhile waits for the row, and uploads it again.
-                if await inputs.drop(tx, each):
-                    await self._core.objects.delete(key)
-                    await self._core.objects.delete(inputs.staging_key(each.project_uid, each.digest))

@@ -82,11 +82,15 @@ class Inputs:
 
 
 async def check(core: Core, artifact: Artifact | None, project_uid: str) -> None:
-    """Raise FailedPrecondition INPUT_MISSING for an uploaded file that is not kept."""
-    if artifact is not None and inputs.is_key(project_uid, artifact.logical_key):
+    """Raise FailedPrecondition INPUT_MISSING for a file that is not kept."""
+    if artifact is None:
+        return
+    if inputs.is_key(project_uid, artifact.logical_key):
         async with core.db.read() as tx:
             if not await inputs.is_kept(tx, project_uid, artifact.digest):
                 raise _missing(artifact.digest, _GONE)
+    elif await core.objects.stat(artifact.logical_key) is None:
+        raise _missing(artifact.digest, "it was deleted, as with the model version that it belonged to")
 
 
 async def use(core: Core, tx: Transaction, job: Job) -> None:
@@ -99,6 +103,6 @@ async def use(core: Core, tx: Transaction, job: Job) -> None:
 
 
 def _missing(digest: str, what: str) -> FailedPrecondition:
-    fix = "upload it again"
+    fix = "upload it again, or name another one"
     violation = PreconditionViolation("INPUT_MISSING", digest, fix)
     return FailedPrecondition("INPUT_MISSING", f"the file is not there: {what}; {fix}", [violation])

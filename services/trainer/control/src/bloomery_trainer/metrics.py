@@ -34,7 +34,6 @@ EPOCH = Gauge("bloomery_reconciler_epoch", "Epoch of the lease.", registry=REGIS
 LAST_SUCCESS = Gauge("bloomery_reconciler_last_success_seconds", "Unix time of the last pass.", registry=REGISTRY)
 PASS_SECONDS = Histogram("bloomery_reconciler_pass_seconds", "Time of a pass.", registry=REGISTRY)
 FENCED = Counter("bloomery_reconciler_fenced_writes_total", "Writes refused by the epoch.", registry=REGISTRY)
-ERRORS = Counter("bloomery_reconciler_errors_total", "Failures by stage.", ("stage",), registry=REGISTRY)
 ORPHANS = Counter("bloomery_reconciler_orphans_total", "Launched things without a job.", registry=REGISTRY)
 
 WATCHES = Gauge("bloomery_watch_streams", "Open watches.", ("kind",), registry=REGISTRY)

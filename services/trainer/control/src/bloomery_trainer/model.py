@@ -55,6 +55,10 @@ class Kind(enum.IntEnum):
     IMPORT = 5
 
 
+MAKES_MODELS = frozenset({Kind.TRAIN, Kind.OPTIMIZE, Kind.IMPORT})
+"""Kinds whose results, or parts of them, the registry of models keeps."""
+
+
 class Task(enum.IntEnum):
     """What a recipe finds in images; the values are those of `bloomery.vision.v1.TaskType`."""
 
@@ -153,7 +157,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Job:
-    """A row of the job table; `version` rises with every move, `number` is the order of creation."""
+    """A row of the job table; `version` rises with every move, `number` is the order of creation.
+
+    `holder` is the name under which its inputs are held at their owner, `held` whether they are.
+    """
 
     uid: str
     number: int
@@ -174,6 +181,7 @@ class Job:
     infra_failures: int
     retry_delay: float
     force: bool
+    holder: str
     held: bool
     deleted: bool
     progress: Progress

@@ -120,9 +120,7 @@ class Reading:
     async def feed(self, after: int, limit: int) -> list[tuple[Job, Result]]:
         """Results past a sequence with their jobs, deleted ones too."""
         async with self._core.db.read() as tx:
-            found = await results.after(tx, after, limit)
-            made_by = await jobs.by_uid(tx, [result.job_uid for result in found])
-        return [(made_by[result.job_uid], result) for result in found]
+            return await results.after(tx, after, limit)
 
 
 def _number(page: PageRequest, default: D) -> int | D:

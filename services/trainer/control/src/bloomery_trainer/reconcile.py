@@ -1,24 +1,23 @@
-"""The loop that makes the world agree with the job table: one replica leads, and runs it again and again."""
+"""The loop that makes the world agree with the job table: the replica that leads runs it again and again."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from bloomery_kit.errors import Aborted, BloomeryError
-from bloomery_kit.names import new_uid
+from bloomery_kit.leases import Lease, LeaseLost
+from bloomery_kit.loops import guarded
 from bloomery_trainer import metrics
 from bloomery_trainer.admission import obstacles
-from bloomery_trainer.carry_out import LEASE, Hands
+from bloomery_trainer.carry_out import Hands
 from bloomery_trainer.core import Core
 from bloomery_trainer.decide import Facts, decide
-from bloomery_trainer.housekeeping import Housekeeping
 from bloomery_trainer.launcher import Launched, Phase
 from bloomery_trainer.model import ACTIVE, Attempt, Job, State
-from bloomery_trainer.store import attempts, jobs, leases
+from bloomery_trainer.store import attempts, jobs
 
-_log = logging.getLogger("bloomery.trainer.reconcile")
+LOOP = "reconcile"
 
 
 class Stopwatch:
@@ -63,90 +62,37 @@ class World:
 
 
 class Reconciler:
-    """Holds the lease, and acts while it holds it."""
+    """Acts while this replica leads."""
 
-    def __init__(self, core: Core, *, holder: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, core: Core, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._core = core
-        self._holder = holder or new_uid()
         self._clock = clock
         self._watch = Stopwatch(clock)
-        self._housekeeping = Housekeeping(core)
         self._looked = clock()
-        self.epoch: int | None = None
 
-    async def run(self) -> None:
-        """Lead whenever possible, until cancelled; then give up the lease."""
-        renewing = asyncio.create_task(self._keep_lease())
-        try:
-            while True:
-                if self.epoch is not None:
-                    await self._safely()
-                await self._pause()
-        finally:
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
-            await self._give_up()
+    async def run_pass(self, lease: Lease) -> None:
+        """Look at everything and do what there is to do, one job's trouble aside from the others'.
 
-    async def run_pass(self) -> None:
-        """Look at everything and do what there is to do. Raise what the database or the launcher raises."""
-        assert self.epoch is not None
+        Raise LeaseLost, and what the database or the launcher raises at the look.
+        """
         started = self._clock()
         world = await self._look()
-        hands = Hands(self._core, self.epoch)
-        for facts in self._facts(world):
-            await hands.carry_out(facts, decide(facts, self._core.settings.policy))
+        hands = Hands(self._core, lease)
+        found = self._facts(world)
+        for facts in found:
+            with guarded(LOOP, let=(LeaseLost,), job=facts.job.name):
+                await hands.carry_out(facts, decide(facts, self._core.settings.policy))
         for stray in world.strays():
-            await hands.clear_away(stray)
-        await self._housekeeping.run(hands)
+            with guarded(LOOP, launched=(stray.job_uid, stray.attempt)):
+                await hands.clear_away(stray)
         self._watch.forget_unused()
-        self._measure(world, started)
+        self._measure(found, started)
 
-    async def campaign(self) -> None:
-        """Take the lease or renew it."""
-        policy = self._core.settings.policy
-        async with self._core.db.write() as tx:
-            if self.epoch is not None and not await leases.renew(tx, LEASE, self.epoch, policy.lease_term):
-                self.epoch = None
-            if self.epoch is None:
-                self.epoch = await leases.take(tx, LEASE, self._holder, policy.lease_term)
-        metrics.LEADER.set(self.epoch is not None)
-        metrics.EPOCH.set(self.epoch or 0)
-
-    async def _keep_lease(self) -> None:
-        while True:
-            try:
-                await self.campaign()
-            except Exception as error:  # noqa: BLE001
-                metrics.ERRORS.labels("lease").inc()
-                _tell("the lease could not be renewed", error)
-            if self.epoch is not None:
-                self._core.moved.set()
-            await asyncio.sleep(self._core.settings.policy.lease_renew)
-
-    async def _give_up(self) -> None:
-        if self.epoch is not None:
-            async with self._core.db.write() as tx:
-                await leases.give_up(tx, LEASE, self.epoch)
-            self.epoch = None
-            metrics.LEADER.set(0)
-
-    async def _safely(self) -> None:
-        try:
-            await self.run_pass()
-        except Aborted as error:
-            metrics.FENCED.inc()
-            self.epoch = None
-            _log.warning("no longer the leader", extra={"error": error})
-        except Exception as error:  # noqa: BLE001
-            metrics.ERRORS.labels("pass").inc()
-            _tell("a pass failed; the next one repeats it", error)
-
-    async def _pause(self) -> None:
-        try:
+    async def pause(self) -> None:
+        """Wait for news, at most as long as the policy says."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._core.settings.policy.reconcile_interval):
                 await self._core.moved.wait()
-        except TimeoutError:
-            pass
         self._core.moved.clear()
 
     async def _look(self) -> World:
@@ -196,31 +142,19 @@ class Reconciler:
             worked=job.worked_seconds + ((now - began).total_seconds() if began else 0.0),
         )
 
-    def _measure(self, world: World, started: float) -> None:
+    def _measure(self, found: Sequence[Facts], started: float) -> None:
         metrics.PASS_SECONDS.observe(self._clock() - started)
         metrics.LAST_SUCCESS.set(self._core.clock().timestamp())
-        running = [job for job in world.jobs if job.state is State.RUNNING]
-        silences = [
-            self._watch.since(job.uid, "reports", (job.attempt, world.attempts[job.uid, job.attempt].reports))
-            for job in running
-        ]
-        metrics.SILENCE.set(max(silences, default=0.0))
-        metrics.STALLED.set(sum(world.attempts[job.uid, job.attempt].stalled for job in running))
+        running = [facts for facts in found if facts.job.state is State.RUNNING]
+        metrics.SILENCE.set(max((facts.silent for facts in running), default=0.0))
+        metrics.STALLED.set(sum(facts.attempt is not None and facts.attempt.stalled for facts in running))
         metrics.WAITING.clear()
-        for job in world.jobs:
-            if job.state in (State.PENDING, State.QUEUED):
-                metrics.WAITING.labels(job.reason.code if job.reason else "").inc()
+        for facts in found:
+            if facts.job.state in (State.PENDING, State.QUEUED):
+                metrics.WAITING.labels(facts.job.reason.code if facts.job.reason else "").inc()
 
 
 def _may_start(facts: Facts) -> bool:
     job = facts.job
     waits = job.state is State.PENDING and job.held and facts.waited >= job.retry_delay
     return waits and (facts.launched is None or facts.launched.phase is Phase.ENDED)
-
-
-def _tell(what: str, error: Exception) -> None:
-    """Log it: on one line where it is known, such as a database that is away, else with its traceback."""
-    if isinstance(error, BloomeryError):
-        _log.warning(what, extra={"error": error})
-    else:
-        _log.error(what, exc_info=error)

@@ -159,6 +159,7 @@ class JobService(JobServiceServicer):
         async with self._core.db.write() as tx:
             job = await self._control.delete(tx, *_ids(request.name))
         self._core.jobs_moved(job.uid)
+        self._core.deleted.set()
         return Empty()
 
     async def CancelJob(self, request: CancelJobRequest, context: Context) -> JobMessage:

@@ -69,7 +69,9 @@ class TrainerSettings(ServiceSettings):
     max_input_bytes: int = Field(default=5 * _GIB, ge=1, description="largest file that a job may be given")
     input_retention: float = Field(default=2 * 86400.0, description="life of such a file after its last use")
     signed_seconds: float = Field(default=3600.0, description="life of a signed request")
-    watch_poll: float = Field(default=0.2, description="how soon other replicas' commits are seen")
+    watch_poll: float | None = Field(
+        default=None, description="how soon other replicas' commits are seen: 0.2, on SQLite never, as there are none"
+    )
     watch_heartbeat: float = 15.0
     watch_age: float = Field(default=720.0, description="about how long a watch lives")
     event_retention: float = Field(default=90 * 86400.0, description="life of a finished job's measurements and logs")

@@ -11,9 +11,9 @@ from bloomery.training.v1 import JobEvent, WatchJobResponse, WatchJobResultsResp
 from bloomery_kit.feeds import follow_log
 from bloomery_trainer import convert, metrics
 from bloomery_trainer.core import Core
+from bloomery_trainer.feed import RESULTS, coalesced
 from bloomery_trainer.model import TERMINAL, Job, Result
 from bloomery_trainer.reading import Reading, check_cursor
-from bloomery_trainer.watch import RESULTS, coalesced
 
 E = TypeVar("E")
 _TERMINAL = frozenset(state.value for state in TERMINAL)
@@ -53,7 +53,11 @@ class Streams:
 
         with self._counted("results"):
             async for batch in self._follow(
-                read, after, lambda item: item[1].sequence, RESULTS, self._core.settings.watch_poll
+                read,
+                after,
+                lambda item: item[1].sequence,
+                RESULTS,
+                self._core.feed.poll or self._core.settings.watch_heartbeat,
             ):
                 if not batch:
                     yield WatchJobResultsResponse(sequence=after)

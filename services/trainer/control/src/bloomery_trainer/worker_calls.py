@@ -13,6 +13,7 @@ from bloomery_trainer import checkpoints, metrics, progress
 from bloomery_trainer.checks import check_text
 from bloomery_trainer.core import Core, belongs, hashed
 from bloomery_trainer.finishing import LINE, OUTCOMES, Failure, Stopped, conclude
+from bloomery_trainer.holding import base
 from bloomery_trainer.model import Artifact, Attempt, Checkpoint, Job, Progress, State, Success
 from bloomery_trainer.recipes import Recipe
 from bloomery_trainer.store import attempts, events, jobs
@@ -166,7 +167,7 @@ class WorkerCalls:
             recipe=self._core.catalogue.get(job.spec.recipe),
             attempt=attempt,
             manifest=await self._input(job.spec.manifest),
-            base=await self._input(job.spec.base_artifact),
+            base=await self._input(base(job)),
             resume=resume,
             resume_files=tuple([await self._signed(file.artifact) for file in resume.files]) if resume else (),
         )

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from bloomery_kit.database import Transaction, UtcDateTime, insert_ignore
 from bloomery_trainer.model import Artifact, Attempt, Checkpoint, Job
 from bloomery_trainer.store import jobs
-from bloomery_trainer.store.schema import artifacts, attempts, checkpoints, made
-from bloomery_trainer.store.schema import jobs as job_rows
+from bloomery_trainer.store.tables import artifacts, attempts, checkpoints, made
+from bloomery_trainer.store.tables import jobs as job_rows
 
 _COLUMNS = [attempts.c[column.name] for column in fields(Attempt)]
 # Every report of a worker runs these, and building a statement costs more than running it.

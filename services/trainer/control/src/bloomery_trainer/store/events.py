@@ -14,7 +14,7 @@ from bloomery.training.v1 import event_pb2, job_pb2, job_service_pb2
 from bloomery_kit.database import Transaction
 from bloomery_kit.times import to_timestamp
 from bloomery_trainer.model import Reason
-from bloomery_trainer.store.schema import events
+from bloomery_trainer.store.tables import events
 
 _INSERT = sa.insert(events)
 

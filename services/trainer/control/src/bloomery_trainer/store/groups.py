@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import NotFound
 from bloomery_trainer.model import TERMINAL, JobGroup
-from bloomery_trainer.store.schema import jobs
+from bloomery_trainer.store.tables import jobs
 
 _COLUMNS = (jobs.c.group, jobs.c.state, jobs.c.progress, jobs.c.create_time, jobs.c.update_time)
 

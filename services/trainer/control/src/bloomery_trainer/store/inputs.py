@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from bloomery_kit.database import Transaction, compare_and_set, insert_ignore
-from bloomery_trainer.store.schema import inputs
+from bloomery_trainer.store.tables import inputs
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,22 @@ async def use(tx: Transaction, project_uid: str, digest: str, now: datetime) -> 
     return await compare_and_set(tx, inputs, *_same(project_uid, digest), inputs.c.kept, values={"use_time": now})
 
 
-async def unused_since(tx: Transaction, moment: datetime, limit: int) -> Sequence[Input]:
-    """Files that nobody has asked for since a moment."""
-    query = sa.select(inputs).where(inputs.c.use_time < moment).order_by(inputs.c.use_time).limit(limit)
-    return [Input(row.project_uid, row.digest, row.kept, row.use_time) for row in await tx.execute(query)]
+async def unused_since(tx: Transaction, moment: datetime, after: Input | None, limit: int) -> Sequence[Input]:
+    """Files that nobody has asked for since a moment, the oldest first, past `after`."""
+    query = sa.select(inputs).where(inputs.c.use_time < moment)
+    if after is not None:
+        query = query.where(sa.tuple_(*_ORDER) > sa.tuple_(after.use_time, after.project_uid, after.digest))
+    rows = await tx.execute(query.order_by(*_ORDER).limit(limit))
+    return [Input(row.project_uid, row.digest, row.kept, row.use_time) for row in rows]
 
 
 async def drop(tx: Transaction, seen: Input) -> bool:
     """Forget a file; False where somebody has asked for it since it was seen."""
     unchanged = (*_same(seen.project_uid, seen.digest), inputs.c.use_time == seen.use_time)
     return (await tx.execute(sa.delete(inputs).where(*unchanged))).rowcount == 1
+
+
+_ORDER = (inputs.c.use_time, inputs.c.project_uid, inputs.c.digest)
 
 
 def _same(project_uid: str, digest: str) -> tuple[sa.ColumnElement[bool], ...]:

@@ -13,7 +13,7 @@ from bloomery_kit.sequences import next_sequence
 from bloomery_trainer import metrics
 from bloomery_trainer.model import ACTIVE, SUCCESSORS, TERMINAL, Job, Kind, Reason, State
 from bloomery_trainer.store import events
-from bloomery_trainer.store.schema import attempts, job_labels, jobs, made
+from bloomery_trainer.store.tables import OPEN, UNSHORTENED, job_labels, jobs, made
 
 COLUMNS = [jobs.c[column.name] for column in fields(Job)]
 # Every report of a worker runs it, and building a statement costs more than running it.
@@ -119,14 +119,13 @@ async def listed(tx: Transaction, wanted: Filter, *, before: int | None, limit: 
 
 async def count_pending(tx: Transaction, project: str) -> int:
     """How many jobs of a project wait for their first or next attempt."""
-    query = sa.select(sa.func.count()).where(jobs.c.project == project, jobs.c.state == State.PENDING)
+    query = sa.select(sa.func.count()).where(jobs.c.project == project, jobs.c.state == State.PENDING, OPEN)
     return int(await tx.scalar(query) or 0)
 
 
 async def open_jobs(tx: Transaction) -> Sequence[Job]:
     """All jobs that are not terminal."""
-    query = _select(lock=False).where(jobs.c.state.in_(set(State) - TERMINAL))
-    return [made(Job, row) for row in await tx.execute(query)]
+    return [made(Job, row) for row in await tx.execute(_select(lock=False).where(OPEN))]
 
 
 async def by_uid(tx: Transaction, uids: Sequence[str]) -> dict[str, Job]:
@@ -135,10 +134,10 @@ async def by_uid(tx: Transaction, uids: Sequence[str]) -> dict[str, Job]:
     return {job.uid: job for job in (made(Job, row) for row in rows)}
 
 
-async def unburied(tx: Transaction, limit: int) -> Sequence[Job]:
-    """Deleted jobs that still hold their inputs or have attempts."""
-    left = sa.or_(jobs.c.held, jobs.c.uid.in_(sa.select(attempts.c.job_uid)))
-    return [made(Job, row) for row in await tx.execute(_select(lock=False).where(jobs.c.deleted, left).limit(limit))]
+async def deleted(tx: Transaction, after: int, limit: int) -> Sequence[Job]:
+    """Deleted jobs in the order of their numbers, past `after`."""
+    query = _select(lock=False).where(jobs.c.deleted, jobs.c.number > after)
+    return [made(Job, row) for row in await tx.execute(query.order_by(jobs.c.number).limit(limit))]
 
 
 async def heads(tx: Transaction, uids: Sequence[str]) -> dict[str, int]:
@@ -157,17 +156,21 @@ async def extend_log(tx: Transaction, uid: str, count: int, **changes: object) -
 
 
 async def count_by_state(tx: Transaction) -> dict[State, int]:
-    """How many jobs are in each state."""
-    query = sa.select(jobs.c.state, sa.func.count()).where(~jobs.c.deleted).group_by(jobs.c.state)
+    """How many jobs are in each state that is not terminal."""
+    query = sa.select(jobs.c.state, sa.func.count()).where(OPEN).group_by(jobs.c.state)
     return {State(row[0]): int(row[1]) for row in await tx.execute(query)}
 
 
 async def finished_before(tx: Transaction, moment: datetime, limit: int) -> Sequence[Job]:
     """Jobs that ended before `moment` and still have their whole log."""
-    query = _select(lock=False).where(
-        jobs.c.state.in_(TERMINAL), jobs.c.end_time < moment, jobs.c.oldest_sequence < jobs.c.last_sequence
-    )
-    return [made(Job, row) for row in await tx.execute(query.limit(limit))]
+    query = _select(lock=False).where(UNSHORTENED, jobs.c.end_time < moment)
+    return [made(Job, row) for row in await tx.execute(query.order_by(jobs.c.end_time).limit(limit))]
+
+
+async def remove(tx: Transaction, uid: str) -> None:
+    """Forget a job for good, with its labels."""
+    await tx.execute(sa.delete(job_labels).where(job_labels.c.job_uid == uid))
+    await tx.execute(sa.delete(jobs).where(jobs.c.uid == uid))
 
 
 def _select(lock: bool) -> sa.Select[tuple[object, ...]]:

@@ -8,8 +8,10 @@ import sqlalchemy as sa
 
 from bloomery_kit.database import Transaction
 from bloomery_kit.sequences import next_sequence
-from bloomery_trainer.model import Result, Success
-from bloomery_trainer.store.schema import made, results
+from bloomery_trainer.model import Job, Result, Success
+from bloomery_trainer.store import jobs
+from bloomery_trainer.store.tables import jobs as rows
+from bloomery_trainer.store.tables import made, results
 
 _COLUMNS = [results.c[column.name] for column in fields(Result)]
 
@@ -34,7 +36,14 @@ async def of_jobs(tx: Transaction, uids: Sequence[str]) -> dict[str, Result]:
     return {result.job_uid: result for result in (made(Result, row) for row in rows)}
 
 
-async def after(tx: Transaction, sequence: int, limit: int) -> Sequence[Result]:
-    """Results past a sequence, in order."""
-    query = sa.select(*_COLUMNS).where(results.c.sequence > sequence).order_by(results.c.sequence).limit(limit)
-    return [made(Result, row) for row in await tx.execute(query)]
+async def after(tx: Transaction, sequence: int, limit: int) -> list[tuple[Job, Result]]:
+    """Results past a sequence in order, with their jobs; also of those that are gone."""
+    query = sa.select(*_COLUMNS, results.c.job, *jobs.COLUMNS).outerjoin(rows, rows.c.uid == results.c.job_uid)
+    found = await tx.execute(query.where(results.c.sequence > sequence).order_by(results.c.sequence).limit(limit))
+    width = len(_COLUMNS)
+    return [(row[width] or made(Job, row[width + 1 :]), made(Result, row[:width])) for row in found]
+
+
+async def keep_job(tx: Transaction, job: Job) -> None:
+    """Write down a job that is about to be removed, for the readers of its result."""
+    await tx.execute(sa.update(results).where(results.c.job_uid == job.uid).values(job=job))

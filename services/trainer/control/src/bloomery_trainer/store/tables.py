@@ -10,6 +10,7 @@ from sqlalchemy.types import TypeDecorator
 
 from bloomery_kit.database import UtcDateTime
 from bloomery_kit.idempotency import idempotency_table
+from bloomery_kit.leases import lease_table
 from bloomery_kit.sequences import sequence_table
 from bloomery_trainer import model
 
@@ -78,6 +79,7 @@ def made(kind: type[D], values: Sequence[Any]) -> D:
 metadata = sa.MetaData()
 sequence_table(metadata)
 idempotency_table(metadata)
+lease_table(metadata)
 
 REASON: Document[model.Reason] = Document(model.Reason)
 ARTIFACT: Document[model.Artifact] = Document(model.Artifact)
@@ -107,6 +109,7 @@ jobs = sa.Table(
     sa.Column("infra_failures", sa.Integer, nullable=False),
     sa.Column("retry_delay", sa.Float, nullable=False),
     sa.Column("force", sa.Boolean, nullable=False),
+    sa.Column("holder", sa.String, nullable=False, server_default=""),
     sa.Column("held", sa.Boolean, nullable=False),
     sa.Column("deleted", sa.Boolean, nullable=False),
     sa.Column("progress", Document(model.Progress), nullable=False),
@@ -118,7 +121,6 @@ jobs = sa.Table(
     sa.Column("update_time", UtcDateTime, nullable=False),
     sa.Column("start_time", UtcDateTime),
     sa.Column("end_time", UtcDateTime),
-    sa.Index("jobs_state", "state"),
     sa.Index("jobs_project", "project", "number"),
     sa.Index("jobs_group", "project", "group"),
 )
@@ -131,6 +133,15 @@ sa.Index(
     sqlite_where=~jobs.c.deleted,
     postgresql_where=~jobs.c.deleted,
 )
+
+# Conditions as texts: a partial index serves only a query that repeats its condition word for word.
+OPEN = jobs.c.state < sa.literal_column("8")
+"""Jobs that are not terminal."""
+UNSHORTENED = sa.and_(jobs.c.state >= sa.literal_column("8"), jobs.c.oldest_sequence < jobs.c.last_sequence)
+"""Terminal jobs whose whole log is there."""
+sa.Index("jobs_open", jobs.c.project, jobs.c.state, sqlite_where=OPEN, postgresql_where=OPEN)
+sa.Index("jobs_unshortened", jobs.c.end_time, sqlite_where=UNSHORTENED, postgresql_where=UNSHORTENED)
+sa.Index("jobs_deleted", jobs.c.number, sqlite_where=jobs.c.deleted, postgresql_where=jobs.c.deleted)
 
 job_labels = sa.Table(
     "job_labels",
@@ -213,14 +224,6 @@ results = sa.Table(
     sa.Column("sequence", sa.BigInteger, primary_key=True),
     sa.Column("job_uid", sa.String(32), nullable=False, unique=True),
     sa.Column("success", Document(model.Success), nullable=False),
+    sa.Column("job", Document(model.Job)),
     sa.Column("create_time", UtcDateTime, nullable=False),
-)
-
-leases = sa.Table(
-    "leases",
-    metadata,
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("holder", sa.String, nullable=False),
-    sa.Column("epoch", sa.BigInteger, nullable=False),
-    sa.Column("expires", sa.Float, nullable=False),
 )

@@ -5,44 +5,62 @@ itself, and gets measurements merged.
 """
 
 import asyncio
-import logging
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from bloomery.training.v1 import JobEvent
 from bloomery_kit.database import Database
 from bloomery_kit.errors import BloomeryError
 from bloomery_kit.feeds import Notifier
+from bloomery_kit.loops import guarded
 from bloomery_trainer import metrics
 from bloomery_trainer.store import events, jobs
 
+LOOP = "event-feed"
 BUFFERED = 2000
 RESULTS = "results"
 _PAGE_ROWS = 100
-_log = logging.getLogger("bloomery.trainer.watch")
 
 
 @dataclass
 class _Topic:
+    """What a job's watchers read: its newest events, whose sequences have no gaps, up to `head`."""
+
     head: int
     watchers: int = 0
-    buffer: deque[JobEvent] = field(default_factory=lambda: deque(maxlen=BUFFERED))
+    buffer: list[JobEvent] = field(default_factory=list)
+
+    @property
+    def first(self) -> int:
+        """The oldest sequence in the buffer; one past the head where it is empty."""
+        return self.buffer[0].sequence if self.buffer else self.head + 1
+
+    def extend(self, found: Sequence[JobEvent], head: int) -> None:
+        if not found or found[0].sequence != self.head + 1:
+            # Events in between are not kept any more.
+            self.buffer.clear()
+        self.buffer.extend(found)
+        self.head = found[-1].sequence if found else head
+        if len(self.buffer) > 2 * BUFFERED:
+            del self.buffer[:-BUFFERED]
 
 
 class EventFeed:
     """The new events of the jobs that this replica's watchers watch. Belongs to one event loop.
 
-    `reads` counts how often a log was read.
+    It looks every `poll` seconds for what other replicas commit, never where that is None. `reads` counts how often a
+    log was read.
     """
 
-    def __init__(self, db: Database, *, poll: float) -> None:
+    def __init__(self, db: Database, *, poll: float | None) -> None:
         self.changed = Notifier()
         self.reads = 0
         self._db = db
-        self._poll = poll
+        self.poll = poll
         self._topics: dict[str, _Topic] = {}
         self._dirty: dict[str, float] = {}
         self._wake = asyncio.Event()
@@ -73,8 +91,8 @@ class EventFeed:
         topic = self._topics.get(job_uid)
         if topic is not None and after >= topic.head:
             return ()
-        if topic is not None and topic.buffer and topic.buffer[0].sequence <= after + 1:
-            return [event for event in topic.buffer if event.sequence > after]
+        if topic is not None and after + 1 >= topic.first:
+            return topic.buffer[after + 1 - topic.first :]
         self.reads += 1
         async with self._db.read() as tx:
             return await events.read(tx, job_uid, after, rows=_PAGE_ROWS)
@@ -82,43 +100,51 @@ class EventFeed:
     def lags(self, job_uid: str, after: int) -> bool:
         """Whether a watcher at `after` has fallen out of the feed."""
         topic = self._topics.get(job_uid)
-        return topic is not None and bool(topic.buffer) and after + 1 < topic.buffer[0].sequence
+        return topic is not None and after + 1 < topic.first
 
-    async def run(self) -> None:
-        """Keep reading until cancelled: at once what was committed here, every `poll` seconds what was elsewhere."""
-        while True:
-            try:
-                await self._turn()
-            except BloomeryError as error:
-                _log.warning("the event feed cannot read", extra={"error": error})
-                await asyncio.sleep(self._poll)
-
-    async def _turn(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(self._due):
-                await self._wake.wait()
+    async def turn(self) -> None:
+        """Wait for news of the jobs that are watched, and read it."""
+        await self._news()
         dirty, self._dirty = self._dirty, {}
         self._wake.clear()
-        # By the clock, not by silence: a busy replica is woken all the time, and would never look elsewhere.
-        now = asyncio.get_running_loop().time()
-        is_due = now >= self._due
-        if is_due:
-            self._due = now + self._poll
-        if wanted := list(self._topics if is_due else dirty):
-            await self._refresh(wanted)
+        try:
+            await self._refresh(self._wanted(dirty))
+        except BaseException:
+            for uid, since in dirty.items():
+                self._dirty.setdefault(uid, since)
+            self._wake.set()
+            raise
         for since in dirty.values():
             metrics.WATCH_LAG.observe(time.monotonic() - since)
 
+    async def _news(self) -> None:
+        polls = self._topics and self.poll is not None
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._due if polls else None):
+                await self._wake.wait()
+
+    def _wanted(self, dirty: Mapping[str, float]) -> Sequence[str]:
+        # By the clock, not by silence: a busy replica is woken all the time, and would never look elsewhere.
+        now = asyncio.get_running_loop().time()
+        if self.poll is None or now < self._due:
+            return list(dirty)
+        self._due = now + self.poll
+        return list(self._topics)
+
     async def _refresh(self, uids: Sequence[str]) -> None:
+        if not uids:
+            return
         async with self._db.read() as tx:
             for uid, head in (await jobs.heads(tx, uids)).items():
                 topic = self._topics.get(uid)
                 if topic is None or head <= topic.head:
                     continue
                 self.reads += 1
-                found = await events.read(tx, uid, topic.head, rows=_PAGE_ROWS)
-                topic.buffer.extend(found)
-                topic.head = found[-1].sequence if found else head
+                found: Sequence[JobEvent] = ()
+                # Where one job's log cannot be read its own watchers meet the error, and nobody else.
+                with guarded(LOOP, let=(BloomeryError, SQLAlchemyError), job=uid):
+                    found = await events.read(tx, uid, topic.head, rows=_PAGE_ROWS)
+                topic.extend(found, head)
                 self.changed.notify(uid)
                 if topic.head < head:
                     self.committed(uid)

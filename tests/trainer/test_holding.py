@@ -1,0 +1,227 @@
+"""What a job works on, and what it made, stays as long as somebody needs it, and no longer."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from bloomery.training.v1 import (
+    JOB_KIND_EVALUATE,
+    JOB_KIND_OPTIMIZE,
+    JOB_KIND_TRAIN,
+    CreateJobRequest,
+    DeleteJobRequest,
+    Job,
+    JobKind,
+    ListJobResultsRequest,
+)
+from bloomery_kit.database import Database, Transaction
+from bloomery_kit.migrations import migrate
+from bloomery_trainer.app import MIGRATIONS
+from bloomery_trainer.store import jobs
+from bloomery_trainer.store.tables import metadata
+from tests.trainer.bench import AS_SERVICE, reason_of
+from tests.trainer.hand import FakeWorker, Hand, artifact_of
+from tests.trainer.moves import cancel, state
+from tests.trainer.neighbours import DATASET, PROJECT_UID
+
+WEIGHTS = artifact_of("checkpoint", b"weights of a version")
+WEIGHTS.logical_key = f"{PROJECT_UID}/jobs/other/1/checkpoint/x"
+
+
+async def delete(hand: Hand, job: Job) -> None:
+    await hand.trainer.jobs.DeleteJob(DeleteJobRequest(name=job.name))
+
+
+async def works_on_weights(hand: Hand, kind: JobKind.ValueType = JOB_KIND_OPTIMIZE, **fields: Any) -> Job:
+    """A job that works on the checkpoint of a model version."""
+    await hand.core.objects.put(WEIGHTS.logical_key, b"weights of a version")
+    if kind == JOB_KIND_EVALUATE:
+        fields |= {"dataset_version": DATASET, "model_version": "projects/cells/models/m/versions/1"}
+    job = Job(kind=kind, recipe="recipes/scripted", base_artifact=WEIGHTS, base="m@1", **fields)
+    return await hand.trainer.jobs.CreateJob(CreateJobRequest(parent="projects/cells", job=job))
+
+
+async def done(hand: Hand, job: Job) -> FakeWorker:
+    """The job succeeds, and nothing of it runs any more."""
+    await hand.settle(1)
+    worker = await hand.worker()
+    await worker.finish(success=await worker.success(hand.core))
+    hand.launcher.ends(0)
+    await hand.settle(2)
+    assert await state(hand, job) == "SUCCEEDED"
+    return worker
+
+
+async def test_a_job_id_that_is_used_again_leaves_the_second_jobs_hold_alone(hand: Hand) -> None:
+    first = await hand.trainer.create(job_id="nightly")
+    await cancel(hand, first)
+    await delete(hand, first)
+    second = await hand.trainer.create(job_id="nightly")
+    await hand.settle(3)
+    assert hand.trainer.world.datasets.holders == {(DATASET, f"projects/cells/jobs/{second.uid}")}
+
+
+async def test_a_hold_that_nobody_remembers_is_given_back(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    noting = jobs.note
+
+    async def note(tx: Transaction, uid: str, **changes: object) -> None:
+        if "held" in changes:
+            raise KeyError("the server died here")
+        await noting(tx, uid, **changes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "note", note)
+        await reason_of(hand.trainer.create(job_id="nightly"))
+    assert len(hand.trainer.world.datasets.holders) == 1
+    job = await hand.trainer.get("projects/cells/jobs/nightly")
+    await cancel(hand, job)
+    await delete(hand, job)
+    await hand.settle(1)
+    assert hand.trainer.world.datasets.holders == set()
+
+
+async def test_a_model_version_may_be_deleted_under_a_job_that_works_on_it(hand: Hand) -> None:
+    await works_on_weights(hand)
+    await hand.core.objects.delete(WEIGHTS.logical_key)
+    await hand.settle(1)
+    base = (await hand.worker()).start.base.artifact
+    assert base.digest == WEIGHTS.digest
+    assert await hand.core.objects.get(base.logical_key) == b"weights of a version"
+
+
+async def test_a_file_that_went_before_the_job_could_claim_it_fails_the_job(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def claims_nothing(_uid: str) -> None:
+        await hand.core.objects.delete(WEIGHTS.logical_key)
+
+    monkeypatch.setattr("bloomery_trainer.creation.Creation.claim_inputs", lambda _, uid: claims_nothing(uid))
+    job = await works_on_weights(hand)
+    await hand.settle(1)
+    failed = await hand.trainer.get(job.name)
+    assert (await state(hand, job), failed.reason.code) == ("FAILED", "DATA_ERROR")
+    assert "m@1" in failed.reason.message
+
+
+async def test_a_job_on_a_file_that_is_not_there_is_refused(hand: Hand) -> None:
+    job = Job(kind=JOB_KIND_OPTIMIZE, recipe="recipes/scripted", base_artifact=WEIGHTS)
+    request = CreateJobRequest(parent="projects/cells", job=job)
+    assert await reason_of(hand.trainer.jobs.CreateJob(request)) == "INPUT_MISSING"
+
+
+@pytest.mark.parametrize(
+    ("kind", "stays"), [(JOB_KIND_TRAIN, True), (JOB_KIND_OPTIMIZE, True), (JOB_KIND_EVALUATE, False)]
+)
+async def test_files_of_a_deleted_job_stay_only_where_a_model_may_have_them(
+    hand: Hand, kind: JobKind.ValueType, stays: bool
+) -> None:
+    job = await (hand.trainer.create() if kind == JOB_KIND_TRAIN else works_on_weights(hand, kind))
+    await done(hand, job)
+    (made,) = (await hand.trainer.get(job.name)).result.artifacts
+    await delete(hand, job)
+    await hand.settle(1)
+    assert (await hand.core.objects.stat(made.logical_key) is not None) == stays
+    left = [stat.key async for stat in hand.core.objects.list(f"{PROJECT_UID}/jobs/{job.uid}/")]
+    assert left == ([made.logical_key] if stays else [])
+
+
+async def test_a_deleted_job_leaves_no_row_and_its_result_stays_in_the_feed(hand: Hand) -> None:
+    job = await hand.trainer.create(labels={"team": "cells"}, display_name="Nightly")
+    await done(hand, job)
+    await delete(hand, job)
+    await hand.settle(1)
+    async with hand.core.db.read() as tx:
+        assert await jobs.find(tx, job.uid) is None
+        for table in metadata.tables.values():
+            if "job_uid" in table.c and table.name != "results":
+                count = sa.select(sa.func.count()).select_from(table).where(table.c.job_uid == job.uid)
+                assert await tx.scalar(count) == 0, table.name
+    feed = await hand.trainer.jobs.ListJobResults(ListJobResultsRequest(), metadata=AS_SERVICE)
+    assert [(item.job.name, item.job.display_name) for item in feed.results] == [(job.name, "Nightly")]
+
+
+async def test_a_deleted_job_is_buried_only_when_nothing_of_it_runs(hand: Hand) -> None:
+    job, worker = await hand.running()
+    await worker.finish(success=await worker.success(hand.core))
+    await delete(hand, job)
+    await hand.settle(1)
+    async with hand.core.db.read() as tx:
+        assert await jobs.find(tx, job.uid) is not None
+    hand.launcher.ends(0)
+    await hand.settle(2)
+    async with hand.core.db.read() as tx:
+        assert await jobs.find(tx, job.uid) is None
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path}/old.db"
+    found: str = request.getfixturevalue("postgres_url")
+    return found
+
+
+@pytest.fixture
+def scripts_through(tmp_path: Path) -> Callable[[int], Path]:
+    """The migrations up to a number."""
+
+    def through(number: int) -> Path:
+        target = tmp_path / f"through-{number}"
+        shutil.copytree(MIGRATIONS, target, ignore=shutil.ignore_patterns("__pycache__"))
+        for path in (target / "versions").glob("[0-9]*.py"):
+            if int(path.name[:4]) > number:
+                path.unlink()
+        return target
+
+    return through
+
+
+_OLD = {
+    "project": "projects/p", "project_uid": "u", "display_name": "", "labels": "{}", "kind": 1, "model": "",
+    "spec": "{}", "priority": 0, "creator": "me", "version": 1, "attempt": 0, "failures": 0, "infra_failures": 0,
+    "retry_delay": 0.0, "force": False, "progress": "{}", "last_sequence": 1, "oldest_sequence": 1,
+    "worked_seconds": 0.0, "create_time": "2026-01-01", "queue_time": "2026-01-01", "update_time": "2026-01-01",
+}  # fmt: skip
+
+
+async def test_jobs_from_before_keep_their_holders(url: str, scripts_through: Callable[[int], Path]) -> None:
+    db = Database.connect(url, "training")
+    await migrate(db, scripts_through(3))
+    states = {"buried": (10, "x", False, True), "going": (10, "x", True, True), "there": (8, "x", True, False)}
+    states |= {"alone": (10, "y", True, True), "open": (4, "z", True, False)}
+    async with db.write() as tx:
+        table = await tx.run_sync(lambda connection: sa.Table("jobs", sa.MetaData(), autoload_with=connection))
+        for number, (uid, (at, name, held, gone)) in enumerate(states.items()):
+            row = _OLD | {"uid": uid, "number": number, "state": at, "job_id": name, "held": held, "deleted": gone}
+            times = {key: sa.text("CURRENT_TIMESTAMP") for key in row if key.endswith("_time")}
+            await tx.execute(sa.insert(table).values(**row | times))
+    await migrate(db, MIGRATIONS)
+    async with db.read() as tx:
+        rows = await tx.execute(sa.text("SELECT uid, holder, held FROM jobs"))
+        found = {row.uid: (row.holder.rpartition("/")[2], bool(row.held)) for row in rows}
+        # What would rename, and so lose, somebody's hold.
+        assert found == {
+            "buried": ("buried", False),
+            "going": ("going", True),
+            "there": ("x", True),
+            "alone": ("y", True),
+            "open": ("z", False),
+        }
+    await db.close()
+
+
+async def test_the_tables_are_those_of_the_migrations(url: str) -> None:
+    db = Database.connect(url, "training")
+    await migrate(db, MIGRATIONS)
+    async with db.read() as tx:
+        different = await tx.run_sync(
+            lambda connection: compare_metadata(MigrationContext.configure(connection), metadata)
+        )
+    await db.close()
+    assert [change for change in different if "alembic_version" not in str(change)] == []

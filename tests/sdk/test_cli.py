@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from bloomery.annotation import v1 as annotation
 from bloomery.cli import app
 from bloomery.inference import v1 as inference
+from bloomery.training import v1 as training
 from bloomery_kit import errors as served
 from tests.sdk import world
 from tests.sdk.conftest import Run
@@ -250,6 +251,20 @@ def test_a_variant_that_fails_exits_with_1(fake: Fake, run: Run) -> None:
     assert run("optimize cells-v@1 --to onnx").exit_code == 1
 
 
+def test_optimizing_shows_what_its_job_waits_for(fake: Fake, run: Run) -> None:
+    pending = inference.ModelVariant(
+        name=world.VARIANT.name, state=inference.ModelVariant.STATE_PENDING, job=world.JOB.name
+    )
+    waits = training.Reason(code="QUOTA_WAIT", message="the machine is busy with j0")
+    events = [world.state(1, training.JOB_STATE_QUEUED, waits), world.state(2, training.JOB_STATE_SUCCEEDED)]
+    queued = training.Job(name=world.JOB.name, state=training.JOB_STATE_QUEUED)
+    fake.answer("OptimizeModelVersion", pending)
+    fake.script("WatchJob", world.watched(queued, events))
+    result = run("optimize cells-v@1")
+    assert result.stderr.splitlines()[:2] == ["job j1", "QUEUED QUOTA_WAIT the machine is busy with j0"]
+    assert "passed on 32 images" in result.stdout
+
+
 def test_parity_and_latency_are_shown(run: Run) -> None:
     stdout = run("optimize cells-v@1").stdout
     assert "passed on 32 images" in stdout
@@ -292,6 +307,11 @@ def test_help_tells_the_exit_codes_and_what_plugins_bring(run: Run) -> None:
     assert "130 interrupted" in result.stdout
     lines = [line.strip("│ ").split(maxsplit=1) for line in result.stdout.splitlines()]
     assert ["up", metadata("bloomery-server")["Summary"]] in lines
+
+
+def test_the_version_is_told_without_a_server(run: Run) -> None:
+    result = run("--version")
+    assert (result.exit_code, result.stdout) == (0, f"bloomery {metadata('bloomery')['Version']}\n")
 
 
 def test_a_plugin_is_imported_when_it_is_run(run: Run) -> None:

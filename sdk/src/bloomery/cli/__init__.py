@@ -17,6 +17,9 @@ object a function as typer takes it. Such a command is imported when it is run; 
 speaks for it.
 """
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from bloomery.cli import (
@@ -57,6 +60,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bloomery {version('bloomery')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version.")] = False,
+) -> None:
+    """From labelled images to a model that answers predictions."""
+
+
 app.add_typer(project.app, name="project")
 app.command("import", epilog=imports.EXAMPLE)(imports.run)
 app.add_typer(imports.app, name="imports")

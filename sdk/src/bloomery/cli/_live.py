@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from bloomery import Event, Job
 
 
+def follow_new(job: "Job") -> None:
+    """Say the id of a job that was just created, and follow it."""
+    Console(stderr=True, highlight=False).print(f"job {job.id}", soft_wrap=True)
+    follow(job)
+
+
 def follow(job: "Job") -> None:
     """Show a job until it is over. An interrupt detaches: the job goes on, and the command exits with 130."""
     console = Console(stderr=True, highlight=False)

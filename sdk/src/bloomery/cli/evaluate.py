@@ -5,10 +5,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from bloomery.cli._jobs import show_job
-from bloomery.cli._live import follow
+from bloomery.cli._live import follow_new
 from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
 from bloomery.cli._output import as_json, dump, grid, show
 from bloomery.cli.models import VersionArgument
@@ -53,8 +52,7 @@ def run(
         if not follow_:
             show_job(job, output)
             return
-        Console(stderr=True, highlight=False).print(f"job {job.id}", soft_wrap=True)
-        follow(job)
+        follow_new(job)
         show_evaluations(job.check(), output)
 
 

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from bloomery.cli._jobs import show_job
-from bloomery.cli._live import follow
+from bloomery.cli._live import follow_new
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, YesOption, connect
 from bloomery.cli._output import grid, listing, show
 from bloomery.cli._progress import steps
@@ -95,8 +94,7 @@ def import_(
         if not follow_:
             show_job(job, output)
             return
-        Console(stderr=True, highlight=False).print(f"job {job.id}", soft_wrap=True)
-        follow(job)
+        follow_new(job)
         show_version(job.check().model_version(), output)
 
 

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bloomery.cli._live import follow_new
 from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
 from bloomery.cli._output import show
-from bloomery.cli._progress import steps
 from bloomery.cli.models import VersionArgument
 
 if TYPE_CHECKING:
@@ -23,10 +23,12 @@ def run(
     project: ProjectOption = None,
     output: OutputOption = Output.table,
 ) -> None:
-    """Make a form of a model for serving, and prove that it gives the same answers."""
-    with connect(project) as client, steps() as tell:
+    """Make a form of a model for serving, and prove that it gives the same answers. Ctrl-C only detaches."""
+    with connect(project) as client:
         variant = client.model_version(version).optimize(to, precision=precision)
-        variant.wait(progress=tell)
+        if variant.state == "PENDING" and variant.proto.job:
+            follow_new(client.job(variant.proto.job))
+        variant.wait()
     _show(variant, output)
 
 

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from bloomery.cli._jobs import show_job
-from bloomery.cli._live import follow
+from bloomery.cli._live import follow_new
 from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
 from bloomery.cli._progress import steps
 from bloomery.cli.evaluate import GpusOption, JobNameOption, OnOption, Split
@@ -41,8 +40,7 @@ def run(
         if to is None:
             show_job(job, output)
             return
-        Console(stderr=True, highlight=False).print(f"job {job.id}", soft_wrap=True)
-        follow(job)
+        follow_new(job)
         with steps() as tell:
             [path] = job.check().download(to, role="predictions", progress=tell)
         if output is Output.table:

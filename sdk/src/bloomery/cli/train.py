@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from bloomery.cli import _config
 from bloomery.cli._jobs import show_job
-from bloomery.cli._live import follow
+from bloomery.cli._live import follow_new
 from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
 from bloomery.cli._pairs import lists, pairs, seconds, size, values
 from bloomery.cli.groups import follow_group, show_group
@@ -97,6 +96,5 @@ def run(
         if not follow_:
             show_job(job, output)
             return
-        Console(stderr=True, highlight=False).print(f"job {job.id}", soft_wrap=True)
-        follow(job)
+        follow_new(job)
         show_version(job.check().model_version(), output)

@@ -1,10 +1,12 @@
 """People correct what is there: shapes, labels and names, by the client and the command line, on the real server."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bloomery import Asset, Client, Project, errors
 from bloomery.vision.v1 import Box, Mask, Provenance, Shape, Tag
@@ -183,6 +185,25 @@ def test_a_project_goes_with_what_was_made_from_it(run: Run, client: Client, pro
         project.refresh()
     assert list(client.jobs(project=project.id)) == []
     assert list(client.datasets(project=project.id)) == []
+
+
+def test_images_without_labels_are_imported_and_then_labelled(
+    run: Run, client: Client, pictures: Path, project: Project
+) -> None:
+    shutil.rmtree(pictures / "labels")
+    (pictures / "data.yaml").unlink()
+    (pictures / "notes.docx").touch()
+    Image.new("RGB", (64, 48), "white").save(pictures / "images/new.gif")
+    Image.new("RGB", (64, 48), "black").save(pictures / "images/new.avif")
+    archive = shutil.make_archive(str(pictures), "zip", pictures)
+    done = run("import", archive, "--project", project.id)
+    assert done.exit_code == 0, done.output
+    assert "not sent, neither images nor labels: 1 .docx" in done.stderr
+    assert "no label files" in done.stderr
+    new = list(project.assets(filter="name:new"))
+    assert sorted(asset.proto.media_type for asset in new) == ["image/avif", "image/gif"]
+    new[0].save_annotations([box("cat")])
+    assert labels_on(client, new[0]) == ["cat"]
 
 
 def test_a_label_is_meant_by_either_name_everywhere(run: Run, project: Project) -> None:

@@ -89,9 +89,9 @@ def test_every_asynchronous_method_has_its_blocking_twin() -> None:
         assert missing == set(), blocking
         for name in vars(blocking):
             if not name.startswith("_") and name != "close":
-                twin = getattr(asynchronous, name)
-                assert inspect.signature(getattr(blocking, name)) == inspect.signature(twin)
-                assert getattr(blocking, name).__doc__ == twin.__doc__
+                face, twin = getattr(blocking, name), getattr(asynchronous, name)
+                assert face.__doc__ == twin.__doc__
+                assert isinstance(face, property) or inspect.signature(face) == inspect.signature(twin)
 
 
 HANDLES = (

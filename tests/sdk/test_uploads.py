@@ -1,10 +1,14 @@
 """A folder reaches the project whole, over a network that loses things, and only what is missing travels."""
 
+import os
+import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from bloomery import Client, Project, Step, errors
+from bloomery._images import SUFFIXES
 from bloomery.annotation import v1 as annotation
 from bloomery_kit import errors as served
 from tests.sdk.blobs import DROP, Blobs, digest_of
@@ -63,6 +67,7 @@ def project(fake: Fake, client: Client, blobs: Blobs, held: set[str]) -> Project
     fake.answer("PrepareUploads", prepare)
     fake.answer("CompleteUploads", complete)
     fake.answer("CreateImport", done)
+    fake.answer("ListImports", annotation.ListImportsResponse(imports=[done]))
     fake.script("WatchImport", lambda request: [done])
     return client.project("cells")
 
@@ -82,6 +87,61 @@ def test_images_and_labels_are_uploaded_by_digest_and_named_by_path(
     }
     assert (created.format, created.display_name) == (annotation.FORMAT_VOC, "cells-folder")
     assert held == {digest_of(content) for content in FILES.values()}
+
+
+def test_what_was_not_sent_is_counted_by_ending(project: Project, folder: Path) -> None:
+    for name in ("x.heic", "deep/Y.HEIC", ".git/config", "z.jp2"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    (folder / "linked").symlink_to(folder / "deep")
+    (folder / os.fsdecode(b"caf\xe9.jpg")).touch()
+    assert project.import_folder(folder).skipped == {
+        ".docx": 1,
+        ".heic": 2,
+        ".jp2": 1,
+        "links to folders": 1,
+        "names that are not UTF-8": 1,
+        "without ending": 1,
+    }
+    assert next(project.imports()).skipped == {}
+
+
+def test_every_kind_of_image_is_sent(fake: Fake, project: Project, tmp_path: Path) -> None:
+    for suffix in SUFFIXES:
+        (tmp_path / f"a{suffix}").write_text(suffix)
+        (tmp_path / f"b{suffix.upper()}").write_text(suffix)
+    assert project.import_folder(tmp_path).skipped == {}
+    assert len(getattr(fake.calls["CreateImport"][0], "import").files) == 2 * len(SUFFIXES)
+
+
+def test_a_zip_file_is_imported_as_the_folder_in_it(fake: Fake, project: Project, folder: Path, held: set[str]) -> None:
+    archive = Path(shutil.make_archive(str(folder.parent / "cells"), "zip", folder))
+    project.import_folder(archive)
+    created = getattr(fake.calls["CreateImport"][0], "import")
+    assert {file.path for file in created.files} == set(FILES)
+    assert created.display_name == "cells.zip"
+    assert held == {digest_of(content) for content in FILES.values()}
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 cut off"])
+def test_a_zip_file_that_is_none_is_told(project: Project, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(errors.InvalidArgument, match=r"a\.zip cannot be unpacked"):
+        project.import_folder(tmp_path / "a.zip")
+
+
+def test_another_archive_is_to_be_unpacked(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "a.tar.gz").write_bytes(b"x")
+    with pytest.raises(errors.InvalidArgument) as caught:
+        project.import_folder(tmp_path / "a.tar.gz")
+    assert "unpack" in caught.value.hint
+
+
+def test_a_zip_file_that_would_write_elsewhere_is_refused(project: Project, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("../b.jpg", b"x")
+    with pytest.raises(errors.TransferFailed, match="outside"):
+        project.import_folder(tmp_path / "a.zip")
 
 
 def test_equal_files_travel_once_with_the_signed_headers(project: Project, folder: Path, blobs: Blobs) -> None:
@@ -150,7 +210,9 @@ def test_many_files_go_in_pages(fake: Fake, project: Project, tmp_path: Path) ->
         (tmp_path / f"{number:03}.txt").write_text(str(number))
     steps: list[Step] = []
     project.import_folder(tmp_path, progress=steps.append)
-    assert [len(call.blobs) for call in fake.calls["PrepareUploads"]] == [250, 10]
+    assert sorted(len(call.blobs) for call in fake.calls["PrepareUploads"]) == [10, 250]
+    names = [file.path for file in getattr(fake.calls["CreateImport"][0], "import").files]
+    assert names == sorted(names)
     assert [(step.phase, step.done, step.total) for step in steps[:2]] == [
         ("uploading", 250, 260),
         ("uploading", 260, 260),
@@ -161,7 +223,7 @@ def test_many_files_go_in_pages(fake: Fake, project: Project, tmp_path: Path) ->
 def test_a_folder_without_anything_to_import_is_refused_here(project: Project, tmp_path: Path) -> None:
     with pytest.raises(errors.InvalidArgument, match="no images or label files"):
         project.import_folder(tmp_path)
-    with pytest.raises(errors.InvalidArgument, match="is not a folder"):
+    with pytest.raises(errors.InvalidArgument, match="is neither a folder nor a zip file"):
         project.import_folder(tmp_path / "missing")
 
 

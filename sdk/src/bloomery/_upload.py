@@ -1,47 +1,51 @@
 """From files to bytes that the server holds."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+from itertools import islice
 from pathlib import Path
 
-from bloomery._images import SUFFIXES
+from bloomery._folders import Folder
 from bloomery._results import Progress, Step
 from bloomery._session import Session
 from bloomery._status import from_status
-from bloomery._transfer import File, digest_of, together
+from bloomery._transfer import File, digest_of, in_order, together
 from bloomery.annotation.v1 import BlobInfo, CompleteUploadsRequest, ImportFile, PrepareUploadsRequest, UploadTarget
 from bloomery.common.v1 import Artifact
 from bloomery.errors import BloomeryError, InvalidArgument, TransferFailed
 from bloomery.training.v1 import CompleteInputUploadRequest, PrepareInputUploadRequest
 
-_SUFFIXES = SUFFIXES | {".json", ".names", ".txt", ".xml", ".yaml", ".yml"}
 _PAGE = 250
 """Blobs of one round trip: the server reads each of them again before it answers."""
+_PAGES = 3
+"""On the way at once: one is read here, one travels, one is checked there."""
 _COMPLETE_SECONDS = 300.0
 _ROUNDS = 3
 _WORTH_REPEATING = frozenset({"BLOB_MISSING", "DIGEST_MISMATCH", "INPUT_MISSING", "REFUSED"})
 
 
-async def upload_folder(session: Session, project: str, folder: Path, progress: Progress) -> list[ImportFile]:
-    """Bring the images and label files of a folder to a project; what it has already does not travel.
+async def upload_folder(
+    session: Session, project: str, folder: Folder, progress: Progress
+) -> AsyncGenerator[Sequence[ImportFile], None]:
+    """Bring the files of a folder to a project, and yield what was brought; what it has already does not travel.
 
     Raises:
-        InvalidArgument: there is no such folder, or nothing in it could be imported.
         TransferFailed: the object store cannot be reached.
     """
-    paths = await asyncio.to_thread(lambda: sorted(_files(folder)))
-    if not paths:
-        raise InvalidArgument(
-            f"{folder} has no images or label files", hint="name a folder with VOC, COCO or YOLO files"
-        )
-    uploaded: list[ImportFile] = []
-    for page in _pages(paths):
-        files = await together(asyncio.to_thread(_read, path) for path in page)
-        await upload(session, project, files)
-        names = (path.relative_to(folder).as_posix() for path in page)
-        uploaded += [ImportFile(path=name, digest=file.digest) for name, file in zip(names, files, strict=True)]
-        progress(Step("uploading", len(uploaded), len(paths)))
-    return uploaded
+    done = 0
+    pages = (_upload_page(session, project, folder.root, names) for names in _paged(folder.files()))
+    async with aclosing(in_order(pages, _PAGES)) as brought:
+        async for files in brought:
+            done += len(files)
+            progress(Step("uploading", done, folder.count))
+            yield files
+
+
+async def _upload_page(session: Session, project: str, root: Path, names: Sequence[str]) -> Sequence[ImportFile]:
+    files = await together(asyncio.to_thread(_read, root / name) for name in names)
+    await upload(session, project, files)
+    return [ImportFile(path=name, digest=file.digest) for name, file in zip(names, files, strict=True)]
 
 
 async def upload(session: Session, project: str, files: Sequence[File]) -> None:
@@ -121,19 +125,10 @@ async def _send(session: Session, project: str, files: dict[str, File], targets:
             raise error
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    if not folder.is_dir():
-        raise InvalidArgument(f"{folder} is not a folder")
-    for path in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in _SUFFIXES and not hidden and path.is_file():
-            yield path
-
-
 def _read(path: Path) -> File:
     return File(path, digest_of(path), path.stat().st_size)
 
 
-def _pages(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:
-    for start in range(0, len(paths), _PAGE):
-        yield paths[start : start + _PAGE]
+def _paged(names: Iterator[str]) -> Iterator[Sequence[str]]:
+    while page := list(islice(names, _PAGE)):
+        yield page

@@ -1,8 +1,9 @@
 """Labels, images and imports."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -133,6 +134,17 @@ class AsyncAsset(AsyncHandle[annotation.Asset], AssetFields):
 
 class AsyncImport(AsyncHandle[annotation.Import], ImportFields):
     """The reading of one labelled folder."""
+
+    def __init__(
+        self, session: Session, proto: annotation.Import, skipped: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        super().__init__(session, proto)
+        self._skipped = skipped
+
+    @property
+    def skipped(self) -> Mapping[str, int]:
+        """How many files of the folder were not sent, by ending (such as ".heic"); known to who sent it only."""
+        return self._skipped
 
     async def refresh(self) -> Self:
         """Read it again."""

@@ -14,6 +14,7 @@ from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
 from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion, list_datasets
 from bloomery._aio.job import AsyncJob
 from bloomery._fields import ProjectFields, task_type
+from bloomery._folders import look, unpacked
 from bloomery._jobs import struct
 from bloomery._labels import by_label_id, find_label
 from bloomery._names import id_of
@@ -126,26 +127,29 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
         """Upload a labelled folder, have it read, and wait until that is done.
 
         Can be repeated after an interruption: only what is missing travels, images that are there stay as they are.
-        Items that cannot be used are in `proto.problems`.
+        Items that cannot be used are in `proto.problems`, files that are neither images nor labels in `skipped`.
 
         Args:
-            folder: with VOC, COCO or YOLO files and images.
+            folder: with images, and VOC, COCO or YOLO files if they are labelled; or a zip file of one.
             format: found out from the files by default.
             progress: told about steps of "uploading" (files) and "importing" (images).
 
         Raises:
-            InvalidArgument: the folder is missing or has no such files.
+            InvalidArgument: the folder is missing, has no such files, or is an archive that cannot be unpacked.
             TransferFailed: the object store cannot be reached.
             ImportFailed: the server could not read it.
         """
-        root = await asyncio.to_thread(Path(folder).resolve)
-        files = await upload_folder(self._session, self.name, root, progress)
+        given = await asyncio.to_thread(Path(folder).resolve)
+        async with unpacked(given) as root:
+            found = await asyncio.to_thread(look, root)
+            pages = upload_folder(self._session, self.name, found, progress)
+            files = [file async for page in pages for file in page]
         kind = annotation.Format.Value(f"FORMAT_{format.upper()}") if format else annotation.FORMAT_UNSPECIFIED
         request = annotation.CreateImportRequest(parent=self.name)
         # The field has the name of a keyword.
-        getattr(request, "import").MergeFrom(annotation.Import(display_name=root.name, format=kind, files=files))
+        getattr(request, "import").MergeFrom(annotation.Import(display_name=given.name, format=kind, files=files))
         created = await self._session.call(self._session.annotation.CreateImport, request)
-        return await AsyncImport(self._session, created).wait(progress=progress)
+        return await AsyncImport(self._session, created, found.skipped).wait(progress=progress)
 
     async def import_model(
         self, path: str | Path, *, model: str, recipe: str, imgsz: int | None = None, name: str = ""

@@ -1,5 +1,7 @@
 """Labels, images and imports."""
 
+from collections.abc import Mapping
+
 from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
 from bloomery._fields import AssetFields, ImportFields, LabelFields
 from bloomery._sync.base import Handle
@@ -27,6 +29,12 @@ class Asset(Handle[annotation.Asset], AssetFields):
 
 class Import(Handle[annotation.Import], ImportFields):
     """The reading of one labelled folder."""
+
+    @property
+    def skipped(self) -> Mapping[str, int]:
+        """How many files of the folder were not sent, by ending (such as ".heic"); known to who sent it only."""
+        found: Mapping[str, int] = self._twin.skipped
+        return found
 
     refresh = chained(AsyncImport.refresh)
     watch = iterating(AsyncImport.watch)

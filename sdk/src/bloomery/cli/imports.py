@@ -31,12 +31,14 @@ class FolderFormat(StrEnum):
 
 
 def run(
-    folder: Annotated[Path, typer.Argument(help="With VOC, COCO or YOLO labels and the images.")],
+    folder: Annotated[
+        Path, typer.Argument(help="With images, and VOC, COCO or YOLO labels if there are; or a zip file of it.")
+    ],
     project: ProjectOption = None,
     format: Annotated[FolderFormat | None, typer.Option(help="Found out from the files by default.")] = None,
     output: OutputOption = Output.table,
 ) -> None:
-    """Import a labelled folder. After an interruption only what is missing travels again."""
+    """Import a folder of images, labelled or not. After an interruption only what is missing travels again."""
     with connect(project) as client, steps() as tell:
         done = client.project(project).import_folder(folder, format=format.value if format else None, progress=tell)
     _show(done, output)
@@ -92,6 +94,11 @@ def _show(done: "Import", output: Output) -> None:
 
 def _problems(done: "Import") -> None:
     err = Console(stderr=True, soft_wrap=True, highlight=False)
+    if done.skipped:
+        left = ", ".join(f"{count} {ending}" for ending, count in done.skipped.items())
+        err.print(f"[yellow]not sent[/], neither images nor labels: {escape(left)}")
+    if done.state == "SUCCEEDED" and done.format == FolderFormat.images:
+        err.print("no label files: the images wait to be annotated (bloomery assets list --filter unannotated)")
     for problem in done.proto.problems[:_MOST_PROBLEMS]:
         err.print(f"[yellow]{escape(problem.item)}[/]: {escape(problem.message)}")
     if (more := done.proto.problem_count - _MOST_PROBLEMS) > 0:

@@ -118,8 +118,8 @@ def test_a_cursor_names_fields_that_exist(name: str) -> None:
     assert named.message_field in fields(method.output_type)
 
 
-@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.name.startswith("Watch")])
-def test_a_watch_can_be_resumed(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.server_streaming])
+def test_a_stream_can_be_resumed(name: str) -> None:
     assert METHODS[name].options.HasExtension(cursor)
 
 

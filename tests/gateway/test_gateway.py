@@ -10,11 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import grpc
 import httpx
 import pytest
 from pydantic import SecretStr
 
 from bloomery_gateway.app import GatewayApp
+from bloomery_gateway.problems import STATUS
 from bloomery_gateway.settings import GatewaySettings
 from bloomery_kit.metrics import REGISTRY
 from bloomery_kit.objects import FolderObjectStore
@@ -80,6 +82,7 @@ async def test_a_blob_goes_up_and_comes_down(store: FolderObjectStore, http: htt
     assert down.content == DATA
     assert down.headers["content-type"] == "application/octet-stream"
     assert "content-disposition" not in down.headers
+    assert down.headers["x-content-type-options"] == "nosniff", "a browser must not take it for a page"
 
 
 async def test_an_empty_blob_goes_up(store: FolderObjectStore, http: httpx.AsyncClient) -> None:
@@ -275,3 +278,8 @@ async def test_a_process_without_settings_names_what_is_missing() -> None:
     _, complaint = await process.communicate()
     assert process.returncode == 1
     assert b"BLOOMERY_OBJECT_STORE" in complaint
+
+
+@pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
+def test_every_code_of_an_error_has_its_status(code: grpc.StatusCode) -> None:
+    assert 400 <= STATUS[code] < 600

@@ -15,6 +15,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from bloomery.inference.v1 import (
+    DeleteModelRequest,
     DeleteModelVersionRequest,
     FindModelVersionRequest,
     GetModelRequest,
@@ -248,6 +249,26 @@ async def test_a_version_deleted_while_a_neighbour_is_away_leaves_nothing_in_the
     assert service.datasets.held
     service.datasets.down = False
     await gone(service, key)
+
+
+async def test_a_deleted_model_leaves_its_id_free_and_nothing_behind(service: Service) -> None:
+    items = [trained(1), trained(2)]
+    keys = [item.result.artifacts[0].logical_key for item in items]
+    for key in keys:
+        await service.objects.put(key, b"weights")
+    service.trainer.feed += items
+    await recorded(service, f"{V1[:-1]}2")
+    await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1))
+    model = "projects/pets/models/pets"
+    await service.models.DeleteModel(DeleteModelRequest(name=model))
+    for key in keys:
+        await gone(service, key)
+    assert not (await service.models.ListModels(ListModelsRequest(parent="projects/-"))).models
+    with pytest.raises(grpc.aio.AioRpcError) as missing:
+        await service.models.DeleteModel(DeleteModelRequest(name=model))
+    assert missing.value.code() == grpc.StatusCode.NOT_FOUND
+    service.trainer.feed.append(trained(3))
+    assert (await recorded(service)).version == 1
 
 
 async def test_files_of_a_variant_that_was_deleted_while_it_was_made_go_with_its_job(

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 
 import grpc
 import pytest
@@ -125,6 +126,12 @@ class TestIds:
         assert (await call).value == f"my-id {'a' * 32}"
         assert dict(await call.trailing_metadata())["x-request-id"] == "my-id"
 
+    async def test_every_answer_says_which_version_served_it(self, echo: EchoHost) -> None:
+        for method in ("Answer", "Unruled"):
+            call = echo.unary(method)(WATCH)
+            await call.code()
+            assert dict(await call.trailing_metadata())["x-bloomery-version"] == version("bloomery-kit")
+
     async def test_the_request_id_comes_back_with_an_error_too(self, echo: EchoHost) -> None:
         call = echo.unary("Unruled")(WATCH, metadata=(("x-request-id", "my-id"),))
         assert await call.code() is grpc.StatusCode.PERMISSION_DENIED
@@ -162,6 +169,10 @@ class TestMeasures:
     async def test_failures_are_counted_by_code(self, echo: EchoHost) -> None:
         before = metric("grpc_server_handled_total", "unary", "Unruled", grpc_code="PERMISSION_DENIED")
         await echo.fail(method="Unruled")
+        # The caller may know the status a moment before it is counted.
+        async with asyncio.timeout(5):
+            while metric("grpc_server_handled_total", "unary", "Unruled", grpc_code="PERMISSION_DENIED") == before:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         assert metric("grpc_server_handled_total", "unary", "Unruled", grpc_code="PERMISSION_DENIED") == before + 1
 
     async def test_every_call_is_logged_without_its_content(

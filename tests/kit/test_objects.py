@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bloomery_kit.errors import NotFound
-from bloomery_kit.objects import Data, ObjectStore, check_key
+from bloomery_kit.errors import NotFound, Unavailable
+from bloomery_kit.objects import Data, FolderObjectStore, ObjectStore, check_key
 
 BIG = bytes(range(256)) * 12_000
 KEY = "0f3a/sha256:abc"
@@ -186,3 +186,21 @@ async def test_what_is_no_key_is_refused_everywhere(store: ObjectStore, key: str
     ):
         with pytest.raises(ValueError, match="not an object key"):
             await attempt
+
+
+async def test_names_too_long_for_a_file_are_no_keys(store: ObjectStore) -> None:
+    for key in ("a" * 256, f"a/{'b' * 256}/c"):
+        with pytest.raises(ValueError, match="not an object key"):
+            await store.stat(key)
+
+
+async def test_a_folder_that_cannot_be_read_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = FolderObjectStore(tmp_path, base_url="http://127.0.0.1:1", signing_key=b"k" * 32)
+    await folder.put("a", b"x")
+
+    def refuse(_path: Path) -> None:
+        raise PermissionError(13, "denied")
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(Unavailable):
+        await folder.stat("a")

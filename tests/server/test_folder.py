@@ -3,11 +3,16 @@
 import json
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
-from bloomery_server.folder import SERVER_FILE, DataFolder, FolderInUseError
+from bloomery_server.folder import SERVER_FILE, AddressInUseError, DataFolder, FolderInUseError
+from bloomery_server.up import up
 
 
 def test_a_second_server_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
@@ -51,3 +56,41 @@ def test_clients_find_the_server_only_while_it_runs_and_only_this_user_can_read_
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
     folder.close()
     assert not (tmp_path / SERVER_FILE).exists()
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_told(tmp_path: Path) -> None:
+    folder = DataFolder.open(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(AddressInUseError, match=f"port {port} is taken"):
+            folder.identity(port=port)
+    folder.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "code", "said"),
+    [
+        (["--port", "99999"], {}, 2, "65535"),
+        (["--port", "0"], {}, 2, "equal to 1"),
+        ([], {"BLOOMERY_WEIGHTS": "nowhere"}, 4, "BLOOMERY_WEIGHTS names nowhere, which is no folder"),
+    ],
+)
+def test_what_cannot_work_is_told_before_anything_starts(
+    tmp_path: Path, arguments: list[str], environment: dict[str, str], code: int, said: str
+) -> None:
+    command = typer.Typer()
+    command.command()(up)
+    told = CliRunner().invoke(command, ["--data", str(tmp_path / "data"), *arguments], env=environment)
+    assert told.exit_code == code
+    assert said in told.output
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_server_on_a_taken_port_says_so_on_two_lines(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        bloomery = Path(sys.executable).parent / "bloomery"
+        command = [str(bloomery), "up", "--data", str(tmp_path / "data"), "--port", str(port)]
+        told = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert told.returncode == 5
+    assert told.stderr == f"port {port} is taken\nhint: stop what listens there, or choose another --port\n"

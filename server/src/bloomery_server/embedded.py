@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import SecretStr
 
@@ -25,7 +25,19 @@ from bloomery_trainer.settings import TrainerSettings
 
 _LOOPBACK = "127.0.0.1"
 _PREDICT_BYTES = 64 << 20
-App = AnnotationApp | DatasetApp | TrainerApp | InferenceApp
+
+
+class App(Protocol):
+    """A service's parts, in the order in which they are used after they were opened."""
+
+    def register(self, host: ServiceHost) -> None:
+        """Put the servicers on a server."""
+
+    async def start(self) -> None:
+        """Begin the work in the background."""
+
+    async def close(self) -> None:
+        """Give everything back."""
 
 
 class EmbeddedServer:

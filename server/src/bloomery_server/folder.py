@@ -20,6 +20,10 @@ class FolderInUseError(Exception):
     """Another server holds the folder."""
 
 
+class AddressInUseError(Exception):
+    """Somebody else listens on a port that was asked for."""
+
+
 @dataclass(frozen=True)
 class Identity:
     """Secrets and ports that persist, so that signed URLs, clients and running workers outlive a restart."""
@@ -62,13 +66,16 @@ class DataFolder:
         os.close(self._lock)
 
     def identity(self, *, port: int) -> Identity:
-        """The persistent identity, with ports that are free now; `port` (0 for any) is where clients connect."""
+        """The persistent identity, with ports that are free now; `port` (0 for any) is where clients connect.
+
+        Raise AddressInUseError where `port` is taken.
+        """
         path = self.root / _IDENTITY_FILE
         stored = Identity(**json.loads(path.read_text())) if path.exists() else Identity.fresh()
         taken: set[int] = set()
         identity = replace(
             stored,
-            port=port or _free_port(stored.port, taken),
+            port=_wanted_port(port, taken) if port else _free_port(stored.port, taken),
             worker_port=_free_port(stored.worker_port, taken),
             http_port=_free_port(stored.http_port, taken),
             metrics_port=_free_port(stored.metrics_port, taken),
@@ -81,6 +88,12 @@ class DataFolder:
         """Tell clients of this user where the server is and how to be let in."""
         about = {"endpoint": f"{_LOOPBACK}:{identity.port}", "token": identity.token, "pid": os.getpid()}
         _write_private(self.root / SERVER_FILE, about)
+
+
+def _wanted_port(port: int, taken: set[int]) -> int:
+    if _free_port(port, taken) != port:
+        raise AddressInUseError(f"port {port} is taken")
+    return port
 
 
 def _free_port(wanted: int, taken: set[int]) -> int:

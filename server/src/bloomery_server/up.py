@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from bloomery_server.folder import DataFolder, FolderInUseError
+from bloomery_server.folder import AddressInUseError, DataFolder, FolderInUseError
 
 DEFAULT_FOLDER = Path("~/.local/share/bloomery")
+_WRONG_SETTING = 4
 _IN_USE = 5
 
 
@@ -18,7 +19,10 @@ def up(
     data: Annotated[
         Path | None, typer.Option(help="Data folder; BLOOMERY_DATA or ~/.local/share/bloomery by default.")
     ] = None,
-    port: Annotated[int, typer.Option(help="Port for clients; kept between starts, any free one by default.")] = 0,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Port for clients; kept between starts, any free one by default."),
+    ] = None,
     stop_jobs: Annotated[bool, typer.Option(help="Stop running jobs with the server; by default they go on.")] = False,
 ) -> None:
     """Run Bloomery on this machine until Ctrl-C.
@@ -28,6 +32,7 @@ def up(
     Example: bloomery up --data ./my-data
     """
     started = time.monotonic()
+    _check_weights(os.environ.get("BLOOMERY_WEIGHTS"))
     root = (data or Path(os.environ.get("BLOOMERY_DATA") or DEFAULT_FOLDER)).expanduser().absolute()
     try:
         folder = DataFolder.open(root)
@@ -35,9 +40,19 @@ def up(
         typer.echo(f"another server already runs on {root}\nhint: use it, stop it, or choose --data DIR", err=True)
         raise typer.Exit(_IN_USE) from error
     try:
-        asyncio.run(_serve(folder, port=port, stop_jobs=stop_jobs, started=started))
+        asyncio.run(_serve(folder, port=port or 0, stop_jobs=stop_jobs, started=started))
+    except AddressInUseError as error:
+        typer.echo(f"{error}\nhint: stop what listens there, or choose another --port", err=True)
+        raise typer.Exit(_IN_USE) from error
     finally:
         folder.close()
+
+
+def _check_weights(folder: str | None) -> None:
+    """Say before anything starts that trainings would look for base weights in vain."""
+    if folder and not Path(folder).is_dir():
+        typer.echo(f"BLOOMERY_WEIGHTS names {folder}, which is no folder\nhint: correct it, or unset it", err=True)
+        raise typer.Exit(_WRONG_SETTING)
 
 
 async def _serve(folder: DataFolder, *, port: int, stop_jobs: bool, started: float) -> None:

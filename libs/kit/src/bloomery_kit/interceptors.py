@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import grpc
 from grpc_status import rpc_status
@@ -36,6 +37,7 @@ _log = logging.getLogger("bloomery.rpc")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _RETRY_SECONDS = 0.5
+_VERSION = version("bloomery-kit")
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,13 @@ async def _ids(call: Call) -> AsyncIterator[None]:
     parent = call.metadata.get("traceparent")
     known = isinstance(parent, str) and _TRACEPARENT.fullmatch(parent)
     traceparent_var.set(str(parent) if known else f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00")
-    call.context.set_trailing_metadata((("x-request-id", request_id()),))
+    call.context.set_trailing_metadata(_trailing())
     yield
+
+
+def _trailing() -> tuple[tuple[str, str], ...]:
+    """What every answer carries: the id of the call, and which version served it."""
+    return ("x-request-id", request_id()), ("x-bloomery-version", _VERSION)
 
 
 @asynccontextmanager
@@ -112,7 +119,7 @@ async def _errors(call: Call) -> AsyncIterator[None]:
             log_id = error_info(call.status).metadata.get("log_id", "")
             _log.exception("internal error", extra={"log_id": log_id, "method": call.method})
         status = rpc_status.to_status(call.status)
-        trailing = (*(status.trailing_metadata or ()), ("x-request-id", request_id()))
+        trailing = (*(status.trailing_metadata or ()), *_trailing())
         await call.context.abort(status.code, status.details, trailing)
 
 

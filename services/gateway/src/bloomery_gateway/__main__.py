@@ -1,12 +1,12 @@
 """The gateway as a process of its own: `python -m bloomery_gateway`."""
 
 import asyncio
-import signal
 
 from bloomery_gateway.app import GatewayApp
 from bloomery_gateway.settings import GatewaySettings
 from bloomery_kit.logging import setup_logging
 from bloomery_kit.metrics import serve_metrics
+from bloomery_kit.server import run_until_signal
 from bloomery_kit.settings import load_settings
 
 
@@ -14,13 +14,7 @@ async def serve(settings: GatewaySettings) -> None:
     """Serve until SIGTERM or SIGINT."""
     if settings.metrics_port is not None:
         serve_metrics(settings.metrics_port)
-    draining = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, draining.set)
-    app = await GatewayApp.open(settings, draining=draining)
-    await app.start()
-    await draining.wait()
-    await app.close()
+    await run_until_signal(await GatewayApp.open(settings, draining=asyncio.Event()))
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from bloomery_gateway.metrics import Measured
 from bloomery_gateway.problems import on_bug, on_domain_error, on_http_error
 from bloomery_gateway.settings import GatewaySettings
 from bloomery_kit.errors import BloomeryError, Unavailable
-from bloomery_kit.objects import FolderObjectStore
+from bloomery_kit.objects import FolderObjectStore, open_object_store
 
 _GRACE_SECONDS = 5
 
@@ -42,9 +42,8 @@ class GatewayApp:
     @classmethod
     async def open(cls, settings: GatewaySettings, *, draining: asyncio.Event) -> Self:
         """Wire the gateway; `draining` is set when the process is about to go, and /healthz says so."""
-        key = settings.object_store.signing_key.get_secret_value().encode()
-        root, base_url = settings.object_store.root, settings.object_store.base_url
-        store = await asyncio.to_thread(FolderObjectStore, root, base_url=base_url, signing_key=key)
+        store = await asyncio.to_thread(open_object_store, settings.object_store)
+        assert isinstance(store, FolderObjectStore), "the settings know no other kind"
         return cls(settings, store, draining)
 
     def asgi(self) -> Starlette:
@@ -60,11 +59,17 @@ class GatewayApp:
             exception_handlers={BloomeryError: on_domain_error, HTTPException: on_http_error, Exception: on_bug},
         )
 
-    async def start(self) -> None:
-        """Listen. Raise OSError if the address is taken."""
+    async def start(self) -> int:
+        """Listen and return the port. Raise OSError if the address is taken."""
         listener = socket.create_server((self._settings.bind, self._settings.http_port))
         self.port = listener.getsockname()[1]
         self._serving = asyncio.create_task(self._server.serve([listener]))
+        return self.port
+
+    async def drain(self) -> None:
+        """Say that this gateway is about to go, finish the requests in flight, and stop."""
+        self._draining.set()
+        await self.close()
 
     async def close(self) -> None:
         """Finish the requests in flight, within seconds, and stop."""

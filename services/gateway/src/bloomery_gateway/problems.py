@@ -10,8 +10,8 @@ from starlette.responses import JSONResponse
 
 from bloomery_kit.errors import BloomeryError, Internal, ResourceExhausted, Unavailable, to_status
 
-# As google.api's HTTP mapping has it (google/rpc/code.proto).
-_STATUS = {
+# As google.api's HTTP mapping has it (google/rpc/code.proto), for every code that an error has.
+STATUS = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.FAILED_PRECONDITION: 400,
     grpc.StatusCode.OUT_OF_RANGE: 400,
@@ -21,8 +21,13 @@ _STATUS = {
     grpc.StatusCode.ABORTED: 409,
     grpc.StatusCode.ALREADY_EXISTS: 409,
     grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.CANCELLED: 499,
+    grpc.StatusCode.UNKNOWN: 500,
     grpc.StatusCode.INTERNAL: 500,
+    grpc.StatusCode.DATA_LOSS: 500,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
     grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
 _INSUFFICIENT_STORAGE = 507
 
@@ -32,7 +37,7 @@ def on_domain_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, BloomeryError)
     retry_after = error.retry_after if isinstance(error, (ResourceExhausted, Unavailable)) else None
     answer = problem(
-        _STATUS[error.code] if error.reason != "DISK_FULL" else _INSUFFICIENT_STORAGE,
+        STATUS[error.code] if error.reason != "DISK_FULL" else _INSUFFICIENT_STORAGE,
         category=error.code.name,
         message=error.message,
         details=[MessageToDict(detail) for detail in to_status(error).details],

@@ -70,6 +70,17 @@ class Registry:
                 await models.update_model(tx, model, values, self._clock())
         return await self.get_model(name)
 
+    async def delete_model(self, name: str) -> None:
+        """Forget a model with all that was made under it; files go soon after. Raise NotFound."""
+        ids = MODEL.parse(name)
+        async with self._db.write() as tx:
+            model = await models.get_model(tx, ids["project"], ids["model"])
+            if model is None:
+                raise NotFound("model", name, hint="it is gone already")
+            for version in await models.delete_model(tx, model):
+                await cleanups.leave(tx, _left_behind(version, version.variants))
+        self._changed.notify(CLEANUPS)
+
     async def get_version(self, name: str, field: str = "name") -> ModelVersion:
         """A version with its variants. Raise NotFound."""
         async with self._db.read() as tx:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.empty_pb2 import Empty
 
 from bloomery.inference.v1 import (
+    DeleteModelRequest,
     DeleteModelVariantRequest,
     DeleteModelVersionRequest,
     FindModelVersionRequest,
@@ -82,6 +83,11 @@ class ModelServicer(ModelServiceServicer):
         fields = {"display_name": request.model.display_name, "labels": dict(request.model.labels)}
         values = {path: fields[path] for path in paths}
         return convert.model_message(await self._registry.update_model(request.model.name, request.model.etag, values))
+
+    async def DeleteModel(self, request: DeleteModelRequest, context: Context) -> Empty:
+        """See the contract."""
+        await self._registry.delete_model(request.name)
+        return Empty()
 
     async def GetModelVersion(self, request: GetModelVersionRequest, context: Context) -> ModelVersion:
         """See the contract."""

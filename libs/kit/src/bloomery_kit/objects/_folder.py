@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, ParamSpec, TypeVar
 
-from bloomery_kit.errors import ResourceExhausted, Unavailable
+from bloomery_kit.errors import NotFound, ResourceExhausted, Unavailable
 from bloomery_kit.metrics import OBJECT_STORE_SECONDS, timed
 from bloomery_kit.objects._protocol import Data, ObjectStat, SignedRequest, check_key, missing
 from bloomery_kit.objects._signing import Grant, UrlSigner
@@ -63,8 +63,8 @@ class FolderObjectStore:
     async def stat(self, key: str) -> ObjectStat | None:
         """What is stored under the key."""
         try:
-            return await asyncio.to_thread(_stat, key, self._path(key))
-        except (FileNotFoundError, NotADirectoryError):
+            return await _run(key, _stat, key, self._path(key))
+        except NotFound:
             return None
 
     async def copy(self, source: str, target: str) -> None:

@@ -10,6 +10,8 @@ from bloomery_kit.errors import NotFound
 Data = bytes | Path | AsyncIterator[bytes]
 _KEY = re.compile(r"[A-Za-z0-9_=:-][A-Za-z0-9._=:-]*(/[A-Za-z0-9_=:-][A-Za-z0-9._=:-]*)*")
 _KEY_LENGTH = 512
+_NAME_LENGTH = 255
+"""What file systems take between two slashes."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class ObjectStore(Protocol):
 
 def check_key(key: str) -> str:
     """The key itself. Raise ValueError for an empty one, an escape from the root, or an odd character."""
-    if len(key) > _KEY_LENGTH or not _KEY.fullmatch(key):
+    if len(key) > _KEY_LENGTH or not _KEY.fullmatch(key) or max(map(len, key.split("/"))) > _NAME_LENGTH:
         raise ValueError(f"not an object key: {key[:_KEY_LENGTH]!r}")
     return key
 

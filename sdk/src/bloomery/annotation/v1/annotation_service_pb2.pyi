@@ -1111,8 +1111,11 @@ class StreamAnnotationSetsResponse(message.Message):
 
     READ_SEQUENCE_FIELD_NUMBER: builtins.int
     ITEMS_FIELD_NUMBER: builtins.int
+    AFTER_FIELD_NUMBER: builtins.int
     read_sequence: builtins.int
     """The moment that is read. The same in every message; use it when resuming."""
+    after: builtins.str
+    """Id of the last asset here: the `after` of a request that goes on behind it."""
     @builtins.property
     def items(self) -> containers.RepeatedCompositeFieldContainer[AssetAnnotations]:
         """Up to a few hundred images."""
@@ -1122,10 +1125,11 @@ class StreamAnnotationSetsResponse(message.Message):
         *,
         read_sequence: builtins.int = ...,
         items: abc.Iterable[AssetAnnotations] | None = ...,
+        after: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["items", b"items", "read_sequence", b"read_sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["after", b"after", "items", b"items", "read_sequence", b"read_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

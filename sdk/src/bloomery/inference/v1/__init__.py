@@ -10,6 +10,7 @@ from bloomery.inference.v1.model_pb2 import (
     Parity,
 )
 from bloomery.inference.v1.model_service_pb2 import (
+    DeleteModelRequest,
     DeleteModelVariantRequest,
     DeleteModelVersionRequest,
     FindModelVersionRequest,
@@ -45,6 +46,7 @@ from bloomery.inference.v1.prediction_service_pb2_grpc import (
 )
 
 __all__ = [
+    "DeleteModelRequest",
     "DeleteModelVariantRequest",
     "DeleteModelVersionRequest",
     "FindModelVersionRequest",

@@ -54,6 +54,11 @@ class ModelServiceStub:
                 request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.UpdateModelRequest.SerializeToString,
                 response_deserializer=bloomery_dot_inference_dot_v1_dot_model__pb2.Model.FromString,
                 _registered_method=True)
+        self.DeleteModel = channel.unary_unary(
+                '/bloomery.inference.v1.ModelService/DeleteModel',
+                request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.DeleteModelRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
         self.GetModelVersion = channel.unary_unary(
                 '/bloomery.inference.v1.ModelService/GetModelVersion',
                 request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.GetModelVersionRequest.SerializeToString,
@@ -123,6 +128,14 @@ class ModelServiceServicer:
 
     def UpdateModel(self, request, context):
         """Changes `display_name` or `labels`. Idempotent. ABORTED: the etag is old; read again and repeat.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteModel(self, request, context):
+        """Deletes a model with its versions and their variants, so that its id is free; files and holds on dataset versions go soon after, whatever is away at the
+        moment. A job that still trains for it makes it anew. NOT_FOUND: it is gone already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -213,6 +226,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.UpdateModel,
                     request_deserializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.UpdateModelRequest.FromString,
                     response_serializer=bloomery_dot_inference_dot_v1_dot_model__pb2.Model.SerializeToString,
+            ),
+            'DeleteModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteModel,
+                    request_deserializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.DeleteModelRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
             'GetModelVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModelVersion,
@@ -344,6 +362,33 @@ class ModelService:
             '/bloomery.inference.v1.ModelService/UpdateModel',
             bloomery_dot_inference_dot_v1_dot_model__service__pb2.UpdateModelRequest.SerializeToString,
             bloomery_dot_inference_dot_v1_dot_model__pb2.Model.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.inference.v1.ModelService/DeleteModel',
+            bloomery_dot_inference_dot_v1_dot_model__service__pb2.DeleteModelRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,

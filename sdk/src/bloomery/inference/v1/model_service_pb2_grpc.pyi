@@ -44,6 +44,10 @@ class ModelServiceStub:
     """Lists the models of a project; "-" as the project's id stands for all."""
     UpdateModel: grpc.UnaryUnaryMultiCallable[model_service_pb2.UpdateModelRequest, model_pb2.Model]
     """Changes `display_name` or `labels`. Idempotent. ABORTED: the etag is old; read again and repeat."""
+    DeleteModel: grpc.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelRequest, empty_pb2.Empty]
+    """Deletes a model with its versions and their variants, so that its id is free; files and holds on dataset versions go soon after, whatever is away at the
+    moment. A job that still trains for it makes it anew. NOT_FOUND: it is gone already.
+    """
     GetModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.GetModelVersionRequest, model_pb2.ModelVersion]
     """Returns a version by number, by uid, or the newest as "latest". NOT_FOUND: list the versions."""
     ListModelVersions: grpc.UnaryUnaryMultiCallable[model_service_pb2.ListModelVersionsRequest, model_service_pb2.ListModelVersionsResponse]
@@ -85,6 +89,10 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Lists the models of a project; "-" as the project's id stands for all."""
     UpdateModel: aio.UnaryUnaryMultiCallable[model_service_pb2.UpdateModelRequest, model_pb2.Model]  # type: ignore[assignment]
     """Changes `display_name` or `labels`. Idempotent. ABORTED: the etag is old; read again and repeat."""
+    DeleteModel: aio.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelRequest, empty_pb2.Empty]  # type: ignore[assignment]
+    """Deletes a model with its versions and their variants, so that its id is free; files and holds on dataset versions go soon after, whatever is away at the
+    moment. A job that still trains for it makes it anew. NOT_FOUND: it is gone already.
+    """
     GetModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.GetModelVersionRequest, model_pb2.ModelVersion]  # type: ignore[assignment]
     """Returns a version by number, by uid, or the newest as "latest". NOT_FOUND: list the versions."""
     ListModelVersions: aio.UnaryUnaryMultiCallable[model_service_pb2.ListModelVersionsRequest, model_service_pb2.ListModelVersionsResponse]  # type: ignore[assignment]
@@ -141,6 +149,16 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[model_pb2.Model, abc.Awaitable[model_pb2.Model]]:
         """Changes `display_name` or `labels`. Idempotent. ABORTED: the etag is old; read again and repeat."""
+
+    @abc_1.abstractmethod
+    def DeleteModel(
+        self,
+        request: model_service_pb2.DeleteModelRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[empty_pb2.Empty, abc.Awaitable[empty_pb2.Empty]]:
+        """Deletes a model with its versions and their variants, so that its id is free; files and holds on dataset versions go soon after, whatever is away at the
+        moment. A job that still trains for it makes it anew. NOT_FOUND: it is gone already.
+        """
 
     @abc_1.abstractmethod
     def GetModelVersion(

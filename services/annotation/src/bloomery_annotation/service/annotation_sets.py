@@ -136,6 +136,7 @@ class AnnotationSetMethods(Methods):
                     )
                     for asset, found in items
                 ],
+                after=items[-1][0].id if items else "",
             )
 
     async def _save(

@@ -10,7 +10,7 @@ from bloomery_inference.model import Model, ModelVersion, VersionContent
 from bloomery_inference.names import LATEST, Selector
 from bloomery_inference.store import variants
 from bloomery_inference.store.rows import content_json, model_of, version_of
-from bloomery_inference.store.tables import MODELS, VERSIONS
+from bloomery_inference.store.tables import MODELS, VARIANTS, VERSIONS
 from bloomery_kit.database import Transaction, compare_and_set, insert_ignore
 from bloomery_kit.names import new_uid
 from bloomery_kit.sequences import next_sequence
@@ -108,6 +108,17 @@ async def update_model(tx: Transaction, model: Model, values: Mapping[str, objec
     )
 
 
+async def delete_model(tx: Transaction, model: Model) -> list[ModelVersion]:
+    """Forget a model with its versions and their variants, which are returned for what they leave behind."""
+    await tx.execute(sa.select(MODELS.c.uid).where(MODELS.c.uid == model.uid).with_for_update())
+    gone = await list_versions(tx, project=model.project, model_id=model.id, before=None, limit=None)
+    of_model = sa.select(VERSIONS.c.uid).where(VERSIONS.c.model_uid == model.uid)
+    await tx.execute(sa.delete(VARIANTS).where(VARIANTS.c.version_uid.in_(of_model)))
+    await tx.execute(sa.delete(VERSIONS).where(VERSIONS.c.model_uid == model.uid))
+    await tx.execute(sa.delete(MODELS).where(MODELS.c.uid == model.uid))
+    return gone
+
+
 async def get_version(tx: Transaction, selector: Selector) -> ModelVersion | None:
     """A version with its variants."""
     query = _SELECT_VERSIONS.where(MODELS.c.project == selector.project, MODELS.c.id == selector.model)
@@ -129,7 +140,7 @@ async def find_version(tx: Transaction, job: str) -> ModelVersion | None:
 
 
 async def list_versions(
-    tx: Transaction, *, project: str | None, model_id: str | None, before: int | None, limit: int
+    tx: Transaction, *, project: str | None, model_id: str | None, before: int | None, limit: int | None
 ) -> list[ModelVersion]:
     """Versions with their variants, newest first; of those recorded before the one with an ordinal."""
     query = _where(_SELECT_VERSIONS, {MODELS.c.project: project, MODELS.c.id: model_id})

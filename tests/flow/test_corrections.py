@@ -42,6 +42,14 @@ def test_shapes_take_the_place_of_those_that_were_there(client: Client, asset: A
     assert (again.revision, labels_on(client, asset)) == (3, ["cat"])
 
 
+def test_what_sticks_out_is_cut_and_told(run: Run, client: Client, asset: Asset) -> None:
+    out = json.dumps([{"label": "cat", "box": {"x": 50, "y": 10, "width": 100, "height": 20}}])
+    done = run("annotations", "set", asset.name, "--file", "-", stdin=out)
+    assert done.exit_code == 0, done.output
+    assert done.stderr
+    assert client.asset(asset.name).annotation_set().shapes[0].box.width == 14
+
+
 def test_an_image_gets_its_first_shapes_and_keeps_an_empty_set(client: Client, bare: Asset) -> None:
     assert not bare.annotation_set().etag
     assert bare.save_annotations([box("cat")]).revision == 1

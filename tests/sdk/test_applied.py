@@ -14,6 +14,7 @@ from tests.sdk import world
 from tests.sdk.blobs import Blobs, digest_of
 from tests.sdk.conftest import Run
 from tests.sdk.fake import Fake
+from tests.sdk.test_drawing import encoded
 
 EVALUATED = training.Job(
     name="projects/cells/jobs/e1",
@@ -108,6 +109,22 @@ def test_a_prediction_on_a_dataset_version_leaves_defaults_to_the_recipe(fake: F
     assert (first.kind, dict(first.parameters)) == (training.JOB_KIND_PREDICT, {"split": "test"})
     assert dict(second.parameters) == {"split": "all", "confidence": 0.0, "iou": 0.5}
     assert second.base_artifact == world.MODEL_VERSION.artifacts[0]
+
+
+def test_several_classes_a_place_are_asked_for_only_where_they_are_wanted(
+    fake: Fake, client: Client, run: Run, tmp_path: Path
+) -> None:
+    model = client.model_version("cells-v@1")
+    model.evaluate("cells-v@1", multi_label=True)
+    run("evaluate cells-v@1 --on cells-v@1 --multi-label")
+    run("predict-batch cells-v@1 --on cells-v@1 --multi-label")
+    run("predict-batch cells-v@1 --on cells-v@1")
+    asked = [request.job.parameters.fields.get("multi_label") for request in fake.calls["CreateJob"]]
+    assert [one and one.bool_value for one in asked] == [True, True, True, None]
+    (tmp_path / "a.png").write_bytes(encoded())
+    run("predict cells-v@1 --multi-label", str(tmp_path / "a.png"))
+    model.predict(b"image")
+    assert [request.multi_label for request in fake.calls["Predict"]] == [True, False]
 
 
 def test_predictions_are_written_to_a_folder(fake: Fake, blobs: Blobs, run: Run, tmp_path: Path) -> None:

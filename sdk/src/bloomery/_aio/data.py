@@ -88,7 +88,8 @@ class AsyncAsset(AsyncHandle[annotation.Asset], AssetFields):
         """Let shapes take the place of all that a set holds, as a new revision, and return the set.
 
         What a person gives replaces what this handle has read or saved last, else what is there now. A prediction
-        replaces only what a model made, and is kept as that model's.
+        replaces only what a model made, and is kept as that model's. What sticks out of the image is cut off, and
+        told in the `problems` of the set that is returned.
 
         Args:
             shapes: in pixels of the image as it is shown, each with the id or the display name of its label; or what

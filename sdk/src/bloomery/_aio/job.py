@@ -217,7 +217,13 @@ class AsyncModelVersion(AsyncServing):
     """A trained model with the proof of where it came from."""
 
     async def evaluate(
-        self, on: str | DatasetVersionFields, *, split: Split = "test", name: str = "", gpus: int = 0
+        self,
+        on: str | DatasetVersionFields,
+        *,
+        split: Split = "test",
+        multi_label: bool = False,
+        name: str = "",
+        gpus: int = 0,
     ) -> AsyncJob:
         """Start measuring it on a dataset version of its project, and return the job; `evaluations` has what it found.
 
@@ -226,13 +232,16 @@ class AsyncModelVersion(AsyncServing):
         Args:
             on: the dataset version, or its name such as "cells-v@1".
             split: whose images; what the model was trained on flatters it.
+            multi_label: let one place answer for several classes, as Ultralytics' own validation does.
             name: id of the job; made by the server by default.
             gpus: how many; 0 for the recipe's default.
 
         Raises:
             FailedPrecondition: the dataset version is for another task.
         """
-        return await self._applied(training.JOB_KIND_EVALUATE, on, name=name, gpus=gpus, split=split)
+        return await self._applied(
+            training.JOB_KIND_EVALUATE, on, name=name, gpus=gpus, split=split, multi_label=multi_label or None
+        )
 
     async def predict_dataset(
         self,
@@ -241,6 +250,7 @@ class AsyncModelVersion(AsyncServing):
         split: Split = "test",
         confidence: float | None = None,
         iou: float | None = None,
+        multi_label: bool = False,
         name: str = "",
         gpus: int = 0,
     ) -> AsyncJob:
@@ -253,6 +263,7 @@ class AsyncModelVersion(AsyncServing):
             split: whose images.
             confidence: smallest score to write down, 0 to 1; here and below, None for the recipe's default.
             iou: overlap above which the weaker of two boxes of one class is dropped, 0 to 1; not for classifiers.
+            multi_label: let one place answer for several classes; not for classifiers.
             name: id of the job; made by the server by default.
             gpus: how many; 0 for the recipe's default.
 
@@ -261,7 +272,14 @@ class AsyncModelVersion(AsyncServing):
             FailedPrecondition: the dataset version is for another task.
         """
         return await self._applied(
-            training.JOB_KIND_PREDICT, on, name=name, gpus=gpus, split=split, confidence=confidence, iou=iou
+            training.JOB_KIND_PREDICT,
+            on,
+            name=name,
+            gpus=gpus,
+            split=split,
+            confidence=confidence,
+            iou=iou,
+            multi_label=multi_label or None,
         )
 
     async def _applied(

@@ -31,6 +31,7 @@ class PredictOptions(TypedDict, total=False):
     iou_threshold: float | None
     classes: Sequence[str]
     max_shapes: int
+    multi_label: bool
 
 
 class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
@@ -62,6 +63,7 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
         iou_threshold: float | None = None,
         classes: Sequence[str] = (),
         max_shapes: int = 0,
+        multi_label: bool = False,
     ) -> Prediction:
         """Predict on one image.
 
@@ -72,6 +74,7 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             iou_threshold: overlap from which the lower of two boxes of one class is dropped, 0 to 1.
             classes: only these classes; empty for all.
             max_shapes: at most so many, best first; 0 for the server's default.
+            multi_label: let one place answer for several classes, as Ultralytics' own validation does.
 
         Raises:
             InvalidArgument: the image cannot be read, or a class is not the model's.
@@ -83,6 +86,7 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             iou_threshold=iou_threshold,
             classes=[class_of(name, self.classes) for name in classes],
             max_shapes=max_shapes,
+            multi_label=multi_label,
         )
         source: bytes | Path | None = None
         if isinstance(image, Asset | AssetFields):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from bloomery.cli import _shape_files
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, connect
@@ -104,6 +105,8 @@ def save(
         saved = found.save_annotations(given.shapes, set=set_, etag=given.etag)
     if output is Output.table:
         _grid([saved])
+        for problem in saved.problems:
+            Console(stderr=True, soft_wrap=True, highlight=False).print(f"[yellow]{escape(problem.message)}[/]")
     else:
         dump(as_json(saved), output)
 

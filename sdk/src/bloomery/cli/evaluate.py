@@ -31,6 +31,10 @@ OnOption = Annotated[
     str, typer.Option("--on", metavar="DATASET[@VERSION]", help="Dataset version; the newest by default.")
 ]
 JobNameOption = Annotated[str, typer.Option("--name", help="Id of the job; made by the server by default.")]
+MultiLabelOption = Annotated[
+    bool,
+    typer.Option("--multi-label", help="Let one place answer for several classes, as Ultralytics' validation does."),
+]
 GpusOption = Annotated[int, typer.Option(min=0, help="How many; 0 for the recipe's default.")]
 
 
@@ -38,6 +42,7 @@ def run(
     version: VersionArgument,
     on: OnOption,
     split: Annotated[Split, typer.Option(help="Whose images; what the model was trained on flatters it.")] = Split.test,
+    multi_label: MultiLabelOption = False,
     name: JobNameOption = "",
     gpus: GpusOption = 0,
     follow_: Annotated[
@@ -48,7 +53,9 @@ def run(
 ) -> None:
     """Measure a model on a dataset version, by the evaluation that every training ends with."""
     with connect(project) as client:
-        job = client.model_version(version).evaluate(on, split=split.value, name=name, gpus=gpus)
+        job = client.model_version(version).evaluate(
+            on, split=split.value, multi_label=multi_label, name=name, gpus=gpus
+        )
         if not follow_:
             show_job(job, output)
             return

@@ -15,6 +15,7 @@ from bloomery import errors
 from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
 from bloomery.cli._output import as_json, dump, grid
 from bloomery.cli.annotations import place
+from bloomery.cli.evaluate import MultiLabelOption
 from bloomery.cli.models import VersionArgument
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def run(
     ] = False,
     threshold: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Smallest score to return.")] = None,
     classes: Annotated[str, typer.Option(metavar="NAME,...", help="Only these classes.")] = "",
+    multi_label: MultiLabelOption = False,
     project: ProjectOption = None,
     output: OutputOption = Output.table,
 ) -> None:
@@ -55,7 +57,7 @@ def run(
     with connect(project) as client:
         model = client.model_version(version)
         sources: Sequence[Path | Asset] = list(_below(images)) if images else _assets(client, model, assets or "")
-        for one in model.predict_each(sources, threshold=threshold, classes=wanted):
+        for one in model.predict_each(sources, threshold=threshold, classes=wanted, multi_label=multi_label):
             report.add(one)
     report.write()
     if report.failed:

@@ -9,7 +9,7 @@ from bloomery.cli._jobs import show_job
 from bloomery.cli._live import follow_new
 from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
 from bloomery.cli._progress import steps
-from bloomery.cli.evaluate import GpusOption, JobNameOption, OnOption, Split
+from bloomery.cli.evaluate import GpusOption, JobNameOption, MultiLabelOption, OnOption, Split
 from bloomery.cli.models import VersionArgument
 
 EXAMPLE = "Example: bloomery predict-batch cells-v@1 --on cells-v@1 --split test --to ./out"
@@ -23,6 +23,7 @@ def run(
     iou: Annotated[
         float | None, typer.Option(min=0, max=1, help="Overlap from which the weaker of two boxes of a class goes.")
     ] = None,
+    multi_label: MultiLabelOption = False,
     to: Annotated[
         Path | None,
         typer.Option(help="Watch to the end and write predictions.jsonl to this folder; Ctrl-C only detaches."),
@@ -35,7 +36,7 @@ def run(
     """Predict on the images of a dataset version. The job goes on by itself; --to waits for its file."""
     with connect(project) as client:
         job = client.model_version(version).predict_dataset(
-            on, split=split.value, confidence=confidence, iou=iou, name=name, gpus=gpus
+            on, split=split.value, confidence=confidence, iou=iou, multi_label=multi_label, name=name, gpus=gpus
         )
         if to is None:
             show_job(job, output)

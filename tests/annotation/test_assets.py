@@ -3,6 +3,8 @@
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from bloomery.annotation.v1 import (
     Asset,
@@ -15,8 +17,11 @@ from bloomery.annotation.v1 import (
     ListAssetsRequest,
     Project,
     SignDownloadsRequest,
+    StreamAnnotationSetsRequest,
+    UpdateAssetRequest,
 )
 from bloomery_annotation.names import asset_id
+from bloomery_annotation.store import assets
 from bloomery_kit.objects import FolderObjectStore
 from tests.annotation.helpers import Server, box, digest_of, fields_of, png, reason_of, status_of
 
@@ -128,6 +133,101 @@ async def test_a_deleted_asset_is_gone_with_its_annotations_and_may_come_back(bo
     missing = await status_of(both.stub.GetAnnotationSet(GetAnnotationSetRequest(name=set_name)))
     assert reason_of(missing) == "NOT_FOUND"
     assert (await both.stub.GetProject(GetProjectRequest(name=project.name))).asset_count == 1
+
+
+async def splits_at(server: Server, sequence: int) -> dict[str, str]:
+    """The splits of all assets by display name as they were at a sequence."""
+    request = StreamAnnotationSetsRequest(parent="projects/p", read_sequence=sequence)
+    return {
+        item.asset.display_name: item.asset.split
+        async for message in server.stub.StreamAnnotationSets(request)
+        for item in message.items
+    }
+
+
+async def test_an_update_changes_split_and_labels_from_now_on(both: Server) -> None:
+    project = await both.project()
+    await both.label("rbc")
+    asset = (await both.assets(project, [png(1)], display_name="a", split="train", labels={"k": "v"}))[0]
+    saved = await both.save(asset, [box("rbc")])
+    await both.assets(project, [png(2)], display_name="b")
+    wanted = Asset(name=asset.name, split="val", labels={"k": "w"}, etag=asset.etag)
+    changed = await both.stub.UpdateAsset(UpdateAssetRequest(asset=wanted))
+    assert (changed.split, dict(changed.labels), changed.uid) == ("val", {"k": "w"}, asset.uid)
+    assert (changed.sequence, changed.create_time) == (asset.sequence, asset.create_time)
+    assert changed.etag != asset.etag
+    assert await both.stub.GetAsset(GetAssetRequest(name=asset.name)) == changed
+    assert await both.stub.GetAnnotationSet(GetAnnotationSetRequest(name=saved.name)) == saved
+    assert await listed(both, "") == ["a", "b"]
+    now = (await both.stub.GetProject(GetProjectRequest(name=project.name))).sequence
+    assert await splits_at(both, now) == {"a": "val", "b": ""}
+    assert await splits_at(both, now - 1) == {"a": "train", "b": ""}
+    stale = await status_of(both.stub.UpdateAsset(UpdateAssetRequest(asset=wanted)))
+    assert reason_of(stale) == "ETAG_MISMATCH"
+
+
+async def test_an_update_to_what_is_there_changes_nothing(both: Server) -> None:
+    project = await both.project()
+    asset = (await both.assets(project, [png(1)], split="train"))[0]
+    same = UpdateAssetRequest(asset=Asset(name=asset.name, split="train"))
+    assert await both.stub.UpdateAsset(same) == asset
+    masked = UpdateAssetRequest(asset=Asset(name=asset.name, split="val"), update_mask=FieldMask(paths=["labels"]))
+    assert await both.stub.UpdateAsset(masked) == asset
+    emptied = UpdateAssetRequest(asset=Asset(name=asset.name), update_mask=FieldMask(paths=["split"]))
+    assert (await both.stub.UpdateAsset(emptied)).split == ""
+
+
+async def test_an_update_says_all_that_is_wrong_with_it(server: Server, project: Project) -> None:
+    bad = Asset(name="nonsense", split="holdout", labels={"": "v"})
+    status = await status_of(server.stub.UpdateAsset(UpdateAssetRequest(asset=bad)))
+    assert fields_of(status) == ["asset.name", "asset.split", "asset.labels"]
+    unknown = Asset(name=f"{project.name}/assets/{asset_id(digest_of(b'x'))}", split="val")
+    assert reason_of(await status_of(server.stub.UpdateAsset(UpdateAssetRequest(asset=unknown)))) == "NOT_FOUND"
+    mask = FieldMask(paths=["digest"])
+    refused = await status_of(server.stub.UpdateAsset(UpdateAssetRequest(asset=unknown, update_mask=mask)))
+    assert fields_of(refused) == ["update_mask"]
+
+
+async def test_frames_are_listed_by_their_time_within_the_parent(both: Server) -> None:
+    project = await both.project()
+    parent, other = await both.assets(project, [png(1), png(2)])
+    times = [Duration(seconds=2), Duration(nanos=500_000_000), Duration(seconds=1), Duration(seconds=1)]
+    for number, time in enumerate(times):
+        content = png(10 + number)
+        await both.assets(project, [content], display_name=str(number), parent=parent.name, timestamp=time)
+    await both.assets(project, [png(20)], display_name="of another", parent=other.name)
+    frames = ListAssetsRequest(parent=project.name, filter=f"parent:{parent.name.rpartition('/')[2]}")
+    assert await listed(both, frames.filter) == ["1", "2", "3", "0"]
+    first = (await both.stub.ListAssets(frames)).assets[0]
+    assert (first.parent, first.timestamp.ToMilliseconds()) == (parent.name, 500)
+    assert await listed(both, "parent:") == []
+
+
+async def test_a_frame_needs_a_parent_that_is_there(server: Server, project: Project) -> None:
+    await server.upload([png(1)], project)
+    other = await server.project("other")
+    foreign = (await server.assets(other, [png(2)]))[0]
+    wanted = [
+        Asset(digest=digest_of(png(1)), parent=f"{project.name}/assets/{asset_id(digest_of(b'x'))}"),
+        Asset(digest=digest_of(png(1)), parent=foreign.name, timestamp=Duration(seconds=-1)),
+        Asset(digest=digest_of(png(1)), timestamp=Duration(seconds=1)),
+    ]
+    answer = await server.stub.BatchCreateAssets(BatchCreateAssetsRequest(parent=project.name, assets=wanted))
+    statuses = [result.status for result in answer.results]
+    assert reason_of(statuses[0]) == "NOT_FOUND"
+    assert [fields_of(status) for status in statuses[1:]] == [["parent", "timestamp"], ["timestamp"]]
+
+
+async def test_later_pages_do_not_count_again(
+    server: Server, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await server.assets(project, [png(seed) for seed in range(3)], split="val")
+    request = ListAssetsRequest(parent=project.name, filter="split:val", page_size=2)
+    first = await server.stub.ListAssets(request)
+    monkeypatch.setattr(assets, "count", None)
+    request.page_token = first.next_page_token
+    second = await server.stub.ListAssets(request)
+    assert (first.total_size, second.total_size, len(second.assets)) == (3, 3, 1)
 
 
 async def test_downloads_are_signed_for_what_is_there(server: Server, project: Project) -> None:

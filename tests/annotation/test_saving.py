@@ -11,7 +11,7 @@ NOW = utc_now()
 
 
 def asset(uid: str) -> Asset:
-    return Asset("p", uid, f"a{uid}", "", "", 0, "", 9, 9, "", {}, NOW, 1)
+    return Asset("p", uid, f"a{uid}", "", "", 0, "", 9, 9, "", {}, NOW, 1, 1)
 
 
 DRAFTS = st.builds(

@@ -1,7 +1,9 @@
 """Messages to values and back."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 
+from google.protobuf.duration_pb2 import Duration
 from google.rpc.status_pb2 import Status
 
 from bloomery.annotation.v1 import FORMAT_UNSPECIFIED
@@ -30,6 +32,7 @@ from bloomery_annotation.model import (
     Reference,
     Source,
 )
+from bloomery_annotation.names import ASSET
 from bloomery_kit.errors import BloomeryError, FailedPrecondition, Internal, to_status
 from bloomery_kit.objects import SignedRequest
 from bloomery_kit.times import to_timestamp
@@ -106,12 +109,22 @@ def asset(value: Asset) -> AssetMessage:
         labels=value.labels,
         create_time=to_timestamp(value.create_time),
         sequence=value.sequence,
+        parent=ASSET.format(project=value.project_id, asset=value.parent) if value.parent else "",
+        timestamp=_duration(value.timestamp) if value.parent else None,
+        etag=value.etag,
     )
 
 
 def asset_draft(message: AssetMessage) -> AssetDraft:
     """What a caller may say about an asset."""
-    return AssetDraft(message.digest, message.display_name, message.split, dict(message.labels))
+    return AssetDraft(
+        message.digest,
+        message.display_name,
+        message.split,
+        dict(message.labels),
+        ASSET.parse(message.parent, "parent")["asset"] if message.parent else "",
+        message.timestamp.ToTimedelta(),
+    )
 
 
 def annotation_set(value: AnnotationSet) -> AnnotationSetMessage:
@@ -189,6 +202,12 @@ def reference(value: Reference) -> ReferenceMessage:
 def status(error: BloomeryError | None) -> Status:
     """The outcome of one item of a batch."""
     return to_status(error) if error else Status()
+
+
+def _duration(value: timedelta) -> Duration:
+    duration = Duration()
+    duration.FromTimedelta(value)
+    return duration
 
 
 def _failure(value: Failure) -> Status:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from bloomery_annotation.names import ANNOTATION_SET, ASSET, IMPORT, LABEL, PROJECT
@@ -82,11 +82,16 @@ class AssetDraft:
     display_name: str
     split: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    parent: str = ""
+    timestamp: timedelta = timedelta()
 
 
 @dataclass(frozen=True)
 class Asset:
-    """An image. Width and height in pixels, EXIF orientation applied."""
+    """An image. Width and height in pixels, EXIF orientation applied; `since` is the sequence of its last change.
+
+    `parent` is the id of the asset that it is a frame of, and `timestamp` the time within that.
+    """
 
     project_id: str
     uid: str
@@ -101,11 +106,19 @@ class Asset:
     labels: Mapping[str, str]
     create_time: datetime
     sequence: int
+    since: int
+    parent: str = ""
+    timestamp: timedelta = timedelta()
 
     @property
     def name(self) -> str:
         """The resource name."""
         return ASSET.format(project=self.project_id, asset=self.id)
+
+    @property
+    def etag(self) -> str:
+        """Changes with every change of the fields."""
+        return etag_of(self.uid, self.since)
 
 
 class Source(StrEnum):

@@ -605,7 +605,7 @@ class BatchCreateAssetsRequest(message.Message):
     """`projects/{project}`."""
     @builtins.property
     def assets(self) -> containers.RepeatedCompositeFieldContainer[asset_pb2.Asset]:
-        """`digest` is needed; `display_name`, `split` and `labels` are kept. At most 1,000."""
+        """`digest` is needed; `display_name`, `split`, `labels`, `parent` and `timestamp` are kept. At most 1,000."""
 
     def __init__(
         self,
@@ -706,7 +706,9 @@ class ListAssetsRequest(message.Message):
     page_token: builtins.str
     """`next_page_token` of the page before; the other arguments must be the same."""
     filter: builtins.str
-    """Empty, or one of `annotated`, `unannotated`, `label:ID`, `split:NAME`, `name:TEXT` (contained in the display name)."""
+    """Empty, or one of `annotated`, `unannotated`, `label:ID`, `split:NAME`, `name:TEXT` (contained in the display name), `parent:ID` (the frames of that
+    asset, in the order of their timestamps).
+    """
     def __init__(
         self,
         *,
@@ -748,6 +750,34 @@ class ListAssetsResponse(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["assets", b"assets", "next_page_token", b"next_page_token", "total_size", b"total_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class UpdateAssetRequest(message.Message):
+    """Request of UpdateAsset."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ASSET_FIELD_NUMBER: builtins.int
+    UPDATE_MASK_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def asset(self) -> asset_pb2.Asset:
+        """The asset with its new fields; `etag` may be empty, which means: the last writer wins."""
+
+    @builtins.property
+    def update_mask(self) -> field_mask_pb2.FieldMask:
+        """Among `split`, `labels`; all that are set by default."""
+
+    def __init__(
+        self,
+        *,
+        asset: asset_pb2.Asset | None = ...,
+        update_mask: field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["asset", b"asset", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["asset", b"asset", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

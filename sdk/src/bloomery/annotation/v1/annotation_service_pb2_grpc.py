@@ -122,6 +122,11 @@ class AnnotationServiceStub:
                 request_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ListAssetsRequest.SerializeToString,
                 response_deserializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ListAssetsResponse.FromString,
                 _registered_method=True)
+        self.UpdateAsset = channel.unary_unary(
+                '/bloomery.annotation.v1.AnnotationService/UpdateAsset',
+                request_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.UpdateAssetRequest.SerializeToString,
+                response_deserializer=bloomery_dot_annotation_dot_v1_dot_asset__pb2.Asset.FromString,
+                _registered_method=True)
         self.DeleteAsset = channel.unary_unary(
                 '/bloomery.annotation.v1.AnnotationService/DeleteAsset',
                 request_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.DeleteAssetRequest.SerializeToString,
@@ -307,7 +312,8 @@ class AnnotationServiceServicer:
 
     def BatchCreateAssets(self, request, context):
         """Creates assets from uploaded blobs, at most 1,000. Idempotent: the same digest is the same asset, which is returned. An item's
-        FAILED_PRECONDITION `BLOB_MISSING`: upload it first; INVALID_ARGUMENT: the bytes are not an image that can be used (the reason says why).
+        FAILED_PRECONDITION `BLOB_MISSING`: upload it first; INVALID_ARGUMENT: the bytes are not an image that can be used (the reason says why);
+        NOT_FOUND: its parent is not there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -322,6 +328,14 @@ class AnnotationServiceServicer:
 
     def ListAssets(self, request, context):
         """Lists assets in the order of their creation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateAsset(self, request, context):
+        """Changes `split` or `labels`. Idempotent. What is read at an earlier sequence, as by dataset versions that are there, keeps the old values. ABORTED
+        `ETAG_MISMATCH`: the etag is old; read again and repeat. NOT_FOUND: list the assets.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -527,6 +541,11 @@ def add_AnnotationServiceServicer_to_server(servicer, server):
                     servicer.ListAssets,
                     request_deserializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ListAssetsRequest.FromString,
                     response_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ListAssetsResponse.SerializeToString,
+            ),
+            'UpdateAsset': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateAsset,
+                    request_deserializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.UpdateAssetRequest.FromString,
+                    response_serializer=bloomery_dot_annotation_dot_v1_dot_asset__pb2.Asset.SerializeToString,
             ),
             'DeleteAsset': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteAsset,
@@ -1043,6 +1062,33 @@ class AnnotationService:
             '/bloomery.annotation.v1.AnnotationService/ListAssets',
             bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ListAssetsRequest.SerializeToString,
             bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ListAssetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateAsset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.annotation.v1.AnnotationService/UpdateAsset',
+            bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.UpdateAssetRequest.SerializeToString,
+            bloomery_dot_annotation_dot_v1_dot_asset__pb2.Asset.FromString,
             options,
             channel_credentials,
             insecure,

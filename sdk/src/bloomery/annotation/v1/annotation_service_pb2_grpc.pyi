@@ -78,12 +78,17 @@ class AnnotationServiceStub:
     """Signs downloads of assets' original bytes, at most 1,000. An unknown asset is NOT_FOUND at its item."""
     BatchCreateAssets: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.BatchCreateAssetsRequest, annotation_service_pb2.BatchCreateAssetsResponse]
     """Creates assets from uploaded blobs, at most 1,000. Idempotent: the same digest is the same asset, which is returned. An item's
-    FAILED_PRECONDITION `BLOB_MISSING`: upload it first; INVALID_ARGUMENT: the bytes are not an image that can be used (the reason says why).
+    FAILED_PRECONDITION `BLOB_MISSING`: upload it first; INVALID_ARGUMENT: the bytes are not an image that can be used (the reason says why);
+    NOT_FOUND: its parent is not there.
     """
     GetAsset: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.GetAssetRequest, asset_pb2.Asset]
     """Returns an asset. NOT_FOUND: list the assets."""
     ListAssets: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.ListAssetsRequest, annotation_service_pb2.ListAssetsResponse]
     """Lists assets in the order of their creation."""
+    UpdateAsset: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.UpdateAssetRequest, asset_pb2.Asset]
+    """Changes `split` or `labels`. Idempotent. What is read at an earlier sequence, as by dataset versions that are there, keeps the old values. ABORTED
+    `ETAG_MISMATCH`: the etag is old; read again and repeat. NOT_FOUND: list the assets.
+    """
     DeleteAsset: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.DeleteAssetRequest, empty_pb2.Empty]
     """Deletes an asset with its annotations. Dataset versions that hold it keep its bytes. Deleting a missing asset is NOT_FOUND."""
     GetAnnotationSet: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.GetAnnotationSetRequest, annotation_set_pb2.AnnotationSet]
@@ -170,12 +175,17 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
     """Signs downloads of assets' original bytes, at most 1,000. An unknown asset is NOT_FOUND at its item."""
     BatchCreateAssets: aio.UnaryUnaryMultiCallable[annotation_service_pb2.BatchCreateAssetsRequest, annotation_service_pb2.BatchCreateAssetsResponse]  # type: ignore[assignment]
     """Creates assets from uploaded blobs, at most 1,000. Idempotent: the same digest is the same asset, which is returned. An item's
-    FAILED_PRECONDITION `BLOB_MISSING`: upload it first; INVALID_ARGUMENT: the bytes are not an image that can be used (the reason says why).
+    FAILED_PRECONDITION `BLOB_MISSING`: upload it first; INVALID_ARGUMENT: the bytes are not an image that can be used (the reason says why);
+    NOT_FOUND: its parent is not there.
     """
     GetAsset: aio.UnaryUnaryMultiCallable[annotation_service_pb2.GetAssetRequest, asset_pb2.Asset]  # type: ignore[assignment]
     """Returns an asset. NOT_FOUND: list the assets."""
     ListAssets: aio.UnaryUnaryMultiCallable[annotation_service_pb2.ListAssetsRequest, annotation_service_pb2.ListAssetsResponse]  # type: ignore[assignment]
     """Lists assets in the order of their creation."""
+    UpdateAsset: aio.UnaryUnaryMultiCallable[annotation_service_pb2.UpdateAssetRequest, asset_pb2.Asset]  # type: ignore[assignment]
+    """Changes `split` or `labels`. Idempotent. What is read at an earlier sequence, as by dataset versions that are there, keeps the old values. ABORTED
+    `ETAG_MISMATCH`: the etag is old; read again and repeat. NOT_FOUND: list the assets.
+    """
     DeleteAsset: aio.UnaryUnaryMultiCallable[annotation_service_pb2.DeleteAssetRequest, empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes an asset with its annotations. Dataset versions that hold it keep its bytes. Deleting a missing asset is NOT_FOUND."""
     GetAnnotationSet: aio.UnaryUnaryMultiCallable[annotation_service_pb2.GetAnnotationSetRequest, annotation_set_pb2.AnnotationSet]  # type: ignore[assignment]
@@ -343,7 +353,8 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[annotation_service_pb2.BatchCreateAssetsResponse, abc.Awaitable[annotation_service_pb2.BatchCreateAssetsResponse]]:
         """Creates assets from uploaded blobs, at most 1,000. Idempotent: the same digest is the same asset, which is returned. An item's
-        FAILED_PRECONDITION `BLOB_MISSING`: upload it first; INVALID_ARGUMENT: the bytes are not an image that can be used (the reason says why).
+        FAILED_PRECONDITION `BLOB_MISSING`: upload it first; INVALID_ARGUMENT: the bytes are not an image that can be used (the reason says why);
+        NOT_FOUND: its parent is not there.
         """
 
     @abc_1.abstractmethod
@@ -361,6 +372,16 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[annotation_service_pb2.ListAssetsResponse, abc.Awaitable[annotation_service_pb2.ListAssetsResponse]]:
         """Lists assets in the order of their creation."""
+
+    @abc_1.abstractmethod
+    def UpdateAsset(
+        self,
+        request: annotation_service_pb2.UpdateAssetRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[asset_pb2.Asset, abc.Awaitable[asset_pb2.Asset]]:
+        """Changes `split` or `labels`. Idempotent. What is read at an earlier sequence, as by dataset versions that are there, keeps the old values. ABORTED
+        `ETAG_MISMATCH`: the etag is old; read again and repeat. NOT_FOUND: list the assets.
+        """
 
     @abc_1.abstractmethod
     def DeleteAsset(

@@ -5,6 +5,7 @@ Images."""
 
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
+from google.protobuf import duration_pb2 as duration_pb2
 from google.protobuf import message as message
 from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
@@ -21,7 +22,7 @@ DESCRIPTOR: descriptor.FileDescriptor
 
 @typing.final
 class Asset(message.Message):
-    """An image of a project, known by its digest: the same bytes are one asset. Immutable but for its labels."""
+    """An image of a project, known by its digest: the same bytes are one asset. Immutable but for its split and its labels."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -57,6 +58,9 @@ class Asset(message.Message):
     LABELS_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     SEQUENCE_FIELD_NUMBER: builtins.int
+    PARENT_FIELD_NUMBER: builtins.int
+    TIMESTAMP_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/assets/{asset}`. The id is "a" and the digest in base32, made by the server."""
     uid: builtins.str
@@ -74,9 +78,13 @@ class Asset(message.Message):
     height: builtins.int
     """Height in pixels, EXIF orientation applied. Output only."""
     split: builtins.str
-    """The official split that it was imported with: "train", "val", "test" or empty."""
+    """The official split: "train", "val", "test" or empty. The one that it was imported with, until somebody changes it."""
     sequence: builtins.int
     """The project's sequence at which it was created. Output only."""
+    parent: builtins.str
+    """Name of the asset that it is a frame of; empty for an image of its own. Set at creation."""
+    etag: builtins.str
+    """Changes with every change of the fields; send it back with an update to refuse a lost one."""
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
         """Free key-value pairs for filtering."""
@@ -84,6 +92,10 @@ class Asset(message.Message):
     @builtins.property
     def create_time(self) -> timestamp_pb2.Timestamp:
         """When it was created. Output only."""
+
+    @builtins.property
+    def timestamp(self) -> duration_pb2.Duration:
+        """Time within the parent at which the frame is shown. Set at creation, with a parent only."""
 
     def __init__(
         self,
@@ -100,9 +112,12 @@ class Asset(message.Message):
         labels: abc.Mapping[builtins.str, builtins.str] | None = ...,
         create_time: timestamp_pb2.Timestamp | None = ...,
         sequence: builtins.int = ...,
+        parent: builtins.str = ...,
+        timestamp: duration_pb2.Duration | None = ...,
+        etag: builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "timestamp", b"timestamp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "digest", b"digest", "display_name", b"display_name", "height", b"height", "labels", b"labels", "media_type", b"media_type", "name", b"name", "sequence", b"sequence", "size_bytes", b"size_bytes", "split", b"split", "uid", b"uid", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "digest", b"digest", "display_name", b"display_name", "etag", b"etag", "height", b"height", "labels", b"labels", "media_type", b"media_type", "name", b"name", "parent", b"parent", "sequence", b"sequence", "size_bytes", b"size_bytes", "split", b"split", "timestamp", b"timestamp", "uid", b"uid", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

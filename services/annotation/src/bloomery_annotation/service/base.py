@@ -49,13 +49,16 @@ class Methods(AnnotationServiceServicer):
 
 def number_cursor(page: PageRequest) -> int | None:
     """The cursor of a page that is ordered by one number."""
-    match page.cursor:
-        case None:
-            return None
-        case (int(number),):
-            return number
-        case _:
-            raise _not_ours()
+    numbers = numbers_cursor(page, 1)
+    return numbers[0] if numbers else None
+
+
+def numbers_cursor(page: PageRequest, parts: int) -> tuple[int, ...]:
+    """The cursor of a page that is ordered by numbers; empty for the first page."""
+    numbers = tuple(part for part in page.cursor or () if isinstance(part, int))
+    if len(numbers) != len(page.cursor or ()) or (numbers and len(numbers) != parts):
+        raise _not_ours()
+    return numbers
 
 
 def text_cursor(page: PageRequest, parts: int) -> tuple[str, ...] | None:

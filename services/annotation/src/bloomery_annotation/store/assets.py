@@ -1,7 +1,8 @@
 """Images, now and at earlier sequences."""
 
-from collections.abc import Collection, Sequence
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +18,10 @@ from bloomery_kit.sequences import next_sequence
 
 _A = ASSETS.c
 Condition = sa.ColumnElement[bool]
+Order = tuple[sa.Column[Any], ...]
+BY_CREATION: Order = (_A.created_sequence,)
+BY_TIME: Order = (_A.timestamp_us, _A.created_sequence)
+"""The order of the frames of one parent."""
 
 
 async def ensure(
@@ -55,11 +60,20 @@ async def by_uid(tx: Transaction, project: Project, uids: Collection[str]) -> li
     return [_asset(project, row) for row in rows]
 
 
-async def page(tx: Transaction, project: Project, condition: Condition, after: int, size: int) -> list[Asset]:
-    """Assets in the order of their creation, after the sequence `after`."""
-    query = sa.select(ASSETS).where(*_alive(project), condition, _A.created_sequence > after)
-    rows = await tx.execute(query.order_by(_A.created_sequence).limit(size))
+async def page(
+    tx: Transaction, project: Project, condition: Condition, order: Order, after: Sequence[int], size: int
+) -> list[Asset]:
+    """Assets in an order, after the place `after` in it."""
+    behind = sa.tuple_(*order) > sa.tuple_(*after) if after else sa.true()
+    query = sa.select(ASSETS).where(*_alive(project), condition, behind)
+    rows = await tx.execute(query.order_by(*order).limit(size))
     return [_asset(project, row) for row in rows]
+
+
+def place(asset: Asset, order: Order) -> tuple[int, ...]:
+    """Where an asset stands in an order."""
+    places = {_A.created_sequence: asset.sequence, _A.timestamp_us: _microseconds(asset.timestamp)}
+    return tuple(places[column] for column in order)
 
 
 async def count(tx: Transaction, project: Project, condition: Condition) -> int:
@@ -72,18 +86,30 @@ async def at(tx: Transaction, project: Project, sequence: int, after: str, size:
     """The assets that there were at `sequence`, by id."""
     then = (
         _A.project_uid == project.uid,
-        _A.created_sequence <= sequence,
-        sa.or_(_A.deleted_sequence.is_(None), _A.deleted_sequence > sequence),
+        _A.since <= sequence,
+        sa.or_(_A.until.is_(None), _A.until > sequence),
     )
     rows = await tx.execute(sa.select(ASSETS).where(*then, _A.id > after).order_by(_A.id).limit(size))
     return [_asset(project, row) for row in rows]
 
 
+async def change(tx: Transaction, project: Project, asset: Asset, values: Mapping[str, object]) -> Asset:
+    """Give an asset of a locked project other fields; what it was before stays readable at earlier sequences."""
+    sequence = await next_sequence(tx, project.uid)
+    changed = replace(asset, **values, since=sequence)  # type: ignore[arg-type]
+    await _end(tx, asset, sequence)
+    await tx.execute(sa.insert(ASSETS), _row(project, changed))
+    return changed
+
+
 async def bury(tx: Transaction, project: Project, asset: Asset) -> None:
     """Mark an asset of a locked project as deleted."""
-    sequence = await next_sequence(tx, project.uid)
-    await tx.execute(sa.update(ASSETS).where(_A.uid == asset.uid).values(deleted_sequence=sequence))
+    await _end(tx, asset, await next_sequence(tx, project.uid))
     await projects.count_assets(tx, project, -1)
+
+
+async def _end(tx: Transaction, asset: Asset, sequence: int) -> None:
+    await tx.execute(sa.update(ASSETS).where(_A.uid == asset.uid, _A.until.is_(None)).values(until=sequence))
 
 
 def annotated() -> Condition:
@@ -113,13 +139,18 @@ def named(text: str) -> Condition:
     return _A.display_name.icontains(text, autoescape=True)
 
 
+def frames_of(parent_id: str) -> Condition:
+    """Whether it is a frame of that asset."""
+    return sa.and_(_A.parent == parent_id, _A.parent != "")
+
+
 def missing(project_id: str, wanted: str) -> NotFound:
     """The error for an asset that is not there."""
     return NotFound("asset", ASSET.format(project=project_id, asset=wanted), "list the project's assets")
 
 
 def _alive(project: Project) -> tuple[Condition, Condition]:
-    return _A.project_uid == project.uid, _A.deleted_sequence.is_(None)
+    return _A.project_uid == project.uid, _A.until.is_(None)
 
 
 def _made(project: Project, draft: AssetDraft, blob: Blob, sequence: int, now: datetime) -> Asset:
@@ -137,6 +168,9 @@ def _made(project: Project, draft: AssetDraft, blob: Blob, sequence: int, now: d
         labels=draft.labels,
         create_time=now,
         sequence=sequence,
+        since=sequence,
+        parent=draft.parent,
+        timestamp=draft.timestamp,
     )
 
 
@@ -151,14 +185,30 @@ _FIELDS = (
     "height",
     "split",
     "create_time",
+    "since",
+    "parent",
 )
 
 
 def _row(project: Project, asset: Asset) -> dict[str, object]:
     row: dict[str, object] = {name: getattr(asset, name) for name in _FIELDS}
-    return row | {"project_uid": project.uid, "labels": dict(asset.labels), "created_sequence": asset.sequence}
+    return row | {
+        "project_uid": project.uid,
+        "labels": dict(asset.labels),
+        "timestamp_us": _microseconds(asset.timestamp),
+        "created_sequence": asset.sequence,
+    }
 
 
 def _asset(project: Project, row: sa.Row[Any]) -> Asset:
-    values = {name: getattr(row, name) for name in _FIELDS}
-    return Asset(project_id=project.id, labels=row.labels, sequence=row.created_sequence, **values)
+    return Asset(
+        project_id=project.id,
+        labels=row.labels,
+        sequence=row.created_sequence,
+        timestamp=timedelta(microseconds=row.timestamp_us),
+        **{name: getattr(row, name) for name in _FIELDS},
+    )
+
+
+def _microseconds(time: timedelta) -> int:
+    return time // timedelta(microseconds=1)

@@ -83,10 +83,14 @@ BLOBS = sa.Table(
     _required("create_time", UtcDateTime),
 )
 
+# A row is one state of an asset, from the sequence `since` to before `until`; the present one has no `until`. States
+# that are over stay, for whoever still reads an earlier moment.
 ASSETS = sa.Table(
     "assets",
     METADATA,
     sa.Column("uid", sa.String, primary_key=True),
+    sa.Column("since", sa.BigInteger, primary_key=True),
+    sa.Column("until", sa.BigInteger),
     _required("project_uid", sa.String),
     _required("id", _ORDERED),
     _required("digest", sa.String),
@@ -97,21 +101,24 @@ ASSETS = sa.Table(
     _required("height", sa.Integer),
     _required("split", sa.String),
     _required("labels", sa.JSON),
+    _required("parent", sa.String),
+    _required("timestamp_us", sa.BigInteger),
     _required("create_time", UtcDateTime),
     _required("created_sequence", sa.BigInteger),
-    # A deleted asset stays, for whoever still reads an earlier moment.
-    sa.Column("deleted_sequence", sa.BigInteger),
-    sa.Index("assets_by_id", "project_uid", "id", "created_sequence"),
-    sa.Index("assets_by_creation", "project_uid", "created_sequence"),
+    sa.Index("assets_by_id", "project_uid", "id", "since"),
+    sa.Index("assets_by_digest", "project_uid", "digest"),
 )
-sa.Index(
-    "assets_alive",
-    ASSETS.c.project_uid,
-    ASSETS.c.id,
-    unique=True,
-    sqlite_where=ASSETS.c.deleted_sequence.is_(None),
-    postgresql_where=ASSETS.c.deleted_sequence.is_(None),
-)
+
+
+def _present(name: str, *columns: str, unique: bool = False, where: sa.ColumnElement[bool] | None = None) -> None:
+    condition = ASSETS.c.until.is_(None) if where is None else sa.and_(ASSETS.c.until.is_(None), where)
+    keys = [ASSETS.c[column] for column in columns]
+    sa.Index(name, *keys, unique=unique, sqlite_where=condition, postgresql_where=condition)
+
+
+_present("assets_alive", "project_uid", "id", unique=True)
+_present("assets_by_creation", "project_uid", "created_sequence")
+_present("assets_by_parent", "project_uid", "parent", "timestamp_us", "created_sequence", where=ASSETS.c.parent != "")
 
 ANNOTATION_SETS = sa.Table(
     "annotation_sets",

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib.metadata import metadata
 from pathlib import Path
 
 import numpy as np
@@ -212,6 +213,11 @@ def test_images_without_labels_are_imported_and_then_labelled(
     assert sorted(asset.proto.media_type for asset in new) == ["image/avif", "image/gif"]
     new[0].save_annotations([box("cat")])
     assert labels_on(client, new[0]) == ["cat"]
+
+
+def test_the_server_tells_its_version(run: Run, client: Client) -> None:
+    assert client.server_version() == metadata("bloomery-kit")["Version"]
+    assert run("version").stdout.splitlines()[1] == f"server  {client.server_version()}"
 
 
 def test_a_label_is_meant_by_either_name_everywhere(run: Run, project: Project) -> None:

@@ -89,3 +89,4 @@ def test_a_model_file_becomes_a_version_that_does_all_that_others_do(
     passing.import_model(weights, model="mine", recipe="yolo-detect").wait().model_version()
     server.bloomery("project", "delete", "passing", "--cascade", "--yes")
     assert "passing" not in {one.id for one in client.projects()}
+    assert list(client.models(project="passing")) == []

@@ -122,6 +122,7 @@ class Fake:
             await asyncio.sleep(60)
         answer = self.answers[name]
         reply = answer(request) if callable(answer) else answer
+        context.set_trailing_metadata((("x-bloomery-version", "9.8.7"),))
         if isinstance(fault, DropReply):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the connection broke")
         return reply

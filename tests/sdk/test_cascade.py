@@ -24,6 +24,7 @@ class World:
     def __init__(self, fake: Fake) -> None:
         self.jobs = {f"{PROJECT}/jobs/{name}": training.JOB_STATE_SUCCEEDED for name in ("j1", "j2")}
         self.versions = [f"{PROJECT}/models/m/versions/1"]
+        self.models = [f"{PROJECT}/models/m"]
         self.datasets = [f"{PROJECT}/datasets/d"]
         self.gone: list[str] = []
         """Names of what was deleted, in order."""
@@ -35,14 +36,17 @@ class World:
                 model_versions=[inference.ModelVersion(name=name) for name in self.versions]
             ),
         )
-        fake.answer("ListModels", inference.ListModelsResponse(models=[inference.Model(name=f"{PROJECT}/models/m")]))
+        fake.answer(
+            "ListModels",
+            lambda request: inference.ListModelsResponse(models=[inference.Model(name=name) for name in self.models]),
+        )
         fake.answer(
             "ListDatasets",
             lambda request: dataset.ListDatasetsResponse(
                 datasets=[dataset.Dataset(name=name) for name in self.datasets]
             ),
         )
-        for method in ("DeleteJob", "DeleteModelVersion", "DeleteDataset", "DeleteProject"):
+        for method in ("DeleteJob", "DeleteModel", "DeleteDataset", "DeleteProject"):
             fake.answer(method, self.delete)
 
     def list_jobs(self, request: training.ListJobsRequest) -> training.ListJobsResponse:
@@ -56,7 +60,7 @@ class World:
     def delete(self, request: training.DeleteJobRequest) -> Empty:
         self.gone.append(request.name)
         self.jobs.pop(request.name, None)
-        for kept in (self.versions, self.datasets):
+        for kept in (self.models, self.datasets):
             if request.name in kept:
                 kept.remove(request.name)
         return Empty()
@@ -84,7 +88,7 @@ def held(by: str) -> served.FailedPrecondition:
 def test_what_holds_goes_before_what_is_held(made: World, project: Project) -> None:
     steps: list[Step] = []
     project.delete(cascade=True, progress=steps.append)
-    assert kinds(made.gone) == ["jobs", "jobs", "versions", "datasets", "projects"]
+    assert kinds(made.gone) == ["jobs", "jobs", "models", "datasets", "projects"]
     assert steps[1] == Step("deleting jobs", 2, 2)
 
 
@@ -115,7 +119,7 @@ def test_what_takes_a_moment_to_be_given_back_is_waited_for(fake: Fake, made: Wo
 
 
 def test_what_somebody_else_deleted_is_as_good(fake: Fake, made: World, project: Project) -> None:
-    fake.queue("DeleteModelVersion", served.NotFound("model version", "m@1"))
+    fake.queue("DeleteModel", served.NotFound("model", "m"))
     fake.queue("DeleteDataset", DropReply())
     project.delete(cascade=True)
     assert kinds(made.gone)[-1] == "projects"

@@ -177,6 +177,7 @@ DELETED = {
     "dataset delete cells-v@1": ("DeleteDatasetVersion", world.VERSION.name),
     f"dataset delete {world.VERSION.name}": ("DeleteDatasetVersion", world.VERSION.name),
     "models delete cells-v@1": ("DeleteModelVersion", world.MODEL_VERSION.name),
+    "models delete cells-v --all": ("DeleteModel", world.MODEL.name),
     "assets delete a1": ("DeleteAsset", world.ASSET.name),
     "labels delete rbc": ("DeleteLabel", world.LABEL.name),
     "jobs delete j1": ("DeleteJob", world.JOB.name),
@@ -204,7 +205,8 @@ def test_shapes_are_deleted_with_their_label_only_where_that_is_said(fake: Fake,
 
 def test_the_newest_version_of_a_model_is_not_deleted_by_leaving_the_number_out(fake: Fake, run: Run) -> None:
     assert run("models delete cells-v --yes").exit_code == 2
-    assert "DeleteModelVersion" not in fake.calls
+    assert run("models delete cells-v@1 --all --yes").exit_code == 2
+    assert not {"DeleteModelVersion", "DeleteModel"} & fake.calls.keys()
 
 
 def test_predictions_are_listed_and_drawn(fake: Fake, run: Run, tmp_path: Path) -> None:
@@ -312,6 +314,14 @@ def test_help_tells_the_exit_codes_and_what_plugins_bring(run: Run) -> None:
 def test_the_version_is_told_without_a_server(run: Run) -> None:
     result = run("--version")
     assert (result.exit_code, result.stdout) == (0, f"bloomery {metadata('bloomery')['Version']}\n")
+
+
+def test_the_versions_of_client_and_server_are_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = f"client  {metadata('bloomery')['Version']}\n"
+    assert run("version").stdout == f"{own}server  9.8.7\n"
+    monkeypatch.delenv("BLOOMERY_ENDPOINT")
+    alone = run("version")
+    assert (alone.exit_code, alone.stdout) == (5, own)
 
 
 def test_a_plugin_is_imported_when_it_is_run(run: Run) -> None:

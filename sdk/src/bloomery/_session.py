@@ -31,6 +31,8 @@ Reply = TypeVar("Reply")
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
 _INLINE_IMAGE_BYTES = 64 << 20
+_VERSION = "x-bloomery-version"
+"""Key of the metadata in which each answer tells the server's version."""
 
 
 class _PageRequest(Protocol):
@@ -80,6 +82,8 @@ class Session:
         self.clock = clock
         self._jitter = jitter
         self._new_id = new_id
+        self.server_version: str | None = None
+        """What the first answer said; None before it."""
         self._reached = False
         self._closed = False
         self._metadata = (("authorization", f"Bearer {address.token}"),) if address.token else ()
@@ -125,7 +129,8 @@ class Session:
         started, attempt = self.clock(), 1
         while True:
             try:
-                reply = await method(request, timeout=seconds or self.timeouts.attempt, metadata=self._metadata)
+                pending = method(request, timeout=seconds or self.timeouts.attempt, metadata=self._metadata)
+                reply = await pending
             except grpc.aio.AioRpcError as error:
                 failure = self.failure(error)
                 failure.attempts = attempt
@@ -134,6 +139,8 @@ class Session:
                     raise self._explained(failure) from None
             else:
                 self._reached = True
+                if self.server_version is None:
+                    self.server_version = _version(await pending.trailing_metadata())
                 return reply
             await self.sleep(pause)
             attempt += 1
@@ -219,6 +226,11 @@ class Session:
     def _identify(self, request: object) -> None:
         if isinstance(request, Message) and getattr(request, "request_id", None) == "":
             request.request_id = self._new_id()  # type: ignore[attr-defined]
+
+
+def _version(metadata: grpc.aio.Metadata) -> str:
+    found = metadata.get(_VERSION, "")
+    return found if isinstance(found, str) else found.decode()
 
 
 def _channel(address: Address) -> grpc.aio.Channel:

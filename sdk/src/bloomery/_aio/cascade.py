@@ -7,7 +7,7 @@ from typing import TypeVar
 from bloomery import errors
 from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion, list_datasets
 from bloomery._aio.job import AsyncJob, AsyncModelVersion, list_jobs
-from bloomery._aio.model import list_models
+from bloomery._aio.model import AsyncModel, list_models
 from bloomery._names import enumerated, short
 from bloomery._results import Contents, Progress, Step
 from bloomery._session import Session
@@ -28,7 +28,7 @@ class Tree:
     """What hangs under a project."""
 
     jobs: Sequence[AsyncJob]
-    model_versions: Sequence[AsyncModelVersion]
+    models: Sequence[AsyncModel]
     datasets: Sequence[AsyncDataset]
 
     @property
@@ -41,7 +41,7 @@ async def tree(session: Session, project: str) -> Tree:
     """Read what hangs under a project now."""
     return Tree(
         [job async for job in list_jobs(session, project)],
-        [version async for model in list_models(session, project) async for version in model.versions()],
+        [model async for model in list_models(session, project)],
         [one async for one in list_datasets(session, project)],
     )
 
@@ -53,7 +53,7 @@ async def contents(session: Session, project: str) -> Contents:
     return Contents(
         jobs=_short(found.jobs),
         active_jobs=_short(found.active),
-        model_versions=_short(found.model_versions),
+        model_versions=_short([version for model in found.models async for version in model.versions()]),
         dataset_versions=_short(versions),
     )
 
@@ -88,7 +88,7 @@ async def _empty(found: Tree, *, cancel: bool, progress: Progress) -> None:
         )
     await _each(found.active, "cancelling jobs", progress, lambda job: job.cancel(force=True))
     await _each(found.jobs, "deleting jobs", progress, AsyncJob.delete)
-    await _each(found.model_versions, "deleting models", progress, AsyncModelVersion.delete)
+    await _each(found.models, "deleting models", progress, AsyncModel.delete)
     await _each(found.datasets, "deleting datasets", progress, AsyncDataset.delete)
 
 

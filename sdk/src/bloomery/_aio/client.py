@@ -82,6 +82,12 @@ class AsyncClient:
             opened, self._opened = self._opened, None
             await opened.close()
 
+    async def server_version(self) -> str:
+        """The version of the server; empty for one that does not tell it."""
+        session = await self.connect()
+        await session.call(session.annotation.ListProjects, annotation.ListProjectsRequest(page_size=1))
+        return session.server_version or ""
+
     async def _resolver(self) -> Resolver:
         return Resolver(await self.connect(), self._project)
 

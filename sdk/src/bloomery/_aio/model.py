@@ -20,6 +20,11 @@ class AsyncModel(AsyncHandle[inference.Model], ModelFields):
             for version in page.model_versions:
                 yield AsyncModelVersion(self._session, version)
 
+    async def delete(self) -> None:
+        """Delete it with its versions and their variants."""
+        request = inference.DeleteModelRequest(name=self.name)
+        await self._session.delete(self._session.models.DeleteModel, request)
+
     async def version(self, number: int | None = None) -> AsyncModelVersion:
         """One of its versions, the newest by default.
 

@@ -10,7 +10,7 @@ from bloomery._sync.dataset import Dataset, DatasetVersion
 from bloomery._sync.group import JobGroup
 from bloomery._sync.job import Job, ModelVersion
 from bloomery._sync.model import Model
-from bloomery._sync.portal import Facade, Portal, listing, wrapping
+from bloomery._sync.portal import Facade, Portal, blocking, listing, wrapping
 from bloomery._sync.project import Project
 from bloomery._sync.recipe import Recipe
 
@@ -53,6 +53,7 @@ class Client(Facade):
             self._portal.run(self._twin.close())
             self._portal.close()
 
+    server_version = blocking(AsyncClient.server_version)
     create_project = wrapping(AsyncClient.create_project, Project)
     project = wrapping(AsyncClient.project, Project)
     projects = listing(AsyncClient.projects, Project)

@@ -4,7 +4,7 @@ from bloomery._aio.model import AsyncModel
 from bloomery._fields import ModelFields
 from bloomery._sync.base import Handle
 from bloomery._sync.job import ModelVersion
-from bloomery._sync.portal import listing, wrapping
+from bloomery._sync.portal import blocking, listing, wrapping
 from bloomery.inference import v1 as inference
 
 
@@ -13,3 +13,4 @@ class Model(Handle[inference.Model], ModelFields):
 
     versions = listing(AsyncModel.versions, ModelVersion)
     version = wrapping(AsyncModel.version, ModelVersion)
+    delete = blocking(AsyncModel.delete)

@@ -17,7 +17,7 @@ object a function as typer takes it. Such a command is imported when it is run; 
 speaks for it.
 """
 
-from importlib.metadata import version
+from importlib.metadata import metadata
 from typing import Annotated
 
 import typer
@@ -40,6 +40,7 @@ from bloomery.cli import (
     recipes,
     reproduce,
     train,
+    version,
 )
 from bloomery.cli._group import Group
 
@@ -64,7 +65,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"bloomery {version('bloomery')}")
+        typer.echo(f"bloomery {metadata('bloomery')['Version']}")
         raise typer.Exit
 
 
@@ -93,6 +94,7 @@ app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.run)
 app.command("optimize", epilog=optimize.EXAMPLE)(optimize.run)
 app.command("predict", epilog=predict.EXAMPLE)(predict.run)
 app.command("predict-batch", epilog=predict_batch.EXAMPLE)(predict_batch.run)
+app.command("version", epilog=version.EXAMPLE)(version.run)
 
 
 def main() -> None:

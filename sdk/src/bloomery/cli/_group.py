@@ -32,6 +32,7 @@ _ORDER = [
     "optimize",
     "predict",
     "predict-batch",
+    "version",
 ]
 """That of a first session; what is not here comes last."""
 

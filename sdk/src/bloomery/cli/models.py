@@ -100,17 +100,20 @@ def import_(
 
 @app.command(epilog="Example: bloomery models delete cells-v@1 --yes")
 def delete(
-    version: Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="The version must be said; or a full name.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="The version must be said, unless --all.")],
     project: ProjectOption = None,
+    all_: Annotated[bool, typer.Option("--all", help="The model MODEL with all its versions.")] = False,
     yes: YesOption = False,
 ) -> None:
-    """Delete a version with its variants; its number is not used again."""
-    if "@" not in version and "/versions/" not in version:
-        raise typer.BadParameter("says no version; give MODEL@VERSION", param_hint="MODEL@VERSION")
+    """Delete a version with its variants, or a whole model; the number of a version is not used again."""
+    one_version = "@" in model or "/versions/" in model
+    if one_version == all_:
+        raise typer.BadParameter("give MODEL@VERSION, or MODEL with --all", param_hint="MODEL@VERSION")
     with connect(project) as client:
-        found = client.model_version(version)
+        found = client.model(model) if all_ else client.model_version(model)
         if not yes:
-            typer.confirm(f"Delete {found.name} with its variants?", abort=True)
+            what = "all its versions" if all_ else "its variants"
+            typer.confirm(f"Delete {found.name} with {what}?", abort=True)
         found.delete()
 
 

@@ -215,6 +215,27 @@ def test_images_without_labels_are_imported_and_then_labelled(
     assert labels_on(client, new[0]) == ["cat"]
 
 
+def test_splits_and_labels_of_images_are_set(run: Run, project: Project) -> None:
+    first, *others = sorted(project.assets(), key=lambda asset: asset.display_name)
+    done = run("assets", "set", first.name, "--split", "val", "--label", "site=north", "--project", project.id)
+    assert (done.exit_code, done.stdout) == (0, "1 image changed\n")
+    done = run("assets", "set", "--filter", "split:train", "--split", "test", "--project", project.id)
+    assert done.stdout == f"{len(others)} images changed\n"
+    run("assets", "set", first.name, "--label", "site=south", "--label", "zoom=2", "--project", project.id)
+    [now] = project.assets(filter="split:val")
+    assert dict(now.proto.labels) == {"site": "south", "zoom": "2"}
+    version = project.build_dataset("d", split="official").wait()
+    assert {part.split: part.image_count for part in version.statistics.splits if part.image_count} == {
+        "val": 1,
+        "test": 1,
+    }
+    run("assets", "set", first.name, "--split", "none", "--project", project.id)
+    assert list(project.assets(filter="split:val")) == []
+    with pytest.raises(errors.InvalidArgument, match="split"):
+        now.update(split="dev")  # type: ignore[arg-type]
+    assert now.update().proto == now.proto
+
+
 def test_the_server_tells_its_version(run: Run, client: Client) -> None:
     assert client.server_version() == metadata("bloomery-kit")["Version"]
     assert run("version").stdout.splitlines()[1] == f"server  {client.server_version()}"

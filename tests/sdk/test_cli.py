@@ -209,6 +209,12 @@ def test_the_newest_version_of_a_model_is_not_deleted_by_leaving_the_number_out(
     assert not {"DeleteModelVersion", "DeleteModel"} & fake.calls.keys()
 
 
+@pytest.mark.parametrize("line", ["", "a1", "a1 --filter all --split val", "a1 --split dev", "--filter all"])
+def test_what_to_set_on_which_images_is_said_once(fake: Fake, run: Run, line: str) -> None:
+    assert run(f"assets set {line}").exit_code == 2
+    assert "UpdateAsset" not in fake.calls
+
+
 def test_predictions_are_listed_and_drawn(fake: Fake, run: Run, tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self
+from typing import Literal, Self
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -20,6 +20,7 @@ from bloomery._watch import follow
 from bloomery.annotation import v1 as annotation
 from bloomery.vision.v1 import Shape
 
+SplitName = Literal["train", "val", "test", ""]
 _OVER = frozenset(
     {annotation.Import.STATE_SUCCEEDED, annotation.Import.STATE_FAILED, annotation.Import.STATE_CANCELLED}
 )
@@ -113,6 +114,23 @@ class AsyncAsset(AsyncHandle[annotation.Asset], AssetFields):
             after = await _annotations.save(self._session, before, shapes)
         self._seen[set] = after
         return after
+
+    async def update(self, *, split: SplitName | None = None, labels: Mapping[str, str] | None = None) -> Self:
+        """Change what is given, for dataset versions that are built from now on.
+
+        Args:
+            split: the part of an official split that it belongs to; "" for none.
+            labels: for filtering; takes the place of all that it had.
+
+        Raises:
+            InvalidArgument: lists everything that cannot be.
+        """
+        given = {"split": split, "labels": labels}
+        if paths := [field for field, value in given.items() if value is not None]:
+            asset = annotation.Asset(name=self.name, split=split or "", labels=labels)
+            request = annotation.UpdateAssetRequest(asset=asset, update_mask=FieldMask(paths=paths))
+            self._proto = await self._session.call(self._session.annotation.UpdateAsset, request)
+        return self
 
     async def download(self, to: str | Path) -> Path:
         """Write its original bytes to the file `to`.

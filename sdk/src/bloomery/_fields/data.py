@@ -67,7 +67,7 @@ class AssetFields(Fields[annotation.Asset]):
 
     @property
     def split(self) -> str:
-        """The official split that it was imported with; empty for none."""
+        """The part of the official split that it belongs to; empty for none."""
         return self.proto.split
 
 

@@ -23,6 +23,7 @@ class Asset(Handle[annotation.Asset], AssetFields):
     annotations = blocking(AsyncAsset.annotations)
     annotation_set = blocking(AsyncAsset.annotation_set)
     save_annotations = blocking(AsyncAsset.save_annotations)
+    update = chained(AsyncAsset.update)
     download = blocking(AsyncAsset.download)
     delete = blocking(AsyncAsset.delete)
 

@@ -1,11 +1,31 @@
-"""bloomery assets: list, show, delete."""
+"""bloomery assets: list, show, set, delete."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, YesOption, connect
 from bloomery.cli._output import listing, show, size
+from bloomery.cli._pairs import pairs
+from bloomery.cli._progress import steps
+
+if TYPE_CHECKING:
+    from bloomery import Step
+    from bloomery._aio.data import SplitName
+
+
+class Split(StrEnum):
+    """Parts of an official split."""
+
+    train = "train"
+    val = "val"
+    test = "test"
+    none = "none"
+
+
+_SPLITS: "Mapping[Split, SplitName]" = {Split.train: "train", Split.val: "val", Split.test: "test", Split.none: ""}
 
 app = typer.Typer(help="Assets: the images of a project.", no_args_is_help=True)
 
@@ -14,7 +34,7 @@ app = typer.Typer(help="Assets: the images of a project.", no_args_is_help=True)
 def list_(
     project: ProjectOption = None,
     filter: Annotated[
-        str, typer.Option(help="One of annotated, unannotated, label:ID, split:NAME, name:TEXT; all by default.")
+        str, typer.Option(help="One of annotated, unannotated, label:LABEL, split:NAME, name:TEXT; all by default.")
     ] = "",
     limit: LimitOption = 100,
     output: OutputOption = Output.table,
@@ -50,6 +70,39 @@ def show_(
         "split": found.split,
     }
     show(found.proto, rows, output)
+
+
+@app.command("set", epilog="Example: bloomery assets set --filter name:holdout/ --split test --project cells")
+def change(
+    assets: Annotated[list[str] | None, typer.Argument(metavar="ASSET...", help="Ids or full names.")] = None,
+    filter: Annotated[
+        str | None, typer.Option(metavar="FILTER", help="Instead, all images that `assets list` lists with it.")
+    ] = None,
+    split: Annotated[Split | None, typer.Option(help="Part of the official split that they belong to.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Added to those that they have; may be repeated.")
+    ] = None,
+    project: ProjectOption = None,
+) -> None:
+    """Set the official split or labels of images, for dataset versions that are built from now on."""
+    if bool(assets) == bool(filter):
+        raise typer.BadParameter("give images, or --filter", param_hint="ASSET...")
+    added = pairs(label or [], "--label")
+    if split is None and not added:
+        raise typer.BadParameter("say what to set", param_hint="--split")
+    with connect(project) as client, steps() as tell:
+        found = list(client.project(project).assets(filter=filter)) if filter else list(map(client.asset, assets or []))
+        for number, asset in enumerate(found, 1):
+            labels = {**asset.proto.labels, **added} if added else None
+            asset.update(split=_SPLITS[split] if split else None, labels=labels)
+            tell(_step(number, len(found)))
+    typer.echo(f"{len(found)} {'image' if len(found) == 1 else 'images'} changed")
+
+
+def _step(done: int, total: int) -> "Step":
+    from bloomery import Step
+
+    return Step("changing", done, total)
 
 
 @app.command(epilog="Example: bloomery assets delete ASSET --project cells --yes")

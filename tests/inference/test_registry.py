@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
+from uuid import uuid4
 
 import grpc
 import pytest
@@ -14,6 +16,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 
+from bloomery.dataset.v1 import DatasetServiceStub
 from bloomery.inference.v1 import (
     DeleteModelRequest,
     DeleteModelVersionRequest,
@@ -30,10 +33,12 @@ from bloomery.inference.v1 import (
     SignModelArtifactsRequest,
     UpdateModelRequest,
 )
+from bloomery.training.v1 import FeedItem, Job, JobKind, JobResult, JobServiceStub, VariantFacts
 from bloomery_inference.app import MIGRATIONS
+from bloomery_inference.follower import FEED, Follower
 from bloomery_inference.model import VariantResult
 from bloomery_inference.results import version_content
-from bloomery_inference.store import models
+from bloomery_inference.store import models, results
 from bloomery_inference.store.rows import content_json, result_json
 from bloomery_inference.store.tables import METADATA, MODELS, VARIANTS, VERSIONS
 from bloomery_kit.database import Database, UtcDateTime
@@ -45,7 +50,10 @@ from tests.inference.models import one_box, write_model
 from tests.inference.samples import CLASSES, DATASET, imported, optimized, trained, with_facts, with_variant
 
 T = TypeVar("T")
-V1 = "projects/pets/models/pets/versions/1"
+Row = dict[str, object]
+PETS = "projects/pets/models/pets"
+V1 = f"{PETS}/versions/1"
+BOX = one_box(16, 16, 8, 4, [0.9, 0.1])
 ONNX = f"{V1}/variants/onnx-fp32"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -231,6 +239,66 @@ async def test_a_deleted_version_stays_away_and_frees_its_files_and_data(service
     assert missing.value.code() == grpc.StatusCode.NOT_FOUND
 
 
+async def test_a_deleted_model_goes_with_all_it_has_and_its_name_is_free(service: Service, tmp_path: Path) -> None:
+    item = await with_variant(with_facts(trained(1)), service.objects, write_model(tmp_path / "m", BOX, side=32))
+    keys = [artifact.logical_key for artifact in item.result.artifacts]
+    service.trainer.feed += [item, trained(2), trained(3, model="other")]
+    await recorded(service, "projects/pets/models/other/versions/1")
+    optimize = OptimizeModelVersionRequest(name=f"{V1[:-1]}2", request_id="once")
+    asked = await service.models.OptimizeModelVersion(optimize)
+    await service.models.DeleteModel(DeleteModelRequest(name=PETS))
+    with pytest.raises(grpc.aio.AioRpcError) as missing:
+        await service.models.DeleteModel(DeleteModelRequest(name=PETS))
+    assert missing.value.code() == grpc.StatusCode.NOT_FOUND
+    listed = await service.models.ListModels(ListModelsRequest(parent="projects/pets"))
+    assert [model.name for model in listed.models] == ["projects/pets/models/other"]
+    async with asyncio.timeout(20):
+        while any([await service.objects.stat(key) for key in keys]) or len(service.datasets.held) > 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    again = trained(4, job_uid=item.result.job_uid)
+    service.trainer.feed += [again, trained(5), trained(6)]
+    await recorded(service, f"{V1[:-1]}2")
+    uids = {one.result.job_uid for one in service.trainer.feed[-2:]}
+    assert {(await recorded(service, f"{V1[:-1]}{number}")).lineage.job_uid for number in (1, 2)} == uids
+    assert (await service.models.OptimizeModelVersion(optimize)).uid != asked.uid
+
+
+async def test_the_newest_version_of_a_model_is_one_that_is_there(service: Service) -> None:
+    service.trainer.feed += [trained(1), trained(2)]
+    await recorded(service, f"{V1[:-1]}2")
+    for number, left in ((2, 1), (1, 0)):
+        await service.models.DeleteModelVersion(DeleteModelVersionRequest(name=f"{V1[:-1]}{number}"))
+        assert (await service.models.GetModel(GetModelRequest(name=PETS))).latest_version == left
+    service.trainer.feed.append(trained(3))
+    assert (await recorded(service, f"{V1[:-1]}3")).version == 3
+
+
+async def test_what_is_recorded_while_its_model_is_deleted_is_there_or_gone_with_it(service: Service) -> None:
+    service.trainer.feed += [trained(number) for number in range(1, 30)]
+    deletions = 0
+    async with asyncio.timeout(20):
+        while not await feed_is_read(service, 29):
+            with suppress(grpc.aio.AioRpcError):
+                await service.models.DeleteModel(DeleteModelRequest(name=PETS))
+                deletions += 1
+            await asyncio.sleep(0.01)
+    assert deletions
+    async with service.app._db.read() as tx:
+        left = await models.list_versions(tx, project=None, model_id=None, before=None, limit=100)
+        kept = (await tx.execute(sa.select(MODELS.c.latest_version))).all()
+        assert await results.refusal(tx, "projects/pets/jobs/none", "") is None
+    assert sorted(version.number for version in left) == list(range(1, len(left) + 1))
+    assert [row.latest_version for row in kept] == ([len(left)] if kept else [])
+    async with asyncio.timeout(20):
+        while len(service.datasets.held) != len(left):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def feed_is_read(service: Service, sequence: int) -> bool:
+    async with service.app._db.read() as tx:
+        return await results.feed_sequence(tx, FEED) == sequence
+
+
 async def gone(service: Service, key: str) -> None:
     async with asyncio.timeout(20):
         while await service.objects.stat(key) is not None or service.datasets.held:  # noqa: ASYNC110
@@ -249,26 +317,6 @@ async def test_a_version_deleted_while_a_neighbour_is_away_leaves_nothing_in_the
     assert service.datasets.held
     service.datasets.down = False
     await gone(service, key)
-
-
-async def test_a_deleted_model_leaves_its_id_free_and_nothing_behind(service: Service) -> None:
-    items = [trained(1), trained(2)]
-    keys = [item.result.artifacts[0].logical_key for item in items]
-    for key in keys:
-        await service.objects.put(key, b"weights")
-    service.trainer.feed += items
-    await recorded(service, f"{V1[:-1]}2")
-    await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1))
-    model = "projects/pets/models/pets"
-    await service.models.DeleteModel(DeleteModelRequest(name=model))
-    for key in keys:
-        await gone(service, key)
-    assert not (await service.models.ListModels(ListModelsRequest(parent="projects/-"))).models
-    with pytest.raises(grpc.aio.AioRpcError) as missing:
-        await service.models.DeleteModel(DeleteModelRequest(name=model))
-    assert missing.value.code() == grpc.StatusCode.NOT_FOUND
-    service.trainer.feed.append(trained(3))
-    assert (await recorded(service)).version == 1
 
 
 async def test_files_of_a_variant_that_was_deleted_while_it_was_made_go_with_its_job(
@@ -304,13 +352,44 @@ async def test_a_result_that_can_never_be_recorded_holds_up_none_and_says_why(se
         assert why in (refused.value.details() or "")
 
 
-async def test_of_two_jobs_with_one_name_the_newer_version_is_found(service: Service) -> None:
+async def test_a_variant_whose_result_is_refused_has_failed_and_can_be_asked_for_again(service: Service) -> None:
+    service.trainer.feed.append(trained(1))
+    await recorded(service)
+    variant = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1))
+    twice = [VariantFacts(id="onnx-fp32", format="onnx", precision="fp32", role_prefix="variant/")] * 2
+    result = JobResult(job=variant.job, job_uid=uuid4().hex, sequence=2, kind=JobKind.JOB_KIND_OPTIMIZE, variants=twice)
+    service.trainer.feed.append(FeedItem(job=Job(name=variant.job), result=result))
+    failed = await variant_in(service, ModelVariant.STATE_FAILED)
+    assert failed.reason.startswith("RESULT_REFUSED: ")
+    again = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1))
+    assert (again.state, again.job != variant.job) == (ModelVariant.STATE_PENDING, True)
+
+
+async def test_a_replica_that_comes_late_holds_no_data_of_a_version_that_is_gone(service: Service) -> None:
+    item = trained(1)
+    service.trainer.feed.append(item)
+    await recorded(service)
+    await service.models.DeleteModelVersion(DeleteModelVersionRequest(name=V1))
+    await gone(service, "p/none")
+    (connection,) = service.app._channels.values()
+    late = Follower(service.app._db, jobs=JobServiceStub(connection), datasets=DatasetServiceStub(connection))
+    await late.record(item)
+    await gone(service, "p/none")
+
+
+async def test_two_jobs_with_one_name_find_their_versions_by_uid_and_the_newer_without(
+    service: Service,
+) -> None:
     first, second = trained(1), trained(2)
     second.job.name = second.result.job = first.job.name
     service.trainer.feed += [first, second]
     await recorded(service, f"{V1[:-1]}2")
-    found = await service.models.FindModelVersion(FindModelVersionRequest(job=first.job.name))
-    assert found.lineage.job_uid == second.result.job_uid
+    for asked, made in (("", second), (first.result.job_uid, first), (second.result.job_uid, second)):
+        request = FindModelVersionRequest(job=first.job.name, job_uid=asked)
+        assert (await service.models.FindModelVersion(request)).lineage.job_uid == made.result.job_uid
+    with pytest.raises(grpc.aio.AioRpcError) as missing:
+        await service.models.FindModelVersion(FindModelVersionRequest(job=first.job.name, job_uid=uuid4().hex))
+    assert missing.value.code() == grpc.StatusCode.NOT_FOUND
 
 
 async def test_versions_are_listed_as_they_were_recorded_whatever_the_clock_said(
@@ -387,21 +466,28 @@ async def test_an_older_registry_is_brought_up_to_date(database_url: str) -> Non
         await tx.run_sync(upgrade_to, "0001")
         await tx.execute(sa.insert(MODELS).values(old_model()))
         content = content_json(version_content(trained(1)))
-        for number in range(3):
+        for number in range(4):
             # The later in the order of numbers, the earlier by the clock.
-            time = datetime(2026, 1, 3 - number, tzinfo=UTC)
-            row = {"uid": f"v{number}", "model_uid": "m", "number": number + 1, "job_uid": f"j{number}", "job": "j"}
-            await tx.execute(
-                sa.insert(OLD_VERSIONS).values(row | {"content": content, "create_time": time, "deleted": False})
-            )
+            time = datetime(2026, 1, 4 - number, tzinfo=UTC)
+            row: dict[str, object] = {
+                "uid": f"v{number}",
+                "model_uid": "m",
+                "number": number + 1,
+                "job_uid": f"j{number}",
+                "job": "j",
+            }
+            row |= {"content": content, "create_time": time, "deleted": number == 3}
+            await tx.execute(sa.insert(OLD_VERSIONS).values(row))
         await tx.execute(sa.insert(VARIANTS).values(old_variant()))
     await migrate(db, MIGRATIONS)
     async with db.read() as tx:
         versions = await models.list_versions(tx, project=None, model_id=None, before=None, limit=10)
-    assert [(version.uid, version.ordinal) for version in versions] == [("v0", 3), ("v1", 2), ("v2", 1)]
+        assert await models.is_forgotten(tx, "j3")
+        assert await tx.scalar(sa.select(MODELS.c.latest_version)) == 3
+    assert [(version.uid, version.ordinal) for version in versions] == [("v0", 4), ("v1", 3), ("v2", 2)]
     assert [variant.id for variant in versions[0].variants] == ["onnx-fp32"]
     async with db.write() as tx:
-        assert await next_sequence(tx, "versions") == 4
+        assert await next_sequence(tx, "versions") == 5
     await db.close()
 
 
@@ -432,7 +518,7 @@ OLD_VERSIONS = sa.table(
 
 def old_model() -> dict[str, object]:
     texts = {"uid": "m", "project": "pets", "id": "pets", "display_name": "Pets"}
-    return texts | {"labels": {}, "create_time": NOW, "update_time": NOW, "revision": 1, "latest_version": 3}
+    return texts | {"labels": {}, "create_time": NOW, "update_time": NOW, "revision": 1, "latest_version": 4}
 
 
 def old_variant() -> dict[str, object]:

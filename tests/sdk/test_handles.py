@@ -183,6 +183,7 @@ def test_a_parameter_whose_name_is_taken_goes_by_settings(fake: Fake, client: Cl
 def test_a_model_version_that_is_not_recorded_yet_is_waited_for(fake: Fake, client: Client) -> None:
     fake.queue("FindModelVersion", *(served.NotFound("model version", "of j1") for _ in range(2)))
     assert client.job("j1").model_version().version == 1
+    assert {call.job_uid for call in fake.calls["FindModelVersion"]} == {world.JOB.uid} != {""}
     fake.queue("FindModelVersion", served.NotFound("model version", "of j1"))
     with pytest.raises(errors.NotFound):
         client.job("j1").model_version(patience=-1)

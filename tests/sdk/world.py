@@ -59,6 +59,7 @@ RECIPE = training.Recipe(
 )
 JOB = training.Job(
     name="projects/cells/jobs/j1",
+    uid="8f1d0c2b",
     kind=training.JOB_KIND_TRAIN,
     recipe=RECIPE.name,
     dataset_version=VERSION.name,

@@ -13,16 +13,17 @@ async def get_model_version(session: Session, name: str) -> inference.ModelVersi
     return await session.call(session.models.GetModelVersion, inference.GetModelVersionRequest(name=name))
 
 
-async def recorded_version(session: Session, job: str, patience: float) -> inference.ModelVersion:
+async def recorded_version(session: Session, job: str, job_uid: str, patience: float) -> inference.ModelVersion:
     """The version that a finished TRAIN or IMPORT job made, which is recorded soon after: within `patience` seconds.
 
     Raises:
         NotFound: it was not recorded.
     """
+    request = inference.FindModelVersionRequest(job=job, job_uid=job_uid)
     deadline = session.clock() + patience
     while True:
         try:
-            return await session.call(session.models.FindModelVersion, inference.FindModelVersionRequest(job=job))
+            return await session.call(session.models.FindModelVersion, request)
         except errors.NotFound:
             if session.clock() > deadline:
                 raise

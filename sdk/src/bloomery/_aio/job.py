@@ -192,7 +192,8 @@ class AsyncJob(AsyncHandle[training.Job], JobFields):
         Raises:
             NotFound: none was recorded.
         """
-        return AsyncModelVersion(self._session, await recorded_version(self._session, self.name, patience))
+        version = await recorded_version(self._session, self.name, self.proto.uid, patience)
+        return AsyncModelVersion(self._session, version)
 
     def _apply(self, event: training.JobEvent) -> None:
         match event.WhichOneof("event"):

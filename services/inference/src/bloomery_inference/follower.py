@@ -83,24 +83,28 @@ class Follower:
 
     async def record(self, item: FeedItem) -> None:
         """Record one result. A result that was recorded before changes nothing."""
-        kind = item.result.kind
-        content = version_content(item) if kind in _VERSIONS else None
-        # What was imported comes from no data.
-        if content and item.job.dataset_version:
-            await self._hold_dataset(item)
+        content = version_content(item) if item.result.kind in _VERSIONS else None
+        held = _hold_of(item)
+        if held:
+            await self._acquire(item, held)
         async with self._db.write() as tx:
-            if not await results.advance_feed(tx, FEED, item.result.sequence):
-                return
-            if content:
-                await self._record_version(tx, item, content)
-            elif kind == JobKind.JOB_KIND_OPTIMIZE:
-                await self._record_variant(tx, item)
+            if await results.advance_feed(tx, FEED, item.result.sequence):
+                await self._write(tx, item, content)
+            if held and await models.is_forgotten(tx, item.result.job_uid):
+                # Recorded and deleted before, here or by another replica: nobody else gives this hold back.
+                await cleanups.leave(tx, held)
+
+    async def _write(self, tx: Transaction, item: FeedItem, content: VersionContent | None) -> None:
+        if content:
+            await self._record_version(tx, item, content)
+        elif item.result.kind == JobKind.JOB_KIND_OPTIMIZE:
+            await self._record_variant(tx, item)
 
     async def _record_version(self, tx: Transaction, item: FeedItem, content: VersionContent) -> None:
         ids = MODEL.parse(item.job.model, "model")
-        model_uid = await models.ensure_model(tx, ids["project"], ids["model"], self._clock())
         uid = version_uid(item.result.job_uid)
-        if await models.insert_version(tx, uid=uid, model_uid=model_uid, content=content, now=self._clock()) is None:
+        model_uid = await models.ensure_model(tx, ids["project"], ids["model"], self._clock())
+        if not await models.insert_version(tx, uid=uid, model_uid=model_uid, content=content, now=self._clock()):
             return
         for made in made_variants(item):
             await variants.record(tx, uid, item.job.name, made, self._clock())
@@ -115,7 +119,7 @@ class Follower:
     async def _refuse(self, item: FeedItem, error: Exception) -> None:
         reason = str(error) if isinstance(error, BloomeryError | ValueError | TypeError) else to_status(error).message
         _log.error("a result is refused", extra={"job": item.job.name, "reason": reason}, exc_info=error)
-        holds = _files_of(item)
+        held = _hold_of(item)
         async with self._db.write() as tx:
             if not await results.advance_feed(tx, FEED, item.result.sequence):
                 return
@@ -127,9 +131,11 @@ class Follower:
                 reason=reason,
                 now=self._clock(),
             )
-            await cleanups.leave(tx, holds)
-            if item.result.kind in _VERSIONS and item.job.dataset_version:
-                await cleanups.leave(tx, Cleanup((), item.job.dataset_version, _holder(item)))
+            await cleanups.leave(tx, _files_of(item))
+            if held:
+                await cleanups.leave(tx, held)
+            failure = f"RESULT_REFUSED: {reason}"
+            await variants.finish(tx, item.job.name, result=None, reason=failure, now=self._clock())
 
     async def settle_pending(self) -> None:
         """End the variants whose jobs ended without a result."""
@@ -155,9 +161,9 @@ class Follower:
             return f"{job.reason.code}: {job.reason.message} {job.reason.hint}".strip()
         return f"{variant.job} was cancelled" if job.state == JobState.JOB_STATE_CANCELLED else ""
 
-    async def _hold_dataset(self, item: FeedItem) -> None:
+    async def _acquire(self, item: FeedItem, held: Cleanup) -> None:
         # Before the version is recorded: a reference without a version is harmless, a version without its data is not.
-        request = AcquireReferenceRequest(resource=item.job.dataset_version, holder=_holder(item))
+        request = AcquireReferenceRequest(resource=held.dataset_version, holder=held.holder)
         try:
             await self._datasets.AcquireReference(request)
         except grpc.aio.AioRpcError as error:
@@ -166,8 +172,12 @@ class Follower:
             _log.warning("the dataset version of a result is gone", extra={"job": item.job.name})
 
 
-def _holder(item: FeedItem) -> str:
-    return f"{item.job.model}/versions/{version_uid(item.result.job_uid)}"
+def _hold_of(item: FeedItem) -> Cleanup | None:
+    """What gives back the hold that the version of a result has on its data; what was imported comes from none."""
+    if item.result.kind not in _VERSIONS or not item.job.dataset_version:
+        return None
+    holder = f"{item.job.model}/versions/{version_uid(item.result.job_uid)}"
+    return Cleanup((), item.job.dataset_version, holder)
 
 
 def _files_of(item: FeedItem) -> Cleanup:

@@ -12,11 +12,11 @@ from bloomery_inference.housekeeping import CLEANUPS
 from bloomery_inference.model import Cleanup, Model, ModelVersion, Variant, VariantState
 from bloomery_inference.names import MODEL, VARIANT, Selector, parse_selector
 from bloomery_inference.store import cleanups, models, results, variants
-from bloomery_kit.database import Database
+from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound, PreconditionViolation
 from bloomery_kit.etags import check_etag
 from bloomery_kit.feeds import Notifier
-from bloomery_kit.idempotency import Repeatable
+from bloomery_kit.idempotency import Repeatable, forget_answers
 from bloomery_kit.pages import Cursor, PageRequest
 from bloomery_kit.times import Clock, utc_now
 
@@ -70,17 +70,6 @@ class Registry:
                 await models.update_model(tx, model, values, self._clock())
         return await self.get_model(name)
 
-    async def delete_model(self, name: str) -> None:
-        """Forget a model with all that was made under it; files go soon after. Raise NotFound."""
-        ids = MODEL.parse(name)
-        async with self._db.write() as tx:
-            model = await models.get_model(tx, ids["project"], ids["model"])
-            if model is None:
-                raise NotFound("model", name, hint="it is gone already")
-            for version in await models.delete_model(tx, model):
-                await cleanups.leave(tx, _left_behind(version, version.variants))
-        self._changed.notify(CLEANUPS)
-
     async def get_version(self, name: str, field: str = "name") -> ModelVersion:
         """A version with its variants. Raise NotFound."""
         async with self._db.read() as tx:
@@ -89,11 +78,11 @@ class Registry:
             raise NotFound("model version", name, hint="list the versions of the model")
         return version
 
-    async def find_version(self, job: str) -> ModelVersion:
+    async def find_version(self, job: str, job_uid: str) -> ModelVersion:
         """The version that a job made. Raise NotFound, or FailedPrecondition RESULT_REFUSED where none will come."""
         async with self._db.read() as tx:
-            version = await models.find_version(tx, job)
-            refusal = None if version else await results.refusal(tx, job)
+            version = await models.find_version(tx, job, job_uid)
+            refusal = None if version else await results.refusal(tx, job, job_uid)
         if refusal is not None:
             raise _refused(job, refusal)
         if version is None:
@@ -115,12 +104,22 @@ class Registry:
         """Forget a version with its variants; their files go soon after. Raise NotFound."""
         version = await self.get_version(name)
         async with self._db.write() as tx:
-            if not await models.delete_version(tx, version.uid):
+            await models.lock_model(tx, version.project, version.model)
+            if not await _forget(tx, version):
                 raise NotFound("model version", name, hint="it is gone already")
-            # As they are now: one may have become READY since.
-            made = await variants.of_version(tx, version.uid)
-            await variants.delete_all(tx, version.uid)
-            await cleanups.leave(tx, _left_behind(version, made))
+        self._changed.notify(CLEANUPS)
+
+    async def delete_model(self, name: str) -> None:
+        """Forget a model with its versions and their variants; their files go soon after. Raise NotFound."""
+        ids = MODEL.parse(name)
+        async with self._db.write() as tx:
+            uid = await models.lock_model(tx, ids["project"], ids["model"])
+            if uid is None:
+                raise NotFound("model", name, hint="it is gone already")
+            for version in await models.of_model(tx, uid):
+                await _forget(tx, version)
+            await models.delete_model(tx, uid)
+            await forget_answers(tx, name)
         self._changed.notify(CLEANUPS)
 
     async def optimize(
@@ -184,6 +183,17 @@ class Registry:
                 raise NotFound("model variant", name, hint="it is gone already")
             await cleanups.leave(tx, Cleanup(_keys(variant)))
         self._changed.notify(CLEANUPS)
+
+
+async def _forget(tx: Transaction, version: ModelVersion) -> bool:
+    """Forget a version whose model is locked; False where it is gone already."""
+    if not await models.lock_version(tx, version.uid):
+        return False
+    made = await variants.of_version(tx, version.uid)
+    await variants.delete_all(tx, version.uid)
+    await models.delete_version(tx, version)
+    await cleanups.leave(tx, _left_behind(version, made))
+    return True
 
 
 def _left_behind(version: ModelVersion, made: tuple[Variant, ...]) -> Cleanup:

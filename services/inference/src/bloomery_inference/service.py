@@ -37,7 +37,7 @@ from bloomery.inference.v1 import (
 from bloomery_inference import convert
 from bloomery_inference.images import ImageSource
 from bloomery_inference.model import Artifact, VariantState
-from bloomery_inference.names import MODEL, PROJECT, VERSION, parse_parent
+from bloomery_inference.names import MODEL, PROJECT, VERSION, parse_parent, parse_selector
 from bloomery_inference.predictor import Predictor
 from bloomery_inference.registry import Registry
 from bloomery_kit.errors import FieldViolation, InvalidArgument
@@ -107,11 +107,13 @@ class ModelServicer(ModelServiceServicer):
 
     async def FindModelVersion(self, request: FindModelVersionRequest, context: Context) -> ModelVersion:
         """See the contract."""
-        return convert.version_message(await self._registry.find_version(request.job))
+        return convert.version_message(await self._registry.find_version(request.job, request.job_uid))
 
     async def OptimizeModelVersion(self, request: OptimizeModelVersionRequest, context: Context) -> ModelVariant:
         """See the contract."""
-        repeatable: Repeatable[ModelVariant] = Repeatable("OptimizeModelVersion", request.name, request)
+        selector = parse_selector(request.name)
+        model = MODEL.format(project=selector.project, model=selector.model)
+        repeatable: Repeatable[ModelVariant] = Repeatable("OptimizeModelVersion", model, request)
         return await self._registry.optimize(
             request.name,
             format=request.format or "onnx",

@@ -252,16 +252,20 @@ class FindModelVersionRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     JOB_FIELD_NUMBER: builtins.int
+    JOB_UID_FIELD_NUMBER: builtins.int
     job: builtins.str
     """`projects/{project}/jobs/{job}`."""
+    job_uid: builtins.str
+    """The job's uid, as names are used again once their job is deleted; empty for the newest of those that had this name."""
     def __init__(
         self,
         *,
         job: builtins.str = ...,
+        job_uid: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["job", b"job"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["job", b"job", "job_uid", b"job_uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -30,7 +30,7 @@ if _version_not_supported:
 class ModelServiceStub:
     """Owns models, versions and variants. Versions are recorded from the results of TRAIN and IMPORT jobs, one for each job. Errors beside those named at each rpc:
     UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all
-    violations at once; fix and repeat).
+    violations at once; fix and repeat; at lists `PAGE_TOKEN_INVALID`: the token is of another request, begin with the first page).
     """
 
     def __init__(self, channel):
@@ -109,7 +109,7 @@ class ModelServiceStub:
 class ModelServiceServicer:
     """Owns models, versions and variants. Versions are recorded from the results of TRAIN and IMPORT jobs, one for each job. Errors beside those named at each rpc:
     UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all
-    violations at once; fix and repeat).
+    violations at once; fix and repeat; at lists `PAGE_TOKEN_INVALID`: the token is of another request, begin with the first page).
     """
 
     def GetModel(self, request, context):
@@ -120,22 +120,22 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists the models of a project; "-" as the project's id stands for all.
+        """Lists the models of a project in the order of their ids; "-" as the project's id stands for all.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateModel(self, request, context):
-        """Changes `display_name` or `labels`. Idempotent. ABORTED: the etag is old; read again and repeat.
+        """Changes `display_name` or `labels`. Idempotent. NOT_FOUND: list the models. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteModel(self, request, context):
-        """Deletes a model with its versions and their variants, so that its id is free; files and holds on dataset versions go soon after, whatever is away at the
-        moment. A job that still trains for it makes it anew. NOT_FOUND: it is gone already.
+        """Deletes a model with its versions and their variants; their files and holds on dataset versions go soon after. The id may be used again, numbers start
+        at 1 then. A job that is still at work makes the model anew when it succeeds. NOT_FOUND: it is gone already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,7 +149,8 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListModelVersions(self, request, context):
-        """Lists versions, newest first; "-" as the model's or the project's id stands for all.
+        """Lists versions, the last recorded first; "-" as the model's or the project's id stands for all. Versions that are recorded while pages are walked are on
+        none of the later pages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -164,8 +165,8 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FindModelVersion(self, request, context):
-        """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh. Of several
-        jobs that had this name one after another, the newest counts. FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the
+        """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh.
+        FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the
         message says why.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -189,7 +190,7 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListModelVariants(self, request, context):
-        """Lists the variants of a version.
+        """Lists the variants of a version in the order of their ids. NOT_FOUND: list the versions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -203,7 +204,7 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SignModelArtifacts(self, request, context):
-        """Signs downloads of the files of a version and of its READY variants.
+        """Signs downloads of the files of a version and of its READY variants, for an hour. NOT_FOUND: list the versions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -288,7 +289,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 class ModelService:
     """Owns models, versions and variants. Versions are recorded from the results of TRAIN and IMPORT jobs, one for each job. Errors beside those named at each rpc:
     UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all
-    violations at once; fix and repeat).
+    violations at once; fix and repeat; at lists `PAGE_TOKEN_INVALID`: the token is of another request, begin with the first page).
     """
 
     @staticmethod

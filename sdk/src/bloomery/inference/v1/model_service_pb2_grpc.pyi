@@ -31,7 +31,7 @@ GRPC_VERSION: str
 class ModelServiceStub:
     """Owns models, versions and variants. Versions are recorded from the results of TRAIN and IMPORT jobs, one for each job. Errors beside those named at each rpc:
     UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all
-    violations at once; fix and repeat).
+    violations at once; fix and repeat; at lists `PAGE_TOKEN_INVALID`: the token is of another request, begin with the first page).
     """
 
     @typing.overload
@@ -41,24 +41,26 @@ class ModelServiceStub:
     GetModel: grpc.UnaryUnaryMultiCallable[model_service_pb2.GetModelRequest, model_pb2.Model]
     """Returns a model. NOT_FOUND: list the models."""
     ListModels: grpc.UnaryUnaryMultiCallable[model_service_pb2.ListModelsRequest, model_service_pb2.ListModelsResponse]
-    """Lists the models of a project; "-" as the project's id stands for all."""
+    """Lists the models of a project in the order of their ids; "-" as the project's id stands for all."""
     UpdateModel: grpc.UnaryUnaryMultiCallable[model_service_pb2.UpdateModelRequest, model_pb2.Model]
-    """Changes `display_name` or `labels`. Idempotent. ABORTED: the etag is old; read again and repeat."""
+    """Changes `display_name` or `labels`. Idempotent. NOT_FOUND: list the models. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat."""
     DeleteModel: grpc.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelRequest, empty_pb2.Empty]
-    """Deletes a model with its versions and their variants, so that its id is free; files and holds on dataset versions go soon after, whatever is away at the
-    moment. A job that still trains for it makes it anew. NOT_FOUND: it is gone already.
+    """Deletes a model with its versions and their variants; their files and holds on dataset versions go soon after. The id may be used again, numbers start
+    at 1 then. A job that is still at work makes the model anew when it succeeds. NOT_FOUND: it is gone already.
     """
     GetModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.GetModelVersionRequest, model_pb2.ModelVersion]
     """Returns a version by number, by uid, or the newest as "latest". NOT_FOUND: list the versions."""
     ListModelVersions: grpc.UnaryUnaryMultiCallable[model_service_pb2.ListModelVersionsRequest, model_service_pb2.ListModelVersionsResponse]
-    """Lists versions, newest first; "-" as the model's or the project's id stands for all."""
+    """Lists versions, the last recorded first; "-" as the model's or the project's id stands for all. Versions that are recorded while pages are walked are on
+    none of the later pages.
+    """
     DeleteModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVersionRequest, empty_pb2.Empty]
     """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
     moment. NOT_FOUND: it is gone already.
     """
     FindModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.FindModelVersionRequest, model_pb2.ModelVersion]
-    """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh. Of several
-    jobs that had this name one after another, the newest counts. FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the
+    """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh.
+    FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the
     message says why.
     """
     OptimizeModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.OptimizeModelVersionRequest, model_pb2.ModelVariant]
@@ -69,41 +71,43 @@ class ModelServiceStub:
     GetModelVariant: grpc.UnaryUnaryMultiCallable[model_service_pb2.GetModelVariantRequest, model_pb2.ModelVariant]
     """Returns a variant. NOT_FOUND: list the variants."""
     ListModelVariants: grpc.UnaryUnaryMultiCallable[model_service_pb2.ListModelVariantsRequest, model_service_pb2.ListModelVariantsResponse]
-    """Lists the variants of a version."""
+    """Lists the variants of a version in the order of their ids. NOT_FOUND: list the versions."""
     DeleteModelVariant: grpc.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVariantRequest, empty_pb2.Empty]
     """Deletes a variant; its files go soon after. NOT_FOUND: it is gone already."""
     SignModelArtifacts: grpc.UnaryUnaryMultiCallable[model_service_pb2.SignModelArtifactsRequest, model_service_pb2.SignModelArtifactsResponse]
-    """Signs downloads of the files of a version and of its READY variants."""
+    """Signs downloads of the files of a version and of its READY variants, for an hour. NOT_FOUND: list the versions."""
 
 @typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
     """Owns models, versions and variants. Versions are recorded from the results of TRAIN and IMPORT jobs, one for each job. Errors beside those named at each rpc:
     UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all
-    violations at once; fix and repeat).
+    violations at once; fix and repeat; at lists `PAGE_TOKEN_INVALID`: the token is of another request, begin with the first page).
     """
 
     def __init__(self, channel: aio.Channel) -> None: ...
     GetModel: aio.UnaryUnaryMultiCallable[model_service_pb2.GetModelRequest, model_pb2.Model]  # type: ignore[assignment]
     """Returns a model. NOT_FOUND: list the models."""
     ListModels: aio.UnaryUnaryMultiCallable[model_service_pb2.ListModelsRequest, model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """Lists the models of a project; "-" as the project's id stands for all."""
+    """Lists the models of a project in the order of their ids; "-" as the project's id stands for all."""
     UpdateModel: aio.UnaryUnaryMultiCallable[model_service_pb2.UpdateModelRequest, model_pb2.Model]  # type: ignore[assignment]
-    """Changes `display_name` or `labels`. Idempotent. ABORTED: the etag is old; read again and repeat."""
+    """Changes `display_name` or `labels`. Idempotent. NOT_FOUND: list the models. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat."""
     DeleteModel: aio.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelRequest, empty_pb2.Empty]  # type: ignore[assignment]
-    """Deletes a model with its versions and their variants, so that its id is free; files and holds on dataset versions go soon after, whatever is away at the
-    moment. A job that still trains for it makes it anew. NOT_FOUND: it is gone already.
+    """Deletes a model with its versions and their variants; their files and holds on dataset versions go soon after. The id may be used again, numbers start
+    at 1 then. A job that is still at work makes the model anew when it succeeds. NOT_FOUND: it is gone already.
     """
     GetModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.GetModelVersionRequest, model_pb2.ModelVersion]  # type: ignore[assignment]
     """Returns a version by number, by uid, or the newest as "latest". NOT_FOUND: list the versions."""
     ListModelVersions: aio.UnaryUnaryMultiCallable[model_service_pb2.ListModelVersionsRequest, model_service_pb2.ListModelVersionsResponse]  # type: ignore[assignment]
-    """Lists versions, newest first; "-" as the model's or the project's id stands for all."""
+    """Lists versions, the last recorded first; "-" as the model's or the project's id stands for all. Versions that are recorded while pages are walked are on
+    none of the later pages.
+    """
     DeleteModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVersionRequest, empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
     moment. NOT_FOUND: it is gone already.
     """
     FindModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.FindModelVersionRequest, model_pb2.ModelVersion]  # type: ignore[assignment]
-    """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh. Of several
-    jobs that had this name one after another, the newest counts. FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the
+    """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh.
+    FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the
     message says why.
     """
     OptimizeModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.OptimizeModelVersionRequest, model_pb2.ModelVariant]  # type: ignore[assignment]
@@ -114,16 +118,16 @@ class ModelServiceAsyncStub(ModelServiceStub):
     GetModelVariant: aio.UnaryUnaryMultiCallable[model_service_pb2.GetModelVariantRequest, model_pb2.ModelVariant]  # type: ignore[assignment]
     """Returns a variant. NOT_FOUND: list the variants."""
     ListModelVariants: aio.UnaryUnaryMultiCallable[model_service_pb2.ListModelVariantsRequest, model_service_pb2.ListModelVariantsResponse]  # type: ignore[assignment]
-    """Lists the variants of a version."""
+    """Lists the variants of a version in the order of their ids. NOT_FOUND: list the versions."""
     DeleteModelVariant: aio.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVariantRequest, empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes a variant; its files go soon after. NOT_FOUND: it is gone already."""
     SignModelArtifacts: aio.UnaryUnaryMultiCallable[model_service_pb2.SignModelArtifactsRequest, model_service_pb2.SignModelArtifactsResponse]  # type: ignore[assignment]
-    """Signs downloads of the files of a version and of its READY variants."""
+    """Signs downloads of the files of a version and of its READY variants, for an hour. NOT_FOUND: list the versions."""
 
 class ModelServiceServicer(metaclass=abc_1.ABCMeta):
     """Owns models, versions and variants. Versions are recorded from the results of TRAIN and IMPORT jobs, one for each job. Errors beside those named at each rpc:
     UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all
-    violations at once; fix and repeat).
+    violations at once; fix and repeat; at lists `PAGE_TOKEN_INVALID`: the token is of another request, begin with the first page).
     """
 
     @abc_1.abstractmethod
@@ -140,7 +144,7 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         request: model_service_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> typing.Union[model_service_pb2.ListModelsResponse, abc.Awaitable[model_service_pb2.ListModelsResponse]]:
-        """Lists the models of a project; "-" as the project's id stands for all."""
+        """Lists the models of a project in the order of their ids; "-" as the project's id stands for all."""
 
     @abc_1.abstractmethod
     def UpdateModel(
@@ -148,7 +152,7 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         request: model_service_pb2.UpdateModelRequest,
         context: _ServicerContext,
     ) -> typing.Union[model_pb2.Model, abc.Awaitable[model_pb2.Model]]:
-        """Changes `display_name` or `labels`. Idempotent. ABORTED: the etag is old; read again and repeat."""
+        """Changes `display_name` or `labels`. Idempotent. NOT_FOUND: list the models. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat."""
 
     @abc_1.abstractmethod
     def DeleteModel(
@@ -156,8 +160,8 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         request: model_service_pb2.DeleteModelRequest,
         context: _ServicerContext,
     ) -> typing.Union[empty_pb2.Empty, abc.Awaitable[empty_pb2.Empty]]:
-        """Deletes a model with its versions and their variants, so that its id is free; files and holds on dataset versions go soon after, whatever is away at the
-        moment. A job that still trains for it makes it anew. NOT_FOUND: it is gone already.
+        """Deletes a model with its versions and their variants; their files and holds on dataset versions go soon after. The id may be used again, numbers start
+        at 1 then. A job that is still at work makes the model anew when it succeeds. NOT_FOUND: it is gone already.
         """
 
     @abc_1.abstractmethod
@@ -174,7 +178,9 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         request: model_service_pb2.ListModelVersionsRequest,
         context: _ServicerContext,
     ) -> typing.Union[model_service_pb2.ListModelVersionsResponse, abc.Awaitable[model_service_pb2.ListModelVersionsResponse]]:
-        """Lists versions, newest first; "-" as the model's or the project's id stands for all."""
+        """Lists versions, the last recorded first; "-" as the model's or the project's id stands for all. Versions that are recorded while pages are walked are on
+        none of the later pages.
+        """
 
     @abc_1.abstractmethod
     def DeleteModelVersion(
@@ -192,8 +198,8 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         request: model_service_pb2.FindModelVersionRequest,
         context: _ServicerContext,
     ) -> typing.Union[model_pb2.ModelVersion, abc.Awaitable[model_pb2.ModelVersion]]:
-        """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh. Of several
-        jobs that had this name one after another, the newest counts. FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the
+        """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh.
+        FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the
         message says why.
         """
 
@@ -222,7 +228,7 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         request: model_service_pb2.ListModelVariantsRequest,
         context: _ServicerContext,
     ) -> typing.Union[model_service_pb2.ListModelVariantsResponse, abc.Awaitable[model_service_pb2.ListModelVariantsResponse]]:
-        """Lists the variants of a version."""
+        """Lists the variants of a version in the order of their ids. NOT_FOUND: list the versions."""
 
     @abc_1.abstractmethod
     def DeleteModelVariant(
@@ -238,6 +244,6 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         request: model_service_pb2.SignModelArtifactsRequest,
         context: _ServicerContext,
     ) -> typing.Union[model_service_pb2.SignModelArtifactsResponse, abc.Awaitable[model_service_pb2.SignModelArtifactsResponse]]:
-        """Signs downloads of the files of a version and of its READY variants."""
+        """Signs downloads of the files of a version and of its READY variants, for an hour. NOT_FOUND: list the versions."""
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: typing.Union[grpc.Server, aio.Server]) -> None: ...

@@ -10,7 +10,7 @@ from bloomery_inference.model import Model, ModelVersion, VersionContent
 from bloomery_inference.names import LATEST, Selector
 from bloomery_inference.store import variants
 from bloomery_inference.store.rows import content_json, model_of, version_of
-from bloomery_inference.store.tables import MODELS, VARIANTS, VERSIONS
+from bloomery_inference.store.tables import FORGOTTEN_RESULTS, MODELS, VERSIONS
 from bloomery_kit.database import Transaction, compare_and_set, insert_ignore
 from bloomery_kit.names import new_uid
 from bloomery_kit.sequences import next_sequence
@@ -24,12 +24,11 @@ _VERSION_COLUMNS = (
     MODELS.c.project,
     MODELS.c.id.label("model"),
 )
-_FROM_VERSIONS = VERSIONS.join(MODELS)
-_SELECT_VERSIONS = sa.select(*_VERSION_COLUMNS).select_from(_FROM_VERSIONS).where(~VERSIONS.c.deleted)
+_SELECT_VERSIONS = sa.select(*_VERSION_COLUMNS).select_from(VERSIONS.join(MODELS))
 
 
 async def ensure_model(tx: Transaction, project: str, model_id: str, now: datetime) -> str:
-    """The uid of a model, which is created where it is missing."""
+    """The uid of a model, which is created where it is missing, and stays as it is until this transaction ends."""
     row = {
         "uid": new_uid(),
         "project": project,
@@ -42,20 +41,28 @@ async def ensure_model(tx: Transaction, project: str, model_id: str, now: dateti
         "latest_version": 0,
     }
     await insert_ignore(tx, MODELS, row)
-    uid: str = (
-        await tx.execute(sa.select(MODELS.c.uid).where(MODELS.c.project == project, MODELS.c.id == model_id))
-    ).scalar_one()
+    # Nothing where somebody has just deleted the one that was in the way.
+    return await lock_model(tx, project, model_id) or await ensure_model(tx, project, model_id, now)
+
+
+async def lock_model(tx: Transaction, project: str, model_id: str) -> str | None:
+    """The uid of a model, None where there is none; no version is recorded or deleted before this transaction ends."""
+    query = sa.select(MODELS.c.uid).where(MODELS.c.project == project, MODELS.c.id == model_id)
+    uid: str | None = await tx.scalar(query.with_for_update())
     return uid
 
 
-async def insert_version(
-    tx: Transaction, *, uid: str, model_uid: str, content: VersionContent, now: datetime
-) -> int | None:
-    """Record a version under the model's next number; None where its job is recorded already."""
+async def delete_model(tx: Transaction, uid: str) -> None:
+    """Forget a model whose versions are gone."""
+    await tx.execute(sa.delete(MODELS).where(MODELS.c.uid == uid))
+
+
+async def insert_version(tx: Transaction, *, uid: str, model_uid: str, content: VersionContent, now: datetime) -> bool:
+    """Record a version under the model's next number; False where its job was recorded before."""
     lineage = content.lineage
     recorded = sa.select(VERSIONS.c.uid).where(VERSIONS.c.job_uid == lineage.job_uid)
-    if await tx.scalar(recorded) is not None:
-        return None
+    if await tx.scalar(recorded) is not None or await is_forgotten(tx, lineage.job_uid):
+        return False
     number = await next_sequence(tx, f"model/{model_uid}")
     row = {
         "uid": uid,
@@ -66,11 +73,16 @@ async def insert_version(
         "job": lineage.job,
         "content": content_json(content),
         "create_time": now,
-        "deleted": False,
     }
     await tx.execute(sa.insert(VERSIONS).values(row))
     await tx.execute(sa.update(MODELS).where(MODELS.c.uid == model_uid).values(latest_version=number))
-    return number
+    return True
+
+
+async def is_forgotten(tx: Transaction, job_uid: str) -> bool:
+    """Whether the version that a job made was deleted."""
+    query = sa.select(FORGOTTEN_RESULTS.c.job_uid).where(FORGOTTEN_RESULTS.c.job_uid == job_uid)
+    return await tx.scalar(query) is not None
 
 
 async def get_model(tx: Transaction, project: str, model_id: str) -> Model | None:
@@ -108,17 +120,6 @@ async def update_model(tx: Transaction, model: Model, values: Mapping[str, objec
     )
 
 
-async def delete_model(tx: Transaction, model: Model) -> list[ModelVersion]:
-    """Forget a model with its versions and their variants, which are returned for what they leave behind."""
-    await tx.execute(sa.select(MODELS.c.uid).where(MODELS.c.uid == model.uid).with_for_update())
-    gone = await list_versions(tx, project=model.project, model_id=model.id, before=None, limit=None)
-    of_model = sa.select(VERSIONS.c.uid).where(VERSIONS.c.model_uid == model.uid)
-    await tx.execute(sa.delete(VARIANTS).where(VARIANTS.c.version_uid.in_(of_model)))
-    await tx.execute(sa.delete(VERSIONS).where(VERSIONS.c.model_uid == model.uid))
-    await tx.execute(sa.delete(MODELS).where(MODELS.c.uid == model.uid))
-    return gone
-
-
 async def get_version(tx: Transaction, selector: Selector) -> ModelVersion | None:
     """A version with its variants."""
     query = _SELECT_VERSIONS.where(MODELS.c.project == selector.project, MODELS.c.id == selector.model)
@@ -132,15 +133,15 @@ async def get_version(tx: Transaction, selector: Selector) -> ModelVersion | Non
     return version_of(row, await variants.of_version(tx, row.uid)) if row else None
 
 
-async def find_version(tx: Transaction, job: str) -> ModelVersion | None:
-    """The version that a job made; the name may be its second bearer's, so the newest one."""
-    query = _SELECT_VERSIONS.where(VERSIONS.c.job == job).order_by(VERSIONS.c.ordinal.desc()).limit(1)
-    row = (await tx.execute(query)).one_or_none()
+async def find_version(tx: Transaction, job: str, job_uid: str) -> ModelVersion | None:
+    """The version that a job made; without a uid the newest one of the jobs that had this name."""
+    query = _where(_SELECT_VERSIONS.where(VERSIONS.c.job == job), {VERSIONS.c.job_uid: job_uid or None})
+    row = (await tx.execute(query.order_by(VERSIONS.c.ordinal.desc()).limit(1))).one_or_none()
     return version_of(row, await variants.of_version(tx, row.uid)) if row else None
 
 
 async def list_versions(
-    tx: Transaction, *, project: str | None, model_id: str | None, before: int | None, limit: int | None
+    tx: Transaction, *, project: str | None, model_id: str | None, before: int | None, limit: int
 ) -> list[ModelVersion]:
     """Versions with their variants, newest first; of those recorded before the one with an ordinal."""
     query = _where(_SELECT_VERSIONS, {MODELS.c.project: project, MODELS.c.id: model_id})
@@ -151,15 +152,28 @@ async def list_versions(
     return [version_of(row, tuple(made.get(row.uid, ()))) for row in rows]
 
 
+async def of_model(tx: Transaction, model_uid: str) -> list[ModelVersion]:
+    """The versions of a model that is locked, without their variants."""
+    rows = await tx.execute(_SELECT_VERSIONS.where(VERSIONS.c.model_uid == model_uid).order_by(VERSIONS.c.ordinal))
+    return [version_of(row) for row in rows]
+
+
 async def lock_version(tx: Transaction, uid: str) -> bool:
-    """Keep a version from being deleted before this transaction ends; False where it is gone."""
-    query = sa.select(VERSIONS.c.uid).where(VERSIONS.c.uid == uid, ~VERSIONS.c.deleted)
+    """Keep a version, and which variants it has, as they are until this transaction ends; False where it is gone."""
+    query = sa.select(VERSIONS.c.uid).where(VERSIONS.c.uid == uid)
     return await tx.scalar(query.with_for_update()) is not None
 
 
-async def delete_version(tx: Transaction, uid: str) -> bool:
-    """Forget a version; False where it is gone already. Its variants are to be deleted with it."""
-    return await compare_and_set(tx, VERSIONS, VERSIONS.c.uid == uid, ~VERSIONS.c.deleted, values={"deleted": True})
+async def delete_version(tx: Transaction, version: ModelVersion) -> None:
+    """Forget a version without variants, and remember that its job's result was recorded once."""
+    job_uid = version.content.lineage.job_uid
+    await insert_ignore(tx, FORGOTTEN_RESULTS, {"job_uid": job_uid})
+    row = (
+        await tx.execute(sa.delete(VERSIONS).where(VERSIONS.c.uid == version.uid).returning(VERSIONS.c.model_uid))
+    ).one()
+    newest = sa.select(sa.func.coalesce(sa.func.max(VERSIONS.c.number), 0)).where(VERSIONS.c.model_uid == row.model_uid)
+    update = sa.update(MODELS).where(MODELS.c.uid == row.model_uid)
+    await tx.execute(update.values(latest_version=newest.scalar_subquery()))
 
 
 def _where(query: Any, terms: Mapping[sa.Column[Any], str | None]) -> Any:

@@ -27,9 +27,11 @@ async def refuse(tx: Transaction, *, job: str, job_uid: str, sequence: int, reas
     await insert_ignore(tx, REFUSED_RESULTS, row)
 
 
-async def refusal(tx: Transaction, job: str) -> str | None:
-    """Why the newest result under a job's name was refused, None where none was."""
+async def refusal(tx: Transaction, job: str, job_uid: str) -> str | None:
+    """Why a job's result was refused, None where it was not; without a uid the newest one under the job's name."""
     columns = REFUSED_RESULTS.c
     query = sa.select(columns.reason).where(columns.job == job).order_by(columns.sequence.desc()).limit(1)
+    if job_uid:
+        query = query.where(columns.job_uid == job_uid)
     reason: str | None = await tx.scalar(query)
     return reason

@@ -37,8 +37,6 @@ VERSIONS = sa.Table(
     sa.Column("job", sa.String, nullable=False, index=True),
     sa.Column("content", sa.JSON, nullable=False),
     sa.Column("create_time", UtcDateTime, nullable=False),
-    # Kept when the version goes, so that a replayed result does not bring it back.
-    sa.Column("deleted", sa.Boolean, nullable=False),
     sa.UniqueConstraint("model_uid", "number"),
     sa.Index("versions_by_ordinal", "ordinal", unique=True),
 )
@@ -66,6 +64,9 @@ FEEDS = sa.Table(
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("sequence", sa.BigInteger, nullable=False),
 )
+
+# Jobs whose version was deleted: a result that comes again does not bring it back.
+FORGOTTEN_RESULTS = sa.Table("forgotten_results", METADATA, sa.Column("job_uid", sa.String, primary_key=True))
 
 REFUSED_RESULTS = sa.Table(
     "refused_results",

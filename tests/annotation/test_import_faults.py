@@ -29,6 +29,7 @@ from bloomery_annotation.store import imports as import_store
 from bloomery_annotation.store import revisions
 from bloomery_annotation.store.imports import Claim, Waiting
 from bloomery_annotation.store.tables import REVISIONS
+from bloomery_kit import leases
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import Unavailable
 from bloomery_kit.objects import FolderObjectStore
@@ -77,13 +78,12 @@ async def die(server: Server) -> None:
         await server.app.loops.close()
 
 
-def without_heart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let runners keep their first lease only."""
-
-    async def stand_still(*_: object) -> None:
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(ImportRunner, "_keep", stand_still)
+async def let_leases_run_out(settings: AnnotationSettings) -> None:
+    """What happens to whoever sleeps for longer than a lease."""
+    db = Database.connect(settings.database_url, "annotation")
+    async with db.write() as tx:
+        await leases.free_all(tx)
+    await db.close()
 
 
 @pytest.fixture
@@ -138,7 +138,8 @@ async def test_after_a_crash_another_replica_goes_on_and_nothing_doubles(
 ) -> None:
     owner = getattr(import_run, module)
     halt = Halt(getattr(owner, name), calls)
-    async with serving(both_settings) as first:
+    patient = both_settings.model_copy(update={"import_lease_seconds": 60})
+    async with serving(patient) as first:
         project = await first.project()
         with monkeypatch.context() as patched:
             patched.setattr(owner, name, halt)
@@ -146,7 +147,8 @@ async def test_after_a_crash_another_replica_goes_on_and_nothing_doubles(
             async with asyncio.timeout(20):
                 await halt.reached.wait()
             await die(first)
-        async with serving(both_settings) as second:
+        await let_leases_run_out(both_settings)
+        async with serving(patient) as second:
             done = await second.finish(started.name)
     assert done.state == Import.STATE_SUCCEEDED
     assert (done.item_count, done.done_count, *counts(done)) == (23, 23, 23, 23, 0, 0)
@@ -190,7 +192,6 @@ async def test_two_replicas_run_each_import_once(
 async def test_a_runner_that_was_replaced_writes_nothing_more(
     both_settings: AnnotationSettings, small_batches: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    without_heart(monkeypatch)
     ended: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)
     real = ImportRunner._run_held
 
@@ -201,13 +202,14 @@ async def test_a_runner_that_was_replaced_writes_nothing_more(
             ended[claim.lease.epoch].set()
 
     monkeypatch.setattr(ImportRunner, "_run_held", run_held)
-    patient = both_settings.model_copy(update={"import_lease_seconds": 60})
-    async with serving(both_settings) as first:
+    patient = both_settings.model_copy(update={"import_lease_seconds": 60, "import_poll_seconds": 60})
+    async with serving(patient) as first:
         project = await first.project()
         sleeper = Gate(Parser.prepare, 2)
         monkeypatch.setattr(Parser, "prepare", lambda *args: sleeper(*args))
         started = await first.start_import(project, voc_folder(12))
         await sleeper.reached.wait()
+        await let_leases_run_out(both_settings)
         async with serving(patient) as second:
             successor = Gate(sleeper, 1)
             monkeypatch.setattr(Parser, "prepare", lambda *args: successor(*args))

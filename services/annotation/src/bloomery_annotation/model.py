@@ -229,7 +229,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class Import:
-    """The reading of one labelled folder; `sequence` rises with every change."""
+    """The reading of one labelled folder; `sequence` rises with every change.
+
+    `file_list` is the digest of the uploaded list of its files, empty where the request named them.
+    """
 
     project_id: str
     project_uid: str
@@ -243,6 +246,7 @@ class Import:
     sequence: int
     create_time: datetime
     update_time: datetime
+    file_list: str = ""
     failure: Failure | None = None
     cancel_requested: bool = False
     problems: tuple[Problem, ...] = ()

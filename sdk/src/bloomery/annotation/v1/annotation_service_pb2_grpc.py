@@ -403,7 +403,8 @@ class AnnotationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateImport(self, request, context):
-        """Starts an import of uploaded files. Idempotent by `request_id`. FAILED_PRECONDITION `BLOB_MISSING`: the violations list digests to upload first.
+        """Starts an import of uploaded files, named in the request or in an uploaded list. Idempotent by `request_id`. FAILED_PRECONDITION `BLOB_MISSING`: the
+        violations list digests to upload first. ALREADY_EXISTS: the id is taken; choose another one or none. NOT_FOUND: there is no such project.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

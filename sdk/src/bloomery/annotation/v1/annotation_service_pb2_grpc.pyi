@@ -113,7 +113,9 @@ class AnnotationServiceStub:
     and the `read_sequence` of the first message. Ends when all were sent. OUT_OF_RANGE: `read_sequence` is in the future.
     """
     CreateImport: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.CreateImportRequest, import_pb2.Import]
-    """Starts an import of uploaded files. Idempotent by `request_id`. FAILED_PRECONDITION `BLOB_MISSING`: the violations list digests to upload first."""
+    """Starts an import of uploaded files, named in the request or in an uploaded list. Idempotent by `request_id`. FAILED_PRECONDITION `BLOB_MISSING`: the
+    violations list digests to upload first. ALREADY_EXISTS: the id is taken; choose another one or none. NOT_FOUND: there is no such project.
+    """
     GetImport: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.GetImportRequest, import_pb2.Import]
     """Returns an import. NOT_FOUND: list the imports."""
     ListImports: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.ListImportsRequest, annotation_service_pb2.ListImportsResponse]
@@ -210,7 +212,9 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
     and the `read_sequence` of the first message. Ends when all were sent. OUT_OF_RANGE: `read_sequence` is in the future.
     """
     CreateImport: aio.UnaryUnaryMultiCallable[annotation_service_pb2.CreateImportRequest, import_pb2.Import]  # type: ignore[assignment]
-    """Starts an import of uploaded files. Idempotent by `request_id`. FAILED_PRECONDITION `BLOB_MISSING`: the violations list digests to upload first."""
+    """Starts an import of uploaded files, named in the request or in an uploaded list. Idempotent by `request_id`. FAILED_PRECONDITION `BLOB_MISSING`: the
+    violations list digests to upload first. ALREADY_EXISTS: the id is taken; choose another one or none. NOT_FOUND: there is no such project.
+    """
     GetImport: aio.UnaryUnaryMultiCallable[annotation_service_pb2.GetImportRequest, import_pb2.Import]  # type: ignore[assignment]
     """Returns an import. NOT_FOUND: list the imports."""
     ListImports: aio.UnaryUnaryMultiCallable[annotation_service_pb2.ListImportsRequest, annotation_service_pb2.ListImportsResponse]  # type: ignore[assignment]
@@ -460,7 +464,9 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         request: annotation_service_pb2.CreateImportRequest,
         context: _ServicerContext,
     ) -> typing.Union[import_pb2.Import, abc.Awaitable[import_pb2.Import]]:
-        """Starts an import of uploaded files. Idempotent by `request_id`. FAILED_PRECONDITION `BLOB_MISSING`: the violations list digests to upload first."""
+        """Starts an import of uploaded files, named in the request or in an uploaded list. Idempotent by `request_id`. FAILED_PRECONDITION `BLOB_MISSING`: the
+        violations list digests to upload first. ALREADY_EXISTS: the id is taken; choose another one or none. NOT_FOUND: there is no such project.
+        """
 
     @abc_1.abstractmethod
     def GetImport(

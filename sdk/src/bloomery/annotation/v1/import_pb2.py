@@ -27,19 +27,19 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#bloomery/annotation/v1/import.proto\x12\x16\x62loomery.annotation.v1\x1a\"bloomery/common/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xcb\x05\n\x06Import\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12.\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x1e.bloomery.annotation.v1.Format\x12\x31\n\x05\x66iles\x18\x05 \x03(\x0b\x32\".bloomery.annotation.v1.ImportFile\x12\x33\n\x05state\x18\x06 \x01(\x0e\x32$.bloomery.annotation.v1.Import.State\x12!\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x12.google.rpc.Status\x12\x12\n\nitem_count\x18\x08 \x01(\x03\x12\x12\n\ndone_count\x18\t \x01(\x03\x12\x13\n\x0b\x61sset_count\x18\n \x01(\x03\x12\x17\n\x0f\x61nnotated_count\x18\x0b \x01(\x03\x12\x17\n\x0funchanged_count\x18\x0c \x01(\x03\x12\x14\n\x0c\x66\x61iled_count\x18\r \x01(\x03\x12\x13\n\x0bshape_count\x18\x0e \x01(\x03\x12-\n\x08problems\x18\x0f \x03(\x0b\x32\x1b.bloomery.common.v1.Problem\x12\x15\n\rproblem_count\x18\x10 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x13 \x01(\x03\"\x80\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05\"*\n\nImportFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t*e\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x0e\n\nFORMAT_VOC\x10\x01\x12\x0f\n\x0b\x46ORMAT_COCO\x10\x02\x12\x0f\n\x0b\x46ORMAT_YOLO\x10\x03\x12\x11\n\rFORMAT_IMAGES\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#bloomery/annotation/v1/import.proto\x12\x16\x62loomery.annotation.v1\x1a\"bloomery/common/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xde\x05\n\x06Import\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12.\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x1e.bloomery.annotation.v1.Format\x12\x31\n\x05\x66iles\x18\x05 \x03(\x0b\x32\".bloomery.annotation.v1.ImportFile\x12\x33\n\x05state\x18\x06 \x01(\x0e\x32$.bloomery.annotation.v1.Import.State\x12!\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x12.google.rpc.Status\x12\x12\n\nitem_count\x18\x08 \x01(\x03\x12\x12\n\ndone_count\x18\t \x01(\x03\x12\x13\n\x0b\x61sset_count\x18\n \x01(\x03\x12\x17\n\x0f\x61nnotated_count\x18\x0b \x01(\x03\x12\x17\n\x0funchanged_count\x18\x0c \x01(\x03\x12\x14\n\x0c\x66\x61iled_count\x18\r \x01(\x03\x12\x13\n\x0bshape_count\x18\x0e \x01(\x03\x12-\n\x08problems\x18\x0f \x03(\x0b\x32\x1b.bloomery.common.v1.Problem\x12\x15\n\rproblem_count\x18\x10 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x13 \x01(\x03\x12\x11\n\tfile_list\x18\x14 \x01(\t\"\x80\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05\"*\n\nImportFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t*e\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x0e\n\nFORMAT_VOC\x10\x01\x12\x0f\n\x0b\x46ORMAT_COCO\x10\x02\x12\x0f\n\x0b\x46ORMAT_YOLO\x10\x03\x12\x11\n\rFORMAT_IMAGES\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bloomery.annotation.v1.import_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FORMAT']._serialized_start=919
-  _globals['_FORMAT']._serialized_end=1020
+  _globals['_FORMAT']._serialized_start=938
+  _globals['_FORMAT']._serialized_end=1039
   _globals['_IMPORT']._serialized_start=158
-  _globals['_IMPORT']._serialized_end=873
-  _globals['_IMPORT_STATE']._serialized_start=745
-  _globals['_IMPORT_STATE']._serialized_end=873
-  _globals['_IMPORTFILE']._serialized_start=875
-  _globals['_IMPORTFILE']._serialized_end=917
+  _globals['_IMPORT']._serialized_end=892
+  _globals['_IMPORT_STATE']._serialized_start=764
+  _globals['_IMPORT_STATE']._serialized_end=892
+  _globals['_IMPORTFILE']._serialized_start=894
+  _globals['_IMPORTFILE']._serialized_end=936
 # @@protoc_insertion_point(module_scope)

@@ -115,6 +115,7 @@ class Import(message.Message):
     CREATE_TIME_FIELD_NUMBER: builtins.int
     UPDATE_TIME_FIELD_NUMBER: builtins.int
     SEQUENCE_FIELD_NUMBER: builtins.int
+    FILE_LIST_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/imports/{import}`."""
     uid: builtins.str
@@ -143,9 +144,14 @@ class Import(message.Message):
     """How many findings there were in all. Output only."""
     sequence: builtins.int
     """Rises with every change; the cursor of WatchImport. Output only."""
+    file_list: builtins.str
+    """Instead of `files`, for folders of any size: "sha256:..." of a list that was uploaded as any file. UTF-8, one JSON object a line with the fields of
+    ImportFile, such as {"path": "a.png", "digest": "sha256:..."}, in any order, other fields passed over. It is read by the import, which fails with
+    `BAD_FILE_LIST` (the message names lines) or `BLOB_MISSING` (the message names files). Input only: not returned.
+    """
     @builtins.property
     def files(self) -> containers.RepeatedCompositeFieldContainer[ImportFile]:
-        """The folder's files. Input only: not returned."""
+        """The folder's files; those of a large folder go into `file_list`. Input only: not returned."""
 
     @builtins.property
     def error(self) -> status_pb2.Status:
@@ -185,10 +191,11 @@ class Import(message.Message):
         create_time: timestamp_pb2.Timestamp | None = ...,
         update_time: timestamp_pb2.Timestamp | None = ...,
         sequence: builtins.int = ...,
+        file_list: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "error", b"error", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["annotated_count", b"annotated_count", "asset_count", b"asset_count", "create_time", b"create_time", "display_name", b"display_name", "done_count", b"done_count", "error", b"error", "failed_count", b"failed_count", "files", b"files", "format", b"format", "item_count", b"item_count", "name", b"name", "problem_count", b"problem_count", "problems", b"problems", "sequence", b"sequence", "shape_count", b"shape_count", "state", b"state", "uid", b"uid", "unchanged_count", b"unchanged_count", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["annotated_count", b"annotated_count", "asset_count", b"asset_count", "create_time", b"create_time", "display_name", b"display_name", "done_count", b"done_count", "error", b"error", "failed_count", b"failed_count", "file_list", b"file_list", "files", b"files", "format", b"format", "item_count", b"item_count", "name", b"name", "problem_count", b"problem_count", "problems", b"problems", "sequence", b"sequence", "shape_count", b"shape_count", "state", b"state", "uid", b"uid", "unchanged_count", b"unchanged_count", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

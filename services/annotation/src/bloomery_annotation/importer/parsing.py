@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from bloomery_annotation import shapes
+from bloomery_annotation.importer.files import Files
 from bloomery_annotation.importer.source import BlobSource
 from bloomery_annotation.model import Blob, Problem, Shapes
 from bloomery_vision.findings import error, warning
@@ -47,7 +48,7 @@ class Prepared:
 class Parser:
     """A reader's items; use it as a context manager, which ends its thread."""
 
-    def __init__(self, source: BlobSource, file_format: Format | None, files: Mapping[str, Blob]) -> None:
+    def __init__(self, source: BlobSource, file_format: Format | None, files: Files) -> None:
         self._source, self._format, self._files = source, file_format, files
         self._items = first_of_twins((), files)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="import")
@@ -114,15 +115,14 @@ def _storable(text: str, length: int = MAX_TEXT) -> str:
     return text[:length].encode("utf-8", "replace").decode().replace("\0", "?")
 
 
-def first_of_twins(items: Iterable[ImportItem], files: Mapping[str, Blob]) -> Generator[ImportItem]:
+def first_of_twins(items: Iterable[ImportItem], files: Files) -> Generator[ImportItem]:
     """The items; of several annotations of the same bytes, only the first one's shapes."""
-    seen: dict[str, tuple[str, int]] = {}
     for item in items:
         blob = files.get(item.image_path)
         if item.failed or not item.annotated or blob is None:
             yield item
             continue
-        path, shapes_hash = seen.setdefault(blob.digest, (item.image_path, _hash(item)))
+        path, shapes_hash = files.first_annotation(blob.digest, item.image_path, _hash(item))
         yield item if shapes_hash == _hash(item) else _without_shapes(item, path)
 
 
@@ -136,7 +136,7 @@ def _without_shapes(item: ImportItem, twin: str) -> ImportItem:
     return replace(item, shapes=(), annotated=False, problems=(*item.problems, problem))
 
 
-def prepare(item: ImportItem, files: Mapping[str, Blob], label_ids: Mapping[str, str]) -> Prepared:
+def prepare(item: ImportItem, files: Files, label_ids: Mapping[str, str]) -> Prepared:
     """The stored form of an item; `label_ids` are ids by display name."""
     problems = [Problem(item.image_path, finding) for finding in item.problems]
     blob = None if item.failed else files.get(item.image_path)

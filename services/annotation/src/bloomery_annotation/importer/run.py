@@ -2,11 +2,13 @@
 
 import asyncio
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bloomery_annotation import labelling, metrics
+from bloomery_annotation.importer.files import Files
+from bloomery_annotation.importer.listing import fill
 from bloomery_annotation.importer.parsing import Header, Parser, Prepared
 from bloomery_annotation.importer.source import BlobSource
 from bloomery_annotation.model import (
@@ -23,7 +25,7 @@ from bloomery_annotation.model import (
 )
 from bloomery_annotation.names import MAIN_SET
 from bloomery_annotation.saving import KeepEdits, Outcome, Saved, SetDraft
-from bloomery_annotation.store import assets, blobs, imports, labels, projects, revisions
+from bloomery_annotation.store import assets, imports, labels, projects, revisions
 from bloomery_annotation.store.imports import Claim
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import Aborted, BloomeryError
@@ -53,19 +55,21 @@ async def run_import(tools: Tools, claim: Claim) -> ImportState:
         LeaseLost: somebody else runs the import, or it or its project is gone; nothing was written since.
     """
     async with tools.db.write() as tx:
-        project, current = await _current(tx, claim)
-    async with tools.db.read() as tx:
-        files = await blobs.of_import(tx, claim.import_uid)
-    with tempfile.TemporaryDirectory(prefix="bloomery-import-") as folder:
-        source = BlobSource(
-            files,
-            objects=tools.objects,
-            project_uid=project.uid,
-            folder=Path(folder),
-            loop=asyncio.get_running_loop(),
-        )
-        async with Parser(source, current.format, files) as parser:
-            return await _Run(tools, claim, parser).to_the_end(current)
+        _, current = await _current(tx, claim)
+    with tempfile.TemporaryDirectory(prefix="bloomery-import-") as name:
+        folder = Path(name)
+        with Files(folder) as files:
+            source = BlobSource(
+                files,
+                objects=tools.objects,
+                project_uid=current.project_uid,
+                folder=folder,
+                loop=asyncio.get_running_loop(),
+            )
+            async with Parser(source, current.format, files) as parser:
+                return await _Run(tools, claim, parser).to_the_end(
+                    current, fill(files, current, tools.db, tools.objects, folder)
+                )
 
 
 class _Run:
@@ -74,8 +78,9 @@ class _Run:
         self._label_ids: dict[str, str] = {}
         self._label_order: dict[str, int] = {}
 
-    async def to_the_end(self, current: Import) -> ImportState:
+    async def to_the_end(self, current: Import, filling: Awaitable[None]) -> ImportState:
         try:
+            await filling
             header = await self._parser.start(skip=current.counts.done_count)
             state = await self._begin(header)
             while state is ImportState.RUNNING and (items := await self._parser.take(BATCH)):

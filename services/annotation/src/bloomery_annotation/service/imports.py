@@ -43,7 +43,7 @@ class ImportMethods(Methods):
         async with self._write(project_id) as (tx, project):
 
             async def make() -> ImportMessage:
-                await _check_blobs(tx, project, files)
+                await _check_blobs(tx, project, {*files.values(), *filter(None, [_wanted(request).file_list])})
                 new = await self._import(tx, project, request)
                 await imports.create(tx, new, files)
                 return convert.annotation_import(new)
@@ -101,8 +101,9 @@ class ImportMethods(Methods):
             project_uid=project.uid,
             id=import_id,
             uid=uid,
-            display_name=getattr(request, "import").display_name or import_id,
-            format=convert.FORMATS[getattr(request, "import").format],
+            display_name=_wanted(request).display_name or import_id,
+            format=convert.FORMATS[_wanted(request).format],
+            file_list=_wanted(request).file_list,
             state=ImportState.PENDING,
             counts=ImportCounts(),
             position=await imports.next_position(tx, project),
@@ -117,7 +118,7 @@ def _check(request: CreateImportRequest) -> tuple[str, dict[str, str]]:
     ids = PROJECT.check(request.parent, "parent", violations)
     if request.import_id:
         validate_id(request.import_id, "import_id", violations)
-    wanted: ImportMessage = getattr(request, "import")
+    wanted = _wanted(request)
     check_text(wanted.display_name, "import.display_name", violations, length=MAX_NAME)
     if wanted.format not in convert.FORMATS:
         violations.add("import.format", f"is not a format; use {', '.join(Format.keys()[1:])}, or leave it out")
@@ -127,10 +128,18 @@ def _check(request: CreateImportRequest) -> tuple[str, dict[str, str]]:
     return ids["project"], files
 
 
+def _wanted(request: CreateImportRequest) -> ImportMessage:
+    # The field has the name of a keyword.
+    wanted: ImportMessage = getattr(request, "import")
+    return wanted
+
+
 def _check_files(wanted: ImportMessage, violations: Violations) -> dict[str, str]:
     files: dict[str, str] = {}
-    if not wanted.files:
-        violations.add("import.files", "is required: the files of the folder")
+    if bool(wanted.files) is bool(wanted.file_list):
+        violations.add("import.files", "name the files of the folder, or a list of them in file_list, and not both")
+    if wanted.file_list:
+        checks.digest(wanted.file_list, "import.file_list", violations)
     for number, file in enumerate(wanted.files):
         checks.file_path(file.path, f"import.files[{number}].path", violations)
         checks.digest(file.digest, f"import.files[{number}].digest", violations)
@@ -139,7 +148,6 @@ def _check_files(wanted: ImportMessage, violations: Violations) -> dict[str, str
     return files
 
 
-async def _check_blobs(tx: Transaction, project: Project, files: dict[str, str]) -> None:
-    digests = set(files.values())
+async def _check_blobs(tx: Transaction, project: Project, digests: set[str]) -> None:
     if missing := sorted(digests - (await blobs.known(tx, project.uid, digests)).keys()):
         raise blob_missing(missing)

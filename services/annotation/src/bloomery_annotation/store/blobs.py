@@ -25,11 +25,12 @@ async def known(tx: Transaction, project_uid: str, digests: Collection[str]) -> 
     return found
 
 
-async def of_import(tx: Transaction, import_uid: str) -> dict[str, Blob]:
-    """The files of an import by path."""
+async def of_import(tx: Transaction, import_uid: str, after: str, size: int) -> dict[str, Blob]:
+    """The files of an import by path, those behind the path `after`, in its order."""
     files = IMPORT_FILES.c
     joined = sa.and_(_B.project_uid == files.project_uid, _B.digest == files.digest)
-    query = sa.select(files.path, BLOBS).join(BLOBS, joined).where(files.import_uid == import_uid)
+    query = sa.select(files.path, BLOBS).join(BLOBS, joined)
+    query = query.where(files.import_uid == import_uid, files.path > after).order_by(files.path).limit(size)
     return {row.path: _blob(row) for row in await tx.execute(query)}
 
 

@@ -176,6 +176,7 @@ IMPORTS = sa.Table(
     _required("id", sa.String),
     _required("display_name", sa.String),
     _required("format", sa.String),
+    _required("file_list", sa.String, server_default=""),
     _required("state", sa.String, index=True),
     _required("cancel_requested", sa.Boolean),
     _required("failure_reason", sa.String),

@@ -1,0 +1,88 @@
+"""The files of one import, in a database of its own on disk: memory does not grow with their number."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Self
+
+from bloomery_annotation.model import Blob
+from bloomery_vision.findings import Finding, Severity
+from bloomery_vision.formats.lookup import is_image
+
+SMALL = 1 << 20
+"""Bytes up to which a file is read whole."""
+
+_SCHEMA = """
+CREATE TABLE file (
+  path TEXT PRIMARY KEY, digest TEXT, size INTEGER, media_type TEXT, width INTEGER, height INTEGER,
+  code TEXT, message TEXT, hint TEXT, hidden INTEGER, label INTEGER, clash INTEGER DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE annotated (digest TEXT PRIMARY KEY, path TEXT, shapes INTEGER) WITHOUT ROWID;
+"""
+_ADD = """
+INSERT INTO file (path, digest, size, media_type, width, height, code, message, hint, hidden, label)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET clash = 1 WHERE digest <> excluded.digest
+"""
+_FIND = "SELECT digest, size, media_type, width, height, code, message, hint FROM file WHERE path = ?"
+_BEHIND = "SELECT path FROM file WHERE path > ? AND label ORDER BY path LIMIT ?"
+
+
+class Files:
+    """Files by path, and which images were annotated already; for one thread at a time. Lasts as long as its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._database = sqlite3.connect(folder / "files.db", isolation_level=None, check_same_thread=False)
+        self._database.execute("PRAGMA journal_mode = OFF")
+        self._database.execute("PRAGMA synchronous = OFF")
+        self._database.executescript(_SCHEMA)
+
+    def __enter__(self) -> Self:
+        """Nothing happens yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+    def add(self, files: Iterable[tuple[str, Blob]]) -> None:
+        """Keep some files."""
+        self._database.execute("BEGIN")
+        self._database.executemany(_ADD, (_row(path, blob) for path, blob in files))
+        self._database.execute("COMMIT")
+
+    def clashes(self, limit: int) -> list[str]:
+        """Paths that were added with different bytes."""
+        rows = self._database.execute("SELECT path FROM file WHERE clash ORDER BY path LIMIT ?", (limit,))
+        return [path for (path,) in rows]
+
+    def names(self) -> list[str]:
+        """The paths without hidden ones, sorted."""
+        return [path for (path,) in self._database.execute("SELECT path FROM file WHERE NOT hidden ORDER BY path")]
+
+    def get(self, path: str) -> Blob | None:
+        """What is known of a file."""
+        row = self._database.execute(_FIND, (path,)).fetchone()
+        if row is None:
+            return None
+        digest, size, media_type, width, height, code, message, hint = row
+        problem = Finding(code, Severity.ERROR, message, hint) if code else None
+        return Blob(digest, size, media_type, width, height, problem)
+
+    def labels_behind(self, path: str, count: int) -> Sequence[str]:
+        """The small files other than images that follow a path."""
+        return [found for (found,) in self._database.execute(_BEHIND, (path, count))]
+
+    def first_annotation(self, digest: str, path: str, shapes: int) -> tuple[str, int]:
+        """Path and hash of the shapes with which bytes were annotated first: the given ones if they were not yet."""
+        self._database.execute("INSERT OR IGNORE INTO annotated VALUES (?, ?, ?)", (digest, path, shapes))
+        query = "SELECT path, shapes FROM annotated WHERE digest = ?"
+        first: tuple[str, int] = self._database.execute(query, (digest,)).fetchone()
+        return first
+
+
+def _row(path: str, blob: Blob) -> tuple[object, ...]:
+    hidden = any(part.startswith((".", "__MACOSX")) for part in path.split("/"))
+    problem = blob.problem or Finding("", Severity.ERROR, "")
+    label = not hidden and not is_image(path) and blob.size_bytes <= SMALL
+    facts = (blob.digest, blob.size_bytes, blob.media_type, blob.width, blob.height)
+    return (path, *facts, problem.code, problem.message, problem.hint, hidden, label)

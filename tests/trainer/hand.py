@@ -23,12 +23,15 @@ from bloomery.training.v1 import (
     JobState,
     LogLine,
     MetricsReported,
+    ModelFacts,
+    ModelInput,
     PrepareArtifactUploadsRequest,
     ReportProgressRequest,
     ReportProgressResponse,
     StartAttemptRequest,
     StartAttemptResponse,
 )
+from bloomery.vision.v1 import TASK_TYPE_DETECT
 from bloomery_kit.times import utc_now
 from bloomery_trainer.core import Core
 from bloomery_trainer.housekeeping import Housekeeping
@@ -111,7 +114,9 @@ class FakeWorker:
 
     async def success(self, core: Core) -> AttemptSuccess:
         artifact = await self.upload(core, "checkpoint", b"best weights")
-        return AttemptSuccess(artifacts=[artifact], metrics={"test/map50": 0.9}, versions={"torch": "2"})
+        return AttemptSuccess(
+            artifacts=[artifact], metrics={"test/map50": 0.9}, versions={"torch": "2"}, model=model_facts()
+        )
 
     async def finish(self, **end: Any) -> JobState.ValueType:
         return (await self.stub.FinishAttempt(FinishAttemptRequest(**end), metadata=self.metadata)).state
@@ -197,6 +202,17 @@ async def by_hand(world: World, *, launcher: FakeLauncher | None = None, **setti
         await leadership.campaign()
         reconciler = Reconciler(core, clock=clock.monotonic)
         yield Hand(trainer, fake, clock, leadership, reconciler, Housekeeping(core))
+
+
+def model_facts() -> ModelFacts:
+    return ModelFacts(
+        task=TASK_TYPE_DETECT,
+        classes=["rbc", "wbc"],
+        input=ModelInput(height=64, width=64, resize="letterbox"),
+        decoder="yolo",
+        license="Apache-2.0",
+        base="small.pt",
+    )
 
 
 def log(text: str, level: LogLine.Level.ValueType = LogLine.LEVEL_INFO) -> JobEvent:

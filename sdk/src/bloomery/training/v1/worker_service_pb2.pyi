@@ -571,7 +571,7 @@ class AttemptSuccess(message.Message):
 
     @builtins.property
     def model(self) -> model_facts_pb2.ModelFacts:
-        """What was made, where the job makes a model: set for TRAIN and IMPORT. A result of these without it, or with a part of it missing, is refused."""
+        """What was made, where the job makes a model: set for TRAIN and IMPORT, whose job fails without it, or with a part of it missing."""
 
     @builtins.property
     def variants(self) -> containers.RepeatedCompositeFieldContainer[model_facts_pb2.VariantFacts]:

@@ -114,8 +114,8 @@ class WorkerServiceServicer:
 
     def FinishAttempt(self, request, context):
         """Ends the attempt. A success must name artifacts that were completed; it commits the job's result. Idempotent: a repeat gives the first answer.
-        FAILED_PRECONDITION `ARTIFACT_MISSING`: upload the artifact first. INVALID_ARGUMENT: the facts of the model are incomplete, the violations name the fields;
-        finish with a failure that says so.
+        FAILED_PRECONDITION `ARTIFACT_MISSING`: upload the artifact first. A success that does not say all about its model ends the job as FAILED instead, which the
+        answer tells; its reason `RESULT_INVALID` names the fields.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

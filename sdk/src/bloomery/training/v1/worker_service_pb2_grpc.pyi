@@ -52,8 +52,8 @@ class WorkerServiceStub:
     """Checks size and digest of uploaded artifacts and keeps them. Idempotent. An item that is missing or wrong carries a status; upload it again."""
     FinishAttempt: grpc.UnaryUnaryMultiCallable[worker_service_pb2.FinishAttemptRequest, worker_service_pb2.FinishAttemptResponse]
     """Ends the attempt. A success must name artifacts that were completed; it commits the job's result. Idempotent: a repeat gives the first answer.
-    FAILED_PRECONDITION `ARTIFACT_MISSING`: upload the artifact first. INVALID_ARGUMENT: the facts of the model are incomplete, the violations name the fields;
-    finish with a failure that says so.
+    FAILED_PRECONDITION `ARTIFACT_MISSING`: upload the artifact first. A success that does not say all about its model ends the job as FAILED instead, which the
+    answer tells; its reason `RESULT_INVALID` names the fields.
     """
 
 @typing.type_check_only
@@ -80,8 +80,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """Checks size and digest of uploaded artifacts and keeps them. Idempotent. An item that is missing or wrong carries a status; upload it again."""
     FinishAttempt: aio.UnaryUnaryMultiCallable[worker_service_pb2.FinishAttemptRequest, worker_service_pb2.FinishAttemptResponse]  # type: ignore[assignment]
     """Ends the attempt. A success must name artifacts that were completed; it commits the job's result. Idempotent: a repeat gives the first answer.
-    FAILED_PRECONDITION `ARTIFACT_MISSING`: upload the artifact first. INVALID_ARGUMENT: the facts of the model are incomplete, the violations name the fields;
-    finish with a failure that says so.
+    FAILED_PRECONDITION `ARTIFACT_MISSING`: upload the artifact first. A success that does not say all about its model ends the job as FAILED instead, which the
+    answer tells; its reason `RESULT_INVALID` names the fields.
     """
 
 class WorkerServiceServicer(metaclass=abc_1.ABCMeta):
@@ -141,8 +141,8 @@ class WorkerServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[worker_service_pb2.FinishAttemptResponse, abc.Awaitable[worker_service_pb2.FinishAttemptResponse]]:
         """Ends the attempt. A success must name artifacts that were completed; it commits the job's result. Idempotent: a repeat gives the first answer.
-        FAILED_PRECONDITION `ARTIFACT_MISSING`: upload the artifact first. INVALID_ARGUMENT: the facts of the model are incomplete, the violations name the fields;
-        finish with a failure that says so.
+        FAILED_PRECONDITION `ARTIFACT_MISSING`: upload the artifact first. A success that does not say all about its model ends the job as FAILED instead, which the
+        answer tells; its reason `RESULT_INVALID` names the fields.
         """
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: typing.Union[grpc.Server, aio.Server]) -> None: ...

@@ -16,7 +16,15 @@ from bloomery_trainer import actions, metrics, reasons
 from bloomery_trainer.convert import success as success_from
 from bloomery_trainer.core import Core, hashed
 from bloomery_trainer.decide import Facts
-from bloomery_trainer.finishing import RESULT_MANIFEST, end_attempt, finish, save_tail, succeed, sweep_objects
+from bloomery_trainer.finishing import (
+    RESULT_MANIFEST,
+    UnusableResultError,
+    end_attempt,
+    finish,
+    save_tail,
+    succeed,
+    sweep_objects,
+)
 from bloomery_trainer.holding import hold
 from bloomery_trainer.launcher import Launched, LaunchError, Order, Phase
 from bloomery_trainer.model import Attempt, Job, Outcome, Reason, State, Success
@@ -192,6 +200,8 @@ class Hands:
         except (NotFound, FailedPrecondition, ValueError, json_format.ParseError) as error:
             _log.warning("no result to adopt", extra={"job": job.name, "error": error})
             await self._write(facts, action.otherwise)
+        except UnusableResultError as error:
+            await self._write(facts, actions.Fail(error.reason))
         else:
             self._core.jobs_moved(job.uid)
 

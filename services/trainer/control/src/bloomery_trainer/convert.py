@@ -38,6 +38,7 @@ from bloomery_kit.objects import SignedRequest
 from bloomery_kit.times import to_timestamp
 from bloomery_trainer.control import Changes, etag
 from bloomery_trainer.creation import Wish
+from bloomery_trainer.facts import document, model_facts, variant_facts
 from bloomery_trainer.model import (
     Artifact,
     Checkpoint,
@@ -155,6 +156,8 @@ def result_message(job: Job, result: Result) -> JobResult:
         versions=made.versions,
         create_time=to_timestamp(result.create_time),
         kind=JobKind.ValueType(job.spec.kind),
+        model=model_facts(made),
+        variants=variant_facts(made),
     )
     message.details.update(made.details)  # type: ignore[arg-type]
     return message
@@ -201,6 +204,8 @@ def success(message: AttemptSuccess) -> Success:
         metrics=dict(message.metrics),
         details=struct(message.details),
         versions=dict(message.versions),
+        model=document(message.model) if message.HasField("model") else None,
+        variants=tuple(map(document, message.variants)),
     )
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from bloomery.training.v1 import event_pb2
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import FailedPrecondition, PreconditionViolation
-from bloomery_trainer import metrics, reasons
+from bloomery_trainer import facts, metrics, reasons
 from bloomery_trainer.core import Core
 from bloomery_trainer.model import MAKES_MODELS, Artifact, Attempt, Job, Outcome, Reason, State, Success
 from bloomery_trainer.progress import finite
@@ -32,6 +32,14 @@ class Stopped:
     """The work stopped on request."""
 
 
+class UnusableResultError(Exception):
+    """A result does not say what its readers need."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.reason = reasons.result_invalid(str(self))
+
+
 OUTCOMES: dict[type[Success | Failure | Stopped], Outcome] = {
     Success: Outcome.SUCCESS,
     Failure: Outcome.FAILURE,
@@ -49,7 +57,10 @@ async def conclude(
     if isinstance(end, Success):
         if job.state is State.CANCELLING:
             raise superseded(job, attempt)
-        return (await succeed(tx, job, attempt, end, now)).state
+        try:
+            return (await succeed(tx, job, attempt, end, now)).state
+        except UnusableResultError as error:
+            return await _fail(tx, job, attempt, Failure(error.reason, ""), now)
     if isinstance(end, Failure):
         return await _fail(tx, job, attempt, end, now)
     asked = job.state in (State.PAUSING, State.CANCELLING)
@@ -69,7 +80,10 @@ async def _fail(tx: Transaction, job: Job, attempt: Attempt, end: Failure, now: 
 
 
 async def succeed(tx: Transaction, job: Job, attempt: Attempt, success: Success, now: datetime) -> Job:
-    """Commit a job's result. Raise FailedPrecondition ARTIFACT_MISSING naming all that were not completed."""
+    """Commit a job's result.
+
+    Raise FailedPrecondition ARTIFACT_MISSING naming all that were not completed, UnusableResultError.
+    """
     kept = await attempts.kept_artifacts(tx, job.uid, attempt.number)
     missing = [artifact for artifact in success.artifacts if not _is_kept(artifact, kept.get(artifact.role))]
     if missing:
@@ -77,6 +91,8 @@ async def succeed(tx: Transaction, job: Job, attempt: Attempt, success: Success,
         violations = [PreconditionViolation("ARTIFACT_MISSING", artifact.role, fix) for artifact in missing]
         roles = ", ".join(artifact.role for artifact in missing)
         raise FailedPrecondition("ARTIFACT_MISSING", f"not completed with that digest and size: {roles}", violations)
+    if problems := facts.problems(job.spec, success):
+        raise UnusableResultError(problems)
     whole = replace(
         success, artifacts=tuple(kept[artifact.role] for artifact in success.artifacts), metrics=finite(success.metrics)
     )

@@ -282,12 +282,14 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Success:
-    """What a worker made."""
+    """What a worker made; `model` and `variants` are the contract's messages as JSON."""
 
     artifacts: tuple[Artifact, ...]
     metrics: Mapping[str, float]
     details: Mapping[str, object]
     versions: Mapping[str, str]
+    model: Mapping[str, object] | None = None
+    variants: tuple[Mapping[str, object], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from bloomery_trainer.model import Reason
 
 SUSPECT = "WORKER_SILENT"
+RESULT_INVALID = "RESULT_INVALID"
 INFRASTRUCTURE = frozenset(
     {
         "ADMISSION_ERROR",
@@ -70,6 +71,12 @@ def completed_without_result() -> Reason:
         "the job's log has its last lines",
         retriable=True,
     )
+
+
+def result_invalid(problems: str) -> Reason:
+    """The recipe left something out of its result."""
+    hint = "this is a fault of the recipe: mend what it returns, and train again"
+    return Reason(RESULT_INVALID, f"the recipe's result cannot be used: {problems}", hint)
 
 
 def stalled() -> Reason:

@@ -9,7 +9,7 @@ from bloomery_kit.database import Transaction
 from bloomery_kit.errors import PermissionDenied, Unauthenticated, Violations
 from bloomery_kit.objects import SignedRequest
 from bloomery_kit.times import to_timestamp
-from bloomery_trainer import checkpoints, metrics, progress
+from bloomery_trainer import checkpoints, metrics, progress, reasons
 from bloomery_trainer.checks import check_text
 from bloomery_trainer.core import Core, belongs, hashed
 from bloomery_trainer.finishing import LINE, OUTCOMES, Failure, Stopped, conclude
@@ -123,7 +123,7 @@ class WorkerCalls:
         """
         async with self._core.db.write() as tx:
             job, attempt = await holder(tx, secret, lock=True)
-            if attempt.outcome is OUTCOMES[type(end)] and attempt.finish_state is not None:
+            if attempt.finish_state is not None and _is_repeat(attempt, end):
                 return attempt.finish_state
             check_current(job, attempt)
             state = await conclude(tx, job, attempt, end, self._core.clock())
@@ -216,6 +216,11 @@ class WorkerCalls:
             self._core.jobs_moved(job.uid)
         elif job.last_sequence != before.last_sequence:
             self._core.committed(job.uid)
+
+
+def _is_repeat(attempt: Attempt, end: Success | Failure | Stopped) -> bool:
+    refused = attempt.end_reason is not None and attempt.end_reason.code == reasons.RESULT_INVALID
+    return attempt.outcome is OUTCOMES[type(end)] or (refused and isinstance(end, Success))
 
 
 async def signed(core: Core, key: str, filename: str | None = None) -> SignedRequest:

@@ -1,0 +1,78 @@
+"""Whether a result says what its readers need, so that a recipe's mistake shows here and not at the first prediction."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from google.protobuf import json_format
+from google.protobuf.message import Message
+
+from bloomery.training.v1 import ModelFacts, VariantFacts
+from bloomery_trainer.model import Kind, Spec, Success
+
+_TEXT = 1024
+_RESIZES = ("letterbox", "center-crop")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_MODELS = frozenset({Kind.TRAIN, Kind.IMPORT})
+
+
+def problems(spec: Spec, success: Success) -> list[str]:
+    """What is wrong with a result, field by field; empty where nothing is."""
+    roles = [artifact.role for artifact in success.artifacts]
+    found: list[str] = []
+    if spec.kind in _MODELS and (model := model_facts(success)) is not None:
+        found += _of_model(model, spec)
+    if spec.kind in _MODELS and "checkpoint" not in roles:
+        found.append("artifacts: one of the role `checkpoint` is required")
+    variants = variant_facts(success)
+    for index, variant in enumerate(variants):
+        found += [f"variants[{index}].{problem}" for problem in _of_variant(variant, roles)]
+    if len({variant.id for variant in variants}) < len(variants):
+        found.append("variants: must have different ids")
+    return found
+
+
+def _of_model(facts: ModelFacts, spec: Spec) -> Iterator[str]:
+    if facts.task != spec.task.value:
+        yield f"model.task: must be {spec.task.name}, as the recipe's"
+    if not facts.classes or not all(facts.classes) or len(set(facts.classes)) < len(facts.classes):
+        yield "model.classes: at least one is required, none empty and none twice"
+    if facts.input.height < 1 or facts.input.width < 1:
+        yield "model.input: height and width must be greater than 0"
+    if facts.input.resize not in _RESIZES:
+        yield f"model.input.resize: must be one of {', '.join(_RESIZES)}"
+    if facts.base_digest and not _DIGEST.fullmatch(facts.base_digest):
+        yield "model.base_digest: must be sha256: and 64 hexadecimal digits, or empty"
+    yield from (f"model.{name}: {problem}" for name, problem in _texts(facts, ("decoder", "license", "base")))
+
+
+def _of_variant(facts: VariantFacts, roles: Sequence[str]) -> Iterator[str]:
+    yield from (f"{name}: {problem}" for name, problem in _texts(facts, ("id", "format", "precision", "device")))
+    if not facts.failure and not (facts.role_prefix and any(role.startswith(facts.role_prefix) for role in roles)):
+        yield "role_prefix: must be that of its files among the artifacts, unless `failure` says why there are none"
+    for part in ("parity", "latency"):
+        numbers = [value for _, value in getattr(facts, part).ListFields() if isinstance(value, float)]
+        if not all(math.isfinite(value) and value >= 0 for value in numbers):
+            yield f"{part}: must have finite numbers, none negative"
+
+
+def _texts(message: Message, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for name in names:
+        if not 0 < len(getattr(message, name)) <= _TEXT:
+            yield name, f"is required, with at most {_TEXT} characters"
+
+
+def document(message: Message) -> Mapping[str, object]:
+    """Facts in the form in which results keep them."""
+    found: Mapping[str, object] = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    return found
+
+
+def model_facts(success: Success) -> ModelFacts | None:
+    """What a result says about its model."""
+    return None if success.model is None else json_format.ParseDict(dict(success.model), ModelFacts())
+
+
+def variant_facts(success: Success) -> list[VariantFacts]:
+    """What a result says about forms of a model."""
+    return [json_format.ParseDict(dict(each), VariantFacts()) for each in success.variants]

@@ -1,0 +1,98 @@
+"""A result that its readers could not use fails the job, and says which field is wrong."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bloomery.training.v1 import (
+    AttemptSuccess,
+    ListJobResultsRequest,
+    ModelInput,
+    VariantFacts,
+    VariantLatency,
+    VariantParity,
+)
+from bloomery.vision.v1 import TASK_TYPE_CLASSIFY
+from tests.trainer.bench import AS_SERVICE
+from tests.trainer.hand import Hand
+from tests.trainer.moves import leave_manifest, state
+
+Spoil = Callable[[AttemptSuccess], Any]
+
+
+def variant(**fields: Any) -> VariantFacts:
+    values = {"id": "onnx-fp32", "format": "onnx", "precision": "fp32", "device": "cpu", "role_prefix": "variant/"}
+    return VariantFacts(**values | fields)
+
+
+SPOILED: dict[str, Spoil] = {
+    "model.task": lambda made: setattr(made.model, "task", TASK_TYPE_CLASSIFY),
+    "model.classes": lambda made: made.model.classes.append(made.model.classes[0]),
+    "model.input": lambda made: made.model.input.CopyFrom(ModelInput(width=64, resize="letterbox")),
+    "model.input.resize": lambda made: setattr(made.model.input, "resize", "stretch"),
+    "model.decoder": lambda made: made.model.ClearField("decoder"),
+    "model.license": lambda made: made.model.ClearField("license"),
+    "model.base": lambda made: setattr(made.model, "base", "x" * 1025),
+    "model.base_digest": lambda made: setattr(made.model, "base_digest", "md5:0"),
+    "artifacts": lambda made: made.ClearField("artifacts"),
+    "variants[0].id": lambda made: made.variants.append(variant(id="")),
+    "variants[0].role_prefix": lambda made: made.variants.append(variant()),
+    "variants[0].parity": lambda made: made.variants.append(
+        variant(failure="other boxes", parity=VariantParity(max_score_error=math.nan))
+    ),
+    "variants[0].latency": lambda made: made.variants.append(
+        variant(failure="too slow", latency=VariantLatency(p50_ms=-1))
+    ),
+    "variants": lambda made: made.variants.extend([variant(failure="none"), variant(failure="again")]),
+}
+
+
+@pytest.mark.parametrize(("field", "spoil"), SPOILED.items(), ids=SPOILED)
+async def test_a_result_with_a_part_missing_fails_the_job_and_names_it(hand: Hand, field: str, spoil: Spoil) -> None:
+    job, worker = await hand.running()
+    made = await worker.success(hand.core)
+    spoil(made)
+    ends = [await worker.finish(success=made) for _ in range(2)]
+    failed = await hand.trainer.get(job.name)
+    assert ends == [failed.state] * 2
+    assert (await state(hand, job), failed.reason.code) == ("FAILED", "RESULT_INVALID")
+    assert f"cannot be used: {field}: " in failed.reason.message
+    assert not (await hand.trainer.jobs.ListJobResults(ListJobResultsRequest(), metadata=AS_SERVICE)).results
+
+
+async def test_all_that_is_wrong_is_said_at_once(hand: Hand) -> None:
+    job, worker = await hand.running()
+    made = await worker.success(hand.core)
+    for field in ("model.classes", "model.decoder"):
+        SPOILED[field](made)
+    await worker.finish(success=made)
+    message = (await hand.trainer.get(job.name)).reason.message
+    assert "model.classes" in message
+    assert "model.decoder" in message
+
+
+async def test_facts_reach_the_readers_of_results_as_they_were_given(hand: Hand) -> None:
+    job, worker = await hand.running()
+    made = await worker.success(hand.core)
+    made.artifacts.append(await worker.upload(hand.core, "variant/1/model.onnx", b"onnx"))
+    parity = VariantParity(image_count=3, max_score_error=0.5, passed=True, limits="1 px")
+    made.variants.append(variant(parity=parity, latency=VariantLatency(p50_ms=1.5)))
+    made.model.seed = 2**53 + 1
+    await worker.finish(success=made)
+    result = (await hand.trainer.get(job.name)).result
+    assert (result.model, list(result.variants)) == (made.model, list(made.variants))
+    feed = await hand.trainer.jobs.ListJobResults(ListJobResultsRequest(), metadata=AS_SERVICE)
+    assert feed.results[0].result.model == made.model
+
+
+async def test_an_adopted_result_is_looked_at_as_any_other(hand: Hand) -> None:
+    job, worker = await hand.running()
+    made = await worker.success(hand.core)
+    SPOILED["model.classes"](made)
+    await leave_manifest(hand, worker, made)
+    hand.launcher.ends(0)
+    await hand.settle(2)
+    failed = await hand.trainer.get(job.name)
+    assert (await state(hand, job), failed.reason.code) == ("FAILED", "RESULT_INVALID")

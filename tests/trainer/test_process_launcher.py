@@ -1,6 +1,7 @@
 """The process launcher alone: one process for an attempt, found again and told apart, and gone when it is stopped."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -146,13 +147,13 @@ async def test_last_words_that_make_no_sense_are_none(bench: Bench, words: str) 
     assert (thing.exit_code, thing.termination) == (None, None)
 
 
-def _own_stat() -> str:
-    return Path("/proc/self/stat").read_text()
+def _stat(pid: int | str) -> str:
+    return Path(f"/proc/{pid}/stat").read_text()
 
 
 @pytest.mark.parametrize("field", ["boot", "start"])
 async def test_a_pid_that_is_used_again_is_somebody_else(bench: Bench, field: str) -> None:
-    boot, stat = f"{procfs.boot_id()}\n", _own_stat()
+    boot, stat = f"{procfs.boot_id()}\n", _stat("self")
     if field == "boot":
         boot = "00000000-0000-0000-0000-000000000000\n"
     else:
@@ -165,6 +166,34 @@ async def test_a_pid_that_is_used_again_is_somebody_else(bench: Bench, field: st
     launcher = bench.launcher()
     assert ended(await seen(launcher, lambda thing: thing is not None))
     await launcher.stop(UID, 1, grace=0)
+
+
+async def test_a_stop_asks_nobody_else_that_got_the_pid(bench: Bench, tmp_path: Path) -> None:
+    stranger = await asyncio.create_subprocess_exec("sleep", "600")
+    head, _, tail = _stat(stranger.pid).rpartition(")")
+    fields = tail.split()
+    fields[19] = str(int(fields[19]) - 1)
+    bench.work().mkdir(parents=True)
+    (bench.work() / "process").write_text(f"{procfs.boot_id()}\n{head}) {' '.join(fields)}\n")
+    await bench.launcher().stop(UID, 1, grace=10)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(stranger.wait(), 0.2)
+    stranger.kill()
+    await stranger.wait()
+
+
+async def test_a_process_that_may_not_be_asked_is_no_trouble(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(pid: int, _signal: int) -> None:
+        raise PermissionError(pid)
+
+    launcher = bench.launcher()
+    await launcher.launch(bench.order())
+    await seen(launcher, runs)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "kill", refuses)
+        for _ in range(2):
+            await launcher.stop(UID, 1, grace=0.001)
+    assert runs(await seen(launcher, lambda thing: thing is not None))
 
 
 async def test_an_attempt_that_was_never_started_can_be_launched(bench: Bench) -> None:
@@ -234,6 +263,51 @@ async def test_each_gpu_goes_to_one_job(bench: Bench) -> None:
         await seen(launcher, runs, attempt)
     await asyncio.sleep(0.2)
     assert [(bench.work(attempt) / "devices").read_text().strip() for attempt in (1, 2, 3)] == ["0,1", "2", ""]
+
+
+async def devices(bench: Bench, attempt: int) -> str:
+    """What an attempt's worker sees, once it runs."""
+    file = bench.work(attempt) / "devices"
+    for _ in range(500):
+        if file.exists() and file.read_text():
+            return file.read_text().strip()
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"attempt {attempt} never ran")
+
+
+async def test_jobs_that_are_launched_at_once_get_gpus_of_their_own(bench: Bench) -> None:
+    bench.script('echo "$CUDA_VISIBLE_DEVICES" >devices; exec sleep 600')
+    launcher = bench.launcher(gpus=4)
+    await asyncio.gather(*(launcher.launch(bench.order(attempt, 1)) for attempt in range(1, 5)))
+    assert sorted([await devices(bench, attempt) for attempt in range(1, 5)]) == ["0", "1", "2", "3"]
+
+
+async def test_a_gpu_is_free_again_when_its_job_has_ended(bench: Bench) -> None:
+    bench.script('echo "$CUDA_VISIBLE_DEVICES" >devices; [ "$BLOOMERY_CPUS" = 1 ] || exec sleep 600')
+    launcher = bench.launcher(gpus=2)
+    await launcher.launch(Order(UID, 1, Resources(1, 1, 2), {}))
+    await seen(launcher, ended)
+    await launcher.launch(bench.order(2, 2))
+    assert await devices(bench, 2) == "0,1"
+
+
+async def test_a_launch_that_a_server_died_in_keeps_its_gpus(bench: Bench) -> None:
+    bench.script('echo "$CUDA_VISIBLE_DEVICES" >devices; exec sleep 600')
+    launcher = bench.launcher(gpus=2)
+    # The worker of the first may be about to write itself down.
+    bench.work(1).mkdir(parents=True)
+    (bench.work(1) / "gpus.json").write_text(json.dumps({"boot": procfs.boot_id(), "gpus": [0]}))
+    await launcher.launch(bench.order(2, 1))
+    await launcher.launch(bench.order(1, 1))
+    assert [await devices(bench, attempt) for attempt in (1, 2)] == ["0", "1"]
+
+
+async def test_a_launch_that_a_machine_died_in_holds_no_gpus(bench: Bench) -> None:
+    bench.script('echo "$CUDA_VISIBLE_DEVICES" >devices; exec sleep 600')
+    bench.work(1).mkdir(parents=True)
+    (bench.work(1) / "gpus.json").write_text(json.dumps({"boot": "another", "gpus": [0]}))
+    await bench.launcher(gpus=1).launch(bench.order(2, 1))
+    assert await devices(bench, 2) == "0"
 
 
 async def test_a_missing_interpreter_is_the_installations_fault(bench: Bench) -> None:

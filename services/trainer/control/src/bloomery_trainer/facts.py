@@ -1,4 +1,4 @@
-"""Whether a result says what its readers need, so that a recipe's mistake shows here and not at the first prediction."""
+"""Whether a result says what its readers need: a recipe's mistake shows here, and not at the first prediction."""
 
 import math
 import re

@@ -8,12 +8,13 @@ import asyncio
 import json
 import os
 import shutil
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGINT, SIGKILL, SIGPIPE, SIGTERM
+from threading import Lock
 
 from pydantic import TypeAdapter
 
@@ -95,6 +96,7 @@ class ProcessLauncher:
         self._exit_codes: dict[tuple[str, int], int] = {}
         self._deadlines: dict[tuple[str, int], float] = {}
         self._deserted: set[tuple[str, int]] = set()
+        self._launching = Lock()
         for folder in (self._jobs_dir, self._cache_dir):
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -130,6 +132,11 @@ class ProcessLauncher:
         return _Folder(self._jobs_dir / job_uid / str(attempt), job_uid, attempt)
 
     def _launch(self, order: Order) -> None:
+        # One at a time: each sees which devices the one before has taken.
+        with self._launching:
+            self._launch_alone(order)
+
+    def _launch_alone(self, order: Order) -> None:
         if not os.access(self._python, os.X_OK):
             raise LaunchError(_no_interpreter(self._python))
         folder = self._folder(order.job_uid, order.attempt)
@@ -156,17 +163,29 @@ class ProcessLauncher:
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],
             setsid=True,
-            setsigdef=(signal.SIGINT, signal.SIGTERM, signal.SIGPIPE),
+            setsigdef=(SIGINT, SIGTERM, SIGPIPE),
             setsigmask=(),
         )
 
     def _assign_gpus(self, folder: _Folder, count: int) -> Sequence[int]:
+        """Devices that no other attempt has; the same ones where a launch of this attempt is repeated."""
         if not count:
             return ()
-        taken = [index for other in self._folders() for index in _recorded_gpus(other) if self._process(other)]
+        if len(known := self._gpus_of(folder)) == count:
+            return known
+        taken = [index for other in self._folders() if other != folder for index in self._gpus_of(other)]
         chosen = free_gpus(self._capacity.gpus, taken)[:count]
-        (folder.path / "gpus.json").write_text(json.dumps(chosen))
+        if len(chosen) < count:
+            raise LaunchError(reasons.launch_failed(f"{len(chosen)} of {count} GPUs are free"))
+        (folder.path / "gpus.json").write_text(json.dumps({"boot": procfs.boot_id(), "gpus": chosen}))
         return chosen
+
+    def _gpus_of(self, folder: _Folder) -> list[int]:
+        """The devices that an attempt holds: from its launch on, before its process has written itself down."""
+        process = self._process(folder)
+        if process is None and folder.key in self._exit_codes:
+            return []
+        return [] if process is not None and not procfs.is_alive(process) else _recorded_gpus(folder)
 
     def _worker_environment(self, folder: _Folder, order: Order, gpus: Sequence[int]) -> dict[str, str]:
         inherited = {name: self._environment[name] for name in INHERITED if name in self._environment}
@@ -221,7 +240,7 @@ class ProcessLauncher:
             time.sleep(_SECOND_LOOK)
             survivors = list(procfs.kin(leader, folder.mark))
         for pid in survivors:
-            procfs.kill(pid)
+            procfs.signal(pid, SIGKILL)
         if not survivors:
             self._deserted.add(folder.key)
         return bool(survivors)
@@ -244,8 +263,8 @@ class ProcessLauncher:
         deadline = self._deadlines.get(folder.key)
         if deadline is None and grace > 0 and process is not None:
             self._deadlines[folder.key] = self._clock() + grace
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGTERM)
+            if procfs.is_alive(process):
+                procfs.signal(process.pid, SIGTERM)
         elif grace <= 0 or process is None or deadline is None or self._clock() >= deadline:
             self._kill(folder)
 
@@ -253,7 +272,7 @@ class ProcessLauncher:
         if (process := self._process(folder)) is None:
             return
         if procfs.is_alive(process):
-            procfs.kill(process.pid)
+            procfs.signal(process.pid, SIGKILL)
         self._has_survivors(folder, process)
 
     def _remove(self, folder: _Folder) -> None:
@@ -274,8 +293,9 @@ def _no_interpreter(python: Path) -> Reason:
 
 def _recorded_gpus(folder: _Folder) -> list[int]:
     try:
-        return list(map(int, json.loads((folder.path / "gpus.json").read_text())))
-    except (OSError, ValueError):
+        recorded = json.loads((folder.path / "gpus.json").read_text())
+        return list(map(int, recorded["gpus"])) if recorded["boot"] == procfs.boot_id() else []
+    except (OSError, ValueError, TypeError, KeyError):
         return []
 
 

@@ -1,11 +1,11 @@
 """Processes as Linux shows them, told apart by pid, start time and boot."""
 
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from signal import Signals
 
 _PROC = Path("/proc")
 
@@ -28,7 +28,10 @@ def parse(recorded: str) -> Identity | None:
     """The identity in a boot id followed by a line of /proc/PID/stat; None if it is not all there."""
     boot, _, stat = recorded.partition("\n")
     fields = _stat_fields(stat)
-    return Identity(boot.strip(), int(stat.split(" ", 1)[0]), int(fields[19])) if len(fields) > 19 else None
+    try:
+        return Identity(boot.strip(), int(stat.split(" ", 1)[0]), int(fields[19]))
+    except (ValueError, IndexError):
+        return None
 
 
 def is_alive(process: Identity) -> bool:
@@ -55,10 +58,10 @@ def kin(leader: Identity, mark: str) -> Iterator[int]:
             yield pid
 
 
-def kill(pid: int) -> None:
-    """SIGKILL, to whatever is left of it."""
+def signal(pid: int, number: Signals) -> None:
+    """Send a signal; a process that is gone, or became somebody else's, gets none."""
     with suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
 
 
 def _stat(pid: int) -> list[str]:

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from bloomery.annotation import v1 as annotation
 from bloomery.cli import app
+from bloomery.dataset import v1 as dataset
 from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
 from bloomery_kit import errors as served
@@ -132,6 +133,22 @@ def test_a_class_map_reaches_the_build(fake: Fake, run: Run) -> None:
     spec = fake.calls["CreateDatasetVersion"][0].dataset_version.spec
     assert dict(spec.class_mapping) == {"rbc": "cell", "wbc": ""}
     assert (spec.include_empty, spec.split.method) == (False, spec.split.METHOD_OFFICIAL)
+
+
+def test_of_very_many_classes_the_most_and_the_least_frequent_are_shown(fake: Fake, run: Run) -> None:
+    counts = {f"class{n:02}": n for n in range(80)}
+    many = dataset.DatasetVersion(name=world.VERSION.name, state=dataset.DatasetVersion.STATE_READY, classes=counts)
+    many.statistics.splits.add(split="train", image_count=9, shapes=counts)
+    fake.answer("GetDatasetVersion", many)
+    lines = [line.split() for line in run("dataset show cells-v@1").stdout.splitlines()]
+    table = lines[lines.index(["TRAIN"]) + 3 :]
+    assert [row[0] for row in table] == [
+        *(f"class{n}" for n in range(79, 69, -1)),
+        "...",
+        *(f"class{n:02}" for n in range(9, -1, -1)),
+    ]
+    assert table[10][1] == "60"
+    assert "class19 and 60 more" in run("dataset show cells-v@1").stdout
 
 
 def test_validate_fails_on_errors_and_not_on_warnings(fake: Fake, run: Run) -> None:

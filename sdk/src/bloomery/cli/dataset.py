@@ -1,9 +1,11 @@
 """bloomery dataset: build, list, show, versions, delete."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bloomery._names import enumerated
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, Task, YesOption, connect
 from bloomery.cli._output import grid, listing, show, size
 from bloomery.cli._pairs import pairs
@@ -12,6 +14,7 @@ from bloomery.cli._progress import steps
 if TYPE_CHECKING:
     from bloomery import DatasetVersion
 
+_MOST_CLASSES = 20
 app = typer.Typer(help="Datasets: fixed choices of images with labels and split.", no_args_is_help=True)
 
 
@@ -107,7 +110,7 @@ def _show(version: "DatasetVersion", output: Output) -> None:
         "error": proto.error.message,
         "reused": "yes: nothing had changed" if proto.reused else "",
         "task": version.task,
-        "classes": version.classes,
+        "classes": enumerated(version.classes, 20),
         "content": version.content_hash,
         "bytes": size(version.statistics.total_bytes),
         "left out": dict(version.statistics.skipped_shapes) or "",
@@ -119,6 +122,15 @@ def _show(version: "DatasetVersion", output: Output) -> None:
         counts = [
             ("images", *(part.image_count for part in splits)),
             ("without shapes", *(part.empty_count for part in splits)),
-            *((name, *(part.shapes[name] for part in splits)) for name in version.classes),
+            *_folded([(name, *(part.shapes[name] for part in splits)) for name in version.classes]),
         ]
         grid(("", *(part.split.upper() for part in splits)), counts)
+
+
+def _folded(classes: "Sequence[tuple[str, *tuple[int, ...]]]") -> "Sequence[tuple[object, ...]]":
+    """The counts of all classes; of very many, those of the most and the least frequent."""
+    if len(classes) <= _MOST_CLASSES:
+        return classes
+    by_count = sorted(classes, key=lambda row: -sum(row[1:]))
+    half = _MOST_CLASSES // 2
+    return [*by_count[:half], (f"... {len(classes) - 2 * half} more, see -o json",), *by_count[-half:]]

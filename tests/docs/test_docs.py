@@ -31,6 +31,7 @@ ELSEWHERE = {
     "BLOOMERY_DATA": "the client",
     "BLOOMERY_ENDPOINT": "the client",
     "BLOOMERY_PROJECT": "the client",
+    "BLOOMERY_TRANSFERS": "the client",
     "BLOOMERY_WEIGHTS": "the recipes",
     "BLOOMERY_CACHE": "make",
     "BLOOMERY_TEST_DATA": "the tests",

@@ -2,7 +2,10 @@
 
 import hashlib
 import threading
+import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -21,6 +24,9 @@ class Blobs:
         self.log: list[tuple[str, str]] = []
         self.headers: list[dict[str, str]] = []
         self.retry_after = ""
+        self.most_at_once = 0
+        self._at_once = 0
+        self._counting = threading.Lock()
         handler = type("Handler", (_Handler,), {"blobs": self})
         self._server = _Server(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -28,6 +34,16 @@ class Blobs:
 
     def signed(self, key: str, headers: dict[str, str] | None = None) -> SignedRequest:
         return SignedRequest(url=f"http://127.0.0.1:{self._server.server_port}/{key}", headers=headers or {})
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """A request, from its first to its last byte."""
+        with self._counting:
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+        yield
+        with self._counting:
+            self._at_once -= 1
 
     def keep(self, content: bytes) -> str:
         """Hold bytes under their digest and return it."""
@@ -55,10 +71,12 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_PUT(self) -> None:
-        content = self.rfile.read(int(self.headers["Content-Length"]))
-        if self._fails():
-            return
-        self.blobs.held[self.path[1:]] = content
+        with self.blobs.counted():
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            if self._fails():
+                return
+            self.blobs.held[self.path[1:]] = content
+            time.sleep(0.001)
         self._reply(200, b"")
 
     def do_GET(self) -> None:

@@ -162,6 +162,25 @@ def test_what_the_project_has_does_not_travel_again(
     assert len(fake.calls["CompleteUploads"]) == 1
 
 
+@pytest.mark.parametrize("given", [None, 3])
+def test_no_more_files_travel_at_once_than_is_said(
+    fake: Fake, project: Project, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: int | None
+) -> None:
+    monkeypatch.setenv("BLOOMERY_TRANSFERS", "5" if given else "3")
+    for number in range(40):
+        (tmp_path / f"{number}.txt").write_text(str(number))
+    with Client(fake.endpoint, token="secret", transfers=given) as client:
+        client.project("cells").import_folder(tmp_path)
+    assert len(puts(blobs)) == 40
+    assert 1 < blobs.most_at_once <= 3
+
+
+def test_a_limit_that_is_no_number_is_told(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BLOOMERY_TRANSFERS", "many")
+    with pytest.raises(errors.InvalidArgument, match="BLOOMERY_TRANSFERS is 'many'"):
+        Client(fake.endpoint)
+
+
 def test_a_flaky_object_store_is_tried_again(project: Project, folder: Path, blobs: Blobs, held: set[str]) -> None:
     blobs.faults += [503, DROP, 500, DROP]
     project.import_folder(folder)

@@ -71,6 +71,7 @@ class Session:
         address: Address,
         *,
         timeouts: Timeouts | None = None,
+        transfers: int = 0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
@@ -78,6 +79,7 @@ class Session:
     ) -> None:
         self.address = address
         self.timeouts = timeouts or Timeouts()
+        self._transfers = transfers
         self.sleep = sleep
         self.clock = clock
         self._jitter = jitter
@@ -97,9 +99,9 @@ class Session:
     @cached_property
     def transfer(self) -> "Transfer":
         """Moves bytes to and from the object store."""
-        from bloomery._transfer import Transfer
+        from bloomery._transfer import AT_ONCE, Transfer
 
-        return Transfer(sleep=self.sleep, pause=self.pause)
+        return Transfer(sleep=self.sleep, pause=self.pause, at_once=self._transfers or AT_ONCE)
 
     async def close(self) -> None:
         """Give the connections back."""

@@ -18,7 +18,7 @@ from bloomery.errors import BloomeryError
 
 T = TypeVar("T")
 
-PARALLEL = 16
+AT_ONCE = 16
 _CHUNK = 1 << 20
 _ATTEMPTS = 6
 _TIMEOUT = httpx.Timeout(10.0, read=120.0, write=120.0, pool=None)
@@ -51,13 +51,14 @@ class Transfer:
         *,
         sleep: Callable[[float], Awaitable[None]],
         pause: Callable[[int, BloomeryError], float | None],
+        at_once: int = AT_ONCE,
     ) -> None:
         self._sleep = sleep
         self._pause = pause
-        self._turns = asyncio.Semaphore(PARALLEL)
+        self._turns = asyncio.Semaphore(at_once)
         # A proxy of the environment does not reach this machine's own server.
         own = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
-        limits = httpx.Limits(max_connections=PARALLEL, max_keepalive_connections=PARALLEL)
+        limits = httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once)
         self._http = httpx.AsyncClient(timeout=_TIMEOUT, limits=limits, mounts=own)
 
     async def close(self) -> None:

@@ -22,6 +22,7 @@ from bloomery._session import Session, Timeouts
 from bloomery._versions import get_model_version
 from bloomery.annotation import v1 as annotation
 from bloomery.dataset import v1 as dataset
+from bloomery.errors import InvalidArgument
 from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
 
@@ -39,6 +40,7 @@ class AsyncClient:
         token: the bearer token; by default BLOOMERY_TOKEN, else the one in the data folder.
         project: where short forms are looked up; by default BLOOMERY_PROJECT.
         timeouts: how long to wait.
+        transfers: how many files travel at once; by default BLOOMERY_TRANSFERS, else 16.
 
     Raises:
         ServerNotFound: (from the first call) no server runs.
@@ -51,11 +53,13 @@ class AsyncClient:
         token: str | None = None,
         project: str | None = None,
         timeouts: Timeouts | None = None,
+        transfers: int | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._token = token
         self._project = project or os.environ.get("BLOOMERY_PROJECT")
         self._timeouts = timeouts
+        self._transfers = transfers or _environment_number("BLOOMERY_TRANSFERS")
         self._opened: Session | None = None
         self._opening = asyncio.Lock()
 
@@ -73,7 +77,7 @@ class AsyncClient:
         async with self._opening:
             if self._opened is None:
                 address = await asyncio.to_thread(find_server, self._endpoint, self._token)
-                self._opened = Session(address, timeouts=self._timeouts)
+                self._opened = Session(address, timeouts=self._timeouts, transfers=self._transfers)
             return self._opened
 
     async def close(self) -> None:
@@ -222,3 +226,11 @@ class AsyncClient:
         session = await self.connect()
         async for model in list_models(session, (await self._resolver()).listed(project)):
             yield model
+
+
+def _environment_number(variable: str) -> int:
+    """What a variable says; 0 where it is not set."""
+    text = os.environ.get(variable, "") or "0"
+    if not text.isdecimal():
+        raise InvalidArgument(f"{variable} is {text!r}", hint="give a whole number")
+    return int(text)

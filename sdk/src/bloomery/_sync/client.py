@@ -31,8 +31,10 @@ class Client(Facade):
         token: str | None = None,
         project: str | None = None,
         timeouts: Timeouts | None = None,
+        transfers: int | None = None,
     ) -> None:
-        super().__init__(Portal(), AsyncClient(endpoint, token=token, project=project, timeouts=timeouts))
+        twin = AsyncClient(endpoint, token=token, project=project, timeouts=timeouts, transfers=transfers)
+        super().__init__(Portal(), twin)
         try:
             self._portal.run(self._twin.connect())
         except BaseException:

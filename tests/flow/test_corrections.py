@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import uuid
 from importlib.metadata import metadata
 from pathlib import Path
 
@@ -213,6 +214,14 @@ def test_images_without_labels_are_imported_and_then_labelled(
     assert sorted(asset.proto.media_type for asset in new) == ["image/avif", "image/gif"]
     new[0].save_annotations([box("cat")])
     assert labels_on(client, new[0]) == ["cat"]
+
+
+def test_a_folder_that_is_listed_in_a_file_is_imported_as_any_other(
+    client: Client, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bloomery._upload.INLINE_FILES", 1)
+    done = client.create_project(f"l-{uuid.uuid4().hex[:12]}").import_folder(pictures)
+    assert (done.proto.item_count, done.proto.annotated_count, list(done.proto.problems)) == (3, 2, [])
 
 
 def test_splits_and_labels_of_images_are_set(run: Run, project: Project) -> None:

@@ -1,13 +1,15 @@
 """A folder reaches the project whole, over a network that loses things, and only what is missing travels."""
 
+import json
 import os
 import shutil
 import zipfile
 from pathlib import Path
 
 import pytest
+from google.protobuf.message import Message
 
-from bloomery import Client, Project, Step, errors
+from bloomery import Client, Project, Step, _upload, errors
 from bloomery._images import SUFFIXES
 from bloomery.annotation import v1 as annotation
 from bloomery_kit import errors as served
@@ -237,6 +239,31 @@ def test_many_files_go_in_pages(fake: Fake, project: Project, tmp_path: Path) ->
         ("uploading", 260, 260),
     ]
     assert steps[-1].phase == "importing"
+
+
+def test_the_files_of_a_large_folder_are_listed_in_a_file(
+    fake: Fake, project: Project, folder: Path, blobs: Blobs, held: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_upload, "INLINE_FILES", 3)
+    sent: dict[str, bytes] = {}
+    keep = fake.answers["CompleteUploads"]
+    assert callable(keep)
+
+    def complete(request: annotation.CompleteUploadsRequest) -> Message:
+        sent.update(blobs.held)
+        return keep(request)
+
+    fake.answer("CompleteUploads", complete)
+    (folder / "Annotations/ü \n.xml").write_bytes(b"<annotation/>")
+    project.import_folder(folder, format="voc")
+    created = getattr(fake.calls["CreateImport"][0], "import")
+    assert (list(created.files), created.format) == ([], annotation.FORMAT_VOC)
+    assert created.file_list in held
+    lines = [json.loads(line) for line in sent[created.file_list].splitlines()]
+    names = {**FILES, "Annotations/ü \n.xml": b"<annotation/>"}
+    assert {line["path"]: line["digest"] for line in lines} == {
+        name: digest_of(content) for name, content in names.items()
+    }
 
 
 def test_a_folder_without_anything_to_import_is_refused_here(project: Project, tmp_path: Path) -> None:

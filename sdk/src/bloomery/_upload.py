@@ -1,6 +1,8 @@
 """From files to bytes that the server holds."""
 
 import asyncio
+import json
+import tempfile
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from itertools import islice
@@ -11,7 +13,14 @@ from bloomery._results import Progress, Step
 from bloomery._session import Session
 from bloomery._status import from_status
 from bloomery._transfer import File, digest_of, in_order, together
-from bloomery.annotation.v1 import BlobInfo, CompleteUploadsRequest, ImportFile, PrepareUploadsRequest, UploadTarget
+from bloomery.annotation.v1 import (
+    BlobInfo,
+    CompleteUploadsRequest,
+    Import,
+    ImportFile,
+    PrepareUploadsRequest,
+    UploadTarget,
+)
 from bloomery.common.v1 import Artifact
 from bloomery.errors import BloomeryError, InvalidArgument, TransferFailed
 from bloomery.training.v1 import CompleteInputUploadRequest, PrepareInputUploadRequest
@@ -20,19 +29,35 @@ _PAGE = 250
 """Blobs of one round trip: the server reads each of them again before it answers."""
 _PAGES = 3
 """On the way at once: one is read here, one travels, one is checked there."""
+INLINE_FILES = 10_000
+"""Those of more travel as a file: a message has its limit."""
 _COMPLETE_SECONDS = 300.0
 _ROUNDS = 3
 _WORTH_REPEATING = frozenset({"BLOB_MISSING", "DIGEST_MISMATCH", "INPUT_MISSING", "REFUSED"})
 
 
-async def upload_folder(
-    session: Session, project: str, folder: Folder, progress: Progress
-) -> AsyncGenerator[Sequence[ImportFile], None]:
-    """Bring the files of a folder to a project, and yield what was brought; what it has already does not travel.
+async def upload_folder(session: Session, project: str, folder: Folder, progress: Progress) -> Import:
+    """Bring the files of a folder to a project, and return what to import; what it has already does not travel.
 
     Raises:
         TransferFailed: the object store cannot be reached.
     """
+    pages = _upload_pages(session, project, folder, progress)
+    if folder.count <= INLINE_FILES:
+        return Import(files=[file async for page in pages for file in page])
+    with tempfile.TemporaryDirectory(prefix="bloomery-") as scratch:
+        listed = Path(scratch, "files.jsonl")
+        with await asyncio.to_thread(listed.open, "w", encoding="utf-8") as lines:
+            async for page in pages:
+                lines.writelines(f"{json.dumps({'path': file.path, 'digest': file.digest})}\n" for file in page)
+        file = await asyncio.to_thread(_read, listed)
+        await upload(session, project, [file])
+    return Import(file_list=file.digest)
+
+
+async def _upload_pages(
+    session: Session, project: str, folder: Folder, progress: Progress
+) -> AsyncGenerator[Sequence[ImportFile], None]:
     done = 0
     pages = (_upload_page(session, project, folder.root, names) for names in _paged(folder.files()))
     async with aclosing(in_order(pages, _PAGES)) as brought:

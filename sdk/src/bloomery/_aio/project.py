@@ -142,12 +142,12 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
         given = await asyncio.to_thread(Path(folder).resolve)
         async with unpacked(given) as root:
             found = await asyncio.to_thread(look, root)
-            pages = upload_folder(self._session, self.name, found, progress)
-            files = [file async for page in pages for file in page]
-        kind = annotation.Format.Value(f"FORMAT_{format.upper()}") if format else annotation.FORMAT_UNSPECIFIED
+            wanted = await upload_folder(self._session, self.name, found, progress)
+        wanted.display_name = given.name
+        wanted.format = annotation.Format.Value(f"FORMAT_{format.upper()}") if format else annotation.FORMAT_UNSPECIFIED
         request = annotation.CreateImportRequest(parent=self.name)
         # The field has the name of a keyword.
-        getattr(request, "import").MergeFrom(annotation.Import(display_name=given.name, format=kind, files=files))
+        getattr(request, "import").CopyFrom(wanted)
         created = await self._session.call(self._session.annotation.CreateImport, request)
         return await AsyncImport(self._session, created, found.skipped).wait(progress=progress)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
 from bloomery.training.v1 import JOB_KIND_TRAIN, Job, Recipe
@@ -63,7 +63,7 @@ async def test_an_installed_recipe_runs(trainer: FakeTrainer, cells: Version, tm
     async with served(trainer, cells), running(trainer, tmp_path, settings=path) as worker:
         assert await worker.exit_code() == 0, worker.output
     assert trainer.finished is not None
-    assert MessageToDict(trainer.finished.success.details)["classes"] == list(cells.classes)
+    assert trainer.finished.success.model.classes == list(cells.classes)
     prior = json.loads(trainer.content("checkpoint"))
     assert max(prior, key=prior.__getitem__) == "RBC"
     assert sum(prior.values()) == pytest.approx(1)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bloomery.training.v1 import ModelFacts, VariantFacts, VariantParity
 from bloomery_worker import kernel, machine
 from bloomery_worker.context import Context
 from bloomery_worker.events import samples_event
@@ -38,7 +39,7 @@ from bloomery_worker.messages import (
     decode_note,
     encode,
 )
-from bloomery_worker.predictor import predictions
+from bloomery_worker.predictor import Remembering, predictions
 from bloomery_worker.samples import is_due
 from bloomery_worker.settings import MissingSettingError, read_settings
 
@@ -99,7 +100,12 @@ def test_directives_survive_the_pipe(directive: Start | Stop) -> None:
         LogNote(20, "hello\nworld"),
         CheckpointNote("/c/1", 1, True),
         ResultNote(
-            files=(FileNote(path="/a", role="checkpoint", file_name="a"),), metrics={"m": 1.0}, details={}, versions={}
+            files=(FileNote(path="/a", role="checkpoint", file_name="a"),),
+            metrics={"m": 1.0},
+            details={},
+            versions={},
+            model=ModelFacts(classes=["a", "b"], seed=1 << 40),
+            variants=(VariantFacts(id="onnx-fp32", parity=VariantParity(max_score_error=1e-7)),),
         ),
         StoppedNote(3),
         FailedNote(Failure("OOM_GPU", "no", "smaller", retriable=True)),
@@ -261,6 +267,20 @@ def test_what_is_no_number_is_no_prediction() -> None:
 )
 def test_parity_needs_every_limit(geometry: float, score: float, metric: float, passed: bool) -> None:
     assert Parity(8, geometry, score, 0.9, metric, Limits()).passed is passed
+
+
+def test_each_batch_is_computed_once_as_far_as_there_is_room() -> None:
+    computed: list[int] = []
+
+    def model(images: np.ndarray) -> tuple[np.ndarray, ...]:
+        computed.append(int(images[0, 0, 0, 0]))
+        return (images.astype(np.float32),)
+
+    batches = [np.full((1, 4, 4, 3), number, dtype=np.uint8) for number in range(3)]
+    remembering = Remembering(model, most_bytes=2 * 4 * batches[0].nbytes)
+    for batch in batches * 2:
+        np.testing.assert_array_equal(remembering(batch)[0], batch)
+    assert computed == [0, 1, 2, 2]
 
 
 def test_latency_is_in_milliseconds() -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from google.protobuf.json_format import MessageToDict
 
 from bloomery_vision.images import decode
 from bloomery_vision.manifest import ManifestIndex, read_shard
@@ -36,18 +35,21 @@ async def test_an_export_is_a_triton_directory_with_proof(
 ) -> None:
     trainer = await exported("yolo-detect", detector, cells, tmp_path)
     assert trainer.finished is not None
-    details = MessageToDict(trainer.finished.success.details)
-    assert details["parity"]["passed"] is True
-    assert details["parity"]["image_count"] == 8
-    assert details["parity"]["max_geometry_error"] < 0.01
-    assert details["parity"]["max_score_error"] < 1e-4
-    assert details["latency"]["p95_ms"] >= details["latency"]["p50_ms"] > 0
+    [variant] = trainer.finished.success.variants
+    assert (variant.id, variant.role_prefix, variant.failure) == ("onnx-fp32", "variant/", "")
+    assert variant.parity.passed
+    assert variant.parity.image_count == 8
+    assert variant.parity.max_geometry_error < 0.01
+    assert variant.parity.max_score_error < 1e-4
+    assert variant.latency.p95_ms >= variant.latency.p50_ms > 0
     folder = written(trainer, tmp_path / "model")
     assert (folder / "labels.txt").read_text().split() == list(cells.classes)
     config = (folder / "config.pbtxt").read_text()
     assert 'backend: "onnxruntime"' in config
     assert 'name: "output0" data_type: TYPE_FP32 dims: [ 7, 84 ]' in config
-    listed = {file["path"] for file in json.loads((folder / "manifest.json").read_text())["files"]}
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert (manifest["format"], manifest["parity"]["passed"], manifest["size"]) == ("onnx", True, [64, 64])
+    listed = {file["path"] for file in manifest["files"]}
     assert listed == {"config.pbtxt", "labels.txt", "1/model.onnx"}
     shapes = [run(folder, images(cells, count))[0].shape for count in (1, 3, 8)]
     assert shapes == [(count, 7, 84) for count in (1, 3, 8)]
@@ -67,7 +69,7 @@ async def test_a_classifier_is_exported_with_probabilities(
 ) -> None:
     trainer = await exported("yolo-classify", classifier, tags, tmp_path)
     assert trainer.finished is not None
-    assert MessageToDict(trainer.finished.success.details)["parity"]["passed"] is True
+    assert trainer.finished.success.variants[0].parity.passed
     folder = written(trainer, tmp_path / "model")
     (probabilities,) = run(folder, images(tags, 3))
     assert probabilities.shape == (3, 2)

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from bloomery.common.v1 import Artifact
-from bloomery.training.v1 import Reason
+from bloomery.training.v1 import ModelInput, Reason
 from tests.worker.fake_trainer import FakeTrainer, serving
 from tests.worker.harness import applied, job, recipe, running
 from tests.worker.sample_data import Version, digest
@@ -41,10 +41,11 @@ async def test_an_imported_model_measures_as_it_did_where_it_was_trained(
     trainer = await imported("yolo-detect", content, tmp_path)
     assert trainer.finished is not None
     assert [artifact.role for artifact in trainer.finished.success.artifacts] == ["checkpoint"]
+    model = trainer.finished.success.model
+    assert model.classes == list(cells.classes)
+    assert model.input == ModelInput(height=64, width=64, resize="letterbox")
+    assert (model.base, model.base_digest) == ("mine.pt", digest(content))
     details = MessageToDict(trainer.finished.success.details)
-    assert details["classes"] == list(cells.classes)
-    assert details["input"] == {"height": 64, "width": 64, "resize": "letterbox"}
-    assert (details["base"]["name"], details["base"]["digest"]) == ("mine.pt", digest(content))
     assert "AGPL-3.0" in details["base"]["license"]
     assert "dataset" not in details
     (tmp_path / "after").mkdir()
@@ -153,9 +154,9 @@ async def test_an_imported_model_is_exported_without_a_dataset_version(
     async with serving(trainer, blobs), running(trainer, tmp_path) as worker:
         assert await worker.exit_code() == 0, worker.output
     assert trainer.finished is not None
-    parity = MessageToDict(trainer.finished.success.details)["parity"]
-    assert parity["passed"] is True
-    assert (parity["image_count"], parity["limits"].rpartition(", ")[2]) == (32, "on generated images")
-    assert parity["max_geometry_error"] < 0.01
+    parity = trainer.finished.success.variants[0].parity
+    assert parity.passed
+    assert (parity.image_count, parity.limits.rpartition(", ")[2]) == (32, "on generated images")
+    assert parity.max_geometry_error < 0.01
     lines = [event.log.message for event in trainer.of_kind("log")]
     assert any("There is no dataset version" in line for line in lines)

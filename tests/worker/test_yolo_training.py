@@ -10,17 +10,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import onnxruntime
 import pytest
 
 from bloomery.common.v1 import Artifact
-from bloomery.training.v1 import Reason
-from bloomery_worker.context import Context
+from bloomery.training.v1 import ModelFacts, ModelInput, Reason
+from bloomery.vision.v1 import TASK_TYPE_CLASSIFY, TASK_TYPE_DETECT
+from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.messages import Note
 from tests.worker.fake_trainer import FakeTrainer
 from tests.worker.harness import TINY, job, recipe, running, served, trainer_for
 from tests.worker.sample_data import Version, cached, digest
 from tests.worker.test_parts import JOB
 
+CPU = "CPUExecutionProvider"
 SAMPLES = {"sample_predictions": 1}
 
 pytestmark = [pytest.mark.real_training, pytest.mark.timeout(300)]
@@ -29,7 +33,8 @@ pytestmark = [pytest.mark.real_training, pytest.mark.timeout(300)]
 def test_a_training_publishes_a_measured_model(detector: FakeTrainer, cells: Version) -> None:
     assert detector.finished is not None
     success = detector.finished.success
-    assert {artifact.role for artifact in success.artifacts} == {"checkpoint", "metrics", "evaluation", "tensorboard"}
+    files = {artifact.role for artifact in success.artifacts if not artifact.role.startswith("variant/")}
+    assert files == {"checkpoint", "metrics", "evaluation", "tensorboard"}
     assert set(success.metrics) == {
         f"{split}/{name}" for split in ("val", "test") for name in ("map50", "map50_95", "precision", "recall")
     }
@@ -40,12 +45,123 @@ def test_a_training_publishes_a_measured_model(detector: FakeTrainer, cells: Ver
     assert success.versions["ultralytics"]
 
 
+def test_a_training_says_what_has_to_be_known_to_use_its_model(
+    detector: FakeTrainer, classifier: FakeTrainer, cells: Version
+) -> None:
+    assert detector.finished is not None
+    assert detector.finished.success.model == ModelFacts(
+        task=TASK_TYPE_DETECT,
+        classes=cells.classes,
+        input=ModelInput(height=64, width=64, resize="letterbox"),
+        decoder="yolo",
+        license="AGPL-3.0-only",
+        base="scratch",
+    )
+    assert classifier.finished is not None
+    model = classifier.finished.success.model
+    assert (model.task, model.decoder, model.input.resize) == (TASK_TYPE_CLASSIFY, "probabilities", "center-crop")
+
+
+def test_a_training_ends_with_a_model_that_can_predict(
+    detector: FakeTrainer, segmenter: FakeTrainer, classifier: FakeTrainer
+) -> None:
+    for trainer in (detector, segmenter, classifier):
+        assert trainer.finished is not None
+        [variant] = trainer.finished.success.variants
+        assert (variant.id, variant.format, variant.precision, variant.device) == ("onnx-fp32", "onnx", "fp32", "cpu")
+        assert variant.failure == ""
+        assert variant.parity.passed
+        assert variant.parity.image_count == 8
+        assert variant.latency.p95_ms >= variant.latency.p50_ms > 0
+        inside = {role.removeprefix(variant.role_prefix) for role in trainer.kept if role.startswith("variant/")}
+        assert inside == {"config.pbtxt", "labels.txt", "manifest.json", "1/model.onnx"}
+        session = onnxruntime.InferenceSession(trainer.content("variant/1/model.onnx"), providers=[CPU])
+        assert session.run(None, {"images": np.zeros((2, 64, 64, 3), dtype=np.uint8)})[0].shape[0] == 2
+        assert {"onnx", "onnxruntime"} <= set(trainer.finished.success.versions)
+        assert trainer.phases[-4:] == ["exporting", "comparing", "measuring", "publishing"]
+
+
+@pytest.fixture
+def trained(detector: FakeTrainer, cells: Version, tmp_path: Path) -> tuple[Path, Context, list[Note]]:
+    """A checkpoint, a context to export it in, and what is told meanwhile."""
+    checkpoint = tmp_path / "best.pt"
+    checkpoint.write_bytes(detector.content("checkpoint"))
+    cache = cached(cells, tmp_path / "cache")
+    told: list[Note] = []
+    work = replace(
+        JOB, manifest=str(cache.path(cells.index.digest)), cache_dir=str(cache.root), work_dir=str(tmp_path),
+        classes=cells.classes, parameters={"export": "onnx"},
+    )  # fmt: skip
+    return checkpoint, Context(work, told.append, threading.Event()), told
+
+
+def test_an_export_that_fails_costs_the_variant_and_not_the_training(
+    trained: tuple[Path, Context, list[Note]], caplog: pytest.LogCaptureFixture
+) -> None:
+    from bloomery_recipe_yolo.flavours import FLAVOURS
+    from bloomery_recipe_yolo.model import TrainedModel
+    from bloomery_recipe_yolo.training import _export
+
+    class Unwilling(TrainedModel):
+        def export(self, path: Path, size: tuple[int, int], *, outputs: tuple[str, ...]) -> None:
+            raise MemoryError(f"no room for {size} and {outputs} in {path.name}")
+
+    checkpoint, context, _ = trained
+    [variant] = _export(context, FLAVOURS["detect"], Unwilling(checkpoint, device="cpu"), epochs=2)
+    assert variant.files == ()
+    assert variant.facts.id == "onnx-fp32"
+    assert variant.facts.failure == "no room for (64, 64) and ('output0',) in model.onnx"
+    assert "the model has no ONNX variant, so that it cannot predict yet: no room" in caplog.text
+
+
+def test_an_export_stops_on_request_and_keeps_the_training(trained: tuple[Path, Context, list[Note]]) -> None:
+    from bloomery_recipe_yolo.flavours import FLAVOURS
+    from bloomery_recipe_yolo.model import TrainedModel
+    from bloomery_recipe_yolo.training import _export
+
+    checkpoint, context, told = trained
+    stop = threading.Event()
+    stop.set()
+    stopped = Context(context.job, told.append, stop)
+    with pytest.raises(StopRequestedError) as asked:
+        _export(stopped, FLAVOURS["detect"], TrainedModel(checkpoint, device="cpu"), epochs=2)
+    assert asked.value.epoch == 2
+
+
+def test_a_training_exports_nothing_where_nobody_wants_it(trained: tuple[Path, Context, list[Note]]) -> None:
+    from bloomery_recipe_yolo.flavours import FLAVOURS
+    from bloomery_recipe_yolo.model import TrainedModel
+    from bloomery_recipe_yolo.training import _export
+
+    checkpoint, context, told = trained
+    model = TrainedModel(checkpoint, device="cpu")
+    for parameters in ({"export": "none"}, {}):
+        unwanted = Context(replace(context.job, parameters=parameters), told.append, threading.Event())
+        assert _export(unwanted, FLAVOURS["detect"], model, epochs=2) == ()
+    assert told == []
+
+
+def test_a_model_of_an_architecture_with_two_heads_names_them(tmp_path: Path) -> None:
+    import torch
+    from ultralytics.nn.tasks import DetectionModel
+
+    from bloomery_recipe_yolo.model import TrainedModel, write_model
+
+    model: Any = DetectionModel("yolo26n.yaml", nc=2, verbose=False)  # type: ignore[no-untyped-call]
+    write_model({"model": model.half()}, tmp_path / "two.pt", ["a", "b"], {"imgsz": 64, "task": "detect"})
+    two = TrainedModel(tmp_path / "two.pt", device="cpu")
+    assert two.heads == ("one-to-many", "one-to-one")
+    (outputs,) = two(np.zeros((1, 64, 64, 3), dtype=np.uint8))
+    assert outputs.shape == (1, 4 + 2, 84)
+    assert torch.isfinite(torch.from_numpy(outputs)).all()
+
+
 def test_a_training_tells_its_epochs_and_phases(detector: FakeTrainer) -> None:
     assert [event.metrics.epoch for event in detector.of_kind("metrics") if event.metrics.epoch_end] == [1, 2]
     closing = [event.metrics.values for event in detector.of_kind("metrics") if event.metrics.epoch_end][-1]
     assert {"train/box_loss", "val/map50", "val/map50_95", "lr"} <= set(closing)
     assert detector.phases[0] == "preparing"
-    assert detector.phases[-2:] == ["evaluating", "publishing"]
+    assert "evaluating" in detector.phases
     assert "training" in detector.phases
 
 

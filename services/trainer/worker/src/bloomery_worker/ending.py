@@ -99,7 +99,14 @@ class Conclusion:
         artifacts = await self._uploads.send(result.files)
         details = Struct()
         ParseDict(result.details, details)
-        return AttemptSuccess(artifacts=artifacts, metrics=result.metrics, details=details, versions=result.versions)
+        return AttemptSuccess(
+            artifacts=artifacts,
+            metrics=result.metrics,
+            details=details,
+            versions=result.versions,
+            model=result.model,
+            variants=result.variants,
+        )
 
     async def _fail(self, failed: Failed, epoch: int) -> LastWords:
         reason = Reason(

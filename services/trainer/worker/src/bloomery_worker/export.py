@@ -10,14 +10,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from google.protobuf.json_format import MessageToDict
 from numpy.typing import NDArray
 
+from bloomery.training.v1 import VariantFacts, VariantLatency, VariantParity
 from bloomery_vision.interpret import are_finite
 from bloomery_worker.blobs import digest_of
 from bloomery_worker.failures import ExportError
 from bloomery_worker.messages import FileNote
 from bloomery_worker.predictor import Images, Outputs, Predictor
 
+VARIANT_ROLE = "variant/"
+"""Prefix of the roles of a directory's files."""
 MAX_BATCH = 8
 QUEUE_MICROSECONDS = 2000
 WARM_UP = 3
@@ -62,21 +66,17 @@ class Parity:
             and abs(self.original_metric - self.variant_metric) <= self.limits.metric
         )
 
-    def document(self) -> dict[str, object]:
-        """Plain JSON values, as the contract's Parity has them."""
-        limits = f"{self.limits}{', on generated images' * self.generated}"
-        return {**asdict(self), "limits": limits, "passed": self.passed}
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Milliseconds for one image."""
-
-    p50_ms: float
-    p95_ms: float
-    runs: int
-    threads: int
-    device: str = "cpu"
+    def facts(self) -> VariantParity:
+        """As the contract has it."""
+        return VariantParity(
+            image_count=self.image_count,
+            max_geometry_error=self.max_geometry_error,
+            max_score_error=self.max_score_error,
+            original_metric=self.original_metric,
+            variant_metric=self.variant_metric,
+            passed=self.passed,
+            limits=f"{self.limits}{', on generated images' * self.generated}",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def largest_errors(
 
 def measure_latency(
     predictor: Predictor, image: Images, *, threads: int, runs: int = 30, clock: Callable[[], float] = time.perf_counter
-) -> Latency:
+) -> VariantLatency:
     """Runs one image [H, W, 3] again and again."""
     batch = image[None]
     for _ in range(WARM_UP):
@@ -144,13 +144,15 @@ def measure_latency(
         predictor(batch)
         taken[run] = clock() - started
     p50, p95 = np.percentile(taken * 1000, [50, 95])
-    return Latency(float(p50), float(p95), runs, threads)
+    return VariantLatency(p50_ms=p50, p95_ms=p95, runs=runs, threads=threads, device="cpu")
 
 
-def write_model_directory(root: Path, spec: ModelSpec, facts: Mapping[str, object]) -> tuple[FileNote, ...]:
+def write_model_directory(
+    root: Path, spec: ModelSpec, facts: VariantFacts, versions: Mapping[str, str]
+) -> tuple[FileNote, ...]:
     """Completes a directory that holds `1/model.onnx`, and lists its files for publishing.
 
-    `facts` go into manifest.json: parity, latency, versions.
+    manifest.json says what the variant is and which versions of libraries made it.
     """
     (root / "config.pbtxt").write_text(triton_config(spec), encoding="utf-8")
     (root / "labels.txt").write_text("".join(f"{name}\n" for name in spec.classes), encoding="utf-8")
@@ -159,7 +161,8 @@ def write_model_directory(root: Path, spec: ModelSpec, facts: Mapping[str, objec
         for path in sorted(root.rglob("*"))
         if path.is_file() and path.name != "manifest.json"
     ]
-    content = {"format": 1, **asdict(spec), **facts, "files": files}
+    known = MessageToDict(facts, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    content = {**asdict(spec), **known, "versions": dict(versions), "files": files}
     (root / "manifest.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     return tuple(_notes(root))
 
@@ -188,7 +191,7 @@ def _notes(root: Path) -> Iterator[FileNote]:
         if path.is_file():
             inside = path.relative_to(root).as_posix()
             media_type = types.get(path.suffix, "application/octet-stream")
-            yield FileNote(path=str(path), role=f"variant/{inside}", file_name=inside, media_type=media_type)
+            yield FileNote(path=str(path), role=f"{VARIANT_ROLE}{inside}", file_name=inside, media_type=media_type)
 
 
 def _check_finite(which: str, outputs: Outputs) -> None:

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, TypeAlias, get_args
 
+from google.protobuf.json_format import MessageToDict, ParseDict
+
+from bloomery.training.v1 import ModelFacts, VariantFacts
 from bloomery_worker.failures import Failure, batch_hint
 
 Value: TypeAlias = int | float | bool | str
@@ -196,13 +199,15 @@ class FileNote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultNote:
-    """The work is done."""
+    """The work is done; fields as in a recipe's result."""
 
     type: ClassVar[str] = "result"
     files: tuple[FileNote, ...]
     metrics: Mapping[str, float]
     details: Mapping[str, object]
     versions: Mapping[str, str]
+    model: ModelFacts | None = None
+    variants: tuple[VariantFacts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +247,8 @@ def encode(message: Directive | Note) -> bytes:
     Raises:
         ValueError: it is longer than the other side reads.
     """
-    line = json.dumps({"type": message.type, **asdict(message)}, separators=(",", ":")).encode() + b"\n"
+    content = {"type": message.type, **asdict(message)}
+    line = json.dumps(content, separators=(",", ":"), default=MessageToDict).encode() + b"\n"
     if len(line) > LONGEST:
         raise ValueError(f"a {message.type} message has {len(line):,} bytes, at most {LONGEST:,} can be sent")
     return line
@@ -263,6 +269,8 @@ def decode_note(line: bytes) -> Note:
     kind = content.pop("type")
     if kind == ResultNote.type:
         content["files"] = tuple(FileNote(**one) for one in content["files"])
+        content["model"] = content["model"] and ParseDict(content["model"], ModelFacts())
+        content["variants"] = tuple(ParseDict(one, VariantFacts()) for one in content["variants"])
     if kind == SamplesNote.type:
         content["samples"] = tuple(_sample(one) for one in content["samples"])
     if kind == FailedNote.type:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol
 
+from bloomery.training.v1 import ModelFacts, VariantFacts
 from bloomery_worker.context import Context
 from bloomery_worker.failures import ConfigError
 from bloomery_worker.messages import FileNote
@@ -21,14 +22,19 @@ class Result:
     Attributes:
         files: to publish; roles are unique.
         metrics: final measurements from our own evaluation, such as "test/map50".
-        details: plain JSON values that the readers of the result need.
+        details: further facts for people, as plain JSON values.
         versions: of the libraries that made it.
+        model: what has to be known to use the model that a TRAIN or IMPORT job made; all but `heads` and a digest of
+            base weights is needed.
+        variants: forms of a model that the job made or failed to make: one for OPTIMIZE.
     """
 
     files: tuple[FileNote, ...]
     metrics: Mapping[str, float]
     details: Mapping[str, object]
     versions: Mapping[str, str]
+    model: ModelFacts | None = None
+    variants: tuple[VariantFacts, ...] = ()
 
 
 class Recipe(Protocol):

@@ -149,7 +149,14 @@ def _result_note(result: Result, context: Context) -> ResultNote:
     if odd := [name for name in result.metrics if name not in metrics]:
         context.log.warning("measurements that are no numbers are left out: %s", some(odd))
     details = json.loads(json.dumps(result.details), parse_constant=lambda _: None)
-    return ResultNote(files=result.files, metrics=metrics, details=details, versions=result.versions)
+    return ResultNote(
+        files=result.files,
+        metrics=metrics,
+        details=details,
+        versions=result.versions,
+        model=result.model,
+        variants=result.variants,
+    )
 
 
 if __name__ == "__main__":

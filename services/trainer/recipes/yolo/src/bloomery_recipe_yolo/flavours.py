@@ -8,7 +8,7 @@ from bloomery_recipe_yolo.exact import ExactTrainer
 from bloomery_recipe_yolo.kept import Kept, Select, first_ones, shapes_of_labels, spread_ones, tags_of_folders
 from bloomery_recipe_yolo.library import ClassificationTrainer, DetectionTrainer, SegmentationTrainer
 from bloomery_vision.formats import YoloTask
-from bloomery_vision.interpret import CENTER_CROP, LETTERBOX
+from bloomery_vision.interpret import CENTER_CROP, LETTERBOX, PROBABILITIES, YOLO
 from bloomery_worker.context import Context
 from bloomery_worker.dataset import Dataset
 from bloomery_worker.evaluate import Check, ClassificationEvaluator, DetectionEvaluator, Evaluator, Size
@@ -51,6 +51,7 @@ class Flavour:
         outputs: names of the exported model's outputs.
         box_rows: how many rows of the first output are coordinates.
         resize: how an image is fitted to the input.
+        decoder: how the outputs are read.
     """
 
     trainer: type[ExactTrainer]
@@ -61,6 +62,7 @@ class Flavour:
     outputs: tuple[str, ...]
     box_rows: int
     resize: str
+    decoder: str
 
 
 def _yolo_folder(context: Context) -> Laid:
@@ -75,12 +77,12 @@ _LABELS = (shapes_of_labels, first_ones)
 _FOLDERS = (tags_of_folders, spread_ones)
 
 FLAVOURS: Mapping[str, Flavour] = {
-    "detect": Flavour(DetectTrainer, _yolo_folder, *_LABELS, DetectionEvaluator, ("output0",), 4, LETTERBOX),
+    "detect": Flavour(DetectTrainer, _yolo_folder, *_LABELS, DetectionEvaluator, ("output0",), 4, LETTERBOX, YOLO),
     "segment": Flavour(
-        SegmentTrainer, _yolo_folder, *_LABELS, SegmentationEvaluator, ("output0", "output1"), 4, LETTERBOX
+        SegmentTrainer, _yolo_folder, *_LABELS, SegmentationEvaluator, ("output0", "output1"), 4, LETTERBOX, YOLO
     ),
     "classify": Flavour(
-        ClassifyTrainer, _class_folders, *_FOLDERS, ClassificationEvaluator, ("output0",), 0, CENTER_CROP
+        ClassifyTrainer, _class_folders, *_FOLDERS, ClassificationEvaluator, ("output0",), 0, CENTER_CROP, PROBABILITIES
     ),
 }
 """By task."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bloomery_recipe_yolo.applying import PACKAGES
 from bloomery_recipe_yolo.exact import BEST_FILE
+from bloomery_recipe_yolo.facts import model_facts
 from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.foreign import Foreign
 from bloomery_recipe_yolo.model import TrainedModel
@@ -42,7 +43,8 @@ def import_model(context: Context, flavour: Flavour) -> Result:
     target = context.work_dir / BEST_FILE
     foreign.write(target, side=height)
     _say(context, "trying", 0.5)
-    _try(TrainedModel(target, device="cpu"), flavour, masks=foreign.task == "segment")
+    model = TrainedModel(target, device="cpu")
+    _try(model, flavour, masks=foreign.task == "segment")
     context.log.info("imported a model of %d classes for images of %d x %d", len(foreign.classes), width, height)
     job = context.job
     return Result(
@@ -59,6 +61,7 @@ def import_model(context: Context, flavour: Flavour) -> Result:
             "duration_seconds": time.monotonic() - started,
         },
         versions=machine.versions(PACKAGES),
+        model=model_facts(context, flavour, model, base=job.base or "imported", base_digest=job.base_digest),
     )
 
 

@@ -37,6 +37,7 @@ class TrainedModel:
         task: "detect", "segment" or "classify"; another one of the library's for a foreign file.
         classes: names in the order of their numbers.
         side: of the square input that it was trained for, in pixels.
+        heads: kinds of head that it has, where its architecture knows more than one; the first is the one that answers.
     """
 
     def __init__(self, path: Path, *, device: str) -> None:
@@ -45,6 +46,8 @@ class TrainedModel:
         self.task = str(model.task)
         self.classes = tuple(model.names[number] for number in sorted(model.names))
         self.side = int(model.args["imgsz"])
+        two = getattr(model.model[-1], "one2one_cv2", None) is not None
+        self.heads = ("one-to-many", "one-to-one") if two else ()
         self._device = device
         self.raw = RawModel(_bare(model)).to(device).eval()
 

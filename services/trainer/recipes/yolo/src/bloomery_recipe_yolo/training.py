@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -11,15 +11,19 @@ import torch
 from bloomery_recipe_yolo import kept, rehearsal
 from bloomery_recipe_yolo.applying import multi_label
 from bloomery_recipe_yolo.exact import BEST_FILE, ExactTrainer
+from bloomery_recipe_yolo.facts import model_facts
 from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.model import TrainedModel, check_task, write_published
 from bloomery_recipe_yolo.progress import Observer, table
 from bloomery_recipe_yolo.sampling import Sampler
 from bloomery_recipe_yolo.tensorboard import EVENTS_FILE, write_events
+from bloomery_recipe_yolo.variant import IMAGES, Variant, failed_onnx, make_onnx
+from bloomery_recipe_yolo.variant import PACKAGES as VARIANT_PACKAGES
 from bloomery_recipe_yolo.weights import Base, find_base
 from bloomery_worker import machine
 from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.evaluate import Evaluation
+from bloomery_worker.failures import classify
 from bloomery_worker.layout import Laid
 from bloomery_worker.messages import FileNote, ProgressNote, Value
 from bloomery_worker.recipe import Result
@@ -34,12 +38,13 @@ PACKAGES = (
     "bloomery-recipe-yolo",
 )
 STRIDE = 32
-OURS = frozenset({"multi_label", "sample_predictions"})
+NO_EXPORT = "none"
+OURS = frozenset({"export", "multi_label", "sample_predictions"})
 """Parameters that the library does not know."""
 
 
 def train(context: Context, flavour: Flavour) -> Result:
-    """Trains, evaluates and collects what is published."""
+    """Trains, evaluates, exports, and collects what is published."""
     started = time.monotonic()
     base = find_base(context)
     if base.digest:
@@ -48,17 +53,18 @@ def train(context: Context, flavour: Flavour) -> Result:
     published = context.work_dir / "published"
     published.mkdir(exist_ok=True)
     write_published(trainer.best, published / BEST_FILE, context.job.classes)
-    evaluations = _evaluate(context, flavour, published / BEST_FILE, epochs=trainer.epoch + 1)
-    epochs = table(trainer.csv.read_text(encoding="utf-8"))
-    (published / "metrics.csv").write_text(epochs, encoding="utf-8")
-    write_events(epochs, published / EVENTS_FILE)
-    report = {one.name: one.document() for one in evaluations}
-    (published / "evaluation.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    done = trainer.epoch + 1
+    evaluations = _evaluate(context, flavour, published / BEST_FILE, epochs=done)
+    _write_tables(published, table(trainer.csv.read_text(encoding="utf-8")), evaluations)
+    model = TrainedModel(published / BEST_FILE, device="cpu")
+    variants = _export(context, flavour, model, epochs=done)
     return Result(
-        files=_files(published),
+        files=(*_files(published), *(file for variant in variants for file in variant.files)),
         metrics={name: value for one in evaluations for name, value in one.values().items()},
-        details=_details(context, flavour, base, trainer.epoch + 1, duration=time.monotonic() - started),
-        versions=machine.versions(PACKAGES),
+        details=_details(context, flavour, base, done, duration=time.monotonic() - started),
+        versions=machine.versions({*PACKAGES, *VARIANT_PACKAGES}),
+        model=model_facts(context, flavour, model, base=base.name, base_digest=base.digest),
+        variants=tuple(variant.facts for variant in variants),
     )
 
 
@@ -150,6 +156,33 @@ def _evaluate(context: Context, flavour: Flavour, checkpoint: Path, *, epochs: i
     model = TrainedModel(checkpoint, device=machine.device())
     splits = (split for split in ("val", "test") if dataset.counts[split])
     return [evaluator.evaluate(model, dataset.rows(split), name=split) for split in splits]
+
+
+def _export(context: Context, flavour: Flavour, model: TrainedModel, *, epochs: int) -> tuple[Variant, ...]:
+    """The model in the form that predicts; that it cannot be had does not fail the training. Older jobs want none."""
+
+    def say(phase: str, _: float) -> None:
+        if context.should_stop():
+            raise StopRequestedError(epochs)
+        context.progress(ProgressNote(phase=phase, epoch=epochs, epochs=epochs, fraction=1.0, device="cpu"))
+
+    if context.parameters.get("export", NO_EXPORT) == NO_EXPORT:
+        return ()
+    try:
+        return (make_onnx(context, flavour, model, images=IMAGES, say=say),)
+    except StopRequestedError:
+        raise
+    except Exception as problem:  # noqa: BLE001 - the training has taken hours, and the export can be tried again
+        why = classify(problem).message
+        context.log.warning("the model has no ONNX variant, so that it cannot predict yet: %s", why)
+        return (failed_onnx(why),)
+
+
+def _write_tables(published: Path, epochs: str, evaluations: Sequence[Evaluation]) -> None:
+    (published / "metrics.csv").write_text(epochs, encoding="utf-8")
+    write_events(epochs, published / EVENTS_FILE)
+    report = {one.name: one.document() for one in evaluations}
+    (published / "evaluation.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
 
 
 def _files(published: Path) -> tuple[FileNote, ...]:

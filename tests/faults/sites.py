@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUCKET = "bloomery"
 _DIGEST = re.compile("[0-9a-f]{64}")
 SCRIPTS = Path(sys.executable).parent
-SMALL = {"imgsz": 64, "batch": 8, "patience": 0}
+SMALL: Mapping[str, int | str] = {"imgsz": 64, "batch": 8, "patience": 0, "export": "none"}
 # Nothing stays away for so long.
 PATIENT = Timeouts(outage=3600.0)
 # Everything that a user waits for, shortened; no mechanism is left out.

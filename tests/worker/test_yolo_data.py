@@ -25,7 +25,7 @@ def images(examples_dir: Path) -> Images:
 
 
 async def attempted(name: str, version: Version, folder: Path, *, code: int = 0, **parameters: object) -> FakeTrainer:
-    settings = {**TINY, "epochs": 1, "sample_predictions": 0, **parameters}
+    settings = {**TINY, "epochs": 1, "sample_predictions": 0, "export": "none", **parameters}
     trainer = trainer_for(job(name, "TRAIN", base="scratch", **settings), recipe(name), version)
     async with served(trainer, version), running(trainer, folder) as worker:
         assert await worker.exit_code() == code, worker.output

@@ -19,7 +19,8 @@ pytestmark = [pytest.mark.real_training, pytest.mark.timeout(300)]
 EPOCHS = 4
 # Gradients cross epochs, warm-up ends in mid-epoch, and mosaics stop shortly before the end.
 PARAMETERS: Mapping[str, object] = {
-    "epochs": EPOCHS, "imgsz": 64, "batch": 4, "nbs": 16, "warmup_epochs": 1.5, "close_mosaic": 1, "seed": 5
+    "epochs": EPOCHS, "imgsz": 64, "batch": 4, "nbs": 16, "warmup_epochs": 1.5, "close_mosaic": 1, "seed": 5,
+    "export": "none",
 }  # fmt: skip
 
 

@@ -1,12 +1,14 @@
 """Small real ONNX models with known answers, as the model directories that an export makes."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import GraphProto, TensorProto, helper, numpy_helper
 
 
 @dataclass(frozen=True)
@@ -15,8 +17,9 @@ class Folder:
 
     path: Path
 
-    async def directory(self) -> Path:
-        return self.path
+    @asynccontextmanager
+    async def directory(self) -> AsyncIterator[Path]:
+        yield self.path
 
 
 CONFIG = """
@@ -50,15 +53,33 @@ def write_model(directory: Path, answer: NDArray[np.float32], *, side: int) -> P
             numpy_helper.from_array(answer / np.float32(255), "answer"),
         ],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    (directory / "1").mkdir(parents=True)
-    onnx.save(model, directory / "1" / "model.onnx")
-    dims = ", ".join(str(size) for size in answer.shape)
-    (directory / "config.pbtxt").write_text(CONFIG.format(side=side, dims=dims))
-    return directory
+    return _write(directory, graph, side=side, dims=answer.shape)
+
+
+def write_failing_model(directory: Path, *, side: int) -> Path:
+    """A model that loads, and fails when it runs: it looks for more elements than an image has."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["images"], ["as_float"], to=TensorProto.FLOAT),
+            helper.make_node("Reshape", ["as_float", "shape"], ["output0"]),
+        ],
+        "failing",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", side, side, 3])],
+        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, ["n", 6, 7])],
+        [numpy_helper.from_array(np.array([-1, 6, 7], dtype=np.int64), "shape")],
+    )
+    return _write(directory, graph, side=side, dims=(6, 7))
 
 
 def one_box(center_x: float, center_y: float, width: float, height: float, scores: list[float]) -> NDArray[np.float32]:
     """The output [4 + C, 2] of a detector that sees one box, and an anchor that sees nothing."""
     seen = [center_x, center_y, width, height, *scores]
     return np.array([[value, 0] for value in seen], dtype=np.float32)
+
+
+def _write(directory: Path, graph: GraphProto, *, side: int, dims: tuple[int, ...]) -> Path:
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    (directory / "1").mkdir(parents=True)
+    onnx.save(model, directory / "1" / "model.onnx")
+    (directory / "config.pbtxt").write_text(CONFIG.format(side=side, dims=", ".join(map(str, dims))))
+    return directory

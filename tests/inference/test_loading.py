@@ -1,7 +1,6 @@
 """Which models are loaded when, with a runtime that takes its time and forgets."""
 
 import asyncio
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -11,10 +10,10 @@ from numpy.typing import NDArray
 
 from bloomery_inference.files import ModelCache
 from bloomery_inference.loading import LoadedModels
-from bloomery_inference.model import Artifact, VariantResult
+from bloomery_inference.model import VariantResult
 from bloomery_inference.predictor import Predictor, Stopwatch
 from bloomery_inference.runtime import ModelFiles, NotLoaded, Tensors
-from bloomery_kit.errors import ResourceExhausted
+from bloomery_kit.errors import ResourceExhausted, Unavailable
 from bloomery_kit.objects import FolderObjectStore
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ class SlowRuntime:
     def __init__(self) -> None:
         self.models: set[str] = set()
         self.loads: list[str] = []
+        self.refuses_to_unload = False
 
     async def load(self, name: str, files: ModelFiles) -> None:
         for _ in range(3):
@@ -46,6 +46,8 @@ class SlowRuntime:
         # Gone at the end only: a server answers a while longer.
         for _ in range(5):
             await asyncio.sleep(0)
+        if self.refuses_to_unload:
+            raise Unavailable("AWAY", "not now")
         self.models.discard(name)
 
     async def loaded(self) -> frozenset[str]:
@@ -120,6 +122,26 @@ async def test_a_model_that_stays_lost_is_told(models: LoadedModels, runtime: Sl
     assert runtime.loads == ["a", "a"]
 
 
+async def test_a_model_that_cannot_be_unloaded_is_nobody_elses_trouble_and_is_tried_again(
+    models: LoadedModels, runtime: SlowRuntime
+) -> None:
+    await ask(models, "a")
+    runtime.refuses_to_unload = True
+    assert await ask(models, "b") == "b"
+    runtime.refuses_to_unload = False
+    assert await ask(models, "c") == "c"
+    assert runtime.models == {"c"}
+
+
+async def test_what_an_earlier_process_has_loaded_counts_and_leaves_first(
+    models: LoadedModels, runtime: SlowRuntime
+) -> None:
+    left, foreign = "f" * 32, "somebody's"
+    runtime.models |= {left, foreign}
+    assert await ask(models, "a") == "a"
+    assert runtime.models == {"a", foreign}
+
+
 async def lost(name: str, images: NDArray[np.uint8]) -> Tensors:
     raise NotLoaded(name)
 
@@ -141,23 +163,3 @@ async def test_no_more_bytes_wait_than_are_allowed_but_one_large_image_is_taken(
     leave.set()
     await holding
     await hold(10)
-
-
-async def test_the_least_recently_used_files_leave_the_disk_first(tmp_path: Path) -> None:
-    store = FolderObjectStore(tmp_path / "blobs", base_url="http://127.0.0.1:1", signing_key=b"k" * 32)
-    digest = f"sha256:{hashlib.sha256(bytes(100)).hexdigest()}"
-    await store.put("p/model", bytes(100))
-    cache = ModelCache(store, tmp_path / "cache", limit=250)
-    (tmp_path / "cache").mkdir()
-
-    def holding(uid: str) -> "Variant":
-        one = variant(uid)
-        artifact = Artifact("variant/1/model.onnx", digest, 100, "", "p/model", "1/model.onnx")
-        one.result = VariantResult((artifact,))  # type: ignore[misc]
-        return one
-
-    for uid in ("a", "b", "a", "c"):
-        folder = await cache.of(holding(uid)).directory()
-        assert (folder / "1" / "model.onnx").stat().st_size == 100
-        await asyncio.sleep(0.01)
-    assert {folder.name for folder in (tmp_path / "cache").iterdir()} == {"a", "c"}

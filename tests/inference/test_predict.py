@@ -109,6 +109,31 @@ async def test_a_damaged_file_is_never_served(predicting: Service) -> None:
     assert "digest" in (refused.value.details() or "")
 
 
+async def test_a_file_that_was_damaged_on_our_disk_is_fetched_again(predicting: Service, tmp_path: Path) -> None:
+    request = PredictRequest(model_version=V1, image=white(64, 64))
+    answer = await predicting.predictions.Predict(request)
+    (model,) = (tmp_path / "cache").rglob("model.onnx")
+    model.write_bytes(model.read_bytes()[:40])
+    await predicting.app._runtime.unload(model.parent.parent.name)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await predicting.predictions.Predict(request)
+    assert "cannot be loaded" in (refused.value.details() or "")
+    assert (await predicting.predictions.Predict(request)).shapes == answer.shapes
+
+
+async def test_a_variant_that_takes_another_size_than_its_version_says_is_broken(
+    service: Service, tmp_path: Path
+) -> None:
+    directory = write_model(tmp_path / "model", one_box(32, 32, 16, 8, [0.2, 0.8]), side=SIDE)
+    item = with_facts(trained(1), input=ModelInput(height=SIDE // 2, width=SIDE, resize="letterbox"))
+    service.trainer.feed.append(await with_variant(item, service.objects, directory))
+    await recorded(service)
+    with pytest.raises(grpc.aio.AioRpcError) as broken:
+        await service.predictions.Predict(PredictRequest(model_version=V1, image=white(64, 64)))
+    assert broken.value.code() == grpc.StatusCode.INTERNAL
+    assert "what its version says it takes" in (broken.value.details() or "")
+
+
 async def test_predictions_at_once_agree(predicting: Service) -> None:
     request = PredictRequest(model_version=V1, image=white(64, 64))
     answers = await asyncio.gather(*(predicting.predictions.Predict(request) for _ in range(2)))

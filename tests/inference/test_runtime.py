@@ -1,5 +1,6 @@
 """One suite for both runtimes: ONNX Runtime in process, and a real Triton."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from bloomery_inference.runtime import (
     open_runtime,
 )
 from bloomery_inference.settings import OnnxSettings, TritonSettings
-from bloomery_kit.errors import Unavailable
+from bloomery_kit.errors import Internal, Unavailable
 from real_parts.triton import TritonServer
-from tests.inference.models import Folder, one_box, write_model
+from tests.inference.models import Folder, one_box, write_failing_model, write_model
 
 SIDE = 32
 
@@ -93,6 +94,36 @@ async def test_images_of_a_wrong_size_are_refused_with_the_runtimes_reason(
         await runtime.infer("fixed", np.zeros((1, SIDE + 8, SIDE, 3), dtype=np.uint8))
 
 
+async def test_a_model_that_fails_on_an_image_says_why(runtime: ModelRuntime, tmp_path: Path) -> None:
+    await runtime.load("failing", Folder(write_failing_model(tmp_path / "failing", side=SIDE)))
+    with pytest.raises(Internal, match=r"model failing failed: .*[Rr]eshape") as failed:
+        await runtime.infer("failing", np.zeros((1, SIDE, SIDE, 3), dtype=np.uint8))
+    assert failed.value.reason == "MODEL_FAILED"
+
+
+async def test_a_model_that_somebody_else_unloaded_from_triton_is_not_loaded(
+    triton: TritonServer, directory: Path
+) -> None:
+    runtime = TritonRuntime(triton.grpc_url, triton.repository)
+    await runtime.load("taken", Folder(directory))
+    await runtime._client.unload_model("taken")
+    with pytest.raises(NotLoaded):
+        await runtime.infer("taken", np.zeros((1, SIDE, SIDE, 3), dtype=np.uint8))
+    await runtime.unload("taken")
+    await runtime.close()
+
+
+async def test_replicas_that_load_and_unload_one_model_at_once_do_not_take_its_files_from_each_other(
+    triton: TritonServer, directory: Path
+) -> None:
+    replicas = [TritonRuntime(triton.grpc_url, triton.repository) for _ in range(2)]
+    for _ in range(10):
+        await asyncio.gather(*(replica.load("shared", Folder(directory)) for replica in replicas))
+        await asyncio.gather(replicas[0].unload("shared"), replicas[1].load("shared", Folder(directory)))
+    await replicas[0].unload("shared")
+    await asyncio.gather(*(replica.close() for replica in replicas))
+
+
 async def test_more_images_than_triton_takes_at_once_are_refused_as_that(triton: TritonServer, directory: Path) -> None:
     runtime = TritonRuntime(triton.grpc_url, triton.repository)
     await runtime.load("batches", Folder(directory))
@@ -108,4 +139,6 @@ async def test_a_triton_that_is_not_there_is_unavailable(tmp_path: Path, directo
         await runtime.infer("any", np.zeros((1, SIDE, SIDE, 3), dtype=np.uint8))
     with pytest.raises(Unavailable):
         await runtime.load("any", Folder(directory))
+    with pytest.raises(Unavailable):
+        await runtime.unload("any")
     await runtime.close()

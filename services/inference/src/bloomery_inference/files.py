@@ -1,9 +1,15 @@
 """Model directories on the local disk: fetched once, checked by digest, complete or absent."""
 
+from __future__ import annotations
+
 import asyncio
 import hashlib
 import os
 import shutil
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Collection
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -11,6 +17,9 @@ from bloomery_inference.model import Artifact, Variant
 from bloomery_kit.errors import Internal
 from bloomery_kit.names import new_uid
 from bloomery_kit.objects import ObjectStore
+
+_HALF_FETCHED_SECONDS = 86_400.0
+"""Age from which what was not fetched to the end is nobody's any more."""
 
 
 class ModelCache:
@@ -20,16 +29,33 @@ class ModelCache:
         self._objects = objects
         self._root = root
         self._limit = limit
+        self._readers: Counter[str] = Counter()
+        # Nothing leaves between the look for a directory and its use.
+        self._removing = asyncio.Lock()
 
-    def of(self, variant: Variant) -> "VariantFiles":
+    def of(self, variant: Variant) -> VariantFiles:
         """The files of a READY variant, fetched when they are asked for."""
         return VariantFiles(self, variant)
 
-    async def fetch(self, variant: Variant) -> Path:
-        """The directory of a READY variant. Raise Internal if a file is not what was recorded."""
+    @asynccontextmanager
+    async def open(self, variant: Variant) -> AsyncIterator[Path]:
+        """The directory of a READY variant, which stays. Raise Internal if a file is not what was recorded."""
+        self._readers[variant.uid] += 1
+        try:
+            yield await self._fetched(variant)
+        finally:
+            self._readers[variant.uid] -= 1
+
+    async def forget(self, variant: Variant) -> None:
+        """Let the next one who asks for a variant fetch it anew."""
+        async with self._removing:
+            await asyncio.to_thread(remove, self._root / variant.uid)
+
+    async def _fetched(self, variant: Variant) -> Path:
         target = self._root / variant.uid
-        if await asyncio.to_thread(_touch, target):
-            return target
+        async with self._removing:
+            if await asyncio.to_thread(_touch, target):
+                return target
         staging = self._root / f".{variant.uid}.{new_uid()}"
         try:
             for artifact in variant.result.artifacts:
@@ -37,7 +63,8 @@ class ModelCache:
             await asyncio.to_thread(_publish, staging, target)
         finally:
             await asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True)
-        await asyncio.to_thread(self._make_room, target)
+        async with self._removing:
+            await asyncio.to_thread(_make_room, self._root, self._limit, frozenset(+self._readers))
         return target
 
     async def _fetch_file(self, artifact: Artifact, staging: Path) -> None:
@@ -48,18 +75,6 @@ class ModelCache:
         if digest != artifact.digest:
             raise Internal(f"{artifact.logical_key} has the digest {digest} instead of {artifact.digest}")
 
-    def _make_room(self, keep: Path) -> None:
-        # Those that arrive begin with a dot.
-        kept = [folder for folder in self._root.iterdir() if not folder.name.startswith(".")]
-        sizes = {folder: sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) for folder in kept}
-        total = sum(sizes.values())
-        for folder in sorted(kept, key=lambda one: one.stat().st_mtime_ns):
-            if total <= self._limit:
-                return
-            if folder != keep:
-                shutil.rmtree(folder, ignore_errors=True)
-                total -= sizes[folder]
-
 
 @dataclass(frozen=True)
 class VariantFiles:
@@ -68,9 +83,31 @@ class VariantFiles:
     cache: ModelCache
     variant: Variant
 
-    async def directory(self) -> Path:
+    def directory(self) -> AbstractAsyncContextManager[Path]:
         """See ModelFiles."""
-        return await self.cache.fetch(self.variant)
+        return self.cache.open(self.variant)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder at once for whoever looks for it, though that takes a while."""
+    leaving = folder.with_name(f".{folder.name}.{new_uid()}")
+    with suppress(FileNotFoundError):
+        folder.rename(leaving)
+    shutil.rmtree(leaving, ignore_errors=True)
+
+
+def _make_room(root: Path, limit: int, in_use: Collection[str]) -> None:
+    folders = list(root.iterdir())
+    kept = [folder for folder in folders if not folder.name.startswith(".")]
+    for folder in folders:
+        if folder not in kept and time.time() - folder.stat().st_mtime > _HALF_FETCHED_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+    sizes = {folder: sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) for folder in kept}
+    total = sum(sizes.values())
+    for folder in sorted(kept, key=lambda one: one.stat().st_mtime_ns):
+        if total > limit and folder.name not in in_use:
+            remove(folder)
+            total -= sizes[folder]
 
 
 def _touch(folder: Path) -> bool:

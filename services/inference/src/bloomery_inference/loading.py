@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from bloomery_inference.runtime import NotLoaded
+from bloomery_inference.runtime import ModelLoadError, NotLoaded
+from bloomery_kit.loops import guarded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from bloomery_inference.files import ModelCache
     from bloomery_inference.model import Variant
     from bloomery_inference.runtime import ModelRuntime, Tensors
+
+_UID = re.compile(r"[0-9a-f]{32}")
 
 
 class LoadedModels:
@@ -29,6 +33,7 @@ class LoadedModels:
         self._limit = limit
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._in_use: defaultdict[str, int] = defaultdict(int)
+        self._adopted = False
         # Loading and unloading one model take turns; whoever waits for a turn keeps the lock alive.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -56,16 +61,30 @@ class LoadedModels:
     async def _ensure(self, variant: Variant) -> None:
         async with self._turn(variant.uid):
             if variant.uid not in self._recent:
-                await self._runtime.load(variant.uid, self._files.of(variant))
+                await self._load(variant)
             self._recent[variant.uid] = None
             self._recent.move_to_end(variant.uid)
         for uid in [uid for uid in self._recent if uid not in self._in_use][: self._surplus()]:
-            await self._unload(uid)
+            with guarded("inference unloading", model=uid):
+                await self._unload(uid)
+
+    async def _load(self, variant: Variant) -> None:
+        if not self._adopted:
+            # What an earlier process has left in a server is as good as ours, and would never leave it.
+            left = [name for name in await self._runtime.loaded() if _UID.fullmatch(name)]
+            self._recent.update(dict.fromkeys(left))
+            self._adopted = True
+        try:
+            await self._runtime.load(variant.uid, self._files.of(variant))
+        except ModelLoadError:
+            await self._files.forget(variant)
+            raise
 
     async def _unload(self, uid: str) -> None:
         async with self._turn(uid):
-            if uid not in self._in_use and self._recent.pop(uid, False) is None:
+            if uid in self._recent and uid not in self._in_use:
                 await self._runtime.unload(uid)
+                self._recent.pop(uid, None)
 
     def _turn(self, uid: str) -> asyncio.Lock:
         return self._turns.setdefault(uid, asyncio.Lock())

@@ -39,8 +39,8 @@ class PredictionServiceStub:
     """Predicts on one image. Changes nothing. NOT_FOUND: there is no such version or asset; list them. INVALID_ARGUMENT: the image cannot be read, is too large,
     or a class is not the model's (the violation says which there are). FAILED_PRECONDITION `NO_VARIANT`: the version has no READY variant that serves; make
     one with OptimizeModelVersion. RESOURCE_EXHAUSTED: too many predictions at once; wait as RetryInfo says and repeat. INTERNAL `MODEL_BROKEN`: the model
-    answers with what is no number; use another version or variant. INTERNAL `MODEL_LOAD_FAILED`: the runtime refuses the files, the message says why; make the
-    variant again.
+    answers with what is no number, ends with an error, or does not take the size that its version says; use another version or variant. INTERNAL
+    `MODEL_LOAD_FAILED`: the runtime refuses the files, the message says why; repeat once, then make the variant again.
     """
 
 @typing.type_check_only
@@ -54,8 +54,8 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
     """Predicts on one image. Changes nothing. NOT_FOUND: there is no such version or asset; list them. INVALID_ARGUMENT: the image cannot be read, is too large,
     or a class is not the model's (the violation says which there are). FAILED_PRECONDITION `NO_VARIANT`: the version has no READY variant that serves; make
     one with OptimizeModelVersion. RESOURCE_EXHAUSTED: too many predictions at once; wait as RetryInfo says and repeat. INTERNAL `MODEL_BROKEN`: the model
-    answers with what is no number; use another version or variant. INTERNAL `MODEL_LOAD_FAILED`: the runtime refuses the files, the message says why; make the
-    variant again.
+    answers with what is no number, ends with an error, or does not take the size that its version says; use another version or variant. INTERNAL
+    `MODEL_LOAD_FAILED`: the runtime refuses the files, the message says why; repeat once, then make the variant again.
     """
 
 class PredictionServiceServicer(metaclass=abc_1.ABCMeta):
@@ -72,8 +72,8 @@ class PredictionServiceServicer(metaclass=abc_1.ABCMeta):
         """Predicts on one image. Changes nothing. NOT_FOUND: there is no such version or asset; list them. INVALID_ARGUMENT: the image cannot be read, is too large,
         or a class is not the model's (the violation says which there are). FAILED_PRECONDITION `NO_VARIANT`: the version has no READY variant that serves; make
         one with OptimizeModelVersion. RESOURCE_EXHAUSTED: too many predictions at once; wait as RetryInfo says and repeat. INTERNAL `MODEL_BROKEN`: the model
-        answers with what is no number; use another version or variant. INTERNAL `MODEL_LOAD_FAILED`: the runtime refuses the files, the message says why; make the
-        variant again.
+        answers with what is no number, ends with an error, or does not take the size that its version says; use another version or variant. INTERNAL
+        `MODEL_LOAD_FAILED`: the runtime refuses the files, the message says why; repeat once, then make the variant again.
         """
 
 def add_PredictionServiceServicer_to_server(servicer: PredictionServiceServicer, server: typing.Union[grpc.Server, aio.Server]) -> None: ...

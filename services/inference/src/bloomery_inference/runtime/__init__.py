@@ -4,6 +4,7 @@ from bloomery_inference.runtime._factory import open_runtime
 from bloomery_inference.runtime._onnx import OnnxRuntime
 from bloomery_inference.runtime._protocol import (
     InputRefused,
+    ModelFailed,
     ModelFiles,
     ModelLoadError,
     ModelRuntime,
@@ -14,6 +15,7 @@ from bloomery_inference.runtime._triton import TritonRuntime
 
 __all__ = [
     "InputRefused",
+    "ModelFailed",
     "ModelFiles",
     "ModelLoadError",
     "ModelRuntime",

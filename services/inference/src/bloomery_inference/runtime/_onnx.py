@@ -6,7 +6,14 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bloomery_inference.runtime._protocol import InputRefused, ModelFiles, ModelLoadError, NotLoaded, Tensors
+from bloomery_inference.runtime._protocol import (
+    InputRefused,
+    ModelFailed,
+    ModelFiles,
+    ModelLoadError,
+    NotLoaded,
+    Tensors,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +33,8 @@ class OnnxRuntime:
     async def load(self, name: str, files: ModelFiles) -> None:
         """See ModelRuntime."""
         if name not in self._sessions:
-            self._sessions[name] = await asyncio.to_thread(_open, name, await files.directory(), self._threads)
+            async with files.directory() as directory:
+                self._sessions[name] = await asyncio.to_thread(_open, name, directory, self._threads)
 
     async def infer(self, name: str, images: NDArray[np.uint8]) -> Tensors:
         """See ModelRuntime."""
@@ -74,4 +82,6 @@ def _run(
         arrays: list[NDArray[np.float32]] = session.run(outputs, {INPUT: images})
     except InvalidArgument as error:
         raise InputRefused(name, str(error)) from error
+    except Exception as error:
+        raise ModelFailed(name, str(error)) from error
     return arrays

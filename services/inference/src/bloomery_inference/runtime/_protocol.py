@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from bloomery_kit.errors import FieldViolation, Internal, InvalidArgument
+from bloomery_kit.errors import Internal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,18 +32,25 @@ class NotLoaded(Internal):
         super().__init__(f"model {name} is not loaded", reason="MODEL_NOT_LOADED")
 
 
-class InputRefused(InvalidArgument):
-    """The runtime has the model and refuses these images; the message is the runtime's own."""
+class InputRefused(Internal):
+    """The runtime has the model and refuses what it was given, which was fitted to what its version says it takes."""
 
     def __init__(self, name: str, why: str) -> None:
-        super().__init__([FieldViolation("image", f"model {name} does not take it: {why}")], reason="INPUT_REFUSED")
+        super().__init__(f"model {name} does not take what its version says it takes: {why}", reason="INPUT_REFUSED")
+
+
+class ModelFailed(Internal):
+    """The model ended with an error; the message is the runtime's own."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"model {name} failed: {why}", reason="MODEL_FAILED")
 
 
 class ModelFiles(Protocol):
     """A model as a Triton model directory: `config.pbtxt`, `1/model.onnx` and what else was exported."""
 
-    async def directory(self) -> Path:
-        """The complete directory on the local disk, each file checked by its digest."""
+    def directory(self) -> AbstractAsyncContextManager[Path]:
+        """The complete directory on the local disk, each file checked by its digest; it stays while the block runs."""
         ...
 
 
@@ -59,12 +67,12 @@ class ModelRuntime(Protocol):
         """Run a loaded model on uint8 [N, H, W, 3] images (RGB, fitted to its input).
 
         Return float32 outputs by name: `output0` [N, 4 + C + K, A] of a detector, and so on.
-        Raise NotLoaded for a name that is not loaded, InputRefused for images that the model does not take, Unavailable
-        where the runtime does not answer.
+        Raise NotLoaded for a name that is not loaded, InputRefused for images that the model does not take, ModelFailed
+        where it ends with an error, Unavailable where the runtime does not answer.
         """
 
     async def unload(self, name: str) -> None:
-        """Free a model. Unloading a name that is not loaded does nothing."""
+        """Free a model. Unloading a name that is not loaded does nothing. Raise Unavailable."""
 
     async def loaded(self) -> frozenset[str]:
         """The names that are ready."""

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import filecmp
 import shutil
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bloomery_inference.files import remove
 from bloomery_inference.runtime._onnx import INPUT
-from bloomery_inference.runtime._protocol import InputRefused, ModelFiles, ModelLoadError, NotLoaded, Tensors
-from bloomery_kit.errors import BloomeryError, Internal, Unavailable
+from bloomery_inference.runtime._protocol import (
+    InputRefused,
+    ModelFailed,
+    ModelFiles,
+    ModelLoadError,
+    NotLoaded,
+    Tensors,
+)
+from bloomery_kit.errors import BloomeryError, Unavailable
+from bloomery_kit.names import new_uid
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,14 +42,22 @@ class TritonRuntime:
         """See ModelRuntime."""
         if name in await self.loaded():
             return
+        async with files.directory() as directory:
+            try:
+                await self._load(name, directory)
+            except ModelLoadError:
+                # Another replica that unloaded it at this moment may have taken the files away.
+                await self._load(name, directory)
+
+    async def _load(self, name: str, directory: Path) -> None:
         target = self._repository / name
-        await asyncio.to_thread(_place, await files.directory(), target)
+        await asyncio.to_thread(_place, directory, target)
         try:
             await self._client.load_model(name)
         except self._triton.InferenceServerException as error:
             if error.status() in _AWAY:
                 raise _unreachable() from error
-            await asyncio.to_thread(shutil.rmtree, target, ignore_errors=True)
+            await asyncio.to_thread(remove, target)
             raise ModelLoadError(name, str(error.message())) from error
 
     async def infer(self, name: str, images: NDArray[np.uint8]) -> Tensors:
@@ -56,8 +73,11 @@ class TritonRuntime:
     async def unload(self, name: str) -> None:
         """See ModelRuntime."""
         if name in await self.loaded():
-            await self._client.unload_model(name)
-        await asyncio.to_thread(shutil.rmtree, self._repository / name, ignore_errors=True)
+            try:
+                await self._client.unload_model(name)
+            except self._triton.InferenceServerException as error:
+                raise _refusal(name, str(error.status()), str(error.message())) from error
+        await asyncio.to_thread(remove, self._repository / name)
 
     async def loaded(self) -> frozenset[str]:
         """See ModelRuntime."""
@@ -79,15 +99,27 @@ def _refusal(name: str, status: str, message: str) -> BloomeryError:
         return NotLoaded(name)
     if status == "StatusCode.INVALID_ARGUMENT":
         return InputRefused(name, message)
-    return Internal(f"model {name} failed: {message}", reason="MODEL_FAILED")
+    return ModelFailed(name, message)
 
 
 def _place(source: Path, target: Path) -> None:
     """Put whole files in the place of whatever a load that failed, or somebody else, has left there."""
-    shutil.rmtree(target, ignore_errors=True)
-    staging = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    if _equal(source, target):
+        # Another replica may be loading them.
+        return
+    staging = target.with_name(f".{target.name}.{new_uid()}")
     shutil.copytree(source, staging)
-    staging.rename(target)
+    remove(target)
+    try:
+        staging.rename(target)
+    except OSError:
+        # Another replica was first, with the same files.
+        remove(staging)
+
+
+def _equal(source: Path, target: Path) -> bool:
+    names = [file.relative_to(source) for file in source.rglob("*") if file.is_file()]
+    return filecmp.cmpfiles(source, target, list(map(str, names)), shallow=False)[0] == list(map(str, names))
 
 
 def _unreachable() -> Unavailable:

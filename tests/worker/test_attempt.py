@@ -195,6 +195,18 @@ async def test_a_recipe_that_does_not_listen_is_killed_after_the_grace(cells: Ve
     assert trainer.finished.stopped.epoch >= 1
 
 
+async def test_a_signal_shortens_the_grace_that_a_pause_left(cells: Version, tmp_path: Path) -> None:
+    trainer = scripted_trainer(cells, epochs=1000, seconds=0.3, deaf=True)
+    settings = {"BLOOMERY_STOP_GRACE": "1"}
+    async with served(trainer, cells), running(trainer, tmp_path, settings=settings) as worker:
+        await trainer.until(trained_an_epoch)
+        trainer.directive = DIRECTIVE_PAUSE
+        reports = len(trainer.stalled)
+        await trainer.until(lambda trainer: len(trainer.stalled) > reports + 1)
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.exit_code(seconds=20) == 44, worker.output
+
+
 async def test_sigterm_ends_with_a_checkpoint(cells: Version, tmp_path: Path) -> None:
     trainer = scripted_trainer(cells, epochs=1000, seconds=0.3)
     async with served(trainer, cells), running(trainer, tmp_path, settings=PATIENT) as worker:

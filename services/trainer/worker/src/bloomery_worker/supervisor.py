@@ -223,8 +223,9 @@ class Attempt:
 
     async def _until_stopped(self, work: asyncio.Task[Ended]) -> Ended:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._seconds_left()):
-                while not (work.done() or self._order.force or self._order.fenced or self._loops.lost):
+            while not (work.done() or self._order.force or self._order.fenced or self._loops.lost):
+                # Each order may leave less time than the one before.
+                async with asyncio.timeout(self._seconds_left()):
                     await self._done_or_ordered(work)
         if self._order.fenced:
             raise FencedError("the attempt was superseded")

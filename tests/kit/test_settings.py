@@ -63,3 +63,13 @@ def test_settings_do_not_change_and_do_not_show_secrets() -> None:
     assert "secret-token" not in repr(settings)
     with pytest.raises(ValidationError):
         settings.port = 1
+
+
+@pytest.mark.parametrize("half", ["TLS_CERTIFICATE", "TLS_KEY"])
+def test_half_of_a_certificate_is_refused_instead_of_served_without(monkeypatch: pytest.MonkeyPatch, half: str) -> None:
+    monkeypatch.setenv(f"BLOOMERY_{half}", "/etc/tls")
+    with pytest.raises(SystemExit, match=r"BLOOMERY_TLS_KEY: .*together with BLOOMERY_TLS_CERTIFICATE"):
+        load_settings(ServiceSettings)
+    monkeypatch.setenv("BLOOMERY_TLS_CERTIFICATE", "/etc/tls")
+    monkeypatch.setenv("BLOOMERY_TLS_KEY", "/etc/tls")
+    load_settings(ServiceSettings)

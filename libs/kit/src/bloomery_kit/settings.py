@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "BLOOMERY_"
@@ -55,7 +55,15 @@ class ServiceSettings(BaseSettings):
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
     reflection: bool = False
     tls_certificate: Path | None = None
-    tls_key: Path | None = None
+    tls_key: Path | None = Field(default=None, validate_default=True)
+
+    @field_validator("tls_key")
+    @classmethod
+    def _both_or_neither(cls, key: Path | None, others: ValidationInfo) -> Path | None:
+        """Half of the pair is a typing error, and serving plaintext because of one would show nowhere."""
+        if (key is None) != (others.data.get("tls_certificate") is None):
+            raise ValueError(f"set it together with {PREFIX}TLS_CERTIFICATE, or neither")
+        return key
 
 
 S = TypeVar("S", bound=BaseSettings)

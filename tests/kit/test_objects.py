@@ -1,7 +1,8 @@
 """What both object stores promise."""
 
+import errno
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -194,13 +195,54 @@ async def test_names_too_long_for_a_file_are_no_keys(store: ObjectStore) -> None
             await store.stat(key)
 
 
-async def test_a_folder_that_cannot_be_read_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def drain(chunks: AsyncIterator[object]) -> None:
+    async for _ in chunks:
+        pass
+
+
+LOOP = "loop/x"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store, _: store.put(LOOP, b"x"),
+        lambda store, _: store.put(LOOP, chunks(b"x")),
+        lambda store, here: store.put(LOOP, here / "good"),
+        lambda store, _: store.get(LOOP),
+        lambda store, _: drain(store.open(LOOP)),
+        lambda store, _: store.stat(LOOP),
+        lambda store, _: store.copy("good", LOOP),
+        lambda store, _: store.copy(LOOP, "new"),
+        lambda store, _: store.move("good", LOOP),
+        lambda store, _: store.delete(LOOP),
+        lambda store, _: drain(store.list("loop/")),
+        lambda store, here: store.download(LOOP, here / "copy"),
+        lambda store, _: store.digest(LOOP),
+    ],
+)
+async def test_a_folder_that_cannot_be_read_is_unavailable_and_not_empty(
+    tmp_path: Path, call: Callable[[ObjectStore, Path], Awaitable[object]]
+) -> None:
     folder = FolderObjectStore(tmp_path, base_url="http://127.0.0.1:1", signing_key=b"k" * 32)
-    await folder.put("a", b"x")
-
-    def refuse(_path: Path) -> None:
-        raise PermissionError(13, "denied")
-
-    monkeypatch.setattr(Path, "stat", refuse)
+    await folder.put("good", b"x")
+    (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(Unavailable):
-        await folder.stat("a")
+        await call(folder, tmp_path)
+
+
+async def test_a_store_that_turns_read_only_in_the_middle_is_unavailable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = FolderObjectStore(tmp_path, base_url="http://127.0.0.1:1", signing_key=b"k" * 32)
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "read-only")
+
+    async def turning() -> AsyncIterator[bytes]:
+        yield b"x"
+        monkeypatch.setattr(Path, "replace", read_only)
+        monkeypatch.setattr(Path, "unlink", read_only)
+
+    with pytest.raises(Unavailable):
+        await folder.put("a", turning())

@@ -119,7 +119,7 @@ class FolderObjectStore:
 
     def _walk(self, prefix: str) -> Iterator[ObjectStat]:
         start = self._root / prefix.rpartition("/")[0]
-        for folder, folders, files in os.walk(start):
+        for folder, folders, files in os.walk(start, onerror=_unless_gone):
             folders[:] = [name for name in folders if not name.startswith(".")]
             for name in files:
                 path = Path(folder, name)
@@ -175,10 +175,17 @@ def _commit(file: IO[bytes], target: Path) -> None:
 
 
 def _discard(file: IO[bytes]) -> None:
-    # Closing flushes, which fails again on a full disk.
+    # Closing flushes, which fails again on a full disk; what cannot be removed is swept one day.
     with suppress(OSError):
         file.close()
-    Path(file.name).unlink(missing_ok=True)
+    with suppress(OSError):
+        Path(file.name).unlink(missing_ok=True)
+
+
+def _unless_gone(error: OSError) -> None:
+    """A folder that is not there holds nothing; one that cannot be read may hold anything."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def _rename(source: Path, target: Path) -> None:

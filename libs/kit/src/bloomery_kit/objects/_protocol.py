@@ -81,7 +81,7 @@ class ObjectStore(Protocol):
         ...
 
     async def download(self, key: str, path: Path) -> None:
-        """Write the blob to a file, atomically."""
+        """Write the blob to a file, atomically; what a crash leaves lies beside it, for the folder's owner to sweep."""
         ...
 
     async def digest(self, key: str) -> tuple[str, int]:

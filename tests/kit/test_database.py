@@ -210,7 +210,7 @@ class TestSqlite:
     async def test_a_file_locked_by_another_process_is_unavailable(
         self, db: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("bloomery_kit.database._BUSY_SECONDS", 0.05)
+        monkeypatch.setattr("bloomery_kit.engines._BUSY_SECONDS", 0.05)
         impatient = Database.connect(database_url)
         async with db.write():
             with pytest.raises(Unavailable) as caught:

@@ -5,27 +5,24 @@ below the SQL arrives as a typed error: Unavailable (repeat later) or ResourceEx
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Thread
 from typing import Any
 from weakref import WeakSet
 
 import sqlalchemy as sa
-from sqlalchemy import event, exc
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.types import TypeDecorator
 
-from bloomery_kit.errors import BloomeryError, Internal, ResourceExhausted, Unavailable
+from bloomery_kit.database_errors import typed_errors
+from bloomery_kit.engines import WRITES, postgres_engine, sqlite_engine
 from bloomery_kit.metrics import DATABASE_SECONDS, timed
 
 Transaction = AsyncConnection
-_WRITES = "bloomery_writes"
 _MAX_PARAMETERS = 30_000
-_BUSY_SECONDS = 30.0
 _CLOSE_SECONDS = 10.0
 
 
@@ -65,18 +62,37 @@ class Database:
 
     @classmethod
     def connect(
-        cls, url: str, schema: str | None = None, *, pool_size: int = 8, idle_seconds: float = 15.0
+        cls,
+        url: str,
+        schema: str | None = None,
+        *,
+        pool_size: int = 8,
+        idle_seconds: float = 15.0,
+        patience: float = 30.0,
     ) -> "Database":
         """Describe the database at `url`, an SQLAlchemy URL (`sqlite+aiosqlite:///file`, `postgresql+asyncpg://...`).
 
         `schema` is the PostgreSQL schema of the service. Nothing connects before the first transaction. A transaction
         that writes and says nothing to PostgreSQL for `idle_seconds` is ended there: a process that was frozen in the
-        middle of one must not keep its locks from the other replicas.
+        middle of one must not keep its locks from the other replicas. A statement that PostgreSQL has not answered
+        after `patience` seconds is Unavailable: a network that swallows everything must not hold its callers.
         """
         if sa.make_url(url).get_backend_name() == "sqlite":
             threads: WeakSet[Thread] = WeakSet()
-            return cls(_sqlite_engine(url, pool_size, threads), None, threads)
-        return cls(_postgres_engine(url, schema, pool_size, idle_seconds), schema)
+            return cls(sqlite_engine(url, pool_size, threads), None, threads)
+        return cls(postgres_engine(url, schema, pool_size, idle_seconds, patience), schema)
+
+    @asynccontextmanager
+    async def patient(self) -> AsyncIterator["Database"]:
+        """The same database where a statement may take as long as it needs, as a migration's does."""
+        if self.is_sqlite:
+            yield self
+            return
+        patient = Database(postgres_engine(self.engine.url, self.schema), self.schema)
+        try:
+            yield patient
+        finally:
+            await patient.close()
 
     @property
     def is_sqlite(self) -> bool:
@@ -98,7 +114,7 @@ class Database:
         Raise Unavailable if the database cannot be reached or is locked, ResourceExhausted DISK_FULL without space.
         """
         if not self.is_sqlite:
-            async with self._transaction({_WRITES: True}) as tx:
+            async with self._transaction({WRITES: True}) as tx:
                 yield tx
             return
         if self._writing is asyncio.current_task():
@@ -106,7 +122,7 @@ class Database:
         async with self._writer:
             self._writing = asyncio.current_task()
             try:
-                async with self._transaction({_WRITES: True}) as tx:
+                async with self._transaction({WRITES: True}) as tx:
                     yield tx
             finally:
                 self._writing = None
@@ -130,10 +146,10 @@ class Database:
     @asynccontextmanager
     async def _transaction(self, options: Mapping[str, object]) -> AsyncIterator[Transaction]:
         async with AsyncExitStack() as stack:
-            stack.enter_context(timed(DATABASE_SECONDS, "write" if _WRITES in options else "read"))
-            with _typed_errors(connecting=True):
+            stack.enter_context(timed(DATABASE_SECONDS, "write" if WRITES in options else "read"))
+            with typed_errors(connecting=True):
                 connection = await stack.enter_async_context(self._connection())
-            with _typed_errors():
+            with typed_errors():
                 await connection.execution_options(**options)
                 async with connection.begin():
                     yield connection
@@ -183,102 +199,3 @@ async def compare_and_set(
     if result.rowcount > 1:
         raise RuntimeError(f"{result.rowcount} rows of {table.name} fulfil a condition that means one")
     return result.rowcount == 1
-
-
-def _sqlite_engine(url: str, pool_size: int, threads: "WeakSet[Thread]") -> AsyncEngine:
-    file = sa.make_url(url).database
-    if not file or file == ":memory:":
-        raise ValueError("SQLite needs a file: its connections share nothing else")
-    if not Path(file).parent.is_dir():
-        raise ValueError(f"the folder of {file} does not exist")
-    engine = create_async_engine(
-        url, pool_size=pool_size, max_overflow=3 * pool_size, connect_args={"timeout": _BUSY_SECONDS}
-    )
-    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-    event.listen(engine.sync_engine, "connect", lambda made, _: threads.add(made.driver_connection._thread))  # noqa: SLF001
-    event.listen(engine.sync_engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    # The driver's own BEGIN is lazy and deferred, which makes two writers fail late; we say BEGIN ourselves.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _postgres_engine(url: str, schema: str | None, pool_size: int, idle_seconds: float) -> AsyncEngine:
-    settings = {"search_path": schema} if schema else {}
-    engine = create_async_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=pool_size,
-        pool_pre_ping=True,
-        pool_timeout=10.0,
-        connect_args={"server_settings": settings, "timeout": 10.0},
-    )
-
-    def begin(connection: sa.Connection) -> None:
-        if connection.get_execution_options().get(_WRITES, False):
-            limit = f"SET LOCAL idle_in_transaction_session_timeout = {round(idle_seconds * 1000)}"
-            connection.exec_driver_sql(limit)
-
-    event.listen(engine.sync_engine, "begin", begin)
-    return engine
-
-
-# Each SQLSTATE of PostgreSQL stands for itself; SQLite has only its words.
-_DISK_FULL = ("53100", "database or disk is full")
-_READ_ONLY = ("25006", "readonly database")
-_LOCKED = ("55P03", "40001", "40P01", "is locked")
-_CORRUPT = ("XX001", "XX002", "malformed", "not a database")
-_DOWN = ("08", "25P03", "57P", "53", "unable to open")
-
-
-@contextmanager
-def _typed_errors(*, connecting: bool = False) -> Iterator[None]:
-    try:
-        yield
-    except (exc.DBAPIError, exc.TimeoutError) as error:
-        translated = _translated(error) or (_unreachable() if connecting else None)
-        if translated is None:
-            raise
-        raise translated from error
-    except OSError as error:
-        # Drivers let a refused connection through as it is; inside a transaction it comes from the caller's own work.
-        if not connecting:
-            raise
-        raise _unreachable() from error
-
-
-def _translated(error: Exception) -> BloomeryError | None:
-    if isinstance(error, exc.TimeoutError):
-        return Unavailable("DATABASE_BUSY", "all connections to the database are in use")
-    if not isinstance(error, exc.DBAPIError) or isinstance(error, exc.IntegrityError):
-        return None
-    state = getattr(error.orig, "sqlstate", None)
-    said = str(state or error.orig)
-
-    def is_any(marks: Sequence[str]) -> bool:
-        return any(said.startswith(mark) if state else mark in said for mark in marks)
-
-    if is_any(_DISK_FULL):
-        return ResourceExhausted("DISK_FULL", "the database has no space left; free some and repeat")
-    if is_any(_READ_ONLY):
-        return Unavailable("DATABASE_READ_ONLY", "the database takes no writes for now")
-    if is_any(_LOCKED):
-        return Unavailable("DATABASE_LOCKED", "another transaction was in the way")
-    if is_any(_CORRUPT):
-        return Internal("the database is damaged; restore it from a backup", reason="DATABASE_CORRUPT")
-    return _unreachable() if error.connection_invalidated or is_any(_DOWN) else None
-
-
-def _unreachable() -> Unavailable:
-    return Unavailable("DATABASE_UNAVAILABLE", "the database cannot be reached")

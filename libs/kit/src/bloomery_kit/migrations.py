@@ -28,7 +28,7 @@ def run_env() -> None:
 async def migrate(db: Database, script_location: Path | str) -> None:
     """Bring the schema to its newest version in one transaction; of two at once, one waits and finds nothing to do."""
     config = _config(script_location)
-    async with db.write() as tx:
+    async with db.patient() as patient, patient.write() as tx:
         if not db.is_sqlite:
             await tx.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             if db.schema:

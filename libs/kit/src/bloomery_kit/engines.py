@@ -1,0 +1,95 @@
+"""The two engines: how each connects, what each connection is told, and when a driver's silence is an error."""
+
+import socket
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from weakref import WeakSet
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from bloomery_kit.database_errors import unreachable
+
+WRITES = "bloomery_writes"
+"""The execution option of a transaction that writes."""
+_BUSY_SECONDS = 30.0
+_CONNECT_SECONDS = 10.0
+# The kernel ends a connection to a peer that is gone, whether we wait for it to acknowledge or to answer.
+_GONE = {
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE): 1,
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE): 10,
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL): 5,
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT): 4,
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT): 30_000,
+}
+
+
+def sqlite_engine(url: str, pool_size: int, threads: "WeakSet[Thread]") -> AsyncEngine:
+    """An engine on the file that `url` names; `threads` gets the driver's threads."""
+    file = sa.make_url(url).database
+    if not file or file == ":memory:":
+        raise ValueError("SQLite needs a file: its connections share nothing else")
+    if not Path(file).parent.is_dir():
+        raise ValueError(f"the folder of {file} does not exist")
+    engine = create_async_engine(
+        url, pool_size=pool_size, max_overflow=3 * pool_size, connect_args={"timeout": _BUSY_SECONDS}
+    )
+    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "connect", lambda made, _: threads.add(made.driver_connection._thread))  # noqa: SLF001
+    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # The driver's own BEGIN is lazy and deferred, which makes two writers fail late; we say BEGIN ourselves.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get(WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def postgres_engine(
+    url: str | sa.URL, schema: str | None, pool_size: int = 1, idle_seconds: float = 60.0, patience: float | None = None
+) -> AsyncEngine:
+    """An engine on `schema`; a writer's silence and the server's are borne for so many seconds each."""
+    settings = {"search_path": schema} if schema else {}
+    engine = create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        pool_timeout=10.0,
+        connect_args={"server_settings": settings, "timeout": _CONNECT_SECONDS, "command_timeout": patience},
+    )
+
+    def begin(connection: sa.Connection) -> None:
+        if connection.get_execution_options().get(WRITES, False):
+            limit = f"SET LOCAL idle_in_transaction_session_timeout = {round(idle_seconds * 1000)}"
+            connection.exec_driver_sql(limit)
+
+    event.listen(engine.sync_engine, "begin", begin)
+    event.listen(engine.sync_engine, "connect", _mind_the_peer)
+    event.listen(engine.sync_engine, "handle_error", _give_up_the_silent)
+    return engine
+
+
+def _mind_the_peer(made: Any, _record: object) -> None:
+    peer = made.driver_connection._transport.get_extra_info("socket")  # noqa: SLF001 - asyncpg takes no socket options
+    if peer.family != socket.AF_UNIX:
+        for (level, option), value in _GONE.items():
+            peer.setsockopt(level, option, value)
+
+
+def _give_up_the_silent(context: sa.ExceptionContext) -> None:
+    # Told apart here, as outside a wait of the caller's own ends with the same exception.
+    if isinstance(context.original_exception, TimeoutError):
+        context.is_disconnect = True
+        raise unreachable() from context.original_exception

@@ -50,7 +50,20 @@ def cancel(
         show_group(client.job_group(group).cancel(force=force), output)
 
 
-def follow_group(group: "JobGroup") -> None:
+def show_search(group: "JobGroup", output: Output, *, follow: bool) -> None:
+    """Write a group that was just created; with `follow`, when all its jobs are over.
+
+    Raises:
+        JobFailed: some that were followed ended FAILED or CANCELLED.
+    """
+    if follow:
+        _follow(group)
+    show_group(group, output)
+    if follow:
+        group.check()
+
+
+def _follow(group: "JobGroup") -> None:
     """Wait until all jobs of a group are over, and tell the end of each as it comes."""
     for job in sorted(group.jobs(), key=lambda job: job.create_time):
         for _ in job.watch(after=job.proto.last_sequence):

@@ -12,7 +12,7 @@ from bloomery.cli._output import grid, listing, show
 from bloomery.cli._progress import steps
 
 if TYPE_CHECKING:
-    from bloomery import ModelVersion
+    from bloomery import Job, ModelVersion
 
 app = typer.Typer(help="Models: what jobs made, with proof of where it came from.", no_args_is_help=True)
 
@@ -91,11 +91,7 @@ def import_(
     """Import a model that was trained elsewhere: a job reads the file, safely, and publishes a version."""
     with connect(project) as client:
         job = client.project(project).import_model(file, model=model, recipe=recipe, imgsz=imgsz, name=name)
-        if not follow_:
-            show_job(job, output)
-            return
-        follow_new(job)
-        show_version(job.check().model_version(), output)
+        show_making(job, output, follow=follow_)
 
 
 @app.command(epilog="Example: bloomery models delete cells-v@1 --yes")
@@ -115,6 +111,19 @@ def delete(
             what = "all its versions" if all_ else "its variants"
             typer.confirm(f"Delete {found.name} with {what}?", abort=True)
         found.delete()
+
+
+def show_making(job: "Job", output: Output, *, follow: bool) -> None:
+    """Write a job that was just created; with `follow`, the model version that it made once it is over.
+
+    Raises:
+        JobFailed: it ended FAILED or CANCELLED.
+    """
+    if not follow:
+        show_job(job, output)
+        return
+    follow_new(job)
+    show_version(job.check().model_version(), output)
 
 
 def show_version(version: "ModelVersion", output: Output) -> None:

@@ -6,12 +6,10 @@ from typing import Annotated, Any
 import typer
 
 from bloomery.cli import _config
-from bloomery.cli._jobs import show_job
-from bloomery.cli._live import follow_new
 from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
 from bloomery.cli._pairs import lists, pairs, seconds, size, values
-from bloomery.cli.groups import follow_group, show_group
-from bloomery.cli.models import show_version
+from bloomery.cli.groups import show_search
+from bloomery.cli.models import show_making
 
 EXAMPLE = "Example: bloomery train cells-v@1 --recipe yolo-detect --set epochs=5 --set imgsz=320 --follow"
 
@@ -85,16 +83,8 @@ def run(
     with connect(project) as client:
         found = client.dataset_version(version)
         if grid:
-            made = found.train_grid(recipe or given.recipe, lists(grid, "--grid"), **common)
-            if follow_:
-                follow_group(made)
-            show_group(made, output)
-            if follow_:
-                made.check()
-            return
-        job = found.train(recipe or given.recipe, name=name, **common)
-        if not follow_:
-            show_job(job, output)
-            return
-        follow_new(job)
-        show_version(job.check().model_version(), output)
+            show_search(
+                found.train_grid(recipe or given.recipe, lists(grid, "--grid"), **common), output, follow=follow_
+            )
+        else:
+            show_making(found.train(recipe or given.recipe, name=name, **common), output, follow=follow_)

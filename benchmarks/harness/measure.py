@@ -109,6 +109,12 @@ def milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.1f} ms"
 
 
+def cpu_seconds(pid: int) -> float:
+    """Seconds of processor time that a process has taken, its children's left out."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
 def resident_bytes(pid: int) -> int:
     """Resident memory of a process."""
     memory: int = psutil.Process(pid).memory_info().rss

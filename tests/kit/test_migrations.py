@@ -78,12 +78,19 @@ async def test_an_outdated_schema_is_not_ready(empty_db: Database, scripts: Path
 
 async def test_looking_at_the_schema_again_and_again_keeps_no_statements(empty_db: Database, scripts: Path) -> None:
     await migrate(empty_db, scripts)
+    await check_schema(empty_db, scripts)
     kept = empty_db.engine.sync_engine._compiled_cache
     assert kept is not None
     before = len(kept)
     for _ in range(3):
         await check_schema(empty_db, scripts)
     assert len(kept) == before
+
+
+async def test_a_schema_that_nobody_has_made_yet_is_outdated(empty_db: Database, scripts: Path) -> None:
+    with pytest.raises(Unavailable) as outdated:
+        await check_schema(empty_db, scripts)
+    assert outdated.value.reason == "SCHEMA_OUTDATED"
 
 
 async def test_a_migration_that_dies_half_way_leaves_the_old_schema(empty_db: Database, scripts: Path) -> None:

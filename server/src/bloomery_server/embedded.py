@@ -15,16 +15,19 @@ from bloomery_gateway.app import GatewayApp
 from bloomery_gateway.settings import GatewaySettings
 from bloomery_inference.app import InferenceApp
 from bloomery_inference.settings import InferenceSettings
+from bloomery_kit import leases
 from bloomery_kit.auth import OwnerToken
 from bloomery_kit.metrics import serve_metrics
 from bloomery_kit.server import ServerOptions, ServiceHost
 from bloomery_kit.settings import FolderStoreSettings
 from bloomery_server.folder import DataFolder, Identity
 from bloomery_trainer.app import TrainerApp
-from bloomery_trainer.settings import TrainerSettings
+from bloomery_trainer.settings import Policy, TrainerSettings
 
 _LOOPBACK = "127.0.0.1"
 _PREDICT_BYTES = 64 << 20
+# There are no other replicas whose commits would have to be looked for.
+_RARELY = 60.0
 
 
 class App(Protocol):
@@ -70,6 +73,9 @@ class EmbeddedServer:
             self._trainer,
             await InferenceApp.open(settings.inference(), draining=self._draining),
         ]
+        # The folder is ours alone, so whoever led here before is gone.
+        async with self._trainer.core.db.write() as tx:
+            await leases.free_all(tx)
         for app in self._apps:
             app.register(self._host)
         self._trainer.register_worker(self._worker_host)
@@ -124,12 +130,15 @@ class Wiring:
 
     def annotation(self) -> AnnotationSettings:
         """Projects, images, annotations."""
-        return AnnotationSettings(**self._common("annotation"))
+        return AnnotationSettings(**self._common("annotation"), import_poll_seconds=_RARELY)
 
     def dataset(self) -> DatasetSettings:
         """Dataset versions."""
         return DatasetSettings(
-            **self._common("dataset"), annotation_target=self._target, cache_dir=self._root / "cache" / "dataset"
+            **self._common("dataset"),
+            annotation_target=self._target,
+            cache_dir=self._root / "cache" / "dataset",
+            build_poll_seconds=_RARELY,
         )
 
     def trainer(self) -> TrainerSettings:
@@ -141,6 +150,7 @@ class Wiring:
             worker_target=f"{_LOOPBACK}:{self._identity.worker_port}",
             jobs_dir=self._root / "jobs",
             cache_dir=self._root / "cache" / "worker",
+            policy=Policy(idle_interval=_RARELY, lease_renew=_RARELY, lease_term=3 * _RARELY),
         )
 
     def inference(self) -> InferenceSettings:

@@ -153,20 +153,19 @@ class ServiceHost:
             await self._check_all()
 
     async def _check_all(self) -> None:
-        names = list(self._checks)
-        ready = await asyncio.gather(*(self._is_ready(name) for name in names))
-        for name, is_ready in zip(names, ready, strict=True):
-            await self._health.set(name, _SERVING if is_ready else _NOT_SERVING)
+        # Services of one application have one check.
+        checks = list({check for check in self._checks.values() if check is not None})
+        ready = dict(zip(checks, await asyncio.gather(*map(self._is_ready, checks)), strict=True))
+        for name, check in self._checks.items():
+            await self._health.set(name, _SERVING if check is None or ready[check] else _NOT_SERVING)
 
-    async def _is_ready(self, name: str) -> bool:
-        check = self._checks[name]
-        if check is None:
-            return True
+    async def _is_ready(self, check: ReadyCheck) -> bool:
         try:
             async with asyncio.timeout(self.options.ready_interval):
                 await check()
         except Exception as error:  # noqa: BLE001
-            _log.warning("not ready", extra={"service": name, "error": error})
+            names = ", ".join(name for name, known in self._checks.items() if known == check)
+            _log.warning("not ready", extra={"services": names, "error": error})
             return False
         return True
 

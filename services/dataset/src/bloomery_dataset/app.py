@@ -34,8 +34,7 @@ from bloomery_kit.server import ServiceHost
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 SCHEMA = "dataset"
-_LOOK_SECONDS = 5.0
-_TIDY_SECONDS = 30.0
+_TIDY_SECONDS = 60.0
 _IDEMPOTENT = tuple(
     f"bloomery.annotation.v1.AnnotationService/{method}"
     for method in ("GetProject", "ListLabels", "AcquireReference", "ReleaseReference")
@@ -68,7 +67,9 @@ class DatasetApp:
         works = Builder(db, sources, changed=changed, folder=scratch, lease=settings.lease_seconds)
         housekeeper = Housekeeper(db, annotations, objects)
         self.loops = Loops()
-        self.loops.add(builder.LOOP, works.build_all, partial(changed.listen(builder.BUILDS).wait, _LOOK_SECONDS))
+        self.loops.add(
+            builder.LOOP, works.build_all, partial(changed.listen(builder.BUILDS).wait, settings.build_poll_seconds)
+        )
         tidying = partial(changed.listen(housekeeping.CLEANUPS).wait, _TIDY_SECONDS)
         self.loops.add(housekeeping.LOOP, housekeeper.tidy, tidying)
 

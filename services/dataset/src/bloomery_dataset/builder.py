@@ -159,6 +159,7 @@ class Builder:
         if _passes(error):
             _log.warning("build interrupted", extra={"version": build.version.name, "error": error})
             await self._give_back(build, rest=_REST_SECONDS)
+            asyncio.get_running_loop().call_later(_REST_SECONDS, self._changed.notify, BUILDS)
             return
         failure = _failure(error)
         _log.log(

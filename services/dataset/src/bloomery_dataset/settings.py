@@ -17,3 +17,5 @@ class DatasetSettings(ServiceSettings):
     """Manifests that are kept there."""
     lease_seconds: float = Field(default=30.0, gt=0)
     """How long a build may be silent before another replica takes it over."""
+    build_poll_seconds: float = Field(default=5.0, gt=0)
+    """Between two looks for builds that other replicas accepted or left."""

@@ -11,12 +11,13 @@ from bloomery.annotation.v1 import AnnotationServiceStub
 from bloomery.dataset.v1 import DatasetServiceStub
 from bloomery.inference.v1 import add_ModelServiceServicer_to_server, add_PredictionServiceServicer_to_server
 from bloomery.training.v1 import JobServiceStub
-from bloomery_inference import housekeeping
+from bloomery_inference import housekeeping, pending
 from bloomery_inference.files import ModelCache
-from bloomery_inference.follower import PENDING_LOOP, RESULTS_LOOP, Follower
+from bloomery_inference.follower import RESULTS_LOOP, Follower
 from bloomery_inference.housekeeping import Housekeeper
 from bloomery_inference.images import ImageSource
 from bloomery_inference.loading import LoadedModels
+from bloomery_inference.pending import Pending
 from bloomery_inference.predictor import Predictor
 from bloomery_inference.registry import Registry
 from bloomery_inference.runtime import open_runtime
@@ -66,10 +67,11 @@ class InferenceApp:
         images = ImageSource(annotations, objects, max_bytes=settings.max_image_bytes)
         self._predictions = PredictionServicer(registry, images, predictor)
         follower = Follower(db, jobs=jobs, datasets=datasets)
+        waiting = Pending(db, jobs=jobs, changed=changed, interval=settings.pending_interval)
         housekeeper = Housekeeper(db, objects, jobs=jobs, datasets=datasets)
         self.loops = Loops()
         self.loops.add(RESULTS_LOOP, follower.follow_results, settings.results_retry)
-        self.loops.add(PENDING_LOOP, follower.settle_pending, settings.pending_interval)
+        self.loops.add(pending.LOOP, waiting.settle, waiting.pause)
         tidying = partial(changed.listen(housekeeping.CLEANUPS).wait, settings.tidy_interval)
         self.loops.add(housekeeping.LOOP, housekeeper.tidy, tidying)
 

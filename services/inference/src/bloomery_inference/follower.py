@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import grpc
 
 from bloomery.dataset.v1 import AcquireReferenceRequest
-from bloomery.training.v1 import FeedItem, GetJobRequest, JobKind, JobState, WatchJobResultsRequest
-from bloomery_inference.model import Cleanup, Variant, VersionContent
+from bloomery.training.v1 import FeedItem, JobKind, WatchJobResultsRequest
+from bloomery_inference.model import Cleanup, VersionContent
 from bloomery_inference.names import MODEL
 from bloomery_inference.results import made_variants, variant_result, version_content, version_uid
 from bloomery_inference.store import cleanups, models, results, variants
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import BloomeryError, InvalidArgument, Unavailable, to_status
-from bloomery_kit.loops import guarded
 from bloomery_kit.times import Clock, utc_now
 
 if TYPE_CHECKING:
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 
 FEED = "job-results"
 RESULTS_LOOP = "inference results"
-PENDING_LOOP = "inference pending variants"
 _VERSIONS = frozenset({JobKind.JOB_KIND_TRAIN, JobKind.JOB_KIND_IMPORT})
 """Kinds of job that make a model version."""
 _TRIES = 3
@@ -46,12 +43,11 @@ _AWAY = frozenset(
     }
 )
 """What a neighbour answers that is not there for the moment: no result's fault."""
-_CREATION_GRACE = timedelta(minutes=1)
 _log = logging.getLogger("bloomery.inference")
 
 
 class Follower:
-    """Two works to be done again and again: the feed of results, and the fate of jobs that end without one."""
+    """Reads the feed of results."""
 
     def __init__(
         self, db: Database, *, jobs: JobServiceAsyncStub, datasets: DatasetServiceAsyncStub, clock: Clock = utc_now
@@ -136,30 +132,6 @@ class Follower:
                 await cleanups.leave(tx, held)
             failure = f"RESULT_REFUSED: {reason}"
             await variants.finish(tx, item.job.name, result=None, reason=failure, now=self._clock())
-
-    async def settle_pending(self) -> None:
-        """End the variants whose jobs ended without a result."""
-        async with self._db.read() as tx:
-            pending = await variants.pending(tx)
-        for variant in pending:
-            with guarded(PENDING_LOOP, job=variant.job):
-                if reason := await self._end_of(variant):
-                    async with self._db.write() as tx:
-                        await variants.finish(tx, variant.job, result=None, reason=reason, now=self._clock())
-
-    async def _end_of(self, variant: Variant) -> str:
-        """Why a PENDING variant will not come, or nothing while it may."""
-        try:
-            job = await self._jobs.GetJob(GetJobRequest(name=variant.job))
-        except grpc.aio.AioRpcError as error:
-            if error.code() != grpc.StatusCode.NOT_FOUND:
-                raise
-            # It is created a moment after the variant was asked for.
-            fresh = self._clock() - variant.update_time < _CREATION_GRACE
-            return "" if fresh else f"{variant.job} does not exist; ask for the variant again"
-        if job.state == JobState.JOB_STATE_FAILED:
-            return f"{job.reason.code}: {job.reason.message} {job.reason.hint}".strip()
-        return f"{variant.job} was cancelled" if job.state == JobState.JOB_STATE_CANCELLED else ""
 
     async def _acquire(self, item: FeedItem, held: Cleanup) -> None:
         # Before the version is recorded: a reference without a version is harmless, a version without its data is not.

@@ -11,6 +11,7 @@ from bloomery_inference.convert import checkpoint_of, model_etag, optimize_job
 from bloomery_inference.housekeeping import CLEANUPS
 from bloomery_inference.model import Cleanup, Model, ModelVersion, Variant, VariantState
 from bloomery_inference.names import MODEL, VARIANT, Selector, parse_selector
+from bloomery_inference.pending import PENDING
 from bloomery_inference.store import cleanups, models, results, variants
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound, PreconditionViolation
@@ -150,7 +151,9 @@ class Registry:
                 made = await variants.of_version(tx, version.uid)
                 return answer(next(variant for variant in made if variant.id == f"{format}-{precision}"))
 
-            return await repeatable.once(tx, make)
+            answered = await repeatable.once(tx, make)
+        self._changed.notify(PENDING)
+        return answered
 
     async def _start(self, name: str, variant_id: str) -> None:
         """Create the job of a variant that is PENDING; its name and request id are the variant's own.

@@ -55,6 +55,7 @@ class ImportRunner:
         except (Unavailable, ResourceExhausted, Aborted) as problem:
             _log.warning("an import has to wait", extra={"import": claim.import_uid, "error": problem})
             await self._give_up(claim, rest=_REST)
+            asyncio.get_running_loop().call_later(_REST, self._tools.changed.notify, WAKE)
         except asyncio.CancelledError:
             await asyncio.shield(self._give_up(claim, rest=0.0))
             raise

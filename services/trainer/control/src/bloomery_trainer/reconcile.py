@@ -69,6 +69,7 @@ class Reconciler:
         self._clock = clock
         self._watch = Stopwatch(clock)
         self._looked = clock()
+        self._idle = True
 
     async def run_pass(self, lease: Lease) -> None:
         """Look at everything and do what there is to do, one job's trouble aside from the others'.
@@ -86,12 +87,14 @@ class Reconciler:
             with guarded(LOOP, launched=(stray.job_uid, stray.attempt)):
                 await hands.clear_away(stray)
         self._watch.forget_unused()
+        self._idle = not found and not world.launched
         self._measure(found, started)
 
     async def pause(self) -> None:
         """Wait for news, at most as long as the policy says."""
+        policy = self._core.settings.policy
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._core.settings.policy.reconcile_interval):
+            async with asyncio.timeout(policy.idle_interval if self._idle else policy.reconcile_interval):
                 await self._core.moved.wait()
         self._core.moved.clear()
 

@@ -16,6 +16,7 @@ class Policy(BaseModel):
 
     model_config = ConfigDict(frozen=True)
     reconcile_interval: float = 2.0
+    idle_interval: float = Field(default=2.0, description="the same while no job is open, for those that others accept")
     lease_term: float = 15.0
     lease_renew: float = 5.0
     launch_grace: float = Field(default=600.0, description="from launch to the worker's first call")

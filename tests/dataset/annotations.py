@@ -42,6 +42,8 @@ class FakeAnnotations(AnnotationServiceServicer):
     history: dict[str, list[tuple[int, tuple[Shape, ...]]]] = field(default_factory=dict)
     sequence: int = 0
     holders: set[str] = field(default_factory=set)
+    titles: dict[str, str] = field(default_factory=dict)
+    """How each holder, also a former one, is called."""
     uid: str = UID
     down: bool = False
     silent: bool = False
@@ -101,6 +103,7 @@ class FakeAnnotations(AnnotationServiceServicer):
     async def AcquireReference(self, request: AcquireReferenceRequest, context: Any) -> Reference:
         self._check(request.resource)
         self.holders.add(request.holder)
+        self.titles[request.holder] = request.title
         return Reference(holder=request.holder, resource=request.resource)
 
     async def ReleaseReference(self, request: ReleaseReferenceRequest, context: Any) -> Empty:

@@ -24,6 +24,7 @@ from bloomery.dataset.v1 import (
     GetDatasetRequest,
     ListDatasetsRequest,
     ListDatasetVersionsRequest,
+    ListReferencesRequest,
     ReleaseReferenceRequest,
     SplitPolicy,
     UpdateDatasetRequest,
@@ -241,8 +242,8 @@ async def test_a_version_that_is_held_is_not_deleted(service: Service, fake: Fak
     ):
         status = await failure(call)
         has(status, grpc.StatusCode.FAILED_PRECONDITION, "STILL_REFERENCED")
-        assert "projects/cells/jobs/j " in status.message
-        assert "projects/cells/models/m/versions/1 " in status.message
+        assert "versions/1: jobs/j holds it" in status.message
+        assert "models/m/versions/1 holds it" in status.message
 
     for holder in ("projects/cells/jobs/j", "projects/cells/models/m/versions/1"):
         release = ReleaseReferenceRequest(resource=version.name, holder=holder)
@@ -276,9 +277,40 @@ async def test_only_ready_versions_are_held(service: Service, fake: FakeAnnotati
     fake.gate.set()
     ready = await service.finish(version.name)
     reference = await service.stub.AcquireReference(acquire, metadata=AS_SERVICE)
-    assert reference.resource == version.name
+    assert reference.resource == ready.name
     delete = service.stub.DeleteDatasetVersion(DeleteDatasetVersionRequest(name=ready.name))
     has(await failure(delete), grpc.StatusCode.FAILED_PRECONDITION, "STILL_REFERENCED")
+
+
+async def test_holders_are_listed_as_people_call_them(service: Service, fake: FakeAnnotations) -> None:
+    held = []
+    for number in range(2):
+        fake.add(number, [box()])
+        held.append((await service.build()).name)
+    holders = [(held[0], "projects/cells/jobs/aa", "jobs/nightly"), (held[0], "projects/cells/jobs/bb", "")]
+    holders.append((held[1], "projects/cells/models/m/versions/cc", "models/m@1"))
+    for resource, holder, title in [*holders, (held[1], "projects/cells/models/m/versions/cc", "models/m@2")]:
+        request = AcquireReferenceRequest(resource=resource, holder=holder, title=title)
+        await service.stub.AcquireReference(request, metadata=AS_SERVICE)
+
+    async def listed(parent: str) -> list[tuple[str, str]]:
+        found, request = [], ListReferencesRequest(parent=parent, page_size=1)
+        while True:
+            page = await service.stub.ListReferences(request)
+            found += [(one.resource, one.title) for one in page.references]
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return found
+
+    first = [(held[0], "jobs/nightly"), (held[0], "jobs/bb")]
+    assert await listed(held[0]) == first
+    assert await listed(f"{DATASET}/versions/-") == [*first, (held[1], "models/m@2")]
+    has(
+        await failure(service.stub.ListReferences(ListReferencesRequest(parent=f"{PARENT}/datasets/no/versions/-"))),
+        grpc.StatusCode.NOT_FOUND,
+        "NOT_FOUND",
+    )
+    assert set(fake.titles.values()) == {"datasets/cells-v@1", "datasets/cells-v@2"}
 
 
 async def test_deleting_the_latest_version_makes_the_one_before_the_latest(

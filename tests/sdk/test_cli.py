@@ -151,6 +151,20 @@ def test_of_very_many_classes_the_most_and_the_least_frequent_are_shown(fake: Fa
     assert "class19 and 60 more" in run("dataset show cells-v@1").stdout
 
 
+def test_what_is_left_out_changed_and_doubtful_is_shown_with_a_version(fake: Fake, run: Run) -> None:
+    version = dataset.DatasetVersion()
+    version.CopyFrom(world.VERSION)
+    version.statistics.skipped_shapes["outside the image"] = 3
+    version.statistics.skipped_images["not annotated"] = 2
+    version.statistics.adjusted_shapes["cut at the edge"] = 5
+    version.warnings.add(code="NO_TEST_IMAGES", message="none of its 7 images", hint="divide by ratio")
+    fake.answer("GetDatasetVersion", version)
+    result = run("dataset show cells-v@1")
+    for counted in ("outside the image=3", "not annotated=2", "cut at the edge=5"):
+        assert counted in result.stdout
+    assert result.stderr == "none of its 7 images: divide by ratio\n"
+
+
 def test_validate_fails_on_errors_and_not_on_warnings(fake: Fake, run: Run) -> None:
     result = run("annotations validate --project cells")
     assert result.exit_code == 0

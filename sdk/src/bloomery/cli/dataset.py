@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.markup import escape
 
 from bloomery._names import enumerated
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, Task, YesOption, connect
@@ -114,17 +116,23 @@ def _show(version: "DatasetVersion", output: Output) -> None:
         "content": version.content_hash,
         "bytes": size(version.statistics.total_bytes),
         "left out": dict(version.statistics.skipped_shapes) or "",
+        "images left out": dict(version.statistics.skipped_images) or "",
         "changed": dict(version.statistics.adjusted_shapes) or "",
     }
     show(proto, rows, output)
     if output is Output.table:
-        splits = version.statistics.splits
-        counts = [
-            ("images", *(part.image_count for part in splits)),
-            ("without shapes", *(part.empty_count for part in splits)),
-            *_folded([(name, *(part.shapes[name] for part in splits)) for name in version.classes]),
-        ]
-        grid(("", *(part.split.upper() for part in splits)), counts)
+        _counts(version)
+        _warnings(version)
+
+
+def _counts(version: "DatasetVersion") -> None:
+    splits = version.statistics.splits
+    counts = [
+        ("images", *(part.image_count for part in splits)),
+        ("without shapes", *(part.empty_count for part in splits)),
+        *_folded([(name, *(part.shapes[name] for part in splits)) for name in version.classes]),
+    ]
+    grid(("", *(part.split.upper() for part in splits)), counts)
 
 
 def _folded(classes: "Sequence[tuple[str, *tuple[int, ...]]]") -> "Sequence[tuple[object, ...]]":
@@ -134,3 +142,9 @@ def _folded(classes: "Sequence[tuple[str, *tuple[int, ...]]]") -> "Sequence[tupl
     by_count = sorted(classes, key=lambda row: -sum(row[1:]))
     half = _MOST_CLASSES // 2
     return [*by_count[:half], (f"... {len(classes) - 2 * half} more, see -o json",), *by_count[-half:]]
+
+
+def _warnings(version: "DatasetVersion") -> None:
+    err = Console(stderr=True, soft_wrap=True, highlight=False)
+    for warning in version.proto.warnings:
+        err.print(f"[yellow]{escape(warning.message)}[/]: {escape(warning.hint)}")

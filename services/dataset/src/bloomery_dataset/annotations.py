@@ -68,9 +68,10 @@ class Annotations:
             if not request.page_token:
                 return tuple(found)
 
-    async def hold(self, project: str, holder: str) -> None:
-        """Keep the project from being deleted."""
-        await self._stub.AcquireReference(AcquireReferenceRequest(resource=f"projects/{project}", holder=holder))
+    async def hold(self, project: str, holder: str, title: str) -> None:
+        """Keep the project from being deleted; `title` is how people call the holder, and may change."""
+        request = AcquireReferenceRequest(resource=f"projects/{project}", holder=holder, title=title)
+        await self._stub.AcquireReference(request)
 
     async def release(self, project: str, holder: str) -> None:
         """Give the project back; one that is gone is fine."""

@@ -17,7 +17,7 @@ from bloomery_dataset import metrics
 from bloomery_dataset.annotations import BROKEN
 from bloomery_dataset.build import BuildRun, Progress, Sources
 from bloomery_dataset.housekeeping import CLEANUPS
-from bloomery_dataset.model import Build, Failure, Plan, Product
+from bloomery_dataset.model import Build, Failure, Plan, Product, Version
 from bloomery_dataset.store import builds, versions
 from bloomery_kit import leases
 from bloomery_kit.database import Database
@@ -90,6 +90,7 @@ class Builder:
                 product = await self._build(build)
                 async with self._db.write() as tx:
                     version = await builds.finish(tx, build, product, self._clock())
+            await self._name(version)
             metrics.BUILDS.labels("ready" if version.uid == build.version.uid else "reused").inc()
             metrics.BUILD_IMAGES.inc(version.item_count)
             _log.info("built", extra={"version": version.name, "images": version.item_count})
@@ -125,7 +126,7 @@ class Builder:
 
     async def _plan(self, build: Build) -> Plan:
         version, annotations = build.version, self._sources.annotations
-        await annotations.hold(version.spec.project, version.holder)
+        await annotations.hold(version.spec.project, version.holder, version.title)
         if version.plan:
             return version.plan
         project = await annotations.project(version.spec.project)
@@ -154,6 +155,11 @@ class Builder:
                         await builds.report(tx, build, done_count=progress.done, now=self._clock())
                 told, renewed = progress.done, clock()
                 self._changed.notify(build.version.uid)
+
+    async def _name(self, version: Version) -> None:
+        """Let a refused deletion of the project call the version by the number that it has now."""
+        with guarded(LOOP, version=version.name):
+            await self._sources.annotations.hold(version.spec.project, version.holder, version.title)
 
     async def _settle(self, build: Build, error: Exception) -> None:
         if _passes(error):

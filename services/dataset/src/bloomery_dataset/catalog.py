@@ -11,7 +11,7 @@ from bloomery_dataset.annotations import Annotations
 from bloomery_dataset.builder import BUILDS
 from bloomery_dataset.housekeeping import CLEANUPS
 from bloomery_dataset.model import Dataset, Label, Reference, Spec, State, Version
-from bloomery_dataset.names import VersionName
+from bloomery_dataset.names import VersionName, parse_members
 from bloomery_dataset.selection import class_of_label
 from bloomery_dataset.store import datasets, versions
 from bloomery_kit.database import Database, Transaction
@@ -164,11 +164,26 @@ class Catalog:
         self._changed.notify(version.uid)
         self._changed.notify(CLEANUPS)
 
-    async def acquire(self, name: VersionName, holder: str) -> Reference:
+    async def references(self, parent: str, page: PageRequest) -> tuple[Sequence[Reference], str]:
+        """A page of who holds a version, or any version of a dataset, and the next page's token. Raises NotFound."""
+        name, of_all = parse_members(parent)
+        after = (int(str(page.cursor[0])), str(page.cursor[1])) if page.cursor else (0, "")
+        async with self._db.read() as tx:
+            if of_all:
+                dataset = await datasets.get(tx, name.project, name.dataset)
+                uids = [version.uid for version in await versions.of_dataset(tx, dataset.uid)]
+            else:
+                uids = [(await versions.get(tx, name)).uid]
+            found = await versions.references(tx, uids, after=after, limit=page.size + 1)
+        shown = found[: page.size]
+        token = page.next_token((shown[-1][0], shown[-1][1].holder)) if len(found) > page.size else ""
+        return [reference for _, reference in shown], token
+
+    async def acquire(self, name: VersionName, holder: str, title: str) -> Reference:
         """Hold a READY version. Raises NotFound, FailedPrecondition."""
         async with self._db.write() as tx:
             version = _ready(await versions.lock(tx, name))
-            return await versions.acquire(tx, version.uid, holder, self._clock())
+            return await versions.acquire(tx, version, holder, title, self._clock())
 
     async def release(self, name: VersionName, holder: str) -> None:
         """Give a version back; one that is gone is fine."""
@@ -198,10 +213,10 @@ def _ready(version: Version) -> Version:
 
 
 async def _refuse_held(tx: Transaction, members: Iterable[Version]) -> None:
+    held = await versions.references(tx, [version.uid for version in members])
     violations = [
-        PreconditionViolation("STILL_REFERENCED", version.name, f"{holder} holds it; delete that first")
-        for version in members
-        for holder in await versions.holders(tx, version.uid)
+        PreconditionViolation("STILL_REFERENCED", one.version, f"{one.title} holds it; delete that first")
+        for _, one in held
     ]
     if violations:
         message = f"still referenced: {'; '.join(f'{v.subject}: {v.description}' for v in violations)}"

@@ -110,12 +110,13 @@ def export_format(request: ExportDatasetVersionRequest) -> ExportFormat:
     return _EXPORTS[request.format]
 
 
-def check_holder(holder: str) -> None:
+def check_holder(holder: str, title: str = "") -> None:
     """Refuse a holder that nobody could find again. Raises InvalidArgument."""
     violations = Violations()
     if not holder:
         violations.add("holder", "is required: the resource name of what needs the version")
     check_text(holder, "holder", violations)
+    check_text(title, "title", violations)
     violations.raise_if_any()
 
 

@@ -2,13 +2,14 @@
 
 from google.rpc.status_pb2 import Status
 
-from bloomery.common.v1 import Artifact
+from bloomery.common.v1 import Artifact, Problem
 from bloomery.common.v1 import Reference as ReferenceMessage
 from bloomery.common.v1 import SignedRequest as SignedRequestMessage
 from bloomery.dataset.v1 import Dataset as DatasetMessage
 from bloomery.dataset.v1 import DatasetItem, DatasetSpec, DatasetStatistics, DatasetVersion, SplitStatistics
 from bloomery.dataset.v1 import SplitPolicy as SplitPolicyMessage
 from bloomery.vision.v1 import TaskType
+from bloomery_dataset.advice import advice
 from bloomery_dataset.model import (
     Blob,
     Dataset,
@@ -26,6 +27,7 @@ from bloomery_dataset.store.datasets import etag
 from bloomery_kit.errors import FailedPrecondition, Internal, to_status
 from bloomery_kit.objects import SignedRequest
 from bloomery_kit.times import to_timestamp
+from bloomery_vision.findings import Finding
 from bloomery_vision.manifest import ManifestRow
 from bloomery_vision.messages import shape_message
 
@@ -81,6 +83,7 @@ def version_message(version: Version) -> DatasetVersion:
     if version.plan:
         message.read_sequence = version.plan.read_sequence
     if version.product:
+        message.warnings.extend(map(_problem, advice(version.spec.split, version.product.statistics)))
         message.classes.extend(version.product.classes)
         message.statistics.CopyFrom(_statistics_message(version.product.statistics))
         message.content_hash = version.product.content_hash
@@ -122,9 +125,14 @@ def artifact(blob: Blob, *, role: str, media_type: str, file_name: str) -> Artif
     )
 
 
-def reference_message(resource: str, reference: Reference) -> ReferenceMessage:
-    """The message of a reference to `resource`."""
-    return ReferenceMessage(holder=reference.holder, resource=resource, create_time=to_timestamp(reference.create_time))
+def reference_message(reference: Reference) -> ReferenceMessage:
+    """A reference as the contract shows it."""
+    return ReferenceMessage(
+        holder=reference.holder,
+        resource=reference.version,
+        create_time=to_timestamp(reference.create_time),
+        title=reference.title,
+    )
 
 
 def _spec_message(spec: Spec) -> DatasetSpec:
@@ -165,6 +173,11 @@ def _split_message(counts: SplitCounts) -> SplitStatistics:
         shapes=counts.shapes,
         images=counts.images,
     )
+
+
+def _problem(finding: Finding) -> Problem:
+    severity = Problem.Severity.Value(f"SEVERITY_{finding.severity.name}")
+    return Problem(severity=severity, code=finding.code, message=finding.message, hint=finding.hint)
 
 
 def _status(failure: Failure) -> Status:

@@ -220,6 +220,11 @@ class Version:
         return f"projects/{self.project}/datasets/{self.dataset}/versions/{self.number or self.uid}"
 
     @property
+    def title(self) -> str:
+        """How people call it: `datasets/cells-v@2`, or without a number as long as it has none."""
+        return f"datasets/{self.dataset}@{self.number}" if self.number else f"datasets/{self.dataset}"
+
+    @property
     def prefix(self) -> str:
         """Where its objects lie."""
         return f"{self.project_uid}/datasets/{self.uid}"
@@ -257,7 +262,9 @@ class Cleanup:
 
 @dataclass(frozen=True)
 class Reference:
-    """A claim that keeps a version from being deleted."""
+    """A claim that keeps a version from being deleted; `title` is how people call the holder."""
 
+    version: str
     holder: str
+    title: str
     create_time: datetime

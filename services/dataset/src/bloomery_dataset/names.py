@@ -31,6 +31,13 @@ class VersionName:
         return f"projects/{self.project}/datasets/{self.dataset}/versions/{last}"
 
 
+def parse_members(name: str, field: str = "parent") -> tuple[VersionName, bool]:
+    """The version of a name, and whether "-" stands for all of its dataset. Raises InvalidArgument."""
+    if name.endswith("/versions/-"):
+        return parse_version(f"{name[:-1]}latest", field), True
+    return parse_version(name, field), False
+
+
 def parse_version(name: str, field: str = "name") -> VersionName:
     """Read a version's name. Raises InvalidArgument naming `field`."""
     match = _VERSION.fullmatch(name)

@@ -28,6 +28,8 @@ from bloomery.dataset.v1 import (
     ListDatasetsResponse,
     ListDatasetVersionsRequest,
     ListDatasetVersionsResponse,
+    ListReferencesRequest,
+    ListReferencesResponse,
     ReleaseReferenceRequest,
     UpdateDatasetRequest,
     WatchDatasetVersionRequest,
@@ -161,11 +163,17 @@ class DatasetServicer(DatasetServiceServicer):
             download=convert.signed_message(download),
         )
 
+    async def ListReferences(self, request: ListReferencesRequest, context: Context) -> ListReferencesResponse:
+        """See the contract."""
+        page = PageRequest.parse(request.page_size, request.page_token, request)
+        found, token = await self._catalog.references(request.parent, page)
+        return ListReferencesResponse(references=map(convert.reference_message, found), next_page_token=token)
+
     async def AcquireReference(self, request: AcquireReferenceRequest, context: Context) -> Reference:
         """See the contract."""
         name = parse_version(request.resource, "resource")
-        checks.check_holder(request.holder)
-        return convert.reference_message(request.resource, await self._catalog.acquire(name, request.holder))
+        checks.check_holder(request.holder, request.title)
+        return convert.reference_message(await self._catalog.acquire(name, request.holder, request.title))
 
     async def ReleaseReference(self, request: ReleaseReferenceRequest, context: Context) -> Empty:
         """See the contract."""

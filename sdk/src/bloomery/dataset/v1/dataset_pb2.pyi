@@ -282,6 +282,7 @@ class DatasetVersion(message.Message):
     CREATE_TIME_FIELD_NUMBER: builtins.int
     UPDATE_TIME_FIELD_NUMBER: builtins.int
     SEQUENCE_FIELD_NUMBER: builtins.int
+    WARNINGS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/datasets/{dataset}/versions/{version}`. While BUILDING the last part is the version's uid; it gets its number when READY."""
     uid: builtins.str
@@ -330,6 +331,12 @@ class DatasetVersion(message.Message):
     def update_time(self) -> timestamp_pb2.Timestamp:
         """When it last moved. Output only."""
 
+    @builtins.property
+    def warnings(self) -> containers.RepeatedCompositeFieldContainer[resources_pb2.Problem]:
+        """What is probably not meant, counted, with what to do about it: NO_TRAINING_IMAGES, NO_VALIDATION_IMAGES, NO_TEST_IMAGES (a part that was asked for, or
+        that an official split should have, is empty), UNASSIGNED_IMAGES (images without an official split went to training). Empty until READY. Output only.
+        """
+
     def __init__(
         self,
         *,
@@ -350,10 +357,11 @@ class DatasetVersion(message.Message):
         create_time: timestamp_pb2.Timestamp | None = ...,
         update_time: timestamp_pb2.Timestamp | None = ...,
         sequence: builtins.int = ...,
+        warnings: abc.Iterable[resources_pb2.Problem] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "error", b"error", "manifest", b"manifest", "spec", b"spec", "statistics", b"statistics", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["classes", b"classes", "content_hash", b"content_hash", "create_time", b"create_time", "done_count", b"done_count", "error", b"error", "item_count", b"item_count", "manifest", b"manifest", "name", b"name", "read_sequence", b"read_sequence", "reused", b"reused", "sequence", b"sequence", "spec", b"spec", "state", b"state", "statistics", b"statistics", "uid", b"uid", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["classes", b"classes", "content_hash", b"content_hash", "create_time", b"create_time", "done_count", b"done_count", "error", b"error", "item_count", b"item_count", "manifest", b"manifest", "name", b"name", "read_sequence", b"read_sequence", "reused", b"reused", "sequence", b"sequence", "spec", b"spec", "state", b"state", "statistics", b"statistics", "uid", b"uid", "update_time", b"update_time", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -480,6 +480,60 @@ class ExportDatasetVersionResponse(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class ListReferencesRequest(message.Message):
+    """Request of ListReferences."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    """`projects/{project}/datasets/{dataset}/versions/{version}`; "-" as the version for all of the dataset."""
+    page_size: builtins.int
+    """How many to return; 50 by default, 1,000 at most."""
+    page_token: builtins.str
+    """`next_page_token` of the page before; the other arguments must be the same."""
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListReferencesResponse(message.Message):
+    """One page of references."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    REFERENCES_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Empty at the end."""
+    @builtins.property
+    def references(self) -> containers.RepeatedCompositeFieldContainer[resources_pb2.Reference]:
+        """The references of this page."""
+
+    def __init__(
+        self,
+        *,
+        references: abc.Iterable[resources_pb2.Reference] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["next_page_token", b"next_page_token", "references", b"references"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class AcquireReferenceRequest(message.Message):
     """Request of AcquireReference."""
 
@@ -487,19 +541,23 @@ class AcquireReferenceRequest(message.Message):
 
     RESOURCE_FIELD_NUMBER: builtins.int
     HOLDER_FIELD_NUMBER: builtins.int
+    TITLE_FIELD_NUMBER: builtins.int
     resource: builtins.str
     """`projects/{project}/datasets/{dataset}/versions/{version}`."""
     holder: builtins.str
-    """Resource name of the holder."""
+    """Resource name of the holder, which must not be used again for another."""
+    title: builtins.str
+    """How people call the holder, such as `jobs/nightly`: what a refused deletion names. Empty for its name without the project."""
     def __init__(
         self,
         *,
         resource: builtins.str = ...,
         holder: builtins.str = ...,
+        title: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["holder", b"holder", "resource", b"resource"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["holder", b"holder", "resource", b"resource", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

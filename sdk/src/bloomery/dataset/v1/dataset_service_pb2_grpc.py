@@ -30,7 +30,8 @@ if _version_not_supported:
 
 class DatasetServiceStub:
     """Owns datasets. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as
-    RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat).
+    RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat; `PAGE_TOKEN_INVALID` at lists: start again without the token),
+    NOT_FOUND (what the request names is not there; list what is).
     """
 
     def __init__(self, channel):
@@ -99,6 +100,11 @@ class DatasetServiceStub:
                 request_serializer=bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.ExportDatasetVersionRequest.SerializeToString,
                 response_deserializer=bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.ExportDatasetVersionResponse.FromString,
                 _registered_method=True)
+        self.ListReferences = channel.unary_unary(
+                '/bloomery.dataset.v1.DatasetService/ListReferences',
+                request_serializer=bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.ListReferencesRequest.SerializeToString,
+                response_deserializer=bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.ListReferencesResponse.FromString,
+                _registered_method=True)
         self.AcquireReference = channel.unary_unary(
                 '/bloomery.dataset.v1.DatasetService/AcquireReference',
                 request_serializer=bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.AcquireReferenceRequest.SerializeToString,
@@ -113,11 +119,13 @@ class DatasetServiceStub:
 
 class DatasetServiceServicer:
     """Owns datasets. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as
-    RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat).
+    RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat; `PAGE_TOKEN_INVALID` at lists: start again without the token),
+    NOT_FOUND (what the request names is not there; list what is).
     """
 
     def CreateDataset(self, request, context):
-        """Creates a dataset. Idempotent by `request_id`. ALREADY_EXISTS: the id is taken; add a version to that dataset or choose another id.
+        """Creates a dataset. Idempotent by `request_id`. ALREADY_EXISTS: the id is taken; add a version to that dataset or choose another id. NOT_FOUND: there is
+        no such project; create it first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -131,7 +139,8 @@ class DatasetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDatasets(self, request, context):
-        """Lists the datasets of a project, or of all projects with "-" as the project's id.
+        """Lists the datasets of a project, or of all projects with "-" as the project's id, in the order of project and dataset ids. A dataset that is created
+        while pages are walked is seen where its id comes after the last one seen.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,7 +154,9 @@ class DatasetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteDataset(self, request, context):
-        """Deletes a dataset with its versions. FAILED_PRECONDITION: a version is still referenced (the violations name the holders).
+        """Deletes a dataset with its versions, also those that are being built. FAILED_PRECONDITION `STILL_REFERENCED`: jobs or models hold a version (the
+        violations name the first of them as people call them, ListReferences has all); delete those first. NOT_FOUND: it is gone already, so a repeat may get
+        it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -167,14 +178,17 @@ class DatasetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDatasetVersions(self, request, context):
-        """Lists versions, newest first; "-" as the dataset's or the project's id stands for all.
+        """Lists versions in the order of their creation, newest first; "-" as the dataset's or the project's id stands for all. What is created while pages are
+        walked comes before the first page and is not seen; nothing is seen twice.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteDatasetVersion(self, request, context):
-        """Deletes a version. Its number is not used again. FAILED_PRECONDITION `STILL_REFERENCED`: jobs or models hold it (the violations name them).
+        """Deletes a version; one that is being built is built no further. Its number is not used again. FAILED_PRECONDITION `STILL_REFERENCED`: jobs or models
+        hold it (the violations name the first of them as people call them, ListReferences has all); delete those first. NOT_FOUND: it is gone already, so a
+        repeat may get it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -202,8 +216,15 @@ class DatasetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListReferences(self, request, context):
+        """Lists what keeps versions from being deleted, in the order of versions and holders.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AcquireReference(self, request, context):
-        """Keeps a version from being deleted while `holder` needs it. Idempotent. FAILED_PRECONDITION `NOT_READY`: only READY versions are held. Called by services.
+        """Keeps a version from being deleted while `holder` needs it. Idempotent: the first time counts. FAILED_PRECONDITION `NOT_READY`: only READY versions are held. Called by services.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -279,6 +300,11 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     request_deserializer=bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.ExportDatasetVersionRequest.FromString,
                     response_serializer=bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.ExportDatasetVersionResponse.SerializeToString,
             ),
+            'ListReferences': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReferences,
+                    request_deserializer=bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.ListReferencesRequest.FromString,
+                    response_serializer=bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.ListReferencesResponse.SerializeToString,
+            ),
             'AcquireReference': grpc.unary_unary_rpc_method_handler(
                     servicer.AcquireReference,
                     request_deserializer=bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.AcquireReferenceRequest.FromString,
@@ -299,7 +325,8 @@ def add_DatasetServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class DatasetService:
     """Owns datasets. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as
-    RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat).
+    RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat; `PAGE_TOKEN_INVALID` at lists: start again without the token),
+    NOT_FOUND (what the request names is not there; list what is).
     """
 
     @staticmethod
@@ -616,6 +643,33 @@ class DatasetService:
             '/bloomery.dataset.v1.DatasetService/ExportDatasetVersion',
             bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.ExportDatasetVersionRequest.SerializeToString,
             bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.ExportDatasetVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReferences(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.dataset.v1.DatasetService/ListReferences',
+            bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.ListReferencesRequest.SerializeToString,
+            bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.ListReferencesResponse.FromString,
             options,
             channel_credentials,
             insecure,

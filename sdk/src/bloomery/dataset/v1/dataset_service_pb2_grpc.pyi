@@ -31,7 +31,8 @@ GRPC_VERSION: str
 
 class DatasetServiceStub:
     """Owns datasets. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as
-    RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat).
+    RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat; `PAGE_TOKEN_INVALID` at lists: start again without the token),
+    NOT_FOUND (what the request names is not there; list what is).
     """
 
     @typing.overload
@@ -39,15 +40,22 @@ class DatasetServiceStub:
     @typing.overload
     def __new__(cls, channel: aio.Channel) -> DatasetServiceAsyncStub: ...
     CreateDataset: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.CreateDatasetRequest, dataset_pb2.Dataset]
-    """Creates a dataset. Idempotent by `request_id`. ALREADY_EXISTS: the id is taken; add a version to that dataset or choose another id."""
+    """Creates a dataset. Idempotent by `request_id`. ALREADY_EXISTS: the id is taken; add a version to that dataset or choose another id. NOT_FOUND: there is
+    no such project; create it first.
+    """
     GetDataset: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.GetDatasetRequest, dataset_pb2.Dataset]
     """Returns a dataset. NOT_FOUND: list the datasets."""
     ListDatasets: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.ListDatasetsRequest, dataset_service_pb2.ListDatasetsResponse]
-    """Lists the datasets of a project, or of all projects with "-" as the project's id."""
+    """Lists the datasets of a project, or of all projects with "-" as the project's id, in the order of project and dataset ids. A dataset that is created
+    while pages are walked is seen where its id comes after the last one seen.
+    """
     UpdateDataset: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.UpdateDatasetRequest, dataset_pb2.Dataset]
     """Changes `display_name` or `labels`. Idempotent. ABORTED: the etag is old; read again and repeat."""
     DeleteDataset: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.DeleteDatasetRequest, empty_pb2.Empty]
-    """Deletes a dataset with its versions. FAILED_PRECONDITION: a version is still referenced (the violations name the holders)."""
+    """Deletes a dataset with its versions, also those that are being built. FAILED_PRECONDITION `STILL_REFERENCED`: jobs or models hold a version (the
+    violations name the first of them as people call them, ListReferences has all); delete those first. NOT_FOUND: it is gone already, so a repeat may get
+    it.
+    """
     CreateDatasetVersion: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.CreateDatasetVersionRequest, dataset_pb2.DatasetVersion]
     """Starts building a version from one moment of the project and returns it, BUILDING. Idempotent by `request_id`. Where spec and content are those of an
     earlier version, the building ends with that version and `reused`. A project without a usable image makes a FAILED version that says so.
@@ -55,9 +63,14 @@ class DatasetServiceStub:
     GetDatasetVersion: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.GetDatasetVersionRequest, dataset_pb2.DatasetVersion]
     """Returns a version by number, by uid, or the newest READY one as "latest". NOT_FOUND: list the versions."""
     ListDatasetVersions: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.ListDatasetVersionsRequest, dataset_service_pb2.ListDatasetVersionsResponse]
-    """Lists versions, newest first; "-" as the dataset's or the project's id stands for all."""
+    """Lists versions in the order of their creation, newest first; "-" as the dataset's or the project's id stands for all. What is created while pages are
+    walked comes before the first page and is not seen; nothing is seen twice.
+    """
     DeleteDatasetVersion: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.DeleteDatasetVersionRequest, empty_pb2.Empty]
-    """Deletes a version. Its number is not used again. FAILED_PRECONDITION `STILL_REFERENCED`: jobs or models hold it (the violations name them)."""
+    """Deletes a version; one that is being built is built no further. Its number is not used again. FAILED_PRECONDITION `STILL_REFERENCED`: jobs or models
+    hold it (the violations name the first of them as people call them, ListReferences has all); delete those first. NOT_FOUND: it is gone already, so a
+    repeat may get it.
+    """
     WatchDatasetVersion: grpc.UnaryStreamMultiCallable[dataset_service_pb2.WatchDatasetVersionRequest, dataset_pb2.DatasetVersion]
     """Streams a version's state whenever it changes, the present one first, until it is terminal. A clean end before that means: call again."""
     ListDatasetItems: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.ListDatasetItemsRequest, dataset_service_pb2.ListDatasetItemsResponse]
@@ -66,28 +79,38 @@ class DatasetServiceStub:
     """Returns the label files of a READY version as a zip in another tool's format, made once and kept by digest. The images are not inside: each belongs
     at `images/<split>/<file name>` and is downloaded by ListDatasetItems with `sign_downloads`. FAILED_PRECONDITION `NOT_READY`: wait for it.
     """
+    ListReferences: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.ListReferencesRequest, dataset_service_pb2.ListReferencesResponse]
+    """Lists what keeps versions from being deleted, in the order of versions and holders."""
     AcquireReference: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.AcquireReferenceRequest, resources_pb2.Reference]
-    """Keeps a version from being deleted while `holder` needs it. Idempotent. FAILED_PRECONDITION `NOT_READY`: only READY versions are held. Called by services."""
+    """Keeps a version from being deleted while `holder` needs it. Idempotent: the first time counts. FAILED_PRECONDITION `NOT_READY`: only READY versions are held. Called by services."""
     ReleaseReference: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.ReleaseReferenceRequest, empty_pb2.Empty]
     """Gives a reference back. Idempotent: one that is not held is a success. Called by services."""
 
 @typing.type_check_only
 class DatasetServiceAsyncStub(DatasetServiceStub):
     """Owns datasets. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as
-    RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat).
+    RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat; `PAGE_TOKEN_INVALID` at lists: start again without the token),
+    NOT_FOUND (what the request names is not there; list what is).
     """
 
     def __init__(self, channel: aio.Channel) -> None: ...
     CreateDataset: aio.UnaryUnaryMultiCallable[dataset_service_pb2.CreateDatasetRequest, dataset_pb2.Dataset]  # type: ignore[assignment]
-    """Creates a dataset. Idempotent by `request_id`. ALREADY_EXISTS: the id is taken; add a version to that dataset or choose another id."""
+    """Creates a dataset. Idempotent by `request_id`. ALREADY_EXISTS: the id is taken; add a version to that dataset or choose another id. NOT_FOUND: there is
+    no such project; create it first.
+    """
     GetDataset: aio.UnaryUnaryMultiCallable[dataset_service_pb2.GetDatasetRequest, dataset_pb2.Dataset]  # type: ignore[assignment]
     """Returns a dataset. NOT_FOUND: list the datasets."""
     ListDatasets: aio.UnaryUnaryMultiCallable[dataset_service_pb2.ListDatasetsRequest, dataset_service_pb2.ListDatasetsResponse]  # type: ignore[assignment]
-    """Lists the datasets of a project, or of all projects with "-" as the project's id."""
+    """Lists the datasets of a project, or of all projects with "-" as the project's id, in the order of project and dataset ids. A dataset that is created
+    while pages are walked is seen where its id comes after the last one seen.
+    """
     UpdateDataset: aio.UnaryUnaryMultiCallable[dataset_service_pb2.UpdateDatasetRequest, dataset_pb2.Dataset]  # type: ignore[assignment]
     """Changes `display_name` or `labels`. Idempotent. ABORTED: the etag is old; read again and repeat."""
     DeleteDataset: aio.UnaryUnaryMultiCallable[dataset_service_pb2.DeleteDatasetRequest, empty_pb2.Empty]  # type: ignore[assignment]
-    """Deletes a dataset with its versions. FAILED_PRECONDITION: a version is still referenced (the violations name the holders)."""
+    """Deletes a dataset with its versions, also those that are being built. FAILED_PRECONDITION `STILL_REFERENCED`: jobs or models hold a version (the
+    violations name the first of them as people call them, ListReferences has all); delete those first. NOT_FOUND: it is gone already, so a repeat may get
+    it.
+    """
     CreateDatasetVersion: aio.UnaryUnaryMultiCallable[dataset_service_pb2.CreateDatasetVersionRequest, dataset_pb2.DatasetVersion]  # type: ignore[assignment]
     """Starts building a version from one moment of the project and returns it, BUILDING. Idempotent by `request_id`. Where spec and content are those of an
     earlier version, the building ends with that version and `reused`. A project without a usable image makes a FAILED version that says so.
@@ -95,9 +118,14 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     GetDatasetVersion: aio.UnaryUnaryMultiCallable[dataset_service_pb2.GetDatasetVersionRequest, dataset_pb2.DatasetVersion]  # type: ignore[assignment]
     """Returns a version by number, by uid, or the newest READY one as "latest". NOT_FOUND: list the versions."""
     ListDatasetVersions: aio.UnaryUnaryMultiCallable[dataset_service_pb2.ListDatasetVersionsRequest, dataset_service_pb2.ListDatasetVersionsResponse]  # type: ignore[assignment]
-    """Lists versions, newest first; "-" as the dataset's or the project's id stands for all."""
+    """Lists versions in the order of their creation, newest first; "-" as the dataset's or the project's id stands for all. What is created while pages are
+    walked comes before the first page and is not seen; nothing is seen twice.
+    """
     DeleteDatasetVersion: aio.UnaryUnaryMultiCallable[dataset_service_pb2.DeleteDatasetVersionRequest, empty_pb2.Empty]  # type: ignore[assignment]
-    """Deletes a version. Its number is not used again. FAILED_PRECONDITION `STILL_REFERENCED`: jobs or models hold it (the violations name them)."""
+    """Deletes a version; one that is being built is built no further. Its number is not used again. FAILED_PRECONDITION `STILL_REFERENCED`: jobs or models
+    hold it (the violations name the first of them as people call them, ListReferences has all); delete those first. NOT_FOUND: it is gone already, so a
+    repeat may get it.
+    """
     WatchDatasetVersion: aio.UnaryStreamMultiCallable[dataset_service_pb2.WatchDatasetVersionRequest, dataset_pb2.DatasetVersion]  # type: ignore[assignment]
     """Streams a version's state whenever it changes, the present one first, until it is terminal. A clean end before that means: call again."""
     ListDatasetItems: aio.UnaryUnaryMultiCallable[dataset_service_pb2.ListDatasetItemsRequest, dataset_service_pb2.ListDatasetItemsResponse]  # type: ignore[assignment]
@@ -106,14 +134,17 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     """Returns the label files of a READY version as a zip in another tool's format, made once and kept by digest. The images are not inside: each belongs
     at `images/<split>/<file name>` and is downloaded by ListDatasetItems with `sign_downloads`. FAILED_PRECONDITION `NOT_READY`: wait for it.
     """
+    ListReferences: aio.UnaryUnaryMultiCallable[dataset_service_pb2.ListReferencesRequest, dataset_service_pb2.ListReferencesResponse]  # type: ignore[assignment]
+    """Lists what keeps versions from being deleted, in the order of versions and holders."""
     AcquireReference: aio.UnaryUnaryMultiCallable[dataset_service_pb2.AcquireReferenceRequest, resources_pb2.Reference]  # type: ignore[assignment]
-    """Keeps a version from being deleted while `holder` needs it. Idempotent. FAILED_PRECONDITION `NOT_READY`: only READY versions are held. Called by services."""
+    """Keeps a version from being deleted while `holder` needs it. Idempotent: the first time counts. FAILED_PRECONDITION `NOT_READY`: only READY versions are held. Called by services."""
     ReleaseReference: aio.UnaryUnaryMultiCallable[dataset_service_pb2.ReleaseReferenceRequest, empty_pb2.Empty]  # type: ignore[assignment]
     """Gives a reference back. Idempotent: one that is not held is a success. Called by services."""
 
 class DatasetServiceServicer(metaclass=abc_1.ABCMeta):
     """Owns datasets. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as
-    RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat).
+    RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat; `PAGE_TOKEN_INVALID` at lists: start again without the token),
+    NOT_FOUND (what the request names is not there; list what is).
     """
 
     @abc_1.abstractmethod
@@ -122,7 +153,9 @@ class DatasetServiceServicer(metaclass=abc_1.ABCMeta):
         request: dataset_service_pb2.CreateDatasetRequest,
         context: _ServicerContext,
     ) -> typing.Union[dataset_pb2.Dataset, abc.Awaitable[dataset_pb2.Dataset]]:
-        """Creates a dataset. Idempotent by `request_id`. ALREADY_EXISTS: the id is taken; add a version to that dataset or choose another id."""
+        """Creates a dataset. Idempotent by `request_id`. ALREADY_EXISTS: the id is taken; add a version to that dataset or choose another id. NOT_FOUND: there is
+        no such project; create it first.
+        """
 
     @abc_1.abstractmethod
     def GetDataset(
@@ -138,7 +171,9 @@ class DatasetServiceServicer(metaclass=abc_1.ABCMeta):
         request: dataset_service_pb2.ListDatasetsRequest,
         context: _ServicerContext,
     ) -> typing.Union[dataset_service_pb2.ListDatasetsResponse, abc.Awaitable[dataset_service_pb2.ListDatasetsResponse]]:
-        """Lists the datasets of a project, or of all projects with "-" as the project's id."""
+        """Lists the datasets of a project, or of all projects with "-" as the project's id, in the order of project and dataset ids. A dataset that is created
+        while pages are walked is seen where its id comes after the last one seen.
+        """
 
     @abc_1.abstractmethod
     def UpdateDataset(
@@ -154,7 +189,10 @@ class DatasetServiceServicer(metaclass=abc_1.ABCMeta):
         request: dataset_service_pb2.DeleteDatasetRequest,
         context: _ServicerContext,
     ) -> typing.Union[empty_pb2.Empty, abc.Awaitable[empty_pb2.Empty]]:
-        """Deletes a dataset with its versions. FAILED_PRECONDITION: a version is still referenced (the violations name the holders)."""
+        """Deletes a dataset with its versions, also those that are being built. FAILED_PRECONDITION `STILL_REFERENCED`: jobs or models hold a version (the
+        violations name the first of them as people call them, ListReferences has all); delete those first. NOT_FOUND: it is gone already, so a repeat may get
+        it.
+        """
 
     @abc_1.abstractmethod
     def CreateDatasetVersion(
@@ -180,7 +218,9 @@ class DatasetServiceServicer(metaclass=abc_1.ABCMeta):
         request: dataset_service_pb2.ListDatasetVersionsRequest,
         context: _ServicerContext,
     ) -> typing.Union[dataset_service_pb2.ListDatasetVersionsResponse, abc.Awaitable[dataset_service_pb2.ListDatasetVersionsResponse]]:
-        """Lists versions, newest first; "-" as the dataset's or the project's id stands for all."""
+        """Lists versions in the order of their creation, newest first; "-" as the dataset's or the project's id stands for all. What is created while pages are
+        walked comes before the first page and is not seen; nothing is seen twice.
+        """
 
     @abc_1.abstractmethod
     def DeleteDatasetVersion(
@@ -188,7 +228,10 @@ class DatasetServiceServicer(metaclass=abc_1.ABCMeta):
         request: dataset_service_pb2.DeleteDatasetVersionRequest,
         context: _ServicerContext,
     ) -> typing.Union[empty_pb2.Empty, abc.Awaitable[empty_pb2.Empty]]:
-        """Deletes a version. Its number is not used again. FAILED_PRECONDITION `STILL_REFERENCED`: jobs or models hold it (the violations name them)."""
+        """Deletes a version; one that is being built is built no further. Its number is not used again. FAILED_PRECONDITION `STILL_REFERENCED`: jobs or models
+        hold it (the violations name the first of them as people call them, ListReferences has all); delete those first. NOT_FOUND: it is gone already, so a
+        repeat may get it.
+        """
 
     @abc_1.abstractmethod
     def WatchDatasetVersion(
@@ -217,12 +260,20 @@ class DatasetServiceServicer(metaclass=abc_1.ABCMeta):
         """
 
     @abc_1.abstractmethod
+    def ListReferences(
+        self,
+        request: dataset_service_pb2.ListReferencesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[dataset_service_pb2.ListReferencesResponse, abc.Awaitable[dataset_service_pb2.ListReferencesResponse]]:
+        """Lists what keeps versions from being deleted, in the order of versions and holders."""
+
+    @abc_1.abstractmethod
     def AcquireReference(
         self,
         request: dataset_service_pb2.AcquireReferenceRequest,
         context: _ServicerContext,
     ) -> typing.Union[resources_pb2.Reference, abc.Awaitable[resources_pb2.Reference]]:
-        """Keeps a version from being deleted while `holder` needs it. Idempotent. FAILED_PRECONDITION `NOT_READY`: only READY versions are held. Called by services."""
+        """Keeps a version from being deleted while `holder` needs it. Idempotent: the first time counts. FAILED_PRECONDITION `NOT_READY`: only READY versions are held. Called by services."""
 
     @abc_1.abstractmethod
     def ReleaseReference(

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
-from bloomery_dataset.model import Cleanup, Dataset, Failure, Plan, Product, Spec, State, Version
+from bloomery_dataset.model import Cleanup, Dataset, Failure, Plan, Product, Reference, Spec, State, Version
 
 Row = sa.Row[Any]
 T = TypeVar("T")
@@ -51,6 +51,14 @@ def version_of(row: Row) -> Version:
         product=_optional(_PRODUCT, row.product),
         failure=_optional(_FAILURE, row.failure),
     )
+
+
+def reference_of(row: Row) -> Reference:
+    """A reference from its row joined with its version's and dataset's."""
+    project = f"projects/{row.project}"
+    version = f"{project}/datasets/{row.dataset}/versions/{row.number}"
+    title = row.title or row.holder.removeprefix(f"{project}/")
+    return Reference(version, row.holder, title, row.create_time)
 
 
 def cleanup_of(row: Row) -> Cleanup:

@@ -69,6 +69,8 @@ REFERENCES = sa.Table(
     _version_uid(),
     sa.Column("holder", sa.String, primary_key=True),
     _required("create_time", UtcDateTime),
+    # How people call the holder; "" where it did not say.
+    _required("title", sa.String, server_default=""),
 )
 EXPORTS = sa.Table(
     "exports",

@@ -1,5 +1,6 @@
 """Versions, who holds them, and their exports."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -7,7 +8,7 @@ import sqlalchemy as sa
 
 from bloomery_dataset.model import Blob, Dataset, ExportFormat, Reference, Spec, State, Version
 from bloomery_dataset.names import VersionName
-from bloomery_dataset.store.rows import Row, spec_json, version_of
+from bloomery_dataset.store.rows import Row, reference_of, spec_json, version_of
 from bloomery_dataset.store.tables import CLEANUPS, DATASETS, EXPORTS, REFERENCES, VERSIONS
 from bloomery_kit.database import Transaction, insert_ignore
 from bloomery_kit.errors import NotFound
@@ -102,17 +103,25 @@ async def leave_cleanup(tx: Transaction, version: Version) -> None:
     await insert_ignore(tx, CLEANUPS, row)
 
 
-async def holders(tx: Transaction, uid: str) -> list[str]:
-    """Who holds a version."""
-    query = sa.select(REFERENCES.c.holder).where(REFERENCES.c.version_uid == uid).order_by(REFERENCES.c.holder)
-    return list((await tx.execute(query)).scalars())
+async def references(
+    tx: Transaction, uids: Sequence[str], *, after: tuple[int, str] = (0, ""), limit: int | None = None
+) -> list[tuple[int, Reference]]:
+    """Who holds some versions, in the order of versions and holders, each with the version's place in that order."""
+    place = sa.tuple_(VERSIONS.c.ordinal, REFERENCES.c.holder)
+    query = sa.select(REFERENCES, VERSIONS.c.number, VERSIONS.c.ordinal, DATASETS.c.project, DATASETS.c.dataset)
+    query = query.select_from(_FROM.join(REFERENCES, REFERENCES.c.version_uid == VERSIONS.c.uid))
+    query = query.where(REFERENCES.c.version_uid.in_(uids), place > sa.tuple_(*map(sa.literal, after)))
+    rows = await tx.execute(query.order_by(VERSIONS.c.ordinal, REFERENCES.c.holder).limit(limit))
+    return [(row.ordinal, reference_of(row)) for row in rows]
 
 
-async def acquire(tx: Transaction, uid: str, holder: str, now: datetime) -> Reference:
-    """Hold a version; the first time counts."""
-    await insert_ignore(tx, REFERENCES, {"version_uid": uid, "holder": holder, "create_time": now})
-    query = sa.select(REFERENCES.c.create_time).where(REFERENCES.c.version_uid == uid, REFERENCES.c.holder == holder)
-    return Reference(holder, (await tx.execute(query)).scalar_one())
+async def acquire(tx: Transaction, version: Version, holder: str, title: str, now: datetime) -> Reference:
+    """Hold a version; the first time counts, and the newest title."""
+    row = {"version_uid": version.uid, "holder": holder, "create_time": now, "title": title}
+    await insert_ignore(tx, REFERENCES, row)
+    key = (REFERENCES.c.version_uid == version.uid, REFERENCES.c.holder == holder)
+    await tx.execute(sa.update(REFERENCES).where(*key).values(title=title))
+    return next(held for _, held in await references(tx, [version.uid]) if held.holder == holder)
 
 
 async def release(tx: Transaction, uid: str, holder: str) -> None:

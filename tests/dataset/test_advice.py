@@ -1,0 +1,60 @@
+"""What a version says about itself that its maker should know."""
+
+import pytest
+
+from bloomery.common.v1 import Problem
+from bloomery.dataset.v1 import DatasetSpec, DatasetVersion, SplitPolicy
+from tests.dataset.annotations import FakeAnnotations
+from tests.dataset.helpers import DETECT, Service, box
+
+OFFICIAL = DatasetSpec(task=DETECT.task, split=SplitPolicy(method=SplitPolicy.METHOD_OFFICIAL))
+
+
+def codes(version: DatasetVersion) -> list[str]:
+    assert version.state == DatasetVersion.STATE_READY
+    assert all(problem.severity == Problem.SEVERITY_WARNING and problem.hint for problem in version.warnings)
+    return [problem.code for problem in version.warnings]
+
+
+async def test_an_official_split_that_lies_in_one_part_is_told(service: Service, fake: FakeAnnotations) -> None:
+    for number in range(7):
+        fake.add(number, [box()], split="train")
+
+    version = await service.build(OFFICIAL)
+
+    assert codes(version) == ["NO_VALIDATION_IMAGES", "NO_TEST_IMAGES"]
+    assert "none of its 7 images" in version.warnings[0].message
+    assert await service.get(version.name) == version
+
+
+async def test_images_without_an_official_split_are_counted(service: Service, fake: FakeAnnotations) -> None:
+    for number, split in enumerate(["val", "test", "", ""]):
+        fake.add(number, [box()], split=split)
+    version = await service.build(OFFICIAL)
+    assert codes(version) == ["UNASSIGNED_IMAGES"]
+    assert "2 of its 4 images" in version.warnings[0].message
+
+
+async def test_too_few_images_for_the_shares_are_told(service: Service, fake: FakeAnnotations) -> None:
+    fake.add(1, [box()])
+    assert codes(await service.build()) == ["NO_VALIDATION_IMAGES", "NO_TEST_IMAGES"]
+
+
+@pytest.mark.parametrize("percents", [(100, 0, 0), (80, 20, 0)])
+async def test_a_part_that_nobody_asked_for_is_not_missed(
+    service: Service, fake: FakeAnnotations, percents: tuple[int, int, int]
+) -> None:
+    for number in range(5):
+        fake.add(number, [box()])
+    train, val, test = percents
+    policy = SplitPolicy(train_percent=train, val_percent=val, test_percent=test)
+    assert codes(await service.build(DatasetSpec(task=DETECT.task, split=policy))) == []
+
+
+async def test_a_version_that_cannot_be_built_has_its_error_and_no_advice(
+    service: Service, fake: FakeAnnotations
+) -> None:
+    fake.add(1, None)
+    version = await service.build()
+    assert version.state == DatasetVersion.STATE_FAILED
+    assert not version.warnings

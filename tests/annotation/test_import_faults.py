@@ -23,7 +23,6 @@ from bloomery.annotation.v1 import (
 from bloomery_annotation.importer import run as import_run
 from bloomery_annotation.importer.parsing import Parser
 from bloomery_annotation.importer.runner import ImportRunner
-from bloomery_annotation.model import ImportState
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_annotation.store import imports as import_store
 from bloomery_annotation.store import revisions
@@ -193,15 +192,15 @@ async def test_a_runner_that_was_replaced_writes_nothing_more(
     both_settings: AnnotationSettings, small_batches: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)
-    real = ImportRunner._run_held
+    real = ImportRunner._run
 
-    async def run_held(runner: ImportRunner, claim: Claim) -> ImportState:
+    async def run(runner: ImportRunner, claim: Claim) -> None:
         try:
-            return await real(runner, claim)
+            await real(runner, claim)
         finally:
             ended[claim.lease.epoch].set()
 
-    monkeypatch.setattr(ImportRunner, "_run_held", run_held)
+    monkeypatch.setattr(ImportRunner, "_run", run)
     patient = both_settings.model_copy(update={"import_lease_seconds": 60, "import_poll_seconds": 60})
     async with serving(patient) as first:
         project = await first.project()

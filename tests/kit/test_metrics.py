@@ -36,9 +36,7 @@ async def test_a_blocked_loop_shows_as_lag() -> None:
 
     before = total()
     ticks = iter([0.0, 3.5])
-    # The third question ends the measurement.
-    with pytest.raises(RuntimeError, match="StopIteration"):
-        await measure_loop_lag(0.001, clock=lambda: next(ticks))
+    await measure_loop_lag(0.001, clock=lambda: next(ticks))
     assert total() - before == pytest.approx(3.499)
 
 

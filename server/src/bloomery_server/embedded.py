@@ -17,6 +17,7 @@ from bloomery_inference.app import InferenceApp
 from bloomery_inference.settings import InferenceSettings
 from bloomery_kit import leases
 from bloomery_kit.auth import OwnerToken
+from bloomery_kit.loops import Loops
 from bloomery_kit.metrics import serve_metrics
 from bloomery_kit.server import ServerOptions, ServiceHost
 from bloomery_kit.settings import FolderStoreSettings
@@ -31,7 +32,9 @@ _RARELY = 60.0
 
 
 class App(Protocol):
-    """A service's parts, in the order in which they are used after they were opened."""
+    """A service's parts, in the order in which they are used after they were opened, and its background work."""
+
+    loops: Loops
 
     def register(self, host: ServiceHost) -> None:
         """Put the servicers on a server."""
@@ -56,7 +59,7 @@ class EmbeddedServer:
         self._draining = asyncio.Event()
         self._host = self._service_host(identity.port)
         self._worker_host = self._service_host(identity.worker_port)
-        self._apps: list[App] = []
+        self.apps: list[App] = []
         self._gateway: GatewayApp | None = None
         self._trainer: TrainerApp | None = None
         self._stop_metrics: Callable[[], None] | None = None
@@ -67,7 +70,7 @@ class EmbeddedServer:
         self._gateway = await GatewayApp.open(settings.gateway(), draining=self._draining)
         await self._gateway.start()
         self._trainer = await TrainerApp.open(settings.trainer(), draining=self._draining)
-        self._apps = [
+        self.apps = [
             await AnnotationApp.open(settings.annotation(), draining=self._draining),
             await DatasetApp.open(settings.dataset(), draining=self._draining),
             self._trainer,
@@ -76,12 +79,12 @@ class EmbeddedServer:
         # The folder is ours alone, so whoever led here before is gone.
         async with self._trainer.core.db.write() as tx:
             await leases.free_all(tx)
-        for app in self._apps:
+        for app in self.apps:
             app.register(self._host)
         self._trainer.register_worker(self._worker_host)
         await self._worker_host.start()
         port = await self._host.start()
-        for app in self._apps:
+        for app in self.apps:
             await app.start()
         self._stop_metrics = serve_metrics(self._identity.metrics_port, _LOOPBACK)
         self._folder.announce(self._identity)
@@ -96,7 +99,7 @@ class EmbeddedServer:
 
     async def close(self) -> None:
         """Give everything back."""
-        for app in reversed(self._apps):
+        for app in reversed(self.apps):
             await app.close()
         if self._gateway is not None:
             await self._gateway.close()

@@ -75,11 +75,10 @@ def timed(seconds: Histogram, label: str, *, clock: Callable[[], float] = time.p
 
 
 async def measure_loop_lag(every: float = 1.0, *, clock: Callable[[], float] = time.perf_counter) -> None:
-    """Observe the loop's lag every `every` seconds until cancelled."""
-    while True:
-        start = clock()
-        await asyncio.sleep(every)
-        LOOP_LAG.observe(max(0.0, clock() - start - every))
+    """Observe once how late the loop wakes a sleeper after `every` seconds."""
+    start = clock()
+    await asyncio.sleep(every)
+    LOOP_LAG.observe(max(0.0, clock() - start - every))
 
 
 def serve_metrics(port: int, host: str = "0.0.0.0") -> Callable[[], None]:  # noqa: S104

@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from bloomery_kit.auth import Authenticator
 from bloomery_kit.clients import DEFAULT_MESSAGE_BYTES
 from bloomery_kit.interceptors import Limits, server_interceptors
+from bloomery_kit.loops import Loops
 from bloomery_kit.metrics import measure_loop_lag
 from bloomery_kit.settings import ServiceSettings
 
@@ -80,7 +81,9 @@ class ServiceHost:
             interceptors=server_interceptors(authenticator, options.limits), options=_channel_options(options)
         )
         self._probes = grpc.aio.server() if options.health_port is not None else None
-        self._tasks: list[asyncio.Task[None]] = []
+        self.loops = Loops()
+        self.loops.add("health", self._keep_checking, 0.0)
+        self.loops.add("event loop lag", measure_loop_lag, 0.0)
 
     def add(
         self,
@@ -106,7 +109,7 @@ class ServiceHost:
         await self._check_all()
         for server in filter(None, (self._probes, self._server)):
             await server.start()
-        self._tasks = [asyncio.create_task(self._keep_checking()), asyncio.create_task(measure_loop_lag())]
+        self.loops.start()
         _log.info("serving", extra={"port": self.port, "services": ", ".join(self._checks)})
         return self.port
 
@@ -128,9 +131,7 @@ class ServiceHost:
         await self._server.stop(0)
         if self._probes is not None:
             await self._probes.stop(0)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.loops.close()
 
     def _add_infrastructure(self) -> None:
         for server in filter(None, (self._server, self._probes)):
@@ -148,9 +149,8 @@ class ServiceHost:
         return bound
 
     async def _keep_checking(self) -> None:
-        while True:
-            await asyncio.sleep(self.options.ready_interval)
-            await self._check_all()
+        await asyncio.sleep(self.options.ready_interval)
+        await self._check_all()
 
     async def _check_all(self) -> None:
         # Services of one application have one check.

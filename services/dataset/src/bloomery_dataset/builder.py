@@ -26,6 +26,7 @@ from bloomery_kit.feeds import Notifier
 from bloomery_kit.leases import LeaseLost
 from bloomery_kit.loops import guarded
 from bloomery_kit.names import new_uid
+from bloomery_kit.tasks import beside
 from bloomery_kit.times import Clock, utc_now
 
 BUILDS = "builds"
@@ -106,15 +107,7 @@ class Builder:
         if build.attempts > _ATTEMPTS:
             raise FailedPrecondition("BUILD_CRASHED", f"the build was started {_ATTEMPTS} times and never ended")
         progress = Progress()
-        work = asyncio.create_task(self._work(build, progress))
-        beat = asyncio.create_task(self._keep(build, progress))
-        try:
-            done, _ = await asyncio.wait({work, beat}, return_when=asyncio.FIRST_COMPLETED)
-            return await (work if work in done else beat)
-        finally:
-            work.cancel()
-            beat.cancel()
-            await asyncio.gather(work, beat, return_exceptions=True)
+        return await beside(self._work(build, progress), self._keep(build, progress))
 
     async def _work(self, build: Build, progress: Progress) -> Product:
         plan = await self._plan(build)

@@ -14,6 +14,7 @@ from bloomery_kit.errors import Aborted, BloomeryError, NotFound, ResourceExhaus
 from bloomery_kit.leases import LeaseLost
 from bloomery_kit.loops import guarded
 from bloomery_kit.names import new_uid
+from bloomery_kit.tasks import beside
 
 LOOP = "imports"
 WAKE = "imports"
@@ -48,7 +49,7 @@ class ImportRunner:
     async def _run(self, claim: Claim) -> None:
         self._tools.changed.notify(claim.import_uid)
         try:
-            state = await self._run_held(claim)
+            state = await beside(run_import(self._tools, claim), self._keep(claim))
             metrics.IMPORTS.labels(state.value).inc()
         except (LeaseLost, NotFound):
             _log.info("an import went to somebody else or away", extra={"import": claim.import_uid})
@@ -62,17 +63,6 @@ class ImportRunner:
         except Exception:  # noqa: BLE001 - whatever it is, whoever waits for the import must hear of it
             _log.exception("an import failed", extra={"import": claim.import_uid})
             await self._fail(claim)
-
-    async def _run_held(self, claim: Claim) -> ImportState:
-        run = asyncio.create_task(run_import(self._tools, claim))
-        beat = asyncio.create_task(self._keep(claim))
-        try:
-            done, _ = await asyncio.wait({run, beat}, return_when=asyncio.FIRST_COMPLETED)
-            return await (run if run in done else beat)
-        finally:
-            for task in (run, beat):
-                task.cancel()
-            await asyncio.gather(run, beat, return_exceptions=True)
 
     async def _keep(self, claim: Claim) -> ImportState:
         """Renew the lease for ever. Raise LeaseLost.

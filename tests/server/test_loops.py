@@ -1,0 +1,125 @@
+"""The loops of every service, found by asking them: none ends of an error, and one that has ended shows."""
+
+import ast
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from bloomery_kit.clients import channel
+from bloomery_kit.loops import FAILURES, Loops, Work
+from bloomery_server.embedded import EmbeddedServer
+from bloomery_server.folder import DataFolder
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class ForeignError(Exception):
+    """Nobody expects it."""
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
+    folder = DataFolder.open(tmp_path / "data")
+    server = EmbeddedServer(folder, folder.identity(port=0), stop_jobs=False, on_ready=lambda: None)
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.drain()
+        await server.close()
+        folder.close()
+
+
+@pytest.fixture
+def tried_again(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[str]:
+    """The names of loops whose first turn met an error, as each turn after it begins."""
+    begun: asyncio.Queue[str] = asyncio.Queue()
+    add = Loops.add
+
+    def add_failing(self: Loops, name: str, work: Work, pause: float | Work) -> None:
+        failed = False
+
+        async def fail_first() -> None:
+            nonlocal failed
+            if not failed:
+                failed = True
+                raise ForeignError
+            begun.put_nowait(name)
+            await work()
+
+        add(self, name, fail_first, pause)
+
+    monkeypatch.setattr(Loops, "add", add_failing)
+    monkeypatch.setattr("bloomery_kit.loops._FIRST_BACKOFF", 0.01)
+    return begun
+
+
+async def test_no_loop_of_any_service_ends_of_an_error_that_nobody_expected(
+    tried_again: asyncio.Queue[str], server: EmbeddedServer
+) -> None:
+    everywhere = [*(app.loops for app in server.apps), server._host.loops, server._worker_host.loops]
+    assert all(loops.names for loops in everywhere)
+    waited_for = {name for loops in everywhere for name in loops.names}
+    async with asyncio.timeout(10):
+        while waited_for:
+            waited_for.discard(await tried_again.get())
+    for loops in everywhere:
+        loops.check_ready()
+        assert all(FAILURES.labels(name)._value.get() for name in loops.names)
+
+
+async def test_a_loop_that_has_ended_shows_in_the_health_of_its_service(server: EmbeddedServer) -> None:
+    services = await serving(server)
+    for app in server.apps:
+        for name in app.loops.names:
+            await app.loops.close(name)
+        still = await serving(server)
+        assert still < services, f"nothing tells that {app.loops.names} ended"
+        services = still
+    assert not services
+
+
+async def serving(server: EmbeddedServer) -> set[str]:
+    """The services that both ports call SERVING now."""
+    found = set()
+    for host in (server._host, server._worker_host):
+        await host._check_all()
+        async with channel(f"127.0.0.1:{host.port}") as on:
+            for service in host._checks:
+                stub: Any = health_pb2_grpc.HealthStub(on)
+                answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
+                if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                    found.add(service)
+    return found
+
+
+BESIDE_LOOPS = {
+    "libs/kit/src/bloomery_kit/loops.py": "here they are made",
+    "libs/kit/src/bloomery_kit/tasks.py": "ends with the call that needs it",
+    "libs/kit/src/bloomery_kit/feeds.py": "ends with the wait that it is part of",
+    "libs/kit/src/bloomery_kit/database.py": "a connection is given back also when whoever had it is cancelled",
+    "libs/kit/src/bloomery_kit/server.py": "a drain, which the process waits for",
+    "services/annotation/src/bloomery_annotation/importer/source.py": "reads ahead for a thread that waits for it",
+    "services/dataset/src/bloomery_dataset/export.py": "an export, which its callers wait for or ask for again",
+    "services/gateway/src/bloomery_gateway/app.py": "the library's own server, which has its loop inside",
+    "services/trainer/worker/src/bloomery_worker/inputs.py": "transfers, which the attempt waits for",
+    "services/trainer/worker/src/bloomery_worker/loops.py": "here the worker's are made",
+    "services/trainer/worker/src/bloomery_worker/tasks.py": "ends with the block that needs it",
+    "services/trainer/worker/src/bloomery_worker/trainer_main.py": "listens to the supervisor while the trainer works",
+}
+STARTERS = {"create_task", "ensure_future", "TaskGroup", "Thread", "run_coroutine_threadsafe"}
+
+
+def test_nothing_runs_in_the_background_but_loops_and_what_somebody_waits_for() -> None:
+    found = set()
+    for folder in ("libs", "services", "server"):
+        for path in (ROOT / folder).glob("**/src/**/*.py"):
+            calls = (node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+            names = {call.attr if isinstance(call, ast.Attribute) else getattr(call, "id", "") for call in calls}
+            if names & STARTERS:
+                found.add(path.relative_to(ROOT).as_posix())
+    assert found == BESIDE_LOOPS.keys()

@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -111,6 +112,17 @@ def test_mask_bounds_are_tight(array: np.ndarray[tuple[int, int], np.dtype[np.bo
         assert inside[-1].any()
         assert inside[:, 0].any()
         assert inside[:, -1].any()
+
+
+def test_a_large_mask_of_few_runs_takes_no_memory_until_its_pixels_are_asked_for() -> None:
+    side = 20_000
+    tracemalloc.start()
+    mask = Mask.from_runs(side, side, [side + 1, 2, side**2 - side - 3])
+    assert (mask.area, mask.bounds) == (2, Box(1, 1, 1, 2))
+    assert validate_shape(Shape(mask, "x"), side, side) == []
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 @given(st.binary(max_size=40))

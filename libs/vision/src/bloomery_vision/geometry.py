@@ -156,11 +156,7 @@ class Mask:
     @property
     def bounds(self) -> Box:
         """The smallest box around all pixels set, without area where there are none."""
-        array = self.to_array()
-        xs, ys = np.flatnonzero(array.any(axis=0)), np.flatnonzero(array.any(axis=1))
-        if not len(xs):
-            return Box(0.0, 0.0, 0.0, 0.0)
-        return Box.from_corners(float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1))
+        return Box(*rle.bounds(self.counts, width=self.width, height=self.height))
 
     @property
     def rings(self) -> tuple[Ring, ...]:

@@ -7,12 +7,13 @@ base-32 number: five bits a character, a sixth for "more follows", offset by 48
 """
 
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+_MAX_PIXELS = (1 << 32) - 1  # what pycocotools can count
 _MAX_CHARACTERS = 7  # 35 bits: beyond any run that an image can have
 
 
@@ -35,14 +36,18 @@ def check_runs(runs: Sequence[int], *, width: int, height: int) -> None:
     """Refuse runs that cannot describe a mask of `width` x `height`, with a ValueError that says why."""
     if any(run < 0 for run in runs):
         raise ValueError("a run is negative")
+    if not 0 <= width * height <= _MAX_PIXELS:
+        raise ValueError(f"a mask of {width} x {height} pixels is too large")
     if sum(runs) != width * height:
         raise ValueError(f"the runs cover {sum(runs)} pixels, the mask has {width} x {height} = {width * height}")
 
 
 def compress(runs: Sequence[int], *, width: int, height: int) -> bytes:
-    """COCO's compressed text for checked runs."""
+    """COCO's compressed text for runs, of as many bytes as they need. Raises ValueError where they do not fit."""
     check_runs(runs, width=width, height=height)
-    return encode(decode(runs, width=width, height=height))
+    # The stubs know compressed ones only.
+    uncompressed = cast("Any", {"size": [height, width], "counts": list(runs)})
+    return cast("bytes", coco_mask.frPyObjects(uncompressed, height, width)["counts"])
 
 
 def encode(array: NDArray[np.bool_]) -> bytes:
@@ -52,9 +57,20 @@ def encode(array: NDArray[np.bool_]) -> bytes:
 
 def decode(runs: Sequence[int], *, width: int, height: int) -> NDArray[np.bool_]:
     """The boolean array of shape [height, width] behind checked runs."""
-    # pycocotools' own `decode` uses what numpy has deprecated, and trusts its input.
+    # pycocotools' own `decode` uses what numpy has deprecated.
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return flat.reshape(width, height).T
+
+
+def bounds(counts: bytes, *, width: int, height: int) -> tuple[float, float, float, float]:
+    """The x, y, width and height of the smallest box around the pixels of a mask, zeros where there are none.
+
+    Raises:
+        ValueError: the text is damaged.
+    """
+    runs_of(counts, width=width, height=height)
+    x, y, across, down = coco_mask.toBbox({"size": [height, width], "counts": counts}).tolist()
+    return x, y, across, down
 
 
 def _numbers(counts: bytes) -> Iterator[int]:

@@ -66,6 +66,8 @@ class Datasets(DatasetServiceServicer):
 
     def __init__(self) -> None:
         self.held: set[tuple[str, str]] = set()
+        self.titles: dict[str, str] = {}
+        """How people call the holders, by holder."""
         self.down = False
         self.refused = ""
         """A dataset version that nobody may hold."""
@@ -77,6 +79,7 @@ class Datasets(DatasetServiceServicer):
         if request.resource == self.refused:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "it is being deleted")
         self.held.add((request.resource, request.holder))
+        self.titles[request.holder] = request.title
         return Reference(resource=request.resource, holder=request.holder)
 
     async def ReleaseReference(self, request: ReleaseReferenceRequest, context: Context) -> Empty:

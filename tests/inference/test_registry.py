@@ -199,7 +199,7 @@ async def test_a_failed_job_fails_its_variant_with_the_jobs_reason_and_it_can_be
     variant = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1, format="onnx"))
     service.trainer.fail(variant.job)
     failed = await variant_in(service, ModelVariant.STATE_FAILED)
-    assert failed.reason == "EXPORT_FAILED: the answers differ report it"
+    assert failed.reason == "EXPORT_FAILED: the answers differ; report it"
     retried = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1, format="onnx"))
     assert retried.state == ModelVariant.STATE_PENDING
     assert retried.job != variant.job
@@ -363,6 +363,21 @@ async def test_a_variant_whose_result_is_refused_has_failed_and_can_be_asked_for
     assert failed.reason.startswith("RESULT_REFUSED: ")
     again = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1))
     assert (again.state, again.job != variant.job) == (ModelVariant.STATE_PENDING, True)
+
+
+async def test_data_is_held_under_the_name_that_people_give_the_version(service: Service) -> None:
+    items = [trained(1), trained(2), trained(3, model="other")]
+    service.trainer.feed += items
+    second = await recorded(service, f"{V1[:-1]}2")
+    await recorded(service, "projects/pets/models/other/versions/1")
+    called = ["models/other@1", "models/pets@1", "models/pets@2"]
+    assert sorted(service.datasets.titles.values()) == called
+    (connection,) = service.app._channels.values()
+    late = Follower(service.app._db, jobs=JobServiceStub(connection), datasets=DatasetServiceStub(connection))
+    for item in items:
+        await late.record(item)
+    assert sorted(service.datasets.titles.values()) == called
+    assert service.datasets.titles[f"{PETS}/versions/{second.uid}"] == "models/pets@2"
 
 
 async def test_a_replica_that_comes_late_holds_no_data_of_a_version_that_is_gone(service: Service) -> None:

@@ -135,13 +135,23 @@ class Follower:
 
     async def _acquire(self, item: FeedItem, held: Cleanup) -> None:
         # Before the version is recorded: a reference without a version is harmless, a version without its data is not.
-        request = AcquireReferenceRequest(resource=held.dataset_version, holder=held.holder)
+        request = AcquireReferenceRequest(
+            resource=held.dataset_version, holder=held.holder, title=await self._title(item)
+        )
         try:
             await self._datasets.AcquireReference(request)
         except grpc.aio.AioRpcError as error:
             if error.code() != grpc.StatusCode.NOT_FOUND:
                 raise
             _log.warning("the dataset version of a result is gone", extra={"job": item.job.name})
+
+    async def _title(self, item: FeedItem) -> str:
+        """How people will call the version: results are recorded one after another, so its number is known."""
+        ids = MODEL.parse(item.job.model, "model")
+        async with self._db.read() as tx:
+            recorded = await models.find_version(tx, item.job.name, item.result.job_uid)
+            number = recorded.number if recorded else await models.next_number(tx, ids["project"], ids["model"])
+        return f"models/{ids['model']}@{number}"
 
 
 def _hold_of(item: FeedItem) -> Cleanup | None:

@@ -66,7 +66,8 @@ class Pending:
             fresh = self._clock() - variant.update_time < _CREATION_GRACE
             return "" if fresh else f"{variant.job} does not exist; ask for the variant again"
         if job.state == JobState.JOB_STATE_FAILED:
-            return f"{job.reason.code}: {job.reason.message} {job.reason.hint}".strip()
+            told = "; ".join(filter(None, (job.reason.message, job.reason.hint)))
+            return f"{job.reason.code}: {told}"
         return f"{variant.job} was cancelled" if job.state == JobState.JOB_STATE_CANCELLED else ""
 
     async def pause(self) -> None:

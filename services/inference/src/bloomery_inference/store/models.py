@@ -13,7 +13,7 @@ from bloomery_inference.store.rows import content_json, model_of, version_of
 from bloomery_inference.store.tables import FORGOTTEN_RESULTS, MODELS, VERSIONS
 from bloomery_kit.database import Transaction, compare_and_set, insert_ignore
 from bloomery_kit.names import new_uid
-from bloomery_kit.sequences import next_sequence
+from bloomery_kit.sequences import current, next_sequence
 
 _VERSION_COLUMNS = (
     VERSIONS.c.uid,
@@ -63,7 +63,7 @@ async def insert_version(tx: Transaction, *, uid: str, model_uid: str, content: 
     recorded = sa.select(VERSIONS.c.uid).where(VERSIONS.c.job_uid == lineage.job_uid)
     if await tx.scalar(recorded) is not None or await is_forgotten(tx, lineage.job_uid):
         return False
-    number = await next_sequence(tx, f"model/{model_uid}")
+    number = await next_sequence(tx, _numbers(model_uid))
     row = {
         "uid": uid,
         "model_uid": model_uid,
@@ -77,6 +77,12 @@ async def insert_version(tx: Transaction, *, uid: str, model_uid: str, content: 
     await tx.execute(sa.insert(VERSIONS).values(row))
     await tx.execute(sa.update(MODELS).where(MODELS.c.uid == model_uid).values(latest_version=number))
     return True
+
+
+async def next_number(tx: Transaction, project: str, model_id: str) -> int:
+    """The number that the next version of a model will get, as this transaction sees it."""
+    model = await get_model(tx, project, model_id)
+    return await current(tx, _numbers(model.uid)) + 1 if model else 1
 
 
 async def is_forgotten(tx: Transaction, job_uid: str) -> bool:
@@ -174,6 +180,10 @@ async def delete_version(tx: Transaction, version: ModelVersion) -> None:
     newest = sa.select(sa.func.coalesce(sa.func.max(VERSIONS.c.number), 0)).where(VERSIONS.c.model_uid == row.model_uid)
     update = sa.update(MODELS).where(MODELS.c.uid == row.model_uid)
     await tx.execute(update.values(latest_version=newest.scalar_subquery()))
+
+
+def _numbers(model_uid: str) -> str:
+    return f"model/{model_uid}"
 
 
 def _where(query: Any, terms: Mapping[sa.Column[Any], str | None]) -> Any:

@@ -219,6 +219,24 @@ async def test_a_store_that_is_down_is_said_at_the_item(
     assert isinstance(outcome, Unavailable)
 
 
+async def test_an_upload_to_a_project_that_was_made_again_meanwhile_is_not_recorded(
+    both: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = await both.project()
+    content = png(1)
+    await both.objects.put(staging_key(project.uid, digest_of(content)), content)
+    real = FolderObjectStore.put
+
+    async def put(store: FolderObjectStore, key: str, *args: Any, **kwargs: Any) -> ObjectStat:
+        await both.stub.DeleteProject(DeleteProjectRequest(name=project.name))
+        await both.project()
+        return await real(store, key, *args, **kwargs)
+
+    monkeypatch.setattr(FolderObjectStore, "put", put)
+    assert reason_of(await status_of(complete(both, info(content)))) == "NOT_FOUND"
+    assert len((await prepare(both, info(content))).missing) == 1, "the new project does not have it"
+
+
 async def test_abandoned_uploads_are_collected(server: Server, project: Project, settings: AnnotationSettings) -> None:
     key = staging_key(project.uid, digest_of(b"x"))
     await server.objects.put(key, b"x")

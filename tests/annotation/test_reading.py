@@ -15,6 +15,8 @@ from bloomery.annotation.v1 import (
     GetProjectRequest,
     Project,
     StreamAnnotationSetsRequest,
+    StreamProblemsRequest,
+    StreamProblemsResponse,
     ValidateAnnotationsRequest,
     ValidateAnnotationsResponse,
 )
@@ -158,6 +160,52 @@ async def test_validation_finds_everything_by_stable_pages(server: Server, proje
             break
         request.page_token = page.next_page_token
     assert paged == list(whole.problems)
+
+
+async def problems_of(server: Server, **fields: object) -> list[StreamProblemsResponse]:
+    request = StreamProblemsRequest(parent="projects/p", **fields)  # type: ignore[arg-type]
+    return [message async for message in server.stub.StreamProblems(request)]
+
+
+async def test_a_stream_of_problems_finds_what_pages_find(both: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bloomery_annotation.reading.CHUNK", 2)
+    monkeypatch.setattr("bloomery_annotation.validate.CHUNK", 2)
+    monkeypatch.setattr("bloomery_annotation.validate._PART", 3)
+    project = await both.project()
+    await both.label("rbc")
+    await both.label("unused")
+    images = await both.assets(project, [png(seed) for seed in range(7)])
+    await both.save(images[0], [box("rbc")] * 5)
+    for image in images[1:4]:
+        await both.save(image, [])
+    whole = await both.stub.ValidateAnnotations(ValidateAnnotationsRequest(parent=project.name))
+    parts = await problems_of(both)
+    assert [problem for part in parts for problem in part.problems] == list(whole.problems)
+    assert (parts[-1].asset_count, parts[-1].error_count, parts[-1].warning_count) == (7, 0, whole.warning_count)
+    assert len(parts) >= 4, "a message comes also where nothing is wrong"
+    assert max(len(part.problems) for part in parts) <= 3
+    sequence, found = parts[0].read_sequence, list(whole.problems)
+    await both.save(images[4], [box("rbc")] * 9)
+    left = found
+    for part in parts:
+        left = left[len(part.problems) :]
+        rest = [
+            problem
+            for later in await problems_of(both, read_sequence=sequence, after=part.after)
+            for problem in later.problems
+        ]
+        assert rest[len(rest) - len(left) :] == left
+        assert all(problem in found for problem in rest)
+
+
+async def test_a_project_too_large_for_one_call_is_said_at_once(
+    server: Server, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bloomery_annotation.validate.MOST_IMAGES", 2)
+    await server.assets(project, [png(seed) for seed in range(3)])
+    status = await status_of(server.stub.ValidateAnnotations(ValidateAnnotationsRequest(parent=project.name)))
+    assert reason_of(status) == "PROJECT_TOO_LARGE"
+    assert (await problems_of(server))[-1].asset_count == 3
 
 
 COORDINATES = st.floats(0, 500, width=32)

@@ -1102,6 +1102,76 @@ class ValidateAnnotationsResponse(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class StreamProblemsRequest(message.Message):
+    """Request of StreamProblems."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    READ_SEQUENCE_FIELD_NUMBER: builtins.int
+    AFTER_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    """`projects/{project}`."""
+    read_sequence: builtins.int
+    """The moment to check; 0 for the newest."""
+    after: builtins.str
+    """Id of the last asset that was looked at; empty for the start."""
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        read_sequence: builtins.int = ...,
+        after: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["after", b"after", "parent", b"parent", "read_sequence", b"read_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class StreamProblemsResponse(message.Message):
+    """Findings about a few hundred images, or about labels."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    READ_SEQUENCE_FIELD_NUMBER: builtins.int
+    AFTER_FIELD_NUMBER: builtins.int
+    PROBLEMS_FIELD_NUMBER: builtins.int
+    ASSET_COUNT_FIELD_NUMBER: builtins.int
+    ERROR_COUNT_FIELD_NUMBER: builtins.int
+    WARNING_COUNT_FIELD_NUMBER: builtins.int
+    read_sequence: builtins.int
+    """The moment that is checked. The same in every message; use it when resuming."""
+    after: builtins.str
+    """Id of the last asset that everything was said about: the `after` of a request that goes on behind it."""
+    asset_count: builtins.int
+    """Images that were looked at since the beginning of this call."""
+    error_count: builtins.int
+    """Errors since the beginning of this call."""
+    warning_count: builtins.int
+    """Warnings since the beginning of this call."""
+    @builtins.property
+    def problems(self) -> containers.RepeatedCompositeFieldContainer[resources_pb2.Problem]:
+        """At most 1,000 findings."""
+
+    def __init__(
+        self,
+        *,
+        read_sequence: builtins.int = ...,
+        after: builtins.str = ...,
+        problems: abc.Iterable[resources_pb2.Problem] | None = ...,
+        asset_count: builtins.int = ...,
+        error_count: builtins.int = ...,
+        warning_count: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["after", b"after", "asset_count", b"asset_count", "error_count", b"error_count", "problems", b"problems", "read_sequence", b"read_sequence", "warning_count", b"warning_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class StreamAnnotationSetsRequest(message.Message):
     """Request of StreamAnnotationSets."""
 

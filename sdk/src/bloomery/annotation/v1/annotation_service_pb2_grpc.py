@@ -162,6 +162,11 @@ class AnnotationServiceStub:
                 request_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ValidateAnnotationsRequest.SerializeToString,
                 response_deserializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ValidateAnnotationsResponse.FromString,
                 _registered_method=True)
+        self.StreamProblems = channel.unary_stream(
+                '/bloomery.annotation.v1.AnnotationService/StreamProblems',
+                request_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.StreamProblemsRequest.SerializeToString,
+                response_deserializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.StreamProblemsResponse.FromString,
+                _registered_method=True)
         self.StreamAnnotationSets = channel.unary_stream(
                 '/bloomery.annotation.v1.AnnotationService/StreamAnnotationSets',
                 request_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.StreamAnnotationSetsRequest.SerializeToString,
@@ -388,7 +393,17 @@ class AnnotationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ValidateAnnotations(self, request, context):
-        """Checks the annotations of a project and returns every finding, by pages. Reads only.
+        """Checks the annotations of a project and returns every finding, by pages. Reads only. The first page looks at the whole project to count, so
+        FAILED_PRECONDITION `PROJECT_TOO_LARGE`: it has more than 100,000 images; call StreamProblems instead. NOT_FOUND: there is no such project.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamProblems(self, request, context):
+        """Checks the annotations of a project of any size and streams every finding, in the order of asset ids, those about labels last. A message comes for every
+        few hundred images, also where nothing is wrong with them. Resume with the last `after` received and the `read_sequence` of the first message; findings
+        about the asset behind it may come again. Ends when all was looked at. OUT_OF_RANGE: `read_sequence` is in the future. NOT_FOUND: there is no such project.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -582,6 +597,11 @@ def add_AnnotationServiceServicer_to_server(servicer, server):
                     servicer.ValidateAnnotations,
                     request_deserializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ValidateAnnotationsRequest.FromString,
                     response_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ValidateAnnotationsResponse.SerializeToString,
+            ),
+            'StreamProblems': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamProblems,
+                    request_deserializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.StreamProblemsRequest.FromString,
+                    response_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.StreamProblemsResponse.SerializeToString,
             ),
             'StreamAnnotationSets': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamAnnotationSets,
@@ -1279,6 +1299,33 @@ class AnnotationService:
             '/bloomery.annotation.v1.AnnotationService/ValidateAnnotations',
             bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ValidateAnnotationsRequest.SerializeToString,
             bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ValidateAnnotationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamProblems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/bloomery.annotation.v1.AnnotationService/StreamProblems',
+            bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.StreamProblemsRequest.SerializeToString,
+            bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.StreamProblemsResponse.FromString,
             options,
             channel_credentials,
             insecure,

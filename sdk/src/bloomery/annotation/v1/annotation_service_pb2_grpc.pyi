@@ -107,7 +107,14 @@ class AnnotationServiceStub:
     ListRevisions: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.ListRevisionsRequest, annotation_service_pb2.ListRevisionsResponse]
     """Lists the saved states of a set, newest first."""
     ValidateAnnotations: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.ValidateAnnotationsRequest, annotation_service_pb2.ValidateAnnotationsResponse]
-    """Checks the annotations of a project and returns every finding, by pages. Reads only."""
+    """Checks the annotations of a project and returns every finding, by pages. Reads only. The first page looks at the whole project to count, so
+    FAILED_PRECONDITION `PROJECT_TOO_LARGE`: it has more than 100,000 images; call StreamProblems instead. NOT_FOUND: there is no such project.
+    """
+    StreamProblems: grpc.UnaryStreamMultiCallable[annotation_service_pb2.StreamProblemsRequest, annotation_service_pb2.StreamProblemsResponse]
+    """Checks the annotations of a project of any size and streams every finding, in the order of asset ids, those about labels last. A message comes for every
+    few hundred images, also where nothing is wrong with them. Resume with the last `after` received and the `read_sequence` of the first message; findings
+    about the asset behind it may come again. Ends when all was looked at. OUT_OF_RANGE: `read_sequence` is in the future. NOT_FOUND: there is no such project.
+    """
     StreamAnnotationSets: grpc.UnaryStreamMultiCallable[annotation_service_pb2.StreamAnnotationSetsRequest, annotation_service_pb2.StreamAnnotationSetsResponse]
     """Streams every image of a project with its shapes as they were at one sequence, in the order of asset ids. Resume with the last asset received in `after`
     and the `read_sequence` of the first message. Ends when all were sent. OUT_OF_RANGE: `read_sequence` is in the future.
@@ -206,7 +213,14 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
     ListRevisions: aio.UnaryUnaryMultiCallable[annotation_service_pb2.ListRevisionsRequest, annotation_service_pb2.ListRevisionsResponse]  # type: ignore[assignment]
     """Lists the saved states of a set, newest first."""
     ValidateAnnotations: aio.UnaryUnaryMultiCallable[annotation_service_pb2.ValidateAnnotationsRequest, annotation_service_pb2.ValidateAnnotationsResponse]  # type: ignore[assignment]
-    """Checks the annotations of a project and returns every finding, by pages. Reads only."""
+    """Checks the annotations of a project and returns every finding, by pages. Reads only. The first page looks at the whole project to count, so
+    FAILED_PRECONDITION `PROJECT_TOO_LARGE`: it has more than 100,000 images; call StreamProblems instead. NOT_FOUND: there is no such project.
+    """
+    StreamProblems: aio.UnaryStreamMultiCallable[annotation_service_pb2.StreamProblemsRequest, annotation_service_pb2.StreamProblemsResponse]  # type: ignore[assignment]
+    """Checks the annotations of a project of any size and streams every finding, in the order of asset ids, those about labels last. A message comes for every
+    few hundred images, also where nothing is wrong with them. Resume with the last `after` received and the `read_sequence` of the first message; findings
+    about the asset behind it may come again. Ends when all was looked at. OUT_OF_RANGE: `read_sequence` is in the future. NOT_FOUND: there is no such project.
+    """
     StreamAnnotationSets: aio.UnaryStreamMultiCallable[annotation_service_pb2.StreamAnnotationSetsRequest, annotation_service_pb2.StreamAnnotationSetsResponse]  # type: ignore[assignment]
     """Streams every image of a project with its shapes as they were at one sequence, in the order of asset ids. Resume with the last asset received in `after`
     and the `read_sequence` of the first message. Ends when all were sent. OUT_OF_RANGE: `read_sequence` is in the future.
@@ -446,7 +460,20 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         request: annotation_service_pb2.ValidateAnnotationsRequest,
         context: _ServicerContext,
     ) -> typing.Union[annotation_service_pb2.ValidateAnnotationsResponse, abc.Awaitable[annotation_service_pb2.ValidateAnnotationsResponse]]:
-        """Checks the annotations of a project and returns every finding, by pages. Reads only."""
+        """Checks the annotations of a project and returns every finding, by pages. Reads only. The first page looks at the whole project to count, so
+        FAILED_PRECONDITION `PROJECT_TOO_LARGE`: it has more than 100,000 images; call StreamProblems instead. NOT_FOUND: there is no such project.
+        """
+
+    @abc_1.abstractmethod
+    def StreamProblems(
+        self,
+        request: annotation_service_pb2.StreamProblemsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[abc.Iterator[annotation_service_pb2.StreamProblemsResponse], abc.AsyncIterator[annotation_service_pb2.StreamProblemsResponse]]:
+        """Checks the annotations of a project of any size and streams every finding, in the order of asset ids, those about labels last. A message comes for every
+        few hundred images, also where nothing is wrong with them. Resume with the last `after` received and the `read_sequence` of the first message; findings
+        about the asset behind it may come again. Ends when all was looked at. OUT_OF_RANGE: `read_sequence` is in the future. NOT_FOUND: there is no such project.
+        """
 
     @abc_1.abstractmethod
     def StreamAnnotationSets(

@@ -5,11 +5,14 @@ from bloomery_annotation.service.assets import AssetMethods
 from bloomery_annotation.service.base import Parts
 from bloomery_annotation.service.imports import ImportMethods
 from bloomery_annotation.service.labels import LabelMethods
+from bloomery_annotation.service.problems import ProblemMethods
 from bloomery_annotation.service.projects import ProjectMethods
 from bloomery_annotation.service.uploads import UploadMethods
 
 __all__ = ["AnnotationService", "Parts"]
 
 
-class AnnotationService(ProjectMethods, LabelMethods, UploadMethods, AssetMethods, AnnotationSetMethods, ImportMethods):
+class AnnotationService(
+    ProjectMethods, LabelMethods, UploadMethods, AssetMethods, AnnotationSetMethods, ProblemMethods, ImportMethods
+):
     """Everything that `bloomery.annotation.v1.AnnotationService` promises."""

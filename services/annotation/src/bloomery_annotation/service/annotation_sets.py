@@ -20,19 +20,16 @@ from bloomery.annotation.v1 import (
     StreamAnnotationSetsRequest,
     StreamAnnotationSetsResponse,
     UpdateAnnotationSetRequest,
-    ValidateAnnotationsRequest,
-    ValidateAnnotationsResponse,
 )
-from bloomery_annotation import checks, convert, metrics, reading, validate
+from bloomery_annotation import checks, convert, metrics, reading
 from bloomery_annotation.drafts import draft
 from bloomery_annotation.model import Asset, Problem
 from bloomery_annotation.names import ALL_ASSETS, ANNOTATION_SET, ASSET, MAIN_SET, PROJECT
 from bloomery_annotation.saving import Outcome, Saved, SetDraft
-from bloomery_annotation.service.base import Methods, number_cursor, text_cursor
+from bloomery_annotation.service.base import Methods, moment_of, number_cursor, text_cursor
 from bloomery_annotation.store import annotation_sets, assets, labels, revisions
 from bloomery_kit.context import current_principal
 from bloomery_kit.errors import BloomeryError, EtagMismatch, InvalidArgument, Violations
-from bloomery_kit.names import validate_id
 from bloomery_kit.pages import PageRequest
 
 _MAX_BATCH_BYTES = 12 << 20
@@ -100,33 +97,19 @@ class AnnotationSetMethods(Methods):
         async with self._read(PROJECT.format(project=ids["project"])) as (tx, project):
             asset = await assets.find(tx, project, ids["asset"])
             before = number_cursor(page)
-            found = await annotation_sets.history(tx, asset, ids["annotation_set"], before, page.size)
+            found = await annotation_sets.history(tx, project, asset, ids["annotation_set"], before, page.size)
         more = found and found[-1].revision > 1
         return ListRevisionsResponse(
             revisions=[Revision(annotation_set=convert.annotation_set(one)) for one in found],
             next_page_token=page.next_token((found[-1].revision,)) if more else "",
         )
 
-    async def ValidateAnnotations(
-        self, request: ValidateAnnotationsRequest, _context: object
-    ) -> ValidateAnnotationsResponse:
-        """See the contract."""
-        ids = PROJECT.parse(request.parent, "parent")
-        page = PageRequest.parse(request.page_size, request.page_token, request)
-        found = await validate.validate(self._parts.db, ids["project"], page.cursor, page.size)
-        return ValidateAnnotationsResponse(
-            problems=map(convert.problem, found.problems),
-            next_page_token=page.next_token(found.next) if found.next else "",
-            error_count=found.error_count,
-            warning_count=found.warning_count,
-            asset_count=found.asset_count,
-        )
-
     async def StreamAnnotationSets(
         self, request: StreamAnnotationSetsRequest, _context: object
     ) -> AsyncIterator[StreamAnnotationSetsResponse]:
         """See the contract."""
-        moment = _check_stream(request)
+        set_id = request.annotation_set or MAIN_SET
+        moment = moment_of(request.parent, request.read_sequence, request.after, set_id)
         async for sequence, items in reading.stream(self._parts.db, moment):
             yield StreamAnnotationSetsResponse(
                 read_sequence=sequence,
@@ -164,19 +147,6 @@ class AnnotationSetMethods(Methods):
 
 def _set_parent(parent: str) -> dict[str, str]:
     return (ALL_ASSETS if ALL_ASSETS.matches(parent) else ASSET).parse(parent, "parent")
-
-
-def _check_stream(request: StreamAnnotationSetsRequest) -> reading.Moment:
-    violations = Violations()
-    ids = PROJECT.check(request.parent, "parent", violations)
-    if request.read_sequence < 0:
-        violations.add("read_sequence", "must not be negative; 0 is the newest")
-    for field, value in (("after", request.after), ("annotation_set", request.annotation_set)):
-        if value:
-            validate_id(value, field, violations)
-    violations.raise_if_any()
-    assert ids is not None
-    return reading.Moment(ids["project"], request.read_sequence, request.after, request.annotation_set or MAIN_SET)
 
 
 def _check_name(project_id: str, request: UpdateAnnotationSetRequest) -> dict[str, str] | BloomeryError:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from bloomery.annotation.v1 import AnnotationServiceServicer
 from bloomery_annotation.blobs import Uploads
 from bloomery_annotation.model import Project
-from bloomery_annotation.names import PROJECT
+from bloomery_annotation.names import MAIN_SET, PROJECT
+from bloomery_annotation.reading import Moment
 from bloomery_annotation.store import projects
 from bloomery_kit.database import Database, Transaction
-from bloomery_kit.errors import FieldViolation, InvalidArgument
+from bloomery_kit.errors import FieldViolation, InvalidArgument, Violations
 from bloomery_kit.feeds import Notifier
+from bloomery_kit.names import validate_id
 from bloomery_kit.pages import PageRequest
 from bloomery_kit.times import Clock
 
@@ -45,6 +47,20 @@ class Methods(AnnotationServiceServicer):
     async def _write(self, project_id: str) -> AsyncIterator[tuple[Transaction, Project]]:
         async with self._parts.db.write() as tx:
             yield tx, await projects.lock(tx, project_id)
+
+
+def moment_of(parent: str, read_sequence: int, after: str, set_id: str = MAIN_SET) -> Moment:
+    """The moment of a project that a stream reads, checked."""
+    violations = Violations()
+    ids = PROJECT.check(parent, "parent", violations)
+    if read_sequence < 0:
+        violations.add("read_sequence", "must not be negative; 0 is the newest")
+    if after:
+        validate_id(after, "after", violations)
+    validate_id(set_id, "annotation_set", violations)
+    violations.raise_if_any()
+    assert ids is not None
+    return Moment(ids["project"], read_sequence, after, set_id)
 
 
 def number_cursor(page: PageRequest) -> int | None:

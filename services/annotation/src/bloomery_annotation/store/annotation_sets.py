@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from bloomery_annotation.model import AnnotationSet, Asset, Project, Provenance, Source
 from bloomery_annotation.names import ANNOTATION_SET
-from bloomery_annotation.store.tables import ANNOTATION_SETS, REVISIONS
+from bloomery_annotation.store.keys import among
+from bloomery_annotation.store.tables import ANNOTATION_SETS, ASSETS, REVISIONS
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import NotFound
 
@@ -19,7 +20,6 @@ PAGE_BYTES = 4 << 20
 
 _R = REVISIONS.c
 _S = ANNOTATION_SETS.c
-_Key = tuple[str, str, int]
 
 
 async def find(tx: Transaction, asset: Asset, set_id: str, revision: int = 0) -> AnnotationSet:
@@ -42,37 +42,39 @@ async def page(
     if asset_id is not None:
         where.append(_S.asset_id == asset_id)
     newest = sa.and_(_R.asset_uid == _S.asset_uid, _R.set_id == _S.id, _R.revision == _S.revision)
-    query = sa.select(_R.asset_uid, _R.set_id, _R.revision, _R.size_bytes).join(ANNOTATION_SETS, newest).where(*where)
+    query = sa.select(_R.sequence, _R.size_bytes).join(ANNOTATION_SETS, newest).where(*where)
     rows = (await tx.execute(query.order_by(_S.asset_id, _S.id).limit(size))).all()
-    return await _load(tx, project.id, rows)
+    return await _load(tx, project, rows)
 
 
-async def history(tx: Transaction, asset: Asset, set_id: str, before: int | None, size: int) -> list[AnnotationSet]:
+async def history(
+    tx: Transaction, project: Project, asset: Asset, set_id: str, before: int | None, size: int
+) -> list[AnnotationSet]:
     """The revisions of a set, newest first, older than `before`."""
     where = [_R.asset_uid == asset.uid, _R.set_id == set_id]
     if before is not None:
         where.append(_R.revision < before)
-    query = sa.select(_R.asset_uid, _R.set_id, _R.revision, _R.size_bytes).where(*where)
+    query = sa.select(_R.sequence, _R.size_bytes).where(*where)
     rows = (await tx.execute(query.order_by(_R.revision.desc()).limit(size))).all()
-    return await _load(tx, asset.project_id, rows)
+    return await _load(tx, project, rows)
 
 
 async def at(
     tx: Transaction, project: Project, assets: Sequence[Asset], set_id: str, sequence: int
 ) -> list[tuple[Asset, AnnotationSet | None]]:
     """The first of the assets with their set as it was at `sequence`, as many as fit a page."""
-    later = REVISIONS.alias()
-    newest = sa.select(sa.func.max(later.c.revision)).where(
-        later.c.asset_uid == _R.asset_uid, later.c.set_id == _R.set_id, later.c.sequence <= sequence
-    )
-    query = sa.select(_R.asset_uid, _R.set_id, _R.revision, _R.size_bytes).where(
-        _R.asset_uid.in_([asset.uid for asset in assets]),
-        _R.set_id == set_id,
-        _R.revision == newest.scalar_subquery(),
-    )
-    there = {row.asset_uid: row for row in await tx.execute(query)}
+    # The newest of its set by then, found by an index however many there are.
+    by_then = (_R.asset_uid == ASSETS.c.uid, _R.set_id == set_id, _R.sequence <= sequence)
+
+    def newest(column: sa.Column[Any]) -> sa.ScalarSelect[Any]:
+        return sa.select(column).where(*by_then).order_by(_R.sequence.desc()).limit(1).scalar_subquery()
+
+    of_all = sa.select(ASSETS.c.uid, newest(_R.sequence).label("sequence"), newest(_R.size_bytes).label("size_bytes"))
+    states = [(asset.uid, asset.since) for asset in assets]
+    rows = (await tx.execute(of_all.where(among((ASSETS.c.uid, ASSETS.c.since), states)))).all()
+    there = {row.uid: row for row in rows if row.sequence is not None}
     chosen = [there[asset.uid] for asset in assets if asset.uid in there]
-    loaded = {found.asset_uid: found for found in await _load(tx, project.id, chosen)}
+    loaded = {found.asset_uid: found for found in await _load(tx, project, chosen)}
     pairs: list[tuple[Asset, AnnotationSet | None]] = []
     for asset in assets:
         if asset.uid in there and asset.uid not in loaded:
@@ -84,29 +86,27 @@ async def at(
 async def newest(tx: Transaction, project: Project, keys: Collection[tuple[str, str]]) -> list[AnnotationSet]:
     """The newest revisions of the sets with these asset uids and set ids, as many as fit a page."""
     joined = sa.and_(_R.asset_uid == _S.asset_uid, _R.set_id == _S.id, _R.revision == _S.revision)
-    query = sa.select(_R.asset_uid, _R.set_id, _R.revision, _R.size_bytes).join(ANNOTATION_SETS, joined)
-    rows = (await tx.execute(query.where(sa.tuple_(_S.asset_uid, _S.id).in_(keys)))).all()
-    return await _load(tx, project.id, rows)
+    query = sa.select(_R.sequence, _R.size_bytes).join(ANNOTATION_SETS, joined)
+    rows = (await tx.execute(query.where(among((_S.asset_uid, _S.id), keys)))).all()
+    return await _load(tx, project, rows)
 
 
-async def _load(tx: Transaction, project_id: str, rows: Sequence[sa.Row[Any]]) -> list[AnnotationSet]:
-    keys = _that_fit(rows)
-    if not keys:
-        return []
-    query = sa.select(REVISIONS).where(sa.tuple_(_R.asset_uid, _R.set_id, _R.revision).in_(keys))
-    found = {(row.asset_uid, row.set_id, row.revision): _set(project_id, row) for row in await tx.execute(query)}
-    return [found[key] for key in keys]
+async def _load(tx: Transaction, project: Project, rows: Sequence[sa.Row[Any]]) -> list[AnnotationSet]:
+    chosen = _that_fit(rows)
+    query = sa.select(REVISIONS).where(_R.project_uid == project.uid, _R.sequence.in_(chosen))
+    found = {row.sequence: _set(project.id, row) for row in await tx.execute(query)} if chosen else {}
+    return [found[sequence] for sequence in chosen]
 
 
-def _that_fit(rows: Sequence[sa.Row[Any]]) -> list[_Key]:
-    keys: list[_Key] = []
+def _that_fit(rows: Sequence[sa.Row[Any]]) -> list[int]:
+    sequences: list[int] = []
     total = 0
     for row in rows:
         total += row.size_bytes
-        if keys and total > PAGE_BYTES:
+        if sequences and total > PAGE_BYTES:
             break
-        keys.append((row.asset_uid, row.set_id, row.revision))
-    return keys
+        sequences.append(row.sequence)
+    return sequences
 
 
 def _set(project_id: str, row: sa.Row[Any]) -> AnnotationSet:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -33,11 +34,16 @@ async def remove_rows(tx: Transaction, uid: str, limit: int) -> bool:
     """Remove at most `limit` rows of a deleted project; False if there are none left."""
     await imports.forget_leases(tx, uid)
     for table in OWNED_BY_PROJECT:
-        key = sa.tuple_(*table.primary_key.columns)
-        some = sa.select(*table.primary_key.columns).where(table.c.project_uid == uid).limit(limit)
-        if (await tx.execute(sa.delete(table).where(key.in_(some)))).rowcount:
+        key = _key(tx, table)
+        some = sa.select(*key).where(table.c.project_uid == uid).limit(limit)
+        if (await tx.execute(sa.delete(table).where(sa.tuple_(*key).in_(some)))).rowcount:
             return True
     return False
+
+
+def _key(tx: Transaction, table: sa.Table) -> list[sa.ColumnElement[Any]]:
+    # By a key of several columns SQLite would read the whole table for each row.
+    return [sa.literal_column("rowid")] if tx.dialect.name == "sqlite" else list(table.primary_key.columns)
 
 
 async def close(tx: Transaction, uid: str) -> None:

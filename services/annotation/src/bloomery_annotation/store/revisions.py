@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from bloomery_annotation.model import Asset, Project, Provenance, Source
 from bloomery_annotation.saving import Head, Outcome, Saved, SetDraft, SetKey, plan
 from bloomery_annotation.store import labels
+from bloomery_annotation.store.keys import among
 from bloomery_annotation.store.tables import ANNOTATION_SETS, REVISIONS, SET_LABELS
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import BloomeryError
@@ -45,7 +46,7 @@ async def forget(tx: Transaction, project: Project, asset: Asset) -> None:
 
 
 async def _heads(tx: Transaction, keys: Sequence[SetKey]) -> dict[SetKey, Head]:
-    rows = await tx.execute(sa.select(ANNOTATION_SETS).where(sa.tuple_(_S.asset_uid, _S.id).in_(keys)))
+    rows = await tx.execute(sa.select(ANNOTATION_SETS).where(among((_S.asset_uid, _S.id), keys)))
     return {(row.asset_uid, row.id): _head(row) for row in rows}
 
 
@@ -64,7 +65,7 @@ def _head(row: sa.Row[Any]) -> Head:
 async def _write(tx: Transaction, project: Project, writing: Sequence[Saved]) -> None:
     await tx.execute(sa.insert(REVISIONS), [_revision_row(project, saved) for saved in writing])
     last = {saved.draft.key: saved for saved in writing}
-    await tx.execute(sa.delete(ANNOTATION_SETS).where(sa.tuple_(_S.asset_uid, _S.id).in_(list(last))))
+    await tx.execute(sa.delete(ANNOTATION_SETS).where(among((_S.asset_uid, _S.id), last)))
     await tx.execute(sa.insert(ANNOTATION_SETS), [_current_row(project, saved) for saved in last.values()])
     await _recount(tx, project, {key: saved.draft.shapes.counts for key, saved in last.items()})
 
@@ -96,7 +97,7 @@ def _common_row(project: Project, saved: Saved) -> dict[str, object]:
 
 
 async def _recount(tx: Transaction, project: Project, counts: Mapping[SetKey, Mapping[str, int]]) -> None:
-    changed = sa.tuple_(_U.asset_uid, _U.set_id).in_(list(counts))
+    changed = among((_U.asset_uid, _U.set_id), counts)
     deltas: Counter[str] = Counter()
     for row in await tx.execute(sa.select(_U.label_id, _U.shape_count).where(changed)):
         deltas[row.label_id] -= row.shape_count

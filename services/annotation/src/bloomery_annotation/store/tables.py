@@ -155,6 +155,7 @@ REVISIONS = sa.Table(
     _required("create_time", UtcDateTime),
     _required("update_time", UtcDateTime),
     sa.Index("revisions_by_sequence", "project_uid", "sequence", unique=True),
+    sa.Index("revisions_by_moment", "asset_uid", "set_id", "sequence"),
 )
 
 SET_LABELS = sa.Table(

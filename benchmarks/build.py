@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bloomery import Project
-from bloomery_vision.formats import FolderSource, ImportItem, read_voc
+from bloomery_vision.formats import FolderSource, ImportItem, read, understand
 from bloomery_vision.manifest import ManifestRow, ShardWriter
 from harness.data import copies, sample
 from harness.measure import Options, Table, median_and_range, options, ratios, report, say
@@ -28,7 +28,8 @@ class Figures:
 
 def rows(folder: Path) -> Iterator[ManifestRow]:
     """The images of a Pascal VOC folder as rows of a manifest."""
-    for item in read_voc(FolderSource(folder)):
+    source = FolderSource(folder)
+    for item in read(source, understand(source)):
         yield row(folder / item.image_path, item)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bloomery import Client, Step
-from bloomery_vision.formats import FolderSource, read_voc
+from bloomery_vision.formats import FolderSource, read, understand
 from bloomery_vision.images import probe
 from harness.data import blood_cells, sample
 from harness.measure import Options, Table, median_and_range, options, ratios, report, say
@@ -41,7 +41,8 @@ def bare(folder: Path, scratch_folder: Path, *, keep: bool) -> float:
     blobs.mkdir()
     database.executescript(SCHEMA)
     with database:
-        for item in read_voc(FolderSource(folder)):
+        source = FolderSource(folder)
+        for item in read(source, understand(source)):
             path = folder / item.image_path
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             if keep:

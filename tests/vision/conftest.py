@@ -30,3 +30,9 @@ def rng() -> np.random.Generator:
 def picture(make_image: MakeImage) -> bytes:
     """Return an image of 100 x 80 pixels."""
     return make_image(100, 80)
+
+
+@pytest.fixture(scope="session")
+def photo(make_image: MakeImage) -> bytes:
+    """Return an image of 200 x 100 pixels."""
+    return make_image(200, 100)

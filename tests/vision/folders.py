@@ -3,15 +3,45 @@
 import json
 from collections.abc import Mapping
 
-from bloomery_vision.formats import Format, ImportItem, MappingSource, read
+from bloomery_vision.formats import Format, ImportItem, MappingSource, Plan, read, understand
 
 Files = Mapping[str, bytes]
 
 
 def items_of(files: Files, file_format: Format) -> dict[str, ImportItem]:
-    items = list(read(MappingSource(files), file_format))
+    items = list(read(MappingSource(files), plan_of(files, file_format)))
     assert len({item.image_path for item in items}) == len(items)
     return {item.image_path: item for item in items}
+
+
+def plan_of(files: Files, file_format: Format | None = None) -> Plan:
+    """The plan, in which each file is exactly once."""
+    understood = understand(MappingSource(files), file_format)
+    every = [*understood.images, *understood.label_files, *understood.lists, *understood.left]
+    assert sorted(every) == sorted(files)
+    return understood
+
+
+def read_folder(files: Files) -> dict[str, ImportItem]:
+    """The items of a folder whose format is found out."""
+    items = list(read(MappingSource(files), plan_of(files)))
+    assert len({item.image_path for item in items}) == len(items)
+    return {item.image_path: item for item in items}
+
+
+def names_of(files: Files) -> dict[str, list[str]]:
+    """The labels of each item's shapes."""
+    return {path: [shape.label for shape in item.shapes] for path, item in read_folder(files).items()}
+
+
+def labels(files: Files, file_format: Format | None = None) -> list[str]:
+    return [label.name for label in plan_of(files, file_format).labels]
+
+
+def doubts(understood: Plan) -> dict[str, int]:
+    """How often there is what somebody should look at, by code."""
+    assert all(doubt.message and doubt.hint for doubt in understood.doubts)
+    return {doubt.code: doubt.count for doubt in understood.doubts}
 
 
 def codes(item: ImportItem) -> list[str]:

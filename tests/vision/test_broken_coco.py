@@ -4,7 +4,9 @@ import tracemalloc
 
 import pytest
 
-from bloomery_vision.formats import Format, MappingSource, read
+from bloomery_vision.findings import Severity
+from bloomery_vision.formats import Format, MappingSource, read, understand
+from bloomery_vision.geometry import Box
 from tests.vision.folders import annotation, coco, codes, items_of
 
 
@@ -25,6 +27,18 @@ class TestCoco:
             ({"bbox": [1, "1", 4, 5]}, "BAD_GEOMETRY"),
             ({"bbox": [1, 10**400, 4, 5]}, "BAD_GEOMETRY"),
             ({"bbox": None}, "BAD_GEOMETRY"),
+        ],
+    )
+    def test_a_broken_annotation_costs_itself(self, picture: bytes, changes: dict[str, object], code: str) -> None:
+        files = {"i.json": coco(annotation(**changes), annotation(id=2)), "a.png": picture}
+        item = items_of(files, Format.COCO)["a.png"]
+        assert codes(item) == [code]
+        assert item.problems[0].path == "i.json#annotation 1"
+        assert len(item.shapes) == 1
+
+    @pytest.mark.parametrize(
+        ("changes", "code"),
+        [
             ({"segmentation": [[1, 1, 9, 9]]}, "TOO_FEW_POINTS"),
             ({"segmentation": [[1, 1, 9, 9, 5]]}, "BAD_GEOMETRY"),
             ({"segmentation": ["poly"]}, "BAD_GEOMETRY"),
@@ -35,12 +49,16 @@ class TestCoco:
             ({"segmentation": {}}, "BAD_GEOMETRY"),
         ],
     )
-    def test_a_broken_annotation_costs_itself(self, picture: bytes, changes: dict[str, object], code: str) -> None:
-        files = {"i.json": coco(annotation(**changes), annotation(id=2)), "a.png": picture}
-        item = items_of(files, Format.COCO)["a.png"]
-        assert codes(item) == [code]
-        assert item.problems[0].path == "i.json#annotation 1"
-        assert len(item.shapes) == 1
+    def test_a_box_stands_for_an_outline_that_cannot_be_used(
+        self, picture: bytes, changes: dict[str, object], code: str
+    ) -> None:
+        item = items_of({"i.json": coco(annotation(**changes)), "a.png": picture}, Format.COCO)["a.png"]
+        assert [shape.geometry for shape in item.shapes] == [Box(10, 10, 20, 20)]
+        assert [(problem.code, problem.severity) for problem in item.problems] == [(code, Severity.WARNING)]
+        alone = items_of({"i.json": coco(annotation(**changes, bbox=None)), "a.png": picture}, Format.COCO)["a.png"]
+        assert not alone.shapes
+        assert [(problem.code, problem.severity) for problem in alone.problems] == [(code, Severity.ERROR)]
+        assert not alone.annotated
 
     @pytest.mark.parametrize("junk", [None, 5, "x", [], [1, 2]])
     def test_elements_that_are_no_objects_are_reported(self, picture: bytes, junk: object) -> None:
@@ -62,15 +80,11 @@ class TestCoco:
     def test_ids_used_twice_are_reported(self, picture: bytes) -> None:
         images = [{"id": 1, "file_name": "a.png"}, {"id": 1, "file_name": "b.png"}, {"id": 2, "file_name": "a.png"}]
         content = coco(annotation(), annotation(bbox=[1, 1, 5, 5]), images=images)
-        items = list(read(MappingSource({"i.json": content, "a.png": picture, "b.png": picture}), Format.COCO))
-        assert [(item.image_path, codes(item)) for item in items] == [
-            ("a.png", ["DUPLICATE_ID"]),
-            ("b.png", ["DUPLICATE_ID"]),
-            ("a.png", ["DUPLICATE_IMAGE"]),
-            ("b.png", []),
-        ]
-        assert [item.failed for item in items] == [False, True, True, False]
-        assert len(items[0].shapes) == 2
+        items = items_of({"i.json": content, "a.png": picture, "b.png": picture}, Format.COCO)
+        assert codes(items["a.png"]) == ["DUPLICATE_ID"]
+        assert len(items["a.png"].shapes) == 2
+        assert codes(items["b.png"]) == ["DUPLICATE_ID"]
+        assert items["b.png"].failed
 
     def test_annotations_of_unknown_images_are_counted(self, picture: bytes) -> None:
         content = coco(annotation(), annotation(id=2, image_id=5), annotation(id=3, image_id=5))
@@ -129,7 +143,7 @@ class TestCoco:
         source = MappingSource({"i.json": content, "a.png": picture})
         tracemalloc.start()
         try:
-            assert sum(1 for _ in read(source, Format.COCO)) == 3
+            assert sum(1 for _ in read(source, understand(source))) == 2
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

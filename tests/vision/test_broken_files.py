@@ -3,10 +3,11 @@
 import pytest
 
 from bloomery_vision.findings import Severity
-from bloomery_vision.formats import Format, FormatError, MappingSource, detect, read, read_labels
-from bloomery_vision.formats.cleaning import MAX_FILE_SIZE, MAX_PROBLEMS
+from bloomery_vision.formats import Format, FormatError, MappingSource, read
+from bloomery_vision.formats.cleaning import MAX_PROBLEMS
+from bloomery_vision.formats.texts import MAX_FILE_SIZE
 from bloomery_vision.geometry import Box, Polygon, Tag
-from tests.vision.folders import GOOD_OBJECT, codes, items_of, voc, voc_object
+from tests.vision.folders import GOOD_OBJECT, codes, doubts, items_of, labels, plan_of, voc, voc_object
 
 
 class TestVoc:
@@ -61,12 +62,12 @@ class TestVoc:
         assert items["a.png"].failed
         assert not items["a.png"].annotated
         assert len(items["b.png"].shapes) == 1
-        assert [label.name for label in read_labels(MappingSource(files), Format.VOC)] == ["cell"]
+        assert labels(files, Format.VOC) == ["cell"]
 
     def test_a_missing_image_is_reported(self, picture: bytes) -> None:
         items = items_of({"a.xml": voc(GOOD_OBJECT, name="gone.png"), "b.png": picture}, Format.VOC)
-        assert codes(items["gone.png"]) == ["MISSING_IMAGE"]
-        assert items["gone.png"].failed
+        assert codes(items["a.xml"]) == ["MISSING_IMAGE"]
+        assert items["a.xml"].failed
         assert not items["b.png"].annotated
         assert not items["b.png"].failed
 
@@ -84,7 +85,7 @@ class TestVoc:
 
     def test_an_image_annotated_twice_is_reported(self, picture: bytes) -> None:
         files = {"x/a.xml": voc(GOOD_OBJECT), "y/a.xml": voc(GOOD_OBJECT), "a.png": picture}
-        first, second = read(MappingSource(files), Format.VOC)
+        first, second = items_of(files, Format.VOC).values()
         assert not first.failed
         assert codes(second) == ["DUPLICATE_IMAGE"]
         assert second.failed
@@ -112,8 +113,7 @@ class TestVoc:
         files |= {main + "test.txt": b"a\nd\nghost\n", main + "cell_train.txt": b"d 1\n"}
         items = items_of(files, Format.VOC)
         assert [items[f"JPEGImages/{name}.png"].split for name in "abcd"] == ["train", "val", "train", "test"]
-        assert codes(items["JPEGImages/a.png"]) == ["SPLIT_CONFLICT"]
-        assert items["ghost"].failed
+        assert doubts(plan_of(files)) == {"SPLIT_CONFLICT": 1, "LISTED_IMAGE_MISSING": 1}
 
     def test_problems_of_one_image_are_bounded(self, picture: bytes) -> None:
         many = [voc_object(9, 9, 2, 2)] * (MAX_PROBLEMS + 50)
@@ -180,7 +180,7 @@ class TestYolo:
         config = f"names: {names}\n".encode()
         files = {"data.yaml": config, "images/a.png": picture, "labels/a.txt": b"0 .5 .5 .1 .1"}
         with pytest.raises(FormatError) as caught:
-            next(read(MappingSource(files), Format.YOLO))
+            next(read(MappingSource(files), plan_of(files)))
         assert caught.value.code == "BROKEN_CONFIG"
 
     @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ class TestYolo:
         files["set/data.yaml"] = config.encode() + b"names: {0: cell, 3: dust}\n"
         items = items_of(files, Format.YOLO)
         assert [items[f"set/images/{name}.png"].split for name in ("train/a", "val/b")] == ["train", "val"]
-        assert [label.name for label in read_labels(MappingSource(files), Format.YOLO)] == ["cell", "dust"]
+        assert labels(files, Format.YOLO) == ["cell", "dust"]
 
     def test_an_image_in_two_splits_is_trained_on(self, picture: bytes) -> None:
         files = {"data.yaml": CONFIG + b"train: images\nval: images\n", "images/a.png": picture, "labels/a.txt": b""}
@@ -216,7 +216,7 @@ class TestYolo:
         shapes = items_of(files, Format.YOLO)["images/a.png"].shapes
         assert [shape.label for shape in shapes] == ["class_3", "class_0"]
         assert isinstance(shapes[1].geometry, Polygon)
-        assert [label.name for label in read_labels(MappingSource(files), Format.YOLO)] == ["class_0", "class_3"]
+        assert labels(files, Format.YOLO) == ["class_0", "class_3"]
 
     def test_an_image_that_lost_all_its_shapes_is_not_annotated_as_empty(self, picture: bytes) -> None:
         files = {"data.yaml": CONFIG, "images/a.png": picture, "labels/a.txt": b"7 .5 .5 .2 .5"}
@@ -240,5 +240,5 @@ class TestYolo:
             "set/train/cat/a.png": ("train", "cat", Tag()),
             "set/val/dog/b.png": ("val", "dog", Tag()),
         }
-        assert detect(MappingSource(files)).format is Format.YOLO
-        assert [label.name for label in read_labels(MappingSource(files), Format.YOLO)] == ["cat", "dog"]
+        assert plan_of(files).format is Format.YOLO
+        assert labels(files, Format.YOLO) == ["cat", "dog"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bloomery_vision.formats import FolderSource, Format, ImportItem, detect, read, read_labels
+from bloomery_vision.formats import FolderSource, Format, ImportItem, Plan, read, understand
 from bloomery_vision.formats.lookup import is_image
 from bloomery_vision.geometry import Mask, Polygon
 from bloomery_vision.images import decode, probe
@@ -14,8 +14,14 @@ from bloomery_vision.images import decode, probe
 
 def read_folder(folder: Path, expected: Format) -> list[ImportItem]:
     source = FolderSource(folder)
-    assert detect(source).format is expected
-    return list(read(source, expected))
+    plan = understand(source)
+    assert plan.format is expected
+    assert not plan.doubts
+    return list(read(source, plan))
+
+
+def plan_of(folder: Path) -> Plan:
+    return understand(FolderSource(folder))
 
 
 def labels(items: Iterable[ImportItem]) -> Counter[str]:
@@ -38,7 +44,7 @@ def test_blood_cells(test_data: Path) -> None:
     assert {(item.width, item.height) for item in items} == {(640, 480)}
     # Two stray clicks: RBC in 00338 and 00343.
     assert problems(items) == {"ONE_PIXEL": 2}
-    found = read_labels(FolderSource(test_data / "blood-cells"), Format.VOC)
+    found = plan_of(test_data / "blood-cells").labels
     assert [label.name for label in found] == ["Platelets", "RBC", "WBC"]
 
 
@@ -61,14 +67,13 @@ def test_coco_tiny(test_data: Path) -> None:
     assert sum(isinstance(shape.geometry, Polygon) for shape in shapes) == 419
     assert sum(isinstance(shape.geometry, Mask) and shape.crowd for shape in shapes) == 5
     assert problems(items) == {"SELF_INTERSECTION": 2}
-    assert len(read_labels(FolderSource(test_data / "coco-tiny"), Format.COCO)) == 80
+    assert len(plan_of(test_data / "coco-tiny").labels) == 80
 
 
 @pytest.mark.parametrize("name", ["blood-cells", "raccoons", "coco-tiny"])
 def test_no_item_fails_and_each_image_is_there_once(test_data: Path, name: str) -> None:
     source = FolderSource(test_data / name)
-    guess = detect(source)
-    items = list(read(source, guess.format))
+    items = list(read(source, understand(source)))
     assert sorted(item.image_path for item in items) == [name for name in source.names() if is_image(name)]
     assert not any(item.failed for item in items)
     assert all(item.annotated for item in items)

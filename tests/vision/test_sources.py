@@ -5,45 +5,52 @@ import zipfile
 
 import pytest
 
-from bloomery_vision.formats import Format, FormatError, MappingSource, ZipLimits, ZipSource, detect, read
-from tests.vision.folders import GOOD_OBJECT, Files, annotation, coco, voc
+from bloomery_vision.formats import Format, FormatError, Left, MappingSource, ZipLimits, ZipSource, read, understand
+from tests.vision.folders import GOOD_OBJECT, Files, annotation, coco, doubts, plan_of, voc
 
 
-class TestDetection:
-    def test_what_is_no_annotated_set_is_refused_with_the_layouts(self, picture: bytes) -> None:
-        with pytest.raises(FormatError) as caught:
-            detect(MappingSource({"holiday/a.png": picture, "x.json": b'{"a": 1}'}))
-        assert caught.value.code == "UNKNOWN_FORMAT"
-        assert "Pascal VOC" in caught.value.hint
-        assert "`images`" in caught.value.hint
+class TestTheFormat:
+    def test_labels_in_a_format_that_is_not_read_are_refused_with_the_layouts(self, picture: bytes) -> None:
+        labelme = b'{"version": "5.1", "flags": {}, "shapes": [], "imagePath": "a.png"}'
+        (stop,) = plan_of({"holiday/a.png": picture, "holiday/a.json": labelme}).stops
+        assert stop.code == "UNKNOWN_FORMAT"
+        assert "LabelMe" in stop.message
+        assert "Pascal VOC" in stop.hint
+        assert "`images`" in stop.hint
 
     def test_images_alone_are_a_set_without_labels(self, picture: bytes) -> None:
-        source = MappingSource({"holiday/a.png": picture, "train/b.png": picture, "README.md": b"", "notes.txt": b""})
-        assert detect(source).format is Format.IMAGES
-        items = list(read(source, Format.IMAGES))
+        files = {"holiday/a.png": picture, "train/b.png": picture, "README.md": b"", "notes.txt": b"nice"}
+        plan = plan_of(files)
+        assert (plan.format, plan.stops, doubts(plan)) == (Format.IMAGES, (), {"NO_LABELS": 2, "NO_SPLIT": 1})
+        items = list(read(MappingSource(files), plan))
         assert [(item.image_path, item.split) for item in items] == [("holiday/a.png", None), ("train/b.png", "train")]
         assert not any(item.annotated or item.failed for item in items)
 
     def test_files_without_an_image_are_no_set_of_images(self) -> None:
         with pytest.raises(FormatError, match="beside 0 images"):
-            detect(MappingSource({"notes.txt": b"nice"}))
+            read(MappingSource({"notes.txt": b"nice"}), plan_of({"notes.txt": b"nice"}))
 
     def test_files_of_two_formats_are_refused_with_both(self, picture: bytes) -> None:
         files = {"a.png": picture, "a.xml": voc(GOOD_OBJECT), "i.json": coco(annotation())}
-        with pytest.raises(FormatError, match=r"voc: .*coco: ") as caught:
-            detect(MappingSource(files))
-        assert caught.value.code == "AMBIGUOUS_FORMAT"
+        (stop,) = plan_of(files).stops
+        assert stop.code == "AMBIGUOUS_FORMAT"
+        assert "voc: " in stop.message
+        assert "coco: " in stop.message
+        for chosen in (Format.VOC, Format.COCO, Format.IMAGES):
+            assert not plan_of(files, chosen).stops
 
-    def test_the_guess_names_all_files_that_matter(self, picture: bytes) -> None:
+    def test_a_plan_accounts_for_all_files(self, picture: bytes) -> None:
         files = {
             "JPEGImages/a.png": picture,
             "Annotations/a.xml": voc(),
             "ImageSets/Main/train.txt": b"a",
             "README": b"",
         }
-        guess = detect(MappingSource(files))
-        assert guess.format is Format.VOC
-        assert set(guess.annotations) == {"Annotations/a.xml", "ImageSets/Main/train.txt"}
+        plan = plan_of(files)
+        assert plan.format is Format.VOC
+        assert plan.label_files == ["Annotations/a.xml"]
+        assert plan.lists == ["ImageSets/Main/train.txt"]
+        assert plan.left == {"README": Left.OTHER}
 
 
 def zipped(files: Files) -> io.BytesIO:
@@ -59,7 +66,9 @@ class TestArchives:
         files = {"set/Annotations/a.xml": voc(GOOD_OBJECT), "set/JPEGImages/a.png": picture}
         archive = ZipSource(zipped(files | {"set/.hidden": b"", "__MACOSX/set/a.png": b""}))
         assert archive.names() == sorted(files)
-        assert list(read(archive, Format.VOC)) == list(read(MappingSource(files), Format.VOC))
+        plan = understand(archive)
+        assert plan == understand(MappingSource(files))
+        assert list(read(archive, plan)) == list(read(MappingSource(files), plan))
 
     def test_a_bomb_is_refused(self) -> None:
         with pytest.raises(FormatError) as caught:

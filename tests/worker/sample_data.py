@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bloomery.common.v1 import Artifact
-from bloomery_vision.formats import FolderSource, Format, read
+from bloomery_vision.formats import FolderSource, Format, read, understand
 from bloomery_vision.geometry import Box, Polygon, Shape, Tag
 from bloomery_vision.images import probe
 from bloomery_vision.manifest import ManifestIndex, ManifestRow, ManifestShard, content_hash, write_shard
@@ -41,7 +41,8 @@ def rows_of(folder: Path, kind: Format, *, per_split: Mapping[str, int]) -> Rows
     """The first images of each official split of a labelled folder."""
     left = dict(per_split)
     rows, blobs = [], {}
-    for item in read(FolderSource(folder), kind):
+    source = FolderSource(folder)
+    for item in read(source, understand(source, kind)):
         if item.failed or not item.split or not left.get(item.split):
             continue
         left[item.split] -= 1

@@ -31,7 +31,9 @@ MEDIA_TYPES = {
 }
 """The formats that are read."""
 
-SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"}
+)
 """The endings, in lower case, of files that are taken for images."""
 
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, OverflowError, struct.error, zlib.error)

@@ -1,55 +1,53 @@
 """Annotation files of Pascal VOC, COCO and YOLO: recognising, reading and writing them. `FORMATS` has them all.
 
-Readers take a `Source` and yield one `ImportItem` an image, so memory grows with the number of file names and not with
-their content. Writers take rows and yield chunks of files. What one writes the other reads back.
+`understand` makes the plan of a folder, and `read` yields one `ImportItem` an image as the plan says, so memory grows
+with the number of file names and not with their content. Writers take rows and yield chunks of files. What one writes
+the other reads back.
 """
 
-from bloomery_vision.formats.coco import read_coco
-from bloomery_vision.formats.detect import detect, read, read_labels
 from bloomery_vision.formats.export import image_path
 from bloomery_vision.formats.model import (
     ExportChunk,
     ExportRow,
     Format,
     FormatError,
-    FormatGuess,
     ImportItem,
     LabelSpec,
     Split,
     YoloTask,
 )
+from bloomery_vision.formats.plan import Doubt, Left, Plan
+from bloomery_vision.formats.planner import read, understand
 from bloomery_vision.formats.source import FolderSource, MappingSource, Source, ZipLimits, ZipSource
 from bloomery_vision.formats.table import FORMATS, FileFormat
-from bloomery_vision.formats.voc import read_voc
+from bloomery_vision.formats.tree import LABEL_SUFFIXES
 from bloomery_vision.formats.write_coco import write_coco
 from bloomery_vision.formats.write_voc import write_voc
 from bloomery_vision.formats.write_yolo import write_yolo
-from bloomery_vision.formats.yolo import read_yolo
 
 __all__ = [
     "FORMATS",
+    "LABEL_SUFFIXES",
+    "Doubt",
     "ExportChunk",
     "ExportRow",
     "FileFormat",
     "FolderSource",
     "Format",
     "FormatError",
-    "FormatGuess",
     "ImportItem",
     "LabelSpec",
+    "Left",
     "MappingSource",
+    "Plan",
     "Source",
     "Split",
     "YoloTask",
     "ZipLimits",
     "ZipSource",
-    "detect",
     "image_path",
     "read",
-    "read_coco",
-    "read_labels",
-    "read_voc",
-    "read_yolo",
+    "understand",
     "write_coco",
     "write_voc",
     "write_yolo",

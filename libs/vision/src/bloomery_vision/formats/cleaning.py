@@ -1,25 +1,59 @@
 """What all readers do with what they found: keep the usable shapes, say what is wrong with the rest."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from typing import BinaryIO
+from dataclasses import dataclass, field, replace
 
 from bloomery_vision.findings import Finding, Severity, error, warning
-from bloomery_vision.formats.lookup import AmbiguousNameError, NameIndex
 from bloomery_vision.formats.model import FormatError, ImportItem, Split
 from bloomery_vision.formats.source import Size, Source
 from bloomery_vision.geometry import Geometry, Shape
 from bloomery_vision.images import ImageError
 from bloomery_vision.validate import usable, validate_shape
 
-MAX_FILE_SIZE = 32 << 20
-"""Bytes of an annotation file that belongs to one image, or of a list of names."""
-
 MAX_PROBLEMS = 100
 """Findings kept for one image."""
 
-Parsed = Shape | Finding
+
+@dataclass(frozen=True, slots=True)
+class Outlined:
+    """An object with an outline and, where that cannot be used, a box instead."""
+
+    outline: Shape | Finding
+    box: Shape
+
+
+Parsed = Shape | Finding | Outlined
 """What a reader makes of one object: the shape, or why there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object of a label file: where it stands, what the reader makes of it, and its id if it has one."""
+
+    path: str
+    parsed: Parsed
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """The usable shapes of an image, the ids that they have in the file, and what there is to say about all entries."""
+
+    shapes: list[Shape] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    found: list[Finding] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What an item says beside its shapes; see `ImportItem`. `declared` is the size that the label file states."""
+
+    annotation_path: str
+    split: Split | None = None
+    declared: Size | None = None
+    problems: Sequence[Finding] = ()
+    source_name: str = ""
+    source_id: str = ""
 
 
 def failed(image_path: str, problem: Finding, *, annotation_path: str | None = None) -> ImportItem:
@@ -37,38 +71,31 @@ def measure(source: Source, name: str) -> Size | Finding:
         return error("UNREADABLE", str(problem), hint="upload the image again", path=name)
 
 
-def locate(index: NameIndex, wanted: str, *, near: str) -> str | Finding:
-    """The image that `wanted` means, or why there is none."""
-    try:
-        found = index.find(wanted, near=near)
-    except AmbiguousNameError as problem:
-        return error("AMBIGUOUS_IMAGE", str(problem), hint="give the images different names", path=near)
-    return found or error("MISSING_IMAGE", f"there is no image {wanted}", hint="add the image", path=near)
-
-
-def finish(
-    source: Source,
-    image_path: str,
-    parsed: Iterable[tuple[str, Parsed]],
-    *,
-    annotation_path: str,
-    split: Split | None,
-    declared: Size | None = None,
-    problems: Sequence[Finding] = (),
-) -> ImportItem:
-    """The item of an annotated image.
-
-    `parsed` is each object with where it stands in the file, `declared` the size that the annotation file gives ((0, 0)
-    or None where it says nothing), and `problems` what is already known to be wrong.
-    """
+def finish(source: Source, image_path: str, entries: Iterable[Entry], about: About) -> ImportItem:
+    """The item of an annotated image."""
     size = measure(source, image_path)
     if isinstance(size, Finding):
-        return failed(image_path, size, annotation_path=annotation_path)
-    found = [*problems, *_size_mismatch(declared, size, annotation_path)]
-    shapes = _usable(parsed, size, found)
+        return failed(image_path, size, annotation_path=about.annotation_path)
+    return annotated(image_path, size, clean(entries, size), about)
+
+
+def annotated(image_path: str, size: Size, cleaned: Cleaned, about: About) -> ImportItem:
+    """The item of an image whose shapes are cleaned."""
+    found = [*about.problems, *_size_mismatch(about.declared, size, about.annotation_path), *cleaned.found]
     # Nothing left of what was drawn is not the same as nothing drawn: it must not train as background.
-    lost = not shapes and any(problem.severity is Severity.ERROR for problem in found)
-    return ImportItem(image_path, *size, tuple(shapes), split, _bounded(found), annotation_path, annotated=not lost)
+    lost = not cleaned.shapes and any(problem.severity is Severity.ERROR for problem in found)
+    return ImportItem(
+        image_path,
+        *size,
+        tuple(cleaned.shapes),
+        about.split,
+        _bounded(found),
+        about.annotation_path,
+        annotated=not lost,
+        source_name=about.source_name,
+        source_id=about.source_id,
+        shape_ids=tuple(cleaned.ids) if any(cleaned.ids) else (),
+    )
 
 
 def unannotated(source: Source, image_path: str, split: Split | None) -> ImportItem:
@@ -79,57 +106,54 @@ def unannotated(source: Source, image_path: str, split: Split | None) -> ImportI
     return ImportItem(image_path, *size, split=split, annotated=False)
 
 
-def read_small(source: Source, name: str) -> bytes:
-    """The content of a file that has no reason to be large.
-
-    Raises:
-        FormatError: FILE_TOO_LARGE, UNREADABLE.
-    """
-    try:
-        with source.open(name) as stream:
-            return _read(stream, name)
-    except OSError as problem:
-        raise FormatError("UNREADABLE", str(problem), "upload the file again") from problem
-
-
 def as_finding(problem: FormatError, path: str) -> Finding:
     """The same as an observation."""
     return error(problem.code, problem.message, hint=problem.hint, path=path)
 
 
-def _read(stream: BinaryIO, name: str) -> bytes:
-    content = stream.read(MAX_FILE_SIZE + 1)
-    if len(content) > MAX_FILE_SIZE:
-        raise FormatError("FILE_TOO_LARGE", f"{name} is larger than {MAX_FILE_SIZE >> 20} MiB", "split it")
-    return content
-
-
-def _usable(parsed: Iterable[tuple[str, Parsed]], size: Size, found: list[Finding]) -> list[Shape]:
-    shapes: list[Shape] = []
+def clean(entries: Iterable[Entry], size: Size) -> Cleaned:
+    """The usable shapes, cut off at the edges of an image of that size."""
+    cleaned = Cleaned()
     seen: set[tuple[Geometry, str]] = set()
-    for path, item in parsed:
-        if isinstance(item, Finding):
-            found.append(replace(item, path=path))
-            continue
-        shape, findings = _clean(item, size, path)
-        found += findings
+    for entry in entries:
+        shape, findings = _usable(entry, size)
+        cleaned.found.extend(findings)
         if shape is None:
             continue
         if (shape.geometry, shape.label) in seen:
-            found.append(
-                warning("DUPLICATE_SHAPE", f"the same {shape.label} is there twice", hint="delete one", path=path)
-            )
+            message = f"the same {shape.label} is there twice"
+            cleaned.found.append(warning("DUPLICATE_SHAPE", message, hint="delete one", path=entry.path))
         seen.add((shape.geometry, shape.label))
-        shapes.append(shape)
-    return shapes
+        cleaned.shapes.append(shape)
+        cleaned.ids.append(entry.id)
+    return cleaned
 
 
-def _clean(shape: Shape, size: Size, path: str) -> tuple[Shape | None, list[Finding]]:
-    findings = validate_shape(shape, *size, path)
+def _usable(entry: Entry, size: Size) -> tuple[Shape | None, list[Finding]]:
+    if not isinstance(entry.parsed, Outlined):
+        return _clean(entry.parsed, size, entry.path)
+    shape, findings = _clean(entry.parsed.outline, size, entry.path)
+    if shape is not None:
+        return shape, findings
+    box, about_box = _clean(entry.parsed.box, size, entry.path)
+    if box is None:
+        return None, findings
+    return box, [*map(_box_instead, findings), *about_box]
+
+
+def _box_instead(problem: Finding) -> Finding:
+    message = f"its outline cannot be used, its box is: {problem.message}"
+    return replace(problem, severity=Severity.WARNING, message=message)
+
+
+def _clean(parsed: Shape | Finding, size: Size, path: str) -> tuple[Shape | None, list[Finding]]:
+    if isinstance(parsed, Finding):
+        return None, [replace(parsed, path=path)]
+    findings = validate_shape(parsed, *size, path)
     if not usable(findings):
         return None, findings
-    kept = shape.geometry.inside(*size)
-    return (replace(shape, geometry=kept) if kept else None), findings
+    kept = parsed.geometry.inside(*size)
+    return (replace(parsed, geometry=kept) if kept else None), findings
 
 
 def _size_mismatch(declared: Size | None, size: Size, path: str) -> list[Finding]:

@@ -1,176 +1,211 @@
 """Reads COCO's instances files.
 
-A file lists its annotations in any order, so they are sorted by image in a temporary database on disk: memory does not
-grow with the file. Segmentations win over boxes; a box alone stays a box. An image that is listed without annotations
-is annotated as empty. Of a file that is broken somewhere nothing is used, because images would lack objects.
+A file lists its annotations in any order, so those of all files are sorted by image in a temporary database on disk:
+memory does not grow with the files. Segmentations win over boxes; a box alone stays a box. An image that is listed
+without annotations, in a file that has some, is annotated as empty. Of a file that is broken somewhere nothing is used,
+because images would lack objects. What several files say about one image is joined.
 """
 
 import json
-import re
-from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from bloomery_vision.colors import color
 from bloomery_vision.findings import Finding, error, warning
-from bloomery_vision.formats.cleaning import Parsed, as_finding, failed, finish, locate, unannotated
+from bloomery_vision.formats.cleaning import (
+    About,
+    Cleaned,
+    Entry,
+    annotated,
+    as_finding,
+    clean,
+    failed,
+    measure,
+    unannotated,
+)
+from bloomery_vision.formats.coco_claim import KEYS, as_category
 from bloomery_vision.formats.coco_objects import Record, as_record, key_of, parse_object
 from bloomery_vision.formats.coco_tables import Annotation, Image, Tables
 from bloomery_vision.formats.json_stream import read_arrays
-from bloomery_vision.formats.lookup import NameIndex, is_image, split_of, split_of_file
-from bloomery_vision.formats.model import Format, FormatError, FormatGuess, ImportItem, LabelSpec
+from bloomery_vision.formats.lookup import AmbiguousNameError, NameIndex
+from bloomery_vision.formats.model import FormatError, ImportItem
+from bloomery_vision.formats.plan import Plan
 from bloomery_vision.formats.source import Size, Source
+from bloomery_vision.geometry import Shape, iou
 
-_KEYS = frozenset({"images", "annotations", "categories"})
-_LOOKS_LIKE_COCO = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
-_OTHER_KINDS = ("captions", "person_keypoints", "panoptic", "stuff", "image_info")
-_HEAD = 1 << 16
+_SAME_OBJECT = 0.5
+"""Overlap from which two files mean one object, as COCO's evaluation has it."""
 
-Categories = dict[str, str]
+Categories = Mapping[str, str]
 """The names of a file's labels by `key_of` of their ids."""
 
 
-def detect_coco(source: Source) -> FormatGuess | None:
-    """JSON files that list images, annotations or categories."""
-    files = coco_files(source)
-    return FormatGuess(Format.COCO, f"{', '.join(files)} list images and annotations", tuple(files)) if files else None
-
-
-def read_coco(source: Source) -> Iterator[ImportItem]:
-    """One item for each image record, in the order of the files, then what the records leave over."""
-    names = source.names()
-    images = NameIndex(filter(is_image, names))
-    seen: set[str] = set()
+def read_coco(source: Source, plan: Plan) -> Iterator[ImportItem]:
+    """One item for each image, then what the records leave over."""
     with Tables() as tables:
-        for name in coco_files(source):
+        files = _Files(source, plan, tables)
+        yield from files.load()
+        for image in plan.images:
+            records = tables.of_path(image) if image in plan.label_of else ()
+            yield files.item(image, records) if records else unannotated(source, image, plan.splits.get(image))
+        yield from files.leftovers()
+
+
+class _Files:
+    def __init__(self, source: Source, plan: Plan, tables: Tables) -> None:
+        self._source, self._plan, self._tables = source, plan, tables
+        self._index = NameIndex(plan.images)
+        self._categories: dict[int, Categories] = {}
+
+    def load(self) -> Iterator[ImportItem]:
+        """Fills the tables, and yields an item for each file that cannot be used."""
+        for number, name in enumerate(self._plan.label_files):
             try:
-                categories = _load(source, name, tables)
+                self._categories[number] = self._load(number, name)
             except FormatError as problem:
+                self._tables.forget(number)
                 yield failed(name, as_finding(problem, name), annotation_path=name)
-                continue
-            for image in tables.images():
-                yield _item(
-                    source, name, image, tables.annotations_of(image), images=images, categories=categories, seen=seen
-                )
-            yield from _orphans(name, tables)
-    for name in filter(is_image, names):
-        if name not in seen:
-            yield unannotated(source, name, split_of(name))
+        self._tables.close_files()
 
-
-def read_coco_labels(source: Source) -> tuple[LabelSpec, ...]:
-    """The categories of all files, in their order. They may stand at a file's end, so all of it is read."""
-    found: dict[str, None] = {}
-    for name in coco_files(source):
+    def _load(self, number: int, name: str) -> Categories:
+        arrays: set[str] = set()
+        categories: dict[str, str] = {}
         try:
-            with source.open(name) as stream:
-                for _, element, _ in read_arrays(stream, frozenset({"categories"})):
-                    found.update(dict.fromkeys(_category(element).values()))
-        except FormatError:
-            continue  # read_coco reports the file
-    return tuple(LabelSpec(label, color(index)) for index, label in enumerate(found))
+            with self._source.open(name) as stream:
+                for key, element, text in read_arrays(stream, KEYS, arrays=arrays):
+                    self._add(number, name, key, as_record(element), text, categories)
+        except OSError as problem:
+            raise FormatError("UNREADABLE", f"{name} cannot be read: {problem}", "upload the file again") from problem
+        if "annotations" not in arrays:
+            self._tables.forget(number)
+        return categories
+
+    def _add(self, file: int, name: str, key: str, record: Record, text: str, categories: dict[str, str]) -> None:
+        match key:
+            case "categories":
+                if category := as_category(record):
+                    categories[category.id] = category.name
+            case "images":
+                self._tables.add_image(self._image(file, name, record))
+            case _:
+                image, identifier = key_of(record.get("image_id")), key_of(record.get("id"))
+                self._tables.add_annotation(file, image, identifier, text)
+
+    def _image(self, file: int, near: str, record: Record) -> Image:
+        identifier, wanted = key_of(record.get("id")), record.get("file_name")
+        name = wanted if isinstance(wanted, str) else None
+        found = _find(self._index, name, near) if name and identifier is not None else None
+        path = found if isinstance(found, str) else None
+        width, height = declared_size(record) or (None, None)
+        return Image(file, identifier, path, name, width, height, repeated=False)
+
+    def item(self, image: str, records: Sequence[Image]) -> ImportItem:
+        """The item of an image with at least one record."""
+        first = records[0]
+        name = self._plan.label_files[first.file]
+        size = measure(self._source, image)
+        if isinstance(size, Finding):
+            return failed(image, size, annotation_path=name)
+        good = [record for record in records if not record.repeated]
+        if not good:
+            message = f"image id {first.id} is used twice"
+            where = f"{name}#image {first.id}"
+            twice = error("DUPLICATE_ID", message, hint="give each image its own", path=where)
+            return failed(image, twice, annotation_path=name)
+        parts = [(self._plan.label_files[record.file], clean(self._entries(record), size)) for record in good]
+        about = About(
+            name,
+            self._plan.splits.get(image),
+            declared=(first.width, first.height) if first.width and first.height else None,
+            problems=self._repeated(good),
+            source_name=first.name or "",
+            source_id=first.id or "",
+        )
+        return annotated(image, size, _joined(parts), about)
+
+    def _entries(self, record: Image) -> Iterator[Entry]:
+        categories = self._categories[record.file]
+        for annotation in self._tables.annotations_of(record):
+            where = self._where(record.file, annotation)
+            yield Entry(where, parse_object(as_record(json.loads(annotation.text)), categories), annotation.id or "")
+
+    def _repeated(self, records: Sequence[Image]) -> list[Finding]:
+        hint = "give each annotation its own"
+        return [
+            warning(
+                "DUPLICATE_ID", f"annotation id {one.id} is used twice", hint=hint, path=self._where(record.file, one)
+            )
+            for record in records
+            for one in self._tables.annotations_of(record)
+            if one.repeated
+        ]
+
+    def _where(self, file: int, annotation: Annotation) -> str:
+        return f"{self._plan.label_files[file]}#annotation {annotation.id}"
+
+    def leftovers(self) -> Iterator[ImportItem]:
+        """Items of records that mean no image, and of annotations without a record."""
+        for image in self._tables.images():
+            if image.path is None:
+                yield self._unplaced(image)
+        for file, image_id, count in self._tables.orphans():
+            name = self._plan.label_files[file]
+            message = f"{count} annotations are of image_id {image_id}, which the file does not list"
+            problem = error("UNKNOWN_IMAGE", message, hint="add the image's record", path=f"{name}#image {image_id}")
+            yield failed(f"image_id {image_id}", problem, annotation_path=name)
+
+    def _unplaced(self, image: Image) -> ImportItem:
+        name = self._plan.label_files[image.file]
+        where = f"{name}#image {image.id}"
+        if image.id is None or not image.name:
+            problem = error("BAD_RECORD", "it has no id or no file_name", hint="give it both", path=where)
+            return failed(str(image.name), problem, annotation_path=name)
+        found = _find(self._index, image.name, name)
+        problem = found if isinstance(found, Finding) else error("MISSING_IMAGE", f"there is no image {image.name}")
+        return failed(image.name, replace(problem, path=where), annotation_path=name)
 
 
-def coco_files(source: Source) -> list[str]:
-    """The instances files: where there are some, files of other kinds beside them are left out."""
-    found = [name for name in source.names() if name.lower().endswith(".json") and _is_coco(source, name)]
-    instances = [name for name in found if PurePosixPath(name).name.startswith("instances")]
-    if not instances:
-        return found
-    return [name for name in found if not PurePosixPath(name).name.startswith(_OTHER_KINDS)]
-
-
-def _is_coco(source: Source, name: str) -> bool:
-    with source.open(name) as stream:
-        return bool(_LOOKS_LIKE_COCO.search(stream.read(_HEAD)))
-
-
-def _load(source: Source, name: str, tables: Tables) -> Categories:
-    tables.clear()
-    categories: Categories = {}
-    with source.open(name) as stream:
-        for key, element, text in read_arrays(stream, _KEYS):
-            record = as_record(element)
-            match key:
-                case "categories":
-                    categories.update(_category(record))
-                case "images":
-                    tables.add_image(key_of(record.get("id")), text)
-                case "annotations":
-                    tables.add_annotation(key_of(record.get("image_id")), key_of(record.get("id")), text)
-    return categories
-
-
-def _category(element: object) -> Categories:
-    record = as_record(element)
-    identifier, label = key_of(record.get("id")), record.get("name")
-    if identifier is None or not isinstance(label, str) or not label.strip():
-        return {}
-    return {identifier: label.strip()}
-
-
-def _item(
-    source: Source,
-    name: str,
-    image: Image,
-    annotations: Iterator[Annotation],
-    *,
-    images: NameIndex,
-    categories: Mapping[str, str],
-    seen: set[str],
-) -> ImportItem:
-    record = as_record(json.loads(image.text))
-    wanted = record.get("file_name")
-    where = f"{name}#image {image.id}"
-    if not isinstance(wanted, str) or image.id is None:
-        problem = error("BAD_RECORD", "it has no id or no file_name", hint="give it both", path=where)
-        return failed(str(wanted), problem, annotation_path=name)
-    found = _found(images, wanted, near=name, image=image, seen=seen)
-    if isinstance(found, Finding):
-        return failed(wanted, found, annotation_path=name)
-    seen.add(found)
-    parsed, repeated = _parsed(name, annotations, categories)
-    return finish(
-        source,
-        found,
-        parsed,
-        annotation_path=name,
-        split=split_of_file(name) or split_of(found),
-        declared=_declared_size(record),
-        problems=repeated,
-    )
-
-
-def _found(images: NameIndex, wanted: str, *, near: str, image: Image, seen: set[str]) -> str | Finding:
-    where = f"{near}#image {image.id}"
-    if image.repeated:
-        return error("DUPLICATE_ID", f"image id {image.id} is used twice", hint="give each image its own", path=where)
-    found = locate(images, wanted, near=near)
-    if isinstance(found, str) and found in seen:
-        return error("DUPLICATE_IMAGE", f"{found} is described twice", hint="delete one record", path=where)
-    return found
-
-
-def _parsed(
-    name: str, annotations: Iterator[Annotation], categories: Mapping[str, str]
-) -> tuple[list[tuple[str, Parsed]], list[Finding]]:
-    parsed: list[tuple[str, Parsed]] = []
-    repeated: list[Finding] = []
-    for annotation in annotations:
-        where = f"{name}#annotation {annotation.id}"
-        parsed.append((where, parse_object(as_record(json.loads(annotation.text)), categories)))
-        if annotation.repeated:
-            message = f"annotation id {annotation.id} is used twice"
-            repeated.append(warning("DUPLICATE_ID", message, hint="give each annotation its own", path=where))
-    return parsed, repeated
-
-
-def _orphans(name: str, tables: Tables) -> Iterator[ImportItem]:
-    for image_id, count in tables.orphans():
-        message = f"{count} annotations are of image_id {image_id}, which the file does not list"
-        problem = error("UNKNOWN_IMAGE", message, hint="add the image's record", path=f"{name}#image {image_id}")
-        yield failed(f"image_id {image_id}", problem, annotation_path=name)
-
-
-def _declared_size(record: Record) -> Size | None:
+def declared_size(record: Record) -> Size | None:
+    """The (width, height) that an image's record states."""
     width, height = record.get("width"), record.get("height")
-    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
+    return (int(width), int(height)) if isinstance(width, int | float) and isinstance(height, int | float) else None
+
+
+def _find(index: NameIndex, wanted: str, near: str) -> str | Finding:
+    try:
+        found = index.find(wanted, near=near)
+    except AmbiguousNameError as problem:
+        return error("AMBIGUOUS_IMAGE", str(problem), hint="give the images different names", path=near)
+    return found or error("MISSING_IMAGE", f"there is no image {wanted}", hint="add the image", path=near)
+
+
+def _joined(parts: Sequence[tuple[str, Cleaned]]) -> Cleaned:
+    """What several records say about one image; of two that mean one object the first is taken."""
+    (first, joined), *others = parts
+    for name, cleaned in others:
+        known = list(joined.shapes)
+        fates = [_fate(shape, known) for shape in cleaned.shapes]
+        joined.found.extend(cleaned.found)
+        for shape, identifier, fate in zip(cleaned.shapes, cleaned.ids, fates, strict=True):
+            if fate == _NEW:
+                joined.shapes.append(shape)
+                joined.ids.append(identifier)
+        if different := fates.count(_DIFFERENT):
+            message = (
+                f"{different} objects of {name} are in {first} too, and are otherwise there; those there are taken"
+            )
+            hint = "leave out the file with the worse annotation"
+            joined.found.append(warning("DUPLICATE_IMAGE", message, hint=hint, path=name))
+    return joined
+
+
+_NEW, _SAME, _DIFFERENT = "new", "same", "different"
+
+
+def _fate(shape: Shape, known: Sequence[Shape]) -> str:
+    alike = [one for one in known if one.label == shape.label and one.crowd == shape.crowd]
+    if any(one.geometry == shape.geometry for one in alike):
+        return _SAME
+    box = shape.geometry.bounds
+    boxes = [one.geometry.bounds for one in alike]
+    overlaps = box and any(other and iou(box, other) > _SAME_OBJECT for other in boxes)
+    return _DIFFERENT if overlaps else _NEW

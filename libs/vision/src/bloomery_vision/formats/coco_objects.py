@@ -1,13 +1,19 @@
 """One record of a COCO file as a shape."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 from bloomery_vision.findings import Finding, error
+from bloomery_vision.formats.cleaning import Outlined, Parsed
+from bloomery_vision.formats.voc_xml import rotated
 from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Ring, Shape
 
 Record = Mapping[str, object]
+
+_CROWD = {0: False, 1: True, "0": False, "1": True}
+_GEOMETRY_HINT = "write bbox as [x, y, width, height], outlines as [x, y, ...]"
 
 
 def as_record(value: object) -> Record:
@@ -22,39 +28,71 @@ def key_of(identifier: object) -> str | None:
     return str(identifier) if isinstance(identifier, str | int | float) else None
 
 
-def parse_object(record: Record, categories: Mapping[str, str]) -> Shape | Finding:
+def parse_object(record: Record, categories: Mapping[str, str]) -> Parsed:
     """The shape of an annotation, or why there is none; `categories` are the labels by `key_of` of their ids."""
     label = categories.get(key_of(record.get("category_id")) or "")
     if label is None:
         message = f"category_id {record.get('category_id')!r} is not among the file's categories"
         return error("UNKNOWN_CLASS", message, hint="add the category, or correct the id")
+    crowd = record.get("iscrowd", 0)
+    if not isinstance(crowd, int | float | str) or crowd not in _CROWD:
+        return error("BAD_RECORD", f"iscrowd is {crowd!r:.60}", hint="iscrowd is 0 or 1")
+    shape = Shape(Box(0, 0, 0, 0), label, _attributes(record), crowd=_CROWD[crowd])
+    box, outline = _attempt(shape, _box, record), _attempt(shape, _outline, record)
+    if box is None or outline is None:
+        return box or outline or error("BAD_GEOMETRY", "it has neither bbox nor segmentation", hint=_GEOMETRY_HINT)
+    return Outlined(outline, box) if isinstance(box, Shape) else outline
+
+
+def _attempt(shape: Shape, read: Callable[[Record], Geometry | None], record: Record) -> Shape | Finding | None:
     try:
-        geometry = _geometry(record)
+        geometry = read(record)
     except (ValueError, OverflowError) as problem:
-        return error("BAD_GEOMETRY", str(problem), hint="write bbox as [x, y, width, height], outlines as [x, y, ...]")
-    return Shape(geometry, label, _attributes(record), crowd=bool(record.get("iscrowd")))
+        return error("BAD_GEOMETRY", str(problem), hint=_GEOMETRY_HINT)
+    return None if geometry is None else replace(shape, geometry=geometry)
 
 
-def _geometry(record: Record) -> Geometry:
+def _box(record: Record) -> Box | None:
+    if record.get("bbox") is None:
+        return None
+    numbers = _numbers(record["bbox"])
+    if len(numbers) != 4:
+        raise ValueError(f"bbox has {len(numbers)} numbers")
+    return Box(*numbers)
+
+
+def _outline(record: Record) -> Geometry | None:
     segmentation = record.get("segmentation")
     if isinstance(segmentation, dict):
         return _mask(as_record(segmentation))
-    rings = _rings(segmentation) if isinstance(segmentation, list) else ()
-    if rings:
-        return Polygon(rings[0], rings[1:])
-    if record.get("bbox") is None:
-        raise ValueError("it has neither bbox nor segmentation")
-    box = _numbers(record["bbox"])
-    if len(box) != 4:
-        raise ValueError(f"bbox has {len(box)} numbers")
-    return Box(*box)
+    if segmentation is None:
+        return _turned(record)
+    if not isinstance(segmentation, list):
+        raise ValueError(f"segmentation is {segmentation!r:.60}")  # noqa: TRY004 - bad data, not a wrong call
+    rings = _rings(segmentation)
+    return Polygon(rings[0], rings[1:]) if rings else _turned(record)
+
+
+def _turned(record: Record) -> Polygon | None:
+    """The box as CVAT means it, who writes it upright with a rotation beside it."""
+    rotation, box = as_record(record.get("attributes")).get("rotation"), _box(record)
+    if box is None or not isinstance(rotation, int | float) or not math.isfinite(rotation) or not rotation % 360:
+        return None
+    return rotated(box, math.radians(rotation))
 
 
 def _rings(segmentation: list[object]) -> tuple[Ring, ...]:
+    """The outlines: a list of flat lists as COCO wants it, one flat list, or one list of points."""
+    if segmentation and all(isinstance(one, int | float) for one in segmentation):
+        segmentation = [segmentation]
     rings = [_numbers(ring) for ring in segmentation]
+    if len(rings) > 2 and all(len(ring) == 2 for ring in rings):
+        rings = [[number for ring in rings for number in ring]]
     if any(len(ring) % 2 for ring in rings):
         raise ValueError("an outline has an odd number of numbers")
-    return tuple(tuple(zip(ring[::2], ring[1::2], strict=True)) for ring in rings if ring)
+    pairs = [tuple(zip(ring[::2], ring[1::2], strict=True)) for ring in rings if ring]
+    # A speck of two points beside real outlines is the rest of a cut.
+    return tuple(ring for ring in pairs if len(ring) > 2) or tuple(pairs)
 
 
 def _mask(segmentation: Record) -> Mask:
@@ -80,5 +118,7 @@ def _numbers(value: object) -> list[float]:
 
 
 def _attributes(record: Record) -> dict[str, str]:
-    found = as_record(record.get("attributes"))
+    found = {key: value for key, value in as_record(record.get("attributes")).items() if key != "rotation"}
+    if isinstance(record.get("score"), int | float):
+        found["score"] = record["score"]
     return {key: str(value) for key, value in found.items() if isinstance(value, str | int | float)}

@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from bloomery_vision.formats.model import FormatError
+from bloomery_vision.formats.texts import encoding_of
 
 CHUNK = 1 << 20
 MAX_ELEMENT = 64 << 20
 """Characters of the largest single element of an array, or value of a key."""
 
+_MARK = 4
+"""Bytes that tell the encoding."""
 _SPACE = " \t\r\n"
 _IN_NUMBERS = "0123456789+-.eE"
 
@@ -24,7 +27,7 @@ class _Window:
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
+        self._decoder: codecs.IncrementalDecoder | None = None
         self._parse = json.JSONDecoder().raw_decode
         self._text, self._at, self._dropped = "", 0, 0
         self._ended = False
@@ -67,24 +70,36 @@ class _Window:
 
     def _grow(self) -> bool:
         # Doubling keeps the work linear where one element spans many chunks.
-        wanted = max(CHUNK, len(self._text) - self._at)
+        wanted = max(CHUNK, len(self._text) - self._at, _MARK if self._decoder is None else 0)
         chunk = b"" if self._ended else self._stream.read(wanted)
         self._ended = self._ended or not chunk
         try:
-            more = self._decode(chunk, final=self._ended)
+            more = self._decode(chunk)
         except UnicodeDecodeError as problem:
-            raise self._broken(f"it is not UTF-8: {problem.reason}") from None
+            raise self._broken(f"it is not {problem.encoding}: {problem.reason}") from None
         self._dropped += self._at
         self._text, self._at = self._text[self._at :] + more, 0
         return not self._ended
+
+    def _decode(self, chunk: bytes) -> str:
+        if self._decoder is None:
+            self._decoder = codecs.getincrementaldecoder(encoding_of(chunk))()
+        return self._decoder.decode(chunk, final=self._ended)
 
     def _broken(self, message: str) -> FormatError:
         where = f"around character {self._dropped + self._at}"
         return FormatError("BROKEN_FILE", f"it is not valid JSON: {message} ({where})", "write the file again")
 
 
-def read_arrays(stream: BinaryIO, keys: frozenset[str]) -> Iterator[tuple[str, object, str]]:
+def read_arrays(
+    stream: BinaryIO, keys: frozenset[str], *, arrays: set[str] | None = None
+) -> Iterator[tuple[str, object, str]]:
     """The elements of the arrays under some keys of a JSON object, in the order of the file.
+
+    Args:
+        stream: read from where it stands.
+        keys: what is yielded; all else is passed over.
+        arrays: gets the keys whose arrays are there, be they empty.
 
     Yields:
         (key, element, its text).
@@ -100,6 +115,8 @@ def read_arrays(stream: BinaryIO, keys: frozenset[str]) -> Iterator[tuple[str, o
         key, _ = window.value()
         window.take(":")
         if key in keys and window.peek() == "[":
+            if arrays is not None:
+                arrays.add(str(key))
             yield from ((str(key), element, text) for element, text in _elements(window))
         else:
             window.value()

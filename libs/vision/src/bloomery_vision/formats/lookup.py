@@ -1,16 +1,16 @@
 """Finding the image that an annotation file means.
 
-Annotation files name images in many ways: with another folder, another case, another ending, the absolute path of the
-machine they were made on. So what counts is the file's name, then its stem, and among several the folders around it.
+Annotation files name images in many ways: with another folder, another case, another ending, quoted as in an address,
+the absolute path of the machine they were made on. So what counts is the file's name, then its stem, and among several
+the folders around it.
 """
 
-import posixpath
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
-from pathlib import PurePosixPath
 
-from bloomery_vision.formats.model import SPLIT_WORDS, Split
+from bloomery_vision.formats.names import base_of, before_upload, fold, folder_of, nfc, spellings, split_suffix
+from bloomery_vision.formats.split_words import split_of, split_of_file
 from bloomery_vision.images import SUFFIXES
 
 
@@ -23,20 +23,23 @@ class AmbiguousNameError(LookupError):
 
 def is_image(name: str) -> bool:
     """Whether the ending says that a file is an image."""
-    return posixpath.splitext(name)[1].lower() in SUFFIXES
+    return split_suffix(base_of(name))[1] in SUFFIXES
 
 
 class NameIndex:
     """Looks files up by how somebody else names them. Memory grows with the number of names, not with their content."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._exact = set(names)
+        self._exact: dict[str, str] = {}
         self._by_name: defaultdict[str, list[str]] = defaultdict(list)
         self._by_stem: defaultdict[str, list[str]] = defaultdict(list)
-        for name in sorted(self._exact):
-            base = posixpath.basename(name).lower()
-            self._by_name[base].append(name)
-            self._by_stem[posixpath.splitext(base)[0]].append(name)
+        for name in sorted(names):
+            self._exact[name] = name
+            self._exact.setdefault(nfc(name), name)
+            for spelling in spellings(name):
+                base = fold(base_of(spelling))
+                self._by_name[base].append(name)
+                self._by_stem[split_suffix(base)[0]].append(name)
 
     def find(self, wanted: str, *, near: str = "") -> str | None:
         """The file that `wanted` means, or None.
@@ -48,53 +51,47 @@ class NameIndex:
         Raises:
             AmbiguousNameError: several files fit equally well.
         """
-        path = wanted.replace("\\", "/")
-        if path in self._exact:
-            return path
-        base = path.rsplit("/", 1)[-1].lower()
-        found = self._by_name.get(base) or self._by_stem.get(posixpath.splitext(base)[0])
-        return _closest(found, path, near) if found else None
+        paths = [nfc(spelling.replace("\\", "/")) for spelling in spellings(wanted)]
+        for path in paths:
+            if found := self._exact.get(path):
+                return found
+        for path, candidates in self._candidates(paths):
+            if candidates:
+                return _closest(candidates, path, near)
+        return None
 
-    def find_stem(self, stem: str, *, near: str = "") -> str | None:
-        """The file of that stem, whatever its ending. Raises AmbiguousNameError as `find` does."""
-        found = self._by_stem.get(stem.lower())
-        return _closest(found, stem, near) if found else None
-
-
-def split_of(path: str) -> Split | None:
-    """The split that a folder in the path names, the innermost first."""
-    parts = (part.lower() for part in reversed(PurePosixPath(path).parts[:-1]))
-    return next((split for part in parts if (split := split_word(part))), None)
-
-
-def split_word(word: str) -> Split | None:
-    """The split that a word stands for, with a year behind it or not (`train2017`)."""
-    return SPLIT_WORDS.get(word.lower().rstrip("0123456789"))
-
-
-def split_of_file(name: str) -> Split | None:
-    """The split that an annotation file is about: a word in its stem (`instances_train2017`), else a folder's."""
-    words = PurePosixPath(name).stem.replace("-", "_").replace(".", "_").split("_")
-    return next((split for word in reversed(words) if (split := split_word(word))), None) or split_of(name)
+    def _candidates(self, paths: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
+        bases = [(path, fold(base_of(path))) for path in paths]
+        yield from ((path, self._by_name.get(base, ())) for path, base in bases)
+        # A name without an ending may hold dots of its own.
+        yield from ((path, self._by_stem.get(base, ())) for path, base in bases)
+        yield from ((path, self._by_stem.get(split_suffix(base)[0], ())) for path, base in bases)
+        for path, base in bases:
+            if shorter := before_upload(base):
+                yield path, self._by_stem.get(split_suffix(shorter)[0], ())
 
 
 def _closest(candidates: Sequence[str], wanted: str, near: str) -> str:
     if len(candidates) == 1:
         return candidates[0]
-    scores = [(_common(_reversed(name), _reversed(wanted)), _kinship(name, near)) for name in candidates]
+    scores = [_score(name, wanted, near) for name in candidates]
     best = max(scores)
     if scores.count(best) > 1:
         raise AmbiguousNameError(wanted, candidates)
     return candidates[scores.index(best)]
 
 
-def _reversed(path: str) -> list[str]:
-    return path.lower().split("/")[:-1][::-1]
+def _score(name: str, wanted: str, near: str) -> tuple[int, bool, bool, int]:
+    folders = _common(_folders(name)[::-1], _folders(wanted)[::-1])
+    split = split_of(name)
+    same_split = split is not None and split == split_of_file(near)
+    # Two files of one folder may differ by their case alone.
+    same_case = nfc(base_of(name)) == base_of(wanted)
+    return folders, same_split, same_case, _common(_folders(name), _folders(near))
 
 
-def _kinship(name: str, near: str) -> tuple[bool, int]:
-    same_split = split_of(name) is not None and split_of(name) == split_of_file(near)
-    return same_split, _common(name.split("/")[:-1], near.split("/")[:-1])
+def _folders(path: str) -> list[str]:
+    return fold(folder_of(path)).split("/")
 
 
 def _common(first: Sequence[str], second: Sequence[str]) -> int:

@@ -1,6 +1,5 @@
 """The values that pass between annotation files and the rest."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -36,20 +35,17 @@ class FormatError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class FormatGuess:
-    """What a folder holds: the annotation files, and `why` it is taken for that format."""
-
-    format: Format
-    why: str
-    annotations: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class LabelSpec:
-    """A label that files name, with a colour (`#rrggbb`) to draw it in."""
+    """A label that files name, with a colour (`#rrggbb`) to draw it in.
+
+    `source_id` is what the files know it by, a COCO id or a YOLO class number, and `supercategory` is COCO's; both are
+    empty where the files do not say.
+    """
 
     name: str
     color: str
+    source_id: str = ""
+    supercategory: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +56,9 @@ class ImportItem:
     the real one; None where the image is missing or unreadable. `annotated` is False where no annotation was found or
     none of it could be used, which differs from an annotation that says "nothing here". A `failed` item cannot be
     imported at all; `problems` say why. Otherwise each error among them is about a shape that was left out.
+
+    `source_name` is the image's name in the label file, `source_id` its id there (COCO), and `shape_ids` are those of
+    the shapes, in their order; empty where the file gives none.
     """
 
     image_path: str
@@ -71,6 +70,9 @@ class ImportItem:
     annotation_path: str | None = None
     annotated: bool = True
     failed: bool = False
+    source_name: str = ""
+    source_id: str = ""
+    shape_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +92,3 @@ class ExportChunk:
 
     path: str
     data: bytes
-
-
-SPLIT_WORDS: Mapping[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
-"""What people call the splits."""

@@ -3,7 +3,7 @@
 import io
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, cast
@@ -37,13 +37,8 @@ class FolderSource:
         self._folder = Path(folder)
 
     def names(self) -> Sequence[str]:
-        """Sorted. Symbolic links to files are followed, links to folders are not."""
-        found: list[str] = []
-        for parent, folders, files in os.walk(self._folder):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            relative = Path(parent).relative_to(self._folder)
-            found += [(relative / name).as_posix() for name in files if not name.startswith(".")]
-        return sorted(found)
+        """Sorted. Symbolic links are followed, but for those to a folder that they lie in and those to nothing."""
+        return sorted(_files(self._folder, "", ()))
 
     def open(self, name: str) -> BinaryIO:
         """Raises OSError where the file is gone."""
@@ -111,6 +106,20 @@ class ZipSource:
         """Reads the image's head."""
         with self.open(name) as stream:
             return _size(stream)
+
+
+def _files(folder: Path, prefix: str, above: tuple[str, ...]) -> Iterator[str]:
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from _files(Path(entry.path), f"{prefix}{entry.name}/", (*above, real))
+            elif entry.is_file():
+                yield f"{prefix}{entry.name}"
 
 
 def _size(source: bytes | Path | BinaryIO) -> Size:

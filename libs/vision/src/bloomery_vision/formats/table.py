@@ -6,15 +6,21 @@ The contracts, the client and the command line repeat the ids; a test compares t
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bloomery_vision.formats.coco import detect_coco, read_coco, read_coco_labels
-from bloomery_vision.formats.images_only import detect_images, read_images
-from bloomery_vision.formats.model import ExportChunk, ExportRow, Format, FormatGuess, ImportItem, LabelSpec, YoloTask
+from bloomery_vision.formats.claims import Claim
+from bloomery_vision.formats.coco import read_coco
+from bloomery_vision.formats.coco_claim import claim_coco
+from bloomery_vision.formats.images_only import claim_images, read_images
+from bloomery_vision.formats.model import ExportChunk, ExportRow, Format, ImportItem, YoloTask
+from bloomery_vision.formats.plan import Plan
 from bloomery_vision.formats.source import Source
-from bloomery_vision.formats.voc import detect_voc, read_voc, read_voc_labels
+from bloomery_vision.formats.tree import Tree
+from bloomery_vision.formats.voc import read_voc
+from bloomery_vision.formats.voc_claim import claim_voc
 from bloomery_vision.formats.write_coco import write_coco
 from bloomery_vision.formats.write_voc import write_voc
 from bloomery_vision.formats.write_yolo import write_yolo
-from bloomery_vision.formats.yolo import detect_yolo, read_yolo, read_yolo_labels
+from bloomery_vision.formats.yolo import read_yolo
+from bloomery_vision.formats.yolo_claim import claim_yolo
 
 Writer = Callable[[Iterable[ExportRow], Sequence[str], YoloTask], Iterator[ExportChunk]]
 """Turns rows, read once, into label files, given the labels in order and whether boxes or outlines are wanted."""
@@ -24,17 +30,14 @@ Writer = Callable[[Iterable[ExportRow], Sequence[str], YoloTask], Iterator[Expor
 class FileFormat:
     """One format.
 
-    `layout` says for people what its files look like. `detect` answers with None where a source has no such files.
-    `labels` are those that files name or use; only where `ordered` they name them in an order of their own, so that
-    asking before reading is worth it. Nothing is written in a format without `write`.
+    `layout` says for people what its files look like. `claim` says what of a folder is of the format, None for nothing;
+    `read` reads what a plan says. Nothing is written in a format without `write`.
     """
 
     id: Format
     layout: str
-    detect: Callable[[Source], FormatGuess | None]
-    read: Callable[[Source], Iterator[ImportItem]]
-    labels: Callable[[Source], tuple[LabelSpec, ...]]
-    ordered: bool = True
+    claim: Callable[[Source, Tree], Claim | None]
+    read: Callable[[Source, Plan], Iterator[ImportItem]]
     write: Writer | None = None
 
 
@@ -44,28 +47,24 @@ FORMATS: Mapping[Format, FileFormat] = {
         FileFormat(
             Format.VOC,
             "Pascal VOC is *.xml with <annotation>",
-            detect_voc,
+            claim_voc,
             read_voc,
-            read_voc_labels,
-            ordered=False,
             write=lambda rows, _labels, _task: write_voc(rows),
         ),
         FileFormat(
             Format.COCO,
             "COCO is *.json with images, annotations and categories",
-            detect_coco,
+            claim_coco,
             read_coco,
-            read_coco_labels,
             write=lambda rows, labels, _task: write_coco(rows, labels),
         ),
         FileFormat(
             Format.YOLO,
             "YOLO is images/ with labels/*.txt and data.yaml or classes.txt, or <split>/<label>/ folders of images",
-            detect_yolo,
+            claim_yolo,
             read_yolo,
-            read_yolo_labels,
             write=lambda rows, labels, task: write_yolo(rows, labels, task=task),
         ),
-        FileFormat(Format.IMAGES, "images alone are taken as they are", detect_images, read_images, lambda _source: ()),
+        FileFormat(Format.IMAGES, "images alone are taken as they are", claim_images, read_images),
     )
 }

@@ -1,4 +1,4 @@
-"""Writes Pascal VOC, counting pixels as its reader does."""
+"""Writes Pascal VOC with corners from 0, as CVAT and Datumaro do, so that no fraction of a pixel is lost."""
 
 from collections.abc import Iterable, Iterator
 from typing import cast
@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from bloomery_vision.formats.export import Notes, Stems, placed
 from bloomery_vision.formats.model import ExportChunk, ExportRow
-from bloomery_vision.formats.voc import ATTRIBUTES
+from bloomery_vision.formats.voc_xml import ATTRIBUTES
 from bloomery_vision.geometry import Box, Shape
 
 
@@ -53,8 +53,14 @@ def _object(root: Element, shape: Shape, box: Box) -> None:
         if name in shape.attributes:
             _add(item, name, shape.attributes[name])
     corners = SubElement(item, "bndbox")
-    for name, value in (("xmin", box.x + 1), ("ymin", box.y + 1), ("xmax", box.x2), ("ymax", box.y2)):
-        _add(corners, name, f"{value:.12g}")
+    for name, value in (("xmin", box.x), ("ymin", box.y), ("xmax", box.x2), ("ymax", box.y2)):
+        _add(corners, name, _corner(value))
+
+
+def _corner(value: float) -> str:
+    """A number with a point, which says that it does not count pixels from 1."""
+    digits = f"{value:.12g}"
+    return digits if "." in digits or "e" in digits else f"{digits}.0"
 
 
 def _add(parent: Element, name: str, text: str) -> None:

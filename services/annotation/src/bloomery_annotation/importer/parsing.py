@@ -1,7 +1,7 @@
 """Running a reader in a thread of its own, batch by batch, so that the event loop stays free and memory bounded."""
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -13,8 +13,7 @@ from bloomery_annotation.importer.files import Files
 from bloomery_annotation.importer.source import BlobSource
 from bloomery_annotation.model import Blob, Problem, Shapes
 from bloomery_vision.findings import error, warning
-from bloomery_vision.formats import FORMATS, Format, ImportItem, detect, read
-from bloomery_vision.images import SUFFIXES
+from bloomery_vision.formats import Format, ImportItem, Plan, read, understand
 
 T = TypeVar("T")
 MAX_LABEL = 200
@@ -84,14 +83,20 @@ class Parser:
         self._items.close()
 
     def _start(self, skip: int) -> Header:
-        file_format = self._format or detect(self._source).format
-        # Where the labels have no order, it would cost reading every file twice.
-        named = FORMATS[file_format].labels(self._source) if FORMATS[file_format].ordered else ()
-        images = sum(name.lower().endswith(tuple(SUFFIXES)) for name in self._source.names())
-        self._items = first_of_twins(map(storable, read(self._source, file_format)), self._files)
+        plan = understand(self._source, self._format)
+        items = with_doubts(read(self._source, plan), plan)
+        self._items = first_of_twins(map(storable, items), self._files)
         for _ in islice(self._items, skip):
             pass
-        return Header(file_format, images, [_storable(label.name, MAX_LABEL) for label in named])
+        return Header(plan.format, len(plan.images), [_storable(label.name, MAX_LABEL) for label in plan.labels])
+
+
+def with_doubts(items: Iterable[ImportItem], plan: Plan) -> Iterator[ImportItem]:
+    """The items, what the plan has doubts about told beside the first."""
+    doubts = tuple(warning(one.code, one.message, hint=one.hint, path=one.example) for one in plan.doubts)
+    for item in items:
+        yield replace(item, problems=(*doubts, *item.problems))
+        doubts = ()
 
 
 def storable(item: ImportItem) -> ImportItem:

@@ -1,0 +1,148 @@
+"""Lists of class names: which files hold one, and which list is meant where there are several.
+
+A label file takes the list nearest to it: of its own folder, then of the folders above, then the closest of the others.
+Lists of one folder are one list where they agree.
+"""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+
+from bloomery_vision.formats.model import FormatError
+from bloomery_vision.formats.names import base_of, folder_of, nfc, split_suffix, upwards
+from bloomery_vision.formats.source import Source
+from bloomery_vision.formats.texts import read_lines, read_text
+from bloomery_vision.formats.tree import Tree
+from bloomery_vision.formats.yaml_files import Config
+
+Names = Mapping[int, str]
+"""The class names by class number."""
+
+_TEXT_LISTS = re.compile(
+    r"^_?((predefined_|obj_|my_)?(class|classes|categories|labels?|names)([-_ ]?(names?|list|labels?))?"
+    r"|obj\.names|class\.names)\.txt$"
+)
+_VOC_LIST = "labelmap.txt"
+_STUDIO_LIST = "notes.json"
+_NAMES_HINT = "names is a list of labels, or a mapping from class number to label"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassList:
+    """The names that a file gives to class numbers."""
+
+    path: str
+    names: Names
+
+
+class ContradictionError(ValueError):
+    """Two lists are equally near and name one class number differently."""
+
+    def __init__(self, first: ClassList, second: ClassList, number: int) -> None:
+        names = f"{first.names[number]!r} and {second.names[number]!r}"
+        super().__init__(f"{first.path} and {second.path} call class {number} {names}")
+
+
+def is_list(name: str) -> bool:
+    """Whether the name of a file says that it lists classes, one a line."""
+    base = base_of(name).lower()
+    return split_suffix(base)[1] in (".names", ".labels") or base == _VOC_LIST or bool(_TEXT_LISTS.match(base))
+
+
+def text_lists(tree: Tree) -> list[str]:
+    """The files that list classes by their names."""
+    return list(filter(is_list, tree.ending(".txt", ".names", ".labels")))
+
+
+def read_list(source: Source, name: str) -> ClassList:
+    """The classes of a text file, numbered by its lines. Raises FormatError as `read_text` does."""
+    lines: Sequence[str] = read_lines(source, name)
+    if base_of(name).lower() == _VOC_LIST:
+        lines = list(_voc_names(lines))
+    lines = _without_numbers(lines)
+    return ClassList(name, {number: nfc(line) for number, line in enumerate(lines) if line})
+
+
+def studio_list(source: Source, tree: Tree) -> Iterator[ClassList]:
+    """The categories that Label Studio lists beside its YOLO files."""
+    for name in tree.ending(".json"):
+        if base_of(name).lower() == _STUDIO_LIST:
+            try:
+                content = json.loads(read_text(source, name))
+                names = {int(one["id"]): nfc(str(one["name"])) for one in content["categories"]}
+            except (FormatError, ValueError, KeyError, TypeError, RecursionError):
+                continue
+            if "images" not in content:
+                yield ClassList(name, names)
+
+
+def names_of_config(path: str, content: Config) -> ClassList:
+    """The classes of a configuration. Raises FormatError BROKEN_CONFIG."""
+    names = content.get("names")
+    if names is None:
+        return ClassList(path, _numbered(path, content.get("nc")))
+    entries = names.items() if isinstance(names, dict) else enumerate(names) if isinstance(names, list) else ()
+    try:
+        found = {int(number): nfc(label.strip()) for number, label in entries}
+    except (ValueError, AttributeError, TypeError):
+        found = {}
+    if not found or not all(found.values()):
+        raise FormatError("BROKEN_CONFIG", f"the names in {path} are not a list of labels", _NAMES_HINT)
+    return ClassList(path, found)
+
+
+def nearest(folder: str, lists: Sequence[ClassList]) -> ClassList | None:
+    """The list for the label files of a folder; lists that agree are joined under the path of the first.
+
+    Raises:
+        ContradictionError: nearness does not decide.
+    """
+    by_folder: defaultdict[str, list[ClassList]] = defaultdict(list)
+    for one in lists:
+        by_folder[folder_of(one.path)].append(one)
+    above = next((by_folder[place] for place in upwards(folder) if place in by_folder), None)
+    if above is not None:
+        return _joined(above)
+    if not lists:
+        return None
+    shared = {place: _common(place, folder) for place in by_folder}
+    closest = max(shared.values())
+    return _joined([one for place in sorted(by_folder) if shared[place] == closest for one in by_folder[place]])
+
+
+def _joined(lists: Iterable[ClassList]) -> ClassList:
+    first, *others = lists
+    names = dict(first.names)
+    for other in others:
+        for number, label in other.names.items():
+            if names.setdefault(number, label) != label:
+                raise ContradictionError(first, other, number)
+    return ClassList(first.path, names)
+
+
+def _numbered(path: str, count: object) -> Names:
+    if not isinstance(count, str) or not count.isdecimal() or not 0 < int(count) < 1 << 16:
+        raise FormatError("BROKEN_CONFIG", f"{path} has no names, and nc is no number", _NAMES_HINT)
+    return {number: f"class_{number}" for number in range(int(count))}
+
+
+def _without_numbers(lines: Sequence[str]) -> Sequence[str]:
+    """The names of `0 cat`, `1: dog`, where each line but empty ones begins with its own number."""
+    numbered = [re.match(rf"{number}(\s*[:,]\s*|\s+)(\S.*)", line) for number, line in enumerate(lines) if line]
+    return [match[2] for match in numbered if match] if numbered and all(numbered) else lines
+
+
+def _voc_names(lines: Sequence[str]) -> Iterator[str]:
+    """Of `label:color:parts:actions`, where black is no class but what lies behind all of them."""
+    for line in lines:
+        label, _, rest = line.partition(":")
+        if label and not label.startswith("#") and not (label == "background" and rest.startswith(("0,0,0", ":"))):
+            yield label
+
+
+def _common(first: str, second: str) -> int:
+    parts = zip(first.split("/"), second.split("/"), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], parts))

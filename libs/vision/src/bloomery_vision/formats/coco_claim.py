@@ -1,0 +1,201 @@
+"""What of a folder is COCO: which JSON files describe which images, and what else they are about.
+
+A category that no annotation uses and that others name as their supercategory is the group of those others, as Roboflow
+writes it, and no class.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from bloomery_vision.colors import color
+from bloomery_vision.formats.claims import Claim
+from bloomery_vision.formats.coco_objects import Record, as_record, key_of
+from bloomery_vision.formats.json_stream import read_arrays
+from bloomery_vision.formats.lookup import AmbiguousNameError, NameIndex
+from bloomery_vision.formats.model import Format, FormatError, LabelSpec, Split
+from bloomery_vision.formats.names import base_of, nfc
+from bloomery_vision.formats.plan import Doubt, Left
+from bloomery_vision.formats.source import Source
+from bloomery_vision.formats.split_lists import PRECEDENCE, SplitReader
+from bloomery_vision.formats.split_words import split_of_file
+from bloomery_vision.formats.texts import encoding_of, read_head
+from bloomery_vision.formats.tree import Tree
+
+KEYS = frozenset({"images", "annotations", "categories"})
+_LOOKS_LIKE_COCO = re.compile(r'^\s*\{.*"(images|annotations|categories)"\s*:\s*[\[n]', re.DOTALL)
+_OTHER_KINDS = ("captions", "person_keypoints", "panoptic", "stuff")
+"""Beginnings of the names of files that say in other words what an `instances` file beside them says."""
+_HEAD = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A category as a file lists it."""
+
+    id: str
+    name: str
+    supercategory: str
+
+
+@dataclass
+class _File:
+    """What a file turned out to hold."""
+
+    path: str
+    categories: list[Category] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
+    images: list[str] = field(default_factory=list)
+    records: int = 0
+    objects: int = 0
+    arrays: set[str] = field(default_factory=set)
+    masks: set[str] = field(default_factory=set)
+    captions: bool = False
+    broken: bool = False
+
+    @property
+    def is_annotated(self) -> bool:
+        return "annotations" in self.arrays
+
+    def add(self, key: str, record: Record, index: NameIndex) -> None:
+        match key:
+            case "categories":
+                self.categories += filter(None, [as_category(record)])
+            case "images":
+                self.records += 1
+                if image := image_of(record, index, near=self.path):
+                    self.images.append(image)
+            case _:
+                self.objects += 1
+                self.captions |= "caption" in record
+                if "segments_info" in record:
+                    self.masks.add(str(record.get("file_name")))
+                self.used.add(key_of(record.get("category_id")) or "")
+
+
+def claim_coco(source: Source, tree: Tree) -> Claim | None:
+    """What of the folder is COCO."""
+    files = [_survey(source, name, tree.index) for name in tree.ending(".json") if _looks_like_coco(source, name)]
+    files = [one for one in files if one.broken or "images" in one.arrays]
+    if not files:
+        return None
+    left = {one.path for one in files if one.captions or one.masks} | _other_kinds(files)
+    own = [one for one in files if one.path not in left]
+    label_of: dict[str, str] = {}
+    for one in own:
+        label_of |= {image: one.path for image in one.images if one.is_annotated and image not in label_of}
+    splits = SplitReader(source, tree)
+    splits.read_lists(tree.ending(".txt"))
+    return Claim(
+        Format.COCO,
+        f"{', '.join(one.path for one in own[:3])} list images",
+        label_files=[one.path for one in own],
+        label_of=label_of,
+        lists=sorted(splits.used),
+        left=dict.fromkeys(sorted(left), Left.OTHER_FORMAT),
+        splits=splits.found,
+        file_splits=_file_splits(own),
+        labels=_labels(own),
+        doubts=list(_doubts(own)),
+        masks=_mask_names(files, tree),
+    )
+
+
+def as_category(record: Record) -> Category | None:
+    """A category's record; None without an id or a name. A number is its own name."""
+    identifier, label = key_of(record.get("id")), record.get("name")
+    name = nfc(str(label).strip()) if isinstance(label, str | int | float) else ""
+    parent = record.get("supercategory")
+    return Category(identifier, name, parent if isinstance(parent, str) else "") if identifier and name else None
+
+
+def image_of(record: Record, index: NameIndex, *, near: str) -> str | None:
+    """The image that a record means; None where there is none, or where several may be meant."""
+    wanted = record.get("file_name")
+    try:
+        return index.find(wanted, near=near) if isinstance(wanted, str) and wanted else None
+    except AmbiguousNameError:
+        return None
+
+
+def groups(categories: Iterable[Category], used: set[str]) -> set[str]:
+    """The ids of categories that are groups of others and no classes."""
+    listed = list(categories)
+    parents = {one.supercategory for one in listed if one.supercategory != one.name}
+    return {
+        one.id for one in listed if one.name in parents and one.id not in used and one.supercategory in ("", "none")
+    }
+
+
+def _looks_like_coco(source: Source, name: str) -> bool:
+    try:
+        head = read_head(source, name, _HEAD)
+    except FormatError:
+        return False
+    return bool(_LOOKS_LIKE_COCO.search(head.decode(encoding_of(head), "replace")))
+
+
+def _survey(source: Source, name: str, index: NameIndex) -> _File:
+    found = _File(name)
+    try:
+        with source.open(name) as stream:
+            _read(stream, found, index)
+    except OSError:
+        found.broken = True
+    except FormatError:
+        # Without images it may be anything that is cut off; the reader says what is wrong with the others.
+        found.broken = bool(found.arrays & {"images", "annotations"})
+        found.images = []
+    return found
+
+
+def _read(stream: BinaryIO, found: _File, index: NameIndex) -> None:
+    for key, element, _ in read_arrays(stream, KEYS, arrays=found.arrays):
+        found.add(key, as_record(element), index)
+
+
+def _other_kinds(files: Sequence[_File]) -> set[str]:
+    names = {one.path: base_of(one.path).lower() for one in files}
+    if not any(name.startswith("instances") for name in names.values()):
+        return set()
+    return {path for path, name in names.items() if name.startswith(_OTHER_KINDS)}
+
+
+def _file_splits(files: Sequence[_File]) -> dict[str, Split]:
+    found: dict[str, Split] = {}
+    for one in files:
+        split = split_of_file(one.path)
+        for image in one.images if split else ():
+            known = found.get(image)
+            found[image] = min(filter(None, (split, known)), key=PRECEDENCE.index)
+    return found
+
+
+def _labels(files: Sequence[_File]) -> list[LabelSpec]:
+    found: dict[str, Category] = {}
+    for one in files:
+        left = groups(one.categories, one.used)
+        for category in one.categories:
+            if category.id not in left:
+                found.setdefault(category.name, category)
+    return [LabelSpec(one.name, color(index), one.id, one.supercategory) for index, one in enumerate(found.values())]
+
+
+def _mask_names(files: Sequence[_File], tree: Tree) -> frozenset[str]:
+    wanted = {base_of(name) for one in files for name in one.masks}
+    described = {image for one in files for image in one.images} if wanted else set()
+    return frozenset(name for name in tree.pictures if base_of(name) in wanted and name not in described)
+
+
+def _doubts(files: Sequence[_File]) -> Iterator[Doubt]:
+    bare = [one for one in files if one.records and not one.is_annotated]
+    if bare:
+        count = sum(one.records for one in bare)
+        message = f"{bare[0].path} lists {count} images and no annotations: they count as not annotated"
+        yield Doubt("NO_ANNOTATIONS", message, "leave the file out if they are to be labelled", count, bare[0].path)
+    empty = [one for one in files if one.records and one.is_annotated and not one.objects and not one.broken]
+    if empty:
+        count = sum(one.records for one in empty)
+        message = f"{empty[0].path} lists {count} images and not one object: they count as annotated and empty"
+        yield Doubt("NO_OBJECTS", message, "leave the file out if they are to be labelled", count, empty[0].path)

@@ -1,0 +1,90 @@
+"""Which pictures are not photographs but the masks of some, as Pascal VOC, COCO's panoptic sets and others keep them.
+
+A folder whose name stands for masks in a public set holds nothing else. Elsewhere a picture is a mask only where its
+name says so and the picture that it belongs to is there too.
+"""
+
+import re
+from collections.abc import Container, Iterable, Sequence
+
+from bloomery_vision.formats.names import base_of, fold, folder_of, split_suffix
+from bloomery_vision.formats.split_words import split_of
+
+_ALWAYS = re.compile(r"^(segmentation(class|object)\w*|panoptic(?!.*images).*)$")
+_WITH_TWIN = re.compile(
+    r"^((semantic|instance|binary|gt|seg|label)?[-_ ]?(masks?|maps?)|gt(fine|coarse)?|ground[-_ ]?truth"
+    r"|seg(mentations?)?|annotations?|labels?)$"
+)
+_BESIDE = re.compile(
+    r"(?<=.)[-_. ](mask|masks|seg|segmentation|gt|panoptic|gt(fine|coarse)_(color|labelids|instanceids|labeltrainids)"
+    r"|(color|label|instance)_?(mask|ids?|map))(?=$|[-_. ]\d+$)"
+)
+_LOSSLESS = frozenset({".bmp", ".gif", ".png", ".tif", ".tiff"})
+"""The endings of masks: JPEG would blur their edges."""
+
+
+_PHOTOGRAPHS = re.compile(
+    r"^(jpeg)?(images?|imgs?|photos?|pictures?|frames?|rgb|inputs?|raw|leftimg8bit|originals?)([-_ ]?\d+)?$"
+)
+
+
+def mask_pictures(pictures: Sequence[str], labelled: Container[str]) -> frozenset[str]:
+    """The pictures that are masks; `labelled` are the folded paths, without ending, of files that may label a picture.
+
+    A picture with a label file of its own is a photograph, unless its folder holds nothing but masks.
+    """
+    lossless = [name for name in pictures if split_suffix(base_of(name))[1] in _LOSSLESS]
+    kinds = {folder: _kind(folder) for folder in map(folder_of, lossless)}
+    suspects = {name for name in lossless if kinds[folder_of(name)] or _BESIDE.search(_stem(name))}
+    if not suspects:
+        return frozenset()
+    photographs = _Photographs(name for name in pictures if name not in suspects)
+    return frozenset(
+        name
+        for name in suspects
+        if kinds[folder_of(name)] is _ALWAYS
+        or (fold(name.rpartition(".")[0]) not in labelled and photographs.has(name))
+    )
+
+
+class _Photographs:
+    """Whether the picture that a mask would belong to is there.
+
+    A class of images may be called `mask` (of faces): so the picture lies in a folder for photographs, or above its
+    mask, or is a JPEG that is in no folder of a class.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._placed: set[tuple[str, str]] = set()
+        self._stems: set[str] = set()
+        for name in names:
+            folder, stem = folder_of(name), _stem(name)
+            self._placed.add((folder, stem))
+            if _is_photograph(name):
+                self._stems.add(stem)
+
+    def has(self, mask: str) -> bool:
+        """Whether it is."""
+        stem, bare = _stem(mask), _BESIDE.sub("", _stem(mask))
+        above = folder_of(folder_of(mask))
+        return (
+            not {stem, bare}.isdisjoint(self._stems)
+            or (above, stem) in self._placed
+            or (bare != stem and (folder_of(mask), bare) in self._placed)
+        )
+
+
+def _is_photograph(name: str) -> bool:
+    folder = folder_of(name)
+    if any(map(_PHOTOGRAPHS.match, folder.lower().split("/"))):
+        return True
+    return split_suffix(base_of(name))[1] not in _LOSSLESS and not split_of(folder)
+
+
+def _kind(folder: str) -> re.Pattern[str] | None:
+    parts = folder.lower().split("/")
+    return next((kind for kind in (_ALWAYS, _WITH_TWIN) if any(map(kind.match, parts))), None)
+
+
+def _stem(name: str) -> str:
+    return split_suffix(fold(base_of(name)))[0]

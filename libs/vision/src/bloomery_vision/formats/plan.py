@@ -1,0 +1,150 @@
+"""What a folder is understood to be, before anything of it is imported.
+
+A plan is made from the names of all files and from the small files that speak of others. It can be shown and stored;
+the readers follow it. Made again from the same files, it is the same.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from itertools import islice
+
+from bloomery_vision.findings import Finding
+from bloomery_vision.formats.class_lists import ClassList
+from bloomery_vision.formats.model import Format, LabelSpec, Split
+from bloomery_vision.formats.split_lists import SplitList
+
+
+class Left(StrEnum):
+    """Why a file is left alone."""
+
+    MASK = "mask"
+    """A picture that shows where objects are on another one. Mask pictures are not read."""
+    PICTURE_NOT_READ = "picture_not_read"
+    """A picture in a file format that is not read."""
+    VIDEO = "video"
+    """A film. Single frames have to be saved from it."""
+    OTHER_FORMAT = "other_format"
+    """Labels in a format that is not read, or not the one that was chosen."""
+    NOT_LABELS = "not_labels"
+    """A text, XML, JSON or YAML file that says nothing about the images."""
+    OTHER = "other"
+    """A file of any other kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Something that the importer is not sure of, or that was left out: `count` times, as in `example` (a file)."""
+
+    code: str
+    message: str
+    hint: str
+    count: int
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
+class YoloRows:
+    """How the lines of YOLO label files are to be read.
+
+    `keypoints` is how many numbers of a line describe keypoints; `scores` says that a score, and a track where there is
+    one more number, stands behind each box.
+    """
+
+    keypoints: int = 0
+    scores: bool = False
+
+
+PLAIN_ROWS = YoloRows()
+"""Boxes and outlines only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A folder, understood.
+
+    Each file is exactly one of `images`, `label_files`, `lists` and `left`.
+
+    Attributes:
+        format: the format of the label files, `images` where there are none.
+        images: the pictures to import, in order.
+        label_files: the files that label images, in order.
+        lists: the files that name classes or splits, or both.
+        left: the files that are left alone, with the reason.
+        label_of: the label file of each image that has one; of several COCO files the first.
+        unplaced: why a label file has no image, by label file.
+        splits: the split of each image that has one.
+        split_lists: the places that the splits come from.
+        class_lists: the lists of class names that are used.
+        class_list_of: the list of each folder of label files, as an index into `class_lists`.
+        labels: the classes in the order of the files, also those without objects.
+        pixel_origin: the number of the first pixel, 0 or 1, in Pascal VOC's corners.
+        rows: how YOLO's lines are to be read.
+        doubts: what somebody should look at, each kind once.
+        stops: why the folder cannot be imported as it is.
+    """
+
+    format: Format
+    images: Sequence[str] = ()
+    label_files: Sequence[str] = ()
+    lists: Sequence[str] = ()
+    left: Mapping[str, Left] = field(default_factory=dict)
+    label_of: Mapping[str, str] = field(default_factory=dict)
+    unplaced: Mapping[str, Finding] = field(default_factory=dict)
+    splits: Mapping[str, Split] = field(default_factory=dict)
+    split_lists: Sequence[SplitList] = ()
+    class_lists: Sequence[ClassList] = ()
+    class_list_of: Mapping[str, int] = field(default_factory=dict)
+    labels: Sequence[LabelSpec] = ()
+    pixel_origin: int = 1
+    rows: YoloRows = PLAIN_ROWS
+    doubts: Sequence[Doubt] = ()
+    stops: Sequence[Finding] = ()
+
+    def names(self, label_file: str) -> Mapping[int, str] | None:
+        """The class names by class number that apply to a label file; None where there are none."""
+        number = self.class_list_of.get(label_file.rpartition("/")[0])
+        return None if number is None else self.class_lists[number].names
+
+    def to_json(self, *, limit: int | None = None) -> dict[str, object]:
+        """The plan as JSON values; lists of files are cut after `limit` names, and always counted."""
+        unlabelled = [image for image in self.images if image not in self.label_of]
+        return {
+            "format": self.format,
+            "images": {
+                "count": len(self.images),
+                "labelled": len(self.label_of),
+                "unlabelled": _files(unlabelled, limit),
+                "splits": dict(sorted(Counter(self.splits.values()).items())),
+                "without_split": len(self.images) - len(self.splits),
+            },
+            "label_files": {
+                "count": len(self.label_files),
+                "without_image": _files(list(self.unplaced), limit),
+            },
+            "classes": [
+                {"path": one.path, "names": {str(number): name for number, name in one.names.items()}, "for": folders}
+                for one, folders in zip(self.class_lists, self._folders_of_lists(), strict=True)
+            ],
+            "labels": [asdict(label) for label in self.labels],
+            "split_lists": [asdict(one) for one in self.split_lists],
+            "pixel_origin": self.pixel_origin,
+            "rows": asdict(self.rows),
+            "left": {
+                reason.value: _files([name for name, why in self.left.items() if why is reason], limit)
+                for reason in sorted(set(self.left.values()))
+            },
+            "doubts": [asdict(doubt) for doubt in self.doubts],
+            "stops": [asdict(stop) for stop in self.stops],
+        }
+
+    def _folders_of_lists(self) -> list[list[str]]:
+        folders: list[list[str]] = [[] for _ in self.class_lists]
+        for folder, number in self.class_list_of.items():
+            folders[number].append(folder)
+        return folders
+
+
+def _files(names: Sequence[str], limit: int | None) -> dict[str, object]:
+    return {"count": len(names), "files": list(islice(names, limit))}

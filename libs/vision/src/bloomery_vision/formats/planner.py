@@ -1,0 +1,224 @@
+"""Makes the plan of a folder: asks each format what it knows, decides which is meant, and accounts for every file."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from bloomery_vision.findings import Finding, error
+from bloomery_vision.formats.claims import Claim
+from bloomery_vision.formats.model import Format, FormatError, ImportItem, Split
+from bloomery_vision.formats.names import base_of, folder_of, split_suffix
+from bloomery_vision.formats.other_formats import name_of_format
+from bloomery_vision.formats.plan import Doubt, Left, Plan
+from bloomery_vision.formats.source import Source
+from bloomery_vision.formats.split_words import split_of
+from bloomery_vision.formats.survey import sample
+from bloomery_vision.formats.table import FORMATS
+from bloomery_vision.formats.tree import LABEL_SUFFIXES, PICTURES_NOT_READ, VIDEOS, Tree
+
+_TABLES = (".csv", ".jsonl", ".tsv")
+
+
+def understand(source: Source, file_format: Format | None = None) -> Plan:
+    """What the files of a source are understood to be.
+
+    Args:
+        source: only names and small files are read, of images nothing.
+        file_format: what the label files are, where the caller knows.
+
+    Returns:
+        The plan. It never raises for what the files hold: what cannot be imported is among the plan's `stops`.
+    """
+    tree = Tree.of(source.names())
+    asked = FORMATS.values() if file_format is None else [FORMATS[file_format]]
+    claims = [claim for one in asked if (claim := one.claim(source, tree))]
+    best = _best(claims)
+    if len(best) > 1:
+        return _undecided(tree, best)
+    chosen = best[0] if best else Claim(file_format or Format.IMAGES, "")
+    return _complete(source, tree, chosen, [claim for claim in claims if claim is not chosen], asked_for=file_format)
+
+
+def _best(claims: Sequence[Claim]) -> Sequence[Claim]:
+    """The claims to choose from: a label file that names images beats the names of folders, and both a file alone."""
+    for kind in (_labels_images, _has_labels, _has_files):
+        if found := [claim for claim in claims if kind(claim)]:
+            return found
+    # What names classes and splits is worth more than the images alone.
+    return claims[:1]
+
+
+def _labels_images(claim: Claim) -> bool:
+    return bool(claim.label_files and claim.label_of)
+
+
+def _has_labels(claim: Claim) -> bool:
+    return bool(claim.label_of)
+
+
+def _has_files(claim: Claim) -> bool:
+    return bool(claim.label_files)
+
+
+def read(source: Source, understood: Plan) -> Iterator[ImportItem]:
+    """What the files say, image by image, as they were understood; a broken file costs its own items only.
+
+    Raises:
+        FormatError: before the first item, where the plan says why nothing can be imported.
+    """
+    for stop in understood.stops:
+        raise FormatError(stop.code, stop.message, stop.hint)
+    return FORMATS[understood.format].read(source, understood)
+
+
+def _undecided(tree: Tree, claims: Sequence[Claim]) -> Plan:
+    why = "; ".join(f"{claim.format}: {claim.why}, of {len(claim.label_of)} images" for claim in claims)
+    hint = "name the format, on the command line by `--format`, or import each folder by itself"
+    stop = error("AMBIGUOUS_FORMAT", f"the files fit several formats ({why})", hint=hint, path=claims[0].label_files[0])
+    label_files = sorted({name for claim in claims for name in claim.label_files})
+    lists = sorted({name for claim in claims for name in claim.lists}.difference(label_files))
+    taken = {*label_files, *lists, *tree.images}
+    left = {name: _kind(name, tree.masks) for name in tree.names if name not in taken}
+    return Plan(claims[0].format, images=tree.images, label_files=label_files, lists=lists, left=left, stops=(stop,))
+
+
+def _complete(
+    source: Source, tree: Tree, chosen: Claim, rejected: Sequence[Claim], *, asked_for: Format | None
+) -> Plan:
+    is_labelled = bool(chosen.label_files or chosen.label_of)
+    masks = tree.masks | chosen.masks
+    images = [name for name in tree.images if name not in masks] if chosen.masks else tree.images
+    taken = {*images, *chosen.label_files, *chosen.lists}
+    left = {name: _kind(name, masks) for name in tree.names if name not in taken}
+    left |= {name: why for name, why in chosen.left.items() if name in left}
+    left |= {name: Left.OTHER_FORMAT for claim in rejected for name in claim.label_files if name in left}
+    others = _name_others(source, left)
+    splits = _splits(images, chosen)
+    return Plan(
+        format=chosen.format if is_labelled else asked_for or Format.IMAGES,
+        images=images,
+        label_files=chosen.label_files,
+        lists=chosen.lists,
+        left=left,
+        label_of=chosen.label_of,
+        unplaced=chosen.unplaced,
+        splits=splits,
+        split_lists=chosen.splits.lists,
+        class_lists=chosen.class_lists,
+        class_list_of=chosen.class_list_of,
+        labels=chosen.labels,
+        pixel_origin=chosen.pixel_origin,
+        rows=chosen.rows,
+        doubts=(
+            *chosen.doubts,
+            *_about_splits(chosen, images, splits),
+            *_about_left(left, others),
+            *_about_labels(images, is_labelled=is_labelled),
+        ),
+        stops=(*chosen.stops, *(() if is_labelled or asked_for else _unknown(images, others))),
+    )
+
+
+def _kind(name: str, masks: frozenset[str]) -> Left:
+    suffix = split_suffix(base_of(name))[1]
+    if name in masks:
+        return Left.MASK
+    if suffix in PICTURES_NOT_READ:
+        return Left.PICTURE_NOT_READ
+    if suffix in VIDEOS:
+        return Left.VIDEO
+    return Left.NOT_LABELS if suffix in LABEL_SUFFIXES else Left.OTHER
+
+
+def _name_others(source: Source, left: dict[str, Left]) -> Mapping[str, list[str]]:
+    """Marks the files that hold labels in formats that are not read; by the names of those formats."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    unclear = [name for name, why in left.items() if why is Left.NOT_LABELS or name.lower().endswith(_TABLES)]
+    for name in sample(unclear):
+        if title := name_of_format(source, name):
+            found[title].append(name)
+            left[name] = Left.OTHER_FORMAT
+    named = {name for names in found.values() for name in names}
+    rest = [name for name, why in left.items() if why is Left.OTHER_FORMAT and name not in named]
+    return found | ({"another format or kind": rest} if rest else {})
+
+
+def _splits(images: Sequence[str], claim: Claim) -> dict[str, Split]:
+    """The split of each image: as lists say, else as its label file's name says, else as its folder is called."""
+    found: dict[str, Split] = {}
+    undecided: dict[tuple[str, Split], bool] = {}
+    for image in images:
+        split = claim.splits.get(image) or claim.file_splits.get(image)
+        if split is None and (split := split_of(image)):
+            key = (folder_of(image), split)
+            if key not in undecided:
+                undecided[key] = not claim.splits.decided_for(*key)
+            split = split if undecided[key] else None
+        if split:
+            found[image] = split
+    return found
+
+
+def _about_splits(claim: Claim, images: Sequence[str], splits: Mapping[str, Split]) -> Iterator[Doubt]:
+    told = claim.splits
+    if splits and len(splits) < len(images):
+        without = [image for image in images if image not in splits]
+        message = f"{len(without)} of {len(images)} images are in no split, the others are"
+        yield Doubt(
+            "NO_SPLIT", message, "add them to a list, or choose a split when you build", len(without), without[0]
+        )
+    if told.conflicts:
+        message = f"{len(told.conflicts)} images are in several splits; the first of train, val, test is taken"
+        yield Doubt("SPLIT_CONFLICT", message, "leave each in one", len(told.conflicts), told.conflicts[0])
+    empty = [one.path for one in told.lists if not one.images]
+    if empty:
+        message = f"no image is found for {', '.join(empty[:3])}"
+        yield Doubt("EMPTY_SPLIT", message, "correct the path, or add the images", len(empty), empty[0])
+    if told.missing:
+        line, path = told.missing[0]
+        message = f"lists name {len(told.missing)} images that are not there, such as {line:.200}"
+        yield Doubt("LISTED_IMAGE_MISSING", message, "add the images", len(told.missing), path)
+    if told.undecided:
+        line, path = told.undecided[0]
+        message = f"lists give {len(told.undecided)} names that fit several images, such as {line:.200}"
+        yield Doubt("LISTED_IMAGE_AMBIGUOUS", message, "write them with their folders", len(told.undecided), path)
+    if told.broken:
+        yield Doubt("BROKEN_FILE", told.broken[0], "save it as UTF-8", len(told.broken), told.broken[0])
+
+
+def _about_left(left: Mapping[str, Left], others: Mapping[str, Sequence[str]]) -> Iterator[Doubt]:
+    pictures = [name for name, why in left.items() if why is Left.PICTURE_NOT_READ]
+    if pictures:
+        message = f"{_by_suffix(pictures)} are pictures of a kind that is not read"
+        yield Doubt("PICTURE_NOT_READ", message, "save them as JPEG or PNG", len(pictures), pictures[0])
+    videos = [name for name, why in left.items() if why is Left.VIDEO]
+    if videos:
+        message = f"{_by_suffix(videos)} are videos, which are not read"
+        yield Doubt("VIDEO_NOT_READ", message, "save their frames as images", len(videos), videos[0])
+    for title, names in others.items():
+        message = f"{len(names)} files hold labels of {title}, which are not read"
+        yield Doubt("OTHER_FORMAT", message, "export them as COCO, Pascal VOC or YOLO", len(names), names[0])
+
+
+def _about_labels(images: Sequence[str], *, is_labelled: bool) -> Iterator[Doubt]:
+    if images and not is_labelled:
+        message = f"nothing labels the {len(images)} images; they are imported as not annotated"
+        yield Doubt("NO_LABELS", message, _layouts(), len(images), images[0])
+
+
+def _unknown(images: Sequence[str], others: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
+    """Labels that are not understood must not be passed over in silence."""
+    if others or not images:
+        titles = (
+            f"there are labels of {', '.join(sorted(others))}, which are not read" if others else "there are no labels"
+        )
+        hint = f"{_layouts()}. To import the images without labels, name the format `images`"
+        yield error("UNKNOWN_FORMAT", f"{titles}, beside {len(images)} images", hint=hint)
+
+
+def _layouts() -> str:
+    return "; ".join(one.layout for one in FORMATS.values())
+
+
+def _by_suffix(names: Sequence[str]) -> str:
+    counts = Counter(split_suffix(base_of(name))[1] for name in names)
+    return ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))

@@ -1,0 +1,200 @@
+"""What of a folder is Pascal VOC, and how it is written.
+
+Whether a set counts pixels from 1 is decided for all of it. A box with a decimal point, or one that begins at 0, says
+that it does not; a box that begins at 1 says that it does. What more boxes say is taken; where as many say the one as
+the other, the corners are taken as they stand.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from xml.etree.ElementTree import Element
+
+from bloomery_vision.colors import color
+from bloomery_vision.findings import Finding, error
+from bloomery_vision.formats.claims import Claim
+from bloomery_vision.formats.class_lists import ClassList, read_list, text_lists
+from bloomery_vision.formats.lookup import AmbiguousNameError
+from bloomery_vision.formats.model import Format, FormatError, LabelSpec
+from bloomery_vision.formats.names import base_of, fold, folder_of, split_suffix
+from bloomery_vision.formats.pairing import Pairs, pair
+from bloomery_vision.formats.plan import Doubt, Left
+from bloomery_vision.formats.source import Source
+from bloomery_vision.formats.split_lists import SplitReader
+from bloomery_vision.formats.survey import sample
+from bloomery_vision.formats.texts import read_head
+from bloomery_vision.formats.tree import Tree
+from bloomery_vision.formats.voc_xml import CORNERS, corners, parse, root_of, text
+
+_HEAD = 4096
+_OTHER_ROOTS = frozenset({"annotations", "dataset", "mlt"})
+"""Roots of label files in other XML formats, such as CVAT's."""
+
+
+def claim_voc(source: Source, tree: Tree) -> Claim | None:
+    """What of the folder is Pascal VOC."""
+    files = tree.ending(".xml")
+    roots = {name: _root(source, name) for name in _sample_of_folders(files)}
+    folders = {folder_of(name) for name, root in roots.items() if root == "annotation"}
+    if not folders:
+        return None
+    pairs = pair([name for name in files if folder_of(name) in folders], tree.images)
+    own = {name for name in files if folder_of(name) in folders and roots.get(name, "annotation") == "annotation"}
+    # What stands in the place of an image's label file is one, and broken, whatever else it says.
+    own |= set(pairs.label_of.values())
+    left = {name: _left(roots[name]) for name in files if name not in own and name in roots}
+    left |= {name: Left.NOT_LABELS for name in files if name not in own and name not in roots}
+    placed = _placed(source, tree, pairs, own)
+    seen = _look(source, sample(sorted(own)))
+    splits = SplitReader(source, tree)
+    splits.read_lists(tree.ending(".txt"))
+    class_list = _class_list(source, tree, seen)
+    return Claim(
+        Format.VOC,
+        f"{len(own)} XML files with <annotation>",
+        label_files=sorted(own),
+        label_of=placed.label_of,
+        unplaced=placed.unplaced,
+        lists=sorted(splits.used | ({class_list.path} if class_list else set())),
+        left=left,
+        splits=splits.found,
+        class_lists=(class_list,) if class_list else (),
+        class_list_of=dict.fromkeys(sorted({folder_of(name) for name in own}), 0) if class_list else {},
+        labels=_labels(class_list, seen),
+        pixel_origin=seen.origin,
+        doubts=list(seen.doubts()),
+    )
+
+
+def _sample_of_folders(files: Sequence[str]) -> Sequence[str]:
+    """All files where there are not too many; otherwise at least the first of each folder."""
+    first: dict[str, str] = {}
+    for name in files:
+        first.setdefault(folder_of(name), name)
+    return sorted({*sample(files), *first.values()})
+
+
+def _root(source: Source, name: str) -> str:
+    try:
+        return root_of(read_head(source, name, _HEAD))
+    except FormatError:
+        return ""
+
+
+def _left(root: str) -> Left:
+    return Left.OTHER_FORMAT if root in _OTHER_ROOTS else Left.NOT_LABELS
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    label_of: dict[str, str]
+    unplaced: dict[str, Finding] = field(default_factory=dict)
+
+
+def _placed(source: Source, tree: Tree, pairs: Pairs, own: set[str]) -> _Placed:
+    """The pairs, and what the name inside a file decides where its own name does not."""
+    found = _Placed(pairs.label_of)
+    for label in (name for name in [*pairs.undecided, *pairs.without] if name in own):
+        candidates = pairs.undecided.get(label, ())
+        image = _image_inside(source, tree, label, candidates)
+        if isinstance(image, Finding):
+            found.unplaced[label] = image
+        elif found.label_of.setdefault(image, label) != label:
+            found.unplaced[label] = _repeated(label, image, found.label_of[image])
+    for label, image in pairs.repeated.items():
+        found.unplaced[label] = _repeated(label, image, found.label_of[image])
+    return found
+
+
+def _image_inside(source: Source, tree: Tree, label: str, candidates: Sequence[str]) -> str | Finding:
+    declared = _declared_name(source, label)
+    if candidates:
+        fitting = [image for image in candidates if fold(base_of(image)) == fold(base_of(declared))]
+        return fitting[0] if len(fitting) == 1 else _ambiguous(label, ", ".join(candidates[:4]))
+    try:
+        found = tree.index.find(declared, near=label) if declared else None
+    except AmbiguousNameError as problem:
+        return _ambiguous(label, str(problem))
+    if found:
+        return found
+    missing = f"there is no image {declared or split_suffix(base_of(label))[0]}"
+    return error("MISSING_IMAGE", missing, hint="add the image", path=label)
+
+
+def _declared_name(source: Source, label: str) -> str:
+    try:
+        return text(parse(source, label), "filename")
+    except FormatError:
+        return ""
+
+
+def _ambiguous(label: str, candidates: str) -> Finding:
+    message = f"several images fit {label}: {candidates}"
+    return error("AMBIGUOUS_IMAGE", message, hint="give the images different names", path=label)
+
+
+def _repeated(label: str, image: str, first: str) -> Finding:
+    message = f"{image} is annotated twice, first in {first}"
+    return error("DUPLICATE_IMAGE", message, hint="delete one of the files", path=label)
+
+
+@dataclass
+class _Seen:
+    """What the files of a set have in common: their labels, and how many boxes speak for which first pixel."""
+
+    labels: set[str] = field(default_factory=set)
+    zero: int = 0
+    one: int = 0
+    zero_example: str = ""
+
+    @property
+    def origin(self) -> int:
+        return 0 if self.zero and self.zero >= self.one else 1
+
+    def look(self, name: str, item: Element) -> None:
+        if label := text(item, "name"):
+            self.labels.add(label)
+        found = corners(item)
+        if found is None or not all(map(math.isfinite, found)):
+            return
+        # Whoever writes a point counts no pixels, even where all that follows it is 0.
+        if min(found[:2]) == 0 or any("." in text(item, f"bndbox/{key}") for key in CORNERS):
+            self.zero += 1
+            self.zero_example = self.zero_example or name
+        elif min(found[:2]) == 1:
+            self.one += 1
+
+    def doubts(self) -> Iterator[Doubt]:
+        if self.zero and self.one and self.origin == 0:
+            message = f"{self.zero} boxes say that pixels are counted from 0, and {self.one} that they are from 1"
+            hint = "the corners of all boxes are taken as they stand; look at some"
+            yield Doubt("PIXEL_ORIGIN", message, hint, self.zero + self.one, self.zero_example)
+
+
+def _look(source: Source, files: Sequence[str]) -> _Seen:
+    seen = _Seen()
+    for name in files:
+        try:
+            root = parse(source, name)
+        except FormatError:
+            continue  # the reader reports the file
+        for item in root.iter("object"):
+            seen.look(name, item)
+    return seen
+
+
+def _class_list(source: Source, tree: Tree, seen: _Seen) -> ClassList | None:
+    """The first list that knows every label: Pascal VOC needs none, and it gives the order and the unused ones."""
+    for name in text_lists(tree):
+        try:
+            found = read_list(source, name)
+        except FormatError:
+            continue
+        if seen.labels and seen.labels <= set(found.names.values()):
+            return found
+    return None
+
+
+def _labels(listed: ClassList | None, seen: _Seen) -> list[LabelSpec]:
+    names: Mapping[int, str] = listed.names if listed else dict(enumerate(sorted(seen.labels)))
+    return [LabelSpec(name, color(index)) for index, name in enumerate(dict.fromkeys(names.values()))]

@@ -1,0 +1,165 @@
+"""One Pascal VOC file: its XML, and its objects as shapes.
+
+Beside the box other programs write what Pascal VOC has no word for: CVAT a rotation, roLabelImg a rotated box, Roboflow
+and LabelMe an outline. All of it wins over the upright box.
+"""
+
+import codecs
+import math
+import re
+from collections.abc import Iterator
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DefusedXmlException, ElementTree
+
+from bloomery_vision.findings import Finding, error
+from bloomery_vision.formats.cleaning import Entry, Outlined, Parsed
+from bloomery_vision.formats.model import FormatError
+from bloomery_vision.formats.names import nfc
+from bloomery_vision.formats.source import Size, Source
+from bloomery_vision.formats.texts import encoding_of, read_small
+from bloomery_vision.geometry import Box, Point, Polygon, Ring, Shape
+
+ATTRIBUTES = ("difficult", "truncated", "occluded", "pose")
+"""What an object may say beside its name and box."""
+
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_DECLARATION = re.compile(rb"""^<\?xml[^>]*?encoding\s*=\s*["']([\w.-]+)["'][^>]*\?>""")
+_WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949"}
+"""What programs mean by these encodings, by the names of Python's codecs."""
+
+
+def parse(source: Source, name: str) -> Element:
+    """The root of a file.
+
+    Raises:
+        FormatError: XML_ENTITIES, BROKEN_FILE, FILE_TOO_LARGE, UNREADABLE.
+    """
+    content = read_small(source, name).lstrip(b" \t\r\n")
+    try:
+        root = ElementTree.fromstring(_decoded(content))
+    except DefusedXmlException as problem:
+        raise FormatError("XML_ENTITIES", f"it declares entities: {problem}", "write plain XML") from problem
+    except UnicodeDecodeError as problem:
+        message = f"it is not in the encoding that it names, {problem.encoding}"
+        raise FormatError("BROKEN_FILE", message, "save it as UTF-8") from problem
+    except (ParseError, ValueError, LookupError) as problem:
+        raise FormatError("BROKEN_FILE", f"it is not well-formed XML: {problem}", "write the file again") from problem
+    if root.tag != "annotation":
+        raise FormatError("BROKEN_FILE", f"its root is <{root.tag}>, not <annotation>", "leave the file out")
+    return root
+
+
+def root_of(head: bytes) -> str:
+    """The name of the first element in the first bytes of an XML file, empty where there is none."""
+    text = head.decode(encoding_of(head), "replace")
+    found = re.search(r"<([A-Za-z_][\w.-]*)", re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL))
+    return found[1] if found else ""
+
+
+def objects(root: Element, path: str, *, origin: int) -> Iterator[Entry]:
+    """Each object with where it stands; `origin` is the number of the first pixel."""
+    for index, item in enumerate(root.iter("object"), 1):
+        if text(item, "deleted") != "1":
+            yield Entry(f"{path}#object[{index}]", _object(item, origin))
+
+
+def declared_size(root: Element) -> Size | None:
+    """The (width, height) that a file states."""
+    try:
+        return int(float(text(root, "size/width"))), int(float(text(root, "size/height")))
+    except (ValueError, OverflowError):
+        return None
+
+
+def corners(item: Element) -> list[float] | None:
+    """xmin, ymin, xmax, ymax of an object as they stand in the file."""
+    try:
+        return [float(text(item, f"bndbox/{key}")) for key in CORNERS]
+    except ValueError:
+        return None
+
+
+def text(item: Element, path: str) -> str:
+    """The text at a path, without the space around it."""
+    return nfc((item.findtext(path) or "").strip())
+
+
+def _decoded(content: bytes) -> bytes | str:
+    """Text where a declaration names an encoding: the parser knows few of them."""
+    found = _DECLARATION.match(content)
+    if found is None:
+        return content
+    codec = codecs.lookup(found[1].decode()).name
+    return content[found.end() :].decode(_WIDER.get(codec, codec))
+
+
+def _object(item: Element, origin: int) -> Parsed:
+    label, attributes = text(item, "name"), _attributes(item)
+    rotation = attributes.pop("rotation", "")
+    outline = _outline(item)
+    found = corners(item)
+    if found is None:
+        return Shape(outline, label, attributes) if outline else _bad_box(item)
+    xmin, ymin, xmax, ymax = found
+    box = Box.from_corners(xmin - origin, ymin - origin, xmax, ymax)
+    outline = outline or _turned(box, rotation)
+    upright = Shape(box, label, attributes)
+    return Outlined(Shape(outline, label, attributes), upright) if outline else upright
+
+
+def _bad_box(item: Element) -> Finding:
+    words = ", ".join(f"{key} {text(item, f'bndbox/{key}') or 'is missing'}" for key in CORNERS)
+    return error("BAD_BOX", f"its bndbox cannot be read: {words}", hint="xmin, ymin, xmax and ymax are numbers")
+
+
+def _attributes(item: Element) -> dict[str, str]:
+    found = {key: value for key in ATTRIBUTES if (value := text(item, key)) not in ("", "0", "Unspecified")}
+    for key in ("score", "confidence"):
+        if value := text(item, key):
+            found["score"] = value
+    more = {text(one, "name"): text(one, "value") for one in item.iterfind("attributes/attribute")}
+    return found | {key: value for key, value in more.items() if key and value}
+
+
+def _outline(item: Element) -> Polygon | None:
+    try:
+        turned = [float(text(item, f"robndbox/{key}")) for key in ("cx", "cy", "w", "h", "angle")]
+    except ValueError:
+        ring = _ring(item)
+        return Polygon(ring) if len(ring) > 2 else None
+    cx, cy, width, height, angle = turned
+    return rotated(Box(cx - width / 2, cy - height / 2, width, height), angle)
+
+
+def _ring(item: Element) -> Ring:
+    polygon = item.find("polygon")
+    if polygon is None:
+        return ()
+    pairs = [(text(point, "x"), text(point, "y")) for point in polygon.iterfind("pt")]
+    numbers = (number for number in range(1, len(polygon)) if polygon.find(f"x{number}") is not None)
+    pairs += [(text(polygon, f"x{number}"), text(polygon, f"y{number}")) for number in numbers]
+    try:
+        return tuple((float(x), float(y)) for x, y in pairs)
+    except ValueError:
+        return ()
+
+
+def _turned(box: Box, degrees: str) -> Polygon | None:
+    try:
+        angle = math.radians(float(degrees))
+    except ValueError:
+        return None
+    return rotated(box, angle) if math.isfinite(angle) and angle % (2 * math.pi) else None
+
+
+def rotated(box: Box, angle: float) -> Polygon:
+    """The corners of a box turned clockwise about its centre; `angle` in radians."""
+    x, y = box.x + box.width / 2, box.y + box.height / 2
+    along = (math.cos(angle), math.sin(angle))
+
+    def corner(right: float, down: float) -> Point:
+        return x + right * along[0] - down * along[1], y + right * along[1] + down * along[0]
+
+    right, down = box.width / 2, box.height / 2
+    return Polygon((corner(-right, -down), corner(right, -down), corner(right, down), corner(-right, down)))

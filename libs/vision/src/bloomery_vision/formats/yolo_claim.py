@@ -1,0 +1,196 @@
+"""What of a folder is YOLO: its label files, the lists of classes that apply to them, and what their lines mean."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bloomery_vision.colors import color
+from bloomery_vision.findings import Finding, error
+from bloomery_vision.formats.claims import Claim
+from bloomery_vision.formats.class_lists import ClassList, is_list
+from bloomery_vision.formats.model import Format, FormatError, LabelSpec
+from bloomery_vision.formats.names import folder_of
+from bloomery_vision.formats.pairing import Pairs, pair
+from bloomery_vision.formats.plan import Doubt, Left, YoloRows
+from bloomery_vision.formats.source import Source
+from bloomery_vision.formats.split_lists import SplitReader
+from bloomery_vision.formats.survey import SAMPLE, sample
+from bloomery_vision.formats.texts import read_lines
+from bloomery_vision.formats.tree import Tree
+from bloomery_vision.formats.yolo import folder_class
+from bloomery_vision.formats.yolo_classes import Classes, apply_lists
+from bloomery_vision.formats.yolo_files import Text, by_folder, kind_of_folder, look_at
+from bloomery_vision.formats.yolo_rows import Row, in_pixels, nameless, parse_row, understand_rows
+
+_LABELS = "labels"
+
+
+def claim_yolo(source: Source, tree: Tree) -> Claim | None:
+    """What of the folder is YOLO: label files, or at least a file that names classes or splits."""
+    classes = Classes.of(source, tree)
+    splits = SplitReader(source, tree)
+    for path, content in classes.configs.items():
+        splits.read_config(path, content)
+    files = _label_files(source, tree, splits.used)
+    splits.read_lists([name for name in tree.ending(".txt") if name not in files.names])
+    if not files.names and (folders := _claim_folders(tree)):
+        return folders
+    if not (files.names or classes.lists or classes.configs or classes.broken):
+        return None
+    applied = apply_lists(classes, sorted({folder_of(name) for name in files.names}))
+    seen = _look(source, files, applied.class_list_of)
+    rows = understand_rows(seen.rows, classes.keypoints)
+    configured = classes.configs.keys() | splits.used | {one.path for one in applied.lists} | applied.used
+    return Claim(
+        Format.YOLO,
+        f"{len(files.names)} label files"
+        + (f" and {', '.join(sorted(classes.configs)[:3])}" if classes.configs else ""),
+        label_files=sorted(files.names),
+        label_of=files.label_of,
+        unplaced=files.unplaced,
+        lists=sorted(configured - files.names),
+        left=files.left,
+        splits=splits.found,
+        class_lists=applied.lists,
+        class_list_of=applied.class_list_of,
+        labels=_labels(applied.lists or classes.lists, seen),
+        rows=rows,
+        doubts=[*applied.doubts, *seen.doubts(rows, classes.keypoints)],
+        stops=applied.stops if files.names else (),
+    )
+
+
+def _claim_folders(tree: Tree) -> Claim | None:
+    """A classification set: images in `<split>/<label>/`, without label files."""
+    classes = {image: label for image in tree.images if (label := folder_class(image))}
+    if not classes:
+        return None
+    names = sorted(set(classes.values()))
+    labels = [LabelSpec(label, color(index)) for index, label in enumerate(names)]
+    why = f"images in folders of {len(names)} classes"
+    return Claim(Format.YOLO, why, label_of={image: image for image in classes}, labels=labels)
+
+
+@dataclass
+class _Files:
+    names: set[str] = field(default_factory=set)
+    label_of: dict[str, str] = field(default_factory=dict)
+    unplaced: dict[str, Finding] = field(default_factory=dict)
+    left: dict[str, Left] = field(default_factory=dict)
+
+
+def _label_files(source: Source, tree: Tree, used: set[str]) -> _Files:
+    texts = [name for name in tree.ending(".txt") if name not in used and _may_label(source, name)]
+    pairs = pair(texts, tree.images)
+    kinds = {folder: kind_of_folder(source, names) for folder, names in by_folder(_placed(pairs)).items()}
+    folders = {folder for folder, kind in kinds.items() if kind in (Text.YOLO, Text.EMPTY, Text.BROKEN)}
+    found = _Files()
+    for image, label in pairs.label_of.items():
+        if folder_of(label) in folders:
+            found.label_of[image] = label
+    for label, images in pairs.undecided.items():
+        _undecided(found, label, images, folders)
+    for label, image in pairs.repeated.items():
+        if folder_of(label) in folders:
+            found.unplaced[label] = _repeated(label, image, found.label_of.get(image, image))
+    found.unplaced |= dict(_orphans(source, pairs.without, folders))
+    found.names = {*found.label_of.values(), *found.unplaced}
+    other = {folder for folder, kind in kinds.items() if kind is Text.OTHER_LABELS}
+    found.left = {name: Left.OTHER_FORMAT for name in texts if folder_of(name) in other}
+    return found
+
+
+def _may_label(source: Source, name: str) -> bool:
+    return not is_list(name) or look_at(source, name) is Text.YOLO
+
+
+def _placed(pairs: Pairs) -> list[str]:
+    return sorted({*pairs.label_of.values(), *pairs.undecided, *pairs.repeated})
+
+
+def _undecided(found: _Files, label: str, images: Sequence[str], folders: set[str]) -> None:
+    """Images of one folder that differ in their ending are labelled by one file, as trainers see it."""
+    if folder_of(label) not in folders:
+        return
+    if len({folder_of(image) for image in images}) == 1:
+        for image in images:
+            found.label_of.setdefault(image, label)
+        return
+    message = f"several images fit {label}: {', '.join(images[:4])}"
+    hint = "give the images different names"
+    found.unplaced[label] = error("AMBIGUOUS_IMAGE", message, hint=hint, path=label)
+
+
+def _repeated(label: str, image: str, first: str) -> Finding:
+    message = f"{image} is annotated twice, first in {first}"
+    return error("DUPLICATE_IMAGE", message, hint="delete one of the files", path=label)
+
+
+def _orphans(source: Source, names: Sequence[str], folders: set[str]) -> Iterator[tuple[str, Finding]]:
+    """Label files whose image is missing: in a folder of label files, or called so, all that look like one."""
+    for folder, members in by_folder(names).items():
+        if folder not in folders and _LABELS not in folder.lower().split("/"):
+            continue
+        for name in members if len(members) > SAMPLE else _like_labels(source, members):
+            yield name, error("MISSING_IMAGE", f"no image belongs to {name}", hint="add the image", path=name)
+
+
+def _like_labels(source: Source, names: Sequence[str]) -> list[str]:
+    return [name for name in names if look_at(source, name) is Text.YOLO]
+
+
+@dataclass
+class _Seen:
+    """What a sample of the lines says; `nameless` are the class numbers in files that no list applies to."""
+
+    rows: list[Row] = field(default_factory=list)
+    nameless: set[int] = field(default_factory=set)
+    nameless_files: list[str] = field(default_factory=list)
+    example: str = ""
+    files: int = 0
+
+    def look(self, name: str, lines: Sequence[str], *, named: bool) -> None:
+        rows = [row for line in lines if line and isinstance(row := parse_row(line), Row)]
+        self.files += 1
+        if rows and not self.example:
+            self.example = name
+        self.rows += rows
+        if not named:
+            self.nameless_files.append(name)
+            self.nameless |= {int(row.index) for row in rows if row.index.is_integer() and row.index >= 0}
+
+    def doubts(self, rows: YoloRows, configured: int) -> Iterator[Doubt]:
+        count = len(self.rows)
+        if self.nameless:
+            message = f"no list names the classes of {len(self.nameless_files)} label files; they are called by number"
+            hint = "add classes.txt with one name a line, or data.yaml with names"
+            yield Doubt("NO_CLASS_NAMES", message, hint, len(self.nameless_files), self.nameless_files[0])
+        if rows.scores:
+            message = "behind each box stands a score: these look like predictions; the scores are kept as attributes"
+            yield Doubt("PREDICTIONS", message, "check that a person has looked at them", count, self.example)
+        if rows.keypoints and not configured:
+            message = f"each line holds a box and {rows.keypoints // 3} keypoints, by its numbers; the boxes are read"
+            yield Doubt("KEYPOINTS_GUESSED", message, "add kpt_shape to data.yaml", count, self.example)
+        if 2 * in_pixels(self.rows) > count:
+            message = "most boxes have sides far above 1: they seem to be in pixels"
+            hint = "YOLO wants fractions of the image's sides; export the labels again"
+            yield Doubt("NOT_FRACTIONS", message, hint, in_pixels(self.rows), self.example)
+
+
+def _look(source: Source, files: _Files, class_list_of: Mapping[str, int]) -> _Seen:
+    seen = _Seen()
+    for name in sample(sorted(files.names)):
+        try:
+            seen.look(name, read_lines(source, name), named=folder_of(name) in class_list_of)
+        except FormatError:
+            continue  # the reader reports the file
+    return seen
+
+
+def _labels(lists: Sequence[ClassList], seen: _Seen) -> list[LabelSpec]:
+    found: dict[str, str] = {}
+    for one in lists:
+        for number in sorted(one.names):
+            found.setdefault(one.names[number], str(number) if len(lists) == 1 else "")
+    for number in sorted(seen.nameless):
+        found.setdefault(nameless(number), str(number))
+    return [LabelSpec(label, color(index), number) for index, (label, number) in enumerate(found.items())]

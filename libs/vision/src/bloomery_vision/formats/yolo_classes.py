@@ -1,0 +1,166 @@
+"""The class lists of a YOLO folder, and which of them applies to which label files."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bloomery_vision.findings import Finding, error
+from bloomery_vision.formats.class_lists import (
+    ClassList,
+    ContradictionError,
+    names_of_config,
+    nearest,
+    read_list,
+    studio_list,
+    text_lists,
+)
+from bloomery_vision.formats.model import FormatError
+from bloomery_vision.formats.names import base_of, folder_of
+from bloomery_vision.formats.plan import Doubt
+from bloomery_vision.formats.source import Source
+from bloomery_vision.formats.tree import Tree
+from bloomery_vision.formats.yaml_files import Config, read_config, read_keys
+from bloomery_vision.formats.yolo_files import Text, look_at
+
+_DARKNET_KEYS = frozenset({"names", "train", "valid"})
+
+
+@dataclass
+class Classes:
+    """What names classes in a folder: `configs` by path, all `lists`, and the files that should and cannot be read."""
+
+    configs: dict[str, Config] = field(default_factory=dict)
+    lists: list[ClassList] = field(default_factory=list)
+    broken: dict[str, FormatError] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, source: Source, tree: Tree) -> "Classes":
+        """Reads them, those near the root first."""
+        found = cls()
+        for name in sorted(tree.ending(".yaml", ".yml"), key=_depth):
+            found.read_yaml(source, name)
+        for name in sorted(tree.ending(".data"), key=_depth):
+            found.read_darknet(source, name)
+        for name in text_lists(tree):
+            found.read_text(source, name)
+        found.lists += studio_list(source, tree)
+        return found
+
+    def read_yaml(self, source: Source, name: str) -> None:
+        """Reads a configuration, if it is one."""
+        try:
+            content = read_config(source, name)
+            if content is not None:
+                self.lists.append(names_of_config(name, content))
+                self.configs[name] = content
+        except FormatError as problem:
+            self.broken[name] = problem
+
+    def read_darknet(self, source: Source, name: str) -> None:
+        """Reads a Darknet file of keys, if it is one."""
+        try:
+            content = read_keys(source, name)
+        except FormatError:
+            return
+        if _DARKNET_KEYS & content.keys():
+            self.configs[name] = content
+
+    def read_text(self, source: Source, name: str) -> None:
+        """Reads a list, if it is one."""
+        if name.lower().endswith(".txt") and look_at(source, name) is Text.YOLO:
+            return
+        try:
+            found = read_list(source, name)
+        except FormatError as problem:
+            self.broken[name] = problem
+        else:
+            if found.names:
+                self.lists.append(found)
+
+    @property
+    def keypoints(self) -> int:
+        """How many numbers of a line describe keypoints, as a configuration says."""
+        for content in self.configs.values():
+            shape = content.get("kpt_shape")
+            if isinstance(shape, list) and len(shape) == 2 and all(str(side).isdecimal() for side in shape):
+                return int(shape[0]) * int(shape[1])
+        return 0
+
+    def named_by_darknet(self) -> set[str]:
+        """The file names of the lists that Darknet's files of keys name."""
+        return {base_of(str(one["names"])) for one in self.configs.values() if isinstance(one.get("names"), str)}
+
+
+@dataclass
+class Applied:
+    """The lists in use, and for each folder of label files its list; see `Plan`."""
+
+    lists: list[ClassList] = field(default_factory=list)
+    class_list_of: dict[str, int] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+    doubts: list[Doubt] = field(default_factory=list)
+    stops: list[Finding] = field(default_factory=list)
+
+
+def apply_lists(classes: Classes, folders: Sequence[str]) -> Applied:
+    """The list that is nearest to each folder of label files."""
+    applied = Applied(used={one.path for one in classes.lists})
+    preferred = [one for one in classes.lists if base_of(one.path) in classes.named_by_darknet()]
+    numbers: dict[tuple[str, tuple[tuple[int, str], ...]], int] = {}
+    for folder in folders:
+        try:
+            chosen = _nearest(folder, classes.lists, preferred)
+        except ContradictionError as problem:
+            hint = "delete the wrong one, or put each into the folder whose label files it is about"
+            applied.stops.append(error("CLASS_LISTS_DIFFER", str(problem), hint=hint, path=folder))
+            continue
+        if not _broken(classes.broken, folder, chosen, applied) and chosen is not None:
+            key = (chosen.path, tuple(sorted(chosen.names.items())))
+            if numbers.setdefault(key, len(applied.lists)) == len(applied.lists):
+                applied.lists.append(chosen)
+            applied.class_list_of[folder] = numbers[key]
+    applied.stops = list(dict.fromkeys(applied.stops))
+    applied.doubts += _about_broken(classes, applied)
+    applied.doubts += _about_repeated(applied.lists)
+    return applied
+
+
+def _nearest(folder: str, lists: Sequence[ClassList], preferred: Sequence[ClassList]) -> ClassList | None:
+    try:
+        return nearest(folder, lists)
+    except ContradictionError:
+        chosen = nearest(folder, preferred) if preferred else None
+        if chosen is None:
+            raise
+        return chosen
+
+
+def _broken(broken: Mapping[str, FormatError], folder: str, chosen: ClassList | None, applied: Applied) -> bool:
+    """Whether the list that is meant cannot be read, so that another one would be a guess."""
+    for path, problem in broken.items():
+        above = f"{folder}/".startswith(f"{folder_of(path)}/") or not folder_of(path)
+        nearer = chosen is None or (above and len(folder_of(path)) > len(folder_of(chosen.path)))
+        if nearer:
+            applied.stops.append(error(problem.code, problem.message, hint=problem.hint, path=path))
+            return True
+    return False
+
+
+def _about_broken(classes: Classes, applied: Applied) -> Iterator[Doubt]:
+    stopped = {stop.path for stop in applied.stops}
+    left = {path: problem for path, problem in classes.broken.items() if path not in stopped}
+    if left:
+        path, problem = next(iter(left.items()))
+        yield Doubt(problem.code, f"{problem.message}; it is not used", problem.hint, len(left), path)
+
+
+def _about_repeated(lists: Iterable[ClassList]) -> Iterator[Doubt]:
+    for one in lists:
+        names = list(one.names.values())
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            message = f"{one.path} names {', '.join(repeated[:3])} more than once; they become one class"
+            yield Doubt("DUPLICATE_CLASS", message, "give each class its own name", len(repeated), one.path)
+
+
+def _depth(name: str) -> tuple[int, bool, str]:
+    return name.count("/"), not name.endswith("data.yaml"), name

@@ -1,0 +1,184 @@
+"""Which names the classes of a folder have: lists under many names, and which of several is meant."""
+
+import pytest
+
+from bloomery_vision.formats import Format
+from tests.vision.folders import annotation, coco, doubts, labels, names_of, plan_of, voc, voc_object
+
+LINE = b"0 0.5 0.5 0.2 0.2"
+
+
+class TestClassLists:
+    def test_each_label_file_takes_the_list_of_its_own_folder(self, photo: bytes) -> None:
+        files = {"night/a.jpg": photo, "night/a.txt": LINE, "night/classes.txt": b"cat\ndog"}
+        files |= {"day/b.jpg": photo, "day/b.txt": LINE, "day/classes.txt": b"dog\ncat"}
+        assert names_of(files) == {"day/b.jpg": ["dog"], "night/a.jpg": ["cat"]}
+        assert not plan_of(files).doubts
+
+    def test_the_nearest_of_the_folders_above_counts(self, photo: bytes) -> None:
+        files = {"classes.txt": b"far", "set/data.yaml": b"names: [near]"}
+        files |= {"set/images/x/a.jpg": photo, "set/labels/x/a.txt": LINE, "images/b.jpg": photo, "labels/b.txt": LINE}
+        assert names_of(files) == {"images/b.jpg": ["far"], "set/images/x/a.jpg": ["near"]}
+
+    def test_a_list_beside_the_images_counts_where_none_is_above(self, photo: bytes) -> None:
+        files = {"one/images/classes.txt": b"cat", "two/images/classes.txt": b"dog"}
+        for folder in ("one", "two"):
+            files |= {f"{folder}/images/a.jpg": photo, f"{folder}/labels/a.txt": LINE}
+        assert names_of(files) == {"one/images/a.jpg": ["cat"], "two/images/a.jpg": ["dog"]}
+
+    def test_lists_of_one_folder_that_contradict_each_other_stop_the_import(self, photo: bytes) -> None:
+        files = {"a.jpg": photo, "a.txt": LINE, "classes.txt": b"cat\ndog", "data.yaml": b"names: [dog, cat]"}
+        (stop,) = plan_of(files).stops
+        assert stop.code == "CLASS_LISTS_DIFFER"
+        assert "data.yaml and classes.txt call class 0 'dog' and 'cat'" in stop.message
+
+    def test_equally_far_lists_that_contradict_each_other_stop_the_import(self, photo: bytes) -> None:
+        files = {"images/a.jpg": photo, "labels/a.txt": LINE, "x/classes.txt": b"cat", "y/classes.txt": b"dog"}
+        assert [stop.code for stop in plan_of(files).stops] == ["CLASS_LISTS_DIFFER"]
+        assert not plan_of(files | {"y/classes.txt": b"cat\ndog"}).stops
+
+    def test_lists_that_agree_are_one(self, photo: bytes) -> None:
+        files = {"a.jpg": photo, "a.txt": b"1 .5 .5 .2 .2", "classes.txt": b"cat", "data.yaml": b"names: [cat, dog]"}
+        assert names_of(files) == {"a.jpg": ["dog"]}
+        assert labels(files) == ["cat", "dog"]
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "_classes.txt",
+            "_darknet.labels",
+            "categories.txt",
+            "class.txt",
+            "class_list.txt",
+            "class_names.txt",
+            "Classes.txt",
+            "coco.names",
+            "cones.names",
+            "label_names.txt",
+            "labels.txt",
+            "names.txt",
+            "obj.names",
+            "predefined_classes.txt",
+        ],
+    )
+    def test_a_list_is_known_by_many_names(self, photo: bytes, name: str) -> None:
+        files = {"a.jpg": photo, "a.txt": LINE, name: b"cone\nbollard\n"}
+        assert names_of(files) == {"a.jpg": ["cone"]}
+        assert labels(files) == ["cone", "bollard"]
+        assert plan_of(files).lists == [name]
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"\xef\xbb\xbfcat\r\ndog\r\n",
+            "cat\ndog".encode("utf-16"),
+            b"0 cat\n1 dog\n",
+            b"0: cat\n1: dog\n\n",
+            b" cat \ndog",
+        ],
+    )
+    def test_lists_come_in_the_dress_of_many_programs(self, photo: bytes, content: bytes) -> None:
+        assert labels({"a.jpg": photo, "a.txt": LINE, "classes.txt": content}) == ["cat", "dog"]
+
+    def test_darknets_file_of_keys_says_which_list_is_meant(self, photo: bytes) -> None:
+        files = {"obj.data": b"classes = 1\ntrain = data/train.txt\nnames = data/obj.names\nbackup = backup/\n"}
+        files |= {"obj.names": b"cell", "coco.names": b"person", "train.txt": b"data/obj_train_data/a.jpg\n"}
+        files |= {"obj_train_data/a.jpg": photo, "obj_train_data/a.txt": LINE}
+        assert names_of(files) == {"obj_train_data/a.jpg": ["cell"]}
+        assert plan_of(files).splits == {"obj_train_data/a.jpg": "train"}
+
+    def test_without_a_list_it_is_said(self, photo: bytes) -> None:
+        plan = plan_of({"a.jpg": photo, "a.txt": b"3 .5 .5 .2 .2"})
+        assert doubts(plan) == {"NO_CLASS_NAMES": 1}
+        assert [label.name for label in plan.labels] == ["class_3"]
+
+    def test_label_studios_notes_are_a_list_and_no_coco(self, photo: bytes) -> None:
+        notes = b'{"categories": [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}], "info": {"year": 2024}}'
+        files = {"images/1f-a.jpg": photo, "labels/1f-a.txt": LINE, "notes.json": notes}
+        assert plan_of(files).format is Format.YOLO
+        assert labels(files) == ["cat", "dog"]
+        assert names_of(files | {"classes.txt": b"cat\ndog\n"}) == {"images/1f-a.jpg": ["cat"]}
+
+    @pytest.mark.parametrize(
+        ("names", "expected"),
+        [
+            ("{'0': cat, '1': dog}", ["cat", "dog"]),
+            ("\n  '1': dog\n  '0': cat\n", ["cat", "dog"]),
+            ("[yes, no]", ["yes", "no"]),
+            ("[on, 'off', ~]", ["on", "off", "~"]),
+            ("[01, 1.0, 1e3]", ["01", "1.0", "1e3"]),
+            ("{0: 2024-01-01}", ["2024-01-01"]),
+            ("\n- cat\n- dog # the other\n", ["cat", "dog"]),
+        ],
+    )
+    def test_names_of_a_configuration_are_taken_as_they_stand(
+        self, photo: bytes, names: str, expected: list[str]
+    ) -> None:
+        files = {"data.yaml": f"nc: 2\nnames: {names}\n".encode(), "images/a.jpg": photo, "labels/a.txt": LINE}
+        assert labels(files) == expected
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"site_name: x\nmarkdown_extensions:\n  - y:\n      z: !!python/name:a.b.c\n",
+            b"a: 1\n---\nb: 2\n",
+            b"{{- if .Values.x }}\nname: {{ .Values.names }}\n{{- end }}\n",
+            b"\x00\xff\xfe",
+            b"kind: CustomResourceDefinition\nspec:\n  names:\n    plural: things\n",
+            b"&a [*a]",
+        ],
+        ids=["tag", "two documents", "template", "binary", "nested names", "recursion"],
+    )
+    def test_a_yaml_file_that_has_nothing_to_do_with_it_does_no_harm(self, photo: bytes, content: bytes) -> None:
+        files = {"images/a.jpg": photo, "labels/a.txt": LINE, "classes.txt": b"cat", "mkdocs.yml": content}
+        assert names_of(files) == {"images/a.jpg": ["cat"]}
+        files = {"a.jpg": photo, "a.xml": voc(voc_object(1, 1, 9, 9)), "mkdocs.yml": content}
+        assert names_of(files) == {"a.jpg": ["cell"]}
+
+    def test_a_broken_configuration_is_named(self, photo: bytes) -> None:
+        files = {"set/data.yaml": b"names: {x: cat}", "set/images/a.jpg": photo, "set/labels/a.txt": LINE}
+        (stop,) = plan_of(files).stops
+        assert (stop.code, stop.path) == ("BROKEN_CONFIG", "set/data.yaml")
+        assert "set/data.yaml" in stop.message
+
+    def test_a_name_used_twice_is_a_doubt(self, photo: bytes) -> None:
+        plan = plan_of({"a.jpg": photo, "a.txt": LINE, "classes.txt": b"cat\ncat"})
+        assert doubts(plan) == {"DUPLICATE_CLASS": 1}
+
+    def test_names_are_composed(self, photo: bytes) -> None:
+        files = {"a.jpg": photo, "a.txt": LINE, "classes.txt": "cafe\u0301".encode()}
+        assert names_of(files) == {"a.jpg": ["caf\u00e9"]}
+        in_coco = coco(annotation(), categories=[{"id": 7, "name": "cafe\u0301"}])
+        assert names_of({"a.png": photo, "i.json": in_coco}) == {"a.png": ["caf\u00e9"]}
+        in_xml = voc(voc_object(1, 1, 9, 9, "cafe\u0301"))
+        assert names_of({"a.png": photo, "a.xml": in_xml}) == {"a.png": ["caf\u00e9"]}
+
+
+class TestOrderOfClasses:
+    def test_listed_classes_come_in_their_order_with_the_unused(self, photo: bytes) -> None:
+        categories = [{"id": 9, "name": "zebra", "supercategory": "animal"}, {"id": 2, "name": "ant"}]
+        plan = plan_of({"a.png": photo, "i.json": coco(annotation(category_id=2), categories=categories)})
+        found = [(label.name, label.source_id, label.supercategory) for label in plan.labels]
+        assert found == [("zebra", "9", "animal"), ("ant", "2", "")]
+
+    def test_roboflows_group_of_all_classes_is_no_class(self, photo: bytes) -> None:
+        categories = [
+            {"id": 0, "name": "cells", "supercategory": "none"},
+            {"id": 1, "name": "RBC", "supercategory": "cells"},
+            {"id": 2, "name": "WBC", "supercategory": "cells"},
+        ]
+        path = "train/_annotations.coco.json"
+        files = {"train/a.png": photo, path: coco(annotation(category_id=2), categories=categories)}
+        assert labels(files) == ["RBC", "WBC"]
+        used = coco(annotation(category_id=0), categories=categories)
+        assert labels(files | {path: used}) == ["cells", "RBC", "WBC"]
+
+    def test_pascal_voc_takes_the_order_of_a_list_that_knows_all_labels(self, photo: bytes) -> None:
+        files = {"JPEGImages/a.jpg": photo, "Annotations/a.xml": voc(voc_object(1, 1, 9, 9, "dog"))}
+        listed = b"# label:color_rgb:parts:actions\nbackground:0,0,0::\nzebra:1,2,3::\ndog:4,5,6::\n"
+        assert labels(files | {"labelmap.txt": listed}) == ["zebra", "dog"]
+        assert labels(files | {"classes.txt": b"cat\n"}) == ["dog"]
+
+    def test_a_number_is_a_name_as_text(self, photo: bytes) -> None:
+        files = {"a.png": photo, "i.json": coco(annotation(), categories=[{"id": 7, "name": 12}])}
+        assert names_of(files) == {"a.png": ["12"]}

@@ -1,0 +1,155 @@
+"""Which label file belongs to which image, and which format a folder is in."""
+
+import pytest
+
+from bloomery_vision.formats import Format, Left
+from tests.vision.folders import annotation, coco, codes, doubts, names_of, plan_of, read_folder, voc, voc_object
+
+LINE = b"0 0.5 0.5 0.2 0.2"
+
+
+def test_mirrored_folders_are_paired_by_the_path_below_the_roots(photo: bytes) -> None:
+    files = {f"JPEGImages/cam{number}/0001.jpg": photo for number in (1, 2)}
+    files |= {f"Annotations/cam{number}/0001.xml": voc(voc_object(1, 1, 9, 9, f"c{number}")) for number in (1, 2)}
+    assert names_of(files) == {"JPEGImages/cam1/0001.jpg": ["c1"], "JPEGImages/cam2/0001.jpg": ["c2"]}
+
+
+@pytest.mark.parametrize(
+    ("images", "texts"),
+    [
+        ("{}/images", "{}/labels"),
+        ("images/{}", "labels/{}"),
+        ("pics/{}/rgb", "txt/{}/rgb"),
+        ("data/{}", "data/{}"),
+        ("{}", "{}/ann"),
+    ],
+)
+def test_same_names_in_many_folders(photo: bytes, images: str, texts: str) -> None:
+    files: dict[str, bytes] = {}
+    for number in range(12):
+        files[f"{images.format(number)}/frame.jpg"] = photo
+        files[f"{texts.format(number)}/frame.txt"] = f"{number} .5 .5 .2 .2".encode()
+    expected = {f"{images.format(number)}/frame.jpg": [f"class_{number}"] for number in range(12)}
+    assert names_of(files) == expected
+
+
+def test_a_label_file_is_not_given_to_an_image_of_another_folder(photo: bytes) -> None:
+    nameless = voc(voc_object(1, 1, 9, 9), name="")
+    files = {"JPEGImages/cam1/1.jpg": photo, "Annotations/cam2/1.xml": nameless}
+    files |= {"train/x.jpg": photo, "valid/x.xml": nameless}
+    items = read_folder(files)
+    assert not items["JPEGImages/cam1/1.jpg"].annotated
+    assert not items["train/x.jpg"].annotated
+    assert codes(items["Annotations/cam2/1.xml"]) == codes(items["valid/x.xml"]) == ["MISSING_IMAGE"]
+
+
+def test_beside_images_a_label_file_without_one_gets_none_from_elsewhere(photo: bytes) -> None:
+    files = {"cam1/1.jpg": photo, "cam1/1.txt": LINE, "cam1/2.txt": LINE, "cam2/2.jpg": photo}
+    items = read_folder(files)
+    assert not items["cam2/2.jpg"].annotated
+    assert codes(items["cam1/2.txt"]) == ["MISSING_IMAGE"]
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("cafe\u0301.jpg", "caf\u00e9.jpg"),
+        ("caf\u00e9.jpg", "cafe\u0301.jpg"),
+        ("my photo 1.jpg", "my%20photo%201.jpg"),
+        ("my%20photo.jpg", "my photo.jpg"),
+        ("a.jpg", "C:\\data\\A.JPG"),
+        ("a.jpg", "/home/x/a.jpeg"),
+        ("a.jpg", "a"),
+        ("a.b.jpg", "a.b"),
+        ("x/a.jpg", "https://host/x/a.jpg?token=1"),
+        ("x/a.jpg", "/data/local-files/?d=set/x/a.jpg"),
+        ("photo.jpg", "/data/upload/3/1a2b3c4d-photo.jpg"),
+        ("\u00fc/\u00e4 1.jpg", "u\u0308/a\u0308%201.jpg"),
+        ("100%.jpg", "100%.jpg"),
+    ],
+)
+def test_names_that_are_the_same_to_people(photo: bytes, image: str, said: str) -> None:
+    content = coco(annotation(), images=[{"id": 1, "file_name": said}])
+    assert names_of({image: photo, "i.json": content}) == {image: ["cell"]}
+    in_xml = {image: photo, "xml/7.xml": voc(voc_object(1, 1, 9, 9), name=said)}
+    assert names_of(in_xml) == {image: ["cell"]}
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        ("cafe\u0301.jpg", "caf\u00e9.txt"),
+        ("my photo.jpg", "my%20photo.txt"),
+        ("my%20photo.jpg", "my photo.txt"),
+        ("A.JPG", "a.txt"),
+        ("a.jpg", "a.jpg.txt"),
+        ("photo.jpg", "1a2b3c4d-photo.txt"),
+        ("1a2b3c4d-photo.jpg", "1a2b3c4d-photo.txt"),
+    ],
+)
+def test_label_files_of_such_names(photo: bytes, image: str, label: str) -> None:
+    assert names_of({image: photo, label: LINE}) == {image: ["class_0"]}
+    assert names_of({f"images/{image}": photo, f"labels/{label}": LINE}) == {f"images/{image}": ["class_0"]}
+
+
+def test_the_name_as_it_stands_counts_first(photo: bytes) -> None:
+    files = dict.fromkeys(("a b.jpg", "a%20b.jpg", "A.jpg", "a.jpg"), photo)
+    files |= {"a%20b.txt": b"1 .5 .5 .2 .2", "a b.txt": b"2 .5 .5 .2 .2"}
+    files |= {"A.txt": b"3 .5 .5 .2 .2", "a.txt": b"4 .5 .5 .2 .2"}
+    expected = {"a%20b.jpg": ["class_1"], "a b.jpg": ["class_2"], "A.jpg": ["class_3"], "a.jpg": ["class_4"]}
+    assert names_of(files) == expected
+
+
+def test_of_two_images_with_one_name_the_xml_file_says_which(photo: bytes) -> None:
+    files = {"a.jpg": photo, "a.png": photo, "a.xml": voc(voc_object(1, 1, 9, 9), name="a.png")}
+    assert names_of(files) == {"a.jpg": [], "a.png": ["cell"]}
+    vague = read_folder(files | {"a.xml": voc(voc_object(1, 1, 9, 9), name="")})
+    assert codes(vague["a.xml"]) == ["AMBIGUOUS_IMAGE"]
+
+
+def test_text_beside_images_that_is_no_label_file_is_left_alone(photo: bytes) -> None:
+    plan = plan_of({"a.jpg": photo, "a.txt": b"a photo of a cat, 4k", "README.txt": b"nice"})
+    assert plan.format is Format.IMAGES
+    assert plan.left == {"a.txt": Left.NOT_LABELS, "README.txt": Left.NOT_LABELS}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "title"),
+    [
+        ("a.txt", b"Car 0.00 0 -1.58 587.01 173.33 614.12 200.12 1.65 1.67 3.64 -0.65 1.71 46.70 -1.59", "KITTI"),
+        ("a.txt", b"100 100 200 100 200 200 100 200 plane 0", "DOTA"),
+        ("a.json", b'{"shapes": [], "imagePath": "a.jpg", "flags": {}}', "LabelMe"),
+        ("via.json", b'{"a.jpg123": {"filename": "a.jpg", "regions": []}}', "VIA"),
+        ("project.json", b'[{"id": 1, "annotations": [{"id": 2, "result": []}]}]', "Label Studio"),
+        ("x.json", b'[{"image": "a.jpg", "annotations": [{"label": "x", "coordinates": {"x": 1}}]}]', "CreateML"),
+        ("r.json", b'[{"image_id": 1, "category_id": 7, "bbox": [1, 2, 3, 4], "score": 0.5}]', "COCO results"),
+        ("train.json", b'{"dm_format_version": "1.0", "media_type": 2, "infos": {}, "items": []}', "Datumaro"),
+        ("annotations.xml", b"<?xml version='1.0'?><annotations><version>1.1</version></annotations>", "CVAT's XML"),
+        ("boxes.csv", b"filename,width,height,class\n", "an unknown format"),
+    ],
+)
+def test_labels_in_formats_that_are_not_read_are_named(photo: bytes, name: str, content: bytes, title: str) -> None:
+    (stop,) = plan_of({"a.jpg": photo, name: content}).stops
+    assert stop.code == "UNKNOWN_FORMAT"
+    assert f"labels of {title}," in stop.message
+    beside_others = plan_of({"b.jpg": photo, "b.xml": voc(), "a.jpg": photo, name: content})
+    assert not beside_others.stops
+    assert beside_others.left == {name: Left.OTHER_FORMAT}
+    assert doubts(beside_others) == {"OTHER_FORMAT": 1}
+
+
+def test_a_label_file_that_names_the_images_beats_the_names_of_folders(photo: bytes) -> None:
+    image = "images/train/cam1/a.jpg"
+    content = coco(annotation(), images=[{"id": 1, "file_name": "cam1/a.jpg"}])
+    assert names_of({"annotations/instances_train.json": content, image: photo}) == {image: ["cell"]}
+    assert names_of({"xml/train/cam1/a.xml": voc(voc_object(1, 1, 9, 9)), image: photo}) == {image: ["cell"]}
+    assert names_of({"labels/train/cam1/a.txt": LINE, image: photo}) == {image: ["class_0"]}
+    assert names_of({image: photo}) == {image: ["cam1"]}
+
+
+def test_labels_of_no_image_do_not_make_a_folder_ambiguous(photo: bytes) -> None:
+    old = coco(annotation(), images=[{"id": 1, "file_name": "gone.jpg"}])
+    plan = plan_of({"a.jpg": photo, "a.txt": LINE, "classes.txt": b"cat", "old/result.json": old})
+    assert plan.format is Format.YOLO
+    assert plan.left == {"old/result.json": Left.OTHER_FORMAT}
+    assert doubts(plan) == {"OTHER_FORMAT": 1}

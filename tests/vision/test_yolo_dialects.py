@@ -1,0 +1,123 @@
+"""YOLO label files as programs write them: what the numbers of a line are shows only in all lines of a set."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from bloomery_vision.formats import ImportItem
+from bloomery_vision.geometry import Box, Polygon
+from tests.vision.folders import codes, doubts, plan_of, read_folder
+
+BOX = Box(80, 40, 40, 20)
+
+
+def folder(photo: bytes, *texts: str, config: str = "names: [cat, dog]") -> dict[str, bytes]:
+    files = {"data.yaml": config.encode()}
+    for number, text in enumerate(texts):
+        files |= {f"images/{number}.jpg": photo, f"labels/{number}.txt": text.encode()}
+    return files
+
+
+def item_of(files: dict[str, bytes], number: int = 0) -> ImportItem:
+    return read_folder(files)[f"images/{number}.jpg"]
+
+
+class TestPredictions:
+    def test_a_score_and_a_track_behind_the_box_are_kept_and_said(self, photo: bytes) -> None:
+        files = folder(photo, "0 0.5 0.5 0.2 0.2 0.91 1\n1 0.5 0.5 0.2 0.2 0.5 12")
+        first, second = item_of(files).shapes
+        assert (first.geometry, first.attributes, first.track_id) == (BOX, {"score": "0.91"}, 1)
+        assert (second.label, second.track_id) == ("dog", 12)
+        assert doubts(plan_of(files)) == {"PREDICTIONS": 2}
+
+    @pytest.mark.parametrize("texts", [["0 .5 .5 .2 .2 .91"], ["0 .5 .5 .2 .2 .9\n0 .1 .1 .2 .2 1", "1 .5 .5 .2 .2 0"]])
+    def test_a_score_alone(self, photo: bytes, texts: Sequence[str]) -> None:
+        files = folder(photo, *texts)
+        assert item_of(files).shapes[0].geometry == BOX
+        assert "score" in item_of(files).shapes[0].attributes
+        assert doubts(plan_of(files)) == {"PREDICTIONS": len("\n".join(texts).split("\n"))}
+
+    def test_in_a_set_of_boxes_a_fifth_number_is_a_bad_line(self, photo: bytes) -> None:
+        files = folder(photo, "0 .5 .5 .2 .2 .91\n0 .5 .5 .2 .2")
+        assert codes(item_of(files)) == ["BAD_LINE"]
+        assert not plan_of(files).doubts
+
+    @pytest.mark.parametrize("line", ["0 .1 .1 .5 .1 .3 .9", "0 0 0 1 0 1 1", "0 .5 .5 .2 .2 .9 .3"])
+    def test_triangles_stay_outlines(self, photo: bytes, line: str) -> None:
+        files = folder(photo, line)
+        assert isinstance(item_of(files).shapes[0].geometry, Polygon)
+        assert not plan_of(files).doubts
+
+    def test_an_outline_with_a_value_above_1_is_none(self, photo: bytes) -> None:
+        files = folder(photo, "0 .1 .1 .5 .1 .3 1.5\n0 .5 .5 .2 .2\n0 .1 .1 .5 .1 .3 .9")
+        assert codes(item_of(files)) == ["BAD_LINE"]
+        assert len(item_of(files).shapes) == 2
+
+    def test_rounding_beyond_the_edge_is_cut_off(self, photo: bytes) -> None:
+        files = folder(photo, "0 .1 .1 1.002 .1 .3 .9")
+        assert item_of(files).shapes[0].geometry.bounds == Box(20, 10, 180, 80)
+
+
+POSE = "0 .5 .5 .2 .2 .45 .5 2 .55 .5 1"
+
+
+class TestPoses:
+    def test_keypoints_without_a_word_in_the_configuration_are_seen_by_their_flags(self, photo: bytes) -> None:
+        files = folder(photo, POSE, "1 .5 .5 .2 .2 0 0 0 .55 .5 2")
+        assert [shape.geometry for shape in item_of(files).shapes] == [BOX]
+        assert doubts(plan_of(files)) == {"KEYPOINTS_GUESSED": 2}
+        assert plan_of(files).rows.keypoints == 6
+
+    @pytest.mark.parametrize("shape", ["[2, 3]", "['2', '3']", "\n- 2\n- 3"])
+    def test_the_configuration_says_how_many(self, photo: bytes, shape: str) -> None:
+        files = folder(photo, POSE, config=f"names: [cat, dog]\nkpt_shape: {shape}\n")
+        assert [shape.geometry for shape in item_of(files).shapes] == [BOX]
+        assert codes(item_of(files)) == ["KEYPOINTS_IGNORED"]
+        assert not plan_of(files).doubts
+
+    def test_keypoints_without_flags_need_the_configuration(self, photo: bytes) -> None:
+        files = folder(photo, "0 .5 .5 .2 .2 .45 .5 .55 .5", config="names: [cat]\nkpt_shape: [2, 2]")
+        assert [shape.geometry for shape in item_of(files).shapes] == [BOX]
+
+    def test_outlines_of_equally_many_points_are_no_poses(self, photo: bytes) -> None:
+        files = folder(photo, "0 .1 .1 .5 .1 .5 .5 .3 .6 .1 .5\n0 .2 .1 .5 .1 .5 .5 .3 .6 .1 .5")
+        assert all(isinstance(shape.geometry, Polygon) for shape in item_of(files).shapes)
+
+
+def test_rotated_boxes_are_outlines(photo: bytes) -> None:
+    files = folder(photo, "0 .1 .1 .5 .1 .5 .5 .1 .5")
+    assert item_of(files).shapes[0].geometry == Polygon(((20, 10), (100, 10), (100, 50), (20, 50)))
+
+
+def test_boxes_and_outlines_may_be_mixed(photo: bytes) -> None:
+    kinds = [type(shape.geometry) for shape in item_of(folder(photo, "0 .5 .5 .2 .2\n0 .1 .1 .5 .1 .3 .9")).shapes]
+    assert kinds == [Box, Polygon]
+
+
+def test_numbers_in_pixels_are_a_doubt(photo: bytes) -> None:
+    files = folder(photo, "0 100 50 40 20\n1 20 20 8 8")
+    assert codes(item_of(files)) == ["OUTSIDE_IMAGE", "OUTSIDE_IMAGE"]
+    assert doubts(plan_of(files)) == {"NOT_FRACTIONS": 2}
+
+
+def test_a_word_among_the_numbers_is_named(photo: bytes) -> None:
+    (problem,) = item_of(folder(photo, "0 .5 .5 .2 .2\ncat .5 .5 .2 .2")).problems
+    assert (problem.code, problem.message) == ("BAD_LINE", "'cat' is not a number")
+    assert problem.path == "labels/0.txt#line 2"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_label_files_of_windows(photo: bytes, encoding: str) -> None:
+    files = folder(photo, "") | {"labels/0.txt": "0 .5 .5 .2 .2\r\n".encode(encoding)}
+    assert [shape.geometry for shape in item_of(files).shapes] == [BOX]
+
+
+def test_an_empty_label_file_says_that_there_is_nothing(photo: bytes) -> None:
+    files = folder(photo, "", "0 .5 .5 .2 .2") | {"images/2.jpg": photo}
+    assert item_of(files).annotated
+    assert not item_of(files, 2).annotated
+
+
+def test_images_that_differ_in_their_ending_share_a_label_file(photo: bytes) -> None:
+    files = folder(photo, "0 .5 .5 .2 .2") | {"images/0.png": photo}
+    assert [len(item.shapes) for item in read_folder(files).values()] == [1, 1]

@@ -7,6 +7,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from bloomery.inference.v1 import ModelVariant, OptimizeModelVersionRequest, PredictRequest
@@ -172,15 +173,25 @@ async def test_a_head_without_suppression_is_read_by_its_decoder(service: Servic
     assert (shape.box.x, shape.box.width) == pytest.approx((48, 32))
 
 
-async def test_a_model_of_nan_is_broken_and_not_blind(service: Service, tmp_path: Path) -> None:
-    directory = write_model(tmp_path / "model", np.full((6, 2), np.nan, dtype=np.float32), side=SIDE)
-    item = with_facts(trained(1), input=ModelInput(height=SIDE, width=SIDE, resize="letterbox"))
+@pytest.mark.parametrize(
+    ("answer", "decoder", "why"),
+    [
+        (np.full((6, 2), np.nan), "yolo", "answers with NaN"),
+        (np.ones((9, 2)), "yolo", "a model of 2 classes gives 6 numbers"),
+        (np.ones((6, 2)), "detr", "known are probabilities, yolo, yolo-end-to-end"),
+    ],
+)
+async def test_a_broken_model_is_not_a_blind_one(
+    service: Service, tmp_path: Path, answer: NDArray[np.float64], decoder: str, why: str
+) -> None:
+    directory = write_model(tmp_path / "model", answer.astype(np.float32), side=SIDE)
+    item = with_facts(trained(1), decoder=decoder, input=ModelInput(height=SIDE, width=SIDE, resize="letterbox"))
     service.trainer.feed.append(await with_variant(item, service.objects, directory))
     await recorded(service)
     with pytest.raises(grpc.aio.AioRpcError) as broken:
         await service.predictions.Predict(PredictRequest(model_version=V1, image=white(64, 64)))
     assert broken.value.code() == grpc.StatusCode.INTERNAL
-    assert "answers with NaN" in (broken.value.details() or "")
+    assert why in (broken.value.details() or "")
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a"])

@@ -11,6 +11,7 @@ from bloomery_vision.interpret import (
     Choice,
     Fitted,
     NotFiniteError,
+    OutputError,
     fit,
     interpret,
 )
@@ -96,3 +97,31 @@ def test_what_is_no_number_is_no_answer(decoder: str, number: float) -> None:
     outputs = [np.full(2 if decoder == PROBABILITIES else (6, 6), number, dtype=np.float32)]
     with pytest.raises(NotFiniteError):
         list(interpret(decoder, outputs, wide(), NAMES, Choice()))
+
+
+@pytest.mark.parametrize(
+    ("decoder", "outputs", "why"),
+    [
+        (YOLO, [(5, 6)], "6 numbers for each of its anchors, not 5"),
+        (YOLO, [(7, 6)], "6 numbers for each of its anchors, not 7"),
+        (YOLO, [(7, 6), (2, 16, 16)], "8 numbers for each of its anchors, not 7"),
+        (YOLO, [(6, 6), (1, 16, 16)], "7 numbers for each of its anchors, not 6"),
+        (YOLO_END_TO_END, [(300, 7)], "6 numbers for each of its rows, not 7"),
+        (YOLO_END_TO_END, [(300, 6), (1, 16, 16)], "7 numbers for each of its rows, not 6"),
+        (PROBABILITIES, [(3,)], "2 probabilities, not 3"),
+        (PROBABILITIES, [(1,)], "2 probabilities, not 1"),
+        ("detr", [(6, 6)], "'detr'"),
+    ],
+)
+def test_outputs_of_another_shape_than_the_models_are_no_answer(
+    decoder: str, outputs: list[tuple[int, ...]], why: str
+) -> None:
+    with pytest.raises(OutputError, match=why):
+        list(interpret(decoder, [np.ones(shape, dtype=np.float32) for shape in outputs], wide(), NAMES, Choice()))
+
+
+@pytest.mark.parametrize("number", [-1, 2])
+def test_a_class_that_the_model_does_not_have_is_no_answer(number: int) -> None:
+    rows = np.array([[24, 28, 40, 36, 0.6, number]], dtype=np.float32)
+    with pytest.raises(OutputError, match=f"class {number}"):
+        list(interpret(YOLO_END_TO_END, [rows], wide(), NAMES, Choice()))

@@ -3,7 +3,7 @@
 The same for one image that is served and for the images of a dataset version.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +21,6 @@ YOLO_END_TO_END = "yolo-end-to-end"
 """Decoder of a head that needs no suppression, or has it built in: [N, 6 + K]."""
 PROBABILITIES = "probabilities"
 """Decoder of a classifier: [C]."""
-DECODERS = frozenset({YOLO, YOLO_END_TO_END, PROBABILITIES})
-"""How the raw outputs of models are read; a model says which of these it needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,11 @@ EVALUATION = Choice(conf=0.001)
 """What a model is measured by: nearly all that it sees, decoded as in every prediction."""
 
 
-class NotFiniteError(ValueError):
+class OutputError(ValueError):
+    """A model's outputs are not what it is said to give."""
+
+
+class NotFiniteError(OutputError):
     """A model answered with what is no number: its weights are damaged, or it computes beyond its precision."""
 
     def __init__(self) -> None:
@@ -89,9 +91,11 @@ def interpret(
 
     Raises:
         NotFiniteError: the outputs hold what is no number.
+        OutputError: they have not the shape that the decoder reads, or nobody knows the decoder.
     """
     if not are_finite(outputs):
         raise NotFiniteError
+    _check_shape(decoder, outputs, len(names))
     if decoder == PROBABILITIES:
         yield from _tags(outputs[0], names, choice)
         return
@@ -109,14 +113,15 @@ def detect(decoder: str, raw: NDArray[np.float32], num_classes: int, choice: Cho
     """The objects in a detector's first output, in the letterbox's frame.
 
     Args:
-        decoder: "yolo" or "yolo-end-to-end".
+        decoder: one of `DETECTORS`.
         raw: for one image, as `decode_detections` or `decode_end2end` take it.
         num_classes: how many classes the model knows.
         choice: what to return; a head that needs no suppression looks at neither `iou` nor `multi_label`.
     """
-    if decoder == YOLO_END_TO_END:
-        found = decode_end2end(raw, conf=choice.conf, classes=choice.classes)
-        return found.select(np.arange(min(len(found), choice.max_det)))
+    return DETECTORS[decoder](raw, num_classes, choice)
+
+
+def _overlapping(raw: NDArray[np.float32], num_classes: int, choice: Choice) -> Detections:
     return decode_detections(
         raw,
         num_classes=num_classes,
@@ -126,6 +131,37 @@ def detect(decoder: str, raw: NDArray[np.float32], num_classes: int, choice: Cho
         classes=choice.classes,
         multi_label=choice.multi_label,
     )
+
+
+def _end_to_end(raw: NDArray[np.float32], num_classes: int, choice: Choice) -> Detections:
+    found = decode_end2end(raw, conf=choice.conf, classes=choice.classes)
+    if odd := sorted({number for number in found.classes.tolist() if not 0 <= number < num_classes}):
+        raise OutputError(f"the model sees class {odd[0]}, it has {num_classes}")
+    return found.select(np.arange(min(len(found), choice.max_det)))
+
+
+DETECTORS: Mapping[str, Callable[[NDArray[np.float32], int, Choice], Detections]] = {
+    YOLO: _overlapping,
+    YOLO_END_TO_END: _end_to_end,
+}
+"""How the outputs of detectors are read; a model says which of these it needs."""
+DECODERS = frozenset({*DETECTORS, PROBABILITIES})
+"""How the outputs of any model are read."""
+
+
+def _check_shape(decoder: str, outputs: Sequence[NDArray[np.float32]], num_classes: int) -> None:
+    """Refuse outputs that would be read as something else than they are."""
+    masks = outputs[1].shape[0] if len(outputs) > 1 else 0
+    expected = {
+        YOLO: (4 + num_classes + masks, 0, "numbers for each of its anchors"),
+        YOLO_END_TO_END: (6 + masks, 1, "numbers for each of its rows"),
+        PROBABILITIES: (num_classes, 0, "probabilities"),
+    }
+    if decoder not in expected:
+        raise OutputError(f"the model's outputs are to be read by {decoder!r}; known are {', '.join(sorted(DECODERS))}")
+    count, axis, what = expected[decoder]
+    if (given := outputs[0].shape[axis]) != count:
+        raise OutputError(f"a model of {num_classes} classes gives {count} {what}, not {given}")
 
 
 def are_finite(outputs: Sequence[NDArray[np.float32]]) -> bool:

@@ -9,7 +9,7 @@ from bloomery_kit.errors import FieldViolation, Internal, InvalidArgument
 from bloomery_vision import interpret
 from bloomery_vision.geometry import Found
 from bloomery_vision.images import ImageError, decode
-from bloomery_vision.interpret import Choice, Fitted, NotFiniteError
+from bloomery_vision.interpret import Choice, Fitted, OutputError
 
 OUTPUTS = ("output0", "output1")
 """Names of a model's outputs: predictions, and the prototypes of masks."""
@@ -34,13 +34,12 @@ def shapes(
 ) -> tuple[Found, ...]:
     """What a model's outputs for a batch of one image mean, best first, in pixels of the image.
 
-    Raise Internal MODEL_BROKEN where they are no numbers.
+    Raise Internal MODEL_BROKEN where they are no numbers, or not those of such a model.
     """
     choice = Choice(options.threshold, options.iou, options.max_shapes, chosen, options.multi_label)
     outputs = [tensors[name][0] for name in OUTPUTS if name in tensors]
     decoder = content.decoder or interpret.default_decoder(content.task)
     try:
         return tuple(interpret.interpret(decoder, outputs, fitted, content.classes, choice))
-    except NotFiniteError as error:
-        message = f"{error}: its weights are damaged or its precision too low; use another version or variant"
-        raise Internal(message, reason="MODEL_BROKEN") from error
+    except OutputError as error:
+        raise Internal(f"{error}; use another version or variant", reason="MODEL_BROKEN") from error

@@ -91,6 +91,7 @@ def label(value: Label) -> LabelMessage:
         update_time=to_timestamp(value.update_time),
         etag=value.etag,
         shape_count=value.shape_count,
+        deleting=bool(value.deleted_by),
     )
 
 

@@ -1,12 +1,13 @@
-"""What may be done later: removing what deleted projects leave behind, uploads that nobody completed, old request ids.
+"""What may be done later: removing what nobody needs any more, and bringing to its end what was cut off.
 
 Every step may be repeated, so that several replicas may do the same, and a crash costs nothing.
 """
 
 from datetime import timedelta
 
+from bloomery_annotation import labelling
 from bloomery_annotation.names import staging_prefix
-from bloomery_annotation.store import graves
+from bloomery_annotation.store import graves, labels
 from bloomery_annotation.store.graves import Grave
 from bloomery_kit.database import Database
 from bloomery_kit.idempotency import forget_requests
@@ -34,10 +35,13 @@ class Housekeeper:
         async with self._db.write() as tx:
             await forget_requests(tx, before=self._clock() - _REQUEST_AGE)
         async with self._db.read() as tx:
-            deleted, living = await graves.deleted(tx), await graves.living(tx)
+            deleted, living, going = await graves.deleted(tx), await graves.living(tx), await labels.marked(tx)
         for grave in deleted:
             with guarded(LOOP, project=grave.project_uid):
                 await self._bury(grave)
+        for label in going:
+            with guarded(LOOP, label=label.name):
+                await labelling.finish(self._db, label, self._clock)
         for uid in living:
             with guarded(LOOP, project=uid):
                 await self._drop_abandoned(uid)

@@ -8,10 +8,11 @@ from datetime import datetime
 from bloomery_annotation import shapes
 from bloomery_annotation.model import Label, Project
 from bloomery_annotation.saving import Overwrite, Saved, SetDraft
-from bloomery_annotation.store import annotation_sets, assets, labels, revisions
-from bloomery_kit.database import Transaction
+from bloomery_annotation.store import annotation_sets, assets, labels, projects, revisions
+from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import FailedPrecondition, PreconditionViolation
 from bloomery_kit.names import make_id, new_uid
+from bloomery_kit.times import Clock
 from bloomery_vision.colors import color
 
 _AT_ONCE = 200
@@ -78,9 +79,34 @@ async def delete(tx: Transaction, project: Project, label: Label) -> None:
     await labels.delete(tx, project, label)
 
 
-async def remove_shapes(tx: Transaction, project: Project, label: Label, author: str, now: datetime) -> None:
-    """Take the shapes that carry a label out of every set, each as a new revision."""
-    while carriers := await labels.carriers(tx, project, label, _AT_ONCE):
+async def delete_with_shapes(db: Database, project_id: str, label_id: str, author: str, clock: Clock) -> None:
+    """Delete a label and the shapes that carry it, each set as a new revision, in batches that others may come between.
+
+    From the beginning on no new shape may carry it, so that this ends; if it is interrupted, `finish` goes on.
+    Raise NotFound if there is no such label.
+    """
+    async with db.write() as tx:
+        project = await projects.lock(tx, project_id)
+        label = await labels.mark_deleted(tx, project, await labels.find(tx, project, label_id), author)
+    await finish(db, label, clock)
+
+
+async def finish(db: Database, label: Label, clock: Clock) -> None:
+    """Bring the deletion of a label that somebody began to its end."""
+    while await _remove_some(db, label, clock):
+        pass
+
+
+async def _remove_some(db: Database, label: Label, clock: Clock) -> bool:
+    """Take a label off some sets, or delete it where no set has it any more; whether there is more to do."""
+    async with db.write() as tx:
+        project = await projects.lock(tx, label.project_id)
+        if not await labels.is_there(tx, project, label):
+            return False
+        carriers = await labels.carriers(tx, project, label, _AT_ONCE)
+        if not carriers:
+            await labels.delete(tx, project, label)
+            return False
         there = {asset.uid: asset for asset in await assets.by_uid(tx, project, {key[0] for key in carriers})}
         drafts = [
             SetDraft(
@@ -88,10 +114,11 @@ async def remove_shapes(tx: Transaction, project: Project, label: Label, author:
                 set_id=old.id,
                 shapes=shapes.without_label(old.blob, label.id),
                 provenance=old.provenance,
-                author=author,
+                author=label.deleted_by,
                 guard=Overwrite(),
             )
             for old in await annotation_sets.newest(tx, project, carriers)
         ]
-        results = await revisions.save(tx, project, drafts, now)
+        results = await revisions.save(tx, project, drafts, clock())
         assert all(isinstance(result, Saved) for result in results)
+        return True

@@ -38,7 +38,7 @@ class Project:
 
 @dataclass(frozen=True)
 class Label:
-    """A class of things; `position` is its place in the order of creation."""
+    """A class of things; `position` is its place in the order of creation, `deleted_by` who is deleting it."""
 
     project_id: str
     id: str
@@ -50,6 +50,7 @@ class Label:
     position: int
     revision: int = 1
     shape_count: int = 0
+    deleted_by: str = ""
 
     @property
     def name(self) -> str:

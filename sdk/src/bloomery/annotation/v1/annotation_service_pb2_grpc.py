@@ -278,15 +278,17 @@ class AnnotationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateLabel(self, request, context):
-        """Changes `display_name` or `color`. Idempotent. ABORTED: the etag is old; read again and repeat.
+        """Changes `display_name` or `color`. Idempotent. ABORTED: the etag is old; read again and repeat. ALREADY_EXISTS: another label has the display name.
+        FAILED_PRECONDITION `LABEL_DELETING`: it is on its way out. NOT_FOUND: list the labels.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteLabel(self, request, context):
-        """Deletes a label. FAILED_PRECONDITION `LABEL_IN_USE`: shapes carry it; relabel them, or set `force`, which deletes those shapes too, each as a
-        new revision.
+        """Deletes a label. FAILED_PRECONDITION `LABEL_IN_USE`: shapes carry it; relabel them, or set `force`, which deletes those shapes too, each set as a
+        new revision. That goes by batches: from the first on the label is `deleting`, and where the call is cut off the server goes on by itself; a repeat
+        helps it along. NOT_FOUND: it is gone already, so a repeat may get it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

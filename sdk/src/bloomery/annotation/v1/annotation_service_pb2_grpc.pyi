@@ -61,10 +61,13 @@ class AnnotationServiceStub:
     ListLabels: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.ListLabelsRequest, annotation_service_pb2.ListLabelsResponse]
     """Lists the labels of a project in the order of their creation."""
     UpdateLabel: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.UpdateLabelRequest, project_pb2.Label]
-    """Changes `display_name` or `color`. Idempotent. ABORTED: the etag is old; read again and repeat."""
+    """Changes `display_name` or `color`. Idempotent. ABORTED: the etag is old; read again and repeat. ALREADY_EXISTS: another label has the display name.
+    FAILED_PRECONDITION `LABEL_DELETING`: it is on its way out. NOT_FOUND: list the labels.
+    """
     DeleteLabel: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.DeleteLabelRequest, empty_pb2.Empty]
-    """Deletes a label. FAILED_PRECONDITION `LABEL_IN_USE`: shapes carry it; relabel them, or set `force`, which deletes those shapes too, each as a
-    new revision.
+    """Deletes a label. FAILED_PRECONDITION `LABEL_IN_USE`: shapes carry it; relabel them, or set `force`, which deletes those shapes too, each set as a
+    new revision. That goes by batches: from the first on the label is `deleting`, and where the call is cut off the server goes on by itself; a repeat
+    helps it along. NOT_FOUND: it is gone already, so a repeat may get it.
     """
     PrepareUploads: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.PrepareUploadsRequest, annotation_service_pb2.PrepareUploadsResponse]
     """Says which blobs the project lacks and signs an upload for each. Changes nothing that lasts; safe to repeat. PUT the bytes as told, then call
@@ -167,10 +170,13 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
     ListLabels: aio.UnaryUnaryMultiCallable[annotation_service_pb2.ListLabelsRequest, annotation_service_pb2.ListLabelsResponse]  # type: ignore[assignment]
     """Lists the labels of a project in the order of their creation."""
     UpdateLabel: aio.UnaryUnaryMultiCallable[annotation_service_pb2.UpdateLabelRequest, project_pb2.Label]  # type: ignore[assignment]
-    """Changes `display_name` or `color`. Idempotent. ABORTED: the etag is old; read again and repeat."""
+    """Changes `display_name` or `color`. Idempotent. ABORTED: the etag is old; read again and repeat. ALREADY_EXISTS: another label has the display name.
+    FAILED_PRECONDITION `LABEL_DELETING`: it is on its way out. NOT_FOUND: list the labels.
+    """
     DeleteLabel: aio.UnaryUnaryMultiCallable[annotation_service_pb2.DeleteLabelRequest, empty_pb2.Empty]  # type: ignore[assignment]
-    """Deletes a label. FAILED_PRECONDITION `LABEL_IN_USE`: shapes carry it; relabel them, or set `force`, which deletes those shapes too, each as a
-    new revision.
+    """Deletes a label. FAILED_PRECONDITION `LABEL_IN_USE`: shapes carry it; relabel them, or set `force`, which deletes those shapes too, each set as a
+    new revision. That goes by batches: from the first on the label is `deleting`, and where the call is cut off the server goes on by itself; a repeat
+    helps it along. NOT_FOUND: it is gone already, so a repeat may get it.
     """
     PrepareUploads: aio.UnaryUnaryMultiCallable[annotation_service_pb2.PrepareUploadsRequest, annotation_service_pb2.PrepareUploadsResponse]  # type: ignore[assignment]
     """Says which blobs the project lacks and signs an upload for each. Changes nothing that lasts; safe to repeat. PUT the bytes as told, then call
@@ -324,7 +330,9 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         request: annotation_service_pb2.UpdateLabelRequest,
         context: _ServicerContext,
     ) -> typing.Union[project_pb2.Label, abc.Awaitable[project_pb2.Label]]:
-        """Changes `display_name` or `color`. Idempotent. ABORTED: the etag is old; read again and repeat."""
+        """Changes `display_name` or `color`. Idempotent. ABORTED: the etag is old; read again and repeat. ALREADY_EXISTS: another label has the display name.
+        FAILED_PRECONDITION `LABEL_DELETING`: it is on its way out. NOT_FOUND: list the labels.
+        """
 
     @abc_1.abstractmethod
     def DeleteLabel(
@@ -332,8 +340,9 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         request: annotation_service_pb2.DeleteLabelRequest,
         context: _ServicerContext,
     ) -> typing.Union[empty_pb2.Empty, abc.Awaitable[empty_pb2.Empty]]:
-        """Deletes a label. FAILED_PRECONDITION `LABEL_IN_USE`: shapes carry it; relabel them, or set `force`, which deletes those shapes too, each as a
-        new revision.
+        """Deletes a label. FAILED_PRECONDITION `LABEL_IN_USE`: shapes carry it; relabel them, or set `force`, which deletes those shapes too, each set as a
+        new revision. That goes by batches: from the first on the label is `deleting`, and where the call is cut off the server goes on by itself; a repeat
+        helps it along. NOT_FOUND: it is gone already, so a repeat may get it.
         """
 
     @abc_1.abstractmethod

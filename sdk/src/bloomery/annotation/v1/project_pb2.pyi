@@ -111,6 +111,7 @@ class Label(message.Message):
     UPDATE_TIME_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
     SHAPE_COUNT_FIELD_NUMBER: builtins.int
+    DELETING_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/labels/{label}`."""
     uid: builtins.str
@@ -123,6 +124,8 @@ class Label(message.Message):
     """Changes with every change."""
     shape_count: builtins.int
     """How many shapes carry it now. Output only."""
+    deleting: builtins.bool
+    """It is being deleted with the shapes that carry it, and no other shape may. Output only."""
     @builtins.property
     def create_time(self) -> timestamp_pb2.Timestamp:
         """When it was created. Output only."""
@@ -142,9 +145,10 @@ class Label(message.Message):
         update_time: timestamp_pb2.Timestamp | None = ...,
         etag: builtins.str = ...,
         shape_count: builtins.int = ...,
+        deleting: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["color", b"color", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "name", b"name", "shape_count", b"shape_count", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["color", b"color", "create_time", b"create_time", "deleting", b"deleting", "display_name", b"display_name", "etag", b"etag", "name", b"name", "shape_count", b"shape_count", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

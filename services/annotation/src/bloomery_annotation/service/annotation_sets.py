@@ -130,7 +130,7 @@ class AnnotationSetMethods(Methods):
         wanted = {ids["asset"] for ids in checked if isinstance(ids, dict)}
         async with self._read(PROJECT.format(project=project_id)) as (tx, project):
             there = {asset.id: asset for asset in await assets.known(tx, project, wanted)}
-            known = [label.id for label in await labels.everything(tx, project)]
+            known = [label.id for label in await labels.everything(tx, project) if not label.deleted_by]
         drafts = await asyncio.to_thread(
             lambda: [
                 _draft(project_id, request, ids, there, known, author)

@@ -17,7 +17,7 @@ from bloomery_annotation.names import LABEL, PROJECT
 from bloomery_annotation.service.base import Methods, number_cursor
 from bloomery_annotation.store import labels
 from bloomery_kit.context import current_principal
-from bloomery_kit.errors import Violations
+from bloomery_kit.errors import FailedPrecondition, Violations
 from bloomery_kit.etags import check_etag
 from bloomery_kit.fields import check_text
 from bloomery_kit.idempotency import Repeatable
@@ -71,6 +71,8 @@ class LabelMethods(Methods):
         paths = apply_mask(request.update_mask, request.label, {"display_name", "color"})
         async with self._write(ids["project"]) as (tx, project):
             label = await labels.find(tx, project, ids["label"])
+            if label.deleted_by:
+                raise FailedPrecondition("LABEL_DELETING", f"{label.name} is being deleted with its shapes")
             check_etag(request.label.etag, label.etag, label.name)
             values = {path: getattr(request.label, path) for path in paths}
             if values:
@@ -81,12 +83,12 @@ class LabelMethods(Methods):
     async def DeleteLabel(self, request: DeleteLabelRequest, _context: object) -> Empty:
         """See the contract."""
         ids = LABEL.parse(request.name)
-        author = current_principal().subject
+        if request.force:
+            author = current_principal().subject
+            await labelling.delete_with_shapes(self._parts.db, ids["project"], ids["label"], author, self._parts.clock)
+            return Empty()
         async with self._write(ids["project"]) as (tx, project):
-            label = await labels.find(tx, project, ids["label"])
-            if request.force:
-                await labelling.remove_shapes(tx, project, label, author, self._parts.clock())
-            await labelling.delete(tx, project, label)
+            await labelling.delete(tx, project, await labels.find(tx, project, ids["label"]))
         return Empty()
 
 

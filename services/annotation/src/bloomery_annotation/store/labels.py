@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from bloomery_annotation.model import Label, Project
 from bloomery_annotation.names import LABEL
-from bloomery_annotation.store.tables import LABELS, SET_LABELS
+from bloomery_annotation.store.tables import LABELS, PROJECTS, SET_LABELS
 from bloomery_kit.database import Transaction, insert_ignore
 from bloomery_kit.errors import AlreadyExists, NotFound
 from bloomery_kit.sequences import next_sequence
@@ -44,7 +44,7 @@ async def find(tx: Transaction, project: Project, label_id: str) -> Label:
     row = (await tx.execute(sa.select(LABELS).where(_L.project_uid == project.uid, _L.id == label_id))).one_or_none()
     if row is None:
         raise NotFound("label", LABEL.format(project=project.id, label=label_id), "list the project's labels")
-    return _label(project, row)
+    return _label(project.id, row)
 
 
 async def everything(tx: Transaction, project: Project) -> list[Label]:
@@ -55,7 +55,7 @@ async def everything(tx: Transaction, project: Project) -> list[Label]:
 async def page(tx: Transaction, project: Project, after: int, size: int | None) -> list[Label]:
     """Labels by position."""
     query = sa.select(LABELS).where(_L.project_uid == project.uid, _L.position > after).order_by(_L.position)
-    return [_label(project, row) for row in await tx.execute(query.limit(size))]
+    return [_label(project.id, row) for row in await tx.execute(query.limit(size))]
 
 
 async def count(tx: Transaction, project: Project) -> int:
@@ -80,10 +80,30 @@ async def delete(tx: Transaction, project: Project, label: Label) -> None:
     await tx.execute(sa.delete(LABELS).where(_L.project_uid == project.uid, _L.id == label.id))
 
 
+async def mark_deleted(tx: Transaction, project: Project, label: Label, author: str) -> Label:
+    """Let no more shapes carry a label, which `author` deletes; the first to do so counts."""
+    where = (_L.project_uid == project.uid, _L.id == label.id, _L.deleted_by == "")
+    await tx.execute(sa.update(LABELS).where(*where).values(deleted_by=author))
+    return await find(tx, project, label.id)
+
+
+async def marked(tx: Transaction) -> list[Label]:
+    """The labels of all projects that somebody is deleting."""
+    query = sa.select(LABELS, PROJECTS.c.id.label("project_id")).join(PROJECTS, PROJECTS.c.uid == _L.project_uid)
+    rows = await tx.execute(query.where(_L.deleted_by != ""))
+    return [_label(row.project_id, row) for row in rows]
+
+
+async def is_there(tx: Transaction, project: Project, label: Label) -> bool:
+    """Whether it is still there, and not another one with its id."""
+    query = sa.select(_L.uid).where(_L.project_uid == project.uid, _L.uid == label.uid)
+    return await tx.scalar(query) is not None
+
+
 async def known(tx: Transaction, project: Project, ids: Collection[str]) -> set[str]:
-    """Those of `ids` that are labels."""
-    rows = await tx.execute(sa.select(_L.id).where(_L.project_uid == project.uid, _L.id.in_(ids)))
-    return set(rows.scalars())
+    """Those of `ids` that are labels and that nobody is deleting."""
+    where = (_L.project_uid == project.uid, _L.id.in_(ids), _L.deleted_by == "")
+    return set((await tx.execute(sa.select(_L.id).where(*where))).scalars())
 
 
 async def add_counts(tx: Transaction, project: Project, deltas: Mapping[str, int]) -> None:
@@ -108,9 +128,9 @@ async def _taken(tx: Transaction, project: Project, label: Label) -> AlreadyExis
     return AlreadyExists("label", LABEL.format(project=project.id, label=holder or label.id))
 
 
-def _label(project: Project, row: sa.Row[Any]) -> Label:
+def _label(project_id: str, row: sa.Row[Any]) -> Label:
     return Label(
-        project_id=project.id,
+        project_id=project_id,
         id=row.id,
         uid=row.uid,
         display_name=row.display_name,
@@ -120,4 +140,5 @@ def _label(project: Project, row: sa.Row[Any]) -> Label:
         position=row.position,
         revision=row.revision,
         shape_count=row.shape_count,
+        deleted_by=row.deleted_by,
     )

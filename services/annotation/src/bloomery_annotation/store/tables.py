@@ -65,6 +65,8 @@ LABELS = sa.Table(
     _required("position", sa.BigInteger),
     _required("revision", sa.Integer),
     _required("shape_count", sa.BigInteger),
+    # Who deletes it with its shapes at the moment, empty for nobody.
+    _required("deleted_by", sa.String, server_default=""),
     sa.UniqueConstraint("project_uid", "display_name", name="labels_display_name"),
 )
 

@@ -98,15 +98,37 @@ class TestHealth:
 
 
 class TestReflection:
-    async def services(self, on: grpc.aio.Channel) -> list[str]:
-        request = reflection_pb2.ServerReflectionRequest(list_services="")
+    async def ask(self, on: grpc.aio.Channel, **question: Any) -> reflection_pb2.ServerReflectionResponse:
         service: Any = reflection_pb2_grpc.ServerReflectionStub(on)  # type: ignore[arg-type]
-        call = service.ServerReflectionInfo(iter([request]))
-        return [service.name async for answer in call for service in answer.list_services_response.service]
+        [answer] = [
+            answer
+            async for answer in service.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(**question)]))
+        ]
+        assert isinstance(answer, reflection_pb2.ServerReflectionResponse)
+        return answer
+
+    async def services(self, on: grpc.aio.Channel) -> list[str]:
+        answer = await self.ask(on, list_services="")
+        return [service.name for service in answer.list_services_response.service]
 
     async def test_lists_the_services_when_asked_for(self) -> None:
         async with running_host(ServerOptions(drain_wait=0, reflection=True)) as echo:
             assert SERVICE in await self.services(echo.channel)
+
+    @pytest.mark.parametrize(
+        ("symbol", "found"),
+        [
+            ("grpc.health.v1.Health", True),
+            ("grpc.health.v1.Health.Check", True),
+            ("grpc.health.v1.HealthCheckRequest.service", True),
+            ("grpc.health.v1.Health.Nothing", False),
+        ],
+    )
+    async def test_describes_services_methods_and_fields(self, symbol: str, found: bool) -> None:
+        async with running_host(ServerOptions(drain_wait=0, reflection=True)) as echo:
+            answer = await self.ask(echo.channel, file_containing_symbol=symbol)
+        assert answer.HasField("file_descriptor_response") == found
+        assert (answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]) != found
 
     async def test_is_off_by_default(self, echo: EchoHost) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -31,11 +31,12 @@ SENT = "bench/sent"
 STEPS = 4
 _LAUNCH_SECONDS = 180.0
 _IDLE = """#!/bin/sh
-case "$3" in *.catalogue) echo {{}}; exit;; esac
+case "$3" in *.catalogue) exec "{worker}" "$@";; esac
 printf '%s' "$BLOOMERY_ATTEMPT_TOKEN" >"{folder}/$$.part" && mv "{folder}/$$.part" "{folder}/$$.token"
 exec sleep 1800
 """
 _CALLS_AT_ONCE = 20
+_WORKER = Path(__file__).parents[2] / ".venv-worker/bin/python"
 
 
 class IdleWorkers:
@@ -46,16 +47,16 @@ class IdleWorkers:
         self._tokens.mkdir()
         self._taken: set[str] = set()
         self.python = place / "idle-worker"
-        self.python.write_text(_IDLE.format(folder=self._tokens))
+        self.python.write_text(_IDLE.format(folder=self._tokens, worker=_WORKER))
         self.python.chmod(0o755)
 
     @property
     def settings(self) -> dict[str, str]:
         """For the trainer's environment: these workers, and a machine that has room for thousands."""
         return {
-            "BLOOMERY_WORKER_PYTHON": str(self.python),
-            "BLOOMERY_MACHINE__CPUS": "10000",
-            "BLOOMERY_MACHINE__MEMORY_BYTES": str(1 << 50),
+            "BLOOMERY_LAUNCHER__WORKER_PYTHON": str(self.python),
+            "BLOOMERY_LAUNCHER__MACHINE__CPUS": "10000",
+            "BLOOMERY_LAUNCHER__MACHINE__MEMORY_BYTES": str(1 << 50),
         }
 
     async def tokens(self, count: int) -> list[str]:

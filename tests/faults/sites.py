@@ -132,7 +132,8 @@ class Replicas(Site):
             "BLOOMERY_DATASET_TARGET": self._services,
             "BLOOMERY_TRAINER_TARGET": self._trainers,
             "BLOOMERY_CACHE_DIR": str(folder / "cache"),
-            "BLOOMERY_JOBS_DIR": str(self.jobs_dir),
+            "BLOOMERY_LAUNCHER__JOBS_DIR": str(self.jobs_dir),
+            "BLOOMERY_LAUNCHER__CACHE_DIR": str(folder / "cache"),
             "BLOOMERY_WORKER_TARGET": f"ipv4:127.0.0.1:{self._ports[3]},127.0.0.1:{self._ports[4]}",
         }
         self.servers = [self._replica(index) for index in range(2)]

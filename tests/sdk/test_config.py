@@ -14,11 +14,12 @@ from bloomery_kit.errors import Violations
 from bloomery_trainer.convert_recipes import recipe_message
 from bloomery_trainer.model import Kind
 from bloomery_trainer.parameters import effective_parameters
-from bloomery_trainer.recipes import Catalogue, Recipe, default_folder
+from bloomery_trainer.recipes import Catalogue, Recipe
+from tests.recipe_files import OWN, texts
 from tests.sdk.conftest import Run
 from tests.sdk.fake import Fake
 
-RECIPES = Catalogue.load(default_folder()).list()
+RECIPES = Catalogue.load(texts(OWN)).list()
 
 
 def written(folder: Path, text: str) -> Path:

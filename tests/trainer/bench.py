@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -41,7 +42,8 @@ from bloomery_trainer.app import TrainerApp
 from bloomery_trainer.core import Core
 from bloomery_trainer.feed import LOOP
 from bloomery_trainer.launcher import Launcher
-from bloomery_trainer.settings import Machine, Policy, TrainerSettings
+from bloomery_trainer.settings import Machine, Policy, ProcessLauncherSettings, TrainerSettings
+from tests.recipe_files import texts
 from tests.trainer.neighbours import DATASET, Annotation, Datasets
 
 if TYPE_CHECKING:
@@ -78,8 +80,9 @@ class World:
         if not python.exists():
             # The launcher runs `python -P -m bloomery_worker`; this one runs the scripted worker instead.
             worker = f'exec "{sys.executable}" "{HERE / "scripted_worker.py"}" "$@"'
-            python.write_text(f'#!/bin/sh\ncase "$3" in *.catalogue) echo {{}};; *) {worker};; esac\n')
+            python.write_text(f"#!/bin/sh\n{worker}\n")
             python.chmod(0o755)
+            (self.folder / "catalogue.json").write_text(json.dumps(texts(HERE / "recipes")))
         values: dict[str, Any] = {
             "database_url": f"sqlite+aiosqlite:///{self.folder}/training.db",
             "object_store": FolderStoreSettings(
@@ -88,17 +91,24 @@ class World:
             "token": TOKEN,
             "annotation_target": self.neighbours,
             "dataset_target": self.neighbours,
-            "jobs_dir": self.folder / "jobs",
-            "cache_dir": self.folder / "cache",
-            "recipes_dir": HERE / "recipes",
-            "worker_python": python,
-            "machine": Machine(cpus=2, memory_bytes=1 << 30, gpus=0),
+            "launcher": self.launcher(),
+            "catalogue": self.folder / "catalogue.json",
             "policy": QUICK,
             "report_interval": 0.1,
             "min_free_bytes": 0,
             "watch_poll": 0.05,
         }
         return TrainerSettings(**values | changes)
+
+    def launcher(self, **changes: Any) -> ProcessLauncherSettings:
+        """Workers of this folder on a small machine."""
+        values: dict[str, Any] = {
+            "jobs_dir": self.folder / "jobs",
+            "cache_dir": self.folder / "cache",
+            "worker_python": self.folder / "worker-python",
+            "machine": Machine(cpus=2, memory_bytes=1 << 30, gpus=0),
+        }
+        return ProcessLauncherSettings(**values | changes)
 
 
 @asynccontextmanager

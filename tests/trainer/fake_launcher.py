@@ -1,6 +1,6 @@
 """A launcher without processes, to inject what a machine or a cluster may do to an attempt."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -27,12 +27,12 @@ class FakeLauncher:
         return self._capacity
 
     async def launch(self, order: Order) -> None:
-        self._fail("launch", order.job_uid)
+        self._fail("launch", order.job.uid)
         if self.crash == "before":
             raise KeyboardInterrupt
         if self.refusal is not None:
             raise LaunchError(self.refusal)
-        key = (order.job_uid, order.attempt)
+        key = (order.job.uid, order.attempt)
         if key not in self.things:
             self.orders.append(order)
             self.things[key] = Launched(*key, Phase.RUNNING)
@@ -52,8 +52,9 @@ class FakeLauncher:
         self._fail("remove", job_uid)
         del self.things[job_uid, attempt]
 
-    async def log_tail(self, job_uid: str, attempt: int, *, lines: int) -> Sequence[str]:
-        return self.tail
+    async def logs(self, job_uid: str, attempt: int, *, tail: int, follow: bool = False) -> AsyncIterator[str]:
+        for line in self.tail[-tail:]:
+            yield line
 
     async def free_bytes(self) -> int | None:
         return self.free
@@ -75,14 +76,14 @@ class FakeLauncher:
         termination: Termination | None = None,
     ) -> None:
         """The process of an attempt (the last one launched) has ended."""
-        key = (job_uid or self.orders[-1].job_uid, attempt or self.orders[-1].attempt)
+        key = (job_uid or self.orders[-1].job.uid, attempt or self.orders[-1].attempt)
         self.things[key] = Launched(*key, Phase.ENDED, exit_code, termination)
 
     def becomes(self, phase: Phase, reason: Reason | None = None) -> None:
         """The last one launched is in another phase."""
-        key = (self.orders[-1].job_uid, self.orders[-1].attempt)
+        key = (self.orders[-1].job.uid, self.orders[-1].attempt)
         self.things[key] = replace(self.things[key], phase=phase, reason=reason)
 
     def vanishes(self) -> None:
         """Somebody removed the last one launched."""
-        del self.things[self.orders[-1].job_uid, self.orders[-1].attempt]
+        del self.things[self.orders[-1].job.uid, self.orders[-1].attempt]

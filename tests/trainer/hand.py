@@ -178,7 +178,7 @@ class Hand:
 
     async def worker(self, worker_id: str = "w1") -> FakeWorker:
         """The worker of the last launched attempt."""
-        token = self.launcher.orders[-1].environment["BLOOMERY_ATTEMPT_TOKEN"]
+        token = self.launcher.orders[-1].secrets["BLOOMERY_ATTEMPT_TOKEN"]
         request = StartAttemptRequest(token=token, worker_id=worker_id, host="here")
         started = await self.trainer.workers.StartAttempt(request)
         return FakeWorker(self.trainer.workers, started, started.acknowledged_sequence)

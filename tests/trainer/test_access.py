@@ -56,7 +56,7 @@ async def test_neither_token_nor_secret_is_stored(hand: Hand) -> None:
     async with hand.core.db.read() as tx:
         stored = str((await tx.execute(sa.select(attempts))).all())
     assert worker.start.secret not in stored
-    assert hand.launcher.orders[0].environment["BLOOMERY_ATTEMPT_TOKEN"] not in stored
+    assert hand.launcher.orders[0].secrets["BLOOMERY_ATTEMPT_TOKEN"] not in stored
 
 
 async def test_inputs_are_signed_inside_the_project_only(hand: Hand) -> None:

@@ -1,12 +1,16 @@
 """Recipes of other packages: found in the worker's environment, without any of their code in the server."""
 
+import json
 import logging
 from pathlib import Path
 
 import pytest
 
-from bloomery_trainer.installed import installed_recipes
-from bloomery_trainer.recipes import Catalogue
+from bloomery_trainer.installed import recipe_texts
+from bloomery_trainer.recipes import Catalogue, CatalogueError
+from bloomery_trainer.settings import TrainerSettings
+from tests.trainer.bench import World
+from tests.trainer.neighbours import Datasets
 
 HERE = Path(__file__).parent
 TEXT = (HERE / "recipes/scripted/recipe.yaml").read_text("utf-8")
@@ -27,6 +31,11 @@ def package(folder: Path, name: str, recipe: str | None, *, inside: str = "") ->
     (about / "entry_points.txt").write_text(f"[bloomery.recipes]\n{name} = {module}\n")
 
 
+def settings(folder: Path, python: Path, catalogue: Path | None = None) -> TrainerSettings:
+    world = World(folder, Datasets(), "none:1", 1)  # type: ignore[abstract]
+    return world.settings(launcher=world.launcher(worker_python=python), catalogue=catalogue)
+
+
 def interpreter(folder: Path, worker_python: Path) -> Path:
     """The worker's interpreter, with one more folder of packages."""
     script = folder / "python"
@@ -42,10 +51,10 @@ async def test_an_installed_package_adds_its_recipe(
     package(tmp_path, "many", TEXT.replace("name: scripted", "name: inner"), inside="inner")
     package(tmp_path, "empty", None)
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
-    found = await installed_recipes(interpreter(tmp_path, worker_python))
+    found = await recipe_texts(settings(tmp_path, interpreter(tmp_path, worker_python)))
     assert found["empty (empty/recipe.yaml)"] == ""
-    recipes = Catalogue.load(HERE / "recipes", found).list()
-    assert [recipe.name for recipe in recipes] == ["another", "inner", "scripted"]
+    recipes = Catalogue.load(found).list()
+    assert {"another", "inner", "yolo-detect", "yolo-segment", "yolo-classify"} <= {recipe.name for recipe in recipes}
 
 
 @pytest.mark.parametrize(
@@ -60,7 +69,7 @@ async def test_an_installed_package_adds_its_recipe(
 )
 def test_a_faulty_one_is_left_out_and_told(text: str, problem: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
-        recipes = Catalogue.load(HERE / "recipes", {"theirs (theirs/recipe.yaml)": text}).list()
+        recipes = Catalogue.load({"ours": TEXT, "theirs (theirs/recipe.yaml)": text}).list()
     assert [recipe.name for recipe in recipes] == ["scripted"]
     told = [str(record.__dict__["problem"]) for record in caplog.records]
     assert any(line.startswith("theirs (theirs/recipe.yaml)") and problem in line for line in told)
@@ -75,4 +84,20 @@ async def test_an_environment_that_cannot_be_asked_has_none(
     if answer:
         python.write_text(f"#!/bin/sh\nexec {answer}\n" if "sleep" in answer else f"#!/bin/sh\n{answer}\n")
         python.chmod(0o755)
-    assert await installed_recipes(python) == {}
+    assert await recipe_texts(settings(tmp_path, python)) == {}
+
+
+async def test_a_catalogue_that_an_image_brought_is_read_from_its_file(tmp_path: Path) -> None:
+    catalogue = tmp_path / "theirs.json"
+    catalogue.write_text(json.dumps({"theirs": TEXT}))
+    found = await recipe_texts(settings(tmp_path, tmp_path / "no-python", catalogue))
+    assert [recipe.name for recipe in Catalogue.load(found).list()] == ["scripted"]
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", '{"a": 1}'])
+async def test_a_catalogue_that_is_none_is_refused_at_the_start(tmp_path: Path, content: str | None) -> None:
+    catalogue = tmp_path / "theirs.json"
+    if content is not None:
+        catalogue.write_text(content)
+    with pytest.raises(CatalogueError, match="is no catalogue"):
+        await recipe_texts(settings(tmp_path, tmp_path / "no-python", catalogue))

@@ -109,7 +109,7 @@ async def test_two_replicas_launch_each_attempt_once(world: World, database_url:
                 break
             await asyncio.sleep(0.05)
         await asyncio.sleep(0.3)
-        assert sorted(order.job_uid for order in launcher.orders) == sorted(job.uid for job in created)
+        assert sorted(order.job.uid for order in launcher.orders) == sorted(job.uid for job in created)
         leading = [replica.app.leadership.lease is not None for replica in replicas]
         assert sorted(leading) == [False, True]
 
@@ -126,7 +126,7 @@ async def test_the_other_replica_takes_over(world: World, database_url: str) -> 
                 break
             await asyncio.sleep(0.05)
         assert leader is not None
-        assert [order.job_uid for order in launcher.orders] == [job.uid]
+        assert [order.job.uid for order in launcher.orders] == [job.uid]
 
 
 async def _leader(replicas: tuple[Trainer, Trainer]) -> Trainer:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from bloomery_trainer.launcher import Launched, LaunchError, Order, Phase, procfs
+from bloomery_trainer.launcher import JobFacts, Launched, LaunchError, Order, Phase, procfs
 from bloomery_trainer.launcher.machine import count
 from bloomery_trainer.launcher.process import ProcessLauncher
-from bloomery_trainer.model import Resources
-from bloomery_trainer.settings import Machine
+from bloomery_trainer.model import Kind, Resources
+from bloomery_trainer.settings import Machine, ProcessLauncherSettings
 
 UID = "u" * 32
 SLEEP = "echo started >>starts; exec sleep 600"
@@ -32,16 +32,19 @@ class Bench:
         self.python.chmod(0o755)
 
     def launcher(self, *, gpus: int = 0, **options: object) -> ProcessLauncher:
-        return ProcessLauncher(
+        settings = ProcessLauncherSettings(
             jobs_dir=self.folder / "jobs",
             cache_dir=self.folder / "cache",
             worker_python=self.python,
-            capacity=Resources(4, 1 << 30, gpus),
-            **options,  # type: ignore[arg-type]
+            machine=Machine(cpus=4, memory_bytes=1 << 30, gpus=gpus),
         )
+        return ProcessLauncher(settings, **options)  # type: ignore[arg-type]
 
-    def order(self, attempt: int = 1, gpus: int = 0) -> Order:
-        return Order(UID, attempt, Resources(2, 1 << 20, gpus), {"BLOOMERY_ATTEMPT_TOKEN": "secret"})
+    def order(self, attempt: int = 1, gpus: int = 0, cpus: float = 2) -> Order:
+        job = JobFacts(
+            UID, "projects/p", "projects/p/jobs/j", Kind.TRAIN, "recipes/r", 0, 0, Resources(cpus, 1 << 20, gpus)
+        )
+        return Order(job, attempt, {"BLOOMERY_TRAINER_TARGET": "here:1"}, {"BLOOMERY_ATTEMPT_TOKEN": "secret"})
 
     def work(self, attempt: int = 1) -> Path:
         return self.folder / "jobs" / UID / str(attempt)
@@ -135,7 +138,7 @@ async def test_last_words_outlive_the_server(bench: Bench) -> None:
     assert thing.termination.reason.code == "X"
 
 
-@pytest.mark.parametrize("words", ["", "{", "[]", '{"exit_code": "often"}', "x" * 100_000])
+@pytest.mark.parametrize("words", ["", "{", "[]", '{"exit_code": "often"}', "x" * 5000])
 async def test_last_words_that_make_no_sense_are_none(bench: Bench, words: str) -> None:
     await bench.launcher().launch(bench.order())
     await seen(bench.launcher(), runs)
@@ -243,16 +246,59 @@ def _sleeps(seconds: str) -> bool:
     return False
 
 
+async def written(launcher: ProcessLauncher, *, tail: int = 5) -> list[str]:
+    return [line async for line in launcher.logs(UID, 1, tail=tail)]
+
+
+async def test_the_last_lines_of_a_worker_can_be_read(bench: Bench) -> None:
+    bench.script("seq 1 100; printf unfinished; exit 0")
+    launcher = bench.launcher()
+    await launcher.launch(bench.order())
+    await seen(launcher, ended)
+    assert await written(launcher, tail=3) == ["99", "100", "unfinished"]
+    assert await written(launcher, tail=0) == []
+    assert len(await written(launcher, tail=1000)) == 101
+
+
+async def test_a_workers_lines_can_be_followed_until_it_ends(bench: Bench) -> None:
+    bench.script("echo before; echo last; until [ -e go ]; do sleep 0.05; done; echo after; printf end; exit 0")
+    launcher = bench.launcher()
+    await launcher.launch(bench.order())
+    await seen(launcher, runs)
+    for _ in range(500):
+        if len(await written(launcher)) == 2:
+            break
+        await asyncio.sleep(0.02)
+    lines = launcher.logs(UID, 1, tail=1, follow=True)
+    assert await anext(lines) == "last"
+    (bench.work() / "go").touch()
+    assert [line async for line in lines] == ["after", "end"]
+
+
+async def test_a_log_that_is_cut_while_it_is_followed_goes_on(bench: Bench) -> None:
+    bench.script("echo before; until [ -e go ]; do sleep 0.05; done; echo after; exit 0")
+    launcher = bench.launcher()
+    await launcher.launch(bench.order())
+    await seen(launcher, runs)
+    lines = launcher.logs(UID, 1, tail=0, follow=True)
+    first = asyncio.ensure_future(anext(lines))
+    await asyncio.sleep(0.1)
+    (bench.work() / "worker.log").write_text("")
+    await asyncio.sleep(1)
+    (bench.work() / "go").touch()
+    assert await first == "after"
+
+
 async def test_removing_leaves_nothing(bench: Bench) -> None:
     bench.script("echo hello; exit 0")
     launcher = bench.launcher()
     await launcher.launch(bench.order())
     await seen(launcher, ended)
-    assert await launcher.log_tail(UID, 1, lines=5) == ["hello"]
+    assert await written(launcher) == ["hello"]
     await launcher.remove(UID, 1)
     await launcher.remove(UID, 1)
     assert (await launcher.observe(), list((bench.folder / "jobs").iterdir())) == ([], [])
-    assert await launcher.log_tail(UID, 1, lines=5) == []
+    assert await written(launcher) == []
 
 
 async def test_each_gpu_goes_to_one_job(bench: Bench) -> None:
@@ -285,7 +331,7 @@ async def test_jobs_that_are_launched_at_once_get_gpus_of_their_own(bench: Bench
 async def test_a_gpu_is_free_again_when_its_job_has_ended(bench: Bench) -> None:
     bench.script('echo "$CUDA_VISIBLE_DEVICES" >devices; [ "$BLOOMERY_CPUS" = 1 ] || exec sleep 600')
     launcher = bench.launcher(gpus=2)
-    await launcher.launch(Order(UID, 1, Resources(1, 1, 2), {}))
+    await launcher.launch(bench.order(1, 2, cpus=1))
     await seen(launcher, ended)
     await launcher.launch(bench.order(2, 2))
     assert await devices(bench, 2) == "0,1"

@@ -23,6 +23,7 @@ from bloomery.training.v1 import (
     ResumeJobRequest,
     WatchJobResponse,
 )
+from bloomery_trainer.launcher.process import ProcessLauncher
 from tests.trainer.bench import Trainer, World, running_trainer
 
 LONG = {"epochs": 1000, "pace": 0.05}
@@ -232,7 +233,8 @@ async def test_jobs_wait_while_the_machine_is_full_and_start_by_priority(trainer
 
 
 async def test_a_missing_worker_environment_is_said_with_a_hint(world: World) -> None:
-    async with running_trainer(world, worker_python=world.folder / "nothing/bin/python") as trainer:
+    launcher = world.launcher(worker_python=world.folder / "nothing/bin/python")
+    async with running_trainer(world, launcher=ProcessLauncher(launcher)) as trainer:
         job = await trainer.create()
         done = await trainer.reaches(job.name, JOB_STATE_FAILED)
     assert done.reason.code == "CONFIG_ERROR"

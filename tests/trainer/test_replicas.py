@@ -1,6 +1,7 @@
 """Two trainers as processes over PostgreSQL: one that is stopped while it leads does no harm afterwards."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -28,6 +29,7 @@ from bloomery.training.v1 import (
 from bloomery_kit.clients import channel
 from real_parts.process import free_port
 from tests.faults.processes import Server
+from tests.recipe_files import texts
 from tests.trainer.bench import HERE, TOKEN, World
 from tests.trainer.neighbours import DATASET
 
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 JOBS = 40
 # A worker that says where it was started, and then nothing.
 SLEEPER = """#!/bin/sh
-case "$3" in *.catalogue) echo {{}}; exit;; esac
 echo "$BLOOMERY_WORK_DIR" >>"{folder}/started"
 exec sleep 600
 """
@@ -51,6 +52,8 @@ class Replica:
         sleeper = world.folder / "sleeper"
         sleeper.write_text(SLEEPER.format(folder=world.folder))
         sleeper.chmod(0o755)
+        catalogue = world.folder / "catalogue.json"
+        catalogue.write_text(json.dumps(texts(HERE / "recipes")))
         settings = {
             "DATABASE_URL": database_url,
             "TOKEN": TOKEN,
@@ -60,12 +63,12 @@ class Replica:
             "METRICS_PORT": self._metrics_port,
             "ANNOTATION_TARGET": world.neighbours,
             "DATASET_TARGET": world.neighbours,
-            "JOBS_DIR": world.folder / "jobs",
-            "CACHE_DIR": world.folder / "cache",
-            "RECIPES_DIR": HERE / "recipes",
-            "WORKER_PYTHON": sleeper,
-            "MACHINE__CPUS": 1000,
-            "MACHINE__MEMORY_BYTES": 1 << 40,
+            "LAUNCHER__JOBS_DIR": world.folder / "jobs",
+            "LAUNCHER__CACHE_DIR": world.folder / "cache",
+            "LAUNCHER__WORKER_PYTHON": sleeper,
+            "LAUNCHER__MACHINE__CPUS": 1000,
+            "LAUNCHER__MACHINE__MEMORY_BYTES": 1 << 40,
+            "CATALOGUE": catalogue,
             "MIN_FREE_BYTES": 0,
             "POLICY__RECONCILE_INTERVAL": 0.2,
             "POLICY__LEASE_TERM": 2,

@@ -34,6 +34,7 @@ from bloomery_trainer.reconcile import Reconciler
 from bloomery_trainer.settings import Policy
 from bloomery_trainer.store import events, jobs, results
 from bloomery_trainer.worker_calls import Report, WorkerCalls
+from tests.recipe_files import texts
 from tests.trainer.bench import World
 from tests.trainer.fake_launcher import FakeLauncher
 from tests.trainer.hand import Clock, log
@@ -119,8 +120,8 @@ class Simulation:
             leadership.lease = None
         self.launcher.crash = "never"
         for order in self.launcher.orders:
-            key = (order.job_uid, order.attempt)
-            self.workers.setdefault(key, SimulatedWorker(key, order.environment["BLOOMERY_ATTEMPT_TOKEN"]))
+            key = (order.job.uid, order.attempt)
+            self.workers.setdefault(key, SimulatedWorker(key, order.secrets["BLOOMERY_ATTEMPT_TOKEN"]))
 
     async def lose_the_lease(self) -> None:
         async with self.core.db.write() as tx:
@@ -210,7 +211,7 @@ class Simulation:
         per_job = [uid for uid, _ in self.launcher.running]
         assert len(set(per_job)) == len(per_job), "two workers of one job"
         # What vanished before anybody saw it may be launched again: it has not begun.
-        launched = [(order.job_uid, order.attempt) for order in self.launcher.orders]
+        launched = [(order.job.uid, order.attempt) for order in self.launcher.orders]
         launched = [key for key in launched if key not in self.vanished]
         assert len(set(launched)) == len(launched), "an attempt was launched twice"
 
@@ -264,7 +265,7 @@ async def simulated(folder: Path, seed: int) -> AsyncIterator[Simulation]:
         settings=World(folder, Datasets(), "none:1", 1).settings(policy=POLICY),  # type: ignore[abstract]
         db=db,
         objects=FolderObjectStore(folder / "blobs", base_url="http://x", signing_key=b"k" * 32),
-        catalogue=Catalogue.load(HERE / "recipes"),
+        catalogue=Catalogue.load(texts(HERE / "recipes")),
         neighbours=NoNeighbours(),  # type: ignore[arg-type]
         launcher=launcher,
         feed=EventFeed(db, poll=1),

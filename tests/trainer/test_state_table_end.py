@@ -18,8 +18,17 @@ from bloomery_trainer.model import Job as KnownJob
 from bloomery_trainer.model import Reason as KnownReason
 from bloomery_trainer.store import jobs
 from tests.trainer.bench import reason_of
-from tests.trainer.hand import POLICY, Hand, artifact_of, log
+from tests.trainer.hand import POLICY, FakeWorker, Hand, artifact_of, log
 from tests.trainer.moves import FLAKY, OOM, cancel, leave_manifest, state
+
+
+async def preparing(hand: Hand) -> tuple[Job, FakeWorker]:
+    """A job whose worker has called, and does not work yet."""
+    job = await hand.queued()
+    worker = await hand.worker()
+    await hand.settle(1)
+    assert await state(hand, job) == "PREPARING"
+    return job, worker
 
 
 class TestEnds:
@@ -214,9 +223,13 @@ class TestEnds:
         await hand.settle()
         assert await state(hand, job) == "CANCELLED"
 
-    async def test_a_suspended_worker_waits_and_another_takes_up_the_attempt(self, hand: Hand) -> None:
-        job, worker = await hand.running()
-        hand.launcher.becomes(Phase.SUSPENDED)
+    @pytest.mark.parametrize("phase", [Phase.SUSPENDED, Phase.WAITING])
+    @pytest.mark.parametrize("began", [True, False])
+    async def test_a_worker_that_is_taken_away_waits_and_another_takes_up_the_attempt(
+        self, hand: Hand, phase: Phase, began: bool
+    ) -> None:
+        job, worker = await (hand.running() if began else preparing(hand))
+        hand.launcher.becomes(phase)
         await hand.settle()
         queued = await hand.trainer.get(job.name)
         assert (await state(hand, job), queued.reason.code, queued.attempt) == ("QUEUED", "PREEMPTED", 1)
@@ -227,6 +240,41 @@ class TestEnds:
         assert (again.start.attempt, len(hand.launcher.orders)) == (1, 1)
         await again.report(log("go on"))
         assert await state(hand, job) == "RUNNING"
+
+    async def test_a_look_that_may_be_older_than_the_worker_takes_nothing_away(self, hand: Hand) -> None:
+        job = await hand.queued()
+        hand.launcher.becomes(Phase.WAITING)
+        await hand.worker()
+        await hand.reconcile(1)
+        assert await state(hand, job) == "PREPARING"
+        hand.launcher.becomes(Phase.RUNNING)
+        await hand.settle()
+        assert await state(hand, job) == "PREPARING"
+
+    async def test_a_worker_that_one_look_misses_is_looked_for_again(self, hand: Hand) -> None:
+        job = await hand.queued()
+        await hand.worker()
+        thing = hand.launcher.things.pop((job.uid, 1))
+        await hand.reconcile(1)
+        hand.launcher.things[job.uid, 1] = thing
+        await hand.settle()
+        assert (await state(hand, job), (await hand.trainer.get(job.name)).attempt) == ("PREPARING", 1)
+
+    async def test_the_deadline_leaves_out_the_time_in_which_nothing_worked(self, hand: Hand) -> None:
+        hand.follow_clock()
+        job, _ = await hand.running(deadline_seconds=100)
+        await hand.after(60)
+        hand.launcher.becomes(Phase.SUSPENDED)
+        await hand.after(3600)
+        hand.launcher.becomes(Phase.RUNNING)
+        await hand.settle()
+        again = await hand.worker("w2")
+        await again.report(log("go on"))
+        await hand.unseen(20)
+        assert await state(hand, job) == "RUNNING"
+        await hand.unseen(21)
+        await hand.settle()
+        assert (await hand.trainer.get(job.name)).reason.code == "DEADLINE"
 
     async def test_strangers_and_leftovers_are_cleared_away(self, hand: Hand) -> None:
         _, worker = await hand.running()

@@ -151,8 +151,7 @@ class Wiring:
             annotation_target=self._target,
             dataset_target=self._target,
             worker_target=f"{_LOOPBACK}:{self._identity.worker_port}",
-            jobs_dir=self._root / "jobs",
-            cache_dir=self._root / "cache" / "worker",
+            launcher={"jobs_dir": self._root / "jobs", "cache_dir": self._root / "cache" / "worker"},  # type: ignore[arg-type]
             policy=Policy(idle_interval=_RARELY, lease_renew=_RARELY, lease_term=3 * _RARELY),
         )
 

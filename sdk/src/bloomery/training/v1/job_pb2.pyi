@@ -72,7 +72,7 @@ class _JobStateEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_JobState.Valu
     JOB_STATE_QUEUED: _JobState.ValueType  # 2
     """Handed to the machine or cluster. Next: PREPARING, PENDING (again, after a failure that is worth another attempt), PAUSING, CANCELLING, FAILED."""
     JOB_STATE_PREPARING: _JobState.ValueType  # 3
-    """A worker fetches data and checks the device. Next: RUNNING, SUCCEEDED, PENDING, PAUSING, CANCELLING, FAILED."""
+    """A worker fetches data and checks the device. Next: RUNNING, SUCCEEDED, QUEUED (pre-empted), PENDING, PAUSING, CANCELLING, FAILED."""
     JOB_STATE_RUNNING: _JobState.ValueType  # 4
     """The work itself. Next: SUCCEEDED, QUEUED (pre-empted), PENDING, PAUSING, CANCELLING, FAILED."""
     JOB_STATE_PAUSING: _JobState.ValueType  # 5
@@ -98,7 +98,7 @@ JOB_STATE_PENDING: JobState.ValueType  # 1
 JOB_STATE_QUEUED: JobState.ValueType  # 2
 """Handed to the machine or cluster. Next: PREPARING, PENDING (again, after a failure that is worth another attempt), PAUSING, CANCELLING, FAILED."""
 JOB_STATE_PREPARING: JobState.ValueType  # 3
-"""A worker fetches data and checks the device. Next: RUNNING, SUCCEEDED, PENDING, PAUSING, CANCELLING, FAILED."""
+"""A worker fetches data and checks the device. Next: RUNNING, SUCCEEDED, QUEUED (pre-empted), PENDING, PAUSING, CANCELLING, FAILED."""
 JOB_STATE_RUNNING: JobState.ValueType  # 4
 """The work itself. Next: SUCCEEDED, QUEUED (pre-empted), PENDING, PAUSING, CANCELLING, FAILED."""
 JOB_STATE_PAUSING: JobState.ValueType  # 5

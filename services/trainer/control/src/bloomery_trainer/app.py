@@ -16,13 +16,12 @@ from bloomery_trainer.feed import LOOP as FEED
 from bloomery_trainer.feed import EventFeed
 from bloomery_trainer.housekeeping import LOOP as HOUSEKEEPING
 from bloomery_trainer.housekeeping import Housekeeping
-from bloomery_trainer.installed import installed_recipes
+from bloomery_trainer.installed import recipe_texts
 from bloomery_trainer.launcher import Launcher, Phase
-from bloomery_trainer.launcher.machine import count
 from bloomery_trainer.launcher.process import ProcessLauncher
 from bloomery_trainer.leadership import Leadership
 from bloomery_trainer.neighbours import Neighbours
-from bloomery_trainer.recipes import Catalogue, default_folder
+from bloomery_trainer.recipes import Catalogue
 from bloomery_trainer.reconcile import LOOP as RECONCILE
 from bloomery_trainer.reconcile import Reconciler
 from bloomery_trainer.service import JobService
@@ -75,12 +74,11 @@ class TrainerApp:
     async def open(
         cls, settings: TrainerSettings, *, draining: asyncio.Event, launcher: Launcher | None = None
     ) -> "TrainerApp":
-        """Open what `settings` name and bring the schema up to date. Raise CatalogueError, Unavailable.
+        """Open what `settings` name and bring the schema up to date. Raise Unavailable, CatalogueError.
 
         `launcher` stands in for the one that the settings name.
         """
-        installed = await installed_recipes(settings.worker_python) if launcher is None else {}
-        catalogue = await asyncio.to_thread(Catalogue.load, settings.recipes_dir or default_folder(), installed)
+        catalogue = Catalogue.load(await recipe_texts(settings))
         db = Database.connect(settings.database_url, SCHEMA)
         await migrate(db, MIGRATIONS)
         worker_port = WorkerPort(settings.worker_target)
@@ -90,7 +88,7 @@ class TrainerApp:
             objects=open_object_store(settings.object_store),
             catalogue=catalogue,
             neighbours=Neighbours(settings),
-            launcher=launcher or _process_launcher(settings),
+            launcher=launcher or ProcessLauncher(settings.launcher),
             feed=EventFeed(db, poll=settings.watch_poll or (None if db.is_sqlite else _WATCH_POLL)),
             worker_target=worker_port.target,
         )
@@ -134,12 +132,3 @@ class TrainerApp:
         self.loops.check_ready()
         await check_schema(self.core.db, MIGRATIONS)
         await self.core.objects.check_ready()
-
-
-def _process_launcher(settings: TrainerSettings) -> ProcessLauncher:
-    return ProcessLauncher(
-        jobs_dir=settings.jobs_dir,
-        cache_dir=settings.cache_dir,
-        worker_python=settings.worker_python,
-        capacity=count(settings.machine),
-    )

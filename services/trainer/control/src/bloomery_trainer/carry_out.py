@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 
 import grpc
 from google.protobuf import json_format
@@ -24,9 +25,11 @@ from bloomery_trainer.finishing import (
     save_tail,
     succeed,
     sweep_objects,
+    worked_seconds,
 )
 from bloomery_trainer.holding import hold
-from bloomery_trainer.launcher import Launched, LaunchError, Order, Phase
+from bloomery_trainer.launcher import JobFacts, Launched, LaunchError, Order, Phase
+from bloomery_trainer.launcher.environment import ATTEMPT_TOKEN, TRAINER_TARGET
 from bloomery_trainer.model import Attempt, Job, Outcome, Reason, State, Success
 from bloomery_trainer.store import attempts, jobs
 
@@ -104,8 +107,9 @@ class Hands:
                 await attempts.change(tx, attempt, launched_at=attempt.launched_at or now)
                 await jobs.move(tx, job, now=now, to=State.PREPARING)
             case actions.Requeue() if attempt is not None:
-                await attempts.change(tx, attempt, worker_id=None, secret_hash=None, worker_sequence=0)
-                await jobs.move(tx, job, now=now, to=State.QUEUED, reason=action.reason)
+                worked = job.worked_seconds + worked_seconds(attempt, now)
+                await attempts.release(tx, attempt)
+                await jobs.move(tx, job, now=now, to=State.QUEUED, reason=action.reason, worked_seconds=worked)
             case actions.Condemn() if attempt is not None:
                 await end_attempt(tx, job, attempt, Outcome.CONDEMNED, action.reason, now)
             case actions.Retry():
@@ -142,7 +146,8 @@ class Hands:
     async def _tail(self, facts: Facts) -> tuple[str, ...]:
         if facts.launched is None:
             return ()
-        return tuple(await self._core.launcher.log_tail(facts.job.uid, facts.job.attempt, lines=_TAIL_LINES))
+        job, launcher = facts.job, self._core.launcher
+        return tuple([line async for line in launcher.logs(job.uid, job.attempt, tail=_TAIL_LINES)])
 
     async def _hold(self, job: Job) -> None:
         if self._owner_is_down:
@@ -174,10 +179,8 @@ class Hands:
         await self._start(queued, attempt)
 
     async def _start(self, job: Job, attempt: Attempt) -> None:
-        token = self._core.launch_token(job.uid, attempt.number, attempt.nonce)
-        environment = {"BLOOMERY_TRAINER_TARGET": self._core.worker_target(), "BLOOMERY_ATTEMPT_TOKEN": token}
         try:
-            await self._core.launcher.launch(Order(job.uid, attempt.number, job.spec.resources, environment))
+            await self._core.launcher.launch(self._order(job, attempt))
         except LaunchError as error:
             async with self._core.db.write() as tx:
                 await leases.fence(tx, self._lease)
@@ -188,6 +191,16 @@ class Hands:
                 await leases.fence(tx, self._lease)
                 await attempts.launched(tx, attempt, self._core.clock())
         self._core.moved.set()
+
+    def _order(self, job: Job, attempt: Attempt) -> Order:
+        spec = job.spec
+        limit = max(1, math.ceil(spec.deadline_seconds - job.worked_seconds)) if spec.deadline_seconds else 0
+        return Order(
+            job=JobFacts(job.uid, job.project, job.name, spec.kind, spec.recipe, job.priority, limit, spec.resources),
+            attempt=attempt.number,
+            environment={TRAINER_TARGET: self._core.worker_target()},
+            secrets={ATTEMPT_TOKEN: self._core.launch_token(job.uid, attempt.number, attempt.nonce)},
+        )
 
     async def _adopt(self, facts: Facts, action: actions.Adopt) -> None:
         job, attempt = facts.job, facts.attempt

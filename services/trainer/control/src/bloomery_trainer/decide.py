@@ -33,14 +33,16 @@ from bloomery_trainer.settings import Policy
 class Facts:
     """All that is known about one job.
 
-    `obstacle` is why a waiting job cannot be launched now, None if it can. Times are in seconds by a clock that never
-    jumps: `waited` since the job came into its state, `silent` since the worker's last call, `stalled` since it said
-    that nothing moves, `ended` since the attempt's last word, `queued` and `worked` over the job's life.
+    `current` says that what is launched was looked at after the job had come into its state. `obstacle` is why a
+    waiting job cannot be launched now, None if it can. Times are in seconds by a clock that never jumps: `waited` since
+    the job came into its state, `silent` since the worker's last call, `stalled` since it said that nothing moves,
+    `ended` since the attempt's last word, `queued` and `worked` over the job's life.
     """
 
     job: Job
     attempt: Attempt | None
     launched: Launched | None
+    current: bool = True
     obstacle: Reason | None = None
     waited: float = 0.0
     silent: float = 0.0
@@ -88,14 +90,16 @@ def _active(facts: Facts, policy: Policy) -> Action:
     if launched is None and attempt.launched_at is None:
         return Relaunch()
     if launched is None:
-        return settle(facts.job, reasons.deleted_externally(), policy)
+        return settle(facts.job, reasons.deleted_externally(), policy) if facts.current else Wait()
     match launched.phase:
         case Phase.ENDED:
             return _ended(facts.job, launched, policy)
+        case Phase.WAITING | Phase.SUSPENDED if facts.job.state is not State.QUEUED:
+            return Requeue(launched.reason or reasons.preempted()) if facts.current else Wait()
         case Phase.WAITING:
             return _queued(facts, launched, policy)
         case Phase.SUSPENDED:
-            return _suspended(facts)
+            return _noted(facts, reasons.preempted())
         case Phase.RUNNING:
             return _running(facts, attempt, policy)
 
@@ -106,12 +110,6 @@ def _queued(facts: Facts, launched: Launched, policy: Policy) -> Action:
     if launched.reason is not None and not _final(launched.reason):
         return _noted(facts, launched.reason)
     return Condemn(launched.reason) if launched.reason else Wait()
-
-
-def _suspended(facts: Facts) -> Action:
-    if facts.job.state is State.RUNNING:
-        return Requeue(reasons.preempted())
-    return _noted(facts, reasons.preempted())
 
 
 def _running(facts: Facts, attempt: Attempt, policy: Policy) -> Action:

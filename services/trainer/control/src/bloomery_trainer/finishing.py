@@ -130,11 +130,16 @@ async def end_attempt(
     await attempts.change(
         tx, attempt, outcome=outcome.value, end_reason=reason, ended_at=now, finish_state=finish_state
     )
-    seconds = max(0.0, (now - attempt.started_at).total_seconds()) if attempt.started_at else 0.0
+    seconds = worked_seconds(attempt, now)
     metrics.GPU_SECONDS.inc(seconds * job.spec.resources.gpus)
     worked = job.worked_seconds + seconds
     await jobs.note(tx, job.uid, worked_seconds=worked)
     return replace(job, worked_seconds=worked)
+
+
+def worked_seconds(attempt: Attempt, now: datetime) -> float:
+    """How long an attempt's present worker has worked."""
+    return max(0.0, (now - attempt.started_at).total_seconds()) if attempt.started_at else 0.0
 
 
 async def save_tail(tx: Transaction, job: Job, lines: Sequence[str], now: datetime) -> None:

@@ -34,7 +34,7 @@ SUCCESSORS: Mapping[State, frozenset[State]] = {
     State.PENDING: frozenset({State.QUEUED, State.PAUSED, State.CANCELLED, State.FAILED}),
     State.QUEUED: frozenset({State.PREPARING, State.PENDING, State.PAUSING, State.CANCELLING, State.FAILED}),
     State.PREPARING: frozenset(
-        {State.RUNNING, State.SUCCEEDED, State.PENDING, State.PAUSING, State.CANCELLING, State.FAILED}
+        {State.RUNNING, State.SUCCEEDED, State.QUEUED, State.PENDING, State.PAUSING, State.CANCELLING, State.FAILED}
     ),
     State.RUNNING: frozenset(
         {State.SUCCEEDED, State.QUEUED, State.PENDING, State.PAUSING, State.CANCELLING, State.FAILED}

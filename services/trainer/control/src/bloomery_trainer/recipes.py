@@ -1,4 +1,4 @@
-"""The catalogue of recipes: every `recipe.yaml` below a folder, read strictly and without importing any code.
+"""The catalogue of recipes: every installed `recipe.yaml`, read strictly and without importing any code.
 
 A recipe.yaml, in which every key that is not marked optional must be there and no other may be:
 
@@ -29,7 +29,6 @@ A recipe.yaml, in which every key that is not marked optional must be there and 
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
@@ -171,7 +170,7 @@ class Recipe(BaseModel):
 
 
 class CatalogueError(Exception):
-    """Some recipe files are wrong; the message lists all that is."""
+    """There is no catalogue to read."""
 
 
 class Catalogue:
@@ -181,19 +180,16 @@ class Catalogue:
         self._recipes = {recipe.resource_name: recipe for recipe in sorted(recipes, key=lambda recipe: recipe.name)}
 
     @classmethod
-    def load(cls, folder: Path, installed: Mapping[str, str] | None = None) -> "Catalogue":
-        """Read every `recipe.yaml` below `folder`. Raise CatalogueError with all that is wrong in any of them.
+    def load(cls, texts: Mapping[str, str]) -> "Catalogue":
+        """Read the texts of `recipe.yaml` files, by what people call them.
 
-        `installed` are the texts of those of other packages, by what people call them: one with a fault is left out,
-        and the fault is logged, because their packages are not the operator's own.
+        One with a fault is left out, and the fault is logged: its package is not the operator's own.
         """
         recipes: dict[str, Recipe] = {}
-        problems = [problem for path in sorted(folder.rglob("recipe.yaml")) for problem in _add(path, recipes)]
-        if problems:
-            raise CatalogueError("\n".join(problems))
-        for source, text in sorted((installed or {}).items()):
-            for problem in _add_text(source, text, recipes):
+        for source, text in sorted(texts.items()):
+            for problem in _add(source, text, recipes):
                 _log.error("a recipe is left out", extra={"problem": problem})
+        _log.info("the catalogue of recipes", extra={"recipes": len(recipes), "names": sorted(recipes)})
         return cls(list(recipes.values()))
 
     def list(self) -> Sequence[Recipe]:
@@ -208,19 +204,7 @@ class Catalogue:
         return self._recipes[name]
 
 
-def default_folder() -> Path:
-    """The recipes of the workspace that this package lies in."""
-    return Path(__file__).resolve().parents[3] / "recipes"
-
-
-def _add(path: Path, recipes: dict[str, Recipe]) -> Sequence[str]:
-    try:
-        return _add_text(str(path), path.read_text("utf-8"), recipes)
-    except (UnicodeDecodeError, OSError) as error:
-        return [f"{path}: {error}"]
-
-
-def _add_text(source: str, text: str, recipes: dict[str, Recipe]) -> Sequence[str]:
+def _add(source: str, text: str, recipes: dict[str, Recipe]) -> Sequence[str]:
     """Put the recipe of a text to the others, or say all that is wrong with it."""
     try:
         recipe = Recipe.model_validate(yaml.safe_load(text))

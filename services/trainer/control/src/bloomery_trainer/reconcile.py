@@ -41,6 +41,10 @@ class Stopwatch:
         self._used.add((uid, what))
         return now - mark
 
+    def knows(self, uid: str, what: str, value: object) -> bool:
+        """Whether `what` about `uid` had this value already when it was last asked for."""
+        return self._marks.get((uid, what), (None, 0.0))[0] == value
+
     def forget_unused(self) -> None:
         """Drop what nobody has asked for since the last call."""
         self._marks = {key: mark for key, mark in self._marks.items() if key in self._used}
@@ -132,12 +136,15 @@ class Reconciler:
         attempt = world.attempts.get(key)
         now = self._core.clock()
         since = self._watch.since
+        state = (job.state, job.attempt)
+        current = self._watch.knows(job.uid, "state", state)
         began = attempt.started_at if attempt is not None and attempt.ended_at is None else None
         return Facts(
             job=job,
             attempt=attempt,
             launched=world.launched.get(key),
-            waited=since(job.uid, "state", (job.state, job.attempt)),
+            current=current,
+            waited=since(job.uid, "state", state),
             silent=since(job.uid, "reports", (job.attempt, attempt.reports if attempt else 0)),
             stalled=since(job.uid, "stalled", True) if attempt is not None and attempt.stalled else 0.0,
             ended=since(job.uid, "outcome", attempt.outcome) if attempt else 0.0,

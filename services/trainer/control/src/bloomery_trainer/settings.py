@@ -45,6 +45,17 @@ class Machine(BaseModel):
     gpus: int | None = None
 
 
+class ProcessLauncherSettings(BaseModel):
+    """Workers as processes of the trainer's own machine. `kind` is what tells launchers apart."""
+
+    model_config = ConfigDict(frozen=True)
+    kind: Literal["process"] = "process"
+    jobs_dir: Path
+    cache_dir: Path
+    worker_python: Path = Path(sys.prefix).parent / ".venv-worker/bin/python"
+    machine: Machine = Machine()
+
+
 class TrainerSettings(ServiceSettings):
     """What the trainer needs beside the common settings."""
 
@@ -56,12 +67,10 @@ class TrainerSettings(ServiceSettings):
     annotation_target: str
     dataset_target: str
     neighbour_ca: Path | None = None
-    launcher: Literal["process"] = "process"
-    jobs_dir: Path
-    cache_dir: Path
-    recipes_dir: Path | None = Field(default=None, description="catalogue; the workspace's recipes by default")
-    worker_python: Path = Path(sys.prefix).parent / ".venv-worker/bin/python"
-    machine: Machine = Machine()
+    launcher: ProcessLauncherSettings
+    catalogue: Path | None = Field(
+        default=None, description="recipes as a worker's image tells them; the launcher's own environment by default"
+    )
     policy: Policy = Policy()
     report_interval: float = Field(default=2.0, gt=0)
     max_pending_per_project: int = 1000

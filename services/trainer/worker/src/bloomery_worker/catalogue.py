@@ -1,4 +1,4 @@
-"""The recipes of other packages that are installed beside the worker: `python -P -m bloomery_worker.catalogue`.
+"""The recipes that are installed beside the worker: `python -P -m bloomery_worker.catalogue`.
 
 A package makes a recipe known by an entry point of the group `bloomery.recipes`: its name is the recipe's id, its value
 the package that holds the code, with `recipe.yaml` inside. What is found is printed as one JSON object.

@@ -1,11 +1,11 @@
 """The seam between jobs and whatever runs their workers: processes of this machine, or a cluster."""
 
 import enum
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from bloomery_trainer.model import Reason, Resources, Termination
+from bloomery_trainer.model import Kind, Reason, Resources, Termination
 
 
 class Phase(enum.Enum):
@@ -22,7 +22,10 @@ class Phase(enum.Enum):
 
 @dataclass(frozen=True)
 class Launched:
-    """What a launcher sees of one attempt. `exit_code` is negative for a signal, None where nobody saw it."""
+    """What a launcher sees of one attempt. `exit_code` is negative for a signal, None where nobody saw it.
+
+    An attempt that was RUNNING and is WAITING or SUSPENDED has lost its worker; another may take up the same attempt.
+    """
 
     job_uid: str
     attempt: int
@@ -33,13 +36,31 @@ class Launched:
 
 
 @dataclass(frozen=True)
-class Order:
-    """What to launch: one attempt, what it takes, and the environment that its worker alone needs."""
+class JobFacts:
+    """What a launcher may sort, route, label or show by; `deadline_seconds` is what is left of it, 0 for no limit."""
 
-    job_uid: str
-    attempt: int
+    uid: str
+    project: str
+    name: str
+    kind: Kind
+    recipe: str
+    priority: int
+    deadline_seconds: int
     resources: Resources
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to launch: one attempt of a job.
+
+    `environment` and `secrets` are variables of its worker alone, as `launcher.environment` describes them; secrets are
+    to be stored nowhere that others can read.
+    """
+
+    job: JobFacts
+    attempt: int
     environment: Mapping[str, str]
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
 
 class LaunchError(Exception):
@@ -62,7 +83,11 @@ class Launcher(Protocol):
         ...
 
     async def observe(self) -> Sequence[Launched]:
-        """Everything that was launched and not removed."""
+        """Everything that was launched and not removed.
+
+        A consistent read: what any call to `launch` or `remove` has done before this one began is in it. A cache that
+        may be older than that is none.
+        """
         ...
 
     async def stop(self, job_uid: str, attempt: int, *, grace: float) -> None:
@@ -73,8 +98,11 @@ class Launcher(Protocol):
         """Forget something that ended, with the files that it left."""
         ...
 
-    async def log_tail(self, job_uid: str, attempt: int, *, lines: int) -> Sequence[str]:
-        """The last lines that the worker's process wrote; empty when there are none."""
+    def logs(self, job_uid: str, attempt: int, *, tail: int, follow: bool = False) -> AsyncIterator[str]:
+        """The last `tail` lines that the worker's process wrote, without newlines; none where nothing is known of it.
+
+        With `follow` also those that it goes on to write, until it has ended.
+        """
         ...
 
     async def free_bytes(self) -> int | None:

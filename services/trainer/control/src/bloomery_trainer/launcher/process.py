@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,37 +19,18 @@ from threading import Lock
 from pydantic import TypeAdapter
 
 from bloomery_trainer import reasons
-from bloomery_trainer.launcher import Launched, LaunchError, Order, Phase, procfs
-from bloomery_trainer.launcher.machine import free_gpus
+from bloomery_trainer.launcher import Launched, LaunchError, Order, Phase, environment, logfile, procfs
+from bloomery_trainer.launcher.machine import count, free_gpus
 from bloomery_trainer.model import Reason, Resources, Termination
+from bloomery_trainer.settings import ProcessLauncherSettings
 
 # The link fails if there is one already, and is there as a whole or not at all.
 _SHIM = (
     'cd "$1" || exit 70; { cat /proc/sys/kernel/random/boot_id "/proc/$$/stat" >"process.$$"'
     ' && ln "process.$$" process; } || exit 70; rm -f "process.$$"; shift; exec "$@"'
 )
-INHERITED = (
-    "PATH",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "TMPDIR",
-    "TZ",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "LD_LIBRARY_PATH",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "BLOOMERY_WEIGHTS",
-)
-"""What of the server's own environment a worker's processes get; the rest holds secrets."""
-_TERMINATION_BYTES = 64 << 10
 _TERMINATION = TypeAdapter(Termination)
-_TAIL_BYTES = 64 << 10
+_LOG = "worker.log"
 _SECOND_LOOK = 0.02
 
 
@@ -70,7 +51,7 @@ class _Folder:
     @property
     def mark(self) -> str:
         """An entry of the environment that all processes of the attempt share and no other has."""
-        return f"BLOOMERY_TERMINATION_FILE={self.termination}"
+        return f"{environment.TERMINATION_FILE}={self.termination}"
 
 
 class ProcessLauncher:
@@ -78,19 +59,16 @@ class ProcessLauncher:
 
     def __init__(
         self,
+        settings: ProcessLauncherSettings,
         *,
-        jobs_dir: Path,
-        cache_dir: Path,
-        worker_python: Path,
-        capacity: Resources,
-        environment: Mapping[str, str] = os.environ,
+        inherited: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._jobs_dir = jobs_dir.absolute()
-        self._cache_dir = cache_dir.absolute()
-        self._python = worker_python
-        self._capacity = capacity
-        self._environment = environment
+        self._jobs_dir = settings.jobs_dir.absolute()
+        self._cache_dir = settings.cache_dir.absolute()
+        self._python = settings.worker_python
+        self._capacity = count(settings.machine)
+        self._inherited = environment.inherited(inherited)
         self._clock = clock
         self._children: dict[tuple[str, int], int] = {}
         self._exit_codes: dict[tuple[str, int], int] = {}
@@ -120,9 +98,15 @@ class ProcessLauncher:
         """Delete the folder, with the job's when it is the last in there."""
         await asyncio.to_thread(self._remove, self._folder(job_uid, attempt))
 
-    async def log_tail(self, job_uid: str, attempt: int, *, lines: int) -> Sequence[str]:
-        """The end of worker.log."""
-        return await asyncio.to_thread(_tail, self._folder(job_uid, attempt).path / "worker.log", lines)
+    async def logs(self, job_uid: str, attempt: int, *, tail: int, follow: bool = False) -> AsyncIterator[str]:
+        """What is in worker.log."""
+        folder = self._folder(job_uid, attempt)
+
+        async def ended() -> bool:
+            return not follow or not await asyncio.to_thread(self._runs, folder)
+
+        async for line in logfile.lines(folder.path / _LOG, tail=tail, ended=ended):
+            yield line
 
     async def free_bytes(self) -> int:
         """Space on the disk of the folders."""
@@ -139,7 +123,7 @@ class ProcessLauncher:
     def _launch_alone(self, order: Order) -> None:
         if not os.access(self._python, os.X_OK):
             raise LaunchError(_no_interpreter(self._python))
-        folder = self._folder(order.job_uid, order.attempt)
+        folder = self._folder(order.job.uid, order.attempt)
         if (folder.path / "process").exists() or folder.key in self._children:
             return
         try:
@@ -149,7 +133,7 @@ class ProcessLauncher:
 
     def _spawn(self, folder: _Folder, order: Order) -> None:
         folder.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        gpus = self._assign_gpus(folder, order.resources.gpus)
+        gpus = self._assign_gpus(folder, order.job.resources.gpus)
         command = ("/bin/sh", "-c", _SHIM, "sh", str(folder.path), str(self._python), "-P", "-m", "bloomery_worker")
         log = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         # A Popen object would complain about a worker that outlives this server.
@@ -159,7 +143,7 @@ class ProcessLauncher:
             self._worker_environment(folder, order, gpus),
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, str(folder.path / "worker.log"), log, 0o600),
+                (os.POSIX_SPAWN_OPEN, 1, str(folder.path / _LOG), log, 0o600),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],
             setsid=True,
@@ -188,18 +172,15 @@ class ProcessLauncher:
         return [] if process is not None and not procfs.is_alive(process) else _recorded_gpus(folder)
 
     def _worker_environment(self, folder: _Folder, order: Order, gpus: Sequence[int]) -> dict[str, str]:
-        inherited = {name: self._environment[name] for name in INHERITED if name in self._environment}
-        cpus = min(order.resources.cpus, self._capacity.cpus) or self._capacity.cpus
-        return inherited | {
-            "BLOOMERY_WORK_DIR": str(folder.path),
-            "BLOOMERY_CACHE_DIR": str(self._cache_dir),
-            "BLOOMERY_TERMINATION_FILE": str(folder.termination),
-            "BLOOMERY_CPUS": f"{cpus:g}",
-            "BLOOMERY_MEMORY_BYTES": str(self._capacity.memory_bytes),
-            "OMP_NUM_THREADS": str(max(1, int(cpus))),
-            "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus)),
-            **order.environment,
-        }
+        cpus = min(order.job.resources.cpus, self._capacity.cpus) or self._capacity.cpus
+        added = environment.of_machine(
+            work_dir=folder.path,
+            cache_dir=self._cache_dir,
+            termination=folder.termination,
+            room=Resources(cpus, self._capacity.memory_bytes, len(gpus)),
+            gpus=gpus,
+        )
+        return {**self._inherited, **added, **order.environment, **order.secrets}
 
     def _folders(self) -> list[_Folder]:
         found = self._jobs_dir.glob("*/[0-9]*")
@@ -223,6 +204,10 @@ class ProcessLauncher:
         termination = _read_termination(folder.termination)
         exit_code = termination.exit_code if termination else self._exit_codes.get(folder.key)
         return Launched(*folder.key, Phase.ENDED, exit_code, termination)
+
+    def _runs(self, folder: _Folder) -> bool:
+        launched = self._look(folder)
+        return launched is not None and launched.phase is not Phase.ENDED
 
     def _process(self, folder: _Folder) -> procfs.Identity | None:
         try:
@@ -287,7 +272,7 @@ class ProcessLauncher:
 def _no_interpreter(python: Path) -> Reason:
     return reasons.config_error(
         f"there is no worker environment at {python}",
-        "make it with `make setup`, or name another interpreter in BLOOMERY_WORKER_PYTHON",
+        "make it with `make setup`, or name another interpreter in BLOOMERY_LAUNCHER__WORKER_PYTHON",
     )
 
 
@@ -301,17 +286,8 @@ def _recorded_gpus(folder: _Folder) -> list[int]:
 
 def _read_termination(path: Path) -> Termination | None:
     try:
-        if path.stat().st_size > _TERMINATION_BYTES:
+        if path.stat().st_size > environment.TERMINATION_BYTES:
             return None
         return _TERMINATION.validate_json(path.read_bytes())
     except (OSError, ValueError):
         return None
-
-
-def _tail(path: Path, lines: int) -> list[str]:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-            return file.read().decode("utf-8", "replace").splitlines()[-lines:]
-    except OSError:
-        return []

@@ -86,6 +86,12 @@ async def launched(tx: Transaction, attempt: Attempt, now: datetime) -> None:
     await tx.execute(_CHANGE.values(launched_at=first), {"of_job": attempt.job_uid, "of_number": attempt.number})
 
 
+async def release(tx: Transaction, attempt: Attempt) -> None:
+    """Let another worker take up an attempt, from the beginning of what it says; the former one is nobody any more."""
+    nobody = {"worker_id": None, "secret_hash": None, "started_at": None}
+    await change(tx, attempt, **nobody, worker_sequence=0, stalled=False, publishing=False)
+
+
 async def keep_artifact(tx: Transaction, job_uid: str, attempt: int, artifact: Artifact) -> None:
     """Remember a verified upload, in the place of an older one of that role."""
     await tx.execute(sa.delete(artifacts).where(*_role(job_uid, attempt, artifact.role)))

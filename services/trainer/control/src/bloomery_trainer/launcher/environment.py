@@ -1,0 +1,71 @@
+"""The environment of a worker's processes: a contract between the trainer, its launchers and the worker.
+
+The trainer gives with each order:
+
+    BLOOMERY_TRAINER_TARGET    host:port of WorkerService
+    BLOOMERY_ATTEMPT_TOKEN     secret: what StartAttempt exchanges for the attempt's own secret
+
+The launcher adds what only it knows:
+
+    BLOOMERY_WORK_DIR          a folder of the attempt's own, empty at its start
+    BLOOMERY_CACHE_DIR         blobs by digest, shared by the workers of a machine
+    BLOOMERY_TERMINATION_FILE  where the worker's last words go, at most 4 KiB of JSON
+    BLOOMERY_CPUS              cores that the attempt may use, a decimal number
+    BLOOMERY_MEMORY_BYTES      memory that it may use
+    OMP_NUM_THREADS            the same cores as a whole number, at least 1
+    CUDA_VISIBLE_DEVICES       indices of its GPUs with commas; empty for none
+
+Whoever runs the installation may set on the server what workers inherit: proxies, certificates, `BLOOMERY_WEIGHTS`,
+`BLOOMERY_CACHE_BYTES`, `BLOOMERY_STALL_AFTER`. Nothing else of the server's environment reaches a worker.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bloomery_trainer.model import Resources
+
+TRAINER_TARGET = "BLOOMERY_TRAINER_TARGET"
+ATTEMPT_TOKEN = "BLOOMERY_ATTEMPT_TOKEN"  # noqa: S105 - the name of a variable
+TERMINATION_FILE = "BLOOMERY_TERMINATION_FILE"
+TERMINATION_BYTES = 4 << 10
+"""Of a worker's last words; what a cluster keeps of a container's."""
+_INHERITED = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "TZ",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "LD_LIBRARY_PATH",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "BLOOMERY_WEIGHTS",
+    "BLOOMERY_CACHE_BYTES",
+    "BLOOMERY_STALL_AFTER",
+)
+
+
+def inherited(environment: Mapping[str, str]) -> dict[str, str]:
+    """What of a server's own environment its workers get; the rest holds secrets."""
+    return {name: environment[name] for name in _INHERITED if name in environment}
+
+
+def of_machine(
+    *, work_dir: Path, cache_dir: Path, termination: Path, room: Resources, gpus: Sequence[int]
+) -> dict[str, str]:
+    """What a launcher adds on one machine; `room` is what the attempt may use of it, `gpus` its devices."""
+    return {
+        "BLOOMERY_WORK_DIR": str(work_dir),
+        "BLOOMERY_CACHE_DIR": str(cache_dir),
+        TERMINATION_FILE: str(termination),
+        "BLOOMERY_CPUS": f"{room.cpus:g}",
+        "BLOOMERY_MEMORY_BYTES": str(room.memory_bytes),
+        "OMP_NUM_THREADS": str(max(1, int(room.cpus))),
+        "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus)),
+    }

@@ -1,0 +1,42 @@
+"""Reading a log that a process is still writing, and that may be cut meanwhile."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+_TAIL_BYTES = 64 << 10
+_POLL = 0.5
+
+
+async def lines(path: Path, *, tail: int, ended: Callable[[], Awaitable[bool]]) -> AsyncIterator[str]:
+    """The last `tail` lines of a file, then what is written until `ended` holds; nothing where there is no file."""
+    over = await ended()
+    text, position = await asyncio.to_thread(_read, path, None)
+    whole, rest = _split(text, over=over)
+    for line in whole[max(0, len(whole) - tail) :]:
+        yield line
+    while not over:
+        await asyncio.sleep(_POLL)
+        over = await ended()
+        text, position = await asyncio.to_thread(_read, path, position)
+        whole, rest = _split(rest + text, over=over)
+        for line in whole:
+            yield line
+
+
+def _read(path: Path, position: int | None) -> tuple[bytes, int]:
+    """The bytes past a position, or the last ones without one; and where they end. Of a file that was cut, nothing."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _TAIL_BYTES) if position is None else min(position, size))
+            return file.read(), file.tell()
+    except OSError:
+        return b"", position or 0
+
+
+def _split(text: bytes, *, over: bool) -> tuple[list[str], bytes]:
+    *whole, rest = text.split(b"\n")
+    if over and rest:
+        whole, rest = [*whole, rest], b""
+    return [line.decode("utf-8", "replace") for line in whole], rest

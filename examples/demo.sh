@@ -38,7 +38,6 @@ run bloomery import "$data" --project demo
 run bloomery annotations validate --project demo || echo "The errors above are left out of the dataset."
 run bloomery dataset build demo-v --project demo --split "$split" --seed 7 --kind detect
 run bloomery train demo-v@1 --recipe yolo-detect --model demo --set epochs=8 --set imgsz=320 --set batch=4 ${BASE:+--base "$BASE"} --follow
-run bloomery optimize demo@1 --to onnx
 run bloomery export demo-v@1 --format yolo --to "$work/dataset"
 held_out=$work/dataset/images/test
 [[ -d $held_out ]] || held_out=$work/dataset/images/val

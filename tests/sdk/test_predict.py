@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from bloomery import AsyncClient, Client, ModelVersion, errors
-from bloomery._images import SUFFIXES
 from bloomery.annotation import v1 as annotation
 from bloomery.inference import v1 as inference
 from bloomery.vision import v1 as vision
@@ -84,10 +83,6 @@ def test_a_file_without_bytes_is_named(model: ModelVersion, tmp_path: Path) -> N
         model.predict(tmp_path / "a.jpg")
 
 
-def test_client_and_server_know_the_same_images() -> None:
-    assert SUFFIXES == seen_by_server.SUFFIXES
-
-
 def test_images_are_answered_in_their_order_and_a_bad_one_stops_no_other(fake: Fake, model: ModelVersion) -> None:
     def answer(request: inference.PredictRequest) -> inference.PredictResponse:
         number = int(request.image)
@@ -114,6 +109,12 @@ def test_an_image_that_the_server_refuses_is_one_of_many_but_a_wrong_option_ends
     fake.queue("Predict", unreadable("image"))
     found = list(model.predict_each([b"1", b"2"]))
     assert sorted(one.error.message if one.error else "" for one in found) == ["", "image: is damaged"]
+    fake.queue("Predict", served.NotFound("asset", world.ASSET.name))
+    [gone] = model.predict_each([world.ASSET])
+    assert isinstance(gone.error, errors.NotFound)
+    fake.queue("Predict", served.NotFound("model version", world.MODEL_VERSION.name))
+    with pytest.raises(errors.NotFound):
+        list(model.predict_each([world.ASSET]))
     fake.queue("Predict", unreadable("threshold"))
     with pytest.raises(errors.InvalidArgument, match="threshold"):
         list(model.predict_each([b"1", b"2"]))

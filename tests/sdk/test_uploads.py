@@ -10,9 +10,11 @@ import pytest
 from google.protobuf.message import Message
 
 from bloomery import Client, Project, Step, _upload, errors
+from bloomery._folders import LABEL_SUFFIXES
 from bloomery._images import SUFFIXES
 from bloomery.annotation import v1 as annotation
 from bloomery_kit import errors as served
+from bloomery_vision import formats, images
 from tests.sdk.blobs import DROP, Blobs, digest_of
 from tests.sdk.fake import Fake
 
@@ -106,6 +108,11 @@ def test_what_was_not_sent_is_counted_by_ending(project: Project, folder: Path) 
         "without ending": 1,
     }
     assert next(project.imports()).skipped == {}
+
+
+def test_client_and_server_know_the_same_files() -> None:
+    assert SUFFIXES == images.SUFFIXES
+    assert LABEL_SUFFIXES == formats.LABEL_SUFFIXES
 
 
 def test_every_kind_of_image_is_sent(fake: Fake, project: Project, tmp_path: Path) -> None:

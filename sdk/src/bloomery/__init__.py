@@ -8,7 +8,6 @@
         version = project.build_dataset("cells-v", split="70/20/10", seed=7).wait()
         job = version.train("yolo-detect", epochs=5, imgsz=320).wait()
         model = job.model_version()
-        model.optimize("onnx").wait()
         print(model.predict("image.jpg"))
 
 `AsyncClient` is the same with `await`. The messages and stubs of the services are in `bloomery.annotation.v1` and its

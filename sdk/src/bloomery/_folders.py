@@ -14,8 +14,8 @@ from bloomery._archive import extract
 from bloomery._images import SUFFIXES
 from bloomery.errors import InvalidArgument
 
-LABEL_SUFFIXES = frozenset({".json", ".names", ".txt", ".xml", ".yaml", ".yml"})
-"""Of the files that hold labels, or say how to read them."""
+LABEL_SUFFIXES = frozenset({".data", ".json", ".labels", ".names", ".txt", ".xml", ".yaml", ".yml"})
+"""Of the files that hold labels, or say how to read them; the server has the same list."""
 
 
 @dataclass(frozen=True)

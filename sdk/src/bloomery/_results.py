@@ -215,7 +215,7 @@ class Predicted(Generic[ImageT]):
 
     image: ImageT
     prediction: Prediction | None = None
-    error: errors.InvalidArgument | None = None
+    error: errors.InvalidArgument | errors.NotFound | None = None
 
 
 def _drawn(source: bytes | Path, shapes: Sequence[vision.Shape], target: Path) -> Path:

@@ -120,8 +120,8 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
     async def _attempt(self, image: ImageT, options: PredictOptions) -> Predicted[ImageT]:
         try:
             return Predicted(image, await self.predict(image, **options))
-        except errors.InvalidArgument as error:
-            if not error.violations or any(violation.where not in ("image", "asset") for violation in error.violations):
+        except (errors.InvalidArgument, errors.NotFound) as error:
+            if not _concerns(image, error):
                 raise
             return Predicted(image, error=error)
 
@@ -144,3 +144,10 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
         """Delete it with its variants; its number is not used again."""
         request = inference.DeleteModelVersionRequest(name=self.name)
         await self._session.delete(self._session.models.DeleteModelVersion, request)
+
+
+def _concerns(image: object, error: errors.InvalidArgument | errors.NotFound) -> bool:
+    """Whether an error is about this image alone, and not about what was asked for."""
+    if isinstance(error, errors.NotFound):
+        return isinstance(image, Asset | AssetFields) and image.name in error.message
+    return {violation.where for violation in error.violations} in ({"image"}, {"asset"})

@@ -109,18 +109,21 @@ class _Report:
         image = one.image
         name = str(image) if isinstance(image, Path) else image.display_name or image.id
         about = {"image": name} if isinstance(image, Path) else {"image": name, "asset": image.name}
-        if one.error or not one.prediction:
+        if one.error:
             self._refuse(name, about, one.error)
-            return
-        self._found.append((name, one.prediction))
-        self._entries.append({**about, **as_json(one.prediction.proto)})
-        count = len(one.prediction.shapes)
-        took = f"{one.prediction.timings.total_ms:.0f} ms"
+        elif one.prediction:
+            self._take(image, name, about, one.prediction)
+
+    def _take(self, image: "Path | Asset", name: str, about: dict[str, str], prediction: "Prediction") -> None:
+        self._found.append((name, prediction))
+        self._entries.append({**about, **as_json(prediction.proto)})
+        count = len(prediction.shapes)
+        took = f"{prediction.timings.total_ms:.0f} ms"
         done = [f"{count} {'shape' if count == 1 else 'shapes'} in {took}"]
         if self.save:
-            done.append(f"drawn in {self._draw(image, one.prediction, self.save)}")
+            done.append(f"drawn in {self._draw(image, prediction, self.save)}")
         if self.to_annotations and not isinstance(image, Path):
-            done.append(_annotate(image, one.prediction))
+            done.append(_annotate(image, prediction))
         self._console.print(f"{escape(name)}: {escape(', '.join(done))}")
 
     def write(self) -> None:
@@ -131,14 +134,15 @@ class _Report:
         rows = [
             (name, shape.label, shape.confidence, place(shape)) for name, seen in self._found for shape in seen.shapes
         ]
-        grid(("IMAGE", "LABEL", "SCORE", "X Y WIDTH HEIGHT"), rows)
+        if self._found:
+            grid(("IMAGE", "LABEL", "SCORE", "X Y WIDTH HEIGHT"), rows)
 
-    def _refuse(self, name: str, about: dict[str, str], error: errors.InvalidArgument | None) -> None:
+    def _refuse(self, name: str, about: dict[str, str], error: errors.BloomeryError) -> None:
         self.failed += 1
         # Of the violations, all are about the image.
-        message = "; ".join(violation.description for violation in error.violations) if error else ""
-        reason = error.reason if error else ""
-        self._entries.append({**about, "error": {"reason": reason, "message": message}})
+        violations = error.violations if isinstance(error, errors.InvalidArgument) else ()
+        message = "; ".join(violation.description for violation in violations) or error.message
+        self._entries.append({**about, "error": {"reason": error.reason, "message": message}})
         # The message of a file that could not be read names it.
         prefix = "" if message.startswith(name) else f"{escape(name)}: "
         self._console.print(f"[bold red]error:[/] {prefix}{escape(message)}")

@@ -60,9 +60,9 @@ async def test_published_weights_are_imported_for_another_image_size(test_data: 
     [weights] = (test_data / "weights").glob("yolov8n*.pt")
     trainer = await imported("yolo-detect", weights.read_bytes(), tmp_path, imgsz=100)
     assert trainer.finished is not None
-    details = MessageToDict(trainer.finished.success.details)
-    assert details["input"] == {"height": 128, "width": 128, "resize": "letterbox"}
-    assert (len(details["classes"]), details["classes"][0]) == (80, "person")
+    model = trainer.finished.success.model
+    assert model.input == ModelInput(height=128, width=128, resize="letterbox")
+    assert (len(model.classes), model.classes[0]) == (80, "person")
     assert len(trainer.content("checkpoint")) < 1.1 * weights.stat().st_size
 
 
@@ -73,9 +73,9 @@ async def test_a_training_starts_from_an_imported_model(test_data: Path, cells: 
     (tmp_path / "train").mkdir()
     trainer = await applied("yolo-detect", "TRAIN", source, cells, tmp_path / "train", epochs=1, imgsz=64, batch=4)
     assert trainer.finished is not None
-    details = MessageToDict(trainer.finished.success.details)
-    assert details["base"]["digest"] == source.kept["checkpoint"].digest
-    assert details["classes"] == list(cells.classes)
+    model = trainer.finished.success.model
+    assert model.base_digest == source.kept["checkpoint"].digest
+    assert model.classes == list(cells.classes)
 
 
 async def test_segmenters_and_classifiers_are_imported_by_their_recipes(
@@ -86,7 +86,7 @@ async def test_segmenters_and_classifiers_are_imported_by_their_recipes(
         folder.mkdir()
         trainer = await imported(name, source.content("checkpoint"), folder)
         assert trainer.finished is not None
-        assert trainer.finished.success.details["classes"] == list(version.classes)
+        assert trainer.finished.success.model.classes == list(version.classes)
 
 
 async def test_a_model_of_another_task_is_not_imported(classifier: FakeTrainer, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from bloomery.common.v1 import Artifact
 from bloomery.training.v1 import ModelFacts, ModelInput, Reason
-from bloomery.vision.v1 import TASK_TYPE_CLASSIFY, TASK_TYPE_DETECT
+from bloomery.vision.v1 import TASK_TYPE_CLASSIFY, TASK_TYPE_DETECT, TASK_TYPE_SEGMENT
 from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.messages import Note
 from tests.worker.fake_trainer import FakeTrainer
@@ -30,7 +30,7 @@ SAMPLES = {"sample_predictions": 1}
 pytestmark = [pytest.mark.real_training, pytest.mark.timeout(300)]
 
 
-def test_a_training_publishes_a_measured_model(detector: FakeTrainer, cells: Version) -> None:
+def test_a_training_publishes_a_measured_model(detector: FakeTrainer) -> None:
     assert detector.finished is not None
     success = detector.finished.success
     files = {artifact.role for artifact in success.artifacts if not artifact.role.startswith("variant/")}
@@ -38,8 +38,6 @@ def test_a_training_publishes_a_measured_model(detector: FakeTrainer, cells: Ver
     assert set(success.metrics) == {
         f"{split}/{name}" for split in ("val", "test") for name in ("map50", "map50_95", "precision", "recall")
     }
-    assert success.details["classes"] == list(cells.classes)
-    assert success.details["input"] == {"height": 64, "width": 64, "resize": "letterbox"}
     assert success.details["epochs"] == 2
     assert success.details["base"] == {"name": "scratch", "digest": "", "license": ""}
     assert success.versions["ultralytics"]
@@ -226,14 +224,14 @@ def test_a_segmenter_tells_of_masks(segmenter: FakeTrainer, outlines: Version) -
         assert {"ap50", "ap50_95", "mask_ap50", "mask_ap50_95"} <= set(one)
     closing = [event.metrics.values for event in segmenter.of_kind("metrics") if event.metrics.epoch_end][-1]
     assert {"train/seg_loss", "val/mask_map50"} <= set(closing)
-    assert segmenter.finished.success.details["task"] == "segment"
+    assert segmenter.finished.success.model.task == TASK_TYPE_SEGMENT
 
 
 def test_a_classifier_keeps_the_order_of_the_classes(classifier: FakeTrainer, tags: Version) -> None:
     assert classifier.finished is not None
     success = classifier.finished.success
     assert {"val/accuracy", "test/accuracy"} <= set(success.metrics)
-    assert success.details["input"] == {"height": 64, "width": 64, "resize": "center-crop"}
+    assert success.model.classes == list(tags.classes)
     evaluation = json.loads(classifier.content("evaluation"))
     assert [one["class"] for one in evaluation["test"]["per_class"]] == list(tags.classes) == ["few", "many"]
 

@@ -155,7 +155,7 @@ class ExactTrainer(BaseTrainer):
         is_best = self.best_fitness == self.fitness
         folder = self._checkpoints / str(self.epoch + 1)
         folder.mkdir(parents=True)
-        torch.save(states.take(self), folder / STATE_FILE)
+        torch.save(states.take(self, last_step=self.last_step), folder / STATE_FILE)
         if not is_best:
             # Else it can be written again from the state.
             shutil.copyfile(self.best, folder / BEST_FILE)

@@ -51,11 +51,7 @@ def import_model(context: Context, flavour: Flavour) -> Result:
         files=(FileNote(path=str(target), role="checkpoint", file_name=BEST_FILE),),
         metrics={},
         details={
-            "task": job.task,
-            "classes": list(foreign.classes),
-            "input": {"height": height, "width": width, "resize": flavour.resize},
             "base": {"name": job.base or "imported", "digest": job.base_digest, "license": foreign.license},
-            "license": job.recipe_license,
             "recipe": {"name": job.recipe, "version": job.recipe_version},
             "device": "cpu",
             "duration_seconds": time.monotonic() - started,

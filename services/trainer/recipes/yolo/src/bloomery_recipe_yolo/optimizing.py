@@ -1,7 +1,5 @@
 """OPTIMIZE: a model in another form."""
 
-from google.protobuf.json_format import MessageToDict
-
 from bloomery_recipe_yolo.applying import named_model
 from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.variant import make_onnx
@@ -25,11 +23,10 @@ def optimize(context: Context, flavour: Flavour) -> Result:
 
     made = make_onnx(context, flavour, original, images=int(context.parameters["images"]), say=say)
     parity = made.facts.parity
-    known = MessageToDict(made.facts, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     return Result(
         files=made.files,
         metrics={"parity/original": parity.original_metric, "parity/variant": parity.variant_metric},
-        details={name: known[name] for name in ("format", "precision", "device", "parity", "latency")},
+        details={},
         versions=made.versions,
         variants=(made.facts,),
     )

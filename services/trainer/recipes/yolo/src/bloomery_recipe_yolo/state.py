@@ -14,11 +14,10 @@ import torch
 import ultralytics
 from torch import Tensor
 
-from bloomery_recipe_yolo.library import unwrap_model
+from bloomery_recipe_yolo.library import BaseTrainer, unwrap_model
 from bloomery_worker.failures import ConfigError
 
 if TYPE_CHECKING:
-    from bloomery_recipe_yolo.exact import ExactTrainer
     from bloomery_recipe_yolo.library import Loader
 
 FORMAT = 1
@@ -59,7 +58,7 @@ class State(TypedDict):
     table: str
 
 
-def conditions(trainer: "ExactTrainer") -> dict[str, object]:
+def conditions(trainer: BaseTrainer) -> dict[str, object]:
     """What must be the same before and after an interruption."""
     files = [Path(name).name for name in (*_files(trainer.train_loader), "", *_files(trainer.test_loader))]
     arguments = sorted((key, value) for key, value in vars(trainer.args).items() if key not in _PLACES)
@@ -91,8 +90,8 @@ def check(then: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     return different
 
 
-def take(trainer: "ExactTrainer") -> State:
-    """The state at the end of `trainer.epoch`."""
+def take(trainer: BaseTrainer, *, last_step: int) -> State:
+    """The state at the end of `trainer.epoch`; `last_step` is the batch of the newest optimizer step."""
     model = unwrap_model(trainer.model)
     state = {
         "conditions": conditions(trainer),
@@ -104,7 +103,7 @@ def take(trainer: "ExactTrainer") -> State:
         "optimizer": trainer.optimizer.state_dict(),
         "scaler": trainer.scaler.state_dict(),
         "gradients": {name: value.grad for name, value in model.named_parameters() if value.grad is not None},
-        "last_step": trainer.last_step,
+        "last_step": last_step,
         "criterion_updates": getattr(model.criterion, "updates", None),
         "best_fitness": trainer.best_fitness,
         "fitness": trainer.fitness,
@@ -120,7 +119,7 @@ def take(trainer: "ExactTrainer") -> State:
     return cast("State", _on_cpu(state))
 
 
-def put(trainer: "ExactTrainer", state: State) -> None:
+def put(trainer: BaseTrainer, state: State) -> None:
     """Makes a trainer that is set up afresh go on after the epoch of `state`."""
     # Sums are split by thread: another number gives other bits.
     torch.set_num_threads(state["threads"])
@@ -138,7 +137,7 @@ def put(trainer: "ExactTrainer", state: State) -> None:
     _put_counters(trainer, state)
 
 
-def _put_counters(trainer: "ExactTrainer", state: State) -> None:
+def _put_counters(trainer: BaseTrainer, state: State) -> None:
     vars(trainer.stopper).update(state["stopper"])
     trainer.best_fitness, trainer.fitness = state["best_fitness"], state["fitness"]
     trainer.metrics, trainer.lr, trainer.tloss = state["metrics"], state["lr"], state["losses"]
@@ -148,7 +147,7 @@ def _put_counters(trainer: "ExactTrainer", state: State) -> None:
     trainer.csv.write_text(state["table"], encoding="utf-8")
 
 
-def put_gradients(trainer: "ExactTrainer", state: State) -> None:
+def put_gradients(trainer: BaseTrainer, state: State) -> None:
     """Gives back the gradients that wait for their optimizer step; the training loop clears them before its start."""
     named = dict(unwrap_model(trainer.model).named_parameters())
     for name, gradient in state["gradients"].items():

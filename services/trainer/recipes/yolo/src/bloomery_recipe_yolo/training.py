@@ -61,7 +61,7 @@ def train(context: Context, flavour: Flavour) -> Result:
     return Result(
         files=(*_files(published), *(file for variant in variants for file in variant.files)),
         metrics={name: value for one in evaluations for name, value in one.values().items()},
-        details=_details(context, flavour, base, done, duration=time.monotonic() - started),
+        details=_details(context, base, done, duration=time.monotonic() - started),
         versions=machine.versions({*PACKAGES, *VARIANT_PACKAGES}),
         model=model_facts(context, flavour, model, base=base.name, base_digest=base.digest),
         variants=tuple(variant.facts for variant in variants),
@@ -197,18 +197,12 @@ def _files(published: Path) -> tuple[FileNote, ...]:
     )
 
 
-def _details(context: Context, flavour: Flavour, base: Base, epochs: int, *, duration: float) -> dict[str, object]:
+def _details(context: Context, base: Base, epochs: int, *, duration: float) -> dict[str, object]:
     job = context.job
-    height, width = image_size(job.parameters)
     return {
-        "task": job.task,
-        "classes": list(job.classes),
-        "input": {"height": height, "width": width, "resize": flavour.resize},
         "dataset": {"version": job.dataset_version, "content_hash": context.dataset.index.content_hash},
         "base": base.record(),
-        "license": job.recipe_license,
         "recipe": {"name": job.recipe, "version": job.recipe_version},
-        "seed": int(job.parameters["seed"]),
         "device": machine.device_name(),
         "duration_seconds": duration,
         "epochs": epochs,

@@ -3,14 +3,13 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 from google.protobuf.json_format import MessageToDict
 
-from bloomery.training.v1 import DIRECTIVE_CANCEL, DIRECTIVE_FENCED, DIRECTIVE_PAUSE, Directive, Recipe
+from bloomery.training.v1 import DIRECTIVE_CANCEL, DIRECTIVE_PAUSE, Directive, Recipe
 from bloomery_worker.cache import BlobCache
 from bloomery_worker.settings import WorkerSettings
 from bloomery_worker.supervisor import supervise
@@ -255,23 +254,12 @@ async def test_a_stopped_attempt_goes_on_in_the_next_one(cells: Version, tmp_pat
     assert epochs_told(again) == list(range(again.resume_epoch + 1, 5))
 
 
-def fence_by_directive(trainer: FakeTrainer) -> None:
-    trainer.directive = DIRECTIVE_FENCED
-
-
-def fence_by_error(trainer: FakeTrainer) -> None:
-    trainer.superseded = True
-
-
-@pytest.mark.parametrize("fence", [fence_by_directive, fence_by_error])
-async def test_a_fenced_worker_publishes_nothing(
-    cells: Version, tmp_path: Path, fence: Callable[[FakeTrainer], None]
-) -> None:
+async def test_a_fenced_worker_publishes_nothing(cells: Version, tmp_path: Path) -> None:
     trainer = scripted_trainer(cells, epochs=1000, seconds=0.3)
     async with served(trainer, cells), running(trainer, tmp_path) as worker:
         await trainer.until(trained_an_epoch)
         trainer_pid = worker.trainer_pid()
-        fence(trainer)
+        trainer.superseded = True
         assert await worker.exit_code(seconds=30) == 43, worker.output
         await gone(trainer_pid)
     assert trainer.finished is None

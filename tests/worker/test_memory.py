@@ -59,7 +59,7 @@ def test_memory_that_does_not_grow_tells_nothing() -> None:
 def test_a_step_that_would_take_too_long_is_estimated() -> None:
     tried: list[int] = []
     done = rehearse(steps_of(tried), 16, device(5_000 * MIB), seconds=1.0)
-    assert tried == [2, 4, 4]
+    assert tried == [2, 4, 4, 4, 4]
     assert done == Rehearsal(Step(16, BASE + 16 * IMAGE, 1.6), 40)
 
 
@@ -73,7 +73,18 @@ def test_the_first_step_of_a_size_does_not_tell_the_time() -> None:
         return Step(batch, step.peak_bytes, 50 * step.seconds) if first else step
 
     assert rehearse(cold_first, 16, device(5_000 * MIB)).step.seconds == pytest.approx(1.6)
-    assert tried == [2, 4, 16, 16]
+    assert tried == [2, 4, 16, 16, 16, 16]
+
+
+def test_a_burst_of_other_work_does_not_tell_the_time() -> None:
+    tried: list[int] = []
+    calm = steps_of(tried)
+
+    def disturbed(batch: int) -> Step:
+        step = calm(batch)
+        return Step(batch, step.peak_bytes, (4 if len(tried) % 2 else 1) * step.seconds)
+
+    assert rehearse(disturbed, 16, device(5_000 * MIB)).step.seconds == pytest.approx(1.6)
 
 
 def test_a_step_that_would_not_fit_is_not_made() -> None:

@@ -1,7 +1,5 @@
 """The worker's side of WorkerService: the attempt's secret, and patience with a service that is away."""
 
-import asyncio
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -24,9 +22,9 @@ from bloomery.training.v1 import (
     StartAttemptResponse,
     WorkerServiceStub,
 )
+from bloomery_worker.retrying import Policy, again, at_most
 
 T = TypeVar("T")
-Sleep = Callable[[float], Awaitable[None]]
 
 _AWAY = frozenset(
     {
@@ -56,25 +54,22 @@ def may_pass(problem: grpc.aio.AioRpcError) -> bool:
     return problem.code() in _AWAY | _FAULTS
 
 
-async def patiently(
-    call: Callable[[], Awaitable[T]], *, sleep: Sleep = asyncio.sleep, first: float = 0.2, longest: float = 10.0
-) -> T:
-    """Repeats a call with growing pauses for as long as the service is away, and a few times where it is at fault.
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeats a call for as long as the service is away, and a few times where it is at fault.
 
     Raises:
         FencedError: as the call does.
         grpc.aio.AioRpcError: for every other answer.
     """
-    pause, faults = first, 0
-    while True:
-        try:
-            return await call()
-        except grpc.aio.AioRpcError as problem:
-            faults += problem.code() in _FAULTS
-            if not may_pass(problem) or faults == _FAULT_TRIES:
-                raise
-        await sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, hides nothing
-        pause = min(pause * 2, longest)
+    return await again(call, at_most(_FAULT_TRIES, _is_fault, _is_away), Policy())
+
+
+def _is_away(problem: Exception) -> bool:
+    return isinstance(problem, grpc.aio.AioRpcError) and problem.code() in _AWAY
+
+
+def _is_fault(problem: Exception) -> bool:
+    return isinstance(problem, grpc.aio.AioRpcError) and problem.code() in _FAULTS
 
 
 class WorkerClient:

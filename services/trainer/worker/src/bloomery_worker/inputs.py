@@ -1,10 +1,8 @@
 """Gets what a job works on into the cache: the manifest, its images, base weights, a checkpoint."""
 
 import asyncio
-import random
 import shutil
-import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,6 +17,7 @@ from bloomery_worker.blobs import WrongBytesError, download
 from bloomery_worker.cache import BlobCache
 from bloomery_worker.client import WorkerClient
 from bloomery_worker.failures import DataError, DiskFullError, TransferError
+from bloomery_worker.retrying import Policy, again, at_most
 
 T = TypeVar("T")
 
@@ -26,6 +25,8 @@ PAGE = 200
 SLICE = 2_000
 PARALLEL = 8
 RESERVE_BYTES = 256 << 20
+POLICY = Policy(patience=600.0, first=0.5, longest=30.0)
+"""For one file."""
 _WRONG_BYTES_TRIES = 3
 
 Advance = Callable[[int, int], None]
@@ -54,20 +55,10 @@ def wanted_image(row: ManifestRow) -> Wanted:
 
 
 class Inputs:
-    """Downloads into the cache, several at a time, again where it is worth it, for up to `patience` seconds a file."""
+    """Downloads into the cache, several at a time, and again where it is worth it."""
 
-    def __init__(
-        self,
-        cache: BlobCache,
-        client: WorkerClient,
-        http: httpx.AsyncClient,
-        *,
-        patience: float = 600.0,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, cache: BlobCache, client: WorkerClient, http: httpx.AsyncClient) -> None:
         self._cache, self._client, self._http = cache, client, http
-        self._patience, self._sleep, self._clock = patience, sleep, clock
         self._slots = asyncio.Semaphore(PARALLEL)
 
     async def one(self, wanted: Wanted) -> Path:
@@ -119,26 +110,20 @@ class Inputs:
         return [asyncio.create_task(self._get(one, one.request or signed[one.logical_key])) for one in page]
 
     async def _get(self, wanted: Wanted, request: SignedRequest) -> Wanted:
-        async with self._slots:
-            deadline, pause, wrong = self._clock() + self._patience, 0.5, 0
-            while True:
-                try:
-                    await self._transfer(wanted, request)
-                    return wanted
-                except TransferError as problem:
-                    wrong += isinstance(problem, WrongBytesError)
-                    if wrong == _WRONG_BYTES_TRIES:
-                        raise _damaged(wanted) from problem
-                    if self._clock() + pause > deadline:
-                        raise
-                await self._sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, hides nothing
-                pause = min(pause * 2, 30.0)
-                request = (await self._client.sign_inputs([wanted.logical_key]))[0]
+        signed = iter([request])
 
-    async def _transfer(self, wanted: Wanted, request: SignedRequest) -> None:
-        part = self._cache.new_file(wanted.digest)
-        await download(self._http, request.url, dict(request.headers), digest=wanted.digest, target=part)
-        self._cache.keep(part, wanted.digest)
+        async def transfer() -> None:
+            fresh = next(signed, None) or (await self._client.sign_inputs([wanted.logical_key]))[0]
+            part = self._cache.new_file(wanted.digest)
+            await download(self._http, fresh.url, dict(fresh.headers), digest=wanted.digest, target=part)
+            self._cache.keep(part, wanted.digest)
+
+        async with self._slots:
+            try:
+                await again(transfer, at_most(_WRONG_BYTES_TRIES, _is_wrong, _is_transfer), POLICY)
+            except WrongBytesError as problem:
+                raise _damaged(wanted) from problem
+        return wanted
 
     def _make_room(self, wanted: int, missing: int, needed: int) -> None:
         disk = shutil.disk_usage(self._cache.root)
@@ -160,6 +145,14 @@ def wanted_shards(index: ManifestIndex) -> list[Wanted]:
         Wanted(f"shard {number}", shard.digest, shard.size_bytes, shard.logical_key)
         for number, shard in enumerate(index.shards)
     ]
+
+
+def _is_wrong(problem: Exception) -> bool:
+    return isinstance(problem, WrongBytesError)
+
+
+def _is_transfer(problem: Exception) -> bool:
+    return isinstance(problem, TransferError)
 
 
 def _damaged(wanted: Wanted) -> DataError:

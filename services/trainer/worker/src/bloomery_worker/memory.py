@@ -15,6 +15,9 @@ HEADROOM = 0.9
 _CHEAP = 16
 """The most images of a step that is made before anything is known of what fits."""
 
+_PACES = 3
+"""Steps that are made to tell the time."""
+
 _PROCESS = Path("/proc/self")
 _FORGET_PEAK = "5"
 
@@ -80,7 +83,7 @@ class DeviceMemory:
 def rehearse(
     measure: Callable[[int], Step], batch: int, memory: DeviceMemory, *, seconds: float = float("inf")
 ) -> Rehearsal:
-    """Finds out what a step of `batch` images takes, by steps of fewer images, its own, and the last one once more.
+    """Finds out what a step of `batch` images takes, by steps of fewer images, its own, and the last one again.
 
     Args:
         measure: makes a step of so many images. Raises NoRoomError.
@@ -104,8 +107,8 @@ def rehearse(
         except NoRoomError as problem:
             raise _too_large(batch, steps, memory) from problem
     fitting, last = largest_batch(steps, memory.limit_bytes), steps[-1]
-    # The first step of a size pays for what is loaded and compiled once; the second one tells the time.
-    pace = measure(last.batch).seconds / last.batch
+    # The first step of a size pays for what is loaded and compiled once, and other work on the machine comes in bursts.
+    pace = min(measure(last.batch).seconds for _ in range(_PACES)) / last.batch
     if last.batch < batch:
         return Rehearsal(Step(batch, estimate(steps, batch).peak_bytes, pace * batch), fitting)
     return Rehearsal(Step(batch, last.peak_bytes, pace * batch), max(fitting, batch) if fitting else 0)

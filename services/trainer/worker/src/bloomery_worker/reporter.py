@@ -10,12 +10,11 @@ import grpc.aio
 
 from bloomery.training.v1 import (
     DIRECTIVE_CANCEL,
-    DIRECTIVE_FENCED,
     DIRECTIVE_PAUSE,
     JobEvent,
     ReportProgressResponse,
 )
-from bloomery_worker.client import FencedError, WorkerClient, may_pass, patiently
+from bloomery_worker.client import WorkerClient, may_pass, patiently
 from bloomery_worker.spool import Spool
 
 BATCH = 1000
@@ -114,8 +113,6 @@ class Reporter:
         self._listen(answer)
 
     def _listen(self, answer: ReportProgressResponse) -> None:
-        if answer.directive == DIRECTIVE_FENCED:
-            raise FencedError("the attempt was superseded")
         if answer.directive in (DIRECTIVE_PAUSE, DIRECTIVE_CANCEL):
             self._obey(Order(stop=True, force=answer.force))
 

@@ -1,9 +1,7 @@
 """Puts files into the attempt's folder of the object store, by digest, until the service has checked and kept them."""
 
 import asyncio
-import random
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +13,12 @@ from bloomery_worker.blobs import digest_of, upload
 from bloomery_worker.client import WorkerClient
 from bloomery_worker.failures import TransferError
 from bloomery_worker.messages import FileNote
+from bloomery_worker.retrying import Policy, again
 
 PAGE = 100
 PARALLEL = 4
+POLICY = Policy(patience=1800.0, first=0.5, longest=30.0)
+"""For a page of files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +28,10 @@ class _Local:
 
 
 class Uploads:
-    """Uploads files, and again what did not arrive, for up to `patience` seconds a page."""
+    """Uploads files, and again what did not arrive."""
 
-    def __init__(
-        self,
-        client: WorkerClient,
-        http: httpx.AsyncClient,
-        *,
-        patience: float = 1800.0,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, client: WorkerClient, http: httpx.AsyncClient) -> None:
         self._client, self._http = client, http
-        self._patience, self._sleep, self._clock = patience, sleep, clock
         self._slots = asyncio.Semaphore(PARALLEL)
 
     async def send(self, files: Sequence[FileNote]) -> list[Artifact]:
@@ -55,31 +47,25 @@ class Uploads:
         return [kept[one.upload.artifact.role] for one in local]
 
     async def _page(self, local: Sequence[_Local]) -> dict[str, Artifact]:
-        deadline, pause = self._clock() + self._patience, 0.5
         kept: dict[str, Artifact] = {}
-        left = local
-        while True:
-            problem = await self._once(left, kept)
-            left = [one for one in left if one.upload.artifact.role not in kept]
-            if not left:
-                return kept
-            if self._clock() + pause > deadline:
-                raise TransferError(f"{left[0].path.name} could not be uploaded: {problem}")
-            await self._sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, hides nothing
-            pause = min(pause * 2, 30.0)
+        await again(lambda: self._once(local, kept), _is_transfer, POLICY)
+        return kept
 
-    async def _once(self, local: Sequence[_Local], kept: dict[str, Artifact]) -> str:
-        """Tries each file once, adds what is kept, and returns what went wrong."""
-        uploads = [one.upload for one in local]
+    async def _once(self, local: Sequence[_Local], kept: dict[str, Artifact]) -> None:
+        """Tries once each file that is not kept yet, and adds those that are. Raises TransferError where one is not."""
+        left = [one for one in local if one.upload.artifact.role not in kept]
+        uploads = [one.upload for one in left]
         targets = await self._client.prepare_uploads(uploads)
-        pairs = zip(local, targets, strict=True)
+        pairs = zip(left, targets, strict=True)
         problems = [said for said in await asyncio.gather(*(self._put(*pair) for pair in pairs)) if said]
         for result in await self._client.complete_uploads(uploads):
             if result.status.code == 0:
                 kept[result.artifact.role] = result.artifact
             else:
                 problems.append(result.status.message)
-        return problems[0] if problems else ""
+        lost = next((one.path.name for one in left if one.upload.artifact.role not in kept), None)
+        if lost is not None:
+            raise TransferError(f"{lost} could not be uploaded: {problems[0] if problems else 'it was not kept'}")
 
     async def _put(self, local: _Local, target: ArtifactTarget) -> str:
         if target.present:
@@ -90,6 +76,10 @@ class Uploads:
             except TransferError as problem:
                 return str(problem)
         return ""
+
+
+def _is_transfer(problem: Exception) -> bool:
+    return isinstance(problem, TransferError)
 
 
 def _describe(file: FileNote) -> _Local:

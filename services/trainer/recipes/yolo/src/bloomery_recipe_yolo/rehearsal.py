@@ -59,7 +59,8 @@ def sentence(note: PreflightNote) -> str:
     epoch = note.seconds_per_step * note.steps_per_epoch
     return (
         f"a step of {note.batch} images takes {_gib(note.peak_memory_bytes)} of {_gib(note.memory_limit_bytes)}"
-        f" ({fit}) and {note.seconds_per_step:.2g} s; {note.steps_per_epoch} steps are an epoch of about {epoch:.0f} s"
+        f" ({fit}) and, at the moment, {note.seconds_per_step:.2g} s; {note.steps_per_epoch} steps are an epoch of"
+        f" about {epoch:.0f} s"
     )
 
 

@@ -1,0 +1,62 @@
+"""One way to try again: with pauses that grow, and are spread so that many workers do not come at once."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
+Worth = Callable[[Exception], bool]
+"""Whether a call that raised this may succeed later. It may count."""
+Sleep = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When to give up, and how long to wait before.
+
+    Attributes:
+        patience: seconds after which nothing is tried again.
+        first: seconds of the first pause; each is twice the one before.
+        longest: seconds of the longest one.
+    """
+
+    patience: float = float("inf")
+    first: float = 0.2
+    longest: float = 10.0
+
+
+async def again(
+    call: Callable[[], Awaitable[T]],
+    worth: Worth,
+    policy: Policy,
+    *,
+    sleep: Sleep = asyncio.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> T:
+    """Calls until it succeeds. Raises what the call does where that is not worth another try, or patience is out."""
+    pause, deadline = policy.first, clock() + policy.patience
+    while True:
+        try:
+            return await call()
+        except Exception as problem:
+            if not worth(problem) or clock() + pause > deadline:
+                raise
+        await sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, hides nothing
+        pause = min(pause * 2, policy.longest)
+
+
+def at_most(times: int, wanted: Worth, other: Worth) -> Worth:
+    """What `wanted` says, for so many failures of that kind in all, and what `other` says of all others."""
+    met = 0
+
+    def worth(problem: Exception) -> bool:
+        nonlocal met
+        if not wanted(problem):
+            return other(problem)
+        met += 1
+        return met < times
+
+    return worth

@@ -4,7 +4,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import shapely  # type: ignore[import-untyped]
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -72,6 +72,7 @@ def star(points: list[Point]) -> Polygon:
     return Polygon(tuple(sorted(points, key=lambda point: math.atan2(point[1] - middle[1], point[0] - middle[0]))))
 
 
+@example(star([(0.0, 1.0), (0.5, 0.0), (-5e-324, 0.0)]))
 @given(st.lists(st.tuples(COORDINATES, COORDINATES), min_size=3, max_size=8).map(star))
 def test_what_is_left_of_an_outline_is_its_share_of_the_image(polygon: Polygon) -> None:
     whole = shapely.Polygon(polygon.points)

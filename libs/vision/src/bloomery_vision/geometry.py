@@ -242,7 +242,8 @@ def _beside(ring: Ring, axis: int, limit: float, sign: int) -> Iterator[Point]:
     """The part of an outline on one side of a line across `axis` at `limit`."""
     for before, point in zip(ring[-1:] + ring[:-1], ring, strict=True):
         here, there = sign * (point[axis] - limit), sign * (before[axis] - limit)
-        if here * there < 0:
+        # Not by their product, which may be too small to be a number.
+        if here < 0 < there or there < 0 < here:
             yield _crossing(before, point, axis, limit)
         if here >= 0:
             yield point

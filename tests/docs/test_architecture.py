@@ -1,0 +1,60 @@
+"""ARCHITECTURE.md against the folders that it describes."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "ARCHITECTURE.md").read_text()
+PACKAGES = {
+    "annotation": ROOT / "services/annotation/src/bloomery_annotation",
+    "dataset": ROOT / "services/dataset/src/bloomery_dataset",
+    "trainer": ROOT / "services/trainer/control/src/bloomery_trainer",
+    "inference": ROOT / "services/inference/src/bloomery_inference",
+    "worker": ROOT / "services/trainer/worker/src/bloomery_worker",
+}
+KIT = ROOT / "libs/kit/src/bloomery_kit"
+NAME = re.compile(r"`([^`]+)`")
+
+
+def first_column(heading: str) -> Iterator[str]:
+    """The first cells of the table whose first column has this heading."""
+    lines = iter(TEXT.splitlines())
+    for line in lines:
+        if line.startswith(f"| {heading} |"):
+            break
+    next(lines)
+    for line in lines:
+        if not line.startswith("|"):
+            return
+        yield line.split("|")[1].strip()
+
+
+def test_every_folder_is_there() -> None:
+    for cell in first_column("folder"):
+        for name in NAME.findall(cell):
+            assert list(ROOT.glob(re.sub(r"<[^>]+>", "*", name).rstrip("/"))) or (ROOT / "services" / name).is_dir(), (
+                name
+            )
+
+
+def test_every_service_has_the_files_that_all_have() -> None:
+    cells = list(first_column("file"))
+    assert cells
+    for service, package in PACKAGES.items():
+        for cell in cells if service != "worker" else ():
+            assert any((package / name).exists() for name in NAME.findall(cell)), (service, cell)
+
+
+def test_every_room_is_in_its_service() -> None:
+    cells = list(first_column("room"))
+    assert cells
+    for cell in cells:
+        for name in NAME.findall(cell):
+            assert (PACKAGES[cell.split()[0]] / name).exists(), cell
+
+
+def test_every_room_of_the_kit_is_listed() -> None:
+    listed = {name.rstrip("/") for cell in first_column("room of the kit") for name in NAME.findall(cell)}
+    there = {path.name for path in KIT.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert listed == there - {"__init__.py"}

@@ -69,7 +69,8 @@ class TestWithoutAnnotations:
     def test_captions_are_no_objects(self, photo: bytes) -> None:
         captions = coco({"id": 1, "image_id": 1, "caption": "a cell"}, images=RECORD)
         plan = plan_of({"a.png": photo, "i.json": coco(annotation(), images=RECORD), "words.json": captions})
-        assert plan.left == {"words.json": Left.OTHER_FORMAT}
+        assert plan.left == {"words.json": Left.OTHER_KIND}
+        assert not plan.doubts
 
 
 SQUARE = [10, 20, 60, 20, 60, 70, 10, 70]

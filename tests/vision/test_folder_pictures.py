@@ -24,7 +24,7 @@ def test_panoptic_masks_are_left_alone(photo: bytes) -> None:
     plan = plan_of(files)
     assert plan.images == ["val2017/a.jpg"]
     assert plan.left["annotations/panoptic_val2017/a.png"] is Left.MASK
-    assert plan.left["annotations/panoptic_val2017.json"] is Left.OTHER_FORMAT
+    assert plan.left["annotations/panoptic_val2017.json"] is Left.OTHER_KIND
     named_otherwise = {"photos/a.jpg": photo, "segments/a.png": photo, "p.json": panoptic}
     assert plan_of(named_otherwise).left["segments/a.png"] is Left.MASK
 

@@ -34,7 +34,7 @@ def test_a_line_may_have_folders_and_an_ending(photo: bytes, line: str) -> None:
 def test_a_bare_name_of_several_images_is_a_doubt(photo: bytes) -> None:
     plan = plan_of(two_cameras(photo) | {MAIN + "test.txt": b"0001\n"})
     assert not plan.splits
-    assert doubts(plan) == {"LISTED_IMAGE_AMBIGUOUS": 1, "EMPTY_SPLIT": 1}
+    assert doubts(plan) == {"LISTED_IMAGE_AMBIGUOUS": 1}
 
 
 def test_lists_of_single_classes_count_where_there_are_no_others(photo: bytes) -> None:

@@ -25,7 +25,8 @@ from bloomery_vision.formats.tree import Tree
 
 KEYS = frozenset({"images", "annotations", "categories"})
 _LOOKS_LIKE_COCO = re.compile(r'^\s*\{.*"(images|annotations|categories)"\s*:\s*[\[n]', re.DOTALL)
-_OTHER_KINDS = ("captions", "person_keypoints", "panoptic", "stuff")
+_IMAGE_LIST = "image_info"
+_OTHER_KINDS = ("captions", _IMAGE_LIST, "person_keypoints", "panoptic", "stuff")
 """Beginnings of the names of files that say in other words what an `instances` file beside them says."""
 _HEAD = 1 << 16
 
@@ -56,7 +57,7 @@ class _File:
 
     @property
     def is_annotated(self) -> bool:
-        return "annotations" in self.arrays
+        return "annotations" in self.arrays and not (self.objects == 0 and _kind(self.path) == _IMAGE_LIST)
 
     def add(self, key: str, record: Record, index: NameIndex) -> None:
         match key:
@@ -93,7 +94,7 @@ def claim_coco(source: Source, tree: Tree) -> Claim | None:
         label_files=[one.path for one in own],
         label_of=label_of,
         lists=sorted(splits.used),
-        left=dict.fromkeys(sorted(left), Left.OTHER_FORMAT),
+        left=dict.fromkeys(sorted(left), Left.OTHER_KIND if own else Left.OTHER_FORMAT),
         splits=splits.found,
         file_splits=_file_splits(own),
         labels=_labels(own),
@@ -159,7 +160,11 @@ def _other_kinds(files: Sequence[_File]) -> set[str]:
     names = {one.path: base_of(one.path).lower() for one in files}
     if not any(name.startswith("instances") for name in names.values()):
         return set()
-    return {path for path, name in names.items() if name.startswith(_OTHER_KINDS)}
+    return {path for path in names if _kind(path)}
+
+
+def _kind(path: str) -> str | None:
+    return next((kind for kind in _OTHER_KINDS if base_of(path).lower().startswith(kind)), None)
 
 
 def _file_splits(files: Sequence[_File]) -> dict[str, Split]:

@@ -27,6 +27,8 @@ class Left(StrEnum):
     """A film. Single frames have to be saved from it."""
     OTHER_FORMAT = "other_format"
     """Labels in a format that is not read, or not the one that was chosen."""
+    OTHER_KIND = "other_kind"
+    """A COCO file of captions, keypoints or the like beside one of instances."""
     NOT_LABELS = "not_labels"
     """A text, XML, JSON or YAML file that says nothing about the images."""
     OTHER = "other"

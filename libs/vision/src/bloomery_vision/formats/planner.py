@@ -169,7 +169,8 @@ def _about_splits(claim: Claim, images: Sequence[str], splits: Mapping[str, Spli
     if told.conflicts:
         message = f"{len(told.conflicts)} images are in several splits; the first of train, val, test is taken"
         yield Doubt("SPLIT_CONFLICT", message, "leave each in one", len(told.conflicts), told.conflicts[0])
-    empty = [one.path for one in told.lists if not one.images]
+    # Roboflow names a folder for test images whether there are any or not.
+    empty = [one.path for one in told.lists if not one.images and one.split != "test"]
     if empty:
         message = f"no image is found for {', '.join(empty[:3])}"
         yield Doubt("EMPTY_SPLIT", message, "correct the path, or add the images", len(empty), empty[0])

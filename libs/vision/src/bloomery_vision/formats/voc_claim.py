@@ -1,8 +1,8 @@
 """What of a folder is Pascal VOC, and how it is written.
 
 Whether a set counts pixels from 1 is decided for all of it. A box with a decimal point, or one that begins at 0, says
-that it does not; a box that begins at 1 says that it does. What more boxes say is taken; where as many say the one as
-the other, the corners are taken as they stand.
+that it does not, and so do all boxes of a file that names a program which counts from 0; a box that begins at 1 says
+that it does. What more boxes say is taken; where as many say the one as the other, corners are taken as they stand.
 """
 
 import math
@@ -29,6 +29,9 @@ from bloomery_vision.formats.voc_xml import CORNERS, corners, parse, root_of, te
 _HEAD = 4096
 _OTHER_ROOTS = frozenset({"annotations", "dataset", "mlt"})
 """Roots of label files in other XML formats, such as CVAT's."""
+
+_FROM_ZERO = (("owner/name", "Label Studio"), ("source/database", "Unspecified"))
+"""Where a file names a program that counts from 0 in whole numbers: Label Studio, and make-sense by its own word."""
 
 
 def claim_voc(source: Source, tree: Tree) -> Claim | None:
@@ -151,14 +154,14 @@ class _Seen:
     def origin(self) -> int:
         return 0 if self.zero and self.zero >= self.one else 1
 
-    def look(self, name: str, item: Element) -> None:
+    def look(self, name: str, item: Element, *, from_zero: bool) -> None:
         if label := text(item, "name"):
             self.labels.add(label)
         found = corners(item)
         if found is None or not all(map(math.isfinite, found)):
             return
         # Whoever writes a point counts no pixels, even where all that follows it is 0.
-        if min(found[:2]) == 0 or any("." in text(item, f"bndbox/{key}") for key in CORNERS):
+        if from_zero or min(found[:2]) == 0 or any("." in text(item, f"bndbox/{key}") for key in CORNERS):
             self.zero += 1
             self.zero_example = self.zero_example or name
         elif min(found[:2]) == 1:
@@ -178,8 +181,9 @@ def _look(source: Source, files: Sequence[str]) -> _Seen:
             root = parse(source, name)
         except FormatError:
             continue  # the reader reports the file
+        from_zero = any(text(root, path) == mark for path, mark in _FROM_ZERO)
         for item in root.iter("object"):
-            seen.look(name, item)
+            seen.look(name, item, from_zero=from_zero)
     return seen
 
 

@@ -169,8 +169,8 @@ def test_validate_fails_on_errors_and_not_on_warnings(fake: Fake, run: Run) -> N
     result = run("annotations validate --project cells")
     assert result.exit_code == 0
     assert "364 images checked: 0 errors, 1 warnings" in result.stdout
-    both = annotation.ValidateAnnotationsResponse(problems=[world.WARNING, world.ERROR], error_count=1, warning_count=1)
-    fake.answer("ValidateAnnotations", both)
+    both = annotation.StreamProblemsResponse(problems=[world.WARNING, world.ERROR])
+    fake.script("StreamProblems", lambda request: [both])
     result = run("annotations validate --project cells -o json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["errorCount"] == "1"

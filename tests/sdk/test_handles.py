@@ -130,23 +130,6 @@ def test_a_listing_reads_page_after_page(fake: Fake, client: Client) -> None:
     assert {call.filter for call in fake.calls["ListAssets"]} == {"annotated"}
 
 
-def test_a_validation_counts_everything_and_keeps_the_first_problems(fake: Fake, client: Client) -> None:
-    problems = [world.ERROR] * 3
-
-    def checked(request: annotation.ValidateAnnotationsRequest) -> annotation.ValidateAnnotationsResponse:
-        page, token = numbered(problems, request)
-        reply = annotation.ValidateAnnotationsResponse(problems=page, next_page_token=token)
-        if not request.page_token:
-            reply.error_count, reply.asset_count = 3, 364
-        return reply
-
-    fake.answer("ValidateAnnotations", checked)
-    project = client.project("cells")
-    found = project.validate(limit=1)
-    assert (len(found.problems), found.error_count, found.asset_count, found.ok) == (1, 3, 364, False)
-    assert len(list(project.problems())) == 3
-
-
 @pytest.mark.parametrize("split", ["", "70/30", "70/20/20", "a/b/c", "-10/100/10", "Official"])
 def test_a_split_that_is_none_is_refused_here(client: Client, split: str) -> None:
     with pytest.raises(errors.InvalidArgument) as caught:

@@ -52,6 +52,30 @@ async def follow(
         await session.sleep(pause)
 
 
+async def to_the_end(
+    session: Session, open_stream: Callable[[M | None], AsyncGenerator[M, None]]
+) -> AsyncGenerator[M, None]:
+    """Yield the messages of a stream that ends by itself, opened again behind the last one where it breaks.
+
+    Raises:
+        Unavailable: nothing came through for as long as the timeouts allow.
+        BloomeryError: the server refuses the stream.
+    """
+    last, attempt, quiet_since = None, 1, session.clock()
+    while True:
+        try:
+            async with aclosing(open_stream(last)) as messages:
+                async for message in messages:
+                    last, attempt = message, 1
+                    yield message
+                    quiet_since = session.clock()
+        except errors.BloomeryError as error:
+            await session.sleep(_patient_pause(session, error, attempt, quiet_since))
+            attempt += 1
+        else:
+            return
+
+
 def _patient_pause(session: Session, error: errors.BloomeryError, attempt: int, quiet_since: float) -> float:
     pause = session.pause(attempt, error)
     if pause is None or session.clock() - quiet_since + pause > session.patience():

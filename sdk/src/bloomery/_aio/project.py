@@ -1,7 +1,9 @@
 """Projects: images in, labels, datasets out."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Literal, Self
 
@@ -14,6 +16,7 @@ from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
 from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion, list_datasets
 from bloomery._aio.job import AsyncJob
 from bloomery._fields import ProjectFields, task_type
+from bloomery._findings import findings
 from bloomery._folders import look, unpacked
 from bloomery._jobs import struct
 from bloomery._labels import by_label_id, find_label
@@ -184,23 +187,22 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
 
     async def validate(self, *, limit: int = 1000) -> Validation:
         """Check its annotations: counts of everything, and the first `limit` problems."""
-        request = annotation.ValidateAnnotationsRequest(parent=self.name, page_size=max(1, min(limit, 1000)))
         problems: list[Problem] = []
-        first: annotation.ValidateAnnotationsResponse | None = None
-        async for page in self._session.pages(self._session.annotation.ValidateAnnotations, request):
-            first = first or page
-            problems += page.problems
-            if len(problems) >= limit:
-                break
-        counts = first or annotation.ValidateAnnotationsResponse()
-        return Validation(problems[:limit], counts.error_count, counts.warning_count, counts.asset_count)
+        counts: Counter[int] = Counter()
+        assets = 0
+        async with aclosing(findings(self._session, self.name)) as found:
+            async for some in found:
+                problems += some.problems[: limit - len(problems)]
+                counts.update(problem.severity for problem in some.problems)
+                assets = some.asset_count
+        return Validation(problems, counts[Problem.SEVERITY_ERROR], counts[Problem.SEVERITY_WARNING], assets)
 
     async def problems(self) -> AsyncIterator[Problem]:
         """Check its annotations and yield every finding, in the order of images."""
-        request = annotation.ValidateAnnotationsRequest(parent=self.name)
-        async for page in self._session.pages(self._session.annotation.ValidateAnnotations, request):
-            for problem in page.problems:
-                yield problem
+        async with aclosing(findings(self._session, self.name)) as found:
+            async for some in found:
+                for problem in some.problems:
+                    yield problem
 
     async def datasets(self) -> AsyncIterator[AsyncDataset]:
         """List the datasets made from it."""

@@ -7,20 +7,39 @@ import pytest
 
 from bloomery.annotation.v1 import Project
 from bloomery_annotation.settings import AnnotationSettings
+from real_parts.postgres import PostgresServer
+from tests import databases
 from tests.annotation.helpers import Server, folder_store, serving, settings_for
 
 
 @pytest.fixture
+async def migrated_postgres_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
+    async with databases.postgres_url("annotation", postgres_server) as url:
+        yield url
+
+
+@pytest.fixture
 def settings(tmp_path: Path) -> AnnotationSettings:
-    return settings_for(f"sqlite+aiosqlite:///{tmp_path}/annotation.db", folder_store(tmp_path / "blobs"))
+    url = databases.sqlite_url("annotation", tmp_path / "annotation.db")
+    return settings_for(url, folder_store(tmp_path / "blobs"))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_settings(request: pytest.FixtureRequest, tmp_path: Path) -> AnnotationSettings:
+    """The settings on each of the databases, without a table."""
+    url = f"sqlite+aiosqlite:///{tmp_path}/empty.db"
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_url")
+    return settings_for(url, folder_store(tmp_path / "blobs"))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def both_settings(request: pytest.FixtureRequest, tmp_path: Path) -> AnnotationSettings:
     """The settings on each of the databases."""
-    url = f"sqlite+aiosqlite:///{tmp_path}/annotation.db"
-    if request.param == "postgres":
-        url = request.getfixturevalue("postgres_url")
+    if request.param == "sqlite":
+        url = databases.sqlite_url("annotation", tmp_path / "annotation.db")
+    else:
+        url = request.getfixturevalue("migrated_postgres_url")
     return settings_for(url, folder_store(tmp_path / "blobs"))
 
 

@@ -67,9 +67,9 @@ async def first_version(settings: AnnotationSettings) -> None:
     await db.close()
 
 
-async def test_an_upgrade_keeps_what_was_there(both_settings: AnnotationSettings) -> None:
-    await first_version(both_settings)
-    async with serving(both_settings) as server:
+async def test_an_upgrade_keeps_what_was_there(empty_settings: AnnotationSettings) -> None:
+    await first_version(empty_settings)
+    async with serving(empty_settings) as server:
         done = await server.finish("projects/p/imports/i")
         assert (done.state, done.asset_count) == (Import.STATE_SUCCEEDED, 1)
         asset = await server.stub.GetAsset(GetAssetRequest(name=f"projects/p/assets/{asset_id(DIGESTS[1])}"))

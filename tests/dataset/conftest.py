@@ -6,20 +6,28 @@ from pathlib import Path
 import pytest
 
 from bloomery_dataset.settings import DatasetSettings
+from real_parts.postgres import PostgresServer
+from tests import databases
 from tests.dataset.annotations import FakeAnnotations
 from tests.dataset.helpers import Service, annotating, serving, settings_for
 
 
 @pytest.fixture
+async def migrated_postgres_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
+    async with databases.postgres_url("dataset", postgres_server) as url:
+        yield url
+
+
+@pytest.fixture
 def database_url(tmp_path: Path) -> str:
-    return f"sqlite+aiosqlite:///{tmp_path}/dataset.db"
+    return databases.sqlite_url("dataset", tmp_path / "dataset.db")
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def any_database_url(request: pytest.FixtureRequest, database_url: str) -> str:
     if request.param == "sqlite":
         return database_url
-    url: str = request.getfixturevalue("postgres_url")
+    url: str = request.getfixturevalue("migrated_postgres_url")
     return url
 
 

@@ -23,6 +23,8 @@ from bloomery_kit.clients import channel
 from bloomery_kit.objects import FolderObjectStore
 from bloomery_kit.server import ServerOptions, ServiceHost
 from bloomery_kit.settings import FolderStoreSettings
+from real_parts.postgres import PostgresServer
+from tests import databases
 from tests.inference.neighbours import Datasets, Trainer
 
 if TYPE_CHECKING:
@@ -45,11 +47,25 @@ class Service:
     objects: FolderObjectStore
 
 
+@pytest.fixture
+async def migrated_postgres_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
+    async with databases.postgres_url("inference", postgres_server) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path}/empty.db"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
-        return f"sqlite+aiosqlite:///{tmp_path}/inference.db"
-    url: str = request.getfixturevalue("postgres_url")
+        return databases.sqlite_url("inference", tmp_path / "inference.db")
+    url: str = request.getfixturevalue("migrated_postgres_url")
     return url
 
 

@@ -475,8 +475,8 @@ async def test_the_migrations_make_the_tables_that_the_code_uses(database_url: s
     assert [one for one in differences if "alembic_version" not in str(one)] == []
 
 
-async def test_an_older_registry_is_brought_up_to_date(database_url: str) -> None:
-    db = Database.connect(database_url)
+async def test_an_older_registry_is_brought_up_to_date(empty_database_url: str) -> None:
+    db = Database.connect(empty_database_url)
     async with db.write() as tx:
         await tx.run_sync(upgrade_to, "0001")
         await tx.execute(sa.insert(MODELS).values(old_model()))

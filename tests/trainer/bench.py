@@ -43,6 +43,7 @@ from bloomery_trainer.core import Core
 from bloomery_trainer.feed import LOOP
 from bloomery_trainer.launcher import Launcher
 from bloomery_trainer.settings import Machine, Policy, ProcessLauncherSettings, TrainerSettings
+from tests import databases
 from tests.recipe_files import texts
 from tests.trainer.neighbours import DATASET, Annotation, Datasets
 
@@ -84,7 +85,7 @@ class World:
             python.chmod(0o755)
             (self.folder / "catalogue.json").write_text(json.dumps(texts(HERE / "recipes")))
         values: dict[str, Any] = {
-            "database_url": f"sqlite+aiosqlite:///{self.folder}/training.db",
+            "database_url": databases.sqlite_url("trainer", self.folder / "training.db"),
             "object_store": FolderStoreSettings(
                 root=self.folder / "blobs", base_url=f"http://127.0.0.1:{self.gateway}", signing_key=SecretStr("k" * 32)
             ),

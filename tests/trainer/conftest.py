@@ -5,8 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from real_parts.postgres import PostgresServer
+from tests import databases
 from tests.trainer.bench import Trainer, World, running_trainer, running_world
 from tests.trainer.hand import Hand, by_hand
+
+
+@pytest.fixture
+async def migrated_postgres_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
+    async with databases.postgres_url("trainer", postgres_server) as url:
+        yield url
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ KEY = f"{PROJECT_UID}/inputs/{FILE.digest.removeprefix('sha256:')}"
 def database_url(request: pytest.FixtureRequest, world: World) -> str:
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{world.folder}/training.db"
-    url: str = request.getfixturevalue("postgres_url")
+    url: str = request.getfixturevalue("migrated_postgres_url")
     return url
 
 

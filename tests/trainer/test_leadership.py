@@ -27,7 +27,7 @@ pytestmark = pytest.mark.parametrize("database", ["sqlite", "postgres"])
 def database_url(database: str, world: World, request: pytest.FixtureRequest) -> str:
     if database == "sqlite":
         return f"sqlite+aiosqlite:///{world.folder}/training.db"
-    url: str = request.getfixturevalue("postgres_url")
+    url: str = request.getfixturevalue("migrated_postgres_url")
     return url
 
 

@@ -59,7 +59,7 @@ NUMBERS = {
 def database_url(request: pytest.FixtureRequest, world: World) -> str:
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{world.folder}/training.db"
-    url: str = request.getfixturevalue("postgres_url")
+    url: str = request.getfixturevalue("migrated_postgres_url")
     return url
 
 

@@ -65,11 +65,11 @@ class Oracle:
 
 def test_samples_are_masks_or_boxes_in_pixels_of_the_image(dataset: Dataset, outlines: Version) -> None:
     oracle = Oracle(dataset, outlines.classes, lambda outline, box: outline)
-    seen = Samples(dataset, outlines.classes, "segment", SIZE, count=2)
+    seen = Samples(dataset, outlines.classes, "yolo", SIZE, count=2)
     outputs = oracle(seen.images)
     masks = seen.note(outputs, epoch=3)
-    of_boxes = (outputs[0][:, : 4 + len(outlines.classes)],)
-    boxes = Samples(dataset, outlines.classes, "detect", SIZE, count=2).note(of_boxes, epoch=3)
+    without_masks = (outputs[0][:, : 4 + len(outlines.classes)],)
+    boxes = Samples(dataset, outlines.classes, "yolo", SIZE, count=2).note(without_masks, epoch=3)
     rows = list(dataset.rows("val"))[:2]
     assert [one.asset for one in masks.samples] == [row.asset for row in rows]
     for row, with_masks, with_boxes in zip(rows, masks.samples, boxes.samples, strict=True):
@@ -85,7 +85,7 @@ def test_samples_leave_out_the_weakest_shapes_where_masks_are_large(
     dataset: Dataset, outlines: Version, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outputs = Oracle(dataset, outlines.classes, lambda outline, box: outline)(np.zeros((2, *SIZE, 3), dtype=np.uint8))
-    seen = Samples(dataset, outlines.classes, "segment", SIZE, count=2)
+    seen = Samples(dataset, outlines.classes, "yolo", SIZE, count=2)
     whole = seen.note(outputs, epoch=1)
     largest = max(sum(len(shape.mask) for shape in one.shapes) for one in whole.samples)
     monkeypatch.setattr(samples, "MASK_BYTES", 2 * largest - 2)

@@ -267,6 +267,7 @@ def test_a_model_that_computes_nothing_shows_no_samples_and_goes_on(
     import torch
     from ultralytics.nn.tasks import DetectionModel
 
+    from bloomery_recipe_yolo.flavours import FLAVOURS
     from bloomery_recipe_yolo.sampling import Sampler
 
     told: list[Note] = []
@@ -281,7 +282,8 @@ def test_a_model_that_computes_nothing_shows_no_samples_and_goes_on(
         epoch=0, epochs=1, stop=True, ema=SimpleNamespace(ema=broken), device=torch.device("cpu"),
         add_callback=callbacks.__setitem__,
     )  # fmt: skip
-    Sampler(Context(work, told.append, threading.Event()), (64, 64)).attach(trainer)  # type: ignore[arg-type]
+    sampler = Sampler(Context(work, told.append, threading.Event()), FLAVOURS["detect"], (64, 64))
+    sampler.attach(trainer)  # type: ignore[arg-type]
     callbacks["on_fit_epoch_end"](trainer)
     assert told == []
     assert "no samples after epoch 1: the model answers with NaN or infinity" in caplog.messages

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from bloomery_vision.geometry import Box, Found, Mask
-from bloomery_vision.interpret import CENTER_CROP, LETTERBOX, Choice, default_decoder, fit, interpret
+from bloomery_vision.interpret import LETTERBOX, PROBABILITIES, Choice, fit, interpret
 from bloomery_vision.manifest import ManifestRow
 from bloomery_worker.dataset import Dataset
 from bloomery_worker.messages import SampleNote, SamplesNote, ShapeNote
@@ -30,8 +30,9 @@ class Samples:
     Args:
         dataset: has the images.
         classes: of the model.
-        task: "detect", "segment" or "classify".
+        decoder: how the model's outputs are read, one of `interpret.DECODERS`.
         size: (height, width) of the model's input.
+        resize: how an image is fitted to it, "letterbox" or "center-crop".
         count: how many images.
 
     Attributes:
@@ -39,12 +40,19 @@ class Samples:
     """
 
     def __init__(
-        self, dataset: Dataset, classes: Sequence[str], task: str, size: tuple[int, int], *, count: int
+        self,
+        dataset: Dataset,
+        classes: Sequence[str],
+        decoder: str,
+        size: tuple[int, int],
+        *,
+        resize: str = LETTERBOX,
+        count: int,
     ) -> None:
-        self._classes, self._task = tuple(classes), task
-        self._choice = Choice(conf=0.0, max_det=1) if task == "classify" else Choice(CONFIDENCE, max_det=SHAPES)
+        self._classes, self._decoder = tuple(classes), decoder
+        whole = decoder == PROBABILITIES
+        self._choice = Choice(conf=0.0, max_det=1) if whole else Choice(CONFIDENCE, max_det=SHAPES)
         self._rows = [row for row, _ in zip(dataset.rows("val"), range(count), strict=False)]
-        resize = CENTER_CROP if task == "classify" else LETTERBOX
         self._fitted = [fit(dataset.image(row), size, resize) for row in self._rows]
         self.images: Images = np.stack([one.pixels for one in self._fitted])
 
@@ -53,7 +61,7 @@ class Samples:
         found = []
         for index, (row, fitted) in enumerate(zip(self._rows, self._fitted, strict=True)):
             own = [output[index] for output in outputs]
-            seen = interpret(default_decoder(self._task), own, fitted, self._classes, self._choice)
+            seen = interpret(self._decoder, own, fitted, self._classes, self._choice)
             found.append(_sample(row, _light(seen, MASK_BYTES // len(self._rows))))
         return SamplesNote(epoch=epoch, samples=tuple(found))
 

@@ -13,7 +13,7 @@ from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.model import TrainedModel
 from bloomery_recipe_yolo.splits import count_of, rows_of, split_of
 from bloomery_vision.geometry import Box, Found, Mask, Polygon, Tag
-from bloomery_vision.interpret import Choice, Fitted, default_decoder, fit, interpret
+from bloomery_vision.interpret import Choice, Fitted, fit, interpret
 from bloomery_vision.manifest import ManifestRow
 from bloomery_worker import machine
 from bloomery_worker.context import Context
@@ -71,7 +71,7 @@ def _lines(context: Context, flavour: Flavour, model: TrainedModel) -> Iterator[
 
     for outputs in predictions(model, images(), batch=BATCH):
         row, fitted = pending.popleft()
-        yield row, list(interpret(default_decoder(context.job.task), outputs, fitted, model.classes, choice))
+        yield row, list(interpret(flavour.decoder, outputs, fitted, model.classes, choice))
 
 
 def document(row: ManifestRow, found: list[Found]) -> dict[str, object]:

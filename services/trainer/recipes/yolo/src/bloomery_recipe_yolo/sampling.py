@@ -3,6 +3,7 @@
 from functools import cached_property
 
 from bloomery_recipe_yolo.exact import ExactTrainer
+from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.model import raw_outputs
 from bloomery_vision.interpret import NotFiniteError
 from bloomery_worker.context import Context
@@ -14,11 +15,12 @@ class Sampler:
 
     Args:
         context: of the job.
+        flavour: of its task.
         size: (height, width) of the model's input.
     """
 
-    def __init__(self, context: Context, size: tuple[int, int]) -> None:
-        self._context, self._size = context, size
+    def __init__(self, context: Context, flavour: Flavour, size: tuple[int, int]) -> None:
+        self._context, self._flavour, self._size = context, flavour, size
         # A job from before there was this parameter has none.
         self._count = int(context.parameters.get("sample_predictions", 0))
 
@@ -29,8 +31,14 @@ class Sampler:
 
     @cached_property
     def _samples(self) -> Samples:
-        job = self._context.job
-        return Samples(self._context.dataset, job.classes, job.task, self._size, count=self._count)
+        return Samples(
+            self._context.dataset,
+            self._context.job.classes,
+            self._flavour.decoder,
+            self._size,
+            resize=self._flavour.resize,
+            count=self._count,
+        )
 
     def _epoch_end(self, trainer: ExactTrainer) -> None:
         done = trainer.epoch + 1

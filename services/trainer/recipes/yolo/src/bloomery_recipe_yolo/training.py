@@ -101,7 +101,7 @@ def _trained(context: Context, flavour: Flavour, base: Base) -> ExactTrainer:
     # The library has just taken all cores but one, whatever the job was given.
     torch.set_num_threads(machine.threads(job.cpus))
     observer.attach(trainer)
-    Sampler(context, image_size(context.parameters)).attach(trainer)
+    Sampler(context, flavour, image_size(context.parameters)).attach(trainer)
     try:
         trainer.train()
     except RuntimeError as problem:

@@ -56,6 +56,8 @@ class Fake:
         self.calls: dict[str, list[Any]] = defaultdict(list)
         self.tokens: list[str | None] = []
         self.answers: dict[str, Answer] = {}
+        self.unknown: set[str] = set()
+        """Methods that it does not serve."""
         self._scripts: dict[str, Script] = {}
         self._faults: dict[str, deque[Fault]] = defaultdict(deque)
         self._loop = asyncio.new_event_loop()
@@ -149,7 +151,7 @@ class _Handlers(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         method = METHODS.get(handler_call_details.method)
-        if method is None:
+        if method is None or method.name in self._fake.unknown:
             return None
         name = method.name
         read = GetMessageClass(method.input_type).FromString

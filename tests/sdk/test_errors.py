@@ -3,9 +3,11 @@
 import pytest
 from google.rpc import status_pb2
 
-from bloomery import errors
+from bloomery import Client, errors
 from bloomery._status import from_status
+from bloomery.annotation import v1 as annotation
 from bloomery_kit import errors as served
+from tests.sdk.fake import Fake
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,16 @@ def test_a_precondition_says_how_to_change_it() -> None:
     assert error.hint == "upload it first"
 
 
+def test_a_server_of_another_version_says_so(fake: Fake, client: Client) -> None:
+    # grpc's own word for a method that nobody serves.
+    fake.answers["GetProject"] = annotation.Project(name="projects/cells")
+    project = client.project("cells")
+    fake.unknown = {"GetProject"}
+    with pytest.raises(errors.Unsupported) as caught:
+        project.refresh()
+    assert "bloomery version" in caught.value.hint
+
+
 def test_the_hint_does_not_repeat_the_message() -> None:
     error = from_status(served.to_status(served.FailedPrecondition("NOT_READY", "wait for it")))
     assert error.hint == ""
@@ -59,7 +71,7 @@ def test_the_servers_retry_delay_arrives_in_seconds() -> None:
 
 
 def test_a_code_without_an_error_of_its_own_is_the_base() -> None:
-    error = from_status(status_pb2.Status(code=12, message="not here"))
+    error = from_status(status_pb2.Status(code=15, message="not here"))
     assert type(error) is errors.BloomeryError
     assert error.reason == "UNKNOWN"
 

@@ -29,6 +29,7 @@ _ERRORS: dict[grpc.StatusCode, type[BloomeryError]] = {
     grpc.StatusCode.UNAUTHENTICATED: errors.Unauthenticated,
     grpc.StatusCode.PERMISSION_DENIED: errors.PermissionDenied,
     grpc.StatusCode.INTERNAL: errors.Internal,
+    grpc.StatusCode.UNIMPLEMENTED: errors.Unsupported,
 }
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 

@@ -16,6 +16,7 @@ BloomeryError                  message, reason, hint, details
 ├── Unauthenticated
 ├── PermissionDenied
 ├── Internal                   the server's fault
+├── Unsupported                the server is of another version, which does not know the call
 ├── WorkFailed                 the call worked, the work did not: .resource
 │   ├── ImportFailed
 │   ├── BuildFailed
@@ -50,6 +51,7 @@ __all__ = [
     "TransferFailed",
     "Unauthenticated",
     "Unavailable",
+    "Unsupported",
     "Violation",
     "WorkFailed",
 ]
@@ -198,6 +200,13 @@ class Internal(BloomeryError):
 
     reason = "INTERNAL"
     hint = "the server's log has more"
+
+
+class Unsupported(BloomeryError):
+    """The server does not know the call."""
+
+    reason = "UNIMPLEMENTED"
+    hint = "client and server are of different versions: `bloomery version` shows both"
 
 
 class WorkFailed(BloomeryError):

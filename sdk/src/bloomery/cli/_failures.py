@@ -16,6 +16,7 @@ _CODES: tuple[tuple[type[BloomeryError], int], ...] = (
     (errors.Conflict, 4),
     (errors.OutOfRange, 4),
     (errors.ResourceExhausted, 4),
+    (errors.Unsupported, 4),
     (errors.Unavailable, 5),
     (errors.TransferFailed, 5),
     (errors.Unauthenticated, 6),

@@ -31,12 +31,15 @@ from bloomery.training.v1 import (
     JobEvent,
     LogLine,
     MetricsReported,
+    ModelFacts,
+    ModelInput,
     PrepareArtifactUploadsRequest,
     Reason,
     ReportProgressRequest,
     StartAttemptRequest,
     WorkerServiceStub,
 )
+from bloomery.vision.v1 import TASK_TYPE_DETECT
 
 OUTLIVER = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.setsid(); time.sleep(600)"
 
@@ -103,7 +106,16 @@ class Worker:
 
     def success(self) -> AttemptSuccess:
         artifacts = [self.upload("checkpoint", b"best"), self.upload("metrics", b"epoch,loss\n")]
-        return AttemptSuccess(artifacts=artifacts, metrics={"test/map50": 0.5}, versions={"python": sys.version})
+        model = ModelFacts(
+            task=TASK_TYPE_DETECT,
+            classes=self.start.classes,
+            input=ModelInput(height=64, width=64, resize="letterbox"),
+            decoder="yolo",
+            license="Apache-2.0",
+            base="scratch",
+        )
+        metrics, versions = {"test/map50": 0.5}, {"python": sys.version}
+        return AttemptSuccess(artifacts=artifacts, metrics=metrics, versions=versions, model=model)
 
     def finish(self, **end: Any) -> None:
         self.call(self.stub.FinishAttempt, FinishAttemptRequest(**end))

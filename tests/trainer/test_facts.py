@@ -18,6 +18,7 @@ from bloomery.vision.v1 import TASK_TYPE_CLASSIFY
 from tests.trainer.bench import AS_SERVICE
 from tests.trainer.hand import Hand
 from tests.trainer.moves import leave_manifest, state
+from tests.trainer.test_holding import works_on_weights
 
 Spoil = Callable[[AttemptSuccess], Any]
 
@@ -28,6 +29,7 @@ def variant(**fields: Any) -> VariantFacts:
 
 
 SPOILED: dict[str, Spoil] = {
+    "model": lambda made: made.ClearField("model"),
     "model.task": lambda made: setattr(made.model, "task", TASK_TYPE_CLASSIFY),
     "model.classes": lambda made: made.model.classes.append(made.model.classes[0]),
     "model.input": lambda made: made.model.input.CopyFrom(ModelInput(width=64, resize="letterbox")),
@@ -85,6 +87,16 @@ async def test_facts_reach_the_readers_of_results_as_they_were_given(hand: Hand)
     assert (result.model, list(result.variants)) == (made.model, list(made.variants))
     feed = await hand.trainer.jobs.ListJobResults(ListJobResultsRequest(), metadata=AS_SERVICE)
     assert feed.results[0].result.model == made.model
+
+
+@pytest.mark.parametrize("count", [0, 2])
+async def test_an_optimization_makes_one_variant(hand: Hand, count: int) -> None:
+    job = await works_on_weights(hand)
+    await hand.settle(1)
+    worker = await hand.worker()
+    made = AttemptSuccess(variants=[variant(id=str(number), failure="no") for number in range(count)])
+    await worker.finish(success=made)
+    assert "variants: one is required" in (await hand.trainer.get(job.name)).reason.message
 
 
 async def test_an_adopted_result_is_looked_at_as_any_other(hand: Hand) -> None:

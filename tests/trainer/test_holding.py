@@ -19,6 +19,7 @@ from bloomery.training.v1 import (
     Job,
     JobKind,
     ListJobResultsRequest,
+    VariantFacts,
 )
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.migrations import migrate
@@ -51,7 +52,9 @@ async def done(hand: Hand, job: Job) -> FakeWorker:
     """The job succeeds, and nothing of it runs any more."""
     await hand.settle(1)
     worker = await hand.worker()
-    await worker.finish(success=await worker.success(hand.core))
+    made = await worker.success(hand.core)
+    made.variants.append(VariantFacts(id="v", format="onnx", precision="fp32", device="cpu", failure="none"))
+    await worker.finish(success=made)
     hand.launcher.ends(0)
     await hand.settle(2)
     assert await state(hand, job) == "SUCCEEDED"

@@ -41,6 +41,7 @@ from tests.trainer.hand import Clock, log
 from tests.trainer.neighbours import PROJECT_UID, Datasets
 
 WEIGHTS = Artifact("checkpoint", "sha256:" + "1" * 64, 1, logical_key=f"{PROJECT_UID}/x")
+VARIANT = {"id": "v", "format": "onnx", "precision": "fp32", "device": "cpu", "failure": "none"}
 SCHEDULES = int(os.environ.get("BLOOMERY_SCHEDULES", "12"))
 FIRST = int(os.environ.get("BLOOMERY_FIRST_SCHEDULE", "0"))
 STEPS = 90
@@ -161,7 +162,7 @@ class Simulation:
     def _end(self) -> Success | Failure | Stopped:
         flaky = Reason("STALLED", "flaky", retriable=True)
         ends: list[Success | Failure | Stopped] = [
-            Success((), {}, {}, {}),
+            Success((), {}, {}, {}, variants=(VARIANT,)),
             Failure(flaky, "tail"),
             Stopped(),
             Failure(Reason("USER_CODE", "bug"), ""),

@@ -20,11 +20,14 @@ def problems(spec: Spec, success: Success) -> list[str]:
     """What is wrong with a result, field by field; empty where nothing is."""
     roles = [artifact.role for artifact in success.artifacts]
     found: list[str] = []
-    if spec.kind in _MODELS and (model := model_facts(success)) is not None:
-        found += _of_model(model, spec)
-    if spec.kind in _MODELS and "checkpoint" not in roles:
-        found.append("artifacts: one of the role `checkpoint` is required")
     variants = variant_facts(success)
+    if spec.kind in _MODELS:
+        model = model_facts(success)
+        found += _of_model(model, spec) if model else [f"model: is required for {spec.kind.name}"]
+        if "checkpoint" not in roles:
+            found.append("artifacts: one of the role `checkpoint` is required")
+    if spec.kind is Kind.OPTIMIZE and len(variants) != 1:
+        found.append(f"variants: one is required for OPTIMIZE, not {len(variants)}")
     for index, variant in enumerate(variants):
         found += [f"variants[{index}].{problem}" for problem in _of_variant(variant, roles)]
     if len({variant.id for variant in variants}) < len(variants):

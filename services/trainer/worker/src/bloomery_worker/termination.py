@@ -1,12 +1,19 @@
-"""A worker's last words: its exit code, and a file that says the reason even when the network is gone."""
+"""A worker's last words: its exit code, and a file that says the reason even when the network is gone.
+
+A launcher may keep no more than 4 KiB of the file, as clusters do: longer texts are cut.
+"""
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
 
 from bloomery_worker.failures import Failure
+
+LARGEST = 4 << 10
+"""Bytes of the file."""
 
 
 class ExitCode(IntEnum):
@@ -39,14 +46,25 @@ class LastWords:
 def write_last_words(path: Path, words: LastWords) -> None:
     """Writes the file in one step, so that a reader sees all of it or nothing."""
     part = path.with_name(f"{path.name}.part")
-    content = {
-        "exit_code": int(words.exit_code),
-        "finished": words.finished,
-        "reason": asdict(words.reason) if words.reason else None,
-        "epoch": words.epoch,
-    }
     with part.open("w", encoding="utf-8") as stream:
-        json.dump(content, stream)
+        stream.write(_fitting(words))
         stream.flush()
         os.fsync(stream.fileno())
     part.replace(path)
+
+
+def _fitting(words: LastWords) -> str:
+    longest = LARGEST
+    while len(text := _text(words, longest)) > LARGEST:
+        longest = longest * 3 // 4
+    return text
+
+
+def _text(words: LastWords, longest: int) -> str:
+    reason = {key: value[:longest] if isinstance(value, str) else value for key, value in _fields(words.reason)}
+    content = {"exit_code": int(words.exit_code), "finished": words.finished, "epoch": words.epoch}
+    return json.dumps({**content, "reason": reason or None})
+
+
+def _fields(reason: Failure | None) -> Iterable[tuple[str, object]]:
+    return asdict(reason).items() if reason else ()

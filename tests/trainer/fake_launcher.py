@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from bloomery_trainer.launcher import Launched, LaunchError, Order, Phase
-from bloomery_trainer.model import Reason, Resources, Termination
+from bloomery_trainer.launcher import Launched, LaunchError, Order, Phase, Termination
+from bloomery_trainer.model import Reason, Resources
 
 
 class FakeLauncher:

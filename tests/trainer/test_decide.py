@@ -18,7 +18,7 @@ from bloomery_kit.errors import BloomeryError, Violations
 from bloomery_trainer import actions, progress, reasons
 from bloomery_trainer.admission import obstacles
 from bloomery_trainer.decide import Facts, decide, settle
-from bloomery_trainer.launcher import Launched, Phase
+from bloomery_trainer.launcher import Launched, Phase, Termination
 from bloomery_trainer.model import (
     ACTIVE,
     SUCCESSORS,
@@ -33,7 +33,6 @@ from bloomery_trainer.model import (
     Spec,
     State,
     Task,
-    Termination,
 )
 from bloomery_trainer.parameters import effective_parameters
 from bloomery_trainer.recipes import Catalogue

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
 
 from bloomery.training.v1 import (
     AttemptSuccess,
@@ -87,6 +88,16 @@ async def test_facts_reach_the_readers_of_results_as_they_were_given(hand: Hand)
     assert (result.model, list(result.variants)) == (made.model, list(made.variants))
     feed = await hand.trainer.jobs.ListJobResults(ListJobResultsRequest(), metadata=AS_SERVICE)
     assert feed.results[0].result.model == made.model
+
+
+async def test_details_may_be_any_json_and_lose_numbers_that_are_none(hand: Hand) -> None:
+    job, worker = await hand.running()
+    made = await worker.success(hand.core)
+    made.details.update({"a": [1, {"b": None}], "c": "text", "d": True})
+    made.details["e"] = math.nan
+    await worker.finish(success=made)
+    details = json_format.MessageToDict((await hand.trainer.get(job.name)).result.details)
+    assert details == {"a": [1, {"b": None}], "c": "text", "d": True, "e": None}
 
 
 @pytest.mark.parametrize("count", [0, 2])

@@ -121,7 +121,12 @@ async def test_all_that_is_wrong_is_said_at_once(hand: Hand) -> None:
         ),
         ({"model": "models/m"}, "job.model"),
         ({"resources": {"cpus": float("nan")}}, "job.resources.cpus"),
-        ({"labels": {"k": "v" * 300}}, "job.labels.k"),
+        ({"resources": {"cpus": float("inf")}}, "job.resources.cpus"),
+        ({"resources": {"memory_bytes": -1}}, "job.resources.memory_bytes"),
+        ({"parameters": {"rate": float("inf")}}, "job.parameters.rate"),
+        ({"parameters": {"epochs": float("nan")}}, "job.parameters.epochs"),
+        ({"recipe": ""}, "job.recipe"),
+        ({"labels": {"k": "v" * 300}}, "job.labels['k']"),
     ],
 )
 async def test_wrong_inputs_are_refused(hand: Hand, fields: dict[str, Any], field: str) -> None:
@@ -144,6 +149,18 @@ async def test_an_evaluation_holds_its_dataset_version_and_publishes_no_model(ha
     job = await hand.trainer.jobs.CreateJob(request(parameters={"split": "val"}, **fields))
     assert (dict(job.effective_parameters), job.model, job.model_version) == ({"split": "val"}, "", model_version)
     assert hand.trainer.world.datasets.holders == {(DATASET, f"projects/cells/jobs/{job.uid}")}
+
+
+async def test_nothing_at_all_is_told_as_the_training_that_it_may_be(hand: Hand) -> None:
+    found = await violations(hand, CreateJobRequest(parent="projects/cells"))
+    assert found.keys() == {"job.recipe", "job.kind", "job.dataset_version"}
+    assert found["job.recipe"] == "is required; there are recipes/scripted"
+
+
+async def test_a_recipe_is_known_by_its_name_and_by_its_id(hand: Hand) -> None:
+    jobs = [await hand.trainer.jobs.CreateJob(request(recipe=name)) for name in ("scripted", "recipes/scripted")]
+    assert [job.recipe for job in jobs] == ["recipes/scripted"] * 2
+    assert (await hand.trainer.jobs.GetRecipe(GetRecipeRequest(name="scripted"))).name == "recipes/scripted"
 
 
 async def test_a_dataset_must_be_ready_and_of_the_recipes_task(hand: Hand) -> None:

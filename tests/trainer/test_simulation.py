@@ -24,7 +24,7 @@ from bloomery_kit.objects import FolderObjectStore
 from bloomery_trainer.app import MIGRATIONS
 from bloomery_trainer.control import Control
 from bloomery_trainer.core import Core
-from bloomery_trainer.creation import Creation, Wish
+from bloomery_trainer.creation import Creation
 from bloomery_trainer.feed import EventFeed
 from bloomery_trainer.finishing import Failure, Stopped
 from bloomery_trainer.leadership import Leadership
@@ -33,6 +33,7 @@ from bloomery_trainer.recipes import Catalogue
 from bloomery_trainer.reconcile import Reconciler
 from bloomery_trainer.settings import Policy
 from bloomery_trainer.store import events, jobs, results
+from bloomery_trainer.wishes import Wish
 from bloomery_trainer.worker_calls import Report, WorkerCalls
 from tests.recipe_files import texts
 from tests.trainer.bench import World

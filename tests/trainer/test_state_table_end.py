@@ -12,8 +12,8 @@ from bloomery.training.v1 import (
 )
 from bloomery_kit.errors import Aborted
 from bloomery_trainer import metrics as counters
-from bloomery_trainer.launcher import Launched, Phase
-from bloomery_trainer.model import SUCCESSORS, State, Termination
+from bloomery_trainer.launcher import Launched, Phase, Termination
+from bloomery_trainer.model import SUCCESSORS, State
 from bloomery_trainer.model import Job as KnownJob
 from bloomery_trainer.model import Reason as KnownReason
 from bloomery_trainer.store import jobs

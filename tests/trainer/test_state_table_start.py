@@ -72,6 +72,18 @@ class TestWaiting:
             assert job.reason.code == "UNSCHEDULABLE_GPU"
             assert "resources" in job.reason.hint
 
+    async def test_what_can_never_start_is_told_when_it_is_created(self, world: World) -> None:
+        async with by_hand(world, launcher=FakeLauncher(Resources(2, 1 << 40, 0))) as hand:
+            greedy = await hand.trainer.create(resources={"gpus": 1})
+            assert (await state(hand, greedy), greedy.reason.code) == ("PENDING", "UNSCHEDULABLE_GPU")
+            large = await hand.trainer.create(resources={"memory_bytes": 1 << 41})
+            assert large.reason.code == "UNSCHEDULABLE_MEMORY"
+
+    async def test_cores_beyond_the_machines_are_told_to_be_cut(self, world: World) -> None:
+        async with by_hand(world, launcher=FakeLauncher(Resources(2, 1 << 40, 0))) as hand:
+            job = await hand.trainer.create(resources={"cpus": 64})
+            assert (job.reason.code, "64 cores and gets the 2" in job.reason.message) == ("CREATED", True)
+
     async def test_the_queue_timeout_ends_the_waiting(self, world: World) -> None:
         policy = POLICY.model_copy(update={"queue_timeout": 0.000001})
         async with by_hand(world, launcher=FakeLauncher(Resources(1, 1, 0)), policy=policy) as hand:

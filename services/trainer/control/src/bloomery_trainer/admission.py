@@ -46,6 +46,15 @@ def _turns(waiting: Sequence[Job], running: Mapping[str, int]) -> Iterator[Job]:
             del queues[project]
 
 
+def outlook(asked: Resources, capacity: Resources | None) -> Reason:
+    """What to tell of a new job that asks for this."""
+    if never := _Left(capacity, ()).never(asked):
+        return never
+    if capacity is not None and asked.cpus > capacity.cpus:
+        return reasons.created(f"; it asks for {asked.cpus:g} cores and gets the {capacity.cpus:g} that there are")
+    return reasons.created()
+
+
 class _Left:
     def __init__(self, capacity: Resources | None, busy: Sequence[Job]) -> None:
         self._capacity = capacity

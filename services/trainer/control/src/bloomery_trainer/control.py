@@ -1,33 +1,18 @@
 """What people do to jobs that exist: pause, resume, cancel, change, delete."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from bloomery_kit.database import Transaction
-from bloomery_kit.errors import FailedPrecondition, PreconditionViolation, Violations
-from bloomery_kit.etags import check_etag, etag_of
-from bloomery_trainer.checks import check_labels, check_priority, check_text
+from bloomery_kit.errors import FailedPrecondition, PreconditionViolation
+from bloomery_kit.etags import check_etag
 from bloomery_trainer.core import Core
 from bloomery_trainer.finishing import finish
+from bloomery_trainer.judging import judge_changes
 from bloomery_trainer.model import Job, JobGroup, State
 from bloomery_trainer.store import attempts, events, groups, jobs
+from bloomery_trainer.wishes import Changes, etag
 
 _BUSY = (State.QUEUED, State.PREPARING, State.RUNNING)
-
-
-def etag(job: Job) -> str:
-    """Changes with everything that people may edit."""
-    labels = [part for item in sorted(job.labels.items()) for part in item]
-    return etag_of(job.uid, job.display_name, job.priority, *labels)
-
-
-@dataclass(frozen=True)
-class Changes:
-    """New values of what people may edit; None leaves a value as it is."""
-
-    display_name: str | None = None
-    labels: Mapping[str, str] | None = None
-    priority: int | None = None
 
 
 class Control:
@@ -84,11 +69,7 @@ class Control:
         """Change `display_name`, `labels` or `priority`. Raise EtagMismatch, InvalidArgument."""
         job = await jobs.get(tx, project, job_id, lock=True)
         check_etag(given_etag, etag(job), job.name)
-        violations = Violations()
-        check_text(changes.display_name or "", "job.display_name", violations)
-        check_labels(changes.labels or {}, violations)
-        check_priority(changes.priority or 0, violations)
-        violations.raise_if_any()
+        judge_changes(changes)
         return await jobs.edit(
             tx,
             job,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from google.protobuf import json_format, struct_pb2
+from google.protobuf import struct_pb2
 
 from bloomery.common.v1 import Artifact as ArtifactMessage
 from bloomery.common.v1 import SignedRequest as SignedMessage
@@ -36,8 +36,6 @@ from bloomery.training.v1 import (
 )
 from bloomery_kit.objects import SignedRequest
 from bloomery_kit.times import to_timestamp
-from bloomery_trainer.control import Changes, etag
-from bloomery_trainer.creation import Wish
 from bloomery_trainer.facts import document, model_facts, variant_facts
 from bloomery_trainer.model import (
     Artifact,
@@ -52,6 +50,7 @@ from bloomery_trainer.model import (
     Success,
 )
 from bloomery_trainer.store.events import reason as reason_message
+from bloomery_trainer.wishes import Changes, Wish, etag
 
 _KIND_VALUES = frozenset(kind.value for kind in Kind)
 
@@ -240,9 +239,14 @@ def changes(message: JobMessage, fields: Sequence[str]) -> Changes:
 
 
 def struct(message: struct_pb2.Struct) -> dict[str, object]:
-    """A Struct as a dict."""
-    found: dict[str, object] = json_format.MessageToDict(message)
-    return found
+    """A Struct as a dict, with numbers that JSON does not know."""
+    return {key: _plain(value) for key, value in message.items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, struct_pb2.Struct):
+        return struct(value)
+    return [_plain(each) for each in value] if isinstance(value, struct_pb2.ListValue) else value
 
 
 def resources_message(resources: Resources) -> ResourcesMessage:

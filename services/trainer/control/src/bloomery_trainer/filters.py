@@ -1,7 +1,7 @@
 """The filters of lists, as people write them."""
 
 from bloomery_kit.errors import FieldViolation, InvalidArgument, Violations
-from bloomery_trainer.checks import check_text
+from bloomery_kit.fields import check_text
 from bloomery_trainer.model import Kind, State
 from bloomery_trainer.store.events import Content
 from bloomery_trainer.store.jobs import Filter

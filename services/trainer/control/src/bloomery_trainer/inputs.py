@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import FailedPrecondition, NotFound, PreconditionViolation, ResourceExhausted, Violations
+from bloomery_kit.fields import check_text
 from bloomery_kit.objects import SignedRequest
-from bloomery_trainer.checks import check_text
 from bloomery_trainer.core import Core
 from bloomery_trainer.model import Artifact, Job
 from bloomery_trainer.store import inputs
@@ -56,13 +56,13 @@ class Inputs:
     async def _verify(self, key: str, wanted: Artifact) -> None:
         digest, size = await self._core.objects.digest(key)
         if (digest, size) != (wanted.digest, wanted.size_bytes):
-            raise _missing(wanted.digest, f"{size} bytes with the digest {digest} arrived")
+            raise missing_error(wanted.digest, f"{size} bytes with the digest {digest} arrived")
 
     async def _verify_kept(self, key: str, wanted: Artifact) -> None:
         try:
             await self._verify(key, wanted)
         except NotFound as error:
-            raise _missing(wanted.digest, "nothing was uploaded") from error
+            raise missing_error(wanted.digest, "nothing was uploaded") from error
 
     async def _check_space(self, wanted: int) -> None:
         free = await self._core.launcher.free_bytes()
@@ -81,16 +81,13 @@ class Inputs:
         violations.raise_if_any()
 
 
-async def check(core: Core, artifact: Artifact | None, project_uid: str) -> None:
-    """Raise FailedPrecondition INPUT_MISSING for a file that is not kept."""
-    if artifact is None:
-        return
+async def missing(core: Core, artifact: Artifact, project_uid: str) -> str:
+    """Why a file of a project is not there; empty where it is."""
     if inputs.is_key(project_uid, artifact.logical_key):
         async with core.db.read() as tx:
-            if not await inputs.is_kept(tx, project_uid, artifact.digest):
-                raise _missing(artifact.digest, _GONE)
-    elif await core.objects.stat(artifact.logical_key) is None:
-        raise _missing(artifact.digest, "it was deleted, as with the model version that it belonged to")
+            return "" if await inputs.is_kept(tx, project_uid, artifact.digest) else _GONE
+    there = await core.objects.stat(artifact.logical_key) is not None
+    return "" if there else "it was deleted, as with the model version that it belonged to"
 
 
 async def use(core: Core, tx: Transaction, job: Job) -> None:
@@ -99,10 +96,11 @@ async def use(core: Core, tx: Transaction, job: Job) -> None:
     if artifact is None or not inputs.is_key(job.project_uid, artifact.logical_key):
         return
     if not await inputs.use(tx, job.project_uid, artifact.digest, core.clock()):
-        raise _missing(artifact.digest, _GONE)
+        raise missing_error(artifact.digest, _GONE)
 
 
-def _missing(digest: str, what: str) -> FailedPrecondition:
+def missing_error(digest: str, what: str) -> FailedPrecondition:
+    """The error for a file that is not there."""
     fix = "upload it again, or name another one"
     violation = PreconditionViolation("INPUT_MISSING", digest, fix)
     return FailedPrecondition("INPUT_MISSING", f"the file is not there: {what}; {fix}", [violation])

@@ -243,16 +243,6 @@ class Attempt:
     end_reason: Reason | None
     finish_state: State | None
 
-    @property
-    def launch_id(self) -> str:
-        """The name of what the launcher starts for it."""
-        return launch_id(self.job_uid, self.number)
-
-
-def launch_id(job_uid: str, number: int) -> str:
-    """The name under which a launcher knows an attempt."""
-    return f"bl-{job_uid}-{number}"
-
 
 @dataclass(frozen=True)
 class CheckpointFile:
@@ -300,13 +290,3 @@ class Result:
     job_uid: str
     success: Success
     create_time: datetime
-
-
-@dataclass(frozen=True)
-class Termination:
-    """A worker's last words: its exit code, whether the service knows the end already, and why it ended."""
-
-    exit_code: int
-    finished: bool = False
-    reason: Reason | None = None
-    epoch: int = 0

@@ -14,7 +14,6 @@ from bloomery.dataset.v1 import (
 )
 from bloomery_kit.auth import service_token
 from bloomery_kit.clients import channel
-from bloomery_kit.errors import FailedPrecondition, FieldViolation, InvalidArgument, PreconditionViolation
 from bloomery_trainer.model import Artifact, Task
 from bloomery_trainer.settings import TrainerSettings
 
@@ -26,13 +25,17 @@ _REPEATED_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """A READY dataset version: its name with its number, what it is for, its manifest and classes."""
+    """A dataset version: its name with its number, what it is for, its manifest and classes.
+
+    `unready` is empty for a READY one, else what to do until it is.
+    """
 
     name: str
     dataset_id: str
     task: Task
     manifest: Artifact
     classes: tuple[str, ...]
+    unready: str
 
 
 class Neighbours:
@@ -52,16 +55,14 @@ class Neighbours:
         """The uid of `projects/{project}`. Raise the neighbour's NOT_FOUND."""
         return (await self._annotation.GetProject(GetProjectRequest(name=project))).uid
 
-    async def dataset(self, name: str) -> DatasetFacts:
-        """Raise FailedPrecondition DATASET_NOT_READY, InvalidArgument if there is no such version."""
+    async def dataset(self, name: str) -> DatasetFacts | None:
+        """A dataset version, None if there is none of that name."""
         try:
             version = await self._dataset.GetDatasetVersion(GetDatasetVersionRequest(name=name))
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
-                raise InvalidArgument([FieldViolation("job.dataset_version", f"{name} does not exist")]) from error
+                return None
             raise
-        if version.state != DatasetVersion.STATE_READY:
-            raise _not_ready(version)
         manifest = version.manifest
         return DatasetFacts(
             name=version.name,
@@ -76,6 +77,7 @@ class Neighbours:
                 manifest.logical_key,
             ),
             classes=tuple(version.classes),
+            unready=_unready(version),
         )
 
     async def hold(self, dataset_version: str, holder: str) -> None:
@@ -94,9 +96,8 @@ class Neighbours:
             await each.close()
 
 
-def _not_ready(version: DatasetVersion) -> FailedPrecondition:
+def _unready(version: DatasetVersion) -> str:
+    if version.state == DatasetVersion.STATE_READY:
+        return ""
     failed = version.state == DatasetVersion.STATE_FAILED
-    fix = f"its building failed: {version.error.message}" if failed else "wait until it is READY"
-    message = f"{version.name} is not READY; {fix}"
-    violation = PreconditionViolation("DATASET_NOT_READY", version.name, fix)
-    return FailedPrecondition("DATASET_NOT_READY", message, [violation])
+    return f"its building failed: {version.error.message}" if failed else "wait until it is READY"

@@ -11,10 +11,10 @@ from bloomery_kit.objects import SignedRequest
 from bloomery_kit.pages import PageRequest
 from bloomery_trainer.core import Core
 from bloomery_trainer.model import Artifact, Checkpoint, Job, JobGroup, Result
+from bloomery_trainer.signing import signed
 from bloomery_trainer.store import attempts, events, groups, jobs, results
 from bloomery_trainer.store.events import Content
 from bloomery_trainer.store.jobs import Filter
-from bloomery_trainer.worker_calls import signed
 
 D = TypeVar("D")
 _ROWS = 50

@@ -20,9 +20,9 @@ INFRASTRUCTURE = frozenset(
 OWN_BUDGET = {"OOM_HOST": 1}
 
 
-def created() -> Reason:
+def created(note: str = "") -> Reason:
     """The job waits for the next pass of the reconciler."""
-    return Reason("CREATED", "accepted; it starts as soon as the machine has room")
+    return Reason("CREATED", f"accepted; it starts as soon as the machine has room{note}")
 
 
 def quota_wait(message: str) -> Reason:

@@ -197,11 +197,12 @@ class Catalogue:
         return list(self._recipes.values())
 
     def get(self, name: str) -> Recipe:
-        """The recipe `recipes/{recipe}`. Raise NotFound."""
-        if name not in self._recipes:
-            known = ", ".join(recipe.name for recipe in self._recipes.values())
+        """The recipe `recipes/{recipe}`, or with the id alone. Raise NotFound."""
+        found = self._recipes.get(name) or self._recipes.get(f"recipes/{name}")
+        if found is None:
+            known = ", ".join(self._recipes)
             raise NotFound("recipe", name, f"there are {known}" if known else "the catalogue is empty")
-        return self._recipes[name]
+        return found
 
 
 def _add(source: str, text: str, recipes: dict[str, Recipe]) -> Sequence[str]:

@@ -1,10 +1,9 @@
 """The servicer of JobService: convert, call, convert."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from functools import partial
 
 from google.protobuf.empty_pb2 import Empty
-from google.protobuf.message import Message
 
 from bloomery.common.v1 import Artifact as ArtifactMessage
 from bloomery.training.v1 import (
@@ -55,13 +54,12 @@ from bloomery.training.v1 import (
 )
 from bloomery_kit.context import current_principal
 from bloomery_kit.database import Transaction
-from bloomery_kit.idempotency import once
+from bloomery_kit.idempotency import Repeatable, Repeated
 from bloomery_kit.masks import apply_mask
 from bloomery_kit.names import Pattern
 from bloomery_kit.pages import PageRequest
 from bloomery_kit.pipeline import Context
 from bloomery_trainer import convert, filters
-from bloomery_trainer.checks import check_request_id
 from bloomery_trainer.control import Control
 from bloomery_trainer.convert_recipes import recipe_message
 from bloomery_trainer.core import Core
@@ -76,7 +74,6 @@ JOB = Pattern("projects/{project}/jobs/{job}")
 JOB_GROUP = Pattern("projects/{project}/jobGroups/{group}")
 _UPDATABLE = frozenset({"display_name", "labels", "priority"})
 _ALL = "projects/-"
-M = TypeVar("M", bound=Message)
 
 
 class JobService(JobServiceServicer):
@@ -120,14 +117,13 @@ class JobService(JobServiceServicer):
     async def CreateJob(self, request: CreateJobRequest, context: Context) -> JobMessage:
         """See the contract."""
         PROJECT.parse(request.parent, "parent")
+        call = self._repeatable("CreateJob", request.parent, request)
+        if not request.validate_only and (first := await call.first_answer(self._core.db)) is not None:
+            return first
         draft = await self._creation.draft(convert.wish(request), current_principal().subject)
         if request.validate_only:
             return convert.job_message(draft)
-
-        async def make(tx: Transaction) -> Job:
-            return await self._creation.store(tx, draft)
-
-        created = await self._once("CreateJob", request.parent, request.request_id, request, make)
+        created = await self._make(call, partial(self._creation.store, draft=draft))
         await self._creation.claim_inputs(created.uid)
         return created
 
@@ -164,30 +160,21 @@ class JobService(JobServiceServicer):
 
     async def CancelJob(self, request: CancelJobRequest, context: Context) -> JobMessage:
         """See the contract."""
-        ids = _ids(request.name)
-
-        async def make(tx: Transaction) -> Job:
-            return await self._control.cancel(tx, *ids, force=request.force)
-
-        return await self._once("CancelJob", request.name, request.request_id, request, make)
+        project, job_id = _ids(request.name)
+        make = partial(self._control.cancel, project=project, job_id=job_id, force=request.force)
+        return await self._once(self._repeatable("CancelJob", request.name, request), make)
 
     async def PauseJob(self, request: PauseJobRequest, context: Context) -> JobMessage:
         """See the contract."""
-        ids = _ids(request.name)
-
-        async def make(tx: Transaction) -> Job:
-            return await self._control.pause(tx, *ids)
-
-        return await self._once("PauseJob", request.name, request.request_id, request, make)
+        project, job_id = _ids(request.name)
+        make = partial(self._control.pause, project=project, job_id=job_id)
+        return await self._once(self._repeatable("PauseJob", request.name, request), make)
 
     async def ResumeJob(self, request: ResumeJobRequest, context: Context) -> JobMessage:
         """See the contract."""
-        ids = _ids(request.name)
-
-        async def make(tx: Transaction) -> Job:
-            return await self._control.resume(tx, *ids)
-
-        return await self._once("ResumeJob", request.name, request.request_id, request, make)
+        project, job_id = _ids(request.name)
+        make = partial(self._control.resume, project=project, job_id=job_id)
+        return await self._once(self._repeatable("ResumeJob", request.name, request), make)
 
     async def GetJobGroup(self, request: GetJobGroupRequest, context: Context) -> JobGroupMessage:
         """See the contract."""
@@ -207,12 +194,16 @@ class JobService(JobServiceServicer):
         ids = _group_ids(request.name)
         cancelled: list[Job] = []
 
-        async def make(tx: Transaction) -> JobGroupMessage:
+        async def make() -> JobGroupMessage:
             group, concerned = await self._control.cancel_group(tx, *ids, force=request.force)
             cancelled.extend(concerned)
             return convert.group_message(group)
 
-        answer = await self._answer(f"CancelJobGroup/{request.name}", request.request_id, request, make)
+        call: Repeatable[JobGroupMessage] = Repeatable("CancelJobGroup", request.name, request, clock=self._core.clock)
+        if (first := await call.first_answer(self._core.db)) is not None:
+            return first
+        async with self._core.db.write() as tx:
+            answer = await call.once(tx, make)
         for job in cancelled:
             self._core.jobs_moved(job.uid)
         return answer
@@ -268,22 +259,22 @@ class JobService(JobServiceServicer):
         async for message in self._streams.results(request.after_sequence):
             yield message
 
-    async def _once(
-        self, method: str, parent: str, request_id: str, request: Message, make: Callable[[Transaction], Awaitable[Job]]
-    ) -> JobMessage:
-        async def answer(tx: Transaction) -> JobMessage:
-            return convert.job_message(await make(tx), None)
+    def _repeatable(self, method: str, parent: str, request: Repeated) -> Repeatable[JobMessage]:
+        return Repeatable(method, parent, request, clock=self._core.clock)
 
-        made = await self._answer(f"{method}/{parent}", request_id, request, answer)
+    async def _once(self, call: Repeatable[JobMessage], make: Callable[[Transaction], Awaitable[Job]]) -> JobMessage:
+        first = await call.first_answer(self._core.db)
+        return await self._make(call, make) if first is None else first
+
+    async def _make(self, call: Repeatable[JobMessage], make: Callable[[Transaction], Awaitable[Job]]) -> JobMessage:
+        async with self._core.db.write() as tx:
+
+            async def answer() -> JobMessage:
+                return convert.job_message(await make(tx))
+
+            made = await call.once(tx, answer)
         self._core.jobs_moved(made.uid)
         return made
-
-    async def _answer(
-        self, scope: str, request_id: str, request: Message, make: Callable[[Transaction], Awaitable[M]]
-    ) -> M:
-        check_request_id(request_id)
-        async with self._core.db.write() as tx:
-            return await once(tx, scope, request_id, request, lambda: make(tx), clock=self._core.clock)
 
 
 def _ids(name: str, field: str = "name") -> tuple[str, str]:

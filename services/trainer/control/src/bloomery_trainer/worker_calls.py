@@ -2,20 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from bloomery.training.v1 import JobEvent
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import PermissionDenied, Unauthenticated, Violations
+from bloomery_kit.fields import check_text
 from bloomery_kit.objects import SignedRequest
 from bloomery_kit.times import to_timestamp
 from bloomery_trainer import checkpoints, metrics, progress, reasons
-from bloomery_trainer.checks import check_text
 from bloomery_trainer.core import Core, belongs, hashed
 from bloomery_trainer.finishing import LINE, OUTCOMES, Failure, Stopped, conclude
 from bloomery_trainer.holding import base
 from bloomery_trainer.model import Artifact, Attempt, Checkpoint, Job, Progress, State, Success
 from bloomery_trainer.recipes import Recipe
+from bloomery_trainer.signing import signed
 from bloomery_trainer.store import attempts, events, jobs
 from bloomery_trainer.tenure import check_current, current, holder, locked
 
@@ -221,13 +222,6 @@ class WorkerCalls:
 def _is_repeat(attempt: Attempt, end: Success | Failure | Stopped) -> bool:
     refused = attempt.end_reason is not None and attempt.end_reason.code == reasons.RESULT_INVALID
     return attempt.outcome is OUTCOMES[type(end)] or (refused and isinstance(end, Success))
-
-
-async def signed(core: Core, key: str, filename: str | None = None) -> SignedRequest:
-    """A request that reads an object."""
-    expires = timedelta(seconds=core.settings.signed_seconds)
-    url = await core.objects.sign_get(key, expires=expires, filename=filename)
-    return SignedRequest(url, core.clock() + expires)
 
 
 async def _keep(

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from bloomery_trainer.model import Kind, Reason, Resources, Termination
+from bloomery_trainer.model import Kind, Reason, Resources
 
 
 class Phase(enum.Enum):
@@ -18,6 +18,19 @@ class Phase(enum.Enum):
     """An admission controller has stopped it; it will run again by itself."""
     ENDED = enum.auto()
     """Nothing of it runs any more."""
+
+
+@dataclass(frozen=True)
+class Termination:
+    """A worker's last words: its exit code, whether the service knows the end already, and why it ended.
+
+    They fit `environment.TERMINATION_BYTES` as JSON.
+    """
+
+    exit_code: int
+    finished: bool = False
+    reason: Reason | None = None
+    epoch: int = 0
 
 
 @dataclass(frozen=True)

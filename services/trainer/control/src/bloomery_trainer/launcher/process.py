@@ -19,9 +19,9 @@ from threading import Lock
 from pydantic import TypeAdapter
 
 from bloomery_trainer import reasons
-from bloomery_trainer.launcher import Launched, LaunchError, Order, Phase, environment, logfile, procfs
+from bloomery_trainer.launcher import Launched, LaunchError, Order, Phase, Termination, environment, logfile, procfs
 from bloomery_trainer.launcher.machine import count, free_gpus
-from bloomery_trainer.model import Reason, Resources, Termination
+from bloomery_trainer.model import Reason, Resources
 from bloomery_trainer.settings import ProcessLauncherSettings
 
 # The link fails if there is one already, and is there as a whole or not at all.

@@ -41,6 +41,19 @@ _DECODER_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, Ove
 
 _CONVERT = "save it as JPEG or PNG"
 
+_OTHER_KINDS = (
+    ("HEIC", 4, tuple(b"ftyp" + brand for brand in (b"hei", b"hev", b"mif1", b"msf1"))),
+    ("JPEG 2000", 0, (b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")),
+    ("JPEG XL", 0, (b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")),
+    ("Photoshop", 0, (b"8BPS",)),
+    ("OpenEXR", 0, (b"\x76\x2f\x31\x01",)),
+    ("Radiance HDR", 0, (b"#?RADIANCE", b"#?RGBE")),
+    ("Netpbm", 0, (b"P1\n", b"P2\n", b"P3\n", b"P4\n", b"P5\n", b"P6\n", b"P7\n")),
+    ("icon", 0, (b"\x00\x00\x01\x00", b"\x00\x00\x02\x00")),
+    ("DICOM", 128, (b"DICM",)),
+)
+"""Kinds of images that are not read, with where their files say so, and how."""
+
 
 class ImageError(ValueError):
     """An image that is refused.
@@ -164,9 +177,10 @@ def _unidentified(head: bytes) -> ImageError:
         return ImageError("EMPTY", "the file has no bytes", "get the file again")
     if start.startswith((b"<svg", b"<?xml")) and b"<svg" in start:
         return ImageError("UNSUPPORTED_FORMAT", "SVG is a drawing without pixels", _CONVERT)
-    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
-        return ImageError("UNSUPPORTED_FORMAT", "HEIC images are not read", _CONVERT)
     if head.startswith(b"%PDF"):
         return ImageError("UNSUPPORTED_FORMAT", "PDF is a document", "save its pages as images")
+    kind = next((kind for kind, at, marks in _OTHER_KINDS if head[at:].startswith(marks)), None)
+    if kind is not None:
+        return ImageError("UNSUPPORTED_FORMAT", f"{kind} images are not read", _CONVERT)
     known = ", ".join(MEDIA_TYPES)
     return ImageError("NOT_AN_IMAGE", f"it is none of {known}, or its head is damaged", _CONVERT)

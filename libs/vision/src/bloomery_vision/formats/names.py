@@ -16,7 +16,7 @@ def nfc(text: str) -> str:
 
 def fold(text: str) -> str:
     """What two spellings of one name share: accents composed, lower case."""
-    return nfc(text).lower()
+    return text.lower() if text.isascii() else unicodedata.normalize("NFC", text).lower()
 
 
 def folder_of(path: str) -> str:

@@ -9,6 +9,7 @@ pair, nor is what lies in folders of two splits.
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import takewhile
 
 from bloomery_vision.formats.names import base_of, before_upload, fold, folder_of, nfc, spellings, split_suffix
@@ -126,12 +127,14 @@ def _stems(label: str) -> Iterator[str]:
             yield original
 
 
+@lru_cache(maxsize=1 << 14)
 def _distance(label: str, image: str) -> int | None:
     """How many folders the two paths do not share; None where they are too far apart to be of one image."""
     here, there = map(len, _difference(label, image))
     return None if min(here, there) > 1 or _other_split(label, image) else here + there
 
 
+@lru_cache(maxsize=1 << 14)
 def _difference(first: str, second: str) -> tuple[Sequence[str], Sequence[str]]:
     here, there = _folders(first), _folders(second)
     head = _common(here, there)

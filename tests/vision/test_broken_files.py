@@ -83,12 +83,15 @@ class TestVoc:
         assert items["img/A.PNG"].annotated
         assert not items["img/b.png"].annotated
 
-    def test_an_image_annotated_twice_is_reported(self, picture: bytes) -> None:
-        files = {"x/a.xml": voc(GOOD_OBJECT), "y/a.xml": voc(GOOD_OBJECT), "a.png": picture}
-        first, second = items_of(files, Format.VOC).values()
-        assert not first.failed
-        assert codes(second) == ["DUPLICATE_IMAGE"]
-        assert second.failed
+    def test_files_about_one_image_are_joined_where_they_do_not_contradict(self, picture: bytes) -> None:
+        dog, moved = voc_object(40, 40, 60, 60, "dog"), voc_object(1, 1, 100, 70)
+        files = {"a.png": picture, "cats/a.xml": voc(GOOD_OBJECT), "dogs/a.xml": voc(GOOD_OBJECT, dog)}
+        item = items_of(files, Format.VOC)["a.png"]
+        assert [shape.label for shape in item.shapes] == ["cell", "dog"]
+        assert not item.problems
+        again = items_of(files | {"dogs/a.xml": voc(moved, dog), "x/a.xml": b"<annotation>"}, Format.VOC)["a.png"]
+        assert codes(again) == ["BROKEN_FILE", "DUPLICATE_IMAGE"]
+        assert [shape.label for shape in again.shapes] == ["cell", "dog"]
 
     def test_the_same_shape_twice_is_kept_and_reported(self, picture: bytes) -> None:
         item = items_of({"a.xml": voc(GOOD_OBJECT, GOOD_OBJECT), "a.png": picture}, Format.VOC)["a.png"]

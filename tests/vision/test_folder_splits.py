@@ -51,6 +51,13 @@ def test_the_keys_that_trainers_accept(photo: bytes, key: str, value: str) -> No
     assert plan_of(files).splits == {"images/tr/a.jpg": "train", "images/va/b.jpg": "val"}
 
 
+@pytest.mark.parametrize("value", ["Images/Tr\u00e4in", "images/tra\u0308in", "IMAGES\\TR\u00c4IN", "lists/\u00fc.txt"])
+def test_paths_in_any_spelling(photo: bytes, value: str) -> None:
+    files = {"data.yaml": f"train: {value}\nnames: [cat]\n".encode(), "lists/u\u0308.txt": b"a.jpg"}
+    files |= {"images/tr\u00e4in/a.jpg": photo, "labels/tr\u00e4in/a.txt": LINE}
+    assert plan_of(files).splits == {"images/tr\u00e4in/a.jpg": "train"}
+
+
 def test_a_path_without_images_is_a_doubt(photo: bytes) -> None:
     config = b"train: images\nval: images/va\nnames: [cat]"
     assert doubts(plan_of({"data.yaml": config, "images/a.jpg": photo, "labels/a.txt": LINE})) == {"EMPTY_SPLIT": 1}

@@ -58,6 +58,26 @@ class TestPredictions:
         assert item_of(files).shapes[0].geometry.bounds == Box(20, 10, 180, 80)
 
 
+class TestPredictedOutlines:
+    TRIANGLE = Polygon(((20, 10), (100, 10), (60, 90)))
+
+    def test_a_score_behind_each_outline(self, photo: bytes) -> None:
+        files = folder(photo, "0 .1 .1 .5 .1 .3 .9 .75", "1 .1 .1 .5 .1 .5 .5 .1 .5 .25\n0 .5 .5 .2 .2 .5")
+        (shape,) = item_of(files).shapes
+        assert (shape.geometry, shape.attributes) == (self.TRIANGLE, {"score": "0.75"})
+        assert [type(shape.geometry) for shape in item_of(files, 1).shapes] == [Polygon, Box]
+        assert doubts(plan_of(files)) == {"PREDICTIONS": 3}
+
+    def test_a_score_and_a_track(self, photo: bytes) -> None:
+        (shape,) = item_of(folder(photo, "0 .1 .1 .5 .1 .3 .9 .75 7")).shapes
+        assert (shape.geometry, shape.attributes, shape.track_id) == (self.TRIANGLE, {"score": "0.75"}, 7)
+
+    def test_outlines_that_end_at_a_corner_of_the_image_have_no_track(self, photo: bytes) -> None:
+        files = folder(photo, "0 0 0 1 0 1 1 0 1", "1 .5 .5 1 .5 1 1 .5 1")
+        assert not plan_of(files).doubts
+        assert item_of(files).shapes[0].geometry == Polygon(((0, 0), (200, 0), (200, 100), (0, 100)))
+
+
 POSE = "0 .5 .5 .2 .2 .45 .5 2 .55 .5 1"
 
 
@@ -74,6 +94,27 @@ class TestPoses:
         assert [shape.geometry for shape in item_of(files).shapes] == [BOX]
         assert codes(item_of(files)) == ["KEYPOINTS_IGNORED"]
         assert not plan_of(files).doubts
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "0 .5 .5 .2 .2 .45 .5 .9 .55 .5 .8 .5 .45 .7",
+            "0 .5 .5 .2 .2 .45 .5 .9 .55 .5 .8 .5 .45 .7 .91",
+            "0 .5 .5 .2 .2 .45 .5 .9 .55 .5 .8 .5 .45 .7 .91 3",
+            "0 .5 .5 .2 .2 .45 .5 .55 .5 .5 .45",
+            "0 .5 .5 .2 .2 .45 .5 .55 .5 .5 .45 .91",
+        ],
+        ids=["sure", "and a score", "and a track", "without flags", "without flags, with a score"],
+    )
+    def test_predicted_poses(self, photo: bytes, line: str) -> None:
+        files = folder(photo, line)
+        assert [shape.geometry for shape in item_of(files).shapes] == [BOX]
+        assert doubts(plan_of(files)).keys() == {"KEYPOINTS_GUESSED"} | ({"PREDICTIONS"} if ".91" in line else set())
+
+    def test_scores_behind_poses_that_the_configuration_knows(self, photo: bytes) -> None:
+        files = folder(photo, POSE + " .5", config="names: [cat, dog]\nkpt_shape: [2, 3]")
+        (shape,) = item_of(files).shapes
+        assert (shape.geometry, shape.attributes) == (BOX, {"score": "0.5"})
 
     def test_keypoints_without_flags_need_the_configuration(self, photo: bytes) -> None:
         files = folder(photo, "0 .5 .5 .2 .2 .45 .5 .55 .5", config="names: [cat]\nkpt_shape: [2, 2]")

@@ -24,6 +24,7 @@ class Claim:
     why: str
     label_files: Sequence[str] = ()
     label_of: Mapping[str, str] = field(default_factory=dict)
+    more_labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     unplaced: Mapping[str, Finding] = field(default_factory=dict)
     lists: Sequence[str] = ()
     left: Mapping[str, Left] = field(default_factory=dict)

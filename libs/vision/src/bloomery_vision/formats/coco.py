@@ -13,7 +13,6 @@ from dataclasses import replace
 from bloomery_vision.findings import Finding, error, warning
 from bloomery_vision.formats.cleaning import (
     About,
-    Cleaned,
     Entry,
     annotated,
     as_finding,
@@ -25,15 +24,12 @@ from bloomery_vision.formats.cleaning import (
 from bloomery_vision.formats.coco_claim import KEYS, as_category
 from bloomery_vision.formats.coco_objects import Record, as_record, key_of, parse_object
 from bloomery_vision.formats.coco_tables import Annotation, Image, Tables
+from bloomery_vision.formats.joining import joined
 from bloomery_vision.formats.json_stream import read_arrays
 from bloomery_vision.formats.lookup import AmbiguousNameError, NameIndex
 from bloomery_vision.formats.model import FormatError, ImportItem
 from bloomery_vision.formats.plan import Plan
 from bloomery_vision.formats.source import Size, Source
-from bloomery_vision.geometry import Shape, iou
-
-_SAME_OBJECT = 0.5
-"""Overlap from which two files mean one object, as COCO's evaluation has it."""
 
 Categories = Mapping[str, str]
 """The names of a file's labels by `key_of` of their ids."""
@@ -120,7 +116,7 @@ class _Files:
             source_name=first.name or "",
             source_id=first.id or "",
         )
-        return annotated(image, size, _joined(parts), about)
+        return annotated(image, size, joined(parts), about)
 
     def _entries(self, record: Image) -> Iterator[Entry]:
         categories = self._categories[record.file]
@@ -176,36 +172,3 @@ def _find(index: NameIndex, wanted: str, near: str) -> str | Finding:
     except AmbiguousNameError as problem:
         return error("AMBIGUOUS_IMAGE", str(problem), hint="give the images different names", path=near)
     return found or error("MISSING_IMAGE", f"there is no image {wanted}", hint="add the image", path=near)
-
-
-def _joined(parts: Sequence[tuple[str, Cleaned]]) -> Cleaned:
-    """What several records say about one image; of two that mean one object the first is taken."""
-    (first, joined), *others = parts
-    for name, cleaned in others:
-        known = list(joined.shapes)
-        fates = [_fate(shape, known) for shape in cleaned.shapes]
-        joined.found.extend(cleaned.found)
-        for shape, identifier, fate in zip(cleaned.shapes, cleaned.ids, fates, strict=True):
-            if fate == _NEW:
-                joined.shapes.append(shape)
-                joined.ids.append(identifier)
-        if different := fates.count(_DIFFERENT):
-            message = (
-                f"{different} objects of {name} are in {first} too, and are otherwise there; those there are taken"
-            )
-            hint = "leave out the file with the worse annotation"
-            joined.found.append(warning("DUPLICATE_IMAGE", message, hint=hint, path=name))
-    return joined
-
-
-_NEW, _SAME, _DIFFERENT = "new", "same", "different"
-
-
-def _fate(shape: Shape, known: Sequence[Shape]) -> str:
-    alike = [one for one in known if one.label == shape.label and one.crowd == shape.crowd]
-    if any(one.geometry == shape.geometry for one in alike):
-        return _SAME
-    box = shape.geometry.bounds
-    boxes = [one.geometry.bounds for one in alike]
-    overlaps = box and any(other and iou(box, other) > _SAME_OBJECT for other in boxes)
-    return _DIFFERENT if overlaps else _NEW

@@ -50,8 +50,8 @@ class Doubt:
 class YoloRows:
     """How the lines of YOLO label files are to be read.
 
-    `keypoints` is how many numbers of a line describe keypoints; `scores` says that a score, and a track where there is
-    one more number, stands behind each box.
+    `keypoints` is how many numbers of a line describe keypoints; `scores` says that a score stands at the end of each
+    line, and a track behind it where there is one number more.
     """
 
     keypoints: int = 0
@@ -75,6 +75,7 @@ class Plan:
         lists: the files that name classes or splits, or both.
         left: the files that are left alone, with the reason.
         label_of: the label file of each image that has one; of several COCO files the first.
+        more_labels: further label files of an image, each in a file of its own (Pascal VOC).
         unplaced: why a label file has no image, by label file.
         splits: the split of each image that has one.
         split_lists: the places that the splits come from.
@@ -93,6 +94,7 @@ class Plan:
     lists: Sequence[str] = ()
     left: Mapping[str, Left] = field(default_factory=dict)
     label_of: Mapping[str, str] = field(default_factory=dict)
+    more_labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     unplaced: Mapping[str, Finding] = field(default_factory=dict)
     splits: Mapping[str, Split] = field(default_factory=dict)
     split_lists: Sequence[SplitList] = ()

@@ -100,6 +100,7 @@ def _complete(
         lists=chosen.lists,
         left=left,
         label_of=chosen.label_of,
+        more_labels=chosen.more_labels,
         unplaced=chosen.unplaced,
         splits=splits,
         split_lists=chosen.splits.lists,

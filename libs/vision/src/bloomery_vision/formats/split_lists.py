@@ -15,7 +15,7 @@ from functools import cached_property
 
 from bloomery_vision.formats.lookup import AmbiguousNameError
 from bloomery_vision.formats.model import FormatError, Split
-from bloomery_vision.formats.names import base_of, folder_of, split_suffix, upwards
+from bloomery_vision.formats.names import base_of, fold, folder_of, split_suffix, upwards
 from bloomery_vision.formats.source import Source
 from bloomery_vision.formats.split_words import SPLIT_WORDS, split_word
 from bloomery_vision.formats.texts import read_lines
@@ -87,8 +87,8 @@ class SplitReader:
 
     def __init__(self, source: Source, tree: Tree) -> None:
         self._source, self._tree = source, tree
-        self._folders = _all_folders(tree.images)
-        self._names = frozenset(tree.names)
+        self._folders = _by_spelling(_all_folders(tree.images))
+        self._texts = _by_spelling(tree.ending(".txt"))
         self.found = Splits()
         self.used: set[str] = set()
 
@@ -145,11 +145,13 @@ class SplitReader:
         return None
 
     def _path(self, config: str, split: Split, value: str, root: str) -> None:
-        known = self._names if split_suffix(base_of(value))[1] == ".txt" else self._folders
-        place = next((end for end in _ends(f"{root}/{value}", folder_of(config)) if end in known), None)
+        is_list = split_suffix(base_of(value))[1] == ".txt"
+        known = self._texts if is_list else self._folders
+        ends = (end for path in _ends(f"{root}/{value}", folder_of(config)) for end in (path, fold(path)))
+        place = next((known[end] for end in ends if end in known), None)
         if place is None:
             self.found.lists.append(SplitList(f"{config}: {value}", split, 0))
-        elif place in self._names:
+        elif is_list:
             self.used.add(place)
             self.found.add(place, split, self._members(place), root=folder_of(config))
         else:
@@ -201,6 +203,12 @@ def _ends(path: str, base: str) -> Iterator[str]:
     for start in range(len(parts) or 1):
         for folder in (base, ""):
             yield posixpath.normpath(posixpath.join(folder, *parts[start:]))
+
+
+def _by_spelling(paths: Iterable[str]) -> dict[str, str]:
+    """The paths by themselves, and by what all spellings of them share."""
+    known = {path: path for path in paths}
+    return {fold(path): path for path in known} | known
 
 
 def _below(images: Sequence[str], prefix: str) -> Iterator[str]:

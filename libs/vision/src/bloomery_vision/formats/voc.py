@@ -5,9 +5,12 @@ files reach from 1 to the image's width), so the box from xmin to xmax spans xmi
 xmin = xmax, is thus legal, and comes with a warning. Many programs that write the format count from 0: see `voc_claim`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from xml.etree.ElementTree import Element
 
-from bloomery_vision.formats.cleaning import About, as_finding, failed, finish, unannotated
+from bloomery_vision.findings import Finding
+from bloomery_vision.formats.cleaning import About, annotated, as_finding, clean, failed, measure, unannotated
+from bloomery_vision.formats.joining import joined
 from bloomery_vision.formats.model import FormatError, ImportItem
 from bloomery_vision.formats.plan import Plan
 from bloomery_vision.formats.source import Source
@@ -24,13 +27,30 @@ def read_voc(source: Source, plan: Plan) -> Iterator[ImportItem]:
 
 
 def _read(source: Source, plan: Plan, image: str, label: str) -> ImportItem:
+    size = measure(source, image)
+    if isinstance(size, Finding):
+        return failed(image, size, annotation_path=label)
     try:
         root = parse(source, label)
     except FormatError as problem:
         return failed(image, as_finding(problem, label), annotation_path=label)
-    return finish(
-        source,
-        image,
-        objects(root, label, origin=plan.pixel_origin),
-        About(label, plan.splits.get(image), declared=declared_size(root), source_name=text(root, "filename")),
+    more = list(_more(source, plan.more_labels.get(image, ())))
+    broken = [one for one in more if isinstance(one, Finding)]
+    files = [(label, root), *(one for one in more if not isinstance(one, Finding))]
+    parts = [(name, clean(objects(tree, name, origin=plan.pixel_origin), size)) for name, tree in files]
+    about = About(
+        label,
+        plan.splits.get(image),
+        declared=declared_size(root),
+        problems=broken,
+        source_name=text(root, "filename"),
     )
+    return annotated(image, size, joined(parts), about)
+
+
+def _more(source: Source, labels: Iterable[str]) -> Iterator[tuple[str, Element] | Finding]:
+    for label in labels:
+        try:
+            yield label, parse(source, label)
+        except FormatError as problem:
+            yield as_finding(problem, label)

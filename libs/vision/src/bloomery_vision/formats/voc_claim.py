@@ -6,6 +6,7 @@ that it does. What more boxes say is taken; where as many say the one as the oth
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element
@@ -44,7 +45,7 @@ def claim_voc(source: Source, tree: Tree) -> Claim | None:
     pairs = pair([name for name in files if folder_of(name) in folders], tree.images)
     own = {name for name in files if folder_of(name) in folders and roots.get(name, "annotation") == "annotation"}
     # What stands in the place of an image's label file is one, and broken, whatever else it says.
-    own |= set(pairs.label_of.values())
+    own |= {*pairs.label_of.values(), *pairs.repeated}
     left = {name: _left(roots[name]) for name in files if name not in own and name in roots}
     left |= {name: Left.NOT_LABELS for name in files if name not in own and name not in roots}
     placed = _placed(source, tree, pairs, own)
@@ -57,6 +58,7 @@ def claim_voc(source: Source, tree: Tree) -> Claim | None:
         f"{len(own)} XML files with <annotation>",
         label_files=sorted(own),
         label_of=placed.label_of,
+        more_labels=placed.more,
         unplaced=placed.unplaced,
         lists=sorted(splits.used | ({class_list.path} if class_list else set())),
         left=left,
@@ -91,6 +93,7 @@ def _left(root: str) -> Left:
 @dataclass(frozen=True, slots=True)
 class _Placed:
     label_of: dict[str, str]
+    more: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     unplaced: dict[str, Finding] = field(default_factory=dict)
 
 
@@ -103,9 +106,9 @@ def _placed(source: Source, tree: Tree, pairs: Pairs, own: set[str]) -> _Placed:
         if isinstance(image, Finding):
             found.unplaced[label] = image
         elif found.label_of.setdefault(image, label) != label:
-            found.unplaced[label] = _repeated(label, image, found.label_of[image])
+            found.more[image].append(label)
     for label, image in pairs.repeated.items():
-        found.unplaced[label] = _repeated(label, image, found.label_of[image])
+        found.more[image].append(label)
     return found
 
 
@@ -134,11 +137,6 @@ def _declared_name(source: Source, label: str) -> str:
 def _ambiguous(label: str, candidates: str) -> Finding:
     message = f"several images fit {label}: {candidates}"
     return error("AMBIGUOUS_IMAGE", message, hint="give the images different names", path=label)
-
-
-def _repeated(label: str, image: str, first: str) -> Finding:
-    message = f"{image} is annotated twice, first in {first}"
-    return error("DUPLICATE_IMAGE", message, hint="delete one of the files", path=label)
 
 
 @dataclass

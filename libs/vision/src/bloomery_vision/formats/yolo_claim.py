@@ -165,10 +165,12 @@ class _Seen:
             hint = "add classes.txt with one name a line, or data.yaml with names"
             yield Doubt("NO_CLASS_NAMES", message, hint, len(self.nameless_files), self.nameless_files[0])
         if rows.scores:
-            message = "behind each box stands a score: these look like predictions; the scores are kept as attributes"
+            message = (
+                "at the end of each line stands a score: these look like predictions; the scores are kept as attributes"
+            )
             yield Doubt("PREDICTIONS", message, "check that a person has looked at them", count, self.example)
         if rows.keypoints and not configured:
-            message = f"each line holds a box and {rows.keypoints // 3} keypoints, by its numbers; the boxes are read"
+            message = "each line holds a box and keypoints within it, by its numbers; the boxes are read"
             yield Doubt("KEYPOINTS_GUESSED", message, "add kpt_shape to data.yaml", count, self.example)
         if 2 * in_pixels(self.rows) > count:
             message = "most boxes have sides far above 1: they seem to be in pixels"

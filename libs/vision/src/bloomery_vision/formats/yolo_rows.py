@@ -5,6 +5,7 @@ points of an outline (6 or more). What a program writes who predicts looks like 
 with keypoints like an outline: only all lines of a set together show which it is.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,8 +17,10 @@ from bloomery_vision.geometry import Box, Geometry, Polygon, Shape
 LINE_HINT = "a line is: class x y width height, or class x1 y1 x2 y2 x3 y3 ..., as fractions of the image's sides"
 _EDGE = 1.01
 """The largest fraction that rounding explains; what is larger is none."""
-_FLAGS = frozenset({0.0, 1.0, 2.0})
-"""What keypoints say of being visible."""
+_MARGIN = 0.6
+"""Of a box's side: how far from its centre a keypoint lies, with some room for those on its edge."""
+_FEWEST_KEYPOINTS = 6
+"""Numbers behind a box from which they may be keypoints: four would be the corners of a rotated box."""
 
 Numbers = Sequence[float]
 
@@ -47,28 +50,22 @@ def shape_of(row: Row, size: Size, names: Mapping[int, str] | None, rows: YoloRo
     label = _label(row.index, names)
     if isinstance(label, Finding):
         return label
-    numbers, attributes, track = row.numbers, {}, None
+    numbers, score, track = _parts(row.numbers, rows.keypoints) if rows.scores else (row.numbers, None, None)
     if rows.keypoints and len(numbers) == 4 + rows.keypoints:
-        numbers = numbers[:4]
-    elif rows.scores and len(numbers) in (5, 6):
-        attributes = {"score": f"{numbers[4]:g}"}
-        track = int(numbers[5]) if len(numbers) == 6 else None
         numbers = numbers[:4]
     geometry = _geometry(numbers, size)
     if isinstance(geometry, Finding):
         return geometry
-    return Shape(geometry, label, attributes, track_id=track)
+    return Shape(geometry, label, {} if score is None else {"score": f"{score:g}"}, track_id=track)
 
 
 def understand_rows(rows: Sequence[Row], keypoints: int) -> YoloRows:
     """How the lines of a set are to be read; `keypoints` is what a configuration says of them."""
-    if not rows or keypoints:
+    if not rows:
         return YoloRows(keypoints)
-    if all(map(_is_scored, rows)):
-        return YoloRows(scores=True)
-    if _are_poses(rows):
-        return YoloRows(len(rows[0].numbers) - 4)
-    return YoloRows()
+    if not keypoints:
+        keypoints = next((found for behind in (0, 1, 2) if (found := _keypoints(rows, behind))), 0)
+    return YoloRows(keypoints, scores=all(_is_scored(row, keypoints) for row in rows))
 
 
 def in_pixels(rows: Iterable[Row]) -> int:
@@ -81,27 +78,58 @@ def nameless(number: int) -> str:
     return f"class_{number}"
 
 
-def _is_scored(row: Row) -> bool:
-    numbers = row.numbers
-    if len(numbers) not in (5, 6) or not _is_box(numbers) or not 0 <= numbers[4] <= 1:
+def _parts(numbers: Numbers, keypoints: int) -> tuple[Numbers, float | None, int | None]:
+    """What stands before a score, the score, and the track behind it, of a line that has one."""
+    end = 4 + keypoints if keypoints else len(numbers) - (1 if len(numbers) % 2 else 2)
+    behind = numbers[end:]
+    if end < 4 or len(behind) not in (1, 2) or not math.isfinite(behind[-1]):
+        return numbers, None, None
+    return numbers[:end], behind[0], int(behind[1]) if len(behind) == 2 else None
+
+
+def _is_scored(row: Row, keypoints: int) -> bool:
+    """Whether the last numbers may be a score, or a score and a track; of an outline only a track above 1 shows it."""
+    numbers, score, track = _parts(row.numbers, keypoints)
+    is_box = len(numbers) == 4 or keypoints > 0
+    if score is None or not 0 <= score <= 1 or (is_box and not _is_box(numbers)):
         return False
-    return len(numbers) == 5 or (float(numbers[5]).is_integer() and numbers[5] >= 0)
+    return track is None or (track == row.numbers[-1] and track >= (0 if is_box else 2))
 
 
-def _are_poses(rows: Sequence[Row]) -> bool:
-    count = len(rows[0].numbers)
-    return (
-        count > 6
-        and (count - 4) % 3 == 0
-        and all(
-            len(row.numbers) == count and _is_box(row.numbers) and _FLAGS.issuperset(row.numbers[6::3]) for row in rows
-        )
+def _keypoints(rows: Sequence[Row], behind: int) -> int:
+    """How many numbers are keypoints, between a box and the last `behind` of each line; 0 for none.
+
+    All lines have equally many, and all lie within their boxes.
+    """
+    count = len(rows[0].numbers) - 4 - behind
+    if count < _FEWEST_KEYPOINTS or any(len(row.numbers) != count + 4 + behind for row in rows):
+        return 0
+    lines = [row.numbers[: count + 4] for row in rows]
+    fits = (count % size == 0 and all(_is_box(line) and _within(line, size) for line in lines) for size in (3, 2))
+    return count if any(fits) else 0
+
+
+def _within(numbers: Numbers, size: int) -> bool:
+    x, y, width, height = numbers[:4]
+    points = zip(numbers[4::size], numbers[5::size], strict=True)
+    if size == 3 and not all(0 <= flag <= 1 or flag == 2 for flag in numbers[6::3]):
+        return False
+    return all(
+        (px, py) == (0, 0) or (abs(px - x) <= _MARGIN * width and abs(py - y) <= _MARGIN * height) for px, py in points
     )
 
 
 def _is_box(numbers: Numbers) -> bool:
     x, y, width, height = numbers[:4]
-    return 0 < width <= _EDGE and 0 < height <= _EDGE and 0 <= x <= 1 and 0 <= y <= 1
+    low, high = 1 - _EDGE, _EDGE
+    return (
+        width > 0
+        and height > 0
+        and x - width / 2 >= low
+        and y - height / 2 >= low
+        and x + width / 2 <= high
+        and y + height / 2 <= high
+    )
 
 
 def _geometry(numbers: Numbers, size: Size) -> Geometry | Finding:

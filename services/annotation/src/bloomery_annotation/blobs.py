@@ -35,6 +35,8 @@ from bloomery_vision.images import ImageError, probe
 _IN_MEMORY = 16 << 20
 _AT_ONCE = 4
 _RECORDED_AT_ONCE = 50
+_NOTED_EVERY = timedelta(days=1)
+"""How exactly it is noted when a blob was last asked for."""
 
 
 class DiskGuard:
@@ -69,18 +71,14 @@ class Uploads:
 
     async def prepare(self, project_id: str, wanted: Sequence[Blob]) -> list[tuple[str, SignedRequest]]:
         """A signed PUT for each blob that the project lacks, once for each digest. Raise ResourceExhausted DISK_LOW."""
-        async with self._db.read() as tx:
-            project = await projects.find(tx, project_id)
-            there = await blobs.known(tx, project.uid, [blob.digest for blob in wanted])
+        project, there = await self._known(project_id, wanted)
         missing = {blob.digest: blob.size_bytes for blob in wanted if blob.digest not in there}
         self._disk.check(sum(missing.values()))
         return [(digest, await self._sign(project, digest, size)) for digest, size in missing.items()]
 
     async def complete(self, project_id: str, wanted: Sequence[Blob]) -> list[BloomeryError | None]:
         """Keep uploaded blobs; for each the reason why it is not kept, or None."""
-        async with self._db.read() as tx:
-            project = await projects.find(tx, project_id)
-            there = await blobs.known(tx, project.uid, [blob.digest for blob in wanted])
+        project, there = await self._known(project_id, wanted)
         new = list({blob.digest: blob for blob in wanted if blob.digest not in there}.values())
         outcomes: dict[str, Blob | BloomeryError] = {}
         # What a caller with a short deadline has waited for is not lost.
@@ -93,13 +91,33 @@ class Uploads:
         url = await self._objects.sign_get(blob_key(project.uid, digest), expires=self._expires, filename=file_name)
         return SignedRequest(url, self._clock() + self._expires)
 
+    async def _known(self, project_id: str, wanted: Sequence[Blob]) -> tuple[Project, dict[str, Blob]]:
+        """The project, and what it has of the wanted, which is not collected before whoever asks has used it."""
+        digests = [blob.digest for blob in wanted]
+        now = self._clock()
+        async with self._db.read() as tx:
+            project = await projects.find(tx, project_id)
+            there = await blobs.known(tx, project.uid, digests)
+            old = await blobs.asked_for_before(tx, project.uid, there.keys(), now - _NOTED_EVERY)
+        if old:
+            async with self._db.write() as tx:
+                await blobs.touch(tx, project.uid, old, now)
+                there = await blobs.known(tx, project.uid, digests)
+        return project, there
+
     async def _sign(self, project: Project, digest: str, size: int) -> SignedRequest:
         return await self._objects.sign_put(staging_key(project.uid, digest), size=size, expires=self._expires)
 
     async def _take_some(self, project: Project, new: Sequence[Blob]) -> dict[str, Blob | BloomeryError]:
-        taken = await asyncio.gather(*(self._take(project, blob) for blob in new))
+        while True:
+            taken = await asyncio.gather(*(self._take(project, blob) for blob in new))
+            kept = [outcome for outcome in taken if isinstance(outcome, Blob)]
+            current = await self._record(project, kept) if kept else project
+            if current.sweeps == project.sweeps:
+                break
+            # Blobs were collected meanwhile, perhaps these: bring them again, they still lie where they were put.
+            project = current
         outcomes = {blob.digest: outcome for blob, outcome in zip(new, taken, strict=True)}
-        await self._record(project, [outcome for outcome in taken if isinstance(outcome, Blob)])
         await self._clean(project, outcomes)
         _count(outcomes)
         return outcomes
@@ -135,12 +153,15 @@ class Uploads:
                 await asyncio.to_thread(file.write, chunk)
         return path
 
-    async def _record(self, project: Project, taken: Sequence[Blob]) -> None:
-        if taken:
-            async with self._db.write() as tx:
-                if (await projects.lock(tx, project.id)).uid != project.uid:
-                    raise NotFound("project", project.name, "it was deleted, and another one has its id now")
+    async def _record(self, project: Project, taken: Sequence[Blob]) -> Project:
+        """Record blobs, unless some were collected since `project` was read; the project as it is now."""
+        async with self._db.write() as tx:
+            current = await projects.lock(tx, project.id)
+            if current.uid != project.uid:
+                raise NotFound("project", project.name, "it was deleted, and another one has its id now")
+            if current.sweeps == project.sweeps:
                 await blobs.keep(tx, project.uid, taken, self._clock())
+            return current
 
     async def _clean(self, project: Project, outcomes: dict[str, Blob | BloomeryError]) -> None:
         done = [digest for digest, outcome in outcomes.items() if isinstance(outcome, Blob | InvalidArgument)]

@@ -7,8 +7,9 @@ from datetime import timedelta
 
 from bloomery_annotation import labelling
 from bloomery_annotation.names import staging_prefix
-from bloomery_annotation.store import graves, labels
+from bloomery_annotation.store import graves, imports, labels
 from bloomery_annotation.store.graves import Grave
+from bloomery_annotation.sweep import Sweeper
 from bloomery_kit.database import Database
 from bloomery_kit.idempotency import forget_requests
 from bloomery_kit.loops import guarded
@@ -29,6 +30,7 @@ class Housekeeper:
     def __init__(self, db: Database, objects: ObjectStore, *, url_seconds: int, clock: Clock = utc_now) -> None:
         self._db, self._objects, self._clock = db, objects, clock
         self._url_life = timedelta(seconds=url_seconds)
+        self._sweeper = Sweeper(db, objects, clock)
 
     async def tidy(self) -> None:
         """Do all that is left to do; one project's trouble does not hold up the others."""
@@ -42,9 +44,16 @@ class Housekeeper:
         for label in going:
             with guarded(LOOP, label=label.name):
                 await labelling.finish(self._db, label, self._clock)
-        for uid in living:
-            with guarded(LOOP, project=uid):
-                await self._drop_abandoned(uid)
+        for project in living:
+            with guarded(LOOP, project=project.uid):
+                await self._drop_abandoned(project.uid)
+                await self._sweeper.sweep(project.id)
+        while await self._forget_files():
+            pass
+
+    async def _forget_files(self) -> int:
+        async with self._db.write() as tx:
+            return await imports.forget_files(tx, _ROWS)
 
     async def _bury(self, grave: Grave) -> None:
         uid = grave.project_uid

@@ -11,6 +11,11 @@ UPLOADS = Counter(
     registry=REGISTRY,
 )
 UPLOAD_BYTES = Counter("bloomery_upload_bytes_total", "Bytes of blobs that were kept.", registry=REGISTRY)
+COLLECTED = Counter(
+    "bloomery_collected_bytes_total",
+    "Bytes of blobs that nothing needed any more and that were removed.",
+    registry=REGISTRY,
+)
 CONFLICTS = Counter(
     "bloomery_annotation_conflicts_total", "Saves that were refused because somebody saved first.", registry=REGISTRY
 )

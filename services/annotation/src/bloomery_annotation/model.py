@@ -13,7 +13,10 @@ from bloomery_vision.formats import Format
 
 @dataclass(frozen=True)
 class Project:
-    """A body of images with one list of labels; `revision` counts the changes of its own fields."""
+    """A body of images with one list of labels.
+
+    `revision` counts the changes of its own fields, `sweeps` how often blobs that nothing needs were collected.
+    """
 
     id: str
     uid: str
@@ -24,6 +27,7 @@ class Project:
     revision: int = 1
     asset_count: int = 0
     sequence: int = 0
+    sweeps: int = 0
 
     @property
     def name(self) -> str:

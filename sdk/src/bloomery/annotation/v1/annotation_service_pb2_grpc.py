@@ -303,7 +303,8 @@ class AnnotationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompleteUploads(self, request, context):
-        """Checks size and digest of uploaded blobs and keeps them. Idempotent: a blob that is already kept is a success. An item's FAILED_PRECONDITION
+        """Checks size and digest of uploaded blobs and keeps them; one that becomes no image, such as a label file, for at least a week after anybody asked for it.
+        Idempotent: a blob that is already kept is a success. An item's FAILED_PRECONDITION
         `BLOB_MISSING` or INVALID_ARGUMENT `DIGEST_MISMATCH`: upload that one again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

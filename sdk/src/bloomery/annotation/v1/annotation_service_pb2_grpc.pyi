@@ -74,7 +74,8 @@ class AnnotationServiceStub:
     CompleteUploads. RESOURCE_EXHAUSTED: the disk is low; free space and repeat.
     """
     CompleteUploads: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.CompleteUploadsRequest, annotation_service_pb2.CompleteUploadsResponse]
-    """Checks size and digest of uploaded blobs and keeps them. Idempotent: a blob that is already kept is a success. An item's FAILED_PRECONDITION
+    """Checks size and digest of uploaded blobs and keeps them; one that becomes no image, such as a label file, for at least a week after anybody asked for it.
+    Idempotent: a blob that is already kept is a success. An item's FAILED_PRECONDITION
     `BLOB_MISSING` or INVALID_ARGUMENT `DIGEST_MISMATCH`: upload that one again.
     """
     SignDownloads: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.SignDownloadsRequest, annotation_service_pb2.SignDownloadsResponse]
@@ -183,7 +184,8 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
     CompleteUploads. RESOURCE_EXHAUSTED: the disk is low; free space and repeat.
     """
     CompleteUploads: aio.UnaryUnaryMultiCallable[annotation_service_pb2.CompleteUploadsRequest, annotation_service_pb2.CompleteUploadsResponse]  # type: ignore[assignment]
-    """Checks size and digest of uploaded blobs and keeps them. Idempotent: a blob that is already kept is a success. An item's FAILED_PRECONDITION
+    """Checks size and digest of uploaded blobs and keeps them; one that becomes no image, such as a label file, for at least a week after anybody asked for it.
+    Idempotent: a blob that is already kept is a success. An item's FAILED_PRECONDITION
     `BLOB_MISSING` or INVALID_ARGUMENT `DIGEST_MISMATCH`: upload that one again.
     """
     SignDownloads: aio.UnaryUnaryMultiCallable[annotation_service_pb2.SignDownloadsRequest, annotation_service_pb2.SignDownloadsResponse]  # type: ignore[assignment]
@@ -361,7 +363,8 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         request: annotation_service_pb2.CompleteUploadsRequest,
         context: _ServicerContext,
     ) -> typing.Union[annotation_service_pb2.CompleteUploadsResponse, abc.Awaitable[annotation_service_pb2.CompleteUploadsResponse]]:
-        """Checks size and digest of uploaded blobs and keeps them. Idempotent: a blob that is already kept is a success. An item's FAILED_PRECONDITION
+        """Checks size and digest of uploaded blobs and keeps them; one that becomes no image, such as a label file, for at least a week after anybody asked for it.
+        Idempotent: a blob that is already kept is a success. An item's FAILED_PRECONDITION
         `BLOB_MISSING` or INVALID_ARGUMENT `DIGEST_MISMATCH`: upload that one again.
         """
 

@@ -1,13 +1,13 @@
 """Which bytes a project has, and what they show."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from bloomery_annotation.model import Blob
-from bloomery_annotation.store.tables import BLOBS, IMPORT_FILES
+from bloomery_annotation.store.tables import ASSETS, BLOBS, IMPORT_FILES
 from bloomery_kit.database import Transaction, insert_ignore
 from bloomery_vision.findings import Finding, Severity
 
@@ -16,27 +16,75 @@ _CHUNK = 5_000
 
 
 async def known(tx: Transaction, project_uid: str, digests: Collection[str]) -> dict[str, Blob]:
-    """Those of `digests` that the project has."""
-    wanted, found = list(digests), {}
-    for start in range(0, len(wanted), _CHUNK):
-        part = wanted[start : start + _CHUNK]
-        rows = await tx.execute(sa.select(BLOBS).where(_B.project_uid == project_uid, _B.digest.in_(part)))
-        found.update({row.digest: _blob(row) for row in rows})
+    """Those of `digests` that the project has, without those that are being collected."""
+    found: dict[str, Blob] = {}
+    for part in _parts(digests):
+        where = (_B.project_uid == project_uid, _B.digest.in_(part), _B.going.is_(False))
+        found.update({row.digest: _blob(row) for row in await tx.execute(sa.select(BLOBS).where(*where))})
     return found
+
+
+async def asked_for_before(tx: Transaction, project_uid: str, digests: Collection[str], time: datetime) -> list[str]:
+    """Those of `digests` that nobody has asked for since a time."""
+    found: list[str] = []
+    for part in _parts(digests):
+        where = (_B.project_uid == project_uid, _B.digest.in_(part), _B.use_time < time)
+        found += (await tx.execute(sa.select(_B.digest).where(*where))).scalars()
+    return found
+
+
+async def touch(tx: Transaction, project_uid: str, digests: Collection[str], now: datetime) -> None:
+    """Note that somebody counts on these blobs, which spares them for a while; those that are going go on."""
+    for part in _parts(digests):
+        where = (_B.project_uid == project_uid, _B.digest.in_(part), _B.going.is_(False))
+        await tx.execute(sa.update(BLOBS).where(*where).values(use_time=now))
 
 
 async def of_import(tx: Transaction, import_uid: str, after: str, size: int) -> dict[str, Blob]:
     """The files of an import by path, those behind the path `after`, in its order."""
     files = IMPORT_FILES.c
-    joined = sa.and_(_B.project_uid == files.project_uid, _B.digest == files.digest)
+    joined = sa.and_(_B.project_uid == files.project_uid, _B.digest == files.digest, _B.going.is_(False))
     query = sa.select(files.path, BLOBS).join(BLOBS, joined)
     query = query.where(files.import_uid == import_uid, files.path > after).order_by(files.path).limit(size)
     return {row.path: _blob(row) for row in await tx.execute(query)}
 
 
-async def keep(tx: Transaction, project_uid: str, blobs: Iterable[Blob], now: datetime) -> int:
-    """Record checked blobs; return how many were new."""
-    return await insert_ignore(tx, BLOBS, [_row(project_uid, blob, now) for blob in blobs])
+async def unused(tx: Transaction, project_uid: str, after: str, before: datetime, size: int) -> tuple[list[str], str]:
+    """Those of the next `size` blobs behind a digest that no asset ever was and nobody asked for since `before`.
+
+    The second is the last digest that was looked at, empty at the end.
+    """
+    used = sa.exists().where(ASSETS.c.project_uid == _B.project_uid, ASSETS.c.digest == _B.digest)
+    query = sa.select(_B.digest, sa.and_(_B.use_time < before, ~used).label("unused"))
+    query = query.where(_B.project_uid == project_uid, _B.digest > after).order_by(_B.digest).limit(size)
+    rows = (await tx.execute(query)).all()
+    return [row.digest for row in rows if row.unused], rows[-1].digest if rows else ""
+
+
+async def mark_going(tx: Transaction, project_uid: str, digests: Collection[str], before: datetime) -> None:
+    """Let those of `digests` that are still unused count as missing."""
+    used = sa.exists().where(ASSETS.c.project_uid == _B.project_uid, ASSETS.c.digest == _B.digest)
+    for part in _parts(digests):
+        where = (_B.project_uid == project_uid, _B.digest.in_(part), _B.use_time < before, ~used)
+        await tx.execute(sa.update(BLOBS).where(*where).values(going=True))
+
+
+async def going(tx: Transaction, project_uid: str, size: int) -> list[Blob]:
+    """Some of the blobs that are being collected."""
+    query = sa.select(BLOBS).where(_B.project_uid == project_uid, _B.going.is_(True)).limit(size)
+    return [_blob(row) for row in await tx.execute(query)]
+
+
+async def drop(tx: Transaction, project_uid: str, digests: Collection[str]) -> None:
+    """Forget blobs that are gone."""
+    await tx.execute(sa.delete(BLOBS).where(_B.project_uid == project_uid, _B.digest.in_(digests)))
+
+
+async def keep(tx: Transaction, project_uid: str, blobs: Sequence[Blob], now: datetime) -> None:
+    """Record checked blobs; one that was being collected stays."""
+    await insert_ignore(tx, BLOBS, [_row(project_uid, blob, now) for blob in blobs])
+    where = (_B.project_uid == project_uid, _B.digest.in_([blob.digest for blob in blobs]))
+    await tx.execute(sa.update(BLOBS).where(*where).values(going=False, use_time=now))
 
 
 def _row(project_uid: str, blob: Blob, now: datetime) -> dict[str, object]:
@@ -52,7 +100,14 @@ def _row(project_uid: str, blob: Blob, now: datetime) -> dict[str, object]:
         "problem_message": problem.message,
         "problem_hint": problem.hint,
         "create_time": now,
+        "use_time": now,
+        "going": False,
     }
+
+
+def _parts(digests: Collection[str]) -> Iterator[list[str]]:
+    wanted = list(digests)
+    return (wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK))
 
 
 def _blob(row: sa.Row[Any]) -> Blob:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from bloomery_annotation.model import Failure, Import, ImportCounts, ImportState, Problem, Project
 from bloomery_annotation.names import IMPORT
+from bloomery_annotation.store.keys import delete_some
 from bloomery_annotation.store.tables import IMPORT_FILES, IMPORT_PROBLEMS, IMPORTS, LEASES, PROJECTS
 from bloomery_kit import leases
 from bloomery_kit.database import Transaction, compare_and_set, insert_ignore
@@ -154,6 +155,20 @@ async def advance(
         raise LeaseLost(claim.lease.name)
     if state.terminal:
         await leases.forget(tx, claim.lease.name)
+
+
+async def are_unfinished(tx: Transaction, project: Project) -> bool:
+    """Whether a project has imports that are not finished, and may need any of its blobs."""
+    query = sa.select(_I.uid).where(_I.project_uid == project.uid, _I.state.in_(_ACTIVE)).limit(1)
+    return await tx.scalar(query) is not None
+
+
+async def forget_files(tx: Transaction, limit: int) -> int:
+    """Forget at most `limit` names of files of finished imports; how many there were."""
+    files = IMPORT_FILES.c
+    there = sa.exists().where(files.import_uid == _I.uid)
+    finished = await tx.scalar(sa.select(_I.uid).where(_I.state.not_in(_ACTIVE), there).limit(1))
+    return await delete_some(tx, IMPORT_FILES, files.import_uid == finished, limit) if finished else 0
 
 
 async def forget_leases(tx: Transaction, project_uid: str) -> None:

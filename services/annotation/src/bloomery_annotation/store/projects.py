@@ -73,6 +73,11 @@ async def count_assets(tx: Transaction, project: Project, delta: int) -> None:
     await tx.execute(sa.update(PROJECTS).where(_P.uid == project.uid).values(asset_count=_P.asset_count + delta))
 
 
+async def count_sweep(tx: Transaction, project: Project) -> None:
+    """Tell uploads that blobs are being collected."""
+    await tx.execute(sa.update(PROJECTS).where(_P.uid == project.uid).values(sweeps=_P.sweeps + 1))
+
+
 async def delete(tx: Transaction, project: Project, now: datetime) -> None:
     """Delete a locked project; what it owned is left to `graves`. Raise FailedPrecondition if somebody needs it."""
     if held := await references(tx, project, "", _HOLDERS_SHOWN):
@@ -127,4 +132,5 @@ def _project(row: sa.Row[Any]) -> Project:
         revision=row.revision,
         asset_count=row.asset_count,
         sequence=row.sequence,
+        sweeps=row.sweeps,
     )

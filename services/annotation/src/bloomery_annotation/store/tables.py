@@ -34,6 +34,8 @@ PROJECTS = sa.Table(
     _required("update_time", UtcDateTime),
     _required("revision", sa.Integer),
     _required("asset_count", sa.BigInteger),
+    # Rises whenever blobs are collected, so that an upload at the same time finds out.
+    _required("sweeps", sa.BigInteger, server_default="0"),
 )
 
 DELETED_PROJECTS = sa.Table(
@@ -83,6 +85,9 @@ BLOBS = sa.Table(
     _required("problem_message", sa.String),
     _required("problem_hint", sa.String),
     _required("create_time", UtcDateTime),
+    # When a client last asked for it or brought it, and whether it is being collected and counts as missing.
+    _required("use_time", UtcDateTime),
+    _required("going", sa.Boolean, server_default=sa.false()),
 )
 
 # A row is one state of an asset, from the sequence `since` to before `until`; the present one has no `until`. States

@@ -1,0 +1,71 @@
+"""Collecting blobs that nothing needs: what never became an image, such as label files of imports that are over.
+
+Blobs that were an image once stay: dataset versions may hold them. Others go after a week in which nobody asked for
+them, in two steps. First they count as missing, so that from then on whoever wants them brings them again. Then their
+bytes go, in transactions that raise the project's number of sweeps: an upload that was under way finds out when it is
+recorded, and brings its bytes once more.
+"""
+
+import asyncio
+from datetime import timedelta
+
+from bloomery_annotation import metrics
+from bloomery_annotation.model import Project
+from bloomery_annotation.names import blob_key
+from bloomery_annotation.store import blobs, imports, projects
+from bloomery_kit.database import Database, Transaction
+from bloomery_kit.errors import NotFound
+from bloomery_kit.objects import ObjectStore
+from bloomery_kit.times import Clock
+
+UNUSED_AGE = timedelta(days=7)
+_LOOKED_AT = 5_000
+"""Blobs of a project that one pass looks at."""
+_AT_ONCE = 20
+_SECONDS = 10.0
+"""How long bytes are waited for; a database ends a writing transaction that says nothing for longer."""
+
+
+class Sweeper:
+    """Collects blobs, a part of each project at a time."""
+
+    def __init__(self, db: Database, objects: ObjectStore, clock: Clock) -> None:
+        self._db, self._objects, self._clock = db, objects, clock
+        self._seen: dict[str, str] = {}
+
+    async def sweep(self, project_id: str) -> None:
+        """Collect some of a project's blobs."""
+        async with self._db.read() as tx:
+            project = await projects.find(tx, project_id)
+        await self._mark(project)
+        while await self._remove(project):
+            pass
+
+    async def _mark(self, project: Project) -> None:
+        before = self._clock() - UNUSED_AGE
+        async with self._db.read() as tx:
+            unused, last = await blobs.unused(tx, project.uid, self._seen.get(project.uid, ""), before, _LOOKED_AT)
+        if unused:
+            async with self._db.write() as tx:
+                await self._lock(tx, project)
+                # An import that runs may need any of them, and reads which there are only once.
+                if not await imports.are_unfinished(tx, project):
+                    await blobs.mark_going(tx, project.uid, unused, before)
+        self._seen[project.uid] = last
+
+    async def _remove(self, project: Project) -> bool:
+        async with self._db.write() as tx:
+            await self._lock(tx, project)
+            gone = await blobs.going(tx, project.uid, _AT_ONCE)
+            if gone:
+                await projects.count_sweep(tx, project)
+                async with asyncio.timeout(_SECONDS):
+                    keys = [blob_key(project.uid, blob.digest) for blob in gone]
+                    await asyncio.gather(*(self._objects.delete(key) for key in keys))
+                await blobs.drop(tx, project.uid, [blob.digest for blob in gone])
+        metrics.COLLECTED.inc(sum(blob.size_bytes for blob in gone))
+        return bool(gone)
+
+    async def _lock(self, tx: Transaction, project: Project) -> None:
+        if (await projects.lock(tx, project.id)).uid != project.uid:
+            raise NotFound("project", project.name)

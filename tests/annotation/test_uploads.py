@@ -96,6 +96,28 @@ async def test_of_more_than_was_announced_nothing_is_read(
     assert await complete(server, info(content)) == ["DIGEST_MISMATCH"]
 
 
+async def test_no_more_uploads_are_checked_at_once_than_the_settings_say(
+    settings: AnnotationSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, now, most = FolderObjectStore.stat, [0], [0]
+
+    async def stat(store: FolderObjectStore, key: str) -> ObjectStat | None:
+        now[0] += 1
+        most[0] = max(most[0], now[0])
+        await asyncio.sleep(0.01)
+        now[0] -= 1
+        return await real(store, key)
+
+    async with serving(settings.model_copy(update={"uploads_at_once": 6})) as server:
+        project = await server.project()
+        contents = [png(seed) for seed in range(20)]
+        for content in contents:
+            await server.objects.put(staging_key(project.uid, digest_of(content)), content)
+        monkeypatch.setattr(FolderObjectStore, "stat", stat)
+        assert await complete(server, *map(info, contents)) == [""] * 20
+    assert most == [6]
+
+
 @pytest.mark.parametrize("in_memory", [0, 1 << 20])
 async def test_what_grows_under_the_check_is_read_as_far_as_announced(
     server: Server, project: Project, monkeypatch: pytest.MonkeyPatch, in_memory: int

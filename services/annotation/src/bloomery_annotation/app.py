@@ -38,7 +38,9 @@ class AnnotationApp:
     ) -> None:
         self._db = db
         changed = Notifier()
-        uploads = Uploads(db, objects, _disk(settings), url_seconds=settings.url_seconds)
+        uploads = Uploads(
+            db, objects, _disk(settings), url_seconds=settings.url_seconds, at_once=settings.uploads_at_once
+        )
         self._servicer = AnnotationService(
             Parts(db, uploads, changed, draining, utc_now, max_blob_bytes=settings.max_blob_bytes)
         )

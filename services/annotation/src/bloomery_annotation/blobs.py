@@ -29,11 +29,11 @@ from bloomery_kit.errors import (
 )
 from bloomery_kit.objects import ObjectStore, SignedRequest
 from bloomery_kit.times import Clock, utc_now
+from bloomery_vision.cores import usable_cores
 from bloomery_vision.findings import Finding, error
 from bloomery_vision.images import ImageError, probe
 
-_IN_MEMORY = 16 << 20
-_AT_ONCE = 4
+_IN_MEMORY = 8 << 20
 _RECORDED_AT_ONCE = 50
 _NOTED_EVERY = timedelta(days=1)
 """How exactly it is noted when a blob was last asked for."""
@@ -60,14 +60,22 @@ class DiskGuard:
 
 
 class Uploads:
-    """Takes blobs into projects."""
+    """Takes blobs into projects, `at_once` at the same time; as many images as there are cores are looked at."""
 
     def __init__(
-        self, db: Database, objects: ObjectStore, disk: DiskGuard, *, url_seconds: int, clock: Clock = utc_now
+        self,
+        db: Database,
+        objects: ObjectStore,
+        disk: DiskGuard,
+        *,
+        url_seconds: int,
+        at_once: int = 16,
+        clock: Clock = utc_now,
     ) -> None:
         self._db, self._objects, self._disk, self._clock = db, objects, disk, clock
         self._expires = timedelta(seconds=url_seconds)
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._slots = asyncio.Semaphore(at_once)
+        self._looking = asyncio.Semaphore(usable_cores())
 
     async def prepare(self, project_id: str, wanted: Sequence[Blob]) -> list[tuple[str, SignedRequest]]:
         """A signed PUT for each blob that the project lacks, once for each digest. Raise ResourceExhausted DISK_LOW."""
@@ -126,7 +134,8 @@ class Uploads:
         async with self._slots, AsyncExitStack() as stack:
             try:
                 source = await self._fetch(staging_key(project.uid, wanted.digest), wanted, stack)
-                found = await asyncio.to_thread(inspect, source)
+                async with self._looking:
+                    found = await asyncio.to_thread(inspect, source)
                 _check(wanted, found)
                 await self._objects.put(blob_key(project.uid, found.digest), source, content_type=found.media_type)
             except NotFound:

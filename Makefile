@@ -3,15 +3,18 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-fast soak soak-races soak-schedules soak-rounds soak-endurance demo protos bench parts clean
+.PHONY: help setup check test test-fast soak soak-seeds soak-races soak-schedules soak-rounds soak-endurance demo protos bench parts clean
 
 PYPROJECTS := $(shell git ls-files '*pyproject.toml')
 # Options for pytest, such as ARGS="tests/kit -k pages".
 ARGS ?=
+# Two processes share the tests: most of a test's time goes into waiting for servers.
+TWO := -n 2 --dist worksteal
 NAME ?= *
 ROUNDS ?= 100
 SCHEDULES ?= 3000
 LENGTH ?= 1
+SEEDS ?= 50
 export DATA BLOOMERY_WEIGHTS BLOOMERY_TEST_DATA PYTHON
 export UV_COMPILE_BYTECODE := 1
 
@@ -30,14 +33,18 @@ check: setup ## formatting, lint, types, contracts, stubs, lock
 	@.venv/bin/python tools/check.py
 
 test: setup ## all tests, against real servers; ARGS="..." for pytest
-	@.venv/bin/python -m pytest --ignore tests/worker $(ARGS)
+	@.venv/bin/python -m pytest --ignore tests/worker $(TWO) $(ARGS)
 	@.venv-worker/bin/python -m pytest tests/worker $(ARGS)
 
 test-fast: setup ## the tests that need neither a server nor training; ARGS="..." for pytest
-	@.venv/bin/python -m pytest --ignore tests/worker -m "not real_server and not real_training" $(ARGS)
+	@.venv/bin/python -m pytest --ignore tests/worker -m "not real_server and not real_training" $(TWO) $(ARGS)
 	@.venv-worker/bin/python -m pytest tests/worker -m "not real_training" $(ARGS)
 
-soak: soak-races soak-schedules soak-rounds soak-endurance ## all that takes hours; SCHEDULES=3000, ROUNDS=100, LENGTH=1, ARGS=--write
+soak: soak-seeds soak-races soak-schedules soak-rounds soak-endurance ## all that takes hours; SEEDS=50, SCHEDULES=3000, ROUNDS=100, LENGTH=1, ARGS=--write
+
+soak-seeds: setup
+	@for seed in $$(seq $(SEEDS)); do .venv/bin/python -m pytest -q --ignore tests/worker -m hypothesis \
+		--hypothesis-seed $$seed $(TWO); done
 
 soak-races: setup
 	@BLOOMERY_TRIALS=1000 .venv/bin/python -m pytest -q tests/trainer/test_cancel_race.py

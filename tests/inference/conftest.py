@@ -102,7 +102,15 @@ def runtime_settings() -> RuntimeSettings:
 
 
 @pytest.fixture
-async def service(database_url: str, tmp_path: Path, runtime_settings: RuntimeSettings) -> AsyncIterator[Service]:
+def limits() -> dict[str, int]:
+    """How much the service does at once."""
+    return {"running_predictions": 1, "waiting_predictions": 1}
+
+
+@pytest.fixture
+async def service(
+    database_url: str, tmp_path: Path, runtime_settings: RuntimeSettings, limits: dict[str, int]
+) -> AsyncIterator[Service]:
     store = FolderStoreSettings(root=tmp_path / "blobs", base_url="http://127.0.0.1:1", signing_key=SecretStr(KEY))
     objects = await asyncio.to_thread(FolderObjectStore, store.root, base_url=store.base_url, signing_key=KEY.encode())
     trainer, datasets = Trainer(), Datasets()  # type: ignore[abstract]
@@ -116,11 +124,10 @@ async def service(database_url: str, tmp_path: Path, runtime_settings: RuntimeSe
             trainer_target=target,
             cache_dir=tmp_path / "cache",
             runtime=runtime_settings,
-            running_predictions=1,
-            waiting_predictions=1,
             tidy_interval=0.2,
             pending_interval=0.05,
             results_retry=0.05,
+            **limits,  # type: ignore[arg-type]
         )
         async with serving(settings) as (app, port), channel(f"127.0.0.1:{port}", token=TOKEN) as connection:
             models, predictions = ModelServiceStub(connection), PredictionServiceStub(connection)

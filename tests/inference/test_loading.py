@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from bloomery_inference.files import ModelCache
 from bloomery_inference.loading import LoadedModels
 from bloomery_inference.model import VariantResult
-from bloomery_inference.predictor import Predictor, Stopwatch
 from bloomery_inference.runtime import ModelFiles, NotLoaded, Tensors
-from bloomery_kit.errors import ResourceExhausted, Unavailable
+from bloomery_kit.errors import Unavailable
 from bloomery_kit.objects import FolderObjectStore
 
 if TYPE_CHECKING:
@@ -144,22 +143,3 @@ async def test_what_an_earlier_process_has_loaded_counts_and_leaves_first(
 
 async def lost(name: str, images: NDArray[np.uint8]) -> Tensors:
     raise NotLoaded(name)
-
-
-async def test_no_more_bytes_wait_than_are_allowed_but_one_large_image_is_taken(models: LoadedModels) -> None:
-    predictor = Predictor(models, running=1, waiting=100, waiting_bytes=10)
-    entered, leave = asyncio.Event(), asyncio.Event()
-
-    async def hold(size: int) -> None:
-        async with predictor._slot(Stopwatch(), size):
-            entered.set()
-            await leave.wait()
-
-    holding = asyncio.create_task(hold(25))
-    await entered.wait()
-    with pytest.raises(ResourceExhausted) as refused:
-        await hold(1)
-    assert refused.value.reason == "TOO_MANY_PREDICTIONS"
-    leave.set()
-    await holding
-    await hold(10)

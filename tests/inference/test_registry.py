@@ -456,6 +456,26 @@ async def test_a_variant_that_a_training_failed_to_make_says_why_and_can_be_made
     assert again.state == ModelVariant.STATE_PENDING
 
 
+@pytest.mark.parametrize("kind", ["train", "optimize"])
+async def test_files_of_a_variant_that_failed_go_with_its_job(service: Service, tmp_path: Path, kind: str) -> None:
+    directory = write_model(tmp_path / "m", BOX, side=32)
+    item = await with_variant(with_facts(trained(1)), service.objects, directory)
+    item.result.variants[0].failure = "EXPORT_FAILED: 3 px off"
+    service.trainer.feed.append(item if kind == "train" else trained(1))
+    await recorded(service)
+    if kind == "optimize":
+        asked = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1))
+        item = await optimized(2, asked.job, service.objects, directory)
+        item.result.variants.add(id="onnx-fp32", format="onnx", role_prefix="variant/", failure="3 px off")
+        service.trainer.feed.append(item)
+        await variant_in(service, ModelVariant.STATE_FAILED)
+    keys = [one.logical_key for one in item.result.artifacts if one.role.startswith("variant/")]
+    async with asyncio.timeout(20):
+        while any([await service.objects.stat(key) for key in keys]):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert [one.role for one in (await recorded(service)).artifacts] == ["checkpoint"]
+
+
 async def test_the_facts_of_a_model_are_its_versions(service: Service) -> None:
     service.trainer.feed += [trained(1), with_facts(trained(2), base_digest="sha256:base")]
     new, old = await recorded(service, f"{V1[:-1]}2"), await recorded(service)

@@ -110,7 +110,8 @@ def decode(source: bytes | Path | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIX
         OSError: the file cannot be read.
     """
     with _opened(source, max_pixels) as image:
-        return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+        ImageOps.exif_transpose(image, in_place=True)
+        return np.asarray(_to_rgb(image))
 
 
 @contextmanager
@@ -160,7 +161,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray(upper).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:
         return image.convert("RGBA").convert("RGB")
-    return image.convert("RGB")
+    # A conversion to what it is already would be a copy.
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _head(stream: Path | BinaryIO) -> bytes:

@@ -62,6 +62,7 @@ class InferenceApp:
             running=settings.running_predictions,
             waiting=settings.waiting_predictions,
             waiting_bytes=settings.waiting_bytes,
+            decoding_bytes=settings.decoding_bytes,
         )
         self._models = ModelServicer(registry, objects)
         images = ImageSource(annotations, objects, max_bytes=settings.max_image_bytes)

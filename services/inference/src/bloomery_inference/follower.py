@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import grpc
 
 from bloomery.dataset.v1 import AcquireReferenceRequest
 from bloomery.training.v1 import FeedItem, JobKind, WatchJobResultsRequest
-from bloomery_inference.model import Cleanup, VersionContent
+from bloomery_inference.model import Artifact, Cleanup, VersionContent
 from bloomery_inference.names import MODEL
 from bloomery_inference.results import made_variants, variant_result, version_content, version_uid
 from bloomery_inference.store import cleanups, models, results, variants
@@ -102,15 +103,17 @@ class Follower:
         model_uid = await models.ensure_model(tx, ids["project"], ids["model"], self._clock())
         if not await models.insert_version(tx, uid=uid, model_uid=model_uid, content=content, now=self._clock()):
             return
-        for made in made_variants(item):
-            await variants.record(tx, uid, item.job.name, made, self._clock())
+        made = made_variants(item)
+        for one in made:
+            await variants.record(tx, uid, item.job.name, one, self._clock())
+        await _leave_files(tx, item, [*content.artifacts, *(file for one in made for file in one.result.artifacts)])
 
     async def _record_variant(self, tx: Transaction, item: FeedItem) -> None:
         result, failure = variant_result(item)
         made = None if failure else result
-        if not await variants.finish(tx, item.job.name, result=made, reason=failure, now=self._clock()):
-            # It was deleted, or asked for again, while its job was at work.
-            await cleanups.leave(tx, _files_of(item))
+        # Not where it was deleted, or asked for again, while its job was at work.
+        finished = await variants.finish(tx, item.job.name, result=made, reason=failure, now=self._clock())
+        await _leave_files(tx, item, result.artifacts if finished and made else ())
 
     async def _refuse(self, item: FeedItem, error: Exception) -> None:
         reason = str(error) if isinstance(error, BloomeryError | ValueError | TypeError) else to_status(error).message
@@ -127,7 +130,7 @@ class Follower:
                 reason=reason,
                 now=self._clock(),
             )
-            await cleanups.leave(tx, _files_of(item))
+            await _leave_files(tx, item, ())
             if held:
                 await cleanups.leave(tx, held)
             failure = f"RESULT_REFUSED: {reason}"
@@ -162,10 +165,12 @@ def _hold_of(item: FeedItem) -> Cleanup | None:
     return Cleanup((), item.job.dataset_version, holder)
 
 
-def _files_of(item: FeedItem) -> Cleanup:
-    """The files of a result that nobody here refers to; as long as the job is there, they are its own."""
-    keys = tuple(artifact.logical_key for artifact in item.result.artifacts)
-    return Cleanup(keys, job=item.job.name, job_uid=item.result.job_uid)
+async def _leave_files(tx: Transaction, item: FeedItem, kept: Collection[Artifact]) -> None:
+    """Let the files of a result go that are not `kept` here; as long as the job is there, they are its own."""
+    known = {artifact.logical_key for artifact in kept}
+    keys = tuple(one.logical_key for one in item.result.artifacts if one.logical_key not in known)
+    if keys:
+        await cleanups.leave(tx, Cleanup(keys, job=item.job.name, job_uid=item.result.job_uid))
 
 
 def _is_away(error: Exception) -> bool:

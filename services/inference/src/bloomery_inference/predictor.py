@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bloomery_inference.budget import Budget
 from bloomery_inference.model import EncodedImage, ModelVersion, Options, Prediction, Variant, VariantState
 from bloomery_kit.errors import (
     FailedPrecondition,
@@ -38,19 +39,26 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.stages[f"{stage}_ms"] = (self.clock() - start) * 1000
+            key = f"{stage}_ms"
+            self.stages[key] = self.stages.get(key, 0.0) + (self.clock() - start) * 1000
 
 
 class Predictor:
-    """Predictions behind a bounded queue: `running` at once, `waiting` in line, holding `waiting_bytes` of images."""
+    """Predictions behind a bounded queue: `running` at once, `waiting` in line.
 
-    def __init__(self, models: LoadedModels, *, running: int, waiting: int, waiting_bytes: int) -> None:
+    Together they hold `waiting_bytes` of encoded images, and `decoding_bytes` while images are decoded.
+    """
+
+    def __init__(
+        self, models: LoadedModels, *, running: int, waiting: int, waiting_bytes: int, decoding_bytes: int
+    ) -> None:
         self._models = models
         self._capacity = running + waiting
         self._admitted = 0
         self._bytes = waiting_bytes
         self._held = 0
         self._slots = asyncio.Semaphore(running)
+        self._decoding = Budget(decoding_bytes)
 
     async def predict(self, version: ModelVersion, image: EncodedImage, options: Options) -> Prediction:
         """Predict on an encoded image.
@@ -79,15 +87,30 @@ class Predictor:
     ) -> tuple[tuple[int, int], tuple[Found, ...]]:
         from bloomery_inference import outputs
 
-        with watch.measure("decode"):
-            pixels = await asyncio.to_thread(outputs.decode_image, await image.read())
-        with watch.measure("preprocess"):
-            fitted: Fitted = await asyncio.to_thread(outputs.fit, pixels, version.content.input)
+        size, fitted = await self._fitted(version, image, watch)
         with watch.measure("inference"):
             tensors = await self._models.infer(variant, fitted.pixels[None])
         with watch.measure("postprocess"):
             found = await asyncio.to_thread(outputs.shapes, version.content, tensors, fitted, chosen, options)
-        return (pixels.shape[1], pixels.shape[0]), found
+        return size, found
+
+    async def _fitted(
+        self, version: ModelVersion, image: EncodedImage, watch: Stopwatch
+    ) -> tuple[tuple[int, int], Fitted]:
+        """The width and height of an image, and what the model sees of it."""
+        from bloomery_inference import outputs
+
+        content = await image.read()
+        with watch.measure("decode"):
+            size = await asyncio.to_thread(outputs.decoding_bytes, content)
+        async with AsyncExitStack() as stack:
+            with watch.measure("queue"):
+                await stack.enter_async_context(self._decoding.hold(size))
+            with watch.measure("decode"):
+                pixels = await asyncio.to_thread(outputs.decode_image, content)
+            with watch.measure("preprocess"):
+                fitted = await asyncio.to_thread(outputs.fit, pixels, version.content.input)
+        return (pixels.shape[1], pixels.shape[0]), fitted
 
     @asynccontextmanager
     async def _slot(self, watch: Stopwatch, size: int) -> AsyncIterator[None]:

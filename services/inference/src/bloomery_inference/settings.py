@@ -51,6 +51,8 @@ class InferenceSettings(ServiceSettings):
     """Predictions that may wait; more are refused with a delay."""
     waiting_bytes: int = Field(default=512 << 20, ge=1)
     """Encoded images that are held at once; one larger than this is taken alone."""
+    decoding_bytes: int = Field(default=2 << 30, ge=1)
+    """Memory for images that are decoded at once, about 16 bytes a pixel; one that takes more is decoded alone."""
     max_image_bytes: int = Field(default=50 << 20, ge=1)
     pending_interval: float = Field(default=2.0, gt=0)
     """Seconds between two looks at the jobs of variants that are being made."""

@@ -37,7 +37,9 @@ class CreateProjectRequest(message.Message):
     project_id: builtins.str
     """Id of the project: `[a-z]([a-z0-9-]{0,61}[a-z0-9])?`."""
     request_id: builtins.str
-    """Repeats with the same id and body get the first answer; another body is INVALID_ARGUMENT. Any unique text, or empty."""
+    """A caller's repeats with the same id and body get the first answer, for a week; another body is INVALID_ARGUMENT `REQUEST_ID_REUSED`. Any unique text of at
+    most 128 characters, or empty.
+    """
     @builtins.property
     def project(self) -> project_pb2.Project:
         """Its other fields."""
@@ -192,7 +194,9 @@ class CreateLabelRequest(message.Message):
     label_id: builtins.str
     """Id of the label; made from the display name by default."""
     request_id: builtins.str
-    """Repeats with the same id and body get the first answer; another body is INVALID_ARGUMENT. Any unique text, or empty."""
+    """A caller's repeats with the same id and body get the first answer, for a week; another body is INVALID_ARGUMENT `REQUEST_ID_REUSED`. Any unique text of at
+    most 128 characters, or empty.
+    """
     @builtins.property
     def label(self) -> project_pb2.Label:
         """Its other fields."""
@@ -735,7 +739,7 @@ class ListAssetsResponse(message.Message):
     next_page_token: builtins.str
     """Empty at the end."""
     total_size: builtins.int
-    """How many there are in all."""
+    """How many there are in all, counted for the first page and told again on the others."""
     @builtins.property
     def assets(self) -> containers.RepeatedCompositeFieldContainer[asset_pb2.Asset]:
         """The assets of this page."""
@@ -1276,7 +1280,9 @@ class CreateImportRequest(message.Message):
     import_id: builtins.str
     """Id of the import; made by the server by default."""
     request_id: builtins.str
-    """Repeats with the same id and body get the first answer; another body is INVALID_ARGUMENT. Any unique text, or empty."""
+    """A caller's repeats with the same id and body get the first answer, for a week; another body is INVALID_ARGUMENT `REQUEST_ID_REUSED`. Any unique text of at
+    most 128 characters, or empty.
+    """
     def __init__(
         self,
         *,

@@ -33,7 +33,8 @@ if _version_not_supported:
 
 class AnnotationServiceStub:
     """Owns projects and everything people put into them. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the
-    token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat).
+    token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat; `PAGE_TOKEN_INVALID`
+    at lists: start again without the token), NOT_FOUND (what the request names, its project included, is not there; list what is).
     """
 
     def __init__(self, channel):
@@ -216,7 +217,8 @@ class AnnotationServiceStub:
 
 class AnnotationServiceServicer:
     """Owns projects and everything people put into them. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the
-    token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat).
+    token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat; `PAGE_TOKEN_INVALID`
+    at lists: start again without the token), NOT_FOUND (what the request names, its project included, is not there; list what is).
     """
 
     def CreateProject(self, request, context):
@@ -234,14 +236,14 @@ class AnnotationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListProjects(self, request, context):
-        """Lists projects by id.
+        """Lists projects in the order of their ids. One that is created while pages are walked is seen where its id comes after the last one seen.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateProject(self, request, context):
-        """Changes `display_name` or `labels`. Idempotent. ABORTED: the etag is old; read again and repeat.
+        """Changes `display_name` or `labels`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -257,7 +259,8 @@ class AnnotationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateLabel(self, request, context):
-        """Creates a label. Idempotent by `request_id`. ALREADY_EXISTS: the id or the display name is taken; use that label.
+        """Creates a label. Idempotent by `request_id`. ALREADY_EXISTS: the id or the display name is taken; use that label, or wait where it is `deleting`.
+        NOT_FOUND: there is no such project.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -271,14 +274,14 @@ class AnnotationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListLabels(self, request, context):
-        """Lists the labels of a project in the order of their creation.
+        """Lists the labels of a project in the order of their creation, so that one that is created while pages are walked comes last.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateLabel(self, request, context):
-        """Changes `display_name` or `color`. Idempotent. ABORTED: the etag is old; read again and repeat. ALREADY_EXISTS: another label has the display name.
+        """Changes `display_name` or `color`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat. ALREADY_EXISTS: another label has the display name.
         FAILED_PRECONDITION `LABEL_DELETING`: it is on its way out. NOT_FOUND: list the labels.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -296,7 +299,7 @@ class AnnotationServiceServicer:
 
     def PrepareUploads(self, request, context):
         """Says which blobs the project lacks and signs an upload for each. Changes nothing that lasts; safe to repeat. PUT the bytes as told, then call
-        CompleteUploads. RESOURCE_EXHAUSTED: the disk is low; free space and repeat.
+        CompleteUploads. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -304,8 +307,8 @@ class AnnotationServiceServicer:
 
     def CompleteUploads(self, request, context):
         """Checks size and digest of uploaded blobs and keeps them; one that becomes no image, such as a label file, for at least a week after anybody asked for it.
-        Idempotent: a blob that is already kept is a success. An item's FAILED_PRECONDITION
-        `BLOB_MISSING` or INVALID_ARGUMENT `DIGEST_MISMATCH`: upload that one again.
+        Idempotent: a blob that is already kept is a success. An item's FAILED_PRECONDITION `BLOB_MISSING` or INVALID_ARGUMENT `DIGEST_MISMATCH`: upload that one
+        again. A call that is cut off has kept some: repeat it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -335,7 +338,7 @@ class AnnotationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListAssets(self, request, context):
-        """Lists assets in the order of their creation.
+        """Lists assets in the order of their creation, so that what is created while pages are walked comes last.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -350,7 +353,7 @@ class AnnotationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteAsset(self, request, context):
-        """Deletes an asset with its annotations. Dataset versions that hold it keep its bytes. Deleting a missing asset is NOT_FOUND.
+        """Deletes an asset with its annotations. Dataset versions that hold it keep its bytes. NOT_FOUND: it is gone already, so a repeat may get it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -382,7 +385,8 @@ class AnnotationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListAnnotationSets(self, request, context):
-        """Lists annotation sets of one asset, or of all with "-" as the asset's id.
+        """Lists annotation sets of one asset, or of all with "-" as the asset's id, in the order of asset and set ids. Pages may be shorter than asked for, where
+        their shapes would be too large for a message.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -436,7 +440,7 @@ class AnnotationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListImports(self, request, context):
-        """Lists imports, newest first.
+        """Lists imports, newest first: one that is created while pages are walked comes before the first page and is not seen.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -450,7 +454,8 @@ class AnnotationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchImport(self, request, context):
-        """Streams an import's state whenever it changes, the present one first, until it is terminal. A clean end before that means: call again.
+        """Streams an import's state whenever it changes, the present one first, until it is terminal, and again after some seconds of silence. A clean end before
+        that means: call again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -661,7 +666,8 @@ def add_AnnotationServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class AnnotationService:
     """Owns projects and everything people put into them. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the
-    token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat).
+    token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat; `PAGE_TOKEN_INVALID`
+    at lists: start again without the token), NOT_FOUND (what the request names, its project included, is not there; list what is).
     """
 
     @staticmethod

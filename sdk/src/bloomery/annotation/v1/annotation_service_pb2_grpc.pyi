@@ -34,7 +34,8 @@ GRPC_VERSION: str
 
 class AnnotationServiceStub:
     """Owns projects and everything people put into them. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the
-    token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat).
+    token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat; `PAGE_TOKEN_INVALID`
+    at lists: start again without the token), NOT_FOUND (what the request names, its project included, is not there; list what is).
     """
 
     @typing.overload
@@ -46,22 +47,24 @@ class AnnotationServiceStub:
     GetProject: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.GetProjectRequest, project_pb2.Project]
     """Returns a project. NOT_FOUND: list the projects."""
     ListProjects: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.ListProjectsRequest, annotation_service_pb2.ListProjectsResponse]
-    """Lists projects by id."""
+    """Lists projects in the order of their ids. One that is created while pages are walked is seen where its id comes after the last one seen."""
     UpdateProject: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.UpdateProjectRequest, project_pb2.Project]
-    """Changes `display_name` or `labels`. Idempotent. ABORTED: the etag is old; read again and repeat."""
+    """Changes `display_name` or `labels`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat."""
     DeleteProject: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.DeleteProjectRequest, empty_pb2.Empty]
     """Deletes a project with its images, labels, annotations and imports. FAILED_PRECONDITION `STILL_REFERENCED`: something still refers to it (the
     violations name the first of the holders as people call them, ListReferences has all); delete those first. NOT_FOUND: it is gone already, so a repeat may
     get it.
     """
     CreateLabel: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.CreateLabelRequest, project_pb2.Label]
-    """Creates a label. Idempotent by `request_id`. ALREADY_EXISTS: the id or the display name is taken; use that label."""
+    """Creates a label. Idempotent by `request_id`. ALREADY_EXISTS: the id or the display name is taken; use that label, or wait where it is `deleting`.
+    NOT_FOUND: there is no such project.
+    """
     GetLabel: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.GetLabelRequest, project_pb2.Label]
     """Returns a label. NOT_FOUND: list the labels."""
     ListLabels: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.ListLabelsRequest, annotation_service_pb2.ListLabelsResponse]
-    """Lists the labels of a project in the order of their creation."""
+    """Lists the labels of a project in the order of their creation, so that one that is created while pages are walked comes last."""
     UpdateLabel: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.UpdateLabelRequest, project_pb2.Label]
-    """Changes `display_name` or `color`. Idempotent. ABORTED: the etag is old; read again and repeat. ALREADY_EXISTS: another label has the display name.
+    """Changes `display_name` or `color`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat. ALREADY_EXISTS: another label has the display name.
     FAILED_PRECONDITION `LABEL_DELETING`: it is on its way out. NOT_FOUND: list the labels.
     """
     DeleteLabel: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.DeleteLabelRequest, empty_pb2.Empty]
@@ -71,12 +74,12 @@ class AnnotationServiceStub:
     """
     PrepareUploads: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.PrepareUploadsRequest, annotation_service_pb2.PrepareUploadsResponse]
     """Says which blobs the project lacks and signs an upload for each. Changes nothing that lasts; safe to repeat. PUT the bytes as told, then call
-    CompleteUploads. RESOURCE_EXHAUSTED: the disk is low; free space and repeat.
+    CompleteUploads. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
     """
     CompleteUploads: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.CompleteUploadsRequest, annotation_service_pb2.CompleteUploadsResponse]
     """Checks size and digest of uploaded blobs and keeps them; one that becomes no image, such as a label file, for at least a week after anybody asked for it.
-    Idempotent: a blob that is already kept is a success. An item's FAILED_PRECONDITION
-    `BLOB_MISSING` or INVALID_ARGUMENT `DIGEST_MISMATCH`: upload that one again.
+    Idempotent: a blob that is already kept is a success. An item's FAILED_PRECONDITION `BLOB_MISSING` or INVALID_ARGUMENT `DIGEST_MISMATCH`: upload that one
+    again. A call that is cut off has kept some: repeat it.
     """
     SignDownloads: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.SignDownloadsRequest, annotation_service_pb2.SignDownloadsResponse]
     """Signs downloads of assets' original bytes, at most 1,000. An unknown asset is NOT_FOUND at its item."""
@@ -88,13 +91,13 @@ class AnnotationServiceStub:
     GetAsset: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.GetAssetRequest, asset_pb2.Asset]
     """Returns an asset. NOT_FOUND: list the assets."""
     ListAssets: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.ListAssetsRequest, annotation_service_pb2.ListAssetsResponse]
-    """Lists assets in the order of their creation."""
+    """Lists assets in the order of their creation, so that what is created while pages are walked comes last."""
     UpdateAsset: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.UpdateAssetRequest, asset_pb2.Asset]
     """Changes `split` or `labels`. Idempotent. What is read at an earlier sequence, as by dataset versions that are there, keeps the old values. ABORTED
     `ETAG_MISMATCH`: the etag is old; read again and repeat. NOT_FOUND: list the assets.
     """
     DeleteAsset: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.DeleteAssetRequest, empty_pb2.Empty]
-    """Deletes an asset with its annotations. Dataset versions that hold it keep its bytes. Deleting a missing asset is NOT_FOUND."""
+    """Deletes an asset with its annotations. Dataset versions that hold it keep its bytes. NOT_FOUND: it is gone already, so a repeat may get it."""
     GetAnnotationSet: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.GetAnnotationSetRequest, annotation_set_pb2.AnnotationSet]
     """Returns an annotation set. NOT_FOUND: the image has none yet; update one with `allow_missing`."""
     UpdateAnnotationSet: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.UpdateAnnotationSetRequest, annotation_set_pb2.AnnotationSet]
@@ -107,7 +110,9 @@ class AnnotationServiceStub:
     BatchUpdateAnnotationSets: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.BatchUpdateAnnotationSetsRequest, annotation_service_pb2.BatchUpdateAnnotationSetsResponse]
     """Saves many sets, at most 1,000, each on its own as UpdateAnnotationSet does; a bad one does not stop the others."""
     ListAnnotationSets: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.ListAnnotationSetsRequest, annotation_service_pb2.ListAnnotationSetsResponse]
-    """Lists annotation sets of one asset, or of all with "-" as the asset's id."""
+    """Lists annotation sets of one asset, or of all with "-" as the asset's id, in the order of asset and set ids. Pages may be shorter than asked for, where
+    their shapes would be too large for a message.
+    """
     ListRevisions: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.ListRevisionsRequest, annotation_service_pb2.ListRevisionsResponse]
     """Lists the saved states of a set, newest first."""
     ValidateAnnotations: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.ValidateAnnotationsRequest, annotation_service_pb2.ValidateAnnotationsResponse]
@@ -130,11 +135,13 @@ class AnnotationServiceStub:
     GetImport: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.GetImportRequest, import_pb2.Import]
     """Returns an import. NOT_FOUND: list the imports."""
     ListImports: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.ListImportsRequest, annotation_service_pb2.ListImportsResponse]
-    """Lists imports, newest first."""
+    """Lists imports, newest first: one that is created while pages are walked comes before the first page and is not seen."""
     CancelImport: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.CancelImportRequest, import_pb2.Import]
     """Asks an import to stop. Idempotent; a finished import is returned as it is."""
     WatchImport: grpc.UnaryStreamMultiCallable[annotation_service_pb2.WatchImportRequest, import_pb2.Import]
-    """Streams an import's state whenever it changes, the present one first, until it is terminal. A clean end before that means: call again."""
+    """Streams an import's state whenever it changes, the present one first, until it is terminal, and again after some seconds of silence. A clean end before
+    that means: call again.
+    """
     ListReferences: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.ListReferencesRequest, annotation_service_pb2.ListReferencesResponse]
     """Lists what keeps a project from being deleted, in the order of holders. NOT_FOUND: there is no such project."""
     AcquireReference: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.AcquireReferenceRequest, resources_pb2.Reference]
@@ -147,7 +154,8 @@ class AnnotationServiceStub:
 @typing.type_check_only
 class AnnotationServiceAsyncStub(AnnotationServiceStub):
     """Owns projects and everything people put into them. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the
-    token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat).
+    token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat; `PAGE_TOKEN_INVALID`
+    at lists: start again without the token), NOT_FOUND (what the request names, its project included, is not there; list what is).
     """
 
     def __init__(self, channel: aio.Channel) -> None: ...
@@ -156,22 +164,24 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
     GetProject: aio.UnaryUnaryMultiCallable[annotation_service_pb2.GetProjectRequest, project_pb2.Project]  # type: ignore[assignment]
     """Returns a project. NOT_FOUND: list the projects."""
     ListProjects: aio.UnaryUnaryMultiCallable[annotation_service_pb2.ListProjectsRequest, annotation_service_pb2.ListProjectsResponse]  # type: ignore[assignment]
-    """Lists projects by id."""
+    """Lists projects in the order of their ids. One that is created while pages are walked is seen where its id comes after the last one seen."""
     UpdateProject: aio.UnaryUnaryMultiCallable[annotation_service_pb2.UpdateProjectRequest, project_pb2.Project]  # type: ignore[assignment]
-    """Changes `display_name` or `labels`. Idempotent. ABORTED: the etag is old; read again and repeat."""
+    """Changes `display_name` or `labels`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat."""
     DeleteProject: aio.UnaryUnaryMultiCallable[annotation_service_pb2.DeleteProjectRequest, empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes a project with its images, labels, annotations and imports. FAILED_PRECONDITION `STILL_REFERENCED`: something still refers to it (the
     violations name the first of the holders as people call them, ListReferences has all); delete those first. NOT_FOUND: it is gone already, so a repeat may
     get it.
     """
     CreateLabel: aio.UnaryUnaryMultiCallable[annotation_service_pb2.CreateLabelRequest, project_pb2.Label]  # type: ignore[assignment]
-    """Creates a label. Idempotent by `request_id`. ALREADY_EXISTS: the id or the display name is taken; use that label."""
+    """Creates a label. Idempotent by `request_id`. ALREADY_EXISTS: the id or the display name is taken; use that label, or wait where it is `deleting`.
+    NOT_FOUND: there is no such project.
+    """
     GetLabel: aio.UnaryUnaryMultiCallable[annotation_service_pb2.GetLabelRequest, project_pb2.Label]  # type: ignore[assignment]
     """Returns a label. NOT_FOUND: list the labels."""
     ListLabels: aio.UnaryUnaryMultiCallable[annotation_service_pb2.ListLabelsRequest, annotation_service_pb2.ListLabelsResponse]  # type: ignore[assignment]
-    """Lists the labels of a project in the order of their creation."""
+    """Lists the labels of a project in the order of their creation, so that one that is created while pages are walked comes last."""
     UpdateLabel: aio.UnaryUnaryMultiCallable[annotation_service_pb2.UpdateLabelRequest, project_pb2.Label]  # type: ignore[assignment]
-    """Changes `display_name` or `color`. Idempotent. ABORTED: the etag is old; read again and repeat. ALREADY_EXISTS: another label has the display name.
+    """Changes `display_name` or `color`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat. ALREADY_EXISTS: another label has the display name.
     FAILED_PRECONDITION `LABEL_DELETING`: it is on its way out. NOT_FOUND: list the labels.
     """
     DeleteLabel: aio.UnaryUnaryMultiCallable[annotation_service_pb2.DeleteLabelRequest, empty_pb2.Empty]  # type: ignore[assignment]
@@ -181,12 +191,12 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
     """
     PrepareUploads: aio.UnaryUnaryMultiCallable[annotation_service_pb2.PrepareUploadsRequest, annotation_service_pb2.PrepareUploadsResponse]  # type: ignore[assignment]
     """Says which blobs the project lacks and signs an upload for each. Changes nothing that lasts; safe to repeat. PUT the bytes as told, then call
-    CompleteUploads. RESOURCE_EXHAUSTED: the disk is low; free space and repeat.
+    CompleteUploads. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
     """
     CompleteUploads: aio.UnaryUnaryMultiCallable[annotation_service_pb2.CompleteUploadsRequest, annotation_service_pb2.CompleteUploadsResponse]  # type: ignore[assignment]
     """Checks size and digest of uploaded blobs and keeps them; one that becomes no image, such as a label file, for at least a week after anybody asked for it.
-    Idempotent: a blob that is already kept is a success. An item's FAILED_PRECONDITION
-    `BLOB_MISSING` or INVALID_ARGUMENT `DIGEST_MISMATCH`: upload that one again.
+    Idempotent: a blob that is already kept is a success. An item's FAILED_PRECONDITION `BLOB_MISSING` or INVALID_ARGUMENT `DIGEST_MISMATCH`: upload that one
+    again. A call that is cut off has kept some: repeat it.
     """
     SignDownloads: aio.UnaryUnaryMultiCallable[annotation_service_pb2.SignDownloadsRequest, annotation_service_pb2.SignDownloadsResponse]  # type: ignore[assignment]
     """Signs downloads of assets' original bytes, at most 1,000. An unknown asset is NOT_FOUND at its item."""
@@ -198,13 +208,13 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
     GetAsset: aio.UnaryUnaryMultiCallable[annotation_service_pb2.GetAssetRequest, asset_pb2.Asset]  # type: ignore[assignment]
     """Returns an asset. NOT_FOUND: list the assets."""
     ListAssets: aio.UnaryUnaryMultiCallable[annotation_service_pb2.ListAssetsRequest, annotation_service_pb2.ListAssetsResponse]  # type: ignore[assignment]
-    """Lists assets in the order of their creation."""
+    """Lists assets in the order of their creation, so that what is created while pages are walked comes last."""
     UpdateAsset: aio.UnaryUnaryMultiCallable[annotation_service_pb2.UpdateAssetRequest, asset_pb2.Asset]  # type: ignore[assignment]
     """Changes `split` or `labels`. Idempotent. What is read at an earlier sequence, as by dataset versions that are there, keeps the old values. ABORTED
     `ETAG_MISMATCH`: the etag is old; read again and repeat. NOT_FOUND: list the assets.
     """
     DeleteAsset: aio.UnaryUnaryMultiCallable[annotation_service_pb2.DeleteAssetRequest, empty_pb2.Empty]  # type: ignore[assignment]
-    """Deletes an asset with its annotations. Dataset versions that hold it keep its bytes. Deleting a missing asset is NOT_FOUND."""
+    """Deletes an asset with its annotations. Dataset versions that hold it keep its bytes. NOT_FOUND: it is gone already, so a repeat may get it."""
     GetAnnotationSet: aio.UnaryUnaryMultiCallable[annotation_service_pb2.GetAnnotationSetRequest, annotation_set_pb2.AnnotationSet]  # type: ignore[assignment]
     """Returns an annotation set. NOT_FOUND: the image has none yet; update one with `allow_missing`."""
     UpdateAnnotationSet: aio.UnaryUnaryMultiCallable[annotation_service_pb2.UpdateAnnotationSetRequest, annotation_set_pb2.AnnotationSet]  # type: ignore[assignment]
@@ -217,7 +227,9 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
     BatchUpdateAnnotationSets: aio.UnaryUnaryMultiCallable[annotation_service_pb2.BatchUpdateAnnotationSetsRequest, annotation_service_pb2.BatchUpdateAnnotationSetsResponse]  # type: ignore[assignment]
     """Saves many sets, at most 1,000, each on its own as UpdateAnnotationSet does; a bad one does not stop the others."""
     ListAnnotationSets: aio.UnaryUnaryMultiCallable[annotation_service_pb2.ListAnnotationSetsRequest, annotation_service_pb2.ListAnnotationSetsResponse]  # type: ignore[assignment]
-    """Lists annotation sets of one asset, or of all with "-" as the asset's id."""
+    """Lists annotation sets of one asset, or of all with "-" as the asset's id, in the order of asset and set ids. Pages may be shorter than asked for, where
+    their shapes would be too large for a message.
+    """
     ListRevisions: aio.UnaryUnaryMultiCallable[annotation_service_pb2.ListRevisionsRequest, annotation_service_pb2.ListRevisionsResponse]  # type: ignore[assignment]
     """Lists the saved states of a set, newest first."""
     ValidateAnnotations: aio.UnaryUnaryMultiCallable[annotation_service_pb2.ValidateAnnotationsRequest, annotation_service_pb2.ValidateAnnotationsResponse]  # type: ignore[assignment]
@@ -240,11 +252,13 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
     GetImport: aio.UnaryUnaryMultiCallable[annotation_service_pb2.GetImportRequest, import_pb2.Import]  # type: ignore[assignment]
     """Returns an import. NOT_FOUND: list the imports."""
     ListImports: aio.UnaryUnaryMultiCallable[annotation_service_pb2.ListImportsRequest, annotation_service_pb2.ListImportsResponse]  # type: ignore[assignment]
-    """Lists imports, newest first."""
+    """Lists imports, newest first: one that is created while pages are walked comes before the first page and is not seen."""
     CancelImport: aio.UnaryUnaryMultiCallable[annotation_service_pb2.CancelImportRequest, import_pb2.Import]  # type: ignore[assignment]
     """Asks an import to stop. Idempotent; a finished import is returned as it is."""
     WatchImport: aio.UnaryStreamMultiCallable[annotation_service_pb2.WatchImportRequest, import_pb2.Import]  # type: ignore[assignment]
-    """Streams an import's state whenever it changes, the present one first, until it is terminal. A clean end before that means: call again."""
+    """Streams an import's state whenever it changes, the present one first, until it is terminal, and again after some seconds of silence. A clean end before
+    that means: call again.
+    """
     ListReferences: aio.UnaryUnaryMultiCallable[annotation_service_pb2.ListReferencesRequest, annotation_service_pb2.ListReferencesResponse]  # type: ignore[assignment]
     """Lists what keeps a project from being deleted, in the order of holders. NOT_FOUND: there is no such project."""
     AcquireReference: aio.UnaryUnaryMultiCallable[annotation_service_pb2.AcquireReferenceRequest, resources_pb2.Reference]  # type: ignore[assignment]
@@ -256,7 +270,8 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
 
 class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
     """Owns projects and everything people put into them. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the
-    token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat).
+    token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat; `PAGE_TOKEN_INVALID`
+    at lists: start again without the token), NOT_FOUND (what the request names, its project included, is not there; list what is).
     """
 
     @abc_1.abstractmethod
@@ -281,7 +296,7 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         request: annotation_service_pb2.ListProjectsRequest,
         context: _ServicerContext,
     ) -> typing.Union[annotation_service_pb2.ListProjectsResponse, abc.Awaitable[annotation_service_pb2.ListProjectsResponse]]:
-        """Lists projects by id."""
+        """Lists projects in the order of their ids. One that is created while pages are walked is seen where its id comes after the last one seen."""
 
     @abc_1.abstractmethod
     def UpdateProject(
@@ -289,7 +304,7 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         request: annotation_service_pb2.UpdateProjectRequest,
         context: _ServicerContext,
     ) -> typing.Union[project_pb2.Project, abc.Awaitable[project_pb2.Project]]:
-        """Changes `display_name` or `labels`. Idempotent. ABORTED: the etag is old; read again and repeat."""
+        """Changes `display_name` or `labels`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat."""
 
     @abc_1.abstractmethod
     def DeleteProject(
@@ -308,7 +323,9 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         request: annotation_service_pb2.CreateLabelRequest,
         context: _ServicerContext,
     ) -> typing.Union[project_pb2.Label, abc.Awaitable[project_pb2.Label]]:
-        """Creates a label. Idempotent by `request_id`. ALREADY_EXISTS: the id or the display name is taken; use that label."""
+        """Creates a label. Idempotent by `request_id`. ALREADY_EXISTS: the id or the display name is taken; use that label, or wait where it is `deleting`.
+        NOT_FOUND: there is no such project.
+        """
 
     @abc_1.abstractmethod
     def GetLabel(
@@ -324,7 +341,7 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         request: annotation_service_pb2.ListLabelsRequest,
         context: _ServicerContext,
     ) -> typing.Union[annotation_service_pb2.ListLabelsResponse, abc.Awaitable[annotation_service_pb2.ListLabelsResponse]]:
-        """Lists the labels of a project in the order of their creation."""
+        """Lists the labels of a project in the order of their creation, so that one that is created while pages are walked comes last."""
 
     @abc_1.abstractmethod
     def UpdateLabel(
@@ -332,7 +349,7 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         request: annotation_service_pb2.UpdateLabelRequest,
         context: _ServicerContext,
     ) -> typing.Union[project_pb2.Label, abc.Awaitable[project_pb2.Label]]:
-        """Changes `display_name` or `color`. Idempotent. ABORTED: the etag is old; read again and repeat. ALREADY_EXISTS: another label has the display name.
+        """Changes `display_name` or `color`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat. ALREADY_EXISTS: another label has the display name.
         FAILED_PRECONDITION `LABEL_DELETING`: it is on its way out. NOT_FOUND: list the labels.
         """
 
@@ -354,7 +371,7 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[annotation_service_pb2.PrepareUploadsResponse, abc.Awaitable[annotation_service_pb2.PrepareUploadsResponse]]:
         """Says which blobs the project lacks and signs an upload for each. Changes nothing that lasts; safe to repeat. PUT the bytes as told, then call
-        CompleteUploads. RESOURCE_EXHAUSTED: the disk is low; free space and repeat.
+        CompleteUploads. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
         """
 
     @abc_1.abstractmethod
@@ -364,8 +381,8 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[annotation_service_pb2.CompleteUploadsResponse, abc.Awaitable[annotation_service_pb2.CompleteUploadsResponse]]:
         """Checks size and digest of uploaded blobs and keeps them; one that becomes no image, such as a label file, for at least a week after anybody asked for it.
-        Idempotent: a blob that is already kept is a success. An item's FAILED_PRECONDITION
-        `BLOB_MISSING` or INVALID_ARGUMENT `DIGEST_MISMATCH`: upload that one again.
+        Idempotent: a blob that is already kept is a success. An item's FAILED_PRECONDITION `BLOB_MISSING` or INVALID_ARGUMENT `DIGEST_MISMATCH`: upload that one
+        again. A call that is cut off has kept some: repeat it.
         """
 
     @abc_1.abstractmethod
@@ -401,7 +418,7 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         request: annotation_service_pb2.ListAssetsRequest,
         context: _ServicerContext,
     ) -> typing.Union[annotation_service_pb2.ListAssetsResponse, abc.Awaitable[annotation_service_pb2.ListAssetsResponse]]:
-        """Lists assets in the order of their creation."""
+        """Lists assets in the order of their creation, so that what is created while pages are walked comes last."""
 
     @abc_1.abstractmethod
     def UpdateAsset(
@@ -419,7 +436,7 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         request: annotation_service_pb2.DeleteAssetRequest,
         context: _ServicerContext,
     ) -> typing.Union[empty_pb2.Empty, abc.Awaitable[empty_pb2.Empty]]:
-        """Deletes an asset with its annotations. Dataset versions that hold it keep its bytes. Deleting a missing asset is NOT_FOUND."""
+        """Deletes an asset with its annotations. Dataset versions that hold it keep its bytes. NOT_FOUND: it is gone already, so a repeat may get it."""
 
     @abc_1.abstractmethod
     def GetAnnotationSet(
@@ -456,7 +473,9 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         request: annotation_service_pb2.ListAnnotationSetsRequest,
         context: _ServicerContext,
     ) -> typing.Union[annotation_service_pb2.ListAnnotationSetsResponse, abc.Awaitable[annotation_service_pb2.ListAnnotationSetsResponse]]:
-        """Lists annotation sets of one asset, or of all with "-" as the asset's id."""
+        """Lists annotation sets of one asset, or of all with "-" as the asset's id, in the order of asset and set ids. Pages may be shorter than asked for, where
+        their shapes would be too large for a message.
+        """
 
     @abc_1.abstractmethod
     def ListRevisions(
@@ -521,7 +540,7 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         request: annotation_service_pb2.ListImportsRequest,
         context: _ServicerContext,
     ) -> typing.Union[annotation_service_pb2.ListImportsResponse, abc.Awaitable[annotation_service_pb2.ListImportsResponse]]:
-        """Lists imports, newest first."""
+        """Lists imports, newest first: one that is created while pages are walked comes before the first page and is not seen."""
 
     @abc_1.abstractmethod
     def CancelImport(
@@ -537,7 +556,9 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         request: annotation_service_pb2.WatchImportRequest,
         context: _ServicerContext,
     ) -> typing.Union[abc.Iterator[import_pb2.Import], abc.AsyncIterator[import_pb2.Import]]:
-        """Streams an import's state whenever it changes, the present one first, until it is terminal. A clean end before that means: call again."""
+        """Streams an import's state whenever it changes, the present one first, until it is terminal, and again after some seconds of silence. A clean end before
+        that means: call again.
+        """
 
     @abc_1.abstractmethod
     def ListReferences(

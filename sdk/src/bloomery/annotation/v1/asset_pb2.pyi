@@ -66,7 +66,7 @@ class Asset(message.Message):
     uid: builtins.str
     """Unique for ever. Output only."""
     display_name: builtins.str
-    """Where it came from, such as the path inside an imported folder."""
+    """Where it came from, such as the path inside an imported folder; at most 1,024 characters."""
     digest: builtins.str
     """"sha256:..." of the original bytes, which are kept as they are."""
     size_bytes: builtins.int
@@ -87,7 +87,7 @@ class Asset(message.Message):
     """Changes with every change of the fields; send it back with an update to refuse a lost one."""
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
-        """Free key-value pairs for filtering."""
+        """Free key-value pairs for filtering: at most 64, keys of 1 to 63 characters, values of at most 255."""
 
     @builtins.property
     def create_time(self) -> timestamp_pb2.Timestamp:

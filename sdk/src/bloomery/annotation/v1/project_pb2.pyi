@@ -59,7 +59,7 @@ class Project(message.Message):
     uid: builtins.str
     """Unique for ever, also when the id is used again. Output only."""
     display_name: builtins.str
-    """For people; the id by default."""
+    """For people, at most 200 characters; the id by default."""
     etag: builtins.str
     """Changes with every change of the fields; send it back with an update to refuse a lost one."""
     asset_count: builtins.int
@@ -68,7 +68,7 @@ class Project(message.Message):
     """The project's newest sequence: everything that was saved up to it is readable. Output only."""
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
-        """Free key-value pairs for filtering."""
+        """Free key-value pairs for filtering: at most 64, keys of 1 to 63 characters, values of at most 255."""
 
     @builtins.property
     def create_time(self) -> timestamp_pb2.Timestamp:
@@ -117,7 +117,7 @@ class Label(message.Message):
     uid: builtins.str
     """Unique for ever. Output only."""
     display_name: builtins.str
-    """What people see and what exports write, such as "RBC"; unique in the project. The id by default."""
+    """What people see and what exports write, such as "RBC"; at most 200 characters, unique in the project. The id by default."""
     color: builtins.str
     """"#rrggbb"; chosen from a palette by default."""
     etag: builtins.str

@@ -1,5 +1,6 @@
 """Requests that nobody means: each gets an answer or a reason, never an internal error; on both databases."""
 
+import math
 import random
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,8 +12,13 @@ from google.protobuf.message import Message
 
 from bloomery.training.v1 import (
     CancelJobRequest,
+    JobEvent,
+    ListJobEventsRequest,
     ListJobResultsRequest,
     ListJobsRequest,
+    MetricsReported,
+    Progress,
+    SystemReported,
     job_service_pb2,
     worker_service_pb2,
 )
@@ -107,6 +113,23 @@ async def test_what_databases_cannot_store_is_refused(hand: Hand) -> None:
     assert await answer(hand.trainer.watch(job.name, after=2**63 - 1)) is grpc.StatusCode.OUT_OF_RANGE
     results = await jobs.ListJobResults(ListJobResultsRequest(after_sequence=2**63 - 1), metadata=AS_SERVICE)
     assert list(results.results) == []
+
+
+async def test_measurements_are_numbers_and_not_without_end(hand: Hand) -> None:
+    job, worker = await hand.running()
+    odd = {"nan": math.nan, "infinite": math.inf, "n" * 201: 1.0, "loss": 0.5}
+    await worker.report(JobEvent(metrics=MetricsReported(epoch=1, step=1, values=odd)))
+    await worker.report(JobEvent(progress=Progress(fraction=math.nan, epochs=-1, steps=-5, metrics=odd)))
+    await worker.report(JobEvent(system=SystemReported(cpus=math.inf, gpu_utilization=0.5)))
+    for number in range(3):
+        many = {f"{number}/{index}": 1.0 for index in range(150)}
+        await worker.report(JobEvent(metrics=MetricsReported(epoch=1, step=2, values=many)))
+    await worker.report(JobEvent(metrics=MetricsReported(epoch=1, step=3, values={"loss": 0.25})))
+    known = (await hand.trainer.get(job.name)).progress
+    assert (len(known.metrics), known.metrics["loss"], known.fraction, known.steps) == (200, 0.25, 0.5, 0)
+    events = (await hand.trainer.jobs.ListJobEvents(ListJobEventsRequest(parent=job.name, filter="metrics"))).events
+    assert events[2].system == SystemReported(gpu_utilization=0.5)
+    assert dict(events[0].metrics.values) == dict(events[1].progress.metrics) == {"loss": 0.5}
 
 
 async def answer(call: Any) -> grpc.StatusCode | None:

@@ -5,10 +5,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from bloomery_kit.database import Transaction
-from bloomery_kit.errors import FailedPrecondition, NotFound, PreconditionViolation, ResourceExhausted, Violations
+from bloomery_kit.errors import FailedPrecondition, PreconditionViolation, ResourceExhausted, Violations
 from bloomery_kit.fields import check_text
 from bloomery_kit.objects import SignedRequest
 from bloomery_trainer.core import Core
+from bloomery_trainer.keeping import Keeper
 from bloomery_trainer.model import Artifact, Job
 from bloomery_trainer.store import inputs
 
@@ -22,6 +23,7 @@ class Inputs:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._keeper = Keeper(core.objects)
 
     async def prepare(self, project: str, wanted: Artifact) -> SignedRequest | None:
         """A PUT for the file, None where it is kept already. Raise InvalidArgument, ResourceExhausted DISK_LOW."""
@@ -44,25 +46,12 @@ class Inputs:
         project_uid = await self._core.neighbours.project_uid(project)
         key, staged = inputs.key(project_uid, wanted.digest), inputs.staging_key(project_uid, wanted.digest)
         try:
-            await self._verify(staged, wanted)
-            await self._core.objects.move(staged, key)
-        except NotFound:
-            # It was completed before, by another call, or by a server that died after the move.
-            await self._verify_kept(key, wanted)
+            await self._keeper.keep(staged, key, wanted)
+        except FailedPrecondition as error:
+            raise missing_error(wanted.digest, error.message) from error
         async with self._core.db.write() as tx:
             await inputs.keep(tx, project_uid, wanted.digest, self._core.clock())
         return replace(wanted, role=ROLE, logical_key=key)
-
-    async def _verify(self, key: str, wanted: Artifact) -> None:
-        digest, size = await self._core.objects.digest(key)
-        if (digest, size) != (wanted.digest, wanted.size_bytes):
-            raise missing_error(wanted.digest, f"{size} bytes with the digest {digest} arrived")
-
-    async def _verify_kept(self, key: str, wanted: Artifact) -> None:
-        try:
-            await self._verify(key, wanted)
-        except NotFound as error:
-            raise missing_error(wanted.digest, "nothing was uploaded") from error
 
     async def _check_space(self, wanted: int) -> None:
         free = await self._core.launcher.free_bytes()
@@ -103,4 +92,4 @@ def missing_error(digest: str, what: str) -> FailedPrecondition:
     """The error for a file that is not there."""
     fix = "upload it again, or name another one"
     violation = PreconditionViolation("INPUT_MISSING", digest, fix)
-    return FailedPrecondition("INPUT_MISSING", f"the file is not there: {what}; {fix}", [violation])
+    return FailedPrecondition("INPUT_MISSING", f"the file is not there ({what}); {fix}", [violation])

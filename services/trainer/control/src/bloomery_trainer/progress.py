@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from statistics import median
 
 from bloomery.training.v1 import JobEvent, MetricsReported
@@ -11,6 +12,8 @@ from bloomery_trainer.model import Progress
 
 _REMEMBERED = 20
 _PHASE = 100
+_METRICS = 200
+_NAME = 200
 # What a worker does before the work itself.
 PREPARATION = frozenset({"", "starting", "preparing", "downloading", "preflight"})
 PUBLISHING = "publishing"
@@ -49,11 +52,21 @@ def started(progress: Progress, epoch: int) -> Progress:
 
 def finite(values: Mapping[str, float]) -> dict[str, float]:
     """The measurements that are numbers; a diverged loss is none."""
-    return {name: value for name, value in values.items() if math.isfinite(value)}
+    return {name: value for name, value in values.items() if math.isfinite(value) and len(name) <= _NAME}
+
+
+def bounded(values: Mapping[str, float]) -> dict[str, float]:
+    """The measurements that one event may hold."""
+    return dict(islice(finite(values).items(), _METRICS))
+
+
+def _newest(known: Mapping[str, float], values: Mapping[str, float]) -> dict[str, float]:
+    # A name that comes when there are enough is a name that will not be seen again.
+    return dict(islice({**known, **finite(values)}.items(), _METRICS))
 
 
 def _measured(progress: Progress, event: MetricsReported, at: float) -> Progress:
-    metrics = {**progress.metrics, **finite(event.values)}
+    metrics = _newest(progress.metrics, event.values)
     epoch = max(progress.epoch, event.epoch)
     steps = progress.steps
     changed = replace(progress, metrics=metrics, epoch=epoch)
@@ -77,12 +90,14 @@ def _told(progress: Progress, event: ReportedProgress) -> Progress:
     return replace(
         progress,
         phase=event.phase[:_PHASE] or progress.phase,
-        epochs=event.epochs or progress.epochs,
-        steps=event.steps or progress.steps,
-        step=event.step or progress.step,
-        fraction=max(progress.fraction, min(1.0, event.fraction)),
+        epochs=max(0, event.epochs) or progress.epochs,
+        steps=max(0, event.steps) or progress.steps,
+        step=max(0, event.step) or progress.step,
+        fraction=max(progress.fraction, min(1.0, event.fraction))
+        if math.isfinite(event.fraction)
+        else progress.fraction,
         device=event.device or progress.device,
-        metrics={**progress.metrics, **finite(event.metrics)},
+        metrics=_newest(progress.metrics, event.metrics),
     )
 
 

@@ -1,4 +1,4 @@
-"""Uploads of workers: signed into a staging folder, checked byte by byte, then moved to where nobody can write."""
+"""Uploads of workers: signed into a staging folder, and kept where nobody can write."""
 
 import asyncio
 import re
@@ -8,9 +8,10 @@ from datetime import timedelta
 
 from google.rpc import status_pb2
 
-from bloomery_kit.errors import BloomeryError, FailedPrecondition, ResourceExhausted, Violations, to_status
+from bloomery_kit.errors import FailedPrecondition, ResourceExhausted, Violations, to_status
 from bloomery_kit.objects import SignedRequest
 from bloomery_trainer.core import Core
+from bloomery_trainer.keeping import Keeper
 from bloomery_trainer.model import Artifact, Attempt, Job
 from bloomery_trainer.store import attempts
 from bloomery_trainer.tenure import current
@@ -34,6 +35,7 @@ class Uploads:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._keeper = Keeper(core.objects)
 
     async def prepare(self, secret: str, uploads: Sequence[Artifact]) -> list[Target]:
         """Sign a PUT for each upload. Raise InvalidArgument, ResourceExhausted DISK_LOW."""
@@ -78,26 +80,14 @@ class Uploads:
             kept = (await attempts.kept_artifacts(tx, job.uid, attempt.number)).get(upload.role)
         if kept == wanted:
             return kept
-        staged = _staging(job, attempt, upload)
-        objects = self._core.objects
-        if await objects.stat(staged) is not None:
-            await self._verify(staged, upload)
-            await objects.move(staged, wanted.logical_key)
-        else:
-            # A server that died after the move left the bytes in their place.
-            await self._verify(wanted.logical_key, upload)
+        try:
+            await self._keeper.keep(_staging(job, attempt, upload), wanted.logical_key, upload)
+        except FailedPrecondition as error:
+            raise FailedPrecondition("ARTIFACT_MISSING", f"{upload.role}: {error.message}") from error
         async with self._core.db.write() as tx:
             await current(tx, secret, lock=True)
             await attempts.keep_artifact(tx, job.uid, attempt.number, wanted)
         return wanted
-
-    async def _verify(self, key: str, upload: Artifact) -> None:
-        found = await self._core.objects.stat(key)
-        if found is None:
-            raise _wrong(upload, "nothing was uploaded")
-        digest, size = await self._core.objects.digest(key)
-        if (digest, size) != (upload.digest, upload.size_bytes):
-            raise _wrong(upload, f"{size} bytes with the digest {digest} arrived")
 
 
 def _key(job: Job, folder: str, upload: Artifact) -> str:
@@ -107,10 +97,6 @@ def _key(job: Job, folder: str, upload: Artifact) -> str:
 
 def _staging(job: Job, attempt: Attempt, upload: Artifact) -> str:
     return _key(job, f"staging/{attempt.number}", upload)
-
-
-def _wrong(upload: Artifact, what: str) -> BloomeryError:
-    return FailedPrecondition("ARTIFACT_MISSING", f"{upload.role}: {what}; upload it again")
 
 
 def _check(uploads: Sequence[Artifact]) -> None:

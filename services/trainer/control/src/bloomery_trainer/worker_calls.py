@@ -11,6 +11,7 @@ from bloomery_kit.fields import check_text
 from bloomery_kit.objects import SignedRequest
 from bloomery_kit.times import to_timestamp
 from bloomery_trainer import checkpoints, metrics, progress, reasons
+from bloomery_trainer.bounds import bound
 from bloomery_trainer.core import Core, belongs, hashed
 from bloomery_trainer.finishing import LINE, OUTCOMES, Failure, Stopped, conclude
 from bloomery_trainer.holding import base
@@ -21,8 +22,6 @@ from bloomery_trainer.store import attempts, events, jobs
 from bloomery_trainer.tenure import check_current, current, holder, locked
 
 _BATCH = 1000
-_SAMPLES = 16
-_SHAPES = 50
 
 
 @dataclass(frozen=True)
@@ -251,16 +250,8 @@ def _dated(event: JobEvent, attempt: Attempt, now: datetime) -> JobEvent:
         event.time.CopyFrom(to_timestamp(now))
     if event.WhichOneof("event") == "log":
         event.log.message = event.log.message[:LINE]
-    _bound(event)
+    bound(event)
     return event
-
-
-def _bound(event: JobEvent) -> None:
-    """Keep no more of sample predictions than the contract allows."""
-    if event.HasField("samples"):
-        del event.samples.samples[_SAMPLES:]
-        for sample in event.samples.samples:
-            del sample.shapes[_SHAPES:]
 
 
 def _check_worker_id(worker_id: str) -> None:

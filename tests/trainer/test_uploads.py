@@ -1,0 +1,86 @@
+"""The bytes that are kept are the bytes that were checked, also while a signed URL can still be used."""
+
+from collections.abc import Callable
+
+import pytest
+
+from bloomery.common.v1 import Artifact
+from bloomery.training.v1 import CompleteInputUploadRequest, PrepareInputUploadRequest
+from bloomery_kit.objects import ObjectStore
+from tests.trainer.bench import failure, reason_of
+from tests.trainer.hand import Hand, artifact_of, key_of
+
+CONTENT, FORGED = b"weights", b"forged!"
+FILE = artifact_of("metrics", CONTENT)
+
+
+@pytest.fixture
+def writes_again(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Somebody uses the signed URL once more after the bytes were read."""
+    objects, checking = hand.core.objects, hand.core.objects.digest
+
+    def at(key: str) -> None:
+        async def digest(read: str) -> tuple[str, int]:
+            found = await checking(read)
+            await objects.put(key, FORGED)
+            return found
+
+        monkeypatch.setattr(objects, "digest", digest)
+
+    return at
+
+
+async def kept_digest(objects: ObjectStore, key: str) -> str:
+    return artifact_of("", await objects.get(key)).digest
+
+
+async def test_a_workers_artifact_is_what_was_checked(hand: Hand, writes_again: Callable[[str], None]) -> None:
+    _, worker = await hand.running()
+    staged = await worker.target(FILE)
+    await hand.core.objects.put(staged, CONTENT)
+    writes_again(staged)
+    kept = (await worker.complete(FILE)).results[0].artifact
+    assert await kept_digest(hand.core.objects, kept.logical_key) == FILE.digest
+
+
+async def test_an_input_is_what_was_checked(hand: Hand, writes_again: Callable[[str], None]) -> None:
+    prepared = await hand.trainer.jobs.PrepareInputUpload(
+        PrepareInputUploadRequest(parent="projects/cells", artifact=FILE)
+    )
+    staged = key_of(prepared.put.url)
+    await hand.core.objects.put(staged, CONTENT)
+    writes_again(staged)
+    kept = await hand.trainer.jobs.CompleteInputUpload(
+        CompleteInputUploadRequest(parent="projects/cells", artifact=FILE)
+    )
+    assert await kept_digest(hand.core.objects, kept.logical_key) == FILE.digest
+
+
+async def test_more_than_was_announced_is_not_even_read(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def reads(_key: str) -> tuple[str, int]:
+        raise AssertionError("read")
+
+    _, worker = await hand.running()
+    await hand.core.objects.put(await worker.target(FILE), CONTENT * 1000)
+    monkeypatch.setattr(hand.core.objects, "digest", reads)
+    refused = (await worker.complete(FILE)).results[0].status
+    assert "bytes arrived instead" in refused.message
+
+
+async def test_what_a_worker_must_upload_again_is_said_by_its_role(hand: Hand) -> None:
+    _, worker = await hand.running()
+    (refused,) = (await worker.complete(FILE)).results
+    assert "metrics" in refused.status.message
+    assert "upload it again" in refused.status.message
+
+
+async def test_an_upload_that_never_came_is_an_input_that_is_missing(hand: Hand) -> None:
+    call = hand.trainer.jobs.CompleteInputUpload(
+        CompleteInputUploadRequest(parent="projects/cells", artifact=Artifact(digest=FILE.digest, size_bytes=7))
+    )
+    status = await failure(call)
+    assert "nothing was uploaded" in status.message
+    call = hand.trainer.jobs.CompleteInputUpload(
+        CompleteInputUploadRequest(parent="projects/cells", artifact=Artifact(digest=FILE.digest, size_bytes=7))
+    )
+    assert await reason_of(call) == "INPUT_MISSING"

@@ -1,8 +1,9 @@
 """Datasets, versions and who holds them, on both databases."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sized
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -31,7 +32,8 @@ from bloomery.dataset.v1 import (
 )
 from bloomery.vision.v1 import TaskType
 from bloomery_dataset.app import MIGRATIONS
-from bloomery_dataset.store.tables import CLEANUPS, METADATA
+from bloomery_dataset.store import versions
+from bloomery_dataset.store.tables import CLEANUPS, METADATA, VERSIONS
 from bloomery_kit.database import Database
 from bloomery_kit.errors import error_info
 from bloomery_kit.migrations import migrate
@@ -242,8 +244,7 @@ async def test_a_version_that_is_held_is_not_deleted(service: Service, fake: Fak
     ):
         status = await failure(call)
         has(status, grpc.StatusCode.FAILED_PRECONDITION, "STILL_REFERENCED")
-        assert "versions/1: jobs/j holds it" in status.message
-        assert "models/m/versions/1 holds it" in status.message
+        assert "is held by jobs/j, models/m/versions/1; delete what holds it first" in status.message
 
     for holder in ("projects/cells/jobs/j", "projects/cells/models/m/versions/1"):
         release = ReleaseReferenceRequest(resource=version.name, holder=holder)
@@ -311,6 +312,80 @@ async def test_holders_are_listed_as_people_call_them(service: Service, fake: Fa
         "NOT_FOUND",
     )
     assert set(fake.titles.values()) == {"datasets/cells-v@1", "datasets/cells-v@2"}
+
+
+async def test_a_deletion_that_very_many_refuse_names_the_first_of_them(
+    service: Service, fake: FakeAnnotations
+) -> None:
+    fake.add(1, [box()])
+    version = await service.build()
+    for number in range(12):
+        request = AcquireReferenceRequest(
+            resource=version.name, holder=f"projects/cells/jobs/{number:02}", title=f"jobs/{'l' * 60}-{number:02}"
+        )
+        await service.stub.AcquireReference(request, metadata=AS_SERVICE)
+
+    for call in (
+        service.stub.DeleteDatasetVersion(DeleteDatasetVersionRequest(name=version.name)),
+        service.stub.DeleteDataset(DeleteDatasetRequest(name=DATASET)),
+    ):
+        status = await failure(call)
+        assert status.message.endswith("l-02 and others; delete what holds it first")
+        refused = error_details_pb2.PreconditionFailure()
+        assert any(detail.Unpack(refused) for detail in status.details)
+        assert [one.description[-11:] for one in refused.violations] == [f"{n:02} holds it" for n in range(10)]
+
+
+async def test_who_holds_a_dataset_is_asked_with_few_parameters_however_many_versions_it_has(
+    service: Service, fake: FakeAnnotations
+) -> None:
+    """PostgreSQL takes 32,767 of them in a statement."""
+    fake.add(1, [box()])
+    version = await service.build()
+    async with service.app._db.write() as tx:
+        row = dict((await tx.execute(sa.select(VERSIONS))).mappings().one())
+        await tx.execute(
+            sa.insert(VERSIONS),
+            [{**row, "uid": f"{n:032x}", "ordinal": 100 + n, "number": 2 + n} for n in range(50)],
+        )
+    acquire = AcquireReferenceRequest(resource=version.name, holder="projects/cells/jobs/j")
+    await service.stub.AcquireReference(acquire, metadata=AS_SERVICE)
+    counts: list[int] = []
+
+    def count(_conn: object, _cursor: object, _statement: str, parameters: Sized, *_: object) -> None:
+        counts.append(len(parameters))
+
+    sa.event.listen(service.app._db.engine.sync_engine, "before_cursor_execute", count)
+    listed = await service.stub.ListReferences(ListReferencesRequest(parent=f"{DATASET}/versions/-"))
+    assert [one.title for one in listed.references] == ["jobs/j"]
+    status = await failure(service.stub.DeleteDataset(DeleteDatasetRequest(name=DATASET)))
+    has(status, grpc.StatusCode.FAILED_PRECONDITION, "STILL_REFERENCED")
+    assert 0 < max(counts) < 20
+
+
+async def test_nobody_gets_hold_of_a_version_whose_dataset_is_being_deleted(
+    service: Service, fake: FakeAnnotations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The holder comes after the deletion has looked for holders, and before it deletes."""
+    fake.add(1, [box()])
+    version = await service.build()
+    looked, go_on, looks = asyncio.Event(), asyncio.Event(), versions.references
+
+    async def slow(*args: Any, **options: Any) -> object:
+        found = await looks(*args, **options)
+        looked.set()
+        await go_on.wait()
+        return found
+
+    monkeypatch.setattr(versions, "references", slow)
+    deleting = asyncio.ensure_future(service.stub.DeleteDataset(DeleteDatasetRequest(name=DATASET)))
+    await looked.wait()
+    acquire = AcquireReferenceRequest(resource=version.name, holder="projects/cells/jobs/late")
+    acquiring = asyncio.ensure_future(failure(service.stub.AcquireReference(acquire, metadata=AS_SERVICE)))
+    await asyncio.wait({acquiring}, timeout=0.3)
+    go_on.set()
+    await deleting
+    has(await acquiring, grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
 
 
 async def test_deleting_the_latest_version_makes_the_one_before_the_latest(

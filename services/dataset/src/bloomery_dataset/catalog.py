@@ -1,6 +1,6 @@
 """Datasets and versions: every change of them but the building, each in one transaction."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -22,6 +22,8 @@ from bloomery_kit.pages import PageRequest
 from bloomery_kit.times import Clock, utc_now
 
 M = TypeVar("M", bound=Message)
+_NAMED, _LISTED = 3, 10
+"""Holders that a refused deletion names in its message, and in its violations."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +105,11 @@ class Catalog:
             )
 
     async def delete_dataset(self, project: str, dataset: str) -> None:
-        """Delete a dataset with its versions. Raises FailedPrecondition naming all holders."""
+        """Delete a dataset with its versions. Raises FailedPrecondition naming holders."""
         async with self._db.write() as tx:
             found = await datasets.lock(tx, project, dataset)
-            members = await versions.of_dataset(tx, found.uid)
-            await _refuse_held(tx, members)
+            members = await versions.lock_all(tx, found)
+            await _refuse_held(tx, found)
             for version in members:
                 await versions.delete(tx, version)
             await datasets.delete(tx, found.uid)
@@ -154,12 +156,12 @@ class Catalog:
         return [version for _, version in shown], token
 
     async def delete_version(self, name: VersionName) -> None:
-        """Delete a version. Raises FailedPrecondition naming all holders."""
+        """Delete a version. Raises FailedPrecondition naming holders."""
         async with self._db.write() as tx:
             # Before the version, as a finishing build locks them.
             await datasets.lock(tx, name.project, name.dataset)
             version = await versions.lock(tx, name)
-            await _refuse_held(tx, [version])
+            await _refuse_held(tx, version)
             await versions.delete(tx, version)
         self._changed.notify(version.uid)
         self._changed.notify(CLEANUPS)
@@ -169,12 +171,8 @@ class Catalog:
         name, of_all = parse_members(parent)
         after = (int(str(page.cursor[0])), str(page.cursor[1])) if page.cursor else (0, "")
         async with self._db.read() as tx:
-            if of_all:
-                dataset = await datasets.get(tx, name.project, name.dataset)
-                uids = [version.uid for version in await versions.of_dataset(tx, dataset.uid)]
-            else:
-                uids = [(await versions.get(tx, name)).uid]
-            found = await versions.references(tx, uids, after=after, limit=page.size + 1)
+            held = await (datasets.get(tx, name.project, name.dataset) if of_all else versions.get(tx, name))
+            found = await versions.references(tx, held, after=after, limit=page.size + 1)
         shown = found[: page.size]
         token = page.next_token((shown[-1][0], shown[-1][1].holder)) if len(found) > page.size else ""
         return [reference for _, reference in shown], token
@@ -212,12 +210,12 @@ def _ready(version: Version) -> Version:
     raise FailedPrecondition("NOT_READY", message, [PreconditionViolation("NOT_READY", version.name, fix)])
 
 
-async def _refuse_held(tx: Transaction, members: Iterable[Version]) -> None:
-    held = await versions.references(tx, [version.uid for version in members])
-    violations = [
-        PreconditionViolation("STILL_REFERENCED", one.version, f"{one.title} holds it; delete that first")
-        for _, one in held
-    ]
-    if violations:
-        message = f"still referenced: {'; '.join(f'{v.subject}: {v.description}' for v in violations)}"
-        raise FailedPrecondition("STILL_REFERENCED", message, violations)
+async def _refuse_held(tx: Transaction, held: Dataset | Version) -> None:
+    found = [one for _, one in await versions.references(tx, held, limit=_LISTED)]
+    if not found:
+        return
+    titles = list(dict.fromkeys(one.title for one in found))
+    named = ", ".join(titles[:_NAMED]) + (" and others" if len(titles) > _NAMED else "")
+    violations = [PreconditionViolation("STILL_REFERENCED", one.version, f"{one.title} holds it") for one in found]
+    message = f"{held.name} is held by {named}; delete what holds it first"
+    raise FailedPrecondition("STILL_REFERENCED", message, violations)

@@ -1,6 +1,5 @@
 """Versions, who holds them, and their exports."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -17,6 +16,9 @@ from bloomery_kit.sequences import next_sequence
 
 _FROM = VERSIONS.join(DATASETS, VERSIONS.c.dataset_uid == DATASETS.c.uid)
 SELECT = sa.select(VERSIONS, DATASETS.c.project, DATASETS.c.dataset).select_from(_FROM)
+_REFERENCES = sa.select(
+    REFERENCES, VERSIONS.c.number, VERSIONS.c.ordinal, DATASETS.c.project, DATASETS.c.dataset
+).select_from(_FROM.join(REFERENCES, REFERENCES.c.version_uid == VERSIONS.c.uid))
 LEASE_PREFIX = "builds/"
 _ORDER = "versions"
 
@@ -80,9 +82,10 @@ async def page(
     return [(row.ordinal, version_of(row)) for row in await tx.execute(query)]
 
 
-async def of_dataset(tx: Transaction, dataset_uid: str) -> list[Version]:
-    """All versions of a dataset, also those that ended with an earlier one."""
-    return [version_of(row) for row in await tx.execute(SELECT.where(VERSIONS.c.dataset_uid == dataset_uid))]
+async def lock_all(tx: Transaction, dataset: Dataset) -> list[Version]:
+    """All of a dataset, also those that ended with an earlier one; nobody else holds them until `tx` ends."""
+    query = SELECT.where(VERSIONS.c.dataset_uid == dataset.uid).order_by(VERSIONS.c.ordinal)
+    return [version_of(row) for row in await tx.execute(query.with_for_update(of=VERSIONS))]
 
 
 async def delete(tx: Transaction, version: Version) -> None:
@@ -104,13 +107,12 @@ async def leave_cleanup(tx: Transaction, version: Version) -> None:
 
 
 async def references(
-    tx: Transaction, uids: Sequence[str], *, after: tuple[int, str] = (0, ""), limit: int | None = None
+    tx: Transaction, held: Dataset | Version, *, after: tuple[int, str] = (0, ""), limit: int
 ) -> list[tuple[int, Reference]]:
-    """Who holds some versions, in the order of versions and holders, each with the version's place in that order."""
+    """Who holds a version, or any of a dataset, in the order of versions and holders; each with the version's place."""
+    of_held = VERSIONS.c.dataset_uid if isinstance(held, Dataset) else VERSIONS.c.uid
     place = sa.tuple_(VERSIONS.c.ordinal, REFERENCES.c.holder)
-    query = sa.select(REFERENCES, VERSIONS.c.number, VERSIONS.c.ordinal, DATASETS.c.project, DATASETS.c.dataset)
-    query = query.select_from(_FROM.join(REFERENCES, REFERENCES.c.version_uid == VERSIONS.c.uid))
-    query = query.where(REFERENCES.c.version_uid.in_(uids), place > sa.tuple_(*map(sa.literal, after)))
+    query = _REFERENCES.where(of_held == held.uid, place > sa.tuple_(*map(sa.literal, after)))
     rows = await tx.execute(query.order_by(VERSIONS.c.ordinal, REFERENCES.c.holder).limit(limit))
     return [(row.ordinal, reference_of(row)) for row in rows]
 
@@ -121,7 +123,7 @@ async def acquire(tx: Transaction, version: Version, holder: str, title: str, no
     await insert_ignore(tx, REFERENCES, row)
     key = (REFERENCES.c.version_uid == version.uid, REFERENCES.c.holder == holder)
     await tx.execute(sa.update(REFERENCES).where(*key).values(title=title))
-    return next(held for _, held in await references(tx, [version.uid]) if held.holder == holder)
+    return reference_of((await tx.execute(_REFERENCES.where(*key))).one())
 
 
 async def release(tx: Transaction, uid: str, holder: str) -> None:

@@ -164,7 +164,8 @@ class DatasetServiceServicer:
 
     def CreateDatasetVersion(self, request, context):
         """Starts building a version from one moment of the project and returns it, BUILDING. Idempotent by `request_id`. Where spec and content are those of an
-        earlier version, the building ends with that version and `reused`. A project without a usable image makes a FAILED version that says so.
+        earlier version, the building ends with that version and `reused`. A project without a usable image makes a FAILED version that says so. NOT_FOUND:
+        there is no such project (create it and import images first), or no such dataset (create it first, or repeat with `allow_missing_dataset`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

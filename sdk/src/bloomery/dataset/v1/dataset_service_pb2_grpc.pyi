@@ -58,7 +58,8 @@ class DatasetServiceStub:
     """
     CreateDatasetVersion: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.CreateDatasetVersionRequest, dataset_pb2.DatasetVersion]
     """Starts building a version from one moment of the project and returns it, BUILDING. Idempotent by `request_id`. Where spec and content are those of an
-    earlier version, the building ends with that version and `reused`. A project without a usable image makes a FAILED version that says so.
+    earlier version, the building ends with that version and `reused`. A project without a usable image makes a FAILED version that says so. NOT_FOUND:
+    there is no such project (create it and import images first), or no such dataset (create it first, or repeat with `allow_missing_dataset`).
     """
     GetDatasetVersion: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.GetDatasetVersionRequest, dataset_pb2.DatasetVersion]
     """Returns a version by number, by uid, or the newest READY one as "latest". NOT_FOUND: list the versions."""
@@ -113,7 +114,8 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     """
     CreateDatasetVersion: aio.UnaryUnaryMultiCallable[dataset_service_pb2.CreateDatasetVersionRequest, dataset_pb2.DatasetVersion]  # type: ignore[assignment]
     """Starts building a version from one moment of the project and returns it, BUILDING. Idempotent by `request_id`. Where spec and content are those of an
-    earlier version, the building ends with that version and `reused`. A project without a usable image makes a FAILED version that says so.
+    earlier version, the building ends with that version and `reused`. A project without a usable image makes a FAILED version that says so. NOT_FOUND:
+    there is no such project (create it and import images first), or no such dataset (create it first, or repeat with `allow_missing_dataset`).
     """
     GetDatasetVersion: aio.UnaryUnaryMultiCallable[dataset_service_pb2.GetDatasetVersionRequest, dataset_pb2.DatasetVersion]  # type: ignore[assignment]
     """Returns a version by number, by uid, or the newest READY one as "latest". NOT_FOUND: list the versions."""
@@ -201,7 +203,8 @@ class DatasetServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[dataset_pb2.DatasetVersion, abc.Awaitable[dataset_pb2.DatasetVersion]]:
         """Starts building a version from one moment of the project and returns it, BUILDING. Idempotent by `request_id`. Where spec and content are those of an
-        earlier version, the building ends with that version and `reused`. A project without a usable image makes a FAILED version that says so.
+        earlier version, the building ends with that version and `reused`. A project without a usable image makes a FAILED version that says so. NOT_FOUND:
+        there is no such project (create it and import images first), or no such dataset (create it first, or repeat with `allow_missing_dataset`).
         """
 
     @abc_1.abstractmethod

@@ -197,10 +197,10 @@ def _doubts(files: Sequence[_File]) -> Iterator[Doubt]:
     bare = [one for one in files if one.records and not one.is_annotated]
     if bare:
         count = sum(one.records for one in bare)
-        message = f"{bare[0].path} lists {count} images and no annotations: they count as not annotated"
+        message = f"{bare[0].path} lists images and no annotations: they count as not annotated"
         yield Doubt("NO_ANNOTATIONS", message, "leave the file out if they are to be labelled", count, bare[0].path)
     empty = [one for one in files if one.records and one.is_annotated and not one.objects and not one.broken]
     if empty:
         count = sum(one.records for one in empty)
-        message = f"{empty[0].path} lists {count} images and not one object: they count as annotated and empty"
+        message = f"{empty[0].path} lists images and not one object: they count as annotated and empty"
         yield Doubt("NO_OBJECTS", message, "leave the file out if they are to be labelled", count, empty[0].path)

@@ -163,12 +163,12 @@ def _about_splits(claim: Claim, images: Sequence[str], splits: Mapping[str, Spli
     told = claim.splits
     if splits and len(splits) < len(images):
         without = [image for image in images if image not in splits]
-        message = f"{len(without)} of {len(images)} images are in no split, the others are"
+        message = "images are in no split while others are in one"
         yield Doubt(
             "NO_SPLIT", message, "add them to a list, or choose a split when you build", len(without), without[0]
         )
     if told.conflicts:
-        message = f"{len(told.conflicts)} images are in several splits; the first of train, val, test is taken"
+        message = "images are in several splits; the first of train, val, test is taken"
         yield Doubt("SPLIT_CONFLICT", message, "leave each in one", len(told.conflicts), told.conflicts[0])
     # Roboflow names a folder for test images whether there are any or not.
     empty = [one.path for one in told.lists if not one.images and one.split != "test"]
@@ -177,11 +177,11 @@ def _about_splits(claim: Claim, images: Sequence[str], splits: Mapping[str, Spli
         yield Doubt("EMPTY_SPLIT", message, "correct the path, or add the images", len(empty), empty[0])
     if told.missing:
         line, path = told.missing[0]
-        message = f"lists name {len(told.missing)} images that are not there, such as {line:.200}"
+        message = f"lists name images that are not there, such as {line:.200}"
         yield Doubt("LISTED_IMAGE_MISSING", message, "add the images", len(told.missing), path)
     if told.undecided:
         line, path = told.undecided[0]
-        message = f"lists give {len(told.undecided)} names that fit several images, such as {line:.200}"
+        message = f"lists give names that fit several images, such as {line:.200}"
         yield Doubt("LISTED_IMAGE_AMBIGUOUS", message, "write them with their folders", len(told.undecided), path)
     if told.broken:
         yield Doubt("BROKEN_FILE", told.broken[0], "save it as UTF-8", len(told.broken), told.broken[0])
@@ -197,13 +197,13 @@ def _about_left(left: Mapping[str, Left], others: Mapping[str, Sequence[str]]) -
         message = f"{_by_suffix(videos)} are videos, which are not read"
         yield Doubt("VIDEO_NOT_READ", message, "save their frames as images", len(videos), videos[0])
     for title, names in others.items():
-        message = f"{len(names)} files hold labels of {title}, which are not read"
+        message = f"files hold labels of {title}, which are not read"
         yield Doubt("OTHER_FORMAT", message, "export them as COCO, Pascal VOC or YOLO", len(names), names[0])
 
 
 def _about_labels(images: Sequence[str], *, is_labelled: bool) -> Iterator[Doubt]:
     if images and not is_labelled:
-        message = f"nothing labels the {len(images)} images; they are imported as not annotated"
+        message = "nothing labels the images; they are imported as not annotated"
         yield Doubt("NO_LABELS", message, _layouts(), len(images), images[0])
 
 

@@ -161,7 +161,7 @@ class _Seen:
     def doubts(self, rows: YoloRows, configured: int) -> Iterator[Doubt]:
         count = len(self.rows)
         if self.nameless:
-            message = f"no list names the classes of {len(self.nameless_files)} label files; they are called by number"
+            message = "no list names the classes of label files; they are called by their numbers"
             hint = "add classes.txt with one name a line, or data.yaml with names"
             yield Doubt("NO_CLASS_NAMES", message, hint, len(self.nameless_files), self.nameless_files[0])
         if rows.scores:

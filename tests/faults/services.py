@@ -12,16 +12,15 @@ from bloomery_dataset.settings import DatasetSettings
 from bloomery_inference.app import InferenceApp
 from bloomery_inference.settings import InferenceSettings
 from bloomery_kit.auth import OwnerToken
-from bloomery_kit.logging import setup_logging
 from bloomery_kit.server import ServiceHost, options_from, run_until_signal
+from bloomery_kit.service import App, begin
 from bloomery_kit.settings import load_settings
 
 
 async def main() -> None:
-    settings = load_settings(AnnotationSettings)
-    setup_logging()
+    settings = begin(AnnotationSettings)
     host = ServiceHost(options_from(settings), authenticator=OwnerToken(settings.token.get_secret_value()))
-    apps: list[AnnotationApp | DatasetApp | InferenceApp] = [
+    apps: list[App] = [
         await AnnotationApp.open(settings, draining=host.draining),
         await DatasetApp.open(load_settings(DatasetSettings), draining=host.draining),
         await InferenceApp.open(load_settings(InferenceSettings), draining=host.draining),

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -13,37 +13,21 @@ from bloomery_dataset.app import DatasetApp
 from bloomery_dataset.settings import DatasetSettings
 from bloomery_gateway.app import GatewayApp
 from bloomery_gateway.settings import GatewaySettings
-from bloomery_inference.app import InferenceApp
+from bloomery_inference.app import MESSAGE_BYTES, InferenceApp
 from bloomery_inference.settings import InferenceSettings
 from bloomery_kit import leases
 from bloomery_kit.auth import OwnerToken
-from bloomery_kit.loops import Loops
 from bloomery_kit.metrics import serve_metrics
 from bloomery_kit.server import ServerOptions, ServiceHost
+from bloomery_kit.service import App
 from bloomery_kit.settings import FolderStoreSettings
 from bloomery_server.folder import DataFolder, Identity
 from bloomery_trainer.app import TrainerApp
 from bloomery_trainer.settings import Policy, TrainerSettings
 
 _LOOPBACK = "127.0.0.1"
-_PREDICT_BYTES = 64 << 20
 # There are no other replicas whose commits would have to be looked for.
 _RARELY = 60.0
-
-
-class App(Protocol):
-    """A service's parts, in the order in which they are used after they were opened, and its background work."""
-
-    loops: Loops
-
-    def register(self, host: ServiceHost) -> None:
-        """Put the servicers on a server."""
-
-    async def start(self) -> None:
-        """Begin the work in the background."""
-
-    async def close(self) -> None:
-        """Give everything back."""
 
 
 class EmbeddedServer:
@@ -111,7 +95,7 @@ class EmbeddedServer:
             bind=_LOOPBACK,
             port=port,
             reflection=True,
-            max_message_bytes=_PREDICT_BYTES,
+            max_message_bytes=MESSAGE_BYTES,
             # Nothing routes to a single process: there is no balancer to wait for.
             drain_wait=0.1,
             drain_grace=5,

@@ -32,6 +32,8 @@ from bloomery_kit.migrations import check_schema, migrate
 from bloomery_kit.objects import ObjectStore, open_object_store
 from bloomery_kit.server import ServiceHost
 
+MESSAGE_BYTES = 64 << 20
+"""The largest message of a server that has this service: images come inside of requests."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 SCHEMA = "inference"
 _IDEMPOTENT = (

@@ -4,20 +4,15 @@ import asyncio
 from dataclasses import replace
 
 from bloomery_kit.auth import OwnerToken
-from bloomery_kit.logging import setup_logging
-from bloomery_kit.metrics import serve_metrics
 from bloomery_kit.server import ServiceHost, options_from, run_until_signal
-from bloomery_kit.settings import load_settings
+from bloomery_kit.service import begin
 from bloomery_trainer.app import TrainerApp
 from bloomery_trainer.settings import TrainerSettings
 
 
 async def main() -> None:
     """Read settings, wire, serve."""
-    settings = load_settings(TrainerSettings)
-    setup_logging()
-    if settings.metrics_port is not None:
-        serve_metrics(settings.metrics_port)
+    settings = begin(TrainerSettings)
     options = options_from(settings)
     authenticator = OwnerToken(settings.token.get_secret_value())
     host = ServiceHost(options, authenticator=authenticator)

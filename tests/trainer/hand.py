@@ -181,7 +181,7 @@ class Hand:
         token = self.launcher.orders[-1].secrets["BLOOMERY_ATTEMPT_TOKEN"]
         request = StartAttemptRequest(token=token, worker_id=worker_id, host="here")
         started = await self.trainer.workers.StartAttempt(request)
-        return FakeWorker(self.trainer.workers, started, started.acknowledged_sequence)
+        return FakeWorker(self.trainer.workers, started)
 
     async def running(self, **fields: Any) -> tuple[Job, FakeWorker]:
         """A job at work, with its worker."""

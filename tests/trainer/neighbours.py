@@ -39,6 +39,7 @@ class Datasets(DatasetServiceServicer):
     def __init__(self) -> None:
         self.versions = {DATASET: ready_version()}
         self.holders: set[tuple[str, str]] = set()
+        self.titles: dict[str, str] = {}
         self.down = False
 
     async def GetDatasetVersion(self, request: GetDatasetVersionRequest, context: Any) -> DatasetVersion:
@@ -52,6 +53,7 @@ class Datasets(DatasetServiceServicer):
         if request.resource not in self.versions:
             raise NotFound("dataset version", request.resource)
         self.holders.add((request.resource, request.holder))
+        self.titles[request.holder] = request.title
         return Reference(resource=request.resource, holder=request.holder)
 
     async def ReleaseReference(self, request: ReleaseReferenceRequest, context: Any) -> Empty:

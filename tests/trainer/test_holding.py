@@ -67,7 +67,9 @@ async def test_a_job_id_that_is_used_again_leaves_the_second_jobs_hold_alone(han
     await delete(hand, first)
     second = await hand.trainer.create(job_id="nightly")
     await hand.settle(3)
-    assert hand.trainer.world.datasets.holders == {(DATASET, f"projects/cells/jobs/{second.uid}")}
+    holder = f"projects/cells/jobs/{second.uid}"
+    assert hand.trainer.world.datasets.holders == {(DATASET, holder)}
+    assert hand.trainer.world.datasets.titles[holder] == "jobs/nightly"
 
 
 async def test_a_hold_that_nobody_remembers_is_given_back(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:

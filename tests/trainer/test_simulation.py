@@ -59,7 +59,7 @@ class NoNeighbours:
     async def project_uid(self, project: str) -> str:
         return PROJECT_UID
 
-    async def hold(self, dataset_version: str, holder: str) -> None:
+    async def hold(self, dataset_version: str, holder: str, title: str) -> None:
         pass
 
     async def release(self, dataset_version: str, holder: str) -> None:

@@ -148,7 +148,6 @@ class FakeTrainer(WorkerServiceServicer):
             attempt=1,
             resume_from=[CheckpointFile(path=path, input=self.signed(file)) for path, file in self.resume_from.items()],
             resume_epoch=self.resume_epoch,
-            acknowledged_sequence=0,
             report_interval_seconds=self.interval,
             classes=self.classes,
         )

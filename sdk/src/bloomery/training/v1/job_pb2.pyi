@@ -211,13 +211,13 @@ class Job(message.Message):
     name: builtins.str
     """`projects/{project}/jobs/{job}`."""
     uid: builtins.str
-    """Unique for ever. Output only."""
+    """Unique for ever, as its name is not. Output only."""
     display_name: builtins.str
     """For people; the id by default."""
     kind: JobKind.ValueType
     """What it does."""
     recipe: builtins.str
-    """`recipes/{recipe}`."""
+    """`recipes/{recipe}`; the id alone will do."""
     dataset_version: builtins.str
     """The dataset version it works on: `projects/{project}/datasets/{dataset}/versions/{version}`."""
     base: builtins.str

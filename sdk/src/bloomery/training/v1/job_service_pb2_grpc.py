@@ -31,7 +31,11 @@ if _version_not_supported:
 
 class JobServiceStub:
     """Owns recipes, jobs, event logs and results. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the
-    role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat).
+    role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat). Of every list that is `PAGE_TOKEN_INVALID`
+    too: the token is of another request or damaged; begin with the first page. A parent or name that does not exist is NOT_FOUND. ABORTED `JOB_CHANGED`: the
+    job moved on at that moment; repeat.
+
+    A job's id is unique among the jobs of its project that are there; after DeleteJob another job may have it. Its uid is never used again.
     """
 
     def __init__(self, channel):
@@ -154,18 +158,22 @@ class JobServiceStub:
 
 class JobServiceServicer:
     """Owns recipes, jobs, event logs and results. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the
-    role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat).
+    role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat). Of every list that is `PAGE_TOKEN_INVALID`
+    too: the token is of another request or damaged; begin with the first page. A parent or name that does not exist is NOT_FOUND. ABORTED `JOB_CHANGED`: the
+    job moved on at that moment; repeat.
+
+    A job's id is unique among the jobs of its project that are there; after DeleteJob another job may have it. Its uid is never used again.
     """
 
     def ListRecipes(self, request, context):
-        """Lists the recipes of the catalogue by id.
+        """Lists the recipes of the catalogue by id. They change with the installation only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetRecipe(self, request, context):
-        """Returns a recipe with its parameters. NOT_FOUND: list the recipes.
+        """Returns a recipe with its parameters. NOT_FOUND names those that there are.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -188,9 +196,11 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateJob(self, request, context):
-        """Creates a job. Idempotent by `request_id`. With `validate_only` everything is checked and filled in but nothing is stored. INVALID_ARGUMENT lists every
-        wrong parameter with its limits. FAILED_PRECONDITION: `DATASET_NOT_READY` (wait for it), `TASK_MISMATCH` (choose another recipe), `INPUT_MISSING` (upload
-        the file again). RESOURCE_EXHAUSTED: too many jobs wait (cancel some, or wait) or the disk is low (free space).
+        """Creates a job. Idempotent by `request_id`: a repeat gets the first answer, whatever has changed since. With `validate_only` everything is checked and filled
+        in but nothing is stored. A job that can never start is accepted all the same, as the machine may grow; its `reason` says so in the answer. INVALID_ARGUMENT
+        lists all that is wrong, parameters with their limits. NOT_FOUND: there is no such project. ALREADY_EXISTS: a job of that id is there; choose another id, or
+        delete that job. FAILED_PRECONDITION: `DATASET_NOT_READY` (wait for it), `TASK_MISMATCH` (choose another recipe), `INPUT_MISSING` (upload the file again).
+        RESOURCE_EXHAUSTED: `TOO_MANY_JOBS` wait (cancel some, or wait) or `DISK_LOW` (free space).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -204,21 +214,23 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListJobs(self, request, context):
-        """Lists jobs, newest first; "-" as the project's id stands for all.
+        """Lists jobs, newest first; "-" as the project's id stands for all. A job that is created while pages are walked is on none of the later ones.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateJob(self, request, context):
-        """Changes `display_name`, `labels` or `priority`. Idempotent. ABORTED: the etag is old; read again and repeat.
+        """Changes `display_name`, `labels` or `priority`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteJob(self, request, context):
-        """Deletes a job that is terminal, with its events and checkpoints. What was recorded from its result stays. FAILED_PRECONDITION `NOT_TERMINAL`: cancel it first.
+        """Deletes a job that is terminal, with its events and checkpoints, and gives its dataset version back. What was recorded from its result stays, as a model
+        version with its files; files of evaluations and predictions go. A repeat is NOT_FOUND: it is gone already. FAILED_PRECONDITION `NOT_TERMINAL`: cancel it
+        first, and wait for the end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -226,7 +238,7 @@ class JobServiceServicer:
 
     def CancelJob(self, request, context):
         """Asks a job to stop, after a checkpoint unless `force`. Returns at once; watch the job for CANCELLED. Idempotent: a job that is cancelling or terminal is
-        returned as it is. Completion that comes first wins.
+        returned as it is. Completion that comes first wins. NOT_FOUND: list the jobs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -270,7 +282,7 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListJobEvents(self, request, context):
-        """Lists a job's events in order. OUT_OF_RANGE `EVENTS_TRUNCATED`: start at `oldest_sequence` - 1.
+        """Lists a job's events in order; those that are added while pages are walked come on the last ones. OUT_OF_RANGE `EVENTS_TRUNCATED`: start at `oldest_sequence` - 1.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -292,21 +304,23 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetLogs(self, request, context):
-        """Returns the log of a job as text lines, oldest first, by pages.
+        """Returns the log of a job as text lines, oldest first, by pages; with `tail` only its end. Lines go with the events of a job that ended long ago, 90 days by
+        default; such a log is empty, not an error. INVALID_ARGUMENT: `tail` is negative, or given together with `page_token`. NOT_FOUND: list the jobs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListCheckpoints(self, request, context):
-        """Lists the complete checkpoints of a job, newest first.
+        """Lists the complete checkpoints of a job, newest first: the last two and the best. NOT_FOUND: list the jobs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SignArtifacts(self, request, context):
-        """Signs downloads of a finished job's artifacts. NOT_FOUND: no such artifact.
+        """Signs downloads of a finished job's artifacts; a job without a result has none. The files of a model are gone once its version was deleted, which the download
+        tells. NOT_FOUND: no such job, or no artifact of that role.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -450,7 +464,11 @@ def add_JobServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class JobService:
     """Owns recipes, jobs, event logs and results. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the
-    role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat).
+    role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat). Of every list that is `PAGE_TOKEN_INVALID`
+    too: the token is of another request or damaged; begin with the first page. A parent or name that does not exist is NOT_FOUND. ABORTED `JOB_CHANGED`: the
+    job moved on at that moment; repeat.
+
+    A job's id is unique among the jobs of its project that are there; after DeleteJob another job may have it. Its uid is never used again.
     """
 
     @staticmethod

@@ -32,7 +32,11 @@ GRPC_VERSION: str
 
 class JobServiceStub:
     """Owns recipes, jobs, event logs and results. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the
-    role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat).
+    role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat). Of every list that is `PAGE_TOKEN_INVALID`
+    too: the token is of another request or damaged; begin with the first page. A parent or name that does not exist is NOT_FOUND. ABORTED `JOB_CHANGED`: the
+    job moved on at that moment; repeat.
+
+    A job's id is unique among the jobs of its project that are there; after DeleteJob another job may have it. Its uid is never used again.
     """
 
     @typing.overload
@@ -40,9 +44,9 @@ class JobServiceStub:
     @typing.overload
     def __new__(cls, channel: aio.Channel) -> JobServiceAsyncStub: ...
     ListRecipes: grpc.UnaryUnaryMultiCallable[job_service_pb2.ListRecipesRequest, job_service_pb2.ListRecipesResponse]
-    """Lists the recipes of the catalogue by id."""
+    """Lists the recipes of the catalogue by id. They change with the installation only."""
     GetRecipe: grpc.UnaryUnaryMultiCallable[job_service_pb2.GetRecipeRequest, recipe_pb2.Recipe]
-    """Returns a recipe with its parameters. NOT_FOUND: list the recipes."""
+    """Returns a recipe with its parameters. NOT_FOUND names those that there are."""
     PrepareInputUpload: grpc.UnaryUnaryMultiCallable[job_service_pb2.PrepareInputUploadRequest, job_service_pb2.PrepareInputUploadResponse]
     """Signs an upload of a file for jobs of a project to work on, such as a model to import: PUT the bytes, then call CompleteInputUpload. Idempotent: a file that
     is kept already has no `put`. A file that no job has worked on for some days is removed. RESOURCE_EXHAUSTED: the disk is low; free space and repeat.
@@ -52,21 +56,26 @@ class JobServiceStub:
     already is a success. FAILED_PRECONDITION `INPUT_MISSING`: nothing, or something else, arrived; upload it again.
     """
     CreateJob: grpc.UnaryUnaryMultiCallable[job_service_pb2.CreateJobRequest, job_pb2.Job]
-    """Creates a job. Idempotent by `request_id`. With `validate_only` everything is checked and filled in but nothing is stored. INVALID_ARGUMENT lists every
-    wrong parameter with its limits. FAILED_PRECONDITION: `DATASET_NOT_READY` (wait for it), `TASK_MISMATCH` (choose another recipe), `INPUT_MISSING` (upload
-    the file again). RESOURCE_EXHAUSTED: too many jobs wait (cancel some, or wait) or the disk is low (free space).
+    """Creates a job. Idempotent by `request_id`: a repeat gets the first answer, whatever has changed since. With `validate_only` everything is checked and filled
+    in but nothing is stored. A job that can never start is accepted all the same, as the machine may grow; its `reason` says so in the answer. INVALID_ARGUMENT
+    lists all that is wrong, parameters with their limits. NOT_FOUND: there is no such project. ALREADY_EXISTS: a job of that id is there; choose another id, or
+    delete that job. FAILED_PRECONDITION: `DATASET_NOT_READY` (wait for it), `TASK_MISMATCH` (choose another recipe), `INPUT_MISSING` (upload the file again).
+    RESOURCE_EXHAUSTED: `TOO_MANY_JOBS` wait (cancel some, or wait) or `DISK_LOW` (free space).
     """
     GetJob: grpc.UnaryUnaryMultiCallable[job_service_pb2.GetJobRequest, job_pb2.Job]
     """Returns a job. NOT_FOUND: list the jobs."""
     ListJobs: grpc.UnaryUnaryMultiCallable[job_service_pb2.ListJobsRequest, job_service_pb2.ListJobsResponse]
-    """Lists jobs, newest first; "-" as the project's id stands for all."""
+    """Lists jobs, newest first; "-" as the project's id stands for all. A job that is created while pages are walked is on none of the later ones."""
     UpdateJob: grpc.UnaryUnaryMultiCallable[job_service_pb2.UpdateJobRequest, job_pb2.Job]
-    """Changes `display_name`, `labels` or `priority`. Idempotent. ABORTED: the etag is old; read again and repeat."""
+    """Changes `display_name`, `labels` or `priority`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat."""
     DeleteJob: grpc.UnaryUnaryMultiCallable[job_service_pb2.DeleteJobRequest, empty_pb2.Empty]
-    """Deletes a job that is terminal, with its events and checkpoints. What was recorded from its result stays. FAILED_PRECONDITION `NOT_TERMINAL`: cancel it first."""
+    """Deletes a job that is terminal, with its events and checkpoints, and gives its dataset version back. What was recorded from its result stays, as a model
+    version with its files; files of evaluations and predictions go. A repeat is NOT_FOUND: it is gone already. FAILED_PRECONDITION `NOT_TERMINAL`: cancel it
+    first, and wait for the end.
+    """
     CancelJob: grpc.UnaryUnaryMultiCallable[job_service_pb2.CancelJobRequest, job_pb2.Job]
     """Asks a job to stop, after a checkpoint unless `force`. Returns at once; watch the job for CANCELLED. Idempotent: a job that is cancelling or terminal is
-    returned as it is. Completion that comes first wins.
+    returned as it is. Completion that comes first wins. NOT_FOUND: list the jobs.
     """
     PauseJob: grpc.UnaryUnaryMultiCallable[job_service_pb2.PauseJobRequest, job_pb2.Job]
     """Asks a job to save a checkpoint and give its machine back. Idempotent. FAILED_PRECONDITION `NOT_PAUSABLE`: it is terminal, cancelling or completing."""
@@ -83,7 +92,7 @@ class JobServiceStub:
     NOT_FOUND: no job belongs to it.
     """
     ListJobEvents: grpc.UnaryUnaryMultiCallable[job_service_pb2.ListJobEventsRequest, job_service_pb2.ListJobEventsResponse]
-    """Lists a job's events in order. OUT_OF_RANGE `EVENTS_TRUNCATED`: start at `oldest_sequence` - 1."""
+    """Lists a job's events in order; those that are added while pages are walked come on the last ones. OUT_OF_RANGE `EVENTS_TRUNCATED`: start at `oldest_sequence` - 1."""
     WatchJob: grpc.UnaryStreamMultiCallable[job_service_pb2.WatchJobRequest, job_service_pb2.WatchJobResponse]
     """Streams a job's events.
 
@@ -96,11 +105,15 @@ class JobServiceStub:
     (the cursor is not of this job).
     """
     GetLogs: grpc.UnaryUnaryMultiCallable[job_service_pb2.GetLogsRequest, job_service_pb2.GetLogsResponse]
-    """Returns the log of a job as text lines, oldest first, by pages."""
+    """Returns the log of a job as text lines, oldest first, by pages; with `tail` only its end. Lines go with the events of a job that ended long ago, 90 days by
+    default; such a log is empty, not an error. INVALID_ARGUMENT: `tail` is negative, or given together with `page_token`. NOT_FOUND: list the jobs.
+    """
     ListCheckpoints: grpc.UnaryUnaryMultiCallable[job_service_pb2.ListCheckpointsRequest, job_service_pb2.ListCheckpointsResponse]
-    """Lists the complete checkpoints of a job, newest first."""
+    """Lists the complete checkpoints of a job, newest first: the last two and the best. NOT_FOUND: list the jobs."""
     SignArtifacts: grpc.UnaryUnaryMultiCallable[job_service_pb2.SignArtifactsRequest, job_service_pb2.SignArtifactsResponse]
-    """Signs downloads of a finished job's artifacts. NOT_FOUND: no such artifact."""
+    """Signs downloads of a finished job's artifacts; a job without a result has none. The files of a model are gone once its version was deleted, which the download
+    tells. NOT_FOUND: no such job, or no artifact of that role.
+    """
     ListJobResults: grpc.UnaryUnaryMultiCallable[job_service_pb2.ListJobResultsRequest, job_service_pb2.ListJobResultsResponse]
     """Lists the results of the whole installation in order. Called by services."""
     WatchJobResults: grpc.UnaryStreamMultiCallable[job_service_pb2.WatchJobResultsRequest, job_service_pb2.WatchJobResultsResponse]
@@ -111,14 +124,18 @@ class JobServiceStub:
 @typing.type_check_only
 class JobServiceAsyncStub(JobServiceStub):
     """Owns recipes, jobs, event logs and results. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the
-    role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat).
+    role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat). Of every list that is `PAGE_TOKEN_INVALID`
+    too: the token is of another request or damaged; begin with the first page. A parent or name that does not exist is NOT_FOUND. ABORTED `JOB_CHANGED`: the
+    job moved on at that moment; repeat.
+
+    A job's id is unique among the jobs of its project that are there; after DeleteJob another job may have it. Its uid is never used again.
     """
 
     def __init__(self, channel: aio.Channel) -> None: ...
     ListRecipes: aio.UnaryUnaryMultiCallable[job_service_pb2.ListRecipesRequest, job_service_pb2.ListRecipesResponse]  # type: ignore[assignment]
-    """Lists the recipes of the catalogue by id."""
+    """Lists the recipes of the catalogue by id. They change with the installation only."""
     GetRecipe: aio.UnaryUnaryMultiCallable[job_service_pb2.GetRecipeRequest, recipe_pb2.Recipe]  # type: ignore[assignment]
-    """Returns a recipe with its parameters. NOT_FOUND: list the recipes."""
+    """Returns a recipe with its parameters. NOT_FOUND names those that there are."""
     PrepareInputUpload: aio.UnaryUnaryMultiCallable[job_service_pb2.PrepareInputUploadRequest, job_service_pb2.PrepareInputUploadResponse]  # type: ignore[assignment]
     """Signs an upload of a file for jobs of a project to work on, such as a model to import: PUT the bytes, then call CompleteInputUpload. Idempotent: a file that
     is kept already has no `put`. A file that no job has worked on for some days is removed. RESOURCE_EXHAUSTED: the disk is low; free space and repeat.
@@ -128,21 +145,26 @@ class JobServiceAsyncStub(JobServiceStub):
     already is a success. FAILED_PRECONDITION `INPUT_MISSING`: nothing, or something else, arrived; upload it again.
     """
     CreateJob: aio.UnaryUnaryMultiCallable[job_service_pb2.CreateJobRequest, job_pb2.Job]  # type: ignore[assignment]
-    """Creates a job. Idempotent by `request_id`. With `validate_only` everything is checked and filled in but nothing is stored. INVALID_ARGUMENT lists every
-    wrong parameter with its limits. FAILED_PRECONDITION: `DATASET_NOT_READY` (wait for it), `TASK_MISMATCH` (choose another recipe), `INPUT_MISSING` (upload
-    the file again). RESOURCE_EXHAUSTED: too many jobs wait (cancel some, or wait) or the disk is low (free space).
+    """Creates a job. Idempotent by `request_id`: a repeat gets the first answer, whatever has changed since. With `validate_only` everything is checked and filled
+    in but nothing is stored. A job that can never start is accepted all the same, as the machine may grow; its `reason` says so in the answer. INVALID_ARGUMENT
+    lists all that is wrong, parameters with their limits. NOT_FOUND: there is no such project. ALREADY_EXISTS: a job of that id is there; choose another id, or
+    delete that job. FAILED_PRECONDITION: `DATASET_NOT_READY` (wait for it), `TASK_MISMATCH` (choose another recipe), `INPUT_MISSING` (upload the file again).
+    RESOURCE_EXHAUSTED: `TOO_MANY_JOBS` wait (cancel some, or wait) or `DISK_LOW` (free space).
     """
     GetJob: aio.UnaryUnaryMultiCallable[job_service_pb2.GetJobRequest, job_pb2.Job]  # type: ignore[assignment]
     """Returns a job. NOT_FOUND: list the jobs."""
     ListJobs: aio.UnaryUnaryMultiCallable[job_service_pb2.ListJobsRequest, job_service_pb2.ListJobsResponse]  # type: ignore[assignment]
-    """Lists jobs, newest first; "-" as the project's id stands for all."""
+    """Lists jobs, newest first; "-" as the project's id stands for all. A job that is created while pages are walked is on none of the later ones."""
     UpdateJob: aio.UnaryUnaryMultiCallable[job_service_pb2.UpdateJobRequest, job_pb2.Job]  # type: ignore[assignment]
-    """Changes `display_name`, `labels` or `priority`. Idempotent. ABORTED: the etag is old; read again and repeat."""
+    """Changes `display_name`, `labels` or `priority`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat."""
     DeleteJob: aio.UnaryUnaryMultiCallable[job_service_pb2.DeleteJobRequest, empty_pb2.Empty]  # type: ignore[assignment]
-    """Deletes a job that is terminal, with its events and checkpoints. What was recorded from its result stays. FAILED_PRECONDITION `NOT_TERMINAL`: cancel it first."""
+    """Deletes a job that is terminal, with its events and checkpoints, and gives its dataset version back. What was recorded from its result stays, as a model
+    version with its files; files of evaluations and predictions go. A repeat is NOT_FOUND: it is gone already. FAILED_PRECONDITION `NOT_TERMINAL`: cancel it
+    first, and wait for the end.
+    """
     CancelJob: aio.UnaryUnaryMultiCallable[job_service_pb2.CancelJobRequest, job_pb2.Job]  # type: ignore[assignment]
     """Asks a job to stop, after a checkpoint unless `force`. Returns at once; watch the job for CANCELLED. Idempotent: a job that is cancelling or terminal is
-    returned as it is. Completion that comes first wins.
+    returned as it is. Completion that comes first wins. NOT_FOUND: list the jobs.
     """
     PauseJob: aio.UnaryUnaryMultiCallable[job_service_pb2.PauseJobRequest, job_pb2.Job]  # type: ignore[assignment]
     """Asks a job to save a checkpoint and give its machine back. Idempotent. FAILED_PRECONDITION `NOT_PAUSABLE`: it is terminal, cancelling or completing."""
@@ -159,7 +181,7 @@ class JobServiceAsyncStub(JobServiceStub):
     NOT_FOUND: no job belongs to it.
     """
     ListJobEvents: aio.UnaryUnaryMultiCallable[job_service_pb2.ListJobEventsRequest, job_service_pb2.ListJobEventsResponse]  # type: ignore[assignment]
-    """Lists a job's events in order. OUT_OF_RANGE `EVENTS_TRUNCATED`: start at `oldest_sequence` - 1."""
+    """Lists a job's events in order; those that are added while pages are walked come on the last ones. OUT_OF_RANGE `EVENTS_TRUNCATED`: start at `oldest_sequence` - 1."""
     WatchJob: aio.UnaryStreamMultiCallable[job_service_pb2.WatchJobRequest, job_service_pb2.WatchJobResponse]  # type: ignore[assignment]
     """Streams a job's events.
 
@@ -172,11 +194,15 @@ class JobServiceAsyncStub(JobServiceStub):
     (the cursor is not of this job).
     """
     GetLogs: aio.UnaryUnaryMultiCallable[job_service_pb2.GetLogsRequest, job_service_pb2.GetLogsResponse]  # type: ignore[assignment]
-    """Returns the log of a job as text lines, oldest first, by pages."""
+    """Returns the log of a job as text lines, oldest first, by pages; with `tail` only its end. Lines go with the events of a job that ended long ago, 90 days by
+    default; such a log is empty, not an error. INVALID_ARGUMENT: `tail` is negative, or given together with `page_token`. NOT_FOUND: list the jobs.
+    """
     ListCheckpoints: aio.UnaryUnaryMultiCallable[job_service_pb2.ListCheckpointsRequest, job_service_pb2.ListCheckpointsResponse]  # type: ignore[assignment]
-    """Lists the complete checkpoints of a job, newest first."""
+    """Lists the complete checkpoints of a job, newest first: the last two and the best. NOT_FOUND: list the jobs."""
     SignArtifacts: aio.UnaryUnaryMultiCallable[job_service_pb2.SignArtifactsRequest, job_service_pb2.SignArtifactsResponse]  # type: ignore[assignment]
-    """Signs downloads of a finished job's artifacts. NOT_FOUND: no such artifact."""
+    """Signs downloads of a finished job's artifacts; a job without a result has none. The files of a model are gone once its version was deleted, which the download
+    tells. NOT_FOUND: no such job, or no artifact of that role.
+    """
     ListJobResults: aio.UnaryUnaryMultiCallable[job_service_pb2.ListJobResultsRequest, job_service_pb2.ListJobResultsResponse]  # type: ignore[assignment]
     """Lists the results of the whole installation in order. Called by services."""
     WatchJobResults: aio.UnaryStreamMultiCallable[job_service_pb2.WatchJobResultsRequest, job_service_pb2.WatchJobResultsResponse]  # type: ignore[assignment]
@@ -186,7 +212,11 @@ class JobServiceAsyncStub(JobServiceStub):
 
 class JobServiceServicer(metaclass=abc_1.ABCMeta):
     """Owns recipes, jobs, event logs and results. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the
-    role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat).
+    role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat). Of every list that is `PAGE_TOKEN_INVALID`
+    too: the token is of another request or damaged; begin with the first page. A parent or name that does not exist is NOT_FOUND. ABORTED `JOB_CHANGED`: the
+    job moved on at that moment; repeat.
+
+    A job's id is unique among the jobs of its project that are there; after DeleteJob another job may have it. Its uid is never used again.
     """
 
     @abc_1.abstractmethod
@@ -195,7 +225,7 @@ class JobServiceServicer(metaclass=abc_1.ABCMeta):
         request: job_service_pb2.ListRecipesRequest,
         context: _ServicerContext,
     ) -> typing.Union[job_service_pb2.ListRecipesResponse, abc.Awaitable[job_service_pb2.ListRecipesResponse]]:
-        """Lists the recipes of the catalogue by id."""
+        """Lists the recipes of the catalogue by id. They change with the installation only."""
 
     @abc_1.abstractmethod
     def GetRecipe(
@@ -203,7 +233,7 @@ class JobServiceServicer(metaclass=abc_1.ABCMeta):
         request: job_service_pb2.GetRecipeRequest,
         context: _ServicerContext,
     ) -> typing.Union[recipe_pb2.Recipe, abc.Awaitable[recipe_pb2.Recipe]]:
-        """Returns a recipe with its parameters. NOT_FOUND: list the recipes."""
+        """Returns a recipe with its parameters. NOT_FOUND names those that there are."""
 
     @abc_1.abstractmethod
     def PrepareInputUpload(
@@ -231,9 +261,11 @@ class JobServiceServicer(metaclass=abc_1.ABCMeta):
         request: job_service_pb2.CreateJobRequest,
         context: _ServicerContext,
     ) -> typing.Union[job_pb2.Job, abc.Awaitable[job_pb2.Job]]:
-        """Creates a job. Idempotent by `request_id`. With `validate_only` everything is checked and filled in but nothing is stored. INVALID_ARGUMENT lists every
-        wrong parameter with its limits. FAILED_PRECONDITION: `DATASET_NOT_READY` (wait for it), `TASK_MISMATCH` (choose another recipe), `INPUT_MISSING` (upload
-        the file again). RESOURCE_EXHAUSTED: too many jobs wait (cancel some, or wait) or the disk is low (free space).
+        """Creates a job. Idempotent by `request_id`: a repeat gets the first answer, whatever has changed since. With `validate_only` everything is checked and filled
+        in but nothing is stored. A job that can never start is accepted all the same, as the machine may grow; its `reason` says so in the answer. INVALID_ARGUMENT
+        lists all that is wrong, parameters with their limits. NOT_FOUND: there is no such project. ALREADY_EXISTS: a job of that id is there; choose another id, or
+        delete that job. FAILED_PRECONDITION: `DATASET_NOT_READY` (wait for it), `TASK_MISMATCH` (choose another recipe), `INPUT_MISSING` (upload the file again).
+        RESOURCE_EXHAUSTED: `TOO_MANY_JOBS` wait (cancel some, or wait) or `DISK_LOW` (free space).
         """
 
     @abc_1.abstractmethod
@@ -250,7 +282,7 @@ class JobServiceServicer(metaclass=abc_1.ABCMeta):
         request: job_service_pb2.ListJobsRequest,
         context: _ServicerContext,
     ) -> typing.Union[job_service_pb2.ListJobsResponse, abc.Awaitable[job_service_pb2.ListJobsResponse]]:
-        """Lists jobs, newest first; "-" as the project's id stands for all."""
+        """Lists jobs, newest first; "-" as the project's id stands for all. A job that is created while pages are walked is on none of the later ones."""
 
     @abc_1.abstractmethod
     def UpdateJob(
@@ -258,7 +290,7 @@ class JobServiceServicer(metaclass=abc_1.ABCMeta):
         request: job_service_pb2.UpdateJobRequest,
         context: _ServicerContext,
     ) -> typing.Union[job_pb2.Job, abc.Awaitable[job_pb2.Job]]:
-        """Changes `display_name`, `labels` or `priority`. Idempotent. ABORTED: the etag is old; read again and repeat."""
+        """Changes `display_name`, `labels` or `priority`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat."""
 
     @abc_1.abstractmethod
     def DeleteJob(
@@ -266,7 +298,10 @@ class JobServiceServicer(metaclass=abc_1.ABCMeta):
         request: job_service_pb2.DeleteJobRequest,
         context: _ServicerContext,
     ) -> typing.Union[empty_pb2.Empty, abc.Awaitable[empty_pb2.Empty]]:
-        """Deletes a job that is terminal, with its events and checkpoints. What was recorded from its result stays. FAILED_PRECONDITION `NOT_TERMINAL`: cancel it first."""
+        """Deletes a job that is terminal, with its events and checkpoints, and gives its dataset version back. What was recorded from its result stays, as a model
+        version with its files; files of evaluations and predictions go. A repeat is NOT_FOUND: it is gone already. FAILED_PRECONDITION `NOT_TERMINAL`: cancel it
+        first, and wait for the end.
+        """
 
     @abc_1.abstractmethod
     def CancelJob(
@@ -275,7 +310,7 @@ class JobServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[job_pb2.Job, abc.Awaitable[job_pb2.Job]]:
         """Asks a job to stop, after a checkpoint unless `force`. Returns at once; watch the job for CANCELLED. Idempotent: a job that is cancelling or terminal is
-        returned as it is. Completion that comes first wins.
+        returned as it is. Completion that comes first wins. NOT_FOUND: list the jobs.
         """
 
     @abc_1.abstractmethod
@@ -328,7 +363,7 @@ class JobServiceServicer(metaclass=abc_1.ABCMeta):
         request: job_service_pb2.ListJobEventsRequest,
         context: _ServicerContext,
     ) -> typing.Union[job_service_pb2.ListJobEventsResponse, abc.Awaitable[job_service_pb2.ListJobEventsResponse]]:
-        """Lists a job's events in order. OUT_OF_RANGE `EVENTS_TRUNCATED`: start at `oldest_sequence` - 1."""
+        """Lists a job's events in order; those that are added while pages are walked come on the last ones. OUT_OF_RANGE `EVENTS_TRUNCATED`: start at `oldest_sequence` - 1."""
 
     @abc_1.abstractmethod
     def WatchJob(
@@ -353,7 +388,9 @@ class JobServiceServicer(metaclass=abc_1.ABCMeta):
         request: job_service_pb2.GetLogsRequest,
         context: _ServicerContext,
     ) -> typing.Union[job_service_pb2.GetLogsResponse, abc.Awaitable[job_service_pb2.GetLogsResponse]]:
-        """Returns the log of a job as text lines, oldest first, by pages."""
+        """Returns the log of a job as text lines, oldest first, by pages; with `tail` only its end. Lines go with the events of a job that ended long ago, 90 days by
+        default; such a log is empty, not an error. INVALID_ARGUMENT: `tail` is negative, or given together with `page_token`. NOT_FOUND: list the jobs.
+        """
 
     @abc_1.abstractmethod
     def ListCheckpoints(
@@ -361,7 +398,7 @@ class JobServiceServicer(metaclass=abc_1.ABCMeta):
         request: job_service_pb2.ListCheckpointsRequest,
         context: _ServicerContext,
     ) -> typing.Union[job_service_pb2.ListCheckpointsResponse, abc.Awaitable[job_service_pb2.ListCheckpointsResponse]]:
-        """Lists the complete checkpoints of a job, newest first."""
+        """Lists the complete checkpoints of a job, newest first: the last two and the best. NOT_FOUND: list the jobs."""
 
     @abc_1.abstractmethod
     def SignArtifacts(
@@ -369,7 +406,9 @@ class JobServiceServicer(metaclass=abc_1.ABCMeta):
         request: job_service_pb2.SignArtifactsRequest,
         context: _ServicerContext,
     ) -> typing.Union[job_service_pb2.SignArtifactsResponse, abc.Awaitable[job_service_pb2.SignArtifactsResponse]]:
-        """Signs downloads of a finished job's artifacts. NOT_FOUND: no such artifact."""
+        """Signs downloads of a finished job's artifacts; a job without a result has none. The files of a model are gone once its version was deleted, which the download
+        tells. NOT_FOUND: no such job, or no artifact of that role.
+        """
 
     @abc_1.abstractmethod
     def ListJobResults(

@@ -36,16 +36,10 @@ class _DirectiveEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Directive.Va
     """Not set; the same as DIRECTIVE_CONTINUE."""
     DIRECTIVE_CONTINUE: _Directive.ValueType  # 1
     """Go on."""
-    DIRECTIVE_CHECKPOINT: _Directive.ValueType  # 2
-    """Save a checkpoint at the next point from which the work can go on, and go on. Not sent so far: workers save one after each epoch by themselves, and an epoch is what can
-    be repeated exactly. A worker that does not know it goes on.
-    """
     DIRECTIVE_PAUSE: _Directive.ValueType  # 3
     """Save a checkpoint, finish with Stopped, exit 44."""
     DIRECTIVE_CANCEL: _Directive.ValueType  # 4
     """Save a checkpoint where that is quick, finish with Stopped, exit 44."""
-    DIRECTIVE_FENCED: _Directive.ValueType  # 5
-    """The attempt is no longer the job's: stop, publish nothing, exit 43."""
 
 class Directive(_Directive, metaclass=_DirectiveEnumTypeWrapper):
     """What a worker should do next."""
@@ -54,16 +48,10 @@ DIRECTIVE_UNSPECIFIED: Directive.ValueType  # 0
 """Not set; the same as DIRECTIVE_CONTINUE."""
 DIRECTIVE_CONTINUE: Directive.ValueType  # 1
 """Go on."""
-DIRECTIVE_CHECKPOINT: Directive.ValueType  # 2
-"""Save a checkpoint at the next point from which the work can go on, and go on. Not sent so far: workers save one after each epoch by themselves, and an epoch is what can
-be repeated exactly. A worker that does not know it goes on.
-"""
 DIRECTIVE_PAUSE: Directive.ValueType  # 3
 """Save a checkpoint, finish with Stopped, exit 44."""
 DIRECTIVE_CANCEL: Directive.ValueType  # 4
 """Save a checkpoint where that is quick, finish with Stopped, exit 44."""
-DIRECTIVE_FENCED: Directive.ValueType  # 5
-"""The attempt is no longer the job's: stop, publish nothing, exit 43."""
 
 @typing.final
 class StartAttemptRequest(message.Message):
@@ -110,7 +98,6 @@ class StartAttemptResponse(message.Message):
     MANIFEST_FIELD_NUMBER: builtins.int
     BASE_FIELD_NUMBER: builtins.int
     RESUME_FROM_FIELD_NUMBER: builtins.int
-    ACKNOWLEDGED_SEQUENCE_FIELD_NUMBER: builtins.int
     REPORT_INTERVAL_SECONDS_FIELD_NUMBER: builtins.int
     CLASSES_FIELD_NUMBER: builtins.int
     RESUME_EPOCH_FIELD_NUMBER: builtins.int
@@ -118,8 +105,6 @@ class StartAttemptResponse(message.Message):
     """Bearer token of all further calls of this attempt."""
     attempt: builtins.int
     """Number of the attempt, from 1."""
-    acknowledged_sequence: builtins.int
-    """The worker's last sequence that is stored; 0 at the first start."""
     report_interval_seconds: builtins.float
     """How often to report."""
     resume_epoch: builtins.int
@@ -158,14 +143,13 @@ class StartAttemptResponse(message.Message):
         manifest: SignedInput | None = ...,
         base: SignedInput | None = ...,
         resume_from: abc.Iterable[CheckpointFile] | None = ...,
-        acknowledged_sequence: builtins.int = ...,
         report_interval_seconds: builtins.float = ...,
         classes: abc.Iterable[builtins.str] | None = ...,
         resume_epoch: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["base", b"base", "job", b"job", "manifest", b"manifest", "recipe", b"recipe"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "attempt", b"attempt", "base", b"base", "classes", b"classes", "job", b"job", "manifest", b"manifest", "recipe", b"recipe", "report_interval_seconds", b"report_interval_seconds", "resume_epoch", b"resume_epoch", "resume_from", b"resume_from", "secret", b"secret"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "base", b"base", "classes", b"classes", "job", b"job", "manifest", b"manifest", "recipe", b"recipe", "report_interval_seconds", b"report_interval_seconds", "resume_epoch", b"resume_epoch", "resume_from", b"resume_from", "secret", b"secret"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,7 +13,7 @@ async def hold(core: Core, job: Job) -> None:
     Raise NotFound for a file that is gone, and what the owner of the dataset version raises.
     """
     if job.spec.dataset_version:
-        await core.neighbours.hold(job.spec.dataset_version, job.holder)
+        await core.neighbours.hold(job.spec.dataset_version, job.holder, f"jobs/{job.job_id}")
     if job.spec.base_artifact is not None:
         await core.objects.copy(job.spec.base_artifact.logical_key, _own_key(job, job.spec.base_artifact))
     async with core.db.write() as tx:

@@ -80,9 +80,9 @@ class Neighbours:
             unready=_unready(version),
         )
 
-    async def hold(self, dataset_version: str, holder: str) -> None:
-        """Keep a version from being deleted. Idempotent."""
-        request = AcquireReferenceRequest(resource=dataset_version, holder=holder)
+    async def hold(self, dataset_version: str, holder: str, title: str) -> None:
+        """Keep a version from being deleted; `title` is what people call the holder. Idempotent."""
+        request = AcquireReferenceRequest(resource=dataset_version, holder=holder, title=title)
         await self._dataset.AcquireReference(request, timeout=_REPEATED_SECONDS)
 
     async def release(self, dataset_version: str, holder: str) -> None:

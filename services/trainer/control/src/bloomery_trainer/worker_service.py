@@ -101,7 +101,6 @@ class WorkerService(WorkerServiceServicer):
             manifest=_input(start.manifest) if start.manifest else None,
             base=_input(start.base) if start.base else None,
             resume_from=[CheckpointFile(path=file.path, input=_input(each)) for file, each in files],
-            acknowledged_sequence=start.attempt.worker_sequence,
             report_interval_seconds=self._interval,
             classes=start.job.spec.classes,
             resume_epoch=start.resume.epoch if start.resume else 0,

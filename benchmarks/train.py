@@ -85,6 +85,10 @@ def ours(server: Server, client: Client, training: Training, cpus: int) -> tuple
     return Run(per_epoch(ends), marks["first step"], job.check().metrics["val/map50"], marks), job.proto
 
 
+OURS = ("export", "multi_label", "sample_predictions")
+"""Parameters that the library does not know."""
+
+
 def milestones(events: Iterable[Event]) -> dict[str, float]:
     """When each state and phase was first seen, by the clock of the machine."""
     found: dict[str, float] = {}
@@ -98,9 +102,8 @@ def milestones(events: Iterable[Event]) -> dict[str, float]:
 def bare(training: Training, job: Job, place: Path) -> Run:
     """Run the peer with the job's effective parameters."""
     found = weights()
-    given = {name: plain(value) for name, value in MessageToDict(job.effective_parameters).items()}
-    # A parameter of ours, which the library does not know.
-    given.pop("sample_predictions")
+    effective = MessageToDict(job.effective_parameters)
+    given = {name: plain(value) for name, value in effective.items() if name not in OURS}
     if given.get("cache") == "none":
         given["cache"] = False
     began = time.monotonic()

@@ -15,8 +15,8 @@ HEADROOM = 0.9
 _CHEAP = 16
 """The most images of a step that is made before anything is known of what fits."""
 
-_PACES = 3
-"""Steps that are made to tell the time."""
+_PACES, _PACE_SECONDS = 3, 1.0
+"""The most steps that tell the time, and the seconds after which no further one is made."""
 
 _PROCESS = Path("/proc/self")
 _FORGET_PEAK = "5"
@@ -107,11 +107,19 @@ def rehearse(
         except NoRoomError as problem:
             raise _too_large(batch, steps, memory) from problem
     fitting, last = largest_batch(steps, memory.limit_bytes), steps[-1]
-    # The first step of a size pays for what is loaded and compiled once, and other work on the machine comes in bursts.
-    pace = min(measure(last.batch).seconds for _ in range(_PACES)) / last.batch
+    pace = _pace(measure, last.batch)
     if last.batch < batch:
         return Rehearsal(Step(batch, estimate(steps, batch).peak_bytes, pace * batch), fitting)
     return Rehearsal(Step(batch, last.peak_bytes, pace * batch), max(fitting, batch) if fitting else 0)
+
+
+def _pace(measure: Callable[[int], Step], batch: int) -> float:
+    """Seconds for an image, by steps of a size that was made before: the first one pays for what is loaded once."""
+    taken = [measure(batch).seconds]
+    # Other work on the machine comes in bursts.
+    while len(taken) < _PACES and sum(taken) < _PACE_SECONDS:
+        taken.append(measure(batch).seconds)
+    return min(taken) / batch
 
 
 def sizes(batch: int) -> list[int]:

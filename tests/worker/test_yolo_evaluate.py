@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,14 @@ import numpy as np
 import pytest
 from google.protobuf.json_format import MessageToDict
 
+from bloomery_vision.geometry import Shape, Tag
 from bloomery_vision.postprocess import decode_detections
 from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.messages import Note, ProgressNote
 from tests.worker.conftest import SPLITS
 from tests.worker.fake_trainer import FakeTrainer
 from tests.worker.harness import applied
-from tests.worker.sample_data import Version, as_version, relabelled, voc_rows
+from tests.worker.sample_data import Version, as_version, relabelled, tagged, voc_rows
 from tests.worker.test_parts import JOB
 
 pytestmark = [pytest.mark.real_training, pytest.mark.timeout(300)]
@@ -62,6 +64,17 @@ async def test_a_classifier_is_measured_by_its_tags(classifier: FakeTrainer, tag
     assert classifier.finished is not None
     assert metrics["val/accuracy"] == classifier.finished.success.metrics["val/accuracy"]
     assert [one["class"] for one in evaluation["val"]["per_class"]] == ["few", "many"]
+
+
+async def test_images_that_do_not_count_are_told(classifier: FakeTrainer, examples_dir: Path, tmp_path: Path) -> None:
+    rows, blobs = voc_rows(examples_dir / "blood-cells", per_split=SPLITS)
+    first, *others = tagged(rows)
+    version = as_version([replace(first, shapes=(*first.shapes, Shape(Tag(), "third"))), *others], blobs)
+    trainer = await applied("yolo-classify", "EVALUATE", classifier, version, tmp_path, split="all")
+    _, details, _ = measured(trainer)
+    assert details["images"] == 15
+    lines = [event.log.message for event in trainer.of_kind("log")]
+    assert "images without exactly one tag, which do not count: 1" in lines
 
 
 async def test_classes_are_matched_by_name_and_those_that_the_model_lacks_are_missed(

@@ -38,9 +38,7 @@ def evaluate(context: Context, flavour: Flavour) -> Result:
     )
     widened = Widened(model, at=flavour.box_rows + len(model.classes), by=len(missing))
     evaluation = evaluator.evaluate(widened, rows_of(context), name=split_of(context))
-    if not evaluation.images:
-        message = f"no image in the split {evaluation.name} has exactly one tag"
-        raise DataError(message, hint="tag the images, and build the dataset version again")
+    _check_counted(context, evaluation)
     details = {
         **lineage(context, model, resize=flavour.resize),
         "classes": [*model.classes, *missing],
@@ -56,6 +54,15 @@ def evaluate(context: Context, flavour: Flavour) -> Result:
         details=details,
         versions=machine.versions(PACKAGES),
     )
+
+
+def _check_counted(context: Context, evaluation: Evaluation) -> None:
+    """Says how many images did not count. Raises DataError where none did."""
+    if not evaluation.images:
+        message = f"no image in the split {evaluation.name} has exactly one tag"
+        raise DataError(message, hint="tag the images, and build the dataset version again")
+    if left := count_of(context) - evaluation.images:
+        context.log.warning("images without exactly one tag, which do not count: %d", left)
 
 
 class Widened:

@@ -217,9 +217,9 @@ async def test_a_watch_shows_progress_and_resumes(
     done = [state.done_count for state in states]
     assert done == sorted(done)
     request = WatchImportRequest(name=started.name, after_sequence=sequences[-1] - 1)
-    assert [state async for state in server.stub.WatchImport(request)] == states[-1:]
+    assert [state async for state in server.stub.WatchImport(request, timeout=5)] == states[-1:]
     request.after_sequence += 1
-    assert [state async for state in server.stub.WatchImport(request)] == []
+    assert [state async for state in server.stub.WatchImport(request, timeout=5)] == []
 
 
 async def test_too_many_problems_are_counted_but_not_all_kept(

@@ -275,7 +275,7 @@ async def test_a_watch_shows_states_in_order_and_skips_those_seen(service: Servi
     assert sequences == sorted(sequences)
     assert states[-1].state == DatasetVersion.STATE_READY
     request = WatchDatasetVersionRequest(name=states[-1].name, after_sequence=sequences[-1])
-    assert [state async for state in service.stub.WatchDatasetVersion(request)] == []
+    assert [state async for state in service.stub.WatchDatasetVersion(request, timeout=5)] == []
 
 
 async def test_same_content_gives_the_same_hash_in_another_dataset(service: Service, fake: FakeAnnotations) -> None:

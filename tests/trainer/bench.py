@@ -168,8 +168,9 @@ class Trainer:
         return job
 
     async def watch(self, name: str, after: int | None = None) -> list[WatchJobResponse]:
-        """All messages of one watch."""
-        return [message async for message in self.jobs.WatchJob(WatchJobRequest(name=name, after_sequence=after))]
+        """All messages of one watch, which ends within seconds: with the job, whose end is near, or a drain."""
+        request = WatchJobRequest(name=name, after_sequence=after)
+        return [message async for message in self.jobs.WatchJob(request, timeout=10)]
 
 
 @asynccontextmanager

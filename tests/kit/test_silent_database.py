@@ -64,6 +64,35 @@ async def test_silence_in_the_middle_of_a_transaction_takes_it_back(way: tuple[S
         assert await tx.scalar(sa.text("SELECT count(*) FROM items")) == 0
 
 
+async def test_whoever_waits_no_longer_gets_away_from_a_silent_database(postgres_url: str) -> None:
+    url = sa.make_url(postgres_url)
+    assert url.port is not None
+    async with silent_proxy(url.port) as (proxy, port):
+        db = Database.connect(url.set(port=port).render_as_string(hide_password=False), patience=60)
+        await db.check_ready()
+        proxy.fall_silent()
+        started = time.monotonic()
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await db.check_ready()
+        assert time.monotonic() - started < 2 * SOON
+        proxy.speak()
+        await db.check_ready()
+        await db.close()
+
+
+async def test_a_process_can_leave_a_silent_database(way: tuple[SilentProxy, Database]) -> None:
+    proxy, db = way
+    async with db.read(), db.read():
+        pass
+    proxy.fall_silent()
+    started = time.monotonic()
+    async with asyncio.timeout(20):
+        await db.close()
+    assert time.monotonic() - started < SOON
+
+
 async def test_silence_at_the_commit_is_unavailable(way: tuple[SilentProxy, Database]) -> None:
     proxy, db = way
 

@@ -167,6 +167,8 @@ async def test_holders_are_listed_as_people_call_them(both: Server) -> None:
 
     for holder in holders:
         await hold(holder, "datasets/cells")
+    status = await status_of(both.stub.DeleteProject(DeleteProjectRequest(name=project.name)))
+    assert status.message.endswith("is needed by datasets/cells")
     for holder, title in holders.items():
         await hold(holder, title)
     status = await status_of(both.stub.DeleteProject(DeleteProjectRequest(name=project.name)))

@@ -29,6 +29,7 @@ from bloomery_dataset.annotations import Annotations
 from bloomery_dataset.app import MIGRATIONS, SCHEMA, DatasetApp
 from bloomery_dataset.build import Sources
 from bloomery_dataset.builder import Builder
+from bloomery_dataset.housekeeping import Housekeeper
 from bloomery_dataset.settings import DatasetSettings
 from bloomery_dataset.store.tables import LEASES
 from bloomery_kit.auth import OwnerToken, service_token
@@ -39,6 +40,7 @@ from bloomery_kit.migrations import migrate
 from bloomery_kit.objects import FolderObjectStore, ObjectStore
 from bloomery_kit.server import ServerOptions, ServiceHost
 from bloomery_kit.settings import FolderStoreSettings
+from bloomery_kit.times import Clock, utc_now
 from bloomery_vision.geometry import Box, Shape
 from bloomery_vision.manifest import ManifestIndex, ManifestRow, content_hash, read_shard
 from tests.dataset.annotations import PROJECT, UID, FakeAnnotations
@@ -58,6 +60,10 @@ DETECT = DatasetSpec(
     task=TaskType.TASK_TYPE_DETECT,
     split=SplitPolicy(method=SplitPolicy.METHOD_RATIO, train_percent=70, val_percent=20, test_percent=10, seed=7),
 )
+
+
+class Crash(BaseException):
+    """The process is gone: nothing that would tidy up runs."""
 
 
 def box(label: str = "rbc", x: float = 1.0) -> Shape:
@@ -167,6 +173,19 @@ async def building(
         stub: AnnotationServiceAsyncStub = AnnotationServiceStub(owner)
         sources = Sources(Annotations(stub, sleep=_briefly), objects or store_at(folder / "blobs"))
         yield Builder(db, sources, changed=Notifier(), folder=scratch, lease=lease)
+    await db.close()
+
+
+@asynccontextmanager
+async def housekeeping(
+    folder: Path, database_url: str, annotation_target: str, *, clock: Clock = utc_now
+) -> AsyncIterator[Housekeeper]:
+    """A housekeeper as another replica has it, which does nothing by itself."""
+    db = Database.connect(database_url, SCHEMA)
+    await migrate(db, MIGRATIONS)
+    async with channel(annotation_target, token=service_token(TOKEN)) as owner:
+        stub: AnnotationServiceAsyncStub = AnnotationServiceStub(owner)
+        yield Housekeeper(db, Annotations(stub), store_at(folder / "blobs"), clock=clock)
     await db.close()
 
 

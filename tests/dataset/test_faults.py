@@ -20,6 +20,7 @@ from tests.dataset.annotations import FakeAnnotations
 from tests.dataset.helpers import (
     SIGNING_KEY,
     TOKEN,
+    Crash,
     Service,
     box,
     building,
@@ -29,10 +30,6 @@ from tests.dataset.helpers import (
     settings_for,
     until,
 )
-
-
-class Crash(BaseException):
-    """The process is gone: nothing that would tidy up runs."""
 
 
 @pytest.fixture

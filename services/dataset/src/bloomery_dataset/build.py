@@ -50,16 +50,13 @@ class Progress:
 
 
 class BuildRun:
-    """Makes the product of one version in `folder`, which must be its own; objects get keys under `prefix`."""
+    """Makes the product of one version in `folder`, which must be its own."""
 
-    def __init__(
-        self, version: Version, plan: Plan, *, sources: Sources, folder: Path, prefix: str, progress: Progress
-    ) -> None:
+    def __init__(self, version: Version, plan: Plan, *, sources: Sources, folder: Path, progress: Progress) -> None:
         self._version = version
         self._plan = plan
         self._sources = sources
         self._folder = folder
-        self._prefix = prefix
         self._progress = progress
         self._selection = Selection(version.spec, plan.labels)
         self._tally = Tally()
@@ -116,7 +113,7 @@ class BuildRun:
         shards: list[ManifestShard] = []
         path = self._folder / "shard"
         while count := await self._fill(path, rows):
-            blob = await self._put(f"{len(shards):05d}.parquet", path)
+            blob = await self._put(path, ".parquet")
             shards.append(ManifestShard(blob.logical_key, blob.digest, blob.size_bytes, count))
         return tuple(shards)
 
@@ -150,13 +147,13 @@ class BuildRun:
         )
         path = self._folder / "index"
         path.write_bytes(index.to_json())
-        return await self._put("index.json", path)
+        return await self._put(path, ".json")
 
-    async def _put(self, name: str, path: Path) -> Blob:
+    async def _put(self, path: Path, suffix: str) -> Blob:
         with path.open("rb") as file:
-            digest = await asyncio.to_thread(hashlib.file_digest, file, "sha256")
-        stored = await self._sources.objects.put(f"{self._prefix}/{name}", path)
-        return Blob(f"sha256:{digest.hexdigest()}", stored.size, stored.key)
+            digest = (await asyncio.to_thread(hashlib.file_digest, file, "sha256")).hexdigest()
+        stored = await self._sources.objects.put(f"{self._version.prefix}/{digest}{suffix}", path)
+        return Blob(f"sha256:{digest}", stored.size, stored.key)
 
     def _unassigned(self, entries: Sequence[Entry]) -> int:
         if self._version.spec.split.method is not Method.OFFICIAL:

@@ -17,7 +17,7 @@ from bloomery_dataset import metrics
 from bloomery_dataset.annotations import BROKEN
 from bloomery_dataset.build import BuildRun, Progress, Sources
 from bloomery_dataset.housekeeping import CLEANUPS
-from bloomery_dataset.model import Build, Failure, Plan, Product, Version
+from bloomery_dataset.model import Build, Failure, Plan, Product
 from bloomery_dataset.store import builds, versions
 from bloomery_kit import leases
 from bloomery_kit.database import Database
@@ -91,7 +91,6 @@ class Builder:
                 product = await self._build(build)
                 async with self._db.write() as tx:
                     version = await builds.finish(tx, build, product, self._clock())
-            await self._name(version)
             metrics.BUILDS.labels("ready" if version.uid == build.version.uid else "reused").inc()
             metrics.BUILD_IMAGES.inc(version.item_count)
             _log.info("built", extra={"version": version.name, "images": version.item_count})
@@ -112,9 +111,7 @@ class Builder:
     async def _work(self, build: Build, progress: Progress) -> Product:
         plan = await self._plan(build)
         with tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as folder:
-            run = BuildRun(
-                build.version, plan, sources=self._sources, folder=Path(folder), prefix=build.prefix, progress=progress
-            )
+            run = BuildRun(build.version, plan, sources=self._sources, folder=Path(folder), progress=progress)
             return await run.run()
 
     async def _plan(self, build: Build) -> Plan:
@@ -149,11 +146,6 @@ class Builder:
                 told, renewed = progress.done, clock()
                 self._changed.notify(build.version.uid)
 
-    async def _name(self, version: Version) -> None:
-        """Let a refused deletion of the project call the version by the number that it has now."""
-        with guarded(LOOP, version=version.name):
-            await self._sources.annotations.hold(version.spec.project, version.holder, version.title)
-
     async def _settle(self, build: Build, error: Exception) -> None:
         if _passes(error):
             _log.warning("build interrupted", extra={"version": build.version.name, "error": error})
@@ -185,10 +177,7 @@ class Builder:
         metrics.BUILDS.labels("lost").inc()
         _log.info("build lost", extra={"version": build.version.name})
         async with self._db.write() as tx:
-            try:
-                await versions.by_uid(tx, build.version.uid)
-            except NotFound:
-                await versions.leave_cleanup(tx, build.version)
+            await versions.is_there(tx, build.version)
 
 
 def _passes(error: Exception) -> bool:

@@ -15,7 +15,7 @@ from bloomery_dataset.model import Blob, ExportFormat, Task, Version
 from bloomery_dataset.shards import ShardCache
 from bloomery_dataset.store import versions
 from bloomery_kit.database import Database
-from bloomery_kit.errors import FailedPrecondition
+from bloomery_kit.errors import FailedPrecondition, NotFound
 from bloomery_kit.objects import ObjectStore
 from bloomery_vision.formats import FORMATS, ExportChunk, ExportRow, Format, YoloTask
 from bloomery_vision.manifest import ManifestRow, read_shard
@@ -37,7 +37,7 @@ class Exporter:
         self._running: dict[tuple[str, ExportFormat], asyncio.Task[Blob]] = {}
 
     async def archive(self, version: Version, export_format: ExportFormat) -> Blob:
-        """The zip of a READY version. Raises FailedPrecondition where the format has no place for its labels."""
+        """The zip of a READY version. Raises FailedPrecondition where the format cannot hold its labels, NotFound."""
         async with self._db.read() as tx:
             made = await versions.export(tx, version.uid, export_format)
         return made or await self._make_once(version, export_format)
@@ -71,7 +71,10 @@ class Exporter:
             stored = await self._objects.put(f"{version.prefix}/exports/{digest}.zip", archive)
         blob = Blob(f"sha256:{digest}", stored.size, stored.key)
         async with self._db.write() as tx:
-            await versions.add_export(tx, version.uid, export_format, blob)
+            if kept := await versions.is_there(tx, version):
+                await versions.add_export(tx, version.uid, export_format, blob)
+        if not kept:
+            raise NotFound("dataset version", version.name, "it was deleted while it was exported")
         EXPORTS.labels(export_format).inc()
         return blob
 

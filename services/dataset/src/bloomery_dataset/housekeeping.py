@@ -16,6 +16,8 @@ CLEANUPS = "cleanups"
 LOOP = "dataset housekeeping"
 _BATCH = 100
 _REMEMBER = timedelta(days=7)
+_LATE = timedelta(hours=1)
+"""After so long, whatever was being made for a version when it was deleted is there, or will never be."""
 
 
 class Housekeeper:
@@ -40,11 +42,14 @@ class Housekeeper:
 
     async def _left(self, after: int) -> list[Cleanup]:
         async with self._db.read() as tx:
-            return await builds.cleanups(tx, after=after, limit=_BATCH)
+            return await builds.cleanups(tx, now=self._clock(), after=after, limit=_BATCH)
 
     async def _clean(self, cleanup: Cleanup) -> None:
         async for found in self._objects.list(cleanup.prefix):
             await self._objects.delete(found.key)
         await self._annotations.release(cleanup.project, cleanup.holder)
         async with self._db.write() as tx:
-            await builds.forget_cleanup(tx, cleanup.uid)
+            if cleanup.last:
+                await builds.forget_cleanup(tx, cleanup.uid)
+            else:
+                await builds.clean_again(tx, cleanup.uid, self._clock() + _LATE)

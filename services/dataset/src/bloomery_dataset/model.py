@@ -221,12 +221,12 @@ class Version:
 
     @property
     def title(self) -> str:
-        """How people call it: `datasets/cells-v@2`, or without a number as long as it has none."""
-        return f"datasets/{self.dataset}@{self.number}" if self.number else f"datasets/{self.dataset}"
+        """How people call what holds its project: the dataset, because it has no number when it begins to."""
+        return f"datasets/{self.dataset}"
 
     @property
     def prefix(self) -> str:
-        """Where its objects lie."""
+        """Where its objects lie, each by its digest: an attempt that is made again writes the same ones."""
         return f"{self.project_uid}/datasets/{self.uid}"
 
     @property
@@ -243,21 +243,20 @@ class Build:
     lease: Lease
     attempts: int
 
-    @property
-    def prefix(self) -> str:
-        """Where this attempt's objects lie: nobody else writes there."""
-        return f"{self.version.prefix}/{self.lease.epoch}"
-
 
 @dataclass(frozen=True)
 class Cleanup:
-    """What is left to do after a version is gone: release its project, delete its objects; oldest `ordinal` first."""
+    """What is left to do after a version is gone: release its project, delete its objects; oldest `ordinal` first.
+
+    `last`: it has been done before, and then never again.
+    """
 
     uid: str
     ordinal: int
     project: str
     holder: str
     prefix: str
+    last: bool
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,8 @@ async def delete(tx: Transaction, project: Project, now: datetime) -> None:
     """Delete a locked project; what it owned is left to `graves`. Raise FailedPrecondition if somebody needs it."""
     if held := await references(tx, project, "", _HOLDERS_SHOWN):
         violations = [PreconditionViolation("STILL_REFERENCED", one.title, "delete it first") for one in held]
-        named = ", ".join(one.title for one in held[:3]) + (", ..." if len(held) > 3 else "")
+        titles = list(dict.fromkeys(one.title for one in held))
+        named = ", ".join(titles[:3]) + (", ..." if len(titles) > 3 else "")
         raise FailedPrecondition("STILL_REFERENCED", f"{project.name} is needed by {named}", violations)
     await tx.execute(sa.delete(PROJECTS).where(_P.uid == project.uid))
     await tx.execute(sa.delete(SEQUENCES).where(SEQUENCES.c.key.startswith(project.uid)))

@@ -83,14 +83,20 @@ async def finish(tx: Transaction, build: Build, product: Product, now: datetime)
     return await versions.by_uid(tx, version.uid)
 
 
-async def cleanups(tx: Transaction, *, after: int, limit: int) -> list[Cleanup]:
+async def cleanups(tx: Transaction, *, now: datetime, after: int, limit: int) -> list[Cleanup]:
     """What is left to clean up behind a place in its order, oldest first."""
-    query = sa.select(CLEANUPS).where(CLEANUPS.c.ordinal > after).order_by(CLEANUPS.c.ordinal).limit(limit)
+    due = sa.or_(CLEANUPS.c.last_time.is_(None), CLEANUPS.c.last_time <= now)
+    query = sa.select(CLEANUPS).where(due, CLEANUPS.c.ordinal > after).order_by(CLEANUPS.c.ordinal).limit(limit)
     return [cleanup_of(row) for row in await tx.execute(query)]
 
 
+async def clean_again(tx: Transaction, uid: str, last_time: datetime) -> None:
+    """One is done, and is to be done once more."""
+    await tx.execute(sa.update(CLEANUPS).where(CLEANUPS.c.uid == uid).values(last_time=last_time))
+
+
 async def forget_cleanup(tx: Transaction, uid: str) -> None:
-    """One is done."""
+    """One is done for good."""
     await tx.execute(sa.delete(CLEANUPS).where(CLEANUPS.c.uid == uid))
     await leases.forget(tx, versions.lease_name(uid))
 

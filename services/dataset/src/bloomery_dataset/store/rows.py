@@ -63,7 +63,7 @@ def reference_of(row: Row) -> Reference:
 
 def cleanup_of(row: Row) -> Cleanup:
     """A cleanup from its row."""
-    return Cleanup(row.uid, row.ordinal, row.project, row.holder, row.prefix)
+    return Cleanup(row.uid, row.ordinal, row.project, row.holder, row.prefix, last=row.last_time is not None)
 
 
 def spec_json(spec: Spec) -> object:

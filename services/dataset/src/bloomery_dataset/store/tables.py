@@ -89,4 +89,6 @@ CLEANUPS = sa.Table(
     _required("holder", sa.String),
     _required("prefix", sa.String),
     _required("ordinal", sa.BigInteger),
+    # When it is due for the last time; null until it was done for the first time.
+    sa.Column("last_time", UtcDateTime),
 )

@@ -94,6 +94,15 @@ async def delete(tx: Transaction, version: Version) -> None:
     await tx.execute(sa.delete(VERSIONS).where(VERSIONS.c.uid == version.uid))
 
 
+async def is_there(tx: Transaction, version: Version) -> bool:
+    """Whether it is there, and stays until `tx` ends; else what was made for it since its deletion is given up."""
+    query = sa.select(VERSIONS.c.uid).where(VERSIONS.c.uid == version.uid)
+    if await tx.scalar(query.with_for_update(read=True)) is not None:
+        return True
+    await leave_cleanup(tx, version)
+    return False
+
+
 async def leave_cleanup(tx: Transaction, version: Version) -> None:
     """Let the version's hold on its project and its objects be given up."""
     row = {
@@ -104,6 +113,7 @@ async def leave_cleanup(tx: Transaction, version: Version) -> None:
         "ordinal": await next_sequence(tx, _ORDER),
     }
     await insert_ignore(tx, CLEANUPS, row)
+    await tx.execute(sa.update(CLEANUPS).where(CLEANUPS.c.uid == version.uid).values(last_time=None))
 
 
 async def references(

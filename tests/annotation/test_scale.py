@@ -8,11 +8,11 @@ import pytest
 import sqlalchemy as sa
 
 from bloomery_annotation.app import MIGRATIONS
-from bloomery_annotation.model import Asset, Project, Provenance, Shapes, Source
+from bloomery_annotation.model import Asset, Blob, Project, Provenance, Shapes, Source
 from bloomery_annotation.names import asset_id
 from bloomery_annotation.saving import Overwrite, SetDraft
-from bloomery_annotation.store import annotation_sets, assets, graves, revisions
-from bloomery_annotation.store.tables import ASSETS, LABELS, REVISIONS
+from bloomery_annotation.store import annotation_sets, assets, blobs, graves, revisions
+from bloomery_annotation.store.tables import ASSETS, IMPORT_FILES, LABELS, REVISIONS
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.migrations import migrate
 from bloomery_kit.times import utc_now
@@ -126,3 +126,25 @@ async def test_the_rows_of_a_deleted_project_go_in_batches_that_cost_the_same(db
         await add_assets(tx, range(1000, 6000))
         large = await steps(tx, graves.remove_rows(tx, "u", 100))
     assert large <= 1.5 * small
+
+
+async def test_a_page_of_sets_and_of_an_imports_files_costs_the_same_wherever_it_is(db: Database) -> None:
+    async with db.write() as tx:
+        await tx.execute(sa.insert(LABELS), [LABEL | {"id": "a", "display_name": "a"}])
+        made = await add_assets(tx, range(1, 5001))
+        for start in range(0, 5000, 1000):
+            await revisions.save(tx, PROJECT, [draft(one, "a") for one in made[start : start + 1000]], NOW)
+        await blobs.keep(tx, "u", [Blob(one.digest, 1) for one in made], NOW)
+        files = [
+            {"import_uid": "i", "project_uid": "u", "path": one.display_name, "digest": one.digest} for one in made
+        ]
+        await tx.execute(sa.insert(IMPORT_FILES), files)
+    ids = sorted(one.id for one in made)
+    names = sorted(one.display_name for one in made)
+    async with db.read() as tx:
+        sets, listed = [], []
+        for place in (0, 2500, 4900):
+            sets.append(await steps(tx, annotation_sets.page(tx, PROJECT, None, (ids[place], "main"), 50)))
+            listed.append(await steps(tx, blobs.of_import(tx, "i", names[place], 50)))
+    assert max(sets) <= min(sets) + 2
+    assert max(listed) <= min(listed) + 2

@@ -82,7 +82,7 @@ class Asset(message.Message):
     sequence: builtins.int
     """The project's sequence at which it was created. Output only."""
     parent: builtins.str
-    """Name of the asset that it is a frame of; empty for an image of its own. Set at creation."""
+    """Name of the asset that it is a frame of; empty for an image of its own. Set at creation, and kept where that asset is deleted."""
     etag: builtins.str
     """Changes with every change of the fields; send it back with an update to refuse a lost one."""
     @builtins.property

@@ -20,6 +20,7 @@ from bloomery.annotation.v1 import (
     StreamAnnotationSetsRequest,
     UpdateAssetRequest,
 )
+from bloomery_annotation.blobs import inspect
 from bloomery_annotation.names import asset_id
 from bloomery_annotation.store import assets
 from bloomery_kit.objects import FolderObjectStore
@@ -250,3 +251,9 @@ async def test_another_projects_asset_is_not_signed(server: Server, project: Pro
     asset = (await server.assets(other, [png(1)]))[0]
     request = SignDownloadsRequest(parent=project.name, assets=[asset.name])
     assert fields_of(await status_of(server.stub.SignDownloads(request))) == ["assets[0]"]
+
+
+def test_what_is_no_image_says_why() -> None:
+    found = inspect(b"<annotation/>")
+    assert found.problem is not None
+    assert (found.problem.code, found.size_bytes, found.width) == ("NOT_AN_IMAGE", 13, 0)

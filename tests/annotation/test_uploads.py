@@ -3,7 +3,6 @@
 import asyncio
 import urllib.request
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,14 @@ from bloomery.annotation.v1 import (
     Project,
     SignDownloadsRequest,
 )
-from bloomery_annotation.blobs import DiskGuard, Uploads, inspect
-from bloomery_annotation.housekeeping import Housekeeper
+from bloomery_annotation.blobs import DiskGuard, Uploads
 from bloomery_annotation.model import Blob
 from bloomery_annotation.names import blob_key, staging_key
 from bloomery_annotation.settings import AnnotationSettings
-from bloomery_annotation.store import graves
 from bloomery_kit.database import Database
 from bloomery_kit.errors import ResourceExhausted, Unavailable
 from bloomery_kit.objects import FolderObjectStore, ObjectStat
 from bloomery_kit.settings import S3StoreSettings
-from bloomery_kit.times import utc_now
 from tests.annotation.helpers import (
     Server,
     digest_of,
@@ -257,44 +253,6 @@ async def test_an_upload_to_a_project_that_was_made_again_meanwhile_is_not_recor
     monkeypatch.setattr(FolderObjectStore, "put", put)
     assert reason_of(await status_of(complete(both, info(content)))) == "NOT_FOUND"
     assert len((await prepare(both, info(content))).missing) == 1, "the new project does not have it"
-
-
-async def test_abandoned_uploads_are_collected(server: Server, project: Project, settings: AnnotationSettings) -> None:
-    key = staging_key(project.uid, digest_of(b"x"))
-    await server.objects.put(key, b"x")
-    db = Database.connect(settings.database_url)
-    await Housekeeper(db, server.objects, url_seconds=60).tidy()
-    assert await server.objects.stat(key)
-    later = Housekeeper(db, server.objects, url_seconds=60, clock=lambda: utc_now() + timedelta(days=3))
-    await later.tidy()
-    assert await server.objects.stat(key) is None
-    await db.close()
-
-
-async def test_an_upload_that_arrives_after_its_project_was_deleted_is_collected(
-    server: Server, project: Project, settings: AnnotationSettings
-) -> None:
-    key = staging_key(project.uid, digest_of(b"x"))
-    db = Database.connect(settings.database_url)
-    await server.stub.DeleteProject(DeleteProjectRequest(name=project.name))
-
-    async def tidy(after: timedelta) -> None:
-        await Housekeeper(db, server.objects, url_seconds=3600, clock=lambda: utc_now() + after).tidy()
-
-    for hours in (0, 1):
-        await tidy(timedelta(hours=hours))
-        await server.objects.put(key, b"x")
-    await tidy(timedelta(hours=3))
-    assert await server.objects.stat(key) is None
-    async with db.read() as tx:
-        assert await graves.deleted(tx) == []
-    await db.close()
-
-
-def test_what_is_no_image_says_why() -> None:
-    found = inspect(b"<annotation/>")
-    assert found.problem is not None
-    assert (found.problem.code, found.size_bytes, found.width) == ("NOT_AN_IMAGE", 13, 0)
 
 
 async def test_everything_works_on_postgres_and_minio(

@@ -1,0 +1,44 @@
+"""What is removed later: uploads that nobody completed, and what arrives for projects that are gone."""
+
+from datetime import timedelta
+
+from bloomery.annotation.v1 import DeleteProjectRequest, Project
+from bloomery_annotation.housekeeping import Housekeeper
+from bloomery_annotation.names import staging_key
+from bloomery_annotation.settings import AnnotationSettings
+from bloomery_annotation.store import graves
+from bloomery_kit.database import Database
+from bloomery_kit.times import utc_now
+from tests.annotation.helpers import Server, digest_of
+
+
+async def test_abandoned_uploads_are_collected(server: Server, project: Project, settings: AnnotationSettings) -> None:
+    key = staging_key(project.uid, digest_of(b"x"))
+    await server.objects.put(key, b"x")
+    db = Database.connect(settings.database_url)
+    await Housekeeper(db, server.objects, url_seconds=60).tidy()
+    assert await server.objects.stat(key)
+    later = Housekeeper(db, server.objects, url_seconds=60, clock=lambda: utc_now() + timedelta(days=3))
+    await later.tidy()
+    assert await server.objects.stat(key) is None
+    await db.close()
+
+
+async def test_an_upload_that_arrives_after_its_project_was_deleted_is_collected(
+    server: Server, project: Project, settings: AnnotationSettings
+) -> None:
+    key = staging_key(project.uid, digest_of(b"x"))
+    db = Database.connect(settings.database_url)
+    await server.stub.DeleteProject(DeleteProjectRequest(name=project.name))
+
+    async def tidy(after: timedelta) -> None:
+        await Housekeeper(db, server.objects, url_seconds=3600, clock=lambda: utc_now() + after).tidy()
+
+    for hours in (0, 1):
+        await tidy(timedelta(hours=hours))
+        await server.objects.put(key, b"x")
+    await tidy(timedelta(hours=3))
+    assert await server.objects.stat(key) is None
+    async with db.read() as tx:
+        assert await graves.deleted(tx) == []
+    await db.close()

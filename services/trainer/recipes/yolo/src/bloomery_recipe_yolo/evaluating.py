@@ -8,6 +8,7 @@ import numpy as np
 
 from bloomery_recipe_yolo.applying import PACKAGES, lineage, multi_label, named_model, paced
 from bloomery_recipe_yolo.flavours import Flavour
+from bloomery_recipe_yolo.model import TrainedModel
 from bloomery_recipe_yolo.splits import count_of, rows_of, split_of
 from bloomery_worker import machine
 from bloomery_worker.context import Context
@@ -29,16 +30,7 @@ def evaluate(context: Context, flavour: Flavour) -> Result:
     started = time.monotonic()
     model = named_model(context, device=machine.device())
     missing = _missing(context, model.classes)
-    evaluator = flavour.evaluator(
-        context.dataset,
-        (model.side, model.side),
-        (*model.classes, *missing),
-        check=paced(context, "evaluating", count_of(context)),
-        multi_label=multi_label(context),
-    )
-    widened = Widened(model, at=flavour.box_rows + len(model.classes), by=len(missing))
-    evaluation = evaluator.evaluate(widened, rows_of(context), name=split_of(context))
-    _check_counted(context, evaluation)
+    evaluation = _measured(context, flavour, model, missing)
     details = {
         **lineage(context, model, resize=flavour.resize),
         "classes": [*model.classes, *missing],
@@ -54,6 +46,20 @@ def evaluate(context: Context, flavour: Flavour) -> Result:
         details=details,
         versions=machine.versions(PACKAGES),
     )
+
+
+def _measured(context: Context, flavour: Flavour, model: TrainedModel, missing: Sequence[str]) -> Evaluation:
+    evaluator = flavour.evaluator(
+        context.dataset,
+        (model.side, model.side),
+        (*model.classes, *missing),
+        check=paced(context, "evaluating", count_of(context)),
+        multi_label=multi_label(context),
+    )
+    widened = Widened(model, at=flavour.box_rows + len(model.classes), by=len(missing))
+    evaluation = evaluator.evaluate(widened, rows_of(context), name=split_of(context))
+    _check_counted(context, evaluation)
+    return evaluation
 
 
 def _check_counted(context: Context, evaluation: Evaluation) -> None:

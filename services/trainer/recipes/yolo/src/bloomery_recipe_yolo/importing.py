@@ -29,23 +29,13 @@ def import_model(context: Context, flavour: Flavour) -> Result:
         DataError: its weights or its outputs are no finite numbers.
     """
     started = time.monotonic()
-    if not context.job.base_file:
-        raise ConfigError("the job names no file to import", hint="upload one, and give it as base_artifact")
-    _say(context, "reading", 0.1)
-    foreign = Foreign.read(Path(context.job.base_file))
-    if foreign.task != context.job.task:
-        hint = "choose the recipe of the model's task"
-        raise ConfigError(f"the file is of a model to {foreign.task}, not to {context.job.task}", hint=hint)
-    side = context.parameters.get("imgsz", foreign.side)
-    if side is None:
-        raise ConfigError("the file does not say for which image size it was trained", hint="give the parameter imgsz")
-    height, width = image_size({"imgsz": side})
+    foreign, side = _read(context)
     target = context.work_dir / BEST_FILE
-    foreign.write(target, side=height)
+    foreign.write(target, side=side)
     _say(context, "trying", 0.5)
     model = TrainedModel(target, device="cpu")
     _try(model, flavour, masks=foreign.task == "segment")
-    context.log.info("imported a model of %d classes for images of %d x %d", len(foreign.classes), width, height)
+    context.log.info("imported a model of %d classes for images of %d x %d", len(foreign.classes), side, side)
     job = context.job
     return Result(
         files=(FileNote(path=str(target), role="checkpoint", file_name=BEST_FILE),),
@@ -59,6 +49,21 @@ def import_model(context: Context, flavour: Flavour) -> Result:
         versions=machine.versions(PACKAGES),
         model=model_facts(context, flavour, model, base=job.base or "imported", base_digest=job.base_digest),
     )
+
+
+def _read(context: Context) -> tuple[Foreign, int]:
+    """The file, and the side of the model's square input. Raises ConfigError, DataError."""
+    if not context.job.base_file:
+        raise ConfigError("the job names no file to import", hint="upload one, and give it as base_artifact")
+    _say(context, "reading", 0.1)
+    foreign = Foreign.read(Path(context.job.base_file))
+    if foreign.task != context.job.task:
+        hint = "choose the recipe of the model's task"
+        raise ConfigError(f"the file is of a model to {foreign.task}, not to {context.job.task}", hint=hint)
+    side = context.parameters.get("imgsz", foreign.side)
+    if side is None:
+        raise ConfigError("the file does not say for which image size it was trained", hint="give the parameter imgsz")
+    return foreign, image_size({"imgsz": side})[0]
 
 
 def _try(model: TrainedModel, flavour: Flavour, *, masks: bool) -> None:

@@ -328,14 +328,14 @@ async def test_a_build_longer_than_its_lease_stays_with_its_builder(
     async with serving(settings, start=False) as idle:
         created = await idle.create()
         async with (
-            building(tmp_path, any_database_url, annotation_target, lease=0.6) as first,
-            building(tmp_path, any_database_url, annotation_target, lease=0.6) as second,
+            building(tmp_path, any_database_url, annotation_target, lease=2.0) as first,
+            building(tmp_path, any_database_url, annotation_target, lease=2.0) as second,
         ):
             at_work = asyncio.create_task(first.build_next())
             await fake.reached_gate.wait()
             for _ in range(10):
                 assert not await second.build_next(), "it has been given away while its builder lives"
-                await asyncio.sleep(0.15)
+                await asyncio.sleep(0.3)
             gate.set()
             assert await at_work
         await complete(idle, created.name, tmp_path / "blobs")

@@ -59,9 +59,9 @@ QUICK = Policy(
     reconcile_interval=0.1,
     lease_term=2.0,
     lease_renew=0.2,
-    cancel_grace=1.0,
-    pause_grace=1.0,
-    exit_grace=1.0,
+    cancel_grace=60.0,
+    pause_grace=60.0,
+    exit_grace=60.0,
     stop_grace=0.5,
     retry_delay=0.05,
 )

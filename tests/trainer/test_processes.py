@@ -118,25 +118,24 @@ async def test_a_cancelled_job_saves_a_checkpoint_first(trainer: Trainer) -> Non
     assert not done.HasField("result")
 
 
-async def test_a_deaf_worker_is_killed_with_everything_it_started(trainer: Trainer) -> None:
-    job = await trainer.create("deaf")
-    await trainer.reaches(job.name, JOB_STATE_RUNNING)
-    process, child_file = supervisor(trainer.world, job), folder(trainer.world, job) / "child"
-    child = int(await written(child_file))
-    await trainer.jobs.CancelJob(CancelJobRequest(name=job.name))
-    await trainer.reaches(job.name, JOB_STATE_CANCELLED)
-    assert not runs(process.pid)
-    assert not runs(child)
-
-
-async def test_force_does_not_wait_for_a_checkpoint(world: World) -> None:
-    async with running_trainer(
-        world, policy=world.settings().policy.model_copy(update={"cancel_grace": 600})
-    ) as trainer:
+async def test_a_deaf_worker_is_killed_with_everything_it_started(world: World) -> None:
+    impatient = world.settings().policy.model_copy(update={"cancel_grace": 1.0})
+    async with running_trainer(world, policy=impatient) as trainer:
         job = await trainer.create("deaf")
         await trainer.reaches(job.name, JOB_STATE_RUNNING)
-        await trainer.jobs.CancelJob(CancelJobRequest(name=job.name, force=True))
+        process, child_file = supervisor(world, job), folder(world, job) / "child"
+        child = int(await written(child_file))
+        await trainer.jobs.CancelJob(CancelJobRequest(name=job.name))
         await trainer.reaches(job.name, JOB_STATE_CANCELLED)
+        assert not runs(process.pid)
+        assert not runs(child)
+
+
+async def test_force_does_not_wait_for_a_checkpoint(trainer: Trainer) -> None:
+    job = await trainer.create("deaf")
+    await trainer.reaches(job.name, JOB_STATE_RUNNING)
+    await trainer.jobs.CancelJob(CancelJobRequest(name=job.name, force=True))
+    await trainer.reaches(job.name, JOB_STATE_CANCELLED)
 
 
 async def test_a_killed_worker_goes_on_from_its_checkpoint(trainer: Trainer) -> None:

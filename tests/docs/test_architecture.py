@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "ARCHITECTURE.md").read_text()
 PACKAGES = {
@@ -13,7 +15,6 @@ PACKAGES = {
     "inference": ROOT / "services/inference/src/bloomery_inference",
     "worker": ROOT / "services/trainer/worker/src/bloomery_worker",
 }
-KIT = ROOT / "libs/kit/src/bloomery_kit"
 NAME = re.compile(r"`([^`]+)`")
 
 
@@ -54,7 +55,9 @@ def test_every_room_is_in_its_service() -> None:
             assert (PACKAGES[cell.split()[0]] / name).exists(), cell
 
 
-def test_every_room_of_the_kit_is_listed() -> None:
-    listed = {name.rstrip("/") for cell in first_column("room of the kit") for name in NAME.findall(cell)}
-    there = {path.name for path in KIT.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+@pytest.mark.parametrize("library", ["kit", "vision"])
+def test_every_room_of_the_libraries_is_listed(library: str) -> None:
+    listed = {name.rstrip("/") for cell in first_column(f"room of {library}") for name in NAME.findall(cell)}
+    package = ROOT / f"libs/{library}/src/bloomery_{library}"
+    there = {path.name for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert listed == there - {"__init__.py"}

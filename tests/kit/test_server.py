@@ -81,6 +81,21 @@ class TestHealth:
                     break
         await host.drain(0)
 
+    async def test_asks_services_with_one_check_once(self) -> None:
+        asked = 0
+
+        async def check() -> None:
+            nonlocal asked
+            asked += 1
+
+        host = ServiceHost(ServerOptions(drain_wait=0), authenticator=Tokens())
+        for name in (SERVICE, "another.Service"):
+            host.add(lambda *_: None, EchoServicer(), name, ready=check)
+        async with channel(f"127.0.0.1:{await host.start()}") as client:
+            assert [await health(client, name) for name in (SERVICE, "another.Service")] == [SERVING, SERVING]
+        assert asked == 1
+        await host.drain(0)
+
     async def test_a_check_that_hangs_is_not_ready(self) -> None:
         host = ServiceHost(ServerOptions(drain_wait=0, ready_interval=0.02), authenticator=Tokens())
         host.add(register, EchoServicer(), SERVICE, ready=asyncio.Event().wait)  # type: ignore[arg-type]

@@ -97,6 +97,7 @@ class EmbeddedServer:
             reflection=True,
             max_message_bytes=MESSAGE_BYTES,
             # Nothing routes to a single process: there is no balancer to wait for.
+            ready_interval=15,
             drain_wait=0.1,
             drain_grace=5,
         )

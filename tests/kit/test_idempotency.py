@@ -2,7 +2,6 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from google.protobuf.wrappers_pb2 import StringValue
 
 from bloomery.annotation.v1 import CreateProjectRequest
 from bloomery.annotation.v1.project_pb2 import Project
@@ -10,102 +9,49 @@ from bloomery_kit.auth import Principal, Role
 from bloomery_kit.context import principal_var
 from bloomery_kit.database import Database
 from bloomery_kit.errors import InvalidArgument, NotFound
-from bloomery_kit.idempotency import Repeatable, forget_answers, forget_requests, once
+from bloomery_kit.idempotency import Repeatable, forget_answers, forget_requests
 
-BODY = StringValue(value="body")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Maker:
-    """Makes a new project each time; remembers how often."""
+    """Makes a new project each time, or fails; remembers how often."""
 
-    def __init__(self, delay: float = 0) -> None:
+    def __init__(self, delay: float = 0, error: Exception | None = None) -> None:
         self.made = 0
-        self._delay = delay
+        self._delay, self._error = delay, error
 
     async def __call__(self) -> Project:
+        if self._error is not None:
+            raise self._error
         self.made += 1
         await asyncio.sleep(self._delay)
         return Project(name=f"projects/p{self.made}", labels={"a": "b"})
 
 
-async def create(
-    db: Database, make: Maker, request_id: str, *, scope: str = "CreateProject", body: StringValue = BODY
-) -> Project:
-    async with db.write() as tx:
-        return await once(tx, scope, request_id, body, make)
-
-
-async def test_a_repeat_gets_the_first_answer(db: Database) -> None:
-    make = Maker()
-    first = await create(db, make, "r")
-    assert await create(db, make, "r") == first
-    assert make.made == 1
-
-
-async def test_two_at_once_make_one(db: Database) -> None:
-    make = Maker(delay=0.05)
-    answers = await asyncio.gather(*(create(db, make, "r") for _ in range(4)))
-    assert make.made == 1
-    assert all(answer == answers[0] for answer in answers)
-
-
-async def test_without_an_id_every_call_makes_one(db: Database) -> None:
-    make = Maker()
-    assert [(await create(db, make, "")).name for _ in range(2)] == ["projects/p1", "projects/p2"]
-
-
-async def test_ids_of_other_scopes_are_other_ids(db: Database) -> None:
-    make = Maker()
-    await create(db, make, "r", scope="CreateProject")
-    await create(db, make, "r", scope="CreateLabel projects/p")
-    assert make.made == 2
-
-
-async def test_an_id_with_another_body_is_refused(db: Database) -> None:
-    make = Maker()
-    await create(db, make, "r")
-    with pytest.raises(InvalidArgument) as caught:
-        await create(db, make, "r", body=StringValue(value="another"))
-    assert caught.value.reason == "REQUEST_ID_REUSED"
-    assert caught.value.violations[0].field == "request_id"
-
-
-async def test_a_failure_leaves_the_id_free(db: Database) -> None:
-    async def fail() -> Project:
-        raise NotFound("project", "projects/p")
-
-    async def create_and_fail() -> None:
-        async with db.write() as tx:
-            await once(tx, "CreateProject", "r", BODY, fail)
-
-    with pytest.raises(NotFound):
-        await create_and_fail()
-    assert (await create(db, Maker(), "r")).name == "projects/p1"
-
-
-async def test_forgotten_ids_count_as_new(db: Database) -> None:
-    make, then = Maker(), datetime(2026, 1, 1, tzinfo=UTC)
-    async with db.write() as tx:
-        await once(tx, "s", "old", BODY, make, clock=lambda: then)
-        await once(tx, "s", "young", BODY, make, clock=lambda: then + timedelta(days=2))
-        assert await forget_requests(tx, before=then + timedelta(days=1)) == 1
-        await once(tx, "s", "old", BODY, make)
-        await once(tx, "s", "young", BODY, make)
-    assert make.made == 3
-
-
 class Create:
     """A repeatable create, called as somebody."""
 
-    def __init__(self, db: Database, request_id: str = "r", *, name: str = "p", caller: str = "anna") -> None:
-        self._db = db
+    def __init__(
+        self,
+        db: Database,
+        request_id: str = "r",
+        *,
+        name: str = "p",
+        caller: str = "anna",
+        parent: str = "",
+        now: datetime = NOW,
+    ) -> None:
+        self._db, self._parent, self._now = db, parent, now
         self._request = CreateProjectRequest(project_id=name, request_id=request_id)
         self._caller = caller
 
     async def __call__(self, make: Maker) -> Project:
         token = principal_var.set(Principal(self._caller, Role.ADMIN))
         try:
-            once: Repeatable[Project] = Repeatable("CreateProject", "", self._request)
+            once: Repeatable[Project] = Repeatable(
+                "CreateProject", self._parent, self._request, clock=lambda: self._now
+            )
             if first := await once.first_answer(self._db):
                 return first
             async with self._db.write() as tx:
@@ -128,11 +74,30 @@ async def test_repeats_at_once_make_one(db: Database) -> None:
     assert all(answer == answers[0] for answer in answers)
 
 
-async def test_ids_of_other_callers_are_other_ids(db: Database) -> None:
+async def test_ids_of_other_callers_and_parents_are_other_ids(db: Database) -> None:
     make = Maker()
     await Create(db, caller="anna")(make)
     await Create(db, caller="bert")(make)
-    assert make.made == 2
+    await Create(db, caller="anna", parent="projects/p")(make)
+    assert make.made == 3
+
+
+async def test_a_failure_leaves_the_id_free(db: Database) -> None:
+    with pytest.raises(NotFound):
+        await Create(db)(Maker(error=NotFound("project", "projects/p")))
+    assert (await Create(db)(Maker())).name == "projects/p1"
+
+
+async def test_forgotten_ids_count_as_new(db: Database) -> None:
+    make = Maker()
+    young = NOW + timedelta(days=2)
+    await Create(db, "old")(make)
+    await Create(db, "young", now=young)(make)
+    async with db.write() as tx:
+        assert await forget_requests(tx, before=NOW + timedelta(days=1)) == 1
+    await Create(db, "old")(make)
+    await Create(db, "young")(make)
+    assert make.made == 3
 
 
 @pytest.mark.parametrize(("request_id", "name"), [("r", "another"), ("x" * 129, "p"), ("a\0", "p")])
@@ -141,7 +106,8 @@ async def test_a_bad_id_is_refused_before_anything_is_made(db: Database, request
     await Create(db)(make)
     with pytest.raises(InvalidArgument) as caught:
         await Create(db, request_id, name=name)(make)
-    assert caught.value.violations[0].field == "request_id"
+    assert [violation.field for violation in caught.value.violations] == ["request_id"]
+    assert (caught.value.reason == "REQUEST_ID_REUSED") == (request_id == "r")
     assert make.made == 1
 
 

@@ -121,36 +121,6 @@ class Repeatable(Generic[M]):
         return answer  # type: ignore[return-value]
 
 
-async def once(
-    tx: Transaction,
-    scope: str,
-    request_id: str,
-    request: Message,
-    make: Callable[[], Awaitable[M]],
-    *,
-    clock: Clock = utc_now,
-) -> M:
-    """The answer to `request`, made at most once for each `request_id` in `scope` (method and parent).
-
-    `make` runs in the writing transaction `tx`, which stores its answer too; a repeat gets that first answer. Of two at
-    once, one waits for the other. An empty id just runs `make`. Raise InvalidArgument REQUEST_ID_REUSED if the id came
-    before with another body.
-    """
-    if not request_id:
-        return await make()
-    digest = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
-    claim = {"scope": scope, "request_id": request_id, "digest": digest, "create_time": clock()}
-    if not await insert_ignore(tx, _REQUESTS, claim):
-        return await _first_answer_of(tx, scope, request_id, digest)
-    answer = await make()
-    packed = any_pb2.Any()
-    packed.Pack(answer)
-    await tx.execute(
-        sa.update(_REQUESTS).where(*_key(scope, request_id)).values(answer=packed.SerializeToString(deterministic=True))
-    )
-    return answer
-
-
 async def forget_requests(tx: Transaction, *, before: datetime) -> int:
     """Drop the answers older than `before`; their ids count as new from then on. Return how many there were."""
     result = await tx.execute(sa.delete(_REQUESTS).where(_REQUESTS.c.create_time < before))
@@ -165,19 +135,3 @@ async def forget_answers(tx: Transaction, parent: str) -> None:
 def _caller() -> str:
     principal = principal_var.get()
     return principal.subject if principal else ""
-
-
-def _key(scope: str, request_id: str) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
-    return _REQUESTS.c.scope == scope, _REQUESTS.c.request_id == request_id
-
-
-async def _first_answer_of(tx: Transaction, scope: str, request_id: str, digest: bytes) -> M:
-    row = (await tx.execute(sa.select(_REQUESTS.c.digest, _REQUESTS.c.answer).where(*_key(scope, request_id)))).one()
-    if row.digest != digest:
-        description = "was used with another body; choose a fresh one for another request"
-        raise InvalidArgument([FieldViolation("request_id", description)], reason="REQUEST_ID_REUSED")
-    packed = any_pb2.Any.FromString(row.answer)
-    descriptor = _POOL.FindMessageTypeByName(packed.TypeName())
-    answer = message_factory.GetMessageClass(descriptor)()
-    packed.Unpack(answer)
-    return answer  # type: ignore[return-value]

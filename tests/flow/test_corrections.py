@@ -224,6 +224,22 @@ def test_a_folder_that_is_listed_in_a_file_is_imported_as_any_other(
     assert (done.proto.item_count, done.proto.annotated_count, list(done.proto.problems)) == (3, 2, [])
 
 
+def test_what_is_odd_about_annotations_is_counted_and_told(
+    run: Run, client: Client, project: Project, asset: Asset
+) -> None:
+    asset.save_annotations([box("cat"), box("cat"), Shape(label="cat", box=Box(x=40, y=10, width=1, height=20))])
+    project.create_label("bird")
+    found = [one.code for one in project.problems()]
+    assert sorted(found) == ["DUPLICATE_SHAPE", "TINY_SHAPE", "UNANNOTATED_IMAGE", "UNUSED_LABEL"]
+    told = run("annotations", "validate", "--project", project.id, "--limit", "3")
+    assert told.exit_code == 0
+    assert told.stdout.splitlines()[-1] == "3 images checked: 0 errors, 4 warnings"
+    assert [code for code in found if code in told.stdout] == found[:3]
+    whole = json.loads(run("annotations", "validate", "--project", project.id, "-o", "json").stdout)
+    assert [one["code"] for one in whole["problems"]] == found
+    assert (whole["assetCount"], whole["errorCount"], whole["warningCount"]) == ("3", "0", "4")
+
+
 def test_splits_and_labels_of_images_are_set(run: Run, project: Project) -> None:
     first, *others = sorted(project.assets(), key=lambda asset: asset.display_name)
     done = run("assets", "set", first.name, "--split", "val", "--label", "site=north", "--project", project.id)

@@ -60,9 +60,15 @@ def test_a_server_of_another_version_says_so(fake: Fake, client: Client) -> None
     assert "bloomery version" in caught.value.hint
 
 
-def test_the_hint_does_not_repeat_the_message() -> None:
-    error = from_status(served.to_status(served.FailedPrecondition("NOT_READY", "wait for it")))
-    assert error.hint == ""
+@pytest.mark.parametrize(
+    "raised",
+    [
+        served.FailedPrecondition("NOT_READY", "wait for it"),
+        served.EtagMismatch("projects/p", given='"1"', actual='"2"'),
+    ],
+)
+def test_the_hint_does_not_repeat_the_message(raised: served.BloomeryError) -> None:
+    assert from_status(served.to_status(raised)).hint == ""
 
 
 def test_the_servers_retry_delay_arrives_in_seconds() -> None:

@@ -51,14 +51,14 @@ def test_the_picture_has_state_epoch_eta_bar_and_curves(fake: Fake, client: Clie
     assert "val/map50       0.8  ▁█" in text
     assert "lr 0.00125  1.5 cores  1.5 GiB  GPU 50% 1 GiB" in text
     assert "the base weights are missing" in text
-    assert "batch 16 takes 1.5 of 24.0 GiB, at most 200 fit; 0.9 s a step, about 9s an epoch" in text
+    assert "batch 16 takes 1.5 of 24.0 GiB, at most 200 fit; 0.9 s a step, about 9s an epoch at the moment" in text
 
 
 def test_a_preflight_is_a_line(fake: Fake, client: Client) -> None:
     world.settle(fake)
     found = training.PreflightReported(batch=1, peak_memory_bytes=1 << 30, memory_limit_bytes=2 << 30)
     line = plain_line(Event(world.event(1, preflight=found)), client.job("j1"))
-    assert line == "preflight: batch 1 takes 1.0 of 2.0 GiB; 0 s a step, about 0s an epoch"
+    assert line == "preflight: batch 1 takes 1.0 of 2.0 GiB; 0 s a step, about 0s an epoch at the moment"
 
 
 def test_on_a_terminal_the_view_is_drawn_over_itself(

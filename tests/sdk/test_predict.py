@@ -205,3 +205,16 @@ def test_images_of_the_project_are_predicted_and_annotated_unless_people_were_th
     assert fake.calls["ListAssets"][-1].filter == ""
     run("predict cells-v@1 --assets label:RBC")
     assert fake.calls["ListAssets"][-1].filter == "label:rbc"
+
+
+def test_a_filter_that_means_no_image_is_told(fake: Fake, run: Run) -> None:
+    fake.answer("ListAssets", annotation.ListAssetsResponse())
+    result = run("predict cells-v@1 --assets unannotated -o json")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, [])
+    assert result.stderr == "no image of the project is meant by unannotated\n"
+
+
+def test_a_prediction_is_shown_without_the_bytes_of_its_image(model: ModelVersion) -> None:
+    prediction = model.predict(b"the bytes")
+    assert prediction.source == b"the bytes"
+    assert "the bytes" not in repr(prediction)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, Literal, Self, TypeVar
@@ -151,7 +151,7 @@ class Sample:
 
     epoch: int
     proto: training.SamplePrediction
-    source: bytes
+    source: bytes = field(repr=False)
 
     @property
     def file_name(self) -> str:
@@ -179,7 +179,7 @@ class Prediction:
     """
 
     proto: inference.PredictResponse
-    source: bytes | Path | None = None
+    source: bytes | Path | None = field(default=None, repr=False)
 
     @property
     def shapes(self) -> Sequence[vision.Shape]:

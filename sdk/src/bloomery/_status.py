@@ -61,6 +61,8 @@ def from_status(status: status_pb2.Status) -> BloomeryError:
     if isinstance(error, errors.FailedPrecondition):
         # The message says what is the case, the violations say what to do; some say the same.
         error.hint = "; ".join(v.description for v in error.violations if v.description not in error.message)
+    if error.hint in error.message:
+        error.hint = ""
     return error
 
 

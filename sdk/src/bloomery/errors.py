@@ -142,7 +142,7 @@ class Conflict(BloomeryError):
     """Somebody else was first."""
 
     reason = "ABORTED"
-    hint = "read it again and repeat the change"
+    hint = "read it again and re-apply the change"
 
 
 class OutOfRange(BloomeryError):

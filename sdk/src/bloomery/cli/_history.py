@@ -53,7 +53,7 @@ def needs(found: "PreflightReported") -> str:
     """What a step takes, on one line."""
     fit = f", at most {found.largest_batch} fit" if found.largest_batch else ""
     memory = f"{found.peak_memory_bytes / 2**30:.1f} of {found.memory_limit_bytes / 2**30:.1f} GiB"
-    times = f"{found.seconds_per_step:.2g} s a step, about {duration(found.seconds_per_epoch)} an epoch"
+    times = f"{found.seconds_per_step:.2g} s a step, about {duration(found.seconds_per_epoch)} an epoch at the moment"
     return f"batch {found.batch} takes {memory}{fit}; {times}"
 
 

@@ -57,6 +57,8 @@ def run(
     with connect(project) as client:
         model = client.model_version(version)
         sources: Sequence[Path | Asset] = list(_below(images)) if images else _assets(client, model, assets or "")
+        if not sources:
+            report.say(f"no image of the project is meant by {assets}")
         for one in model.predict_each(sources, threshold=threshold, classes=wanted, multi_label=multi_label):
             report.add(one)
     report.write()
@@ -124,7 +126,11 @@ class _Report:
             done.append(f"drawn in {self._draw(image, prediction, self.save)}")
         if self.to_annotations and not isinstance(image, Path):
             done.append(_annotate(image, prediction))
-        self._console.print(f"{escape(name)}: {escape(', '.join(done))}")
+        self.say(f"{name}: {', '.join(done)}")
+
+    def say(self, line: str) -> None:
+        """Tell something beside the result."""
+        self._console.print(escape(line))
 
     def write(self) -> None:
         """Write the shapes to stdout."""

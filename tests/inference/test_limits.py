@@ -16,11 +16,11 @@ from bloomery_inference.budget import Budget
 from bloomery_inference.loading import LoadedModels
 from bloomery_inference.predictor import Predictor, Stopwatch
 from bloomery_kit.errors import ResourceExhausted
+from tests.inference.asking import V1, recorded
 from tests.inference.conftest import Service
 from tests.inference.models import one_box, write_model
 from tests.inference.samples import trained, with_facts, with_variant
 from tests.inference.test_predict import white
-from tests.inference.test_registry import V1, recorded
 
 
 async def test_no_more_bytes_wait_than_are_allowed_but_one_large_image_is_taken() -> None:

@@ -117,7 +117,7 @@ async def test_replicas_that_load_and_unload_one_model_at_once_do_not_take_its_f
     triton: TritonServer, directory: Path
 ) -> None:
     replicas = [TritonRuntime(triton.grpc_url, triton.repository) for _ in range(2)]
-    for _ in range(10):
+    for _ in range(3):
         await asyncio.gather(*(replica.load("shared", Folder(directory)) for replica in replicas))
         await asyncio.gather(replicas[0].unload("shared"), replicas[1].load("shared", Folder(directory)))
     await replicas[0].unload("shared")

@@ -8,11 +8,11 @@ from bloomery.inference.v1 import PredictRequest
 from bloomery.training.v1 import ModelInput
 from bloomery_inference.settings import RuntimeSettings, TritonSettings
 from real_parts.triton import TritonServer
+from tests.inference.asking import V1, recorded
 from tests.inference.conftest import Service
 from tests.inference.models import one_box, write_model
 from tests.inference.samples import trained, with_facts, with_variant
 from tests.inference.test_predict import SIDE, white
-from tests.inference.test_registry import V1, recorded
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import filecmp
+import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,13 +53,13 @@ class TritonRuntime:
 
     async def _load(self, name: str, directory: Path) -> None:
         target = self._repository / name
-        await asyncio.to_thread(_place, directory, target)
+        placed = await asyncio.to_thread(_place, directory, target)
         try:
             await self._client.load_model(name)
         except self._triton.InferenceServerException as error:
             if error.status() in _AWAY:
                 raise _unreachable() from error
-            await asyncio.to_thread(remove, target)
+            await asyncio.to_thread(_remove_own, target, placed)
             raise ModelLoadError(name, str(error.message())) from error
 
     async def infer(self, name: str, images: NDArray[np.uint8]) -> Tensors:
@@ -72,12 +74,14 @@ class TritonRuntime:
 
     async def unload(self, name: str) -> None:
         """See ModelRuntime."""
+        folder = self._repository / name
+        placed = await asyncio.to_thread(_placed, folder)
         if name in await self.loaded():
             try:
                 await self._client.unload_model(name)
             except self._triton.InferenceServerException as error:
                 raise _refusal(name, str(error.status()), str(error.message())) from error
-        await asyncio.to_thread(remove, self._repository / name)
+        await asyncio.to_thread(_remove_own, folder, placed)
 
     async def loaded(self) -> frozenset[str]:
         """See ModelRuntime."""
@@ -102,19 +106,37 @@ def _refusal(name: str, status: str, message: str) -> BloomeryError:
     return ModelFailed(name, message)
 
 
-def _place(source: Path, target: Path) -> None:
-    """Put whole files in the place of whatever a load that failed, or somebody else, has left there."""
-    if _equal(source, target):
-        # Another replica may be loading them.
-        return
+def _place(source: Path, target: Path) -> int:
+    """Put whole files in the place of whatever a load that failed has left there; return when, as `_placed` does.
+
+    Files that are whole stay where they are: another replica may be loading them.
+    """
     staging = target.with_name(f".{target.name}.{new_uid()}")
-    shutil.copytree(source, staging)
-    remove(target)
+    if not _equal(source, target):
+        shutil.copytree(source, staging)
+    if not _equal(source, target):
+        remove(target)
+        # Where another replica was first, with the same files.
+        with suppress(OSError):
+            staging.rename(target)
+    shutil.rmtree(staging, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        os.utime(target)
+    return _placed(target)
+
+
+def _placed(folder: Path) -> int:
+    """When somebody last placed a model, as a number that is only compared; 0 where there is none."""
     try:
-        staging.rename(target)
-    except OSError:
-        # Another replica was first, with the same files.
-        remove(staging)
+        return folder.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _remove_own(folder: Path, placed: int) -> None:
+    """Remove a model unless somebody has placed it anew since `placed`, another replica that is about to load it."""
+    if _placed(folder) == placed:
+        remove(folder)
 
 
 def _equal(source: Path, target: Path) -> bool:

@@ -1,0 +1,51 @@
+"""Asking the service until it answers, and what tests ask for."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import grpc
+
+from bloomery.inference.v1 import (
+    GetModelVariantRequest,
+    GetModelVersionRequest,
+    ModelVariant,
+    ModelVersion,
+)
+from tests.inference.conftest import Service
+from tests.inference.models import one_box
+
+T = TypeVar("T")
+PETS = "projects/pets/models/pets"
+V1 = f"{PETS}/versions/1"
+ONNX = f"{V1}/variants/onnx-fp32"
+BOX = one_box(16, 16, 8, 4, [0.9, 0.1])
+
+
+async def until(ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool] = lambda _: True) -> T:
+    """The first answer that holds; NOT_FOUND is not an answer yet."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                answer = await ask()
+                if holds(answer):
+                    return answer
+            except grpc.aio.AioRpcError as error:
+                if error.code() != grpc.StatusCode.NOT_FOUND:
+                    raise
+            await asyncio.sleep(0.02)
+
+
+async def recorded(service: Service, name: str = V1) -> ModelVersion:
+    return await until(lambda: service.models.GetModelVersion(GetModelVersionRequest(name=name)))
+
+
+async def variant_in(service: Service, state: ModelVariant.State.ValueType) -> ModelVariant:
+    request = GetModelVariantRequest(name=ONNX)
+    return await until(lambda: service.models.GetModelVariant(request), lambda variant: variant.state == state)
+
+
+async def gone(service: Service, key: str) -> None:
+    async with asyncio.timeout(20):
+        while await service.objects.stat(key) is not None or service.datasets.held:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)

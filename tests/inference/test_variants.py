@@ -1,0 +1,124 @@
+"""Variants: asked for, made by jobs, failed, made again."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import grpc
+import pytest
+
+from bloomery.inference.v1 import (
+    GetModelVariantRequest,
+    ModelVariant,
+    OptimizeModelVersionRequest,
+    SignModelArtifactsRequest,
+)
+from bloomery.training.v1 import FeedItem, Job, JobKind, JobResult, VariantFacts
+from bloomery_kit.errors import error_info, to_status
+from tests.inference.asking import ONNX, V1, recorded, variant_in
+from tests.inference.conftest import Service
+from tests.inference.models import one_box, write_model
+from tests.inference.samples import optimized, trained, with_facts, with_variant
+
+
+async def test_an_optimization_makes_a_ready_variant_with_its_proof(service: Service, tmp_path: Path) -> None:
+    service.trainer.feed.append(trained(1))
+    await recorded(service)
+    variant = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1, format="onnx"))
+    assert (variant.name, variant.state) == (ONNX, ModelVariant.STATE_PENDING)
+    again = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1, format="onnx"))
+    assert again == variant
+    asked = service.trainer.created[0]
+    assert asked.job.base_artifact.role == "checkpoint"
+    assert f"{asked.parent}/jobs/{asked.job_id}" == variant.job
+    directory = write_model(tmp_path / "model", one_box(8, 8, 4, 4, [0.9, 0.1]), side=32)
+    service.trainer.feed.append(await optimized(2, variant.job, service.objects, directory))
+    ready = await variant_in(service, ModelVariant.STATE_READY)
+    assert ready.parity.passed
+    assert ready.latency.p50_ms == 1.5
+    signed = await service.models.SignModelArtifacts(SignModelArtifactsRequest(name=V1))
+    assert [(file.variant, file.artifact.file_name) for file in signed.artifacts][1:] == [
+        ("onnx-fp32", "1/model.onnx"),
+        ("onnx-fp32", "config.pbtxt"),
+    ]
+
+
+async def test_a_failed_job_fails_its_variant_with_the_jobs_reason_and_it_can_be_asked_for_again(
+    service: Service,
+) -> None:
+    service.trainer.feed.append(trained(1))
+    await recorded(service)
+    variant = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1, format="onnx"))
+    service.trainer.fail(variant.job)
+    failed = await variant_in(service, ModelVariant.STATE_FAILED)
+    assert failed.reason == "EXPORT_FAILED: the answers differ; report it"
+    retried = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1, format="onnx"))
+    assert retried.state == ModelVariant.STATE_PENDING
+    assert retried.job != variant.job
+
+
+async def test_a_job_that_could_not_be_created_is_created_by_the_next_try(service: Service) -> None:
+    service.trainer.feed.append(trained(1))
+    await recorded(service)
+    service.trainer.refuse_creation = 4
+    request = OptimizeModelVersionRequest(name=V1, format="onnx")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await service.models.OptimizeModelVersion(request)
+    assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+    variant = await service.models.OptimizeModelVersion(request)
+    assert [f"{asked.parent}/jobs/{asked.job_id}" for asked in service.trainer.created] == [variant.job]
+
+
+async def test_an_unknown_format_names_the_known_ones(service: Service) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1, format="tflite"))
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "onnx" in (refused.value.details() or "")
+
+
+async def test_a_variant_whose_result_is_refused_has_failed_and_can_be_asked_for_again(service: Service) -> None:
+    service.trainer.feed.append(trained(1))
+    await recorded(service)
+    variant = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1))
+    twice = [VariantFacts(id="onnx-fp32", format="onnx", precision="fp32", role_prefix="variant/")] * 2
+    result = JobResult(job=variant.job, job_uid=uuid4().hex, sequence=2, kind=JobKind.JOB_KIND_OPTIMIZE, variants=twice)
+    service.trainer.feed.append(FeedItem(job=Job(name=variant.job), result=result))
+    failed = await variant_in(service, ModelVariant.STATE_FAILED)
+    assert failed.reason.startswith("RESULT_REFUSED: ")
+    again = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1))
+    assert (again.state, again.job != variant.job) == (ModelVariant.STATE_PENDING, True)
+
+
+async def test_a_variant_is_asked_for_once_for_each_request_id(service: Service) -> None:
+    service.trainer.feed.append(trained(1))
+    await recorded(service)
+    request = OptimizeModelVersionRequest(name=V1, request_id="once")
+    first = await service.models.OptimizeModelVersion(request)
+    service.trainer.fail(first.job)
+    await variant_in(service, ModelVariant.STATE_FAILED)
+    assert await service.models.OptimizeModelVersion(request) == first
+    assert (await service.models.GetModelVariant(GetModelVariantRequest(name=ONNX))).state == ModelVariant.STATE_FAILED
+    other = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1, request_id="again"))
+    assert other.job != first.job
+
+
+async def test_a_version_without_a_checkpoint_cannot_be_optimized(service: Service) -> None:
+    item = trained(1)
+    del item.result.artifacts[:]
+    service.trainer.feed.append(item)
+    await recorded(service)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1))
+    assert error_info(to_status(refused.value)).reason == "NO_CHECKPOINT"
+
+
+async def test_a_variant_that_a_training_failed_to_make_says_why_and_can_be_made(
+    service: Service, tmp_path: Path
+) -> None:
+    item = await with_variant(with_facts(trained(1)), service.objects, tmp_path, failure="EXPORT_FAILED: 3 px off")
+    service.trainer.feed.append(item)
+    version = await recorded(service)
+    assert [(one.state, one.reason) for one in version.variants] == [
+        (ModelVariant.STATE_FAILED, "EXPORT_FAILED: 3 px off")
+    ]
+    again = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1))
+    assert again.state == ModelVariant.STATE_PENDING

@@ -15,6 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from bloomery_vision.formats import Format
+from bloomery_vision.interpret import YOLO_END_TO_END, OutputError
 from bloomery_vision.manifest import ManifestRow
 from bloomery_worker.context import Context
 from bloomery_worker.messages import JobSpec
@@ -127,3 +128,15 @@ def test_published_figures_are_those_of_the_predictions(job: JobSpec, multi_labe
 def test_several_classes_an_anchor_are_other_figures(job: JobSpec) -> None:
     single, several = (measured(job, multi_label=multi_label) for multi_label in (False, True))
     assert single["all/map50"] != several["all/map50"]
+
+
+def test_jobs_read_outputs_as_their_recipe_says(job: JobSpec) -> None:
+    from bloomery_recipe_yolo.evaluating import evaluate
+    from bloomery_recipe_yolo.flavours import FLAVOURS
+    from bloomery_recipe_yolo.predicting import predict
+
+    other = replace(FLAVOURS["detect"], decoder=YOLO_END_TO_END)
+    with pytest.raises(OutputError, match="its rows"):
+        predict(context(job, confidence=0.001), other)
+    with pytest.raises(OutputError, match="sees class"):
+        evaluate(context(job), other)

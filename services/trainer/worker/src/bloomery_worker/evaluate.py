@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bloomery_vision.interpret import EVALUATION, YOLO, detect
+from bloomery_vision.interpret import EVALUATION, PROBABILITIES, YOLO, detect
 from bloomery_vision.manifest import ManifestRow
 from bloomery_vision.metrics import DetectionMetrics, GroundTruth, detection_metrics
 from bloomery_vision.postprocess import Detections
@@ -70,6 +70,7 @@ class DetectionEvaluator:
         dataset: whose boxes (or boxes around outlines) are the truth.
         size: of the model's input.
         classes: the model's classes; objects of others do not count.
+        decoder: how the model's outputs are read, one of `interpret.DETECTORS`.
         multi_label: let one anchor answer for several classes, not only for its best.
     """
 
@@ -81,11 +82,12 @@ class DetectionEvaluator:
         size: Size,
         classes: Sequence[str],
         *,
+        decoder: str = YOLO,
         check: Check = lambda: None,
         multi_label: bool = False,
     ) -> None:
         self._dataset, self.size, self.classes, self._check = dataset, size, tuple(classes), check
-        self._choice = replace(EVALUATION, multi_label=multi_label)
+        self._decoder, self._choice = decoder, replace(EVALUATION, multi_label=multi_label)
 
     def fit(self, image: Images) -> Images:
         """Letterboxed."""
@@ -119,7 +121,7 @@ class DetectionEvaluator:
 
     def decode(self, outputs: Outputs) -> Detections:
         """Everything that might be there, in the letterbox."""
-        return detect(YOLO, outputs[0], len(self.classes), self._choice)
+        return detect(self._decoder, outputs[0], len(self.classes), self._choice)
 
 
 class ClassificationEvaluator:
@@ -129,6 +131,7 @@ class ClassificationEvaluator:
         dataset: whose tags are the truth.
         size: of the model's input, a square.
         classes: the model's classes.
+        decoder: of no effect: a classifier's outputs are its probabilities.
         multi_label: of no effect: every class has its probability.
     """
 
@@ -140,6 +143,7 @@ class ClassificationEvaluator:
         size: Size,
         classes: Sequence[str],
         *,
+        decoder: str = PROBABILITIES,  # noqa: ARG002 - as other evaluators have it
         check: Check = lambda: None,
         multi_label: bool = False,  # noqa: ARG002 - as other evaluators have it
     ) -> None:

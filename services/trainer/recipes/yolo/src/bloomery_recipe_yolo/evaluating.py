@@ -53,6 +53,7 @@ def _measured(context: Context, flavour: Flavour, model: TrainedModel, missing: 
         context.dataset,
         (model.side, model.side),
         (*model.classes, *missing),
+        decoder=flavour.decoder,
         check=paced(context, "evaluating", count_of(context)),
         multi_label=multi_label(context),
     )

@@ -32,7 +32,14 @@ class MakeEvaluator(Protocol):
     """Makes an evaluator for a dataset and a model."""
 
     def __call__(
-        self, dataset: Dataset, size: Size, classes: Sequence[str], *, check: Check, multi_label: bool = ...
+        self,
+        dataset: Dataset,
+        size: Size,
+        classes: Sequence[str],
+        *,
+        decoder: str,
+        check: Check = ...,
+        multi_label: bool = ...,
     ) -> Evaluator:
         """The evaluator."""
         ...

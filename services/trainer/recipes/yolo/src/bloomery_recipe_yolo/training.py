@@ -152,7 +152,14 @@ def _evaluate(context: Context, flavour: Flavour, checkpoint: Path, *, epochs: i
             raise StopRequestedError(epochs)
 
     dataset, size = context.dataset, image_size(context.parameters)
-    evaluator = flavour.evaluator(dataset, size, context.job.classes, check=check, multi_label=multi_label(context))
+    evaluator = flavour.evaluator(
+        dataset,
+        size,
+        context.job.classes,
+        decoder=flavour.decoder,
+        check=check,
+        multi_label=multi_label(context),
+    )
     model = TrainedModel(checkpoint, device=machine.device())
     splits = (split for split in ("val", "test") if dataset.counts[split])
     return [evaluator.evaluate(model, dataset.rows(split), name=split) for split in splits]

@@ -104,7 +104,8 @@ def _on_dataset(
     rows = golden_rows(context.dataset, count)
     if not rows:
         raise DataError("the dataset version has no validation or test images to compare on", hint="build one that has")
-    evaluator = flavour.evaluator(context.dataset, (original.side, original.side), original.classes, check=lambda: None)
+    size = original.side, original.side
+    evaluator = flavour.evaluator(context.dataset, size, original.classes, decoder=flavour.decoder)
     images = np.stack([evaluator.fit(context.dataset.image(row)) for row in rows])
     models = Remembering(original), Remembering(variant)
     geometry, score = largest_errors(*models, images, geometry_rows=flavour.box_rows)

@@ -1,6 +1,8 @@
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 
 import pytest
 
@@ -99,6 +101,43 @@ async def test_closed_loops_have_let_go() -> None:
     assert let_go
     with pytest.raises(Unavailable, match="holding ended"):
         loops.check_ready()
+
+
+class Stubborn:
+    """Work that makes something else of the first attempt to cancel it; of all, and a failed test never ends."""
+
+    def __init__(self) -> None:
+        self._was_told = False
+
+    async def tidy_badly(self) -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            if self._was_told:
+                raise
+            self._was_told = True
+            raise ForeignError from None
+
+    async def keep_on(self) -> None:
+        with suppress(ForeignError):
+            await self.tidy_badly()
+
+    async def pass_over(self) -> None:
+        for item in range(2):
+            with guarded("items", item=item):
+                await self.tidy_badly()
+
+
+@pytest.mark.parametrize("work", [Stubborn.tidy_badly, Stubborn.keep_on, Stubborn.pass_over])
+async def test_a_loop_ends_when_it_is_told_to_whatever_its_work_makes_of_that(
+    work: Callable[[Stubborn], Awaitable[None]],
+) -> None:
+    loops = Loops()
+    loops.add("stubborn", partial(work, Stubborn()), 0.0)
+    loops.start()
+    await asyncio.sleep(0.01)
+    async with asyncio.timeout(5):
+        await loops.close()
 
 
 def test_one_item_does_not_hold_up_the_next(caplog: pytest.LogCaptureFixture) -> None:

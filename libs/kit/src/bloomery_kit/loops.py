@@ -75,35 +75,45 @@ class Loops:
 def guarded(loop: str, *, let: tuple[type[Exception], ...] = (), **what: object) -> Iterator[None]:
     """Keep the trouble of one item of a pass from the others: log it with `what` it concerns, count it, go on.
 
-    Errors of the types in `let` are not the item's and pass.
+    Errors of the types in `let` are not the item's and pass, and so does any once the loop was told to stop.
     """
     try:
         yield
     except let:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other items are not to suffer
+    except Exception as error:
         _tell(loop, error, what)
+        if _is_told_to_stop():
+            raise
 
 
 async def _again(loop: _Loop) -> None:
     backoff = _FIRST_BACKOFF
-    while True:
+    while not _is_told_to_stop():
         try:
             await loop.work()
             await _pause(loop.pause)
             backoff = _FIRST_BACKOFF
         except (Exception, asyncio.CancelledError) as error:
-            if _is_told_to_stop(error):
+            if isinstance(error, asyncio.CancelledError) and _is_told_to_stop():
                 raise
             _tell(loop.name, error, {})
-            await asyncio.sleep(backoff)
+            if not _is_told_to_stop():
+                await asyncio.sleep(backoff)
             backoff = min(2 * backoff, _LONGEST_BACKOFF)
 
 
-def _is_told_to_stop(error: BaseException) -> bool:
-    """Whether this very task was cancelled; a call whose channel closes raises the same inside of it."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+def _is_told_to_stop() -> bool:
+    """Whether the present task was cancelled, whatever has become of the CancelledError since.
+
+    It may have been taken the place of by an error of the tidying that it caused. And one that is raised may be no
+    cancellation of this task: a call whose channel closes raises the same.
+    """
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return False
+    return task is not None and task.cancelling() > 0
 
 
 async def _pause(pause: float | Work) -> None:

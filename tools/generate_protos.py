@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet, SourceCodeInfo
 
 from protoc import ROOT, proto_files, protoc, protoc_descriptors
 
@@ -62,6 +62,7 @@ def generate(target: Path) -> None:
         for file in files:
             if not file.service:
                 drop_service_stubs(target / file.name)
+            (target / file.name).with_suffix(".comments.binpb").write_bytes(comments(file))
         (folder / "__init__.py").write_text(package_init(package, files))
 
 
@@ -69,6 +70,12 @@ def drop_service_stubs(proto: Path) -> None:
     """Remove the gRPC modules that the plugins write for a file without services."""
     for suffix in ("_pb2_grpc.py", "_pb2_grpc.pyi"):
         proto.with_name(proto.stem + suffix).unlink(missing_ok=True)
+
+
+def comments(file: FileDescriptorProto) -> bytes:
+    """Return a contract's comments as a serialized `SourceCodeInfo`: what reflection tells beside the stubs."""
+    locations = [place for place in file.source_code_info.location if place.leading_comments or place.trailing_comments]
+    return SourceCodeInfo(location=locations).SerializeToString(deterministic=True)
 
 
 def by_package(descriptors: FileDescriptorSet) -> dict[str, list[FileDescriptorProto]]:
@@ -120,9 +127,8 @@ def service_names(file: FileDescriptorProto) -> list[str]:
 
 def generated_files(root: Path) -> Iterator[Path]:
     """Yield the generated files below `root`, relative to it: what lies in a package named `v1`."""
-    for path in root.glob("*/v1/*.py*"):
-        if path.is_file():
-            yield path.relative_to(root)
+    for pattern in ("*/v1/*.py*", "*/v1/*.comments.binpb"):
+        yield from (path.relative_to(root) for path in root.glob(pattern) if path.is_file())
 
 
 def compare(fresh: Path, committed: Path) -> set[Path]:

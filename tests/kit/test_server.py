@@ -10,11 +10,13 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.wrappers_pb2 import StringValue
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from pydantic import SecretStr
 
+from bloomery.common.v1 import Problem
 from bloomery_kit.clients import channel
 from bloomery_kit.context import request_id, trace_id
 from bloomery_kit.errors import Unavailable
@@ -25,6 +27,7 @@ from tests.kit.echo import OWNER, SERVICE, EchoHost, EchoServicer, Tokens, regis
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 WATCH = StringValue(value="2")
+PROTOS = Path(__file__).resolve().parents[2] / "protos"
 
 
 def stub(on: grpc.aio.Channel) -> Any:
@@ -144,6 +147,17 @@ class TestReflection:
             answer = await self.ask(echo.channel, file_containing_symbol=symbol)
         assert answer.HasField("file_descriptor_response") == found
         assert (answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]) != found
+
+    async def test_says_what_the_contracts_say(self) -> None:
+        async with running_host(ServerOptions(drain_wait=0, reflection=True)) as echo:
+            answer = await self.ask(echo.channel, file_containing_symbol=Problem.DESCRIPTOR.full_name)
+        told = [FileDescriptorProto.FromString(each) for each in answer.file_descriptor_response.file_descriptor_proto]
+        [file] = [file for file in told if file.name == Problem.DESCRIPTOR.file.name]
+        comments = {tuple(place.path): place.leading_comments for place in file.source_code_info.location}
+        message = [each.name for each in file.message_type].index(Problem.DESCRIPTOR.name)
+        assert all(comments[4, message, 2, field.index].strip() for field in Problem.DESCRIPTOR.fields)
+        source = (PROTOS / file.name).read_text("utf-8")
+        assert f"//{comments[4, message]}".strip() in source
 
     async def test_is_off_by_default(self, echo: EchoHost) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:

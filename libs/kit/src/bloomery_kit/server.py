@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import grpc
-from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
+from bloomery_kit import reflection
 from bloomery_kit.auth import Authenticator
 from bloomery_kit.clients import DEFAULT_MESSAGE_BYTES
 from bloomery_kit.interceptors import Limits, server_interceptors
@@ -138,9 +137,7 @@ class ServiceHost:
         for server in filter(None, (self._server, self._probes)):
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self.options.reflection:
-            names = (*self._checks, health.SERVICE_NAME, reflection.SERVICE_NAME)
-            pool: Any = _Descriptors(descriptor_pool.Default())  # type: ignore[no-untyped-call]
-            reflection.enable_server_reflection(names, self._server, pool)
+            reflection.serve(self._server, (*self._checks, health.SERVICE_NAME))
 
     def _listen(self, server: grpc.aio.Server, port: int, credentials: grpc.ServerCredentials | None) -> int:
         address = f"{self.options.bind}:{port}"
@@ -210,23 +207,6 @@ async def _unless(cut: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
         pending.cancel()
         with suppress(asyncio.CancelledError):
             await pending
-
-
-class _Descriptors:
-    """A pool in which methods are found by their names too, as `grpcurl describe` asks for them."""
-
-    def __init__(self, pool: Any) -> None:
-        self._pool = pool
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._pool, name)
-
-    def FindFileContainingSymbol(self, symbol: str) -> Any:  # noqa: N802 - the pool's name
-        """The file that declares a symbol. Raise KeyError."""
-        try:
-            return self._pool.FindFileContainingSymbol(symbol)
-        except KeyError:
-            return self._pool.FindMethodByName(symbol).containing_service.file
 
 
 def _tls(certificate: Path, key: Path) -> grpc.ServerCredentials:

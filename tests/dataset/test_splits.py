@@ -2,16 +2,32 @@
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bloomery_dataset.splits import PARTS, SplitItem, sizes, split
+from bloomery_dataset.splits import PARTS, SplitItem, place, sizes, split
 
 LABELS = ("a", "b", "c", "d")
 Percents = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Picture:
+    digest: str
+    counts: Mapping[str, int]
+    group: str = ""
+
+
+def divided(pictures: Iterable[Picture], *, percents: Percents, seed: int) -> dict[str, str]:
+    """The part of each picture by its digest; those with equal places stay in the order given."""
+    drawn = [(place(one.digest, one.group, seed=seed), one) for one in pictures]
+    drawn.sort(key=lambda one: (one[0], one[1].group))
+    parts = split((SplitItem(at, one.counts, one.group) for at, one in drawn), percents=percents)
+    return {one.digest: PARTS[part] for (_, one), part in zip(drawn, parts, strict=True)}
 
 
 @st.composite
@@ -24,9 +40,9 @@ def percents(draw: st.DrawFn) -> Percents:
 counts = st.dictionaries(st.sampled_from(LABELS), st.integers(1, 20), max_size=4)
 
 
-def items_of(labels: Sequence[Mapping[str, int]], groups: Sequence[str] = ()) -> list[SplitItem]:
+def items_of(labels: Sequence[Mapping[str, int]], groups: Sequence[str] = ()) -> list[Picture]:
     names = groups or [""] * len(labels)
-    return [SplitItem(f"sha256:{n:064x}", each, name) for n, (each, name) in enumerate(zip(labels, names, strict=True))]
+    return [Picture(f"sha256:{n:064x}", each, name) for n, (each, name) in enumerate(zip(labels, names, strict=True))]
 
 
 @given(st.lists(counts, max_size=60), percents(), st.integers())
@@ -34,7 +50,7 @@ def test_every_image_is_in_one_part_and_the_parts_have_their_sizes(
     labels: list[dict[str, int]], shares: Percents, seed: int
 ) -> None:
     items = items_of(labels)
-    parts = split(items, percents=shares, seed=seed)
+    parts = divided(items, percents=shares, seed=seed)
 
     assert parts.keys() == {item.digest for item in items}
     found = Counter(parts.values())
@@ -59,7 +75,7 @@ def test_groups_stay_together_and_sizes_are_off_by_less_than_two_groups(
     drawn: list[tuple[dict[str, int], str]], shares: Percents, shuffler: random.Random
 ) -> None:
     items = items_of([each for each, _ in drawn], [group for _, group in drawn])
-    parts = split(items, percents=shares, seed=1)
+    parts = divided(items, percents=shares, seed=1)
 
     groups = Counter(item.group for item in items if item.group)
     assert len({(item.group, parts[item.digest]) for item in items if item.group}) == len(groups)
@@ -68,32 +84,30 @@ def test_groups_stay_together_and_sizes_are_off_by_less_than_two_groups(
     for part, size in zip(PARTS, sizes(len(items), shares), strict=True):
         assert size - 2 * (largest - 1) <= found[part] <= size + largest - 1
     shuffler.shuffle(items)
-    assert split(items, percents=shares, seed=1) == parts
+    assert divided(items, percents=shares, seed=1) == parts
 
 
 @given(st.lists(counts, max_size=60), st.randoms())
 def test_the_order_of_images_and_labels_does_not_matter(labels: list[dict[str, int]], shuffler: random.Random) -> None:
     items = items_of(labels)
-    parts = split(items, percents=(70, 20, 10), seed=7)
-    turned = [
-        SplitItem(item.digest, {label: item.counts[label] for label in list(item.counts)[::-1]}) for item in items
-    ]
+    parts = divided(items, percents=(70, 20, 10), seed=7)
+    turned = [Picture(item.digest, {label: item.counts[label] for label in list(item.counts)[::-1]}) for item in items]
     shuffler.shuffle(turned)
-    assert split(turned, percents=(70, 20, 10), seed=7) == parts
+    assert divided(turned, percents=(70, 20, 10), seed=7) == parts
 
 
 def test_the_split_is_the_same_in_every_release_and_on_every_machine() -> None:
     items = items_of([{label: n % 7 + 1 for k, label in enumerate(LABELS) if n % (k + 2) == 0} for n in range(40)])
-    parts = split(items, percents=(70, 20, 10), seed=7)
+    parts = divided(items, percents=(70, 20, 10), seed=7)
     assert "".join(parts[item.digest][1] for item in items) == "rrrrrrrrrerrrarraeaaerrrrrrrrraaarrarrre"
 
 
 def test_another_seed_is_another_split() -> None:
     items = many(100)
-    assert split(items, percents=(80, 10, 10), seed=1) != split(items, percents=(80, 10, 10), seed=2)
+    assert divided(items, percents=(80, 10, 10), seed=1) != divided(items, percents=(80, 10, 10), seed=2)
 
 
-def many(count: int) -> list[SplitItem]:
+def many(count: int) -> list[Picture]:
     """Images like those of a real project: one label nearly everywhere, one often, one seldom, some images empty."""
     draw = random.Random(count)
     shares = (("common", 0.95), ("frequent", 0.5), ("rare", 0.05))
@@ -106,7 +120,7 @@ def many(count: int) -> list[SplitItem]:
 @pytest.mark.parametrize("shares", [(80, 10, 10), (70, 20, 10), (34, 33, 33)])
 def test_each_part_has_its_share_of_every_label(seed: int, shares: Percents) -> None:
     items = many(400)
-    parts = split(items, percents=shares, seed=seed)
+    parts = divided(items, percents=shares, seed=seed)
 
     for label in ("common", "frequent", "rare"):
         total = sum(item.counts.get(label, 0) for item in items)
@@ -119,7 +133,7 @@ def test_each_part_has_its_share_of_every_label(seed: int, shares: Percents) -> 
 @given(st.lists(st.sampled_from(LABELS), min_size=12, max_size=80), st.integers(0, 5))
 def test_every_label_is_in_training_and_with_three_images_in_validation(names: list[str], seed: int) -> None:
     items = items_of([{name: 1} for name in names])
-    parts = split(items, percents=(50, 40, 10), seed=seed)
+    parts = divided(items, percents=(50, 40, 10), seed=seed)
 
     for label, count in Counter(names).items():
         found = {parts[item.digest] for item in items if label in item.counts}
@@ -134,8 +148,8 @@ def test_few_images_move_when_others_are_added(added: int, bound: float) -> None
     for seed in range(10):
         draw = random.Random(seed)
         fewer = draw.sample(items, len(items) - added)
-        before = split(fewer, percents=(70, 20, 10), seed=seed)
-        after = split(items, percents=(70, 20, 10), seed=seed)
+        before = divided(fewer, percents=(70, 20, 10), seed=seed)
+        after = divided(items, percents=(70, 20, 10), seed=seed)
         moved.append(sum(after[digest] != part for digest, part in before.items()) / len(fewer))
     assert sum(moved) / len(moved) <= bound / 2
     assert max(moved) <= bound

@@ -1,7 +1,8 @@
 """One build: reads a moment of a project, divides its images, and writes the manifest.
 
 Images pass through a file on disk: they arrive in the order of ids, are divided when all are known, and are written in
-the order of file names. Memory holds a few numbers for each image, and the shapes of a thousand.
+the order of file names. Memory holds a few numbers for each image that has a place in the split, and the shapes of a
+thousand.
 """
 
 import asyncio
@@ -13,10 +14,9 @@ from pathlib import Path
 
 from bloomery_dataset.annotations import Annotations
 from bloomery_dataset.model import Blob, Image, Method, Plan, Product, SplitPolicy, Version
-from bloomery_dataset.naming import file_names
 from bloomery_dataset.selection import Selection
-from bloomery_dataset.spill import Entry, Spill
-from bloomery_dataset.splits import PARTS, SplitItem, split
+from bloomery_dataset.spill import UNASSIGNED, Spill
+from bloomery_dataset.splits import PARTS, place, split
 from bloomery_dataset.statistics import Tally
 from bloomery_kit.errors import FailedPrecondition
 from bloomery_kit.objects import ObjectStore
@@ -68,33 +68,34 @@ class BuildRun:
             raise FailedPrecondition("NO_CLASSES", "the project has no label that is kept; add labels or map some")
         with Spill(self._folder / "images") as spill:
             await self._read(spill)
-            if not spill.entries:
+            if not len(spill):
                 raise FailedPrecondition("NO_USABLE_IMAGES", self._nothing_left())
-            if not any(entry.counts for entry in spill.entries):
+            if not spill.has_shapes:
                 raise FailedPrecondition("NO_USABLE_SHAPES", self._nothing_to_learn())
-            parts = await asyncio.to_thread(divide, spill.entries, self._version.spec.split)
+            parts = await asyncio.to_thread(divide, spill, self._version.spec.split)
             rows = self._rows(spill, parts)
             shards = await self._write(rows)
         manifest = await self._put_index(shards)
-        return self._product(manifest, unassigned=self._unassigned(spill.entries))
+        official = self._version.spec.split.method is Method.OFFICIAL
+        return self._product(manifest, unassigned=spill.officials.count(UNASSIGNED) if official else 0)
 
     async def _read(self, spill: Spill) -> None:
         project, moment = self._version.spec.project, self._plan.read_sequence
         async for images in self._sources.annotations.images(project, moment):
             await asyncio.to_thread(self._take, images, spill)
             self._progress.read += len(images)
-        self._progress.kept = len(spill.entries)
+        self._progress.kept = len(spill)
 
     def _take(self, images: Sequence[Image], spill: Spill) -> None:
-        group_by = self._version.spec.split.group_by
+        policy = self._version.spec.split
         for image in images:
             if kept := self._selection.take(image):
-                spill.add(image, kept, group=image.labels.get(group_by, "") if group_by else "")
+                group = image.labels.get(policy.group_by, "") if policy.group_by else ""
+                spill.add(image, kept, group=group, place=place(image.digest, group, seed=policy.seed))
 
-    def _rows(self, spill: Spill, parts: dict[str, str]) -> Iterator[ManifestRow]:
-        names = file_names([entry.named for entry in spill.entries])
-        for entry in sorted(spill.entries, key=lambda entry: names[entry.named.id]):
-            image, shapes = spill.read(entry)
+    def _rows(self, spill: Spill, parts: bytearray) -> Iterator[ManifestRow]:
+        for file_name, number in spill.named():
+            image, group, shapes = spill.read(number)
             yield ManifestRow(
                 asset=image.asset,
                 digest=image.digest,
@@ -103,9 +104,9 @@ class BuildRun:
                 media_type=image.media_type,
                 width=image.width,
                 height=image.height,
-                split=parts[image.digest],
-                group=entry.group,
-                file_name=names[image.id],
+                split=PARTS[parts[number]],
+                group=group,
+                file_name=file_name,
                 shapes=shapes,
             )
 
@@ -155,11 +156,6 @@ class BuildRun:
         stored = await self._sources.objects.put(f"{self._version.prefix}/{digest}{suffix}", path)
         return Blob(f"sha256:{digest}", stored.size, stored.key)
 
-    def _unassigned(self, entries: Sequence[Entry]) -> int:
-        if self._version.spec.split.method is not Method.OFFICIAL:
-            return 0
-        return sum(entry.official not in PARTS for entry in entries)
-
     def _product(self, manifest: Blob, *, unassigned: int) -> Product:
         statistics = self._tally.statistics(self._selection, unassigned_count=unassigned)
         return Product(self._selection.classes, statistics, self._hash.value(), manifest)
@@ -177,14 +173,16 @@ class BuildRun:
         return f"none of the project's shapes can be used for {self._version.spec.task}: {why}"
 
 
-def divide(entries: Sequence[Entry], policy: SplitPolicy) -> dict[str, str]:
-    """The part of each image by its digest. Raises FailedPrecondition where no image has an official split."""
+def divide(spill: Spill, policy: SplitPolicy) -> bytearray:
+    """The part of each image by its number, as a number within PARTS. Raises FailedPrecondition NO_OFFICIAL_SPLIT."""
     if policy.method is Method.RATIO:
-        items = (SplitItem(entry.digest, entry.counts, entry.group) for entry in entries)
-        return split(items, percents=policy.percents, seed=policy.seed)
-    if not any(entry.official in PARTS for entry in entries):
+        parts = bytearray(len(spill))
+        for number, part in zip(spill.drawn(), split(spill.draw(), percents=policy.percents), strict=True):
+            parts[number] = part
+        return parts
+    if spill.officials.count(UNASSIGNED) == len(spill):
         raise FailedPrecondition(
             "NO_OFFICIAL_SPLIT",
             "no image was imported with a split; divide by ratio, as with 80/10/10, or import the split's files",
         )
-    return {entry.digest: entry.official if entry.official in PARTS else PARTS[0] for entry in entries}
+    return spill.officials.replace(bytes([UNASSIGNED]), bytes([PARTS.index("train")]))

@@ -7,6 +7,7 @@ that was asleep cannot touch what another one has taken over.
 import asyncio
 import errno
 import logging
+import sqlite3
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -152,7 +153,7 @@ class Builder:
             await self._give_back(build, rest=_REST_SECONDS)
             asyncio.get_running_loop().call_later(_REST_SECONDS, self._changed.notify, BUILDS)
             return
-        failure = _failure(error)
+        failure = failure_of(error)
         _log.log(
             logging.ERROR if failure.reason == "INTERNAL" else logging.WARNING,
             "build failed",
@@ -187,10 +188,18 @@ def _passes(error: Exception) -> bool:
     return isinstance(error, Unavailable)
 
 
-def _failure(error: Exception) -> Failure:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+def failure_of(error: Exception) -> Failure:
+    """What a build that met an error fails with."""
+    if _is_full(error):
         return Failure("DISK_FULL", "the disk of the dataset service is full; free some space and build again")
     if isinstance(error, (BloomeryError, grpc.aio.AioRpcError)):
         status = to_status(error)
         return Failure(error_info(status).reason, status.message)
     return Failure("INTERNAL", "the build failed for a reason that is ours; the log of the dataset service says more")
+
+
+def _is_full(error: Exception) -> bool:
+    if isinstance(error, sqlite3.Error):
+        # A quota that is used up is a failed write to it.
+        return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

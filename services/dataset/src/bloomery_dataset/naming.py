@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import PurePosixPath
@@ -23,29 +23,22 @@ _ID_LENGTH = 9
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What an image's file name is made of; `sequence` is the project's when it was added."""
+    """What an image's file name is made of."""
 
     id: str
     display_name: str
     media_type: str
-    sequence: int
 
 
-def file_names(images: Sequence[Named]) -> dict[str, str]:
-    """A file name for each image by its id.
+def file_name(image: Named, take: Callable[[str], bool]) -> str:
+    """A file name for an image, whose stem `take` takes in lower case; it is False for one that is taken.
 
     It is the last part of the display name, with plain characters only and a suffix that fits the media type. Where two
-    images have one stem, whatever its case, the one that was added first has it and the other gets a part of its id:
-    label files are found by the stem, and some file systems do not tell cases apart.
+    images have one stem, whatever its case, the first has it and the other gets a part of its id: label files are found
+    by the stem, and some file systems do not tell cases apart.
     """
-    taken: set[str] = set()
-    names: dict[str, str] = {}
-    for image in sorted(images, key=lambda image: (image.sequence, image.id)):
-        stem, suffix = _plain(image)
-        unique = next(name for name in _candidates(stem, image.id) if name.lower() not in taken)
-        taken.add(unique.lower())
-        names[image.id] = unique + suffix
-    return names
+    stem, suffix = _plain(image)
+    return next(name for name in _candidates(stem, image.id) if take(name.lower())) + suffix
 
 
 def _candidates(stem: str, identifier: str) -> Iterator[str]:

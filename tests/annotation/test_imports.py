@@ -134,7 +134,7 @@ async def test_images_without_labels_come_in_as_not_annotated(server: Server, pr
     done = await server.run_import(project, {"train/a.png": png(1), "b.png": png(2), "bad.png": b"", "notes.txt": b""})
     assert (done.state, done.format) == (Import.STATE_SUCCEEDED, FORMAT_IMAGES)
     assert (done.item_count, *counts(done)) == (3, 2, 0, 0, 1)
-    assert codes(done) == {"b.png": "NO_LABELS", "bad.png": "EMPTY"}
+    assert codes(done) == {"bad.png": "EMPTY"}
     listed = await server.stub.ListAssets(ListAssetsRequest(parent=project.name, filter="unannotated"))
     assert {asset.display_name: asset.split for asset in listed.assets} == {"train/a.png": "train", "b.png": ""}
 

@@ -53,7 +53,9 @@ def random_message(kind: Descriptor, source: random.Random, names: list[str], de
             else:
                 getattr(message, field.name).CopyFrom(value(field, source, names, depth))
         elif field.message_type is not None and field.message_type.GetOptions().map_entry:
-            getattr(message, field.name).update({source.choice(TEXTS): source.choice(TEXTS)})
+            key, held = field.message_type.fields
+            entry = {value(key, source, names, depth): value(held, source, names, depth)}
+            getattr(message, field.name).update(entry)
         else:
             getattr(message, field.name).extend(value(field, source, names, depth) for _ in range(source.randrange(3)))
     return message

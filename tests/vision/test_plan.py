@@ -110,19 +110,15 @@ def test_a_plan_is_shown_as_json(photo: bytes) -> None:
     }
     files |= {"images/b.jpg": photo, "x.heic": b"", "y.heic": b"", "labels/c.txt": b"0 .5 .5 .2 .2"}
     shown = json.loads(json.dumps(plan_of(files).to_json(limit=1)))
-    assert shown["format"] == "yolo"
-    assert shown["images"] == {
-        "count": 2,
-        "labelled": 1,
-        "unlabelled": {"count": 1, "files": ["images/b.jpg"]},
-        "splits": {"train": 2},
-        "without_split": 0,
-    }
-    assert shown["label_files"] == {"count": 2, "without_image": {"count": 1, "files": ["labels/c.txt"]}}
-    assert shown["classes"] == [{"path": "data.yaml", "names": {"0": "cat", "1": "dog"}, "for": ["labels"]}]
-    assert [label["name"] for label in shown["labels"]] == ["cat", "dog"]
-    assert shown["split_lists"] == [{"path": "data.yaml: images", "split": "train", "images": 2}]
-    assert shown["left"] == {"picture_not_read": {"count": 2, "files": ["x.heic"]}}
+    assert (shown["image_count"], shown["labelled_count"], shown["label_file_count"]) == (2, 1, 2)
+    assert shown["unlabelled"] == {"count": 1, "paths": ["images/b.jpg"]}
+    assert shown["without_image"] == {"count": 1, "paths": ["labels/c.txt"]}
+    assert shown["lists"] == {"count": 1, "paths": ["data.yaml"]}
+    assert shown["class_lists"] == [{"path": "data.yaml", "names": {"0": "cat", "1": "dog"}, "folders": ["labels"]}]
+    assert [label["name"] for label in shown["classes"]] == ["cat", "dog"]
+    assert shown["split_lists"] == [{"path": "data.yaml: images", "split": "train", "image_count": 2}]
+    assert (shown["split_counts"], shown["without_split_count"]) == ({"train": 2}, 0)
+    assert shown["left"] == [{"reason": "picture_not_read", "files": {"count": 2, "paths": ["x.heic"]}}]
     assert [(doubt["code"], doubt["count"]) for doubt in shown["doubts"]] == [("PICTURE_NOT_READ", 2)]
     assert shown["stops"] == []
 

@@ -5,6 +5,8 @@ import re
 from bloomery_annotation.names import DIGEST_PREFIX
 from bloomery_kit.errors import Violations
 from bloomery_kit.fields import check_text
+from bloomery_vision.formats import LABEL_SUFFIXES
+from bloomery_vision.images import SUFFIXES
 
 MAX_BATCH = 1000
 SPLITS = ("", "train", "val", "test")
@@ -18,6 +20,19 @@ def digest(value: str, field: str, violations: Violations) -> None:
     """A digest."""
     if not _DIGEST.fullmatch(value):
         violations.add(field, f"{value[:80]!r} must be 'sha256:' and 64 lower-case hexadecimal digits")
+
+
+def file_digest(path: str, value: str, field: str, violations: Violations, *, plan_only: bool) -> None:
+    """The digest of a file of a folder; nothing for one that an import does not read."""
+    if value:
+        digest(value, field, violations)
+    elif is_read(path) and not plan_only:
+        violations.add(field, f"{path[:80]!r} is an image or a label file by its ending: upload it and name its digest")
+
+
+def is_read(path: str) -> bool:
+    """Whether an import reads a file, by its ending."""
+    return path[path.rfind(".") :].lower() in SUFFIXES | LABEL_SUFFIXES
 
 
 def color(value: str, field: str, violations: Violations) -> None:

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from datetime import timedelta
 
+from google.protobuf import json_format
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.status_pb2 import Status
 
-from bloomery.annotation.v1 import FORMAT_UNSPECIFIED
+from bloomery.annotation.v1 import FORMAT_UNSPECIFIED, ImportOutcomes, ImportPlan
 from bloomery.annotation.v1 import AnnotationSet as AnnotationSetMessage
 from bloomery.annotation.v1 import Asset as AssetMessage
 from bloomery.annotation.v1 import Format as FormatEnum
@@ -173,7 +174,26 @@ def annotation_import(value: Import) -> ImportMessage:
         create_time=to_timestamp(value.create_time),
         update_time=to_timestamp(value.update_time),
         sequence=value.sequence,
+        outcomes=ImportOutcomes(
+            annotated=counts.labelled_count,
+            empty=counts.empty_count,
+            unannotated=counts.unlabelled_count,
+            failed=counts.broken_count,
+            repeated=counts.repeated_count,
+        ),
+        plan=_plan(value.plan) if value.plan else None,
+        plan_only=value.plan_only,
+        strict=value.strict,
+        edited_count=counts.edited_count,
+        split_count=counts.split_count,
     )
+
+
+def _plan(text: str) -> ImportPlan:
+    plan = json_format.Parse(text, ImportPlan())
+    for stop in plan.stops:
+        stop.severity = ProblemMessage.SEVERITY_ERROR
+    return plan
 
 
 def problem(value: Problem) -> ProblemMessage:

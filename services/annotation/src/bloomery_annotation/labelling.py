@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bloomery_annotation import shapes
@@ -63,7 +63,8 @@ async def ensure(tx: Transaction, project: Project, wanted: Collection[NewLabel]
     known = {label.display_name: label.id for label in await labels.everything(tx, project)}
     for new in wanted:
         if new.display_name not in known:
-            known[new.display_name] = (await create(tx, project, new, now)).id
+            identity = new.id or label_id(new.display_name, set(known.values()))
+            known[new.display_name] = (await create(tx, project, replace(new, id=identity), now)).id
     return known
 
 

@@ -1,7 +1,7 @@
 """The nouns of this service as values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -79,6 +79,10 @@ class Blob:
     problem: Finding | None = None
 
 
+NOT_SENT = Blob("", 0)
+"""What is known of a file of which only the name was told."""
+
+
 @dataclass(frozen=True)
 class AssetDraft:
     """What a caller says about an image."""
@@ -95,7 +99,8 @@ class AssetDraft:
 class Asset:
     """An image. Width and height in pixels, EXIF orientation applied; `since` is the sequence of its last change.
 
-    `parent` is the id of the asset that it is a frame of, and `timestamp` the time within that.
+    `parent` is the id of the asset that it is a frame of, and `timestamp` the time within that. `imported_split` is the
+    split that files gave it last; where it differs from `split`, somebody has changed that since.
     """
 
     project_id: str
@@ -114,6 +119,7 @@ class Asset:
     since: int
     parent: str = ""
     timestamp: timedelta = timedelta()
+    imported_split: str = ""
 
     @property
     def name(self) -> str:
@@ -204,7 +210,11 @@ class ImportState(StrEnum):
 
 @dataclass(frozen=True)
 class ImportCounts:
-    """How far an import is; the contract says what each means."""
+    """How far an import is; the contract says what each means.
+
+    `read_count` are the items behind which it goes on after a restart: images, and label files without one. The five
+    that end the list of images are `labelled`, `empty`, `unlabelled`, `broken` and `repeated`.
+    """
 
     item_count: int = 0
     done_count: int = 0
@@ -214,6 +224,18 @@ class ImportCounts:
     failed_count: int = 0
     shape_count: int = 0
     problem_count: int = 0
+    read_count: int = 0
+    labelled_count: int = 0
+    empty_count: int = 0
+    unlabelled_count: int = 0
+    broken_count: int = 0
+    repeated_count: int = 0
+    edited_count: int = 0
+    split_count: int = 0
+
+    def plus(self, more: Mapping[str, int]) -> "ImportCounts":
+        """With some of them raised."""
+        return replace(self, **{name: getattr(self, name) + number for name, number in more.items()})
 
 
 @dataclass(frozen=True)
@@ -236,7 +258,8 @@ class Failure:
 class Import:
     """The reading of one labelled folder; `sequence` rises with every change.
 
-    `file_list` is the digest of the uploaded list of its files, empty where the request named them.
+    `file_list` is the digest of the uploaded list of its files, empty where the request named them. `plan` is what the
+    folder is understood to be, as JSON, empty where that is not known or was not asked for.
     """
 
     project_id: str
@@ -252,6 +275,9 @@ class Import:
     create_time: datetime
     update_time: datetime
     file_list: str = ""
+    plan_only: bool = False
+    strict: bool = False
+    plan: str = ""
     failure: Failure | None = None
     cancel_requested: bool = False
     problems: tuple[Problem, ...] = ()

@@ -38,7 +38,7 @@ def name_of_format(source: Source, name: str) -> str | None:
     try:
         head = read_head(source, name, _HEAD)
     except FormatError:
-        return None
+        return _by_name(name)
     if suffix == "xml":
         return _XML.get(root_of(head)) or _by_name(name)
     known = _JSON if suffix == "json" else _TEXTS if suffix in ("txt", "csv") else ()

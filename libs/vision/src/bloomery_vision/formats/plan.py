@@ -116,34 +116,41 @@ class Plan:
 
     def to_json(self, *, limit: int | None = None) -> dict[str, object]:
         """The plan as JSON values; lists of files are cut after `limit` names, and always counted."""
-        unlabelled = [image for image in self.images if image not in self.label_of]
+        reasons = sorted(set(self.left.values()))
         return {
-            "format": self.format,
-            "images": {
-                "count": len(self.images),
-                "labelled": len(self.label_of),
-                "unlabelled": _files(unlabelled, limit),
-                "splits": dict(sorted(Counter(self.splits.values()).items())),
-                "without_split": len(self.images) - len(self.splits),
-            },
-            "label_files": {
-                "count": len(self.label_files),
-                "without_image": _files(list(self.unplaced), limit),
-            },
-            "classes": [
-                {"path": one.path, "names": {str(number): name for number, name in one.names.items()}, "for": folders}
+            "image_count": len(self.images),
+            "labelled_count": len(self.label_of),
+            "unlabelled": _files([image for image in self.images if image not in self.label_of], limit),
+            "label_file_count": len(self.label_files),
+            "without_image": _files(list(self.unplaced), limit),
+            "lists": _files(self.lists, limit),
+            "left": [
+                {
+                    "reason": reason.value,
+                    "files": _files([name for name, why in self.left.items() if why is reason], limit),
+                }
+                for reason in reasons
+            ],
+            "class_lists": [
+                {"path": one.path, "names": {str(key): name for key, name in one.names.items()}, "folders": folders}
                 for one, folders in zip(self.class_lists, self._folders_of_lists(), strict=True)
             ],
-            "labels": [asdict(label) for label in self.labels],
-            "split_lists": [asdict(one) for one in self.split_lists],
-            "pixel_origin": self.pixel_origin,
-            "rows": asdict(self.rows),
-            "left": {
-                reason.value: _files([name for name, why in self.left.items() if why is reason], limit)
-                for reason in sorted(set(self.left.values()))
-            },
+            "classes": [
+                {"name": one.name, "source_id": one.source_id, "supercategory": one.supercategory}
+                for one in self.labels
+            ],
+            "split_lists": [
+                {"path": one.path, "split": one.split, "image_count": one.images} for one in self.split_lists
+            ],
+            "split_counts": dict(sorted(Counter(self.splits.values()).items())),
+            "without_split_count": len(self.images) - len(self.splits),
             "doubts": [asdict(doubt) for doubt in self.doubts],
-            "stops": [asdict(stop) for stop in self.stops],
+            "stops": [
+                {"code": one.code, "message": one.message, "hint": one.hint, "path": one.path} for one in self.stops
+            ],
+            "first_pixel": self.pixel_origin,
+            "scores": self.rows.scores,
+            "keypoint_numbers": self.rows.keypoints,
         }
 
     def _folders_of_lists(self) -> list[list[str]]:
@@ -154,4 +161,4 @@ class Plan:
 
 
 def _files(names: Sequence[str], limit: int | None) -> dict[str, object]:
-    return {"count": len(names), "files": list(islice(names, limit))}
+    return {"count": len(names), "paths": list(islice(names, limit))}

@@ -128,14 +128,16 @@ def _repeated(label: str, image: str, first: str) -> Finding:
 def _orphans(source: Source, names: Sequence[str], folders: set[str]) -> Iterator[tuple[str, Finding]]:
     """Label files whose image is missing: in a folder of label files, or called so, all that look like one."""
     for folder, members in by_folder(names).items():
-        if folder not in folders and _LABELS not in folder.lower().split("/"):
+        is_called_labels = _LABELS in folder.lower().split("/")
+        if folder not in folders and not is_called_labels:
             continue
-        for name in members if len(members) > SAMPLE else _like_labels(source, members):
+        kinds = (Text.YOLO, Text.EMPTY) if is_called_labels else (Text.YOLO,)
+        for name in members if len(members) > SAMPLE else _like_labels(source, members, kinds):
             yield name, error("MISSING_IMAGE", f"no image belongs to {name}", hint="add the image", path=name)
 
 
-def _like_labels(source: Source, names: Sequence[str]) -> list[str]:
-    return [name for name in names if look_at(source, name) is Text.YOLO]
+def _like_labels(source: Source, names: Sequence[str], kinds: Sequence[Text]) -> list[str]:
+    return [name for name in names if look_at(source, name) in kinds]
 
 
 @dataclass

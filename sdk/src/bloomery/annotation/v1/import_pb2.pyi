@@ -116,6 +116,12 @@ class Import(message.Message):
     UPDATE_TIME_FIELD_NUMBER: builtins.int
     SEQUENCE_FIELD_NUMBER: builtins.int
     FILE_LIST_FIELD_NUMBER: builtins.int
+    OUTCOMES_FIELD_NUMBER: builtins.int
+    PLAN_FIELD_NUMBER: builtins.int
+    PLAN_ONLY_FIELD_NUMBER: builtins.int
+    STRICT_FIELD_NUMBER: builtins.int
+    EDITED_COUNT_FIELD_NUMBER: builtins.int
+    SPLIT_COUNT_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/imports/{import}`."""
     uid: builtins.str
@@ -127,7 +133,7 @@ class Import(message.Message):
     state: Import.State.ValueType
     """Where the import is. Output only."""
     item_count: builtins.int
-    """Images found. 0 until the files are read. Output only."""
+    """Images that are imported, or were tried: those of `plan.image_count`. 0 until the plan is made. Output only."""
     done_count: builtins.int
     """Images done so far. Output only."""
     asset_count: builtins.int
@@ -137,7 +143,7 @@ class Import(message.Message):
     unchanged_count: builtins.int
     """Images that already had the same shapes, or whose shapes people have edited since: left alone. Output only."""
     failed_count: builtins.int
-    """Images or files that could not be used. Output only."""
+    """Images, and label files without an image, that could not be used. Output only."""
     shape_count: builtins.int
     """Shapes saved. Output only."""
     problem_count: builtins.int
@@ -149,6 +155,16 @@ class Import(message.Message):
     ImportFile, such as {"path": "a.png", "digest": "sha256:..."}, in any order, other fields passed over. It is read by the import, which fails with
     `BAD_FILE_LIST` (the message names lines) or `BLOB_MISSING` (the message names files). Input only: not returned.
     """
+    plan_only: builtins.bool
+    """End with the plan: nothing is imported. Files with a digest are read for it, of all others the names count."""
+    strict: builtins.bool
+    """Fail with `DOUBTS` before anything is saved where the plan has doubts; the message tells them."""
+    edited_count: builtins.int
+    """Images of which something was left as it is, because people or models changed it since they were imported: their shapes, or their split. Each is
+    in `problems` as `EDITED_SINCE`. Output only.
+    """
+    split_count: builtins.int
+    """Images that were there and whose split was changed to what the files say. Output only."""
     @builtins.property
     def files(self) -> containers.RepeatedCompositeFieldContainer[ImportFile]:
         """The folder's files; those of a large folder go into `file_list`. Input only: not returned."""
@@ -168,6 +184,14 @@ class Import(message.Message):
     @builtins.property
     def update_time(self) -> timestamp_pb2.Timestamp:
         """When it last moved. Output only."""
+
+    @builtins.property
+    def outcomes(self) -> ImportOutcomes:
+        """What became of the images that are done: each is counted once, so that the sum is `done_count`. Output only."""
+
+    @builtins.property
+    def plan(self) -> ImportPlan:
+        """What the folder is understood to be, from when that is found out. In GetImport, and in WatchImport's last state. Output only."""
 
     def __init__(
         self,
@@ -192,10 +216,374 @@ class Import(message.Message):
         update_time: timestamp_pb2.Timestamp | None = ...,
         sequence: builtins.int = ...,
         file_list: builtins.str = ...,
+        outcomes: ImportOutcomes | None = ...,
+        plan: ImportPlan | None = ...,
+        plan_only: builtins.bool = ...,
+        strict: builtins.bool = ...,
+        edited_count: builtins.int = ...,
+        split_count: builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "error", b"error", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "error", b"error", "outcomes", b"outcomes", "plan", b"plan", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["annotated_count", b"annotated_count", "asset_count", b"asset_count", "create_time", b"create_time", "display_name", b"display_name", "done_count", b"done_count", "error", b"error", "failed_count", b"failed_count", "file_list", b"file_list", "files", b"files", "format", b"format", "item_count", b"item_count", "name", b"name", "problem_count", b"problem_count", "problems", b"problems", "sequence", b"sequence", "shape_count", b"shape_count", "state", b"state", "uid", b"uid", "unchanged_count", b"unchanged_count", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["annotated_count", b"annotated_count", "asset_count", b"asset_count", "create_time", b"create_time", "display_name", b"display_name", "done_count", b"done_count", "edited_count", b"edited_count", "error", b"error", "failed_count", b"failed_count", "file_list", b"file_list", "files", b"files", "format", b"format", "item_count", b"item_count", "name", b"name", "outcomes", b"outcomes", "plan", b"plan", "plan_only", b"plan_only", "problem_count", b"problem_count", "problems", b"problems", "sequence", b"sequence", "shape_count", b"shape_count", "split_count", b"split_count", "state", b"state", "strict", b"strict", "uid", b"uid", "unchanged_count", b"unchanged_count", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ImportOutcomes(message.Message):
+    """What became of the images of an import. Each is in exactly one field."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ANNOTATED_FIELD_NUMBER: builtins.int
+    EMPTY_FIELD_NUMBER: builtins.int
+    UNANNOTATED_FIELD_NUMBER: builtins.int
+    FAILED_FIELD_NUMBER: builtins.int
+    REPEATED_FIELD_NUMBER: builtins.int
+    annotated: builtins.int
+    """Its label file has shapes that could be used."""
+    empty: builtins.int
+    """Its label file says that there is nothing on it."""
+    unannotated: builtins.int
+    """Imported, and no label file says anything of it that could be used."""
+    failed: builtins.int
+    """Not imported: it, or its label file, could not be used."""
+    repeated: builtins.int
+    """Its bytes are those of an earlier image of the folder; they are one image."""
+    def __init__(
+        self,
+        *,
+        annotated: builtins.int = ...,
+        empty: builtins.int = ...,
+        unannotated: builtins.int = ...,
+        failed: builtins.int = ...,
+        repeated: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["annotated", b"annotated", "empty", b"empty", "failed", b"failed", "repeated", b"repeated", "unannotated", b"unannotated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ImportPlan(message.Message):
+    """What a folder is understood to be, before anything of it is imported. Made by rules from the names of all files and from those files that speak
+    of others; made again from the same files it is the same. Every file is an image, a label file, a list, or left alone.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class SplitCountsEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.int
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    IMAGE_COUNT_FIELD_NUMBER: builtins.int
+    LABELLED_COUNT_FIELD_NUMBER: builtins.int
+    UNLABELLED_FIELD_NUMBER: builtins.int
+    LABEL_FILE_COUNT_FIELD_NUMBER: builtins.int
+    WITHOUT_IMAGE_FIELD_NUMBER: builtins.int
+    LISTS_FIELD_NUMBER: builtins.int
+    LEFT_FIELD_NUMBER: builtins.int
+    CLASS_LISTS_FIELD_NUMBER: builtins.int
+    CLASSES_FIELD_NUMBER: builtins.int
+    SPLIT_LISTS_FIELD_NUMBER: builtins.int
+    SPLIT_COUNTS_FIELD_NUMBER: builtins.int
+    WITHOUT_SPLIT_COUNT_FIELD_NUMBER: builtins.int
+    DOUBTS_FIELD_NUMBER: builtins.int
+    STOPS_FIELD_NUMBER: builtins.int
+    FIRST_PIXEL_FIELD_NUMBER: builtins.int
+    SCORES_FIELD_NUMBER: builtins.int
+    KEYPOINT_NUMBERS_FIELD_NUMBER: builtins.int
+    image_count: builtins.int
+    """The pictures to import."""
+    labelled_count: builtins.int
+    """How many of them a label file is about."""
+    label_file_count: builtins.int
+    """The files that label images."""
+    without_split_count: builtins.int
+    """How many are in none."""
+    first_pixel: builtins.int
+    """Pascal VOC: the number of the first pixel, 0 or 1."""
+    scores: builtins.bool
+    """YOLO: whether a score stands at the end of each line."""
+    keypoint_numbers: builtins.int
+    """YOLO: how many numbers behind each box are keypoints."""
+    @builtins.property
+    def unlabelled(self) -> ImportFiles:
+        """Those that none is about."""
+
+    @builtins.property
+    def without_image(self) -> ImportFiles:
+        """Those of them that belong to no image that is there."""
+
+    @builtins.property
+    def lists(self) -> ImportFiles:
+        """The files that name classes or splits."""
+
+    @builtins.property
+    def left(self) -> containers.RepeatedCompositeFieldContainer[ImportLeft]:
+        """The files that are left alone, by the reason."""
+
+    @builtins.property
+    def class_lists(self) -> containers.RepeatedCompositeFieldContainer[ImportClassList]:
+        """The lists of class names, and the folders whose label files they apply to."""
+
+    @builtins.property
+    def classes(self) -> containers.RepeatedCompositeFieldContainer[ImportClass]:
+        """The classes in the order of the files, those without shapes too; of a set without a list those that were seen in a sample."""
+
+    @builtins.property
+    def split_lists(self) -> containers.RepeatedCompositeFieldContainer[ImportSplitList]:
+        """Where splits come from."""
+
+    @builtins.property
+    def split_counts(self) -> containers.ScalarMap[builtins.str, builtins.int]:
+        """How many images are in each split (`train`, `val`, `test`)."""
+
+    @builtins.property
+    def doubts(self) -> containers.RepeatedCompositeFieldContainer[ImportDoubt]:
+        """What somebody should look at, each kind once."""
+
+    @builtins.property
+    def stops(self) -> containers.RepeatedCompositeFieldContainer[resources_pb2.Problem]:
+        """Why the folder cannot be imported as it is; the import fails with the first of them."""
+
+    def __init__(
+        self,
+        *,
+        image_count: builtins.int = ...,
+        labelled_count: builtins.int = ...,
+        unlabelled: ImportFiles | None = ...,
+        label_file_count: builtins.int = ...,
+        without_image: ImportFiles | None = ...,
+        lists: ImportFiles | None = ...,
+        left: abc.Iterable[ImportLeft] | None = ...,
+        class_lists: abc.Iterable[ImportClassList] | None = ...,
+        classes: abc.Iterable[ImportClass] | None = ...,
+        split_lists: abc.Iterable[ImportSplitList] | None = ...,
+        split_counts: abc.Mapping[builtins.str, builtins.int] | None = ...,
+        without_split_count: builtins.int = ...,
+        doubts: abc.Iterable[ImportDoubt] | None = ...,
+        stops: abc.Iterable[resources_pb2.Problem] | None = ...,
+        first_pixel: builtins.int = ...,
+        scores: builtins.bool = ...,
+        keypoint_numbers: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["lists", b"lists", "unlabelled", b"unlabelled", "without_image", b"without_image"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["class_lists", b"class_lists", "classes", b"classes", "doubts", b"doubts", "first_pixel", b"first_pixel", "image_count", b"image_count", "keypoint_numbers", b"keypoint_numbers", "label_file_count", b"label_file_count", "labelled_count", b"labelled_count", "left", b"left", "lists", b"lists", "scores", b"scores", "split_counts", b"split_counts", "split_lists", b"split_lists", "stops", b"stops", "unlabelled", b"unlabelled", "without_image", b"without_image", "without_split_count", b"without_split_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ImportFiles(message.Message):
+    """Some files."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: builtins.int
+    PATHS_FIELD_NUMBER: builtins.int
+    count: builtins.int
+    """How many."""
+    @builtins.property
+    def paths(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Their paths, at most the first 1,000."""
+
+    def __init__(
+        self,
+        *,
+        count: builtins.int = ...,
+        paths: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["count", b"count", "paths", b"paths"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ImportLeft(message.Message):
+    """Files that are left alone."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: builtins.int
+    FILES_FIELD_NUMBER: builtins.int
+    reason: builtins.str
+    """`mask`, `picture_not_read`, `video`, `other_format`, `other_kind` (of COCO), `not_labels` or `other`; more may come."""
+    @builtins.property
+    def files(self) -> ImportFiles:
+        """Which."""
+
+    def __init__(
+        self,
+        *,
+        reason: builtins.str = ...,
+        files: ImportFiles | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["files", b"files"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["files", b"files", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ImportClassList(message.Message):
+    """Names of classes."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class NamesEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.int
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.int = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PATH_FIELD_NUMBER: builtins.int
+    NAMES_FIELD_NUMBER: builtins.int
+    FOLDERS_FIELD_NUMBER: builtins.int
+    path: builtins.str
+    """The file that lists them."""
+    @builtins.property
+    def names(self) -> containers.ScalarMap[builtins.int, builtins.str]:
+        """The names by class number."""
+
+    @builtins.property
+    def folders(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The folders whose label files it applies to."""
+
+    def __init__(
+        self,
+        *,
+        path: builtins.str = ...,
+        names: abc.Mapping[builtins.int, builtins.str] | None = ...,
+        folders: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["folders", b"folders", "names", b"names", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ImportClass(message.Message):
+    """A class that files name."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    SOURCE_ID_FIELD_NUMBER: builtins.int
+    SUPERCATEGORY_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name, which becomes a label's display name."""
+    source_id: builtins.str
+    """What the files know it by: a COCO id, or a YOLO class number. Empty where they do not say."""
+    supercategory: builtins.str
+    """COCO's. Empty where there is none."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        source_id: builtins.str = ...,
+        supercategory: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name", "source_id", b"source_id", "supercategory", b"supercategory"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ImportSplitList(message.Message):
+    """A place that puts images in a split."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: builtins.int
+    SPLIT_FIELD_NUMBER: builtins.int
+    IMAGE_COUNT_FIELD_NUMBER: builtins.int
+    path: builtins.str
+    """The list, or a path in a configuration, such as `data.yaml: images/val`."""
+    split: builtins.str
+    """`train`, `val` or `test`."""
+    image_count: builtins.int
+    """How many images it names."""
+    def __init__(
+        self,
+        *,
+        path: builtins.str = ...,
+        split: builtins.str = ...,
+        image_count: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["image_count", b"image_count", "path", b"path", "split", b"split"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ImportDoubt(message.Message):
+    """Something that the importer is not sure of, or that was left out."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    HINT_FIELD_NUMBER: builtins.int
+    COUNT_FIELD_NUMBER: builtins.int
+    EXAMPLE_FIELD_NUMBER: builtins.int
+    code: builtins.str
+    """Stable and machine-readable, such as `NO_CLASS_NAMES`."""
+    message: builtins.str
+    """In words."""
+    hint: builtins.str
+    """What to do."""
+    count: builtins.int
+    """How often."""
+    example: builtins.str
+    """One file of those."""
+    def __init__(
+        self,
+        *,
+        code: builtins.str = ...,
+        message: builtins.str = ...,
+        hint: builtins.str = ...,
+        count: builtins.int = ...,
+        example: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["code", b"code", "count", b"count", "example", b"example", "hint", b"hint", "message", b"message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -210,7 +598,9 @@ class ImportFile(message.Message):
     path: builtins.str
     """Path inside the folder, with "/" between parts. No "..", no leading "/"."""
     digest: builtins.str
-    """"sha256:..." of its bytes."""
+    """"sha256:..." of its bytes. Empty for a file that is not sent because it is neither an image nor a label file by its ending, so that it is
+    counted; with `plan_only` for any file.
+    """
     def __init__(
         self,
         *,

@@ -17,6 +17,8 @@ CREATE TABLE file (
   path TEXT PRIMARY KEY, digest TEXT, size INTEGER, media_type TEXT, width INTEGER, height INTEGER,
   code TEXT, message TEXT, hint TEXT, hidden INTEGER, label INTEGER, clash INTEGER DEFAULT 0
 ) WITHOUT ROWID;
+CREATE INDEX file_by_digest ON file (digest, path);
+CREATE TABLE image (digest TEXT PRIMARY KEY, path TEXT) WITHOUT ROWID;
 CREATE TABLE annotated (digest TEXT PRIMARY KEY, path TEXT, shapes INTEGER) WITHOUT ROWID;
 """
 _ADD = """
@@ -24,6 +26,11 @@ INSERT INTO file (path, digest, size, media_type, width, height, code, message, 
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET clash = 1 WHERE digest <> excluded.digest
 """
 _FIND = "SELECT digest, size, media_type, width, height, code, message, hint FROM file WHERE path = ?"
+_REPEATED = """
+SELECT count(*), min(path) FROM file WHERE media_type <> '' AND NOT hidden AND EXISTS (
+  SELECT 1 FROM file AS earlier WHERE earlier.digest = file.digest AND earlier.path < file.path AND NOT earlier.hidden
+)
+"""
 _BEHIND = "SELECT path FROM file WHERE path > ? AND label ORDER BY path LIMIT ?"
 
 
@@ -72,6 +79,17 @@ class Files:
         """The small files other than images that follow a path."""
         return [found for (found,) in self._database.execute(_BEHIND, (path, count))]
 
+    def repeated(self) -> tuple[int, str]:
+        """How many images have the bytes of another one before them, and the path of one such."""
+        count, example = self._database.execute(_REPEATED).fetchone()
+        return count, example or ""
+
+    def is_first(self, digest: str, path: str) -> bool:
+        """Whether no image with these bytes was asked about before under another path."""
+        self._database.execute("INSERT OR IGNORE INTO image VALUES (?, ?)", (digest, path))
+        first: tuple[str] = self._database.execute("SELECT path FROM image WHERE digest = ?", (digest,)).fetchone()
+        return first[0] == path
+
     def first_annotation(self, digest: str, path: str, shapes: int) -> tuple[str, int]:
         """Path and hash of the shapes with which bytes were annotated first: the given ones if they were not yet."""
         self._database.execute("INSERT OR IGNORE INTO annotated VALUES (?, ?, ?)", (digest, path, shapes))
@@ -83,6 +101,6 @@ class Files:
 def _row(path: str, blob: Blob) -> tuple[object, ...]:
     hidden = any(part.startswith((".", "__MACOSX")) for part in path.split("/"))
     problem = blob.problem or Finding("", Severity.ERROR, "")
-    label = not hidden and not is_image(path) and blob.size_bytes <= SMALL
+    label = bool(blob.digest) and not hidden and not is_image(path) and blob.size_bytes <= SMALL
     facts = (blob.digest, blob.size_bytes, blob.media_type, blob.width, blob.height)
     return (path, *facts, problem.code, problem.message, problem.hint, hidden, label)

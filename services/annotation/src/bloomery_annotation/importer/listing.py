@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bloomery_annotation import checks
 from bloomery_annotation.importer.files import Files
-from bloomery_annotation.model import Import
+from bloomery_annotation.model import NOT_SENT, Import
 from bloomery_annotation.names import blob_key
 from bloomery_annotation.store import blobs
 from bloomery_kit.database import Database
@@ -47,12 +47,13 @@ async def _from_request(files: Files, wanted: Import, db: Database) -> None:
 
 async def _from_list(files: Files, wanted: Import, db: Database, objects: ObjectStore, path: Path) -> None:
     await objects.download(blob_key(wanted.project_uid, wanted.file_list), path)
-    lines = _lines(path)
+    lines = _lines(path, plan_only=wanted.plan_only)
     missing: list[str] = []
     count = 0
     while part := await asyncio.to_thread(lambda: list(islice(lines, _AT_ONCE))):
         async with db.read() as tx:
-            known = await blobs.known(tx, wanted.project_uid, {digest for _, digest in part})
+            known = await blobs.known(tx, wanted.project_uid, {digest for _, digest in part if digest})
+        known[""] = NOT_SENT
         await asyncio.to_thread(files.add, [(name, known[digest]) for name, digest in part if digest in known])
         absent = [f"{name} ({digest})" for name, digest in part if digest not in known]
         count += len(absent)
@@ -63,7 +64,7 @@ async def _from_list(files: Files, wanted: Import, db: Database, objects: Object
         raise FormatError("BLOB_MISSING", f"{count} files are not uploaded: {', '.join(missing)}", "upload them first")
 
 
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
+def _lines(path: Path, *, plan_only: bool) -> Iterator[tuple[str, str]]:
     """Path and digest of each line. Raise FormatError at the end where lines were none, at the tenth such line."""
     bad: list[str] = []
     number = 0
@@ -71,7 +72,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
         for number, line in enumerate(iter(partial(file.readline, _LONGEST_LINE), b""), 1):
             try:
                 if line.strip():
-                    yield _entry(line)
+                    yield _entry(line, plan_only=plan_only)
             except ValueError as problem:
                 bad.append(f"line {number}: {problem}")
             if len(bad) == _SHOWN:
@@ -82,7 +83,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
         raise _unreadable("; ".join(bad))
 
 
-def _entry(line: bytes) -> tuple[str, str]:
+def _entry(line: bytes, *, plan_only: bool) -> tuple[str, str]:
     """Path and digest. Raise ValueError with what is wrong with the line."""
     try:
         content = json.loads(line)
@@ -95,7 +96,7 @@ def _entry(line: bytes) -> tuple[str, str]:
     name.encode()
     violations = Violations()
     checks.file_path(name, "path", violations)
-    checks.digest(digest, "digest", violations)
+    checks.file_digest(name, digest, "digest", violations, plan_only=plan_only)
     try:
         violations.raise_if_any()
     except InvalidArgument as problem:

@@ -1,9 +1,12 @@
 """Running a reader in a thread of its own, batch by batch, so that the event loop stays free and memory bounded."""
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from enum import Enum
 from itertools import islice
 from types import TracebackType
 from typing import Self, TypeVar
@@ -13,43 +16,72 @@ from bloomery_annotation.importer.files import Files
 from bloomery_annotation.importer.source import BlobSource
 from bloomery_annotation.model import Blob, Problem, Shapes
 from bloomery_vision.findings import error, warning
-from bloomery_vision.formats import Format, ImportItem, Plan, read, understand
+from bloomery_vision.formats import Doubt, Format, ImportItem, Plan, read, understand
 
 T = TypeVar("T")
 MAX_LABEL = 200
 MAX_TEXT = 1024
+_NAMES_SHOWN = 1000
+
+
+class Outcome(Enum):
+    """What becomes of an image; see the contract. The values are the counts of an import."""
+
+    ANNOTATED = "labelled_count"
+    EMPTY = "empty_count"
+    UNANNOTATED = "unlabelled_count"
+    FAILED = "broken_count"
+    REPEATED = "repeated_count"
 
 
 @dataclass(frozen=True)
-class Header:
-    """What is known before the first item: the format, the number of images, and the labels in the files' order."""
+class Entry:
+    """What the files say about one image, or of a label file without one; `is_first` for the first of equal images."""
 
-    format: Format
-    image_count: int
-    labels: Sequence[str]
+    item: ImportItem
+    is_image: bool
+    is_first: bool = True
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """An item ready to be saved. Without a blob it cannot be; without shapes there are none to save."""
+    """An entry ready to be saved. Without a blob it cannot be; without shapes there are none to save."""
 
-    item: ImportItem
+    entry: Entry
     blob: Blob | None
     shapes: Shapes | None
     problems: Sequence[Problem]
+
+    @property
+    def item(self) -> ImportItem:
+        """What the files say."""
+        return self.entry.item
 
     @property
     def failed(self) -> bool:
         """Whether the image, or its annotation, could not be used."""
         return self.blob is None or (self.item.annotated and self.shapes is None)
 
+    @property
+    def outcome(self) -> Outcome | None:
+        """What becomes of the image; None where it is none."""
+        if not self.entry.is_image:
+            return None
+        if self.blob is None:
+            return Outcome.FAILED
+        if not self.entry.is_first:
+            return Outcome.REPEATED
+        if self.shapes is None:
+            return Outcome.UNANNOTATED
+        return Outcome.ANNOTATED if self.shapes.count else Outcome.EMPTY
+
 
 class Parser:
-    """A reader's items; use it as a context manager, which ends its thread."""
+    """A reader's entries; use it as a context manager, which ends its thread."""
 
     def __init__(self, source: BlobSource, file_format: Format | None, files: Files) -> None:
         self._source, self._format, self._files = source, file_format, files
-        self._items = first_of_twins((), files)
+        self._entries = first_of_twins((), files, frozenset())
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="import")
 
     async def __aenter__(self) -> Self:
@@ -64,39 +96,66 @@ class Parser:
         await self._run(self._close)
         self._thread.shutdown(wait=False)
 
-    async def start(self, skip: int) -> Header:
-        """Recognise the format and pass over the first `skip` items. Raise FormatError if nothing can be read."""
-        return await self._run(lambda: self._start(skip))
+    async def plan(self) -> Plan:
+        """What the files are understood to be."""
+        return await self._run(self._plan)
 
-    async def take(self, count: int) -> list[ImportItem]:
-        """The next items; none at the end. Raise FormatError if nothing more can be read."""
-        return await self._run(lambda: [*islice(self._items, count)])
+    async def start(self, plan: Plan, skip: int) -> None:
+        """Begin to read, and pass over the first `skip` entries. Raise FormatError if nothing can be read."""
+        await self._run(lambda: self._start(plan, skip))
 
-    async def prepare(self, items: Sequence[ImportItem], label_ids: Mapping[str, str]) -> list[Prepared]:
-        """Turn items into their stored form; `label_ids` are ids by display name."""
-        return await self._run(lambda: [prepare(item, self._files, label_ids) for item in items])
+    async def take(self, count: int) -> list[Entry]:
+        """The next entries; none at the end. Raise FormatError if nothing more can be read."""
+        return await self._run(lambda: [*islice(self._entries, count)])
+
+    async def prepare(self, entries: Sequence[Entry], label_ids: Mapping[str, str]) -> list[Prepared]:
+        """Turn entries into their stored form; `label_ids` are ids by display name."""
+        return await self._run(lambda: [prepare(entry, self._files, label_ids) for entry in entries])
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _close(self) -> None:
-        self._items.close()
+        self._entries.close()
 
-    def _start(self, skip: int) -> Header:
+    def _plan(self) -> Plan:
         plan = understand(self._source, self._format)
-        items = with_doubts(read(self._source, plan), plan)
-        self._items = first_of_twins(map(storable, items), self._files)
-        for _ in islice(self._items, skip):
+        # What items call their labels, cut where the database needs it.
+        labels = {name: replace(one, name=name) for one in plan.labels if (name := _storable(one.name, MAX_LABEL))}
+        count, example = self._files.repeated()
+        return replace(
+            plan,
+            labels=list(labels.values()),
+            doubts=[*plan.doubts, *([_repeated(count, example)] if count else [])],
+        )
+
+    def _start(self, plan: Plan, skip: int) -> None:
+        items = map(storable, read(self._source, plan))
+        self._entries = first_of_twins(items, self._files, frozenset(plan.images))
+        for _ in islice(self._entries, skip):
             pass
-        return Header(plan.format, len(plan.images), [_storable(label.name, MAX_LABEL) for label in plan.labels])
 
 
-def with_doubts(items: Iterable[ImportItem], plan: Plan) -> Iterator[ImportItem]:
-    """The items, what the plan has doubts about told beside the first."""
-    doubts = tuple(warning(one.code, one.message, hint=one.hint, path=one.example) for one in plan.doubts)
-    for item in items:
-        yield replace(item, problems=(*doubts, *item.problems))
-        doubts = ()
+def shown(plan: Plan) -> str:
+    """A plan as JSON text, with as many names of files as an answer holds."""
+    return json.dumps(_storable_values(plan.to_json(limit=_NAMES_SHOWN)))
+
+
+def _repeated(count: int, example: str) -> Doubt:
+    message = "images have the same bytes as another one of the folder; each is imported once"
+    return Doubt("REPEATED_IMAGE", message, "leave the copies out", count, example)
+
+
+def _storable_values(value: object) -> object:
+    """A JSON value with texts that every message takes."""
+    match value:
+        case dict():
+            return {key: _storable_values(one) for key, one in value.items()}
+        case list():
+            return [_storable_values(one) for one in value]
+        case str():
+            return _storable(value)
+    return value
 
 
 def storable(item: ImportItem) -> ImportItem:
@@ -120,15 +179,25 @@ def _storable(text: str, length: int = MAX_TEXT) -> str:
     return text[:length].encode("utf-8", "replace").decode().replace("\0", "?")
 
 
-def first_of_twins(items: Iterable[ImportItem], files: Files) -> Generator[ImportItem]:
+def first_of_twins(items: Iterable[ImportItem], files: Files, images: AbstractSet[str]) -> Generator[Entry]:
     """The items; of several annotations of the same bytes, only the first one's shapes."""
     for item in items:
         blob = files.get(item.image_path)
-        if item.failed or not item.annotated or blob is None:
-            yield item
+        is_image = item.image_path in images
+        if item.failed or blob is None:
+            yield Entry(item, is_image)
             continue
-        path, shapes_hash = files.first_annotation(blob.digest, item.image_path, _hash(item))
-        yield item if shapes_hash == _hash(item) else _without_shapes(item, path)
+        is_first = files.is_first(blob.digest, item.image_path)
+        yield Entry(_of_first_twin(item, blob, files), is_image, is_first)
+
+
+def _of_first_twin(item: ImportItem, blob: Blob, files: Files) -> ImportItem:
+    if not item.annotated:
+        return item
+    path, shapes_hash = files.first_annotation(blob.digest, item.image_path, _hash(item))
+    if path == item.image_path:
+        return item
+    return replace(item, shapes=(), annotated=False) if shapes_hash == _hash(item) else _without_shapes(item, path)
 
 
 def _hash(item: ImportItem) -> int:
@@ -141,16 +210,17 @@ def _without_shapes(item: ImportItem, twin: str) -> ImportItem:
     return replace(item, shapes=(), annotated=False, problems=(*item.problems, problem))
 
 
-def prepare(item: ImportItem, files: Files, label_ids: Mapping[str, str]) -> Prepared:
-    """The stored form of an item; `label_ids` are ids by display name."""
+def prepare(entry: Entry, files: Files, label_ids: Mapping[str, str]) -> Prepared:
+    """The stored form of an entry; `label_ids` are ids by display name."""
+    item = entry.item
     problems = [Problem(item.image_path, finding) for finding in item.problems]
     blob = None if item.failed else files.get(item.image_path)
     if blob is None or not item.annotated:
-        return Prepared(item, blob, None, problems)
+        return Prepared(entry, blob, None, problems)
     stored = shapes.pack_values(item.shapes, label_ids.__getitem__)
     if stored.count > shapes.MAX_SHAPES or len(stored.blob) > shapes.MAX_BYTES:
         message = f"it has {stored.count} shapes of {len(stored.blob)} bytes together"
         hint = f"at most {shapes.MAX_SHAPES} shapes and {shapes.MAX_BYTES} bytes fit; cut the image in tiles"
         problems.append(Problem(item.image_path, error("TOO_MANY_SHAPES", message, hint=hint)))
-        return Prepared(item, blob, None, problems)
-    return Prepared(item, blob, stored, problems)
+        return Prepared(entry, blob, None, problems)
+    return Prepared(entry, blob, stored, problems)

@@ -3,13 +3,15 @@
 import asyncio
 import tempfile
 from collections.abc import Awaitable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bloomery_annotation import labelling, metrics
 from bloomery_annotation.importer.files import Files
 from bloomery_annotation.importer.listing import fill
-from bloomery_annotation.importer.parsing import Header, Parser, Prepared
+from bloomery_annotation.importer.outcome import added, decide_splits, edited_shapes, refuse_doubts
+from bloomery_annotation.importer.parsing import Entry, Parser, Prepared, shown
 from bloomery_annotation.importer.source import BlobSource
 from bloomery_annotation.model import (
     Asset,
@@ -21,10 +23,11 @@ from bloomery_annotation.model import (
     ImportState,
     Project,
     Provenance,
+    Shapes,
     Source,
 )
 from bloomery_annotation.names import MAIN_SET
-from bloomery_annotation.saving import KeepEdits, Outcome, Saved, SetDraft
+from bloomery_annotation.saving import KeepEdits, Saved, SetDraft
 from bloomery_annotation.store import assets, imports, labels, projects, revisions
 from bloomery_annotation.store.imports import Claim
 from bloomery_kit.database import Database, Transaction
@@ -32,7 +35,7 @@ from bloomery_kit.errors import Aborted, BloomeryError
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.objects import ObjectStore
 from bloomery_kit.times import Clock
-from bloomery_vision.formats import FormatError, ImportItem
+from bloomery_vision.formats import FormatError, ImportItem, Plan
 
 BATCH = 100
 """Items saved, and lost to a crash, at once."""
@@ -77,33 +80,41 @@ class _Run:
         self._tools, self._claim, self._parser = tools, claim, parser
         self._label_ids: dict[str, str] = {}
         self._label_order: dict[str, int] = {}
+        self._has_splits = False
 
     async def to_the_end(self, current: Import, filling: Awaitable[None]) -> ImportState:
         try:
             await filling
-            header = await self._parser.start(skip=current.counts.done_count)
-            state = await self._begin(header)
-            while state is ImportState.RUNNING and (items := await self._parser.take(BATCH)):
-                state = await self._save(items)
+            plan = await self._parser.plan()
+            await self._begin(plan)
+            if current.plan_only:
+                return await self._end(ImportState.SUCCEEDED)
+            refuse_doubts(plan, strict=current.strict)
+            await self._parser.start(plan, skip=current.counts.read_count)
+            await self._make_labels({label.name for label in plan.labels})
+            state = ImportState.RUNNING
+            while state is ImportState.RUNNING and (entries := await self._parser.take(BATCH)):
+                state = await self._save(entries)
         except FormatError as problem:
             text = f"{problem.message}; {problem.hint}" if problem.hint else problem.message
             return await self._end(ImportState.FAILED, Failure(problem.code, text))
         return await self._end(ImportState.SUCCEEDED) if state is ImportState.RUNNING else state
 
-    async def _begin(self, header: Header) -> ImportState:
-        self._label_order = {name: number for number, name in enumerate(header.labels)}
+    async def _begin(self, plan: Plan) -> None:
+        self._label_order = {label.name: number for number, label in enumerate(plan.labels)}
+        self._has_splits = bool(plan.splits)
+        text = await asyncio.to_thread(shown, plan)
         async with self._tools.db.write() as tx:
             project, current = await _current(tx, self._claim)
             self._label_ids = {label.display_name: label.id for label in await labels.everything(tx, project)}
-            counts = replace(current.counts, item_count=max(header.image_count, current.counts.done_count))
-            now = self._tools.clock()
-            await imports.advance(tx, self._claim, counts, now, file_format=header.format)
+            counts = replace(current.counts, item_count=0 if current.plan_only else len(plan.images))
+            await imports.keep_plan(tx, current, text)
+            await imports.advance(tx, self._claim, counts, self._tools.clock(), file_format=plan.format)
         self._tools.changed.notify(self._claim.import_uid)
-        return ImportState.RUNNING
 
-    async def _save(self, items: Sequence[ImportItem]) -> ImportState:
-        await self._make_labels(items)
-        prepared = await self._parser.prepare(items, self._label_ids)
+    async def _save(self, entries: Sequence[Entry]) -> ImportState:
+        await self._make_labels({shape.label for entry in entries for shape in entry.item.shapes})
+        prepared = await self._parser.prepare(entries, self._label_ids)
         async with self._tools.db.write() as tx:
             project, current = await _current(tx, self._claim)
             state = ImportState.CANCELLED if current.cancel_requested else ImportState.RUNNING
@@ -116,9 +127,8 @@ class _Run:
             _count(current.counts, counts)
         return state
 
-    async def _make_labels(self, items: Sequence[ImportItem]) -> None:
-        new = {shape.label for item in items for shape in item.shapes} - self._label_ids.keys()
-        if new:
+    async def _make_labels(self, names: AbstractSet[str]) -> None:
+        if new := names - self._label_ids.keys():
             ordered = sorted(new, key=lambda name: (self._label_order.get(name, len(self._label_order)), name))
             wanted = [labelling.NewLabel("", name) for name in ordered]
             async with self._tools.db.write() as tx:
@@ -131,25 +141,27 @@ class _Run:
         now = self._tools.clock()
         pairs = [(_asset_draft(one.item, one.blob), one.blob) for one in prepared if one.blob is not None]
         there, made = await assets.ensure(tx, project, pairs, now)
-        drafts = [
-            _set_draft(one, there[one.blob.digest], current)
-            for one in prepared
-            if one.blob is not None and one.shapes is not None
-        ]
+        images = [(one, there[one.blob.digest]) for one in prepared if one.blob is not None]
+        splits = decide_splits(images, has_splits=self._has_splits)
+        if splits.changes:
+            await assets.change_some(tx, project, splits.changes)
+        drafts = [_set_draft(one.shapes, asset, current) for one, asset in images if one.shapes is not None]
         results = await revisions.save(tx, project, drafts, now)
         if any(isinstance(result, BloomeryError) for result in results):
             # A label that these shapes carry was deleted since: begin the batch again.
             raise Aborted("LABELS_CHANGED", "a label was deleted while shapes with it were being imported")
         saved = [result for result in results if isinstance(result, Saved)]
-        problems = [problem for one in prepared for problem in one.problems]
+        edited = [*splits.edited, *edited_shapes(images, saved)]
+        problems = [problem for one in prepared for problem in one.problems] + edited
         await imports.add_problems(tx, current, problems)
-        return _added(current.counts, prepared, saved, made, len(problems))
+        more = added(prepared, saved, edited, splits) | {"asset_count": made, "problem_count": len(problems)}
+        return current.counts.plus(more)
 
     async def _end(self, state: ImportState, failure: Failure | None = None) -> ImportState:
         async with self._tools.db.write() as tx:
             _, current = await _current(tx, self._claim)
-            counts = replace(current.counts, item_count=current.counts.done_count)
-            await imports.advance(tx, self._claim, counts, self._tools.clock(), state=state, failure=failure)
+            now = self._tools.clock()
+            await imports.advance(tx, self._claim, current.counts, now, state=state, failure=failure)
         self._tools.changed.notify(self._claim.import_uid)
         return state
 
@@ -163,32 +175,14 @@ def _asset_draft(item: ImportItem, blob: Blob) -> AssetDraft:
     return AssetDraft(blob.digest, item.image_path, item.split or "")
 
 
-def _set_draft(one: Prepared, asset: Asset, current: Import) -> SetDraft:
-    assert one.shapes is not None
+def _set_draft(shapes: Shapes, asset: Asset, current: Import) -> SetDraft:
     return SetDraft(
         asset=asset,
         set_id=MAIN_SET,
-        shapes=one.shapes,
+        shapes=shapes,
         provenance=Provenance(Source.IMPORT, current.name),
         author=current.name,
         guard=KeepEdits(),
-    )
-
-
-def _added(
-    counts: ImportCounts, prepared: Sequence[Prepared], saved: Sequence[Saved], made: int, problems: int
-) -> ImportCounts:
-    written = [result.draft for result in saved if result.outcome is Outcome.SAVE]
-    done = counts.done_count + len(prepared)
-    return ImportCounts(
-        item_count=max(counts.item_count, done),
-        done_count=done,
-        asset_count=counts.asset_count + made,
-        annotated_count=counts.annotated_count + len(written),
-        unchanged_count=counts.unchanged_count + len(saved) - len(written),
-        failed_count=counts.failed_count + sum(one.failed for one in prepared),
-        shape_count=counts.shape_count + sum(draft.shapes.count for draft in written),
-        problem_count=counts.problem_count + problems,
     )
 
 

@@ -52,10 +52,12 @@ class BlobSource:
         return self._files.names()
 
     def open(self, name: str) -> BinaryIO:
-        """The content of a file. Raise what the object store raises."""
+        """The content of a file. Raise OSError for one that was not sent, and what the object store raises."""
         if self._stopped.is_set():
             raise StoppedError
         blob = self._blob(name)
+        if not blob.digest:
+            raise OSError(f"{name} was not sent")
         if blob.size_bytes <= SMALL:
             return io.BytesIO(self._read(name))
         path = self._folder / hex_of(blob.digest)

@@ -1,6 +1,7 @@
 """Imports."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from bloomery.annotation.v1 import (
     CancelImportRequest,
@@ -43,7 +44,7 @@ class ImportMethods(Methods):
         async with self._write(project_id) as (tx, project):
 
             async def make() -> ImportMessage:
-                await _check_blobs(tx, project, {*files.values(), *filter(None, [_wanted(request).file_list])})
+                await _check_blobs(tx, project, {*filter(None, [*files.values(), _wanted(request).file_list])})
                 new = await self._import(tx, project, request)
                 await imports.create(tx, new, files)
                 return convert.annotation_import(new)
@@ -86,7 +87,7 @@ class ImportMethods(Methods):
         )
         async for state in states:
             if state.sequence > request.after_sequence:
-                yield convert.annotation_import(state)
+                yield convert.annotation_import(state if state.state.terminal else replace(state, plan=""))
 
     async def _load(self, name: str) -> Import:
         ids = IMPORT.parse(name)
@@ -104,6 +105,8 @@ class ImportMethods(Methods):
             display_name=_wanted(request).display_name or import_id,
             format=convert.FORMATS[_wanted(request).format],
             file_list=_wanted(request).file_list,
+            plan_only=_wanted(request).plan_only,
+            strict=_wanted(request).strict,
             state=ImportState.PENDING,
             counts=ImportCounts(),
             position=await imports.next_position(tx, project),
@@ -142,7 +145,9 @@ def _check_files(wanted: ImportMessage, violations: Violations) -> dict[str, str
         checks.digest(wanted.file_list, "import.file_list", violations)
     for number, file in enumerate(wanted.files):
         checks.file_path(file.path, f"import.files[{number}].path", violations)
-        checks.digest(file.digest, f"import.files[{number}].digest", violations)
+        checks.file_digest(
+            file.path, file.digest, f"import.files[{number}].digest", violations, plan_only=wanted.plan_only
+        )
         if files.setdefault(file.path, file.digest) != file.digest:
             violations.add(f"import.files[{number}].path", f"{file.path[:80]!r} comes twice with different bytes")
     return files

@@ -95,10 +95,21 @@ async def at(tx: Transaction, project: Project, sequence: int, after: str, size:
 
 async def change(tx: Transaction, project: Project, asset: Asset, values: Mapping[str, object]) -> Asset:
     """Give an asset of a locked project other fields; what it was before stays readable at earlier sequences."""
-    sequence = await next_sequence(tx, project.uid)
-    changed = replace(asset, **values, since=sequence)  # type: ignore[arg-type]
-    await _end(tx, asset, sequence)
-    await tx.execute(sa.insert(ASSETS), _row(project, changed))
+    return (await change_some(tx, project, [(asset, values)]))[0]
+
+
+async def change_some(
+    tx: Transaction, project: Project, changes: Sequence[tuple[Asset, Mapping[str, object]]]
+) -> list[Asset]:
+    """`change` for several assets, at least one, each of them once."""
+    first = await next_sequence(tx, project.uid, len(changes))
+    changed = [
+        replace(asset, **values, since=first + number)  # type: ignore[arg-type]
+        for number, (asset, values) in enumerate(changes)
+    ]
+    for asset in changed:
+        await _end(tx, asset, asset.since)
+    await tx.execute(sa.insert(ASSETS), [_row(project, asset) for asset in changed])
     return changed
 
 
@@ -171,6 +182,7 @@ def _made(project: Project, draft: AssetDraft, blob: Blob, sequence: int, now: d
         since=sequence,
         parent=draft.parent,
         timestamp=draft.timestamp,
+        imported_split=draft.split,
     )
 
 
@@ -187,6 +199,7 @@ _FIELDS = (
     "create_time",
     "since",
     "parent",
+    "imported_split",
 )
 
 

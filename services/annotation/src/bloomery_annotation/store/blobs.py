@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from bloomery_annotation.model import Blob
+from bloomery_annotation.model import NOT_SENT, Blob
 from bloomery_annotation.store.tables import ASSETS, BLOBS, IMPORT_FILES
 from bloomery_kit.database import Transaction, insert_ignore
 from bloomery_vision.findings import Finding, Severity
@@ -41,12 +41,15 @@ async def touch(tx: Transaction, project_uid: str, digests: Collection[str], now
 
 
 async def of_import(tx: Transaction, import_uid: str, after: str, size: int) -> dict[str, Blob]:
-    """The files of an import by path, those behind the path `after`, in its order."""
+    """The files of an import by path, those behind the path `after`, in its order; of files not sent an empty blob."""
     files = IMPORT_FILES.c
     joined = sa.and_(_B.project_uid == files.project_uid, _B.digest == files.digest, _B.going.is_(False))
-    query = sa.select(files.path, BLOBS).join(BLOBS, joined)
-    query = query.where(files.import_uid == import_uid, files.path > after).order_by(files.path).limit(size)
-    return {row.path: _blob(row) for row in await tx.execute(query)}
+    query = sa.select(files.path, BLOBS).join(BLOBS, joined, isouter=True)
+    query = query.where(
+        files.import_uid == import_uid, files.path > after, sa.or_(_B.digest.is_not(None), files.digest == "")
+    )
+    rows = await tx.execute(query.order_by(files.path).limit(size))
+    return {row.path: _blob(row) if row.digest else NOT_SENT for row in rows}
 
 
 async def unused(tx: Transaction, project_uid: str, after: str, before: datetime, size: int) -> tuple[list[str], str]:

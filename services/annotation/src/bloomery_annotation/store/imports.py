@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from bloomery_annotation.model import Failure, Import, ImportCounts, ImportState, Problem, Project
 from bloomery_annotation.names import IMPORT
 from bloomery_annotation.store.keys import delete_some
-from bloomery_annotation.store.tables import IMPORT_FILES, IMPORT_PROBLEMS, IMPORTS, LEASES, PROJECTS
+from bloomery_annotation.store.tables import IMPORT_FILES, IMPORT_PLANS, IMPORT_PROBLEMS, IMPORTS, LEASES, PROJECTS
 from bloomery_kit import leases
 from bloomery_kit.database import Transaction, compare_and_set, insert_ignore
 from bloomery_kit.errors import AlreadyExists, NotFound
@@ -59,6 +59,8 @@ async def create(tx: Transaction, new: Import, files: Mapping[str, str]) -> None
         "display_name": new.display_name,
         "format": new.format.value if new.format else "",
         "file_list": new.file_list,
+        "plan_only": new.plan_only,
+        "strict": new.strict,
         "state": new.state.value,
         "cancel_requested": False,
         "failure_reason": "",
@@ -82,7 +84,8 @@ async def find(tx: Transaction, project: Project, import_id: str) -> Import:
     if row is None:
         name = IMPORT.format(project=project.id, import_id=import_id)
         raise NotFound("import", name, "list the project's imports")
-    return _import(project, row, await _problems(tx, row.uid))
+    plan = await tx.scalar(sa.select(IMPORT_PLANS.c.plan).where(IMPORT_PLANS.c.import_uid == row.uid))
+    return _import(project, row, await _problems(tx, row.uid), plan or "")
 
 
 async def page(tx: Transaction, project: Project, before: int | None, size: int) -> list[Import]:
@@ -177,6 +180,12 @@ async def forget_leases(tx: Transaction, project_uid: str) -> None:
     await tx.execute(sa.delete(LEASES).where(LEASES.c.name.in_(names)))
 
 
+async def keep_plan(tx: Transaction, current: Import, plan: str) -> None:
+    """Keep what the folder is understood to be; made again after a restart, it is the same."""
+    row = {"import_uid": current.uid, "project_uid": current.project_uid, "plan": plan}
+    await insert_ignore(tx, IMPORT_PLANS, row)
+
+
 async def add_problems(tx: Transaction, current: Import, problems: Sequence[Problem]) -> None:
     """Keep findings that follow the `problem_count` ones of `current`, up to the limit."""
     first = current.counts.problem_count
@@ -216,7 +225,7 @@ async def _problems(tx: Transaction, import_uid: str) -> tuple[Problem, ...]:
     )
 
 
-def _import(project: Project, row: sa.Row[Any], problems: tuple[Problem, ...]) -> Import:
+def _import(project: Project, row: sa.Row[Any], problems: tuple[Problem, ...], plan: str = "") -> Import:
     return Import(
         project_id=project.id,
         project_uid=row.project_uid,
@@ -231,6 +240,9 @@ def _import(project: Project, row: sa.Row[Any], problems: tuple[Problem, ...]) -
         create_time=row.create_time,
         update_time=row.update_time,
         file_list=row.file_list,
+        plan_only=row.plan_only,
+        strict=row.strict,
+        plan=plan,
         failure=Failure(row.failure_reason, row.failure_message) if row.failure_reason else None,
         cancel_requested=row.cancel_requested,
         problems=problems,

@@ -107,6 +107,7 @@ ASSETS = sa.Table(
     _required("width", sa.Integer),
     _required("height", sa.Integer),
     _required("split", sa.String),
+    _required("imported_split", sa.String, server_default=""),
     _required("labels", sa.JSON),
     _required("parent", sa.String),
     _required("timestamp_us", sa.BigInteger),
@@ -185,6 +186,8 @@ IMPORTS = sa.Table(
     _required("display_name", sa.String),
     _required("format", sa.String),
     _required("file_list", sa.String, server_default=""),
+    _required("plan_only", sa.Boolean, server_default=sa.false()),
+    _required("strict", sa.Boolean, server_default=sa.false()),
     _required("state", sa.String, index=True),
     _required("cancel_requested", sa.Boolean),
     _required("failure_reason", sa.String),
@@ -197,12 +200,33 @@ IMPORTS = sa.Table(
     _required("failed_count", sa.BigInteger),
     _required("shape_count", sa.BigInteger),
     _required("problem_count", sa.BigInteger),
+    *(
+        _required(name, sa.BigInteger, server_default="0")
+        for name in (
+            "read_count",
+            "labelled_count",
+            "empty_count",
+            "unlabelled_count",
+            "broken_count",
+            "repeated_count",
+            "edited_count",
+            "split_count",
+        )
+    ),
     _required("position", sa.BigInteger),
     _required("sequence", sa.BigInteger),
     _required("create_time", UtcDateTime),
     _required("update_time", UtcDateTime),
     sa.UniqueConstraint("project_uid", "id", name="imports_id"),
     sa.Index("imports_by_position", "project_uid", "position"),
+)
+
+IMPORT_PLANS = sa.Table(
+    "import_plans",
+    METADATA,
+    sa.Column("import_uid", sa.String, primary_key=True),
+    _required("project_uid", sa.String, index=True),
+    _required("plan", sa.Text),
 )
 
 IMPORT_FILES = sa.Table(
@@ -233,6 +257,7 @@ OWNED_BY_PROJECT = (
     ANNOTATION_SETS,
     REVISIONS,
     ASSETS,
+    IMPORT_PLANS,
     IMPORT_PROBLEMS,
     IMPORT_FILES,
     IMPORTS,

@@ -1,0 +1,84 @@
+"""What becomes of a batch beside being saved: splits, edits of people that stay, and the count of everything."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from bloomery_annotation.importer.parsing import Prepared
+from bloomery_annotation.model import Asset, Problem
+from bloomery_annotation.saving import Outcome as Fate
+from bloomery_annotation.saving import Saved
+from bloomery_vision.findings import warning
+from bloomery_vision.formats import FormatError, Plan
+
+_SHOWN = 10
+_STAYS = "what people changed stays; change it there if the files are right"
+
+Images = Sequence[tuple[Prepared, Asset]]
+
+
+def refuse_doubts(plan: Plan, *, strict: bool) -> None:
+    """Raise FormatError DOUBTS where a plan has some and none are wanted."""
+    if strict and plan.doubts and not plan.stops:
+        told = (f"{one.code} ({one.count}): {one.message}, such as {one.example}" for one in plan.doubts[:_SHOWN])
+        raise FormatError("DOUBTS", "; ".join(told), "correct the folder, or import it without being strict")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What happens to the splits of images: the changes to make, and the splits of people that stay."""
+
+    changes: Sequence[tuple[Asset, Mapping[str, object]]]
+    edited: Sequence[Problem]
+
+
+def decide_splits(images: Images, *, has_splits: bool) -> Splits:
+    """What to do with the splits of images; `has_splits` says whether the files put any image in one.
+
+    Where they do, an image that they put in none is in none. What people changed since the last import stays.
+    """
+    changes: list[tuple[Asset, Mapping[str, object]]] = []
+    edited: list[Problem] = []
+    for one, asset in images if has_splits else ():
+        split = one.item.split or ""
+        if not one.entry.is_first or split == asset.split:
+            continue
+        if asset.split == asset.imported_split:
+            changes.append((asset, {"split": split, "imported_split": split}))
+        else:
+            edited.append(_edited_split(one, asset, split))
+    return Splits(changes, edited)
+
+
+def _edited_split(one: Prepared, asset: Asset, split: str) -> Problem:
+    message = f"its split was changed to {asset.split or 'none'} since it was imported; the files say {split or 'none'}"
+    return Problem(one.item.image_path, warning("EDITED_SINCE", message, hint=_STAYS))
+
+
+def edited_shapes(images: Images, saved: Sequence[Saved]) -> Iterator[Problem]:
+    """The images whose shapes people or models have changed since they were imported."""
+    paths = {asset.uid: one.item.image_path for one, asset in images if one.shapes is not None}
+    for result in saved:
+        if result.outcome is Fate.KEPT:
+            who = result.head.author or "somebody"
+            message = f"its shapes were changed by {who} since they were imported; the files say something else"
+            yield Problem(paths[result.draft.asset.uid], warning("EDITED_SINCE", message, hint=_STAYS))
+
+
+def added(
+    prepared: Sequence[Prepared], saved: Sequence[Saved], edited: Sequence[Problem], splits: Splits
+) -> dict[str, int]:
+    """What a batch adds to the counts of an import, by their names."""
+    written = [result.draft for result in saved if result.outcome is Fate.SAVE]
+    outcomes = Counter(one.outcome.value for one in prepared if one.outcome)
+    return {
+        **outcomes,
+        "read_count": len(prepared),
+        "done_count": sum(one.entry.is_image for one in prepared),
+        "annotated_count": len(written),
+        "unchanged_count": len(saved) - len(written),
+        "failed_count": sum(one.failed for one in prepared),
+        "shape_count": sum(draft.shapes.count for draft in written),
+        "edited_count": len({problem.item for problem in edited}),
+        "split_count": len(splits.changes),
+    }

@@ -86,9 +86,10 @@ def test_images_and_labels_are_uploaded_by_digest_and_named_by_path(
     project.import_folder(folder, format="voc")
     [request] = fake.calls["CreateImport"]
     created = getattr(request, "import")
-    assert {file.path: file.digest for file in created.files} == {
+    assert {file.path: file.digest for file in created.files if file.digest} == {
         name: digest_of(content) for name, content in FILES.items()
     }
+    assert [file.path for file in created.files if not file.digest] == ["LICENSE", "notes.docx"]
     assert (created.format, created.display_name) == (annotation.FORMAT_VOC, "cells-folder")
     assert held == {digest_of(content) for content in FILES.values()}
 
@@ -97,17 +98,46 @@ def test_what_was_not_sent_is_counted_by_ending(project: Project, folder: Path) 
     for name in ("x.heic", "deep/Y.HEIC", ".git/config", "z.jp2"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
-    (folder / "linked").symlink_to(folder / "deep")
     (folder / os.fsdecode(b"caf\xe9.jpg")).touch()
+    (folder / "a\\b.jpg").touch()
     assert project.import_folder(folder).skipped == {
         ".docx": 1,
         ".heic": 2,
         ".jp2": 1,
-        "links to folders": 1,
         "names that are not UTF-8": 1,
+        "names with a backslash": 1,
         "without ending": 1,
     }
     assert next(project.imports()).skipped == {}
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(fake: Fake, project: Project, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/a.jpg").write_bytes(b"a")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/back").symlink_to(tmp_path / "folder")
+    (tmp_path / "folder/nothing").symlink_to(tmp_path / "missing")
+    project.import_folder(tmp_path / "folder")
+    assert [file.path for file in getattr(fake.calls["CreateImport"][0], "import").files] == ["linked/a.jpg"]
+
+
+def test_for_a_plan_only_label_files_travel(fake: Fake, project: Project, folder: Path, held: set[str]) -> None:
+    steps: list[Step] = []
+    project.plan_import(folder, format="voc", progress=steps.append)
+    [request] = fake.calls["CreateImport"]
+    created = getattr(request, "import")
+    assert created.plan_only
+    assert {file.path for file in created.files} == {*FILES, "LICENSE", "notes.docx"}
+    assert [file.path for file in created.files if file.digest] == ["Annotations/a.xml"]
+    assert held == {digest_of(FILES["Annotations/a.xml"])}
+    assert "uploading" not in {step.phase for step in steps}
+
+
+def test_an_import_can_be_strict(fake: Fake, project: Project, folder: Path) -> None:
+    project.import_folder(folder)
+    project.import_folder(folder, strict=True)
+    assert [getattr(request, "import").strict for request in fake.calls["CreateImport"]] == [False, True]
 
 
 def test_client_and_server_know_the_same_files() -> None:
@@ -127,7 +157,7 @@ def test_a_zip_file_is_imported_as_the_folder_in_it(fake: Fake, project: Project
     archive = Path(shutil.make_archive(str(folder.parent / "cells"), "zip", folder))
     project.import_folder(archive)
     created = getattr(fake.calls["CreateImport"][0], "import")
-    assert {file.path for file in created.files} == set(FILES)
+    assert {file.path for file in created.files if file.digest} == set(FILES)
     assert created.display_name == "cells.zip"
     assert held == {digest_of(content) for content in FILES.values()}
 
@@ -268,7 +298,8 @@ def test_the_files_of_a_large_folder_are_listed_in_a_file(
     assert created.file_list in held
     lines = [json.loads(line) for line in sent[created.file_list].splitlines()]
     names = {**FILES, "Annotations/ü \n.xml": b"<annotation/>"}
-    assert {line["path"]: line["digest"] for line in lines} == {
+    unsent = {"LICENSE": "", "notes.docx": ""}
+    assert {line["path"]: line["digest"] for line in lines} == unsent | {
         name: digest_of(content) for name, content in names.items()
     }
 

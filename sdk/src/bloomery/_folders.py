@@ -20,15 +20,30 @@ LABEL_SUFFIXES = frozenset({".data", ".json", ".labels", ".names", ".txt", ".xml
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder whose files were counted: those that are sent, and those left alone by ending."""
+    """A folder whose files were counted: those that are images or may hold labels, and the others by ending."""
 
     root: Path
     count: int
     skipped: Mapping[str, int]
 
     def files(self) -> Iterator[str]:
-        """The files that are sent, by their path inside the folder, in the same order each time."""
+        """The images and label files, by their path inside the folder, in the same order each time."""
         return (name for name, reason in _walk(self.root) if not reason)
+
+    def others(self) -> Iterator[str]:
+        """The other files, of which the server is told the names."""
+        return (name for name, reason in _walk(self.root) if reason and reason not in UNTOLD)
+
+
+_NOT_UTF8 = "names that are not UTF-8"
+_BACKSLASH = "names with a backslash"
+UNTOLD = frozenset({_NOT_UTF8, _BACKSLASH})
+"""Reasons for which the server is not told of files: no message, or no path, holds their names."""
+
+
+def is_label_file(name: str) -> bool:
+    """Whether a file may hold labels, by its ending."""
+    return PurePosixPath(name).suffix.lower() in LABEL_SUFFIXES
 
 
 def look(root: Path) -> Folder:
@@ -66,18 +81,21 @@ async def unpacked(path: Path) -> AsyncIterator[Path]:
         yield Path(scratch)
 
 
-def _walk(root: Path) -> Iterator[tuple[str, str]]:
-    """The path of each file below a folder that is not hidden, and why it is not sent; empty for one that is."""
-    for parent, folders, names in os.walk(root):
-        here = Path(parent)
-        inside = PurePosixPath(here.relative_to(root).as_posix())
-        for folder in folders:
-            if (here / folder).is_symlink():
-                yield str(inside / folder), "links to folders"
-        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and (here / name).is_file():
-                yield str(inside / name), _reason(name)
+def _walk(folder: Path, prefix: str = "", above: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """The path of each file below a folder that is not hidden, and why it is not sent; empty for one that is.
+
+    Links are followed, but for those to a folder that they lie in and those to nothing.
+    """
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    with os.scandir(folder) as found:
+        entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.is_dir():
+            yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", (*above, real))
+        elif entry.is_file():
+            yield f"{prefix}{entry.name}", _reason(f"{prefix}{entry.name}")
 
 
 def _reason(name: str) -> str:
@@ -85,5 +103,7 @@ def _reason(name: str) -> str:
     try:
         name.encode()
     except UnicodeEncodeError:
-        return "names that are not UTF-8"
+        return _NOT_UTF8
+    if "\\" in name:
+        return _BACKSLASH
     return "" if suffix in SUFFIXES | LABEL_SUFFIXES else suffix or "without ending"

@@ -5,10 +5,10 @@ import json
 import tempfile
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from itertools import islice
+from itertools import chain, filterfalse, islice
 from pathlib import Path
 
-from bloomery._folders import Folder
+from bloomery._folders import Folder, is_label_file
 from bloomery._results import Progress, Step
 from bloomery._session import Session
 from bloomery._status import from_status
@@ -36,15 +36,20 @@ _ROUNDS = 3
 _WORTH_REPEATING = frozenset({"BLOB_MISSING", "DIGEST_MISMATCH", "INPUT_MISSING", "REFUSED"})
 
 
-async def upload_folder(session: Session, project: str, folder: Folder, progress: Progress) -> Import:
+async def upload_folder(
+    session: Session, project: str, folder: Folder, progress: Progress, *, plan_only: bool = False
+) -> Import:
     """Bring the files of a folder to a project, and return what to import; what it has already does not travel.
+
+    With `plan_only` only those that may hold labels are brought; of all others the names are told.
 
     Raises:
         TransferFailed: the object store cannot be reached.
     """
-    pages = _upload_pages(session, project, folder, progress)
-    if folder.count <= INLINE_FILES:
-        return Import(files=[file async for page in pages for file in page])
+    count = folder.count + sum(folder.skipped.values())
+    pages = _listed(session, project, folder, progress, plan_only=plan_only)
+    if count <= INLINE_FILES:
+        return Import(files=[file async for page in pages for file in page], plan_only=plan_only)
     with tempfile.TemporaryDirectory(prefix="bloomery-") as scratch:
         listed = Path(scratch, "files.jsonl")
         with await asyncio.to_thread(listed.open, "w", encoding="utf-8") as lines:
@@ -52,19 +57,25 @@ async def upload_folder(session: Session, project: str, folder: Folder, progress
                 lines.writelines(f"{json.dumps({'path': file.path, 'digest': file.digest})}\n" for file in page)
         file = await asyncio.to_thread(_read, listed)
         await upload(session, project, [file])
-    return Import(file_list=file.digest)
+    return Import(file_list=file.digest, plan_only=plan_only)
 
 
-async def _upload_pages(
-    session: Session, project: str, folder: Folder, progress: Progress
+async def _listed(
+    session: Session, project: str, folder: Folder, progress: Progress, *, plan_only: bool
 ) -> AsyncGenerator[Sequence[ImportFile], None]:
+    """The files that are sent, page by page as they arrive, then the others."""
+    names = filter(is_label_file, folder.files()) if plan_only else folder.files()
     done = 0
-    pages = (_upload_page(session, project, folder.root, names) for names in _paged(folder.files()))
+    pages = (_upload_page(session, project, folder.root, page) for page in _paged(names))
     async with aclosing(in_order(pages, _PAGES)) as brought:
         async for files in brought:
             done += len(files)
-            progress(Step("uploading", done, folder.count))
+            if not plan_only:
+                progress(Step("uploading", done, folder.count))
             yield files
+    told = chain(filterfalse(is_label_file, folder.files()) if plan_only else (), folder.others())
+    for page in _paged(told):
+        yield [ImportFile(path=name) for name in page]
 
 
 async def _upload_page(session: Session, project: str, root: Path, names: Sequence[str]) -> Sequence[ImportFile]:

@@ -125,27 +125,55 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
                 yield AsyncImport(self._session, one)
 
     async def import_folder(
-        self, folder: str | Path, *, format: FolderFormat | None = None, progress: Progress = unseen
+        self,
+        folder: str | Path,
+        *,
+        format: FolderFormat | None = None,
+        strict: bool = False,
+        progress: Progress = unseen,
     ) -> AsyncImport:
         """Upload a labelled folder, have it read, and wait until that is done.
 
-        Can be repeated after an interruption: only what is missing travels, images that are there stay as they are.
-        Items that cannot be used are in `proto.problems`, files that are neither images nor labels in `skipped`.
+        Can be repeated, after an interruption and after a correction: only what is missing travels, and images get the
+        shapes and splits that the files say now, except where people changed them. What became of the images is in
+        `outcomes`, what the folder was understood to be in `plan`, and items that cannot be used in `proto.problems`.
 
         Args:
             folder: with images, and VOC, COCO or YOLO files if they are labelled; or a zip file of one.
             format: found out from the files by default.
+            strict: fail before anything is imported where the server has doubts about the folder.
             progress: told about steps of "uploading" (files) and "importing" (images).
 
         Raises:
             InvalidArgument: the folder is missing, has no such files, or is an archive that cannot be unpacked.
             TransferFailed: the object store cannot be reached.
-            ImportFailed: the server could not read it.
+            ImportFailed: the server could not read it, or was strict.
         """
+        return await self._read_folder(folder, format, progress, strict=strict)
+
+    async def plan_import(
+        self, folder: str | Path, *, format: FolderFormat | None = None, progress: Progress = unseen
+    ) -> AsyncImport:
+        """Have a folder understood without importing anything: `plan` of the result says how. No image is uploaded.
+
+        Raises as `import_folder` does.
+        """
+        return await self._read_folder(folder, format, progress, plan_only=True)
+
+    async def _read_folder(
+        self,
+        folder: str | Path,
+        format: FolderFormat | None,
+        progress: Progress,
+        *,
+        strict: bool = False,
+        plan_only: bool = False,
+    ) -> AsyncImport:
         given = await asyncio.to_thread(Path(folder).resolve)
         async with unpacked(given) as root:
             found = await asyncio.to_thread(look, root)
-            wanted = await upload_folder(self._session, self.name, found, progress)
+            wanted = await upload_folder(self._session, self.name, found, progress, plan_only=plan_only)
+        wanted.strict = strict
         wanted.display_name = given.name
         wanted.format = annotation.Format.Value(f"FORMAT_{format.upper()}") if format else annotation.FORMAT_UNSPECIFIED
         request = annotation.CreateImportRequest(parent=self.name)

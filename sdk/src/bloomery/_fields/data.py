@@ -81,9 +81,19 @@ class ImportFields(Fields[annotation.Import]):
 
     @property
     def format(self) -> str:
-        """`voc`, `coco` or `yolo`; empty until it is known."""
+        """`voc`, `coco`, `yolo` or `images`; empty until it is known."""
         named = annotation.Format.Name(self.proto.format).removeprefix("FORMAT_").lower()
         return "" if named == "unspecified" else named
+
+    @property
+    def plan(self) -> annotation.ImportPlan:
+        """What the folder is understood to be: label files, lists of classes, splits, what is left alone, doubts."""
+        return self.proto.plan
+
+    @property
+    def outcomes(self) -> annotation.ImportOutcomes:
+        """How many images are annotated, empty, not annotated, failed, and repeated; each is counted once."""
+        return self.proto.outcomes
 
 
 class DatasetFields(Fields[dataset.Dataset]):

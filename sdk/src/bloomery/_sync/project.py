@@ -23,6 +23,7 @@ class Project(Handle[annotation.Project], ProjectFields):
     annotation_sets = iterating(AsyncProject.annotation_sets)
     imports = listing(AsyncProject.imports, Import)
     import_folder = wrapping(AsyncProject.import_folder, Import)
+    plan_import = wrapping(AsyncProject.plan_import, Import)
     import_model = wrapping(AsyncProject.import_model, Job)
     validate = blocking(AsyncProject.validate)
     problems = iterating(AsyncProject.problems)

@@ -5,18 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, connect
 from bloomery.cli._output import listing, show
+from bloomery.cli._plans import left, show_plan, splits, tell, tell_doubts, tell_problems, tell_unsent
 from bloomery.cli._progress import steps
 
 if TYPE_CHECKING:
     from bloomery import Import
 
 EXAMPLE = "Example: bloomery import ./blood-cells --project cells --format voc"
-_MOST_PROBLEMS = 10
 
 app = typer.Typer(help="Imports: the reading of labelled folders.", no_args_is_help=True)
 
@@ -36,14 +34,28 @@ def run(
     ],
     project: ProjectOption = None,
     format: Annotated[FolderFormat | None, typer.Option(help="Found out from the files by default.")] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show how the folder is understood, and import nothing.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Take doubts and problems for errors.")] = False,
     output: OutputOption = Output.table,
 ) -> None:
-    """Import a folder of images, labelled or not. After an interruption only what is missing travels again."""
-    with connect(project) as client, steps() as tell:
-        done = client.project(project).import_folder(folder, format=format.value if format else None, progress=tell)
+    """Import a folder of images, labelled or not; again after a correction. Only what is missing travels.
+
+    Ends with 1 where no image got an annotation, unless `--format images` says that none should.
+    """
+    with connect(project) as client, steps() as told:
+        target = client.project(project)
+        if plan:
+            done = target.plan_import(folder, format=format.value if format else None, progress=told)
+        else:
+            done = target.import_folder(folder, format=format.value if format else None, strict=strict, progress=told)
+    if plan:
+        show_plan(done, output)
+        raise typer.Exit(1 if done.plan.stops or (strict and done.plan.doubts) else 0)
     _show(done, output)
-    if output is Output.table:
-        _problems(done)
+    nothing = not (done.outcomes.annotated or done.outcomes.empty) and format is not FolderFormat.images
+    raise typer.Exit(1 if nothing or (strict and done.proto.problem_count) else 0)
 
 
 @app.command("list", epilog="Example: bloomery imports list --project cells")
@@ -70,36 +82,37 @@ def show_(
     """Show an import with what was wrong."""
     with connect(project) as client:
         found = client.get_import(name)
-    _show(found, output)
-    if output is Output.table:
-        _problems(found)
+    if found.proto.plan_only:
+        show_plan(found, output)
+    else:
+        _show(found, output)
 
 
 def _show(done: "Import", output: Output) -> None:
-    proto = done.proto
+    proto, outcomes = done.proto, done.outcomes
     rows = {
         "name": done.name,
         "state": done.state,
         "error": proto.error.message,
         "format": done.format,
         "images": f"{proto.done_count}/{proto.item_count}",
+        "annotated": outcomes.annotated,
+        "empty": outcomes.empty or "",
+        "not annotated": outcomes.unannotated or "",
+        "failed": outcomes.failed or "",
+        "repeated": outcomes.repeated or "",
+        "left alone": left(done.plan),
+        "splits": splits(done.plan),
         "new images": proto.asset_count,
-        "annotated": proto.annotated_count,
-        "unchanged": proto.unchanged_count,
-        "failed": proto.failed_count,
-        "shapes": proto.shape_count,
+        "shapes saved": proto.shape_count,
+        "as before": proto.unchanged_count or "",
+        "split changed": proto.split_count or "",
+        "edited since": proto.edited_count or "",
     }
     show(proto, rows, output)
-
-
-def _problems(done: "Import") -> None:
-    err = Console(stderr=True, soft_wrap=True, highlight=False)
-    if done.skipped:
-        left = ", ".join(f"{count} {ending}" for ending, count in done.skipped.items())
-        err.print(f"[yellow]not sent[/], neither images nor labels: {escape(left)}")
-    if done.state == "SUCCEEDED" and done.format == FolderFormat.images:
-        err.print("no label files: the images wait to be annotated (bloomery assets list --filter unannotated)")
-    for problem in done.proto.problems[:_MOST_PROBLEMS]:
-        err.print(f"[yellow]{escape(problem.item)}[/]: {escape(problem.message)}")
-    if (more := done.proto.problem_count - _MOST_PROBLEMS) > 0:
-        err.print(f"and {more} more problems: bloomery imports show {done.name} -o json")
+    if output is Output.table:
+        tell_unsent(done.skipped)
+        tell_doubts(done.plan)
+        tell_problems(done)
+        if done.state == "SUCCEEDED" and not (outcomes.annotated or outcomes.empty):
+            tell("no image got an annotation; those without: bloomery assets list --filter unannotated")

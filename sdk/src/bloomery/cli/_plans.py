@@ -1,0 +1,134 @@
+"""How a folder is understood, in words: for `bloomery import --plan`, and below the summary of every import."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+
+from bloomery.cli._options import Output
+from bloomery.cli._output import show
+
+if TYPE_CHECKING:
+    from bloomery import Import
+    from bloomery.annotation.v1 import ImportClassList, ImportFiles, ImportLeft, ImportPlan
+    from bloomery.common.v1 import Problem
+
+_MOST = 10
+_NAMES = 20
+_ENDINGS = 8
+
+_LEFT: Mapping[str, str] = {
+    "mask": "pictures of masks",
+    "picture_not_read": "pictures of kinds that are not read",
+    "video": "videos",
+    "other_format": "labels in other formats",
+    "other_kind": "COCO files of other kinds",
+    "not_labels": "files that say nothing of the images",
+    "other": "other files",
+}
+
+
+def show_plan(done: "Import", output: Output) -> None:
+    """Print a plan."""
+    plan = done.plan
+    rows: dict[str, object] = {
+        "name": done.name,
+        "format": done.format,
+        "images": plan.image_count,
+        "labelled": plan.labelled_count,
+        "not labelled": _files(plan.unlabelled),
+        "label files": plan.label_file_count,
+        "without image": _files(plan.without_image),
+        "class lists": "\n".join(map(_class_list, plan.class_lists)),
+        "classes": _some([one.name for one in plan.classes], len(plan.classes)),
+        "splits": splits(plan),
+        "split by": "\n".join(f"{one.path}: {one.split}, {one.image_count} images" for one in plan.split_lists),
+        "left alone": "\n".join(f"{_reason(one)}: {_files(one.files)}" for one in plan.left),
+    }
+    show(plan, rows, output)
+    if output is Output.table:
+        tell_doubts(plan)
+        for stop in plan.stops:
+            _err().print(f"[red]cannot be imported[/] {stop.code}: {escape(stop.message)}; {escape(stop.hint)}")
+
+
+def splits(plan: "ImportPlan") -> str:
+    """How many images are in which split."""
+    if not plan.split_counts:
+        return ""
+    counts = [f"{split} {plan.split_counts[split]}" for split in ("train", "val", "test") if split in plan.split_counts]
+    return ", ".join([*counts, f"none {plan.without_split_count}"] if plan.without_split_count else counts)
+
+
+def left(plan: "ImportPlan") -> str:
+    """How many files are left alone, by reason."""
+    return "\n".join(f"{one.files.count} {_reason(one)}{_endings(one)}" for one in plan.left)
+
+
+def tell_unsent(skipped: Mapping[str, int]) -> None:
+    """Print which files the server was not even told of."""
+    from bloomery._folders import UNTOLD
+
+    for reason, count in skipped.items():
+        if reason in UNTOLD:
+            _err().print(f"[yellow]doubt[/] NAME_NOT_SENT {count}: {escape(reason)}; rename the files")
+
+
+def tell_doubts(plan: "ImportPlan") -> None:
+    """Print what the server is not sure of, each kind once."""
+    for doubt in plan.doubts:
+        example = f" (such as {doubt.example})" if doubt.example else ""
+        line = f"{doubt.code} {doubt.count}: {doubt.message}{example}; {doubt.hint}"
+        _err().print(f"[yellow]doubt[/] {escape(line)}")
+
+
+def tell_problems(done: "Import") -> None:
+    """Print what was wrong with single files, each kind once."""
+    problems = list(done.proto.problems)
+    for line in list(_by_kind(problems))[:_MOST]:
+        _err().print(f"[yellow]problem[/] {escape(line)}")
+    if problems:
+        _err().print(f"all {done.proto.problem_count} problems: bloomery imports show {done.name} -o json")
+
+
+def tell(text: str) -> None:
+    """Print a line beside the result."""
+    _err().print(escape(text))
+
+
+def _by_kind(problems: "Sequence[Problem]") -> Iterator[str]:
+    for code, count in Counter(problem.code for problem in problems).most_common():
+        first = next(problem for problem in problems if problem.code == code)
+        where = first.path or first.item
+        yield f"{code} {count}: {where}: {first.message}" + (f"; {first.hint}" if first.hint else "")
+
+
+def _reason(one: "ImportLeft") -> str:
+    return _LEFT.get(one.reason, one.reason)
+
+
+def _endings(one: "ImportLeft") -> str:
+    endings = Counter(PurePosixPath(path).suffix.lower() or "without ending" for path in one.files.paths)
+    return f" ({', '.join(ending for ending, _ in endings.most_common(_ENDINGS))})" if endings else ""
+
+
+def _class_list(one: "ImportClassList") -> str:
+    names = [one.names[number] for number in sorted(one.names)]
+    folders = [folder or "." for folder in one.folders]
+    return f"{one.path} ({_some(names, len(names))}) for {_some(folders, len(folders))}"
+
+
+def _files(files: "ImportFiles") -> str:
+    return f"{files.count}: {_some(files.paths, files.count)}" if files.count else ""
+
+
+def _some(names: Sequence[str], count: int) -> str:
+    shown = ", ".join(names[:_NAMES])
+    return f"{shown}, ... ({count})" if count > _NAMES else shown
+
+
+def _err() -> Console:
+    return Console(stderr=True, soft_wrap=True, highlight=False)

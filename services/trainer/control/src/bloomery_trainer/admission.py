@@ -2,13 +2,44 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from heapq import heapify, heappop, heappush
+from typing import Protocol
 
 from bloomery_trainer import reasons
-from bloomery_trainer.model import Job, Reason, Resources
+from bloomery_trainer.model import Reason, Resources
+
+
+class Contender(Protocol):
+    """What is known of a job that wants, or has, a part of the machine."""
+
+    @property
+    def uid(self) -> str:
+        """Its uid."""
+        ...
+
+    @property
+    def number(self) -> int:
+        """Its place in the order of creation."""
+        ...
+
+    @property
+    def project(self) -> str:
+        """Whose turn it is."""
+        ...
+
+    @property
+    def priority(self) -> int:
+        """Larger goes first."""
+        ...
+
+    @property
+    def resources(self) -> Resources:
+        """What it takes."""
+        ...
 
 
 def obstacles(
-    waiting: Sequence[Job], busy: Sequence[Job], capacity: Resources | None, *, per_project: int = 0
+    waiting: Sequence[Contender], busy: Sequence[Contender], capacity: Resources | None, *, per_project: int = 0
 ) -> Mapping[str, Reason]:
     """Why each of the `waiting` jobs that must go on waiting does so, by uid; the others may start, all of them.
 
@@ -19,9 +50,7 @@ def obstacles(
     left = _Left(capacity, busy)
     found: dict[str, Reason] = {}
     for job in _turns(waiting, running):
-        reason = (
-            left.never(job.spec.resources) or _project_full(job, running, per_project) or left.full(job.spec.resources)
-        )
+        reason = left.never(job.resources) or _project_full(job, running, per_project) or left.full(job.resources)
         if reason is None:
             running[job.project] += 1
         else:
@@ -29,21 +58,26 @@ def obstacles(
     return found
 
 
-def _turns(waiting: Sequence[Job], running: Mapping[str, int]) -> Iterator[Job]:
-    queues: dict[str, list[Job]] = {}
+def _turns(waiting: Sequence[Contender], running: Mapping[str, int]) -> Iterator[Contender]:
+    queues: dict[str, list[Contender]] = {}
     for job in sorted(waiting, key=lambda job: (job.priority, -job.number)):
         queues.setdefault(job.project, []).append(job)
     seen: Counter[str] = Counter()
-    while queues:
+
+    def place(project: str) -> tuple[int, int, int, str]:
+        first = queues[project][-1]
+        return -first.priority, max(running[project], seen[project]), first.number, project
+
+    # A project's place changes with its own turns only.
+    heap = [place(project) for project in queues]
+    heapify(heap)
+    while heap:
+        *_, project = heappop(heap)
         # Whoever was refused has had its turn too.
-        project = min(
-            queues,
-            key=lambda name: (-queues[name][-1].priority, max(running[name], seen[name]), queues[name][-1].number),
-        )
         seen[project] += 1
         yield queues[project].pop()
-        if not queues[project]:
-            del queues[project]
+        if queues[project]:
+            heappush(heap, place(project))
 
 
 def outlook(asked: Resources, capacity: Resources | None) -> Reason:
@@ -56,11 +90,11 @@ def outlook(asked: Resources, capacity: Resources | None) -> Reason:
 
 
 class _Left:
-    def __init__(self, capacity: Resources | None, busy: Sequence[Job]) -> None:
+    def __init__(self, capacity: Resources | None, busy: Sequence[Contender]) -> None:
         self._capacity = capacity
         self._cpus = self._memory = self._gpus = 0.0
         for job in busy:
-            self._take(job.spec.resources)
+            self._take(job.resources)
 
     def never(self, asked: Resources) -> Reason | None:
         there = self._capacity
@@ -90,7 +124,7 @@ class _Left:
         self._gpus += asked.gpus
 
 
-def _project_full(job: Job, running: Mapping[str, int], limit: int) -> Reason | None:
+def _project_full(job: Contender, running: Mapping[str, int], limit: int) -> Reason | None:
     if limit and running.get(job.project, 0) >= limit:
         return reasons.quota_wait(f"{job.project} has {limit} jobs at work, as many as it may")
     return None

@@ -77,15 +77,20 @@ class Hands:
             case actions.Stop():
                 await self._core.launcher.stop(job.uid, job.attempt, grace=action.grace)
             case actions.Remove():
-                await self._core.launcher.remove(job.uid, job.attempt)
-                if job.state.is_terminal:
-                    await sweep_objects(self._core, job)
-                if job.deleted:
-                    self._core.deleted.set()
+                await self._remove(job)
             case actions.Adopt():
                 await self._adopt(facts, action)
             case _:
                 await self._write(facts, action)
+
+    async def _remove(self, job: Job) -> None:
+        await self._core.launcher.remove(job.uid, job.attempt)
+        if job.state.is_terminal:
+            await sweep_objects(self._core, job)
+        if job.deleted:
+            self._core.deleted.set()
+        # What waited for that, such as the next attempt, need not wait for the next look.
+        self._core.moved.set()
 
     async def _write(self, facts: Facts, action: actions.Action) -> None:
         lost = isinstance(action, actions.Retry | actions.Fail) and facts.attempt and facts.attempt.outcome is None

@@ -8,8 +8,9 @@ from bloomery_kit.etags import check_etag
 from bloomery_trainer.core import Core
 from bloomery_trainer.finishing import finish
 from bloomery_trainer.judging import judge_changes
-from bloomery_trainer.model import Job, JobGroup, State
+from bloomery_trainer.model import Job, State
 from bloomery_trainer.store import attempts, events, groups, jobs
+from bloomery_trainer.store.groups import JobGroup
 from bloomery_trainer.wishes import Changes, etag
 
 _BUSY = (State.QUEUED, State.PREPARING, State.RUNNING)

@@ -41,7 +41,6 @@ from bloomery_trainer.model import (
     Artifact,
     Checkpoint,
     Job,
-    JobGroup,
     Kind,
     Progress,
     Reason,
@@ -50,6 +49,7 @@ from bloomery_trainer.model import (
     Success,
 )
 from bloomery_trainer.store.events import reason as reason_message
+from bloomery_trainer.store.groups import JobGroup
 from bloomery_trainer.wishes import Changes, Wish, etag
 
 _KIND_VALUES = frozenset(kind.value for kind in Kind)

@@ -200,26 +200,30 @@ class Job:
         return f"{self.project}/jobs/{self.job_id}"
 
     @property
+    def resources(self) -> Resources:
+        """What an attempt of it takes."""
+        return self.spec.resources
+
+    @property
     def prefix(self) -> str:
         """Where its objects lie, without a slash at the end."""
         return f"{self.project_uid}/jobs/{self.uid}"
 
 
 @dataclass(frozen=True)
-class JobGroup:
-    """The jobs of a project that share a `group`; `fraction` is the mean of the parts that are done."""
+class Waiting:
+    """What each pass of the reconciler reads of a PENDING job, of which there may be many thousands."""
 
+    uid: str
+    number: int
     project: str
-    group_id: str
-    states: Mapping[State, int]
-    fraction: float
-    create_time: datetime
-    update_time: datetime
-
-    @property
-    def name(self) -> str:
-        """The resource name."""
-        return f"{self.project}/jobGroups/{self.group_id}"
+    priority: int
+    attempt: int
+    held: bool
+    retry_delay: float
+    queue_time: datetime
+    reason: Reason | None
+    resources: Resources
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from bloomery_kit.errors import FieldViolation, InvalidArgument, NotFound, OutOf
 from bloomery_kit.objects import SignedRequest
 from bloomery_kit.pages import PageRequest
 from bloomery_trainer.core import Core
-from bloomery_trainer.model import Artifact, Checkpoint, Job, JobGroup, Result
+from bloomery_trainer.model import Artifact, Checkpoint, Job, Result
 from bloomery_trainer.signing import signed
 from bloomery_trainer.store import attempts, events, groups, jobs, results
 from bloomery_trainer.store.events import Content
+from bloomery_trainer.store.groups import JobGroup
 from bloomery_trainer.store.jobs import Filter
 
 D = TypeVar("D")

@@ -2,10 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from bloomery_kit.database import Transaction
 from bloomery_kit.leases import Lease, LeaseLost
 from bloomery_kit.loops import guarded
 from bloomery_trainer import metrics
@@ -13,11 +15,13 @@ from bloomery_trainer.admission import obstacles
 from bloomery_trainer.carry_out import Hands
 from bloomery_trainer.core import Core
 from bloomery_trainer.decide import Facts, decide
-from bloomery_trainer.launcher import Launched, Phase
-from bloomery_trainer.model import ACTIVE, Attempt, Job, State
+from bloomery_trainer.launcher import Launched
+from bloomery_trainer.model import Attempt, Job, Reason, State, Waiting
 from bloomery_trainer.store import attempts, jobs
 
 LOOP = "reconcile"
+_PAGE = 500
+_AT_ONCE = 100
 
 
 class Stopwatch:
@@ -53,15 +57,18 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class World:
-    """One look at everything: what is launched first, then the jobs, so that an end is never seen before its cause."""
+    """One look at everything: what is launched first, then the jobs, so that an end is never seen before its cause.
 
-    jobs: Sequence[Job]
-    attempts: dict[tuple[str, int], Attempt]
+    `at_work` are the jobs that have something to run, or of which something is there; `waiting` are the others.
+    """
+
+    at_work: Sequence[tuple[Job, Attempt | None]]
+    waiting: Sequence[Waiting]
     launched: dict[tuple[str, int], Launched]
 
     def strays(self) -> list[Launched]:
         """Launched things that are nobody's present attempt."""
-        present = {(job.uid, job.attempt) for job in self.jobs}
+        present = {(job.uid, job.attempt) for job, _ in self.at_work}
         return [thing for key, thing in self.launched.items() if key not in present]
 
 
@@ -74,6 +81,7 @@ class Reconciler:
         self._watch = Stopwatch(clock)
         self._looked = clock()
         self._idle = True
+        self._held_through = 0
 
     async def run_pass(self, lease: Lease) -> None:
         """Look at everything and do what there is to do, one job's trouble aside from the others'.
@@ -83,16 +91,16 @@ class Reconciler:
         started = self._clock()
         world = await self._look()
         hands = Hands(self._core, lease)
-        found = self._facts(world)
-        for facts in found:
+        found = [self._about(job, attempt, world) for job, attempt in world.at_work]
+        for facts in (*found, *await self._next(world)):
             with guarded(LOOP, let=(LeaseLost,), job=facts.job.name):
                 await hands.carry_out(facts, decide(facts, self._core.settings.policy))
         for stray in world.strays():
             with guarded(LOOP, launched=(stray.job_uid, stray.attempt)):
                 await hands.clear_away(stray)
         self._watch.forget_unused()
-        self._idle = not found and not world.launched
-        self._measure(found, started)
+        self._idle = not (world.at_work or world.waiting or world.launched)
+        self._measure(found, world.waiting, started)
 
     async def pause(self) -> None:
         """Wait for news, at most as long as the policy says."""
@@ -105,13 +113,15 @@ class Reconciler:
     async def _look(self) -> World:
         launched = {(thing.job_uid, thing.attempt): thing for thing in await self._core.launcher.observe()}
         async with self._core.db.read() as tx:
-            known = {job.uid: job for job in await jobs.open_jobs(tx)}
-            # What is terminal matters only while something of it is still there.
-            rest = [uid for uid, _ in launched if uid not in known]
-            known |= await jobs.by_uid(tx, rest) if rest else {}
-            world = World(list(known.values()), await attempts.present(tx, list(known)), launched)
+            at_work = await attempts.of_active(tx)
+            known = {job.uid for job, _ in at_work}
+            # Any other job matters here only while something of it is still there.
+            rest = sorted({uid for uid, _ in launched} - known)
+            at_work += await attempts.of_jobs(tx, rest)
+            known.update(rest)
+            waiting = [job async for job in _waiting(tx) if job.uid not in known]
         self._note_absence()
-        return world
+        return World(at_work, waiting, launched)
 
     def _note_absence(self) -> None:
         """Start all watches again after a time in which we could not look: nobody could reach us either.
@@ -123,17 +133,48 @@ class Reconciler:
             self._watch = Stopwatch(self._clock)
         self._looked = now
 
-    def _facts(self, world: World) -> list[Facts]:
-        found = [self._about(job, world) for job in world.jobs]
-        ready = [facts for facts in found if _may_start(facts)]
-        busy = [facts.job for facts in found if facts.job.state in ACTIVE or facts.launched is not None]
+    async def _next(self, world: World) -> list[Facts]:
+        """Facts about those of the waiting jobs for which there is something to do, some at a time."""
+        ready = [job for job in world.waiting if job.held and self._may_start(job)]
+        busy = [job for job, _ in world.at_work]
         limit = self._core.settings.max_running_per_project
-        reasons = obstacles([facts.job for facts in ready], busy, self._core.launcher.capacity(), per_project=limit)
-        return [replace(facts, obstacle=reasons.get(facts.job.uid)) for facts in found]
+        capacity = self._core.launcher.capacity()
+        found = await asyncio.to_thread(obstacles, ready, busy, capacity, per_project=limit)
+        moving = [job.uid for job in ready if job.uid not in found]
+        moving += [job.uid for job in ready if job.uid in found and not found[job.uid].says_the_same(job.reason)]
+        moving += [job.uid for job in world.waiting if self._has_expired(job)]
+        if len(moving) > _AT_ONCE:
+            self._core.moved.set()
+        return await self._load(moving[:_AT_ONCE] + self._unheld(world.waiting), found, world)
 
-    def _about(self, job: Job, world: World) -> Facts:
-        key = (job.uid, job.attempt)
-        attempt = world.attempts.get(key)
+    async def _load(self, uids: Sequence[str], found: Mapping[str, Reason], world: World) -> list[Facts]:
+        if not uids:
+            return []
+        async with self._core.db.read() as tx:
+            pairs = await attempts.of_jobs(tx, list(dict.fromkeys(uids)))
+        return [
+            replace(self._about(job, attempt, world), obstacle=found.get(job.uid))
+            for job, attempt in pairs
+            if job.state is State.PENDING
+        ]
+
+    def _may_start(self, job: Waiting) -> bool:
+        # After its failure, a job waits as long as nobody's clock can change.
+        waits = job.retry_delay > 0
+        return not waits or self._watch.since(job.uid, "state", (State.PENDING, job.attempt)) >= job.retry_delay
+
+    def _has_expired(self, job: Waiting) -> bool:
+        limit = self._core.settings.policy.queue_timeout
+        return job.held and 0 < limit < (self._core.clock() - job.queue_time).total_seconds()
+
+    def _unheld(self, waiting: Sequence[Waiting]) -> list[str]:
+        """Jobs whose inputs are to be claimed, by turns, so that those for which it fails hold up no others."""
+        unheld = [job for job in waiting if not job.held]
+        turn = [job for job in unheld if job.number > self._held_through] or unheld
+        self._held_through = turn[:_AT_ONCE][-1].number if turn else 0
+        return [job.uid for job in turn[:_AT_ONCE]]
+
+    def _about(self, job: Job, attempt: Attempt | None, world: World) -> Facts:
         now = self._core.clock()
         since = self._watch.since
         state = (job.state, job.attempt)
@@ -142,7 +183,7 @@ class Reconciler:
         return Facts(
             job=job,
             attempt=attempt,
-            launched=world.launched.get(key),
+            launched=world.launched.get((job.uid, job.attempt)),
             current=current,
             waited=since(job.uid, "state", state),
             silent=since(job.uid, "reports", (job.attempt, attempt.reports if attempt else 0)),
@@ -152,19 +193,24 @@ class Reconciler:
             worked=job.worked_seconds + ((now - began).total_seconds() if began else 0.0),
         )
 
-    def _measure(self, found: Sequence[Facts], started: float) -> None:
+    def _measure(self, found: Sequence[Facts], waiting: Sequence[Waiting], started: float) -> None:
         metrics.PASS_SECONDS.observe(self._clock() - started)
         metrics.LAST_SUCCESS.set(self._core.clock().timestamp())
         running = [facts for facts in found if facts.job.state is State.RUNNING]
         metrics.SILENCE.set(max((facts.silent for facts in running), default=0.0))
         metrics.STALLED.set(sum(facts.attempt is not None and facts.attempt.stalled for facts in running))
+        queued = [facts.job.reason for facts in found if facts.job.state in (State.PENDING, State.QUEUED)]
+        reasons = Counter(reason.code if reason else "" for reason in (*queued, *(job.reason for job in waiting)))
         metrics.WAITING.clear()
-        for facts in found:
-            if facts.job.state in (State.PENDING, State.QUEUED):
-                metrics.WAITING.labels(facts.job.reason.code if facts.job.reason else "").inc()
+        for code, count in reasons.items():
+            metrics.WAITING.labels(code).set(count)
 
 
-def _may_start(facts: Facts) -> bool:
-    job = facts.job
-    waits = job.state is State.PENDING and job.held and facts.waited >= job.retry_delay
-    return waits and (facts.launched is None or facts.launched.phase is Phase.ENDED)
+async def _waiting(tx: Transaction) -> AsyncIterator[Waiting]:
+    """All jobs that wait, page by page, so that nobody else waits for long."""
+    after, page = 0, await jobs.waiting(tx, 0, _PAGE)
+    while page:
+        for job in page:
+            yield job
+        after = page[-1].number
+        page = await jobs.waiting(tx, after, _PAGE) if len(page) == _PAGE else []

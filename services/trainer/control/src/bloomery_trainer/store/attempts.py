@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from bloomery_kit.database import Transaction, UtcDateTime, insert_ignore
-from bloomery_trainer.model import Artifact, Attempt, Checkpoint, Job
+from bloomery_trainer.model import ACTIVE, Artifact, Attempt, Checkpoint, Job
 from bloomery_trainer.store import jobs
-from bloomery_trainer.store.tables import artifacts, attempts, checkpoints, made
+from bloomery_trainer.store.tables import OPEN, artifacts, attempts, checkpoints, in_batches, made
 from bloomery_trainer.store.tables import jobs as job_rows
 
 _COLUMNS = [attempts.c[column.name] for column in fields(Attempt)]
@@ -22,6 +23,9 @@ _BY_SECRET = (
 _LOCK_BY_SECRET = _BY_SECRET.with_for_update()
 _CHANGE = sa.update(attempts).where(
     attempts.c.job_uid == sa.bindparam("of_job"), attempts.c.number == sa.bindparam("of_number")
+)
+_PRESENT = sa.select(*jobs.COLUMNS, *_COLUMNS).outerjoin(
+    attempts, sa.and_(attempts.c.job_uid == job_rows.c.uid, attempts.c.number == job_rows.c.attempt)
 )
 _CHECKPOINT_COLUMNS = [checkpoints.c[column.name] for column in fields(Checkpoint)]
 
@@ -69,10 +73,23 @@ async def by_secret(tx: Transaction, secret_hash: str, *, lock: bool = False) ->
     return made(Job, row[:width]), made(Attempt, row[width:])
 
 
-async def present(tx: Transaction, uids: Sequence[str]) -> dict[tuple[str, int], Attempt]:
-    """All attempts of these jobs, by job and number."""
-    rows = await tx.execute(sa.select(*_COLUMNS).where(attempts.c.job_uid.in_(uids)))
-    return {(attempt.job_uid, attempt.number): attempt for attempt in (made(Attempt, row) for row in rows)}
+async def of_active(tx: Transaction) -> list[tuple[Job, Attempt | None]]:
+    """The jobs that have something to run, each with its present attempt."""
+    rows = await tx.execute(_PRESENT.where(job_rows.c.state.in_(ACTIVE), OPEN))
+    return [_present(row) for row in rows]
+
+
+async def of_jobs(tx: Transaction, uids: Sequence[str]) -> list[tuple[Job, Attempt | None]]:
+    """Those of the jobs that exist, each with its present attempt, None before the first."""
+    found: list[tuple[Job, Attempt | None]] = []
+    for some in in_batches(uids):
+        found += [_present(row) for row in await tx.execute(_PRESENT.where(job_rows.c.uid.in_(some)))]
+    return found
+
+
+def _present(row: sa.Row[tuple[Any, ...]]) -> tuple[Job, Attempt | None]:
+    width = len(jobs.COLUMNS)
+    return made(Job, row[:width]), None if row[width] is None else made(Attempt, row[width:])
 
 
 async def change(tx: Transaction, attempt: Attempt, **values: object) -> None:

@@ -1,15 +1,35 @@
 """Groups of jobs: rows of the job table that share a `group`."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 
 import sqlalchemy as sa
 
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import NotFound
-from bloomery_trainer.model import TERMINAL, JobGroup
+from bloomery_trainer.model import TERMINAL, State
 from bloomery_trainer.store.tables import jobs
+
+
+@dataclass(frozen=True)
+class JobGroup:
+    """The jobs of a project that share a `group`; `fraction` is the mean of the parts that are done."""
+
+    project: str
+    group_id: str
+    states: Mapping[State, int]
+    fraction: float
+    create_time: datetime
+    update_time: datetime
+
+    @property
+    def name(self) -> str:
+        """The resource name."""
+        return f"{self.project}/jobGroups/{self.group_id}"
+
 
 _COLUMNS = (jobs.c.group, jobs.c.state, jobs.c.progress, jobs.c.create_time, jobs.c.update_time)
 

@@ -1,7 +1,7 @@
 """Jobs in the database. `move` is the only way in which a job's state or reason changes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -11,11 +11,20 @@ from bloomery_kit.database import Transaction, compare_and_set
 from bloomery_kit.errors import Aborted, NotFound
 from bloomery_kit.sequences import next_sequence
 from bloomery_trainer import metrics
-from bloomery_trainer.model import ACTIVE, SUCCESSORS, TERMINAL, Job, Kind, Reason, State
+from bloomery_trainer.model import ACTIVE, SUCCESSORS, TERMINAL, Job, Kind, Reason, Resources, State, Waiting
 from bloomery_trainer.store import events
-from bloomery_trainer.store.tables import OPEN, UNSHORTENED, job_labels, jobs, made
+from bloomery_trainer.store.tables import OPEN, UNSHORTENED, WAITING, in_batches, job_labels, jobs, made
 
 COLUMNS = [jobs.c[column.name] for column in fields(Job)]
+_WAITING = (
+    sa.select(
+        *(jobs.c[column.name] for column in fields(Waiting)[:-1]),
+        *(jobs.c[column.name] for column in fields(Resources)),
+    )
+    .where(WAITING, jobs.c.number > sa.bindparam("after"))
+    .order_by(jobs.c.number)
+    .limit(sa.bindparam("limit"))
+)
 # Every report of a worker runs it, and building a statement costs more than running it.
 _EXTEND_LOG = (
     sa.update(jobs)
@@ -44,6 +53,7 @@ async def insert(tx: Transaction, job: Job) -> Job:
     number = await next_sequence(tx, "jobs")
     values = {column.name: getattr(job, column.name) for column in fields(Job)}
     values |= {"number": number, "last_sequence": 1, "kind": job.spec.kind, "model": job.spec.model}
+    values |= asdict(job.resources)
     await tx.execute(sa.insert(jobs).values(values))
     await _write_labels(tx, job.uid, job.labels)
     return await _logged(tx, job.uid, None)
@@ -123,15 +133,10 @@ async def count_pending(tx: Transaction, project: str) -> int:
     return int(await tx.scalar(query) or 0)
 
 
-async def open_jobs(tx: Transaction) -> Sequence[Job]:
-    """All jobs that are not terminal."""
-    return [made(Job, row) for row in await tx.execute(_select(lock=False).where(OPEN))]
-
-
-async def by_uid(tx: Transaction, uids: Sequence[str]) -> dict[str, Job]:
-    """Those of the jobs that exist."""
-    rows = await tx.execute(_select(lock=False).where(jobs.c.uid.in_(uids)))
-    return {job.uid: job for job in (made(Job, row) for row in rows)}
+async def waiting(tx: Transaction, after: int, limit: int) -> list[Waiting]:
+    """Jobs that are PENDING in the order of their numbers, past `after`."""
+    rows = await tx.execute(_WAITING, {"after": after, "limit": limit})
+    return [made(Waiting, (*row[:9], Resources(*row[9:]))) for row in rows]
 
 
 async def deleted(tx: Transaction, after: int, limit: int) -> Sequence[Job]:
@@ -142,8 +147,11 @@ async def deleted(tx: Transaction, after: int, limit: int) -> Sequence[Job]:
 
 async def heads(tx: Transaction, uids: Sequence[str]) -> dict[str, int]:
     """The last sequence of each job."""
-    rows = await tx.execute(sa.select(jobs.c.uid, jobs.c.last_sequence).where(jobs.c.uid.in_(uids)))
-    return {row.uid: row.last_sequence for row in rows}
+    found: dict[str, int] = {}
+    for some in in_batches(uids):
+        rows = await tx.execute(sa.select(jobs.c.uid, jobs.c.last_sequence).where(jobs.c.uid.in_(some)))
+        found.update((row.uid, row.last_sequence) for row in rows)
+    return found
 
 
 async def extend_log(tx: Transaction, uid: str, count: int, **changes: object) -> int | None:

@@ -1,7 +1,7 @@
 """The trainer's tables. Values made of several fields are documents: JSON of the frozen dataclasses in `model`."""
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -15,6 +15,7 @@ from bloomery_kit.sequences import sequence_table
 from bloomery_trainer import model
 
 D = TypeVar("D")
+_AT_ONCE = 1000
 
 
 class Document(TypeDecorator[D], Generic[D]):
@@ -76,6 +77,12 @@ def made(kind: type[D], values: Sequence[Any]) -> D:
     return kind(*values)
 
 
+def in_batches(items: Sequence[D]) -> Iterator[Sequence[D]]:
+    """The items, no more at a time than one statement can name."""
+    for start in range(0, len(items), _AT_ONCE):
+        yield items[start : start + _AT_ONCE]
+
+
 metadata = sa.MetaData()
 sequence_table(metadata)
 idempotency_table(metadata)
@@ -97,6 +104,9 @@ jobs = sa.Table(
     sa.Column("labels", Document(Mapping[str, str]), nullable=False),
     sa.Column("group", sa.String(63), nullable=False, server_default=""),
     sa.Column("kind", Number(model.Kind), nullable=False),
+    sa.Column("cpus", sa.Float, nullable=False, server_default="0"),
+    sa.Column("memory_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("gpus", sa.Integer, nullable=False, server_default="0"),
     sa.Column("model", sa.String, nullable=False),
     sa.Column("spec", Document(model.Spec), nullable=False),
     sa.Column("priority", sa.Integer, nullable=False),
@@ -139,6 +149,9 @@ OPEN = jobs.c.state < sa.literal_column("8")
 """Jobs that are not terminal."""
 UNSHORTENED = sa.and_(jobs.c.state >= sa.literal_column("8"), jobs.c.oldest_sequence < jobs.c.last_sequence)
 """Terminal jobs whose whole log is there."""
+WAITING = jobs.c.state == sa.literal_column("1")
+"""Jobs that are PENDING."""
+sa.Index("jobs_waiting", jobs.c.number, sqlite_where=WAITING, postgresql_where=WAITING)
 sa.Index("jobs_open", jobs.c.project, jobs.c.state, sqlite_where=OPEN, postgresql_where=OPEN)
 sa.Index("jobs_unshortened", jobs.c.end_time, sqlite_where=UNSHORTENED, postgresql_where=UNSHORTENED)
 sa.Index("jobs_deleted", jobs.c.number, sqlite_where=jobs.c.deleted, postgresql_where=jobs.c.deleted)

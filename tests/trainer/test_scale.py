@@ -1,0 +1,131 @@
+"""Thousands of jobs that wait cost a pass little, and nobody else anything; on both databases where that differs."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import sqlalchemy as sa
+
+from bloomery_trainer.admission import obstacles
+from bloomery_trainer.model import Resources, Waiting
+from bloomery_trainer.store.tables import jobs
+from tests.trainer.bench import World
+from tests.trainer.fake_launcher import FakeLauncher
+from tests.trainer.hand import Hand, by_hand
+from tests.trainer.moves import state
+
+# Of the thread's own time, as others work on the machine, too.
+HOLD = 0.015
+MACHINE = Resources(1, 1 << 40, 0)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest) -> dict[str, str]:
+    return {} if request.param == "sqlite" else {"database_url": request.getfixturevalue("migrated_postgres_url")}
+
+
+@pytest.fixture
+async def hand(world: World, database: dict[str, str]) -> AsyncIterator[Hand]:
+    async with by_hand(world, launcher=FakeLauncher(MACHINE), max_pending_per_project=10**6, **database) as hand:
+        yield hand
+
+
+async def multiply(hand: Hand, uid: str, count: int) -> None:
+    """Write a job down so many times more, under other names."""
+    numbers = sa.text(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count) SELECT i FROM n"
+    )
+    copies = numbers.columns(sa.column("i", sa.Integer)).bindparams(count=count).cte()
+    suffix = sa.cast(copies.c.i, sa.String)
+    changed = {
+        "uid": sa.literal("copy-").concat(suffix),
+        "job_id": sa.literal("copy-").concat(suffix),
+        "number": 1000 + copies.c.i,
+    }
+    columns = [changed.get(column.name, column).label(column.name) for column in jobs.c]
+    rows = sa.select(*columns).select_from(jobs.join(copies, sa.true())).where(jobs.c.uid == uid)
+    async with hand.core.db.write() as tx:
+        await tx.execute(sa.insert(jobs).from_select([column.name for column in jobs.c], rows))
+
+
+async def crowded(hand: Hand, count: int) -> None:
+    """One job at work, and so many that wait for it and know that."""
+    await hand.running()
+    waiting = await hand.trainer.create(parameters={"script": "x" * 500})
+    await hand.settle(1)
+    await multiply(hand, waiting.uid, count)
+
+
+@asynccontextmanager
+async def metered() -> AsyncIterator[list[float]]:
+    """The longest times, in seconds of this thread's own, for which the event loop was held."""
+    held: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            before = time.thread_time()
+            await asyncio.sleep(0)
+            held.append(time.thread_time() - before)
+
+    ticking = asyncio.create_task(tick())
+    yield held
+    ticking.cancel()
+
+
+async def test_a_pass_over_many_waiting_jobs_holds_nobody_up(hand: Hand) -> None:
+    await crowded(hand, 4000)
+    await hand.reconcile(1)
+    async with metered() as held:
+        await hand.reconcile(1)
+    assert max(held) < HOLD
+
+
+async def test_more_jobs_than_a_statement_can_name_are_no_wall(hand: Hand) -> None:
+    await crowded(hand, 33_000)
+    job = await hand.trainer.create(priority=1)
+    await hand.reconcile(1)
+    assert (await hand.trainer.get(job.name)).reason.code == "QUOTA_WAIT"
+
+
+async def test_many_new_jobs_learn_why_they_wait_some_at_a_time(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bloomery_trainer.reconcile._AT_ONCE", 2)
+    await hand.running()
+    created = [await hand.trainer.create() for _ in range(5)]
+    told = []
+    for _ in range(3):
+        await hand.reconcile(1)
+        found = [(await hand.trainer.get(job.name)).reason.code for job in created]
+        told.append(found.count("QUOTA_WAIT"))
+    assert told == [2, 4, 5]
+
+
+async def test_jobs_whose_inputs_cannot_be_claimed_starve_no_others(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bloomery_trainer.reconcile._AT_ONCE", 2)
+    monkeypatch.setattr("bloomery_trainer.creation.Creation.claim_inputs", lambda *_: asyncio.sleep(0))
+    created = [await hand.trainer.create() for _ in range(5)]
+    stuck = {job.uid for job in created[:4]}
+    holding = hand.core.neighbours.hold
+
+    async def hold(version: str, holder: str, title: str) -> None:
+        if holder.rpartition("/")[2] in stuck:
+            raise ValueError("an odd answer")
+        await holding(version, holder, title)
+
+    monkeypatch.setattr(hand.core.neighbours, "hold", hold)
+    await hand.reconcile(5)
+    assert await state(hand, created[4]) in ("QUEUED", "PREPARING")
+
+
+def test_turns_of_many_projects_are_taken_quickly() -> None:
+    now = time.thread_time()
+    crowd = [
+        Waiting(str(index), index, f"projects/p{index % 500}", 0, 0, True, 0.0, None, None, Resources(1, 1, 0))  # type: ignore[arg-type]
+        for index in range(20_000)
+    ]
+    found = obstacles(crowd, (), Resources(3, 1 << 30, 0))
+    assert [job.uid for job in crowd if job.uid not in found] == ["0", "1", "2"]
+    assert time.thread_time() - now < 2

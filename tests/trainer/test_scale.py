@@ -2,14 +2,20 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bloomery_trainer.admission import obstacles
-from bloomery_trainer.model import Resources, Waiting
+from bloomery_trainer.carry_out import Hands
+from bloomery_trainer.launcher import Launched, Phase
+from bloomery_trainer.model import Job, Resources, Waiting
 from bloomery_trainer.store.tables import jobs
 from tests.trainer.bench import World
 from tests.trainer.fake_launcher import FakeLauncher
@@ -17,7 +23,8 @@ from tests.trainer.hand import Hand, by_hand
 from tests.trainer.moves import state
 
 # Of the thread's own time, as others work on the machine, too.
-HOLD = 0.015
+HOLD = 0.04
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MACHINE = Resources(1, 1 << 40, 0)
 
 
@@ -120,12 +127,63 @@ async def test_jobs_whose_inputs_cannot_be_claimed_starve_no_others(
     assert await state(hand, created[4]) in ("QUEUED", "PREPARING")
 
 
+async def test_jobs_that_cannot_be_launched_starve_no_others(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bloomery_trainer.reconcile._AT_ONCE", 2)
+    monkeypatch.setattr(hand.launcher, "capacity", lambda: None)
+    created = [await hand.trainer.create() for _ in range(5)]
+    stuck = {job.uid for job in created[:4]}
+
+    async def launch(hands: Hands, job: Job) -> None:
+        if job.uid in stuck:
+            raise ValueError("an odd answer")
+        await carry_out(hands, job)
+
+    carry_out = Hands._launch
+    monkeypatch.setattr(Hands, "_launch", launch)
+    hand.core.moved.clear()
+    await hand.reconcile(1)
+    assert not hand.core.moved.is_set(), "a pass in which nothing succeeds is followed by another at once"
+    await hand.reconcile(3)
+    assert await state(hand, created[4]) in ("QUEUED", "PREPARING")
+
+
+async def test_a_job_of_which_something_old_is_still_there_waits_as_all_do(hand: Hand) -> None:
+    await hand.running()
+    waiting = await hand.trainer.create()
+    hand.launcher.things[waiting.uid, 7] = Launched(waiting.uid, 7, Phase.RUNNING)
+    await hand.reconcile(2)
+    assert await state(hand, waiting) == "PENDING"
+    assert (await hand.trainer.get(waiting.name)).reason.code == "QUOTA_WAIT"
+    assert hand.launcher.stops == [(waiting.uid, 7, hand.core.settings.policy.stop_grace)]
+
+
+def contender(number: int, project: int, priority: int = 0) -> Waiting:
+    return Waiting(str(number), number, f"projects/p{project}", priority, 0, True, 0.0, NOW, None, Resources(1, 1, 0))
+
+
+@given(
+    crowd=st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 1)), max_size=12),
+    busy=st.lists(st.integers(0, 3), max_size=6),
+    room=st.integers(1, 12),
+)
+def test_whoever_starts_had_the_first_turn(crowd: list[tuple[int, int]], busy: list[int], room: int) -> None:
+    """Of the larger priority first, then of the project with the least at work, then the oldest."""
+    waiting = [contender(number, *each) for number, each in enumerate(crowd)]
+    running = [contender(100 + number, project) for number, project in enumerate(busy)]
+    counts, left, expected = Counter(job.project for job in running), list(waiting), set()
+    for _ in range(max(0, room - len(running))):
+        if left:
+            first = min(left, key=lambda job: (-job.priority, counts[job.project], job.number))
+            left.remove(first)
+            counts[first.project] += 1
+            expected.add(first.uid)
+    held_up = obstacles(waiting, running, Resources(room, 1 << 40, 0))
+    assert {job.uid for job in waiting if job.uid not in held_up} == expected
+
+
 def test_turns_of_many_projects_are_taken_quickly() -> None:
     now = time.thread_time()
-    crowd = [
-        Waiting(str(index), index, f"projects/p{index % 500}", 0, 0, True, 0.0, None, None, Resources(1, 1, 0))  # type: ignore[arg-type]
-        for index in range(20_000)
-    ]
+    crowd = [contender(index, index % 500) for index in range(20_000)]
     found = obstacles(crowd, (), Resources(3, 1 << 30, 0))
     assert [job.uid for job in crowd if job.uid not in found] == ["0", "1", "2"]
     assert time.thread_time() - now < 2

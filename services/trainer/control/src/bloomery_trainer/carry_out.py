@@ -89,8 +89,6 @@ class Hands:
             await sweep_objects(self._core, job)
         if job.deleted:
             self._core.deleted.set()
-        # What waited for that, such as the next attempt, need not wait for the next look.
-        self._core.moved.set()
 
     async def _write(self, facts: Facts, action: actions.Action) -> None:
         lost = isinstance(action, actions.Retry | actions.Fail) and facts.attempt and facts.attempt.outcome is None

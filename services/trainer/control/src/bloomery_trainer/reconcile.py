@@ -55,6 +55,20 @@ class Stopwatch:
         self._used.clear()
 
 
+class Turns:
+    """Takes some of many jobs at a time, by turns, so that those for which nothing succeeds hold up no others."""
+
+    def __init__(self) -> None:
+        self._through = 0
+
+    def some(self, wanted: Sequence[Waiting]) -> dict[str, Waiting]:
+        """The next ones, by uid; `wanted` is in the order of numbers."""
+        later = [job for job in wanted if job.number > self._through]
+        chosen = [*later, *wanted[: len(wanted) - len(later)]][:_AT_ONCE]
+        self._through = chosen[-1].number if len(chosen) < len(wanted) else 0
+        return {job.uid: job for job in chosen}
+
+
 @dataclass(frozen=True)
 class World:
     """One look at everything: what is launched first, then the jobs, so that an end is never seen before its cause.
@@ -81,7 +95,7 @@ class Reconciler:
         self._watch = Stopwatch(clock)
         self._looked = clock()
         self._idle = True
-        self._held_through = 0
+        self._starting, self._told, self._claiming = Turns(), Turns(), Turns()
 
     async def run_pass(self, lease: Lease) -> None:
         """Look at everything and do what there is to do, one job's trouble aside from the others'.
@@ -115,10 +129,10 @@ class Reconciler:
         async with self._core.db.read() as tx:
             at_work = await attempts.of_active(tx)
             known = {job.uid for job, _ in at_work}
-            # Any other job matters here only while something of it is still there.
-            rest = sorted({uid for uid, _ in launched} - known)
-            at_work += await attempts.of_jobs(tx, rest)
-            known.update(rest)
+            # Any other job matters here only while something of its present attempt is still there.
+            rest = await attempts.of_jobs(tx, sorted({uid for uid, _ in launched} - known))
+            at_work += [(job, attempt) for job, attempt in rest if (job.uid, job.attempt) in launched]
+            known = {job.uid for job, _ in at_work}
             waiting = [job async for job in _waiting(tx) if job.uid not in known]
         self._note_absence()
         return World(at_work, waiting, launched)
@@ -140,22 +154,22 @@ class Reconciler:
         limit = self._core.settings.max_running_per_project
         capacity = self._core.launcher.capacity()
         found = await asyncio.to_thread(obstacles, ready, busy, capacity, per_project=limit)
-        moving = [job.uid for job in ready if job.uid not in found]
-        moving += [job.uid for job in ready if job.uid in found and not found[job.uid].says_the_same(job.reason)]
-        moving += [job.uid for job in world.waiting if self._has_expired(job)]
-        if len(moving) > _AT_ONCE:
-            self._core.moved.set()
-        return await self._load(moving[:_AT_ONCE] + self._unheld(world.waiting), found, world)
+        chosen = {
+            **self._starting.some([job for job in ready if job.uid not in found]),
+            **self._told.some([job for job in world.waiting if self._has_news(job, found.get(job.uid))]),
+            **self._claiming.some([job for job in world.waiting if not job.held]),
+        }
+        return await self._load(list(chosen), found, world)
 
     async def _load(self, uids: Sequence[str], found: Mapping[str, Reason], world: World) -> list[Facts]:
         if not uids:
             return []
         async with self._core.db.read() as tx:
-            pairs = await attempts.of_jobs(tx, list(dict.fromkeys(uids)))
+            pairs = {job.uid: (job, attempt) for job, attempt in await attempts.of_jobs(tx, uids)}
         return [
-            replace(self._about(job, attempt, world), obstacle=found.get(job.uid))
-            for job, attempt in pairs
-            if job.state is State.PENDING
+            replace(self._about(*pairs[uid], world), obstacle=found.get(uid))
+            for uid in uids
+            if uid in pairs and pairs[uid][0].state is State.PENDING
         ]
 
     def _may_start(self, job: Waiting) -> bool:
@@ -163,16 +177,11 @@ class Reconciler:
         waits = job.retry_delay > 0
         return not waits or self._watch.since(job.uid, "state", (State.PENDING, job.attempt)) >= job.retry_delay
 
-    def _has_expired(self, job: Waiting) -> bool:
+    def _has_news(self, job: Waiting, obstacle: Reason | None) -> bool:
+        """Whether it waits for something else than it was told, or has waited for too long."""
         limit = self._core.settings.policy.queue_timeout
-        return job.held and 0 < limit < (self._core.clock() - job.queue_time).total_seconds()
-
-    def _unheld(self, waiting: Sequence[Waiting]) -> list[str]:
-        """Jobs whose inputs are to be claimed, by turns, so that those for which it fails hold up no others."""
-        unheld = [job for job in waiting if not job.held]
-        turn = [job for job in unheld if job.number > self._held_through] or unheld
-        self._held_through = turn[:_AT_ONCE][-1].number if turn else 0
-        return [job.uid for job in turn[:_AT_ONCE]]
+        expired = job.held and 0 < limit < (self._core.clock() - job.queue_time).total_seconds()
+        return expired or (obstacle is not None and not obstacle.says_the_same(job.reason))
 
     def _about(self, job: Job, attempt: Attempt | None, world: World) -> Facts:
         now = self._core.clock()

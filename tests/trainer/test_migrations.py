@@ -1,0 +1,108 @@
+"""Databases of older versions go on: what their rows mean is kept, and the tables are those of the code."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from bloomery_kit.database import Database, Transaction
+from bloomery_kit.migrations import migrate
+from bloomery_trainer.app import MIGRATIONS
+from bloomery_trainer.model import Resources
+from bloomery_trainer.store import jobs
+from bloomery_trainer.store.tables import metadata
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path}/old.db"
+    found: str = request.getfixturevalue("postgres_url")
+    return found
+
+
+@pytest.fixture
+def scripts_through(tmp_path: Path) -> Callable[[int], Path]:
+    """The migrations up to a number."""
+
+    def through(number: int) -> Path:
+        target = tmp_path / f"through-{number}"
+        shutil.copytree(MIGRATIONS, target, ignore=shutil.ignore_patterns("__pycache__"))
+        for path in (target / "versions").glob("[0-9]*.py"):
+            if int(path.name[:4]) > number:
+                path.unlink()
+        return target
+
+    return through
+
+
+_OLD = {
+    "project": "projects/p", "project_uid": "u", "display_name": "", "labels": "{}", "kind": 1, "model": "",
+    "spec": "{}", "priority": 0, "creator": "me", "version": 1, "attempt": 0, "failures": 0, "infra_failures": 0,
+    "retry_delay": 0.0, "force": False, "progress": "{}", "last_sequence": 1, "oldest_sequence": 1,
+    "worked_seconds": 0.0, "create_time": "2026-01-01", "queue_time": "2026-01-01", "update_time": "2026-01-01",
+}  # fmt: skip
+
+
+async def write_down(tx: Transaction, **values: object) -> None:
+    """A row as an older version would write it."""
+    table = await tx.run_sync(lambda connection: sa.Table("jobs", sa.MetaData(), autoload_with=connection))
+    row = _OLD | values
+    times = {key: sa.text("CURRENT_TIMESTAMP") for key in row if key.endswith("_time")}
+    await tx.execute(sa.insert(table).values(**row | times))
+
+
+async def test_jobs_from_before_keep_their_holders(url: str, scripts_through: Callable[[int], Path]) -> None:
+    db = Database.connect(url, "training")
+    await migrate(db, scripts_through(3))
+    states = {"buried": (10, "x", False, True), "going": (10, "x", True, True), "there": (8, "x", True, False)}
+    states |= {"alone": (10, "y", True, True), "open": (4, "z", True, False)}
+    async with db.write() as tx:
+        for number, (uid, (at, name, held, gone)) in enumerate(states.items()):
+            await write_down(tx, uid=uid, number=number, state=at, job_id=name, held=held, deleted=gone)
+    await migrate(db, MIGRATIONS)
+    async with db.read() as tx:
+        rows = await tx.execute(sa.text("SELECT uid, holder, held FROM jobs"))
+        found = {row.uid: (row.holder.rpartition("/")[2], bool(row.held)) for row in rows}
+        # What would rename, and so lose, somebody's hold.
+        assert found == {
+            "buried": ("buried", False),
+            "going": ("going", True),
+            "there": ("x", True),
+            "alone": ("y", True),
+            "open": ("z", False),
+        }
+    await db.close()
+
+
+async def test_jobs_that_wait_since_before_take_what_they_asked_for(
+    url: str, scripts_through: Callable[[int], Path]
+) -> None:
+    db = Database.connect(url, "training")
+    await migrate(db, scripts_through(4))
+    asks = {"all": {"cpus": 1.5, "memory_bytes": 5 << 30, "gpus": 2}, "some": {"gpus": 1}, "none": None}
+    async with db.write() as tx:
+        for number, (uid, resources) in enumerate(asks.items(), 1):
+            spec = json.dumps({} if resources is None else {"resources": resources})
+            await write_down(tx, uid=uid, number=number, state=1, job_id=uid, held=True, deleted=False, spec=spec)
+    await migrate(db, MIGRATIONS)
+    async with db.read() as tx:
+        found = {job.uid: job.resources for job in await jobs.waiting(tx, 0, 10)}
+    await db.close()
+    assert found == {"all": Resources(1.5, 5 << 30, 2), "some": Resources(0, 0, 1), "none": Resources(0, 0, 0)}
+
+
+async def test_the_tables_are_those_of_the_migrations(url: str) -> None:
+    db = Database.connect(url, "training")
+    await migrate(db, MIGRATIONS)
+    async with db.read() as tx:
+        different = await tx.run_sync(
+            lambda connection: compare_metadata(MigrationContext.configure(connection), metadata)
+        )
+    await db.close()
+    assert [change for change in different if "alembic_version" not in str(change)] == []

@@ -1,12 +1,17 @@
 """Models and versions: listed, and changed by people."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import grpc
 import pytest
 import sqlalchemy as sa
+from google.rpc import error_details_pb2
 
 from bloomery.inference.v1 import (
+    DeleteModelVariantRequest,
+    DeleteModelVersionRequest,
+    FindModelVersionRequest,
     GetModelRequest,
     ListModelsRequest,
     ListModelVersionsRequest,
@@ -15,9 +20,16 @@ from bloomery.inference.v1 import (
 )
 from bloomery_inference.store.tables import VERSIONS
 from bloomery_kit.errors import error_info, to_status
-from tests.inference.asking import V1, recorded
+from tests.inference.asking import PETS, V1, recorded
 from tests.inference.conftest import Service
 from tests.inference.samples import trained
+
+
+def fields_of(error: grpc.aio.AioRpcError) -> list[str]:
+    """The fields that a refusal names."""
+    bad = error_details_pb2.BadRequest()
+    assert any(detail.Unpack(bad) for detail in to_status(error).details)
+    return [violation.field for violation in bad.field_violations]
 
 
 async def test_versions_and_models_page_without_loss(service: Service) -> None:
@@ -67,3 +79,69 @@ async def test_an_update_with_an_old_etag_is_refused_and_loses_nothing(service: 
     assert refused.value.code() == grpc.StatusCode.ABORTED
     assert error_info(to_status(refused.value)).reason == "ETAG_MISMATCH"
     assert (await service.models.GetModel(GetModelRequest(name=name))).display_name == "Pets"
+
+
+@pytest.mark.parametrize("with_etag", [True, False])
+async def test_of_two_updates_at_once_none_is_lost_without_a_word(service: Service, with_etag: bool) -> None:
+    service.trainer.feed.append(trained(1))
+    await recorded(service)
+    etag = (await service.models.GetModel(GetModelRequest(name=PETS))).etag if with_etag else ""
+    names = [f"Pets {number}" for number in range(8)]
+
+    async def update(name: str) -> str:
+        wanted = UpdateModelRequest(model=Model(name=PETS, display_name=name, etag=etag))
+        return (await service.models.UpdateModel(wanted)).display_name
+
+    answers = await asyncio.gather(*map(update, names), return_exceptions=True)
+    refused = [one for one in answers if isinstance(one, BaseException)]
+    assert all(error_info(to_status(one)).reason == "ETAG_MISMATCH" for one in refused)
+    assert len(refused) == (7 if with_etag else 0)
+    assert all(answer == name for name, answer in zip(names, answers, strict=True) if answer not in refused)
+
+
+async def test_an_update_names_every_text_that_cannot_be_kept(service: Service) -> None:
+    service.trainer.feed.append(trained(1))
+    await recorded(service)
+    labels = {"": "x", "team": "a\0b"}
+    wanted = Model(name=PETS, display_name="x" * 300, labels=labels)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await service.models.UpdateModel(UpdateModelRequest(model=wanted))
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert set(fields_of(refused.value)) == {"model.display_name", "model.labels", "model.labels['team']"}
+
+
+@pytest.mark.parametrize(
+    ("field", "request_"),
+    [
+        ("job", FindModelVersionRequest(job="projects/pets/jobs/a\0b")),
+        ("job", FindModelVersionRequest(job="pets")),
+        ("job_uid", FindModelVersionRequest(job="projects/pets/jobs/j", job_uid="\0")),
+    ],
+)
+async def test_a_job_whose_name_is_none_is_refused(
+    service: Service, field: str, request_: FindModelVersionRequest
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await service.models.FindModelVersion(request_)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert fields_of(refused.value) == [field]
+
+
+async def test_a_filter_that_no_database_takes_is_refused(service: Service) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await service.models.ListModels(ListModelsRequest(parent="projects/pets", filter="id:a\0b"))
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_repeated_deletion_cannot_mean_another_version(service: Service) -> None:
+    service.trainer.feed += [trained(1), trained(2)]
+    await recorded(service, f"{V1[:-1]}2")
+    latest = f"{V1[:-1]}latest"
+    with pytest.raises(grpc.aio.AioRpcError, match="number") as refused:
+        await service.models.DeleteModelVersion(DeleteModelVersionRequest(name=latest))
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    with pytest.raises(grpc.aio.AioRpcError, match="number") as refused:
+        await service.models.DeleteModelVariant(DeleteModelVariantRequest(name=f"{latest}/variants/onnx-fp32"))
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    listed = await service.models.ListModelVersions(ListModelVersionsRequest(parent=PETS))
+    assert [version.version for version in listed.model_versions] == [2, 1]

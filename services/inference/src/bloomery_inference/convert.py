@@ -19,6 +19,7 @@ from bloomery_inference.model import Artifact, Model, ModelVersion, Options, Pre
 from bloomery_inference.names import MODEL, PROJECT, VARIANT, VERSION, parse_selector
 from bloomery_kit.errors import FailedPrecondition, PreconditionViolation, Violations
 from bloomery_kit.etags import etag_of
+from bloomery_kit.fields import check_labels, check_text
 from bloomery_kit.times import to_timestamp
 from bloomery_vision.messages import found_message
 
@@ -32,6 +33,7 @@ STATES = {
     "READY": ModelVariant.STATE_READY,
     "FAILED": ModelVariant.STATE_FAILED,
 }
+_MAX_NAME = 200
 CHECKPOINT = "checkpoint"
 """Role of the artifact of a version that variants are made from."""
 
@@ -125,6 +127,22 @@ def checkpoint_of(version: ModelVersion) -> Artifact:
     name, fix = version_name(version), "optimize a version that has one"
     message = f"{name} has no checkpoint to make variants from; {fix}"
     raise FailedPrecondition("NO_CHECKPOINT", message, [PreconditionViolation("NO_CHECKPOINT", name, fix)])
+
+
+def check_model(message: ModelMessage) -> None:
+    """Whether the fields of a model that people change can be kept. Raise InvalidArgument with every violation."""
+    violations = Violations()
+    check_text(message.display_name, "model.display_name", violations, length=_MAX_NAME)
+    check_labels(message.labels, "model.labels", violations)
+    violations.raise_if_any()
+
+
+def check_texts(**fields: str) -> None:
+    """Whether texts can be looked for, by their fields. Raise InvalidArgument."""
+    violations = Violations()
+    for field, text in fields.items():
+        check_text(text, field, violations)
+    violations.raise_if_any()
 
 
 def optimize_job(version: ModelVersion, variant: Variant) -> CreateJobRequest:

@@ -39,6 +39,13 @@ def parse_selector(name: str, field: str = "name") -> Selector:
     return Selector(ids["project"], ids["model"], match["selector"])
 
 
+def check_lasting(name: str) -> None:
+    """Raise InvalidArgument for a version called "latest", which may be another one when a deletion is repeated."""
+    if parse_selector(name).version == LATEST:
+        text = f"must name the version by its number or uid: a repeat would mean another version than {LATEST!r} now"
+        raise InvalidArgument([FieldViolation("name", text)])
+
+
 def parse_parent(name: str, pattern: Pattern, field: str = "parent") -> dict[str, str | None]:
     """The ids in a List's parent, None where "-" stands for all."""
     parts = name.split("/")

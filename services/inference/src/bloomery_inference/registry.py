@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from bloomery_inference.convert import checkpoint_of, model_etag, optimize_job
 from bloomery_inference.housekeeping import CLEANUPS
 from bloomery_inference.model import Cleanup, Model, ModelVersion, Variant, VariantState
-from bloomery_inference.names import MODEL, VARIANT, Selector, parse_selector
+from bloomery_inference.names import MODEL, VARIANT, Selector, check_lasting, parse_selector
 from bloomery_inference.pending import PENDING
 from bloomery_inference.store import cleanups, models, results, variants
 from bloomery_kit.database import Database, Transaction
@@ -63,13 +63,13 @@ class Registry:
         """Change a model's own fields. Raise NotFound or EtagMismatch."""
         ids = MODEL.parse(name, "model.name")
         async with self._db.write() as tx:
+            # Who waits for another update here sees what it made.
+            await models.lock_model(tx, ids["project"], ids["model"])
             model = await models.get_model(tx, ids["project"], ids["model"])
             if model is None:
                 raise NotFound("model", name, hint="list the models")
             check_etag(etag, model_etag(model), name)
-            if values:
-                await models.update_model(tx, model, values, self._clock())
-        return await self.get_model(name)
+            return await models.update_model(tx, model, values, self._clock()) if values else model
 
     async def get_version(self, name: str, field: str = "name") -> ModelVersion:
         """A version with its variants. Raise NotFound."""
@@ -102,7 +102,8 @@ class Registry:
         return _page(versions, page, lambda version: (version.ordinal,))
 
     async def delete_version(self, name: str) -> None:
-        """Forget a version with its variants; their files go soon after. Raise NotFound."""
+        """Forget a version with its variants; their files go later. Raise NotFound, InvalidArgument for "latest"."""
+        check_lasting(name)
         version = await self.get_version(name)
         async with self._db.write() as tx:
             await models.lock_model(tx, version.project, version.model)
@@ -179,7 +180,8 @@ class Registry:
         raise NotFound("model variant", name, hint="list the variants of the version, or make it with an optimization")
 
     async def delete_variant(self, name: str) -> None:
-        """Forget a variant; its files go soon after. Raise NotFound."""
+        """Forget a variant; its files go soon after. Raise NotFound, InvalidArgument for one of "latest"."""
+        check_lasting(name.partition("/variants/")[0])
         variant = await self.get_variant(name)
         async with self._db.write() as tx:
             if not await variants.delete(tx, variant.uid):

@@ -37,7 +37,7 @@ from bloomery.inference.v1 import (
 from bloomery_inference import convert
 from bloomery_inference.images import ImageSource
 from bloomery_inference.model import Artifact, VariantState
-from bloomery_inference.names import MODEL, PROJECT, VERSION, parse_parent, parse_selector
+from bloomery_inference.names import JOB, MODEL, PROJECT, VERSION, parse_parent, parse_selector
 from bloomery_inference.predictor import Predictor
 from bloomery_inference.registry import Registry
 from bloomery_kit.errors import FieldViolation, InvalidArgument
@@ -80,6 +80,7 @@ class ModelServicer(ModelServiceServicer):
     async def UpdateModel(self, request: UpdateModelRequest, context: Context) -> Model:
         """See the contract."""
         paths = apply_mask(request.update_mask, request.model, UPDATABLE)
+        convert.check_model(request.model)
         fields = {"display_name": request.model.display_name, "labels": dict(request.model.labels)}
         values = {path: fields[path] for path in paths}
         return convert.model_message(await self._registry.update_model(request.model.name, request.model.etag, values))
@@ -107,6 +108,8 @@ class ModelServicer(ModelServiceServicer):
 
     async def FindModelVersion(self, request: FindModelVersionRequest, context: Context) -> ModelVersion:
         """See the contract."""
+        JOB.parse(request.job, "job")
+        convert.check_texts(job_uid=request.job_uid)
         return convert.version_message(await self._registry.find_version(request.job, request.job_uid))
 
     async def OptimizeModelVersion(self, request: OptimizeModelVersionRequest, context: Context) -> ModelVariant:
@@ -183,6 +186,7 @@ class PredictionServicer(PredictionServiceServicer):
 def _id_filter(text: str) -> str | None:
     if not text:
         return None
+    convert.check_texts(filter=text)
     key, _, value = text.partition(":")
     if key != "id" or not value:
         raise InvalidArgument([FieldViolation("filter", f"must be empty or id:ID, not {text!r}")])

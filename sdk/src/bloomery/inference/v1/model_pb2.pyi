@@ -62,14 +62,14 @@ class Model(message.Message):
     uid: builtins.str
     """Unique for ever. Output only."""
     display_name: builtins.str
-    """For people; the id by default."""
+    """For people, at most 200 characters; the id by default."""
     etag: builtins.str
     """Changes with every change."""
     latest_version: builtins.int
     """Number of the newest version; 0 where there is none. Output only."""
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
-        """Free key-value pairs for filtering."""
+        """Free key-value pairs for filtering: at most 64, keys of 1 to 63 characters, values of at most 255."""
 
     @builtins.property
     def create_time(self) -> timestamp_pb2.Timestamp:
@@ -328,7 +328,7 @@ class ModelVariant(message.Message):
         STATE_READY: ModelVariant._State.ValueType  # 2
         """It passed its parity check and can be used. Terminal."""
         STATE_FAILED: ModelVariant._State.ValueType  # 3
-        """It could not be made or gives other answers; `reason` says why. Terminal."""
+        """It could not be made or gives other answers; `reason` says why. Next: PENDING, where it is asked for again."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Whether it can be used."""
@@ -340,7 +340,7 @@ class ModelVariant(message.Message):
     STATE_READY: ModelVariant.State.ValueType  # 2
     """It passed its parity check and can be used. Terminal."""
     STATE_FAILED: ModelVariant.State.ValueType  # 3
-    """It could not be made or gives other answers; `reason` says why. Terminal."""
+    """It could not be made or gives other answers; `reason` says why. Next: PENDING, where it is asked for again."""
 
     NAME_FIELD_NUMBER: builtins.int
     UID_FIELD_NUMBER: builtins.int
@@ -358,19 +358,19 @@ class ModelVariant(message.Message):
     name: builtins.str
     """`projects/{project}/models/{model}/versions/{version}/variants/{variant}`, such as `.../variants/onnx-fp32`."""
     uid: builtins.str
-    """Unique for ever; the model's name in a Triton repository. Output only."""
+    """Unique for ever, another one after a variant that FAILED was asked for again; the model's name in a Triton repository. Output only."""
     format: builtins.str
     """File format, such as "onnx"."""
     precision: builtins.str
-    """"fp32", "fp16" or "int8"."""
+    """Precision of its numbers, such as "fp32"."""
     device: builtins.str
     """Device that it is made for, such as "cpu"."""
     state: ModelVariant.State.ValueType
     """Whether it can be used. Output only."""
     reason: builtins.str
-    """Why it failed, for people. Output only."""
+    """Why it failed, for people, such as "EXPORT_FAILED: ..." with the reason of its job; empty unless FAILED. Output only."""
     job: builtins.str
-    """Job that makes or made it. Output only."""
+    """Job that makes or made it: an OPTIMIZE job, or the training that made the version. Output only."""
     @builtins.property
     def artifacts(self) -> containers.RepeatedCompositeFieldContainer[resources_pb2.Artifact]:
         """Files: a self-contained Triton model directory. `file_name` is the path inside it. Output only."""

@@ -233,7 +233,7 @@ class DeleteModelVersionRequest(message.Message):
 
     NAME_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """`projects/{project}/models/{model}/versions/{version}`."""
+    """`projects/{project}/models/{model}/versions/{version}`; a number or a uid."""
     def __init__(
         self,
         *,
@@ -280,13 +280,15 @@ class OptimizeModelVersionRequest(message.Message):
     PRECISION_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """`projects/{project}/models/{model}/versions/{version}`."""
+    """`projects/{project}/models/{model}/versions/{version}`; a number, a uid or "latest"."""
     format: builtins.str
-    """File format; "onnx"."""
+    """File format; "onnx" by default, the only one."""
     precision: builtins.str
-    """"fp32" by default."""
+    """"fp32" by default, the only one of "onnx"."""
     request_id: builtins.str
-    """Repeats with the same id and body get the first answer; another body is INVALID_ARGUMENT. Any unique text, or empty."""
+    """A caller's repeats with the same id and body get the first answer, for a week; another body is INVALID_ARGUMENT `REQUEST_ID_REUSED`. Any unique text of at
+    most 128 characters, or empty.
+    """
     def __init__(
         self,
         *,
@@ -403,7 +405,7 @@ class SignModelArtifactsRequest(message.Message):
 
     NAME_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """`projects/{project}/models/{model}/versions/{version}`."""
+    """`projects/{project}/models/{model}/versions/{version}`; a number, a uid or "latest"."""
     def __init__(
         self,
         *,

@@ -30,7 +30,8 @@ if _version_not_supported:
 class ModelServiceStub:
     """Owns models, versions and variants. Versions are recorded from the results of TRAIN and IMPORT jobs, one for each job. Errors beside those named at each rpc:
     UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all
-    violations at once; fix and repeat; at lists `PAGE_TOKEN_INVALID`: the token is of another request, begin with the first page).
+    violations at once; fix and repeat; at lists `PAGE_TOKEN_INVALID`: the token is of another request, begin with the first page). What reads or deletes may
+    be repeated. Lists of a parent that is not there are empty, unless NOT_FOUND is named.
     """
 
     def __init__(self, channel):
@@ -109,7 +110,8 @@ class ModelServiceStub:
 class ModelServiceServicer:
     """Owns models, versions and variants. Versions are recorded from the results of TRAIN and IMPORT jobs, one for each job. Errors beside those named at each rpc:
     UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all
-    violations at once; fix and repeat; at lists `PAGE_TOKEN_INVALID`: the token is of another request, begin with the first page).
+    violations at once; fix and repeat; at lists `PAGE_TOKEN_INVALID`: the token is of another request, begin with the first page). What reads or deletes may
+    be repeated. Lists of a parent that is not there are empty, unless NOT_FOUND is named.
     """
 
     def GetModel(self, request, context):
@@ -120,7 +122,7 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists the models of a project in the order of their ids; "-" as the project's id stands for all.
+        """Lists the models of a project in the order of their ids; "-" as the project's id stands for all, whose models are in the order of the projects' ids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,16 +160,15 @@ class ModelServiceServicer:
 
     def DeleteModelVersion(self, request, context):
         """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
-        moment. NOT_FOUND: it is gone already.
+        moment. INVALID_ARGUMENT: "latest", which would be another version at a repeat. NOT_FOUND: it is gone already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FindModelVersion(self, request, context):
-        """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh.
-        FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the
-        message says why.
+        """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or was deleted, or the job made none; repeat for some seconds after
+        the job has succeeded. FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the message says why.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -175,8 +176,10 @@ class ModelServiceServicer:
 
     def OptimizeModelVersion(self, request, context):
         """Starts a job that makes a variant, and returns the variant, PENDING. Idempotent by `request_id`; a variant that is PENDING or READY is returned as it is, one
-        that FAILED is made again. Watch its job for progress. NOT_FOUND: there is no such version. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to
-        make it from.
+        that FAILED is made again, with another uid and job. Watch its job for progress. NOT_FOUND: there is no such version. INVALID_ARGUMENT: format or precision
+        cannot be made (the violation says which can); `REQUEST_ID_REUSED`. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to make it from. What the
+        trainer's CreateJob refuses (such as `TOO_MANY_JOBS`) is passed on; the variant is PENDING then, and a repeat starts its job. A minute after it was asked
+        for, a variant without a job has FAILED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -197,7 +200,8 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteModelVariant(self, request, context):
-        """Deletes a variant; its files go soon after. NOT_FOUND: it is gone already.
+        """Deletes a variant; its files go soon after. A job that is still making it goes on, for nothing: cancel it. INVALID_ARGUMENT: one of the version "latest",
+        which would be another at a repeat. NOT_FOUND: it is gone already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -289,7 +293,8 @@ def add_ModelServiceServicer_to_server(servicer, server):
 class ModelService:
     """Owns models, versions and variants. Versions are recorded from the results of TRAIN and IMPORT jobs, one for each job. Errors beside those named at each rpc:
     UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all
-    violations at once; fix and repeat; at lists `PAGE_TOKEN_INVALID`: the token is of another request, begin with the first page).
+    violations at once; fix and repeat; at lists `PAGE_TOKEN_INVALID`: the token is of another request, begin with the first page). What reads or deletes may
+    be repeated. Lists of a parent that is not there are empty, unless NOT_FOUND is named.
     """
 
     @staticmethod

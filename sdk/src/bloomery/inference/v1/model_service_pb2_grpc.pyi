@@ -31,7 +31,8 @@ GRPC_VERSION: str
 class ModelServiceStub:
     """Owns models, versions and variants. Versions are recorded from the results of TRAIN and IMPORT jobs, one for each job. Errors beside those named at each rpc:
     UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all
-    violations at once; fix and repeat; at lists `PAGE_TOKEN_INVALID`: the token is of another request, begin with the first page).
+    violations at once; fix and repeat; at lists `PAGE_TOKEN_INVALID`: the token is of another request, begin with the first page). What reads or deletes may
+    be repeated. Lists of a parent that is not there are empty, unless NOT_FOUND is named.
     """
 
     @typing.overload
@@ -41,7 +42,7 @@ class ModelServiceStub:
     GetModel: grpc.UnaryUnaryMultiCallable[model_service_pb2.GetModelRequest, model_pb2.Model]
     """Returns a model. NOT_FOUND: list the models."""
     ListModels: grpc.UnaryUnaryMultiCallable[model_service_pb2.ListModelsRequest, model_service_pb2.ListModelsResponse]
-    """Lists the models of a project in the order of their ids; "-" as the project's id stands for all."""
+    """Lists the models of a project in the order of their ids; "-" as the project's id stands for all, whose models are in the order of the projects' ids."""
     UpdateModel: grpc.UnaryUnaryMultiCallable[model_service_pb2.UpdateModelRequest, model_pb2.Model]
     """Changes `display_name` or `labels`. Idempotent. NOT_FOUND: list the models. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat."""
     DeleteModel: grpc.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelRequest, empty_pb2.Empty]
@@ -56,24 +57,27 @@ class ModelServiceStub:
     """
     DeleteModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVersionRequest, empty_pb2.Empty]
     """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
-    moment. NOT_FOUND: it is gone already.
+    moment. INVALID_ARGUMENT: "latest", which would be another version at a repeat. NOT_FOUND: it is gone already.
     """
     FindModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.FindModelVersionRequest, model_pb2.ModelVersion]
-    """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh.
-    FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the
-    message says why.
+    """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or was deleted, or the job made none; repeat for some seconds after
+    the job has succeeded. FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the message says why.
     """
     OptimizeModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.OptimizeModelVersionRequest, model_pb2.ModelVariant]
     """Starts a job that makes a variant, and returns the variant, PENDING. Idempotent by `request_id`; a variant that is PENDING or READY is returned as it is, one
-    that FAILED is made again. Watch its job for progress. NOT_FOUND: there is no such version. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to
-    make it from.
+    that FAILED is made again, with another uid and job. Watch its job for progress. NOT_FOUND: there is no such version. INVALID_ARGUMENT: format or precision
+    cannot be made (the violation says which can); `REQUEST_ID_REUSED`. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to make it from. What the
+    trainer's CreateJob refuses (such as `TOO_MANY_JOBS`) is passed on; the variant is PENDING then, and a repeat starts its job. A minute after it was asked
+    for, a variant without a job has FAILED.
     """
     GetModelVariant: grpc.UnaryUnaryMultiCallable[model_service_pb2.GetModelVariantRequest, model_pb2.ModelVariant]
     """Returns a variant. NOT_FOUND: list the variants."""
     ListModelVariants: grpc.UnaryUnaryMultiCallable[model_service_pb2.ListModelVariantsRequest, model_service_pb2.ListModelVariantsResponse]
     """Lists the variants of a version in the order of their ids. NOT_FOUND: list the versions."""
     DeleteModelVariant: grpc.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVariantRequest, empty_pb2.Empty]
-    """Deletes a variant; its files go soon after. NOT_FOUND: it is gone already."""
+    """Deletes a variant; its files go soon after. A job that is still making it goes on, for nothing: cancel it. INVALID_ARGUMENT: one of the version "latest",
+    which would be another at a repeat. NOT_FOUND: it is gone already.
+    """
     SignModelArtifacts: grpc.UnaryUnaryMultiCallable[model_service_pb2.SignModelArtifactsRequest, model_service_pb2.SignModelArtifactsResponse]
     """Signs downloads of the files of a version and of its READY variants, for an hour. NOT_FOUND: list the versions."""
 
@@ -81,14 +85,15 @@ class ModelServiceStub:
 class ModelServiceAsyncStub(ModelServiceStub):
     """Owns models, versions and variants. Versions are recorded from the results of TRAIN and IMPORT jobs, one for each job. Errors beside those named at each rpc:
     UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all
-    violations at once; fix and repeat; at lists `PAGE_TOKEN_INVALID`: the token is of another request, begin with the first page).
+    violations at once; fix and repeat; at lists `PAGE_TOKEN_INVALID`: the token is of another request, begin with the first page). What reads or deletes may
+    be repeated. Lists of a parent that is not there are empty, unless NOT_FOUND is named.
     """
 
     def __init__(self, channel: aio.Channel) -> None: ...
     GetModel: aio.UnaryUnaryMultiCallable[model_service_pb2.GetModelRequest, model_pb2.Model]  # type: ignore[assignment]
     """Returns a model. NOT_FOUND: list the models."""
     ListModels: aio.UnaryUnaryMultiCallable[model_service_pb2.ListModelsRequest, model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """Lists the models of a project in the order of their ids; "-" as the project's id stands for all."""
+    """Lists the models of a project in the order of their ids; "-" as the project's id stands for all, whose models are in the order of the projects' ids."""
     UpdateModel: aio.UnaryUnaryMultiCallable[model_service_pb2.UpdateModelRequest, model_pb2.Model]  # type: ignore[assignment]
     """Changes `display_name` or `labels`. Idempotent. NOT_FOUND: list the models. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat."""
     DeleteModel: aio.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelRequest, empty_pb2.Empty]  # type: ignore[assignment]
@@ -103,31 +108,35 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """
     DeleteModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVersionRequest, empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
-    moment. NOT_FOUND: it is gone already.
+    moment. INVALID_ARGUMENT: "latest", which would be another version at a repeat. NOT_FOUND: it is gone already.
     """
     FindModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.FindModelVersionRequest, model_pb2.ModelVersion]  # type: ignore[assignment]
-    """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh.
-    FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the
-    message says why.
+    """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or was deleted, or the job made none; repeat for some seconds after
+    the job has succeeded. FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the message says why.
     """
     OptimizeModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.OptimizeModelVersionRequest, model_pb2.ModelVariant]  # type: ignore[assignment]
     """Starts a job that makes a variant, and returns the variant, PENDING. Idempotent by `request_id`; a variant that is PENDING or READY is returned as it is, one
-    that FAILED is made again. Watch its job for progress. NOT_FOUND: there is no such version. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to
-    make it from.
+    that FAILED is made again, with another uid and job. Watch its job for progress. NOT_FOUND: there is no such version. INVALID_ARGUMENT: format or precision
+    cannot be made (the violation says which can); `REQUEST_ID_REUSED`. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to make it from. What the
+    trainer's CreateJob refuses (such as `TOO_MANY_JOBS`) is passed on; the variant is PENDING then, and a repeat starts its job. A minute after it was asked
+    for, a variant without a job has FAILED.
     """
     GetModelVariant: aio.UnaryUnaryMultiCallable[model_service_pb2.GetModelVariantRequest, model_pb2.ModelVariant]  # type: ignore[assignment]
     """Returns a variant. NOT_FOUND: list the variants."""
     ListModelVariants: aio.UnaryUnaryMultiCallable[model_service_pb2.ListModelVariantsRequest, model_service_pb2.ListModelVariantsResponse]  # type: ignore[assignment]
     """Lists the variants of a version in the order of their ids. NOT_FOUND: list the versions."""
     DeleteModelVariant: aio.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVariantRequest, empty_pb2.Empty]  # type: ignore[assignment]
-    """Deletes a variant; its files go soon after. NOT_FOUND: it is gone already."""
+    """Deletes a variant; its files go soon after. A job that is still making it goes on, for nothing: cancel it. INVALID_ARGUMENT: one of the version "latest",
+    which would be another at a repeat. NOT_FOUND: it is gone already.
+    """
     SignModelArtifacts: aio.UnaryUnaryMultiCallable[model_service_pb2.SignModelArtifactsRequest, model_service_pb2.SignModelArtifactsResponse]  # type: ignore[assignment]
     """Signs downloads of the files of a version and of its READY variants, for an hour. NOT_FOUND: list the versions."""
 
 class ModelServiceServicer(metaclass=abc_1.ABCMeta):
     """Owns models, versions and variants. Versions are recorded from the results of TRAIN and IMPORT jobs, one for each job. Errors beside those named at each rpc:
     UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all
-    violations at once; fix and repeat; at lists `PAGE_TOKEN_INVALID`: the token is of another request, begin with the first page).
+    violations at once; fix and repeat; at lists `PAGE_TOKEN_INVALID`: the token is of another request, begin with the first page). What reads or deletes may
+    be repeated. Lists of a parent that is not there are empty, unless NOT_FOUND is named.
     """
 
     @abc_1.abstractmethod
@@ -144,7 +153,7 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         request: model_service_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> typing.Union[model_service_pb2.ListModelsResponse, abc.Awaitable[model_service_pb2.ListModelsResponse]]:
-        """Lists the models of a project in the order of their ids; "-" as the project's id stands for all."""
+        """Lists the models of a project in the order of their ids; "-" as the project's id stands for all, whose models are in the order of the projects' ids."""
 
     @abc_1.abstractmethod
     def UpdateModel(
@@ -189,7 +198,7 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[empty_pb2.Empty, abc.Awaitable[empty_pb2.Empty]]:
         """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
-        moment. NOT_FOUND: it is gone already.
+        moment. INVALID_ARGUMENT: "latest", which would be another version at a repeat. NOT_FOUND: it is gone already.
         """
 
     @abc_1.abstractmethod
@@ -198,9 +207,8 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         request: model_service_pb2.FindModelVersionRequest,
         context: _ServicerContext,
     ) -> typing.Union[model_pb2.ModelVersion, abc.Awaitable[model_pb2.ModelVersion]]:
-        """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or the job made none; repeat while the job is fresh.
-        FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the
-        message says why.
+        """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or was deleted, or the job made none; repeat for some seconds after
+        the job has succeeded. FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the message says why.
         """
 
     @abc_1.abstractmethod
@@ -210,8 +218,10 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[model_pb2.ModelVariant, abc.Awaitable[model_pb2.ModelVariant]]:
         """Starts a job that makes a variant, and returns the variant, PENDING. Idempotent by `request_id`; a variant that is PENDING or READY is returned as it is, one
-        that FAILED is made again. Watch its job for progress. NOT_FOUND: there is no such version. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to
-        make it from.
+        that FAILED is made again, with another uid and job. Watch its job for progress. NOT_FOUND: there is no such version. INVALID_ARGUMENT: format or precision
+        cannot be made (the violation says which can); `REQUEST_ID_REUSED`. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to make it from. What the
+        trainer's CreateJob refuses (such as `TOO_MANY_JOBS`) is passed on; the variant is PENDING then, and a repeat starts its job. A minute after it was asked
+        for, a variant without a job has FAILED.
         """
 
     @abc_1.abstractmethod
@@ -236,7 +246,9 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         request: model_service_pb2.DeleteModelVariantRequest,
         context: _ServicerContext,
     ) -> typing.Union[empty_pb2.Empty, abc.Awaitable[empty_pb2.Empty]]:
-        """Deletes a variant; its files go soon after. NOT_FOUND: it is gone already."""
+        """Deletes a variant; its files go soon after. A job that is still making it goes on, for nothing: cancel it. INVALID_ARGUMENT: one of the version "latest",
+        which would be another at a repeat. NOT_FOUND: it is gone already.
+        """
 
     @abc_1.abstractmethod
     def SignModelArtifacts(

@@ -34,20 +34,22 @@ class PredictRequest(message.Message):
     MAX_SHAPES_FIELD_NUMBER: builtins.int
     MULTI_LABEL_FIELD_NUMBER: builtins.int
     model_version: builtins.str
-    """`projects/{project}/models/{model}/versions/{version}`; a number or "latest"."""
+    """`projects/{project}/models/{model}/versions/{version}`; a number, a uid or "latest"."""
     image: builtins.bytes
-    """An encoded image (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF; of several frames none is chosen), at most 50 MiB; exactly one of `image` and `asset` is set."""
+    """An encoded image (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF), at most 50 MiB; one with several frames is refused. Exactly one of `image` and `asset` is set."""
     asset: builtins.str
     """`projects/{project}/assets/{asset}` of the model's project."""
     threshold: builtins.float
     """Smallest score to return, 0 to 1; 0.25 by default."""
     iou_threshold: builtins.float
-    """Overlap from which the lower of two boxes of one class is dropped, 0 to 1; 0.7 by default."""
+    """Overlap (intersection over union) above which the weaker of two boxes of one class is dropped, 0 to 1; 0.7 by default. Models whose head needs no
+    suppression, and classifiers, do not look at it.
+    """
     max_shapes: builtins.int
-    """At most so many, best first; 300 by default."""
+    """At most so many, best first; 0 means 300."""
     multi_label: builtins.bool
     """Let one place of the image answer for every class above the threshold, not only for its best: several boxes there, one for each class. Models whose head
-    needs no suppression, and classifiers, look at nothing else.
+    needs no suppression, and classifiers, do so anyway.
     """
     @builtins.property
     def classes(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
@@ -100,7 +102,9 @@ class PredictResponse(message.Message):
     """Height of the image in pixels, EXIF orientation applied."""
     @builtins.property
     def shapes(self) -> containers.RepeatedCompositeFieldContainer[geometry_pb2.Shape]:
-        """Best first, in pixels of the image as it is shown; `label` is the class name and `confidence` the score."""
+        """Best first, in pixels of the image as it is shown: boxes of a model that detects, masks of the image's size of one that segments, tags of a classifier.
+        `label` is the class name and `confidence` the score; nothing else of them is set.
+        """
 
     @builtins.property
     def timings(self) -> StageTimings:
@@ -136,7 +140,7 @@ class StageTimings(message.Message):
     POSTPROCESS_MS_FIELD_NUMBER: builtins.int
     TOTAL_MS_FIELD_NUMBER: builtins.int
     queue_ms: builtins.float
-    """Waiting for a free place."""
+    """Waiting for a free place, and for memory to decode in."""
     load_ms: builtins.float
     """Fetching and loading the model; 0 when it was loaded."""
     decode_ms: builtins.float
@@ -148,7 +152,7 @@ class StageTimings(message.Message):
     postprocess_ms: builtins.float
     """Making shapes of its output."""
     total_ms: builtins.float
-    """All of it."""
+    """All of it, with fetching the image of an asset, which no other stage has."""
     def __init__(
         self,
         *,

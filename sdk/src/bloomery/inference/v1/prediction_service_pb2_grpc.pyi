@@ -36,11 +36,15 @@ class PredictionServiceStub:
     @typing.overload
     def __new__(cls, channel: aio.Channel) -> PredictionServiceAsyncStub: ...
     Predict: grpc.UnaryUnaryMultiCallable[prediction_service_pb2.PredictRequest, prediction_service_pb2.PredictResponse]
-    """Predicts on one image. Changes nothing. NOT_FOUND: there is no such version or asset; list them. INVALID_ARGUMENT: the image cannot be read, is too large,
-    or a class is not the model's (the violation says which there are). FAILED_PRECONDITION `NO_VARIANT`: the version has no READY variant that serves; make
-    one with OptimizeModelVersion. RESOURCE_EXHAUSTED: too many predictions at once; wait as RetryInfo says and repeat. INTERNAL `MODEL_BROKEN`: the model
-    answers with what is no number, ends with an error, or does not take the size that its version says; use another version or variant. INTERNAL
-    `MODEL_LOAD_FAILED`: the runtime refuses the files, the message says why; repeat once, then make the variant again.
+    """Predicts on one image, with the variant "onnx-fp32" where it is READY, otherwise with another READY one. Changes nothing, so it may be repeated. NOT_FOUND:
+    there is no such version or asset; list them. INVALID_ARGUMENT: a field is out of its range, the image cannot be read (the reason says why, such as
+    `NOT_AN_IMAGE`, `TRUNCATED` or `ANIMATED`, the violation how to mend it), it has too many bytes (`IMAGE_TOO_LARGE`), or a class is not the model's (the
+    violation says which there are). FAILED_PRECONDITION `NO_VARIANT`: the version has no READY variant; make one with OptimizeModelVersion.
+    RESOURCE_EXHAUSTED `TOO_MANY_PREDICTIONS`: wait as RetryInfo says and repeat. UNAVAILABLE `TRITON_UNAVAILABLE`: the server's Triton does not answer;
+    repeat later. INTERNAL, each of them a fault of the variant, so that a repeat does not help: `MODEL_BROKEN`: it answers with what is no number, or
+    with something else than a model of its kind and classes; `MODEL_FAILED`: it ends with an error, which the message repeats; `INPUT_REFUSED`: it does
+    not take the size that its version says. Use another version, or delete the variant and make it again. INTERNAL `MODEL_LOAD_FAILED`: the runtime refuses
+    the files, the message says why; repeat once, as the files are fetched anew, then make the variant again.
     """
 
 @typing.type_check_only
@@ -51,11 +55,15 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
 
     def __init__(self, channel: aio.Channel) -> None: ...
     Predict: aio.UnaryUnaryMultiCallable[prediction_service_pb2.PredictRequest, prediction_service_pb2.PredictResponse]  # type: ignore[assignment]
-    """Predicts on one image. Changes nothing. NOT_FOUND: there is no such version or asset; list them. INVALID_ARGUMENT: the image cannot be read, is too large,
-    or a class is not the model's (the violation says which there are). FAILED_PRECONDITION `NO_VARIANT`: the version has no READY variant that serves; make
-    one with OptimizeModelVersion. RESOURCE_EXHAUSTED: too many predictions at once; wait as RetryInfo says and repeat. INTERNAL `MODEL_BROKEN`: the model
-    answers with what is no number, ends with an error, or does not take the size that its version says; use another version or variant. INTERNAL
-    `MODEL_LOAD_FAILED`: the runtime refuses the files, the message says why; repeat once, then make the variant again.
+    """Predicts on one image, with the variant "onnx-fp32" where it is READY, otherwise with another READY one. Changes nothing, so it may be repeated. NOT_FOUND:
+    there is no such version or asset; list them. INVALID_ARGUMENT: a field is out of its range, the image cannot be read (the reason says why, such as
+    `NOT_AN_IMAGE`, `TRUNCATED` or `ANIMATED`, the violation how to mend it), it has too many bytes (`IMAGE_TOO_LARGE`), or a class is not the model's (the
+    violation says which there are). FAILED_PRECONDITION `NO_VARIANT`: the version has no READY variant; make one with OptimizeModelVersion.
+    RESOURCE_EXHAUSTED `TOO_MANY_PREDICTIONS`: wait as RetryInfo says and repeat. UNAVAILABLE `TRITON_UNAVAILABLE`: the server's Triton does not answer;
+    repeat later. INTERNAL, each of them a fault of the variant, so that a repeat does not help: `MODEL_BROKEN`: it answers with what is no number, or
+    with something else than a model of its kind and classes; `MODEL_FAILED`: it ends with an error, which the message repeats; `INPUT_REFUSED`: it does
+    not take the size that its version says. Use another version, or delete the variant and make it again. INTERNAL `MODEL_LOAD_FAILED`: the runtime refuses
+    the files, the message says why; repeat once, as the files are fetched anew, then make the variant again.
     """
 
 class PredictionServiceServicer(metaclass=abc_1.ABCMeta):
@@ -69,11 +77,15 @@ class PredictionServiceServicer(metaclass=abc_1.ABCMeta):
         request: prediction_service_pb2.PredictRequest,
         context: _ServicerContext,
     ) -> typing.Union[prediction_service_pb2.PredictResponse, abc.Awaitable[prediction_service_pb2.PredictResponse]]:
-        """Predicts on one image. Changes nothing. NOT_FOUND: there is no such version or asset; list them. INVALID_ARGUMENT: the image cannot be read, is too large,
-        or a class is not the model's (the violation says which there are). FAILED_PRECONDITION `NO_VARIANT`: the version has no READY variant that serves; make
-        one with OptimizeModelVersion. RESOURCE_EXHAUSTED: too many predictions at once; wait as RetryInfo says and repeat. INTERNAL `MODEL_BROKEN`: the model
-        answers with what is no number, ends with an error, or does not take the size that its version says; use another version or variant. INTERNAL
-        `MODEL_LOAD_FAILED`: the runtime refuses the files, the message says why; repeat once, then make the variant again.
+        """Predicts on one image, with the variant "onnx-fp32" where it is READY, otherwise with another READY one. Changes nothing, so it may be repeated. NOT_FOUND:
+        there is no such version or asset; list them. INVALID_ARGUMENT: a field is out of its range, the image cannot be read (the reason says why, such as
+        `NOT_AN_IMAGE`, `TRUNCATED` or `ANIMATED`, the violation how to mend it), it has too many bytes (`IMAGE_TOO_LARGE`), or a class is not the model's (the
+        violation says which there are). FAILED_PRECONDITION `NO_VARIANT`: the version has no READY variant; make one with OptimizeModelVersion.
+        RESOURCE_EXHAUSTED `TOO_MANY_PREDICTIONS`: wait as RetryInfo says and repeat. UNAVAILABLE `TRITON_UNAVAILABLE`: the server's Triton does not answer;
+        repeat later. INTERNAL, each of them a fault of the variant, so that a repeat does not help: `MODEL_BROKEN`: it answers with what is no number, or
+        with something else than a model of its kind and classes; `MODEL_FAILED`: it ends with an error, which the message repeats; `INPUT_REFUSED`: it does
+        not take the size that its version says. Use another version, or delete the variant and make it again. INTERNAL `MODEL_LOAD_FAILED`: the runtime refuses
+        the files, the message says why; repeat once, as the files are fetched anew, then make the variant again.
         """
 
 def add_PredictionServiceServicer_to_server(servicer: PredictionServiceServicer, server: typing.Union[grpc.Server, aio.Server]) -> None: ...

@@ -11,7 +11,7 @@ from bloomery_inference.names import LATEST, Selector
 from bloomery_inference.store import variants
 from bloomery_inference.store.rows import content_json, model_of, version_of
 from bloomery_inference.store.tables import FORGOTTEN_RESULTS, MODELS, VERSIONS
-from bloomery_kit.database import Transaction, compare_and_set, insert_ignore
+from bloomery_kit.database import Transaction, insert_ignore
 from bloomery_kit.names import new_uid
 from bloomery_kit.sequences import current, next_sequence
 
@@ -115,15 +115,11 @@ async def count_models(tx: Transaction, *, project: str | None, model_id: str | 
     return int(await tx.scalar(query) or 0)
 
 
-async def update_model(tx: Transaction, model: Model, values: Mapping[str, object], now: datetime) -> bool:
-    """Change a model's own fields; False where somebody else was first."""
-    return await compare_and_set(
-        tx,
-        MODELS,
-        MODELS.c.uid == model.uid,
-        MODELS.c.revision == model.revision,
-        values={**values, "update_time": now, "revision": model.revision + 1},
-    )
+async def update_model(tx: Transaction, model: Model, values: Mapping[str, object], now: datetime) -> Model:
+    """A model that is locked with its own fields changed."""
+    changed = {**values, "update_time": now, "revision": model.revision + 1}
+    update = sa.update(MODELS).where(MODELS.c.uid == model.uid).values(changed)
+    return model_of((await tx.execute(update.returning(*MODELS.c))).one())
 
 
 async def get_version(tx: Transaction, selector: Selector) -> ModelVersion | None:

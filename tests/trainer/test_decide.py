@@ -1,7 +1,6 @@
 """The pure parts: what to do next, who may start next, how far a job is, which parameters hold."""
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -315,10 +314,6 @@ class TestProgress:
         old = Progress(epochs=10, epoch=4, durations=(10.0,), mark=5.0, eta_seconds=60.0)
         begun = progress.started(old, 3)
         assert (begun.epoch, begun.eta_seconds, begun.durations, begun.fraction) == (3, None, (), 0.3)
-
-    def test_a_diverged_loss_is_no_measurement(self) -> None:
-        state = progress.advanced(Progress(), "", [metrics(1, loss=math.nan, lr=0.1)])
-        assert state.metrics == {"lr": 0.1}
 
     def test_what_the_worker_tells_is_taken_over(self) -> None:
         event = JobEvent(progress=ProgressMessage(device="cpu", epochs=5, steps=20, phase="training"))

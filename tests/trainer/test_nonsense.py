@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
@@ -12,10 +12,13 @@ from google.protobuf.message import Message
 
 from bloomery.training.v1 import (
     CancelJobRequest,
+    GetLogsRequest,
+    Job,
     JobEvent,
     ListJobEventsRequest,
     ListJobResultsRequest,
     ListJobsRequest,
+    LogLine,
     MetricsReported,
     Progress,
     SystemReported,
@@ -115,21 +118,54 @@ async def test_what_databases_cannot_store_is_refused(hand: Hand) -> None:
     assert list(results.results) == []
 
 
-async def test_measurements_are_numbers_and_not_without_end(hand: Hand) -> None:
+async def test_measurements_are_numbers(hand: Hand) -> None:
     job, worker = await hand.running()
-    odd = {"nan": math.nan, "infinite": math.inf, "n" * 201: 1.0, "loss": 0.5}
+    odd = {"nan": math.nan, "infinite": math.inf, "loss": 0.5}
     await worker.report(JobEvent(metrics=MetricsReported(epoch=1, step=1, values=odd)))
     await worker.report(JobEvent(progress=Progress(fraction=math.nan, epochs=-1, steps=-5, metrics=odd)))
     await worker.report(JobEvent(system=SystemReported(cpus=math.inf, gpu_utilization=0.5)))
-    for number in range(3):
-        many = {f"{number}/{index}": 1.0 for index in range(150)}
-        await worker.report(JobEvent(metrics=MetricsReported(epoch=1, step=2, values=many)))
-    await worker.report(JobEvent(metrics=MetricsReported(epoch=1, step=3, values={"loss": 0.25})))
     known = (await hand.trainer.get(job.name)).progress
-    assert (len(known.metrics), known.metrics["loss"], known.fraction, known.steps) == (200, 0.25, 0.5, 0)
-    events = (await hand.trainer.jobs.ListJobEvents(ListJobEventsRequest(parent=job.name, filter="metrics"))).events
+    assert (dict(known.metrics), known.fraction, known.steps) == ({"loss": 0.5}, 0.5, 0)
+    events = await measured(hand, job)
     assert events[2].system == SystemReported(gpu_utilization=0.5)
     assert dict(events[0].metrics.values) == dict(events[1].progress.metrics) == {"loss": 0.5}
+
+
+async def test_a_job_measures_under_so_many_names_and_says_once_that_more_are_left_out(hand: Hand) -> None:
+    job, worker = await hand.running()
+    await worker.report(JobEvent(metrics=MetricsReported(epoch=1, step=1, values={"n" * 129: 1.0, "loss": 0.5})))
+    for number in range(3):
+        many = {f"{number}/{index:03}": 1.0 for index in range(150)}
+        await worker.report(JobEvent(metrics=MetricsReported(epoch=1, step=2, values=many)))
+    await worker.report(JobEvent(metrics=MetricsReported(epoch=1, step=3, values={"loss": 0.25})))
+    await worker.finish(success=await worker.success(hand.core))
+    told = {name for event in await measured(hand, job) for name in event.metrics.values}
+    known = dict((await hand.trainer.get(job.name)).progress.metrics)
+    assert (told, len(told), known["loss"]) == (set(known), 200, 0.25)
+    assert await warnings(hand, job) == [
+        f"'{'n' * 128}', and whatever else exceeds 200 measurements with names of 128 characters, is not kept"
+    ]
+
+
+async def test_a_results_measurements_are_as_few(hand: Hand) -> None:
+    job, worker = await hand.running()
+    success = await worker.success(hand.core)
+    success.metrics.update({f"test/{index:03}": 1.0 for index in range(300)} | {"nan": math.nan})
+    await worker.finish(success=success)
+    done = await hand.trainer.get(job.name)
+    assert len(done.result.metrics) == len(done.progress.metrics) == 200
+    (said,) = await warnings(hand, job)
+    assert "200 measurements" in said
+
+
+async def measured(hand: Hand, job: Job) -> Sequence[JobEvent]:
+    request = ListJobEventsRequest(parent=job.name, filter="metrics", page_size=1000)
+    return (await hand.trainer.jobs.ListJobEvents(request)).events
+
+
+async def warnings(hand: Hand, job: Job) -> list[str]:
+    request = GetLogsRequest(name=job.name, minimum_level=LogLine.LEVEL_WARNING)
+    return [entry.line.message for entry in (await hand.trainer.jobs.GetLogs(request)).entries]
 
 
 async def answer(call: Any) -> grpc.StatusCode | None:

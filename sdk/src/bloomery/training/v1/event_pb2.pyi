@@ -174,7 +174,7 @@ class MetricsReported(message.Message):
     """True for the measurements that close an epoch."""
     @builtins.property
     def values(self) -> containers.ScalarMap[builtins.str, builtins.float]:
-        """By name, such as "train/box_loss", "val/map50", "lr"."""
+        """By name, such as "train/box_loss", "val/map50", "lr". Finite numbers only. A job measures under at most 200 names of at most 128 characters each; what else a worker reports is left out, which the job's log says once."""
 
     def __init__(
         self,

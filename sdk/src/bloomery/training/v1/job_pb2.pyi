@@ -451,7 +451,7 @@ class Progress(message.Message):
     """Device that does the work, such as "cpu" or "NVIDIA H100"."""
     @builtins.property
     def metrics(self) -> containers.ScalarMap[builtins.str, builtins.float]:
-        """Newest value of each metric, such as "train/box_loss" or "val/map50"."""
+        """Newest value of each metric, such as "train/box_loss" or "val/map50"; at most 200."""
 
     def __init__(
         self,
@@ -545,7 +545,7 @@ class JobResult(message.Message):
 
     @builtins.property
     def metrics(self) -> containers.ScalarMap[builtins.str, builtins.float]:
-        """Final measurements, such as "test/map50", from our own evaluation."""
+        """Final measurements, such as "test/map50", from our own evaluation; at most 200."""
 
     @builtins.property
     def details(self) -> struct_pb2.Struct:

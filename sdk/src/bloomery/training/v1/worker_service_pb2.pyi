@@ -543,7 +543,7 @@ class AttemptSuccess(message.Message):
 
     @builtins.property
     def metrics(self) -> containers.ScalarMap[builtins.str, builtins.float]:
-        """Final measurements."""
+        """Final measurements: at most 200, under names of at most 128 characters. What exceeds that or is no finite number is left out."""
 
     @builtins.property
     def details(self) -> struct_pb2.Struct:

@@ -8,9 +8,9 @@ from bloomery.training.v1 import event_pb2
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import FailedPrecondition, PreconditionViolation
 from bloomery_trainer import facts, metrics, reasons
+from bloomery_trainer.bounds import MetricNames, left_out
 from bloomery_trainer.core import Core
 from bloomery_trainer.model import MAKES_MODELS, Artifact, Attempt, Job, Outcome, Reason, State, Success
-from bloomery_trainer.progress import finite
 from bloomery_trainer.store import attempts, events, jobs, results
 from bloomery_trainer.tenure import superseded
 
@@ -93,12 +93,14 @@ async def succeed(tx: Transaction, job: Job, attempt: Attempt, success: Success,
         raise FailedPrecondition("ARTIFACT_MISSING", f"not completed with that digest and size: {roles}", violations)
     if problems := facts.problems(job.spec, success):
         raise UnusableResultError(problems)
-    whole = replace(
-        success, artifacts=tuple(kept[artifact.role] for artifact in success.artifacts), metrics=finite(success.metrics)
-    )
-    await results.insert(tx, job.uid, whole, now)
-    done = replace(job.progress, fraction=1.0, eta_seconds=0.0, phase="finished")
-    done = replace(done, metrics={**done.metrics, **whole.metrics})
+    names = MetricNames(())
+    measured = names.kept(success.metrics)
+    made = tuple(kept[artifact.role] for artifact in success.artifacts)
+    await results.insert(tx, job.uid, replace(success, artifacts=made, metrics=measured), now)
+    if names.left and not job.progress.cut:
+        await _log(tx, job, [events.log_line(now, job.attempt, left_out(names.left))], now)
+    known = MetricNames(job.progress.metrics).kept({**job.progress.metrics, **measured})
+    done = replace(job.progress, fraction=1.0, eta_seconds=0.0, phase="finished", metrics=known)
     ended = await end_attempt(tx, job, attempt, Outcome.SUCCESS, None, now, finish_state=State.SUCCEEDED)
     return await finish(tx, ended, State.SUCCEEDED, now, progress=done)
 
@@ -145,15 +147,16 @@ def worked_seconds(attempt: Attempt, now: datetime) -> float:
 async def save_tail(tx: Transaction, job: Job, lines: Sequence[str], now: datetime) -> None:
     """Put the last lines of a worker's own output into the job's log."""
     tail = [line for line in lines if line.strip()][-_TAIL_LINES:]
-    if not tail:
-        return
-    first = await jobs.extend_log(tx, job.uid, len(tail))
+    level = event_pb2.LogLine.LEVEL_DEBUG
+    await _log(
+        tx, job, [events.log_line(now, job.attempt, line[:LINE], level=level, source="worker") for line in tail], now
+    )
+
+
+async def _log(tx: Transaction, job: Job, lines: Sequence[event_pb2.JobEvent], now: datetime) -> None:
+    first = await jobs.extend_log(tx, job.uid, len(lines)) if lines else None
     if first is not None:
-        batch = [
-            events.log_line(now, job.attempt, line[:LINE], level=event_pb2.LogLine.LEVEL_DEBUG, source="worker")
-            for line in tail
-        ]
-        await events.append(tx, job.uid, first, batch, now)
+        await events.append(tx, job.uid, first, lines, now)
 
 
 async def sweep_objects(core: Core, job: Job) -> None:

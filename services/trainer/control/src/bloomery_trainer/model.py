@@ -140,7 +140,10 @@ class Spec:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is. `durations` holds the seconds of the latest epochs, `mark` when the running one began."""
+    """How far a job is. `durations` holds the seconds of the latest epochs, `mark` when the running one began.
+
+    `cut` says that some measurements were left out, which its log tells.
+    """
 
     phase: str = ""
     epoch: int = 0
@@ -153,6 +156,7 @@ class Progress:
     device: str = ""
     durations: tuple[float, ...] = ()
     mark: float | None = None
+    cut: bool = False
 
 
 @dataclass(frozen=True)

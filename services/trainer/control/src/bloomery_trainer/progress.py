@@ -1,9 +1,7 @@
 """How far a job is, from what its worker reports. Pure functions."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 from statistics import median
 
 from bloomery.training.v1 import JobEvent, MetricsReported
@@ -12,8 +10,6 @@ from bloomery_trainer.model import Progress
 
 _REMEMBERED = 20
 _PHASE = 100
-_METRICS = 200
-_NAME = 200
 # What a worker does before the work itself.
 PREPARATION = frozenset({"", "starting", "preparing", "downloading", "preflight"})
 PUBLISHING = "publishing"
@@ -25,7 +21,7 @@ def is_work(phase: str, batch: Sequence[JobEvent]) -> bool:
 
 
 def advanced(progress: Progress, phase: str, batch: Sequence[JobEvent]) -> Progress:
-    """The progress after a report; its estimate is absent until an epoch has been timed."""
+    """The progress after a report of bounded events; its estimate is absent until an epoch has been timed."""
     for event in batch:
         match event.WhichOneof("event"):
             case "metrics":
@@ -50,23 +46,8 @@ def started(progress: Progress, epoch: int) -> Progress:
     return replace(fresh, fraction=epoch / progress.epochs if progress.epochs else 0.0)
 
 
-def finite(values: Mapping[str, float]) -> dict[str, float]:
-    """The measurements that are numbers; a diverged loss is none."""
-    return {name: value for name, value in values.items() if math.isfinite(value) and len(name) <= _NAME}
-
-
-def bounded(values: Mapping[str, float]) -> dict[str, float]:
-    """The measurements that one event may hold."""
-    return dict(islice(finite(values).items(), _METRICS))
-
-
-def _newest(known: Mapping[str, float], values: Mapping[str, float]) -> dict[str, float]:
-    # A name that comes when there are enough is a name that will not be seen again.
-    return dict(islice({**known, **finite(values)}.items(), _METRICS))
-
-
 def _measured(progress: Progress, event: MetricsReported, at: float) -> Progress:
-    metrics = _newest(progress.metrics, event.values)
+    metrics = {**progress.metrics, **event.values}
     epoch = max(progress.epoch, event.epoch)
     steps = progress.steps
     changed = replace(progress, metrics=metrics, epoch=epoch)
@@ -93,11 +74,9 @@ def _told(progress: Progress, event: ReportedProgress) -> Progress:
         epochs=max(0, event.epochs) or progress.epochs,
         steps=max(0, event.steps) or progress.steps,
         step=max(0, event.step) or progress.step,
-        fraction=max(progress.fraction, min(1.0, event.fraction))
-        if math.isfinite(event.fraction)
-        else progress.fraction,
+        fraction=max(progress.fraction, min(1.0, event.fraction)),
         device=event.device or progress.device,
-        metrics=_newest(progress.metrics, event.metrics),
+        metrics={**progress.metrics, **event.metrics},
     )
 
 

@@ -11,7 +11,7 @@ from bloomery_kit.fields import check_text
 from bloomery_kit.objects import SignedRequest
 from bloomery_kit.times import to_timestamp
 from bloomery_trainer import checkpoints, metrics, progress, reasons
-from bloomery_trainer.bounds import bound
+from bloomery_trainer.bounds import MetricNames, bound, left_out
 from bloomery_trainer.core import Core, belongs, hashed
 from bloomery_trainer.finishing import LINE, OUTCOMES, Failure, Stopped, conclude
 from bloomery_trainer.holding import base
@@ -182,7 +182,8 @@ class WorkerCalls:
         self, tx: Transaction, job: Job, attempt: Attempt, report: Report, verdicts: dict[int, checkpoints.Verdict]
     ) -> tuple[Job, Attempt]:
         now = self._core.clock()
-        new = _unseen(report, attempt.worker_sequence)
+        names = MetricNames(job.progress.metrics)
+        new = [_dated(event, attempt, now, names) for event in _unseen(report, attempt.worker_sequence)]
         if job.state is State.PREPARING and progress.is_work(report.phase, new):
             metrics.PREPARE_SECONDS.observe((now - (attempt.started_at or now)).total_seconds())
             job = await jobs.move(tx, job, now=now, to=State.RUNNING, start_time=job.start_time or now)
@@ -190,7 +191,10 @@ class WorkerCalls:
             kept = {number: verdict for number, verdict in verdicts.items() if number > attempt.worker_sequence}
             after = progress.advanced(job.progress, report.phase, new)
             progress.tell_watchers(new, after)
-            batch = [_dated(event, attempt, now) for event in new] + await _keep(tx, kept, attempt, now)
+            batch = new + await _keep(tx, kept, attempt, now)
+            if names.left and not after.cut:
+                after = replace(after, cut=True)
+                batch.append(events.log_line(now, attempt.number, left_out(names.left)))
             job = await self._append(tx, job, batch, after)
         renewed = replace(
             attempt,
@@ -243,14 +247,14 @@ def _unseen(report: Report, acknowledged: int) -> Sequence[JobEvent]:
     return report.events[acknowledged + 1 - report.first_sequence :] if report.events else ()
 
 
-def _dated(event: JobEvent, attempt: Attempt, now: datetime) -> JobEvent:
+def _dated(event: JobEvent, attempt: Attempt, now: datetime, names: MetricNames) -> JobEvent:
     event.attempt = attempt.number
     event.coalesced_from = 0
     if not event.HasField("time"):
         event.time.CopyFrom(to_timestamp(now))
     if event.WhichOneof("event") == "log":
         event.log.message = event.log.message[:LINE]
-    bound(event)
+    bound(event, names)
     return event
 
 

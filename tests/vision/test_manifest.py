@@ -1,9 +1,11 @@
 """What is written to a manifest is what is read from it, whatever the shards look like."""
 
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,6 +88,24 @@ def test_rows_come_back_from_a_file_with_many_row_groups(tmp_path: Path) -> None
 
     assert writer.rows == len(rows)
     assert late == list(enumerate(rows))[ROW_GROUP - 1 :]
+
+
+def test_reading_holds_no_more_of_a_file_with_more_row_groups(tmp_path: Path) -> None:
+    fewer, more = (most_held(groups, tmp_path / str(groups)) for groups in (2, 8))
+    assert more < 1.5 * fewer
+
+
+def most_held(groups: int, path: Path) -> int:
+    """The most bytes of Arrow and of Python objects at once while a file is read."""
+    with ShardWriter(path, CLASSES) as writer:
+        for number in range(groups * ROW_GROUP):
+            writer.write(row(number, [Shape(Box(1, 2, 3, 4), "RBC")]))
+    most, before = 0, pa.total_allocated_bytes()
+    tracemalloc.start()
+    for _ in read_shard(path, CLASSES):
+        most = max(most, pa.total_allocated_bytes() - before + tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    return most
 
 
 def test_rows_are_found_by_split_and_by_class() -> None:

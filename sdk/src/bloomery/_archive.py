@@ -27,20 +27,23 @@ def file_name(artifact: Artifact) -> str:
     return artifact.file_name or id_of(artifact.role)
 
 
-def extract(archive: Path, folder: Path) -> list[Path]:
-    """Write the files of a zip below `folder` and return them. Nothing is written where one would leave the folder.
+def extract(archive: Path, folder: Path) -> None:
+    """Write the files of a zip below `folder`. Nothing is written where one would leave the folder.
 
     Raises:
         TransferFailed: a member is a link or would leave the folder.
     """
     with zipfile.ZipFile(archive) as opened:
-        members = [member for member in opened.infolist() if not member.is_dir()]
-        targets = [inside(folder, member.filename) for member in members]
-        for member in members:
+        for member in opened.infolist():
+            inside(folder, member.filename)
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise TransferFailed(f"{member.filename!r} is a link", reason="UNSAFE_NAME")
-        for member, target in zip(members, targets, strict=True):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with opened.open(member) as source, target.open("wb") as sink:
-                shutil.copyfileobj(source, sink)
-    return targets
+        for member in opened.infolist():
+            if not member.is_dir():
+                _write(opened, member, inside(folder, member.filename))
+
+
+def _write(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(member) as source, target.open("wb") as sink:
+        shutil.copyfileobj(source, sink)

@@ -121,6 +121,18 @@ def resident_bytes(pid: int) -> int:
     return memory
 
 
+def forget_peak(pid: int) -> None:
+    """Let the peak of a process's resident memory be counted from now on."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_resident_bytes(pid: int) -> int:
+    """The most resident memory of a process since its start, or since `forget_peak`."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
+    return int(peak) << 10
+
+
 def circumstances() -> str:
     """When and on what something was measured."""
     memory = psutil.virtual_memory().total / (1 << 30)

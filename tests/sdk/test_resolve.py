@@ -113,6 +113,51 @@ async def test_a_job_is_found_by_its_id(fake: Fake, aclient: AsyncClient) -> Non
     assert (await aclient.job("j1")).name == "projects/cells/jobs/j1"
 
 
+@pytest.mark.parametrize(
+    ("text", "identifier"), [("a.jpg", "one"), ("cam1/b.jpg", "two"), ("c.jpg", "four"), ("x/c.jpg", "five")]
+)
+async def test_an_image_is_found_by_its_file_name(fake: Fake, text: str, identifier: str) -> None:
+    fake.answer("ListAssets", images)
+    fake.answer("GetAsset", lambda request: annotation.Asset(name=request.name))
+    async with AsyncClient(fake.endpoint, project="cells") as client:
+        assert (await client.asset(text)).id == identifier
+        assert (await client.asset(identifier)).id == identifier
+
+
+async def test_a_file_name_of_several_images_or_of_none_is_told(fake: Fake) -> None:
+    fake.answer("ListAssets", images)
+    async with AsyncClient(fake.endpoint, project="cells") as client:
+        with pytest.raises(errors.AmbiguousName, match=r"cam1/b\.jpg, cam2/b\.jpg") as caught:
+            await client.asset("b.jpg")
+        assert "path" in caught.value.hint
+        with pytest.raises(errors.NotFound, match=r"no image is called 1\.jpg"):
+            await client.asset("1.jpg")
+        with pytest.raises(errors.AmbiguousName):
+            await client.asset("twice.jpg")
+
+
+def images(request: annotation.ListAssetsRequest) -> annotation.ListAssetsResponse:
+    """Those whose names have a part, page by page, as the server lists them."""
+    known = {
+        "one": "in/a.jpg",
+        "two": "cam1/b.jpg",
+        "three": "cam2/b.jpg",
+        "four": "c.jpg",
+        "five": "x/c.jpg",
+        "six": "twice.jpg",
+        "seven": "twice.jpg",
+        "eight": "in/11.jpg",
+    }
+    part = request.filter.removeprefix("name:")
+    found = [
+        annotation.Asset(name=f"projects/cells/assets/{identifier}", display_name=name)
+        for identifier, name in known.items()
+        if part in name
+    ]
+    page, token = numbered(found, request)
+    return annotation.ListAssetsResponse(assets=page, next_page_token=token)
+
+
 @given(project=IDS, identifier=IDS, version=st.integers(1, 10**6))
 def test_the_short_form_of_a_version_leads_back_to_it(project: str, identifier: str, version: int) -> None:
     full = f"projects/{project}/datasets/{identifier}/versions/{version}"

@@ -6,11 +6,13 @@ from typing import Protocol
 from bloomery import _names as names
 from bloomery._names import ANY_PROJECT, Kind
 from bloomery._session import Session
-from bloomery.annotation.v1 import ListProjectsRequest
+from bloomery.annotation.v1 import ListAssetsRequest, ListProjectsRequest
 from bloomery.dataset.v1 import ListDatasetsRequest
 from bloomery.errors import AmbiguousName, NotFound
 from bloomery.inference.v1 import ListModelsRequest
 from bloomery.training.v1 import ListJobsRequest
+
+_LIST_ASSETS = "`bloomery assets list --filter name:TEXT` shows those with a part of it in their name"
 
 
 class _Named(Protocol):
@@ -61,6 +63,26 @@ class Resolver:
         missing = f"{kind.title} {text} does not exist in any project"
         name = _only(f"{kind.title} {text}", found, missing, f"`bloomery {kind.command} list` shows what there is")
         return kind.below(names.parent_of(name), text)
+
+    async def asset(self, text: str) -> str:
+        """The full name of the image that `text`, its id, file name or full name, means.
+
+        Raises:
+            AmbiguousName: several images have the file name.
+            NotFound: none has it.
+        """
+        if names.ASSET.matches(text) or not text or not set(text) & set("./"):
+            return await self.find(names.ASSET, text)
+        request = ListAssetsRequest(parent=await self.project(), filter=f"name:{text}")
+        pages = self._session.pages(self._session.annotation.ListAssets, request)
+        called = [asset async for page in pages for asset in page.assets]
+        found = [asset for asset in called if asset.display_name == text] or [
+            asset for asset in called if asset.display_name.endswith(f"/{text}")
+        ]
+        if len({asset.display_name for asset in found}) > 1:
+            hint = "give more of its path, or its id"
+            raise AmbiguousName(f"image {text}", [asset.display_name for asset in found], hint=hint)
+        return _only(f"image {text}", [asset.name for asset in found], f"no image is called {text}", _LIST_ASSETS)
 
     async def _projects(self) -> AsyncIterator[_Named]:
         async for page in self._session.pages(self._session.annotation.ListProjects, ListProjectsRequest()):

@@ -114,8 +114,8 @@ class AmbiguousName(InvalidArgument):
     reason = "AMBIGUOUS_NAME"
     hint = "name the project with --project or BLOOMERY_PROJECT, or give the full name"
 
-    def __init__(self, what: str, matches: Sequence[str]) -> None:
-        super().__init__(f"{what} is ambiguous: {', '.join(matches)}")
+    def __init__(self, what: str, matches: Sequence[str], *, hint: str = "") -> None:
+        super().__init__(f"{what} is ambiguous: {', '.join(matches)}", hint=hint)
         self.matches = tuple(matches)
 
 

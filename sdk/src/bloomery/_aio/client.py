@@ -136,9 +136,9 @@ class AsyncClient:
         return AsyncLabel(session, await session.call(session.annotation.GetLabel, request))
 
     async def asset(self, name: str) -> AsyncAsset:
-        """An image."""
+        """An image, by its id or its file name, with as much of its path as it takes."""
         session = await self.connect()
-        request = annotation.GetAssetRequest(name=await (await self._resolver()).find(names.ASSET, name))
+        request = annotation.GetAssetRequest(name=await (await self._resolver()).asset(name))
         return AsyncAsset(session, await session.call(session.annotation.GetAsset, request))
 
     async def get_import(self, name: str) -> AsyncImport:

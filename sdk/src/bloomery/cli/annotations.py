@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Annotations: the shapes on images.", no_args_is_help=True)
 
 
-AssetArgument = Annotated[str, typer.Argument(metavar="ASSET", help="Id or full name of an image.")]
+AssetArgument = Annotated[str, typer.Argument(metavar="ASSET", help="Id, file name or full name of an image.")]
 SetOption = Annotated[str, typer.Option("--set", help="Id of the set: main is the people's, others hold suggestions.")]
 
 

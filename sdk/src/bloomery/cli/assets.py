@@ -53,7 +53,7 @@ def list_(
 
 @app.command("show", epilog="Example: bloomery assets show ASSET --project cells")
 def show_(
-    asset: Annotated[str, typer.Argument(help="Id or full name.")],
+    asset: Annotated[str, typer.Argument(help="Id, file name or full name.")],
     project: ProjectOption = None,
     output: OutputOption = Output.table,
 ) -> None:
@@ -74,7 +74,9 @@ def show_(
 
 @app.command("set", epilog="Example: bloomery assets set --filter name:holdout/ --split test --project cells")
 def change(
-    assets: Annotated[list[str] | None, typer.Argument(metavar="ASSET...", help="Ids or full names.")] = None,
+    assets: Annotated[
+        list[str] | None, typer.Argument(metavar="ASSET...", help="Ids, file names or full names.")
+    ] = None,
     filter: Annotated[
         str | None, typer.Option(metavar="FILTER", help="Instead, all images that `assets list` lists with it.")
     ] = None,
@@ -107,7 +109,7 @@ def _step(done: int, total: int) -> "Step":
 
 @app.command(epilog="Example: bloomery assets delete ASSET --project cells --yes")
 def delete(
-    asset: Annotated[str, typer.Argument(help="Id or full name.")],
+    asset: Annotated[str, typer.Argument(help="Id, file name or full name.")],
     project: ProjectOption = None,
     yes: YesOption = False,
 ) -> None:

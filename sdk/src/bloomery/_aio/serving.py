@@ -71,7 +71,7 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             image: a file or its bytes (JPEG, PNG, WebP, BMP, TIFF, GIF or AVIF); an asset of the model's project; a
                 Pillow image; or an array of pixels, uint8 [height, width, 3] in the order red, green, blue.
             threshold: smallest score to return, 0 to 1; the server's default where None.
-            iou_threshold: overlap from which the lower of two boxes of one class is dropped, 0 to 1.
+            iou_threshold: overlap above which the weaker of two boxes of one class is dropped, 0 to 1.
             classes: only these classes; empty for all.
             max_shapes: at most so many, best first; 0 for the server's default.
             multi_label: let one place answer for several classes, as Ultralytics' own validation does.

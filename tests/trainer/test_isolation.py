@@ -124,20 +124,25 @@ async def test_the_event_feed_survives_an_odd_error_and_loses_nothing(
     hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, worker = await hand.running()
-    reading, faults = jobs.heads, [Odd("cancelled by the administrator"), Unavailable("DOWN", "not now")]
+    reading, faults, looked = jobs.heads, list[Exception](), asyncio.Event()
 
     async def heads(tx: Transaction, uids: list[str]) -> dict[str, int]:
+        looked.set()
         if faults:
             raise faults.pop()
         return await reading(tx, uids)
 
     monkeypatch.setattr(jobs, "heads", heads)
+    hand.core.feed.poll = None
     before = failures("event-feed")
     async with feeding(hand.core):
         messages = aiter(hand.trainer.jobs.WatchJob(WatchJobRequest(name=job.name, after_sequence=job.last_sequence)))
         await anext(messages)
+        await looked.wait()
+        # From here on one commit is all that wakes the feed.
+        faults += [Odd("cancelled by the administrator"), Unavailable("DOWN", "not now")]
         await worker.report(log("live"))
-        assert (await asyncio.wait_for(anext(messages), 10)).event.log.message == "live"
+        assert (await asyncio.wait_for(anext(messages), 5)).event.log.message == "live"
     assert failures("event-feed") == before + 2
 
 

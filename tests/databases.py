@@ -7,15 +7,16 @@ import asyncio
 import atexit
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
-from bloomery_kit.database import Database
+from bloomery_kit.database import Database, Transaction
 from bloomery_kit.migrations import migrate
 from real_parts.postgres import PostgresServer
 
@@ -62,3 +63,18 @@ async def _migrate(service: str, url: str) -> None:
     db = Database.connect(url, app.SCHEMA)
     await migrate(db, app.MIGRATIONS)
     await db.close()
+
+
+async def steps(tx: Transaction, work: Awaitable[object]) -> int:
+    """How many hundreds of instructions the database carries out for some work."""
+    driver: Any = (await tx.get_raw_connection()).driver_connection
+    count = [0]
+
+    def tell() -> int:
+        count[0] += 1
+        return 0
+
+    await driver.set_progress_handler(tell, 100)
+    await work
+    await driver.set_progress_handler(None, 100)
+    return count[0]

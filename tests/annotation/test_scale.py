@@ -1,6 +1,5 @@
 """What must not grow with what is there: work counted in steps of SQLite's machine, which no load disturbs."""
 
-from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from bloomery_kit.database import Database, Transaction
 from bloomery_kit.migrations import migrate
 from bloomery_kit.times import utc_now
 from tests.annotation.helpers import digest_of
+from tests.databases import steps
 
 NOW = utc_now()
 PROJECT = Project("p", "u", "p", {}, NOW, NOW, sequence=1_000_000)
@@ -30,21 +30,6 @@ async def db(tmp_path: Path) -> Any:
     await migrate(database, MIGRATIONS)
     yield database
     await database.close()
-
-
-async def steps(tx: Transaction, work: Awaitable[object]) -> int:
-    """How many hundreds of instructions the database carries out for some work."""
-    driver: Any = (await tx.get_raw_connection()).driver_connection
-    count = [0]
-
-    def tell() -> int:
-        count[0] += 1
-        return 0
-
-    await driver.set_progress_handler(tell, 100)
-    await work
-    await driver.set_progress_handler(None, 100)
-    return count[0]
 
 
 def asset(number: int, **fields: Any) -> Asset:

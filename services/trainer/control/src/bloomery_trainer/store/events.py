@@ -100,12 +100,12 @@ async def read(
 async def read_last(
     tx: Transaction, job_uid: str, *, before: int | None, rows: int, content: Content, level: int = 0
 ) -> Sequence[event_pb2.JobEvent]:
-    """The same from the end: events before the sequence `before`, in order."""
+    """The same from the end: events before the sequence `before`, the first of a batch, in order."""
     query = _batches(job_uid, content, level)
     if before is not None:
-        query = query.where(events.c.first < before)
+        query = query.where(events.c.last < before)
     found = [row.batch for row in await tx.execute(query.order_by(events.c.last.desc()).limit(rows))]
-    return [event for event in _events(reversed(found)) if before is None or event.sequence < before]
+    return _events(reversed(found))
 
 
 async def drop(tx: Transaction, job_uid: str, *, through: int | None = None) -> None:

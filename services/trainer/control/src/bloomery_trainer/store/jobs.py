@@ -217,14 +217,13 @@ def _conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
         found.append(jobs.c.project == wanted.project)
     if wanted.state is not None:
         found.append(jobs.c.state == wanted.state)
+    if wanted.active:
+        # Few of all there ever were, and found by their own index before the rest is looked at.
+        found.append(jobs.c.number.in_(sa.select(jobs.c.number).where(jobs.c.state.in_(ACTIVE), OPEN)))
     if wanted.kind is not None:
         found.append(jobs.c.kind == wanted.kind)
-    if wanted.active:
-        found.append(jobs.c.state.in_(ACTIVE))
     if wanted.model is not None:
-        found.append(
-            sa.or_(jobs.c.model == wanted.model, jobs.c.model.endswith(f"/models/{wanted.model}", autoescape=True))
-        )
+        found.append(_of_model(wanted.model, wanted.project))
     if wanted.group is not None:
         found.append(jobs.c.group == wanted.group)
     if wanted.job_id is not None:
@@ -233,3 +232,11 @@ def _conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
         matching = sa.select(job_labels.c.job_uid).where(job_labels.c.key == key, job_labels.c.value == value)
         found.append(jobs.c.uid.in_(matching))
     return found
+
+
+def _of_model(model: str, project: str | None) -> sa.ColumnElement[bool]:
+    if "/" in model:
+        return jobs.c.model == model
+    if project is not None:
+        return jobs.c.model == f"{project}/models/{model}"
+    return jobs.c.model.endswith(f"/models/{model}", autoescape=True)

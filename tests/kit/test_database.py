@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from bloomery_kit.database import Database, UtcDateTime, compare_and_set, insert_ignore
+from bloomery_kit.database import Database, UtcDateTime, compare_and_set, insert_ignore, insert_missing
 from bloomery_kit.errors import Internal, ResourceExhausted, Unavailable
 
 METADATA = sa.MetaData()
@@ -133,12 +133,13 @@ async def test_integrity_errors_are_the_callers_to_handle(db: Database) -> None:
             await insert(db, values)
 
 
-async def test_insert_ignore_counts_what_was_free(db: Database) -> None:
+async def test_only_rows_whose_keys_are_free_are_inserted(db: Database) -> None:
     async with db.write() as tx:
-        assert await insert_ignore(tx, ITEMS, {"id": 1, "state": "OLD"}) == 1
-        assert await insert_ignore(tx, ITEMS, {"id": 1, "state": "NEW"}) == 0
-        assert await insert_ignore(tx, ITEMS, []) == 0
-        assert await insert_ignore(tx, ITEMS, [{"id": number, "state": "x"} for number in range(40_000)]) == 39_999
+        assert await insert_ignore(tx, ITEMS, {"id": 1, "state": "OLD"})
+        assert not await insert_ignore(tx, ITEMS, {"id": 1, "state": "NEW"})
+        await insert_missing(tx, ITEMS, [])
+        await insert_missing(tx, ITEMS, [{"id": number, "state": "x"} for number in range(40_000)])
+        assert await tx.scalar(sa.select(sa.func.count()).select_from(ITEMS)) == 40_000
         assert await tx.scalar(sa.select(ITEMS.c.state).where(ITEMS.c.id == 1)) == "OLD"
 
 

@@ -22,7 +22,6 @@ from bloomery_kit.engines import WRITES, postgres_engine, sqlite_engine
 from bloomery_kit.metrics import DATABASE_SECONDS, timed
 
 Transaction = AsyncConnection
-_MAX_PARAMETERS = 30_000
 _CLOSE_SECONDS = 10.0
 
 
@@ -177,18 +176,21 @@ class Database:
             self._idle.set()
 
 
-async def insert_ignore(
-    tx: Transaction, table: sa.TableClause, values: Mapping[str, object] | Sequence[Mapping[str, object]]
-) -> int:
-    """Insert the rows whose keys are free and return how many were; all rows must have the same columns."""
-    rows = [values] if isinstance(values, Mapping) else list(values)
+async def insert_ignore(tx: Transaction, table: sa.TableClause, row: Mapping[str, object]) -> bool:
+    """Insert a row if its keys are free, and say whether they were."""
+    return bool((await tx.execute(_insert(tx, table), dict(row))).rowcount)
+
+
+async def insert_missing(tx: Transaction, table: sa.TableClause, rows: Sequence[Mapping[str, object]]) -> None:
+    """Insert the rows whose keys are free; all rows must have the same columns."""
+    if rows:
+        await tx.execute(_insert(tx, table), [dict(row) for row in rows])
+
+
+def _insert(tx: Transaction, table: sa.TableClause) -> sa.Executable:
     insert = sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert
-    inserted = 0
-    step = max(1, _MAX_PARAMETERS // max(1, len(rows[0]))) if rows else 1
-    for start in range(0, len(rows), step):
-        statement = insert(table).values([dict(row) for row in rows[start : start + step]]).on_conflict_do_nothing()
-        inserted += (await tx.execute(statement)).rowcount
-    return inserted
+    # The values are no part of the statement, which would be compiled anew for each number of rows.
+    return insert(table).on_conflict_do_nothing()
 
 
 async def compare_and_set(

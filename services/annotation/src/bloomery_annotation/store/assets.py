@@ -11,7 +11,7 @@ from bloomery_annotation.model import Asset, AssetDraft, Blob, Project
 from bloomery_annotation.names import ASSET, MAIN_SET, asset_id
 from bloomery_annotation.store import projects
 from bloomery_annotation.store.tables import ANNOTATION_SETS, ASSETS, SET_LABELS
-from bloomery_kit.database import Transaction, insert_ignore
+from bloomery_kit.database import Transaction, insert_missing
 from bloomery_kit.errors import NotFound
 from bloomery_kit.names import new_uid
 from bloomery_kit.sequences import next_sequence
@@ -34,7 +34,7 @@ async def ensure(
     if new:
         first = await next_sequence(tx, project.uid, len(new))
         made = [_made(project, *pair, first + number, now) for number, pair in enumerate(reversed(new.values()))]
-        await insert_ignore(tx, ASSETS, [_row(project, asset) for asset in made])
+        await insert_missing(tx, ASSETS, [_row(project, asset) for asset in made])
         await projects.count_assets(tx, project, len(made))
         there.update({asset.digest: asset for asset in made})
     return there, len(new)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from bloomery_annotation.model import NOT_SENT, Blob
 from bloomery_annotation.store.tables import ASSETS, BLOBS, IMPORT_FILES
-from bloomery_kit.database import Transaction, insert_ignore
+from bloomery_kit.database import Transaction, insert_missing
 from bloomery_vision.findings import Finding, Severity
 
 _B = BLOBS.c
@@ -85,7 +85,7 @@ async def drop(tx: Transaction, project_uid: str, digests: Collection[str]) -> N
 
 async def keep(tx: Transaction, project_uid: str, blobs: Sequence[Blob], now: datetime) -> None:
     """Record checked blobs; one that was being collected stays."""
-    await insert_ignore(tx, BLOBS, [_row(project_uid, blob, now) for blob in blobs])
+    await insert_missing(tx, BLOBS, [_row(project_uid, blob, now) for blob in blobs])
     where = (_B.project_uid == project_uid, _B.digest.in_([blob.digest for blob in blobs]))
     await tx.execute(sa.update(BLOBS).where(*where).values(going=False, use_time=now))
 

@@ -12,7 +12,7 @@ from bloomery_annotation.names import IMPORT
 from bloomery_annotation.store.keys import delete_some
 from bloomery_annotation.store.tables import IMPORT_FILES, IMPORT_PLANS, IMPORT_PROBLEMS, IMPORTS, LEASES, PROJECTS
 from bloomery_kit import leases
-from bloomery_kit.database import Transaction, compare_and_set, insert_ignore
+from bloomery_kit.database import Transaction, compare_and_set, insert_ignore, insert_missing
 from bloomery_kit.errors import AlreadyExists, NotFound
 from bloomery_kit.leases import Lease, LeaseLost
 from bloomery_kit.sequences import next_sequence
@@ -74,7 +74,7 @@ async def create(tx: Transaction, new: Import, files: Mapping[str, str]) -> None
     if not await insert_ignore(tx, IMPORTS, row):
         raise AlreadyExists("import", new.name)
     common = {"import_uid": new.uid, "project_uid": new.project_uid}
-    await insert_ignore(tx, IMPORT_FILES, [common | {"path": path, "digest": d} for path, d in files.items()])
+    await insert_missing(tx, IMPORT_FILES, [common | {"path": path, "digest": d} for path, d in files.items()])
 
 
 async def find(tx: Transaction, project: Project, import_id: str) -> Import:

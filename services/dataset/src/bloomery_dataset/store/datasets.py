@@ -37,7 +37,7 @@ async def insert(
         "revision": 1,
         "last_number": 0,
     }
-    return await insert_ignore(tx, DATASETS, row) == 1
+    return await insert_ignore(tx, DATASETS, row)
 
 
 async def get(tx: Transaction, project: str, dataset: str) -> Dataset:

@@ -25,7 +25,7 @@ from bloomery_vision.formats.split_lists import SplitReader
 from bloomery_vision.formats.survey import sample
 from bloomery_vision.formats.texts import read_head
 from bloomery_vision.formats.tree import Tree
-from bloomery_vision.formats.voc_xml import CORNERS, corners, parse, root_of, text
+from bloomery_vision.formats.voc_xml import corner_texts, corners, parse, root_of, text
 
 _HEAD = 4096
 _OTHER_ROOTS = frozenset({"annotations", "dataset", "mlt"})
@@ -159,7 +159,7 @@ class _Seen:
         if found is None or not all(map(math.isfinite, found)):
             return
         # Whoever writes a point counts no pixels, even where all that follows it is 0.
-        if from_zero or min(found[:2]) == 0 or any("." in text(item, f"bndbox/{key}") for key in CORNERS):
+        if from_zero or min(found[:2]) == 0 or any("." in value for value in corner_texts(item)):
             self.zero += 1
             self.zero_example = self.zero_example or name
         elif min(found[:2]) == 1:

@@ -7,7 +7,7 @@ and LabelMe an outline. All of it wins over the upright box.
 import codecs
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException, ElementTree
@@ -74,15 +74,28 @@ def declared_size(root: Element) -> Size | None:
 
 def corners(item: Element) -> list[float] | None:
     """xmin, ymin, xmax, ymax of an object as they stand in the file."""
-    try:
-        return [float(text(item, f"bndbox/{key}")) for key in CORNERS]
-    except ValueError:
-        return None
+    return _numbers(item.find("bndbox"), CORNERS)
+
+
+def corner_texts(item: Element) -> list[str]:
+    """The texts of the corners of an object, empty where one is missing."""
+    box = item.find("bndbox")
+    return [text(box, key) if box is not None else "" for key in CORNERS]
 
 
 def text(item: Element, path: str) -> str:
     """The text at a path, without the space around it."""
     return nfc((item.findtext(path) or "").strip())
+
+
+def _numbers(item: Element | None, keys: Iterable[str]) -> list[float] | None:
+    # One tag after the other: a path of several takes ten times as long.
+    if item is None:
+        return None
+    try:
+        return [float(item.findtext(key) or "") for key in keys]
+    except ValueError:
+        return None
 
 
 def _decoded(content: bytes) -> bytes | str:
@@ -109,7 +122,8 @@ def _object(item: Element, origin: int) -> Parsed:
 
 
 def _bad_box(item: Element) -> Finding:
-    words = ", ".join(f"{key} {text(item, f'bndbox/{key}') or 'is missing'}" for key in CORNERS)
+    stated = zip(CORNERS, corner_texts(item), strict=True)
+    words = ", ".join(f"{key} {value or 'is missing'}" for key, value in stated)
     return error("BAD_BOX", f"its bndbox cannot be read: {words}", hint="xmin, ymin, xmax and ymax are numbers")
 
 
@@ -118,14 +132,15 @@ def _attributes(item: Element) -> dict[str, str]:
     for key in ("score", "confidence"):
         if value := text(item, key):
             found["score"] = value
-    more = {text(one, "name"): text(one, "value") for one in item.iterfind("attributes/attribute")}
+    parent = item.find("attributes")
+    further = parent.iterfind("attribute") if parent is not None else ()
+    more = {text(one, "name"): text(one, "value") for one in further}
     return found | {key: value for key, value in more.items() if key and value}
 
 
 def _outline(item: Element) -> Polygon | None:
-    try:
-        turned = [float(text(item, f"robndbox/{key}")) for key in ("cx", "cy", "w", "h", "angle")]
-    except ValueError:
+    turned = _numbers(item.find("robndbox"), ("cx", "cy", "w", "h", "angle"))
+    if turned is None:
         ring = _ring(item)
         return Polygon(ring) if len(ring) > 2 else None
     cx, cy, width, height, angle = turned

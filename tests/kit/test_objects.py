@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bloomery_kit.errors import NotFound, Unavailable
-from bloomery_kit.objects import Data, FolderObjectStore, ObjectStore, check_key
+from bloomery_kit.objects import Content, Data, FolderObjectStore, ObjectStore, check_key
 
 BIG = bytes(range(256)) * 12_000
 KEY = "0f3a/sha256:abc"
@@ -42,6 +42,15 @@ async def test_what_is_put_is_got(store: ObjectStore, kind: str, tmp_path: Path)
     stat = await store.put(KEY, data, content_type="image/png")
     assert (stat.key, stat.size) == (KEY, len(content))
     assert await store.get(KEY) == content
+
+
+async def test_many_small_blobs_are_put_together(store: ObjectStore) -> None:
+    await store.put("a/1", b"old")
+    blobs = {f"a/{number}": Content(b"%d" % number, "text/plain") for number in range(150)}
+    await store.put_all({**blobs, "b/c/empty": Content(b"")})
+    assert len(await keys(store)) == 151
+    assert [await store.get(key) for key in ("a/0", "a/1", "a/149", "b/c/empty")] == [b"0", b"1", b"149", b""]
+    await store.put_all({})
 
 
 async def test_putting_again_replaces(store: ObjectStore) -> None:

@@ -27,6 +27,12 @@ FILES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def singly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let small files travel as large ones do."""
+    monkeypatch.setattr(_upload, "BUNDLED_BYTES", -1)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     root = tmp_path / "cells-folder"

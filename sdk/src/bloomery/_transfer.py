@@ -5,6 +5,7 @@ import hashlib
 import uuid
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -64,6 +65,10 @@ class Transfer:
     async def close(self) -> None:
         """Give the connections back."""
         await self._http.aclose()
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Wait for a turn, of as many as there may be at once, for bytes that travel in another way."""
+        return self._turns
 
     async def put(self, file: File, request: SignedRequest) -> None:
         """Upload a file.

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from itertools import chain, filterfalse, islice
 from pathlib import Path
@@ -14,11 +14,14 @@ from bloomery._session import Session
 from bloomery._status import from_status
 from bloomery._transfer import File, digest_of, in_order, together
 from bloomery.annotation.v1 import (
+    BlobContent,
     BlobInfo,
     CompleteUploadsRequest,
     Import,
     ImportFile,
     PrepareUploadsRequest,
+    UploadBlobsRequest,
+    UploadResult,
     UploadTarget,
 )
 from bloomery.common.v1 import Artifact
@@ -27,6 +30,8 @@ from bloomery.training.v1 import CompleteInputUploadRequest, PrepareInputUploadR
 
 _PAGE = 250
 """Blobs of one round trip: the server reads each of them again before it answers."""
+BUNDLED_BYTES = 4 << 20
+"""Files up to this size travel with a call, as many as have it together; larger ones by requests of their own."""
 _PAGES = 3
 """On the way at once: one is read here, one travels, one is checked there."""
 INLINE_FILES = 10_000
@@ -79,7 +84,7 @@ async def _listed(
 
 
 async def _upload_page(session: Session, project: str, root: Path, names: Sequence[str]) -> Sequence[ImportFile]:
-    files = await together(asyncio.to_thread(_read, root / name) for name in names)
+    files = await asyncio.to_thread(lambda: [_read(root / name) for name in names])
     await upload(session, project, files)
     return [ImportFile(path=name, digest=file.digest) for name, file in zip(names, files, strict=True)]
 
@@ -99,8 +104,6 @@ async def upload(session: Session, project: str, files: Sequence[File]) -> None:
             session.annotation.PrepareUploads, PrepareUploadsRequest(parent=project, blobs=blobs)
         )
         left = {target.digest: left[target.digest] for target in prepared.missing}
-        if not left:
-            return
         try:
             await _send(session, project, left, prepared.missing)
         except BloomeryError as error:
@@ -147,18 +150,55 @@ async def _send_input(session: Session, project: str, file: File) -> Artifact:
 
 
 async def _send(session: Session, project: str, files: dict[str, File], targets: Sequence[UploadTarget]) -> None:
+    small = [file for file in files.values() if file.size <= BUNDLED_BYTES]
+    for bundle in _bundles(small):
+        await _send_bundle(session, project, bundle)
+    large = [target for target in targets if files[target.digest].size > BUNDLED_BYTES]
+    if large:
+        await _send_each(session, project, files, large)
+
+
+async def _send_bundle(session: Session, project: str, bundle: Sequence[File]) -> None:
+    async with session.transfer.turn():
+        blobs = await asyncio.to_thread(lambda: [_content(file) for file in bundle])
+        request = UploadBlobsRequest(parent=project, blobs=blobs)
+        answer = await session.call(session.annotation.UploadBlobs, request, seconds=_COMPLETE_SECONDS)
+    _check(answer.results, {file.digest: file for file in bundle})
+
+
+def _content(file: File) -> BlobContent:
+    # One that has grown since it was measured is another one, and cut off it is refused as such.
+    with file.path.open("rb") as opened:
+        return BlobContent(digest=file.digest, content=opened.read(file.size + 1))
+
+
+async def _send_each(session: Session, project: str, files: dict[str, File], targets: Sequence[UploadTarget]) -> None:
     await together(session.transfer.put(files[target.digest], target.put) for target in targets)
-    blobs = [BlobInfo(digest=file.digest, size_bytes=file.size) for file in files.values()]
-    completed = await session.call(
-        session.annotation.CompleteUploads,
-        CompleteUploadsRequest(parent=project, blobs=blobs),
-        seconds=_COMPLETE_SECONDS,
-    )
-    for result in completed.results:
+    blobs = [BlobInfo(digest=target.digest, size_bytes=files[target.digest].size) for target in targets]
+    request = CompleteUploadsRequest(parent=project, blobs=blobs)
+    completed = await session.call(session.annotation.CompleteUploads, request, seconds=_COMPLETE_SECONDS)
+    _check(completed.results, files)
+
+
+def _check(results: Iterable[UploadResult], files: Mapping[str, File]) -> None:
+    for result in results:
         if result.status.code:
             error = from_status(result.status)
             error.hint = error.hint or f"look at {files[result.digest].path}"
             raise error
+
+
+def _bundles(files: Sequence[File]) -> Iterator[Sequence[File]]:
+    bundle: list[File] = []
+    size = 0
+    for file in files:
+        if bundle and size + file.size > BUNDLED_BYTES:
+            yield bundle
+            bundle, size = [], 0
+        bundle.append(file)
+        size += file.size
+    if bundle:
+        yield bundle
 
 
 def _read(path: Path) -> File:

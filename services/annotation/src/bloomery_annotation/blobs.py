@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -27,12 +27,14 @@ from bloomery_kit.errors import (
     PreconditionViolation,
     ResourceExhausted,
 )
-from bloomery_kit.objects import ObjectStore, SignedRequest
+from bloomery_kit.objects import Content, ObjectStore, SignedRequest
 from bloomery_kit.times import Clock, utc_now
 from bloomery_vision.cores import usable_cores
 from bloomery_vision.findings import Finding, error
 from bloomery_vision.images import ImageError, probe
 
+Outcomes = dict[str, Blob | BloomeryError]
+"""What becomes of blobs, by digest."""
 _IN_MEMORY = 8 << 20
 _RECORDED_AT_ONCE = 50
 _NOTED_EVERY = timedelta(days=1)
@@ -88,11 +90,46 @@ class Uploads:
         """Keep uploaded blobs; for each the reason why it is not kept, or None."""
         project, there = await self._known(project_id, wanted)
         new = list({blob.digest: blob for blob in wanted if blob.digest not in there}.values())
-        outcomes: dict[str, Blob | BloomeryError] = {}
+        outcomes: Outcomes = {}
         # What a caller with a short deadline has waited for is not lost.
         for start in range(0, len(new), _RECORDED_AT_ONCE):
             outcomes |= await self._take_some(project, new[start : start + _RECORDED_AT_ONCE])
         return [await self._result(project, blob, outcomes.get(blob.digest)) for blob in wanted]
+
+    async def take(self, project_id: str, contents: Sequence[tuple[str, bytes]]) -> list[BloomeryError | None]:
+        """Keep small blobs, given by digest and bytes; for each the reason why it is not kept, or None.
+
+        Raises:
+            ResourceExhausted: DISK_LOW.
+        """
+        project, there = await self._known(project_id, [Blob(digest, len(data)) for digest, data in contents])
+        new = {digest: data for digest, data in contents if digest not in there}
+        self._disk.check(sum(map(len, new.values())))
+        outcomes = await self._look_at(new)
+
+        async def bring(target: Project) -> Outcomes:
+            good = {
+                blob_key(target.uid, blob.digest): Content(new[blob.digest], blob.media_type)
+                for blob in _kept(outcomes)
+            }
+            await self._objects.put_all(good)
+            return outcomes
+
+        await self._keep(project, bring)
+        refused = {digest: one for digest, one in outcomes.items() if isinstance(one, BloomeryError)}
+        return [refused.get(digest) for digest, _ in contents]
+
+    async def _look_at(self, contents: Mapping[str, bytes]) -> Outcomes:
+        """What blobs in memory are, a part of them on each core."""
+        waiting, cores = list(contents.items()), usable_cores()
+        parts = [waiting[start::cores] for start in range(cores)]
+
+        async def look(part: Sequence[tuple[str, bytes]]) -> Outcomes:
+            async with self._looking:
+                return await asyncio.to_thread(lambda: {digest: _checked(digest, data) for digest, data in part})
+
+        found = await asyncio.gather(*map(look, parts))
+        return {digest: one for part in found for digest, one in part.items()}
 
     async def sign_download(self, project: Project, digest: str, file_name: str) -> SignedRequest:
         """A GET request for a kept blob."""
@@ -116,19 +153,28 @@ class Uploads:
     async def _sign(self, project: Project, digest: str, size: int) -> SignedRequest:
         return await self._objects.sign_put(staging_key(project.uid, digest), size=size, expires=self._expires)
 
-    async def _take_some(self, project: Project, new: Sequence[Blob]) -> dict[str, Blob | BloomeryError]:
+    async def _take_some(self, project: Project, new: Sequence[Blob]) -> Outcomes:
+        async def bring(target: Project) -> Outcomes:
+            taken = await asyncio.gather(*(self._take(target, blob) for blob in new))
+            return {blob.digest: outcome for blob, outcome in zip(new, taken, strict=True)}
+
+        project, outcomes = await self._keep(project, bring)
+        await self._clean(project, outcomes)
+        return outcomes
+
+    async def _keep(
+        self, project: Project, bring: Callable[[Project], Awaitable[Outcomes]]
+    ) -> tuple[Project, Outcomes]:
+        """Record what `bring` puts into the store; the project as it is then."""
         while True:
-            taken = await asyncio.gather(*(self._take(project, blob) for blob in new))
-            kept = [outcome for outcome in taken if isinstance(outcome, Blob)]
+            outcomes = await bring(project)
+            kept = _kept(outcomes)
             current = await self._record(project, kept) if kept else project
             if current.sweeps == project.sweeps:
-                break
-            # Blobs were collected meanwhile, perhaps these: bring them again, they still lie where they were put.
+                _count(outcomes)
+                return project, outcomes
+            # Blobs were collected meanwhile, perhaps these: bring them again, they still lie where they came from.
             project = current
-        outcomes = {blob.digest: outcome for blob, outcome in zip(new, taken, strict=True)}
-        await self._clean(project, outcomes)
-        _count(outcomes)
-        return outcomes
 
     async def _take(self, project: Project, wanted: Blob) -> Blob | BloomeryError:
         async with self._slots, AsyncExitStack() as stack:
@@ -172,7 +218,7 @@ class Uploads:
                 await blobs.keep(tx, project.uid, taken, self._clock())
             return current
 
-    async def _clean(self, project: Project, outcomes: dict[str, Blob | BloomeryError]) -> None:
+    async def _clean(self, project: Project, outcomes: Outcomes) -> None:
         done = [digest for digest, outcome in outcomes.items() if isinstance(outcome, Blob | InvalidArgument)]
         await asyncio.gather(*(self._objects.delete(staging_key(project.uid, digest)) for digest in done))
 
@@ -202,6 +248,15 @@ def inspect(source: bytes | Path) -> Blob:
     return Blob(name, size, info.media_type, info.width, info.height)
 
 
+def _kept(outcomes: Outcomes) -> list[Blob]:
+    return [outcome for outcome in outcomes.values() if isinstance(outcome, Blob)]
+
+
+def _checked(digest: str, data: bytes) -> Blob | BloomeryError:
+    found = inspect(data)
+    return found if found.digest == digest else _mismatch(Blob(digest, len(data)), f"bytes with {found.digest}")
+
+
 def _check(wanted: Blob, found: Blob) -> None:
     if (found.digest, found.size_bytes) != (wanted.digest, wanted.size_bytes):
         raise _mismatch(wanted, f"{found.size_bytes} bytes with {found.digest}")
@@ -225,7 +280,7 @@ def unusable_image(field: str, problem: Finding) -> InvalidArgument:
     return InvalidArgument([FieldViolation(field, f"{problem.message}; {problem.hint}")], reason=problem.code)
 
 
-def _count(outcomes: dict[str, Blob | BloomeryError]) -> None:
+def _count(outcomes: Outcomes) -> None:
     for outcome in outcomes.values():
         if isinstance(outcome, Blob):
             metrics.UPLOADS.labels("kept").inc()

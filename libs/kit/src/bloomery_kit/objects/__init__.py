@@ -2,10 +2,11 @@
 
 from bloomery_kit.objects._factory import open_object_store
 from bloomery_kit.objects._folder import FolderObjectStore
-from bloomery_kit.objects._protocol import Data, ObjectStat, ObjectStore, SignedRequest, check_key
+from bloomery_kit.objects._protocol import Content, Data, ObjectStat, ObjectStore, SignedRequest, check_key
 from bloomery_kit.objects._s3 import S3ObjectStore
 
 __all__ = [
+    "Content",
     "Data",
     "FolderObjectStore",
     "ObjectStat",

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -15,13 +15,14 @@ from typing import IO, ParamSpec, TypeVar
 
 from bloomery_kit.errors import NotFound, ResourceExhausted, Unavailable
 from bloomery_kit.metrics import OBJECT_STORE_SECONDS, timed
-from bloomery_kit.objects._protocol import Data, ObjectStat, SignedRequest, check_key, missing
+from bloomery_kit.objects._protocol import Content, Data, ObjectStat, SignedRequest, check_key, missing
 from bloomery_kit.objects._signing import Grant, UrlSigner
 
 P = ParamSpec("P")
 T = TypeVar("T")
 CHUNK = 1 << 20
 _LIST_BATCH = 1000
+_OPEN_AT_ONCE = 64
 _LEFTOVER_SECONDS = 24 * 3600
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
@@ -46,6 +47,11 @@ class FolderObjectStore:
         else:
             await self._write_chunks(key, target, data)
         return await _run(key, _stat, key, target)
+
+    async def put_all(self, blobs: Mapping[str, Content]) -> None:
+        """Write blobs; the disk is waited for once they are all on their way to it."""
+        targets = {self._path(key): content.data for key, content in blobs.items()}
+        await _run(next(iter(blobs), ""), self._write_all, targets)
 
     async def get(self, key: str) -> bytes:
         """The whole blob."""
@@ -132,6 +138,25 @@ class FolderObjectStore:
         with _replacing(target, self._temporary) as file:
             file.write(data)
 
+    def _write_all(self, targets: Mapping[Path, bytes]) -> None:
+        waiting = iter(targets.items())
+        while some := list(islice(waiting, _OPEN_AT_ONCE)):
+            with ExitStack() as stack:
+                written = [(self._begin(data, stack), target) for target, data in some]
+                for file, target in written:
+                    _settle(file)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    Path(file.name).replace(target)
+        for folder in {target.parent for target in targets}:
+            _settle_folder(folder)
+
+    def _begin(self, data: bytes, stack: ExitStack) -> IO[bytes]:
+        file = _temporary_file(self._temporary)
+        stack.callback(_discard, file)
+        file.write(data)
+        file.flush()
+        return file
+
     def _write_file(self, target: Path, source: Path) -> None:
         with source.open("rb") as origin, _replacing(target, self._temporary) as file:
             shutil.copyfileobj(origin, file, CHUNK)
@@ -169,9 +194,13 @@ def _replacing(target: Path, folder: Path) -> Iterator[IO[bytes]]:
 
 def _commit(file: IO[bytes], target: Path) -> None:
     file.flush()
+    _settle(file)
+    _rename(Path(file.name), target)
+
+
+def _settle(file: IO[bytes]) -> None:
     os.fsync(file.fileno())
     file.close()
-    _rename(Path(file.name), target)
 
 
 def _discard(file: IO[bytes]) -> None:
@@ -193,7 +222,11 @@ def _rename(source: Path, target: Path) -> None:
         raise FileNotFoundError(source)
     target.parent.mkdir(parents=True, exist_ok=True)
     source.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    _settle_folder(target.parent)
+
+
+def _settle_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
     finally:

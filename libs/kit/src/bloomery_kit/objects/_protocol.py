@@ -24,6 +24,14 @@ class ObjectStat:
 
 
 @dataclass(frozen=True)
+class Content:
+    """The bytes of a small blob, and what they are."""
+
+    data: bytes
+    content_type: str = "application/octet-stream"
+
+
+@dataclass(frozen=True)
 class SignedRequest:
     """A request that anyone holding it may send until `expires_at`."""
 
@@ -42,6 +50,10 @@ class ObjectStore(Protocol):
 
     async def put(self, key: str, data: Data, *, content_type: str = "application/octet-stream") -> ObjectStat:
         """Write a blob, replacing an older one."""
+        ...
+
+    async def put_all(self, blobs: Mapping[str, Content]) -> None:
+        """Write small blobs by key, faster than one by one; after an error or a crash some of them are written."""
         ...
 
     async def get(self, key: str) -> bytes:

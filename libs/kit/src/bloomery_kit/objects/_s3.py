@@ -1,7 +1,7 @@
 import asyncio
 import hashlib
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,7 +17,7 @@ from minio.error import InvalidResponseError, S3Error, ServerError
 
 from bloomery_kit.errors import BloomeryError, Internal, NotFound, ResourceExhausted, Unavailable
 from bloomery_kit.metrics import OBJECT_STORE_SECONDS, timed
-from bloomery_kit.objects._protocol import Data, ObjectStat, SignedRequest, check_key, missing
+from bloomery_kit.objects._protocol import Content, Data, ObjectStat, SignedRequest, check_key, missing
 from bloomery_kit.settings import S3StoreSettings
 from bloomery_kit.times import Clock, utc_now
 
@@ -52,6 +52,12 @@ class S3ObjectStore:
                     await asyncio.to_thread(spool.write, chunk)
             with data.open("rb") if isinstance(data, Path) else spool as file:
                 return await self._call(key, lambda: self._put(key, cast("BinaryIO", file), content_type))
+
+    async def put_all(self, blobs: Mapping[str, Content]) -> None:
+        """Write blobs, as many at once as there are threads."""
+        await asyncio.gather(
+            *(self.put(key, content.data, content_type=content.content_type) for key, content in blobs.items())
+        )
 
     async def get(self, key: str) -> bytes:
         """The whole blob."""

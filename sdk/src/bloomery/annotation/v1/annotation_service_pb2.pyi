@@ -518,6 +518,78 @@ class CompleteUploadsResponse(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class BlobContent(message.Message):
+    """A small blob."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: builtins.int
+    CONTENT_FIELD_NUMBER: builtins.int
+    digest: builtins.str
+    """"sha256:..." of its bytes."""
+    content: builtins.bytes
+    """Its bytes."""
+    def __init__(
+        self,
+        *,
+        digest: builtins.str = ...,
+        content: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["content", b"content", "digest", b"digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class UploadBlobsRequest(message.Message):
+    """Request of UploadBlobs."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    BLOBS_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    """`projects/{project}`."""
+    @builtins.property
+    def blobs(self) -> containers.RepeatedCompositeFieldContainer[BlobContent]:
+        """At most 1,000, of 8 MiB together."""
+
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        blobs: abc.Iterable[BlobContent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["blobs", b"blobs", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class UploadBlobsResponse(message.Message):
+    """Response of UploadBlobs."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def results(self) -> containers.RepeatedCompositeFieldContainer[UploadResult]:
+        """One for each blob, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        results: abc.Iterable[UploadResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class SignDownloadsRequest(message.Message):
     """Request of SignDownloads."""
 

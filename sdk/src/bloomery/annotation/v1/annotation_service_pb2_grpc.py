@@ -93,6 +93,11 @@ class AnnotationServiceStub:
                 request_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.DeleteLabelRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
+        self.UploadBlobs = channel.unary_unary(
+                '/bloomery.annotation.v1.AnnotationService/UploadBlobs',
+                request_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.UploadBlobsRequest.SerializeToString,
+                response_deserializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.UploadBlobsResponse.FromString,
+                _registered_method=True)
         self.PrepareUploads = channel.unary_unary(
                 '/bloomery.annotation.v1.AnnotationService/PrepareUploads',
                 request_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.PrepareUploadsRequest.SerializeToString,
@@ -292,6 +297,15 @@ class AnnotationServiceServicer:
         """Deletes a label. FAILED_PRECONDITION `LABEL_IN_USE`: shapes carry it; relabel them, or set `force`, which deletes those shapes too, each set as a
         new revision. That goes by batches: from the first on the label is `deleting`, and where the call is cut off the server goes on by itself; a repeat
         helps it along. NOT_FOUND: it is gone already, so a repeat may get it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UploadBlobs(self, request, context):
+        """Takes the bytes of small blobs with the call, checks size and digest of each, and keeps them: PrepareUploads, a PUT and CompleteUploads in one, for many
+        at once. Idempotent: a blob that is already kept is a success. An item's INVALID_ARGUMENT `DIGEST_MISMATCH`: send that one again. A call that is cut off
+        has kept all or none of them: repeat it. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -535,6 +549,11 @@ def add_AnnotationServiceServicer_to_server(servicer, server):
                     servicer.DeleteLabel,
                     request_deserializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.DeleteLabelRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'UploadBlobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.UploadBlobs,
+                    request_deserializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.UploadBlobsRequest.FromString,
+                    response_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.UploadBlobsResponse.SerializeToString,
             ),
             'PrepareUploads': grpc.unary_unary_rpc_method_handler(
                     servicer.PrepareUploads,
@@ -930,6 +949,33 @@ class AnnotationService:
             '/bloomery.annotation.v1.AnnotationService/DeleteLabel',
             bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.DeleteLabelRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadBlobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.annotation.v1.AnnotationService/UploadBlobs',
+            bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.UploadBlobsRequest.SerializeToString,
+            bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.UploadBlobsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -72,6 +72,11 @@ class AnnotationServiceStub:
     new revision. That goes by batches: from the first on the label is `deleting`, and where the call is cut off the server goes on by itself; a repeat
     helps it along. NOT_FOUND: it is gone already, so a repeat may get it.
     """
+    UploadBlobs: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.UploadBlobsRequest, annotation_service_pb2.UploadBlobsResponse]
+    """Takes the bytes of small blobs with the call, checks size and digest of each, and keeps them: PrepareUploads, a PUT and CompleteUploads in one, for many
+    at once. Idempotent: a blob that is already kept is a success. An item's INVALID_ARGUMENT `DIGEST_MISMATCH`: send that one again. A call that is cut off
+    has kept all or none of them: repeat it. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
+    """
     PrepareUploads: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.PrepareUploadsRequest, annotation_service_pb2.PrepareUploadsResponse]
     """Says which blobs the project lacks and signs an upload for each. Changes nothing that lasts; safe to repeat. PUT the bytes as told, then call
     CompleteUploads. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
@@ -188,6 +193,11 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
     """Deletes a label. FAILED_PRECONDITION `LABEL_IN_USE`: shapes carry it; relabel them, or set `force`, which deletes those shapes too, each set as a
     new revision. That goes by batches: from the first on the label is `deleting`, and where the call is cut off the server goes on by itself; a repeat
     helps it along. NOT_FOUND: it is gone already, so a repeat may get it.
+    """
+    UploadBlobs: aio.UnaryUnaryMultiCallable[annotation_service_pb2.UploadBlobsRequest, annotation_service_pb2.UploadBlobsResponse]  # type: ignore[assignment]
+    """Takes the bytes of small blobs with the call, checks size and digest of each, and keeps them: PrepareUploads, a PUT and CompleteUploads in one, for many
+    at once. Idempotent: a blob that is already kept is a success. An item's INVALID_ARGUMENT `DIGEST_MISMATCH`: send that one again. A call that is cut off
+    has kept all or none of them: repeat it. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
     """
     PrepareUploads: aio.UnaryUnaryMultiCallable[annotation_service_pb2.PrepareUploadsRequest, annotation_service_pb2.PrepareUploadsResponse]  # type: ignore[assignment]
     """Says which blobs the project lacks and signs an upload for each. Changes nothing that lasts; safe to repeat. PUT the bytes as told, then call
@@ -362,6 +372,17 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         """Deletes a label. FAILED_PRECONDITION `LABEL_IN_USE`: shapes carry it; relabel them, or set `force`, which deletes those shapes too, each set as a
         new revision. That goes by batches: from the first on the label is `deleting`, and where the call is cut off the server goes on by itself; a repeat
         helps it along. NOT_FOUND: it is gone already, so a repeat may get it.
+        """
+
+    @abc_1.abstractmethod
+    def UploadBlobs(
+        self,
+        request: annotation_service_pb2.UploadBlobsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[annotation_service_pb2.UploadBlobsResponse, abc.Awaitable[annotation_service_pb2.UploadBlobsResponse]]:
+        """Takes the bytes of small blobs with the call, checks size and digest of each, and keeps them: PrepareUploads, a PUT and CompleteUploads in one, for many
+        at once. Idempotent: a blob that is already kept is a success. An item's INVALID_ARGUMENT `DIGEST_MISMATCH`: send that one again. A call that is cut off
+        has kept all or none of them: repeat it. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
         """
 
     @abc_1.abstractmethod

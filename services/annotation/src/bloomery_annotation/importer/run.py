@@ -37,7 +37,7 @@ from bloomery_kit.objects import ObjectStore
 from bloomery_kit.times import Clock
 from bloomery_vision.formats import FormatError, ImportItem, Plan
 
-BATCH = 100
+BATCH = 250
 """Items saved, and lost to a crash, at once."""
 
 

@@ -1,5 +1,6 @@
 """Uploads and downloads of bytes."""
 
+import math
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -12,6 +13,8 @@ from bloomery.annotation.v1 import (
     SignDownloadsRequest,
     SignDownloadsResponse,
     SignedDownload,
+    UploadBlobsRequest,
+    UploadBlobsResponse,
     UploadResult,
     UploadTarget,
 )
@@ -20,7 +23,10 @@ from bloomery_annotation.model import Asset, Blob, Project
 from bloomery_annotation.names import ASSET, PROJECT
 from bloomery_annotation.service.base import Methods
 from bloomery_annotation.store import assets
-from bloomery_kit.errors import NotFound, Violations
+from bloomery_kit.errors import BloomeryError, NotFound, Violations
+
+MAX_TOGETHER = 8 << 20
+"""Bytes of the blobs of one call."""
 
 
 class UploadMethods(Methods):
@@ -38,12 +44,15 @@ class UploadMethods(Methods):
         """See the contract."""
         project_id, blobs = self._check_blobs(request.parent, request.blobs)
         outcomes = await self._parts.uploads.complete(project_id, blobs)
-        return CompleteUploadsResponse(
-            results=[
-                UploadResult(digest=blob.digest, status=convert.status(outcome))
-                for blob, outcome in zip(blobs, outcomes, strict=True)
-            ]
-        )
+        return CompleteUploadsResponse(results=_results(blobs, outcomes))
+
+    async def UploadBlobs(self, request: UploadBlobsRequest, _context: object) -> UploadBlobsResponse:
+        """See the contract."""
+        infos = [BlobInfo(digest=blob.digest, size_bytes=len(blob.content)) for blob in request.blobs]
+        project_id, blobs = self._check_blobs(request.parent, infos, together=MAX_TOGETHER)
+        contents = [(blob.digest, blob.content) for blob in request.blobs]
+        outcomes = await self._parts.uploads.take(project_id, contents)
+        return UploadBlobsResponse(results=_results(blobs, outcomes))
 
     async def SignDownloads(self, request: SignDownloadsRequest, _context: object) -> SignDownloadsResponse:
         """See the contract."""
@@ -60,7 +69,9 @@ class UploadMethods(Methods):
         get = await self._parts.uploads.sign_download(project, asset.digest, file_name)
         return SignedDownload(asset=asset.name, get=convert.signed_request(get), status=convert.status(None))
 
-    def _check_blobs(self, parent: str, blobs: Sequence[BlobInfo]) -> tuple[str, list[Blob]]:
+    def _check_blobs(
+        self, parent: str, blobs: Sequence[BlobInfo], *, together: float = math.inf
+    ) -> tuple[str, list[Blob]]:
         violations = Violations()
         ids = PROJECT.check(parent, "parent", violations)
         checks.batch(len(blobs), "blobs", violations)
@@ -69,9 +80,20 @@ class UploadMethods(Methods):
             if not 0 <= blob.size_bytes <= self._parts.max_blob_bytes:
                 limit = f"must be from 0 to {self._parts.max_blob_bytes} bytes, not {blob.size_bytes}"
                 violations.add(f"blobs[{number}].size_bytes", limit)
+        if (total := sum(blob.size_bytes for blob in blobs)) > together:
+            violations.add(
+                "blobs", f"have {total} bytes together; at most {together} fit, so send them in several calls"
+            )
         violations.raise_if_any()
         assert ids is not None
         return ids["project"], [Blob(blob.digest, blob.size_bytes) for blob in blobs]
+
+
+def _results(blobs: Sequence[Blob], outcomes: Sequence[BloomeryError | None]) -> list[UploadResult]:
+    return [
+        UploadResult(digest=blob.digest, status=convert.status(outcome))
+        for blob, outcome in zip(blobs, outcomes, strict=True)
+    ]
 
 
 def _check_assets(request: SignDownloadsRequest) -> list[str]:

@@ -158,6 +158,12 @@ class Hand:
         for _ in range(passes):
             await self.run_pass()
 
+    async def bury(self, passes: int = 1) -> None:
+        """Let the time pass in which the inputs of a job that is over may still be claimed, and tidy up."""
+        self.follow_clock()
+        self.clock.seconds += 61
+        await self.settle(passes)
+
     async def after(self, seconds: float) -> None:
         """Let time pass, and reconcile now and then, at last at its end."""
         while seconds > _LOOK_SECONDS:

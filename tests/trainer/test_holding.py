@@ -17,6 +17,7 @@ from bloomery.training.v1 import (
     VariantFacts,
 )
 from bloomery_kit.database import Transaction
+from bloomery_trainer.holding import hold
 from bloomery_trainer.store import jobs
 from bloomery_trainer.store.tables import metadata
 from tests.trainer.bench import AS_SERVICE, reason_of
@@ -129,11 +130,28 @@ async def test_files_of_a_deleted_job_stay_only_where_a_model_may_have_them(
     assert left == ([made.logical_key] if stays else [])
 
 
+async def test_what_a_slow_claim_leaves_after_all_was_given_back_is_given_back_too(hand: Hand) -> None:
+    job = await works_on_weights(hand, JOB_KIND_EVALUATE)
+    async with hand.core.db.read() as tx:
+        claimed = await jobs.find(tx, job.uid)
+    assert claimed is not None
+    await cancel(hand, job)
+    await delete(hand, job)
+    await hand.settle(1)
+    assert hand.trainer.world.datasets.holders == set()
+    await hold(hand.core, claimed)
+    assert len(hand.trainer.world.datasets.holders) == 1
+    await hand.settle(1)
+    await hand.bury()
+    assert hand.trainer.world.datasets.holders == set()
+    assert [stat.key async for stat in hand.core.objects.list(f"{PROJECT_UID}/jobs/{job.uid}/")] == []
+
+
 async def test_a_deleted_job_leaves_no_row_and_its_result_stays_in_the_feed(hand: Hand) -> None:
     job = await hand.trainer.create(labels={"team": "cells"}, display_name="Nightly")
     await done(hand, job)
     await delete(hand, job)
-    await hand.settle(1)
+    await hand.bury()
     async with hand.core.db.read() as tx:
         assert await jobs.find(tx, job.uid) is None
         for table in metadata.tables.values():
@@ -148,7 +166,7 @@ async def test_a_deleted_job_is_buried_only_when_nothing_of_it_runs(hand: Hand) 
     job, worker = await hand.running()
     await worker.finish(success=await worker.success(hand.core))
     await delete(hand, job)
-    await hand.settle(1)
+    await hand.bury()
     async with hand.core.db.read() as tx:
         assert await jobs.find(tx, job.uid) is not None
     hand.launcher.ends(0)

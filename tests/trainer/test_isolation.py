@@ -95,7 +95,7 @@ async def test_a_stray_that_cannot_be_removed_holds_up_no_other(hand: Hand) -> N
 async def test_a_burial_that_fails_oddly_holds_up_no_other(hand: Hand, unlistable: Callable[[Job], None]) -> None:
     bad, _ = await deleted(hand, 2)
     unlistable(bad)
-    await hand.settle(1)
+    await hand.bury()
     assert await unburied(hand) == [bad.uid]
 
 
@@ -106,7 +106,7 @@ async def test_many_burials_that_fail_do_not_starve_the_next(
     *bad, _ = await deleted(hand, 3)
     for job in bad:
         unlistable(job)
-    await hand.settle(2)
+    await hand.bury(2)
     assert await unburied(hand) == [job.uid for job in bad]
 
 

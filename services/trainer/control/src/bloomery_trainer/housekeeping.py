@@ -19,6 +19,8 @@ LOOP = "housekeeping"
 _AT_ONCE = 100
 _RARELY = timedelta(minutes=1)
 _REQUESTS_KEPT = timedelta(days=7)
+# Whoever began to claim a job's inputs before its end has succeeded by then, or never will.
+_CLAIMED_WITHIN = timedelta(minutes=1)
 
 
 class Housekeeping:
@@ -29,6 +31,7 @@ class Housekeeping:
         self._last = core.clock() - _RARELY
         # Where the last batch ended, so that what cannot be tidied up now holds up nothing else.
         self._buried = 0
+        self._given_back: set[str] = set()
         self._dropped: inputs.Input | None = None
 
     async def run(self, lease: Lease) -> None:
@@ -63,13 +66,25 @@ class Housekeeping:
             self._core.deleted.set()
 
     async def _bury(self, lease: Lease, job: Job) -> None:
+        lingers = self._may_be_claimed(job)
+        if lingers and job.uid in self._given_back:
+            return
         await release(self._core, job)
         await sweep_objects(self._core, job)
+        if lingers:
+            self._given_back.add(job.uid)
+            return
+        self._given_back.discard(job.uid)
         async with self._core.db.write() as tx:
             await leases.fence(tx, lease)
             await attempts.drop_all(tx, job.uid)
             await results.keep_job(tx, job)
             await jobs.remove(tx, job.uid)
+
+    def _may_be_claimed(self, job: Job) -> bool:
+        """Whether a claim of its inputs may still be on its way: what it leaves is given back once more after that."""
+        claims = job.spec.dataset_version or job.spec.base_artifact is not None
+        return bool(claims and job.end_time and abs(self._core.clock() - job.end_time) < _CLAIMED_WITHIN)
 
     async def _forget_requests(self, lease: Lease, now: datetime) -> None:
         async with self._core.db.write() as tx:

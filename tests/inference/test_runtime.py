@@ -1,6 +1,9 @@
 """One suite for both runtimes: ONNX Runtime in process, and a real Triton."""
 
 import asyncio
+import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from bloomery_inference.runtime import (
     ModelLoadError,
     ModelRuntime,
     NotLoaded,
+    OnnxRuntime,
     TritonRuntime,
     open_runtime,
 )
@@ -51,6 +55,26 @@ async def test_a_loaded_model_answers_a_batch_image_by_image(runtime: ModelRunti
     assert outputs["output0"].shape == (3, 6, 2)
     np.testing.assert_allclose(outputs["output0"][1, :, 0], [16, 16, 8, 4, 0.9, 0.1], rtol=1e-5)
     assert not outputs["output0"][[0, 2]].any()
+
+
+async def test_a_session_has_the_threads_of_the_settings(directory: Path) -> None:
+    opened = open_runtime(OnnxSettings(threads=5))
+    assert isinstance(opened, OnnxRuntime)
+    await opened.load("seen", Folder(directory))
+    assert opened._sessions["seen"].get_session_options().intra_op_num_threads == 5
+    await opened.close()
+
+
+def test_without_a_setting_as_much_is_computed_at_once_as_the_affinity_mask_allows() -> None:
+    asked = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+from bloomery_inference.settings import InferenceSettings, OnnxSettings
+running = InferenceSettings.model_fields["running_predictions"]
+print(OnnxSettings().threads, running.get_default(call_default_factory=True))
+"""
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["1", "1"]
 
 
 async def test_loading_and_unloading_twice_changes_nothing(runtime: ModelRuntime, directory: Path) -> None:
@@ -99,6 +123,27 @@ async def test_a_model_that_fails_on_an_image_says_why(runtime: ModelRuntime, tm
     with pytest.raises(Internal, match=r"model failing failed: .*[Rr]eshape") as failed:
         await runtime.infer("failing", np.zeros((1, SIDE, SIDE, 3), dtype=np.uint8))
     assert failed.value.reason == "MODEL_FAILED"
+
+
+async def test_a_load_that_failed_leaves_nothing_in_tritons_repository(triton: TritonServer, directory: Path) -> None:
+    runtime = TritonRuntime(triton.grpc_url, triton.repository)
+    (directory / "1" / "model.onnx").write_bytes(b"damaged")
+    with pytest.raises(ModelLoadError):
+        await runtime.load("left", Folder(directory))
+    assert not list(triton.repository.glob("*left*"))
+    await runtime.close()
+
+
+async def test_what_a_crash_has_left_of_a_model_in_tritons_repository_is_replaced(
+    triton: TritonServer, directory: Path
+) -> None:
+    runtime = TritonRuntime(triton.grpc_url, triton.repository)
+    shutil.copytree(directory, triton.repository / "crashed")
+    (triton.repository / "crashed" / "1" / "model.onnx").write_bytes(b"damaged")
+    await runtime.load("crashed", Folder(directory))
+    assert "crashed" in await runtime.loaded()
+    await runtime.unload("crashed")
+    await runtime.close()
 
 
 async def test_a_model_that_somebody_else_unloaded_from_triton_is_not_loaded(

@@ -39,9 +39,10 @@ from bloomery_worker.messages import (
     decode_note,
     encode,
 )
-from bloomery_worker.predictor import Remembering, predictions
+from bloomery_worker.predictor import OnnxPredictor, Remembering, predictions
 from bloomery_worker.samples import is_due
 from bloomery_worker.settings import MissingSettingError, read_settings
+from tests.inference.models import one_box, write_model
 
 JOB = JobSpec(
     name="projects/p/jobs/j",
@@ -173,6 +174,12 @@ def test_no_more_threads_compute_than_there_are_usable_cores(
 ) -> None:
     monkeypatch.setattr(machine, "usable_cores", lambda: 3)
     assert machine.threads(cpus) == threads
+
+
+def test_an_export_computes_with_the_threads_that_it_is_given(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model", one_box(16, 16, 8, 4, [0.9, 0.1]), side=32) / "1" / "model.onnx"
+    options = OnnxPredictor(model, threads=5)._session.get_session_options()
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (5, 1)
 
 
 def test_every_kind_of_job_computes_with_the_cores_that_it_was_given(

@@ -119,6 +119,20 @@ async def test_weights_that_are_no_numbers_are_refused(detector: FakeTrainer, tm
     assert reason.message == "weights are no finite numbers: model.3.conv.weight"
 
 
+async def test_weights_whose_answers_are_no_numbers_are_refused(detector: FakeTrainer, tmp_path: Path) -> None:
+    import torch
+
+    content = torch.load(io.BytesIO(detector.content("checkpoint")), weights_only=False)
+    for layer in content["model"].modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.weight.data.fill_(60_000)
+    changed = io.BytesIO()
+    torch.save(content, changed)
+    reason = await refused("yolo-detect", changed.getvalue(), tmp_path)
+    assert (reason.code, reason.retriable) == ("DATA_ERROR", False)
+    assert reason.message == "the model's outputs are no finite numbers"
+
+
 async def test_a_file_that_wants_to_run_code_is_refused_and_runs_nothing(tmp_path: Path) -> None:
     trap = tmp_path / "trap"
 

@@ -33,6 +33,7 @@ ELSEWHERE = {
     "BLOOMERY_PROJECT": "the client",
     "BLOOMERY_TRANSFERS": "the client",
     "BLOOMERY_WEIGHTS": "the recipes",
+    "BLOOMERY_TRAINER_CA": "the worker",
     "BLOOMERY_CACHE": "make",
     "BLOOMERY_TEST_DATA": "the tests",
 }

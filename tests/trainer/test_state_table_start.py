@@ -1,20 +1,25 @@
 """The rows of the state table from creation to success, with duplicates and races; all is moved by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from bloomery.training.v1 import (
     DIRECTIVE_CONTINUE,
     DIRECTIVE_PAUSE,
     JOB_KIND_TRAIN,
+    AttemptFailure,
     CreateJobRequest,
     Job,
     JobState,
     ListJobResultsRequest,
+    Reason,
 )
+from bloomery.training.v1 import Resources as Asked
 from bloomery_kit.errors import Unavailable
-from bloomery_trainer.launcher import Phase
+from bloomery_trainer.launcher import JobFacts, Phase
+from bloomery_trainer.model import Kind, Resources
 from bloomery_trainer.model import Reason as KnownReason
-from bloomery_trainer.model import Resources
 from tests.trainer.bench import AS_SERVICE, World, reason_of
 from tests.trainer.fake_launcher import FakeLauncher
 from tests.trainer.hand import POLICY, Hand, artifact_of, by_hand, log, metrics
@@ -93,6 +98,23 @@ class TestWaiting:
 
 
 class TestLaunching:
+    async def test_a_launcher_is_told_what_it_may_route_and_label_by(self, hand: Hand) -> None:
+        hand.follow_clock()
+        job, worker = await hand.running(priority=3, deadline_seconds=100, resources=Asked(cpus=1.5, gpus=2))
+        hand.clock.seconds += 30
+        await worker.finish(failure=AttemptFailure(reason=Reason(code="STALLED", message="no step", retriable=True)))
+        hand.launcher.ends(1)
+        await hand.after(POLICY.retry_delay_max)
+        await hand.settle()
+        first, second = hand.launcher.orders
+        facts = JobFacts(
+            job.uid, "projects/cells", job.name, Kind.TRAIN, "recipes/scripted", 3, 100, Resources(1.5, 64 << 20, 2)
+        )
+        assert (first.job, second.job) == (facts, replace(facts, deadline_seconds=70))
+        assert first.environment == second.environment == {"BLOOMERY_TRAINER_TARGET": hand.core.worker_target()}
+        assert list(first.secrets) == ["BLOOMERY_ATTEMPT_TOKEN"]
+        assert first.secrets != second.secrets
+
     async def test_the_attempt_is_written_before_it_is_launched(self, hand: Hand) -> None:
         hand.launcher.crash = "before"
         job = await hand.trainer.create()

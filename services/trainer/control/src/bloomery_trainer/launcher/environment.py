@@ -15,8 +15,15 @@ The launcher adds what only it knows:
     OMP_NUM_THREADS            the same cores as a whole number, at least 1
     CUDA_VISIBLE_DEVICES       indices of its GPUs with commas; empty for none
 
-Whoever runs the installation may set on the server what workers inherit: proxies, certificates, `BLOOMERY_WEIGHTS`,
-`BLOOMERY_CACHE_BYTES`, `BLOOMERY_STALL_AFTER`. Nothing else of the server's environment reaches a worker.
+Whoever runs the installation may set on the server what workers inherit: proxies, certificates, and
+
+    BLOOMERY_TRAINER_CA        absolute path of the PEM file for TLS to WorkerService; plain text without
+    BLOOMERY_WEIGHTS           folder of base weights
+    BLOOMERY_CACHE_BYTES       size above which the longest unused blobs of the cache go
+    BLOOMERY_STALL_AFTER       seconds without a step after which the work counts as stalled
+    BLOOMERY_STOP_GRACE        seconds that a worker that is told to stop takes for its last checkpoint
+
+Nothing else of the server's environment reaches a worker.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,9 +52,11 @@ _INHERITED = (
     "http_proxy",
     "https_proxy",
     "no_proxy",
+    "BLOOMERY_TRAINER_CA",
     "BLOOMERY_WEIGHTS",
     "BLOOMERY_CACHE_BYTES",
     "BLOOMERY_STALL_AFTER",
+    "BLOOMERY_STOP_GRACE",
 )
 
 

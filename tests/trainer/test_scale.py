@@ -12,8 +12,10 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bloomery.training.v1 import JobEvent
 from bloomery_trainer.admission import obstacles
 from bloomery_trainer.carry_out import Hands
+from bloomery_trainer.feed import BUFFERED
 from bloomery_trainer.launcher import Launched, Phase
 from bloomery_trainer.model import Job, Resources, Waiting
 from bloomery_trainer.store.tables import jobs
@@ -187,3 +189,13 @@ def test_turns_of_many_projects_are_taken_quickly() -> None:
     found = obstacles(crowd, (), Resources(3, 1 << 30, 0))
     assert [job.uid for job in crowd if job.uid not in found] == ["0", "1", "2"]
     assert time.thread_time() - now < 2
+
+
+async def test_many_watchers_of_a_busy_job_look_through_nothing(hand: Hand) -> None:
+    feed = hand.core.feed
+    with feed.follow("busy", 0):
+        feed._topics["busy"].extend([JobEvent(sequence=number) for number in range(1, BUFFERED + 1)], BUFFERED)
+        now = time.thread_time()
+        found = [await feed.read("busy", BUFFERED - 4) for _ in range(1000)]
+        assert time.thread_time() - now < 0.05
+    assert {tuple(event.sequence for event in each) for each in found} == {tuple(range(BUFFERED - 3, BUFFERED + 1))}

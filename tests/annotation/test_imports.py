@@ -11,15 +11,18 @@ from bloomery.annotation.v1 import (
     FORMAT_YOLO,
     AnnotationSet,
     CreateImportRequest,
+    CreateLabelRequest,
     GetAnnotationSetRequest,
     Import,
     ImportFile,
+    Label,
     ListAnnotationSetsRequest,
     ListAssetsRequest,
     ListImportsRequest,
     ListLabelsRequest,
     Project,
     UpdateAnnotationSetRequest,
+    UpdateLabelRequest,
     WatchImportRequest,
 )
 from bloomery.vision.v1 import Provenance
@@ -154,6 +157,43 @@ async def test_what_people_and_models_made_is_left_alone(both: Server) -> None:
     assert counts(later) == (0, 1, 2, 0)
     listed = await both.stub.ListLabels(ListLabelsRequest(parent=project.name))
     assert {one.display_name: one.shape_count for one in listed.labels} == {"mine": 1, "cell": 2, "dust": 1}
+
+
+async def test_a_label_that_was_renamed_is_found_by_the_name_in_the_files(both: Server) -> None:
+    project = await both.project()
+    files = voc_folder(2)
+    await both.run_import(project, files)
+    for name in ("Cell", "nucleus"):
+        renamed = Label(name="projects/p/labels/cell", display_name=name)
+        await both.stub.UpdateLabel(UpdateLabelRequest(label=renamed))
+    again = await both.run_import(project, files)
+    assert counts(again) == (0, 0, 2, 0)
+    listed = await both.stub.ListLabels(ListLabelsRequest(parent=project.name))
+    assert [(one.display_name, list(one.former_names)) for one in listed.labels] == [("nucleus", ["Cell", "cell"])]
+
+
+async def test_a_name_belongs_to_the_label_that_has_it_now(both: Server) -> None:
+    project = await both.project()
+    files = voc_folder(1)
+    await both.run_import(project, files)
+    await both.stub.UpdateLabel(UpdateLabelRequest(label=Label(name="projects/p/labels/cell", display_name="other")))
+    await both.stub.CreateLabel(CreateLabelRequest(parent=project.name, label=Label(display_name="cell")))
+    assert counts(await both.run_import(project, files)) == (0, 1, 0, 0)
+    listed = await both.stub.ListLabels(ListLabelsRequest(parent=project.name))
+    assert {one.display_name: one.shape_count for one in listed.labels} == {"other": 0, "cell": 1}
+
+
+async def test_a_name_that_comes_back_is_no_former_one(both: Server) -> None:
+    await both.project()
+    await both.label("cell")
+
+    async def rename(name: str) -> list[str]:
+        label = Label(name="projects/p/labels/cell", display_name=name)
+        return list((await both.stub.UpdateLabel(UpdateLabelRequest(label=label))).former_names)
+
+    assert await rename("a") == ["cell"]
+    assert await rename("b") == ["a", "cell"]
+    assert await rename("a") == ["b", "cell"]
 
 
 async def test_what_a_person_confirmed_is_left_alone(both: Server) -> None:

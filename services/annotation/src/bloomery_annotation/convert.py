@@ -93,6 +93,7 @@ def label(value: Label) -> LabelMessage:
         etag=value.etag,
         shape_count=value.shape_count,
         deleting=bool(value.deleted_by),
+        former_names=value.former_names,
     )
 
 

@@ -59,13 +59,20 @@ async def create(tx: Transaction, project: Project, wanted: NewLabel, now: datet
 
 
 async def ensure(tx: Transaction, project: Project, wanted: Collection[NewLabel], now: datetime) -> dict[str, str]:
-    """The ids of a locked project's labels by display name, those of `wanted` made where they are missing."""
-    known = {label.display_name: label.id for label in await labels.everything(tx, project)}
+    """The ids of a locked project's labels by what files call them, those of `wanted` made where they are missing."""
+    known = await by_name(tx, project)
     for new in wanted:
         if new.display_name not in known:
             identity = new.id or label_id(new.display_name, set(known.values()))
             known[new.display_name] = (await create(tx, project, replace(new, id=identity), now)).id
     return known
+
+
+async def by_name(tx: Transaction, project: Project) -> dict[str, str]:
+    """The ids of a project's labels by their display names, and by former ones that no other label has."""
+    found = await labels.everything(tx, project)
+    former = {name: label.id for label in found for name in reversed(label.former_names)}
+    return former | {label.display_name: label.id for label in found}
 
 
 async def _free_id(tx: Transaction, project: Project, display_name: str) -> str:

@@ -1,6 +1,6 @@
 """The nouns of this service as values."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -42,7 +42,10 @@ class Project:
 
 @dataclass(frozen=True)
 class Label:
-    """A class of things; `position` is its place in the order of creation, `deleted_by` who is deleting it."""
+    """A class of things; `position` is its place in the order of creation, `deleted_by` who is deleting it.
+
+    `former_names` are display names that it had before, the newest first: label files still call it by them.
+    """
 
     project_id: str
     id: str
@@ -55,6 +58,7 @@ class Label:
     revision: int = 1
     shape_count: int = 0
     deleted_by: str = ""
+    former_names: Sequence[str] = ()
 
     @property
     def name(self) -> str:

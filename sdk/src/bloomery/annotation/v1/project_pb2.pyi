@@ -112,6 +112,7 @@ class Label(message.Message):
     ETAG_FIELD_NUMBER: builtins.int
     SHAPE_COUNT_FIELD_NUMBER: builtins.int
     DELETING_FIELD_NUMBER: builtins.int
+    FORMER_NAMES_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/labels/{label}`."""
     uid: builtins.str
@@ -134,6 +135,12 @@ class Label(message.Message):
     def update_time(self) -> timestamp_pb2.Timestamp:
         """When it last changed. Output only."""
 
+    @builtins.property
+    def former_names(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Display names that it had before, the newest first, 20 at most: an import takes them for this label, unless another one has
+        the name now. So a folder that is imported again after a label was renamed makes no second label. Output only.
+        """
+
     def __init__(
         self,
         *,
@@ -146,9 +153,10 @@ class Label(message.Message):
         etag: builtins.str = ...,
         shape_count: builtins.int = ...,
         deleting: builtins.bool = ...,
+        former_names: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["color", b"color", "create_time", b"create_time", "deleting", b"deleting", "display_name", b"display_name", "etag", b"etag", "name", b"name", "shape_count", b"shape_count", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["color", b"color", "create_time", b"create_time", "deleting", b"deleting", "display_name", b"display_name", "etag", b"etag", "former_names", b"former_names", "name", b"name", "shape_count", b"shape_count", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -28,7 +28,7 @@ from bloomery_annotation.model import (
 )
 from bloomery_annotation.names import MAIN_SET
 from bloomery_annotation.saving import KeepEdits, Saved, SetDraft
-from bloomery_annotation.store import assets, imports, labels, projects, revisions
+from bloomery_annotation.store import assets, imports, projects, revisions
 from bloomery_annotation.store.imports import Claim
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import Aborted, BloomeryError
@@ -106,7 +106,7 @@ class _Run:
         text = await asyncio.to_thread(shown, plan)
         async with self._tools.db.write() as tx:
             project, current = await _current(tx, self._claim)
-            self._label_ids = {label.display_name: label.id for label in await labels.everything(tx, project)}
+            self._label_ids = await labelling.by_name(tx, project)
             counts = replace(current.counts, item_count=0 if current.plan_only else len(plan.images))
             await imports.keep_plan(tx, current, text)
             await imports.advance(tx, self._claim, counts, self._tools.clock(), file_format=plan.format)

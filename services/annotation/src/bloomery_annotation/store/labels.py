@@ -14,6 +14,7 @@ from bloomery_kit.errors import AlreadyExists, NotFound
 from bloomery_kit.sequences import next_sequence
 
 _L = LABELS.c
+_FORMER_NAMES = 20
 
 
 async def next_position(tx: Transaction, project: Project, count: int = 1) -> int:
@@ -34,6 +35,7 @@ async def create(tx: Transaction, project: Project, label: Label) -> None:
         "position": label.position,
         "revision": label.revision,
         "shape_count": 0,
+        "former_names": [],
     }
     if not await insert_ignore(tx, LABELS, row):
         raise await _taken(tx, project, label)
@@ -65,12 +67,13 @@ async def count(tx: Transaction, project: Project) -> int:
 
 
 async def change(tx: Transaction, project: Project, label: Label, values: Mapping[str, object], now: datetime) -> Label:
-    """Set fields of a label of a locked project. Raise AlreadyExists if the display name is taken."""
+    """Set fields of a label of a locked project, which keeps its former name. Raise AlreadyExists if one is taken."""
     wanted = values.get("display_name", label.display_name)
     query = sa.select(_L.id).where(_L.project_uid == project.uid, _L.display_name == wanted, _L.id != label.id)
     if (other := await tx.scalar(query)) is not None:
         raise AlreadyExists("label", LABEL.format(project=project.id, label=other))
-    new = {**values, "update_time": now, "revision": label.revision + 1}
+    former = [name for name in (label.display_name, *label.former_names) if name != wanted][:_FORMER_NAMES]
+    new = {**values, "former_names": former, "update_time": now, "revision": label.revision + 1}
     await tx.execute(sa.update(LABELS).where(_L.project_uid == project.uid, _L.id == label.id).values(new))
     return await find(tx, project, label.id)
 
@@ -141,4 +144,5 @@ def _label(project_id: str, row: sa.Row[Any]) -> Label:
         revision=row.revision,
         shape_count=row.shape_count,
         deleted_by=row.deleted_by,
+        former_names=row.former_names,
     )

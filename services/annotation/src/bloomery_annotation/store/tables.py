@@ -69,6 +69,7 @@ LABELS = sa.Table(
     _required("shape_count", sa.BigInteger),
     # Who deletes it with its shapes at the moment, empty for nobody.
     _required("deleted_by", sa.String, server_default=""),
+    _required("former_names", sa.JSON, server_default="[]"),
     sa.UniqueConstraint("project_uid", "display_name", name="labels_display_name"),
 )
 

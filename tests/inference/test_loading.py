@@ -132,6 +132,25 @@ async def test_a_model_that_cannot_be_unloaded_is_nobody_elses_trouble_and_is_tr
     assert runtime.models == {"c"}
 
 
+async def test_a_model_that_came_into_use_while_another_one_left_stays(
+    models: LoadedModels, runtime: SlowRuntime
+) -> None:
+    runtime.refuses_to_unload = True
+    await ask(models, "a")
+    await ask(models, "b")
+    runtime.refuses_to_unload = False
+    # Two are to leave for it, one after the other.
+    other = asyncio.create_task(ask(models, "c"))
+    while "c" not in runtime.loads:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    one = variant("b")
+    async with models.use(one):
+        await other
+        await models.infer(one, IMAGES)
+    assert runtime.loads == ["a", "b", "c"]
+
+
 async def test_what_an_earlier_process_has_loaded_counts_and_leaves_first(
     models: LoadedModels, runtime: SlowRuntime
 ) -> None:

@@ -109,6 +109,7 @@ async def test_a_version_without_a_checkpoint_cannot_be_optimized(service: Servi
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1))
     assert error_info(to_status(refused.value)).reason == "NO_CHECKPOINT"
+    assert not (await recorded(service)).variants
 
 
 async def test_a_variant_that_a_training_failed_to_make_says_why_and_can_be_made(

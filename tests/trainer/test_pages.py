@@ -1,12 +1,14 @@
 """A page costs the same wherever it is and however much there is, counted in the database's own instructions."""
 
+from datetime import timedelta
+
 import pytest
 import sqlalchemy as sa
 
 from bloomery.training.v1 import JobEvent, ListJobEventsResponse
 from bloomery_kit.times import utc_now
 from bloomery_trainer.model import Kind, State, Success
-from bloomery_trainer.store import events, jobs, results, tables
+from bloomery_trainer.store import attempts, events, jobs, results, tables
 from bloomery_trainer.store.jobs import Filter
 from tests.databases import steps
 from tests.trainer.hand import Hand
@@ -38,6 +40,23 @@ async def test_jobs_by(hand: Hand, name: str) -> None:
     async with hand.core.db.read() as tx:
         for before in (None, 1100, MANY):
             assert await steps(tx, jobs.listed(tx, FILTERS[name], before=before, limit=50)) <= HUNDREDS
+
+
+async def test_what_the_leader_looks_for_again_and_again(hand: Hand) -> None:
+    job = await hand.trainer.create()
+    await cancel(hand, job)
+    await multiply(hand, job.uid, MANY)
+    long_ago = utc_now() - timedelta(days=1)
+    async with hand.core.db.read() as tx:
+        for look in (
+            attempts.of_active(tx),
+            jobs.waiting(tx, 0, 500),
+            jobs.deleted(tx, 0, 100),
+            jobs.finished_before(tx, long_ago, 100),
+            jobs.count_by_state(tx),
+            jobs.count_pending(tx, PROJECT),
+        ):
+            assert await steps(tx, look) <= HUNDREDS
 
 
 async def test_events(hand: Hand) -> None:

@@ -13,7 +13,7 @@ from bloomery_kit.sequences import next_sequence
 from bloomery_trainer import metrics
 from bloomery_trainer.model import ACTIVE, SUCCESSORS, TERMINAL, Job, Kind, Reason, Resources, State, Waiting
 from bloomery_trainer.store import events
-from bloomery_trainer.store.tables import OPEN, UNSHORTENED, WAITING, in_batches, job_labels, jobs, made
+from bloomery_trainer.store.tables import DELETED, OPEN, UNSHORTENED, WAITING, in_batches, job_labels, jobs, made
 
 COLUMNS = [jobs.c[column.name] for column in fields(Job)]
 _WAITING = (
@@ -141,7 +141,7 @@ async def waiting(tx: Transaction, after: int, limit: int) -> list[Waiting]:
 
 async def deleted(tx: Transaction, after: int, limit: int) -> Sequence[Job]:
     """Deleted jobs in the order of their numbers, past `after`."""
-    query = _select(lock=False).where(jobs.c.deleted, jobs.c.number > after)
+    query = _select(lock=False).where(DELETED, jobs.c.number > after)
     return [made(Job, row) for row in await tx.execute(query.order_by(jobs.c.number).limit(limit))]
 
 

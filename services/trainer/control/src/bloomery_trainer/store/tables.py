@@ -155,10 +155,12 @@ UNSHORTENED = sa.and_(jobs.c.state >= sa.literal_column("8"), jobs.c.oldest_sequ
 """Terminal jobs whose whole log is there."""
 WAITING = jobs.c.state == sa.literal_column("1")
 """Jobs that are PENDING."""
+DELETED: sa.ColumnElement[bool] = sa.literal_column("deleted")
+"""Jobs that are to be buried."""
 sa.Index("jobs_waiting", jobs.c.number, sqlite_where=WAITING, postgresql_where=WAITING)
 sa.Index("jobs_open", jobs.c.state, jobs.c.number, sqlite_where=OPEN, postgresql_where=OPEN)
 sa.Index("jobs_unshortened", jobs.c.end_time, sqlite_where=UNSHORTENED, postgresql_where=UNSHORTENED)
-sa.Index("jobs_deleted", jobs.c.number, sqlite_where=jobs.c.deleted, postgresql_where=jobs.c.deleted)
+sa.Index("jobs_deleted", jobs.c.number, sqlite_where=DELETED, postgresql_where=DELETED)
 
 job_labels = sa.Table(
     "job_labels",

@@ -57,7 +57,8 @@ class PredictionServiceServicer:
         repeat later. INTERNAL, each of them a fault of the variant, so that a repeat does not help: `MODEL_BROKEN`: it answers with what is no number, or
         with something else than a model of its kind and classes; `MODEL_FAILED`: it ends with an error, which the message repeats; `INPUT_REFUSED`: it does
         not take the size that its version says. Use another version, or delete the variant and make it again. INTERNAL `MODEL_LOAD_FAILED`: the runtime refuses
-        the files, the message says why; repeat once, as the files are fetched anew, then make the variant again.
+        the files, the message says why; repeat once, as the files are fetched anew, then make the variant again. INTERNAL `MODEL_NOT_LOADED`: the runtime lost
+        the model twice in a row; repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

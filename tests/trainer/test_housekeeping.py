@@ -6,7 +6,9 @@ from datetime import timedelta
 import pytest
 
 from bloomery.training.v1 import CancelJobRequest, DeleteJobRequest, GetLogsRequest
+from bloomery_kit.database import Transaction
 from bloomery_kit.metrics import REGISTRY
+from bloomery_trainer.store import events
 from tests.trainer.bench import World, reason_of
 from tests.trainer.hand import Hand, by_hand, log, metrics
 
@@ -39,6 +41,22 @@ async def test_old_logs_are_shortened_to_their_last_event(hand: Hand) -> None:
     assert done.result.metrics["test/map50"] == 0.9
     assert [message.sequence for message in await hand.trainer.watch(job.name)] == [0, done.last_sequence]
     assert await reason_of(hand.trainer.watch(job.name, after=1)) == "EVENTS_TRUNCATED"
+
+
+async def test_the_lease_can_be_renewed_between_two_logs_that_are_shortened(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        await hand.trainer.jobs.CancelJob(CancelJobRequest(name=(await hand.trainer.create()).name))
+    dropping, transactions = events.drop, list[Transaction]()
+
+    async def drop(tx: Transaction, job_uid: str, *, through: int | None = None) -> None:
+        transactions.append(tx)
+        await dropping(tx, job_uid, through=through)
+
+    monkeypatch.setattr(events, "drop", drop)
+    await pass_after(hand, 31 * DAY)
+    assert len(set(transactions)) == 3
 
 
 async def test_running_jobs_keep_their_whole_log(hand: Hand) -> None:

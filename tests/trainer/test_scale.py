@@ -1,6 +1,7 @@
 """Thousands of jobs that wait cost a pass little, and nobody else anything; on both databases where that differs."""
 
 import asyncio
+import gc
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -79,21 +80,21 @@ async def metered() -> AsyncIterator[list[float]]:
             await asyncio.sleep(0)
             held.append(time.thread_time() - before)
 
+    # A collection of all that the tests before have left takes longer than what is measured here.
+    gc.collect()
+    gc.freeze()
     ticking = asyncio.create_task(tick())
     yield held
     ticking.cancel()
+    gc.unfreeze()
 
 
 async def test_a_pass_over_many_waiting_jobs_holds_nobody_up(hand: Hand) -> None:
     await crowded(hand, 4000)
     await hand.reconcile(1)
-    longest = []
-    # Any one pass may meet a collection of all garbage that the tests before have left.
-    for _ in range(3):
-        async with metered() as held:
-            await hand.reconcile(1)
-        longest.append(max(held))
-    assert min(longest) < HOLD
+    async with metered() as held:
+        await hand.reconcile(1)
+    assert max(held) < HOLD
 
 
 async def test_more_jobs_than_a_statement_can_name_are_no_wall(hand: Hand) -> None:

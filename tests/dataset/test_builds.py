@@ -95,7 +95,9 @@ async def test_boxes_are_what_detection_keeps(service: Service, fake: FakeAnnota
     assert version.statistics.splits[0].shapes == {"RBC": 1, "WBC": 1}
 
 
-async def test_outlines_are_what_segmentation_keeps(service: Service, fake: FakeAnnotations, tmp_path: Path) -> None:
+async def test_outlines_and_masks_are_what_segmentation_keeps(
+    service: Service, fake: FakeAnnotations, tmp_path: Path
+) -> None:
     mask = Mask.from_runs(640, 480, [480 * 10 + 20, 5, 475, 5, 640 * 480 - 480 * 11 - 25])
     dot = Mask.from_runs(640, 480, [480 * 10 + 20, 1, 640 * 480 - 480 * 10 - 21])
     crowd = Shape(TRIANGLE, "rbc", crowd=True)
@@ -104,9 +106,10 @@ async def test_outlines_are_what_segmentation_keeps(service: Service, fake: Fake
     version = await service.build(DatasetSpec(task=TaskType.TASK_TYPE_SEGMENT))
 
     row = (await rows_of(version, tmp_path / "blobs"))[0]
-    assert [type(shape.geometry) for shape in row.shapes] == [Polygon, Polygon]
-    assert row.shapes[0].geometry == TRIANGLE
-    assert version.statistics.skipped_shapes == {"no outline": 1, "crowd": 1}
+    assert [shape.geometry for shape in row.shapes] == [TRIANGLE, mask, dot, TRIANGLE]
+    assert [shape.crowd for shape in row.shapes] == [False, False, False, True]
+    assert version.statistics.skipped_shapes == {"crowd": 1}
+    assert version.statistics.splits[0].shapes == {"RBC": 1, "WBC": 2}
 
 
 async def test_boxes_are_outlines_of_four_corners_to_segmentation(

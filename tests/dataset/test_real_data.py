@@ -11,7 +11,7 @@ import pytest
 from bloomery.annotation.v1 import DeleteProjectRequest, Import
 from bloomery.dataset.v1 import DatasetSpec, DatasetVersion, DeleteDatasetRequest, SplitPolicy
 from bloomery.vision.v1 import TaskType
-from bloomery_vision.geometry import Box, Polygon
+from bloomery_vision.geometry import Box, Mask, Polygon
 from bloomery_vision.manifest import ManifestIndex, ManifestRow, read_shard
 from tests.annotation.helpers import Server, folder_files, folder_store, reason_of, status_of
 from tests.annotation.helpers import serving as annotating
@@ -92,10 +92,11 @@ async def test_coco_photographs_keep_their_outlines(
 
     detect, segment = [await rows_of(version, tmp_path / "blobs") for version in (boxes, outlines)]
     assert {type(shape.geometry) for row in detect for shape in row.shapes} == {Box}
-    assert {type(shape.geometry) for row in segment for shape in row.shapes} == {Polygon}
-    crowds = [shape for row in detect for shape in row.shapes if shape.crowd]
-    assert len(crowds) == boxes.statistics.skipped_shapes["crowd"] == crowds_in(folder) > 0
-    assert outlines.statistics.skipped_shapes["crowd"] == len(crowds)
+    assert {type(shape.geometry) for row in segment for shape in row.shapes if not shape.crowd} == {Polygon}
+    assert {type(shape.geometry) for row in segment for shape in row.shapes if shape.crowd} == {Mask}
+    for rows, version in ((detect, boxes), (segment, outlines)):
+        crowds = [shape for row in rows for shape in row.shapes if shape.crowd]
+        assert len(crowds) == version.statistics.skipped_shapes["crowd"] == crowds_in(folder) > 0
 
 
 def crowds_in(folder: Path) -> int:

@@ -1,5 +1,6 @@
 """What a writer writes, the reader of its format reads back."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -181,13 +182,12 @@ def test_a_yolo_outline_of_a_mask_covers_it(picture: bytes) -> None:
 
 
 def test_what_yolo_cannot_say_is_counted() -> None:
-    dot = np.zeros((HEIGHT, WIDTH), dtype=bool)
-    dot[5, 5] = True
+    nothing = np.zeros((HEIGHT, WIDTH), dtype=bool)
     row = one_row(
         Shape(Box(1, 1, 9, 9), "RBC", crowd=True),
         Shape(Box(1, 1, 9, 9), "unheard of"),
         Shape(Tag(), "RBC"),
-        Shape(Mask.from_array(dot), "RBC"),
+        Shape(Mask.from_array(nothing), "RBC"),
     )
     notes = Counter[str]()
     written = files(write_yolo([row], LABELS, task=YoloTask.SEGMENT, notes=notes))
@@ -210,6 +210,14 @@ def test_coco_keeps_crowds_and_attributes(picture: bytes) -> None:
     (item,) = read_back(written, map(image_path, rows), picture, Format.COCO).values()
     assert item.shapes == (crowd,)
     assert notes == {"TAG_LEFT_OUT": 1, "LABEL_LEFT_OUT": 1}
+
+
+def test_the_area_of_overlapping_outlines_of_one_object_counts_once() -> None:
+    first, second = (((x, 5.0), (x + 20, 5.0), (x + 20, 25.0), (x, 25.0)) for x in (10.0, 20.0))
+    far = tuple((x + 50, y) for x, y in first)
+    rows = [one_row(Shape(Polygon(first, (second,)), "RBC"), Shape(Polygon(first, (far,)), "RBC"))]
+    written = json.loads(files(write_coco(rows, LABELS))["annotations/instances_train.json"])
+    assert [one["area"] for one in written["annotations"]] == [600, 800]
 
 
 def test_voc_keeps_what_it_has_words_for(picture: bytes) -> None:

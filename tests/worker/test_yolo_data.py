@@ -4,11 +4,13 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from bloomery.training.v1 import Reason
-from bloomery_vision.geometry import Box, Polygon, Shape
+from bloomery_vision.geometry import Box, Mask, Polygon, Shape
 from bloomery_vision.manifest import ManifestRow
 from tests.worker.fake_trainer import FakeTrainer
 from tests.worker.harness import TINY, job, recipe, running, served, trainer_for
@@ -82,6 +84,43 @@ async def test_outlines_that_stick_out_are_cut_and_trained_on(images: Images, tm
     trainer = await attempted("yolo-segment", as_version(moved, blobs, task="segment"), tmp_path)
     assert trainer.finished is not None
     assert trainer.finished.HasField("success")
+
+
+async def test_masks_of_every_form_are_trained_on_and_crowds_are_not(images: Images, tmp_path: Path) -> None:
+    from ultralytics.data.utils import polygon2mask
+
+    rows, blobs = images
+    masks = [Mask.from_array(array) for array in (ring(), speck(), ring() | speck())]
+    masked = [
+        replace(
+            row,
+            shapes=tuple(Shape(mask, row.shapes[0].label, crowd=crowd) for crowd in (False, True) for mask in masks),
+        )
+        for row in rows
+    ]
+    trainer = await attempted("yolo-segment", as_version(masked, blobs, task="segment"), tmp_path)
+    assert trainer.finished is not None
+    assert trainer.finished.HasField("success")
+    messages = [event.log.message for event in trainer.of_kind("log")]
+    assert f"crowds left out of the training data: {3 * len(rows)}" in messages
+    (label, *_) = (tmp_path / "work/data/labels/train").glob("*.txt")
+    points = [np.array(line.split()[1:], dtype=np.float32).reshape(-1, 2) for line in label.read_text().splitlines()]
+    for ours, array in zip(points, (ring(), speck()), strict=False):
+        again = polygon2mask(array.shape, [(ours * (640, 480)).flatten()])
+        assert (again.astype(bool) == array).all()
+
+
+def ring() -> NDArray[np.bool_]:
+    array = np.zeros((480, 640), dtype=np.bool_)
+    array[100:200, 150:280] = True
+    array[130:160, 180:240] = False
+    return array
+
+
+def speck() -> NDArray[np.bool_]:
+    array = np.zeros((480, 640), dtype=np.bool_)
+    array[300, 400] = True
+    return array
 
 
 async def test_a_shape_outside_of_its_image_ends_the_job_and_names_it(images: Images, tmp_path: Path) -> None:

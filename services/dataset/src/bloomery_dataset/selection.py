@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from bloomery_dataset.model import Image, Label, Spec, Task
-from bloomery_vision.formats.outlines import outline
 from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Shape, Tag
 from bloomery_vision.validate import sticks_out
 
@@ -21,7 +20,7 @@ class Kept:
 class Selection:
     """Takes images one after another, and counts by reason what it leaves out and what it changes.
 
-    A crowd is no single object to learn from, so it is counted as left out. DETECT keeps it, flagged, because an
+    A crowd is no single object to learn from, so it is counted as left out. It stays there, flagged, because an
     evaluation has to ignore what is found there.
     """
 
@@ -64,8 +63,6 @@ class Selection:
             return self._leave_out(geometry)
         if shape.crowd:
             self.skipped_shapes["crowd"] += 1
-            if self._spec.task is not Task.DETECT:
-                return None
         self._note_changes(shape, image)
         return replace(shape, geometry=geometry, label=self._class_of[shape.label])
 
@@ -81,10 +78,8 @@ class Selection:
             case Task.DETECT, _:
                 box = geometry.bounds
                 return box if box.area > 0 else "no area"
-            case Task.SEGMENT, Polygon():
+            case Task.SEGMENT, Polygon() | Mask():
                 return geometry
-            case Task.SEGMENT, Mask() as mask:
-                return outline(mask) or "no outline"
             case Task.SEGMENT, Box() as box:
                 return Polygon(box.rings[0]) if box.area > 0 else "no area"
         raise AssertionError(f"{self._spec.task} has no rule for {geometry}")

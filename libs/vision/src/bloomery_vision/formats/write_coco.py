@@ -4,11 +4,13 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import combinations
 from typing import IO
 
 from bloomery_vision.formats.export import Notes, Stems, placed
 from bloomery_vision.formats.model import ExportChunk, ExportRow
-from bloomery_vision.geometry import Geometry, Mask, Polygon, Shape
+from bloomery_vision.geometry import Geometry, Mask, Polygon, Ring, Shape, Tag
+from bloomery_vision.rasterize import rasterize
 
 _SPOOL = 16 << 20
 """Bytes of annotations of a split that are kept in memory until its images are written."""
@@ -45,7 +47,8 @@ def write_coco(
             yield ExportChunk(_path(row.split), start + _image(image_id, row))
             for shape in _known(placed(row.shapes, notes, crowds=True), categories, notes):
                 annotation_id += 1
-                _append(files[row.split], _annotation(annotation_id, image_id, shape, categories[shape.label]))
+                annotation = _annotation(annotation_id, image_id, shape, categories[shape.label], row)
+                _append(files[row.split], annotation)
         for split, annotations in files.items():
             yield from (ExportChunk(_path(split), data) for data in _rest(annotations))
 
@@ -71,17 +74,35 @@ def _known(shapes: Iterable[Shape], categories: Mapping[str, int], notes: Notes)
             notes["LABEL_LEFT_OUT"] += 1
 
 
-def _annotation(number: int, image_id: int, shape: Shape, category: int) -> bytes:
+def _annotation(number: int, image_id: int, shape: Shape, category: int, row: ExportRow) -> bytes:
     box = shape.geometry.bounds
     record: dict[str, object] = {"id": number, "image_id": image_id, "category_id": category}
     if box is not None:
         record["bbox"] = [box.x, box.y, box.width, box.height]
-    record["area"] = getattr(shape.geometry, "area", 0.0)
+    record["area"] = _area(shape.geometry, row)
     record["segmentation"] = _segmentation(shape.geometry)
     record["iscrowd"] = int(shape.crowd)
     if shape.attributes:
         record["attributes"] = dict(shape.attributes)
     return _dump(record)
+
+
+def _area(geometry: Geometry, row: ExportRow) -> float:
+    """In square pixels; what outlines of one object have in common counts once."""
+    match geometry:
+        case Tag():
+            return 0.0
+        case Polygon() if _may_overlap(geometry.rings):
+            return float(rasterize(geometry, (row.width, row.height), scale=(1.0, 1.0)).area)
+    return float(geometry.area)
+
+
+def _may_overlap(rings: Sequence[Ring]) -> bool:
+    boxes = [Polygon(ring).bounds for ring in rings]
+    return any(
+        one.x < other.x2 and other.x < one.x2 and one.y < other.y2 and other.y < one.y2
+        for one, other in combinations(boxes, 2)
+    )
 
 
 def _segmentation(geometry: Geometry) -> object:

@@ -6,7 +6,7 @@ import yaml
 
 from bloomery_vision.formats.export import Notes, Stems, placed
 from bloomery_vision.formats.model import ExportChunk, ExportRow, YoloTask
-from bloomery_vision.formats.outlines import outline, single_ring
+from bloomery_vision.formats.outlines import ring_of, single_ring
 from bloomery_vision.geometry import Box, Mask, Polygon, Ring, Shape
 
 
@@ -73,8 +73,11 @@ def _ring(shape: Shape, row: ExportRow, notes: Notes) -> list[float]:
             ring = single_ring(polygon)
         case Box() as box:
             (ring,) = box.rings
-        case Mask() as mask if found := outline(mask):
-            ring = single_ring(found)
-        case _:
-            notes["MASK_LEFT_OUT"] += 1
+        case Mask() as mask:
+            ring = ring_of(mask)
+    if not ring:
+        notes["MASK_LEFT_OUT"] += 1
+    if len(ring) == 3:
+        # Six numbers are also a box with a score and a track; a point that is there twice changes nothing.
+        ring = (*ring, ring[0])
     return [value for x, y in ring for value in (x / row.width, y / row.height)]

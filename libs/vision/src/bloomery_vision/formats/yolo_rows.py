@@ -88,12 +88,15 @@ def _parts(numbers: Numbers, keypoints: int) -> tuple[Numbers, float | None, int
 
 
 def _is_scored(row: Row, keypoints: int) -> bool:
-    """Whether the last numbers may be a score, or a score and a track; of an outline only a track above 1 shows it."""
+    """Whether the last numbers may be a score, or a score and a track; of an outline only a track above 1 shows it.
+
+    Trackers count from 1.
+    """
     numbers, score, track = _parts(row.numbers, keypoints)
     is_box = len(numbers) == 4 or keypoints > 0
     if score is None or not 0 <= score <= 1 or (is_box and not _is_box(numbers)):
         return False
-    return track is None or (track == row.numbers[-1] and track >= (0 if is_box else 2))
+    return track is None or (track == row.numbers[-1] and track >= (1 if is_box else 2))
 
 
 def _keypoints(rows: Sequence[Row], behind: int) -> int:

@@ -200,8 +200,8 @@ class DatasetSpec(message.Message):
     source: builtins.str
     """`projects/{project}` whose images and labels are read: the dataset's own, which is the default."""
     task: geometry_pb2.TaskType.ValueType
-    """What the version is for: decides which shapes are kept: boxes and the boxes around outlines for DETECT, outlines and boxes as their four
-    corners for SEGMENT, image tags for CLASSIFY. What sticks out of an image is cut at its edge.
+    """What the version is for: decides which shapes are kept: boxes and the boxes around outlines for DETECT, masks, outlines and boxes as
+    their four corners for SEGMENT, image tags for CLASSIFY. What sticks out of an image is cut at its edge.
     """
     include_empty: builtins.bool
     """Also take images without any shape, as background, where somebody saved that they have none. On by default for DETECT and SEGMENT in the SDK; not for

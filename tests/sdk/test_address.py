@@ -44,6 +44,8 @@ def test_without_a_server_the_error_says_how_to_start_one(tmp_path: Path) -> Non
     with pytest.raises(ServerNotFound) as caught:
         find_server(environment={"BLOOMERY_DATA": str(tmp_path)})
     assert "bloomery up" in caught.value.hint
+    assert "BLOOMERY_DATA" in caught.value.hint
+    assert str(tmp_path) in caught.value.message
 
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from bloomery.errors import ServerNotFound
 
+_ELSEWHERE = "where it runs with --data FOLDER, set BLOOMERY_DATA to that folder, else BLOOMERY_ENDPOINT"
+
 
 @dataclass(frozen=True)
 class Address:
@@ -40,12 +42,14 @@ def find_server(
     token = token or environment.get("BLOOMERY_TOKEN")
     if endpoint and token:
         return _address(endpoint, token)
-    local = _read(data_folder(environment) / "server.json")
+    folder = data_folder(environment)
+    local = _read(folder / "server.json")
     if endpoint:
         named = _address(endpoint, "")
         return _address(endpoint, local.token if local and local.endpoint == named.endpoint else "")
     if local is None:
-        raise ServerNotFound("no server runs on this machine: there is no server.json in its data folder")
+        hint = f"start one with `bloomery up`; {_ELSEWHERE}"
+        raise ServerNotFound(f"no server runs here: there is no server.json in the data folder {folder}", hint=hint)
     return _address(local.endpoint, token or local.token)
 
 

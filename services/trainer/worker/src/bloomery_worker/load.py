@@ -15,10 +15,22 @@ class LoadMeter:
     def __init__(self, pid: int, gpus: Gpus, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._root, self._gpus = psutil.Process(pid), gpus
         self._clock = clock
-        self._before = self._clock(), 0.0
+        self._before = self._clock(), self._used()[0]
 
     def read(self) -> SystemReported:
-        """The load since the last call."""
+        """The load since the last call, or since this meter was made."""
+        seconds, memory = self._used()
+        now = self._clock()
+        (then, used), self._before = self._before, (now, seconds)
+        return SystemReported(
+            cpus=max(0.0, (seconds - used) / max(now - then, 1e-9)),
+            memory_bytes=memory,
+            gpu_memory_bytes=self._gpus.memory_bytes(),
+            gpu_utilization=self._gpus.utilization(),
+        )
+
+    def _used(self) -> tuple[float, int]:
+        """Seconds of processor time so far, and bytes of memory now."""
         seconds, memory = 0.0, 0
         for process in self._tree():
             try:
@@ -28,14 +40,7 @@ class LoadMeter:
                     memory += process.memory_info().rss
             except psutil.NoSuchProcess:
                 continue
-        now = self._clock()
-        (then, used), self._before = self._before, (now, seconds)
-        return SystemReported(
-            cpus=max(0.0, (seconds - used) / max(now - then, 1e-9)),
-            memory_bytes=memory,
-            gpu_memory_bytes=self._gpus.memory_bytes(),
-            gpu_utilization=self._gpus.utilization(),
-        )
+        return seconds, memory
 
     def _tree(self) -> list[psutil.Process]:
         try:

@@ -74,6 +74,26 @@ def test_images_that_are_there_do_not_travel_again(version: DatasetVersion, blob
     assert (tmp_path / "images/train/a.jpg").read_bytes() == b"image a"
 
 
+def test_an_export_into_files_of_another_is_refused_and_writes_nothing(version: DatasetVersion, tmp_path: Path) -> None:
+    version.export("yolo", tmp_path)
+    (tmp_path / "images/train/.b.jpg.0123.part").write_bytes(b"of a download that broke off")
+    version.export("yolo", tmp_path)
+    (tmp_path / "images/val").mkdir()
+    (tmp_path / "images/train/b.jpg").rename(tmp_path / "images/val/b.jpg")
+    with pytest.raises(errors.FailedPrecondition, match=r"images/val/b\.jpg") as caught:
+        version.export("yolo", tmp_path)
+    assert caught.value.reason == "FOLDER_NOT_EMPTY"
+    assert str(tmp_path) in caught.value.message
+    assert "empty folder" in caught.value.hint
+    assert not (tmp_path / "images/train/b.jpg").exists()
+
+
+def test_an_export_to_a_file_says_that_it_is_one(version: DatasetVersion, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(errors.InvalidArgument, match="out is a file"):
+        version.export("yolo", tmp_path / "out")
+
+
 def test_a_flaky_object_store_is_tried_again(version: DatasetVersion, blobs: Blobs, tmp_path: Path) -> None:
     blobs.faults += [503, DROP, 502]
     version.export("yolo", tmp_path)
@@ -132,8 +152,12 @@ def test_a_model_is_downloaded_with_its_variants(fake: Fake, client: Client, blo
         signed.append(inference.SignedModelArtifact(artifact=artifact, variant=variant, get=blobs.signed(digest)))
     fake.answer("GetModelVersion", inference.ModelVersion(name=name))
     fake.answer("SignModelArtifacts", inference.SignModelArtifactsResponse(artifacts=signed))
-    client.model_version(name).download(tmp_path)
-    assert files(tmp_path) == {"best.pt": b"weights", "onnx-fp32/1/model.onnx": b"graph"}
+    for _ in range(2):
+        client.model_version(name).download(tmp_path)
+        assert files(tmp_path) == {"best.pt": b"weights", "onnx-fp32/1/model.onnx": b"graph"}
+    (tmp_path / "other.pt").write_bytes(b"of another version")
+    with pytest.raises(errors.FailedPrecondition, match=r"other\.pt"):
+        client.model_version(name).download(tmp_path)
 
 
 def test_an_asset_is_downloaded_to_a_file(fake: Fake, client: Client, blobs: Blobs, tmp_path: Path) -> None:

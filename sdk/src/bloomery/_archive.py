@@ -7,7 +7,10 @@ from pathlib import Path, PurePosixPath
 
 from bloomery._names import id_of
 from bloomery.common.v1 import Artifact
-from bloomery.errors import TransferFailed
+from bloomery.errors import FailedPrecondition, InvalidArgument, TransferFailed
+
+PART = ".part"
+"""Ending of a file while it is downloaded."""
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -20,6 +23,36 @@ def inside(folder: Path, name: str) -> Path:
     if relative.is_absolute() or ".." in relative.parts or "\\" in name or not relative.parts:
         raise TransferFailed(f"{name!r} would be written outside of {folder}", reason="UNSAFE_NAME")
     return folder.joinpath(*relative.parts)
+
+
+def files_below(folder: Path) -> set[str]:
+    """The files that lie below a folder, by their paths in it; without what a download that broke off left behind.
+
+    Raises:
+        InvalidArgument: it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InvalidArgument(f"{folder} is a file", hint="give a folder, which is made where it does not exist")
+    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix != PART)
+    return {path.relative_to(folder).as_posix() for path in found}
+
+
+def refuse_foreign(folder: Path, foreign: set[str]) -> None:
+    """Refuse a folder that holds other files than those that are written to it.
+
+    Raises:
+        FailedPrecondition: there are some.
+    """
+    if foreign:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        message = f"{folder} holds files that do not belong to what is written there: {min(foreign)}{more}"
+        raise FailedPrecondition(message, reason="FOLDER_NOT_EMPTY", hint="take an empty folder")
+
+
+def members(archive: Path) -> set[str]:
+    """The names of the files in a zip."""
+    with zipfile.ZipFile(archive) as opened:
+        return {member.filename for member in opened.infolist() if not member.is_dir()}
 
 
 def file_name(artifact: Artifact) -> str:

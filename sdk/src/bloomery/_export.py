@@ -4,14 +4,13 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from bloomery._archive import extract, inside
+from bloomery._archive import extract, files_below, inside, members, refuse_foreign
 from bloomery._results import Progress, Step
 from bloomery._session import Session
 from bloomery._transfer import together
 from bloomery.dataset.v1 import (
     DatasetItem,
     ExportDatasetVersionRequest,
-    ExportDatasetVersionResponse,
     ExportFormat,
     ListDatasetItemsRequest,
 )
@@ -25,26 +24,37 @@ async def export(session: Session, version: str, format: ExportFormat.ValueType,
 
     Raises:
         TransferFailed: the object store cannot be reached, or a file would leave the folder.
-        FailedPrecondition: the version is not READY.
+        FailedPrecondition: the version is not READY, or `to` holds files that are not of this export.
+        InvalidArgument: `to` is a file.
     """
     progress(Step("exporting"))
+    there = await asyncio.to_thread(files_below, to)
     request = ExportDatasetVersionRequest(name=version, format=format)
     exported = await session.call(session.datasets.ExportDatasetVersion, request, seconds=_MAKING_SECONDS)
-    await _labels(session, exported, to)
+    with tempfile.TemporaryDirectory() as scratch:
+        labels = Path(scratch) / "labels.zip"
+        await session.transfer.get(exported.download, labels, exported.archive.digest)
+        if there:
+            await _check(session, version, to, there - members(labels))
+        await asyncio.to_thread(extract, labels, to)
+    await _images(session, version, to, progress)
+
+
+async def _check(session: Session, version: str, to: Path, there: set[str]) -> None:
+    listing = ListDatasetItemsRequest(parent=version, page_size=_PAGE)
+    async for page in session.pages(session.datasets.ListDatasetItems, listing):
+        there -= {_path(item) for item in page.items}
+    refuse_foreign(to, there)
+
+
+async def _images(session: Session, version: str, to: Path, progress: Progress) -> None:
     done = 0
     listing = ListDatasetItemsRequest(parent=version, page_size=_PAGE, sign_downloads=True)
     async for page in session.pages(session.datasets.ListDatasetItems, listing):
-        await together(_image(session, item, to) for item in page.items)
+        await together(session.transfer.get(item.download, inside(to, _path(item)), item.digest) for item in page.items)
         done += len(page.items)
         progress(Step("downloading", done, page.total_size))
 
 
-async def _labels(session: Session, exported: ExportDatasetVersionResponse, to: Path) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        archive = Path(scratch) / "labels.zip"
-        await session.transfer.get(exported.download, archive, exported.archive.digest)
-        await asyncio.to_thread(extract, archive, to)
-
-
-async def _image(session: Session, item: DatasetItem, to: Path) -> None:
-    await session.transfer.get(item.download, inside(to, f"images/{item.split}/{item.file_name}"), item.digest)
+def _path(item: DatasetItem) -> str:
+    return f"images/{item.split}/{item.file_name}"

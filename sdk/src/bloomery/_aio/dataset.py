@@ -76,7 +76,8 @@ class AsyncDatasetVersion(AsyncHandle[dataset.DatasetVersion], DatasetVersionFie
 
         Raises:
             TransferFailed: the object store cannot be reached.
-            FailedPrecondition: the version is not READY.
+            FailedPrecondition: the version is not READY, or `to` holds files that are not of this export.
+            InvalidArgument: `to` is a file.
         """
         kind = dataset.ExportFormat.Value(f"EXPORT_FORMAT_{format.upper()}")
         await export(self._session, self.name, kind, Path(to), progress)

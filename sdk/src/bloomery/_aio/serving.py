@@ -9,7 +9,7 @@ from typing import Self, TypedDict, TypeVar, Unpack
 from bloomery import errors
 from bloomery._aio.base import AsyncHandle
 from bloomery._aio.variant import AsyncModelVariant
-from bloomery._archive import file_name, inside
+from bloomery._archive import file_name, files_below, inside, refuse_foreign
 from bloomery._fields import AssetFields, ModelVersionFields
 from bloomery._images import ImageLike, encoded
 from bloomery._labels import class_of
@@ -130,6 +130,8 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
 
         Raises:
             TransferFailed: they did not get through, or one would leave the folder.
+            FailedPrecondition: `to` holds files that are not of this version.
+            InvalidArgument: `to` is a file.
         """
         request = inference.SignModelArtifactsRequest(name=self.name)
         signed = (await self._session.call(self._session.models.SignModelArtifacts, request)).artifacts
@@ -138,6 +140,7 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             Download(one.get, inside(Path(to), name), one.artifact.digest)
             for one, name in zip(signed, names, strict=True)
         ]
+        refuse_foreign(Path(to), await asyncio.to_thread(files_below, Path(to)) - set(names))
         return await self._session.transfer.get_all(wanted, progress)
 
     async def delete(self) -> None:

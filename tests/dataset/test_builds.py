@@ -4,9 +4,13 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from bloomery.dataset.v1 import DatasetSpec, DatasetVersion, SplitPolicy, WatchDatasetVersionRequest
 from bloomery.vision.v1 import TaskType
+from bloomery_dataset.app import SCHEMA
+from bloomery_dataset.store.tables import VERSIONS
+from bloomery_kit.database import Database
 from bloomery_kit.errors import error_info
 from bloomery_vision.geometry import Box, Mask, Polygon, Shape, Tag
 from tests.dataset.annotations import UID, FakeAnnotations
@@ -91,8 +95,9 @@ async def test_boxes_are_what_detection_keeps(service: Service, fake: FakeAnnota
     row = (await rows_of(version, tmp_path / "blobs"))[0]
     assert [shape.geometry for shape in row.shapes] == [Box(10, 10, 20, 40), Box(10, 20, 2, 5), Box(0, 0, 9, 9)]
     assert [shape.crowd for shape in row.shapes] == [False, False, True]
-    assert version.statistics.skipped_shapes == {"tag": 1, "crowd": 1}
+    assert version.statistics.skipped_shapes == {"tag": 1}
     assert version.statistics.splits[0].shapes == {"RBC": 1, "WBC": 1}
+    assert version.statistics.splits[0].crowd_count == 1
 
 
 async def test_outlines_and_masks_are_what_segmentation_keeps(
@@ -108,8 +113,9 @@ async def test_outlines_and_masks_are_what_segmentation_keeps(
     row = (await rows_of(version, tmp_path / "blobs"))[0]
     assert [shape.geometry for shape in row.shapes] == [TRIANGLE, mask, dot, TRIANGLE]
     assert [shape.crowd for shape in row.shapes] == [False, False, False, True]
-    assert version.statistics.skipped_shapes == {"crowd": 1}
+    assert not version.statistics.skipped_shapes
     assert version.statistics.splits[0].shapes == {"RBC": 1, "WBC": 2}
+    assert version.statistics.splits[0].crowd_count == 1
 
 
 async def test_boxes_are_outlines_of_four_corners_to_segmentation(
@@ -203,6 +209,73 @@ async def test_the_official_split_is_kept(service: Service, fake: FakeAnnotation
 
     assert [row.split for row in await rows_of(version, tmp_path / "blobs")] == ["train", "val", "test", "train"]
     assert version.statistics.unassigned_count == 1
+
+
+@pytest.mark.parametrize(
+    ("unassigned", "parts", "left_out"),
+    [
+        ("", ["train", "val", "train"], {}),
+        ("test", ["train", "val", "test"], {}),
+        ("none", ["train", "val"], {"no official split": 1}),
+    ],
+)
+async def test_images_without_an_official_split_go_where_the_spec_says(
+    service: Service,
+    fake: FakeAnnotations,
+    tmp_path: Path,
+    unassigned: str,
+    parts: list[str],
+    left_out: dict[str, int],
+) -> None:
+    for number, split in enumerate(["train", "val", ""]):
+        fake.add(number, [box()], split=split)
+    policy = SplitPolicy(method=SplitPolicy.METHOD_OFFICIAL, unassigned=unassigned)
+
+    version = await service.build(DatasetSpec(task=DETECT.task, split=policy))
+
+    assert [row.split for row in await rows_of(version, tmp_path / "blobs")] == parts
+    assert version.statistics.skipped_images == left_out
+    assert version.spec.split.unassigned == (unassigned or "train")
+    told = [warning.code for warning in version.warnings if warning.code == "UNASSIGNED_IMAGES"]
+    assert len(told) == (unassigned == ""), "what was asked for needs no warning"
+
+
+async def test_where_no_image_has_a_part_the_build_says_so(service: Service, fake: FakeAnnotations) -> None:
+    fake.add(1, [box()])
+    policy = SplitPolicy(method=SplitPolicy.METHOD_OFFICIAL, unassigned="none")
+    version = await service.build(DatasetSpec(task=DETECT.task, split=policy))
+    assert error_info(version.error).reason == "NO_USABLE_IMAGES"
+    assert "1 no official split" in version.error.message
+
+
+async def test_images_that_nobody_annotated_are_background_only_where_asked_for(
+    service: Service, fake: FakeAnnotations, tmp_path: Path
+) -> None:
+    fake.add(1, [box()])
+    fake.add(2, None)
+
+    version = await service.build(DatasetSpec(task=DETECT.task, include_unannotated=True))
+
+    assert [len(row.shapes) for row in await rows_of(version, tmp_path / "blobs")] == [1, 0]
+    assert not version.statistics.skipped_images
+    assert version.spec.include_unannotated
+
+
+async def test_a_version_whose_spec_was_stored_with_fewer_fields_is_found_again(
+    service: Service, fake: FakeAnnotations, database_url: str
+) -> None:
+    fake.add(1, [box()])
+    first = await service.build()
+    db = Database.connect(database_url, SCHEMA)
+    async with db.write() as tx:
+        spec = (await tx.execute(sa.select(VERSIONS.c.spec))).scalar_one()
+        del spec["include_unannotated"], spec["split"]["unassigned"]
+        await tx.execute(sa.update(VERSIONS).values(spec=spec))
+    await db.close()
+
+    again = await service.build()
+
+    assert (again.name, again.reused) == (first.name, True)
 
 
 async def test_groups_stay_together(service: Service, fake: FakeAnnotations, tmp_path: Path) -> None:

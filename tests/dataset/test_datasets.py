@@ -213,6 +213,9 @@ async def test_an_unknown_label_is_told_with_those_that_are_known(service: Servi
     "spec",
     [
         DatasetSpec(task=TaskType.TASK_TYPE_CLASSIFY, include_empty=True),
+        DatasetSpec(task=TaskType.TASK_TYPE_CLASSIFY, include_unannotated=True),
+        DatasetSpec(task=DETECT.task, split=SplitPolicy(unassigned="val")),
+        DatasetSpec(task=DETECT.task, split=SplitPolicy(method=SplitPolicy.METHOD_OFFICIAL, unassigned="valid")),
         DatasetSpec(task=DETECT.task, split=SplitPolicy(method=SplitPolicy.METHOD_OFFICIAL, seed=1)),
         DatasetSpec(task=DETECT.task, split=SplitPolicy(method=SplitPolicy.METHOD_RATIO)),
         DatasetSpec(task=99),  # type: ignore[arg-type]

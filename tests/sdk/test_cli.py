@@ -135,6 +135,28 @@ def test_a_class_map_reaches_the_build(fake: Fake, run: Run) -> None:
     assert (spec.include_empty, spec.split.method) == (False, spec.split.METHOD_OFFICIAL)
 
 
+def test_what_a_version_takes_beside_labelled_images_reaches_the_build(fake: Fake, run: Run) -> None:
+    run("dataset build d --split official --unassigned none --no-include-empty --include-unannotated")
+    run("dataset build d --include-empty")
+    first, second = (call.dataset_version.spec for call in fake.calls["CreateDatasetVersion"])
+    assert (first.split.unassigned, first.include_empty, first.include_unannotated) == ("none", False, True)
+    assert (second.split.unassigned, second.include_empty, second.include_unannotated) == ("", True, False)
+
+
+def test_a_version_says_what_became_of_all_images_and_shapes(fake: Fake, run: Run) -> None:
+    version = dataset.DatasetVersion(name=world.VERSION.name, state=dataset.DatasetVersion.STATE_READY, classes=["RBC"])
+    version.statistics.splits.add(split="train", image_count=2, shapes={"RBC": 4}, crowd_count=1)
+    version.statistics.skipped_images.update({"not annotated": 2, "no official split": 1})
+    version.statistics.skipped_shapes["tag"] = 3
+    version.statistics.source_image_count, version.statistics.source_shape_count = 5, 8
+    fake.answer("GetDatasetVersion", version)
+    lines = (line.partition("  ") for line in run("dataset show cells-v@1").stdout.splitlines())
+    shown = {title: value.strip() for title, _, value in lines}
+    assert shown["images kept"] == "2 of the project's 5; left out 3: no official split=1, not annotated=2"
+    assert shown["shapes kept"] == "5 of the project's 8; left out 3: tag=3"
+    assert shown["crowds"] == "1"
+
+
 def test_of_very_many_classes_the_most_and_the_least_frequent_are_shown(fake: Fake, run: Run) -> None:
     counts = {f"class{n:02}": n for n in range(80)}
     many = dataset.DatasetVersion(name=world.VERSION.name, state=dataset.DatasetVersion.STATE_READY, classes=counts)

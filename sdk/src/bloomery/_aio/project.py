@@ -30,6 +30,7 @@ from bloomery.training import v1 as training
 
 FolderFormat = Literal["voc", "coco", "yolo", "images"]
 Task = Literal["detect", "segment", "classify"]
+Unassigned = Literal["train", "val", "test", "none"]
 
 
 class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
@@ -246,6 +247,8 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
         task: Task = "detect",
         class_mapping: Mapping[str, str] | None = None,
         include_empty: bool | None = None,
+        include_unannotated: bool = False,
+        unassigned: Unassigned | None = None,
     ) -> AsyncDatasetVersion:
         """Start building a version of the dataset `id`, which is made where it does not exist, and return it, BUILDING.
 
@@ -255,7 +258,10 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
             seed: of the drawing: the same seed, images and labels give the same split everywhere.
             task: what it is for; decides which shapes are kept.
             class_mapping: from label to class name, "" to leave one out; all labels under their names by default.
-            include_empty: also take images without shapes; so by default, but for classification.
+            include_empty: also take images that are annotated as empty; so by default, but for classification.
+            include_unannotated: also take images that nobody annotated, as background; not for classification.
+            unassigned: with "official", the part of images without a split: "train" by default, or "none" to leave
+                them out.
 
         Raises:
             InvalidArgument: the split or the id is wrong.
@@ -265,9 +271,10 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
         spec = dataset.DatasetSpec(
             source=self.name,
             task=task_type(task),
-            split=split_policy(split, seed),
+            split=split_policy(split, seed, unassigned),
             class_mapping=mapping,
             include_empty=task != "classify" if include_empty is None else include_empty,
+            include_unannotated=include_unannotated,
         )
         request = dataset.CreateDatasetVersionRequest(
             parent=f"{self.name}/datasets/{id}",
@@ -278,14 +285,14 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
         return AsyncDatasetVersion(self._session, created)
 
 
-def split_policy(text: str, seed: int) -> dataset.SplitPolicy:
+def split_policy(text: str, seed: int, unassigned: Unassigned | None = None) -> dataset.SplitPolicy:
     """The policy that people write as `70/20/10` or `official`.
 
     Raises:
         InvalidArgument: it is neither.
     """
     if text == "official":
-        return dataset.SplitPolicy(method=dataset.SplitPolicy.METHOD_OFFICIAL)
+        return dataset.SplitPolicy(method=dataset.SplitPolicy.METHOD_OFFICIAL, unassigned=unassigned or "")
     parts = text.split("/")
     if len(parts) != 3 or not all(part.isdecimal() for part in parts) or sum(map(int, parts)) != 100:
         raise errors.InvalidArgument(
@@ -294,5 +301,10 @@ def split_policy(text: str, seed: int) -> dataset.SplitPolicy:
         )
     train, val, test = map(int, parts)
     return dataset.SplitPolicy(
-        method=dataset.SplitPolicy.METHOD_RATIO, train_percent=train, val_percent=val, test_percent=test, seed=seed
+        method=dataset.SplitPolicy.METHOD_RATIO,
+        train_percent=train,
+        val_percent=val,
+        test_percent=test,
+        seed=seed,
+        unassigned=unassigned or "",
     )

@@ -1,6 +1,7 @@
 """bloomery dataset: build, list, show, versions, delete."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
     from bloomery import DatasetVersion
 
 _MOST_CLASSES = 20
+
+
+class Unassigned(StrEnum):
+    """Parts for images without an official split."""
+
+    train = "train"
+    val = "val"
+    test = "test"
+    none = "none"
+
+
 app = typer.Typer(help="Datasets: fixed choices of images with labels and split.", no_args_is_help=True)
 
 
@@ -32,13 +44,37 @@ def build(
     class_map: Annotated[
         list[str] | None, typer.Option(metavar="LABEL=CLASS", help="Name of a label's class; empty to leave it out.")
     ] = None,
+    include_empty: Annotated[
+        bool | None,
+        typer.Option(
+            "--include-empty/--no-include-empty",
+            help="Also take images that are annotated as empty; so by default, but for classify.",
+            show_default=False,
+        ),
+    ] = None,
+    include_unannotated: Annotated[
+        bool, typer.Option("--include-unannotated", help="Also take images that nobody annotated, as background.")
+    ] = False,
+    unassigned: Annotated[
+        Unassigned | None,
+        typer.Option(
+            help="With --split official: where images without a split go, or none to leave them out; train by default."
+        ),
+    ] = None,
     output: OutputOption = Output.table,
 ) -> None:
     """Build a version of a dataset and wait until it is ready."""
     mapping = pairs(class_map or [], "--class-map")
     with connect(project) as client, steps() as tell:
         version = client.project(project).build_dataset(
-            dataset, split=split, seed=seed, task=kind.value, class_mapping=mapping
+            dataset,
+            split=split,
+            seed=seed,
+            task=kind.value,
+            class_mapping=mapping,
+            include_empty=include_empty,
+            include_unannotated=include_unannotated,
+            unassigned=unassigned.value if unassigned else None,
         )
         version.wait(progress=tell)
     _show(version, output)
@@ -105,7 +141,9 @@ def delete(
 
 
 def _show(version: "DatasetVersion", output: Output) -> None:
-    proto = version.proto
+    proto, statistics = version.proto, version.statistics
+    kept_images = sum(part.image_count for part in statistics.splits)
+    kept_shapes = sum(sum(part.shapes.values()) + part.crowd_count for part in statistics.splits)
     rows = {
         "name": version.name,
         "state": version.state,
@@ -114,10 +152,10 @@ def _show(version: "DatasetVersion", output: Output) -> None:
         "task": version.task,
         "classes": enumerated(version.classes, 20),
         "content": version.content_hash,
-        "bytes": size(version.statistics.total_bytes),
-        "left out": dict(version.statistics.skipped_shapes) or "",
-        "images left out": dict(version.statistics.skipped_images) or "",
-        "changed": dict(version.statistics.adjusted_shapes) or "",
+        "bytes": size(statistics.total_bytes),
+        "images kept": _ledger(statistics.source_image_count, kept_images, statistics.skipped_images),
+        "shapes kept": _ledger(statistics.source_shape_count, kept_shapes, statistics.skipped_shapes),
+        "changed": dict(statistics.adjusted_shapes) or "",
     }
     show(proto, rows, output)
     if output is Output.table:
@@ -125,11 +163,21 @@ def _show(version: "DatasetVersion", output: Output) -> None:
         _warnings(version)
 
 
+def _ledger(source: int, kept: int, left_out: Mapping[str, int]) -> str:
+    """What became of all that the project has: kept, or left out by reason."""
+    reasons = ", ".join(f"{reason}={count}" for reason, count in sorted(left_out.items()))
+    # Older versions do not say what there was.
+    whole = f" of the project's {source}" if source else ""
+    return f"{kept}{whole}" + (f"; left out {sum(left_out.values())}: {reasons}" if reasons else "")
+
+
 def _counts(version: "DatasetVersion") -> None:
     splits = version.statistics.splits
+    crowds = [part.crowd_count for part in splits]
     counts = [
         ("images", *(part.image_count for part in splits)),
         ("without shapes", *(part.empty_count for part in splits)),
+        *([("crowds", *crowds)] if any(crowds) else []),
         *_folded([(name, *(part.shapes[name] for part in splits)) for name in version.classes]),
     ]
     grid(("", *(part.split.upper() for part in splits)), counts)

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from bloomery_dataset.annotations import Annotations
-from bloomery_dataset.model import Blob, Image, Method, Plan, Product, SplitPolicy, Version
+from bloomery_dataset.model import LEFT_OUT, Blob, Image, Method, Plan, Product, SplitPolicy, Version
 from bloomery_dataset.selection import Selection
 from bloomery_dataset.spill import UNASSIGNED, Spill
 from bloomery_dataset.splits import PARTS, place, split
@@ -180,9 +180,11 @@ def divide(spill: Spill, policy: SplitPolicy) -> bytearray:
         for number, part in zip(spill.drawn(), split(spill.draw(), percents=policy.percents), strict=True):
             parts[number] = part
         return parts
+    if policy.unassigned == LEFT_OUT:
+        return spill.officials
     if spill.officials.count(UNASSIGNED) == len(spill):
         raise FailedPrecondition(
             "NO_OFFICIAL_SPLIT",
             "no image was imported with a split; divide by ratio, as with 80/10/10, or import the split's files",
         )
-    return spill.officials.replace(bytes([UNASSIGNED]), bytes([PARTS.index("train")]))
+    return spill.officials.replace(bytes([UNASSIGNED]), bytes([PARTS.index(policy.unassigned)]))

@@ -20,7 +20,7 @@ from bloomery.vision.v1 import TaskType
 from bloomery_dataset.catalog import DatasetUpdate, NewDataset, NewVersion
 from bloomery_dataset.convert import METHODS, TASKS
 from bloomery_dataset.items import Filter
-from bloomery_dataset.model import ExportFormat, Method, Spec, SplitPolicy, Task
+from bloomery_dataset.model import LEFT_OUT, ExportFormat, Method, Spec, SplitPolicy, Task
 from bloomery_dataset.names import DATASET, PROJECT
 from bloomery_dataset.splits import PARTS
 from bloomery_kit.errors import FieldViolation, InvalidArgument, Violations
@@ -78,7 +78,8 @@ def new_version(request: CreateDatasetVersionRequest) -> NewVersion:
     check_request_id(request.request_id, violations)
     violations.raise_if_any()
     assert parent is not None
-    made = Spec(parent["project"], task, policy, dict(spec.class_mapping), spec.include_empty)
+    taken = spec.include_empty, spec.include_unannotated
+    made = Spec(parent["project"], task, policy, dict(spec.class_mapping), *taken)
     return NewVersion(parent["project"], parent["dataset"], made, request.allow_missing_dataset)
 
 
@@ -131,14 +132,17 @@ def _task(spec: DatasetSpec, violations: Violations) -> Task:
         names = ", ".join(TaskType.Name(known) for known in TASKS)
         violations.add(f"{_SPEC}.task", f"is required; one of {names}")
         return Task.DETECT
-    if task is Task.CLASSIFY and spec.include_empty:
-        violations.add(f"{_SPEC}.include_empty", "an image without a tag has no class; leave it off for CLASSIFY")
+    for field in ("include_empty", "include_unannotated"):
+        if task is Task.CLASSIFY and getattr(spec, field):
+            violations.add(f"{_SPEC}.{field}", "an image without a tag has no class; leave it off for CLASSIFY")
     return task
 
 
 def _policy(split: SplitPolicyMessage, violations: Violations) -> SplitPolicy:
     field = f"{_SPEC}.split"
     check_text(split.group_by, f"{field}.group_by", violations)
+    if split.unassigned and split.method != SplitPolicyMessage.METHOD_OFFICIAL:
+        violations.add(f"{field}.unassigned", "is for METHOD_OFFICIAL: a ratio has a part for every image")
     percents = (split.train_percent, split.val_percent, split.test_percent)
     if split.method == SplitPolicyMessage.METHOD_UNSPECIFIED and not any(percents):
         return SplitPolicy(Method.RATIO, *_DEFAULT_PERCENTS, seed=split.seed, group_by=split.group_by)
@@ -149,9 +153,16 @@ def _policy(split: SplitPolicyMessage, violations: Violations) -> SplitPolicy:
     if method is Method.OFFICIAL:
         if any(percents) or split.seed or split.group_by:
             violations.add(field, "METHOD_OFFICIAL takes no percentages, seed or group_by")
-        return SplitPolicy(Method.OFFICIAL)
+        return _official(split, violations)
     _check_percents(split, violations)
     return SplitPolicy(Method.RATIO, *percents, seed=split.seed, group_by=split.group_by)
+
+
+def _official(split: SplitPolicyMessage, violations: Violations) -> SplitPolicy:
+    known = (*PARTS, LEFT_OUT)
+    if split.unassigned not in ("", *known):
+        violations.add(f"{_SPEC}.split.unassigned", f"must be one of {', '.join(known)}, or empty for train")
+    return SplitPolicy(Method.OFFICIAL, unassigned=split.unassigned or "train")
 
 
 def _check_percents(split: SplitPolicyMessage, violations: Violations) -> None:

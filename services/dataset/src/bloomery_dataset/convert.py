@@ -143,6 +143,7 @@ def _spec_message(spec: Spec) -> DatasetSpec:
         test_percent=spec.split.test_percent,
         seed=spec.split.seed,
         group_by=spec.split.group_by,
+        unassigned=spec.split.unassigned if spec.split.method is Method.OFFICIAL else "",
     )
     return DatasetSpec(
         source=f"projects/{spec.project}",
@@ -150,6 +151,7 @@ def _spec_message(spec: Spec) -> DatasetSpec:
         split=policy,
         class_mapping=spec.class_mapping,
         include_empty=spec.include_empty,
+        include_unannotated=spec.include_unannotated,
     )
 
 
@@ -162,6 +164,8 @@ def _statistics_message(statistics: Statistics) -> DatasetStatistics:
         skipped_shapes=statistics.skipped_shapes,
         skipped_images=statistics.skipped_images,
         adjusted_shapes=statistics.adjusted_shapes,
+        source_image_count=statistics.source_image_count,
+        source_shape_count=statistics.source_shape_count,
     )
 
 
@@ -172,6 +176,7 @@ def _split_message(counts: SplitCounts) -> SplitStatistics:
         empty_count=counts.empty_count,
         shapes=counts.shapes,
         images=counts.images,
+        crowd_count=counts.crowd_count,
     )
 
 

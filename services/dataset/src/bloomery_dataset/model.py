@@ -24,6 +24,10 @@ class Method(StrEnum):
     OFFICIAL = "official"
 
 
+LEFT_OUT = "none"
+"""The part of images without an official split that are left out."""
+
+
 class State(StrEnum):
     """Where a build is."""
 
@@ -61,7 +65,10 @@ class Dataset:
 
 @dataclass(frozen=True)
 class SplitPolicy:
-    """How images are divided; the shares are for RATIO, in percent."""
+    """How images are divided; the shares are for RATIO, in percent.
+
+    `unassigned` is for OFFICIAL: the part of images without a split of their own, or LEFT_OUT.
+    """
 
     method: Method
     train_percent: int = 0
@@ -69,6 +76,7 @@ class SplitPolicy:
     test_percent: int = 0
     seed: int = 0
     group_by: str = ""
+    unassigned: str = "train"
 
     @property
     def percents(self) -> tuple[int, int, int]:
@@ -85,6 +93,7 @@ class Spec:
     split: SplitPolicy
     class_mapping: Mapping[str, str]
     include_empty: bool
+    include_unannotated: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,11 +164,15 @@ class SplitCounts:
     empty_count: int = 0
     shapes: Mapping[str, int] = field(default_factory=dict)
     images: Mapping[str, int] = field(default_factory=dict)
+    crowd_count: int = 0
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Counts of a version. `image_sides`: least width, greatest width, least height, greatest height, in pixels."""
+    """Counts of a version. `image_sides`: least width, greatest width, least height, greatest height, in pixels.
+
+    `source_image_count` and `source_shape_count` are what was read: all that is kept and all that is left out.
+    """
 
     splits: tuple[SplitCounts, ...] = ()
     image_sides: tuple[int, ...] = ()
@@ -168,6 +181,8 @@ class Statistics:
     skipped_shapes: Mapping[str, int] = field(default_factory=dict)
     skipped_images: Mapping[str, int] = field(default_factory=dict)
     adjusted_shapes: Mapping[str, int] = field(default_factory=dict)
+    source_image_count: int = 0
+    source_shape_count: int = 0
 
     @property
     def image_count(self) -> int:

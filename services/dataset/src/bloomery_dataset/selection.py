@@ -1,10 +1,11 @@
 """Which images and shapes a version takes, and under which class."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from bloomery_dataset.model import Image, Label, Spec, Task
+from bloomery_dataset.model import LEFT_OUT, Image, Label, Method, Spec, Task
+from bloomery_dataset.splits import PARTS
 from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Shape, Tag
 from bloomery_vision.validate import sticks_out
 
@@ -20,8 +21,8 @@ class Kept:
 class Selection:
     """Takes images one after another, and counts by reason what it leaves out and what it changes.
 
-    A crowd is no single object to learn from, so it is counted as left out. It stays there, flagged, because an
-    evaluation has to ignore what is found there.
+    Every image and every shape that comes in is either kept or counted under one reason. A crowd is no single object to
+    learn from; it is kept, flagged, because an evaluation has to ignore what is found there.
     """
 
     def __init__(self, spec: Spec, labels: tuple[Label, ...]) -> None:
@@ -29,14 +30,20 @@ class Selection:
         self._known = {label.id for label in labels}
         self._class_of = class_of_label(labels, spec.class_mapping)
         self.classes = tuple(dict.fromkeys(self._class_of.values()))
+        self.images = 0
+        self.shapes = 0
         self.skipped_images: Counter[str] = Counter()
         self.skipped_shapes: Counter[str] = Counter()
         self.adjusted_shapes: Counter[str] = Counter()
 
     def take(self, image: Image) -> Kept | None:
         """What is kept of an image; None where all of it is left out."""
+        self.images += 1
+        self.shapes += len(image.shapes or ())
+        if self._has_no_part(image):
+            return self._skip("no official split", image.shapes or ())
         if image.shapes is None:
-            return self._skip("not annotated")
+            return Kept((), {}) if self._spec.include_unannotated else self._skip("not annotated")
         shapes = tuple(kept for shape in image.shapes if (kept := self._keep(shape, image)))
         if self._spec.task is Task.CLASSIFY:
             return self._classified(shapes)
@@ -44,12 +51,16 @@ class Selection:
             return self._skip("no shapes")
         return Kept(shapes, Counter(shape.label for shape in shapes if not shape.crowd))
 
+    def _has_no_part(self, image: Image) -> bool:
+        policy = self._spec.split
+        return policy.method is Method.OFFICIAL and policy.unassigned == LEFT_OUT and image.official not in PARTS
+
     def _classified(self, tags: tuple[Shape, ...]) -> Kept | None:
         classes = {tag.label for tag in tags}
-        if len(classes) > 1:
-            return self._skip("several tags")
-        if not classes:
-            return self._skip("no tag")
+        if len(classes) != 1:
+            return self._skip("several tags" if classes else "no tag", tags)
+        for _again in tags[1:]:
+            self._leave_out("same tag again")
         return Kept(tags[:1], Counter(classes))
 
     def _keep(self, shape: Shape, image: Image) -> Shape | None:
@@ -61,8 +72,8 @@ class Selection:
         geometry = self._learnt(cut)
         if isinstance(geometry, str):
             return self._leave_out(geometry)
-        if shape.crowd:
-            self.skipped_shapes["crowd"] += 1
+        if shape.crowd and self._spec.task is Task.CLASSIFY:
+            return self._leave_out("crowd")
         self._note_changes(shape, image)
         return replace(shape, geometry=geometry, label=self._class_of[shape.label])
 
@@ -78,8 +89,10 @@ class Selection:
             case Task.DETECT, _:
                 box = geometry.bounds
                 return box if box.area > 0 else "no area"
-            case Task.SEGMENT, Polygon() | Mask():
+            case Task.SEGMENT, Polygon():
                 return geometry
+            case Task.SEGMENT, Mask() as mask:
+                return mask if mask.area > 0 else "no area"
             case Task.SEGMENT, Box() as box:
                 return Polygon(box.rings[0]) if box.area > 0 else "no area"
         raise AssertionError(f"{self._spec.task} has no rule for {geometry}")
@@ -94,8 +107,11 @@ class Selection:
         self.skipped_shapes[reason] += 1
         return None
 
-    def _skip(self, reason: str) -> Kept | None:
+    def _skip(self, reason: str, shapes: Collection[Shape] = ()) -> Kept | None:
+        """Leave an image out, with the shapes of it that are not counted under a reason of their own."""
         self.skipped_images[reason] += 1
+        if shapes:
+            self.skipped_shapes[reason] += len(shapes)
         return None
 
 

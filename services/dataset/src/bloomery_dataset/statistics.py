@@ -9,13 +9,14 @@ from bloomery_vision.manifest import ManifestRow
 
 
 class Tally:
-    """Counts rows as they are written; crowds are no shapes to count."""
+    """Counts rows as they are written; crowds are counted by themselves."""
 
     def __init__(self) -> None:
         self._images: Counter[str] = Counter()
         self._empty: Counter[str] = Counter()
         self._shapes: dict[str, Counter[str]] = {part: Counter() for part in PARTS}
         self._with: dict[str, Counter[str]] = {part: Counter() for part in PARTS}
+        self._crowds: Counter[str] = Counter()
         self._sides: tuple[int, ...] = ()
         self._bytes = 0
 
@@ -30,6 +31,7 @@ class Tally:
         self._images[row.split] += 1
         self._empty[row.split] += not row.shapes
         self._shapes[row.split].update(counts)
+        self._crowds[row.split] += sum(shape.crowd for shape in row.shapes)
         self._with[row.split].update(counts.keys())
         self._bytes += row.size_bytes
         low_width, high_width, low_height, high_height = self._sides or (row.width, row.width, row.height, row.height)
@@ -50,6 +52,8 @@ class Tally:
             skipped_shapes=dict(selection.skipped_shapes),
             skipped_images=dict(selection.skipped_images),
             adjusted_shapes=dict(selection.adjusted_shapes),
+            source_image_count=selection.images,
+            source_shape_count=selection.shapes,
         )
 
     def _part(self, part: str) -> SplitCounts:
@@ -59,4 +63,5 @@ class Tally:
             empty_count=self._empty[part],
             shapes=dict(self._shapes[part]),
             images=dict(self._with[part]),
+            crowd_count=self._crowds[part],
         )

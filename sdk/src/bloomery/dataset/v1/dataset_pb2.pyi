@@ -116,7 +116,7 @@ class SplitPolicy(message.Message):
         possible when images are added.
         """
         METHOD_OFFICIAL: SplitPolicy._Method.ValueType  # 2
-        """The split that the images were imported with. Images without one go to training, and the statistics count them."""
+        """The split that the images were imported with. Images without one go where `unassigned` says."""
 
     class Method(_Method, metaclass=_MethodEnumTypeWrapper):
         """Where the split comes from."""
@@ -128,7 +128,7 @@ class SplitPolicy(message.Message):
     possible when images are added.
     """
     METHOD_OFFICIAL: SplitPolicy.Method.ValueType  # 2
-    """The split that the images were imported with. Images without one go to training, and the statistics count them."""
+    """The split that the images were imported with. Images without one go where `unassigned` says."""
 
     METHOD_FIELD_NUMBER: builtins.int
     TRAIN_PERCENT_FIELD_NUMBER: builtins.int
@@ -136,6 +136,7 @@ class SplitPolicy(message.Message):
     TEST_PERCENT_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
     GROUP_BY_FIELD_NUMBER: builtins.int
+    UNASSIGNED_FIELD_NUMBER: builtins.int
     method: SplitPolicy.Method.ValueType
     """Where the split comes from."""
     train_percent: builtins.int
@@ -150,6 +151,8 @@ class SplitPolicy(message.Message):
     """Key of the images' own `labels`: images with the same value of it stay in one part, such as the frames of one video. METHOD_RATIO only; empty
     keeps none together.
     """
+    unassigned: builtins.str
+    """METHOD_OFFICIAL only: where images without an official split go: "train" (the default), "val", "test", or "none" to leave them out."""
     def __init__(
         self,
         *,
@@ -159,10 +162,11 @@ class SplitPolicy(message.Message):
         test_percent: builtins.int = ...,
         seed: builtins.int = ...,
         group_by: builtins.str = ...,
+        unassigned: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["group_by", b"group_by", "method", b"method", "seed", b"seed", "test_percent", b"test_percent", "train_percent", b"train_percent", "val_percent", b"val_percent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["group_by", b"group_by", "method", b"method", "seed", b"seed", "test_percent", b"test_percent", "train_percent", b"train_percent", "unassigned", b"unassigned", "val_percent", b"val_percent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -197,6 +201,7 @@ class DatasetSpec(message.Message):
     SPLIT_FIELD_NUMBER: builtins.int
     CLASS_MAPPING_FIELD_NUMBER: builtins.int
     INCLUDE_EMPTY_FIELD_NUMBER: builtins.int
+    INCLUDE_UNANNOTATED_FIELD_NUMBER: builtins.int
     source: builtins.str
     """`projects/{project}` whose images and labels are read: the dataset's own, which is the default."""
     task: geometry_pb2.TaskType.ValueType
@@ -204,8 +209,12 @@ class DatasetSpec(message.Message):
     their four corners for SEGMENT, image tags for CLASSIFY. What sticks out of an image is cut at its edge.
     """
     include_empty: builtins.bool
-    """Also take images without any shape, as background, where somebody saved that they have none. On by default for DETECT and SEGMENT in the SDK; not for
+    """Also take images without any shape that is kept, as background, where somebody saved their annotations. On by default for DETECT and SEGMENT in the SDK; not for
     CLASSIFY.
+    """
+    include_unannotated: builtins.bool
+    """Also take images that nobody annotated, as background. Say so only where an image without annotations really shows nothing, as in a YOLO folder
+    without label files for such images. Not for CLASSIFY.
     """
     @builtins.property
     def split(self) -> SplitPolicy:
@@ -225,10 +234,11 @@ class DatasetSpec(message.Message):
         split: SplitPolicy | None = ...,
         class_mapping: abc.Mapping[builtins.str, builtins.str] | None = ...,
         include_empty: builtins.bool = ...,
+        include_unannotated: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["split", b"split"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["class_mapping", b"class_mapping", "include_empty", b"include_empty", "source", b"source", "split", b"split", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["class_mapping", b"class_mapping", "include_empty", b"include_empty", "include_unannotated", b"include_unannotated", "source", b"source", "split", b"split", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -334,7 +344,7 @@ class DatasetVersion(message.Message):
     @builtins.property
     def warnings(self) -> containers.RepeatedCompositeFieldContainer[resources_pb2.Problem]:
         """What is probably not meant, counted, with what to do about it: NO_TRAINING_IMAGES, NO_VALIDATION_IMAGES, NO_TEST_IMAGES (a part that was asked for, or
-        that an official split should have, is empty), UNASSIGNED_IMAGES (images without an official split went to training). Empty until READY. Output only.
+        that an official split should have, is empty), UNASSIGNED_IMAGES (images without an official split went to training by default). Empty until READY. Output only.
         """
 
     def __init__(
@@ -416,12 +426,15 @@ class SplitStatistics(message.Message):
     EMPTY_COUNT_FIELD_NUMBER: builtins.int
     SHAPES_FIELD_NUMBER: builtins.int
     IMAGES_FIELD_NUMBER: builtins.int
+    CROWD_COUNT_FIELD_NUMBER: builtins.int
     split: builtins.str
     """"train", "val" or "test"."""
     image_count: builtins.int
     """Images."""
     empty_count: builtins.int
     """Images without a shape."""
+    crowd_count: builtins.int
+    """Crowds: regions of many objects, kept so that evaluation ignores what is found there. They are in neither `shapes` nor `images`."""
     @builtins.property
     def shapes(self) -> containers.ScalarMap[builtins.str, builtins.int]:
         """Shapes by class name."""
@@ -438,10 +451,11 @@ class SplitStatistics(message.Message):
         empty_count: builtins.int = ...,
         shapes: abc.Mapping[builtins.str, builtins.int] | None = ...,
         images: abc.Mapping[builtins.str, builtins.int] | None = ...,
+        crowd_count: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["empty_count", b"empty_count", "image_count", b"image_count", "images", b"images", "shapes", b"shapes", "split", b"split"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["crowd_count", b"crowd_count", "empty_count", b"empty_count", "image_count", b"image_count", "images", b"images", "shapes", b"shapes", "split", b"split"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -518,10 +532,16 @@ class DatasetStatistics(message.Message):
     SKIPPED_SHAPES_FIELD_NUMBER: builtins.int
     SKIPPED_IMAGES_FIELD_NUMBER: builtins.int
     ADJUSTED_SHAPES_FIELD_NUMBER: builtins.int
+    SOURCE_IMAGE_COUNT_FIELD_NUMBER: builtins.int
+    SOURCE_SHAPE_COUNT_FIELD_NUMBER: builtins.int
     total_bytes: builtins.int
     """Sum of image sizes in bytes."""
     unassigned_count: builtins.int
-    """Images without an official split that METHOD_OFFICIAL put into training."""
+    """Images without an official split that METHOD_OFFICIAL put where `unassigned` says."""
+    source_image_count: builtins.int
+    """Images of the project that were read: those of all parts and `skipped_images` together. 0 in versions of before this was counted."""
+    source_shape_count: builtins.int
+    """Shapes of the project that were read: `shapes` and `crowd_count` of all parts and `skipped_shapes` together. 0 in versions of before this was counted."""
     @builtins.property
     def splits(self) -> containers.RepeatedCompositeFieldContainer[SplitStatistics]:
         """By part: train, val, test."""
@@ -532,11 +552,11 @@ class DatasetStatistics(message.Message):
 
     @builtins.property
     def skipped_shapes(self) -> containers.ScalarMap[builtins.str, builtins.int]:
-        """Shapes that were left out, by reason (such as "crowd", "unmapped label", "outside the image")."""
+        """Shapes that were left out, by reason (such as "unmapped label", "outside the image"); those of images that were left out count too."""
 
     @builtins.property
     def skipped_images(self) -> containers.ScalarMap[builtins.str, builtins.int]:
-        """Images that were left out, by reason (such as "not annotated", "no shapes", "several tags")."""
+        """Images that were left out, by reason (such as "not annotated", "no shapes", "several tags", "no official split")."""
 
     @builtins.property
     def adjusted_shapes(self) -> containers.ScalarMap[builtins.str, builtins.int]:
@@ -554,10 +574,12 @@ class DatasetStatistics(message.Message):
         skipped_shapes: abc.Mapping[builtins.str, builtins.int] | None = ...,
         skipped_images: abc.Mapping[builtins.str, builtins.int] | None = ...,
         adjusted_shapes: abc.Mapping[builtins.str, builtins.int] | None = ...,
+        source_image_count: builtins.int = ...,
+        source_shape_count: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["adjusted_shapes", b"adjusted_shapes", "image_sides", b"image_sides", "skipped_images", b"skipped_images", "skipped_shapes", b"skipped_shapes", "splits", b"splits", "total_bytes", b"total_bytes", "unassigned_count", b"unassigned_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["adjusted_shapes", b"adjusted_shapes", "image_sides", b"image_sides", "skipped_images", b"skipped_images", "skipped_shapes", b"skipped_shapes", "source_image_count", b"source_image_count", "source_shape_count", b"source_shape_count", "splits", b"splits", "total_bytes", b"total_bytes", "unassigned_count", b"unassigned_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from bloomery_dataset.model import Build, Cleanup, Failure, Plan, Product, State, Version
 from bloomery_dataset.store import datasets, versions
-from bloomery_dataset.store.rows import cleanup_of, failure_json, plan_json, product_json, spec_json, version_of
+from bloomery_dataset.store.rows import cleanup_of, failure_json, plan_json, product_json, version_of
 from bloomery_dataset.store.tables import CLEANUPS, DATASETS, VERSIONS
 from bloomery_kit import leases
 from bloomery_kit.database import Transaction, compare_and_set
@@ -108,8 +108,9 @@ async def _same(tx: Transaction, dataset_uid: str, version: Version, product: Pr
         VERSIONS.c.number.is_not(None),
     )
     for row in await tx.execute(query.order_by(VERSIONS.c.number)):
-        if row.spec == spec_json(version.spec):
-            return version_of(row)
+        # Not by the columns: those of older versions lack fields that have their default now.
+        if (earlier := version_of(row)).spec == version.spec:
+            return earlier
     return None
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -268,7 +269,7 @@ async def test_a_version_whose_spec_was_stored_with_fewer_fields_is_found_again(
     first = await service.build()
     db = Database.connect(database_url, SCHEMA)
     async with db.write() as tx:
-        spec = (await tx.execute(sa.select(VERSIONS.c.spec))).scalar_one()
+        spec: Any = (await tx.execute(sa.select(VERSIONS.c.spec))).scalar_one()
         del spec["include_unannotated"], spec["split"]["unassigned"]
         await tx.execute(sa.update(VERSIONS).values(spec=spec))
     await db.close()

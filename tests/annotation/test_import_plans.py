@@ -186,6 +186,12 @@ class TestOutcomes:
             ("REPEATED_IMAGE", 1, "images/val/copy.png")
         ]
 
+    async def test_pictures_that_are_left_alone_are_no_copies(self, server: Server, project: Project) -> None:
+        files = yolo() | {"SegmentationClass/a.png": png(1), "SegmentationObject/a.png": png(1)}
+        done = await server.run_import(project, files)
+        assert [(left.reason, left.files.count) for left in done.plan.left] == [("mask", 2)]
+        assert (list(done.plan.doubts), done.outcomes) == ([], ImportOutcomes(annotated=1, empty=1))
+
     async def test_a_copy_takes_no_part(self, server: Server, project: Project) -> None:
         files = yolo() | {"images/val/z.png": png(1), "labels/val/z.txt": LINE}
         done = await server.run_import(project, files)

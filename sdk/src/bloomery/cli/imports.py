@@ -115,4 +115,4 @@ def _show(done: "Import", output: Output) -> None:
         tell_doubts(done.plan)
         tell_problems(done)
         if done.state == "SUCCEEDED" and not (outcomes.annotated or outcomes.empty):
-            tell("no image got an annotation; those without: bloomery assets list --filter unannotated")
+            tell("no image got an annotation; if none should, import with --format images")

@@ -15,20 +15,21 @@ SMALL = 1 << 20
 _SCHEMA = """
 CREATE TABLE file (
   path TEXT PRIMARY KEY, digest TEXT, size INTEGER, media_type TEXT, width INTEGER, height INTEGER,
-  code TEXT, message TEXT, hint TEXT, hidden INTEGER, label INTEGER, clash INTEGER DEFAULT 0
+  code TEXT, message TEXT, hint TEXT, hidden INTEGER, label INTEGER, picture INTEGER,
+  clash INTEGER DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX file_by_digest ON file (digest, path);
 CREATE TABLE image (digest TEXT PRIMARY KEY, path TEXT) WITHOUT ROWID;
 CREATE TABLE annotated (digest TEXT PRIMARY KEY, path TEXT, shapes INTEGER) WITHOUT ROWID;
 """
 _ADD = """
-INSERT INTO file (path, digest, size, media_type, width, height, code, message, hint, hidden, label)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET clash = 1 WHERE digest <> excluded.digest
+INSERT INTO file (path, digest, size, media_type, width, height, code, message, hint, hidden, label, picture)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET clash = 1 WHERE digest <> excluded.digest
 """
 _FIND = "SELECT digest, size, media_type, width, height, code, message, hint FROM file WHERE path = ?"
 _REPEATED = """
-SELECT count(*), min(path) FROM file WHERE media_type <> '' AND NOT hidden AND EXISTS (
-  SELECT 1 FROM file AS earlier WHERE earlier.digest = file.digest AND earlier.path < file.path AND NOT earlier.hidden
+SELECT count(*), min(path) FROM file WHERE picture AND EXISTS (
+  SELECT 1 FROM file AS earlier WHERE earlier.digest = file.digest AND earlier.path < file.path AND earlier.picture
 )
 """
 _BEHIND = "SELECT path FROM file WHERE path > ? AND label ORDER BY path LIMIT ?"
@@ -79,8 +80,9 @@ class Files:
         """The small files other than images that follow a path."""
         return [found for (found,) in self._database.execute(_BEHIND, (path, count))]
 
-    def repeated(self) -> tuple[int, str]:
-        """How many images have the bytes of another one before them, and the path of one such."""
+    def repeated(self, left_alone: Iterable[str]) -> tuple[int, str]:
+        """How many images have the bytes of another one before them, and the path of one such; but for some files."""
+        self._database.executemany("UPDATE file SET picture = 0 WHERE path = ?", ((path,) for path in left_alone))
         count, example = self._database.execute(_REPEATED).fetchone()
         return count, example or ""
 
@@ -103,4 +105,5 @@ def _row(path: str, blob: Blob) -> tuple[object, ...]:
     problem = blob.problem or Finding("", Severity.ERROR, "")
     label = bool(blob.digest) and not hidden and not is_image(path) and blob.size_bytes <= SMALL
     facts = (blob.digest, blob.size_bytes, blob.media_type, blob.width, blob.height)
-    return (path, *facts, problem.code, problem.message, problem.hint, hidden, label)
+    picture = bool(blob.media_type) and not hidden
+    return (path, *facts, problem.code, problem.message, problem.hint, hidden, label, picture)

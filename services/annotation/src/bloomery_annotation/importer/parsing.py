@@ -122,7 +122,7 @@ class Parser:
         plan = understand(self._source, self._format)
         # What items call their labels, cut where the database needs it.
         labels = {name: replace(one, name=name) for one in plan.labels if (name := _storable(one.name, MAX_LABEL))}
-        count, example = self._files.repeated()
+        count, example = self._files.repeated(plan.left)
         return replace(
             plan,
             labels=list(labels.values()),

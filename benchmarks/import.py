@@ -1,11 +1,13 @@
 """`bloomery import` of blood-cells through a real server, beside the least that one process must do for it."""
 
 import hashlib
+import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +16,11 @@ from bloomery_vision.formats import FolderSource, read, understand
 from bloomery_vision.images import probe
 from harness.data import blood_cells, sample
 from harness.measure import Options, Table, median_and_range, options, ratios, report, say
-from harness.server import running_server, scratch
+from harness.server import Server, running_server, scratch
 
 TOGETHER = 4
+BESIDE = "BLOOMERY_BENCH_BESIDE"
+"""Names the folder of another checkout, such as of an older commit, which is measured in the same rounds."""
 SCHEMA = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
@@ -82,11 +86,30 @@ def several_at_once(client: Client, folder: Path, names: Iterable[str]) -> float
     return time.monotonic() - started
 
 
+@contextmanager
+def other_server(place: Path) -> Iterator[Server | None]:
+    """A server of the other checkout, its sources before ours; None where there is none."""
+    if not (root := os.environ.get(BESIDE)):
+        yield None
+        return
+    sources = [path for path in Path(root).rglob("src") if path.is_dir()]
+    place.mkdir()
+    with running_server(place, {"PYTHONPATH": os.pathsep.join(map(str, sources))}) as server:
+        yield server
+
+
+def by_command(server: Server, folder: Path, project: str) -> float:
+    """Seconds of `bloomery import` into a new project."""
+    server.bloomery("project", "create", project)
+    return server.bloomery("import", folder, "--project", project)
+
+
 @dataclass(frozen=True)
 class Figures:
-    """Seconds of each round."""
+    """Seconds of each round; `other` is of another checkout and may be empty."""
 
     command: list[float]
+    other: list[float]
     phases: list[Phases]
     bare: list[float]
     kept: list[float]
@@ -95,12 +118,18 @@ class Figures:
 
 def measure(folder: Path, chosen: Options) -> Figures:
     """Interleave ours and the bare work."""
-    figures = Figures([], [], [], [], [])
-    with scratch() as place, running_server(place) as server, server.client() as client:
+    figures = Figures([], [], [], [], [], [])
+    with (
+        scratch() as place,
+        running_server(place) as server,
+        other_server(place / "other") as other,
+        server.client() as client,
+    ):
         for number in range(chosen.rounds):
             say(f"round {number + 1} of {chosen.rounds}")
-            server.bloomery("project", "create", f"cli-{number}")
-            figures.command.append(server.bloomery("import", folder, "--project", f"cli-{number}"))
+            figures.command.append(by_command(server, folder, f"cli-{number}"))
+            if other:
+                figures.other.append(by_command(other, folder, f"cli-{number}"))
             figures.bare.append(bare(folder, place, keep=False))
             figures.phases.append(phases(client, folder, f"sdk-{number}"))
             figures.kept.append(bare(folder, place, keep=True))
@@ -122,6 +151,7 @@ def tables(figures: Figures, count: int) -> list[Table]:
         row("bare: parse, hash, rows", figures.bare),
         row("bare: and check pixels, copy files", figures.kept),
         row("`bloomery import`", figures.command),
+        *([row("... of the other checkout", figures.other)] if figures.other else []),
         row("`import_folder` of the client", client),
         row("... of it, uploading", [one.uploading for one in figures.phases]),
         row("... of it, importing", [one.importing for one in figures.phases]),

@@ -36,6 +36,7 @@ ELSEWHERE = {
     "BLOOMERY_TRAINER_CA": "the worker",
     "BLOOMERY_CACHE": "make",
     "BLOOMERY_TEST_DATA": "the tests",
+    "BLOOMERY_BENCH_BESIDE": "the benchmark of imports",
 }
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -97,3 +97,8 @@ def test_uids_are_32_hex_digits_and_fresh() -> None:
     uids = {new_uid() for _ in range(100)}
     assert len(uids) == 100
     assert all(re.fullmatch("[0-9a-f]{32}", uid) for uid in uids)
+
+
+def test_a_name_with_a_bad_id_says_the_rule_and_a_clean_id() -> None:
+    with pytest.raises(InvalidArgument, match=r"'Bad Name' must start with .* as in 'bad-name'$"):
+        Pattern("projects/{project}/datasets/{dataset}").parse("projects/p/datasets/Bad Name")

@@ -34,6 +34,9 @@ def up(
     started = time.monotonic()
     _check_weights(os.environ.get("BLOOMERY_WEIGHTS"))
     root = (data or Path(os.environ.get("BLOOMERY_DATA") or DEFAULT_FOLDER)).expanduser().absolute()
+    if root.exists() and not root.is_dir():
+        typer.echo(f"{root} is a file\nhint: give a folder to --data; it is made where it does not exist", err=True)
+        raise typer.Exit(_WRONG_SETTING)
     try:
         folder = DataFolder.open(root)
     except FolderInUseError as error:
@@ -46,6 +49,7 @@ def up(
         raise typer.Exit(_IN_USE) from error
     finally:
         folder.close()
+    typer.echo("Bloomery has stopped.")
 
 
 def _check_weights(folder: str | None) -> None:

@@ -55,7 +55,14 @@ class Pattern:
         return match.groupdict()
 
     def _expected(self, name: str) -> str:
-        return f"{name[:100]!r} does not look like {self.template}" if name else f"is required, as {self.template}"
+        if not name:
+            return f"is required, as {self.template}"
+        pairs = list(zip(self.template.split("/"), name.split("/"), strict=False))
+        fixed = all(part == given for part, given in pairs if not _VARIABLE.fullmatch(part))
+        ids = [given for part, given in pairs if part.strip("{}") in {*self.variables} - self._numbers]
+        wrong = [given for given in ids if given and not _ID.fullmatch(given)] if fixed else []
+        why = f": {wrong[0][:100]!r} {_rule(wrong[0])}" if wrong else ""
+        return f"{name[:100]!r} does not look like {self.template}{why}"
 
     @cached_property
     def _regex(self) -> re.Pattern[str]:
@@ -69,21 +76,29 @@ class Pattern:
 def validate_id(value: str, field: str, violations: Violations) -> None:
     """Record a violation of `field` unless `value` is an id."""
     if not _ID.fullmatch(value):
-        violations.add(
-            field,
-            "must start with a lower-case letter, hold only lower-case letters, digits and hyphens, "
-            f"not end with a hyphen, and have at most {_ID_LENGTH} characters; as in {make_id(value)!r}",
-        )
+        violations.add(field, _rule(value))
+
+
+def _rule(value: str) -> str:
+    return (
+        "must start with a lower-case letter, hold only lower-case letters, digits and hyphens, "
+        f"not end with a hyphen, and have at most {_ID_LENGTH} characters; as in {_resembling(value)!r}"
+    )
 
 
 def make_id(text: str) -> str:
     """An id that resembles `text`: the text itself if it is one, else a slug with a suffix that tells texts apart."""
     if _ID.fullmatch(text):
         return text
-    slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-    slug = slug if slug[:1].isalpha() else f"x-{slug}".rstrip("-")
+    slug = _resembling(text)
     suffix = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{slug[: _ID_LENGTH - len(suffix) - 1].rstrip('-')}-{suffix}"
+
+
+def _resembling(text: str) -> str:
+    slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    slug = slug if slug[:1].isalpha() else f"x-{slug}".rstrip("-")
+    return slug[:_ID_LENGTH].rstrip("-")
 
 
 def new_uid() -> str:

@@ -184,11 +184,12 @@ async def run_until_signal(host: Served, *, on_stop: Callable[[], Awaitable[None
     stop, now = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def on_signal() -> None:
+    def on_signal(number: signal.Signals) -> None:
+        _log.info("stopping on %s", number.name)
         (now if stop.is_set() else stop).set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
+        loop.add_signal_handler(number, on_signal, number)
     try:
         await host.start()
         await stop.wait()

@@ -103,7 +103,7 @@ class _Left:
         if asked.gpus > there.gpus:
             return reasons.unschedulable("GPU", f"{asked.gpus} GPUs", f"{there.gpus}")
         if asked.memory_bytes > there.memory_bytes:
-            return reasons.unschedulable("MEMORY", _size(asked.memory_bytes), _size(there.memory_bytes))
+            return reasons.unschedulable("MEMORY", f"{_size(asked.memory_bytes)} of memory", _size(there.memory_bytes))
         return None
 
     def full(self, asked: Resources) -> Reason | None:

@@ -102,7 +102,7 @@ def test_what_would_go_is_told_by_the_names_that_people_type(made: World, projec
 @pytest.mark.parametrize("state", ["PENDING", "QUEUED", "RUNNING", "PAUSED", "CANCELLING"])
 def test_nothing_is_deleted_while_a_job_is_not_over(made: World, project: Project, state: str) -> None:
     made.jobs[f"{PROJECT}/jobs/j2"] = training.JobState.Value(f"JOB_STATE_{state}")
-    with pytest.raises(errors.FailedPrecondition, match="1 jobs are not over: j2") as caught:
+    with pytest.raises(errors.FailedPrecondition, match="1 job not over: j2") as caught:
         project.delete(cascade=True)
     assert caught.value.reason == "JOBS_ACTIVE"
     assert made.gone == []

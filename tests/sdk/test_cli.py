@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from bloomery.annotation import v1 as annotation
 from bloomery.cli import app
+from bloomery.cli._output import text
 from bloomery.dataset import v1 as dataset
 from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
@@ -190,7 +191,7 @@ def test_what_is_left_out_changed_and_doubtful_is_shown_with_a_version(fake: Fak
 def test_validate_fails_on_errors_and_not_on_warnings(fake: Fake, run: Run) -> None:
     result = run("annotations validate --project cells")
     assert result.exit_code == 0
-    assert "364 images checked: 0 errors, 1 warnings" in result.stdout
+    assert "364 images checked: 0 errors, 1 warning\n" in result.stdout
     both = annotation.StreamProblemsResponse(problems=[world.WARNING, world.ERROR])
     fake.script("StreamProblems", lambda request: [both])
     result = run("annotations validate --project cells -o json")
@@ -398,3 +399,13 @@ def test_help_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_score_below_one_is_not_shown_as_one() -> None:
+    assert text(0.99996) == "0.9999"
+    assert text(1.0) == "1"
+
+
+def test_a_label_in_use_is_refused_with_the_option_that_helps(fake: Fake, run: Run) -> None:
+    fake.answer("DeleteLabel", served.FailedPrecondition("LABEL_IN_USE", "shapes carry it"))
+    assert "--force" in run("labels delete rbc --yes").output

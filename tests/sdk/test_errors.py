@@ -93,3 +93,21 @@ def test_the_tree_of_the_docstring_is_the_tree() -> None:
     for name in set(errors.__all__) - {"Violation"}:
         assert name in errors.__doc__
         assert issubclass(getattr(errors, name), errors.BloomeryError)
+
+
+def test_what_is_to_be_done_is_said_once() -> None:
+    held = [served.PreconditionViolation("STILL_REFERENCED", f"datasets/d{n}", "delete it first") for n in range(2)]
+    error = from_status(served.to_status(served.FailedPrecondition("STILL_REFERENCED", "it is needed", held)))
+    assert error.hint == "delete it first"
+
+
+def test_what_is_not_there_names_the_command_that_lists_it() -> None:
+    assert "bloomery project list" in from_status(served.to_status(served.NotFound("project", "projects/p"))).hint
+    missing = from_status(served.to_status(served.NotFound("model version", "projects/p/models/m/versions/1")))
+    assert "bloomery jobs list" in missing.hint
+
+
+def test_wrong_arguments_are_refused_in_the_words_of_the_blocking_method(fake: Fake, client: Client) -> None:
+    fake.answers["GetProject"] = annotation.Project(name="projects/cells")
+    with pytest.raises(TypeError, match=r"^Project\.build_dataset\(\) got .* 'kind'"):
+        client.project("cells").build_dataset("d", kind="detect")  # type: ignore[call-arg]

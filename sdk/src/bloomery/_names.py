@@ -34,6 +34,11 @@ def enumerated(texts: Sequence[str], most: int = 10) -> str:
     return ", ".join(texts[:most]) + more
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things for people to read."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def project_name(text: str) -> str:
     """The full name of a project given by it or by its id."""
     return text if text.startswith("projects/") else f"projects/{text}"
@@ -75,7 +80,8 @@ class Kind:
             return
         forms = "ID@VERSION or ID (the latest)" if self.versioned else "ID"
         example = self.below("projects/PROJECT", "ID@VERSION" if self.versioned else "ID")
-        raise InvalidArgument(f"{text!r} does not name a {self.title}", hint=f"give {forms}, or {example}")
+        article = "an" if self.title[0] in "aeiou" else "a"
+        raise InvalidArgument(f"{text!r} does not name {article} {self.title}", hint=f"give {forms}, or {example}")
 
 
 DATASET = Kind("dataset", "datasets")

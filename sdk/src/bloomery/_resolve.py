@@ -61,7 +61,10 @@ class Resolver:
         identifier = text.partition("@")[0]
         found = [resource.name async for resource in _SEARCHES[kind.collection](self._session, f"id:{identifier}")]
         missing = f"{kind.title} {text} does not exist in any project"
-        name = _only(f"{kind.title} {text}", found, missing, f"`bloomery {kind.command} list` shows what there is")
+        hint = f"`bloomery {kind.command} list` shows what there is"
+        if kind.collection == "models":
+            hint += ", `bloomery jobs list` what may still be in the making"
+        name = _only(f"{kind.title} {text}", found, missing, hint)
         return kind.below(names.parent_of(name), text)
 
     async def asset(self, text: str) -> str:

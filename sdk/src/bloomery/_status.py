@@ -33,6 +33,19 @@ _ERRORS: dict[grpc.StatusCode, type[BloomeryError]] = {
 }
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
+_LOOK = {
+    "project": "`bloomery project list` shows what there is",
+    "dataset": "`bloomery dataset list` shows what there is",
+    "dataset version": "`bloomery dataset versions DATASET` shows what there is",
+    "label": "`bloomery labels list` shows what there is",
+    "job": "`bloomery jobs list` shows what there is",
+    "recipe": "`bloomery recipes list` shows what there is",
+} | dict.fromkeys(
+    ("model", "model version"),
+    "`bloomery models list` shows what there is, `bloomery jobs list` what may still be in the making",
+)
+"""What to do about a resource that is not there, by its type."""
+
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> BloomeryError:
     """The client's error for a failed call."""
@@ -60,7 +73,10 @@ def from_status(status: status_pb2.Status) -> BloomeryError:
         error.violations = _violations(status)
     if isinstance(error, errors.FailedPrecondition):
         # The message says what is the case, the violations say what to do; some say the same.
-        error.hint = "; ".join(v.description for v in error.violations if v.description not in error.message)
+        said = dict.fromkeys(v.description for v in error.violations if v.description not in error.message)
+        error.hint = "; ".join(said)
+    if isinstance(error, errors.NotFound):
+        error.hint = _LOOK.get(error.details.get("resource_type", ""), "")
     if error.hint in error.message:
         error.hint = ""
     return error

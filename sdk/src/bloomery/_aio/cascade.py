@@ -8,7 +8,7 @@ from bloomery import errors
 from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion, list_datasets
 from bloomery._aio.job import AsyncJob, AsyncModelVersion, list_jobs
 from bloomery._aio.model import AsyncModel, list_models
-from bloomery._names import enumerated, short
+from bloomery._names import counted, enumerated, short
 from bloomery._results import Contents, Progress, Step
 from bloomery._session import Session
 from bloomery._transfer import in_order
@@ -82,7 +82,7 @@ async def _empty(found: Tree, *, cancel: bool, progress: Progress) -> None:
     """Delete what hangs under a project: what holds goes before what is held."""
     if found.active and not cancel:
         raise errors.FailedPrecondition(
-            f"{len(found.active)} jobs are not over: {enumerated(_short(found.active))}",
+            f"{counted(len(found.active), 'job')} not over: {enumerated(_short(found.active))}",
             reason="JOBS_ACTIVE",
             hint="wait for them, or let them be cancelled",
         )

@@ -99,7 +99,7 @@ def blocking(method: Callable[Concatenate[TwinT, P], Coroutine[Any, Any, T]]) ->
     """The blocking form of an asynchronous method that returns a value."""
 
     def call(self: Facade, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._portal.run(method(self._twin, *args, **kwargs))
+        return self._portal.run(_begun(method, self._twin, *args, **kwargs))
 
     return _described(call, method)
 
@@ -110,7 +110,7 @@ def chained(
     """The blocking form of an asynchronous method that returns its own handle."""
 
     def call(self: FaceT, /, *args: P.args, **kwargs: P.kwargs) -> FaceT:
-        self._portal.run(method(self._twin, *args, **kwargs))
+        self._portal.run(_begun(method, self._twin, *args, **kwargs))
         return self
 
     return _described(call, method)
@@ -122,7 +122,7 @@ def wrapping(
     """The blocking form of an asynchronous method that returns a handle, which `wrap` makes a blocking one."""
 
     def call(self: Facade, /, *args: P.args, **kwargs: P.kwargs) -> WrappedT:
-        return wrap(self._portal, self._portal.run(method(self._twin, *args, **kwargs)))
+        return wrap(self._portal, self._portal.run(_begun(method, self._twin, *args, **kwargs)))
 
     return _described(call, method)
 
@@ -135,7 +135,7 @@ def iterating(
     def call(self: Facade, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         # An iterator that is given may be a listing of this client, which the loop cannot wait for.
         given: Any = [list(one) if isinstance(one, Iterator) else one for one in args]
-        return self._portal.iterate(method(self._twin, *given, **kwargs))
+        return self._portal.iterate(_begun(method, self._twin, *given, **kwargs))
 
     return _described(call, method)
 
@@ -146,10 +146,18 @@ def listing(
     """The blocking form of an asynchronous iterator over handles, which `wrap` makes blocking ones."""
 
     def call(self: Facade, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[WrappedT]:
-        for twin in self._portal.iterate(method(self._twin, *args, **kwargs)):
+        for twin in self._portal.iterate(_begun(method, self._twin, *args, **kwargs)):
             yield wrap(self._portal, twin)
 
     return _described(call, method)
+
+
+def _begun(method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What a method returns at once; arguments that it does not take are refused in the caller's words."""
+    try:
+        return method(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(str(error).removeprefix("Async")) from None
 
 
 CallT = TypeVar("CallT", bound=Callable[..., object])

@@ -124,7 +124,8 @@ def _title(job: "Job") -> str:
     progress = job.progress
     color = {"SUCCEEDED": "green", "FAILED": "red", "CANCELLED": "yellow"}.get(job.state, "cyan")
     device = f"on {progress.device}" if progress.device else ""
-    words = (progress.phase, device, job.reason.message)
+    advice = job.reason.hint if job.reason.code.startswith("UNSCHEDULABLE") else ""
+    words = (progress.phase, device, "; ".join(filter(None, (job.reason.message, advice))))
     return f"[bold]{escape(job.id)}[/]  [{color}]{job.state}[/]  " + escape(" ".join(filter(None, words)))
 
 

@@ -134,7 +134,7 @@ def text(value: object) -> str:
         case datetime():
             return _when(value)
         case float():
-            return f"{value:.4g}"
+            return "0.9999" if 0.9999 < value < 1 else f"{value:.4g}"
         case Mapping():
             return escape("  ".join(f"{key}={text(one)}" for key, one in value.items()))
         case str():

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from bloomery._names import counted
 from bloomery.cli import _shape_files
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, connect
 from bloomery.cli._output import as_json, dump, grid, messages
@@ -39,7 +40,8 @@ def validate(project: ProjectOption = None, limit: LimitOption = 100, output: Ou
         if rows:
             grid(("SEVERITY", "CODE", "ITEM", "MESSAGE", "HINT"), rows)
         Console(highlight=False).print(
-            f"{found.asset_count} images checked: {found.error_count} errors, {found.warning_count} warnings"
+            f"{counted(found.asset_count, 'image')} checked: {counted(found.error_count, 'error')}, "
+            f"{counted(found.warning_count, 'warning')}"
         )
     else:
         dump(

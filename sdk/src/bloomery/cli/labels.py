@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bloomery import errors
+from bloomery._names import counted
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, YesOption, connect
 from bloomery.cli._output import listing, show
 
@@ -77,9 +79,13 @@ def delete(
     with connect(project) as client:
         found = client.label(label)
         if not yes:
-            shapes = f" with {found.shape_count} shapes" if force else ""
+            shapes = f" with {counted(found.shape_count, 'shape')}" if force else ""
             typer.confirm(f"Delete {found.id}{shapes}?", abort=True)
-        found.delete(force=force)
+        try:
+            found.delete(force=force)
+        except errors.FailedPrecondition as error:
+            error.hint = error.hint if force else "relabel the shapes first, or delete them too with --force"
+            raise
 
 
 def _show(label: "Label", output: Output) -> None:

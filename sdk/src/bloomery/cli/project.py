@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bloomery import errors
-from bloomery._names import enumerated
+from bloomery._names import counted, enumerated
 from bloomery.cli._options import LimitOption, Output, OutputOption, YesOption, connect
 from bloomery.cli._output import fields, listing, show, text
 from bloomery.cli._progress import steps
@@ -79,7 +79,7 @@ def delete(
         if cascade:
             _show_contents(found, found.contents())
         if not yes:
-            what = "all of this" if cascade else f"{found.asset_count} images"
+            what = "all of this" if cascade else counted(found.asset_count, "image")
             typer.confirm(f"Delete {found.id} with {what}?", abort=True)
         try:
             with steps() as tell:

@@ -407,5 +407,5 @@ def test_a_score_below_one_is_not_shown_as_one() -> None:
 
 
 def test_a_label_in_use_is_refused_with_the_option_that_helps(fake: Fake, run: Run) -> None:
-    fake.answer("DeleteLabel", served.FailedPrecondition("LABEL_IN_USE", "shapes carry it"))
+    fake.queue("DeleteLabel", served.FailedPrecondition("LABEL_IN_USE", "shapes carry it"))
     assert "--force" in run("labels delete rbc --yes").output

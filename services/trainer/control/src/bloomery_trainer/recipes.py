@@ -210,10 +210,8 @@ def _add(source: str, text: str, recipes: dict[str, Recipe]) -> Sequence[str]:
     try:
         recipe = Recipe.model_validate(yaml.safe_load(text))
     except ValidationError as error:
-        places = [
-            (".".join(str(part) for part in one["loc"]) or "the file", _said(one["msg"])) for one in error.errors()
-        ]
-        return [f"{source}: {place}: {message}" for place, message in places]
+        places = [(".".join(str(part) for part in one["loc"]) or "the file", one["msg"]) for one in error.errors()]
+        return [f"{source}: {place}: {message.removeprefix('Value error, ')}" for place, message in places]
     except (yaml.YAMLError, ValueError) as error:  # a date that does not exist is a ValueError
         return [f"{source}: {error}"]
     taken = recipes.setdefault(recipe.name, recipe) is not recipe

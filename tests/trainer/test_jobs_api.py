@@ -134,6 +134,15 @@ async def test_wrong_inputs_are_refused(hand: Hand, fields: dict[str, Any], fiel
     assert field in await violations(hand, request(**fields))
 
 
+async def test_a_value_that_was_left_out_counts_as_null(hand: Hand) -> None:
+    wish = request(parameters={"epochs": None, "optimizer": [None]})
+    refused = await violations(hand, wish)
+    wish.job.parameters.fields["epochs"].Clear()
+    wish.job.parameters.fields["optimizer"].list_value.values[0].Clear()
+    assert await violations(hand, wish) == refused
+    assert refused.keys() == {"job.parameters.optimizer"}
+
+
 async def test_optimizing_takes_its_own_parameters(hand: Hand) -> None:
     await hand.core.objects.put(WEIGHTS.logical_key, b"weights")
     fields = {"kind": JOB_KIND_OPTIMIZE, "base_artifact": WEIGHTS}

@@ -50,6 +50,12 @@ def test_a_choice_leaves_out_scores_classes_overlaps_and_the_weakest() -> None:
     assert labels(Choice(max_det=1)) == ["cat"]
 
 
+def test_what_lies_in_the_padding_alone_is_not_on_the_image() -> None:
+    outputs = [raw((32, 6, 16, 8, 0.9, 0), (32, 58, 16, 8, 0, 0.9), (32, 16, 16, 8, 0.8, 0))]
+    [found] = interpret(YOLO, outputs, wide(), NAMES, Choice())
+    assert (found.label, found.geometry) == ("cat", Box(48, 0, 32, 8))
+
+
 def test_masks_have_the_size_of_the_original_and_empty_ones_are_no_objects() -> None:
     prototypes = np.ones((1, 16, 16), dtype=np.float32)
     outputs = [raw((32, 32, 16, 8, 0.9, 0, 1.0), (10, 32, 4, 4, 0, 0.8, -1.0)), prototypes]

@@ -99,8 +99,8 @@ def interpret(
     if decoder == PROBABILITIES:
         yield from _tags(outputs[0], names, choice)
         return
-    detections = detect(decoder, outputs[0], len(names), choice)
     assert fitted.transform is not None
+    detections = detect(decoder, outputs[0], len(names), choice).on_image(fitted.transform)
     geometries = _boxes(detections, fitted.transform) if len(outputs) == 1 else _masks(outputs[1], detections, fitted)
     for geometry, score, number in zip(
         geometries, detections.scores.tolist(), detections.classes.tolist(), strict=True

@@ -41,6 +41,11 @@ class Detections:
         masks = None if self.coefficients is None else self.coefficients[chosen]
         return type(self)(self.boxes[chosen], self.scores[chosen], self.classes[chosen], masks)
 
+    def on_image(self, transform: LetterboxTransform) -> Self:
+        """Those in the letterbox's frame of which a part lies on the image, and not in the padding alone."""
+        x1, y1, x2, y2 = transform.to_original(self.boxes).T
+        return self.select((x2 > x1) & (y2 > y1))
+
     def to_original(self, transform: LetterboxTransform) -> Self:
         """The same in pixels of the original image."""
         return replace(self, boxes=transform.to_original(self.boxes).astype(np.float32))

@@ -239,14 +239,20 @@ def changes(message: JobMessage, fields: Sequence[str]) -> Changes:
 
 
 def struct(message: struct_pb2.Struct) -> dict[str, object]:
-    """A Struct as a dict, with numbers that JSON does not know."""
-    return {key: _plain(value) for key, value in message.items()}
+    """A Struct as a dict, with numbers that JSON does not know; a value that was left out is None, as null is."""
+    return {key: _plain(value) for key, value in message.fields.items()}
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, struct_pb2.Struct):
-        return struct(value)
-    return [_plain(each) for each in value] if isinstance(value, struct_pb2.ListValue) else value
+def _plain(value: struct_pb2.Value) -> object:
+    match value.WhichOneof("kind"):
+        case None | "null_value":
+            return None
+        case "struct_value":
+            return struct(value.struct_value)
+        case "list_value":
+            return [_plain(each) for each in value.list_value.values]
+        case kind:
+            return getattr(value, kind)
 
 
 def resources_message(resources: Resources) -> ResourcesMessage:

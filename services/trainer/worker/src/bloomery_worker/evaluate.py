@@ -98,7 +98,7 @@ class DetectionEvaluator:
         found: list[Detections] = []
         truth: list[GroundTruth] = []
         for row, transform, outputs in self.outputs(predictor, rows):
-            found.append(self.decode(outputs).to_original(transform))
+            found.append(self.decode(outputs, transform).to_original(transform))
             truth.append(ground_truth(row, self.classes))
         metrics = detection_metrics(found, truth, num_classes=len(self.classes))
         return detection_evaluation(metrics, self.classes, name=name, images=len(found))
@@ -119,9 +119,9 @@ class DetectionEvaluator:
         for outputs in predictions(predictor, images(), batch=BATCH):
             yield *pending.popleft(), outputs
 
-    def decode(self, outputs: Outputs) -> Detections:
-        """Everything that might be there, in the letterbox."""
-        return detect(self._decoder, outputs[0], len(self.classes), self._choice)
+    def decode(self, outputs: Outputs, transform: LetterboxTransform) -> Detections:
+        """Everything that might be on the image, in the letterbox."""
+        return detect(self._decoder, outputs[0], len(self.classes), self._choice).on_image(transform)
 
 
 class ClassificationEvaluator:

@@ -27,7 +27,7 @@ class SegmentationEvaluator(DetectionEvaluator):
         masks: list[list[Mask]] = []
         true_masks: list[list[Mask]] = []
         for row, transform, outputs in self.outputs(predictor, rows):
-            decoded = self.decode(outputs)
+            decoded = self.decode(outputs, transform)
             found.append(decoded.to_original(transform))
             truth.append(ground_truth(row, self.classes))
             masks.append(self._masks(outputs, decoded, transform))

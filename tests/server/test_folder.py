@@ -94,3 +94,17 @@ def test_a_server_on_a_taken_port_says_so_on_two_lines(tmp_path: Path) -> None:
         told = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert told.returncode == 5
     assert told.stderr == f"port {port} is taken\nhint: stop what listens there, or choose another --port\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "said"), [("identity.json", "identity.json is damaged"), ("trainer.db", "the database is damaged")]
+)
+def test_a_damaged_folder_is_told_on_two_lines(tmp_path: Path, file: str, said: str) -> None:
+    (tmp_path / file).write_bytes(b"what no server wrote" * 1000)
+    bloomery = Path(sys.executable).parent / "bloomery"
+    told = subprocess.run([str(bloomery), "up", "--data", str(tmp_path)], capture_output=True, text=True, timeout=30)
+    first, hint, *rest = told.stderr.splitlines()
+    assert told.returncode == 1
+    assert said in first
+    assert hint.startswith("hint: ")
+    assert not rest

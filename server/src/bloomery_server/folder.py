@@ -24,6 +24,10 @@ class AddressInUseError(Exception):
     """Somebody else listens on a port that was asked for."""
 
 
+class DamagedFolderError(Exception):
+    """A file of the folder is not what a server wrote."""
+
+
 @dataclass(frozen=True)
 class Identity:
     """Secrets and ports that persist, so that signed URLs, clients and running workers outlive a restart."""
@@ -68,10 +72,10 @@ class DataFolder:
     def identity(self, *, port: int) -> Identity:
         """The persistent identity, with ports that are free now; `port` (0 for any) is where clients connect.
 
-        Raise AddressInUseError where `port` is taken.
+        Raise AddressInUseError where `port` is taken, DamagedFolderError where what was kept cannot be read.
         """
         path = self.root / _IDENTITY_FILE
-        stored = Identity(**json.loads(path.read_text())) if path.exists() else Identity.fresh()
+        stored = _read_identity(path) if path.exists() else Identity.fresh()
         taken: set[int] = set()
         identity = replace(
             stored,
@@ -88,6 +92,13 @@ class DataFolder:
         """Tell clients of this user where the server is and how to be let in."""
         about = {"endpoint": f"{_LOOPBACK}:{identity.port}", "token": identity.token, "pid": os.getpid()}
         _write_private(self.root / SERVER_FILE, about)
+
+
+def _read_identity(path: Path) -> Identity:
+    try:
+        return Identity(**json.loads(path.read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise DamagedFolderError(f"{path} is damaged") from error
 
 
 def _wanted_port(port: int, taken: set[int]) -> int:

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from bloomery_server.folder import AddressInUseError, DataFolder, FolderInUseError
+from bloomery_server.folder import AddressInUseError, DamagedFolderError, DataFolder, FolderInUseError
 
 DEFAULT_FOLDER = Path("~/.local/share/bloomery")
+_CANNOT_START = 1
 _WRONG_SETTING = 4
 _IN_USE = 5
 
@@ -31,6 +32,9 @@ def up(
 
     Example: bloomery up --data ./my-data
     """
+    # Imported here, as below, so that `bloomery --help` stays quick.
+    from bloomery_kit.errors import BloomeryError
+
     started = time.monotonic()
     _check_weights(os.environ.get("BLOOMERY_WEIGHTS"))
     root = (data or Path(os.environ.get("BLOOMERY_DATA") or DEFAULT_FOLDER)).expanduser().absolute()
@@ -47,9 +51,19 @@ def up(
     except AddressInUseError as error:
         typer.echo(f"{error}\nhint: stop what listens there, or choose another --port", err=True)
         raise typer.Exit(_IN_USE) from error
+    except DamagedFolderError as error:
+        typer.echo(f"{error}\nhint: restore it from a backup, or remove it: clients then get a new token", err=True)
+        raise typer.Exit(_CANNOT_START) from error
+    except (BloomeryError, OSError) as error:
+        typer.echo(f"{root}: {_words(error)}\nhint: mend that and start again; server.log there says more", err=True)
+        raise typer.Exit(_CANNOT_START) from error
     finally:
         folder.close()
     typer.echo("Bloomery has stopped.")
+
+
+def _words(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
 def _check_weights(folder: str | None) -> None:

@@ -271,7 +271,9 @@ async def test_a_segmentation_exports_its_outlines(service: Service, fake: FakeA
     fake.add(1, [Shape(TRIANGLE, "rbc")])
     version = await service.build(DatasetSpec(task=TaskType.TASK_TYPE_SEGMENT))
     files = await export(service, version.name, ExportFormat.EXPORT_FORMAT_YOLO, tmp_path / "blobs")
-    assert len(files["labels/train/0001.txt"].split()) == 7
+    number, *corners = files["labels/train/0001.txt"].split()
+    assert (number, len(corners)) == (b"0", 2 * 4)
+    assert corners[:2] == corners[-2:], "six numbers alone are read as a box and its confidence"
 
 
 async def test_a_classification_has_no_label_files_to_export(service: Service, fake: FakeAnnotations) -> None:

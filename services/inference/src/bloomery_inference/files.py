@@ -100,8 +100,10 @@ def _make_room(root: Path, limit: int, in_use: Collection[str]) -> None:
     folders = list(root.iterdir())
     kept = [folder for folder in folders if not folder.name.startswith(".")]
     for folder in folders:
-        if folder not in kept and time.time() - folder.stat().st_mtime > _HALF_FETCHED_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
+        # Another one that arrives or leaves may have been renamed meanwhile.
+        with suppress(FileNotFoundError):
+            if folder not in kept and time.time() - folder.stat().st_mtime > _HALF_FETCHED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
     sizes = {folder: sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) for folder in kept}
     total = sum(sizes.values())
     for folder in sorted(kept, key=lambda one: one.stat().st_mtime_ns):

@@ -215,7 +215,7 @@ async def test_jobs_that_were_stopped_with_the_server_go_on_with_the_next(world:
 
 
 async def test_jobs_wait_while_the_machine_is_full_and_start_by_priority(trainer: Trainer) -> None:
-    both = [await trainer.create(parameters=LONG | {"pace": 0.5}) for _ in range(2)]
+    both = [await trainer.create(parameters=LONG) for _ in range(2)]
     for job in both:
         await trainer.reaches(job.name, JOB_STATE_RUNNING)
     plain = await trainer.create()

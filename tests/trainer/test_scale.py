@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bloomery.training.v1 import DeleteJobRequest, JobEvent
+from bloomery.training.v1 import JOB_STATE_PENDING, DeleteJobRequest, JobEvent
 from bloomery_trainer.admission import obstacles
 from bloomery_trainer.carry_out import Hands
 from bloomery_trainer.feed import BUFFERED
@@ -67,6 +67,30 @@ async def crowded(hand: Hand, count: int) -> None:
     waiting = await hand.trainer.create(parameters={"script": "x" * 500})
     await hand.settle(1)
     await multiply(hand, waiting.uid, count)
+
+
+async def test_a_job_whose_inputs_are_claimed_during_a_pass_does_not_start_on_a_full_machine(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await hand.running()
+    late = await hand.trainer.create()
+
+    async def note(held: bool) -> None:
+        async with hand.core.db.write() as tx:
+            await tx.execute(sa.update(jobs).where(jobs.c.uid == late.uid).values(held=held))
+
+    await note(held=False)
+    load = hand.reconciler._load
+
+    async def claimed_meanwhile(uids: list[str]) -> object:
+        await note(held=True)
+        return await load(uids)
+
+    monkeypatch.setattr(hand.reconciler, "_load", claimed_meanwhile)
+    await hand.reconcile(1)
+    assert (await hand.trainer.get(late.name)).state == JOB_STATE_PENDING
+    await hand.reconcile(1)
+    assert (await hand.trainer.get(late.name)).reason.code == "QUOTA_WAIT"
 
 
 @asynccontextmanager

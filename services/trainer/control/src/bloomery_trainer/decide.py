@@ -33,16 +33,18 @@ from bloomery_trainer.settings import Policy
 class Facts:
     """All that is known about one job.
 
-    `current` says that what is launched was looked at after the job had come into its state. `obstacle` is why a
-    waiting job cannot be launched now, None if it can. Times are in seconds by a clock that never jumps: `waited` since
-    the job came into its state, `silent` since the worker's last call, `stalled` since it said that nothing moves,
-    `ended` since the attempt's last word, `queued` and `worked` over the job's life.
+    `current` says that what is launched was looked at after the job had come into its state. `judged` says that a
+    waiting job was weighed against all others, and `obstacle` why it cannot be launched now, None if it can. Times are
+    in seconds by a clock that never jumps: `waited` since the job came into its state, `silent` since the worker's last
+    call, `stalled` since it said that nothing moves, `ended` since the attempt's last word, `queued` and `worked` over
+    the job's life.
     """
 
     job: Job
     attempt: Attempt | None
     launched: Launched | None
     current: bool = True
+    judged: bool = True
     obstacle: Reason | None = None
     waited: float = 0.0
     silent: float = 0.0
@@ -74,7 +76,7 @@ def _pending(facts: Facts, policy: Policy) -> Action:
         return Hold()
     if 0 < policy.queue_timeout < facts.queued:
         return Fail(reasons.queue_timeout(facts.job.reason))
-    if facts.waited < facts.job.retry_delay:
+    if not facts.judged or facts.waited < facts.job.retry_delay:
         return Wait()
     if facts.obstacle is not None:
         return _noted(facts, facts.obstacle)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -159,18 +159,20 @@ class Reconciler:
             **self._told.some([job for job in world.waiting if self._has_news(job, found.get(job.uid))]),
             **self._claiming.some([job for job in world.waiting if not job.held]),
         }
-        return await self._load(list(chosen), found, world)
+        judged = {job.uid for job in ready}
+        pairs = await self._load(list(chosen))
+        # What has become ready since the look was weighed against nobody, and waits for the next pass.
+        return [
+            replace(self._about(job, attempt, world), judged=job.uid in judged, obstacle=found.get(job.uid))
+            for job, attempt in pairs
+        ]
 
-    async def _load(self, uids: Sequence[str], found: Mapping[str, Reason], world: World) -> list[Facts]:
+    async def _load(self, uids: Sequence[str]) -> list[tuple[Job, Attempt | None]]:
         if not uids:
             return []
         async with self._core.db.read() as tx:
             pairs = {job.uid: (job, attempt) for job, attempt in await attempts.of_jobs(tx, uids)}
-        return [
-            replace(self._about(*pairs[uid], world), obstacle=found.get(uid))
-            for uid in uids
-            if uid in pairs and pairs[uid][0].state is State.PENDING
-        ]
+        return [pairs[uid] for uid in uids if uid in pairs and pairs[uid][0].state is State.PENDING]
 
     def _may_start(self, job: Waiting) -> bool:
         # After its failure, a job waits as long as nobody's clock can change.

@@ -34,11 +34,11 @@ check: setup ## formatting, lint, types, contracts, stubs, lock
 
 test: setup ## all tests, against real servers; ARGS="..." for pytest
 	@.venv/bin/python -m pytest --ignore tests/worker $(TWO) $(ARGS)
-	@.venv-worker/bin/python -m pytest tests/worker $(ARGS)
+	@.venv-worker/bin/python -m pytest tests/worker $(TWO) $(ARGS)
 
 test-fast: setup ## the tests that need neither a server nor training; ARGS="..." for pytest
 	@.venv/bin/python -m pytest --ignore tests/worker -m "not real_server and not real_training" $(TWO) $(ARGS)
-	@.venv-worker/bin/python -m pytest tests/worker -m "not real_training" $(ARGS)
+	@.venv-worker/bin/python -m pytest tests/worker -m "not real_training" $(TWO) $(ARGS)
 
 soak: soak-seeds soak-races soak-schedules soak-rounds soak-endurance ## all that takes hours; SEEDS=50, SCHEDULES=3000, ROUNDS=100, LENGTH=1, ARGS=--write
 

@@ -43,8 +43,9 @@ test-fast: setup ## the tests that need neither a server nor training; ARGS="...
 soak: soak-seeds soak-races soak-schedules soak-rounds soak-endurance ## all that takes hours; SEEDS=50, SCHEDULES=3000, ROUNDS=100, LENGTH=1, ARGS=--write
 
 soak-seeds: setup
-	@for seed in $$(seq $(SEEDS)); do .venv/bin/python -m pytest -q --ignore tests/worker -m hypothesis \
-		--hypothesis-seed $$seed $(TWO); done
+	@for seed in $$(seq $(SEEDS)); do \
+		.venv/bin/python -m pytest -q --ignore tests/worker -m hypothesis --hypothesis-seed $$seed $(TWO); \
+		.venv-worker/bin/python -m pytest -q tests/worker -m hypothesis --hypothesis-seed $$seed $(TWO); done
 
 soak-races: setup
 	@BLOOMERY_TRIALS=1000 .venv/bin/python -m pytest -q tests/trainer/test_cancel_race.py

@@ -270,3 +270,16 @@ async def test_too_many_problems_are_counted_but_not_all_kept(
     files = {f"{number}.xml": voc(f"{number}.png", ("cell", 1, 1, 5, 5)) for number in range(10)}
     done = await server.run_import(project, files | {"one.png": png(1)})
     assert (done.problem_count, len(done.problems), done.failed_count) == (10, 7, 10)
+
+
+async def test_of_each_kind_of_problem_there_is_a_count_and_the_first(
+    server: Server, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_store, "MAX_PROBLEMS", 1)
+    monkeypatch.setattr(import_run, "BATCH", 4)
+    missing = {f"{number}.xml": voc(f"{number}.png", ("cell", 1, 1, 5, 5)) for number in range(9)}
+    odd = {"y.xml": voc("y.png", ("cell", 1, 1, 90, 90)), "y.png": png(1), "z.png": b"no image"}
+    done = await server.run_import(project, missing | odd)
+    assert done.problem_counts == {"MISSING_IMAGE": 9, "PARTLY_OUTSIDE": 1, "NOT_AN_IMAGE": 1}
+    assert sum(done.problem_counts.values()) == done.problem_count
+    assert sorted(problem.code for problem in done.problems) == sorted(done.problem_counts)

@@ -219,3 +219,26 @@ async def test_an_export_of_a_version_that_is_deleted_meanwhile_leaves_nothing(
     await (later if dies else housekeeper).tidy()
     assert not files(tmp_path)
     assert not fake.holders
+
+
+async def test_what_is_left_behind_during_the_last_cleanup_is_cleaned_up_too(
+    idle: Service, housekeeper: Housekeeper, later: Housekeeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created = await idle.create()
+    async with idle.app._db.read() as tx:
+        version = await versions.by_uid(tx, created.uid)
+    await deletion(idle, created, housekeeper)()
+    release = Annotations.release
+
+    async def late(self: Annotations, project: str, holder: str) -> None:
+        await release(self, project, holder)
+        monkeypatch.undo()
+        await hooked(tmp_path).put(f"{version.prefix}/exports/late.zip", b"of an export that has just ended")
+        async with idle.app._db.write() as tx:
+            await versions.leave_cleanup(tx, version)
+
+    monkeypatch.setattr(Annotations, "release", late)
+    await later.tidy()
+    assert files(tmp_path), "nothing was left behind, so this test shows nothing"
+    await later.tidy()
+    assert not files(tmp_path)

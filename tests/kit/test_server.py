@@ -202,7 +202,7 @@ class TestDrain:
         assert await call.code() is not grpc.StatusCode.OK
 
     async def test_tells_not_serving_before_it_ends_anything(self) -> None:
-        async with running_host(ServerOptions(drain_wait=0.2)) as echo:
+        async with running_host(ServerOptions(drain_wait=2)) as echo:
             drain = asyncio.create_task(echo.host.drain(0))
             await asyncio.sleep(0.05)
             assert await health(echo.channel) == NOT_SERVING

@@ -77,6 +77,7 @@ def test_images_that_are_there_do_not_travel_again(version: DatasetVersion, blob
 def test_an_export_into_files_of_another_is_refused_and_writes_nothing(version: DatasetVersion, tmp_path: Path) -> None:
     version.export("yolo", tmp_path)
     (tmp_path / "images/train/.b.jpg.0123.part").write_bytes(b"of a download that broke off")
+    (tmp_path / "labels/train.cache").write_bytes(b"of a training")
     version.export("yolo", tmp_path)
     (tmp_path / "images/val").mkdir()
     (tmp_path / "images/train/b.jpg").rename(tmp_path / "images/val/b.jpg")

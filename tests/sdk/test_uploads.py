@@ -124,6 +124,7 @@ def test_links_to_folders_are_followed_but_not_in_circles(fake: Fake, project: P
     (tmp_path / "folder/linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere/back").symlink_to(tmp_path / "folder")
     (tmp_path / "folder/nothing").symlink_to(tmp_path / "missing")
+    (tmp_path / "folder/itself").symlink_to(tmp_path / "folder/itself")
     project.import_folder(tmp_path / "folder")
     assert [file.path for file in getattr(fake.calls["CreateImport"][0], "import").files] == ["linked/a.jpg"]
 
@@ -166,6 +167,14 @@ def test_a_zip_file_is_imported_as_the_folder_in_it(fake: Fake, project: Project
     assert {file.path for file in created.files if file.digest} == set(FILES)
     assert created.display_name == "cells.zip"
     assert held == {digest_of(content) for content in FILES.values()}
+
+
+def test_a_zip_file_may_name_the_folder_it_was_made_of(project: Project, tmp_path: Path, held: set[str]) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("./", b"")
+        archive.writestr("./b.jpg", b"b")
+    project.import_folder(tmp_path / "a.zip")
+    assert held == {digest_of(b"b")}
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 cut off"])

@@ -167,6 +167,7 @@ class TestFolders:
         (folder / "images").symlink_to(elsewhere, target_is_directory=True)
         (elsewhere / "back").symlink_to(folder, target_is_directory=True)
         (folder / "gone").symlink_to(tmp_path / "nowhere")
+        (folder / "itself").symlink_to(folder / "itself")
         assert list(FolderSource(folder).names()) == ["images/deep/a.png"]
 
     def test_one_folder_linked_twice_is_there_twice(self, tmp_path: Path) -> None:

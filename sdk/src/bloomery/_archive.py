@@ -9,7 +9,6 @@ from bloomery._names import id_of
 from bloomery.common.v1 import Artifact
 from bloomery.errors import FailedPrecondition, InvalidArgument, TransferFailed
 
-PART = ".part"
 """Ending of a file while it is downloaded."""
 
 
@@ -26,15 +25,21 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def files_below(folder: Path) -> set[str]:
-    """The files that lie below a folder, by their paths in it; without what a download that broke off left behind.
+    """The files that lie below a folder, by their paths in it, but for hidden ones and caches.
+
+    A download that broke off left hidden files behind, and training on an export leaves caches beside the labels.
 
     Raises:
         InvalidArgument: it is a file.
     """
     if folder.exists() and not folder.is_dir():
         raise InvalidArgument(f"{folder} is a file", hint="give a folder, which is made where it does not exist")
-    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix != PART)
+    found = (path for path in folder.rglob("*") if path.is_file() and not _is_left_behind(path))
     return {path.relative_to(folder).as_posix() for path in found}
+
+
+def _is_left_behind(path: Path) -> bool:
+    return path.name.startswith(".") or path.suffix == ".cache"
 
 
 def refuse_foreign(folder: Path, foreign: set[str]) -> None:
@@ -67,13 +72,13 @@ def extract(archive: Path, folder: Path) -> None:
         TransferFailed: a member is a link or would leave the folder.
     """
     with zipfile.ZipFile(archive) as opened:
-        for member in opened.infolist():
-            inside(folder, member.filename)
+        files = [member for member in opened.infolist() if not member.is_dir()]
+        targets = [inside(folder, member.filename) for member in files]
+        for member in files:
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise TransferFailed(f"{member.filename!r} is a link", reason="UNSAFE_NAME")
-        for member in opened.infolist():
-            if not member.is_dir():
-                _write(opened, member, inside(folder, member.filename))
+        for member, target in zip(files, targets, strict=True):
+            _write(opened, member, target)
 
 
 def _write(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:

@@ -1,6 +1,7 @@
 """The check of a project's annotations, however large the project is."""
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,8 +22,9 @@ class Findings:
 async def findings(session: Session, project: str) -> AsyncGenerator[Findings, None]:
     """Check a project and yield what is found, in the order of images; what is said twice after a break only once."""
     known = _Known()
-    async for message in to_the_end(session, partial(_open, session, project, known)):
-        yield known.take(message)
+    async with aclosing(to_the_end(session, partial(_open, session, project, known))) as messages:
+        async for message in messages:
+            yield known.take(message)
 
 
 def _open(

@@ -5,7 +5,7 @@ import os
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -41,6 +41,11 @@ UNTOLD = frozenset({_NOT_UTF8, _BACKSLASH})
 """Reasons for which the server is not told of files: no message, or no path, holds their names."""
 
 
+def untold(skipped: Mapping[str, int]) -> Mapping[str, int]:
+    """Of the files that are not sent, by reason, those that the server is not even told of."""
+    return {reason: count for reason, count in skipped.items() if reason in UNTOLD}
+
+
 def is_label_file(name: str) -> bool:
     """Whether a file may hold labels, by its ending."""
     return PurePosixPath(name).suffix.lower() in LABEL_SUFFIXES
@@ -59,6 +64,17 @@ def look(root: Path) -> Folder:
     if not count:
         raise InvalidArgument(f"{root} has no images or label files", hint="name a folder with images")
     return Folder(root, count, dict(sorted(reasons.items())))
+
+
+def refuse_untold(folder: Folder) -> None:
+    """Refuse a folder of which the server cannot be told all names.
+
+    Raises:
+        InvalidArgument: there are such names.
+    """
+    if left := untold(folder.skipped):
+        told = ", ".join(f"{count} {reason}" for reason, count in left.items())
+        raise InvalidArgument(f"{folder.root} has {told}", hint="rename the files, or import without being strict")
 
 
 @asynccontextmanager
@@ -92,10 +108,18 @@ def _walk(folder: Path, prefix: str = "", above: tuple[str, ...] = ()) -> Iterat
     with os.scandir(folder) as found:
         entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
     for entry in entries:
-        if entry.is_dir():
+        if _is(entry.is_dir):
             yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", (*above, real))
-        elif entry.is_file():
+        elif _is(entry.is_file):
             yield f"{prefix}{entry.name}", _reason(f"{prefix}{entry.name}")
+
+
+def _is(ask: Callable[[], bool]) -> bool:
+    try:
+        return ask()
+    except OSError:
+        # A link that leads to itself.
+        return False
 
 
 def _reason(name: str) -> str:

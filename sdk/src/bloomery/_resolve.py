@@ -78,10 +78,9 @@ class Resolver:
             return await self.find(names.ASSET, text)
         request = ListAssetsRequest(parent=await self.project(), filter=f"name:{text}")
         pages = self._session.pages(self._session.annotation.ListAssets, request)
-        called = [asset async for page in pages for asset in page.assets]
-        found = [asset for asset in called if asset.display_name == text] or [
-            asset for asset in called if asset.display_name.endswith(f"/{text}")
-        ]
+        ending = f"/{text}"
+        called = [asset async for page in pages for asset in page.assets if f"/{asset.display_name}".endswith(ending)]
+        found = [asset for asset in called if asset.display_name == text] or called
         if len({asset.display_name for asset in found}) > 1:
             hint = "give more of its path, or its id"
             raise AmbiguousName(f"image {text}", [asset.display_name for asset in found], hint=hint)

@@ -13,7 +13,6 @@ from typing import Any, BinaryIO, TypeVar
 import httpx
 
 from bloomery import errors
-from bloomery._archive import PART
 from bloomery._results import Progress, Step
 from bloomery.common.v1 import SignedRequest
 from bloomery.errors import BloomeryError
@@ -115,7 +114,7 @@ class Transfer:
         return [one.target for one in wanted]
 
     async def _receive(self, request: SignedRequest, target: Path, digest: str) -> None:
-        part_path = target.with_name(f".{target.name}.{uuid.uuid4().hex}{PART}")
+        part_path = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
         part = await asyncio.to_thread(part_path.open, "wb")
         try:
             with part:

@@ -17,7 +17,7 @@ from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion, list_datase
 from bloomery._aio.job import AsyncJob
 from bloomery._fields import ProjectFields, task_type
 from bloomery._findings import findings
-from bloomery._folders import look, unpacked
+from bloomery._folders import look, refuse_untold, unpacked
 from bloomery._jobs import struct
 from bloomery._labels import by_label_id, find_label
 from bloomery._names import id_of
@@ -173,6 +173,8 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
         given = await asyncio.to_thread(Path(folder).resolve)
         async with unpacked(given) as root:
             found = await asyncio.to_thread(look, root)
+            if strict:
+                refuse_untold(found)
             wanted = await upload_folder(self._session, self.name, found, progress, plan_only=plan_only)
         wanted.strict = strict
         wanted.display_name = given.name

@@ -152,5 +152,5 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
 def _concerns(image: object, error: errors.InvalidArgument | errors.NotFound) -> bool:
     """Whether an error is about this image alone, and not about what was asked for."""
     if isinstance(error, errors.NotFound):
-        return isinstance(image, Asset | AssetFields) and image.name in error.message
+        return isinstance(image, Asset | AssetFields) and error.details.get("name") == image.name
     return {violation.where for violation in error.violations} in ({"image"}, {"asset"})

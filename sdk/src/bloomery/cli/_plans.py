@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
+from bloomery._names import counted
 from bloomery.cli._options import Output
 from bloomery.cli._output import show
 
 if TYPE_CHECKING:
     from bloomery import Import
+    from bloomery.annotation.v1 import Import as ImportMessage
     from bloomery.annotation.v1 import ImportClassList, ImportFiles, ImportLeft, ImportPlan
     from bloomery.common.v1 import Problem
 
@@ -50,6 +52,7 @@ def show_plan(done: "Import", output: Output) -> None:
     }
     show(plan, rows, output)
     if output is Output.table:
+        tell_unsent(done.skipped)
         tell_doubts(plan)
         for stop in plan.stops:
             _err().print(f"[red]cannot be imported[/] {stop.code}: {escape(stop.message)}; {escape(stop.hint)}")
@@ -70,11 +73,10 @@ def left(plan: "ImportPlan") -> str:
 
 def tell_unsent(skipped: Mapping[str, int]) -> None:
     """Print which files the server was not even told of."""
-    from bloomery._folders import UNTOLD
+    from bloomery._folders import untold
 
-    for reason, count in skipped.items():
-        if reason in UNTOLD:
-            _err().print(f"[yellow]doubt[/] NAME_NOT_SENT {count}: {escape(reason)}; rename the files")
+    for reason, count in untold(skipped).items():
+        _err().print(f"[yellow]doubt[/] NAME_NOT_SENT {count}: {escape(reason)}; rename the files")
 
 
 def tell_doubts(plan: "ImportPlan") -> None:
@@ -87,11 +89,14 @@ def tell_doubts(plan: "ImportPlan") -> None:
 
 def tell_problems(done: "Import") -> None:
     """Print what was wrong with single files, each kind once."""
-    problems = list(done.proto.problems)
-    for line in list(_by_kind(problems))[:_MOST]:
+    lines = list(_by_kind(done.proto))
+    for line in lines[:_MOST]:
         _err().print(f"[yellow]problem[/] {escape(line)}")
-    if problems:
-        _err().print(f"all {done.proto.problem_count} problems: bloomery imports show {done.name} -o json")
+    if len(lines) > _MOST:
+        tell(f"... {counted(len(lines) - _MOST, 'more kind')} of problems")
+    if lines:
+        counts = counted(done.proto.problem_count, "problem")
+        tell(f"all {counts}: bloomery imports show {done.name} -o json")
 
 
 def tell(text: str) -> None:
@@ -99,9 +104,13 @@ def tell(text: str) -> None:
     _err().print(escape(text))
 
 
-def _by_kind(problems: "Sequence[Problem]") -> Iterator[str]:
-    for code, count in Counter(problem.code for problem in problems).most_common():
-        first = next(problem for problem in problems if problem.code == code)
+def _by_kind(proto: "ImportMessage") -> Iterator[str]:
+    firsts: dict[str, Problem] = {}
+    for problem in proto.problems:
+        firsts.setdefault(problem.code, problem)
+    counts = proto.problem_counts or Counter(problem.code for problem in proto.problems)
+    for code, first in sorted(firsts.items(), key=lambda one: -counts[one[0]]):
+        count = counts[code]
         where = first.path or first.item
         yield f"{code} {count}: {where}: {first.message}" + (f"; {first.hint}" if first.hint else "")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bloomery._names import counted
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, YesOption, connect
 from bloomery.cli._output import listing, show, size
 from bloomery.cli._pairs import pairs
@@ -98,7 +99,7 @@ def change(
             labels = {**asset.proto.labels, **added} if added else None
             asset.update(split=_SPLITS[split] if split else None, labels=labels)
             tell(_step(number, len(found)))
-    typer.echo(f"{len(found)} {'image' if len(found) == 1 else 'images'} changed")
+    typer.echo(f"{counted(len(found), 'image')} changed")
 
 
 def _step(done: int, total: int) -> "Step":

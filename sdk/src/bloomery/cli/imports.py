@@ -44,6 +44,8 @@ def run(
 
     Ends with 1 where no image got an annotation, unless `--format images` says that none should.
     """
+    from bloomery._folders import untold
+
     with connect(project) as client, steps() as told:
         target = client.project(project)
         if plan:
@@ -52,7 +54,8 @@ def run(
             done = target.import_folder(folder, format=format.value if format else None, strict=strict, progress=told)
     if plan:
         show_plan(done, output)
-        raise typer.Exit(1 if done.plan.stops or (strict and done.plan.doubts) else 0)
+        doubtful = strict and (done.plan.doubts or untold(done.skipped))
+        raise typer.Exit(1 if done.plan.stops or doubtful else 0)
     _show(done, output)
     nothing = not (done.outcomes.annotated or done.outcomes.empty) and format is not FolderFormat.images
     raise typer.Exit(1 if nothing or (strict and done.proto.problem_count) else 0)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from bloomery import errors
+from bloomery._names import counted
 from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
 from bloomery.cli._output import as_json, dump, grid
 from bloomery.cli.annotations import place
@@ -119,9 +120,9 @@ class _Report:
     def _take(self, image: "Path | Asset", name: str, about: dict[str, str], prediction: "Prediction") -> None:
         self._found.append((name, prediction))
         self._entries.append({**about, **as_json(prediction.proto)})
-        count = len(prediction.shapes)
+        count = counted(len(prediction.shapes), "shape")
         took = f"{prediction.timings.total_ms:.0f} ms"
-        done = [f"{count} {'shape' if count == 1 else 'shapes'} in {took}"]
+        done = [f"{count} in {took}"]
         if self.save:
             done.append(f"drawn in {self._draw(image, prediction, self.save)}")
         if self.to_annotations and not isinstance(image, Path):

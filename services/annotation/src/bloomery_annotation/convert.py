@@ -172,6 +172,7 @@ def annotation_import(value: Import) -> ImportMessage:
         shape_count=counts.shape_count,
         problems=[problem(item) for item in value.problems],
         problem_count=counts.problem_count,
+        problem_counts=counts.problem_codes,
         create_time=to_timestamp(value.create_time),
         update_time=to_timestamp(value.update_time),
         sequence=value.sequence,

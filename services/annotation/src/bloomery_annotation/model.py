@@ -1,5 +1,6 @@
 """The nouns of this service as values."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -217,7 +218,8 @@ class ImportCounts:
     """How far an import is; the contract says what each means.
 
     `read_count` are the items behind which it goes on after a restart: images, and label files without one. The five
-    that end the list of images are `labelled`, `empty`, `unlabelled`, `broken` and `repeated`.
+    that end the list of images are `labelled`, `empty`, `unlabelled`, `broken` and `repeated`. `problem_codes` says how
+    many of the findings have each code; those of an import that ran before it was counted are in none.
     """
 
     item_count: int = 0
@@ -236,10 +238,18 @@ class ImportCounts:
     repeated_count: int = 0
     edited_count: int = 0
     split_count: int = 0
+    problem_codes: Mapping[str, int] = field(default_factory=dict)
 
-    def plus(self, more: Mapping[str, int]) -> "ImportCounts":
-        """With some of them raised."""
-        return replace(self, **{name: getattr(self, name) + number for name, number in more.items()})
+    def plus(self, more: Mapping[str, int], problems: Sequence["Problem"]) -> "ImportCounts":
+        """With some of them raised, and more findings."""
+        codes = Counter(self.problem_codes)
+        codes.update(problem.finding.code for problem in problems)
+        return replace(
+            self,
+            **{name: getattr(self, name) + number for name, number in more.items()},
+            problem_count=self.problem_count + len(problems),
+            problem_codes=dict(codes),
+        )
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,8 @@ class Builder:
         metrics.BUILDS.labels("lost").inc()
         _log.info("build lost", extra={"version": build.version.name})
         async with self._db.write() as tx:
-            await versions.is_there(tx, build.version)
+            if not await versions.is_there(tx, build.version):
+                await versions.leave_cleanup(tx, build.version)
 
 
 def _passes(error: Exception) -> bool:

@@ -73,6 +73,8 @@ class Exporter:
         async with self._db.write() as tx:
             if kept := await versions.is_there(tx, version):
                 await versions.add_export(tx, version.uid, export_format, blob)
+            else:
+                await versions.leave_cleanup(tx, version)
         if not kept:
             raise NotFound("dataset version", version.name, "it was deleted while it was exported")
         EXPORTS.labels(export_format).inc()

@@ -49,7 +49,7 @@ class Housekeeper:
             await self._objects.delete(found.key)
         await self._annotations.release(cleanup.project, cleanup.holder)
         async with self._db.write() as tx:
-            if cleanup.last:
-                await builds.forget_cleanup(tx, cleanup.uid)
+            if cleanup.last_time:
+                await builds.forget_cleanup(tx, cleanup)
             else:
                 await builds.clean_again(tx, cleanup.uid, self._clock() + _LATE)

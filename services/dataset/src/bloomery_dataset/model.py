@@ -263,7 +263,7 @@ class Build:
 class Cleanup:
     """What is left to do after a version is gone: release its project, delete its objects; oldest `ordinal` first.
 
-    `last`: it has been done before, and then never again.
+    `last_time`: it has been done before, and is to be done once more, at this time.
     """
 
     uid: str
@@ -271,7 +271,7 @@ class Cleanup:
     project: str
     holder: str
     prefix: str
-    last: bool
+    last_time: datetime | None
 
 
 @dataclass(frozen=True)

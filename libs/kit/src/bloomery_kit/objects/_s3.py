@@ -54,10 +54,11 @@ class S3ObjectStore:
                 return await self._call(key, lambda: self._put(key, cast("BinaryIO", file), content_type))
 
     async def put_all(self, blobs: Mapping[str, Content]) -> None:
-        """Write blobs, as many at once as there are threads."""
-        await asyncio.gather(
-            *(self.put(key, content.data, content_type=content.content_type) for key, content in blobs.items())
-        )
+        """Write blobs, as many at once as there are threads; an error is raised when none is being written any more."""
+        puts = (self.put(key, content.data, content_type=content.content_type) for key, content in blobs.items())
+        for done in await asyncio.gather(*puts, return_exceptions=True):
+            if isinstance(done, BaseException):
+                raise done
 
     async def get(self, key: str) -> bytes:
         """The whole blob."""

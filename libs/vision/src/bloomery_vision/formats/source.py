@@ -3,7 +3,7 @@
 import io
 import os
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, cast
@@ -116,10 +116,18 @@ def _files(folder: Path, prefix: str, above: tuple[str, ...]) -> Iterator[str]:
         for entry in sorted(entries, key=lambda entry: entry.name):
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            if _is(entry.is_dir):
                 yield from _files(Path(entry.path), f"{prefix}{entry.name}/", (*above, real))
-            elif entry.is_file():
+            elif _is(entry.is_file):
                 yield f"{prefix}{entry.name}"
+
+
+def _is(ask: Callable[[], bool]) -> bool:
+    try:
+        return ask()
+    except OSError:
+        # A link that leads to itself.
+        return False
 
 
 def _size(source: bytes | Path | BinaryIO) -> Size:

@@ -27,43 +27,47 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#bloomery/annotation/v1/import.proto\x12\x16\x62loomery.annotation.v1\x1a\"bloomery/common/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x98\x07\n\x06Import\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12.\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x1e.bloomery.annotation.v1.Format\x12\x31\n\x05\x66iles\x18\x05 \x03(\x0b\x32\".bloomery.annotation.v1.ImportFile\x12\x33\n\x05state\x18\x06 \x01(\x0e\x32$.bloomery.annotation.v1.Import.State\x12!\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x12.google.rpc.Status\x12\x12\n\nitem_count\x18\x08 \x01(\x03\x12\x12\n\ndone_count\x18\t \x01(\x03\x12\x13\n\x0b\x61sset_count\x18\n \x01(\x03\x12\x17\n\x0f\x61nnotated_count\x18\x0b \x01(\x03\x12\x17\n\x0funchanged_count\x18\x0c \x01(\x03\x12\x14\n\x0c\x66\x61iled_count\x18\r \x01(\x03\x12\x13\n\x0bshape_count\x18\x0e \x01(\x03\x12-\n\x08problems\x18\x0f \x03(\x0b\x32\x1b.bloomery.common.v1.Problem\x12\x15\n\rproblem_count\x18\x10 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x13 \x01(\x03\x12\x11\n\tfile_list\x18\x14 \x01(\t\x12\x38\n\x08outcomes\x18\x15 \x01(\x0b\x32&.bloomery.annotation.v1.ImportOutcomes\x12\x30\n\x04plan\x18\x16 \x01(\x0b\x32\".bloomery.annotation.v1.ImportPlan\x12\x11\n\tplan_only\x18\x17 \x01(\x08\x12\x0e\n\x06strict\x18\x18 \x01(\x08\x12\x14\n\x0c\x65\x64ited_count\x18\x19 \x01(\x03\x12\x13\n\x0bsplit_count\x18\x1a \x01(\x03\"\x80\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05\"i\n\x0eImportOutcomes\x12\x11\n\tannotated\x18\x01 \x01(\x03\x12\r\n\x05\x65mpty\x18\x02 \x01(\x03\x12\x13\n\x0bunannotated\x18\x03 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\x03\x12\x10\n\x08repeated\x18\x05 \x01(\x03\"\x9c\x06\n\nImportPlan\x12\x13\n\x0bimage_count\x18\x01 \x01(\x03\x12\x16\n\x0elabelled_count\x18\x02 \x01(\x03\x12\x37\n\nunlabelled\x18\x03 \x01(\x0b\x32#.bloomery.annotation.v1.ImportFiles\x12\x18\n\x10label_file_count\x18\x04 \x01(\x03\x12:\n\rwithout_image\x18\x05 \x01(\x0b\x32#.bloomery.annotation.v1.ImportFiles\x12\x32\n\x05lists\x18\x06 \x01(\x0b\x32#.bloomery.annotation.v1.ImportFiles\x12\x30\n\x04left\x18\x07 \x03(\x0b\x32\".bloomery.annotation.v1.ImportLeft\x12<\n\x0b\x63lass_lists\x18\x08 \x03(\x0b\x32\'.bloomery.annotation.v1.ImportClassList\x12\x34\n\x07\x63lasses\x18\t \x03(\x0b\x32#.bloomery.annotation.v1.ImportClass\x12<\n\x0bsplit_lists\x18\n \x03(\x0b\x32\'.bloomery.annotation.v1.ImportSplitList\x12I\n\x0csplit_counts\x18\x0b \x03(\x0b\x32\x33.bloomery.annotation.v1.ImportPlan.SplitCountsEntry\x12\x1b\n\x13without_split_count\x18\x0c \x01(\x03\x12\x33\n\x06\x64oubts\x18\r \x03(\x0b\x32#.bloomery.annotation.v1.ImportDoubt\x12*\n\x05stops\x18\x0e \x03(\x0b\x32\x1b.bloomery.common.v1.Problem\x12\x13\n\x0b\x66irst_pixel\x18\x0f \x01(\x05\x12\x0e\n\x06scores\x18\x10 \x01(\x08\x12\x18\n\x10keypoint_numbers\x18\x11 \x01(\x05\x1a\x32\n\x10SplitCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"+\n\x0bImportFiles\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\r\n\x05paths\x18\x02 \x03(\t\"P\n\nImportLeft\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x32\n\x05\x66iles\x18\x02 \x01(\x0b\x32#.bloomery.annotation.v1.ImportFiles\"\xa1\x01\n\x0fImportClassList\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x41\n\x05names\x18\x02 \x03(\x0b\x32\x32.bloomery.annotation.v1.ImportClassList.NamesEntry\x12\x0f\n\x07\x66olders\x18\x03 \x03(\t\x1a,\n\nNamesEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x0bImportClass\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tsource_id\x18\x02 \x01(\t\x12\x15\n\rsupercategory\x18\x03 \x01(\t\"C\n\x0fImportSplitList\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05split\x18\x02 \x01(\t\x12\x13\n\x0bimage_count\x18\x03 \x01(\x03\"Z\n\x0bImportDoubt\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04hint\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x03\x12\x0f\n\x07\x65xample\x18\x05 \x01(\t\"*\n\nImportFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t*e\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x0e\n\nFORMAT_VOC\x10\x01\x12\x0f\n\x0b\x46ORMAT_COCO\x10\x02\x12\x0f\n\x0b\x46ORMAT_YOLO\x10\x03\x12\x11\n\rFORMAT_IMAGES\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#bloomery/annotation/v1/import.proto\x12\x16\x62loomery.annotation.v1\x1a\"bloomery/common/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x99\x08\n\x06Import\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12.\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x1e.bloomery.annotation.v1.Format\x12\x31\n\x05\x66iles\x18\x05 \x03(\x0b\x32\".bloomery.annotation.v1.ImportFile\x12\x33\n\x05state\x18\x06 \x01(\x0e\x32$.bloomery.annotation.v1.Import.State\x12!\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x12.google.rpc.Status\x12\x12\n\nitem_count\x18\x08 \x01(\x03\x12\x12\n\ndone_count\x18\t \x01(\x03\x12\x13\n\x0b\x61sset_count\x18\n \x01(\x03\x12\x17\n\x0f\x61nnotated_count\x18\x0b \x01(\x03\x12\x17\n\x0funchanged_count\x18\x0c \x01(\x03\x12\x14\n\x0c\x66\x61iled_count\x18\r \x01(\x03\x12\x13\n\x0bshape_count\x18\x0e \x01(\x03\x12-\n\x08problems\x18\x0f \x03(\x0b\x32\x1b.bloomery.common.v1.Problem\x12\x15\n\rproblem_count\x18\x10 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x13 \x01(\x03\x12\x11\n\tfile_list\x18\x14 \x01(\t\x12\x38\n\x08outcomes\x18\x15 \x01(\x0b\x32&.bloomery.annotation.v1.ImportOutcomes\x12\x30\n\x04plan\x18\x16 \x01(\x0b\x32\".bloomery.annotation.v1.ImportPlan\x12\x11\n\tplan_only\x18\x17 \x01(\x08\x12\x0e\n\x06strict\x18\x18 \x01(\x08\x12\x14\n\x0c\x65\x64ited_count\x18\x19 \x01(\x03\x12\x13\n\x0bsplit_count\x18\x1a \x01(\x03\x12I\n\x0eproblem_counts\x18\x1b \x03(\x0b\x32\x31.bloomery.annotation.v1.Import.ProblemCountsEntry\x1a\x34\n\x12ProblemCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x80\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05\"i\n\x0eImportOutcomes\x12\x11\n\tannotated\x18\x01 \x01(\x03\x12\r\n\x05\x65mpty\x18\x02 \x01(\x03\x12\x13\n\x0bunannotated\x18\x03 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\x03\x12\x10\n\x08repeated\x18\x05 \x01(\x03\"\x9c\x06\n\nImportPlan\x12\x13\n\x0bimage_count\x18\x01 \x01(\x03\x12\x16\n\x0elabelled_count\x18\x02 \x01(\x03\x12\x37\n\nunlabelled\x18\x03 \x01(\x0b\x32#.bloomery.annotation.v1.ImportFiles\x12\x18\n\x10label_file_count\x18\x04 \x01(\x03\x12:\n\rwithout_image\x18\x05 \x01(\x0b\x32#.bloomery.annotation.v1.ImportFiles\x12\x32\n\x05lists\x18\x06 \x01(\x0b\x32#.bloomery.annotation.v1.ImportFiles\x12\x30\n\x04left\x18\x07 \x03(\x0b\x32\".bloomery.annotation.v1.ImportLeft\x12<\n\x0b\x63lass_lists\x18\x08 \x03(\x0b\x32\'.bloomery.annotation.v1.ImportClassList\x12\x34\n\x07\x63lasses\x18\t \x03(\x0b\x32#.bloomery.annotation.v1.ImportClass\x12<\n\x0bsplit_lists\x18\n \x03(\x0b\x32\'.bloomery.annotation.v1.ImportSplitList\x12I\n\x0csplit_counts\x18\x0b \x03(\x0b\x32\x33.bloomery.annotation.v1.ImportPlan.SplitCountsEntry\x12\x1b\n\x13without_split_count\x18\x0c \x01(\x03\x12\x33\n\x06\x64oubts\x18\r \x03(\x0b\x32#.bloomery.annotation.v1.ImportDoubt\x12*\n\x05stops\x18\x0e \x03(\x0b\x32\x1b.bloomery.common.v1.Problem\x12\x13\n\x0b\x66irst_pixel\x18\x0f \x01(\x05\x12\x0e\n\x06scores\x18\x10 \x01(\x08\x12\x18\n\x10keypoint_numbers\x18\x11 \x01(\x05\x1a\x32\n\x10SplitCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"+\n\x0bImportFiles\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\r\n\x05paths\x18\x02 \x03(\t\"P\n\nImportLeft\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x32\n\x05\x66iles\x18\x02 \x01(\x0b\x32#.bloomery.annotation.v1.ImportFiles\"\xa1\x01\n\x0fImportClassList\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x41\n\x05names\x18\x02 \x03(\x0b\x32\x32.bloomery.annotation.v1.ImportClassList.NamesEntry\x12\x0f\n\x07\x66olders\x18\x03 \x03(\t\x1a,\n\nNamesEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x0bImportClass\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tsource_id\x18\x02 \x01(\t\x12\x15\n\rsupercategory\x18\x03 \x01(\t\"C\n\x0fImportSplitList\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05split\x18\x02 \x01(\t\x12\x13\n\x0bimage_count\x18\x03 \x01(\x03\"Z\n\x0bImportDoubt\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04hint\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x03\x12\x0f\n\x07\x65xample\x18\x05 \x01(\t\"*\n\nImportFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t*e\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x0e\n\nFORMAT_VOC\x10\x01\x12\x0f\n\x0b\x46ORMAT_COCO\x10\x02\x12\x0f\n\x0b\x46ORMAT_YOLO\x10\x03\x12\x11\n\rFORMAT_IMAGES\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bloomery.annotation.v1.import_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_IMPORT_PROBLEMCOUNTSENTRY']._loaded_options = None
+  _globals['_IMPORT_PROBLEMCOUNTSENTRY']._serialized_options = b'8\001'
   _globals['_IMPORTPLAN_SPLITCOUNTSENTRY']._loaded_options = None
   _globals['_IMPORTPLAN_SPLITCOUNTSENTRY']._serialized_options = b'8\001'
   _globals['_IMPORTCLASSLIST_NAMESENTRY']._loaded_options = None
   _globals['_IMPORTCLASSLIST_NAMESENTRY']._serialized_options = b'8\001'
-  _globals['_FORMAT']._serialized_start=2553
-  _globals['_FORMAT']._serialized_end=2654
+  _globals['_FORMAT']._serialized_start=2682
+  _globals['_FORMAT']._serialized_end=2783
   _globals['_IMPORT']._serialized_start=158
-  _globals['_IMPORT']._serialized_end=1078
-  _globals['_IMPORT_STATE']._serialized_start=950
-  _globals['_IMPORT_STATE']._serialized_end=1078
-  _globals['_IMPORTOUTCOMES']._serialized_start=1080
-  _globals['_IMPORTOUTCOMES']._serialized_end=1185
-  _globals['_IMPORTPLAN']._serialized_start=1188
-  _globals['_IMPORTPLAN']._serialized_end=1984
-  _globals['_IMPORTPLAN_SPLITCOUNTSENTRY']._serialized_start=1934
-  _globals['_IMPORTPLAN_SPLITCOUNTSENTRY']._serialized_end=1984
-  _globals['_IMPORTFILES']._serialized_start=1986
-  _globals['_IMPORTFILES']._serialized_end=2029
-  _globals['_IMPORTLEFT']._serialized_start=2031
-  _globals['_IMPORTLEFT']._serialized_end=2111
-  _globals['_IMPORTCLASSLIST']._serialized_start=2114
-  _globals['_IMPORTCLASSLIST']._serialized_end=2275
-  _globals['_IMPORTCLASSLIST_NAMESENTRY']._serialized_start=2231
-  _globals['_IMPORTCLASSLIST_NAMESENTRY']._serialized_end=2275
-  _globals['_IMPORTCLASS']._serialized_start=2277
-  _globals['_IMPORTCLASS']._serialized_end=2346
-  _globals['_IMPORTSPLITLIST']._serialized_start=2348
-  _globals['_IMPORTSPLITLIST']._serialized_end=2415
-  _globals['_IMPORTDOUBT']._serialized_start=2417
-  _globals['_IMPORTDOUBT']._serialized_end=2507
-  _globals['_IMPORTFILE']._serialized_start=2509
-  _globals['_IMPORTFILE']._serialized_end=2551
+  _globals['_IMPORT']._serialized_end=1207
+  _globals['_IMPORT_PROBLEMCOUNTSENTRY']._serialized_start=1024
+  _globals['_IMPORT_PROBLEMCOUNTSENTRY']._serialized_end=1076
+  _globals['_IMPORT_STATE']._serialized_start=1079
+  _globals['_IMPORT_STATE']._serialized_end=1207
+  _globals['_IMPORTOUTCOMES']._serialized_start=1209
+  _globals['_IMPORTOUTCOMES']._serialized_end=1314
+  _globals['_IMPORTPLAN']._serialized_start=1317
+  _globals['_IMPORTPLAN']._serialized_end=2113
+  _globals['_IMPORTPLAN_SPLITCOUNTSENTRY']._serialized_start=2063
+  _globals['_IMPORTPLAN_SPLITCOUNTSENTRY']._serialized_end=2113
+  _globals['_IMPORTFILES']._serialized_start=2115
+  _globals['_IMPORTFILES']._serialized_end=2158
+  _globals['_IMPORTLEFT']._serialized_start=2160
+  _globals['_IMPORTLEFT']._serialized_end=2240
+  _globals['_IMPORTCLASSLIST']._serialized_start=2243
+  _globals['_IMPORTCLASSLIST']._serialized_end=2404
+  _globals['_IMPORTCLASSLIST_NAMESENTRY']._serialized_start=2360
+  _globals['_IMPORTCLASSLIST_NAMESENTRY']._serialized_end=2404
+  _globals['_IMPORTCLASS']._serialized_start=2406
+  _globals['_IMPORTCLASS']._serialized_end=2475
+  _globals['_IMPORTSPLITLIST']._serialized_start=2477
+  _globals['_IMPORTSPLITLIST']._serialized_end=2544
+  _globals['_IMPORTDOUBT']._serialized_start=2546
+  _globals['_IMPORTDOUBT']._serialized_end=2636
+  _globals['_IMPORTFILE']._serialized_start=2638
+  _globals['_IMPORTFILE']._serialized_end=2680
 # @@protoc_insertion_point(module_scope)

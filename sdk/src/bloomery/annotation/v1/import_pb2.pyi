@@ -96,6 +96,26 @@ class Import(message.Message):
     STATE_CANCELLED: Import.State.ValueType  # 5
     """Stopped on request. What was saved before stays. Terminal."""
 
+    @typing.final
+    class ProblemCountsEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.int
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: builtins.int
     UID_FIELD_NUMBER: builtins.int
     DISPLAY_NAME_FIELD_NUMBER: builtins.int
@@ -122,6 +142,7 @@ class Import(message.Message):
     STRICT_FIELD_NUMBER: builtins.int
     EDITED_COUNT_FIELD_NUMBER: builtins.int
     SPLIT_COUNT_FIELD_NUMBER: builtins.int
+    PROBLEM_COUNTS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/imports/{import}`."""
     uid: builtins.str
@@ -175,7 +196,7 @@ class Import(message.Message):
 
     @builtins.property
     def problems(self) -> containers.RepeatedCompositeFieldContainer[resources_pb2.Problem]:
-        """What was wrong, at most the first 1,000 findings. Output only."""
+        """What was wrong: the first 1,000 findings, and the first one of each code. Output only."""
 
     @builtins.property
     def create_time(self) -> timestamp_pb2.Timestamp:
@@ -192,6 +213,10 @@ class Import(message.Message):
     @builtins.property
     def plan(self) -> ImportPlan:
         """What the folder is understood to be, from when that is found out. In GetImport, and in WatchImport's last state. Output only."""
+
+    @builtins.property
+    def problem_counts(self) -> containers.ScalarMap[builtins.str, builtins.int]:
+        """How many findings there were of each code, also of those that are not in `problems`. Empty for an import of before this was counted. Output only."""
 
     def __init__(
         self,
@@ -222,10 +247,11 @@ class Import(message.Message):
         strict: builtins.bool = ...,
         edited_count: builtins.int = ...,
         split_count: builtins.int = ...,
+        problem_counts: abc.Mapping[builtins.str, builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "error", b"error", "outcomes", b"outcomes", "plan", b"plan", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["annotated_count", b"annotated_count", "asset_count", b"asset_count", "create_time", b"create_time", "display_name", b"display_name", "done_count", b"done_count", "edited_count", b"edited_count", "error", b"error", "failed_count", b"failed_count", "file_list", b"file_list", "files", b"files", "format", b"format", "item_count", b"item_count", "name", b"name", "outcomes", b"outcomes", "plan", b"plan", "plan_only", b"plan_only", "problem_count", b"problem_count", "problems", b"problems", "sequence", b"sequence", "shape_count", b"shape_count", "split_count", b"split_count", "state", b"state", "strict", b"strict", "uid", b"uid", "unchanged_count", b"unchanged_count", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["annotated_count", b"annotated_count", "asset_count", b"asset_count", "create_time", b"create_time", "display_name", b"display_name", "done_count", b"done_count", "edited_count", b"edited_count", "error", b"error", "failed_count", b"failed_count", "file_list", b"file_list", "files", b"files", "format", b"format", "item_count", b"item_count", "name", b"name", "outcomes", b"outcomes", "plan", b"plan", "plan_only", b"plan_only", "problem_count", b"problem_count", "problem_counts", b"problem_counts", "problems", b"problems", "sequence", b"sequence", "shape_count", b"shape_count", "split_count", b"split_count", "state", b"state", "strict", b"strict", "uid", b"uid", "unchanged_count", b"unchanged_count", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

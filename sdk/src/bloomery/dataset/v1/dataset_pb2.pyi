@@ -319,7 +319,10 @@ class DatasetVersion(message.Message):
 
     @builtins.property
     def error(self) -> status_pb2.Status:
-        """Why it failed. Output only."""
+        """Why it failed, by the reason of its ErrorInfo. `NO_CLASSES`, `NO_USABLE_IMAGES`, `NO_USABLE_SHAPES`, `NO_OFFICIAL_SPLIT`: the message counts what was
+        left out and why; label or map more, and build again. `DISK_FULL`: free space, and build again. `BUILD_CRASHED`, `INTERNAL`: the service's log says
+        more. Output only.
+        """
 
     @builtins.property
     def classes(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:

@@ -166,6 +166,7 @@ class DatasetServiceServicer:
         """Starts building a version from one moment of the project and returns it, BUILDING. Idempotent by `request_id`. Where spec and content are those of an
         earlier version, the building ends with that version and `reused`. A project without a usable image makes a FAILED version that says so. NOT_FOUND:
         there is no such project (create it and import images first), or no such dataset (create it first, or repeat with `allow_missing_dataset`).
+        INVALID_ARGUMENT: the violations name what is wrong with the spec, such as a label of `class_mapping` that the project has not.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -211,14 +212,15 @@ class DatasetServiceServicer:
 
     def ExportDatasetVersion(self, request, context):
         """Returns the label files of a READY version as a zip in another tool's format, made once and kept by digest. The images are not inside: each belongs
-        at `images/<split>/<file name>` and is downloaded by ListDatasetItems with `sign_downloads`. FAILED_PRECONDITION `NOT_READY`: wait for it.
+        at `images/<split>/<file name>` and is downloaded by ListDatasetItems with `sign_downloads`. FAILED_PRECONDITION `NOT_READY`: wait for it; `NO_LABEL_FILES`: a
+        version of kind `classify` has none, download its images. NOT_FOUND: it was deleted, maybe while it was exported.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListReferences(self, request, context):
-        """Lists what keeps versions from being deleted, in the order of versions and holders.
+        """Lists what keeps versions from being deleted, in the order of versions and holders. NOT_FOUND: there is no such version, or no such dataset.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -60,6 +60,7 @@ class DatasetServiceStub:
     """Starts building a version from one moment of the project and returns it, BUILDING. Idempotent by `request_id`. Where spec and content are those of an
     earlier version, the building ends with that version and `reused`. A project without a usable image makes a FAILED version that says so. NOT_FOUND:
     there is no such project (create it and import images first), or no such dataset (create it first, or repeat with `allow_missing_dataset`).
+    INVALID_ARGUMENT: the violations name what is wrong with the spec, such as a label of `class_mapping` that the project has not.
     """
     GetDatasetVersion: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.GetDatasetVersionRequest, dataset_pb2.DatasetVersion]
     """Returns a version by number, by uid, or the newest READY one as "latest". NOT_FOUND: list the versions."""
@@ -78,10 +79,11 @@ class DatasetServiceStub:
     """Lists the images of a READY version with their shapes, in the order of their file names. FAILED_PRECONDITION `NOT_READY`: wait for it."""
     ExportDatasetVersion: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.ExportDatasetVersionRequest, dataset_service_pb2.ExportDatasetVersionResponse]
     """Returns the label files of a READY version as a zip in another tool's format, made once and kept by digest. The images are not inside: each belongs
-    at `images/<split>/<file name>` and is downloaded by ListDatasetItems with `sign_downloads`. FAILED_PRECONDITION `NOT_READY`: wait for it.
+    at `images/<split>/<file name>` and is downloaded by ListDatasetItems with `sign_downloads`. FAILED_PRECONDITION `NOT_READY`: wait for it; `NO_LABEL_FILES`: a
+    version of kind `classify` has none, download its images. NOT_FOUND: it was deleted, maybe while it was exported.
     """
     ListReferences: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.ListReferencesRequest, dataset_service_pb2.ListReferencesResponse]
-    """Lists what keeps versions from being deleted, in the order of versions and holders."""
+    """Lists what keeps versions from being deleted, in the order of versions and holders. NOT_FOUND: there is no such version, or no such dataset."""
     AcquireReference: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.AcquireReferenceRequest, resources_pb2.Reference]
     """Keeps a version from being deleted while `holder` needs it. Idempotent: the first time counts. FAILED_PRECONDITION `NOT_READY`: only READY versions are held. Called by services."""
     ReleaseReference: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.ReleaseReferenceRequest, empty_pb2.Empty]
@@ -116,6 +118,7 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     """Starts building a version from one moment of the project and returns it, BUILDING. Idempotent by `request_id`. Where spec and content are those of an
     earlier version, the building ends with that version and `reused`. A project without a usable image makes a FAILED version that says so. NOT_FOUND:
     there is no such project (create it and import images first), or no such dataset (create it first, or repeat with `allow_missing_dataset`).
+    INVALID_ARGUMENT: the violations name what is wrong with the spec, such as a label of `class_mapping` that the project has not.
     """
     GetDatasetVersion: aio.UnaryUnaryMultiCallable[dataset_service_pb2.GetDatasetVersionRequest, dataset_pb2.DatasetVersion]  # type: ignore[assignment]
     """Returns a version by number, by uid, or the newest READY one as "latest". NOT_FOUND: list the versions."""
@@ -134,10 +137,11 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     """Lists the images of a READY version with their shapes, in the order of their file names. FAILED_PRECONDITION `NOT_READY`: wait for it."""
     ExportDatasetVersion: aio.UnaryUnaryMultiCallable[dataset_service_pb2.ExportDatasetVersionRequest, dataset_service_pb2.ExportDatasetVersionResponse]  # type: ignore[assignment]
     """Returns the label files of a READY version as a zip in another tool's format, made once and kept by digest. The images are not inside: each belongs
-    at `images/<split>/<file name>` and is downloaded by ListDatasetItems with `sign_downloads`. FAILED_PRECONDITION `NOT_READY`: wait for it.
+    at `images/<split>/<file name>` and is downloaded by ListDatasetItems with `sign_downloads`. FAILED_PRECONDITION `NOT_READY`: wait for it; `NO_LABEL_FILES`: a
+    version of kind `classify` has none, download its images. NOT_FOUND: it was deleted, maybe while it was exported.
     """
     ListReferences: aio.UnaryUnaryMultiCallable[dataset_service_pb2.ListReferencesRequest, dataset_service_pb2.ListReferencesResponse]  # type: ignore[assignment]
-    """Lists what keeps versions from being deleted, in the order of versions and holders."""
+    """Lists what keeps versions from being deleted, in the order of versions and holders. NOT_FOUND: there is no such version, or no such dataset."""
     AcquireReference: aio.UnaryUnaryMultiCallable[dataset_service_pb2.AcquireReferenceRequest, resources_pb2.Reference]  # type: ignore[assignment]
     """Keeps a version from being deleted while `holder` needs it. Idempotent: the first time counts. FAILED_PRECONDITION `NOT_READY`: only READY versions are held. Called by services."""
     ReleaseReference: aio.UnaryUnaryMultiCallable[dataset_service_pb2.ReleaseReferenceRequest, empty_pb2.Empty]  # type: ignore[assignment]
@@ -205,6 +209,7 @@ class DatasetServiceServicer(metaclass=abc_1.ABCMeta):
         """Starts building a version from one moment of the project and returns it, BUILDING. Idempotent by `request_id`. Where spec and content are those of an
         earlier version, the building ends with that version and `reused`. A project without a usable image makes a FAILED version that says so. NOT_FOUND:
         there is no such project (create it and import images first), or no such dataset (create it first, or repeat with `allow_missing_dataset`).
+        INVALID_ARGUMENT: the violations name what is wrong with the spec, such as a label of `class_mapping` that the project has not.
         """
 
     @abc_1.abstractmethod
@@ -259,7 +264,8 @@ class DatasetServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[dataset_service_pb2.ExportDatasetVersionResponse, abc.Awaitable[dataset_service_pb2.ExportDatasetVersionResponse]]:
         """Returns the label files of a READY version as a zip in another tool's format, made once and kept by digest. The images are not inside: each belongs
-        at `images/<split>/<file name>` and is downloaded by ListDatasetItems with `sign_downloads`. FAILED_PRECONDITION `NOT_READY`: wait for it.
+        at `images/<split>/<file name>` and is downloaded by ListDatasetItems with `sign_downloads`. FAILED_PRECONDITION `NOT_READY`: wait for it; `NO_LABEL_FILES`: a
+        version of kind `classify` has none, download its images. NOT_FOUND: it was deleted, maybe while it was exported.
         """
 
     @abc_1.abstractmethod
@@ -268,7 +274,7 @@ class DatasetServiceServicer(metaclass=abc_1.ABCMeta):
         request: dataset_service_pb2.ListReferencesRequest,
         context: _ServicerContext,
     ) -> typing.Union[dataset_service_pb2.ListReferencesResponse, abc.Awaitable[dataset_service_pb2.ListReferencesResponse]]:
-        """Lists what keeps versions from being deleted, in the order of versions and holders."""
+        """Lists what keeps versions from being deleted, in the order of versions and holders. NOT_FOUND: there is no such version, or no such dataset."""
 
     @abc_1.abstractmethod
     def AcquireReference(

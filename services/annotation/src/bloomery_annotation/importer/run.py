@@ -154,8 +154,8 @@ class _Run:
         edited = [*splits.edited, *edited_shapes(images, saved)]
         problems = [problem for one in prepared for problem in one.problems] + edited
         await imports.add_problems(tx, current, problems)
-        more = added(prepared, saved, edited, splits) | {"asset_count": made, "problem_count": len(problems)}
-        return current.counts.plus(more)
+        more = added(prepared, saved, edited, splits) | {"asset_count": made}
+        return current.counts.plus(more, problems)
 
     async def _end(self, state: ImportState, failure: Failure | None = None) -> ImportState:
         async with self._tools.db.write() as tx:

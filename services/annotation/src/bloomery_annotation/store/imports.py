@@ -187,8 +187,9 @@ async def keep_plan(tx: Transaction, current: Import, plan: str) -> None:
 
 
 async def add_problems(tx: Transaction, current: Import, problems: Sequence[Problem]) -> None:
-    """Keep findings that follow the `problem_count` ones of `current`, up to the limit."""
+    """Keep findings that follow the `problem_count` ones of `current`, up to the limit, and the first of each code."""
     first = current.counts.problem_count
+    firsts = _firsts(current, problems)
     rows = [
         {
             "import_uid": current.uid,
@@ -202,10 +203,18 @@ async def add_problems(tx: Transaction, current: Import, problems: Sequence[Prob
             "path": problem.finding.path,
         }
         for number, problem in enumerate(problems)
-        if first + number < MAX_PROBLEMS
+        if first + number < MAX_PROBLEMS or number in firsts
     ]
     if rows:
         await tx.execute(sa.insert(IMPORT_PROBLEMS), rows)
+
+
+def _firsts(current: Import, problems: Sequence[Problem]) -> frozenset[int]:
+    """The places of those findings whose code is new."""
+    places: dict[str, int] = {}
+    for number, problem in enumerate(problems):
+        places.setdefault(problem.finding.code, number)
+    return frozenset(number for code, number in places.items() if code not in current.counts.problem_codes)
 
 
 def _lease_name(import_uid: str) -> str:

@@ -214,6 +214,7 @@ IMPORTS = sa.Table(
             "split_count",
         )
     ),
+    _required("problem_codes", sa.JSON, server_default="{}"),
     _required("position", sa.BigInteger),
     _required("sequence", sa.BigInteger),
     _required("create_time", UtcDateTime),

@@ -95,10 +95,11 @@ async def clean_again(tx: Transaction, uid: str, last_time: datetime) -> None:
     await tx.execute(sa.update(CLEANUPS).where(CLEANUPS.c.uid == uid).values(last_time=last_time))
 
 
-async def forget_cleanup(tx: Transaction, uid: str) -> None:
-    """One is done for good."""
-    await tx.execute(sa.delete(CLEANUPS).where(CLEANUPS.c.uid == uid))
-    await leases.forget(tx, versions.lease_name(uid))
+async def forget_cleanup(tx: Transaction, done: Cleanup) -> None:
+    """One is done for good, unless it has been left again since it was read."""
+    same = (CLEANUPS.c.uid == done.uid, CLEANUPS.c.last_time == done.last_time)
+    if (await tx.execute(sa.delete(CLEANUPS).where(*same))).rowcount:
+        await leases.forget(tx, versions.lease_name(done.uid))
 
 
 async def _same(tx: Transaction, dataset_uid: str, version: Version, product: Product) -> Version | None:

@@ -63,11 +63,11 @@ def reference_of(row: Row) -> Reference:
 
 def cleanup_of(row: Row) -> Cleanup:
     """A cleanup from its row."""
-    return Cleanup(row.uid, row.ordinal, row.project, row.holder, row.prefix, last=row.last_time is not None)
+    return Cleanup(row.uid, row.ordinal, row.project, row.holder, row.prefix, row.last_time)
 
 
 def spec_json(spec: Spec) -> object:
-    """The column of a spec; equal specs have equal columns."""
+    """The column of a spec."""
     return _SPEC.dump_python(spec, mode="json")
 
 

@@ -95,12 +95,9 @@ async def delete(tx: Transaction, version: Version) -> None:
 
 
 async def is_there(tx: Transaction, version: Version) -> bool:
-    """Whether it is there, and stays until `tx` ends; else what was made for it since its deletion is given up."""
+    """Whether it is there, and then stays until `tx` ends."""
     query = sa.select(VERSIONS.c.uid).where(VERSIONS.c.uid == version.uid)
-    if await tx.scalar(query.with_for_update(read=True)) is not None:
-        return True
-    await leave_cleanup(tx, version)
-    return False
+    return await tx.scalar(query.with_for_update(read=True)) is not None
 
 
 async def leave_cleanup(tx: Transaction, version: Version) -> None:

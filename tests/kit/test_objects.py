@@ -53,6 +53,15 @@ async def test_many_small_blobs_are_put_together(store: ObjectStore) -> None:
     await store.put_all({})
 
 
+async def test_many_small_blobs_are_got_together(store: ObjectStore) -> None:
+    blobs = {f"a/{number}": b"%d" % number for number in range(50)} | {"b/empty": b""}
+    await store.put_all({key: Content(data) for key, data in blobs.items()})
+    assert await store.get_all(blobs) == blobs
+    assert await store.get_all([]) == {}
+    with pytest.raises(NotFound, match="a/none"):
+        await store.get_all(["a/1", "a/none", "b/empty"])
+
+
 async def test_putting_again_replaces(store: ObjectStore) -> None:
     await store.put(KEY, b"old and long")
     await store.put(KEY, b"new")

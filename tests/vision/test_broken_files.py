@@ -9,6 +9,8 @@ from bloomery_vision.formats.texts import MAX_FILE_SIZE
 from bloomery_vision.geometry import Box, Polygon, Tag
 from tests.vision.folders import GOOD_OBJECT, codes, doubts, items_of, labels, plan_of, voc, voc_object
 
+ENTITY = '<!DOCTYPE a [<!ENTITY b "boom">]><annotation>&b;</annotation>'
+
 
 class TestVoc:
     def test_a_box_counts_from_one_and_includes_both_corners(self, picture: bytes) -> None:
@@ -52,8 +54,17 @@ class TestVoc:
             (b"<annotation>" + b" " * (MAX_FILE_SIZE + 1) + b"</annotation>", "FILE_TOO_LARGE"),
             (b'<!DOCTYPE a [<!ENTITY b "boom"><!ENTITY c "&b;&b;&b;">]><annotation>&c;</annotation>', "XML_ENTITIES"),
             (b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation>&x;</annotation>', "XML_ENTITIES"),
+            (f'<?xml version="1.0"?>{ENTITY}'.encode(), "XML_ENTITIES"),
+            (f'<?xml version="1.0" encoding="ascii"?>{ENTITY}'.encode(), "XML_ENTITIES"),
+            (f'<?xml version="1.0" encoding="cp1252"?>{ENTITY}'.encode("cp1252"), "XML_ENTITIES"),
+            (f'<?xml version="1.0" encoding="utf-7"?>{ENTITY.replace("<!", "+ADwAIQ-")}'.encode(), "XML_ENTITIES"),
+            (f'<?xml version="1.0" encoding="utf-16"?>{ENTITY}'.encode("utf-16"), "XML_ENTITIES"),
+            (ENTITY.encode("utf-8-sig"), "XML_ENTITIES"),
         ],
-        ids=["empty", "cut", "binary", "html", "huge", "entity bomb", "external entity"],
+        ids=[
+            *("empty", "cut", "binary", "html", "huge", "entity bomb", "external entity"),
+            *("declared", "declared ASCII", "declared Windows", "hidden in UTF-7", "UTF-16", "marked"),
+        ],
     )
     def test_a_broken_file_costs_its_image(self, picture: bytes, content: bytes, code: str) -> None:
         files = {"a.xml": content, "a.png": picture, "b.xml": voc(GOOD_OBJECT), "b.png": picture}

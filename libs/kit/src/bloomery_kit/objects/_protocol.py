@@ -1,5 +1,5 @@
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -58,6 +58,10 @@ class ObjectStore(Protocol):
 
     async def get(self, key: str) -> bytes:
         """The whole blob; for small ones."""
+        ...
+
+    async def get_all(self, keys: Collection[str]) -> Mapping[str, bytes]:
+        """Small blobs by key, faster than one by one."""
         ...
 
     def open(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:

@@ -1,7 +1,7 @@
 import asyncio
 import hashlib
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -63,6 +63,10 @@ class S3ObjectStore:
     async def get(self, key: str) -> bytes:
         """The whole blob."""
         return b"".join([chunk async for chunk in self.open(key)])
+
+    async def get_all(self, keys: Collection[str]) -> Mapping[str, bytes]:
+        """The blobs, as many at once as there are threads."""
+        return dict(zip(keys, await asyncio.gather(*map(self.get, keys)), strict=True))
 
     async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """The blob in chunks."""

@@ -1,7 +1,7 @@
 """The files of one import, in a database of its own on disk: memory does not grow with their number."""
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -32,7 +32,7 @@ SELECT count(*), min(path) FROM file WHERE picture AND EXISTS (
   SELECT 1 FROM file AS earlier WHERE earlier.digest = file.digest AND earlier.path < file.path AND earlier.picture
 )
 """
-_BEHIND = "SELECT path FROM file WHERE path > ? AND label ORDER BY path LIMIT ?"
+_BEHIND = "SELECT path, digest FROM file WHERE path > ? AND label ORDER BY path LIMIT ?"
 
 
 class Files:
@@ -43,6 +43,8 @@ class Files:
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.executescript(_SCHEMA)
+        # Never committed: nobody else reads it, and a statement outside of a transaction locks the file each time.
+        self._database.execute("BEGIN")
 
     def __enter__(self) -> Self:
         """Nothing happens yet."""
@@ -54,9 +56,7 @@ class Files:
 
     def add(self, files: Iterable[tuple[str, Blob]]) -> None:
         """Keep some files."""
-        self._database.execute("BEGIN")
         self._database.executemany(_ADD, (_row(path, blob) for path, blob in files))
-        self._database.execute("COMMIT")
 
     def clashes(self, limit: int) -> list[str]:
         """Paths that were added with different bytes."""
@@ -76,9 +76,9 @@ class Files:
         problem = Finding(code, Severity.ERROR, message, hint) if code else None
         return Blob(digest, size, media_type, width, height, problem)
 
-    def labels_behind(self, path: str, count: int) -> Sequence[str]:
-        """The small files other than images that follow a path."""
-        return [found for (found,) in self._database.execute(_BEHIND, (path, count))]
+    def labels_behind(self, path: str, count: int) -> Mapping[str, str]:
+        """The digests of the small files other than images that follow a path, by theirs, in order."""
+        return dict(self._database.execute(_BEHIND, (path, count)))
 
     def repeated(self, left_alone: Iterable[str]) -> tuple[int, str]:
         """How many images have the bytes of another one before them, and the path of one such; but for some files."""

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _AT_ONCE = 32
-"""Small files that are fetched at the same time."""
+"""Small files that are fetched together."""
 
 
 class StoppedError(Exception):
@@ -40,7 +40,7 @@ class BlobSource:
         self._files = files
         self._objects, self._project_uid, self._folder, self._loop = objects, project_uid, folder, loop
         self._stopped = threading.Event()
-        self._ahead: dict[str, Future[bytes]] = {}
+        self._ahead: dict[str, Future[Mapping[str, bytes]]] = {}
         self._next = ""
 
     def stop(self) -> None:
@@ -59,7 +59,7 @@ class BlobSource:
         if not blob.digest:
             raise OSError(f"{name} was not sent")
         if blob.size_bytes <= SMALL:
-            return io.BytesIO(self._read(name))
+            return io.BytesIO(self._read(name, blob.digest))
         path = self._folder / hex_of(blob.digest)
         if not path.exists():
             self._begin(self._objects.download(blob_key(self._project_uid, blob.digest), path)).result()
@@ -77,23 +77,33 @@ class BlobSource:
         assert blob is not None, f"{name} is none of the names"
         return blob
 
-    def _read(self, name: str) -> bytes:
-        content = self._ahead.pop(name, None) or self._fetch(name)
-        following = self._files.labels_behind(name, _AT_ONCE)
-        if name == self._next:
-            self._ahead |= {one: self._fetch(one) for one in following if one not in self._ahead}
+    def _read(self, name: str, digest: str) -> bytes:
+        in_order = name in self._ahead or name == self._next
+        batch = self._ahead.pop(name, None) or self._fetch([digest])
+        if in_order:
+            self._look_ahead(name)
         else:
             self._forget()
-        self._next = following[0] if following else ""
-        return content.result()
+        self._next = next(iter(self._ahead or self._files.labels_behind(name, 1)), "")
+        if batch.exception():
+            # It may be another file's.
+            batch = self._fetch([digest])
+        return batch.result()[blob_key(self._project_uid, digest)]
+
+    def _look_ahead(self, name: str) -> None:
+        if len(self._ahead) >= _AT_ONCE:
+            return
+        last = next(reversed(self._ahead), name)
+        if following := self._files.labels_behind(last, _AT_ONCE):
+            self._ahead |= dict.fromkeys(following, self._fetch(set(following.values())))
 
     def _forget(self) -> None:
-        for future in self._ahead.values():
-            future.cancel()
+        for batch in self._ahead.values():
+            batch.cancel()
         self._ahead.clear()
 
-    def _fetch(self, name: str) -> "Future[bytes]":
-        return self._begin(self._objects.get(blob_key(self._project_uid, self._blob(name).digest)))
+    def _fetch(self, digests: Collection[str]) -> "Future[Mapping[str, bytes]]":
+        return self._begin(self._objects.get_all([blob_key(self._project_uid, digest) for digest in digests]))
 
     def _begin(self, work: Coroutine[object, object, T]) -> "Future[T]":
         return asyncio.run_coroutine_threadsafe(work, self._loop)

@@ -157,6 +157,20 @@ async def test_a_project_that_somebody_needs_stays(both: Server) -> None:
     assert reason_of(gone) == "NOT_FOUND"
 
 
+async def test_a_project_that_is_meant_by_its_uid_is_held_only_while_it_has_its_id(both: Server) -> None:
+    project = await both.project()
+    hold = AcquireReferenceRequest(resource=project.name, holder="projects/p/datasets/d", uid=project.uid)
+    await both.stub.AcquireReference(hold, metadata=AS_SERVICE)
+    await both.stub.ReleaseReference(
+        ReleaseReferenceRequest(resource=project.name, holder=hold.holder), metadata=AS_SERVICE
+    )
+    await both.stub.DeleteProject(DeleteProjectRequest(name=project.name))
+    await both.project()
+    status = await status_of(both.stub.AcquireReference(hold, metadata=AS_SERVICE))
+    assert reason_of(status) == "NOT_FOUND"
+    await both.stub.DeleteProject(DeleteProjectRequest(name=project.name))
+
+
 async def test_holders_are_listed_as_people_call_them(both: Server) -> None:
     project = await both.project()
     holders = {f"projects/p/datasets/cells/versions/{number}": f"datasets/cells@{number}" for number in range(1, 6)}

@@ -1549,22 +1549,26 @@ class AcquireReferenceRequest(message.Message):
     RESOURCE_FIELD_NUMBER: builtins.int
     HOLDER_FIELD_NUMBER: builtins.int
     TITLE_FIELD_NUMBER: builtins.int
+    UID_FIELD_NUMBER: builtins.int
     resource: builtins.str
     """`projects/{project}`."""
     holder: builtins.str
     """Resource name of the holder, which must not be used again for another."""
     title: builtins.str
     """How people call the holder, such as `datasets/cells@1`: what a refused deletion names. Empty for its name within the project."""
+    uid: builtins.str
+    """Uid of the project that is meant, as its id may be used again after its deletion; empty for whichever has the name."""
     def __init__(
         self,
         *,
         resource: builtins.str = ...,
         holder: builtins.str = ...,
         title: builtins.str = ...,
+        uid: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["holder", b"holder", "resource", b"resource", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["holder", b"holder", "resource", b"resource", "title", b"title", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

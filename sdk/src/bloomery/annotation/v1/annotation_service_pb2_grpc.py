@@ -255,9 +255,9 @@ class AnnotationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteProject(self, request, context):
-        """Deletes a project with its images, labels, annotations and imports. FAILED_PRECONDITION `STILL_REFERENCED`: something still refers to it (the
-        violations name the first of the holders as people call them, ListReferences has all); delete those first. NOT_FOUND: it is gone already, so a repeat may
-        get it.
+        """Deletes a project with its images, labels, annotations and imports. FAILED_PRECONDITION `STILL_REFERENCED`: something still refers to it, as each of its
+        datasets, jobs and models does until it is deleted and a moment after (the violations name the first of the holders as people call them, ListReferences has
+        all); delete those first. NOT_FOUND: it is gone already, so a repeat may get it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -483,8 +483,8 @@ class AnnotationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AcquireReference(self, request, context):
-        """Keeps a project from being deleted while `holder` needs it. Idempotent; another `title` replaces the one before. NOT_FOUND: there is no such project.
-        Called by services.
+        """Keeps a project from being deleted while `holder` needs it. Idempotent; another `title` replaces the one before. NOT_FOUND: there is no such project, or
+        not that of `uid` any more. Called by services.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

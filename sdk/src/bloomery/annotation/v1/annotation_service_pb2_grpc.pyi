@@ -51,9 +51,9 @@ class AnnotationServiceStub:
     UpdateProject: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.UpdateProjectRequest, project_pb2.Project]
     """Changes `display_name` or `labels`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat."""
     DeleteProject: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.DeleteProjectRequest, empty_pb2.Empty]
-    """Deletes a project with its images, labels, annotations and imports. FAILED_PRECONDITION `STILL_REFERENCED`: something still refers to it (the
-    violations name the first of the holders as people call them, ListReferences has all); delete those first. NOT_FOUND: it is gone already, so a repeat may
-    get it.
+    """Deletes a project with its images, labels, annotations and imports. FAILED_PRECONDITION `STILL_REFERENCED`: something still refers to it, as each of its
+    datasets, jobs and models does until it is deleted and a moment after (the violations name the first of the holders as people call them, ListReferences has
+    all); delete those first. NOT_FOUND: it is gone already, so a repeat may get it.
     """
     CreateLabel: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.CreateLabelRequest, project_pb2.Label]
     """Creates a label. Idempotent by `request_id`. ALREADY_EXISTS: the id or the display name is taken; use that label, or wait where it is `deleting`.
@@ -150,8 +150,8 @@ class AnnotationServiceStub:
     ListReferences: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.ListReferencesRequest, annotation_service_pb2.ListReferencesResponse]
     """Lists what keeps a project from being deleted, in the order of holders. NOT_FOUND: there is no such project."""
     AcquireReference: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.AcquireReferenceRequest, resources_pb2.Reference]
-    """Keeps a project from being deleted while `holder` needs it. Idempotent; another `title` replaces the one before. NOT_FOUND: there is no such project.
-    Called by services.
+    """Keeps a project from being deleted while `holder` needs it. Idempotent; another `title` replaces the one before. NOT_FOUND: there is no such project, or
+    not that of `uid` any more. Called by services.
     """
     ReleaseReference: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.ReleaseReferenceRequest, empty_pb2.Empty]
     """Gives a reference back. Idempotent: one that is not held is a success. Called by services."""
@@ -173,9 +173,9 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
     UpdateProject: aio.UnaryUnaryMultiCallable[annotation_service_pb2.UpdateProjectRequest, project_pb2.Project]  # type: ignore[assignment]
     """Changes `display_name` or `labels`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat."""
     DeleteProject: aio.UnaryUnaryMultiCallable[annotation_service_pb2.DeleteProjectRequest, empty_pb2.Empty]  # type: ignore[assignment]
-    """Deletes a project with its images, labels, annotations and imports. FAILED_PRECONDITION `STILL_REFERENCED`: something still refers to it (the
-    violations name the first of the holders as people call them, ListReferences has all); delete those first. NOT_FOUND: it is gone already, so a repeat may
-    get it.
+    """Deletes a project with its images, labels, annotations and imports. FAILED_PRECONDITION `STILL_REFERENCED`: something still refers to it, as each of its
+    datasets, jobs and models does until it is deleted and a moment after (the violations name the first of the holders as people call them, ListReferences has
+    all); delete those first. NOT_FOUND: it is gone already, so a repeat may get it.
     """
     CreateLabel: aio.UnaryUnaryMultiCallable[annotation_service_pb2.CreateLabelRequest, project_pb2.Label]  # type: ignore[assignment]
     """Creates a label. Idempotent by `request_id`. ALREADY_EXISTS: the id or the display name is taken; use that label, or wait where it is `deleting`.
@@ -272,8 +272,8 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
     ListReferences: aio.UnaryUnaryMultiCallable[annotation_service_pb2.ListReferencesRequest, annotation_service_pb2.ListReferencesResponse]  # type: ignore[assignment]
     """Lists what keeps a project from being deleted, in the order of holders. NOT_FOUND: there is no such project."""
     AcquireReference: aio.UnaryUnaryMultiCallable[annotation_service_pb2.AcquireReferenceRequest, resources_pb2.Reference]  # type: ignore[assignment]
-    """Keeps a project from being deleted while `holder` needs it. Idempotent; another `title` replaces the one before. NOT_FOUND: there is no such project.
-    Called by services.
+    """Keeps a project from being deleted while `holder` needs it. Idempotent; another `title` replaces the one before. NOT_FOUND: there is no such project, or
+    not that of `uid` any more. Called by services.
     """
     ReleaseReference: aio.UnaryUnaryMultiCallable[annotation_service_pb2.ReleaseReferenceRequest, empty_pb2.Empty]  # type: ignore[assignment]
     """Gives a reference back. Idempotent: one that is not held is a success. Called by services."""
@@ -322,9 +322,9 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         request: annotation_service_pb2.DeleteProjectRequest,
         context: _ServicerContext,
     ) -> typing.Union[empty_pb2.Empty, abc.Awaitable[empty_pb2.Empty]]:
-        """Deletes a project with its images, labels, annotations and imports. FAILED_PRECONDITION `STILL_REFERENCED`: something still refers to it (the
-        violations name the first of the holders as people call them, ListReferences has all); delete those first. NOT_FOUND: it is gone already, so a repeat may
-        get it.
+        """Deletes a project with its images, labels, annotations and imports. FAILED_PRECONDITION `STILL_REFERENCED`: something still refers to it, as each of its
+        datasets, jobs and models does until it is deleted and a moment after (the violations name the first of the holders as people call them, ListReferences has
+        all); delete those first. NOT_FOUND: it is gone already, so a repeat may get it.
         """
 
     @abc_1.abstractmethod
@@ -595,8 +595,8 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         request: annotation_service_pb2.AcquireReferenceRequest,
         context: _ServicerContext,
     ) -> typing.Union[resources_pb2.Reference, abc.Awaitable[resources_pb2.Reference]]:
-        """Keeps a project from being deleted while `holder` needs it. Idempotent; another `title` replaces the one before. NOT_FOUND: there is no such project.
-        Called by services.
+        """Keeps a project from being deleted while `holder` needs it. Idempotent; another `title` replaces the one before. NOT_FOUND: there is no such project, or
+        not that of `uid` any more. Called by services.
         """
 
     @abc_1.abstractmethod

@@ -22,7 +22,7 @@ from bloomery_annotation.model import Project
 from bloomery_annotation.names import PROJECT
 from bloomery_annotation.service.base import Methods, text_cursor
 from bloomery_annotation.store import projects
-from bloomery_kit.errors import Violations
+from bloomery_kit.errors import NotFound, Violations
 from bloomery_kit.etags import check_etag
 from bloomery_kit.fields import check_labels, check_text
 from bloomery_kit.idempotency import Repeatable
@@ -106,6 +106,8 @@ class ProjectMethods(Methods):
         """See the contract."""
         project_id = _check_reference(request.resource, request.holder, request.title)
         async with self._write(project_id) as (tx, project):
+            if request.uid not in ("", project.uid):
+                raise NotFound("project", project.name, f"it has the uid {project.uid} now")
             held = await projects.acquire(tx, project, request.holder, request.title, self._parts.clock())
         return convert.reference(held)
 

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
@@ -25,6 +26,7 @@ from bloomery.annotation.v1 import (
 )
 from bloomery.common.v1 import Reference
 from bloomery_kit.errors import NotFound, OutOfRange, Unavailable
+from bloomery_kit.times import to_timestamp, utc_now
 from bloomery_vision.geometry import Shape
 from bloomery_vision.messages import shape_message
 
@@ -45,6 +47,7 @@ class FakeAnnotations(AnnotationServiceServicer):
     titles: dict[str, str] = field(default_factory=dict)
     """How each holder, also a former one, is called."""
     uid: str = UID
+    created: datetime = field(default_factory=utc_now)
     down: bool = False
     silent: bool = False
     """Streams say nothing at all."""
@@ -54,6 +57,16 @@ class FakeAnnotations(AnnotationServiceServicer):
     """Streams wait for it after their first message."""
     reached_gate: asyncio.Event = field(default_factory=asyncio.Event)
     streams: list[StreamAnnotationSetsRequest] = field(default_factory=list)
+
+    @property
+    def of_versions(self) -> set[str]:
+        """The holders that are versions; the others are datasets."""
+        return {holder for holder in self.holders if "/versions/" in holder}
+
+    def use_id_again(self) -> None:
+        """Delete the project, and make another one of the same id."""
+        assert not self.holders, "it is held, so nobody could delete it"
+        self.uid = "1" * 32
 
     def add(
         self,
@@ -90,7 +103,13 @@ class FakeAnnotations(AnnotationServiceServicer):
 
     async def GetProject(self, request: GetProjectRequest, context: Any) -> Project:
         self._check(request.name)
-        return Project(name=request.name, uid=self.uid, asset_count=len(self.assets), sequence=self.sequence)
+        return Project(
+            name=request.name,
+            uid=self.uid,
+            create_time=to_timestamp(self.created),
+            asset_count=len(self.assets),
+            sequence=self.sequence,
+        )
 
     async def ListLabels(self, request: ListLabelsRequest, context: Any) -> ListLabelsResponse:
         self._check(request.parent)
@@ -102,6 +121,8 @@ class FakeAnnotations(AnnotationServiceServicer):
 
     async def AcquireReference(self, request: AcquireReferenceRequest, context: Any) -> Reference:
         self._check(request.resource)
+        if request.uid not in ("", self.uid):
+            raise NotFound("project", request.resource)
         self.holders.add(request.holder)
         self.titles[request.holder] = request.title
         return Reference(holder=request.holder, resource=request.resource)

@@ -45,7 +45,7 @@ async def test_a_version_holds_every_image_once_with_its_shapes(
     assert [row.file_name for row in rows] == [f"{number:04d}.jpg" for number in range(20)]
     assert rows[3].shapes == (Shape(Box(3, 2, 30, 40), "RBC"), Shape(Box(1, 2, 30, 40), "WBC"))
     assert rows[3].logical_key == f"{UID}/{rows[3].digest.removeprefix('sha256:')}"
-    assert fake.holders == {f"{DATASET}/versions/{version.uid}"}
+    assert fake.of_versions == {f"{DATASET}/versions/{version.uid}"}
 
 
 async def test_the_next_version_counts_on_and_latest_means_the_newest(service: Service, fake: FakeAnnotations) -> None:
@@ -75,7 +75,7 @@ async def test_unchanged_content_ends_with_the_earlier_version(service: Service,
     assert await service.get(third.name) == ended
     assert (await service.build(DatasetSpec(task=DETECT.task))).version == 3, "another spec is another version"
     holders = {f"{DATASET}/versions/{uid}" for uid in (first.uid, second.uid)}
-    await until(lambda: holders <= fake.holders and f"{DATASET}/versions/{third.uid}" not in fake.holders)
+    await until(lambda: holders <= fake.of_versions and f"{DATASET}/versions/{third.uid}" not in fake.of_versions)
 
 
 async def test_the_same_request_makes_one_version(service: Service, fake: FakeAnnotations) -> None:
@@ -309,7 +309,7 @@ async def test_a_project_without_a_usable_image_fails_and_says_why(
     assert error_info(version.error).reason == reason
     assert hint in version.error.message
     assert version.version == 0
-    await until(lambda: not fake.holders)
+    await until(lambda: not fake.of_versions)
     fake.add(9, [box()])
     assert (await service.build()).version == 1, "a failed build takes no number"
 

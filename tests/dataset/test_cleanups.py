@@ -119,7 +119,7 @@ async def test_a_version_deleted_right_after_its_build_holds_its_project_no_long
     async with building(tmp_path, any_database_url, annotation_target) as builder:
         assert await builder.build_next()
     await delete()
-    assert not fake.holders
+    assert not fake.of_versions
     assert set(fake.titles.values()) == {"datasets/cells-v"}
 
 
@@ -147,9 +147,9 @@ async def test_a_project_held_by_a_builder_that_dies_after_its_version_was_delet
         with suppress(Crash):
             await builder.build_next()
     await housekeeper.tidy()
-    assert fake.holders, "nothing was left to be given up, so this test shows nothing"
+    assert fake.of_versions, "nothing was left to be given up, so this test shows nothing"
     await later.tidy()
-    assert not fake.holders
+    assert not fake.of_versions
 
 
 async def test_objects_of_a_builder_that_dies_after_its_version_was_deleted_are_deleted(
@@ -170,7 +170,7 @@ async def test_objects_of_a_builder_that_dies_after_its_version_was_deleted_are_
     assert files(tmp_path)
     await later.tidy()
     assert not files(tmp_path)
-    assert not fake.holders
+    assert not fake.of_versions
 
 
 async def test_a_build_that_is_done_again_leaves_no_objects_of_the_first_try(
@@ -218,7 +218,7 @@ async def test_an_export_of_a_version_that_is_deleted_meanwhile_leaves_nothing(
     assert files(tmp_path)
     await (later if dies else housekeeper).tidy()
     assert not files(tmp_path)
-    assert not fake.holders
+    assert not fake.of_versions
 
 
 async def test_what_is_left_behind_during_the_last_cleanup_is_cleaned_up_too(

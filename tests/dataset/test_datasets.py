@@ -127,7 +127,7 @@ async def test_what_cannot_be_cleaned_up_holds_up_nothing_else(service: Service,
         ]
         await tx.execute(sa.insert(CLEANUPS), stuck)
     await service.stub.DeleteDatasetVersion(DeleteDatasetVersionRequest(name=version.name))
-    await until(lambda: not any("versions" in holder for holder in fake.holders))
+    await until(lambda: not fake.of_versions)
 
 
 async def test_a_project_must_be_there(service: Service) -> None:
@@ -257,7 +257,7 @@ async def test_a_version_that_is_held_is_not_deleted(service: Service, fake: Fak
         )
     await service.stub.DeleteDatasetVersion(DeleteDatasetVersionRequest(name=version.name))
     has(await failure(service.get(version.name)), grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
-    await until(lambda: not fake.holders)
+    await until(lambda: not fake.of_versions)
     assert not [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
 
     again = await service.build()

@@ -426,7 +426,9 @@ async def test_a_version_deleted_while_it_is_built_leaves_nothing(
     await fake.reached_gate.wait()
     await service.stub.DeleteDatasetVersion(DeleteDatasetVersionRequest(name=created.name))
     gate.set()
-    await until(lambda: not fake.holders and not [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()])
+    await until(
+        lambda: not fake.of_versions and not [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
+    )
     fake.gate = None
     assert (await service.build()).version == 1
 

@@ -19,6 +19,7 @@ from bloomery.annotation.v1 import (
 )
 from bloomery_dataset.model import Image, Label, Project
 from bloomery_kit.errors import Unavailable
+from bloomery_kit.times import from_timestamp
 from bloomery_vision.messages import shape_value
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Annotations:
     async def project(self, project: str) -> Project:
         """The project as it is now."""
         found = await self._stub.GetProject(GetProjectRequest(name=f"projects/{project}"))
-        return Project(found.uid, found.asset_count, found.sequence)
+        return Project(found.uid, from_timestamp(found.create_time), found.asset_count, found.sequence)
 
     async def labels(self, project: str) -> tuple[Label, ...]:
         """All labels, in the order of their creation."""
@@ -68,9 +69,12 @@ class Annotations:
             if not request.page_token:
                 return tuple(found)
 
-    async def hold(self, project: str, holder: str, title: str) -> None:
-        """Keep the project from being deleted; `title` is how people call the holder, and may change."""
-        request = AcquireReferenceRequest(resource=f"projects/{project}", holder=holder, title=title)
+    async def hold(self, project: str, holder: str, title: str, *, uid: str = "") -> None:
+        """Keep the project from being deleted; `title` is how people call the holder, and may change.
+
+        NOT_FOUND where the project that has this id now does not have this `uid`, if one is given.
+        """
+        request = AcquireReferenceRequest(resource=f"projects/{project}", holder=holder, title=title, uid=uid)
         await self._stub.AcquireReference(request)
 
     async def release(self, project: str, holder: str) -> None:

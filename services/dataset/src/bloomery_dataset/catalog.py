@@ -1,21 +1,31 @@
 """Datasets and versions: every change of them but the building, each in one transaction."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
+import grpc
 from google.protobuf.message import Message
 
 from bloomery_dataset.annotations import Annotations
 from bloomery_dataset.builder import BUILDS
+from bloomery_dataset.holding import Holding, forget
 from bloomery_dataset.housekeeping import CLEANUPS
 from bloomery_dataset.model import Dataset, Label, Reference, Spec, State, Version
 from bloomery_dataset.names import VersionName, parse_members
 from bloomery_dataset.selection import class_of_label
 from bloomery_dataset.store import datasets, versions
 from bloomery_kit.database import Database, Transaction
-from bloomery_kit.errors import AlreadyExists, FailedPrecondition, NotFound, PreconditionViolation, Violations
+from bloomery_kit.errors import (
+    AlreadyExists,
+    BloomeryError,
+    FailedPrecondition,
+    NotFound,
+    PreconditionViolation,
+    Violations,
+)
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.idempotency import Repeatable
 from bloomery_kit.pages import PageRequest
@@ -24,6 +34,7 @@ from bloomery_kit.times import Clock, utc_now
 M = TypeVar("M", bound=Message)
 _NAMED, _LISTED = 3, 10
 """Holders that a refused deletion names in its message, and in its violations."""
+_log = logging.getLogger("bloomery.dataset")
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,7 @@ class Catalog:
     def __init__(self, db: Database, annotations: Annotations, *, changed: Notifier, clock: Clock = utc_now) -> None:
         self._db = db
         self._annotations = annotations
+        self._holding = Holding(db, annotations)
         self._changed = changed
         self._clock = clock
 
@@ -69,16 +81,27 @@ class Catalog:
         """Create a dataset in a project that exists, and `answer` with it. Raises AlreadyExists."""
         if first := await repeatable.first_answer(self._db):
             return first
-        await self._annotations.project(new.project)
+        project = await self._annotations.project(new.project)
+        made: list[Dataset] = []
 
         async def make() -> M:
-            fields = {"display_name": new.display_name, "labels": new.labels, "now": self._clock()}
-            if not await datasets.insert(tx, new.project, new.dataset, **fields):  # type: ignore[arg-type]
+            if not await datasets.insert(
+                tx,
+                new.project,
+                new.dataset,
+                project_uid=project.uid,
+                now=self._clock(),
+                display_name=new.display_name,
+                labels=new.labels,
+            ):
                 raise AlreadyExists("dataset", f"projects/{new.project}/datasets/{new.dataset}")
-            return answer(await datasets.get(tx, new.project, new.dataset))
+            made.append(await datasets.get(tx, new.project, new.dataset))
+            return answer(made[0])
 
         async with self._db.write() as tx:
-            return await repeatable.once(tx, make)
+            answered = await repeatable.once(tx, make)
+        await self._hold(made)
+        return answered
 
     async def get_dataset(self, project: str, dataset: str) -> Dataset:
         """A dataset. Raises NotFound."""
@@ -108,11 +131,9 @@ class Catalog:
         """Delete a dataset with its versions. Raises FailedPrecondition naming holders."""
         async with self._db.write() as tx:
             found = await datasets.lock(tx, project, dataset)
-            members = await versions.lock_all(tx, found)
+            await versions.lock_all(tx, found)
             await _refuse_held(tx, found)
-            for version in members:
-                await versions.delete(tx, version)
-            await datasets.delete(tx, found.uid)
+            await forget(tx, found)
         self._changed.notify(CLEANUPS)
 
     async def create_version(self, new: NewVersion, repeatable: Repeatable[M], answer: Callable[[Version], M]) -> M:
@@ -121,19 +142,33 @@ class Catalog:
             return first
         project = await self._annotations.project(new.project)
         labels = await self._annotations.labels(new.project)
+        concerned: list[Dataset] = []
 
         async def make() -> M:
             check_mapping(new.spec.class_mapping, labels)
             now = self._clock()
             if new.create_dataset:
-                await datasets.insert(tx, new.project, new.dataset, display_name="", labels={}, now=now)
+                await datasets.insert(tx, new.project, new.dataset, project_uid=project.uid, now=now)
             dataset = await datasets.lock(tx, new.project, new.dataset)
+            concerned.append(dataset)
             return answer(await versions.insert(tx, dataset, new.spec, project_uid=project.uid, now=now))
 
         async with self._db.write() as tx:
             made = await repeatable.once(tx, make)
+        await self._hold(concerned)
         self._changed.notify(BUILDS)
         return made
+
+    async def _hold(self, made: Sequence[Dataset]) -> None:
+        """Hold the project of what was made; what fails now is repeated by the housekeeping. Raise NotFound."""
+        for dataset in made:
+            try:
+                there = dataset.held or await self._holding.hold(dataset)
+            except (BloomeryError, grpc.aio.AioRpcError) as error:
+                _log.warning("a project is not held yet", extra={"dataset": dataset.name, "error": error})
+            else:
+                if not there:
+                    raise NotFound("project", f"projects/{dataset.project}", "it was deleted a moment ago")
 
     async def get_version(self, name: VersionName) -> Version:
         """A version. Raises NotFound."""

@@ -1,10 +1,11 @@
-"""What may be done later: giving up what deleted and failed versions held, and forgetting old requests."""
+"""What may be done later: holding projects, giving up what is gone held, and forgetting old requests."""
 
 from datetime import timedelta
 
 from bloomery_dataset.annotations import Annotations
-from bloomery_dataset.model import Cleanup
-from bloomery_dataset.store import builds
+from bloomery_dataset.holding import Holding
+from bloomery_dataset.model import Cleanup, Dataset
+from bloomery_dataset.store import builds, datasets
 from bloomery_kit.database import Database
 from bloomery_kit.idempotency import forget_requests
 from bloomery_kit.loops import guarded
@@ -26,6 +27,7 @@ class Housekeeper:
     def __init__(self, db: Database, annotations: Annotations, objects: ObjectStore, *, clock: Clock = utc_now) -> None:
         self._db = db
         self._annotations = annotations
+        self._holding = Holding(db, annotations)
         self._objects = objects
         self._clock = clock
 
@@ -33,12 +35,25 @@ class Housekeeper:
         """Do all that is left to do; what cannot be done now stays for the next time and holds up nothing else."""
         async with self._db.write() as tx:
             await forget_requests(tx, before=self._clock() - _REMEMBER)
+        await self._hold_projects()
         after = 0
         while left := await self._left(after):
             for cleanup in left:
                 with guarded(LOOP, version=cleanup.uid):
                     await self._clean(cleanup)
             after = left[-1].ordinal
+
+    async def _hold_projects(self) -> None:
+        after = ""
+        while unheld := await self._unheld(after):
+            for dataset in unheld:
+                with guarded(LOOP, dataset=dataset.name):
+                    await self._holding.hold(dataset)
+            after = unheld[-1].uid
+
+    async def _unheld(self, after: str) -> list[Dataset]:
+        async with self._db.read() as tx:
+            return await datasets.unheld(tx, after=after, limit=_BATCH)
 
     async def _left(self, after: int) -> list[Cleanup]:
         async with self._db.read() as tx:

@@ -45,7 +45,7 @@ class ExportFormat(StrEnum):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A line of versions."""
+    """A line of versions. `held`: it is known to hold its project, whose uid is empty where nobody wrote it down."""
 
     uid: str
     project: str
@@ -56,11 +56,28 @@ class Dataset:
     update_time: datetime
     revision: int
     latest_version: int
+    project_uid: str
+    held: bool
 
     @property
     def name(self) -> str:
         """Its resource name."""
         return f"projects/{self.project}/datasets/{self.dataset}"
+
+    @property
+    def title(self) -> str:
+        """How people call what holds its project."""
+        return f"datasets/{self.dataset}"
+
+    @property
+    def holder(self) -> str:
+        """The name under which it holds its project, which no other dataset ever has."""
+        return f"projects/{self.project}/datasets/{self.uid}"
+
+    @property
+    def prefix(self) -> str:
+        """A folder of its own, in which nothing lies: its versions have theirs."""
+        return self.uid
 
 
 @dataclass(frozen=True)
@@ -109,6 +126,7 @@ class Project:
     """A project at one moment."""
 
     uid: str
+    create_time: datetime
     asset_count: int
     sequence: int
 
@@ -261,7 +279,7 @@ class Build:
 
 @dataclass(frozen=True)
 class Cleanup:
-    """What is left to do after a version is gone: release its project, delete its objects; oldest `ordinal` first.
+    """What is left to do after a dataset or version is gone: release its project, delete its objects; oldest first.
 
     `last_time`: it has been done before, and is to be done once more, at this time.
     """

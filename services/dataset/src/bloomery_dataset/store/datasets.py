@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 import sqlalchemy as sa
 
 from bloomery_dataset.model import Dataset
 from bloomery_dataset.store.rows import dataset_of
-from bloomery_dataset.store.tables import DATASETS, VERSIONS
-from bloomery_kit.database import Transaction, insert_ignore
+from bloomery_dataset.store.tables import DATASETS, UNHELD, VERSIONS
+from bloomery_kit.database import Transaction, compare_and_set, insert_ignore
 from bloomery_kit.errors import NotFound
 from bloomery_kit.etags import check_etag, etag_of
 from bloomery_kit.names import new_uid
@@ -23,12 +24,20 @@ def etag(dataset: Dataset) -> str:
 
 
 async def insert(
-    tx: Transaction, project: str, dataset: str, *, display_name: str, labels: Mapping[str, str], now: datetime
+    tx: Transaction,
+    project: str,
+    dataset: str,
+    *,
+    project_uid: str,
+    now: datetime,
+    display_name: str = "",
+    labels: Mapping[str, str] = MappingProxyType({}),
 ) -> bool:
     """Add a dataset; False where the id is taken."""
     row = {
         "uid": new_uid(),
         "project": project,
+        "project_uid": project_uid,
         "dataset": dataset,
         "display_name": display_name or dataset,
         "labels": dict(labels),
@@ -36,6 +45,7 @@ async def insert(
         "update_time": now,
         "revision": 1,
         "last_number": 0,
+        "held": False,
     }
     return await insert_ignore(tx, DATASETS, row)
 
@@ -69,6 +79,17 @@ async def page(
 async def count(tx: Transaction, *, project: str | None, dataset: str | None) -> int:
     """How many there are in all pages."""
     return int(await tx.scalar(sa.select(sa.func.count(DATASETS.c.uid)).where(*_selected(project, dataset))) or 0)
+
+
+async def unheld(tx: Transaction, *, after: str, limit: int) -> list[Dataset]:
+    """Datasets that are not known to hold their project, by uid."""
+    query = _SELECT.where(UNHELD, DATASETS.c.uid > after).order_by(DATASETS.c.uid).limit(limit)
+    return [dataset_of(row) for row in await tx.execute(query)]
+
+
+async def note_held(tx: Transaction, uid: str, project_uid: str) -> bool:
+    """Remember that a dataset holds its project; False where the dataset is gone."""
+    return await compare_and_set(tx, DATASETS, DATASETS.c.uid == uid, values={"held": True, "project_uid": project_uid})
 
 
 async def update(

@@ -29,6 +29,8 @@ def dataset_of(row: Row) -> Dataset:
         update_time=row.update_time,
         revision=row.revision,
         latest_version=row.latest_version or 0,
+        project_uid=row.project_uid,
+        held=row.held,
     )
 
 

@@ -36,8 +36,15 @@ DATASETS = sa.Table(
     _required("update_time", UtcDateTime),
     _required("revision", sa.Integer),
     _required("last_number", sa.BigInteger),
+    # Empty where a version of this service wrote the row that did not know it yet.
+    _required("project_uid", sa.String, server_default=""),
+    # Whether it is known to keep its project from being deleted.
+    _required("held", sa.Boolean, server_default=sa.false()),
     sa.UniqueConstraint("project", "dataset"),
 )
+# A partial index serves only a query that repeats its condition word for word.
+UNHELD: sa.ColumnElement[bool] = sa.literal_column("NOT held")
+sa.Index("datasets_unheld", DATASETS.c.uid, sqlite_where=UNHELD, postgresql_where=UNHELD)
 VERSIONS = sa.Table(
     "versions",
     METADATA,

@@ -100,17 +100,17 @@ async def is_there(tx: Transaction, version: Version) -> bool:
     return await tx.scalar(query.with_for_update(read=True)) is not None
 
 
-async def leave_cleanup(tx: Transaction, version: Version) -> None:
-    """Let the version's hold on its project and its objects be given up."""
+async def leave_cleanup(tx: Transaction, gone: Dataset | Version) -> None:
+    """Let its hold on its project and its objects be given up."""
     row = {
-        "uid": version.uid,
-        "project": version.spec.project,
-        "holder": version.holder,
-        "prefix": f"{version.prefix}/",
+        "uid": gone.uid,
+        "project": gone.project,
+        "holder": gone.holder,
+        "prefix": f"{gone.prefix}/",
         "ordinal": await next_sequence(tx, _ORDER),
     }
     await insert_ignore(tx, CLEANUPS, row)
-    await tx.execute(sa.update(CLEANUPS).where(CLEANUPS.c.uid == version.uid).values(last_time=None))
+    await tx.execute(sa.update(CLEANUPS).where(CLEANUPS.c.uid == gone.uid).values(last_time=None))
 
 
 async def references(

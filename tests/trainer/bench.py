@@ -72,6 +72,7 @@ class World:
     """What outlives a trainer: its folder, its neighbours, and the blobs' gateway."""
 
     folder: Path
+    annotation: Annotation
     datasets: Datasets
     neighbours: str
     gateway: int
@@ -127,7 +128,7 @@ async def running_world(folder: Path) -> AsyncIterator[World]:
     )
     await gateway.start()
     try:
-        yield World(folder, datasets, f"127.0.0.1:{host.port}", gateway.port)
+        yield World(folder, annotation, datasets, f"127.0.0.1:{host.port}", gateway.port)
     finally:
         await gateway.close()
         await host.drain(0)

@@ -4,6 +4,7 @@ from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
 
+from bloomery.annotation import v1 as annotation
 from bloomery.annotation.v1 import AnnotationServiceServicer, GetProjectRequest, Project
 from bloomery.common.v1 import Artifact, Reference
 from bloomery.dataset.v1 import (
@@ -29,10 +30,31 @@ def ready_version(name: str = DATASET) -> DatasetVersion:
 
 
 class Annotation(AnnotationServiceServicer):
+    def __init__(self) -> None:
+        self.uid = PROJECT_UID
+        self.holders: set[str] = set()
+        self.titles: dict[str, str] = {}
+        self.down = False
+
     async def GetProject(self, request: GetProjectRequest, context: Any) -> Project:
         if request.name not in ("projects/cells", "projects/other"):
             raise NotFound("project", request.name)
-        return Project(name=request.name, uid=PROJECT_UID)
+        return Project(name=request.name, uid=self.uid)
+
+    async def AcquireReference(self, request: annotation.AcquireReferenceRequest, context: Any) -> Reference:
+        if self.down:
+            raise Unavailable("DOWN", "not now")
+        if request.uid != self.uid:
+            raise NotFound("project", request.resource)
+        self.holders.add(request.holder)
+        self.titles[request.holder] = request.title
+        return Reference(resource=request.resource, holder=request.holder)
+
+    async def ReleaseReference(self, request: annotation.ReleaseReferenceRequest, context: Any) -> Empty:
+        if self.down:
+            raise Unavailable("DOWN", "not now")
+        self.holders.discard(request.holder)
+        return Empty()
 
 
 class Datasets(DatasetServiceServicer):

@@ -10,7 +10,7 @@ from bloomery_trainer.installed import recipe_texts
 from bloomery_trainer.recipes import Catalogue, CatalogueError
 from bloomery_trainer.settings import TrainerSettings
 from tests.trainer.bench import World
-from tests.trainer.neighbours import Datasets
+from tests.trainer.neighbours import Annotation, Datasets
 
 HERE = Path(__file__).parent
 TEXT = (HERE / "recipes/scripted/recipe.yaml").read_text("utf-8")
@@ -32,7 +32,7 @@ def package(folder: Path, name: str, recipe: str | None, *, inside: str = "") ->
 
 
 def settings(folder: Path, python: Path, catalogue: Path | None = None) -> TrainerSettings:
-    world = World(folder, Datasets(), "none:1", 1)  # type: ignore[abstract]
+    world = World(folder, Annotation(), Datasets(), "none:1", 1)  # type: ignore[abstract]
     return world.settings(launcher=world.launcher(worker_python=python), catalogue=catalogue)
 
 

@@ -39,7 +39,7 @@ from tests.recipe_files import texts
 from tests.trainer.bench import World
 from tests.trainer.fake_launcher import FakeLauncher
 from tests.trainer.hand import Clock, log
-from tests.trainer.neighbours import PROJECT_UID, Datasets
+from tests.trainer.neighbours import PROJECT_UID, Annotation, Datasets
 
 WEIGHTS = Artifact("checkpoint", "sha256:" + "1" * 64, 1, logical_key=f"{PROJECT_UID}/x")
 VARIANT = {"id": "v", "format": "onnx", "precision": "fp32", "device": "cpu", "failure": "none"}
@@ -63,6 +63,12 @@ class NoNeighbours:
         pass
 
     async def release(self, dataset_version: str, holder: str) -> None:
+        pass
+
+    async def hold_project(self, project: str, uid: str, holder: str, title: str) -> bool:
+        return True
+
+    async def release_project(self, project: str, holder: str) -> None:
         pass
 
 
@@ -265,7 +271,7 @@ async def simulated(folder: Path, seed: int) -> AsyncIterator[Simulation]:
     chance, launcher, clock = random.Random(seed), FakeLauncher(), Clock()
     launcher.stubborn = seed % 3 == 0
     core = Core(
-        settings=World(folder, Datasets(), "none:1", 1).settings(policy=POLICY),  # type: ignore[abstract]
+        settings=World(folder, Annotation(), Datasets(), "none:1", 1).settings(policy=POLICY),  # type: ignore[abstract]
         db=db,
         objects=FolderObjectStore(folder / "blobs", base_url="http://x", signing_key=b"k" * 32),
         catalogue=Catalogue.load(texts(HERE / "recipes")),

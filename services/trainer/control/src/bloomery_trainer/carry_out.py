@@ -27,7 +27,7 @@ from bloomery_trainer.finishing import (
     sweep_objects,
     worked_seconds,
 )
-from bloomery_trainer.holding import hold
+from bloomery_trainer.holding import ProjectGoneError, forget_orphan, hold
 from bloomery_trainer.launcher import JobFacts, Launched, LaunchError, Order, Phase
 from bloomery_trainer.launcher.environment import ATTEMPT_TOKEN, TRAINER_TARGET
 from bloomery_trainer.model import Attempt, Job, Outcome, Reason, State, Success
@@ -157,6 +157,8 @@ class Hands:
             return
         try:
             await hold(self._core, job)
+        except ProjectGoneError:
+            await forget_orphan(self._core, job)
         except NotFound as error:
             reason = reasons.input_missing(job.spec.base or "the file to work on", error.message)
             await self._write(Facts(job, None, None), actions.Fail(reason))

@@ -110,6 +110,7 @@ def job_message(job: Job, result: Result | None = None) -> JobMessage:
         etag=etag(job),
         creator=job.creator,
         group=job.group,
+        project_uid=job.project_uid,
     )
     message.parameters.update(spec.parameters)
     message.effective_parameters.update(spec.effective_parameters)

@@ -11,7 +11,7 @@ from bloomery_kit.errors import AlreadyExists, BloomeryError, ResourceExhausted
 from bloomery_kit.names import new_uid
 from bloomery_trainer import admission, inputs
 from bloomery_trainer.core import Core
-from bloomery_trainer.holding import hold
+from bloomery_trainer.holding import ProjectGoneError, forget_orphan, hold
 from bloomery_trainer.judging import judge
 from bloomery_trainer.model import Job, Progress, Spec, State
 from bloomery_trainer.resolving import Resolved, resolve
@@ -46,13 +46,19 @@ class Creation:
             raise AlreadyExists("job", draft.name) from error
 
     async def claim_inputs(self, uid: str) -> None:
-        """Hold the inputs of a stored job; what fails now is repeated by the reconciler."""
+        """Hold the project and the inputs of a stored job; what fails now is repeated by the reconciler.
+
+        Raise ProjectGoneError, and then the job is gone as well.
+        """
         async with self._core.db.read() as tx:
             job = await jobs.find(tx, uid)
         if job is None or job.held or job.deleted:
             return
         try:
             await hold(self._core, job)
+        except ProjectGoneError:
+            await forget_orphan(self._core, job)
+            raise
         except (BloomeryError, grpc.aio.AioRpcError) as error:
             _log.warning("the inputs of a job are not held yet", extra={"job": job.name, "error": error})
 
@@ -80,7 +86,7 @@ class Creation:
             retry_delay=0.0,
             force=False,
             holder=f"{wish.project}/jobs/{uid}",
-            held=not spec.dataset_version and spec.base_artifact is None,
+            held=False,
             deleted=False,
             progress=Progress(epochs=spec.epochs),
             last_sequence=0,

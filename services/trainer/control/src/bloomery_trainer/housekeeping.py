@@ -11,12 +11,13 @@ from bloomery_kit.loops import guarded
 from bloomery_trainer import metrics
 from bloomery_trainer.core import Core
 from bloomery_trainer.finishing import sweep_objects
-from bloomery_trainer.holding import release
+from bloomery_trainer.holding import ProjectGoneError, forget_orphan, hold_project, release
 from bloomery_trainer.model import Job
 from bloomery_trainer.store import attempts, events, inputs, jobs, results
 
 LOOP = "housekeeping"
 _AT_ONCE = 100
+_HELD_AT_ONCE = 1000
 _RARELY = timedelta(minutes=1)
 _REQUESTS_KEPT = timedelta(days=7)
 # Whoever began to claim a job's inputs before its end has succeeded by then, or never will.
@@ -30,7 +31,7 @@ class Housekeeping:
         self._core = core
         self._last = core.clock() - _RARELY
         # Where the last batch ended, so that what cannot be tidied up now holds up nothing else.
-        self._buried = 0
+        self._buried = self._unheld = 0
         self._given_back: set[str] = set()
         self._dropped: inputs.Input | None = None
 
@@ -43,6 +44,7 @@ class Housekeeping:
             await self._forget_requests(lease, now)
             await self._shorten(lease, now)
             await self._drop_inputs(lease, now)
+            await self._hold_projects()
             await self._count()
 
     async def pause(self) -> None:
@@ -83,8 +85,22 @@ class Housekeeping:
 
     def _may_be_claimed(self, job: Job) -> bool:
         """Whether a claim of its inputs may still be on its way: what it leaves is given back once more after that."""
-        claims = job.spec.dataset_version or job.spec.base_artifact is not None
-        return bool(claims and job.end_time and abs(self._core.clock() - job.end_time) < _CLAIMED_WITHIN)
+        return job.end_time is not None and abs(self._core.clock() - job.end_time) < _CLAIMED_WITHIN
+
+    async def _hold_projects(self) -> None:
+        """For jobs from before jobs did, and for those that ended before they could."""
+        async with self._core.db.read() as tx:
+            unheld = await jobs.unheld(tx, self._unheld, _HELD_AT_ONCE)
+        with guarded(LOOP):
+            for job in unheld:
+                # Where this fails, the others are not tried: their owner is the same. The next time begins behind it.
+                self._unheld = job.number
+                try:
+                    await hold_project(self._core, job)
+                except ProjectGoneError:
+                    await forget_orphan(self._core, job)
+            if len(unheld) < _HELD_AT_ONCE:
+                self._unheld = 0
 
     async def _forget_requests(self, lease: Lease, now: datetime) -> None:
         async with self._core.db.write() as tx:

@@ -161,10 +161,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Job:
-    """A row of the job table; `version` rises with every move, `number` is the order of creation.
-
-    `holder` is the name under which its inputs are held at their owner, `held` whether they are.
-    """
+    """A row of the job table: the `number`-th, moved `version` times; `holder` holds what it needs if it is `held`."""
 
     uid: str
     number: int
@@ -197,6 +194,7 @@ class Job:
     update_time: datetime
     start_time: datetime | None
     end_time: datetime | None
+    project_held: bool = False
 
     @property
     def name(self) -> str:

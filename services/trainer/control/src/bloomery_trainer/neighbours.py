@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from bloomery.annotation import v1 as annotation
 from bloomery.annotation.v1 import AnnotationServiceStub, GetProjectRequest
 from bloomery.dataset.v1 import (
     AcquireReferenceRequest,
@@ -54,6 +55,26 @@ class Neighbours:
     async def project_uid(self, project: str) -> str:
         """The uid of `projects/{project}`. Raise the neighbour's NOT_FOUND."""
         return (await self._annotation.GetProject(GetProjectRequest(name=project))).uid
+
+    async def hold_project(self, project: str, uid: str, holder: str, title: str) -> bool:
+        """Keep a project from being deleted; False where there is none with that uid any more. Idempotent."""
+        request = annotation.AcquireReferenceRequest(resource=project, uid=uid, holder=holder, title=title)
+        try:
+            await self._annotation.AcquireReference(request, timeout=_REPEATED_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                raise
+            return False
+        return True
+
+    async def release_project(self, project: str, holder: str) -> None:
+        """Give it back; one that is gone is fine. Idempotent."""
+        request = annotation.ReleaseReferenceRequest(resource=project, holder=holder)
+        try:
+            await self._annotation.ReleaseReference(request, timeout=_REPEATED_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                raise
 
     async def dataset(self, name: str) -> DatasetFacts | None:
         """A dataset version, None if there is none of that name."""

@@ -13,7 +13,17 @@ from bloomery_kit.sequences import next_sequence
 from bloomery_trainer import metrics
 from bloomery_trainer.model import ACTIVE, SUCCESSORS, TERMINAL, Job, Kind, Reason, Resources, State, Waiting
 from bloomery_trainer.store import events
-from bloomery_trainer.store.tables import DELETED, OPEN, UNSHORTENED, WAITING, in_batches, job_labels, jobs, made
+from bloomery_trainer.store.tables import (
+    DELETED,
+    OPEN,
+    UNHELD,
+    UNSHORTENED,
+    WAITING,
+    in_batches,
+    job_labels,
+    jobs,
+    made,
+)
 
 COLUMNS = [jobs.c[column.name] for column in fields(Job)]
 _WAITING = (
@@ -114,9 +124,9 @@ async def edit(
     return edited
 
 
-async def note(tx: Transaction, uid: str, **changes: object) -> None:
-    """Write columns that are no part of the state, such as `progress` or `held`."""
-    await tx.execute(sa.update(jobs).where(jobs.c.uid == uid).values(changes))
+async def note(tx: Transaction, uid: str, **changes: object) -> bool:
+    """Write columns that are no part of the state, such as `progress` or `held`; False where the job is gone."""
+    return await compare_and_set(tx, jobs, jobs.c.uid == uid, values=changes)
 
 
 async def listed(tx: Transaction, wanted: Filter, *, before: int | None, limit: int) -> Sequence[Job]:
@@ -142,6 +152,12 @@ async def waiting(tx: Transaction, after: int, limit: int) -> list[Waiting]:
 async def deleted(tx: Transaction, after: int, limit: int) -> Sequence[Job]:
     """Deleted jobs in the order of their numbers, past `after`."""
     query = _select(lock=False).where(DELETED, jobs.c.number > after)
+    return [made(Job, row) for row in await tx.execute(query.order_by(jobs.c.number).limit(limit))]
+
+
+async def unheld(tx: Transaction, after: int, limit: int) -> Sequence[Job]:
+    """Jobs that are not known to hold their project, in the order of their numbers, past `after`."""
+    query = _select(lock=False).where(UNHELD, ~jobs.c.deleted, jobs.c.number > after)
     return [made(Job, row) for row in await tx.execute(query.order_by(jobs.c.number).limit(limit))]
 
 

@@ -131,6 +131,7 @@ jobs = sa.Table(
     sa.Column("update_time", UtcDateTime, nullable=False),
     sa.Column("start_time", UtcDateTime),
     sa.Column("end_time", UtcDateTime),
+    sa.Column("project_held", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index("jobs_project", "project", "number"),
     # Each list is read in the order of the numbers: a page costs the same wherever it is.
     sa.Index("jobs_state", "project", "state", "number"),
@@ -157,10 +158,13 @@ WAITING = jobs.c.state == sa.literal_column("1")
 """Jobs that are PENDING."""
 DELETED: sa.ColumnElement[bool] = sa.literal_column("deleted")
 """Jobs that are to be buried."""
+UNHELD: sa.ColumnElement[bool] = sa.literal_column("NOT project_held")
+"""Jobs that are not known to hold their project."""
 sa.Index("jobs_waiting", jobs.c.number, sqlite_where=WAITING, postgresql_where=WAITING)
 sa.Index("jobs_open", jobs.c.state, jobs.c.number, sqlite_where=OPEN, postgresql_where=OPEN)
 sa.Index("jobs_unshortened", jobs.c.end_time, sqlite_where=UNSHORTENED, postgresql_where=UNSHORTENED)
 sa.Index("jobs_deleted", jobs.c.number, sqlite_where=DELETED, postgresql_where=DELETED)
+sa.Index("jobs_unheld", jobs.c.number, sqlite_where=UNHELD, postgresql_where=UNHELD)
 
 job_labels = sa.Table(
     "job_labels",

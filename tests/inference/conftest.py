@@ -13,6 +13,7 @@ import grpc
 import pytest
 from pydantic import SecretStr
 
+from bloomery.annotation.v1 import add_AnnotationServiceServicer_to_server
 from bloomery.dataset.v1 import add_DatasetServiceServicer_to_server
 from bloomery.inference.v1 import ModelServiceStub, PredictionServiceStub
 from bloomery.training.v1 import add_JobServiceServicer_to_server
@@ -25,7 +26,7 @@ from bloomery_kit.server import ServerOptions, ServiceHost
 from bloomery_kit.settings import FolderStoreSettings
 from real_parts.postgres import PostgresServer
 from tests import databases
-from tests.inference.neighbours import Datasets, Trainer
+from tests.inference.neighbours import Datasets, Projects, Trainer
 
 if TYPE_CHECKING:
     from bloomery.inference.v1.model_service_pb2_grpc import ModelServiceAsyncStub
@@ -44,6 +45,7 @@ class Service:
     predictions: PredictionServiceAsyncStub
     trainer: Trainer
     datasets: Datasets
+    projects: Projects
     objects: FolderObjectStore
 
 
@@ -70,10 +72,11 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @asynccontextmanager
-async def neighbours(trainer: Trainer, datasets: Datasets) -> AsyncIterator[str]:
+async def neighbours(trainer: Trainer, datasets: Datasets, projects: Projects) -> AsyncIterator[str]:
     server = grpc.aio.server()
     add_JobServiceServicer_to_server(trainer, server)
     add_DatasetServiceServicer_to_server(datasets, server)
+    add_AnnotationServiceServicer_to_server(projects, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
@@ -113,8 +116,8 @@ async def service(
 ) -> AsyncIterator[Service]:
     store = FolderStoreSettings(root=tmp_path / "blobs", base_url="http://127.0.0.1:1", signing_key=SecretStr(KEY))
     objects = await asyncio.to_thread(FolderObjectStore, store.root, base_url=store.base_url, signing_key=KEY.encode())
-    trainer, datasets = Trainer(), Datasets()  # type: ignore[abstract]
-    async with neighbours(trainer, datasets) as target:
+    trainer, datasets, projects = Trainer(), Datasets(), Projects()  # type: ignore[abstract]
+    async with neighbours(trainer, datasets, projects) as target:
         settings = InferenceSettings(
             database_url=database_url,
             object_store=store,
@@ -131,4 +134,4 @@ async def service(
         )
         async with serving(settings) as (app, port), channel(f"127.0.0.1:{port}", token=TOKEN) as connection:
             models, predictions = ModelServiceStub(connection), PredictionServiceStub(connection)
-            yield Service(app, models, predictions, trainer, datasets, objects)
+            yield Service(app, models, predictions, trainer, datasets, projects, objects)

@@ -6,6 +6,8 @@ from typing import Any
 import grpc
 from google.protobuf.empty_pb2 import Empty
 
+from bloomery.annotation import v1 as annotation
+from bloomery.annotation.v1 import AnnotationServiceServicer, GetProjectRequest, Project
 from bloomery.common.v1 import Reference
 from bloomery.dataset.v1 import AcquireReferenceRequest, DatasetServiceServicer, ReleaseReferenceRequest
 from bloomery.training.v1 import (
@@ -19,7 +21,9 @@ from bloomery.training.v1 import (
     WatchJobResultsRequest,
     WatchJobResultsResponse,
 )
+from bloomery_kit.times import to_timestamp, utc_now
 
+PROJECT_UID = "p" * 32
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -59,6 +63,34 @@ class Trainer(JobServiceServicer):
         for item in self.feed:
             if item.result.sequence > request.after_sequence:
                 yield WatchJobResultsResponse(sequence=item.result.sequence, item=item)
+
+
+class Projects(AnnotationServiceServicer):
+    """Keeps references to the project that has a uid now."""
+
+    def __init__(self) -> None:
+        self.uid = PROJECT_UID
+        self.created = utc_now()
+        self.held: set[str] = set()
+        """Who holds it."""
+        self.titles: dict[str, str] = {}
+        self.down = False
+
+    async def GetProject(self, request: GetProjectRequest, context: Context) -> Project:
+        return Project(name=request.name, uid=self.uid, create_time=to_timestamp(self.created))
+
+    async def AcquireReference(self, request: annotation.AcquireReferenceRequest, context: Context) -> Reference:
+        if self.down:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+        if request.uid != self.uid:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "another project has that name now")
+        self.held.add(request.holder)
+        self.titles[request.holder] = request.title
+        return Reference(resource=request.resource, holder=request.holder)
+
+    async def ReleaseReference(self, request: annotation.ReleaseReferenceRequest, context: Context) -> Empty:
+        self.held.discard(request.holder)
+        return Empty()
 
 
 class Datasets(DatasetServiceServicer):

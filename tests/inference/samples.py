@@ -23,6 +23,7 @@ from bloomery.training.v1 import (
 )
 from bloomery.vision.v1 import TaskType
 from bloomery_kit.objects import ObjectStore
+from tests.inference.neighbours import PROJECT_UID
 
 CLASSES = ["cat", "dog"]
 DATASET = "projects/pets/datasets/pets-v/versions/1"
@@ -42,6 +43,7 @@ def trained(sequence: int, *, model: str = "pets", job_uid: str | None = None, s
         recipe="recipes/yolo-detect",
         dataset_version=DATASET,
         model=f"projects/pets/models/{model}",
+        project_uid=PROJECT_UID,
         effective_parameters=struct({"epochs": 3, "seed": 5}),
     )
     result = JobResult(

@@ -6,6 +6,7 @@ from uuid import uuid4
 import grpc
 import pytest
 
+from bloomery.annotation.v1 import AnnotationServiceStub
 from bloomery.dataset.v1 import DatasetServiceStub
 from bloomery.inference.v1 import (
     DeleteModelVersionRequest,
@@ -104,6 +105,16 @@ async def test_a_result_that_can_never_be_recorded_holds_up_none_and_says_why(se
         assert why in (refused.value.details() or "")
 
 
+def another_replica(service: Service) -> Follower:
+    (connection,) = service.app._channels.values()
+    return Follower(
+        service.app._db,
+        jobs=JobServiceStub(connection),
+        datasets=DatasetServiceStub(connection),
+        annotations=AnnotationServiceStub(connection),
+    )
+
+
 async def test_data_is_held_under_the_name_that_people_give_the_version(service: Service) -> None:
     items = [trained(1), trained(2), trained(3, model="other")]
     service.trainer.feed += items
@@ -111,8 +122,7 @@ async def test_data_is_held_under_the_name_that_people_give_the_version(service:
     await recorded(service, "projects/pets/models/other/versions/1")
     called = ["models/other@1", "models/pets@1", "models/pets@2"]
     assert sorted(service.datasets.titles.values()) == called
-    (connection,) = service.app._channels.values()
-    late = Follower(service.app._db, jobs=JobServiceStub(connection), datasets=DatasetServiceStub(connection))
+    late = another_replica(service)
     for item in items:
         await late.record(item)
     assert sorted(service.datasets.titles.values()) == called
@@ -125,8 +135,7 @@ async def test_a_replica_that_comes_late_holds_no_data_of_a_version_that_is_gone
     await recorded(service)
     await service.models.DeleteModelVersion(DeleteModelVersionRequest(name=V1))
     await gone(service, "p/none")
-    (connection,) = service.app._channels.values()
-    late = Follower(service.app._db, jobs=JobServiceStub(connection), datasets=DatasetServiceStub(connection))
+    late = another_replica(service)
     await late.record(item)
     await gone(service, "p/none")
 

@@ -58,6 +58,7 @@ async def test_an_older_registry_is_brought_up_to_date(empty_database_url: str) 
         versions = await models.list_versions(tx, project=None, model_id=None, before=None, limit=10)
         assert await models.is_forgotten(tx, "j3")
         assert await tx.scalar(sa.select(MODELS.c.latest_version)) == 3
+        assert [model.project_uid for model in await models.unheld(tx, after="", limit=2)] == ["p"]
     assert [(version.uid, version.ordinal) for version in versions] == [("v0", 4), ("v1", 3), ("v2", 2)]
     assert [variant.id for variant in versions[0].variants] == ["onnx-fp32"]
     async with db.write() as tx:

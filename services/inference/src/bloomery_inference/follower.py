@@ -10,21 +10,26 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Collection
+from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import grpc
 
 from bloomery.dataset.v1 import AcquireReferenceRequest
 from bloomery.training.v1 import FeedItem, JobKind, WatchJobResultsRequest
-from bloomery_inference.model import Artifact, Cleanup, VersionContent
+from bloomery_inference.deletion import hold_of
+from bloomery_inference.holding import Holding
+from bloomery_inference.model import Artifact, Cleanup, Model, VersionContent
 from bloomery_inference.names import MODEL
-from bloomery_inference.results import made_variants, variant_result, version_content, version_uid
+from bloomery_inference.results import made_variants, model_uid, variant_result, version_content, version_uid
 from bloomery_inference.store import cleanups, models, results, variants
 from bloomery_kit.database import Database, Transaction
-from bloomery_kit.errors import BloomeryError, InvalidArgument, Unavailable, to_status
+from bloomery_kit.errors import BloomeryError, InvalidArgument, NotFound, Unavailable, to_status
 from bloomery_kit.times import Clock, utc_now
 
 if TYPE_CHECKING:
+    from bloomery.annotation.v1.annotation_service_pb2_grpc import AnnotationServiceAsyncStub
     from bloomery.dataset.v1.dataset_service_pb2_grpc import DatasetServiceAsyncStub
     from bloomery.training.v1.job_service_pb2_grpc import JobServiceAsyncStub
 
@@ -33,7 +38,7 @@ RESULTS_LOOP = "inference results"
 _VERSIONS = frozenset({JobKind.JOB_KIND_TRAIN, JobKind.JOB_KIND_IMPORT})
 """Kinds of job that make a model version."""
 _TRIES = 3
-_HOPELESS = (TypeError, ValueError, InvalidArgument)
+_HOPELESS = (TypeError, ValueError, InvalidArgument, NotFound)
 """What a result that makes no sense raises: another try would raise it again."""
 _AWAY = frozenset(
     {
@@ -51,9 +56,16 @@ class Follower:
     """Reads the feed of results."""
 
     def __init__(
-        self, db: Database, *, jobs: JobServiceAsyncStub, datasets: DatasetServiceAsyncStub, clock: Clock = utc_now
+        self,
+        db: Database,
+        *,
+        jobs: JobServiceAsyncStub,
+        datasets: DatasetServiceAsyncStub,
+        annotations: AnnotationServiceAsyncStub,
+        clock: Clock = utc_now,
     ) -> None:
         self._db = db
+        self._holding = Holding(db, annotations)
         self._jobs = jobs
         self._datasets = datasets
         self._clock = clock
@@ -81,32 +93,46 @@ class Follower:
     async def record(self, item: FeedItem) -> None:
         """Record one result. A result that was recorded before changes nothing."""
         content = version_content(item) if item.result.kind in _VERSIONS else None
+        model = await self._model_of(item) if content else None
+        if model:
+            await self._holding.acquire(model, item.job.project_uid)
         held = _hold_of(item)
         if held:
             await self._acquire(item, held)
         async with self._db.write() as tx:
             if await results.advance_feed(tx, FEED, item.result.sequence):
-                await self._write(tx, item, content)
+                await self._write(tx, item, content, model)
+            if model and not await models.is_there(tx, model.uid):
+                await cleanups.leave(tx, hold_of(model))
             if held and await models.is_forgotten(tx, item.result.job_uid):
                 # Recorded and deleted before, here or by another replica: nobody else gives this hold back.
                 await cleanups.leave(tx, held)
 
-    async def _write(self, tx: Transaction, item: FeedItem, content: VersionContent | None) -> None:
-        if content:
-            await self._record_version(tx, item, content)
+    async def _model_of(self, item: FeedItem) -> Model:
+        """The model that a result belongs to, or the one that it would make."""
+        made = _made_by(item, self._clock())
+        async with self._db.read() as tx:
+            return await models.get_model(tx, made.project, made.id) or made
+
+    async def _write(
+        self, tx: Transaction, item: FeedItem, content: VersionContent | None, model: Model | None
+    ) -> None:
+        if content and model:
+            await self._record_version(tx, item, content, model)
         elif item.result.kind == JobKind.JOB_KIND_OPTIMIZE:
             await self._record_variant(tx, item)
 
-    async def _record_version(self, tx: Transaction, item: FeedItem, content: VersionContent) -> None:
-        ids = MODEL.parse(item.job.model, "model")
-        uid = version_uid(item.result.job_uid)
-        model_uid = await models.ensure_model(tx, ids["project"], ids["model"], self._clock())
-        if not await models.insert_version(tx, uid=uid, model_uid=model_uid, content=content, now=self._clock()):
+    async def _record_version(self, tx: Transaction, item: FeedItem, content: VersionContent, model: Model) -> None:
+        if await models.is_recorded(tx, item.result.job_uid):
             return
-        made = made_variants(item)
-        for one in made:
+        uid = version_uid(item.result.job_uid)
+        made = _made_by(item, self._clock())
+        owner = await models.ensure_model(tx, made, held=made.uid == model.uid)
+        await models.insert_version(tx, uid=uid, model_uid=owner, content=content, now=self._clock())
+        beside = made_variants(item)
+        for one in beside:
             await variants.record(tx, uid, item.job.name, one, self._clock())
-        await _leave_files(tx, item, [*content.artifacts, *(file for one in made for file in one.result.artifacts)])
+        await _leave_files(tx, item, [*content.artifacts, *(file for one in beside for file in one.result.artifacts)])
 
     async def _record_variant(self, tx: Transaction, item: FeedItem) -> None:
         result, failure = variant_result(item)
@@ -133,14 +159,21 @@ class Follower:
             await _leave_files(tx, item, ())
             if held:
                 await cleanups.leave(tx, held)
+            if item.result.kind in _VERSIONS:
+                await self._leave_project(tx, item)
             failure = f"RESULT_REFUSED: {reason}"
             await variants.finish(tx, item.job.name, result=None, reason=failure, now=self._clock())
 
+    async def _leave_project(self, tx: Transaction, item: FeedItem) -> None:
+        """Give back what was held for the model that a result would have made."""
+        with suppress(*_HOPELESS):
+            made = _made_by(item, self._clock())
+            if not await models.is_there(tx, made.uid):
+                await cleanups.leave(tx, hold_of(made))
+
     async def _acquire(self, item: FeedItem, held: Cleanup) -> None:
         # Before the version is recorded: a reference without a version is harmless, a version without its data is not.
-        request = AcquireReferenceRequest(
-            resource=held.dataset_version, holder=held.holder, title=await self._title(item)
-        )
+        request = AcquireReferenceRequest(resource=held.resource, holder=held.holder, title=await self._title(item))
         try:
             await self._datasets.AcquireReference(request)
         except grpc.aio.AioRpcError as error:
@@ -155,6 +188,23 @@ class Follower:
             recorded = await models.find_version(tx, item.job.name, item.result.job_uid)
             number = recorded.number if recorded else await models.next_number(tx, ids["project"], ids["model"])
         return f"models/{ids['model']}@{number}"
+
+
+def _made_by(item: FeedItem, now: datetime) -> Model:
+    """The model that a result makes where there is none of its name: each job another."""
+    ids = MODEL.parse(item.job.model, "model")
+    return Model(
+        uid=model_uid(item.result.job_uid),
+        project=ids["project"],
+        id=ids["model"],
+        display_name=ids["model"],
+        labels={},
+        create_time=now,
+        update_time=now,
+        revision=1,
+        latest_version=0,
+        project_uid=item.job.project_uid,
+    )
 
 
 def _hold_of(item: FeedItem) -> Cleanup | None:

@@ -1,4 +1,4 @@
-"""What may be done later: removing the files of what is gone, releasing its data, and forgetting old requests."""
+"""What may be done later: holding projects, removing and releasing what is gone had, and forgetting old requests."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from bloomery.dataset.v1 import ReleaseReferenceRequest
+from bloomery.annotation import v1 as annotation
+from bloomery.dataset import v1 as dataset
 from bloomery.training.v1 import GetJobRequest
-from bloomery_inference.model import Cleanup
-from bloomery_inference.store import cleanups
+from bloomery_inference.holding import Holding
+from bloomery_inference.model import Cleanup, Model
+from bloomery_inference.names import PROJECT
+from bloomery_inference.store import cleanups, models
 from bloomery_kit.database import Database
 from bloomery_kit.idempotency import forget_requests
 from bloomery_kit.loops import guarded
@@ -18,6 +21,7 @@ from bloomery_kit.objects import ObjectStore
 from bloomery_kit.times import Clock, utc_now
 
 if TYPE_CHECKING:
+    from bloomery.annotation.v1.annotation_service_pb2_grpc import AnnotationServiceAsyncStub
     from bloomery.dataset.v1.dataset_service_pb2_grpc import DatasetServiceAsyncStub
     from bloomery.training.v1.job_service_pb2_grpc import JobServiceAsyncStub
 
@@ -38,24 +42,40 @@ class Housekeeper:
         *,
         jobs: JobServiceAsyncStub,
         datasets: DatasetServiceAsyncStub,
+        annotations: AnnotationServiceAsyncStub,
         clock: Clock = utc_now,
     ) -> None:
         self._db = db
         self._objects = objects
         self._jobs = jobs
         self._datasets = datasets
+        self._annotations = annotations
+        self._holding = Holding(db, annotations)
         self._clock = clock
 
     async def tidy(self) -> None:
         """Do all that is left to do; what cannot be done now stays for the next time and holds up nothing else."""
         async with self._db.write() as tx:
             await forget_requests(tx, before=self._clock() - _REMEMBER)
+        await self._hold_projects()
         after = 0
         while left := await self._left(after):
             for ordinal, cleanup in left:
                 with guarded(LOOP, cleanup=cleanup):
                     await self._clean(ordinal, cleanup)
             after = left[-1][0]
+
+    async def _hold_projects(self) -> None:
+        after = ""
+        while unheld := await self._unheld(after):
+            for model in unheld:
+                with guarded(LOOP, model=model.holder):
+                    await self._holding.catch_up(model)
+            after = unheld[-1].uid
+
+    async def _unheld(self, after: str) -> list[Model]:
+        async with self._db.read() as tx:
+            return await models.unheld(tx, after=after, limit=_BATCH)
 
     async def _left(self, after: int) -> list[tuple[int, Cleanup]]:
         async with self._db.read() as tx:
@@ -66,7 +86,7 @@ class Housekeeper:
             return
         for key in cleanup.keys:
             await self._objects.delete(key)
-        if cleanup.dataset_version:
+        if cleanup.resource:
             await self._release(cleanup)
         async with self._db.write() as tx:
             await cleanups.forget(tx, ordinal)
@@ -81,9 +101,14 @@ class Housekeeper:
         return job.uid == cleanup.job_uid
 
     async def _release(self, cleanup: Cleanup) -> None:
-        request = ReleaseReferenceRequest(resource=cleanup.dataset_version, holder=cleanup.holder)
         try:
-            await self._datasets.ReleaseReference(request)
+            if PROJECT.matches(cleanup.resource):
+                request = annotation.ReleaseReferenceRequest(resource=cleanup.resource, holder=cleanup.holder)
+                await self._annotations.ReleaseReference(request)
+            else:
+                await self._datasets.ReleaseReference(
+                    dataset.ReleaseReferenceRequest(resource=cleanup.resource, holder=cleanup.holder)
+                )
         except grpc.aio.AioRpcError as error:
             if error.code() != grpc.StatusCode.NOT_FOUND:
                 raise

@@ -34,7 +34,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Model:
-    """A named line of versions."""
+    """A named line of versions; `project_uid` is empty where nobody wrote it down."""
 
     uid: str
     project: str
@@ -45,6 +45,17 @@ class Model:
     update_time: datetime
     revision: int
     latest_version: int
+    project_uid: str
+
+    @property
+    def title(self) -> str:
+        """How people call what holds its project."""
+        return f"models/{self.id}"
+
+    @property
+    def holder(self) -> str:
+        """The name under which it holds its project, which no other model ever has."""
+        return f"projects/{self.project}/models/{self.uid}"
 
 
 @dataclass(frozen=True)
@@ -150,14 +161,14 @@ class Cleanup:
 
     Attributes:
         keys: objects to delete.
-        dataset_version: to release from `holder`, "" for none.
+        resource: project or dataset version to release from `holder`, "" for none.
         holder: who held it.
         job: its deletion is waited for, as it shows the objects as its own; "" for no wait.
         job_uid: of that job, whose name may be used again.
     """
 
     keys: tuple[str, ...]
-    dataset_version: str = ""
+    resource: str = ""
     holder: str = ""
     job: str = ""
     job_uid: str = ""

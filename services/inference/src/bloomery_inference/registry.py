@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, TypeVar
 from google.protobuf.message import Message
 
 from bloomery_inference.convert import checkpoint_of, model_etag, optimize_job
+from bloomery_inference.deletion import forget_model, forget_version, keys_of
 from bloomery_inference.housekeeping import CLEANUPS
 from bloomery_inference.model import Cleanup, Model, ModelVersion, Variant, VariantState
 from bloomery_inference.names import MODEL, VARIANT, Selector, check_lasting, parse_selector
 from bloomery_inference.pending import PENDING
 from bloomery_inference.store import cleanups, models, results, variants
-from bloomery_kit.database import Database, Transaction
+from bloomery_kit.database import Database
 from bloomery_kit.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound, PreconditionViolation
 from bloomery_kit.etags import check_etag
 from bloomery_kit.feeds import Notifier
-from bloomery_kit.idempotency import Repeatable, forget_answers
+from bloomery_kit.idempotency import Repeatable
 from bloomery_kit.pages import Cursor, PageRequest
 from bloomery_kit.times import Clock, utc_now
 
@@ -107,7 +108,7 @@ class Registry:
         version = await self.get_version(name)
         async with self._db.write() as tx:
             await models.lock_model(tx, version.project, version.model)
-            if not await _forget(tx, version):
+            if not await forget_version(tx, version):
                 raise NotFound("model version", name, hint="it is gone already")
         self._changed.notify(CLEANUPS)
 
@@ -115,13 +116,11 @@ class Registry:
         """Forget a model with its versions and their variants; their files go soon after. Raise NotFound."""
         ids = MODEL.parse(name)
         async with self._db.write() as tx:
-            uid = await models.lock_model(tx, ids["project"], ids["model"])
-            if uid is None:
+            await models.lock_model(tx, ids["project"], ids["model"])
+            model = await models.get_model(tx, ids["project"], ids["model"])
+            if model is None:
                 raise NotFound("model", name, hint="it is gone already")
-            for version in await models.of_model(tx, uid):
-                await _forget(tx, version)
-            await models.delete_model(tx, uid)
-            await forget_answers(tx, name)
+            await forget_model(tx, model)
         self._changed.notify(CLEANUPS)
 
     async def optimize(
@@ -186,30 +185,8 @@ class Registry:
         async with self._db.write() as tx:
             if not await variants.delete(tx, variant.uid):
                 raise NotFound("model variant", name, hint="it is gone already")
-            await cleanups.leave(tx, Cleanup(_keys(variant)))
+            await cleanups.leave(tx, Cleanup(keys_of(variant)))
         self._changed.notify(CLEANUPS)
-
-
-async def _forget(tx: Transaction, version: ModelVersion) -> bool:
-    """Forget a version whose model is locked; False where it is gone already."""
-    if not await models.lock_version(tx, version.uid):
-        return False
-    made = await variants.of_version(tx, version.uid)
-    await variants.delete_all(tx, version.uid)
-    await models.delete_version(tx, version)
-    await cleanups.leave(tx, _left_behind(version, made))
-    return True
-
-
-def _left_behind(version: ModelVersion, made: tuple[Variant, ...]) -> Cleanup:
-    keys = [artifact.logical_key for artifact in version.content.artifacts]
-    keys += [key for variant in made for key in _keys(variant)]
-    holder = f"{MODEL.format(project=version.project, model=version.model)}/versions/{version.uid}"
-    return Cleanup(tuple(keys), version.content.lineage.dataset_version, holder)
-
-
-def _keys(variant: Variant) -> tuple[str, ...]:
-    return tuple(artifact.logical_key for artifact in variant.result.artifacts)
 
 
 def _refused(job: str, reason: str) -> FailedPrecondition:

@@ -27,6 +27,11 @@ def version_uid(job_uid: str) -> str:
     return uuid.uuid5(uuid.UUID(job_uid), "model-version").hex
 
 
+def model_uid(job_uid: str) -> str:
+    """The uid of the model that is made for the version of a job, if there is none of its name."""
+    return uuid.uuid5(uuid.UUID(job_uid), "model").hex
+
+
 def version_content(item: FeedItem) -> VersionContent:
     """The facts of the version that a TRAIN or IMPORT job made. Raises TypeError or ValueError where they are none."""
     result, job = item.result, item.job

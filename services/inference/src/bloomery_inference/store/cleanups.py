@@ -13,7 +13,7 @@ async def leave(tx: Transaction, cleanup: Cleanup) -> None:
     row = {
         "ordinal": await next_sequence(tx, "cleanups"),
         "keys": list(cleanup.keys),
-        "dataset_version": cleanup.dataset_version,
+        "resource": cleanup.resource,
         "holder": cleanup.holder,
         "job": cleanup.job,
         "job_uid": cleanup.job_uid,

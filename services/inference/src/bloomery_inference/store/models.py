@@ -1,6 +1,7 @@
 """Models and their versions."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -10,9 +11,8 @@ from bloomery_inference.model import Model, ModelVersion, VersionContent
 from bloomery_inference.names import LATEST, Selector
 from bloomery_inference.store import variants
 from bloomery_inference.store.rows import content_json, model_of, version_of
-from bloomery_inference.store.tables import FORGOTTEN_RESULTS, MODELS, VERSIONS
-from bloomery_kit.database import Transaction, insert_ignore
-from bloomery_kit.names import new_uid
+from bloomery_inference.store.tables import FORGOTTEN_RESULTS, MODELS, UNHELD, VERSIONS
+from bloomery_kit.database import Transaction, compare_and_set, insert_ignore
 from bloomery_kit.sequences import current, next_sequence
 
 _VERSION_COLUMNS = (
@@ -27,22 +27,28 @@ _VERSION_COLUMNS = (
 _SELECT_VERSIONS = sa.select(*_VERSION_COLUMNS).select_from(VERSIONS.join(MODELS))
 
 
-async def ensure_model(tx: Transaction, project: str, model_id: str, now: datetime) -> str:
-    """The uid of a model, which is created where it is missing, and stays as it is until this transaction ends."""
-    row = {
-        "uid": new_uid(),
-        "project": project,
-        "id": model_id,
-        "display_name": model_id,
-        "labels": {},
-        "create_time": now,
-        "update_time": now,
-        "revision": 1,
-        "latest_version": 0,
-    }
+async def ensure_model(tx: Transaction, model: Model, *, held: bool) -> str:
+    """The uid of the model of that name, which stays as it is until `tx` ends; where it is missing, `model` is made."""
+    row = asdict(model) | {"held": held}
     await insert_ignore(tx, MODELS, row)
     # Nothing where somebody has just deleted the one that was in the way.
-    return await lock_model(tx, project, model_id) or await ensure_model(tx, project, model_id, now)
+    return await lock_model(tx, model.project, model.id) or await ensure_model(tx, model, held=held)
+
+
+async def is_there(tx: Transaction, uid: str) -> bool:
+    """Whether a model is there."""
+    return await tx.scalar(sa.select(MODELS.c.uid).where(MODELS.c.uid == uid)) is not None
+
+
+async def unheld(tx: Transaction, *, after: str, limit: int) -> list[Model]:
+    """Models that are not known to hold their project, by uid."""
+    query = sa.select(MODELS).where(UNHELD, MODELS.c.uid > after).order_by(MODELS.c.uid).limit(limit)
+    return [model_of(row) for row in await tx.execute(query)]
+
+
+async def note_held(tx: Transaction, uid: str, project_uid: str) -> bool:
+    """Remember that a model holds its project; False where the model is gone."""
+    return await compare_and_set(tx, MODELS, MODELS.c.uid == uid, values={"held": True, "project_uid": project_uid})
 
 
 async def lock_model(tx: Transaction, project: str, model_id: str) -> str | None:
@@ -57,12 +63,15 @@ async def delete_model(tx: Transaction, uid: str) -> None:
     await tx.execute(sa.delete(MODELS).where(MODELS.c.uid == uid))
 
 
-async def insert_version(tx: Transaction, *, uid: str, model_uid: str, content: VersionContent, now: datetime) -> bool:
-    """Record a version under the model's next number; False where its job was recorded before."""
+async def is_recorded(tx: Transaction, job_uid: str) -> bool:
+    """Whether the version that a job made was recorded once, wherever it is now."""
+    recorded = sa.select(VERSIONS.c.uid).where(VERSIONS.c.job_uid == job_uid)
+    return await tx.scalar(recorded) is not None or await is_forgotten(tx, job_uid)
+
+
+async def insert_version(tx: Transaction, *, uid: str, model_uid: str, content: VersionContent, now: datetime) -> None:
+    """Record a version under the next number of a model that is locked."""
     lineage = content.lineage
-    recorded = sa.select(VERSIONS.c.uid).where(VERSIONS.c.job_uid == lineage.job_uid)
-    if await tx.scalar(recorded) is not None or await is_forgotten(tx, lineage.job_uid):
-        return False
     number = await next_sequence(tx, _numbers(model_uid))
     row = {
         "uid": uid,
@@ -76,7 +85,6 @@ async def insert_version(tx: Transaction, *, uid: str, model_uid: str, content: 
     }
     await tx.execute(sa.insert(VERSIONS).values(row))
     await tx.execute(sa.update(MODELS).where(MODELS.c.uid == model_uid).values(latest_version=number))
-    return True
 
 
 async def next_number(tx: Transaction, project: str, model_id: str) -> int:

@@ -32,6 +32,7 @@ def model_of(row: Row) -> Model:
         update_time=row.update_time,
         revision=row.revision,
         latest_version=row.latest_version,
+        project_uid=row.project_uid,
     )
 
 

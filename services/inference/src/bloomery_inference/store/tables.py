@@ -22,8 +22,15 @@ MODELS = sa.Table(
     sa.Column("update_time", UtcDateTime, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("latest_version", sa.BigInteger, nullable=False),
+    # Empty where a version of this service wrote the row that did not know it yet.
+    sa.Column("project_uid", sa.String, nullable=False, server_default=""),
+    # Whether it is known to keep its project from being deleted.
+    sa.Column("held", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("project", "id"),
 )
+# A partial index serves only a query that repeats its condition word for word.
+UNHELD: sa.ColumnElement[bool] = sa.literal_column("NOT held")
+sa.Index("models_unheld", MODELS.c.uid, sqlite_where=UNHELD, postgresql_where=UNHELD)
 
 VERSIONS = sa.Table(
     "versions",
@@ -83,8 +90,8 @@ CLEANUPS = sa.Table(
     METADATA,
     sa.Column("ordinal", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("keys", sa.JSON, nullable=False),
-    # Released where it is set.
-    sa.Column("dataset_version", sa.String, nullable=False),
+    # A dataset version or a project, released where it is set.
+    sa.Column("dataset_version", sa.String, key="resource", nullable=False),
     sa.Column("holder", sa.String, nullable=False),
     # The files stay while this job is there: it shows them as its own.
     sa.Column("job", sa.String, nullable=False),

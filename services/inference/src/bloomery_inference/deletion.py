@@ -1,0 +1,44 @@
+"""What goes with models, versions and variants that are deleted: their rows at once, the rest later."""
+
+from bloomery_inference.model import Cleanup, Model, ModelVersion, Variant
+from bloomery_inference.names import MODEL, PROJECT
+from bloomery_inference.store import cleanups, models, variants
+from bloomery_kit.database import Transaction
+from bloomery_kit.idempotency import forget_answers
+
+
+async def forget_model(tx: Transaction, model: Model) -> None:
+    """Forget a locked model with all that it has."""
+    for version in await models.of_model(tx, model.uid):
+        await forget_version(tx, version)
+    await models.delete_model(tx, model.uid)
+    await cleanups.leave(tx, hold_of(model))
+    await forget_answers(tx, MODEL.format(project=model.project, model=model.id))
+
+
+async def forget_version(tx: Transaction, version: ModelVersion) -> bool:
+    """Forget a version whose model is locked; False where it is gone already."""
+    if not await models.lock_version(tx, version.uid):
+        return False
+    made = await variants.of_version(tx, version.uid)
+    await variants.delete_all(tx, version.uid)
+    await models.delete_version(tx, version)
+    await cleanups.leave(tx, _left_behind(version, made))
+    return True
+
+
+def _left_behind(version: ModelVersion, made: tuple[Variant, ...]) -> Cleanup:
+    keys = [artifact.logical_key for artifact in version.content.artifacts]
+    keys += [key for variant in made for key in keys_of(variant)]
+    holder = f"{MODEL.format(project=version.project, model=version.model)}/versions/{version.uid}"
+    return Cleanup(tuple(keys), version.content.lineage.dataset_version, holder)
+
+
+def keys_of(variant: Variant) -> tuple[str, ...]:
+    """Where its files lie."""
+    return tuple(artifact.logical_key for artifact in variant.result.artifacts)
+
+
+def hold_of(model: Model) -> Cleanup:
+    """What gives back the hold that a model has on its project."""
+    return Cleanup((), PROJECT.format(project=model.project), model.holder)

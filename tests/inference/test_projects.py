@@ -1,0 +1,151 @@
+"""A model keeps its project from being deleted, so that none shows in another project of the same id."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from bloomery.inference.v1 import DeleteModelRequest, DeleteModelVersionRequest, GetModelRequest, ListModelsRequest
+from bloomery_inference.model import Model
+from bloomery_inference.store import models, results
+from bloomery_inference.store.tables import MODELS
+from bloomery_kit.names import new_uid
+from bloomery_kit.times import utc_now
+from tests.inference.asking import PETS, V1, recorded
+from tests.inference.conftest import Service
+from tests.inference.neighbours import PROJECT_UID
+from tests.inference.samples import DATASET, imported, trained
+from tests.inference.test_follower import another_replica
+
+OTHER = "q" * 32
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def listed(service: Service) -> list[str]:
+    found = await service.models.ListModels(ListModelsRequest(parent="projects/pets"))
+    return [model.name for model in found.models]
+
+
+async def holder(service: Service) -> str:
+    return f"projects/pets/models/{(await service.models.GetModel(GetModelRequest(name=PETS))).uid}"
+
+
+async def refused(service: Service, job: str) -> str:
+    async with asyncio.timeout(20):
+        while True:
+            async with service.app._db.read() as tx:
+                if reason := await results.refusal(tx, job, ""):
+                    return reason
+            await asyncio.sleep(0.02)
+
+
+async def test_a_model_holds_its_project_until_it_is_deleted(service: Service) -> None:
+    service.trainer.feed.append(imported(1))
+    await recorded(service)
+    first = await holder(service)
+    assert (service.projects.held, service.projects.titles[first]) == ({first}, "models/pets")
+    await service.models.DeleteModelVersion(DeleteModelVersionRequest(name=V1))
+    await asyncio.sleep(0.3)
+    assert service.projects.held == {first}, "the model is still there, without versions"
+    await service.models.DeleteModel(DeleteModelRequest(name=PETS))
+    await until(lambda: not service.projects.held)
+    service.trainer.feed.append(imported(2))
+    await recorded(service)
+    assert service.projects.held == {await holder(service)} != {first}
+
+
+async def test_a_result_of_a_project_that_is_gone_makes_no_model_in_another_of_its_id(service: Service) -> None:
+    service.projects.uid = OTHER
+    item = imported(1)
+    await service.objects.put(item.result.artifacts[0].logical_key, b"weights")
+    service.trainer.feed.append(item)
+    assert "projects/pets does not exist" in await refused(service, item.job.name)
+    assert (await listed(service), service.projects.held) == ([], set())
+    async with asyncio.timeout(20):
+        while await service.objects.stat(item.result.artifacts[0].logical_key):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def test_a_late_result_of_a_project_that_is_gone_does_not_join_a_model_of_another(service: Service) -> None:
+    service.projects.uid = OTHER
+    mine, late = imported(1), imported(2)
+    mine.job.project_uid = OTHER
+    service.trainer.feed += [mine, late]
+    await refused(service, late.job.name)
+    assert (await service.models.GetModel(GetModelRequest(name=PETS))).latest_version == 1
+
+
+async def test_a_result_waits_for_the_owner_of_projects(service: Service) -> None:
+    service.projects.down = True
+    service.trainer.feed.append(imported(1))
+    await asyncio.sleep(0.5)
+    assert await listed(service) == []
+    service.projects.down = False
+    await recorded(service)
+    assert service.projects.held == {await holder(service)}
+
+
+async def test_a_refused_result_holds_no_project(service: Service) -> None:
+    service.datasets.refused = DATASET
+    item = trained(1)
+    service.trainer.feed.append(item)
+    await refused(service, item.job.name)
+    assert service.projects.titles, "it was never held, so this test shows nothing"
+    await until(lambda: not service.projects.held)
+
+
+async def test_a_replica_that_comes_late_holds_no_project_for_a_model_that_is_gone(service: Service) -> None:
+    item = imported(1)
+    service.trainer.feed.append(item)
+    await recorded(service)
+    await service.models.DeleteModel(DeleteModelRequest(name=PETS))
+    await until(lambda: not service.projects.held)
+    service.projects.titles.clear()
+    await another_replica(service).record(item)
+    assert service.projects.titles, "it did not hold it, so this test shows nothing"
+    await until(lambda: not service.projects.held)
+    assert await listed(service) == []
+
+
+async def written(service: Service, *, project_uid: str = PROJECT_UID, age: timedelta = timedelta(0)) -> Model:
+    """A model as a version of this service writes it that knows nothing of holds."""
+    now = utc_now() - age
+    model = Model(new_uid(), "pets", "pets", "", {}, now, now, 1, 0, project_uid)
+    async with service.app._db.write() as tx:
+        await models.ensure_model(tx, model, held=False)
+    return model
+
+
+@pytest.mark.parametrize("project_uid", [PROJECT_UID, ""])
+async def test_a_model_from_before_holds_its_project_soon(service: Service, project_uid: str) -> None:
+    service.projects.down = True
+    model = await written(service, project_uid=project_uid)
+    await asyncio.sleep(0.3)
+    service.projects.down = False
+    await until(lambda: service.projects.held == {model.holder})
+
+
+@pytest.mark.parametrize("model", [{"project_uid": OTHER}, {"project_uid": "", "age": timedelta(days=1)}])
+async def test_a_model_of_a_project_that_is_gone_goes_too(service: Service, model: dict[str, object]) -> None:
+    await written(service, **model)  # type: ignore[arg-type]
+    async with asyncio.timeout(20):
+        while await listed(service):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert not service.projects.held
+
+
+async def test_a_model_with_data_stays_whatever_is_said_of_its_project(service: Service) -> None:
+    service.trainer.feed.append(trained(1))
+    await recorded(service)
+    service.projects.uid = OTHER
+    async with service.app._db.write() as tx:
+        await tx.execute(sa.update(MODELS).values(held=False))
+    await asyncio.sleep(0.6)
+    assert await listed(service) == [PETS]

@@ -136,7 +136,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class Contents:
-    """What was made from a project, by the names that people type, such as `cells-v@1`."""
+    """What was made from a project, by the names that people type: `cells-v@1`; `cells-v` where it has no version."""
 
     dataset_versions: Sequence[str]
     model_versions: Sequence[str]

@@ -1,12 +1,12 @@
 """Deleting a project with all that was made from it, in the order in which things hold each other."""
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from bloomery import errors
-from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion, list_datasets
-from bloomery._aio.job import AsyncJob, AsyncModelVersion, list_jobs
+from bloomery._aio.dataset import AsyncDataset, list_datasets
+from bloomery._aio.job import AsyncJob, list_jobs
 from bloomery._aio.model import AsyncModel, list_models
 from bloomery._names import counted, enumerated, short
 from bloomery._results import Contents, Progress, Step
@@ -21,6 +21,11 @@ _PAUSE = 0.5
 _PATIENCE = 120.0
 """Seconds for jobs to stop, and for services to give back what they held for what is gone."""
 _PASSING = frozenset({"STILL_REFERENCED", "NOT_TERMINAL"})
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -49,13 +54,17 @@ async def tree(session: Session, project: str) -> Tree:
 async def contents(session: Session, project: str) -> Contents:
     """What would be deleted with a project, as people name it."""
     found = await tree(session, project)
-    versions = [version for one in found.datasets async for version in one.versions()]
     return Contents(
         jobs=_short(found.jobs),
         active_jobs=_short(found.active),
-        model_versions=_short([version for model in found.models async for version in model.versions()]),
-        dataset_versions=_short(versions),
+        model_versions=[name for model in found.models for name in await _names(model)],
+        dataset_versions=[name for one in found.datasets for name in await _names(one)],
     )
+
+
+async def _names(line: AsyncModel | AsyncDataset) -> list[str]:
+    """Of its versions, or its own where it has none: it goes all the same."""
+    return _short([version async for version in line.versions()]) or _short([line])
 
 
 async def delete(session: Session, project: str, *, cancel: bool, progress: Progress) -> None:
@@ -108,5 +117,5 @@ async def _each(
         progress(Step(phase, done, len(handles)))
 
 
-def _short(handles: Sequence[AsyncJob] | Sequence[AsyncModelVersion] | Sequence[AsyncDatasetVersion]) -> list[str]:
+def _short(handles: Iterable[_Named]) -> list[str]:
     return [short(handle.name) for handle in handles]

@@ -42,7 +42,8 @@ from bloomery_kit.server import ServerOptions, ServiceHost
 from bloomery_kit.settings import FolderStoreSettings
 from bloomery_kit.times import Clock, utc_now
 from bloomery_vision.geometry import Box, Shape
-from bloomery_vision.manifest import ManifestIndex, ManifestRow, content_hash, read_shard
+from bloomery_vision.manifest import ManifestIndex, ManifestRow, read_shard
+from bloomery_vision.manifest_hash import content_hash
 from tests.dataset.annotations import PROJECT, UID, FakeAnnotations
 
 if TYPE_CHECKING:

@@ -214,7 +214,7 @@ async def test_an_export_of_a_version_that_is_deleted_meanwhile_leaves_nothing(
     async with idle.app._db.read() as tx:
         exported = await versions.by_uid(tx, version.uid)
     with pytest.raises((Crash, NotFound)):
-        await exporter.archive(exported, ExportFormat.COCO)
+        await exporter.export(exported, ExportFormat.COCO)
     assert files(tmp_path)
     await (later if dies else housekeeper).tidy()
     assert not files(tmp_path)

@@ -1,16 +1,19 @@
 """What is inside a version: its images by pages, and its exports."""
 
 import asyncio
+import csv
 import hashlib
 import io
 import json
 import zipfile
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import grpc
 import httpx
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given
@@ -243,7 +246,8 @@ async def test_a_yolo_export_is_what_trainers_read(service: Service, version: Da
     files = await export(service, version.name, ExportFormat.EXPORT_FORMAT_YOLO, tmp_path / "blobs")
     items, _, _ = await listed(service, version.name)
     assert yaml.safe_load(files.pop("data.yaml"))["names"] == {0: "RBC", 1: "WBC", 2: "Platelets"}
-    assert files.keys() == {f"labels/{item.split}/{Path(item.file_name).stem}.txt" for item in items}
+    labels = {f"labels/{item.split}/{Path(item.file_name).stem}.txt" for item in items}
+    assert files.keys() == {"images.csv", *labels}
     number, *values = files[f"labels/{items[1].split}/0001.txt"].split()
     assert number == b"0"
     assert [float(value) for value in values] == pytest.approx([16.5 / 640, 22 / 480, 30 / 640, 40 / 480])
@@ -251,7 +255,10 @@ async def test_a_yolo_export_is_what_trainers_read(service: Service, version: Da
 
 async def test_a_coco_export_reads_back_as_it_was(service: Service, version: DatasetVersion, tmp_path: Path) -> None:
     files = await export(service, version.name, ExportFormat.EXPORT_FORMAT_COCO, tmp_path / "blobs")
-    assert files.keys() == {f"annotations/instances_{split}.json" for split in ("train", "val", "test")}
+    assert files.keys() == {
+        "images.csv",
+        *(f"annotations/instances_{split}.json" for split in ("train", "val", "test")),
+    }
     items, _, _ = await listed(service, version.name)
     found = [json.loads(files[f"annotations/instances_{split}.json"]) for split in ("train", "val", "test")]
     assert sorted(image["file_name"] for each in found for image in each["images"]) == [i.file_name for i in items]
@@ -284,3 +291,49 @@ async def test_a_classification_has_no_label_files_to_export(service: Service, f
     request.ClearField("format")
     status = await failure(service.stub.ExportDatasetVersion(request))
     assert status.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+
+
+async def test_a_table_beside_the_labels_tells_what_images_were_called(
+    service: Service, fake: FakeAnnotations, tmp_path: Path
+) -> None:
+    wanted = fake.add(1, [box()], name="images/cam1/фото, 1.jpg")
+    fake.assets[wanted].source_name, fake.assets[wanted].source_id = "D:\\cam1\\фото, 1.jpg", "17"
+    version = await service.build(DatasetSpec(task=TaskType.TASK_TYPE_DETECT, include_empty=True))
+    files = await export(service, version.name, ExportFormat.EXPORT_FORMAT_YOLO, tmp_path / "blobs")
+    (row,) = csv.DictReader(io.StringIO(files["images.csv"].decode()))
+    assert row == {
+        "image": "images/train/cam1/фото, 1.jpg",
+        "split": "train",
+        "original_name": "images/cam1/фото, 1.jpg",
+        "source_name": "D:\\cam1\\фото, 1.jpg",
+        "source_id": "17",
+        "asset": fake.assets[wanted].name,
+        "digest": fake.assets[wanted].digest,
+    }
+    assert "labels/train/cam1/фото, 1.txt" in files
+    ((item,), _, _) = await listed(service, version.name)
+    assert (item.file_name, item.original_name) == ("cam1/фото, 1.jpg", row["original_name"])
+    assert (item.source_name, item.source_id) == (row["source_name"], "17")
+
+
+async def test_an_export_says_what_its_format_cannot_hold(
+    service: Service, fake: FakeAnnotations, tmp_path: Path
+) -> None:
+    ring = np.zeros((480, 640), dtype=bool)
+    ring[10:20, 10:20] = True
+    ring[13:17, 13:17] = False
+    parts = Polygon(TRIANGLE.points, (((200.0, 200.0), (220.0, 200.0), (220.0, 220.0)),))
+    noted = replace(box(), attributes={"truncated": "1"})
+    fake.add(1, [Shape(Mask.from_array(ring), "rbc"), Shape(parts, "rbc"), replace(noted, crowd=True), noted])
+    version = await service.build(DatasetSpec(task=TaskType.TASK_TYPE_SEGMENT))
+    yolo = ExportDatasetVersionRequest(name=version.name, format=ExportFormat.EXPORT_FORMAT_YOLO)
+    for _again in range(2):
+        assert (await service.stub.ExportDatasetVersion(yolo)).losses == {
+            "crowd left out": 1,
+            "mask as outline": 1,
+            "holes opened by bridges": 1,
+            "parts joined by bridges": 1,
+            "attributes left out": 1,
+        }
+    coco = ExportDatasetVersionRequest(name=version.name, format=ExportFormat.EXPORT_FORMAT_COCO)
+    assert not (await service.stub.ExportDatasetVersion(coco)).losses

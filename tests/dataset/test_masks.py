@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 
 from bloomery_dataset.model import Image, Label, Method, Spec, SplitPolicy, Task
 from bloomery_dataset.selection import Selection
-from bloomery_vision.formats import ExportRow
+from bloomery_vision.formats import ExportRow, LabelSpec
 from bloomery_vision.formats.write_coco import write_coco
 from bloomery_vision.geometry import Mask, Shape
 from bloomery_vision.manifest import ManifestRow, read_shard, write_shard
@@ -71,6 +71,6 @@ def in_manifest(shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
 
 def exported(shapes: tuple[Shape, ...]) -> list[dict[str, Any]]:
     """The annotations of a COCO file with these shapes on one image."""
-    chunks = write_coco([ExportRow("a.png", WIDTH, HEIGHT, "train", shapes)], ["A"])
+    chunks = write_coco([ExportRow("a.png", WIDTH, HEIGHT, "train", shapes)], [LabelSpec("A", "")])
     annotations: list[dict[str, Any]] = json.loads(b"".join(chunk.data for chunk in chunks))["annotations"]
     return annotations

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterable
-from pathlib import PurePosixPath
+from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bloomery_dataset.naming import Named, file_name
+from bloomery_vision.formats.export import stem_of
 from bloomery_vision.images import MEDIA_TYPES, SUFFIXES
 
 
@@ -32,18 +33,48 @@ def one(display_name: str, media_type: str = "image/jpeg") -> str:
     ("display_name", "expected"),
     [
         ("JPEGImages/BloodImage_00001.jpg", "BloodImage_00001.jpg"),
-        ("C:\\photos\\a b.JPEG", "a_b.jpeg"),
+        ("фото 1.jpg", "фото 1.jpg"),
+        ("画像.png", "画像.jpg"),
+        ("Übung (1).JPG", "Übung (1).JPG"),
+        ("U\u0308bung.jpg", "Übung.jpg"),
+        ("images/train/cam1/0001.jpg", "cam1/0001.jpg"),
+        ("cam2/images/0001.jpg", "cam2/0001.jpg"),
+        ("C:\\photos\\a b.JPEG", "a b.JPEG"),
+        ("https://example.org/a/b.jpg", "b.jpg"),
         ("../../etc/passwd", "passwd.jpg"),
-        ("Übung (1).jpg", "Ubung_1.jpg"),
-        ("写真.jpg", "aabcdefghij.jpg"),
-        (".hidden.jpg", "hidden.jpg"),
+        ("a/.jpg/1.jpg", "a/_jpg/1.jpg"),
+        ("a.jpg/1.jpg", "a.jpg_/1.jpg"),
+        (".hidden.jpg", "_hidden.jpg"),
         ("wrong.png", "wrong.jpg"),
         ("v1.2", "v1.2.jpg"),
+        ("photo.jfif", "photo.jpg"),
+        ("a?b*c.jpg", "a_b_c.jpg"),
+        ("CON.jpg", "CON_.jpg"),
+        ("nul.x/aux.1.jpg", "nul_.x/aux_.1.jpg"),
+        ("cam. /a .jpg", "cam/a.jpg"),
+        ("x" * 500 + "/" + "猫" * 200 + ".jpg", "x" * 0 + "猫" * 60 + ".jpg"),
         ("", "aabcdefghij.jpg"),
     ],
 )
-def test_a_name_is_plain_and_has_the_suffix_of_its_format(display_name: str, expected: str) -> None:
+def test_a_name_stays_as_it_was_written_but_for_what_a_file_system_refuses(display_name: str, expected: str) -> None:
     assert one(display_name) == expected
+
+
+@pytest.mark.parametrize(
+    ("source_name", "expected"),
+    [
+        ("cam1/0001.jpg", "cam1/0001.jpg"),
+        ("cam1\\0001.JPG", "cam1/0001.JPG"),
+        ("images/cam1/0001.jpg", "cam1/0001.jpg"),
+        ("D:\\data\\0001.jpg", "photos/0001.jpg"),
+        ("/data/0001.jpg", "photos/0001.jpg"),
+        ("../0001.jpg", "photos/0001.jpg"),
+        ("1a2b3c4d-0001.jpg", "photos/0001.jpg"),
+        ("", "photos/0001.jpg"),
+    ],
+)
+def test_the_name_in_the_label_file_wins_where_it_is_a_path_to_the_image(source_name: str, expected: str) -> None:
+    assert file_names([Named("aabcdefghij", "photos/0001.jpg", "image/jpeg", source_name)]) == [expected]
 
 
 @pytest.mark.parametrize("media_type", sorted(MEDIA_TYPES.values()))
@@ -51,23 +82,30 @@ def test_every_format_that_is_taken_has_a_suffix(media_type: str) -> None:
     assert PurePosixPath(one("x", media_type)).suffix in SUFFIXES
 
 
-def test_an_unknown_format_keeps_a_known_suffix() -> None:
-    assert one("x.PNG", "application/x") == "x.png"
+def test_an_unknown_format_keeps_its_suffix() -> None:
+    assert one("x.PNG", "application/x") == "x.PNG"
     assert one("x.unknown", "application/x") == "x.unknown"
 
 
+def test_images_of_two_cameras_keep_their_names() -> None:
+    images = [Named(f"a{number}bcdefghijk", f"cam{number}/0001.jpg", "image/jpeg") for number in (1, 2)]
+    assert file_names(images) == ["cam1/0001.jpg", "cam2/0001.jpg"]
+
+
 def test_the_first_image_of_a_name_keeps_it() -> None:
-    images = [Named(f"a{number}bcdefghijk", "Folder/X.jpg", "image/jpeg") for number in (1, 2, 3)]
+    images = [Named(f"a{number}bcdefghijk", "images/X.jpg", "image/jpeg") for number in (1, 2, 3)]
     assert file_names(images) == ["X.jpg", "X-a2bcdefgh.jpg", "X-a3bcdefgh.jpg"]
 
 
-def test_names_that_differ_in_case_or_suffix_only_are_told_apart() -> None:
+def test_names_that_are_one_on_some_file_system_are_told_apart() -> None:
     images = [
         Named("a1111111111", "x.jpg", "image/jpeg"),
         Named("a2222222222", "X.jpg", "image/jpeg"),
         Named("a3333333333", "x.png", "image/png"),
+        Named("a4444444444", "ß.png", "image/png"),
+        Named("a5555555555", "SS.png", "image/png"),
     ]
-    assert file_names(images) == ["x.jpg", "X-a22222222.jpg", "x-a33333333.png"]
+    assert file_names(images) == ["x.jpg", "X-a22222222.jpg", "x-a33333333.png", "ß.png", "SS-a55555555.png"]
 
 
 def test_what_follows_the_last_dot_of_an_unknown_format_is_no_part_of_the_stem() -> None:
@@ -80,9 +118,21 @@ def test_what_follows_the_last_dot_of_an_unknown_format_is_no_part_of_the_stem()
     assert file_names(images) == ["0.jpg", "0-a22222222.0", "0-a33333333.1", "0.0.jpg"]
 
 
-@given(st.lists(st.tuples(st.text(max_size=12), st.sampled_from(["image/jpeg", "image/png", "?"])), max_size=30))
-def test_stems_are_unique_and_safe_whatever_the_display_names(drawn: list[tuple[str, str]]) -> None:
-    images = [Named(f"a{number}", name, media_type) for number, (name, media_type) in enumerate(drawn)]
+PIECES = st.sampled_from(
+    ["/", "\\", ".", "..", " ", ":", "con", "images", "a", "A", "ä", "a\u0308", "猫", ".jpg", "\0", "?"]
+)
+NAMES = st.lists(PIECES, max_size=6).map("".join) | st.text(max_size=6)
+
+
+@given(st.lists(st.tuples(NAMES, NAMES, st.sampled_from(["image/jpeg", "image/png"])), max_size=6))
+def test_names_are_unique_and_safe_whatever_they_were(drawn: list[tuple[str, str, str]]) -> None:
+    images = [Named(f"a{number}", own, media_type, given) for number, (own, given, media_type) in enumerate(drawn)]
     names = file_names(images)
-    assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) for name in names)
-    assert len({PurePosixPath(name).stem.lower() for name in names}) == len(images)
+    parts = [part for name in names for part in name.split("/")]
+    assert not any(re.search(r'[<>:"\\|?*\x00-\x1f]|^[. ]|[. ]$|^$', part) for part in parts)
+    assert not any(PureWindowsPath(part).is_reserved() or len(part.encode()) > 240 for part in parts)
+    assert len({stem_of(name).casefold() for name in names}) == len(images)
+    # No image is called as a folder is, and trainers find its labels.
+    folders = {folder for name in names for folder in map(str, PurePosixPath(name.casefold()).parents)}
+    assert not folders & {name.casefold() for name in names}
+    assert not any("images" in PurePosixPath(name.lower()).parts[:-1] for name in names)

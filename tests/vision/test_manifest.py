@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,16 +14,17 @@ from hypothesis import strategies as st
 from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Shape, Tag
 from bloomery_vision.manifest import (
     ROW_GROUP,
+    SOURCE_FIELDS,
     ManifestError,
     ManifestIndex,
     ManifestRow,
     ManifestShard,
     ShardReader,
     ShardWriter,
-    content_hash,
     read_shard,
     write_shard,
 )
+from bloomery_vision.manifest_hash import ContentHash, content_hash
 
 CLASSES = ("RBC", "white cell", "Ünïcode/☃")
 coordinates = st.floats(0, 1e5, allow_nan=False)
@@ -43,6 +45,7 @@ shapes = st.builds(
     crowd=st.booleans(),
     group_id=numbers,
     track_id=numbers,
+    source_id=st.text(max_size=3),
 )
 
 
@@ -175,3 +178,37 @@ def test_a_damaged_shard_is_refused() -> None:
 def test_a_label_without_a_class_cannot_be_written() -> None:
     with pytest.raises(KeyError):
         write_shard([row(0, [Shape(Tag(), "unknown")])], CLASSES)
+
+
+def test_what_is_called_nothing_elsewhere_has_the_hash_that_it_had_before_that_was_kept() -> None:
+    plain = [row(1, [Shape(Box(1, 2, 3, 4), "RBC")])]
+    assert hashed(plain) == "sha256:63e651ee3805e1e872c9dfb9942cd699e6c004224ddfbce363dde10a7d81d05c"
+    named = [replace(plain[0], source_id="7"), replace(plain[0], original_name="a.jpg")]
+    named += [replace(plain[0], shapes=(replace(plain[0].shapes[0], source_id="7"),))]
+    assert len({hashed([one]) for one in [*plain, *named]}) == 4
+    none = ("", "", "")
+    headers = [none, none], [("1", "", ""), none], [none, ("", "", "cells")]
+    values = [
+        ContentHash(task="detect", classes=CLASSES, class_ids=ids, supercategories=groups).value()
+        for ids, groups in headers
+    ]
+    assert len(set(values)) == 3
+    assert values[0] == hashed([])
+
+
+def test_shards_and_indexes_of_the_first_format_are_read(tmp_path: Path) -> None:
+    wanted = row(1, [Shape(Box(1, 2, 3, 4), "RBC", {"a": "b"})])
+    table = pq.read_table(pa.BufferReader(write_shard([wanted], CLASSES))).drop_columns(list(SOURCE_FIELDS))
+    old = pa.struct([field for field in table.schema.field("shapes").type.value_type if field.name != "source_id"])
+    shapes = [
+        [{key: value for key, value in one.items() if key != "source_id"} for one in list_]
+        for list_ in table["shapes"].to_pylist()
+    ]
+    column = pa.array(shapes, pa.list_(old))
+    index = table.schema.get_field_index("shapes")
+    table = table.set_column(index, pa.field("shapes", pa.list_(old), nullable=False), column)
+    pq.write_table(table, tmp_path / "shard")
+    assert list(read_shard(tmp_path / "shard", CLASSES)) == [wanted]
+    text = b'{"format": 1, "content_hash": "h", "task": "detect", "classes": ["a"], "project_uid": "u", '
+    text += b'"read_sequence": 1, "shards": []}'
+    assert ManifestIndex.from_json(text) == ManifestIndex("h", "detect", ("a",), "u", 1, ())

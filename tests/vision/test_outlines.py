@@ -42,32 +42,32 @@ def drawn(*boxes: tuple[int, int, int, int], holes: tuple[tuple[int, int, int, i
     ids=["square", "ring", "holes", "line", "upright line", "pixel", "diagonal"],
 )
 def test_a_mask_of_one_part_comes_back_pixel_for_pixel(array: Pixels) -> None:
-    ring = ring_of(Mask.from_array(array))
+    ring = ring_of(Mask.from_array(array)).ring
     assert len(ring) > 2
     assert (filled(ring, array) == array).all()
 
 
 def test_between_parts_there_is_a_bridge_and_nothing_else() -> None:
     array = drawn((5, 5, 10, 10), (20, 5, 10, 10))
-    found = filled(ring_of(Mask.from_array(array)), array)
+    found = filled(ring_of(Mask.from_array(array)).ring, array)
     assert found[array].all()
     assert (found & ~array).sum() == 5
 
 
 def test_each_part_is_joined_to_the_nearest() -> None:
     array = drawn((0, 0, 3, 3), (40, 0, 3, 3), (20, 0, 3, 3), (30, 0, 3, 3), (10, 0, 3, 3))
-    found = filled(ring_of(Mask.from_array(array)), array)
+    found = filled(ring_of(Mask.from_array(array)).ring, array)
     assert (found & ~array).sum() == 4 * 7
 
 
 def test_no_pixel_has_no_outline() -> None:
-    assert ring_of(Mask.from_array(drawn())) == ()
+    assert ring_of(Mask.from_array(drawn())).ring == ()
 
 
 def test_very_many_specks_take_no_minutes() -> None:
     array = np.zeros((200, 200), dtype=np.bool_)
     array[::4, ::4] = True
-    ring = ring_of(Mask.from_array(array))
+    ring = ring_of(Mask.from_array(array)).ring
     assert filled(ring, array)[array].all()
 
 
@@ -76,4 +76,4 @@ def test_very_many_specks_take_no_minutes() -> None:
 def test_no_pixel_of_a_mask_is_lost(seed: int, share: float) -> None:
     noise = cv2.GaussianBlur(np.random.default_rng(seed).random((40, 50)), (0, 0), 2.0)
     array = noise > np.quantile(noise, share)
-    assert filled(ring_of(Mask.from_array(array)), array)[array].all()
+    assert filled(ring_of(Mask.from_array(array)).ring, array)[array].all()

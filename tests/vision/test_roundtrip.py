@@ -16,6 +16,7 @@ from bloomery_vision.formats import (
     Format,
     FormatError,
     ImportItem,
+    LabelSpec,
     MappingSource,
     YoloTask,
     image_path,
@@ -30,6 +31,7 @@ from bloomery_vision.validate import validate_shape
 
 MakeImage = Callable[..., bytes]
 LABELS = ("RBC", "wine glass", "Größe & <Wert>", "猫", "no: 1")
+SPECS = [LabelSpec(name, "") for name in LABELS]
 WIDTH, HEIGHT = 97, 61
 SPLITS = ("train", "val", "test")
 
@@ -119,7 +121,7 @@ def test_voc(rows: list[ExportRow], picture: bytes) -> None:
 
 @given(rows=rows_of(boxes | multipart | masks()))
 def test_coco_is_exact(rows: list[ExportRow], picture: bytes) -> None:
-    written = files(write_coco(rows, LABELS))
+    written = files(write_coco(rows, SPECS))
     items = read_back(written, map(image_path, rows), picture, Format.COCO)
     assert len(items) == len(rows)
     for row in rows:
@@ -192,8 +194,8 @@ def test_what_yolo_cannot_say_is_counted() -> None:
     notes = Counter[str]()
     written = files(write_yolo([row], LABELS, task=YoloTask.SEGMENT, notes=notes))
     assert written["labels/train/a.txt"] == b""
-    left_out = ("CROWD_LEFT_OUT", "LABEL_LEFT_OUT", "TAG_LEFT_OUT", "MASK_LEFT_OUT")
-    assert notes == dict.fromkeys(left_out, 1)
+    left_out = ("crowd left out", "label left out", "tag left out", "mask without a pixel left out")
+    assert +notes == dict.fromkeys(left_out, 1)
 
 
 def test_boxes_are_outlines_of_four_corners() -> None:
@@ -206,17 +208,17 @@ def test_coco_keeps_crowds_and_attributes(picture: bytes) -> None:
     crowd = Shape(Mask.from_array(np.ones((HEIGHT, WIDTH), dtype=bool)), "RBC", {"source": "microscope 2"}, crowd=True)
     notes = Counter[str]()
     rows = [one_row(crowd, Shape(Tag(), "RBC"), Shape(Box(1, 1, 9, 9), "unheard of"))]
-    written = files(write_coco(rows, LABELS, notes=notes))
+    written = files(write_coco(rows, SPECS, notes=notes))
     (item,) = read_back(written, map(image_path, rows), picture, Format.COCO).values()
     assert item.shapes == (crowd,)
-    assert notes == {"TAG_LEFT_OUT": 1, "LABEL_LEFT_OUT": 1}
+    assert notes == {"tag left out": 1, "label left out": 1}
 
 
 def test_the_area_of_overlapping_outlines_of_one_object_counts_once() -> None:
     first, second = (((x, 5.0), (x + 20, 5.0), (x + 20, 25.0), (x, 25.0)) for x in (10.0, 20.0))
     far = tuple((x + 50, y) for x, y in first)
     rows = [one_row(Shape(Polygon(first, (second,)), "RBC"), Shape(Polygon(first, (far,)), "RBC"))]
-    written = json.loads(files(write_coco(rows, LABELS))["annotations/instances_train.json"])
+    written = json.loads(files(write_coco(rows, SPECS))["annotations/instances_train.json"])
     assert [one["area"] for one in written["annotations"]] == [600, 800]
 
 
@@ -227,25 +229,27 @@ def test_voc_keeps_what_it_has_words_for(picture: bytes) -> None:
     written = files(write_voc(rows, notes=notes))
     (item,) = read_back(written, ["JPEGImages/a.png"], picture, Format.VOC).values()
     assert item.shapes[0] == box
-    assert notes == {"CROWD_LEFT_OUT": 1, "OUTLINE_AS_BOX": 1}
+    assert notes == {"crowd left out": 1, "outline as box": 1}
 
 
 def test_a_long_export_is_written_piece_by_piece() -> None:
     shapes = tuple(Shape(Box(index % 90, 1, 5, 5 + index / 1000), "RBC") for index in range(300))
-    chunks = list(write_coco((one_row(*shapes, name=f"{index}.png") for index in range(100)), LABELS))
-    assert len(chunks) > 100
+    chunks = list(write_coco((one_row(*shapes, name=f"{index}.png") for index in range(100)), SPECS))
+    assert len(chunks) > 50
     assert max(len(chunk.data) for chunk in chunks) <= 1 << 20
 
 
 WRITERS = {
-    "coco": lambda rows: write_coco(rows, LABELS),
+    "coco": lambda rows: write_coco(rows, SPECS),
     "voc": write_voc,
     "yolo": lambda rows: write_yolo(rows, LABELS, task=YoloTask.DETECT),
 }
 
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS.keys())
-@pytest.mark.parametrize("name", ["../a.png", "b/a.png", "", "..", "a\\b.png", "a\0.png"])
+@pytest.mark.parametrize(
+    "name", ["../a.png", "b/../a.png", "/a.png", "b//a.png", "C:\\a.png", "", "..", "a\\b.png", "a\0.png"]
+)
 def test_no_writer_leaves_its_folder(write: Callable[[list[ExportRow]], Iterator[ExportChunk]], name: str) -> None:
     with pytest.raises(FormatError) as caught:
         list(write([one_row(name=name)]))
@@ -259,3 +263,53 @@ def test_two_images_of_one_stem_are_refused(write: Callable[[list[ExportRow]], I
     with pytest.raises(FormatError) as caught:
         list(write([one_row(name="a.png"), one_row(name="A.jpg")]))
     assert caught.value.code == "DUPLICATE_NAME"
+
+
+def ids(written: Mapping[str, bytes], split: str, key: str) -> list[int]:
+    return [one["id"] for one in json.loads(written[f"annotations/instances_{split}.json"])[key]]
+
+
+def test_coco_keeps_ids_that_are_whole_numbers_and_the_first_of_their_file() -> None:
+    box = Shape(Box(1, 1, 9, 9), "RBC")
+    rows = [
+        replace(one_row(*(replace(box, source_id=one) for one in shapes), name=name), split=split, source_id=own)
+        for name, split, own, shapes in (
+            ("a.png", "train", "7", ("70", "")),
+            ("b.png", "train", "7", ("70", "0")),
+            ("c.png", "train", "", ("9" * 30,)),
+            ("d.png", "val", "7", ("70", "71")),
+            ("e.png", "val", "a7", ("-1", "7.5")),
+            ("f.png", "val", "007", ()),
+        )
+    ]
+    written = files(write_coco(rows, SPECS))
+    assert ids(written, "train", "images") == [7, 8, 9]
+    assert ids(written, "val", "images") == [7, 10, 11]
+    assert ids(written, "train", "annotations") == [70, 72, 73, 0, 74]
+    assert ids(written, "val", "annotations") == [70, 71, 75, 76]
+    annotations = json.loads(written["annotations/instances_val.json"])["annotations"]
+    assert [one["image_id"] for one in annotations] == [7, 7, 10, 10]
+
+
+def test_coco_keeps_ids_and_groups_of_categories() -> None:
+    labels = [LabelSpec("a", "", "9", "x"), LabelSpec("b", ""), LabelSpec("c", "", "9"), LabelSpec("d", "", "0")]
+    written = json.loads(files(write_coco([one_row()], labels))["annotations/instances_train.json"])
+    assert [(one["id"], one["supercategory"]) for one in written["categories"]] == [
+        (9, "x"),
+        (10, ""),
+        (11, ""),
+        (0, ""),
+    ]
+
+
+@given(st.lists(st.lists(st.sampled_from(["", "0", "1", "2", "3", "x"]), max_size=4), max_size=5))
+def test_ids_of_a_coco_file_are_never_given_twice(drawn: list[list[str]]) -> None:
+    rows = [
+        replace(one_row(*(Shape(Box(1, 1, 9, 9), "RBC", source_id=one) for one in given), name=f"{number}.png"))
+        for number, given in enumerate(drawn)
+    ]
+    rows = [replace(row, source_id=given[0] if given else "") for row, given in zip(rows, drawn, strict=True)]
+    written = files(write_coco(rows, SPECS))
+    for key, wanted in (("images", len(rows)), ("annotations", sum(map(len, drawn)))):
+        found = ids(written, "train", key) if rows else []
+        assert len(found) == len(set(found)) == wanted

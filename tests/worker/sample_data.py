@@ -9,7 +9,8 @@ from bloomery.common.v1 import Artifact
 from bloomery_vision.formats import FolderSource, Format, read, understand
 from bloomery_vision.geometry import Box, Polygon, Shape, Tag
 from bloomery_vision.images import probe
-from bloomery_vision.manifest import ManifestIndex, ManifestRow, ManifestShard, content_hash, write_shard
+from bloomery_vision.manifest import ManifestIndex, ManifestRow, ManifestShard, write_shard
+from bloomery_vision.manifest_hash import content_hash
 from bloomery_worker.cache import BlobCache
 
 PROJECT = "p0"

@@ -11,6 +11,7 @@ from bloomery._transfer import together
 from bloomery.dataset.v1 import (
     DatasetItem,
     ExportDatasetVersionRequest,
+    ExportDatasetVersionResponse,
     ExportFormat,
     ListDatasetItemsRequest,
 )
@@ -29,8 +30,7 @@ async def export(session: Session, version: str, format: ExportFormat.ValueType,
     """
     progress(Step("exporting"))
     there = await asyncio.to_thread(files_below, to)
-    request = ExportDatasetVersionRequest(name=version, format=format)
-    exported = await session.call(session.datasets.ExportDatasetVersion, request, seconds=_MAKING_SECONDS)
+    exported = await ask(session, version, format)
     with tempfile.TemporaryDirectory() as scratch:
         labels = Path(scratch) / "labels.zip"
         await session.transfer.get(exported.download, labels, exported.archive.digest)
@@ -38,6 +38,12 @@ async def export(session: Session, version: str, format: ExportFormat.ValueType,
             await _check(session, version, to, there - members(labels))
         await asyncio.to_thread(extract, labels, to)
     await _images(session, version, to, progress)
+
+
+async def ask(session: Session, version: str, format: ExportFormat.ValueType) -> ExportDatasetVersionResponse:
+    """Have the label files made, where they are not yet."""
+    request = ExportDatasetVersionRequest(name=version, format=format)
+    return await session.call(session.datasets.ExportDatasetVersion, request, seconds=_MAKING_SECONDS)
 
 
 async def _check(session: Session, version: str, to: Path, there: set[str]) -> None:

@@ -210,7 +210,8 @@ class Shape:
     """One object on one image.
 
     `crowd` marks a region of many objects that nobody outlined one by one: training and evaluation ignore it. Shapes
-    with one `group_id` belong together; shapes with one `track_id` are the same object in several frames.
+    with one `group_id` belong together; shapes with one `track_id` are the same object in several frames. `source_id`
+    is its id in the label file that it came from, empty for none.
     """
 
     geometry: Geometry
@@ -219,6 +220,7 @@ class Shape:
     crowd: bool = False
     group_id: int | None = None
     track_id: int | None = None
+    source_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

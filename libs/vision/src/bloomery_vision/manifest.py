@@ -4,7 +4,6 @@ A shard holds one image a row, in the order of file names across all shards. The
 rows and not over Parquet's bytes, so another writer, compression or shard size gives the same hash.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -16,28 +15,35 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bloomery_vision.geometry import Shape
-from bloomery_vision.manifest_shapes import SHAPE_TYPE, Record, from_record, to_record
+from bloomery_vision.manifest_shapes import FIRST_SHAPE_TYPE, SHAPE_TYPE, Record, from_record, to_record
 
-FORMAT = 1
+FORMAT = 2
+"""What is written. Format 1, which is read too, has neither `SOURCE_FIELDS` nor what classes were called elsewhere."""
+SOURCE_FIELDS = ("original_name", "source_name", "source_id")
 ROW_GROUP = 1000
 """Images of a row group at most; fewer where they have many shapes."""
 _ROW_GROUP_SHAPES = 20_000
 _DECODED = 50
+_COLUMNS = (
+    pa.field("asset", pa.string(), nullable=False),
+    pa.field("digest", pa.string(), nullable=False),
+    pa.field("logical_key", pa.string(), nullable=False),
+    pa.field("size_bytes", pa.int64(), nullable=False),
+    pa.field("media_type", pa.string(), nullable=False),
+    pa.field("width", pa.int32(), nullable=False),
+    pa.field("height", pa.int32(), nullable=False),
+    pa.field("split", pa.string(), nullable=False),
+    pa.field("group", pa.string(), nullable=False),
+    pa.field("file_name", pa.string(), nullable=False),
+)
 _SCHEMA = pa.schema(
     [
-        pa.field("asset", pa.string(), nullable=False),
-        pa.field("digest", pa.string(), nullable=False),
-        pa.field("logical_key", pa.string(), nullable=False),
-        pa.field("size_bytes", pa.int64(), nullable=False),
-        pa.field("media_type", pa.string(), nullable=False),
-        pa.field("width", pa.int32(), nullable=False),
-        pa.field("height", pa.int32(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),
-        pa.field("group", pa.string(), nullable=False),
-        pa.field("file_name", pa.string(), nullable=False),
+        *_COLUMNS,
         pa.field("shapes", pa.list_(SHAPE_TYPE), nullable=False),
+        *(pa.field(name, pa.string(), nullable=False) for name in SOURCE_FIELDS),
     ]
 )
+_FIRST_SCHEMA = pa.schema([*_COLUMNS, pa.field("shapes", pa.list_(FIRST_SHAPE_TYPE), nullable=False)])
 
 
 class ManifestError(ValueError):
@@ -58,8 +64,11 @@ class ManifestRow:
         height: The same.
         split: "train", "val" or "test".
         group: Images with one group lie in one split; "" for an image of its own.
-        file_name: Unique within the version, also without its suffix and in lower case.
+        file_name: A relative path, unique within the split, also without its suffix and in lower case.
         shapes: What is on it; `label` is the name of the class.
+        original_name: What it was called where it came from; "" in format 1, as the two that follow.
+        source_name: What its label file calls it, "" where none does.
+        source_id: Its id in that file, "" for none.
     """
 
     asset: str
@@ -73,6 +82,9 @@ class ManifestRow:
     group: str
     file_name: str
     shapes: tuple[Shape, ...] = ()
+    original_name: str = ""
+    source_name: str = ""
+    source_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +108,8 @@ class ManifestIndex:
         project_uid: The project that the images belong to.
         read_sequence: The project's sequence that was read.
         shards: In the order of the rows.
+        class_ids: What COCO files call the classes, one a class, "" for none; empty where there are none at all.
+        supercategories: The groups of the classes, in the same way.
     """
 
     content_hash: str
@@ -104,6 +118,8 @@ class ManifestIndex:
     project_uid: str
     read_sequence: int
     shards: tuple[ManifestShard, ...]
+    class_ids: tuple[str, ...] = ()
+    supercategories: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         """The index file."""
@@ -114,41 +130,13 @@ class ManifestIndex:
         """Read an index file. Raises ManifestError for a damaged one and for another format."""
         try:
             fields = json.loads(data)
-            if (found := fields.pop("format")) != FORMAT:
-                raise ManifestError(f"the manifest has format {found}, this reads {FORMAT}")
-            fields["classes"] = tuple(fields["classes"])
+            if (found := fields.pop("format")) not in (1, FORMAT):
+                raise ManifestError(f"the manifest has format {found}, this reads up to {FORMAT}")
+            fields |= {name: tuple(fields.get(name, ())) for name in ("classes", "class_ids", "supercategories")}
             fields["shards"] = tuple(ManifestShard(**shard) for shard in fields["shards"])
             return cls(**fields)
         except (AttributeError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise ManifestError(f"the manifest's index is damaged: {error}") from error
-
-
-class ContentHash:
-    """SHA-256 over what a version means: its task, its classes and its rows in the order of file names.
-
-    Where the bytes lie and how Parquet packs the rows does not count.
-    """
-
-    def __init__(self, *, task: str, classes: Sequence[str]) -> None:
-        self._digest = hashlib.sha256(_canonical({"format": FORMAT, "task": task, "classes": list(classes)}))
-
-    def add(self, row: ManifestRow) -> None:
-        """Count the next row."""
-        shapes = [to_record(shape, shape.label) for shape in row.shapes]
-        place = [row.file_name, row.digest, row.width, row.height, row.split, row.group]
-        self._digest.update(b"\n" + _canonical([*place, shapes]))
-
-    def value(self) -> str:
-        """The hash as "sha256:..."."""
-        return f"sha256:{self._digest.hexdigest()}"
-
-
-def content_hash(rows: Iterable[ManifestRow], *, task: str, classes: Sequence[str]) -> str:
-    """The content hash of all rows, given in the order of file names."""
-    counted = ContentHash(task=task, classes=classes)
-    for row in rows:
-        counted.add(row)
-    return counted.value()
 
 
 class ShardWriter:
@@ -218,7 +206,7 @@ class ShardReader:
             self._file = pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source)
         except pa.ArrowInvalid as error:
             raise ManifestError(f"the shard is damaged: {error}") from error
-        if not self._file.schema_arrow.equals(_SCHEMA):
+        if not any(map(self._file.schema_arrow.equals, (_SCHEMA, _FIRST_SCHEMA))):
             self.close()
             raise ManifestError("the shard's columns are not those of this format")
 
@@ -288,13 +276,3 @@ def read_shard(source: Path | bytes, classes: Sequence[str]) -> Iterator[Manifes
     with ShardReader(source, classes) as reader:
         for _, row in reader.rows():
             yield row
-
-
-def _canonical(value: object) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_as_text).encode()
-
-
-def _as_text(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.decode("ascii")
-    raise TypeError(f"{type(value).__name__} has no canonical form")

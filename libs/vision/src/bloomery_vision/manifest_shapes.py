@@ -7,22 +7,23 @@ import pyarrow as pa
 
 from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Ring, Shape, Tag
 
-SHAPE_TYPE = pa.struct(
-    [
-        pa.field("class", pa.int32(), nullable=False),
-        pa.field("kind", pa.string(), nullable=False),
-        pa.field("box", pa.list_(pa.float64())),
-        pa.field("rings", pa.list_(pa.list_(pa.float64()))),
-        pa.field("mask_width", pa.int32()),
-        pa.field("mask_height", pa.int32()),
-        pa.field("mask_counts", pa.binary()),
-        pa.field("crowd", pa.bool_(), nullable=False),
-        pa.field("group_id", pa.int64()),
-        pa.field("track_id", pa.int64()),
-        pa.field("attributes", pa.map_(pa.string(), pa.string()), nullable=False),
-    ]
+_FIELDS = (
+    pa.field("class", pa.int32(), nullable=False),
+    pa.field("kind", pa.string(), nullable=False),
+    pa.field("box", pa.list_(pa.float64())),
+    pa.field("rings", pa.list_(pa.list_(pa.float64()))),
+    pa.field("mask_width", pa.int32()),
+    pa.field("mask_height", pa.int32()),
+    pa.field("mask_counts", pa.binary()),
+    pa.field("crowd", pa.bool_(), nullable=False),
+    pa.field("group_id", pa.int64()),
+    pa.field("track_id", pa.int64()),
+    pa.field("attributes", pa.map_(pa.string(), pa.string()), nullable=False),
 )
+SHAPE_TYPE = pa.struct((*_FIELDS, pa.field("source_id", pa.string())))
 """`kind` is "box" (`box`: x, y, width, height), "polygon" (`rings`: x0, y0, x1, y1, ...), "mask" or "tag"."""
+FIRST_SHAPE_TYPE = pa.struct(_FIELDS)
+"""That of the first format."""
 
 Record = Mapping[str, object]
 
@@ -36,7 +37,9 @@ def to_record(shape: Shape, class_value: int | str) -> Record:
         "track_id": shape.track_id,
         "attributes": sorted(shape.attributes.items()),
     }
-    return record | _geometry_fields(shape.geometry)
+    # Left out where there is none, so that shapes without one have the hash that they had before there were any.
+    own = {"source_id": shape.source_id} if shape.source_id else {}
+    return record | _geometry_fields(shape.geometry) | own
 
 
 def from_record(record: Record, label: str) -> Shape:
@@ -48,6 +51,7 @@ def from_record(record: Record, label: str) -> Shape:
         crowd=cast("bool", record["crowd"]),
         group_id=cast("int | None", record["group_id"]),
         track_id=cast("int | None", record["track_id"]),
+        source_id=cast("str | None", record.get("source_id")) or "",
     )
 
 

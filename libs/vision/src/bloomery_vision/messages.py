@@ -22,6 +22,7 @@ def shape_value(message: ShapeMessage) -> Shape | None:
         crowd=message.crowd,
         group_id=message.group_id or None,
         track_id=message.track_id or None,
+        source_id=message.source_id,
     )
 
 
@@ -33,6 +34,7 @@ def shape_message(shape: Shape) -> ShapeMessage:
         group_id=shape.group_id or 0,
         track_id=shape.track_id or 0,
         attributes=shape.attributes,
+        source_id=shape.source_id,
     )
     return _placed(message, shape.geometry)
 

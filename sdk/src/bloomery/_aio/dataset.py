@@ -11,7 +11,7 @@ from bloomery import errors
 from bloomery._aio.base import AsyncHandle
 from bloomery._aio.group import AsyncJobGroup, get_job_group
 from bloomery._aio.job import AsyncJob
-from bloomery._export import export
+from bloomery._export import ask, export
 from bloomery._fields import DatasetFields, DatasetVersionFields
 from bloomery._jobs import Parameter, checkpoint_of, struct
 from bloomery._names import MODEL_VERSION, parent_of
@@ -82,6 +82,15 @@ class AsyncDatasetVersion(AsyncHandle[dataset.DatasetVersion], DatasetVersionFie
         kind = dataset.ExportFormat.Value(f"EXPORT_FORMAT_{format.upper()}")
         await export(self._session, self.name, kind, Path(to), progress)
         return Path(to)
+
+    async def export_losses(self, format: ExportFormat) -> dict[str, int]:
+        """How many shapes the format cannot hold as they are, by what becomes of them: `{"crowd left out": 3}`.
+
+        Raises:
+            FailedPrecondition: the version is not READY.
+        """
+        kind = dataset.ExportFormat.Value(f"EXPORT_FORMAT_{format.upper()}")
+        return dict((await ask(self._session, self.name, kind)).losses)
 
     async def train(
         self,

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from bloomery.cli._options import ProjectOption, connect
+from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
+from bloomery.cli._output import dump
 from bloomery.cli._progress import steps
 
 EXAMPLE = "Example: bloomery export cells-v@1 --format yolo --to ./cells-yolo"
@@ -24,8 +25,20 @@ def run(
     to: Annotated[Path, typer.Option(help="Folder to write to.")],
     format: Annotated[ExportFormat, typer.Option(help="Whose format.")] = ExportFormat.yolo,
     project: ProjectOption = None,
+    output: OutputOption = Output.table,
 ) -> None:
-    """Write a dataset version as a folder that other tools read. What is there already does not travel again."""
+    """Write a dataset version as a folder that other tools read, and say how many shapes the format cannot hold.
+
+    What is there already does not travel again.
+    """
     with connect(project) as client, steps() as tell:
-        folder = client.dataset_version(version).export(format.value, to, progress=tell)
+        found = client.dataset_version(version)
+        folder = found.export(format.value, to, progress=tell)
+        losses = found.export_losses(format.value)
+    if output is not Output.table:
+        dump({"folder": str(folder), "format": format.value, "losses": losses}, output)
+        return
     typer.echo(folder)
+    if losses:
+        told = ", ".join(f"{reason}: {count}" for reason, count in sorted(losses.items()))
+        typer.echo(f"{format.value} cannot hold all shapes as they are: {told}", err=True)

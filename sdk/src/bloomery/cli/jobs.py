@@ -149,7 +149,7 @@ def samples(
 
     with connect(project) as client:
         for sample in client.job(job).samples(epoch=epoch):
-            typer.echo(sample.save(inside(save, f"{sample.epoch:04}-{sample.file_name}")))
+            typer.echo(sample.save(inside(save, f"{sample.epoch:04}-{sample.file_name.replace('/', '_')}")))
 
 
 @app.command(epilog="Example: bloomery jobs download JOB --to ./made --role checkpoint")

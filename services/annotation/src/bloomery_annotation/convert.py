@@ -94,6 +94,8 @@ def label(value: Label) -> LabelMessage:
         shape_count=value.shape_count,
         deleting=bool(value.deleted_by),
         former_names=value.former_names,
+        supercategory=value.supercategory,
+        source_id=value.source_id,
     )
 
 
@@ -115,6 +117,8 @@ def asset(value: Asset) -> AssetMessage:
         parent=ASSET.format(project=value.project_id, asset=value.parent) if value.parent else "",
         timestamp=_duration(value.timestamp) if value.parent else None,
         etag=value.etag,
+        source_name=value.source_name,
+        source_id=value.source_id,
     )
 
 

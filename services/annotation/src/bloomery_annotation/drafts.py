@@ -68,12 +68,13 @@ def _on_image(
         if shape.label not in known:
             violations.add(f"{_FIELD}.{path}.label", f"{shape.label[:80]!r} is no label of the project{they_are}")
             they_are = ""
-        _check_numbers(shape, f"{_FIELD}.{path}", violations)
+        _check_fields(shape, f"{_FIELD}.{path}", violations)
         kept.append(_cut(shape, asset, path, violations, findings))
     return kept, findings
 
 
-def _check_numbers(message: ShapeMessage, path: str, violations: Violations) -> None:
+def _check_fields(message: ShapeMessage, path: str, violations: Violations) -> None:
+    check_text(message.source_id, f"{path}.source_id", violations, length=shapes.MAX_ID)
     if not (math.isfinite(message.confidence) and 0 <= message.confidence <= 1):
         violations.add(f"{path}.confidence", f"{message.confidence} must be from 0 to 1")
     for number in (message.group_id, message.track_id):

@@ -25,6 +25,8 @@ class NewLabel:
     id: str
     display_name: str
     color: str = ""
+    supercategory: str = ""
+    source_id: str = ""
 
 
 def label_id(display_name: str, taken: Collection[str]) -> str:
@@ -36,7 +38,7 @@ def label_id(display_name: str, taken: Collection[str]) -> str:
 
 def defaults(label: Label, values: Mapping[str, str]) -> dict[str, str]:
     """The values with an empty one replaced by what a label has without it."""
-    made_up = {"display_name": label.id, "color": color(label.position - 1)}
+    made_up = {"display_name": label.id, "color": color(label.position - 1), "supercategory": ""}
     return {field: value or made_up[field] for field, value in values.items()}
 
 
@@ -53,6 +55,8 @@ async def create(tx: Transaction, project: Project, wanted: NewLabel, now: datet
         create_time=now,
         update_time=now,
         position=position,
+        supercategory=wanted.supercategory,
+        source_id=wanted.source_id,
     )
     await labels.create(tx, project, label)
     return label
@@ -66,6 +70,17 @@ async def ensure(tx: Transaction, project: Project, wanted: Collection[NewLabel]
             identity = new.id or label_id(new.display_name, set(known.values()))
             known[new.display_name] = (await create(tx, project, replace(new, id=identity), now)).id
     return known
+
+
+async def describe(tx: Transaction, project: Project, said: Collection[NewLabel], now: datetime) -> None:
+    """Give labels of a locked project what files say of them, where they do not have it yet."""
+    known = await by_name(tx, project)
+    there = {label.id: label for label in await labels.everything(tx, project)}
+    for one in said:
+        label = there[known[one.display_name]]
+        values = {name: getattr(one, name) for name in ("supercategory", "source_id") if not getattr(label, name)}
+        if any(values.values()):
+            await labels.change(tx, project, label, values, now)
 
 
 async def by_name(tx: Transaction, project: Project) -> dict[str, str]:

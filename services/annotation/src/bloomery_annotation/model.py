@@ -46,6 +46,7 @@ class Label:
     """A class of things; `position` is its place in the order of creation, `deleted_by` who is deleting it.
 
     `former_names` are display names that it had before, the newest first: label files still call it by them.
+    `supercategory` and `source_id` are what COCO files say of it, "" for nothing.
     """
 
     project_id: str
@@ -60,6 +61,8 @@ class Label:
     shape_count: int = 0
     deleted_by: str = ""
     former_names: Sequence[str] = ()
+    supercategory: str = ""
+    source_id: str = ""
 
     @property
     def name(self) -> str:
@@ -90,7 +93,7 @@ NOT_SENT = Blob("", 0)
 
 @dataclass(frozen=True)
 class AssetDraft:
-    """What a caller says about an image."""
+    """What a caller, or an import with the last two fields, says about an image."""
 
     digest: str
     display_name: str
@@ -98,6 +101,8 @@ class AssetDraft:
     labels: Mapping[str, str] = field(default_factory=dict)
     parent: str = ""
     timestamp: timedelta = timedelta()
+    source_name: str = ""
+    source_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,8 @@ class Asset:
     """An image. Width and height in pixels, EXIF orientation applied; `since` is the sequence of its last change.
 
     `parent` is the id of the asset that it is a frame of, and `timestamp` the time within that. `imported_split` is the
-    split that files gave it last; where it differs from `split`, somebody has changed that since.
+    split that files gave it last; where it differs from `split`, somebody has changed that since. `source_name` and
+    `source_id` are what its label file called it last, "" for nothing.
     """
 
     project_id: str
@@ -125,6 +131,8 @@ class Asset:
     parent: str = ""
     timestamp: timedelta = timedelta()
     imported_split: str = ""
+    source_name: str = ""
+    source_id: str = ""
 
     @property
     def name(self) -> str:

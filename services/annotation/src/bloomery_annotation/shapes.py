@@ -16,6 +16,7 @@ from bloomery_vision.messages import shape_message, shape_value
 
 MAX_SHAPES = 10_000
 MAX_BYTES = 8 << 20
+MAX_ID = 64
 
 
 def pack(messages: Iterable[ShapeMessage]) -> Shapes:

@@ -17,6 +17,7 @@ from bloomery.annotation.v1 import (
     StreamAnnotationSetsRequest,
     StreamAnnotationSetsResponse,
 )
+from bloomery.annotation.v1 import Label as LabelMessage
 from bloomery_dataset.model import Image, Label, Project
 from bloomery_kit.errors import Unavailable
 from bloomery_kit.times import from_timestamp
@@ -64,7 +65,7 @@ class Annotations:
         request = ListLabelsRequest(parent=f"projects/{project}", page_size=_PAGE)
         while True:
             page = await self._stub.ListLabels(request)
-            found += [Label(label.name.rpartition("/")[2], label.display_name) for label in page.labels]
+            found += map(_label, page.labels)
             request.page_token = page.next_page_token
             if not request.page_token:
                 return tuple(found)
@@ -123,6 +124,10 @@ class Annotations:
             raise Unavailable("ANNOTATION_SILENT", message) from error
 
 
+def _label(message: LabelMessage) -> Label:
+    return Label(message.name.rpartition("/")[2], message.display_name, message.supercategory, message.source_id)
+
+
 def _images(response: StreamAnnotationSetsResponse) -> list[Image]:
     return [_image(item) for item in response.items]
 
@@ -144,4 +149,6 @@ def _image(item: AssetAnnotations) -> Image:
         labels=dict(asset.labels),
         sequence=asset.sequence,
         shapes=shapes,
+        source_name=asset.source_name,
+        source_id=asset.source_id,
     )

@@ -20,7 +20,8 @@ from bloomery_dataset.splits import PARTS, place, split
 from bloomery_dataset.statistics import Tally
 from bloomery_kit.errors import FailedPrecondition
 from bloomery_kit.objects import ObjectStore
-from bloomery_vision.manifest import ContentHash, ManifestIndex, ManifestRow, ManifestShard, ShardWriter
+from bloomery_vision.manifest import ManifestIndex, ManifestRow, ManifestShard, ShardWriter
+from bloomery_vision.manifest_hash import ContentHash
 
 SHARD_ROWS = 50_000
 SHARD_BYTES = 64 << 20
@@ -60,7 +61,12 @@ class BuildRun:
         self._progress = progress
         self._selection = Selection(version.spec, plan.labels)
         self._tally = Tally()
-        self._hash = ContentHash(task=version.spec.task, classes=self._selection.classes)
+        self._hash = ContentHash(
+            task=version.spec.task,
+            classes=self._selection.classes,
+            class_ids=self._selection.class_ids,
+            supercategories=self._selection.supercategories,
+        )
 
     async def run(self) -> Product:
         """Build. Raises FailedPrecondition where the project has nothing to build from."""
@@ -94,7 +100,7 @@ class BuildRun:
                 spill.add(image, kept, group=group, place=place(image.digest, group, seed=policy.seed))
 
     def _rows(self, spill: Spill, parts: bytearray) -> Iterator[ManifestRow]:
-        for file_name, number in spill.named():
+        for file_name, number in spill.named(parts):
             image, group, shapes = spill.read(number)
             yield ManifestRow(
                 asset=image.asset,
@@ -108,6 +114,9 @@ class BuildRun:
                 group=group,
                 file_name=file_name,
                 shapes=shapes,
+                original_name=image.display_name,
+                source_name=image.source_name,
+                source_id=image.source_id,
             )
 
     async def _write(self, rows: Iterator[ManifestRow]) -> tuple[ManifestShard, ...]:
@@ -145,6 +154,8 @@ class BuildRun:
             project_uid=self._version.project_uid,
             read_sequence=self._plan.read_sequence,
             shards=shards,
+            class_ids=self._selection.class_ids,
+            supercategories=self._selection.supercategories,
         )
         path = self._folder / "index"
         path.write_bytes(index.to_json())

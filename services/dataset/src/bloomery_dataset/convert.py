@@ -105,6 +105,9 @@ def item_message(row: ManifestRow, download: SignedRequest | None) -> DatasetIte
         file_name=row.file_name,
         shapes=map(shape_message, row.shapes),
         download=signed_message(download) if download else None,
+        original_name=row.original_name,
+        source_name=row.source_name,
+        source_id=row.source_id,
     )
 
 

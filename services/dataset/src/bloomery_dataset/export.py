@@ -5,20 +5,21 @@ import hashlib
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import IO
 
 from bloomery_dataset.metrics import EXPORTS
-from bloomery_dataset.model import Blob, ExportFormat, Task, Version
+from bloomery_dataset.model import Blob, Export, ExportFormat, Task, Version
 from bloomery_dataset.shards import ShardCache
 from bloomery_dataset.store import versions
 from bloomery_kit.database import Database
 from bloomery_kit.errors import FailedPrecondition, NotFound
 from bloomery_kit.objects import ObjectStore
-from bloomery_vision.formats import FORMATS, ExportChunk, ExportRow, Format, YoloTask
-from bloomery_vision.manifest import ManifestRow, read_shard
+from bloomery_vision.formats import FORMATS, ExportRow, Format, LabelSpec, YoloTask
+from bloomery_vision.formats.export import TABLE, TABLE_HEAD, Notes, table_line, table_row
+from bloomery_vision.manifest import ManifestIndex, ManifestRow, read_shard
 
 # The oldest time that a zip can hold: equal content makes equal bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -34,10 +35,10 @@ class Exporter:
         self._cache = cache
         self._objects = objects
         self._folder = folder
-        self._running: dict[tuple[str, ExportFormat], asyncio.Task[Blob]] = {}
+        self._running: dict[tuple[str, ExportFormat], asyncio.Task[Export]] = {}
 
-    async def archive(self, version: Version, export_format: ExportFormat) -> Blob:
-        """The zip of a READY version. Raises FailedPrecondition where the format cannot hold its labels, NotFound."""
+    async def export(self, version: Version, export_format: ExportFormat) -> Export:
+        """The label files of a READY version. Raises FailedPrecondition where it can have none, NotFound."""
         async with self._db.read() as tx:
             made = await versions.export(tx, version.uid, export_format)
         return made or await self._make_once(version, export_format)
@@ -48,7 +49,7 @@ class Exporter:
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
 
-    async def _make_once(self, version: Version, export_format: ExportFormat) -> Blob:
+    async def _make_once(self, version: Version, export_format: ExportFormat) -> Export:
         key = (version.uid, export_format)
         if key not in self._running:
             self._running[key] = asyncio.create_task(self._make(version, export_format))
@@ -56,7 +57,7 @@ class Exporter:
         # A client that gives up does not stop the work: it will ask again.
         return await asyncio.shield(self._running[key])
 
-    async def _make(self, version: Version, export_format: ExportFormat) -> Blob:
+    async def _make(self, version: Version, export_format: ExportFormat) -> Export:
         if version.spec.task is Task.CLASSIFY:
             raise FailedPrecondition(
                 "NO_LABEL_FILES",
@@ -66,51 +67,68 @@ class Exporter:
             index, shards = await self._cache.checkout(version, Path(folder))
             rows = (_export_row(row) for shard in shards for row in read_shard(shard, index.classes))
             archive = Path(folder) / "archive.zip"
-            await asyncio.to_thread(_write, archive, rows, version, export_format)
+            losses = await asyncio.to_thread(_write, archive, rows, index, export_format)
             digest = await asyncio.to_thread(_digest, archive)
             stored = await self._objects.put(f"{version.prefix}/exports/{digest}.zip", archive)
-        blob = Blob(f"sha256:{digest}", stored.size, stored.key)
+        made = Export(Blob(f"sha256:{digest}", stored.size, stored.key), losses)
         async with self._db.write() as tx:
             if kept := await versions.is_there(tx, version):
-                await versions.add_export(tx, version.uid, export_format, blob)
+                await versions.add_export(tx, version.uid, export_format, made)
             else:
                 await versions.leave_cleanup(tx, version)
         if not kept:
             raise NotFound("dataset version", version.name, "it was deleted while it was exported")
         EXPORTS.labels(export_format).inc()
-        return blob
+        return made
 
 
 def _export_row(row: ManifestRow) -> ExportRow:
-    return ExportRow(row.file_name, row.width, row.height, row.split, row.shapes)
+    return ExportRow(
+        row.file_name,
+        row.width,
+        row.height,
+        row.split,
+        row.shapes,
+        row.asset,
+        row.digest,
+        row.original_name,
+        row.source_name,
+        row.source_id,
+    )
 
 
-def _write(archive: Path, rows: Iterable[ExportRow], version: Version, export_format: ExportFormat) -> None:
-    assert version.product is not None
-    classes = version.product.classes
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
-        write = FORMATS[Format(export_format)].write
-        assert write is not None
-        chunks = write(rows, classes, YoloTask(version.spec.task))
-        if export_format is ExportFormat.YOLO:
-            for chunk in chunks:
-                file.writestr(_entry(chunk.path), chunk.data)
-        else:
-            _write_mixed(file, chunks)
-
-
-def _write_mixed(file: zipfile.ZipFile, chunks: Iterable[ExportChunk]) -> None:
-    """Write files whose chunks come in turns, through files of their own."""
-    with ExitStack() as stack:
-        parts: dict[str, IO[bytes]] = {}
-        for chunk in chunks:
-            if chunk.path not in parts:
-                parts[chunk.path] = stack.enter_context(tempfile.TemporaryFile(dir=Path(str(file.filename)).parent))
-            parts[chunk.path].write(chunk.data)
-        for path, part in parts.items():
-            part.seek(0)
+def _write(archive: Path, rows: Iterable[ExportRow], index: ManifestIndex, export_format: ExportFormat) -> Notes:
+    """Write the label files and the table of images; what the format could not hold."""
+    write = FORMATS[Format(export_format)].write
+    assert write is not None
+    losses = Notes()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file, _temporary(archive) as table:
+        chunks = write(_tabled(rows, table), _labels(index), YoloTask(index.task), losses)
+        for path, parts in groupby(chunks, key=lambda chunk: chunk.path):
             with file.open(_entry(path), "w", force_zip64=True) as entry:
-                shutil.copyfileobj(part, entry, _CHUNK)
+                entry.writelines(part.data for part in parts)
+        table.seek(0)
+        with file.open(_entry(TABLE), "w", force_zip64=True) as entry:
+            shutil.copyfileobj(table, entry, _CHUNK)
+    return +losses
+
+
+def _temporary(archive: Path) -> IO[bytes]:
+    return tempfile.TemporaryFile(dir=archive.parent)
+
+
+def _tabled(rows: Iterable[ExportRow], table: IO[bytes]) -> Iterator[ExportRow]:
+    """The rows, each with its line in the table."""
+    table.write(table_line(*TABLE_HEAD))
+    for row in rows:
+        table.write(table_row(row))
+        yield row
+
+
+def _labels(index: ManifestIndex) -> list[LabelSpec]:
+    none = [""] * len(index.classes)
+    known = zip(index.classes, index.class_ids or none, index.supercategories or none, strict=True)
+    return [LabelSpec(name, "", identifier, supercategory) for name, identifier, supercategory in known]
 
 
 def _entry(path: str) -> zipfile.ZipInfo:

@@ -115,10 +115,12 @@ class Spec:
 
 @dataclass(frozen=True)
 class Label:
-    """A label of the project, in the order of creation."""
+    """A label of the project, in the order of creation; `source_id` is its id in the COCO file that it came from."""
 
     id: str
     display_name: str
+    supercategory: str = ""
+    source_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,7 @@ class Image:
     """An image of the project with its shapes at one moment; `label` of a shape is a label's id.
 
     `official` is the split that it was imported with, "" for none. `shapes` is None where nobody saved any.
+    `source_name` and `source_id` are what its label file called it, "" for nothing.
     """
 
     asset: str
@@ -149,6 +152,8 @@ class Image:
     labels: Mapping[str, str]
     sequence: int
     shapes: tuple[Shape, ...] | None
+    source_name: str = ""
+    source_id: str = ""
 
     @property
     def id(self) -> str:
@@ -171,6 +176,14 @@ class Blob:
     digest: str
     size_bytes: int
     logical_key: str
+
+
+@dataclass(frozen=True)
+class Export:
+    """The label files of a version in a format, and how many shapes that could not hold as they are, by reason."""
+
+    archive: Blob
+    losses: Mapping[str, int]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Which images and shapes a version takes, and under which class."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bloomery_dataset.model import LEFT_OUT, Image, Label, Method, Spec, Task
@@ -22,14 +22,21 @@ class Selection:
     """Takes images one after another, and counts by reason what it leaves out and what it changes.
 
     Every image and every shape that comes in is either kept or counted under one reason. A crowd is no single object to
-    learn from; it is kept, flagged, because an evaluation has to ignore what is found there.
+    learn from; it is kept, flagged, because an evaluation has to ignore what is found there. A class has the id and the
+    supercategory of the first label that is mapped to it.
     """
 
     def __init__(self, spec: Spec, labels: tuple[Label, ...]) -> None:
         self._spec = spec
         self._known = {label.id for label in labels}
         self._class_of = class_of_label(labels, spec.class_mapping)
-        self.classes = tuple(dict.fromkeys(self._class_of.values()))
+        first: dict[str, Label] = {}
+        for label in labels:
+            if label.id in self._class_of:
+                first.setdefault(self._class_of[label.id], label)
+        self.classes = tuple(first)
+        self.class_ids = _unless_empty([label.source_id for label in first.values()])
+        self.supercategories = _unless_empty([label.supercategory for label in first.values()])
         self.images = 0
         self.shapes = 0
         self.skipped_images: Counter[str] = Counter()
@@ -120,3 +127,7 @@ def class_of_label(labels: tuple[Label, ...], mapping: Mapping[str, str]) -> dic
     if not mapping:
         return {label.id: label.display_name for label in labels}
     return {label.id: mapping[label.id] for label in labels if mapping.get(label.id)}
+
+
+def _unless_empty(values: Sequence[str]) -> tuple[str, ...]:
+    return tuple(values) if any(values) else ()

@@ -155,12 +155,14 @@ class DatasetServicer(DatasetServiceServicer):
         """See the contract."""
         name, export_format = parse_version(request.name), checks.export_format(request)
         version = await self._catalog.ready_version(name)
-        archive = await self._exporter.archive(version, export_format)
+        exported = await self._exporter.export(version, export_format)
+        archive = exported.archive
         file_name = f"{version.dataset}-{version.number}-{export_format}.zip"
         download = await self._signer.sign(archive.logical_key, file_name)
         return ExportDatasetVersionResponse(
             archive=convert.artifact(archive, role="export", media_type="application/zip", file_name=file_name),
             download=convert.signed_message(download),
+            losses=exported.losses,
         )
 
     async def ListReferences(self, request: ListReferencesRequest, context: Context) -> ListReferencesResponse:

@@ -24,4 +24,4 @@ class Signer:
 
     async def download(self, row: ManifestRow) -> SignedRequest:
         """A GET of the original bytes of an image."""
-        return await self.sign(row.logical_key, row.file_name)
+        return await self.sign(row.logical_key, row.file_name.rpartition("/")[2])

@@ -3,8 +3,9 @@
 import json
 import pickle
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,9 +27,9 @@ CREATE TABLE images (number INTEGER PRIMARY KEY, content BLOB);
 CREATE TABLE draws (place BLOB, grouped TEXT, number INTEGER, counts TEXT, PRIMARY KEY (place, grouped, number))
     WITHOUT ROWID;
 CREATE TABLE ages (sequence INTEGER, id TEXT, number INTEGER, display_name TEXT, media_type TEXT,
-    PRIMARY KEY (sequence, id)) WITHOUT ROWID;
-CREATE TABLE stems (stem TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE names (file_name TEXT PRIMARY KEY, number INTEGER) WITHOUT ROWID;
+    source_name TEXT,     PRIMARY KEY (sequence, id)) WITHOUT ROWID;
+CREATE TABLE stems (stem TEXT, part INTEGER, PRIMARY KEY (stem, part)) WITHOUT ROWID;
+CREATE TABLE names (file_name TEXT, part INTEGER, number INTEGER, PRIMARY KEY (file_name, part)) WITHOUT ROWID;
 BEGIN;
 """
 
@@ -67,7 +68,8 @@ class Spill:
         content = pickle.dumps((replace(image, shapes=None), group, kept.shapes), pickle.HIGHEST_PROTOCOL)
         self._insert("images", number, content)
         self._insert("draws", place, group, number, json.dumps(kept.counts))
-        self._insert("ages", image.sequence, image.id, number, image.display_name.rpartition("/")[2], image.media_type)
+        named = (image.display_name, image.media_type, image.source_name)
+        self._insert("ages", image.sequence, image.id, number, *named)
 
     def draw(self) -> Iterator[SplitItem]:
         """What splitting needs to know of all images, in the order of the draw."""
@@ -81,12 +83,16 @@ class Spill:
         for (number,) in self._db.execute("SELECT number FROM draws ORDER BY place, grouped, number"):
             yield number
 
-    def named(self) -> Iterator[tuple[str, int]]:
-        """The file names of all images with their numbers, in the order of file names; to be asked once."""
-        ages = "SELECT number, id, display_name, media_type FROM ages ORDER BY sequence, id"
+    def named(self, parts: Sequence[int]) -> Iterator[tuple[str, int]]:
+        """The file names of all images with their numbers, in the order of file names; to be asked once.
+
+        A name comes once in each part; `parts` has that of each image.
+        """
+        ages = "SELECT number, id, display_name, media_type, source_name FROM ages ORDER BY sequence, id"
         for number, *named in self._db.execute(ages):
-            self._insert("names", file_name(Named(*named), self._take), number)
-        yield from self._db.execute("SELECT file_name, number FROM names ORDER BY file_name")
+            take = partial(self._take, parts[number])
+            self._insert("names", file_name(Named(*named), take), parts[number], number)
+        yield from self._db.execute("SELECT file_name, number FROM names ORDER BY file_name, part")
 
     def read(self, number: int) -> tuple[Image, str, tuple[Shape, ...]]:
         """An image again, without shapes, with its group and the shapes that were kept."""
@@ -94,8 +100,8 @@ class Spill:
         image, group, shapes = pickle.loads(content)  # noqa: S301 - this process wrote the file
         return image, group, shapes
 
-    def _take(self, stem: str) -> bool:
-        return self._db.execute("INSERT OR IGNORE INTO stems VALUES (?)", (stem,)).rowcount == 1
+    def _take(self, part: int, stem: str) -> bool:
+        return self._db.execute("INSERT OR IGNORE INTO stems VALUES (?, ?)", (stem, part)).rowcount == 1
 
     def _insert(self, table: str, *values: object) -> None:
         places = ", ".join("?" * len(values))

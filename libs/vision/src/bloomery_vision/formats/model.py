@@ -77,13 +77,22 @@ class ImportItem:
 
 @dataclass(frozen=True, slots=True)
 class ExportRow:
-    """One image to write, with its shapes in pixels of the oriented image of `width` x `height`."""
+    """One image to write, with its shapes in pixels of the oriented image of `width` x `height`.
+
+    `file_name` is a relative path. `original_name` is what the image was called where it came from, `source_name` and
+    `source_id` what its label file called it; all may be empty.
+    """
 
     file_name: str
     width: int
     height: int
     split: str
     shapes: tuple[Shape, ...]
+    asset: str = ""
+    digest: str = ""
+    original_name: str = ""
+    source_name: str = ""
+    source_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,17 +19,30 @@ def single_ring(polygon: Polygon) -> Ring:
     return _joined([_clockwise(np.array(ring, dtype=np.float64)) for ring in polygon.rings])
 
 
-def ring_of(mask: Mask) -> Ring:
-    """The parts and holes of a mask as one outline through the centres of their border pixels; empty for no pixel.
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A mask as one closed outline, empty for no pixel, and of how many parts and holes it is made."""
+
+    ring: Ring
+    parts: int
+    holes: int
+
+
+def ring_of(mask: Mask) -> Outline:
+    """The parts and holes of a mask as one outline through the centres of their border pixels.
 
     Ultralytics drops the fractions of points and fills an outline with its edge and by the even-odd rule, so that it
     gets back each pixel of the mask.
     """
     import cv2
 
-    found, _ = cv2.findContours(mask.to_array().astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    found, above = cv2.findContours(mask.to_array().astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     rings = [_centres(contour.reshape(-1, 2).astype(np.float64)) for contour in found]
-    return _joined(rings) if rings else ()
+    if not rings:
+        return Outline((), 0, 0)
+    # The last of the four numbers is the contour around it, -1 where there is none.
+    holes = int((above[0, :, 3] >= 0).sum())
+    return Outline(_joined(rings), len(rings) - holes, holes)
 
 
 def _centres(pixels: Points) -> Points:

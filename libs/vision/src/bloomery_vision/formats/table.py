@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from bloomery_vision.formats.claims import Claim
 from bloomery_vision.formats.coco import read_coco
 from bloomery_vision.formats.coco_claim import claim_coco
+from bloomery_vision.formats.export import Notes
 from bloomery_vision.formats.images_only import claim_images, read_images
-from bloomery_vision.formats.model import ExportChunk, ExportRow, Format, ImportItem, YoloTask
+from bloomery_vision.formats.model import ExportChunk, ExportRow, Format, ImportItem, LabelSpec, YoloTask
 from bloomery_vision.formats.plan import Plan
 from bloomery_vision.formats.source import Source
 from bloomery_vision.formats.tree import Tree
@@ -22,8 +23,11 @@ from bloomery_vision.formats.write_yolo import write_yolo
 from bloomery_vision.formats.yolo import read_yolo
 from bloomery_vision.formats.yolo_claim import claim_yolo
 
-Writer = Callable[[Iterable[ExportRow], Sequence[str], YoloTask], Iterator[ExportChunk]]
-"""Turns rows, read once, into label files, given the labels in order and whether boxes or outlines are wanted."""
+Writer = Callable[[Iterable[ExportRow], Sequence[LabelSpec], YoloTask, Notes], Iterator[ExportChunk]]
+"""Turns rows, read once, into label files, given the labels in order and whether boxes or outlines are wanted.
+
+The notes count what the format cannot hold.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +53,23 @@ FORMATS: Mapping[Format, FileFormat] = {
             "Pascal VOC is *.xml with <annotation>",
             claim_voc,
             read_voc,
-            write=lambda rows, _labels, _task: write_voc(rows),
+            write=lambda rows, _labels, _task, notes: write_voc(rows, notes=notes),
         ),
         FileFormat(
             Format.COCO,
             "COCO is *.json with images, annotations and categories",
             claim_coco,
             read_coco,
-            write=lambda rows, labels, _task: write_coco(rows, labels),
+            write=lambda rows, labels, _task, notes: write_coco(rows, labels, notes=notes),
         ),
         FileFormat(
             Format.YOLO,
             "YOLO is images/ with labels/*.txt and data.yaml or classes.txt, or <split>/<label>/ folders of images",
             claim_yolo,
             read_yolo,
-            write=lambda rows, labels, task: write_yolo(rows, labels, task=task),
+            write=lambda rows, labels, task, notes: write_yolo(
+                rows, [label.name for label in labels], task=task, notes=notes
+            ),
         ),
         FileFormat(Format.IMAGES, "images alone are taken as they are", claim_images, read_images),
     )

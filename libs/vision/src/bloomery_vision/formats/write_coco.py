@@ -1,69 +1,160 @@
-"""Writes COCO instances files."""
+"""Writes COCO instances files.
+
+Ids are those that images, annotations and categories had in the COCO files that they were imported from. An id is kept
+where it is a whole number that nothing before it in its file has; everything else is numbered on from the greatest id
+of all files. So the ids are known at the end only: until then the records wait on disk, without them.
+"""
 
 import json
 import tempfile
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import combinations
-from typing import IO
+from typing import IO, Self
+
+import numpy as np
 
 from bloomery_vision.formats.export import Notes, Stems, placed
-from bloomery_vision.formats.model import ExportChunk, ExportRow
+from bloomery_vision.formats.model import ExportChunk, ExportRow, LabelSpec
 from bloomery_vision.geometry import Geometry, Mask, Polygon, Ring, Shape, Tag
 from bloomery_vision.rasterize import rasterize
 
 _SPOOL = 16 << 20
-"""Bytes of annotations of a split that are kept in memory until its images are written."""
-_CHUNK = 1 << 20
+"""Bytes of the records of a file that are kept in memory until their ids are known."""
+_CHUNK = 1 << 16
+_NO_ID = -1
+_LARGEST_ID = 2**53
+"""The largest whole number that every reader of JSON takes for what it is."""
 
 
 def write_coco(
-    rows: Iterable[ExportRow], labels: Sequence[str], *, notes: Notes | None = None
+    rows: Iterable[ExportRow], labels: Sequence[LabelSpec], *, notes: Notes | None = None
 ) -> Iterator[ExportChunk]:
     """`annotations/instances_<split>.json` for each split.
 
-    The images belong at `image_path(row)`. Category ids count from 1 in the order of the labels, image and annotation
-    ids over all splits. A box has no segmentation, a mask has a compressed one.
+    The images belong at `image_path(row)`. A box has no segmentation, a mask has a compressed one. A name that is not
+    the one of the source is written beside it as `original_name`.
 
     Args:
         rows: read once.
         labels: the categories; shapes of other labels are left out.
-        notes: counts what was left out: TAG_LEFT_OUT, LABEL_LEFT_OUT.
+        notes: counts what was left out: "tag left out", "label left out".
 
     Raises:
         FormatError: BAD_NAME, DUPLICATE_NAME.
     """
     notes = Notes() if notes is None else notes
-    categories = {label: number for number, label in enumerate(labels, 1)}
-    stems, annotation_id = Stems(), 0
+    categories = _categories(labels)
+    stems = Stems()
     with ExitStack() as stack:
-        files: dict[str, IO[bytes]] = {}
-        for image_id, row in enumerate(rows, 1):
+        files: dict[str, _File] = {}
+        for row in rows:
             stems.take(row, folder=row.split)
-            start = b",\n"
             if row.split not in files:
-                files[row.split] = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=_SPOOL))
-                start = _start(categories)
-            yield ExportChunk(_path(row.split), start + _image(image_id, row))
-            for shape in _known(placed(row.shapes, notes, crowds=True), categories, notes):
-                annotation_id += 1
-                annotation = _annotation(annotation_id, image_id, shape, categories[shape.label], row)
-                _append(files[row.split], annotation)
-        for split, annotations in files.items():
-            yield from (ExportChunk(_path(split), data) for data in _rest(annotations))
+                files[row.split] = stack.enter_context(_File())
+            shapes = _known(placed(row.shapes, notes, crowds=True), categories, notes)
+            files[row.split].add(row, shapes, categories)
+        yield from _written(files, labels, categories)
 
 
-def _path(split: str) -> str:
-    return f"annotations/instances_{split}.json"
+def _categories(labels: Sequence[LabelSpec]) -> Mapping[str, int]:
+    """The ids of categories by their names: from 1 where none has one."""
+    given = array("q", (_whole(label.source_id) for label in labels))
+    numbers = _numbered(given, _following(given))
+    return {label.name: number for label, number in zip(labels, numbers, strict=True)}
 
 
-def _start(categories: Mapping[str, int]) -> bytes:
-    records = [{"id": number, "name": label, "supercategory": ""} for label, number in categories.items()]
-    return b'{"categories": ' + _dump(records) + b',\n"images": [\n'
+class _Records:
+    """JSON objects without their ids, and the ids that they had; `owners` are the images of annotations by number."""
+
+    def __init__(self) -> None:
+        self.ids = array("q")
+        self.owners = array("q")
+        self._spool: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_SPOOL)  # noqa: SIM115 - closed by its _File
+
+    def close(self) -> None:
+        self._spool.close()
+
+    def add(self, source_id: str, record: Mapping[str, object]) -> None:
+        self.ids.append(_whole(source_id))
+        self._spool.write(_dump(record) + b"\n")
+
+    def chunks(self, numbers: Sequence[int], owners: Sequence[int] | None = None) -> Iterator[bytes]:
+        """The records with their ids, as parts of a list."""
+        self._spool.seek(0)
+        part = bytearray()
+        for number, (own, line) in enumerate(zip(numbers, self._spool, strict=True)):
+            image = b"" if owners is None else b'"image_id": %d, ' % owners[self.owners[number]]
+            part += b'%s{"id": %d, %s%s' % (b",\n" if number else b"", own, image, line[1:-1])
+            if len(part) > _CHUNK:
+                yield bytes(part)
+                part.clear()
+        yield bytes(part)
 
 
-def _image(image_id: int, row: ExportRow) -> bytes:
-    return _dump({"id": image_id, "file_name": row.file_name, "width": row.width, "height": row.height})
+class _File:
+    """What goes into one file."""
+
+    def __init__(self) -> None:
+        self.images, self.annotations = _Records(), _Records()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.images.close()
+        self.annotations.close()
+
+    def add(self, row: ExportRow, shapes: Iterable[Shape], categories: Mapping[str, int]) -> None:
+        for shape in shapes:
+            self.annotations.owners.append(len(self.images.ids))
+            self.annotations.add(shape.source_id, _annotation(shape, categories[shape.label], row))
+        self.images.add(row.source_id, _image(row))
+
+
+def _written(
+    files: Mapping[str, _File], labels: Sequence[LabelSpec], categories: Mapping[str, int]
+) -> Iterator[ExportChunk]:
+    listed = [{"id": categories[one.name], "name": one.name, "supercategory": one.supercategory} for one in labels]
+    next_image = _following(*(file.images.ids for file in files.values()))
+    next_annotation = _following(*(file.annotations.ids for file in files.values()))
+    for split, file in files.items():
+        path = f"annotations/instances_{split}.json"
+        images = _numbered(file.images.ids, next_image)
+        annotations = _numbered(file.annotations.ids, next_annotation)
+        next_image, next_annotation = max(next_image, _following(images)), max(next_annotation, _following(annotations))
+        yield ExportChunk(path, b'{"categories": ' + _dump(listed) + b',\n"images": [\n')
+        yield from (ExportChunk(path, part) for part in file.images.chunks(images))
+        yield ExportChunk(path, b'\n],\n"annotations": [\n')
+        yield from (ExportChunk(path, part) for part in file.annotations.chunks(annotations, images))
+        yield ExportChunk(path, b"\n]}\n")
+
+
+def _following(*ids: Iterable[int]) -> int:
+    """The number after the greatest of all, from 1 on."""
+    return 1 + max((0, *(max(some, default=0) for some in ids)))
+
+
+def _numbered(given: Sequence[int], following: int) -> list[int]:
+    """The ids where they are the first of their kind, and for all others numbers from `following` on."""
+    ids = np.array(given, dtype=np.int64)
+    first = np.zeros(len(ids), dtype=bool)
+    first[np.unique(ids, return_index=True)[1]] = True
+    new = ~first | (ids == _NO_ID)
+    ids[new] = np.arange(following, following + int(new.sum()))
+    return list(map(int, ids))
+
+
+def _whole(source_id: str) -> int:
+    number = int(source_id) if source_id.isascii() and source_id.isdigit() and len(source_id) < 17 else _NO_ID
+    return number if number <= _LARGEST_ID and str(number) == source_id else _NO_ID
+
+
+def _image(row: ExportRow) -> Mapping[str, object]:
+    record: dict[str, object] = {"file_name": row.file_name, "width": row.width, "height": row.height}
+    original = row.source_name or row.original_name
+    return record | ({"original_name": original} if original not in ("", row.file_name) else {})
 
 
 def _known(shapes: Iterable[Shape], categories: Mapping[str, int], notes: Notes) -> Iterator[Shape]:
@@ -71,12 +162,12 @@ def _known(shapes: Iterable[Shape], categories: Mapping[str, int], notes: Notes)
         if shape.label in categories:
             yield shape
         else:
-            notes["LABEL_LEFT_OUT"] += 1
+            notes["label left out"] += 1
 
 
-def _annotation(number: int, image_id: int, shape: Shape, category: int, row: ExportRow) -> bytes:
+def _annotation(shape: Shape, category: int, row: ExportRow) -> Mapping[str, object]:
     box = shape.geometry.bounds
-    record: dict[str, object] = {"id": number, "image_id": image_id, "category_id": category}
+    record: dict[str, object] = {"category_id": category}
     if box is not None:
         record["bbox"] = [box.x, box.y, box.width, box.height]
     record["area"] = _area(shape.geometry, row)
@@ -84,7 +175,7 @@ def _annotation(number: int, image_id: int, shape: Shape, category: int, row: Ex
     record["iscrowd"] = int(shape.crowd)
     if shape.attributes:
         record["attributes"] = dict(shape.attributes)
-    return _dump(record)
+    return record
 
 
 def _area(geometry: Geometry, row: ExportRow) -> float:
@@ -113,18 +204,6 @@ def _segmentation(geometry: Geometry) -> object:
             return {"size": [geometry.height, geometry.width], "counts": geometry.counts.decode("ascii")}
         case _:
             return []
-
-
-def _append(annotations: IO[bytes], record: bytes) -> None:
-    annotations.write(b",\n" + record if annotations.tell() else record)
-
-
-def _rest(annotations: IO[bytes]) -> Iterator[bytes]:
-    yield b'\n],\n"annotations": [\n'
-    annotations.seek(0)
-    while data := annotations.read(_CHUNK):
-        yield data
-    yield b"\n]}\n"
 
 
 def _dump(value: object) -> bytes:

@@ -17,7 +17,7 @@ def write_voc(rows: Iterable[ExportRow], *, notes: Notes | None = None) -> Itera
 
     Args:
         rows: read once.
-        notes: counts what was left out or changed: CROWD_LEFT_OUT, TAG_LEFT_OUT, OUTLINE_AS_BOX.
+        notes: counts what was left out or changed: "crowd left out", "tag left out", "outline as box".
 
     Raises:
         FormatError: BAD_NAME, DUPLICATE_NAME.
@@ -40,7 +40,7 @@ def _document(row: ExportRow, notes: Notes) -> bytes:
     for shape in placed(row.shapes, notes):
         box = shape.geometry.bounds
         if box is not None:
-            notes["OUTLINE_AS_BOX"] += not isinstance(shape.geometry, Box)
+            notes["outline as box"] += not isinstance(shape.geometry, Box)
             _object(root, shape, box)
     indent(root)
     return cast("bytes", tostring(root, encoding="utf-8", xml_declaration=True))

@@ -26,7 +26,9 @@ def write_yolo(
         rows: read once.
         labels: by class number; shapes of other labels are left out.
         task: DETECT writes the box around each shape, SEGMENT its outline, which a box has as its four corners.
-        notes: counts what was left out: CROWD_LEFT_OUT, TAG_LEFT_OUT, LABEL_LEFT_OUT, MASK_LEFT_OUT.
+        notes: counts shapes that are not as they were, under all that is true of them: "crowd left out", "tag left
+            out", "label left out", "mask without a pixel left out", "attributes left out", "outline as box", "mask as
+            outline", "parts joined by bridges", "holes opened by bridges".
 
     Raises:
         FormatError: BAD_NAME, DUPLICATE_NAME.
@@ -51,17 +53,19 @@ def _config(splits: set[str], labels: Sequence[str]) -> bytes:
 def _lines(row: ExportRow, numbers: dict[str, int], task: YoloTask, notes: Notes) -> Iterator[str]:
     for shape in placed(row.shapes, notes):
         if shape.label not in numbers:
-            notes["LABEL_LEFT_OUT"] += 1
+            notes["label left out"] += 1
             continue
-        values = _box(shape, row) if task is YoloTask.DETECT else _ring(shape, row, notes)
+        values = _box(shape, row, notes) if task is YoloTask.DETECT else _ring(shape, row, notes)
         if values:
+            notes["attributes left out"] += bool(shape.attributes)
             yield " ".join([str(numbers[shape.label]), *(f"{value:.10g}" for value in values)]) + "\n"
 
 
-def _box(shape: Shape, row: ExportRow) -> list[float]:
+def _box(shape: Shape, row: ExportRow, notes: Notes) -> list[float]:
     box = shape.geometry.bounds
     if box is None:
         return []
+    notes["outline as box"] += not isinstance(shape.geometry, Box)
     centre_x, centre_y = box.x + box.width / 2, box.y + box.height / 2
     return [centre_x / row.width, centre_y / row.height, box.width / row.width, box.height / row.height]
 
@@ -71,13 +75,20 @@ def _ring(shape: Shape, row: ExportRow, notes: Notes) -> list[float]:
     match shape.geometry:
         case Polygon() as polygon:
             ring = single_ring(polygon)
+            notes["parts joined by bridges"] += bool(polygon.parts)
         case Box() as box:
             (ring,) = box.rings
         case Mask() as mask:
-            ring = ring_of(mask)
-    if not ring:
-        notes["MASK_LEFT_OUT"] += 1
+            ring = _outline(mask, notes)
     if len(ring) == 3:
         # Six numbers are also a box with a score and a track; a point that is there twice changes nothing.
         ring = (*ring, ring[0])
     return [value for x, y in ring for value in (x / row.width, y / row.height)]
+
+
+def _outline(mask: Mask, notes: Notes) -> Ring:
+    outline = ring_of(mask)
+    notes["mask as outline" if outline.parts else "mask without a pixel left out"] += 1
+    notes["parts joined by bridges"] += outline.parts > 1
+    notes["holes opened by bridges"] += outline.holes > 0
+    return outline.ring

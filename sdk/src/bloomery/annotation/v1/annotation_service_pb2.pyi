@@ -307,7 +307,7 @@ class UpdateLabelRequest(message.Message):
 
     @builtins.property
     def update_mask(self) -> field_mask_pb2.FieldMask:
-        """Among `display_name`, `color`; all that are set by default."""
+        """Among `display_name`, `color`, `supercategory`; all that are set by default."""
 
     def __init__(
         self,

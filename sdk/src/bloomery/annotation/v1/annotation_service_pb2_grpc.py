@@ -286,7 +286,7 @@ class AnnotationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateLabel(self, request, context):
-        """Changes `display_name` or `color`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat. ALREADY_EXISTS: another label has the display name.
+        """Changes `display_name`, `color` or `supercategory`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat. ALREADY_EXISTS: another label has the display name.
         FAILED_PRECONDITION `LABEL_DELETING`: it is on its way out. NOT_FOUND: list the labels.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -64,7 +64,7 @@ class AnnotationServiceStub:
     ListLabels: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.ListLabelsRequest, annotation_service_pb2.ListLabelsResponse]
     """Lists the labels of a project in the order of their creation, so that one that is created while pages are walked comes last."""
     UpdateLabel: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.UpdateLabelRequest, project_pb2.Label]
-    """Changes `display_name` or `color`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat. ALREADY_EXISTS: another label has the display name.
+    """Changes `display_name`, `color` or `supercategory`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat. ALREADY_EXISTS: another label has the display name.
     FAILED_PRECONDITION `LABEL_DELETING`: it is on its way out. NOT_FOUND: list the labels.
     """
     DeleteLabel: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.DeleteLabelRequest, empty_pb2.Empty]
@@ -186,7 +186,7 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
     ListLabels: aio.UnaryUnaryMultiCallable[annotation_service_pb2.ListLabelsRequest, annotation_service_pb2.ListLabelsResponse]  # type: ignore[assignment]
     """Lists the labels of a project in the order of their creation, so that one that is created while pages are walked comes last."""
     UpdateLabel: aio.UnaryUnaryMultiCallable[annotation_service_pb2.UpdateLabelRequest, project_pb2.Label]  # type: ignore[assignment]
-    """Changes `display_name` or `color`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat. ALREADY_EXISTS: another label has the display name.
+    """Changes `display_name`, `color` or `supercategory`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat. ALREADY_EXISTS: another label has the display name.
     FAILED_PRECONDITION `LABEL_DELETING`: it is on its way out. NOT_FOUND: list the labels.
     """
     DeleteLabel: aio.UnaryUnaryMultiCallable[annotation_service_pb2.DeleteLabelRequest, empty_pb2.Empty]  # type: ignore[assignment]
@@ -359,7 +359,7 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         request: annotation_service_pb2.UpdateLabelRequest,
         context: _ServicerContext,
     ) -> typing.Union[project_pb2.Label, abc.Awaitable[project_pb2.Label]]:
-        """Changes `display_name` or `color`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat. ALREADY_EXISTS: another label has the display name.
+        """Changes `display_name`, `color` or `supercategory`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat. ALREADY_EXISTS: another label has the display name.
         FAILED_PRECONDITION `LABEL_DELETING`: it is on its way out. NOT_FOUND: list the labels.
         """
 

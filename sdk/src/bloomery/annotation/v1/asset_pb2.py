@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"bloomery/annotation/v1/asset.proto\x12\x16\x62loomery.annotation.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x97\x03\n\x05\x41sset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x12\n\nmedia_type\x18\x06 \x01(\t\x12\r\n\x05width\x18\x07 \x01(\x05\x12\x0e\n\x06height\x18\x08 \x01(\x05\x12\r\n\x05split\x18\t \x01(\t\x12\x39\n\x06labels\x18\n \x03(\x0b\x32).bloomery.annotation.v1.Asset.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x0c \x01(\x03\x12\x0e\n\x06parent\x18\r \x01(\t\x12,\n\ttimestamp\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x65tag\x18\x0f \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"bloomery/annotation/v1/asset.proto\x12\x16\x62loomery.annotation.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\x03\n\x05\x41sset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x12\n\nmedia_type\x18\x06 \x01(\t\x12\r\n\x05width\x18\x07 \x01(\x05\x12\x0e\n\x06height\x18\x08 \x01(\x05\x12\r\n\x05split\x18\t \x01(\t\x12\x39\n\x06labels\x18\n \x03(\x0b\x32).bloomery.annotation.v1.Asset.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x0c \x01(\x03\x12\x0e\n\x06parent\x18\r \x01(\t\x12,\n\ttimestamp\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x65tag\x18\x0f \x01(\t\x12\x13\n\x0bsource_name\x18\x10 \x01(\t\x12\x11\n\tsource_id\x18\x11 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,7 +36,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ASSET_LABELSENTRY']._loaded_options = None
   _globals['_ASSET_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_ASSET']._serialized_start=128
-  _globals['_ASSET']._serialized_end=535
-  _globals['_ASSET_LABELSENTRY']._serialized_start=490
-  _globals['_ASSET_LABELSENTRY']._serialized_end=535
+  _globals['_ASSET']._serialized_end=575
+  _globals['_ASSET_LABELSENTRY']._serialized_start=530
+  _globals['_ASSET_LABELSENTRY']._serialized_end=575
 # @@protoc_insertion_point(module_scope)

@@ -22,7 +22,7 @@ DESCRIPTOR: descriptor.FileDescriptor
 
 @typing.final
 class Asset(message.Message):
-    """An image of a project, known by its digest: the same bytes are one asset. Immutable but for its split and its labels."""
+    """An image of a project, known by its digest: the same bytes are one asset. Immutable but for its split, its labels and what imports say of it."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -61,6 +61,8 @@ class Asset(message.Message):
     PARENT_FIELD_NUMBER: builtins.int
     TIMESTAMP_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
+    SOURCE_NAME_FIELD_NUMBER: builtins.int
+    SOURCE_ID_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/assets/{asset}`. The id is "a" and the digest in base32, made by the server."""
     uid: builtins.str
@@ -85,6 +87,12 @@ class Asset(message.Message):
     """Name of the asset that it is a frame of; empty for an image of its own. Set at creation, and kept where that asset is deleted."""
     etag: builtins.str
     """Changes with every change of the fields; send it back with an update to refuse a lost one."""
+    source_name: builtins.str
+    """What the label file of its last import calls it, as it stands there: COCO's `file_name`, VOC's `<filename>`. Exports call it so where that is a path
+    to a file of its name. Output only.
+    """
+    source_id: builtins.str
+    """Its id in the label file of its last import, such as that of a COCO image; empty for none. An export to COCO keeps it. Output only."""
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
         """Free key-value pairs for filtering: at most 64, keys of 1 to 63 characters, values of at most 255."""
@@ -115,9 +123,11 @@ class Asset(message.Message):
         parent: builtins.str = ...,
         timestamp: duration_pb2.Duration | None = ...,
         etag: builtins.str = ...,
+        source_name: builtins.str = ...,
+        source_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "timestamp", b"timestamp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "digest", b"digest", "display_name", b"display_name", "etag", b"etag", "height", b"height", "labels", b"labels", "media_type", b"media_type", "name", b"name", "parent", b"parent", "sequence", b"sequence", "size_bytes", b"size_bytes", "split", b"split", "timestamp", b"timestamp", "uid", b"uid", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "digest", b"digest", "display_name", b"display_name", "etag", b"etag", "height", b"height", "labels", b"labels", "media_type", b"media_type", "name", b"name", "parent", b"parent", "sequence", b"sequence", "size_bytes", b"size_bytes", "source_id", b"source_id", "source_name", b"source_name", "split", b"split", "timestamp", b"timestamp", "uid", b"uid", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -113,6 +113,8 @@ class Label(message.Message):
     SHAPE_COUNT_FIELD_NUMBER: builtins.int
     DELETING_FIELD_NUMBER: builtins.int
     FORMER_NAMES_FIELD_NUMBER: builtins.int
+    SUPERCATEGORY_FIELD_NUMBER: builtins.int
+    SOURCE_ID_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/labels/{label}`."""
     uid: builtins.str
@@ -127,6 +129,10 @@ class Label(message.Message):
     """How many shapes carry it now. Output only."""
     deleting: builtins.bool
     """It is being deleted with the shapes that carry it, and no other shape may. Output only."""
+    supercategory: builtins.str
+    """The group of classes that it belongs to, as COCO's categories have it, such as "vehicle"; at most 200 characters. An import fills it in where it is empty."""
+    source_id: builtins.str
+    """Its id in the COCO file that it was first imported from; empty for none. An export to COCO keeps it. Output only."""
     @builtins.property
     def create_time(self) -> timestamp_pb2.Timestamp:
         """When it was created. Output only."""
@@ -154,9 +160,11 @@ class Label(message.Message):
         shape_count: builtins.int = ...,
         deleting: builtins.bool = ...,
         former_names: abc.Iterable[builtins.str] | None = ...,
+        supercategory: builtins.str = ...,
+        source_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["color", b"color", "create_time", b"create_time", "deleting", b"deleting", "display_name", b"display_name", "etag", b"etag", "former_names", b"former_names", "name", b"name", "shape_count", b"shape_count", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["color", b"color", "create_time", b"create_time", "deleting", b"deleting", "display_name", b"display_name", "etag", b"etag", "former_names", b"former_names", "name", b"name", "shape_count", b"shape_count", "source_id", b"source_id", "supercategory", b"supercategory", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -601,6 +601,9 @@ class DatasetItem(message.Message):
     FILE_NAME_FIELD_NUMBER: builtins.int
     SHAPES_FIELD_NUMBER: builtins.int
     DOWNLOAD_FIELD_NUMBER: builtins.int
+    ORIGINAL_NAME_FIELD_NUMBER: builtins.int
+    SOURCE_NAME_FIELD_NUMBER: builtins.int
+    SOURCE_ID_FIELD_NUMBER: builtins.int
     asset: builtins.str
     """`projects/{project}/assets/{asset}`."""
     digest: builtins.str
@@ -614,7 +617,15 @@ class DatasetItem(message.Message):
     split: builtins.str
     """"train", "val" or "test"."""
     file_name: builtins.str
-    """File name for exports; unique within the version."""
+    """File name for exports: a relative path, with folders where the image was imported from some, that every file system takes; unique within its split,
+    also without its ending and whatever the case. See `original_name` for the name as it was.
+    """
+    original_name: builtins.str
+    """The asset's `display_name` when the version was built: where the image came from, as it was written. Empty in versions of before this was kept."""
+    source_name: builtins.str
+    """The asset's `source_name`: what its label file called it."""
+    source_id: builtins.str
+    """The asset's `source_id`: its id in that file."""
     @builtins.property
     def shapes(self) -> containers.RepeatedCompositeFieldContainer[geometry_pb2.Shape]:
         """The kept shapes; `label` is the class name."""
@@ -635,9 +646,12 @@ class DatasetItem(message.Message):
         file_name: builtins.str = ...,
         shapes: abc.Iterable[geometry_pb2.Shape] | None = ...,
         download: resources_pb2.SignedRequest | None = ...,
+        original_name: builtins.str = ...,
+        source_name: builtins.str = ...,
+        source_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["download", b"download"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["asset", b"asset", "digest", b"digest", "download", b"download", "file_name", b"file_name", "height", b"height", "shapes", b"shapes", "size_bytes", b"size_bytes", "split", b"split", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["asset", b"asset", "digest", b"digest", "download", b"download", "file_name", b"file_name", "height", b"height", "original_name", b"original_name", "shapes", b"shapes", "size_bytes", b"size_bytes", "source_id", b"source_id", "source_name", b"source_name", "split", b"split", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -457,8 +457,29 @@ class ExportDatasetVersionResponse(message.Message):
 
     DESCRIPTOR: descriptor.Descriptor
 
+    @typing.final
+    class LossesEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.int
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ARCHIVE_FIELD_NUMBER: builtins.int
     DOWNLOAD_FIELD_NUMBER: builtins.int
+    LOSSES_FIELD_NUMBER: builtins.int
     @builtins.property
     def archive(self) -> resources_pb2.Artifact:
         """The zip."""
@@ -467,15 +488,23 @@ class ExportDatasetVersionResponse(message.Message):
     def download(self) -> resources_pb2.SignedRequest:
         """GET the zip with this request."""
 
+    @builtins.property
+    def losses(self) -> containers.ScalarMap[builtins.str, builtins.int]:
+        """Shapes of the version that the format cannot hold as they are, by what became of them: "crowd left out", "attributes left out", "outline as box", "mask as
+        outline", "parts joined by bridges", "holes opened by bridges", "mask without a pixel left out". A shape counts under each that is true of it. Empty where
+        nothing is lost.
+        """
+
     def __init__(
         self,
         *,
         archive: resources_pb2.Artifact | None = ...,
         download: resources_pb2.SignedRequest | None = ...,
+        losses: abc.Mapping[builtins.str, builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["archive", b"archive", "download", b"download"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["archive", b"archive", "download", b"download"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["archive", b"archive", "download", b"download", "losses", b"losses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -211,9 +211,10 @@ class DatasetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportDatasetVersion(self, request, context):
-        """Returns the label files of a READY version as a zip in another tool's format, made once and kept by digest. The images are not inside: each belongs
-        at `images/<split>/<file name>` and is downloaded by ListDatasetItems with `sign_downloads`. FAILED_PRECONDITION `NOT_READY`: wait for it; `NO_LABEL_FILES`: a
-        version of kind `classify` has none, download its images. NOT_FOUND: it was deleted, maybe while it was exported.
+        """Returns the label files of a READY version as a zip in another tool's format, made once and kept by digest, with a table `images.csv` of what the images
+        are called here and were called before. The images are not inside: each belongs at `images/<split>/<file name>` and is downloaded by ListDatasetItems with
+        `sign_downloads`. FAILED_PRECONDITION `NOT_READY`: wait for it; `NO_LABEL_FILES`: a version of kind `classify` has none, download its images. NOT_FOUND: it was
+        deleted, maybe while it was exported.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -78,9 +78,10 @@ class DatasetServiceStub:
     ListDatasetItems: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.ListDatasetItemsRequest, dataset_service_pb2.ListDatasetItemsResponse]
     """Lists the images of a READY version with their shapes, in the order of their file names. FAILED_PRECONDITION `NOT_READY`: wait for it."""
     ExportDatasetVersion: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.ExportDatasetVersionRequest, dataset_service_pb2.ExportDatasetVersionResponse]
-    """Returns the label files of a READY version as a zip in another tool's format, made once and kept by digest. The images are not inside: each belongs
-    at `images/<split>/<file name>` and is downloaded by ListDatasetItems with `sign_downloads`. FAILED_PRECONDITION `NOT_READY`: wait for it; `NO_LABEL_FILES`: a
-    version of kind `classify` has none, download its images. NOT_FOUND: it was deleted, maybe while it was exported.
+    """Returns the label files of a READY version as a zip in another tool's format, made once and kept by digest, with a table `images.csv` of what the images
+    are called here and were called before. The images are not inside: each belongs at `images/<split>/<file name>` and is downloaded by ListDatasetItems with
+    `sign_downloads`. FAILED_PRECONDITION `NOT_READY`: wait for it; `NO_LABEL_FILES`: a version of kind `classify` has none, download its images. NOT_FOUND: it was
+    deleted, maybe while it was exported.
     """
     ListReferences: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.ListReferencesRequest, dataset_service_pb2.ListReferencesResponse]
     """Lists what keeps versions from being deleted, in the order of versions and holders. NOT_FOUND: there is no such version, or no such dataset."""
@@ -136,9 +137,10 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     ListDatasetItems: aio.UnaryUnaryMultiCallable[dataset_service_pb2.ListDatasetItemsRequest, dataset_service_pb2.ListDatasetItemsResponse]  # type: ignore[assignment]
     """Lists the images of a READY version with their shapes, in the order of their file names. FAILED_PRECONDITION `NOT_READY`: wait for it."""
     ExportDatasetVersion: aio.UnaryUnaryMultiCallable[dataset_service_pb2.ExportDatasetVersionRequest, dataset_service_pb2.ExportDatasetVersionResponse]  # type: ignore[assignment]
-    """Returns the label files of a READY version as a zip in another tool's format, made once and kept by digest. The images are not inside: each belongs
-    at `images/<split>/<file name>` and is downloaded by ListDatasetItems with `sign_downloads`. FAILED_PRECONDITION `NOT_READY`: wait for it; `NO_LABEL_FILES`: a
-    version of kind `classify` has none, download its images. NOT_FOUND: it was deleted, maybe while it was exported.
+    """Returns the label files of a READY version as a zip in another tool's format, made once and kept by digest, with a table `images.csv` of what the images
+    are called here and were called before. The images are not inside: each belongs at `images/<split>/<file name>` and is downloaded by ListDatasetItems with
+    `sign_downloads`. FAILED_PRECONDITION `NOT_READY`: wait for it; `NO_LABEL_FILES`: a version of kind `classify` has none, download its images. NOT_FOUND: it was
+    deleted, maybe while it was exported.
     """
     ListReferences: aio.UnaryUnaryMultiCallable[dataset_service_pb2.ListReferencesRequest, dataset_service_pb2.ListReferencesResponse]  # type: ignore[assignment]
     """Lists what keeps versions from being deleted, in the order of versions and holders. NOT_FOUND: there is no such version, or no such dataset."""
@@ -263,9 +265,10 @@ class DatasetServiceServicer(metaclass=abc_1.ABCMeta):
         request: dataset_service_pb2.ExportDatasetVersionRequest,
         context: _ServicerContext,
     ) -> typing.Union[dataset_service_pb2.ExportDatasetVersionResponse, abc.Awaitable[dataset_service_pb2.ExportDatasetVersionResponse]]:
-        """Returns the label files of a READY version as a zip in another tool's format, made once and kept by digest. The images are not inside: each belongs
-        at `images/<split>/<file name>` and is downloaded by ListDatasetItems with `sign_downloads`. FAILED_PRECONDITION `NOT_READY`: wait for it; `NO_LABEL_FILES`: a
-        version of kind `classify` has none, download its images. NOT_FOUND: it was deleted, maybe while it was exported.
+        """Returns the label files of a READY version as a zip in another tool's format, made once and kept by digest, with a table `images.csv` of what the images
+        are called here and were called before. The images are not inside: each belongs at `images/<split>/<file name>` and is downloaded by ListDatasetItems with
+        `sign_downloads`. FAILED_PRECONDITION `NOT_READY`: wait for it; `NO_LABEL_FILES`: a version of kind `classify` has none, download its images. NOT_FOUND: it was
+        deleted, maybe while it was exported.
         """
 
     @abc_1.abstractmethod

@@ -206,6 +206,7 @@ class Shape(message.Message):
     GROUP_ID_FIELD_NUMBER: builtins.int
     TRACK_ID_FIELD_NUMBER: builtins.int
     ATTRIBUTES_FIELD_NUMBER: builtins.int
+    SOURCE_ID_FIELD_NUMBER: builtins.int
     label: builtins.str
     """Id of the label within the project (the last part of its name), such as "rbc"."""
     confidence: builtins.float
@@ -216,6 +217,10 @@ class Shape(message.Message):
     """Same number on shapes that belong together; 0 for none."""
     track_id: builtins.int
     """Same number on shapes of one object through a video; 0 for none."""
+    source_id: builtins.str
+    """Its id in the label file that it was imported from, such as that of a COCO annotation; empty for none. An export to COCO keeps it. Send it back with an
+    edited shape to keep it; at most 64 characters.
+    """
     @builtins.property
     def box(self) -> Box:
         """A rectangle."""
@@ -249,10 +254,11 @@ class Shape(message.Message):
         group_id: builtins.int = ...,
         track_id: builtins.int = ...,
         attributes: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        source_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["box", b"box", "geometry", b"geometry", "mask", b"mask", "polygon", b"polygon", "tag", b"tag"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["attributes", b"attributes", "box", b"box", "confidence", b"confidence", "crowd", b"crowd", "geometry", b"geometry", "group_id", b"group_id", "label", b"label", "mask", b"mask", "polygon", b"polygon", "tag", b"tag", "track_id", b"track_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["attributes", b"attributes", "box", b"box", "confidence", b"confidence", "crowd", b"crowd", "geometry", b"geometry", "group_id", b"group_id", "label", b"label", "mask", b"mask", "polygon", b"polygon", "source_id", b"source_id", "tag", b"tag", "track_id", b"track_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_geometry: _TypeAlias = typing.Literal["box", "polygon", "mask", "tag"]  # noqa: Y015
     _WhichOneofArgType_geometry: _TypeAlias = typing.Literal["geometry", b"geometry"]  # noqa: Y015

@@ -5,16 +5,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bloomery_annotation.importer.parsing import Prepared
+from bloomery_annotation.labelling import NewLabel
 from bloomery_annotation.model import Asset, Problem
 from bloomery_annotation.saving import Outcome as Fate
 from bloomery_annotation.saving import Saved
 from bloomery_vision.findings import warning
-from bloomery_vision.formats import FormatError, Plan
+from bloomery_vision.formats import Format, FormatError, Plan
 
 _SHOWN = 10
 _STAYS = "what people changed stays; change it there if the files are right"
 
 Images = Sequence[tuple[Prepared, Asset]]
+Changes = Sequence[tuple[Asset, Mapping[str, object]]]
+
+
+def listed(plan: Plan) -> dict[str, NewLabel]:
+    """The labels of a plan by name, in its order; numbers of classes are no ids."""
+    return {
+        one.name: NewLabel(
+            "",
+            one.name,
+            supercategory=one.supercategory,
+            source_id=one.source_id if plan.format is Format.COCO else "",
+        )
+        for one in plan.labels
+    }
 
 
 def refuse_doubts(plan: Plan, *, strict: bool) -> None:
@@ -28,7 +43,7 @@ def refuse_doubts(plan: Plan, *, strict: bool) -> None:
 class Splits:
     """What happens to the splits of images: the changes to make, and the splits of people that stay."""
 
-    changes: Sequence[tuple[Asset, Mapping[str, object]]]
+    changes: Changes
     edited: Sequence[Problem]
 
 
@@ -48,6 +63,25 @@ def decide_splits(images: Images, *, has_splits: bool) -> Splits:
         else:
             edited.append(_edited_split(one, asset, split))
     return Splits(changes, edited)
+
+
+def sources(images: Images) -> Changes:
+    """What label files call images now, where they say so and it is not what they said before."""
+    found = ((asset, one.item) for one, asset in images if one.entry.is_first)
+    named = ((asset, {"source_name": item.source_name, "source_id": item.source_id}) for asset, item in found)
+    return [
+        (asset, given)
+        for asset, given in named
+        if any(given.values()) and given != {name: getattr(asset, name) for name in given}
+    ]
+
+
+def together(*changes: Changes) -> Changes:
+    """All changes, those of one asset as one."""
+    found: dict[str, tuple[Asset, Mapping[str, object]]] = {}
+    for asset, values in (one for some in changes for one in some):
+        found[asset.uid] = (asset, {**found.get(asset.uid, (asset, {}))[1], **values})
+    return list(found.values())
 
 
 def _edited_split(one: Prepared, asset: Asset, split: str) -> Problem:

@@ -16,7 +16,7 @@ from bloomery_annotation.importer.files import Files
 from bloomery_annotation.importer.source import BlobSource
 from bloomery_annotation.model import Blob, Problem, Shapes
 from bloomery_vision.findings import error, warning
-from bloomery_vision.formats import Doubt, Format, ImportItem, Plan, read, understand
+from bloomery_vision.formats import Doubt, Format, ImportItem, LabelSpec, Plan, read, understand
 
 T = TypeVar("T")
 MAX_LABEL = 200
@@ -120,8 +120,7 @@ class Parser:
 
     def _plan(self) -> Plan:
         plan = understand(self._source, self._format)
-        # What items call their labels, cut where the database needs it.
-        labels = {name: replace(one, name=name) for one in plan.labels if (name := _storable(one.name, MAX_LABEL))}
+        labels = {one.name: one for one in map(_storable_label, plan.labels) if one.name}
         count, example = self._files.repeated(plan.left)
         return replace(
             plan,
@@ -158,6 +157,16 @@ def _storable_values(value: object) -> object:
     return value
 
 
+def _storable_label(label: LabelSpec) -> LabelSpec:
+    """The label with texts that the database takes: items call theirs so, too."""
+    return replace(
+        label,
+        name=_storable(label.name, MAX_LABEL),
+        supercategory=_storable(label.supercategory, MAX_LABEL),
+        source_id=_storable(label.source_id, shapes.MAX_ID),
+    )
+
+
 def storable(item: ImportItem) -> ImportItem:
     """The item with texts that every database takes: files may hold NUL and halves of characters."""
     shapes_of_item = tuple(
@@ -165,14 +174,22 @@ def storable(item: ImportItem) -> ImportItem:
             shape,
             label=_storable(shape.label, MAX_LABEL),
             attributes={_storable(key): _storable(text) for key, text in shape.attributes.items()},
+            source_id=_storable(identifier, shapes.MAX_ID),
         )
-        for shape in item.shapes
+        for shape, identifier in zip(item.shapes, item.shape_ids or [""] * len(item.shapes), strict=True)
     )
     problems = tuple(
         replace(one, message=_storable(one.message), hint=_storable(one.hint), path=_storable(one.path))
         for one in item.problems
     )
-    return replace(item, image_path=_storable(item.image_path), shapes=shapes_of_item, problems=problems)
+    return replace(
+        item,
+        image_path=_storable(item.image_path),
+        source_name=_storable(item.source_name),
+        source_id=_storable(item.source_id, shapes.MAX_ID),
+        shapes=shapes_of_item,
+        problems=problems,
+    )
 
 
 def _storable(text: str, length: int = MAX_TEXT) -> str:

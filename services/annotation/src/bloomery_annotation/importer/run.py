@@ -10,7 +10,15 @@ from pathlib import Path
 from bloomery_annotation import labelling, metrics
 from bloomery_annotation.importer.files import Files
 from bloomery_annotation.importer.listing import fill
-from bloomery_annotation.importer.outcome import added, decide_splits, edited_shapes, refuse_doubts
+from bloomery_annotation.importer.outcome import (
+    added,
+    decide_splits,
+    edited_shapes,
+    listed,
+    refuse_doubts,
+    sources,
+    together,
+)
 from bloomery_annotation.importer.parsing import Entry, Parser, Prepared, shown
 from bloomery_annotation.importer.source import BlobSource
 from bloomery_annotation.model import (
@@ -79,7 +87,7 @@ class _Run:
     def __init__(self, tools: Tools, claim: Claim, parser: Parser) -> None:
         self._tools, self._claim, self._parser = tools, claim, parser
         self._label_ids: dict[str, str] = {}
-        self._label_order: dict[str, int] = {}
+        self._listed: dict[str, labelling.NewLabel] = {}
         self._has_splits = False
 
     async def to_the_end(self, current: Import, filling: Awaitable[None]) -> ImportState:
@@ -91,7 +99,8 @@ class _Run:
                 return await self._end(ImportState.SUCCEEDED)
             refuse_doubts(plan, strict=current.strict)
             await self._parser.start(plan, skip=current.counts.read_count)
-            await self._make_labels({label.name for label in plan.labels})
+            await self._make_labels(self._listed.keys())
+            await self._describe_labels()
             state = ImportState.RUNNING
             while state is ImportState.RUNNING and (entries := await self._parser.take(BATCH)):
                 state = await self._save(entries)
@@ -101,7 +110,7 @@ class _Run:
         return await self._end(ImportState.SUCCEEDED) if state is ImportState.RUNNING else state
 
     async def _begin(self, plan: Plan) -> None:
-        self._label_order = {label.name: number for number, label in enumerate(plan.labels)}
+        self._listed = listed(plan)
         self._has_splits = bool(plan.splits)
         text = await asyncio.to_thread(shown, plan)
         async with self._tools.db.write() as tx:
@@ -129,11 +138,16 @@ class _Run:
 
     async def _make_labels(self, names: AbstractSet[str]) -> None:
         if new := names - self._label_ids.keys():
-            ordered = sorted(new, key=lambda name: (self._label_order.get(name, len(self._label_order)), name))
-            wanted = [labelling.NewLabel("", name) for name in ordered]
+            wanted = [one for name, one in self._listed.items() if name in new]
+            wanted += [labelling.NewLabel("", name) for name in sorted(new - self._listed.keys())]
             async with self._tools.db.write() as tx:
                 project, _ = await _current(tx, self._claim)
                 self._label_ids = await labelling.ensure(tx, project, wanted, self._tools.clock())
+
+    async def _describe_labels(self) -> None:
+        async with self._tools.db.write() as tx:
+            project, _ = await _current(tx, self._claim)
+            await labelling.describe(tx, project, self._listed.values(), self._tools.clock())
 
     async def _save_batch(
         self, tx: Transaction, project: Project, current: Import, prepared: Sequence[Prepared]
@@ -143,8 +157,8 @@ class _Run:
         there, made = await assets.ensure(tx, project, pairs, now)
         images = [(one, there[one.blob.digest]) for one in prepared if one.blob is not None]
         splits = decide_splits(images, has_splits=self._has_splits)
-        if splits.changes:
-            await assets.change_some(tx, project, splits.changes)
+        if changes := together(splits.changes, sources(images)):
+            await assets.change_some(tx, project, changes)
         drafts = [_set_draft(one.shapes, asset, current) for one, asset in images if one.shapes is not None]
         results = await revisions.save(tx, project, drafts, now)
         if any(isinstance(result, BloomeryError) for result in results):
@@ -172,7 +186,9 @@ async def _current(tx: Transaction, claim: Claim) -> tuple[Project, Import]:
 
 
 def _asset_draft(item: ImportItem, blob: Blob) -> AssetDraft:
-    return AssetDraft(blob.digest, item.image_path, item.split or "")
+    return AssetDraft(
+        blob.digest, item.image_path, item.split or "", source_name=item.source_name, source_id=item.source_id
+    )
 
 
 def _set_draft(shapes: Shapes, asset: Asset, current: Import) -> SetDraft:

@@ -37,7 +37,8 @@ class LabelMethods(Methods):
         if answer := await repeatable.first_answer(self._parts.db):
             return answer
         project_id = _check_create(request)
-        wanted = labelling.NewLabel(request.label_id, request.label.display_name, request.label.color)
+        given = request.label
+        wanted = labelling.NewLabel(request.label_id, given.display_name, given.color, given.supercategory)
         async with self._write(project_id) as (tx, project):
 
             async def make() -> LabelMessage:
@@ -68,7 +69,7 @@ class LabelMethods(Methods):
         _check(request.label, violations)
         violations.raise_if_any()
         assert ids is not None
-        paths = apply_mask(request.update_mask, request.label, {"display_name", "color"})
+        paths = apply_mask(request.update_mask, request.label, {"display_name", "color", "supercategory"})
         async with self._write(ids["project"]) as (tx, project):
             label = await labels.find(tx, project, ids["label"])
             if label.deleted_by:
@@ -107,4 +108,5 @@ def _check_create(request: CreateLabelRequest) -> str:
 
 def _check(message: LabelMessage, violations: Violations) -> None:
     check_text(message.display_name, "label.display_name", violations, length=MAX_NAME)
+    check_text(message.supercategory, "label.supercategory", violations, length=MAX_NAME)
     checks.color(message.color, "label.color", violations)

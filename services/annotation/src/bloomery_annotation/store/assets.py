@@ -183,6 +183,8 @@ def _made(project: Project, draft: AssetDraft, blob: Blob, sequence: int, now: d
         parent=draft.parent,
         timestamp=draft.timestamp,
         imported_split=draft.split,
+        source_name=draft.source_name,
+        source_id=draft.source_id,
     )
 
 
@@ -200,6 +202,8 @@ _FIELDS = (
     "since",
     "parent",
     "imported_split",
+    "source_name",
+    "source_id",
 )
 
 

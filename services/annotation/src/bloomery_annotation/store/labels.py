@@ -36,6 +36,8 @@ async def create(tx: Transaction, project: Project, label: Label) -> None:
         "revision": label.revision,
         "shape_count": 0,
         "former_names": [],
+        "supercategory": label.supercategory,
+        "source_id": label.source_id,
     }
     if not await insert_ignore(tx, LABELS, row):
         raise await _taken(tx, project, label)
@@ -145,4 +147,6 @@ def _label(project_id: str, row: sa.Row[Any]) -> Label:
         shape_count=row.shape_count,
         deleted_by=row.deleted_by,
         former_names=row.former_names,
+        supercategory=row.supercategory,
+        source_id=row.source_id,
     )

@@ -70,6 +70,8 @@ LABELS = sa.Table(
     # Who deletes it with its shapes at the moment, empty for nobody.
     _required("deleted_by", sa.String, server_default=""),
     _required("former_names", sa.JSON, server_default="[]"),
+    _required("supercategory", sa.String, server_default=""),
+    _required("source_id", sa.String, server_default=""),
     sa.UniqueConstraint("project_uid", "display_name", name="labels_display_name"),
 )
 
@@ -109,6 +111,8 @@ ASSETS = sa.Table(
     _required("height", sa.Integer),
     _required("split", sa.String),
     _required("imported_split", sa.String, server_default=""),
+    _required("source_name", sa.String, server_default=""),
+    _required("source_id", sa.String, server_default=""),
     _required("labels", sa.JSON),
     _required("parent", sa.String),
     _required("timestamp_us", sa.BigInteger),

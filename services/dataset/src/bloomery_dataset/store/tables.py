@@ -87,6 +87,8 @@ EXPORTS = sa.Table(
     _required("digest", sa.String),
     _required("size_bytes", sa.BigInteger),
     _required("logical_key", sa.String),
+    # How many shapes the format cannot hold as they are, by reason.
+    _required("losses", sa.JSON, server_default="{}"),
 )
 CLEANUPS = sa.Table(
     "cleanups",

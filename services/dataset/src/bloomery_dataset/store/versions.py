@@ -5,7 +5,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from bloomery_dataset.model import Blob, Dataset, ExportFormat, Reference, Spec, State, Version
+from bloomery_dataset.model import Blob, Dataset, Export, ExportFormat, Reference, Spec, State, Version
 from bloomery_dataset.names import VersionName
 from bloomery_dataset.store.rows import Row, reference_of, spec_json, version_of
 from bloomery_dataset.store.tables import CLEANUPS, DATASETS, EXPORTS, REFERENCES, VERSIONS
@@ -138,21 +138,22 @@ async def release(tx: Transaction, uid: str, holder: str) -> None:
     await tx.execute(sa.delete(REFERENCES).where(REFERENCES.c.version_uid == uid, REFERENCES.c.holder == holder))
 
 
-async def export(tx: Transaction, uid: str, export_format: ExportFormat) -> Blob | None:
+async def export(tx: Transaction, uid: str, export_format: ExportFormat) -> Export | None:
     """The archive of a version in a format, if it was made before."""
     found = await tx.execute(sa.select(EXPORTS).where(EXPORTS.c.version_uid == uid, EXPORTS.c.format == export_format))
     row = found.one_or_none()
-    return Blob(row.digest, row.size_bytes, row.logical_key) if row else None
+    return Export(Blob(row.digest, row.size_bytes, row.logical_key), row.losses) if row else None
 
 
-async def add_export(tx: Transaction, uid: str, export_format: ExportFormat, archive: Blob) -> None:
+async def add_export(tx: Transaction, uid: str, export_format: ExportFormat, made: Export) -> None:
     """Keep an archive."""
     row = {
         "version_uid": uid,
         "format": export_format,
-        "digest": archive.digest,
-        "size_bytes": archive.size_bytes,
-        "logical_key": archive.logical_key,
+        "digest": made.archive.digest,
+        "size_bytes": made.archive.size_bytes,
+        "logical_key": made.archive.logical_key,
+        "losses": dict(made.losses),
     }
     await insert_ignore(tx, EXPORTS, row)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bloomery_vision.formats import ExportRow, YoloTask, image_path, write_yolo
-from bloomery_vision.formats.export import Notes
+from bloomery_vision.formats.export import Notes, stem_of
 from bloomery_vision.geometry import Tag
 from bloomery_vision.manifest import ManifestRow
 from bloomery_worker.dataset import Dataset
@@ -82,7 +82,7 @@ def yolo_folder(dataset: Dataset, root: Path, *, task: YoloTask) -> Laid:
     config = root / "data.yaml"
     # Without it a trainer may look below a folder of its own.
     config.write_bytes(f"path: {root}\n".encode() + config.read_bytes())
-    return Laid(config, root, given, {_LEFT_OUT.get(code, code): count for code, count in notes.items()})
+    return Laid(config, root, given, {what: notes[reason] for reason, what in _LEFT_OUT.items() if notes[reason]})
 
 
 def class_folders(dataset: Dataset, root: Path) -> Laid:
@@ -132,7 +132,7 @@ def _cut(dataset: Dataset) -> Iterator[ManifestRow]:
 def _linked(dataset: Dataset, row: ManifestRow, root: Path, names: dict[str, str]) -> ExportRow:
     exported = ExportRow(row.file_name, row.width, row.height, row.split, row.shapes)
     place(dataset.image_file(row), root / image_path(exported))
-    names[f"labels/{row.split}/{Path(row.file_name).stem}.txt"] = row.file_name
+    names[f"labels/{row.split}/{stem_of(row.file_name)}.txt"] = row.file_name
     return exported
 
 
@@ -142,8 +142,8 @@ def _different(lines: bytes) -> int:
 
 
 _LEFT_OUT = {
-    "CROWD_LEFT_OUT": "crowds",
-    "TAG_LEFT_OUT": "tags",
-    "LABEL_LEFT_OUT": "shapes of other classes",
-    "MASK_LEFT_OUT": "masks without an area",
+    "crowd left out": "crowds",
+    "tag left out": "tags",
+    "label left out": "shapes of other classes",
+    "mask without a pixel left out": "masks without an area",
 }

@@ -79,11 +79,12 @@ def _explained(laid: Laid, missing: list[str], found: Mapping[str, int], classes
         if path in found:
             yield f"{item.file_name} ({found[path]} of {item.shapes} shapes)"
         else:
-            yield f"{item.file_name} ({_dislike(laid.root / path, item, classes)})"
+            yield f"{item.file_name} ({_dislike(laid.root, path, item, classes)})"
 
 
-def _dislike(path: Path, item: Item, classes: int) -> str:
+def _dislike(root: Path, path: str, item: Item, classes: int) -> str:
     """What the library says about an image."""
-    image = path if path.suffix != ".txt" else path.parents[2] / "images" / path.parent.name / item.file_name
-    *_, said = verify_image_label((str(image), str(path), "", False, classes, 0, 0, False))
+    folder, split, *_ = path.split("/")
+    image = root / "images" / split / item.file_name if folder == "labels" else root / path
+    *_, said = verify_image_label((str(image), str(root / path), "", False, classes, 0, 0, False))
     return str(said).partition(_IGNORED)[2] or "its name or format is not one that the library takes for an image"

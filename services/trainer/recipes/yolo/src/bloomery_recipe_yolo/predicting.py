@@ -80,7 +80,7 @@ def document(row: ManifestRow, found: list[Found]) -> dict[str, object]:
     Numbers are whole in single precision, so that figures computed from the file are those of the model.
     """
     shapes = [{"label": one.label, "score": _single(one.score), **_place(one.geometry)} for one in found]
-    facts = {name: getattr(row, name) for name in ("file_name", "digest", "split", "width", "height")}
+    facts = {name: getattr(row, name) for name in ("file_name", "original_name", "digest", "split", "width", "height")}
     return {**facts, "shapes": shapes}
 
 

@@ -192,7 +192,7 @@ async def test_a_hold_that_comes_after_the_deletion_is_given_back(
 
 async def test_datasets_from_before_know_their_projects_by_their_versions(tmp_path: Path) -> None:
     old = tmp_path / "old"
-    shutil.copytree(MIGRATIONS, old, ignore=shutil.ignore_patterns("__pycache__", "0005*"))
+    shutil.copytree(MIGRATIONS, old, ignore=shutil.ignore_patterns("__pycache__", "0005*", "0006*"))
     db = Database.connect(f"sqlite+aiosqlite:///{tmp_path}/old.db")
     await migrate(db, old)
     async with db.write() as tx:

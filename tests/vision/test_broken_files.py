@@ -115,7 +115,7 @@ class TestVoc:
         files = {"a.xml": voc(size=turned), "a.png": picture, "b.xml": voc(size=unknown), "b.png": picture}
         items = items_of(files, Format.VOC)
         assert codes(items["a.png"]) == ["SIZE_MISMATCH"]
-        assert "EXIF" in items["a.png"].problems[0].hint
+        assert "turned" in items["a.png"].problems[0].hint
         assert codes(items["b.png"]) == []
         assert (items["b.png"].width, items["b.png"].height) == (100, 80)
 

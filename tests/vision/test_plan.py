@@ -140,6 +140,9 @@ class Names:
     def image_size(self, name: str) -> tuple[int, int]:
         raise NotImplementedError
 
+    def orientation(self, name: str) -> int:
+        raise NotImplementedError
+
 
 @pytest.mark.parametrize(
     ("images", "labels", "content"),

@@ -8,6 +8,7 @@ from bloomery_vision.formats.model import FormatError, ImportItem, Split
 from bloomery_vision.formats.source import Size, Source
 from bloomery_vision.geometry import Geometry, Shape
 from bloomery_vision.images import ImageError
+from bloomery_vision.orientation import SIDEWAYS, turned
 from bloomery_vision.validate import usable, validate_shape
 
 MAX_PROBLEMS = 100
@@ -46,7 +47,10 @@ class Cleaned:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What an item says beside its shapes; see `ImportItem`. `declared` is the size that the label file states."""
+    """What an item says beside its shapes; see `ImportItem`.
+
+    `declared` is the size that the label file states, `orientation` by which its shapes were turned, 1 for not at all.
+    """
 
     annotation_path: str
     split: Split | None = None
@@ -54,6 +58,7 @@ class About:
     problems: Sequence[Finding] = ()
     source_name: str = ""
     source_id: str = ""
+    orientation: int = 1
 
 
 def failed(image_path: str, problem: Finding, *, annotation_path: str | None = None) -> ImportItem:
@@ -71,6 +76,21 @@ def measure(source: Source, name: str) -> Size | Finding:
         return error("UNREADABLE", str(problem), hint="upload the image again", path=name)
 
 
+def orientation_of(source: Source, name: str, size: Size, declared: Size | None) -> int:
+    """By which EXIF orientation shapes are to be turned, 1 for none.
+
+    A label file that states the sides of an image the other way round, where the EXIF orientation swaps them, was made
+    by a program that does not look at that.
+    """
+    if declared != size[::-1] or declared == size:
+        return 1
+    try:
+        found = source.orientation(name)
+    except (ImageError, OSError):
+        return 1
+    return found if found in SIDEWAYS else 1
+
+
 def finish(source: Source, image_path: str, entries: Iterable[Entry], about: About) -> ImportItem:
     """The item of an annotated image."""
     size = measure(source, image_path)
@@ -81,7 +101,7 @@ def finish(source: Source, image_path: str, entries: Iterable[Entry], about: Abo
 
 def annotated(image_path: str, size: Size, cleaned: Cleaned, about: About) -> ImportItem:
     """The item of an image whose shapes are cleaned."""
-    found = [*about.problems, *_size_mismatch(about.declared, size, about.annotation_path), *cleaned.found]
+    found = [*about.problems, *_size_mismatch(about, size), *cleaned.found]
     # Nothing left of what was drawn is not the same as nothing drawn: it must not train as background.
     lost = not cleaned.shapes and any(problem.severity is Severity.ERROR for problem in found)
     return ImportItem(
@@ -111,8 +131,15 @@ def as_finding(problem: FormatError, path: str) -> Finding:
     return error(problem.code, problem.message, hint=problem.hint, path=path)
 
 
-def clean(entries: Iterable[Entry], size: Size) -> Cleaned:
-    """The usable shapes, cut off at the edges of an image of that size."""
+def clean(entries: Iterable[Entry], size: Size, orientation: int = 1) -> Cleaned:
+    """The usable shapes, cut off at the edges of an image of that size.
+
+    With an orientation other than 1 they are of the image as it is stored, and turned.
+    """
+    if orientation in SIDEWAYS:
+        cleaned = clean(entries, size[::-1])
+        stored = [replace(one, geometry=turned(one.geometry, orientation, *size[::-1])) for one in cleaned.shapes]
+        return replace(cleaned, shapes=stored)
     cleaned = Cleaned()
     seen: set[tuple[Geometry, str]] = set()
     for entry in entries:
@@ -156,14 +183,18 @@ def _clean(parsed: Shape | Finding, size: Size, path: str) -> tuple[Shape | None
     return (replace(parsed, geometry=kept) if kept else None), findings
 
 
-def _size_mismatch(declared: Size | None, size: Size, path: str) -> list[Finding]:
+def _size_mismatch(about: About, size: Size) -> list[Finding]:
+    declared = about.declared
     if declared is None or declared == size or not all(declared):
         return []
     message = f"the file says {declared[0]} x {declared[1]}, the image has {size[0]} x {size[1]}"
     hint = "the boxes may be of another version of the image; look at them"
+    if about.orientation != 1:
+        message += f" as it is shown (EXIF orientation {about.orientation}): its shapes were turned with it"
+        return [warning("TURNED", message, hint="look at one of them", path=about.annotation_path)]
     if declared == size[::-1]:
-        hint = "the boxes may have been drawn on the image before its EXIF orientation was applied; look at them"
-    return [warning("SIZE_MISMATCH", message, hint=hint, path=path)]
+        hint = "the boxes may have been drawn on the image before it was turned; look at them"
+    return [warning("SIZE_MISMATCH", message, hint=hint, path=about.annotation_path)]
 
 
 def _bounded(found: list[Finding]) -> tuple[Finding, ...]:

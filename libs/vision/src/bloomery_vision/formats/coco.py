@@ -6,9 +6,11 @@ without annotations, in a file that has some, is annotated as empty. Of a file t
 because images would lack objects. What several files say about one image is joined.
 """
 
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import BinaryIO
 
 from bloomery_vision.findings import Finding, error, warning
 from bloomery_vision.formats.cleaning import (
@@ -19,6 +21,7 @@ from bloomery_vision.formats.cleaning import (
     clean,
     failed,
     measure,
+    orientation_of,
     unannotated,
 )
 from bloomery_vision.formats.coco_claim import KEYS, as_category
@@ -30,6 +33,9 @@ from bloomery_vision.formats.lookup import AmbiguousNameError, NameIndex
 from bloomery_vision.formats.model import FormatError, ImportItem
 from bloomery_vision.formats.plan import Plan
 from bloomery_vision.formats.source import Size, Source
+
+_TAIL = 4096
+"""Bytes in which Label Studio's COCO files say at their end who made them."""
 
 Categories = Mapping[str, str]
 """The names of a file's labels by `key_of` of their ids."""
@@ -51,6 +57,8 @@ class _Files:
         self._source, self._plan, self._tables = source, plan, tables
         self._index = NameIndex(plan.images)
         self._categories: dict[int, Categories] = {}
+        # Of a turned photograph Label Studio writes boxes as it is shown, but its size and outlines as it is stored.
+        self._mixed: set[int] = set()
 
     def load(self) -> Iterator[ImportItem]:
         """Fills the tables, and yields an item for each file that cannot be used."""
@@ -69,6 +77,8 @@ class _Files:
             with self._source.open(name) as stream:
                 for key, element, text in read_arrays(stream, KEYS, arrays=arrays):
                     self._add(number, name, key, as_record(element), text, categories)
+                if _is_of_label_studio(stream):
+                    self._mixed.add(number)
         except OSError as problem:
             raise FormatError("UNREADABLE", f"{name} cannot be read: {problem}", "upload the file again") from problem
         if "annotations" not in arrays:
@@ -107,16 +117,24 @@ class _Files:
             where = f"{name}#image {first.id}"
             twice = error("DUPLICATE_ID", message, hint="give each image its own", path=where)
             return failed(image, twice, annotation_path=name)
-        parts = [(self._plan.label_files[record.file], clean(self._entries(record), size)) for record in good]
+        turns = [self._orientation(image, size, record) for record in good]
+        parts = [
+            (self._plan.label_files[record.file], clean(self._entries(record), size, turn))
+            for record, turn in zip(good, turns, strict=True)
+        ]
         about = About(
             name,
             self._plan.splits.get(image),
-            declared=(first.width, first.height) if first.width and first.height else None,
+            declared=_declared(good[0]),
             problems=self._repeated(good),
             source_name=first.name or "",
             source_id=first.id or "",
+            orientation=turns[0],
         )
         return annotated(image, size, joined(parts), about)
+
+    def _orientation(self, image: str, size: Size, record: Image) -> int:
+        return 1 if record.file in self._mixed else orientation_of(self._source, image, size, _declared(record))
 
     def _entries(self, record: Image) -> Iterator[Entry]:
         categories = self._categories[record.file]
@@ -158,6 +176,15 @@ class _Files:
         found = _find(self._index, image.name, name)
         problem = found if isinstance(found, Finding) else error("MISSING_IMAGE", f"there is no image {image.name}")
         return failed(image.name, replace(problem, path=where), annotation_path=name)
+
+
+def _is_of_label_studio(stream: BinaryIO) -> bool:
+    stream.seek(max(0, stream.seek(0, io.SEEK_END) - _TAIL))
+    return b'"Label Studio"' in stream.read()
+
+
+def _declared(record: Image) -> Size | None:
+    return (record.width, record.height) if record.width and record.height else None
 
 
 def declared_size(record: Record) -> Size | None:

@@ -29,6 +29,10 @@ class Source(Protocol):
         """(width, height) of an image after its EXIF orientation. Raises ImageError where it cannot be read."""
         ...
 
+    def orientation(self, name: str) -> int:
+        """The EXIF orientation of an image, 1 to 8. Raises ImageError where it cannot be read."""
+        ...
+
 
 class FolderSource:
     """The files under a folder, without hidden ones."""
@@ -48,6 +52,10 @@ class FolderSource:
         """Reads the image's head."""
         return _size(self._folder / name)
 
+    def orientation(self, name: str) -> int:
+        """Reads the image's head."""
+        return probe(self._folder / name, verify=False).orientation
+
 
 class MappingSource:
     """Files in memory."""
@@ -66,6 +74,10 @@ class MappingSource:
     def image_size(self, name: str) -> Size:
         """Reads the image's head."""
         return _size(self._files[name])
+
+    def orientation(self, name: str) -> int:
+        """Reads the image's head."""
+        return probe(self._files[name], verify=False).orientation
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +118,11 @@ class ZipSource:
         """Reads the image's head."""
         with self.open(name) as stream:
             return _size(stream)
+
+    def orientation(self, name: str) -> int:
+        """Reads the image's head."""
+        with self.open(name) as stream:
+            return probe(stream, verify=False).orientation
 
 
 def _files(folder: Path, prefix: str, above: tuple[str, ...]) -> Iterator[str]:

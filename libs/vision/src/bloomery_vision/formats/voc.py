@@ -9,7 +9,16 @@ from collections.abc import Iterable, Iterator
 from xml.etree.ElementTree import Element
 
 from bloomery_vision.findings import Finding
-from bloomery_vision.formats.cleaning import About, annotated, as_finding, clean, failed, measure, unannotated
+from bloomery_vision.formats.cleaning import (
+    About,
+    annotated,
+    as_finding,
+    clean,
+    failed,
+    measure,
+    orientation_of,
+    unannotated,
+)
 from bloomery_vision.formats.joining import joined
 from bloomery_vision.formats.model import FormatError, ImportItem
 from bloomery_vision.formats.plan import Plan
@@ -37,13 +46,18 @@ def _read(source: Source, plan: Plan, image: str, label: str) -> ImportItem:
     more = list(_more(source, plan.more_labels.get(image, ())))
     broken = [one for one in more if isinstance(one, Finding)]
     files = [(label, root), *(one for one in more if not isinstance(one, Finding))]
-    parts = [(name, clean(objects(tree, name, origin=plan.pixel_origin), size)) for name, tree in files]
+    turns = [orientation_of(source, image, size, declared_size(tree)) for _, tree in files]
+    parts = [
+        (name, clean(objects(tree, name, origin=plan.pixel_origin), size, turn))
+        for (name, tree), turn in zip(files, turns, strict=True)
+    ]
     about = About(
         label,
         plan.splits.get(image),
         declared=declared_size(root),
         problems=broken,
         source_name=text(root, "filename"),
+        orientation=turns[0],
     )
     return annotated(image, size, joined(parts), about)
 

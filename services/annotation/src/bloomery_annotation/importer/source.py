@@ -12,7 +12,7 @@ from bloomery_annotation.importer.files import SMALL, Files
 from bloomery_annotation.model import Blob
 from bloomery_annotation.names import blob_key, hex_of
 from bloomery_kit.objects import ObjectStore
-from bloomery_vision.images import ImageError
+from bloomery_vision.images import ImageError, probe
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -71,6 +71,12 @@ class BlobSource:
         if blob.problem:
             raise ImageError(blob.problem.code, blob.problem.message, blob.problem.hint)
         return blob.width, blob.height
+
+    def orientation(self, name: str) -> int:
+        """Fetches the image: few are asked about. Raise what the object store raises."""
+        digest = self._blob(name).digest
+        (content,) = self._fetch([digest]).result().values()
+        return probe(content, verify=False).orientation
 
     def _blob(self, name: str) -> Blob:
         blob = self._files.get(name)

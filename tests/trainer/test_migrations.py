@@ -16,6 +16,7 @@ from bloomery_trainer.app import MIGRATIONS
 from bloomery_trainer.model import Resources
 from bloomery_trainer.store import jobs
 from bloomery_trainer.store.tables import metadata
+from tests.trainer.hand import Hand
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -85,16 +86,16 @@ async def test_jobs_that_wait_since_before_take_what_they_asked_for(
 ) -> None:
     db = Database.connect(url, "training")
     await migrate(db, scripts_through(4))
-    asks = {"all": {"cpus": 1.5, "memory_bytes": 5 << 30, "gpus": 2}, "some": {"gpus": 1}, "none": None}
+    asks = {"all": {"cpus": 1.5, "memory_bytes": 5 << 30, "gpus": 2}, "some": {"cpus": 2}}
     async with db.write() as tx:
         for number, (uid, resources) in enumerate(asks.items(), 1):
-            spec = json.dumps({} if resources is None else {"resources": resources})
+            spec = json.dumps({"resources": resources})
             await write_down(tx, uid=uid, number=number, state=1, job_id=uid, held=True, deleted=False, spec=spec)
     await migrate(db, MIGRATIONS)
     async with db.read() as tx:
         found = {job.uid: job.resources for job in await jobs.waiting(tx, 0, 10)}
     await db.close()
-    assert found == {"all": Resources(1.5, 5 << 30, 2), "some": Resources(0, 0, 1), "none": Resources(0, 0, 0)}
+    assert found == {"all": Resources(1.5, 5 << 30, 2), "some": Resources(2, 0, 0)}
 
 
 async def test_the_tables_are_those_of_the_migrations(url: str) -> None:
@@ -106,3 +107,14 @@ async def test_the_tables_are_those_of_the_migrations(url: str) -> None:
         )
     await db.close()
     assert [change for change in different if "alembic_version" not in str(change)] == []
+
+
+async def test_jobs_that_an_older_version_creates_meanwhile_take_what_they_ask_for(hand: Hand) -> None:
+    """It knows nothing of the columns, and leaves them to the database."""
+    for cpus in (1.0, 2.0):
+        await hand.trainer.create(resources={"cpus": cpus, "memory_bytes": 1 << 20, "gpus": 3})
+    async with hand.core.db.write() as tx:
+        await tx.execute(sa.text("UPDATE jobs SET cpus = 0, memory_bytes = 0, gpus = 0 WHERE number = 2"))
+    async with hand.core.db.read() as tx:
+        found = [job.resources for job in await jobs.waiting(tx, 0, 10)]
+    assert found == [Resources(1, 1 << 20, 3), Resources(2, 1 << 20, 3)]

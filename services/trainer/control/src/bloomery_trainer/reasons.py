@@ -35,7 +35,7 @@ def unschedulable(what: str, asked: str, there: str) -> Reason:
     return Reason(
         f"UNSCHEDULABLE_{what}",
         f"the job asks for {asked} and the machine has {there}",
-        "cancel it and create it with smaller `resources`, or give the server a larger machine",
+        "cancel it and create it with smaller `resources`: --memory, --gpus; or give the server a larger machine",
     )
 
 

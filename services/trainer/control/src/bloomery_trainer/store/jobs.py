@@ -145,8 +145,18 @@ async def count_pending(tx: Transaction, project: str) -> int:
 
 async def waiting(tx: Transaction, after: int, limit: int) -> list[Waiting]:
     """Jobs that are PENDING in the order of their numbers, past `after`."""
-    rows = await tx.execute(_WAITING, {"after": after, "limit": limit})
-    return [made(Waiting, (*row[:9], Resources(*row[9:]))) for row in rows]
+    rows = (await tx.execute(_WAITING, {"after": after, "limit": limit})).all()
+    unwritten = await _resources(tx, [row.uid for row in rows if not row.cpus])
+    return [made(Waiting, (*row[:9], unwritten.get(row.uid) or Resources(*row[9:]))) for row in rows]
+
+
+async def _resources(tx: Transaction, uids: Sequence[str]) -> dict[str, Resources]:
+    """What jobs take whose columns a version of this service has left empty that did not have them."""
+    found: dict[str, Resources] = {}
+    for some in in_batches(uids):
+        rows = await tx.execute(sa.select(jobs.c.uid, jobs.c.spec).where(jobs.c.uid.in_(some)))
+        found.update((row.uid, row.spec.resources) for row in rows)
+    return found
 
 
 async def deleted(tx: Transaction, after: int, limit: int) -> Sequence[Job]:

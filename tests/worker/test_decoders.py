@@ -10,7 +10,8 @@ from bloomery_vision.interpret import YOLO_END_TO_END
 from bloomery_vision.manifest import ManifestRow
 from bloomery_vision.preprocess import letterbox
 from bloomery_worker.dataset import Dataset
-from bloomery_worker.evaluate import DetectionEvaluator
+from bloomery_worker.evaluate import ClassificationEvaluator, DetectionEvaluator
+from bloomery_worker.layout import tag_of
 from bloomery_worker.predictor import Images, Outputs
 from bloomery_worker.samples import Samples
 from tests.worker.sample_data import Version, cached
@@ -25,7 +26,10 @@ def dataset(cells: Version, tmp_path: Path) -> Dataset:
 
 
 class EndToEnd:
-    """Puts out a row with corners, score and class for each object, which nothing is to suppress."""
+    """Sees the objects of its classes, and no others.
+
+    Puts out a row with corners, score and class for each object, which nothing is to suppress.
+    """
 
     def __init__(self, dataset: Dataset, classes: tuple[str, ...]) -> None:
         self._classes = classes
@@ -37,7 +41,8 @@ class EndToEnd:
     def _answer(self, dataset: Dataset, row: ManifestRow) -> NDArray[np.float32]:
         _, transform = letterbox(dataset.image(row), SIZE)
         raw = np.zeros((ROWS, 6), dtype=np.float32)
-        for number, shape in enumerate(row.shapes):
+        known = (shape for shape in row.shapes if shape.label in self._classes)
+        for number, shape in enumerate(known):
             box = shape.geometry.bounds
             assert box is not None
             [corners] = transform.to_letterboxed(np.array([[box.x, box.y, box.x2, box.y2]]))
@@ -56,3 +61,30 @@ def test_evaluations_are_read_as_the_recipe_says(dataset: Dataset, cells: Versio
     evaluator = DetectionEvaluator(dataset, SIZE, cells.classes, decoder=YOLO_END_TO_END)
     model = EndToEnd(dataset, cells.classes)
     assert evaluator.evaluate(model, dataset.rows("val"), name="val").means["map50"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("known", [1, 2])
+def test_objects_of_classes_that_the_model_does_not_know_are_missed(
+    dataset: Dataset, cells: Version, known: int
+) -> None:
+    classes, missing = cells.classes[:known], cells.classes[known:]
+    evaluator = DetectionEvaluator(dataset, SIZE, classes, decoder=YOLO_END_TO_END, missing=missing)
+    measured = evaluator.evaluate(EndToEnd(dataset, classes), dataset.rows("val"), name="val")
+    ap50 = {one["class"]: one["ap50"] for one in measured.per_class}
+    assert ap50 == pytest.approx({name: float(name in classes) for name in cells.classes})
+
+
+def test_images_of_classes_that_a_classifier_does_not_know_are_missed(tags: Version, tmp_path: Path) -> None:
+    """Also among its five best, of which it knows but one."""
+    cache = cached(tags, tmp_path)
+    dataset = Dataset.open(cache.path(tags.index.digest), cache)
+    known, missing = tags.classes[:1], tags.classes[1:]
+    evaluator = ClassificationEvaluator(dataset, SIZE, known, missing=missing)
+    measured = evaluator.evaluate(lambda images: (np.ones((len(images), 1), np.float32),), rows_of(dataset), name="val")
+    share = sum(tag_of(row, tags.classes) == 0 for row in rows_of(dataset)) / len(rows_of(dataset))
+    assert 0 < share < 1
+    assert measured.means == pytest.approx({"accuracy": share, "accuracy_top5": share})
+
+
+def rows_of(dataset: Dataset) -> list[ManifestRow]:
+    return list(dataset.rows("val"))

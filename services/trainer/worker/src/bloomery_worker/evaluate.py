@@ -72,6 +72,7 @@ class DetectionEvaluator:
         classes: the model's classes; objects of others do not count.
         decoder: how the model's outputs are read, one of `interpret.DETECTORS`.
         multi_label: let one anchor answer for several classes, not only for its best.
+        missing: classes that the model does not know, whose objects count as missed.
     """
 
     headline = "map50"
@@ -85,8 +86,10 @@ class DetectionEvaluator:
         decoder: str = YOLO,
         check: Check = lambda: None,
         multi_label: bool = False,
+        missing: Sequence[str] = (),
     ) -> None:
-        self._dataset, self.size, self.classes, self._check = dataset, size, tuple(classes), check
+        self._dataset, self.size, self._check = dataset, size, check
+        self._known, self.classes = len(classes), (*classes, *missing)
         self._decoder, self._choice = decoder, replace(EVALUATION, multi_label=multi_label)
 
     def fit(self, image: Images) -> Images:
@@ -121,7 +124,7 @@ class DetectionEvaluator:
 
     def decode(self, outputs: Outputs, transform: LetterboxTransform) -> Detections:
         """Everything that might be on the image, in the letterbox."""
-        return detect(self._decoder, outputs[0], len(self.classes), self._choice).on_image(transform)
+        return detect(self._decoder, outputs[0], self._known, self._choice).on_image(transform)
 
 
 class ClassificationEvaluator:
@@ -133,6 +136,7 @@ class ClassificationEvaluator:
         classes: the model's classes.
         decoder: of no effect: a classifier's outputs are its probabilities.
         multi_label: of no effect: every class has its probability.
+        missing: classes that the model does not know, whose images count as missed.
     """
 
     headline = "accuracy"
@@ -146,8 +150,10 @@ class ClassificationEvaluator:
         decoder: str = PROBABILITIES,  # noqa: ARG002 - as other evaluators have it
         check: Check = lambda: None,
         multi_label: bool = False,  # noqa: ARG002 - as other evaluators have it
+        missing: Sequence[str] = (),
     ) -> None:
-        self._dataset, self._size, self._classes, self._check = dataset, size, tuple(classes), check
+        self._dataset, self._size, self._check = dataset, size, check
+        self._known, self._classes = len(classes), (*classes, *missing)
 
     def fit(self, image: Images) -> Images:
         """The square in the middle."""
@@ -166,7 +172,7 @@ class ClassificationEvaluator:
                     yield self.fit(self._dataset.image(row))
 
         ranked = [np.argsort(-outputs[0], kind="stable") for outputs in predictions(predictor, images(), batch=BATCH)]
-        order = np.array(ranked, dtype=np.int64).reshape(-1, len(self._classes))
+        order = np.array(ranked, dtype=np.int64).reshape(-1, self._known)
         return self._measured(order, np.array(truth, dtype=np.int64), name)
 
     def _measured(self, order: NDArray[np.int64], truth: NDArray[np.int64], name: str) -> Evaluation:

@@ -4,8 +4,6 @@ import json
 import time
 from collections.abc import Sequence
 
-import numpy as np
-
 from bloomery_recipe_yolo.applying import PACKAGES, lineage, multi_label, named_model, paced
 from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.model import TrainedModel
@@ -15,7 +13,6 @@ from bloomery_worker.context import Context
 from bloomery_worker.evaluate import Evaluation
 from bloomery_worker.failures import DataError, some
 from bloomery_worker.messages import FileNote
-from bloomery_worker.predictor import Images, Outputs, Predictor
 from bloomery_worker.recipe import Result
 
 
@@ -52,13 +49,13 @@ def _measured(context: Context, flavour: Flavour, model: TrainedModel, missing: 
     evaluator = flavour.evaluator(
         context.dataset,
         (model.side, model.side),
-        (*model.classes, *missing),
+        model.classes,
         decoder=flavour.decoder,
         check=paced(context, "evaluating", count_of(context)),
         multi_label=multi_label(context),
+        missing=missing,
     )
-    widened = Widened(model, at=flavour.box_rows + len(model.classes), by=len(missing))
-    evaluation = evaluator.evaluate(widened, rows_of(context), name=split_of(context))
+    evaluation = evaluator.evaluate(model, rows_of(context), name=split_of(context))
     _check_counted(context, evaluation)
     return evaluation
 
@@ -70,24 +67,6 @@ def _check_counted(context: Context, evaluation: Evaluation) -> None:
         raise DataError(message, hint="tag the images, and build the dataset version again")
     if left := count_of(context) - evaluation.images:
         context.log.warning("images without exactly one tag, which do not count: %d", left)
-
-
-class Widened:
-    """A predictor for more classes than its model knows: it never finds those at the end.
-
-    Args:
-        predictor: whose first output [B, rows, ...] has a row for each class.
-        at: how many rows lie before those of the classes that it lacks.
-        by: how many classes it lacks.
-    """
-
-    def __init__(self, predictor: Predictor, *, at: int, by: int) -> None:
-        self._predictor, self._at, self._by = predictor, at, by
-
-    def __call__(self, images: Images) -> Outputs:
-        """The raw outputs with rows of zeros."""
-        first, *others = self._predictor(images)
-        return (np.insert(first, [self._at] * self._by, 0, axis=1), *others)
 
 
 def _missing(context: Context, known: Sequence[str]) -> list[str]:

@@ -40,6 +40,7 @@ class MakeEvaluator(Protocol):
         decoder: str,
         check: Check = ...,
         multi_label: bool = ...,
+        missing: Sequence[str] = ...,
     ) -> Evaluator:
         """The evaluator."""
         ...

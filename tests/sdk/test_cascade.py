@@ -7,6 +7,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from bloomery import Client, Project, Step, errors
 from bloomery.annotation import v1 as annotation
+from bloomery.common.v1 import Reference
 from bloomery.dataset import v1 as dataset
 from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
@@ -168,6 +169,17 @@ def test_the_command_says_which_option_helps(fake: Fake, run: Run) -> None:
     assert "--cancel-jobs" in refused.stderr
     assert run("project delete cells --cascade --cancel-jobs --yes").exit_code == 0
     assert fake.calls["DeleteProject"][-1] == annotation.DeleteProjectRequest(name=PROJECT)
+
+
+def test_the_command_refuses_before_it_asks(fake: Fake, run: Run) -> None:
+    world.settle(fake)
+    holders = [Reference(title="datasets/cells-v"), Reference(title="datasets/cells-v"), Reference(title="jobs/j1")]
+    fake.answer("ListReferences", annotation.ListReferencesResponse(references=holders))
+    refused = run("project delete cells")
+    assert (refused.exit_code, "Delete cells" in refused.stdout) == (4, False)
+    assert "needed by datasets/cells-v, jobs/j1" in refused.stderr
+    assert "--cascade" in refused.stderr
+    assert "DeleteProject" not in fake.calls
 
 
 def test_a_long_list_is_cut_and_counted(fake: Fake, run: Run) -> None:

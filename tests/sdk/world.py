@@ -146,6 +146,7 @@ def settle(fake: Fake) -> None:
     fake.answer("CreateProject", lambda request: annotation.Project(name=f"projects/{request.project_id}"))
     fake.answer("GetProject", PROJECT)
     fake.answer("ListProjects", annotation.ListProjectsResponse(projects=[PROJECT]))
+    fake.answer("ListReferences", annotation.ListReferencesResponse())
     fake.answer("CreateLabel", LABEL)
     fake.answer("GetLabel", LABEL)
     fake.answer("ListLabels", annotation.ListLabelsResponse(labels=[LABEL]))

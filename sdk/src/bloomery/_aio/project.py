@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Literal, Self
@@ -58,6 +58,12 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
     async def contents(self) -> Contents:
         """What was made from it and holds it: all that `delete(cascade=True)` deletes beside images and annotations."""
         return await cascade_.contents(self._session, self.name)
+
+    async def holders(self) -> Sequence[str]:
+        """How people call what holds it, such as `datasets/cells-v`: while there is any, it cannot be deleted alone."""
+        request = annotation.ListReferencesRequest(parent=self.name)
+        pages = self._session.pages(self._session.annotation.ListReferences, request)
+        return list(dict.fromkeys([one.title async for page in pages for one in page.references]))
 
     async def delete(self, *, cascade: bool = False, cancel: bool = False, progress: Progress = unseen) -> None:
         """Delete it with its images, labels, annotations and imports.

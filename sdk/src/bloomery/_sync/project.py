@@ -16,6 +16,7 @@ class Project(Handle[annotation.Project], ProjectFields):
     refresh = chained(AsyncProject.refresh)
     update = chained(AsyncProject.update)
     contents = blocking(AsyncProject.contents)
+    holders = blocking(AsyncProject.holders)
     delete = blocking(AsyncProject.delete)
     labels = listing(AsyncProject.labels, Label)
     create_label = wrapping(AsyncProject.create_label, Label)

@@ -79,6 +79,8 @@ def delete(
         if cascade:
             _show_contents(found, found.contents())
         if not yes:
+            if not cascade:
+                _refuse_held(found)
             what = "all of this" if cascade else counted(found.asset_count, "image")
             typer.confirm(f"Delete {found.id} with {what}?", abort=True)
         try:
@@ -87,6 +89,13 @@ def delete(
         except errors.FailedPrecondition as error:
             error.hint = _HINTS.get(error.reason, error.hint)
             raise
+
+
+def _refuse_held(project: "Project") -> None:
+    """Say before anybody is asked what the server would say after it."""
+    if holders := project.holders():
+        message = f"{project.name} is needed by {enumerated(holders)}"
+        raise errors.FailedPrecondition(message, reason="STILL_REFERENCED", hint=_HINTS["STILL_REFERENCED"])
 
 
 _HINTS = {

@@ -30,7 +30,7 @@ def dataset(outlines: Version, tmp_path: Path) -> Dataset:
 
 
 class Oracle:
-    """Puts out a box and a mask of its own for each object; `draw` makes the mask of its outline and its box."""
+    """Puts out a box and a mask of its own for each object of its classes; `draw` makes the mask of outline and box."""
 
     def __init__(self, dataset: Dataset, classes: tuple[str, ...], draw: Draw) -> None:
         self._classes, self._draw = classes, draw
@@ -44,7 +44,7 @@ class Oracle:
         _, transform = letterbox(dataset.image(row), SIZE)
         raw = np.zeros((4 + len(self._classes) + MASKS, ANCHORS), dtype=np.float32)
         prototypes = np.full((MASKS, *GRID), -1, dtype=np.float32)
-        for number, shape in enumerate(row.shapes):
+        for number, shape in enumerate(shape for shape in row.shapes if shape.label in self._classes):
             assert isinstance(shape.geometry, Polygon)
             box = transform.to_letterboxed(
                 np.array([[shape.geometry.bounds.x, shape.geometry.bounds.y, shape.geometry.bounds.x2,
@@ -114,6 +114,16 @@ def evaluated(dataset: Dataset, outlines: Version) -> Callable[[Draw], dict[str,
         return evaluation.values()
 
     return evaluate
+
+
+def test_a_class_that_the_model_does_not_know_moves_no_mask(dataset: Dataset, outlines: Version) -> None:
+    known = outlines.classes[1:]
+    oracle = Oracle(dataset, known, lambda outline, box: outline)
+    measured = SegmentationEvaluator(dataset, SIZE, known, missing=outlines.classes[:1]).evaluate(
+        oracle, dataset.rows("val"), name="val"
+    )
+    masks = {one["class"]: one["mask_ap50"] for one in measured.per_class}
+    assert masks == pytest.approx({name: float(name in known) for name in outlines.classes}, abs=0.03)
 
 
 def test_perfect_outlines_score_one(evaluated: Callable[[Draw], dict[str, float]]) -> None:

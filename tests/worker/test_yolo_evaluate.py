@@ -6,12 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from google.protobuf.json_format import MessageToDict
 
 from bloomery_vision.geometry import Shape, Tag
-from bloomery_vision.postprocess import decode_detections
 from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.messages import Note, ProgressNote
 from tests.worker.conftest import SPLITS
@@ -139,20 +137,3 @@ def test_work_on_many_images_tells_how_far_it_is_and_ends_on_request() -> None:
     stop.set()
     with pytest.raises(StopRequestedError):
         check()
-
-
-def test_a_class_that_the_model_lacks_is_never_found_and_moves_no_mask_coefficient() -> None:
-    from bloomery_recipe_yolo.evaluating import Widened
-
-    # 4 coordinates, 2 classes, 2 coefficients
-    raw = np.linspace(0, 1, 8 * 3, dtype=np.float32).reshape(1, 8, 3)
-    prototypes = np.zeros((1, 2, 4, 4), dtype=np.float32)
-    widened = Widened(lambda _: (raw, prototypes), at=6, by=2)
-    outputs = widened(np.zeros((1, 32, 32, 3), dtype=np.uint8))
-    assert outputs[1] is prototypes
-    before = decode_detections(raw[0], num_classes=2, multi_label=True)
-    after = decode_detections(outputs[0][0], num_classes=4, multi_label=True)
-    np.testing.assert_array_equal(after.classes, before.classes)
-    assert after.coefficients is not None
-    assert before.coefficients is not None
-    np.testing.assert_array_equal(after.coefficients, before.coefficients)

@@ -1,7 +1,10 @@
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -77,3 +80,26 @@ def test_secrets_are_redacted(lines: io.StringIO, text: str) -> None:
 @pytest.mark.parametrize("text", ["projects/p/assets/a", "http://host/blobs/k?method=GET", "token bucket is full"])
 def test_harmless_text_stays(text: str) -> None:
     assert redact(text) == text
+
+
+_FULL_FOR_A_WHILE = """
+import logging, resource, signal
+from bloomery_kit.logging import setup_logging
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+setup_logging()
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+for limit in (150, resource.RLIM_INFINITY):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    for number in range(3):
+        logging.getLogger("x").info("line %d", number)
+"""
+
+
+def test_a_line_that_a_full_disk_has_cut_ends_before_the_next_one(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        subprocess.run([sys.executable, "-c", _FULL_FOR_A_WHILE], stderr=log, check=True)
+    first, cut, *after = (tmp_path / "log").read_text().splitlines()
+    assert json.loads(first)["message"] == "line 0"
+    assert 0 < len(cut) < len(first)
+    assert [json.loads(line)["message"] for line in after if line] == ["line 0", "line 1", "line 2"]

@@ -48,9 +48,27 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(fields, ensure_ascii=False)
 
 
+class _Lines(logging.StreamHandler[IO[str]]):
+    """Writes a line a record. One that was cut, as on a full disk, ends before the next one begins."""
+
+    _cut = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write it; what cannot be written is lost, as there is nowhere else to tell."""
+        try:
+            line = self.format(record)
+            self.stream.write(f"\n{line}\n" if self._cut else f"{line}\n")
+            self.flush()
+            self._cut = False
+        except OSError:
+            self._cut = True
+        except Exception:  # noqa: BLE001 - as every handler of the library: a record must not end the program
+            self.handleError(record)
+
+
 def setup_logging(level: str = "INFO", stream: IO[str] | None = None) -> None:
     """Send every record of the process as JSON to `stream` (stderr by default)."""
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = _Lines(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # It describes the database at every readiness check.

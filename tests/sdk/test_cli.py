@@ -1,6 +1,8 @@
 """The commands as people type them."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from importlib.metadata import metadata
@@ -409,3 +411,18 @@ def test_a_score_below_one_is_not_shown_as_one() -> None:
 def test_a_label_in_use_is_refused_with_the_option_that_helps(fake: Fake, run: Run) -> None:
     fake.queue("DeleteLabel", served.FailedPrecondition("LABEL_IN_USE", "shapes carry it"))
     assert "--force" in run("labels delete rbc --yes").output
+
+
+def test_an_interrupted_import_says_what_is_kept(fake: Fake, run: Run, tmp_path: Path) -> None:
+    world.settle(fake)
+    (tmp_path / "one.png").write_bytes(encoded())
+
+    def interrupted(request: annotation.PrepareUploadsRequest) -> annotation.PrepareUploadsResponse:
+        os.kill(os.getpid(), signal.SIGINT)
+        return annotation.PrepareUploadsResponse()
+
+    fake.answer("PrepareUploads", interrupted)
+    result = run(f"import {tmp_path} --project cells")
+    assert result.exit_code == 130
+    assert "the same command goes on" in result.stderr
+    assert "CreateImport" not in fake.calls

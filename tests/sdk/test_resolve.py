@@ -11,6 +11,7 @@ from bloomery import _names as names
 from bloomery.annotation import v1 as annotation
 from bloomery.dataset import v1 as dataset
 from bloomery.training import v1 as training
+from bloomery_kit import errors as served
 from tests.sdk.fake import Fake, numbered
 
 IDS = st.from_regex(r"[a-z]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
@@ -164,3 +165,22 @@ def test_the_short_form_of_a_version_leads_back_to_it(project: str, identifier: 
     assert names.DATASET_VERSION.matches(full)
     assert names.DATASET_VERSION.below(f"projects/{project}", names.short(full)) == full
     assert names.parent_of(full, 2) == f"projects/{project}"
+
+
+@pytest.mark.parametrize(
+    ("there", "hint"),
+    [
+        (["cells", "cars", "birds"], "did you mean cells?"),
+        (["birds", "cars"], "the projects are birds, cars"),
+        ([], "no project exists; `bloomery project create ID` makes one"),
+    ],
+)
+async def test_a_project_that_is_not_there_is_told_from_those_that_are(
+    fake: Fake, aclient: AsyncClient, there: list[str], hint: str
+) -> None:
+    fake.queue("GetProject", served.NotFound("project", "projects/cels"))
+    projects = [annotation.Project(name=f"projects/{name}") for name in there]
+    fake.answer("ListProjects", annotation.ListProjectsResponse(projects=projects))
+    with pytest.raises(errors.NotFound) as caught:
+        await aclient.project("cels")
+    assert caught.value.hint == hint

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from bloomery.errors import InvalidArgument
 
@@ -37,6 +38,14 @@ def enumerated(texts: Sequence[str], most: int = 10) -> str:
 def counted(count: int, noun: str) -> str:
     """A number of things for people to read."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def other_projects(name: str, there: Sequence[str]) -> str:
+    """What people may have meant by the name of a project that does not exist."""
+    ids = [id_of(one) for one in there]
+    if close := get_close_matches(id_of(name), ids):
+        return f"did you mean {' or '.join(close)}?"
+    return f"the projects are {enumerated(ids)}" if ids else "no project exists; `bloomery project create ID` makes one"
 
 
 def project_name(text: str) -> str:

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from bloomery import _names as names
+from bloomery import errors
 from bloomery._address import find_server
 from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
 from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion, get_dataset_version, list_datasets
@@ -22,7 +23,6 @@ from bloomery._session import Session, Timeouts
 from bloomery._versions import get_model_version
 from bloomery.annotation import v1 as annotation
 from bloomery.dataset import v1 as dataset
-from bloomery.errors import InvalidArgument
 from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
 
@@ -119,7 +119,11 @@ class AsyncClient:
         session = await self.connect()
         full = await Resolver(session, self._project).project(name)
         request = annotation.GetProjectRequest(name=full)
-        return AsyncProject(session, await session.call(session.annotation.GetProject, request))
+        try:
+            return AsyncProject(session, await session.call(session.annotation.GetProject, request))
+        except errors.NotFound as error:
+            error.hint = names.other_projects(full, [project.name async for project in self.projects()])
+            raise
 
     async def projects(self) -> AsyncIterator[AsyncProject]:
         """List all projects by id."""
@@ -232,5 +236,5 @@ def _environment_number(variable: str) -> int:
     """What a variable says; 0 where it is not set."""
     text = os.environ.get(variable, "") or "0"
     if not text.isdecimal():
-        raise InvalidArgument(f"{variable} is {text!r}", hint="give a whole number")
+        raise errors.InvalidArgument(f"{variable} is {text!r}", hint="give a whole number")
     return int(text)

@@ -48,10 +48,16 @@ def run(
 
     with connect(project) as client, steps() as told:
         target = client.project(project)
-        if plan:
-            done = target.plan_import(folder, format=format.value if format else None, progress=told)
-        else:
-            done = target.import_folder(folder, format=format.value if format else None, strict=strict, progress=told)
+        try:
+            if plan:
+                done = target.plan_import(folder, format=format.value if format else None, progress=told)
+            else:
+                done = target.import_folder(
+                    folder, format=format.value if format else None, strict=strict, progress=told
+                )
+        except KeyboardInterrupt:
+            tell("stopped: nothing that the server has is lost; the same command goes on where this one was")
+            raise
     if plan:
         show_plan(done, output)
         doubtful = strict and (done.plan.doubts or untold(done.skipped))

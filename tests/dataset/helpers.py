@@ -35,6 +35,7 @@ from bloomery_dataset.store.tables import LEASES
 from bloomery_kit.auth import OwnerToken, service_token
 from bloomery_kit.clients import channel
 from bloomery_kit.database import Database
+from bloomery_kit.errors import error_info
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.migrations import migrate
 from bloomery_kit.objects import FolderObjectStore, ObjectStore
@@ -214,6 +215,20 @@ async def rows_of(version: DatasetVersion, blobs: Path) -> list[ManifestRow]:
     return rows
 
 
+def fill(fake: FakeAnnotations, count: int = 20) -> None:
+    for number in range(count):
+        fake.add(number, [box("rbc", number), box("wbc")])
+
+
+async def complete(service: Service, name: str, blobs: Path, count: int = 20) -> DatasetVersion:
+    version = await service.get(name)
+    assert version.state == DatasetVersion.STATE_READY
+    rows = await rows_of(version, blobs)
+    assert len(rows) == len({row.asset for row in rows}) == count
+    assert all(len(row.shapes) == 2 for row in rows)
+    return version
+
+
 async def failure(call: Awaitable[object]) -> status_pb2.Status:
     """The rich status of a call that must fail."""
     try:
@@ -221,6 +236,10 @@ async def failure(call: Awaitable[object]) -> status_pb2.Status:
     except grpc.aio.AioRpcError as error:
         return cast("status_pb2.Status", rpc_status.from_call(error))  # type: ignore[arg-type]
     raise AssertionError("the call did not fail")
+
+
+def has(status: status_pb2.Status, code: grpc.StatusCode, reason: str) -> None:
+    assert (status.code, error_info(status).reason) == (code.value[0], reason), status
 
 
 async def until(condition: Callable[[], bool]) -> None:

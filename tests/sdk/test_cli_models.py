@@ -1,0 +1,91 @@
+"""What the command line says of models: predictions, variants, their proofs."""
+
+import json
+from pathlib import Path
+
+from bloomery.cli._output import text
+from bloomery.inference import v1 as inference
+from bloomery.training import v1 as training
+from bloomery_kit import errors as served
+from tests.sdk import world
+from tests.sdk.conftest import Run
+from tests.sdk.fake import Fake
+from tests.sdk.test_drawing import encoded
+
+
+def test_predictions_are_listed_and_drawn(fake: Fake, run: Run, tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.png").write_bytes(encoded())
+    images = [str(tmp_path / "one/a.png"), str(tmp_path / "two/a.png")]
+    out = tmp_path / "out"
+    result = run("predict cells-v@1 --threshold 0.4 --classes RBC,WBC --save", str(out), *images)
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in out.iterdir()) == ["a-2.png", "a.png"]
+    assert "10.0 20.0 30.0 40.0" in result.stdout
+    assert f"{images[0]}: 1 shape in 93 ms" in result.stderr
+    assert [list(call.classes) for call in fake.calls["Predict"]] == [["RBC", "WBC"]] * 2
+    found = json.loads(run("predict cells-v@1 -o json", images[0]).stdout)
+    assert found[0]["image"] == images[0]
+    assert found[0]["shapes"][0]["box"] == {"x": 10.0, "y": 20.0, "width": 30.0, "height": 40.0}
+
+
+def test_a_file_that_cannot_be_written_is_told(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded())
+    (tmp_path / "out").write_text("a file, no folder")
+    result = run("predict cells-v@1", str(tmp_path / "a.png"), "--save", str(tmp_path / "out"))
+    assert result.exit_code == 1
+    assert "reason: FILE" in result.stderr
+
+
+def test_a_model_without_a_variant_says_what_to_do(fake: Fake, run: Run, tmp_path: Path) -> None:
+    violation = served.PreconditionViolation("NO_VARIANT", "versions/1", "make one with OptimizeModelVersion")
+    fake.queue("Predict", served.FailedPrecondition("NO_VARIANT", "no variant serves", [violation]))
+    (tmp_path / "a.png").write_bytes(encoded())
+    result = run("predict cells-v@1", str(tmp_path / "a.png"))
+    assert result.exit_code == 4
+    assert "reason: NO_VARIANT" in result.stderr
+    assert "hint: make one with OptimizeModelVersion" in result.stderr
+
+
+def test_a_variant_that_fails_exits_with_1(fake: Fake, run: Run) -> None:
+    failed = inference.ModelVariant(
+        name=world.VARIANT.name, state=inference.ModelVariant.STATE_FAILED, reason="differs"
+    )
+    fake.answer("OptimizeModelVersion", failed)
+    fake.answer("GetModelVariant", failed)
+    assert run("optimize cells-v@1 --to onnx").exit_code == 1
+
+
+def test_optimizing_shows_what_its_job_waits_for(fake: Fake, run: Run) -> None:
+    pending = inference.ModelVariant(
+        name=world.VARIANT.name, state=inference.ModelVariant.STATE_PENDING, job=world.JOB.name
+    )
+    waits = training.Reason(code="QUOTA_WAIT", message="the machine is busy with j0")
+    events = [world.state(1, training.JOB_STATE_QUEUED, waits), world.state(2, training.JOB_STATE_SUCCEEDED)]
+    queued = training.Job(name=world.JOB.name, state=training.JOB_STATE_QUEUED)
+    fake.answer("OptimizeModelVersion", pending)
+    fake.script("WatchJob", world.watched(queued, events))
+    result = run("optimize cells-v@1")
+    assert result.stderr.splitlines()[:2] == ["job j1", "QUEUED QUOTA_WAIT the machine is busy with j0"]
+    assert "passed on 32 images" in result.stdout
+
+
+def test_parity_and_latency_are_shown(run: Run) -> None:
+    stdout = run("optimize cells-v@1").stdout
+    assert "passed on 32 images" in stdout
+    assert "p50 81.0 ms" in stdout
+
+
+def test_a_comparison_without_labelled_images_has_no_metric(fake: Fake, run: Run) -> None:
+    assert "metric" not in run("optimize cells-v@1").stdout
+    measured = inference.ModelVariant()
+    measured.CopyFrom(world.VARIANT)
+    measured.parity.original_metric = measured.parity.variant_metric = 0.5
+    fake.answer("GetModelVariant", measured)
+    assert "0.5000 original, 0.5000 variant" in run("optimize cells-v@1").stdout
+
+
+def test_a_score_below_one_is_not_shown_as_one() -> None:
+    assert text(0.99996) == "0.9999"
+    assert text(1.0) == "1"

@@ -1,4 +1,4 @@
-"""Datasets, versions and who holds them, on both databases."""
+"""Datasets and their versions, on both databases."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,5 +1,6 @@
 """Outputs are read as the model's recipe says, not as most models of the task are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +89,12 @@ def test_images_of_classes_that_a_classifier_does_not_know_are_missed(tags: Vers
 
 def rows_of(dataset: Dataset) -> list[ManifestRow]:
     return list(dataset.rows("val"))
+
+
+def test_where_nothing_is_to_be_found_no_mean_is_told(dataset: Dataset, cells: Version) -> None:
+    """Of no class there is no average precision: it is not 0."""
+    evaluator = DetectionEvaluator(dataset, SIZE, cells.classes, decoder=YOLO_END_TO_END)
+    rows = [replace(row, shapes=()) for row in dataset.rows("val")]
+    measured = evaluator.evaluate(EndToEnd(dataset, cells.classes), rows, name="val")
+    assert (measured.images, measured.values()) == (len(rows), {})
+    assert measured.document() == {"images": len(rows), "per_class": []}

@@ -37,8 +37,8 @@ class Evaluation:
     per_class: Sequence[Mapping[str, object]]
 
     def values(self) -> dict[str, float]:
-        """The means by name, such as "test/map50"."""
-        return {f"{self.name}/{mean}": value for mean, value in self.means.items()}
+        """The means by name, such as "test/map50"; none where there is nothing to find: of no class there is no mean."""
+        return {f"{self.name}/{mean}": value for mean, value in self.means.items()} if self.per_class else {}
 
     def document(self) -> dict[str, object]:
         """Everything as plain JSON values."""

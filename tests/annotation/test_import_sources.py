@@ -30,6 +30,7 @@ def coco(*, image: object = 41, annotation: object = 97, name: str = "cam1/1.png
 
 
 async def asset_of(server: Server, project: Project) -> Asset:
+    found: Asset
     (found,) = (await server.stub.ListAssets(ListAssetsRequest(parent=project.name))).assets
     return found
 

@@ -39,7 +39,7 @@ from bloomery_kit.settings import S3StoreSettings
 from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Shape, Tag
 from bloomery_vision.messages import shape_message, shape_value
 from real_parts.minio import MinioServer
-from tests.dataset.annotations import FakeAnnotations
+from tests.dataset.annotations import UID, FakeAnnotations
 from tests.dataset.helpers import Service, box, failure, serving, settings_for, store_at
 
 TRIANGLE = Polygon(((10.0, 10.0), (30.0, 10.0), (30.0, 50.0)))
@@ -337,3 +337,35 @@ async def test_an_export_says_what_its_format_cannot_hold(
         }
     coco = ExportDatasetVersionRequest(name=version.name, format=ExportFormat.EXPORT_FORMAT_COCO)
     assert not (await service.stub.ExportDatasetVersion(coco)).losses
+
+
+async def test_small_images_come_with_their_listing_where_that_is_asked(
+    service: Service, fake: FakeAnnotations, tmp_path: Path
+) -> None:
+    store = store_at(tmp_path / "blobs")
+    for number, size in enumerate((100, 1 << 20, (1 << 20) + 1)):
+        asset = fake.assets[fake.add(number, [box()])]
+        asset.size_bytes = size
+        await store.put(f"{UID}/{asset.digest.removeprefix('sha256:')}", bytes([number]) * size)
+    version = await service.build()
+    request = ListDatasetItemsRequest(parent=version.name, inline_contents=True, without_shapes=True)
+    items = (await service.stub.ListDatasetItems(request)).items
+    assert [(len(item.content), len(item.shapes)) for item in items] == [(100, 0), (1 << 20, 0), (0, 0)]
+    assert items[1].content == b"\1" * (1 << 20)
+
+
+async def test_pages_of_contents_end_early(service: Service, fake: FakeAnnotations, tmp_path: Path) -> None:
+    store = store_at(tmp_path / "blobs")
+    for number in range(10):
+        asset = fake.assets[fake.add(number, [box()])]
+        asset.size_bytes = 1 << 20
+        await store.put(f"{UID}/{asset.digest.removeprefix('sha256:')}", bytes([number]) * (1 << 20))
+    version = await service.build()
+    request = ListDatasetItemsRequest(parent=version.name, inline_contents=True)
+    pages: list[list[int]] = []
+    while not pages or request.page_token:
+        page = await service.stub.ListDatasetItems(request)
+        pages.append([item.content[0] for item in page.items])
+        request.page_token = page.next_page_token
+        assert page.ByteSize() < 5 << 20
+    assert [number for page in pages for number in page] == list(range(10))

@@ -89,6 +89,42 @@ def test_an_export_into_files_of_another_is_refused_and_writes_nothing(version: 
     assert not (tmp_path / "images/train/b.jpg").exists()
 
 
+def inlined(fake: Fake, contents: dict[str, bytes]) -> None:
+    """Let the listing hold these bytes of an image, whatever it promises."""
+    listed = fake.answers["ListDatasetItems"]
+    assert callable(listed)
+
+    def answered(request: dataset.ListDatasetItemsRequest) -> dataset.ListDatasetItemsResponse:
+        page = listed(request)
+        assert isinstance(page, dataset.ListDatasetItemsResponse)
+        for item in page.items if request.inline_contents else ():
+            item.content = contents.get(item.file_name, b"")
+        return page
+
+    fake.answer("ListDatasetItems", answered)
+
+
+def test_small_images_come_with_their_listing(
+    fake: Fake, version: DatasetVersion, blobs: Blobs, tmp_path: Path
+) -> None:
+    inlined(fake, {"a.jpg": b"image a", "c.jpg": b"image c"})
+    version.export("yolo", tmp_path / "out")
+    assert {name: (tmp_path / "out/images" / name).read_bytes() for name in IMAGES} == IMAGES
+    assert len(blobs.log) == 1 + 1
+    # What is there already does not travel again.
+    version.export("yolo", tmp_path / "out")
+    assert [call.inline_contents for call in fake.calls["ListDatasetItems"]][-1] is False
+    assert len(blobs.log) == 2 + 1
+
+
+def test_other_bytes_in_a_listing_are_refused(fake: Fake, version: DatasetVersion, tmp_path: Path) -> None:
+    inlined(fake, {"a.jpg": b"something else"})
+    with pytest.raises(errors.DigestMismatch, match=r"a\.jpg"):
+        version.export("yolo", tmp_path)
+    assert not (tmp_path / "images/train/a.jpg").exists()
+    assert not list(tmp_path.rglob("*.part"))
+
+
 def test_an_export_to_a_file_says_that_it_is_one(version: DatasetVersion, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(errors.InvalidArgument, match="out is a file"):

@@ -2,12 +2,13 @@
 
 import asyncio
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from bloomery._archive import extract, files_below, inside, members, refuse_foreign
 from bloomery._results import Progress, Step
 from bloomery._session import Session
-from bloomery._transfer import together
+from bloomery._transfer import ahead, together, write_checked
 from bloomery.dataset.v1 import (
     DatasetItem,
     ExportDatasetVersionRequest,
@@ -37,7 +38,7 @@ async def export(session: Session, version: str, format: ExportFormat.ValueType,
         if there:
             await _check(session, version, to, there - members(labels))
         await asyncio.to_thread(extract, labels, to)
-    await _images(session, version, to, progress)
+    await _images(session, version, to, progress, inline=not there)
 
 
 async def ask(session: Session, version: str, format: ExportFormat.ValueType) -> ExportDatasetVersionResponse:
@@ -47,19 +48,32 @@ async def ask(session: Session, version: str, format: ExportFormat.ValueType) ->
 
 
 async def _check(session: Session, version: str, to: Path, there: set[str]) -> None:
-    listing = ListDatasetItemsRequest(parent=version, page_size=_PAGE)
+    listing = ListDatasetItemsRequest(parent=version, page_size=_PAGE, without_shapes=True)
     async for page in session.pages(session.datasets.ListDatasetItems, listing):
         there -= {_path(item) for item in page.items}
     refuse_foreign(to, there)
 
 
-async def _images(session: Session, version: str, to: Path, progress: Progress) -> None:
+async def _images(session: Session, version: str, to: Path, progress: Progress, *, inline: bool) -> None:
+    """Write the images; `inline` lets small ones come with their listing, whether they are there or not."""
     done = 0
-    listing = ListDatasetItemsRequest(parent=version, page_size=_PAGE, sign_downloads=True)
-    async for page in session.pages(session.datasets.ListDatasetItems, listing):
-        await together(session.transfer.get(item.download, inside(to, _path(item)), item.digest) for item in page.items)
+    listing = ListDatasetItemsRequest(
+        parent=version, page_size=_PAGE, sign_downloads=True, inline_contents=inline, without_shapes=True
+    )
+    async for page in ahead(session.pages(session.datasets.ListDatasetItems, listing)):
+        arrived = {inside(to, _path(item)): item for item in page.items if item.content}
+        large = [item for item in page.items if not item.content]
+        await asyncio.to_thread(_write_all, arrived)
+        await together(session.transfer.get(item.download, inside(to, _path(item)), item.digest) for item in large)
         done += len(page.items)
         progress(Step("downloading", done, page.total_size))
+
+
+def _write_all(arrived: Mapping[Path, DatasetItem]) -> None:
+    for folder in {path.parent for path in arrived}:
+        folder.mkdir(parents=True, exist_ok=True)
+    for path, item in arrived.items():
+        write_checked(path, item.content, item.digest)
 
 
 def _path(item: DatasetItem) -> str:

@@ -154,6 +154,23 @@ async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
+async def ahead(source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """Yield what `source` does, the next of which is got ready meanwhile."""
+
+    async def following() -> T | None:
+        return await anext(source, None)
+
+    coming = asyncio.create_task(following())
+    try:
+        while (one := await coming) is not None:
+            coming = asyncio.create_task(following())
+            yield one
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+        await source.aclose()
+
+
 async def in_order(work: Iterable[Coroutine[Any, Any, T]], at_once: int) -> AsyncGenerator[T, None]:
     """Run `at_once` at once and yield what they return in their order; an error or a leave stops the others."""
     running: deque[asyncio.Task[T]] = deque()
@@ -188,6 +205,22 @@ async def _chunks(opened: BinaryIO) -> AsyncIterator[bytes]:
 def _take(part: BinaryIO, received: "hashlib._Hash", chunk: bytes) -> None:
     part.write(chunk)
     received.update(chunk)
+
+
+def write_checked(path: Path, content: bytes, digest: str) -> None:
+    """Write bytes to a file, which appears complete or not at all.
+
+    Raises:
+        DigestMismatch: they are others than those of `digest`.
+    """
+    if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
+        raise errors.DigestMismatch(f"{path.name}: other bytes arrived than {digest}")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _holds(path: Path, digest: str) -> bool:

@@ -221,9 +221,11 @@ class ShardReader:
         self._file.close()
 
     def rows(
-        self, *, start: int = 0, split: str | None = None, label: str | None = None
+        self, *, start: int = 0, split: str | None = None, label: str | None = None, shapes: bool = True
     ) -> Iterator[tuple[int, ManifestRow]]:
         """Rows from number `start` on, each with its number; of one split, or with a shape of the class `label`.
+
+        Without `shapes` they are not read, which is faster.
 
         A crowd is no shape of its class. Row groups without such a row are not read beyond the column that says so.
         """
@@ -232,7 +234,7 @@ class ShardReader:
             count = self._file.metadata.row_group(number).num_rows
             if first + count > start:
                 wanted = self._matching(number, split, label)
-                yield from self._read(number, first, [index for index in wanted if first + index >= start])
+                yield from self._read(number, first, [index for index in wanted if first + index >= start], shapes)
             first += count
 
     def _matching(self, group: int, split: str | None, label: str | None) -> Iterable[int]:
@@ -256,17 +258,18 @@ class ShardReader:
     def _column(self, group: int, *paths: str) -> pa.Array:
         return self._file.read_row_group(group, columns=list(paths)).column(0).combine_chunks()
 
-    def _read(self, group: int, first: int, indices: Sequence[int]) -> Iterator[tuple[int, ManifestRow]]:
+    def _read(self, group: int, first: int, indices: Sequence[int], shapes: bool) -> Iterator[tuple[int, ManifestRow]]:
         if not indices:
             return
-        table = self._file.read_row_group(group)
+        names = None if shapes else [name for name in self._file.schema_arrow.names if name != "shapes"]
+        table = self._file.read_row_group(group, columns=names)
         for start in range(0, len(indices), _DECODED):
             some = indices[start : start + _DECODED]
             for index, columns in zip(some, table.take(pa.array(some)).to_pylist(), strict=True):
                 yield first + index, self._row(columns)
 
     def _row(self, columns: dict[str, object]) -> ManifestRow:
-        records = cast("list[Record]", columns.pop("shapes"))
+        records = cast("list[Record]", columns.pop("shapes", []))
         shapes = tuple(from_record(record, self._classes[cast("int", record["class"])]) for record in records)
         return ManifestRow(shapes=shapes, **columns)  # type: ignore[arg-type]
 

@@ -57,7 +57,7 @@ class DatasetApp:
         self._exporter = Exporter(db, cache, objects, folder=scratch)
         self.servicer = DatasetServicer(
             Catalog(db, annotations, changed=changed),
-            Items(cache),
+            Items(cache, objects),
             self._exporter,
             Signer(objects),
             changed=changed,

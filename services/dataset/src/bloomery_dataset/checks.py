@@ -1,5 +1,7 @@
 """Requests to values; what is wrong with one is told all at once."""
 
+from dataclasses import replace
+
 from bloomery.dataset.v1 import (
     CreateDatasetRequest,
     CreateDatasetVersionRequest,
@@ -92,16 +94,17 @@ def dataset_filter(request: ListDatasetsRequest) -> str | None:
 
 
 def item_filter(request: ListDatasetItemsRequest) -> Filter:
-    """Which images to list. Raises InvalidArgument."""
+    """Which images to list, and what of them. Raises InvalidArgument."""
     key, _, value = request.filter.partition(":")
+    wanted = Filter(shapes=not request.without_shapes, contents=request.inline_contents)
     if key == "split" and value in PARTS:
-        return Filter(split=value)
+        return replace(wanted, split=value)
     if key == "class" and value:
-        return Filter(label=value)
+        return replace(wanted, label=value)
     if request.filter:
         problem = f"must be empty, split:NAME with one of {', '.join(PARTS)}, or class:NAME"
         raise InvalidArgument([FieldViolation("filter", problem)])
-    return Filter()
+    return wanted
 
 
 def export_format(request: ExportDatasetVersionRequest) -> ExportFormat:

@@ -93,7 +93,7 @@ def version_message(version: Version) -> DatasetVersion:
     return message
 
 
-def item_message(row: ManifestRow, download: SignedRequest | None) -> DatasetItem:
+def item_message(row: ManifestRow, download: SignedRequest | None, content: bytes) -> DatasetItem:
     """The message of an image."""
     return DatasetItem(
         asset=row.asset,
@@ -108,6 +108,7 @@ def item_message(row: ManifestRow, download: SignedRequest | None) -> DatasetIte
         original_name=row.original_name,
         source_name=row.source_name,
         source_id=row.source_id,
+        content=content,
     )
 
 

@@ -7,21 +7,25 @@ from itertools import islice
 
 from bloomery_dataset.model import Statistics, Version
 from bloomery_dataset.shards import ShardCache
+from bloomery_kit.objects import ObjectStore
 from bloomery_kit.pages import PageRequest
 from bloomery_vision.manifest import ManifestRow, ShardReader
 
 _BATCH = 500
 _PAGE_BYTES = 4 << 20
+_INLINE_BYTES = 1 << 20
 _ROW_BYTES = 1000
 _SHAPE_BYTES = 100
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Images of one split, or with a shape of one class; all by default."""
+    """Images of one split, or with a shape of one class; all by default, with their shapes and without their bytes."""
 
     split: str | None = None
     label: str | None = None
+    shapes: bool = True
+    contents: bool = False
 
     def count(self, statistics: Statistics) -> int:
         """How many images of a version pass."""
@@ -29,12 +33,28 @@ class Filter:
             return sum(part.images.get(self.label, 0) for part in statistics.splits)
         return sum(part.image_count for part in statistics.splits if self.split in (None, part.split))
 
+    def weigh(self, row: ManifestRow) -> int:
+        """About as many bytes as the message of a row has, or more."""
+        content = row.size_bytes if self.inlines(row) else 0
+        return _ROW_BYTES + content + sum(_SHAPE_BYTES + shape.geometry.weight for shape in row.shapes)
+
+    def inlines(self, row: ManifestRow) -> bool:
+        """Whether an image's bytes are wanted, and few enough."""
+        return self.contents and row.size_bytes <= _INLINE_BYTES
+
 
 class Items:
     """Reads manifests."""
 
-    def __init__(self, cache: ShardCache) -> None:
+    def __init__(self, cache: ShardCache, objects: ObjectStore) -> None:
         self._cache = cache
+        self._objects = objects
+
+    async def contents(self, rows: Sequence[ManifestRow], wanted: Filter) -> Sequence[bytes]:
+        """The bytes of each image that are wanted, else none."""
+        keys = {row.logical_key for row in rows if wanted.inlines(row)}
+        found = await self._objects.get_all(keys) if keys else {}
+        return [found.get(row.logical_key, b"") for row in rows]
 
     async def page(self, version: Version, wanted: Filter, page: PageRequest) -> tuple[Sequence[ManifestRow], str, int]:
         """A page of images in the order of file names, the next page's token, and how many there are in all.
@@ -46,7 +66,7 @@ class Items:
         shown: list[ManifestRow] = []
         total, weight = wanted.count(version.product.statistics), 0
         async for number, row in self.read(version, wanted, start=start, batch=min(page.size + 1, _BATCH)):
-            weight += _weight(row)
+            weight += wanted.weigh(row)
             if len(shown) == page.size or (shown and weight > _PAGE_BYTES):
                 return shown, page.next_token((number,)), total
             shown.append(row)
@@ -73,14 +93,10 @@ def _some(reader: ShardReader, wanted: Filter, *, start: int, count: int) -> lis
     found: list[tuple[int, ManifestRow]] = []
     weight = 0
     with reader:
-        for number, row in islice(reader.rows(start=start, split=wanted.split, label=wanted.label), count):
+        rows = reader.rows(start=start, split=wanted.split, label=wanted.label, shapes=wanted.shapes)
+        for number, row in islice(rows, count):
             found.append((number, row))
-            weight += _weight(row)
+            weight += wanted.weigh(row)
             if weight > _PAGE_BYTES:
                 break
     return found
-
-
-def _weight(row: ManifestRow) -> int:
-    """About as many bytes as the message of a row has, or more."""
-    return _ROW_BYTES + sum(_SHAPE_BYTES + shape.geometry.weight for shape in row.shapes)

@@ -145,8 +145,9 @@ class DatasetServicer(DatasetServiceServicer):
         version = await self._catalog.ready_version(parse_version(request.parent, "parent"))
         rows, token, total = await self._items.page(version, wanted, page)
         signed = [await self._signer.download(row) if request.sign_downloads else None for row in rows]
+        contents = await self._items.contents(rows, wanted)
         # A page may hold tens of thousands of shapes.
-        items = await asyncio.to_thread(lambda: [*map(convert.item_message, rows, signed)])
+        items = await asyncio.to_thread(lambda: [*map(convert.item_message, rows, signed, contents)])
         return ListDatasetItemsResponse(items=items, next_page_token=token, total_size=total)
 
     async def ExportDatasetVersion(

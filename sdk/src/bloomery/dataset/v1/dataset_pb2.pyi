@@ -604,6 +604,7 @@ class DatasetItem(message.Message):
     ORIGINAL_NAME_FIELD_NUMBER: builtins.int
     SOURCE_NAME_FIELD_NUMBER: builtins.int
     SOURCE_ID_FIELD_NUMBER: builtins.int
+    CONTENT_FIELD_NUMBER: builtins.int
     asset: builtins.str
     """`projects/{project}/assets/{asset}`."""
     digest: builtins.str
@@ -626,6 +627,8 @@ class DatasetItem(message.Message):
     """The asset's `source_name`: what its label file called it."""
     source_id: builtins.str
     """The asset's `source_id`: its id in that file."""
+    content: builtins.bytes
+    """The original bytes, where the request asked for them and they are few; check them against `digest`."""
     @builtins.property
     def shapes(self) -> containers.RepeatedCompositeFieldContainer[geometry_pb2.Shape]:
         """The kept shapes; `label` is the class name."""
@@ -649,9 +652,10 @@ class DatasetItem(message.Message):
         original_name: builtins.str = ...,
         source_name: builtins.str = ...,
         source_id: builtins.str = ...,
+        content: builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["download", b"download"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["asset", b"asset", "digest", b"digest", "download", b"download", "file_name", b"file_name", "height", b"height", "original_name", b"original_name", "shapes", b"shapes", "size_bytes", b"size_bytes", "source_id", b"source_id", "source_name", b"source_name", "split", b"split", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["asset", b"asset", "content", b"content", "digest", b"digest", "download", b"download", "file_name", b"file_name", "height", b"height", "original_name", b"original_name", "shapes", b"shapes", "size_bytes", b"size_bytes", "source_id", b"source_id", "source_name", b"source_name", "split", b"split", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

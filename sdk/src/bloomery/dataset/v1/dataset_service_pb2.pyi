@@ -372,6 +372,8 @@ class ListDatasetItemsRequest(message.Message):
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     FILTER_FIELD_NUMBER: builtins.int
     SIGN_DOWNLOADS_FIELD_NUMBER: builtins.int
+    INLINE_CONTENTS_FIELD_NUMBER: builtins.int
+    WITHOUT_SHAPES_FIELD_NUMBER: builtins.int
     parent: builtins.str
     """`projects/{project}/datasets/{dataset}/versions/{version}`."""
     page_size: builtins.int
@@ -382,6 +384,12 @@ class ListDatasetItemsRequest(message.Message):
     """Empty, or one of `split:NAME`, `class:NAME`."""
     sign_downloads: builtins.bool
     """Also sign a download of every image."""
+    inline_contents: builtins.bool
+    """Also return the original bytes of every image of at most 1 MiB in `content`: of many small images that is faster than a download of each. Pages
+    end early, so that their messages stay below about 5 MiB.
+    """
+    without_shapes: builtins.bool
+    """Leave out `shapes`."""
     def __init__(
         self,
         *,
@@ -390,10 +398,12 @@ class ListDatasetItemsRequest(message.Message):
         page_token: builtins.str = ...,
         filter: builtins.str = ...,
         sign_downloads: builtins.bool = ...,
+        inline_contents: builtins.bool = ...,
+        without_shapes: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "sign_downloads", b"sign_downloads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["filter", b"filter", "inline_contents", b"inline_contents", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "sign_downloads", b"sign_downloads", "without_shapes", b"without_shapes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

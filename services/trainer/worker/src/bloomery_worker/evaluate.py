@@ -37,7 +37,7 @@ class Evaluation:
     per_class: Sequence[Mapping[str, object]]
 
     def values(self) -> dict[str, float]:
-        """The means by name, such as "test/map50"; none where there is nothing to find: of no class there is no mean."""
+        """The means by name, such as "test/map50"; none where there is nothing to find, as of no class there is one."""
         return {f"{self.name}/{mean}": value for mean, value in self.means.items()} if self.per_class else {}
 
     def document(self) -> dict[str, object]:

@@ -1,0 +1,121 @@
+"""`bloomery export` of one version as YOLO and as COCO, beside Datumaro, which writes the same images and labels."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bloomery import Client, DatasetVersion
+from harness.data import copies, sample
+from harness.measure import ROOT, Options, Table, median_and_range, options, ratios, report, say
+from harness.server import running_server, scratch
+
+DATUMARO = "datumaro==1.13.12"
+SCRIPT = Path(__file__).parent / "harness" / "datumaro_export.py"
+FORMATS = ("yolo", "coco")
+COPIES = 14
+"""Of each of 364 images: 5,096 images."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Seconds of each round by format; `first` makes the label files, `again` finds them made."""
+
+    first: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in FORMATS})
+    again: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in FORMATS})
+    peer: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in FORMATS})
+
+
+def datumaro(place: Path) -> Path:
+    """The Python of an environment with Datumaro, which is made anew."""
+    folder = place / "datumaro"
+    uv = _uv()
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
+    python = folder / "bin" / "python"
+    subprocess.run([uv, "pip", "install", "--quiet", "--python", python, DATUMARO], check=True)
+    return python
+
+
+def _uv() -> str:
+    words = [sys.executable, "-m", "real_parts.uv"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tools")}
+    return subprocess.run(words, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def version_of(client: Client, folder: Path, number: int) -> DatasetVersion:
+    """A version of its own of the same images, of which nothing was exported before."""
+    project = client.project("cells") if number else client.create_project("cells")
+    if not number:
+        project.import_folder(folder)
+    return project.build_dataset(f"cells-{number}", split="80/10/10").wait()
+
+
+def timed(version: DatasetVersion, name: str, target: Path) -> float:
+    """Seconds of an export into a new folder."""
+    started = time.monotonic()
+    version.export("yolo" if name == "yolo" else "coco", target)
+    return time.monotonic() - started
+
+
+def peer(python: Path, source: Path, target: Path) -> dict[str, float]:
+    """Seconds of Datumaro by format, its reading left out."""
+    words = [*map(str, (python, SCRIPT, source, target)), "1"]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measure(folder: Path, chosen: Options, place: Path) -> Figures:
+    """Interleave ours and Datumaro's; it reads what we wrote as COCO."""
+    figures, python = Figures(), datumaro(place)
+    with running_server(place) as server, server.client() as client:
+        for number in range(chosen.rounds):
+            say(f"round {number + 1} of {chosen.rounds}")
+            version = version_of(client, folder, number)
+            for name in FORMATS:
+                figures.first[name].append(timed(version, name, place / f"{name}-{number}"))
+                figures.again[name].append(timed(version, name, place / f"{name}-{number}-again"))
+            for name, seconds in peer(python, place / f"coco-{number}", place / "peer").items():
+                figures.peer[name].append(seconds)
+    return figures
+
+
+def tables(figures: Figures, count: int) -> list[Table]:
+    """What was measured, for `count` images."""
+    rows = [
+        (f"{name}: {what}", median_and_range(seconds), median_and_range([count / one for one in seconds], 0), beside)
+        for name in FORMATS
+        for what, seconds, beside in (
+            ("Datumaro 1.13.12", figures.peer[name], ""),
+            (
+                "`bloomery export`",
+                figures.first[name],
+                median_and_range(ratios(figures.first[name], figures.peer[name])),
+            ),
+            ("... again", figures.again[name], median_and_range(ratios(figures.again[name], figures.peer[name]))),
+        )
+    ]
+    title = f"export of {count} images with their labels, {len(figures.first['yolo'])} rounds, median (range)"
+    note = "Datumaro has the dataset read already; ours reads the manifest, and fetches the images from the server."
+    return [Table(title, ("what", "s", "images/s", "time / Datumaro's"), rows, note)]
+
+
+def main() -> None:
+    """Measure and report."""
+    chosen = options("bloomery export", rounds=3)
+    with scratch() as place:
+        folder = place / "sample"
+        if chosen.quick:
+            sample(folder, 40)
+        else:
+            copies(folder, COPIES)
+        figures = measure(folder, chosen, place)
+        count = len(list((folder / "JPEGImages").iterdir()))
+    report("export", tables(figures, count), chosen)
+
+
+if __name__ == "__main__":
+    main()

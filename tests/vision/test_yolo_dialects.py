@@ -1,10 +1,15 @@
 """YOLO label files as programs write them: what the numbers of a line are shows only in all lines of a set."""
 
+import math
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bloomery_vision.formats import ImportItem
+from bloomery_vision.formats.plan import PLAIN_ROWS
+from bloomery_vision.formats.yolo_rows import Row, understand_rows
 from bloomery_vision.geometry import Box, Polygon
 from tests.vision.folders import codes, doubts, plan_of, read_folder
 
@@ -95,6 +100,10 @@ class TestPoses:
         assert codes(item_of(files)) == ["KEYPOINTS_IGNORED"]
         assert not plan_of(files).doubts
 
+    def test_more_keypoints_than_a_line_holds_are_not_meant(self, photo: bytes) -> None:
+        files = folder(photo, POSE, config="names: [cat, dog]\nkpt_shape: [1000000000, 3]")
+        assert plan_of(files).rows.keypoints == 6
+
     @pytest.mark.parametrize(
         "line",
         [
@@ -123,6 +132,33 @@ class TestPoses:
     def test_outlines_of_equally_many_points_are_no_poses(self, photo: bytes) -> None:
         files = folder(photo, "0 .1 .1 .5 .1 .5 .5 .3 .6 .1 .5\n0 .2 .1 .5 .1 .5 .5 .3 .6 .1 .5")
         assert all(isinstance(shape.geometry, Polygon) for shape in item_of(files).shapes)
+
+
+class TestOutlinesLikePoses:
+    PENTAGON = "0 .5 .4 .6 .5 .55 .6 .45 .6 .4 .5"
+
+    @pytest.mark.parametrize("behind", ["", " .9", " .9 7"], ids=["alone", "with a score", "with a score and a track"])
+    def test_an_outline_within_what_could_be_a_box_stays_one(self, photo: bytes, behind: str) -> None:
+        files = folder(photo, self.PENTAGON + behind)
+        (shape,) = item_of(files).shapes
+        assert isinstance(shape.geometry, Polygon)
+        points = [(round(x, 9), round(y, 9)) for x, y in shape.geometry.rings[0]]
+        assert points == [(100, 40), (120, 50), (110, 60), (90, 60), (80, 50)]
+        assert doubts(plan_of(files)).keys() == ({"PREDICTIONS"} if behind else set())
+
+    @given(
+        count=st.integers(5, 30),
+        center=st.tuples(st.floats(0.3, 0.7), st.floats(0.3, 0.7)),
+        radius=st.floats(0.05, 0.29),
+        turn=st.floats(0, 2 * math.pi),
+    )
+    def test_regular_polygons_stay_outlines(
+        self, count: int, center: tuple[float, float], radius: float, turn: float
+    ) -> None:
+        angles = [turn + 2 * math.pi * number / count for number in range(count)]
+        points = [(center[0] + radius * math.cos(one), center[1] + radius * math.sin(one)) for one in angles]
+        row = Row(0, [round(value, 6) for point in points for value in point])
+        assert understand_rows([row], 0) == PLAIN_ROWS
 
 
 def test_rotated_boxes_are_outlines(photo: bytes) -> None:

@@ -64,13 +64,14 @@ def _polygon(polygon: Polygon, path: str) -> list[Finding]:
         return [error("TOO_FEW_POINTS", "an outline has fewer than three different points", hint=_REDRAW, path=path)]
     if polygon.area <= 0:
         return [error("ZERO_AREA", "its points lie on one line", hint=_REDRAW, path=path)]
-    if not all(map(_simple, polygon.rings)):
+    if not all(map(is_simple, polygon.rings)):
         hint = "move the points so that the outline does not cross itself"
         return [warning("SELF_INTERSECTION", "its outline crosses itself", hint=hint, path=path)]
     return []
 
 
-def _simple(ring: Ring) -> bool:
+def is_simple(ring: Ring) -> bool:
+    """Whether an outline neither crosses nor touches itself."""
     return bool(shapely.is_valid(shapely.Polygon(ring)))
 
 

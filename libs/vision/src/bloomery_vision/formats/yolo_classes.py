@@ -22,6 +22,8 @@ from bloomery_vision.formats.yaml_files import Config, read_config, read_keys
 from bloomery_vision.formats.yolo_files import Text, look_at
 
 _DARKNET_KEYS = frozenset({"names", "train", "valid"})
+_MANY_KEYPOINTS = 1 << 16
+"""Numbers of a line that no configuration means."""
 
 
 @dataclass
@@ -82,7 +84,8 @@ class Classes:
         for content in self.configs.values():
             shape = content.get("kpt_shape")
             if isinstance(shape, list) and len(shape) == 2 and all(str(side).isdecimal() for side in shape):
-                return int(shape[0]) * int(shape[1])
+                count = int(shape[0]) * int(shape[1])
+                return count if count < _MANY_KEYPOINTS else 0
         return 0
 
     def named_by_darknet(self) -> set[str]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from bloomery_vision.findings import Finding, error
 from bloomery_vision.formats.plan import YoloRows
 from bloomery_vision.formats.source import Size
-from bloomery_vision.geometry import Box, Geometry, Polygon, Shape
+from bloomery_vision.geometry import Box, Geometry, Polygon, Ring, Shape
+from bloomery_vision.validate import is_simple
 
 LINE_HINT = "a line is: class x y width height, or class x1 y1 x2 y2 x3 y3 ..., as fractions of the image's sides"
 _EDGE = 1.01
@@ -63,8 +64,7 @@ def understand_rows(rows: Sequence[Row], keypoints: int) -> YoloRows:
     """How the lines of a set are to be read; `keypoints` is what a configuration says of them."""
     if not rows:
         return YoloRows(keypoints)
-    if not keypoints:
-        keypoints = next((found for behind in (0, 1, 2) if (found := _keypoints(rows, behind))), 0)
+    keypoints = keypoints or _guess_keypoints(rows)
     return YoloRows(keypoints, scores=all(_is_scored(row, keypoints) for row in rows))
 
 
@@ -97,6 +97,23 @@ def _is_scored(row: Row, keypoints: int) -> bool:
     if score is None or not 0 <= score <= 1 or (is_box and not _is_box(numbers)):
         return False
     return track is None or (track == row.numbers[-1] and track >= (1 if is_box else 2))
+
+
+def _guess_keypoints(rows: Sequence[Row]) -> int:
+    """How many numbers of the lines are keypoints where nothing says so; 0 where they can be outlines as well."""
+    found = next((found for behind in (0, 1, 2) if (found := _keypoints(rows, behind))), 0)
+    return 0 if found and _are_outlines(rows) else found
+
+
+def _are_outlines(rows: Sequence[Row]) -> bool:
+    """Whether all lines are outlines that do not cross themselves, which a box with keypoints does sooner or later."""
+    scored = all(_is_scored(row, 0) for row in rows)
+    return all(_is_outline(_parts(row.numbers, 0)[0] if scored else row.numbers) for row in rows)
+
+
+def _is_outline(numbers: Numbers) -> bool:
+    inside = 1 - _EDGE <= min(numbers) and max(numbers) <= _EDGE
+    return len(numbers) % 2 == 0 and inside and is_simple(_points(numbers))
 
 
 def _keypoints(rows: Sequence[Row], behind: int) -> int:
@@ -145,7 +162,11 @@ def _geometry(numbers: Numbers, size: Size) -> Geometry | Finding:
     if max(numbers) > _EDGE:
         message = f"an outline has {max(numbers):g} among its fractions, so it is none"
         return error("BAD_LINE", message, hint="write fractions from 0 to 1; scores and keypoints are no outline")
-    return Polygon(tuple((x * width, y * height) for x, y in zip(numbers[::2], numbers[1::2], strict=True)))
+    return Polygon(tuple((x * width, y * height) for x, y in _points(numbers)))
+
+
+def _points(numbers: Numbers) -> Ring:
+    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
 
 
 def _label(index: float, names: Mapping[int, str] | None) -> str | Finding:

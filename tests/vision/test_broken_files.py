@@ -104,6 +104,14 @@ class TestVoc:
         assert codes(again) == ["BROKEN_FILE", "DUPLICATE_IMAGE"]
         assert [shape.label for shape in again.shapes] == ["cell", "dog"]
 
+    @pytest.mark.parametrize("broken", ["cats/a.xml", "dogs/a.xml"])
+    def test_a_broken_file_beside_a_good_one_costs_only_what_it_says(self, picture: bytes, broken: str) -> None:
+        files = {"a.png": picture, "cats/a.xml": voc(GOOD_OBJECT), "dogs/a.xml": voc(GOOD_OBJECT)}
+        item = items_of(files | {broken: b"<annotation>"}, Format.VOC)["a.png"]
+        assert [(problem.code, problem.path) for problem in item.problems] == [("BROKEN_FILE", broken)]
+        assert len(item.shapes) == 1
+        assert item.annotation_path not in (None, broken)
+
     def test_the_same_shape_twice_is_kept_and_reported(self, picture: bytes) -> None:
         item = items_of({"a.xml": voc(GOOD_OBJECT, GOOD_OBJECT), "a.png": picture}, Format.VOC)["a.png"]
         assert codes(item) == ["DUPLICATE_SHAPE"]
@@ -189,7 +197,7 @@ class TestYolo:
         assert items["images/train/a.png"].annotated
         assert not items["images/val/a.png"].annotated
 
-    @pytest.mark.parametrize("names", ["5", "{}", "[[a]]", "{x: cell}", "['']", "[", "&a [*a]"])
+    @pytest.mark.parametrize("names", ["5", "{}", "[[a]]", "{x: cell}", "{3000000000: cell}", "{-1: cell}", "['']", "[", "&a [*a]"])
     def test_without_usable_names_nothing_is_read(self, picture: bytes, names: str) -> None:
         config = f"names: {names}\n".encode()
         files = {"data.yaml": config, "images/a.png": picture, "labels/a.txt": b"0 .5 .5 .1 .1"}

@@ -27,7 +27,7 @@ _TEXT_LISTS = re.compile(
 )
 _VOC_LIST = "labelmap.txt"
 _STUDIO_LIST = "notes.json"
-_NAMES_HINT = "names is a list of labels, or a mapping from class number to label"
+_NAMES_HINT = "names is a list of labels, or a mapping from class number (0 to 2147483647) to label"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def studio_list(source: Source, tree: Tree) -> Iterator[ClassList]:
                 names = {int(one["id"]): nfc(str(one["name"])) for one in content["categories"]}
             except (FormatError, ValueError, KeyError, TypeError, RecursionError):
                 continue
-            if "images" not in content:
+            if "images" not in content and all(map(_is_number, names)):
                 yield ClassList(name, names)
 
 
@@ -89,7 +89,7 @@ def names_of_config(path: str, content: Config) -> ClassList:
         found = {int(number): nfc(label.strip()) for number, label in entries}
     except (ValueError, AttributeError, TypeError):
         found = {}
-    if not found or not all(found.values()):
+    if not found or not all(found.values()) or not all(map(_is_number, found)):
         raise FormatError("BROKEN_CONFIG", f"the names in {path} are not a list of labels", _NAMES_HINT)
     return ClassList(path, found)
 
@@ -121,6 +121,10 @@ def _joined(lists: Iterable[ClassList]) -> ClassList:
             if names.setdefault(number, label) != label:
                 raise ContradictionError(first, other, number)
     return ClassList(first.path, names)
+
+
+def _is_number(number: int) -> bool:
+    return 0 <= number < 1 << 31
 
 
 def _numbered(path: str, count: object) -> Names:

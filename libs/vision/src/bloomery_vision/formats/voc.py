@@ -5,7 +5,7 @@ files reach from 1 to the image's width), so the box from xmin to xmax spans xmi
 xmin = xmax, is thus legal, and comes with a warning. Many programs that write the format count from 0: see `voc_claim`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
 from bloomery_vision.findings import Finding
@@ -39,20 +39,23 @@ def _read(source: Source, plan: Plan, image: str, label: str) -> ImportItem:
     size = measure(source, image)
     if isinstance(size, Finding):
         return failed(image, size, annotation_path=label)
-    try:
-        root = parse(source, label)
-    except FormatError as problem:
-        return failed(image, as_finding(problem, label), annotation_path=label)
-    more = list(_more(source, plan.more_labels.get(image, ())))
-    broken = [one for one in more if isinstance(one, Finding)]
-    files = [(label, root), *(one for one in more if not isinstance(one, Finding))]
+    files: list[tuple[str, Element]] = []
+    broken: list[Finding] = []
+    for name in (label, *plan.more_labels.get(image, ())):
+        try:
+            files.append((name, parse(source, name)))
+        except FormatError as problem:
+            broken.append(as_finding(problem, name))
+    if not files:
+        return failed(image, broken[0], annotation_path=label)
+    first, root = files[0]
     turns = [orientation_of(source, image, size, declared_size(tree)) for _, tree in files]
     parts = [
         (name, clean(objects(tree, name, origin=plan.pixel_origin), size, turn))
         for (name, tree), turn in zip(files, turns, strict=True)
     ]
     about = About(
-        label,
+        first,
         plan.splits.get(image),
         declared=declared_size(root),
         problems=broken,
@@ -60,11 +63,3 @@ def _read(source: Source, plan: Plan, image: str, label: str) -> ImportItem:
         orientation=turns[0],
     )
     return annotated(image, size, joined(parts), about)
-
-
-def _more(source: Source, labels: Iterable[str]) -> Iterator[tuple[str, Element] | Finding]:
-    for label in labels:
-        try:
-            yield label, parse(source, label)
-        except FormatError as problem:
-            yield as_finding(problem, label)

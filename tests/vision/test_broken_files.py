@@ -197,7 +197,10 @@ class TestYolo:
         assert items["images/train/a.png"].annotated
         assert not items["images/val/a.png"].annotated
 
-    @pytest.mark.parametrize("names", ["5", "{}", "[[a]]", "{x: cell}", "{3000000000: cell}", "{-1: cell}", "['']", "[", "&a [*a]"])
+    @pytest.mark.parametrize(
+        "names",
+        ["5", "{}", "[[a]]", "{x: cell}", "{3000000000: cell}", "{-1: cell}", "['']", "[", "&a [*a]"],
+    )
     def test_without_usable_names_nothing_is_read(self, picture: bytes, names: str) -> None:
         config = f"names: {names}\n".encode()
         files = {"data.yaml": config, "images/a.png": picture, "labels/a.txt": b"0 .5 .5 .1 .1"}

@@ -112,7 +112,7 @@ def _are_outlines(rows: Sequence[Row]) -> bool:
 
 
 def _is_outline(numbers: Numbers) -> bool:
-    inside = 1 - _EDGE <= min(numbers) and max(numbers) <= _EDGE
+    inside = min(numbers) >= 1 - _EDGE and max(numbers) <= _EDGE
     return len(numbers) % 2 == 0 and inside and is_simple(_points(numbers))
 
 

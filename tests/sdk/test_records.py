@@ -300,6 +300,18 @@ def test_the_energy_of_a_finished_job_is_shown(fake: Fake, client: Client, run: 
     assert "12.3 kJ" in run("jobs show j1").output
 
 
+def test_what_a_training_made_of_its_images_is_shown(fake: Fake, client: Client, run: Run) -> None:
+    assert client.job("j1").data == {}
+    assert "images" not in run("jobs show j1").output
+    data = {"images": {"train": 8, "val": 4, "test": 4}, "used": {"train": 8, "val": 4}, "left_out": {"crowds": 3}}
+    fake.answer("GetJob", trained(result={"details": {"data": data}}))
+    assert client.job("j1").data == data
+    assert "8 of 8 train, 4 of 4 val, left out crowds: 3" in run("jobs show j1").output
+    fake.answer("GetJob", trained(result={"details": {"data": "of a recipe that means something else"}}))
+    assert client.job("j1").data == {}
+    assert run("jobs show j1").exit_code == 0
+
+
 @pytest.fixture
 def sampled(fake: Fake, run: Run, blobs: Blobs) -> None:
     """Samples of two epochs on an image."""

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from google.protobuf.json_format import MessageToDict
 
 from bloomery.common.v1 import Artifact
 from bloomery.training.v1 import ModelFacts, ModelInput, Reason
 from bloomery.vision.v1 import TASK_TYPE_CLASSIFY, TASK_TYPE_DETECT, TASK_TYPE_SEGMENT
 from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.messages import Note
+from tests.worker.conftest import SPLITS
 from tests.worker.fake_trainer import FakeTrainer
 from tests.worker.harness import TINY, job, recipe, running, served, trainer_for
 from tests.worker.sample_data import Version, cached, digest
@@ -40,6 +42,8 @@ def test_a_training_publishes_a_measured_model(detector: FakeTrainer) -> None:
     }
     assert success.details["epochs"] == 2
     assert success.details["base"] == {"name": "scratch", "digest": "", "license": ""}
+    data = MessageToDict(success.details)["data"]
+    assert data == {"images": SPLITS, "used": {name: SPLITS[name] for name in ("train", "val")}, "left_out": {}}
     assert success.versions["ultralytics"]
 
 

@@ -66,6 +66,19 @@ class JobFields(Fields[training.Job]):
         return details["energy_joules"].number_value if "energy_joules" in details else None
 
     @property
+    def data(self) -> Mapping[str, Mapping[str, int]]:
+        """What a finished training made of its dataset version; empty where it does not say.
+
+        `images` of each split there are, how many of them were `used` to train and validate, and what was `left_out` of
+        them, by reason.
+        """
+        details = self.proto.result.details.fields
+        # Asking for what is not there would put it there.
+        found = details["data"].struct_value.fields if "data" in details else {}
+        counts = {name: one.struct_value.fields for name, one in found.items()}
+        return {name: {key: int(one[key].number_value) for key in sorted(one)} for name, one in counts.items()}
+
+    @property
     def create_time(self) -> datetime:
         """When it was created, UTC."""
         return moment(self.proto.create_time)

@@ -29,6 +29,7 @@ def show_job(job: "Job", output: Output, *, preflight: "PreflightReported | None
         "metrics": headline(sorted(job.metrics.items())),
         "recipe": proto.recipe,
         "dataset": proto.dataset_version,
+        "images": _images(job),
         "model": proto.model or proto.model_version,
         "parameters": dict(proto.parameters) or "",
         "labels": dict(proto.labels) or "",
@@ -41,6 +42,15 @@ def show_job(job: "Job", output: Output, *, preflight: "PreflightReported | None
         "ended": job.end_time,
     }
     show(proto, rows, output)
+
+
+def _images(job: "Job") -> str:
+    """What became of the images of a training's dataset version."""
+    data = job.data
+    images = data.get("images", {})
+    used = [f"{count} of {images.get(split, 0)} {split}" for split, count in data.get("used", {}).items()]
+    left_out = [f"left out {what}: {count}" for what, count in data.get("left_out", {}).items()]
+    return ", ".join([*used, *left_out])
 
 
 def show_differences(before: "Job", after: "Job") -> None:

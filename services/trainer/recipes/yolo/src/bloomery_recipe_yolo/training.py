@@ -49,7 +49,8 @@ def train(context: Context, flavour: Flavour) -> Result:
     base = find_base(context)
     if base.digest:
         check_task(Path(base.model), context.job.task)
-    trainer = _trained(context, flavour, base)
+    laid, trained = _laid_out(context, flavour), dict[str, int]()
+    trainer = _trained(context, flavour, base, laid, trained)
     published = context.work_dir / "published"
     published.mkdir(exist_ok=True)
     write_published(trainer.best, published / BEST_FILE, context.job.classes)
@@ -61,7 +62,10 @@ def train(context: Context, flavour: Flavour) -> Result:
     return Result(
         files=(*_files(published), *(file for variant in variants for file in variant.files)),
         metrics={name: value for one in evaluations for name, value in one.values().items()},
-        details=_details(context, base, done, duration=time.monotonic() - started),
+        details={
+            **_details(context, base, done, duration=time.monotonic() - started),
+            "data": {"images": dict(context.dataset.counts), "used": trained, "left_out": dict(laid.left_out)},
+        },
         versions=machine.versions({*PACKAGES, *VARIANT_PACKAGES}),
         model=model_facts(context, flavour, model, base=base.name, base_digest=base.digest),
         variants=tuple(variant.facts for variant in variants),
@@ -74,7 +78,8 @@ def image_size(parameters: Mapping[str, Value]) -> tuple[int, int]:
     return side, side
 
 
-def _trained(context: Context, flavour: Flavour, base: Base) -> ExactTrainer:
+def _trained(context: Context, flavour: Flavour, base: Base, laid: Laid, trained: dict[str, int]) -> ExactTrainer:
+    """Trains; notes in `trained` how many images of each split the library has taken."""
     job = context.job
     observer = Observer(context, device=machine.device_name(), epoch=job.resume_epoch)
 
@@ -82,10 +87,8 @@ def _trained(context: Context, flavour: Flavour, base: Base) -> ExactTrainer:
         observer.epoch = epoch
         context.checkpoint(folder, epoch=epoch, best=best)
 
-    laid = _laid_out(context, flavour)
-
     def begin(trainer: ExactTrainer) -> None:
-        kept.check(context, trainer, laid, flavour.kept, flavour.select)
+        trained.update(kept.check(context, trainer, laid, flavour.kept, flavour.select))
         rehearsal.report(context, trainer)
 
     checkpoints = context.work_dir / "checkpoints"

@@ -7,7 +7,9 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from bloomery.annotation.v1 import AnnotationServiceStub
 from bloomery.inference.v1 import DeleteModelRequest, DeleteModelVersionRequest, GetModelRequest, ListModelsRequest
+from bloomery_inference.holding import Holding
 from bloomery_inference.model import Model
 from bloomery_inference.store import models, results
 from bloomery_inference.store.tables import MODELS
@@ -130,6 +132,18 @@ async def test_a_model_from_before_holds_its_project_soon(service: Service, proj
     await asyncio.sleep(0.3)
     service.projects.down = False
     await until(lambda: service.projects.held == {model.holder})
+
+
+async def test_a_hold_that_comes_after_the_deletion_is_given_back(service: Service) -> None:
+    model = await written(service)
+    await until(lambda: service.projects.held == {model.holder})
+    await service.models.DeleteModel(DeleteModelRequest(name=PETS))
+    await until(lambda: not service.projects.held)
+    service.projects.titles.clear()
+    (connection,) = service.app._channels.values()
+    await Holding(service.app._db, AnnotationServiceStub(connection)).catch_up(model)
+    assert service.projects.titles, "it did not hold it, so this test shows nothing"
+    await until(lambda: not service.projects.held)
 
 
 @pytest.mark.parametrize("model", [{"project_uid": OTHER}, {"project_uid": "", "age": timedelta(days=1)}])

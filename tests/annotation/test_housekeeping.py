@@ -1,13 +1,17 @@
 """What is removed later: uploads that nobody completed, and what arrives for projects that are gone."""
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
+
+import pytest
 
 from bloomery.annotation.v1 import DeleteProjectRequest, Project
 from bloomery_annotation.housekeeping import Housekeeper
-from bloomery_annotation.names import staging_key
+from bloomery_annotation.names import blob_key, staging_key, staging_prefix
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_annotation.store import graves
 from bloomery_kit.database import Database
+from bloomery_kit.objects import FolderObjectStore, ObjectStat
 from bloomery_kit.times import utc_now
 from tests.annotation.helpers import Server, digest_of
 
@@ -21,6 +25,29 @@ async def test_abandoned_uploads_are_collected(server: Server, project: Project,
     later = Housekeeper(db, server.objects, url_seconds=60, clock=lambda: utc_now() + timedelta(days=3))
     await later.tidy()
     assert await server.objects.stat(key) is None
+    await db.close()
+
+
+async def test_trouble_with_one_step_does_not_keep_the_others(
+    server: Server, project: Project, settings: AnnotationSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await server.upload([b"x"], project)
+    db = Database.connect(settings.database_url)
+    real = FolderObjectStore.list
+
+    def fail_at_staging(store: FolderObjectStore, prefix: str = "") -> AsyncIterator[ObjectStat]:
+        if prefix == staging_prefix(project.uid):
+            raise ZeroDivisionError
+        return real(store, prefix)
+
+    async def fail(_: Housekeeper) -> int:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(FolderObjectStore, "list", fail_at_staging)
+    monkeypatch.setattr(Housekeeper, "_forget_files", fail)
+    later = Housekeeper(db, server.objects, url_seconds=60, clock=lambda: utc_now() + timedelta(days=9))
+    await later.tidy()
+    assert await server.objects.stat(blob_key(project.uid, digest_of(b"x"))) is None
     await db.close()
 
 

@@ -133,3 +133,10 @@ async def test_a_page_of_sets_and_of_an_imports_files_costs_the_same_wherever_it
             listed.append(await steps(tx, blobs.of_import(tx, "i", names[place], 50)))
     assert max(sets) <= min(sets) + 2
     assert max(listed) <= min(listed) + 2
+
+
+async def test_what_is_being_collected_is_found_among_very_many(db: Database) -> None:
+    async with db.write() as tx:
+        await blobs.keep(tx, "u", [Blob(digest_of(str(number).encode()), 1) for number in range(5000)], NOW)
+        cost = await steps(tx, blobs.going(tx, "u", "", 20))
+    assert cost <= 5

@@ -1,5 +1,6 @@
 """What nothing needs any more goes, and nothing else, whatever happens at the same time."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -75,7 +76,9 @@ async def test_what_never_became_an_image_goes_after_a_week(both: Server, db: Da
 async def test_whoever_asks_for_a_blob_spares_it(both: Server, db: Database) -> None:
     project = await both.project()
     await both.upload([TEXT, b"other"], project)
-    uploads = Uploads(db, both.objects, DiskGuard(None, 0), url_seconds=60, clock=lambda: utc_now() + timedelta(days=6))
+    uploads = Uploads(
+        db, both.objects, DiskGuard(None, 0), url_seconds=60, at_once=2, clock=lambda: utc_now() + timedelta(days=6)
+    )
     await uploads.prepare("p", [Blob(digest_of(TEXT), len(TEXT))])
     await sweeper(db, both).sweep("p")
     assert await has(both, project, TEXT, b"other") == [True, False]
@@ -114,8 +117,7 @@ async def test_an_upload_that_meets_a_sweep_brings_its_bytes_again(
     async def put(store: FolderObjectStore, key: str, *args: Any, **kwargs: Any) -> ObjectStat:
         stat = await real(store, key, *args, **kwargs)
         # After the bytes lie there, and before they are recorded.
-        while await sweep._remove(project_of(project)):
-            pass
+        await remove(sweep, project)
         return stat
 
     monkeypatch.setattr(FolderObjectStore, "put", put)
@@ -130,7 +132,7 @@ async def test_what_a_sweep_marked_may_be_brought_before_it_goes(both: Server, d
     sweep = sweeper(db, both)
     await sweep._mark(project_of(project))
     await both.upload([TEXT], project)
-    await sweep._remove(project_of(project))
+    await remove(sweep, project)
     assert await has(both, project, TEXT) == [True]
 
 
@@ -155,6 +157,74 @@ async def test_a_sweep_that_dies_is_gone_on_with(both: Server, db: Database, mon
     assert await has(both, project, *contents) == [True, True, False, False, False]
 
 
+async def test_an_upload_that_meets_a_sweep_that_dies_brings_its_bytes_again(
+    both: Server, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = await both.project()
+    await both.upload([TEXT], project)
+    sweep = sweeper(db, both)
+    await sweep._mark(project_of(project))
+    await both.objects.put(staging_key(project.uid, digest_of(TEXT)), TEXT)
+    real = FolderObjectStore.put
+
+    async def put(store: FolderObjectStore, key: str, *args: Any, **kwargs: Any) -> ObjectStat:
+        stat = await real(store, key, *args, **kwargs)
+        with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
+            # The process dies after the bytes went, and before the transaction ended.
+            patched.setattr("bloomery_annotation.store.blobs.drop", die)
+            await remove(sweep, project)
+        monkeypatch.setattr(FolderObjectStore, "put", real)
+        return stat
+
+    async def die(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(FolderObjectStore, "put", put)
+    answer = await both.stub.CompleteUploads(CompleteUploadsRequest(parent=project.name, blobs=[info(TEXT)]))
+    assert answer.results[0].status.code == 0
+    assert await has(both, project, TEXT) == [True]
+
+
+async def test_what_cannot_be_removed_does_not_keep_the_others(
+    both: Server, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bloomery_annotation.sweep._AT_ONCE", 2)
+    project = await both.project()
+    contents = sorted((str(number).encode() for number in range(6)), key=digest_of)
+    await both.upload(contents, project)
+    real = FolderObjectStore.delete
+
+    async def delete(store: FolderObjectStore, key: str) -> None:
+        if key in [blob_key(project.uid, digest_of(content)) for content in contents[:2]]:
+            raise ZeroDivisionError
+        await real(store, key)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FolderObjectStore, "delete", delete)
+        with pytest.raises(ZeroDivisionError):
+            await sweeper(db, both).sweep("p")
+    left = [await both.objects.stat(blob_key(project.uid, digest_of(content))) for content in contents]
+    assert [one is not None for one in left] == [True] * 2 + [False] * 4
+
+
+async def test_a_removal_that_takes_long_is_waited_for(
+    both: Server, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bloomery_annotation.sweep._SECONDS", 0.01)
+    project = await both.project()
+    await both.upload([TEXT], project)
+    real, ended = FolderObjectStore.delete, []
+
+    async def delete(store: FolderObjectStore, key: str) -> None:
+        await asyncio.sleep(0.1)
+        await real(store, key)
+        ended.append(key)
+
+    monkeypatch.setattr(FolderObjectStore, "delete", delete)
+    await sweeper(db, both).sweep("p")
+    assert ended == [blob_key(project.uid, digest_of(TEXT))]
+
+
 async def test_a_project_is_looked_at_part_by_part(both: Server, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bloomery_annotation.sweep._LOOKED_AT", 2)
     project = await both.project()
@@ -175,6 +245,12 @@ async def test_names_of_files_go_with_the_end_of_their_import(both: Server, db: 
     await Housekeeper(db, both.objects, url_seconds=60).tidy()
     async with db.read() as tx:
         assert await tx.scalar(sa.select(sa.func.count()).select_from(IMPORT_FILES)) == 0
+
+
+async def remove(sweep: Sweeper, project: Project) -> None:
+    """Remove what is marked."""
+    while await sweep._remove(project_of(project), "", []):
+        pass
 
 
 def project_of(message: Project) -> Any:

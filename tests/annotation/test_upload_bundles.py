@@ -108,7 +108,7 @@ async def test_blobs_that_are_collected_while_they_are_sent_are_put_again(
 ) -> None:
     """A sweep between the write and the record may have removed what was just written."""
     db = Database.connect(settings.database_url)
-    uploads = Uploads(db, server.objects, DiskGuard(None, 0), url_seconds=60)
+    uploads = Uploads(db, server.objects, DiskGuard(None, 0), url_seconds=60, at_once=2)
     real, puts = FolderObjectStore.put_all, []
 
     async def put_all(store: FolderObjectStore, blobs: Mapping[str, Content]) -> None:
@@ -125,3 +125,24 @@ async def test_blobs_that_are_collected_while_they_are_sent_are_put_again(
     await db.close()
     assert len(puts) == 2
     assert await server.objects.get(blob_key(project.uid, digest_of(png(1)))) == png(1)
+
+
+async def test_bundles_count_among_what_is_checked_at_once(
+    server: Server, project: Project, settings: AnnotationSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = Database.connect(settings.database_url)
+    uploads = Uploads(db, server.objects, DiskGuard(None, 0), url_seconds=60, at_once=2)
+    real, under_way, most = FolderObjectStore.put_all, 0, 0
+
+    async def put_all(store: FolderObjectStore, blobs: Mapping[str, Content]) -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.02)
+        await real(store, blobs)
+        under_way -= 1
+
+    monkeypatch.setattr(FolderObjectStore, "put_all", put_all)
+    await asyncio.gather(*(uploads.take("p", [(digest_of(png(one)), png(one))]) for one in range(6)))
+    await db.close()
+    assert most == 2

@@ -214,7 +214,7 @@ async def test_a_crash_between_any_two_steps_is_mended_by_repeating(
     db = Database.connect(settings.database_url)
     assert isinstance(server.objects, FolderObjectStore)
     store = crashing(server.objects, method, after=after)
-    uploads = Uploads(db, store, DiskGuard(None, 0), url_seconds=60)
+    uploads = Uploads(db, store, DiskGuard(None, 0), url_seconds=60, at_once=2)
     wanted = Blob(digest_of(content), len(content))
     with pytest.raises(CrashError):
         await uploads.complete("p", [wanted])
@@ -231,7 +231,7 @@ async def test_a_store_that_is_down_is_said_at_the_item(
 
     db = Database.connect(settings.database_url)
     server.objects.stat = down  # type: ignore[method-assign,assignment]
-    uploads = Uploads(db, server.objects, DiskGuard(None, 0), url_seconds=60)
+    uploads = Uploads(db, server.objects, DiskGuard(None, 0), url_seconds=60, at_once=2)
     outcome = (await uploads.complete("p", [Blob(digest_of(b"x"), 1)]))[0]
     await db.close()
     assert isinstance(outcome, Unavailable)

@@ -8,8 +8,8 @@ import asyncio
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from bloomery_annotation import metrics
 from bloomery_annotation.model import Blob, Project
 from bloomery_annotation.names import DIGEST_PREFIX, blob_key, hex_of, staging_key
 from bloomery_annotation.store import blobs, projects
-from bloomery_kit.database import Database
+from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import (
     BloomeryError,
     FailedPrecondition,
@@ -71,7 +71,7 @@ class Uploads:
         disk: DiskGuard,
         *,
         url_seconds: int,
-        at_once: int = 16,
+        at_once: int,
         clock: Clock = utc_now,
     ) -> None:
         self._db, self._objects, self._disk, self._clock = db, objects, disk, clock
@@ -102,6 +102,12 @@ class Uploads:
         Raises:
             ResourceExhausted: DISK_LOW.
         """
+        async with self._slots:
+            return await self._take_together(project_id, contents)
+
+    async def _take_together(
+        self, project_id: str, contents: Sequence[tuple[str, bytes]]
+    ) -> list[BloomeryError | None]:
         project, there = await self._known(project_id, [Blob(digest, len(data)) for digest, data in contents])
         new = {digest: data for digest, data in contents if digest not in there}
         self._disk.check(sum(map(len, new.values())))
@@ -145,7 +151,7 @@ class Uploads:
             there = await blobs.known(tx, project.uid, digests)
             old = await blobs.asked_for_before(tx, project.uid, there.keys(), now - _NOTED_EVERY)
         if old:
-            async with self._db.write() as tx:
+            async with self._locked(project) as (tx, _):
                 await blobs.touch(tx, project.uid, old, now)
                 there = await blobs.known(tx, project.uid, digests)
         return project, there
@@ -210,13 +216,25 @@ class Uploads:
 
     async def _record(self, project: Project, taken: Sequence[Blob]) -> Project:
         """Record blobs, unless some were collected since `project` was read; the project as it is now."""
+        async with self._locked(project) as (tx, current):
+            if current.sweeps != project.sweeps:
+                return current
+            if going := await blobs.going_of(tx, project.uid, [blob.digest for blob in taken]):
+                # Whoever collected them may have died after their bytes went, and before that was recorded.
+                await blobs.drop(tx, project.uid, going)
+                await projects.count_sweep(tx, project)
+                return await projects.find(tx, project.id)
+            await blobs.keep(tx, project.uid, taken, self._clock())
+            return current
+
+    @asynccontextmanager
+    async def _locked(self, project: Project) -> AsyncIterator[tuple[Transaction, Project]]:
+        """A transaction in which nobody else writes in the project, and the project as it is now."""
         async with self._db.write() as tx:
             current = await projects.lock(tx, project.id)
             if current.uid != project.uid:
                 raise NotFound("project", project.name, "it was deleted, and another one has its id now")
-            if current.sweeps == project.sweeps:
-                await blobs.keep(tx, project.uid, taken, self._clock())
-            return current
+            yield tx, current
 
     async def _clean(self, project: Project, outcomes: Outcomes) -> None:
         done = [digest for digest, outcome in outcomes.items() if isinstance(outcome, Blob | InvalidArgument)]

@@ -47,9 +47,11 @@ class Housekeeper:
         for project in living:
             with guarded(LOOP, project=project.uid):
                 await self._drop_abandoned(project.uid)
+            with guarded(LOOP, project=project.uid):
                 await self._sweeper.sweep(project.id)
-        while await self._forget_files():
-            pass
+        with guarded(LOOP):
+            while await self._forget_files():
+                pass
 
     async def _forget_files(self) -> int:
         async with self._db.write() as tx:

@@ -17,7 +17,7 @@ class AnnotationSettings(ServiceSettings):
     url_seconds: int = Field(default=3600, ge=60, le=7 * 24 * 3600)
     """How long signed URLs hold."""
     uploads_at_once: int = Field(default=16, ge=1)
-    """Uploads that are checked at the same time by one process, up to 8 MiB of memory each."""
+    """Uploads and bundles that are checked at the same time by one process, up to 8 MiB of memory each."""
     import_lease_seconds: float = Field(default=10, gt=0)
     """An import whose runner is silent for that long is taken over by another replica."""
     import_poll_seconds: float = Field(default=2, gt=0)

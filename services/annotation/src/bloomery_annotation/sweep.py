@@ -38,8 +38,11 @@ class Sweeper:
         async with self._db.read() as tx:
             project = await projects.find(tx, project_id)
         await self._mark(project)
-        while await self._remove(project):
+        after, failures = "", list[BaseException]()
+        while after := await self._remove(project, after, failures):
             pass
+        if failures:
+            raise failures[0]
 
     async def _mark(self, project: Project) -> None:
         before = self._clock() - UNUSED_AGE
@@ -53,18 +56,26 @@ class Sweeper:
                     await blobs.mark_going(tx, project.uid, unused, before)
         self._seen[project.uid] = last
 
-    async def _remove(self, project: Project) -> bool:
+    async def _remove(self, project: Project, after: str, failures: list[BaseException]) -> str:
+        """Remove some blobs behind a digest; the last that was tried, empty at the end."""
+        async with self._db.read() as tx:
+            if not await blobs.going(tx, project.uid, after, 1):
+                return ""
         async with self._db.write() as tx:
             await self._lock(tx, project)
-            gone = await blobs.going(tx, project.uid, _AT_ONCE)
-            if gone:
-                await projects.count_sweep(tx, project)
-                async with asyncio.timeout(_SECONDS):
-                    keys = [blob_key(project.uid, blob.digest) for blob in gone]
-                    await asyncio.gather(*(self._objects.delete(key) for key in keys))
-                await blobs.drop(tx, project.uid, [blob.digest for blob in gone])
+            going = await blobs.going(tx, project.uid, after, _AT_ONCE)
+            await projects.count_sweep(tx, project)
+            deletions = {
+                asyncio.create_task(self._objects.delete(blob_key(project.uid, blob.digest))): blob for blob in going
+            }
+            # What is under way is not called off: it would go on in its thread, behind the lock.
+            done, late = await asyncio.wait(deletions, timeout=_SECONDS) if deletions else (set(), set())
+            gone = [deletions[one] for one in done if one.exception() is None]
+            await blobs.drop(tx, project.uid, [blob.digest for blob in gone])
         metrics.COLLECTED.inc(sum(blob.size_bytes for blob in gone))
-        return bool(gone)
+        failures += [problem for one in done if (problem := one.exception())]
+        failures += [problem for problem in await asyncio.gather(*late, return_exceptions=True) if problem]
+        return going[-1].digest if going else ""
 
     async def _lock(self, tx: Transaction, project: Project) -> None:
         if (await projects.lock(tx, project.id)).uid != project.uid:

@@ -72,10 +72,16 @@ async def mark_going(tx: Transaction, project_uid: str, digests: Collection[str]
         await tx.execute(sa.update(BLOBS).where(*where).values(going=True))
 
 
-async def going(tx: Transaction, project_uid: str, size: int) -> list[Blob]:
-    """Some of the blobs that are being collected."""
-    query = sa.select(BLOBS).where(_B.project_uid == project_uid, _B.going.is_(True)).limit(size)
-    return [_blob(row) for row in await tx.execute(query)]
+async def going(tx: Transaction, project_uid: str, after: str, size: int) -> list[Blob]:
+    """Some of the blobs that are being collected, those behind a digest."""
+    query = sa.select(BLOBS).where(_B.project_uid == project_uid, _B.going.is_(True), _B.digest > after)
+    return [_blob(row) for row in await tx.execute(query.order_by(_B.digest).limit(size))]
+
+
+async def going_of(tx: Transaction, project_uid: str, digests: Collection[str]) -> list[str]:
+    """Those of `digests` that are being collected."""
+    where = (_B.project_uid == project_uid, _B.digest.in_(digests), _B.going.is_(True))
+    return list((await tx.execute(sa.select(_B.digest).where(*where))).scalars())
 
 
 async def drop(tx: Transaction, project_uid: str, digests: Collection[str]) -> None:
@@ -84,10 +90,10 @@ async def drop(tx: Transaction, project_uid: str, digests: Collection[str]) -> N
 
 
 async def keep(tx: Transaction, project_uid: str, blobs: Sequence[Blob], now: datetime) -> None:
-    """Record checked blobs; one that was being collected stays."""
+    """Record checked blobs, none of which is being collected."""
     await insert_missing(tx, BLOBS, [_row(project_uid, blob, now) for blob in blobs])
     where = (_B.project_uid == project_uid, _B.digest.in_([blob.digest for blob in blobs]))
-    await tx.execute(sa.update(BLOBS).where(*where).values(going=False, use_time=now))
+    await tx.execute(sa.update(BLOBS).where(*where).values(use_time=now))
 
 
 def _row(project_uid: str, blob: Blob, now: datetime) -> dict[str, object]:

@@ -93,6 +93,14 @@ BLOBS = sa.Table(
     _required("going", sa.Boolean, server_default=sa.false()),
 )
 
+sa.Index(
+    "blobs_going",
+    BLOBS.c.project_uid,
+    BLOBS.c.digest,
+    sqlite_where=BLOBS.c.going.is_(True),
+    postgresql_where=BLOBS.c.going.is_(True),
+)
+
 # A row is one state of an asset, from the sequence `since` to before `until`; the present one has no `until`. States
 # that are over stay, for whoever still reads an earlier moment.
 ASSETS = sa.Table(

@@ -1,7 +1,7 @@
 """What becomes of a batch beside being saved: splits, edits of people that stay, and the count of everything."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bloomery_annotation.importer.parsing import Prepared
@@ -97,6 +97,23 @@ def edited_shapes(images: Images, saved: Sequence[Saved]) -> Iterator[Problem]:
             who = result.head.author or "somebody"
             message = f"its shapes were changed by {who} since they were imported; the files say something else"
             yield Problem(paths[result.draft.asset.uid], warning("EDITED_SINCE", message, hint=_STAYS))
+
+
+def unlabelled(images: Images) -> dict[str, str]:
+    """The paths of images that the files do not label, by the uids of their assets."""
+    labelled = {asset.uid for one, asset in images if one.shapes is not None}
+    return {
+        asset.uid: one.item.image_path
+        for one, asset in images
+        if one.entry.is_first and one.entry.is_image and asset.uid not in labelled
+    }
+
+
+def stale_shapes(paths: Iterable[str]) -> Iterator[Problem]:
+    """The images that keep shapes of an earlier import, since the files no longer label them."""
+    message = "it keeps the shapes of an earlier import; no label file of the folder is about it any more"
+    hint = "if they are wrong, save an empty list by `bloomery annotations set`, or add a label file without objects"
+    return (Problem(path, warning("STALE_SHAPES", message, hint=hint)) for path in paths)
 
 
 def added(

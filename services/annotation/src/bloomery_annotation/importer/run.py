@@ -11,13 +11,16 @@ from bloomery_annotation import labelling, metrics
 from bloomery_annotation.importer.files import Files
 from bloomery_annotation.importer.listing import fill
 from bloomery_annotation.importer.outcome import (
+    Images,
     added,
     decide_splits,
     edited_shapes,
     listed,
     refuse_doubts,
     sources,
+    stale_shapes,
     together,
+    unlabelled,
 )
 from bloomery_annotation.importer.parsing import Entry, Parser, Prepared, shown
 from bloomery_annotation.importer.source import BlobSource
@@ -36,7 +39,7 @@ from bloomery_annotation.model import (
 )
 from bloomery_annotation.names import MAIN_SET
 from bloomery_annotation.saving import KeepEdits, Saved, SetDraft
-from bloomery_annotation.store import assets, imports, projects, revisions
+from bloomery_annotation.store import annotation_sets, assets, imports, projects, revisions
 from bloomery_annotation.store.imports import Claim
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import Aborted, BloomeryError
@@ -88,7 +91,7 @@ class _Run:
         self._tools, self._claim, self._parser = tools, claim, parser
         self._label_ids: dict[str, str] = {}
         self._listed: dict[str, labelling.NewLabel] = {}
-        self._has_splits = False
+        self._has_splits = self._has_label_files = False
 
     async def to_the_end(self, current: Import, filling: Awaitable[None]) -> ImportState:
         try:
@@ -111,7 +114,7 @@ class _Run:
 
     async def _begin(self, plan: Plan) -> None:
         self._listed = listed(plan)
-        self._has_splits = bool(plan.splits)
+        self._has_splits, self._has_label_files = bool(plan.splits), bool(plan.label_files)
         text = await asyncio.to_thread(shown, plan)
         async with self._tools.db.write() as tx:
             project, current = await _current(tx, self._claim)
@@ -167,9 +170,16 @@ class _Run:
         saved = [result for result in results if isinstance(result, Saved)]
         edited = [*splits.edited, *edited_shapes(images, saved)]
         problems = [problem for one in prepared for problem in one.problems] + edited
+        problems += stale_shapes(await self._stale(tx, images))
         await imports.add_problems(tx, current, problems)
         more = added(prepared, saved, edited, splits) | {"asset_count": made}
         return current.counts.plus(more, problems)
+
+    async def _stale(self, tx: Transaction, images: Images) -> Sequence[str]:
+        """Images that keep what an earlier import said, in a folder that has label files for others."""
+        paths = unlabelled(images) if self._has_label_files else {}
+        there = await annotation_sets.imported(tx, paths.keys(), MAIN_SET) if paths else ()
+        return [path for uid, path in paths.items() if uid in there]
 
     async def _end(self, state: ImportState, failure: Failure | None = None) -> ImportState:
         async with self._tools.db.write() as tx:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from bloomery_annotation.model import AnnotationSet, Asset, Project, Provenance, Source
 from bloomery_annotation.names import ANNOTATION_SET
 from bloomery_annotation.store.keys import among
-from bloomery_annotation.store.tables import ANNOTATION_SETS, ASSETS, REVISIONS
+from bloomery_annotation.store.tables import ANNOTATION_SETS, ASSETS, REVISIONS, SET_LABELS
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import NotFound
 
@@ -89,6 +89,14 @@ async def newest(tx: Transaction, project: Project, keys: Collection[tuple[str, 
     query = sa.select(_R.sequence, _R.size_bytes).join(ANNOTATION_SETS, joined)
     rows = (await tx.execute(query.where(among((_S.asset_uid, _S.id), keys)))).all()
     return await _load(tx, project, rows)
+
+
+async def imported(tx: Transaction, asset_uids: Collection[str], set_id: str) -> set[str]:
+    """Those of the assets whose set holds shapes that an import made, and that nobody changed since."""
+    label = SET_LABELS.c
+    some = sa.exists().where(label.asset_uid == _S.asset_uid, label.set_id == _S.id)
+    where = (_S.asset_uid.in_(asset_uids), _S.id == set_id, _S.source == Source.IMPORT.value, some)
+    return set((await tx.execute(sa.select(_S.asset_uid).where(*where))).scalars())
 
 
 async def _load(tx: Transaction, project: Project, rows: Sequence[sa.Row[Any]]) -> list[AnnotationSet]:

@@ -1,6 +1,7 @@
 """Start, health, drain and the channel of a server."""
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -232,6 +233,18 @@ async def test_a_signal_drains_and_then_gives_up_the_rest() -> None:
     async with asyncio.timeout(5):
         await task
     assert given_up.is_set()
+
+
+async def test_what_a_server_has_from_its_start_is_not_collected_again_and_again() -> None:
+    gc.unfreeze()
+    task = asyncio.create_task(run_until_signal(ServiceHost(ServerOptions(drain_wait=0), authenticator=Tokens())))
+    try:
+        await until(lambda: gc.get_freeze_count() > 0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(5):
+            await task
+    finally:
+        gc.unfreeze()
 
 
 async def test_a_second_signal_cuts_the_drain_short() -> None:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from importlib.metadata import metadata
+from pathlib import Path
 
 import pytest
 import yaml
@@ -195,3 +196,13 @@ def test_help_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_client_loads_what_speaks_http_when_it_first_moves_bytes_that_way(tmp_path: Path) -> None:
+    script = (
+        "import sys; from bloomery import Client, errors\n"
+        "try: list(Client('127.0.0.1:1', token='t').projects())\nexcept errors.ServerNotFound: pass\n"
+        "print([name for name in ('grpc', 'httpx') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "['grpc']"

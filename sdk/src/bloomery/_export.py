@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bloomery._archive import extract, files_below, inside, members, refuse_foreign
+from bloomery._concurrency import ahead, together
+from bloomery._files import write_checked
 from bloomery._results import Progress, Step
 from bloomery._session import Session
-from bloomery._transfer import ahead, together, write_checked
 from bloomery.dataset.v1 import (
     DatasetItem,
     ExportDatasetVersionRequest,

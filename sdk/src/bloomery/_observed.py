@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from bloomery import errors
+from bloomery._files import Download
 from bloomery._names import id_of, parent_of
 from bloomery._results import Epoch, Sample, moment, unseen
 from bloomery._session import Session
 from bloomery._status import from_status
-from bloomery._transfer import Download
 from bloomery.annotation.v1 import SignDownloadsRequest
 from bloomery.training import v1 as training
 

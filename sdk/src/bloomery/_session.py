@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 
+_TRANSFERS = 16
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
 _INLINE_IMAGE_BYTES = 64 << 20
@@ -79,7 +80,9 @@ class Session:
     ) -> None:
         self.address = address
         self.timeouts = timeouts or Timeouts()
-        self._transfers = transfers
+        self._transfers = transfers or _TRANSFERS
+        self.turns = asyncio.Semaphore(self._transfers)
+        """Of those that move bytes at the same time."""
         self.sleep = sleep
         self.clock = clock
         self._jitter = jitter
@@ -99,9 +102,10 @@ class Session:
     @cached_property
     def transfer(self) -> "Transfer":
         """Moves bytes to and from the object store."""
-        from bloomery._transfer import AT_ONCE, Transfer
+        # Imported here: most commands move no bytes by HTTP, and its library takes a tenth of a second.
+        from bloomery._transfer import Transfer
 
-        return Transfer(sleep=self.sleep, pause=self.pause, at_once=self._transfers or AT_ONCE)
+        return Transfer(sleep=self.sleep, pause=self.pause, turns=self.turns, at_once=self._transfers)
 
     async def close(self) -> None:
         """Give the connections back."""

@@ -3,45 +3,23 @@
 import asyncio
 import hashlib
 import uuid
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO
 
 import httpx
 
 from bloomery import errors
+from bloomery._concurrency import together
+from bloomery._files import Download, File, digest_of
 from bloomery._results import Progress, Step
 from bloomery.common.v1 import SignedRequest
 from bloomery.errors import BloomeryError
 
-T = TypeVar("T")
-
-AT_ONCE = 16
 _CHUNK = 1 << 20
 _ATTEMPTS = 6
 _TIMEOUT = httpx.Timeout(10.0, read=120.0, write=120.0, pool=None)
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
-
-
-@dataclass(frozen=True)
-class File:
-    """A file on this machine, known by its content: `digest` is `sha256:...`, the size in bytes."""
-
-    path: Path
-    digest: str
-    size: int
-
-
-@dataclass(frozen=True)
-class Download:
-    """Bytes to get, where to put them, and the digest that they must have."""
-
-    request: SignedRequest
-    target: Path
-    digest: str
 
 
 class Transfer:
@@ -52,11 +30,12 @@ class Transfer:
         *,
         sleep: Callable[[float], Awaitable[None]],
         pause: Callable[[int, BloomeryError], float | None],
-        at_once: int = AT_ONCE,
+        turns: asyncio.Semaphore,
+        at_once: int,
     ) -> None:
         self._sleep = sleep
         self._pause = pause
-        self._turns = asyncio.Semaphore(at_once)
+        self._turns = turns
         # A proxy of the environment does not reach this machine's own server.
         own = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
         limits = httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once)
@@ -65,10 +44,6 @@ class Transfer:
     async def close(self) -> None:
         """Give the connections back."""
         await self._http.aclose()
-
-    def turn(self) -> AbstractAsyncContextManager[None]:
-        """Wait for a turn, of as many as there may be at once, for bytes that travel in another way."""
-        return self._turns
 
     async def put(self, file: File, request: SignedRequest) -> None:
         """Upload a file.
@@ -144,49 +119,6 @@ class Transfer:
         raise errors.TransferFailed(f"the object store cannot be reached: {failure.message}")
 
 
-async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run all at once and return what they return; the first error stops the others and is raised as it is."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one) for one in work]
-    except ExceptionGroup as failed:
-        raise failed.exceptions[0] from None
-    return [task.result() for task in tasks]
-
-
-async def ahead(source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-    """Yield what `source` does, the next of which is got ready meanwhile."""
-
-    async def following() -> T | None:
-        return await anext(source, None)
-
-    coming = asyncio.create_task(following())
-    try:
-        while (one := await coming) is not None:
-            coming = asyncio.create_task(following())
-            yield one
-    finally:
-        coming.cancel()
-        await asyncio.gather(coming, return_exceptions=True)
-        await source.aclose()
-
-
-async def in_order(work: Iterable[Coroutine[Any, Any, T]], at_once: int) -> AsyncGenerator[T, None]:
-    """Run `at_once` at once and yield what they return in their order; an error or a leave stops the others."""
-    running: deque[asyncio.Task[T]] = deque()
-    try:
-        for one in work:
-            running.append(asyncio.create_task(one))
-            if len(running) == at_once:
-                yield await running.popleft()
-        while running:
-            yield await running.popleft()
-    finally:
-        for left in running:
-            left.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-
-
 def _check(reply: httpx.Response, what: str) -> None:
     if reply.is_success:
         return
@@ -207,27 +139,5 @@ def _take(part: BinaryIO, received: "hashlib._Hash", chunk: bytes) -> None:
     received.update(chunk)
 
 
-def write_checked(path: Path, content: bytes, digest: str) -> None:
-    """Write bytes to a file, which appears complete or not at all.
-
-    Raises:
-        DigestMismatch: they are others than those of `digest`.
-    """
-    if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
-        raise errors.DigestMismatch(f"{path.name}: other bytes arrived than {digest}")
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def _holds(path: Path, digest: str) -> bool:
     return path.is_file() and digest_of(path) == digest
-
-
-def digest_of(path: Path) -> str:
-    """`sha256:...` of a file's bytes."""
-    with path.open("rb") as opened:
-        return f"sha256:{hashlib.file_digest(opened, 'sha256').hexdigest()}"

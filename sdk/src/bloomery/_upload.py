@@ -8,11 +8,12 @@ from contextlib import aclosing
 from itertools import chain, filterfalse, islice
 from pathlib import Path
 
+from bloomery._concurrency import in_order, together
+from bloomery._files import File, digest_of
 from bloomery._folders import Folder, is_label_file
 from bloomery._results import Progress, Step
 from bloomery._session import Session
 from bloomery._status import from_status
-from bloomery._transfer import File, digest_of, in_order, together
 from bloomery.annotation.v1 import (
     BlobContent,
     BlobInfo,
@@ -159,7 +160,7 @@ async def _send(session: Session, project: str, files: dict[str, File], targets:
 
 
 async def _send_bundle(session: Session, project: str, bundle: Sequence[File]) -> None:
-    async with session.transfer.turn():
+    async with session.turns:
         blobs = await asyncio.to_thread(lambda: [_content(file) for file in bundle])
         request = UploadBlobsRequest(parent=project, blobs=blobs)
         answer = await session.call(session.annotation.UploadBlobs, request, seconds=_COMPLETE_SECONDS)

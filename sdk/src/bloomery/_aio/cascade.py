@@ -8,10 +8,10 @@ from bloomery import errors
 from bloomery._aio.dataset import AsyncDataset, list_datasets
 from bloomery._aio.job import AsyncJob, list_jobs
 from bloomery._aio.model import AsyncModel, list_models
+from bloomery._concurrency import in_order
 from bloomery._names import counted, enumerated, short
 from bloomery._results import Contents, Progress, Step
 from bloomery._session import Session
-from bloomery._transfer import in_order
 from bloomery.annotation import v1 as annotation
 
 T = TypeVar("T")

@@ -17,13 +17,13 @@ from bloomery._aio.base import AsyncHandle
 from bloomery._aio.serving import AsyncServing
 from bloomery._archive import file_name, inside
 from bloomery._fields import DatasetVersionFields, JobFields
+from bloomery._files import Download
 from bloomery._jobs import Parameter, applied
 from bloomery._names import DATASET_VERSION, parent_of
 from bloomery._reproduction import repetition
 from bloomery._resolve import Resolver
 from bloomery._results import Epoch, Evaluation, Event, Progress, Sample, Step, unseen
 from bloomery._session import Session
-from bloomery._transfer import Download
 from bloomery._versions import recorded_version
 from bloomery._watch import watch_job
 from bloomery.training import v1 as training

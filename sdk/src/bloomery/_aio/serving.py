@@ -10,11 +10,12 @@ from bloomery import errors
 from bloomery._aio.base import AsyncHandle
 from bloomery._aio.variant import AsyncModelVariant
 from bloomery._archive import file_name, files_below, inside, refuse_foreign
+from bloomery._concurrency import in_order
 from bloomery._fields import AssetFields, ModelVersionFields
+from bloomery._files import Download
 from bloomery._images import ImageLike, encoded
 from bloomery._labels import class_of
 from bloomery._results import Predicted, Prediction, Progress, unseen
-from bloomery._transfer import Download, in_order
 from bloomery._versions import get_model_version
 from bloomery.annotation.v1 import Asset
 from bloomery.inference import v1 as inference

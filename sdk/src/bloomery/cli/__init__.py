@@ -17,6 +17,7 @@ object a function as typer takes it. Such a command is imported when it is run; 
 speaks for it.
 """
 
+import gc
 from importlib.metadata import metadata
 from typing import Annotated
 
@@ -63,6 +64,9 @@ app = typer.Typer(
 )
 
 
+_COLLECT_AFTER = 20_000
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"bloomery {metadata('bloomery')['Version']}")
@@ -99,4 +103,6 @@ app.command("version", epilog=version.EXAMPLE)(version.run)
 
 def main() -> None:
     """Run the command line and exit."""
+    # Commands make many objects and hardly any cycles: at the default of 700 collecting takes a tenth of their time.
+    gc.set_threshold(_COLLECT_AFTER, 20, 20)
     app()

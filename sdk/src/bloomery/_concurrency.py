@@ -1,0 +1,51 @@
+"""Several pieces of work at once."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Coroutine, Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run all at once and return what they return; the first error stops the others and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def ahead(source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """Yield what `source` does, the next of which is got ready meanwhile."""
+
+    async def following() -> T | None:
+        return await anext(source, None)
+
+    coming = asyncio.create_task(following())
+    try:
+        while (one := await coming) is not None:
+            coming = asyncio.create_task(following())
+            yield one
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+        await source.aclose()
+
+
+async def in_order(work: Iterable[Coroutine[Any, Any, T]], at_once: int) -> AsyncGenerator[T, None]:
+    """Run `at_once` at once and yield what they return in their order; an error or a leave stops the others."""
+    running: deque[asyncio.Task[T]] = deque()
+    try:
+        for one in work:
+            running.append(asyncio.create_task(one))
+            if len(running) == at_once:
+                yield await running.popleft()
+        while running:
+            yield await running.popleft()
+    finally:
+        for left in running:
+            left.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

@@ -1,0 +1,49 @@
+"""Files on this machine, known by their content."""
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from bloomery import errors
+from bloomery.common.v1 import SignedRequest
+
+
+@dataclass(frozen=True)
+class File:
+    """A file on this machine, known by its content: `digest` is `sha256:...`, the size in bytes."""
+
+    path: Path
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Download:
+    """Bytes to get, where to put them, and the digest that they must have."""
+
+    request: SignedRequest
+    target: Path
+    digest: str
+
+
+def digest_of(path: Path) -> str:
+    """`sha256:...` of a file's bytes."""
+    with path.open("rb") as opened:
+        return f"sha256:{hashlib.file_digest(opened, 'sha256').hexdigest()}"
+
+
+def write_checked(path: Path, content: bytes, digest: str) -> None:
+    """Write bytes to a file, which appears complete or not at all.
+
+    Raises:
+        DigestMismatch: they are others than those of `digest`.
+    """
+    if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
+        raise errors.DigestMismatch(f"{path.name}: other bytes arrived than {digest}")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

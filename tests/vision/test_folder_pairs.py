@@ -3,6 +3,7 @@
 import pytest
 
 from bloomery_vision.formats import Format, Left
+from bloomery_vision.formats.lookup import AmbiguousNameError, NameIndex
 from tests.vision.folders import annotation, coco, codes, doubts, names_of, plan_of, read_folder, voc, voc_object
 
 LINE = b"0 0.5 0.5 0.2 0.2"
@@ -153,3 +154,10 @@ def test_labels_of_no_image_do_not_make_a_folder_ambiguous(photo: bytes) -> None
     assert plan.format is Format.YOLO
     assert plan.left == {"old/result.json": Left.OTHER_FORMAT}
     assert doubts(plan) == {"OTHER_FORMAT": 1}
+
+
+def test_a_name_counts_from_the_folder_where_the_images_begin() -> None:
+    index = NameIndex(["images/a.jpg", "images/a/a.jpg", "images/b/c/d.jpg", "images/b/d.jpg", "images/e/d.jpg"])
+    assert index.find("a.jpg") == "images/a.jpg"
+    with pytest.raises(AmbiguousNameError):
+        index.find("d.jpg")

@@ -76,9 +76,12 @@ def _closest(candidates: Sequence[str], wanted: str, near: str) -> str:
         return candidates[0]
     scores = [_score(name, wanted, near) for name in candidates]
     best = max(scores)
-    if scores.count(best) > 1:
+    first, *others = sorted((one for one, score in zip(candidates, scores, strict=True) if score == best), key=len)
+    # Of images that are equally near, the one above all others: a name counts from where the images begin.
+    above = f"{folder_of(first)}/".removeprefix("/")
+    if not all(folder_of(other) != folder_of(first) and other.startswith(above) for other in others):
         raise AmbiguousNameError(wanted, candidates)
-    return candidates[scores.index(best)]
+    return first
 
 
 def _score(name: str, wanted: str, near: str) -> tuple[int, bool, bool, int]:

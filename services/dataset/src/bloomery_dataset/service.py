@@ -144,7 +144,10 @@ class DatasetServicer(DatasetServiceServicer):
         wanted = checks.item_filter(request)
         version = await self._catalog.ready_version(parse_version(request.parent, "parent"))
         rows, token, total = await self._items.page(version, wanted, page)
-        signed = [await self._signer.download(row) if request.sign_downloads else None for row in rows]
+        signed = [
+            await self._signer.download(row) if request.sign_downloads and not wanted.inlines(row) else None
+            for row in rows
+        ]
         contents = await self._items.contents(rows, wanted)
         # A page may hold tens of thousands of shapes.
         items = await asyncio.to_thread(lambda: [*map(convert.item_message, rows, signed, contents)])

@@ -635,7 +635,7 @@ class DatasetItem(message.Message):
 
     @builtins.property
     def download(self) -> resources_pb2.SignedRequest:
-        """Signed download of the original bytes, where the request asked for it."""
+        """Signed download of the original bytes, where the request asked for it and `content` has not."""
 
     def __init__(
         self,

@@ -383,7 +383,7 @@ class ListDatasetItemsRequest(message.Message):
     filter: builtins.str
     """Empty, or one of `split:NAME`, `class:NAME`."""
     sign_downloads: builtins.bool
-    """Also sign a download of every image."""
+    """Also sign a download of every image that has no `content`."""
     inline_contents: builtins.bool
     """Also return the original bytes of every image of at most 1 MiB in `content`: of many small images that is faster than a download of each. Pages
     end early, so that their messages stay below about 5 MiB.

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -264,3 +265,27 @@ async def test_a_store_that_turns_read_only_in_the_middle_is_unavailable(
 
     with pytest.raises(Unavailable):
         await folder.put("a", turning())
+
+
+async def test_what_the_disk_refuses_among_many_leaves_the_others_whole_and_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FolderObjectStore(tmp_path, base_url="http://127.0.0.1:1", signing_key=b"k" * 16)
+    blobs = {f"a/{number}": Content(bytes([number]) * 100) for number in range(30)}
+    real, settled = os.fsync, []
+
+    def refusing(descriptor: int) -> None:
+        settled.append(descriptor)
+        if len(settled) == 7:
+            raise OSError(errno.EIO, "the disk does not answer")
+        real(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", refusing)
+        with pytest.raises(Unavailable):
+            await store.put_all(blobs)
+    assert not list((tmp_path / ".tmp").iterdir())
+    for found in [found async for found in store.list("a/")]:
+        assert await store.get(found.key) == blobs[found.key].data
+    await store.put_all(blobs)
+    assert [await store.get(key) for key in blobs] == [content.data for content in blobs.values()]

@@ -74,7 +74,7 @@ def timed(seconds: Histogram, label: str, *, clock: Callable[[], float] = time.p
         seconds.labels(label, code).observe(clock() - start)
 
 
-async def measure_loop_lag(every: float = 1.0, *, clock: Callable[[], float] = time.perf_counter) -> None:
+async def measure_loop_lag(every: float = 4.0, *, clock: Callable[[], float] = time.perf_counter) -> None:
     """Observe once how late the loop wakes a sleeper after `every` seconds."""
     start = clock()
     await asyncio.sleep(every)

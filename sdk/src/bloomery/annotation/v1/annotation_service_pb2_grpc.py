@@ -303,9 +303,10 @@ class AnnotationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UploadBlobs(self, request, context):
-        """Takes the bytes of small blobs with the call, checks size and digest of each, and keeps them: PrepareUploads, a PUT and CompleteUploads in one, for many
-        at once. Idempotent: a blob that is already kept is a success. An item's INVALID_ARGUMENT `DIGEST_MISMATCH`: send that one again. A call that is cut off
-        has kept all or none of them: repeat it. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
+        """Takes the bytes of small blobs with the call, checks the digest of each, and keeps them as CompleteUploads does: PrepareUploads, a PUT and CompleteUploads
+        in one, for many at once. Idempotent: a blob that is already kept is a success. An item's INVALID_ARGUMENT `DIGEST_MISMATCH`: send that one again.
+        INVALID_ARGUMENT at `blobs`: they have more than 8 MiB together, so send them in several calls; a larger blob goes by PrepareUploads. A call that is cut
+        off has kept all or none of them: repeat it. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -440,7 +441,9 @@ class AnnotationServiceServicer:
 
     def CreateImport(self, request, context):
         """Starts an import of uploaded files, named in the request or in an uploaded list. Idempotent by `request_id`. FAILED_PRECONDITION `BLOB_MISSING`: the
-        violations list digests to upload first. ALREADY_EXISTS: the id is taken; choose another one or none. NOT_FOUND: there is no such project.
+        violations list digests to upload first. ALREADY_EXISTS: the id is taken; choose another one or none. NOT_FOUND: there is no such project. The import
+        runs after the answer: follow it by WatchImport. With `plan_only` it ends with its `plan` and imports nothing; with `strict` it fails where the plan has
+        doubts. A failure shows in the import's `error`, such as `DOUBTS`, not in this call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

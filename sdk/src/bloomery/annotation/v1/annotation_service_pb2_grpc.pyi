@@ -73,9 +73,10 @@ class AnnotationServiceStub:
     helps it along. NOT_FOUND: it is gone already, so a repeat may get it.
     """
     UploadBlobs: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.UploadBlobsRequest, annotation_service_pb2.UploadBlobsResponse]
-    """Takes the bytes of small blobs with the call, checks size and digest of each, and keeps them: PrepareUploads, a PUT and CompleteUploads in one, for many
-    at once. Idempotent: a blob that is already kept is a success. An item's INVALID_ARGUMENT `DIGEST_MISMATCH`: send that one again. A call that is cut off
-    has kept all or none of them: repeat it. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
+    """Takes the bytes of small blobs with the call, checks the digest of each, and keeps them as CompleteUploads does: PrepareUploads, a PUT and CompleteUploads
+    in one, for many at once. Idempotent: a blob that is already kept is a success. An item's INVALID_ARGUMENT `DIGEST_MISMATCH`: send that one again.
+    INVALID_ARGUMENT at `blobs`: they have more than 8 MiB together, so send them in several calls; a larger blob goes by PrepareUploads. A call that is cut
+    off has kept all or none of them: repeat it. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
     """
     PrepareUploads: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.PrepareUploadsRequest, annotation_service_pb2.PrepareUploadsResponse]
     """Says which blobs the project lacks and signs an upload for each. Changes nothing that lasts; safe to repeat. PUT the bytes as told, then call
@@ -135,7 +136,9 @@ class AnnotationServiceStub:
     """
     CreateImport: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.CreateImportRequest, import_pb2.Import]
     """Starts an import of uploaded files, named in the request or in an uploaded list. Idempotent by `request_id`. FAILED_PRECONDITION `BLOB_MISSING`: the
-    violations list digests to upload first. ALREADY_EXISTS: the id is taken; choose another one or none. NOT_FOUND: there is no such project.
+    violations list digests to upload first. ALREADY_EXISTS: the id is taken; choose another one or none. NOT_FOUND: there is no such project. The import
+    runs after the answer: follow it by WatchImport. With `plan_only` it ends with its `plan` and imports nothing; with `strict` it fails where the plan has
+    doubts. A failure shows in the import's `error`, such as `DOUBTS`, not in this call.
     """
     GetImport: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.GetImportRequest, import_pb2.Import]
     """Returns an import. NOT_FOUND: list the imports."""
@@ -195,9 +198,10 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
     helps it along. NOT_FOUND: it is gone already, so a repeat may get it.
     """
     UploadBlobs: aio.UnaryUnaryMultiCallable[annotation_service_pb2.UploadBlobsRequest, annotation_service_pb2.UploadBlobsResponse]  # type: ignore[assignment]
-    """Takes the bytes of small blobs with the call, checks size and digest of each, and keeps them: PrepareUploads, a PUT and CompleteUploads in one, for many
-    at once. Idempotent: a blob that is already kept is a success. An item's INVALID_ARGUMENT `DIGEST_MISMATCH`: send that one again. A call that is cut off
-    has kept all or none of them: repeat it. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
+    """Takes the bytes of small blobs with the call, checks the digest of each, and keeps them as CompleteUploads does: PrepareUploads, a PUT and CompleteUploads
+    in one, for many at once. Idempotent: a blob that is already kept is a success. An item's INVALID_ARGUMENT `DIGEST_MISMATCH`: send that one again.
+    INVALID_ARGUMENT at `blobs`: they have more than 8 MiB together, so send them in several calls; a larger blob goes by PrepareUploads. A call that is cut
+    off has kept all or none of them: repeat it. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
     """
     PrepareUploads: aio.UnaryUnaryMultiCallable[annotation_service_pb2.PrepareUploadsRequest, annotation_service_pb2.PrepareUploadsResponse]  # type: ignore[assignment]
     """Says which blobs the project lacks and signs an upload for each. Changes nothing that lasts; safe to repeat. PUT the bytes as told, then call
@@ -257,7 +261,9 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
     """
     CreateImport: aio.UnaryUnaryMultiCallable[annotation_service_pb2.CreateImportRequest, import_pb2.Import]  # type: ignore[assignment]
     """Starts an import of uploaded files, named in the request or in an uploaded list. Idempotent by `request_id`. FAILED_PRECONDITION `BLOB_MISSING`: the
-    violations list digests to upload first. ALREADY_EXISTS: the id is taken; choose another one or none. NOT_FOUND: there is no such project.
+    violations list digests to upload first. ALREADY_EXISTS: the id is taken; choose another one or none. NOT_FOUND: there is no such project. The import
+    runs after the answer: follow it by WatchImport. With `plan_only` it ends with its `plan` and imports nothing; with `strict` it fails where the plan has
+    doubts. A failure shows in the import's `error`, such as `DOUBTS`, not in this call.
     """
     GetImport: aio.UnaryUnaryMultiCallable[annotation_service_pb2.GetImportRequest, import_pb2.Import]  # type: ignore[assignment]
     """Returns an import. NOT_FOUND: list the imports."""
@@ -380,9 +386,10 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         request: annotation_service_pb2.UploadBlobsRequest,
         context: _ServicerContext,
     ) -> typing.Union[annotation_service_pb2.UploadBlobsResponse, abc.Awaitable[annotation_service_pb2.UploadBlobsResponse]]:
-        """Takes the bytes of small blobs with the call, checks size and digest of each, and keeps them: PrepareUploads, a PUT and CompleteUploads in one, for many
-        at once. Idempotent: a blob that is already kept is a success. An item's INVALID_ARGUMENT `DIGEST_MISMATCH`: send that one again. A call that is cut off
-        has kept all or none of them: repeat it. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
+        """Takes the bytes of small blobs with the call, checks the digest of each, and keeps them as CompleteUploads does: PrepareUploads, a PUT and CompleteUploads
+        in one, for many at once. Idempotent: a blob that is already kept is a success. An item's INVALID_ARGUMENT `DIGEST_MISMATCH`: send that one again.
+        INVALID_ARGUMENT at `blobs`: they have more than 8 MiB together, so send them in several calls; a larger blob goes by PrepareUploads. A call that is cut
+        off has kept all or none of them: repeat it. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
         """
 
     @abc_1.abstractmethod
@@ -544,7 +551,9 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[import_pb2.Import, abc.Awaitable[import_pb2.Import]]:
         """Starts an import of uploaded files, named in the request or in an uploaded list. Idempotent by `request_id`. FAILED_PRECONDITION `BLOB_MISSING`: the
-        violations list digests to upload first. ALREADY_EXISTS: the id is taken; choose another one or none. NOT_FOUND: there is no such project.
+        violations list digests to upload first. ALREADY_EXISTS: the id is taken; choose another one or none. NOT_FOUND: there is no such project. The import
+        runs after the answer: follow it by WatchImport. With `plan_only` it ends with its `plan` and imports nothing; with `strict` it fails where the plan has
+        doubts. A failure shows in the import's `error`, such as `DOUBTS`, not in this call.
         """
 
     @abc_1.abstractmethod

@@ -80,7 +80,9 @@ class Asset(message.Message):
     height: builtins.int
     """Height in pixels, EXIF orientation applied. Output only."""
     split: builtins.str
-    """The official split: "train", "val", "test" or empty. The one that it was imported with, until somebody changes it."""
+    """The official split: "train", "val", "test" or empty. The one that it was last imported with; once somebody changed it, it
+    stays as it is.
+    """
     sequence: builtins.int
     """The project's sequence at which it was created. Output only."""
     parent: builtins.str

@@ -597,7 +597,7 @@ class ImportDoubt(message.Message):
     count: builtins.int
     """How often."""
     example: builtins.str
-    """One file of those."""
+    """One file of those, or what one says, behind a colon (`data.yaml: images/val`)."""
     def __init__(
         self,
         *,

@@ -42,7 +42,7 @@ def test_a_plan_is_shown_and_nothing_imported(run: Run, pictures: Path, empty: P
         "split by": "data.yaml: images: train, 3 images",
         "left alone": "pictures of kinds that are not read: 1: images/far.jp2",
     }
-    assert "doubt PICTURE_NOT_READ 1: 1 .jp2" in done.stderr
+    assert "doubt PICTURE_NOT_READ 1: pictures are of kinds that are not read: .jp2" in done.stderr
     assert (list(empty.assets()), list(empty.labels())) == ([], [])
 
 

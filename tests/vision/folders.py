@@ -40,7 +40,12 @@ def labels(files: Files, file_format: Format | None = None) -> list[str]:
 
 def doubts(understood: Plan) -> dict[str, int]:
     """How often there is what somebody should look at, by code."""
-    assert all(doubt.message and doubt.hint for doubt in understood.doubts)
+    every = {*understood.images, *understood.label_files, *understood.lists, *understood.left}
+    for doubt in understood.doubts:
+        assert doubt.message
+        assert doubt.hint
+        assert not doubt.message[0].isdigit(), "the count stands before it"
+        assert doubt.example.partition(": ")[0] in every, "a file, or a place in one"
     return {doubt.code: doubt.count for doubt in understood.doubts}
 
 

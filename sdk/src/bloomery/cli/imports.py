@@ -35,7 +35,11 @@ def run(
     project: ProjectOption = None,
     format: Annotated[FolderFormat | None, typer.Option(help="Found out from the files by default.")] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Show how the folder is understood, and import nothing.")
+        bool,
+        typer.Option(
+            "--plan",
+            help="Show how the folder is understood, and import nothing. It sees no copies of images.",
+        ),
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Take doubts and problems for errors.")] = False,
     output: OutputOption = Output.table,

@@ -37,7 +37,8 @@ class Left(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Something that the importer is not sure of, or that was left out: `count` times, as in `example` (a file).
+    """Something that the importer is not sure of, or that was left out: `count` times, as in `example`, which is
+    a file, or what one says behind a colon.
 
     The `message` reads well behind the count: of several things, and without a number of them.
     """

@@ -1,6 +1,6 @@
 """Makes the plan of a folder: asks each format what it knows, decides which is meant, and accounts for every file."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from bloomery_vision.findings import Finding, error
@@ -173,7 +173,7 @@ def _about_splits(claim: Claim, images: Sequence[str], splits: Mapping[str, Spli
     # Roboflow names a folder for test images whether there are any or not.
     empty = [one.path for one in told.lists if not one.images and one.split != "test"]
     if empty:
-        message = f"no image is found for {', '.join(empty[:3])}"
+        message = "lists, or paths of a configuration, have no image"
         yield Doubt("EMPTY_SPLIT", message, "correct the path, or add the images", len(empty), empty[0])
     if told.missing:
         line, path = told.missing[0]
@@ -184,17 +184,18 @@ def _about_splits(claim: Claim, images: Sequence[str], splits: Mapping[str, Spli
         message = f"lists give names that fit several images, such as {line:.200}"
         yield Doubt("LISTED_IMAGE_AMBIGUOUS", message, "write them with their folders", len(told.undecided), path)
     if told.broken:
-        yield Doubt("BROKEN_FILE", told.broken[0], "save it as UTF-8", len(told.broken), told.broken[0])
+        path, message = told.broken[0]
+        yield Doubt("BROKEN_FILE", message, "save it as UTF-8", len(told.broken), path)
 
 
 def _about_left(left: Mapping[str, Left], others: Mapping[str, Sequence[str]]) -> Iterator[Doubt]:
     pictures = [name for name, why in left.items() if why is Left.PICTURE_NOT_READ]
     if pictures:
-        message = f"{_by_suffix(pictures)} are pictures of a kind that is not read"
+        message = f"pictures are of kinds that are not read: {_suffixes(pictures)}"
         yield Doubt("PICTURE_NOT_READ", message, "save them as JPEG or PNG", len(pictures), pictures[0])
     videos = [name for name, why in left.items() if why is Left.VIDEO]
     if videos:
-        message = f"{_by_suffix(videos)} are videos, which are not read"
+        message = f"videos are not read: {_suffixes(videos)}"
         yield Doubt("VIDEO_NOT_READ", message, "save their frames as images", len(videos), videos[0])
     for title, names in others.items():
         message = f"files hold labels of {title}, which are not read"
@@ -221,6 +222,5 @@ def _layouts() -> str:
     return "; ".join(one.layout for one in FORMATS.values())
 
 
-def _by_suffix(names: Sequence[str]) -> str:
-    counts = Counter(split_suffix(base_of(name))[1] for name in names)
-    return ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
+def _suffixes(names: Sequence[str]) -> str:
+    return ", ".join(sorted({split_suffix(base_of(name))[1] for name in names}))

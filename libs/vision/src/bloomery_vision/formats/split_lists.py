@@ -42,13 +42,13 @@ class SplitList:
 
 @dataclass
 class Splits:
-    """What was found: the splits of each image; names that fit no image, or several, with their file; broken files."""
+    """What was found: the splits of each image; names that fit no image, or several, and why files are broken."""
 
     of: defaultdict[str, set[Split]] = field(default_factory=lambda: defaultdict(set))
     lists: list[SplitList] = field(default_factory=list)
     missing: list[tuple[str, str]] = field(default_factory=list)
     undecided: list[tuple[str, str]] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
+    broken: list[tuple[str, str]] = field(default_factory=list)
     _roots: defaultdict[str, set[Split]] = field(default_factory=lambda: defaultdict(set))
 
     def add(self, path: str, split: Split, images: Iterable[str], *, root: str, fills: bool = False) -> None:
@@ -127,7 +127,7 @@ class SplitReader:
         try:
             lines = read_lines(self._source, name)
         except FormatError as problem:
-            self.found.broken.append(problem.message)
+            self.found.broken.append((name, problem.message))
             return
         for line in lines:
             if line and (image := self._image(line, name)):

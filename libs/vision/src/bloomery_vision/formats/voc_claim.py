@@ -167,7 +167,7 @@ class _Seen:
 
     def doubts(self) -> Iterator[Doubt]:
         if self.zero and self.one and self.origin == 0:
-            message = f"{self.zero} boxes say that pixels are counted from 0, and {self.one} that they are from 1"
+            message = "boxes say that pixels are counted from 0, or that they are from 1: not all say the same"
             hint = "the corners of all boxes are taken as they stand; look at some"
             yield Doubt("PIXEL_ORIGIN", message, hint, self.zero + self.one, self.zero_example)
 

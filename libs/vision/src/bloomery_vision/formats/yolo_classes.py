@@ -161,7 +161,9 @@ def _about_repeated(lists: Iterable[ClassList]) -> Iterator[Doubt]:
         names = list(one.names.values())
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            message = f"{one.path} names {', '.join(repeated[:3])} more than once; they become one class"
+            message = (
+                f"names stand more than once in a list of classes: {', '.join(repeated[:3])}; each becomes one class"
+            )
             yield Doubt("DUPLICATE_CLASS", message, "give each class its own name", len(repeated), one.path)
 
 

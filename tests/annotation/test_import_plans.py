@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from itertools import count
 
 import pytest
+import sqlalchemy as sa
 from google.protobuf.field_mask_pb2 import FieldMask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -27,8 +28,11 @@ from bloomery.annotation.v1 import (
     UpdateAssetRequest,
     WatchImportRequest,
 )
+from bloomery_annotation import checks
 from bloomery_annotation.importer import run as import_run
 from bloomery_kit.errors import Aborted
+from bloomery_vision.formats import MappingSource, understand
+from bloomery_vision.formats.plan import Left
 from tests.annotation.folders import codes
 from tests.annotation.helpers import Server, box, fields_of, png, reason_of, status_of
 
@@ -103,6 +107,22 @@ class TestPlans:
         states = [state async for state in server.stub.WatchImport(WatchImportRequest(name=started.name))]
         assert [state.HasField("plan") for state in states] == [False] * (len(states) - 1) + [True]
 
+    async def test_a_watch_reads_the_plan_at_its_end_only(self, server: Server, project: Project) -> None:
+        started = await server.start_import(project, yolo())
+        read: list[str] = []
+
+        def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            if statement.startswith("SELECT") and "import_plans" in statement:
+                read.append(statement)
+
+        sa.event.listen(sa.Engine, "before_cursor_execute", note)
+        try:
+            states = [state async for state in server.stub.WatchImport(WatchImportRequest(name=started.name))]
+        finally:
+            sa.event.remove(sa.Engine, "before_cursor_execute", note)
+        assert len(states) > 1
+        assert len(read) == 1
+
     async def test_texts_that_no_message_takes_are_mended(self, both: Server) -> None:
         project = await both.project()
         file = (
@@ -156,6 +176,12 @@ class TestFilesThatAreNotSent:
         request = CreateImportRequest(parent=project.name, **{"import": Import(file_list=bad[0])})  # type: ignore[arg-type]
         failed = await server.finish((await server.stub.CreateImport(request)).name)
         assert reason_of(failed.error) == "BAD_FILE_LIST"
+
+
+@pytest.mark.parametrize("path", ["a.txt", ".txt", "a/.xml", "a.JPG", ".png", "a.b/c", "a", "x.YAML"])
+def test_what_must_be_sent_is_what_is_read(path: str) -> None:
+    plan = understand(MappingSource({path: b""}))
+    assert checks.is_read(path) == (plan.left.get(path) is not Left.OTHER)
 
 
 class TestStrict:

@@ -6,7 +6,8 @@ from bloomery_annotation.names import DIGEST_PREFIX
 from bloomery_kit.errors import Violations
 from bloomery_kit.fields import check_text
 from bloomery_vision.formats import LABEL_SUFFIXES
-from bloomery_vision.images import SUFFIXES
+from bloomery_vision.formats.lookup import is_image
+from bloomery_vision.formats.names import base_of, split_suffix
 
 MAX_BATCH = 1000
 SPLITS = ("", "train", "val", "test")
@@ -32,7 +33,7 @@ def file_digest(path: str, value: str, field: str, violations: Violations, *, pl
 
 def is_read(path: str) -> bool:
     """Whether an import reads a file, by its ending."""
-    return path[path.rfind(".") :].lower() in SUFFIXES | LABEL_SUFFIXES
+    return is_image(path) or split_suffix(base_of(path))[1] in LABEL_SUFFIXES
 
 
 def color(value: str, field: str, violations: Violations) -> None:

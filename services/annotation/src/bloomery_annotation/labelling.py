@@ -86,7 +86,7 @@ async def describe(tx: Transaction, project: Project, said: Collection[NewLabel]
 async def by_name(tx: Transaction, project: Project) -> dict[str, str]:
     """The ids of a project's labels by their display names, and by former ones that no other label has."""
     found = await labels.everything(tx, project)
-    former = {name: label.id for label in found for name in reversed(label.former_names)}
+    former = {name: label.id for label in found for name in label.former_names}
     return former | {label.display_name: label.id for label in found}
 
 

@@ -1,7 +1,6 @@
 """Imports."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 from bloomery.annotation.v1 import (
     CancelImportRequest,
@@ -55,7 +54,7 @@ class ImportMethods(Methods):
 
     async def GetImport(self, request: GetImportRequest, _context: object) -> ImportMessage:
         """See the contract."""
-        return convert.annotation_import(await self._load(request.name))
+        return convert.annotation_import(await self._load(request.name, with_plan=True))
 
     async def ListImports(self, request: ListImportsRequest, _context: object) -> ListImportsResponse:
         """See the contract."""
@@ -87,12 +86,13 @@ class ImportMethods(Methods):
         )
         async for state in states:
             if state.sequence > request.after_sequence:
-                yield convert.annotation_import(state if state.state.terminal else replace(state, plan=""))
+                last = state.state.terminal
+                yield convert.annotation_import(await self._load(request.name, with_plan=True) if last else state)
 
-    async def _load(self, name: str) -> Import:
+    async def _load(self, name: str, *, with_plan: bool = False) -> Import:
         ids = IMPORT.parse(name)
         async with self._read(PROJECT.format(project=ids["project"])) as (tx, project):
-            return await imports.find(tx, project, ids["import_id"])
+            return await imports.find(tx, project, ids["import_id"], with_plan=with_plan)
 
     async def _import(self, tx: Transaction, project: Project, request: CreateImportRequest) -> Import:
         now, uid = self._parts.clock(), new_uid()

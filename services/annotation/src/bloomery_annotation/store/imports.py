@@ -77,15 +77,15 @@ async def create(tx: Transaction, new: Import, files: Mapping[str, str]) -> None
     await insert_missing(tx, IMPORT_FILES, [common | {"path": path, "digest": d} for path, d in files.items()])
 
 
-async def find(tx: Transaction, project: Project, import_id: str) -> Import:
-    """Raise NotFound if there is none."""
+async def find(tx: Transaction, project: Project, import_id: str, *, with_plan: bool = False) -> Import:
+    """Raise NotFound if there is none. A plan may have many thousand names."""
     query = sa.select(IMPORTS).where(_I.project_uid == project.uid, _I.id == import_id)
     row = (await tx.execute(query)).one_or_none()
     if row is None:
         name = IMPORT.format(project=project.id, import_id=import_id)
         raise NotFound("import", name, "list the project's imports")
-    plan = await tx.scalar(sa.select(IMPORT_PLANS.c.plan).where(IMPORT_PLANS.c.import_uid == row.uid))
-    return _import(project, row, await _problems(tx, row.uid), plan or "")
+    plan = await _plan(tx, row.uid) if with_plan else ""
+    return _import(project, row, await _problems(tx, row.uid), plan)
 
 
 async def page(tx: Transaction, project: Project, before: int | None, size: int) -> list[Import]:
@@ -223,6 +223,10 @@ def _lease_name(import_uid: str) -> str:
 
 def _moved(now: datetime, **values: object) -> dict[str, object]:
     return {**values, "sequence": _I.sequence + 1, "update_time": now}
+
+
+async def _plan(tx: Transaction, import_uid: str) -> str:
+    return await tx.scalar(sa.select(IMPORT_PLANS.c.plan).where(IMPORT_PLANS.c.import_uid == import_uid)) or ""
 
 
 async def _problems(tx: Transaction, import_uid: str) -> tuple[Problem, ...]:

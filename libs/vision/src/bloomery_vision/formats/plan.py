@@ -37,10 +37,10 @@ class Left(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Something that the importer is not sure of, or that was left out: `count` times, as in `example`, which is
-    a file, or what one says behind a colon.
+    """Something that the importer is not sure of, or that was left out: `count` times.
 
-    The `message` reads well behind the count: of several things, and without a number of them.
+    The `message` reads well behind the count: of several things, and without a number of them. The `example` is a file,
+    or what one says behind a colon.
     """
 
     code: str

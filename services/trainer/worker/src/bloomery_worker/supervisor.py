@@ -252,10 +252,12 @@ class Attempt:
         return LoadMeter(self._trainer.pid, self._gpus)
 
     async def _watch(self) -> None:
+        # Made before the pause, or its first window were the moment between two lines of code.
+        load = await asyncio.to_thread(lambda: self._load)
         await asyncio.sleep(min(WATCH_INTERVAL, self._settings.stall_after / 4))
         silent = time.monotonic() - self._last_sign
         self._reporter.stalled = self._trainer_busy and silent > self._settings.stall_after
-        self._reporter.add(system_event(await asyncio.to_thread(self._load.read)))
+        self._reporter.add(system_event(await asyncio.to_thread(load.read)))
         # Its counters begin again every few minutes at full power.
         await asyncio.to_thread(self._energy.read)
         for log in (self._trainer.log, logfile.OWN):

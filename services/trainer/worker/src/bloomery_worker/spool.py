@@ -35,11 +35,11 @@ _LOG = logging.getLogger(__name__)
 class Spool:
     """The queue of one attempt's events. A new one begins empty."""
 
-    def __init__(self, path: Path, *, acknowledged: int = 0, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(self, path: Path, *, max_waiting: int = MAX_WAITING) -> None:
         path.unlink(missing_ok=True)
         self._database = sqlite3.connect(path, isolation_level=None)
         self._database.executescript(_SCHEMA)
-        self._acknowledged = acknowledged
+        self._acknowledged = 0
         self._max_waiting = max_waiting
         self._handed_out: list[JobEvent] = []
         self._waiting = 0

@@ -251,6 +251,15 @@ class TestEnds:
         await hand.settle()
         assert await state(hand, job) == "PREPARING"
 
+    async def test_a_look_that_may_be_older_than_the_next_worker_takes_nothing_away(self, hand: Hand) -> None:
+        job, _ = await preparing(hand)
+        hand.launcher.becomes(Phase.WAITING)
+        await hand.reconcile(1)
+        assert await state(hand, job) == "QUEUED"
+        await hand.worker("w2")
+        await hand.reconcile(1)
+        assert await state(hand, job) == "PREPARING"
+
     async def test_a_worker_that_one_look_misses_is_looked_for_again(self, hand: Hand) -> None:
         job = await hand.queued()
         await hand.worker()

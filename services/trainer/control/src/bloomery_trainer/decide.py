@@ -33,11 +33,11 @@ from bloomery_trainer.settings import Policy
 class Facts:
     """All that is known about one job.
 
-    `current` says that what is launched was looked at after the job had come into its state. `judged` says that a
-    waiting job was weighed against all others, and `obstacle` why it cannot be launched now, None if it can. Times are
-    in seconds by a clock that never jumps: `waited` since the job came into its state, `silent` since the worker's last
-    call, `stalled` since it said that nothing moves, `ended` since the attempt's last word, `queued` and `worked` over
-    the job's life.
+    `current` says that what is launched was looked at after the job had last moved. `judged` says that a waiting job
+    was weighed against all others, and `obstacle` why it cannot be launched now, None if it can. Times are in seconds
+    by a clock that never jumps: `waited` since the job came into its state, `silent` since the worker's last call,
+    `stalled` since it said that nothing moves, `ended` since the attempt's last word, `queued` and `worked` over the
+    job's life.
     """
 
     job: Job

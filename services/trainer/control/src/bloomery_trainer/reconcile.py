@@ -189,7 +189,9 @@ class Reconciler:
         now = self._core.clock()
         since = self._watch.since
         state = (job.state, job.attempt)
-        current = self._watch.knows(job.uid, "state", state)
+        # A state may come again between two looks, with another worker; a version never does.
+        current = self._watch.knows(job.uid, "version", job.version)
+        since(job.uid, "version", job.version)
         began = attempt.started_at if attempt is not None and attempt.ended_at is None else None
         return Facts(
             job=job,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bloomery_trainer.launcher import JobFacts, Launched, LaunchError, Order, Phase, procfs
+from bloomery_trainer.launcher import JobFacts, Launched, LaunchError, Order, Phase, logfile, procfs
 from bloomery_trainer.launcher.machine import count
 from bloomery_trainer.launcher.process import ProcessLauncher
 from bloomery_trainer.model import Kind, Resources
@@ -207,6 +207,33 @@ async def test_an_attempt_that_was_never_started_can_be_launched(bench: Bench) -
     assert runs(await seen(launcher, runs))
 
 
+async def test_a_worker_whose_file_cannot_be_read_is_not_taken_for_one_that_waits(bench: Bench) -> None:
+    launcher = bench.launcher()
+    await launcher.launch(bench.order())
+    await seen(launcher, runs)
+    process = bench.work() / "process"
+    process.rename(bench.work() / "kept")
+    process.mkdir()
+    with pytest.raises(IsADirectoryError):
+        await launcher.observe()
+    process.rmdir()
+    (bench.work() / "kept").rename(process)
+    assert runs(await seen(launcher, runs))
+
+
+async def test_folders_that_cannot_be_read_do_not_look_deleted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(path: object) -> None:
+        raise PermissionError(path)
+
+    launcher = bench.launcher()
+    await launcher.launch(bench.order())
+    await seen(launcher, runs)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuses)
+        with pytest.raises(PermissionError):
+            await launcher.observe()
+
+
 async def test_a_stop_asks_first_and_ends_after_the_grace(bench: Bench) -> None:
     bench.script("trap 'echo asked >>asked' TERM; echo started >>starts; while true; do sleep 0.05; done")
     now = [0.0]
@@ -275,7 +302,8 @@ async def test_a_workers_lines_can_be_followed_until_it_ends(bench: Bench) -> No
     assert [line async for line in lines] == ["after", "end"]
 
 
-async def test_a_log_that_is_cut_while_it_is_followed_goes_on(bench: Bench) -> None:
+async def test_a_log_that_is_cut_while_it_is_followed_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logfile, "_POLL", 0.02)
     bench.script("echo before; until [ -e go ]; do sleep 0.05; done; echo after; exit 0")
     launcher = bench.launcher()
     await launcher.launch(bench.order())

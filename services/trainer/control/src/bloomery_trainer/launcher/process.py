@@ -183,7 +183,7 @@ class ProcessLauncher:
         return {**self._inherited, **added, **order.environment, **order.secrets}
 
     def _folders(self) -> list[_Folder]:
-        found = self._jobs_dir.glob("*/[0-9]*")
+        found = [path for job in _subfolders(self._jobs_dir) for path in _subfolders(job)]
         return [_Folder(path, path.parent.name, int(path.name)) for path in found if path.name.isdigit()]
 
     def _observe(self) -> list[Launched]:
@@ -212,7 +212,7 @@ class ProcessLauncher:
     def _process(self, folder: _Folder) -> procfs.Identity | None:
         try:
             return procfs.parse((folder.path / "process").read_text())
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def _has_survivors(self, folder: _Folder, leader: procfs.Identity) -> bool:
@@ -267,6 +267,13 @@ class ProcessLauncher:
         self._exit_codes.pop(folder.key, None)
         self._deadlines.pop(folder.key, None)
         self._deserted.discard(folder.key)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder; none where it is gone. What cannot be read raises: it must not look deleted."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        return [folder / entry.name for entry in entries if entry.is_dir()]
+    return []
 
 
 def _no_interpreter(python: Path) -> Reason:

@@ -55,7 +55,7 @@ class Timeouts:
     attempt: float = 30.0
     """For the answer of one attempt of a call."""
     total: float = 60.0
-    """For all attempts of a call together, pauses included."""
+    """For all attempts of a call together, pauses included, and for the pauses between the attempts at a file."""
     contact: float = 3.0
     """For the first answer of all: a server that does not run is reported soon."""
     silence: float = 45.0
@@ -105,7 +105,13 @@ class Session:
         # Imported here: most commands move no bytes by HTTP, and its library takes a tenth of a second.
         from bloomery._transfer import Transfer
 
-        return Transfer(sleep=self.sleep, pause=self.pause, turns=self.turns, at_once=self._transfers)
+        return Transfer(
+            sleep=self.sleep,
+            pause=self.pause,
+            patience=self.timeouts.total,
+            turns=self.turns,
+            at_once=self._transfers,
+        )
 
     async def close(self) -> None:
         """Give the connections back."""

@@ -17,24 +17,28 @@ from bloomery.common.v1 import SignedRequest
 from bloomery.errors import BloomeryError
 
 _CHUNK = 1 << 20
-_ATTEMPTS = 6
 _TIMEOUT = httpx.Timeout(10.0, read=120.0, write=120.0, pool=None)
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 
 class Transfer:
-    """Puts and gets files in parallel, again and again where that may help. Belongs to one event loop."""
+    """Puts and gets files in parallel, again and again where that may help. Belongs to one event loop.
+
+    The pauses between the attempts at one file take at most `patience` seconds together.
+    """
 
     def __init__(
         self,
         *,
         sleep: Callable[[float], Awaitable[None]],
         pause: Callable[[int, BloomeryError], float | None],
+        patience: float,
         turns: asyncio.Semaphore,
         at_once: int,
     ) -> None:
         self._sleep = sleep
         self._pause = pause
+        self._patience = patience
         self._turns = turns
         # A proxy of the environment does not reach this machine's own server.
         own = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
@@ -49,6 +53,7 @@ class Transfer:
         """Upload a file.
 
         Raises:
+            InvalidArgument: DIGEST_MISMATCH: it has fewer bytes than when it was measured.
             TransferFailed: it did not get through.
         """
         headers = httpx.Headers(dict(request.headers))
@@ -57,7 +62,7 @@ class Transfer:
         async def send() -> None:
             # Closed here: a request that breaks off leaves its iterator where it was.
             with await asyncio.to_thread(file.path.open, "rb") as opened:
-                reply = await self._http.put(request.url, content=_chunks(opened), headers=headers)
+                reply = await self._http.put(request.url, content=_chunks(opened, file), headers=headers)
             _check(reply, file.path.name)
 
         await self._insist(send)
@@ -105,8 +110,8 @@ class Transfer:
             await asyncio.to_thread(part_path.unlink, missing_ok=True)
 
     async def _insist(self, once: Callable[[], Awaitable[None]]) -> None:
-        failure: BloomeryError = errors.Unavailable("it was not tried")
-        for attempt in range(1, _ATTEMPTS + 1):
+        waited, attempt = 0.0, 1
+        while True:
             try:
                 async with self._turns:
                     return await once()
@@ -114,9 +119,12 @@ class Transfer:
                 failure = errors.Unavailable(f"{type(error).__name__}: {error}")
             except errors.Unavailable as error:
                 failure = error
-            if attempt < _ATTEMPTS:
-                await self._sleep(self._pause(attempt, failure) or 0.0)
-        raise errors.TransferFailed(f"the object store cannot be reached: {failure.message}")
+            pause = self._pause(attempt, failure) or 0.0
+            # Only pauses count: each attempt at a large file may take long.
+            if (waited := waited + pause) > self._patience:
+                raise errors.TransferFailed(f"the object store cannot be reached: {failure.message}")
+            await self._sleep(pause)
+            attempt += 1
 
 
 def _check(reply: httpx.Response, what: str) -> None:
@@ -129,9 +137,15 @@ def _check(reply: httpx.Response, what: str) -> None:
     raise errors.TransferFailed(message, reason="REFUSED", hint="repeat: the signed request may have expired")
 
 
-async def _chunks(opened: BinaryIO) -> AsyncIterator[bytes]:
-    while chunk := await asyncio.to_thread(opened.read, _CHUNK):
+async def _chunks(opened: BinaryIO, file: File) -> AsyncIterator[bytes]:
+    """As many bytes as were announced: what a file has grown by since belongs to another one."""
+    left = file.size
+    while chunk := await asyncio.to_thread(opened.read, min(_CHUNK, left)):
+        left -= len(chunk)
         yield chunk
+    if left:
+        message = f"{file.path} changed while it was sent"
+        raise errors.InvalidArgument(message, reason="DIGEST_MISMATCH", hint="repeat once nothing writes to it")
 
 
 def _take(part: BinaryIO, received: "hashlib._Hash", chunk: bytes) -> None:

@@ -1,7 +1,7 @@
 """Imports that are hit: an absent object store, faults of ours, cancelling and deletion while they run."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -76,14 +76,14 @@ async def test_an_import_waits_while_the_object_store_is_down(
 ) -> None:
     monkeypatch.setattr("bloomery_annotation.importer.runner._REST", 0.05)
     failures = [Unavailable("OBJECT_STORE_UNAVAILABLE", "down")] * 3
-    real = FolderObjectStore.get
+    real = FolderObjectStore.get_all
 
-    async def get(store: FolderObjectStore, key: str) -> bytes:
+    async def get_all(store: FolderObjectStore, keys: Collection[str]) -> Mapping[str, bytes]:
         if failures:
             raise failures.pop()
-        return await real(store, key)
+        return await real(store, keys)
 
-    started = await _started_with(server, project, lambda: monkeypatch.setattr(FolderObjectStore, "get", get))
+    started = await _started_with(server, project, lambda: monkeypatch.setattr(FolderObjectStore, "get_all", get_all))
     done = await server.finish(started.name)
     assert not failures
     assert counts(done) == (3, 3, 0, 0)

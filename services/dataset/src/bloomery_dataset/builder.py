@@ -5,9 +5,7 @@ that was asleep cannot touch what another one has taken over.
 """
 
 import asyncio
-import errno
 import logging
-import sqlite3
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +20,7 @@ from bloomery_dataset.model import Build, Failure, Plan, Product
 from bloomery_dataset.store import builds, versions
 from bloomery_kit import leases
 from bloomery_kit.database import Database
+from bloomery_kit.disks import is_full
 from bloomery_kit.errors import BloomeryError, FailedPrecondition, NotFound, Unavailable, error_info, to_status
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.leases import LeaseLost
@@ -191,16 +190,9 @@ def _passes(error: Exception) -> bool:
 
 def failure_of(error: Exception) -> Failure:
     """What a build that met an error fails with."""
-    if _is_full(error):
+    if is_full(error):
         return Failure("DISK_FULL", "the disk of the dataset service is full; free some space and build again")
     if isinstance(error, (BloomeryError, grpc.aio.AioRpcError)):
         status = to_status(error)
         return Failure(error_info(status).reason, status.message)
     return Failure("INTERNAL", "the build failed for a reason that is ours; the log of the dataset service says more")
-
-
-def _is_full(error: Exception) -> bool:
-    if isinstance(error, sqlite3.Error):
-        # A quota that is used up is a failed write to it.
-        return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -1,5 +1,4 @@
 import asyncio
-import errno
 import hashlib
 import os
 import shutil
@@ -14,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, ParamSpec, TypeVar
 
+from bloomery_kit.disks import is_full
 from bloomery_kit.errors import NotFound, ResourceExhausted, Unavailable
 from bloomery_kit.metrics import OBJECT_STORE_SECONDS, timed
 from bloomery_kit.objects._protocol import Content, Data, ObjectStat, SignedRequest, check_key, missing
@@ -26,7 +26,6 @@ _LIST_BATCH = 1000
 _OPEN_AT_ONCE = 64
 _SETTLERS = 16
 _LEFTOVER_SECONDS = 24 * 3600
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class FolderObjectStore:
@@ -287,6 +286,6 @@ def _typed_errors(key: str) -> Iterator[None]:
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise missing(key) from error
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if is_full(error):
             raise ResourceExhausted("DISK_FULL", "the blob folder has no space left; free some and repeat") from error
         raise Unavailable("OBJECT_STORE_UNAVAILABLE", "the blob folder cannot be used") from error

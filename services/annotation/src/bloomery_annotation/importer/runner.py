@@ -10,6 +10,7 @@ from bloomery_annotation.model import Failure, ImportState
 from bloomery_annotation.store import imports, projects
 from bloomery_annotation.store.imports import Claim
 from bloomery_kit import leases
+from bloomery_kit.disks import is_full
 from bloomery_kit.errors import Aborted, BloomeryError, NotFound, ResourceExhausted, Unavailable
 from bloomery_kit.leases import LeaseLost
 from bloomery_kit.loops import guarded
@@ -53,16 +54,22 @@ class ImportRunner:
             metrics.IMPORTS.labels(state.value).inc()
         except (LeaseLost, NotFound):
             _log.info("an import went to somebody else or away", extra={"import": claim.import_uid})
-        except (Unavailable, ResourceExhausted, Aborted) as problem:
-            _log.warning("an import has to wait", extra={"import": claim.import_uid, "error": problem})
-            await self._give_up(claim, rest=_REST)
-            asyncio.get_running_loop().call_later(_REST, self._tools.changed.notify, WAKE)
         except asyncio.CancelledError:
             await asyncio.shield(self._give_up(claim, rest=0.0))
             raise
-        except Exception:  # noqa: BLE001 - whatever it is, whoever waits for the import must hear of it
-            _log.exception("an import failed", extra={"import": claim.import_uid})
-            await self._fail(claim)
+        except Exception as problem:  # noqa: BLE001 - whatever it is, whoever waits for the import must hear of it
+            if _passes(problem):
+                await self._wait(claim, problem)
+            else:
+                _log.exception("an import failed", extra={"import": claim.import_uid})
+                await self._fail(claim)
+
+    async def _wait(self, claim: Claim, problem: Exception) -> None:
+        _log.warning("an import has to wait", extra={"import": claim.import_uid, "error": problem})
+        await self._give_up(claim, rest=_REST)
+        # A lease that could not be given up, as on a full disk, runs out.
+        for seconds in (_REST, self._lease + _REST):
+            asyncio.get_running_loop().call_later(seconds, self._tools.changed.notify, WAKE)
 
     async def _keep(self, claim: Claim) -> ImportState:
         """Renew the lease for ever. Raise LeaseLost.
@@ -88,3 +95,8 @@ class ImportRunner:
                 now = self._tools.clock()
                 await imports.advance(tx, claim, current.counts, now, state=ImportState.FAILED, failure=failure)
         self._tools.changed.notify(claim.import_uid)
+
+
+def _passes(problem: Exception) -> bool:
+    """Whether it goes away by itself, or by somebody who makes room: on the service's own disk, too."""
+    return isinstance(problem, Unavailable | ResourceExhausted | Aborted) or is_full(problem)

@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-fast soak soak-seeds soak-races soak-schedules soak-rounds soak-endurance demo protos bench parts clean
+.PHONY: help setup check test test-fast soak soak-seeds soak-races soak-schedules soak-rounds soak-endurance soak-imports demo protos bench parts clean
 
 PYPROJECTS := $(shell git ls-files '*pyproject.toml')
 # Options for pytest, such as ARGS="tests/kit -k pages".
@@ -12,6 +12,7 @@ ARGS ?=
 TWO := -n 2 --dist worksteal
 NAME ?= *
 ROUNDS ?= 100
+IMPORTS ?= 200
 SCHEDULES ?= 3000
 LENGTH ?= 1
 SEEDS ?= 50
@@ -40,7 +41,7 @@ test-fast: setup ## the tests that need neither a server nor training; ARGS="...
 	@.venv/bin/python -m pytest --ignore tests/worker -m "not real_server and not real_training" $(TWO) $(ARGS)
 	@.venv-worker/bin/python -m pytest tests/worker -m "not real_training" $(TWO) $(ARGS)
 
-soak: soak-seeds soak-races soak-schedules soak-rounds soak-endurance ## all that takes hours; SEEDS=50, SCHEDULES=3000, ROUNDS=100, LENGTH=1, ARGS=--write
+soak: soak-seeds soak-races soak-schedules soak-imports soak-rounds soak-endurance ## all that takes hours; SEEDS=50, SCHEDULES=3000, IMPORTS=200, ROUNDS=100, LENGTH=1, ARGS=--write
 
 soak-seeds: setup
 	@for seed in $$(seq $(SEEDS)); do \
@@ -56,6 +57,9 @@ soak-schedules: setup
 
 soak-rounds: setup
 	@PYTHONPATH=tools .venv/bin/python tools/soak.py --rounds $(ROUNDS) $(ARGS)
+
+soak-imports: setup
+	@PYTHONPATH=tools .venv/bin/python tools/soak_imports.py --rounds $(IMPORTS) $(ARGS)
 
 soak-endurance: setup
 	@PYTHONPATH=tools .venv/bin/python tools/endurance.py --length $(LENGTH) $(filter --write,$(ARGS))

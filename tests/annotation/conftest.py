@@ -7,9 +7,10 @@ import pytest
 
 from bloomery.annotation.v1 import Project
 from bloomery_annotation.settings import AnnotationSettings
+from real_parts.minio import MinioServer
 from real_parts.postgres import PostgresServer
 from tests import databases
-from tests.annotation.helpers import Server, folder_store, serving, settings_for
+from tests.annotation.helpers import Server, bucket_store, folder_store, serving, settings_for
 
 
 @pytest.fixture
@@ -41,6 +42,18 @@ def both_settings(request: pytest.FixtureRequest, tmp_path: Path) -> AnnotationS
     else:
         url = request.getfixturevalue("migrated_postgres_url")
     return settings_for(url, folder_store(tmp_path / "blobs"))
+
+
+@pytest.fixture(params=["sqlite and a folder", "postgres and minio"])
+def deployed_settings(
+    request: pytest.FixtureRequest, tmp_path: Path, minio: MinioServer, bucket: str
+) -> AnnotationSettings:
+    """The settings of a laptop, and those of a cluster."""
+    if request.param == "sqlite and a folder":
+        return settings_for(
+            databases.sqlite_url("annotation", tmp_path / "annotation.db"), folder_store(tmp_path / "blobs")
+        )
+    return settings_for(request.getfixturevalue("migrated_postgres_url"), bucket_store(minio, bucket))
 
 
 @pytest.fixture

@@ -76,6 +76,11 @@ async def let_leases_run_out(settings: AnnotationSettings) -> None:
 
 
 @pytest.fixture
+def both_settings(deployed_settings: AnnotationSettings) -> AnnotationSettings:
+    return deployed_settings
+
+
+@pytest.fixture
 def claims(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The imports that were taken, by uid, in order."""
     taken: list[str] = []

@@ -24,13 +24,18 @@ from bloomery_annotation.settings import AnnotationSettings
 from bloomery_annotation.store.tables import IMPORT_FILES, IMPORTS
 from bloomery_annotation.sweep import UNUSED_AGE, Sweeper
 from bloomery_kit.database import Database
-from bloomery_kit.objects import FolderObjectStore, ObjectStat
+from bloomery_kit.objects import ObjectStat, ObjectStore
 from bloomery_kit.times import utc_now
 from tests.annotation.folders import voc_folder
 from tests.annotation.helpers import Server, digest_of, png
 
 WEEK = UNUSED_AGE + timedelta(days=1)
 TEXT = b"0 0.5 0.5 0.1 0.1"
+
+
+@pytest.fixture
+def both_settings(deployed_settings: AnnotationSettings) -> AnnotationSettings:
+    return deployed_settings
 
 
 @pytest.fixture
@@ -112,15 +117,15 @@ async def test_an_upload_that_meets_a_sweep_brings_its_bytes_again(
     sweep = sweeper(db, both)
     await sweep._mark(project_of(project))
     await both.objects.put(staging_key(project.uid, digest_of(TEXT)), TEXT)
-    real = FolderObjectStore.put
+    real = type(both.objects).put
 
-    async def put(store: FolderObjectStore, key: str, *args: Any, **kwargs: Any) -> ObjectStat:
+    async def put(store: ObjectStore, key: str, *args: Any, **kwargs: Any) -> ObjectStat:
         stat = await real(store, key, *args, **kwargs)
         # After the bytes lie there, and before they are recorded.
         await remove(sweep, project)
         return stat
 
-    monkeypatch.setattr(FolderObjectStore, "put", put)
+    monkeypatch.setattr(type(both.objects), "put", put)
     answer = await both.stub.CompleteUploads(CompleteUploadsRequest(parent=project.name, blobs=[info(TEXT)]))
     assert answer.results[0].status.code == 0
     assert await has(both, project, TEXT) == [True]
@@ -140,15 +145,15 @@ async def test_a_sweep_that_dies_is_gone_on_with(both: Server, db: Database, mon
     project = await both.project()
     contents = [str(number).encode() for number in range(5)]
     await both.upload(contents, project)
-    real = FolderObjectStore.delete
+    real = type(both.objects).delete
 
-    async def delete(store: FolderObjectStore, key: str) -> None:
+    async def delete(store: ObjectStore, key: str) -> None:
         if key == blob_key(project.uid, digest_of(contents[2])):
             raise ZeroDivisionError
         await real(store, key)
 
     with monkeypatch.context() as patched:
-        patched.setattr(FolderObjectStore, "delete", delete)
+        patched.setattr(type(both.objects), "delete", delete)
         with pytest.raises(ZeroDivisionError):
             await sweeper(db, both).sweep("p")
     await both.upload(contents[:2], project)
@@ -165,21 +170,21 @@ async def test_an_upload_that_meets_a_sweep_that_dies_brings_its_bytes_again(
     sweep = sweeper(db, both)
     await sweep._mark(project_of(project))
     await both.objects.put(staging_key(project.uid, digest_of(TEXT)), TEXT)
-    real = FolderObjectStore.put
+    real = type(both.objects).put
 
-    async def put(store: FolderObjectStore, key: str, *args: Any, **kwargs: Any) -> ObjectStat:
+    async def put(store: ObjectStore, key: str, *args: Any, **kwargs: Any) -> ObjectStat:
         stat = await real(store, key, *args, **kwargs)
         with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
             # The process dies after the bytes went, and before the transaction ended.
             patched.setattr("bloomery_annotation.store.blobs.drop", die)
             await remove(sweep, project)
-        monkeypatch.setattr(FolderObjectStore, "put", real)
+        monkeypatch.setattr(type(both.objects), "put", real)
         return stat
 
     async def die(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(FolderObjectStore, "put", put)
+    monkeypatch.setattr(type(both.objects), "put", put)
     answer = await both.stub.CompleteUploads(CompleteUploadsRequest(parent=project.name, blobs=[info(TEXT)]))
     assert answer.results[0].status.code == 0
     assert await has(both, project, TEXT) == [True]
@@ -192,15 +197,15 @@ async def test_what_cannot_be_removed_does_not_keep_the_others(
     project = await both.project()
     contents = sorted((str(number).encode() for number in range(6)), key=digest_of)
     await both.upload(contents, project)
-    real = FolderObjectStore.delete
+    real = type(both.objects).delete
 
-    async def delete(store: FolderObjectStore, key: str) -> None:
+    async def delete(store: ObjectStore, key: str) -> None:
         if key in [blob_key(project.uid, digest_of(content)) for content in contents[:2]]:
             raise ZeroDivisionError
         await real(store, key)
 
     with monkeypatch.context() as patched:
-        patched.setattr(FolderObjectStore, "delete", delete)
+        patched.setattr(type(both.objects), "delete", delete)
         with pytest.raises(ZeroDivisionError):
             await sweeper(db, both).sweep("p")
     left = [await both.objects.stat(blob_key(project.uid, digest_of(content))) for content in contents]
@@ -213,14 +218,14 @@ async def test_a_removal_that_takes_long_is_waited_for(
     monkeypatch.setattr("bloomery_annotation.sweep._SECONDS", 0.01)
     project = await both.project()
     await both.upload([TEXT], project)
-    real, ended = FolderObjectStore.delete, []
+    real, ended = type(both.objects).delete, []
 
-    async def delete(store: FolderObjectStore, key: str) -> None:
+    async def delete(store: ObjectStore, key: str) -> None:
         await asyncio.sleep(0.1)
         await real(store, key)
         ended.append(key)
 
-    monkeypatch.setattr(FolderObjectStore, "delete", delete)
+    monkeypatch.setattr(type(both.objects), "delete", delete)
     await sweeper(db, both).sweep("p")
     assert ended == [blob_key(project.uid, digest_of(TEXT))]
 

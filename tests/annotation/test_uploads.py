@@ -27,9 +27,9 @@ from bloomery_annotation.settings import AnnotationSettings
 from bloomery_kit.database import Database
 from bloomery_kit.errors import ResourceExhausted, Unavailable
 from bloomery_kit.objects import FolderObjectStore, ObjectStat
-from bloomery_kit.settings import S3StoreSettings
 from tests.annotation.helpers import (
     Server,
+    bucket_store,
     digest_of,
     fields_of,
     folder_files,
@@ -152,7 +152,10 @@ async def test_a_blob_too_large_for_memory_goes_through_a_file(
     server: Server, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bloomery_annotation.blobs._IN_MEMORY", 10)
-    asset = (await server.assets(project, [png(1, (30, 20))]))[0]
+    content = png(1, (30, 20))
+    await server.objects.put(staging_key(project.uid, digest_of(content)), content)
+    assert await complete(server, info(content)) == [""]
+    (asset,) = await server.assets(project, [content])
     assert (asset.width, asset.height) == (30, 20)
     assert await server.objects.digest(blob_key(project.uid, asset.digest)) == (asset.digest, asset.size_bytes)
 
@@ -259,14 +262,6 @@ async def test_everything_works_on_postgres_and_minio(
     postgres_url: str, minio: Any, bucket: str, test_data: Path
 ) -> None:
     """Bytes move by the URLs alone, as a client moves them."""
-    endpoint = f"http://{minio.endpoint}"
-    store = S3StoreSettings(
-        endpoint=endpoint,
-        public_endpoint=endpoint,
-        bucket=bucket,
-        access_key=minio.access_key,
-        secret_key=minio.secret_key,
-    )
     files = folder_files(test_data / "coco-tiny")
     contents = {digest_of(content): content for content in files.values()}
 
@@ -280,7 +275,7 @@ async def test_everything_works_on_postgres_and_minio(
             content: bytes = answer.read()
         return content
 
-    async with serving(settings_for(postgres_url, store)) as server:
+    async with serving(settings_for(postgres_url, bucket_store(minio, bucket))) as server:
         project = await server.project()
         wanted = await prepare(server, *map(info, contents.values()))
         assert len(wanted.missing) == len(contents)

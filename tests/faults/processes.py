@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import TypeVar
 
+import grpc
 import psutil
 
 from real_parts.process import leashed, tail
@@ -33,6 +34,11 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
+        self.begin()
+        self.wait_until_ready()
+
+    def begin(self) -> None:
+        """Start it. It dies with the thread that calls this."""
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
                 leashed(list(self._command), stop=signal.SIGKILL),
@@ -41,6 +47,10 @@ class Server:
                 stdout=output,
                 stderr=output,
             )
+
+    def wait_until_ready(self) -> None:
+        """Wait until it answers. Raise RuntimeError where it does not."""
+        assert self._process is not None
         deadline = time.monotonic() + _START_SECONDS
         while not self._ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -52,6 +62,11 @@ class Server:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+
+    def wait(self, seconds: float) -> int:
+        """Wait until it has ended; its exit code."""
+        assert self._process is not None
+        return self._process.wait(seconds)
 
     def end(self) -> None:
         """Ask it to end."""
@@ -77,6 +92,14 @@ class Part:
     def kill(self) -> None:
         """End it at once."""
         self._stack.close()
+
+
+def answers(target: str) -> bool:
+    """Whether a gRPC server listens at `host:port`."""
+    with grpc.insecure_channel(target) as channel, suppress(grpc.FutureTimeoutError):
+        grpc.channel_ready_future(channel).result(0.2)
+        return True
+    return False
 
 
 def workers(jobs_dir: Path) -> Iterator[tuple[Target, psutil.Process]]:

@@ -25,7 +25,7 @@ from bloomery.training.v1 import Job as JobProto
 from real_parts.minio import new_minio, run_minio
 from real_parts.postgres import install_postgres
 from real_parts.process import free_port
-from tests.faults.processes import Part, Server, eventually
+from tests.faults.processes import Part, Server, answers, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 BUCKET = "bloomery"
@@ -73,14 +73,7 @@ class Laptop(Site):
         self._data = folder / "data"
         self._data.mkdir()
         self.jobs_dir = self._data / "jobs"
-        announcement = self._data / "server.json"
-        environment = {**os.environ, **POLICY, "BLOOMERY_DATA": str(self._data)}
-
-        def ready() -> bool:
-            return announcement.exists() and json.loads(announcement.read_text())["pid"] == server.pid
-
-        server = Server([str(SCRIPTS / "bloomery"), "up"], environment, folder / "up.log", ready)
-        self.servers = [server]
+        self.servers = [embedded(folder, POLICY)]
 
     @contextmanager
     def running(self, images: Path) -> Iterator["Laptop"]:
@@ -104,6 +97,18 @@ class Laptop(Site):
         return [
             version.proto.lineage.job for version in self.client.model(f"projects/faults/models/{model}").versions()
         ]
+
+
+def embedded(folder: Path, settings: Mapping[str, str]) -> Server:
+    """`bloomery up` on the folder `data` in a folder."""
+    announcement = folder / "data" / "server.json"
+    environment = {**os.environ, **settings, "BLOOMERY_DATA": str(folder / "data")}
+
+    def ready() -> bool:
+        return announcement.exists() and json.loads(announcement.read_text())["pid"] == server.pid
+
+    server = Server([str(SCRIPTS / "bloomery"), "up"], environment, folder / "up.log", ready)
+    return server
 
 
 class Replicas(Site):
@@ -225,7 +230,7 @@ class Replicas(Site):
 
     def _server(self, module: str, environment: Mapping[str, str], target: str) -> Server:
         log = self._folder / f"{module}-{target.rpartition(':')[2]}.log"
-        return Server([sys.executable, "-m", module], environment, log, lambda: _answers(target))
+        return Server([sys.executable, "-m", module], environment, log, lambda: answers(target))
 
 
 @contextmanager
@@ -259,13 +264,6 @@ def build_version(client: Client, images: Path) -> str:
     project = client.create_project("faults")
     project.import_folder(images)
     return project.build_dataset("cells-v", split="official").wait().name
-
-
-def _answers(target: str) -> bool:
-    with grpc.insecure_channel(target) as channel, suppress(grpc.FutureTimeoutError):
-        grpc.channel_ready_future(channel).result(0.2)
-        return True
-    return False
 
 
 def _metric(port: int, name: str) -> float:

@@ -1,0 +1,8 @@
+"""The command line as a process that sends small parts: `python -m tests.imports.command import FOLDER`."""
+
+from bloomery.cli import main
+from tests.imports.parts import small_parts
+
+if __name__ == "__main__":
+    with small_parts():
+        main()

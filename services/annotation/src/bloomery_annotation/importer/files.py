@@ -80,9 +80,12 @@ class Files:
         """The digests of the small files other than images that follow a path, by theirs, in order."""
         return dict(self._database.execute(_BEHIND, (path, count)))
 
-    def repeated(self, left_alone: Iterable[str]) -> tuple[int, str]:
-        """How many images have the bytes of another one before them, and the path of one such; but for some files."""
-        self._database.executemany("UPDATE file SET picture = 0 WHERE path = ?", ((path,) for path in left_alone))
+    def leave_alone(self, paths: Iterable[str]) -> None:
+        """Count files as no images."""
+        self._database.executemany("UPDATE file SET picture = 0 WHERE path = ?", ((path,) for path in paths))
+
+    def repeated(self) -> tuple[int, str]:
+        """How many images have the bytes of another one before them, and the path of one such."""
         count, example = self._database.execute(_REPEATED).fetchone()
         return count, example or ""
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from bloomery_annotation.importer.parsing import Prepared
 from bloomery_annotation.labelling import NewLabel
 from bloomery_annotation.model import Asset, Problem
-from bloomery_annotation.saving import Outcome as Fate
-from bloomery_annotation.saving import Saved
+from bloomery_annotation.saving import Outcome, Saved
 from bloomery_vision.findings import warning
 from bloomery_vision.formats import Format, FormatError, Plan
 
@@ -93,7 +92,7 @@ def edited_shapes(images: Images, saved: Sequence[Saved]) -> Iterator[Problem]:
     """The images whose shapes people or models have changed since they were imported."""
     paths = {asset.uid: one.item.image_path for one, asset in images if one.shapes is not None}
     for result in saved:
-        if result.outcome is Fate.KEPT:
+        if result.outcome is Outcome.KEPT:
             who = result.head.author or "somebody"
             message = f"its shapes were changed by {who} since they were imported; the files say something else"
             yield Problem(paths[result.draft.asset.uid], warning("EDITED_SINCE", message, hint=_STAYS))
@@ -120,7 +119,7 @@ def added(
     prepared: Sequence[Prepared], saved: Sequence[Saved], edited: Sequence[Problem], splits: Splits
 ) -> dict[str, int]:
     """What a batch adds to the counts of an import, by their names."""
-    written = [result.draft for result in saved if result.outcome is Fate.SAVE]
+    written = [result.draft for result in saved if result.outcome is Outcome.SAVE]
     outcomes = Counter(one.outcome.value for one in prepared if one.outcome)
     return {
         **outcomes,

@@ -24,7 +24,7 @@ MAX_TEXT = 1024
 _NAMES_SHOWN = 1000
 
 
-class Outcome(Enum):
+class ImageOutcome(Enum):
     """What becomes of an image; see the contract. The values are the counts of an import."""
 
     ANNOTATED = "labelled_count"
@@ -63,17 +63,17 @@ class Prepared:
         return self.blob is None or (self.item.annotated and self.shapes is None)
 
     @property
-    def outcome(self) -> Outcome | None:
+    def outcome(self) -> ImageOutcome | None:
         """What becomes of the image; None where it is none."""
         if not self.entry.is_image:
             return None
         if self.blob is None:
-            return Outcome.FAILED
+            return ImageOutcome.FAILED
         if not self.entry.is_first:
-            return Outcome.REPEATED
+            return ImageOutcome.REPEATED
         if self.shapes is None:
-            return Outcome.UNANNOTATED
-        return Outcome.ANNOTATED if self.shapes.count else Outcome.EMPTY
+            return ImageOutcome.UNANNOTATED
+        return ImageOutcome.ANNOTATED if self.shapes.count else ImageOutcome.EMPTY
 
 
 class Parser:
@@ -121,7 +121,8 @@ class Parser:
     def _plan(self) -> Plan:
         plan = understand(self._source, self._format)
         labels = {one.name: one for one in map(_storable_label, plan.labels) if one.name}
-        count, example = self._files.repeated(plan.left)
+        self._files.leave_alone(plan.left)
+        count, example = self._files.repeated()
         return replace(
             plan,
             labels=list(labels.values()),

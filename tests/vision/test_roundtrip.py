@@ -222,6 +222,17 @@ def test_the_area_of_overlapping_outlines_of_one_object_counts_once() -> None:
     assert [one["area"] for one in written["annotations"]] == [600, 800]
 
 
+def test_the_area_of_an_object_of_very_many_pieces_is_what_they_cover() -> None:
+    corners = [(4.0 * column, 4.0 * line) for column in range(20) for line in range(15)]
+    first, *more = [((x, y), (x + 2, y), (x + 2, y + 2), (x, y + 2)) for x, y in corners]
+    written = json.loads(
+        files(write_coco([one_row(Shape(Polygon(first, tuple(more)), "RBC"))], SPECS))[
+            "annotations/instances_train.json"
+        ]
+    )
+    assert [one["area"] for one in written["annotations"]] == [1200]
+
+
 def test_voc_keeps_what_it_has_words_for(picture: bytes) -> None:
     box = Shape(Box(1, 1, 9, 9), "RBC", {"difficult": "1", "pose": "Left"})
     notes = Counter[str]()

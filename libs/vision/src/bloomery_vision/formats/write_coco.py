@@ -23,6 +23,8 @@ from bloomery_vision.rasterize import rasterize
 _SPOOL = 16 << 20
 """Bytes of the records of a file that are kept in memory until their ids are known."""
 _CHUNK = 1 << 16
+_COMPARED = 200
+"""Outlines of one object that are compared with each other; more of them are drawn, which takes no longer for more."""
 _NO_ID = -1
 _LARGEST_ID = 2**53
 """The largest whole number that every reader of JSON takes for what it is."""
@@ -189,6 +191,8 @@ def _area(geometry: Geometry, row: ExportRow) -> float:
 
 
 def _may_overlap(rings: Sequence[Ring]) -> bool:
+    if len(rings) > _COMPARED:
+        return True
     boxes = [Polygon(ring).bounds for ring in rings]
     return any(
         one.x < other.x2 and other.x < one.x2 and one.y < other.y2 and other.y < one.y2

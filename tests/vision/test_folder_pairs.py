@@ -161,3 +161,7 @@ def test_a_name_counts_from_the_folder_where_the_images_begin() -> None:
     assert index.find("a.jpg") == "images/a.jpg"
     with pytest.raises(AmbiguousNameError):
         index.find("d.jpg")
+
+
+def test_an_image_in_a_folder_that_looks_quoted_is_found_by_its_name() -> None:
+    assert NameIndex(["images/my%20photos/a.jpg"]).find("a.jpg") == "images/my%20photos/a.jpg"

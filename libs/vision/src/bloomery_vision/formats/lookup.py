@@ -36,10 +36,12 @@ class NameIndex:
         for name in sorted(names):
             self._exact[name] = name
             self._exact.setdefault(nfc(name), name)
-            for spelling in spellings(name):
-                base = fold(base_of(spelling))
+            # Spellings may differ in the folders alone.
+            bases = {fold(base_of(spelling)) for spelling in spellings(name)}
+            for base in bases:
                 self._by_name[base].append(name)
-                self._by_stem[split_suffix(base)[0]].append(name)
+            for stem in {split_suffix(base)[0] for base in bases}:
+                self._by_stem[stem].append(name)
 
     def find(self, wanted: str, *, near: str = "") -> str | None:
         """The file that `wanted` means, or None.

@@ -159,6 +159,7 @@ def test_labels_of_no_image_do_not_make_a_folder_ambiguous(photo: bytes) -> None
 def test_a_name_counts_from_the_folder_where_the_images_begin() -> None:
     index = NameIndex(["images/a.jpg", "images/a/a.jpg", "images/b/c/d.jpg", "images/b/d.jpg", "images/e/d.jpg"])
     assert index.find("a.jpg") == "images/a.jpg"
+    assert NameIndex(["i/b/a/x.jpg", "i/a/x.jpg", "i/A/x.jpg"]).find("a/x.jpg") == "i/a/x.jpg"
     with pytest.raises(AmbiguousNameError):
         index.find("d.jpg")
 

@@ -78,10 +78,12 @@ def _closest(candidates: Sequence[str], wanted: str, near: str) -> str:
         return candidates[0]
     scores = [_score(name, wanted, near) for name in candidates]
     best = max(scores)
-    first, *others = sorted((one for one, score in zip(candidates, scores, strict=True) if score == best), key=len)
+    tied = [one for one, score in zip(candidates, scores, strict=True) if score == best]
+    first, *others = sorted([one for one in tied if nfc(f"/{one}").endswith(f"/{wanted}")] or tied, key=len)
     # Of images that are equally near, the one above all others: a name counts from where the images begin.
-    above = f"{folder_of(first)}/".removeprefix("/")
-    if not all(folder_of(other) != folder_of(first) and other.startswith(above) for other in others):
+    ending = wanted if nfc(f"/{first}").endswith(f"/{wanted}") else base_of(first)
+    above = nfc(first)[: -len(nfc(ending))]
+    if not all(len(other) > len(first) and nfc(other).startswith(above) for other in others):
         raise AmbiguousNameError(wanted, candidates)
     return first
 

@@ -104,6 +104,7 @@ BESIDE_LOOPS = {
     "libs/kit/src/bloomery_kit/database.py": "a connection is given back also when whoever had it is cancelled",
     "libs/kit/src/bloomery_kit/server.py": "a drain, which the process waits for",
     "services/annotation/src/bloomery_annotation/importer/source.py": "reads ahead for a thread that waits for it",
+    "services/annotation/src/bloomery_annotation/sweep.py": "deletions, which the sweep waits for",
     "services/dataset/src/bloomery_dataset/export.py": "an export, which its callers wait for or ask for again",
     "services/gateway/src/bloomery_gateway/app.py": "the library's own server, which has its loop inside",
     "services/trainer/worker/src/bloomery_worker/inputs.py": "transfers, which the attempt waits for",

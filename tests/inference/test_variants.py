@@ -68,6 +68,20 @@ async def test_a_job_that_could_not_be_created_is_created_by_the_next_try(servic
     assert [f"{asked.parent}/jobs/{asked.job_id}" for asked in service.trainer.created] == [variant.job]
 
 
+async def test_the_job_of_the_latest_version_is_created_also_when_another_came_since(service: Service) -> None:
+    service.trainer.feed.append(trained(1))
+    await recorded(service)
+    service.trainer.refuse_creation = 4
+    latest = OptimizeModelVersionRequest(name=f"{V1.rpartition('/')[0]}/latest", request_id="once")
+    with pytest.raises(grpc.aio.AioRpcError):
+        await service.models.OptimizeModelVersion(latest)
+    service.trainer.feed.append(trained(2))
+    await recorded(service, f"{V1.rpartition('/')[0]}/2")
+    variant = await service.models.OptimizeModelVersion(latest)
+    assert variant.name == ONNX
+    assert [f"{asked.parent}/jobs/{asked.job_id}" for asked in service.trainer.created] == [variant.job]
+
+
 async def test_an_unknown_format_names_the_known_ones(service: Service) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1, format="tflite"))

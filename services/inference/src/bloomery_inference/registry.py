@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
-
-from google.protobuf.message import Message
 
 from bloomery_inference.convert import checkpoint_of, model_etag, optimize_job
 from bloomery_inference.deletion import forget_model, forget_version, keys_of
@@ -23,10 +22,10 @@ from bloomery_kit.pages import Cursor, PageRequest
 from bloomery_kit.times import Clock, utc_now
 
 if TYPE_CHECKING:
+    from bloomery.inference.v1 import ModelVariant
     from bloomery.training.v1.job_service_pb2_grpc import JobServiceAsyncStub
 
 T = TypeVar("T")
-M = TypeVar("M", bound=Message)
 FORMATS = {"onnx": ("fp32",)}
 """Formats that can be made, with their precisions; the first is the default."""
 
@@ -124,8 +123,14 @@ class Registry:
         self._changed.notify(CLEANUPS)
 
     async def optimize(
-        self, name: str, *, format: str, precision: str, repeatable: Repeatable[M], answer: Callable[[Variant], M]
-    ) -> M:
+        self,
+        name: str,
+        *,
+        format: str,
+        precision: str,
+        repeatable: Repeatable[ModelVariant],
+        answer: Callable[[Variant], ModelVariant],
+    ) -> ModelVariant:
         """Ask for a variant and the job that makes it, and `answer` with the variant.
 
         Raise NotFound, InvalidArgument, FailedPrecondition NO_CHECKPOINT, or what the trainer refuses.
@@ -134,19 +139,24 @@ class Registry:
         answered = await repeatable.first_answer(self._db)
         if answered is None:
             answered = await self._request(name, format, precision, repeatable, answer)
-        await self._start(name, f"{format}-{precision}")
+        await self._start(answered.name)
         return answered
 
     async def _request(
-        self, name: str, format: str, precision: str, repeatable: Repeatable[M], answer: Callable[[Variant], M]
-    ) -> M:
+        self,
+        name: str,
+        format: str,
+        precision: str,
+        repeatable: Repeatable[ModelVariant],
+        answer: Callable[[Variant], ModelVariant],
+    ) -> ModelVariant:
         version = await self.get_version(name)
         checkpoint_of(version)
         async with self._db.write() as tx:
             if not await models.lock_version(tx, version.uid):
                 raise NotFound("model version", name, hint="it was deleted a moment ago")
 
-            async def make() -> M:
+            async def make() -> ModelVariant:
                 await variants.request(tx, version, format=format, precision=precision, now=self._clock())
                 made = await variants.of_version(tx, version.uid)
                 return answer(next(variant for variant in made if variant.id == f"{format}-{precision}"))
@@ -155,17 +165,15 @@ class Registry:
         self._changed.notify(PENDING)
         return answered
 
-    async def _start(self, name: str, variant_id: str) -> None:
+    async def _start(self, name: str) -> None:
         """Create the job of a variant that is PENDING; its name and request id are the variant's own.
 
         So after a crash, at a repeat or in a race it is the same job.
         """
-        async with self._db.read() as tx:
-            version = await models.get_version(tx, parse_selector(name))
-        if version is None:
-            return
-        for variant in version.variants:
-            if variant.id == variant_id and variant.state is VariantState.PENDING:
+        with suppress(NotFound):
+            version = await self.get_version(name.partition("/variants/")[0])
+            variant = await self.get_variant(name)
+            if variant.state is VariantState.PENDING:
                 await self._jobs.CreateJob(optimize_job(version, variant))
 
     async def get_variant(self, name: str) -> Variant:

@@ -11,6 +11,7 @@ from bloomery.training.v1 import (
     JobState,
 )
 from bloomery_kit.errors import Aborted
+from bloomery_kit.metrics import REGISTRY
 from bloomery_trainer import metrics as counters
 from bloomery_trainer.launcher import Launched, Phase, Termination
 from bloomery_trainer.model import SUCCESSORS, State
@@ -240,6 +241,19 @@ class TestEnds:
         assert (again.start.attempt, len(hand.launcher.orders)) == (1, 1)
         await again.report(log("go on"))
         assert await state(hand, job) == "RUNNING"
+
+    async def test_the_devices_of_a_worker_that_is_taken_away_are_counted(self, hand: Hand) -> None:
+        hand.follow_clock()
+
+        def counted() -> float:
+            return REGISTRY.get_sample_value("bloomery_training_gpu_seconds_total") or 0.0
+
+        before = counted()
+        await hand.running(resources={"gpus": 2})
+        hand.clock.seconds += 50
+        hand.launcher.becomes(Phase.SUSPENDED)
+        await hand.settle()
+        assert counted() - before == pytest.approx(100, abs=30)
 
     async def test_a_look_that_may_be_older_than_the_worker_takes_nothing_away(self, hand: Hand) -> None:
         job = await hand.queued()

@@ -233,7 +233,7 @@ class LogLine(message.Message):
     level: LogLine.Level.ValueType
     """How serious it is."""
     source: builtins.str
-    """Who wrote it: "control", "supervisor", "trainer"."""
+    """Who wrote it: "control", "supervisor", "trainer", or "worker" for the last lines of one that left without a word."""
     message: builtins.str
     """The text, without a newline."""
     def __init__(

@@ -32,8 +32,8 @@ if _version_not_supported:
 class JobServiceStub:
     """Owns recipes, jobs, event logs and results. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the
     role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat). Of every list that is `PAGE_TOKEN_INVALID`
-    too: the token is of another request or damaged; begin with the first page. A parent or name that does not exist is NOT_FOUND. ABORTED `JOB_CHANGED`: the
-    job moved on at that moment; repeat.
+    too: the token is of another request or damaged; begin with the first page. A name that does not exist is NOT_FOUND; lists of a project that is not
+    there are empty. ABORTED `JOB_CHANGED`: the job moved on at that moment; repeat.
 
     A job's id is unique among the jobs of its project that are there; after DeleteJob another job may have it. Its uid is never used again.
     """
@@ -159,8 +159,8 @@ class JobServiceStub:
 class JobServiceServicer:
     """Owns recipes, jobs, event logs and results. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the
     role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat). Of every list that is `PAGE_TOKEN_INVALID`
-    too: the token is of another request or damaged; begin with the first page. A parent or name that does not exist is NOT_FOUND. ABORTED `JOB_CHANGED`: the
-    job moved on at that moment; repeat.
+    too: the token is of another request or damaged; begin with the first page. A name that does not exist is NOT_FOUND; lists of a project that is not
+    there are empty. ABORTED `JOB_CHANGED`: the job moved on at that moment; repeat.
 
     A job's id is unique among the jobs of its project that are there; after DeleteJob another job may have it. Its uid is never used again.
     """
@@ -465,8 +465,8 @@ def add_JobServiceServicer_to_server(servicer, server):
 class JobService:
     """Owns recipes, jobs, event logs and results. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the
     role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat). Of every list that is `PAGE_TOKEN_INVALID`
-    too: the token is of another request or damaged; begin with the first page. A parent or name that does not exist is NOT_FOUND. ABORTED `JOB_CHANGED`: the
-    job moved on at that moment; repeat.
+    too: the token is of another request or damaged; begin with the first page. A name that does not exist is NOT_FOUND; lists of a project that is not
+    there are empty. ABORTED `JOB_CHANGED`: the job moved on at that moment; repeat.
 
     A job's id is unique among the jobs of its project that are there; after DeleteJob another job may have it. Its uid is never used again.
     """

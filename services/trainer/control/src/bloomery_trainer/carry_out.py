@@ -20,12 +20,12 @@ from bloomery_trainer.decide import Facts
 from bloomery_trainer.finishing import (
     RESULT_MANIFEST,
     UnusableResultError,
+    count_work,
     end_attempt,
     finish,
     save_tail,
     succeed,
     sweep_objects,
-    worked_seconds,
 )
 from bloomery_trainer.holding import ProjectGoneError, forget_orphan, hold
 from bloomery_trainer.launcher import JobFacts, Launched, LaunchError, Order, Phase
@@ -110,7 +110,7 @@ class Hands:
                 await attempts.change(tx, attempt, launched_at=attempt.launched_at or now)
                 await jobs.move(tx, job, now=now, to=State.PREPARING)
             case actions.Requeue() if attempt is not None:
-                worked = job.worked_seconds + worked_seconds(attempt, now)
+                worked = count_work(job, attempt, now)
                 await attempts.release(tx, attempt)
                 await jobs.move(tx, job, now=now, to=State.QUEUED, reason=action.reason, worked_seconds=worked)
             case actions.Condemn() if attempt is not None:

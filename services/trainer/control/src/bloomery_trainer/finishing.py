@@ -132,11 +132,16 @@ async def end_attempt(
     await attempts.change(
         tx, attempt, outcome=outcome.value, end_reason=reason, ended_at=now, finish_state=finish_state
     )
-    seconds = worked_seconds(attempt, now)
-    metrics.GPU_SECONDS.inc(seconds * job.spec.resources.gpus)
-    worked = job.worked_seconds + seconds
+    worked = count_work(job, attempt, now)
     await jobs.note(tx, job.uid, worked_seconds=worked)
     return replace(job, worked_seconds=worked)
+
+
+def count_work(job: Job, attempt: Attempt, now: datetime) -> float:
+    """Count the time of an attempt's present worker, which is at its end, and return the job's with it, in seconds."""
+    seconds = worked_seconds(attempt, now)
+    metrics.GPU_SECONDS.inc(seconds * job.spec.resources.gpus)
+    return job.worked_seconds + seconds
 
 
 def worked_seconds(attempt: Attempt, now: datetime) -> float:

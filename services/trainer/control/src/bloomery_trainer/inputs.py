@@ -48,7 +48,8 @@ class Inputs:
         try:
             await self._keeper.keep(staged, key, wanted)
         except FailedPrecondition as error:
-            raise missing_error(wanted.digest, error.message) from error
+            violation = PreconditionViolation("INPUT_MISSING", wanted.digest, "upload it again")
+            raise FailedPrecondition("INPUT_MISSING", error.message, [violation]) from error
         async with self._core.db.write() as tx:
             await inputs.keep(tx, project_uid, wanted.digest, self._core.clock())
         return replace(wanted, role=ROLE, logical_key=key)

@@ -7,7 +7,7 @@ The trainer gives with each order:
 
 The launcher adds what only it knows:
 
-    BLOOMERY_WORK_DIR          a folder of the attempt's own, empty at its start
+    BLOOMERY_WORK_DIR          a folder of the attempt's own, in which the launcher may keep files too
     BLOOMERY_CACHE_DIR         blobs by digest, shared by the workers of a machine
     BLOOMERY_TERMINATION_FILE  where the worker's last words go, at most 4 KiB of JSON
     BLOOMERY_CPUS              cores that the attempt may use, a decimal number
@@ -15,7 +15,8 @@ The launcher adds what only it knows:
     OMP_NUM_THREADS            the same cores as a whole number, at least 1
     CUDA_VISIBLE_DEVICES       indices of its GPUs with commas; empty for none
 
-Whoever runs the installation may set on the server what workers inherit: proxies, certificates, and
+Whoever runs the installation may set on the server what workers inherit: proxies, certificates, what any
+program is told (PATH, HOME, LANG, LC_ALL, TMPDIR, TZ, LD_LIBRARY_PATH), and
 
     BLOOMERY_TRAINER_CA        absolute path of the PEM file for TLS to WorkerService; plain text without
     BLOOMERY_WEIGHTS           folder of base weights

@@ -46,7 +46,7 @@ _EXTEND_LOG = (
 
 @dataclass(frozen=True)
 class Filter:
-    """Which jobs to list; others do not matter. `group` and `job_id` are ids, `model` is an id or a name."""
+    """Which jobs to list; what is not given allows all. `group` and `job_id` are ids, `model` is an id or a name."""
 
     project: str | None = None
     state: State | None = None

@@ -5,7 +5,7 @@ import hashlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import httpx
 
@@ -61,7 +61,7 @@ class Transfer:
 
         async def send() -> None:
             # Closed here: a request that breaks off leaves its iterator where it was.
-            with await asyncio.to_thread(file.path.open, "rb") as opened:
+            with await _open(file.path, "rb") as opened:
                 reply = await self._http.put(request.url, content=_chunks(opened, file), headers=headers)
             _check(reply, file.path.name)
 
@@ -95,7 +95,7 @@ class Transfer:
 
     async def _receive(self, request: SignedRequest, target: Path, digest: str) -> None:
         part_path = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
-        part = await asyncio.to_thread(part_path.open, "wb")
+        part = await _open(part_path, "wb")
         try:
             with part:
                 async with self._http.stream("GET", request.url, headers=dict(request.headers)) as reply:
@@ -135,6 +135,16 @@ def _check(reply: httpx.Response, what: str) -> None:
         after = reply.headers.get("retry-after", "")
         raise errors.Unavailable(message, retry_after=float(after) if after.isdecimal() else None)
     raise errors.TransferFailed(message, reason="REFUSED", hint="repeat: the signed request may have expired")
+
+
+async def _open(path: Path, mode: str) -> BinaryIO:
+    """Open a file in a thread; one that is opened for somebody who left meanwhile is closed again."""
+    opening = asyncio.ensure_future(asyncio.to_thread(lambda: cast("BinaryIO", path.open(mode))))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(lambda done: None if done.cancelled() or done.exception() else done.result().close())
+        raise
 
 
 async def _chunks(opened: BinaryIO, file: File) -> AsyncIterator[bytes]:

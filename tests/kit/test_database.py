@@ -3,6 +3,7 @@ import gc
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -351,3 +352,30 @@ async def test_closing_waits_for_transactions_under_way(tmp_path: Path) -> None:
         del using, closing, db
         gc.collect()
     assert not [warning for warning in caught if warning.category is ResourceWarning]
+
+
+@pytest.mark.parametrize("way", ["closed", "stopped", "stopped, then closed"])
+async def test_a_connection_that_is_given_up_in_the_middle_gives_its_lock_back(tmp_path: Path, way: str) -> None:
+    """As one is whose caller is cancelled, while a traceback still refers to what it was reading."""
+    db = Database.connect(f"sqlite+aiosqlite:///{tmp_path / 'x.db'}")
+    async with db.write() as tx:
+        await tx.execute(sa.text("CREATE TABLE t (a INTEGER)"))
+        await tx.execute(sa.text("INSERT INTO t VALUES (1), (2)"))
+    async with db.engine.connect() as given_up:
+        driver = (await given_up.get_raw_connection()).driver_connection
+        assert driver is not None
+        await driver.execute("BEGIN IMMEDIATE")
+        await driver.execute("INSERT INTO t VALUES (3)")
+        half_read = await driver.execute("SELECT a FROM t")
+        await half_read.fetchone()
+        async with asyncio.timeout(5):
+            if way != "closed":
+                driver.stop()
+            if way != "stopped":
+                with suppress(ValueError):
+                    await driver.close()
+        await given_up.invalidate()
+    async with asyncio.timeout(5), db.write() as tx:
+        assert await tx.scalar(sa.text("SELECT count(*) FROM t")) == 2
+    del half_read
+    await db.close()

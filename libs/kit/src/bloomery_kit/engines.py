@@ -1,6 +1,9 @@
 """The two engines: how each connects, what each connection is told, and when a driver's silence is an error."""
 
+import asyncio
 import socket
+import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -26,6 +29,15 @@ _GONE = {
 }
 
 
+class _Connection(sqlite3.Connection):
+    """Gives its locks back when it is closed, also where somebody still refers to a cursor, which keeps it open."""
+
+    def close(self) -> None:
+        with suppress(sqlite3.Error):
+            self.rollback()
+        super().close()
+
+
 def sqlite_engine(url: str, pool_size: int, threads: "WeakSet[Thread]") -> AsyncEngine:
     """An engine on the file that `url` names; `threads` gets the driver's threads."""
     file = sa.make_url(url).database
@@ -34,10 +46,14 @@ def sqlite_engine(url: str, pool_size: int, threads: "WeakSet[Thread]") -> Async
     if not Path(file).parent.is_dir():
         raise ValueError(f"the folder of {file} does not exist")
     engine = create_async_engine(
-        url, pool_size=pool_size, max_overflow=3 * pool_size, connect_args={"timeout": _BUSY_SECONDS}
+        url,
+        pool_size=pool_size,
+        max_overflow=3 * pool_size,
+        connect_args={"timeout": _BUSY_SECONDS, "factory": _Connection},
     )
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "connect", lambda made, _: threads.add(made.driver_connection._thread))  # noqa: SLF001
+    event.listen(engine.sync_engine, "connect", _close_for_certain)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
 
@@ -49,6 +65,24 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _close_for_certain(made: Any, _record: object) -> None:
+    """Let a connection be closed however it is given up.
+
+    Of a call cancelled twice the driver first stops its thread and then begins to close. By that it forgets what
+    the thread should have closed, which keeps its locks, and waits for a thread that has ended.
+    """
+    driver = made.driver_connection
+    file, stop = driver._connection, driver.stop  # noqa: SLF001 - the driver has no other way to it
+
+    def stop_once() -> "asyncio.Future[None] | None":
+        driver.stop = lambda: None
+        driver._tx.put_nowait((None, file.close))  # noqa: SLF001
+        stopping: asyncio.Future[None] | None = stop()
+        return stopping
+
+    driver.stop = stop_once
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

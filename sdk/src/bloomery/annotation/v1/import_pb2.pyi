@@ -212,7 +212,7 @@ class Import(message.Message):
 
     @builtins.property
     def plan(self) -> ImportPlan:
-        """What the folder is understood to be, from when that is found out. In GetImport, and in WatchImport's last state. Output only."""
+        """What the folder is understood to be, from when that is found out. In GetImport, CancelImport, and WatchImport's last state. Output only."""
 
     @builtins.property
     def problem_counts(self) -> containers.ScalarMap[builtins.str, builtins.int]:

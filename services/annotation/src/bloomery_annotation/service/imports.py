@@ -71,7 +71,7 @@ class ImportMethods(Methods):
         async with self._write(ids["project"]) as (tx, project):
             found = await imports.find(tx, project, ids["import_id"])
             await imports.request_cancel(tx, found, self._parts.clock())
-            found = await imports.find(tx, project, ids["import_id"])
+            found = await imports.find(tx, project, ids["import_id"], with_plan=True)
         self._parts.changed.notify(found.uid)
         return convert.annotation_import(found)
 

@@ -159,9 +159,10 @@ class Hand:
             await self.run_pass()
 
     async def bury(self, passes: int = 1) -> None:
-        """Let the time pass in which the inputs of a job that is over may still be claimed, and tidy up."""
+        """Tidy up, and again when nothing can be claimed any more for the jobs that were deleted."""
         self.follow_clock()
-        self.clock.seconds += 61
+        await self.settle(passes)
+        self.clock.shift += timedelta(hours=2)
         await self.settle(passes)
 
     async def after(self, seconds: float) -> None:

@@ -1,5 +1,6 @@
 """What a job works on, and what it made, stays as long as somebody needs it, and no longer."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -130,21 +131,48 @@ async def test_files_of_a_deleted_job_stay_only_where_a_model_may_have_them(
     assert left == ([made.logical_key] if stays else [])
 
 
-async def test_what_a_slow_claim_leaves_after_all_was_given_back_is_given_back_too(hand: Hand) -> None:
+@pytest.mark.parametrize("minutes", [0, 50, -50], ids="{} minutes ahead".format)
+async def test_what_a_slow_claim_leaves_after_all_was_given_back_is_given_back_too(hand: Hand, minutes: int) -> None:
+    """Also where the clock of whoever tidies up differs from that of whoever ended the job."""
     job = await works_on_weights(hand, JOB_KIND_EVALUATE)
     async with hand.core.db.read() as tx:
         claimed = await jobs.find(tx, job.uid)
     assert claimed is not None
     await cancel(hand, job)
     await delete(hand, job)
+    hand.clock.shift = timedelta(minutes=minutes)
+    hand.follow_clock()
     await hand.settle(1)
-    assert hand.trainer.world.datasets.holders == set()
-    await hold(hand.core, claimed)
-    assert len(hand.trainer.world.datasets.holders) == 1
-    await hand.settle(1)
-    await hand.bury()
-    assert hand.trainer.world.datasets.holders == set()
-    assert [stat.key async for stat in hand.core.objects.list(f"{PROJECT_UID}/jobs/{job.uid}/")] == []
+    for _ in ("before the row goes", "behind it"):
+        assert await left_of(hand, job) == (set(), [])
+        await hold(hand.core, claimed)
+        await hand.bury()
+    assert await left_of(hand, job) == (set(), [])
+    async with hand.core.db.read() as tx:
+        assert await jobs.find(tx, job.uid) is None
+
+
+async def left_of(hand: Hand, job: Job) -> tuple[set[tuple[str, str]], list[str]]:
+    """Holds on datasets and objects."""
+    keys = [stat.key async for stat in hand.core.objects.list(f"{PROJECT_UID}/jobs/{job.uid}/")]
+    return set(hand.trainer.world.datasets.holders), keys
+
+
+async def test_a_deleted_job_is_given_back_twice_and_no_more(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = await hand.trainer.create()
+    await cancel(hand, job)
+    await delete(hand, job)
+    releasing, released = hand.core.neighbours.release, list[str]()
+
+    async def release(version: str, holder: str) -> None:
+        released.append(holder)
+        await releasing(version, holder)
+
+    monkeypatch.setattr(hand.core.neighbours, "release", release)
+    await hand.settle(3)
+    assert len(released) == 1
+    await hand.bury(3)
+    assert len(released) == 2
 
 
 async def test_a_deleted_job_leaves_no_row_and_its_result_stays_in_the_feed(hand: Hand) -> None:
@@ -170,6 +198,6 @@ async def test_a_deleted_job_is_buried_only_when_nothing_of_it_runs(hand: Hand) 
     async with hand.core.db.read() as tx:
         assert await jobs.find(tx, job.uid) is not None
     hand.launcher.ends(0)
-    await hand.settle(2)
+    await hand.bury(2)
     async with hand.core.db.read() as tx:
         assert await jobs.find(tx, job.uid) is None

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+import sqlalchemy as sa
 from google.protobuf.message import DecodeError
 
 from bloomery.training.v1 import DeleteJobRequest, Job, JobEvent, WatchJobRequest
@@ -13,6 +14,7 @@ from bloomery_kit.leases import LeaseLost
 from bloomery_kit.loops import FAILURES
 from bloomery_trainer.launcher import Launched, Phase
 from bloomery_trainer.store import attempts, events, jobs
+from bloomery_trainer.store.tables import jobs as rows
 from tests.trainer.bench import feeding
 from tests.trainer.hand import Hand, log
 from tests.trainer.moves import cancel, state
@@ -39,7 +41,7 @@ async def deleted(hand: Hand, count: int) -> list[Job]:
 
 async def unburied(hand: Hand) -> list[str]:
     async with hand.core.db.read() as tx:
-        return [job.uid for job in await jobs.deleted(tx, 0, 100)]
+        return list(await tx.scalars(sa.select(rows.c.uid).where(rows.c.deleted)))
 
 
 @pytest.fixture

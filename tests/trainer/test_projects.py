@@ -144,7 +144,7 @@ async def test_a_hold_that_comes_after_the_burial_is_given_back(
     await hand.settle(1)
     await hold_project(hand.core, seen)
     assert projects.holders, "nothing is left to be given back, so this test shows nothing"
-    await tidy(hand)
+    await hand.bury()
     assert not projects.holders
     await hold_project(hand.core, seen)
     assert not projects.holders

@@ -44,6 +44,8 @@ async def release(core: Core, job: Job) -> None:
     """Give back what a job holds, also where nobody remembers that it was claimed. Raise what the owners raise."""
     if job.spec.dataset_version:
         await core.neighbours.release(job.spec.dataset_version, job.holder)
+    if job.spec.base_artifact is not None:
+        await core.objects.delete(_own_key(job, job.spec.base_artifact))
     await core.neighbours.release_project(job.project, job.holder)
 
 

@@ -20,8 +20,8 @@ _AT_ONCE = 100
 _HELD_AT_ONCE = 1000
 _RARELY = timedelta(minutes=1)
 _REQUESTS_KEPT = timedelta(days=7)
-# Whoever began to claim a job's inputs before its end has succeeded by then, or never will.
-_CLAIMED_WITHIN = timedelta(minutes=1)
+# Whatever was being claimed for a job when it was deleted is held by then, or never will be; clocks may differ by much.
+_LATE = timedelta(hours=1)
 
 
 class Housekeeping:
@@ -32,7 +32,6 @@ class Housekeeping:
         self._last = core.clock() - _RARELY
         # Where the last batch ended, so that what cannot be tidied up now holds up nothing else.
         self._buried = self._unheld = 0
-        self._given_back: set[str] = set()
         self._dropped: inputs.Input | None = None
 
     async def run(self, lease: Lease) -> None:
@@ -56,7 +55,7 @@ class Housekeeping:
 
     async def _bury_deleted(self, lease: Lease) -> None:
         async with self._core.db.read() as tx:
-            deleted = await jobs.deleted(tx, self._buried, _AT_ONCE)
+            deleted = await jobs.deleted(tx, self._core.clock(), self._buried, _AT_ONCE)
         at_work = {thing.job_uid for thing in await self._core.launcher.observe()} if deleted else set()
         for job in deleted:
             # Whatever still runs may write files until it ends; the reconciler sees to that.
@@ -68,24 +67,17 @@ class Housekeeping:
             self._core.deleted.set()
 
     async def _bury(self, lease: Lease, job: Job) -> None:
-        lingers = self._may_be_claimed(job)
-        if lingers and job.uid in self._given_back:
-            return
+        """Give back what a job has; the second time, when nothing can be claimed for it any more, its row goes too."""
         await release(self._core, job)
         await sweep_objects(self._core, job)
-        if lingers:
-            self._given_back.add(job.uid)
-            return
-        self._given_back.discard(job.uid)
         async with self._core.db.write() as tx:
             await leases.fence(tx, lease)
+            if job.bury_time is None:
+                await jobs.note(tx, job.uid, bury_time=self._core.clock() + _LATE)
+                return
             await attempts.drop_all(tx, job.uid)
             await results.keep_job(tx, job)
             await jobs.remove(tx, job.uid)
-
-    def _may_be_claimed(self, job: Job) -> bool:
-        """Whether a claim of its inputs may still be on its way: what it leaves is given back once more after that."""
-        return job.end_time is not None and abs(self._core.clock() - job.end_time) < _CLAIMED_WITHIN
 
     async def _hold_projects(self) -> None:
         """For jobs from before jobs did, and for those that ended before they could."""

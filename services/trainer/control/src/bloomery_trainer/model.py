@@ -195,6 +195,7 @@ class Job:
     start_time: datetime | None
     end_time: datetime | None
     project_held: bool = False
+    bury_time: datetime | None = None
 
     @property
     def name(self) -> str:

@@ -159,9 +159,10 @@ async def _resources(tx: Transaction, uids: Sequence[str]) -> dict[str, Resource
     return found
 
 
-async def deleted(tx: Transaction, after: int, limit: int) -> Sequence[Job]:
-    """Deleted jobs in the order of their numbers, past `after`."""
-    query = _select(lock=False).where(DELETED, jobs.c.number > after)
+async def deleted(tx: Transaction, now: datetime, after: int, limit: int) -> Sequence[Job]:
+    """Deleted jobs of which something is to be given back now, in the order of their numbers, past `after`."""
+    due = sa.or_(jobs.c.bury_time.is_(None), jobs.c.bury_time <= now)
+    query = _select(lock=False).where(DELETED, due, jobs.c.number > after)
     return [made(Job, row) for row in await tx.execute(query.order_by(jobs.c.number).limit(limit))]
 
 

@@ -132,6 +132,8 @@ jobs = sa.Table(
     sa.Column("start_time", UtcDateTime),
     sa.Column("end_time", UtcDateTime),
     sa.Column("project_held", sa.Boolean, nullable=False, server_default=sa.false()),
+    # When what a deleted one left is given back for the last time; not set before the first.
+    sa.Column("bury_time", UtcDateTime),
     sa.Index("jobs_project", "project", "number"),
     # Each list is read in the order of the numbers: a page costs the same wherever it is.
     sa.Index("jobs_state", "project", "state", "number"),

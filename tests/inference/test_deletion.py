@@ -2,12 +2,15 @@
 
 import asyncio
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import grpc
 import pytest
 import sqlalchemy as sa
 
+from bloomery.annotation.v1 import AnnotationServiceStub
+from bloomery.dataset.v1 import DatasetServiceStub
 from bloomery.inference.v1 import (
     DeleteModelRequest,
     DeleteModelVersionRequest,
@@ -17,9 +20,12 @@ from bloomery.inference.v1 import (
     ModelVariant,
     OptimizeModelVersionRequest,
 )
+from bloomery.training.v1 import JobServiceStub
 from bloomery_inference.follower import FEED
+from bloomery_inference.housekeeping import Housekeeper
 from bloomery_inference.store import models, results
-from bloomery_inference.store.tables import MODELS
+from bloomery_inference.store.tables import CLEANUPS, MODELS
+from bloomery_kit.times import utc_now
 from tests.inference.asking import BOX, PETS, V1, gone, recorded, variant_in
 from tests.inference.conftest import Service
 from tests.inference.models import one_box, write_model
@@ -96,6 +102,39 @@ async def test_what_is_recorded_while_its_model_is_deleted_is_there_or_gone_with
             await asyncio.sleep(0.02)
 
 
+async def test_what_a_replica_that_died_brought_for_a_version_that_is_gone_goes_after_a_while(service: Service) -> None:
+    item = trained(1)
+    key = item.result.artifacts[0].logical_key
+    service.trainer.feed.append(item)
+    await recorded(service)
+    (held,), (project,) = service.datasets.held, service.projects.held
+    await service.models.DeleteModel(DeleteModelRequest(name=PETS))
+    await gone(service, key)
+    await housekeeper(service).tidy()
+    service.datasets.held.add(held)
+    service.projects.held.add(project)
+    await service.objects.put(key, b"weights")
+    await housekeeper(service).tidy()
+    assert service.datasets.held, "all of it went at once, so this test shows nothing"
+    await housekeeper(service, later=timedelta(hours=2)).tidy()
+    assert (service.datasets.held, service.projects.held, await service.objects.stat(key)) == (set(), set(), None)
+    async with service.app._db.read() as tx:
+        assert await tx.scalar(sa.select(CLEANUPS.c.ordinal)) is None
+
+
+def housekeeper(service: Service, *, later: timedelta = timedelta(0)) -> Housekeeper:
+    """Another replica's, so much later."""
+    (connection,) = service.app._channels.values()
+    return Housekeeper(
+        service.app._db,
+        service.objects,
+        jobs=JobServiceStub(connection),
+        datasets=DatasetServiceStub(connection),
+        annotations=AnnotationServiceStub(connection),
+        clock=lambda: utc_now() + later,
+    )
+
+
 async def feed_is_read(service: Service, sequence: int) -> bool:
     async with service.app._db.read() as tx:
         return await results.feed_sequence(tx, FEED) == sequence
@@ -126,7 +165,10 @@ async def test_files_of_a_variant_that_was_deleted_while_it_was_made_go_with_its
     made = await optimized(2, variant.job, service.objects, directory)
     service.trainer.uids[variant.job] = made.result.job_uid
     service.trainer.feed.append(made)
-    await asyncio.sleep(0.5)
+    async with asyncio.timeout(20):
+        while not await feed_is_read(service, 2):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    await housekeeper(service).tidy()
     key = made.result.artifacts[0].logical_key
     assert await service.objects.stat(key) is not None, "its job still shows them"
     service.trainer.uids[variant.job] = "another job of that name"

@@ -14,6 +14,7 @@ from bloomery_inference.holding import Holding
 from bloomery_inference.model import Cleanup, Model
 from bloomery_inference.names import PROJECT
 from bloomery_inference.store import cleanups, models
+from bloomery_inference.store.cleanups import Left
 from bloomery_kit.database import Database
 from bloomery_kit.idempotency import forget_requests
 from bloomery_kit.loops import guarded
@@ -30,6 +31,8 @@ CLEANUPS = "cleanups"
 LOOP = "inference housekeeping"
 _BATCH = 100
 _REMEMBER = timedelta(days=7)
+_LATE = timedelta(hours=1)
+"""After so long, whatever was being held or written for what is gone is there, or will never be."""
 
 
 class Housekeeper:
@@ -60,10 +63,10 @@ class Housekeeper:
         await self._hold_projects()
         after = 0
         while left := await self._left(after):
-            for ordinal, cleanup in left:
-                with guarded(LOOP, cleanup=cleanup):
-                    await self._clean(ordinal, cleanup)
-            after = left[-1][0]
+            for each in left:
+                with guarded(LOOP, cleanup=each.cleanup):
+                    await self._clean(each)
+            after = left[-1].ordinal
 
     async def _hold_projects(self) -> None:
         after = ""
@@ -77,11 +80,12 @@ class Housekeeper:
         async with self._db.read() as tx:
             return await models.unheld(tx, after=after, limit=_BATCH)
 
-    async def _left(self, after: int) -> list[tuple[int, Cleanup]]:
+    async def _left(self, after: int) -> list[Left]:
         async with self._db.read() as tx:
-            return await cleanups.page(tx, after=after, limit=_BATCH)
+            return await cleanups.page(tx, now=self._clock(), after=after, limit=_BATCH)
 
-    async def _clean(self, ordinal: int, cleanup: Cleanup) -> None:
+    async def _clean(self, left: Left) -> None:
+        cleanup = left.cleanup
         if cleanup.job and await self._is_there(cleanup):
             return
         for key in cleanup.keys:
@@ -89,7 +93,10 @@ class Housekeeper:
         if cleanup.resource:
             await self._release(cleanup)
         async with self._db.write() as tx:
-            await cleanups.forget(tx, ordinal)
+            if left.is_last:
+                await cleanups.forget(tx, left.ordinal)
+            else:
+                await cleanups.do_again(tx, left.ordinal, self._clock() + _LATE)
 
     async def _is_there(self, cleanup: Cleanup) -> bool:
         try:

@@ -1,11 +1,23 @@
 """What is to be cleaned up behind versions, variants and results that are gone: written when they go, done later."""
 
+from dataclasses import dataclass
+from datetime import datetime
+
 import sqlalchemy as sa
 
 from bloomery_inference.model import Cleanup
 from bloomery_inference.store.tables import CLEANUPS
 from bloomery_kit.database import Transaction
 from bloomery_kit.sequences import next_sequence
+
+
+@dataclass(frozen=True)
+class Left:
+    """A cleanup at its place in the order; each is done twice."""
+
+    ordinal: int
+    cleanup: Cleanup
+    is_last: bool
 
 
 async def leave(tx: Transaction, cleanup: Cleanup) -> None:
@@ -21,15 +33,25 @@ async def leave(tx: Transaction, cleanup: Cleanup) -> None:
     await tx.execute(sa.insert(CLEANUPS).values(row))
 
 
-async def page(tx: Transaction, *, after: int, limit: int) -> list[tuple[int, Cleanup]]:
-    """What is left behind a place in the order, oldest first, each with its own place."""
-    query = sa.select(CLEANUPS).where(CLEANUPS.c.ordinal > after).order_by(CLEANUPS.c.ordinal).limit(limit)
+async def page(tx: Transaction, *, now: datetime, after: int, limit: int) -> list[Left]:
+    """What is to be done now, behind a place in the order, oldest first."""
+    due = sa.or_(CLEANUPS.c.last_time.is_(None), CLEANUPS.c.last_time <= now)
+    query = sa.select(CLEANUPS).where(due, CLEANUPS.c.ordinal > after).order_by(CLEANUPS.c.ordinal).limit(limit)
     return [
-        (row.ordinal, Cleanup(tuple(row.keys), row.dataset_version, row.holder, row.job, row.job_uid))
+        Left(
+            row.ordinal,
+            Cleanup(tuple(row.keys), row.dataset_version, row.holder, row.job, row.job_uid),
+            is_last=row.last_time is not None,
+        )
         for row in await tx.execute(query)
     ]
 
 
+async def do_again(tx: Transaction, ordinal: int, last_time: datetime) -> None:
+    """One is done, and is to be done once more."""
+    await tx.execute(sa.update(CLEANUPS).where(CLEANUPS.c.ordinal == ordinal).values(last_time=last_time))
+
+
 async def forget(tx: Transaction, ordinal: int) -> None:
-    """One is done."""
+    """One is done for good."""
     await tx.execute(sa.delete(CLEANUPS).where(CLEANUPS.c.ordinal == ordinal))

@@ -96,4 +96,6 @@ CLEANUPS = sa.Table(
     # The files stay while this job is there: it shows them as its own.
     sa.Column("job", sa.String, nullable=False),
     sa.Column("job_uid", sa.String, nullable=False),
+    # When it is done for the last time; not set before the first.
+    sa.Column("last_time", UtcDateTime),
 )

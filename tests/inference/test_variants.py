@@ -1,5 +1,6 @@
 """Variants: asked for, made by jobs, failed, made again."""
 
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,8 +13,11 @@ from bloomery.inference.v1 import (
     OptimizeModelVersionRequest,
     SignModelArtifactsRequest,
 )
-from bloomery.training.v1 import FeedItem, Job, JobKind, JobResult, VariantFacts
+from bloomery.training.v1 import FeedItem, Job, JobKind, JobResult, JobServiceStub, VariantFacts
+from bloomery_inference.pending import Pending
 from bloomery_kit.errors import error_info, to_status
+from bloomery_kit.feeds import Notifier
+from bloomery_kit.times import utc_now
 from tests.inference.asking import ONNX, V1, recorded, variant_in
 from tests.inference.conftest import Service
 from tests.inference.models import one_box, write_model
@@ -80,6 +84,35 @@ async def test_the_job_of_the_latest_version_is_created_also_when_another_came_s
     variant = await service.models.OptimizeModelVersion(latest)
     assert variant.name == ONNX
     assert [f"{asked.parent}/jobs/{asked.job_id}" for asked in service.trainer.created] == [variant.job]
+
+
+@pytest.mark.parametrize("minutes", [0, 50, -50], ids="{} minutes ahead".format)
+async def test_a_variant_whose_job_is_never_created_has_failed_after_a_minute(service: Service, minutes: int) -> None:
+    """Of a replica's own time: its clock may differ from that of whoever asked for the variant."""
+    service.trainer.feed.append(trained(1))
+    await recorded(service)
+    service.trainer.refuse_creation = 4
+    with pytest.raises(grpc.aio.AioRpcError):
+        await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1))
+    now = 1000.0
+    replica = Pending(
+        service.app._db,
+        jobs=JobServiceStub(*service.app._channels.values()),
+        changed=Notifier(),
+        interval=1,
+        clock=lambda: utc_now() + timedelta(minutes=minutes),
+        monotonic=lambda: now,
+    )
+    states = []
+    for now in (1000.0, 1059.0, 1061.0):  # noqa: B007 - the replica's clock reads it
+        await replica.settle()
+        states.append((await recorded(service)).variants[0].state)
+    assert states == [ModelVariant.STATE_PENDING, ModelVariant.STATE_PENDING, ModelVariant.STATE_FAILED]
+    failed = (await recorded(service)).variants[0]
+    assert failed.reason == f"{failed.job} does not exist; ask for the variant again"
+    asked = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1))
+    await replica.settle()
+    assert [asked.state, (await recorded(service)).variants[0].state] == [ModelVariant.STATE_PENDING] * 2
 
 
 async def test_an_unknown_format_names_the_known_ones(service: Service) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import grpc
@@ -22,7 +23,8 @@ LOOP = "inference pending variants"
 PENDING = "pending variants"
 """Key of the notifier that says that a variant was asked for."""
 _IDLE_SECONDS = 60.0
-_CREATION_GRACE = timedelta(minutes=1)
+_CREATION_GRACE = 60.0
+"""Seconds within which the job of a variant is created that was asked for; it may be another replica that does."""
 
 
 class Pending:
@@ -36,19 +38,23 @@ class Pending:
         changed: Notifier,
         interval: float,
         clock: Clock = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._db = db
         self._jobs = jobs
         self._asked = changed.listen(PENDING)
         self._interval = interval
         self._clock = clock
+        self._monotonic = monotonic
         self._waiting = True
+        self._jobless: dict[str, float] = {}
 
     async def settle(self) -> None:
         """End the variants whose jobs ended without a result."""
         async with self._db.read() as tx:
             pending = await variants.pending(tx)
         self._waiting = bool(pending)
+        self._jobless = {variant.uid: self._jobless[variant.uid] for variant in pending if variant.uid in self._jobless}
         for variant in pending:
             with guarded(LOOP, job=variant.job):
                 if reason := await self._end_of(variant):
@@ -62,9 +68,10 @@ class Pending:
         except grpc.aio.AioRpcError as error:
             if error.code() != grpc.StatusCode.NOT_FOUND:
                 raise
-            # It is created a moment after the variant was asked for.
-            fresh = self._clock() - variant.update_time < _CREATION_GRACE
-            return "" if fresh else f"{variant.job} does not exist; ask for the variant again"
+            # By this replica's own time: the variant may have been asked for by the clock of another.
+            now = self._monotonic()
+            is_fresh = now - self._jobless.setdefault(variant.uid, now) < _CREATION_GRACE
+            return "" if is_fresh else f"{variant.job} does not exist; ask for the variant again"
         if job.state == JobState.JOB_STATE_FAILED:
             told = "; ".join(filter(None, (job.reason.message, job.reason.hint)))
             return f"{job.reason.code}: {told}"

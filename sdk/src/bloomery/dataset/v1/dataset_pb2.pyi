@@ -62,14 +62,14 @@ class Dataset(message.Message):
     uid: builtins.str
     """Unique for ever. Output only."""
     display_name: builtins.str
-    """For people; the id by default."""
+    """For people, at most 1,024 characters; the id by default."""
     etag: builtins.str
     """Changes with every change."""
     latest_version: builtins.int
     """Number of the newest READY version; 0 where there is none. Output only."""
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
-        """Free key-value pairs for filtering."""
+        """Free key-value pairs for filtering: at most 64, keys of 1 to 63 characters, values of at most 255."""
 
     @builtins.property
     def create_time(self) -> timestamp_pb2.Timestamp:

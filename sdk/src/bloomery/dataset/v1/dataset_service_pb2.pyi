@@ -60,7 +60,9 @@ class CreateDatasetRequest(message.Message):
     dataset_id: builtins.str
     """Id of the dataset: `[a-z]([a-z0-9-]{0,61}[a-z0-9])?`."""
     request_id: builtins.str
-    """Repeats with the same id and body get the first answer; another body is INVALID_ARGUMENT. Any unique text, or empty."""
+    """A caller's repeats with the same id and body get the first answer, for a week; another body is INVALID_ARGUMENT `REQUEST_ID_REUSED`. Any unique text of at
+    most 128 characters, or empty.
+    """
     @builtins.property
     def dataset(self) -> dataset_pb2.Dataset:
         """Its other fields."""
@@ -224,7 +226,9 @@ class CreateDatasetVersionRequest(message.Message):
     allow_missing_dataset: builtins.bool
     """Create the dataset where it does not exist."""
     request_id: builtins.str
-    """Repeats with the same id and body get the first answer; another body is INVALID_ARGUMENT. Any unique text, or empty."""
+    """A caller's repeats with the same id and body get the first answer, for a week; another body is INVALID_ARGUMENT `REQUEST_ID_REUSED`. Any unique text of at
+    most 128 characters, or empty.
+    """
     @builtins.property
     def dataset_version(self) -> dataset_pb2.DatasetVersion:
         """`spec` is needed."""

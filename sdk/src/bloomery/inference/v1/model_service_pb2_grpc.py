@@ -178,8 +178,8 @@ class ModelServiceServicer:
         """Starts a job that makes a variant, and returns the variant, PENDING. Idempotent by `request_id`; a variant that is PENDING or READY is returned as it is, one
         that FAILED is made again, with another uid and job. Watch its job for progress. NOT_FOUND: there is no such version. INVALID_ARGUMENT: format or precision
         cannot be made (the violation says which can); `REQUEST_ID_REUSED`. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to make it from. What the
-        trainer's CreateJob refuses (such as `TOO_MANY_JOBS`) is passed on; the variant is PENDING then, and a repeat starts its job. A minute after it was asked
-        for, a variant without a job has FAILED.
+        trainer's CreateJob refuses (such as `TOO_MANY_JOBS`) is passed on; the variant is PENDING then, and a repeat starts its job. A variant that stays without
+        a job for about a minute has FAILED; ask for it again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

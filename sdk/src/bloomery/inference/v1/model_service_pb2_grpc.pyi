@@ -67,8 +67,8 @@ class ModelServiceStub:
     """Starts a job that makes a variant, and returns the variant, PENDING. Idempotent by `request_id`; a variant that is PENDING or READY is returned as it is, one
     that FAILED is made again, with another uid and job. Watch its job for progress. NOT_FOUND: there is no such version. INVALID_ARGUMENT: format or precision
     cannot be made (the violation says which can); `REQUEST_ID_REUSED`. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to make it from. What the
-    trainer's CreateJob refuses (such as `TOO_MANY_JOBS`) is passed on; the variant is PENDING then, and a repeat starts its job. A minute after it was asked
-    for, a variant without a job has FAILED.
+    trainer's CreateJob refuses (such as `TOO_MANY_JOBS`) is passed on; the variant is PENDING then, and a repeat starts its job. A variant that stays without
+    a job for about a minute has FAILED; ask for it again.
     """
     GetModelVariant: grpc.UnaryUnaryMultiCallable[model_service_pb2.GetModelVariantRequest, model_pb2.ModelVariant]
     """Returns a variant. NOT_FOUND: list the variants."""
@@ -118,8 +118,8 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Starts a job that makes a variant, and returns the variant, PENDING. Idempotent by `request_id`; a variant that is PENDING or READY is returned as it is, one
     that FAILED is made again, with another uid and job. Watch its job for progress. NOT_FOUND: there is no such version. INVALID_ARGUMENT: format or precision
     cannot be made (the violation says which can); `REQUEST_ID_REUSED`. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to make it from. What the
-    trainer's CreateJob refuses (such as `TOO_MANY_JOBS`) is passed on; the variant is PENDING then, and a repeat starts its job. A minute after it was asked
-    for, a variant without a job has FAILED.
+    trainer's CreateJob refuses (such as `TOO_MANY_JOBS`) is passed on; the variant is PENDING then, and a repeat starts its job. A variant that stays without
+    a job for about a minute has FAILED; ask for it again.
     """
     GetModelVariant: aio.UnaryUnaryMultiCallable[model_service_pb2.GetModelVariantRequest, model_pb2.ModelVariant]  # type: ignore[assignment]
     """Returns a variant. NOT_FOUND: list the variants."""
@@ -220,8 +220,8 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         """Starts a job that makes a variant, and returns the variant, PENDING. Idempotent by `request_id`; a variant that is PENDING or READY is returned as it is, one
         that FAILED is made again, with another uid and job. Watch its job for progress. NOT_FOUND: there is no such version. INVALID_ARGUMENT: format or precision
         cannot be made (the violation says which can); `REQUEST_ID_REUSED`. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to make it from. What the
-        trainer's CreateJob refuses (such as `TOO_MANY_JOBS`) is passed on; the variant is PENDING then, and a repeat starts its job. A minute after it was asked
-        for, a variant without a job has FAILED.
+        trainer's CreateJob refuses (such as `TOO_MANY_JOBS`) is passed on; the variant is PENDING then, and a repeat starts its job. A variant that stays without
+        a job for about a minute has FAILED; ask for it again.
         """
 
     @abc_1.abstractmethod

@@ -214,7 +214,7 @@ class Job(message.Message):
     uid: builtins.str
     """Unique for ever, as its name is not. Output only."""
     display_name: builtins.str
-    """For people; the id by default."""
+    """For people, at most 1,024 characters; the id by default."""
     kind: JobKind.ValueType
     """What it does."""
     recipe: builtins.str
@@ -249,7 +249,7 @@ class Job(message.Message):
     """Uid of its project, whose id may be used again once it is deleted. Output only."""
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
-        """Free key-value pairs for filtering."""
+        """Free key-value pairs for filtering: at most 64, keys of 1 to 63 characters, values of at most 255."""
 
     @builtins.property
     def parameters(self) -> struct_pb2.Struct:

@@ -186,7 +186,9 @@ class CreateJobRequest(message.Message):
     validate_only: builtins.bool
     """Check and fill in, but store nothing."""
     request_id: builtins.str
-    """Repeats with the same id and body get the first answer; another body is INVALID_ARGUMENT. Any unique text, or empty."""
+    """A caller's repeats with the same id and body get the first answer, for a week; another body is INVALID_ARGUMENT `REQUEST_ID_REUSED`. Any unique text of at
+    most 128 characters, or empty.
+    """
     @builtins.property
     def job(self) -> job_pb2.Job:
         """`kind`, `recipe` and what they ask for."""
@@ -346,7 +348,9 @@ class CancelJobRequest(message.Message):
     force: builtins.bool
     """Do not wait for a checkpoint."""
     request_id: builtins.str
-    """Repeats with the same id and body get the first answer; another body is INVALID_ARGUMENT. Any unique text, or empty."""
+    """A caller's repeats with the same id and body get the first answer, for a week; another body is INVALID_ARGUMENT `REQUEST_ID_REUSED`. Any unique text of at
+    most 128 characters, or empty.
+    """
     def __init__(
         self,
         *,
@@ -371,7 +375,9 @@ class PauseJobRequest(message.Message):
     name: builtins.str
     """`projects/{project}/jobs/{job}`."""
     request_id: builtins.str
-    """Repeats with the same id and body get the first answer; another body is INVALID_ARGUMENT. Any unique text, or empty."""
+    """A caller's repeats with the same id and body get the first answer, for a week; another body is INVALID_ARGUMENT `REQUEST_ID_REUSED`. Any unique text of at
+    most 128 characters, or empty.
+    """
     def __init__(
         self,
         *,
@@ -395,7 +401,9 @@ class ResumeJobRequest(message.Message):
     name: builtins.str
     """`projects/{project}/jobs/{job}`."""
     request_id: builtins.str
-    """Repeats with the same id and body get the first answer; another body is INVALID_ARGUMENT. Any unique text, or empty."""
+    """A caller's repeats with the same id and body get the first answer, for a week; another body is INVALID_ARGUMENT `REQUEST_ID_REUSED`. Any unique text of at
+    most 128 characters, or empty.
+    """
     def __init__(
         self,
         *,
@@ -496,7 +504,9 @@ class CancelJobGroupRequest(message.Message):
     force: builtins.bool
     """Do not wait for checkpoints."""
     request_id: builtins.str
-    """Repeats with the same id and body get the first answer; another body is INVALID_ARGUMENT. Any unique text, or empty."""
+    """A caller's repeats with the same id and body get the first answer, for a week; another body is INVALID_ARGUMENT `REQUEST_ID_REUSED`. Any unique text of at
+    most 128 characters, or empty.
+    """
     def __init__(
         self,
         *,

@@ -64,7 +64,7 @@ class StartAttemptRequest(message.Message):
     HOST_FIELD_NUMBER: builtins.int
     PROCESS_ID_FIELD_NUMBER: builtins.int
     token: builtins.str
-    """The single-use token that the launcher gave."""
+    """The token that the launcher gave."""
     worker_id: builtins.str
     """Chosen by the worker, once for each process: makes repeats recognisable."""
     host: builtins.str

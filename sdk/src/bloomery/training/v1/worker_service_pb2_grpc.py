@@ -26,9 +26,12 @@ if _version_not_supported:
 
 
 class WorkerServiceStub:
-    """Called by the supervisor process of an attempt. StartAttempt exchanges the launcher's single-use token for the attempt's secret, which every other call sends
-    as its bearer token. ABORTED `ATTEMPT_SUPERSEDED` from any call: the attempt is no longer the job's; stop at once, publish nothing, exit 43. UNAVAILABLE: keep
-    working, keep what is to be reported, and repeat with growing pauses; a failed report never ends the work.
+    """Called by the supervisor process of an attempt. StartAttempt exchanges the launcher's token for the worker's secret, which every other call sends as its
+    bearer token. Where a worker is taken away, the next one of the same attempt uses the token again, and the secret of the former one is nobody's.
+
+    From any call: ABORTED `ATTEMPT_SUPERSEDED` (the attempt is no longer the job's) and UNAUTHENTICATED (another worker may take up the attempt, or the job is
+    gone): stop at once, publish nothing, exit 43. UNAVAILABLE: keep working, keep what is to be reported, and repeat with growing pauses; a failed report never
+    ends the work. INVALID_ARGUMENT lists all that is wrong, and a repeat would be refused again: leave that out, and go on.
     """
 
     def __init__(self, channel):
@@ -70,14 +73,17 @@ class WorkerServiceStub:
 
 
 class WorkerServiceServicer:
-    """Called by the supervisor process of an attempt. StartAttempt exchanges the launcher's single-use token for the attempt's secret, which every other call sends
-    as its bearer token. ABORTED `ATTEMPT_SUPERSEDED` from any call: the attempt is no longer the job's; stop at once, publish nothing, exit 43. UNAVAILABLE: keep
-    working, keep what is to be reported, and repeat with growing pauses; a failed report never ends the work.
+    """Called by the supervisor process of an attempt. StartAttempt exchanges the launcher's token for the worker's secret, which every other call sends as its
+    bearer token. Where a worker is taken away, the next one of the same attempt uses the token again, and the secret of the former one is nobody's.
+
+    From any call: ABORTED `ATTEMPT_SUPERSEDED` (the attempt is no longer the job's) and UNAUTHENTICATED (another worker may take up the attempt, or the job is
+    gone): stop at once, publish nothing, exit 43. UNAVAILABLE: keep working, keep what is to be reported, and repeat with growing pauses; a failed report never
+    ends the work. INVALID_ARGUMENT lists all that is wrong, and a repeat would be refused again: leave that out, and go on.
     """
 
     def StartAttempt(self, request, context):
         """Binds the worker to its attempt and hands out everything it needs. A repeat with the same token and `worker_id` gives the same answer, so a lost reply does
-        no harm. UNAUTHENTICATED: the token is unknown or was used by another worker; exit 43.
+        no harm. UNAUTHENTICATED: the token is unknown, or a worker that is not known to be gone has used it; exit 43.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,14 +91,16 @@ class WorkerServiceServicer:
 
     def ReportProgress(self, request, context):
         """Appends events to the job's log and extends the attempt's lease. The worker numbers its events from 1; those up to `acknowledged_sequence` are dropped,
-        so repeats and overlaps do no harm. Call at least every `next_interval_seconds`, also without events.
+        so repeats and overlaps do no harm. Call at least every `next_interval_seconds`, also without events. INVALID_ARGUMENT: more than 1,000 events, or one that
+        is empty or a StateChanged; none of the batch is stored, so that the next one begins with the same number.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SignInputs(self, request, context):
-        """Signs downloads of objects that the job may read. PERMISSION_DENIED: a key outside of its project.
+        """Signs downloads of objects that the job may read, for some time; whether they are there shows the download. Safe to repeat. PERMISSION_DENIED: a key
+        outside of its project. INVALID_ARGUMENT: more than 1,000 keys.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -163,9 +171,12 @@ def add_WorkerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WorkerService:
-    """Called by the supervisor process of an attempt. StartAttempt exchanges the launcher's single-use token for the attempt's secret, which every other call sends
-    as its bearer token. ABORTED `ATTEMPT_SUPERSEDED` from any call: the attempt is no longer the job's; stop at once, publish nothing, exit 43. UNAVAILABLE: keep
-    working, keep what is to be reported, and repeat with growing pauses; a failed report never ends the work.
+    """Called by the supervisor process of an attempt. StartAttempt exchanges the launcher's token for the worker's secret, which every other call sends as its
+    bearer token. Where a worker is taken away, the next one of the same attempt uses the token again, and the secret of the former one is nobody's.
+
+    From any call: ABORTED `ATTEMPT_SUPERSEDED` (the attempt is no longer the job's) and UNAUTHENTICATED (another worker may take up the attempt, or the job is
+    gone): stop at once, publish nothing, exit 43. UNAVAILABLE: keep working, keep what is to be reported, and repeat with growing pauses; a failed report never
+    ends the work. INVALID_ARGUMENT lists all that is wrong, and a repeat would be refused again: leave that out, and go on.
     """
 
     @staticmethod

@@ -27,9 +27,12 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WorkerServiceStub:
-    """Called by the supervisor process of an attempt. StartAttempt exchanges the launcher's single-use token for the attempt's secret, which every other call sends
-    as its bearer token. ABORTED `ATTEMPT_SUPERSEDED` from any call: the attempt is no longer the job's; stop at once, publish nothing, exit 43. UNAVAILABLE: keep
-    working, keep what is to be reported, and repeat with growing pauses; a failed report never ends the work.
+    """Called by the supervisor process of an attempt. StartAttempt exchanges the launcher's token for the worker's secret, which every other call sends as its
+    bearer token. Where a worker is taken away, the next one of the same attempt uses the token again, and the secret of the former one is nobody's.
+
+    From any call: ABORTED `ATTEMPT_SUPERSEDED` (the attempt is no longer the job's) and UNAUTHENTICATED (another worker may take up the attempt, or the job is
+    gone): stop at once, publish nothing, exit 43. UNAVAILABLE: keep working, keep what is to be reported, and repeat with growing pauses; a failed report never
+    ends the work. INVALID_ARGUMENT lists all that is wrong, and a repeat would be refused again: leave that out, and go on.
     """
 
     @typing.overload
@@ -38,14 +41,17 @@ class WorkerServiceStub:
     def __new__(cls, channel: aio.Channel) -> WorkerServiceAsyncStub: ...
     StartAttempt: grpc.UnaryUnaryMultiCallable[worker_service_pb2.StartAttemptRequest, worker_service_pb2.StartAttemptResponse]
     """Binds the worker to its attempt and hands out everything it needs. A repeat with the same token and `worker_id` gives the same answer, so a lost reply does
-    no harm. UNAUTHENTICATED: the token is unknown or was used by another worker; exit 43.
+    no harm. UNAUTHENTICATED: the token is unknown, or a worker that is not known to be gone has used it; exit 43.
     """
     ReportProgress: grpc.UnaryUnaryMultiCallable[worker_service_pb2.ReportProgressRequest, worker_service_pb2.ReportProgressResponse]
     """Appends events to the job's log and extends the attempt's lease. The worker numbers its events from 1; those up to `acknowledged_sequence` are dropped,
-    so repeats and overlaps do no harm. Call at least every `next_interval_seconds`, also without events.
+    so repeats and overlaps do no harm. Call at least every `next_interval_seconds`, also without events. INVALID_ARGUMENT: more than 1,000 events, or one that
+    is empty or a StateChanged; none of the batch is stored, so that the next one begins with the same number.
     """
     SignInputs: grpc.UnaryUnaryMultiCallable[worker_service_pb2.SignInputsRequest, worker_service_pb2.SignInputsResponse]
-    """Signs downloads of objects that the job may read. PERMISSION_DENIED: a key outside of its project."""
+    """Signs downloads of objects that the job may read, for some time; whether they are there shows the download. Safe to repeat. PERMISSION_DENIED: a key
+    outside of its project. INVALID_ARGUMENT: more than 1,000 keys.
+    """
     PrepareArtifactUploads: grpc.UnaryUnaryMultiCallable[worker_service_pb2.PrepareArtifactUploadsRequest, worker_service_pb2.PrepareArtifactUploadsResponse]
     """Signs uploads into the attempt's own folder. Safe to repeat. RESOURCE_EXHAUSTED: the disk is low."""
     CompleteArtifactUploads: grpc.UnaryUnaryMultiCallable[worker_service_pb2.CompleteArtifactUploadsRequest, worker_service_pb2.CompleteArtifactUploadsResponse]
@@ -58,22 +64,28 @@ class WorkerServiceStub:
 
 @typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
-    """Called by the supervisor process of an attempt. StartAttempt exchanges the launcher's single-use token for the attempt's secret, which every other call sends
-    as its bearer token. ABORTED `ATTEMPT_SUPERSEDED` from any call: the attempt is no longer the job's; stop at once, publish nothing, exit 43. UNAVAILABLE: keep
-    working, keep what is to be reported, and repeat with growing pauses; a failed report never ends the work.
+    """Called by the supervisor process of an attempt. StartAttempt exchanges the launcher's token for the worker's secret, which every other call sends as its
+    bearer token. Where a worker is taken away, the next one of the same attempt uses the token again, and the secret of the former one is nobody's.
+
+    From any call: ABORTED `ATTEMPT_SUPERSEDED` (the attempt is no longer the job's) and UNAUTHENTICATED (another worker may take up the attempt, or the job is
+    gone): stop at once, publish nothing, exit 43. UNAVAILABLE: keep working, keep what is to be reported, and repeat with growing pauses; a failed report never
+    ends the work. INVALID_ARGUMENT lists all that is wrong, and a repeat would be refused again: leave that out, and go on.
     """
 
     def __init__(self, channel: aio.Channel) -> None: ...
     StartAttempt: aio.UnaryUnaryMultiCallable[worker_service_pb2.StartAttemptRequest, worker_service_pb2.StartAttemptResponse]  # type: ignore[assignment]
     """Binds the worker to its attempt and hands out everything it needs. A repeat with the same token and `worker_id` gives the same answer, so a lost reply does
-    no harm. UNAUTHENTICATED: the token is unknown or was used by another worker; exit 43.
+    no harm. UNAUTHENTICATED: the token is unknown, or a worker that is not known to be gone has used it; exit 43.
     """
     ReportProgress: aio.UnaryUnaryMultiCallable[worker_service_pb2.ReportProgressRequest, worker_service_pb2.ReportProgressResponse]  # type: ignore[assignment]
     """Appends events to the job's log and extends the attempt's lease. The worker numbers its events from 1; those up to `acknowledged_sequence` are dropped,
-    so repeats and overlaps do no harm. Call at least every `next_interval_seconds`, also without events.
+    so repeats and overlaps do no harm. Call at least every `next_interval_seconds`, also without events. INVALID_ARGUMENT: more than 1,000 events, or one that
+    is empty or a StateChanged; none of the batch is stored, so that the next one begins with the same number.
     """
     SignInputs: aio.UnaryUnaryMultiCallable[worker_service_pb2.SignInputsRequest, worker_service_pb2.SignInputsResponse]  # type: ignore[assignment]
-    """Signs downloads of objects that the job may read. PERMISSION_DENIED: a key outside of its project."""
+    """Signs downloads of objects that the job may read, for some time; whether they are there shows the download. Safe to repeat. PERMISSION_DENIED: a key
+    outside of its project. INVALID_ARGUMENT: more than 1,000 keys.
+    """
     PrepareArtifactUploads: aio.UnaryUnaryMultiCallable[worker_service_pb2.PrepareArtifactUploadsRequest, worker_service_pb2.PrepareArtifactUploadsResponse]  # type: ignore[assignment]
     """Signs uploads into the attempt's own folder. Safe to repeat. RESOURCE_EXHAUSTED: the disk is low."""
     CompleteArtifactUploads: aio.UnaryUnaryMultiCallable[worker_service_pb2.CompleteArtifactUploadsRequest, worker_service_pb2.CompleteArtifactUploadsResponse]  # type: ignore[assignment]
@@ -85,9 +97,12 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """
 
 class WorkerServiceServicer(metaclass=abc_1.ABCMeta):
-    """Called by the supervisor process of an attempt. StartAttempt exchanges the launcher's single-use token for the attempt's secret, which every other call sends
-    as its bearer token. ABORTED `ATTEMPT_SUPERSEDED` from any call: the attempt is no longer the job's; stop at once, publish nothing, exit 43. UNAVAILABLE: keep
-    working, keep what is to be reported, and repeat with growing pauses; a failed report never ends the work.
+    """Called by the supervisor process of an attempt. StartAttempt exchanges the launcher's token for the worker's secret, which every other call sends as its
+    bearer token. Where a worker is taken away, the next one of the same attempt uses the token again, and the secret of the former one is nobody's.
+
+    From any call: ABORTED `ATTEMPT_SUPERSEDED` (the attempt is no longer the job's) and UNAUTHENTICATED (another worker may take up the attempt, or the job is
+    gone): stop at once, publish nothing, exit 43. UNAVAILABLE: keep working, keep what is to be reported, and repeat with growing pauses; a failed report never
+    ends the work. INVALID_ARGUMENT lists all that is wrong, and a repeat would be refused again: leave that out, and go on.
     """
 
     @abc_1.abstractmethod
@@ -97,7 +112,7 @@ class WorkerServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[worker_service_pb2.StartAttemptResponse, abc.Awaitable[worker_service_pb2.StartAttemptResponse]]:
         """Binds the worker to its attempt and hands out everything it needs. A repeat with the same token and `worker_id` gives the same answer, so a lost reply does
-        no harm. UNAUTHENTICATED: the token is unknown or was used by another worker; exit 43.
+        no harm. UNAUTHENTICATED: the token is unknown, or a worker that is not known to be gone has used it; exit 43.
         """
 
     @abc_1.abstractmethod
@@ -107,7 +122,8 @@ class WorkerServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[worker_service_pb2.ReportProgressResponse, abc.Awaitable[worker_service_pb2.ReportProgressResponse]]:
         """Appends events to the job's log and extends the attempt's lease. The worker numbers its events from 1; those up to `acknowledged_sequence` are dropped,
-        so repeats and overlaps do no harm. Call at least every `next_interval_seconds`, also without events.
+        so repeats and overlaps do no harm. Call at least every `next_interval_seconds`, also without events. INVALID_ARGUMENT: more than 1,000 events, or one that
+        is empty or a StateChanged; none of the batch is stored, so that the next one begins with the same number.
         """
 
     @abc_1.abstractmethod
@@ -116,7 +132,9 @@ class WorkerServiceServicer(metaclass=abc_1.ABCMeta):
         request: worker_service_pb2.SignInputsRequest,
         context: _ServicerContext,
     ) -> typing.Union[worker_service_pb2.SignInputsResponse, abc.Awaitable[worker_service_pb2.SignInputsResponse]]:
-        """Signs downloads of objects that the job may read. PERMISSION_DENIED: a key outside of its project."""
+        """Signs downloads of objects that the job may read, for some time; whether they are there shows the download. Safe to repeat. PERMISSION_DENIED: a key
+        outside of its project. INVALID_ARGUMENT: more than 1,000 keys.
+        """
 
     @abc_1.abstractmethod
     def PrepareArtifactUploads(

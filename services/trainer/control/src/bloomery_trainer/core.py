@@ -44,7 +44,7 @@ class Core:
         self.moved.set()
 
     def launch_token(self, job_uid: str, attempt: int, nonce: str) -> str:
-        """The single-use token of an attempt: the same on every replica, and stored nowhere."""
+        """The token of an attempt: the same on every replica and for each of its workers, and stored nowhere."""
         return self._derived("token", job_uid, attempt, nonce)
 
     def worker_secret(self, attempt: Attempt) -> str:

@@ -22,7 +22,7 @@ class WorkerSettings:
 
     Attributes:
         target: `host:port` of the trainer's worker service.
-        token: single-use, exchanged for the attempt's secret.
+        token: exchanged for the worker's secret.
         work_dir: this attempt's own folder.
         cache_dir: blobs by digest, shared by the workers of a machine.
         cache_bytes: the size above which the longest unused blobs of the cache are removed.

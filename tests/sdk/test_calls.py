@@ -31,6 +31,15 @@ async def test_the_servers_delay_beats_the_clients(fake: Fake, session: Session,
     assert pauses.taken == [1.5, 2.25]
 
 
+async def test_a_server_that_says_at_once_is_not_asked_without_a_pause(
+    fake: Fake, session: Session, pauses: Pauses
+) -> None:
+    fake.answer("GetProject", PROJECT)
+    fake.queue("GetProject", *(served.Unavailable("DRAINING", "wait", retry_after=0.0) for _ in range(3)))
+    await session.call(session.annotation.GetProject, GET)
+    assert pauses.taken == [0.2, 0.2, 0.2]
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -3,18 +3,21 @@
 import json
 import os
 import shutil
+import socket
 import zipfile
 from pathlib import Path
 
+import httpx
 import pytest
 from google.protobuf.message import Message
 
-from bloomery import Client, Project, Step, Timeouts, _upload, errors
+from bloomery import Client, Project, Step, Timeouts, _transfer, _upload, errors
 from bloomery._files import File
 from bloomery._folders import LABEL_SUFFIXES
 from bloomery._images import SUFFIXES
 from bloomery._session import Session
 from bloomery.annotation import v1 as annotation
+from bloomery.common.v1 import SignedRequest
 from bloomery_kit import errors as served
 from bloomery_vision import formats, images
 from tests.sdk.blobs import DROP, Blobs, digest_of
@@ -267,6 +270,32 @@ async def test_an_object_store_that_stays_away_is_told(
     with pytest.raises(errors.TransferFailed, match="503"):
         await session.transfer.put(File(path, digest_of(b"large"), 5), blobs.signed("key"))
     assert sum(pauses.taken) <= session.timeouts.total
+
+
+async def test_an_object_store_that_says_at_once_again_and_again_is_told(
+    session: Session, pauses: Pauses, blobs: Blobs, tmp_path: Path
+) -> None:
+    path = tmp_path / "large.png"
+    path.write_bytes(b"large")
+    blobs.retry_after = "0"
+    blobs.faults += [503] * 100
+    with pytest.raises(errors.TransferFailed, match="503"):
+        await session.transfer.put(File(path, digest_of(b"large"), 5), blobs.signed("key"))
+    assert sum(pauses.taken) <= session.timeouts.total
+
+
+async def test_an_object_store_that_says_nothing_is_told_after_a_few_attempts(
+    session: Session, pauses: Pauses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "large.png"
+    path.write_bytes(b"large")
+    monkeypatch.setattr(_transfer, "_TIMEOUT", httpx.Timeout(1.0, read=0.01))
+    session.timeouts = Timeouts(total=60)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        silent = SignedRequest(url=f"http://127.0.0.1:{mute.getsockname()[1]}/key")
+        with pytest.raises(errors.TransferFailed, match="ReadTimeout"):
+            await session.transfer.put(File(path, digest_of(b"large"), 5), silent)
+    assert 1 < len(pauses.taken) < 6
 
 
 @pytest.mark.parametrize("now", [b"larg", b""])

@@ -212,7 +212,8 @@ class Session:
     def pause(self, attempt: int, failure: BloomeryError) -> float | None:
         """Seconds until the next attempt; None where no repeat may help. The server's word beats our own schedule."""
         if failure.retry_after is not None:
-            return failure.retry_after
+            # "At once" for ever would ask without a pause and, where only pauses count, without an end.
+            return max(_FIRST_PAUSE, failure.retry_after)
         if not isinstance(failure, errors.Unavailable):
             return None
         return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(attempt - 1, 10)) * (0.5 + self._jitter() / 2)

@@ -18,13 +18,15 @@ from bloomery.errors import BloomeryError
 
 _CHUNK = 1 << 20
 _TIMEOUT = httpx.Timeout(10.0, read=120.0, write=120.0, pool=None)
+_SILENCE = 10.0
+"""What an attempt counts that ended in silence, in seconds: a store that never answers is not asked for an hour."""
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 
 class Transfer:
     """Puts and gets files in parallel, again and again where that may help. Belongs to one event loop.
 
-    The pauses between the attempts at one file take at most `patience` seconds together.
+    The pauses between the attempts at one file, and attempts without an answer, count at most `patience` seconds.
     """
 
     def __init__(
@@ -117,11 +119,12 @@ class Transfer:
                     return await once()
             except httpx.TransportError as error:
                 failure = errors.Unavailable(f"{type(error).__name__}: {error}")
+                # Not what it took: an attempt at a large file may take long.
+                waited += _SILENCE if isinstance(error, httpx.TimeoutException) else 0.0
             except errors.Unavailable as error:
                 failure = error
-            pause = self._pause(attempt, failure) or 0.0
-            # Only pauses count: each attempt at a large file may take long.
-            if (waited := waited + pause) > self._patience:
+            pause = self._pause(attempt, failure)
+            if pause is None or (waited := waited + pause) > self._patience:
                 raise errors.TransferFailed(f"the object store cannot be reached: {failure.message}")
             await self._sleep(pause)
             attempt += 1

@@ -198,6 +198,22 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_a_command_loads_no_other() -> None:
+    script = (
+        "import sys; from bloomery.cli import app\n"
+        "try: app(['import', '--help'])\nexcept SystemExit: pass\n"
+        "print(sorted(name for name in sys.modules if name.startswith('bloomery.cli.') and '._' not in name))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "['bloomery.cli.imports']"
+
+
+def test_a_mistyped_command_is_put_right(run: Run) -> None:
+    result = run("jobz list")
+    assert result.exit_code == 2
+    assert "Did you mean 'jobs'?" in result.stderr
+
+
 def test_a_client_loads_what_speaks_http_when_it_first_moves_bytes_that_way(tmp_path: Path) -> None:
     script = (
         "import sys; from bloomery import Client, errors\n"

@@ -1,6 +1,6 @@
 """The command line: `bloomery`.
 
-One module a noun, and one for each verb that stands alone. Exit codes:
+One module a noun, and one for each verb that stands alone, imported when its command is run. Exit codes:
 
     0    done
     1    the work failed: a job, an import or a build ended FAILED or CANCELLED, annotations have errors, or an image
@@ -18,31 +18,10 @@ speaks for it.
 """
 
 import gc
-from importlib.metadata import metadata
 from typing import Annotated
 
 import typer
 
-from bloomery.cli import (
-    annotations,
-    assets,
-    dataset,
-    evaluate,
-    export,
-    groups,
-    imports,
-    jobs,
-    labels,
-    models,
-    optimize,
-    predict,
-    predict_batch,
-    project,
-    recipes,
-    reproduce,
-    train,
-    version,
-)
 from bloomery.cli._group import Group
 
 __all__ = ["app", "main"]
@@ -69,6 +48,8 @@ _COLLECT_AFTER = 20_000
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import metadata
+
         typer.echo(f"bloomery {metadata('bloomery')['Version']}")
         raise typer.Exit
 
@@ -78,27 +59,6 @@ def root(
     _: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version.")] = False,
 ) -> None:
     """From labelled images to a model that answers predictions."""
-
-
-app.add_typer(project.app, name="project")
-app.command("import", epilog=imports.EXAMPLE)(imports.run)
-app.add_typer(imports.app, name="imports")
-app.add_typer(assets.app, name="assets")
-app.add_typer(labels.app, name="labels")
-app.add_typer(annotations.app, name="annotations")
-app.add_typer(dataset.app, name="dataset")
-app.command("export", epilog=export.EXAMPLE)(export.run)
-app.add_typer(recipes.app, name="recipes")
-app.command("train", epilog=train.EXAMPLE)(train.run)
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(groups.app, name="groups")
-app.command("reproduce", epilog=reproduce.EXAMPLE)(reproduce.run)
-app.add_typer(models.app, name="models")
-app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.run)
-app.command("optimize", epilog=optimize.EXAMPLE)(optimize.run)
-app.command("predict", epilog=predict.EXAMPLE)(predict.run)
-app.command("predict-batch", epilog=predict_batch.EXAMPLE)(predict_batch.run)
-app.command("version", epilog=version.EXAMPLE)(version.run)
 
 
 def main() -> None:

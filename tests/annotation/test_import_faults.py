@@ -11,6 +11,7 @@ from bloomery.annotation.v1 import (
     BatchCreateAssetsRequest,
     CancelImportRequest,
     CreateImportRequest,
+    DeleteLabelRequest,
     DeleteProjectRequest,
     GetImportRequest,
     Import,
@@ -109,6 +110,21 @@ async def test_a_fault_of_ours_ends_the_import_with_a_reason(
     done = await server.run_import(project, voc_folder(2))
     assert (done.state, reason_of(done.error)) == (Import.STATE_FAILED, "INTERNAL")
     assert "ZeroDivision" not in done.error.message
+
+
+async def test_a_label_that_is_deleted_before_the_first_image_is_made_again(
+    server: Server, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await server.label("cell")
+    real = Parser.start
+
+    async def start(*args: Any, **more: Any) -> None:
+        await server.stub.DeleteLabel(DeleteLabelRequest(name="projects/p/labels/cell"))
+        await real(*args, **more)
+
+    monkeypatch.setattr(Parser, "start", start)
+    done = await server.run_import(project, voc_folder(2))
+    assert (done.state, counts(done)) == (Import.STATE_SUCCEEDED, (2, 2, 0, 0))
 
 
 async def test_an_import_of_a_deleted_project_ends_quietly(

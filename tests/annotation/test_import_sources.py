@@ -76,6 +76,18 @@ async def test_a_class_gets_the_group_that_it_does_not_have_yet(both: Server) ->
     assert (await labels_of(both, project))[0] == ("truck", "mine", "7")
 
 
+async def test_of_two_names_of_one_label_the_first_describes_it(server: Server, project: Project) -> None:
+    await server.label("truck")
+    for name in ("lorry", "truck"):
+        renamed = Label(name="projects/p/labels/truck", display_name=name)
+        await server.stub.UpdateLabel(UpdateLabelRequest(label=renamed))
+    content = json.loads(coco(name="1.png"))
+    content["categories"] = [{"id": 7, "name": "lorry", "supercategory": "a"}, {"id": 8, "name": "truck"}]
+    content["categories"][1]["supercategory"] = "b"
+    await server.run_import(project, {"1.png": png(1), "instances.json": json.dumps(content).encode()})
+    assert await labels_of(server, project) == [("truck", "a", "7")]
+
+
 async def test_numbers_of_yolo_classes_are_no_ids(server: Server, project: Project) -> None:
     files = {"1.png": png(1), "1.txt": b"0 .5 .5 .2 .2", "data.yaml": b"names: [truck, bus]"}
     await server.run_import(project, files)

@@ -64,7 +64,7 @@ async def create(tx: Transaction, project: Project, wanted: NewLabel, now: datet
 
 async def ensure(tx: Transaction, project: Project, wanted: Collection[NewLabel], now: datetime) -> dict[str, str]:
     """The ids of a locked project's labels by what files call them, those of `wanted` made where they are missing."""
-    known = await by_name(tx, project)
+    known = {name: label.id for name, label in (await _by_name(tx, project)).items()}
     for new in wanted:
         if new.display_name not in known:
             identity = new.id or label_id(new.display_name, set(known.values()))
@@ -73,21 +73,21 @@ async def ensure(tx: Transaction, project: Project, wanted: Collection[NewLabel]
 
 
 async def describe(tx: Transaction, project: Project, said: Collection[NewLabel], now: datetime) -> None:
-    """Give labels of a locked project what files say of them, where they do not have it yet."""
-    known = await by_name(tx, project)
-    there = {label.id: label for label in await labels.everything(tx, project)}
+    """Give labels of a locked project, which `said` calls by name, what files say of them and they do not have yet."""
+    known = await _by_name(tx, project)
+    there = {label.id: label for label in known.values()}
     for one in said:
-        label = there[known[one.display_name]]
+        label = there[known[one.display_name].id]
         values = {name: getattr(one, name) for name in ("supercategory", "source_id") if not getattr(label, name)}
         if any(values.values()):
-            await labels.change(tx, project, label, values, now)
+            there[label.id] = await labels.change(tx, project, label, values, now)
 
 
-async def by_name(tx: Transaction, project: Project) -> dict[str, str]:
-    """The ids of a project's labels by their display names, and by former ones that no other label has."""
+async def _by_name(tx: Transaction, project: Project) -> dict[str, Label]:
+    """A project's labels by their display names, and by former ones that no other label has."""
     found = await labels.everything(tx, project)
-    former = {name: label.id for label in found for name in label.former_names}
-    return former | {label.display_name: label.id for label in found}
+    former = {name: label for label in found for name in label.former_names}
+    return former | {label.display_name: label for label in found}
 
 
 async def _free_id(tx: Transaction, project: Project, display_name: str) -> str:

@@ -18,17 +18,13 @@ Images = Sequence[tuple[Prepared, Asset]]
 Changes = Sequence[tuple[Asset, Mapping[str, object]]]
 
 
-def listed(plan: Plan) -> dict[str, NewLabel]:
-    """The labels of a plan by name, in its order; numbers of classes are no ids."""
-    return {
-        one.name: NewLabel(
-            "",
-            one.name,
-            supercategory=one.supercategory,
-            source_id=one.source_id if plan.format is Format.COCO else "",
-        )
+def listed(plan: Plan) -> list[NewLabel]:
+    """The labels of a plan in its order; numbers of classes are no ids."""
+    keep_ids = plan.format is Format.COCO
+    return [
+        NewLabel("", one.name, supercategory=one.supercategory, source_id=one.source_id if keep_ids else "")
         for one in plan.labels
-    }
+    ]
 
 
 def refuse_doubts(plan: Plan, *, strict: bool) -> None:

@@ -90,7 +90,6 @@ class _Run:
     def __init__(self, tools: Tools, claim: Claim, parser: Parser) -> None:
         self._tools, self._claim, self._parser = tools, claim, parser
         self._label_ids: dict[str, str] = {}
-        self._listed: dict[str, labelling.NewLabel] = {}
         self._has_splits = self._has_label_files = False
 
     async def to_the_end(self, current: Import, filling: Awaitable[None]) -> ImportState:
@@ -102,8 +101,7 @@ class _Run:
                 return await self._end(ImportState.SUCCEEDED)
             refuse_doubts(plan, strict=current.strict)
             await self._parser.start(plan, skip=current.counts.read_count)
-            await self._make_labels(self._listed.keys())
-            await self._describe_labels()
+            await self._make_listed_labels(plan)
             state = ImportState.RUNNING
             while state is ImportState.RUNNING and (entries := await self._parser.take(BATCH)):
                 state = await self._save(entries)
@@ -113,12 +111,10 @@ class _Run:
         return await self._end(ImportState.SUCCEEDED) if state is ImportState.RUNNING else state
 
     async def _begin(self, plan: Plan) -> None:
-        self._listed = listed(plan)
         self._has_splits, self._has_label_files = bool(plan.splits), bool(plan.label_files)
         text = await asyncio.to_thread(shown, plan)
         async with self._tools.db.write() as tx:
-            project, current = await _current(tx, self._claim)
-            self._label_ids = await labelling.by_name(tx, project)
+            _, current = await _current(tx, self._claim)
             counts = replace(current.counts, item_count=0 if current.plan_only else len(plan.images))
             await imports.keep_plan(tx, current, text)
             await imports.advance(tx, self._claim, counts, self._tools.clock(), file_format=plan.format)
@@ -139,18 +135,19 @@ class _Run:
             _count(current.counts, counts)
         return state
 
+    async def _make_listed_labels(self, plan: Plan) -> None:
+        wanted, now = listed(plan), self._tools.clock()
+        async with self._tools.db.write() as tx:
+            project, _ = await _current(tx, self._claim)
+            self._label_ids = await labelling.ensure(tx, project, wanted, now)
+            await labelling.describe(tx, project, wanted, now)
+
     async def _make_labels(self, names: AbstractSet[str]) -> None:
         if new := names - self._label_ids.keys():
-            wanted = [one for name, one in self._listed.items() if name in new]
-            wanted += [labelling.NewLabel("", name) for name in sorted(new - self._listed.keys())]
+            wanted = [labelling.NewLabel("", name) for name in sorted(new)]
             async with self._tools.db.write() as tx:
                 project, _ = await _current(tx, self._claim)
                 self._label_ids = await labelling.ensure(tx, project, wanted, self._tools.clock())
-
-    async def _describe_labels(self) -> None:
-        async with self._tools.db.write() as tx:
-            project, _ = await _current(tx, self._claim)
-            await labelling.describe(tx, project, self._listed.values(), self._tools.clock())
 
     async def _save_batch(
         self, tx: Transaction, project: Project, current: Import, prepared: Sequence[Prepared]

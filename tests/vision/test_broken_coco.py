@@ -86,6 +86,13 @@ class TestCoco:
         assert codes(items["b.png"]) == ["DUPLICATE_ID"]
         assert items["b.png"].failed
 
+    def test_a_record_whose_id_is_used_twice_says_nothing_of_its_image(self, picture: bytes) -> None:
+        first = coco(images=[{"id": 1, "file_name": "b.png"}, {"id": 1, "file_name": "x/a.png"}])
+        second = coco(annotation(image_id=2), images=[{"id": 2, "file_name": "a.png"}])
+        items = items_of({"1.json": first, "2.json": second, "a.png": picture, "b.png": picture}, Format.COCO)
+        item = items["a.png"]
+        assert (item.source_id, item.source_name, item.annotation_path) == ("2", "a.png", "2.json")
+
     def test_annotations_of_unknown_images_are_counted(self, picture: bytes) -> None:
         content = coco(annotation(), annotation(id=2, image_id=5), annotation(id=3, image_id=5))
         items = items_of({"i.json": content, "a.png": picture}, Format.COCO)

@@ -106,12 +106,13 @@ class _Files:
 
     def item(self, image: str, records: Sequence[Image]) -> ImportItem:
         """The item of an image with at least one record."""
-        first = records[0]
+        # What a record says whose id is used twice is not believed, where another is about the image.
+        good = [record for record in records if not record.repeated]
+        first = (good or records)[0]
         name = self._plan.label_files[first.file]
         size = measure(self._source, image)
         if isinstance(size, Finding):
             return failed(image, size, annotation_path=name)
-        good = [record for record in records if not record.repeated]
         if not good:
             message = f"image id {first.id} is used twice"
             where = f"{name}#image {first.id}"
@@ -125,7 +126,7 @@ class _Files:
         about = About(
             name,
             self._plan.splits.get(image),
-            declared=_declared(good[0]),
+            declared=_declared(first),
             problems=self._repeated(good),
             source_name=first.name or "",
             source_id=first.id or "",

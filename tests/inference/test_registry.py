@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import grpc
 import pytest
 import sqlalchemy as sa
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.rpc import error_details_pb2
 
 from bloomery.inference.v1 import (
@@ -99,7 +100,7 @@ async def test_of_two_updates_at_once_none_is_lost_without_a_word(service: Servi
     assert all(answer == name for name, answer in zip(names, answers, strict=True) if answer not in refused)
 
 
-async def test_an_update_names_every_text_that_cannot_be_kept(service: Service) -> None:
+async def test_an_update_names_every_text_that_it_writes_and_cannot_keep(service: Service) -> None:
     service.trainer.feed.append(trained(1))
     await recorded(service)
     labels = {"": "x", "team": "a\0b"}
@@ -108,6 +109,10 @@ async def test_an_update_names_every_text_that_cannot_be_kept(service: Service) 
         await service.models.UpdateModel(UpdateModelRequest(model=wanted))
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert set(fields_of(refused.value)) == {"model.display_name", "model.labels", "model.labels['team']"}
+    mask = FieldMask(paths=["labels"])
+    wanted = Model(name=PETS, display_name="x" * 300, labels={"team": "cells"})
+    labelled = await service.models.UpdateModel(UpdateModelRequest(model=wanted, update_mask=mask))
+    assert (labelled.display_name, dict(labelled.labels)) == ("pets", {"team": "cells"})
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Between protobuf and the inference service's own values."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from google.protobuf import json_format
@@ -129,12 +129,18 @@ def checkpoint_of(version: ModelVersion) -> Artifact:
     raise FailedPrecondition("NO_CHECKPOINT", message, [PreconditionViolation("NO_CHECKPOINT", name, fix)])
 
 
-def check_model(message: ModelMessage) -> None:
-    """Whether the fields of a model that people change can be kept. Raise InvalidArgument with every violation."""
+def changes(message: ModelMessage, paths: Collection[str]) -> dict[str, object]:
+    """What is to be changed of a model, by column. Raise InvalidArgument with every violation."""
     violations = Violations()
-    check_text(message.display_name, "model.display_name", violations, length=_MAX_NAME)
-    check_labels(message.labels, "model.labels", violations)
+    found: dict[str, object] = {}
+    if "display_name" in paths:
+        check_text(message.display_name, "model.display_name", violations, length=_MAX_NAME)
+        found["display_name"] = message.display_name
+    if "labels" in paths:
+        check_labels(message.labels, "model.labels", violations)
+        found["labels"] = dict(message.labels)
     violations.raise_if_any()
+    return found
 
 
 def check_texts(**fields: str) -> None:

@@ -79,10 +79,7 @@ class ModelServicer(ModelServiceServicer):
 
     async def UpdateModel(self, request: UpdateModelRequest, context: Context) -> Model:
         """See the contract."""
-        paths = apply_mask(request.update_mask, request.model, UPDATABLE)
-        convert.check_model(request.model)
-        fields = {"display_name": request.model.display_name, "labels": dict(request.model.labels)}
-        values = {path: fields[path] for path in paths}
+        values = convert.changes(request.model, apply_mask(request.update_mask, request.model, UPDATABLE))
         return convert.model_message(await self._registry.update_model(request.model.name, request.model.etag, values))
 
     async def DeleteModel(self, request: DeleteModelRequest, context: Context) -> Empty:

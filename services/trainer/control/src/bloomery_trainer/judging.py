@@ -98,9 +98,9 @@ def _check_priority(priority: int, violations: Violations) -> None:
 
 def _check_recipe(resolved: Resolved, violations: Violations) -> None:
     if resolved.recipe is None:
-        known = f"there are {', '.join(resolved.recipes)}" if resolved.recipes else "the catalogue is empty"
         given = resolved.wish.recipe
-        violations.add("job.recipe", f"{given[:100]} does not exist; {known}" if given else f"is required; {known}")
+        problem = f"{given[:100]} does not exist" if given else "is required"
+        violations.add("job.recipe", f"{problem}; {resolved.recipes}")
 
 
 def _kind(kind: Kind | None, recipe: Recipe | None, violations: Violations) -> Kind | None:

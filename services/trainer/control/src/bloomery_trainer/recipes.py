@@ -200,9 +200,12 @@ class Catalogue:
         """The recipe `recipes/{recipe}`, or with the id alone. Raise NotFound."""
         found = self._recipes.get(name) or self._recipes.get(f"recipes/{name}")
         if found is None:
-            known = ", ".join(self._recipes)
-            raise NotFound("recipe", name, f"there are {known}" if known else "the catalogue is empty")
+            raise NotFound("recipe", name, self.known())
         return found
+
+    def known(self) -> str:
+        """Which recipes there are, for people who named none of them."""
+        return f"there are {', '.join(self._recipes)}" if self._recipes else "the catalogue is empty"
 
 
 def _add(source: str, text: str, recipes: dict[str, Recipe]) -> Sequence[str]:

@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from typing import TypeVar
 
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
 
 from bloomery.common.v1 import Artifact as ArtifactMessage
 from bloomery.training.v1 import (
@@ -69,6 +71,7 @@ from bloomery_trainer.model import Job
 from bloomery_trainer.reading import Reading
 from bloomery_trainer.streams import Streams
 
+M = TypeVar("M", bound=Message)
 PROJECT = Pattern("projects/{project}")
 JOB = Pattern("projects/{project}/jobs/{job}")
 JOB_GROUP = Pattern("projects/{project}/jobGroups/{group}")
@@ -123,7 +126,8 @@ class JobService(JobServiceServicer):
         draft = await self._creation.draft(convert.wish(request), current_principal().subject)
         if request.validate_only:
             return convert.job_message(draft)
-        created = await self._make(call, partial(self._creation.store, draft=draft))
+        created = await self._make(call, _message_of(partial(self._creation.store, draft=draft)))
+        self._core.jobs_moved(created.uid)
         await self._creation.claim_inputs(created.uid)
         return created
 
@@ -162,19 +166,19 @@ class JobService(JobServiceServicer):
         """See the contract."""
         project, job_id = _ids(request.name)
         make = partial(self._control.cancel, project=project, job_id=job_id, force=request.force)
-        return await self._once(self._repeatable("CancelJob", request.name, request), make)
+        return await self._move(self._repeatable("CancelJob", request.name, request), make)
 
     async def PauseJob(self, request: PauseJobRequest, context: Context) -> JobMessage:
         """See the contract."""
         project, job_id = _ids(request.name)
         make = partial(self._control.pause, project=project, job_id=job_id)
-        return await self._once(self._repeatable("PauseJob", request.name, request), make)
+        return await self._move(self._repeatable("PauseJob", request.name, request), make)
 
     async def ResumeJob(self, request: ResumeJobRequest, context: Context) -> JobMessage:
         """See the contract."""
         project, job_id = _ids(request.name)
         make = partial(self._control.resume, project=project, job_id=job_id)
-        return await self._once(self._repeatable("ResumeJob", request.name, request), make)
+        return await self._move(self._repeatable("ResumeJob", request.name, request), make)
 
     async def GetJobGroup(self, request: GetJobGroupRequest, context: Context) -> JobGroupMessage:
         """See the contract."""
@@ -194,16 +198,13 @@ class JobService(JobServiceServicer):
         ids = _group_ids(request.name)
         cancelled: list[Job] = []
 
-        async def make() -> JobGroupMessage:
+        async def make(tx: Transaction) -> JobGroupMessage:
             group, concerned = await self._control.cancel_group(tx, *ids, force=request.force)
             cancelled.extend(concerned)
             return convert.group_message(group)
 
         call: Repeatable[JobGroupMessage] = Repeatable("CancelJobGroup", request.name, request, clock=self._core.clock)
-        if (first := await call.first_answer(self._core.db)) is not None:
-            return first
-        async with self._core.db.write() as tx:
-            answer = await call.once(tx, make)
+        answer = await self._once(call, make)
         for job in cancelled:
             self._core.jobs_moved(job.uid)
         return answer
@@ -262,19 +263,25 @@ class JobService(JobServiceServicer):
     def _repeatable(self, method: str, parent: str, request: Repeated) -> Repeatable[JobMessage]:
         return Repeatable(method, parent, request, clock=self._core.clock)
 
-    async def _once(self, call: Repeatable[JobMessage], make: Callable[[Transaction], Awaitable[Job]]) -> JobMessage:
+    async def _move(self, call: Repeatable[JobMessage], make: Callable[[Transaction], Awaitable[Job]]) -> JobMessage:
+        moved = await self._once(call, _message_of(make))
+        self._core.jobs_moved(moved.uid)
+        return moved
+
+    async def _once(self, call: Repeatable[M], make: Callable[[Transaction], Awaitable[M]]) -> M:
         first = await call.first_answer(self._core.db)
         return await self._make(call, make) if first is None else first
 
-    async def _make(self, call: Repeatable[JobMessage], make: Callable[[Transaction], Awaitable[Job]]) -> JobMessage:
+    async def _make(self, call: Repeatable[M], make: Callable[[Transaction], Awaitable[M]]) -> M:
         async with self._core.db.write() as tx:
+            return await call.once(tx, partial(make, tx))
 
-            async def answer() -> JobMessage:
-                return convert.job_message(await make(tx))
 
-            made = await call.once(tx, answer)
-        self._core.jobs_moved(made.uid)
-        return made
+def _message_of(make: Callable[[Transaction], Awaitable[Job]]) -> Callable[[Transaction], Awaitable[JobMessage]]:
+    async def made(tx: Transaction) -> JobMessage:
+        return convert.job_message(await make(tx))
+
+    return made
 
 
 def _ids(name: str, field: str = "name") -> tuple[str, str]:

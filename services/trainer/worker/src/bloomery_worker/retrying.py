@@ -9,7 +9,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 Worth = Callable[[Exception], bool]
-"""Whether a call that raised this may succeed later. It may count."""
+"""Whether a call that raised this may succeed later. It may keep count between calls."""
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -48,13 +48,13 @@ async def again(
         pause = min(pause * 2, policy.longest)
 
 
-def at_most(times: int, wanted: Worth, other: Worth) -> Worth:
-    """What `wanted` says, for so many failures of that kind in all, and what `other` says of all others."""
+def at_most(times: int, counted: Worth, other: Worth) -> Worth:
+    """Worth another try: fewer than so many failures of the `counted` kind in all; of the rest, what `other` says."""
     met = 0
 
     def worth(problem: Exception) -> bool:
         nonlocal met
-        if not wanted(problem):
+        if not counted(problem):
             return other(problem)
         met += 1
         return met < times

@@ -135,7 +135,8 @@ jobs = sa.Table(
     # When what a deleted one left is given back for the last time; not set before the first.
     sa.Column("bury_time", UtcDateTime),
     sa.Index("jobs_project", "project", "number"),
-    # Each list is read in the order of the numbers: a page costs the same wherever it is.
+    # Each list of a project is read in the order of the numbers: a page costs the same wherever it is. The jobs with a
+    # label, and those of all projects in one state, are looked for one by one.
     sa.Index("jobs_state", "project", "state", "number"),
     sa.Index("jobs_kind", "project", "kind", "number"),
     sa.Index("jobs_model", "project", "model", "number"),

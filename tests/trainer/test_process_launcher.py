@@ -317,6 +317,22 @@ async def test_a_log_that_is_cut_while_it_is_followed_goes_on(bench: Bench, monk
     assert await first == "after"
 
 
+async def test_much_that_is_written_at_once_is_followed_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logfile, "_POLL", 0.001)
+    monkeypatch.setattr(logfile, "_AT_ONCE", 8)
+    log, asked = tmp_path / "worker.log", list[Path]()
+
+    async def ended() -> bool:
+        log.write_text("one\ntwo\n" + 20 * "x" + "\nend" if asked else "")
+        asked.append(log)
+        return len(asked) > 1
+
+    told = [line async for line in logfile.lines(log, tail=0, ended=ended)]
+    assert told == ["one", "two", 8 * "x", 8 * "x", 4 * "x", "end"]
+
+
 async def test_removing_leaves_nothing(bench: Bench) -> None:
     bench.script("echo hello; exit 0")
     launcher = bench.launcher()

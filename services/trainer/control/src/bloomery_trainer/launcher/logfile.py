@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-_TAIL_BYTES = 64 << 10
+_AT_ONCE = 64 << 10
+"""Bytes that are read at once; a line of more is told in parts."""
 _POLL = 0.5
 
 
@@ -15,28 +16,31 @@ async def lines(path: Path, *, tail: int, ended: Callable[[], Awaitable[bool]]) 
     whole, rest = _split(text, over=over)
     for line in whole[max(0, len(whole) - tail) :]:
         yield line
+    text = b""
     while not over:
-        await asyncio.sleep(_POLL)
-        over = await ended()
+        if len(text) < _AT_ONCE:
+            await asyncio.sleep(_POLL)
+        is_last = await ended()
         text, position = await asyncio.to_thread(_read, path, position)
+        over = is_last and len(text) < _AT_ONCE
         whole, rest = _split(rest + text, over=over)
         for line in whole:
             yield line
 
 
 def _read(path: Path, position: int | None) -> tuple[bytes, int]:
-    """The bytes past a position, or the last ones without one; and where they end. Of a file that was cut, nothing."""
+    """Bytes past a position, or the last ones without one; and where they end. Of a file that was cut, nothing."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
-            file.seek(max(0, size - _TAIL_BYTES) if position is None else min(position, size))
-            return file.read(), file.tell()
+            file.seek(max(0, size - _AT_ONCE) if position is None else min(position, size))
+            return file.read(_AT_ONCE), file.tell()
     except OSError:
         return b"", position or 0
 
 
 def _split(text: bytes, *, over: bool) -> tuple[list[str], bytes]:
     *whole, rest = text.split(b"\n")
-    if over and rest:
+    if rest and (over or len(rest) >= _AT_ONCE):
         whole, rest = [*whole, rest], b""
     return [line.decode("utf-8", "replace") for line in whole], rest

@@ -30,3 +30,10 @@ def test_workers_read_nothing_that_nobody_gives() -> None:
     read = {name for path in sources for name in re.findall(rf'"({NAME.pattern})"', path.read_text())}
     assert len(read) > 5
     assert read <= DESCRIBED
+
+
+def test_a_workers_last_words_are_as_long_as_launchers_read() -> None:
+    source = (WORKER / "worker/src/bloomery_worker/termination.py").read_text()
+    longest = re.search(r"^LARGEST = (\d+) << (\d+)$", source, re.MULTILINE)
+    assert longest is not None
+    assert int(longest[1]) << int(longest[2]) == environment.TERMINATION_BYTES

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from bloomery_inference.runtime import (
     NotLoaded,
     OnnxRuntime,
     TritonRuntime,
+    _triton,
     open_runtime,
 )
 from bloomery_inference.settings import OnnxSettings, TritonSettings
@@ -167,6 +169,17 @@ async def test_replicas_that_load_and_unload_one_model_at_once_do_not_take_its_f
         await asyncio.gather(replicas[0].unload("shared"), replicas[1].load("shared", Folder(directory)))
     await replicas[0].unload("shared")
     await asyncio.gather(*(replica.close() for replica in replicas))
+
+
+def test_a_model_that_another_replica_has_placed_anew_is_not_removed(tmp_path: Path, directory: Path) -> None:
+    folder = tmp_path / "repository"
+    seen = _triton._place(directory, folder)
+    while (anew := _triton._place(directory, folder)) == seen:
+        time.sleep(0.001)
+    _triton._remove_own(folder, seen)
+    assert folder.is_dir()
+    _triton._remove_own(folder, anew)
+    assert not folder.exists()
 
 
 async def test_more_images_than_triton_takes_at_once_are_refused_as_that(triton: TritonServer, directory: Path) -> None:

@@ -3,10 +3,12 @@
 import csv
 import io
 import json
+import math
 from pathlib import Path
 
 import pytest
 from google.protobuf.json_format import ParseDict
+from google.protobuf.struct_pb2 import Value
 from PIL import Image
 
 from bloomery import Client, Difference, errors
@@ -309,6 +311,18 @@ def test_what_a_training_made_of_its_images_is_shown(fake: Fake, client: Client,
     assert "8 of 8 train, 4 of 4 val, left out crowds: 3" in run("jobs show j1").output
     fake.answer("GetJob", trained(result={"details": {"data": "of a recipe that means something else"}}))
     assert client.job("j1").data == {}
+    assert run("jobs show j1").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "value", [*(Value(number_value=one) for one in (math.nan, math.inf, 0.5)), Value(string_value="many"), Value()]
+)
+def test_what_another_recipe_counts_otherwise_is_left_out(fake: Fake, client: Client, run: Run, value: Value) -> None:
+    finished = trained(result={"details": {"data": {"images": {"train": 8}}}})
+    images = finished.result.details.fields["data"].struct_value.fields["images"]
+    images.struct_value.fields["val"].CopyFrom(value)
+    fake.answer("GetJob", finished)
+    assert client.job("j1").data == {"images": {"train": 8}}
     assert run("jobs show j1").exit_code == 0
 
 

@@ -184,3 +184,10 @@ async def test_a_project_that_is_not_there_is_told_from_those_that_are(
     with pytest.raises(errors.NotFound) as caught:
         await aclient.project("cels")
     assert caught.value.hint == hint
+
+
+async def test_a_project_that_is_not_there_is_told_where_no_other_may_be_seen(fake: Fake, aclient: AsyncClient) -> None:
+    fake.queue("GetProject", served.NotFound("project", "projects/cels"))
+    fake.queue("ListProjects", served.PermissionDenied("only for viewers"))
+    with pytest.raises(errors.NotFound, match="cels"):
+        await aclient.project("cels")

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -122,7 +123,9 @@ class AsyncClient:
         try:
             return AsyncProject(session, await session.call(session.annotation.GetProject, request))
         except errors.NotFound as error:
-            error.hint = names.other_projects(full, [project.name async for project in self.projects()])
+            # An error of the listing is not what was asked about.
+            with suppress(errors.BloomeryError):
+                error.hint = names.other_projects(full, [project.name async for project in self.projects()])
             raise
 
     async def projects(self) -> AsyncIterator[AsyncProject]:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Self
 
+from google.protobuf.struct_pb2 import Value
+
 from bloomery import errors
 from bloomery._fields.base import Fields, task_name
 from bloomery._reproduction import differences
@@ -75,8 +77,7 @@ class JobFields(Fields[training.Job]):
         details = self.proto.result.details.fields
         # Asking for what is not there would put it there.
         found = details["data"].struct_value.fields if "data" in details else {}
-        counts = {name: one.struct_value.fields for name, one in found.items()}
-        return {name: {key: int(one[key].number_value) for key in sorted(one)} for name, one in counts.items()}
+        return {name: _counts(one.struct_value.fields) for name, one in found.items()}
 
     @property
     def create_time(self) -> datetime:
@@ -210,3 +211,9 @@ class ModelVariantFields(Fields[inference.ModelVariant]):
     def latency(self) -> inference.Latency:
         """How fast it is."""
         return self.proto.latency
+
+
+def _counts(fields: Mapping[str, Value]) -> dict[str, int]:
+    """Those of the values that are counts: a recipe of somebody else may mean anything by them."""
+    numbers = {key: fields[key].number_value for key in sorted(fields) if fields[key].HasField("number_value")}
+    return {key: int(number) for key, number in numbers.items() if number.is_integer()}

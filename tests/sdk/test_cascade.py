@@ -1,11 +1,12 @@
 """A project goes with all that was made from it, in an order that the services allow, or not at all."""
 
+import asyncio
 from collections.abc import Iterable
 
 import pytest
 from google.protobuf.empty_pb2 import Empty
 
-from bloomery import Client, Project, Step, errors
+from bloomery import AsyncClient, Client, Project, Step, errors
 from bloomery.annotation import v1 as annotation
 from bloomery.common.v1 import Reference
 from bloomery.dataset import v1 as dataset
@@ -124,6 +125,19 @@ def test_what_somebody_else_deleted_is_as_good(fake: Fake, made: World, project:
     fake.queue("DeleteDataset", DropReply())
     project.delete(cascade=True)
     assert kinds(made.gone)[-1] == "projects"
+
+
+async def test_a_deletion_that_fails_leaves_nothing_running(fake: Fake, made: World, aclient: AsyncClient) -> None:
+    made.jobs |= {f"{PROJECT}/jobs/more-{number}": training.JOB_STATE_SUCCEEDED for number in range(20)}
+    project = await aclient.project("cells")
+
+    def stumble(step: Step) -> None:
+        raise OSError("the terminal is gone")
+
+    before = asyncio.all_tasks()
+    with pytest.raises(OSError, match="terminal"):
+        await project.delete(cascade=True, progress=stumble)
+    assert not asyncio.all_tasks() - before
 
 
 def test_another_refusal_ends_it(fake: Fake, made: World, project: Project) -> None:

@@ -1,10 +1,12 @@
 """Deleting a project with all that was made from it, in the order in which things hold each other."""
 
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, TypeVar
 
 from bloomery import errors
+from bloomery._aio.base import AsyncHandle
 from bloomery._aio.dataset import AsyncDataset, list_datasets
 from bloomery._aio.job import AsyncJob, list_jobs
 from bloomery._aio.model import AsyncModel, list_models
@@ -21,11 +23,6 @@ _PAUSE = 0.5
 _PATIENCE = 120.0
 """Seconds for jobs to stop, and for services to give back what they held for what is gone."""
 _PASSING = frozenset({"STILL_REFERENCED", "NOT_TERMINAL"})
-
-
-class _Named(Protocol):
-    @property
-    def name(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -112,10 +109,11 @@ async def _each(
             return
 
     done = 0
-    async for _ in in_order((one(handle) for handle in handles), _AT_ONCE):
-        done += 1
-        progress(Step(phase, done, len(handles)))
+    async with aclosing(in_order((one(handle) for handle in handles), _AT_ONCE)) as over:
+        async for _ in over:
+            done += 1
+            progress(Step(phase, done, len(handles)))
 
 
-def _short(handles: Iterable[_Named]) -> list[str]:
+def _short(handles: Iterable[AsyncHandle[Any]]) -> list[str]:
     return [short(handle.name) for handle in handles]

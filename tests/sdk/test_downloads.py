@@ -1,21 +1,27 @@
 """What is downloaded is what was promised, complete, and inside of the folder that the caller named."""
 
+import asyncio
 import io
 import stat
+import threading
 import zipfile
 from pathlib import Path
 
 import pytest
+from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bloomery import Client, DatasetVersion, errors
 from bloomery._archive import extract, inside
+from bloomery._export import _images
+from bloomery._session import Session
 from bloomery.annotation import v1 as annotation
 from bloomery.common.v1 import Artifact
 from bloomery.dataset import v1 as dataset
 from bloomery.inference import v1 as inference
-from tests.sdk.blobs import DROP, Blobs
+from tests.sdk.blobs import DROP, Blobs, digest_of
+from tests.sdk.conftest import Run
 from tests.sdk.fake import Fake, numbered
 
 VERSION = "projects/cells/datasets/cells-v/versions/1"
@@ -78,6 +84,8 @@ def test_an_export_into_files_of_another_is_refused_and_writes_nothing(version: 
     version.export("yolo", tmp_path)
     (tmp_path / "images/train/.b.jpg.0123.part").write_bytes(b"of a download that broke off")
     (tmp_path / "labels/train.cache").write_bytes(b"of a training")
+    (tmp_path / "images/train/.ipynb_checkpoints").mkdir()
+    (tmp_path / "images/train/.ipynb_checkpoints/a-checkpoint.jpg").write_bytes(b"of a notebook")
     version.export("yolo", tmp_path)
     (tmp_path / "images/val").mkdir()
     (tmp_path / "images/train/b.jpg").rename(tmp_path / "images/val/b.jpg")
@@ -104,6 +112,21 @@ def inlined(fake: Fake, contents: dict[str, bytes]) -> None:
     fake.answer("ListDatasetItems", answered)
 
 
+def test_a_server_that_leaves_after_the_last_image_costs_no_export(
+    run: Run, fake: Fake, version: DatasetVersion, tmp_path: Path
+) -> None:
+    listed = fake.answers["ListDatasetItems"]
+    assert callable(listed)
+
+    def last(request: Message) -> Message:
+        fake.answers.pop("ExportDatasetVersion", None)
+        return listed(request)
+
+    fake.answer("ListDatasetItems", last)
+    exported = run(f"export {VERSION} --to", str(tmp_path / "out"))
+    assert (exported.exit_code, exported.stdout.strip()) == (0, str(tmp_path / "out"))
+
+
 def test_small_images_come_with_their_listing(
     fake: Fake, version: DatasetVersion, blobs: Blobs, tmp_path: Path
 ) -> None:
@@ -123,6 +146,26 @@ def test_other_bytes_in_a_listing_are_refused(fake: Fake, version: DatasetVersio
         version.export("yolo", tmp_path)
     assert not (tmp_path / "images/train/a.jpg").exists()
     assert not list(tmp_path.rglob("*.part"))
+
+
+async def test_an_export_that_fails_leaves_nothing_running(fake: Fake, session: Session, tmp_path: Path) -> None:
+    release = threading.Event()
+    digest = digest_of(b"image a")
+
+    def listed(request: dataset.ListDatasetItemsRequest) -> dataset.ListDatasetItemsResponse:
+        if request.page_token:
+            release.wait(10)
+            return dataset.ListDatasetItemsResponse()
+        other = dataset.DatasetItem(split="train", file_name="a.jpg", digest=digest, content=b"something else")
+        return dataset.ListDatasetItemsResponse(items=[other], next_page_token="2", total_size=2)
+
+    fake.answer("ListDatasetItems", listed)
+    before = asyncio.all_tasks()
+    with pytest.raises(errors.DigestMismatch):
+        await _images(session, VERSION, tmp_path, lambda _: None, inline=True)
+    left = asyncio.all_tasks() - before
+    release.set()
+    assert not left
 
 
 def test_an_export_to_a_file_says_that_it_is_one(version: DatasetVersion, tmp_path: Path) -> None:

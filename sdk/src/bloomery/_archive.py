@@ -9,8 +9,6 @@ from bloomery._names import id_of
 from bloomery.common.v1 import Artifact
 from bloomery.errors import FailedPrecondition, InvalidArgument, TransferFailed
 
-"""Ending of a file while it is downloaded."""
-
 
 def inside(folder: Path, name: str) -> Path:
     """The path of `name` below `folder`.
@@ -25,21 +23,22 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def files_below(folder: Path) -> set[str]:
-    """The files that lie below a folder, by their paths in it, but for hidden ones and caches.
+    """The files that lie below a folder, by their paths in it, but for caches and what is hidden or in hidden folders.
 
-    A download that broke off left hidden files behind, and training on an export leaves caches beside the labels.
+    A download that broke off left hidden files behind, training on an export leaves caches beside the labels, and
+    looking at it in a notebook hidden folders.
 
     Raises:
         InvalidArgument: it is a file.
     """
     if folder.exists() and not folder.is_dir():
         raise InvalidArgument(f"{folder} is a file", hint="give a folder, which is made where it does not exist")
-    found = (path for path in folder.rglob("*") if path.is_file() and not _is_left_behind(path))
-    return {path.relative_to(folder).as_posix() for path in found}
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {path.as_posix() for path in found if not _is_left_behind(path)}
 
 
 def _is_left_behind(path: Path) -> bool:
-    return path.name.startswith(".") or path.suffix == ".cache"
+    return any(part.startswith(".") for part in path.parts) or path.suffix == ".cache"
 
 
 def refuse_foreign(folder: Path, foreign: set[str]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import Mapping
+from contextlib import aclosing
 from pathlib import Path
 
 from bloomery._archive import extract, files_below, inside, members, refuse_foreign
@@ -32,7 +33,7 @@ async def export(session: Session, version: str, format: ExportFormat.ValueType,
     """
     progress(Step("exporting"))
     there = await asyncio.to_thread(files_below, to)
-    exported = await ask(session, version, format)
+    exported = await label_files(session, version, format)
     with tempfile.TemporaryDirectory() as scratch:
         labels = Path(scratch) / "labels.zip"
         await session.transfer.get(exported.download, labels, exported.archive.digest)
@@ -42,7 +43,7 @@ async def export(session: Session, version: str, format: ExportFormat.ValueType,
     await _images(session, version, to, progress, inline=not there)
 
 
-async def ask(session: Session, version: str, format: ExportFormat.ValueType) -> ExportDatasetVersionResponse:
+async def label_files(session: Session, version: str, format: ExportFormat.ValueType) -> ExportDatasetVersionResponse:
     """Have the label files made, where they are not yet."""
     request = ExportDatasetVersionRequest(name=version, format=format)
     return await session.call(session.datasets.ExportDatasetVersion, request, seconds=_MAKING_SECONDS)
@@ -61,13 +62,14 @@ async def _images(session: Session, version: str, to: Path, progress: Progress, 
     listing = ListDatasetItemsRequest(
         parent=version, page_size=_PAGE, sign_downloads=True, inline_contents=inline, without_shapes=True
     )
-    async for page in ahead(session.pages(session.datasets.ListDatasetItems, listing)):
-        arrived = {inside(to, _path(item)): item for item in page.items if item.content}
-        large = [item for item in page.items if not item.content]
-        await asyncio.to_thread(_write_all, arrived)
-        await together(session.transfer.get(item.download, inside(to, _path(item)), item.digest) for item in large)
-        done += len(page.items)
-        progress(Step("downloading", done, page.total_size))
+    async with aclosing(ahead(session.pages(session.datasets.ListDatasetItems, listing))) as pages:
+        async for page in pages:
+            arrived = {inside(to, _path(item)): item for item in page.items if item.content}
+            large = [item for item in page.items if not item.content]
+            await asyncio.to_thread(_write_all, arrived)
+            await together(session.transfer.get(item.download, inside(to, _path(item)), item.digest) for item in large)
+            done += len(page.items)
+            progress(Step("downloading", done, page.total_size))
 
 
 def _write_all(arrived: Mapping[Path, DatasetItem]) -> None:

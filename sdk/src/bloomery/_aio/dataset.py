@@ -11,7 +11,7 @@ from bloomery import errors
 from bloomery._aio.base import AsyncHandle
 from bloomery._aio.group import AsyncJobGroup, get_job_group
 from bloomery._aio.job import AsyncJob
-from bloomery._export import ask, export
+from bloomery._export import export, label_files
 from bloomery._fields import DatasetFields, DatasetVersionFields
 from bloomery._jobs import Parameter, checkpoint_of, struct
 from bloomery._names import MODEL_VERSION, parent_of
@@ -90,7 +90,7 @@ class AsyncDatasetVersion(AsyncHandle[dataset.DatasetVersion], DatasetVersionFie
             FailedPrecondition: the version is not READY.
         """
         kind = dataset.ExportFormat.Value(f"EXPORT_FORMAT_{format.upper()}")
-        return dict((await ask(self._session, self.name, kind)).losses)
+        return dict((await label_files(self._session, self.name, kind)).losses)
 
     async def train(
         self,

@@ -31,10 +31,14 @@ def run(
 
     What is there already does not travel again.
     """
+    from bloomery import Step
+
     with connect(project) as client, steps() as tell:
         found = client.dataset_version(version)
-        folder = found.export(format.value, to, progress=tell)
+        tell(Step("exporting"))
+        # Asked first: a server that leaves after the last image takes nothing away.
         losses = found.export_losses(format.value)
+        folder = found.export(format.value, to, progress=tell)
     if output is not Output.table:
         dump({"folder": str(folder), "format": format.value, "losses": losses}, output)
         return

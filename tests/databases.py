@@ -16,6 +16,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.migrations import migrate
 from real_parts.postgres import PostgresServer
@@ -63,6 +67,20 @@ async def _migrate(service: str, url: str) -> None:
     db = Database.connect(url, app.SCHEMA)
     await migrate(db, app.MIGRATIONS)
     await db.close()
+
+
+async def migrate_to(db: Database, migrations: Path, revision: str) -> None:
+    """Make a new database as an older version left it, whose last migration is `revision`."""
+
+    def upgrade(connection: sa.Connection) -> None:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(migrations))
+        command.upgrade(config, revision)
+
+    async with db.write() as tx:
+        if not db.is_sqlite and db.schema:
+            await tx.execute(sa.schema.CreateSchema(db.schema))
+        await tx.run_sync(upgrade)
 
 
 async def steps(tx: Transaction, work: Awaitable[object]) -> int:

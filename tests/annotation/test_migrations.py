@@ -3,8 +3,6 @@
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 
 from bloomery.annotation.v1 import GetAssetRequest, Import, ListReferencesRequest, StreamAnnotationSetsRequest
 from bloomery_annotation.app import MIGRATIONS, SCHEMA
@@ -12,6 +10,7 @@ from bloomery_annotation.names import asset_id
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_kit.database import Database
 from tests.annotation.helpers import digest_of, png, serving
+from tests.databases import migrate_to
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DIGESTS = [digest_of(png(seed)) for seed in range(3)]
@@ -51,19 +50,15 @@ async def first_version(settings: AnnotationSettings) -> None:
     """Make the database as the first version left it."""
     db = Database.connect(settings.database_url, SCHEMA)
 
-    def make(connection: sa.Connection) -> None:
-        config = Config(attributes={"connection": connection})
-        config.set_main_option("script_location", str(MIGRATIONS))
-        command.upgrade(config, "0001")
+    def fill(connection: sa.Connection) -> None:
         metadata = sa.MetaData()
         metadata.reflect(connection)
         for name, rows in ROWS.items():
             connection.execute(metadata.tables[name].insert(), rows)
 
+    await migrate_to(db, MIGRATIONS, "0001")
     async with db.write() as tx:
-        if not db.is_sqlite:
-            await tx.execute(sa.schema.CreateSchema(SCHEMA))
-        await tx.run_sync(make)
+        await tx.run_sync(fill)
     await db.close()
 
 

@@ -1,6 +1,5 @@
 """A dataset keeps its project from being deleted, so that none shows in another project of the same id."""
 
-import shutil
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +24,7 @@ from bloomery_kit.database import Database
 from bloomery_kit.errors import error_info
 from bloomery_kit.migrations import migrate
 from bloomery_kit.times import utc_now
+from tests.databases import migrate_to
 from tests.dataset.annotations import PROJECT, UID, FakeAnnotations
 from tests.dataset.helpers import (
     DATASET,
@@ -191,10 +191,8 @@ async def test_a_hold_that_comes_after_the_deletion_is_given_back(
 
 
 async def test_datasets_from_before_know_their_projects_by_their_versions(tmp_path: Path) -> None:
-    old = tmp_path / "old"
-    shutil.copytree(MIGRATIONS, old, ignore=shutil.ignore_patterns("__pycache__", "0005*", "0006*"))
     db = Database.connect(f"sqlite+aiosqlite:///{tmp_path}/old.db")
-    await migrate(db, old)
+    await migrate_to(db, MIGRATIONS, "0004")
     async with db.write() as tx:
         for name in ("full", "empty"):
             values = f"'{name}', 'p', '{name}', '', '{{}}', '2026-01-01 00:00:00', '2026-01-01 00:00:00', 1, 0"

@@ -3,9 +3,7 @@
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from bloomery_inference.app import MIGRATIONS
@@ -17,6 +15,7 @@ from bloomery_inference.store.tables import METADATA, MODELS, VARIANTS
 from bloomery_kit.database import Database, UtcDateTime
 from bloomery_kit.migrations import migrate
 from bloomery_kit.sequences import next_sequence
+from tests.databases import migrate_to
 from tests.inference.samples import trained
 
 Row = dict[str, object]
@@ -36,8 +35,8 @@ async def test_the_migrations_make_the_tables_that_the_code_uses(database_url: s
 
 async def test_an_older_registry_is_brought_up_to_date(empty_database_url: str) -> None:
     db = Database.connect(empty_database_url)
+    await migrate_to(db, MIGRATIONS, "0001")
     async with db.write() as tx:
-        await tx.run_sync(upgrade_to, "0001")
         await tx.execute(sa.insert(MODELS).values(old_model()))
         content = content_json(version_content(trained(1)))
         for number in range(4):
@@ -85,10 +84,3 @@ def old_variant() -> dict[str, object]:
     texts = {"uid": "o", "version_uid": "v0", "id": "onnx-fp32", "format": "onnx", "precision": "fp32", "job": "j"}
     result = result_json(VariantResult())
     return texts | {"state": "READY", "reason": "", "result": result, "create_time": NOW, "update_time": NOW}
-
-
-def upgrade_to(connection: sa.Connection, revision: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["connection"] = connection
-    command.upgrade(config, revision)

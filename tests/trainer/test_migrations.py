@@ -1,8 +1,6 @@
 """Databases of older versions go on: what their rows mean is kept, and the tables are those of the code."""
 
 import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from bloomery_trainer.app import MIGRATIONS
 from bloomery_trainer.model import Resources
 from bloomery_trainer.store import jobs
 from bloomery_trainer.store.tables import metadata
+from tests.databases import migrate_to
 from tests.trainer.hand import Hand
 
 
@@ -25,21 +24,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite+aiosqlite:///{tmp_path}/old.db"
     found: str = request.getfixturevalue("postgres_url")
     return found
-
-
-@pytest.fixture
-def scripts_through(tmp_path: Path) -> Callable[[int], Path]:
-    """The migrations up to a number."""
-
-    def through(number: int) -> Path:
-        target = tmp_path / f"through-{number}"
-        shutil.copytree(MIGRATIONS, target, ignore=shutil.ignore_patterns("__pycache__"))
-        for path in (target / "versions").glob("[0-9]*.py"):
-            if int(path.name[:4]) > number:
-                path.unlink()
-        return target
-
-    return through
 
 
 _OLD = {
@@ -58,9 +42,9 @@ async def write_down(tx: Transaction, **values: object) -> None:
     await tx.execute(sa.insert(table).values(**row | times))
 
 
-async def test_jobs_from_before_keep_their_holders(url: str, scripts_through: Callable[[int], Path]) -> None:
+async def test_jobs_from_before_keep_their_holders(url: str) -> None:
     db = Database.connect(url, "training")
-    await migrate(db, scripts_through(3))
+    await migrate_to(db, MIGRATIONS, "0003")
     states = {"buried": (10, "x", False, True), "going": (10, "x", True, True), "there": (8, "x", True, False)}
     states |= {"alone": (10, "y", True, True), "open": (4, "z", True, False)}
     async with db.write() as tx:
@@ -81,11 +65,9 @@ async def test_jobs_from_before_keep_their_holders(url: str, scripts_through: Ca
     await db.close()
 
 
-async def test_jobs_that_wait_since_before_take_what_they_asked_for(
-    url: str, scripts_through: Callable[[int], Path]
-) -> None:
+async def test_jobs_that_wait_since_before_take_what_they_asked_for(url: str) -> None:
     db = Database.connect(url, "training")
-    await migrate(db, scripts_through(4))
+    await migrate_to(db, MIGRATIONS, "0004")
     asks = {"all": {"cpus": 1.5, "memory_bytes": 5 << 30, "gpus": 2}, "some": {"cpus": 2}}
     async with db.write() as tx:
         for number, (uid, resources) in enumerate(asks.items(), 1):

@@ -65,6 +65,17 @@ async def test_only_what_is_missing_is_asked_for_and_only_once(server: Server, p
     assert "size=" in wanted.missing[0].put.url
 
 
+@pytest.mark.parametrize(("limit", "signed"), [(0, [True] * 3), (4, [False, False, True]), (9, [False] * 3)])
+async def test_blobs_that_come_with_a_call_get_no_signed_request(
+    server: Server, project: Project, limit: int, signed: list[bool]
+) -> None:
+    blobs = [info(b""), info(b"four"), info(b"fives")]
+    request = PrepareUploadsRequest(parent=project.name, blobs=blobs, unsigned_up_to_bytes=limit)
+    missing = (await server.stub.PrepareUploads(request)).missing
+    assert [target.digest for target in missing] == [blob.digest for blob in blobs]
+    assert [target.HasField("put") for target in missing] == signed
+
+
 async def test_each_upload_is_checked_on_its_own(server: Server, project: Project) -> None:
     good, wrong, absent = png(1), png(2), png(3)
     await server.objects.put(staging_key(project.uid, digest_of(good)), good)

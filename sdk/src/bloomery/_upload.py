@@ -101,9 +101,8 @@ async def upload(session: Session, project: str, files: Sequence[File]) -> None:
     failure: BloomeryError = TransferFailed("nothing was sent")
     for _ in range(_ROUNDS):
         blobs = [BlobInfo(digest=file.digest, size_bytes=file.size) for file in left.values()]
-        prepared = await session.call(
-            session.annotation.PrepareUploads, PrepareUploadsRequest(parent=project, blobs=blobs)
-        )
+        request = PrepareUploadsRequest(parent=project, blobs=blobs, unsigned_up_to_bytes=BUNDLED_BYTES)
+        prepared = await session.call(session.annotation.PrepareUploads, request)
         left = {target.digest: left[target.digest] for target in prepared.missing}
         try:
             await _send(session, project, left, prepared.missing)

@@ -79,12 +79,21 @@ class Uploads:
         self._slots = asyncio.Semaphore(at_once)
         self._looking = asyncio.Semaphore(usable_cores())
 
-    async def prepare(self, project_id: str, wanted: Sequence[Blob]) -> list[tuple[str, SignedRequest]]:
-        """A signed PUT for each blob that the project lacks, once for each digest. Raise ResourceExhausted DISK_LOW."""
+    async def prepare(
+        self, project_id: str, wanted: Sequence[Blob], *, unsigned_up_to: int = -1
+    ) -> list[tuple[str, SignedRequest | None]]:
+        """Each blob that the project lacks, once for each digest, with a signed PUT where it has more bytes than that.
+
+        Raises:
+            ResourceExhausted: DISK_LOW.
+        """
         project, there = await self._known(project_id, wanted)
         missing = {blob.digest: blob.size_bytes for blob in wanted if blob.digest not in there}
         self._disk.check(sum(missing.values()))
-        return [(digest, await self._sign(project, digest, size)) for digest, size in missing.items()]
+        return [
+            (digest, await self._sign(project, digest, size) if size > unsigned_up_to else None)
+            for digest, size in missing.items()
+        ]
 
     async def complete(self, project_id: str, wanted: Sequence[Blob]) -> list[BloomeryError | None]:
         """Keep uploaded blobs; for each the reason why it is not kept, or None."""

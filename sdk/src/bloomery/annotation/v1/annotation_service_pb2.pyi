@@ -377,8 +377,13 @@ class PrepareUploadsRequest(message.Message):
 
     PARENT_FIELD_NUMBER: builtins.int
     BLOBS_FIELD_NUMBER: builtins.int
+    UNSIGNED_UP_TO_BYTES_FIELD_NUMBER: builtins.int
     parent: builtins.str
     """`projects/{project}`."""
+    unsigned_up_to_bytes: builtins.int
+    """Bytes: blobs of at most this size are told without a signed request, which the caller does not need because it brings them by UploadBlobs. 0: each gets
+    one.
+    """
     @builtins.property
     def blobs(self) -> containers.RepeatedCompositeFieldContainer[BlobInfo]:
         """At most 1,000."""
@@ -388,10 +393,11 @@ class PrepareUploadsRequest(message.Message):
         *,
         parent: builtins.str = ...,
         blobs: abc.Iterable[BlobInfo] | None = ...,
+        unsigned_up_to_bytes: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["blobs", b"blobs", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["blobs", b"blobs", "parent", b"parent", "unsigned_up_to_bytes", b"unsigned_up_to_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -407,7 +413,7 @@ class UploadTarget(message.Message):
     """The blob."""
     @builtins.property
     def put(self) -> resources_pb2.SignedRequest:
-        """PUT the bytes with this request."""
+        """PUT the bytes with this request. Not set for a blob of at most `unsigned_up_to_bytes`."""
 
     def __init__(
         self,

@@ -35,9 +35,13 @@ class UploadMethods(Methods):
     async def PrepareUploads(self, request: PrepareUploadsRequest, _context: object) -> PrepareUploadsResponse:
         """See the contract."""
         project_id, blobs = self._check_blobs(request.parent, request.blobs)
-        signed = await self._parts.uploads.prepare(project_id, blobs)
+        # 0 is not the size of an empty blob, which gets a request like all others then.
+        unsigned_up_to = request.unsigned_up_to_bytes or -1
+        missing = await self._parts.uploads.prepare(project_id, blobs, unsigned_up_to=unsigned_up_to)
         return PrepareUploadsResponse(
-            missing=[UploadTarget(digest=digest, put=convert.signed_request(put)) for digest, put in signed]
+            missing=[
+                UploadTarget(digest=digest, put=convert.signed_request(put) if put else None) for digest, put in missing
+            ]
         )
 
     async def CompleteUploads(self, request: CompleteUploadsRequest, _context: object) -> CompleteUploadsResponse:

@@ -212,22 +212,32 @@ async def test_what_cannot_be_removed_does_not_keep_the_others(
     assert [one is not None for one in left] == [True] * 2 + [False] * 4
 
 
-async def test_a_removal_that_takes_long_is_waited_for(
-    both: Server, db: Database, monkeypatch: pytest.MonkeyPatch
+async def test_a_removal_that_takes_long_takes_nothing_that_is_brought_meanwhile(
+    both: Server, both_settings: AnnotationSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bloomery_annotation.sweep._SECONDS", 0.01)
+    """Nor does the database end the transaction in which it is waited for."""
+    monkeypatch.setattr("bloomery_annotation.sweep._SECONDS", 0.05)
     project = await both.project()
     await both.upload([TEXT], project)
-    real, ended = type(both.objects).delete, []
+    real, begun, may_end = type(both.objects).delete, asyncio.Event(), asyncio.Event()
 
     async def delete(store: ObjectStore, key: str) -> None:
-        await asyncio.sleep(0.1)
+        if key == blob_key(project.uid, digest_of(TEXT)):
+            begun.set()
+            await may_end.wait()
         await real(store, key)
-        ended.append(key)
 
     monkeypatch.setattr(type(both.objects), "delete", delete)
-    await sweeper(db, both).sweep("p")
-    assert ended == [blob_key(project.uid, digest_of(TEXT))]
+    impatient = Database.connect(both_settings.database_url, "annotation", idle_seconds=0.5)
+    sweeping = asyncio.create_task(sweeper(impatient, both).sweep("p"))
+    await begun.wait()
+    bringing = asyncio.create_task(both.upload([TEXT], project))
+    await asyncio.wait([sweeping, bringing], timeout=1.0)
+    may_end.set()
+    await sweeping
+    await bringing
+    assert await has(both, project, TEXT) == [True]
+    await impatient.close()
 
 
 async def test_a_project_is_looked_at_part_by_part(both: Server, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:

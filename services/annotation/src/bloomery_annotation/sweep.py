@@ -7,7 +7,10 @@ recorded, and brings its bytes once more.
 """
 
 import asyncio
+from collections.abc import Collection
 from datetime import timedelta
+
+import sqlalchemy as sa
 
 from bloomery_annotation import metrics
 from bloomery_annotation.model import Project
@@ -22,8 +25,8 @@ UNUSED_AGE = timedelta(days=7)
 _LOOKED_AT = 5_000
 """Blobs of a project that one pass looks at."""
 _AT_ONCE = 20
-_SECONDS = 10.0
-"""How long bytes are waited for; a database ends a writing transaction that says nothing for longer."""
+_SECONDS = 5.0
+"""How often something is said to the database, which ends a writing transaction that is silent for long."""
 
 
 class Sweeper:
@@ -68,14 +71,19 @@ class Sweeper:
             deletions = {
                 asyncio.create_task(self._objects.delete(blob_key(project.uid, blob.digest))): blob for blob in going
             }
-            # What is under way is not called off: it would go on in its thread, behind the lock.
-            done, late = await asyncio.wait(deletions, timeout=_SECONDS) if deletions else (set(), set())
-            gone = [deletions[one] for one in done if one.exception() is None]
+            await self._wait(tx, deletions)
+            gone = [blob for one, blob in deletions.items() if one.exception() is None]
             await blobs.drop(tx, project.uid, [blob.digest for blob in gone])
         metrics.COLLECTED.inc(sum(blob.size_bytes for blob in gone))
-        failures += [problem for one in done if (problem := one.exception())]
-        failures += [problem for problem in await asyncio.gather(*late, return_exceptions=True) if problem]
+        failures += [problem for one in deletions if (problem := one.exception())]
         return going[-1].digest if going else ""
+
+    async def _wait(self, tx: Transaction, deletions: Collection[asyncio.Task[None]]) -> None:
+        """Keep the lock until nothing is being removed: what is under way goes on, and would remove what is brought."""
+        under_way = set(deletions)
+        while under_way:
+            _, under_way = await asyncio.wait(under_way, timeout=_SECONDS)
+            await tx.execute(sa.text("SELECT 1"))
 
     async def _lock(self, tx: Transaction, project: Project) -> None:
         if (await projects.lock(tx, project.id)).uid != project.uid:

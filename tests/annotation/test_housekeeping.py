@@ -11,6 +11,7 @@ from bloomery_annotation.names import blob_key, staging_key, staging_prefix
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_annotation.store import graves
 from bloomery_kit.database import Database
+from bloomery_kit.errors import ResourceExhausted
 from bloomery_kit.objects import FolderObjectStore, ObjectStat
 from bloomery_kit.times import utc_now
 from tests.annotation.helpers import Server, digest_of
@@ -59,13 +60,34 @@ async def test_an_upload_that_arrives_after_its_project_was_deleted_is_collected
     await server.stub.DeleteProject(DeleteProjectRequest(name=project.name))
 
     async def tidy(after: timedelta) -> None:
-        await Housekeeper(db, server.objects, url_seconds=3600, clock=lambda: utc_now() + after).tidy()
+        await Housekeeper(db, server.objects, url_seconds=3600, clock=lambda: utc_now() + after).bury()
 
     for hours in (0, 1):
         await tidy(timedelta(hours=hours))
         await server.objects.put(key, b"x")
     await tidy(timedelta(hours=3))
     assert await server.objects.stat(key) is None
+    async with db.read() as tx:
+        assert await graves.deleted(tx) == []
+    await db.close()
+
+
+async def test_bytes_of_a_deleted_project_go_also_where_the_database_has_no_room_to_forget_it(
+    server: Server, project: Project, settings: AnnotationSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await server.upload([b"x"], project)
+    await server.app.loops.close()
+    await server.stub.DeleteProject(DeleteProjectRequest(name=project.name))
+
+    async def find_no_room(*_: object) -> bool:
+        raise ResourceExhausted("DISK_FULL", "the database has no space left; free some and repeat")
+
+    db = Database.connect(settings.database_url)
+    with monkeypatch.context() as patched:
+        patched.setattr(graves, "remove_rows", find_no_room)
+        await Housekeeper(db, server.objects, url_seconds=60).bury()
+    assert await server.objects.stat(blob_key(project.uid, digest_of(b"x"))) is None
+    await Housekeeper(db, server.objects, url_seconds=60, clock=lambda: utc_now() + timedelta(days=1)).bury()
     async with db.read() as tx:
         assert await graves.deleted(tx) == []
     await db.close()

@@ -216,7 +216,7 @@ async def test_nothing_of_a_deleted_project_is_left(both: Server, both_settings:
     assert (await both.stub.ListAssets(ListAssetsRequest(parent=again.name))).total_size == 0
 
     db = Database.connect(both_settings.database_url, "annotation")
-    await Housekeeper(db, both.objects, url_seconds=60).tidy()
+    await Housekeeper(db, both.objects, url_seconds=60).bury()
     async with db.read() as tx:
         for table in OWNED_BY_PROJECT:
             owners = {row.project_uid for row in await tx.execute(table.select())}

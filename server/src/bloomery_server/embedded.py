@@ -60,6 +60,7 @@ class EmbeddedServer:
             self._trainer,
             await InferenceApp.open(settings.inference(), draining=self._draining),
         ]
+        await asyncio.to_thread(self._folder.keep_room)
         # The folder is ours alone, so whoever led here before is gone.
         async with self._trainer.core.db.write() as tx:
             await leases.free_all(tx)

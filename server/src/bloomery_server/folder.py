@@ -5,7 +5,9 @@ import json
 import os
 import secrets
 import socket
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -14,6 +16,8 @@ SERVER_FILE = "server.json"
 _IDENTITY_FILE = "identity.json"
 _LOCK_FILE = "lock"
 _LOOPBACK = "127.0.0.1"
+_JOURNAL_BYTES = 8 << 20
+"""Of a database: twice what SQLite writes to a journal before it begins it anew."""
 
 
 class FolderInUseError(Exception):
@@ -87,6 +91,17 @@ class DataFolder:
         if identity != stored:
             _write_private(path, asdict(identity))
         return identity
+
+    def keep_room(self) -> None:
+        """Let the journals of the open databases take the room that one needs to free some on a full disk."""
+        for file in self.root.glob("*.db"):
+            with closing(sqlite3.connect(file, isolation_level=None)) as database, suppress(sqlite3.OperationalError):
+                # What the cache cannot hold goes to the journal, which stays as long when nothing of it is kept.
+                database.execute("PRAGMA cache_size = 1")
+                database.execute("BEGIN IMMEDIATE")
+                database.execute("CREATE TABLE room (filler)")
+                database.execute("INSERT INTO room VALUES (zeroblob(?))", (_JOURNAL_BYTES,))
+                database.execute("ROLLBACK")
 
     def announce(self, identity: Identity) -> None:
         """Tell clients of this user where the server is and how to be let in."""

@@ -50,6 +50,8 @@ class AnnotationApp:
         for number in range(_IMPORTS_AT_ONCE):
             news = partial(changed.listen(WAKE).wait, settings.import_poll_seconds)
             self.loops.add(f"{LOOP} {number + 1}", runner.run_all, news)
+        deleted = partial(changed.listen(housekeeping.DELETED).wait, _TIDY_SECONDS)
+        self.loops.add(housekeeping.BURIALS, housekeeper.bury, deleted)
         self.loops.add(housekeeping.LOOP, housekeeper.tidy, _TIDY_SECONDS)
 
     @classmethod

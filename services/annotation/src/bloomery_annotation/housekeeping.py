@@ -17,6 +17,9 @@ from bloomery_kit.objects import ObjectStore
 from bloomery_kit.times import Clock, utc_now
 
 LOOP = "annotation housekeeping"
+BURIALS = "annotation burials"
+DELETED = "deleted projects"
+"""Key of the notifier that says that there is a project to bury."""
 _STAGING_AGE = timedelta(days=2)
 _REQUEST_AGE = timedelta(days=7)
 _MARGIN = timedelta(hours=1)
@@ -33,14 +36,12 @@ class Housekeeper:
         self._sweeper = Sweeper(db, objects, clock)
 
     async def tidy(self) -> None:
-        """Do all that is left to do; one project's trouble does not hold up the others."""
-        async with self._db.write() as tx:
-            await forget_requests(tx, before=self._clock() - _REQUEST_AGE)
+        """Do all that is left to do in the projects that are there; one's trouble does not hold up the others."""
+        with guarded(LOOP):
+            async with self._db.write() as tx:
+                await forget_requests(tx, before=self._clock() - _REQUEST_AGE)
         async with self._db.read() as tx:
-            deleted, living, going = await graves.deleted(tx), await graves.living(tx), await labels.marked(tx)
-        for grave in deleted:
-            with guarded(LOOP, project=grave.project_uid):
-                await self._bury(grave)
+            living, going = await graves.living(tx), await labels.marked(tx)
         for label in going:
             with guarded(LOOP, label=label.name):
                 await labelling.finish(self._db, label, self._clock)
@@ -53,22 +54,31 @@ class Housekeeper:
             while await self._forget_files():
                 pass
 
+    async def bury(self) -> None:
+        """Remove what deleted projects left."""
+        async with self._db.read() as tx:
+            deleted = await graves.deleted(tx)
+        for grave in deleted:
+            with guarded(BURIALS, project=grave.project_uid):
+                await self._bury(grave)
+
     async def _forget_files(self) -> int:
         async with self._db.write() as tx:
             return await imports.forget_files(tx, _ROWS)
 
     async def _bury(self, grave: Grave) -> None:
         uid = grave.project_uid
-        removed = True
-        while removed:
-            async with self._db.write() as tx:
-                removed = await graves.remove_rows(tx, uid, _ROWS)
         # What was signed before the deletion may still arrive; once that is over, this pass has seen everything.
         last = self._clock() > grave.delete_time + self._url_life + _MARGIN
         async for blob in self._objects.list(f"{uid}/"):
             # Other services keep what is theirs in folders of the same project.
             if blob.key.count("/") == 1 or blob.key.startswith(staging_prefix(uid)):
                 await self._objects.delete(blob.key)
+        # Last, as a database on a full disk has little room for what it is to forget.
+        removed = True
+        while removed:
+            async with self._db.write() as tx:
+                removed = await graves.remove_rows(tx, uid, _ROWS)
         if last:
             async with self._db.write() as tx:
                 await graves.close(tx, uid)

@@ -33,8 +33,9 @@ class Housekeeper:
 
     async def tidy(self) -> None:
         """Do all that is left to do; what cannot be done now stays for the next time and holds up nothing else."""
-        async with self._db.write() as tx:
-            await forget_requests(tx, before=self._clock() - _REMEMBER)
+        with guarded(LOOP):
+            async with self._db.write() as tx:
+                await forget_requests(tx, before=self._clock() - _REMEMBER)
         await self._hold_projects()
         after = 0
         while left := await self._left(after):

@@ -18,6 +18,7 @@ from bloomery.annotation.v1 import Project as ProjectMessage
 from bloomery.common.v1 import Reference as ReferenceMessage
 from bloomery_annotation import convert
 from bloomery_annotation.checks import MAX_NAME
+from bloomery_annotation.housekeeping import DELETED
 from bloomery_annotation.model import Project
 from bloomery_annotation.names import PROJECT
 from bloomery_annotation.service.base import Methods, text_cursor
@@ -90,6 +91,7 @@ class ProjectMethods(Methods):
         """See the contract."""
         async with self._write(PROJECT.parse(request.name)["project"]) as (tx, project):
             await projects.delete(tx, project, self._parts.clock())
+        self._parts.changed.notify(DELETED)
         return Empty()
 
     async def ListReferences(self, request: ListReferencesRequest, _context: object) -> ListReferencesResponse:

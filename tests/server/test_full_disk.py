@@ -1,0 +1,46 @@
+"""On a full disk what frees room can be deleted."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bloomery.annotation.v1 import AnnotationServiceStub, CreateProjectRequest, DeleteProjectRequest
+from bloomery_kit.clients import channel
+from bloomery_kit.objects import FolderObjectStore
+from bloomery_server import folder
+from bloomery_server.embedded import EmbeddedServer
+from bloomery_server.folder import DataFolder
+from real_parts.disk import Filler
+
+
+@pytest.fixture
+async def server(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EmbeddedServer]:
+    monkeypatch.setattr(folder, "_JOURNAL_BYTES", 1 << 20)
+    data = DataFolder.open(small_disk / "data")
+    server = EmbeddedServer(data, data.identity(port=0), stop_jobs=False, on_ready=lambda: None)
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.drain()
+        await server.close()
+        data.close()
+
+
+async def test_a_project_can_be_deleted_on_a_full_disk_and_its_bytes_go(
+    server: EmbeddedServer, small_disk: Path, filler: Filler
+) -> None:
+    identity = server._identity
+    async with channel(f"127.0.0.1:{identity.port}", token=identity.token) as on:
+        annotations = AnnotationServiceStub(on)
+        project = await annotations.CreateProject(CreateProjectRequest(project_id="p"))
+        blobs = FolderObjectStore(small_disk / "data/blobs", base_url="http://x", signing_key=b"k" * 32)
+        key = f"{project.uid}/{'0' * 64}"
+        await blobs.put(key, bytes(1 << 20))
+        await asyncio.to_thread(filler.fill)
+        await annotations.DeleteProject(DeleteProjectRequest(name=project.name))
+        async with asyncio.timeout(20):
+            while await blobs.stat(key):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)

@@ -56,7 +56,9 @@ def test_what_a_client_leaves_half_done_is_done_by_the_next_one(
     _, said = first.communicate(timeout=30)
     print(f"seed {SEED}, at {moment:.2f}: ended with {first.returncode}")
     if blow is signal.SIGINT:
-        assert (first.returncode, "the same command" in said) in ((INTERRUPTED, True), (0, False)), said
+        # Late in an import it may be over before the signal is there.
+        right = [(INTERRUPTED, True)] if number == 0 else [(INTERRUPTED, True), (0, False)]
+        assert (first.returncode, "the same command" in said) in right, said
         assert "Traceback" not in said
     second = command(site, undisturbed, name)
     _, said = second.communicate(timeout=50)

@@ -36,6 +36,12 @@ async def until(ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool] = la
             await asyncio.sleep(0.02)
 
 
+async def until_true(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
 async def recorded(service: Service, name: str = V1) -> ModelVersion:
     return await until(lambda: service.models.GetModelVersion(GetModelVersionRequest(name=name)))
 

@@ -74,12 +74,16 @@ class Projects(AnnotationServiceServicer):
         self.held: set[str] = set()
         """Who holds it."""
         self.titles: dict[str, str] = {}
+        self.asked: list[str] = []
+        """Who wanted to hold it or know of it, also while it is down."""
         self.down = False
 
     async def GetProject(self, request: GetProjectRequest, context: Context) -> Project:
+        self.asked.append(request.name)
         return Project(name=request.name, uid=self.uid, create_time=to_timestamp(self.created))
 
     async def AcquireReference(self, request: annotation.AcquireReferenceRequest, context: Context) -> Reference:
+        self.asked.append(request.holder)
         if self.down:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
         if request.uid != self.uid:
@@ -100,12 +104,15 @@ class Datasets(DatasetServiceServicer):
         self.held: set[tuple[str, str]] = set()
         self.titles: dict[str, str] = {}
         """How people call the holders, by holder."""
+        self.asked: list[str] = []
+        """Who wanted to hold a version or to give it back, also while it is down."""
         self.down = False
         self.refused = ""
         """A dataset version that nobody may hold."""
 
     async def AcquireReference(self, request: AcquireReferenceRequest, context: Context) -> Reference:
         assert request.resource
+        self.asked.append(request.holder)
         if self.down:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
         if request.resource == self.refused:
@@ -116,6 +123,7 @@ class Datasets(DatasetServiceServicer):
 
     async def ReleaseReference(self, request: ReleaseReferenceRequest, context: Context) -> Empty:
         assert request.resource
+        self.asked.append(request.holder)
         if self.down:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
         self.held.discard((request.resource, request.holder))

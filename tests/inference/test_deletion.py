@@ -26,7 +26,7 @@ from bloomery_inference.housekeeping import Housekeeper
 from bloomery_inference.store import models, results
 from bloomery_inference.store.tables import CLEANUPS, MODELS
 from bloomery_kit.times import utc_now
-from tests.inference.asking import BOX, PETS, V1, gone, recorded, variant_in
+from tests.inference.asking import BOX, PETS, V1, gone, recorded, until_true, variant_in
 from tests.inference.conftest import Service
 from tests.inference.models import one_box, write_model
 from tests.inference.samples import optimized, trained, with_facts, with_variant
@@ -147,8 +147,9 @@ async def test_a_version_deleted_while_a_neighbour_is_away_leaves_nothing_in_the
     service.trainer.feed.append(item)
     await recorded(service)
     service.datasets.down = True
+    service.datasets.asked.clear()
     await service.models.DeleteModelVersion(DeleteModelVersionRequest(name=V1))
-    await asyncio.sleep(0.3)
+    await until_true(lambda: service.datasets.asked)
     assert service.datasets.held
     service.datasets.down = False
     await gone(service, key)

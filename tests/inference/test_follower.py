@@ -1,6 +1,5 @@
 """What is recorded from the feed of results: once, in order, and as a refusal where it makes no sense."""
 
-import asyncio
 from uuid import uuid4
 
 import grpc
@@ -18,7 +17,7 @@ from bloomery.inference.v1 import (
 from bloomery.training.v1 import JobServiceStub
 from bloomery_inference.follower import Follower
 from bloomery_kit.errors import error_info, to_status
-from tests.inference.asking import PETS, V1, gone, recorded
+from tests.inference.asking import PETS, V1, gone, recorded, until_true
 from tests.inference.conftest import Service
 from tests.inference.samples import CLASSES, DATASET, imported, trained, with_facts
 
@@ -83,7 +82,7 @@ async def test_a_result_that_makes_no_sense_does_not_hold_up_those_after_it(
 async def test_a_result_waits_while_its_dataset_cannot_be_held(service: Service) -> None:
     service.datasets.down = True
     service.trainer.feed.append(trained(1))
-    await asyncio.sleep(0.3)
+    await until_true(lambda: service.datasets.asked)
     listed = await service.models.ListModelVersions(ListModelVersionsRequest(parent="projects/-/models/-"))
     assert not listed.model_versions
     service.datasets.down = False

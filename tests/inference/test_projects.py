@@ -1,7 +1,5 @@
 """A model keeps its project from being deleted, so that none shows in another project of the same id."""
 
-import asyncio
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -15,19 +13,13 @@ from bloomery_inference.store import models, results
 from bloomery_inference.store.tables import MODELS
 from bloomery_kit.names import new_uid
 from bloomery_kit.times import utc_now
-from tests.inference.asking import PETS, V1, recorded
+from tests.inference.asking import PETS, V1, gone, recorded, until, until_true
 from tests.inference.conftest import Service
 from tests.inference.neighbours import PROJECT_UID
 from tests.inference.samples import DATASET, imported, trained
 from tests.inference.test_follower import another_replica
 
 OTHER = "q" * 32
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
 
 
 async def listed(service: Service) -> list[str]:
@@ -40,24 +32,26 @@ async def holder(service: Service) -> str:
 
 
 async def refused(service: Service, job: str) -> str:
-    async with asyncio.timeout(20):
-        while True:
-            async with service.app._db.read() as tx:
-                if reason := await results.refusal(tx, job, ""):
-                    return reason
-            await asyncio.sleep(0.02)
+    async def reason() -> str | None:
+        async with service.app._db.read() as tx:
+            return await results.refusal(tx, job, "")
+
+    return await until(reason, bool) or ""
 
 
 async def test_a_model_holds_its_project_until_it_is_deleted(service: Service) -> None:
-    service.trainer.feed.append(imported(1))
+    item = imported(1)
+    key = item.result.artifacts[0].logical_key
+    await service.objects.put(key, b"weights")
+    service.trainer.feed.append(item)
     await recorded(service)
     first = await holder(service)
     assert (service.projects.held, service.projects.titles[first]) == ({first}, "models/pets")
     await service.models.DeleteModelVersion(DeleteModelVersionRequest(name=V1))
-    await asyncio.sleep(0.3)
+    await gone(service, key)
     assert service.projects.held == {first}, "the model is still there, without versions"
     await service.models.DeleteModel(DeleteModelRequest(name=PETS))
-    await until(lambda: not service.projects.held)
+    await until_true(lambda: not service.projects.held)
     service.trainer.feed.append(imported(2))
     await recorded(service)
     assert service.projects.held == {await holder(service)} != {first}
@@ -70,9 +64,7 @@ async def test_a_result_of_a_project_that_is_gone_makes_no_model_in_another_of_i
     service.trainer.feed.append(item)
     assert "projects/pets does not exist" in await refused(service, item.job.name)
     assert (await listed(service), service.projects.held) == ([], set())
-    async with asyncio.timeout(20):
-        while await service.objects.stat(item.result.artifacts[0].logical_key):  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+    await until(lambda: service.objects.stat(item.result.artifacts[0].logical_key), lambda file: file is None)
 
 
 async def test_a_late_result_of_a_project_that_is_gone_does_not_join_a_model_of_another(service: Service) -> None:
@@ -87,7 +79,7 @@ async def test_a_late_result_of_a_project_that_is_gone_does_not_join_a_model_of_
 async def test_a_result_waits_for_the_owner_of_projects(service: Service) -> None:
     service.projects.down = True
     service.trainer.feed.append(imported(1))
-    await asyncio.sleep(0.5)
+    await until_true(lambda: service.projects.asked)
     assert await listed(service) == []
     service.projects.down = False
     await recorded(service)
@@ -100,7 +92,7 @@ async def test_a_refused_result_holds_no_project(service: Service) -> None:
     service.trainer.feed.append(item)
     await refused(service, item.job.name)
     assert service.projects.titles, "it was never held, so this test shows nothing"
-    await until(lambda: not service.projects.held)
+    await until_true(lambda: not service.projects.held)
 
 
 async def test_a_replica_that_comes_late_holds_no_project_for_a_model_that_is_gone(service: Service) -> None:
@@ -108,11 +100,11 @@ async def test_a_replica_that_comes_late_holds_no_project_for_a_model_that_is_go
     service.trainer.feed.append(item)
     await recorded(service)
     await service.models.DeleteModel(DeleteModelRequest(name=PETS))
-    await until(lambda: not service.projects.held)
+    await until_true(lambda: not service.projects.held)
     service.projects.titles.clear()
     await another_replica(service).record(item)
     assert service.projects.titles, "it did not hold it, so this test shows nothing"
-    await until(lambda: not service.projects.held)
+    await until_true(lambda: not service.projects.held)
     assert await listed(service) == []
 
 
@@ -129,29 +121,27 @@ async def written(service: Service, *, project_uid: str = PROJECT_UID, age: time
 async def test_a_model_from_before_holds_its_project_soon(service: Service, project_uid: str) -> None:
     service.projects.down = True
     model = await written(service, project_uid=project_uid)
-    await asyncio.sleep(0.3)
+    await until_true(lambda: service.projects.asked)
     service.projects.down = False
-    await until(lambda: service.projects.held == {model.holder})
+    await until_true(lambda: service.projects.held == {model.holder})
 
 
 async def test_a_hold_that_comes_after_the_deletion_is_given_back(service: Service) -> None:
     model = await written(service)
-    await until(lambda: service.projects.held == {model.holder})
+    await until_true(lambda: service.projects.held == {model.holder})
     await service.models.DeleteModel(DeleteModelRequest(name=PETS))
-    await until(lambda: not service.projects.held)
+    await until_true(lambda: not service.projects.held)
     service.projects.titles.clear()
     (connection,) = service.app._channels.values()
     await Holding(service.app._db, AnnotationServiceStub(connection)).catch_up(model)
     assert service.projects.titles, "it did not hold it, so this test shows nothing"
-    await until(lambda: not service.projects.held)
+    await until_true(lambda: not service.projects.held)
 
 
 @pytest.mark.parametrize("model", [{"project_uid": OTHER}, {"project_uid": "", "age": timedelta(days=1)}])
 async def test_a_model_of_a_project_that_is_gone_goes_too(service: Service, model: dict[str, object]) -> None:
     await written(service, **model)  # type: ignore[arg-type]
-    async with asyncio.timeout(20):
-        while await listed(service):  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+    await until(lambda: listed(service), lambda names: not names)
     assert not service.projects.held
 
 
@@ -159,7 +149,9 @@ async def test_a_model_with_data_stays_whatever_is_said_of_its_project(service: 
     service.trainer.feed.append(trained(1))
     await recorded(service)
     service.projects.uid = OTHER
+    service.projects.asked.clear()
     async with service.app._db.write() as tx:
         await tx.execute(sa.update(MODELS).values(held=False))
-    await asyncio.sleep(0.6)
+    # Whoever asks again has done with the first answer.
+    await until_true(lambda: len(service.projects.asked) > 1)
     assert await listed(service) == [PETS]

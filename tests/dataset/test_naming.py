@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import PurePosixPath
 
 import pytest
 from hypothesis import given
@@ -50,9 +50,10 @@ def one(display_name: str, media_type: str = "image/jpeg") -> str:
         ("photo.jfif", "photo.jpg"),
         ("a?b*c.jpg", "a_b_c.jpg"),
         ("CON.jpg", "CON_.jpg"),
+        ("con .1.jpg", "con_ .1.jpg"),
         ("nul.x/aux.1.jpg", "nul_.x/aux_.1.jpg"),
         ("cam. /a .jpg", "cam/a.jpg"),
-        ("x" * 500 + "/" + "猫" * 200 + ".jpg", "x" * 0 + "猫" * 60 + ".jpg"),
+        ("x" * 500 + "/" + "猫" * 200 + ".jpg", "猫" * 60 + ".jpg"),
         ("", "aabcdefghij.jpg"),
     ],
 )
@@ -121,6 +122,10 @@ def test_what_follows_the_last_dot_of_an_unknown_format_is_no_part_of_the_stem()
 PIECES = st.sampled_from(
     ["/", "\\", ".", "..", " ", ":", "con", "images", "a", "A", "ä", "a\u0308", "猫", ".jpg", "\0", "?"]
 )
+DEVICES = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {
+    f"{port}{n}" for port in ("com", "lpt") for n in "123456789¹²³"
+}
+"""What Windows takes for a device, with any ending; `PureWindowsPath.is_reserved` goes with Python 3.15."""
 NAMES = st.lists(PIECES, max_size=6).map("".join) | st.text(max_size=6)
 
 
@@ -130,7 +135,8 @@ def test_names_are_unique_and_safe_whatever_they_were(drawn: list[tuple[str, str
     names = file_names(images)
     parts = [part for name in names for part in name.split("/")]
     assert not any(re.search(r'[<>:"\\|?*\x00-\x1f]|^[. ]|[. ]$|^$', part) for part in parts)
-    assert not any(PureWindowsPath(part).is_reserved() or len(part.encode()) > 240 for part in parts)
+    assert not {part.partition(".")[0].rstrip(" ").lower() for part in parts} & DEVICES
+    assert not any(len(part.encode()) > 240 for part in parts)
     assert len({stem_of(name).casefold() for name in names}) == len(images)
     # No image is called as a folder is, and trainers find its labels.
     folders = {folder for name in names for folder in map(str, PurePosixPath(name.casefold()).parents)}

@@ -24,7 +24,7 @@ _IMAGE_FOLDERS = frozenset({"images", "image", "imgs", "img", "jpegimages"})
 _ELSEWHERE = re.compile(r"^(/|[A-Za-z]:|[A-Za-z][A-Za-z0-9+.-]+://)|(^|/)\.\.?(/|$)")
 """A path that begins somewhere else, or leads there."""
 _REFUSED = re.compile(r'[<>:"|?*\x00-\x1f\x7f-\x9f\ud800-\udfff]')
-_DEVICES = re.compile(r"^(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*|)$", re.IGNORECASE)
+_DEVICES = re.compile(r"^(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])( *\..*|)$", re.IGNORECASE)
 """Names that are no files on Windows, whatever their ending."""
 _ENDING = re.compile(r"\.[A-Za-z0-9]{1,16}$")
 _PART_BYTES = 180

@@ -1,7 +1,7 @@
 """Who holds a version, and what a refused deletion says of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sized
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from bloomery.dataset.v1 import (
     ListReferencesRequest,
     ReleaseReferenceRequest,
 )
+from bloomery_dataset.settings import DatasetSettings
 from bloomery_dataset.store import versions
 from bloomery_dataset.store.tables import VERSIONS
 from tests.dataset.annotations import FakeAnnotations
@@ -28,16 +29,13 @@ from tests.dataset.helpers import (
     box,
     failure,
     has,
-    serving,
-    settings_for,
     until,
 )
 
 
 @pytest.fixture
-async def service(any_database_url: str, tmp_path: Path, annotation_target: str) -> AsyncIterator[Service]:
-    async with serving(settings_for(tmp_path, any_database_url, annotation_target)) as running:
-        yield running
+def settings(both_settings: DatasetSettings) -> DatasetSettings:
+    return both_settings
 
 
 async def test_a_version_that_is_held_is_not_deleted(service: Service, fake: FakeAnnotations, tmp_path: Path) -> None:
@@ -72,9 +70,6 @@ async def test_a_version_that_is_held_is_not_deleted(service: Service, fake: Fak
 
 
 async def test_only_ready_versions_are_held(service: Service, fake: FakeAnnotations) -> None:
-    fake.down = True
-    fake.add(1, [box()])
-    fake.down = False
     fake.gate = asyncio.Event()
     for number in range(6):
         fake.add(number, [box()])

@@ -1,15 +1,18 @@
 """The service on both databases, beside an annotation service that can fail."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from bloomery_dataset.housekeeping import Housekeeper
 from bloomery_dataset.settings import DatasetSettings
+from bloomery_kit.times import utc_now
 from real_parts.postgres import PostgresServer
 from tests import databases
 from tests.dataset.annotations import FakeAnnotations
-from tests.dataset.helpers import Service, annotating, serving, settings_for
+from tests.dataset.helpers import Service, annotating, housekeeping, serving, settings_for
 
 
 @pytest.fixture
@@ -48,6 +51,33 @@ def settings(tmp_path: Path, database_url: str, annotation_target: str) -> Datas
 
 
 @pytest.fixture
+def both_settings(tmp_path: Path, any_database_url: str, annotation_target: str) -> DatasetSettings:
+    """The settings on each of the databases; a file that wants them overrides `settings` with them."""
+    return settings_for(tmp_path, any_database_url, annotation_target)
+
+
+@pytest.fixture
 async def service(settings: DatasetSettings) -> AsyncIterator[Service]:
     async with serving(settings) as running:
         yield running
+
+
+@pytest.fixture
+async def idle(settings: DatasetSettings) -> AsyncIterator[Service]:
+    """A service that takes requests and does nothing by itself."""
+    async with serving(settings, start=False) as running:
+        yield running
+
+
+@pytest.fixture
+async def housekeeper(settings: DatasetSettings, tmp_path: Path) -> AsyncIterator[Housekeeper]:
+    async with housekeeping(tmp_path, settings.database_url, settings.annotation_target) as made:
+        yield made
+
+
+@pytest.fixture
+async def later(settings: DatasetSettings, tmp_path: Path) -> AsyncIterator[Housekeeper]:
+    """A housekeeper two hours later."""
+    clock = lambda: utc_now() + timedelta(hours=2)  # noqa: E731
+    async with housekeeping(tmp_path, settings.database_url, settings.annotation_target, clock=clock) as made:
+        yield made

@@ -1,8 +1,7 @@
 """What deleted, failed and interrupted builds leave behind: nothing."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,11 +10,11 @@ from bloomery.dataset.v1 import DatasetVersion, DeleteDatasetVersionRequest
 from bloomery_dataset.annotations import Annotations
 from bloomery_dataset.housekeeping import Housekeeper
 from bloomery_dataset.model import ExportFormat
+from bloomery_dataset.settings import DatasetSettings
 from bloomery_dataset.store import versions
 from bloomery_kit.errors import NotFound
 from bloomery_kit.objects import FolderObjectStore, ObjectStat
 from bloomery_kit.objects import _protocol as objects_protocol
-from bloomery_kit.times import utc_now
 from tests.dataset.annotations import FakeAnnotations
 from tests.dataset.helpers import (
     SIGNING_KEY,
@@ -23,34 +22,15 @@ from tests.dataset.helpers import (
     Service,
     box,
     building,
-    housekeeping,
     let_leases_run_out,
-    serving,
-    settings_for,
 )
 
 Hook = Callable[[], Awaitable[None]]
 
 
 @pytest.fixture
-async def idle(any_database_url: str, tmp_path: Path, annotation_target: str) -> AsyncIterator[Service]:
-    """A service that takes requests and does nothing by itself."""
-    async with serving(settings_for(tmp_path, any_database_url, annotation_target), start=False) as running:
-        yield running
-
-
-@pytest.fixture
-async def housekeeper(any_database_url: str, tmp_path: Path, annotation_target: str) -> AsyncIterator[Housekeeper]:
-    async with housekeeping(tmp_path, any_database_url, annotation_target) as made:
-        yield made
-
-
-@pytest.fixture
-async def later(any_database_url: str, tmp_path: Path, annotation_target: str) -> AsyncIterator[Housekeeper]:
-    """A housekeeper two hours later."""
-    clock = lambda: utc_now() + timedelta(hours=2)  # noqa: E731
-    async with housekeeping(tmp_path, any_database_url, annotation_target, clock=clock) as made:
-        yield made
+def settings(both_settings: DatasetSettings) -> DatasetSettings:
+    return both_settings
 
 
 def files(folder: Path) -> list[Path]:

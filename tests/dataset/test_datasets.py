@@ -1,8 +1,6 @@
 """Datasets and their versions, on both databases."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import grpc
 import pytest
@@ -28,6 +26,7 @@ from bloomery.dataset.v1 import (
 )
 from bloomery.vision.v1 import TaskType
 from bloomery_dataset.app import MIGRATIONS
+from bloomery_dataset.settings import DatasetSettings
 from bloomery_dataset.store.tables import CLEANUPS, METADATA
 from bloomery_kit.database import Database
 from bloomery_kit.migrations import migrate
@@ -41,16 +40,13 @@ from tests.dataset.helpers import (
     box,
     failure,
     has,
-    serving,
-    settings_for,
     until,
 )
 
 
 @pytest.fixture
-async def service(any_database_url: str, tmp_path: Path, annotation_target: str) -> AsyncIterator[Service]:
-    async with serving(settings_for(tmp_path, any_database_url, annotation_target)) as running:
-        yield running
+def settings(both_settings: DatasetSettings) -> DatasetSettings:
+    return both_settings
 
 
 async def test_a_dataset_is_created_read_changed_and_deleted(service: Service) -> None:

@@ -1,7 +1,6 @@
 """Builds that are cut, robbed, edited under and starved: a version is complete, or it is not READY."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -21,16 +20,8 @@ from tests.dataset.helpers import (
     fill,
     let_leases_run_out,
     rows_of,
-    serving,
     until,
 )
-
-
-@pytest.fixture
-async def idle(settings: DatasetSettings) -> AsyncIterator[Service]:
-    """A service that takes requests and builds nothing."""
-    async with serving(settings, start=False) as running:
-        yield running
 
 
 async def test_a_stream_that_breaks_goes_on_where_it_was(

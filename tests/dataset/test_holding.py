@@ -1,6 +1,5 @@
 """A dataset keeps its project from being deleted, so that none shows in another project of the same id."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from bloomery_dataset.annotations import Annotations
 from bloomery_dataset.app import MIGRATIONS
 from bloomery_dataset.housekeeping import Housekeeper
 from bloomery_dataset.model import Dataset as Stored
+from bloomery_dataset.settings import DatasetSettings
 from bloomery_dataset.store import datasets
 from bloomery_dataset.store.tables import DATASETS
 from bloomery_kit.database import Database
@@ -32,31 +32,12 @@ from tests.dataset.helpers import (
     Service,
     box,
     failure,
-    housekeeping,
-    serving,
-    settings_for,
 )
 
 
 @pytest.fixture
-async def idle(any_database_url: str, tmp_path: Path, annotation_target: str) -> AsyncIterator[Service]:
-    """A service that takes requests and does nothing by itself."""
-    async with serving(settings_for(tmp_path, any_database_url, annotation_target), start=False) as running:
-        yield running
-
-
-@pytest.fixture
-async def housekeeper(any_database_url: str, tmp_path: Path, annotation_target: str) -> AsyncIterator[Housekeeper]:
-    async with housekeeping(tmp_path, any_database_url, annotation_target) as made:
-        yield made
-
-
-@pytest.fixture
-async def later(any_database_url: str, tmp_path: Path, annotation_target: str) -> AsyncIterator[Housekeeper]:
-    """A housekeeper two hours later."""
-    clock = lambda: utc_now() + timedelta(hours=2)  # noqa: E731
-    async with housekeeping(tmp_path, any_database_url, annotation_target, clock=clock) as made:
-        yield made
+def settings(both_settings: DatasetSettings) -> DatasetSettings:
+    return both_settings
 
 
 async def create(service: Service, request_id: str = "") -> Dataset:

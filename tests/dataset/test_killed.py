@@ -3,7 +3,6 @@
 import asyncio
 import random
 import sys
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,16 +25,8 @@ from tests.dataset.helpers import (
     complete,
     fill,
     let_leases_run_out,
-    serving,
     until,
 )
-
-
-@pytest.fixture
-async def idle(settings: DatasetSettings) -> AsyncIterator[Service]:
-    """A service that takes requests and builds nothing."""
-    async with serving(settings, start=False) as running:
-        yield running
 
 
 class CrashingStore(FolderObjectStore):

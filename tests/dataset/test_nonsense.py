@@ -1,8 +1,6 @@
 """Requests that nobody means: each gets an answer or a reason, never an internal error."""
 
 import random
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -11,8 +9,9 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from bloomery.dataset.v1 import dataset_service_pb2
+from bloomery_dataset.settings import DatasetSettings
 from tests.dataset.annotations import FakeAnnotations
-from tests.dataset.helpers import AS_SERVICE, DATASET, PARENT, Service, box, serving, settings_for
+from tests.dataset.helpers import AS_SERVICE, DATASET, PARENT, Service, box
 
 _METHODS = dataset_service_pb2.DESCRIPTOR.services_by_name["DatasetService"].methods
 _EXPECTED = {
@@ -48,9 +47,8 @@ _TEXTS = (
 
 
 @pytest.fixture
-async def service(any_database_url: str, tmp_path: Path, annotation_target: str) -> AsyncIterator[Service]:
-    async with serving(settings_for(tmp_path, any_database_url, annotation_target)) as running:
-        yield running
+def settings(both_settings: DatasetSettings) -> DatasetSettings:
+    return both_settings
 
 
 async def test_random_requests_never_cause_an_internal_error(service: Service, fake: FakeAnnotations) -> None:

@@ -1,7 +1,6 @@
 """Several builders: each build is done by one of them at a time, and only by whoever has its lease."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,6 @@ from tests.dataset.helpers import (
     serving,
     settings_for,
 )
-
-
-@pytest.fixture
-async def idle(settings: DatasetSettings) -> AsyncIterator[Service]:
-    """A service that takes requests and builds nothing."""
-    async with serving(settings, start=False) as running:
-        yield running
 
 
 async def test_replicas_build_each_version_once(

@@ -15,6 +15,7 @@ import grpc
 import httpx
 import numpy as np
 import pytest
+import sqlalchemy as sa
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,7 +33,9 @@ from bloomery.dataset.v1 import (
 from bloomery.vision.v1 import TaskType
 from bloomery_dataset import build
 from bloomery_dataset import items as paging
+from bloomery_dataset.app import SCHEMA
 from bloomery_dataset.settings import DatasetSettings
+from bloomery_kit.database import Database
 from bloomery_kit.errors import error_info
 from bloomery_kit.objects import S3ObjectStore
 from bloomery_kit.settings import S3StoreSettings
@@ -337,6 +340,23 @@ async def test_an_export_says_what_its_format_cannot_hold(
         }
     coco = ExportDatasetVersionRequest(name=version.name, format=ExportFormat.EXPORT_FORMAT_COCO)
     assert not (await service.stub.ExportDatasetVersion(coco)).losses
+
+
+async def test_an_archive_that_an_older_replica_adds_is_made_anew(
+    fake: FakeAnnotations, any_database_url: str, tmp_path: Path, annotation_target: str
+) -> None:
+    fake.add(1, [replace(box(), attributes={"truncated": "1"})])
+    old = "INSERT INTO exports (version_uid, format, digest, size_bytes, logical_key) SELECT uid, 'yolo', 'd', 1, 'k'"
+    async with serving(settings_for(tmp_path, any_database_url, annotation_target)) as service:
+        version = await service.build()
+        db = Database.connect(any_database_url, SCHEMA)
+        async with db.write() as tx:
+            await tx.execute(sa.text(f"{old} FROM versions"))
+        await db.close()
+        request = ExportDatasetVersionRequest(name=version.name, format=ExportFormat.EXPORT_FORMAT_YOLO)
+        exported = [await service.stub.ExportDatasetVersion(request) for _ in range(2)]
+        assert [one.losses for one in exported] == [{"attributes left out": 1}] * 2
+        assert "images.csv" in await export(service, version.name, request.format, tmp_path / "blobs")
 
 
 async def test_small_images_come_with_their_listing_where_that_is_asked(

@@ -87,8 +87,8 @@ EXPORTS = sa.Table(
     _required("digest", sa.String),
     _required("size_bytes", sa.BigInteger),
     _required("logical_key", sa.String),
-    # How many shapes the format cannot hold as they are, by reason.
-    _required("losses", sa.JSON, server_default="{}"),
+    # How many shapes the format cannot hold as they are, by reason; NULL in archives of before it was counted.
+    sa.Column("losses", sa.JSON),
 )
 CLEANUPS = sa.Table(
     "cleanups",

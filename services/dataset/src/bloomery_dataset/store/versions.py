@@ -139,14 +139,16 @@ async def release(tx: Transaction, uid: str, holder: str) -> None:
 
 
 async def export(tx: Transaction, uid: str, export_format: ExportFormat) -> Export | None:
-    """The archive of a version in a format, if it was made before."""
-    found = await tx.execute(sa.select(EXPORTS).where(EXPORTS.c.version_uid == uid, EXPORTS.c.format == export_format))
-    row = found.one_or_none()
+    """The archive of a version in a format, if it was made before, and not by an older replica."""
+    of_it = (EXPORTS.c.version_uid == uid, EXPORTS.c.format == export_format, EXPORTS.c.losses.is_not(sa.null()))
+    row = (await tx.execute(sa.select(EXPORTS).where(*of_it))).one_or_none()
     return Export(Blob(row.digest, row.size_bytes, row.logical_key), row.losses) if row else None
 
 
 async def add_export(tx: Transaction, uid: str, export_format: ExportFormat, made: Export) -> None:
-    """Keep an archive."""
+    """Keep an archive, in the place of an older replica's."""
+    older = (EXPORTS.c.version_uid == uid, EXPORTS.c.format == export_format, EXPORTS.c.losses.is_(sa.null()))
+    await tx.execute(sa.delete(EXPORTS).where(*older))
     row = {
         "version_uid": uid,
         "format": export_format,

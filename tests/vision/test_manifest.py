@@ -19,6 +19,7 @@ from bloomery_vision.manifest import (
     ManifestIndex,
     ManifestRow,
     ManifestShard,
+    NewerManifestError,
     ShardReader,
     ShardWriter,
     read_shard,
@@ -165,6 +166,11 @@ def test_an_index_comes_back_as_it_was_written() -> None:
 def test_a_damaged_index_is_refused(data: bytes) -> None:
     with pytest.raises(ManifestError):
         ManifestIndex.from_json(data)
+
+
+def test_an_index_of_a_newer_version_says_so() -> None:
+    with pytest.raises(NewerManifestError, match="format 3"):
+        ManifestIndex.from_json(b'{"format": 3, "parts": []}')
 
 
 def test_a_damaged_shard_is_refused() -> None:

@@ -50,6 +50,10 @@ class ManifestError(ValueError):
     """An index or a shard that cannot be read."""
 
 
+class NewerManifestError(ManifestError):
+    """An index in a format that only newer versions of this package know."""
+
+
 @dataclass(frozen=True, slots=True)
 class ManifestRow:
     """One image of a version.
@@ -127,11 +131,11 @@ class ManifestIndex:
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """Read an index file. Raises ManifestError for a damaged one and for another format."""
+        """Read an index file. Raises ManifestError for a damaged one, NewerManifestError for a newer format."""
         try:
             fields = json.loads(data)
             if (found := fields.pop("format")) not in (1, FORMAT):
-                raise ManifestError(f"the manifest has format {found}, this reads up to {FORMAT}")
+                raise NewerManifestError(f"a newer version wrote it in format {found}; this one reads up to {FORMAT}")
             fields |= {name: tuple(fields.get(name, ())) for name in ("classes", "class_ids", "supercategories")}
             fields["shards"] = tuple(ManifestShard(**shard) for shard in fields["shards"])
             return cls(**fields)

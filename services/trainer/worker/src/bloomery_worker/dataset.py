@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bloomery_vision.images import ImageError, decode
-from bloomery_vision.manifest import ManifestError, ManifestIndex, ManifestRow, ShardReader
+from bloomery_vision.manifest import ManifestError, ManifestIndex, ManifestRow, NewerManifestError, ShardReader
 from bloomery_worker.cache import BlobCache
 from bloomery_worker.failures import DataError
 
 _REBUILD = "build the dataset version again"
+_UPGRADE = "upgrade the workers' environment"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Dataset:
         try:
             return cls(ManifestIndex.from_json(manifest.read_bytes()), cache)
         except ManifestError as problem:
-            raise DataError(f"the dataset version cannot be read: {problem}", hint=_REBUILD) from problem
+            hint = _UPGRADE if isinstance(problem, NewerManifestError) else _REBUILD
+            raise DataError(f"the dataset version cannot be read: {problem}", hint=hint) from problem
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -44,6 +44,7 @@ def one(display_name: str, media_type: str = "image/jpeg") -> str:
         ("../../etc/passwd", "passwd.jpg"),
         ("a/.jpg/1.jpg", "a/_jpg/1.jpg"),
         ("a.jpg/1.jpg", "a.jpg_/1.jpg"),
+        ("a.TXT/b.json/1.jpg", "a.TXT_/b.json/1.jpg"),
         (".hidden.jpg", "_hidden.jpg"),
         ("wrong.png", "wrong.jpg"),
         ("v1.2", "v1.2.jpg"),
@@ -120,7 +121,7 @@ def test_what_follows_the_last_dot_of_an_unknown_format_is_no_part_of_the_stem()
 
 
 PIECES = st.sampled_from(
-    ["/", "\\", ".", "..", " ", ":", "con", "images", "a", "A", "ä", "a\u0308", "猫", ".jpg", "\0", "?"]
+    ["/", "\\", ".", "..", " ", ":", "con", "images", "a", "A", "ä", "a\u0308", "猫", ".jpg", ".txt", "\0", "?"]
 )
 DEVICES = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {
     f"{port}{n}" for port in ("com", "lpt") for n in "123456789¹²³"
@@ -138,7 +139,7 @@ def test_names_are_unique_and_safe_whatever_they_were(drawn: list[tuple[str, str
     assert not {part.partition(".")[0].rstrip(" ").lower() for part in parts} & DEVICES
     assert not any(len(part.encode()) > 240 for part in parts)
     assert len({stem_of(name).casefold() for name in names}) == len(images)
-    # No image is called as a folder is, and trainers find its labels.
+    # No image or label file is called as a folder is, and trainers find its labels.
     folders = {folder for name in names for folder in map(str, PurePosixPath(name.casefold()).parents)}
-    assert not folders & {name.casefold() for name in names}
+    assert not folders & {one.casefold() for name in names for one in (name, f"{stem_of(name)}.txt")}
     assert not any("images" in PurePosixPath(name.lower()).parts[:-1] for name in names)

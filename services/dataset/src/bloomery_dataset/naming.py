@@ -100,8 +100,8 @@ def _safe_folder(folder: str) -> str:
     safe = _safe(folder)
     if safe.lower() == "images":
         return ""
-    # No folder is called as an image may be.
-    return f"{safe}_" if split_suffix(safe)[1] in SUFFIXES else safe
+    # No folder is called as an image or its label file may be.
+    return f"{safe}_" if split_suffix(safe)[1] in (*SUFFIXES, ".txt") else safe
 
 
 def _safe(name: str) -> str:

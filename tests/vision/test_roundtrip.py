@@ -23,7 +23,6 @@ from bloomery_vision.formats import (
     read,
     understand,
     write_coco,
-    write_voc,
     write_yolo,
 )
 from bloomery_vision.geometry import Box, Mask, Polygon, Shape, Tag, iou
@@ -106,17 +105,6 @@ def same_boxes(found: Iterable[Shape], wanted: Iterable[Shape], *, within: float
 @pytest.fixture(scope="module")
 def picture(make_image: MakeImage) -> bytes:
     return make_image(WIDTH, HEIGHT)
-
-
-@given(rows=rows_of(boxes | polygons | masks()))
-def test_voc(rows: list[ExportRow], picture: bytes) -> None:
-    written = files(write_voc(rows))
-    items = read_back(written, [f"JPEGImages/{row.file_name}" for row in rows], picture, Format.VOC)
-    assert len(items) == len(rows)
-    for row in rows:
-        item = items[f"JPEGImages/{row.file_name}"]
-        assert (item.width, item.height, item.split, item.annotated) == (WIDTH, HEIGHT, row.split, True)
-        same_boxes(item.shapes, row.shapes, within=1e-6)
 
 
 @given(rows=rows_of(boxes | multipart | masks()))
@@ -233,16 +221,6 @@ def test_the_area_of_an_object_of_very_many_pieces_is_what_they_cover() -> None:
     assert [one["area"] for one in written["annotations"]] == [1200]
 
 
-def test_voc_keeps_what_it_has_words_for(picture: bytes) -> None:
-    box = Shape(Box(1, 1, 9, 9), "RBC", {"difficult": "1", "pose": "Left"})
-    notes = Counter[str]()
-    rows = [one_row(box, replace(box, crowd=True), Shape(Polygon(((0, 0), (9, 0), (9, 9))), "RBC"))]
-    written = files(write_voc(rows, notes=notes))
-    (item,) = read_back(written, ["JPEGImages/a.png"], picture, Format.VOC).values()
-    assert item.shapes[0] == box
-    assert notes == {"crowd left out": 1, "outline as box": 1}
-
-
 def test_a_long_export_is_written_piece_by_piece() -> None:
     shapes = tuple(Shape(Box(index % 90, 1, 5, 5 + index / 1000), "RBC") for index in range(300))
     chunks = list(write_coco((one_row(*shapes, name=f"{index}.png") for index in range(100)), SPECS))
@@ -252,7 +230,6 @@ def test_a_long_export_is_written_piece_by_piece() -> None:
 
 WRITERS = {
     "coco": lambda rows: write_coco(rows, SPECS),
-    "voc": write_voc,
     "yolo": lambda rows: write_yolo(rows, LABELS, task=YoloTask.DETECT),
 }
 

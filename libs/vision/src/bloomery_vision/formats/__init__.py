@@ -22,7 +22,6 @@ from bloomery_vision.formats.source import FolderSource, MappingSource, Source, 
 from bloomery_vision.formats.table import FORMATS, FileFormat
 from bloomery_vision.formats.tree import LABEL_SUFFIXES
 from bloomery_vision.formats.write_coco import write_coco
-from bloomery_vision.formats.write_voc import write_voc
 from bloomery_vision.formats.write_yolo import write_yolo
 
 __all__ = [
@@ -49,6 +48,5 @@ __all__ = [
     "read",
     "understand",
     "write_coco",
-    "write_voc",
     "write_yolo",
 ]

@@ -63,18 +63,17 @@ def table_row(row: ExportRow) -> bytes:
 
 
 class Stems:
-    """Refuses a second row of one stem in one folder."""
+    """Refuses a second row of one stem in one split."""
 
     def __init__(self) -> None:
         self._taken: set[tuple[str, str]] = set()
 
-    def take(self, row: ExportRow, *, folder: str) -> str:
+    def take(self, row: ExportRow) -> str:
         """The stem of a row's file name, with its folders. Raises FormatError DUPLICATE_NAME, BAD_NAME."""
-        component(row.split)
-        stem = stem_of(relative(row.file_name))
-        key = (folder, folded(stem))
+        split, stem = component(row.split), stem_of(relative(row.file_name))
+        key = (split, folded(stem))
         if key in self._taken:
-            raise FormatError("DUPLICATE_NAME", f"two images in {folder} are called {stem}", "rename one")
+            raise FormatError("DUPLICATE_NAME", f"two images in {split} are called {stem}", "rename one")
         self._taken.add(key)
         return stem
 

@@ -97,7 +97,10 @@ class ExportRow:
 
 @dataclass(frozen=True, slots=True)
 class ExportChunk:
-    """Bytes to append to the file at `path`, relative to the export's root. A path may come several times."""
+    """Bytes to append to the file at `path`, relative to the export's root.
+
+    A path may come several times, one after another.
+    """
 
     path: str
     data: bytes

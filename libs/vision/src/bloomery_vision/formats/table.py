@@ -18,7 +18,6 @@ from bloomery_vision.formats.tree import Tree
 from bloomery_vision.formats.voc import read_voc
 from bloomery_vision.formats.voc_claim import claim_voc
 from bloomery_vision.formats.write_coco import write_coco
-from bloomery_vision.formats.write_voc import write_voc
 from bloomery_vision.formats.write_yolo import write_yolo
 from bloomery_vision.formats.yolo import read_yolo
 from bloomery_vision.formats.yolo_claim import claim_yolo
@@ -48,13 +47,7 @@ class FileFormat:
 FORMATS: Mapping[Format, FileFormat] = {
     one.id: one
     for one in (
-        FileFormat(
-            Format.VOC,
-            "Pascal VOC is *.xml with <annotation>",
-            claim_voc,
-            read_voc,
-            write=lambda rows, _labels, _task, notes: write_voc(rows, notes=notes),
-        ),
+        FileFormat(Format.VOC, "Pascal VOC is *.xml with <annotation>", claim_voc, read_voc),
         FileFormat(
             Format.COCO,
             "COCO is *.json with images, annotations and categories",

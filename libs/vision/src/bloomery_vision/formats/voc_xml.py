@@ -21,7 +21,7 @@ from bloomery_vision.formats.source import Size, Source
 from bloomery_vision.formats.texts import encoding_of, read_small
 from bloomery_vision.geometry import Box, Point, Polygon, Ring, Shape
 
-ATTRIBUTES = ("difficult", "truncated", "occluded", "pose")
+_ATTRIBUTES = ("difficult", "truncated", "occluded", "pose")
 """What an object may say beside its name and box."""
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -138,7 +138,7 @@ def _bad_box(item: Element) -> Finding:
 
 
 def _attributes(item: Element) -> dict[str, str]:
-    found = {key: value for key in ATTRIBUTES if (value := text(item, key)) not in ("", "0", "Unspecified")}
+    found = {key: value for key in _ATTRIBUTES if (value := text(item, key)) not in ("", "0", "Unspecified")}
     for key in ("score", "confidence"):
         if value := text(item, key):
             found["score"] = value

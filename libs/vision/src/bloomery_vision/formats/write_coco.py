@@ -52,7 +52,7 @@ def write_coco(
     with ExitStack() as stack:
         files: dict[str, _File] = {}
         for row in rows:
-            stems.take(row, folder=row.split)
+            stems.take(row)
             if row.split not in files:
                 files[row.split] = stack.enter_context(_File())
             shapes = _known(placed(row.shapes, notes, crowds=True), categories, notes)

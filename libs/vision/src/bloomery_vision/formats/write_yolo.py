@@ -37,7 +37,7 @@ def write_yolo(
     numbers = {label: number for number, label in enumerate(labels)}
     stems, splits = Stems(), set[str]()
     for row in rows:
-        stem = stems.take(row, folder=row.split)
+        stem = stems.take(row)
         splits.add(row.split)
         lines = _lines(row, numbers, task, notes)
         yield ExportChunk(f"labels/{row.split}/{stem}.txt", "".join(lines).encode())

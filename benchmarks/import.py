@@ -1,32 +1,40 @@
 """`bloomery import` of blood-cells through a real server, beside the least that one process must do for it."""
 
-import hashlib
 import os
-import shutil
-import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from minio import Minio
+
 from bloomery import Client, Step
-from bloomery_vision.formats import FolderSource, read, understand
-from bloomery_vision.images import probe
+from harness.bare import bare
 from harness.data import blood_cells, sample
-from harness.measure import Options, Table, median_and_range, options, ratios, report, say
+from harness.measure import (
+    Options,
+    Table,
+    forget_peak,
+    median_and_range,
+    options,
+    peak_resident_bytes,
+    ratios,
+    report,
+    say,
+)
+from harness.photographs import BOXES, photographs
 from harness.server import Server, running_server, scratch
+from harness.services import running_service
+from real_parts.minio import run_minio
 
 TOGETHER = 4
 BESIDE = "BLOOMERY_BENCH_BESIDE"
 """Names the folder of another checkout, such as of an older commit, which is measured in the same rounds."""
-SCHEMA = """
-PRAGMA journal_mode = WAL;
-PRAGMA synchronous = FULL;
-CREATE TABLE image (digest TEXT PRIMARY KEY, path TEXT, width INT, height INT, split TEXT);
-CREATE TABLE shape (digest TEXT, label TEXT, x REAL, y REAL, width REAL, height REAL);
-"""
+SIZES = "BLOOMERY_BENCH_IMAGES"
+"""How many photographs of about 100 kB are imported for the second table, by default 5000; `5000,50000` tries both."""
+TOKEN = "t" * 32
 
 
 @dataclass(frozen=True)
@@ -35,32 +43,6 @@ class Phases:
 
     uploading: float
     importing: float
-
-
-def bare(folder: Path, scratch_folder: Path, *, keep: bool) -> float:
-    """Parse, hash and write rows; with `keep` also check the pixels and copy the files, as a server must."""
-    started = time.monotonic()
-    database = sqlite3.connect(scratch_folder / f"bare-{started}.db")
-    blobs = scratch_folder / f"blobs-{started}"
-    blobs.mkdir()
-    database.executescript(SCHEMA)
-    with database:
-        source = FolderSource(folder)
-        for item in read(source, understand(source)):
-            path = folder / item.image_path
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            if keep:
-                probe(path)
-                shutil.copyfile(path, blobs / digest)
-            database.execute(
-                "INSERT OR IGNORE INTO image VALUES (?, ?, ?, ?, ?)",
-                (digest, item.image_path, item.width, item.height, item.split),
-            )
-            boxes = ((shape.label, shape.geometry.bounds) for shape in item.shapes)
-            rows = [(digest, label, box.x, box.y, box.width, box.height) for label, box in boxes if box]
-            database.executemany("INSERT INTO shape VALUES (?, ?, ?, ?, ?, ?)", rows)
-    database.close()
-    return time.monotonic() - started
 
 
 def phases(client: Client, folder: Path, project: str) -> Phases:
@@ -161,6 +143,100 @@ def tables(figures: Figures, count: int) -> list[Table]:
     return [Table(f"import of {count} images, {len(client)} rounds, median (range)", columns, rows)]
 
 
+@dataclass(frozen=True)
+class Bulk:
+    """An import of many photographs: seconds, and the peaks of memory of server and client in bytes."""
+
+    what: str
+    seconds: float
+    server: int
+    client: int
+
+
+def bulk(what: str, server: Server, folder: Path) -> Bulk:
+    """Import by the command into a new project."""
+    say(f"{what}: importing {folder.name}")
+    server.bloomery("project", "create", folder.name)
+    forget_peak(server.pid)
+    ran = server.measured("import", folder, "--project", folder.name)
+    return Bulk(what, ran.seconds, peak_resident_bytes(server.pid), ran.peak)
+
+
+def measure_bulk(place: Path, count: int) -> tuple[float, list[Bulk]]:
+    """Seconds of the bare work, and the imports, with servers that have done nothing before."""
+    folder = photographs(place / f"photographs-{count}", count)
+    seconds = bare(folder, place, keep=True)
+    with running_server(place) as server:
+        found = [bulk("`bloomery import`", server, folder)]
+    with other_server(place / "other") as other:
+        return seconds, found + ([bulk("... of the other checkout", other, folder)] if other else [])
+
+
+def bulk_table(chosen: Options) -> Table:
+    """Imports of many photographs, one after the other."""
+    rows = []
+    for count in (20, 40) if chosen.quick else map(int, os.environ.get(SIZES, "5000").split(",")):
+        with scratch() as place:
+            least, found = measure_bulk(place, count)
+        rows.append((f"{count:,}: bare, checked and copied", f"{least:.1f}", f"{count / least:.0f}", "1.00", "", ""))
+        rows += [
+            (
+                f"{count:,}: {one.what}",
+                f"{one.seconds:.1f}",
+                f"{count / one.seconds:.0f}",
+                f"{one.seconds / least:.2f}",
+                f"{one.server / (1 << 20):.0f}",
+                f"{one.client / (1 << 20):.0f}",
+            )
+            for one in found
+        ]
+    columns = ("images: what", "s", "images/s", "time / bare", "server, peak MiB", "client, peak MiB")
+    return Table(f"photographs of about 100 kB with {BOXES} boxes each, once", columns, rows)
+
+
+@contextmanager
+def service_on(place: Path, store: Mapping[str, str]) -> Iterator[Client]:
+    """A client of an annotation service by itself, on SQLite, with a store of blobs."""
+    place.mkdir()
+    settings = {"BLOOMERY_DATABASE_URL": f"sqlite+aiosqlite:///{place}/annotation.db", "BLOOMERY_TOKEN": TOKEN}
+    with (
+        running_service("bloomery_annotation", place, {**settings, **store}) as (endpoint, _),
+        Client(endpoint, token=TOKEN) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def bucket(place: Path) -> Iterator[Mapping[str, str]]:
+    """Settings for an empty bucket of a MinIO."""
+    place.mkdir()
+    with run_minio(place) as server:
+        Minio(server.endpoint, server.access_key, server.secret_key, secure=False).make_bucket("bench")
+        url = f"http://{server.endpoint}"
+        keys = {"access_key": server.access_key, "secret_key": server.secret_key}
+        found = {"kind": "s3", "endpoint": url, "public_endpoint": url, "bucket": "bench", **keys}
+        yield {f"BLOOMERY_OBJECT_STORE__{name.upper()}": value for name, value in found.items()}
+
+
+def stores_table(folder: Path, chosen: Options) -> Table:
+    """The same imports by a service with a folder of blobs, and by one with a MinIO."""
+    seconds: list[list[float]] = [[], []]
+    with scratch() as place, bucket(place / "minio") as remote, ExitStack() as stack:
+        clients = [
+            stack.enter_context(service_on(place / name, store)) for name, store in (("local", {}), ("s3", remote))
+        ]
+        for number in range(chosen.rounds):
+            for client, taken in zip(clients, seconds, strict=True):
+                one = phases(client, folder, f"p{number}")
+                taken.append(one.uploading + one.importing)
+    names = ("folder of blobs", "MinIO on the same machine")
+    rows = [
+        (name, median_and_range(taken), median_and_range(ratios(taken, seconds[0])))
+        for name, taken in zip(names, seconds, strict=True)
+    ]
+    return Table("`import_folder` by where the service keeps blobs", ("blobs", "s", "time / folder's"), rows)
+
+
 def main() -> None:
     """Measure and report."""
     chosen = options("bloomery import", rounds=5)
@@ -168,7 +244,8 @@ def main() -> None:
         folder = sample(place / "sample", 20) if chosen.quick else blood_cells()
         figures = measure(folder, chosen)
         count = len(list((folder / "JPEGImages").iterdir()))
-    report("import", tables(figures, count), chosen)
+        by_store = stores_table(folder, chosen)
+    report("import", [*tables(figures, count), by_store, bulk_table(chosen)], chosen)
 
 
 if __name__ == "__main__":

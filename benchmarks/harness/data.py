@@ -59,13 +59,14 @@ def copies(target: Path, count: int) -> Path:
         text = annotation.read_text(encoding="utf-8")
         for number in range(count):
             stem = f"{annotation.stem}_{number}"
-            (target / "JPEGImages" / f"{stem}.jpg").write_bytes(_commented(pixels, str(number)))
+            (target / "JPEGImages" / f"{stem}.jpg").write_bytes(commented(pixels, str(number)))
             renamed = re.sub("<filename>.*?</filename>", f"<filename>{stem}.jpg</filename>", text)
             (target / "Annotations" / f"{stem}.xml").write_text(renamed, encoding="utf-8")
     return target
 
 
-def _commented(jpeg: bytes, text: str) -> bytes:
+def commented(jpeg: bytes, text: str) -> bytes:
+    """A JPEG with a comment inside, which makes it other bytes and the same picture."""
     comment = text.encode()
     # A COM segment right after the start of the image; its length counts itself (ITU-T T.81, B.2.4.5).
     return jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2) + comment + jpeg[2:]

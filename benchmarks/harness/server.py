@@ -10,12 +10,21 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from bloomery import Client
 
 SCRIPTS = Path(sys.executable).parent
 _START_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Ran:
+    """Seconds that a command took, and the most resident memory in bytes."""
+
+    seconds: float
+    peak: int
 
 
 class Server:
@@ -78,17 +87,25 @@ class Server:
 
     def bloomery(self, *arguments: str | Path) -> float:
         """Run the command line and return the seconds that it took. Exit with its words if it fails."""
+        return self.measured(*arguments).seconds
+
+    def measured(self, *arguments: str | Path) -> Ran:
+        """Run the command line. Exit with its words if it fails."""
         started = time.monotonic()
-        done = subprocess.run(
-            [SCRIPTS / "bloomery", *arguments],
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            raise SystemExit(done.stderr)
-        return time.monotonic() - started
+        with tempfile.TemporaryFile() as words:
+            process = subprocess.Popen(
+                [SCRIPTS / "bloomery", *arguments],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=words,
+            )
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                words.seek(0)
+                raise SystemExit(words.read().decode())
+        return Ran(time.monotonic() - started, used.ru_maxrss << 10)
 
     def _about(self) -> Mapping[str, object]:
         about: Mapping[str, object] = json.loads((self.folder / "server.json").read_text())

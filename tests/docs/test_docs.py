@@ -37,6 +37,7 @@ ELSEWHERE = {
     "BLOOMERY_CACHE": "make",
     "BLOOMERY_TEST_DATA": "the tests",
     "BLOOMERY_BENCH_BESIDE": "the benchmark of imports",
+    "BLOOMERY_BENCH_IMAGES": "the benchmark of imports",
 }
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -1,6 +1,7 @@
 """The commands as people type them."""
 
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import metadata
@@ -206,6 +207,17 @@ def test_a_command_loads_no_other() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "['bloomery.cli.imports']"
+
+
+def test_a_command_that_calls_the_server_loads_neither_what_makes_http_nor_what_checks_types() -> None:
+    script = (
+        "import sys; from bloomery.cli import app\n"
+        "try: app(['project', 'list'])\nexcept SystemExit: pass\n"
+        "print([name for name in ('grpc', 'httpx', 'pydantic', 'PIL', 'importlib.metadata') if name in sys.modules])"
+    )
+    environment = {**os.environ, "BLOOMERY_ENDPOINT": "127.0.0.1:1", "BLOOMERY_TOKEN": "t"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.splitlines()[-1] == "['grpc']"
 
 
 def test_a_mistyped_command_is_put_right(run: Run) -> None:

@@ -1,6 +1,7 @@
 """A disk that is really full: a database and a folder of blobs say so, keep what they had, and work again."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -52,6 +53,24 @@ async def test_a_database_keeps_what_it_acknowledged_and_takes_more_when_there_i
     assert await rows(db) == {1: BLOB, 2: BLOB}
     async with db.read() as tx:
         assert (await tx.exec_driver_sql("PRAGMA integrity_check")).scalar_one() == "ok"
+
+
+@pytest.mark.parametrize("free", range(0, 80, 8))
+async def test_a_database_that_has_no_room_to_be_opened_says_so(small_disk: Path, filler: Filler, free: int) -> None:
+    """Its file, its journal or its index, according to the KiB that are free."""
+    await asyncio.to_thread(filler.fill)
+    os.truncate(small_disk / "filler", (small_disk / "filler").stat().st_size - free * 1024)
+    db = Database.connect(f"sqlite+aiosqlite:///{small_disk}/new.db")
+    with pytest.raises(ResourceExhausted) as caught:
+        await insert_much(db)
+    assert caught.value.reason == "DISK_FULL"
+    await db.close()
+
+
+async def insert_much(db: Database) -> None:
+    async with db.write() as tx:
+        await tx.run_sync(TABLE.metadata.create_all)
+    await insert(db, 1)
 
 
 @pytest.mark.parametrize("kind", ["bytes", "file", "stream"])

@@ -1,10 +1,13 @@
 """On a full disk what frees room can be deleted."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from bloomery.annotation.v1 import AnnotationServiceStub, CreateProjectRequest, DeleteProjectRequest
 from bloomery_kit.clients import channel
@@ -12,6 +15,7 @@ from bloomery_kit.objects import FolderObjectStore
 from bloomery_server import folder
 from bloomery_server.embedded import EmbeddedServer
 from bloomery_server.folder import DataFolder
+from bloomery_server.up import up
 from real_parts.disk import Filler
 
 
@@ -44,3 +48,15 @@ async def test_a_project_can_be_deleted_on_a_full_disk_and_its_bytes_go(
         async with asyncio.timeout(20):
             while await blobs.stat(key):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("free", range(0, 200, 50))
+def test_a_server_that_has_no_room_to_start_says_what_to_do(small_disk: Path, filler: Filler, free: int) -> None:
+    """According to the KiB that are free."""
+    filler.fill()
+    os.truncate(small_disk / "filler", (small_disk / "filler").stat().st_size - free * 1024)
+    app = typer.Typer()
+    app.command()(up)
+    done = CliRunner().invoke(app, ["--data", str(small_disk / "data")])
+    assert done.exit_code == 1
+    assert "hint: free some space" in done.stderr

@@ -5,7 +5,6 @@ import json
 import os
 import secrets
 import socket
-import sqlite3
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
@@ -94,6 +93,9 @@ class DataFolder:
 
     def keep_room(self) -> None:
         """Let the journals of the open databases take the room that one needs to free some on a full disk."""
+        # Imported here, so that `bloomery --help` stays quick.
+        import sqlite3
+
         for file in self.root.glob("*.db"):
             with closing(sqlite3.connect(file, isolation_level=None)) as database, suppress(sqlite3.OperationalError):
                 # What the cache cannot hold goes to the journal, which stays as long when nothing of it is kept.

@@ -46,6 +46,8 @@ def up(
     except FolderInUseError as error:
         typer.echo(f"another server already runs on {root}\nhint: use it, stop it, or choose --data DIR", err=True)
         raise typer.Exit(_IN_USE) from error
+    except OSError as error:
+        raise _cannot_start(root, error) from error
     try:
         asyncio.run(_serve(folder, port=port or 0, stop_jobs=stop_jobs, started=started))
     except AddressInUseError as error:
@@ -55,15 +57,20 @@ def up(
         typer.echo(f"{error}\nhint: restore it from a backup, or remove it: clients then get a new token", err=True)
         raise typer.Exit(_CANNOT_START) from error
     except (BloomeryError, OSError) as error:
-        typer.echo(f"{root}: {_words(error)}\nhint: mend that and start again; server.log there says more", err=True)
-        raise typer.Exit(_CANNOT_START) from error
+        raise _cannot_start(root, error) from error
     finally:
         folder.close()
     typer.echo("Bloomery has stopped.")
 
 
-def _words(error: Exception) -> str:
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+def _cannot_start(root: Path, error: Exception) -> typer.Exit:
+    from bloomery_kit.disks import is_full
+
+    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    full = is_full(error) or getattr(error, "reason", "") == "DISK_FULL"
+    hint = "free some space; what lies in cache/ there is not needed while no job runs" if full else "mend that"
+    typer.echo(f"{root}: {words}\nhint: {hint}, and start again; server.log there says more", err=True)
+    return typer.Exit(_CANNOT_START)
 
 
 def _check_weights(folder: str | None) -> None:

@@ -5,10 +5,11 @@ from contextlib import contextmanager
 
 from sqlalchemy import exc
 
+from bloomery_kit.disks import is_full
 from bloomery_kit.errors import BloomeryError, Internal, ResourceExhausted, Unavailable
 
 # Each SQLSTATE of PostgreSQL stands for itself; SQLite has only its words.
-_DISK_FULL = ("53100", "database or disk is full")
+_DISK_FULL = ("53100",)
 _READ_ONLY = ("25006", "readonly database")
 _LOCKED = ("55P03", "40001", "40P01", "is locked")
 _CORRUPT = ("XX001", "XX002", "malformed", "not a database")
@@ -43,7 +44,7 @@ def _translated(error: Exception) -> BloomeryError | None:
     def is_any(marks: Sequence[str]) -> bool:
         return any(said.startswith(mark) if state else mark in said for mark in marks)
 
-    if is_any(_DISK_FULL):
+    if is_any(_DISK_FULL) or is_full(error.orig):
         return ResourceExhausted("DISK_FULL", "the database has no space left; free some and repeat")
     if is_any(_READ_ONLY):
         return Unavailable("DATABASE_READ_ONLY", "the database takes no writes for now")

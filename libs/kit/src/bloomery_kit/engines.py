@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -61,10 +61,14 @@ def sqlite_engine(url: str, pool_size: int, threads: "WeakSet[Thread]") -> Async
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     # The driver's own BEGIN is lazy and deferred, which makes two writers fail late; we say BEGIN ourselves.
     connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+    try:
+        with closing(connection.cursor()) as cursor:
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+                cursor.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        # The pool has not got it yet, and would leave it open.
+        connection.close()
+        raise
 
 
 def _close_for_certain(made: Any, _record: object) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
+import aiosqlite
 import pytest
 import sqlalchemy as sa
 
@@ -219,6 +221,28 @@ class TestSqlite:
                 await insert(impatient, {"id": 1})
         assert caught.value.reason == "DATABASE_LOCKED"
         await impatient.close()
+
+    async def test_a_transaction_costs_few_visits_to_the_drivers_thread(
+        self, db: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        visits: list[object] = []
+        visit: Any = aiosqlite.Connection._execute
+
+        async def counted(self: aiosqlite.Connection, what: object, *arguments: object) -> object:
+            visits.append(what)
+            return await visit(self, what, *arguments)
+
+        monkeypatch.setattr(aiosqlite.Connection, "_execute", counted)
+        assert await ids(db) == []
+        assert len(visits) == 2, "the statement, which begins the transaction, and the end"
+        visits.clear()
+        await insert(db, {"id": 1})
+        assert len(visits) == 3, "the beginning, which takes the lock, the statement, and the end"
+        visits.clear()
+        async with db.read():
+            pass
+        assert not visits
+        assert await ids(db) == [1]
 
     async def test_a_damaged_file_is_told_apart(self, db: Database, tmp_path: Path) -> None:
         await db.close()

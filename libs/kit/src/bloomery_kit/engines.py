@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from bloomery_kit import sqlite_driver
 from bloomery_kit.database_errors import unreachable
 
 WRITES = "bloomery_writes"
@@ -51,6 +52,7 @@ def sqlite_engine(url: str, pool_size: int, threads: "WeakSet[Thread]") -> Async
         max_overflow=3 * pool_size,
         connect_args={"timeout": _BUSY_SECONDS, "factory": _Connection},
     )
+    event.listen(engine.sync_engine, "do_connect", sqlite_driver.connect)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "connect", lambda made, _: threads.add(made.driver_connection._thread))  # noqa: SLF001
     event.listen(engine.sync_engine, "connect", _close_for_certain)
@@ -90,8 +92,11 @@ def _close_for_certain(made: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    writes = connection.get_execution_options().get(WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    if connection.get_execution_options().get(WRITES, False):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        made: Any = connection.connection.dbapi_connection
+        made.begin_with_next()
 
 
 def postgres_engine(

@@ -6,7 +6,8 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -70,6 +71,13 @@ async def gateway(settings: GatewaySettings, draining: asyncio.Event) -> AsyncIt
 async def http(gateway: GatewayApp) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.port}") as client:
         yield client
+
+
+async def test_every_answer_says_when_it_began(http: httpx.AsyncClient) -> None:
+    for path in ("/healthz", "/nowhere"):
+        begun = datetime.now(UTC).replace(microsecond=0)
+        said = parsedate_to_datetime((await http.get(path)).headers["date"])
+        assert begun <= said <= datetime.now(UTC)
 
 
 async def test_a_blob_goes_up_and_comes_down(store: FolderObjectStore, http: httpx.AsyncClient) -> None:

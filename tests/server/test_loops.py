@@ -1,7 +1,8 @@
-"""The loops of every service, found by asking them: none ends of an error, and one that has ended shows."""
+"""The loops of every service, found by asking them: none ends of an error, none asks in vain, an ended one shows."""
 
 import ast
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,46 @@ async def test_a_loop_that_has_ended_shows_in_the_health_of_its_service(server: 
         assert still < services, f"nothing tells that {app.loops.names} ended"
         services = still
     assert not services
+
+
+@pytest.fixture
+def timers(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, float]]:
+    """What tasks and callbacks set timers, and for how many seconds."""
+    found: set[tuple[str, float]] = set()
+    call_at = asyncio.BaseEventLoop.call_at
+
+    def noted(self: asyncio.BaseEventLoop, when: float, callback: Any, *args: Any, **named: Any) -> asyncio.TimerHandle:
+        task = asyncio.current_task(self)
+        found.add((task.get_name() if task else str(callback), round(when - self.time(), 1)))
+        return call_at(self, when, callback, *args, **named)
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "call_at", noted)
+    return found
+
+
+async def test_an_idle_server_only_waits(timers: set[tuple[str, float]], server: EmbeddedServer) -> None:
+    assert server.apps
+    async with asyncio.timeout(20):
+        while await woken(0.6) - {"MainThread"}:
+            pass
+    here = asyncio.current_task()
+    assert here is not None
+    assert {(name, seconds) for name, seconds in timers if seconds < 4 and name != here.get_name()} == set()
+
+
+async def woken(seconds: float) -> set[str]:
+    """The names of the threads that did not sleep all the time."""
+    names = {thread.native_id: thread.name for thread in threading.enumerate()}
+    before = {number: sleeps(number) for number in names if number is not None}
+    await asyncio.sleep(seconds)
+    return {names[number] for number, count in before.items() if sleeps(number) != count}
+
+
+def sleeps(thread: int) -> int:
+    """How often a thread of this process has gone to sleep."""
+    lines = Path(f"/proc/self/task/{thread}/status").read_text(encoding="ascii").splitlines()
+    (count,) = (line.split()[1] for line in lines if line.startswith("voluntary_ctxt_switches:"))
+    return int(count)
 
 
 async def serving(server: EmbeddedServer) -> set[str]:

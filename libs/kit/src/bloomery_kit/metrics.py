@@ -1,16 +1,21 @@
 """The process's metrics, under the names that public gRPC dashboards expect; seconds and bytes, no ids in labels."""
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from bloomery_kit.errors import BloomeryError
 
+_STOP_SECONDS = 5.0
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
@@ -83,11 +88,26 @@ async def measure_loop_lag(every: float = 4.0, *, clock: Callable[[], float] = t
 
 def serve_metrics(port: int, host: str = "0.0.0.0") -> Callable[[], None]:  # noqa: S104
     """Serve the registry over HTTP from a thread of its own; call the result to stop."""
-    server, thread = start_http_server(port, addr=host, registry=REGISTRY)
+    server = make_server(host, port, make_wsgi_app(REGISTRY), ThreadingWSGIServer, handler_class=_Silent)
+    stopping = Event()
+
+    def serve() -> None:
+        # Waits for requests only: the server's own way to be stopped is to look twice a second whether it should.
+        while not stopping.is_set():
+            server.handle_request()
 
     def stop() -> None:
-        server.shutdown()
+        stopping.set()
+        with suppress(OSError):
+            socket.create_connection((host, server.server_port), _STOP_SECONDS).close()
+        thread.join(_STOP_SECONDS)
         server.server_close()
-        thread.join()
 
+    thread = Thread(target=serve, daemon=True, name="metrics")
+    thread.start()
     return stop
+
+
+class _Silent(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Scrapes are no news."""

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Self
 
 import uvicorn
@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from bloomery_gateway.blobs import Blobs
+from bloomery_gateway.dates import Dated
 from bloomery_gateway.metrics import Measured
 from bloomery_gateway.problems import on_bug, on_domain_error, on_http_error
 from bloomery_gateway.settings import GatewaySettings
@@ -22,7 +23,6 @@ from bloomery_kit.errors import BloomeryError, Unavailable
 from bloomery_kit.objects import FolderObjectStore, open_object_store
 
 _GRACE_SECONDS = 5
-_DATE_SECONDS = 1.0
 
 
 class GatewayApp:
@@ -56,7 +56,7 @@ class GatewayApp:
                 Route("/blobs/{key:path}", blobs.get, methods=["GET"]),
                 Route("/healthz", self._healthz),
             ],
-            middleware=[Middleware(Measured)],
+            middleware=[Middleware(Measured), Middleware(Dated)],
             exception_handlers={BloomeryError: on_domain_error, HTTPException: on_http_error, Exception: on_bug},
         )
 
@@ -91,12 +91,8 @@ class _Server(uvicorn.Server):
         self.leave = asyncio.Event()
 
     async def main_loop(self) -> None:
-        """Keep the date of answers until it is time to leave; the library's own loop wakes ten times a second."""
-        while not self.leave.is_set():
-            await self.on_tick(0)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_DATE_SECONDS):
-                    await self.leave.wait()
+        """Wait until it is time to leave; the library's own loop wakes ten times a second, for the date of answers."""
+        await self.leave.wait()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

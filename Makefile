@@ -8,8 +8,8 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 PYPROJECTS := $(shell git ls-files '*pyproject.toml')
 # Options for pytest, such as ARGS="tests/kit -k pages".
 ARGS ?=
-# Two processes share the tests: most of a test's time goes into waiting for servers.
-TWO := -n 2 --dist worksteal
+# Three processes share the files with tests, on two cores too: much of a test's time goes into waiting for servers.
+SHARED := -n 3 --dist loadfile --no-loadscope-reorder
 NAME ?= *
 ROUNDS ?= 100
 IMPORTS ?= 200
@@ -34,19 +34,19 @@ check: setup ## formatting, lint, types, contracts, stubs, lock
 	@.venv/bin/python tools/check.py
 
 test: setup ## all tests, against real servers; ARGS="..." for pytest
-	@.venv/bin/python -m pytest --ignore tests/worker $(TWO) $(ARGS)
-	@.venv-worker/bin/python -m pytest tests/worker $(TWO) $(ARGS)
+	@.venv/bin/python -m pytest --ignore tests/worker $(SHARED) $(ARGS)
+	@.venv-worker/bin/python -m pytest tests/worker $(SHARED) $(ARGS)
 
 test-fast: setup ## the tests that need neither a server nor training; ARGS="..." for pytest
-	@.venv/bin/python -m pytest --ignore tests/worker -m "not real_server and not real_training" $(TWO) $(ARGS)
-	@.venv-worker/bin/python -m pytest tests/worker -m "not real_training" $(TWO) $(ARGS)
+	@.venv/bin/python -m pytest --ignore tests/worker -m "not real_server and not real_training" $(SHARED) $(ARGS)
+	@.venv-worker/bin/python -m pytest tests/worker -m "not real_training" $(SHARED) $(ARGS)
 
 soak: soak-seeds soak-races soak-schedules soak-imports soak-rounds soak-endurance ## all that takes hours; SEEDS=50, SCHEDULES=3000, IMPORTS=200, ROUNDS=100, LENGTH=1, ARGS=--write
 
 soak-seeds: setup
 	@for seed in $$(seq $(SEEDS)); do \
-		.venv/bin/python -m pytest -q --ignore tests/worker -m hypothesis --hypothesis-seed $$seed $(TWO); \
-		.venv-worker/bin/python -m pytest -q tests/worker -m hypothesis --hypothesis-seed $$seed $(TWO); done
+		.venv/bin/python -m pytest -q --ignore tests/worker -m hypothesis --hypothesis-seed $$seed $(SHARED); \
+		.venv-worker/bin/python -m pytest -q tests/worker -m hypothesis --hypothesis-seed $$seed $(SHARED); done
 
 soak-races: setup
 	@BLOOMERY_TRIALS=1000 .venv/bin/python -m pytest -q tests/trainer/test_cancel_race.py

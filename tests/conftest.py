@@ -26,10 +26,12 @@ settings.load_profile("no deadline")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that use a server, so that `make test-fast` can leave them out."""
+    """Mark the tests that use a server, so that `make test-fast` can leave them out, and let the longest begin."""
     for item in items:
         if SERVERS & set(getattr(item, "fixturenames", ())):
             item.add_marker("real_server")
+    # Beside the many that wait for something; at the end they would run alone.
+    items.sort(key=lambda item: item.path.parent.name != "imports" and not item.get_closest_marker("real_training"))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -33,8 +33,8 @@ class Server:
         """The environment of a user who works with this server."""
         return {**os.environ, "BLOOMERY_DATA": str(self.folder), "NO_COLOR": "1", "COLUMNS": "200"}
 
-    def start(self) -> float:
-        """Start, and return the seconds until it was ready."""
+    def start(self) -> None:
+        """Start, and wait until it is ready."""
         started = time.monotonic()
         with (self.folder.parent / "up.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -44,7 +44,6 @@ class Server:
             if self._process.poll() is not None or time.monotonic() > started + 60:
                 pytest.fail((self.folder.parent / "up.log").read_text())
             time.sleep(0.02)
-        return time.monotonic() - started
 
     def kill(self) -> None:
         """End it without a word, as a crash does; the announcement stays behind."""

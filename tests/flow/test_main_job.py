@@ -116,9 +116,10 @@ def test_the_command_line_does_the_main_job_as_documented(
 
 
 def test_the_server_is_ready_soon_small_and_without_torch(own_server: Server) -> None:
-    # The limit is 3 s on a quiet machine; a loaded one gets more.
-    assert own_server.start() < 10
+    own_server.start()
     process = psutil.Process(own_server.pid)
+    # Of its own processor time, of which it takes 2 s: how long that lasts says what else the machine does.
+    assert sum(process.cpu_times()[:2]) < 6
     assert process.memory_info().rss < 300 << 20
     assert not any("torch" in mapping.path for mapping in process.memory_maps())
 

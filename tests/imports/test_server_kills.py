@@ -13,8 +13,6 @@ from tests.imports.site import Site, Undisturbed
 SEED = 20261129
 
 
-# A client that is called off while it connects leaves its sockets to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("number", range(20))
 def test_what_a_killed_server_acknowledged_is_there_and_an_import_ends_as_if_nothing_had_been(

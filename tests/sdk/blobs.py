@@ -1,11 +1,12 @@
 """A place for bytes that loses some: what signed URLs point to."""
 
 import hashlib
+import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -51,6 +52,10 @@ class Blobs:
         self.held[digest] = content
         return digest
 
+    def drop_connections(self) -> None:
+        """Close all that are open."""
+        self._server.drop_connections()
+
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
@@ -62,6 +67,23 @@ def digest_of(content: bytes) -> str:
 
 
 class _Server(ThreadingHTTPServer):
+    def __init__(self, *arguments: Any) -> None:
+        self._connections: set[socket.socket] = set()
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def close_request(self, request: Any) -> None:
+        self._connections.discard(request)
+        super().close_request(request)
+
+    def drop_connections(self) -> None:
+        for one in list(self._connections):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that leaves is none of the server's business."""
 

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from bloomery import errors
 from bloomery._address import Address
+from bloomery._concurrency import unbroken
 from bloomery._status import from_rpc_error
 from bloomery.annotation.v1 import AnnotationServiceStub
 from bloomery.dataset.v1 import DatasetServiceStub
@@ -116,6 +117,9 @@ class Session:
     async def close(self) -> None:
         """Give the connections back."""
         self._closed = True
+        await unbroken(asyncio.create_task(self._give_back()))
+
+    async def _give_back(self) -> None:
         if "transfer" in self.__dict__:
             await self.transfer.close()
         await self._channel.close()

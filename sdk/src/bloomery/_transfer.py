@@ -3,15 +3,16 @@
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO
 
 import httpx
 
 from bloomery import errors
 from bloomery._concurrency import together
 from bloomery._files import Download, File, digest_of
+from bloomery._requests import Attempt
 from bloomery._results import Progress, Step
 from bloomery.common.v1 import SignedRequest
 from bloomery.errors import BloomeryError
@@ -46,9 +47,13 @@ class Transfer:
         own = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
         limits = httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once)
         self._http = httpx.AsyncClient(timeout=_TIMEOUT, limits=limits, mounts=own)
+        self._closed = False
+        self._attempts: set[Attempt] = set()
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Break off what is under way, and give the connections back."""
+        self._closed = True
+        await asyncio.gather(*(attempt.close() for attempt in self._attempts))
         await self._http.aclose()
 
     async def put(self, file: File, request: SignedRequest) -> None:
@@ -57,14 +62,18 @@ class Transfer:
         Raises:
             InvalidArgument: DIGEST_MISMATCH: it has fewer bytes than when it was measured.
             TransferFailed: it did not get through.
+            ClientClosed: the client was closed.
         """
         headers = httpx.Headers(dict(request.headers))
         headers["content-length"] = str(file.size)
 
-        async def send() -> None:
+        async def send(attempt: Attempt) -> None:
             # Closed here: a request that breaks off leaves its iterator where it was.
-            with await _open(file.path, "rb") as opened:
-                reply = await self._http.put(request.url, content=_chunks(opened, file), headers=headers)
+            with await asyncio.to_thread(file.path.open, "rb") as opened:
+                content = _chunks(opened, file)
+                reply = await self._http.put(
+                    request.url, content=content, headers=headers, extensions=attempt.extensions
+                )
             _check(reply, file.path.name)
 
         await self._insist(send)
@@ -75,11 +84,12 @@ class Transfer:
         Raises:
             DigestMismatch: other bytes than those of `digest` arrived.
             TransferFailed: they did not get through.
+            ClientClosed: the client was closed.
         """
         if await asyncio.to_thread(_holds, target, digest):
             return False
         await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
-        await self._insist(lambda: self._receive(request, target, digest))
+        await self._insist(lambda attempt: self._receive(attempt, request, target, digest))
         return True
 
     async def get_all(self, wanted: Sequence[Download], progress: Progress) -> list[Path]:
@@ -95,12 +105,14 @@ class Transfer:
         await together(fetch(one) for one in wanted)
         return [one.target for one in wanted]
 
-    async def _receive(self, request: SignedRequest, target: Path, digest: str) -> None:
+    async def _receive(self, attempt: Attempt, request: SignedRequest, target: Path, digest: str) -> None:
         part_path = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
-        part = await _open(part_path, "wb")
+        headers = dict(request.headers)
         try:
-            with part:
-                async with self._http.stream("GET", request.url, headers=dict(request.headers)) as reply:
+            with await asyncio.to_thread(part_path.open, "wb") as part:
+                async with self._http.stream(
+                    "GET", request.url, headers=headers, extensions=attempt.extensions
+                ) as reply:
                     _check(reply, target.name)
                     received = hashlib.sha256()
                     async for chunk in reply.aiter_bytes(_CHUNK):
@@ -111,12 +123,12 @@ class Transfer:
         finally:
             await asyncio.to_thread(part_path.unlink, missing_ok=True)
 
-    async def _insist(self, once: Callable[[], Awaitable[None]]) -> None:
+    async def _insist(self, once: Callable[[Attempt], Coroutine[Any, Any, None]]) -> None:
         waited, attempt = 0.0, 1
         while True:
             try:
                 async with self._turns:
-                    return await once()
+                    return await self._try(once)
             except httpx.TransportError as error:
                 failure = errors.Unavailable(f"{type(error).__name__}: {error}")
                 # Not what it took: an attempt at a large file may take long.
@@ -129,6 +141,16 @@ class Transfer:
             await self._sleep(pause)
             attempt += 1
 
+    async def _try(self, once: Callable[[Attempt], Coroutine[Any, Any, None]]) -> None:
+        if self._closed:
+            raise errors.ClientClosed
+        attempt = Attempt()
+        self._attempts.add(attempt)
+        try:
+            await attempt.run(once(attempt))
+        finally:
+            self._attempts.discard(attempt)
+
 
 def _check(reply: httpx.Response, what: str) -> None:
     if reply.is_success:
@@ -138,16 +160,6 @@ def _check(reply: httpx.Response, what: str) -> None:
         after = reply.headers.get("retry-after", "")
         raise errors.Unavailable(message, retry_after=float(after) if after.isdecimal() else None)
     raise errors.TransferFailed(message, reason="REFUSED", hint="repeat: the signed request may have expired")
-
-
-async def _open(path: Path, mode: str) -> BinaryIO:
-    """Open a file in a thread; one that is opened for somebody who left meanwhile is closed again."""
-    opening = asyncio.ensure_future(asyncio.to_thread(lambda: cast("BinaryIO", path.open(mode))))
-    try:
-        return await asyncio.shield(opening)
-    except asyncio.CancelledError:
-        opening.add_done_callback(lambda done: None if done.cancelled() or done.exception() else done.result().close())
-        raise
 
 
 async def _chunks(opened: BinaryIO, file: File) -> AsyncIterator[bytes]:

@@ -53,17 +53,21 @@ async def upload_folder(
         TransferFailed: the object store cannot be reached.
     """
     count = folder.count + sum(folder.skipped.values())
-    pages = _listed(session, project, folder, progress, plan_only=plan_only)
-    if count <= INLINE_FILES:
-        return Import(files=[file async for page in pages for file in page], plan_only=plan_only)
-    with tempfile.TemporaryDirectory(prefix="bloomery-") as scratch:
-        listed = Path(scratch, "files.jsonl")
-        with await asyncio.to_thread(listed.open, "w", encoding="utf-8") as lines:
+    async with aclosing(_listed(session, project, folder, progress, plan_only=plan_only)) as pages:
+        if count <= INLINE_FILES:
+            return Import(files=[file async for page in pages for file in page], plan_only=plan_only)
+        with tempfile.TemporaryDirectory(prefix="bloomery-") as scratch:
+            listed = Path(scratch, "files.jsonl")
             async for page in pages:
-                lines.writelines(f"{json.dumps({'path': file.path, 'digest': file.digest})}\n" for file in page)
-        file = await asyncio.to_thread(_read, listed)
-        await upload(session, project, [file])
+                await asyncio.to_thread(_list, listed, page)
+            file = await asyncio.to_thread(_read, listed)
+            await upload(session, project, [file])
     return Import(file_list=file.digest, plan_only=plan_only)
+
+
+def _list(path: Path, files: Sequence[ImportFile]) -> None:
+    with path.open("a", encoding="utf-8") as lines:
+        lines.writelines(f"{json.dumps({'path': file.path, 'digest': file.digest})}\n" for file in files)
 
 
 async def _listed(

@@ -9,6 +9,7 @@ from real_parts.postgres import PostgresServer
 from tests import databases
 from tests.trainer.bench import Trainer, World, running_trainer, running_world
 from tests.trainer.hand import Hand, by_hand
+from tests.trainer.shell_workers import Bench
 
 
 @pytest.fixture
@@ -35,3 +36,13 @@ async def hand(world: World) -> AsyncIterator[Hand]:
     """A trainer whose reconciler, clock and workers the test moves."""
     async with by_hand(world) as hand:
         yield hand
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    """A process launcher alone, without a trainer."""
+    bench = Bench(tmp_path)
+    yield bench
+    cleaner = bench.launcher()
+    for thing in await cleaner.observe():
+        await cleaner.stop(thing.job_uid, thing.attempt, grace=0)

@@ -28,13 +28,16 @@ from bloomery.annotation.v1 import (
     UpdateAssetRequest,
     WatchImportRequest,
 )
-from bloomery_annotation import checks
+from bloomery_annotation import checks, convert
 from bloomery_annotation.importer import run as import_run
+from bloomery_annotation.importer.parsing import shown
+from bloomery_kit.clients import DEFAULT_MESSAGE_BYTES
 from bloomery_kit.errors import Aborted
 from bloomery_vision.formats import MappingSource, understand
 from bloomery_vision.formats.plan import Left
 from tests.annotation.folders import codes
 from tests.annotation.helpers import Server, box, fields_of, png, reason_of, status_of
+from tests.vision.folders import enormous_plan
 
 LINE = b"0 0.5 0.5 0.2 0.2"
 NUMBERS = count()
@@ -53,6 +56,13 @@ async def splits(server: Server, project: Project) -> dict[str, str]:
 async def labels(server: Server, project: Project) -> dict[str, int]:
     listed = await server.stub.ListLabels(ListLabelsRequest(parent=project.name))
     return {label.display_name: label.shape_count for label in listed.labels}
+
+
+def test_a_plan_of_any_size_fits_into_a_message() -> None:
+    plan = convert.import_plan(shown(enormous_plan(3000, "猫" * 1000)))
+    assert plan.ByteSize() < DEFAULT_MESSAGE_BYTES / 2
+    assert (plan.unlabelled.count, plan.class_count, plan.class_lists[0].name_count) == (3000, 3000, 3000)
+    assert len(plan.unlabelled.paths) > 50
 
 
 class TestPlans:

@@ -3,7 +3,11 @@
 import json
 from collections.abc import Mapping
 
-from bloomery_vision.formats import Format, ImportItem, MappingSource, Plan, read, understand
+from bloomery_vision.findings import error
+from bloomery_vision.formats import Format, ImportItem, LabelSpec, MappingSource, Plan, read, understand
+from bloomery_vision.formats.class_lists import ClassList
+from bloomery_vision.formats.plan import Left
+from bloomery_vision.formats.split_lists import SplitList
 
 Files = Mapping[str, bytes]
 
@@ -20,6 +24,24 @@ def plan_of(files: Files, file_format: Format | None = None) -> Plan:
     every = [*understood.images, *understood.label_files, *understood.lists, *understood.left]
     assert sorted(every) == sorted(files)
     return understood
+
+
+def enormous_plan(count: int, text: str) -> Plan:
+    """A plan each of whose lists has so many entries, with this text in their names."""
+    names = [f"{text}{number}" for number in range(count)]
+    return Plan(
+        Format.YOLO,
+        images=names,
+        label_files=names,
+        lists=names,
+        left=dict.fromkeys(names, Left.OTHER),
+        unplaced={name: error("NO_IMAGE", name) for name in names},
+        split_lists=[SplitList(name, "train", 1) for name in names],
+        class_lists=[ClassList(name, dict(enumerate(names))) for name in names],
+        class_list_of=dict.fromkeys(names, 0),
+        labels=[LabelSpec(name, "#ffffff") for name in names],
+        stops=[error("CONTRADICTION", name, path=name) for name in names],
+    )
 
 
 def read_folder(files: Files) -> dict[str, ImportItem]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bloomery_vision.formats import FolderSource, Format, FormatError, MappingSource, read, understand
 from tests.vision.conftest import MakeImage
-from tests.vision.folders import annotation, coco, plan_of, voc, voc_object
+from tests.vision.folders import annotation, coco, enormous_plan, plan_of, voc, voc_object
 
 words = st.sampled_from(
     [
@@ -109,18 +109,40 @@ def test_a_plan_is_shown_as_json(photo: bytes) -> None:
         "labels/a.txt": b"0 .5 .5 .2 .2",
     }
     files |= {"images/b.jpg": photo, "x.heic": b"", "y.heic": b"", "labels/c.txt": b"0 .5 .5 .2 .2"}
-    shown = json.loads(json.dumps(plan_of(files).to_json(limit=1)))
+    shown = json.loads(json.dumps(plan_of(files).to_json(limit=200)))
     assert (shown["image_count"], shown["labelled_count"], shown["label_file_count"]) == (2, 1, 2)
     assert shown["unlabelled"] == {"count": 1, "paths": ["images/b.jpg"]}
     assert shown["without_image"] == {"count": 1, "paths": ["labels/c.txt"]}
     assert shown["lists"] == {"count": 1, "paths": ["data.yaml"]}
-    assert shown["class_lists"] == [{"path": "data.yaml", "names": {"0": "cat", "1": "dog"}, "folders": ["labels"]}]
+    (class_list,) = shown["class_lists"]
+    assert (class_list["path"], class_list["names"], class_list["folders"]) == (
+        "data.yaml",
+        {"0": "cat", "1": "dog"},
+        ["labels"],
+    )
+    assert (class_list["name_count"], class_list["folder_count"], shown["class_list_count"]) == (2, 1, 1)
     assert [label["name"] for label in shown["classes"]] == ["cat", "dog"]
+    assert (shown["class_count"], shown["split_list_count"], shown["stop_count"]) == (2, 1, 0)
     assert shown["split_lists"] == [{"path": "data.yaml: images", "split": "train", "image_count": 2}]
     assert (shown["split_counts"], shown["without_split_count"]) == ({"train": 2}, 0)
-    assert shown["left"] == [{"reason": "picture_not_read", "files": {"count": 2, "paths": ["x.heic"]}}]
+    assert shown["left"] == [{"reason": "picture_not_read", "files": {"count": 2, "paths": ["x.heic", "y.heic"]}}]
     assert [(doubt["code"], doubt["count"]) for doubt in shown["doubts"]] == [("PICTURE_NOT_READ", 2)]
     assert shown["stops"] == []
+
+
+def test_each_list_of_a_plan_is_cut_by_its_bytes_and_counted() -> None:
+    shown = enormous_plan(1000, "é" * 50).to_json(limit=2000)
+    assert len(json.dumps(shown, ensure_ascii=False).encode()) < 16 * 2000
+    class_lists = shown["class_lists"]
+    assert isinstance(class_lists, list)
+    (left,) = (one["files"] for one in shown["left"])  # type: ignore[attr-defined]
+    lists = [shown[name]["paths"] for name in ("unlabelled", "without_image", "lists")]  # type: ignore[index]
+    lists += [left["paths"], class_lists[0]["names"], shown["classes"], shown["split_lists"], shown["stops"]]
+    assert all(0 < len(one) < 20 for one in lists)
+    counts = [shown[name]["count"] for name in ("unlabelled", "without_image", "lists")]  # type: ignore[index]
+    counts += [left["count"], class_lists[0]["name_count"], class_lists[0]["folder_count"]]
+    counts += [shown[f"{name}_count"] for name in ("class_list", "class", "split_list", "stop")]
+    assert counts == [1000] * len(counts)
 
 
 class Names:

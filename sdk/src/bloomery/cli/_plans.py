@@ -1,7 +1,8 @@
 """How a folder is understood, in words: for `bloomery import --plan`, and below the summary of every import."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from bloomery.cli._output import show
 if TYPE_CHECKING:
     from bloomery import Import
     from bloomery.annotation.v1 import Import as ImportMessage
-    from bloomery.annotation.v1 import ImportClassList, ImportFiles, ImportLeft, ImportPlan
+    from bloomery.annotation.v1 import ImportClassList, ImportFiles, ImportLeft, ImportPlan, ImportSplitList
     from bloomery.common.v1 import Problem
 
 _MOST = 10
@@ -44,10 +45,10 @@ def show_plan(done: "Import", output: Output) -> None:
         "not labelled": _files(plan.unlabelled),
         "label files": plan.label_file_count,
         "without image": _files(plan.without_image),
-        "class lists": "\n".join(map(_class_list, plan.class_lists)),
-        "classes": _some([one.name for one in plan.classes], len(plan.classes)),
+        "class lists": _lines(map(_class_list, plan.class_lists), plan.class_list_count),
+        "classes": _some([one.name for one in plan.classes], plan.class_count),
         "splits": splits(plan),
-        "split by": "\n".join(f"{one.path}: {one.split}, {one.image_count} images" for one in plan.split_lists),
+        "split by": _lines(map(_split_list, plan.split_lists), plan.split_list_count),
         "left alone": "\n".join(f"{_reason(one)}: {_files(one.files)}" for one in plan.left),
     }
     show(plan, rows, output)
@@ -127,7 +128,16 @@ def _endings(one: "ImportLeft") -> str:
 def _class_list(one: "ImportClassList") -> str:
     names = [one.names[number] for number in sorted(one.names)]
     folders = [folder or "." for folder in one.folders]
-    return f"{one.path} ({_some(names, len(names))}) for {_some(folders, len(folders))}"
+    return f"{one.path} ({_some(names, one.name_count)}) for {_some(folders, one.folder_count)}"
+
+
+def _split_list(one: "ImportSplitList") -> str:
+    return f"{one.path}: {one.split}, {one.image_count} images"
+
+
+def _lines(lines: Iterable[str], count: int) -> str:
+    shown = list(islice(lines, _NAMES))
+    return "\n".join([*shown, f"... ({count})"] if count > len(shown) else shown)
 
 
 def _files(files: "ImportFiles") -> str:

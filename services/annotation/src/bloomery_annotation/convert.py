@@ -187,7 +187,7 @@ def annotation_import(value: Import) -> ImportMessage:
             failed=counts.broken_count,
             repeated=counts.repeated_count,
         ),
-        plan=_plan(value.plan) if value.plan else None,
+        plan=import_plan(value.plan) if value.plan else None,
         plan_only=value.plan_only,
         strict=value.strict,
         edited_count=counts.edited_count,
@@ -195,7 +195,8 @@ def annotation_import(value: Import) -> ImportMessage:
     )
 
 
-def _plan(text: str) -> ImportPlan:
+def import_plan(text: str) -> ImportPlan:
+    """What a folder was understood to be, from its stored form."""
     plan = json_format.Parse(text, ImportPlan())
     for stop in plan.stops:
         stop.severity = ProblemMessage.SEVERITY_ERROR

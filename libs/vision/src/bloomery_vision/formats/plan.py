@@ -5,15 +5,20 @@ the readers follow it. Made again from the same files, it is the same.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from itertools import islice
+from itertools import takewhile
+from typing import TypeVar
 
 from bloomery_vision.findings import Finding
 from bloomery_vision.formats.class_lists import ClassList
 from bloomery_vision.formats.model import Format, LabelSpec, Split
 from bloomery_vision.formats.split_lists import SplitList
+
+T = TypeVar("T")
+_NAME_BYTES = 16
+"""What a name takes beside its text, at most."""
 
 
 class Left(StrEnum):
@@ -116,8 +121,7 @@ class Plan:
         return None if number is None else self.class_lists[number].names
 
     def to_json(self, *, limit: int | None = None) -> dict[str, object]:
-        """The plan as JSON values; lists of files are cut after `limit` names, and always counted."""
-        reasons = sorted(set(self.left.values()))
+        """The plan as JSON values; each list is cut after `limit` bytes of names, and always counted."""
         return {
             "image_count": len(self.images),
             "labelled_count": len(self.label_of),
@@ -130,36 +134,66 @@ class Plan:
                     "reason": reason.value,
                     "files": _files([name for name, why in self.left.items() if why is reason], limit),
                 }
-                for reason in reasons
+                for reason in sorted(set(self.left.values()))
             ],
-            "class_lists": [
-                {"path": one.path, "names": {str(key): name for key, name in one.names.items()}, "folders": folders}
-                for one, folders in zip(self.class_lists, self._folders_of_lists(), strict=True)
-            ],
+            "class_lists": self._class_lists(_Room(limit)),
+            "class_list_count": len(self.class_lists),
             "classes": [
                 {"name": one.name, "source_id": one.source_id, "supercategory": one.supercategory}
-                for one in self.labels
+                for one in _cut(self.labels, limit, lambda one: (one.name, one.source_id, one.supercategory))
             ],
+            "class_count": len(self.labels),
             "split_lists": [
-                {"path": one.path, "split": one.split, "image_count": one.images} for one in self.split_lists
+                {"path": one.path, "split": one.split, "image_count": one.images}
+                for one in _cut(self.split_lists, limit, lambda one: (one.path, one.split))
             ],
+            "split_list_count": len(self.split_lists),
             "split_counts": dict(sorted(Counter(self.splits.values()).items())),
             "without_split_count": len(self.images) - len(self.splits),
             "doubts": [asdict(doubt) for doubt in self.doubts],
             "stops": [
-                {"code": one.code, "message": one.message, "hint": one.hint, "path": one.path} for one in self.stops
+                {"code": one.code, "message": one.message, "hint": one.hint, "path": one.path}
+                for one in _cut(self.stops, limit, lambda one: (one.message, one.hint, one.path))
             ],
+            "stop_count": len(self.stops),
             "first_pixel": self.pixel_origin,
             "scores": self.rows.scores,
             "keypoint_numbers": self.rows.keypoints,
         }
 
-    def _folders_of_lists(self) -> list[list[str]]:
+    def _class_lists(self, room: "_Room") -> list[dict[str, object]]:
         folders: list[list[str]] = [[] for _ in self.class_lists]
         for folder, number in self.class_list_of.items():
             folders[number].append(folder)
-        return folders
+        return [
+            {
+                "path": one.path,
+                "names": {str(key): name for key, name in one.names.items() if room.holds(name)},
+                "name_count": len(one.names),
+                "folders": list(filter(room.holds, used_by)),
+                "folder_count": len(used_by),
+            }
+            for one, used_by in zip(self.class_lists, folders, strict=True)
+            if room.holds(one.path)
+        ]
+
+
+class _Room:
+    """The bytes that the names of a list may have; behind the first that has no room, none has."""
+
+    def __init__(self, limit: int | None) -> None:
+        self._left = float("inf") if limit is None else limit
+
+    def holds(self, *names: str) -> bool:
+        """Take the bytes of some names, if they are there."""
+        self._left -= sum(len(name.encode("utf-8", "replace")) + _NAME_BYTES for name in names)
+        return self._left >= 0
+
+
+def _cut(values: Iterable[T], limit: int | None, names: Callable[[T], Iterable[str]]) -> Iterator[T]:
+    room = _Room(limit)
+    return takewhile(lambda value: room.holds(*names(value)), values)
 
 
 def _files(names: Sequence[str], limit: int | None) -> dict[str, object]:
-    return {"count": len(names), "paths": list(islice(names, limit))}
+    return {"count": len(names), "paths": list(_cut(names, limit, lambda name: (name,)))}

@@ -336,6 +336,10 @@ class ImportPlan(message.Message):
     FIRST_PIXEL_FIELD_NUMBER: builtins.int
     SCORES_FIELD_NUMBER: builtins.int
     KEYPOINT_NUMBERS_FIELD_NUMBER: builtins.int
+    CLASS_LIST_COUNT_FIELD_NUMBER: builtins.int
+    CLASS_COUNT_FIELD_NUMBER: builtins.int
+    SPLIT_LIST_COUNT_FIELD_NUMBER: builtins.int
+    STOP_COUNT_FIELD_NUMBER: builtins.int
     image_count: builtins.int
     """The pictures to import."""
     labelled_count: builtins.int
@@ -350,6 +354,14 @@ class ImportPlan(message.Message):
     """YOLO: whether a score stands at the end of each line."""
     keypoint_numbers: builtins.int
     """YOLO: how many numbers behind each box are keypoints."""
+    class_list_count: builtins.int
+    """How many `class_lists` there are."""
+    class_count: builtins.int
+    """How many `classes`."""
+    split_list_count: builtins.int
+    """How many `split_lists`."""
+    stop_count: builtins.int
+    """How many `stops`."""
     @builtins.property
     def unlabelled(self) -> ImportFiles:
         """Those that none is about."""
@@ -368,15 +380,17 @@ class ImportPlan(message.Message):
 
     @builtins.property
     def class_lists(self) -> containers.RepeatedCompositeFieldContainer[ImportClassList]:
-        """The lists of class names, and the folders whose label files they apply to."""
+        """The lists of class names, and the folders whose label files they apply to; the first of them where there are very many."""
 
     @builtins.property
     def classes(self) -> containers.RepeatedCompositeFieldContainer[ImportClass]:
-        """The classes in the order of the files, those without shapes too; of a set without a list those that were seen in a sample."""
+        """The classes in the order of the files, those without shapes too; of a set without a list those that were seen in a sample.
+        The first of them where there are very many.
+        """
 
     @builtins.property
     def split_lists(self) -> containers.RepeatedCompositeFieldContainer[ImportSplitList]:
-        """Where splits come from."""
+        """Where splits come from; the first of them where there are very many."""
 
     @builtins.property
     def split_counts(self) -> containers.ScalarMap[builtins.str, builtins.int]:
@@ -388,7 +402,7 @@ class ImportPlan(message.Message):
 
     @builtins.property
     def stops(self) -> containers.RepeatedCompositeFieldContainer[resources_pb2.Problem]:
-        """Why the folder cannot be imported as it is; the import fails with the first of them."""
+        """Why the folder cannot be imported as it is; the import fails with the first of them. The first of them where there are very many."""
 
     def __init__(
         self,
@@ -410,10 +424,14 @@ class ImportPlan(message.Message):
         first_pixel: builtins.int = ...,
         scores: builtins.bool = ...,
         keypoint_numbers: builtins.int = ...,
+        class_list_count: builtins.int = ...,
+        class_count: builtins.int = ...,
+        split_list_count: builtins.int = ...,
+        stop_count: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["lists", b"lists", "unlabelled", b"unlabelled", "without_image", b"without_image"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["class_lists", b"class_lists", "classes", b"classes", "doubts", b"doubts", "first_pixel", b"first_pixel", "image_count", b"image_count", "keypoint_numbers", b"keypoint_numbers", "label_file_count", b"label_file_count", "labelled_count", b"labelled_count", "left", b"left", "lists", b"lists", "scores", b"scores", "split_counts", b"split_counts", "split_lists", b"split_lists", "stops", b"stops", "unlabelled", b"unlabelled", "without_image", b"without_image", "without_split_count", b"without_split_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["class_count", b"class_count", "class_list_count", b"class_list_count", "class_lists", b"class_lists", "classes", b"classes", "doubts", b"doubts", "first_pixel", b"first_pixel", "image_count", b"image_count", "keypoint_numbers", b"keypoint_numbers", "label_file_count", b"label_file_count", "labelled_count", b"labelled_count", "left", b"left", "lists", b"lists", "scores", b"scores", "split_counts", b"split_counts", "split_list_count", b"split_list_count", "split_lists", b"split_lists", "stop_count", b"stop_count", "stops", b"stops", "unlabelled", b"unlabelled", "without_image", b"without_image", "without_split_count", b"without_split_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -429,7 +447,7 @@ class ImportFiles(message.Message):
     """How many."""
     @builtins.property
     def paths(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Their paths, at most the first 1,000."""
+        """Their paths, the first of them where there are very many: each list of a plan has at most 256 KiB of names."""
 
     def __init__(
         self,
@@ -498,8 +516,14 @@ class ImportClassList(message.Message):
     PATH_FIELD_NUMBER: builtins.int
     NAMES_FIELD_NUMBER: builtins.int
     FOLDERS_FIELD_NUMBER: builtins.int
+    NAME_COUNT_FIELD_NUMBER: builtins.int
+    FOLDER_COUNT_FIELD_NUMBER: builtins.int
     path: builtins.str
     """The file that lists them."""
+    name_count: builtins.int
+    """How many names there are; of very many only some are in `names`."""
+    folder_count: builtins.int
+    """How many folders; of very many only some are in `folders`."""
     @builtins.property
     def names(self) -> containers.ScalarMap[builtins.int, builtins.str]:
         """The names by class number."""
@@ -514,10 +538,12 @@ class ImportClassList(message.Message):
         path: builtins.str = ...,
         names: abc.Mapping[builtins.int, builtins.str] | None = ...,
         folders: abc.Iterable[builtins.str] | None = ...,
+        name_count: builtins.int = ...,
+        folder_count: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["folders", b"folders", "names", b"names", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["folder_count", b"folder_count", "folders", b"folders", "name_count", b"name_count", "names", b"names", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -21,7 +21,8 @@ from bloomery_vision.formats import Doubt, Format, ImportItem, LabelSpec, Plan, 
 T = TypeVar("T")
 MAX_LABEL = 200
 MAX_TEXT = 1024
-_NAMES_SHOWN = 1000
+_LIST_BYTES = 1 << 18
+"""Of each list of a plan, of which there are about fifteen: together they fit into a message."""
 
 
 class ImageOutcome(Enum):
@@ -138,7 +139,7 @@ class Parser:
 
 def shown(plan: Plan) -> str:
     """A plan as JSON text, with as many names of files as an answer holds."""
-    return json.dumps(_storable_values(plan.to_json(limit=_NAMES_SHOWN)))
+    return json.dumps(_storable_values(plan.to_json(limit=_LIST_BYTES)))
 
 
 def _repeated(count: int, example: str) -> Doubt:

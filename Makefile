@@ -56,13 +56,13 @@ soak-schedules: setup
 		-o tmp_path_retention_policy=failed tests/trainer/test_simulation.py
 
 soak-rounds: setup
-	@PYTHONPATH=tools .venv/bin/python tools/soak.py --rounds $(ROUNDS) $(ARGS)
+	@PYTHONPATH=tools:benchmarks:. .venv/bin/python tools/soak.py --rounds $(ROUNDS) $(ARGS)
 
 soak-imports: setup
-	@PYTHONPATH=tools .venv/bin/python tools/soak_imports.py --rounds $(IMPORTS) $(ARGS)
+	@PYTHONPATH=tools:benchmarks:. .venv/bin/python tools/soak_imports.py --rounds $(IMPORTS) $(ARGS)
 
 soak-endurance: setup
-	@PYTHONPATH=tools .venv/bin/python tools/endurance.py --length $(LENGTH) $(filter --write,$(ARGS))
+	@PYTHONPATH=tools:benchmarks:. .venv/bin/python tools/endurance.py --length $(LENGTH) $(filter --write,$(ARGS))
 
 demo: setup ## from labelled images to predictions; DATA=folder, BLOOMERY_WEIGHTS=folder
 	@examples/demo.sh

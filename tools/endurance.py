@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -17,17 +16,14 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+from bloomery.training.v1 import JobEvent
+from harness.measure import Table, resident_bytes
+from soaking import ROOT, add_write, place, write_down
+from tests.faults.faults import Blow, Fault, Target
+from tests.faults.restless import STAY_SECONDS, RestlessWatcher, follow_all
+from tests.faults.rounds import Absence, Outcome, Watcher, play, wrong
+from tests.faults.sites import Laptop, Site, running_replicas
 
-from bloomery.training.v1 import JobEvent  # noqa: E402
-from harness.measure import Table, circumstances, resident_bytes, write_page  # noqa: E402
-from tests.faults.faults import Blow, Fault, Target  # noqa: E402
-from tests.faults.restless import STAY_SECONDS, RestlessWatcher, follow_all  # noqa: E402
-from tests.faults.rounds import Absence, Outcome, Watcher, play, wrong  # noqa: E402
-from tests.faults.sites import Laptop, Site, running_replicas  # noqa: E402
-
-PAGE = ROOT / "docs" / "soak.md"
 IMAGES = ROOT / "examples" / "blood-cells"
 TRIAL_EPOCHS = 10
 RESTLESS_CLIENTS = 10
@@ -289,26 +285,19 @@ def main() -> int:
     """Run everything at once, print and, where that is wanted, write; 1 if something went wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--length", type=float, default=1.0, help="factor for the length of everything (1)")
-    parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.relative_to(ROOT)}")
+    add_write(parser)
     given = parser.parse_args()
     if given.write and given.length < 1:
         parser.error("what is shorter is not worth writing down")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    with (
-        tempfile.TemporaryDirectory(prefix="bloomery-endurance-", ignore_cleanup_errors=True) as place,
-        ThreadPoolExecutor() as pool,
-    ):
-        trials = Trials(Path(place), given.length)
+    with place() as folder, ThreadPoolExecutor() as pool:
+        trials = Trials(Path(folder), given.length)
         server, parts = pool.submit(trials.server), pool.submit(trials.parts)
         # Without clients, to tell what is theirs of the memory and what the training's.
         crowds = [pool.submit(trials.watched, crowd) for crowd in (RESTLESS_CLIENTS, 0)]
         endured = [*server.result(), *parts.result()]
         watched = [crowd.result() for crowd in crowds]
-    tables = [absences(endured), comings_and_goings(watched)]
-    text = "\n\n".join([*(table.markdown() for table in tables), circumstances()])
-    print(text)
-    if given.write:
-        write_page(PAGE, "endurance", text)
+    write_down("endurance", [absences(endured), comings_and_goings(watched)], write=given.write)
     return 1 if any(one.problems for one in endured) or any(one.problems for one in watched) else 0
 
 

@@ -20,11 +20,8 @@ def _chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def elements(data: bytes, *keys: str) -> list[tuple[str, object]]:
-    found = []
-    for key, element, text in read_arrays(io.BytesIO(data), frozenset(keys)):
-        assert element is not None or text == "null"
-        found.append((key, element))
-    return found
+    found = read_arrays(io.BytesIO(data), frozenset(keys))
+    return [(key, element) for key, elements in found for element in elements]
 
 
 @given(
@@ -40,6 +37,19 @@ def test_elements_are_those_that_the_whole_file_has(
     assert elements(data, "a", "b") == [(key, item) for key, items in wanted.items() for item in items]
 
 
+@pytest.mark.parametrize("element", [{"x": [{"y": 1}, {"y": 2}]}, {"x": "}, {"}, {"x": {}}, 1, [{}, {}]])
+@pytest.mark.parametrize("space", ["", " ", "\n  "])
+def test_what_looks_like_the_end_of_an_element_is_none(element: object, space: str) -> None:
+    text = json.dumps({"a": [element] * 5, "b": [element]}, separators=(f",{space}", ":"))
+    assert elements(text.encode(), "a", "b") == [("a", element)] * 5 + [("b", element)]
+
+
+def test_objects_are_decoded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_stream, "CHUNK", 1 << 20)
+    data = json.dumps({"a": [{"id": number} for number in range(1000)]}).encode()
+    assert len(list(read_arrays(io.BytesIO(data), frozenset("a")))) == 2
+
+
 def test_numbers_that_are_none_are_read() -> None:
     ((_, first), (_, second)) = elements(b'{"a": [{"x": NaN}, {"x": -Infinity}]}', "a")
     assert isinstance(first, dict)
@@ -53,7 +63,7 @@ def test_a_byte_order_mark_is_skipped() -> None:
 
 def test_what_came_before_a_break_is_yielded() -> None:
     found = read_arrays(io.BytesIO(b'{"a": [1, 2, }'), frozenset("a"))
-    assert [next(found)[1], next(found)[1]] == [1, 2]
+    assert [next(found)[1], next(found)[1]] == [[1], [2]]
     with pytest.raises(FormatError, match="character"):
         next(found)
 
@@ -67,6 +77,9 @@ def test_what_came_before_a_break_is_yielded() -> None:
         b'{"a"',
         b'{"a": [1',
         b'{"a": [1 2]}',
+        b'{"a": [{}, {},]}',
+        b'{"a": [{}, {}',
+        b'{"a": [{}, {}}',
         b'{"a": 1,}',
         b"{a: 1}",
         b'{"a": "\xff"}',

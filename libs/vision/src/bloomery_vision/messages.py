@@ -28,26 +28,37 @@ def shape_value(message: ShapeMessage) -> Shape | None:
 
 def shape_message(shape: Shape) -> ShapeMessage:
     """The message of a value."""
-    message = ShapeMessage(
-        label=shape.label,
-        crowd=shape.crowd,
-        group_id=shape.group_id or 0,
-        track_id=shape.track_id or 0,
-        attributes=shape.attributes,
-        source_id=shape.source_id,
-    )
-    return _placed(message, shape.geometry)
+    message = ShapeMessage()
+    write_shape(shape, message)
+    return message
+
+
+def write_shape(shape: Shape, message: ShapeMessage) -> None:
+    """Put a value into an empty message."""
+    message.label, message.source_id = shape.label, shape.source_id
+    if shape.crowd:
+        message.crowd = True
+    if shape.group_id:
+        message.group_id = shape.group_id
+    if shape.track_id:
+        message.track_id = shape.track_id
+    if shape.attributes:
+        message.attributes.update(shape.attributes)
+    _place(message, shape.geometry)
 
 
 def found_message(found: Found) -> ShapeMessage:
     """The message of what a model sees; `confidence` is its score."""
-    return _placed(ShapeMessage(label=found.label, confidence=found.score), found.geometry)
+    message = ShapeMessage(label=found.label, confidence=found.score)
+    _place(message, found.geometry)
+    return message
 
 
-def _placed(message: ShapeMessage, geometry: Geometry) -> ShapeMessage:
+def _place(message: ShapeMessage, geometry: Geometry) -> None:
     match geometry:
         case Box(x, y, width, height):
-            message.box.x, message.box.y, message.box.width, message.box.height = x, y, width, height
+            box = message.box
+            box.x, box.y, box.width, box.height = x, y, width, height
         case Polygon():
             for ring in geometry.rings:
                 message.polygon.rings.add(coordinates=[number for point in ring for number in point])
@@ -55,7 +66,6 @@ def _placed(message: ShapeMessage, geometry: Geometry) -> ShapeMessage:
             message.mask.width, message.mask.height, message.mask.counts = width, height, counts
         case Tag():
             message.tag.SetInParent()
-    return message
 
 
 def _geometry_value(message: ShapeMessage) -> Geometry | None:

@@ -6,13 +6,13 @@ are equal bytes. The label of a stored shape is a label's id.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from itertools import zip_longest
 
 from bloomery.annotation.v1 import AnnotationSet
 from bloomery.vision.v1 import Shape as ShapeMessage
 from bloomery_annotation.model import Shapes
 from bloomery_vision.geometry import Shape
-from bloomery_vision.messages import shape_message, shape_value
+from bloomery_vision.messages import shape_value, write_shape
 
 MAX_SHAPES = 10_000
 MAX_BYTES = 8 << 20
@@ -22,12 +22,20 @@ MAX_ID = 64
 def pack(messages: Iterable[ShapeMessage]) -> Shapes:
     """The stored form of messages."""
     stored = AnnotationSet(shapes=messages)
-    return Shapes(stored.SerializeToString(deterministic=True), Counter(shape.label for shape in stored.shapes))
+    return _stored(stored, Counter(shape.label for shape in stored.shapes))
 
 
-def pack_values(shapes: Iterable[Shape], label_id: Callable[[str], str]) -> Shapes:
-    """The stored form of values, whose labels `label_id` turns into ids."""
-    return pack(shape_message(replace(shape, label=label_id(shape.label))) for shape in shapes)
+def pack_values(shapes: Iterable[Shape], label_id: Callable[[str], str], ids: Iterable[str] = ()) -> Shapes:
+    """The stored form of values, whose labels `label_id` turns into ids; `ids` are those in their file, if any."""
+    stored, counts = AnnotationSet(), Counter[str]()
+    for shape, identifier in zip_longest(shapes, ids):
+        message = stored.shapes.add()
+        write_shape(shape, message)
+        message.label = label = label_id(shape.label)
+        counts[label] += 1
+        if identifier:
+            message.source_id = identifier
+    return _stored(stored, counts)
 
 
 def unpack(blob: bytes) -> AnnotationSet:
@@ -46,3 +54,7 @@ def values(blob: bytes) -> Iterator[Shape]:
 def without_label(blob: bytes, label_id: str) -> Shapes:
     """What is left without the shapes that carry a label."""
     return pack(shape for shape in unpack(blob).shapes if shape.label != label_id)
+
+
+def _stored(message: AnnotationSet, counts: Counter[str]) -> Shapes:
+    return Shapes(message.SerializeToString(deterministic=True), counts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from bloomery_vision.findings import Finding, Severity, error, warning
 from bloomery_vision.formats.model import FormatError, ImportItem, Split
@@ -9,7 +10,7 @@ from bloomery_vision.formats.source import Size, Source
 from bloomery_vision.geometry import Geometry, Shape
 from bloomery_vision.images import ImageError
 from bloomery_vision.orientation import SIDEWAYS, turned
-from bloomery_vision.validate import usable, validate_shape
+from bloomery_vision.validate import is_plain, usable, validate_shape
 
 MAX_PROBLEMS = 100
 """Findings kept for one image."""
@@ -27,8 +28,7 @@ Parsed = Shape | Finding | Outlined
 """What a reader makes of one object: the shape, or why there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One object of a label file: where it stands, what the reader makes of it, and its id if it has one."""
 
     path: str
@@ -143,17 +143,24 @@ def clean(entries: Iterable[Entry], size: Size, orientation: int = 1) -> Cleaned
     cleaned = Cleaned()
     seen: set[tuple[Geometry, str]] = set()
     for entry in entries:
-        shape, findings = _usable(entry, size)
-        cleaned.found.extend(findings)
+        shape = _plain(entry.parsed, size)
+        if shape is None:
+            shape, findings = _usable(entry, size)
+            cleaned.found.extend(findings)
         if shape is None:
             continue
-        if (shape.geometry, shape.label) in seen:
+        key = (shape.geometry, shape.label)
+        if key in seen:
             message = f"the same {shape.label} is there twice"
             cleaned.found.append(warning("DUPLICATE_SHAPE", message, hint="delete one", path=entry.path))
-        seen.add((shape.geometry, shape.label))
+        seen.add(key)
         cleaned.shapes.append(shape)
         cleaned.ids.append(entry.id)
     return cleaned
+
+
+def _plain(parsed: Parsed, size: Size) -> Shape | None:
+    return parsed if isinstance(parsed, Shape) and is_plain(parsed, *size) else None
 
 
 def _usable(entry: Entry, size: Size) -> tuple[Shape | None, list[Finding]]:
@@ -180,6 +187,8 @@ def _clean(parsed: Shape | Finding, size: Size, path: str) -> tuple[Shape | None
     if not usable(findings):
         return None, findings
     kept = parsed.geometry.inside(*size)
+    if kept is parsed.geometry:
+        return parsed, findings
     return (replace(parsed, geometry=kept) if kept else None), findings
 
 

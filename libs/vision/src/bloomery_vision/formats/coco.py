@@ -7,8 +7,7 @@ because images would lack objects. What several files say about one image is joi
 """
 
 import io
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import BinaryIO
 
@@ -25,7 +24,7 @@ from bloomery_vision.formats.cleaning import (
     unannotated,
 )
 from bloomery_vision.formats.coco_claim import KEYS, as_category
-from bloomery_vision.formats.coco_objects import Record, as_record, key_of, parse_object
+from bloomery_vision.formats.coco_objects import Record, as_records, key_of, parse_object, worth_keeping
 from bloomery_vision.formats.coco_tables import Annotation, Image, Tables
 from bloomery_vision.formats.joining import joined
 from bloomery_vision.formats.json_stream import read_arrays
@@ -75,8 +74,8 @@ class _Files:
         categories: dict[str, str] = {}
         try:
             with self._source.open(name) as stream:
-                for key, element, text in read_arrays(stream, KEYS, arrays=arrays):
-                    self._add(number, name, key, as_record(element), text, categories)
+                for key, elements in read_arrays(stream, KEYS, arrays=arrays):
+                    self._add(number, name, key, as_records(elements), categories)
                 if _is_of_label_studio(stream):
                     self._mixed.add(number)
         except OSError as problem:
@@ -85,16 +84,17 @@ class _Files:
             self._tables.forget(number)
         return categories
 
-    def _add(self, file: int, name: str, key: str, record: Record, text: str, categories: dict[str, str]) -> None:
+    def _add(self, file: int, name: str, key: str, records: Sequence[Record], categories: dict[str, str]) -> None:
         match key:
             case "categories":
-                if category := as_category(record):
-                    categories[category.id] = category.name
+                categories.update({one.id: one.name for one in map(as_category, records) if one})
             case "images":
-                self._tables.add_image(self._image(file, name, record))
+                self._tables.add_images(self._image(file, name, record) for record in records)
             case _:
-                image, identifier = key_of(record.get("image_id")), key_of(record.get("id"))
-                self._tables.add_annotation(file, image, identifier, text)
+                self._tables.add_annotations(
+                    file,
+                    [(key_of(one.get("image_id")), key_of(one.get("id")), worth_keeping(one)) for one in records],
+                )
 
     def _image(self, file: int, near: str, record: Record) -> Image:
         identifier, wanted = key_of(record.get("id")), record.get("file_name")
@@ -119,15 +119,16 @@ class _Files:
             twice = error("DUPLICATE_ID", message, hint="give each image its own", path=where)
             return failed(image, twice, annotation_path=name)
         turns = [self._orientation(image, size, record) for record in good]
+        annotations = [self._tables.annotations_of(record) for record in good]
         parts = [
-            (self._plan.label_files[record.file], clean(self._entries(record), size, turn))
-            for record, turn in zip(good, turns, strict=True)
+            (self._plan.label_files[record.file], clean(self._entries(record, found), size, turn))
+            for record, found, turn in zip(good, annotations, turns, strict=True)
         ]
         about = About(
             name,
             self._plan.splits.get(image),
             declared=_declared(first),
-            problems=self._repeated(good),
+            problems=self._repeated(good, annotations),
             source_name=first.name or "",
             source_id=first.id or "",
             orientation=turns[0],
@@ -137,20 +138,19 @@ class _Files:
     def _orientation(self, image: str, size: Size, record: Image) -> int:
         return 1 if record.file in self._mixed else orientation_of(self._source, image, size, _declared(record))
 
-    def _entries(self, record: Image) -> Iterator[Entry]:
+    def _entries(self, record: Image, annotations: Iterable[Annotation]) -> Iterator[Entry]:
         categories = self._categories[record.file]
-        for annotation in self._tables.annotations_of(record):
-            where = self._where(record.file, annotation)
-            yield Entry(where, parse_object(as_record(json.loads(annotation.text)), categories), annotation.id or "")
+        for one in annotations:
+            yield Entry(self._where(record.file, one), parse_object(one.record, categories), one.id or "")
 
-    def _repeated(self, records: Sequence[Image]) -> list[Finding]:
+    def _repeated(self, records: Sequence[Image], annotations: Iterable[Iterable[Annotation]]) -> list[Finding]:
         hint = "give each annotation its own"
         return [
             warning(
                 "DUPLICATE_ID", f"annotation id {one.id} is used twice", hint=hint, path=self._where(record.file, one)
             )
-            for record in records
-            for one in self._tables.annotations_of(record)
+            for record, found in zip(records, annotations, strict=True)
+            for one in found
             if one.repeated
         ]
 
@@ -159,9 +159,8 @@ class _Files:
 
     def leftovers(self) -> Iterator[ImportItem]:
         """Items of records that mean no image, and of annotations without a record."""
-        for image in self._tables.images():
-            if image.path is None:
-                yield self._unplaced(image)
+        for image in self._tables.unplaced():
+            yield self._unplaced(image)
         for file, image_id, count in self._tables.orphans():
             name = self._plan.label_files[file]
             message = f"{count} annotations are of image_id {image_id}, which the file does not list"

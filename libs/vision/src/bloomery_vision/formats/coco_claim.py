@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from bloomery_vision.colors import color
 from bloomery_vision.formats.claims import Claim
-from bloomery_vision.formats.coco_objects import Record, as_record, key_of
+from bloomery_vision.formats.coco_objects import Record, as_records, key_of
 from bloomery_vision.formats.json_stream import read_arrays
 from bloomery_vision.formats.lookup import AmbiguousNameError, NameIndex
 from bloomery_vision.formats.model import Format, FormatError, LabelSpec, Split
@@ -59,20 +59,18 @@ class _File:
     def is_annotated(self) -> bool:
         return "annotations" in self.arrays and not (self.objects == 0 and _kind(self.path) == _IMAGE_LIST)
 
-    def add(self, key: str, record: Record, index: NameIndex) -> None:
+    def add(self, key: str, records: Sequence[Record], index: NameIndex) -> None:
         match key:
             case "categories":
-                self.categories += filter(None, [as_category(record)])
+                self.categories += filter(None, map(as_category, records))
             case "images":
-                self.records += 1
-                if image := image_of(record, index, near=self.path):
-                    self.images.append(image)
+                self.records += len(records)
+                self.images += filter(None, (image_of(record, index, near=self.path) for record in records))
             case _:
-                self.objects += 1
-                self.captions |= "caption" in record
-                if "segments_info" in record:
-                    self.masks.add(str(record.get("file_name")))
-                self.used.add(key_of(record.get("category_id")) or "")
+                self.objects += len(records)
+                self.captions |= any("caption" in record for record in records)
+                self.masks |= {str(record.get("file_name")) for record in records if "segments_info" in record}
+                self.used |= {key_of(record.get("category_id")) or "" for record in records}
 
 
 def claim_coco(source: Source, tree: Tree) -> Claim | None:
@@ -152,8 +150,8 @@ def _survey(source: Source, name: str, index: NameIndex) -> _File:
 
 
 def _read(stream: BinaryIO, found: _File, index: NameIndex) -> None:
-    for key, element, _ in read_arrays(stream, KEYS, arrays=found.arrays):
-        found.add(key, as_record(element), index)
+    for key, elements in read_arrays(stream, KEYS, arrays=found.arrays):
+        found.add(key, as_records(elements), index)
 
 
 def _other_kinds(files: Sequence[_File]) -> set[str]:

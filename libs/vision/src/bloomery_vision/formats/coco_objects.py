@@ -1,8 +1,7 @@
 """One record of a COCO file as a shape."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 from typing import cast
 
 from bloomery_vision.findings import Finding, error
@@ -12,8 +11,10 @@ from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Ring, Shape
 
 Record = Mapping[str, object]
 
+_BOX_ALONE = {"category_id", "bbox"}
+_NUMBERS = frozenset({int, float, bool})
 _CROWD = {0: False, 1: True, "0": False, "1": True}
-_GEOMETRY_HINT = "write bbox as [x, y, width, height], outlines as [x, y, ...]"
+_HINT = "write bbox as [x, y, width, height], outlines as [x, y, ...]"
 
 
 def as_record(value: object) -> Record:
@@ -21,8 +22,29 @@ def as_record(value: object) -> Record:
     return cast("Record", value) if isinstance(value, dict) else {}
 
 
+def as_records(values: Iterable[object]) -> list[Record]:
+    """The values, and an empty object for each that is none."""
+    return [value if isinstance(value, dict) else {} for value in values]
+
+
+def worth_keeping(record: Record) -> Record:
+    """What `parse_object` looks at, without what says nothing."""
+    kept = {"category_id": record.get("category_id"), "bbox": record.get("bbox")}
+    if (outline := record.get("segmentation")) is not None and outline != []:
+        kept["segmentation"] = outline
+    if (crowd := record.get("iscrowd", 0)) != 0:
+        kept["iscrowd"] = crowd
+    if attributes := record.get("attributes"):
+        kept["attributes"] = attributes
+    if (score := record.get("score")) is not None:
+        kept["score"] = score
+    return kept
+
+
 def key_of(identifier: object) -> str | None:
     """An id as text, so that 7, 7.0 and "7" are the same; None where there is none."""
+    if type(identifier) is int:
+        return str(identifier)
     if isinstance(identifier, float) and identifier.is_integer():
         identifier = int(identifier)
     return str(identifier) if isinstance(identifier, str | int | float) else None
@@ -34,28 +56,40 @@ def parse_object(record: Record, categories: Mapping[str, str]) -> Parsed:
     if label is None:
         message = f"category_id {record.get('category_id')!r} is not among the file's categories"
         return error("UNKNOWN_CLASS", message, hint="add the category, or correct the id")
+    if not record.keys() - _BOX_ALONE and (alone := _attempt(_box, record)):
+        return _made(alone, label, {}, crowd=False)
     crowd = record.get("iscrowd", 0)
     if not isinstance(crowd, int | float | str) or crowd not in _CROWD:
         return error("BAD_RECORD", f"iscrowd is {crowd!r:.60}", hint="iscrowd is 0 or 1")
-    shape = Shape(Box(0, 0, 0, 0), label, _attributes(record), crowd=_CROWD[crowd])
-    box, outline = _attempt(shape, _box, record), _attempt(shape, _outline, record)
-    if box is None or outline is None:
-        return box or outline or error("BAD_GEOMETRY", "it has neither bbox nor segmentation", hint=_GEOMETRY_HINT)
-    return Outlined(outline, box) if isinstance(box, Shape) else outline
+    attributes, is_crowd = _attributes(record), _CROWD[crowd]
+    box, outline = _attempt(_box, record), _attempt(_outline, record)
+    if box is not None and outline is not None:
+        found = _made(outline, label, attributes, crowd=is_crowd)
+        return found if isinstance(box, Finding) else Outlined(found, Shape(box, label, attributes, is_crowd))
+    only = box or outline
+    return (
+        _made(only, label, attributes, crowd=is_crowd)
+        if only
+        else error("BAD_GEOMETRY", "it has neither bbox nor segmentation", hint=_HINT)
+    )
 
 
-def _attempt(shape: Shape, read: Callable[[Record], Geometry | None], record: Record) -> Shape | Finding | None:
+def _attempt(read: Callable[[Record], Geometry | None], record: Record) -> Geometry | Finding | None:
     try:
-        geometry = read(record)
+        return read(record)
     except (ValueError, OverflowError) as problem:
-        return error("BAD_GEOMETRY", str(problem), hint=_GEOMETRY_HINT)
-    return None if geometry is None else replace(shape, geometry=geometry)
+        return error("BAD_GEOMETRY", str(problem), hint=_HINT)
+
+
+def _made(found: Geometry | Finding, label: str, attributes: dict[str, str], *, crowd: bool) -> Shape | Finding:
+    return found if isinstance(found, Finding) else Shape(found, label, attributes, crowd)
 
 
 def _box(record: Record) -> Box | None:
-    if record.get("bbox") is None:
+    value = record.get("bbox")
+    if value is None:
         return None
-    numbers = _numbers(record["bbox"])
+    numbers = _numbers(value)
     if len(numbers) != 4:
         raise ValueError(f"bbox has {len(numbers)} numbers")
     return Box(*numbers)
@@ -63,10 +97,10 @@ def _box(record: Record) -> Box | None:
 
 def _outline(record: Record) -> Geometry | None:
     segmentation = record.get("segmentation")
+    if segmentation is None or segmentation == []:
+        return _turned(record)
     if isinstance(segmentation, dict):
         return _mask(as_record(segmentation))
-    if segmentation is None:
-        return _turned(record)
     if not isinstance(segmentation, list):
         raise ValueError(f"segmentation is {segmentation!r:.60}")  # noqa: TRY004 - bad data, not a wrong call
     rings = _rings(segmentation)
@@ -75,8 +109,10 @@ def _outline(record: Record) -> Geometry | None:
 
 def _turned(record: Record) -> Polygon | None:
     """The box as CVAT means it, who writes it upright with a rotation beside it."""
-    rotation, box = as_record(record.get("attributes")).get("rotation"), _box(record)
-    if box is None or not isinstance(rotation, int | float) or not math.isfinite(rotation) or not rotation % 360:
+    rotation = as_record(record.get("attributes")).get("rotation")
+    if rotation is None or (box := _box(record)) is None:
+        return None
+    if not isinstance(rotation, int | float) or not math.isfinite(rotation) or not rotation % 360:
         return None
     return rotated(box, math.radians(rotation))
 
@@ -110,15 +146,18 @@ def _mask(segmentation: Record) -> Mask:
 
 
 def _numbers(value: object) -> list[float]:
-    if not isinstance(value, Sequence) or isinstance(value, str):
+    if not isinstance(value, list):
         raise ValueError(f"{value!r:.60} is not a list of numbers")  # noqa: TRY004 - bad data, not a wrong call
-    if not all(isinstance(number, int | float) for number in value):
+    if not _NUMBERS.issuperset(map(type, value)):
         raise ValueError(f"{value!r:.60} holds what is no number")
-    return [float(number) for number in value]
+    return [*map(float, value)]
 
 
 def _attributes(record: Record) -> dict[str, str]:
-    found = {key: value for key, value in as_record(record.get("attributes")).items() if key != "rotation"}
-    if isinstance(record.get("score"), int | float):
-        found["score"] = record["score"]
+    stated, score = as_record(record.get("attributes")), record.get("score")
+    if not stated and score is None:
+        return {}
+    found = {key: value for key, value in stated.items() if key != "rotation"}
+    if isinstance(score, int | float):
+        found["score"] = score
     return {key: str(value) for key, value in found.items() if isinstance(value, str | int | float)}

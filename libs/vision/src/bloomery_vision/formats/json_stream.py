@@ -1,7 +1,8 @@
-"""Reads a JSON object larger than memory, element by element.
+"""Reads a JSON object larger than memory, some elements at a time.
 
 The standard decoder does the work on a window of the text: unlike the streaming parsers it accepts NaN, which Python
-programs write, so that one bad number costs one annotation and not the file.
+programs write, so that one bad number costs one annotation and not the file. All elements of a window are decoded by
+one call where they are objects, which is several times as fast as one by one.
 """
 
 import codecs
@@ -16,6 +17,8 @@ CHUNK = 1 << 20
 MAX_ELEMENT = 64 << 20
 """Characters of the largest single element of an array, or value of a key."""
 
+_CUTS = 4
+"""Places that are tried for the end of the last whole element in a window."""
 _MARK = 4
 """Bytes that tell the encoding."""
 _SPACE = " \t\r\n"
@@ -31,6 +34,7 @@ class _Window:
         self._parse = json.JSONDecoder().raw_decode
         self._text, self._at, self._dropped = "", 0, 0
         self._ended = False
+        self._one_by_one_until = 0
 
     def peek(self) -> str:
         """The next character that is no space, or nothing at the end."""
@@ -48,8 +52,13 @@ class _Window:
         self._at += 1
         return character
 
-    def value(self) -> tuple[object, str]:
-        """Consumes one value: the value and its text."""
+    def values(self) -> list[object]:
+        """Consumes at least one value and the commas between several: as many objects as the window holds."""
+        self.peek()
+        return self._together() or [self.value()]
+
+    def value(self) -> object:
+        """Consumes one value."""
         self.peek()
         problem = "it ends too early"
         while len(self._text) - self._at <= MAX_ELEMENT:
@@ -62,11 +71,48 @@ class _Window:
             else:
                 # What looks like a number at the end of the window may go on behind it.
                 if end < len(self._text) and self._text[end] not in _IN_NUMBERS:
-                    text, self._at = self._text[self._at : end], end
-                    return parsed, text
+                    self._at = end
+                    return parsed
             if not self._grow():
                 break
         raise self._broken(problem)
+
+    def _together(self) -> list[object]:
+        """Consumes the objects of the window; nothing where that does not work, for whatever reason."""
+        if self._dropped + self._at < self._one_by_one_until:
+            return []
+        if len(self._text) - self._at < CHUNK:
+            self._grow()
+        end = len(self._text)
+        for _ in range(_CUTS):
+            end = self._between(end)
+            try:
+                parsed, length = self._parse(f"[{self._text[self._at : end]}]")
+            except (ValueError, RecursionError):
+                # It is the end of an object inside of an element, or in a text; or something is broken.
+                continue
+            if parsed:
+                # The array may have ended before.
+                self._at += length - 2
+                return list(parsed)
+        self._one_by_one_until = self._dropped + len(self._text)
+        return []
+
+    def _between(self, end: int) -> int:
+        """Where before `end` an object ends that another one follows, or where the window begins."""
+        while (end := self._text.rfind("{", self._at, end)) > self._at:
+            comma = self._before(end)
+            closed = self._before(comma)
+            if self._text[comma] == "," and self._text[closed] == "}":
+                return closed + 1
+        return self._at
+
+    def _before(self, at: int) -> int:
+        """The place of the last character before a place that is no space: the window begins with none."""
+        at -= 1
+        while at > self._at and self._text[at] in _SPACE:
+            at -= 1
+        return at
 
     def _grow(self) -> bool:
         # Doubling keeps the work linear where one element spans many chunks.
@@ -93,8 +139,8 @@ class _Window:
 
 def read_arrays(
     stream: BinaryIO, keys: frozenset[str], *, arrays: set[str] | None = None
-) -> Iterator[tuple[str, object, str]]:
-    """The elements of the arrays under some keys of a JSON object, in the order of the file.
+) -> Iterator[tuple[str, list[object]]]:
+    """The elements of the arrays under some keys of a JSON object, in the order of the file, some at a time.
 
     Args:
         stream: read from where it stands.
@@ -102,7 +148,7 @@ def read_arrays(
         arrays: gets the keys whose arrays are there, be they empty.
 
     Yields:
-        (key, element, its text).
+        (key, elements), at least one.
 
     Raises:
         FormatError: BROKEN_FILE, where the text stops being JSON; what came before has been yielded.
@@ -112,24 +158,24 @@ def read_arrays(
     if window.peek() == "}":
         return
     while True:
-        key, _ = window.value()
+        key = window.value()
         window.take(":")
         if key in keys and window.peek() == "[":
             if arrays is not None:
                 arrays.add(str(key))
-            yield from ((str(key), element, text) for element, text in _elements(window))
+            yield from ((str(key), elements) for elements in _elements(window))
         else:
             window.value()
         if window.take(",}") == "}":
             return
 
 
-def _elements(window: _Window) -> Iterator[tuple[object, str]]:
+def _elements(window: _Window) -> Iterator[list[object]]:
     window.take("[")
     if window.peek() == "]":
         window.take("]")
         return
     while True:
-        yield window.value()
+        yield window.values()
         if window.take(",]") == "]":
             return

@@ -45,6 +45,8 @@ def split_suffix(base: str) -> tuple[str, str]:
 
 def spellings(name: str) -> list[str]:
     """A name as it stands, then as it may have been before a tool wrote it into an address."""
+    if "?" not in name and "%" not in name:
+        return [name] if name else []
     found = [name]
     if "?" in name:
         found.append(name.partition("?")[0])

@@ -45,6 +45,8 @@ class Files:
         self._database.executescript(_SCHEMA)
         # Never committed: nobody else reads it, and a statement outside of a transaction locks the file each time.
         self._database.execute("BEGIN")
+        # Asked about several times in a row.
+        self._last: tuple[str, Blob | None] = ("", None)
 
     def __enter__(self) -> Self:
         """Nothing happens yet."""
@@ -56,6 +58,7 @@ class Files:
 
     def add(self, files: Iterable[tuple[str, Blob]]) -> None:
         """Keep some files."""
+        self._last = ("", None)
         self._database.executemany(_ADD, (_row(path, blob) for path, blob in files))
 
     def clashes(self, limit: int) -> list[str]:
@@ -69,6 +72,11 @@ class Files:
 
     def get(self, path: str) -> Blob | None:
         """What is known of a file."""
+        if path != self._last[0]:
+            self._last = path, self._find(path)
+        return self._last[1]
+
+    def _find(self, path: str) -> Blob | None:
         row = self._database.execute(_FIND, (path,)).fetchone()
         if row is None:
             return None

@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import lru_cache
 from itertools import islice
 from types import TracebackType
 from typing import Self, TypeVar
@@ -15,8 +16,9 @@ from bloomery_annotation import shapes
 from bloomery_annotation.importer.files import Files
 from bloomery_annotation.importer.source import BlobSource
 from bloomery_annotation.model import Blob, Problem, Shapes
-from bloomery_vision.findings import error, warning
+from bloomery_vision.findings import Finding, error, warning
 from bloomery_vision.formats import Doubt, Format, ImportItem, LabelSpec, Plan, read, understand
+from bloomery_vision.geometry import Shape
 
 T = TypeVar("T")
 MAX_LABEL = 200
@@ -37,19 +39,22 @@ class ImageOutcome(Enum):
 
 @dataclass(frozen=True)
 class Entry:
-    """What the files say about one image, or of a label file without one; `is_first` for the first of equal images."""
+    """What the files say about one image, or of a label file without one; `is_first` for the first of equal images.
+
+    Without a blob it cannot be imported.
+    """
 
     item: ImportItem
+    blob: Blob | None
     is_image: bool
     is_first: bool = True
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """An entry ready to be saved. Without a blob it cannot be; without shapes there are none to save."""
+    """An entry ready to be saved. Without shapes there are none to save."""
 
     entry: Entry
-    blob: Blob | None
     shapes: Shapes | None
     problems: Sequence[Problem]
 
@@ -57,6 +62,11 @@ class Prepared:
     def item(self) -> ImportItem:
         """What the files say."""
         return self.entry.item
+
+    @property
+    def blob(self) -> Blob | None:
+        """The image; None where it cannot be imported."""
+        return self.entry.blob
 
     @property
     def failed(self) -> bool:
@@ -82,7 +92,8 @@ class Parser:
 
     def __init__(self, source: BlobSource, file_format: Format | None, files: Files) -> None:
         self._source, self._format, self._files = source, file_format, files
-        self._entries = first_of_twins((), files, frozenset())
+        self._entries = first_of_twins((), files, frozenset(), some_repeat=False)
+        self._some_repeat = True
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="import")
 
     async def __aenter__(self) -> Self:
@@ -111,7 +122,7 @@ class Parser:
 
     async def prepare(self, entries: Sequence[Entry], label_ids: Mapping[str, str]) -> list[Prepared]:
         """Turn entries into their stored form; `label_ids` are ids by display name."""
-        return await self._run(lambda: [prepare(entry, self._files, label_ids) for entry in entries])
+        return await self._run(lambda: [prepare(entry, label_ids) for entry in entries])
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -124,6 +135,7 @@ class Parser:
         labels = {one.name: one for one in map(_storable_label, plan.labels) if one.name}
         self._files.leave_alone(plan.left)
         count, example = self._files.repeated()
+        self._some_repeat = bool(count)
         return replace(
             plan,
             labels=list(labels.values()),
@@ -132,7 +144,7 @@ class Parser:
 
     def _start(self, plan: Plan, skip: int) -> None:
         items = map(storable, read(self._source, plan))
-        self._entries = first_of_twins(items, self._files, frozenset(plan.images))
+        self._entries = first_of_twins(items, self._files, frozenset(plan.images), some_repeat=self._some_repeat)
         for _ in islice(self._entries, skip):
             pass
 
@@ -171,43 +183,55 @@ def _storable_label(label: LabelSpec) -> LabelSpec:
 
 def storable(item: ImportItem) -> ImportItem:
     """The item with texts that every database takes: files may hold NUL and halves of characters."""
-    shapes_of_item = tuple(
-        replace(
-            shape,
-            label=_storable(shape.label, MAX_LABEL),
-            attributes={_storable(key): _storable(text) for key, text in shape.attributes.items()},
-            source_id=_storable(identifier, shapes.MAX_ID),
-        )
-        for shape, identifier in zip(item.shapes, item.shape_ids or [""] * len(item.shapes), strict=True)
-    )
-    problems = tuple(
-        replace(one, message=_storable(one.message), hint=_storable(one.hint), path=_storable(one.path))
-        for one in item.problems
-    )
     return replace(
         item,
         image_path=_storable(item.image_path),
         source_name=_storable(item.source_name),
         source_id=_storable(item.source_id, shapes.MAX_ID),
-        shapes=shapes_of_item,
-        problems=problems,
+        shapes=tuple(map(_storable_shape, item.shapes)),
+        shape_ids=tuple(_storable(identifier, shapes.MAX_ID) for identifier in item.shape_ids),
+        problems=tuple(map(_storable_finding, item.problems)),
     )
 
 
+def _storable_shape(shape: Shape) -> Shape:
+    label = _storable_name(shape.label)
+    if label == shape.label and not shape.attributes:
+        return shape
+    return replace(
+        shape,
+        label=label,
+        attributes={_storable(key): _storable(text) for key, text in shape.attributes.items()},
+    )
+
+
+def _storable_finding(one: Finding) -> Finding:
+    return replace(one, message=_storable(one.message), hint=_storable(one.hint), path=_storable(one.path))
+
+
+@lru_cache(1000)
+def _storable_name(text: str) -> str:
+    return _storable(text, MAX_LABEL)
+
+
 def _storable(text: str, length: int = MAX_TEXT) -> str:
+    if len(text) <= length and text.isascii() and "\0" not in text:
+        return text
     return text[:length].encode("utf-8", "replace").decode().replace("\0", "?")
 
 
-def first_of_twins(items: Iterable[ImportItem], files: Files, images: AbstractSet[str]) -> Generator[Entry]:
+def first_of_twins(
+    items: Iterable[ImportItem], files: Files, images: AbstractSet[str], *, some_repeat: bool
+) -> Generator[Entry]:
     """The items; of several annotations of the same bytes, only the first one's shapes."""
     for item in items:
-        blob = files.get(item.image_path)
+        blob = None if item.failed else files.get(item.image_path)
         is_image = item.image_path in images
-        if item.failed or blob is None:
-            yield Entry(item, is_image)
+        if blob is None or not some_repeat:
+            yield Entry(item, blob, is_image)
             continue
         is_first = files.is_first(blob.digest, item.image_path)
-        yield Entry(_of_first_twin(item, blob, files), is_image, is_first)
+        yield Entry(_of_first_twin(item, blob, files), blob, is_image, is_first)
 
 
 def _of_first_twin(item: ImportItem, blob: Blob, files: Files) -> ImportItem:
@@ -229,17 +253,16 @@ def _without_shapes(item: ImportItem, twin: str) -> ImportItem:
     return replace(item, shapes=(), annotated=False, problems=(*item.problems, problem))
 
 
-def prepare(entry: Entry, files: Files, label_ids: Mapping[str, str]) -> Prepared:
+def prepare(entry: Entry, label_ids: Mapping[str, str]) -> Prepared:
     """The stored form of an entry; `label_ids` are ids by display name."""
-    item = entry.item
+    item, blob = entry.item, entry.blob
     problems = [Problem(item.image_path, finding) for finding in item.problems]
-    blob = None if item.failed else files.get(item.image_path)
     if blob is None or not item.annotated:
-        return Prepared(entry, blob, None, problems)
-    stored = shapes.pack_values(item.shapes, label_ids.__getitem__)
+        return Prepared(entry, None, problems)
+    stored = shapes.pack_values(item.shapes, label_ids.__getitem__, item.shape_ids)
     if stored.count > shapes.MAX_SHAPES or len(stored.blob) > shapes.MAX_BYTES:
         message = f"it has {stored.count} shapes of {len(stored.blob)} bytes together"
         hint = f"at most {shapes.MAX_SHAPES} shapes and {shapes.MAX_BYTES} bytes fit; cut the image in tiles"
         problems.append(Problem(item.image_path, error("TOO_MANY_SHAPES", message, hint=hint)))
-        return Prepared(entry, blob, None, problems)
-    return Prepared(entry, blob, stored, problems)
+        return Prepared(entry, None, problems)
+    return Prepared(entry, stored, problems)

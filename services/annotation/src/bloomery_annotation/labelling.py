@@ -46,18 +46,7 @@ async def create(tx: Transaction, project: Project, wanted: NewLabel, now: datet
     """Make a label in a locked project. Raise AlreadyExists if the id or the display name is taken."""
     position = await labels.next_position(tx, project)
     identity = wanted.id or await _free_id(tx, project, wanted.display_name)
-    label = Label(
-        project_id=project.id,
-        id=identity,
-        uid=new_uid(),
-        display_name=wanted.display_name or identity,
-        color=wanted.color or color(position - 1),
-        create_time=now,
-        update_time=now,
-        position=position,
-        supercategory=wanted.supercategory,
-        source_id=wanted.source_id,
-    )
+    label = _made(project, replace(wanted, id=identity), position, now)
     await labels.create(tx, project, label)
     return label
 
@@ -65,11 +54,31 @@ async def create(tx: Transaction, project: Project, wanted: NewLabel, now: datet
 async def ensure(tx: Transaction, project: Project, wanted: Collection[NewLabel], now: datetime) -> dict[str, str]:
     """The ids of a locked project's labels by what files call them, those of `wanted` made where they are missing."""
     known = {name: label.id for name, label in (await _by_name(tx, project)).items()}
-    for new in wanted:
-        if new.display_name not in known:
-            identity = new.id or label_id(new.display_name, set(known.values()))
-            known[new.display_name] = (await create(tx, project, replace(new, id=identity), now)).id
+    new: list[NewLabel] = []
+    for one in wanted:
+        if one.display_name not in known:
+            known[one.display_name] = identity = one.id or label_id(one.display_name, set(known.values()))
+            new.append(replace(one, id=identity))
+    if new:
+        first = await labels.next_position(tx, project, len(new))
+        made = [_made(project, one, first + number, now) for number, one in enumerate(new)]
+        await labels.create_some(tx, project, made)
     return known
+
+
+def _made(project: Project, wanted: NewLabel, position: int, now: datetime) -> Label:
+    return Label(
+        project_id=project.id,
+        id=wanted.id,
+        uid=new_uid(),
+        display_name=wanted.display_name or wanted.id,
+        color=wanted.color or color(position - 1),
+        create_time=now,
+        update_time=now,
+        position=position,
+        supercategory=wanted.supercategory,
+        source_id=wanted.source_id,
+    )
 
 
 async def describe(tx: Transaction, project: Project, said: Collection[NewLabel], now: datetime) -> None:

@@ -25,6 +25,8 @@ MAX_LABEL = 200
 MAX_TEXT = 1024
 _LIST_BYTES = 1 << 18
 """Of each list of a plan, of which there are about fifteen: together they fit into a message."""
+_MOST_AT_ONCE = 16 << 20
+"""Bytes of shapes from which on a batch gets no more entries."""
 
 
 class ImageOutcome(Enum):
@@ -117,8 +119,8 @@ class Parser:
         await self._run(lambda: self._start(plan, skip))
 
     async def take(self, count: int) -> list[Entry]:
-        """The next entries; none at the end. Raise FormatError if nothing more can be read."""
-        return await self._run(lambda: [*islice(self._entries, count)])
+        """The next entries, fewer where they are large; none at the end. Raise FormatError if no more can be read."""
+        return await self._run(lambda: self._take(count))
 
     async def prepare(self, entries: Sequence[Entry], label_ids: Mapping[str, str]) -> list[Prepared]:
         """Turn entries into their stored form; `label_ids` are ids by display name."""
@@ -141,6 +143,15 @@ class Parser:
             labels=list(labels.values()),
             doubts=[*plan.doubts, *([_repeated(count, example)] if count else [])],
         )
+
+    def _take(self, count: int) -> list[Entry]:
+        taken, weight = list[Entry](), 0
+        for entry in islice(self._entries, count):
+            taken.append(entry)
+            weight += sum(shape.geometry.weight for shape in entry.item.shapes)
+            if weight > _MOST_AT_ONCE:
+                break
+        return taken
 
     def _start(self, plan: Plan, skip: int) -> None:
         items = map(storable, read(self._source, plan))

@@ -25,7 +25,6 @@ from bloomery_annotation.importer.outcome import (
 from bloomery_annotation.importer.parsing import Entry, Parser, Prepared, shown
 from bloomery_annotation.importer.source import BlobSource
 from bloomery_annotation.model import (
-    Asset,
     AssetDraft,
     Blob,
     Failure,
@@ -34,7 +33,6 @@ from bloomery_annotation.model import (
     ImportState,
     Project,
     Provenance,
-    Shapes,
     Source,
 )
 from bloomery_annotation.names import MAIN_SET
@@ -48,7 +46,7 @@ from bloomery_kit.objects import ObjectStore
 from bloomery_kit.times import Clock
 from bloomery_vision.formats import FormatError, ImportItem, Plan
 
-BATCH = 250
+BATCH = 1000
 """Items saved, and lost to a crash, at once."""
 
 
@@ -159,8 +157,7 @@ class _Run:
         splits = decide_splits(images, has_splits=self._has_splits)
         if changes := together(splits.changes, sources(images)):
             await assets.change_some(tx, project, changes)
-        drafts = [_set_draft(one.shapes, asset, current) for one, asset in images if one.shapes is not None]
-        results = await revisions.save(tx, project, drafts, now)
+        results = await revisions.save(tx, project, _set_drafts(images, current), now)
         if any(isinstance(result, BloomeryError) for result in results):
             # A label that these shapes carry was deleted since: begin the batch again.
             raise Aborted("LABELS_CHANGED", "a label was deleted while shapes with it were being imported")
@@ -198,15 +195,14 @@ def _asset_draft(item: ImportItem, blob: Blob) -> AssetDraft:
     )
 
 
-def _set_draft(shapes: Shapes, asset: Asset, current: Import) -> SetDraft:
-    return SetDraft(
-        asset=asset,
-        set_id=MAIN_SET,
-        shapes=shapes,
-        provenance=Provenance(Source.IMPORT, current.name),
-        author=current.name,
-        guard=KeepEdits(),
-    )
+def _set_drafts(images: Images, current: Import) -> list[SetDraft]:
+    author = current.name
+    provenance, guard = Provenance(Source.IMPORT, author), KeepEdits()
+    return [
+        SetDraft(asset, MAIN_SET, one.shapes, provenance, author, guard)
+        for one, asset in images
+        if one.shapes is not None
+    ]
 
 
 def _count(before: ImportCounts, after: ImportCounts) -> None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from bloomery_annotation.model import AnnotationSet, Asset, Project, Provenance, Source
 from bloomery_annotation.names import ANNOTATION_SET
-from bloomery_annotation.store.keys import among
+from bloomery_annotation.store.keys import among, of_sets, one_of
 from bloomery_annotation.store.tables import ANNOTATION_SETS, ASSETS, REVISIONS, SET_LABELS
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import NotFound
@@ -87,7 +87,7 @@ async def newest(tx: Transaction, project: Project, keys: Collection[tuple[str, 
     """The newest revisions of the sets with these asset uids and set ids, as many as fit a page."""
     joined = sa.and_(_R.asset_uid == _S.asset_uid, _R.set_id == _S.id, _R.revision == _S.revision)
     query = sa.select(_R.sequence, _R.size_bytes).join(ANNOTATION_SETS, joined)
-    rows = (await tx.execute(query.where(among((_S.asset_uid, _S.id), keys)))).all()
+    rows = (await tx.execute(query.where(of_sets(_S.asset_uid, _S.id, keys)))).all()
     return await _load(tx, project, rows)
 
 
@@ -95,7 +95,7 @@ async def imported(tx: Transaction, asset_uids: Collection[str], set_id: str) ->
     """Those of the assets whose set holds shapes that an import made, and that nobody changed since."""
     label = SET_LABELS.c
     some = sa.exists().where(label.asset_uid == _S.asset_uid, label.set_id == _S.id)
-    where = (_S.asset_uid.in_(asset_uids), _S.id == set_id, _S.source == Source.IMPORT.value, some)
+    where = (one_of(_S.asset_uid, asset_uids), _S.id == set_id, _S.source == Source.IMPORT.value, some)
     return set((await tx.execute(sa.select(_S.asset_uid).where(*where))).scalars())
 
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from bloomery_annotation.model import Asset, AssetDraft, Blob, Project
 from bloomery_annotation.names import ASSET, MAIN_SET, asset_id
 from bloomery_annotation.store import projects
+from bloomery_annotation.store.keys import one_of
 from bloomery_annotation.store.tables import ANNOTATION_SETS, ASSETS, SET_LABELS
 from bloomery_kit.database import Transaction, insert_missing
 from bloomery_kit.errors import NotFound
@@ -28,12 +29,15 @@ async def ensure(
     tx: Transaction, project: Project, drafts: Sequence[tuple[AssetDraft, Blob]], now: datetime
 ) -> tuple[dict[str, Asset], int]:
     """The assets of a locked project by digest, made where they are missing, and how many were."""
-    ids = {asset_id(draft.digest) for draft, _ in drafts}
-    there = {asset.digest: asset for asset in await known(tx, project, ids)}
+    ids = {draft.digest: asset_id(draft.digest) for draft, _ in drafts}
+    there = {asset.digest: asset for asset in await known(tx, project, ids.values())}
     new = {draft.digest: (draft, blob) for draft, blob in reversed(drafts) if draft.digest not in there}
     if new:
         first = await next_sequence(tx, project.uid, len(new))
-        made = [_made(project, *pair, first + number, now) for number, pair in enumerate(reversed(new.values()))]
+        made = [
+            _made(project, draft, blob, ids[draft.digest], first + number, now)
+            for number, (draft, blob) in enumerate(reversed(new.values()))
+        ]
         await insert_missing(tx, ASSETS, [_row(project, asset) for asset in made])
         await projects.count_assets(tx, project, len(made))
         there.update({asset.digest: asset for asset in made})
@@ -50,13 +54,13 @@ async def find(tx: Transaction, project: Project, wanted: str) -> Asset:
 
 async def known(tx: Transaction, project: Project, ids: Collection[str]) -> list[Asset]:
     """Those of `ids` that are assets now."""
-    rows = await tx.execute(sa.select(ASSETS).where(*_alive(project), _A.id.in_(ids)))
+    rows = await tx.execute(sa.select(ASSETS).where(*_alive(project), one_of(_A.id, ids)))
     return [_asset(project, row) for row in rows]
 
 
 async def by_uid(tx: Transaction, project: Project, uids: Collection[str]) -> list[Asset]:
     """The assets with these uids."""
-    rows = await tx.execute(sa.select(ASSETS).where(*_alive(project), _A.uid.in_(uids)))
+    rows = await tx.execute(sa.select(ASSETS).where(*_alive(project), one_of(_A.uid, uids)))
     return [_asset(project, row) for row in rows]
 
 
@@ -164,11 +168,11 @@ def _alive(project: Project) -> tuple[Condition, Condition]:
     return _A.project_uid == project.uid, _A.until.is_(None)
 
 
-def _made(project: Project, draft: AssetDraft, blob: Blob, sequence: int, now: datetime) -> Asset:
+def _made(project: Project, draft: AssetDraft, blob: Blob, identifier: str, sequence: int, now: datetime) -> Asset:
     return Asset(
         project_id=project.id,
         uid=new_uid(),
-        id=asset_id(draft.digest),
+        id=identifier,
         digest=draft.digest,
         display_name=draft.display_name,
         size_bytes=blob.size_bytes,

@@ -1,11 +1,66 @@
-"""Rows by keys of several columns, and some rows of many."""
+"""Rows by many keys, and some rows of many."""
 
-from collections.abc import Collection
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator
 
 from bloomery_kit.database import Transaction
+
+
+class _Texts(TypeDecorator[list[str]]):
+    """Many texts as one parameter: a statement with a parameter for each would be put together anew each time."""
+
+    impl = sa.String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
+        kind = postgresql.ARRAY(sa.String) if dialect.name == "postgresql" else sa.String()
+        return dialect.type_descriptor(kind)
+
+    def process_bind_param(self, value: list[str] | None, dialect: sa.Dialect) -> Any:
+        return value if dialect.name == "postgresql" else json.dumps(value)
+
+
+class _OneOf(FunctionElement[bool]):
+    type = sa.Boolean()
+    inherit_cache = True
+
+
+@compiles(_OneOf, "sqlite")
+def _of_json(element: _OneOf, compiler: SQLCompiler, **options: Any) -> str:
+    column, texts = (compiler.process(one, **options) for one in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({texts}))"  # noqa: S608 - what the compiler wrote
+
+
+@compiles(_OneOf, "postgresql")
+def _of_array(element: _OneOf, compiler: SQLCompiler, **options: Any) -> str:
+    column, texts = (compiler.process(one, **options) for one in element.clauses)
+    return f"{column} = ANY ({texts})"
+
+
+def one_of(column: sa.ColumnElement[Any], values: Iterable[str]) -> sa.ColumnElement[bool]:
+    """Whether a column has one of many values."""
+    return _OneOf(column, sa.bindparam(None, list(values), type_=_Texts))
+
+
+def of_sets(
+    asset_uid: sa.ColumnElement[Any], set_id: sa.ColumnElement[Any], keys: Iterable[tuple[str, str]]
+) -> sa.ColumnElement[bool]:
+    """Whether a row is of one of the sets, given by their assets' uids and their ids, of which there are few."""
+    assets: defaultdict[str, list[str]] = defaultdict(list)
+    for uid, identifier in keys:
+        assets[identifier].append(uid)
+    return sa.or_(
+        sa.false(), *(sa.and_(set_id == identifier, one_of(asset_uid, uids)) for identifier, uids in assets.items())
+    )
 
 
 def among(columns: tuple[sa.Column[Any], ...], keys: Collection[tuple[object, ...]]) -> sa.ColumnElement[bool]:

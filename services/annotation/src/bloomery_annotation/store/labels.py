@@ -1,6 +1,6 @@
 """Labels and the number of shapes that carry each."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from bloomery_annotation.model import Label, Project
 from bloomery_annotation.names import LABEL
+from bloomery_annotation.store.keys import one_of
 from bloomery_annotation.store.tables import LABELS, PROJECTS, SET_LABELS
 from bloomery_kit.database import Transaction, insert_ignore
 from bloomery_kit.errors import AlreadyExists, NotFound
@@ -24,23 +25,13 @@ async def next_position(tx: Transaction, project: Project, count: int = 1) -> in
 
 async def create(tx: Transaction, project: Project, label: Label) -> None:
     """Raise AlreadyExists if the id or the display name is taken."""
-    row = {
-        "project_uid": project.uid,
-        "id": label.id,
-        "uid": label.uid,
-        "display_name": label.display_name,
-        "color": label.color,
-        "create_time": label.create_time,
-        "update_time": label.update_time,
-        "position": label.position,
-        "revision": label.revision,
-        "shape_count": 0,
-        "former_names": [],
-        "supercategory": label.supercategory,
-        "source_id": label.source_id,
-    }
-    if not await insert_ignore(tx, LABELS, row):
+    if not await insert_ignore(tx, LABELS, _row(project, label)):
         raise await _taken(tx, project, label)
+
+
+async def create_some(tx: Transaction, project: Project, new: Sequence[Label]) -> None:
+    """Store labels of a locked project whose ids and display names are free."""
+    await tx.execute(sa.insert(LABELS), [_row(project, label) for label in new])
 
 
 async def find(tx: Transaction, project: Project, label_id: str) -> Label:
@@ -107,7 +98,7 @@ async def is_there(tx: Transaction, project: Project, label: Label) -> bool:
 
 async def known(tx: Transaction, project: Project, ids: Collection[str]) -> set[str]:
     """Those of `ids` that are labels and that nobody is deleting."""
-    where = (_L.project_uid == project.uid, _L.id.in_(ids), _L.deleted_by == "")
+    where = (_L.project_uid == project.uid, one_of(_L.id, ids), _L.deleted_by == "")
     return set((await tx.execute(sa.select(_L.id).where(*where))).scalars())
 
 
@@ -131,6 +122,24 @@ async def _taken(tx: Transaction, project: Project, label: Label) -> AlreadyExis
     same_name = (_L.project_uid == project.uid, _L.display_name == label.display_name)
     holder = await tx.scalar(sa.select(_L.id).where(*same_name))
     return AlreadyExists("label", LABEL.format(project=project.id, label=holder or label.id))
+
+
+def _row(project: Project, label: Label) -> dict[str, object]:
+    return {
+        "project_uid": project.uid,
+        "id": label.id,
+        "uid": label.uid,
+        "display_name": label.display_name,
+        "color": label.color,
+        "create_time": label.create_time,
+        "update_time": label.update_time,
+        "position": label.position,
+        "revision": label.revision,
+        "shape_count": 0,
+        "former_names": [],
+        "supercategory": label.supercategory,
+        "source_id": label.source_id,
+    }
 
 
 def _label(project_id: str, row: sa.Row[Any]) -> Label:

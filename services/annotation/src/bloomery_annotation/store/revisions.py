@@ -1,7 +1,8 @@
 """Writing annotation sets: many at once, each on its own terms, with the numbers of shapes kept right."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from bloomery_annotation.model import Asset, Project, Provenance, Source
 from bloomery_annotation.saving import Head, Outcome, Saved, SetDraft, SetKey, plan
 from bloomery_annotation.store import labels
-from bloomery_annotation.store.keys import among
+from bloomery_annotation.store.keys import of_sets
 from bloomery_annotation.store.tables import ANNOTATION_SETS, REVISIONS, SET_LABELS
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import BloomeryError
@@ -32,7 +33,7 @@ async def save(
     if writing:
         claimed = await next_sequence(tx, project.uid, len(writing))
         assert claimed == sequence, "somebody writes without the project's lock"
-        await _write(tx, project, writing)
+        await _write(tx, project, writing, heads.keys())
     return results
 
 
@@ -46,7 +47,7 @@ async def forget(tx: Transaction, project: Project, asset: Asset) -> None:
 
 
 async def _heads(tx: Transaction, keys: Sequence[SetKey]) -> dict[SetKey, Head]:
-    rows = await tx.execute(sa.select(ANNOTATION_SETS).where(among((_S.asset_uid, _S.id), keys)))
+    rows = await tx.execute(sa.select(ANNOTATION_SETS).where(of_sets(_S.asset_uid, _S.id, keys)))
     return {(row.asset_uid, row.id): _head(row) for row in rows}
 
 
@@ -62,12 +63,34 @@ def _head(row: sa.Row[Any]) -> Head:
     )
 
 
-async def _write(tx: Transaction, project: Project, writing: Sequence[Saved]) -> None:
+async def _write(tx: Transaction, project: Project, writing: Sequence[Saved], there: AbstractSet[SetKey]) -> None:
     await tx.execute(sa.insert(REVISIONS), [_revision_row(project, saved) for saved in writing])
     last = {saved.draft.key: saved for saved in writing}
-    await tx.execute(sa.delete(ANNOTATION_SETS).where(among((_S.asset_uid, _S.id), last)))
+    deltas: Counter[str] = Counter()
+    if replaced := last.keys() & there:
+        deltas.subtract(await _counted(tx, replaced))
+        await tx.execute(sa.delete(SET_LABELS).where(of_sets(_U.asset_uid, _U.set_id, replaced)))
+        await tx.execute(sa.delete(ANNOTATION_SETS).where(of_sets(_S.asset_uid, _S.id, replaced)))
     await tx.execute(sa.insert(ANNOTATION_SETS), [_current_row(project, saved) for saved in last.values()])
-    await _recount(tx, project, {key: saved.draft.shapes.counts for key, saved in last.items()})
+    if rows := [row for saved in last.values() for row in _label_rows(project, saved.draft)]:
+        await tx.execute(sa.insert(SET_LABELS), rows)
+    for saved in last.values():
+        deltas.update(saved.draft.shapes.counts)
+    await labels.add_counts(tx, project, deltas)
+
+
+async def _counted(tx: Transaction, keys: AbstractSet[SetKey]) -> Counter[str]:
+    """How many shapes of some sets carry each label."""
+    found: Counter[str] = Counter()
+    query = sa.select(_U.label_id, _U.shape_count).where(of_sets(_U.asset_uid, _U.set_id, keys))
+    for row in await tx.execute(query):
+        found[row.label_id] += row.shape_count
+    return found
+
+
+def _label_rows(project: Project, draft: SetDraft) -> list[dict[str, object]]:
+    common = {"asset_uid": draft.asset.uid, "set_id": draft.set_id, "project_uid": project.uid}
+    return [common | {"label_id": label, "shape_count": count} for label, count in draft.shapes.counts.items()]
 
 
 def _revision_row(project: Project, saved: Saved) -> dict[str, object]:
@@ -94,21 +117,3 @@ def _common_row(project: Project, saved: Saved) -> dict[str, object]:
         "create_time": head.create_time,
         "update_time": head.update_time,
     }
-
-
-async def _recount(tx: Transaction, project: Project, counts: Mapping[SetKey, Mapping[str, int]]) -> None:
-    changed = among((_U.asset_uid, _U.set_id), counts)
-    deltas: Counter[str] = Counter()
-    for row in await tx.execute(sa.select(_U.label_id, _U.shape_count).where(changed)):
-        deltas[row.label_id] -= row.shape_count
-    await tx.execute(sa.delete(SET_LABELS).where(changed))
-    rows = [
-        {"asset_uid": key[0], "set_id": key[1], "label_id": label, "project_uid": project.uid, "shape_count": count}
-        for key, per_label in counts.items()
-        for label, count in per_label.items()
-    ]
-    if rows:
-        await tx.execute(sa.insert(SET_LABELS), rows)
-    for per_label in counts.values():
-        deltas.update(per_label)
-    await labels.add_counts(tx, project, deltas)

@@ -28,14 +28,13 @@ def shape_value(message: ShapeMessage) -> Shape | None:
 
 def shape_message(shape: Shape) -> ShapeMessage:
     """The message of a value."""
-    message = ShapeMessage()
-    write_shape(shape, message)
+    message = ShapeMessage(label=shape.label, source_id=shape.source_id)
+    complete(message, shape)
     return message
 
 
-def write_shape(shape: Shape, message: ShapeMessage) -> None:
-    """Put a value into an empty message."""
-    message.label, message.source_id = shape.label, shape.source_id
+def complete(message: ShapeMessage, shape: Shape) -> None:
+    """Put all of a value into an empty message, but its label and its id."""
     if shape.crowd:
         message.crowd = True
     if shape.group_id:
@@ -56,9 +55,9 @@ def found_message(found: Found) -> ShapeMessage:
 
 def _place(message: ShapeMessage, geometry: Geometry) -> None:
     match geometry:
-        case Box(x, y, width, height):
+        case Box():
             box = message.box
-            box.x, box.y, box.width, box.height = x, y, width, height
+            box.x, box.y, box.width, box.height = geometry.x, geometry.y, geometry.width, geometry.height
         case Polygon():
             for ring in geometry.rings:
                 message.polygon.rings.add(coordinates=[number for point in ring for number in point])

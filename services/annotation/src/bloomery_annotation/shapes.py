@@ -12,7 +12,7 @@ from bloomery.annotation.v1 import AnnotationSet
 from bloomery.vision.v1 import Shape as ShapeMessage
 from bloomery_annotation.model import Shapes
 from bloomery_vision.geometry import Shape
-from bloomery_vision.messages import shape_value, write_shape
+from bloomery_vision.messages import complete, shape_value
 
 MAX_SHAPES = 10_000
 MAX_BYTES = 8 << 20
@@ -29,12 +29,9 @@ def pack_values(shapes: Iterable[Shape], label_id: Callable[[str], str], ids: It
     """The stored form of values, whose labels `label_id` turns into ids; `ids` are those in their file, if any."""
     stored, counts = AnnotationSet(), Counter[str]()
     for shape, identifier in zip_longest(shapes, ids):
-        message = stored.shapes.add()
-        write_shape(shape, message)
-        message.label = label = label_id(shape.label)
+        label = label_id(shape.label)
+        complete(stored.shapes.add(label=label, source_id=identifier or shape.source_id), shape)
         counts[label] += 1
-        if identifier:
-            message.source_id = identifier
     return _stored(stored, counts)
 
 

@@ -24,7 +24,7 @@ from bloomery_vision.formats.cleaning import (
     unannotated,
 )
 from bloomery_vision.formats.coco_claim import KEYS, as_category
-from bloomery_vision.formats.coco_objects import Record, as_records, key_of, parse_object, worth_keeping
+from bloomery_vision.formats.coco_objects import Record, as_records, key_of, parse_object
 from bloomery_vision.formats.coco_tables import Annotation, Image, Tables
 from bloomery_vision.formats.joining import joined
 from bloomery_vision.formats.json_stream import read_arrays
@@ -91,10 +91,7 @@ class _Files:
             case "images":
                 self._tables.add_images(self._image(file, name, record) for record in records)
             case _:
-                self._tables.add_annotations(
-                    file,
-                    [(key_of(one.get("image_id")), key_of(one.get("id")), worth_keeping(one)) for one in records],
-                )
+                self._tables.add_annotations(file, records)
 
     def _image(self, file: int, near: str, record: Record) -> Image:
         identifier, wanted = key_of(record.get("id")), record.get("file_name")
@@ -139,23 +136,26 @@ class _Files:
         return 1 if record.file in self._mixed else orientation_of(self._source, image, size, _declared(record))
 
     def _entries(self, record: Image, annotations: Iterable[Annotation]) -> Iterator[Entry]:
-        categories = self._categories[record.file]
-        for one in annotations:
-            yield Entry(self._where(record.file, one), parse_object(one.record, categories), one.id or "")
+        categories, where = self._categories[record.file], self._where(record.file)
+        for identifier, kept, _ in annotations:
+            yield Entry(f"{where}{identifier}", parse_object(kept, categories), identifier or "")
 
     def _repeated(self, records: Sequence[Image], annotations: Iterable[Iterable[Annotation]]) -> list[Finding]:
         hint = "give each annotation its own"
         return [
             warning(
-                "DUPLICATE_ID", f"annotation id {one.id} is used twice", hint=hint, path=self._where(record.file, one)
+                "DUPLICATE_ID",
+                f"annotation id {one.id} is used twice",
+                hint=hint,
+                path=f"{self._where(record.file)}{one.id}",
             )
             for record, found in zip(records, annotations, strict=True)
             for one in found
             if one.repeated
         ]
 
-    def _where(self, file: int, annotation: Annotation) -> str:
-        return f"{self._plan.label_files[file]}#annotation {annotation.id}"
+    def _where(self, file: int) -> str:
+        return f"{self._plan.label_files[file]}#annotation "
 
     def leftovers(self) -> Iterator[ImportItem]:
         """Items of records that mean no image, and of annotations without a record."""

@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import cast
+from typing import ParamSpec, cast
 
 from bloomery_vision.findings import Finding, error
 from bloomery_vision.formats.cleaning import Outlined, Parsed
 from bloomery_vision.formats.voc_xml import rotated
 from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Ring, Shape
 
+P = ParamSpec("P")
 Record = Mapping[str, object]
+Kept = tuple[object, object, Record | None]
+"""What is worth keeping of an annotation: its category, its box, and the rest, None where that says nothing."""
 
-_BOX_ALONE = {"category_id", "bbox"}
 _NUMBERS = frozenset({int, float, bool})
 _CROWD = {0: False, 1: True, "0": False, "1": True}
 _HINT = "write bbox as [x, y, width, height], outlines as [x, y, ...]"
@@ -27,18 +29,18 @@ def as_records(values: Iterable[object]) -> list[Record]:
     return [value if isinstance(value, dict) else {} for value in values]
 
 
-def worth_keeping(record: Record) -> Record:
+def worth_keeping(record: Record) -> Kept:
     """What `parse_object` looks at, without what says nothing."""
-    kept = {"category_id": record.get("category_id"), "bbox": record.get("bbox")}
+    rest: dict[str, object] = {}
     if (outline := record.get("segmentation")) is not None and outline != []:
-        kept["segmentation"] = outline
+        rest["segmentation"] = outline
     if (crowd := record.get("iscrowd", 0)) != 0:
-        kept["iscrowd"] = crowd
+        rest["iscrowd"] = crowd
     if attributes := record.get("attributes"):
-        kept["attributes"] = attributes
+        rest["attributes"] = attributes
     if (score := record.get("score")) is not None:
-        kept["score"] = score
-    return kept
+        rest["score"] = score
+    return record.get("category_id"), record.get("bbox"), rest or None
 
 
 def key_of(identifier: object) -> str | None:
@@ -50,33 +52,36 @@ def key_of(identifier: object) -> str | None:
     return str(identifier) if isinstance(identifier, str | int | float) else None
 
 
-def parse_object(record: Record, categories: Mapping[str, str]) -> Parsed:
+def parse_object(kept: Kept, categories: Mapping[str, str]) -> Parsed:
     """The shape of an annotation, or why there is none; `categories` are the labels by `key_of` of their ids."""
-    label = categories.get(key_of(record.get("category_id")) or "")
+    category, bbox, rest = kept
+    label = categories.get(key_of(category) or "")
     if label is None:
-        message = f"category_id {record.get('category_id')!r} is not among the file's categories"
+        message = f"category_id {category!r} is not among the file's categories"
         return error("UNKNOWN_CLASS", message, hint="add the category, or correct the id")
-    if not record.keys() - _BOX_ALONE and (alone := _attempt(_box, record)):
-        return _made(alone, label, {}, crowd=False)
-    crowd = record.get("iscrowd", 0)
+    box = _attempt(_box, bbox)
+    if rest is None and isinstance(box, Box):
+        return Shape(box, label, {})
+    rest = rest or {}
+    crowd = rest.get("iscrowd", 0)
     if not isinstance(crowd, int | float | str) or crowd not in _CROWD:
         return error("BAD_RECORD", f"iscrowd is {crowd!r:.60}", hint="iscrowd is 0 or 1")
-    attributes, is_crowd = _attributes(record), _CROWD[crowd]
-    box, outline = _attempt(_box, record), _attempt(_outline, record)
+    attributes, is_crowd = _attributes(rest), _CROWD[crowd]
+    outline = _attempt(_outline, rest, bbox)
     if box is not None and outline is not None:
         found = _made(outline, label, attributes, crowd=is_crowd)
         return found if isinstance(box, Finding) else Outlined(found, Shape(box, label, attributes, is_crowd))
     only = box or outline
-    return (
-        _made(only, label, attributes, crowd=is_crowd)
-        if only
-        else error("BAD_GEOMETRY", "it has neither bbox nor segmentation", hint=_HINT)
-    )
+    return _made(only, label, attributes, crowd=is_crowd) if only else _nothing()
 
 
-def _attempt(read: Callable[[Record], Geometry | None], record: Record) -> Geometry | Finding | None:
+def _nothing() -> Finding:
+    return error("BAD_GEOMETRY", "it has neither bbox nor segmentation", hint=_HINT)
+
+
+def _attempt(read: Callable[P, Geometry | None], *values: P.args, **options: P.kwargs) -> Geometry | Finding | None:
     try:
-        return read(record)
+        return read(*values, **options)
     except (ValueError, OverflowError) as problem:
         return error("BAD_GEOMETRY", str(problem), hint=_HINT)
 
@@ -85,34 +90,31 @@ def _made(found: Geometry | Finding, label: str, attributes: dict[str, str], *, 
     return found if isinstance(found, Finding) else Shape(found, label, attributes, crowd)
 
 
-def _box(record: Record) -> Box | None:
-    value = record.get("bbox")
-    if value is None:
+def _box(bbox: object) -> Box | None:
+    if bbox is None:
         return None
-    numbers = _numbers(value)
+    numbers = _numbers(bbox)
     if len(numbers) != 4:
         raise ValueError(f"bbox has {len(numbers)} numbers")
     return Box(*numbers)
 
 
-def _outline(record: Record) -> Geometry | None:
-    segmentation = record.get("segmentation")
-    if segmentation is None or segmentation == []:
-        return _turned(record)
+def _outline(rest: Record, bbox: object) -> Geometry | None:
+    segmentation = rest.get("segmentation")
+    if segmentation is None:
+        return _turned(rest, bbox)
     if isinstance(segmentation, dict):
         return _mask(as_record(segmentation))
     if not isinstance(segmentation, list):
         raise ValueError(f"segmentation is {segmentation!r:.60}")  # noqa: TRY004 - bad data, not a wrong call
     rings = _rings(segmentation)
-    return Polygon(rings[0], rings[1:]) if rings else _turned(record)
+    return Polygon(rings[0], rings[1:]) if rings else _turned(rest, bbox)
 
 
-def _turned(record: Record) -> Polygon | None:
+def _turned(rest: Record, bbox: object) -> Polygon | None:
     """The box as CVAT means it, who writes it upright with a rotation beside it."""
-    rotation = as_record(record.get("attributes")).get("rotation")
-    if rotation is None or (box := _box(record)) is None:
-        return None
-    if not isinstance(rotation, int | float) or not math.isfinite(rotation) or not rotation % 360:
+    rotation, box = as_record(rest.get("attributes")).get("rotation"), _box(bbox)
+    if box is None or not isinstance(rotation, int | float) or not math.isfinite(rotation) or not rotation % 360:
         return None
     return rotated(box, math.radians(rotation))
 
@@ -153,11 +155,8 @@ def _numbers(value: object) -> list[float]:
     return [*map(float, value)]
 
 
-def _attributes(record: Record) -> dict[str, str]:
-    stated, score = as_record(record.get("attributes")), record.get("score")
-    if not stated and score is None:
-        return {}
-    found = {key: value for key, value in stated.items() if key != "rotation"}
-    if isinstance(score, int | float):
-        found["score"] = score
+def _attributes(rest: Record) -> dict[str, str]:
+    found = {key: value for key, value in as_record(rest.get("attributes")).items() if key != "rotation"}
+    if isinstance(rest.get("score"), int | float):
+        found["score"] = rest["score"]
     return {key: str(value) for key, value in found.items() if isinstance(value, str | int | float)}

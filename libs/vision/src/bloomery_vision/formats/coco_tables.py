@@ -1,10 +1,13 @@
 """The records of COCO files, sorted by image in a temporary database on disk."""
 
 import marshal
+import math
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Self
+
+from bloomery_vision.formats.coco_objects import Kept, Record, key_of, worth_keeping
 
 
 class Image(NamedTuple):
@@ -27,9 +30,12 @@ class Annotation(NamedTuple):
     """An annotation record: its id, what is worth keeping of it, and whether an earlier one of its file has the id."""
 
     id: str | None
-    record: Mapping[str, object]
+    kept: Kept
     repeated: bool
 
+
+_Row = tuple[int, str | None, Kept]
+"""The number of an annotation, its id, and what is worth keeping of it."""
 
 _SCHEMA = """
 CREATE TABLE image (
@@ -40,14 +46,18 @@ CREATE TABLE annotations (
 );
 CREATE TABLE identifier (number INTEGER PRIMARY KEY, file INTEGER NOT NULL, id TEXT NOT NULL);
 """
-_INDEXES = """
-CREATE INDEX image_by_id ON image (file, id);
-CREATE INDEX image_by_path ON image (path);
-CREATE INDEX annotations_by_image ON annotations (file, image);
-CREATE TABLE repeated AS
-  SELECT file, id, min(number) AS first FROM identifier GROUP BY file, id HAVING count(*) > 1;
-CREATE INDEX repeated_by_id ON repeated (file, id);
-"""
+_INDEXES = (
+    "CREATE INDEX image_by_id ON image (file, id)",
+    "CREATE INDEX image_by_path ON image (path)",
+    "CREATE INDEX annotations_by_image ON annotations (file, image)",
+)
+_REPEATED_IDS = (
+    """
+    CREATE TABLE repeated AS
+      SELECT file, id, min(number) AS first FROM identifier GROUP BY file, id HAVING count(*) > 1
+    """,
+    "CREATE INDEX repeated_by_id ON repeated (file, id)",
+)
 _IMAGE = """
 SELECT file, id, path, name, width, height, EXISTS (
   SELECT 1 FROM image AS earlier WHERE earlier.file = image.file AND earlier.id = image.id AND earlier.row < image.row
@@ -74,7 +84,10 @@ class Tables:
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.executescript(_SCHEMA)
+        # Never committed: a statement outside of a transaction costs more by itself than what it does.
+        self._database.execute("BEGIN")
         self._number = 0
+        self._highest: dict[int, float] = {}
         self._some_repeated = False
 
     def __enter__(self) -> Self:
@@ -85,8 +98,8 @@ class Tables:
 
     def forget(self, file: int) -> None:
         """Drops the records of a file."""
-        for table in ("image", "annotations", "identifier"):
-            self._database.execute(f"DELETE FROM {table} WHERE file = ?", (file,))  # noqa: S608 - words of our own
+        for table in ("image", "annotations"):
+            self._database.execute(f"DELETE FROM {table} WHERE file = ?", (file,))  # noqa: S608 - two words of our own
 
     def add_images(self, images: Iterable[Image]) -> None:
         """Keeps image records."""
@@ -95,31 +108,31 @@ class Tables:
             "INSERT INTO image (file, id, path, name, width, height) VALUES (?, ?, ?, ?, ?, ?)", rows
         )
 
-    def add_annotations(
-        self, file: int, annotations: Sequence[tuple[str | None, str | None, Mapping[str, object]]]
-    ) -> None:
-        """Keeps annotation records, each given as the id of its image, its own, and what is worth keeping of it."""
-        of_image: defaultdict[str | None, list[tuple[int, str | None, Mapping[str, object]]]] = defaultdict(list)
-        for number, (image, identifier, record) in enumerate(annotations, self._number):
-            of_image[image].append((number, _text(identifier), record))
-        self._number += len(annotations)
+    def add_annotations(self, file: int, records: Sequence[Record]) -> None:
+        """Keeps annotation records."""
+        of_image: defaultdict[str | None, list[_Row]] = defaultdict(list)
+        highest = self._highest.get(file, -1)
+        for number, record in enumerate(records, self._number):
+            identifier = record.get("id")
+            highest = identifier if type(identifier) is int and identifier > highest else math.inf
+            row = number, _text(key_of(identifier)), worth_keeping(record)
+            of_image[key_of(record.get("image_id"))].append(row)
+        self._number += len(records)
+        self._highest[file] = highest
         self._database.executemany(
             "INSERT INTO annotations (file, image, count, records) VALUES (?, ?, ?, ?)",
-            ((file, _text(image), len(records), marshal.dumps(records)) for image, records in of_image.items()),
-        )
-        self._database.executemany(
-            "INSERT INTO identifier (number, file, id) VALUES (?, ?, ?)",
-            (
-                (number, file, identifier)
-                for records in of_image.values()
-                for number, identifier, _ in records
-                if identifier
-            ),
+            ((file, _text(image), len(rows), marshal.dumps(rows)) for image, rows in of_image.items()),
         )
 
     def close_files(self) -> None:
         """To be called when all is added, before anything is read."""
-        self._database.executescript(_INDEXES)
+        for statement in _INDEXES:
+            self._database.execute(statement)
+        # Where each id is higher than the one before it, none is there twice.
+        for file in (file for file, highest in self._highest.items() if highest == math.inf):
+            self._note_ids(file)
+        for statement in _REPEATED_IDS:
+            self._database.execute(statement)
         (self._some_repeated,) = self._database.execute("SELECT count(*) > 0 FROM repeated").fetchone()
 
     def unplaced(self) -> Iterator[Image]:
@@ -133,14 +146,21 @@ class Tables:
     def annotations_of(self, image: Image) -> list[Annotation]:
         """The annotations of an image record in the order of the file."""
         return [
-            Annotation(identifier, record, self._some_repeated and self._is_repeated(image.file, identifier, number))
+            Annotation(identifier, kept, self._some_repeated and self._is_repeated(image.file, identifier, number))
             for (records,) in self._database.execute(_ANNOTATIONS, (image.file, image.id))
-            for number, identifier, record in marshal.loads(records)  # noqa: S302 - written by ourselves
+            for number, identifier, kept in marshal.loads(records)  # noqa: S302 - written by ourselves
         ]
 
     def orphans(self) -> Iterator[tuple[int, str | None, int]]:
         """(file, id) of images that annotations name and no record has, with the number of annotations."""
         yield from self._database.execute(_ORPHANS)
+
+    def _note_ids(self, file: int) -> None:
+        for (rows,) in self._database.execute("SELECT records FROM annotations WHERE file = ?", (file,)):
+            self._database.executemany(
+                "INSERT INTO identifier (number, file, id) VALUES (?, ?, ?)",
+                ((number, file, one) for number, one, _ in marshal.loads(rows) if one),  # noqa: S302 - our own
+            )
 
     def _is_repeated(self, file: int, identifier: str | None, number: int) -> bool:
         (found,) = self._database.execute(_REPEATED, (file, identifier, number)).fetchone()

@@ -60,7 +60,7 @@ async def known(tx: Transaction, project: Project, ids: Collection[str]) -> list
 
 async def by_uid(tx: Transaction, project: Project, uids: Collection[str]) -> list[Asset]:
     """The assets with these uids."""
-    rows = await tx.execute(sa.select(ASSETS).where(*_alive(project), one_of(_A.uid, uids)))
+    rows = await tx.execute(sa.select(ASSETS).where(*_alive(project), _A.uid.in_(uids)))
     return [_asset(project, row) for row in rows]
 
 

@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -32,6 +32,10 @@ class _Texts(TypeDecorator[list[str]]):
 class _OneOf(FunctionElement[bool]):
     type = sa.Boolean()
     inherit_cache = True
+
+    def self_group(self, against: object = None) -> Self:  # noqa: ARG002 - as every expression has it
+        """Itself: compared with true, as a function would be, no index would help SQLite."""
+        return self
 
 
 @compiles(_OneOf, "sqlite")

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from bloomery._archive import extract
 from bloomery._images import SUFFIXES
@@ -48,7 +48,7 @@ def untold(skipped: Mapping[str, int]) -> Mapping[str, int]:
 
 def is_label_file(name: str) -> bool:
     """Whether a file may hold labels, by its ending."""
-    return PurePosixPath(name).suffix.lower() in LABEL_SUFFIXES
+    return _suffix(name) in LABEL_SUFFIXES
 
 
 def look(root: Path) -> Folder:
@@ -123,7 +123,7 @@ def _is(ask: Callable[[], bool]) -> bool:
 
 
 def _reason(name: str) -> str:
-    suffix = PurePosixPath(name).suffix.lower()
+    suffix = _suffix(name)
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -131,3 +131,9 @@ def _reason(name: str) -> str:
     if "\\" in name:
         return _BACKSLASH
     return "" if suffix in SUFFIXES | LABEL_SUFFIXES else suffix or "without ending"
+
+
+def _suffix(name: str) -> str:
+    # A path would say the same in more time, and this is asked thrice for each file.
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+    return "" if suffix == "." else suffix

@@ -2,7 +2,7 @@
 
 import signal
 
-from bloomery.cli import main
+from bloomery._command import main
 from tests.imports.parts import small_parts
 
 if __name__ == "__main__":

@@ -192,7 +192,7 @@ def test_an_interrupted_command_exits_with_130(fake: Fake, run: Run) -> None:
     fake.script(
         "WatchJob", lambda request: [training.WatchJobResponse(snapshot=training.Job(name=world.JOB.name)), Hang()]
     )
-    script = "from bloomery.cli import main; main()"
+    script = "from bloomery._command import main; main()"
     with subprocess.Popen(
         [sys.executable, "-c", script, "jobs", "watch", "j1"], stderr=subprocess.PIPE, text=True
     ) as typed:

@@ -17,14 +17,13 @@ object a function as typer takes it. Such a command is imported when it is run; 
 speaks for it.
 """
 
-import gc
 from typing import Annotated
 
 import typer
 
 from bloomery.cli._group import Group
 
-__all__ = ["app", "main"]
+__all__ = ["app"]
 
 _EXIT_CODES = (
     "Exit codes: 0 done · 1 the work failed · 2 wrong command line · 3 not found · 4 refused · 5 no server · "
@@ -43,9 +42,6 @@ app = typer.Typer(
 )
 
 
-_COLLECT_AFTER = 20_000
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import metadata
@@ -59,10 +55,3 @@ def root(
     _: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version.")] = False,
 ) -> None:
     """From labelled images to a model that answers predictions."""
-
-
-def main() -> None:
-    """Run the command line and exit."""
-    # Commands make many objects and hardly any cycles: at the default of 700 collecting takes a tenth of their time.
-    gc.set_threshold(_COLLECT_AFTER, 20, 20)
-    app()

@@ -1,5 +1,6 @@
 """Imports tell what they understand of a folder, count every image once, and repair what an earlier one got wrong."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from itertools import count
@@ -30,7 +31,7 @@ from bloomery.annotation.v1 import (
 )
 from bloomery_annotation import checks, convert
 from bloomery_annotation.importer import run as import_run
-from bloomery_annotation.importer.parsing import shown
+from bloomery_annotation.importer.parsing import Entry, Parser, shown
 from bloomery_kit.clients import DEFAULT_MESSAGE_BYTES
 from bloomery_kit.errors import Aborted
 from bloomery_vision.formats import MappingSource, understand
@@ -63,6 +64,24 @@ def test_a_plan_of_any_size_fits_into_a_message() -> None:
     assert plan.ByteSize() < DEFAULT_MESSAGE_BYTES / 2
     assert (plan.unlabelled.count, plan.class_count, plan.class_lists[0].name_count) == (3000, 3000, 3000)
     assert len(plan.unlabelled.paths) > 50
+
+
+async def watched(server: Server, project: Project, monkeypatch: pytest.MonkeyPatch) -> list[Import]:
+    """The states of an import that goes on once the first of them was seen."""
+    seen = asyncio.Event()
+    real = Parser.take
+
+    async def take(parser: Parser, count: int) -> list[Entry]:
+        await seen.wait()
+        return await real(parser, count)
+
+    monkeypatch.setattr(Parser, "take", take)
+    started = await server.start_import(project, yolo())
+    states = []
+    async for state in server.stub.WatchImport(WatchImportRequest(name=started.name)):
+        states.append(state)
+        seen.set()
+    return states
 
 
 class TestPlans:
@@ -112,13 +131,16 @@ class TestPlans:
         shown = await server.run_import(project, files, plan_only=True)
         assert (shown.state, shown.plan.stops) == (Import.STATE_SUCCEEDED, done.plan.stops)
 
-    async def test_a_watch_shows_the_plan_at_its_end(self, server: Server, project: Project) -> None:
-        started = await server.start_import(project, yolo())
-        states = [state async for state in server.stub.WatchImport(WatchImportRequest(name=started.name))]
+    async def test_a_watch_shows_the_plan_at_its_end(
+        self, server: Server, project: Project, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        states = await watched(server, project, monkeypatch)
+        assert len(states) > 1
         assert [state.HasField("plan") for state in states] == [False] * (len(states) - 1) + [True]
 
-    async def test_a_watch_reads_the_plan_at_its_end_only(self, server: Server, project: Project) -> None:
-        started = await server.start_import(project, yolo())
+    async def test_a_watch_reads_the_plan_at_its_end_only(
+        self, server: Server, project: Project, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         read: list[str] = []
 
         def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
@@ -127,7 +149,7 @@ class TestPlans:
 
         sa.event.listen(sa.Engine, "before_cursor_execute", note)
         try:
-            states = [state async for state in server.stub.WatchImport(WatchImportRequest(name=started.name))]
+            states = await watched(server, project, monkeypatch)
         finally:
             sa.event.remove(sa.Engine, "before_cursor_execute", note)
         assert len(states) > 1

@@ -39,6 +39,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly:
         return
     wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    # What a parameter needs, nobody names as a fixture.
+    wanted |= {name for item in session.items for mark in item.iter_markers("real_server") for name in mark.args}
     with session.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         try:
             if "minio" in wanted:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
@@ -23,6 +24,9 @@ from alembic.config import Config
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.migrations import migrate
 from real_parts.postgres import PostgresServer
+
+BOTH = ("sqlite", pytest.param("postgres", marks=pytest.mark.real_server))
+"""The parameters of whatever is tested on each of the databases."""
 
 
 def sqlite_url(service: str, file: Path) -> str:

@@ -7,7 +7,6 @@ import pytest
 
 from bloomery.annotation.v1 import Project
 from bloomery_annotation.settings import AnnotationSettings
-from real_parts.minio import MinioServer
 from real_parts.postgres import PostgresServer
 from tests import databases
 from tests.annotation.helpers import Server, bucket_store, folder_store, serving, settings_for
@@ -25,7 +24,7 @@ def settings(tmp_path: Path) -> AnnotationSettings:
     return settings_for(url, folder_store(tmp_path / "blobs"))
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=databases.BOTH)
 def empty_settings(request: pytest.FixtureRequest, tmp_path: Path) -> AnnotationSettings:
     """The settings on each of the databases, without a table."""
     url = f"sqlite+aiosqlite:///{tmp_path}/empty.db"
@@ -34,7 +33,7 @@ def empty_settings(request: pytest.FixtureRequest, tmp_path: Path) -> Annotation
     return settings_for(url, folder_store(tmp_path / "blobs"))
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=databases.BOTH)
 def both_settings(request: pytest.FixtureRequest, tmp_path: Path) -> AnnotationSettings:
     """The settings on each of the databases."""
     if request.param == "sqlite":
@@ -44,15 +43,16 @@ def both_settings(request: pytest.FixtureRequest, tmp_path: Path) -> AnnotationS
     return settings_for(url, folder_store(tmp_path / "blobs"))
 
 
-@pytest.fixture(params=["sqlite and a folder", "postgres and minio"])
-def deployed_settings(
-    request: pytest.FixtureRequest, tmp_path: Path, minio: MinioServer, bucket: str
-) -> AnnotationSettings:
+@pytest.fixture(
+    params=["sqlite and a folder", pytest.param("postgres and minio", marks=pytest.mark.real_server("minio"))]
+)
+def deployed_settings(request: pytest.FixtureRequest, tmp_path: Path) -> AnnotationSettings:
     """The settings of a laptop, and those of a cluster."""
     if request.param == "sqlite and a folder":
         return settings_for(
             databases.sqlite_url("annotation", tmp_path / "annotation.db"), folder_store(tmp_path / "blobs")
         )
+    minio, bucket = request.getfixturevalue("minio"), request.getfixturevalue("bucket")
     return settings_for(request.getfixturevalue("migrated_postgres_url"), bucket_store(minio, bucket))
 
 

@@ -26,7 +26,7 @@ def database_url(tmp_path: Path) -> str:
     return databases.sqlite_url("dataset", tmp_path / "dataset.db")
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=databases.BOTH)
 def any_database_url(request: pytest.FixtureRequest, database_url: str) -> str:
     if request.param == "sqlite":
         return database_url

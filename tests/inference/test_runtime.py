@@ -29,7 +29,7 @@ from tests.inference.models import Folder, one_box, write_failing_model, write_m
 SIDE = 32
 
 
-@pytest.fixture(params=["onnxruntime", "triton"])
+@pytest.fixture(params=["onnxruntime", pytest.param("triton", marks=pytest.mark.real_server("triton"))])
 async def runtime(request: pytest.FixtureRequest) -> AsyncIterator[ModelRuntime]:
     opened: ModelRuntime
     if request.param == "onnxruntime":

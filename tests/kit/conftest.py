@@ -12,10 +12,11 @@ from bloomery_kit.leases import lease_table
 from bloomery_kit.objects import FolderObjectStore, ObjectStore, S3ObjectStore
 from bloomery_kit.sequences import sequence_table
 from bloomery_kit.settings import S3StoreSettings
+from tests import databases
 from tests.kit.echo import EchoHost, running_host
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=databases.BOTH)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{tmp_path}/kit.db"
@@ -43,7 +44,7 @@ async def db(database_url: str) -> AsyncIterator[Database]:
     await db.close()
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.real_server("minio"))])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     if request.param == "folder":
         return FolderObjectStore(tmp_path / "blobs", base_url="http://127.0.0.1:1", signing_key=b"k" * 32)

@@ -56,6 +56,7 @@ async def test_what_a_fenced_holder_wrote_is_rolled_back(db: Database) -> None:
 
 
 # SQLite has one writer at a time.
+@pytest.mark.real_server
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 async def test_nobody_takes_a_lease_between_a_fence_and_the_end_of_its_transaction(db: Database) -> None:
     lease = await taken(db, "a", term=0.3)

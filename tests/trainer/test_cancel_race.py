@@ -28,6 +28,7 @@ from bloomery_trainer.launcher import Launched, Phase
 from bloomery_trainer.model import Outcome, State
 from bloomery_trainer.store import events
 from bloomery_trainer.store.tables import artifacts, attempts, jobs, results
+from tests import databases
 from tests.trainer.bench import World
 from tests.trainer.hand import Hand, by_hand
 
@@ -52,7 +53,7 @@ class Twin:
     secret: str
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=databases.BOTH)
 def database_url(world: World, request: pytest.FixtureRequest) -> str:
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{world.folder}/training.db"

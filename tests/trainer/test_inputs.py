@@ -18,6 +18,7 @@ from bloomery.training.v1 import (
     PrepareInputUploadResponse,
 )
 from bloomery_trainer.store import inputs
+from tests import databases
 from tests.trainer.bench import World, failure, reason_of
 from tests.trainer.hand import Hand, artifact_of, by_hand, key_of
 from tests.trainer.neighbours import PROJECT_UID
@@ -28,7 +29,7 @@ FILE = artifact_of("", CONTENT)
 KEY = f"{PROJECT_UID}/inputs/{FILE.digest.removeprefix('sha256:')}"
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=databases.BOTH)
 def database_url(request: pytest.FixtureRequest, world: World) -> str:
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{world.folder}/training.db"

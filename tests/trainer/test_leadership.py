@@ -16,11 +16,12 @@ from bloomery_trainer.decide import Facts
 from bloomery_trainer.leadership import Leadership
 from bloomery_trainer.model import Reason
 from bloomery_trainer.store import jobs
+from tests import databases
 from tests.trainer.bench import Trainer, World, reason_of, running_trainer
 from tests.trainer.fake_launcher import FakeLauncher
 from tests.trainer.hand import FakeWorker, Hand, by_hand, log
 
-pytestmark = pytest.mark.parametrize("database", ["sqlite", "postgres"])
+pytestmark = pytest.mark.parametrize("database", databases.BOTH)
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from bloomery_trainer.app import MIGRATIONS
 from bloomery_trainer.model import Resources
 from bloomery_trainer.store import jobs
 from bloomery_trainer.store.tables import metadata
-from tests.databases import migrate_to
+from tests import databases
 from tests.trainer.hand import Hand
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=databases.BOTH)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{tmp_path}/old.db"
@@ -44,7 +44,7 @@ async def write_down(tx: Transaction, **values: object) -> None:
 
 async def test_jobs_from_before_keep_their_holders(url: str) -> None:
     db = Database.connect(url, "training")
-    await migrate_to(db, MIGRATIONS, "0003")
+    await databases.migrate_to(db, MIGRATIONS, "0003")
     states = {"buried": (10, "x", False, True), "going": (10, "x", True, True), "there": (8, "x", True, False)}
     states |= {"alone": (10, "y", True, True), "open": (4, "z", True, False)}
     async with db.write() as tx:
@@ -67,7 +67,7 @@ async def test_jobs_from_before_keep_their_holders(url: str) -> None:
 
 async def test_jobs_that_wait_since_before_take_what_they_asked_for(url: str) -> None:
     db = Database.connect(url, "training")
-    await migrate_to(db, MIGRATIONS, "0004")
+    await databases.migrate_to(db, MIGRATIONS, "0004")
     asks = {"all": {"cpus": 1.5, "memory_bytes": 5 << 30, "gpus": 2}, "some": {"cpus": 2}}
     async with db.write() as tx:
         for number, (uid, resources) in enumerate(asks.items(), 1):

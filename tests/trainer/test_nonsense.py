@@ -25,6 +25,7 @@ from bloomery.training.v1 import (
     job_service_pb2,
     worker_service_pb2,
 )
+from tests import databases
 from tests.trainer.bench import AS_SERVICE, World, reason_of
 from tests.trainer.hand import Hand, by_hand, log
 from tests.trainer.neighbours import DATASET, PROJECT_UID
@@ -64,7 +65,7 @@ NUMBERS = {
 }
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=databases.BOTH)
 def database_url(request: pytest.FixtureRequest, world: World) -> str:
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{world.folder}/training.db"

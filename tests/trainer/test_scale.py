@@ -21,6 +21,7 @@ from bloomery_trainer.launcher import Launched, Phase
 from bloomery_trainer.model import Job, Resources, Waiting
 from bloomery_trainer.store import jobs as jobs_store
 from bloomery_trainer.store.tables import jobs
+from tests import databases
 from tests.trainer.bench import World
 from tests.trainer.fake_launcher import FakeLauncher
 from tests.trainer.hand import Hand, by_hand
@@ -30,7 +31,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MACHINE = Resources(1, 1 << 40, 0)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=databases.BOTH)
 def database(request: pytest.FixtureRequest) -> dict[str, str]:
     return {} if request.param == "sqlite" else {"database_url": request.getfixturevalue("migrated_postgres_url")}
 

@@ -4,6 +4,7 @@ Nothing here imports what only one of the two environments has before a test ask
 """
 
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,6 +24,11 @@ SERVERS = {"postgres_server", "minio", "triton"}
 # How long an example takes says more about the machine's other work than about the code.
 settings.register_profile("no deadline", settings(), deadline=None)
 settings.load_profile("no deadline")
+
+
+def pytest_configure() -> None:
+    """Let an interrupt be one: a shell lets what runs in its background ignore it, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

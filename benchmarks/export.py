@@ -1,23 +1,28 @@
 """`bloomery export` of one version as YOLO and as COCO, beside Datumaro, which writes the same images and labels."""
 
 import json
-import os
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bloomery import Client, DatasetVersion
+from bloomery import DatasetVersion
 from harness.data import copies, sample
-from harness.measure import ROOT, Options, Table, median_and_range, options, ratios, report, say
+from harness.measure import Options, Table, median_and_range, options, ratios, report, say
 from harness.server import running_server, scratch
+from real_parts.uv import ensure_uv
 
-DATUMARO = "datumaro==1.13.12"
+DATUMARO = "1.13.12"
 SCRIPT = Path(__file__).parent / "harness" / "datumaro_export.py"
 FORMATS = ("yolo", "coco")
 COPIES = 6
 """Of each of 364 images: 2,184 images."""
+
+
+def reading(name: str) -> str:
+    """How Datumaro's reading before it writes a format is called."""
+    return f"{name} read"
 
 
 @dataclass(frozen=True)
@@ -26,31 +31,19 @@ class Figures:
 
     first: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in FORMATS})
     again: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in FORMATS})
-    peer: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in (*FORMATS, "read")})
+    peer: dict[str, list[float]] = field(
+        default_factory=lambda: {name: [] for name in (*FORMATS, *map(reading, FORMATS))}
+    )
 
 
 def datumaro(place: Path) -> Path:
     """The Python of an environment with Datumaro, which is made anew."""
     folder = place / "datumaro"
-    uv = _uv()
+    uv = ensure_uv()
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
     python = folder / "bin" / "python"
-    subprocess.run([uv, "pip", "install", "--quiet", "--python", python, DATUMARO], check=True)
+    subprocess.run([uv, "pip", "install", "--quiet", "--python", python, f"datumaro=={DATUMARO}"], check=True)
     return python
-
-
-def _uv() -> str:
-    words = [sys.executable, "-m", "real_parts.uv"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tools")}
-    return subprocess.run(words, env=environment, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def version_of(client: Client, folder: Path, number: int) -> DatasetVersion:
-    """A version of its own of the same images, of which nothing was exported before."""
-    project = client.project("cells") if number else client.create_project("cells")
-    if not number:
-        project.import_folder(folder)
-    return project.build_dataset(f"cells-{number}", split="80/10/10").wait()
 
 
 def timed(version: DatasetVersion, name: str, target: Path) -> float:
@@ -61,10 +54,9 @@ def timed(version: DatasetVersion, name: str, target: Path) -> float:
 
 
 def peer(python: Path, source: Path, target: Path) -> dict[str, float]:
-    """Seconds of Datumaro by format, and to read what it writes."""
-    words = [*map(str, (python, SCRIPT, source, target)), "1"]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    """Seconds of Datumaro to write each format, and to read before."""
+    done = subprocess.run([python, SCRIPT, source, target], check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout)
     return found
 
 
@@ -72,9 +64,12 @@ def measure(folder: Path, chosen: Options, place: Path) -> Figures:
     """Interleave ours and Datumaro's; it reads what we wrote as COCO."""
     figures, python = Figures(), datumaro(place)
     with running_server(place) as server, server.client() as client:
+        project = client.create_project("cells")
+        project.import_folder(folder)
         for number in range(chosen.rounds):
             say(f"round {number + 1} of {chosen.rounds}")
-            version = version_of(client, folder, number)
+            # One of its own, of which nothing was exported before.
+            version = project.build_dataset(f"cells-{number}", split="80/10/10").wait()
             for name in FORMATS:
                 figures.first[name].append(timed(version, name, place / f"{name}-{number}"))
                 figures.again[name].append(timed(version, name, place / f"{name}-{number}-again"))
@@ -93,9 +88,9 @@ def tables(figures: Figures, count: int) -> list[Table]:
     rows = []
     for name in FORMATS:
         peer = figures.peer[name]
-        both = [sum(pair) for pair in zip(peer, figures.peer["read"], strict=True)]
+        both = [sum(pair) for pair in zip(peer, figures.peer[reading(name)], strict=True)]
         rows += [
-            row(f"{name}: Datumaro 1.13.12, writing", peer, peer),
+            row(f"{name}: Datumaro {DATUMARO}, writing", peer, peer),
             row("... reading and writing", both, peer),
             row("`bloomery export`", figures.first[name], peer),
             row("... again into another folder", figures.again[name], peer),

@@ -39,11 +39,21 @@ def write_checked(path: Path, content: bytes, digest: str) -> None:
     Raises:
         DigestMismatch: they are others than those of `digest`.
     """
-    if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
-        raise errors.DigestMismatch(f"{path.name}: other bytes arrived than {digest}")
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    refuse_other(hashlib.sha256(content), digest, path.name)
+    part = part_of(path)
     try:
         part.write_bytes(content)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def part_of(path: Path) -> Path:
+    """A hidden file beside another one, for its bytes until it is whole."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+
+
+def refuse_other(received: "hashlib._Hash", digest: str, name: str) -> None:
+    """Raise DigestMismatch where a file has other bytes than those of its digest."""
+    if f"sha256:{received.hexdigest()}" != digest:
+        raise errors.DigestMismatch(f"{name}: other bytes arrived than {digest}")

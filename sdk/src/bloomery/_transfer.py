@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,7 +10,7 @@ import httpx
 
 from bloomery import errors
 from bloomery._concurrency import together
-from bloomery._files import Download, File, digest_of
+from bloomery._files import Download, File, digest_of, part_of, refuse_other
 from bloomery._requests import Attempt
 from bloomery._results import Progress, Step
 from bloomery.common.v1 import SignedRequest
@@ -106,7 +105,7 @@ class Transfer:
         return [one.target for one in wanted]
 
     async def _receive(self, attempt: Attempt, request: SignedRequest, target: Path, digest: str) -> None:
-        part_path = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+        part_path = part_of(target)
         headers = dict(request.headers)
         try:
             with await asyncio.to_thread(part_path.open, "wb") as part:
@@ -117,8 +116,7 @@ class Transfer:
                     received = hashlib.sha256()
                     async for chunk in reply.aiter_bytes(_CHUNK):
                         await asyncio.to_thread(_take, part, received, chunk)
-            if f"sha256:{received.hexdigest()}" != digest:
-                raise errors.DigestMismatch(f"{target.name}: other bytes arrived than {digest}")
+            refuse_other(received, digest, target.name)
             await asyncio.to_thread(part_path.replace, target)
         finally:
             await asyncio.to_thread(part_path.unlink, missing_ok=True)

@@ -131,13 +131,19 @@ def worker_python() -> Path:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder on a file system of its own with room for 8 MiB; CI must be allowed to mount one."""
+def disk_mebibytes() -> int:
+    """Return the size of the small disk; tests that need more room override it."""
+    return 8
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, disk_mebibytes: int) -> Iterator[Path]:
+    """Return a folder on a small file system of its own; CI must be allowed to mount one."""
     folder = tmp_path / "disk"
     folder.mkdir()
     with ExitStack() as stack:
         try:
-            stack.enter_context(mount_small_disk(folder, mebibytes=8))
+            stack.enter_context(mount_small_disk(folder, mebibytes=disk_mebibytes))
         except PermissionError as error:
             reason = f"a small file system could not be mounted: {error}"
             if os.environ.get("CI"):

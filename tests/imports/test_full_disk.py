@@ -18,6 +18,12 @@ SETTINGS = {"BLOOMERY_RESERVED_BYTES": "0"}
 
 
 @pytest.fixture
+def disk_mebibytes() -> int:
+    """The journals of a server's databases take 32 MiB at its start."""
+    return 40
+
+
+@pytest.fixture
 def small_site(small_disk: Path) -> Iterator[Site]:
     scratch = small_disk / "tmp"
     scratch.mkdir()

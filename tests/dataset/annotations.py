@@ -122,7 +122,7 @@ class FakeAnnotations(AnnotationServiceServicer):
     async def AcquireReference(self, request: AcquireReferenceRequest, context: Any) -> Reference:
         self._check(request.resource)
         if request.uid not in ("", self.uid):
-            raise NotFound("project", request.resource)
+            raise NotFound("project", request.resource, "it was deleted, and its id used again")
         self.holders.add(request.holder)
         self.titles[request.holder] = request.title
         return Reference(holder=request.holder, resource=request.resource)

@@ -88,12 +88,12 @@ async def test_a_version_deleted_right_after_its_build_holds_its_project_no_long
     created = await idle.create()
     delete, hold, held = deletion(idle, created, housekeeper), Annotations.hold, 0
 
-    async def late(self: Annotations, project: str, holder: str, title: str) -> None:
+    async def late(self: Annotations, project: str, holder: str, title: str, *, uid: str) -> None:
         nonlocal held
         held += 1
         if held > 1:
             await delete()
-        await hold(self, project, holder, title)
+        await hold(self, project, holder, title, uid=uid)
 
     monkeypatch.setattr(Annotations, "hold", late)
     async with building(tmp_path, any_database_url, annotation_target) as builder:
@@ -117,9 +117,9 @@ async def test_a_project_held_by_a_builder_that_dies_after_its_version_was_delet
     created = await idle.create()
     delete, hold = deletion(idle, created, housekeeper), Annotations.hold
 
-    async def dying(self: Annotations, project: str, holder: str, title: str) -> None:
+    async def dying(self: Annotations, project: str, holder: str, title: str, *, uid: str) -> None:
         await delete()
-        await hold(self, project, holder, title)
+        await hold(self, project, holder, title, uid=uid)
         raise Crash
 
     monkeypatch.setattr(Annotations, "hold", dying)

@@ -166,6 +166,26 @@ async def test_a_project_made_again_under_its_id_is_not_built_from(
     assert "used again" in version.error.message
 
 
+async def test_a_build_that_is_taken_up_again_holds_no_other_project(
+    idle: Service, fake: FakeAnnotations, settings: DatasetSettings, annotation_target: str, tmp_path: Path
+) -> None:
+    fill(fake)
+    fake.silent = True
+    created = await idle.create()
+    async with building(tmp_path, settings.database_url, annotation_target) as builder:
+        builder._sources.annotations._idle_seconds = 0.05
+        assert await builder.build_next()
+        assert (await idle.get(created.name)).item_count == 20
+        fake.silent = False
+        fake.holders.clear()
+        fake.use_id_again()
+        await let_leases_run_out(settings.database_url)
+        assert await builder.build_next()
+    version = await idle.get(created.name)
+    assert (version.state, error_info(version.error).reason) == (DatasetVersion.STATE_FAILED, "NOT_FOUND")
+    assert not fake.of_versions
+
+
 async def test_a_version_deleted_while_it_is_built_leaves_nothing(
     service: Service, fake: FakeAnnotations, tmp_path: Path
 ) -> None:

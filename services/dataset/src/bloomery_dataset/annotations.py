@@ -70,10 +70,10 @@ class Annotations:
             if not request.page_token:
                 return tuple(found)
 
-    async def hold(self, project: str, holder: str, title: str, *, uid: str = "") -> None:
-        """Keep the project from being deleted; `title` is how people call the holder, and may change.
+    async def hold(self, project: str, holder: str, title: str, *, uid: str) -> None:
+        """Keep the project of this `uid` from being deleted; `title` is how people call the holder, and may change.
 
-        NOT_FOUND where the project that has this id now does not have this `uid`, if one is given.
+        NOT_FOUND where it is gone, also where another has its id now.
         """
         request = AcquireReferenceRequest(resource=f"projects/{project}", holder=holder, title=title, uid=uid)
         await self._stub.AcquireReference(request)

@@ -21,7 +21,7 @@ from bloomery_dataset.store import builds, versions
 from bloomery_kit import leases
 from bloomery_kit.database import Database
 from bloomery_kit.disks import is_full
-from bloomery_kit.errors import BloomeryError, FailedPrecondition, NotFound, Unavailable, error_info, to_status
+from bloomery_kit.errors import BloomeryError, FailedPrecondition, Unavailable, error_info, to_status
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.leases import LeaseLost
 from bloomery_kit.loops import guarded
@@ -116,12 +116,10 @@ class Builder:
 
     async def _plan(self, build: Build) -> Plan:
         version, annotations = build.version, self._sources.annotations
-        await annotations.hold(version.spec.project, version.holder, version.title)
+        await annotations.hold(version.spec.project, version.holder, version.title, uid=version.project_uid)
         if version.plan:
             return version.plan
         project = await annotations.project(version.spec.project)
-        if project.uid != version.project_uid:
-            raise NotFound("project", f"projects/{version.project}", "it was deleted and its id used again")
         # After the sequence, so that all labels of that moment's shapes are there, but those deleted since.
         plan = Plan(project.sequence, await annotations.labels(version.spec.project))
         async with self._db.write() as tx:

@@ -109,7 +109,7 @@ class ProjectMethods(Methods):
         project_id = _check_reference(request.resource, request.holder, request.title)
         async with self._write(project_id) as (tx, project):
             if request.uid not in ("", project.uid):
-                raise NotFound("project", project.name, f"it has the uid {project.uid} now")
+                raise NotFound("project", project.name, "it was deleted, and its id used again")
             held = await projects.acquire(tx, project, request.holder, request.title, self._parts.clock())
         return convert.reference(held)
 

@@ -390,7 +390,7 @@ class ListDatasetItemsRequest(message.Message):
     """Also sign a download of every image that has no `content`."""
     inline_contents: builtins.bool
     """Also return the original bytes of every image of at most 1 MiB in `content`: of many small images that is faster than a download of each. Pages
-    end early, so that their messages stay below about 5 MiB.
+    end earlier then.
     """
     without_shapes: builtins.bool
     """Leave out `shapes`."""

@@ -205,6 +205,8 @@ class DatasetServiceServicer:
 
     def ListDatasetItems(self, request, context):
         """Lists the images of a READY version with their shapes, in the order of their file names. FAILED_PRECONDITION `NOT_READY`: wait for it.
+        Pages end early, at about 5 MiB, but one image with very many shapes may take more: let the client receive messages of 16 MiB. Many take no more than
+        4 MiB by default, and say RESOURCE_EXHAUSTED by themselves.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -76,7 +76,10 @@ class DatasetServiceStub:
     WatchDatasetVersion: grpc.UnaryStreamMultiCallable[dataset_service_pb2.WatchDatasetVersionRequest, dataset_pb2.DatasetVersion]
     """Streams a version's state whenever it changes, the present one first, until it is terminal. A clean end before that means: call again."""
     ListDatasetItems: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.ListDatasetItemsRequest, dataset_service_pb2.ListDatasetItemsResponse]
-    """Lists the images of a READY version with their shapes, in the order of their file names. FAILED_PRECONDITION `NOT_READY`: wait for it."""
+    """Lists the images of a READY version with their shapes, in the order of their file names. FAILED_PRECONDITION `NOT_READY`: wait for it.
+    Pages end early, at about 5 MiB, but one image with very many shapes may take more: let the client receive messages of 16 MiB. Many take no more than
+    4 MiB by default, and say RESOURCE_EXHAUSTED by themselves.
+    """
     ExportDatasetVersion: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.ExportDatasetVersionRequest, dataset_service_pb2.ExportDatasetVersionResponse]
     """Returns the label files of a READY version as a zip in another tool's format, made once and kept by digest, with a table `images.csv` of what the images
     are called here and were called before. The images are not inside: each belongs at `images/<split>/<file name>` and is downloaded by ListDatasetItems with
@@ -135,7 +138,10 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     WatchDatasetVersion: aio.UnaryStreamMultiCallable[dataset_service_pb2.WatchDatasetVersionRequest, dataset_pb2.DatasetVersion]  # type: ignore[assignment]
     """Streams a version's state whenever it changes, the present one first, until it is terminal. A clean end before that means: call again."""
     ListDatasetItems: aio.UnaryUnaryMultiCallable[dataset_service_pb2.ListDatasetItemsRequest, dataset_service_pb2.ListDatasetItemsResponse]  # type: ignore[assignment]
-    """Lists the images of a READY version with their shapes, in the order of their file names. FAILED_PRECONDITION `NOT_READY`: wait for it."""
+    """Lists the images of a READY version with their shapes, in the order of their file names. FAILED_PRECONDITION `NOT_READY`: wait for it.
+    Pages end early, at about 5 MiB, but one image with very many shapes may take more: let the client receive messages of 16 MiB. Many take no more than
+    4 MiB by default, and say RESOURCE_EXHAUSTED by themselves.
+    """
     ExportDatasetVersion: aio.UnaryUnaryMultiCallable[dataset_service_pb2.ExportDatasetVersionRequest, dataset_service_pb2.ExportDatasetVersionResponse]  # type: ignore[assignment]
     """Returns the label files of a READY version as a zip in another tool's format, made once and kept by digest, with a table `images.csv` of what the images
     are called here and were called before. The images are not inside: each belongs at `images/<split>/<file name>` and is downloaded by ListDatasetItems with
@@ -257,7 +263,10 @@ class DatasetServiceServicer(metaclass=abc_1.ABCMeta):
         request: dataset_service_pb2.ListDatasetItemsRequest,
         context: _ServicerContext,
     ) -> typing.Union[dataset_service_pb2.ListDatasetItemsResponse, abc.Awaitable[dataset_service_pb2.ListDatasetItemsResponse]]:
-        """Lists the images of a READY version with their shapes, in the order of their file names. FAILED_PRECONDITION `NOT_READY`: wait for it."""
+        """Lists the images of a READY version with their shapes, in the order of their file names. FAILED_PRECONDITION `NOT_READY`: wait for it.
+        Pages end early, at about 5 MiB, but one image with very many shapes may take more: let the client receive messages of 16 MiB. Many take no more than
+        4 MiB by default, and say RESOURCE_EXHAUSTED by themselves.
+        """
 
     @abc_1.abstractmethod
     def ExportDatasetVersion(

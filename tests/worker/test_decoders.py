@@ -87,6 +87,15 @@ def test_images_of_classes_that_a_classifier_does_not_know_are_missed(tags: Vers
     assert measured.means == pytest.approx({"accuracy": share, "accuracy_top5": share})
 
 
+def test_where_no_image_is_of_a_class_no_share_is_told(tags: Version, tmp_path: Path) -> None:
+    cache = cached(tags, tmp_path)
+    dataset = Dataset.open(cache.path(tags.index.digest), cache)
+    rows = [replace(row, shapes=()) for row in rows_of(dataset)]
+    evaluator = ClassificationEvaluator(dataset, SIZE, tags.classes)
+    measured = evaluator.evaluate(lambda images: (np.ones((len(images), 1), np.float32),), rows, name="val")
+    assert (measured.images, measured.values()) == (0, {})
+
+
 def rows_of(dataset: Dataset) -> list[ManifestRow]:
     return list(dataset.rows("val"))
 

@@ -38,7 +38,8 @@ class Evaluation:
 
     def values(self) -> dict[str, float]:
         """The means by name, such as "test/map50"; none where there is nothing to find, as of no class there is one."""
-        return {f"{self.name}/{mean}": value for mean, value in self.means.items()} if self.per_class else {}
+        there_is_one = any(one["instances"] for one in self.per_class)
+        return {f"{self.name}/{mean}": value for mean, value in self.means.items()} if there_is_one else {}
 
     def document(self) -> dict[str, object]:
         """Everything as plain JSON values."""

@@ -74,15 +74,20 @@ class NameIndex:
 
 
 def _closest(candidates: Sequence[str], wanted: str, near: str) -> str:
+    """The nearest candidate; of equally near ones, the one that lies above all others.
+
+    A name counts from the folder where the images begin: `a.jpg` is `data/a.jpg` rather than `data/x/a.jpg`, and
+    `cam1/a.jpg` is `data/cam1/a.jpg` rather than `data/old/cam1/a.jpg`. So only the shortest can be meant.
+    Raises AmbiguousNameError where it is not above the others, as with `x/a.jpg` and `y/a.jpg`.
+    """
     if len(candidates) == 1:
         return candidates[0]
     scores = [_score(name, wanted, near) for name in candidates]
     best = max(scores)
     tied = [one for one, score in zip(candidates, scores, strict=True) if score == best]
-    first, *others = sorted([one for one in tied if nfc(f"/{one}").endswith(f"/{wanted}")] or tied, key=len)
-    # Of images that are equally near, the one above all others: a name counts from where the images begin.
-    ending = wanted if nfc(f"/{first}").endswith(f"/{wanted}") else base_of(first)
-    above = nfc(first)[: -len(nfc(ending))]
+    named = [one for one in tied if nfc(f"/{one}").endswith(f"/{wanted}")]
+    first, *others = sorted(named or tied, key=len)
+    above = nfc(first).removesuffix(wanted if named else nfc(base_of(first)))
     if not all(len(other) > len(first) and nfc(other).startswith(above) for other in others):
         raise AmbiguousNameError(wanted, candidates)
     return first

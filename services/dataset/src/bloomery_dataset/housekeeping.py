@@ -18,7 +18,7 @@ LOOP = "dataset housekeeping"
 _BATCH = 100
 _REMEMBER = timedelta(days=7)
 _LATE = timedelta(hours=1)
-"""After so long, whatever was being made for a version when it was deleted is there, or will never be."""
+"""After so long, whatever was being made for a dataset or a version when it was deleted is there, or will never be."""
 
 
 class Housekeeper:
@@ -40,7 +40,7 @@ class Housekeeper:
         after = 0
         while left := await self._left(after):
             for cleanup in left:
-                with guarded(LOOP, version=cleanup.uid):
+                with guarded(LOOP, holder=cleanup.holder):
                     await self._clean(cleanup)
             after = left[-1].ordinal
 

@@ -10,7 +10,7 @@ from bloomery_vision.formats.names import base_of, fold, nfc, split_suffix
 from bloomery_vision.formats.split_words import split_of
 from bloomery_vision.images import SUFFIXES
 
-_WRITTEN = {
+_FITTING = {
     "image/jpeg": (".jpg", ".jpeg"),
     "image/png": (".png",),
     "image/webp": (".webp",),
@@ -19,7 +19,7 @@ _WRITTEN = {
     "image/gif": (".gif",),
     "image/avif": (".avif",),
 }
-"""The endings that trainers know, by media type."""
+"""The endings that fit a media type, all of which trainers know."""
 _IMAGE_FOLDERS = frozenset({"images", "image", "imgs", "img", "jpegimages"})
 _ELSEWHERE = re.compile(r"^(/|[A-Za-z]:|[A-Za-z][A-Za-z0-9+.-]+://)|(^|/)\.\.?(/|$)")
 """A path that begins somewhere else, or leads there."""
@@ -64,7 +64,7 @@ def _parts(image: Named) -> tuple[str, str, str]:
     path = nfc(_path(image))
     base = base_of(path)
     stem, suffix = split_suffix(base)
-    fitting = _WRITTEN.get(image.media_type, (suffix,))
+    fitting = _FITTING.get(image.media_type, (suffix,))
     written = base[len(stem) :] if suffix in fitting else fitting[0]
     safe = _safe(stem if suffix in SUFFIXES or suffix in fitting else base) or image.id
     ending = _ENDING.match(written)

@@ -27,7 +27,7 @@ CREATE TABLE images (number INTEGER PRIMARY KEY, content BLOB);
 CREATE TABLE draws (place BLOB, grouped TEXT, number INTEGER, counts TEXT, PRIMARY KEY (place, grouped, number))
     WITHOUT ROWID;
 CREATE TABLE ages (sequence INTEGER, id TEXT, number INTEGER, display_name TEXT, media_type TEXT,
-    source_name TEXT,     PRIMARY KEY (sequence, id)) WITHOUT ROWID;
+    source_name TEXT, PRIMARY KEY (sequence, id)) WITHOUT ROWID;
 CREATE TABLE stems (stem TEXT, part INTEGER, PRIMARY KEY (stem, part)) WITHOUT ROWID;
 CREATE TABLE names (file_name TEXT, part INTEGER, number INTEGER, PRIMARY KEY (file_name, part)) WITHOUT ROWID;
 BEGIN;

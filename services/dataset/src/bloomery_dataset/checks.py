@@ -21,7 +21,7 @@ from bloomery.dataset.v1 import (
 from bloomery.vision.v1 import TaskType
 from bloomery_dataset.catalog import DatasetUpdate, NewDataset, NewVersion
 from bloomery_dataset.convert import METHODS, TASKS
-from bloomery_dataset.items import Filter
+from bloomery_dataset.items import Wanted
 from bloomery_dataset.model import LEFT_OUT, ExportFormat, Method, Spec, SplitPolicy, Task
 from bloomery_dataset.names import DATASET, PROJECT
 from bloomery_dataset.splits import PARTS
@@ -93,10 +93,10 @@ def dataset_filter(request: ListDatasetsRequest) -> str | None:
     return value or None
 
 
-def item_filter(request: ListDatasetItemsRequest) -> Filter:
+def items_wanted(request: ListDatasetItemsRequest) -> Wanted:
     """Which images to list, and what of them. Raises InvalidArgument."""
     key, _, value = request.filter.partition(":")
-    wanted = Filter(shapes=not request.without_shapes, contents=request.inline_contents)
+    wanted = Wanted(shapes=not request.without_shapes, contents=request.inline_contents)
     if key == "split" and value in PARTS:
         return replace(wanted, split=value)
     if key == "class" and value:

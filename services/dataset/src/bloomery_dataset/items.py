@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from bloomery_dataset.model import Statistics, Version
 from bloomery_dataset.shards import ShardCache
@@ -19,7 +20,7 @@ _SHAPE_BYTES = 100
 
 
 @dataclass(frozen=True)
-class Filter:
+class Wanted:
     """Images of one split, or with a shape of one class; all by default, with their shapes and without their bytes."""
 
     split: str | None = None
@@ -43,6 +44,12 @@ class Filter:
         return self.contents and row.size_bytes <= _INLINE_BYTES
 
 
+class _Found(NamedTuple):
+    number: int
+    row: ManifestRow
+    weight: int
+
+
 class Items:
     """Reads manifests."""
 
@@ -50,13 +57,13 @@ class Items:
         self._cache = cache
         self._objects = objects
 
-    async def contents(self, rows: Sequence[ManifestRow], wanted: Filter) -> Sequence[bytes]:
+    async def contents(self, rows: Sequence[ManifestRow], wanted: Wanted) -> Sequence[bytes]:
         """The bytes of each image that are wanted, else none."""
         keys = {row.logical_key for row in rows if wanted.inlines(row)}
         found = await self._objects.get_all(keys) if keys else {}
         return [found.get(row.logical_key, b"") for row in rows]
 
-    async def page(self, version: Version, wanted: Filter, page: PageRequest) -> tuple[Sequence[ManifestRow], str, int]:
+    async def page(self, version: Version, wanted: Wanted, page: PageRequest) -> tuple[Sequence[ManifestRow], str, int]:
         """A page of images in the order of file names, the next page's token, and how many there are in all.
 
         A page of images with very many shapes ends early, so that it fits into a message.
@@ -65,38 +72,37 @@ class Items:
         start = int(str(page.cursor[0])) if page.cursor else 0
         shown: list[ManifestRow] = []
         total, weight = wanted.count(version.product.statistics), 0
-        async for number, row in self.read(version, wanted, start=start, batch=min(page.size + 1, _BATCH)):
-            weight += wanted.weigh(row)
+        async for found in self._read(version, wanted, start=start, batch=min(page.size + 1, _BATCH)):
+            weight += found.weight
             if len(shown) == page.size or (shown and weight > _PAGE_BYTES):
-                return shown, page.next_token((number,)), total
-            shown.append(row)
+                return shown, page.next_token((found.number,)), total
+            shown.append(found.row)
         return shown, "", total
 
-    async def read(
-        self, version: Version, wanted: Filter, *, start: int, batch: int
-    ) -> AsyncIterator[tuple[int, ManifestRow]]:
-        """Images from number `start` on, each with its number within the version; read in batches."""
+    async def _read(self, version: Version, wanted: Wanted, *, start: int, batch: int) -> AsyncIterator[_Found]:
+        """Images from number `start` on, read in batches; their numbers are those within the version."""
         index = await self._cache.index(version)
         first = 0
         for shard in index.shards:
             at = max(0, start - first)
             while at < shard.rows:
                 reader = await self._cache.open(shard, index.classes)
-                rows = await asyncio.to_thread(_some, reader, wanted, start=at, count=batch)
-                for number, row in rows:
-                    yield first + number, row
-                at = rows[-1][0] + 1 if rows else shard.rows
+                some = await asyncio.to_thread(_some, reader, wanted, start=at, count=batch)
+                for found in some:
+                    yield found._replace(number=first + found.number)
+                at = some[-1].number + 1 if some else shard.rows
             first += shard.rows
 
 
-def _some(reader: ShardReader, wanted: Filter, *, start: int, count: int) -> list[tuple[int, ManifestRow]]:
-    found: list[tuple[int, ManifestRow]] = []
+def _some(reader: ShardReader, wanted: Wanted, *, start: int, count: int) -> list[_Found]:
+    """Images of a shard, with their numbers within it, and no more than one beyond what a page holds."""
+    some: list[_Found] = []
     weight = 0
     with reader:
         rows = reader.rows(start=start, split=wanted.split, label=wanted.label, shapes=wanted.shapes)
         for number, row in islice(rows, count):
-            found.append((number, row))
-            weight += wanted.weigh(row)
+            some.append(_Found(number, row, wanted.weigh(row)))
+            weight += some[-1].weight
             if weight > _PAGE_BYTES:
                 break
-    return found
+    return some

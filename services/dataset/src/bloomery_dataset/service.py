@@ -141,7 +141,7 @@ class DatasetServicer(DatasetServiceServicer):
     async def ListDatasetItems(self, request: ListDatasetItemsRequest, context: Context) -> ListDatasetItemsResponse:
         """See the contract."""
         page = PageRequest.parse(request.page_size, request.page_token, request)
-        wanted = checks.item_filter(request)
+        wanted = checks.items_wanted(request)
         version = await self._catalog.ready_version(parse_version(request.parent, "parent"))
         rows, token, total = await self._items.page(version, wanted, page)
         signed = [

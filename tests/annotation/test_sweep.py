@@ -213,31 +213,31 @@ async def test_what_cannot_be_removed_does_not_keep_the_others(
 
 
 async def test_a_removal_that_takes_long_takes_nothing_that_is_brought_meanwhile(
-    both: Server, both_settings: AnnotationSettings, monkeypatch: pytest.MonkeyPatch
+    both: Server, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor does the database end the transaction in which it is waited for."""
-    monkeypatch.setattr("bloomery_annotation.sweep._SECONDS", 0.05)
+    """And the database, which ends transactions that are silent for long, is told that this one is not."""
+    monkeypatch.setattr("bloomery_annotation.sweep._SECONDS", 0.01)
     project = await both.project()
     await both.upload([TEXT], project)
-    real, begun, may_end = type(both.objects).delete, asyncio.Event(), asyncio.Event()
+    real, may_end, said = type(both.objects).delete, asyncio.Event(), list[str]()
 
     async def delete(store: ObjectStore, key: str) -> None:
         if key == blob_key(project.uid, digest_of(TEXT)):
-            begun.set()
+            said.clear()
             await may_end.wait()
         await real(store, key)
 
     monkeypatch.setattr(type(both.objects), "delete", delete)
-    impatient = Database.connect(both_settings.database_url, "annotation", idle_seconds=0.5)
-    sweeping = asyncio.create_task(sweeper(impatient, both).sweep("p"))
-    await begun.wait()
+    sa.event.listen(db.engine.sync_engine, "before_cursor_execute", lambda *call: said.append(call[2]))
+    sweeping = asyncio.create_task(sweeper(db, both).sweep("p"))
+    async with asyncio.timeout(20):
+        while said[-2:] != ["SELECT 1", "SELECT 1"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     bringing = asyncio.create_task(both.upload([TEXT], project))
-    await asyncio.wait([sweeping, bringing], timeout=1.0)
+    await asyncio.wait([bringing], timeout=0.3)
     may_end.set()
-    await sweeping
-    await bringing
+    await asyncio.gather(sweeping, bringing)
     assert await has(both, project, TEXT) == [True]
-    await impatient.close()
 
 
 async def test_a_project_is_looked_at_part_by_part(both: Server, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:

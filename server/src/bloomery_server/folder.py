@@ -97,7 +97,7 @@ class DataFolder:
         import sqlite3
 
         for file in self.root.glob("*.db"):
-            with closing(sqlite3.connect(file, isolation_level=None)) as database, suppress(sqlite3.OperationalError):
+            with closing(sqlite3.connect(file, isolation_level=None)) as database, suppress(sqlite3.Error):
                 # What the cache cannot hold goes to the journal, which stays as long when nothing of it is kept.
                 database.execute("PRAGMA cache_size = 1")
                 database.execute("BEGIN IMMEDIATE")

@@ -31,7 +31,7 @@ from real_parts.minio import run_minio
 
 TOGETHER = 4
 BESIDE = "BLOOMERY_BENCH_BESIDE"
-"""Names the folder of another checkout, such as of an older commit, which is measured in the same rounds."""
+"""Names the folder of another checkout with its own `make setup`, such as of an older commit, for the same rounds."""
 SIZES = "BLOOMERY_BENCH_IMAGES"
 """How many photographs of about 100 kB are imported for the second table, by default 5000; `5000,50000` tries both."""
 TOKEN = "t" * 32
@@ -70,13 +70,12 @@ def several_at_once(client: Client, folder: Path, names: Iterable[str]) -> float
 
 @contextmanager
 def other_server(place: Path) -> Iterator[Server | None]:
-    """A server of the other checkout, its sources before ours; None where there is none."""
+    """A server of the other checkout; None where there is none."""
     if not (root := os.environ.get(BESIDE)):
         yield None
         return
-    sources = [path for path in Path(root).rglob("src") if path.is_dir()]
     place.mkdir()
-    with running_server(place, {"PYTHONPATH": os.pathsep.join(map(str, sources))}) as server:
+    with running_server(place, scripts=Path(root, ".venv/bin")) as server:
         yield server
 
 
@@ -218,7 +217,7 @@ def bucket(place: Path) -> Iterator[Mapping[str, str]]:
         yield {f"BLOOMERY_OBJECT_STORE__{name.upper()}": value for name, value in found.items()}
 
 
-def stores_table(folder: Path, chosen: Options) -> Table:
+def stores_rows(folder: Path, chosen: Options) -> list[tuple[str, str, str]]:
     """The same imports by a service with a folder of blobs, and by one with a MinIO."""
     seconds: list[list[float]] = [[], []]
     with scratch() as place, bucket(place / "minio") as remote, ExitStack() as stack:
@@ -226,15 +225,23 @@ def stores_table(folder: Path, chosen: Options) -> Table:
             stack.enter_context(service_on(place / name, store)) for name, store in (("local", {}), ("s3", remote))
         ]
         for number in range(chosen.rounds):
+            say(f"{folder.name} into a folder and a MinIO, round {number + 1} of {chosen.rounds}")
             for client, taken in zip(clients, seconds, strict=True):
                 one = phases(client, folder, f"p{number}")
                 taken.append(one.uploading + one.importing)
     names = ("folder of blobs", "MinIO on the same machine")
-    rows = [
-        (name, median_and_range(taken), median_and_range(ratios(taken, seconds[0])))
+    return [
+        (f"{folder.name}: {name}", median_and_range(taken), median_and_range(ratios(taken, seconds[0])))
         for name, taken in zip(names, seconds, strict=True)
     ]
-    return Table("`import_folder` by where the service keeps blobs", ("blobs", "s", "time / folder's"), rows)
+
+
+def stores_table(folder: Path, chosen: Options) -> Table:
+    """Imports by where the service keeps blobs: of small images, and of larger ones."""
+    with scratch() as place:
+        larger = photographs(place / "photographs", 40 if chosen.quick else 500)
+        rows = [*stores_rows(folder, chosen), *stores_rows(larger, chosen)]
+    return Table("`import_folder` by where the service keeps blobs", ("images: blobs", "s", "time / folder's"), rows)
 
 
 def main() -> None:

@@ -9,11 +9,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from bloomery import Client
+from harness.measure import peak_resident_bytes
 
 SCRIPTS = Path(sys.executable).parent
 _START_SECONDS = 60.0
@@ -21,17 +22,18 @@ _START_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Ran:
-    """Seconds that a command took, and the most resident memory in bytes."""
+    """Seconds that a command took, and the most resident memory in bytes; 0 where nobody looked."""
 
     seconds: float
     peak: int
 
 
 class Server:
-    """A server in `folder` with `settings` in its environment."""
+    """A server in `folder` with `settings` in its environment, and the command line, of the checkout with `scripts`."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str], scripts: Path = SCRIPTS) -> None:
         self.folder = folder
+        self._command = scripts / "bloomery"
         self.environment = {**os.environ, "BLOOMERY_DATA": str(folder), "NO_COLOR": "1", **settings}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -63,7 +65,7 @@ class Server:
         log = self.folder.with_suffix(".log")
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [SCRIPTS / "bloomery", "up", "--stop-jobs"],
+                [self._command, "up", "--stop-jobs"],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -87,29 +89,39 @@ class Server:
 
     def bloomery(self, *arguments: str | Path) -> float:
         """Run the command line and return the seconds that it took. Exit with its words if it fails."""
-        return self.measured(*arguments).seconds
+        return self.measured(*arguments, every=None).seconds
 
-    def measured(self, *arguments: str | Path) -> Ran:
-        """Run the command line. Exit with its words if it fails."""
-        started = time.monotonic()
+    def measured(self, *arguments: str | Path, every: float | None = 0.05) -> Ran:
+        """Run the command line, its memory looked at every so many seconds. Exit with its words if it fails."""
+        started, peak = time.monotonic(), 0
         with tempfile.TemporaryFile() as words:
             process = subprocess.Popen(
-                [SCRIPTS / "bloomery", *arguments],
+                [self._command, *arguments],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=words,
             )
-            _, status, used = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
+            while not _ended(process, every):
+                # What the system tells of an ended process counts its parent's memory, which it shared at first.
+                with suppress(ValueError):
+                    peak = peak_resident_bytes(process.pid)
             if process.returncode:
                 words.seek(0)
                 raise SystemExit(words.read().decode())
-        return Ran(time.monotonic() - started, used.ru_maxrss << 10)
+        return Ran(time.monotonic() - started, peak)
 
     def _about(self) -> Mapping[str, object]:
         about: Mapping[str, object] = json.loads((self.folder / "server.json").read_text())
         return about
+
+
+def _ended(process: subprocess.Popen[bytes], seconds: float | None) -> bool:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 @contextmanager
@@ -123,11 +135,13 @@ def scratch() -> Iterator[Path]:
 
 
 @contextmanager
-def running_server(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """A running server whose data are in `folder`/server."""
+def running_server(
+    folder: Path, settings: Mapping[str, str] | None = None, *, scripts: Path = SCRIPTS
+) -> Iterator[Server]:
+    """A running server whose data are in `folder`/server; another checkout's by its `scripts`."""
     data = folder / "server"
     data.mkdir(exist_ok=True)
-    server = Server(data, settings or {})
+    server = Server(data, settings or {}, scripts)
     server.start()
     try:
         yield server

@@ -143,6 +143,7 @@ BESIDE_LOOPS = {
     "libs/kit/src/bloomery_kit/tasks.py": "ends with the call that needs it",
     "libs/kit/src/bloomery_kit/feeds.py": "ends with the wait that it is part of",
     "libs/kit/src/bloomery_kit/database.py": "a connection is given back also when whoever had it is cancelled",
+    "libs/kit/src/bloomery_kit/metrics.py": "the library's own server, which is stopped with ours",
     "libs/kit/src/bloomery_kit/server.py": "a drain, which the process waits for",
     "services/annotation/src/bloomery_annotation/importer/source.py": "reads ahead for a thread that waits for it",
     "services/annotation/src/bloomery_annotation/sweep.py": "deletions, which the sweep waits for",

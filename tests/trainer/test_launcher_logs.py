@@ -40,6 +40,8 @@ async def test_a_log_that_is_cut_while_it_is_followed_goes_on(bench: Bench, monk
     launcher = bench.launcher()
     await launcher.launch(bench.order())
     await seen(launcher, runs)
+    while await written(launcher) != ["before"]:  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
     lines = launcher.logs(UID, 1, tail=0, follow=True)
     first = asyncio.ensure_future(anext(lines))
     await asyncio.sleep(0.1)

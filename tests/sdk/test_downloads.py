@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bloomery import Client, DatasetVersion, errors
 from bloomery._archive import extract, inside
-from bloomery._export import _images
+from bloomery._export import export
 from bloomery._session import Session
 from bloomery.annotation import v1 as annotation
 from bloomery.common.v1 import Artifact
@@ -22,7 +22,7 @@ from bloomery.dataset import v1 as dataset
 from bloomery.inference import v1 as inference
 from tests.sdk.blobs import DROP, Blobs, digest_of
 from tests.sdk.conftest import Run
-from tests.sdk.fake import Fake, numbered
+from tests.sdk.fake import Fake, Hang, numbered
 
 VERSION = "projects/cells/datasets/cells-v/versions/1"
 IMAGES = {"train/a.jpg": b"image a", "train/b.jpg": b"image b", "test/c.jpg": b"image c"}
@@ -112,19 +112,47 @@ def inlined(fake: Fake, contents: dict[str, bytes]) -> None:
     fake.answer("ListDatasetItems", answered)
 
 
-def test_a_server_that_leaves_after_the_last_image_costs_no_export(
-    run: Run, fake: Fake, version: DatasetVersion, tmp_path: Path
+def test_a_server_that_leaves_with_the_last_image_costs_no_export(
+    run: Run, fake: Fake, version: DatasetVersion, blobs: Blobs, tmp_path: Path
 ) -> None:
-    listed = fake.answers["ListDatasetItems"]
-    assert callable(listed)
+    assert version.name == VERSION
 
-    def last(request: Message) -> Message:
-        fake.answers.pop("ExportDatasetVersion", None)
-        return listed(request)
+    class Leaving(dict[str, bytes]):
+        def get(self, digest: str, _default: object = None) -> bytes | None:  # type: ignore[override]
+            if digest == digest_of(b"image c"):
+                fake.answers.pop("ExportDatasetVersion", None)
+            return self[digest]
 
-    fake.answer("ListDatasetItems", last)
+    blobs.held = Leaving(blobs.held)
     exported = run(f"export {VERSION} --to", str(tmp_path / "out"))
     assert (exported.exit_code, exported.stdout.strip()) == (0, str(tmp_path / "out"))
+    assert "ExportDatasetVersion" not in fake.answers
+
+
+async def test_images_come_while_label_files_are_made_and_wait_until_they_are(
+    fake: Fake, session: Session, version: DatasetVersion, tmp_path: Path
+) -> None:
+    inlined(fake, {"a.jpg": b"image a", "b.jpg": b"image b", "c.jpg": b"image c"})
+    listed, came, loop = fake.answers["ListDatasetItems"], asyncio.Event(), asyncio.get_running_loop()
+    assert callable(listed)
+
+    def noted(request: dataset.ListDatasetItemsRequest) -> Message:
+        loop.call_soon_threadsafe(came.set)
+        return listed(request)
+
+    fake.answer("ListDatasetItems", noted)
+    fake.queue("ExportDatasetVersion", Hang())
+    before = asyncio.all_tasks()
+    exporting = asyncio.create_task(
+        export(session, version.name, dataset.EXPORT_FORMAT_YOLO, tmp_path / "out", lambda _: None)
+    )
+    async with asyncio.timeout(20):
+        await came.wait()
+    assert not (tmp_path / "out").exists()
+    exporting.cancel()
+    await asyncio.gather(exporting, return_exceptions=True)
+    assert not (tmp_path / "out").exists()
+    assert asyncio.all_tasks() == before
 
 
 def test_small_images_come_with_their_listing(
@@ -148,7 +176,9 @@ def test_other_bytes_in_a_listing_are_refused(fake: Fake, version: DatasetVersio
     assert not list(tmp_path.rglob("*.part"))
 
 
-async def test_an_export_that_fails_leaves_nothing_running(fake: Fake, session: Session, tmp_path: Path) -> None:
+async def test_an_export_that_fails_leaves_nothing_running(
+    fake: Fake, session: Session, version: DatasetVersion, tmp_path: Path
+) -> None:
     release = threading.Event()
     digest = digest_of(b"image a")
 
@@ -162,7 +192,7 @@ async def test_an_export_that_fails_leaves_nothing_running(fake: Fake, session: 
     fake.answer("ListDatasetItems", listed)
     before = asyncio.all_tasks()
     with pytest.raises(errors.DigestMismatch):
-        await _images(session, VERSION, tmp_path, lambda _: None, inline=True)
+        await export(session, version.name, dataset.EXPORT_FORMAT_YOLO, tmp_path, lambda _: None)
     left = asyncio.all_tasks() - before
     release.set()
     assert not left

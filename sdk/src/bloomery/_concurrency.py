@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -33,21 +34,31 @@ async def unbroken(task: asyncio.Task[T], leave: Callable[[], None] = lambda: No
     return task.result()
 
 
-async def ahead(source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-    """Yield what `source` does, the next of which is got ready meanwhile."""
+@asynccontextmanager
+async def ahead(source: AsyncGenerator[T, None], depth: int) -> AsyncGenerator[AsyncGenerator[T, None], None]:
+    """What `source` yields, up to `depth` of which are got ready meanwhile, from now on."""
+    ready: asyncio.Queue[T | None] = asyncio.Queue()
+    room = asyncio.Semaphore(depth - 1)
 
-    async def following() -> T | None:
-        return await anext(source, None)
+    async def read() -> None:
+        async with aclosing(source):
+            async for one in source:
+                ready.put_nowait(one)
+                await room.acquire()
 
-    coming = asyncio.create_task(following())
-    try:
-        while (one := await coming) is not None:
-            coming = asyncio.create_task(following())
+    async def taken() -> AsyncGenerator[T, None]:
+        while (one := await ready.get()) is not None:
+            room.release()
             yield one
+        await reading
+
+    reading = asyncio.create_task(read())
+    reading.add_done_callback(lambda _: ready.put_nowait(None))
+    try:
+        yield taken()
     finally:
-        coming.cancel()
-        await asyncio.gather(coming, return_exceptions=True)
-        await source.aclose()
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
 
 
 async def in_order(work: Iterable[Coroutine[Any, Any, T]], at_once: int) -> AsyncGenerator[T, None]:

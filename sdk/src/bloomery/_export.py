@@ -2,8 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from pathlib import Path
 
 from bloomery._archive import extract, files_below, inside, members, refuse_foreign
@@ -17,10 +16,13 @@ from bloomery.dataset.v1 import (
     ExportDatasetVersionResponse,
     ExportFormat,
     ListDatasetItemsRequest,
+    ListDatasetItemsResponse,
 )
 
 _PAGE = 250
 _MAKING_SECONDS = 300.0
+_AHEAD = 8
+"""Pages, of some 4 MiB at most."""
 
 
 async def export(session: Session, version: str, format: ExportFormat.ValueType, to: Path, progress: Progress) -> None:
@@ -33,14 +35,16 @@ async def export(session: Session, version: str, format: ExportFormat.ValueType,
     """
     progress(Step("exporting"))
     there = await asyncio.to_thread(files_below, to)
-    exported = await label_files(session, version, format)
-    with tempfile.TemporaryDirectory() as scratch:
-        labels = Path(scratch) / "labels.zip"
-        await session.transfer.get(exported.download, labels, exported.archive.digest)
-        if there:
-            await _check(session, version, to, there - members(labels))
-        await asyncio.to_thread(extract, labels, to)
-    await _images(session, version, to, progress, inline=not there)
+    # While the label files are made, which may be refused, the images come, and wait here.
+    async with ahead(_listing(session, version, inline=not there), _AHEAD) as pages:
+        exported = await label_files(session, version, format)
+        with tempfile.TemporaryDirectory() as scratch:
+            labels = Path(scratch) / "labels.zip"
+            await session.transfer.get(exported.download, labels, exported.archive.digest)
+            if there:
+                await _check(session, version, to, there - members(labels))
+            await asyncio.to_thread(extract, labels, to)
+        await _images(session, pages, to, progress)
 
 
 async def label_files(session: Session, version: str, format: ExportFormat.ValueType) -> ExportDatasetVersionResponse:
@@ -56,20 +60,26 @@ async def _check(session: Session, version: str, to: Path, there: set[str]) -> N
     refuse_foreign(to, there)
 
 
-async def _images(session: Session, version: str, to: Path, progress: Progress, *, inline: bool) -> None:
-    """Write the images; `inline` lets small ones come with their listing, whether they are there or not."""
-    done = 0
+def _listing(session: Session, version: str, *, inline: bool) -> AsyncGenerator[ListDatasetItemsResponse, None]:
+    """The images page by page; `inline` lets small ones come with it, whether they are there or not."""
     listing = ListDatasetItemsRequest(
         parent=version, page_size=_PAGE, sign_downloads=True, inline_contents=inline, without_shapes=True
     )
-    async with aclosing(ahead(session.pages(session.datasets.ListDatasetItems, listing))) as pages:
-        async for page in pages:
-            arrived = {inside(to, _path(item)): item for item in page.items if item.content}
-            large = [item for item in page.items if not item.content]
-            await asyncio.to_thread(_write_all, arrived)
-            await together(session.transfer.get(item.download, inside(to, _path(item)), item.digest) for item in large)
-            done += len(page.items)
-            progress(Step("downloading", done, page.total_size))
+    return session.pages(session.datasets.ListDatasetItems, listing)
+
+
+async def _images(
+    session: Session, pages: AsyncIterator[ListDatasetItemsResponse], to: Path, progress: Progress
+) -> None:
+    """Write the images."""
+    done = 0
+    async for page in pages:
+        arrived = {inside(to, _path(item)): item for item in page.items if item.content}
+        large = [item for item in page.items if not item.content]
+        await asyncio.to_thread(_write_all, arrived)
+        await together(session.transfer.get(item.download, inside(to, _path(item)), item.digest) for item in large)
+        done += len(page.items)
+        progress(Step("downloading", done, page.total_size))
 
 
 def _write_all(arrived: Mapping[Path, DatasetItem]) -> None:

@@ -7,6 +7,7 @@ rows and not over Parquet's bytes, so another writer, compression or shard size 
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Self, cast
 
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bloomery_vision.geometry import Shape
-from bloomery_vision.manifest_shapes import FIRST_SHAPE_TYPE, SHAPE_TYPE, Record, from_record, to_record
+from bloomery_vision.manifest_shapes import FIRST_SHAPE_TYPE, SHAPE_TYPE, from_column, to_record
 
 FORMAT = 2
 """What is written. Format 1, which is read too, has neither `SOURCE_FIELDS` nor what classes were called elsewhere."""
@@ -265,17 +266,20 @@ class ShardReader:
     def _read(self, group: int, first: int, indices: Sequence[int], shapes: bool) -> Iterator[tuple[int, ManifestRow]]:
         if not indices:
             return
-        names = None if shapes else [name for name in self._file.schema_arrow.names if name != "shapes"]
+        names = [name for name in self._file.schema_arrow.names if shapes or name != "shapes"]
         table = self._file.read_row_group(group, columns=names)
         for start in range(0, len(indices), _DECODED):
             some = indices[start : start + _DECODED]
-            for index, columns in zip(some, table.take(pa.array(some)).to_pylist(), strict=True):
-                yield first + index, self._row(columns)
+            for index, row in zip(some, self._rows(table.take(pa.array(some))), strict=True):
+                yield first + index, row
 
-    def _row(self, columns: dict[str, object]) -> ManifestRow:
-        records = cast("list[Record]", columns.pop("shapes", []))
-        shapes = tuple(from_record(record, self._classes[cast("int", record["class"])]) for record in records)
-        return ManifestRow(shapes=shapes, **columns)  # type: ignore[arg-type]
+    def _rows(self, table: pa.Table) -> Iterator[ManifestRow]:
+        own: Iterator[tuple[Shape, ...]] = repeat(())
+        if "shapes" in table.column_names:
+            own = from_column(table.column("shapes").combine_chunks(), self._classes)
+            table = table.drop_columns("shapes")
+        for columns, shapes in zip(table.to_pylist(), own, strict=False):
+            yield ManifestRow(shapes=shapes, **columns)
 
 
 def read_shard(source: Path | bytes, classes: Sequence[str]) -> Iterator[ManifestRow]:

@@ -1,9 +1,11 @@
 """Shapes as records of a manifest: plain values with the same fields whatever the geometry."""
 
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, repeat
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Ring, Shape, Tag
 
@@ -42,16 +44,29 @@ def to_record(shape: Shape, class_value: int | str) -> Record:
     return record | _geometry_fields(shape.geometry) | own
 
 
-def from_record(record: Record, label: str) -> Shape:
-    """The shape behind a record."""
+def from_column(column: pa.ListArray, classes: Sequence[str]) -> Iterator[tuple[Shape, ...]]:
+    """The shapes of each image of a column of lists of records, whose classes are numbers in `classes`.
+
+    Field by field: to make a dictionary of each record takes longer than the shapes do.
+    """
+    records = column.flatten()
+    there = {field.name for field in records.type}
+    fields = [records.field(field.name).to_pylist() if field.name in there else repeat(None) for field in SHAPE_TYPE]
+    shapes = (_shape(values, classes) for values in zip(*fields, strict=False))
+    for count in pc.list_value_length(column).to_pylist():
+        yield tuple(islice(shapes, count))
+
+
+def _shape(values: tuple[Any, ...], classes: Sequence[str]) -> Shape:
+    number, *geometry, crowd, group_id, track_id, attributes, source_id = values
     return Shape(
-        _geometry(record),
-        label,
-        attributes=dict(cast("Sequence[tuple[str, str]]", record["attributes"])),
-        crowd=cast("bool", record["crowd"]),
-        group_id=cast("int | None", record["group_id"]),
-        track_id=cast("int | None", record["track_id"]),
-        source_id=cast("str | None", record.get("source_id")) or "",
+        _geometry(*geometry),
+        classes[number],
+        attributes=dict(attributes),
+        crowd=crowd,
+        group_id=group_id,
+        track_id=track_id,
+        source_id=source_id or "",
     )
 
 
@@ -67,19 +82,18 @@ def _geometry_fields(geometry: Geometry) -> dict[str, object]:
             return {"kind": "tag"}
 
 
-def _geometry(record: Record) -> Geometry:
-    match record["kind"]:
+def _geometry(kind: str, box: Any, rings: Any, width: Any, height: Any, counts: Any) -> Geometry:
+    match kind:
         case "box":
-            return Box(*cast("Sequence[float]", record["box"]))
+            return Box(*box)
         case "polygon":
-            first, *parts = [_ring(numbers) for numbers in cast("Sequence[Sequence[float]]", record["rings"])]
+            first, *parts = map(_ring, rings)
             return Polygon(first, tuple(parts))
         case "mask":
-            size = cast("int", record["mask_width"]), cast("int", record["mask_height"])
-            return Mask(*size, cast("bytes", record["mask_counts"]))
+            return Mask(width, height, counts)
         case "tag":
             return Tag()
-        case kind:
+        case _:
             raise ValueError(f"{kind!r} is not a kind of geometry")
 
 

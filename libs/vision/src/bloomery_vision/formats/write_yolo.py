@@ -9,6 +9,8 @@ from bloomery_vision.formats.model import ExportChunk, ExportRow, YoloTask
 from bloomery_vision.formats.outlines import ring_of, single_ring
 from bloomery_vision.geometry import Box, Mask, Polygon, Ring, Shape
 
+_NUMBER = "{:.10g}".format
+
 
 def write_yolo(
     rows: Iterable[ExportRow],
@@ -52,20 +54,23 @@ def _config(splits: set[str], labels: Sequence[str]) -> bytes:
 
 def _lines(row: ExportRow, numbers: dict[str, int], task: YoloTask, notes: Notes) -> Iterator[str]:
     for shape in placed(row.shapes, notes):
-        if shape.label not in numbers:
+        number = numbers.get(shape.label)
+        if number is None:
             notes["label left out"] += 1
             continue
         values = _box(shape, row, notes) if task is YoloTask.DETECT else _ring(shape, row, notes)
         if values:
-            notes["attributes left out"] += bool(shape.attributes)
-            yield " ".join([str(numbers[shape.label]), *(f"{value:.10g}" for value in values)]) + "\n"
+            if shape.attributes:
+                notes["attributes left out"] += 1
+            yield f"{number} {' '.join(map(_NUMBER, values))}\n"
 
 
 def _box(shape: Shape, row: ExportRow, notes: Notes) -> list[float]:
     box = shape.geometry.bounds
     if box is None:
         return []
-    notes["outline as box"] += not isinstance(shape.geometry, Box)
+    if not isinstance(shape.geometry, Box):
+        notes["outline as box"] += 1
     centre_x, centre_y = box.x + box.width / 2, box.y + box.height / 2
     return [centre_x / row.width, centre_y / row.height, box.width / row.width, box.height / row.height]
 

@@ -60,6 +60,7 @@ async def test_death_in_the_final_evaluation_costs_no_epoch(
     assert again.finished is not None
     assert again.of_kind("metrics") == []
     assert again.finished.success.metrics == detector.finished.success.metrics
+    assert again.finished.success.details["data"] == detector.finished.success.details["data"]
     assert published(again) == published(detector)
     assert not {"git", "date"} & torch.load(io.BytesIO(again.content("checkpoint")), weights_only=False).keys()
     assert str(tmp_path).encode() not in again.content("checkpoint")

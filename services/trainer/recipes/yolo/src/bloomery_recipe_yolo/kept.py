@@ -45,22 +45,25 @@ def spread_ones(paths: list[str], fraction: float) -> list[str]:
     return [paths[index] for index in np.linspace(0, len(paths) - 1, count, dtype=int)]
 
 
-def check(context: Context, trainer: ExactTrainer, laid: Laid, kept: Kept, select: Select) -> dict[str, int]:
-    """Compares images and shapes with what was laid out; how many images of each split are there.
+def chosen(context: Context, laid: Laid, select: Select) -> dict[str, list[str]]:
+    """The paths of the images of each split that a training takes, as `Laid.given` has them."""
+    fractions = {"train": float(context.parameters.get("fraction", 1)), "val": 1.0}
+    return {split: select(_of_split(laid, split), fraction) for split, fraction in fractions.items()}
+
+
+def check(context: Context, trainer: ExactTrainer, laid: Laid, kept: Kept, select: Select) -> None:
+    """Compares images and shapes with what was laid out.
 
     Raises:
         DataError: something is missing; names the images, and why the library dislikes them.
     """
     loaders = {"train": trainer.train_loader, "val": trainer.test_loader}
     found = {path: count for loader in loaders.values() for path, count in kept(loader.dataset, laid.root).items()}
-    fractions = {"train": float(context.parameters.get("fraction", 1)), "val": 1.0}
-    chosen = {split: select(_of_split(laid, split), fraction) for split, fraction in fractions.items()}
-    wanted = [path for paths in chosen.values() for path in paths]
+    wanted = [path for paths in chosen(context, laid, select).values() for path in paths]
     if missing := [path for path in wanted if found.get(path, -1) < laid.given[path].shapes]:
         message = f"{len(missing)} of {len(wanted)} images cannot be trained on as they are"
         items = list(_explained(laid, missing, found, len(context.job.classes)))
         raise DataError(message, hint=_MEND, items=items)
-    return {split: len(paths) for split, paths in chosen.items()}
 
 
 def check_ignored(problem: RuntimeError) -> None:

@@ -49,8 +49,8 @@ def train(context: Context, flavour: Flavour) -> Result:
     base = find_base(context)
     if base.digest:
         check_task(Path(base.model), context.job.task)
-    laid, trained = _laid_out(context, flavour), dict[str, int]()
-    trainer = _trained(context, flavour, base, laid, trained)
+    laid = _laid_out(context, flavour)
+    trainer = _trained(context, flavour, base, laid)
     published = context.work_dir / "published"
     published.mkdir(exist_ok=True)
     write_published(trainer.best, published / BEST_FILE, context.job.classes)
@@ -64,7 +64,7 @@ def train(context: Context, flavour: Flavour) -> Result:
         metrics={name: value for one in evaluations for name, value in one.values().items()},
         details={
             **_details(context, base, done, duration=time.monotonic() - started),
-            "data": {"images": dict(context.dataset.counts), "used": trained, "left_out": dict(laid.left_out)},
+            "data": _data(context, flavour, laid),
         },
         versions=machine.versions({*PACKAGES, *VARIANT_PACKAGES}),
         model=model_facts(context, flavour, model, base=base.name, base_digest=base.digest),
@@ -78,8 +78,7 @@ def image_size(parameters: Mapping[str, Value]) -> tuple[int, int]:
     return side, side
 
 
-def _trained(context: Context, flavour: Flavour, base: Base, laid: Laid, trained: dict[str, int]) -> ExactTrainer:
-    """Trains; notes in `trained` how many images of each split the library has taken."""
+def _trained(context: Context, flavour: Flavour, base: Base, laid: Laid) -> ExactTrainer:
     job = context.job
     observer = Observer(context, device=machine.device_name(), epoch=job.resume_epoch)
 
@@ -88,7 +87,7 @@ def _trained(context: Context, flavour: Flavour, base: Base, laid: Laid, trained
         context.checkpoint(folder, epoch=epoch, best=best)
 
     def begin(trainer: ExactTrainer) -> None:
-        trained.update(kept.check(context, trainer, laid, flavour.kept, flavour.select))
+        kept.check(context, trainer, laid, flavour.kept, flavour.select)
         rehearsal.report(context, trainer)
 
     checkpoints = context.work_dir / "checkpoints"
@@ -205,6 +204,12 @@ def _files(published: Path) -> tuple[FileNote, ...]:
         note("evaluation", "evaluation.json", "application/json"),
         note("tensorboard", EVENTS_FILE, "application/octet-stream"),
     )
+
+
+def _data(context: Context, flavour: Flavour, laid: Laid) -> dict[str, object]:
+    """How many images there are, and how many were used, of each split; and what was left out of them."""
+    used = {split: len(paths) for split, paths in kept.chosen(context, laid, flavour.select).items()}
+    return {"images": dict(context.dataset.counts), "used": used, "left_out": dict(laid.left_out)}
 
 
 def _details(context: Context, base: Base, epochs: int, *, duration: float) -> dict[str, object]:

@@ -11,6 +11,7 @@ import pytest
 
 from bloomery.annotation.v1 import CreateImportRequest, Import, ImportFile, ListAssetsRequest, Project
 from bloomery_annotation.importer import listing
+from bloomery_annotation.importer import source as import_source
 from bloomery_annotation.importer.files import Files
 from bloomery_annotation.importer.source import BlobSource, StoppedError
 from bloomery_annotation.model import Blob
@@ -142,6 +143,21 @@ async def test_files_that_are_read_in_no_order_are_read_once_each(tmp_path: Path
         read = await asyncio.to_thread(lambda: [source.open(name).read() for name in names])
     assert read == [NAMES[name] for name in names]
     assert len(store.read) == 100
+
+
+async def test_files_that_are_read_again_are_still_there(tmp_path: Path) -> None:
+    async with source_of(tmp_path, NAMES) as (source, store):
+        read = await asyncio.to_thread(lambda: [source.open(name).read() for _ in range(3) for name in NAMES])
+    assert read == 3 * list(NAMES.values())
+    assert len(store.read) == 100
+
+
+async def test_no_more_files_stay_than_there_is_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_source, "_KEPT", 10)
+    async with source_of(tmp_path, NAMES) as (source, store):
+        read = await asyncio.to_thread(lambda: [source.open(name).read() for _ in range(2) for name in NAMES])
+    assert read == 2 * list(NAMES.values())
+    assert len(store.read) == 190
 
 
 async def test_a_file_that_cannot_be_had_is_said_where_it_is_read(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from bloomery.annotation.v1 import (
     WatchImportRequest,
 )
 from bloomery.vision.v1 import Provenance
+from bloomery_annotation.importer import parsing as import_parsing
 from bloomery_annotation.importer import run as import_run
 from bloomery_annotation.store import imports as import_store
 from tests.annotation.folders import codes, counts, voc, voc_folder
@@ -260,6 +261,16 @@ async def test_a_watch_shows_progress_and_resumes(
     assert [state async for state in server.stub.WatchImport(request, timeout=5)] == states[-1:]
     request.after_sequence += 1
     assert [state async for state in server.stub.WatchImport(request, timeout=5)] == []
+
+
+async def test_a_batch_of_large_shapes_has_fewer_images(
+    server: Server, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = await server.run_import(project, voc_folder(5))
+    monkeypatch.setattr(import_parsing, "_MOST_AT_ONCE", 1)
+    done = await server.run_import(project, voc_folder(5))
+    assert done.sequence - together.sequence == 4, "each batch is a change of the import"
+    assert done.done_count == together.done_count == 5
 
 
 async def test_too_many_problems_are_counted_but_not_all_kept(

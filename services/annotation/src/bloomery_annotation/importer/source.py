@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _AT_ONCE = 32
 """Small files that are fetched together."""
+_KEPT = 16 << 20
+"""Bytes of small files that stay in memory: a plan looks at most of them, and the reader again."""
 
 
 class StoppedError(Exception):
@@ -42,6 +44,8 @@ class BlobSource:
         self._stopped = threading.Event()
         self._ahead: dict[str, Future[Mapping[str, bytes]]] = {}
         self._next = ""
+        self._kept: dict[str, bytes] = {}
+        self._room = _KEPT
 
     def stop(self) -> None:
         """Let every further read of a file raise StoppedError."""
@@ -59,7 +63,7 @@ class BlobSource:
         if not blob.digest:
             raise OSError(f"{name} was not sent")
         if blob.size_bytes <= SMALL:
-            return io.BytesIO(self._read(name, blob.digest))
+            return io.BytesIO(self._small(name, blob.digest))
         path = self._folder / hex_of(blob.digest)
         if not path.exists():
             self._begin(self._objects.download(blob_key(self._project_uid, blob.digest), path)).result()
@@ -82,6 +86,15 @@ class BlobSource:
         blob = self._files.get(name)
         assert blob is not None, f"{name} is none of the names"
         return blob
+
+    def _small(self, name: str, digest: str) -> bytes:
+        # The first ones stay, so that whoever reads all in order again finds these.
+        if (content := self._kept.get(name)) is None:
+            content = self._read(name, digest)
+            if len(content) <= self._room:
+                self._kept[name] = content
+                self._room -= len(content)
+        return content
 
     def _read(self, name: str, digest: str) -> bytes:
         in_order = name in self._ahead or name == self._next

@@ -1,7 +1,8 @@
-"""Ultralytics as its users run it: the `yolo` command of the worker's environment, in a folder of its own."""
+"""Peers: environments of their own, and Ultralytics as its users run it, by the `yolo` command of the worker's."""
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,17 @@ from harness.measure import ROOT
 
 COMMAND = ROOT / ".venv-worker" / "bin" / "yolo"
 Value = str | float | bool
+
+
+def installed(folder: Path, requirement: str) -> Path:
+    """The Python of a new environment with a package."""
+    words = [sys.executable, "-m", "real_parts.uv"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tools")}
+    uv = subprocess.run(words, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
+    python = folder / "bin" / "python"
+    subprocess.run([uv, "pip", "install", "--quiet", "--python", python, requirement], check=True)
+    return python
 
 
 def threads() -> int:

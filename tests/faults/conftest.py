@@ -1,4 +1,4 @@
-"""The installations that real trainings are hit in; their tests share them."""
+"""The installations that real trainings are hit in; the tests of a file share them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,13 +8,13 @@ import pytest
 from tests.faults.sites import Laptop, Replicas, Site, running_replicas
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def laptop(tmp_path_factory: pytest.TempPathFactory, examples_dir: Path) -> Iterator[Site]:
     with Laptop(tmp_path_factory.mktemp("laptop")).running(examples_dir / "blood-cells") as site:
         yield site
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def replicas(tmp_path_factory: pytest.TempPathFactory, examples_dir: Path) -> Iterator[Replicas]:
     with running_replicas(tmp_path_factory.mktemp("replicas"), examples_dir / "blood-cells") as site:
         yield site

@@ -32,6 +32,15 @@ class TestClassLists:
         assert stop.code == "CLASS_LISTS_DIFFER"
         assert "data.yaml and classes.txt call class 0 'dog' and 'cat'" in stop.message
 
+    def test_a_contradiction_is_told_once_and_the_classes_have_names(self, photo: bytes) -> None:
+        files = {"data.yaml": b"names: [raccoon, fox, badger]", "classes.txt": b"fox\nraccoon"}
+        for split in ("train", "val"):
+            files |= {f"images/{split}/{split}.jpg": photo, f"labels/{split}/{split}.txt": b"3 .5 .5 .2 .2"}
+        plan = plan_of(files)
+        assert [(stop.code, stop.path) for stop in plan.stops] == [("CLASS_LISTS_DIFFER", "data.yaml")]
+        assert doubts(plan) == {}
+        assert labels(files) == ["raccoon", "fox", "badger"]
+
     def test_equally_far_lists_that_contradict_each_other_stop_the_import(self, photo: bytes) -> None:
         files = {"images/a.jpg": photo, "labels/a.txt": LINE, "x/classes.txt": b"cat", "y/classes.txt": b"dog"}
         assert [stop.code for stop in plan_of(files).stops] == ["CLASS_LISTS_DIFFER"]
@@ -137,9 +146,11 @@ class TestClassLists:
 
     def test_a_broken_configuration_is_named(self, photo: bytes) -> None:
         files = {"set/data.yaml": b"names: {x: cat}", "set/images/a.jpg": photo, "set/labels/a.txt": LINE}
-        (stop,) = plan_of(files).stops
+        plan = plan_of(files)
+        (stop,) = plan.stops
         assert (stop.code, stop.path) == ("BROKEN_CONFIG", "set/data.yaml")
         assert "set/data.yaml" in stop.message
+        assert doubts(plan) == {}
 
     def test_a_name_used_twice_is_a_doubt(self, photo: bytes) -> None:
         plan = plan_of({"a.jpg": photo, "a.txt": LINE, "classes.txt": b"cat\ncat"})

@@ -39,11 +39,12 @@ class ClassList:
 
 
 class ContradictionError(ValueError):
-    """Two lists are equally near and name one class number differently."""
+    """Two lists are equally near and name one class number differently; `path` is the first of them."""
 
     def __init__(self, first: ClassList, second: ClassList, number: int) -> None:
         names = f"{first.names[number]!r} and {second.names[number]!r}"
         super().__init__(f"{first.path} and {second.path} call class {number} {names}")
+        self.path = first.path
 
 
 def is_list(name: str) -> bool:

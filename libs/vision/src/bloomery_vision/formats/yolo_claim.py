@@ -1,6 +1,7 @@
 """What of a folder is YOLO: its label files, the lists of classes that apply to them, and what their lines mean."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from bloomery_vision.colors import color
@@ -37,7 +38,7 @@ def claim_yolo(source: Source, tree: Tree) -> Claim | None:
     if not (files.names or classes.lists or classes.configs or classes.broken):
         return None
     applied = apply_lists(classes, sorted({folder_of(name) for name in files.names}))
-    seen = _look(source, files, applied.class_list_of)
+    seen = _look(source, files, applied.class_list_of.keys() | applied.stopped)
     rows = understand_rows(seen.rows, classes.keypoints)
     configured = classes.configs.keys() | splits.used | {one.path for one in applied.lists} | applied.used
     return Claim(
@@ -180,11 +181,11 @@ class _Seen:
             yield Doubt("NOT_FRACTIONS", message, hint, in_pixels(self.rows), self.example)
 
 
-def _look(source: Source, files: _Files, class_list_of: Mapping[str, int]) -> _Seen:
+def _look(source: Source, files: _Files, listed: AbstractSet[str]) -> _Seen:
     seen = _Seen()
     for name in sample(sorted(files.names)):
         try:
-            seen.look(name, read_lines(source, name), named=folder_of(name) in class_list_of)
+            seen.look(name, read_lines(source, name), named=folder_of(name) in listed)
         except FormatError:
             continue  # the reader reports the file
     return seen

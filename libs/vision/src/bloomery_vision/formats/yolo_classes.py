@@ -95,13 +95,22 @@ class Classes:
 
 @dataclass
 class Applied:
-    """The lists in use, and for each folder of label files its list; see `Plan`."""
+    """The lists in use, and for each folder of label files its list; see `Plan`.
+
+    `stopped` are the folders whose list is not decided, or cannot be read.
+    """
 
     lists: list[ClassList] = field(default_factory=list)
     class_list_of: dict[str, int] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
+    stopped: set[str] = field(default_factory=set)
     doubts: list[Doubt] = field(default_factory=list)
     stops: list[Finding] = field(default_factory=list)
+
+    def stop(self, folder: str, why: Finding) -> None:
+        """Notes why a folder has no list."""
+        self.stopped.add(folder)
+        self.stops.append(why)
 
 
 def apply_lists(classes: Classes, folders: Sequence[str]) -> Applied:
@@ -114,7 +123,7 @@ def apply_lists(classes: Classes, folders: Sequence[str]) -> Applied:
             chosen = _nearest(folder, classes.lists, preferred)
         except ContradictionError as problem:
             hint = "delete the wrong one, or put each into the folder whose label files it is about"
-            applied.stops.append(error("CLASS_LISTS_DIFFER", str(problem), hint=hint, path=folder))
+            applied.stop(folder, error("CLASS_LISTS_DIFFER", str(problem), hint=hint, path=problem.path))
             continue
         if not _broken(classes.broken, folder, chosen, applied) and chosen is not None:
             key = (chosen.path, tuple(sorted(chosen.names.items())))
@@ -143,7 +152,7 @@ def _broken(broken: Mapping[str, FormatError], folder: str, chosen: ClassList | 
         above = f"{folder}/".startswith(f"{folder_of(path)}/") or not folder_of(path)
         nearer = chosen is None or (above and len(folder_of(path)) > len(folder_of(chosen.path)))
         if nearer:
-            applied.stops.append(error(problem.code, problem.message, hint=problem.hint, path=path))
+            applied.stop(folder, error(problem.code, problem.message, hint=problem.hint, path=path))
             return True
     return False
 

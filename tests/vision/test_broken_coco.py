@@ -1,6 +1,7 @@
 """COCO files as they should not be: each fault costs its own item, with a reason, and the rest is read."""
 
 import tracemalloc
+from collections import Counter
 from collections.abc import Sequence
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from bloomery_vision.findings import Severity
 from bloomery_vision.formats import Format, MappingSource, read, understand
 from bloomery_vision.geometry import Box
-from tests.vision.folders import annotation, coco, codes, items_of
+from tests.vision.folders import annotation, coco, codes, doubts, items_of, plan_of
 
 
 class TestCoco:
@@ -119,6 +120,25 @@ class TestCoco:
         assert codes(items["None"]) == ["BAD_RECORD"]
         assert items["a.png"].annotated
         assert not items["b.png"].annotated
+
+    def test_a_plan_tells_what_the_import_will_find(self, picture: bytes) -> None:
+        names = ["a.png", "gone.png", "lost.png", "b.png"]
+        records = [{"id": number, "file_name": name} for number, name in enumerate(names, 1)]
+        strangers = [annotation(id=2, category_id=999), annotation(id=3, category_id=None)]
+        files = {"i.json": coco(annotation(), *strangers, images=records), "a.png": picture}
+        files |= {"x/b.png": picture, "y/b.png": picture}
+        plan = plan_of(files)
+        assert doubts(plan) == {"MISSING_IMAGE": 2, "AMBIGUOUS_IMAGE": 1, "UNKNOWN_CLASS": 2}
+        shown = {doubt.code: (doubt.message.rpartition(" ")[2], doubt.example) for doubt in plan.doubts}
+        assert shown["MISSING_IMAGE"] == ("gone.png", "i.json")
+        assert shown["UNKNOWN_CLASS"] == ("999", "i.json")
+        items = items_of(files, Format.COCO).values()
+        assert Counter(problem.code for item in items for problem in item.problems) == doubts(plan)
+
+    def test_records_of_a_file_that_is_not_used_are_no_doubts(self, picture: bytes) -> None:
+        broken = coco(annotation(category_id=999), images=[{"id": 1, "file_name": "gone.png"}])[:-3]
+        good = coco(annotation(), images=[{"id": 1, "file_name": "a.png"}])
+        assert doubts(plan_of({"broken.json": broken, "good.json": good, "a.png": picture})) == {}
 
     @pytest.mark.parametrize("cut", [1, 40, -3])
     def test_a_broken_file_costs_its_own_images(self, picture: bytes, cut: int) -> None:

@@ -5,7 +5,9 @@ writes it, and no class.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -42,12 +44,18 @@ class Category:
 
 @dataclass
 class _File:
-    """What a file turned out to hold."""
+    """What a file turned out to hold.
+
+    `used` counts annotations by the id of their category, `missing` and `ambiguous` the records of images by names that
+    mean none and several.
+    """
 
     path: str
     categories: list[Category] = field(default_factory=list)
-    used: set[str] = field(default_factory=set)
+    used: Counter[str] = field(default_factory=Counter)
     images: list[str] = field(default_factory=list)
+    missing: Counter[str] = field(default_factory=Counter)
+    ambiguous: Counter[str] = field(default_factory=Counter)
     records: int = 0
     objects: int = 0
     arrays: set[str] = field(default_factory=set)
@@ -59,18 +67,38 @@ class _File:
     def is_annotated(self) -> bool:
         return "annotations" in self.arrays and not (self.objects == 0 and _kind(self.path) == _IMAGE_LIST)
 
+    @property
+    def unknown(self) -> Mapping[str, int]:
+        """How many annotations are of categories that it does not list, by their ids."""
+        known = {one.id for one in self.categories}
+        return {identifier: count for identifier, count in self.used.items() if identifier not in known}
+
     def add(self, key: str, records: Sequence[Record], index: NameIndex) -> None:
         match key:
             case "categories":
                 self.categories += filter(None, map(as_category, records))
             case "images":
                 self.records += len(records)
-                self.images += filter(None, (image_of(record, index, near=self.path) for record in records))
+                for record in records:
+                    self._add_image(record.get("file_name"), index)
             case _:
                 self.objects += len(records)
                 self.captions |= any("caption" in record for record in records)
                 self.masks |= {str(record.get("file_name")) for record in records if "segments_info" in record}
-                self.used |= {key_of(record.get("category_id")) or "" for record in records}
+                self.used.update(key_of(record.get("category_id")) or "" for record in records)
+
+    def _add_image(self, wanted: object, index: NameIndex) -> None:
+        if not isinstance(wanted, str) or not wanted:
+            return
+        try:
+            found = index.find(wanted, near=self.path)
+        except AmbiguousNameError:
+            self.ambiguous[wanted] += 1
+            return
+        if found:
+            self.images.append(found)
+        else:
+            self.missing[wanted] += 1
 
 
 def claim_coco(source: Source, tree: Tree) -> Claim | None:
@@ -96,7 +124,7 @@ def claim_coco(source: Source, tree: Tree) -> Claim | None:
         splits=splits.found,
         file_splits=_file_splits(own),
         labels=_labels(own),
-        doubts=list(_doubts(own)),
+        doubts=[*_doubts(own), *_about_records(own)],
         masks=_mask_names(files, tree),
     )
 
@@ -109,16 +137,7 @@ def as_category(record: Record) -> Category | None:
     return Category(identifier, name, parent if isinstance(parent, str) else "") if identifier and name else None
 
 
-def image_of(record: Record, index: NameIndex, *, near: str) -> str | None:
-    """The image that a record means; None where there is none, or where several may be meant."""
-    wanted = record.get("file_name")
-    try:
-        return index.find(wanted, near=near) if isinstance(wanted, str) and wanted else None
-    except AmbiguousNameError:
-        return None
-
-
-def groups(categories: Iterable[Category], used: set[str]) -> set[str]:
+def groups(categories: Iterable[Category], used: AbstractSet[str]) -> set[str]:
     """The ids of categories that are groups of others and no classes."""
     listed = list(categories)
     parents = {one.supercategory for one in listed if one.supercategory != one.name}
@@ -178,7 +197,7 @@ def _file_splits(files: Sequence[_File]) -> dict[str, Split]:
 def _labels(files: Sequence[_File]) -> list[LabelSpec]:
     found: dict[str, Category] = {}
     for one in files:
-        left = groups(one.categories, one.used)
+        left = groups(one.categories, one.used.keys())
         for category in one.categories:
             if category.id not in left:
                 found.setdefault(category.name, category)
@@ -202,3 +221,25 @@ def _doubts(files: Sequence[_File]) -> Iterator[Doubt]:
         count = sum(one.records for one in empty)
         message = f"{empty[0].path} lists images and not one object: they count as annotated and empty"
         yield Doubt("NO_OBJECTS", message, "leave the file out if they are to be labelled", count, empty[0].path)
+
+
+def _about_records(files: Sequence[_File]) -> Iterator[Doubt]:
+    """What the reader will not be able to use, as far as it is known before images are looked at."""
+    sound = [one for one in files if one.is_annotated and not one.broken]
+    missing = {one.path: one.missing for one in sound}
+    yield from _told("MISSING_IMAGE", missing, "images that COCO files list are not there", "add the images")
+    ambiguous = {one.path: one.ambiguous for one in sound}
+    hint = "give the images different names"
+    yield from _told("AMBIGUOUS_IMAGE", ambiguous, "images that COCO files list may be several", hint)
+    unknown = {one.path: one.unknown for one in sound}
+    message = "annotations are of categories that their file does not list"
+    yield from _told("UNKNOWN_CLASS", unknown, message, "add the categories, or correct the ids")
+
+
+def _told(code: str, found: Mapping[str, Mapping[str, int]], message: str, hint: str) -> Iterator[Doubt]:
+    """One doubt about names or ids, which are counted by file."""
+    first = next(((path, name) for path, names in found.items() for name in names), None)
+    if first:
+        path, name = first
+        count = sum(sum(names.values()) for names in found.values())
+        yield Doubt(code, f"{message}, such as {name or 'none':.200}", hint, count, path)

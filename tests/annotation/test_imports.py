@@ -130,7 +130,9 @@ async def test_files_in_no_known_format_fail_with_the_reason(server: Server, pro
     done = await server.run_import(project, files)
     assert (done.state, reason_of(done.error)) == (Import.STATE_FAILED, "UNKNOWN_FORMAT")
     assert "VOC" in done.error.message
+    assert "name the format `images`" in done.error.message
     asked_for = await server.run_import(project, files, format=FORMAT_IMAGES)
+    assert not asked_for.plan.doubts
     assert (asked_for.format, *counts(asked_for)) == (FORMAT_IMAGES, 1, 0, 0, 0)
 
 

@@ -8,11 +8,12 @@ import pytest
 from bloomery_vision.formats import Format, FormatError, Left, MappingSource, ZipLimits, ZipSource, read, understand
 from tests.vision.folders import GOOD_OBJECT, Files, annotation, coco, doubts, plan_of, voc
 
+LABELME = b'{"version": "5.1", "flags": {}, "shapes": [], "imagePath": "a.png"}'
+
 
 class TestTheFormat:
     def test_labels_in_a_format_that_is_not_read_are_refused_with_the_layouts(self, picture: bytes) -> None:
-        labelme = b'{"version": "5.1", "flags": {}, "shapes": [], "imagePath": "a.png"}'
-        (stop,) = plan_of({"holiday/a.png": picture, "holiday/a.json": labelme}).stops
+        (stop,) = plan_of({"holiday/a.png": picture, "holiday/a.json": LABELME}).stops
         assert stop.code == "UNKNOWN_FORMAT"
         assert "LabelMe" in stop.message
         assert "Pascal VOC" in stop.hint
@@ -25,6 +26,12 @@ class TestTheFormat:
         items = list(read(MappingSource(files), plan))
         assert [(item.image_path, item.split) for item in items] == [("holiday/a.png", None), ("train/b.png", "train")]
         assert not any(item.annotated or item.failed for item in items)
+
+    def test_images_without_labels_that_were_asked_for_are_no_doubt(self, picture: bytes) -> None:
+        plan = plan_of({"a.png": picture, "a.json": LABELME}, Format.IMAGES)
+        assert (plan.format, plan.stops, doubts(plan)) == (Format.IMAGES, (), {})
+        assert plan.left == {"a.json": Left.OTHER_FORMAT}
+        assert doubts(plan_of({"a.png": picture}, Format.VOC)) == {"NO_LABELS": 1}
 
     def test_files_without_an_image_are_no_set_of_images(self) -> None:
         with pytest.raises(FormatError, match="beside 0 images"):

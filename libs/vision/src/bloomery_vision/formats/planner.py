@@ -112,8 +112,8 @@ def _complete(
         doubts=(
             *chosen.doubts,
             *_about_splits(chosen, images, splits),
-            *_about_left(left, others),
-            *_about_labels(images, is_labelled=is_labelled),
+            *_about_left(left),
+            *(() if asked_for is Format.IMAGES else _about_labels(images, others, is_labelled=is_labelled)),
         ),
         stops=(*chosen.stops, *(() if is_labelled or asked_for else _unknown(images, others))),
     )
@@ -188,7 +188,7 @@ def _about_splits(claim: Claim, images: Sequence[str], splits: Mapping[str, Spli
         yield Doubt("BROKEN_FILE", message, "save it as UTF-8", len(told.broken), path)
 
 
-def _about_left(left: Mapping[str, Left], others: Mapping[str, Sequence[str]]) -> Iterator[Doubt]:
+def _about_left(left: Mapping[str, Left]) -> Iterator[Doubt]:
     pictures = [name for name, why in left.items() if why is Left.PICTURE_NOT_READ]
     if pictures:
         message = f"pictures are of kinds that are not read: {_suffixes(pictures)}"
@@ -197,15 +197,16 @@ def _about_left(left: Mapping[str, Left], others: Mapping[str, Sequence[str]]) -
     if videos:
         message = f"videos are not read: {_suffixes(videos)}"
         yield Doubt("VIDEO_NOT_READ", message, "save their frames as images", len(videos), videos[0])
+
+
+def _about_labels(images: Sequence[str], others: Mapping[str, Sequence[str]], *, is_labelled: bool) -> Iterator[Doubt]:
     for title, names in others.items():
         message = f"files hold labels of {title}, which are not read"
         yield Doubt("OTHER_FORMAT", message, "export them as COCO, Pascal VOC or YOLO", len(names), names[0])
-
-
-def _about_labels(images: Sequence[str], *, is_labelled: bool) -> Iterator[Doubt]:
     if images and not is_labelled:
         message = "nothing labels the images; they are imported as not annotated"
-        yield Doubt("NO_LABELS", message, _layouts(), len(images), images[0])
+        hint = f"name the format `images` if that is right; else convert the labels: {_layouts()}"
+        yield Doubt("NO_LABELS", message, hint, len(images), images[0])
 
 
 def _unknown(images: Sequence[str], others: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
@@ -214,7 +215,7 @@ def _unknown(images: Sequence[str], others: Mapping[str, Sequence[str]]) -> Iter
         titles = (
             f"there are labels of {', '.join(sorted(others))}, which are not read" if others else "there are no labels"
         )
-        hint = f"{_layouts()}. To import the images without labels, name the format `images`"
+        hint = f"to import the images without labels, name the format `images`; else convert the labels: {_layouts()}"
         yield error("UNKNOWN_FORMAT", f"{titles}, beside {len(images)} images", hint=hint)
 
 

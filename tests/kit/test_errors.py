@@ -116,6 +116,8 @@ def test_a_status_fits_into_metadata_however_much_is_wrong() -> None:
     assert status.ByteSize() < 4096
     assert bad.field_violations[0].field == "items[0].name"
     assert bad.field_violations[-1].description == f"and {10_001 - len(bad.field_violations)} more"
+    unmet = [PreconditionViolation("BLOB_MISSING", f"sha256:{index}", "ü" * 500) for index in range(1000)]
+    assert to_status(FailedPrecondition("BLOB_MISSING", "ü" * 500, unmet)).ByteSize() < 4096
 
 
 def neighbour_error(code: grpc.StatusCode, status: Status | None = None) -> grpc.aio.AioRpcError:

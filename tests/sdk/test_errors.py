@@ -64,6 +64,8 @@ def test_a_server_of_another_version_says_so(fake: Fake, client: Client) -> None
     "raised",
     [
         served.FailedPrecondition("NOT_READY", "wait for it"),
+        served.FailedPrecondition("UNKNOWN_FORMAT", "words of a long message " * 20),
+        served.FailedPrecondition("UNKNOWN_FORMAT", "words of a message that is cut " * 50),
         served.EtagMismatch("projects/p", given='"1"', actual='"2"'),
     ],
 )

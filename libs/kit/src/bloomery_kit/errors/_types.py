@@ -8,7 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 
-from bloomery_kit.errors._sizes import clip, fitting
+from bloomery_kit.errors._sizes import MESSAGE_BYTES, clip, fitting
 
 _LISTED = 100
 
@@ -138,7 +138,9 @@ class FailedPrecondition(BloomeryError):
         """PreconditionFailure with all violations, or those that fit and how many more there are."""
         violation = error_details_pb2.PreconditionFailure.Violation
         all_of_them = [
-            violation(type=v.type, subject=clip(v.subject), description=clip(v.description)) for v in self.violations
+            # As much as of the message, which the description is where there is no other.
+            violation(type=v.type, subject=clip(v.subject), description=clip(v.description, MESSAGE_BYTES))
+            for v in self.violations
         ]
         return [
             error_details_pb2.PreconditionFailure(

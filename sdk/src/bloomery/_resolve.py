@@ -1,5 +1,6 @@
 """From what people type to full names."""
 
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from bloomery.errors import AmbiguousName, NotFound
 from bloomery.inference.v1 import ListModelsRequest
 from bloomery.training.v1 import ListJobsRequest
 
+_ID = re.compile("[a-z][a-z0-9-]*")
 _LIST_ASSETS = "`bloomery assets list --filter name:TEXT` shows those with a part of it in their name"
 
 
@@ -74,7 +76,7 @@ class Resolver:
             AmbiguousName: several images have the file name.
             NotFound: none has it.
         """
-        if names.ASSET.matches(text) or not text or not set(text) & set("./"):
+        if names.ASSET.matches(text) or not text or _ID.fullmatch(text):
             return await self.find(names.ASSET, text)
         request = ListAssetsRequest(parent=await self.project(), filter=f"name:{text}")
         pages = self._session.pages(self._session.annotation.ListAssets, request)

@@ -24,6 +24,7 @@ async def test_an_official_split_that_lies_in_one_part_is_told(service: Service,
 
     assert codes(version) == ["NO_VALIDATION_IMAGES", "NO_TEST_IMAGES"]
     assert "none of its 7 images" in version.warnings[0].message
+    assert "import a list or folder" in version.warnings[0].hint
     assert await service.get(version.name) == version
 
 

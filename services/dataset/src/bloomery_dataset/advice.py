@@ -8,8 +8,8 @@ from bloomery_vision.findings import Finding, warning
 
 _CODES = {"train": "NO_TRAINING_IMAGES", "val": "NO_VALIDATION_IMAGES", "test": "NO_TEST_IMAGES"}
 _OFFICIAL_HINT = (
-    "look whether the lists or folders of the split name the same images twice; "
-    "set the split of some images, or divide by ratio, as with 80/10/10"
+    "if it should have some, import a list or folder of images for it that no other part has, or set their split; "
+    "or divide by ratio, as with 80/10/10"
 )
 _UNASSIGNED_HINT = "set their split, choose another part for them or none, or divide by ratio, as with 80/10/10"
 

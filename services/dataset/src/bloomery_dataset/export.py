@@ -61,7 +61,8 @@ class Exporter:
         if version.spec.task is Task.CLASSIFY:
             raise FailedPrecondition(
                 "NO_LABEL_FILES",
-                "a classification set has no label files: its folders are the classes; download its images instead",
+                "a classification set has no label files to export; "
+                "`asset.download` of the Python client fetches its images",
             )
         with tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as folder:
             index, shards = await self._cache.checkout(version, Path(folder))

@@ -85,7 +85,8 @@ def test_an_import_that_annotates_nothing_is_no_success(run: Run, pictures: Path
     done = run("import", pictures, "--project", empty.id)
     assert done.exit_code == 1
     assert "no image got an annotation" in done.stderr
-    assert run("import", pictures, "--format", "images", "--project", empty.id).exit_code == 0
+    done = run("import", pictures, "--format", "images", "--strict", "--project", empty.id)
+    assert (done.exit_code, done.stderr.count("doubt"), done.stderr.count("no image got")) == (0, 0, 0), done.stderr
 
 
 def test_a_strict_import_takes_doubts_for_errors(run: Run, pictures: Path, empty: Project) -> None:
@@ -96,6 +97,10 @@ def test_a_strict_import_takes_doubts_for_errors(run: Run, pictures: Path, empty
     assert list(empty.assets()) == []
     assert run("import", pictures, "--strict", "--plan", "--project", empty.id).exit_code == 1
     (pictures / "images/far.jp2").unlink()
+    (pictures / "labels/lost.txt").write_text("0 .5 .5 .2 .2")
+    assert run("import", pictures, "--strict", "--plan", "--project", empty.id).exit_code == 1
+    (pictures / "labels/lost.txt").unlink()
+    assert run("import", pictures, "--strict", "--plan", "--project", empty.id).exit_code == 0
     assert run("import", pictures, "--strict", "--project", empty.id).exit_code == 0
     (pictures / "labels/0.txt").write_text("0 .5 .5 .25 .25\nnothing")
     assert run("import", pictures, "--strict", "--project", empty.id).exit_code == 1

@@ -107,3 +107,12 @@ def test_an_interrupted_import_says_what_is_kept(fake: Fake, run: Run, tmp_path:
     assert result.exit_code == 130
     assert "the same command goes on" in result.stderr
     assert "CreateImport" not in fake.calls
+
+
+def test_plans_are_told_from_imports(fake: Fake, run: Run) -> None:
+    plan = annotation.Import(name="projects/cells/imports/p1", plan_only=True, state=annotation.Import.STATE_SUCCEEDED)
+    fake.answer("ListImports", annotation.ListImportsResponse(imports=[plan, world.IMPORT]))
+    _, first, second = run("imports list").stdout.splitlines()
+    assert first.split()[:3] == ["p1", "plan", "SUCCEEDED"]
+    assert "0/0" not in first
+    assert second.split()[:3] == ["i1", "import", "SUCCEEDED"]

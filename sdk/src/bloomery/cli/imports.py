@@ -64,22 +64,25 @@ def run(
             raise
     if plan:
         show_plan(done, output)
-        doubtful = strict and (done.plan.doubts or untold(done.skipped))
+        doubtful = strict and (done.plan.doubts or done.plan.without_image.count or untold(done.skipped))
         raise typer.Exit(1 if done.plan.stops or doubtful else 0)
     _show(done, output)
     nothing = not (done.outcomes.annotated or done.outcomes.empty) and format is not FolderFormat.images
+    if nothing and output is Output.table:
+        tell("no image got an annotation; if none should, import with --format images")
     raise typer.Exit(1 if nothing or (strict and done.proto.problem_count) else 0)
 
 
 @app.command("list", epilog="Example: bloomery imports list --project cells")
 def list_(project: ProjectOption = None, limit: LimitOption = 100, output: OutputOption = Output.table) -> None:
-    """List imports, newest first."""
+    """List imports and plans of imports, newest first."""
     columns = {
         "IMPORT": lambda one: one.id,
+        "KIND": lambda one: "plan" if one.proto.plan_only else "import",
         "STATE": lambda one: one.state,
         "FORMAT": lambda one: one.format,
         "FOLDER": lambda one: one.proto.display_name,
-        "IMAGES": lambda one: f"{one.proto.done_count}/{one.proto.item_count}",
+        "IMAGES": lambda one: "" if one.proto.plan_only else f"{one.proto.done_count}/{one.proto.item_count}",
         "PROBLEMS": lambda one: one.proto.problem_count,
     }
     with connect(project) as client:
@@ -127,5 +130,3 @@ def _show(done: "Import", output: Output) -> None:
         tell_unsent(done.skipped)
         tell_doubts(done.plan)
         tell_problems(done)
-        if done.state == "SUCCEEDED" and not (outcomes.annotated or outcomes.empty):
-            tell("no image got an annotation; if none should, import with --format images")

@@ -271,7 +271,8 @@ def test_a_label_is_meant_by_either_name_everywhere(run: Run, project: Project) 
         shown = run("labels", "show", name, "--project", project.id)
         assert "big-dog" in shown.stdout
     built = run("dataset", "build", "d", "-p", project.id, "--split", "100/0/0", "--class-map", "CAT=animal")
-    assert "animal" in built.stdout
+    assert "animal, Big dog\n" in built.stdout
+    assert "shapes kept  3 of the project's 3\n" in built.stdout
     refused = run("assets", "list", "-p", project.id, "--filter", "label:bird")
     assert refused.exit_code == 3
     assert "the labels are cat, Big dog (big-dog)" in refused.stderr

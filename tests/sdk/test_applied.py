@@ -72,6 +72,17 @@ async def test_a_dataset_version_may_be_given_by_its_handle(fake: Fake, aclient:
     assert (request.job.dataset_version, dict(request.job.parameters)) == (world.VERSION.name, {"split": "test"})
 
 
+@pytest.mark.parametrize("line", ["evaluate cells-v@1 --on cells-v@9", "predict-batch cells-v@1 --on cells-v@9"])
+def test_a_dataset_version_that_is_not_there_is_told_as_such(fake: Fake, run: Run, line: str) -> None:
+    name = "projects/cells/datasets/cells-v/versions/9"
+    fake.queue("GetDatasetVersion", served.NotFound("dataset version", name))
+    result = run(line)
+    assert result.exit_code == 3, result.output
+    assert name in result.stderr
+    assert fake.calls["GetDatasetVersion"][0].name == name
+    assert "CreateJob" not in fake.calls
+
+
 def test_a_version_without_a_checkpoint_cannot_be_applied(fake: Fake, client: Client) -> None:
     fake.answer("GetModelVersion", inference.ModelVersion(name=world.MODEL_VERSION.name))
     with pytest.raises(errors.FailedPrecondition, match="no checkpoint"):

@@ -208,7 +208,7 @@ def test_an_asset_is_predicted_by_name_and_not_drawn(fake: Fake, client: Client,
     client.model_version("cells-v@1").predict(world.ASSET)
     prediction = client.model_version("cells-v@1").predict(client.asset("a1"))
     assert [call.asset for call in fake.calls["Predict"]] == [world.ASSET.name] * 2
-    with pytest.raises(ValueError, match="asset"):
+    with pytest.raises(errors.FailedPrecondition, match="asset"):
         prediction.save(tmp_path / "out.jpg")
 
 

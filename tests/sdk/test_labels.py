@@ -75,6 +75,13 @@ def test_names_become_ids_where_the_server_takes_ids(fake: Fake, client: Client)
     assert [call.filter for call in fake.calls["ListAssets"]] == ["label:white", "name:RBC"]
 
 
+def test_labels_that_a_class_mapping_does_not_name_keep_their_names(fake: Fake, client: Client) -> None:
+    for mapping in ({"RBC": "cell"}, {"white": ""}, {}):
+        client.project("cells").build_dataset("d", class_mapping=mapping)
+    sent = [dict(call.dataset_version.spec.class_mapping) for call in fake.calls["CreateDatasetVersion"]]
+    assert sent == [{"rbc": "cell", "white": "WBC"}, {"rbc": "RBC", "white": ""}, {}]
+
+
 def test_two_names_of_one_label_in_a_class_mapping_are_refused(client: Client) -> None:
     with pytest.raises(errors.InvalidArgument, match="RBC and rbc are not all different"):
         client.project("cells").build_dataset("d", class_mapping={"RBC": "cell", "rbc": "other"})

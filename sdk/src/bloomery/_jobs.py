@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from google.protobuf.struct_pb2 import Struct
 
 from bloomery.common.v1 import Artifact
-from bloomery.errors import FailedPrecondition
+from bloomery.errors import FailedPrecondition, InvalidArgument
 from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
 
@@ -13,9 +13,18 @@ Parameter = float | str | bool | None
 
 
 def struct(values: Mapping[str, Parameter]) -> Struct:
-    """Parameters as a message."""
+    """Parameters as a message.
+
+    Raises:
+        InvalidArgument: one is of a type that no parameter has.
+    """
     made = Struct()
-    made.update(values)
+    for name, value in values.items():
+        try:
+            made[name] = value
+        except ValueError:
+            kind = type(value).__name__
+            raise InvalidArgument(f"{name} must be a number, a text or a boolean, not of type {kind}") from None
     return made
 
 

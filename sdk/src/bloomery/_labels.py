@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from bloomery._names import LABEL, enumerated, id_of
 from bloomery._session import Session
-from bloomery.annotation.v1 import Label, ListLabelsRequest
+from bloomery.annotation.v1 import ListLabelsRequest
 from bloomery.errors import InvalidArgument, NotFound
 
 _LISTED = 20
@@ -29,10 +29,10 @@ def class_of(text: str, classes: Iterable[str]) -> str:
     return match(text, {name: _slug(name) for name in classes}) or text
 
 
-async def list_labels(session: Session, project: str) -> list[Label]:
-    """All labels of a project, in the order of their creation."""
+async def label_names(session: Session, project: str) -> dict[str, str]:
+    """The display names of all labels of a project by their ids, in the order of their creation."""
     pages = session.pages(session.annotation.ListLabels, ListLabelsRequest(parent=project, page_size=1000))
-    return [label async for page in pages for label in page.labels]
+    return {id_of(label.name): label.display_name async for page in pages for label in page.labels}
 
 
 async def label_ids(session: Session, project: str, texts: Iterable[str]) -> dict[str, str]:
@@ -42,26 +42,25 @@ async def label_ids(session: Session, project: str, texts: Iterable[str]) -> dic
         NotFound: lists all that are no label, and which labels there are.
     """
     wanted = dict.fromkeys(texts)
-    if not wanted:
-        return {}
-    names = {id_of(label.name): label.display_name for label in await list_labels(session, project)}
-    found = {text: match(text, names) for text in wanted}
-    if unknown := [text for text, label in found.items() if label is None]:
-        raise _unknown(unknown, names)
-    return {text: label for text, label in found.items() if label is not None}
+    return _meant(wanted, await label_names(session, project)) if wanted else {}
 
 
-async def by_label_id(session: Session, project: str, mapping: Mapping[str, str]) -> dict[str, str]:
-    """A mapping from what people call labels, with ids instead.
+async def class_of_each(session: Session, project: str, given: Mapping[str, str]) -> dict[str, str]:
+    """The class of every label by its id: the one that `given` has under its id or name, else its display name.
+
+    Empty where nothing is given: a server that gets no mapping does the same.
 
     Raises:
         NotFound: lists all that are no label.
         InvalidArgument: two mean one label.
     """
-    ids = await label_ids(session, project, mapping)
-    if twice := [text for text in mapping if list(ids.values()).count(ids[text]) > 1]:
+    if not given:
+        return {}
+    names = await label_names(session, project)
+    ids = _meant(given, names)
+    if twice := [text for text in given if list(ids.values()).count(ids[text]) > 1]:
         raise InvalidArgument(f"{' and '.join(twice)} are not all different labels", hint="name each label once")
-    return {ids[text]: value for text, value in mapping.items()}
+    return names | {ids[text]: name for text, name in given.items()}
 
 
 async def find_label(session: Session, project: str, text: str) -> str:
@@ -73,6 +72,13 @@ async def find_label(session: Session, project: str, text: str) -> str:
     if LABEL.matches(text):
         return text
     return f"{project}/labels/{(await label_ids(session, project, [text]))[text]}"
+
+
+def _meant(texts: Iterable[str], names: Mapping[str, str]) -> dict[str, str]:
+    found = {text: match(text, names) for text in texts}
+    if unknown := [text for text, label in found.items() if label is None]:
+        raise _unknown(unknown, names)
+    return {text: label for text, label in found.items() if label is not None}
 
 
 def _unknown(texts: Iterable[str], names: Mapping[str, str]) -> NotFound:

@@ -202,10 +202,12 @@ class Prediction:
         Works in the caller's thread: from an event loop, call it by `asyncio.to_thread`.
 
         Raises:
-            ValueError: the prediction was made on an asset, whose bytes are not here.
+            FailedPrecondition: the prediction was made on an asset, whose bytes are not here.
         """
         if self.source is None:
-            raise ValueError("the image of an asset is not here: download it and draw with bloomery.drawing.draw")
+            raise errors.FailedPrecondition(
+                "the image of an asset is not here", hint="download it and draw with bloomery.drawing.draw"
+            )
         return _drawn(self.source, self.shapes, Path(path))
 
 

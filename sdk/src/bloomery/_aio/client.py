@@ -11,7 +11,7 @@ from bloomery import _names as names
 from bloomery import errors
 from bloomery._address import find_server
 from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
-from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion, get_dataset_version, list_datasets
+from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion, list_datasets
 from bloomery._aio.group import AsyncJobGroup, get_job_group
 from bloomery._aio.job import AsyncJob, AsyncModelVersion, list_jobs
 from bloomery._aio.model import AsyncModel, list_models
@@ -21,7 +21,7 @@ from bloomery._labels import find_label
 from bloomery._names import parent_of
 from bloomery._resolve import Resolver
 from bloomery._session import Session, Timeouts
-from bloomery._versions import get_model_version
+from bloomery._versions import get_dataset_version, get_model_version
 from bloomery.annotation import v1 as annotation
 from bloomery.dataset import v1 as dataset
 from bloomery.inference import v1 as inference

@@ -5,12 +5,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from bloomery import errors
 from bloomery._aio.base import AsyncHandle
 from bloomery._aio.group import AsyncJobGroup, get_job_group
 from bloomery._aio.job import AsyncJob
+from bloomery._choices import chosen
 from bloomery._export import export, label_files
 from bloomery._fields import DatasetFields, DatasetVersionFields
 from bloomery._jobs import Parameter, checkpoint_of, struct
@@ -19,7 +20,7 @@ from bloomery._resolve import Resolver
 from bloomery._results import Progress, Step, unseen
 from bloomery._session import Session
 from bloomery._status import from_status
-from bloomery._versions import get_model_version
+from bloomery._versions import get_dataset_version, get_model_version
 from bloomery._watch import follow
 from bloomery.dataset import v1 as dataset
 from bloomery.training import v1 as training
@@ -77,9 +78,9 @@ class AsyncDatasetVersion(AsyncHandle[dataset.DatasetVersion], DatasetVersionFie
         Raises:
             TransferFailed: the object store cannot be reached.
             FailedPrecondition: the version is not READY, or `to` holds files that are not of this export.
-            InvalidArgument: `to` is a file.
+            InvalidArgument: `to` is a file, or there is no such format.
         """
-        kind = dataset.ExportFormat.Value(f"EXPORT_FORMAT_{format.upper()}")
+        kind = chosen(dataset.ExportFormat, "format", format, get_args(ExportFormat))
         await export(self._session, self.name, kind, Path(to), progress)
         return Path(to)
 
@@ -88,8 +89,9 @@ class AsyncDatasetVersion(AsyncHandle[dataset.DatasetVersion], DatasetVersionFie
 
         Raises:
             FailedPrecondition: the version is not READY.
+            InvalidArgument: there is no such format.
         """
-        kind = dataset.ExportFormat.Value(f"EXPORT_FORMAT_{format.upper()}")
+        kind = chosen(dataset.ExportFormat, "format", format, get_args(ExportFormat))
         return dict((await label_files(self._session, self.name, kind)).losses)
 
     async def train(
@@ -225,8 +227,3 @@ async def list_datasets(session: Session, parent: str) -> AsyncIterator[AsyncDat
     async for page in session.pages(session.datasets.ListDatasets, dataset.ListDatasetsRequest(parent=parent)):
         for one in page.datasets:
             yield AsyncDataset(session, one)
-
-
-async def get_dataset_version(session: Session, name: str) -> dataset.DatasetVersion:
-    """Read a version by its full name."""
-    return await session.call(session.datasets.GetDatasetVersion, dataset.GetDatasetVersionRequest(name=name))

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -16,15 +16,15 @@ from bloomery import _observed, errors
 from bloomery._aio.base import AsyncHandle
 from bloomery._aio.serving import AsyncServing
 from bloomery._archive import file_name, inside
+from bloomery._choices import chosen
 from bloomery._fields import DatasetVersionFields, JobFields
 from bloomery._files import Download
 from bloomery._jobs import Parameter, applied
-from bloomery._names import DATASET_VERSION, parent_of
+from bloomery._names import parent_of
 from bloomery._reproduction import repetition
-from bloomery._resolve import Resolver
 from bloomery._results import Epoch, Evaluation, Event, Progress, Sample, Step, unseen
 from bloomery._session import Session
-from bloomery._versions import recorded_version
+from bloomery._versions import find_dataset_version, recorded_version
 from bloomery._watch import watch_job
 from bloomery.training import v1 as training
 
@@ -117,9 +117,8 @@ class AsyncJob(AsyncHandle[training.Job], JobFields):
 
     async def logs(self, *, tail: int = 0, level: Level = "DEBUG") -> AsyncIterator[training.LogEntry]:
         """Yield the lines of its log, oldest first: the last `tail` (0 for all) at least as serious as `level`."""
-        request = training.GetLogsRequest(
-            name=self.name, tail=tail, minimum_level=training.LogLine.Level.Value(f"LEVEL_{level}")
-        )
+        least = chosen(training.LogLine.Level, "level", level, get_args(Level))
+        request = training.GetLogsRequest(name=self.name, tail=tail, minimum_level=least)
         async for page in self._session.pages(self._session.jobs.GetLogs, request):
             for entry in page.entries:
                 yield entry
@@ -238,6 +237,7 @@ class AsyncModelVersion(AsyncServing):
             gpus: how many; 0 for the recipe's default.
 
         Raises:
+            NotFound: there is no such dataset version.
             FailedPrecondition: the dataset version is for another task.
         """
         return await self._applied(
@@ -270,6 +270,7 @@ class AsyncModelVersion(AsyncServing):
 
         Raises:
             InvalidArgument: a parameter is wrong.
+            NotFound: there is no such dataset version.
             FailedPrecondition: the dataset version is for another task.
         """
         return await self._applied(
@@ -293,7 +294,7 @@ class AsyncModelVersion(AsyncServing):
         **parameters: Parameter,
     ) -> AsyncJob:
         project = parent_of(self.name, 2)
-        full = await Resolver(self._session, project).find(DATASET_VERSION, on) if isinstance(on, str) else on.name
-        job = applied(kind, self.proto, full, gpus=gpus, **parameters)
+        version = await find_dataset_version(self._session, project, on if isinstance(on, str) else on.name)
+        job = applied(kind, self.proto, version.name, gpus=gpus, **parameters)
         request = training.CreateJobRequest(parent=project, job_id=name, job=job)
         return AsyncJob(self._session, await self._session.call(self._session.jobs.CreateJob, request))

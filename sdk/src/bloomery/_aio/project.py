@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -15,11 +15,12 @@ from bloomery._aio.base import AsyncHandle
 from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
 from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion, list_datasets
 from bloomery._aio.job import AsyncJob
-from bloomery._fields import ProjectFields, task_type
+from bloomery._choices import Unassigned, chosen, split_policy
+from bloomery._fields import ProjectFields
 from bloomery._findings import findings
 from bloomery._folders import look, refuse_untold, unpacked
 from bloomery._jobs import struct
-from bloomery._labels import by_label_id, find_label
+from bloomery._labels import class_of_each, find_label
 from bloomery._names import id_of
 from bloomery._results import Contents, Progress, Validation, unseen
 from bloomery._upload import upload_folder, upload_input
@@ -27,10 +28,11 @@ from bloomery.annotation import v1 as annotation
 from bloomery.common.v1 import Problem
 from bloomery.dataset import v1 as dataset
 from bloomery.training import v1 as training
+from bloomery.vision.v1 import TASK_TYPE_CLASSIFY, TaskType
 
 FolderFormat = Literal["voc", "coco", "yolo", "images"]
 Task = Literal["detect", "segment", "classify"]
-Unassigned = Literal["train", "val", "test", "none"]
+_CASCADE = "delete what holds it first, or all of it with cascade=True"
 
 
 class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
@@ -81,7 +83,11 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
             await cascade_.delete(self._session, self.name, cancel=cancel, progress=progress)
             return
         request = annotation.DeleteProjectRequest(name=self.name)
-        await self._session.delete(self._session.annotation.DeleteProject, request)
+        try:
+            await self._session.delete(self._session.annotation.DeleteProject, request)
+        except errors.FailedPrecondition as error:
+            error.hint = _CASCADE if error.reason == "STILL_REFERENCED" else error.hint
+            raise
 
     async def labels(self) -> AsyncIterator[AsyncLabel]:
         """List its labels in the order of their creation."""
@@ -152,7 +158,8 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
             progress: told about steps of "uploading" (files) and "importing" (images).
 
         Raises:
-            InvalidArgument: the folder is missing, has no such files, or is an archive that cannot be unpacked.
+            InvalidArgument: the folder is missing, has no such files, or is an archive that cannot be unpacked, or
+                there is no such format.
             TransferFailed: the object store cannot be reached.
             ImportFailed: the server could not read it, or was strict.
         """
@@ -176,6 +183,7 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
         strict: bool = False,
         plan_only: bool = False,
     ) -> AsyncImport:
+        named = chosen(annotation.Format, "format", format, get_args(FolderFormat)) if format else None
         given = await asyncio.to_thread(Path(folder).resolve)
         async with unpacked(given) as root:
             found = await asyncio.to_thread(look, root)
@@ -184,7 +192,7 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
             wanted = await upload_folder(self._session, self.name, found, progress, plan_only=plan_only)
         wanted.strict = strict
         wanted.display_name = given.name
-        wanted.format = annotation.Format.Value(f"FORMAT_{format.upper()}") if format else annotation.FORMAT_UNSPECIFIED
+        wanted.format = named or annotation.FORMAT_UNSPECIFIED
         request = annotation.CreateImportRequest(parent=self.name)
         # The field has the name of a keyword.
         getattr(request, "import").CopyFrom(wanted)
@@ -265,23 +273,25 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
             split: percent of training, validation and test images, or "official" for that of the import.
             seed: of the drawing: the same seed, images and labels give the same split everywhere.
             task: what it is for; decides which shapes are kept.
-            class_mapping: from label to class name, "" to leave one out; all labels under their names by default.
+            class_mapping: from label to the name of its class, "" to leave it out. Labels that it does not name keep
+                their own.
             include_empty: also take images that are annotated as empty; so by default, but for classification.
             include_unannotated: also take images that nobody annotated, as background; not for classification.
             unassigned: with "official", the part of images without a split: "train" by default, or "none" to leave
                 them out.
 
         Raises:
-            InvalidArgument: the split or the id is wrong.
+            InvalidArgument: the split, the task or the id is wrong.
             NotFound: a label of the mapping does not exist.
         """
-        mapping = await by_label_id(self._session, self.name, class_mapping or {})
+        kind = chosen(TaskType, "task", task, get_args(Task))
+        mapping = await class_of_each(self._session, self.name, class_mapping or {})
         spec = dataset.DatasetSpec(
             source=self.name,
-            task=task_type(task),
+            task=kind,
             split=split_policy(split, seed, unassigned),
             class_mapping=mapping,
-            include_empty=task != "classify" if include_empty is None else include_empty,
+            include_empty=kind != TASK_TYPE_CLASSIFY if include_empty is None else include_empty,
             include_unannotated=include_unannotated,
         )
         request = dataset.CreateDatasetVersionRequest(
@@ -291,28 +301,3 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
         )
         created = await self._session.call(self._session.datasets.CreateDatasetVersion, request)
         return AsyncDatasetVersion(self._session, created)
-
-
-def split_policy(text: str, seed: int, unassigned: Unassigned | None = None) -> dataset.SplitPolicy:
-    """The policy that people write as `70/20/10` or `official`.
-
-    Raises:
-        InvalidArgument: it is neither.
-    """
-    if text == "official":
-        return dataset.SplitPolicy(method=dataset.SplitPolicy.METHOD_OFFICIAL, unassigned=unassigned or "")
-    parts = text.split("/")
-    if len(parts) != 3 or not all(part.isdecimal() for part in parts) or sum(map(int, parts)) != 100:
-        raise errors.InvalidArgument(
-            f"{text!r} is no split",
-            hint="give percents of train/val/test that sum to 100, such as 70/20/10, or official",
-        )
-    train, val, test = map(int, parts)
-    return dataset.SplitPolicy(
-        method=dataset.SplitPolicy.METHOD_RATIO,
-        train_percent=train,
-        val_percent=val,
-        test_percent=test,
-        seed=seed,
-        unassigned=unassigned or "",
-    )

@@ -1,6 +1,6 @@
 """What handles show of their messages; the blocking and the asynchronous handle of a resource share one class here."""
 
-from bloomery._fields.base import Fields, Named, task_name, task_type
+from bloomery._fields.base import Fields, Named, task_name
 from bloomery._fields.data import (
     AssetFields,
     DatasetFields,
@@ -34,5 +34,4 @@ __all__ = [
     "ProjectFields",
     "RecipeFields",
     "task_name",
-    "task_type",
 ]

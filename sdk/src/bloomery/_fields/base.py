@@ -45,12 +45,3 @@ class Fields(Generic[M]):
 def task_name(task: vision.TaskType.ValueType) -> str:
     """`detect`, `segment` or `classify`."""
     return vision.TaskType.Name(task).removeprefix("TASK_TYPE_").lower()
-
-
-def task_type(name: str) -> vision.TaskType.ValueType:
-    """The task of a name.
-
-    Raises:
-        ValueError: there is no such task.
-    """
-    return vision.TaskType.Value(f"TASK_TYPE_{name.upper()}")

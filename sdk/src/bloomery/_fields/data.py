@@ -139,6 +139,11 @@ class DatasetVersionFields(Fields[dataset.DatasetVersion]):
         return self.proto.statistics
 
     @property
+    def reused(self) -> bool:
+        """Whether nothing had changed, and this earlier version is what a building ended with."""
+        return self.proto.reused
+
+    @property
     def content_hash(self) -> str:
         """`sha256:...`: the same content has the same."""
         return self.proto.content_hash

@@ -42,7 +42,10 @@ def build(
     seed: Annotated[int, typer.Option(help="The same seed, images and labels give the same split.")] = 0,
     kind: Annotated[Task, typer.Option(help="What the dataset is for: decides which shapes are kept.")] = Task.detect,
     class_map: Annotated[
-        list[str] | None, typer.Option(metavar="LABEL=CLASS", help="Name of a label's class; empty to leave it out.")
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL=CLASS", help="Class of a label, empty to leave it out; other labels keep their names."
+        ),
     ] = None,
     include_empty: Annotated[
         bool | None,
@@ -148,7 +151,7 @@ def _show(version: "DatasetVersion", output: Output) -> None:
         "name": version.name,
         "state": version.state,
         "error": proto.error.message,
-        "reused": "yes: nothing had changed" if proto.reused else "",
+        "reused": "yes: nothing had changed" if version.reused else "",
         "task": version.task,
         "classes": enumerated(version.classes, 20),
         "content": version.content_hash,

@@ -48,6 +48,14 @@ def test_without_a_server_the_error_says_how_to_start_one(tmp_path: Path) -> Non
     assert str(tmp_path) in caught.value.message
 
 
+def test_a_folder_that_is_named_from_here_is_told_with_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ServerNotFound, match=f"data folder {tmp_path}/my-data$"):
+        find_server(environment={"BLOOMERY_DATA": "./my-data"})
+
+
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "server.json").write_text("{")
     with pytest.raises(ServerNotFound, match=r"server\.json cannot be read"):

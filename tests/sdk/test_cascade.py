@@ -107,6 +107,7 @@ def test_nothing_is_deleted_while_a_job_is_not_over(made: World, project: Projec
     with pytest.raises(errors.FailedPrecondition, match="1 job not over: j2") as caught:
         project.delete(cascade=True)
     assert caught.value.reason == "JOBS_ACTIVE"
+    assert "cancel=True" in caught.value.hint
     assert made.gone == []
     project.delete(cascade=True, cancel=True)
     assert kinds(made.gone)[-1] == "projects"
@@ -149,8 +150,9 @@ def test_another_refusal_ends_it(fake: Fake, made: World, project: Project) -> N
 
 def test_without_cascade_only_the_project_is_asked_for(fake: Fake, made: World, project: Project) -> None:
     fake.queue("DeleteProject", held("datasets/cells-v@1"))
-    with pytest.raises(errors.FailedPrecondition):
+    with pytest.raises(errors.FailedPrecondition) as caught:
         project.delete()
+    assert "cascade=True" in caught.value.hint
     assert made.gone == []
 
 
@@ -200,3 +202,18 @@ def test_a_long_list_is_cut_and_counted(fake: Fake, run: Run) -> None:
     made = World(fake)
     made.jobs = {f"{PROJECT}/jobs/j{n}": training.JOB_STATE_SUCCEEDED for n in range(25)}
     assert "j9 and 15 more" in run("project delete cells --cascade").stdout
+
+
+@pytest.mark.parametrize("state", [training.JOB_STATE_RUNNING, training.JOB_STATE_PAUSED])
+def test_the_command_does_not_ask_while_a_job_is_not_over(
+    fake: Fake, run: Run, state: training.JobState.ValueType
+) -> None:
+    made = World(fake)
+    made.jobs[f"{PROJECT}/jobs/j2"] = state
+    refused = run("project delete cells --cascade")
+    assert (refused.exit_code, "Delete cells" in refused.stdout) == (4, False)
+    assert "jobs not over     j2" in refused.stdout
+    assert "1 job not over: j2" in refused.stderr
+    assert "--cancel-jobs" in refused.stderr
+    assert "Delete cells" in run("project delete cells --cascade --cancel-jobs").stdout
+    assert made.gone == []

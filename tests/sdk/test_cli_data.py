@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bloomery.annotation import v1 as annotation
+from bloomery.common.v1 import Problem
 from bloomery.dataset import v1 as dataset
 from tests.sdk import world
 from tests.sdk.conftest import Run
@@ -86,6 +87,20 @@ def test_validate_fails_on_errors_and_not_on_warnings(fake: Fake, run: Run) -> N
     assert result.exit_code == 1
     assert json.loads(result.stdout)["errorCount"] == "1"
     assert [problem["code"] for problem in json.loads(result.stdout)["problems"]] == ["TINY_BOX", "BOX_OUTSIDE_IMAGE"]
+
+
+def test_what_a_save_cut_off_is_told_with_its_code(fake: Fake, run: Run, tmp_path: Path) -> None:
+    cut = Problem(
+        severity=Problem.SEVERITY_WARNING,
+        code="PARTLY_OUTSIDE",
+        path="shapes[0]",
+        message="it spans x 5 to 724",
+        hint="what sticks out is cut off",
+    )
+    fake.answer("UpdateAnnotationSet", annotation.AnnotationSet(name=world.SET.name, problems=[cut]))
+    (tmp_path / "shapes.json").write_text("[]")
+    result = run("annotations set a1 --file", str(tmp_path / "shapes.json"))
+    assert result.stderr == "warning PARTLY_OUTSIDE: shapes[0]: it spans x 5 to 724; what sticks out is cut off\n"
 
 
 @pytest.mark.parametrize("line", ["", "a1", "a1 --filter all --split val", "a1 --split dev", "--filter all"])

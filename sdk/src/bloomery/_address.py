@@ -21,9 +21,9 @@ class Address:
 
 
 def data_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """The data folder of `bloomery up`: BLOOMERY_DATA, or `~/.local/share/bloomery`."""
+    """The data folder of `bloomery up`, from the root: BLOOMERY_DATA, or `~/.local/share/bloomery`."""
     if folder := environment.get("BLOOMERY_DATA"):
-        return Path(folder).expanduser()
+        return Path(folder).expanduser().absolute()
     return Path.home() / ".local/share/bloomery"
 
 

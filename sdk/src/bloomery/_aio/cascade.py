@@ -90,7 +90,7 @@ async def _empty(found: Tree, *, cancel: bool, progress: Progress) -> None:
         raise errors.FailedPrecondition(
             f"{counted(len(found.active), 'job')} not over: {enumerated(_short(found.active))}",
             reason="JOBS_ACTIVE",
-            hint="wait for them, or let them be cancelled",
+            hint="wait for them, or stop them with cancel=True",
         )
     await _each(found.active, "cancelling jobs", progress, lambda job: job.cancel(force=True))
     await _each(found.jobs, "deleting jobs", progress, AsyncJob.delete)

@@ -16,6 +16,7 @@ from bloomery.cli._output import as_json, dump, grid, messages
 
 if TYPE_CHECKING:
     from bloomery.annotation.v1 import AnnotationSet
+    from bloomery.common.v1 import Problem
     from bloomery.vision.v1 import Shape
 
 app = typer.Typer(help="Annotations: the shapes on images.", no_args_is_help=True)
@@ -28,15 +29,10 @@ SetOption = Annotated[str, typer.Option("--set", help="Id of the set: main is th
 @app.command(epilog="Example: bloomery annotations validate --project cells")
 def validate(project: ProjectOption = None, limit: LimitOption = 100, output: OutputOption = Output.table) -> None:
     """Check all annotations. Exits with 1 where something must be repaired; warnings alone exit with 0."""
-    from bloomery.common.v1 import Problem
-
     with connect(project) as client:
         found = client.project(project).validate(limit=limit or 10**9)
     if output is Output.table:
-        rows = [
-            (Problem.Severity.Name(one.severity).removeprefix("SEVERITY_"), one.code, one.item, one.message, one.hint)
-            for one in found.problems
-        ]
+        rows = [(_severity(one), one.code, one.item, one.message, one.hint) for one in found.problems]
         if rows:
             grid(("SEVERITY", "CODE", "ITEM", "MESSAGE", "HINT"), rows)
         Console(highlight=False).print(
@@ -108,9 +104,19 @@ def save(
     if output is Output.table:
         _grid([saved])
         for problem in saved.problems:
-            Console(stderr=True, soft_wrap=True, highlight=False).print(f"[yellow]{escape(problem.message)}[/]")
+            _tell(problem)
     else:
         dump(as_json(saved), output)
+
+
+def _tell(problem: "Problem") -> None:
+    line = f"{problem.code}: {problem.path}: {problem.message}" + (f"; {problem.hint}" if problem.hint else "")
+    err = Console(stderr=True, soft_wrap=True, highlight=False)
+    err.print(f"[yellow]{_severity(problem).lower()}[/] {escape(line)}")
+
+
+def _severity(problem: "Problem") -> str:
+    return problem.Severity.Name(problem.severity).removeprefix("SEVERITY_")
 
 
 def _grid(sets: "Sequence[AnnotationSet]") -> None:

@@ -77,10 +77,13 @@ def delete(
     with connect() as client:
         found = client.project(project)
         if cascade:
-            _show_contents(found, found.contents())
+            contents = found.contents()
+            _show_contents(found, contents)
+            if not cancel_jobs:
+                _refuse_active(contents)
+        elif not yes:
+            _refuse_held(found)
         if not yes:
-            if not cascade:
-                _refuse_held(found)
             what = "all of this" if cascade else counted(found.asset_count, "image")
             typer.confirm(f"Delete {found.id} with {what}?", abort=True)
         try:
@@ -96,6 +99,12 @@ def _refuse_held(project: "Project") -> None:
     if holders := project.holders():
         message = f"{project.name} is needed by {enumerated(holders)}"
         raise errors.FailedPrecondition(message, reason="STILL_REFERENCED", hint=_HINTS["STILL_REFERENCED"])
+
+
+def _refuse_active(contents: "Contents") -> None:
+    if active := contents.active_jobs:
+        message = f"{counted(len(active), 'job')} not over: {enumerated(active)}"
+        raise errors.FailedPrecondition(message, reason="JOBS_ACTIVE", hint=_HINTS["JOBS_ACTIVE"])
 
 
 _HINTS = {

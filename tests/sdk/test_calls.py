@@ -130,6 +130,17 @@ def test_a_server_that_answered_before_is_waited_for(fake: Fake, client: Client)
     assert client.project("cells").name == "projects/cells"
 
 
+def test_a_new_client_does_not_wait_for_what_another_one_met(fake: Fake) -> None:
+    fake.answer("GetProject", PROJECT)
+    fake.stop()
+    with Client(fake.endpoint, timeouts=Timeouts(contact=3.0)) as early:
+        with pytest.raises(errors.ServerNotFound):
+            early.project("cells")
+        fake.start()
+        with Client(fake.endpoint, timeouts=Timeouts(contact=1.0)) as late:
+            assert late.project("cells").name == "projects/cells"
+
+
 def test_a_missing_server_is_told_when_the_client_is_made() -> None:
     with pytest.raises(errors.ServerNotFound):
         Client()

@@ -258,6 +258,8 @@ def _channel(address: Address) -> grpc.aio.Channel:
         ("grpc.min_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 2_000),
         ("grpc.keepalive_time_ms", 60_000),
+        # Channels of one process would share a connection, and with it the pause that another one's failures have left.
+        ("grpc.use_local_subchannel_pool", 1),
         # A proxy of the environment does not reach this machine's own server.
         ("grpc.enable_http_proxy", 0 if is_loopback(address.endpoint) else 1),
     ]

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,8 @@ def test_an_interrupted_import_says_what_is_kept(fake: Fake, run: Run, tmp_path:
 
     def interrupted(request: annotation.PrepareUploadsRequest) -> annotation.PrepareUploadsResponse:
         os.kill(os.getpid(), signal.SIGINT)
+        # Nobody waits for the answer any more when it comes.
+        time.sleep(1)
         return annotation.PrepareUploadsResponse()
 
     fake.answer("PrepareUploads", interrupted)

@@ -148,6 +148,8 @@ async def test_images_come_while_label_files_are_made_and_wait_until_they_are(
     )
     async with asyncio.timeout(20):
         await came.wait()
+        while not fake.calls["ExportDatasetVersion"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     assert not (tmp_path / "out").exists()
     exporting.cancel()
     await asyncio.gather(exporting, return_exceptions=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bloomery_kit.errors import NotFound, Unavailable
-from bloomery_kit.objects import Content, Data, FolderObjectStore, ObjectStore, check_key
+from bloomery_kit.objects import Content, Data, FolderObjectStore, ObjectStore, _folder, check_key
 
 BIG = bytes(range(256)) * 12_000
 KEY = "0f3a/sha256:abc"
@@ -43,6 +43,19 @@ async def test_what_is_put_is_got(store: ObjectStore, kind: str, tmp_path: Path)
     stat = await store.put(KEY, data, content_type="image/png")
     assert (stat.key, stat.size) == (KEY, len(content))
     assert await store.get(KEY) == content
+
+
+@pytest.mark.parametrize("kind", ["bytes", "file", "stream"])
+async def test_what_is_put_is_written_though_somebody_removes_it_at_once(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = FolderObjectStore(tmp_path / "root", base_url="http://127.0.0.1:1", signing_key=b"k" * 32)
+    file = tmp_path / "file"
+    file.write_bytes(BIG)
+    sources: dict[str, Data] = {"bytes": BIG, "file": file, "stream": chunks(BIG)}
+    monkeypatch.setattr(_folder, "_settle_folder", lambda path: [one.unlink() for one in path.iterdir()])
+    assert (await folder.put(KEY, sources[kind])).size == len(BIG)
+    assert await folder.stat(KEY) is None
 
 
 async def test_many_small_blobs_are_put_together(store: ObjectStore) -> None:

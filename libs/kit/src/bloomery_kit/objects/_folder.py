@@ -33,7 +33,7 @@ class FolderObjectStore:
     """Blobs as files under `root`, with URLs that the gateway at `base_url` serves after `verify`."""
 
     def __init__(self, root: Path, *, base_url: str, signing_key: bytes, now: Callable[[], float] = time.time) -> None:
-        self._root = root.absolute()
+        self._root, self._now = root.absolute(), now
         self._temporary = self._root / ".tmp"
         self._temporary.mkdir(parents=True, exist_ok=True)
         _sweep(self._temporary, older_than=now() - _LEFTOVER_SECONDS)
@@ -44,12 +44,13 @@ class FolderObjectStore:
         """Write a blob through a temporary file, so that nobody sees half of one."""
         target = self._path(key)
         if isinstance(data, bytes):
-            await _run(key, self._write_bytes, target, data)
+            size = await _run(key, self._write_bytes, target, data)
         elif isinstance(data, Path):
-            await _run(key, self._write_file, target, data)
+            size = await _run(key, self._write_file, target, data)
         else:
-            await self._write_chunks(key, target, data)
-        return await _run(key, _stat, key, target)
+            size = await self._write_chunks(key, target, data)
+        # Not what lies there now: somebody may have removed it already.
+        return ObjectStat(key, size, datetime.fromtimestamp(self._now(), UTC))
 
     async def put_all(self, blobs: Mapping[str, Content]) -> None:
         """Write blobs, some at the same time, so that the disk is waited for less often."""
@@ -142,9 +143,9 @@ class FolderObjectStore:
                     with suppress(FileNotFoundError):
                         yield _stat(key, path)
 
-    def _write_bytes(self, target: Path, data: bytes) -> None:
+    def _write_bytes(self, target: Path, data: bytes) -> int:
         with _replacing(target, self._temporary) as file:
-            file.write(data)
+            return file.write(data)
 
     def _write_all(self, blobs: Sequence[tuple[Path, bytes]]) -> None:
         folders = {target.parent for target, _ in blobs}
@@ -171,16 +172,19 @@ class FolderObjectStore:
                     os.unlink(part)  # noqa: PTH108
                 raise
 
-    def _write_file(self, target: Path, source: Path) -> None:
+    def _write_file(self, target: Path, source: Path) -> int:
         with source.open("rb") as origin, _replacing(target, self._temporary) as file:
             shutil.copyfileobj(origin, file, CHUNK)
+            return file.tell()
 
-    async def _write_chunks(self, key: str, target: Path, chunks: AsyncIterator[bytes]) -> None:
+    async def _write_chunks(self, key: str, target: Path, chunks: AsyncIterator[bytes]) -> int:
         file = await _run(key, _temporary_file, self._temporary)
         try:
             async for chunk in chunks:
                 await _run(key, file.write, chunk)
+            size = file.tell()
             await _run(key, _commit, file, target)
+            return size
         finally:
             await asyncio.to_thread(_discard, file)
 

@@ -10,6 +10,7 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 from google.rpc import error_details_pb2
 
+from bloomery_kit.clients import channel
 from bloomery_kit.context import request_id, trace_id
 from bloomery_kit.errors import FieldViolation, InvalidArgument, NotFound, error_info
 from bloomery_kit.interceptors import Limits
@@ -285,3 +286,13 @@ class TestLimits:
             await anext(aiter(narrow.watch()(WATCH)))
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         watch.cancel()
+
+
+async def test_a_new_channel_does_not_wait_for_what_another_one_met() -> None:
+    async with running_host() as gone:
+        port = int(gone.address.rpartition(":")[2])
+    async with channel(gone.address, token=OWNER) as early:
+        with pytest.raises(grpc.aio.AioRpcError, match="Connection refused"):
+            await gone.ask("a", on=early)
+        async with running_host(ServerOptions(port=port, drain_wait=0)) as back:
+            assert await back.ask("a") == "heard a"

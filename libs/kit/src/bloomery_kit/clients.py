@@ -35,6 +35,8 @@ def channel(
         ("grpc.max_send_message_length", max_message_bytes),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
+        # Channels of one process would share a connection, and with it the pause that another one's failures have left.
+        ("grpc.use_local_subchannel_pool", 1),
         # Probing grows the window to megabytes, which hides a stalled reader from the server's bounded queue.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.service_config", json.dumps(_service_config(retryable))),

@@ -8,7 +8,7 @@ from bloomery_trainer.model import Resources
 
 WORKER = Path(__file__).parents[2] / "services" / "trainer"
 NAME = re.compile(r"BLOOMERY_[A-Z_]+[A-Z]")
-ROW = re.compile(rf"^    ({NAME.pattern}|OMP_NUM_THREADS|CUDA_VISIBLE_DEVICES) ", re.MULTILINE)
+ROW = re.compile(rf"^    ({NAME.pattern}|OMP_[A-Z_]+|CUDA_VISIBLE_DEVICES) ", re.MULTILINE)
 DESCRIBED = set(ROW.findall(environment.__doc__ or ""))
 ORDERED = {environment.TRAINER_TARGET, environment.ATTEMPT_TOKEN}
 

@@ -102,6 +102,7 @@ async def test_the_worker_sees_its_own_environment_only(world: World, monkeypatc
         await trainer.reaches(job.name, JOB_STATE_CANCELLED)
     assert environment["BLOOMERY_WEIGHTS"] == "/weights"
     assert environment["BLOOMERY_CPUS"] == "1"
+    assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
     assert int(environment["BLOOMERY_MEMORY_BYTES"]) > 0
     assert not {"PYTHONPATH", "AWS_SECRET_ACCESS_KEY", "BLOOMERY_TOKEN"} & environment.keys()
 

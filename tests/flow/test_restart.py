@@ -10,7 +10,7 @@ from bloomery import Client, Job
 from tests.flow.conftest import Server, connect
 
 pytestmark = [pytest.mark.real_training, pytest.mark.timeout(600)]
-EPOCHS = 6
+EPOCHS = 4
 
 
 def start_training(client: Client, examples_dir: Path) -> Job:

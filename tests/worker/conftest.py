@@ -1,6 +1,5 @@
 """Small real datasets for workers, and models that workers have trained on them."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -13,15 +12,22 @@ SPLITS = {"train": 8, "val": 4, "test": 4}
 
 
 @pytest.fixture(scope="session")
+def trainings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if hasattr(request.config, "workerinput") else own
+
+
+@pytest.fixture(scope="session")
 def cells(examples_dir: Path) -> Version:
     """A few real images with boxes."""
     return as_version(*voc_rows(examples_dir / "blood-cells", per_split=SPLITS))
 
 
 @pytest.fixture(scope="session")
-def detector(cells: Version, tmp_path_factory: pytest.TempPathFactory) -> FakeTrainer:
+def detector(cells: Version, trainings: Path) -> FakeTrainer:
     """The service after a worker has trained a detector for it."""
-    return asyncio.run(trained("yolo-detect", cells, tmp_path_factory.mktemp("detector")))
+    return trained("yolo-detect", cells, trainings)
 
 
 @pytest.fixture(scope="session")
@@ -39,12 +45,12 @@ def tags(examples_dir: Path) -> Version:
 
 
 @pytest.fixture(scope="session")
-def segmenter(outlines: Version, tmp_path_factory: pytest.TempPathFactory) -> FakeTrainer:
+def segmenter(outlines: Version, trainings: Path) -> FakeTrainer:
     """The service after a worker has trained a segmenter for it."""
-    return asyncio.run(trained("yolo-segment", outlines, tmp_path_factory.mktemp("segmenter")))
+    return trained("yolo-segment", outlines, trainings)
 
 
 @pytest.fixture(scope="session")
-def classifier(tags: Version, tmp_path_factory: pytest.TempPathFactory) -> FakeTrainer:
+def classifier(tags: Version, trainings: Path) -> FakeTrainer:
     """The service after a worker has trained a classifier for it."""
-    return asyncio.run(trained("yolo-classify", tags, tmp_path_factory.mktemp("classifier")))
+    return trained("yolo-classify", tags, trainings)

@@ -54,11 +54,11 @@ class Blobs:
         self.broken = 0
         self.corrupt: set[str] = set()
         self.served: list[str] = []
+
+    def start(self) -> None:
         handler = type("Handler", (_Handler,), {"blobs": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-
-    def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:

@@ -4,15 +4,17 @@ import asyncio
 import contextlib
 import json
 import os
+import pickle
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 import yaml
+from filelock import FileLock
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
@@ -154,18 +156,32 @@ def scripted_trainer(version: Version, *, epochs: int, seconds: float = 0.05, **
 
 TINY: Mapping[str, int] = {"epochs": 2, "imgsz": 64, "batch": 4}
 """A training of seconds."""
+_LEFT = ("events", "phases", "stalled", "kept", "finished")
+"""What a training leaves with the service, beside blobs."""
 
 
-async def trained(name: str, version: Version, folder: Path) -> FakeTrainer:
-    """Trains from scratch and returns the service as the worker left it."""
+def trained(name: str, version: Version, shared: Path) -> FakeTrainer:
+    """The service after a training from scratch, which one of the processes that share `shared` does for all."""
     trainer = trainer_for(job(name, "TRAIN", base="scratch", **TINY), recipe(name), version)
+    folder = shared / name
+    folder.mkdir(exist_ok=True)
+    left = folder / "left"
+    with FileLock(folder / "lock"):
+        if not left.exists():
+            asyncio.run(_train(trainer, version, folder))
+            left.write_bytes(pickle.dumps(({one: getattr(trainer, one) for one in _LEFT}, trainer.blobs.content)))
+    state, blobs = pickle.loads(left.read_bytes())
+    trainer.blobs.content.update(blobs)
+    return replace(trainer, **state)
+
+
+async def _train(trainer: FakeTrainer, version: Version, folder: Path) -> None:
     async with served(trainer, version), running(trainer, folder) as worker:
         code = await worker.exit_code()
         assert code == 0, worker.output
     last = int(TINY["epochs"])
     if f"checkpoint-manifest/{last}" not in trainer.kept:
         trainer.take_checkpoint(last, worker.work_dir / "checkpoints" / str(last))
-    return trainer
 
 
 async def applied(

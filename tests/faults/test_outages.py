@@ -10,7 +10,7 @@ from tests.faults.processes import eventually
 from tests.faults.rounds import play
 from tests.faults.sites import Replicas
 
-pytestmark = [pytest.mark.real_training, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real_training, pytest.mark.real_server("minio"), pytest.mark.timeout(600)]
 AWAY = (grpc.StatusCode.UNAVAILABLE, HealthCheckResponse.NOT_SERVING)
 BACK = (grpc.StatusCode.OK, HealthCheckResponse.SERVING)
 

@@ -19,8 +19,8 @@ SEED = 20261125
         (Target.SUPERVISOR, Blow.KILL),
         (Target.TRAINER, Blow.KILL),
         (Target.SERVER, Blow.KILL),
-        (Target.LEADER, Blow.STOP),
-        (Target.REPLICAS, Blow.KILL),
+        pytest.param(Target.LEADER, Blow.STOP, marks=pytest.mark.real_server("minio")),
+        pytest.param(Target.REPLICAS, Blow.KILL, marks=pytest.mark.real_server("minio")),
     ],
     ids=lambda value: value.name.lower(),
 )

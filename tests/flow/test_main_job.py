@@ -54,6 +54,7 @@ def test_a_prediction_is_in_pixels_of_the_original_image(trained: ModelVersion, 
         assert shape.label in trained.proto.classes
 
 
+@pytest.mark.real_server("triton")
 async def test_the_exported_directory_predicts_the_same_in_triton(
     trained: ModelVersion, examples_dir: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

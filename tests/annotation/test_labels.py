@@ -18,7 +18,9 @@ from bloomery.annotation.v1 import (
 from bloomery_annotation import labelling
 from bloomery_annotation.housekeeping import Housekeeper
 from bloomery_annotation.settings import AnnotationSettings
+from bloomery_annotation.store import projects
 from bloomery_kit.database import Database
+from bloomery_kit.times import utc_now
 from tests.annotation.helpers import Server, box, fields_of, png, reason_of, status_of
 
 RBC = "projects/p/labels/rbc"
@@ -113,3 +115,29 @@ async def test_two_who_delete_a_label_do_it_once(both: Server, images: list[Asse
     assert all("NOT_FOUND" in str(one) for one in refused)
     assert len(refused) <= 1
     assert [(await labels_on(both, asset))[:2] for asset in images] == [(["wbc"], 2)] * 5
+
+
+class Counted(str):
+    """An id that counts how often it is looked up."""
+
+    __slots__ = ()
+    looked_up = 0
+
+    def __hash__(self) -> int:
+        Counted.looked_up += 1
+        return super().__hash__()
+
+
+async def test_a_new_id_costs_the_same_however_many_labels_there_are(
+    both: Server, both_settings: AnnotationSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Counted, "looked_up", 0)
+    await both.project()
+    known = [labelling.NewLabel(Counted(f"known-{number}"), f"k{number}") for number in range(100)]
+    new = [labelling.NewLabel("", f"new {number}") for number in range(100)]
+    db = Database.connect(both_settings.database_url, "annotation")
+    async with db.write() as tx:
+        ids = await labelling.ensure(tx, await projects.lock(tx, "p"), [*known, *new], utc_now())
+    await db.close()
+    assert len(set(ids.values())) == 200
+    assert Counted.looked_up <= 10 * len(known)

@@ -52,18 +52,26 @@ async def create(tx: Transaction, project: Project, wanted: NewLabel, now: datet
 
 
 async def ensure(tx: Transaction, project: Project, wanted: Collection[NewLabel], now: datetime) -> dict[str, str]:
-    """The ids of a locked project's labels by what files call them, those of `wanted` made where they are missing."""
-    known = {name: label.id for name, label in (await _by_name(tx, project)).items()}
-    new: list[NewLabel] = []
-    for one in wanted:
-        if one.display_name not in known:
-            known[one.display_name] = identity = one.id or label_id(one.display_name, set(known.values()))
-            new.append(replace(one, id=identity))
-    if new:
+    """The ids of a locked project's labels by what files call them, once those of `wanted` are among them.
+
+    Their names differ. What is missing is made; what is there gets what files say of it and it does not have yet.
+    """
+    known = await _by_name(tx, project)
+    await _describe(tx, project, known, [one for one in wanted if one.display_name in known], now)
+    ids = {name: label.id for name, label in known.items()}
+    if new := _with_ids([one for one in wanted if one.display_name not in known], set(ids.values())):
         first = await labels.next_position(tx, project, len(new))
         made = [_made(project, one, first + number, now) for number, one in enumerate(new)]
         await labels.create_some(tx, project, made)
-    return known
+    return ids | {one.display_name: one.id for one in new}
+
+
+def _with_ids(wanted: Collection[NewLabel], taken: set[str]) -> list[NewLabel]:
+    named = list[NewLabel]()
+    for one in wanted:
+        named.append(replace(one, id=one.id or label_id(one.display_name, taken)))
+        taken.add(named[-1].id)
+    return named
 
 
 def _made(project: Project, wanted: NewLabel, position: int, now: datetime) -> Label:
@@ -81,9 +89,10 @@ def _made(project: Project, wanted: NewLabel, position: int, now: datetime) -> L
     )
 
 
-async def describe(tx: Transaction, project: Project, said: Collection[NewLabel], now: datetime) -> None:
-    """Give labels of a locked project, which `said` calls by name, what files say of them and they do not have yet."""
-    known = await _by_name(tx, project)
+async def _describe(
+    tx: Transaction, project: Project, known: Mapping[str, Label], said: Collection[NewLabel], now: datetime
+) -> None:
+    # Several names may be one label's: what the first of them says counts.
     there = {label.id: label for label in known.values()}
     for one in said:
         label = there[known[one.display_name].id]

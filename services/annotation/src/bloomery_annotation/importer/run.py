@@ -99,7 +99,7 @@ class _Run:
                 return await self._end(ImportState.SUCCEEDED)
             refuse_doubts(plan, strict=current.strict)
             await self._parser.start(plan, skip=current.counts.read_count)
-            await self._make_listed_labels(plan)
+            await self._ensure_labels(listed(plan))
             state = ImportState.RUNNING
             while state is ImportState.RUNNING and (entries := await self._parser.take(BATCH)):
                 state = await self._save(entries)
@@ -133,19 +133,14 @@ class _Run:
             _count(current.counts, counts)
         return state
 
-    async def _make_listed_labels(self, plan: Plan) -> None:
-        wanted, now = listed(plan), self._tools.clock()
-        async with self._tools.db.write() as tx:
-            project, _ = await _current(tx, self._claim)
-            self._label_ids = await labelling.ensure(tx, project, wanted, now)
-            await labelling.describe(tx, project, wanted, now)
-
     async def _make_labels(self, names: AbstractSet[str]) -> None:
         if new := names - self._label_ids.keys():
-            wanted = [labelling.NewLabel("", name) for name in sorted(new)]
-            async with self._tools.db.write() as tx:
-                project, _ = await _current(tx, self._claim)
-                self._label_ids = await labelling.ensure(tx, project, wanted, self._tools.clock())
+            await self._ensure_labels([labelling.NewLabel("", name) for name in sorted(new)])
+
+    async def _ensure_labels(self, wanted: Sequence[labelling.NewLabel]) -> None:
+        async with self._tools.db.write() as tx:
+            project, _ = await _current(tx, self._claim)
+            self._label_ids = await labelling.ensure(tx, project, wanted, self._tools.clock())
 
     async def _save_batch(
         self, tx: Transaction, project: Project, current: Import, prepared: Sequence[Prepared]

@@ -1,13 +1,16 @@
 """What the leader tidies up beside the jobs at work, and what it tells the monitoring."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
 from bloomery.training.v1 import CancelJobRequest, DeleteJobRequest, GetLogsRequest
 from bloomery_kit.database import Transaction
+from bloomery_kit.errors import Unavailable
 from bloomery_kit.metrics import REGISTRY
+from bloomery_trainer.metrics import JOBS
 from bloomery_trainer.store import events
 from tests.trainer.bench import World, reason_of
 from tests.trainer.hand import Hand, by_hand, log, metrics
@@ -59,6 +62,27 @@ async def test_the_lease_can_be_renewed_between_two_logs_that_are_shortened(
     assert len(set(transactions)) == 3
 
 
+@pytest.mark.parametrize("step", ["forget_requests", "jobs.deleted", "jobs.unheld", "inputs.unused_since"])
+async def test_what_fails_each_time_keeps_nothing_else_from_being_done(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise Unavailable("DISK_FULL", "no room", None)
+
+    job = await hand.trainer.create()
+    await hand.trainer.jobs.CancelJob(CancelJobRequest(name=job.name))
+    await hand.trainer.create()
+    JOBS.clear()
+    hand.clock.shift = 31 * DAY
+    hand.follow_clock()
+    with monkeypatch.context() as patched, suppress(Unavailable):
+        patched.setattr(f"bloomery_trainer.housekeeping.{step}", fail)
+        await hand.settle(1)
+    done = await hand.trainer.get(job.name)
+    assert done.oldest_sequence == done.last_sequence
+    assert REGISTRY.get_sample_value("bloomery_training_jobs", {"state": "QUEUED"}) == 1
+
+
 async def test_running_jobs_keep_their_whole_log(hand: Hand) -> None:
     job, _ = await hand.running()
     await pass_after(hand, 31 * DAY)
@@ -97,3 +121,11 @@ async def test_monitoring_sees_the_jobs(hand: Hand) -> None:
     assert silence is not None
     assert silence >= 30
     assert REGISTRY.get_sample_value("bloomery_training_reports_total", {"result": "new"}) == before + 1
+
+
+async def test_monitoring_sees_that_no_job_is_in_a_state_any_more(hand: Hand) -> None:
+    job, _ = await hand.running()
+    await pass_after(hand, DAY)
+    await hand.trainer.jobs.CancelJob(CancelJobRequest(name=job.name))
+    await pass_after(hand, 2 * DAY)
+    assert REGISTRY.get_sample_value("bloomery_training_jobs", {"state": "RUNNING"}) == 0

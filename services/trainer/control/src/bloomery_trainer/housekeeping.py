@@ -12,7 +12,7 @@ from bloomery_trainer import metrics
 from bloomery_trainer.core import Core
 from bloomery_trainer.finishing import sweep_objects
 from bloomery_trainer.holding import ProjectGoneError, forget_orphan, hold_project, release
-from bloomery_trainer.model import Job
+from bloomery_trainer.model import SUCCESSORS, Job
 from bloomery_trainer.store import attempts, events, inputs, jobs, results
 
 LOOP = "housekeeping"
@@ -36,15 +36,18 @@ class Housekeeping:
 
     async def run(self, lease: Lease) -> None:
         """Bury what was deleted; now and then, shorten old logs and forget what is old. Raise LeaseLost."""
-        await self._bury_deleted(lease)
         now = self._core.clock()
         if abs(now - self._last) >= _RARELY:
             self._last = now
-            await self._forget_requests(lease, now)
-            await self._shorten(lease, now)
-            await self._drop_inputs(lease, now)
-            await self._hold_projects()
-            await self._count()
+            # Before the burials, which are tried again at once: where those fail, this is done all the same.
+            for step in (self._forget_requests, self._shorten, self._drop_inputs):
+                with guarded(LOOP, let=(LeaseLost,)):
+                    await step(lease, now)
+            with guarded(LOOP):
+                await self._hold_projects()
+            with guarded(LOOP):
+                await self._count()
+        await self._bury_deleted(lease)
 
     async def pause(self) -> None:
         """Wait until a job is deleted, or until something may have grown old."""
@@ -83,16 +86,15 @@ class Housekeeping:
         """For jobs from before jobs did, and for those that ended before they could."""
         async with self._core.db.read() as tx:
             unheld = await jobs.unheld(tx, self._unheld, _HELD_AT_ONCE)
-        with guarded(LOOP):
-            for job in unheld:
-                # Where this fails, the others are not tried: their owner is the same. The next time begins behind it.
-                self._unheld = job.number
-                try:
-                    await hold_project(self._core, job)
-                except ProjectGoneError:
-                    await forget_orphan(self._core, job)
-            if len(unheld) < _HELD_AT_ONCE:
-                self._unheld = 0
+        for job in unheld:
+            # Where this fails, the others are not tried: their owner is the same. The next time begins behind it.
+            self._unheld = job.number
+            try:
+                await hold_project(self._core, job)
+            except ProjectGoneError:
+                await forget_orphan(self._core, job)
+        if len(unheld) < _HELD_AT_ONCE:
+            self._unheld = 0
 
     async def _forget_requests(self, lease: Lease, now: datetime) -> None:
         async with self._core.db.write() as tx:
@@ -132,5 +134,5 @@ class Housekeeping:
     async def _count(self) -> None:
         async with self._core.db.read() as tx:
             counts = await jobs.count_by_state(tx)
-        for state, count in counts.items():
-            metrics.JOBS.labels(state.name).set(count)
+        for state in SUCCESSORS:
+            metrics.JOBS.labels(state.name).set(counts.get(state, 0))

@@ -21,6 +21,7 @@ from bloomery_annotation.housekeeping import Housekeeper
 from bloomery_annotation.model import Blob
 from bloomery_annotation.names import blob_key, staging_key
 from bloomery_annotation.settings import AnnotationSettings
+from bloomery_annotation.store import projects
 from bloomery_annotation.store.tables import IMPORT_FILES, IMPORTS
 from bloomery_annotation.sweep import UNUSED_AGE, Sweeper
 from bloomery_kit.database import Database
@@ -238,6 +239,43 @@ async def test_a_removal_that_takes_long_takes_nothing_that_is_brought_meanwhile
     may_end.set()
     await asyncio.gather(sweeping, bringing)
     assert await has(both, project, TEXT) == [True]
+
+
+async def test_a_sweep_that_is_called_off_lets_nobody_in_before_what_it_removes_is_gone(
+    both: Server, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = await both.project()
+    await both.upload([TEXT], project)
+    real, begun, may_end = type(both.objects).delete, asyncio.Event(), asyncio.Event()
+
+    async def delete(store: ObjectStore, key: str) -> None:
+        if key == blob_key(project.uid, digest_of(TEXT)):
+            begun.set()
+            await may_end.wait()
+        await real(store, key)
+
+    monkeypatch.setattr(type(both.objects), "delete", delete)
+    sweeping = asyncio.create_task(sweeper(db, both).sweep("p"))
+    await asyncio.wait_for(begun.wait(), 20)
+    sweeping.cancel()
+    bringing = asyncio.create_task(both.upload([TEXT], project))
+    await asyncio.wait([bringing], timeout=0.3)
+    may_end.set()
+    await asyncio.gather(sweeping, bringing, return_exceptions=True)
+    assert sweeping.cancelled()
+    assert not bringing.exception()
+    assert await has(both, project, TEXT) == [True]
+
+
+async def test_a_sweep_that_finds_nothing_left_disturbs_no_upload(both: Server, db: Database) -> None:
+    project = await both.project()
+    await both.upload([TEXT], project)
+    first, second = sweeper(db, both), sweeper(db, both)
+    await first._mark(project_of(project))
+    sweeps = await asyncio.gather(*(sweep._remove(project_of(project), "", []) for sweep in (first, second)))
+    assert sorted(map(bool, sweeps)) == [False, True]
+    async with db.read() as tx:
+        assert (await projects.find(tx, "p")).sweeps == 1
 
 
 async def test_a_project_is_looked_at_part_by_part(both: Server, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:

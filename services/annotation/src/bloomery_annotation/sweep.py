@@ -67,6 +67,8 @@ class Sweeper:
         async with self._db.write() as tx:
             await self._lock(tx, project)
             going = await blobs.going(tx, project.uid, after, _AT_ONCE)
+            if not going:
+                return ""
             await projects.count_sweep(tx, project)
             deletions = {
                 asyncio.create_task(self._objects.delete(blob_key(project.uid, blob.digest))): blob for blob in going
@@ -76,14 +78,19 @@ class Sweeper:
             await blobs.drop(tx, project.uid, [blob.digest for blob in gone])
         metrics.COLLECTED.inc(sum(blob.size_bytes for blob in gone))
         failures += [problem for one in deletions if (problem := one.exception())]
-        return going[-1].digest if going else ""
+        return going[-1].digest
 
     async def _wait(self, tx: Transaction, deletions: Collection[asyncio.Task[None]]) -> None:
         """Keep the lock until nothing is being removed: what is under way goes on, and would remove what is brought."""
         under_way = set(deletions)
-        while under_way:
-            _, under_way = await asyncio.wait(under_way, timeout=_SECONDS)
-            await tx.execute(sa.text("SELECT 1"))
+        try:
+            while under_way:
+                _, under_way = await asyncio.wait(under_way, timeout=_SECONDS)
+                await tx.execute(sa.text("SELECT 1"))
+        finally:
+            # Also where this replica is shut down.
+            if under_way:
+                await asyncio.wait(under_way)
 
     async def _lock(self, tx: Transaction, project: Project) -> None:
         if (await projects.lock(tx, project.id)).uid != project.uid:

@@ -194,6 +194,20 @@ async def test_each_set_of_a_batch_stands_on_its_own(both: Server, asset: Asset)
     assert (await count_of(both, "rbc"), await count_of(both, "wbc")) == (1, 1)
 
 
+async def test_all_sets_of_a_batch_may_be_of_one_image(both: Server, asset: Asset) -> None:
+    async def save(requests: list[UpdateAnnotationSetRequest]) -> list[AnnotationSet]:
+        batch = BatchUpdateAnnotationSetsRequest(parent="projects/p", requests=requests)
+        return [result.annotation_set for result in (await both.stub.BatchUpdateAnnotationSets(batch)).results]
+
+    ids = [f"set-{number}" for number in range(1000)]
+    first = await save([request(asset, box("rbc"), set_id=one) for one in ids])
+    again = await save(
+        [request(asset, box("wbc"), set_id=one, etag=was.etag) for one, was in zip(ids, first, strict=True)]
+    )
+    assert [one.revision for one in (*first, *again)] == [1] * 1000 + [2] * 1000
+    assert (await count_of(both, "rbc"), await count_of(both, "wbc")) == (0, 1000)
+
+
 async def uid_of(server: Server) -> str:
     from bloomery.annotation.v1 import GetProjectRequest
 

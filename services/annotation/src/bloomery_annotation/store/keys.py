@@ -1,7 +1,6 @@
 """Rows by many keys, and some rows of many."""
 
 import json
-from collections import defaultdict
 from collections.abc import Collection, Iterable
 from typing import Any, Self
 
@@ -56,15 +55,12 @@ def one_of(column: sa.ColumnElement[Any], values: Iterable[str]) -> sa.ColumnEle
 
 
 def of_sets(
-    asset_uid: sa.ColumnElement[Any], set_id: sa.ColumnElement[Any], keys: Iterable[tuple[str, str]]
+    asset_uid: sa.ColumnElement[Any], set_id: sa.ColumnElement[Any], keys: Collection[tuple[str, str]]
 ) -> sa.ColumnElement[bool]:
-    """Whether a row is of one of the sets, given by their assets' uids and their ids, of which there are few."""
-    assets: defaultdict[str, list[str]] = defaultdict(list)
-    for uid, identifier in keys:
-        assets[identifier].append(uid)
-    return sa.or_(
-        sa.false(), *(sa.and_(set_id == identifier, one_of(asset_uid, uids)) for identifier, uids in assets.items())
-    )
+    """Whether a row is of one of the sets, given by their assets' uids and their ids."""
+    # An index finds the images' rows by the first condition; the second leaves out those of other sets.
+    names = (f"{uid}/{identifier}" for uid, identifier in keys)
+    return sa.and_(one_of(asset_uid, {uid for uid, _ in keys}), one_of(asset_uid + "/" + set_id, names))
 
 
 def among(columns: tuple[sa.Column[Any], ...], keys: Collection[tuple[object, ...]]) -> sa.ColumnElement[bool]:

@@ -5,8 +5,10 @@ import gc
 import socket
 import threading
 import warnings
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,14 +23,23 @@ from tests.sdk.blobs import DROP, Blobs
 from tests.sdk.conftest import QUICK
 
 CONNECTIONS = 3
-MOMENTS = 60
-"""More turns of the event loop than a request to a server on this machine has."""
+
+
+@pytest.fixture(autouse=True)
+def no_authorities(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each client would read all of this machine's, which takes a tenth of a second."""
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+
+
+def new_session() -> Session:
+    """A client that has few connections and pauses for moments; nobody is at the other end of its channel."""
+    return Session(Address("127.0.0.1:1"), timeouts=QUICK, transfers=CONNECTIONS, sleep=lambda _: asyncio.sleep(0.001))
 
 
 @asynccontextmanager
 async def connected() -> AsyncIterator[Session]:
-    """A client that has few connections; nobody is at the other end of its channel."""
-    session = Session(Address("127.0.0.1:1"), timeouts=QUICK, transfers=CONNECTIONS)
+    session = new_session()
     try:
         yield session
     finally:
@@ -45,20 +56,49 @@ def nothing_left() -> Iterator[None]:
     assert not [str(one.message) for one in told]
 
 
-async def call_off(work: Coroutine[Any, Any, object], turns: int, times: int = 1) -> None:
-    """Cancel work after so many turns of the event loop, so many times, and wait for its end."""
-    task = asyncio.create_task(work)
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    for _ in range(times):
-        task.cancel()
-        await asyncio.sleep(0)
-    await asyncio.wait([task])
+async def call_off(work: Coroutine[Any, Any, object], moment: int, times: int = 1) -> bool:
+    """Cancel work at a moment, so many times, and wait for its end; say whether it was over by then.
+
+    A moment is before or behind one of the things that the event loop has to do: they are the same on any machine.
+    """
+    loop = asyncio.get_running_loop()
+    thing, behind = divmod(moment, 2)
+    things, call_soon, cancelled = count(), loop.call_soon, False
+
+    def cancel(left: int = times) -> None:
+        nonlocal cancelled
+        cancelled = task.cancel() or cancelled
+        if left > 1:
+            call_soon(cancel, left - 1)
+
+    def noted(*call: Any, **context: Any) -> asyncio.Handle:
+        now = next(things) == thing
+        if now and not behind:
+            call_soon(cancel)
+        handle = call_soon(*call, **context)
+        if now and behind:
+            call_soon(cancel)
+        return handle
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(loop, "call_soon", noted)
+        task = asyncio.create_task(work)
+        await asyncio.wait([task])
     assert task.cancelled() or not task.exception()
+    return not cancelled
+
+
+async def moments(call_off: Callable[[int], Awaitable[bool]]) -> None:
+    """Call something off at each moment that it has, until it is over by then."""
+    async with asyncio.timeout(20):
+        for moment in count(1):
+            if await call_off(moment):
+                assert moment > 8, "it was called off at hardly any moment"
+                return
 
 
 def names(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir()]
+    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.fixture
@@ -76,10 +116,14 @@ def mute() -> Iterator[socket.socket]:
         yield server
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    ("scheme", "said"),
+    [("http", b""), ("https", b""), ("http", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n")],
+    ids=["http", "https", "half an answer"],
+)
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_connection_on_which_nothing_is_answered_is_closed_at_once(
-    mute: socket.socket, file: File, scheme: str, times: int
+    mute: socket.socket, file: File, scheme: str, said: bytes, times: int
 ) -> None:
     request = SignedRequest(url=f"{scheme}://127.0.0.1:{mute.getsockname()[1]}/key")
 
@@ -91,6 +135,9 @@ def test_a_connection_on_which_nothing_is_answered_is_closed_at_once(
                 accepted.settimeout(10)
                 # Whoever has begun to talk waits for an answer now.
                 await asyncio.to_thread(accepted.recv, 1)
+                await asyncio.to_thread(accepted.sendall, said)
+                for _ in range(5):
+                    await asyncio.sleep(0)
                 await call_off(asyncio.wait_for(sending, None), 1, times)
                 while await asyncio.to_thread(accepted.recv, 1 << 16):
                     pass
@@ -100,16 +147,17 @@ def test_a_connection_on_which_nothing_is_answered_is_closed_at_once(
 
 
 def test_connections_that_the_server_has_dropped_are_all_closed(blobs: Blobs, file: File) -> None:
-    async def leave(turns: int) -> None:
+    async def leave(session: Session, moment: int) -> bool:
+        await asyncio.gather(*(session.transfer.put(file, blobs.signed(f"{n}")) for n in range(CONNECTIONS)))
+        blobs.drop_connections()
+        return await call_off(session.transfer.put(file, blobs.signed("more")), moment)
+
+    async def leave_at_each() -> None:
         async with connected() as session:
-            puts = [session.transfer.put(file, blobs.signed(f"{n}")) for n in range(CONNECTIONS)]
-            await asyncio.gather(*puts)
-            blobs.drop_connections()
-            await call_off(session.transfer.put(file, blobs.signed("more")), turns)
+            await moments(partial(leave, session))
 
     with nothing_left():
-        for turns in range(12):
-            asyncio.run(leave(turns))
+        asyncio.run(leave_at_each())
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -119,15 +167,18 @@ async def test_a_client_whose_transfers_are_called_off_at_any_moment_keeps_all_i
 ) -> None:
     key = blobs.keep(file.path.read_bytes())
     async with connected() as session:
-        for turns in range(MOMENTS):
+
+        async def leave(transfer: Callable[[], Coroutine[Any, Any, object]], moment: int) -> bool:
+            blobs.faults.clear()
             blobs.faults.extend(faults)
-            await call_off(session.transfer.put(file, blobs.signed("key")), turns, times)
-            await call_off(session.transfer.get(blobs.signed(key), tmp_path / "got", key), turns, times)
             (tmp_path / "got").unlink(missing_ok=True)
-        blobs.faults.clear()
+            return await call_off(transfer(), moment, times)
+
+        await moments(partial(leave, lambda: session.transfer.put(file, blobs.signed("key"))))
+        await moments(partial(leave, lambda: session.transfer.get(blobs.signed(key), tmp_path / "got", key)))
         async with asyncio.timeout(10):
             await asyncio.gather(*(session.transfer.put(file, blobs.signed(f"{n}")) for n in range(CONNECTIONS)))
-    assert names(tmp_path) == ["sent"]
+    assert names(tmp_path) == ["got", "sent"]
 
 
 async def test_whoever_is_called_off_while_a_file_is_opened_leaves_none(
@@ -172,9 +223,10 @@ async def test_a_client_that_is_closed_breaks_off_what_is_under_way(mute: socket
 
 
 async def test_a_client_that_is_called_off_while_it_closes_is_closed_all_the_same(blobs: Blobs, file: File) -> None:
+    async def leave(moment: int) -> bool:
+        session = new_session()
+        await asyncio.gather(*(session.transfer.put(file, blobs.signed(f"{n}")) for n in range(CONNECTIONS)))
+        return await call_off(session.close(), moment)
+
     with nothing_left():
-        for turns in range(1, 12):
-            session = Session(Address("127.0.0.1:1"), timeouts=QUICK, transfers=CONNECTIONS)
-            await asyncio.gather(*(session.transfer.put(file, blobs.signed(f"{n}")) for n in range(CONNECTIONS)))
-            await call_off(session.close(), turns)
-            del session
+        await moments(leave)

@@ -2,9 +2,11 @@
 
 import json
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,12 @@ from typer.testing import CliRunner
 
 from bloomery_server.folder import SERVER_FILE, AddressInUseError, DataFolder, FolderInUseError
 from bloomery_server.up import up
+
+
+def command() -> typer.Typer:
+    made = typer.Typer()
+    made.command()(up)
+    return made
 
 
 def test_a_second_server_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
@@ -78,9 +86,7 @@ def test_a_port_that_was_asked_for_and_is_taken_is_told(tmp_path: Path) -> None:
 def test_what_cannot_work_is_told_before_anything_starts(
     tmp_path: Path, arguments: list[str], environment: dict[str, str], code: int, said: str
 ) -> None:
-    command = typer.Typer()
-    command.command()(up)
-    told = CliRunner().invoke(command, ["--data", str(tmp_path / "data"), *arguments], env=environment)
+    told = CliRunner().invoke(command(), ["--data", str(tmp_path / "data"), *arguments], env=environment)
     assert told.exit_code == code
     assert said in told.output
     assert not (tmp_path / "data").exists()
@@ -108,3 +114,27 @@ def test_a_damaged_folder_is_told_on_two_lines(tmp_path: Path, file: str, said: 
     assert said in first
     assert hint.startswith("hint: ")
     assert not rest
+
+
+def test_room_is_kept_in_our_own_databases_whatever_else_ends_so(tmp_path: Path) -> None:
+    folder = DataFolder.open(tmp_path)
+    ours, no_file, of_others = (tmp_path / name for name in ("annotation.db", "dataset.db", "copy.db"))
+    no_file.mkdir()
+    for file in (ours, of_others):
+        with closing(sqlite3.connect(file)) as database:
+            database.execute("PRAGMA journal_mode = wal")
+            database.execute("CREATE TABLE kept (id)")
+    with closing(sqlite3.connect(ours)) as opened, closing(sqlite3.connect(of_others)) as other:
+        for database in (opened, other):
+            database.execute("SELECT * FROM kept").fetchall()
+        folder.keep_room([no_file, ours])
+        kept, untouched = (Path(f"{file}-wal").stat().st_size for file in (ours, of_others))
+    folder.close()
+    assert kept > 8 << 20
+    assert untouched == 0
+
+
+def test_a_folder_that_cannot_be_made_names_no_log(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    told = CliRunner().invoke(command(), ["--data", str(tmp_path / "file/data")])
+    assert (told.exit_code, "server.log" in told.stderr) == (1, False)

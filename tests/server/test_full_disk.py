@@ -22,7 +22,7 @@ from real_parts.disk import Filler
 async def server(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EmbeddedServer]:
     monkeypatch.setattr(folder, "_JOURNAL_BYTES", 1 << 20)
     data = DataFolder.open(small_disk / "data")
-    (data.root / "foreign.db").write_bytes(b"no database")
+    (data.root / "foreign.db").mkdir()
     server = EmbeddedServer(data, data.identity(port=0), stop_jobs=False, on_ready=lambda: None)
     try:
         await server.start()

@@ -60,7 +60,7 @@ class EmbeddedServer:
             self._trainer,
             await InferenceApp.open(settings.inference(), draining=self._draining),
         ]
-        await asyncio.to_thread(self._folder.keep_room)
+        await asyncio.to_thread(self._folder.keep_room, settings.databases())
         # The folder is ours alone, so whoever led here before is gone.
         async with self._trainer.core.db.write() as tx:
             await leases.free_all(tx)
@@ -113,6 +113,10 @@ class Wiring:
         self._identity = identity
         self._target = f"{_LOOPBACK}:{identity.port}"
 
+    def databases(self) -> list[Path]:
+        """The files of all services' tables."""
+        return [self._database(service) for service in ("annotation", "dataset", "trainer", "inference")]
+
     def gateway(self) -> GatewaySettings:
         """Signed blob URLs."""
         return GatewaySettings(object_store=self._object_store(), bind=_LOOPBACK, http_port=self._identity.http_port)
@@ -153,10 +157,13 @@ class Wiring:
 
     def _common(self, service: str) -> Mapping[str, Any]:
         return {
-            "database_url": f"sqlite+aiosqlite:///{self._root / service}.db",
+            "database_url": f"sqlite+aiosqlite:///{self._database(service)}",
             "object_store": self._object_store(),
             "token": self._identity.token,
         }
+
+    def _database(self, service: str) -> Path:
+        return self._root / f"{service}.db"
 
     def _object_store(self) -> FolderStoreSettings:
         return FolderStoreSettings(

@@ -5,7 +5,7 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -91,13 +91,13 @@ class DataFolder:
             _write_private(path, asdict(identity))
         return identity
 
-    def keep_room(self) -> None:
-        """Let the journals of the open databases take the room that one needs to free some on a full disk."""
+    def keep_room(self, databases: Iterable[Path]) -> None:
+        """Let the journals of open databases take the room that one needs to free some on a full disk."""
         # Imported here, so that `bloomery --help` stays quick.
         import sqlite3
 
-        for file in self.root.glob("*.db"):
-            with closing(sqlite3.connect(file, isolation_level=None)) as database, suppress(sqlite3.Error):
+        for file in databases:
+            with suppress(sqlite3.Error), closing(sqlite3.connect(file, isolation_level=None)) as database:
                 # What the cache cannot hold goes to the journal, which stays as long when nothing of it is kept.
                 database.execute("PRAGMA cache_size = 1")
                 database.execute("BEGIN IMMEDIATE")

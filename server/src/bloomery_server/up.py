@@ -57,19 +57,19 @@ def up(
         typer.echo(f"{error}\nhint: restore it from a backup, or remove it: clients then get a new token", err=True)
         raise typer.Exit(_CANNOT_START) from error
     except (BloomeryError, OSError) as error:
-        raise _cannot_start(root, error) from error
+        raise _cannot_start(root, error, "; server.log there says more") from error
     finally:
         folder.close()
     typer.echo("Bloomery has stopped.")
 
 
-def _cannot_start(root: Path, error: Exception) -> typer.Exit:
+def _cannot_start(root: Path, error: Exception, more: str = "") -> typer.Exit:
     from bloomery_kit.disks import is_full
 
     words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     full = is_full(error) or getattr(error, "reason", "") == "DISK_FULL"
     hint = "free some space; what lies in cache/ there is not needed while no job runs" if full else "mend that"
-    typer.echo(f"{root}: {words}\nhint: {hint}, and start again; server.log there says more", err=True)
+    typer.echo(f"{root}: {words}\nhint: {hint}, and start again{more}", err=True)
     return typer.Exit(_CANNOT_START)
 
 

@@ -201,6 +201,25 @@ async def test_labels_are_mapped_to_classes(service: Service, fake: FakeAnnotati
     assert version.statistics.skipped_shapes == {"unmapped label": 1}
 
 
+async def test_labels_that_the_mapping_does_not_name_keep_their_names(service: Service, fake: FakeAnnotations) -> None:
+    fake.add(1, [box("rbc"), box("platelets"), box("wbc")])
+    spec = DatasetSpec(task=DETECT.task, class_mapping={"rbc": "cell", "platelets": ""}, keep_unmapped=True)
+
+    version = await service.build(spec)
+
+    assert (list(version.classes), version.spec.keep_unmapped) == (["cell", "WBC"], True)
+    assert version.statistics.skipped_shapes == {"unmapped label": 1}
+
+
+async def test_what_becomes_of_unmapped_labels_makes_no_other_version_where_nothing_is_mapped(
+    service: Service, fake: FakeAnnotations
+) -> None:
+    fake.add(1, [box()])
+    versions = [await service.build(DatasetSpec(task=DETECT.task, keep_unmapped=kept)) for kept in (True, False)]
+
+    assert [version.version for version in versions] == [1, 1]
+
+
 async def test_the_official_split_is_kept(service: Service, fake: FakeAnnotations, tmp_path: Path) -> None:
     for number, split in enumerate(["train", "val", "test", ""]):
         fake.add(number, [box()], split=split)

@@ -193,6 +193,8 @@ async def test_an_unknown_label_is_told_with_those_that_are_known(service: Servi
     assert "it has: rbc, wbc, platelets" in message
     none_left = DatasetSpec(task=DETECT.task, class_mapping={"rbc": ""})
     assert "leaves every label out" in (await failure(service.create(none_left))).message
+    none_left = DatasetSpec(task=DETECT.task, class_mapping={"rbc": "", "wbc": "", "platelets": ""}, keep_unmapped=True)
+    assert "leaves every label out" in (await failure(service.create(none_left))).message
 
 
 @pytest.mark.parametrize(

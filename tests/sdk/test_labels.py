@@ -78,8 +78,9 @@ def test_names_become_ids_where_the_server_takes_ids(fake: Fake, client: Client)
 def test_labels_that_a_class_mapping_does_not_name_keep_their_names(fake: Fake, client: Client) -> None:
     for mapping in ({"RBC": "cell"}, {"white": ""}, {}):
         client.project("cells").build_dataset("d", class_mapping=mapping)
-    sent = [dict(call.dataset_version.spec.class_mapping) for call in fake.calls["CreateDatasetVersion"]]
-    assert sent == [{"rbc": "cell", "white": "WBC"}, {"rbc": "RBC", "white": ""}, {}]
+    sent = [call.dataset_version.spec for call in fake.calls["CreateDatasetVersion"]]
+    assert [dict(spec.class_mapping) for spec in sent] == [{"rbc": "cell"}, {"white": ""}, {}]
+    assert all(spec.keep_unmapped for spec in sent)
 
 
 def test_two_names_of_one_label_in_a_class_mapping_are_refused(client: Client) -> None:

@@ -1,10 +1,12 @@
 """The check of a project's annotations, however large the project is."""
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
+from bloomery._results import Validation
 from bloomery._session import Session
 from bloomery._watch import to_the_end
 from bloomery.annotation.v1 import StreamProblemsRequest, StreamProblemsResponse
@@ -25,6 +27,19 @@ async def findings(session: Session, project: str) -> AsyncGenerator[Findings, N
     async with aclosing(to_the_end(session, partial(_open, session, project, known))) as messages:
         async for message in messages:
             yield known.take(message)
+
+
+async def validation(session: Session, project: str, limit: int) -> Validation:
+    """Counts of everything that the check of a project finds, and the first `limit` problems."""
+    problems: list[Problem] = []
+    counts: Counter[int] = Counter()
+    assets = 0
+    async with aclosing(findings(session, project)) as found:
+        async for some in found:
+            problems += some.problems[: limit - len(problems)]
+            counts.update(problem.severity for problem in some.problems)
+            assets = some.asset_count
+    return Validation(problems, counts[Problem.SEVERITY_ERROR], counts[Problem.SEVERITY_WARNING], assets)
 
 
 def _open(

@@ -42,25 +42,26 @@ async def label_ids(session: Session, project: str, texts: Iterable[str]) -> dic
         NotFound: lists all that are no label, and which labels there are.
     """
     wanted = dict.fromkeys(texts)
-    return _meant(wanted, await label_names(session, project)) if wanted else {}
+    if not wanted:
+        return {}
+    names = await label_names(session, project)
+    found = {text: match(text, names) for text in wanted}
+    if unknown := [text for text, label in found.items() if label is None]:
+        raise _unknown(unknown, names)
+    return {text: label for text, label in found.items() if label is not None}
 
 
-async def class_of_each(session: Session, project: str, given: Mapping[str, str]) -> dict[str, str]:
-    """The class of every label by its id: the one that `given` has under its id or name, else its display name.
-
-    Empty where nothing is given: a server that gets no mapping does the same.
+async def by_label_id(session: Session, project: str, given: Mapping[str, str]) -> dict[str, str]:
+    """What is given for labels under their ids or display names, by their ids.
 
     Raises:
         NotFound: lists all that are no label.
         InvalidArgument: two mean one label.
     """
-    if not given:
-        return {}
-    names = await label_names(session, project)
-    ids = _meant(given, names)
+    ids = await label_ids(session, project, given)
     if twice := [text for text in given if list(ids.values()).count(ids[text]) > 1]:
         raise InvalidArgument(f"{' and '.join(twice)} are not all different labels", hint="name each label once")
-    return names | {ids[text]: name for text, name in given.items()}
+    return {ids[text]: value for text, value in given.items()}
 
 
 async def find_label(session: Session, project: str, text: str) -> str:
@@ -72,13 +73,6 @@ async def find_label(session: Session, project: str, text: str) -> str:
     if LABEL.matches(text):
         return text
     return f"{project}/labels/{(await label_ids(session, project, [text]))[text]}"
-
-
-def _meant(texts: Iterable[str], names: Mapping[str, str]) -> dict[str, str]:
-    found = {text: match(text, names) for text in texts}
-    if unknown := [text for text, label in found.items() if label is None]:
-        raise _unknown(unknown, names)
-    return {text: label for text, label in found.items() if label is not None}
 
 
 def _unknown(texts: Iterable[str], names: Mapping[str, str]) -> NotFound:

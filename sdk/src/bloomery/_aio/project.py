@@ -1,7 +1,6 @@
 """Projects: images in, labels, datasets out."""
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -17,10 +16,10 @@ from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion, list_datase
 from bloomery._aio.job import AsyncJob
 from bloomery._choices import Unassigned, chosen, split_policy
 from bloomery._fields import ProjectFields
-from bloomery._findings import findings
+from bloomery._findings import findings, validation
 from bloomery._folders import look, refuse_untold, unpacked
 from bloomery._jobs import struct
-from bloomery._labels import class_of_each, find_label
+from bloomery._labels import by_label_id, find_label
 from bloomery._names import id_of
 from bloomery._results import Contents, Progress, Validation, unseen
 from bloomery._upload import upload_folder, upload_input
@@ -232,15 +231,7 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
 
     async def validate(self, *, limit: int = 1000) -> Validation:
         """Check its annotations: counts of everything, and the first `limit` problems."""
-        problems: list[Problem] = []
-        counts: Counter[int] = Counter()
-        assets = 0
-        async with aclosing(findings(self._session, self.name)) as found:
-            async for some in found:
-                problems += some.problems[: limit - len(problems)]
-                counts.update(problem.severity for problem in some.problems)
-                assets = some.asset_count
-        return Validation(problems, counts[Problem.SEVERITY_ERROR], counts[Problem.SEVERITY_WARNING], assets)
+        return await validation(self._session, self.name, limit)
 
     async def problems(self) -> AsyncIterator[Problem]:
         """Check its annotations and yield every finding, in the order of images."""
@@ -285,12 +276,12 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
             NotFound: a label of the mapping does not exist.
         """
         kind = chosen(TaskType, "task", task, get_args(Task))
-        mapping = await class_of_each(self._session, self.name, class_mapping or {})
         spec = dataset.DatasetSpec(
             source=self.name,
             task=kind,
             split=split_policy(split, seed, unassigned),
-            class_mapping=mapping,
+            class_mapping=await by_label_id(self._session, self.name, class_mapping or {}),
+            keep_unmapped=True,
             include_empty=kind != TASK_TYPE_CLASSIFY if include_empty is None else include_empty,
             include_unannotated=include_unannotated,
         )

@@ -145,7 +145,7 @@ class Catalog:
         concerned: list[Dataset] = []
 
         async def make() -> M:
-            check_mapping(new.spec.class_mapping, labels)
+            check_mapping(new.spec, labels)
             now = self._clock()
             if new.create_dataset:
                 await datasets.insert(tx, new.project, new.dataset, project_uid=project.uid, now=now)
@@ -226,13 +226,13 @@ class Catalog:
                 await versions.release(tx, version.uid, holder)
 
 
-def check_mapping(mapping: Mapping[str, str], labels: tuple[Label, ...]) -> None:
+def check_mapping(spec: Spec, labels: tuple[Label, ...]) -> None:
     """Refuse labels that the project does not have, and a mapping that leaves nothing. Raises InvalidArgument."""
     field, violations = "dataset_version.spec.class_mapping", Violations()
     known = ", ".join(label.id for label in labels) or "none yet"
-    for label_id in sorted(mapping.keys() - {label.id for label in labels}):
+    for label_id in sorted(spec.class_mapping.keys() - {label.id for label in labels}):
         violations.add(f"{field}[{label_id!r}]", f"the project has no such label; it has: {known}")
-    if mapping and not violations and not class_of_label(labels, mapping):
+    if spec.class_mapping and not violations and not class_of_label(labels, spec):
         violations.add(field, f"leaves every label out; map at least one of: {known}")
     violations.raise_if_any()
 

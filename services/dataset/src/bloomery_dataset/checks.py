@@ -80,7 +80,8 @@ def new_version(request: CreateDatasetVersionRequest) -> NewVersion:
     check_request_id(request.request_id, violations)
     violations.raise_if_any()
     assert parent is not None
-    taken = spec.include_empty, spec.include_unannotated
+    # A version without a mapping is the same version either way, to be found again.
+    taken = spec.include_empty, spec.include_unannotated, spec.keep_unmapped and bool(spec.class_mapping)
     made = Spec(parent["project"], task, policy, dict(spec.class_mapping), *taken)
     return NewVersion(parent["project"], parent["dataset"], made, request.allow_missing_dataset)
 

@@ -156,6 +156,7 @@ def _spec_message(spec: Spec) -> DatasetSpec:
         class_mapping=spec.class_mapping,
         include_empty=spec.include_empty,
         include_unannotated=spec.include_unannotated,
+        keep_unmapped=spec.keep_unmapped,
     )
 
 

@@ -111,6 +111,7 @@ class Spec:
     class_mapping: Mapping[str, str]
     include_empty: bool
     include_unannotated: bool = False
+    keep_unmapped: bool = False
 
 
 @dataclass(frozen=True)

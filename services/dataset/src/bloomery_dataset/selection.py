@@ -29,7 +29,7 @@ class Selection:
     def __init__(self, spec: Spec, labels: tuple[Label, ...]) -> None:
         self._spec = spec
         self._known = {label.id for label in labels}
-        self._class_of = class_of_label(labels, spec.class_mapping)
+        self._class_of = class_of_label(labels, spec)
         first: dict[str, Label] = {}
         for label in labels:
             if label.id in self._class_of:
@@ -122,11 +122,11 @@ class Selection:
         return None
 
 
-def class_of_label(labels: tuple[Label, ...], mapping: Mapping[str, str]) -> dict[str, str]:
+def class_of_label(labels: tuple[Label, ...], spec: Spec) -> dict[str, str]:
     """The class of each label that is kept, by the label's id, in the order of labels."""
-    if not mapping:
-        return {label.id: label.display_name for label in labels}
-    return {label.id: mapping[label.id] for label in labels if mapping.get(label.id)}
+    keeps = spec.keep_unmapped or not spec.class_mapping
+    classes = {label.id: label.display_name for label in labels if keeps} | dict(spec.class_mapping)
+    return {label.id: classes[label.id] for label in labels if classes.get(label.id)}
 
 
 def _unless_empty(values: Sequence[str]) -> tuple[str, ...]:

@@ -202,6 +202,7 @@ class DatasetSpec(message.Message):
     CLASS_MAPPING_FIELD_NUMBER: builtins.int
     INCLUDE_EMPTY_FIELD_NUMBER: builtins.int
     INCLUDE_UNANNOTATED_FIELD_NUMBER: builtins.int
+    KEEP_UNMAPPED_FIELD_NUMBER: builtins.int
     source: builtins.str
     """`projects/{project}` whose images and labels are read: the dataset's own, which is the default."""
     task: geometry_pb2.TaskType.ValueType
@@ -216,14 +217,18 @@ class DatasetSpec(message.Message):
     """Also take images that nobody annotated, as background. Say so only where an image without annotations really shows nothing, as in a YOLO folder
     without label files for such images. Not for CLASSIFY.
     """
+    keep_unmapped: builtins.bool
+    """Labels that `class_mapping` does not name keep their display names, also those made before the version is built, instead of being left out. Comes
+    back false where `class_mapping` is empty, which keeps every label anyway.
+    """
     @builtins.property
     def split(self) -> SplitPolicy:
         """How images are divided."""
 
     @builtins.property
     def class_mapping(self) -> containers.ScalarMap[builtins.str, builtins.str]:
-        """From label id to class name; empty keeps every label under its display name. A label that is not there or mapped to "" is left out; two labels may map
-        to one class.
+        """From label id to class name; empty keeps every label under its display name. A label that is mapped to "" is left out, and one that is not there
+        without `keep_unmapped`; two labels may map to one class.
         """
 
     def __init__(
@@ -235,10 +240,11 @@ class DatasetSpec(message.Message):
         class_mapping: abc.Mapping[builtins.str, builtins.str] | None = ...,
         include_empty: builtins.bool = ...,
         include_unannotated: builtins.bool = ...,
+        keep_unmapped: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["split", b"split"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["class_mapping", b"class_mapping", "include_empty", b"include_empty", "include_unannotated", b"include_unannotated", "source", b"source", "split", b"split", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["class_mapping", b"class_mapping", "include_empty", b"include_empty", "include_unannotated", b"include_unannotated", "keep_unmapped", b"keep_unmapped", "source", b"source", "split", b"split", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,6 +5,7 @@ import io
 import stat
 import threading
 import zipfile
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from bloomery import Client, DatasetVersion, errors
 from bloomery._archive import extract, inside
+from bloomery._concurrency import ahead
 from bloomery._export import export
 from bloomery._session import Session
 from bloomery.annotation import v1 as annotation
@@ -157,6 +159,18 @@ async def test_images_come_while_label_files_are_made_and_wait_until_they_are(
     assert asyncio.all_tasks() == before
 
 
+def test_the_command_asks_for_label_files_once_and_tells_their_losses(
+    run: Run, fake: Fake, version: DatasetVersion, tmp_path: Path
+) -> None:
+    assert version.name == VERSION
+    answered = fake.answers["ExportDatasetVersion"]
+    assert isinstance(answered, dataset.ExportDatasetVersionResponse)
+    answered.losses["crowd left out"] = 3
+    result = run(f"export {VERSION} --to", str(tmp_path / "out"))
+    assert (result.exit_code, len(fake.calls["ExportDatasetVersion"])) == (0, 1)
+    assert "crowd left out: 3" in result.stderr
+
+
 def test_small_images_come_with_their_listing(
     fake: Fake, version: DatasetVersion, blobs: Blobs, tmp_path: Path
 ) -> None:
@@ -176,6 +190,74 @@ def test_other_bytes_in_a_listing_are_refused(fake: Fake, version: DatasetVersio
         version.export("yolo", tmp_path)
     assert not (tmp_path / "images/train/a.jpg").exists()
     assert not list(tmp_path.rglob("*.part"))
+
+
+async def test_no_download_is_signed_long_before_its_turn(
+    fake: Fake, session: Session, version: DatasetVersion, blobs: Blobs, tmp_path: Path
+) -> None:
+    listed, first, go_on = fake.answers["ListDatasetItems"], threading.Event(), threading.Event()
+
+    def one_by_one(request: dataset.ListDatasetItemsRequest) -> Message:
+        assert callable(listed)
+        start = int(request.page_token or 0)
+        page = listed(dataset.ListDatasetItemsRequest(page_token=str(start)))
+        assert isinstance(page, dataset.ListDatasetItemsResponse)
+        del page.items[1:]
+        page.next_page_token = str(start + 1) if start < 2 else ""
+        return page
+
+    class Gated(dict[str, bytes]):
+        def get(self, digest: str, _default: object = None) -> bytes | None:  # type: ignore[override]
+            if digest == digest_of(b"image a"):
+                first.set()
+                go_on.wait(20)
+            return self[digest]
+
+    fake.answer("ListDatasetItems", one_by_one)
+    blobs.held = Gated(blobs.held)
+    exporting = asyncio.create_task(
+        export(session, version.name, dataset.EXPORT_FORMAT_YOLO, tmp_path / "out", lambda _: None)
+    )
+    await asyncio.to_thread(first.wait, 20)
+    # Time enough to ask for the third page.
+    await asyncio.sleep(0.2)
+    asked = len(fake.calls["ListDatasetItems"])
+    go_on.set()
+    await exporting
+    assert asked == 2
+    assert len(fake.calls["ListDatasetItems"]) == 3
+
+
+@pytest.mark.parametrize(("weight", "read"), [(1, 4), (2, 2), (4, 1)])
+async def test_what_weighs_more_is_read_less_far_ahead(weight: int, read: int) -> None:
+    asked: list[int] = []
+
+    async def source() -> AsyncGenerator[int, None]:
+        for number in range(9):
+            asked.append(number)
+            yield number
+
+    async with ahead(source(), 4, lambda _: weight) as numbers:
+        for taken in range(3):
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert len(asked) == read + taken
+            assert await anext(numbers) == taken
+        rest = [number async for number in numbers]
+    assert rest == [3, 4, 5, 6, 7, 8]
+
+
+async def test_what_was_read_ahead_is_closed_with_its_reader() -> None:
+    async def source() -> AsyncGenerator[int, None]:
+        while True:
+            yield 1
+
+    with pytest.raises(ZeroDivisionError):
+        async with ahead(source(), 2) as numbers:
+            await anext(numbers)
+            raise ZeroDivisionError
+    with pytest.raises(StopAsyncIteration):
+        await anext(numbers)
 
 
 async def test_an_export_that_fails_leaves_nothing_running(

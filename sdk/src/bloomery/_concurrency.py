@@ -35,8 +35,10 @@ async def unbroken(task: asyncio.Task[T], leave: Callable[[], None] = lambda: No
 
 
 @asynccontextmanager
-async def ahead(source: AsyncGenerator[T, None], depth: int) -> AsyncGenerator[AsyncGenerator[T, None], None]:
-    """What `source` yields, up to `depth` of which are got ready meanwhile, from now on."""
+async def ahead(
+    source: AsyncGenerator[T, None], depth: int, weight: Callable[[T], int] = lambda _: 1
+) -> AsyncGenerator[AsyncGenerator[T, None], None]:
+    """What `source` yields, up to `depth` of which, by their weights, are got ready meanwhile, from now on."""
     ready: asyncio.Queue[T | None] = asyncio.Queue()
     room = asyncio.Semaphore(depth - 1)
 
@@ -44,18 +46,21 @@ async def ahead(source: AsyncGenerator[T, None], depth: int) -> AsyncGenerator[A
         async with aclosing(source):
             async for one in source:
                 ready.put_nowait(one)
-                await room.acquire()
+                for _ in range(weight(one)):
+                    await room.acquire()
 
     async def taken() -> AsyncGenerator[T, None]:
         while (one := await ready.get()) is not None:
-            room.release()
+            for _ in range(weight(one)):
+                room.release()
             yield one
         await reading
 
     reading = asyncio.create_task(read())
     reading.add_done_callback(lambda _: ready.put_nowait(None))
     try:
-        yield taken()
+        async with aclosing(taken()) as given:
+            yield given
     finally:
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)

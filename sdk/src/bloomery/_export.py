@@ -25,8 +25,10 @@ _AHEAD = 8
 """Pages, of some 4 MiB at most."""
 
 
-async def export(session: Session, version: str, format: ExportFormat.ValueType, to: Path, progress: Progress) -> None:
-    """Write labels and images below `to`; images that are there already do not travel again.
+async def export(
+    session: Session, version: str, format: ExportFormat.ValueType, to: Path, progress: Progress
+) -> dict[str, int]:
+    """Write labels and images below `to`, and return what the format loses; what is there does not travel again.
 
     Raises:
         TransferFailed: the object store cannot be reached, or a file would leave the folder.
@@ -36,7 +38,7 @@ async def export(session: Session, version: str, format: ExportFormat.ValueType,
     progress(Step("exporting"))
     there = await asyncio.to_thread(files_below, to)
     # While the label files are made, which may be refused, the images come, and wait here.
-    async with ahead(_listing(session, version, inline=not there), _AHEAD) as pages:
+    async with ahead(_listing(session, version, inline=not there), _AHEAD, _weight) as pages:
         exported = await label_files(session, version, format)
         with tempfile.TemporaryDirectory() as scratch:
             labels = Path(scratch) / "labels.zip"
@@ -45,6 +47,7 @@ async def export(session: Session, version: str, format: ExportFormat.ValueType,
                 await _check(session, version, to, there - members(labels))
             await asyncio.to_thread(extract, labels, to)
         await _images(session, pages, to, progress)
+    return dict(exported.losses)
 
 
 async def label_files(session: Session, version: str, format: ExportFormat.ValueType) -> ExportDatasetVersionResponse:
@@ -66,6 +69,11 @@ def _listing(session: Session, version: str, *, inline: bool) -> AsyncGenerator[
         parent=version, page_size=_PAGE, sign_downloads=True, inline_contents=inline, without_shapes=True
     )
     return session.pages(session.datasets.ListDatasetItems, listing)
+
+
+def _weight(page: ListDatasetItemsResponse) -> int:
+    """Downloads are signed for a while: no page of them is read before its forerunner has its turn."""
+    return 1 if all(item.content for item in page.items) else _AHEAD
 
 
 async def _images(

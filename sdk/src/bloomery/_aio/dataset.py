@@ -80,9 +80,15 @@ class AsyncDatasetVersion(AsyncHandle[dataset.DatasetVersion], DatasetVersionFie
             FailedPrecondition: the version is not READY, or `to` holds files that are not of this export.
             InvalidArgument: `to` is a file, or there is no such format.
         """
-        kind = chosen(dataset.ExportFormat, "format", format, get_args(ExportFormat))
-        await export(self._session, self.name, kind, Path(to), progress)
+        await self.export_with_losses(format, to, progress=progress)
         return Path(to)
+
+    async def export_with_losses(
+        self, format: ExportFormat, to: str | Path, *, progress: Progress = unseen
+    ) -> dict[str, int]:
+        """Do as `export`, and return what `export_losses` tells."""
+        kind = chosen(dataset.ExportFormat, "format", format, get_args(ExportFormat))
+        return await export(self._session, self.name, kind, Path(to), progress)
 
     async def export_losses(self, format: ExportFormat) -> dict[str, int]:
         """How many shapes the format cannot hold as they are, by what becomes of them: `{"crowd left out": 3}`.

@@ -17,6 +17,7 @@ class DatasetVersion(Handle[dataset.DatasetVersion], DatasetVersionFields):
     wait = chained(AsyncDatasetVersion.wait)
     items = iterating(AsyncDatasetVersion.items)
     export = blocking(AsyncDatasetVersion.export)
+    export_with_losses = blocking(AsyncDatasetVersion.export_with_losses)
     export_losses = blocking(AsyncDatasetVersion.export_losses)
     train = wrapping(AsyncDatasetVersion.train, Job)
     train_grid = wrapping(AsyncDatasetVersion.train_grid, JobGroup)

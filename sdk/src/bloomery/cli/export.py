@@ -31,18 +31,12 @@ def run(
 
     What is there already does not travel again.
     """
-    from bloomery import Step
-
     with connect(project) as client, steps() as tell:
-        found = client.dataset_version(version)
-        tell(Step("exporting"))
-        # Asked first: a server that leaves after the last image takes nothing away.
-        losses = found.export_losses(format.value)
-        folder = found.export(format.value, to, progress=tell)
+        losses = client.dataset_version(version).export_with_losses(format.value, to, progress=tell)
     if output is not Output.table:
-        dump({"folder": str(folder), "format": format.value, "losses": losses}, output)
+        dump({"folder": str(to), "format": format.value, "losses": losses}, output)
         return
-    typer.echo(folder)
+    typer.echo(to)
     if losses:
         told = ", ".join(f"{reason}: {count}" for reason, count in sorted(losses.items()))
         typer.echo(f"{format.value} cannot hold all shapes as they are: {told}", err=True)

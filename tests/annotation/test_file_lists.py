@@ -152,6 +152,16 @@ async def test_files_that_are_read_again_are_still_there(tmp_path: Path) -> None
     assert len(store.read) == 100
 
 
+async def test_files_that_a_plan_has_looked_at_are_not_fetched_again(tmp_path: Path) -> None:
+    looked_at = list(NAMES)[::3]
+    async with source_of(tmp_path, NAMES) as (source, store):
+        read = await asyncio.to_thread(lambda: [source.open(name).read() for name in (*looked_at, *NAMES)])
+        assert not source._ahead
+    assert read == [NAMES[name] for name in looked_at] + list(NAMES.values())
+    assert len(store.read) == 100
+    assert store.most >= 32, "and the others are on their way before"
+
+
 async def test_no_more_files_stay_than_there_is_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_source, "_KEPT", 10)
     async with source_of(tmp_path, NAMES) as (source, store):

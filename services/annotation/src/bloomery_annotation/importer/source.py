@@ -103,7 +103,7 @@ class BlobSource:
             self._look_ahead(name)
         else:
             self._forget()
-        self._next = next(iter(self._ahead or self._files.labels_behind(name, 1)), "")
+        self._next = next(iter(self._ahead or self._behind(name)), "")
         if batch.exception():
             # It may be another file's.
             batch = self._fetch([digest])
@@ -113,8 +113,13 @@ class BlobSource:
         if len(self._ahead) >= _AT_ONCE:
             return
         last = next(reversed(self._ahead), name)
-        if following := self._files.labels_behind(last, _AT_ONCE):
+        if following := self._behind(last):
             self._ahead |= dict.fromkeys(following, self._fetch(set(following.values())))
+
+    def _behind(self, name: str) -> Mapping[str, str]:
+        """The digests of those of the next small files that must be fetched, by path."""
+        following = self._files.labels_behind(name, _AT_ONCE)
+        return {path: digest for path, digest in following.items() if path not in self._kept}
 
     def _forget(self) -> None:
         for batch in self._ahead.values():

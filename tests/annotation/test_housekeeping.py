@@ -91,3 +91,29 @@ async def test_bytes_of_a_deleted_project_go_also_where_the_database_has_no_room
     async with db.read() as tx:
         assert await graves.deleted(tx) == []
     await db.close()
+
+
+async def test_deleting_many_projects_does_not_look_through_all_of_them_each_time(
+    server: Server, settings: AnnotationSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await server.app.loops.close()
+    db = Database.connect(settings.database_url)
+    real, listed, later = FolderObjectStore.list, list[str](), timedelta()
+
+    def count(store: FolderObjectStore, prefix: str = "") -> AsyncIterator[ObjectStat]:
+        listed.append(prefix)
+        return real(store, prefix)
+
+    monkeypatch.setattr(FolderObjectStore, "list", count)
+    keeper = Housekeeper(db, server.objects, url_seconds=3600, clock=lambda: utc_now() + later)
+    projects = [await server.project(f"p{number}") for number in range(3)]
+    for project in projects:
+        await server.stub.DeleteProject(DeleteProjectRequest(name=project.name))
+        await keeper.bury()
+    assert listed == [f"{project.uid}/" for project in projects]
+    key = staging_key(projects[0].uid, digest_of(b"x"))
+    await server.objects.put(key, b"x")
+    later = timedelta(minutes=10)
+    await keeper.bury()
+    assert await server.objects.stat(key) is None, "what arrives late goes all the same"
+    await db.close()

@@ -3,7 +3,7 @@
 Every step may be repeated, so that several replicas may do the same, and a crash costs nothing.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from bloomery_annotation import labelling
 from bloomery_annotation.names import staging_prefix
@@ -24,6 +24,8 @@ _STAGING_AGE = timedelta(days=2)
 _REQUEST_AGE = timedelta(days=7)
 _MARGIN = timedelta(hours=1)
 """What the clocks of replicas and of the object store may differ by."""
+_AGAIN = timedelta(minutes=5)
+"""After what time a deleted project is looked through again, however many are deleted meanwhile."""
 _ROWS = 1000
 
 
@@ -34,6 +36,7 @@ class Housekeeper:
         self._db, self._objects, self._clock = db, objects, clock
         self._url_life = timedelta(seconds=url_seconds)
         self._sweeper = Sweeper(db, objects, clock)
+        self._buried: dict[str, datetime] = {}
 
     async def tidy(self) -> None:
         """Do all that is left to do in the projects that are there; one's trouble does not hold up the others."""
@@ -58,9 +61,13 @@ class Housekeeper:
         """Remove what deleted projects left."""
         async with self._db.read() as tx:
             deleted = await graves.deleted(tx)
+        now = self._clock()
+        self._buried = {uid: when for uid, when in self._buried.items() if abs(now - when) < _AGAIN}
         for grave in deleted:
-            with guarded(BURIALS, project=grave.project_uid):
-                await self._bury(grave)
+            if grave.project_uid not in self._buried:
+                with guarded(BURIALS, project=grave.project_uid):
+                    await self._bury(grave)
+                    self._buried[grave.project_uid] = now
 
     async def _forget_files(self) -> int:
         async with self._db.write() as tx:

@@ -1,6 +1,7 @@
 """Imports: broken files, other people's edits, watching."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -29,6 +30,8 @@ from bloomery.vision.v1 import Provenance
 from bloomery_annotation.importer import parsing as import_parsing
 from bloomery_annotation.importer import run as import_run
 from bloomery_annotation.store import imports as import_store
+from bloomery_vision.formats import ImportItem
+from bloomery_vision.geometry import Shape, Tag
 from tests.annotation.folders import codes, counts, voc, voc_folder
 from tests.annotation.helpers import Server, box, digest_of, fields_of, png, reason_of, status_of
 
@@ -273,6 +276,30 @@ async def test_a_batch_of_large_shapes_has_fewer_images(
     done = await server.run_import(project, voc_folder(5))
     assert done.sequence - together.sequence == 4, "each batch is a change of the import"
     assert done.done_count == together.done_count == 5
+
+
+async def test_a_batch_with_many_findings_has_fewer_images(
+    server: Server, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {f"{number}.xml": voc(f"{number}.png", ("cell", 1, 1, 5, 5)) for number in range(5)} | {"one.png": png(1)}
+    together = await server.run_import(project, files)
+    monkeypatch.setattr(import_parsing, "_MOST_AT_ONCE", 1)
+    done = await server.run_import(project, files)
+    assert done.sequence - together.sequence >= 4, "each batch is a change of the import"
+    assert done.failed_count == together.failed_count == 5
+
+
+def test_a_label_that_is_far_too_long_leaves_nothing_in_memory() -> None:
+    def label_of(text: str) -> str:
+        (made,) = import_parsing.storable(ImportItem("a.png", shapes=(Shape(Tag(), label=text),))).shapes
+        return made.label
+
+    tracemalloc.start()
+    try:
+        assert [label_of(digit * 1_000_000) for digit in "0123456789"] == [digit * 200 for digit in "0123456789"]
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 async def test_too_many_problems_are_counted_but_not_all_kept(

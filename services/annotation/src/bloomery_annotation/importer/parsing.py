@@ -26,7 +26,7 @@ MAX_TEXT = 1024
 _LIST_BYTES = 1 << 18
 """Of each list of a plan, of which there are about fifteen: together they fit into a message."""
 _MOST_AT_ONCE = 16 << 20
-"""Bytes of shapes from which on a batch gets no more entries."""
+"""Bytes of shapes and findings from which on a batch gets no more entries."""
 
 
 class ImageOutcome(Enum):
@@ -148,7 +148,7 @@ class Parser:
         taken, weight = list[Entry](), 0
         for entry in islice(self._entries, count):
             taken.append(entry)
-            weight += sum(shape.geometry.weight for shape in entry.item.shapes)
+            weight += _weight(entry.item)
             if weight > _MOST_AT_ONCE:
                 break
         return taken
@@ -158,6 +158,11 @@ class Parser:
         self._entries = first_of_twins(items, self._files, frozenset(plan.images), some_repeat=self._some_repeat)
         for _ in islice(self._entries, skip):
             pass
+
+
+def _weight(item: ImportItem) -> int:
+    findings = sum(len(one.message) + len(one.hint) + len(one.path) for one in item.problems)
+    return findings + sum(shape.geometry.weight for shape in item.shapes)
 
 
 def shown(plan: Plan) -> str:
@@ -206,7 +211,8 @@ def storable(item: ImportItem) -> ImportItem:
 
 
 def _storable_shape(shape: Shape) -> Shape:
-    label = _storable_name(shape.label)
+    # Cut before, as what was asked for stays in memory with its answer.
+    label = _storable_name(shape.label[:MAX_LABEL])
     if label == shape.label and not shape.attributes:
         return shape
     return replace(

@@ -52,6 +52,4 @@ async def variant_in(service: Service, state: ModelVariant.State.ValueType) -> M
 
 
 async def gone(service: Service, key: str) -> None:
-    async with asyncio.timeout(20):
-        while await service.objects.stat(key) is not None or service.datasets.held:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+    await until(lambda: service.objects.stat(key), lambda found: found is None and not service.datasets.held)

@@ -26,7 +26,7 @@ from bloomery_inference.housekeeping import Housekeeper
 from bloomery_inference.store import models, results
 from bloomery_inference.store.tables import CLEANUPS, MODELS
 from bloomery_kit.times import utc_now
-from tests.inference.asking import BOX, PETS, V1, gone, recorded, until_true, variant_in
+from tests.inference.asking import BOX, PETS, V1, gone, recorded, until, until_true, variant_in
 from tests.inference.conftest import Service
 from tests.inference.models import one_box, write_model
 from tests.inference.samples import optimized, trained, with_facts, with_variant
@@ -60,9 +60,8 @@ async def test_a_deleted_model_goes_with_all_it_has_and_its_name_is_free(service
     assert missing.value.code() == grpc.StatusCode.NOT_FOUND
     listed = await service.models.ListModels(ListModelsRequest(parent="projects/pets"))
     assert [model.name for model in listed.models] == ["projects/pets/models/other"]
-    async with asyncio.timeout(20):
-        while any([await service.objects.stat(key) for key in keys]) or len(service.datasets.held) > 1:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+    await until(lambda: asyncio.gather(*map(service.objects.stat, keys)), lambda found: not any(found))
+    await until_true(lambda: len(service.datasets.held) <= 1)
     again = trained(4, job_uid=item.result.job_uid)
     service.trainer.feed += [again, trained(5), trained(6)]
     await recorded(service, f"{V1[:-1]}2")
@@ -97,9 +96,7 @@ async def test_what_is_recorded_while_its_model_is_deleted_is_there_or_gone_with
         assert await results.refusal(tx, "projects/pets/jobs/none", "") is None
     assert sorted(version.number for version in left) == list(range(1, len(left) + 1))
     assert [row.latest_version for row in kept] == ([len(left)] if kept else [])
-    async with asyncio.timeout(20):
-        while len(service.datasets.held) != len(left):  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+    await until_true(lambda: len(service.datasets.held) == len(left))
 
 
 async def test_what_a_replica_that_died_brought_for_a_version_that_is_gone_goes_after_a_while(service: Service) -> None:
@@ -166,9 +163,7 @@ async def test_files_of_a_variant_that_was_deleted_while_it_was_made_go_with_its
     made = await optimized(2, variant.job, service.objects, directory)
     service.trainer.uids[variant.job] = made.result.job_uid
     service.trainer.feed.append(made)
-    async with asyncio.timeout(20):
-        while not await feed_is_read(service, 2):  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+    await until(lambda: feed_is_read(service, 2), bool)
     await housekeeper(service).tidy()
     key = made.result.artifacts[0].logical_key
     assert await service.objects.stat(key) is not None, "its job still shows them"
@@ -190,7 +185,5 @@ async def test_files_of_a_variant_that_failed_go_with_its_job(service: Service, 
         service.trainer.feed.append(item)
         await variant_in(service, ModelVariant.STATE_FAILED)
     keys = [one.logical_key for one in item.result.artifacts if one.role.startswith("variant/")]
-    async with asyncio.timeout(20):
-        while any([await service.objects.stat(key) for key in keys]):  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+    await until(lambda: asyncio.gather(*map(service.objects.stat, keys)), lambda found: not any(found))
     assert [one.role for one in (await recorded(service)).artifacts] == ["checkpoint"]

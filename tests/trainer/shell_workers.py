@@ -1,14 +1,16 @@
 """Launchers of one machine whose workers are lines of shell."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 from bloomery_trainer.launcher import JobFacts, Launched, Order, Phase
 from bloomery_trainer.launcher.process import ProcessLauncher
 from bloomery_trainer.model import Kind, Resources
 from bloomery_trainer.settings import Machine, ProcessLauncherSettings
 
+T = TypeVar("T")
 UID = "u" * 32
 SLEEP = "echo started >>starts; exec sleep 600"
 
@@ -48,17 +50,34 @@ class Bench:
         return len(file.read_text().splitlines()) if file.exists() else 0
 
 
+async def until(ask: Callable[[], Awaitable[T]], holds: Callable[[T], object]) -> T:
+    """The first answer of which something holds."""
+    answer: T | None = None
+    for _ in range(1500):
+        if holds(answer := await ask()):
+            return answer
+        await asyncio.sleep(0.02)
+    raise AssertionError(answer)
+
+
 async def seen(
     launcher: ProcessLauncher, holds: Callable[[Launched | None], bool], attempt: int = 1
 ) -> Launched | None:
     """What a launcher sees of an attempt once something holds of it."""
-    found: Launched | None = None
-    for _ in range(1500):
-        found = next((thing for thing in await launcher.observe() if thing.attempt == attempt), None)
-        if holds(found):
-            return found
-        await asyncio.sleep(0.02)
-    raise AssertionError(found)
+
+    async def observed() -> Launched | None:
+        return next((thing for thing in await launcher.observe() if thing.attempt == attempt), None)
+
+    return await until(observed, holds)
+
+
+async def said(file: Path) -> str:
+    """What a worker's line has put into a file, once it has."""
+
+    def text() -> str:
+        return file.read_text() if file.exists() else ""
+
+    return (await until(lambda: asyncio.to_thread(text), bool)).strip()
 
 
 def runs(thing: Launched | None) -> bool:

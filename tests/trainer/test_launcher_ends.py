@@ -1,13 +1,12 @@
 """How the processes of the launcher end, and what is left of them."""
 
-import asyncio
 import os
 import signal
 from pathlib import Path
 
 import pytest
 
-from tests.trainer.shell_workers import UID, Bench, ended, runs, seen, written
+from tests.trainer.shell_workers import UID, Bench, ended, runs, said, seen, written
 
 
 async def test_an_exit_code_is_seen(bench: Bench) -> None:
@@ -71,14 +70,10 @@ async def test_a_stop_asks_first_and_ends_after_the_grace(bench: Bench) -> None:
     now = [0.0]
     launcher = bench.launcher(clock=lambda: now[0])
     await launcher.launch(bench.order())
-    for _ in range(1500):
-        if bench.starts():
-            break
-        await asyncio.sleep(0.02)
+    await said(bench.work() / "starts")
     for _ in range(3):
         await launcher.stop(UID, 1, grace=10)
-    await asyncio.sleep(0.3)
-    assert (bench.work() / "asked").read_text().split() == ["asked"]
+    assert await said(bench.work() / "asked") == "asked"
     assert runs(await seen(launcher, lambda thing: thing is not None))
     now[0] = 11
     await launcher.stop(UID, 1, grace=10)

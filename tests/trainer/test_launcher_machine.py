@@ -8,17 +8,12 @@ from bloomery_trainer.launcher import procfs
 from bloomery_trainer.launcher.machine import count
 from bloomery_trainer.model import Resources
 from bloomery_trainer.settings import Machine
-from tests.trainer.shell_workers import Bench, ended, runs, seen
+from tests.trainer.shell_workers import Bench, ended, runs, said, seen
 
 
-async def devices(bench: Bench, attempt: int) -> str:
-    """What an attempt's worker sees, once it runs."""
-    file = bench.work(attempt) / "devices"
-    for _ in range(500):
-        if file.exists() and file.read_text():
-            return file.read_text().strip()
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"attempt {attempt} never ran")
+async def devices(bench: Bench, *attempts: int) -> list[str]:
+    """What each attempt's worker sees, once it runs."""
+    return [await said(bench.work(attempt) / "devices") for attempt in attempts]
 
 
 async def test_each_gpu_goes_to_one_job(bench: Bench) -> None:
@@ -27,15 +22,14 @@ async def test_each_gpu_goes_to_one_job(bench: Bench) -> None:
     for attempt, gpus in ((1, 2), (2, 1), (3, 0)):
         await launcher.launch(bench.order(attempt, gpus))
         await seen(launcher, runs, attempt)
-    await asyncio.sleep(0.2)
-    assert [(bench.work(attempt) / "devices").read_text().strip() for attempt in (1, 2, 3)] == ["0,1", "2", ""]
+    assert await devices(bench, 1, 2, 3) == ["0,1", "2", ""]
 
 
 async def test_jobs_that_are_launched_at_once_get_gpus_of_their_own(bench: Bench) -> None:
     bench.script('echo "$CUDA_VISIBLE_DEVICES" >devices; exec sleep 600')
     launcher = bench.launcher(gpus=4)
     await asyncio.gather(*(launcher.launch(bench.order(attempt, 1)) for attempt in range(1, 5)))
-    assert sorted([await devices(bench, attempt) for attempt in range(1, 5)]) == ["0", "1", "2", "3"]
+    assert sorted(await devices(bench, 1, 2, 3, 4)) == ["0", "1", "2", "3"]
 
 
 async def test_a_gpu_is_free_again_when_its_job_has_ended(bench: Bench) -> None:
@@ -44,7 +38,7 @@ async def test_a_gpu_is_free_again_when_its_job_has_ended(bench: Bench) -> None:
     await launcher.launch(bench.order(1, 2, cpus=1))
     await seen(launcher, ended)
     await launcher.launch(bench.order(2, 2))
-    assert await devices(bench, 2) == "0,1"
+    assert await devices(bench, 2) == ["0,1"]
 
 
 async def test_a_launch_that_a_server_died_in_keeps_its_gpus(bench: Bench) -> None:
@@ -55,7 +49,7 @@ async def test_a_launch_that_a_server_died_in_keeps_its_gpus(bench: Bench) -> No
     (bench.work(1) / "gpus.json").write_text(json.dumps({"boot": procfs.boot_id(), "gpus": [0]}))
     await launcher.launch(bench.order(2, 1))
     await launcher.launch(bench.order(1, 1))
-    assert [await devices(bench, attempt) for attempt in (1, 2)] == ["0", "1"]
+    assert await devices(bench, 1, 2) == ["0", "1"]
 
 
 async def test_a_launch_that_a_machine_died_in_holds_no_gpus(bench: Bench) -> None:
@@ -63,7 +57,7 @@ async def test_a_launch_that_a_machine_died_in_holds_no_gpus(bench: Bench) -> No
     bench.work(1).mkdir(parents=True)
     (bench.work(1) / "gpus.json").write_text(json.dumps({"boot": "another", "gpus": [0]}))
     await bench.launcher(gpus=1).launch(bench.order(2, 1))
-    assert await devices(bench, 2) == "0"
+    assert await devices(bench, 2) == ["0"]
 
 
 def test_a_machine_is_counted_with_its_containers_limits(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-import time
+import threading
 from pathlib import Path
 
 import pytest
@@ -117,11 +117,13 @@ def test_an_interrupted_import_says_what_is_kept(fake: Fake, run: Run, tmp_path:
     def interrupted(request: annotation.PrepareUploadsRequest) -> annotation.PrepareUploadsResponse:
         os.kill(os.getpid(), signal.SIGINT)
         # Nobody waits for the answer any more when it comes.
-        time.sleep(1)
+        left.wait(20)
         return annotation.PrepareUploadsResponse()
 
+    left = threading.Event()
     fake.answer("PrepareUploads", interrupted)
     result = run(f"import {tmp_path} --project cells")
+    left.set()
     assert result.exit_code == 130
     assert "the same command goes on" in result.stderr
     assert "CreateImport" not in fake.calls

@@ -118,8 +118,11 @@ async def woken(seconds: float) -> set[str]:
 
 
 def sleeps(thread: int) -> int:
-    """How often a thread of this process has gone to sleep."""
-    lines = Path(f"/proc/self/task/{thread}/status").read_text(encoding="ascii").splitlines()
+    """How often a thread of this process has gone to sleep; -1 where it has ended."""
+    try:
+        lines = Path(f"/proc/self/task/{thread}/status").read_text(encoding="ascii").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return -1
     (count,) = (line.split()[1] for line in lines if line.startswith("voluntary_ctxt_switches:"))
     return int(count)
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from bloomery_vision.findings import Severity
-from bloomery_vision.formats import Format, MappingSource, read, understand
+from bloomery_vision.formats import Format, FormatError, MappingSource, read, understand
+from bloomery_vision.formats.coco_tables import Tables
 from bloomery_vision.geometry import Box
 from tests.vision.folders import annotation, coco, codes, doubts, items_of, plan_of
 
@@ -69,6 +70,14 @@ class TestCoco:
         items = items_of({"i.json": content, "a.png": picture}, Format.COCO)
         assert len(items["a.png"].shapes) == 1
         assert sum(item.failed for item in items.values()) == 2
+
+    @pytest.mark.parametrize("width", [float("nan"), float("inf"), 1e19, 10**19, -(10**19), 0.5, True, "100"])
+    def test_a_size_that_no_image_has_costs_nothing(self, picture: bytes, width: object) -> None:
+        record = {"id": 1, "file_name": "a.png", "width": width, "height": 80}
+        for sides in (record, record | {"width": 100, "height": width}):
+            content = coco(annotation(), images=[sides])
+            (item,) = items_of({"i.json": content, "a.png": picture}, Format.COCO).values()
+            assert [shape.geometry for shape in item.shapes] == [Box(10, 10, 20, 20)]
 
     def test_sparse_ids_of_any_type_are_matched(self, picture: bytes) -> None:
         content = coco(
@@ -155,6 +164,13 @@ class TestCoco:
     def test_deep_nesting_is_refused(self, picture: bytes) -> None:
         files = {"a.json": b'{"images": ' + b"[" * 100_000, "a.png": picture}
         assert codes(items_of(files, Format.COCO)["a.json"]) == ["BROKEN_FILE"]
+
+    def test_what_nests_deeper_than_it_can_be_kept_breaks_its_file(self) -> None:
+        deep: list[object] = []
+        for _ in range(3000):
+            deep = [deep]
+        with Tables() as tables, pytest.raises(FormatError, match="nested too deeply"):
+            tables.add_annotations(0, [annotation(bbox=deep)])
 
     def test_one_name_in_two_folders_is_told_apart_by_the_split(self, picture: bytes) -> None:
         record = coco(annotation())

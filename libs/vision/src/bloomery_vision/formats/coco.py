@@ -36,6 +36,9 @@ from bloomery_vision.formats.source import Size, Source
 _TAIL = 4096
 """Bytes in which Label Studio's COCO files say at their end who made them."""
 
+_NO_SIDE = 1 << 31
+"""Pixels that no image has along a side."""
+
 Categories = Mapping[str, str]
 """The names of a file's labels by `key_of` of their ids."""
 
@@ -98,7 +101,7 @@ class _Files:
         name = wanted if isinstance(wanted, str) else None
         found = _find(self._index, name, near) if name and identifier is not None else None
         path = found if isinstance(found, str) else None
-        width, height = declared_size(record) or (None, None)
+        width, height = _declared_size(record) or (None, None)
         return Image(file, identifier, path, name, width, height, repeated=False)
 
     def item(self, image: str, records: Sequence[Image]) -> ImportItem:
@@ -187,10 +190,11 @@ def _declared(record: Image) -> Size | None:
     return (record.width, record.height) if record.width and record.height else None
 
 
-def declared_size(record: Record) -> Size | None:
-    """The (width, height) that an image's record states."""
-    width, height = record.get("width"), record.get("height")
-    return (int(width), int(height)) if isinstance(width, int | float) and isinstance(height, int | float) else None
+def _declared_size(record: Record) -> Size | None:
+    """The (width, height) that an image's record states; None where one of them can be the side of no image."""
+    sides = [record.get("width"), record.get("height")]
+    width, height = (int(one) if isinstance(one, int | float) and 0 < one < _NO_SIDE else 0 for one in sides)
+    return (width, height) if width and height else None
 
 
 def _find(index: NameIndex, wanted: str, near: str) -> str | Finding:

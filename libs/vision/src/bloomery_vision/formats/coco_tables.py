@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Self
 
 from bloomery_vision.formats.coco_objects import Kept, Record, key_of, worth_keeping
+from bloomery_vision.formats.model import FormatError
 
 
 class Image(NamedTuple):
@@ -109,7 +110,7 @@ class Tables:
         )
 
     def add_annotations(self, file: int, records: Sequence[Record]) -> None:
-        """Keeps annotation records."""
+        """Keeps annotation records. Raises FormatError BROKEN_FILE where one is nested too deeply."""
         of_image: defaultdict[str | None, list[_Row]] = defaultdict(list)
         highest = self._highest.get(file, -1)
         for number, record in enumerate(records, self._number):
@@ -121,7 +122,7 @@ class Tables:
         self._highest[file] = highest
         self._database.executemany(
             "INSERT INTO annotations (file, image, count, records) VALUES (?, ?, ?, ?)",
-            ((file, _text(image), len(rows), marshal.dumps(rows)) for image, rows in of_image.items()),
+            ((file, _text(image), len(rows), _packed(rows)) for image, rows in of_image.items()),
         )
 
     def close_files(self) -> None:
@@ -168,6 +169,14 @@ class Tables:
 
     def _images(self, query: str, *values: str | None) -> Iterator[Image]:
         yield from map(Image._make, self._database.execute(query, values))
+
+
+def _packed(rows: list[_Row]) -> bytes:
+    try:
+        return marshal.dumps(rows)
+    except ValueError:
+        # Newer decoders of JSON take what nests deeper than it can be written.
+        raise FormatError("BROKEN_FILE", "an annotation is nested too deeply", "write the file again") from None
 
 
 def _text(value: str | None) -> str | None:

@@ -33,15 +33,17 @@ from bloomery.dataset.v1 import (
 from bloomery.vision.v1 import TaskType
 from bloomery_dataset import build
 from bloomery_dataset import items as paging
-from bloomery_dataset.app import SCHEMA
+from bloomery_dataset.app import MIGRATIONS, SCHEMA
 from bloomery_dataset.settings import DatasetSettings
 from bloomery_kit.database import Database
 from bloomery_kit.errors import error_info
+from bloomery_kit.migrations import migrate
 from bloomery_kit.objects import S3ObjectStore
 from bloomery_kit.settings import S3StoreSettings
 from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Shape, Tag
 from bloomery_vision.messages import shape_message, shape_value
 from real_parts.minio import MinioServer
+from tests.databases import migrate_to
 from tests.dataset.annotations import UID, FakeAnnotations
 from tests.dataset.helpers import Service, box, failure, serving, settings_for, store_at
 
@@ -357,6 +359,24 @@ async def test_an_archive_that_an_older_replica_adds_is_made_anew(
         exported = [await service.stub.ExportDatasetVersion(request) for _ in range(2)]
         assert [one.losses for one in exported] == [{"attributes left out": 1}] * 2
         assert "images.csv" in await export(service, version.name, request.format, tmp_path / "blobs")
+
+
+async def test_an_upgrade_leaves_no_archive_that_replicas_of_before_take_for_one_without_losses(tmp_path: Path) -> None:
+    db = Database.connect(f"sqlite+aiosqlite:///{tmp_path}/old.db")
+    await migrate_to(db, MIGRATIONS, "0006")
+    columns = "uid, dataset_uid, project_uid, ordinal, spec, state, create_time, update_time, sequence, done_count"
+    columns += ", item_count, attempts"
+    async with db.write() as tx:
+        for row in (
+            "datasets VALUES ('d', 'p', 'd', '', '{}', '', '', 1, 0, 'u', 0)",
+            f"versions ({columns}) VALUES ('v', 'd', 'u', 1, '{{}}', 'READY', '', '', 1, 0, 0, 0)",
+            "exports VALUES ('v', 'yolo', 'd', 1, 'k', '{}')",
+        ):
+            await tx.execute(sa.text(f"INSERT INTO {row}"))
+    await migrate(db, MIGRATIONS)
+    async with db.read() as tx:
+        assert (await tx.execute(sa.text("SELECT count(*) FROM exports"))).scalar_one() == 0
+    await db.close()
 
 
 async def test_small_images_come_with_their_listing_where_that_is_asked(

@@ -302,3 +302,16 @@ async def test_what_the_disk_refuses_among_many_leaves_the_others_whole_and_noth
         assert await store.get(found.key) == blobs[found.key].data
     await store.put_all(blobs)
     assert [await store.get(key) for key in blobs] == [content.data for content in blobs.values()]
+
+
+async def test_nobody_else_on_the_machine_may_read_the_files_of_a_folder(tmp_path: Path) -> None:
+    store = FolderObjectStore(tmp_path, base_url="http://127.0.0.1:1", signing_key=b"k" * 16)
+    (tmp_path / "source").write_bytes(b"c")
+    await store.put_all({"a/bundled": Content(b"a"), "b/bundled": Content(b"b")})
+    await store.put("a/bytes", b"b")
+    await store.put("a/file", tmp_path / "source")
+    await store.put("a/stream", chunks(b"d", b"e"))
+    await store.copy("a/bytes", "a/copy")
+    found = [tmp_path / blob.key async for blob in store.list() if blob.key != "source"]
+    assert len(found) == 6
+    assert {path.stat().st_mode & 0o777 for path in found} == {0o600}

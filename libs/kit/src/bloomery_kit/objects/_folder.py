@@ -164,7 +164,7 @@ class FolderObjectStore:
         part = f"{self._temporary}/{uuid.uuid4().hex}"
         for target, data in blobs:
             try:
-                with open(part, "xb", buffering=0) as file:  # noqa: PTH123
+                with open(part, "xb", buffering=0, opener=_private) as file:
                     _write_through(file, data)
                 os.replace(part, target)  # noqa: PTH105
             except OSError:
@@ -227,6 +227,11 @@ def _commit(file: IO[bytes], target: Path) -> None:
 def _settle(file: IO[bytes]) -> None:
     os.fsync(file.fileno())
     file.close()
+
+
+def _private(path: str, flags: int) -> int:
+    """Opens a file as all temporary ones are: nobody else on the machine may read it."""
+    return os.open(path, flags, 0o600)
 
 
 def _write_through(file: io.FileIO, data: bytes) -> None:

@@ -11,4 +11,4 @@ def upgrade() -> None:
     """Make those anew, too, that such a replica may have added since 0006."""
     with op.batch_alter_table("exports") as exports:
         exports.alter_column("losses", existing_type=sa.JSON(), nullable=True, server_default=None)
-    op.execute("UPDATE exports SET losses = NULL")
+    op.execute("DELETE FROM exports")

@@ -22,6 +22,7 @@ from bloomery.annotation.v1 import (
     Import,
     ImportFile,
     ImportOutcomes,
+    ImportPlan,
     ListAssetsRequest,
     ListImportsRequest,
     ListLabelsRequest,
@@ -64,6 +65,10 @@ def test_a_plan_of_any_size_fits_into_a_message() -> None:
     assert plan.ByteSize() < DEFAULT_MESSAGE_BYTES / 2
     assert (plan.unlabelled.count, plan.class_count, plan.class_lists[0].name_count) == (3000, 3000, 3000)
     assert len(plan.unlabelled.paths) > 50
+
+
+def test_a_plan_that_a_newer_replica_stored_is_read_without_what_is_new_in_it() -> None:
+    assert convert.import_plan('{"imageCount": "3", "newer": [{"a": "4"}]}') == ImportPlan(image_count=3)
 
 
 async def watched(server: Server, project: Project, monkeypatch: pytest.MonkeyPatch) -> list[Import]:

@@ -138,9 +138,9 @@ class TestCoco:
         files |= {"x/b.png": picture, "y/b.png": picture}
         plan = plan_of(files)
         assert doubts(plan) == {"MISSING_IMAGE": 2, "AMBIGUOUS_IMAGE": 1, "UNKNOWN_CLASS": 2}
-        shown = {doubt.code: (doubt.message.rpartition(" ")[2], doubt.example) for doubt in plan.doubts}
-        assert shown["MISSING_IMAGE"] == ("gone.png", "i.json")
-        assert shown["UNKNOWN_CLASS"] == ("999", "i.json")
+        shown = {doubt.code: doubt.example for doubt in plan.doubts}
+        assert (shown["MISSING_IMAGE"], shown["UNKNOWN_CLASS"]) == ("i.json: gone.png", "i.json: 999")
+        assert not any("such as" in doubt.message for doubt in plan.doubts), "who shows it says so"
         items = items_of(files, Format.COCO).values()
         assert Counter(problem.code for item in items for problem in item.problems) == doubts(plan)
 

@@ -197,7 +197,8 @@ def annotation_import(value: Import) -> ImportMessage:
 
 def import_plan(text: str) -> ImportPlan:
     """What a folder was understood to be, from its stored form."""
-    plan = json_format.Parse(text, ImportPlan())
+    # A newer replica may have stored fields that this one does not know.
+    plan = json_format.Parse(text, ImportPlan(), ignore_unknown_fields=True)
     for stop in plan.stops:
         stop.severity = ProblemMessage.SEVERITY_ERROR
     return plan

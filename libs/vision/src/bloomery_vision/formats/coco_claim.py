@@ -238,8 +238,6 @@ def _about_records(files: Sequence[_File]) -> Iterator[Doubt]:
 
 def _told(code: str, found: Mapping[str, Mapping[str, int]], message: str, hint: str) -> Iterator[Doubt]:
     """One doubt about names or ids, which are counted by file."""
-    first = next(((path, name) for path, names in found.items() for name in names), None)
+    first = next((f"{path}: {name or 'none':.200}" for path, names in found.items() for name in names), "")
     if first:
-        path, name = first
-        count = sum(sum(names.values()) for names in found.values())
-        yield Doubt(code, f"{message}, such as {name or 'none':.200}", hint, count, path)
+        yield Doubt(code, message, hint, sum(sum(names.values()) for names in found.values()), first)

@@ -381,8 +381,8 @@ class PrepareUploadsRequest(message.Message):
     parent: builtins.str
     """`projects/{project}`."""
     unsigned_up_to_bytes: builtins.int
-    """Bytes: blobs of at most this size are told without a signed request, which the caller does not need because it brings them by UploadBlobs. 0: each gets
-    one.
+    """Bytes: blobs of at most this size are listed without a signed request, which the caller does not need because it brings them by UploadBlobs. 0 or less:
+    each gets one.
     """
     @builtins.property
     def blobs(self) -> containers.RepeatedCompositeFieldContainer[BlobInfo]:

@@ -313,8 +313,8 @@ class AnnotationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PrepareUploads(self, request, context):
-        """Says which blobs the project lacks and signs an upload for each. Changes nothing that lasts; safe to repeat. PUT the bytes as told, then call
-        CompleteUploads. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
+        """Says which blobs the project lacks, and signs an upload for each that is larger than `unsigned_up_to_bytes`. Changes nothing that lasts; safe to repeat.
+        Bring those without one by UploadBlobs; PUT the others as told, then call CompleteUploads. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -450,7 +450,7 @@ class AnnotationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetImport(self, request, context):
-        """Returns an import. NOT_FOUND: list the imports.
+        """Returns an import. NOT_FOUND: list the imports. A plan of very many names takes some MiB: let the client receive messages of 16 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -472,7 +472,7 @@ class AnnotationServiceServicer:
 
     def WatchImport(self, request, context):
         """Streams an import's state whenever it changes, the present one first, until it is terminal, and again after some seconds of silence. A clean end before
-        that means: call again.
+        that means: call again. A plan of very many names takes some MiB: let the client receive messages of 16 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

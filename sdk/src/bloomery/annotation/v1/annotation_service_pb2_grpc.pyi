@@ -79,8 +79,8 @@ class AnnotationServiceStub:
     off has kept all or none of them: repeat it. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
     """
     PrepareUploads: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.PrepareUploadsRequest, annotation_service_pb2.PrepareUploadsResponse]
-    """Says which blobs the project lacks and signs an upload for each. Changes nothing that lasts; safe to repeat. PUT the bytes as told, then call
-    CompleteUploads. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
+    """Says which blobs the project lacks, and signs an upload for each that is larger than `unsigned_up_to_bytes`. Changes nothing that lasts; safe to repeat.
+    Bring those without one by UploadBlobs; PUT the others as told, then call CompleteUploads. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
     """
     CompleteUploads: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.CompleteUploadsRequest, annotation_service_pb2.CompleteUploadsResponse]
     """Checks size and digest of uploaded blobs and keeps them; one that becomes no image, such as a label file, for at least a week after anybody asked for it.
@@ -141,14 +141,14 @@ class AnnotationServiceStub:
     doubts. A failure shows in the import's `error`, such as `DOUBTS`, not in this call.
     """
     GetImport: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.GetImportRequest, import_pb2.Import]
-    """Returns an import. NOT_FOUND: list the imports."""
+    """Returns an import. NOT_FOUND: list the imports. A plan of very many names takes some MiB: let the client receive messages of 16 MiB."""
     ListImports: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.ListImportsRequest, annotation_service_pb2.ListImportsResponse]
     """Lists imports, newest first: one that is created while pages are walked comes before the first page and is not seen."""
     CancelImport: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.CancelImportRequest, import_pb2.Import]
     """Asks an import to stop. Idempotent; a finished import is returned as it is."""
     WatchImport: grpc.UnaryStreamMultiCallable[annotation_service_pb2.WatchImportRequest, import_pb2.Import]
     """Streams an import's state whenever it changes, the present one first, until it is terminal, and again after some seconds of silence. A clean end before
-    that means: call again.
+    that means: call again. A plan of very many names takes some MiB: let the client receive messages of 16 MiB.
     """
     ListReferences: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.ListReferencesRequest, annotation_service_pb2.ListReferencesResponse]
     """Lists what keeps a project from being deleted, in the order of holders. NOT_FOUND: there is no such project."""
@@ -204,8 +204,8 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
     off has kept all or none of them: repeat it. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
     """
     PrepareUploads: aio.UnaryUnaryMultiCallable[annotation_service_pb2.PrepareUploadsRequest, annotation_service_pb2.PrepareUploadsResponse]  # type: ignore[assignment]
-    """Says which blobs the project lacks and signs an upload for each. Changes nothing that lasts; safe to repeat. PUT the bytes as told, then call
-    CompleteUploads. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
+    """Says which blobs the project lacks, and signs an upload for each that is larger than `unsigned_up_to_bytes`. Changes nothing that lasts; safe to repeat.
+    Bring those without one by UploadBlobs; PUT the others as told, then call CompleteUploads. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
     """
     CompleteUploads: aio.UnaryUnaryMultiCallable[annotation_service_pb2.CompleteUploadsRequest, annotation_service_pb2.CompleteUploadsResponse]  # type: ignore[assignment]
     """Checks size and digest of uploaded blobs and keeps them; one that becomes no image, such as a label file, for at least a week after anybody asked for it.
@@ -266,14 +266,14 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
     doubts. A failure shows in the import's `error`, such as `DOUBTS`, not in this call.
     """
     GetImport: aio.UnaryUnaryMultiCallable[annotation_service_pb2.GetImportRequest, import_pb2.Import]  # type: ignore[assignment]
-    """Returns an import. NOT_FOUND: list the imports."""
+    """Returns an import. NOT_FOUND: list the imports. A plan of very many names takes some MiB: let the client receive messages of 16 MiB."""
     ListImports: aio.UnaryUnaryMultiCallable[annotation_service_pb2.ListImportsRequest, annotation_service_pb2.ListImportsResponse]  # type: ignore[assignment]
     """Lists imports, newest first: one that is created while pages are walked comes before the first page and is not seen."""
     CancelImport: aio.UnaryUnaryMultiCallable[annotation_service_pb2.CancelImportRequest, import_pb2.Import]  # type: ignore[assignment]
     """Asks an import to stop. Idempotent; a finished import is returned as it is."""
     WatchImport: aio.UnaryStreamMultiCallable[annotation_service_pb2.WatchImportRequest, import_pb2.Import]  # type: ignore[assignment]
     """Streams an import's state whenever it changes, the present one first, until it is terminal, and again after some seconds of silence. A clean end before
-    that means: call again.
+    that means: call again. A plan of very many names takes some MiB: let the client receive messages of 16 MiB.
     """
     ListReferences: aio.UnaryUnaryMultiCallable[annotation_service_pb2.ListReferencesRequest, annotation_service_pb2.ListReferencesResponse]  # type: ignore[assignment]
     """Lists what keeps a project from being deleted, in the order of holders. NOT_FOUND: there is no such project."""
@@ -398,8 +398,8 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         request: annotation_service_pb2.PrepareUploadsRequest,
         context: _ServicerContext,
     ) -> typing.Union[annotation_service_pb2.PrepareUploadsResponse, abc.Awaitable[annotation_service_pb2.PrepareUploadsResponse]]:
-        """Says which blobs the project lacks and signs an upload for each. Changes nothing that lasts; safe to repeat. PUT the bytes as told, then call
-        CompleteUploads. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
+        """Says which blobs the project lacks, and signs an upload for each that is larger than `unsigned_up_to_bytes`. Changes nothing that lasts; safe to repeat.
+        Bring those without one by UploadBlobs; PUT the others as told, then call CompleteUploads. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
         """
 
     @abc_1.abstractmethod
@@ -562,7 +562,7 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         request: annotation_service_pb2.GetImportRequest,
         context: _ServicerContext,
     ) -> typing.Union[import_pb2.Import, abc.Awaitable[import_pb2.Import]]:
-        """Returns an import. NOT_FOUND: list the imports."""
+        """Returns an import. NOT_FOUND: list the imports. A plan of very many names takes some MiB: let the client receive messages of 16 MiB."""
 
     @abc_1.abstractmethod
     def ListImports(
@@ -587,7 +587,7 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[abc.Iterator[import_pb2.Import], abc.AsyncIterator[import_pb2.Import]]:
         """Streams an import's state whenever it changes, the present one first, until it is terminal, and again after some seconds of silence. A clean end before
-        that means: call again.
+        that means: call again. A plan of very many names takes some MiB: let the client receive messages of 16 MiB.
         """
 
     @abc_1.abstractmethod

@@ -24,7 +24,7 @@ T = TypeVar("T")
 MAX_LABEL = 200
 MAX_TEXT = 1024
 _LIST_BYTES = 1 << 18
-"""Of each list of a plan, of which there are about fifteen: together they fit into a message."""
+"""Of each list of a plan, of which there are about fifteen: all fit into the 16 MiB that our clients receive."""
 _MOST_AT_ONCE = 16 << 20
 """Bytes of shapes and findings from which on a batch gets no more entries."""
 

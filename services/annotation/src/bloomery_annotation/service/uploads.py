@@ -35,7 +35,7 @@ class UploadMethods(Methods):
     async def PrepareUploads(self, request: PrepareUploadsRequest, _context: object) -> PrepareUploadsResponse:
         """See the contract."""
         project_id, blobs = self._check_blobs(request.parent, request.blobs)
-        # 0 is not the size of an empty blob, which gets a request like all others then.
+        # With 0 an empty blob gets a request like all others.
         unsigned_up_to = request.unsigned_up_to_bytes or -1
         missing = await self._parts.uploads.prepare(project_id, blobs, unsigned_up_to=unsigned_up_to)
         return PrepareUploadsResponse(

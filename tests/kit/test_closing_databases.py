@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from bloomery_kit import sqlite_driver
 from bloomery_kit.database import Database
 
 
@@ -83,3 +84,21 @@ async def test_a_connection_that_is_given_up_in_the_middle_gives_its_lock_back(t
         assert await tx.scalar(sa.text("SELECT count(*) FROM t")) == 2
     del half_read
     await db.close()
+
+
+async def test_a_caller_cancelled_while_a_connection_is_prepared_leaves_none_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cancelled(_connection: object, _level: object) -> None:
+        raise asyncio.CancelledError
+
+    db = Database.connect(f"sqlite+aiosqlite:///{tmp_path / 'x.db'}")
+    monkeypatch.setattr(sqlite_driver._Connection, "isolation_level", property(fset=cancelled))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        with pytest.raises(asyncio.CancelledError):
+            async with db.write():
+                pass
+        await db.close()
+        gc.collect()
+    assert not [str(warning.message) for warning in caught]

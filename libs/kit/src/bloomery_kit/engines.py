@@ -63,14 +63,9 @@ def sqlite_engine(url: str, pool_size: int, threads: "WeakSet[Thread]") -> Async
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     # The driver's own BEGIN is lazy and deferred, which makes two writers fail late; we say BEGIN ourselves.
     connection.isolation_level = None
-    try:
-        with closing(connection.cursor()) as cursor:
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-                cursor.execute(f"PRAGMA {pragma}")
-    except BaseException:
-        # The pool has not got it yet, and would leave it open.
-        connection.close()
-        raise
+    with closing(connection.cursor()) as cursor:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
 
 
 def _close_for_certain(made: Any, _record: object) -> None:

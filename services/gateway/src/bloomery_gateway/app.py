@@ -35,7 +35,13 @@ class GatewayApp:
         self._draining = draining
         self._server = _Server(
             uvicorn.Config(
-                self.asgi(), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_GRACE_SECONDS
+                self.asgi(),
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+                date_header=False,
+                server_header=False,
             )
         )
         self._serving: asyncio.Task[None] | None = None

@@ -100,7 +100,7 @@ def _check_recipe(resolved: Resolved, violations: Violations) -> None:
     if resolved.recipe is None:
         given = resolved.wish.recipe
         problem = f"{given[:100]} does not exist" if given else "is required"
-        violations.add("job.recipe", f"{problem}; {resolved.recipes}")
+        violations.add("job.recipe", f"{problem}; {resolved.known_recipes}")
 
 
 def _kind(kind: Kind | None, recipe: Recipe | None, violations: Violations) -> Kind | None:

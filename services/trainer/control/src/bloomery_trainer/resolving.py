@@ -18,14 +18,14 @@ DATASET_VERSION = Pattern("projects/{project}/datasets/{dataset}/versions/{versi
 class Resolved:
     """A wish with what it names: None for what does not exist.
 
-    `recipes` tells which there are, `base_owned` says whether the file to work on is the project's, `base_gone`
+    `known_recipes` tells which there are, `base_owned` says whether the file to work on is the project's, `base_gone`
     why it is not there, `capacity` what there is to run it on, None where somebody else keeps count.
     """
 
     wish: Wish
     project_uid: str
     recipe: Recipe | None
-    recipes: str
+    known_recipes: str
     dataset: DatasetFacts | None
     base_owned: bool
     base_gone: str
@@ -41,7 +41,7 @@ async def resolve(core: Core, wish: Wish) -> Resolved:
         wish=wish,
         project_uid=project_uid,
         recipe=_recipe(core, wish.recipe),
-        recipes=core.catalogue.known(),
+        known_recipes=core.catalogue.known(),
         dataset=await _dataset(core, wish),
         base_owned=owned,
         base_gone=await inputs.missing(core, base, project_uid) if base is not None and owned else "",

@@ -73,7 +73,7 @@ class Attempt:
             raise
 
     async def _trace(self, event: str, facts: dict[str, Any]) -> None:
-        _, step, state = event.split(".")
+        _, step, state = event.rsplit(".", 2)
         self._waits = state == "started" and step in _WAITS
         if (step, state) == ("connect_tcp", "complete"):
             self._opened = facts["return_value"]

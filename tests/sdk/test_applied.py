@@ -70,6 +70,7 @@ async def test_a_dataset_version_may_be_given_by_its_handle(fake: Fake, aclient:
     assert job.name == world.JOB.name
     [request] = fake.calls["CreateJob"]
     assert (request.job.dataset_version, dict(request.job.parameters)) == (world.VERSION.name, {"split": "test"})
+    assert len(fake.calls["GetDatasetVersion"]) == 1
 
 
 @pytest.mark.parametrize("line", ["evaluate cells-v@1 --on cells-v@9", "predict-batch cells-v@1 --on cells-v@9"])

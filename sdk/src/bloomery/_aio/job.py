@@ -294,7 +294,7 @@ class AsyncModelVersion(AsyncServing):
         **parameters: Parameter,
     ) -> AsyncJob:
         project = parent_of(self.name, 2)
-        version = await find_dataset_version(self._session, project, on if isinstance(on, str) else on.name)
-        job = applied(kind, self.proto, version.name, gpus=gpus, **parameters)
+        version = (await find_dataset_version(self._session, project, on)).name if isinstance(on, str) else on.name
+        job = applied(kind, self.proto, version, gpus=gpus, **parameters)
         request = training.CreateJobRequest(parent=project, job_id=name, job=job)
         return AsyncJob(self._session, await self._session.call(self._session.jobs.CreateJob, request))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib.metadata import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,7 +16,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from bloomery.annotation import v1 as annotation
-from bloomery.cli import app
+from bloomery.cli import _group, app
 from bloomery_kit import errors as served
 from tests.sdk import world
 from tests.sdk.conftest import Run
@@ -148,12 +149,12 @@ def test_markup_in_what_people_named_is_text(fake: Fake, run: Run) -> None:
     assert "[bold]x[/]" in run("project list").stdout
 
 
-def commands(command: object, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], object]]:
-    """All commands that do something, with what is typed to reach them."""
+def commands(command: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+    """All commands of our own that do something, with what is typed to reach them."""
     below = getattr(command, "commands", None)
     if below is None:
         return [(path, command)]
-    return [found for name, one in below.items() for found in commands(one, (*path, name))]
+    return [found for name in below for found in commands(command.get_command(None, name), (*path, name))]
 
 
 def test_the_help_of_each_command_has_an_example_of_it() -> None:
@@ -167,6 +168,20 @@ def test_help_tells_the_exit_codes_and_what_plugins_bring(run: Run) -> None:
     assert "130 interrupted" in result.stdout
     lines = [line.strip("│ ").split(maxsplit=1) for line in result.stdout.splitlines()]
     assert ["up", metadata("bloomery-server")["Summary"]] in lines
+
+
+def test_a_command_that_cannot_be_imported_is_not_taken_for_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(_module: str) -> None:
+        raise KeyError("HOME")
+
+    monkeypatch.setattr(_group, "import_module", failing)
+    result = CliRunner().invoke(app, ["version"])
+    assert isinstance(result.exception, KeyError)
+    assert "No such command" not in result.output
+
+
+def test_a_command_that_is_spelt_wrongly_is_guessed(run: Run) -> None:
+    assert "Did you mean 'models'?" in CliRunner().invoke(app, ["modles"]).output
 
 
 def test_the_version_is_told_without_a_server(run: Run) -> None:

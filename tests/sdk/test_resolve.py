@@ -131,7 +131,7 @@ async def test_a_file_name_of_several_images_or_of_none_is_told(fake: Fake) -> N
         with pytest.raises(errors.AmbiguousName, match=r"cam1/b\.jpg, cam2/b\.jpg") as caught:
             await client.asset("b.jpg")
         assert "path" in caught.value.hint
-        for text in ("1.jpg", "shot_0003", "DSC0001", "0001"):
+        for text in ("1.jpg", "shot_0003", "DSC0001", "0001", "photo-", "a" * 64):
             with pytest.raises(errors.NotFound, match=f"no image is called {text}"):
                 await client.asset(text)
         with pytest.raises(errors.AmbiguousName):

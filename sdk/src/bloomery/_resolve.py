@@ -13,7 +13,7 @@ from bloomery.errors import AmbiguousName, NotFound
 from bloomery.inference.v1 import ListModelsRequest
 from bloomery.training.v1 import ListJobsRequest
 
-_ID = re.compile("[a-z][a-z0-9-]*")
+_ID = re.compile("[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _LIST_ASSETS = "`bloomery assets list --filter name:TEXT` shows those with a part of it in their name"
 
 

@@ -1,7 +1,7 @@
 """The root command: it loads the others, adds what other distributions bring and turns errors into exit codes."""
 
 import errno
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -39,31 +39,13 @@ _COMMANDS = {
 """Where our own commands are, in the order of a first session: a module, whose `app` is a group, or its function."""
 
 
-class _Commands(Mapping[str, Any]):
-    """Our own commands, each of which is imported when it is looked up."""
-
-    def __init__(self) -> None:
-        self._built: dict[str, Any] = {}
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._built:
-            self._built[name] = _build(name, *_COMMANDS[name].split(":"))
-        return self._built[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(_COMMANDS)
-
-    def __len__(self) -> int:
-        return len(_COMMANDS)
-
-
 class Group(TyperGroup):
     """All commands, our own and those of plugins."""
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        commands: Any = _Commands()
-        self.commands = commands
+        # Imported when they are looked up; what typer reads here itself are the names.
+        self.commands = dict.fromkeys(_COMMANDS)  # type: ignore[assignment]
 
     @cached_property
     def _plugins(self) -> Mapping[str, "_Plugin"]:
@@ -78,7 +60,9 @@ class Group(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - typer's signature
         """A command by name; a plugin's is not imported for this."""
-        return self.commands.get(cmd_name) or self._plugins.get(cmd_name)
+        if cmd_name in _COMMANDS:
+            return _build(cmd_name, *_COMMANDS[cmd_name].split(":"))
+        return self._plugins.get(cmd_name)
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; what goes wrong is told on stderr and by the exit code."""

@@ -1,7 +1,7 @@
 """What nothing needs any more goes, and nothing else, whatever happens at the same time."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -25,7 +25,7 @@ from bloomery_annotation.store import projects
 from bloomery_annotation.store.tables import IMPORT_FILES, IMPORTS
 from bloomery_annotation.sweep import UNUSED_AGE, Sweeper
 from bloomery_kit.database import Database
-from bloomery_kit.objects import ObjectStat, ObjectStore
+from bloomery_kit.objects import Content, ObjectStat, ObjectStore
 from bloomery_kit.times import utc_now
 from tests.annotation.folders import voc_folder
 from tests.annotation.helpers import Server, digest_of, png
@@ -234,8 +234,7 @@ async def test_a_removal_that_takes_long_takes_nothing_that_is_brought_meanwhile
     async with asyncio.timeout(20):
         while said[-2:] != ["SELECT 1", "SELECT 1"]:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-    bringing = asyncio.create_task(both.upload([TEXT], project))
-    await asyncio.wait([bringing], timeout=0.3)
+    bringing = await upload_begun(both, project, monkeypatch)
     may_end.set()
     await asyncio.gather(sweeping, bringing)
     assert await has(both, project, TEXT) == [True]
@@ -258,8 +257,7 @@ async def test_a_sweep_that_is_called_off_lets_nobody_in_before_what_it_removes_
     sweeping = asyncio.create_task(sweeper(db, both).sweep("p"))
     await asyncio.wait_for(begun.wait(), 20)
     sweeping.cancel()
-    bringing = asyncio.create_task(both.upload([TEXT], project))
-    await asyncio.wait([bringing], timeout=0.3)
+    bringing = await upload_begun(both, project, monkeypatch)
     may_end.set()
     await asyncio.gather(sweeping, bringing, return_exceptions=True)
     assert sweeping.cancelled()
@@ -298,6 +296,21 @@ async def test_names_of_files_go_with_the_end_of_their_import(both: Server, db: 
     await Housekeeper(db, both.objects, url_seconds=60).tidy()
     async with db.read() as tx:
         assert await tx.scalar(sa.select(sa.func.count()).select_from(IMPORT_FILES)) == 0
+
+
+async def upload_begun(both: Server, project: Project, monkeypatch: pytest.MonkeyPatch) -> asyncio.Task[list[str]]:
+    """An upload of the text that has put its bytes, and has ended unless something is in its way."""
+    put_all, brought = type(both.objects).put_all, asyncio.Event()
+
+    async def put(store: ObjectStore, blobs: Mapping[str, Content]) -> None:
+        await put_all(store, blobs)
+        brought.set()
+
+    monkeypatch.setattr(type(both.objects), "put_all", put)
+    bringing = asyncio.create_task(both.upload([TEXT], project))
+    await brought.wait()
+    await asyncio.wait([bringing], timeout=0.3)
+    return bringing
 
 
 async def remove(sweep: Sweeper, project: Project) -> None:

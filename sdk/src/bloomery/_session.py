@@ -56,7 +56,10 @@ class Timeouts:
     attempt: float = 30.0
     """For the answer of one attempt of a call."""
     total: float = 60.0
-    """For all attempts of a call together, pauses included, and for the pauses between the attempts at a file."""
+    """For all attempts of a call together, pauses included.
+
+    Of the attempts at a file the pauses between them count, and ten seconds for each that ended in silence.
+    """
     contact: float = 3.0
     """For the first answer of all: a server that does not run is reported soon."""
     silence: float = 45.0

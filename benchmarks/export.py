@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +9,8 @@ from pathlib import Path
 from bloomery import DatasetVersion
 from harness.data import copies, sample
 from harness.measure import Options, Table, median_and_range, options, ratios, report, say
+from harness.peer import installed
 from harness.server import running_server, scratch
-from real_parts.uv import ensure_uv
 
 DATUMARO = "1.13.12"
 SCRIPT = Path(__file__).parent / "harness" / "datumaro_export.py"
@@ -36,16 +35,6 @@ class Figures:
     )
 
 
-def datumaro(place: Path) -> Path:
-    """The Python of an environment with Datumaro, which is made anew."""
-    folder = place / "datumaro"
-    uv = ensure_uv()
-    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
-    python = folder / "bin" / "python"
-    subprocess.run([uv, "pip", "install", "--quiet", "--python", python, f"datumaro=={DATUMARO}"], check=True)
-    return python
-
-
 def timed(version: DatasetVersion, name: str, target: Path) -> float:
     """Seconds of an export into a new folder."""
     started = time.monotonic()
@@ -62,7 +51,7 @@ def peer(python: Path, source: Path, target: Path) -> dict[str, float]:
 
 def measure(folder: Path, chosen: Options, place: Path) -> Figures:
     """Interleave ours and Datumaro's; it reads what we wrote as COCO."""
-    figures, python = Figures(), datumaro(place)
+    figures, python = Figures(), installed(place / "datumaro", f"datumaro=={DATUMARO}")
     with running_server(place) as server, server.client() as client:
         project = client.create_project("cells")
         project.import_folder(folder)

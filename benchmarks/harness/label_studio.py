@@ -2,18 +2,16 @@
 
 import json
 import os
-import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.labels import CLASSES, HEIGHT, WIDTH, Drawn, Labels
 from harness.peer import installed
-from real_parts.process import free_port
+from real_parts.process import free_port, running
 
 VERSION = "label-studio==1.23.2"
 _KEY = "0123456789abcdef" * 2 + "01234567"
@@ -70,31 +68,17 @@ def label_studio(place: Path) -> Iterator[LabelStudio]:
     words = ["start", "--no-browser", "--port", str(port), "--host", url, "--username", "a@example.com"]
     words += ["--password", "password", "--user-token", _KEY, "--enable-legacy-api-token"]
     environment = {**os.environ, **_QUIET, "LABEL_STUDIO_BASE_DATA_DIR": str(place / "label-studio-data")}
-    log = place / "label-studio.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [command, *words], env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        )
     server = LabelStudio(url)
-    try:
-        _wait(server, process, log)
-        yield server
-    finally:
-        process.terminate()
-        process.wait(60)
 
-
-def _wait(server: LabelStudio, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    ends = time.monotonic() + _START_SECONDS
-    while True:
-        try:
+    def answered() -> bool:
+        with suppress(OSError):
             server.call("GET", "/api/projects", None)
-        except (OSError, urllib.error.HTTPError):
-            if process.poll() is not None or time.monotonic() > ends:
-                raise SystemExit(log.read_text()) from None
-            time.sleep(0.5)
-        else:
-            return
+            return True
+        return False
+
+    log = place / "label-studio.log"
+    with running([str(command), *words], log=log, ready=answered, environment=environment, patience=_START_SECONDS):
+        yield server
 
 
 def _parts(tasks: Sequence[object]) -> Iterator[Sequence[object]]:

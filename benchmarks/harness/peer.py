@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.measure import ROOT
+from real_parts.uv import ensure_uv
 
 COMMAND = ROOT / ".venv-worker" / "bin" / "yolo"
 Value = str | float | bool
@@ -16,9 +17,7 @@ Value = str | float | bool
 
 def installed(folder: Path, requirement: str) -> Path:
     """The Python of a new environment with a package."""
-    words = [sys.executable, "-m", "real_parts.uv"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tools")}
-    uv = subprocess.run(words, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+    uv = ensure_uv()
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
     python = folder / "bin" / "python"
     subprocess.run([uv, "pip", "install", "--quiet", "--python", python, requirement], check=True)

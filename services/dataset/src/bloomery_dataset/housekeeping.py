@@ -18,7 +18,7 @@ LOOP = "dataset housekeeping"
 _BATCH = 100
 _REMEMBER = timedelta(days=7)
 _LATE = timedelta(hours=1)
-"""After so long, whatever was being made for a dataset or a version when it was deleted is there, or will never be."""
+"""After so long, whatever was being made or held for what is gone is there, or will never be; clocks may differ."""
 
 
 class Housekeeper:

@@ -14,7 +14,7 @@ from bloomery_inference.holding import Holding
 from bloomery_inference.model import Cleanup, Model
 from bloomery_inference.names import PROJECT
 from bloomery_inference.store import cleanups, models
-from bloomery_inference.store.cleanups import Left
+from bloomery_inference.store.cleanups import Due
 from bloomery_kit.database import Database
 from bloomery_kit.idempotency import forget_requests
 from bloomery_kit.loops import guarded
@@ -32,7 +32,7 @@ LOOP = "inference housekeeping"
 _BATCH = 100
 _REMEMBER = timedelta(days=7)
 _LATE = timedelta(hours=1)
-"""After so long, whatever was being held or written for what is gone is there, or will never be."""
+"""After so long, whatever was being made or held for what is gone is there, or will never be; clocks may differ."""
 
 
 class Housekeeper:
@@ -63,11 +63,11 @@ class Housekeeper:
                 await forget_requests(tx, before=self._clock() - _REMEMBER)
         await self._hold_projects()
         after = 0
-        while left := await self._left(after):
-            for each in left:
+        while batch := await self._due(after):
+            for each in batch:
                 with guarded(LOOP, cleanup=each.cleanup):
                     await self._clean(each)
-            after = left[-1].ordinal
+            after = batch[-1].ordinal
 
     async def _hold_projects(self) -> None:
         after = ""
@@ -81,12 +81,12 @@ class Housekeeper:
         async with self._db.read() as tx:
             return await models.unheld(tx, after=after, limit=_BATCH)
 
-    async def _left(self, after: int) -> list[Left]:
+    async def _due(self, after: int) -> list[Due]:
         async with self._db.read() as tx:
             return await cleanups.page(tx, now=self._clock(), after=after, limit=_BATCH)
 
-    async def _clean(self, left: Left) -> None:
-        cleanup = left.cleanup
+    async def _clean(self, due: Due) -> None:
+        cleanup = due.cleanup
         if cleanup.job and await self._is_there(cleanup):
             return
         for key in cleanup.keys:
@@ -94,10 +94,10 @@ class Housekeeper:
         if cleanup.resource:
             await self._release(cleanup)
         async with self._db.write() as tx:
-            if left.is_last:
-                await cleanups.forget(tx, left.ordinal)
+            if due.is_last:
+                await cleanups.forget_cleanup(tx, due.ordinal)
             else:
-                await cleanups.do_again(tx, left.ordinal, self._clock() + _LATE)
+                await cleanups.clean_again(tx, due.ordinal, self._clock() + _LATE)
 
     async def _is_there(self, cleanup: Cleanup) -> bool:
         try:

@@ -12,7 +12,7 @@ from bloomery_kit.sequences import next_sequence
 
 
 @dataclass(frozen=True)
-class Left:
+class Due:
     """A cleanup at its place in the order; each is done twice."""
 
     ordinal: int
@@ -33,12 +33,12 @@ async def leave(tx: Transaction, cleanup: Cleanup) -> None:
     await tx.execute(sa.insert(CLEANUPS).values(row))
 
 
-async def page(tx: Transaction, *, now: datetime, after: int, limit: int) -> list[Left]:
+async def page(tx: Transaction, *, now: datetime, after: int, limit: int) -> list[Due]:
     """What is to be done now, behind a place in the order, oldest first."""
     due = sa.or_(CLEANUPS.c.last_time.is_(None), CLEANUPS.c.last_time <= now)
     query = sa.select(CLEANUPS).where(due, CLEANUPS.c.ordinal > after).order_by(CLEANUPS.c.ordinal).limit(limit)
     return [
-        Left(
+        Due(
             row.ordinal,
             Cleanup(tuple(row.keys), row.dataset_version, row.holder, row.job, row.job_uid),
             is_last=row.last_time is not None,
@@ -47,11 +47,11 @@ async def page(tx: Transaction, *, now: datetime, after: int, limit: int) -> lis
     ]
 
 
-async def do_again(tx: Transaction, ordinal: int, last_time: datetime) -> None:
+async def clean_again(tx: Transaction, ordinal: int, last_time: datetime) -> None:
     """One is done, and is to be done once more."""
     await tx.execute(sa.update(CLEANUPS).where(CLEANUPS.c.ordinal == ordinal).values(last_time=last_time))
 
 
-async def forget(tx: Transaction, ordinal: int) -> None:
+async def forget_cleanup(tx: Transaction, ordinal: int) -> None:
     """One is done for good."""
     await tx.execute(sa.delete(CLEANUPS).where(CLEANUPS.c.ordinal == ordinal))

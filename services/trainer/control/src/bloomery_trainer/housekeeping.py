@@ -20,8 +20,8 @@ _AT_ONCE = 100
 _HELD_AT_ONCE = 1000
 _RARELY = timedelta(minutes=1)
 _REQUESTS_KEPT = timedelta(days=7)
-# Whatever was being claimed for a job when it was deleted is held by then, or never will be; clocks may differ by much.
 _LATE = timedelta(hours=1)
+"""After so long, whatever was being made or held for what is gone is there, or will never be; clocks may differ."""
 
 
 class Housekeeping:

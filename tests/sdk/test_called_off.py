@@ -6,12 +6,13 @@ import socket
 import threading
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import httpx
 import pytest
 
 from bloomery import errors
@@ -128,7 +129,13 @@ def test_a_connection_on_which_nothing_is_answered_is_closed_at_once(
     request = SignedRequest(url=f"{scheme}://127.0.0.1:{mute.getsockname()[1]}/key")
 
     async def leave() -> None:
+        begun = asyncio.Event()
+
+        async def note(_: httpx.Response) -> None:
+            begun.set()
+
         async with connected() as session:
+            session.transfer._http.event_hooks = {"response": [note]}
             sending = asyncio.create_task(session.transfer.put(file, request))
             accepted, _ = await asyncio.to_thread(mute.accept)
             with accepted:
@@ -136,13 +143,11 @@ def test_a_connection_on_which_nothing_is_answered_is_closed_at_once(
                 # Whoever has begun to talk waits for an answer now.
                 await asyncio.to_thread(accepted.recv, 1)
                 await asyncio.to_thread(accepted.sendall, said)
-                for _ in range(5):
-                    await asyncio.sleep(0)
+                if said:
+                    await asyncio.wait_for(begun.wait(), 10)
                 await call_off(asyncio.wait_for(sending, None), 1, times)
-                # An answer that nobody read resets the connection, which closes it as well.
-                with suppress(ConnectionResetError):
-                    while await asyncio.to_thread(accepted.recv, 1 << 16):
-                        pass
+                while await asyncio.to_thread(accepted.recv, 1 << 16):
+                    pass
 
     with nothing_left():
         asyncio.run(leave())

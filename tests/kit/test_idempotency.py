@@ -100,6 +100,19 @@ async def test_forgotten_ids_count_as_new(db: Database) -> None:
     assert make.made == 3
 
 
+async def test_ids_are_forgotten_some_at_a_time_the_oldest_first(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bloomery_kit.idempotency._FORGOTTEN_AT_ONCE", 2)
+    make = Maker()
+    for age in (1, 3, 2):
+        await Create(db, f"{age} old", now=NOW - timedelta(days=age))(make)
+    async with db.write() as tx:
+        assert await forget_requests(tx, before=NOW) == 2
+    await Create(db, "1 old")(make)
+    assert make.made == 3
+    async with db.write() as tx:
+        assert await forget_requests(tx, before=NOW) == 1
+
+
 @pytest.mark.parametrize(("request_id", "name"), [("r", "another"), ("x" * 129, "p"), ("a\0", "p")])
 async def test_a_bad_id_is_refused_before_anything_is_made(db: Database, request_id: str, name: str) -> None:
     make = Maker()

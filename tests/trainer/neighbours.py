@@ -34,6 +34,8 @@ class Annotation(AnnotationServiceServicer):
         self.uid = PROJECT_UID
         self.holders: set[str] = set()
         self.titles: dict[str, str] = {}
+        self.faults: dict[str, Exception] = {}
+        self.asked = 0
         self.down = False
 
     async def GetProject(self, request: GetProjectRequest, context: Any) -> Project:
@@ -42,8 +44,11 @@ class Annotation(AnnotationServiceServicer):
         return Project(name=request.name, uid=self.uid)
 
     async def AcquireReference(self, request: annotation.AcquireReferenceRequest, context: Any) -> Reference:
+        self.asked += 1
         if self.down:
             raise Unavailable("DOWN", "not now")
+        if fault := self.faults.get(request.title):
+            raise fault
         if request.uid != self.uid:
             raise NotFound("project", request.resource)
         self.holders.add(request.holder)

@@ -10,6 +10,7 @@ from bloomery.training.v1 import CancelJobRequest, DeleteJobRequest, GetLogsRequ
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import Unavailable
 from bloomery_kit.metrics import REGISTRY
+from bloomery_trainer import housekeeping
 from bloomery_trainer.metrics import JOBS
 from bloomery_trainer.store import events
 from tests.trainer.bench import World, reason_of
@@ -81,6 +82,25 @@ async def test_what_fails_each_time_keeps_nothing_else_from_being_done(
     done = await hand.trainer.get(job.name)
     assert done.oldest_sequence == done.last_sequence
     assert REGISTRY.get_sample_value("bloomery_training_jobs", {"state": "QUEUED"}) == 1
+
+
+async def test_a_log_that_cannot_be_dropped_holds_up_no_other(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [await hand.trainer.create(job_id=name) for name in ("broken", "second", "third")]
+    for job in made:
+        await hand.trainer.jobs.CancelJob(CancelJobRequest(name=job.name))
+    dropping = events.drop
+
+    async def drop(tx: Transaction, job_uid: str, *, through: int | None = None) -> None:
+        if job_uid == made[0].uid:
+            raise Unavailable("PAGE_DAMAGED", "cannot be read", None)
+        await dropping(tx, job_uid, through=through)
+
+    monkeypatch.setattr(events, "drop", drop)
+    monkeypatch.setattr(housekeeping, "_AT_ONCE", 2)
+    await pass_after(hand, 31 * DAY)
+    await pass_after(hand, 32 * DAY)
+    found = [await hand.trainer.get(job.name) for job in made]
+    assert [job.oldest_sequence == job.last_sequence for job in found] == [False, True, True]
 
 
 async def test_running_jobs_keep_their_whole_log(hand: Hand) -> None:

@@ -52,7 +52,7 @@ async def test_what_the_leader_looks_for_again_and_again(hand: Hand) -> None:
             attempts.of_active(tx),
             jobs.waiting(tx, 0, 500),
             jobs.deleted(tx, utc_now(), 0, 100),
-            jobs.finished_before(tx, long_ago, 100),
+            jobs.finished_before(tx, long_ago, None, 100),
             jobs.count_by_state(tx),
             jobs.count_pending(tx, PROJECT),
         ):

@@ -16,7 +16,7 @@ from bloomery.training.v1 import (
     Reason,
 )
 from bloomery.training.v1 import Resources as Asked
-from bloomery_kit.errors import Unavailable
+from bloomery_kit.errors import PermissionDenied, Unavailable
 from bloomery_trainer.launcher import JobFacts, Phase
 from bloomery_trainer.model import Kind, Resources
 from bloomery_trainer.model import Reason as KnownReason
@@ -50,6 +50,31 @@ class TestWaiting:
         await hand.settle(2)
         assert len(hand.launcher.orders) == 1
         assert hand.trainer.world.datasets.holders == {(DATASET, f"projects/cells/jobs/{job.uid}")}
+
+    @pytest.mark.parametrize(
+        ("fault", "passes"),
+        [(PermissionDenied("not you"), 1), (RuntimeError("broken"), 1), (Unavailable("DOWN", "not now"), 3)],
+        ids=["refused", "broken", "away"],
+    )
+    async def test_a_claim_that_fails_each_time_holds_up_no_other_job(
+        self, hand: Hand, fault: Exception, passes: int
+    ) -> None:
+        annotation = hand.trainer.world.annotation
+        annotation.down = True
+        for name in ("first", "second", "third", "last"):
+            await hand.trainer.create(job_id=name)
+        annotation.down, annotation.faults = False, {"jobs/first": fault, "jobs/third": fault}
+        await hand.reconcile(passes)
+        assert set(annotation.titles.values()) == {"jobs/second", "jobs/last"}
+
+    async def test_an_owner_that_is_away_is_asked_once_a_pass(self, hand: Hand) -> None:
+        annotation = hand.trainer.world.annotation
+        annotation.down = True
+        for _ in range(3):
+            await hand.trainer.create()
+        asked = annotation.asked
+        await hand.reconcile(2)
+        assert annotation.asked == asked + 2
 
     async def test_inputs_that_went_away_fail_the_job(self, hand: Hand) -> None:
         hand.trainer.world.datasets.down = True

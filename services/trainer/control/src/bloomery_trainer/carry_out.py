@@ -34,6 +34,7 @@ from bloomery_trainer.model import Attempt, Job, Outcome, Reason, State, Success
 from bloomery_trainer.store import attempts, jobs
 
 _TAIL_LINES = 50
+_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _log = logging.getLogger("bloomery.trainer.reconcile")
 
 
@@ -43,7 +44,12 @@ class Hands:
     def __init__(self, core: Core, lease: Lease) -> None:
         self._core = core
         self._lease = lease
-        self._owner_is_down = False
+        self._away_for: int | None = None
+
+    @property
+    def away_for(self) -> int | None:
+        """The number of the job for which the owner of its inputs could not be reached, if there is one."""
+        return self._away_for
 
     async def carry_out(self, facts: Facts, action: actions.Action) -> None:
         """Do it. A job that moved on in the meantime is left to the next pass. Raise LeaseLost and whatever fails."""
@@ -153,7 +159,7 @@ class Hands:
         return tuple([line async for line in launcher.logs(job.uid, job.attempt, tail=_TAIL_LINES)])
 
     async def _hold(self, job: Job) -> None:
-        if self._owner_is_down:
+        if self._away_for is not None:
             return
         try:
             await hold(self._core, job)
@@ -163,9 +169,10 @@ class Hands:
             reason = reasons.input_missing(job.spec.base or "the file to work on", error.message)
             await self._write(Facts(job, None, None), actions.Fail(reason))
         except grpc.aio.AioRpcError as error:
+            if error.code() in _AWAY:
+                # A pass asks once, however many jobs wait for the answer; the next one begins behind this job.
+                self._away_for = job.number
             if error.code() not in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION):
-                # A pass asks once, however many jobs wait for the answer.
-                self._owner_is_down = True
                 raise
             reason = reasons.input_missing(job.spec.dataset_version, error.details() or error.code().name)
             await self._write(Facts(job, None, None), actions.Fail(reason))

@@ -32,6 +32,7 @@ class Housekeeping:
         self._last = core.clock() - _RARELY
         # Where the last batch ended, so that what cannot be tidied up now holds up nothing else.
         self._buried = self._unheld = 0
+        self._shortened: Job | None = None
         self._dropped: inputs.Input | None = None
 
     async def run(self, lease: Lease) -> None:
@@ -104,13 +105,18 @@ class Housekeeping:
     async def _shorten(self, lease: Lease, now: datetime) -> None:
         limit = now - timedelta(seconds=self._core.settings.event_retention)
         async with self._core.db.read() as tx:
-            finished = await jobs.finished_before(tx, limit, _AT_ONCE)
+            finished = await jobs.finished_before(tx, limit, self._shortened, _AT_ONCE)
         for job in finished:
-            # A long log takes long to drop, and the lease cannot be renewed meanwhile: one at a time.
-            async with self._core.db.write() as tx:
-                await leases.fence(tx, lease)
-                await events.drop(tx, job.uid, through=job.last_sequence - 1)
-                await jobs.note(tx, job.uid, oldest_sequence=job.last_sequence)
+            with guarded(LOOP, let=(LeaseLost,), job=job.name):
+                await self._drop_log(lease, job)
+        self._shortened = finished[-1] if len(finished) == _AT_ONCE else None
+
+    async def _drop_log(self, lease: Lease, job: Job) -> None:
+        # A long log takes long to drop, and the lease cannot be renewed meanwhile: one at a time.
+        async with self._core.db.write() as tx:
+            await leases.fence(tx, lease)
+            await events.drop(tx, job.uid, through=job.last_sequence - 1)
+            await jobs.note(tx, job.uid, oldest_sequence=job.last_sequence)
 
     async def _drop_inputs(self, lease: Lease, now: datetime) -> None:
         """Remove uploaded files that nobody has asked for lately; jobs have copies of their own."""

@@ -68,6 +68,10 @@ class Turns:
         self._through = chosen[-1].number if len(chosen) < len(wanted) else 0
         return {job.uid: job for job in chosen}
 
+    def go_on_behind(self, number: int) -> None:
+        """Begin with the job after that one the next time, whatever was taken."""
+        self._through = number
+
 
 @dataclass(frozen=True)
 class World:
@@ -109,6 +113,8 @@ class Reconciler:
         for facts in (*found, *await self._next(world)):
             with guarded(LOOP, let=(LeaseLost,), job=facts.job.name):
                 await hands.carry_out(facts, decide(facts, self._core.settings.policy))
+        if hands.away_for is not None:
+            self._claiming.go_on_behind(hands.away_for)
         for stray in world.strays():
             with guarded(LOOP, launched=(stray.job_uid, stray.attempt)):
                 await hands.clear_away(stray)

@@ -196,10 +196,13 @@ async def count_by_state(tx: Transaction) -> dict[State, int]:
     return {State(row[0]): int(row[1]) for row in await tx.execute(query)}
 
 
-async def finished_before(tx: Transaction, moment: datetime, limit: int) -> Sequence[Job]:
-    """Jobs that ended before `moment` and still have their whole log."""
+async def finished_before(tx: Transaction, moment: datetime, after: Job | None, limit: int) -> Sequence[Job]:
+    """Jobs that ended before `moment` and still have their whole log, by their ends, past `after`."""
     query = _select(lock=False).where(UNSHORTENED, jobs.c.end_time < moment)
-    return [made(Job, row) for row in await tx.execute(query.order_by(jobs.c.end_time).limit(limit))]
+    order = (jobs.c.end_time, jobs.c.uid)
+    if after is not None:
+        query = query.where(sa.tuple_(*order) > sa.tuple_(after.end_time, after.uid))
+    return [made(Job, row) for row in await tx.execute(query.order_by(*order).limit(limit))]
 
 
 async def remove(tx: Transaction, uid: str) -> None:

@@ -21,9 +21,12 @@ from bloomery.annotation.v1 import (
 )
 from bloomery_annotation.importer import run as import_run
 from bloomery_annotation.importer.parsing import Parser
+from bloomery_annotation.model import ImportState
+from bloomery_annotation.store import imports as import_store
 from bloomery_annotation.store import revisions
 from bloomery_kit.errors import Unavailable
 from bloomery_kit.objects import FolderObjectStore
+from bloomery_vision.formats import Plan
 from tests.annotation.folders import counts, voc_folder
 from tests.annotation.helpers import Server, digest_of, png, reason_of, status_of
 
@@ -88,6 +91,33 @@ async def test_an_import_waits_while_the_object_store_is_down(
     done = await server.finish(started.name)
     assert not failures
     assert counts(done) == (3, 3, 0, 0)
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+async def test_an_import_that_is_done_ends_when_the_database_is_back(
+    server: Server, project: Project, monkeypatch: pytest.MonkeyPatch, breaks: bool
+) -> None:
+    planned, refused, plan, advance = 0, 0, Parser.plan, import_store.advance
+
+    async def count(parser: Parser) -> Plan:
+        nonlocal planned
+        planned += 1
+        if breaks:
+            raise ZeroDivisionError
+        return await plan(parser)
+
+    async def away(*given: Any, **more: Any) -> None:
+        nonlocal refused
+        if more.get("state", ImportState.RUNNING).terminal and refused < 2:
+            refused += 1
+            raise Unavailable("DATABASE_UNAVAILABLE", "away")
+        await advance(*given, **more)
+
+    monkeypatch.setattr(Parser, "plan", count)
+    monkeypatch.setattr(import_store, "advance", away)
+    done = await server.run_import(project, voc_folder(3))
+    assert done.state == (Import.STATE_FAILED if breaks else Import.STATE_SUCCEEDED)
+    assert (planned, refused) == (1, 2)
 
 
 async def _started_with(server: Server, project: Project, break_it: Callable[[], None]) -> Import:

@@ -4,9 +4,14 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from bloomery.dataset.v1 import DatasetVersion, DeleteDatasetVersionRequest, WatchDatasetVersionRequest
+from bloomery_dataset.app import SCHEMA
 from bloomery_dataset.settings import DatasetSettings
+from bloomery_dataset.store import builds
+from bloomery_dataset.store.tables import VERSIONS
+from bloomery_kit.database import Database
 from bloomery_kit.errors import ResourceExhausted, Unavailable, error_info
 from bloomery_kit.objects import FolderObjectStore, ObjectStat
 from bloomery_kit.objects import _protocol as objects_protocol
@@ -135,6 +140,133 @@ async def test_a_database_that_is_away_for_a_moment_costs_no_build(
         assert await at_work
     await complete(idle, created.name, tmp_path / "blobs")
     assert len(fake.streams) == 1
+
+
+async def test_a_build_that_is_done_is_kept_until_the_database_is_back(
+    idle: Service,
+    fake: FakeAnnotations,
+    settings: DatasetSettings,
+    annotation_target: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill(fake)
+    created = await idle.create()
+    away(monkeypatch, "finish", *[Unavailable("DATABASE_UNAVAILABLE", "away")] * 2)
+    async with building(tmp_path, settings.database_url, annotation_target) as builder:
+        assert await builder.build_next()
+    await complete(idle, created.name, tmp_path / "blobs")
+    assert len(fake.streams) == 1
+
+
+async def test_a_store_that_is_away_for_a_moment_costs_no_build(
+    idle: Service, fake: FakeAnnotations, settings: DatasetSettings, annotation_target: str, tmp_path: Path
+) -> None:
+    class AwayStore(FolderObjectStore):
+        refusals = 2
+
+        async def put(self, key: str, data: objects_protocol.Data, *, content_type: str = "") -> ObjectStat:
+            if self.refusals:
+                self.refusals -= 1
+                raise Unavailable("OBJECT_STORE_UNAVAILABLE", "away")
+            return await super().put(key, data, content_type=content_type)
+
+    fill(fake)
+    store = AwayStore(tmp_path / "blobs", base_url="http://127.0.0.1:1", signing_key=SIGNING_KEY.encode())
+    created = await idle.create()
+    async with building(tmp_path, settings.database_url, annotation_target, objects=store) as builder:
+        assert await builder.build_next()
+    await complete(idle, created.name, tmp_path / "blobs")
+    assert (store.refusals, len(fake.streams)) == (0, 1)
+
+
+async def test_a_build_that_fails_while_the_database_is_away_says_why_afterwards(
+    idle: Service, settings: DatasetSettings, annotation_target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created = await idle.create()
+    away(monkeypatch, "fail", ResourceExhausted("DISK_FULL", "full"))
+    async with building(tmp_path, settings.database_url, annotation_target) as builder:
+        assert await builder.build_next()
+    version = await idle.get(created.name)
+    assert (version.state, error_info(version.error).reason) == (DatasetVersion.STATE_FAILED, "NO_USABLE_IMAGES")
+
+
+async def test_a_build_that_is_given_back_while_the_database_is_away_has_not_crashed(
+    idle: Service,
+    fake: FakeAnnotations,
+    settings: DatasetSettings,
+    annotation_target: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    created = await idle.create()
+    fake.down = True
+    away(monkeypatch, "release", Unavailable("DATABASE_UNAVAILABLE", "away"))
+    async with building(tmp_path, settings.database_url, annotation_target) as builder:
+        assert await builder.build_next()
+    assert await tries(settings, created.uid) == 0
+
+
+async def test_a_builder_that_stops_while_the_database_is_away_has_not_crashed(
+    idle: Service,
+    fake: FakeAnnotations,
+    settings: DatasetSettings,
+    annotation_target: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill(fake)
+    fake.gate = asyncio.Event()
+    created = await idle.create()
+    away(monkeypatch, "release", Unavailable("DATABASE_UNAVAILABLE", "away"))
+    async with building(tmp_path, settings.database_url, annotation_target) as builder:
+        at_work = asyncio.create_task(builder.build_next())
+        await fake.reached_gate.wait()
+        assert await tries(settings, created.uid) == 1
+        at_work.cancel()
+        await asyncio.gather(at_work, return_exceptions=True)
+    assert await tries(settings, created.uid) == 0
+
+
+async def test_a_builder_that_lost_its_build_in_an_outage_has_not_crashed(
+    idle: Service, fake: FakeAnnotations, settings: DatasetSettings, annotation_target: str, tmp_path: Path
+) -> None:
+    fill(fake)
+    gate = fake.gate = asyncio.Event()
+    created = await idle.create()
+    async with (
+        building(tmp_path, settings.database_url, annotation_target) as first,
+        building(tmp_path, settings.database_url, annotation_target) as second,
+    ):
+        at_work = asyncio.create_task(first.build_next())
+        await fake.reached_gate.wait()
+        await let_leases_run_out(settings.database_url)
+        assert await second._claim()
+        gate.set()
+        assert await at_work
+    assert await tries(settings, created.uid) == 1, "only the second one's counts"
+
+
+def away(monkeypatch: pytest.MonkeyPatch, step: str, *outages: Exception) -> None:
+    """Let the next tries of a step of builds meet these."""
+    left, real = list(outages), getattr(builds, step)
+
+    async def meet(*given: object, **named: object) -> object:
+        if left:
+            raise left.pop()
+        return await real(*given, **named)
+
+    monkeypatch.setattr(builds, step, meet)
+
+
+async def tries(settings: DatasetSettings, uid: str) -> int:
+    """How many tries of a build are counted."""
+    db = Database.connect(settings.database_url, SCHEMA)
+    async with db.read() as tx:
+        found: int | None = await tx.scalar(sa.select(VERSIONS.c.attempts).where(VERSIONS.c.uid == uid))
+    await db.close()
+    assert found is not None
+    return found
 
 
 async def test_a_neighbour_that_falls_silent_delays_a_build_and_does_not_fail_it(

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from bloomery_kit.errors import Unavailable
-from bloomery_kit.loops import FAILURES, Loops, guarded
+from bloomery_kit.loops import FAILURES, Loops, guarded, through_outages
 
 
 class ForeignError(Exception):
@@ -156,3 +156,48 @@ def test_one_item_does_not_hold_up_the_next(caplog: pytest.LogCaptureFixture) ->
 def test_errors_that_are_not_the_items_pass() -> None:
     with pytest.raises(Unavailable), guarded("items", let=(Unavailable,)):
         raise Unavailable("DATABASE_UNAVAILABLE", "away")
+
+
+class TestThroughOutages:
+    @staticmethod
+    def meeting(*errors: Exception) -> Callable[[], Awaitable[str]]:
+        left = list(errors)
+
+        async def work() -> str:
+            if left:
+                raise left.pop(0)
+            return "done"
+
+        return work
+
+    async def test_what_meets_an_outage_is_done_after_it(self, caplog: pytest.LogCaptureFixture) -> None:
+        before = failures("ends")
+        work = self.meeting(Unavailable("DATABASE_UNAVAILABLE", "away"))
+        assert await through_outages("ends", work, item=1) == "done"
+        assert failures("ends") - before == 1
+        assert caplog.records[0].__dict__["item"] == 1
+
+    async def test_any_other_error_passes_at_once(self) -> None:
+        with pytest.raises(ForeignError):
+            await through_outages("ends", self.meeting(ForeignError()))
+
+    async def test_patience_ends(self) -> None:
+        with pytest.raises(Unavailable):
+            await through_outages("ends", self.meeting(Unavailable("DATABASE_UNAVAILABLE", "away")), patience=0.0)
+
+    async def test_whoever_is_told_to_stop_waits_no_longer(self) -> None:
+        begun = asyncio.Event()
+
+        async def turned_into_an_outage() -> None:
+            begun.set()
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                raise Unavailable("DATABASE_UNAVAILABLE", "its connection was closed") from None
+
+        task = asyncio.create_task(through_outages("ends", turned_into_an_outage))
+        await begun.wait()
+        task.cancel()
+        async with asyncio.timeout(5):
+            await asyncio.wait({task})
+        assert isinstance(task.exception(), Unavailable)

@@ -6,9 +6,11 @@ items, one item's trouble is no reason to leave the others alone.
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import grpc
 from prometheus_client import Counter
@@ -26,6 +28,7 @@ _FIRST_BACKOFF = 0.2
 _LONGEST_BACKOFF = 5.0
 _log = logging.getLogger("bloomery.loops")
 Work = Callable[[], Awaitable[object]]
+T = TypeVar("T")
 
 
 @dataclass
@@ -85,6 +88,32 @@ def guarded(loop: str, *, let: tuple[type[Exception], ...] = (), **what: object)
         _tell(loop, error, what)
         if _is_told_to_stop():
             raise
+
+
+async def through_outages(
+    loop: str,
+    work: Callable[[], Awaitable[T]],
+    *,
+    outages: tuple[type[Exception], ...] = (Unavailable,),
+    patience: float = math.inf,
+    **what: object,
+) -> T:
+    """The result of `work`, repeated for `patience` seconds while it meets `outages`; it may be done twice.
+
+    For what ends an item of a pass: an hour's work is not thrown away because there was nobody to note it down for a
+    second. Any other error passes, such as that somebody else has taken the item over.
+    """
+    clock, backoff = asyncio.get_running_loop().time, _FIRST_BACKOFF
+    start = clock()
+    while True:
+        try:
+            return await work()
+        except outages as error:
+            if _is_told_to_stop() or clock() - start >= patience:
+                raise
+            _tell(loop, error, what)
+        await asyncio.sleep(backoff)
+        backoff = min(2 * backoff, _LONGEST_BACKOFF)
 
 
 async def _again(loop: _Loop) -> None:

@@ -9,8 +9,8 @@ from bloomery.annotation.v1 import add_AnnotationServiceServicer_to_server
 from bloomery_annotation import housekeeping
 from bloomery_annotation.blobs import DiskGuard, Uploads
 from bloomery_annotation.housekeeping import Housekeeper
-from bloomery_annotation.importer.run import Tools
-from bloomery_annotation.importer.runner import LOOP, WAKE, ImportRunner
+from bloomery_annotation.importer.run import LOOP, Tools
+from bloomery_annotation.importer.runner import WAKE, ImportRunner
 from bloomery_annotation.service import AnnotationService, Parts
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_kit import leases

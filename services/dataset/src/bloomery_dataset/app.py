@@ -12,6 +12,7 @@ from bloomery.annotation.v1 import AnnotationServiceStub
 from bloomery.dataset.v1 import add_DatasetServiceServicer_to_server
 from bloomery_dataset import builder, housekeeping
 from bloomery_dataset.annotations import Annotations
+from bloomery_dataset.build import LOOP as BUILDS
 from bloomery_dataset.build import Sources
 from bloomery_dataset.builder import Builder
 from bloomery_dataset.catalog import Catalog
@@ -67,9 +68,8 @@ class DatasetApp:
         works = Builder(db, sources, changed=changed, folder=scratch, lease=settings.lease_seconds)
         housekeeper = Housekeeper(db, annotations, objects)
         self.loops = Loops()
-        self.loops.add(
-            builder.LOOP, works.build_all, partial(changed.listen(builder.BUILDS).wait, settings.build_poll_seconds)
-        )
+        news = partial(changed.listen(builder.BUILDS).wait, settings.build_poll_seconds)
+        self.loops.add(BUILDS, works.build_all, news)
         tidying = partial(changed.listen(housekeeping.CLEANUPS).wait, _TIDY_SECONDS)
         self.loops.add(housekeeping.LOOP, housekeeper.tidy, tidying)
 

@@ -19,13 +19,17 @@ from bloomery_dataset.spill import UNASSIGNED, Spill
 from bloomery_dataset.splits import PARTS, place, split
 from bloomery_dataset.statistics import Tally
 from bloomery_kit.errors import FailedPrecondition
+from bloomery_kit.loops import through_outages
 from bloomery_kit.objects import ObjectStore
 from bloomery_vision.manifest import ManifestIndex, ManifestRow, ManifestShard, ShardWriter
 from bloomery_vision.manifest_hash import ContentHash
 
+LOOP = "dataset builds"
 SHARD_ROWS = 50_000
 SHARD_BYTES = 64 << 20
 _SLICE = 500
+_STORE_PATIENCE = 60.0
+"""Seconds for which a store may be away before the build is given back, and begins again."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,8 @@ class BuildRun:
     async def _put(self, path: Path, suffix: str) -> Blob:
         with path.open("rb") as file:
             digest = (await asyncio.to_thread(hashlib.file_digest, file, "sha256")).hexdigest()
-        stored = await self._sources.objects.put(f"{self._version.prefix}/{digest}{suffix}", path)
+        key, put = f"{self._version.prefix}/{digest}{suffix}", self._sources.objects.put
+        stored = await through_outages(LOOP, lambda: put(key, path), patience=_STORE_PATIENCE, object=key)
         return Blob(f"sha256:{digest}", stored.size, stored.key)
 
     def _product(self, manifest: Blob, *, unassigned: int) -> Product:

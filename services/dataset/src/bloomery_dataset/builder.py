@@ -7,35 +7,38 @@ that was asleep cannot touch what another one has taken over.
 import asyncio
 import logging
 import tempfile
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import grpc
 
 from bloomery_dataset import metrics
 from bloomery_dataset.annotations import BROKEN
-from bloomery_dataset.build import BuildRun, Progress, Sources
+from bloomery_dataset.build import LOOP, BuildRun, Progress, Sources
 from bloomery_dataset.housekeeping import CLEANUPS
 from bloomery_dataset.model import Build, Failure, Plan, Product
 from bloomery_dataset.store import builds, versions
 from bloomery_kit import leases
-from bloomery_kit.database import Database
+from bloomery_kit.database import Database, Transaction
 from bloomery_kit.disks import is_full
-from bloomery_kit.errors import BloomeryError, FailedPrecondition, Unavailable, error_info, to_status
+from bloomery_kit.errors import BloomeryError, FailedPrecondition, ResourceExhausted, Unavailable, error_info, to_status
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.leases import LeaseLost
-from bloomery_kit.loops import guarded
+from bloomery_kit.loops import guarded, through_outages
 from bloomery_kit.names import new_uid
 from bloomery_kit.tasks import beside
 from bloomery_kit.times import Clock, utc_now
 
 BUILDS = "builds"
 """Key of the notifier that says that there is something to build."""
-LOOP = "dataset builds"
 _ATTEMPTS = 5
 _REST_SECONDS = 5.0
 _REPORT_SECONDS = 0.5
+_LEAVE_SECONDS = 5.0
 _log = logging.getLogger("bloomery.dataset.builder")
+T = TypeVar("T")
 
 
 class Builder:
@@ -80,31 +83,54 @@ class Builder:
         async with self._db.read() as tx:
             waiting = await builds.waiting(tx)
         for uid in waiting:
-            async with self._db.write() as tx:
-                if build := await builds.claim(tx, uid, holder=self._holder, term=self._lease):
-                    return build
+            with guarded(LOOP, let=(Unavailable,), version_uid=uid):
+                async with self._db.write() as tx:
+                    if build := await builds.claim(tx, uid, holder=self._holder, term=self._lease):
+                        return build
         return None
 
     async def _bring_to_an_end(self, build: Build) -> None:
         try:
+            await self._end(build)
+        except LeaseLost:
+            await self._tidy(build)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._leave(build))
+            raise
+
+    async def _end(self, build: Build) -> None:
+        try:
             with metrics.BUILD_SECONDS.time():
                 product = await self._build(build)
-                async with self._db.write() as tx:
-                    version = await builds.finish(tx, build, product, self._clock())
+                version = await self._write(
+                    build, lambda tx: builds.finish(tx, build, product, self._clock()), outages=(Unavailable,)
+                )
             metrics.BUILDS.labels("ready" if version.uid == build.version.uid else "reused").inc()
             metrics.BUILD_IMAGES.inc(version.item_count)
             _log.info("built", extra={"version": version.name, "images": version.item_count})
-        except asyncio.CancelledError:
-            await asyncio.shield(self._give_back(build, rest=0.0))
-            raise
         except LeaseLost:
-            await self._tidy(build)
+            raise
         except Exception as error:  # noqa: BLE001
             await self._settle(build, error)
 
+    async def _write(
+        self,
+        build: Build,
+        write: Callable[[Transaction], Awaitable[T]],
+        *,
+        outages: tuple[type[Exception], ...] = (Unavailable, ResourceExhausted),
+    ) -> T:
+        """Write how a try ended, whenever the database is back. Raises LeaseLost once another replica builds it."""
+
+        async def once() -> T:
+            async with self._db.write() as tx:
+                return await write(tx)
+
+        return await through_outages(LOOP, once, outages=outages, version=build.version.name)
+
     async def _build(self, build: Build) -> Product:
         if build.attempts > _ATTEMPTS:
-            raise FailedPrecondition("BUILD_CRASHED", f"the build was started {_ATTEMPTS} times and never ended")
+            raise FailedPrecondition("BUILD_CRASHED", f"whoever built it crashed {_ATTEMPTS} times")
         progress = Progress()
         return await beside(self._work(build, progress), self._keep(build, progress))
 
@@ -157,26 +183,31 @@ class Builder:
             extra={"version": build.version.name, "reason": failure.reason, "error": failure.message},
             exc_info=error if failure.reason == "INTERNAL" else None,
         )
-        try:
-            async with self._db.write() as tx:
-                await builds.fail(tx, build, failure, self._clock())
-            metrics.BUILDS.labels("failed").inc()
-        except LeaseLost:
-            await self._tidy(build)
+        await self._write(build, lambda tx: builds.fail(tx, build, failure, self._clock()))
+        metrics.BUILDS.labels("failed").inc()
 
     async def _give_back(self, build: Build, *, rest: float) -> None:
         metrics.BUILDS.labels("interrupted").inc()
-        with suppress(LeaseLost):
-            async with self._db.write() as tx:
-                await builds.release(tx, build, rest=rest)
+        await self._write(build, lambda tx: builds.release(tx, build, rest=rest))
+
+    async def _leave(self, build: Build) -> None:
+        """Give the build back at the stop of this replica, which does not wait long for a database that is away."""
+        with suppress(LeaseLost, TimeoutError):
+            async with asyncio.timeout(_LEAVE_SECONDS):
+                await self._give_back(build, rest=0.0)
 
     async def _tidy(self, build: Build) -> None:
         """Where the version was deleted under the build, give up what the build took since."""
         metrics.BUILDS.labels("lost").inc()
         _log.info("build lost", extra={"version": build.version.name})
-        async with self._db.write() as tx:
-            if not await versions.is_there(tx, build.version):
+
+        async def tidy(tx: Transaction) -> None:
+            if await versions.is_there(tx, build.version):
+                await builds.uncount(tx, build)
+            else:
                 await versions.leave_cleanup(tx, build.version)
+
+        await self._write(build, tidy)
 
 
 def _passes(error: Exception) -> bool:

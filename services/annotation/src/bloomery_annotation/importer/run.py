@@ -42,10 +42,12 @@ from bloomery_annotation.store.imports import Claim
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import Aborted, BloomeryError
 from bloomery_kit.feeds import Notifier
+from bloomery_kit.loops import through_outages
 from bloomery_kit.objects import ObjectStore
 from bloomery_kit.times import Clock
 from bloomery_vision.formats import FormatError, ImportItem, Plan
 
+LOOP = "imports"
 BATCH = 1000
 """Items saved, and lost to a crash, at once."""
 
@@ -171,12 +173,20 @@ class _Run:
         return [path for uid, path in paths.items() if uid in there]
 
     async def _end(self, state: ImportState, failure: Failure | None = None) -> ImportState:
-        async with self._tools.db.write() as tx:
-            _, current = await _current(tx, self._claim)
-            now = self._tools.clock()
-            await imports.advance(tx, self._claim, current.counts, now, state=state, failure=failure)
-        self._tools.changed.notify(self._claim.import_uid)
-        return state
+        return await end(self._tools, self._claim, state, failure)
+
+
+async def end(tools: Tools, claim: Claim, state: ImportState, failure: Failure | None = None) -> ImportState:
+    """Write how an import ended, whenever the database is back: to find out again may take long. Raises LeaseLost."""
+
+    async def once() -> None:
+        async with tools.db.write() as tx:
+            _, current = await _current(tx, claim)
+            await imports.advance(tx, claim, current.counts, tools.clock(), state=state, failure=failure)
+
+    await through_outages(LOOP, once, import_uid=claim.import_uid)
+    tools.changed.notify(claim.import_uid)
+    return state
 
 
 async def _current(tx: Transaction, claim: Claim) -> tuple[Project, Import]:

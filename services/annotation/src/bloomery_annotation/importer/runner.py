@@ -5,9 +5,9 @@ import logging
 from contextlib import suppress
 
 from bloomery_annotation import metrics
-from bloomery_annotation.importer.run import Tools, run_import
+from bloomery_annotation.importer.run import LOOP, Tools, end, run_import
 from bloomery_annotation.model import Failure, ImportState
-from bloomery_annotation.store import imports, projects
+from bloomery_annotation.store import imports
 from bloomery_annotation.store.imports import Claim
 from bloomery_kit import leases
 from bloomery_kit.disks import is_full
@@ -17,7 +17,6 @@ from bloomery_kit.loops import guarded
 from bloomery_kit.names import new_uid
 from bloomery_kit.tasks import beside
 
-LOOP = "imports"
 WAKE = "imports"
 """The key under which a new import wakes the runners of its process."""
 
@@ -41,10 +40,11 @@ class ImportRunner:
         async with self._tools.db.read() as tx:
             waiting = await imports.waiting(tx)
         for one in waiting:
-            async with self._tools.db.write() as tx:
-                now = self._tools.clock()
-                if claim := await imports.claim(tx, one, now, holder=self._holder, term=self._lease):
-                    return claim
+            with guarded(LOOP, let=(Unavailable,), import_uid=one.import_uid):
+                async with self._tools.db.write() as tx:
+                    now = self._tools.clock()
+                    if claim := await imports.claim(tx, one, now, holder=self._holder, term=self._lease):
+                        return claim
         return None
 
     async def _run(self, claim: Claim) -> None:
@@ -90,11 +90,7 @@ class ImportRunner:
     async def _fail(self, claim: Claim) -> None:
         failure = Failure("INTERNAL", f"the server could not go on; its log has more under import {claim.import_uid}")
         with suppress(BloomeryError):
-            async with self._tools.db.write() as tx:
-                current = await imports.held(tx, await projects.lock(tx, claim.project_id), claim)
-                now = self._tools.clock()
-                await imports.advance(tx, claim, current.counts, now, state=ImportState.FAILED, failure=failure)
-        self._tools.changed.notify(claim.import_uid)
+            await beside(end(self._tools, claim, ImportState.FAILED, failure), self._keep(claim))
 
 
 def _passes(problem: Exception) -> bool:

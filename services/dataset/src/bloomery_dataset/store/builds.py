@@ -44,11 +44,19 @@ async def report(tx: Transaction, build: Build, *, done_count: int, now: datetim
 
 
 async def release(tx: Transaction, build: Build, *, rest: float) -> None:
-    """Give the build back unfinished, for anybody to take after `rest` seconds, as if it had not been tried."""
+    """Give the build back unfinished, for anybody to take after `rest` seconds. Raises LeaseLost."""
     await leases.fence(tx, build.lease)
-    values = {"attempts": VERSIONS.c.attempts - 1}
-    await compare_and_set(tx, VERSIONS, VERSIONS.c.uid == build.version.uid, _BUILDING, values=values)
+    await uncount(tx, build)
     await leases.give_up(tx, build.lease, rest=rest)
+
+
+async def uncount(tx: Transaction, build: Build) -> None:
+    """Take a try that did not crash off the count, whoever has the build by now.
+
+    Where a commit was not heard of it may be taken off twice; then one crash more is allowed.
+    """
+    counted = (VERSIONS.c.uid == build.version.uid, _BUILDING, VERSIONS.c.attempts > 0)
+    await compare_and_set(tx, VERSIONS, *counted, values={"attempts": VERSIONS.c.attempts - 1})
 
 
 async def plan(tx: Transaction, build: Build, plan: Plan, *, item_count: int, now: datetime) -> Plan:

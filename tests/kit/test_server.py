@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,45 @@ class TestHealth:
         async with channel(f"127.0.0.1:{await host.start()}") as client:
             assert await health(client) == NOT_SERVING
         await host.drain(0)
+
+    @pytest.mark.parametrize("loop", ["health", "event loop lag"])
+    async def test_turns_once_a_loop_of_the_host_has_ended(self, loop: str) -> None:
+        async with running_host(ServerOptions(drain_wait=0, ready_interval=0.1)) as echo:
+            await echo.host.loops.close(loop)
+            for service in ("", SERVICE):
+                await self.turns(echo.channel, service)
+
+    async def test_turns_once_a_check_never_ends_whatever_becomes_of_it(self) -> None:
+        asked = 0
+
+        async def check() -> None:
+            nonlocal asked
+            asked += 1
+            if asked > 1:
+                with suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+                await asyncio.Event().wait()
+
+        host = ServiceHost(ServerOptions(drain_wait=0, ready_interval=0.1), authenticator=Tokens())
+        host.add(register, EchoServicer(), SERVICE, ready=check)
+        async with channel(f"127.0.0.1:{await host.start()}") as client:
+            assert await health(client) == SERVING
+            await self.turns(client, SERVICE)
+        await host.drain(0)
+
+    async def test_stays_as_long_as_it_is_checked(self) -> None:
+        seen = set()
+        async with running_host(ServerOptions(drain_wait=0, ready_interval=0.2)) as echo:
+            with pytest.raises(grpc.aio.AioRpcError):
+                async for answer in stub(echo.channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE), timeout=1):
+                    seen.add(answer.status)
+        assert seen == {SERVING}
+
+    async def turns(self, on: grpc.aio.Channel, service: str) -> None:
+        """Wait until a service is NOT_SERVING."""
+        async for answer in stub(on).Watch(health_pb2.HealthCheckRequest(service=service), timeout=5):
+            if answer.status == NOT_SERVING:
+                return
 
     async def test_has_a_plain_port_of_its_own_that_serves_nothing_else(self) -> None:
         async with running_host(ServerOptions(drain_wait=0, health_port=0)) as echo:

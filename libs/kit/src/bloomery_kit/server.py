@@ -25,6 +25,8 @@ S = TypeVar("S")
 ReadyCheck = Callable[[], Awaitable[None]]
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_STALE_AFTER = 3
+"""Intervals of checks, each of which takes one at most, after which what was last heard counts no more."""
 _log = logging.getLogger("bloomery.server")
 
 
@@ -78,6 +80,7 @@ class ServiceHost:
         self.health_port: int | None = None
         self._checks: dict[str, ReadyCheck | None] = {}
         self._health = health.aio.HealthServicer()
+        self._doubt: asyncio.Task[None] | None = None
         self._server = grpc.aio.server(
             interceptors=server_interceptors(authenticator, options.limits), options=_channel_options(options)
         )
@@ -133,6 +136,8 @@ class ServiceHost:
         if self._probes is not None:
             await self._probes.stop(0)
         await self.loops.close()
+        if self._doubt is not None:
+            self._doubt.cancel()
 
     def _add_infrastructure(self) -> None:
         for server in filter(None, (self._server, self._probes)):
@@ -153,18 +158,32 @@ class ServiceHost:
         await self._check_all()
 
     async def _check_all(self) -> None:
-        # Services of one application have one check.
-        checks = list({check for check in self._checks.values() if check is not None})
+        # Services of one application have one check; without the host's own loops no answer is to be relied on.
+        checks = list({self._check_loops, *filter(None, self._checks.values())})
         ready = dict(zip(checks, await asyncio.gather(*map(self._is_ready, checks)), strict=True))
-        for name, check in self._checks.items():
-            await self._health.set(name, _SERVING if check is None or ready[check] else _NOT_SERVING)
+        fit = ready[self._check_loops]
+        for name, check in {"": None, **self._checks}.items():
+            await self._health.set(name, _SERVING if fit and (check is None or ready[check]) else _NOT_SERVING)
+        if self._doubt is not None:
+            self._doubt.cancel()
+        self._doubt = asyncio.create_task(self._turn_away())
+
+    async def _check_loops(self) -> None:
+        self.loops.check_ready()
+
+    async def _turn_away(self) -> None:
+        """Say NOT_SERVING unless the next check comes in time: a loop that has ended or hangs cannot say so itself."""
+        await asyncio.sleep(_STALE_AFTER * self.options.ready_interval)
+        _log.error("nothing checks the health any more; restart this replica")
+        for name in ("", *self._checks):
+            await self._health.set(name, _NOT_SERVING)
 
     async def _is_ready(self, check: ReadyCheck) -> bool:
         try:
             async with asyncio.timeout(self.options.ready_interval):
                 await check()
         except Exception as error:  # noqa: BLE001
-            names = ", ".join(name for name, known in self._checks.items() if known == check)
+            names = ", ".join(name for name, known in self._checks.items() if known == check) or "all"
             _log.warning("not ready", extra={"services": names, "error": error})
             return False
         return True

@@ -109,6 +109,8 @@ class Datasets(DatasetServiceServicer):
         self.down = False
         self.refused = ""
         """A dataset version that nobody may hold."""
+        self.refusal = grpc.StatusCode.FAILED_PRECONDITION
+        """How it is refused."""
 
     async def AcquireReference(self, request: AcquireReferenceRequest, context: Context) -> Reference:
         assert request.resource
@@ -116,7 +118,7 @@ class Datasets(DatasetServiceServicer):
         if self.down:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
         if request.resource == self.refused:
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "it is being deleted")
+            await context.abort(self.refusal, "it is being deleted")
         self.held.add((request.resource, request.holder))
         self.titles[request.holder] = request.title
         return Reference(resource=request.resource, holder=request.holder)

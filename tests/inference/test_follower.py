@@ -16,7 +16,9 @@ from bloomery.inference.v1 import (
 )
 from bloomery.training.v1 import JobServiceStub
 from bloomery_inference.follower import Follower
+from bloomery_inference.recording import Recorder
 from bloomery_kit.errors import error_info, to_status
+from bloomery_kit.feeds import Notifier
 from tests.inference.asking import PETS, V1, gone, recorded, until_true
 from tests.inference.conftest import Service
 from tests.inference.samples import CLASSES, DATASET, imported, trained, with_facts
@@ -92,6 +94,7 @@ async def test_a_result_waits_while_its_dataset_cannot_be_held(service: Service)
 async def test_a_result_that_can_never_be_recorded_holds_up_none_and_says_why(service: Service) -> None:
     stuck = trained(1)
     stuck.job.dataset_version = service.datasets.refused = "projects/pets/datasets/going/versions/1"
+    service.datasets.refusal = grpc.StatusCode.INVALID_ARGUMENT
     odd = trained(2)
     odd.job.model = "no name of a model"
     service.trainer.feed += [stuck, odd, trained(3)]
@@ -106,12 +109,9 @@ async def test_a_result_that_can_never_be_recorded_holds_up_none_and_says_why(se
 
 def another_replica(service: Service) -> Follower:
     (connection,) = service.app._channels.values()
-    return Follower(
-        service.app._db,
-        jobs=JobServiceStub(connection),
-        datasets=DatasetServiceStub(connection),
-        annotations=AnnotationServiceStub(connection),
-    )
+    datasets, annotations = DatasetServiceStub(connection), AnnotationServiceStub(connection)
+    recorder = Recorder(service.app._db, datasets=datasets, annotations=annotations)
+    return Follower(service.app._db, recorder, jobs=JobServiceStub(connection), changed=Notifier())
 
 
 async def test_data_is_held_under_the_name_that_people_give_the_version(service: Service) -> None:
@@ -123,7 +123,7 @@ async def test_data_is_held_under_the_name_that_people_give_the_version(service:
     assert sorted(service.datasets.titles.values()) == called
     late = another_replica(service)
     for item in items:
-        await late.record(item)
+        await late.take(item)
     assert sorted(service.datasets.titles.values()) == called
     assert service.datasets.titles[f"{PETS}/versions/{second.uid}"] == "models/pets@2"
 
@@ -135,7 +135,7 @@ async def test_a_replica_that_comes_late_holds_no_data_of_a_version_that_is_gone
     await service.models.DeleteModelVersion(DeleteModelVersionRequest(name=V1))
     await gone(service, "p/none")
     late = another_replica(service)
-    await late.record(item)
+    await late.take(item)
     await gone(service, "p/none")
 
 

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import grpc
 import pytest
 import sqlalchemy as sa
 
@@ -87,7 +88,7 @@ async def test_a_result_waits_for_the_owner_of_projects(service: Service) -> Non
 
 
 async def test_a_refused_result_holds_no_project(service: Service) -> None:
-    service.datasets.refused = DATASET
+    service.datasets.refused, service.datasets.refusal = DATASET, grpc.StatusCode.INVALID_ARGUMENT
     item = trained(1)
     service.trainer.feed.append(item)
     await refused(service, item.job.name)
@@ -102,7 +103,7 @@ async def test_a_replica_that_comes_late_holds_no_project_for_a_model_that_is_go
     await service.models.DeleteModel(DeleteModelRequest(name=PETS))
     await until_true(lambda: not service.projects.held)
     service.projects.titles.clear()
-    await another_replica(service).record(item)
+    await another_replica(service).take(item)
     assert service.projects.titles, "it did not hold it, so this test shows nothing"
     await until_true(lambda: not service.projects.held)
     assert await listed(service) == []

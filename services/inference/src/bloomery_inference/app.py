@@ -11,14 +11,16 @@ from bloomery.annotation.v1 import AnnotationServiceStub
 from bloomery.dataset.v1 import DatasetServiceStub
 from bloomery.inference.v1 import add_ModelServiceServicer_to_server, add_PredictionServiceServicer_to_server
 from bloomery.training.v1 import JobServiceStub
-from bloomery_inference import housekeeping, pending
+from bloomery_inference import housekeeping, parked, pending
 from bloomery_inference.files import ModelCache
 from bloomery_inference.follower import RESULTS_LOOP, Follower
 from bloomery_inference.housekeeping import Housekeeper
 from bloomery_inference.images import ImageSource
 from bloomery_inference.loading import LoadedModels
+from bloomery_inference.parked import Parked
 from bloomery_inference.pending import Pending
 from bloomery_inference.predictor import Predictor
+from bloomery_inference.recording import Recorder
 from bloomery_inference.registry import Registry
 from bloomery_inference.runtime import open_runtime
 from bloomery_inference.service import ModelServicer, PredictionServicer
@@ -69,11 +71,14 @@ class InferenceApp:
         self._models = ModelServicer(registry, objects)
         images = ImageSource(annotations, objects, max_bytes=settings.max_image_bytes)
         self._predictions = PredictionServicer(registry, images, predictor)
-        follower = Follower(db, jobs=jobs, datasets=datasets, annotations=annotations)
+        recorder = Recorder(db, datasets=datasets, annotations=annotations)
+        follower = Follower(db, recorder, jobs=jobs, changed=changed)
+        parking = Parked(db, recorder, jobs=jobs, changed=changed)
         waiting = Pending(db, jobs=jobs, changed=changed, interval=settings.pending_interval)
         housekeeper = Housekeeper(db, objects, jobs=jobs, datasets=datasets, annotations=annotations)
         self.loops = Loops()
         self.loops.add(RESULTS_LOOP, follower.follow_results, settings.results_retry)
+        self.loops.add(parked.LOOP, parking.try_again, parking.pause)
         self.loops.add(pending.LOOP, waiting.settle, waiting.pause)
         tidying = partial(changed.listen(housekeeping.CLEANUPS).wait, settings.tidy_interval)
         self.loops.add(housekeeping.LOOP, housekeeper.tidy, tidying)

@@ -1,54 +1,28 @@
 """Follows the trainer's results and records what is a model's: a version for each TRAIN or IMPORT, and variants.
 
-The feed is read from the last sequence that was recorded. Recording one result and moving the cursor are one
-transaction, so that a crash or a second replica neither loses a result nor records it twice. A result that cannot be
-recorded is refused after some tries, so that it holds up none of those behind it.
+The feed is read from the last sequence that was taken. A result that makes no sense is refused; one that cannot be
+recorded for a reason that may pass is parked. So none holds up those behind it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Collection
-from contextlib import suppress
-from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
-import grpc
-
-from bloomery.dataset.v1 import AcquireReferenceRequest
-from bloomery.training.v1 import FeedItem, JobKind, WatchJobResultsRequest
-from bloomery_inference.deletion import hold_of
-from bloomery_inference.holding import Holding
-from bloomery_inference.model import Artifact, Cleanup, Model, VersionContent
-from bloomery_inference.names import MODEL
-from bloomery_inference.results import made_variants, model_uid, variant_result, version_content, version_uid
-from bloomery_inference.store import cleanups, models, results, variants
-from bloomery_kit.database import Database, Transaction
-from bloomery_kit.errors import BloomeryError, InvalidArgument, NotFound, Unavailable, to_status
+from bloomery.training.v1 import FeedItem, WatchJobResultsRequest
+from bloomery_inference.parked import PARKED
+from bloomery_inference.recording import Recorder, Take, is_hopeless, reason_of
+from bloomery_inference.store import results
+from bloomery_kit.database import Database
+from bloomery_kit.feeds import Notifier
 from bloomery_kit.times import Clock, utc_now
 
 if TYPE_CHECKING:
-    from bloomery.annotation.v1.annotation_service_pb2_grpc import AnnotationServiceAsyncStub
-    from bloomery.dataset.v1.dataset_service_pb2_grpc import DatasetServiceAsyncStub
     from bloomery.training.v1.job_service_pb2_grpc import JobServiceAsyncStub
 
 FEED = "job-results"
 RESULTS_LOOP = "inference results"
-_VERSIONS = frozenset({JobKind.JOB_KIND_TRAIN, JobKind.JOB_KIND_IMPORT})
-"""Kinds of job that make a model version."""
-_TRIES = 3
-_HOPELESS = (TypeError, ValueError, InvalidArgument, NotFound)
-"""What a result that makes no sense raises: another try would raise it again."""
-_AWAY = frozenset(
-    {
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.CANCELLED,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-    }
-)
-"""What a neighbour answers that is not there for the moment: no result's fault."""
 _log = logging.getLogger("bloomery.inference")
 
 
@@ -58,172 +32,41 @@ class Follower:
     def __init__(
         self,
         db: Database,
+        recorder: Recorder,
         *,
         jobs: JobServiceAsyncStub,
-        datasets: DatasetServiceAsyncStub,
-        annotations: AnnotationServiceAsyncStub,
+        changed: Notifier,
         clock: Clock = utc_now,
     ) -> None:
         self._db = db
-        self._holding = Holding(db, annotations)
+        self._recorder = recorder
         self._jobs = jobs
-        self._datasets = datasets
+        self._changed = changed
         self._clock = clock
-        self._failures: Counter[str] = Counter()
 
     async def follow_results(self) -> None:
-        """Record results until the trainer ends the stream. Raise what keeps all of them from being recorded."""
+        """Take results until the trainer ends the stream. Raise what keeps all of them from being taken."""
         async with self._db.read() as tx:
             sequence = await results.feed_sequence(tx, FEED)
         async for message in self._jobs.WatchJobResults(WatchJobResultsRequest(after_sequence=sequence)):
             if message.HasField("item"):
-                await self._record_or_refuse(message.item)
+                await self.take(message.item)
 
-    async def _record_or_refuse(self, item: FeedItem) -> None:
+    async def take(self, item: FeedItem) -> None:
+        """Record, refuse or park one result. One that was taken before changes nothing."""
+        take = partial(results.advance_feed, name=FEED, sequence=item.result.sequence)
         try:
-            await self.record(item)
-        except Exception as error:
-            self._failures[item.result.job_uid] += 1
-            tried = self._failures[item.result.job_uid]
-            if _is_away(error) or (tried < _TRIES and not isinstance(error, _HOPELESS)):
-                raise
-            await self._refuse(item, error)
-        self._failures.pop(item.result.job_uid, None)
+            await self._recorder.record(item, take)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not hold up those behind it
+            if is_hopeless(error):
+                await self._recorder.refuse(item, error, take)
+            else:
+                await self._park(item, error, take)
 
-    async def record(self, item: FeedItem) -> None:
-        """Record one result. A result that was recorded before changes nothing."""
-        content = version_content(item) if item.result.kind in _VERSIONS else None
-        model = await self._model_of(item) if content else None
-        if model:
-            await self._holding.acquire(model, item.job.project_uid)
-        held = _hold_of(item)
-        if held:
-            await self._acquire(item, held)
+    async def _park(self, item: FeedItem, error: Exception, take: Take) -> None:
+        reason = reason_of(error)
+        _log.warning("a result is parked", extra={"job": item.job.name, "reason": reason}, exc_info=error)
         async with self._db.write() as tx:
-            if await results.advance_feed(tx, FEED, item.result.sequence):
-                await self._write(tx, item, content, model)
-            if model and not await models.is_there(tx, model.uid):
-                await cleanups.leave(tx, hold_of(model))
-            if held and await models.is_forgotten(tx, item.result.job_uid):
-                # Recorded and deleted before, here or by another replica: nobody else gives this hold back.
-                await cleanups.leave(tx, held)
-
-    async def _model_of(self, item: FeedItem) -> Model:
-        """The model that a result belongs to, or the one that it would make."""
-        made = _made_by(item, self._clock())
-        async with self._db.read() as tx:
-            return await models.get_model(tx, made.project, made.id) or made
-
-    async def _write(
-        self, tx: Transaction, item: FeedItem, content: VersionContent | None, model: Model | None
-    ) -> None:
-        if content and model:
-            await self._record_version(tx, item, content, model)
-        elif item.result.kind == JobKind.JOB_KIND_OPTIMIZE:
-            await self._record_variant(tx, item)
-
-    async def _record_version(self, tx: Transaction, item: FeedItem, content: VersionContent, model: Model) -> None:
-        if await models.is_recorded(tx, item.result.job_uid):
-            return
-        uid = version_uid(item.result.job_uid)
-        made = _made_by(item, self._clock())
-        owner = await models.ensure_model(tx, made, held=made.uid == model.uid)
-        await models.insert_version(tx, uid=uid, model_uid=owner, content=content, now=self._clock())
-        beside = made_variants(item)
-        for one in beside:
-            await variants.record(tx, uid, item.job.name, one, self._clock())
-        await _leave_files(tx, item, [*content.artifacts, *(file for one in beside for file in one.result.artifacts)])
-
-    async def _record_variant(self, tx: Transaction, item: FeedItem) -> None:
-        result, failure = variant_result(item)
-        made = None if failure else result
-        # Not where it was deleted, or asked for again, while its job was at work.
-        finished = await variants.finish(tx, item.job.name, result=made, reason=failure, now=self._clock())
-        await _leave_files(tx, item, result.artifacts if finished and made else ())
-
-    async def _refuse(self, item: FeedItem, error: Exception) -> None:
-        reason = str(error) if isinstance(error, BloomeryError | ValueError | TypeError) else to_status(error).message
-        _log.error("a result is refused", extra={"job": item.job.name, "reason": reason}, exc_info=error)
-        held = _hold_of(item)
-        async with self._db.write() as tx:
-            if not await results.advance_feed(tx, FEED, item.result.sequence):
-                return
-            await results.refuse(
-                tx,
-                job=item.job.name,
-                job_uid=item.result.job_uid,
-                sequence=item.result.sequence,
-                reason=reason,
-                now=self._clock(),
-            )
-            await _leave_files(tx, item, ())
-            if held:
-                await cleanups.leave(tx, held)
-            if item.result.kind in _VERSIONS:
-                await self._leave_project(tx, item)
-            failure = f"RESULT_REFUSED: {reason}"
-            await variants.finish(tx, item.job.name, result=None, reason=failure, now=self._clock())
-
-    async def _leave_project(self, tx: Transaction, item: FeedItem) -> None:
-        """Give back what was held for the model that a result would have made."""
-        with suppress(*_HOPELESS):
-            made = _made_by(item, self._clock())
-            if not await models.is_there(tx, made.uid):
-                await cleanups.leave(tx, hold_of(made))
-
-    async def _acquire(self, item: FeedItem, held: Cleanup) -> None:
-        # Before the version is recorded: a reference without a version is harmless, a version without its data is not.
-        request = AcquireReferenceRequest(resource=held.resource, holder=held.holder, title=await self._title(item))
-        try:
-            await self._datasets.AcquireReference(request)
-        except grpc.aio.AioRpcError as error:
-            if error.code() != grpc.StatusCode.NOT_FOUND:
-                raise
-            _log.warning("the dataset version of a result is gone", extra={"job": item.job.name})
-
-    async def _title(self, item: FeedItem) -> str:
-        """How people will call the version: results are recorded one after another, so its number is known."""
-        ids = MODEL.parse(item.job.model, "model")
-        async with self._db.read() as tx:
-            recorded = await models.find_version(tx, item.job.name, item.result.job_uid)
-            number = recorded.number if recorded else await models.next_number(tx, ids["project"], ids["model"])
-        return f"models/{ids['model']}@{number}"
-
-
-def _made_by(item: FeedItem, now: datetime) -> Model:
-    """The model that a result makes where there is none of its name: each job another."""
-    ids = MODEL.parse(item.job.model, "model")
-    return Model(
-        uid=model_uid(item.result.job_uid),
-        project=ids["project"],
-        id=ids["model"],
-        display_name=ids["model"],
-        labels={},
-        create_time=now,
-        update_time=now,
-        revision=1,
-        latest_version=0,
-        project_uid=item.job.project_uid,
-    )
-
-
-def _hold_of(item: FeedItem) -> Cleanup | None:
-    """What gives back the hold that the version of a result has on its data; what was imported comes from none."""
-    if item.result.kind not in _VERSIONS or not item.job.dataset_version:
-        return None
-    holder = f"{item.job.model}/versions/{version_uid(item.result.job_uid)}"
-    return Cleanup((), item.job.dataset_version, holder)
-
-
-async def _leave_files(tx: Transaction, item: FeedItem, kept: Collection[Artifact]) -> None:
-    """Let the files of a result go that are not `kept` here; as long as the job is there, they are its own."""
-    known = {artifact.logical_key for artifact in kept}
-    keys = tuple(one.logical_key for one in item.result.artifacts if one.logical_key not in known)
-    if keys:
-        await cleanups.leave(tx, Cleanup(keys, job=item.job.name, job_uid=item.result.job_uid))
-
-
-def _is_away(error: Exception) -> bool:
-    if isinstance(error, grpc.aio.AioRpcError):
-        return error.code() in _AWAY
-    return isinstance(error, Unavailable)
+            if await take(tx):
+                await results.park(tx, item, reason, self._clock())
+        self._changed.notify(PARKED)

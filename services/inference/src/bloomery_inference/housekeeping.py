@@ -9,10 +9,10 @@ import grpc
 
 from bloomery.annotation import v1 as annotation
 from bloomery.dataset import v1 as dataset
-from bloomery.training.v1 import GetJobRequest
 from bloomery_inference.holding import Holding
 from bloomery_inference.model import Cleanup, Model
 from bloomery_inference.names import PROJECT
+from bloomery_inference.neighbours import is_job_there
 from bloomery_inference.store import cleanups, models
 from bloomery_inference.store.cleanups import Due
 from bloomery_kit.database import Database
@@ -87,7 +87,7 @@ class Housekeeper:
 
     async def _clean(self, due: Due) -> None:
         cleanup = due.cleanup
-        if cleanup.job and await self._is_there(cleanup):
+        if cleanup.job and await is_job_there(self._jobs, cleanup.job, cleanup.job_uid):
             return
         for key in cleanup.keys:
             await self._objects.delete(key)
@@ -98,15 +98,6 @@ class Housekeeper:
                 await cleanups.forget_cleanup(tx, due.ordinal)
             else:
                 await cleanups.clean_again(tx, due.ordinal, self._clock() + _LATE)
-
-    async def _is_there(self, cleanup: Cleanup) -> bool:
-        try:
-            job = await self._jobs.GetJob(GetJobRequest(name=cleanup.job))
-        except grpc.aio.AioRpcError as error:
-            if error.code() != grpc.StatusCode.NOT_FOUND:
-                raise
-            return False
-        return job.uid == cleanup.job_uid
 
     async def _release(self, cleanup: Cleanup) -> None:
         try:

@@ -83,12 +83,15 @@ class Registry:
         """The version that a job made. Raise NotFound, or FailedPrecondition RESULT_REFUSED where none will come."""
         async with self._db.read() as tx:
             version = await models.find_version(tx, job, job_uid)
-            refusal = None if version else await results.refusal(tx, job, job_uid)
+            if version:
+                return version
+            refusal = await results.refusal(tx, job, job_uid)
+            parked = await results.parking(tx, job, job_uid)
         if refusal is not None:
             raise _refused(job, refusal)
-        if version is None:
-            raise NotFound("model version", job, hint="it is recorded some moments after its job has succeeded")
-        return version
+        if parked is not None:
+            raise NotFound("model version", job, hint=f"recording it is tried again and again until it works: {parked}")
+        raise NotFound("model version", job, hint="it is recorded some moments after its job has succeeded")
 
     async def list_versions(
         self, page: PageRequest, *, project: str | None, model_id: str | None

@@ -65,8 +65,12 @@ async def delete_model(tx: Transaction, uid: str) -> None:
 
 async def is_recorded(tx: Transaction, job_uid: str) -> bool:
     """Whether the version that a job made was recorded once, wherever it is now."""
-    recorded = sa.select(VERSIONS.c.uid).where(VERSIONS.c.job_uid == job_uid)
-    return await tx.scalar(recorded) is not None or await is_forgotten(tx, job_uid)
+    return await has_version(tx, job_uid) or await is_forgotten(tx, job_uid)
+
+
+async def has_version(tx: Transaction, job_uid: str) -> bool:
+    """Whether the version that a job made is there."""
+    return await tx.scalar(sa.select(VERSIONS.c.uid).where(VERSIONS.c.job_uid == job_uid)) is not None
 
 
 async def insert_version(tx: Transaction, *, uid: str, model_uid: str, content: VersionContent, now: datetime) -> None:

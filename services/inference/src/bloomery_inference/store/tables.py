@@ -85,6 +85,19 @@ REFUSED_RESULTS = sa.Table(
     sa.Column("create_time", UtcDateTime, nullable=False),
 )
 
+# Results that could not be recorded for a reason that may pass; they are tried again.
+PARKED_RESULTS = sa.Table(
+    "parked_results",
+    METADATA,
+    sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("job_uid", sa.String, nullable=False),
+    sa.Column("job", sa.String, nullable=False, index=True),
+    # The item of the feed, serialized.
+    sa.Column("item", sa.LargeBinary, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("create_time", UtcDateTime, nullable=False),
+)
+
 CLEANUPS = sa.Table(
     "cleanups",
     METADATA,

@@ -99,6 +99,33 @@ async def test_an_error_with_ten_thousand_violations_reaches_the_client(echo: Ec
     assert (await echo.fail()).code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
 
 
+@pytest.mark.parametrize("method", ["Answer", "Watch", "Join", "Chat"])
+async def test_what_is_no_message_is_the_callers_fault(
+    echo: EchoHost, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    path, bad = f"/{SERVICE}/{method}", b"\x0a\xff"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        if method == "Answer":
+            await echo.channel.unary_unary(path, bytes, bytes)(bad)
+        elif method == "Watch":
+            await anext(aiter(echo.channel.unary_stream(path, bytes, bytes)(bad)))
+        elif method == "Join":
+            await echo.channel.stream_unary(path, bytes, bytes)(iter([WATCH.SerializeToString(), bad]))
+        else:
+            await echo.channel.stream_stream(path, bytes, bytes)(iter([bad])).read()
+    assert error_info(await status_of(caught.value)).reason == "MALFORMED_REQUEST"
+    [record] = [record for record in caplog.records if record.name == "bloomery.rpc"]
+    assert (record.__dict__["code"], record.__dict__["reason"]) == ("INVALID_ARGUMENT", "MALFORMED_REQUEST")
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_who_may_not_call_does_not_learn_whether_the_message_was_one(echo: EchoHost) -> None:
+    async with channel(echo.address) as stranger:
+        call = stranger.unary_unary(f"/{SERVICE}/Answer", bytes, bytes)(b"\x0a\xff")
+        assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
 async def test_an_unwritten_method_is_unimplemented(echo: EchoHost) -> None:
     async def unwritten(text: str) -> str:
         raise NotImplementedError

@@ -155,6 +155,13 @@ class TestHealth:
                     await echo.ask("x", on=probes)
             assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
+    async def test_its_own_port_too_refuses_what_is_no_message(self, caplog: pytest.LogCaptureFixture) -> None:
+        options = ServerOptions(drain_wait=0, health_port=0)
+        async with running_host(options) as echo, channel(f"127.0.0.1:{echo.host.health_port}") as probes:
+            call = probes.unary_unary("/grpc.health.v1.Health/Check", bytes, bytes)(b"\x0a\xff")
+            assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
 
 class TestReflection:
     async def ask(self, on: grpc.aio.Channel, **question: Any) -> reflection_pb2.ServerReflectionResponse:

@@ -3,7 +3,6 @@
 import ast
 import asyncio
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +12,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from bloomery_kit.clients import channel
 from bloomery_kit.loops import FAILURES, Loops, Work
 from bloomery_server.embedded import EmbeddedServer
-from bloomery_server.folder import DataFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 class ForeignError(Exception):
     """Nobody expects it."""
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
-    folder = DataFolder.open(tmp_path / "data")
-    server = EmbeddedServer(folder, folder.identity(port=0), stop_jobs=False, on_ready=lambda: None)
-    try:
-        await server.start()
-        yield server
-    finally:
-        await server.drain()
-        await server.close()
-        folder.close()
 
 
 @pytest.fixture

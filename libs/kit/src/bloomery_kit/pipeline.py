@@ -7,12 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
+from grpc_status import rpc_status
+
+from bloomery_kit.errors import FieldViolation, InvalidArgument, to_status
 
 # The stubs are generic, the classes are not.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _EXEMPT = ("/grpc.health.", "/grpc.reflection.")
+# Stands for a request whose bytes are no message until a layer is there that can say so: what a deserializer raises,
+# grpc answers itself, as a bug of ours.
+_MALFORMED = object()
 
 
 @dataclass
@@ -48,7 +55,9 @@ Layer: TypeAlias = Callable[[Call], AbstractAsyncContextManager[None]]
 
 
 class Pipeline(grpc.aio.ServerInterceptor):
-    """Wraps handlers of all four arities in `layers`, outermost first. Health and reflection go past it.
+    """Wraps handlers of all four arities in `layers`, outermost first. Health and reflection go past them.
+
+    Bytes that are no message of the request's type are InvalidArgument MALFORMED_REQUEST, to every method.
 
     Handlers are coroutines, or async generators where the response is a stream. Each runs in its call's own task, so
     that cancellation reaches it where it waits and its `finally` blocks run at once.
@@ -65,8 +74,10 @@ class Pipeline(grpc.aio.ServerInterceptor):
         """Find the handler and wrap it."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or method.startswith(_EXEMPT):
-            return handler
+        if handler is None:
+            return None
+        if method.startswith(_EXEMPT):
+            return _bare(handler, method)
         metadata = dict(handler_call_details.invocation_metadata or ())
         return self._wrap(handler, method, metadata)
 
@@ -93,7 +104,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
 
         return _METHOD_HANDLERS[handler.request_streaming, handler.response_streaming](
             stream if handler.response_streaming else answer,
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=_tolerant(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
 
@@ -121,14 +132,56 @@ def _arity(handler: Any) -> str:
     return _ARITIES[handler.request_streaming, handler.response_streaming]
 
 
+def _bare(handler: Any, method: str) -> Handler:
+    async def one(request: Any, context: Context) -> Any:
+        behaviour = handler.unary_stream if handler.response_streaming else handler.unary_unary
+        return await behaviour(await _parsed_or_abort(request, method, context), context)
+
+    async def chat(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+        parsed = (await _parsed_or_abort(request, method, context) async for request in requests)
+        async for response in handler.stream_stream(parsed, context):
+            yield response
+
+    return _METHOD_HANDLERS[handler.request_streaming, handler.response_streaming](
+        chat if handler.request_streaming else one,
+        request_deserializer=_tolerant(handler.request_deserializer),
+        response_serializer=handler.response_serializer,
+    )
+
+
+def _tolerant(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def parse(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            return _MALFORMED
+
+    return parse
+
+
+def _parsed(request: Any, method: str) -> Any:
+    if request is _MALFORMED:
+        what = f"its bytes are no message of the type that {method} takes; use the stubs of this server's version"
+        raise InvalidArgument([FieldViolation("request", what)], "MALFORMED_REQUEST")
+    return request
+
+
+async def _parsed_or_abort(request: Any, method: str, context: Context) -> Any:
+    try:
+        return _parsed(request, method)
+    except InvalidArgument as error:
+        status = rpc_status.to_status(to_status(error))
+        await context.abort(status.code, status.details, status.trailing_metadata or ())
+
+
 def _incoming(call: Call, request: Any, streaming: bool) -> Any:
     if streaming:
         return _counted(call, request)
     call.received += 1
-    return request
+    return _parsed(request, call.method)
 
 
 async def _counted(call: Call, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for request in requests:
         call.received += 1
-        yield request
+        yield _parsed(request, call.method)

@@ -19,6 +19,7 @@ from bloomery_kit.clients import DEFAULT_MESSAGE_BYTES
 from bloomery_kit.interceptors import Limits, server_interceptors
 from bloomery_kit.loops import Loops
 from bloomery_kit.metrics import measure_loop_lag
+from bloomery_kit.pipeline import Pipeline
 from bloomery_kit.settings import ServiceSettings
 
 S = TypeVar("S")
@@ -84,7 +85,7 @@ class ServiceHost:
         self._server = grpc.aio.server(
             interceptors=server_interceptors(authenticator, options.limits), options=_channel_options(options)
         )
-        self._probes = grpc.aio.server() if options.health_port is not None else None
+        self._probes = grpc.aio.server(interceptors=[Pipeline(())]) if options.health_port is not None else None
         self.loops = Loops()
         self.loops.add("health", self._keep_checking, 0.0)
         self.loops.add("event loop lag", measure_loop_lag, 0.0)

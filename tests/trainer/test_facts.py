@@ -90,14 +90,25 @@ async def test_facts_reach_the_readers_of_results_as_they_were_given(hand: Hand)
     assert feed.results[0].result.model == made.model
 
 
-async def test_details_may_be_any_json_and_lose_numbers_that_are_none(hand: Hand) -> None:
+async def test_details_may_be_any_json(hand: Hand) -> None:
     job, worker = await hand.running()
     made = await worker.success(hand.core)
-    made.details.update({"a": [1, {"b": None}], "c": "text", "d": True})
-    made.details["e"] = math.nan
+    given: dict[str, Any] = {"a": [1, {"b": None}], "c": "text", "d": True, "e": -1.5}
+    made.details.update(given)
     await worker.finish(success=made)
-    details = json_format.MessageToDict((await hand.trainer.get(job.name)).result.details)
-    assert details == {"a": [1, {"b": None}], "c": "text", "d": True, "e": None}
+    assert json_format.MessageToDict((await hand.trainer.get(job.name)).result.details) == given
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+async def test_details_with_numbers_that_are_none_fail_the_job_and_say_where(hand: Hand, number: float) -> None:
+    job, worker = await hand.running()
+    made = await worker.success(hand.core)
+    made.details.update({"curve": [1, {"loss": number}], "best": number})
+    await worker.finish(success=made)
+    failed = await hand.trainer.get(job.name)
+    assert (await state(hand, job), failed.reason.code) == ("FAILED", "RESULT_INVALID")
+    assert "details.best" in failed.reason.message
+    assert "details.curve[1].loss" in failed.reason.message
 
 
 @pytest.mark.parametrize("count", [0, 2])

@@ -547,7 +547,7 @@ class AttemptSuccess(message.Message):
 
     @builtins.property
     def details(self) -> struct_pb2.Struct:
-        """Facts for the readers of the result."""
+        """Facts for the readers of the result. With NaN or infinity in it, which JSON does not know, the job fails with `RESULT_INVALID`: give null."""
 
     @builtins.property
     def versions(self) -> containers.ScalarMap[builtins.str, builtins.str]:

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
@@ -11,6 +12,8 @@ from bloomery.training.v1 import ModelFacts, VariantFacts
 from bloomery_trainer.model import Kind, Spec, Success
 
 _TEXT = 1024
+_NAME = 64
+_LISTED = 10
 _RESIZES = ("letterbox", "center-crop")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MODELS = frozenset({Kind.TRAIN, Kind.IMPORT})
@@ -32,7 +35,21 @@ def problems(spec: Spec, success: Success) -> list[str]:
         found += [f"variants[{index}].{problem}" for problem in _of_variant(variant, roles)]
     if len({variant.id for variant in variants}) < len(variants):
         found.append("variants: must have different ids")
+    if odd := list(islice(_odd_numbers(success.details, "details"), _LISTED)):
+        found.append(f"{', '.join(odd)}: must be finite; give null, or leave it out")
     return found
+
+
+def _odd_numbers(value: object, path: str) -> Iterator[str]:
+    """Where there is NaN or infinity, which JSON does not know."""
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _odd_numbers(each, f"{path}.{key[:_NAME]}")
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from _odd_numbers(each, f"{path}[{index}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield path
 
 
 def _of_model(facts: ModelFacts, spec: Spec) -> Iterator[str]:

@@ -13,13 +13,16 @@ from bloomery_trainer import metrics
 from bloomery_trainer.actions import Note
 from bloomery_trainer.carry_out import Hands
 from bloomery_trainer.decide import Facts
+from bloomery_trainer.launcher import Phase
 from bloomery_trainer.leadership import Leadership
 from bloomery_trainer.model import Reason
+from bloomery_trainer.reconcile import Reconciler
 from bloomery_trainer.store import jobs
 from tests import databases
 from tests.trainer.bench import Trainer, World, reason_of, running_trainer
 from tests.trainer.fake_launcher import FakeLauncher
-from tests.trainer.hand import FakeWorker, Hand, by_hand, log
+from tests.trainer.hand import POLICY, FakeWorker, Hand, by_hand, log
+from tests.trainer.moves import state
 
 pytestmark = pytest.mark.parametrize("database", databases.BOTH)
 
@@ -95,6 +98,27 @@ async def test_a_decision_about_an_older_state_is_dropped(hand: Hand) -> None:
     await Hands(hand.core, hand.leadership.lease).carry_out(Facts(seen, None, None), Note(Reason("X", "x")))
     after = await hand.trainer.get(job.name)
     assert (after.state, after.last_sequence) == (JOB_STATE_CANCELLED, 2)
+
+
+async def test_a_leader_that_comes_back_counts_nothing_of_what_others_led(world: World, database_url: str) -> None:
+    """A job that waits, works under another leader, and waits again, waits as long as it did both times."""
+    policy = POLICY.model_copy(update={"queue_timeout": 100.0})
+    async with by_hand(world, policy=policy, database_url=database_url) as hand:
+        job, first, reconciler = await hand.queued(), hand.leadership, hand.reconciler
+        await hand.after(30)
+        await first.give_up()
+        hand.leadership, hand.reconciler = Leadership(hand.core), Reconciler(hand.core, clock=hand.clock.monotonic)
+        await hand.leadership.campaign()
+        await hand.worker()
+        await hand.after(90)
+        hand.launcher.becomes(Phase.WAITING)
+        await hand.settle()
+        await hand.leadership.give_up()
+        hand.leadership, hand.reconciler = first, reconciler
+        await first.campaign()
+        await hand.after(60)
+        await hand.settle()
+        assert await state(hand, job) == "QUEUED"
 
 
 async def test_two_replicas_launch_each_attempt_once(world: World, database_url: str) -> None:

@@ -1,6 +1,7 @@
 """Databases of older versions go on: what their rows mean is kept, and the tables are those of the code."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ from alembic.runtime.migration import MigrationContext
 
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.migrations import migrate
+from bloomery_kit.times import utc_now
 from bloomery_trainer.app import MIGRATIONS
 from bloomery_trainer.model import Resources
 from bloomery_trainer.store import jobs
+from bloomery_trainer.store import tables as rows
 from bloomery_trainer.store.tables import metadata
 from tests import databases
 from tests.trainer.hand import Hand
@@ -78,6 +81,28 @@ async def test_jobs_that_wait_since_before_take_what_they_asked_for(url: str) ->
         found = {job.uid: job.resources for job in await jobs.waiting(tx, 0, 10)}
     await db.close()
     assert found == {"all": Resources(1.5, 5 << 30, 2), "some": Resources(2, 0, 0)}
+
+
+async def test_jobs_that_wait_or_work_since_before_go_on_from_what_their_times_say(url: str) -> None:
+    db, long_ago = Database.connect(url, "training"), utc_now() - timedelta(seconds=1000)
+    await databases.migrate_to(db, MIGRATIONS, "0008")
+    states = {"waits": 1, "works": 4, "ended": 8}
+    async with db.write() as tx:
+        for number, (uid, at) in enumerate(states.items(), 1):
+            await write_down(tx, uid=uid, number=number, state=at, job_id=uid, held=True, deleted=False)
+        await tx.execute(sa.update(rows.jobs).values(queue_time=long_ago))
+        for uid in ("works", "ended"):
+            values = {"job_uid": uid, "number": 1, "nonce": "n", "token_hash": uid, "host": "", "worker_sequence": 0}
+            values |= {"reports": 0, "stalled": False, "publishing": False, "create_time": long_ago}
+            await tx.execute(sa.insert(rows.attempts).values(started_at=long_ago, **values))
+        await tx.execute(sa.update(rows.attempts).where(rows.attempts.c.job_uid == "ended").values(ended_at=long_ago))
+    await migrate(db, MIGRATIONS)
+    async with db.read() as tx:
+        waited = {row.uid: row.queued_seconds for row in await tx.execute(sa.text("SELECT * FROM jobs"))}
+        worked = {row.job_uid: row.worked_seconds for row in await tx.execute(sa.text("SELECT * FROM attempts"))}
+    await db.close()
+    assert waited == {"waits": pytest.approx(1000, abs=50), "works": 0, "ended": 0}
+    assert worked == {"works": pytest.approx(1000, abs=50), "ended": 0}
 
 
 async def test_the_tables_are_those_of_the_migrations(url: str) -> None:

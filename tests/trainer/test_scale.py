@@ -201,7 +201,9 @@ async def test_a_deleted_job_is_found_among_the_others(hand: Hand) -> None:
 
 
 def contender(number: int, project: int, priority: int = 0) -> Waiting:
-    return Waiting(str(number), number, f"projects/p{project}", priority, 0, True, 0.0, NOW, None, Resources(1, 1, 0))
+    return Waiting(
+        str(number), number, f"projects/p{project}", priority, 0, True, 0.0, NOW, 0.0, None, Resources(1, 1, 0)
+    )
 
 
 @given(

@@ -119,15 +119,16 @@ class TestEnds:
         assert hand.launcher.orders[-1].attempt == 2
 
     async def test_the_deadline_counts_all_attempts(self, hand: Hand) -> None:
-        hand.follow_clock()
         job = await hand.queued(deadline_seconds=100)
         await hand.worker()
+        await hand.reconcile(1)
         await hand.after(60)
         hand.launcher.ends(None)
         await hand.settle()
         await hand.after(POLICY.retry_delay + 1)
         worker = await hand.worker()
         await worker.report(log("second"))
+        await hand.reconcile(1)
         await hand.after(50)
         await hand.settle()
         failed = await hand.trainer.get(job.name)
@@ -284,7 +285,6 @@ class TestEnds:
         assert (await state(hand, job), (await hand.trainer.get(job.name)).attempt) == ("PREPARING", 1)
 
     async def test_the_deadline_leaves_out_the_time_in_which_nothing_worked(self, hand: Hand) -> None:
-        hand.follow_clock()
         job, _ = await hand.running(deadline_seconds=100)
         await hand.after(60)
         hand.launcher.becomes(Phase.SUSPENDED)

@@ -115,18 +115,19 @@ class TestWaiting:
             assert (job.reason.code, "64 cores and gets the 2" in job.reason.message) == ("CREATED", True)
 
     async def test_the_queue_timeout_ends_the_waiting(self, world: World) -> None:
-        policy = POLICY.model_copy(update={"queue_timeout": 0.000001})
+        policy = POLICY.model_copy(update={"queue_timeout": 10.0})
         async with by_hand(world, launcher=FakeLauncher(Resources(1, 1, 0)), policy=policy) as hand:
             job = await hand.trainer.create()
             await hand.settle()
+            assert await state(hand, job) == "PENDING"
+            await hand.after(11)
             assert await state(hand, job) == "FAILED"
 
 
 class TestLaunching:
     async def test_a_launcher_is_told_what_it_may_route_and_label_by(self, hand: Hand) -> None:
-        hand.follow_clock()
         job, worker = await hand.running(priority=3, deadline_seconds=100, resources=Asked(cpus=1.5, gpus=2))
-        hand.clock.seconds += 30
+        await hand.unseen(30)
         await worker.finish(failure=AttemptFailure(reason=Reason(code="STALLED", message="no step", retriable=True)))
         hand.launcher.ends(1)
         await hand.after(POLICY.retry_delay_max)
@@ -192,7 +193,6 @@ class TestLaunching:
             hand.launcher.becomes(Phase.WAITING, KnownReason("UNSCHEDULABLE_GPU", "no node has a GPU", "add one"))
             await hand.settle()
             assert await state(hand, job) == "QUEUED"
-            hand.follow_clock()
             await hand.after(1001)
             await hand.settle()
             failed = await hand.trainer.get(job.name)

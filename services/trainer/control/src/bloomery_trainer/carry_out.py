@@ -116,7 +116,7 @@ class Hands:
                 await attempts.change(tx, attempt, launched_at=attempt.launched_at or now)
                 await jobs.move(tx, job, now=now, to=State.PREPARING)
             case actions.Requeue() if attempt is not None:
-                worked = count_work(job, attempt, now)
+                worked = count_work(job, attempt)
                 await attempts.release(tx, attempt)
                 await jobs.move(tx, job, now=now, to=State.QUEUED, reason=action.reason, worked_seconds=worked)
             case actions.Condemn() if attempt is not None:

@@ -132,21 +132,15 @@ async def end_attempt(
     await attempts.change(
         tx, attempt, outcome=outcome.value, end_reason=reason, ended_at=now, finish_state=finish_state
     )
-    worked = count_work(job, attempt, now)
+    worked = count_work(job, attempt)
     await jobs.note(tx, job.uid, worked_seconds=worked)
     return replace(job, worked_seconds=worked)
 
 
-def count_work(job: Job, attempt: Attempt, now: datetime) -> float:
+def count_work(job: Job, attempt: Attempt) -> float:
     """Count the time of an attempt's present worker, which is at its end, and return the job's with it, in seconds."""
-    seconds = worked_seconds(attempt, now)
-    metrics.GPU_SECONDS.inc(seconds * job.spec.resources.gpus)
-    return job.worked_seconds + seconds
-
-
-def worked_seconds(attempt: Attempt, now: datetime) -> float:
-    """How long an attempt's present worker has worked."""
-    return max(0.0, (now - attempt.started_at).total_seconds()) if attempt.started_at else 0.0
+    metrics.GPU_SECONDS.inc(attempt.worked_seconds * job.spec.resources.gpus)
+    return job.worked_seconds + attempt.worked_seconds
 
 
 async def save_tail(tx: Transaction, job: Job, lines: Sequence[str], now: datetime) -> None:

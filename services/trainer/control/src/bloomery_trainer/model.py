@@ -140,10 +140,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is. `durations` holds the seconds of the latest epochs, `mark` when the running one began.
-
-    `cut` says that some measurements were left out, which its log tells.
-    """
+    """How far a job is: the seconds of its latest epochs, when the running one began, whether metrics were cut."""
 
     phase: str = ""
     epoch: int = 0
@@ -196,6 +193,7 @@ class Job:
     end_time: datetime | None
     project_held: bool = False
     bury_time: datetime | None = None
+    queued_seconds: float = 0.0
 
     @property
     def name(self) -> str:
@@ -225,6 +223,7 @@ class Waiting:
     held: bool
     retry_delay: float
     queue_time: datetime
+    queued_seconds: float
     reason: Reason | None
     resources: Resources
 
@@ -249,6 +248,7 @@ class Attempt:
     outcome: Outcome | None
     end_reason: Reason | None
     finish_state: State | None
+    worked_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from bloomery_kit import leases
 from bloomery_kit.database import Transaction
 from bloomery_kit.leases import Lease, LeaseLost
 from bloomery_kit.loops import guarded
@@ -14,6 +15,7 @@ from bloomery_trainer import metrics
 from bloomery_trainer.admission import obstacles
 from bloomery_trainer.carry_out import Hands
 from bloomery_trainer.core import Core
+from bloomery_trainer.counting import Counts, keep
 from bloomery_trainer.decide import Facts, decide
 from bloomery_trainer.launcher import Launched
 from bloomery_trainer.model import Attempt, Job, Reason, State, Waiting
@@ -98,6 +100,8 @@ class Reconciler:
         self._clock = clock
         self._watch = Stopwatch(clock)
         self._looked = clock()
+        self._counts = Counts(core.settings.policy.queue_timeout, clock)
+        self._tenure: Lease | None = None
         self._idle = True
         self._starting, self._told, self._claiming = Turns(), Turns(), Turns()
 
@@ -107,7 +111,13 @@ class Reconciler:
         Raise LeaseLost, and what the database or the launcher raises at the look.
         """
         started = self._clock()
+        if lease != self._tenure:
+            # Others have counted since.
+            self._counts = Counts(self._core.settings.policy.queue_timeout, self._clock)
+            self._tenure = lease
         world = await self._look()
+        with guarded(LOOP, let=(LeaseLost,)):
+            await self._keep_counts(lease, world)
         hands = Hands(self._core, lease)
         found = [self._about(job, attempt, world) for job, attempt in world.at_work]
         for facts in (*found, *await self._next(world)):
@@ -119,6 +129,7 @@ class Reconciler:
             with guarded(LOOP, launched=(stray.job_uid, stray.attempt)):
                 await hands.clear_away(stray)
         self._watch.forget_unused()
+        self._counts.forget_unused()
         self._idle = not (world.at_work or world.waiting or world.launched)
         self._measure(found, world.waiting, started)
 
@@ -142,6 +153,14 @@ class Reconciler:
             waiting = [job async for job in _waiting(tx) if job.uid not in known]
         self._note_absence()
         return World(at_work, waiting, launched)
+
+    async def _keep_counts(self, lease: Lease, world: World) -> None:
+        worked = self._counts.work_to_keep(attempt for _, attempt in world.at_work)
+        waited = self._counts.waits_to_keep([*(job for job, _ in world.at_work), *world.waiting])
+        if worked or waited:
+            async with self._core.db.write() as tx:
+                await leases.fence(tx, lease)
+                await keep(tx, worked, waited)
 
     def _note_absence(self) -> None:
         """Start all watches again after a time in which we could not look: nobody could reach us either.
@@ -188,17 +207,15 @@ class Reconciler:
     def _has_news(self, job: Waiting, obstacle: Reason | None) -> bool:
         """Whether it waits for something else than it was told, or has waited for too long."""
         limit = self._core.settings.policy.queue_timeout
-        expired = job.held and 0 < limit < (self._core.clock() - job.queue_time).total_seconds()
+        expired = job.held and 0 < limit < self._counts.queued(job)
         return expired or (obstacle is not None and not obstacle.says_the_same(job.reason))
 
     def _about(self, job: Job, attempt: Attempt | None, world: World) -> Facts:
-        now = self._core.clock()
         since = self._watch.since
         state = (job.state, job.attempt)
         # A state may come again between two looks, with another worker; a version never does.
         current = self._watch.knows(job.uid, "version", job.version)
         since(job.uid, "version", job.version)
-        began = attempt.started_at if attempt is not None and attempt.ended_at is None else None
         return Facts(
             job=job,
             attempt=attempt,
@@ -208,8 +225,8 @@ class Reconciler:
             silent=since(job.uid, "reports", (job.attempt, attempt.reports if attempt else 0)),
             stalled=since(job.uid, "stalled", True) if attempt is not None and attempt.stalled else 0.0,
             ended=since(job.uid, "outcome", attempt.outcome) if attempt else 0.0,
-            queued=(now - job.queue_time).total_seconds(),
-            worked=job.worked_seconds + ((now - began).total_seconds() if began else 0.0),
+            queued=self._counts.queued(job),
+            worked=job.worked_seconds + self._counts.worked(attempt),
         )
 
     def _measure(self, found: Sequence[Facts], waiting: Sequence[Waiting], started: float) -> None:

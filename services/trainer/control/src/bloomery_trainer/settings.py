@@ -29,7 +29,9 @@ class Policy(BaseModel):
     stop_grace: float = Field(
         default=45.0, description="from asking a process to end to ending it; a worker takes up to 30"
     )
-    queue_timeout: float = Field(default=0.0, description="time without being launched; 0 for no limit")
+    queue_timeout: float = Field(
+        default=0.0, description="time without being launched, counted while a replica leads; 0 for no limit"
+    )
     retries: int = 2
     infra_retries: int = 10
     retry_delay: float = 10.0

@@ -105,8 +105,15 @@ async def launched(tx: Transaction, attempt: Attempt, now: datetime) -> None:
 
 async def release(tx: Transaction, attempt: Attempt) -> None:
     """Let another worker take up an attempt, from the beginning of what it says; the former one is nobody any more."""
-    nobody = {"worker_id": None, "secret_hash": None, "started_at": None}
+    nobody = {"worker_id": None, "secret_hash": None, "started_at": None, "worked_seconds": 0.0}
     await change(tx, attempt, **nobody, worker_sequence=0, stalled=False, publishing=False)
+
+
+async def count(tx: Transaction, attempt: Attempt, seconds: float) -> None:
+    """Write for how long an attempt's worker has worked, unless it has another one or has ended."""
+    same = attempts.c.worker_id == sa.bindparam("of_worker"), attempts.c.ended_at.is_(None)
+    values = {"of_job": attempt.job_uid, "of_number": attempt.number, "of_worker": attempt.worker_id}
+    await tx.execute(_CHANGE.where(*same), {**values, "worked_seconds": seconds})
 
 
 async def keep_artifact(tx: Transaction, job_uid: str, attempt: int, artifact: Artifact) -> None:

@@ -104,7 +104,7 @@ async def move(
     if state in TERMINAL:
         values["end_time"] = now
     if state is State.PENDING:
-        values["queue_time"] = now
+        values |= {"queue_time": now, "queued_seconds": 0.0}
     values["last_sequence"] = jobs.c.last_sequence + 1
     await _set(tx, job, values | changes)
     if state != job.state:
@@ -129,6 +129,12 @@ async def note(tx: Transaction, uid: str, **changes: object) -> bool:
     return await compare_and_set(tx, jobs, jobs.c.uid == uid, values=changes)
 
 
+async def count(tx: Transaction, job: Job | Waiting, seconds: float) -> None:
+    """Write for how long a job has waited, unless it has begun to wait anew."""
+    same = (jobs.c.uid == job.uid, jobs.c.queue_time == job.queue_time)
+    await compare_and_set(tx, jobs, *same, values={"queued_seconds": seconds})
+
+
 async def listed(tx: Transaction, wanted: Filter, *, before: int | None, limit: int) -> Sequence[Job]:
     """Jobs newest first, older than the number `before`."""
     query = _select(lock=False).where(~jobs.c.deleted, *_conditions(wanted))
@@ -147,7 +153,7 @@ async def waiting(tx: Transaction, after: int, limit: int) -> list[Waiting]:
     """Jobs that are PENDING in the order of their numbers, past `after`."""
     rows = (await tx.execute(_WAITING, {"after": after, "limit": limit})).all()
     unwritten = await _resources(tx, [row.uid for row in rows if not row.cpus])
-    return [made(Waiting, (*row[:9], unwritten.get(row.uid) or Resources(*row[9:]))) for row in rows]
+    return [made(Waiting, (*row[:10], unwritten.get(row.uid) or Resources(*row[10:]))) for row in rows]
 
 
 async def _resources(tx: Transaction, uids: Sequence[str]) -> dict[str, Resources]:

@@ -134,6 +134,7 @@ jobs = sa.Table(
     sa.Column("project_held", sa.Boolean, nullable=False, server_default=sa.false()),
     # When what a deleted one left is given back for the last time; not set before the first.
     sa.Column("bury_time", UtcDateTime),
+    sa.Column("queued_seconds", sa.Float, nullable=False, server_default="0"),
     sa.Index("jobs_project", "project", "number"),
     # Each list of a project is read in the order of the numbers: a page costs the same wherever it is. The jobs with a
     # label, and those of all projects in one state, are looked for one by one.
@@ -199,6 +200,7 @@ attempts = sa.Table(
     sa.Column("outcome", Name(model.Outcome)),
     sa.Column("end_reason", REASON),
     sa.Column("finish_state", STATE),
+    sa.Column("worked_seconds", sa.Float, nullable=False, server_default="0"),
 )
 
 events = sa.Table(

@@ -53,6 +53,7 @@ async def test_cancelling_a_group_cancels_all_its_open_jobs_and_no_other(hand: H
     assert dict(group.state_counts) == {"SUCCEEDED": 1, "CANCELLING": 1, "CANCELLED": 1}
     states = [(await hand.trainer.get(job.name)).state for job in (done, working, waiting, other)]
     assert states == [JOB_STATE_SUCCEEDED, JOB_STATE_CANCELLING, JOB_STATE_CANCELLED, JOB_STATE_PENDING]
+    assert (await hand.trainer.get(waiting.name)).reason.message == "owner cancelled it"
     late = await hand.trainer.create(group="sweep")
     assert await hand.trainer.jobs.CancelJobGroup(request) == group
     assert (await hand.trainer.get(late.name)).state == JOB_STATE_PENDING

@@ -200,7 +200,7 @@ class Simulation:
                 await self.chance.choice(verbs)(tx, job.project, job.job_id)
 
     async def _cancel(self, tx: Any, project: str, job_id: str) -> Job:
-        return await self.control.cancel(tx, project, job_id, force=self.chance.random() < 0.3)
+        return await self.control.cancel(tx, project, job_id, by="somebody", force=self.chance.random() < 0.3)
 
     async def wait(self) -> None:
         """Time passes, also much of it while nobody looks, or while a worker says nothing to somebody who does."""

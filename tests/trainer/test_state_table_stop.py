@@ -1,15 +1,21 @@
 """The rows of the state table for pausing and cancelling, with duplicates and races; all is moved by hand."""
 
+import pytest
+
 from bloomery.training.v1 import (
     DIRECTIVE_CANCEL,
     DIRECTIVE_PAUSE,
+    JOB_STATE_CANCELLED,
     AttemptFailure,
     AttemptStopped,
     AttemptSuccess,
+    CancelJobRequest,
     JobState,
     ListCheckpointsRequest,
+    ListJobEventsRequest,
 )
-from tests.trainer.bench import reason_of
+from bloomery_kit.auth import PRINCIPAL_HEADER, Principal, Role, format_principal
+from tests.trainer.bench import AS_SERVICE, reason_of
 from tests.trainer.hand import POLICY, Hand, log
 from tests.trainer.moves import FLAKY, OOM, cancel, leave_manifest, pause, resume, state
 
@@ -185,6 +191,32 @@ class TestCancelling:
         await hand.settle()
         assert hand.launcher.stops[0][2] == 0
         assert await state(hand, job) == "CANCELLED"
+
+    @pytest.mark.parametrize("force", [False, True])
+    async def test_the_end_says_who_asked_for_it_wherever_the_job_was(self, hand: Hand, force: bool) -> None:
+        waiting, paused, (working, _) = await hand.trainer.create(), await hand.trainer.create(), await hand.running()
+        await pause(hand, paused)
+        said = f"owner cancelled it{' with force' if force else ''}"
+        for job in (waiting, paused, working):
+            reason = (await cancel(hand, job, force=force)).reason
+            assert (reason.code, reason.message, bool(reason.hint)) == ("CANCELLED", said, True)
+        hand.launcher.ends(44)
+        await hand.settle()
+        for job in (waiting, paused, working):
+            ended = await hand.trainer.get(job.name)
+            assert (ended.state, ended.reason.message) == (JOB_STATE_CANCELLED, said)
+            events = (await hand.trainer.jobs.ListJobEvents(ListJobEventsRequest(parent=job.name))).events
+            assert events[-1].state_changed.reason.message == said
+
+    async def test_the_end_names_the_person_behind_a_service_and_who_used_force(self, hand: Hand) -> None:
+        job, _ = await hand.running()
+        await cancel(hand, job)
+        vera = ((PRINCIPAL_HEADER, format_principal(Principal("vera", Role.TRAINER))),)
+        request = CancelJobRequest(name=job.name, force=True)
+        await hand.trainer.jobs.CancelJob(request, metadata=AS_SERVICE + vera)
+        await hand.settle()
+        ended = await hand.trainer.get(job.name)
+        assert (ended.state, ended.reason.message) == (JOB_STATE_CANCELLED, "vera cancelled it with force")
 
     async def test_success_comes_too_late_and_its_objects_are_collected(self, hand: Hand) -> None:
         job, worker = await hand.running()

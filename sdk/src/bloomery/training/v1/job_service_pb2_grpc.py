@@ -238,7 +238,7 @@ class JobServiceServicer:
 
     def CancelJob(self, request, context):
         """Asks a job to stop, after a checkpoint unless `force`. Returns at once; watch the job for CANCELLED. Idempotent: a job that is cancelling or terminal is
-        returned as it is. Completion that comes first wins. NOT_FOUND: list the jobs.
+        returned as it is. Completion that comes first wins. The job's reason `CANCELLED` names the caller, and says whether by `force`. NOT_FOUND: list the jobs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -75,7 +75,7 @@ class JobServiceStub:
     """
     CancelJob: grpc.UnaryUnaryMultiCallable[job_service_pb2.CancelJobRequest, job_pb2.Job]
     """Asks a job to stop, after a checkpoint unless `force`. Returns at once; watch the job for CANCELLED. Idempotent: a job that is cancelling or terminal is
-    returned as it is. Completion that comes first wins. NOT_FOUND: list the jobs.
+    returned as it is. Completion that comes first wins. The job's reason `CANCELLED` names the caller, and says whether by `force`. NOT_FOUND: list the jobs.
     """
     PauseJob: grpc.UnaryUnaryMultiCallable[job_service_pb2.PauseJobRequest, job_pb2.Job]
     """Asks a job to save a checkpoint and give its machine back. Idempotent. FAILED_PRECONDITION `NOT_PAUSABLE`: it is terminal, cancelling or completing."""
@@ -164,7 +164,7 @@ class JobServiceAsyncStub(JobServiceStub):
     """
     CancelJob: aio.UnaryUnaryMultiCallable[job_service_pb2.CancelJobRequest, job_pb2.Job]  # type: ignore[assignment]
     """Asks a job to stop, after a checkpoint unless `force`. Returns at once; watch the job for CANCELLED. Idempotent: a job that is cancelling or terminal is
-    returned as it is. Completion that comes first wins. NOT_FOUND: list the jobs.
+    returned as it is. Completion that comes first wins. The job's reason `CANCELLED` names the caller, and says whether by `force`. NOT_FOUND: list the jobs.
     """
     PauseJob: aio.UnaryUnaryMultiCallable[job_service_pb2.PauseJobRequest, job_pb2.Job]  # type: ignore[assignment]
     """Asks a job to save a checkpoint and give its machine back. Idempotent. FAILED_PRECONDITION `NOT_PAUSABLE`: it is terminal, cancelling or completing."""
@@ -310,7 +310,7 @@ class JobServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[job_pb2.Job, abc.Awaitable[job_pb2.Job]]:
         """Asks a job to stop, after a checkpoint unless `force`. Returns at once; watch the job for CANCELLED. Idempotent: a job that is cancelling or terminal is
-        returned as it is. Completion that comes first wins. NOT_FOUND: list the jobs.
+        returned as it is. Completion that comes first wins. The job's reason `CANCELLED` names the caller, and says whether by `force`. NOT_FOUND: list the jobs.
         """
 
     @abc_1.abstractmethod

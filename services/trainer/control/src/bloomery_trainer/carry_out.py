@@ -137,7 +137,7 @@ class Hands:
             case actions.Pause():
                 await jobs.move(tx, await self._end(tx, job, attempt, None), now=now, to=State.PAUSED)
             case actions.Cancel():
-                await finish(tx, await self._end(tx, job, attempt, None), State.CANCELLED, now)
+                await finish(tx, await self._end(tx, job, attempt, None), State.CANCELLED, now, reason=job.reason)
             case _:
                 raise RuntimeError(f"{action} cannot be carried out on {job.name}")
 

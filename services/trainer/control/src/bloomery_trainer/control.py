@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import FailedPrecondition, PreconditionViolation
 from bloomery_kit.etags import check_etag
+from bloomery_trainer import reasons
 from bloomery_trainer.core import Core
 from bloomery_trainer.finishing import finish
 from bloomery_trainer.judging import judge_changes
@@ -22,24 +23,28 @@ class Control:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    async def cancel(self, tx: Transaction, project: str, job_id: str, *, force: bool) -> Job:
-        """Stop a job, after a checkpoint unless `force`; one that is on its way out is returned as it is."""
+    async def cancel(self, tx: Transaction, project: str, job_id: str, *, by: str, force: bool) -> Job:
+        """Stop a job, after a checkpoint unless `force`; one that is on its way out is returned as it is.
+
+        Its reason names `by`, the caller's subject.
+        """
         job = await jobs.get(tx, project, job_id, lock=True)
         now = self._core.clock()
+        reason = reasons.cancelled(by, force=force)
         if job.state in (State.PENDING, State.PAUSED):
-            return await finish(tx, job, State.CANCELLED, now)
+            return await finish(tx, job, State.CANCELLED, now, reason=reason)
         if job.state in (*_BUSY, State.PAUSING):
-            return await jobs.move(tx, job, now=now, to=State.CANCELLING, force=force)
+            return await jobs.move(tx, job, now=now, to=State.CANCELLING, reason=reason, force=force)
         if job.state is State.CANCELLING and force and not job.force:
-            return await jobs.move(tx, job, now=now, force=True)
+            return await jobs.move(tx, job, now=now, reason=reason, force=True)
         return job
 
     async def cancel_group(
-        self, tx: Transaction, project: str, group: str, *, force: bool
+        self, tx: Transaction, project: str, group: str, *, by: str, force: bool
     ) -> tuple[JobGroup, Sequence[Job]]:
         """Cancel every job of a group; the group after it, and the jobs that this concerned. Raise NotFound."""
         open_ids = await groups.open_job_ids(tx, project, group)
-        cancelled = [await self.cancel(tx, project, job_id, force=force) for job_id in open_ids]
+        cancelled = [await self.cancel(tx, project, job_id, by=by, force=force) for job_id in open_ids]
         return await groups.get(tx, project, group), cancelled
 
     async def pause(self, tx: Transaction, project: str, job_id: str) -> Job:

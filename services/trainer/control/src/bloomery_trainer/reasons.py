@@ -101,6 +101,12 @@ def queue_timeout(waited_for: Reason | None) -> Reason:
     return Reason(code, f"the job was not started in time{why}", "create it again when there is room")
 
 
+def cancelled(by: str, *, force: bool) -> Reason:
+    """Somebody asked for its end."""
+    how = " with force" if force else ""
+    return Reason("CANCELLED", f"{by} cancelled it{how}", "create it again if that was a mistake")
+
+
 def evicted() -> Reason:
     """Something outside asked the worker to stop."""
     return Reason(

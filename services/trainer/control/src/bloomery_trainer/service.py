@@ -165,7 +165,8 @@ class JobService(JobServiceServicer):
     async def CancelJob(self, request: CancelJobRequest, context: Context) -> JobMessage:
         """See the contract."""
         project, job_id = _ids(request.name)
-        make = partial(self._control.cancel, project=project, job_id=job_id, force=request.force)
+        by = current_principal().subject
+        make = partial(self._control.cancel, project=project, job_id=job_id, by=by, force=request.force)
         return await self._move(self._repeatable("CancelJob", request.name, request), make)
 
     async def PauseJob(self, request: PauseJobRequest, context: Context) -> JobMessage:
@@ -195,11 +196,11 @@ class JobService(JobServiceServicer):
 
     async def CancelJobGroup(self, request: CancelJobGroupRequest, context: Context) -> JobGroupMessage:
         """See the contract."""
-        ids = _group_ids(request.name)
+        ids, by = _group_ids(request.name), current_principal().subject
         cancelled: list[Job] = []
 
         async def make(tx: Transaction) -> JobGroupMessage:
-            group, concerned = await self._control.cancel_group(tx, *ids, force=request.force)
+            group, concerned = await self._control.cancel_group(tx, *ids, by=by, force=request.force)
             cancelled.extend(concerned)
             return convert.group_message(group)
 

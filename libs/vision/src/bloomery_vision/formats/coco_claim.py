@@ -22,7 +22,7 @@ from bloomery_vision.formats.plan import Doubt, Left
 from bloomery_vision.formats.source import Source
 from bloomery_vision.formats.split_lists import PRECEDENCE, SplitReader
 from bloomery_vision.formats.split_words import split_of_file
-from bloomery_vision.formats.texts import encoding_of, read_head
+from bloomery_vision.formats.texts import read_start
 from bloomery_vision.formats.tree import Tree
 
 KEYS = frozenset({"images", "annotations", "categories"})
@@ -148,10 +148,10 @@ def groups(categories: Iterable[Category], used: AbstractSet[str]) -> set[str]:
 
 def _looks_like_coco(source: Source, name: str) -> bool:
     try:
-        head = read_head(source, name, _HEAD)
+        head = read_start(source, name, _HEAD)
     except FormatError:
         return False
-    return bool(_LOOKS_LIKE_COCO.search(head.decode(encoding_of(head), "replace")))
+    return bool(_LOOKS_LIKE_COCO.search(head))
 
 
 def _survey(source: Source, name: str, index: NameIndex) -> _File:

@@ -4,7 +4,7 @@ import re
 
 from bloomery_vision.formats.model import FormatError
 from bloomery_vision.formats.source import Source
-from bloomery_vision.formats.texts import encoding_of, read_head
+from bloomery_vision.formats.texts import read_start
 from bloomery_vision.formats.voc_xml import root_of
 
 _HEAD = 4096
@@ -36,13 +36,12 @@ def name_of_format(source: Source, name: str) -> str | None:
     """The program or set whose labels a file seems to hold; None where it does not look like labels."""
     suffix = name.rpartition(".")[2].lower()
     try:
-        head = read_head(source, name, _HEAD)
+        text = read_start(source, name, _HEAD)
     except FormatError:
         return _by_name(name)
     if suffix == "xml":
-        return _XML.get(root_of(head)) or _by_name(name)
+        return _XML.get(root_of(text)) or _by_name(name)
     known = _JSON if suffix == "json" else _TEXTS if suffix in ("txt", "csv") else ()
-    text = head.decode(encoding_of(head), "replace")
     return next((title for title, pattern in known if pattern.search(text)), None) or _by_name(name)
 
 

@@ -1,6 +1,7 @@
 """Small annotation files as text."""
 
 import codecs
+import re
 
 from bloomery_vision.formats.model import FormatError
 from bloomery_vision.formats.source import Source
@@ -10,6 +11,9 @@ MAX_FILE_SIZE = 32 << 20
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 """What Windows programs put before a text, with the encoding that it tells."""
+
+_LINE_END = re.compile(r"\r?\r?\n|\r")
+"""Of Unix, Windows and old Macs, and of Windows programs that write Windows' own as one of two characters."""
 
 
 def read_small(source: Source, name: str) -> bytes:
@@ -33,15 +37,21 @@ def read_head(source: Source, name: str, size: int) -> bytes:
         raise FormatError("UNREADABLE", f"{name} cannot be read: {problem}", "upload the file again") from problem
 
 
+def read_start(source: Source, name: str, size: int) -> str:
+    """The first bytes of a file as text, be it none, with line ends as Unix has them. Raises FormatError UNREADABLE."""
+    head = read_head(source, name, size)
+    return _LINE_END.sub("\n", head.decode(encoding_of(head), "replace"))
+
+
 def read_text(source: Source, name: str) -> str:
-    """The content of a small text file.
+    """The content of a small text file, with line ends as Unix has them.
 
     Raises:
         FormatError: BROKEN_FILE where it is neither UTF-8 nor marked as UTF-16; FILE_TOO_LARGE, UNREADABLE.
     """
     content = read_small(source, name)
     try:
-        return content.decode(encoding_of(content))
+        return _LINE_END.sub("\n", content.decode(encoding_of(content)))
     except UnicodeDecodeError as problem:
         message = f"{name} is not text in UTF-8: {problem.reason} at byte {problem.start}"
         raise FormatError("BROKEN_FILE", message, "save it as UTF-8") from problem

@@ -23,7 +23,7 @@ from bloomery_vision.formats.plan import Doubt, Left
 from bloomery_vision.formats.source import Source
 from bloomery_vision.formats.split_lists import SplitReader
 from bloomery_vision.formats.survey import sample
-from bloomery_vision.formats.texts import read_head
+from bloomery_vision.formats.texts import read_start
 from bloomery_vision.formats.tree import Tree
 from bloomery_vision.formats.voc_xml import corner_texts, corners, parse, root_of, text
 
@@ -81,7 +81,7 @@ def _sample_of_folders(files: Sequence[str]) -> Sequence[str]:
 
 def _root(source: Source, name: str) -> str:
     try:
-        return root_of(read_head(source, name, _HEAD))
+        return root_of(read_start(source, name, _HEAD))
     except FormatError:
         return ""
 

@@ -18,7 +18,7 @@ from bloomery_vision.formats.cleaning import Entry, Outlined, Parsed
 from bloomery_vision.formats.model import FormatError
 from bloomery_vision.formats.names import nfc
 from bloomery_vision.formats.source import Size, Source
-from bloomery_vision.formats.texts import encoding_of, read_small
+from bloomery_vision.formats.texts import read_small
 from bloomery_vision.geometry import Box, Point, Polygon, Ring, Shape
 
 _ATTRIBUTES = ("difficult", "truncated", "occluded", "pose")
@@ -51,10 +51,9 @@ def parse(source: Source, name: str) -> Element:
     return root
 
 
-def root_of(head: bytes) -> str:
-    """The name of the first element in the first bytes of an XML file, empty where there is none."""
-    text = head.decode(encoding_of(head), "replace")
-    found = re.search(r"<([A-Za-z_][\w.-]*)", re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL))
+def root_of(start: str) -> str:
+    """The name of the first element in what an XML file begins with, empty where there is none."""
+    found = re.search(r"<([A-Za-z_][\w.-]*)", re.sub(r"<!--.*?-->", "", start, flags=re.DOTALL))
     return found[1] if found else ""
 
 

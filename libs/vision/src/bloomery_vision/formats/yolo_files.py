@@ -9,7 +9,7 @@ from bloomery_vision.formats.model import FormatError
 from bloomery_vision.formats.names import folder_of
 from bloomery_vision.formats.source import Source
 from bloomery_vision.formats.survey import sample
-from bloomery_vision.formats.texts import encoding_of, read_head
+from bloomery_vision.formats.texts import read_start
 
 _NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|nan|inf"
 _YOLO_LINE = re.compile(rf"^\S+(\s+({_NUMBER})){{4,}}\s*$", re.IGNORECASE)
@@ -34,10 +34,9 @@ class Text(Enum):
 def look_at(source: Source, name: str) -> Text:
     """What a text file looks like by its first line that holds something."""
     try:
-        head = read_head(source, name, _HEAD)
+        text = read_start(source, name, _HEAD)
     except FormatError:
         return Text.BROKEN
-    text = head.decode(encoding_of(head), "replace")
     line = next((line.strip() for line in text.split("\n") if line.strip()), "")
     if not line:
         return Text.EMPTY

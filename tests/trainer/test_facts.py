@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from google.protobuf import json_format
 from bloomery.training.v1 import (
     AttemptSuccess,
     ListJobResultsRequest,
+    ModelFacts,
     ModelInput,
     VariantFacts,
     VariantLatency,
@@ -35,7 +37,7 @@ SPOILED: dict[str, Spoil] = {
     "model.classes": lambda made: made.model.classes.append(made.model.classes[0]),
     "model.input": lambda made: made.model.input.CopyFrom(ModelInput(width=64, resize="letterbox")),
     "model.input.resize": lambda made: setattr(made.model.input, "resize", "stretch"),
-    "model.decoder": lambda made: made.model.ClearField("decoder"),
+    "model.decoder": lambda made: setattr(made.model, "decoder", "no-such-decoder"),
     "model.license": lambda made: made.model.ClearField("license"),
     "model.base": lambda made: setattr(made.model, "base", "x" * 1025),
     "model.base_digest": lambda made: setattr(made.model, "base_digest", "md5:0"),
@@ -63,6 +65,44 @@ async def test_a_result_with_a_part_missing_fails_the_job_and_names_it(hand: Han
     assert (await state(hand, job), failed.reason.code) == ("FAILED", "RESULT_INVALID")
     assert f"cannot be used: {field}: " in failed.reason.message
     assert not (await hand.trainer.jobs.ListJobResults(ListJobResultsRequest(), metadata=AS_SERVICE)).results
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "problem"),
+    [
+        ({"decoder": ""}, "model.decoder: is required"),
+        ({"decoder": "probabilities"}, "model.decoder: must be one of yolo, yolo-end-to-end"),
+        (
+            {"input": ModelInput(height=64, width=64, resize="center-crop")},
+            "model.input.resize: must be one of letterbox",
+        ),
+    ],
+)
+async def test_a_model_whose_outputs_prediction_could_not_read_fails_the_job(
+    hand: Hand, spoiled: dict[str, Any], problem: str
+) -> None:
+    job, worker = await hand.running()
+    made = await worker.success(hand.core)
+    made.model.MergeFrom(ModelFacts(**spoiled))
+    if spoiled == {"decoder": ""}:
+        made.model.ClearField("decoder")
+    await worker.finish(success=made)
+    failed = await hand.trainer.get(job.name)
+    assert (await state(hand, job), failed.reason.code) == ("FAILED", "RESULT_INVALID")
+    assert problem in failed.reason.message
+
+
+@pytest.mark.parametrize(
+    ("worker_version", "ends"),
+    [("99.0.1", "SUCCEEDED"), (version("bloomery-trainer"), "FAILED"), ("0.0.1", "FAILED"), ("new", "FAILED")],
+)
+async def test_only_a_newer_worker_says_names_that_are_unknown_here(hand: Hand, worker_version: str, ends: str) -> None:
+    job, worker = await hand.running()
+    made = await worker.success(hand.core)
+    made.model.decoder = made.model.input.resize = "of-next-year"
+    made.versions["bloomery-worker"] = worker_version
+    await worker.finish(success=made)
+    assert await state(hand, job) == ends
 
 
 async def test_all_that_is_wrong_is_said_at_once(hand: Hand) -> None:

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
+from bloomery_vision.decoders import DECODERS_OF, PROBABILITIES, YOLO, YOLO_END_TO_END
 from bloomery_vision.geometry import Box, Mask, Tag
 from bloomery_vision.interpret import (
-    PROBABILITIES,
-    YOLO,
-    YOLO_END_TO_END,
+    DETECTORS,
     Choice,
     Fitted,
     NotFiniteError,
@@ -28,6 +27,10 @@ def wide() -> Fitted:
 def raw(*anchors: tuple[float, ...]) -> np.ndarray:
     """Centre, size, two scores and coefficients of each anchor as columns."""
     return np.array(anchors, dtype=np.float32).T
+
+
+def test_every_decoder_that_a_model_may_say_is_known() -> None:
+    assert {each for decoders in DECODERS_OF.values() for each in decoders} == {*DETECTORS, PROBABILITIES}
 
 
 def test_boxes_are_in_pixels_of_the_original_best_first() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
@@ -56,6 +57,7 @@ async def test_success_publishes_every_file_and_tells_every_epoch(cells: Version
         assert await worker.exit_code() == 0, worker.output
     assert trainer.finished is not None
     assert trainer.finished.success.metrics["test/map50"] == 0.5
+    assert trainer.finished.success.versions["bloomery-worker"] == version("bloomery-worker")
     assert trainer.content("checkpoint") == b"3 epochs"
     assert epochs_told(trainer) == [1, 2, 3]
     assert worker.last_words["finished"] is True

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bloomery_vision.interpret import YOLO_END_TO_END
+from bloomery_vision.decoders import YOLO_END_TO_END
 from bloomery_vision.manifest import ManifestRow
 from bloomery_vision.preprocess import letterbox
 from bloomery_worker.dataset import Dataset

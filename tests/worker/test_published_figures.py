@@ -14,8 +14,9 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from bloomery_vision.decoders import YOLO_END_TO_END
 from bloomery_vision.formats import Format
-from bloomery_vision.interpret import YOLO_END_TO_END, OutputError
+from bloomery_vision.interpret import OutputError
 from bloomery_vision.manifest import ManifestRow
 from bloomery_worker.context import Context
 from bloomery_worker.messages import JobSpec

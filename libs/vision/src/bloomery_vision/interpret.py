@@ -9,18 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bloomery_vision.decoders import CENTER_CROP, PROBABILITIES, YOLO, YOLO_END_TO_END
 from bloomery_vision.geometry import Box, Found, Mask, Tag
 from bloomery_vision.postprocess import Detections, decode_detections, decode_end2end, decode_masks, top_k
 from bloomery_vision.preprocess import LetterboxTransform, letterbox, resize_center_crop
-
-LETTERBOX = "letterbox"
-CENTER_CROP = "center-crop"
-YOLO = "yolo"
-"""Decoder of a head whose boxes overlap: [4 + C + K, A]."""
-YOLO_END_TO_END = "yolo-end-to-end"
-"""Decoder of a head that needs no suppression, or has it built in: [N, 6 + K]."""
-PROBABILITIES = "probabilities"
-"""Decoder of a classifier: [C]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +75,7 @@ def interpret(
     """What is on an image, best first.
 
     Args:
-        decoder: how the outputs are read, one of `DECODERS`.
+        decoder: how the outputs are read, one of those of its task in `DECODERS_OF`.
         outputs: the model's raw outputs for the image, without the batch axis; a second one holds prototypes of masks.
         fitted: the image as the model saw it.
         names: the model's classes in the order of their numbers.
@@ -145,8 +137,6 @@ DETECTORS: Mapping[str, Callable[[NDArray[np.float32], int, Choice], Detections]
     YOLO_END_TO_END: _end_to_end,
 }
 """How the outputs of detectors are read; a model says which of these it needs."""
-DECODERS = frozenset({*DETECTORS, PROBABILITIES})
-"""How the outputs of any model are read."""
 
 
 def _check_shape(decoder: str, outputs: Sequence[NDArray[np.float32]], num_classes: int) -> None:
@@ -158,7 +148,7 @@ def _check_shape(decoder: str, outputs: Sequence[NDArray[np.float32]], num_class
         PROBABILITIES: (num_classes, 0, "probabilities"),
     }
     if decoder not in expected:
-        raise OutputError(f"the model's outputs are to be read by {decoder!r}; known are {', '.join(sorted(DECODERS))}")
+        raise OutputError(f"the model's outputs are to be read by {decoder!r}; known are {', '.join(expected)}")
     count, axis, what = expected[decoder]
     if (given := outputs[0].shape[axis]) != count:
         raise OutputError(f"a model of {num_classes} classes gives {count} {what}, not {given}")

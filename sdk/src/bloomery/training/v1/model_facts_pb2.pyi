@@ -37,7 +37,10 @@ class ModelFacts(message.Message):
     task: geometry_pb2.TaskType.ValueType
     """What it does."""
     decoder: builtins.str
-    """How its raw outputs are read, by the name of a decoder that prediction knows, such as "yolo", "yolo-end-to-end" or "probabilities"."""
+    """How its raw outputs are read, by the name of a decoder that prediction knows: "yolo" or "yolo-end-to-end" for DETECT and SEGMENT, "probabilities" for CLASSIFY.
+    A name that the trainer does not know, here or as `ModelInput.resize`, fails the job with `RESULT_INVALID`. Later versions know more names, and an upgrade
+    begins with the workers: where `AttemptSuccess.versions` has a later "bloomery-worker" than the trainer's own version, any name is taken.
+    """
     license: builtins.str
     """SPDX id or name of the licence that the recipe and the base weights put on it, such as "AGPL-3.0-only"."""
     base: builtins.str
@@ -91,7 +94,7 @@ class ModelInput(message.Message):
     width: builtins.int
     """Width in pixels, greater than 0."""
     resize: builtins.str
-    """How an image is fitted: "letterbox" or "center-crop"."""
+    """How an image is fitted: "letterbox", or for CLASSIFY also "center-crop"."""
     def __init__(
         self,
         *,

@@ -551,7 +551,7 @@ class AttemptSuccess(message.Message):
 
     @builtins.property
     def versions(self) -> containers.ScalarMap[builtins.str, builtins.str]:
-        """Versions of code and libraries."""
+        """Versions of code and libraries by package; Bloomery's worker says its own as "bloomery-worker", see `ModelFacts.decoder`."""
 
     @builtins.property
     def model(self) -> model_facts_pb2.ModelFacts:

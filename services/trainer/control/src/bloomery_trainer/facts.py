@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
 from itertools import islice
 
 from google.protobuf import json_format
@@ -10,11 +11,12 @@ from google.protobuf.message import Message
 
 from bloomery.training.v1 import ModelFacts, VariantFacts
 from bloomery_trainer.model import Kind, Spec, Success
+from bloomery_vision.decoders import DECODERS_OF, LETTERBOX, PROBABILITIES, RESIZES
 
 _TEXT = 1024
 _NAME = 64
 _LISTED = 10
-_RESIZES = ("letterbox", "center-crop")
+_WORKER = "bloomery-worker"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MODELS = frozenset({Kind.TRAIN, Kind.IMPORT})
 
@@ -27,6 +29,8 @@ def problems(spec: Spec, success: Success) -> list[str]:
     if spec.kind in _MODELS:
         model = model_facts(success)
         found += _of_model(model, spec) if model else [f"model: is required for {spec.kind.name}"]
+        if model and not _is_newer(success.versions.get(_WORKER, "")):
+            found += _unknown(model, spec)
         if "checkpoint" not in roles:
             found.append("artifacts: one of the role `checkpoint` is required")
     if spec.kind is Kind.OPTIMIZE and len(variants) != 1:
@@ -59,11 +63,28 @@ def _of_model(facts: ModelFacts, spec: Spec) -> Iterator[str]:
         yield "model.classes: at least one is required, none empty and none twice"
     if facts.input.height < 1 or facts.input.width < 1:
         yield "model.input: height and width must be greater than 0"
-    if facts.input.resize not in _RESIZES:
-        yield f"model.input.resize: must be one of {', '.join(_RESIZES)}"
     if facts.base_digest and not _DIGEST.fullmatch(facts.base_digest):
         yield "model.base_digest: must be sha256: and 64 hexadecimal digits, or empty"
     yield from (f"model.{name}: {problem}" for name, problem in _texts(facts, ("decoder", "license", "base")))
+
+
+def _unknown(facts: ModelFacts, spec: Spec) -> Iterator[str]:
+    """Names that prediction of this version does not know, for a model of that task."""
+    decoders = DECODERS_OF[spec.task.name.lower()]
+    if facts.decoder not in decoders:
+        yield f"model.decoder: must be one of {', '.join(decoders)}"
+    resizes = RESIZES if decoders == (PROBABILITIES,) else (LETTERBOX,)
+    if facts.input.resize not in resizes:
+        yield f"model.input.resize: must be one of {', '.join(resizes)}"
+
+
+def _is_newer(worker: str) -> bool:
+    """Whether a worker is of a later version, as in an upgrade: what its recipes say is known by the services soon."""
+    return _numbers(worker) > _numbers(version("bloomery-trainer"))
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in re.findall(r"[0-9]{1,9}", text)[:3]]
 
 
 def _of_variant(facts: VariantFacts, roles: Sequence[str]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from typing import TypeAlias
 
 import grpc
@@ -25,6 +26,7 @@ from bloomery_worker.termination import ExitCode, LastWords
 from bloomery_worker.uploads import Uploads
 
 PUBLISH_TRIES = 3
+_PACKAGE = "bloomery-worker"
 
 _LOG = logging.getLogger(__name__)
 
@@ -103,7 +105,8 @@ class Conclusion:
             artifacts=artifacts,
             metrics=result.metrics,
             details=details,
-            versions=result.versions,
+            # By this the trainer knows names that it has not heard of from wrong ones.
+            versions={**result.versions, _PACKAGE: version(_PACKAGE)},
             model=result.model,
             variants=result.variants,
         )

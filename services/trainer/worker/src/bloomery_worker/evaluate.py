@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bloomery_vision.interpret import EVALUATION, PROBABILITIES, YOLO, detect
+from bloomery_vision.decoders import PROBABILITIES, YOLO
+from bloomery_vision.interpret import EVALUATION, detect
 from bloomery_vision.manifest import ManifestRow
 from bloomery_vision.metrics import DetectionMetrics, GroundTruth, detection_metrics
 from bloomery_vision.postprocess import Detections

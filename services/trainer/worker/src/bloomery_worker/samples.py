@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from bloomery_vision.decoders import LETTERBOX, PROBABILITIES
 from bloomery_vision.geometry import Box, Found, Mask
-from bloomery_vision.interpret import LETTERBOX, PROBABILITIES, Choice, fit, interpret
+from bloomery_vision.interpret import Choice, fit, interpret
 from bloomery_vision.manifest import ManifestRow
 from bloomery_worker.dataset import Dataset
 from bloomery_worker.messages import SampleNote, SamplesNote, ShapeNote
@@ -30,7 +31,7 @@ class Samples:
     Args:
         dataset: has the images.
         classes: of the model.
-        decoder: how the model's outputs are read, one of `interpret.DECODERS`.
+        decoder: how the model's outputs are read, one of its task in `decoders.DECODERS_OF`.
         size: (height, width) of the model's input.
         resize: how an image is fitted to it, "letterbox" or "center-crop".
         count: how many images.

@@ -7,8 +7,8 @@ from typing import Protocol
 from bloomery_recipe_yolo.exact import ExactTrainer
 from bloomery_recipe_yolo.kept import Kept, Select, first_ones, shapes_of_labels, spread_ones, tags_of_folders
 from bloomery_recipe_yolo.library import ClassificationTrainer, DetectionTrainer, SegmentationTrainer
+from bloomery_vision.decoders import CENTER_CROP, LETTERBOX, PROBABILITIES, YOLO
 from bloomery_vision.formats import YoloTask
-from bloomery_vision.interpret import CENTER_CROP, LETTERBOX, PROBABILITIES, YOLO
 from bloomery_worker.context import Context
 from bloomery_worker.dataset import Dataset
 from bloomery_worker.evaluate import Check, ClassificationEvaluator, DetectionEvaluator, Evaluator, Size

@@ -12,12 +12,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from bloomery_kit.clients import channel
 from bloomery_kit.loops import FAILURES, Loops, Work
 from bloomery_server.embedded import EmbeddedServer
+from tests.annotation import test_passes as annotation
+from tests.dataset import test_passes as dataset
+from tests.inference import test_passes as inference
+from tests.passes import ForeignError
+from tests.trainer import test_passes as trainer
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class ForeignError(Exception):
-    """Nobody expects it."""
 
 
 @pytest.fixture
@@ -56,6 +57,20 @@ async def test_no_loop_of_any_service_ends_of_an_error_that_nobody_expected(
     for loops in everywhere:
         loops.check_ready()
         assert all(FAILURES.labels(name)._value.get() for name in loops.names)
+
+
+WITHOUT_ITEMS = {
+    "event loop lag": "one number",
+    "event-feed": "one look for all who wait",
+    "lease": "the one of the leader",
+    "health": "of one check; tests/kit/test_server.py tries several",
+}
+
+
+async def test_of_every_pass_with_items_a_test_throws_in_the_work_on_one(server: EmbeddedServer) -> None:
+    everywhere = [*(app.loops for app in server.apps), server._host.loops, server._worker_host.loops]
+    tried = {name for area in (annotation, dataset, trainer, inference) for name in area.WORKS}
+    assert {name for loops in everywhere for name in loops.names} == tried | WITHOUT_ITEMS.keys()
 
 
 async def test_a_loop_that_has_ended_shows_in_the_health_of_its_service(server: EmbeddedServer) -> None:
@@ -132,7 +147,7 @@ BESIDE_LOOPS = {
     "libs/kit/src/bloomery_kit/feeds.py": "ends with the wait that it is part of",
     "libs/kit/src/bloomery_kit/database.py": "a connection is given back also when whoever had it is cancelled",
     "libs/kit/src/bloomery_kit/metrics.py": "the library's own server, which is stopped with ours",
-    "libs/kit/src/bloomery_kit/server.py": "a drain, which the process waits for",
+    "libs/kit/src/bloomery_kit/server.py": "a drain, which the process waits for; doubt, which its loop renews",
     "services/annotation/src/bloomery_annotation/importer/source.py": "reads ahead for a thread that waits for it",
     "services/annotation/src/bloomery_annotation/sweep.py": "deletions, which the sweep waits for",
     "services/dataset/src/bloomery_dataset/export.py": "an export, which its callers wait for or ask for again",

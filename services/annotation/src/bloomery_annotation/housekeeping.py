@@ -43,16 +43,10 @@ class Housekeeper:
         with guarded(LOOP):
             async with self._db.write() as tx:
                 await forget_requests(tx, before=self._clock() - _REQUEST_AGE)
-        async with self._db.read() as tx:
-            living, going = await graves.living(tx), await labels.marked(tx)
-        for label in going:
-            with guarded(LOOP, label=label.name):
-                await labelling.finish(self._db, label, self._clock)
-        for project in living:
-            with guarded(LOOP, project=project.uid):
-                await self._drop_abandoned(project.uid)
-            with guarded(LOOP, project=project.uid):
-                await self._sweeper.sweep(project.id)
+        with guarded(LOOP):
+            await self._finish_labels()
+        with guarded(LOOP):
+            await self._tidy_projects()
         with guarded(LOOP):
             while await self._forget_files():
                 pass
@@ -68,6 +62,22 @@ class Housekeeper:
                 with guarded(BURIALS, project=grave.project_uid):
                     await self._bury(grave)
                     self._buried[grave.project_uid] = now
+
+    async def _finish_labels(self) -> None:
+        async with self._db.read() as tx:
+            going = await labels.marked(tx)
+        for label in going:
+            with guarded(LOOP, label=label.name):
+                await labelling.finish(self._db, label, self._clock)
+
+    async def _tidy_projects(self) -> None:
+        async with self._db.read() as tx:
+            living = await graves.living(tx)
+        for project in living:
+            with guarded(LOOP, project=project.uid):
+                await self._drop_abandoned(project.uid)
+            with guarded(LOOP, project=project.uid):
+                await self._sweeper.sweep(project.id)
 
     async def _forget_files(self) -> int:
         async with self._db.write() as tx:

@@ -36,7 +36,8 @@ class Housekeeper:
         with guarded(LOOP):
             async with self._db.write() as tx:
                 await forget_requests(tx, before=self._clock() - _REMEMBER)
-        await self._hold_projects()
+        with guarded(LOOP):
+            await self._hold_projects()
         after = 0
         while left := await self._left(after):
             for cleanup in left:

@@ -61,7 +61,8 @@ class Housekeeper:
         with guarded(LOOP):
             async with self._db.write() as tx:
                 await forget_requests(tx, before=self._clock() - _REMEMBER)
-        await self._hold_projects()
+        with guarded(LOOP):
+            await self._hold_projects()
         after = 0
         while batch := await self._due(after):
             for each in batch:

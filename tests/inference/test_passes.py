@@ -1,0 +1,72 @@
+"""What one result, variant, cleanup or hold meets holds up no other, and no step of the housekeeping another."""
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from bloomery.inference.v1 import DeleteModelVersionRequest, OptimizeModelVersionRequest
+from bloomery_inference import housekeeping, parked, pending
+from bloomery_inference.follower import RESULTS_LOOP
+from bloomery_inference.holding import Holding
+from bloomery_inference.housekeeping import Housekeeper
+from bloomery_inference.parked import Parked
+from bloomery_inference.pending import Pending
+from bloomery_inference.recording import Recorder
+from bloomery_inference.store import cleanups, models
+from bloomery_inference.store.tables import MODELS
+from tests.inference.asking import recorded
+from tests.inference.conftest import Service
+from tests.inference.samples import trained
+from tests.passes import ForeignError, Work, each, fail_first, fail_step, turns
+
+WORKS = {
+    RESULTS_LOOP: [Work(Recorder, "record", lambda _, item, _take, **_more: item.result.job_uid)],
+    parked.LOOP: [Work(Parked, "_try", lambda _, item: item.result.job_uid)],
+    pending.LOOP: [Work(Pending, "_end_of", lambda _, variant: variant.uid)],
+    housekeeping.LOOP: [
+        Work(Holding, "catch_up", lambda _, model: model.uid),
+        Work(Housekeeper, "_clean", lambda _, due: due.ordinal),
+    ],
+}
+STEPS: list[tuple[Any, str]] = [(housekeeping, "forget_requests"), (models, "unheld"), (cleanups, "page")]
+
+
+@each(WORKS)
+async def test_one_items_trouble_holds_up_no_other(
+    service: Service, monkeypatch: pytest.MonkeyPatch, loop: str, work: Work
+) -> None:
+    service.trainer.feed += [trained(1, model="first"), trained(2, model="second")]
+    versions = [f"projects/pets/models/{name}/versions/1" for name in ("first", "second")]
+    for version in versions:
+        await recorded(service, version)
+    await service.app.loops.close()
+    for version in versions:
+        await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=version))
+    service.trainer.feed += [trained(3, model="third"), trained(4, model="fourth")]
+    if loop == housekeeping.LOOP:
+        async with service.app._db.write() as tx:
+            await tx.execute(sa.update(MODELS).values(held=False))
+        for version in versions:
+            await service.models.DeleteModelVersion(DeleteModelVersionRequest(name=version))
+    if loop == parked.LOOP:
+        with monkeypatch.context() as patched:
+            patched.setattr(Recorder, "record", fail)
+            await turns(service.app.loops, RESULTS_LOOP)
+    done = fail_first(monkeypatch, work)
+    await turns(service.app.loops, loop)
+    assert len(done) == 1
+
+
+async def fail(*_: object, **__: object) -> None:
+    raise ForeignError
+
+
+@pytest.mark.parametrize("step", [name for _, name in STEPS])
+async def test_a_step_of_the_housekeeping_that_fails_keeps_no_other_from_being_done(
+    service: Service, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    await service.app.loops.close()
+    done = fail_step(monkeypatch, STEPS, step)
+    await turns(service.app.loops, housekeeping.LOOP)
+    assert done == {name for _, name in STEPS} - {step}

@@ -40,7 +40,7 @@ def parse_row(line: str) -> Row | Finding:
     numbers: list[float] = []
     for word in words:
         try:
-            numbers.append(float(word))
+            numbers.append(_number(word))
         except ValueError:
             return error("BAD_LINE", f"{word!r:.60} is not a number", hint=LINE_HINT)
     return Row(numbers[0], numbers[1:])
@@ -76,6 +76,13 @@ def in_pixels(rows: Iterable[Row]) -> int:
 def nameless(number: int) -> str:
     """The label of a class number without a name."""
     return f"class_{number}"
+
+
+def _number(word: str) -> float:
+    """A number as YOLO tools write it. Raises ValueError, also for what Python takes beyond: `1_0`, other digits."""
+    if "_" in word or not word.isascii():
+        raise ValueError(word)
+    return float(word)
 
 
 def _parts(numbers: Numbers, keypoints: int) -> tuple[Numbers, float | None, int | None]:

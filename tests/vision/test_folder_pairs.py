@@ -166,3 +166,31 @@ def test_a_name_counts_from_the_folder_where_the_images_begin() -> None:
 
 def test_an_image_in_a_folder_that_looks_quoted_is_found_by_its_name() -> None:
     assert NameIndex(["images/my%20photos/a.jpg"]).find("a.jpg") == "images/my%20photos/a.jpg"
+
+
+KELVIN, ACCENT = "\u212a", "e\u0301"
+
+
+@pytest.mark.parametrize("names", [("K", "k", KELVIN), ("\u00e9", "\u00c9", ACCENT)])
+class TestOtherSpellings:
+    """Names that are one where accents are composed and case does not count: the name as it stands comes first."""
+
+    @pytest.mark.parametrize("folder", ["", "images/"])
+    def test_a_name_is_the_file_that_is_called_so(self, names: tuple[str, ...], folder: str) -> None:
+        index = NameIndex([f"{folder}{name}.png" for name in names])
+        assert [index.find(f"{name}.png") for name in names] == [f"{folder}{name}.png" for name in names]
+        assert [index.find(f"/other/{name}.png") for name in names] == [f"{folder}{name}.png" for name in names]
+
+    def test_label_files_belong_to_the_image_that_is_called_so(self, names: tuple[str, ...], picture: bytes) -> None:
+        files = {f"images/{name}.png": picture for name in names}
+        files |= {f"labels/{name}.txt": b"0 .5 .5 .2 .2" for name in names}
+        assert plan_of(files).label_of == {f"images/{name}.png": f"labels/{name}.txt" for name in names}
+
+    def test_another_one_is_found_by_them_where_it_is_alone(self, names: tuple[str, ...]) -> None:
+        first, _, last = names
+        assert NameIndex([f"images/{first}.png"]).find(f"{last}.png") == f"images/{first}.png"
+
+
+def test_the_name_inside_a_file_decides_between_images_that_differ_by_the_case_of_their_ending(picture: bytes) -> None:
+    files = {"a.png": picture, "a.PNG": picture, "a.xml": voc(voc_object(1, 1, 9, 9), name="a.PNG")}
+    assert plan_of(files).label_of == {"a.PNG": "a.xml"}

@@ -53,9 +53,9 @@ class NameIndex:
         Raises:
             AmbiguousNameError: several files fit equally well.
         """
-        paths = [nfc(spelling.replace("\\", "/")) for spelling in spellings(wanted)]
+        paths = [spelling.replace("\\", "/") for spelling in spellings(wanted)]
         for path in paths:
-            if found := self._exact.get(path):
+            if found := self._exact.get(path) or self._exact.get(nfc(path)):
                 return found
         for path, candidates in self._candidates(paths):
             if candidates:
@@ -85,21 +85,22 @@ def _closest(candidates: Sequence[str], wanted: str, near: str) -> str:
     scores = [_score(name, wanted, near) for name in candidates]
     best = max(scores)
     tied = [one for one, score in zip(candidates, scores, strict=True) if score == best]
-    named = [one for one in tied if nfc(f"/{one}").endswith(f"/{wanted}")]
+    named = [one for one in tied if nfc(f"/{one}").endswith(nfc(f"/{wanted}"))]
     first, *others = sorted(named or tied, key=len)
-    above = nfc(first).removesuffix(wanted if named else nfc(base_of(first)))
+    above = nfc(first).removesuffix(nfc(wanted if named else base_of(first)))
     if not all(len(other) > len(first) and nfc(other).startswith(above) for other in others):
         raise AmbiguousNameError(wanted, candidates)
     return first
 
 
-def _score(name: str, wanted: str, near: str) -> tuple[int, bool, bool, int]:
+def _score(name: str, wanted: str, near: str) -> tuple[int, bool, int, int]:
     folders = _common(_folders(name)[::-1], _folders(wanted)[::-1])
     split = split_of(name)
     same_split = split is not None and split == split_of_file(near)
-    # Two files of one folder may differ by their case alone.
-    same_case = nfc(base_of(name)) == base_of(wanted)
-    return folders, same_split, same_case, _common(_folders(name), _folders(near))
+    # Two files of one folder may differ by their case alone, or by how their accents are written.
+    here, there = base_of(name), base_of(wanted)
+    same_spelling = (here == there) + (nfc(here) == nfc(there))
+    return folders, same_split, same_spelling, _common(_folders(name), _folders(near))
 
 
 def _folders(path: str) -> list[str]:

@@ -111,8 +111,10 @@ class _Places:
 
 def _choose(images: Sequence[str], label: str, distance: int) -> _Choice:
     """A folder may hold `a.jpg` and `A.jpg`: the one that differs in nothing but the ending, where there is one."""
-    stem = nfc(split_suffix(base_of(label))[0])
-    same = [one for one in images if stem in (nfc(split_suffix(base_of(one))[0]), nfc(base_of(one)))]
+    stem = split_suffix(base_of(label))[0]
+    names = [(one, (split_suffix(base_of(one))[0], base_of(one))) for one in images]
+    exact = [one for one, called in names if stem in called]
+    same = exact or [one for one, called in names if nfc(stem) in map(nfc, called)]
     return _Choice(same or images, distance, bool(same))
 
 

@@ -115,7 +115,8 @@ def _placed(source: Source, tree: Tree, pairs: Pairs, own: set[str]) -> _Placed:
 def _image_inside(source: Source, tree: Tree, label: str, candidates: Sequence[str]) -> str | Finding:
     declared = _declared_name(source, label)
     if candidates:
-        fitting = [image for image in candidates if fold(base_of(image)) == fold(base_of(declared))]
+        fitting = [image for image in candidates if base_of(image) == base_of(declared)]
+        fitting = fitting or [image for image in candidates if fold(base_of(image)) == fold(base_of(declared))]
         return fitting[0] if len(fitting) == 1 else _ambiguous(label, ", ".join(candidates[:4]))
     try:
         found = tree.index.find(declared, near=label) if declared else None

@@ -193,3 +193,35 @@ class TestOrderOfClasses:
     def test_a_number_is_a_name_as_text(self, photo: bytes) -> None:
         files = {"a.png": photo, "i.json": coco(annotation(), categories=[{"id": 7, "name": 12}])}
         assert names_of(files) == {"a.png": ["12"]}
+
+
+TAGGED = "tag:yaml.org,2002:python/name:os.system"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        b"names:\n- cat\n- !!python/name:os.system dog\n",
+        b"names: {0: cat, 1: !!python/name:os.system dog}",
+        b"names: {0: cat, !!python/name:os.system 1: dog}",
+    ],
+)
+def test_a_tag_that_makes_a_name_something_else_is_refused(picture: bytes, config: bytes) -> None:
+    plan = plan_of({"data.yaml": config, "images/a.png": picture, "labels/a.txt": b"1 .5 .5 .2 .2"})
+    assert [(stop.code, stop.path) for stop in plan.stops] == [("BROKEN_CONFIG", "data.yaml")]
+    assert "data.yaml" in plan.stops[0].message
+    assert TAGGED in plan.stops[0].message
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        b"names: !!python/tuple [cat, dog!]",
+        b"names: [!!str cat, !!python/unicode 'dog!']",
+        b"names: {!!int 0: cat, 1: 'dog!'}",
+        b"x: !!python/name:os.system y\nnames: [! cat, dog!]",
+    ],
+)
+def test_tags_that_say_what_stands_there_do_no_harm(picture: bytes, config: bytes) -> None:
+    files = {"data.yaml": config, "images/a.png": picture, "labels/a.txt": b"1 .5 .5 .2 .2"}
+    assert names_of(files) == {"images/a.png": ["dog!"]}

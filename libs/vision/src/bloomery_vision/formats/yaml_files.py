@@ -1,7 +1,7 @@
 """Dataset configurations in YAML, as Ultralytics and others write them, and the key files of Darknet (`obj.data`)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import yaml
 
@@ -14,6 +14,8 @@ Config = Mapping[str, object]
 
 _SAYS_NAMES = re.compile(r"""^\s*\{?\s*["']?(names|nc)["']?\s*:""", re.MULTILINE)
 _HINT = "write valid YAML"
+_TEXT_TAGS = re.compile(r"tag:yaml\.org,2002:(bool|float|int|null|str|timestamp|python/(str|unicode))")
+"""Of scalars that mean the text that stands there."""
 
 
 def read_config(source: Source, name: str) -> Config | None:
@@ -37,7 +39,28 @@ def read_config(source: Source, name: str) -> Config | None:
         if not re.search(r"""^["']?names["']?\s*:""", text, re.MULTILINE):
             return None
         raise FormatError("BROKEN_CONFIG", f"{name} cannot be read: {_plain(problem)}", _HINT) from problem
+    _refuse_tags(text, name)
     return next((one for one in documents if "names" in one or "nc" in one), None)
+
+
+def _refuse_tags(text: str, name: str) -> None:
+    """Raises FormatError BROKEN_CONFIG where a tag says that a class name is something else than what stands there."""
+    # Most files have none, and are not parsed again.
+    for document in yaml.compose_all(text, yaml.BaseLoader) if "!" in text else ():
+        for node in _names_in(document):
+            if isinstance(node, yaml.ScalarNode) and not _TEXT_TAGS.fullmatch(node.tag):
+                message = (
+                    f"{name} cannot be read: a name of a class is tagged {node.tag}, line {node.start_mark.line + 1}"
+                )
+                raise FormatError("BROKEN_CONFIG", message, "write the names as plain text, without tags")
+
+
+def _names_in(document: yaml.Node) -> Iterator[yaml.Node]:
+    for key, value in document.value if isinstance(document, yaml.MappingNode) else ():
+        if key.value == "names" and isinstance(value, yaml.MappingNode):
+            yield from (node for entry in value.value for node in entry)
+        elif key.value == "names" and isinstance(value, yaml.SequenceNode):
+            yield from value.value
 
 
 def read_keys(source: Source, name: str) -> Config:

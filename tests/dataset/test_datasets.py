@@ -1,6 +1,7 @@
 """Datasets and their versions, on both databases."""
 
 import asyncio
+from pathlib import Path
 
 import grpc
 import pytest
@@ -101,7 +102,9 @@ async def test_the_migrations_make_the_tables_that_the_code_uses(any_database_ur
     assert [one for one in differences if "alembic_version" not in str(one)] == []
 
 
-async def test_what_cannot_be_cleaned_up_holds_up_nothing_else(service: Service, fake: FakeAnnotations) -> None:
+async def test_what_cannot_be_cleaned_up_holds_up_nothing_else(
+    service: Service, fake: FakeAnnotations, tmp_path: Path
+) -> None:
     fake.add(1, [box()])
     version = await service.build()
     async with service.app._db.write() as tx:
@@ -113,7 +116,7 @@ async def test_what_cannot_be_cleaned_up_holds_up_nothing_else(service: Service,
         ]
         await tx.execute(sa.insert(CLEANUPS), stuck)
     await service.stub.DeleteDatasetVersion(DeleteDatasetVersionRequest(name=version.name))
-    await until(lambda: not fake.of_versions)
+    await until(lambda: not [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()])
 
 
 async def test_a_project_must_be_there(service: Service) -> None:

@@ -10,12 +10,13 @@ from bloomery.dataset.v1 import (
     CreateDatasetRequest,
     Dataset,
     DeleteDatasetRequest,
+    DeleteDatasetVersionRequest,
     GetDatasetRequest,
     ListDatasetsRequest,
 )
 from bloomery_dataset.annotations import Annotations
 from bloomery_dataset.app import MIGRATIONS
-from bloomery_dataset.housekeeping import Housekeeper
+from bloomery_dataset.housekeeping import LOOP, Housekeeper
 from bloomery_dataset.model import Dataset as Stored
 from bloomery_dataset.settings import DatasetSettings
 from bloomery_dataset.store import datasets
@@ -64,6 +65,19 @@ async def test_an_empty_dataset_holds_its_project_until_it_is_deleted(
     assert not fake.holders
     again = await create(idle)
     assert fake.holders == {holder(again)}, "it is another dataset, so it has a hold of its own"
+
+
+async def test_a_project_can_be_deleted_as_soon_as_its_datasets_are(service: Service, fake: FakeAnnotations) -> None:
+    fake.add(1, [box()])
+    first = await service.build()
+    fake.add(2, [box()])
+    await service.build()
+    await service.app.loops.close(LOOP)
+    assert len(fake.of_versions) == 2
+    await service.stub.DeleteDatasetVersion(DeleteDatasetVersionRequest(name=first.name))
+    assert len(fake.of_versions) == 1
+    await service.stub.DeleteDataset(DeleteDatasetRequest(name=DATASET))
+    assert not fake.holders
 
 
 async def test_a_dataset_that_only_failed_holds_its_project(service: Service, fake: FakeAnnotations) -> None:

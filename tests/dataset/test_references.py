@@ -62,8 +62,8 @@ async def test_a_version_that_is_held_is_not_deleted(service: Service, fake: Fak
         )
     await service.stub.DeleteDatasetVersion(DeleteDatasetVersionRequest(name=version.name))
     has(await failure(service.get(version.name)), grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
-    await until(lambda: not fake.of_versions)
-    assert not [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
+    await until(lambda: not [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()])
+    assert not fake.of_versions
 
     again = await service.build()
     assert (again.version, again.content_hash) == (2, version.content_hash), "a number is not used again"

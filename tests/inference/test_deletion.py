@@ -22,7 +22,8 @@ from bloomery.inference.v1 import (
 )
 from bloomery.training.v1 import JobServiceStub
 from bloomery_inference.follower import FEED
-from bloomery_inference.housekeeping import Housekeeper
+from bloomery_inference.housekeeping import LOOP, Housekeeper
+from bloomery_inference.releasing import Releasing
 from bloomery_inference.store import models, results
 from bloomery_inference.store.tables import CLEANUPS, MODELS
 from bloomery_kit.times import utc_now
@@ -126,7 +127,7 @@ def housekeeper(service: Service, *, later: timedelta = timedelta(0)) -> Houseke
         service.app._db,
         service.objects,
         jobs=JobServiceStub(connection),
-        datasets=DatasetServiceStub(connection),
+        releasing=Releasing(DatasetServiceStub(connection), AnnotationServiceStub(connection)),
         annotations=AnnotationServiceStub(connection),
         clock=lambda: utc_now() + later,
     )
@@ -135,6 +136,20 @@ def housekeeper(service: Service, *, later: timedelta = timedelta(0)) -> Houseke
 async def feed_is_read(service: Service, sequence: int) -> bool:
     async with service.app._db.read() as tx:
         return await results.feed_sequence(tx, FEED) == sequence
+
+
+async def test_what_a_model_was_made_from_can_be_deleted_as_soon_as_the_model_is(service: Service) -> None:
+    service.trainer.feed += [trained(1), trained(2)]
+    await recorded(service, f"{V1[:-1]}2")
+    await service.app.loops.close(LOOP)
+    assert len(service.datasets.held) == 2
+    await service.models.DeleteModelVersion(DeleteModelVersionRequest(name=V1))
+    assert len(service.datasets.held) == 1
+    await service.models.DeleteModel(DeleteModelRequest(name=PETS))
+    assert (service.datasets.held, service.projects.held) == (set(), set())
+    async with service.app._db.read() as tx:
+        left = await tx.scalar(sa.select(sa.func.count()).select_from(CLEANUPS))
+    assert left == 3, "the loop does it again, whatever came between the commit and the answer"
 
 
 async def test_a_version_deleted_while_a_neighbour_is_away_leaves_nothing_in_the_end(service: Service) -> None:

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from bloomery_kit.tasks import beside
+from bloomery_kit.tasks import at_once, beside
 
 
 async def forever() -> str:
@@ -44,3 +44,34 @@ async def test_neither_outlives_the_call() -> None:
     with pytest.raises(asyncio.CancelledError):
         await both
     assert let_go == ["work", "beat"]
+
+
+@pytest.mark.parametrize("trouble", [OSError("broken"), None])
+async def test_what_cannot_be_done_at_once_is_left_to_its_loop(
+    monkeypatch: pytest.MonkeyPatch, trouble: OSError | None
+) -> None:
+    monkeypatch.setattr("bloomery_kit.tasks._AT_ONCE_SECONDS", 0.01)
+    begun = False
+    async with at_once("test"):
+        begun = True
+        if trouble is not None:
+            raise trouble
+        await asyncio.Event().wait()
+    assert begun
+
+
+async def test_who_is_called_off_does_not_go_on() -> None:
+    gone_on = False
+
+    async def try_at_once() -> None:
+        nonlocal gone_on
+        async with at_once("test"):
+            await asyncio.Event().wait()
+        gone_on = True
+
+    task = asyncio.create_task(try_at_once())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not gone_on

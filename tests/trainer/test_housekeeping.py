@@ -117,6 +117,14 @@ async def test_old_request_ids_are_forgotten(hand: Hand) -> None:
     assert (await hand.trainer.create(request_id="r")).uid != first.uid
 
 
+async def test_inputs_of_a_deleted_job_are_given_back_before_the_answer(hand: Hand) -> None:
+    job = await hand.trainer.create()
+    await hand.trainer.jobs.CancelJob(CancelJobRequest(name=job.name))
+    assert hand.trainer.world.datasets.holders
+    await hand.trainer.jobs.DeleteJob(DeleteJobRequest(name=job.name))
+    assert hand.trainer.world.datasets.holders == set()
+
+
 async def test_inputs_of_deleted_jobs_are_given_back_when_their_owner_is_there_again(hand: Hand) -> None:
     job = await hand.trainer.create()
     await hand.trainer.jobs.CancelJob(CancelJobRequest(name=job.name))

@@ -1,10 +1,14 @@
-"""Two pieces of work at once that end together."""
+"""Two pieces of work at once that end together, and work that a loop does later if it cannot be done now."""
 
 import asyncio
-from collections.abc import Coroutine
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_AT_ONCE_SECONDS = 1.0
+_log = logging.getLogger("bloomery.tasks")
 
 
 async def beside(work: Coroutine[Any, Any, T], beat: Coroutine[Any, Any, T]) -> T:
@@ -20,3 +24,16 @@ async def beside(work: Coroutine[Any, Any, T], beat: Coroutine[Any, Any, T]) -> 
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def at_once(what: str) -> AsyncIterator[None]:
+    """Try now what a loop does anyway, so that a caller who goes on meets it done.
+
+    What fails, or takes longer than a second, is left to the loop.
+    """
+    try:
+        async with asyncio.timeout(_AT_ONCE_SECONDS):
+            yield
+    except Exception as error:  # noqa: BLE001
+        _log.info("left to a loop", extra={"what": what, "error": error})

@@ -29,6 +29,7 @@ from bloomery_kit.errors import (
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.idempotency import Repeatable
 from bloomery_kit.pages import PageRequest
+from bloomery_kit.tasks import at_once
 from bloomery_kit.times import Clock, utc_now
 
 M = TypeVar("M", bound=Message)
@@ -131,10 +132,11 @@ class Catalog:
         """Delete a dataset with its versions. Raises FailedPrecondition naming holders."""
         async with self._db.write() as tx:
             found = await datasets.lock(tx, project, dataset)
-            await versions.lock_all(tx, found)
+            gone: list[Dataset | Version] = [*await versions.lock_all(tx, found), found]
             await _refuse_held(tx, found)
             await forget(tx, found)
         self._changed.notify(CLEANUPS)
+        await self._release(gone)
 
     async def create_version(self, new: NewVersion, repeatable: Repeatable[M], answer: Callable[[Version], M]) -> M:
         """Start a build and `answer` with it. Raises NotFound without the dataset, InvalidArgument for odd labels."""
@@ -200,6 +202,13 @@ class Catalog:
             await versions.delete(tx, version)
         self._changed.notify(version.uid)
         self._changed.notify(CLEANUPS)
+        await self._release([version])
+
+    async def _release(self, gone: Sequence[Dataset | Version]) -> None:
+        """Give their project back before the answer, so that it can be deleted next."""
+        async with at_once("give projects back"):
+            for each in gone:
+                await self._annotations.release(each.project, each.holder)
 
     async def references(self, parent: str, page: PageRequest) -> tuple[Sequence[Reference], str]:
         """A page of who holds a version, or any version of a dataset, and the next page's token. Raises NotFound."""

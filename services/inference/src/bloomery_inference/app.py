@@ -22,6 +22,7 @@ from bloomery_inference.pending import Pending
 from bloomery_inference.predictor import Predictor
 from bloomery_inference.recording import Recorder
 from bloomery_inference.registry import Registry
+from bloomery_inference.releasing import Releasing
 from bloomery_inference.runtime import open_runtime
 from bloomery_inference.service import ModelServicer, PredictionServicer
 from bloomery_inference.settings import InferenceSettings
@@ -59,7 +60,8 @@ class InferenceApp:
         annotations = AnnotationServiceStub(self._channels[settings.annotation_target])
         changed = Notifier()
         self._runtime = open_runtime(settings.runtime)
-        registry = Registry(db, jobs=jobs, changed=changed)
+        releasing = Releasing(datasets, annotations)
+        registry = Registry(db, jobs=jobs, releasing=releasing, changed=changed)
         files = ModelCache(objects, settings.cache_dir, limit=settings.cache_bytes)
         predictor = Predictor(
             LoadedModels(files, self._runtime, limit=settings.loaded_models),
@@ -75,7 +77,7 @@ class InferenceApp:
         follower = Follower(db, recorder, jobs=jobs, changed=changed)
         parking = Parked(db, recorder, jobs=jobs, changed=changed)
         waiting = Pending(db, jobs=jobs, changed=changed, interval=settings.pending_interval)
-        housekeeper = Housekeeper(db, objects, jobs=jobs, datasets=datasets, annotations=annotations)
+        housekeeper = Housekeeper(db, objects, jobs=jobs, releasing=releasing, annotations=annotations)
         self.loops = Loops()
         self.loops.add(RESULTS_LOOP, follower.follow_results, settings.results_retry)
         self.loops.add(parked.LOOP, parking.try_again, parking.pause)

@@ -7,24 +7,25 @@ from bloomery_kit.database import Transaction
 from bloomery_kit.idempotency import forget_answers
 
 
-async def forget_model(tx: Transaction, model: Model) -> None:
-    """Forget a locked model with all that it has."""
-    for version in await models.of_model(tx, model.uid):
-        await forget_version(tx, version)
+async def forget_model(tx: Transaction, model: Model) -> list[Cleanup]:
+    """Forget a locked model with all that it has; what is left to clean up."""
+    left = [await forget_version(tx, version) for version in await models.of_model(tx, model.uid)]
     await models.delete_model(tx, model.uid)
     await cleanups.leave(tx, hold_of(model))
     await forget_answers(tx, MODEL.format(project=model.project, model=model.id))
+    return [*filter(None, left), hold_of(model)]
 
 
-async def forget_version(tx: Transaction, version: ModelVersion) -> bool:
-    """Forget a version whose model is locked; False where it is gone already."""
+async def forget_version(tx: Transaction, version: ModelVersion) -> Cleanup | None:
+    """Forget a version whose model is locked; what is left to clean up, None where it is gone already."""
     if not await models.lock_version(tx, version.uid):
-        return False
+        return None
     made = await variants.of_version(tx, version.uid)
     await variants.delete_all(tx, version.uid)
     await models.delete_version(tx, version)
-    await cleanups.leave(tx, _left_behind(version, made))
-    return True
+    left = _left_behind(version, made)
+    await cleanups.leave(tx, left)
+    return left
 
 
 def _left_behind(version: ModelVersion, made: tuple[Variant, ...]) -> Cleanup:

@@ -5,14 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import grpc
-
-from bloomery.annotation import v1 as annotation
-from bloomery.dataset import v1 as dataset
 from bloomery_inference.holding import Holding
-from bloomery_inference.model import Cleanup, Model
-from bloomery_inference.names import PROJECT
+from bloomery_inference.model import Model
 from bloomery_inference.neighbours import is_job_there
+from bloomery_inference.releasing import Releasing
 from bloomery_inference.store import cleanups, models
 from bloomery_inference.store.cleanups import Due
 from bloomery_kit.database import Database
@@ -23,7 +19,6 @@ from bloomery_kit.times import Clock, utc_now
 
 if TYPE_CHECKING:
     from bloomery.annotation.v1.annotation_service_pb2_grpc import AnnotationServiceAsyncStub
-    from bloomery.dataset.v1.dataset_service_pb2_grpc import DatasetServiceAsyncStub
     from bloomery.training.v1.job_service_pb2_grpc import JobServiceAsyncStub
 
 CLEANUPS = "cleanups"
@@ -44,15 +39,14 @@ class Housekeeper:
         objects: ObjectStore,
         *,
         jobs: JobServiceAsyncStub,
-        datasets: DatasetServiceAsyncStub,
+        releasing: Releasing,
         annotations: AnnotationServiceAsyncStub,
         clock: Clock = utc_now,
     ) -> None:
         self._db = db
         self._objects = objects
         self._jobs = jobs
-        self._datasets = datasets
-        self._annotations = annotations
+        self._releasing = releasing
         self._holding = Holding(db, annotations)
         self._clock = clock
 
@@ -92,23 +86,9 @@ class Housekeeper:
             return
         for key in cleanup.keys:
             await self._objects.delete(key)
-        if cleanup.resource:
-            await self._release(cleanup)
+        await self._releasing.release(cleanup)
         async with self._db.write() as tx:
             if due.is_last:
                 await cleanups.forget_cleanup(tx, due.ordinal)
             else:
                 await cleanups.clean_again(tx, due.ordinal, self._clock() + _LATE)
-
-    async def _release(self, cleanup: Cleanup) -> None:
-        try:
-            if PROJECT.matches(cleanup.resource):
-                request = annotation.ReleaseReferenceRequest(resource=cleanup.resource, holder=cleanup.holder)
-                await self._annotations.ReleaseReference(request)
-            else:
-                await self._datasets.ReleaseReference(
-                    dataset.ReleaseReferenceRequest(resource=cleanup.resource, holder=cleanup.holder)
-                )
-        except grpc.aio.AioRpcError as error:
-            if error.code() != grpc.StatusCode.NOT_FOUND:
-                raise

@@ -12,6 +12,7 @@ from bloomery_inference.housekeeping import CLEANUPS
 from bloomery_inference.model import Cleanup, Model, ModelVersion, Variant, VariantState
 from bloomery_inference.names import MODEL, VARIANT, Selector, check_lasting, parse_selector
 from bloomery_inference.pending import PENDING
+from bloomery_inference.releasing import Releasing
 from bloomery_inference.store import cleanups, models, results, variants
 from bloomery_kit.database import Database
 from bloomery_kit.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound, PreconditionViolation
@@ -33,9 +34,18 @@ FORMATS = {"onnx": ("fp32",)}
 class Registry:
     """Models, versions and variants in the database, jobs at the trainer; `changed` is told what to clean up."""
 
-    def __init__(self, db: Database, *, jobs: JobServiceAsyncStub, changed: Notifier, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        db: Database,
+        *,
+        jobs: JobServiceAsyncStub,
+        releasing: Releasing,
+        changed: Notifier,
+        clock: Clock = utc_now,
+    ) -> None:
         self._db = db
         self._jobs = jobs
+        self._releasing = releasing
         self._changed = changed
         self._clock = clock
 
@@ -110,9 +120,11 @@ class Registry:
         version = await self.get_version(name)
         async with self._db.write() as tx:
             await models.lock_model(tx, version.project, version.model)
-            if not await forget_version(tx, version):
+            left = await forget_version(tx, version)
+            if left is None:
                 raise NotFound("model version", name, hint="it is gone already")
         self._changed.notify(CLEANUPS)
+        await self._releasing.release_at_once([left])
 
     async def delete_model(self, name: str) -> None:
         """Forget a model with its versions and their variants; their files go soon after. Raise NotFound."""
@@ -122,8 +134,9 @@ class Registry:
             model = await models.get_model(tx, ids["project"], ids["model"])
             if model is None:
                 raise NotFound("model", name, hint="it is gone already")
-            await forget_model(tx, model)
+            left = await forget_model(tx, model)
         self._changed.notify(CLEANUPS)
+        await self._releasing.release_at_once(left)
 
     async def optimize(
         self,

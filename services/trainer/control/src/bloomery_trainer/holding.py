@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from bloomery_kit.errors import NotFound
 from bloomery_kit.idempotency import forget_answers
+from bloomery_kit.tasks import at_once
 from bloomery_trainer.core import Core
 from bloomery_trainer.finishing import finish
 from bloomery_trainer.model import Artifact, Job, State
@@ -47,6 +48,12 @@ async def release(core: Core, job: Job) -> None:
     if job.spec.base_artifact is not None:
         await core.objects.delete(_own_key(job, job.spec.base_artifact))
     await core.neighbours.release_project(job.project, job.holder)
+
+
+async def release_at_once(core: Core, job: Job) -> None:
+    """Give it back before the job's deletion is answered, so that it can be deleted next, or leave it to the leader."""
+    async with at_once("give back what a job held"):
+        await release(core, job)
 
 
 async def forget_orphan(core: Core, job: Job) -> None:

@@ -66,6 +66,7 @@ from bloomery_trainer.control import Control
 from bloomery_trainer.convert_recipes import recipe_message
 from bloomery_trainer.core import Core
 from bloomery_trainer.creation import Creation
+from bloomery_trainer.holding import release_at_once
 from bloomery_trainer.inputs import Inputs
 from bloomery_trainer.model import Job
 from bloomery_trainer.reading import Reading
@@ -160,6 +161,7 @@ class JobService(JobServiceServicer):
             job = await self._control.delete(tx, *_ids(request.name))
         self._core.jobs_moved(job.uid)
         self._core.deleted.set()
+        await release_at_once(self._core, job)
         return Empty()
 
     async def CancelJob(self, request: CancelJobRequest, context: Context) -> JobMessage:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,30 @@ def test_a_zip_file_that_is_none_is_told(project: Project, tmp_path: Path, conte
     (tmp_path / "a.zip").write_bytes(content)
     with pytest.raises(errors.InvalidArgument, match=r"a\.zip cannot be unpacked"):
         project.import_folder(tmp_path / "a.zip")
+
+
+@pytest.mark.parametrize("names", [("images", "images/1.png"), ("a/b/1.png", "a"), ("./a", "a/b/1.png")])
+def test_a_zip_file_with_a_file_and_a_folder_of_one_name_is_told(
+    project: Project, tmp_path: Path, names: Sequence[str]
+) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+    with pytest.raises(errors.InvalidArgument, match=r"a\.zip cannot be unpacked: \S+ is a file and a folder in it"):
+        project.import_folder(tmp_path / "a.zip")
+
+
+@pytest.mark.parametrize("inner", [{}, {"b.zip": b"x"}, {"../b.png": b"x"}, {"b\\c.png": b"x"}])
+def test_what_a_zip_file_lacks_is_told_with_its_own_name(
+    project: Project, tmp_path: Path, inner: Mapping[str, bytes]
+) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name, content in inner.items():
+            archive.writestr(name, content)
+    with pytest.raises(errors.BloomeryError) as caught:
+        project.import_folder(tmp_path / "a.zip", strict=True)
+    assert "a.zip" in str(caught.value)
+    assert "bloomery-" not in str(caught.value)
 
 
 def test_another_archive_is_to_be_unpacked(project: Project, tmp_path: Path) -> None:

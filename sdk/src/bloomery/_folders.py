@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from bloomery._archive import extract
+from bloomery._archive import extract, members
 from bloomery._images import SUFFIXES
-from bloomery.errors import InvalidArgument
+from bloomery.errors import InvalidArgument, TransferFailed
 
 LABEL_SUFFIXES = frozenset({".data", ".json", ".labels", ".names", ".txt", ".xml", ".yaml", ".yml"})
 """Of the files that hold labels, or say how to read them; the server has the same list."""
@@ -51,22 +51,22 @@ def is_label_file(name: str) -> bool:
     return _suffix(name) in LABEL_SUFFIXES
 
 
-def look(root: Path) -> Folder:
-    """Count the files of a folder.
+def look(root: Path, given: Path) -> Folder:
+    """Count the files of a folder, or of what was unpacked from the `given` zip file.
 
     Raises:
         InvalidArgument: there is no such folder, or nothing in it could be imported.
     """
     if not root.is_dir():
-        raise InvalidArgument(f"{root} is neither a folder nor a zip file", hint="unpack other archives first")
+        raise InvalidArgument(f"{given} is neither a folder nor a zip file", hint="unpack other archives first")
     reasons = Counter(reason for _, reason in _walk(root))
     count = reasons.pop("", 0)
     if not count:
-        raise InvalidArgument(f"{root} has no images or label files", hint="name a folder with images")
+        raise InvalidArgument(f"{given} has no images or label files", hint="name a folder with images")
     return Folder(root, count, dict(sorted(reasons.items())))
 
 
-def refuse_untold(folder: Folder) -> None:
+def refuse_untold(folder: Folder, given: Path) -> None:
     """Refuse a folder of which the server cannot be told all names.
 
     Raises:
@@ -74,7 +74,7 @@ def refuse_untold(folder: Folder) -> None:
     """
     if left := untold(folder.skipped):
         told = ", ".join(f"{count} {reason}" for reason, count in left.items())
-        raise InvalidArgument(f"{folder.root} has {told}", hint="rename the files, or import without being strict")
+        raise InvalidArgument(f"{given} has {told}", hint="rename the files, or import without being strict")
 
 
 @asynccontextmanager
@@ -90,11 +90,23 @@ async def unpacked(path: Path) -> AsyncIterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="bloomery-") as scratch:
         try:
+            await asyncio.to_thread(_refuse_clashes, path)
             await asyncio.to_thread(extract, path, Path(scratch))
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
             # RuntimeError is what zipfile has for a password.
             raise InvalidArgument(f"{path} cannot be unpacked: {error}", hint="name a folder instead") from None
+        except TransferFailed as error:
+            message = f"{path} cannot be unpacked: {error.message.replace(scratch, 'its folder')}"
+            raise TransferFailed(message, reason=error.reason, hint="name a folder instead") from None
         yield Path(scratch)
+
+
+def _refuse_clashes(path: Path) -> None:
+    """Raises BadZipFile where a file of a zip has the name of a folder in it."""
+    files = {PurePosixPath(name) for name in members(path)}
+    folders = {folder for near in {file.parent for file in files} for folder in (near, *near.parents)}
+    if clashes := files & folders:
+        raise zipfile.BadZipFile(f"{min(clashes)} is a file and a folder in it")
 
 
 def _walk(folder: Path, prefix: str = "", above: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:

@@ -185,9 +185,9 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
         named = chosen(annotation.Format, "format", format, get_args(FolderFormat)) if format else None
         given = await asyncio.to_thread(Path(folder).resolve)
         async with unpacked(given) as root:
-            found = await asyncio.to_thread(look, root)
+            found = await asyncio.to_thread(look, root, given)
             if strict:
-                refuse_untold(found)
+                refuse_untold(found, given)
             wanted = await upload_folder(self._session, self.name, found, progress, plan_only=plan_only)
         wanted.strict = strict
         wanted.display_name = given.name

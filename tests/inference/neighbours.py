@@ -37,6 +37,8 @@ class Trainer(JobServiceServicer):
         self.refuse_creation = 0
         self.uids: dict[str, str] = {}
         """Uids of the jobs that are there though nobody created them here."""
+        self.asked: list[str] = []
+        """Names of the jobs that somebody wanted to see."""
 
     def fail(self, name: str) -> None:
         reason = Reason(code="EXPORT_FAILED", message="the answers differ", hint="report it")
@@ -51,6 +53,7 @@ class Trainer(JobServiceServicer):
         return self.jobs.setdefault(job.name, job)
 
     async def GetJob(self, request: GetJobRequest, context: Context) -> Job:
+        self.asked.append(request.name)
         if request.name in self.uids:
             return Job(name=request.name, uid=self.uids[request.name])
         if request.name not in self.jobs:

@@ -14,7 +14,7 @@ from bloomery.inference.v1 import (
     SignModelArtifactsRequest,
 )
 from bloomery.training.v1 import FeedItem, Job, JobKind, JobResult, JobServiceStub, VariantFacts
-from bloomery_inference.pending import Pending
+from bloomery_inference.pending import LOOP, Pending
 from bloomery_kit.errors import error_info, to_status
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.times import utc_now
@@ -104,7 +104,7 @@ async def test_a_variant_whose_job_is_never_created_has_failed_after_a_minute(se
         monotonic=lambda: now,
     )
     states = []
-    for now in (1000.0, 1059.0, 1061.0):  # noqa: B007 - the replica's clock reads it
+    for now in (1000.0, 1059.0, 1066.0):  # noqa: B007 - the replica's clock reads it
         await replica.settle()
         states.append((await recorded(service)).variants[0].state)
     assert states == [ModelVariant.STATE_PENDING, ModelVariant.STATE_PENDING, ModelVariant.STATE_FAILED]
@@ -113,6 +113,29 @@ async def test_a_variant_whose_job_is_never_created_has_failed_after_a_minute(se
     asked = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1))
     await replica.settle()
     assert [asked.state, (await recorded(service)).variants[0].state] == [ModelVariant.STATE_PENDING] * 2
+
+
+async def test_a_job_that_takes_long_is_looked_at_less_and_less_and_its_end_is_seen_within_a_minute(
+    service: Service,
+) -> None:
+    service.trainer.feed.append(trained(1))
+    await recorded(service)
+    variant = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1))
+    # Only one replica looks.
+    await service.app.loops.close(LOOP)
+    now, asked, looks = 0.0, service.trainer.asked, []
+    jobs = JobServiceStub(*service.app._channels.values())
+    replica = Pending(service.app._db, jobs=jobs, changed=Notifier(), interval=2, monotonic=lambda: now)
+    for now in range(0, 600, 2):
+        asked.clear()
+        await replica.settle()
+        looks += [now] * len(asked)
+    assert looks[:10] == list(range(0, 20, 2))
+    assert len(looks) < 60
+    service.trainer.fail(variant.job)
+    for now in range(600, 662, 2):  # noqa: B007 - the replica's clock reads it
+        await replica.settle()
+    assert (await recorded(service)).variants[0].state == ModelVariant.STATE_FAILED
 
 
 async def test_an_unknown_format_names_the_known_ones(service: Service) -> None:

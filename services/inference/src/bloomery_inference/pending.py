@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
@@ -27,8 +28,21 @@ _CREATION_GRACE = 60.0
 """Seconds within which the job of a variant is created that was asked for; it may be another replica that does."""
 
 
+@dataclass
+class _Look:
+    """When this replica first saw a PENDING variant and looks at its job next, and since when that is missing."""
+
+    since: float
+    due: float
+    jobless: float | None = None
+
+    def again(self, now: float, *, interval: float) -> None:
+        """Look later the longer it takes: an end is seen late by a tenth of that, and by a minute at most."""
+        self.due = now + max(interval, min((now - self.since) / 10, _IDLE_SECONDS))
+
+
 class Pending:
-    """Looks at the jobs of variants that are PENDING every `interval` seconds; while none is, it waits for one."""
+    """Looks at the jobs of PENDING variants, after `interval` seconds and then less often; while none is, it waits."""
 
     def __init__(
         self,
@@ -46,22 +60,25 @@ class Pending:
         self._interval = interval
         self._clock = clock
         self._monotonic = monotonic
-        self._waiting = True
-        self._jobless: dict[str, float] = {}
+        self._looks: dict[str, _Look] = {}
 
     async def settle(self) -> None:
         """End the variants whose jobs ended without a result."""
         async with self._db.read() as tx:
             pending = await variants.pending(tx)
-        self._waiting = bool(pending)
-        self._jobless = {variant.uid: self._jobless[variant.uid] for variant in pending if variant.uid in self._jobless}
+        now = self._monotonic()
+        self._looks = {variant.uid: self._looks.get(variant.uid, _Look(now, now)) for variant in pending}
         for variant in pending:
+            look = self._looks[variant.uid]
+            if now < look.due:
+                continue
+            look.again(now, interval=self._interval)
             with guarded(LOOP, job=variant.job):
-                if reason := await self._end_of(variant):
+                if reason := await self._end_of(variant, look):
                     async with self._db.write() as tx:
                         await variants.finish(tx, variant.job, result=None, reason=reason, now=self._clock())
 
-    async def _end_of(self, variant: Variant) -> str:
+    async def _end_of(self, variant: Variant, look: _Look) -> str:
         """Why a PENDING variant will not come, or nothing while it may."""
         try:
             job = await self._jobs.GetJob(GetJobRequest(name=variant.job))
@@ -70,7 +87,8 @@ class Pending:
                 raise
             # By this replica's own time: the variant may have been asked for by the clock of another.
             now = self._monotonic()
-            is_fresh = now - self._jobless.setdefault(variant.uid, now) < _CREATION_GRACE
+            look.jobless = now if look.jobless is None else look.jobless
+            is_fresh = now - look.jobless < _CREATION_GRACE
             return "" if is_fresh else f"{variant.job} does not exist; ask for the variant again"
         if job.state == JobState.JOB_STATE_FAILED:
             told = "; ".join(filter(None, (job.reason.message, job.reason.hint)))
@@ -79,4 +97,6 @@ class Pending:
 
     async def pause(self) -> None:
         """Until it is time to look again."""
-        await self._asked.wait(self._interval if self._waiting else _IDLE_SECONDS)
+        now = self._monotonic()
+        due = min((look.due for look in self._looks.values()), default=now + _IDLE_SECONDS)
+        await self._asked.wait(max(self._interval, due - now))

@@ -55,7 +55,7 @@ class InferenceSettings(ServiceSettings):
     """Memory for images that are decoded at once, about 16 bytes a pixel; one that takes more is decoded alone."""
     max_image_bytes: int = Field(default=50 << 20, ge=1)
     pending_interval: float = Field(default=2.0, gt=0)
-    """Seconds between two looks at the jobs of variants that are being made."""
+    """Seconds between two looks at the job of a variant that was just asked for; later ones come less often."""
     results_retry: float = Field(default=2.0, gt=0)
     """Seconds before the feed of results is opened again after it ended."""
     tidy_interval: float = Field(default=60.0, gt=0)

@@ -11,6 +11,7 @@ from bloomery_annotation.blobs import DiskGuard, Uploads
 from bloomery_annotation.housekeeping import Housekeeper
 from bloomery_annotation.importer.run import LOOP, Tools
 from bloomery_annotation.importer.runner import WAKE, ImportRunner
+from bloomery_annotation.scratch import sweep
 from bloomery_annotation.service import AnnotationService, Parts
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_kit import leases
@@ -59,6 +60,7 @@ class AnnotationApp:
         """Connect, and bring the schema up to date. Raise Unavailable if the database cannot be reached."""
         db = Database.connect(settings.database_url, SCHEMA)
         await migrate(db, MIGRATIONS)
+        await asyncio.to_thread(sweep)
         return cls(settings, db, open_object_store(settings.object_store), draining)
 
     def register(self, host: ServiceHost) -> None:

@@ -7,7 +7,6 @@ may change under us. A crash anywhere leaves a state from which the same call go
 import asyncio
 import hashlib
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -16,6 +15,7 @@ from pathlib import Path
 from bloomery_annotation import metrics
 from bloomery_annotation.model import Blob, Project
 from bloomery_annotation.names import DIGEST_PREFIX, blob_key, hex_of, staging_key
+from bloomery_annotation.scratch import scratch
 from bloomery_annotation.store import blobs, projects
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import (
@@ -216,8 +216,7 @@ class Uploads:
         chunks = self._objects.open(staging, length=wanted.size_bytes)
         if wanted.size_bytes <= _IN_MEMORY:
             return b"".join([chunk async for chunk in chunks])
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bloomery-upload-"))
-        path = Path(folder, hex_of(wanted.digest))
+        path = stack.enter_context(scratch()) / hex_of(wanted.digest)
         with await asyncio.to_thread(path.open, "wb") as file:
             async for chunk in chunks:
                 await asyncio.to_thread(file.write, chunk)

@@ -1,11 +1,9 @@
 """One import from where it stands to its end: batches of items, each saved in one transaction with its checkpoint."""
 
 import asyncio
-import tempfile
 from collections.abc import Awaitable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from bloomery_annotation import labelling, metrics
 from bloomery_annotation.importer.files import Files
@@ -37,6 +35,7 @@ from bloomery_annotation.model import (
 )
 from bloomery_annotation.names import MAIN_SET
 from bloomery_annotation.saving import KeepEdits, Saved, SetDraft
+from bloomery_annotation.scratch import scratch
 from bloomery_annotation.store import annotation_sets, assets, imports, projects, revisions
 from bloomery_annotation.store.imports import Claim
 from bloomery_kit.database import Database, Transaction
@@ -70,20 +69,18 @@ async def run_import(tools: Tools, claim: Claim) -> ImportState:
     """
     async with tools.db.write() as tx:
         _, current = await _current(tx, claim)
-    with tempfile.TemporaryDirectory(prefix="bloomery-import-") as name:
-        folder = Path(name)
-        with Files(folder) as files:
-            source = BlobSource(
-                files,
-                objects=tools.objects,
-                project_uid=current.project_uid,
-                folder=folder,
-                loop=asyncio.get_running_loop(),
+    with scratch() as folder, Files(folder) as files:
+        source = BlobSource(
+            files,
+            objects=tools.objects,
+            project_uid=current.project_uid,
+            folder=folder,
+            loop=asyncio.get_running_loop(),
+        )
+        async with Parser(source, current.format, files) as parser:
+            return await _Run(tools, claim, parser).to_the_end(
+                current, fill(files, current, tools.db, tools.objects, folder)
             )
-            async with Parser(source, current.format, files) as parser:
-                return await _Run(tools, claim, parser).to_the_end(
-                    current, fill(files, current, tools.db, tools.objects, folder)
-                )
 
 
 class _Run:

@@ -59,7 +59,11 @@ async def test_a_manifest_that_names_other_files_is_ignored(hand: Hand) -> None:
     assert await kept(hand, job.name) == []
 
 
-@pytest.mark.parametrize("content", [b"[]", b"{", b"{}", b'{"epoch": 1, "files": [1]}', b'{"epoch": 1, "files": []}'])
+@pytest.mark.parametrize(
+    "content",
+    [b"[]", b"{", b"{}", b'{"epoch": 1, "files": [1]}', b'{"epoch": 1, "files": []}', b"[" * 100_000],
+    ids=["list", "cut", "empty", "numbers", "none", "deep"],
+)
 async def test_a_manifest_of_nonsense_is_ignored(hand: Hand, content: bytes) -> None:
     job, worker = await hand.running()
     manifest = await worker.upload(hand.core, "checkpoint-manifest/1", content)

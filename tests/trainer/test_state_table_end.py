@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from google.protobuf import json_format
 
 from bloomery.training.v1 import (
     AttemptFailure,
@@ -10,6 +11,7 @@ from bloomery.training.v1 import (
     Job,
     JobState,
 )
+from bloomery_kit.clients import DEFAULT_MESSAGE_BYTES
 from bloomery_kit.errors import Aborted
 from bloomery_kit.metrics import REGISTRY
 from bloomery_trainer import metrics as counters
@@ -213,6 +215,17 @@ class TestEnds:
         made = await worker.success(hand.core)
         made.artifacts.append(artifact_of("metrics", b"never uploaded"))
         await leave_manifest(hand, worker, made)
+        hand.launcher.ends(0)
+        await hand.settle()
+        tried = await hand.trainer.get(job.name)
+        assert (await state(hand, job), tried.reason.code) == ("PENDING", "COMPLETED_WITHOUT_RESULT")
+
+    @pytest.mark.parametrize("excess", ["size", "depth"])
+    async def test_a_result_manifest_that_no_call_could_carry_is_none(self, hand: Hand, excess: str) -> None:
+        job, worker = await hand.running()
+        made = json_format.MessageToJson(await worker.success(hand.core)).encode()
+        content = made + b" " * DEFAULT_MESSAGE_BYTES if excess == "size" else b"[" * 100_000
+        await worker.upload(hand.core, "result-manifest", content)
         hand.launcher.ends(0)
         await hand.settle()
         tried = await hand.trainer.get(job.name)

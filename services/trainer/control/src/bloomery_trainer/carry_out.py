@@ -9,6 +9,7 @@ from google.protobuf import json_format
 
 from bloomery.training.v1 import AttemptSuccess
 from bloomery_kit import leases
+from bloomery_kit.clients import DEFAULT_MESSAGE_BYTES
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import Aborted, FailedPrecondition, NotFound
 from bloomery_kit.leases import Lease
@@ -222,7 +223,7 @@ class Hands:
             async with self._core.db.write() as tx:
                 await leases.fence(tx, self._lease)
                 await succeed(tx, await self._unchanged(tx, job), attempt, found, self._core.clock())
-        except (NotFound, FailedPrecondition, ValueError, json_format.ParseError) as error:
+        except (NotFound, FailedPrecondition, ValueError, RecursionError, json_format.ParseError) as error:
             _log.warning("no result to adopt", extra={"job": job.name, "error": error})
             await self._write(facts, action.otherwise)
         except UnusableResultError as error:
@@ -235,5 +236,10 @@ class Hands:
             kept = await attempts.kept_artifacts(tx, job.uid, attempt.number)
         if RESULT_MANIFEST not in kept:
             raise NotFound("result manifest", f"{job.name} attempt {attempt.number}")
-        content = json.loads(await self._core.objects.get(kept[RESULT_MANIFEST].logical_key))
+        manifest = kept[RESULT_MANIFEST]
+        if manifest.size_bytes > DEFAULT_MESSAGE_BYTES:
+            raise ValueError(
+                f"the result manifest has {manifest.size_bytes} bytes, more than a worker's call may carry"
+            )
+        content = json.loads(await self._core.objects.get(manifest.logical_key))
         return success_from(json_format.ParseDict(content, AttemptSuccess(), ignore_unknown_fields=True))

@@ -35,7 +35,7 @@ async def examine(core: Core, job: Job, attempt: Attempt, event: CheckpointSaved
     try:
         content = await core.objects.get(event.logical_key)
         files = _files(json.loads(content), event.epoch, kept)
-    except (NotFound, ValueError, KeyError, TypeError) as error:
+    except (NotFound, ValueError, KeyError, TypeError, RecursionError) as error:
         return Verdict(None, f"its manifest does not hold: {error}")
     checkpoint = Checkpoint(job.uid, attempt.number, event.epoch, files, event.logical_key, event.best, core.clock())
     metrics.CHECKPOINT_BYTES.inc(checkpoint.size_bytes)

@@ -23,7 +23,7 @@ from tests.passes import ForeignError, Work, each, fail_first, fail_step, turns
 WORKS = {
     RESULTS_LOOP: [Work(Recorder, "record", lambda _, item, _take, **_more: item.result.job_uid)],
     parked.LOOP: [Work(Parked, "_try", lambda _, item: item.result.job_uid)],
-    pending.LOOP: [Work(Pending, "_end_of", lambda _, variant: variant.uid)],
+    pending.LOOP: [Work(Pending, "_end_of", lambda _, variant, _look: variant.uid)],
     housekeeping.LOOP: [
         Work(Holding, "catch_up", lambda _, model: model.uid),
         Work(Housekeeper, "_clean", lambda _, due: due.ordinal),

@@ -20,6 +20,7 @@ from bloomery.training.v1 import (
 )
 from bloomery_trainer import feed as feed_module
 from bloomery_trainer.feed import coalesced
+from bloomery_trainer.reading import Reading
 from bloomery_trainer.store import jobs
 from tests.trainer.bench import AS_SERVICE, Trainer, World, failure, feeding, reason_of, running_trainer
 from tests.trainer.fake_launcher import FakeLauncher
@@ -298,6 +299,27 @@ async def test_the_feed_of_results_has_no_gaps_and_can_be_followed(hand: Hand) -
         ListJobResultsRequest(after_sequence=1, page_size=1, page_token=listed.next_page_token), metadata=AS_SERVICE
     )
     assert ([item.result.job for item in rest.results], rest.next_page_token) == (names[2:], "")
+
+
+async def test_who_waits_for_results_asks_the_database_now_and_then(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, reading = list[int](), Reading.feed
+
+    async def feed(self: Reading, after: int, limit: int) -> object:
+        reads.append(after)
+        return await reading(self, after, limit)
+
+    monkeypatch.setattr(Reading, "feed", feed)
+    hand.core.feed.poll = 0.05
+    call = hand.trainer.jobs.WatchJobResults(WatchJobResultsRequest(), metadata=AS_SERVICE)
+    first = asyncio.ensure_future(anext(aiter(call)))
+    while not reads:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.4)
+    assert len(reads) <= 2
+    call.cancel()
+    await asyncio.gather(first, return_exceptions=True)
 
 
 async def test_a_failed_finish_leaves_no_gap_in_the_feed(hand: Hand) -> None:

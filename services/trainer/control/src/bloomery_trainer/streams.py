@@ -18,6 +18,7 @@ from bloomery_trainer.reading import Reading, check_cursor
 E = TypeVar("E")
 _TERMINAL = frozenset(state.value for state in TERMINAL)
 _RESULTS = 100
+_RESULTS_RARER = 10
 _AGE_SPREAD = 0.2
 
 
@@ -57,7 +58,7 @@ class Streams:
                 after,
                 lambda item: item[1].sequence,
                 RESULTS,
-                self._core.feed.poll or self._core.settings.watch_heartbeat,
+                self._results_poll(),
             ):
                 if not batch:
                     yield WatchJobResultsResponse(sequence=after)
@@ -113,6 +114,11 @@ class Streams:
             poll=poll,
             heartbeat=self._core.settings.watch_heartbeat,
         )
+
+    def _results_poll(self) -> float:
+        # Its watchers are there day and night, and what comes once in a training is early enough a little later.
+        poll, heartbeat = self._core.feed.poll, self._core.settings.watch_heartbeat
+        return heartbeat if poll is None else min(_RESULTS_RARER * poll, heartbeat)
 
     def _expires(self) -> float:
         # Spread, so that watches that began together do not all come back together.

@@ -157,10 +157,12 @@ async def test_an_idle_watch_has_heartbeats_with_the_cursor(world: World) -> Non
 
 async def test_a_drain_ends_watches_cleanly(hand: Hand) -> None:
     job = await hand.trainer.create()
-    watching = asyncio.create_task(hand.trainer.watch(job.name))
-    await asyncio.sleep(0.1)
+    watch = aiter(hand.trainer.jobs.WatchJob(WatchJobRequest(name=job.name)))
+    # Before its snapshot, it might not have begun to watch.
+    await anext(watch)
     hand.trainer.host.draining.set()
-    messages = await asyncio.wait_for(watching, 30)
+    async with asyncio.timeout(30):
+        messages = [message async for message in watch]
     assert messages[-1].sequence == 1
 
 

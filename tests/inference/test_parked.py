@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from bloomery.annotation.v1 import AnnotationServiceStub
 from bloomery.dataset.v1 import DatasetServiceStub
 from bloomery.inference.v1 import FindModelVersionRequest
-from bloomery.training.v1 import FeedItem, JobServiceStub
+from bloomery.training.v1 import FeedItem
 from bloomery_inference import parked
 from bloomery_inference.parked import WAITING, Parked
 from bloomery_inference.recording import Recorder
@@ -17,7 +17,7 @@ from bloomery_inference.store import results
 from bloomery_inference.store.tables import CLEANUPS, VERSIONS
 from bloomery_kit.errors import Internal
 from bloomery_kit.feeds import Notifier
-from tests.inference.asking import V1, gone, recorded, until, until_true
+from tests.inference.asking import V1, recorded, until, until_true
 from tests.inference.conftest import Service
 from tests.inference.samples import DATASET, trained
 from tests.inference.test_follower import another_replica as follower
@@ -41,7 +41,6 @@ def stuck(service: Service, sequence: int = 1, **fields: str) -> FeedItem:
     """A result whose data cannot be held."""
     item = trained(sequence, **fields)  # type: ignore[arg-type]
     item.job.dataset_version = service.datasets.refused = OTHER_DATA
-    service.trainer.uids[item.job.name] = item.job.uid
     return item
 
 
@@ -67,7 +66,7 @@ def another_replica(service: Service) -> Parked:
     (connection,) = service.app._channels.values()
     datasets, annotations = DatasetServiceStub(connection), AnnotationServiceStub(connection)
     recorder = Recorder(service.app._db, datasets=datasets, annotations=annotations)
-    return Parked(service.app._db, recorder, jobs=JobServiceStub(connection), changed=Notifier())
+    return Parked(service.app._db, recorder, changed=Notifier())
 
 
 @pytest.mark.parametrize("answer", MAY_PASS)
@@ -91,21 +90,16 @@ async def test_a_result_that_a_neighbour_keeps_from_being_recorded_waits_beside_
     assert {resource for resource, _ in service.datasets.held} == {OTHER_DATA, DATASET}
 
 
-async def test_a_parked_result_goes_when_its_job_is_gone(service: Service) -> None:
+async def test_a_parked_result_becomes_a_model_also_when_its_job_was_deleted(service: Service) -> None:
     item = stuck(service)
     key = item.result.artifacts[0].logical_key
     await service.objects.put(key, b"weights")
     service.trainer.feed.append(item)
     await parked_reason(service, item)
-    assert service.projects.held
-    service.trainer.uids[item.job.name] = "another of that name"
-    await gone(service, key)
-    await until_true(lambda: not service.projects.held)
+    assert item.job.name not in {**service.trainer.jobs, **service.trainer.uids}
     service.datasets.refused = ""
-    assert not await is_parked(service, item)
-    with pytest.raises(grpc.aio.AioRpcError) as missing:
-        await service.models.FindModelVersion(FindModelVersionRequest(job=item.job.name))
-    assert missing.value.code() is grpc.StatusCode.NOT_FOUND
+    assert (await recorded(service)).lineage.job_uid == item.job.uid
+    assert await service.objects.stat(key)
 
 
 async def test_a_parked_result_that_proves_hopeless_is_refused(service: Service) -> None:
@@ -128,7 +122,6 @@ async def test_an_error_that_nobody_expected_parks_a_result_too(
     with monkeypatch.context() as broken:
         broken.setattr(Recorder, "_write", full)
         item = trained(1)
-        service.trainer.uids[item.job.name] = item.job.uid
         service.trainer.feed.append(item)
         assert "the disk is full" in await parked_reason(service, item)
     await recorded(service)
@@ -173,7 +166,7 @@ class TestWithoutAHurry:
 
 
 def test_pauses_grow_while_nothing_is_recorded_and_begin_anew_once_something_is() -> None:
-    waiting = Parked(None, None, jobs=None, changed=Notifier())  # type: ignore[arg-type]
+    waiting = Parked(None, None, changed=Notifier())  # type: ignore[arg-type]
     pauses = []
     for left, tried in [*[(2, 2)] * 20, (1, 2), (0, 1)]:
         waiting._pause = waiting._next_pause(left=left, tried=tried)

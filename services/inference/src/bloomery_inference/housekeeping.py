@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import grpc
+
+from bloomery.training.v1 import GetJobRequest
 from bloomery_inference.holding import Holding
-from bloomery_inference.model import Model
-from bloomery_inference.neighbours import is_job_there
+from bloomery_inference.model import Cleanup, Model
 from bloomery_inference.releasing import Releasing
 from bloomery_inference.store import cleanups, models
 from bloomery_inference.store.cleanups import Due
@@ -82,7 +84,7 @@ class Housekeeper:
 
     async def _clean(self, due: Due) -> None:
         cleanup = due.cleanup
-        if cleanup.job and await is_job_there(self._jobs, cleanup.job, cleanup.job_uid):
+        if cleanup.job and await self._is_there(cleanup):
             return
         for key in cleanup.keys:
             await self._objects.delete(key)
@@ -92,3 +94,12 @@ class Housekeeper:
                 await cleanups.forget_cleanup(tx, due.ordinal)
             else:
                 await cleanups.clean_again(tx, due.ordinal, self._clock() + _LATE)
+
+    async def _is_there(self, cleanup: Cleanup) -> bool:
+        try:
+            job = await self._jobs.GetJob(GetJobRequest(name=cleanup.job))
+        except grpc.aio.AioRpcError as error:
+            if error.code() != grpc.StatusCode.NOT_FOUND:
+                raise
+            return False
+        return job.uid == cleanup.job_uid

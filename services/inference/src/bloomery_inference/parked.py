@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
 
 from prometheus_client import Gauge
 
 from bloomery.training.v1 import FeedItem
-from bloomery_inference.neighbours import is_job_there
 from bloomery_inference.recording import Recorder, is_hopeless, reason_of
 from bloomery_inference.store import results
 from bloomery_kit.database import Database
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.loops import guarded
 from bloomery_kit.metrics import REGISTRY
-
-if TYPE_CHECKING:
-    from bloomery.training.v1.job_service_pb2_grpc import JobServiceAsyncStub
 
 LOOP = "inference parked results"
 PARKED = "parked results"
@@ -37,13 +32,13 @@ _BATCH = 100
 class Parked:
     """Tries all that is parked in the order of the feed, with longer and longer pauses while that does not help.
 
-    The pauses are this replica's own, by no clock that jumps; any number of replicas may try at once.
+    Also what is of jobs that were deleted meanwhile: models outlive them. The pauses are this replica's own, by no
+    clock that jumps; any number of replicas may try at once.
     """
 
-    def __init__(self, db: Database, recorder: Recorder, *, jobs: JobServiceAsyncStub, changed: Notifier) -> None:
+    def __init__(self, db: Database, recorder: Recorder, *, changed: Notifier) -> None:
         self._db = db
         self._recorder = recorder
-        self._jobs = jobs
         self._parked = changed.listen(PARKED)
         self._pause = _FIRST_PAUSE
 
@@ -79,9 +74,6 @@ class Parked:
 
     async def _try(self, item: FeedItem) -> None:
         take = partial(results.unpark, sequence=item.result.sequence)
-        if not await is_job_there(self._jobs, item.job.name, item.result.job_uid):
-            await self._recorder.forget(item, take)
-            return
         try:
             await self._recorder.record(item, take, again=True)
         except Exception as error:

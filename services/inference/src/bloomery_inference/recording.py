@@ -1,4 +1,4 @@
-"""Recording a result as a model version or variant, refusing it, or letting it go with its job.
+"""Recording a result as a model version or variant, or refusing it.
 
 Whoever has a result takes it from where it was, the feed or the parked ones, in the transaction that writes what
 becomes of it: so a crash or a second replica neither loses it nor records it twice.
@@ -133,22 +133,13 @@ class Recorder:
                 reason=reason,
                 now=self._clock(),
             )
-            await self._let_go(tx, item)
+            await _leave_files(tx, item, ())
+            if held := _hold_of(item):
+                await cleanups.leave(tx, held)
+            if item.result.kind in _VERSIONS:
+                await self._leave_project(tx, item)
             failure = f"RESULT_REFUSED: {reason}"
             await variants.finish(tx, item.job.name, result=None, reason=failure, now=self._clock())
-
-    async def forget(self, item: FeedItem, take: Take) -> None:
-        """Let go of what a result has whose job is gone."""
-        async with self._db.write() as tx:
-            if await take(tx):
-                await self._let_go(tx, item)
-
-    async def _let_go(self, tx: Transaction, item: FeedItem) -> None:
-        await _leave_files(tx, item, ())
-        if held := _hold_of(item):
-            await cleanups.leave(tx, held)
-        if item.result.kind in _VERSIONS:
-            await self._leave_project(tx, item)
 
     async def _leave_project(self, tx: Transaction, item: FeedItem) -> None:
         """Give back what was held for the model that a result would have made."""

@@ -168,7 +168,7 @@ class ModelServiceServicer:
 
     def FindModelVersion(self, request, context):
         """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or was deleted, or the job made none; repeat for some seconds after
-        the job has succeeded. Where its result cannot be recorded yet, the message says why; recording it is tried again for as long as the job is there.
+        the job has succeeded. Where its result cannot be recorded yet, the message says why; recording it is tried again until it works, also after the job was deleted.
         FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the message says why.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

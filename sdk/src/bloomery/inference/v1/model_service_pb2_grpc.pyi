@@ -61,7 +61,7 @@ class ModelServiceStub:
     """
     FindModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.FindModelVersionRequest, model_pb2.ModelVersion]
     """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or was deleted, or the job made none; repeat for some seconds after
-    the job has succeeded. Where its result cannot be recorded yet, the message says why; recording it is tried again for as long as the job is there.
+    the job has succeeded. Where its result cannot be recorded yet, the message says why; recording it is tried again until it works, also after the job was deleted.
     FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the message says why.
     """
     OptimizeModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.OptimizeModelVersionRequest, model_pb2.ModelVariant]
@@ -113,7 +113,7 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """
     FindModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.FindModelVersionRequest, model_pb2.ModelVersion]  # type: ignore[assignment]
     """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or was deleted, or the job made none; repeat for some seconds after
-    the job has succeeded. Where its result cannot be recorded yet, the message says why; recording it is tried again for as long as the job is there.
+    the job has succeeded. Where its result cannot be recorded yet, the message says why; recording it is tried again until it works, also after the job was deleted.
     FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the message says why.
     """
     OptimizeModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.OptimizeModelVersionRequest, model_pb2.ModelVariant]  # type: ignore[assignment]
@@ -210,7 +210,7 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[model_pb2.ModelVersion, abc.Awaitable[model_pb2.ModelVersion]]:
         """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or was deleted, or the job made none; repeat for some seconds after
-        the job has succeeded. Where its result cannot be recorded yet, the message says why; recording it is tried again for as long as the job is there.
+        the job has succeeded. Where its result cannot be recorded yet, the message says why; recording it is tried again until it works, also after the job was deleted.
         FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the message says why.
         """
 

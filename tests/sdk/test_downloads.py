@@ -99,6 +99,59 @@ def test_an_export_into_files_of_another_is_refused_and_writes_nothing(version: 
     assert not (tmp_path / "images/train/b.jpg").exists()
 
 
+def relabelled(fake: Fake, blobs: Blobs) -> None:
+    """Let the label files be others than those of the exports before."""
+    digest = blobs.keep(zipped({"data.yaml": b"names: [wbc]", "labels/train/a.txt": b"0 2 2 2 2"}))
+    exported = dataset.ExportDatasetVersionResponse(archive=Artifact(digest=digest), download=blobs.signed(digest))
+    fake.answer("ExportDatasetVersion", exported)
+
+
+def test_a_hard_linked_copy_of_an_earlier_export_stays_as_it_was(
+    fake: Fake, version: DatasetVersion, blobs: Blobs, tmp_path: Path
+) -> None:
+    version.export("yolo", tmp_path / "out")
+    before = files(tmp_path / "out")
+    for name in before:
+        (tmp_path / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "copy" / name).hardlink_to(tmp_path / "out" / name)
+    (tmp_path / "out/images/train/a.jpg").unlink()
+    relabelled(fake, blobs)
+    version.export("yolo", tmp_path / "out")
+    assert files(tmp_path / "out")["data.yaml"] == b"names: [wbc]"
+    assert files(tmp_path / "copy") == before
+
+
+def test_an_export_through_a_link_is_refused_and_writes_nothing(version: DatasetVersion, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/yaml").write_bytes(b"precious")
+    for name, target in (("images", "mine"), ("data.yaml", "mine/yaml"), ("labels", "nothing")):
+        out = tmp_path / f"out-{name}"
+        out.mkdir()
+        (out / name).symlink_to(tmp_path / target)
+        with pytest.raises(errors.FailedPrecondition, match=f"links.*: {name}$") as caught:
+            version.export("yolo", out)
+        assert caught.value.reason == "FOLDER_NOT_EMPTY"
+        assert [path.name for path in out.iterdir()] == [name]
+    assert files(tmp_path / "mine") == {"yaml": b"precious"}
+    # What is written to may be a link itself.
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    (tmp_path / "there").mkdir()
+    version.export("yolo", tmp_path / "link")
+    version.export("yolo", tmp_path / "link")
+    assert len(files(tmp_path / "there")) == 5
+
+
+@pytest.mark.parametrize("name", ["images/train/b.jpg", "labels/train/a.txt"])
+def test_a_folder_where_a_file_belongs_is_refused_and_writes_nothing(
+    version: DatasetVersion, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(errors.FailedPrecondition, match=name) as caught:
+        version.export("yolo", tmp_path)
+    assert caught.value.reason == "FOLDER_NOT_EMPTY"
+    assert not files(tmp_path)
+
+
 def inlined(fake: Fake, contents: dict[str, bytes]) -> None:
     """Let the listing hold these bytes of an image, whatever it promises."""
     listed = fake.answers["ListDatasetItems"]
@@ -335,6 +388,16 @@ def test_an_archive_with_a_link_is_refused(tmp_path: Path) -> None:
         archive.writestr(link, "/etc/passwd")
     with pytest.raises(errors.TransferFailed, match="is a link"):
         extract(tmp_path / "labels.zip", tmp_path / "out")
+
+
+def test_a_label_file_that_breaks_off_leaves_what_was_there(tmp_path: Path) -> None:
+    content = zipped({"data.yaml": b"names: [rbc]"}).replace(b"names: [rbc]", b"names: [rbd]")
+    (tmp_path / "labels.zip").write_bytes(content)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/data.yaml").write_bytes(b"whole")
+    with pytest.raises(zipfile.BadZipFile):
+        extract(tmp_path / "labels.zip", tmp_path / "out")
+    assert files(tmp_path / "out") == {"data.yaml": b"whole"}
 
 
 def test_a_model_is_downloaded_with_its_variants(fake: Fake, client: Client, blobs: Blobs, tmp_path: Path) -> None:

@@ -90,3 +90,15 @@ def test_a_prediction_is_saved_as_the_suffix_says(tmp_path: Path, name: str) -> 
     saved = Prediction(PredictResponse(), encoded()).save(tmp_path / name)
     with Image.open(saved) as opened:
         assert opened.format == {"png": "PNG", "jpg": "JPEG"}[name.rpartition(".")[2]]
+
+
+def test_a_prediction_that_is_saved_changes_nothing_behind_a_link(tmp_path: Path) -> None:
+    (tmp_path / "mine.png").write_bytes(b"precious")
+    (tmp_path / "soft.png").symlink_to(tmp_path / "mine.png")
+    (tmp_path / "hard.png").hardlink_to(tmp_path / "mine.png")
+    for name in ("soft.png", "hard.png"):
+        Prediction(PredictResponse(), encoded()).save(tmp_path / name)
+    assert (tmp_path / "mine.png").read_bytes() == b"precious"
+    with pytest.raises(ValueError, match="unknown file extension"):
+        Prediction(PredictResponse(), encoded()).save(tmp_path / "out.none")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hard.png", "mine.png", "soft.png"]

@@ -113,6 +113,19 @@ def test_a_csv_of_the_epochs_has_all_digits(run: Run, tmp_path: Path) -> None:
     assert (rows[0]["val/map50"], float(rows[1]["train/box_loss"])) == ("", 0.1 + 0.2)
 
 
+@pytest.mark.usefixtures("epochs")
+def test_a_csv_leaves_a_hard_linked_copy_and_follows_a_link(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "copy.csv").write_text("before")
+    (tmp_path / "m.csv").hardlink_to(tmp_path / "copy.csv")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "m.csv")
+    assert run("jobs metrics j1 --csv", str(tmp_path / "m.csv")).exit_code == 0
+    assert (tmp_path / "copy.csv").read_text() == "before"
+    written = (tmp_path / "m.csv").read_text()
+    (tmp_path / "m.csv").write_text("")
+    assert run("jobs metrics j1 --csv", str(tmp_path / "link.csv")).exit_code == 0
+    assert (tmp_path / "m.csv").read_text() == written
+
+
 @pytest.mark.usefixtures("made")
 def test_the_files_of_a_job_are_written_below_the_folder(run: Run, tmp_path: Path) -> None:
     result = run("jobs download j1 --to", str(tmp_path / "out"))

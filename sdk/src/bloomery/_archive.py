@@ -3,8 +3,11 @@
 import shutil
 import stat
 import zipfile
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from bloomery._files import beside
 from bloomery._names import id_of
 from bloomery.common.v1 import Artifact
 from bloomery.errors import FailedPrecondition, InvalidArgument, TransferFailed
@@ -22,19 +25,41 @@ def inside(folder: Path, name: str) -> Path:
     return folder.joinpath(*relative.parts)
 
 
-def files_below(folder: Path) -> set[str]:
-    """The files that lie below a folder, by their paths in it, but for caches and what is hidden or in hidden folders.
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds, by paths in it: its files, and the folders in it."""
+
+    files: AbstractSet[str] = frozenset()
+    folders: AbstractSet[str] = frozenset()
+
+    def foreign(self, written: set[str]) -> set[str]:
+        """What does not belong beside what is written, or lies as a folder where a file is written."""
+        return {*(self.files - written), *(self.folders & written)}
+
+
+def found_below(folder: Path) -> Found:
+    """What lies below a folder, but for caches and what is hidden or in hidden folders.
 
     A download that broke off left hidden files behind, training on an export leaves caches beside the labels, and
     looking at it in a notebook hidden folders.
 
     Raises:
         InvalidArgument: it is a file.
+        FailedPrecondition: it holds a link, behind which something else would be written to.
     """
     if folder.exists() and not folder.is_dir():
         raise InvalidArgument(f"{folder} is a file", hint="give a folder, which is made where it does not exist")
-    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {path.as_posix() for path in found if not _is_left_behind(path)}
+    files: set[str] = set()
+    folders: set[str] = set()
+    links: set[str] = set()
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        if not _is_left_behind(name):
+            kind = links if path.is_symlink() else folders if path.is_dir() else files
+            kind.add(name.as_posix())
+    if links:
+        raise _occupied(f"{folder} holds links, behind which nothing is written: {_some(links)}")
+    return Found(files, folders)
 
 
 def _is_left_behind(path: Path) -> bool:
@@ -42,15 +67,21 @@ def _is_left_behind(path: Path) -> bool:
 
 
 def refuse_foreign(folder: Path, foreign: set[str]) -> None:
-    """Refuse a folder that holds other files than those that are written to it.
+    """Refuse a folder that holds something else than what is written to it.
 
     Raises:
-        FailedPrecondition: there are some.
+        FailedPrecondition: it does.
     """
     if foreign:
-        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
-        message = f"{folder} holds files that do not belong to what is written there: {min(foreign)}{more}"
-        raise FailedPrecondition(message, reason="FOLDER_NOT_EMPTY", hint="take an empty folder")
+        raise _occupied(f"{folder} holds files that do not belong to what is written there: {_some(foreign)}")
+
+
+def _occupied(message: str) -> FailedPrecondition:
+    return FailedPrecondition(message, reason="FOLDER_NOT_EMPTY", hint="take an empty folder")
+
+
+def _some(names: set[str]) -> str:
+    return f"{min(names)} and {len(names) - 1} more" if len(names) > 1 else min(names)
 
 
 def members(archive: Path) -> set[str]:
@@ -82,5 +113,5 @@ def extract(archive: Path, folder: Path) -> None:
 
 def _write(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with archive.open(member) as source, target.open("wb") as sink:
+    with archive.open(member) as source, beside(target) as part, part.open("wb") as sink:
         shutil.copyfileobj(source, sink)

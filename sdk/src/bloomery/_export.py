@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from pathlib import Path
 
-from bloomery._archive import extract, files_below, inside, members, refuse_foreign
+from bloomery._archive import Found, extract, found_below, inside, members, refuse_foreign
 from bloomery._concurrency import ahead, together
 from bloomery._files import write_checked
 from bloomery._results import Progress, Step
@@ -32,19 +32,19 @@ async def export(
 
     Raises:
         TransferFailed: the object store cannot be reached, or a file would leave the folder.
-        FailedPrecondition: the version is not READY, or `to` holds files that are not of this export.
+        FailedPrecondition: the version is not READY, or `to` holds links, or something else than this export.
         InvalidArgument: `to` is a file.
     """
     progress(Step("exporting"))
-    there = await asyncio.to_thread(files_below, to)
+    there = await asyncio.to_thread(found_below, to)
     # While the label files are made, which may be refused, the images come, and wait here.
-    async with ahead(_listing(session, version, inline=not there), _AHEAD, _weight) as pages:
+    async with ahead(_listing(session, version, inline=there == Found()), _AHEAD, _weight) as pages:
         exported = await label_files(session, version, format)
         with tempfile.TemporaryDirectory() as scratch:
             labels = Path(scratch) / "labels.zip"
             await session.transfer.get(exported.download, labels, exported.archive.digest)
-            if there:
-                await _check(session, version, to, there - members(labels))
+            if there != Found():
+                await _check(session, version, to, there, members(labels))
             await asyncio.to_thread(extract, labels, to)
         await _images(session, pages, to, progress)
     return dict(exported.losses)
@@ -56,11 +56,11 @@ async def label_files(session: Session, version: str, format: ExportFormat.Value
     return await session.call(session.datasets.ExportDatasetVersion, request, seconds=_MAKING_SECONDS)
 
 
-async def _check(session: Session, version: str, to: Path, there: set[str]) -> None:
+async def _check(session: Session, version: str, to: Path, there: Found, written: set[str]) -> None:
     listing = ListDatasetItemsRequest(parent=version, page_size=_PAGE, without_shapes=True)
     async for page in session.pages(session.datasets.ListDatasetItems, listing):
-        there -= {_path(item) for item in page.items}
-    refuse_foreign(to, there)
+        written |= {_path(item) for item in page.items}
+    refuse_foreign(to, there.foreign(written))
 
 
 def _listing(session: Session, version: str, *, inline: bool) -> AsyncGenerator[ListDatasetItemsResponse, None]:

@@ -2,6 +2,8 @@
 
 import hashlib
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,12 +42,20 @@ def write_checked(path: Path, content: bytes, digest: str) -> None:
         DigestMismatch: they are others than those of `digest`.
     """
     refuse_other(hashlib.sha256(content), digest, path.name)
+    with beside(path) as part:
+        part.write_bytes(content)
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A hidden file to write to, which takes the name of `path` at the end; what had it stays where it is linked."""
     part = part_of(path)
     try:
-        part.write_bytes(content)
+        yield part
         part.replace(path)
-    finally:
+    except BaseException:
         part.unlink(missing_ok=True)
+        raise
 
 
 def part_of(path: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, Self, TypeVar
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from bloomery import errors
+from bloomery._files import beside
 from bloomery.common import v1 as common
 from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
@@ -221,8 +222,11 @@ class Predicted(Generic[ImageT]):
 
 
 def _drawn(source: bytes | Path, shapes: Sequence[vision.Shape], target: Path) -> Path:
+    from PIL import Image
+
     from bloomery.drawing import draw
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    draw(source, shapes).save(target)
+    with beside(target) as part:
+        draw(source, shapes).save(part, Image.registered_extensions().get(target.suffix.lower()))
     return target

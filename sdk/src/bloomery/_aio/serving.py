@@ -9,7 +9,7 @@ from typing import Self, TypedDict, TypeVar, Unpack
 from bloomery import errors
 from bloomery._aio.base import AsyncHandle
 from bloomery._aio.variant import AsyncModelVariant
-from bloomery._archive import file_name, files_below, inside, refuse_foreign
+from bloomery._archive import file_name, found_below, inside, refuse_foreign
 from bloomery._concurrency import in_order
 from bloomery._fields import AssetFields, ModelVersionFields
 from bloomery._files import Download
@@ -141,7 +141,7 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             Download(one.get, inside(Path(to), name), one.artifact.digest)
             for one, name in zip(signed, names, strict=True)
         ]
-        refuse_foreign(Path(to), await asyncio.to_thread(files_below, Path(to)) - set(names))
+        refuse_foreign(Path(to), (await asyncio.to_thread(found_below, Path(to))).foreign(set(names)))
         return await self._session.transfer.get_all(wanted, progress)
 
     async def delete(self) -> None:

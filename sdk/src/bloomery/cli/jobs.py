@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -253,7 +254,11 @@ def delete(job: JobArgument, project: ProjectOption = None, yes: YesOption = Fal
 
 
 def _write_csv(path: Path, epochs: Sequence["Epoch"], names: Sequence[str]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as opened:
+    from bloomery._files import beside
+
+    # A link, as /dev/stdout is, and a pipe are written to where they are.
+    own = not path.is_symlink() and (path.is_file() or not path.exists())
+    with beside(path) if own else nullcontext(path) as target, target.open("w", newline="", encoding="utf-8") as opened:
         writer = csv.writer(opened)
         writer.writerow(("epoch", "step", "time", *names))
         for epoch in epochs:

@@ -394,6 +394,28 @@ async def test_small_images_come_with_their_listing_where_that_is_asked(
     assert items[1].content == b"\1" * (1 << 20)
 
 
+async def test_what_is_told_of_images_may_change_from_page_to_page(
+    service: Service, fake: FakeAnnotations, tmp_path: Path
+) -> None:
+    store = store_at(tmp_path / "blobs")
+    for number in range(3):
+        asset = fake.assets[fake.add(number, [box()])]
+        asset.size_bytes = 1
+        await store.put(f"{UID}/{asset.digest.removeprefix('sha256:')}", bytes([number]))
+    version = await service.build()
+    request = ListDatasetItemsRequest(parent=version.name, page_size=1, without_shapes=True)
+    request.page_token = (await service.stub.ListDatasetItems(request)).next_page_token
+    request.inline_contents = True
+    page = await service.stub.ListDatasetItems(request)
+    assert [item.content for item in page.items] == [b"\1"]
+    request.page_token, request.inline_contents, request.sign_downloads = page.next_page_token, False, True
+    page = await service.stub.ListDatasetItems(request)
+    assert [(item.content, item.HasField("download")) for item in page.items] == [(b"", True)]
+    request.filter = "split:train"
+    refused = await failure(service.stub.ListDatasetItems(request))
+    assert error_info(refused).reason == "PAGE_TOKEN_INVALID"
+
+
 async def test_pages_of_contents_end_early(service: Service, fake: FakeAnnotations, tmp_path: Path) -> None:
     store = store_at(tmp_path / "blobs")
     for number in range(10):

@@ -5,6 +5,7 @@ import gc
 import socket
 import threading
 import warnings
+import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -17,6 +18,7 @@ import pytest
 
 from bloomery import errors
 from bloomery._address import Address
+from bloomery._archive import extract
 from bloomery._files import File, digest_of
 from bloomery._session import Session
 from bloomery.common.v1 import SignedRequest
@@ -213,6 +215,31 @@ async def test_whoever_is_called_off_while_a_file_is_opened_leaves_none(
         assert getting.cancelled()
         del getting
     assert not names(tmp_path)
+
+
+async def test_whoever_is_called_off_while_a_zip_is_unpacked_waits_for_one_file_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+    opened = zipfile.ZipFile.open
+
+    def slowly(archive: zipfile.ZipFile, *args: Any, **kwargs: Any) -> Any:
+        if archive.mode == "r":
+            begun.set()
+            go.wait(10)
+        return opened(archive, *args, **kwargs)
+
+    monkeypatch.setattr(zipfile.ZipFile, "open", slowly)
+    with zipfile.ZipFile(tmp_path / "labels.zip", "w") as archive:
+        for number in range(9):
+            archive.writestr(f"{number}.txt", b"0 1 1 1 1")
+    extracting = asyncio.create_task(extract(tmp_path / "labels.zip", tmp_path / "out"))
+    await asyncio.to_thread(begun.wait, 10)
+    extracting.cancel()
+    await asyncio.wait([extracting])
+    go.set()
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert names(tmp_path / "out") == ["0.txt"]
 
 
 async def test_a_client_that_is_closed_breaks_off_what_is_under_way(mute: socket.socket, file: File) -> None:

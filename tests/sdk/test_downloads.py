@@ -237,6 +237,24 @@ def test_small_images_come_with_their_listing(
     assert len(blobs.log) == 2 + 1
 
 
+def test_a_repeat_that_lacks_many_images_gets_them_with_their_listing(
+    fake: Fake, version: DatasetVersion, blobs: Blobs, tmp_path: Path
+) -> None:
+    inlined(fake, {"a.jpg": b"image a", "b.jpg": b"image b", "c.jpg": b"image c"})
+    version.export("yolo", tmp_path)
+    whole = files(tmp_path)
+    (tmp_path / "images/train/a.jpg").unlink()
+    (tmp_path / "images/train/b.jpg").unlink()
+    blobs.log.clear()
+    fake.calls["ListDatasetItems"].clear()
+    version.export("yolo", tmp_path)
+    assert files(tmp_path) == whole
+    asked = [(one.page_token, one.inline_contents) for one in fake.calls["ListDatasetItems"] if one.sign_downloads]
+    # The second page is asked for as the first one was, though nothing of it is missing.
+    assert asked == [("", False), ("", True), ("2", True)]
+    assert len(blobs.log) == 1
+
+
 def test_other_bytes_in_a_listing_are_refused(fake: Fake, version: DatasetVersion, tmp_path: Path) -> None:
     inlined(fake, {"a.jpg": b"something else"})
     with pytest.raises(errors.DigestMismatch, match=r"a\.jpg"):
@@ -376,7 +394,7 @@ def test_an_archive_that_would_leave_the_folder_writes_nothing(tmp_path: Path) -
     archive = tmp_path / "labels.zip"
     archive.write_bytes(zipped({"good.txt": b"x", "../evil.txt": b"x"}))
     with pytest.raises(errors.TransferFailed):
-        extract(archive, tmp_path / "out")
+        asyncio.run(extract(archive, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "evil.txt").exists()
 
@@ -387,7 +405,7 @@ def test_an_archive_with_a_link_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "labels.zip", "w") as archive:
         archive.writestr(link, "/etc/passwd")
     with pytest.raises(errors.TransferFailed, match="is a link"):
-        extract(tmp_path / "labels.zip", tmp_path / "out")
+        asyncio.run(extract(tmp_path / "labels.zip", tmp_path / "out"))
 
 
 def test_a_label_file_that_breaks_off_leaves_what_was_there(tmp_path: Path) -> None:
@@ -396,7 +414,7 @@ def test_a_label_file_that_breaks_off_leaves_what_was_there(tmp_path: Path) -> N
     (tmp_path / "out").mkdir()
     (tmp_path / "out/data.yaml").write_bytes(b"whole")
     with pytest.raises(zipfile.BadZipFile):
-        extract(tmp_path / "labels.zip", tmp_path / "out")
+        asyncio.run(extract(tmp_path / "labels.zip", tmp_path / "out"))
     assert files(tmp_path / "out") == {"data.yaml": b"whole"}
 
 

@@ -1,7 +1,9 @@
 """Files of the server's choice, kept inside of a folder of the caller's."""
 
+import asyncio
 import shutil
 import stat
+import threading
 import zipfile
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -95,12 +97,22 @@ def file_name(artifact: Artifact) -> str:
     return artifact.file_name or id_of(artifact.role)
 
 
-def extract(archive: Path, folder: Path) -> None:
+async def extract(archive: Path, folder: Path) -> None:
     """Write the files of a zip below `folder`. Nothing is written where one would leave the folder.
+
+    Whoever is called off leaves no more than the file behind that is under way.
 
     Raises:
         TransferFailed: a member is a link or would leave the folder.
     """
+    left = threading.Event()
+    try:
+        await asyncio.to_thread(_extract, archive, folder, left)
+    finally:
+        left.set()
+
+
+def _extract(archive: Path, folder: Path, left: threading.Event) -> None:
     with zipfile.ZipFile(archive) as opened:
         files = [member for member in opened.infolist() if not member.is_dir()]
         targets = [inside(folder, member.filename) for member in files]
@@ -108,6 +120,8 @@ def extract(archive: Path, folder: Path) -> None:
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise TransferFailed(f"{member.filename!r} is a link", reason="UNSAFE_NAME")
         for member, target in zip(files, targets, strict=True):
+            if left.is_set():
+                return
             _write(opened, member, target)
 
 

@@ -20,6 +20,8 @@ from bloomery.dataset.v1 import (
 )
 
 _PAGE = 250
+_DOWNLOAD = 5
+"""So many small images come with a page in the time that a download of one takes."""
 _MAKING_SECONDS = 300.0
 _AHEAD = 8
 """Pages, of some 4 MiB at most."""
@@ -38,14 +40,14 @@ async def export(
     progress(Step("exporting"))
     there = await asyncio.to_thread(found_below, to)
     # While the label files are made, which may be refused, the images come, and wait here.
-    async with ahead(_listing(session, version, inline=there == Found()), _AHEAD, _weight) as pages:
+    async with ahead(_listing(session, version, there), _AHEAD, _weight) as pages:
         exported = await label_files(session, version, format)
         with tempfile.TemporaryDirectory() as scratch:
             labels = Path(scratch) / "labels.zip"
             await session.transfer.get(exported.download, labels, exported.archive.digest)
             if there != Found():
                 await _check(session, version, to, there, members(labels))
-            await asyncio.to_thread(extract, labels, to)
+            await extract(labels, to)
         await _images(session, pages, to, progress)
     return dict(exported.losses)
 
@@ -63,12 +65,27 @@ async def _check(session: Session, version: str, to: Path, there: Found, written
     refuse_foreign(to, there.foreign(written))
 
 
-def _listing(session: Session, version: str, *, inline: bool) -> AsyncGenerator[ListDatasetItemsResponse, None]:
-    """The images page by page; `inline` lets small ones come with it, whether they are there or not."""
+async def _listing(session: Session, version: str, there: Found) -> AsyncGenerator[ListDatasetItemsResponse, None]:
+    """The images page by page; small ones come with it where many of a page are not there."""
     listing = ListDatasetItemsRequest(
-        parent=version, page_size=_PAGE, sign_downloads=True, inline_contents=inline, without_shapes=True
+        parent=version, page_size=_PAGE, sign_downloads=True, inline_contents=not there.files, without_shapes=True
     )
-    return session.pages(session.datasets.ListDatasetItems, listing)
+    while True:
+        page = await session.call(session.datasets.ListDatasetItems, listing)
+        many = _lacks_many(page, there)
+        if many and not listing.inline_contents:
+            listing.inline_contents = True
+            continue
+        yield page
+        if not page.next_page_token:
+            return
+        listing.inline_contents = many
+        listing.page_token = page.next_page_token
+
+
+def _lacks_many(page: ListDatasetItemsResponse, there: Found) -> bool:
+    missing = sum(_path(item) not in there.files for item in page.items)
+    return missing * _DOWNLOAD > len(page.items)
 
 
 def _weight(page: ListDatasetItemsResponse) -> int:

@@ -91,7 +91,7 @@ async def unpacked(path: Path) -> AsyncIterator[Path]:
     with tempfile.TemporaryDirectory(prefix="bloomery-") as scratch:
         try:
             await asyncio.to_thread(_refuse_clashes, path)
-            await asyncio.to_thread(extract, path, Path(scratch))
+            await extract(path, Path(scratch))
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
             # RuntimeError is what zipfile has for a password.
             raise InvalidArgument(f"{path} cannot be unpacked: {error}", hint="name a folder instead") from None

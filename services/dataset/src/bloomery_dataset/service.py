@@ -140,7 +140,9 @@ class DatasetServicer(DatasetServiceServicer):
 
     async def ListDatasetItems(self, request: ListDatasetItemsRequest, context: Context) -> ListDatasetItemsResponse:
         """See the contract."""
-        page = PageRequest.parse(request.page_size, request.page_token, request)
+        # What is told of each image may change from page to page, not which images are told.
+        bound = {"parent": request.parent, "filter": request.filter}
+        page = PageRequest.parse(request.page_size, request.page_token, bound)
         wanted = checks.items_wanted(request)
         version = await self._catalog.ready_version(parse_version(request.parent, "parent"))
         rows, token, total = await self._items.page(version, wanted, page)

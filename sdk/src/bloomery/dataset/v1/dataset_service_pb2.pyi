@@ -383,7 +383,7 @@ class ListDatasetItemsRequest(message.Message):
     page_size: builtins.int
     """How many to return; 50 by default, 1,000 at most."""
     page_token: builtins.str
-    """`next_page_token` of the page before; the other arguments must be the same."""
+    """`next_page_token` of the page before; `parent` and `filter` must be the same."""
     filter: builtins.str
     """Empty, or one of `split:NAME`, `class:NAME`."""
     sign_downloads: builtins.bool

@@ -148,7 +148,8 @@ def _check_shape(decoder: str, outputs: Sequence[NDArray[np.float32]], num_class
         PROBABILITIES: (num_classes, 0, "probabilities"),
     }
     if decoder not in expected:
-        raise OutputError(f"the model's outputs are to be read by {decoder!r}; known are {', '.join(expected)}")
+        known = ", ".join(sorted(expected))
+        raise OutputError(f"the model's outputs are to be read by {decoder!r}; known are {known}")
     count, axis, what = expected[decoder]
     if (given := outputs[0].shape[axis]) != count:
         raise OutputError(f"a model of {num_classes} classes gives {count} {what}, not {given}")

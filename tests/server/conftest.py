@@ -1,6 +1,7 @@
 """All services in one process, without workers."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ from bloomery_server.embedded import EmbeddedServer
 from bloomery_server.folder import DataFolder
 
 
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
-    folder = DataFolder.open(tmp_path / "data")
+@asynccontextmanager
+async def embedded(root: Path) -> AsyncIterator[EmbeddedServer]:
+    """All services on a data folder."""
+    folder = DataFolder.open(root)
     server = EmbeddedServer(folder, folder.identity(port=0), stop_jobs=False, on_ready=lambda: None)
     try:
         await server.start()
@@ -20,3 +22,9 @@ async def server(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
         await server.drain()
         await server.close()
         folder.close()
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
+    async with embedded(tmp_path / "data") as server:
+        yield server

@@ -14,23 +14,16 @@ from bloomery_kit.clients import channel
 from bloomery_kit.objects import FolderObjectStore
 from bloomery_server import folder
 from bloomery_server.embedded import EmbeddedServer
-from bloomery_server.folder import DataFolder
 from real_parts.disk import Filler
+from tests.server.conftest import embedded
 
 
 @pytest.fixture
 async def server(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EmbeddedServer]:
     monkeypatch.setattr(folder, "_JOURNAL_BYTES", 1 << 20)
-    data = DataFolder.open(small_disk / "data")
-    (data.root / "foreign.db").mkdir()
-    server = EmbeddedServer(data, data.identity(port=0), stop_jobs=False, on_ready=lambda: None)
-    try:
-        await server.start()
+    (small_disk / "data/foreign.db").mkdir(parents=True)
+    async with embedded(small_disk / "data") as server:
         yield server
-    finally:
-        await server.drain()
-        await server.close()
-        data.close()
 
 
 async def test_a_project_can_be_deleted_on_a_full_disk_and_its_bytes_go(

@@ -198,6 +198,18 @@ class TestSqlite:
             ]
         assert pragmas == ["wal", 2, 1]
 
+    async def test_who_comes_next_gets_the_connection_whose_pages_are_in_memory(self, db: Database) -> None:
+        async with db.write() as first, db.read() as second:
+            await first.execute(sa.select(1))
+            last = (await second.get_raw_connection()).driver_connection
+            first_one = (await first.get_raw_connection()).driver_connection
+        seen = []
+        for _ in range(3):
+            async with db.read() as tx:
+                seen.append((await tx.get_raw_connection()).driver_connection)
+        assert last is not first_one
+        assert seen == [first_one] * 3
+
     async def test_a_full_disk_is_told_apart_and_passes(self, db: Database) -> None:
         async with db.read() as tx:
             pages = (await tx.exec_driver_sql("PRAGMA page_count")).scalar_one()

@@ -1,4 +1,5 @@
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -97,6 +98,12 @@ def test_uids_are_32_hex_digits_and_fresh() -> None:
     uids = {new_uid() for _ in range(100)}
     assert len(uids) == 100
     assert all(re.fullmatch("[0-9a-f]{32}", uid) for uid in uids)
+
+
+def test_uids_that_are_made_later_sort_behind() -> None:
+    earlier = new_uid()
+    time.sleep(0.002)
+    assert earlier < new_uid()
 
 
 def test_a_name_with_a_bad_id_says_the_rule_and_a_clean_id() -> None:

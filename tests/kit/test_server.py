@@ -284,14 +284,18 @@ async def test_a_signal_drains_and_then_gives_up_the_rest() -> None:
 
 async def test_what_a_server_has_from_its_start_is_not_collected_again_and_again() -> None:
     gc.unfreeze()
+    thresholds = gc.get_threshold()
+    gc.set_threshold(700)
     task = asyncio.create_task(run_until_signal(ServiceHost(ServerOptions(drain_wait=0), authenticator=Tokens())))
     try:
         await until(lambda: gc.get_freeze_count() > 0)
+        assert gc.get_threshold()[0] > 700
         os.kill(os.getpid(), signal.SIGTERM)
         async with asyncio.timeout(5):
             await task
     finally:
         gc.unfreeze()
+        gc.set_threshold(*thresholds)
 
 
 async def test_a_second_signal_cuts_the_drain_short() -> None:

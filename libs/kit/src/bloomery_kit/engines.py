@@ -19,6 +19,8 @@ from bloomery_kit.database_errors import unreachable
 WRITES = "bloomery_writes"
 """The execution option of a transaction that writes."""
 _BUSY_SECONDS = 30.0
+_CACHE_KIB = 32 << 10
+"""Pages that a connection to SQLite keeps at most: those of large tables' indexes, of which a batch touches many."""
 _CONNECT_SECONDS = 10.0
 # The kernel ends a connection to a peer that is gone, whether we wait for it to acknowledge or to answer.
 _GONE = {
@@ -50,6 +52,8 @@ def sqlite_engine(url: str, pool_size: int, threads: "WeakSet[Thread]") -> Async
         url,
         pool_size=pool_size,
         max_overflow=3 * pool_size,
+        # The connection that was used last has the pages that are needed next.
+        pool_use_lifo=True,
         connect_args={"timeout": _BUSY_SECONDS, "factory": _Connection},
     )
     event.listen(engine.sync_engine, "do_connect", sqlite_driver.connect)
@@ -64,7 +68,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     # The driver's own BEGIN is lazy and deferred, which makes two writers fail late; we say BEGIN ourselves.
     connection.isolation_level = None
     with closing(connection.cursor()) as cursor:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"cache_size=-{_CACHE_KIB}"):
             cursor.execute(f"PRAGMA {pragma}")
 
 

@@ -19,9 +19,11 @@ class FakeLauncher:
         self.crash: Literal["before", "after", "never"] = "never"
         self.faults: dict[tuple[str, str], Exception] = {}
         self.stubborn = False
+        self.incarnations = False
         self.tail: Sequence[str] = ()
         self.free: int | None = None
         self._capacity = capacity
+        self._pods = 0
 
     def capacity(self) -> Resources | None:
         return self._capacity
@@ -35,7 +37,7 @@ class FakeLauncher:
         key = (order.job.uid, order.attempt)
         if key not in self.things:
             self.orders.append(order)
-            self.things[key] = Launched(*key, Phase.RUNNING)
+            self.things[key] = Launched(*key, Phase.RUNNING, incarnation=self._next_pod())
         if self.crash == "after":
             raise KeyboardInterrupt
 
@@ -79,10 +81,18 @@ class FakeLauncher:
         key = (job_uid or self.orders[-1].job.uid, attempt or self.orders[-1].attempt)
         self.things[key] = Launched(*key, Phase.ENDED, exit_code, termination)
 
-    def becomes(self, phase: Phase, reason: Reason | None = None) -> None:
+    def becomes(self, phase: Phase, reason: Reason | None = None, *, incarnation: str = "") -> None:
         """The last one launched is in another phase."""
         key = (self.orders[-1].job.uid, self.orders[-1].attempt)
-        self.things[key] = replace(self.things[key], phase=phase, reason=reason)
+        self.things[key] = replace(self.things[key], phase=phase, reason=reason, incarnation=incarnation)
+
+    def restarts(self, key: tuple[str, int]) -> None:
+        """The worker of an attempt was taken away, and the next one runs."""
+        self.things[key] = Launched(*key, Phase.RUNNING, incarnation=self._next_pod())
+
+    def _next_pod(self) -> str:
+        self._pods += self.incarnations
+        return f"pod-{self._pods}" if self.incarnations else ""
 
     def vanishes(self) -> None:
         """Somebody removed the last one launched."""

@@ -183,10 +183,10 @@ class Hand:
         await self.run_pass()
         return await self.trainer.get(job.name)
 
-    async def worker(self, worker_id: str = "w1") -> FakeWorker:
+    async def worker(self, worker_id: str = "w1", incarnation: str = "") -> FakeWorker:
         """The worker of the last launched attempt."""
         token = self.launcher.orders[-1].secrets["BLOOMERY_ATTEMPT_TOKEN"]
-        request = StartAttemptRequest(token=token, worker_id=worker_id, host="here")
+        request = StartAttemptRequest(token=token, worker_id=worker_id, host="here", incarnation=incarnation)
         started = await self.trainer.workers.StartAttempt(request)
         return FakeWorker(self.trainer.workers, started)
 

@@ -107,6 +107,7 @@ def attempt(**fields: Any) -> Attempt:
 seconds = st.sampled_from([0.0, 5.0, 50.0, 500.0, 5_000.0])
 reason_codes = st.sampled_from(["WORKER_LOST", "STALLED", "OOM_HOST", "OOM_GPU", "CONFIG_ERROR", "EVICTED"])
 some_reasons = st.builds(Reason, reason_codes, st.just("m"), st.just("h"), st.booleans())
+incarnations = st.sampled_from(["", "pod-1", "pod-2"])
 launched_things = st.builds(
     Launched,
     st.just("u"),
@@ -115,10 +116,12 @@ launched_things = st.builds(
     st.sampled_from([None, 0, 1, 42, 43, 44, 137, -9]),
     st.none() | st.builds(Termination, st.integers(0, 255), st.booleans(), st.none() | some_reasons),
     st.none() | some_reasons,
+    incarnations,
 )
 attempts = st.builds(
     attempt,
     worker_id=st.none() | st.just("w"),
+    incarnation=incarnations,
     launched_at=st.none() | st.just(NOW),
     outcome=st.none() | st.sampled_from([Outcome.FAILURE, Outcome.STOPPED, Outcome.CONDEMNED]),
     end_reason=st.none() | some_reasons,

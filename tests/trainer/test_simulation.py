@@ -34,7 +34,7 @@ from bloomery_trainer.reconcile import Reconciler
 from bloomery_trainer.settings import Policy
 from bloomery_trainer.store import events, jobs, results
 from bloomery_trainer.wishes import Wish
-from bloomery_trainer.worker_calls import Report, WorkerCalls
+from bloomery_trainer.worker_calls import Report, Worker, WorkerCalls
 from tests.recipe_files import texts
 from tests.trainer.bench import World
 from tests.trainer.fake_launcher import FakeLauncher
@@ -78,6 +78,7 @@ class SimulatedWorker:
 
     key: tuple[str, int]
     token: str
+    incarnation: str = ""
     secret: str = ""
     said: int = 0
     silent: bool = False
@@ -93,6 +94,7 @@ class Simulation:
     workers: dict[tuple[str, int], SimulatedWorker] = field(default_factory=dict)
     uids: list[str] = field(default_factory=list)
     vanished: set[tuple[str, int]] = field(default_factory=set)
+    replaced: list[SimulatedWorker] = field(default_factory=list)
     replicas: list[tuple[Leadership, Reconciler]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -127,9 +129,16 @@ class Simulation:
         except BloomeryError:
             leadership.lease = None
         self.launcher.crash = "never"
+        self._meet()
+
+    def _meet(self) -> None:
         for order in self.launcher.orders:
             key = (order.job.uid, order.attempt)
-            self.workers.setdefault(key, SimulatedWorker(key, order.secrets["BLOOMERY_ATTEMPT_TOKEN"]))
+            thing, known = self.launcher.things.get(key), self.workers.get(key)
+            incarnation = thing.incarnation if thing else ""
+            if known is None or (thing and known.incarnation != incarnation):
+                self.replaced += [known] if known else []
+                self.workers[key] = SimulatedWorker(key, order.secrets["BLOOMERY_ATTEMPT_TOKEN"], incarnation)
 
     async def lose_the_lease(self) -> None:
         async with self.core.db.write() as tx:
@@ -141,22 +150,31 @@ class Simulation:
         """A worker says something: a dead one too, if its words were on their way."""
         if not self.workers:
             return
-        worker = self.chance.choice(list(self.workers.values()))
-        alive = worker.key in self.launcher.running
-        if not alive and not self._fault(0.3):
+        worker = self.chance.choice([*self.workers.values(), *self.replaced])
+        if not self._runs(worker) and not self._fault(0.3):
             return
         with suppress(BloomeryError, Crash):
             await self._speak(worker)
 
+    def _runs(self, worker: SimulatedWorker) -> bool:
+        return worker.key in self.launcher.running and self.workers[worker.key] is worker
+
+    async def restart(self) -> None:
+        """A worker is taken away, and another one of the same attempt begins at once."""
+        if self.launcher.running and self.launcher.incarnations:
+            self.launcher.restarts(self.chance.choice(self.launcher.running))
+            self._meet()
+
     async def _speak(self, worker: SimulatedWorker) -> None:
         if not worker.secret:
-            worker.secret = (await self.calls.start(worker.token, f"w{worker.key}", "here")).secret
+            speaker = Worker(f"w{worker.key}{worker.incarnation}", "here", worker.incarnation)
+            worker.secret = (await self.calls.start(worker.token, speaker)).secret
             return
         end = self._end() if self.chance.random() < 0.2 else None
         if end is not None:
             for _ in range(self.chance.choice([1, 1, 2])):
                 await self.calls.finish(worker.secret, end)
-            if worker.key in self.launcher.running and self.chance.random() < 0.7:
+            if self._runs(worker) and self.chance.random() < 0.7:
                 self.launcher.ends(0, job_uid=worker.key[0], attempt=worker.key[1])
             return
         first = worker.said + 1 - self.chance.choice([0, 0, 1]) * min(worker.said, 1)
@@ -269,7 +287,7 @@ async def simulated(folder: Path, seed: int) -> AsyncIterator[Simulation]:
     db = Database.connect(f"sqlite+aiosqlite:///{folder}/s{seed}.db")
     await migrate(db, MIGRATIONS)
     chance, launcher, clock = random.Random(seed), FakeLauncher(), Clock()
-    launcher.stubborn = seed % 3 == 0
+    launcher.stubborn, launcher.incarnations = seed % 3 == 0, seed % 2 == 0
     core = Core(
         settings=World(folder, Annotation(), Datasets(), "none:1", 1).settings(policy=POLICY),  # type: ignore[abstract]
         db=db,
@@ -297,6 +315,7 @@ async def test_a_schedule_of_faults(tmp_path: Path, seed: int) -> None:
             world.create,
             world.kill,
             world.vanish,
+            world.restart,
             world.lose_the_lease,
         ]
         await world.create()

@@ -135,10 +135,12 @@ class FakeTrainer(WorkerServiceServicer):
     kept: dict[str, Artifact] = field(default_factory=dict)
     finished: FinishAttemptRequest | None = None
     target: str = ""
+    incarnation: str = ""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def StartAttempt(self, request: StartAttemptRequest, context: Call) -> StartAttemptResponse:
         await self._misbehave(context)
+        self.incarnation = request.incarnation
         if request.token != TOKEN:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "unknown token")
         answer = StartAttemptResponse(

@@ -267,10 +267,12 @@ async def test_a_fenced_worker_publishes_nothing(cells: Version, tmp_path: Path)
     assert trainer.finished is None
 
 
-async def test_a_used_token_fences(cells: Version, tmp_path: Path) -> None:
+async def test_a_worker_tells_its_incarnation_and_a_used_token_fences_it(cells: Version, tmp_path: Path) -> None:
     trainer = scripted_trainer(cells, epochs=1)
-    async with served(trainer, cells), running(trainer, tmp_path, token="old") as worker:
+    given = {"BLOOMERY_INCARNATION": "pod-2"}
+    async with served(trainer, cells), running(trainer, tmp_path, token="old", settings=given) as worker:
         assert await worker.exit_code() == 43, worker.output
+    assert trainer.incarnation == "pod-2"
 
 
 @pytest.mark.parametrize(

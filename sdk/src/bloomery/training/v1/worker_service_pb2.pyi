@@ -63,6 +63,7 @@ class StartAttemptRequest(message.Message):
     WORKER_ID_FIELD_NUMBER: builtins.int
     HOST_FIELD_NUMBER: builtins.int
     PROCESS_ID_FIELD_NUMBER: builtins.int
+    INCARNATION_FIELD_NUMBER: builtins.int
     token: builtins.str
     """The token that the launcher gave."""
     worker_id: builtins.str
@@ -71,6 +72,10 @@ class StartAttemptRequest(message.Message):
     """Name of the machine, for people."""
     process_id: builtins.int
     """Process id of the supervisor, where the launcher started a local process."""
+    incarnation: builtins.str
+    """`BLOOMERY_INCARNATION` of the worker's environment, at most 1,024 characters: tells the workers of an attempt apart that follow each other. Empty where the
+    launcher gives none, because it never starts a second one.
+    """
     def __init__(
         self,
         *,
@@ -78,10 +83,11 @@ class StartAttemptRequest(message.Message):
         worker_id: builtins.str = ...,
         host: builtins.str = ...,
         process_id: builtins.int = ...,
+        incarnation: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["host", b"host", "process_id", b"process_id", "token", b"token", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["host", b"host", "incarnation", b"incarnation", "process_id", b"process_id", "token", b"token", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class WorkerServiceStub:
     """Called by the supervisor process of an attempt. StartAttempt exchanges the launcher's token for the worker's secret, which every other call sends as its
-    bearer token. Where a worker is taken away, the next one of the same attempt uses the token again, and the secret of the former one is nobody's.
+    bearer token. Where a worker is taken away, the next one of the same attempt uses the token again, with an incarnation of its own, and the secret of the
+    former one is nobody's.
 
     From any call: ABORTED `ATTEMPT_SUPERSEDED` (the attempt is no longer the job's) and UNAUTHENTICATED (another worker may take up the attempt, or the job is
     gone): stop at once, publish nothing, exit 43. UNAVAILABLE: keep working, keep what is to be reported, and repeat with growing pauses; a failed report never
@@ -74,7 +75,8 @@ class WorkerServiceStub:
 
 class WorkerServiceServicer:
     """Called by the supervisor process of an attempt. StartAttempt exchanges the launcher's token for the worker's secret, which every other call sends as its
-    bearer token. Where a worker is taken away, the next one of the same attempt uses the token again, and the secret of the former one is nobody's.
+    bearer token. Where a worker is taken away, the next one of the same attempt uses the token again, with an incarnation of its own, and the secret of the
+    former one is nobody's.
 
     From any call: ABORTED `ATTEMPT_SUPERSEDED` (the attempt is no longer the job's) and UNAUTHENTICATED (another worker may take up the attempt, or the job is
     gone): stop at once, publish nothing, exit 43. UNAVAILABLE: keep working, keep what is to be reported, and repeat with growing pauses; a failed report never
@@ -83,7 +85,8 @@ class WorkerServiceServicer:
 
     def StartAttempt(self, request, context):
         """Binds the worker to its attempt and hands out everything it needs. A repeat with the same token and `worker_id` gives the same answer, so a lost reply does
-        no harm. UNAUTHENTICATED: the token is unknown, or a worker that is not known to be gone has used it; exit 43.
+        no harm. UNAUTHENTICATED: the token is unknown, or another worker of the same incarnation has used it; exit 43. UNAVAILABLE `ANOTHER_INCARNATION`: the attempt is
+        another incarnation's, which may have gone without anybody noticing; repeat, and the attempt is this worker's once the launcher was looked at.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -172,7 +175,8 @@ def add_WorkerServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class WorkerService:
     """Called by the supervisor process of an attempt. StartAttempt exchanges the launcher's token for the worker's secret, which every other call sends as its
-    bearer token. Where a worker is taken away, the next one of the same attempt uses the token again, and the secret of the former one is nobody's.
+    bearer token. Where a worker is taken away, the next one of the same attempt uses the token again, with an incarnation of its own, and the secret of the
+    former one is nobody's.
 
     From any call: ABORTED `ATTEMPT_SUPERSEDED` (the attempt is no longer the job's) and UNAUTHENTICATED (another worker may take up the attempt, or the job is
     gone): stop at once, publish nothing, exit 43. UNAVAILABLE: keep working, keep what is to be reported, and repeat with growing pauses; a failed report never

@@ -28,7 +28,8 @@ GRPC_VERSION: str
 
 class WorkerServiceStub:
     """Called by the supervisor process of an attempt. StartAttempt exchanges the launcher's token for the worker's secret, which every other call sends as its
-    bearer token. Where a worker is taken away, the next one of the same attempt uses the token again, and the secret of the former one is nobody's.
+    bearer token. Where a worker is taken away, the next one of the same attempt uses the token again, with an incarnation of its own, and the secret of the
+    former one is nobody's.
 
     From any call: ABORTED `ATTEMPT_SUPERSEDED` (the attempt is no longer the job's) and UNAUTHENTICATED (another worker may take up the attempt, or the job is
     gone): stop at once, publish nothing, exit 43. UNAVAILABLE: keep working, keep what is to be reported, and repeat with growing pauses; a failed report never
@@ -41,7 +42,8 @@ class WorkerServiceStub:
     def __new__(cls, channel: aio.Channel) -> WorkerServiceAsyncStub: ...
     StartAttempt: grpc.UnaryUnaryMultiCallable[worker_service_pb2.StartAttemptRequest, worker_service_pb2.StartAttemptResponse]
     """Binds the worker to its attempt and hands out everything it needs. A repeat with the same token and `worker_id` gives the same answer, so a lost reply does
-    no harm. UNAUTHENTICATED: the token is unknown, or a worker that is not known to be gone has used it; exit 43.
+    no harm. UNAUTHENTICATED: the token is unknown, or another worker of the same incarnation has used it; exit 43. UNAVAILABLE `ANOTHER_INCARNATION`: the attempt is
+    another incarnation's, which may have gone without anybody noticing; repeat, and the attempt is this worker's once the launcher was looked at.
     """
     ReportProgress: grpc.UnaryUnaryMultiCallable[worker_service_pb2.ReportProgressRequest, worker_service_pb2.ReportProgressResponse]
     """Appends events to the job's log and extends the attempt's lease. The worker numbers its events from 1; those up to `acknowledged_sequence` are dropped,
@@ -65,7 +67,8 @@ class WorkerServiceStub:
 @typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
     """Called by the supervisor process of an attempt. StartAttempt exchanges the launcher's token for the worker's secret, which every other call sends as its
-    bearer token. Where a worker is taken away, the next one of the same attempt uses the token again, and the secret of the former one is nobody's.
+    bearer token. Where a worker is taken away, the next one of the same attempt uses the token again, with an incarnation of its own, and the secret of the
+    former one is nobody's.
 
     From any call: ABORTED `ATTEMPT_SUPERSEDED` (the attempt is no longer the job's) and UNAUTHENTICATED (another worker may take up the attempt, or the job is
     gone): stop at once, publish nothing, exit 43. UNAVAILABLE: keep working, keep what is to be reported, and repeat with growing pauses; a failed report never
@@ -75,7 +78,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     def __init__(self, channel: aio.Channel) -> None: ...
     StartAttempt: aio.UnaryUnaryMultiCallable[worker_service_pb2.StartAttemptRequest, worker_service_pb2.StartAttemptResponse]  # type: ignore[assignment]
     """Binds the worker to its attempt and hands out everything it needs. A repeat with the same token and `worker_id` gives the same answer, so a lost reply does
-    no harm. UNAUTHENTICATED: the token is unknown, or a worker that is not known to be gone has used it; exit 43.
+    no harm. UNAUTHENTICATED: the token is unknown, or another worker of the same incarnation has used it; exit 43. UNAVAILABLE `ANOTHER_INCARNATION`: the attempt is
+    another incarnation's, which may have gone without anybody noticing; repeat, and the attempt is this worker's once the launcher was looked at.
     """
     ReportProgress: aio.UnaryUnaryMultiCallable[worker_service_pb2.ReportProgressRequest, worker_service_pb2.ReportProgressResponse]  # type: ignore[assignment]
     """Appends events to the job's log and extends the attempt's lease. The worker numbers its events from 1; those up to `acknowledged_sequence` are dropped,
@@ -98,7 +102,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
 
 class WorkerServiceServicer(metaclass=abc_1.ABCMeta):
     """Called by the supervisor process of an attempt. StartAttempt exchanges the launcher's token for the worker's secret, which every other call sends as its
-    bearer token. Where a worker is taken away, the next one of the same attempt uses the token again, and the secret of the former one is nobody's.
+    bearer token. Where a worker is taken away, the next one of the same attempt uses the token again, with an incarnation of its own, and the secret of the
+    former one is nobody's.
 
     From any call: ABORTED `ATTEMPT_SUPERSEDED` (the attempt is no longer the job's) and UNAUTHENTICATED (another worker may take up the attempt, or the job is
     gone): stop at once, publish nothing, exit 43. UNAVAILABLE: keep working, keep what is to be reported, and repeat with growing pauses; a failed report never
@@ -112,7 +117,8 @@ class WorkerServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[worker_service_pb2.StartAttemptResponse, abc.Awaitable[worker_service_pb2.StartAttemptResponse]]:
         """Binds the worker to its attempt and hands out everything it needs. A repeat with the same token and `worker_id` gives the same answer, so a lost reply does
-        no harm. UNAUTHENTICATED: the token is unknown, or a worker that is not known to be gone has used it; exit 43.
+        no harm. UNAUTHENTICATED: the token is unknown, or another worker of the same incarnation has used it; exit 43. UNAVAILABLE `ANOTHER_INCARNATION`: the attempt is
+        another incarnation's, which may have gone without anybody noticing; repeat, and the attempt is this worker's once the launcher was looked at.
         """
 
     @abc_1.abstractmethod

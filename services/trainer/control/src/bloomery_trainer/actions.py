@@ -39,9 +39,10 @@ class Prepare:
 
 @dataclass(frozen=True)
 class Requeue:
-    """The worker is suspended; another one will take up the same attempt."""
+    """The worker was taken away; another one, of that incarnation if it is known, will take up the same attempt."""
 
     reason: Reason
+    incarnation: str
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ class Hands:
         async with self._core.db.write() as tx:
             await leases.fence(tx, self._lease)
             job = await self._unchanged(tx, facts.job)
-            attempt = await attempts.find(tx, job.uid, job.attempt)
+            attempt = await self._same_worker(tx, job, facts.attempt)
             await save_tail(tx, job, tail, self._core.clock())
             await self._move(tx, job, attempt, action)
         self._core.jobs_moved(job.uid)
@@ -118,7 +118,7 @@ class Hands:
                 await jobs.move(tx, job, now=now, to=State.PREPARING)
             case actions.Requeue() if attempt is not None:
                 worked = count_work(job, attempt)
-                await attempts.release(tx, attempt)
+                await attempts.release(tx, attempt, action.incarnation)
                 await jobs.move(tx, job, now=now, to=State.QUEUED, reason=action.reason, worked_seconds=worked)
             case actions.Condemn() if attempt is not None:
                 await end_attempt(tx, job, attempt, Outcome.CONDEMNED, action.reason, now)
@@ -152,6 +152,13 @@ class Hands:
         if job is None or job.version != seen.version:
             raise Aborted("JOB_CHANGED", f"{seen.name} moved on in the meantime")
         return job
+
+    async def _same_worker(self, tx: Transaction, job: Job, seen: Attempt | None) -> Attempt | None:
+        """The job's attempt, whose worker is the one that was seen: a worker may begin without a move of the job."""
+        attempt = await attempts.find(tx, job.uid, job.attempt)
+        if seen is not None and attempt is not None and attempt.worker_id != seen.worker_id:
+            raise Aborted("JOB_CHANGED", f"{job.name} has another worker by now")
+        return attempt
 
     async def _tail(self, facts: Facts) -> tuple[str, ...]:
         if facts.launched is None:

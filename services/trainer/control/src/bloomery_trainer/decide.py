@@ -24,7 +24,7 @@ from bloomery_trainer.actions import (
     Stop,
     Wait,
 )
-from bloomery_trainer.launcher import Launched, Phase
+from bloomery_trainer.launcher import Launched, Phase, follows
 from bloomery_trainer.model import Attempt, Job, Outcome, Reason, State
 from bloomery_trainer.settings import Policy
 
@@ -93,17 +93,27 @@ def _active(facts: Facts, policy: Policy) -> Action:
         return Relaunch()
     if launched is None:
         return settle(facts.job, reasons.deleted_externally(), policy) if facts.current else Wait()
-    match launched.phase:
-        case Phase.ENDED:
-            return _ended(facts.job, launched, policy)
-        case Phase.WAITING | Phase.SUSPENDED if facts.job.state is not State.QUEUED:
-            return Requeue(launched.reason or reasons.preempted()) if facts.current else Wait()
-        case Phase.WAITING:
-            return _queued(facts, launched, policy)
-        case Phase.SUSPENDED:
-            return _noted(facts, reasons.preempted())
-        case Phase.RUNNING:
-            return _running(facts, attempt, policy)
+    if launched.phase is Phase.ENDED:
+        return _ended(facts.job, launched, policy)
+    if _is_taken_away(facts.job, attempt, launched):
+        reason = launched.reason or reasons.preempted()
+        return Requeue(reason, launched.incarnation) if facts.current else Wait()
+    if launched.phase is Phase.SUSPENDED:
+        return _noted(facts, reasons.preempted())
+    if launched.phase is Phase.WAITING and facts.job.state is State.QUEUED:
+        return _queued(facts, launched, policy)
+    return _running(facts, attempt, policy)
+
+
+def _is_taken_away(job: Job, attempt: Attempt, launched: Launched) -> bool:
+    """Whether the attempt has lost its worker: another one is there, or none is at work."""
+    if follows(launched.incarnation, attempt.incarnation):
+        return True
+    if job.state is State.QUEUED or launched.phase is Phase.RUNNING:
+        return False
+    # What has called us does not wait, whatever the launcher has heard of it so far.
+    begun = attempt.worker_id is not None and launched.incarnation == attempt.incarnation != ""
+    return launched.phase is Phase.SUSPENDED or not begun
 
 
 def _queued(facts: Facts, launched: Launched, policy: Policy) -> Action:
@@ -143,7 +153,7 @@ def _pausing(facts: Facts, policy: Policy) -> Action:
         return _paused(facts.job, attempt, launched, policy)
     if attempt.outcome is not None:
         return _see_off(facts, policy)
-    late = attempt.worker_id is None or facts.waited > policy.pause_grace
+    late = _nobody_listens(facts, attempt, launched) or facts.waited > policy.pause_grace
     return Stop(policy.stop_grace) if late else Wait()
 
 
@@ -164,8 +174,13 @@ def _cancelling(facts: Facts, policy: Policy) -> Action:
         return Stop(0.0)
     if attempt.outcome is not None:
         return _see_off(facts, policy)
-    late = attempt.worker_id is None or facts.waited > policy.cancel_grace
+    late = _nobody_listens(facts, attempt, launched) or facts.waited > policy.cancel_grace
     return Stop(policy.stop_grace) if late else Wait()
+
+
+def _nobody_listens(facts: Facts, attempt: Attempt, launched: Launched) -> bool:
+    gone = facts.current and follows(launched.incarnation, attempt.incarnation)
+    return gone or attempt.worker_id is None
 
 
 def _tidy(facts: Facts, policy: Policy) -> Action:

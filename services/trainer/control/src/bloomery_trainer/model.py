@@ -230,7 +230,10 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A row of the attempt table; `reports` counts what the worker said, `worker_sequence` what of it is stored."""
+    """A row of the attempt table; `reports` counts what the worker said, `worker_sequence` what of it is stored.
+
+    `incarnation` is that of the worker which may begin or has begun; empty for any, or where nobody told.
+    """
 
     job_uid: str
     number: int
@@ -249,6 +252,7 @@ class Attempt:
     end_reason: Reason | None
     finish_state: State | None
     worked_seconds: float = 0.0
+    incarnation: str = ""
 
 
 @dataclass(frozen=True)

@@ -213,16 +213,18 @@ class Reconciler:
     def _about(self, job: Job, attempt: Attempt | None, world: World) -> Facts:
         since = self._watch.since
         state = (job.state, job.attempt)
-        # A state may come again between two looks, with another worker; a version never does.
-        current = self._watch.knows(job.uid, "version", job.version)
-        since(job.uid, "version", job.version)
+        worker = attempt.worker_id if attempt else None
+        # A state may come again between two looks, a version never does; a worker may begin without a move.
+        version = (job.version, worker)
+        current = self._watch.knows(job.uid, "version", version)
+        since(job.uid, "version", version)
         return Facts(
             job=job,
             attempt=attempt,
             launched=world.launched.get((job.uid, job.attempt)),
             current=current,
             waited=since(job.uid, "state", state),
-            silent=since(job.uid, "reports", (job.attempt, attempt.reports if attempt else 0)),
+            silent=since(job.uid, "reports", (job.attempt, worker, attempt.reports if attempt else 0)),
             stalled=since(job.uid, "stalled", True) if attempt is not None and attempt.stalled else 0.0,
             ended=since(job.uid, "outcome", attempt.outcome) if attempt else 0.0,
             queued=self._counts.queued(job),

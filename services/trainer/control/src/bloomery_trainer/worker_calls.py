@@ -6,7 +6,7 @@ from datetime import datetime
 
 from bloomery.training.v1 import JobEvent
 from bloomery_kit.database import Transaction
-from bloomery_kit.errors import PermissionDenied, Unauthenticated, Violations
+from bloomery_kit.errors import PermissionDenied, Unauthenticated, Unavailable, Violations
 from bloomery_kit.fields import check_text
 from bloomery_kit.objects import SignedRequest
 from bloomery_kit.times import to_timestamp
@@ -15,6 +15,7 @@ from bloomery_trainer.bounds import MetricNames, bound, left_out
 from bloomery_trainer.core import Core, belongs, hashed
 from bloomery_trainer.finishing import LINE, OUTCOMES, Failure, Stopped, conclude
 from bloomery_trainer.holding import base
+from bloomery_trainer.launcher import follows
 from bloomery_trainer.model import Artifact, Attempt, Checkpoint, Job, Progress, State, Success
 from bloomery_trainer.recipes import Recipe
 from bloomery_trainer.signing import signed
@@ -30,6 +31,15 @@ class Input:
 
     artifact: Artifact
     get: SignedRequest
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Who calls: one process, by an id of its own, on a host, in an incarnation that its launcher gave it, if any."""
+
+    id: str
+    host: str
+    incarnation: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,9 +72,9 @@ class WorkerCalls:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    async def start(self, token: str, worker_id: str, host: str) -> Start:
-        """Bind a worker to its attempt. Raise Unauthenticated, Aborted ATTEMPT_SUPERSEDED."""
-        _check_worker_id(worker_id)
+    async def start(self, token: str, worker: Worker) -> Start:
+        """Bind a worker to its attempt. Raise Unauthenticated, Aborted ATTEMPT_SUPERSEDED, Unavailable."""
+        _check_worker(worker)
         async with self._core.db.read() as tx:
             known = await attempts.by_token(tx, hashed(token))
         if known is None:
@@ -73,11 +83,10 @@ class WorkerCalls:
         async with self._core.db.write() as tx:
             job, attempt = await locked(tx, known)
             check_current(job, attempt)
-            if attempt.worker_id is None:
-                job, attempt = await self._bind(tx, job, attempt, worker_id, host)
+            if attempt.worker_id != worker.id:
+                self._check_free(attempt, worker)
+                job, attempt = await self._bind(tx, job, attempt, worker)
                 job = await self._begin(tx, job, resume, damaged)
-            elif attempt.worker_id != worker_id:
-                raise Unauthenticated("the token was used by another worker")
         self._core.jobs_moved(job.uid)
         return await self._start(job, attempt, resume)
 
@@ -130,16 +139,23 @@ class WorkerCalls:
         self._core.jobs_moved(job.uid)
         return state
 
-    async def _bind(
-        self, tx: Transaction, job: Job, attempt: Attempt, worker_id: str, host: str
-    ) -> tuple[Job, Attempt]:
+    def _check_free(self, attempt: Attempt, worker: Worker) -> None:
+        if follows(worker.incarnation, attempt.incarnation):
+            # Which of the two is the later one, the launcher knows: the reconciler asks it, and lets the later begin.
+            self._core.moved.set()
+            raise Unavailable("ANOTHER_INCARNATION", "another worker has the attempt, unless it is found to be gone")
+        if attempt.worker_id is not None:
+            raise Unauthenticated("the token was used by another worker")
+
+    async def _bind(self, tx: Transaction, job: Job, attempt: Attempt, worker: Worker) -> tuple[Job, Attempt]:
         now = self._core.clock()
-        bound = replace(attempt, worker_id=worker_id)
+        bound = replace(attempt, worker_id=worker.id)
         await attempts.change(
             tx,
             attempt,
-            worker_id=worker_id,
-            host=host[:255].replace("\0", ""),
+            worker_id=worker.id,
+            incarnation=worker.incarnation or attempt.incarnation,
+            host=worker.host[:255].replace("\0", ""),
             secret_hash=hashed(self._core.worker_secret(bound)),
             started_at=attempt.started_at or now,
             launched_at=attempt.launched_at or now,
@@ -258,11 +274,12 @@ def _dated(event: JobEvent, attempt: Attempt, now: datetime, names: MetricNames)
     return event
 
 
-def _check_worker_id(worker_id: str) -> None:
+def _check_worker(worker: Worker) -> None:
     violations = Violations()
-    if not worker_id:
+    if not worker.id:
         violations.add("worker_id", "is required: any text that no other worker chooses")
-    check_text(worker_id, "worker_id", violations)
+    check_text(worker.id, "worker_id", violations)
+    check_text(worker.incarnation, "incarnation", violations)
     violations.raise_if_any()
 
 

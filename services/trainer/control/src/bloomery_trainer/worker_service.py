@@ -35,7 +35,7 @@ from bloomery_trainer.core import Core
 from bloomery_trainer.finishing import Failure, Stopped
 from bloomery_trainer.model import Artifact, Attempt, Job, State, Success
 from bloomery_trainer.uploads import Target, Uploads
-from bloomery_trainer.worker_calls import Input, Report, Start, WorkerCalls
+from bloomery_trainer.worker_calls import Input, Report, Start, Worker, WorkerCalls
 
 _KEYS = 1000
 
@@ -50,7 +50,8 @@ class WorkerService(WorkerServiceServicer):
 
     async def StartAttempt(self, request: StartAttemptRequest, context: Context) -> StartAttemptResponse:
         """See the contract."""
-        return self._started(await self._calls.start(request.token, request.worker_id, request.host))
+        worker = Worker(request.worker_id, request.host, request.incarnation)
+        return self._started(await self._calls.start(request.token, worker))
 
     async def ReportProgress(self, request: ReportProgressRequest, context: Context) -> ReportProgressResponse:
         """See the contract."""

@@ -27,6 +27,7 @@ class WorkerSettings:
         cache_dir: blobs by digest, shared by the workers of a machine.
         cache_bytes: the size above which the longest unused blobs of the cache are removed.
         termination_file: where the last words go.
+        incarnation: what the launcher calls this worker among those of its attempt; empty where it starts one only.
         root_certificates: PEM file for TLS; None for plain text.
         cpus: cores given to the job; 0 for all of the machine.
         memory_bytes: of the machine or the container; 0 for what this machine has.
@@ -40,6 +41,7 @@ class WorkerSettings:
     work_dir: Path
     cache_dir: Path
     termination_file: Path
+    incarnation: str = ""
     root_certificates: Path | None = None
     cache_bytes: int = 50 << 30
     cpus: float = 0.0
@@ -66,6 +68,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> WorkerSettings
         work_dir=Path(environment[_WORK]),
         cache_dir=Path(environment[_CACHE]),
         termination_file=Path(environment[_TERMINATION]),
+        incarnation=environment.get("BLOOMERY_INCARNATION", ""),
         root_certificates=Path(authority) if authority else None,
         cache_bytes=int(environment.get("BLOOMERY_CACHE_BYTES", 50 << 30)),
         cpus=float(environment.get("BLOOMERY_CPUS") or 0),

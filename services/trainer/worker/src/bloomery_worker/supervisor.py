@@ -122,7 +122,11 @@ class Attempt:
     async def _bind(self) -> StartAttemptResponse | None:
         """The answer to StartAttempt; None where a signal came first."""
         request = StartAttemptRequest(
-            token=self._settings.token, worker_id=uuid4().hex, host=socket.gethostname(), process_id=os.getpid()
+            token=self._settings.token,
+            worker_id=uuid4().hex,
+            host=socket.gethostname(),
+            process_id=os.getpid(),
+            incarnation=self._settings.incarnation,
         )
         async with task(self._client.start(request)) as start:
             await self._done_or_ordered(start)

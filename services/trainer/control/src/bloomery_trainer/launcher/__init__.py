@@ -38,6 +38,11 @@ class Launched:
     """What a launcher sees of one attempt. `exit_code` is negative for a signal, None where nobody saw it.
 
     An attempt that was RUNNING and is WAITING or SUSPENDED has lost its worker; another may take up the same attempt.
+
+    `incarnation` tells the workers apart that follow each other in one attempt, as the uid of a pod does: it names the
+    one that is there or about to be, and is empty where there is none, or where the launcher never starts another.
+    Each knows its own by `BLOOMERY_INCARNATION`. So a worker that was taken away and followed by another is noticed
+    also where nobody looked between them.
     """
 
     job_uid: str
@@ -46,6 +51,12 @@ class Launched:
     exit_code: int | None = None
     termination: Termination | None = None
     reason: Reason | None = None
+    incarnation: str = ""
+
+
+def follows(incarnation: str, known: str) -> bool:
+    """Whether a worker of `incarnation` is another one than that which is known; nobody knows where one is not told."""
+    return bool(incarnation and known) and incarnation != known
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,12 @@ class LaunchError(Exception):
 
 
 class Launcher(Protocol):
-    """Starts and stops workers. Every call is idempotent, because nothing fences the launcher's own world."""
+    """Starts and stops workers. Every call is idempotent, because nothing fences the launcher's own world.
+
+    A launcher may take a worker away, and start another one for the same attempt once nothing of the former runs any
+    more: in a new incarnation, with the same order and an empty folder. What ended by itself stays ENDED, because
+    whether it is worth another try is for the trainer to say.
+    """
 
     def capacity(self) -> Resources | None:
         """What there is to hand out in all; None where somebody else keeps count."""
@@ -98,8 +114,9 @@ class Launcher(Protocol):
     async def observe(self) -> Sequence[Launched]:
         """Everything that was launched and not removed.
 
-        A consistent read: what any call to `launch` or `remove` has done before this one began is in it. A cache that
-        may be older than that is none.
+        A consistent read: what any call to `launch` or `remove` has done before this one began is in it, and the
+        incarnation of any worker that had begun by then, or a later one. A cache that may be older than that is none.
+        Only the phase may lag behind: WAITING of an incarnation that has called the trainer is taken for RUNNING.
         """
         ...
 

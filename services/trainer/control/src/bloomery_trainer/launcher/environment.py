@@ -15,6 +15,8 @@ The launcher adds what only it knows:
     OMP_NUM_THREADS            the same cores as a whole number, at least 1
     OMP_WAIT_POLICY            PASSIVE: threads that wait for others leave their core to whoever else has work
     CUDA_VISIBLE_DEVICES       indices of its GPUs with commas; empty for none
+    BLOOMERY_INCARNATION       what `observe` calls this worker, as the uid of its pod; left out by a launcher that
+                               starts one worker for each attempt
 
 Whoever runs the installation may set on the server what workers inherit: proxies, certificates, what any
 program is told (PATH, HOME, LANG, LC_ALL, TMPDIR, TZ, LD_LIBRARY_PATH), and

@@ -103,10 +103,13 @@ async def launched(tx: Transaction, attempt: Attempt, now: datetime) -> None:
     await tx.execute(_CHANGE.values(launched_at=first), {"of_job": attempt.job_uid, "of_number": attempt.number})
 
 
-async def release(tx: Transaction, attempt: Attempt) -> None:
-    """Let another worker take up an attempt, from the beginning of what it says; the former one is nobody any more."""
+async def release(tx: Transaction, attempt: Attempt, incarnation: str) -> None:
+    """Let another worker take up an attempt, from the beginning of what it says; the former one is nobody any more.
+
+    Only one of that incarnation may, if there is one.
+    """
     nobody = {"worker_id": None, "secret_hash": None, "started_at": None, "worked_seconds": 0.0}
-    await change(tx, attempt, **nobody, worker_sequence=0, stalled=False, publishing=False)
+    await change(tx, attempt, **nobody, incarnation=incarnation, worker_sequence=0, stalled=False, publishing=False)
 
 
 async def count(tx: Transaction, attempt: Attempt, seconds: float) -> None:

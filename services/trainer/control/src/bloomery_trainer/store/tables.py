@@ -201,6 +201,7 @@ attempts = sa.Table(
     sa.Column("end_reason", REASON),
     sa.Column("finish_state", STATE),
     sa.Column("worked_seconds", sa.Float, nullable=False, server_default="0"),
+    sa.Column("incarnation", sa.String, nullable=False, server_default=""),
 )
 
 events = sa.Table(

@@ -49,7 +49,7 @@ async def test_what_the_leader_looks_for_again_and_again(hand: Hand) -> None:
     long_ago = utc_now() - timedelta(days=1)
     async with hand.core.db.read() as tx:
         for look in (
-            attempts.of_active(tx),
+            attempts.active(tx),
             jobs.waiting(tx, 0, 500),
             jobs.deleted(tx, utc_now(), 0, 100),
             jobs.finished_before(tx, long_ago, None, 100),

@@ -8,14 +8,18 @@ import pytest
 import sqlalchemy as sa
 
 from bloomery.training.v1 import CancelJobRequest, DeleteJobRequest
+from bloomery_kit.errors import Unavailable
+from bloomery_kit.metrics import REGISTRY
 from bloomery_trainer import housekeeping, reconcile
 from bloomery_trainer.carry_out import Hands
 from bloomery_trainer.housekeeping import Housekeeping
 from bloomery_trainer.launcher import Launched, Phase
+from bloomery_trainer.model import Job
 from bloomery_trainer.store import events, inputs, jobs
+from bloomery_trainer.store.tables import attempts
 from bloomery_trainer.store.tables import jobs as rows
 from tests.passes import ForeignError, Work, each, fail_first, fail_step
-from tests.trainer.hand import Hand
+from tests.trainer.hand import Hand, log
 
 WORKS = {
     reconcile.LOOP: [
@@ -76,3 +80,83 @@ async def test_a_step_of_the_housekeeping_that_fails_keeps_no_other_from_being_d
     done = fail_step(monkeypatch, STEPS, step)
     await later(hand)
     assert done == {name for _, name in STEPS} - {step}
+
+
+async def damage(hand: Hand, uid: str, table: sa.Table = rows, column: str = "spec") -> None:
+    key = table.c.uid if table is rows else table.c.job_uid
+    async with hand.core.db.write() as tx:
+        await tx.execute(sa.update(table).where(key == uid).values({column: sa.literal_column("'{'")}))
+
+
+@pytest.mark.parametrize(("table", "column"), [(rows, "spec"), (rows, "reason"), (attempts, "end_reason")])
+async def test_a_job_at_work_that_cannot_be_read_holds_up_itself_alone(
+    hand: Hand, table: sa.Table, column: str
+) -> None:
+    broken, worker = await hand.running()
+    await damage(hand, broken.uid, table, column)
+    failures = counted()
+    other = await hand.trainer.create()
+    await hand.settle()
+    assert (await hand.trainer.get(other.name)).attempt == 1
+    assert hand.launcher.stops == [], "what runs may be whole again"
+    assert counted() > failures
+    async with hand.core.db.write() as tx:
+        mended = {"spec": sa.select(rows.c.spec).where(rows.c.uid == other.uid).scalar_subquery()}
+        values = mended if column == "spec" else {column: None}
+        await tx.execute(sa.update(table).values(values))
+    await worker.report(log("on"))
+    await hand.settle()
+    assert (await hand.trainer.get(broken.name)).attempt == 1
+
+
+@pytest.mark.parametrize("column", ["spec", "reason"])
+async def test_a_job_that_waits_and_cannot_be_read_holds_up_itself_alone(hand: Hand, column: str) -> None:
+    broken, other = await hand.trainer.create(), await hand.trainer.create()
+    await damage(hand, broken.uid, column=column)
+    await hand.settle()
+    assert [order.job.uid for order in hand.launcher.orders] == [other.uid]
+
+
+async def test_jobs_that_cannot_be_read_keep_none_from_being_tidied_up(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "_AT_ONCE", 1)
+    made = [await hand.trainer.create() for _ in range(4)]
+    for job in made:
+        await hand.trainer.jobs.CancelJob(CancelJobRequest(name=job.name))
+    for job in made[:2]:
+        await hand.trainer.jobs.DeleteJob(DeleteJobRequest(name=job.name))
+    async with hand.core.db.write() as tx:
+        await tx.execute(sa.update(rows).values(project_held=False))
+    for job in (made[0], made[2]):
+        await damage(hand, job.uid)
+    await later(hand, passes=4)
+    async with hand.core.db.read() as tx:
+        found = {row.uid: row for row in await tx.execute(sa.select(rows.c.uid, rows.c.bury_time, rows.c.project_held))}
+    assert found[made[0].uid].bury_time is None
+    assert made[1].uid not in found or found[made[1].uid].bury_time
+    assert [found[job.uid].project_held for job in made[2:]] == [False, True]
+    assert (await hand.trainer.get(made[3].name)).oldest_sequence > 1
+
+
+def counted() -> float:
+    return REGISTRY.get_sample_value("bloomery_loop_failures_total", {"loop": reconcile.LOOP}) or 0.0
+
+
+@pytest.mark.parametrize(("trouble", "tried"), [(ForeignError(), 3), (Unavailable("AWAY", "nobody answers"), 1)])
+async def test_a_project_that_cannot_be_held_holds_up_no_other_unless_nobody_answers(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch, trouble: Exception, tried: int
+) -> None:
+    asked = []
+
+    async def hold(_core: object, job: Job) -> None:
+        asked.append(job.uid)
+        raise trouble
+
+    for _ in range(3):
+        await hand.trainer.create()
+    async with hand.core.db.write() as tx:
+        await tx.execute(sa.update(rows).values(project_held=False))
+    monkeypatch.setattr(housekeeping, "hold_project", hold)
+    await later(hand, passes=1)
+    assert len(asked) == tried

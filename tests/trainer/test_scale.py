@@ -19,6 +19,7 @@ from bloomery_trainer.carry_out import Hands
 from bloomery_trainer.feed import BUFFERED
 from bloomery_trainer.launcher import Launched, Phase
 from bloomery_trainer.model import Job, Resources, Waiting
+from bloomery_trainer.store import damage
 from bloomery_trainer.store import jobs as jobs_store
 from bloomery_trainer.store.tables import jobs
 from tests import databases
@@ -98,7 +99,7 @@ async def test_a_pass_over_many_waiting_jobs_holds_nobody_up(hand: Hand, monkeyp
     await hand.reconcile(1)
     reading, limits, threads, specs = jobs_store.waiting, list[int](), list[int](), list[object]()
 
-    async def waiting(tx: Transaction, after: int, limit: int) -> list[Waiting]:
+    async def waiting(tx: Transaction, after: int, limit: int) -> list[Waiting | damage.Damaged]:
         limits.append(limit)
         return await reading(tx, after, limit)
 
@@ -120,6 +121,30 @@ async def test_a_pass_over_many_waiting_jobs_holds_nobody_up(hand: Hand, monkeyp
     assert threads
     assert threading.get_ident() not in threads
     assert len(specs) == 1, "only that of the job at work is read"
+
+
+async def test_a_pass_over_many_jobs_at_work_holds_nobody_up(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are read some at a time, and whoever waits has a turn between."""
+    job, _ = await hand.running()
+    await multiply(hand, job.uid, 1000)
+    reading, turns, read = damage.read, 0, Counter[int]()
+
+    def count(*given: Any) -> Any:
+        read[turns] += 1
+        return reading(*given)
+
+    async def wait() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(damage, "read", count)
+    waiting = asyncio.create_task(wait())
+    await hand.reconciler._look()
+    waiting.cancel()
+    assert read.total() == 1001
+    assert max(read.values()) <= 100
 
 
 async def test_more_jobs_than_a_statement_can_name_are_no_wall(hand: Hand) -> None:

@@ -32,10 +32,10 @@ from bloomery_trainer.holding import ProjectGoneError, forget_orphan, hold
 from bloomery_trainer.launcher import JobFacts, Launched, LaunchError, Order, Phase
 from bloomery_trainer.launcher.environment import ATTEMPT_TOKEN, TRAINER_TARGET
 from bloomery_trainer.model import Attempt, Job, Outcome, Reason, State, Success
+from bloomery_trainer.neighbours import AWAY
 from bloomery_trainer.store import attempts, jobs
 
 _TAIL_LINES = 50
-_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _log = logging.getLogger("bloomery.trainer.reconcile")
 
 
@@ -177,7 +177,7 @@ class Hands:
             reason = reasons.input_missing(job.spec.base or "the file to work on", error.message)
             await self._write(Facts(job, None, None), actions.Fail(reason))
         except grpc.aio.AioRpcError as error:
-            if error.code() in _AWAY:
+            if error.code() in AWAY:
                 # A pass asks once, however many jobs wait for the answer; the next one begins behind this job.
                 self._away_for = job.number
             if error.code() not in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION):

@@ -4,7 +4,10 @@ import asyncio
 from contextlib import suppress
 from datetime import datetime, timedelta
 
+import grpc
+
 from bloomery_kit import leases
+from bloomery_kit.errors import Unavailable
 from bloomery_kit.idempotency import forget_requests
 from bloomery_kit.leases import Lease, LeaseLost
 from bloomery_kit.loops import guarded
@@ -13,7 +16,9 @@ from bloomery_trainer.core import Core
 from bloomery_trainer.finishing import sweep_objects
 from bloomery_trainer.holding import ProjectGoneError, forget_orphan, hold_project, release
 from bloomery_trainer.model import SUCCESSORS, Job
+from bloomery_trainer.neighbours import AWAY
 from bloomery_trainer.store import attempts, events, inputs, jobs, results
+from bloomery_trainer.store.damage import Damaged, whole
 
 LOOP = "housekeeping"
 _AT_ONCE = 100
@@ -32,7 +37,7 @@ class Housekeeping:
         self._last = core.clock() - _RARELY
         # Where the last batch ended, so that what cannot be tidied up now holds up nothing else.
         self._buried = self._unheld = 0
-        self._shortened: Job | None = None
+        self._shortened: Job | Damaged | None = None
         self._dropped: inputs.Input | None = None
 
     async def run(self, lease: Lease) -> None:
@@ -64,8 +69,8 @@ class Housekeeping:
         for job in deleted:
             # Whatever still runs may write files until it ends; the reconciler sees to that.
             if job.uid not in at_work:
-                with guarded(LOOP, let=(LeaseLost,), job=job.name):
-                    await self._bury(lease, job)
+                with guarded(LOOP, let=(LeaseLost,), job=job.uid):
+                    await self._bury(lease, whole(job))
         self._buried = deleted[-1].number if len(deleted) == _AT_ONCE else 0
         if self._buried:
             self._core.deleted.set()
@@ -88,14 +93,22 @@ class Housekeeping:
         async with self._core.db.read() as tx:
             unheld = await jobs.unheld(tx, self._unheld, _HELD_AT_ONCE)
         for job in unheld:
-            # Where this fails, the others are not tried: their owner is the same. The next time begins behind it.
+            # Where nobody answers, the others are not tried: the owner is the same. The next time begins behind it.
             self._unheld = job.number
-            try:
-                await hold_project(self._core, job)
-            except ProjectGoneError:
-                await forget_orphan(self._core, job)
+            with guarded(LOOP, let=(Unavailable,), job=job.uid):
+                await self._hold_project(whole(job))
         if len(unheld) < _HELD_AT_ONCE:
             self._unheld = 0
+
+    async def _hold_project(self, job: Job) -> None:
+        try:
+            await hold_project(self._core, job)
+        except ProjectGoneError:
+            await forget_orphan(self._core, job)
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in AWAY:
+                raise
+            raise Unavailable("OWNER_AWAY", f"the owner of {job.project} does not answer") from error
 
     async def _forget_requests(self, lease: Lease, now: datetime) -> None:
         async with self._core.db.write() as tx:
@@ -107,8 +120,8 @@ class Housekeeping:
         async with self._core.db.read() as tx:
             finished = await jobs.finished_before(tx, limit, self._shortened, _AT_ONCE)
         for job in finished:
-            with guarded(LOOP, let=(LeaseLost,), job=job.name):
-                await self._drop_log(lease, job)
+            with guarded(LOOP, let=(LeaseLost,), job=job.uid):
+                await self._drop_log(lease, whole(job))
         self._shortened = finished[-1] if len(finished) == _AT_ONCE else None
 
     async def _drop_log(self, lease: Lease, job: Job) -> None:

@@ -18,6 +18,8 @@ from bloomery_kit.clients import channel
 from bloomery_trainer.model import Artifact, Task
 from bloomery_trainer.settings import TrainerSettings
 
+AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+"""What a call ends with where nobody answers."""
 _GET_PROJECT = "bloomery.annotation.v1.AnnotationService/GetProject"
 _GET_VERSION = "bloomery.dataset.v1.DatasetService/GetDatasetVersion"
 # The reconciler repeats what it asks for, so it need not wait long.

@@ -18,8 +18,10 @@ from bloomery_trainer.core import Core
 from bloomery_trainer.counting import Counts, keep
 from bloomery_trainer.decide import Facts, decide
 from bloomery_trainer.launcher import Launched
-from bloomery_trainer.model import Attempt, Job, Reason, State, Waiting
+from bloomery_trainer.model import ACTIVE, Attempt, Job, Reason, State, Waiting
 from bloomery_trainer.store import attempts, jobs
+from bloomery_trainer.store.attempts import Present
+from bloomery_trainer.store.damage import Damaged, divided
 
 LOOP = "reconcile"
 _PAGE = 500
@@ -79,16 +81,18 @@ class Turns:
 class World:
     """One look at everything: what is launched first, then the jobs, so that an end is never seen before its cause.
 
-    `at_work` are the jobs that have something to run, or of which something is there; `waiting` are the others.
+    `at_work` are the jobs that have something to run, or of which something is there; `waiting` are the others, and
+    `damaged` those of both that cannot be read.
     """
 
-    at_work: Sequence[tuple[Job, Attempt | None]]
+    at_work: Sequence[Present]
     waiting: Sequence[Waiting]
+    damaged: Sequence[Damaged]
     launched: dict[tuple[str, int], Launched]
 
     def strays(self) -> list[Launched]:
         """Launched things that are nobody's present attempt."""
-        present = {(job.uid, job.attempt) for job, _ in self.at_work}
+        present = {(job.uid, job.attempt) for job, _ in self.at_work} | {(job.uid, job.attempt) for job in self.damaged}
         return [thing for key, thing in self.launched.items() if key not in present]
 
 
@@ -125,6 +129,7 @@ class Reconciler:
                 await hands.carry_out(facts, decide(facts, self._core.settings.policy))
         if hands.away_for is not None:
             self._claiming.go_on_behind(hands.away_for)
+        _tell(world.damaged)
         for stray in world.strays():
             with guarded(LOOP, launched=(stray.job_uid, stray.attempt)):
                 await hands.clear_away(stray)
@@ -144,15 +149,14 @@ class Reconciler:
     async def _look(self) -> World:
         launched = {(thing.job_uid, thing.attempt): thing for thing in await self._core.launcher.observe()}
         async with self._core.db.read() as tx:
-            at_work = await attempts.of_active(tx)
-            known = {job.uid for job, _ in at_work}
-            # Any other job matters here only while something of its present attempt is still there.
-            rest = await attempts.of_jobs(tx, sorted({uid for uid, _ in launched} - known))
-            at_work += [(job, attempt) for job, attempt in rest if (job.uid, job.attempt) in launched]
-            known = {job.uid for job, _ in at_work}
-            waiting = [job async for job in _waiting(tx) if job.uid not in known]
+            active = set(await attempts.active(tx))
+            found, damaged = divided(await attempts.of_jobs(tx, sorted(active | {uid for uid, _ in launched})))
+            # A job that has nothing to run matters here only while something of its present attempt is still there.
+            at_work = [each for each in found if each[0].state in ACTIVE or (each[0].uid, each[0].attempt) in launched]
+            known = {job.uid for job, _ in at_work} | {job.uid for job in damaged}
+            waiting, more = divided([job async for job in _waiting(tx) if job.uid not in known])
         self._note_absence()
-        return World(at_work, waiting, launched)
+        return World(at_work, waiting, [*damaged, *more], launched)
 
     async def _keep_counts(self, lease: Lease, world: World) -> None:
         worked = self._counts.work_to_keep(attempt for _, attempt in world.at_work)
@@ -192,11 +196,13 @@ class Reconciler:
             for job, attempt in pairs
         ]
 
-    async def _load(self, uids: Sequence[str]) -> list[tuple[Job, Attempt | None]]:
+    async def _load(self, uids: Sequence[str]) -> list[Present]:
         if not uids:
             return []
         async with self._core.db.read() as tx:
-            pairs = {job.uid: (job, attempt) for job, attempt in await attempts.of_jobs(tx, uids)}
+            found, damaged = divided(await attempts.of_jobs(tx, uids))
+        _tell(damaged)
+        pairs = {job.uid: (job, attempt) for job, attempt in found}
         return [pairs[uid] for uid in uids if uid in pairs and pairs[uid][0].state is State.PENDING]
 
     def _may_start(self, job: Waiting) -> bool:
@@ -244,7 +250,13 @@ class Reconciler:
             metrics.WAITING.labels(code).set(count)
 
 
-async def _waiting(tx: Transaction) -> AsyncIterator[Waiting]:
+def _tell(damaged: Sequence[Damaged]) -> None:
+    for job in damaged:
+        with guarded(LOOP, job=job.uid):
+            raise job.error
+
+
+async def _waiting(tx: Transaction) -> AsyncIterator[Waiting | Damaged]:
     """All jobs that wait, page by page, so that nobody else waits for long."""
     after, page = 0, await jobs.waiting(tx, 0, _PAGE)
     while page:

@@ -9,10 +9,13 @@ import sqlalchemy as sa
 
 from bloomery_kit.database import Transaction, UtcDateTime, insert_ignore
 from bloomery_trainer.model import ACTIVE, Artifact, Attempt, Checkpoint, Job
-from bloomery_trainer.store import jobs
+from bloomery_trainer.store import damage, jobs
+from bloomery_trainer.store.damage import Damaged
 from bloomery_trainer.store.tables import OPEN, artifacts, attempts, checkpoints, in_batches, made
 from bloomery_trainer.store.tables import jobs as job_rows
 
+Present = tuple[Job, Attempt | None]
+_AT_ONCE = 100
 _COLUMNS = [attempts.c[column.name] for column in fields(Attempt)]
 # Every report of a worker runs these, and building a statement costs more than running it.
 _BY_SECRET = (
@@ -73,21 +76,25 @@ async def by_secret(tx: Transaction, secret_hash: str, *, lock: bool = False) ->
     return made(Job, row[:width]), made(Attempt, row[width:])
 
 
-async def of_active(tx: Transaction) -> list[tuple[Job, Attempt | None]]:
-    """The jobs that have something to run, each with its present attempt."""
-    rows = await tx.execute(_PRESENT.where(job_rows.c.state.in_(ACTIVE), OPEN))
-    return [_present(row) for row in rows]
+async def active(tx: Transaction) -> Sequence[str]:
+    """The uids of the jobs that have something to run."""
+    query = sa.select(job_rows.c.uid).where(job_rows.c.state.in_(ACTIVE), OPEN).order_by(job_rows.c.number)
+    return (await tx.scalars(query)).all()
 
 
-async def of_jobs(tx: Transaction, uids: Sequence[str]) -> list[tuple[Job, Attempt | None]]:
-    """Those of the jobs that exist, each with its present attempt, None before the first."""
-    found: list[tuple[Job, Attempt | None]] = []
-    for some in in_batches(uids):
-        found += [_present(row) for row in await tx.execute(_PRESENT.where(job_rows.c.uid.in_(some)))]
+async def of_jobs(tx: Transaction, uids: Sequence[str]) -> list[Present | Damaged]:
+    """Those of the jobs that exist, each with its present attempt, None before the first.
+
+    They are read some at a time, so that nobody else waits for long.
+    """
+    found: list[Present | Damaged] = []
+    for some in in_batches(uids, _AT_ONCE):
+        rows = await tx.execute(_PRESENT.where(job_rows.c.uid.in_(some)))
+        found += [damage.read(row, _present) for row in rows]
     return found
 
 
-def _present(row: sa.Row[tuple[Any, ...]]) -> tuple[Job, Attempt | None]:
+def _present(row: Sequence[Any]) -> Present:
     width = len(jobs.COLUMNS)
     return made(Job, row[:width]), None if row[width] is None else made(Attempt, row[width:])
 

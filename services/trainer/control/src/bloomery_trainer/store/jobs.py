@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
+from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -11,8 +13,9 @@ from bloomery_kit.database import Transaction, compare_and_set
 from bloomery_kit.errors import Aborted, NotFound
 from bloomery_kit.sequences import next_sequence
 from bloomery_trainer import metrics
-from bloomery_trainer.model import ACTIVE, SUCCESSORS, TERMINAL, Job, Kind, Reason, Resources, State, Waiting
-from bloomery_trainer.store import events
+from bloomery_trainer.model import ACTIVE, SUCCESSORS, TERMINAL, Job, Kind, Reason, Resources, Spec, State, Waiting
+from bloomery_trainer.store import damage, events
+from bloomery_trainer.store.damage import Damaged
 from bloomery_trainer.store.tables import (
     DELETED,
     OPEN,
@@ -30,6 +33,7 @@ _WAITING = (
     sa.select(
         *(jobs.c[column.name] for column in fields(Waiting)[:-1]),
         *(jobs.c[column.name] for column in fields(Resources)),
+        jobs.c.end_time,
     )
     .where(WAITING, jobs.c.number > sa.bindparam("after"))
     .order_by(jobs.c.number)
@@ -149,33 +153,38 @@ async def count_pending(tx: Transaction, project: str) -> int:
     return int(await tx.scalar(query) or 0)
 
 
-async def waiting(tx: Transaction, after: int, limit: int) -> list[Waiting]:
+async def waiting(tx: Transaction, after: int, limit: int) -> list[Waiting | Damaged]:
     """Jobs that are PENDING in the order of their numbers, past `after`."""
     rows = (await tx.execute(_WAITING, {"after": after, "limit": limit})).all()
-    unwritten = await _resources(tx, [row.uid for row in rows if not row.cpus])
-    return [made(Waiting, (*row[:10], unwritten.get(row.uid) or Resources(*row[10:]))) for row in rows]
+    unwritten = await _specs(tx, [row.uid for row in rows if not row.cpus])
+
+    def make(row: Sequence[Any]) -> Waiting:
+        spec = unwritten.get(row[0])
+        return made(Waiting, (*row[:10], spec.resources if spec else Resources(*row[10:13])))
+
+    return [damage.read(row, make) for row in rows]
 
 
-async def _resources(tx: Transaction, uids: Sequence[str]) -> dict[str, Resources]:
-    """What jobs take whose columns a version of this service has left empty that did not have them."""
-    found: dict[str, Resources] = {}
+async def _specs(tx: Transaction, uids: Sequence[str]) -> dict[str, Spec]:
+    """Of jobs whose columns for what they take a version of this service has left empty that did not have them."""
+    found: dict[str, Spec] = {}
     for some in in_batches(uids):
         rows = await tx.execute(sa.select(jobs.c.uid, jobs.c.spec).where(jobs.c.uid.in_(some)))
-        found.update((row.uid, row.spec.resources) for row in rows)
+        found.update((row.uid, row.spec) for row in rows)
     return found
 
 
-async def deleted(tx: Transaction, now: datetime, after: int, limit: int) -> Sequence[Job]:
+async def deleted(tx: Transaction, now: datetime, after: int, limit: int) -> list[Job | Damaged]:
     """Deleted jobs of which something is to be given back now, in the order of their numbers, past `after`."""
     due = sa.or_(jobs.c.bury_time.is_(None), jobs.c.bury_time <= now)
     query = _select(lock=False).where(DELETED, due, jobs.c.number > after)
-    return [made(Job, row) for row in await tx.execute(query.order_by(jobs.c.number).limit(limit))]
+    return await _several(tx, query.order_by(jobs.c.number).limit(limit))
 
 
-async def unheld(tx: Transaction, after: int, limit: int) -> Sequence[Job]:
+async def unheld(tx: Transaction, after: int, limit: int) -> list[Job | Damaged]:
     """Jobs that are not known to hold their project, in the order of their numbers, past `after`."""
     query = _select(lock=False).where(UNHELD, ~jobs.c.deleted, jobs.c.number > after)
-    return [made(Job, row) for row in await tx.execute(query.order_by(jobs.c.number).limit(limit))]
+    return await _several(tx, query.order_by(jobs.c.number).limit(limit))
 
 
 async def heads(tx: Transaction, uids: Sequence[str]) -> dict[str, int]:
@@ -202,13 +211,15 @@ async def count_by_state(tx: Transaction) -> dict[State, int]:
     return {State(row[0]): int(row[1]) for row in await tx.execute(query)}
 
 
-async def finished_before(tx: Transaction, moment: datetime, after: Job | None, limit: int) -> Sequence[Job]:
+async def finished_before(
+    tx: Transaction, moment: datetime, after: Job | Damaged | None, limit: int
+) -> list[Job | Damaged]:
     """Jobs that ended before `moment` and still have their whole log, by their ends, past `after`."""
     query = _select(lock=False).where(UNSHORTENED, jobs.c.end_time < moment)
     order = (jobs.c.end_time, jobs.c.uid)
     if after is not None:
         query = query.where(sa.tuple_(*order) > sa.tuple_(after.end_time, after.uid))
-    return [made(Job, row) for row in await tx.execute(query.order_by(*order).limit(limit))]
+    return await _several(tx, query.order_by(*order).limit(limit))
 
 
 async def remove(tx: Transaction, uid: str) -> None:
@@ -220,6 +231,10 @@ async def remove(tx: Transaction, uid: str) -> None:
 def _select(lock: bool) -> sa.Select[tuple[object, ...]]:
     query = sa.select(*COLUMNS)
     return query.with_for_update() if lock else query
+
+
+async def _several(tx: Transaction, query: sa.Select[tuple[object, ...]]) -> list[Job | Damaged]:
+    return [damage.read(row, partial(made, Job)) for row in await tx.execute(query)]
 
 
 async def _set(tx: Transaction, job: Job, values: Mapping[str, object]) -> None:

@@ -1,7 +1,7 @@
 """The trainer's tables. Values made of several fields are documents: JSON of the frozen dataclasses in `model`."""
 
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -16,6 +16,24 @@ from bloomery_trainer import model
 
 D = TypeVar("D")
 _AT_ONCE = 1000
+
+
+class Unreadable:
+    """In the place of a value that cannot be read: whoever asks for it meets the error, and no other row does."""
+
+    def __init__(self, error: ValueError) -> None:
+        self.error = error
+
+    def __getattr__(self, name: str) -> Any:
+        """Raise it."""
+        raise self.error
+
+
+def _read(value: Any, read: Callable[[Any], Any]) -> Any:
+    try:
+        return None if value is None else read(value)
+    except ValueError as error:
+        return Unreadable(error)
 
 
 class Document(TypeDecorator[D], Generic[D]):
@@ -35,7 +53,8 @@ class Document(TypeDecorator[D], Generic[D]):
 
     def process_result_value(self, value: str | None, _dialect: sa.Dialect) -> D | None:
         """Read it."""
-        return None if value is None else self.adapter.validate_json(value)
+        found: D | None = _read(value, self.adapter.validate_json)
+        return found
 
 
 class Number(TypeDecorator[enum.IntEnum]):
@@ -54,7 +73,8 @@ class Number(TypeDecorator[enum.IntEnum]):
 
     def process_result_value(self, value: int | None, _dialect: sa.Dialect) -> enum.IntEnum | None:
         """Read it."""
-        return None if value is None else self.kind(value)
+        found: enum.IntEnum | None = _read(value, self.kind)
+        return found
 
 
 class Name(TypeDecorator[enum.StrEnum]):
@@ -69,18 +89,22 @@ class Name(TypeDecorator[enum.StrEnum]):
 
     def process_result_value(self, value: str | None, _dialect: sa.Dialect) -> enum.StrEnum | None:
         """Read it."""
-        return None if value is None else self.kind(value)
+        found: enum.StrEnum | None = _read(value, self.kind)
+        return found
 
 
 def made(kind: type[D], values: Sequence[Any]) -> D:
-    """A dataclass from the columns of a row, in the order of its fields."""
+    """A dataclass from the columns of a row, in the order of its fields. Raise ValueError for what cannot be read."""
+    for value in values:
+        if isinstance(value, Unreadable):
+            raise value.error
     return kind(*values)
 
 
-def in_batches(items: Sequence[D]) -> Iterator[Sequence[D]]:
+def in_batches(items: Sequence[D], size: int = _AT_ONCE) -> Iterator[Sequence[D]]:
     """The items, no more at a time than one statement can name."""
-    for start in range(0, len(items), _AT_ONCE):
-        yield items[start : start + _AT_ONCE]
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 metadata = sa.MetaData()

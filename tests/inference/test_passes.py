@@ -13,8 +13,9 @@ from bloomery_inference.housekeeping import Housekeeper
 from bloomery_inference.parked import Parked
 from bloomery_inference.pending import Pending
 from bloomery_inference.recording import Recorder
-from bloomery_inference.store import cleanups, models
-from bloomery_inference.store.tables import MODELS
+from bloomery_inference.store import cleanups, models, variants
+from bloomery_inference.store.tables import MODELS, PARKED_RESULTS, VARIANTS
+from bloomery_kit.database import Transaction
 from tests.inference.asking import recorded
 from tests.inference.conftest import Service
 from tests.inference.samples import trained
@@ -70,3 +71,48 @@ async def test_a_step_of_the_housekeeping_that_fails_keeps_no_other_from_being_d
     done = fail_step(monkeypatch, STEPS, step)
     await turns(service.app.loops, housekeeping.LOOP)
     assert done == {name for _, name in STEPS} - {step}
+
+
+async def test_a_parked_result_that_cannot_be_read_holds_up_no_other(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.app.loops.close()
+    service.trainer.feed += [trained(1, model="first"), trained(2, model="second")]
+    with monkeypatch.context() as patched:
+        patched.setattr(Recorder, "record", fail)
+        await turns(service.app.loops, RESULTS_LOOP)
+    async with service.app._db.write() as tx:
+        broken = sa.update(PARKED_RESULTS).where(PARKED_RESULTS.c.sequence == 1)
+        await tx.execute(broken.values(item=b"\xff"))
+    monkeypatch.setattr(parked, "_BATCH", 1)
+    await turns(service.app.loops, parked.LOOP, 1)
+    await recorded(service, "projects/pets/models/second/versions/1")
+    async with service.app._db.read() as tx:
+        assert await tx.scalar(sa.select(PARKED_RESULTS.c.sequence)) == 1
+
+
+async def test_variants_that_wait_are_looked_at_some_at_a_time_and_without_the_rest_of_their_rows(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.trainer.feed += [trained(1, model="first"), trained(2, model="second")]
+    versions = [f"projects/pets/models/{name}/versions/1" for name in ("first", "second")]
+    for version in versions:
+        await recorded(service, version)
+    await service.app.loops.close()
+    for version in versions:
+        await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=version))
+    async with service.app._db.write() as tx:
+        await tx.execute(sa.update(VARIANTS).values(result=sa.literal_column("'[]'")))
+    limits = list[int]()
+    reading = variants.pending
+
+    async def page(tx: Transaction, *, after: str, limit: int) -> list[variants.Wanted]:
+        limits.append(limit)
+        return await reading(tx, after=after, limit=limit)
+
+    monkeypatch.setattr(variants, "pending", page)
+    monkeypatch.setattr(pending, "_BATCH", 1)
+    service.trainer.asked.clear()
+    await turns(service.app.loops, pending.LOOP, 1)
+    assert limits == [1, 1, 1]
+    assert len(service.trainer.asked) == 2

@@ -10,6 +10,7 @@ from prometheus_client import Gauge
 from bloomery.training.v1 import FeedItem
 from bloomery_inference.recording import Recorder, is_hopeless, reason_of
 from bloomery_inference.store import results
+from bloomery_inference.store.results import ParkedResult
 from bloomery_kit.database import Database
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.loops import guarded
@@ -46,12 +47,12 @@ class Parked:
         """Try each once; what still cannot be recorded stays and holds up no other."""
         left = tried = after = 0
         while batch := await self._page(after):
-            for item in batch:
+            for each in batch:
                 tried, left = tried + 1, left + 1
-                with guarded(LOOP, job=item.job.name):
-                    await self._try(item)
+                with guarded(LOOP, job=each.job):
+                    await self._try(each.item())
                     left -= 1
-            after = batch[-1].result.sequence
+            after = batch[-1].sequence
         WAITING.set(left)
         self._pause = self._next_pause(left=left, tried=tried)
 
@@ -68,7 +69,7 @@ class Parked:
             self._pause = _FIRST_PAUSE
             await asyncio.sleep(self._pause)
 
-    async def _page(self, after: int) -> list[FeedItem]:
+    async def _page(self, after: int) -> list[ParkedResult]:
         async with self._db.read() as tx:
             return await results.parked(tx, after=after, limit=_BATCH)
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import grpc
 
 from bloomery.training.v1 import GetJobRequest, JobState
-from bloomery_inference.model import Variant
 from bloomery_inference.store import variants
+from bloomery_inference.store.variants import Wanted
 from bloomery_kit.database import Database
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.loops import guarded
@@ -24,6 +24,7 @@ LOOP = "inference pending variants"
 PENDING = "pending variants"
 """Key of the notifier that says that a variant was asked for."""
 _IDLE_SECONDS = 60.0
+_BATCH = 500
 _CREATION_GRACE = 60.0
 """Seconds within which the job of a variant is created that was asked for; it may be another replica that does."""
 
@@ -64,21 +65,29 @@ class Pending:
 
     async def settle(self) -> None:
         """End the variants whose jobs ended without a result."""
-        async with self._db.read() as tx:
-            pending = await variants.pending(tx)
-        now = self._monotonic()
-        self._looks = {variant.uid: self._looks.get(variant.uid, _Look(now, now)) for variant in pending}
-        for variant in pending:
-            look = self._looks[variant.uid]
-            if now < look.due:
-                continue
-            look.again(now, interval=self._interval)
-            with guarded(LOOP, job=variant.job):
-                if reason := await self._end_of(variant, look):
-                    async with self._db.write() as tx:
-                        await variants.finish(tx, variant.job, result=None, reason=reason, now=self._clock())
+        looks: dict[str, _Look] = {}
+        after = ""
+        while page := await self._page(after):
+            for variant in page:
+                now = self._monotonic()
+                look = looks[variant.uid] = self._looks.get(variant.uid, _Look(now, now))
+                if now >= look.due:
+                    look.again(now, interval=self._interval)
+                    with guarded(LOOP, job=variant.job):
+                        await self._settle(variant, look)
+            after = page[-1].uid
+        self._looks = looks
 
-    async def _end_of(self, variant: Variant, look: _Look) -> str:
+    async def _page(self, after: str) -> list[Wanted]:
+        async with self._db.read() as tx:
+            return await variants.pending(tx, after=after, limit=_BATCH)
+
+    async def _settle(self, variant: Wanted, look: _Look) -> None:
+        if reason := await self._end_of(variant, look):
+            async with self._db.write() as tx:
+                await variants.finish(tx, variant.job, result=None, reason=reason, now=self._clock())
+
+    async def _end_of(self, variant: Wanted, look: _Look) -> str:
         """Why a PENDING variant will not come, or nothing while it may."""
         try:
             job = await self._jobs.GetJob(GetJobRequest(name=variant.job))

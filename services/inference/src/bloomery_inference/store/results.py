@@ -1,5 +1,6 @@
 """The feed of results: how far it was read, and what of it was refused or parked."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -46,11 +47,25 @@ async def park(tx: Transaction, item: FeedItem, reason: str, now: datetime) -> N
     await tx.execute(sa.insert(PARKED_RESULTS).values(row))
 
 
-async def parked(tx: Transaction, *, after: int, limit: int) -> list[FeedItem]:
+@dataclass(frozen=True)
+class ParkedResult:
+    """A result that is to be tried again, as it is stored."""
+
+    sequence: int
+    job: str
+    stored: bytes
+
+    def item(self) -> FeedItem:
+        """The result. Raise DecodeError where it is damaged."""
+        return FeedItem.FromString(self.stored)
+
+
+async def parked(tx: Transaction, *, after: int, limit: int) -> list[ParkedResult]:
     """What is parked behind a sequence of the feed, in its order."""
     columns = PARKED_RESULTS.c
-    query = sa.select(columns.item).where(columns.sequence > after).order_by(columns.sequence).limit(limit)
-    return [FeedItem.FromString(row.item) for row in await tx.execute(query)]
+    query = sa.select(columns.sequence, columns.job, columns.item).where(columns.sequence > after)
+    rows = await tx.execute(query.order_by(columns.sequence).limit(limit))
+    return [ParkedResult(row.sequence, row.job, row.item) for row in rows]
 
 
 async def is_parked(tx: Transaction, sequence: int) -> bool:

@@ -1,6 +1,7 @@
 """Variants of versions: asked for, made by jobs, deleted."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -32,10 +33,20 @@ async def by_version(tx: Transaction, uids: Sequence[str]) -> dict[str, list[Var
     return found
 
 
-async def pending(tx: Transaction) -> list[Variant]:
-    """All variants that a job is to make."""
-    query = _SELECT.where(VARIANTS.c.state == VariantState.PENDING)
-    return [variant_of(row) for row in await tx.execute(query)]
+@dataclass(frozen=True)
+class Wanted:
+    """A variant that a job is to make, of which there may be many, and each is looked at again and again."""
+
+    uid: str
+    job: str
+
+
+async def pending(tx: Transaction, *, after: str, limit: int) -> list[Wanted]:
+    """What jobs are to make, by uid, past `after`."""
+    columns = VARIANTS.c
+    behind = columns.state == VariantState.PENDING, columns.uid > after
+    query = sa.select(columns.uid, columns.job).where(*behind).order_by(columns.uid).limit(limit)
+    return [Wanted(row.uid, row.job) for row in await tx.execute(query)]
 
 
 async def request(tx: Transaction, version: ModelVersion, *, format: str, precision: str, now: datetime) -> None:

@@ -3,13 +3,13 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-fast soak soak-seeds soak-races soak-schedules soak-rounds soak-endurance soak-imports demo protos bench parts clean
+.PHONY: help setup check test test-fast test-services test-worker soak soak-seeds soak-races soak-schedules soak-rounds soak-endurance soak-imports demo protos bench parts clean
 
 PYPROJECTS := $(shell git ls-files '*pyproject.toml')
 # Options for pytest, such as ARGS="tests/kit -k pages".
 ARGS ?=
-# Three processes share the files with tests, on two cores too: much of a test's time goes into waiting for servers.
-SHARED := -n 3 --dist loadfile --no-loadscope-reorder
+# Processes share the files with tests, more of them than cores: much of a test's time goes into waiting for servers.
+SHARED := --dist loadfile --no-loadscope-reorder
 NAME ?= *
 ROUNDS ?= 100
 IMPORTS ?= 200
@@ -34,19 +34,25 @@ check: setup ## formatting, lint, types, contracts, stubs, lock
 	@.venv/bin/python tools/check.py
 
 test: setup ## all tests, against real servers; ARGS="..." for pytest
-	@.venv/bin/python -m pytest --ignore tests/worker $(SHARED) $(ARGS)
-	@.venv-worker/bin/python -m pytest tests/worker $(SHARED) $(ARGS)
+	@$(MAKE) --jobs 2 test-services test-worker
 
 test-fast: setup ## the tests that need neither a server nor training; ARGS="..." for pytest
-	@.venv/bin/python -m pytest --ignore tests/worker -m "not real_server and not real_training" $(SHARED) $(ARGS)
-	@.venv-worker/bin/python -m pytest tests/worker -m "not real_training" $(SHARED) $(ARGS)
+	@$(MAKE) --jobs 2 test-services test-worker QUICK=1
+
+test-services:
+	@.venv/bin/python -m pytest --ignore tests/worker -n 3 $(SHARED) $(if $(QUICK),-m "not real_server and not real_training") $(ARGS)
+
+# What it prints comes when it has ended, so that it does not mix with the other part's.
+test-worker:
+	@output=$$(.venv-worker/bin/python -m pytest tests/worker -n 2 $(SHARED) $(if $(QUICK),-m "not real_training") $(ARGS) 2>&1) \
+		|| failed=$$?; echo "$$output"; exit $${failed:-0}
 
 soak: soak-seeds soak-races soak-schedules soak-imports soak-rounds soak-endurance ## all that takes hours; SEEDS=50, SCHEDULES=3000, IMPORTS=200, ROUNDS=100, LENGTH=1, ARGS=--write
 
 soak-seeds: setup
 	@for seed in $$(seq $(SEEDS)); do \
-		.venv/bin/python -m pytest -q --ignore tests/worker -m hypothesis --hypothesis-seed $$seed $(SHARED); \
-		.venv-worker/bin/python -m pytest -q tests/worker -m hypothesis --hypothesis-seed $$seed $(SHARED); done
+		.venv/bin/python -m pytest -q --ignore tests/worker -m hypothesis --hypothesis-seed $$seed -n 3 $(SHARED); \
+		.venv-worker/bin/python -m pytest -q tests/worker -m hypothesis --hypothesis-seed $$seed -n 3 $(SHARED); done
 
 soak-races: setup
 	@BLOOMERY_TRIALS=1000 .venv/bin/python -m pytest -q tests/trainer/test_cancel_race.py

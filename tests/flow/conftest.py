@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -45,14 +44,11 @@ class Server:
                 pytest.fail((self.folder.parent / "up.log").read_text())
             time.sleep(0.02)
 
-    def kill(self) -> None:
-        """End it without a word, as a crash does; the announcement stays behind."""
-        self._end(signal.SIGKILL)
-        (self.folder / "server.json").unlink()
-
-    def stop(self, *options: str) -> None:
+    def stop(self) -> None:
         """Ask it to end."""
-        self._end(signal.SIGTERM)
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(60)
 
     @property
     def pid(self) -> int:
@@ -74,11 +70,6 @@ class Server:
             pytest.fail(f"{arguments} exited with {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done
 
-    def _end(self, number: int) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
-            self._process.wait(60)
-
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
@@ -93,7 +84,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[Server]:
-    """A server that a test may stop and kill."""
+    """A server of the test's own, not started."""
     folder = tmp_path / "data"
     folder.mkdir()
     running = Server(folder)

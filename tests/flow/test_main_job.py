@@ -13,6 +13,7 @@ from PIL import Image
 
 from bloomery import Client, ModelVersion
 from bloomery.vision.v1 import Provenance
+from tests.faults.processes import workers
 from tests.flow.conftest import Server
 
 pytestmark = [pytest.mark.real_training, pytest.mark.timeout(600)]
@@ -119,6 +120,18 @@ def test_the_command_line_does_the_main_job_as_documented(
     server.bloomery("export", "cli-v@1", "--format", "yolo", "--to", tmp_path / "yolo")
     assert len(list((tmp_path / "yolo" / "images").rglob("*.jpg"))) == 60
     assert len(list((tmp_path / "yolo" / "labels").rglob("*.txt"))) == 60
+
+
+def test_a_cancelled_job_stops_with_nothing_left_running(client: Client, server: Server, trained: ModelVersion) -> None:
+    job = client.dataset_version(DATASET).train("yolo-detect", base="scratch", epochs=100, imgsz=64, batch=8)
+    for event in job.watch():
+        if event.kind == "progress" and event.proto.progress.phase == "training":
+            break
+    job.cancel()
+    states = [event.state for event in job.watch() if event.state]
+    assert states[-1] == "CANCELLED"
+    assert not list(workers(server.folder / "jobs"))
+    assert [version.name for version in client.model("projects/trained/models/cells-v").versions()] == [trained.name]
 
 
 def test_a_model_is_measured_as_its_training_measured_it(server: Server, trained: ModelVersion) -> None:

@@ -14,7 +14,7 @@ SEED = 20261129
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("number", range(10))
+@pytest.mark.parametrize("number", range(20))
 def test_what_a_killed_server_acknowledged_is_there_and_an_import_ends_as_if_nothing_had_been(
     site: Site, undisturbed: Undisturbed, number: int
 ) -> None:

@@ -54,8 +54,8 @@ async def test_a_running_import_stops_on_request_and_keeps_what_it_saved(
     reached, go_on = asyncio.Event(), asyncio.Event()
     real = Parser.take
 
-    async def take(parser: Any, count: int) -> Any:
-        items = await real(parser, count)
+    async def take(parser: Any, place: int, count: int) -> Any:
+        items = await real(parser, place, count)
         if reached.is_set():
             await go_on.wait()
         reached.set()
@@ -164,10 +164,10 @@ async def test_an_import_of_a_deleted_project_ends_quietly(
     reached, go_on = asyncio.Event(), asyncio.Event()
     real = Parser.take
 
-    async def take(parser: Any, count: int) -> Any:
+    async def take(parser: Any, place: int, count: int) -> Any:
         reached.set()
         await go_on.wait()
-        return await real(parser, count)
+        return await real(parser, place, count)
 
     monkeypatch.setattr(Parser, "take", take)
     started = await both.start_import(project, voc_folder(2))

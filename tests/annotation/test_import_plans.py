@@ -76,9 +76,9 @@ async def watched(server: Server, project: Project, monkeypatch: pytest.MonkeyPa
     seen = asyncio.Event()
     real = Parser.take
 
-    async def take(parser: Parser, count: int) -> list[Entry]:
+    async def take(parser: Parser, place: int, count: int) -> list[Entry]:
         await seen.wait()
-        return await real(parser, count)
+        return await real(parser, place, count)
 
     monkeypatch.setattr(Parser, "take", take)
     started = await server.start_import(project, yolo())

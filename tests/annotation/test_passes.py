@@ -18,7 +18,7 @@ from tests.passes import Work, each, fail_first, fail_step, turns
 
 _IMPORTS = [
     Work(imports, "claim", lambda _tx, wanted, _now, **_: wanted.import_uid),
-    Work(runner, "run_import", lambda _tools, claim: claim.import_uid),
+    Work(runner, "run_import", lambda _tools, claim, _term: claim.import_uid),
 ]
 WORKS = {
     "imports 1": _IMPORTS,

@@ -10,7 +10,7 @@ from bloomery_annotation import housekeeping
 from bloomery_annotation.blobs import DiskGuard, Uploads
 from bloomery_annotation.housekeeping import Housekeeper
 from bloomery_annotation.importer.run import LOOP, Tools
-from bloomery_annotation.importer.runner import WAKE, ImportRunner
+from bloomery_annotation.importer.runner import HELP, WAKE, ImportRunner
 from bloomery_annotation.scratch import sweep
 from bloomery_annotation.service import AnnotationService, Parts
 from bloomery_annotation.settings import AnnotationSettings
@@ -51,6 +51,8 @@ class AnnotationApp:
         for number in range(_IMPORTS_AT_ONCE):
             news = partial(changed.listen(WAKE).wait, settings.import_poll_seconds)
             self.loops.add(f"{LOOP} {number + 1}", runner.run_all, news)
+        if not db.is_sqlite:
+            self.loops.add(HELP, runner.help_all, settings.import_poll_seconds)
         deleted = partial(changed.listen(housekeeping.DELETED).wait, _TIDY_SECONDS)
         self.loops.add(housekeeping.BURIALS, housekeeper.bury, deleted)
         self.loops.add(housekeeping.LOOP, housekeeper.tidy, _TIDY_SECONDS)

@@ -43,12 +43,12 @@ Categories = Mapping[str, str]
 """The names of a file's labels by `key_of` of their ids."""
 
 
-def read_coco(source: Source, plan: Plan) -> Iterator[ImportItem]:
-    """One item for each image, then what the records leave over."""
+def read_coco(source: Source, plan: Plan, images: Iterable[str]) -> Iterator[ImportItem]:
+    """One item for each of `images`, then what the records leave over."""
     with Tables() as tables:
         files = _Files(source, plan, tables)
         yield from files.load()
-        for image in plan.images:
+        for image in images:
             records = tables.of_path(image) if image in plan.label_of else ()
             yield files.item(image, records) if records else unannotated(source, image, plan.splits.get(image))
         yield from files.leftovers()

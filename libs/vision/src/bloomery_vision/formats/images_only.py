@@ -1,6 +1,6 @@
 """Images without label files, which is where labelling starts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from bloomery_vision.formats.claims import Claim
 from bloomery_vision.formats.cleaning import unannotated
@@ -18,6 +18,6 @@ def claim_images(source: Source, tree: Tree) -> Claim:
     return Claim(Format.IMAGES, "images without label files", lists=sorted(splits.used), splits=splits.found)
 
 
-def read_images(source: Source, plan: Plan) -> Iterator[ImportItem]:
-    """Each image, not annotated."""
-    return (unannotated(source, image, plan.splits.get(image)) for image in plan.images)
+def read_images(source: Source, plan: Plan, images: Iterable[str]) -> Iterator[ImportItem]:
+    """Each of `images`, not annotated."""
+    return (unannotated(source, image, plan.splits.get(image)) for image in images)

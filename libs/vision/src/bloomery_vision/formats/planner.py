@@ -1,7 +1,7 @@
 """Makes the plan of a folder: asks each format what it knows, decides which is meant, and accounts for every file."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from bloomery_vision.findings import Finding, error
 from bloomery_vision.formats.claims import Claim
@@ -59,15 +59,22 @@ def _has_files(claim: Claim) -> bool:
     return bool(claim.label_files)
 
 
-def read(source: Source, understood: Plan) -> Iterator[ImportItem]:
+def read(source: Source, understood: Plan, images: Iterable[str] | None = None) -> Iterator[ImportItem]:
     """What the files say, image by image, as they were understood; a broken file costs its own items only.
+
+    Args:
+        source: the files.
+        understood: the plan of these files.
+        images: those of the plan's images to read, all of them without it. They may come in any order and repeatedly;
+            each is asked for only when its item is wanted. Items that are about no image of the plan come before the
+            first of them is asked for, or after the last.
 
     Raises:
         FormatError: before the first item, where the plan says why nothing can be imported.
     """
     for stop in understood.stops:
         raise FormatError(stop.code, stop.message, stop.hint)
-    return FORMATS[understood.format].read(source, understood)
+    return FORMATS[understood.format].read(source, understood, understood.images if images is None else images)
 
 
 def _undecided(tree: Tree, claims: Sequence[Claim]) -> Plan:

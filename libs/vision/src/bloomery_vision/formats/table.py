@@ -34,13 +34,13 @@ class FileFormat:
     """One format.
 
     `layout` says for people what its files look like. `claim` says what of a folder is of the format, None for nothing;
-    `read` reads what a plan says. Nothing is written in a format without `write`.
+    `read` reads what a plan says of some of its images. Nothing is written in a format without `write`.
     """
 
     id: Format
     layout: str
     claim: Callable[[Source, Tree], Claim | None]
-    read: Callable[[Source, Plan], Iterator[ImportItem]]
+    read: Callable[[Source, Plan, Iterable[str]], Iterator[ImportItem]]
     write: Writer | None = None
 
 

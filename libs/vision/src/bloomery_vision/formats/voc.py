@@ -5,7 +5,7 @@ files reach from 1 to the image's width), so the box from xmin to xmax spans xmi
 xmin = xmax, is thus legal, and comes with a warning. Many programs that write the format count from 0: see `voc_claim`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from xml.etree.ElementTree import Element
 
 from bloomery_vision.findings import Finding
@@ -26,9 +26,9 @@ from bloomery_vision.formats.source import Source
 from bloomery_vision.formats.voc_xml import declared_size, objects, parse, text
 
 
-def read_voc(source: Source, plan: Plan) -> Iterator[ImportItem]:
-    """One item for each image, and for each label file without one."""
-    for image in plan.images:
+def read_voc(source: Source, plan: Plan, images: Iterable[str]) -> Iterator[ImportItem]:
+    """One item for each of `images`, and for each label file without one."""
+    for image in images:
         label = plan.label_of.get(image)
         yield _read(source, plan, image, label) if label else unannotated(source, image, plan.splits.get(image))
     for label, problem in plan.unplaced.items():

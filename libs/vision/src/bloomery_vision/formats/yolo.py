@@ -3,7 +3,7 @@
 Of a line with keypoints the box is read. A classification set has no label files: its folders are `<split>/<label>/`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from bloomery_vision.findings import Finding, warning
 from bloomery_vision.formats.cleaning import About, Entry, as_finding, failed, finish, measure, unannotated
@@ -16,9 +16,9 @@ from bloomery_vision.formats.yolo_rows import parse_row, shape_of
 from bloomery_vision.geometry import Shape, Tag
 
 
-def read_yolo(source: Source, plan: Plan) -> Iterator[ImportItem]:
-    """One item for each image and for each label file without one."""
-    for image in plan.images:
+def read_yolo(source: Source, plan: Plan, images: Iterable[str]) -> Iterator[ImportItem]:
+    """One item for each of `images` and for each label file without one."""
+    for image in images:
         label, split = plan.label_of.get(image), plan.splits.get(image)
         if label == image:
             tag = Entry(image, Shape(Tag(), folder_class(image) or ""))

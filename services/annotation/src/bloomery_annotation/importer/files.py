@@ -20,6 +20,7 @@ CREATE TABLE file (
 ) WITHOUT ROWID;
 CREATE INDEX file_by_digest ON file (digest, path);
 CREATE TABLE image (digest TEXT PRIMARY KEY, path TEXT) WITHOUT ROWID;
+CREATE TABLE asked (digest TEXT PRIMARY KEY, path TEXT) WITHOUT ROWID;
 CREATE TABLE annotated (digest TEXT PRIMARY KEY, path TEXT, shapes INTEGER) WITHOUT ROWID;
 """
 _ADD = """
@@ -31,6 +32,13 @@ _REPEATED = """
 SELECT count(*), min(path) FROM file WHERE picture AND EXISTS (
   SELECT 1 FROM file AS earlier WHERE earlier.digest = file.digest AND earlier.path < file.path AND earlier.picture
 )
+"""
+_EARLIER = """
+SELECT path FROM file WHERE digest = :digest AND path < :path AND picture
+AND path > coalesce((SELECT path FROM asked WHERE digest = :digest), '') ORDER BY path
+"""
+_ASKED = """
+INSERT INTO asked VALUES (:digest, :path) ON CONFLICT (digest) DO UPDATE SET path = max(path, excluded.path)
 """
 _BEHIND = "SELECT path, digest FROM file WHERE path > ? AND label ORDER BY path LIMIT ?"
 
@@ -96,6 +104,16 @@ class Files:
         """How many images have the bytes of another one before them, and the path of one such."""
         count, example = self._database.execute(_REPEATED).fetchone()
         return count, example or ""
+
+    def earlier_twins(self, path: str) -> list[str]:
+        """The images with the same bytes that come before it, in order, without those that earlier answers implied."""
+        blob = self.get(path)
+        if blob is None:
+            return []
+        values = {"digest": blob.digest, "path": path}
+        found = [earlier for (earlier,) in self._database.execute(_EARLIER, values)]
+        self._database.execute(_ASKED, values)
+        return found
 
     def is_first(self, digest: str, path: str) -> bool:
         """Whether no image with these bytes was asked about before under another path."""

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from bloomery_annotation.importer.parsing import Prepared
 from bloomery_annotation.labelling import NewLabel
-from bloomery_annotation.model import Asset, Problem
-from bloomery_annotation.saving import Outcome, Saved
+from bloomery_annotation.model import Asset, AssetDraft, Blob, Import, Problem, Provenance, Source
+from bloomery_annotation.names import MAIN_SET
+from bloomery_annotation.saving import KeepEdits, Outcome, Saved, SetDraft
 from bloomery_vision.findings import warning
-from bloomery_vision.formats import Format, FormatError, Plan
+from bloomery_vision.formats import Format, FormatError, ImportItem, Plan
 
 _SHOWN = 10
 _STAYS = "what people changed stays; change it there if the files are right"
@@ -32,6 +33,24 @@ def refuse_doubts(plan: Plan, *, strict: bool) -> None:
     if strict and plan.doubts and not plan.stops:
         told = (f"{one.code} ({one.count}): {one.message}, such as {one.example}" for one in plan.doubts[:_SHOWN])
         raise FormatError("DOUBTS", "; ".join(told), "correct the folder, or import it without being strict")
+
+
+def asset_draft(item: ImportItem, blob: Blob) -> AssetDraft:
+    """The image as it is to be made."""
+    return AssetDraft(
+        blob.digest, item.image_path, item.split or "", source_name=item.source_name, source_id=item.source_id
+    )
+
+
+def set_drafts(images: Images, current: Import) -> list[SetDraft]:
+    """The shapes to save."""
+    author = current.name
+    provenance, guard = Provenance(Source.IMPORT, author), KeepEdits()
+    return [
+        SetDraft(asset, MAIN_SET, one.shapes, provenance, author, guard)
+        for one, asset in images
+        if one.shapes is not None
+    ]
 
 
 @dataclass(frozen=True)

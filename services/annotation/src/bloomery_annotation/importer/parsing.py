@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,6 +14,7 @@ from typing import Self, TypeVar
 
 from bloomery_annotation import shapes
 from bloomery_annotation.importer.files import Files
+from bloomery_annotation.importer.ordered import Ordered
 from bloomery_annotation.importer.source import BlobSource
 from bloomery_annotation.model import Blob, Problem, Shapes
 from bloomery_vision.findings import Finding, error, warning
@@ -94,7 +95,7 @@ class Parser:
 
     def __init__(self, source: BlobSource, file_format: Format | None, files: Files) -> None:
         self._source, self._format, self._files = source, file_format, files
-        self._entries = first_of_twins((), files, frozenset(), some_repeat=False)
+        self._entries: Ordered[Entry] | None = None
         self._some_repeat = True
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="import")
 
@@ -114,13 +115,16 @@ class Parser:
         """What the files are understood to be."""
         return await self._run(self._plan)
 
-    async def start(self, plan: Plan, skip: int) -> None:
-        """Begin to read, and pass over the first `skip` entries. Raise FormatError if nothing can be read."""
-        await self._run(lambda: self._start(plan, skip))
+    async def start(self, plan: Plan) -> range:
+        """Begin to read; the places of the images. Raise FormatError if nothing can be read."""
+        return await self._run(lambda: self._start(plan))
 
-    async def take(self, count: int) -> list[Entry]:
-        """The next entries, fewer where they are large; none at the end. Raise FormatError if no more can be read."""
-        return await self._run(lambda: self._take(count))
+    async def take(self, place: int, count: int) -> list[Entry]:
+        """The entries from a place on, fewer where they are large; none at the end.
+
+        Images may be taken in any order, what is behind them only last. Raise FormatError if no more can be read.
+        """
+        return await self._run(lambda: self._take(place, count))
 
     async def prepare(self, entries: Sequence[Entry], label_ids: Mapping[str, str]) -> list[Prepared]:
         """Turn entries into their stored form; `label_ids` are ids by display name."""
@@ -130,7 +134,8 @@ class Parser:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _close(self) -> None:
-        self._entries.close()
+        if self._entries:
+            self._entries.close()
 
     def _plan(self) -> Plan:
         plan = understand(self._source, self._format)
@@ -144,20 +149,29 @@ class Parser:
             doubts=[*plan.doubts, *([_repeated(count, example)] if count else [])],
         )
 
-    def _take(self, count: int) -> list[Entry]:
+    def _take(self, place: int, count: int) -> list[Entry]:
+        assert self._entries
         taken, weight = list[Entry](), 0
-        for entry in islice(self._entries, count):
+        for entry in islice(self._entries.since(place), count):
             taken.append(entry)
             weight += _weight(entry.item)
             if weight > _MOST_AT_ONCE:
                 break
         return taken
 
-    def _start(self, plan: Plan, skip: int) -> None:
-        items = map(storable, read(self._source, plan))
-        self._entries = first_of_twins(items, self._files, frozenset(plan.images), some_repeat=self._some_repeat)
-        for _ in islice(self._entries, skip):
-            pass
+    def _start(self, plan: Plan) -> range:
+        images = frozenset(plan.images)
+
+        def read_some(wanted: Iterator[str]) -> Generator[Entry]:
+            items = map(storable, read(self._source, plan, wanted))
+            return first_of_twins(items, self._files, images, some_repeat=self._some_repeat)
+
+        def twins(image: str) -> list[str]:
+            found = self._files.earlier_twins(image) if self._some_repeat else ()
+            return [twin for twin in found if twin in images]
+
+        self._entries = Ordered(plan.images, read_some, twins)
+        return self._entries.places
 
 
 def _weight(item: ImportItem) -> int:

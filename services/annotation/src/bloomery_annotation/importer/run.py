@@ -1,8 +1,9 @@
 """One import from where it stands to its end: batches of items, each saved in one transaction with its checkpoint."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
-from collections.abc import Set as AbstractSet
+import logging
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from bloomery_annotation import labelling, metrics
@@ -11,10 +12,12 @@ from bloomery_annotation.importer.listing import fill
 from bloomery_annotation.importer.outcome import (
     Images,
     added,
+    asset_draft,
     decide_splits,
     edited_shapes,
     listed,
     refuse_doubts,
+    set_drafts,
     sources,
     stale_shapes,
     together,
@@ -22,21 +25,18 @@ from bloomery_annotation.importer.outcome import (
 )
 from bloomery_annotation.importer.parsing import Entry, Parser, Prepared, shown
 from bloomery_annotation.importer.source import BlobSource
+from bloomery_annotation.importer.turns import Turns
 from bloomery_annotation.model import (
-    AssetDraft,
-    Blob,
     Failure,
     Import,
     ImportCounts,
     ImportState,
     Project,
-    Provenance,
-    Source,
 )
 from bloomery_annotation.names import MAIN_SET
-from bloomery_annotation.saving import KeepEdits, Saved, SetDraft
+from bloomery_annotation.saving import Saved
 from bloomery_annotation.scratch import scratch
-from bloomery_annotation.store import annotation_sets, assets, imports, projects, revisions
+from bloomery_annotation.store import annotation_sets, assets, import_parts, imports, projects, revisions
 from bloomery_annotation.store.imports import Claim
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import Aborted, BloomeryError
@@ -44,11 +44,15 @@ from bloomery_kit.feeds import Notifier
 from bloomery_kit.loops import through_outages
 from bloomery_kit.objects import ObjectStore
 from bloomery_kit.times import Clock
-from bloomery_vision.formats import FormatError, ImportItem, Plan
+from bloomery_vision.formats import FormatError, Plan
 
 LOOP = "imports"
 BATCH = 1000
 """Items saved, and lost to a crash, at once."""
+WORTH_HELP = 4
+"""Batches to come from which on several replicas read an import."""
+_POLL = 0.05
+_log = logging.getLogger("bloomery.imports")
 
 
 @dataclass(frozen=True)
@@ -61,12 +65,44 @@ class Tools:
     clock: Clock
 
 
-async def run_import(tools: Tools, claim: Claim) -> ImportState:
+@dataclass(frozen=True)
+class _Batch:
+    """Entries from a place on; not prepared where labels must be made first, which goes by the order of entries."""
+
+    place: int
+    entries: Sequence[Entry]
+    prepared: Sequence[Prepared] | None
+
+    @property
+    def stop(self) -> int:
+        """The place behind them."""
+        return self.place + len(self.entries)
+
+
+async def run_import(tools: Tools, claim: Claim, term: float) -> ImportState:
     """Run an import that this process has claimed; the state that it ended in.
+
+    Parts of a large one are shared with other replicas, each part for `term` seconds.
 
     Raises:
         LeaseLost: somebody else runs the import, or it or its project is gone; nothing was written since.
     """
+    async with _opened(tools, claim, term) as (run, current, filling):
+        return await run.to_the_end(current, filling)
+
+
+async def help_import(tools: Tools, claim: Claim, term: float) -> None:
+    """Read and save parts of an import that another replica has claimed and shares, until no image is left.
+
+    Raises:
+        LeaseLost: that replica runs it no more.
+    """
+    async with _opened(tools, claim, term) as (run, _, filling):
+        await run.help(filling)
+
+
+@asynccontextmanager
+async def _opened(tools: Tools, claim: Claim, term: float) -> AsyncIterator[tuple["_Run", Import, Awaitable[None]]]:
     async with tools.db.write() as tx:
         _, current = await _current(tx, claim)
     with scratch() as folder, Files(folder) as files:
@@ -78,14 +114,13 @@ async def run_import(tools: Tools, claim: Claim) -> ImportState:
             loop=asyncio.get_running_loop(),
         )
         async with Parser(source, current.format, files) as parser:
-            return await _Run(tools, claim, parser).to_the_end(
-                current, fill(files, current, tools.db, tools.objects, folder)
-            )
+            filling = fill(files, current, tools.db, tools.objects, folder)
+            yield _Run(tools, claim, parser, term), current, filling
 
 
 class _Run:
-    def __init__(self, tools: Tools, claim: Claim, parser: Parser) -> None:
-        self._tools, self._claim, self._parser = tools, claim, parser
+    def __init__(self, tools: Tools, claim: Claim, parser: Parser, term: float) -> None:
+        self._tools, self._claim, self._parser, self._term = tools, claim, parser, term
         self._label_ids: dict[str, str] = {}
         self._has_splits = self._has_label_files = False
 
@@ -97,19 +132,38 @@ class _Run:
             if current.plan_only:
                 return await self._end(ImportState.SUCCEEDED)
             refuse_doubts(plan, strict=current.strict)
-            await self._parser.start(plan, skip=current.counts.read_count)
+            images = await self._parser.start(plan)
             await self._ensure_labels(listed(plan))
-            state = ImportState.RUNNING
-            while state is ImportState.RUNNING and (entries := await self._parser.take(BATCH)):
-                state = await self._save(entries)
+            state, place = ImportState.RUNNING, current.counts.read_count
+            if await self._shares(images, place):
+                state, place = await self._together(images), images.stop
+            while state is ImportState.RUNNING and (batch := await self._read(range(place, place + BATCH))).entries:
+                state, place = await self._save(batch), batch.stop
         except FormatError as problem:
             text = f"{problem.message}; {problem.hint}" if problem.hint else problem.message
             return await self._end(ImportState.FAILED, Failure(problem.code, text))
         return await self._end(ImportState.SUCCEEDED) if state is ImportState.RUNNING else state
 
-    async def _begin(self, plan: Plan) -> None:
+    async def help(self, filling: Awaitable[None]) -> None:
+        """Read and save parts while there are images to come."""
+        await filling
+        plan = await self._parser.plan()
+        text = await self._shown(plan)
+        async with self._tools.db.read() as tx:
+            leaders = await imports.plan(tx, self._claim.import_uid)
+        images = await self._parser.start(plan)
+        if text != leaders or images.start:
+            _log.info("the replica that runs an import reads it otherwise", extra={"import": self._claim.import_uid})
+            return
+        await self._ensure_labels(())
+        await self._together(images)
+
+    async def _shown(self, plan: Plan) -> str:
         self._has_splits, self._has_label_files = bool(plan.splits), bool(plan.label_files)
-        text = await asyncio.to_thread(shown, plan)
+        return await asyncio.to_thread(shown, plan)
+
+    async def _begin(self, plan: Plan) -> None:
+        text = await self._shown(plan)
         async with self._tools.db.write() as tx:
             _, current = await _current(tx, self._claim)
             counts = replace(current.counts, item_count=0 if current.plan_only else len(plan.images))
@@ -117,11 +171,54 @@ class _Run:
             await imports.advance(tx, self._claim, counts, self._tools.clock(), file_format=plan.format)
         self._tools.changed.notify(self._claim.import_uid)
 
-    async def _save(self, entries: Sequence[Entry]) -> ImportState:
-        await self._make_labels({shape.label for entry in entries for shape in entry.item.shapes})
-        prepared = await self._parser.prepare(entries, self._label_ids)
+    async def _shares(self, images: range, place: int) -> bool:
+        """Let other replicas read parts of a large import; whether they may."""
+        # What stands before the images is rare, and told by reading: not a thing for two versions to differ in.
+        if self._tools.db.is_sqlite or images.start or images.stop - place < WORTH_HELP * BATCH:
+            return False
+        async with self._tools.db.write() as tx:
+            await import_parts.share(tx, self._claim)
+        return True
+
+    async def _together(self, images: range) -> ImportState:
+        """Read parts that nobody else reads, and save each in its turn, until all images are saved."""
+        turns = Turns(self._tools.db, self._claim, images, size=BATCH, term=self._term)
+        mine: dict[int, tuple[range, _Batch]] = {}
+        try:
+            while (progress := await turns.progress()).place < images.stop:
+                if progress.cancel_requested:
+                    return await self._end(ImportState.CANCELLED)
+                mine = {place: its for place, its in mine.items() if place >= progress.place}
+                if its := mine.pop(progress.place, None):
+                    places, batch = its
+                    if (state := await self._save(batch)) is not ImportState.RUNNING:
+                        return state
+                    if rest := places[len(batch.entries) :]:
+                        mine[rest.start] = rest, await self._read(rest)
+                elif part := await turns.take(progress.place, ahead=not mine):
+                    mine[part.start] = part, await self._read(part)
+                else:
+                    await asyncio.sleep(_POLL)
+        finally:
+            await turns.leave()
+        return ImportState.RUNNING
+
+    async def _read(self, places: range) -> _Batch:
+        entries = await self._parser.take(places.start, len(places))
+        is_ready = all(shape.label in self._label_ids for entry in entries for shape in entry.item.shapes)
+        prepared = await self._parser.prepare(entries, self._label_ids) if is_ready else None
+        return _Batch(places.start, entries, prepared)
+
+    async def _save(self, batch: _Batch) -> ImportState:
+        """Save a batch whose turn it is, unless another one did."""
+        prepared = batch.prepared
+        if prepared is None:
+            await self._make_labels(batch.entries)
+            prepared = await self._parser.prepare(batch.entries, self._label_ids)
         async with self._tools.db.write() as tx:
             project, current = await _current(tx, self._claim)
+            if current.counts.read_count != batch.place:
+                return ImportState.RUNNING
             state = ImportState.CANCELLED if current.cancel_requested else ImportState.RUNNING
             counts = current.counts
             if state is ImportState.RUNNING:
@@ -132,7 +229,8 @@ class _Run:
             _count(current.counts, counts)
         return state
 
-    async def _make_labels(self, names: AbstractSet[str]) -> None:
+    async def _make_labels(self, entries: Sequence[Entry]) -> None:
+        names = {shape.label for entry in entries for shape in entry.item.shapes}
         if new := names - self._label_ids.keys():
             await self._ensure_labels([labelling.NewLabel("", name) for name in sorted(new)])
 
@@ -145,13 +243,13 @@ class _Run:
         self, tx: Transaction, project: Project, current: Import, prepared: Sequence[Prepared]
     ) -> ImportCounts:
         now = self._tools.clock()
-        pairs = [(_asset_draft(one.item, one.blob), one.blob) for one in prepared if one.blob is not None]
+        pairs = [(asset_draft(one.item, one.blob), one.blob) for one in prepared if one.blob is not None]
         there, made = await assets.ensure(tx, project, pairs, now)
         images = [(one, there[one.blob.digest]) for one in prepared if one.blob is not None]
         splits = decide_splits(images, has_splits=self._has_splits)
         if changes := together(splits.changes, sources(images)):
             await assets.change_some(tx, project, changes)
-        results = await revisions.save(tx, project, _set_drafts(images, current), now)
+        results = await revisions.save(tx, project, set_drafts(images, current), now)
         if any(isinstance(result, BloomeryError) for result in results):
             # A label that these shapes carry was deleted since: begin the batch again.
             raise Aborted("LABELS_CHANGED", "a label was deleted while shapes with it were being imported")
@@ -189,22 +287,6 @@ async def end(tools: Tools, claim: Claim, state: ImportState, failure: Failure |
 async def _current(tx: Transaction, claim: Claim) -> tuple[Project, Import]:
     project = await projects.lock(tx, claim.project_id)
     return project, await imports.held(tx, project, claim)
-
-
-def _asset_draft(item: ImportItem, blob: Blob) -> AssetDraft:
-    return AssetDraft(
-        blob.digest, item.image_path, item.split or "", source_name=item.source_name, source_id=item.source_id
-    )
-
-
-def _set_drafts(images: Images, current: Import) -> list[SetDraft]:
-    author = current.name
-    provenance, guard = Provenance(Source.IMPORT, author), KeepEdits()
-    return [
-        SetDraft(asset, MAIN_SET, one.shapes, provenance, author, guard)
-        for one, asset in images
-        if one.shapes is not None
-    ]
 
 
 def _count(before: ImportCounts, after: ImportCounts) -> None:

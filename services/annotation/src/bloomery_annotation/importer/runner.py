@@ -5,14 +5,15 @@ import logging
 from contextlib import suppress
 
 from bloomery_annotation import metrics
-from bloomery_annotation.importer.run import LOOP, Tools, end, run_import
+from bloomery_annotation.importer import run
+from bloomery_annotation.importer.run import LOOP, Tools, end, help_import, run_import
 from bloomery_annotation.model import Failure, ImportState
-from bloomery_annotation.store import imports
+from bloomery_annotation.store import import_parts, imports
 from bloomery_annotation.store.imports import Claim
 from bloomery_kit import leases
 from bloomery_kit.disks import is_full
 from bloomery_kit.errors import Aborted, BloomeryError, NotFound, ResourceExhausted, Unavailable
-from bloomery_kit.leases import LeaseLost
+from bloomery_kit.leases import Lease, LeaseLost
 from bloomery_kit.loops import guarded
 from bloomery_kit.names import new_uid
 from bloomery_kit.tasks import beside
@@ -20,6 +21,8 @@ from bloomery_kit.tasks import beside
 WAKE = "imports"
 """The key under which a new import wakes the runners of its process."""
 
+HELP = "import parts"
+"""The loop that helps other replicas."""
 _REST = 5.0
 _log = logging.getLogger("bloomery.imports")
 
@@ -30,11 +33,25 @@ class ImportRunner:
     def __init__(self, tools: Tools, *, lease: float) -> None:
         self._tools, self._lease = tools, lease
         self._holder = new_uid()
+        self._helped: frozenset[Lease] = frozenset()
 
     async def run_all(self) -> None:
         """Run whatever waits."""
         while claim := await self._claim():
             await self._run(claim)
+
+    async def help_all(self) -> None:
+        """Read parts of large imports that other replicas run, of each once: who has left one had a reason."""
+        while claim := await self._to_help():
+            with guarded(HELP, let=(Unavailable,), import_uid=claim.import_uid), suppress(LeaseLost, NotFound):
+                await help_import(self._tools, claim, self._lease)
+            self._helped |= {claim.lease}
+
+    async def _to_help(self) -> Claim | None:
+        async with self._tools.db.read() as tx:
+            shared = await import_parts.shared(tx, without=self._holder, least=run.WORTH_HELP * run.BATCH)
+        self._helped &= {claim.lease for claim in shared}
+        return next((claim for claim in shared if claim.lease not in self._helped), None)
 
     async def _claim(self) -> Claim | None:
         async with self._tools.db.read() as tx:
@@ -50,7 +67,7 @@ class ImportRunner:
     async def _run(self, claim: Claim) -> None:
         self._tools.changed.notify(claim.import_uid)
         try:
-            state = await beside(run_import(self._tools, claim), self._keep(claim))
+            state = await beside(run_import(self._tools, claim, self._lease), self._keep(claim))
             metrics.IMPORTS.labels(state.value).inc()
         except (LeaseLost, NotFound):
             _log.info("an import went to somebody else or away", extra={"import": claim.import_uid})

@@ -84,8 +84,8 @@ async def find(tx: Transaction, project: Project, import_id: str, *, with_plan: 
     if row is None:
         name = IMPORT.format(project=project.id, import_id=import_id)
         raise NotFound("import", name, "list the project's imports")
-    plan = await _plan(tx, row.uid) if with_plan else ""
-    return _import(project, row, await _problems(tx, row.uid), plan)
+    its_plan = await plan(tx, row.uid) if with_plan else ""
+    return _import(project, row, await _problems(tx, row.uid), its_plan)
 
 
 async def page(tx: Transaction, project: Project, before: int | None, size: int) -> list[Import]:
@@ -157,7 +157,9 @@ async def advance(
     if not await compare_and_set(tx, IMPORTS, *running, values=values):
         raise LeaseLost(claim.lease.name)
     if state.terminal:
+        # First, so that nobody takes a part any more.
         await leases.forget(tx, claim.lease.name)
+        await tx.execute(sa.delete(LEASES).where(LEASES.c.name.startswith(f"{claim.lease.name}/")))
 
 
 async def are_unfinished(tx: Transaction, project: Project) -> bool:
@@ -175,9 +177,10 @@ async def forget_files(tx: Transaction, limit: int) -> int:
 
 
 async def forget_leases(tx: Transaction, project_uid: str) -> None:
-    """Forget who ran the imports of a project that is gone."""
-    names = sa.select(sa.literal(_LEASE_PREFIX) + _I.uid).where(_I.project_uid == project_uid)
-    await tx.execute(sa.delete(LEASES).where(LEASES.c.name.in_(names)))
+    """Forget who ran the imports of a project that is gone, and parts of them."""
+    whole = sa.literal(_LEASE_PREFIX) + _I.uid
+    its = sa.or_(LEASES.c.name == whole, LEASES.c.name.startswith(whole + "/"))
+    await tx.execute(sa.delete(LEASES).where(sa.exists().where(_I.project_uid == project_uid, its)))
 
 
 async def keep_plan(tx: Transaction, current: Import, plan: str) -> None:
@@ -225,7 +228,8 @@ def _moved(now: datetime, **values: object) -> dict[str, object]:
     return {**values, "sequence": _I.sequence + 1, "update_time": now}
 
 
-async def _plan(tx: Transaction, import_uid: str) -> str:
+async def plan(tx: Transaction, import_uid: str) -> str:
+    """What an import's folder is understood to be, as JSON; empty where that is not known yet."""
     return await tx.scalar(sa.select(IMPORT_PLANS.c.plan).where(IMPORT_PLANS.c.import_uid == import_uid)) or ""
 
 

@@ -227,6 +227,7 @@ IMPORTS = sa.Table(
         )
     ),
     _required("problem_codes", sa.JSON, server_default="{}"),
+    _required("shared_epoch", sa.BigInteger, server_default="0"),
     _required("position", sa.BigInteger),
     _required("sequence", sa.BigInteger),
     _required("create_time", UtcDateTime),

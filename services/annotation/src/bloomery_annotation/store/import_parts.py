@@ -1,0 +1,86 @@
+"""Parts of an import that several replicas read at once.
+
+Whoever runs an import leads, and says by its epoch that others may read parts of it. They save under its lease, each
+when all before is saved, so that they are refused once somebody else leads. Who reads which part is advice: it runs
+out, and a part that two have read is saved by the first.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from bloomery_annotation.model import ImportState
+from bloomery_annotation.store.imports import Claim
+from bloomery_annotation.store.tables import IMPORTS, LEASES, PROJECTS
+from bloomery_kit import leases
+from bloomery_kit.database import Transaction
+from bloomery_kit.leases import Lease, LeaseLost
+
+_I = IMPORTS.c
+_L = LEASES.c
+_IS_SHARED = sa.and_(
+    _L.name == sa.literal("imports/") + _I.uid,
+    _L.epoch == _I.shared_epoch,
+    _L.holder != "",
+    _I.state == ImportState.RUNNING.value,
+)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How many entries of an import are saved, and whether it is to stop."""
+
+    place: int
+    cancel_requested: bool
+
+
+async def share(tx: Transaction, claim: Claim) -> None:
+    """Let others read parts of an import for as long as this claim holds. Raise LeaseLost."""
+    await leases.fence(tx, claim.lease)
+    statement = sa.update(IMPORTS).where(_I.uid == claim.import_uid)
+    await tx.execute(statement.values(shared_epoch=claim.lease.epoch))
+
+
+async def shared(tx: Transaction, *, without: str, least: int) -> list[Claim]:
+    """The claims of others than the holder `without` who share an import with `least` images to come, oldest first."""
+    query = (
+        sa.select(PROJECTS.c.id, _I.uid, _L.name, _L.epoch)
+        .join_from(IMPORTS, LEASES, _IS_SHARED)
+        .join(PROJECTS, PROJECTS.c.uid == _I.project_uid)
+        .where(_L.holder != without, _I.item_count - _I.read_count >= least)
+    )
+    rows = await tx.execute(query.order_by(_I.create_time, _I.uid))
+    return [Claim(row.id, row.uid, Lease(row.name, row.epoch)) for row in rows]
+
+
+async def progress(tx: Transaction, claim: Claim) -> Progress:
+    """How far an import is. Raise LeaseLost."""
+    query = sa.select(_I.read_count, _I.cancel_requested).join_from(IMPORTS, LEASES, _L.name == claim.lease.name)
+    running = (_I.uid == claim.import_uid, _I.state == ImportState.RUNNING.value)
+    held = (_L.epoch == claim.lease.epoch, _L.holder != "")
+    row = (await tx.execute(query.where(*running, *held))).one_or_none()
+    if row is None:
+        raise LeaseLost(claim.lease.name)
+    return Progress(row.read_count, row.cancel_requested)
+
+
+async def take(tx: Transaction, claim: Claim, wanted: Iterable[int], holder: str, term: float) -> int | None:
+    """The number of the first of these parts that nobody reads, taken for `term` seconds. Raise LeaseLost."""
+    prefix = f"{claim.lease.name}/{claim.lease.epoch}/"
+    taken = await leases.held(tx, prefix)
+    for number in wanted:
+        name = f"{prefix}{number}"
+        if name in taken:
+            continue
+        # Whoever ends the import forgets its leases; none must come after that.
+        await leases.fence(tx, claim.lease)
+        if await leases.take(tx, name, holder, term):
+            return number
+    return None
+
+
+async def leave(tx: Transaction, claim: Claim, holder: str) -> None:
+    """Let others read what `holder` has taken."""
+    its = (_L.name.startswith(f"{claim.lease.name}/"), _L.holder == holder)
+    await tx.execute(sa.update(LEASES).where(*its).values(holder="", expires=0.0))

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from bloomery.annotation.v1 import StreamAnnotationSetsResponse
 from bloomery.dataset.v1 import DatasetVersion, DeleteDatasetVersionRequest, WatchDatasetVersionRequest
+from bloomery_dataset.annotations import Annotations
 from bloomery_dataset.app import SCHEMA
 from bloomery_dataset.settings import DatasetSettings
 from bloomery_dataset.store import builds
@@ -267,6 +269,45 @@ async def tries(settings: DatasetSettings, uid: str) -> int:
     await db.close()
     assert found is not None
     return found
+
+
+class OneMessage:
+    """A stream that says one thing when it is asked to."""
+
+    def __init__(self) -> None:
+        self.come = asyncio.Event()
+
+    def StreamAnnotationSets(self, _request: object) -> "OneMessage":
+        return self
+
+    def __aiter__(self) -> "OneMessage":
+        return self
+
+    async def __anext__(self) -> StreamAnnotationSetsResponse:
+        await self.come.wait()
+        self.come.clear()
+        return StreamAnnotationSetsResponse()
+
+    def cancel(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("ticks", range(8))
+async def test_a_stop_that_comes_with_a_message_is_not_lost(ticks: int) -> None:
+    stream = OneMessage()
+
+    async def read() -> None:
+        async for _ in Annotations(stream).images("p", 1):  # type: ignore[arg-type]
+            pass
+
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(0.01)
+    stream.come.set()
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    reading.cancel()
+    done, _ = await asyncio.wait({reading}, timeout=1)
+    assert [task.cancelled() for task in done] == [True]
 
 
 async def test_a_neighbour_that_falls_silent_delays_a_build_and_does_not_fail_it(

@@ -116,12 +116,16 @@ class Annotations:
     async def _next(
         self, responses: AsyncIterator[StreamAnnotationSetsResponse]
     ) -> StreamAnnotationSetsResponse | None:
+        # In a task of its own: the stream makes an error of its own of a cancellation.
+        following = asyncio.ensure_future(anext(responses, None))
         try:
-            # In a task of its own: the stream makes an error of its own of a cancellation.
-            return await asyncio.wait_for(anext(responses, None), self._idle_seconds)
-        except TimeoutError as error:
-            message = f"the annotation service has said nothing for {self._idle_seconds:g} s"
-            raise Unavailable("ANNOTATION_SILENT", message) from error
+            await asyncio.wait({following}, timeout=self._idle_seconds)
+            if following.done():
+                return following.result()
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+        raise Unavailable("ANNOTATION_SILENT", f"the annotation service has said nothing for {self._idle_seconds:g} s")
 
 
 def _label(message: LabelMessage) -> Label:

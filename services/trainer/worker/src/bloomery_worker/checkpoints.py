@@ -51,7 +51,8 @@ class Checkpoints:
     async def settle(self, seconds: float) -> None:
         """Waits until everything that was put is uploaded, for up to `seconds`."""
         try:
-            await asyncio.wait_for(self._idle.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
         except TimeoutError:
             _LOG.warning("the last checkpoint was not uploaded in time")
 

@@ -118,7 +118,8 @@ class Reporter:
 
     async def _wait(self) -> None:
         try:
-            await asyncio.wait_for(self._wake.wait(), self._interval)
+            async with asyncio.timeout(self._interval):
+                await self._wake.wait()
         except TimeoutError:
             return
         self._wake.clear()

@@ -1,11 +1,11 @@
 """Carrying out what `decide` answered: each write is fenced by the lease and compared with what was read."""
 
-import json
 import logging
 import math
 
 import grpc
 from google.protobuf import json_format
+from pydantic_core import from_json
 
 from bloomery.training.v1 import AttemptSuccess
 from bloomery_kit import leases
@@ -230,7 +230,7 @@ class Hands:
             async with self._core.db.write() as tx:
                 await leases.fence(tx, self._lease)
                 await succeed(tx, await self._unchanged(tx, job), attempt, found, self._core.clock())
-        except (NotFound, FailedPrecondition, ValueError, RecursionError, json_format.ParseError) as error:
+        except (NotFound, FailedPrecondition, ValueError, json_format.ParseError) as error:
             _log.warning("no result to adopt", extra={"job": job.name, "error": error})
             await self._write(facts, action.otherwise)
         except UnusableResultError as error:
@@ -248,5 +248,6 @@ class Hands:
             raise ValueError(
                 f"the result manifest has {manifest.size_bytes} bytes, more than a worker's call may carry"
             )
-        content = json.loads(await self._core.objects.get(manifest.logical_key))
+        # Unlike that of the standard library, it refuses deep nesting without coming near the end of the stack.
+        content = from_json(await self._core.objects.get(manifest.logical_key))
         return success_from(json_format.ParseDict(content, AttemptSuccess(), ignore_unknown_fields=True))

@@ -1,8 +1,9 @@
 """Checkpoints: complete ones only, the last two and the best of a job."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from pydantic_core import from_json
 
 from bloomery.training.v1 import CheckpointSaved
 from bloomery_kit.errors import NotFound
@@ -34,8 +35,8 @@ async def examine(core: Core, job: Job, attempt: Attempt, event: CheckpointSaved
         return Verdict(None, "its manifest was not uploaded")
     try:
         content = await core.objects.get(event.logical_key)
-        files = _files(json.loads(content), event.epoch, kept)
-    except (NotFound, ValueError, KeyError, TypeError, RecursionError) as error:
+        files = _files(from_json(content), event.epoch, kept)
+    except (NotFound, ValueError, KeyError, TypeError) as error:
         return Verdict(None, f"its manifest does not hold: {error}")
     checkpoint = Checkpoint(job.uid, attempt.number, event.epoch, files, event.logical_key, event.best, core.clock())
     metrics.CHECKPOINT_BYTES.inc(checkpoint.size_bytes)

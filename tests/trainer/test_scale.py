@@ -19,7 +19,7 @@ from bloomery_trainer.carry_out import Hands
 from bloomery_trainer.feed import BUFFERED
 from bloomery_trainer.launcher import Launched, Phase
 from bloomery_trainer.model import Job, Resources, Waiting
-from bloomery_trainer.store import damage
+from bloomery_trainer.store import attempts, damage
 from bloomery_trainer.store import jobs as jobs_store
 from bloomery_trainer.store.tables import jobs
 from tests import databases
@@ -145,6 +145,18 @@ async def test_a_pass_over_many_jobs_at_work_holds_nobody_up(hand: Hand, monkeyp
     waiting.cancel()
     assert read.total() == 1001
     assert max(read.values()) <= 100
+
+
+@pytest.mark.parametrize("asked", [{}, {"deadline_seconds": 1000}, {"resources": {"gpus": 1}}])
+async def test_how_long_a_job_works_is_written_only_where_somebody_asks(world: World, asked: dict[str, Any]) -> None:
+    async with by_hand(world) as hand:
+        job, _ = await hand.running(**asked)
+        await hand.after(20)
+        await hand.reconcile(1)
+        async with hand.core.db.read() as tx:
+            attempt = await attempts.find(tx, job.uid, 1)
+    assert attempt is not None
+    assert (attempt.worked_seconds > 0) == bool(asked)
 
 
 async def test_more_jobs_than_a_statement_can_name_are_no_wall(hand: Hand) -> None:

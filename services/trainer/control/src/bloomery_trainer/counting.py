@@ -64,9 +64,10 @@ class Counts:
             return 0.0
         return self._worked.of(attempt.job_uid, (attempt.number, attempt.worker_id), attempt.worked_seconds)
 
-    def work_to_keep(self, present: Iterable[Attempt | None]) -> list[tuple[Attempt, float]]:
-        """Attempts whose totals have grown since they were written."""
-        totals = [(attempt, self.worked(attempt)) for attempt in present if attempt is not None]
+    def work_to_keep(self, present: Iterable[tuple[Job, Attempt | None]]) -> list[tuple[Attempt, float]]:
+        """Attempts whose totals have grown since they were written, of jobs of which somebody asks for them."""
+        asked = [attempt for job, attempt in present if job.spec.deadline_seconds or job.resources.gpus]
+        totals = [(attempt, self.worked(attempt)) for attempt in asked if attempt is not None]
         return [each for each in totals if each[1] - each[0].worked_seconds >= _WORTH_KEEPING]
 
     def waits_to_keep(self, waiting: Iterable[Job | Waiting]) -> list[tuple[Job | Waiting, float]]:

@@ -159,7 +159,7 @@ class Reconciler:
         return World(at_work, waiting, [*damaged, *more], launched)
 
     async def _keep_counts(self, lease: Lease, world: World) -> None:
-        worked = self._counts.work_to_keep(attempt for _, attempt in world.at_work)
+        worked = self._counts.work_to_keep(world.at_work)
         waited = self._counts.waits_to_keep([*(job for job, _ in world.at_work), *world.waiting])
         if worked or waited:
             async with self._core.db.write() as tx:

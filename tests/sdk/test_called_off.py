@@ -220,6 +220,21 @@ async def test_whoever_is_called_off_while_a_file_is_opened_leaves_none(
 async def test_whoever_is_called_off_while_a_zip_is_unpacked_waits_for_one_file_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    begun, go = slow_reading(monkeypatch)
+    with zipfile.ZipFile(tmp_path / "labels.zip", "w") as archive:
+        for number in range(9):
+            archive.writestr(f"{number}.txt", b"0 1 1 1 1")
+    extracting = asyncio.create_task(extract(tmp_path / "labels.zip", tmp_path / "out"))
+    await asyncio.to_thread(begun.wait, 10)
+    extracting.cancel()
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await extracting
+    assert names(tmp_path / "out") == ["0.txt"]
+
+
+def slow_reading(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """What tells that a file of a zip is being read, and what lets it be."""
     begun, go = threading.Event(), threading.Event()
     opened = zipfile.ZipFile.open
 
@@ -230,16 +245,7 @@ async def test_whoever_is_called_off_while_a_zip_is_unpacked_waits_for_one_file_
         return opened(archive, *args, **kwargs)
 
     monkeypatch.setattr(zipfile.ZipFile, "open", slowly)
-    with zipfile.ZipFile(tmp_path / "labels.zip", "w") as archive:
-        for number in range(9):
-            archive.writestr(f"{number}.txt", b"0 1 1 1 1")
-    extracting = asyncio.create_task(extract(tmp_path / "labels.zip", tmp_path / "out"))
-    await asyncio.to_thread(begun.wait, 10)
-    extracting.cancel()
-    await asyncio.wait([extracting])
-    go.set()
-    await asyncio.get_running_loop().shutdown_default_executor()
-    assert names(tmp_path / "out") == ["0.txt"]
+    return begun, go
 
 
 async def test_a_client_that_is_closed_breaks_off_what_is_under_way(mute: socket.socket, file: File) -> None:

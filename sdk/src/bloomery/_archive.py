@@ -9,7 +9,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from bloomery._files import beside
+from bloomery._concurrency import unbroken
+from bloomery._files import replacing
 from bloomery._names import id_of
 from bloomery.common.v1 import Artifact
 from bloomery.errors import FailedPrecondition, InvalidArgument, TransferFailed
@@ -100,16 +101,13 @@ def file_name(artifact: Artifact) -> str:
 async def extract(archive: Path, folder: Path) -> None:
     """Write the files of a zip below `folder`. Nothing is written where one would leave the folder.
 
-    Whoever is called off leaves no more than the file behind that is under way.
+    Whoever is called off waits for the file that is under way, so that nothing is written any more afterwards.
 
     Raises:
         TransferFailed: a member is a link or would leave the folder.
     """
     left = threading.Event()
-    try:
-        await asyncio.to_thread(_extract, archive, folder, left)
-    finally:
-        left.set()
+    await unbroken(asyncio.create_task(asyncio.to_thread(_extract, archive, folder, left)), left.set)
 
 
 def _extract(archive: Path, folder: Path, left: threading.Event) -> None:
@@ -127,5 +125,5 @@ def _extract(archive: Path, folder: Path, left: threading.Event) -> None:
 
 def _write(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with archive.open(member) as source, beside(target) as part, part.open("wb") as sink:
+    with archive.open(member) as source, replacing(target) as part, part.open("wb") as sink:
         shutil.copyfileobj(source, sink)

@@ -42,12 +42,12 @@ def write_checked(path: Path, content: bytes, digest: str) -> None:
         DigestMismatch: they are others than those of `digest`.
     """
     refuse_other(hashlib.sha256(content), digest, path.name)
-    with beside(path) as part:
+    with replacing(path) as part:
         part.write_bytes(content)
 
 
 @contextmanager
-def beside(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A hidden file to write to, which takes the name of `path` at the end; what had it stays where it is linked."""
     part = part_of(path)
     try:

@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, Self, TypeVar
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from bloomery import errors
-from bloomery._files import beside
+from bloomery._files import replacing
 from bloomery.common import v1 as common
 from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
@@ -227,6 +227,6 @@ def _drawn(source: bytes | Path, shapes: Sequence[vision.Shape], target: Path) -
     from bloomery.drawing import draw
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    with beside(target) as part:
+    with replacing(target) as part:
         draw(source, shapes).save(part, Image.registered_extensions().get(target.suffix.lower()))
     return target

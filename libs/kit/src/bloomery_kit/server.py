@@ -27,8 +27,8 @@ ReadyCheck = Callable[[], Awaitable[None]]
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _STALE_AFTER = 3
-_COLLECT_AFTER = 20_000
 """Intervals of checks, each of which takes one at most, after which what was last heard counts no more."""
+_COLLECT_AFTER = 20_000
 _log = logging.getLogger("bloomery.server")
 
 
@@ -175,7 +175,9 @@ class ServiceHost:
 
     async def _turn_away(self) -> None:
         """Say NOT_SERVING unless the next check comes in time: a loop that has ended or hangs cannot say so itself."""
-        await asyncio.sleep(_STALE_AFTER * self.options.ready_interval)
+        await asyncio.sleep((_STALE_AFTER - 1) * self.options.ready_interval)
+        # Where the whole process was stopped the check is only late, and comes before this is over.
+        await asyncio.sleep(self.options.ready_interval)
         _log.error("nothing checks the health any more; restart this replica")
         for name in ("", *self._checks):
             await self._health.set(name, _NOT_SERVING)

@@ -254,11 +254,14 @@ def delete(job: JobArgument, project: ProjectOption = None, yes: YesOption = Fal
 
 
 def _write_csv(path: Path, epochs: Sequence["Epoch"], names: Sequence[str]) -> None:
-    from bloomery._files import beside
+    from bloomery._files import replacing
 
     # A link, as /dev/stdout is, and a pipe are written to where they are.
     own = not path.is_symlink() and (path.is_file() or not path.exists())
-    with beside(path) if own else nullcontext(path) as target, target.open("w", newline="", encoding="utf-8") as opened:
+    with (
+        replacing(path) if own else nullcontext(path) as target,
+        target.open("w", newline="", encoding="utf-8") as opened,
+    ):
         writer = csv.writer(opened)
         writer.writerow(("epoch", "step", "time", *names))
         for epoch in epochs:

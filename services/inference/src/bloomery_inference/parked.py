@@ -21,7 +21,7 @@ PARKED = "parked results"
 """Key of the notifier that says that a result was parked."""
 WAITING = Gauge(
     "bloomery_inference_parked_results",
-    "Results of jobs that could not be recorded yet and are tried again.",
+    "Results of jobs that could not be recorded yet and are tried again; of all replicas the largest holds.",
     registry=REGISTRY,
 )
 _FIRST_PAUSE = 1.0

@@ -86,7 +86,7 @@ class _JobStateEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_JobState.Valu
     JOB_STATE_FAILED: _JobState.ValueType  # 9
     """Given up; `reason` says why. Terminal."""
     JOB_STATE_CANCELLED: _JobState.ValueType  # 10
-    """Stopped on request; `reason` says on whose. Terminal."""
+    """Stopped on request; `reason`, where there is one, says on whose. Terminal."""
 
 class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
     """Where a job is. SUCCEEDED, FAILED and CANCELLED are terminal and never change again."""
@@ -112,7 +112,7 @@ JOB_STATE_SUCCEEDED: JobState.ValueType  # 8
 JOB_STATE_FAILED: JobState.ValueType  # 9
 """Given up; `reason` says why. Terminal."""
 JOB_STATE_CANCELLED: JobState.ValueType  # 10
-"""Stopped on request; `reason` says on whose. Terminal."""
+"""Stopped on request; `reason`, where there is one, says on whose. Terminal."""
 
 @typing.final
 class Reason(message.Message):

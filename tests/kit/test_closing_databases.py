@@ -2,15 +2,18 @@
 
 import asyncio
 import gc
+import sqlite3
 import threading
+import time
 import warnings
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from bloomery_kit import sqlite_driver
+from bloomery_kit import engines, sqlite_driver
 from bloomery_kit.database import Database
 
 
@@ -33,6 +36,42 @@ async def test_closing_waits_for_connections_that_were_cancelled(tmp_path: Path)
     await db.close()
     left = [thread for thread in set(threading.enumerate()) - before if "_connection_worker_thread" in thread.name]
     assert not left
+
+
+@pytest.mark.parametrize("at", ["opening", "preparing"])
+async def test_closing_waits_for_connections_whose_making_was_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    db = Database.connect(f"sqlite+aiosqlite:///{tmp_path}/cancelled.db")
+    before, begun = set(threading.enumerate()), threading.Event()
+    connect = sqlite3.connect
+
+    class Slow(engines._Connection):
+        def cursor(self, *given: Any) -> Any:
+            begun.set()
+            time.sleep(0.1)
+            return super().cursor(*given)
+
+    def connect_slowly(*given: Any, **named: Any) -> Any:
+        if at == "opening":
+            begun.set()
+            time.sleep(0.1)
+            return connect(*given, **named)
+        return connect(*given, **named | {"factory": Slow})
+
+    monkeypatch.setattr(sqlite3, "connect", connect_slowly)
+    task = asyncio.create_task(db.check_ready())
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await db.close()
+    left = [thread for thread in set(threading.enumerate()) - before if "_connection_worker_thread" in thread.name]
+    assert not left
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del task, db
+        gc.collect()
+    assert not [warning for warning in caught if warning.category is ResourceWarning]
 
 
 async def test_closing_waits_for_transactions_under_way(tmp_path: Path) -> None:

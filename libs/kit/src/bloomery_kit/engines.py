@@ -9,6 +9,7 @@ from threading import Thread
 from typing import Any
 from weakref import WeakSet
 
+import aiosqlite
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -48,17 +49,24 @@ def sqlite_engine(url: str, pool_size: int, threads: "WeakSet[Thread]") -> Async
         raise ValueError("SQLite needs a file: its connections share nothing else")
     if not Path(file).parent.is_dir():
         raise ValueError(f"the folder of {file} does not exist")
+
+    def make(*arguments: Any, **named: Any) -> aiosqlite.Connection:
+        made = aiosqlite.connect(*arguments, **named)
+        made._thread.daemon = True  # noqa: SLF001 - as the dialect does
+        # Before it connects, as it may be cancelled in the middle of that.
+        threads.add(made._thread)  # noqa: SLF001
+        return made
+
     engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=3 * pool_size,
         # The connection that was used last has the pages that are needed next.
         pool_use_lifo=True,
-        connect_args={"timeout": _BUSY_SECONDS, "factory": _Connection},
+        connect_args={"timeout": _BUSY_SECONDS, "factory": _Connection, "async_creator_fn": make},
     )
     event.listen(engine.sync_engine, "do_connect", sqlite_driver.connect)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-    event.listen(engine.sync_engine, "connect", lambda made, _: threads.add(made.driver_connection._thread))  # noqa: SLF001
     event.listen(engine.sync_engine, "connect", _close_for_certain)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine

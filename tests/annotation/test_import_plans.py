@@ -246,7 +246,8 @@ class TestOutcomes:
         assert done.outcomes == ImportOutcomes(annotated=1, empty=1, unannotated=2, failed=1, repeated=1)
         assert (done.item_count, done.done_count, done.failed_count) == (6, 6, 2)
         assert [(doubt.code, doubt.count, doubt.example) for doubt in done.plan.doubts] == [
-            ("REPEATED_IMAGE", 1, "images/val/copy.png")
+            ("SPLIT_CONFLICT", 1, "images/train/a.png"),
+            ("REPEATED_IMAGE", 1, "images/val/copy.png"),
         ]
 
     async def test_pictures_that_are_left_alone_are_no_copies(self, server: Server, project: Project) -> None:

@@ -89,6 +89,20 @@ def test_an_import_that_annotates_nothing_is_no_success(run: Run, pictures: Path
     assert (done.exit_code, done.stderr.count("doubt"), done.stderr.count("no image got")) == (0, 0, 0), done.stderr
 
 
+@pytest.mark.parametrize(
+    ("lines", "code"),
+    [("7 .5 .5 .2 .2\n", 1), ("7 .5 .5 .2 .2\nrubbish\n", 1), ("0 .5 .5 0 0\n", 1), ("", 0), ("0 .5 .5 .2 .2\n", 0)],
+)
+def test_an_import_that_loses_every_object_is_no_success_beside_empty_images(
+    run: Run, pictures: Path, empty: Project, lines: str, code: int
+) -> None:
+    (pictures / "labels/0.txt").write_text(lines)
+    (pictures / "labels/1.txt").write_text("")
+    done = run("import", pictures, "--project", empty.id)
+    assert done.exit_code == code, done.output
+    assert done.stderr.count("no image got an annotation; the files have some") == code
+
+
 def test_a_strict_import_takes_doubts_for_errors(run: Run, pictures: Path, empty: Project) -> None:
     Image.new("RGB", (64, 48)).save(pictures / "images/far.jp2")
     done = run("import", pictures, "--strict", "--project", empty.id)

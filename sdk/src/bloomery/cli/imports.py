@@ -13,7 +13,9 @@ from bloomery.cli._progress import steps
 
 if TYPE_CHECKING:
     from bloomery import Import
+    from bloomery.annotation.v1 import Import as ImportMessage
 
+_LOST = "the files have some, and the problems above say what is wrong with them"
 EXAMPLE = "Example: bloomery import ./blood-cells --project cells --format voc"
 
 app = typer.Typer(help="Imports: the reading of labelled folders.", no_args_is_help=True)
@@ -46,7 +48,8 @@ def run(
 ) -> None:
     """Import a folder of images, labelled or not; again after a correction. Only what is missing travels.
 
-    Ends with 1 where no image got an annotation, unless `--format images` says that none should.
+    Ends with 1 where no image got an annotation (images that the files call empty do not count where objects of others
+    were lost), unless `--format images` says that none should.
     """
     from bloomery._folders import untold
 
@@ -67,10 +70,22 @@ def run(
         doubtful = strict and (done.plan.doubts or done.plan.without_image.count or untold(done.skipped))
         raise typer.Exit(1 if done.plan.stops or doubtful else 0)
     _show(done, output)
-    nothing = not (done.outcomes.annotated or done.outcomes.empty) and format is not FolderFormat.images
+    nothing = _annotates_nothing(done) and format is not FolderFormat.images
     if nothing and output is Output.table:
-        tell("no image got an annotation; if none should, import with --format images")
+        why = _LOST if _loses_objects(done.proto) else "if none should, import with --format images"
+        tell(f"no image got an annotation; {why}")
     raise typer.Exit(1 if nothing or (strict and done.proto.problem_count) else 0)
+
+
+def _annotates_nothing(done: "Import") -> bool:
+    """Whether no image has an object, though one should; images that files call empty are none that lost theirs."""
+    if done.outcomes.annotated:
+        return False
+    return not done.outcomes.empty or _loses_objects(done.proto)
+
+
+def _loses_objects(proto: "ImportMessage") -> bool:
+    return any(one.severity == one.SEVERITY_ERROR and "#" in one.path for one in proto.problems)
 
 
 @app.command("list", epilog="Example: bloomery imports list --project cells")

@@ -55,6 +55,18 @@ class Doubt:
     example: str
 
 
+def no_split(count: int, example: str) -> Doubt:
+    """The doubt about images that are in no split."""
+    message = "images are in no split while others are in one"
+    return Doubt("NO_SPLIT", message, "add them to a list, or choose a split when you build", count, example)
+
+
+def split_conflict(count: int, example: str) -> Doubt:
+    """The doubt about images that are in several splits."""
+    message = "images are in several splits; the first of train, val, test is taken"
+    return Doubt("SPLIT_CONFLICT", message, "leave each in one", count, example)
+
+
 @dataclass(frozen=True, slots=True)
 class YoloRows:
     """How the lines of YOLO label files are to be read.
@@ -87,6 +99,8 @@ class Plan:
         more_labels: further label files of an image, each in a file of its own (Pascal VOC).
         unplaced: why a label file has no image, by label file.
         splits: the split of each image that has one.
+        without_place: how many of `images` will be no image of their own: copies, and those that cannot be used. None
+            of them is in `splits`.
         split_lists: the places that the splits come from.
         class_lists: the lists of class names that are used.
         class_list_of: the list of each folder of label files, as an index into `class_lists`.
@@ -106,6 +120,7 @@ class Plan:
     more_labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     unplaced: Mapping[str, Finding] = field(default_factory=dict)
     splits: Mapping[str, Split] = field(default_factory=dict)
+    without_place: int = 0
     split_lists: Sequence[SplitList] = ()
     class_lists: Sequence[ClassList] = ()
     class_list_of: Mapping[str, int] = field(default_factory=dict)
@@ -149,7 +164,7 @@ class Plan:
             ],
             "split_list_count": len(self.split_lists),
             "split_counts": dict(sorted(Counter(self.splits.values()).items())),
-            "without_split_count": len(self.images) - len(self.splits),
+            "without_split_count": len(self.images) - self.without_place - len(self.splits),
             "doubts": [asdict(doubt) for doubt in self.doubts],
             "stops": [
                 {"code": one.code, "message": one.message, "hint": one.hint, "path": one.path}

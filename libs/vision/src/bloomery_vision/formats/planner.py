@@ -8,7 +8,7 @@ from bloomery_vision.formats.claims import Claim
 from bloomery_vision.formats.model import Format, FormatError, ImportItem, Split
 from bloomery_vision.formats.names import base_of, folder_of, split_suffix
 from bloomery_vision.formats.other_formats import name_of_format
-from bloomery_vision.formats.plan import Doubt, Left, Plan
+from bloomery_vision.formats.plan import Doubt, Left, Plan, no_split, split_conflict
 from bloomery_vision.formats.source import Source
 from bloomery_vision.formats.split_words import split_of
 from bloomery_vision.formats.survey import sample
@@ -170,13 +170,9 @@ def _about_splits(claim: Claim, images: Sequence[str], splits: Mapping[str, Spli
     told = claim.splits
     if splits and len(splits) < len(images):
         without = [image for image in images if image not in splits]
-        message = "images are in no split while others are in one"
-        yield Doubt(
-            "NO_SPLIT", message, "add them to a list, or choose a split when you build", len(without), without[0]
-        )
+        yield no_split(len(without), without[0])
     if told.conflicts:
-        message = "images are in several splits; the first of train, val, test is taken"
-        yield Doubt("SPLIT_CONFLICT", message, "leave each in one", len(told.conflicts), told.conflicts[0])
+        yield split_conflict(len(told.conflicts), told.conflicts[0])
     # Roboflow names a folder for test images whether there are any or not.
     empty = [one.path for one in told.lists if not one.images and one.split != "test"]
     if empty:

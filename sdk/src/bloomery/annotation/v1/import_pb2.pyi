@@ -267,9 +267,9 @@ class ImportOutcomes(message.Message):
     FAILED_FIELD_NUMBER: builtins.int
     REPEATED_FIELD_NUMBER: builtins.int
     annotated: builtins.int
-    """Its label file has shapes that could be used."""
+    """Its label file, or that of a copy, has shapes that could be used."""
     empty: builtins.int
-    """Its label file says that there is nothing on it."""
+    """Its label file, or that of a copy, says that there is nothing on it."""
     unannotated: builtins.int
     """Imported, and no label file says anything of it that could be used."""
     failed: builtins.int
@@ -394,7 +394,7 @@ class ImportPlan(message.Message):
 
     @builtins.property
     def split_counts(self) -> containers.ScalarMap[builtins.str, builtins.int]:
-        """How many images are in each split (`train`, `val`, `test`)."""
+        """How many images are in each split (`train`, `val`, `test`). Once the files are uploaded, copies and images that cannot be used are in no count of splits."""
 
     @builtins.property
     def doubts(self) -> containers.RepeatedCompositeFieldContainer[ImportDoubt]:

@@ -1,7 +1,8 @@
 """The files of one import, in a database of its own on disk: memory does not grow with their number."""
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Self
 
@@ -40,6 +41,12 @@ AND path > coalesce((SELECT path FROM asked WHERE digest = :digest), '') ORDER B
 _ASKED = """
 INSERT INTO asked VALUES (:digest, :path) ON CONFLICT (digest) DO UPDATE SET path = max(path, excluded.path)
 """
+_COPIES = """
+SELECT digest, path FROM file
+WHERE picture AND digest IN (SELECT digest FROM file WHERE picture GROUP BY digest HAVING count(*) > 1)
+ORDER BY digest, path
+"""
+_UNUSABLE = "SELECT path FROM file WHERE code <> '' AND NOT hidden ORDER BY path"
 _BEHIND = "SELECT path, digest FROM file WHERE path > ? AND label ORDER BY path LIMIT ?"
 
 
@@ -114,6 +121,15 @@ class Files:
         found = [earlier for (earlier,) in self._database.execute(_EARLIER, values)]
         self._database.execute(_ASKED, values)
         return found
+
+    def copies(self) -> Iterator[list[str]]:
+        """The paths of images that have the same bytes, sorted, by those bytes."""
+        for _, rows in groupby(self._database.execute(_COPIES), key=lambda row: row[0]):
+            yield [path for _, path in rows]
+
+    def unusable(self) -> Iterator[str]:
+        """The paths that end like an image's whose bytes are none that can be used."""
+        return (path for (path,) in self._database.execute(_UNUSABLE) if is_image(path))
 
     def is_first(self, digest: str, path: str) -> bool:
         """Whether no image with these bytes was asked about before under another path."""

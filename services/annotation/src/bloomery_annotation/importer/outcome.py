@@ -119,7 +119,7 @@ def unlabelled(images: Images) -> dict[str, str]:
     return {
         asset.uid: one.item.image_path
         for one, asset in images
-        if one.entry.is_first and one.entry.is_image and asset.uid not in labelled
+        if one.entry.is_first and one.entry.is_image and asset.uid not in labelled and not one.entry.labelled_by_copy
     }
 
 
@@ -135,7 +135,9 @@ def added(
 ) -> dict[str, int]:
     """What a batch adds to the counts of an import, by their names."""
     written = [result.draft for result in saved if result.outcome is Outcome.SAVE]
-    outcomes = Counter(one.outcome.value for one in prepared if one.outcome)
+    outcomes = Counter[str]()
+    for one in prepared:
+        outcomes.update(one.outcomes)
     return {
         **outcomes,
         "read_count": len(prepared),

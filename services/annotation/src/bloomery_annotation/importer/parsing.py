@@ -15,10 +15,11 @@ from typing import Self, TypeVar
 from bloomery_annotation import shapes
 from bloomery_annotation.importer.files import Files
 from bloomery_annotation.importer.ordered import Ordered
+from bloomery_annotation.importer.settling import Settled, settle
 from bloomery_annotation.importer.source import BlobSource
 from bloomery_annotation.model import Blob, Problem, Shapes
 from bloomery_vision.findings import Finding, error, warning
-from bloomery_vision.formats import Doubt, Format, ImportItem, LabelSpec, Plan, read, understand
+from bloomery_vision.formats import Format, ImportItem, LabelSpec, Plan, read, understand
 from bloomery_vision.geometry import Shape
 
 T = TypeVar("T")
@@ -44,13 +45,14 @@ class ImageOutcome(Enum):
 class Entry:
     """What the files say about one image, or of a label file without one; `is_first` for the first of equal images.
 
-    Without a blob it cannot be imported.
+    Without a blob it cannot be imported. `labelled_by_copy` says that a label file is about a copy of it.
     """
 
     item: ImportItem
     blob: Blob | None
     is_image: bool
     is_first: bool = True
+    labelled_by_copy: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,23 @@ class Prepared:
         return self.blob is None or (self.item.annotated and self.shapes is None)
 
     @property
-    def outcome(self) -> ImageOutcome | None:
-        """What becomes of the image; None where it is none."""
+    def outcomes(self) -> Mapping[str, int]:
+        """What becomes of the image, as what it adds to the counts of an import; nothing where it is none.
+
+        Where a copy brings the shapes, the image that was counted as not annotated before it has them.
+        """
         if not self.entry.is_image:
-            return None
+            return {}
         if self.blob is None:
-            return ImageOutcome.FAILED
-        if not self.entry.is_first:
-            return ImageOutcome.REPEATED
+            return {ImageOutcome.FAILED.value: 1}
+        if self.entry.is_first:
+            return {self._annotation.value: 1}
+        if self.shapes is None:
+            return {ImageOutcome.REPEATED.value: 1}
+        return {ImageOutcome.REPEATED.value: 1, ImageOutcome.UNANNOTATED.value: -1, self._annotation.value: 1}
+
+    @property
+    def _annotation(self) -> ImageOutcome:
         if self.shapes is None:
             return ImageOutcome.UNANNOTATED
         return ImageOutcome.ANNOTATED if self.shapes.count else ImageOutcome.EMPTY
@@ -96,7 +107,7 @@ class Parser:
     def __init__(self, source: BlobSource, file_format: Format | None, files: Files) -> None:
         self._source, self._format, self._files = source, file_format, files
         self._entries: Ordered[Entry] | None = None
-        self._some_repeat = True
+        self._settled = Settled(Plan(Format.IMAGES))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="import")
 
     async def __aenter__(self) -> Self:
@@ -141,13 +152,8 @@ class Parser:
         plan = understand(self._source, self._format)
         labels = {one.name: one for one in map(_storable_label, plan.labels) if one.name}
         self._files.leave_alone(plan.left)
-        count, example = self._files.repeated()
-        self._some_repeat = bool(count)
-        return replace(
-            plan,
-            labels=list(labels.values()),
-            doubts=[*plan.doubts, *([_repeated(count, example)] if count else [])],
-        )
+        self._settled = settle(replace(plan, labels=list(labels.values())), self._files)
+        return self._settled.plan
 
     def _take(self, place: int, count: int) -> list[Entry]:
         assert self._entries
@@ -164,10 +170,10 @@ class Parser:
 
         def read_some(wanted: Iterator[str]) -> Generator[Entry]:
             items = map(storable, read(self._source, plan, wanted))
-            return first_of_twins(items, self._files, images, some_repeat=self._some_repeat)
+            return first_of_twins(items, self._files, images, self._settled)
 
         def twins(image: str) -> list[str]:
-            found = self._files.earlier_twins(image) if self._some_repeat else ()
+            found = self._files.earlier_twins(image) if self._settled.some_repeat else ()
             return [twin for twin in found if twin in images]
 
         self._entries = Ordered(plan.images, read_some, twins)
@@ -182,11 +188,6 @@ def _weight(item: ImportItem) -> int:
 def shown(plan: Plan) -> str:
     """A plan as JSON text, with as many names of files as an answer holds."""
     return json.dumps(_storable_values(plan.to_json(limit=_LIST_BYTES)))
-
-
-def _repeated(count: int, example: str) -> Doubt:
-    message = "images have the same bytes as another one of the folder; each is imported once"
-    return Doubt("REPEATED_IMAGE", message, "leave the copies out", count, example)
 
 
 def _storable_values(value: object) -> object:
@@ -252,17 +253,18 @@ def _storable(text: str, length: int = MAX_TEXT) -> str:
 
 
 def first_of_twins(
-    items: Iterable[ImportItem], files: Files, images: AbstractSet[str], *, some_repeat: bool
+    items: Iterable[ImportItem], files: Files, images: AbstractSet[str], settled: Settled
 ) -> Generator[Entry]:
     """The items; of several annotations of the same bytes, only the first one's shapes."""
     for item in items:
         blob = None if item.failed else files.get(item.image_path)
         is_image = item.image_path in images
-        if blob is None or not some_repeat:
+        if blob is None or not settled.some_repeat:
             yield Entry(item, blob, is_image)
             continue
         is_first = files.is_first(blob.digest, item.image_path)
-        yield Entry(_of_first_twin(item, blob, files), blob, is_image, is_first)
+        labelled = item.image_path in settled.labelled
+        yield Entry(_of_first_twin(item, blob, files), blob, is_image, is_first, labelled)
 
 
 def _of_first_twin(item: ImportItem, blob: Blob, files: Files) -> ImportItem:

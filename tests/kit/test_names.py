@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bloomery_kit.errors import InvalidArgument, Violations
-from bloomery_kit.names import Pattern, make_id, new_uid, validate_id
+from bloomery_kit.names import Pattern, make_id, new_uid, short_id, validate_id
 
 GRAMMAR = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 IDS = st.from_regex(GRAMMAR, fullmatch=True)
@@ -98,6 +98,10 @@ def test_uids_are_32_hex_digits_and_fresh() -> None:
     uids = {new_uid() for _ in range(100)}
     assert len(uids) == 100
     assert all(re.fullmatch("[0-9a-f]{32}", uid) for uid in uids)
+
+
+def test_ids_of_uids_that_are_made_together_differ() -> None:
+    assert len({short_id(new_uid()) for _ in range(100)}) == 100
 
 
 def test_uids_that_are_made_later_sort_behind() -> None:

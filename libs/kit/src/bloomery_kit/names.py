@@ -105,3 +105,8 @@ def _resembling(text: str) -> str:
 def new_uid() -> str:
     """A fresh uid: 32 hex digits, of which the first twelve are milliseconds: indexes grow at their end."""
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+def short_id(uid: str) -> str:
+    """Twelve hex digits to make an id of: from the end of a uid, as those made together begin alike."""
+    return uid[-12:]

@@ -25,7 +25,7 @@ from bloomery_kit.errors import Violations
 from bloomery_kit.feeds import watch_states
 from bloomery_kit.fields import check_text
 from bloomery_kit.idempotency import Repeatable
-from bloomery_kit.names import new_uid, validate_id
+from bloomery_kit.names import new_uid, short_id, validate_id
 from bloomery_kit.pages import PageRequest
 
 
@@ -96,7 +96,7 @@ class ImportMethods(Methods):
 
     async def _import(self, tx: Transaction, project: Project, request: CreateImportRequest) -> Import:
         now, uid = self._parts.clock(), new_uid()
-        import_id = request.import_id or f"i{uid[:12]}"
+        import_id = request.import_id or f"i{short_id(uid)}"
         return Import(
             project_id=project.id,
             project_uid=project.uid,

@@ -12,7 +12,7 @@ from bloomery_inference.names import JOB
 from bloomery_inference.store.rows import result_json, variant_of
 from bloomery_inference.store.tables import MODELS, VARIANTS, VERSIONS
 from bloomery_kit.database import Transaction, compare_and_set, insert_ignore
-from bloomery_kit.names import new_uid
+from bloomery_kit.names import new_uid, short_id
 
 _SELECT = sa.select(VARIANTS, VERSIONS.c.number, MODELS.c.project, MODELS.c.id.label("model")).select_from(
     VARIANTS.join(VERSIONS.join(MODELS))
@@ -59,7 +59,7 @@ async def request(tx: Transaction, version: ModelVersion, *, format: str, precis
         "uid": uid,
         "state": VariantState.PENDING,
         "reason": "",
-        "job": JOB.format(project=version.project, job=f"optimize-{uid[:12]}"),
+        "job": JOB.format(project=version.project, job=f"optimize-{short_id(uid)}"),
         "update_time": now,
     }
     key = {"version_uid": version.uid, "id": f"{format}-{precision}"}

@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import AlreadyExists, BloomeryError, ResourceExhausted
-from bloomery_kit.names import new_uid
+from bloomery_kit.names import new_uid, short_id
 from bloomery_trainer import admission, inputs
 from bloomery_trainer.core import Core
 from bloomery_trainer.holding import ProjectGoneError, forget_orphan, hold
@@ -64,7 +64,7 @@ class Creation:
 
     def _drafted(self, resolved: Resolved, spec: Spec, creator: str) -> Job:
         wish, now, uid = resolved.wish, self._core.clock(), new_uid()
-        job_id = wish.job_id or f"{spec.kind.name.lower()}-{uid[:12]}"
+        job_id = wish.job_id or f"{spec.kind.name.lower()}-{short_id(uid)}"
         return Job(
             uid=uid,
             number=0,

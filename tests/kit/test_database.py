@@ -8,7 +8,7 @@ import aiosqlite
 import pytest
 import sqlalchemy as sa
 
-from bloomery_kit.database import Database, UtcDateTime, compare_and_set, insert_ignore, insert_missing
+from bloomery_kit.database import Database, UtcDateTime, compare_and_set, insert_all, insert_ignore, insert_missing
 from bloomery_kit.errors import Internal, ResourceExhausted, Unavailable
 
 METADATA = sa.MetaData()
@@ -140,6 +140,30 @@ async def test_only_rows_whose_keys_are_free_are_inserted(db: Database) -> None:
         await insert_missing(tx, ITEMS, [{"id": number, "state": "x"} for number in range(40_000)])
         assert await tx.scalar(sa.select(sa.func.count()).select_from(ITEMS)) == 40_000
         assert await tx.scalar(sa.select(ITEMS.c.state).where(ITEMS.c.id == 1)) == "OLD"
+
+
+async def test_each_of_many_rows_gets_its_own_values(db: Database) -> None:
+    at = datetime(2026, 5, 1, tzinfo=UTC)
+    times = [at, at, None, None, at, at + timedelta(microseconds=1)]
+    extras = [{}, {}, {"a": 1}, [None], {"a": 2}, {}]
+    rows = [
+        {"id": number, "state": str(number), "at": time, "extra": extra, "blob": bytes([number])}
+        for number, (time, extra) in enumerate(zip(times, extras, strict=True))
+    ]
+    async with db.write() as tx:
+        await insert_all(tx, ITEMS, [])
+        await insert_all(tx, ITEMS, rows)
+        found = (await tx.execute(sa.select(ITEMS).order_by(ITEMS.c.id))).mappings().all()
+    assert found == [row | {"parent": None} for row in rows]
+
+
+async def test_many_rows_are_refused_for_one_of_them(db: Database) -> None:
+    async with db.write() as tx:
+        await insert_all(tx, ITEMS, [{"id": 1, "state": "x"}])
+    with pytest.raises(sa.exc.IntegrityError):
+        async with db.write() as tx:
+            await insert_all(tx, ITEMS, [{"id": number, "state": "y"} for number in (3, 2, 1)])
+    assert await ids(db) == [1]
 
 
 async def test_compare_and_set_changes_a_row_only_from_the_expected_state(db: Database) -> None:

@@ -5,7 +5,7 @@ below the SQL arrives as a typed error: Unavailable (repeat later) or ResourceEx
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from threading import Thread
@@ -181,13 +181,44 @@ async def insert_ignore(tx: Transaction, table: sa.TableClause, row: Mapping[str
     return bool((await tx.execute(_insert(tx, table), dict(row))).rowcount)
 
 
+async def insert_all(tx: Transaction, table: sa.TableClause, rows: Sequence[Mapping[str, object]]) -> None:
+    """Insert rows, all with the same columns, with less work for each than the library has."""
+    await _insert_rows(tx, table, sa.insert(table), rows)
+
+
 async def insert_missing(tx: Transaction, table: sa.TableClause, rows: Sequence[Mapping[str, object]]) -> None:
     """Insert the rows whose keys are free; all rows must have the same columns."""
-    if rows:
-        await tx.execute(_insert(tx, table), [dict(row) for row in rows])
+    await _insert_rows(tx, table, _insert(tx, table), rows)
 
 
-def _insert(tx: Transaction, table: sa.TableClause) -> sa.Executable:
+async def _insert_rows(
+    tx: Transaction, table: sa.TableClause, insert: sa.Insert, rows: Sequence[Mapping[str, object]]
+) -> None:
+    if not rows:
+        return
+    statement: Any = insert.compile(dialect=tx.dialect, column_keys=list(rows[0]))
+    columns = [_as_parameters(tx.dialect, table.c[name], rows) for name in statement.positiontup]
+    await tx.exec_driver_sql(str(statement), list(zip(*columns, strict=True)))
+
+
+def _as_parameters(
+    dialect: sa.Dialect, column: sa.ColumnElement[Any], rows: Sequence[Mapping[str, object]]
+) -> Iterator[object]:
+    """A column as the driver takes it; the same value in row after row, as the time of all is, is made ready once."""
+    convert = column.type.dialect_impl(dialect).bind_processor(dialect)
+    values = (row[str(column.key)] for row in rows)
+    if convert is None:
+        yield from values
+        return
+    last: object = None
+    converted = convert(None)
+    for value in values:
+        if value is not last:
+            last, converted = value, convert(value)
+        yield converted
+
+
+def _insert(tx: Transaction, table: sa.TableClause) -> sa.Insert:
     insert = sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert
     # The values are no part of the statement, which would be compiled anew for each number of rows.
     return insert(table).on_conflict_do_nothing()

@@ -12,7 +12,7 @@ from bloomery_annotation.names import ASSET, MAIN_SET, asset_id
 from bloomery_annotation.store import projects
 from bloomery_annotation.store.keys import one_of
 from bloomery_annotation.store.tables import ANNOTATION_SETS, ASSETS, SET_LABELS
-from bloomery_kit.database import Transaction, insert_missing
+from bloomery_kit.database import Transaction, insert_all, insert_missing
 from bloomery_kit.errors import NotFound
 from bloomery_kit.names import new_uid
 from bloomery_kit.sequences import next_sequence
@@ -113,7 +113,7 @@ async def change_some(
     ]
     for asset in changed:
         await _end(tx, asset, asset.since)
-    await tx.execute(sa.insert(ASSETS), [_row(project, asset) for asset in changed])
+    await insert_all(tx, ASSETS, [_row(project, asset) for asset in changed])
     return changed
 
 

@@ -7,21 +7,23 @@ from typing import Any
 import sqlalchemy as sa
 
 from bloomery_annotation.model import NOT_SENT, Blob
+from bloomery_annotation.store.keys import one_of
 from bloomery_annotation.store.tables import ASSETS, BLOBS, IMPORT_FILES
 from bloomery_kit.database import Transaction, insert_missing
 from bloomery_vision.findings import Finding, Severity
 
 _B = BLOBS.c
+_FACTS = (
+    *(_B.digest, _B.size_bytes, _B.media_type, _B.width, _B.height),
+    *(_B.problem_code, _B.problem_message, _B.problem_hint),
+)
 _CHUNK = 5_000
 
 
 async def known(tx: Transaction, project_uid: str, digests: Collection[str]) -> dict[str, Blob]:
     """Those of `digests` that the project has, without those that are being collected."""
-    found: dict[str, Blob] = {}
-    for part in _parts(digests):
-        where = (_B.project_uid == project_uid, _B.digest.in_(part), _B.going.is_(False))
-        found.update({row.digest: _blob(row) for row in await tx.execute(sa.select(BLOBS).where(*where))})
-    return found
+    where = (_B.project_uid == project_uid, one_of(_B.digest, digests), _B.going.is_(False))
+    return {row.digest: _blob(row) for row in await tx.execute(sa.select(*_FACTS).where(*where))}
 
 
 async def asked_for_before(tx: Transaction, project_uid: str, digests: Collection[str], time: datetime) -> list[str]:

@@ -13,7 +13,7 @@ from bloomery_annotation.saving import Head, Outcome, Saved, SetDraft, SetKey, p
 from bloomery_annotation.store import labels
 from bloomery_annotation.store.keys import of_sets
 from bloomery_annotation.store.tables import ANNOTATION_SETS, REVISIONS, SET_LABELS
-from bloomery_kit.database import Transaction
+from bloomery_kit.database import Transaction, insert_all
 from bloomery_kit.errors import BloomeryError
 from bloomery_kit.sequences import current, next_sequence
 
@@ -64,16 +64,15 @@ def _head(row: sa.Row[Any]) -> Head:
 
 
 async def _write(tx: Transaction, project: Project, writing: Sequence[Saved], there: AbstractSet[SetKey]) -> None:
-    await tx.execute(sa.insert(REVISIONS), [_revision_row(project, saved) for saved in writing])
+    await insert_all(tx, REVISIONS, [_revision_row(project, saved) for saved in writing])
     last = {saved.draft.key: saved for saved in writing}
     deltas: Counter[str] = Counter()
     if replaced := last.keys() & there:
         deltas.subtract(await _counted(tx, replaced))
         await tx.execute(sa.delete(SET_LABELS).where(of_sets(_U.asset_uid, _U.set_id, replaced)))
         await tx.execute(sa.delete(ANNOTATION_SETS).where(of_sets(_S.asset_uid, _S.id, replaced)))
-    await tx.execute(sa.insert(ANNOTATION_SETS), [_current_row(project, saved) for saved in last.values()])
-    if rows := [row for saved in last.values() for row in _label_rows(project, saved.draft)]:
-        await tx.execute(sa.insert(SET_LABELS), rows)
+    await insert_all(tx, ANNOTATION_SETS, [_current_row(project, saved) for saved in last.values()])
+    await insert_all(tx, SET_LABELS, [row for saved in last.values() for row in _label_rows(project, saved.draft)])
     for saved in last.values():
         deltas.update(saved.draft.shapes.counts)
     await labels.add_counts(tx, project, deltas)

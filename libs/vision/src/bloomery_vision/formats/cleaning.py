@@ -149,11 +149,11 @@ def clean(entries: Iterable[Entry], size: Size, orientation: int = 1) -> Cleaned
             cleaned.found.extend(findings)
         if shape is None:
             continue
-        key = (shape.geometry, shape.label)
-        if key in seen:
+        known = len(seen)
+        seen.add((shape.geometry, shape.label))
+        if len(seen) == known:
             message = f"the same {shape.label} is there twice"
             cleaned.found.append(warning("DUPLICATE_SHAPE", message, hint="delete one", path=entry.path))
-        seen.add(key)
         cleaned.shapes.append(shape)
         cleaned.ids.append(entry.id)
     return cleaned

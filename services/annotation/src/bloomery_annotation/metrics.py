@@ -2,6 +2,7 @@
 
 from prometheus_client import Counter
 
+from bloomery_annotation.model import ImportCounts
 from bloomery_kit.metrics import REGISTRY
 
 UPLOADS = Counter(
@@ -24,3 +25,10 @@ IMPORT_ITEMS = Counter(
     "bloomery_import_items_total", "Imported images, by what became of them.", ("result",), registry=REGISTRY
 )
 IMPORTS = Counter("bloomery_imports_total", "Imports that ended, by their state.", ("state",), registry=REGISTRY)
+
+
+def count_items(before: ImportCounts, after: ImportCounts) -> None:
+    """Add what a batch did to an import."""
+    IMPORT_ITEMS.labels("annotated").inc(after.annotated_count - before.annotated_count)
+    IMPORT_ITEMS.labels("unchanged").inc(after.unchanged_count - before.unchanged_count)
+    IMPORT_ITEMS.labels("failed").inc(after.failed_count - before.failed_count)

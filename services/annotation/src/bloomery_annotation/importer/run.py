@@ -26,13 +26,7 @@ from bloomery_annotation.importer.outcome import (
 from bloomery_annotation.importer.parsing import Entry, Parser, Prepared, shown
 from bloomery_annotation.importer.source import BlobSource
 from bloomery_annotation.importer.turns import Turns
-from bloomery_annotation.model import (
-    Failure,
-    Import,
-    ImportCounts,
-    ImportState,
-    Project,
-)
+from bloomery_annotation.model import Failure, Import, ImportCounts, ImportState, Project
 from bloomery_annotation.names import MAIN_SET
 from bloomery_annotation.saving import Saved
 from bloomery_annotation.scratch import scratch
@@ -137,8 +131,8 @@ class _Run:
             state, place = ImportState.RUNNING, current.counts.read_count
             if await self._shares(images, place):
                 state, place = await self._together(images), images.stop
-            while state is ImportState.RUNNING and (batch := await self._read(range(place, place + BATCH))).entries:
-                state, place = await self._save(batch), batch.stop
+            if state is ImportState.RUNNING:
+                state = await self._alone(place)
         except FormatError as problem:
             text = f"{problem.message}; {problem.hint}" if problem.hint else problem.message
             return await self._end(ImportState.FAILED, Failure(problem.code, text))
@@ -203,6 +197,21 @@ class _Run:
             await turns.leave()
         return ImportState.RUNNING
 
+    async def _alone(self, place: int) -> ImportState:
+        """Save all from a place on, each batch while the next one is read."""
+        state, reading = ImportState.RUNNING, self._begin_reading(place)
+        try:
+            while state is ImportState.RUNNING and (batch := await reading).entries:
+                reading = self._begin_reading(batch.stop)
+                state = await self._save(batch)
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+        return state
+
+    def _begin_reading(self, place: int) -> asyncio.Task[_Batch]:
+        return asyncio.create_task(self._read(range(place, place + BATCH)))
+
     async def _read(self, places: range) -> _Batch:
         entries = await self._parser.take(places.start, len(places))
         is_ready = all(shape.label in self._label_ids for entry in entries for shape in entry.item.shapes)
@@ -226,7 +235,7 @@ class _Run:
             await imports.advance(tx, self._claim, counts, self._tools.clock(), state=state)
         self._tools.changed.notify(self._claim.import_uid)
         if state is ImportState.RUNNING:
-            _count(current.counts, counts)
+            metrics.count_items(current.counts, counts)
         return state
 
     async def _make_labels(self, entries: Sequence[Entry]) -> None:
@@ -287,9 +296,3 @@ async def end(tools: Tools, claim: Claim, state: ImportState, failure: Failure |
 async def _current(tx: Transaction, claim: Claim) -> tuple[Project, Import]:
     project = await projects.lock(tx, claim.project_id)
     return project, await imports.held(tx, project, claim)
-
-
-def _count(before: ImportCounts, after: ImportCounts) -> None:
-    metrics.IMPORT_ITEMS.labels("annotated").inc(after.annotated_count - before.annotated_count)
-    metrics.IMPORT_ITEMS.labels("unchanged").inc(after.unchanged_count - before.unchanged_count)
-    metrics.IMPORT_ITEMS.labels("failed").inc(after.failed_count - before.failed_count)

@@ -229,7 +229,7 @@ async def test_a_removal_that_takes_long_takes_nothing_that_is_brought_meanwhile
         await real(store, key)
 
     monkeypatch.setattr(type(both.objects), "delete", delete)
-    sa.event.listen(db.engine.sync_engine, "before_cursor_execute", lambda *call: said.append(call[2]))
+    sa.event.listen(db._writing_engine.sync_engine, "before_cursor_execute", lambda *call: said.append(call[2]))
     sweeping = asyncio.create_task(sweeper(db, both).sweep("p"))
     async with asyncio.timeout(20):
         while said[-2:] != ["SELECT 1", "SELECT 1"]:  # noqa: ASYNC110

@@ -49,8 +49,16 @@ class UtcDateTime(TypeDecorator[datetime]):
 class Database:
     """Connections to one service's tables."""
 
-    def __init__(self, engine: AsyncEngine, schema: str | None, threads: "WeakSet[Thread] | None" = None) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        schema: str | None,
+        threads: "WeakSet[Thread] | None" = None,
+        *,
+        writing: AsyncEngine | None = None,
+    ) -> None:
         self.engine = engine
+        self._writing_engine = writing or engine
         self._threads: WeakSet[Thread] = WeakSet() if threads is None else threads
         self._in_use = 0
         self._idle = asyncio.Event()
@@ -78,7 +86,9 @@ class Database:
         """
         if sa.make_url(url).get_backend_name() == "sqlite":
             threads: WeakSet[Thread] = WeakSet()
-            return cls(sqlite_engine(url, pool_size, threads), None, threads)
+            # What one connection writes, all others must read again: by turns, writers would find nothing in memory.
+            writing = sqlite_engine(url, 1, threads, writes=True)
+            return cls(sqlite_engine(url, pool_size, threads), None, threads, writing=writing)
         return cls(postgres_engine(url, schema, pool_size, idle_seconds, patience), schema)
 
     @asynccontextmanager
@@ -138,6 +148,7 @@ class Database:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._idle.wait()
         await self.engine.dispose()
+        await self._writing_engine.dispose()
         # The driver's threads have closed their connections, and yet speak to this event loop until they end.
         for thread in list(self._threads):
             await asyncio.to_thread(thread.join, _CLOSE_SECONDS)
@@ -147,19 +158,20 @@ class Database:
         async with AsyncExitStack() as stack:
             stack.enter_context(timed(DATABASE_SECONDS, "write" if WRITES in options else "read"))
             with typed_errors(connecting=True):
-                connection = await stack.enter_async_context(self._connection())
+                engine = self._writing_engine if WRITES in options else self.engine
+                connection = await stack.enter_async_context(self._connection(engine))
             with typed_errors():
                 await connection.execution_options(**options)
                 async with connection.begin():
                     yield connection
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+    async def _connection(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         self._in_use += 1
         self._idle.clear()
         connection = None
         try:
-            connection = await self.engine.connect().start()
+            connection = await engine.connect().start()
             yield connection
         finally:
             if connection is None:

@@ -20,8 +20,8 @@ from bloomery_kit.database_errors import unreachable
 WRITES = "bloomery_writes"
 """The execution option of a transaction that writes."""
 _BUSY_SECONDS = 30.0
-_CACHE_KIB = 32 << 10
-"""Pages that a connection to SQLite keeps at most: those of large tables' indexes, of which a batch touches many."""
+_WRITER_CACHE_KIB = 32 << 10
+_READER_CACHE_KIB = 2 << 10
 _CONNECT_SECONDS = 10.0
 # The kernel ends a connection to a peer that is gone, whether we wait for it to acknowledge or to answer.
 _GONE = {
@@ -42,8 +42,11 @@ class _Connection(sqlite3.Connection):
         super().close()
 
 
-def sqlite_engine(url: str, pool_size: int, threads: "WeakSet[Thread]") -> AsyncEngine:
-    """An engine on the file that `url` names; `threads` gets the driver's threads."""
+def sqlite_engine(url: str, pool_size: int, threads: "WeakSet[Thread]", *, writes: bool = False) -> AsyncEngine:
+    """An engine on the file that `url` names; `threads` gets the driver's threads.
+
+    One that `writes` remembers more of the file: a batch touches many pages of the indexes of a large table.
+    """
     file = sa.make_url(url).database
     if not file or file == ":memory:":
         raise ValueError("SQLite needs a file: its connections share nothing else")
@@ -61,22 +64,21 @@ def sqlite_engine(url: str, pool_size: int, threads: "WeakSet[Thread]") -> Async
         url,
         pool_size=pool_size,
         max_overflow=3 * pool_size,
-        # The connection that was used last has the pages that are needed next.
-        pool_use_lifo=True,
         connect_args={"timeout": _BUSY_SECONDS, "factory": _Connection, "async_creator_fn": make},
     )
     event.listen(engine.sync_engine, "do_connect", sqlite_driver.connect)
-    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    cache = _WRITER_CACHE_KIB if writes else _READER_CACHE_KIB
+    event.listen(engine.sync_engine, "connect", lambda made, _: _prepare_sqlite(made, cache))
     event.listen(engine.sync_engine, "connect", _close_for_certain)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
 
 
-def _prepare_sqlite(connection: Any, _record: object) -> None:
+def _prepare_sqlite(connection: Any, cache_kib: int) -> None:
     # The driver's own BEGIN is lazy and deferred, which makes two writers fail late; we say BEGIN ourselves.
     connection.isolation_level = None
     with closing(connection.cursor()) as cursor:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"cache_size=-{_CACHE_KIB}"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"cache_size=-{cache_kib}"):
             cursor.execute(f"PRAGMA {pragma}")
 
 

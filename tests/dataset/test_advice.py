@@ -28,14 +28,6 @@ async def test_an_official_split_that_lies_in_one_part_is_told(service: Service,
     assert await service.get(version.name) == version
 
 
-async def test_images_without_an_official_split_are_counted(service: Service, fake: FakeAnnotations) -> None:
-    for number, split in enumerate(["val", "test", "", ""]):
-        fake.add(number, [box()], split=split)
-    version = await service.build(OFFICIAL)
-    assert codes(version) == ["UNASSIGNED_IMAGES"]
-    assert "2 of its 4 images" in version.warnings[0].message
-
-
 async def test_too_few_images_for_the_shares_are_told(service: Service, fake: FakeAnnotations) -> None:
     fake.add(1, [box()])
     assert codes(await service.build()) == ["NO_VALIDATION_IMAGES", "NO_TEST_IMAGES"]

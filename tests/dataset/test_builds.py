@@ -9,11 +9,12 @@ import sqlalchemy as sa
 
 from bloomery.dataset.v1 import DatasetSpec, DatasetVersion, SplitPolicy, WatchDatasetVersionRequest
 from bloomery.vision.v1 import TaskType
-from bloomery_dataset.app import SCHEMA
+from bloomery_dataset.app import MIGRATIONS, SCHEMA
 from bloomery_dataset.store.tables import VERSIONS
 from bloomery_kit.database import Database
 from bloomery_kit.errors import error_info
 from bloomery_vision.geometry import Box, Mask, Polygon, Shape, Tag
+from tests.databases import migrate_to
 from tests.dataset.annotations import UID, FakeAnnotations
 from tests.dataset.helpers import DATASET, DETECT, PARENT, Service, box, rows_of, until
 
@@ -221,22 +222,38 @@ async def test_what_becomes_of_unmapped_labels_makes_no_other_version_where_noth
 
 
 async def test_the_official_split_is_kept(service: Service, fake: FakeAnnotations, tmp_path: Path) -> None:
-    for number, split in enumerate(["train", "val", "test", ""]):
+    for number, split in enumerate(["train", "val", "test"]):
+        fake.add(number, [box()], split=split)
+    fake.add(3, None)
+    spec = DatasetSpec(task=DETECT.task, split=SplitPolicy(method=SplitPolicy.METHOD_OFFICIAL))
+
+    version = await service.build(spec)
+
+    assert [row.split for row in await rows_of(version, tmp_path / "blobs")] == ["train", "val", "test"]
+    assert version.statistics.unassigned_count == 0
+
+
+async def test_images_without_an_official_split_are_refused_until_somebody_says_where_they_go(
+    service: Service, fake: FakeAnnotations
+) -> None:
+    for number, split in enumerate(["train", "val", "", ""]):
         fake.add(number, [box()], split=split)
     spec = DatasetSpec(task=DETECT.task, split=SplitPolicy(method=SplitPolicy.METHOD_OFFICIAL))
 
     version = await service.build(spec)
 
-    assert [row.split for row in await rows_of(version, tmp_path / "blobs")] == ["train", "val", "test", "train"]
-    assert version.statistics.unassigned_count == 1
+    assert (version.state, version.version) == (DatasetVersion.STATE_FAILED, 0)
+    assert error_info(version.error).reason == "UNASSIGNED_IMAGES"
+    assert "2 of the 4 images have no official split, such as images/000" in version.error.message
+    assert "--unassigned train, val or test, or drop" in version.error.message
 
 
 @pytest.mark.parametrize(
     ("unassigned", "parts", "left_out"),
     [
-        ("", ["train", "val", "train"], {}),
+        ("train", ["train", "val", "train"], {}),
         ("test", ["train", "val", "test"], {}),
-        ("none", ["train", "val"], {"no official split": 1}),
+        ("drop", ["train", "val"], {"no official split": 1}),
     ],
 )
 async def test_images_without_an_official_split_go_where_the_spec_says(
@@ -255,14 +272,14 @@ async def test_images_without_an_official_split_go_where_the_spec_says(
 
     assert [row.split for row in await rows_of(version, tmp_path / "blobs")] == parts
     assert version.statistics.skipped_images == left_out
-    assert version.spec.split.unassigned == (unassigned or "train")
-    told = [warning.code for warning in version.warnings if warning.code == "UNASSIGNED_IMAGES"]
-    assert len(told) == (unassigned == ""), "what was asked for needs no warning"
+    assert version.spec.split.unassigned == unassigned
+    assert version.statistics.unassigned_count == (unassigned != "drop")
+    assert [warning.code for warning in version.warnings] == (["NO_TEST_IMAGES"] if unassigned != "test" else [])
 
 
 async def test_where_no_image_has_a_part_the_build_says_so(service: Service, fake: FakeAnnotations) -> None:
     fake.add(1, [box()])
-    policy = SplitPolicy(method=SplitPolicy.METHOD_OFFICIAL, unassigned="none")
+    policy = SplitPolicy(method=SplitPolicy.METHOD_OFFICIAL, unassigned="drop")
     version = await service.build(DatasetSpec(task=DETECT.task, split=policy))
     assert error_info(version.error).reason == "NO_USABLE_IMAGES"
     assert "1 no official split" in version.error.message
@@ -294,6 +311,26 @@ async def test_a_version_whose_spec_was_stored_with_fewer_fields_is_found_again(
     await db.close()
 
     again = await service.build()
+
+    assert (again.name, again.reused) == (first.name, True)
+
+
+async def test_a_version_that_left_images_out_by_the_former_word_is_found_again(
+    service: Service, fake: FakeAnnotations, database_url: str
+) -> None:
+    fake.add(1, [box()], split="train")
+    policy = SplitPolicy(method=SplitPolicy.METHOD_OFFICIAL, unassigned="drop")
+    first = await service.build(DatasetSpec(task=DETECT.task, split=policy))
+    db = Database.connect(database_url, SCHEMA)
+    async with db.write() as tx:
+        spec: Any = (await tx.execute(sa.select(VERSIONS.c.spec))).scalar_one()
+        spec["split"]["unassigned"] = "none"
+        await tx.execute(sa.update(VERSIONS).values(spec=spec))
+        await tx.execute(sa.text("UPDATE alembic_version SET version_num = '0007'"))
+    await migrate_to(db, MIGRATIONS, "0008")
+    await db.close()
+
+    again = await service.build(DatasetSpec(task=DETECT.task, split=policy))
 
     assert (again.name, again.reused) == (first.name, True)
 

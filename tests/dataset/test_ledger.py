@@ -32,7 +32,7 @@ SPECS = st.builds(
     Spec,
     project=st.just("cells"),
     task=st.sampled_from(Task),
-    split=st.builds(Policy, st.sampled_from(Method), unassigned=st.sampled_from(["train", "test", "none"])),
+    split=st.builds(Policy, st.sampled_from(Method), unassigned=st.sampled_from(["train", "test", "drop"])),
     class_mapping=st.sampled_from([{}, {"rbc": "cell"}, {"rbc": "cell", "wbc": "cell"}]),
     include_empty=st.booleans(),
     include_unannotated=st.booleans(),
@@ -82,7 +82,7 @@ async def test_a_version_says_what_became_of_all_that_the_project_has(
     fake.add(4, None, split="train")
     fake.add(5, [box("gone")], split="train")
     fake.add(6, [box()])
-    policy = SplitPolicy(method=SplitPolicy.METHOD_OFFICIAL, unassigned="none")
+    policy = SplitPolicy(method=SplitPolicy.METHOD_OFFICIAL, unassigned="drop")
 
     version = await service.build(DatasetSpec(task=task, split=policy))
 

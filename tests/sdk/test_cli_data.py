@@ -27,10 +27,10 @@ def test_a_class_map_reaches_the_build(fake: Fake, run: Run) -> None:
 
 
 def test_what_a_version_takes_beside_labelled_images_reaches_the_build(fake: Fake, run: Run) -> None:
-    run("dataset build d --split official --unassigned none --no-include-empty --include-unannotated")
+    run("dataset build d --split official --unassigned drop --no-include-empty --include-unannotated")
     run("dataset build d --include-empty")
     first, second = (call.dataset_version.spec for call in fake.calls["CreateDatasetVersion"])
-    assert (first.split.unassigned, first.include_empty, first.include_unannotated) == ("none", False, True)
+    assert (first.split.unassigned, first.include_empty, first.include_unannotated) == ("drop", False, True)
     assert (second.split.unassigned, second.include_empty, second.include_unannotated) == ("", True, False)
 
 

@@ -9,7 +9,7 @@ from bloomery.errors import InvalidArgument
 if TYPE_CHECKING:
     from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
 
-Unassigned = Literal["train", "val", "test", "none"]
+Unassigned = Literal["train", "val", "test", "drop"]
 V = TypeVar("V", bound=int)
 
 

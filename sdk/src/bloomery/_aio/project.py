@@ -268,8 +268,8 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
                 their own.
             include_empty: also take images that are annotated as empty; so by default, but for classification.
             include_unannotated: also take images that nobody annotated, as background; not for classification.
-            unassigned: with "official", the part of images without a split: "train" by default, or "none" to leave
-                them out.
+            unassigned: with "official", the part of images without a split, or "drop" to leave them out. Without it
+                a build that meets such images fails.
 
         Raises:
             InvalidArgument: the split, the task or the id is wrong.

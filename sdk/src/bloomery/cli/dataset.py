@@ -26,7 +26,7 @@ class Unassigned(StrEnum):
     train = "train"
     val = "val"
     test = "test"
-    none = "none"
+    drop = "drop"
 
 
 app = typer.Typer(help="Datasets: fixed choices of images with labels and split.", no_args_is_help=True)
@@ -61,7 +61,7 @@ def build(
     unassigned: Annotated[
         Unassigned | None,
         typer.Option(
-            help="With --split official: where images without a split go, or none to leave them out; train by default."
+            help="With --split official: where images without a split go, or drop to leave them out; needed for such."
         ),
     ] = None,
     output: OutputOption = Output.table,

@@ -11,7 +11,6 @@ _OFFICIAL_HINT = (
     "if it should have some, import a list or folder of images for it that no other part has, or set their split; "
     "or divide by ratio, as with 80/10/10"
 )
-_UNASSIGNED_HINT = "set their split, choose another part for them or none, or divide by ratio, as with 80/10/10"
 
 
 def advice(policy: SplitPolicy, statistics: Statistics) -> Iterator[Finding]:
@@ -20,12 +19,6 @@ def advice(policy: SplitPolicy, statistics: Statistics) -> Iterator[Finding]:
     for part, percent in zip(PARTS, policy.percents, strict=True):
         if not counts.get(part):
             yield from _empty(part, percent, policy.method, statistics.image_count)
-    if statistics.unassigned_count and policy.unassigned == "train":
-        message = (
-            f"{statistics.unassigned_count} of its {statistics.image_count} images have no official split "
-            "and went to train"
-        )
-        yield warning("UNASSIGNED_IMAGES", message, hint=_UNASSIGNED_HINT)
 
 
 def _empty(part: str, percent: int, method: Method, total: int) -> Iterator[Finding]:

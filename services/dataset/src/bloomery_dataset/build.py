@@ -28,6 +28,7 @@ LOOP = "dataset builds"
 SHARD_ROWS = 50_000
 SHARD_BYTES = 64 << 20
 _SLICE = 500
+_SHOWN = 3
 _STORE_PATIENCE = 60.0
 """Seconds for which a store may be away before the build is given back, and begins again."""
 
@@ -190,7 +191,11 @@ class BuildRun:
 
 
 def divide(spill: Spill, policy: SplitPolicy) -> bytearray:
-    """The part of each image by its number, as a number within PARTS. Raises FailedPrecondition NO_OFFICIAL_SPLIT."""
+    """The part of each image by its number, as a number within PARTS.
+
+    Raises:
+        FailedPrecondition: NO_OFFICIAL_SPLIT, UNASSIGNED_IMAGES.
+    """
     if policy.method is Method.RATIO:
         parts = bytearray(len(spill))
         for number, part in zip(spill.drawn(), split(spill.draw(), percents=policy.percents), strict=True):
@@ -198,9 +203,23 @@ def divide(spill: Spill, policy: SplitPolicy) -> bytearray:
         return parts
     if policy.unassigned == LEFT_OUT:
         return spill.officials
-    if spill.officials.count(UNASSIGNED) == len(spill):
+    unassigned = spill.officials.count(UNASSIGNED)
+    if unassigned == len(spill):
         raise FailedPrecondition(
             "NO_OFFICIAL_SPLIT",
             "no image was imported with a split; divide by ratio, as with 80/10/10, or import the split's files",
         )
-    return spill.officials.replace(bytes([UNASSIGNED]), bytes([PARTS.index(policy.unassigned)]))
+    if not policy.unassigned and unassigned:
+        raise FailedPrecondition("UNASSIGNED_IMAGES", _where_to(spill, unassigned))
+    part = PARTS.index(policy.unassigned) if policy.unassigned else UNASSIGNED
+    return spill.officials.replace(bytes([UNASSIGNED]), bytes([part]))
+
+
+def _where_to(spill: Spill, count: int) -> str:
+    without = (number for number, official in enumerate(spill.officials) if official == UNASSIGNED)
+    names = ", ".join(spill.read(number)[0].display_name for number in islice(without, _SHOWN))
+    return (
+        f"{count} of the {len(spill)} images have no official split, such as {names}; say by `unassigned` where they "
+        "go (on the command line --unassigned train, val or test, or drop to leave them out), set their split, or "
+        "divide by ratio, as with 80/10/10"
+    )

@@ -165,8 +165,10 @@ def _policy(split: SplitPolicyMessage, violations: Violations) -> SplitPolicy:
 def _official(split: SplitPolicyMessage, violations: Violations) -> SplitPolicy:
     known = (*PARTS, LEFT_OUT)
     if split.unassigned not in ("", *known):
-        violations.add(f"{_SPEC}.split.unassigned", f"must be one of {', '.join(known)}, or empty for train")
-    return SplitPolicy(Method.OFFICIAL, unassigned=split.unassigned or "train")
+        violations.add(
+            f"{_SPEC}.split.unassigned", f"must be one of {', '.join(known)}, or empty where all have a split"
+        )
+    return SplitPolicy(Method.OFFICIAL, unassigned=split.unassigned)
 
 
 def _check_percents(split: SplitPolicyMessage, violations: Violations) -> None:

@@ -24,7 +24,7 @@ class Method(StrEnum):
     OFFICIAL = "official"
 
 
-LEFT_OUT = "none"
+LEFT_OUT = "drop"
 """The part of images without an official split that are left out."""
 
 
@@ -84,7 +84,7 @@ class Dataset:
 class SplitPolicy:
     """How images are divided; the shares are for RATIO, in percent.
 
-    `unassigned` is for OFFICIAL: the part of images without a split of their own, or LEFT_OUT.
+    `unassigned` is for OFFICIAL: the part of images without a split of their own, LEFT_OUT, or empty for a refusal.
     """
 
     method: Method

@@ -116,7 +116,7 @@ class SplitPolicy(message.Message):
         possible when images are added.
         """
         METHOD_OFFICIAL: SplitPolicy._Method.ValueType  # 2
-        """The split that the images were imported with. Images without one go where `unassigned` says."""
+        """The split that the images were imported with. Images without one go where `unassigned` says; without it none may be there."""
 
     class Method(_Method, metaclass=_MethodEnumTypeWrapper):
         """Where the split comes from."""
@@ -128,7 +128,7 @@ class SplitPolicy(message.Message):
     possible when images are added.
     """
     METHOD_OFFICIAL: SplitPolicy.Method.ValueType  # 2
-    """The split that the images were imported with. Images without one go where `unassigned` says."""
+    """The split that the images were imported with. Images without one go where `unassigned` says; without it none may be there."""
 
     METHOD_FIELD_NUMBER: builtins.int
     TRAIN_PERCENT_FIELD_NUMBER: builtins.int
@@ -152,7 +152,9 @@ class SplitPolicy(message.Message):
     keeps none together.
     """
     unassigned: builtins.str
-    """METHOD_OFFICIAL only: where images without an official split go: "train" (the default), "val", "test", or "none" to leave them out."""
+    """METHOD_OFFICIAL only: where images without an official split go: "train", "val", "test", or "drop" to leave them out. Empty where there are none: a
+    build that meets some fails with UNASSIGNED_IMAGES, which counts and names them; build again with one of the words.
+    """
     def __init__(
         self,
         *,
@@ -353,7 +355,7 @@ class DatasetVersion(message.Message):
     @builtins.property
     def warnings(self) -> containers.RepeatedCompositeFieldContainer[resources_pb2.Problem]:
         """What is probably not meant, counted, with what to do about it: NO_TRAINING_IMAGES, NO_VALIDATION_IMAGES, NO_TEST_IMAGES (a part that was asked for, or
-        that an official split should have, is empty), UNASSIGNED_IMAGES (images without an official split went to training by default). Empty until READY. Output only.
+        that an official split should have, is empty). Empty until READY. Output only.
         """
 
     def __init__(

@@ -34,6 +34,11 @@ def test_same_names_in_many_folders(photo: bytes, images: str, texts: str) -> No
     assert names_of(files) == expected
 
 
+def test_an_image_in_a_folder_that_is_spelled_as_in_an_address_is_one_image(photo: bytes) -> None:
+    files = {"my%20photos/a.jpg": photo, "xml/a.xml": voc(voc_object(1, 1, 9, 9), name="")}
+    assert names_of(files) == {"my%20photos/a.jpg": ["cell"]}
+
+
 def test_a_label_file_is_not_given_to_an_image_of_another_folder(photo: bytes) -> None:
     nameless = voc(voc_object(1, 1, 9, 9), name="")
     files = {"JPEGImages/cam1/1.jpg": photo, "Annotations/cam2/1.xml": nameless}

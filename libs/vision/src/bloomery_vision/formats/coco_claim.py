@@ -5,6 +5,7 @@ writes it, and no class.
 """
 
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -18,6 +19,7 @@ from bloomery_vision.formats.json_stream import read_arrays
 from bloomery_vision.formats.lookup import AmbiguousNameError, NameIndex
 from bloomery_vision.formats.model import Format, FormatError, LabelSpec, Split
 from bloomery_vision.formats.names import base_of, nfc
+from bloomery_vision.formats.packed import Column, Names, numbers
 from bloomery_vision.formats.plan import Doubt, Left
 from bloomery_vision.formats.source import Source
 from bloomery_vision.formats.split_lists import PRECEDENCE, SplitReader
@@ -46,14 +48,14 @@ class Category:
 class _File:
     """What a file turned out to hold.
 
-    `used` counts annotations by the id of their category, `missing` and `ambiguous` the records of images by names that
-    mean none and several.
+    `used` counts annotations by the id of their category. Of the images that are there `images` has the places; the
+    records of others are counted in `missing` and `ambiguous`, by names that mean none and several.
     """
 
     path: str
     categories: list[Category] = field(default_factory=list)
     used: Counter[str] = field(default_factory=Counter)
-    images: list[str] = field(default_factory=list)
+    images: "array[int]" = field(default_factory=lambda: array("I"))
     missing: Counter[str] = field(default_factory=Counter)
     ambiguous: Counter[str] = field(default_factory=Counter)
     records: int = 0
@@ -96,7 +98,7 @@ class _File:
             self.ambiguous[wanted] += 1
             return
         if found:
-            self.images.append(found)
+            self.images.append(index.stems.names.numbered(found))
         else:
             self.missing[wanted] += 1
 
@@ -109,20 +111,17 @@ def claim_coco(source: Source, tree: Tree) -> Claim | None:
         return None
     left = {one.path for one in files if one.captions or one.masks} | _other_kinds(files)
     own = [one for one in files if one.path not in left]
-    label_of: dict[str, str] = {}
-    for one in own:
-        label_of |= {image: one.path for image in one.images if one.is_annotated and image not in label_of}
     splits = SplitReader(source, tree)
     splits.read_lists(tree.ending(".txt"))
     return Claim(
         Format.COCO,
         f"{', '.join(one.path for one in own[:3])} list images",
         label_files=[one.path for one in own],
-        label_of=label_of,
+        label_of=_label_of(own, tree.images),
         lists=sorted(splits.used),
         left=dict.fromkeys(sorted(left), Left.OTHER_KIND if own else Left.OTHER_FORMAT),
         splits=splits.found,
-        file_splits=_file_splits(own),
+        file_splits=_file_splits(own, tree.images),
         labels=_labels(own),
         doubts=[*_doubts(own), *_about_records(own)],
         masks=_mask_names(files, tree),
@@ -164,7 +163,7 @@ def _survey(source: Source, name: str, index: NameIndex) -> _File:
     except FormatError:
         # Without images it may be anything that is cut off; the reader says what is wrong with the others.
         found.broken = bool(found.arrays & {"images", "annotations"})
-        found.images = []
+        found.images = array("I")
     return found
 
 
@@ -184,13 +183,21 @@ def _kind(path: str) -> str | None:
     return next((kind for kind in _OTHER_KINDS if base_of(path).lower().startswith(kind)), None)
 
 
-def _file_splits(files: Sequence[_File]) -> dict[str, Split]:
-    found: dict[str, Split] = {}
+def _label_of(files: Sequence[_File], images: Names) -> Column[str]:
+    label_of = Column(images, numbers(len(images)), [one.path for one in files])
+    for number, one in enumerate(files, 1):
+        for place in one.images if one.is_annotated else ():
+            label_of.codes[place] = label_of.codes[place] or number
+    return label_of
+
+
+def _file_splits(files: Sequence[_File], images: Names) -> Column[Split]:
+    found = Column(images, bytearray(len(images)), PRECEDENCE)
     for one in files:
         split = split_of_file(one.path)
-        for image in one.images if split else ():
-            known = found.get(image)
-            found[image] = min(filter(None, (split, known)), key=PRECEDENCE.index)
+        code = PRECEDENCE.index(split) + 1 if split else 0
+        for place in one.images if split else ():
+            found.codes[place] = min(filter(None, (code, found.codes[place])))
     return found
 
 
@@ -206,7 +213,7 @@ def _labels(files: Sequence[_File]) -> list[LabelSpec]:
 
 def _mask_names(files: Sequence[_File], tree: Tree) -> frozenset[str]:
     wanted = {base_of(name) for one in files for name in one.masks}
-    described = {image for one in files for image in one.images} if wanted else set()
+    described = {tree.images[place] for one in files for place in one.images} if wanted else set()
     return frozenset(name for name in tree.pictures if base_of(name) in wanted and name not in described)
 
 

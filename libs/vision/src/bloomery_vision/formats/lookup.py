@@ -5,12 +5,13 @@ the absolute path of the machine they were made on. So what counts is the file's
 the folders around it.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 
 from bloomery_vision.formats.names import base_of, before_upload, fold, folder_of, nfc, spellings, split_suffix
+from bloomery_vision.formats.packed import Names
 from bloomery_vision.formats.split_words import split_of, split_of_file
+from bloomery_vision.formats.stems import Stems, bases_of, stems_of
 from bloomery_vision.images import SUFFIXES
 
 
@@ -27,21 +28,10 @@ def is_image(name: str) -> bool:
 
 
 class NameIndex:
-    """Looks files up by how somebody else names them. Memory grows with the number of names, not with their content."""
+    """Looks files up by how somebody else names them, in 16 bytes of memory a name beside the names."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._exact: dict[str, str] = {}
-        self._by_name: defaultdict[str, list[str]] = defaultdict(list)
-        self._by_stem: defaultdict[str, list[str]] = defaultdict(list)
-        for name in sorted(names):
-            self._exact[name] = name
-            self._exact.setdefault(nfc(name), name)
-            # Spellings may differ in the folders alone.
-            bases = {fold(base_of(spelling)) for spelling in spellings(name)}
-            for base in bases:
-                self._by_name[base].append(name)
-            for stem in {split_suffix(base)[0] for base in bases}:
-                self._by_stem[stem].append(name)
+        self.stems = Stems(Names.of(names))
 
     def find(self, wanted: str, *, near: str = "") -> str | None:
         """The file that `wanted` means, or None.
@@ -55,22 +45,35 @@ class NameIndex:
         """
         paths = [spelling.replace("\\", "/") for spelling in spellings(wanted)]
         for path in paths:
-            if found := self._exact.get(path) or self._exact.get(nfc(path)):
+            if found := self._exact(path) or (None if path.isascii() else self._exact(nfc(path))):
                 return found
         for path, candidates in self._candidates(paths):
             if candidates:
                 return _closest(candidates, path, near)
         return None
 
+    def _exact(self, path: str) -> str | None:
+        names = self._names(self.stems.places(split_suffix(fold(base_of(path)))[0], folder_of(path)))
+        return path if path in names else next((name for name in names if nfc(name) == path), None)
+
     def _candidates(self, paths: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
         bases = [(path, fold(base_of(path))) for path in paths]
-        yield from ((path, self._by_name.get(base, ())) for path, base in bases)
+        yield from ((path, self._called(base)) for path, base in bases)
         # A name without an ending may hold dots of its own.
-        yield from ((path, self._by_stem.get(base, ())) for path, base in bases)
-        yield from ((path, self._by_stem.get(split_suffix(base)[0], ())) for path, base in bases)
+        yield from ((path, self._of_stem(base)) for path, base in bases)
+        yield from ((path, self._of_stem(split_suffix(base)[0])) for path, base in bases)
         for path, base in bases:
             if shorter := before_upload(base):
-                yield path, self._by_stem.get(split_suffix(shorter)[0], ())
+                yield path, self._of_stem(split_suffix(shorter)[0])
+
+    def _called(self, base: str) -> Sequence[str]:
+        return [name for name in self._names(self.stems.places(split_suffix(base)[0])) if base in bases_of(name)]
+
+    def _of_stem(self, stem: str) -> Sequence[str]:
+        return [name for name in self._names(self.stems.places(stem)) if stem in stems_of(name)]
+
+    def _names(self, places: Sequence[int]) -> Sequence[str]:
+        return [self.stems.names[place] for place in places]
 
 
 def _closest(candidates: Sequence[str], wanted: str, near: str) -> str:

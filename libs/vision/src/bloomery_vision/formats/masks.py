@@ -5,7 +5,8 @@ name says so and the picture that it belongs to is there too.
 """
 
 import re
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from bloomery_vision.formats.names import base_of, fold, folder_of, split_suffix
 from bloomery_vision.formats.split_words import split_of
@@ -28,21 +29,25 @@ _PHOTOGRAPHS = re.compile(
 )
 
 
-def mask_pictures(pictures: Sequence[str], labelled: Container[str]) -> frozenset[str]:
-    """The pictures that are masks; `labelled` are the folded paths, without ending, of files that may label a picture.
+def mask_pictures(pictures: Iterable[str], labels: Callable[[], Iterable[str]]) -> frozenset[str]:
+    """The pictures that are masks; `labels` gives the files that may label a picture, and is asked where one may be.
 
     A picture with a label file of its own is a photograph, unless its folder holds nothing but masks.
     """
-    lossless = [name for name in pictures if split_suffix(base_of(name))[1] in _LOSSLESS]
-    kinds = {folder: _kind(folder) for folder in map(folder_of, lossless)}
-    suspects = {name for name in lossless if kinds[folder_of(name)] or _BESIDE.search(_stem(name))}
+    kind_of = lru_cache(maxsize=1 << 14)(_kind)
+    suspects = {
+        name
+        for name in pictures
+        if split_suffix(base_of(name))[1] in _LOSSLESS and (kind_of(folder_of(name)) or _BESIDE.search(_stem(name)))
+    }
     if not suspects:
         return frozenset()
+    labelled = {fold(name.rpartition(".")[0]) for name in labels()}
     photographs = _Photographs(name for name in pictures if name not in suspects)
     return frozenset(
         name
         for name in suspects
-        if kinds[folder_of(name)] is _ALWAYS
+        if kind_of(folder_of(name)) is _ALWAYS
         or (fold(name.rpartition(".")[0]) not in labelled and photographs.has(name))
     )
 

@@ -6,14 +6,16 @@ in common at both ends is dropped; the fewer are left, the closer they are. What
 pair, nor is what lies in folders of two splits.
 """
 
-from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import takewhile
 
 from bloomery_vision.formats.names import base_of, before_upload, fold, folder_of, nfc, spellings, split_suffix
+from bloomery_vision.formats.packed import Column, Names, numbers
 from bloomery_vision.formats.split_words import split_of
+from bloomery_vision.formats.stems import Stems, stems_of
 from bloomery_vision.images import SUFFIXES
 
 _MANY = 8
@@ -28,78 +30,134 @@ class Pairs:
     one already, and `undecided` may be of any of several images that are equally near.
     """
 
-    label_of: dict[str, str]
-    without: list[str]
-    repeated: dict[str, str]
-    undecided: dict[str, tuple[str, ...]]
+    label_of: Column[str]
+    without: Names
+    repeated: Mapping[str, str]
+    undecided: Mapping[str, Sequence[str]]
 
 
-def pair(labels: Sequence[str], images: Sequence[str]) -> Pairs:
-    """The pairs among these paths, each given in order."""
+def pair(labels: Names, images: Stems) -> Pairs:
+    """The pairs among these paths."""
     places = _Places(images)
-    beside = {label: choice for label in labels if (choice := places.beside(label)).images}
-    complete = {folder_of(label) for label in beside}
-    found = Pairs({}, [], {}, {})
-    ranked = [(beside.get(label) or places.nearest(label, complete), label) for label in labels]
+    choices = _Choices(len(labels))
+    complete: set[str] = set()
+    for number, label in enumerate(labels):
+        if choices.take(number, places.beside(label)):
+            complete.add(folder_of(label))
+    for number, label in enumerate(labels):
+        if not choices.ranks[number]:
+            choices.take(number, places.nearest(label, complete))
+    return _decide(labels, images.names, choices)
+
+
+def _decide(labels: Names, images: Names, choices: "_Choices") -> Pairs:
+    label_of = Column(images, numbers(len(images)), labels)
+    repeated: dict[str, str] = {}
+    undecided: dict[str, Sequence[str]] = {}
     # Closest first, so that an image is not given away before its own label file is looked at.
-    for choice, label in sorted(ranked, key=lambda one: (one[0].distance, not one[0].same_name)):
-        _take(found, label, choice.images)
-    found.without.sort()
-    return found
+    for number in choices.in_order():
+        if number in choices.several:
+            undecided[labels[number]] = [images[place] for place in choices.several[number]]
+        elif label_of.codes[place := choices.images[number]]:
+            repeated[labels[number]] = images[place]
+        else:
+            label_of.codes[place] = number + 1
+    return Pairs(label_of, labels.flagged(bytearray(not rank for rank in choices.ranks)), repeated, undecided)
 
 
-def _take(found: Pairs, label: str, images: Sequence[str]) -> None:
-    if not images:
-        found.without.append(label)
-    elif len(images) > 1:
-        found.undecided[label] = tuple(images)
-    elif found.label_of.setdefault(images[0], label) != label:
-        found.repeated[label] = images[0]
+def used(labels: Names, label_of: Column[str], more: Iterable[str] = ()) -> bytearray:
+    """A flag for each label file that an image has, or that is among more of them."""
+    flags = bytearray(len(labels))
+    for code in label_of.codes:
+        if code:
+            flags[code - 1] = 1
+    for name in more:
+        flags[labels.numbered(name)] = 1
+    return flags
 
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
     """Images that are equally far from a label file, and whether they differ from it in nothing but the ending."""
 
-    images: Sequence[str] = ()
+    images: Sequence[int] = ()
     distance: int = 0
     same_name: bool = False
+
+
+class _Choices:
+    """The choice of each label file by its number: the image, or `several`, and a rank, 0 where there is none."""
+
+    def __init__(self, count: int) -> None:
+        self.images, self.ranks = numbers(count), array("H", bytes(2 * count))
+        self.several: dict[int, Sequence[int]] = {}
+
+    def take(self, label: int, choice: _Choice) -> bool:
+        """Keep a choice; whether it has images."""
+        if choice.images:
+            self.ranks[label] = 2 * choice.distance + (not choice.same_name) + 1
+            self.images[label] = choice.images[0]
+        if len(choice.images) > 1:
+            self.several[label] = choice.images
+        return bool(choice.images)
+
+    def in_order(self) -> Iterator[int]:
+        """The label files with images, the closest first."""
+        for rank in sorted(set(self.ranks) - {0}):
+            yield from (label for label, one in enumerate(self.ranks) if one == rank)
 
 
 class _Places:
     """Images by stem and folder."""
 
-    def __init__(self, images: Iterable[str]) -> None:
-        self._by_stem: defaultdict[str, dict[str, list[str]]] = defaultdict(dict)
+    def __init__(self, stems: Stems) -> None:
+        self._stems = stems
         self._other_root: tuple[Sequence[str], Sequence[str]] | None = None
-        for image in images:
-            for spelling in spellings(image):
-                stem = split_suffix(fold(base_of(spelling)))[0]
-                self._by_stem[stem].setdefault(folder_of(image), []).append(image)
 
     def beside(self, label: str) -> _Choice:
         """The images of a label file's name in its own folder."""
         for stem in _stems(label):
-            if found := self._by_stem.get(stem, {}).get(folder_of(label)):
-                return _choose(found, label, 0)
+            if found := self._within(stem, folder_of(label)):
+                return self._choose(found, label, 0)
         return _Choice()
 
     def nearest(self, label: str, complete: Container[str]) -> _Choice:
         """The images of a label file's name in the nearest folder; none for one in a folder that is `complete`."""
         folder = folder_of(label)
-        there = next((found for stem in _stems(label) if (found := self._by_stem.get(stem))), {})
+        of_stem = ((stem, self._stems.folders(stem, _MANY)) for stem in _stems(label))
+        stem, there = next((one for one in of_stem if one[1]), ("", []))
         if folder in complete or not there:
             return _Choice()
-        if len(there) > _MANY and (mirrored := self._mirrored(folder)) in there:
-            return _choose(there[mirrored], label, 2)
+        if len(there) > _MANY:
+            if found := self._within(stem, self._mirrored(folder)):
+                return self._choose(found, label, 2)
+            there = self._stems.folders(stem, len(self._stems.names))
         ranked = [(far, one) for one in there if (far := _distance(folder, one)) is not None]
         if not ranked:
             return _Choice()
         closest = min(ranked)[0]
-        images = [image for far, one in ranked if far == closest for image in there[one]]
+        near = [one for far, one in ranked if far == closest]
+        images = self._of_stem(stem, sorted(place for one in near for place in self._stems.places(stem, one)))
         if len(images) == 1:
-            self._other_root = _difference(folder, folder_of(images[0]))
-        return _choose(images, label, closest)
+            self._other_root = _difference(folder, folder_of(self._stems.names[images[0]]))
+        return self._choose(images, label, closest)
+
+    def _within(self, stem: str, folder: str) -> Sequence[int]:
+        """The images of a stem in a folder of just this spelling."""
+        places = self._stems.places(stem, folder)
+        return [one for one in self._of_stem(stem, places) if folder_of(self._stems.names[one]) == folder]
+
+    def _of_stem(self, stem: str, places: Sequence[int]) -> Sequence[int]:
+        return [one for one in places if stem in stems_of(self._stems.names[one])]
+
+    def _choose(self, images: Sequence[int], label: str, distance: int) -> _Choice:
+        """A folder may hold `a.jpg` and `A.jpg`: the one that differs in nothing but the ending, where there is one."""
+        stem = split_suffix(base_of(label))[0]
+        bases = [(one, base_of(self._stems.names[one])) for one in images]
+        names = [(one, (split_suffix(base)[0], base)) for one, base in bases]
+        exact = [one for one, called in names if stem in called]
+        same = exact or [one for one, called in names if nfc(stem) in map(nfc, called)]
+        return _Choice(same or images, distance, bool(same))
 
     def _mirrored(self, folder: str) -> str:
         """The folder that is to this one as the last one found was to its label file's."""
@@ -107,15 +165,6 @@ class _Places:
             return ""
         here, there = ("/".join(parts) for parts in self._other_root)
         return f"/{folder}/".replace(f"/{here}/", f"/{there}/", 1).strip("/")
-
-
-def _choose(images: Sequence[str], label: str, distance: int) -> _Choice:
-    """A folder may hold `a.jpg` and `A.jpg`: the one that differs in nothing but the ending, where there is one."""
-    stem = split_suffix(base_of(label))[0]
-    names = [(one, (split_suffix(base_of(one))[0], base_of(one))) for one in images]
-    exact = [one for one, called in names if stem in called]
-    same = exact or [one for one, called in names if nfc(stem) in map(nfc, called)]
-    return _Choice(same or images, distance, bool(same))
 
 
 def _stems(label: str) -> Iterator[str]:

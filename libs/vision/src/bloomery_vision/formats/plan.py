@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from itertools import takewhile
+from itertools import filterfalse, takewhile
 from typing import TypeVar
 
 from bloomery_vision.findings import Finding
@@ -140,14 +140,14 @@ class Plan:
         return {
             "image_count": len(self.images),
             "labelled_count": len(self.label_of),
-            "unlabelled": _files([image for image in self.images if image not in self.label_of], limit),
+            "unlabelled": _some(filterfalse(self.label_of.__contains__, self.images), limit),
             "label_file_count": len(self.label_files),
-            "without_image": _files(list(self.unplaced), limit),
-            "lists": _files(self.lists, limit),
+            "without_image": _some(self.unplaced, limit),
+            "lists": _some(self.lists, limit),
             "left": [
                 {
                     "reason": reason.value,
-                    "files": _files([name for name, why in self.left.items() if why is reason], limit),
+                    "files": _some((name for name, why in self.left.items() if why is reason), limit),
                 }
                 for reason in sorted(set(self.left.values()))
             ],
@@ -210,5 +210,12 @@ def _cut(values: Iterable[T], limit: int | None, names: Callable[[T], Iterable[s
     return takewhile(lambda value: room.holds(*names(value)), values)
 
 
-def _files(names: Sequence[str], limit: int | None) -> dict[str, object]:
-    return {"count": len(names), "paths": list(_cut(names, limit, lambda name: (name,)))}
+def _some(names: Iterable[str], limit: int | None) -> dict[str, object]:
+    """The names that have room, and how many there are."""
+    room, left, paths = _Room(limit), 0, list[str]()
+    for name in names:
+        if room.holds(name):
+            paths.append(name)
+        else:
+            left += 1
+    return {"count": len(paths) + left, "paths": paths}

@@ -8,14 +8,18 @@ from bloomery_vision.formats.claims import Claim
 from bloomery_vision.formats.model import Format, FormatError, ImportItem, Split
 from bloomery_vision.formats.names import base_of, folder_of, split_suffix
 from bloomery_vision.formats.other_formats import name_of_format
+from bloomery_vision.formats.packed import Column, Names
 from bloomery_vision.formats.plan import Doubt, Left, Plan, no_split, split_conflict
 from bloomery_vision.formats.source import Source
+from bloomery_vision.formats.split_lists import PRECEDENCE
 from bloomery_vision.formats.split_words import split_of
 from bloomery_vision.formats.survey import sample
 from bloomery_vision.formats.table import FORMATS
 from bloomery_vision.formats.tree import LABEL_SUFFIXES, PICTURES_NOT_READ, VIDEOS, Tree
 
 _TABLES = (".csv", ".jsonl", ".tsv")
+_LEFT = tuple(Left)
+_CODES = {why: code for code, why in enumerate(_LEFT, 1)}
 
 
 def understand(source: Source, file_format: Format | None = None) -> Plan:
@@ -83,8 +87,7 @@ def _undecided(tree: Tree, claims: Sequence[Claim]) -> Plan:
     stop = error("AMBIGUOUS_FORMAT", f"the files fit several formats ({why})", hint=hint, path=claims[0].label_files[0])
     label_files = sorted({name for claim in claims for name in claim.label_files})
     lists = sorted({name for claim in claims for name in claim.lists}.difference(label_files))
-    taken = {*label_files, *lists, *tree.images}
-    left = {name: _kind(name, tree.masks) for name in tree.names if name not in taken}
+    left = _left(tree.names.without(label_files, lists, tree.images), tree.masks)
     return Plan(claims[0].format, images=tree.images, label_files=label_files, lists=lists, left=left, stops=(stop,))
 
 
@@ -92,12 +95,13 @@ def _complete(
     source: Source, tree: Tree, chosen: Claim, rejected: Sequence[Claim], *, asked_for: Format | None
 ) -> Plan:
     is_labelled = bool(chosen.label_files or chosen.label_of)
-    masks = tree.masks | chosen.masks
-    images = [name for name in tree.images if name not in masks] if chosen.masks else tree.images
-    taken = {*images, *chosen.label_files, *chosen.lists}
-    left = {name: _kind(name, masks) for name in tree.names if name not in taken}
-    left |= {name: why for name, why in chosen.left.items() if name in left}
-    left |= {name: Left.OTHER_FORMAT for claim in rejected for name in claim.label_files if name in left}
+    images = tree.images.without(chosen.masks) if chosen.masks else tree.images
+    left = _left(tree.names.without(images, chosen.label_files, chosen.lists), tree.masks | chosen.masks)
+    for name, why in chosen.left.items():
+        _leave(left, name, why)
+    for claim in rejected:
+        for name in claim.label_files:
+            _leave(left, name, Left.OTHER_FORMAT)
     others = _name_others(source, left)
     splits = _splits(images, chosen)
     return Plan(
@@ -126,6 +130,16 @@ def _complete(
     )
 
 
+def _left(names: Names, masks: frozenset[str]) -> Column[Left]:
+    return Column(names, bytearray(_CODES[_kind(name, masks)] for name in names), _LEFT)
+
+
+def _leave(left: Column[Left], name: str, why: Left) -> None:
+    place = left.names.place(name)
+    if place is not None:
+        left.codes[place] = _CODES[why]
+
+
 def _kind(name: str, masks: frozenset[str]) -> Left:
     suffix = split_suffix(base_of(name))[1]
     if name in masks:
@@ -137,24 +151,26 @@ def _kind(name: str, masks: frozenset[str]) -> Left:
     return Left.NOT_LABELS if suffix in LABEL_SUFFIXES else Left.OTHER
 
 
-def _name_others(source: Source, left: dict[str, Left]) -> Mapping[str, list[str]]:
+def _name_others(source: Source, left: Column[Left]) -> Mapping[str, Sequence[str]]:
     """Marks the files that hold labels in formats that are not read; by the names of those formats."""
     found: defaultdict[str, list[str]] = defaultdict(list)
-    unclear = [name for name, why in left.items() if why is Left.NOT_LABELS or name.lower().endswith(_TABLES)]
+    unclear = left.names.flagged(
+        bytearray(why is Left.NOT_LABELS or name.lower().endswith(_TABLES) for name, why in left.items())
+    )
     for name in sample(unclear):
         if title := name_of_format(source, name):
             found[title].append(name)
-            left[name] = Left.OTHER_FORMAT
-    named = {name for names in found.values() for name in names}
-    rest = [name for name, why in left.items() if why is Left.OTHER_FORMAT and name not in named]
-    return found | ({"another format or kind": rest} if rest else {})
+            _leave(left, name, Left.OTHER_FORMAT)
+    others = left.names.flagged(bytearray(why is Left.OTHER_FORMAT for why in left.values()))
+    rest = others.without(*found.values())
+    return {**found, **({"another format or kind": rest} if rest else {})}
 
 
-def _splits(images: Sequence[str], claim: Claim) -> dict[str, Split]:
+def _splits(images: Names, claim: Claim) -> Column[Split]:
     """The split of each image: as lists say, else as its label file's name says, else as its folder is called."""
-    found: dict[str, Split] = {}
+    found = Column(images, bytearray(len(images)), PRECEDENCE)
     undecided: dict[tuple[str, Split], bool] = {}
-    for image in images:
+    for place, image in enumerate(images):
         split = claim.splits.get(image) or claim.file_splits.get(image)
         if split is None and (split := split_of(image)):
             key = (folder_of(image), split)
@@ -162,14 +178,14 @@ def _splits(images: Sequence[str], claim: Claim) -> dict[str, Split]:
                 undecided[key] = not claim.splits.decided_for(*key)
             split = split if undecided[key] else None
         if split:
-            found[image] = split
+            found.codes[place] = PRECEDENCE.index(split) + 1
     return found
 
 
-def _about_splits(claim: Claim, images: Sequence[str], splits: Mapping[str, Split]) -> Iterator[Doubt]:
+def _about_splits(claim: Claim, images: Names, splits: Column[Split]) -> Iterator[Doubt]:
     told = claim.splits
     if splits and len(splits) < len(images):
-        without = [image for image in images if image not in splits]
+        without = images.flagged(bytearray(not code for code in splits.codes))
         yield no_split(len(without), without[0])
     if told.conflicts:
         yield split_conflict(len(told.conflicts), told.conflicts[0])
@@ -191,12 +207,12 @@ def _about_splits(claim: Claim, images: Sequence[str], splits: Mapping[str, Spli
         yield Doubt("BROKEN_FILE", message, "save it as UTF-8", len(told.broken), path)
 
 
-def _about_left(left: Mapping[str, Left]) -> Iterator[Doubt]:
-    pictures = [name for name, why in left.items() if why is Left.PICTURE_NOT_READ]
+def _about_left(left: Column[Left]) -> Iterator[Doubt]:
+    pictures = left.names.flagged(bytearray(why is Left.PICTURE_NOT_READ for why in left.values()))
     if pictures:
         message = f"pictures are of kinds that are not read: {_suffixes(pictures)}"
         yield Doubt("PICTURE_NOT_READ", message, "save them as JPEG or PNG", len(pictures), pictures[0])
-    videos = [name for name, why in left.items() if why is Left.VIDEO]
+    videos = left.names.flagged(bytearray(why is Left.VIDEO for why in left.values()))
     if videos:
         message = f"videos are not read: {_suffixes(videos)}"
         yield Doubt("VIDEO_NOT_READ", message, "save their frames as images", len(videos), videos[0])

@@ -9,21 +9,29 @@ import posixpath
 import re
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from bloomery_vision.formats.lookup import AmbiguousNameError
 from bloomery_vision.formats.model import FormatError, Split
 from bloomery_vision.formats.names import base_of, fold, folder_of, split_suffix, upwards
+from bloomery_vision.formats.packed import NO_NAMES, Names
 from bloomery_vision.formats.source import Source
 from bloomery_vision.formats.split_words import SPLIT_WORDS, split_word
+from bloomery_vision.formats.stems import Stems
 from bloomery_vision.formats.texts import read_lines
-from bloomery_vision.formats.tree import Tree
+from bloomery_vision.formats.tree import Listed, Tree
 from bloomery_vision.formats.yaml_files import Config
 
 PRECEDENCE: tuple[Split, ...] = ("train", "val", "test")
 """An image in several splits belongs to the first of these, so that nothing is tested that was trained on."""
+
+_FIRST: tuple[Split | None, ...] = (
+    None,
+    *(next(split for at, split in enumerate(PRECEDENCE) if bits >> at & 1) for bits in range(1, 1 << len(PRECEDENCE))),
+)
+"""The split of an image by the bits of those that it is in."""
 
 _LIST_FOLDERS = ("main", "imagesets", "segmentation", "layout", "action")
 """Where Pascal VOC keeps its lists, the most telling first; others count as less telling than all of them."""
@@ -44,30 +52,34 @@ class SplitList:
 class Splits:
     """What was found: the splits of each image; names that fit no image, or several, and why files are broken."""
 
-    of: defaultdict[str, set[Split]] = field(default_factory=lambda: defaultdict(set))
+    images: Names = field(default_factory=lambda: NO_NAMES)
     lists: list[SplitList] = field(default_factory=list)
     missing: list[tuple[str, str]] = field(default_factory=list)
     undecided: list[tuple[str, str]] = field(default_factory=list)
     broken: list[tuple[str, str]] = field(default_factory=list)
     _roots: defaultdict[str, set[Split]] = field(default_factory=lambda: defaultdict(set))
 
-    def add(self, path: str, split: Split, images: Iterable[str], *, root: str, fills: bool = False) -> None:
-        """Notes that a file puts images in a split; `root` is the folder of the set that it is about.
+    def __post_init__(self) -> None:
+        # A bit for each split that an image is in.
+        self._bits = bytearray(len(self.images))
+
+    def add(self, path: str, split: Split, places: Sequence[int], *, root: str, fills: bool = False) -> None:
+        """Notes that a file puts images, told by their places, in a split; `root` is the folder that it is about.
 
         One that only `fills` says nothing of images that are in a split already.
         """
-        members = list(images)
-        for image in members:
-            if not (fills and image in self.of):
-                self.of[image].add(split)
-        if members:
+        bit = 1 << PRECEDENCE.index(split)
+        for place in places:
+            if not (fills and self._bits[place]):
+                self._bits[place] |= bit
+        if places:
             self._roots[root].add(split)
-        self.lists.append(SplitList(path, split, len(members)))
+        self.lists.append(SplitList(path, split, len(places)))
 
     def get(self, image: str) -> Split | None:
         """The split that the files put an image in."""
-        named = self.of.get(image, ())
-        return next((split for split in PRECEDENCE if split in named), None)
+        place = self.images.place(image) if self._roots else None
+        return None if place is None else _FIRST[self._bits[place]]
 
     def decided_for(self, folder: str, split: Split) -> bool:
         """Whether files say which images of a folder are in that split, so that its name no longer does."""
@@ -77,9 +89,9 @@ class Splits:
         )
 
     @cached_property
-    def conflicts(self) -> list[str]:
+    def conflicts(self) -> Names:
         """The images in several splits."""
-        return sorted(image for image, named in self.of.items() if len(named) > 1)
+        return self.images.flagged(bytearray(bits.bit_count() > 1 for bits in self._bits))
 
 
 class SplitReader:
@@ -87,9 +99,7 @@ class SplitReader:
 
     def __init__(self, source: Source, tree: Tree) -> None:
         self._source, self._tree = source, tree
-        self._folders = _by_spelling(_all_folders(tree.images))
-        self._texts = _by_spelling(tree.ending(".txt"))
-        self.found = Splits()
+        self.found = Splits(tree.images)
         self.used: set[str] = set()
 
     def read_config(self, name: str, content: Config) -> None:
@@ -112,7 +122,7 @@ class SplitReader:
                 return
 
     def _group(self, names: Sequence[str], *, told: bool) -> bool:
-        members = {name: list(self._members(name)) for name in _plain_first(names)}
+        members = {name: self._members(name) for name in _plain_first(names)}
         found = any(members.values())
         if not (found or told):
             return False
@@ -123,30 +133,39 @@ class SplitReader:
                 self.found.add(name, split, members[name], root=_root(name), fills=_is_union(name))
         return found
 
-    def _members(self, name: str) -> Iterator[str]:
-        try:
-            lines = read_lines(self._source, name)
-        except FormatError as problem:
-            self.found.broken.append((name, problem.message))
-            return
-        for line in lines:
-            if line and (image := self._image(line, name)):
-                yield image
+    def _members(self, name: str) -> Sequence[int]:
+        """The places of a list's images."""
+        if (listed := self._tree.listed.get(name)) is None:
+            listed = self._tree.listed[name] = self._listed(name)
+        self.found.missing += ((line, name) for line in listed.missing)
+        self.found.undecided += ((line, name) for line in listed.undecided)
+        self.found.broken += ((name, why) for why in listed.broken)
+        return listed.images
 
-    def _image(self, line: str, near: str) -> str | None:
+    def _listed(self, name: str) -> Listed:
+        found = Listed()
         try:
-            for spelling in _readings(line):
-                if image := self._tree.index.find(spelling, near=near):
-                    return image
+            for line in filter(None, read_lines(self._source, name)):
+                self._look_up(line, name, found)
+        except FormatError as problem:
+            found.broken.append(problem.message)
+        return found
+
+    def _look_up(self, line: str, near: str, found: Listed) -> None:
+        index = self._tree.index
+        try:
+            image = next((one for spelling in _readings(line) if (one := index.find(spelling, near=near))), None)
         except AmbiguousNameError:
-            self.found.undecided.append((line, near))
+            found.undecided.append(line)
+            return
+        if image:
+            found.images.append(self._tree.images.numbered(image))
         else:
-            self.found.missing.append((line, near))
-        return None
+            found.missing.append(line)
 
     def _path(self, config: str, split: Split, value: str, root: str) -> None:
         is_list = split_suffix(base_of(value))[1] == ".txt"
-        known = self._texts if is_list else self._folders
+        known = self._texts_called(value) if is_list else self._folders
         ends = (end for path in _ends(f"{root}/{value}", folder_of(config)) for end in (path, fold(path)))
         place = next((known[end] for end in ends if end in known), None)
         if place is None:
@@ -157,6 +176,19 @@ class SplitReader:
         else:
             images = _below(self._tree.images, "" if place == "." else f"{place}/")
             self.found.add(f"{config}: {value}", split, images, root=folder_of(config))
+
+    @cached_property
+    def _folders(self) -> Mapping[str, str]:
+        return _by_spelling(_all_folders(self._tree.images))
+
+    def _texts_called(self, value: str) -> Mapping[str, str]:
+        stem = split_suffix(fold(base_of(value.replace("\\", "/"))))[0]
+        texts = self._texts
+        return _by_spelling(texts.names[place] for place in texts.places(stem))
+
+    @cached_property
+    def _texts(self) -> Stems:
+        return Stems(self._tree.ending(".txt"))
 
 
 def _readings(line: str) -> Iterator[str]:
@@ -211,11 +243,11 @@ def _by_spelling(paths: Iterable[str]) -> dict[str, str]:
     return {fold(path): path for path in known} | known
 
 
-def _below(images: Sequence[str], prefix: str) -> Iterator[str]:
-    for at in range(bisect_left(images, prefix), len(images)):
-        if not images[at].startswith(prefix):
-            return
-        yield images[at]
+def _below(images: Names, prefix: str) -> range:
+    """The places of the images whose names begin so."""
+    start = bisect_left(images, prefix)
+    # What follows the slash that a prefix ends in.
+    return range(start, bisect_left(images, f"{prefix[:-1]}0", start) if prefix else len(images))
 
 
 def _all_folders(names: Iterable[str]) -> frozenset[str]:

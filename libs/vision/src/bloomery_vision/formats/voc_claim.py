@@ -9,6 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from xml.etree.ElementTree import Element
 
 from bloomery_vision.colors import color
@@ -18,7 +19,8 @@ from bloomery_vision.formats.class_lists import ClassList, read_list, text_lists
 from bloomery_vision.formats.lookup import AmbiguousNameError
 from bloomery_vision.formats.model import Format, FormatError, LabelSpec
 from bloomery_vision.formats.names import base_of, fold, folder_of, split_suffix
-from bloomery_vision.formats.pairing import Pairs, pair
+from bloomery_vision.formats.packed import Column, Names
+from bloomery_vision.formats.pairing import Pairs, pair, used
 from bloomery_vision.formats.plan import Doubt, Left
 from bloomery_vision.formats.source import Source
 from bloomery_vision.formats.split_lists import SplitReader
@@ -31,6 +33,8 @@ _HEAD = 4096
 _OTHER_ROOTS = frozenset({"annotations", "dataset", "mlt"})
 """Roots of label files in other XML formats, such as CVAT's."""
 
+_LEFT = (Left.NOT_LABELS, Left.OTHER_FORMAT)
+
 _FROM_ZERO = (("owner/name", "Label Studio"), ("source/database", "Unspecified"))
 """Where a file names a program that counts from 0 in whole numbers: Label Studio, and make-sense by its own word."""
 
@@ -42,21 +46,26 @@ def claim_voc(source: Source, tree: Tree) -> Claim | None:
     folders = {folder_of(name) for name, root in roots.items() if root == "annotation"}
     if not folders:
         return None
-    pairs = pair([name for name in files if folder_of(name) in folders], tree.images)
-    own = {name for name in files if folder_of(name) in folders and roots.get(name, "annotation") == "annotation"}
+    candidates = files.where(lambda name: folder_of(name) in folders)
+    pairs = pair(candidates, tree.index.stems)
     # What stands in the place of an image's label file is one, and broken, whatever else it says.
-    own |= {*pairs.label_of.values(), *pairs.repeated}
-    left = {name: _left(roots[name]) for name in files if name not in own and name in roots}
-    left |= {name: Left.NOT_LABELS for name in files if name not in own and name not in roots}
-    placed = _placed(source, tree, pairs, own)
-    seen = _look(source, sample(sorted(own)))
+    flags = used(candidates, pairs.label_of, pairs.repeated)
+    own = candidates.flagged(
+        bytearray(
+            flag or roots.get(name, "annotation") == "annotation" for flag, name in zip(flags, candidates, strict=True)
+        )
+    )
+    others = files.without(own)
+    left = Column(others, bytearray(1 + (roots.get(name) in _OTHER_ROOTS) for name in others), _LEFT)
+    placed = _placed(source, tree, pairs, candidates, own)
+    seen = _look(source, sample(own))
     splits = SplitReader(source, tree)
     splits.read_lists(tree.ending(".txt"))
     class_list = _class_list(source, tree, seen)
     return Claim(
         Format.VOC,
         f"{len(own)} XML files with <annotation>",
-        label_files=sorted(own),
+        label_files=own,
         label_of=placed.label_of,
         more_labels=placed.more,
         unplaced=placed.unplaced,
@@ -64,7 +73,7 @@ def claim_voc(source: Source, tree: Tree) -> Claim | None:
         left=left,
         splits=splits.found,
         class_lists=(class_list,) if class_list else (),
-        class_list_of=dict.fromkeys(sorted({folder_of(name) for name in own}), 0) if class_list else {},
+        class_list_of=dict.fromkeys(sorted(set(map(folder_of, own))), 0) if class_list else {},
         labels=_labels(class_list, seen),
         pixel_origin=seen.origin,
         doubts=list(seen.doubts()),
@@ -86,26 +95,23 @@ def _root(source: Source, name: str) -> str:
         return ""
 
 
-def _left(root: str) -> Left:
-    return Left.OTHER_FORMAT if root in _OTHER_ROOTS else Left.NOT_LABELS
-
-
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    label_of: dict[str, str]
+    label_of: Column[str]
     more: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     unplaced: dict[str, Finding] = field(default_factory=dict)
 
 
-def _placed(source: Source, tree: Tree, pairs: Pairs, own: set[str]) -> _Placed:
+def _placed(source: Source, tree: Tree, pairs: Pairs, labels: Names, own: Names) -> _Placed:
     """The pairs, and what the name inside a file decides where its own name does not."""
     found = _Placed(pairs.label_of)
-    for label in (name for name in [*pairs.undecided, *pairs.without] if name in own):
+    for label in (name for name in chain(pairs.undecided, pairs.without) if name in own):
         candidates = pairs.undecided.get(label, ())
         image = _image_inside(source, tree, label, candidates)
+        number = labels.numbered(label) + 1
         if isinstance(image, Finding):
             found.unplaced[label] = image
-        elif found.label_of.setdefault(image, label) != label:
+        elif found.label_of.give(image, number) != number:
             found.more[image].append(label)
     for label, image in pairs.repeated.items():
         found.more[image].append(label)

@@ -1,6 +1,6 @@
 """What of a folder is YOLO: its label files, the lists of classes that apply to them, and what their lines mean."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -10,7 +10,8 @@ from bloomery_vision.formats.claims import Claim
 from bloomery_vision.formats.class_lists import ClassList, is_list
 from bloomery_vision.formats.model import Format, FormatError, LabelSpec
 from bloomery_vision.formats.names import folder_of
-from bloomery_vision.formats.pairing import Pairs, pair
+from bloomery_vision.formats.packed import Column, Names, numbers
+from bloomery_vision.formats.pairing import Pairs, pair, used
 from bloomery_vision.formats.plan import Doubt, Left, YoloRows
 from bloomery_vision.formats.source import Source
 from bloomery_vision.formats.split_lists import SplitReader
@@ -19,7 +20,7 @@ from bloomery_vision.formats.texts import read_lines
 from bloomery_vision.formats.tree import Tree
 from bloomery_vision.formats.yolo import folder_class
 from bloomery_vision.formats.yolo_classes import Classes, apply_lists
-from bloomery_vision.formats.yolo_files import Text, by_folder, kind_of_folder, look_at
+from bloomery_vision.formats.yolo_files import Text, kind_of_folder, look_at
 from bloomery_vision.formats.yolo_rows import Row, in_pixels, nameless, parse_row, understand_rows
 
 _LABELS = "labels"
@@ -37,7 +38,7 @@ def claim_yolo(source: Source, tree: Tree) -> Claim | None:
         return folders
     if not (files.names or classes.lists or classes.configs or classes.broken):
         return None
-    applied = apply_lists(classes, sorted({folder_of(name) for name in files.names}))
+    applied = apply_lists(classes, sorted(set(map(folder_of, files.names))))
     seen = _look(source, files, applied.class_list_of.keys() | applied.stopped)
     rows = understand_rows(seen.rows, classes.keypoints)
     configured = classes.configs.keys() | splits.used | {one.path for one in applied.lists} | applied.used
@@ -45,10 +46,10 @@ def claim_yolo(source: Source, tree: Tree) -> Claim | None:
         Format.YOLO,
         f"{len(files.names)} label files"
         + (f" and {', '.join(sorted(classes.configs)[:3])}" if classes.configs else ""),
-        label_files=sorted(files.names),
+        label_files=files.names,
         label_of=files.label_of,
         unplaced=files.unplaced,
-        lists=sorted(configured - files.names),
+        lists=sorted(name for name in configured if name not in files.names),
         left=files.left,
         splits=splits.found,
         class_lists=applied.lists,
@@ -62,63 +63,72 @@ def claim_yolo(source: Source, tree: Tree) -> Claim | None:
 
 def _claim_folders(tree: Tree) -> Claim | None:
     """A classification set: images in `<split>/<label>/`, without label files."""
-    classes = {image: label for image in tree.images if (label := folder_class(image))}
-    if not classes:
+    names = sorted({label for image in tree.images if (label := folder_class(image))})
+    if not names:
         return None
-    names = sorted(set(classes.values()))
+    codes = numbers(len(tree.images))
+    for number, image in enumerate(tree.images):
+        codes[number] = number + 1 if folder_class(image) else 0
     labels = [LabelSpec(label, color(index)) for index, label in enumerate(names)]
     why = f"images in folders of {len(names)} classes"
-    return Claim(Format.YOLO, why, label_of={image: image for image in classes}, labels=labels)
+    return Claim(Format.YOLO, why, label_of=Column(tree.images, codes, tree.images), labels=labels)
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class _Files:
-    names: set[str] = field(default_factory=set)
-    label_of: dict[str, str] = field(default_factory=dict)
-    unplaced: dict[str, Finding] = field(default_factory=dict)
-    left: dict[str, Left] = field(default_factory=dict)
+    names: Names
+    label_of: Mapping[str, str]
+    unplaced: Mapping[str, Finding]
+    left: Mapping[str, Left]
 
 
-def _label_files(source: Source, tree: Tree, used: set[str]) -> _Files:
-    texts = [name for name in tree.ending(".txt") if name not in used and _may_label(source, name)]
-    pairs = pair(texts, tree.images)
-    kinds = {folder: kind_of_folder(source, names) for folder, names in by_folder(_placed(pairs)).items()}
+def _label_files(source: Source, tree: Tree, taken: set[str]) -> _Files:
+    texts = tree.ending(".txt").where(lambda name: name not in taken and _may_label(source, name))
+    pairs = pair(texts, tree.index.stems)
+    kinds = {folder: kind_of_folder(source, names) for folder, names in _placed(texts, pairs).by(folder_of).items()}
     folders = {folder for folder, kind in kinds.items() if kind in (Text.YOLO, Text.EMPTY, Text.BROKEN)}
-    found = _Files()
-    for image, label in pairs.label_of.items():
-        if folder_of(label) in folders:
-            found.label_of[image] = label
+    label_of = pairs.label_of
+    _drop(label_of, bytearray(folder_of(name) in folders for name in texts))
+    unplaced: dict[str, Finding] = {}
     for label, images in pairs.undecided.items():
-        _undecided(found, label, images, folders)
+        if folder_of(label) in folders and not _shared(label_of, texts.numbered(label) + 1, images):
+            unplaced[label] = _undecided(label, images)
     for label, image in pairs.repeated.items():
         if folder_of(label) in folders:
-            found.unplaced[label] = _repeated(label, image, found.label_of.get(image, image))
-    found.unplaced |= dict(_orphans(source, pairs.without, folders))
-    found.names = {*found.label_of.values(), *found.unplaced}
+            unplaced[label] = _repeated(label, image, label_of.get(image, image))
+    unplaced |= dict(_orphans(source, pairs.without, folders))
     other = {folder for folder, kind in kinds.items() if kind is Text.OTHER_LABELS}
-    found.left = {name: Left.OTHER_FORMAT for name in texts if folder_of(name) in other}
-    return found
+    left = Column.of_all(texts.where(lambda name: folder_of(name) in other), Left.OTHER_FORMAT)
+    return _Files(texts.flagged(used(texts, label_of, unplaced)), label_of, unplaced, left)
+
+
+def _drop(label_of: Column[str], kept: Sequence[int]) -> None:
+    """Leaves images the label files that are kept."""
+    for place, code in enumerate(label_of.codes):
+        if code and not kept[code - 1]:
+            label_of.codes[place] = 0
 
 
 def _may_label(source: Source, name: str) -> bool:
     return not is_list(name) or look_at(source, name) is Text.YOLO
 
 
-def _placed(pairs: Pairs) -> list[str]:
-    return sorted({*pairs.label_of.values(), *pairs.undecided, *pairs.repeated})
+def _placed(texts: Names, pairs: Pairs) -> Names:
+    return texts.flagged(used(texts, pairs.label_of, [*pairs.undecided, *pairs.repeated]))
 
 
-def _undecided(found: _Files, label: str, images: Sequence[str], folders: set[str]) -> None:
+def _shared(label_of: Column[str], label: int, images: Sequence[str]) -> bool:
     """Images of one folder that differ in their ending are labelled by one file, as trainers see it."""
-    if folder_of(label) not in folders:
-        return
-    if len({folder_of(image) for image in images}) == 1:
-        for image in images:
-            found.label_of.setdefault(image, label)
-        return
+    if len(set(map(folder_of, images))) > 1:
+        return False
+    for image in images:
+        label_of.give(image, label)
+    return True
+
+
+def _undecided(label: str, images: Sequence[str]) -> Finding:
     message = f"several images fit {label}: {', '.join(images[:4])}"
-    hint = "give the images different names"
-    found.unplaced[label] = error("AMBIGUOUS_IMAGE", message, hint=hint, path=label)
+    return error("AMBIGUOUS_IMAGE", message, hint="give the images different names", path=label)
 
 
 def _repeated(label: str, image: str, first: str) -> Finding:
@@ -126,9 +136,9 @@ def _repeated(label: str, image: str, first: str) -> Finding:
     return error("DUPLICATE_IMAGE", message, hint="delete one of the files", path=label)
 
 
-def _orphans(source: Source, names: Sequence[str], folders: set[str]) -> Iterator[tuple[str, Finding]]:
+def _orphans(source: Source, names: Names, folders: set[str]) -> Iterator[tuple[str, Finding]]:
     """Label files whose image is missing: in a folder of label files, or called so, all that look like one."""
-    for folder, members in by_folder(names).items():
+    for folder, members in names.by(folder_of).items():
         is_called_labels = _LABELS in folder.lower().split("/")
         if folder not in folders and not is_called_labels:
             continue
@@ -183,7 +193,7 @@ class _Seen:
 
 def _look(source: Source, files: _Files, listed: AbstractSet[str]) -> _Seen:
     seen = _Seen()
-    for name in sample(sorted(files.names)):
+    for name in sample(files.names):
         try:
             seen.look(name, read_lines(source, name), named=folder_of(name) in listed)
         except FormatError:

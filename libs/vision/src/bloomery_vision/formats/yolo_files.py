@@ -1,12 +1,10 @@
 """Which text files are YOLO label files: those in the place of an image's whose lines look like it."""
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from enum import Enum, auto
 
 from bloomery_vision.formats.model import FormatError
-from bloomery_vision.formats.names import folder_of
 from bloomery_vision.formats.source import Source
 from bloomery_vision.formats.survey import sample
 from bloomery_vision.formats.texts import read_start
@@ -47,14 +45,6 @@ def look_at(source: Source, name: str) -> Text:
     if _YOLO_LINE.match(line) or _ONE_NUMBER.match(line):
         return Text.YOLO
     return Text.BROKEN if "\0" in line or "\ufffd" in line else Text.WORDS
-
-
-def by_folder(names: Iterable[str]) -> Mapping[str, Sequence[str]]:
-    """The names of each folder."""
-    found: defaultdict[str, list[str]] = defaultdict(list)
-    for name in names:
-        found[folder_of(name)].append(name)
-    return found
 
 
 def kind_of_folder(source: Source, names: Sequence[str]) -> Text:

@@ -9,6 +9,7 @@ from typing import Self
 from bloomery_annotation.model import Blob
 from bloomery_vision.findings import Finding, Severity
 from bloomery_vision.formats.lookup import is_image
+from bloomery_vision.formats.packed import Names
 
 SMALL = 1 << 20
 """Bytes up to which a file is read whole."""
@@ -81,9 +82,10 @@ class Files:
         rows = self._database.execute("SELECT path FROM file WHERE clash ORDER BY path LIMIT ?", (limit,))
         return [path for (path,) in rows]
 
-    def names(self) -> list[str]:
-        """The paths without hidden ones, sorted."""
-        return [path for (path,) in self._database.execute("SELECT path FROM file WHERE NOT hidden ORDER BY path")]
+    def names(self) -> Names:
+        """The paths without hidden ones."""
+        rows = self._database.execute("SELECT path FROM file WHERE NOT hidden ORDER BY path")
+        return Names.packed(path for (path,) in rows)
 
     def get(self, path: str) -> Blob | None:
         """What is known of a file."""

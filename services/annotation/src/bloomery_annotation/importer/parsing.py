@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -166,15 +165,13 @@ class Parser:
         return taken
 
     def _start(self, plan: Plan) -> range:
-        images = frozenset(plan.images)
-
         def read_some(wanted: Iterator[str]) -> Generator[Entry]:
             items = map(storable, read(self._source, plan, wanted))
-            return first_of_twins(items, self._files, images, self._settled)
+            return first_of_twins(items, self._files, plan.images, self._settled)
 
         def twins(image: str) -> list[str]:
             found = self._files.earlier_twins(image) if self._settled.some_repeat else ()
-            return [twin for twin in found if twin in images]
+            return [twin for twin in found if twin in plan.images]
 
         self._entries = Ordered(plan.images, read_some, twins)
         return self._entries.places
@@ -253,7 +250,7 @@ def _storable(text: str, length: int = MAX_TEXT) -> str:
 
 
 def first_of_twins(
-    items: Iterable[ImportItem], files: Files, images: AbstractSet[str], settled: Settled
+    items: Iterable[ImportItem], files: Files, images: Container[str], settled: Settled
 ) -> Generator[Entry]:
     """The items; of several annotations of the same bytes, only the first one's shapes."""
     for item in items:

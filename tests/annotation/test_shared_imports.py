@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from bloomery.annotation.v1 import (
     ListLabelsRequest,
     StreamAnnotationSetsRequest,
 )
+from bloomery_annotation.importer import parsing, runner
 from bloomery_annotation.importer import run as import_run
-from bloomery_annotation.importer import runner
 from bloomery_annotation.importer.runner import ImportRunner
 from bloomery_annotation.importer.turns import Turns
 from bloomery_annotation.model import ImportCounts
@@ -92,10 +93,10 @@ class Readers:
     def gate(self, reader: int, parts: int) -> Gate:
         return self.gates.setdefault((reader, parts), Gate())
 
-    async def take(self, turns: Turns, place: int, *, ahead: bool) -> Any:
+    async def take(self, turns: Turns, *, ahead: bool) -> Any:
         if turns in self.parts:
             await self.are_several.wait()
-        if taken := await self._take(turns, place, ahead=ahead):
+        if taken := await self._take(turns, ahead=ahead):
             self.parts[turns].append(taken.start // 5)
             self.is_led.set()
             if len(self.parts) > 1:
@@ -108,7 +109,7 @@ class Readers:
 @pytest.fixture
 def readers(monkeypatch: pytest.MonkeyPatch) -> Readers:
     found = Readers()
-    monkeypatch.setattr(Turns, "take", lambda turns, place, *, ahead: found.take(turns, place, ahead=ahead))
+    monkeypatch.setattr(Turns, "take", lambda turns, *, ahead: found.take(turns, ahead=ahead))
     return found
 
 
@@ -129,13 +130,13 @@ async def contents(server: Server, done: Import) -> dict[str, Any]:
 
 
 def _plain(message: Message) -> Any:
-    return _without_own(MessageToDict(message))
+    return _without(MessageToDict(message), _OWN)
 
 
-def _without_own(value: Any) -> Any:
+def _without(value: Any, keys: AbstractSet[str]) -> Any:
     if isinstance(value, dict):
-        return {key: _without_own(one) for key, one in value.items() if key not in _OWN}
-    return [_without_own(one) for one in value] if isinstance(value, list) else value
+        return {key: _without(one, keys) for key, one in value.items() if key not in keys}
+    return [_without(one, keys) for one in value] if isinstance(value, list) else value
 
 
 async def begin(server: Server) -> Import:
@@ -232,6 +233,18 @@ async def test_replicas_that_share_an_import_make_what_one_makes(
     assert len(readers.parts) == 2
 
 
+async def test_heavy_parts_are_saved_in_several_batches(
+    replicated: AnnotationSettings, readers: Readers, wanted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parsing, "_MOST_AT_ONCE", 40)
+    async with serving(replicated) as first, serving(replicated) as second:
+        done = await finish(second, await begin(first))
+        found = _renamed(await contents(first, done), done.name)
+    # Sequences tell how much was saved at once.
+    assert _without(found, {"sequence"}) == _without(wanted, {"sequence"})
+    assert len(readers.parts) == 2
+
+
 @pytest.mark.real_server("minio")
 async def test_three_replicas_share_an_import_over_an_object_store(
     replicated: AnnotationSettings, minio: MinioServer, bucket: str, readers: Readers, wanted: dict[str, Any]
@@ -311,8 +324,10 @@ async def test_a_helper_that_slept_between_its_turn_and_saving_saves_nothing(
     leader = readers.gate(0, 4)
     async with two(replicated, readers) as (first, second, started):
         await sleeper.reached.wait()
-        await let_run_out(first, PARTS)
-        await leader.reached.wait()
+        while not leader.reached.is_set():
+            # The sleeper read another part before.
+            await let_run_out(first, PARTS)
+            await asyncio.sleep(0.02)
         sleeper.open.set()
         leader.open.set()
         await check(second, await finish(first, started), wanted)
@@ -407,12 +422,17 @@ async def test_an_import_that_an_older_replica_took_over_is_not_shared(replicate
             assert await import_parts.shared(tx, without="mine", least=COUNT) == [claim]
             assert await import_parts.shared(tx, without="new", least=1) == []
             assert await import_parts.shared(tx, without="mine", least=COUNT + 1) == []
+            assert await import_parts.take(tx, claim, [3, 4], "mine", 30) == 3
         await let_run_out(server, "imports/%")
         async with db.write() as tx:
-            assert await imports.claim(tx, waiting, utc_now(), holder="old", term=30)
+            successor = await imports.claim(tx, waiting, utc_now(), holder="old", term=30)
+            assert successor
             assert await import_parts.shared(tx, without="mine", least=1) == []
         async with db.write() as tx:
             with pytest.raises(LeaseLost):
                 await import_parts.progress(tx, claim)
             with pytest.raises(LeaseLost):
                 await import_parts.take(tx, claim, [0], "mine", 30)
+        async with db.write() as tx:
+            await import_parts.share(tx, successor)
+        assert await leases_of(server, started) == [successor.lease.name]

@@ -24,6 +24,7 @@ from bloomery_annotation.importer.outcome import (
     unlabelled,
 )
 from bloomery_annotation.importer.parsing import Entry, Parser, Prepared, shown
+from bloomery_annotation.importer.sharing import Batch, Sharing
 from bloomery_annotation.importer.source import BlobSource
 from bloomery_annotation.importer.turns import Turns
 from bloomery_annotation.model import Failure, Import, ImportCounts, ImportState, Project
@@ -45,7 +46,6 @@ BATCH = 1000
 """Items saved, and lost to a crash, at once."""
 WORTH_HELP = 4
 """Batches to come from which on several replicas read an import."""
-_POLL = 0.05
 _log = logging.getLogger("bloomery.imports")
 
 
@@ -57,20 +57,6 @@ class Tools:
     objects: ObjectStore
     changed: Notifier
     clock: Clock
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Entries from a place on; not prepared where labels must be made first, which goes by the order of entries."""
-
-    place: int
-    entries: Sequence[Entry]
-    prepared: Sequence[Prepared] | None
-
-    @property
-    def stop(self) -> int:
-        """The place behind them."""
-        return self.place + len(self.entries)
 
 
 async def run_import(tools: Tools, claim: Claim, term: float) -> ImportState:
@@ -175,27 +161,9 @@ class _Run:
         return True
 
     async def _together(self, images: range) -> ImportState:
-        """Read parts that nobody else reads, and save each in its turn, until all images are saved."""
+        """Read and save parts beside other replicas, until all images are saved."""
         turns = Turns(self._tools.db, self._claim, images, size=BATCH, term=self._term)
-        mine: dict[int, tuple[range, _Batch]] = {}
-        try:
-            while (progress := await turns.progress()).place < images.stop:
-                if progress.cancel_requested:
-                    return await self._end(ImportState.CANCELLED)
-                mine = {place: its for place, its in mine.items() if place >= progress.place}
-                if its := mine.pop(progress.place, None):
-                    places, batch = its
-                    if (state := await self._save(batch)) is not ImportState.RUNNING:
-                        return state
-                    if rest := places[len(batch.entries) :]:
-                        mine[rest.start] = rest, await self._read(rest)
-                elif part := await turns.take(progress.place, ahead=not mine):
-                    mine[part.start] = part, await self._read(part)
-                else:
-                    await asyncio.sleep(_POLL)
-        finally:
-            await turns.leave()
-        return ImportState.RUNNING
+        return await Sharing(turns, self._read, self._save, lambda: self._end(ImportState.CANCELLED)).run()
 
     async def _alone(self, place: int) -> ImportState:
         """Save all from a place on, each batch while the next one is read."""
@@ -209,16 +177,16 @@ class _Run:
             await asyncio.gather(reading, return_exceptions=True)
         return state
 
-    def _begin_reading(self, place: int) -> asyncio.Task[_Batch]:
+    def _begin_reading(self, place: int) -> asyncio.Task[Batch]:
         return asyncio.create_task(self._read(range(place, place + BATCH)))
 
-    async def _read(self, places: range) -> _Batch:
+    async def _read(self, places: range) -> Batch:
         entries = await self._parser.take(places.start, len(places))
         is_ready = all(shape.label in self._label_ids for entry in entries for shape in entry.item.shapes)
         prepared = await self._parser.prepare(entries, self._label_ids) if is_ready else None
-        return _Batch(places.start, entries, prepared)
+        return Batch(places.start, entries, prepared)
 
-    async def _save(self, batch: _Batch) -> ImportState:
+    async def _save(self, batch: Batch) -> ImportState:
         """Save a batch whose turn it is, unless another one did."""
         prepared = batch.prepared
         if prepared is None:

@@ -15,7 +15,7 @@ class Turns:
     """Parts of `size` of the images at `places`, each promised for `term` seconds to whoever takes it."""
 
     def __init__(self, db: Database, claim: Claim, places: range, *, size: int, term: float) -> None:
-        self._db, self._claim, self._places = db, claim, places
+        self._db, self._claim, self.stop = db, claim, places.stop
         self._size, self._term = size, term
         self._holder = new_uid()
 
@@ -24,17 +24,18 @@ class Turns:
         async with self._db.read() as tx:
             return await import_parts.progress(tx, self._claim)
 
-    async def take(self, place: int, *, ahead: bool) -> range | None:
-        """The places from `place` on of a part that nobody reads: the one there, or the first behind if `ahead`.
+    async def take(self, *, ahead: bool) -> range | None:
+        """The places that are not saved of a part that nobody reads: the next one to save, or any behind if `ahead`.
 
         Raise LeaseLost.
         """
         async with self._db.write() as tx:
+            place = (await import_parts.progress(tx, self._claim)).place
             number = await import_parts.take(tx, self._claim, self._numbers(place, ahead), self._holder, self._term)
         if number is None:
             return None
         start = number * self._size
-        return range(max(place, start), min(start + self._size, self._places.stop))
+        return range(max(place, start), min(start + self._size, self.stop))
 
     async def leave(self) -> None:
         """Let others read what this one has taken; if that cannot be told, it runs out."""
@@ -44,4 +45,4 @@ class Turns:
 
     def _numbers(self, place: int, ahead: bool) -> Iterator[int]:
         first = place // self._size
-        return iter(range(first, -(-self._places.stop // self._size) if ahead else first + 1))
+        return iter(range(first, -(-self.stop // self._size) if ahead else first + 1))

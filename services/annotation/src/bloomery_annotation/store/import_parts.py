@@ -38,6 +38,8 @@ class Progress:
 async def share(tx: Transaction, claim: Claim) -> None:
     """Let others read parts of an import for as long as this claim holds. Raise LeaseLost."""
     await leases.fence(tx, claim.lease)
+    # Who led before shares no more.
+    await tx.execute(sa.delete(LEASES).where(_L.name.startswith(f"{claim.lease.name}/")))
     statement = sa.update(IMPORTS).where(_I.uid == claim.import_uid)
     await tx.execute(statement.values(shared_epoch=claim.lease.epoch))
 

@@ -116,8 +116,9 @@ class _Places:
 
     def beside(self, label: str) -> _Choice:
         """The images of a label file's name in its own folder."""
-        for stem in _stems(label):
-            if found := self._within(stem, folder_of(label)):
+        folder = folder_of(label)
+        for stem in _stems(label) if self._stems.holds(folder) else ():
+            if found := self._within(stem, folder):
                 return self._choose(found, label, 0)
         return _Choice()
 
@@ -144,8 +145,8 @@ class _Places:
 
     def _within(self, stem: str, folder: str) -> Sequence[int]:
         """The images of a stem in a folder of just this spelling."""
-        places = self._stems.places(stem, folder)
-        return [one for one in self._of_stem(stem, places) if folder_of(self._stems.names[one]) == folder]
+        named = ((one, self._stems.names[one]) for one in self._stems.places(stem, folder))
+        return [one for one, name in named if folder_of(name) == folder and stem in stems_of(name)]
 
     def _of_stem(self, stem: str, places: Sequence[int]) -> Sequence[int]:
         return [one for one in places if stem in stems_of(self._stems.names[one])]

@@ -28,6 +28,10 @@ class Stems:
         self._hashes, self._in, self._places = (_sorted(one, order) for one in (hashes, folders, places))
         self._folders = list(self._numbers)
 
+    def holds(self, folder: str) -> bool:
+        """Whether a file lies in a folder, however its accents are written."""
+        return nfc(folder) in self._numbers
+
     def places(self, stem: str, folder: str | None = None) -> Sequence[int]:
         """The files of a stem, of a folder alone if one is given, however its accents are written, in order.
 

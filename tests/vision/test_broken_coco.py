@@ -10,7 +10,7 @@ from bloomery_vision.findings import Severity
 from bloomery_vision.formats import Format, FormatError, MappingSource, read, understand
 from bloomery_vision.formats.coco_tables import Tables
 from bloomery_vision.geometry import Box
-from tests.vision.folders import annotation, coco, codes, doubts, items_of, plan_of
+from tests.vision.folders import annotation, coco, codes, doubts, items_of, plan_of, read_folder
 
 
 class TestCoco:
@@ -204,3 +204,23 @@ class TestCoco:
             tracemalloc.stop()
         assert len(content) > 20_000_000
         assert peak < len(content) / 2
+
+
+IN_LATIN_1 = coco(annotation()).replace(b"cell", b"Gr\xfcn")
+
+
+@pytest.mark.parametrize("content", [IN_LATIN_1, b""], ids=["another encoding", "empty"])
+def test_a_second_file_that_cannot_be_read_is_told(picture: bytes, content: bytes) -> None:
+    files = {"a.png": picture, "cats.json": coco(annotation()), "dogs.json": content}
+    items = read_folder(files)
+    assert codes(items["dogs.json"]) == ["BROKEN_FILE"]
+    assert [shape.label for shape in items["a.png"].shapes] == ["cell"]
+    assert plan_of(files).label_files == ["cats.json", "dogs.json"]
+
+
+def test_a_file_in_another_encoding_is_told_alone_too(picture: bytes) -> None:
+    items = read_folder({"a.png": picture, "dogs.json": IN_LATIN_1})
+    (problem,) = items["dogs.json"].problems
+    assert (problem.code, problem.path) == ("BROKEN_FILE", "dogs.json")
+    assert "UTF-8" in problem.message
+    assert "UTF-8" in problem.hint

@@ -6,10 +6,11 @@ writes it, and no class.
 
 import re
 from array import array
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import BinaryIO
 
 from bloomery_vision.colors import color
@@ -107,7 +108,7 @@ def claim_coco(source: Source, tree: Tree) -> Claim | None:
     """What of the folder is COCO."""
     files = [_survey(source, name, tree.index) for name in tree.ending(".json") if _looks_like_coco(source, name)]
     files = [one for one in files if one.broken or "images" in one.arrays]
-    if not files:
+    if not any(one.arrays for one in files):
         return None
     left = {one.path for one in files if one.captions or one.masks} | _other_kinds(files)
     own = [one for one in files if one.path not in left]
@@ -150,7 +151,8 @@ def _looks_like_coco(source: Source, name: str) -> bool:
         head = read_start(source, name, _HEAD)
     except FormatError:
         return False
-    return bool(_LOOKS_LIKE_COCO.search(head))
+    # An empty file beside others has lost what it held.
+    return not head.strip() or bool(_LOOKS_LIKE_COCO.search(head))
 
 
 def _survey(source: Source, name: str, index: NameIndex) -> _File:
@@ -162,9 +164,21 @@ def _survey(source: Source, name: str, index: NameIndex) -> _File:
         found.broken = True
     except FormatError:
         # Without images it may be anything that is cut off; the reader says what is wrong with the others.
-        found.broken = bool(found.arrays & {"images", "annotations"})
+        head = read_start(source, name, _HEAD)
+        found.arrays |= _arrays_of(head)
+        found.broken = not head.strip() or bool(found.arrays & {"images", "annotations"})
         found.images = array("I")
     return found
+
+
+def _arrays_of(head: str) -> set[str]:
+    """What a file has as far as it can be read, whatever its encoding."""
+    arrays: set[str] = set()
+    try:
+        deque(read_arrays(BytesIO(head.encode()), KEYS, arrays=arrays), maxlen=0)
+    except FormatError:
+        pass  # the beginning alone is no whole file
+    return arrays
 
 
 def _read(stream: BinaryIO, found: _File, index: NameIndex) -> None:

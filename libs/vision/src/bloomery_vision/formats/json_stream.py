@@ -132,7 +132,8 @@ class _Window:
         try:
             more = self._decode(chunk)
         except UnicodeDecodeError as problem:
-            raise self._broken(f"it is not {problem.encoding}: {problem.reason}") from None
+            message = f"it is not text in {problem.encoding.upper()}: {problem.reason}"
+            raise FormatError("BROKEN_FILE", message, "save it as UTF-8") from None
         self._dropped += self._at
         self._text, self._at = self._text[self._at :] + more, 0
         return not self._ended

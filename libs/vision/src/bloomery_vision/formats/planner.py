@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from bloomery_vision.findings import Finding, error
 from bloomery_vision.formats.claims import Claim
@@ -43,8 +44,8 @@ def understand(source: Source, file_format: Format | None = None) -> Plan:
 
 
 def _best(claims: Sequence[Claim]) -> Sequence[Claim]:
-    """The claims to choose from: a label file that names images beats the names of folders, and both a file alone."""
-    for kind in (_labels_images, _has_labels, _has_files):
+    """The claims to choose from: what label files say of images, then label files at all, then names of folders."""
+    for kind in (_labels_images, _has_files, _has_labels):
         if found := [claim for claim in claims if kind(claim)]:
             return found
     # What names classes and splits is worth more than the images alone.
@@ -61,6 +62,11 @@ def _has_labels(claim: Claim) -> bool:
 
 def _has_files(claim: Claim) -> bool:
     return bool(claim.label_files)
+
+
+def _is_guess(claim: Claim) -> bool:
+    """Whether nothing but names of folders says what is in the images."""
+    return _has_labels(claim) and not _has_files(claim)
 
 
 def read(source: Source, understood: Plan, images: Iterable[str] | None = None) -> Iterator[ImportItem]:
@@ -94,7 +100,6 @@ def _undecided(tree: Tree, claims: Sequence[Claim]) -> Plan:
 def _complete(
     source: Source, tree: Tree, chosen: Claim, rejected: Sequence[Claim], *, asked_for: Format | None
 ) -> Plan:
-    is_labelled = bool(chosen.label_files or chosen.label_of)
     images = tree.images.without(chosen.masks) if chosen.masks else tree.images
     left = _left(tree.names.without(images, chosen.label_files, chosen.lists), tree.masks | chosen.masks)
     for name, why in chosen.left.items():
@@ -103,6 +108,10 @@ def _complete(
         for name in claim.label_files:
             _leave(left, name, Left.OTHER_FORMAT)
     others = _name_others(source, left)
+    if others and asked_for is None and _is_guess(chosen):
+        # Labels that are not read speak against it.
+        chosen = replace(chosen, label_of={}, labels=())
+    is_labelled = bool(chosen.label_files or chosen.label_of)
     splits = _splits(images, chosen)
     return Plan(
         format=chosen.format if is_labelled else asked_for or Format.IMAGES,
@@ -124,6 +133,7 @@ def _complete(
             *chosen.doubts,
             *_about_splits(chosen, images, splits),
             *_about_left(left),
+            *(_about_tags(chosen) if asked_for is None and _is_guess(chosen) else ()),
             *(() if asked_for is Format.IMAGES else _about_labels(images, others, is_labelled=is_labelled)),
         ),
         stops=(*chosen.stops, *(() if is_labelled or asked_for else _unknown(images, others))),
@@ -216,6 +226,14 @@ def _about_left(left: Column[Left]) -> Iterator[Doubt]:
     if videos:
         message = f"videos are not read: {_suffixes(videos)}"
         yield Doubt("VIDEO_NOT_READ", message, "save their frames as images", len(videos), videos[0])
+
+
+def _about_tags(claim: Claim) -> Iterator[Doubt]:
+    """That the names of folders are labels: nobody has said so."""
+    image = next(iter(claim.label_of))
+    message = "images are tagged with the names of their folders, because no label file is there"
+    hint = "name the format `yolo` if that is right, `images` if they have no labels yet"
+    yield Doubt("TAGS_FROM_FOLDERS", message, hint, len(claim.label_of), f"{image}: {base_of(folder_of(image))}")
 
 
 def _about_labels(images: Sequence[str], others: Mapping[str, Sequence[str]], *, is_labelled: bool) -> Iterator[Doubt]:

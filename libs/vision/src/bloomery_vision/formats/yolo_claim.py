@@ -34,7 +34,7 @@ def claim_yolo(source: Source, tree: Tree) -> Claim | None:
         splits.read_config(path, content)
     files = _label_files(source, tree, splits.used)
     splits.read_lists([name for name in tree.ending(".txt") if name not in files.names])
-    if not files.names and (folders := _claim_folders(tree)):
+    if not files.names and (folders := _claim_folders(tree, classes.findings)):
         return folders
     if not (files.names or classes.lists or classes.configs or classes.broken):
         return None
@@ -61,8 +61,8 @@ def claim_yolo(source: Source, tree: Tree) -> Claim | None:
     )
 
 
-def _claim_folders(tree: Tree) -> Claim | None:
-    """A classification set: images in `<split>/<label>/`, without label files."""
+def _claim_folders(tree: Tree, stops: Sequence[Finding]) -> Claim | None:
+    """A classification set: images in `<split>/<label>/`, without label files. What names classes must be readable."""
     names = sorted({label for image in tree.images if (label := folder_class(image))})
     if not names:
         return None
@@ -71,7 +71,7 @@ def _claim_folders(tree: Tree) -> Claim | None:
         codes[number] = number + 1 if folder_class(image) else 0
     labels = [LabelSpec(label, color(index)) for index, label in enumerate(names)]
     why = f"images in folders of {len(names)} classes"
-    return Claim(Format.YOLO, why, label_of=Column(tree.images, codes, tree.images), labels=labels)
+    return Claim(Format.YOLO, why, label_of=Column(tree.images, codes, tree.images), labels=labels, stops=stops)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,11 @@ class Classes:
                 self.lists.append(found)
 
     @property
+    def findings(self) -> list[Finding]:
+        """Why files cannot be read."""
+        return [_finding(path, problem) for path, problem in self.broken.items()]
+
+    @property
     def keypoints(self) -> int:
         """How many numbers of a line describe keypoints, as a configuration says."""
         for content in self.configs.values():
@@ -152,9 +157,13 @@ def _broken(broken: Mapping[str, FormatError], folder: str, chosen: ClassList | 
         above = f"{folder}/".startswith(f"{folder_of(path)}/") or not folder_of(path)
         nearer = chosen is None or (above and len(folder_of(path)) > len(folder_of(chosen.path)))
         if nearer:
-            applied.stop(folder, error(problem.code, problem.message, hint=problem.hint, path=path))
+            applied.stop(folder, _finding(path, problem))
             return True
     return False
+
+
+def _finding(path: str, problem: FormatError) -> Finding:
+    return error(problem.code, problem.message, hint=problem.hint, path=path)
 
 
 def _about_broken(classes: Classes, applied: Applied) -> Iterator[Doubt]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bloomery_vision.formats import Format
+from bloomery_vision.formats import Format, Left
 from tests.vision.folders import annotation, coco, doubts, labels, names_of, plan_of, voc, voc_object
 
 LINE = b"0 0.5 0.5 0.2 0.2"
@@ -84,10 +84,16 @@ class TestClassLists:
             b"0 cat\n1 dog\n",
             b"0: cat\n1: dog\n\n",
             b" cat \ndog",
+            b"# my classes\ncat\ndog\n",
+            b"#colours: 2\n\ncat\n# the others\ndog",
+            b"# number name\n0 cat\n1 dog",
         ],
     )
     def test_lists_come_in_the_dress_of_many_programs(self, photo: bytes, content: bytes) -> None:
         assert labels({"a.jpg": photo, "a.txt": LINE, "classes.txt": content}) == ["cat", "dog"]
+
+    def test_names_that_all_begin_with_the_sign_of_a_comment_are_names(self, photo: bytes) -> None:
+        assert labels({"a.jpg": photo, "a.txt": LINE, "classes.txt": b"#1\n#2"}) == ["#1", "#2"]
 
     def test_darknets_file_of_keys_says_which_list_is_meant(self, photo: bytes) -> None:
         files = {"obj.data": b"classes = 1\ntrain = data/train.txt\nnames = data/obj.names\nbackup = backup/\n"}
@@ -143,6 +149,58 @@ class TestClassLists:
         assert names_of(files) == {"images/a.jpg": ["cat"]}
         files = {"a.jpg": photo, "a.xml": voc(voc_object(1, 1, 9, 9)), "mkdocs.yml": content}
         assert names_of(files) == {"a.jpg": ["cell"]}
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("yolov5s.yaml", b"nc: 80\ndepth_multiple: 0.33\nbackbone: []\n"),
+            ("custom_yolov5s.yaml", b"# parameters\nnc: 1\nanchors:\n  - [1,2]\n"),
+            ("hosts.yml", b"names: [srv1, srv2]\n"),
+            ("k8s.yaml", b"apiVersion: v1\nkind: List\nnames:\n  - one\n---\nnc: hello\n"),
+            ("crd.yaml", b"kind: CustomResourceDefinition\nnames: {plural: things}\n"),
+        ],
+    )
+    @pytest.mark.parametrize("listed", [("classes.txt", b"cat"), ("data.yaml", b"names: [cat]")])
+    def test_a_yaml_file_of_something_else_contradicts_no_list(
+        self, photo: bytes, name: str, content: bytes, listed: tuple[str, bytes]
+    ) -> None:
+        files = {"images/a.jpg": photo, "labels/a.txt": LINE, name: content} | dict([listed])
+        assert names_of(files) == {"images/a.jpg": ["cat"]}
+        assert labels(files) == ["cat"]
+        assert doubts(plan_of(files)) == {}
+        assert plan_of(files).left == {name: Left.NOT_LABELS}
+
+    def test_a_count_names_nothing(self, photo: bytes) -> None:
+        files = {"images/a.jpg": photo, "labels/a.txt": LINE, "data.yaml": b"nc: 3\nval: images\n"}
+        assert names_of(files | {"classes.txt": b"cat"}) == {"images/a.jpg": ["cat"]}
+        assert labels(files) == ["class_0"]
+        assert doubts(plan_of(files)) == {"NO_CLASS_NAMES": 1}
+        assert plan_of(files).splits == {"images/a.jpg": "val"}
+
+    def test_names_alone_count_where_there_is_no_other_list(self, photo: bytes) -> None:
+        files = {"images/a.jpg": photo, "labels/a.txt": LINE, "cells.yaml": b"names: [cat]"}
+        assert names_of(files) == {"images/a.jpg": ["cat"]}
+        assert plan_of(files).lists == ["cells.yaml"]
+
+    def test_another_count_than_there_are_names_is_a_doubt(self, photo: bytes) -> None:
+        files = {"images/a.jpg": photo, "labels/a.txt": LINE, "data.yaml": b"nc: 5\nnames: [cat]"}
+        assert doubts(plan_of(files)) == {"CLASS_COUNT_DIFFERS": 1}
+        assert not doubts(plan_of(files | {"data.yaml": b"nc: 1\nnames: [cat]"}))
+
+    @pytest.mark.parametrize("names", ["{0: cat, 0: dog}", "{0: cat, 00: dog}", "[cat]\nnames: [dog]"])
+    def test_a_number_with_two_names_is_refused(self, photo: bytes, names: str) -> None:
+        config = f"train: images\nnames: {names}\n".encode()
+        (stop,) = plan_of({"images/a.jpg": photo, "labels/a.txt": LINE, "data.yaml": config}).stops
+        assert (stop.code, stop.path) == ("BROKEN_CONFIG", "data.yaml")
+        assert "data.yaml" in stop.message
+        assert "<" not in stop.message
+
+    def test_a_configuration_that_says_otherwise_than_a_nearer_list_is_a_doubt(self, photo: bytes) -> None:
+        files = {"images/a.jpg": photo, "labels/a.txt": LINE, "labels/classes.txt": b"cat\ndog"}
+        plan = plan_of(files | {"data.yaml": b"names: [dog, cat]"})
+        assert doubts(plan) == {"CLASS_LISTS_DIFFER": 1}
+        assert (plan.doubts[0].example, plan.class_lists[0].path) == ("data.yaml", "labels/classes.txt")
+        assert not doubts(plan_of(files | {"data.yaml": b"names: [cat]"}))
 
     def test_a_broken_configuration_is_named(self, photo: bytes) -> None:
         files = {"set/data.yaml": b"names: {x: cat}", "set/images/a.jpg": photo, "set/labels/a.txt": LINE}

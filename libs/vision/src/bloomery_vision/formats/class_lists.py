@@ -59,8 +59,8 @@ def text_lists(tree: Tree) -> list[str]:
 
 
 def read_list(source: Source, name: str) -> ClassList:
-    """The classes of a text file, numbered by its lines. Raises FormatError as `read_text` does."""
-    lines: Sequence[str] = read_lines(source, name)
+    """The classes of a text file, numbered by its lines but comments. Raises FormatError as `read_text` does."""
+    lines: Sequence[str] = _without_comments(read_lines(source, name))
     if base_of(name).lower() == _VOC_LIST:
         lines = list(_voc_names(lines))
     lines = _without_numbers(lines)
@@ -80,18 +80,21 @@ def studio_list(source: Source, tree: Tree) -> Iterator[ClassList]:
                 yield ClassList(name, names)
 
 
-def names_of_config(path: str, content: Config) -> ClassList:
-    """The classes of a configuration. Raises FormatError BROKEN_CONFIG."""
+def names_of_config(path: str, content: Config) -> ClassList | None:
+    """The classes of a configuration; None where it names none. Raises FormatError BROKEN_CONFIG."""
     names = content.get("names")
     if names is None:
-        return ClassList(path, _numbered(path, content.get("nc")))
+        return None
     entries = names.items() if isinstance(names, dict) else enumerate(names) if isinstance(names, list) else ()
     try:
-        found = {int(number): nfc(label.strip()) for number, label in entries}
+        numbered = [(int(number), nfc(label.strip())) for number, label in entries]
     except (ValueError, AttributeError, TypeError):
-        found = {}
+        numbered = []
+    found = dict(numbered)
     if not found or not all(found.values()) or not all(map(_is_number, found)):
         raise FormatError("BROKEN_CONFIG", f"the names in {path} are not a list of labels", _NAMES_HINT)
+    if len(found) < len(numbered):
+        raise FormatError("BROKEN_CONFIG", f"in {path} a class number has two names", _NAMES_HINT)
     return ClassList(path, found)
 
 
@@ -128,10 +131,10 @@ def _is_number(number: int) -> bool:
     return 0 <= number < 1 << 31
 
 
-def _numbered(path: str, count: object) -> Names:
-    if not isinstance(count, str) or not count.isdecimal() or not 0 < int(count) < 1 << 16:
-        raise FormatError("BROKEN_CONFIG", f"{path} has no names, and nc is no number", _NAMES_HINT)
-    return {number: f"class_{number}" for number in range(int(count))}
+def _without_comments(lines: Sequence[str]) -> Sequence[str]:
+    """The lines that do not begin with `#`, nor are empty where some do; all of them where each does."""
+    kept = [line for line in lines if line and not line.startswith("#")]
+    return kept if kept and any(line.startswith("#") for line in lines) else lines
 
 
 def _without_numbers(lines: Sequence[str]) -> Sequence[str]:

@@ -9,6 +9,7 @@ from array import array
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import BinaryIO
@@ -174,10 +175,9 @@ def _survey(source: Source, name: str, index: NameIndex) -> _File:
 def _arrays_of(head: str) -> set[str]:
     """What a file has as far as it can be read, whatever its encoding."""
     arrays: set[str] = set()
-    try:
+    # The beginning alone is no whole file.
+    with suppress(FormatError):
         deque(read_arrays(BytesIO(head.encode()), KEYS, arrays=arrays), maxlen=0)
-    except FormatError:
-        pass  # the beginning alone is no whole file
     return arrays
 
 

@@ -1,11 +1,13 @@
 """Dataset configurations in YAML, as Ultralytics and others write them, and the key files of Darknet (`obj.data`)."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import yaml
 
 from bloomery_vision.formats.model import FormatError
+from bloomery_vision.formats.names import base_of, split_suffix
 from bloomery_vision.formats.source import Source
 from bloomery_vision.formats.texts import read_lines, read_text
 
@@ -13,9 +15,29 @@ Config = Mapping[str, object]
 """What a configuration says. Every scalar is text as it stands in the file: `no` and `01` are names, not values."""
 
 _SAYS_NAMES = re.compile(r"""^\s*\{?\s*["']?(names|nc)["']?\s*:""", re.MULTILINE)
+_DATA_SET = frozenset({"path", "train", "val", "valid", "validation", "test", "kpt_shape"})
+"""What configurations of data sets say beside names, and those of models do not."""
+
 _HINT = "write valid YAML"
 _TEXT_TAGS = re.compile(r"tag:yaml\.org,2002:(bool|float|int|null|str|timestamp|python/(str|unicode))")
 """Of scalars that mean the text that stands there."""
+
+
+class _Loader(yaml.BaseLoader):
+    """One without types, which knows no tags either, so that those of other programs do no harm."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
+        """Raises ConstructorError where a key stands twice: the last one would win in silence."""
+        counts = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        if twice := [key for key, count in counts.items() if count > 1]:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def is_about_data(name: str, content: Config) -> bool:
+    """Whether a configuration is of a data set: it is called so, or says more of one than names."""
+    called = split_suffix(base_of(name))[0].lower() in ("data", "dataset")
+    return called or not _DATA_SET.isdisjoint(content) or {"names", "nc"} <= content.keys()
 
 
 def read_config(source: Source, name: str) -> Config | None:
@@ -33,8 +55,7 @@ def read_config(source: Source, name: str) -> Config | None:
     if not _SAYS_NAMES.search(text):
         return None
     try:
-        # The loader without types knows no tags either, so that those of other programs do no harm.
-        documents = [document for document in yaml.load_all(text, yaml.BaseLoader) if isinstance(document, dict)]
+        documents = [document for document in yaml.load_all(text, _Loader) if isinstance(document, dict)]
     except (yaml.YAMLError, RecursionError, ValueError) as problem:
         if not re.search(r"""^["']?names["']?\s*:""", text, re.MULTILINE):
             return None
@@ -70,4 +91,4 @@ def read_keys(source: Source, name: str) -> Config:
 
 
 def _plain(problem: Exception) -> str:
-    return " ".join(str(problem).split())
+    return re.sub(r' in "<[\w ]+>"', "", " ".join(str(problem).split()))

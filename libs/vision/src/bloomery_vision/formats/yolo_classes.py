@@ -1,6 +1,7 @@
 """The class lists of a YOLO folder, and which of them applies to which label files."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from bloomery_vision.findings import Finding, error
@@ -14,11 +15,11 @@ from bloomery_vision.formats.class_lists import (
     text_lists,
 )
 from bloomery_vision.formats.model import FormatError
-from bloomery_vision.formats.names import base_of, folder_of
+from bloomery_vision.formats.names import base_of, folder_of, upwards
 from bloomery_vision.formats.plan import Doubt
 from bloomery_vision.formats.source import Source
 from bloomery_vision.formats.tree import Tree
-from bloomery_vision.formats.yaml_files import Config, read_config, read_keys
+from bloomery_vision.formats.yaml_files import Config, is_about_data, read_config, read_keys
 from bloomery_vision.formats.yolo_files import Text, look_at
 
 _DARKNET_KEYS = frozenset({"names", "train", "valid"})
@@ -45,17 +46,26 @@ class Classes:
         for name in text_lists(tree):
             found.read_text(source, name)
         found.lists += studio_list(source, tree)
+        if not (found.lists or found.broken):
+            found.lists += found.stray_lists(source, tree)
         return found
 
     def read_yaml(self, source: Source, name: str) -> None:
         """Reads a configuration, if it is one."""
         try:
-            content = read_config(source, name)
-            if content is not None:
-                self.lists.append(names_of_config(name, content))
+            if (content := read_config(source, name)) and is_about_data(name, content):
+                if listed := names_of_config(name, content):
+                    self.lists.append(listed)
                 self.configs[name] = content
         except FormatError as problem:
             self.broken[name] = problem
+
+    def stray_lists(self, source: Source, tree: Tree) -> Iterator[ClassList]:
+        """The names in YAML files that say nothing else of a data set: any program may write such a key."""
+        for name in sorted(set(tree.ending(".yaml", ".yml")) - self.configs.keys(), key=_depth):
+            with suppress(FormatError):
+                if (content := read_config(source, name)) and (listed := names_of_config(name, content)):
+                    yield listed
 
     def read_darknet(self, source: Source, name: str) -> None:
         """Reads a Darknet file of keys, if it is one."""
@@ -138,6 +148,8 @@ def apply_lists(classes: Classes, folders: Sequence[str]) -> Applied:
     applied.stops = list(dict.fromkeys(applied.stops))
     applied.doubts += _about_broken(classes, applied)
     applied.doubts += _about_repeated(applied.lists)
+    applied.doubts += _about_counts(classes)
+    applied.doubts += _about_overruled(classes, applied)
     return applied
 
 
@@ -183,6 +195,34 @@ def _about_repeated(lists: Iterable[ClassList]) -> Iterator[Doubt]:
                 f"names stand more than once in a list of classes: {', '.join(repeated[:3])}; each becomes one class"
             )
             yield Doubt("DUPLICATE_CLASS", message, "give each class its own name", len(repeated), one.path)
+
+
+def _about_counts(classes: Classes) -> Iterator[Doubt]:
+    counts = {path: str(content.get("nc", "")) for path, content in classes.configs.items()}
+    wrong = [one.path for one in classes.lists if counts.get(one.path, "") not in ("", str(len(one.names)))]
+    if wrong:
+        message = "configurations say another number of classes (nc) than they have names"
+        yield Doubt("CLASS_COUNT_DIFFERS", message, "correct nc, or add the names", len(wrong), wrong[0])
+
+
+def _about_overruled(classes: Classes, applied: Applied) -> Iterator[Doubt]:
+    """Configurations that say otherwise than a list that is nearer to the label files."""
+    configured = {folder_of(one.path): one for one in reversed(classes.lists) if one.path in classes.configs}
+    overruled = {
+        config.path: applied.lists[number].path
+        for folder, number in applied.class_list_of.items()
+        for config in (configured[above] for above in upwards(folder) if above in configured)
+        if _differ(config, applied.lists[number])
+    }
+    if overruled:
+        config, nearer = next(iter(overruled.items()))
+        message = f"configurations call classes otherwise than lists that are nearer to label files, such as {nearer}"
+        hint = "the nearer list is taken, while trainers read the configuration: delete the wrong one"
+        yield Doubt("CLASS_LISTS_DIFFER", message, hint, len(overruled), config)
+
+
+def _differ(first: ClassList, second: ClassList) -> bool:
+    return any(second.names.get(number, label) != label for number, label in first.names.items())
 
 
 def _depth(name: str) -> tuple[int, bool, str]:

@@ -39,6 +39,59 @@ def test_an_image_in_a_folder_that_is_spelled_as_in_an_address_is_one_image(phot
     assert names_of(files) == {"my%20photos/a.jpg": ["cell"]}
 
 
+@pytest.mark.parametrize("other", ["depth/a.png", "thumbnails/a.jpg", "Thermal/a.jpg", "originals/a.jpg", "a.jpg"])
+@pytest.mark.parametrize("split", ["", "train/"])
+class TestFoldersForImages:
+    """Of several folders with images of one name the one that the format looks into counts."""
+
+    def test_yolo_labels_belong_to_images(self, photo: bytes, split: str, other: str) -> None:
+        files = {f"{split}images/a.jpg": photo, f"{split}{other}": photo, f"{split}labels/a.txt": LINE}
+        plan = plan_of(files | {"classes.txt": b"cat"})
+        assert plan.label_of == {f"{split}images/a.jpg": f"{split}labels/a.txt"}
+        assert doubts(plan)["SIBLING_IMAGES"] == 1
+        assert plan.doubts[0].example == f"{split}{other}"
+
+    def test_annotations_belong_to_jpegimages(self, photo: bytes, split: str, other: str) -> None:
+        files = {f"{split}JPEGImages/a.jpg": photo, f"{split}{other}": photo}
+        files |= {f"{split}Annotations/a.xml": voc(voc_object(1, 1, 9, 9), name="")}
+        plan = plan_of(files)
+        assert plan.label_of == {f"{split}JPEGImages/a.jpg": f"{split}Annotations/a.xml"}
+        assert doubts(plan)["SIBLING_IMAGES"] == 1
+
+
+@pytest.mark.parametrize(("images", "texts"), [("set/{}/images", "set/{}/labels"), ("images/{}", "labels/{}")])
+def test_folders_for_images_count_in_many_folders(photo: bytes, images: str, texts: str) -> None:
+    files: dict[str, bytes] = {}
+    for number in range(12):
+        files |= {f"{folder.format(number)}/frame.jpg": photo for folder in (images, images.replace("images", "depth"))}
+        files[f"{texts.format(number)}/frame.txt"] = f"{number} .5 .5 .2 .2".encode()
+    plan = plan_of(files | {"classes.txt": b"cat"})
+    expected = {f"{images.format(one)}/frame.jpg": f"{texts.format(one)}/frame.txt" for one in range(12)}
+    assert plan.label_of == expected
+    assert doubts(plan) == {"SIBLING_IMAGES": 12}
+
+
+def test_a_folder_that_the_configuration_names_comes_before_others(photo: bytes) -> None:
+    files = {"photos/a.jpg": photo, "depth/a.jpg": photo, "labels/a.txt": LINE}
+    assert codes(read_folder(files)["labels/a.txt"]) == ["AMBIGUOUS_IMAGE"]
+    plan = plan_of(files | {"data.yaml": b"train: photos\nnames: [cat]"})
+    assert plan.label_of == {"photos/a.jpg": "labels/a.txt"}
+    assert doubts(plan) == {"NO_SPLIT": 1, "SIBLING_IMAGES": 1}
+
+
+def test_other_folders_of_equally_near_images_stay_undecided(photo: bytes) -> None:
+    files = {"depth/a.jpg": photo, "rgb/a.jpg": photo, "labels/a.txt": LINE, "xml/a.xml": b"<x/>"}
+    assert codes(read_folder(files)["labels/a.txt"]) == ["AMBIGUOUS_IMAGE"]
+
+
+def test_images_beside_that_have_label_files_are_no_doubt(photo: bytes) -> None:
+    files = {f"{folder}/a.jpg": photo for folder in ("images", "thermal/images")}
+    files |= {f"{folder}/a.txt": LINE for folder in ("labels", "thermal/labels")} | {"classes.txt": b"cat"}
+    plan = plan_of(files)
+    assert plan.label_of == {"images/a.jpg": "labels/a.txt", "thermal/images/a.jpg": "thermal/labels/a.txt"}
+    assert doubts(plan) == {}
+
+
 def test_a_label_file_is_not_given_to_an_image_of_another_folder(photo: bytes) -> None:
     nameless = voc(voc_object(1, 1, 9, 9), name="")
     files = {"JPEGImages/cam1/1.jpg": photo, "Annotations/cam2/1.xml": nameless}

@@ -3,20 +3,25 @@
 A label file lies beside its image, or at the same path below another root (`Annotations/cam1/7.xml` and
 `JPEGImages/cam1/7.jpg`, `train/labels/7.txt` and `train/images/7.jpg`). Of the folders of two such paths what they have
 in common at both ends is dropped; the fewer are left, the closer they are. What is further apart than one root is no
-pair, nor is what lies in folders of two splits.
+pair, nor is what lies in folders of two splits. Of the folders that the path may be below, one that the formats know as
+that of the images (`labels` and `images`, `Annotations` and `JPEGImages`) comes before all others.
 """
 
 from array import array
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import takewhile
 
 from bloomery_vision.formats.names import base_of, before_upload, fold, folder_of, nfc, spellings, split_suffix
-from bloomery_vision.formats.packed import Column, Names, numbers
+from bloomery_vision.formats.packed import NO_NAMES, Column, Names, numbers
+from bloomery_vision.formats.plan import Doubt
 from bloomery_vision.formats.split_words import split_of
 from bloomery_vision.formats.stems import Stems, stems_of
 from bloomery_vision.images import SUFFIXES
+
+_PARTNERS = ((["labels"], ["images"]), (["annotations"], ["jpegimages"]))
+"""Roots of label files, and those that Ultralytics and Pascal VOC look for their images in."""
 
 _MANY = 8
 """Folders with an image of one name above which what was learnt from the last label file is tried first."""
@@ -27,18 +32,27 @@ class Pairs:
     """What came of some label files.
 
     `label_of` is the label file of an image. Of the others `without` have no image, `repeated` are of an image that has
-    one already, and `undecided` may be of any of several images that are equally near.
+    one already, and `undecided` may be of any of several images that are equally near. The images that are `passed`
+    have none: they lie in folders that others of the same names were preferred to.
     """
 
     label_of: Column[str]
     without: Names
     repeated: Mapping[str, str]
     undecided: Mapping[str, Sequence[str]]
+    passed: Names
+
+    def doubts(self) -> Iterator[Doubt]:
+        """What somebody should look at."""
+        if self.passed:
+            message = "images are called as labelled ones in the folder for images beside theirs, and are not annotated"
+            hint = "leave their folder out, or give them label files of their own"
+            yield Doubt("SIBLING_IMAGES", message, hint, len(self.passed), self.passed[0])
 
 
-def pair(labels: Names, images: Stems) -> Pairs:
-    """The pairs among these paths."""
-    places = _Places(images)
+def pair(labels: Names, images: Stems, told: Container[str] = ()) -> Pairs:
+    """The pairs among these paths; of equally near images those `told` to be of the set come before others."""
+    places = _Places(images, told)
     choices = _Choices(len(labels))
     complete: set[str] = set()
     for number, label in enumerate(labels):
@@ -47,7 +61,8 @@ def pair(labels: Names, images: Stems) -> Pairs:
     for number, label in enumerate(labels):
         if not choices.ranks[number]:
             choices.take(number, places.nearest(label, complete))
-    return _decide(labels, images.names, choices)
+    found = _decide(labels, images.names, choices)
+    return replace(found, passed=places.passed(found)) if places.lost else found
 
 
 def _decide(labels: Names, images: Names, choices: "_Choices") -> Pairs:
@@ -62,7 +77,8 @@ def _decide(labels: Names, images: Names, choices: "_Choices") -> Pairs:
             repeated[labels[number]] = images[place]
         else:
             label_of.codes[place] = number + 1
-    return Pairs(label_of, labels.flagged(bytearray(not rank for rank in choices.ranks)), repeated, undecided)
+    without = labels.flagged(bytearray(not rank for rank in choices.ranks))
+    return Pairs(label_of, without, repeated, undecided, NO_NAMES)
 
 
 def used(labels: Names, label_of: Column[str], more: Iterable[str] = ()) -> bytearray:
@@ -108,11 +124,12 @@ class _Choices:
 
 
 class _Places:
-    """Images by stem and folder."""
+    """Images by stem and folder. What is `lost` leads from folders of label files to those that others came before."""
 
-    def __init__(self, stems: Stems) -> None:
-        self._stems = stems
+    def __init__(self, stems: Stems, told: Container[str]) -> None:
+        self._stems, self._told = stems, told
         self._other_root: tuple[Sequence[str], Sequence[str]] | None = None
+        self.lost: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
 
     def beside(self, label: str) -> _Choice:
         """The images of a label file's name in its own folder."""
@@ -133,15 +150,34 @@ class _Places:
             if found := self._within(stem, self._mirrored(folder)):
                 return self._choose(found, label, 2)
             there = self._stems.folders(stem, len(self._stems.names))
-        ranked = [(far, one) for one in there if (far := _distance(folder, one)) is not None]
+        ranked = sorted((far, one) for one in there if (far := _distance(folder, one)) is not None)
         if not ranked:
             return _Choice()
-        closest = min(ranked)[0]
-        near = [one for far, one in ranked if far == closest]
-        images = self._of_stem(stem, sorted(place for one in near for place in self._stems.places(stem, one)))
+        closest = next((far for far, one in ranked if _is_partner(folder, one)), ranked[0][0])
+        near = [one for far, one in ranked if far <= closest]
+        images = self._preferred(folder, {one: self._of_stem(stem, self._stems.places(stem, one)) for one in near})
         if len(images) == 1:
             self._other_root = _difference(folder, folder_of(self._stems.names[images[0]]))
         return self._choose(images, label, closest)
+
+    def _preferred(self, folder: str, near: Mapping[str, Sequence[int]]) -> Sequence[int]:
+        """Of equally near images those in a folder that is known for them, or that are told to be of the set."""
+        known = [one for one in near if _is_partner(folder, one)]
+        told = [one for one, images in near.items() if any(self._stems.names[place] in self._told for place in images)]
+        best = known or told or list(near)
+        self.lost.update(
+            (tuple(here), tuple(there)) for here, there in (_difference(folder, one) for one in near if one not in best)
+        )
+        return sorted(place for one in best for place in near[one])
+
+    def passed(self, found: Pairs) -> Names:
+        """The images without label files in the folders that are lost."""
+        images, labels = self._stems.names, set(map(folder_of, found.label_of.values()))
+        lost = {_moved(folder, here, there) for folder in labels for here, there in self.lost}
+        codes = found.label_of.codes
+        return images.flagged(
+            bytearray(not code and folder_of(name) in lost for code, name in zip(codes, images, strict=True))
+        )
 
     def _within(self, stem: str, folder: str) -> Sequence[int]:
         """The images of a stem in a folder of just this spelling."""
@@ -162,10 +198,7 @@ class _Places:
 
     def _mirrored(self, folder: str) -> str:
         """The folder that is to this one as the last one found was to its label file's."""
-        if self._other_root is None:
-            return ""
-        here, there = ("/".join(parts) for parts in self._other_root)
-        return f"/{folder}/".replace(f"/{here}/", f"/{there}/", 1).strip("/")
+        return _moved(folder, *self._other_root) if self._other_root else ""
 
 
 def _stems(label: str) -> Iterator[str]:
@@ -177,6 +210,18 @@ def _stems(label: str) -> Iterator[str]:
             yield shorter
         if original := before_upload(stem):
             yield original
+
+
+def _moved(folder: str, here: Sequence[str], there: Sequence[str]) -> str:
+    """The folder with some of its parts, if it has them, exchanged for others."""
+    old, new = ("/".join(["", *parts, ""]) for parts in (here, there))
+    return f"/{folder}/".replace(old, new, 1).strip("/")
+
+
+@lru_cache(maxsize=1 << 14)
+def _is_partner(label: str, image: str) -> bool:
+    difference = tuple([fold(part) for part in parts] for parts in _difference(label, image))
+    return difference in _PARTNERS
 
 
 @lru_cache(maxsize=1 << 14)

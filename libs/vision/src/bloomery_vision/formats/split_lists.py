@@ -81,6 +81,9 @@ class Splits:
         place = self.images.place(image) if self._roots else None
         return None if place is None else _FIRST[self._bits[place]]
 
+    def __contains__(self, image: object) -> bool:
+        return isinstance(image, str) and self.get(image) is not None
+
     def decided_for(self, folder: str, split: Split) -> bool:
         """Whether files say which images of a folder are in that split, so that its name no longer does."""
         return any(

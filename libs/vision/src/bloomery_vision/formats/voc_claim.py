@@ -76,7 +76,7 @@ def claim_voc(source: Source, tree: Tree) -> Claim | None:
         class_list_of=dict.fromkeys(sorted(set(map(folder_of, own))), 0) if class_list else {},
         labels=_labels(class_list, seen),
         pixel_origin=seen.origin,
-        doubts=list(seen.doubts()),
+        doubts=[*pairs.doubts(), *seen.doubts()],
     )
 
 

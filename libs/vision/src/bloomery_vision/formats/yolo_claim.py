@@ -32,7 +32,7 @@ def claim_yolo(source: Source, tree: Tree) -> Claim | None:
     splits = SplitReader(source, tree)
     for path, content in classes.configs.items():
         splits.read_config(path, content)
-    files = _label_files(source, tree, splits.used)
+    files = _label_files(source, tree, splits)
     splits.read_lists([name for name in tree.ending(".txt") if name not in files.names])
     if not files.names and (folders := _claim_folders(tree, classes.findings)):
         return folders
@@ -56,7 +56,7 @@ def claim_yolo(source: Source, tree: Tree) -> Claim | None:
         class_list_of=applied.class_list_of,
         labels=_labels(applied.lists or classes.lists, seen),
         rows=rows,
-        doubts=[*applied.doubts, *seen.doubts(rows, classes.keypoints)],
+        doubts=[*files.doubts, *applied.doubts, *seen.doubts(rows, classes.keypoints)],
         stops=applied.stops if files.names else (),
     )
 
@@ -80,11 +80,12 @@ class _Files:
     label_of: Mapping[str, str]
     unplaced: Mapping[str, Finding]
     left: Mapping[str, Left]
+    doubts: Sequence[Doubt]
 
 
-def _label_files(source: Source, tree: Tree, taken: set[str]) -> _Files:
-    texts = tree.ending(".txt").where(lambda name: name not in taken and _may_label(source, name))
-    pairs = pair(texts, tree.index.stems)
+def _label_files(source: Source, tree: Tree, splits: SplitReader) -> _Files:
+    texts = tree.ending(".txt").where(lambda name: name not in splits.used and _may_label(source, name))
+    pairs = pair(texts, tree.index.stems, splits.found)
     kinds = {folder: kind_of_folder(source, names) for folder, names in _placed(texts, pairs).by(folder_of).items()}
     folders = {folder for folder, kind in kinds.items() if kind in (Text.YOLO, Text.EMPTY, Text.BROKEN)}
     label_of = pairs.label_of
@@ -99,7 +100,8 @@ def _label_files(source: Source, tree: Tree, taken: set[str]) -> _Files:
     unplaced |= dict(_orphans(source, pairs.without, folders))
     other = {folder for folder, kind in kinds.items() if kind is Text.OTHER_LABELS}
     left = Column.of_all(texts.where(lambda name: folder_of(name) in other), Left.OTHER_FORMAT)
-    return _Files(texts.flagged(used(texts, label_of, unplaced)), label_of, unplaced, left)
+    doubts = list(pairs.doubts()) if label_of else []
+    return _Files(texts.flagged(used(texts, label_of, unplaced)), label_of, unplaced, left, doubts)
 
 
 def _drop(label_of: Column[str], kept: Sequence[int]) -> None:

@@ -5,9 +5,9 @@
 # Input:    COCO with a box of a cat, and a crowd of dogs (`iscrowd` 1, run lengths) over the whole image.
 # Expected: the COCO that comes out still says `iscrowd` 1, and YOLO, which has no such thing, leaves the region out or
 #           warns (Datumaro does both).
-# Seen:     globox writes `iscrowd` 0; labelformat writes no `iscrowd` (nor `id`, nor `area`), which readers take for 0. In
-#           both, YOLO has the region as one dog as large as the image. An evaluation then counts a miss where
-#           it should look away, and a training learns one dog in place of many.
+# Seen:     globox writes `iscrowd` 0; labelformat writes no `iscrowd` (nor `id`, nor `area`), which readers take for 0.
+#           In both, YOLO has the region as one dog as large as the image. An evaluation then counts a miss where it
+#           should look away, and a training learns one dog in place of many.
 # Instead:  take crowds out before converting, and evaluate against the original file.
 set -euo pipefail
 place=$(mktemp -d)

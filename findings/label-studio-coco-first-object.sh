@@ -6,8 +6,8 @@
 # Expected: average precision 1.0.
 # Seen:     0.442. Label Studio counts annotation ids from 0. COCOeval keeps for each detection the id of the object
 #           that it met, and takes 0 for "none": the detection is a false positive and the object a miss. With all ids
-#           raised by 1, and nothing else changed, the same evaluation says 1.0. On a large set the loss is too small
-#           to be noticed, on a small one, or for a rare class whose object comes first, it is not.
+#           raised by 1, and nothing else changed, the same evaluation says 1.0. On a large set the loss is too small to
+#           be noticed, on a small one, or for a rare class whose object comes first, it is not.
 # Instead:  number the annotations from 1 before any evaluation with pycocotools (or what copies its algorithm).
 set -euo pipefail
 place=$(mktemp -d)
@@ -62,7 +62,8 @@ def average_precision(first: int) -> float:
 
 ids = [one["id"] for one in exported["annotations"]]
 print(f"exported ids: {ids}")
-print(f"average precision of the same boxes: {average_precision(0):.3f} as exported, {average_precision(1):.3f} from 1 on")
-if ids != [0, 1, 2] or round(average_precision(0), 3) != 0.442 or average_precision(1) < 0.999:
+exported_ids, from_one = average_precision(0), average_precision(1)
+print(f"average precision of the same boxes: {exported_ids:.3f} as exported, {from_one:.3f} from 1 on")
+if ids != [0, 1, 2] or round(exported_ids, 3) != 0.442 or from_one < 0.999:
     raise SystemExit("this is not what the header says")
 PY

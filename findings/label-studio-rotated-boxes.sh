@@ -5,9 +5,9 @@
 # Input:    an image of 400 x 200 pixels, a rectangle of 100 x 40 whose top left corner is (200, 50), turned by 90
 #           degrees about that corner. It covers x 160 to 200, y 50 to 150: as a box (x, y, w, h) 160, 50, 40, 100.
 # Expected: YOLO, Pascal VOC and COCO hold the upright box that encloses it, or the converter refuses.
-# Seen:     YOLO and VOC hold the rectangle as if it were not turned: 200, 50, 100, 40, which it only touches.
-#           COCO holds 120, 50, 80, 50: the corners are turned in percent of the width and of the height, which is a
-#           turn only where the image is square.
+# Seen:     YOLO and VOC hold the rectangle as if it were not turned: 200, 50, 100, 40, which it only touches. COCO
+#           holds 120, 50, 80, 50: the corners are turned in percent of the width and of the height, which is a turn
+#           only where the image is square.
 # Instead:  compute the corners in pixels from the JSON (x, y, width, height are percent, the turn is clockwise about
 #           the top left corner), or export YOLO with oriented boxes, which is right.
 set -euo pipefail

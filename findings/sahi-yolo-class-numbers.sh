@@ -4,8 +4,8 @@
 # Versions: sahi 0.12.8, Python 3.11.
 # Input:    COCO with categories cat (id 1) and dog (id 2), one object each: ids from 1 on, as most COCO files have.
 # Expected: class numbers that index the list of names: cat 0, dog 1.
-# Seen:     the label file says 1 and 2, data.yml says `nc: 2`, `names: [cat, dog]`. So the cat is a dog, and the number of
-#           the dog is out of range; trainers leave out an image with such a number, or fail. Nothing warns.
+# Seen:     the label file says 1 and 2, data.yml says `nc: 2`, `names: [cat, dog]`. So the cat is a dog, and the number
+#           of the dog is out of range; trainers leave out an image with such a number, or fail. Nothing warns.
 # Instead:  renumber the categories from 0 in the COCO file first (`Coco.update_categories` with numbers from 0).
 set -euo pipefail
 place=$(mktemp -d)

@@ -2,12 +2,12 @@
 # Reading a COCO file with masks and writing it again with supervision shrinks the masks and fills their holes.
 #
 # Versions: supervision 0.31.2, opencv-python-headless 5.0.0.93, pycocotools 2.0.11, Python 3.11.
-# Input:    run lengths with `iscrowd` 0 of 20 x 20 pixels (400), of 4 x 4 (16), and a ring of 20 x 20 without its
-#           inner 12 x 12 (256).
+# Input:    run lengths with `iscrowd` 0 of 20 x 20 pixels (400), of 4 x 4 (16), and a ring of 20 x 20 without its inner
+#           12 x 12 (256).
 # Expected: the file that `DetectionDataset.as_coco` writes decodes to the same pixels.
-# Seen:     400 becomes 361, 16 becomes 9, 256 becomes 361, beside an `area` of 400, 16 and 256 in the file. The masks in
-#           memory are right. The outlines are OpenCV's contours, which go through the centres of the outer pixels; COCO's
-#           go round the pixels, so a row and a column are lost. The hole is written as a second outline of the
+# Seen:     400 becomes 361, 16 becomes 9, 256 becomes 361, beside an `area` of 400, 16 and 256 in the file. The masks
+#           in memory are right. The outlines are OpenCV's contours, which go through the centres of the outer pixels;
+#           COCO's go round the pixels, so a row and a column are lost. The hole is written as a second outline of the
 #           object, and several outlines are a union in COCO, never a hole.
 # Instead:  write run lengths (`pycocotools.mask.encode`) from the masks in memory.
 set -euo pipefail

@@ -5,9 +5,10 @@ below the SQL arrives as a typed error: Unavailable (repeat later) or ResourceEx
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
+from operator import itemgetter
 from threading import Thread
 from typing import Any
 from weakref import WeakSet
@@ -218,10 +219,11 @@ def _as_parameters(
 ) -> Iterator[object]:
     """A column as the driver takes it; the same value in row after row, as the time of all is, is made ready once."""
     convert = column.type.dialect_impl(dialect).bind_processor(dialect)
-    values = (row[str(column.key)] for row in rows)
-    if convert is None:
-        yield from values
-        return
+    values = map(itemgetter(column.key), rows)
+    return values if convert is None else _converted(convert, values)
+
+
+def _converted(convert: Callable[[object], object], values: Iterable[object]) -> Iterator[object]:
     last: object = None
     converted = convert(None)
     for value in values:

@@ -28,7 +28,7 @@ _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _STALE_AFTER = 3
 """Intervals of checks, each of which takes one at most, after which what was last heard counts no more."""
-_COLLECT_AFTER = 20_000
+_COLLECT_AFTER = 50_000
 _log = logging.getLogger("bloomery.server")
 
 

@@ -27,7 +27,7 @@ class TestCoco:
             ({"bbox": [500, 1, 4, 5]}, "OUTSIDE_IMAGE"),
             ({"bbox": [1, 1, 4]}, "BAD_GEOMETRY"),
             ({"bbox": "1 1 4 5"}, "BAD_GEOMETRY"),
-            ({"bbox": [1, "1", 4, 5]}, "BAD_GEOMETRY"),
+            ({"bbox": [1, "one", 4, 5]}, "BAD_GEOMETRY"),
             ({"bbox": [1, 10**400, 4, 5]}, "BAD_GEOMETRY"),
             ({"bbox": None}, "BAD_GEOMETRY"),
         ],

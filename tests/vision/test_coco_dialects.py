@@ -6,7 +6,7 @@ import pytest
 
 from bloomery_vision.findings import Severity
 from bloomery_vision.formats import ImportItem, Left
-from bloomery_vision.geometry import Box, Geometry, Polygon
+from bloomery_vision.geometry import Box, Geometry, Mask, Polygon
 from tests.vision.folders import Files, annotation, coco, codes, doubts, plan_of, read_folder
 
 
@@ -76,6 +76,7 @@ class TestWithoutAnnotations:
 SQUARE = [10, 20, 60, 20, 60, 70, 10, 70]
 POLYGON = Polygon(((10, 20), (60, 20), (60, 70), (10, 70)))
 BBOX = [10, 20, 50, 50]
+RUNS = {"size": [100, 200], "counts": [50, 50, 19900]}
 
 
 class TestOutlines:
@@ -87,6 +88,11 @@ class TestOutlines:
             ([[10, 20], [60, 20], [60, 70], [10, 70]], POLYGON),
             ([SQUARE, []], POLYGON),
             ([SQUARE, [1, 1, 2, 2]], POLYGON),
+            ([list(map(str, SQUARE))], POLYGON),
+            (list(map(str, SQUARE)), POLYGON),
+            ([[[10, 20], [60, 20], [60, 70], [10, 70]]], POLYGON),
+            ([RUNS], Mask.from_runs(200, 100, [50, 50, 19900])),
+            (RUNS | {"size": ["100", "200"]}, Mask.from_runs(200, 100, [50, 50, 19900])),
             ([], Box(10, 20, 50, 50)),
             ([[]], Box(10, 20, 50, 50)),
             (None, Box(10, 20, 50, 50)),
@@ -183,3 +189,88 @@ def test_names_and_ids_of_the_file_stay_with_the_items(photo: bytes) -> None:
 def test_scores_of_predictions_are_kept(photo: bytes) -> None:
     item = only_item({"a.png": photo, "i.json": coco(annotation(score=0.5), images=RECORD)})
     assert item.shapes[0].attributes == {"score": "0.5"}
+
+
+class TestCategories:
+    CATEGORIES = ({"id": 1, "name": "cat"}, {"id": 1, "name": "dog"}, {"id": 2, "name": "cow"})
+
+    def test_of_two_with_one_id_the_first_is_taken_and_it_is_said(self, photo: bytes) -> None:
+        files = {"a.png": photo, "i.json": coco(annotation(category_id=1), categories=self.CATEGORIES)}
+        assert [shape.label for shape in only_item(files).shapes] == ["cat"]
+        plan = plan_of(files)
+        assert [one.name for one in plan.labels] == ["cat", "cow"]
+        assert doubts(plan) == {"DUPLICATE_ID": 1}
+        assert plan.doubts[0].example == "i.json: 1"
+
+    def test_one_that_is_there_twice_is_one(self, photo: bytes) -> None:
+        categories = [{"id": 7, "name": "cell"}, {"id": "7", "name": "cell"}]
+        assert not plan_of({"a.png": photo, "i.json": coco(annotation(), categories=categories)}).doubts
+
+    def test_the_id_of_one_in_another_file_is_another(self, photo: bytes) -> None:
+        other = coco(annotation(bbox=[50, 50, 9, 9]), categories=[{"id": 7, "name": "dog"}])
+        files = {"a.png": photo, "1.json": coco(annotation()), "2.json": other}
+        assert [shape.label for shape in only_item(files).shapes] == ["cell", "dog"]
+        assert not plan_of(files).doubts
+
+
+@pytest.mark.parametrize(
+    ("boxes", "told"),
+    [
+        ([[0.1, 0.2, 0.3, 0.4]], {"NOT_PIXELS": 1}),
+        ([[0, 0, 1, 1], [0.5, 0.5, 0.1, 0.1]], {"NOT_PIXELS": 2}),
+        ([[0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 30, 40]], {}),
+        ([[0.5, 0.5, 20, 20]], {}),
+    ],
+)
+def test_boxes_that_look_like_fractions_are_a_doubt(
+    photo: bytes, boxes: list[list[float]], told: dict[str, int]
+) -> None:
+    records = [annotation(id=number, bbox=box) for number, box in enumerate(boxes)]
+    assert doubts(plan_of({"a.png": photo, "i.json": coco(*records)})) == told
+
+
+class TestFilesOfTags:
+    TAG = {"id": 1, "image_id": 1, "category_id": 7}
+
+    def test_beside_one_of_objects_they_are_of_another_kind(self, photo: bytes) -> None:
+        files = {
+            "a.png": photo,
+            "instances_train.json": coco(annotation(), images=RECORD),
+            "labels_train.json": coco(self.TAG, images=RECORD),
+        }
+        assert plan_of(files).left == {"labels_train.json": Left.OTHER_KIND}
+        assert not codes(only_item(files))
+
+    def test_alone_their_annotations_are_told(self, photo: bytes) -> None:
+        assert codes(only_item({"a.png": photo, "labels_train.json": coco(self.TAG, images=RECORD)})) == [
+            "BAD_GEOMETRY"
+        ]
+
+
+@pytest.mark.parametrize(
+    "bbox",
+    [
+        ["10", "20", "50", "50.0"],
+        [10, " 20", "5e1", 50],
+        dict(zip("xy", BBOX[:2], strict=True)) | {"width": 50, "height": 50},
+    ],
+)
+def test_a_box_may_have_numbers_as_text_and_names(photo: bytes, bbox: object) -> None:
+    (shape,) = only_item({"a.png": photo, "i.json": coco(annotation(bbox=bbox), images=RECORD)}).shapes
+    assert shape.geometry == Box(10, 20, 50, 50)
+
+
+@pytest.mark.parametrize(
+    "bbox", [["10", "20", "50", "wide"], ["nan", "1", "2", "3"], ["1_0", 1, 2, 3], [True, None, 1, 2], {"x": 1}]
+)
+def test_a_box_of_other_texts_is_told_as_it_stands(photo: bytes, bbox: object) -> None:
+    (problem,) = only_item({"a.png": photo, "i.json": coco(annotation(bbox=bbox), images=RECORD)}).problems
+    assert problem.code == "BAD_GEOMETRY"
+    assert "None" not in problem.message
+    assert "'" not in problem.message
+
+
+@pytest.mark.parametrize("value", [None, "no"])
+def test_a_crowd_that_is_none_is_told_as_it_stands(photo: bytes, value: object) -> None:
+    (problem,) = only_item({"a.png": photo, "i.json": coco(annotation(iscrowd=value), images=RECORD)}).problems
+    assert problem.message == f"iscrowd is {json.dumps(value)}"

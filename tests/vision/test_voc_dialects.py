@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from bloomery_vision.findings import Severity
 from bloomery_vision.geometry import Box, Polygon
 from tests.vision.folders import annotation, coco, codes, doubts, names_of, plan_of, read_folder, voc, voc_object
 
@@ -63,11 +64,47 @@ class TestRotation:
         left, right = min(shape.geometry.points), max(shape.geometry.points)
         assert left[1] < 45 < right[1]
 
-    @pytest.mark.parametrize("rotation", ["0", "0.0", "360", "", "x", "nan"])
+    @pytest.mark.parametrize("rotation", ["0", "0.0", "360", ""])
     def test_a_box_that_is_not_turned_stays_a_box(self, photo: bytes, rotation: str) -> None:
         (shape,) = read_folder({"a.jpg": photo, "a.xml": turned(rotation)})["a.jpg"].shapes
         assert shape.geometry == Box(50, 40, 100, 10)
         assert "rotation" not in shape.attributes
+
+    @pytest.mark.parametrize("rotation", ["x", "nan", "inf", "45 degrees"])
+    def test_a_rotation_that_is_no_number_is_told_and_the_box_kept(self, photo: bytes, rotation: str) -> None:
+        item = read_folder({"a.jpg": photo, "a.xml": turned(rotation)})["a.jpg"]
+        assert [type(shape.geometry) for shape in item.shapes] == [Box]
+        (problem,) = item.problems
+        assert (problem.code, problem.severity) == ("BAD_BOX", Severity.WARNING)
+        assert f"its rotation is {rotation!r}" in problem.message
+
+    def test_a_rotation_may_have_a_comma(self, photo: bytes) -> None:
+        shapes = [read_folder({"a.jpg": photo, "a.xml": turned(one)})["a.jpg"].shapes for one in ("45,0", "45.0")]
+        assert shapes[0] == shapes[1]
+        assert isinstance(shapes[0][0].geometry, Polygon)
+
+    @pytest.mark.parametrize(
+        ("outline", "code"),
+        [
+            ("<polygon><pt><x>5</x><y>5</y></pt><pt><x>9</x><y>9</y></pt></polygon>", "TOO_FEW_POINTS"),
+            ("<polygon><x1>5</x1><y1>5</y1><x2>9</x2><y2>9</y2></polygon>", "TOO_FEW_POINTS"),
+            ("<polygon><x1>5</x1><y1>five</y1></polygon>", "BAD_GEOMETRY"),
+            ("<robndbox><cx>5</cx><cy>5</cy></robndbox>", "BAD_BOX"),
+        ],
+    )
+    def test_a_good_box_is_kept_with_a_warning_where_the_outline_cannot_be_used(
+        self, photo: bytes, outline: str, code: str
+    ) -> None:
+        content = voc(voc_object(5, 5, 90, 90).replace("</object>", f"{outline}</object>"), size="")
+        item = read_folder({"a.png": photo, "a.xml": content})["a.png"]
+        assert [shape.geometry for shape in item.shapes] == [Box(4, 4, 86, 86)]
+        (problem,) = item.problems
+        assert (problem.code, problem.severity) == (code, Severity.WARNING)
+        assert "its outline cannot be used, its box is" in problem.message
+
+    def test_a_polygon_without_points_is_none(self, photo: bytes) -> None:
+        content = voc(voc_object(5, 5, 90, 90).replace("</object>", "<polygon/></object>"), size="")
+        assert not read_folder({"a.png": photo, "a.xml": content})["a.png"].problems
 
     def test_cvats_coco_says_it_too(self, photo: bytes) -> None:
         attributes = {"rotation": 45.0, "occluded": False}

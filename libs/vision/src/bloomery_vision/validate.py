@@ -59,7 +59,8 @@ def usable(findings: list[Finding]) -> bool:
 
 def _box(box: Box, path: str) -> list[Finding]:
     if not all(map(math.isfinite, (box.x, box.y, box.width, box.height))):
-        return [error("NOT_FINITE", f"its coordinates are {box}", hint=_REDRAW, path=path)]
+        stated = f"its corner is {box.x:g}, {box.y:g}, its width {box.width:g}, its height {box.height:g}"
+        return [error("NOT_FINITE", stated, hint=_REDRAW, path=path)]
     if box.width <= 0 or box.height <= 0:
         size = f"{box.width:g} x {box.height:g}"
         return [error("ZERO_AREA", f"it is {size} pixels", hint=_REDRAW, path=path)]

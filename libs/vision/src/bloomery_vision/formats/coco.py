@@ -90,7 +90,8 @@ class _Files:
     def _add(self, file: int, name: str, key: str, records: Sequence[Record], categories: dict[str, str]) -> None:
         match key:
             case "categories":
-                categories.update({one.id: one.name for one in map(as_category, records) if one})
+                for one in filter(None, map(as_category, records)):
+                    categories.setdefault(one.id, one.name)
             case "images":
                 self._tables.add_images(self._image(file, name, record) for record in records)
             case _:
@@ -166,7 +167,8 @@ class _Files:
             yield self._unplaced(image)
         for file, image_id, count in self._tables.orphans():
             name = self._plan.label_files[file]
-            message = f"{count} annotations are of image_id {image_id}, which the file does not list"
+            whose = "1 annotation is" if count == 1 else f"{count} annotations are"
+            message = f"{whose} of image_id {image_id}, which the file does not list"
             problem = error("UNKNOWN_IMAGE", message, hint="add the image's record", path=f"{name}#image {image_id}")
             yield failed(f"image_id {image_id}", problem, annotation_path=name)
 

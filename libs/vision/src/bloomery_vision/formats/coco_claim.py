@@ -50,6 +50,9 @@ class Category:
 class _File:
     """What a file turned out to hold.
 
+    `repeated` counts categories whose id another one has, by it; the first is taken. `only_fractions` says that no box
+    has a side above 1, `only_tags` that annotations have nothing but a category.
+
     `used` counts annotations by the id of their category. Of the images that are there `images` has the places; the
     records of others are counted in `missing` and `ambiguous`, by names that mean none and several.
     """
@@ -66,6 +69,9 @@ class _File:
     masks: set[str] = field(default_factory=set)
     captions: bool = False
     broken: bool = False
+    repeated: Counter[str] = field(default_factory=Counter)
+    only_fractions: bool = True
+    only_tags: bool = True
 
     @property
     def is_annotated(self) -> bool:
@@ -80,16 +86,26 @@ class _File:
     def add(self, key: str, records: Sequence[Record], index: NameIndex) -> None:
         match key:
             case "categories":
-                self.categories += filter(None, map(as_category, records))
+                self._add_categories(filter(None, map(as_category, records)))
             case "images":
                 self.records += len(records)
                 for record in records:
                     self._add_image(record.get("file_name"), index)
             case _:
                 self.objects += len(records)
+                self.only_fractions = self.only_fractions and all(map(_is_fraction, records))
+                self.only_tags = self.only_tags and all(map(_is_tag, records))
                 self.captions |= any("caption" in record for record in records)
                 self.masks |= {str(record.get("file_name")) for record in records if "segments_info" in record}
                 self.used.update(key_of(record.get("category_id")) or "" for record in records)
+
+    def _add_categories(self, listed: Iterable[Category]) -> None:
+        known = {one.id: one for one in self.categories}
+        for one in listed:
+            if known.setdefault(one.id, one) is one:
+                self.categories.append(one)
+            elif known[one.id].name != one.name:
+                self.repeated[one.id] += 1
 
     def _add_image(self, wanted: object, index: NameIndex) -> None:
         if not isinstance(wanted, str) or not wanted:
@@ -111,7 +127,7 @@ def claim_coco(source: Source, tree: Tree) -> Claim | None:
     files = [one for one in files if one.broken or "images" in one.arrays]
     if not any(one.arrays for one in files):
         return None
-    left = {one.path for one in files if one.captions or one.masks} | _other_kinds(files)
+    left = {one.path for one in files if one.captions or one.masks} | _other_kinds(files) | _tags(files)
     own = [one for one in files if one.path not in left]
     splits = SplitReader(source, tree)
     splits.read_lists(tree.ending(".txt"))
@@ -193,6 +209,23 @@ def _other_kinds(files: Sequence[_File]) -> set[str]:
     return {path for path in names if _kind(path)}
 
 
+def _tags(files: Sequence[_File]) -> set[str]:
+    """The files that say of images only which categories they are of, beside others that say where."""
+    with_objects = [one for one in files if one.objects]
+    tags = {one.path for one in with_objects if one.only_tags}
+    return tags if len(tags) < len(with_objects) else set()
+
+
+def _is_tag(record: Record) -> bool:
+    return "category_id" in record and not record.keys() & {"bbox", "segmentation"}
+
+
+def _is_fraction(record: Record) -> bool:
+    """Whether the box of an annotation is one that has less than two pixels of any image."""
+    box = record.get("bbox")
+    return isinstance(box, list) and all(isinstance(one, int | float) and 0 <= one <= 1 for one in box)
+
+
 def _kind(path: str) -> str | None:
     return next((kind for kind in _OTHER_KINDS if base_of(path).lower().startswith(kind)), None)
 
@@ -252,6 +285,13 @@ def _about_records(files: Sequence[_File]) -> Iterator[Doubt]:
     ambiguous = {one.path: one.ambiguous for one in sound}
     hint = "give the images different names"
     yield from _told("AMBIGUOUS_IMAGE", ambiguous, "images that COCO files list may be several", hint)
+    repeated = {one.path: one.repeated for one in sound}
+    message = "categories have the id of another one of their file, which is taken"
+    yield from _told("DUPLICATE_ID", repeated, message, "give each category its own")
+    if fractions := [one for one in sound if one.objects and one.only_fractions]:
+        message = "boxes look like fractions of their image's sides, and COCO counts pixels"
+        hint = "multiply them by the sides, or save them as YOLO"
+        yield Doubt("NOT_PIXELS", message, hint, sum(one.objects for one in fractions), fractions[0].path)
     unknown = {one.path: one.unknown for one in sound}
     message = "annotations are of categories that their file does not list"
     yield from _told("UNKNOWN_CLASS", unknown, message, "add the categories, or correct the ids")

@@ -1,6 +1,8 @@
 """One record of a COCO file as a shape."""
 
+import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import ParamSpec, cast
 
@@ -15,7 +17,9 @@ Kept = tuple[object, object, Record | None]
 """What is worth keeping of an annotation: its category, its box, and the rest, None where that says nothing."""
 
 _NUMBERS = frozenset({int, float, bool})
+_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*", re.ASCII)
 _CROWD = {0: False, 1: True, "0": False, "1": True}
+_SIDES = ("x", "y", "width", "height")
 _HINT = "write bbox as [x, y, width, height], outlines as [x, y, ...]"
 
 
@@ -57,7 +61,7 @@ def parse_object(kept: Kept, categories: Mapping[str, str]) -> Parsed:
     category, bbox, rest = kept
     label = categories.get(key_of(category) or "")
     if label is None:
-        message = f"category_id {category!r} is not among the file's categories"
+        message = f"category_id {_shown(category)} is not among the file's categories"
         return error("UNKNOWN_CLASS", message, hint="add the category, or correct the id")
     box = _attempt(_box, bbox)
     if rest is None and isinstance(box, Box):
@@ -65,7 +69,7 @@ def parse_object(kept: Kept, categories: Mapping[str, str]) -> Parsed:
     rest = rest or {}
     crowd = rest.get("iscrowd", 0)
     if not isinstance(crowd, int | float | str) or crowd not in _CROWD:
-        return error("BAD_RECORD", f"iscrowd is {crowd!r:.60}", hint="iscrowd is 0 or 1")
+        return error("BAD_RECORD", f"iscrowd is {_shown(crowd)}", hint="iscrowd is 0 or 1")
     attributes, is_crowd = _attributes(rest), _CROWD[crowd]
     outline = _attempt(_outline, rest, bbox)
     if box is not None and outline is not None:
@@ -73,6 +77,11 @@ def parse_object(kept: Kept, categories: Mapping[str, str]) -> Parsed:
         return found if isinstance(box, Finding) else Outlined(found, Shape(box, label, attributes, is_crowd))
     only = box or outline
     return _made(only, label, attributes, crowd=is_crowd) if only else _nothing()
+
+
+def _shown(value: object) -> str:
+    """The beginning of a value as it stands in the file."""
+    return f"{json.dumps(value, ensure_ascii=False):.60}"
 
 
 def _nothing() -> Finding:
@@ -93,7 +102,7 @@ def _made(found: Geometry | Finding, label: str, attributes: dict[str, str], *, 
 def _box(bbox: object) -> Box | None:
     if bbox is None:
         return None
-    numbers = _numbers(bbox)
+    numbers = _numbers([bbox.get(key) for key in _SIDES] if isinstance(bbox, dict) else bbox)
     if len(numbers) != 4:
         raise ValueError(f"bbox has {len(numbers)} numbers")
     return Box(*numbers)
@@ -103,10 +112,12 @@ def _outline(rest: Record, bbox: object) -> Geometry | None:
     segmentation = rest.get("segmentation")
     if segmentation is None:
         return _turned(rest, bbox)
+    if isinstance(segmentation, list) and len(segmentation) == 1 and isinstance(segmentation[0], dict):
+        (segmentation,) = segmentation
     if isinstance(segmentation, dict):
         return _mask(as_record(segmentation))
     if not isinstance(segmentation, list):
-        raise ValueError(f"segmentation is {segmentation!r:.60}")  # noqa: TRY004 - bad data, not a wrong call
+        raise ValueError(f"segmentation is {_shown(segmentation)}")  # noqa: TRY004 - bad data, not a wrong call
     rings = _rings(segmentation)
     return Polygon(rings[0], rings[1:]) if rings else _turned(rest, bbox)
 
@@ -121,9 +132,9 @@ def _turned(rest: Record, bbox: object) -> Polygon | None:
 
 def _rings(segmentation: list[object]) -> tuple[Ring, ...]:
     """The outlines: a list of flat lists as COCO wants it, one flat list, or one list of points."""
-    if segmentation and all(isinstance(one, int | float) for one in segmentation):
+    if segmentation and all(isinstance(one, int | float | str) for one in segmentation):
         segmentation = [segmentation]
-    rings = [_numbers(ring) for ring in segmentation]
+    rings = [_numbers(_flat(ring)) for ring in segmentation]
     if len(rings) > 2 and all(len(ring) == 2 for ring in rings):
         rings = [[number for ring in rings for number in ring]]
     if any(len(ring) % 2 for ring in rings):
@@ -131,6 +142,13 @@ def _rings(segmentation: list[object]) -> tuple[Ring, ...]:
     pairs = [tuple(zip(ring[::2], ring[1::2], strict=True)) for ring in rings if ring]
     # A speck of two points beside real outlines is the rest of a cut.
     return tuple(ring for ring in pairs if len(ring) > 2) or tuple(pairs)
+
+
+def _flat(ring: object) -> object:
+    """A list of points as one of numbers; anything else as it is."""
+    if isinstance(ring, list) and ring and all(isinstance(point, list) and len(point) == 2 for point in ring):
+        return [number for point in ring for number in point]
+    return ring
 
 
 def _mask(segmentation: Record) -> Mask:
@@ -149,10 +167,14 @@ def _mask(segmentation: Record) -> Mask:
 
 def _numbers(value: object) -> list[float]:
     if not isinstance(value, list):
-        raise ValueError(f"{value!r:.60} is not a list of numbers")  # noqa: TRY004 - bad data, not a wrong call
-    if not _NUMBERS.issuperset(map(type, value)):
-        raise ValueError(f"{value!r:.60} holds what is no number")
+        raise ValueError(f"{_shown(value)} is not a list of numbers")  # noqa: TRY004 - bad data, not a wrong call
+    if not _NUMBERS.issuperset(map(type, value)) and not all(map(_is_number, value)):
+        raise ValueError(f"{_shown(value)} holds what is no number")
     return [*map(float, value)]
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in _NUMBERS or (isinstance(value, str) and bool(_NUMBER.fullmatch(value)))
 
 
 def _attributes(rest: Record) -> dict[str, str]:

@@ -24,9 +24,8 @@ def joined(parts: Sequence[tuple[str, Cleaned]]) -> Cleaned:
                 whole.shapes.append(shape)
                 whole.ids.append(identifier)
         if different := fates.count(_DIFFERENT):
-            message = (
-                f"{different} objects of {name} are in {first} too, and are otherwise there; those there are taken"
-            )
+            whose = f"1 object of {name} is" if different == 1 else f"{different} objects of {name} are"
+            message = f"{whose} otherwise in {first}, which is taken"
             hint = "leave out the file with the worse annotation"
             whole.found.append(warning("DUPLICATE_IMAGE", message, hint=hint, path=name))
     return whole

@@ -24,6 +24,7 @@ from bloomery_vision.geometry import Box, Point, Polygon, Ring, Shape
 _ATTRIBUTES = ("difficult", "truncated", "occluded", "pose")
 """What an object may say beside its name and box."""
 
+_TURNED = ("cx", "cy", "w", "h", "angle")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _DECLARATION = re.compile(rb"""^<\?xml[^>]*?encoding\s*=\s*["']([\w.-]+)["'][^>]*\?>""")
 _WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949"}
@@ -40,7 +41,8 @@ def parse(source: Source, name: str) -> Element:
     try:
         root = _tree(_decoded(content))
     except DefusedXmlException as problem:
-        raise FormatError("XML_ENTITIES", f"it declares entities: {problem}", "write plain XML") from problem
+        message = "it declares entities, or refers to other files, and neither is read"
+        raise FormatError("XML_ENTITIES", message, "write plain XML") from problem
     except UnicodeDecodeError as problem:
         message = f"it is not in the encoding that it names, {problem.encoding}"
         raise FormatError("BROKEN_FILE", message, "save it as UTF-8") from problem
@@ -122,12 +124,14 @@ def _object(item: Element, origin: int) -> Parsed:
     outline = _outline(item)
     found = corners(item)
     if found is None:
-        return Shape(outline, label, attributes) if outline else _bad_box(item)
+        return Shape(outline, label, attributes) if isinstance(outline, Polygon) else _bad_box(item)
     xmin, ymin, xmax, ymax = found
     box = Box.from_corners(xmin - origin, ymin - origin, xmax, ymax)
     outline = outline or _turned(box, rotation)
     upright = Shape(box, label, attributes)
-    return Outlined(Shape(outline, label, attributes), upright) if outline else upright
+    if outline is None:
+        return upright
+    return Outlined(outline if isinstance(outline, Finding) else Shape(outline, label, attributes), upright)
 
 
 def _bad_box(item: Element) -> Finding:
@@ -147,34 +151,43 @@ def _attributes(item: Element) -> dict[str, str]:
     return found | {key: value for key, value in more.items() if key and value}
 
 
-def _outline(item: Element) -> Polygon | None:
-    turned = _numbers(item.find("robndbox"), ("cx", "cy", "w", "h", "angle"))
+def _outline(item: Element) -> Polygon | Finding | None:
+    """The outline that stands beside or instead of a box, or why it cannot be used; None where there is none."""
+    turned = item.find("robndbox")
+    polygon = item.find("polygon")
     if turned is None:
-        ring = _ring(item)
-        return Polygon(ring) if len(ring) > 2 else None
-    cx, cy, width, height, angle = turned
+        return _ring(polygon) if polygon is not None and len(polygon) else None
+    numbers = _numbers(turned, _TURNED)
+    if numbers is None:
+        return error("BAD_BOX", "its robndbox cannot be read", hint=f"{', '.join(_TURNED)} are numbers")
+    cx, cy, width, height, angle = numbers
     return rotated(Box(cx - width / 2, cy - height / 2, width, height), angle)
 
 
-def _ring(item: Element) -> Ring:
-    polygon = item.find("polygon")
-    if polygon is None:
-        return ()
+def _ring(polygon: Element) -> Polygon | Finding:
     pairs = [(text(point, "x"), text(point, "y")) for point in polygon.iterfind("pt")]
     numbers = (number for number in range(1, len(polygon)) if polygon.find(f"x{number}") is not None)
     pairs += [(text(polygon, f"x{number}"), text(polygon, f"y{number}")) for number in numbers]
     try:
-        return tuple((float(x), float(y)) for x, y in pairs)
+        ring: Ring = tuple((float(x), float(y)) for x, y in pairs)
     except ValueError:
-        return ()
+        return error("BAD_GEOMETRY", "its polygon has points that are no numbers", hint="write them as numbers")
+    if len(ring) < 3:
+        return error("TOO_FEW_POINTS", f"its polygon has {len(ring)} of at least 3 points", hint="draw it again")
+    return Polygon(ring)
 
 
-def _turned(box: Box, degrees: str) -> Polygon | None:
-    try:
-        angle = math.radians(float(degrees))
-    except ValueError:
+def _turned(box: Box, degrees: str) -> Polygon | Finding | None:
+    if not degrees:
         return None
-    return rotated(box, angle) if math.isfinite(angle) and angle % (2 * math.pi) else None
+    try:
+        # Some languages write a comma.
+        angle = math.radians(float(degrees.replace(",", ".")))
+    except ValueError:
+        angle = math.nan
+    if not math.isfinite(angle):
+        return error("BAD_BOX", f"its rotation is {degrees!r}", hint="a rotation is a number of degrees")
+    return rotated(box, angle) if angle % (2 * math.pi) else None
 
 
 def rotated(box: Box, angle: float) -> Polygon:

@@ -109,7 +109,7 @@ def edited_shapes(images: Images, saved: Sequence[Saved]) -> Iterator[Problem]:
     for result in saved:
         if result.outcome is Outcome.KEPT:
             who = result.head.author or "somebody"
-            message = f"its shapes were changed by {who} since they were imported; the files say something else"
+            message = f"its shapes were changed by {who} since they were imported, and are not what the files say"
             yield Problem(paths[result.draft.asset.uid], warning("EDITED_SINCE", message, hint=_STAYS))
 
 

@@ -208,7 +208,7 @@ def test_images_without_labels_are_imported_and_then_labelled(
     archive = shutil.make_archive(str(pictures), "zip", pictures)
     done = run("import", archive, "--format", "images", "--project", project.id)
     assert done.exit_code == 0, done.output
-    assert "1 other files (.docx)" in done.stdout
+    assert "1 other file (.docx)" in done.stdout
     new = list(project.assets(filter="name:new"))
     assert sorted(asset.proto.media_type for asset in new) == ["image/avif", "image/gif"]
     new[0].save_annotations([box("cat")])

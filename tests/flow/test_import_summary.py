@@ -74,7 +74,7 @@ def test_every_image_is_counted_by_what_became_of_it(run: Run, client: Client, p
         "repeated": 1,
     }.items():
         assert f"{title:13}  {value}\n" in done.stdout
-    assert "1 other files (.docx)" in done.stdout
+    assert "1 other file (.docx)" in done.stdout
     assert done.stderr.count("REPEATED_IMAGE") == 1
     assert "problem NOT_AN_IMAGE 1: images/broken.png" in done.stderr
 

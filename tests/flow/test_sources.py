@@ -110,6 +110,18 @@ def test_yolo_has_a_table_of_what_images_were_called(exported: Callable[[Path, s
         assert (found / label).read_text().startswith(("0 ", "2 "))
 
 
+def test_a_yolo_export_says_where_no_image_is_for_validation(run: Run, client: Client, folder: Path) -> None:
+    project = client.create_project(f"v-{uuid.uuid4().hex[:12]}")
+    project.import_folder(folder)
+    project.build_dataset("all", split="100/0/0").wait()
+    done = run("export", "all", "--to", folder / "out", "--project", project.id)
+    assert done.exit_code == 0, done.output
+    assert "no `val`, without which Ultralytics does not train" in done.stderr
+    assert "val:" not in (folder / "out/data.yaml").read_text()
+    done = run("export", "all", "--to", folder / "coco", "--format", "coco", "--project", project.id)
+    assert "no `val`" not in done.stderr
+
+
 def test_what_a_format_cannot_hold_is_told(run: Run, exported: Callable[[Path, str], Path], folder: Path) -> None:
     target = exported(folder, "yolo")
     project = target.name

@@ -216,11 +216,32 @@ def test_another_archive_is_to_be_unpacked(project: Project, tmp_path: Path) -> 
     assert "unpack" in caught.value.hint
 
 
-def test_a_zip_file_that_would_write_elsewhere_is_refused(project: Project, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["../b.jpg", "..\\b.jpg", "/b.jpg"])
+def test_a_zip_file_that_would_write_elsewhere_is_refused(project: Project, tmp_path: Path, name: str) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("../b.jpg", b"x")
-    with pytest.raises(errors.TransferFailed, match="outside"):
+        archive.writestr(of_windows(name), b"x")
+    with pytest.raises(errors.InvalidArgument, match="outside") as caught:
         project.import_folder(tmp_path / "a.zip")
+    assert caught.value.reason == "UNSAFE_NAME"
+
+
+def test_folders_of_a_zip_file_may_be_separated_by_backslashes(
+    fake: Fake, project: Project, tmp_path: Path, held: set[str]
+) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(of_windows("images\\"), b"")
+        archive.writestr(of_windows("images\\a.jpg"), b"a")
+        archive.writestr(of_windows("labels/a.txt"), b"0")
+    project.import_folder(tmp_path / "a.zip")
+    created = getattr(fake.calls["CreateImport"][0], "import")
+    assert {file.path for file in created.files} == {"images/a.jpg", "labels/a.txt"}
+    assert held == {digest_of(b"a"), digest_of(b"0")}
+
+
+def of_windows(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.create_system = 0
+    return info
 
 
 def test_equal_files_travel_once_with_the_signed_headers(project: Project, folder: Path, blobs: Blobs) -> None:
@@ -347,8 +368,10 @@ def test_the_files_of_a_large_folder_are_listed_in_a_file(
 def test_a_folder_without_anything_to_import_is_refused_here(project: Project, tmp_path: Path) -> None:
     with pytest.raises(errors.InvalidArgument, match="no images or label files"):
         project.import_folder(tmp_path)
-    with pytest.raises(errors.InvalidArgument, match="is neither a folder nor a zip file"):
+    with pytest.raises(errors.NotFound, match=r"there is no .*missing"):
         project.import_folder(tmp_path / "missing")
+    with pytest.raises(errors.NotFound, match=r"there is no .*missing\.zip"):
+        project.import_folder(tmp_path / "missing.zip")
 
 
 def test_an_import_that_fails_raises_why(fake: Fake, project: Project, folder: Path) -> None:

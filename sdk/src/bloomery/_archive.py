@@ -15,6 +15,9 @@ from bloomery._names import id_of
 from bloomery.common.v1 import Artifact
 from bloomery.errors import FailedPrecondition, InvalidArgument, TransferFailed
 
+_WINDOWS = frozenset({0, 10, 11, 14})
+"""What zip files call the systems on which a backslash separates folders."""
+
 
 def inside(folder: Path, name: str) -> Path:
     """The path of `name` below `folder`.
@@ -90,7 +93,16 @@ def _some(names: set[str]) -> str:
 def members(archive: Path) -> set[str]:
     """The names of the files in a zip."""
     with zipfile.ZipFile(archive) as opened:
-        return {member.filename for member in opened.infolist() if not member.is_dir()}
+        return {name for _, name in _files(opened)}
+
+
+def _files(archive: zipfile.ZipFile) -> list[tuple[zipfile.ZipInfo, str]]:
+    """The files of a zip with their names; older programs for Windows separate folders by backslashes."""
+    names = [
+        (member, member.filename.replace("\\", "/") if member.create_system in _WINDOWS else member.filename)
+        for member in archive.infolist()
+    ]
+    return [(member, name) for member, name in names if not name.endswith("/")]
 
 
 def file_name(artifact: Artifact) -> str:
@@ -112,12 +124,11 @@ async def extract(archive: Path, folder: Path) -> None:
 
 def _extract(archive: Path, folder: Path, left: threading.Event) -> None:
     with zipfile.ZipFile(archive) as opened:
-        files = [member for member in opened.infolist() if not member.is_dir()]
-        targets = [inside(folder, member.filename) for member in files]
-        for member in files:
+        targets = [(member, inside(folder, name)) for member, name in _files(opened)]
+        for member, _ in targets:
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise TransferFailed(f"{member.filename!r} is a link", reason="UNSAFE_NAME")
-        for member, target in zip(files, targets, strict=True):
+        for member, target in targets:
             if left.is_set():
                 return
             _write(opened, member, target)

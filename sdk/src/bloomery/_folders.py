@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from bloomery._archive import extract, members
 from bloomery._images import SUFFIXES
-from bloomery.errors import InvalidArgument, TransferFailed
+from bloomery.errors import InvalidArgument, NotFound, TransferFailed
 
 LABEL_SUFFIXES = frozenset({".data", ".json", ".labels", ".names", ".txt", ".xml", ".yaml", ".yml"})
 """Of the files that hold labels, or say how to read them; the server has the same list."""
@@ -55,8 +55,11 @@ def look(root: Path, given: Path) -> Folder:
     """Count the files of a folder, or of what was unpacked from the `given` zip file.
 
     Raises:
-        InvalidArgument: there is no such folder, or nothing in it could be imported.
+        NotFound: there is nothing of that name.
+        InvalidArgument: it is no folder, or nothing in it could be imported.
     """
+    if not root.exists():
+        raise NotFound(f"there is no {given}", hint="name a folder, or a zip file of one")
     if not root.is_dir():
         raise InvalidArgument(f"{given} is neither a folder nor a zip file", hint="unpack other archives first")
     reasons = Counter(reason for _, reason in _walk(root))
@@ -82,8 +85,7 @@ async def unpacked(path: Path) -> AsyncIterator[Path]:
     """The folder itself; a zip file unpacked to a scratch folder.
 
     Raises:
-        InvalidArgument: it is no zip file that can be read.
-        TransferFailed: a member is a link, or would leave the folder.
+        InvalidArgument: it is no zip file that can be read, or a member is a link or would leave the folder.
     """
     if path.suffix.lower() != ".zip" or not await asyncio.to_thread(path.is_file):
         yield path
@@ -97,13 +99,13 @@ async def unpacked(path: Path) -> AsyncIterator[Path]:
             raise InvalidArgument(f"{path} cannot be unpacked: {error}", hint="name a folder instead") from None
         except TransferFailed as error:
             message = f"{path} cannot be unpacked: {error.message.replace(scratch, 'its folder')}"
-            raise TransferFailed(message, reason=error.reason, hint="name a folder instead") from None
+            raise InvalidArgument(message, reason=error.reason, hint="name a folder instead") from None
         yield Path(scratch)
 
 
 def _refuse_clashes(path: Path) -> None:
     """Raises BadZipFile where a file of a zip has the name of a folder in it."""
-    files = {PurePosixPath(name) for name in members(path)}
+    files = set(map(PurePosixPath, members(path)))
     folders = {folder for near in {file.parent for file in files} for folder in (near, *near.parents)}
     if clashes := files & folders:
         raise zipfile.BadZipFile(f"{min(clashes)} is a file and a folder in it")

@@ -157,8 +157,8 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
             progress: told about steps of "uploading" (files) and "importing" (images).
 
         Raises:
-            InvalidArgument: the folder is missing, has no such files, or is an archive that cannot be unpacked, or
-                there is no such format.
+            NotFound: there is no such folder.
+            InvalidArgument: it has no such files, or is an archive that cannot be unpacked, or there is no such format.
             TransferFailed: the object store cannot be reached.
             ImportFailed: the server could not read it, or was strict.
         """

@@ -23,11 +23,20 @@ _MOST = 10
 _NAMES = 20
 _ENDINGS = 8
 
+_ONE_LEFT: Mapping[str, str] = {
+    "mask": "picture of masks",
+    "picture_not_read": "picture of a kind that is not read",
+    "video": "video",
+    "other_format": "file of labels in another format",
+    "other_kind": "COCO file of another kind",
+    "not_labels": "file that says nothing of the images",
+    "other": "other file",
+}
 _LEFT: Mapping[str, str] = {
     "mask": "pictures of masks",
     "picture_not_read": "pictures of kinds that are not read",
     "video": "videos",
-    "other_format": "labels in other formats",
+    "other_format": "files of labels in other formats",
     "other_kind": "COCO files of other kinds",
     "not_labels": "files that say nothing of the images",
     "other": "other files",
@@ -69,7 +78,7 @@ def splits(plan: "ImportPlan") -> str:
 
 def left(plan: "ImportPlan") -> str:
     """How many files are left alone, by reason."""
-    return "\n".join(f"{one.files.count} {_reason(one)}{_endings(one)}" for one in plan.left)
+    return "\n".join(f"{one.files.count} {_counted_reason(one)}{_endings(one)}" for one in plan.left)
 
 
 def tell_unsent(skipped: Mapping[str, int]) -> None:
@@ -120,6 +129,10 @@ def _reason(one: "ImportLeft") -> str:
     return _LEFT.get(one.reason, one.reason)
 
 
+def _counted_reason(one: "ImportLeft") -> str:
+    return _ONE_LEFT.get(one.reason, one.reason) if one.files.count == 1 else _reason(one)
+
+
 def _endings(one: "ImportLeft") -> str:
     endings = Counter(PurePosixPath(path).suffix.lower() or "without ending" for path in one.files.paths)
     return f" ({', '.join(ending for ending, _ in endings.most_common(_ENDINGS))})" if endings else ""
@@ -132,7 +145,7 @@ def _class_list(one: "ImportClassList") -> str:
 
 
 def _split_list(one: "ImportSplitList") -> str:
-    return f"{one.path}: {one.split}, {one.image_count} images"
+    return f"{one.path}: {one.split}, {counted(one.image_count, 'image')}"
 
 
 def _lines(lines: Iterable[str], count: int) -> str:

@@ -32,7 +32,9 @@ def run(
     What is there already does not travel again.
     """
     with connect(project) as client, steps() as tell:
-        losses = client.dataset_version(version).export_with_losses(format.value, to, progress=tell)
+        wanted = client.dataset_version(version)
+        losses = wanted.export_with_losses(format.value, to, progress=tell)
+        has_val = any(part.split == "val" and part.image_count for part in wanted.statistics.splits)
     if output is not Output.table:
         dump({"folder": str(to), "format": format.value, "losses": losses}, output)
         return
@@ -40,3 +42,5 @@ def run(
     if losses:
         told = ", ".join(f"{reason}: {count}" for reason, count in sorted(losses.items()))
         typer.echo(f"{format.value} cannot hold all shapes as they are: {told}", err=True)
+    if format is ExportFormat.yolo and not has_val:
+        typer.echo("data.yaml has no `val`, without which Ultralytics does not train: no image is in val", err=True)

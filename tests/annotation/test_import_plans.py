@@ -149,7 +149,8 @@ class TestPlans:
         read: list[str] = []
 
         def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-            if statement.startswith("SELECT") and "import_plans" in statement:
+            # The import itself looks at the plan of the one before it.
+            if statement.startswith("SELECT") and "import_plans" in statement and "JOIN" not in statement:
                 read.append(statement)
 
         sa.event.listen(sa.Engine, "before_cursor_execute", note)

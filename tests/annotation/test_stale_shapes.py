@@ -44,6 +44,11 @@ async def test_a_folder_without_any_labels_tells_nothing(server: Server) -> None
     assert not codes(done)
 
 
+async def test_shapes_stay_and_are_told_where_no_label_file_is_left(server: Server) -> None:
+    done = await again(server, {name: content for name, content in LABELLED.items() if name.endswith(".png")})
+    assert codes(done) == {"images/train/a.png": "STALE_SHAPES", "images/val/b.png": "STALE_SHAPES"}
+
+
 async def test_images_that_had_no_shapes_are_not_told(server: Server) -> None:
     project = await server.project()
     await server.run_import(project, yolo())

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from bloomery_annotation.importer.parsing import Prepared
 from bloomery_annotation.labelling import NewLabel
-from bloomery_annotation.model import Asset, AssetDraft, Blob, Import, Problem, Provenance, Source
+from bloomery_annotation.model import Asset, AssetDraft, Blob, Import, Label, Problem, Provenance, Source
 from bloomery_annotation.names import MAIN_SET
 from bloomery_annotation.saving import KeepEdits, Outcome, Saved, SetDraft
 from bloomery_vision.findings import warning
@@ -128,6 +129,18 @@ def stale_shapes(paths: Iterable[str]) -> Iterator[Problem]:
     message = "it keeps the shapes of an earlier import; no label file of the folder is about it any more"
     hint = "if they are wrong, save an empty list by `bloomery annotations set`, or add a label file without objects"
     return (Problem(path, warning("STALE_SHAPES", message, hint=hint)) for path in paths)
+
+
+def stale_labels(before: AbstractSet[str], plan: Plan, there: Iterable[Label]) -> Sequence[Problem]:
+    """The labels that the import before named, this one does not, and no shape has; none where it names nothing."""
+    named = {one.name for one in plan.labels}
+    gone = before - named if named else ()
+    message = "no list of the folder names it any more, and no shape has it: new dataset versions have it as a class"
+    return [
+        Problem(label.name, warning("STALE_LABEL", message, hint=f"delete it by `bloomery labels delete {label.id}`"))
+        for label in there
+        if label.display_name in gone and not label.shape_count
+    ]
 
 
 def added(

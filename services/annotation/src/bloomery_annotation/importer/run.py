@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -19,6 +19,7 @@ from bloomery_annotation.importer.outcome import (
     refuse_doubts,
     set_drafts,
     sources,
+    stale_labels,
     stale_shapes,
     together,
     unlabelled,
@@ -31,7 +32,7 @@ from bloomery_annotation.model import Failure, Import, ImportCounts, ImportState
 from bloomery_annotation.names import MAIN_SET
 from bloomery_annotation.saving import Saved
 from bloomery_annotation.scratch import scratch
-from bloomery_annotation.store import annotation_sets, assets, import_parts, imports, projects, revisions
+from bloomery_annotation.store import annotation_sets, assets, import_parts, imports, labels, projects, revisions
 from bloomery_annotation.store.imports import Claim
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import Aborted, BloomeryError
@@ -39,7 +40,9 @@ from bloomery_kit.feeds import Notifier
 from bloomery_kit.loops import through_outages
 from bloomery_kit.objects import ObjectStore
 from bloomery_kit.times import Clock
-from bloomery_vision.formats import FormatError, Plan
+from bloomery_vision.formats import Format, FormatError, Plan
+
+Last = Callable[[Transaction, Project, Import], Awaitable[ImportCounts]]
 
 LOOP = "imports"
 BATCH = 1000
@@ -102,13 +105,14 @@ class _Run:
     def __init__(self, tools: Tools, claim: Claim, parser: Parser, term: float) -> None:
         self._tools, self._claim, self._parser, self._term = tools, claim, parser, term
         self._label_ids: dict[str, str] = {}
-        self._has_splits = self._has_label_files = False
+        self._has_splits = self._may_be_stale = False
 
     async def to_the_end(self, current: Import, filling: Awaitable[None]) -> ImportState:
         try:
             await filling
             plan = await self._parser.plan()
             await self._begin(plan)
+            self._may_be_stale |= current.format is not Format.IMAGES
             if current.plan_only:
                 return await self._end(ImportState.SUCCEEDED)
             refuse_doubts(plan, strict=current.strict)
@@ -122,7 +126,19 @@ class _Run:
         except FormatError as problem:
             text = f"{problem.message}; {problem.hint}" if problem.hint else problem.message
             return await self._end(ImportState.FAILED, Failure(problem.code, text))
-        return await self._end(ImportState.SUCCEEDED) if state is ImportState.RUNNING else state
+        return await self._succeed(plan) if state is ImportState.RUNNING else state
+
+    async def _succeed(self, plan: Plan) -> ImportState:
+        """End, and tell which labels the files do not name any more."""
+
+        async def last(tx: Transaction, project: Project, current: Import) -> ImportCounts:
+            problems = stale_labels(
+                await imports.classes_before(tx, project, current), plan, await labels.everything(tx, project)
+            )
+            await imports.add_problems(tx, current, problems)
+            return current.counts.plus({}, problems)
+
+        return await end(self._tools, self._claim, ImportState.SUCCEEDED, last=last)
 
     async def help(self, filling: Awaitable[None]) -> None:
         """Read and save parts while there are images to come."""
@@ -139,7 +155,7 @@ class _Run:
         await self._together(images)
 
     async def _shown(self, plan: Plan) -> str:
-        self._has_splits, self._has_label_files = bool(plan.splits), bool(plan.label_files)
+        self._has_splits, self._may_be_stale = bool(plan.splits), bool(plan.label_files)
         return await asyncio.to_thread(shown, plan)
 
     async def _begin(self, plan: Plan) -> None:
@@ -239,8 +255,8 @@ class _Run:
         return current.counts.plus(more, problems)
 
     async def _stale(self, tx: Transaction, images: Images) -> Sequence[str]:
-        """Images that keep what an earlier import said, in a folder that has label files for others."""
-        paths = unlabelled(images) if self._has_label_files else {}
+        """Images that keep what an earlier import said, unless the request said that no labels are meant."""
+        paths = unlabelled(images) if self._may_be_stale else {}
         there = await annotation_sets.imported(tx, paths.keys(), MAIN_SET) if paths else ()
         return [path for uid, path in paths.items() if uid in there]
 
@@ -248,13 +264,19 @@ class _Run:
         return await end(self._tools, self._claim, state, failure)
 
 
-async def end(tools: Tools, claim: Claim, state: ImportState, failure: Failure | None = None) -> ImportState:
-    """Write how an import ended, whenever the database is back: to find out again may take long. Raises LeaseLost."""
+async def end(
+    tools: Tools, claim: Claim, state: ImportState, failure: Failure | None = None, *, last: Last | None = None
+) -> ImportState:
+    """Write how an import ended, whenever the database is back: to find out again may take long. Raises LeaseLost.
+
+    `last` is done with it, and gives the counts.
+    """
 
     async def once() -> None:
         async with tools.db.write() as tx:
-            _, current = await _current(tx, claim)
-            await imports.advance(tx, claim, current.counts, tools.clock(), state=state, failure=failure)
+            project, current = await _current(tx, claim)
+            counts = await last(tx, project, current) if last else current.counts
+            await imports.advance(tx, claim, counts, tools.clock(), state=state, failure=failure)
 
     await through_outages(LOOP, once, import_uid=claim.import_uid)
     tools.changed.notify(claim.import_uid)

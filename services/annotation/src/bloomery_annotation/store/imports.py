@@ -1,6 +1,8 @@
 """Imports: what they are to read, how far they are, and who runs them: only the holder of the lease moves one."""
 
+import json
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -218,6 +220,20 @@ def _firsts(current: Import, problems: Sequence[Problem]) -> frozenset[int]:
     for number, problem in enumerate(problems):
         places.setdefault(problem.finding.code, number)
     return frozenset(number for code, number in places.items() if code not in current.counts.problem_codes)
+
+
+async def classes_before(tx: Transaction, project: Project, current: Import) -> AbstractSet[str]:
+    """The names of classes in the plan of the last import before that has succeeded; as many as that plan holds."""
+    query = (
+        sa.select(IMPORT_PLANS.c.plan)
+        .join(IMPORTS, _I.uid == IMPORT_PLANS.c.import_uid)
+        .where(_I.project_uid == project.uid, _I.position < current.position, _I.plan_only.is_(False))
+        .where(_I.state == ImportState.SUCCEEDED.value)
+        .order_by(_I.position.desc())
+        .limit(1)
+    )
+    text = await tx.scalar(query)
+    return {one["name"] for one in json.loads(text).get("classes", ())} if text else set()
 
 
 def _lease_name(import_uid: str) -> str:

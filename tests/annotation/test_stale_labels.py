@@ -1,0 +1,46 @@
+"""A label that the files of a corrected folder do not name any more is told, so that no version has it unnoticed."""
+
+from bloomery.annotation.v1 import CreateLabelRequest, Import, Label, Project
+from tests.annotation.folders import codes
+from tests.annotation.helpers import Server, png
+from tests.annotation.test_import_plans import LINE, labels, yolo
+
+
+def named(*names: str) -> dict[str, bytes]:
+    return yolo(config=f"names: [{', '.join(names)}]\ntrain: images/train\nval: images/val\n")
+
+
+async def corrected(server: Server, project: Project, *names: str) -> Import:
+    await server.run_import(project, named("cta", "dog"))
+    done = await server.run_import(project, named(*names))
+    assert done.state == Import.STATE_SUCCEEDED, done.error
+    return done
+
+
+async def test_a_label_whose_name_was_corrected_is_told(both: Server) -> None:
+    project = await both.project()
+    done = await corrected(both, project, "cat", "dog")
+    assert codes(done) == {"projects/p/labels/cta": "STALE_LABEL"}
+    assert (dict(done.problem_counts), done.problem_count) == ({"STALE_LABEL": 1}, 1)
+    assert "bloomery labels delete cta" in done.problems[0].hint
+    assert await labels(both, project) == {"cta": 0, "dog": 0, "cat": 1}
+
+
+async def test_a_name_that_no_list_has_any_more_is_told_also_where_it_never_had_shapes(
+    server: Server, project: Project
+) -> None:
+    assert codes(await corrected(server, project, "cta")) == {"projects/p/labels/dog": "STALE_LABEL"}
+
+
+async def test_labels_that_lists_name_in_another_order_are_not_told(server: Server, project: Project) -> None:
+    assert not codes(await corrected(server, project, "dog", "cta", "cow"))
+
+
+async def test_a_label_with_shapes_of_another_folder_is_not_told(server: Server, project: Project) -> None:
+    await server.run_import(project, {"z.png": png(9), "z.txt": LINE, "classes.txt": b"cta"})
+    assert not codes(await corrected(server, project, "cat", "dog"))
+
+
+async def test_labels_that_people_made_are_not_told(server: Server, project: Project) -> None:
+    await server.stub.CreateLabel(CreateLabelRequest(parent=project.name, label=Label(display_name="bird")))
+    assert not codes(await corrected(server, project, "cta", "dog"))

@@ -39,6 +39,15 @@ def test_panoptic_masks_are_left_alone(photo: bytes) -> None:
         ("a.png", "masks/a.png"),
         ("a.jpg", "a_mask.png"),
         ("leftImg8bit/a.png", "gtFine/a_gtFine_labelIds.png"),
+        ("leftImg8bit/train/x/x_7_leftImg8bit.png", "gtFine/train/x/x_7_gtFine_labelIds.png"),
+        ("leftImg8bit/train/x/x_7_leftImg8bit.png", "gtFine/train/x/x_7_gtFine_color.png"),
+        ("images/a.jpg", "stuffthingmaps/a.png"),
+        ("images/a.jpg", "semantic/a.png"),
+        ("a.jpg", "a_label.png"),
+        ("b.jpg", "b_mask_1.png"),
+        ("b_1.png", "b_mask_1.png"),
+        ("images/b.png", "masks/b_mask_12.png"),
+        ("rgb/7_rgb.png", "instances/7_instances.png"),
     ],
 )
 def test_masks_are_known_by_name_and_picture(photo: bytes, image: str, mask: str) -> None:
@@ -53,6 +62,8 @@ def test_masks_are_known_by_name_and_picture(photo: bytes, image: str, mask: str
         ("train/mask/1.png", "train/no_mask/1.png"),
         ("masks/1.png", "masks/2.png"),
         ("face2.png", "face_mask.png"),
+        ("face2.png", "face_mask_1.png"),
+        ("red_label.png", "red_label_2.png"),
         ("images/1.jpg", "mask/1.jpg"),
     ],
 )

@@ -13,13 +13,17 @@ from bloomery_vision.formats.split_words import split_of
 
 _ALWAYS = re.compile(r"^(segmentation(class|object)\w*|panoptic(?!.*images).*)$")
 _WITH_TWIN = re.compile(
-    r"^((semantic|instance|binary|gt|seg|label)?[-_ ]?(masks?|maps?)|gt(fine|coarse)?|ground[-_ ]?truth"
-    r"|seg(mentations?)?|annotations?|labels?)$"
+    r"^((stuff(thing)?|semantic|instance|binary|gt|seg|label)?[-_ ]?(masks?|maps?)|gt(fine|coarse)?|ground[-_ ]?truth"
+    r"|seg(mentations?)?|annotations?|labels?|semantics?|instances?)$"
 )
 _BESIDE = re.compile(
-    r"(?<=.)[-_. ](mask|masks|seg|segmentation|gt|panoptic|gt(fine|coarse)_(color|labelids|instanceids|labeltrainids)"
-    r"|(color|label|instance)_?(mask|ids?|map))(?=$|[-_. ]\d+$)"
+    r"(?<=.)[-_. ](masks?|seg|segmentation|gt|panoptic|semantic|instances?|labels?|annotations?"
+    r"|gt(fine|coarse)_(color|labelids|instanceids|labeltrainids)"
+    r"|(color|label|instance)_?(mask|ids?|map))(?P<number>[-_. ]\d+)?$"
 )
+_OF_CAMERA = re.compile(r"(?<=.)[-_. ](leftimg8bit|rgb|image|img)$")
+"""What stands in the name of a photograph where that of its mask has another word."""
+
 _LOSSLESS = frozenset({".bmp", ".gif", ".png", ".tif", ".tiff"})
 """The endings of masks: JPEG would blur their edges."""
 
@@ -66,16 +70,17 @@ class _Photographs:
             folder, stem = folder_of(name), _stem(name)
             self._placed.add((folder, stem))
             if _is_photograph(name):
-                self._stems.add(stem)
+                self._stems |= {stem, _OF_CAMERA.sub("", stem)}
 
     def has(self, mask: str) -> bool:
         """Whether it is."""
-        stem, bare = _stem(mask), _BESIDE.sub("", _stem(mask))
-        above = folder_of(folder_of(mask))
+        folder, stem = folder_of(mask), _stem(mask)
+        # A number behind the word may be the mask's or the photograph's.
+        bare = {_BESIDE.sub("", stem), _BESIDE.sub(r"\g<number>", stem)}
         return (
-            not {stem, bare}.isdisjoint(self._stems)
-            or (above, stem) in self._placed
-            or (bare != stem and (folder_of(mask), bare) in self._placed)
+            not (bare | {stem}).isdisjoint(self._stems)
+            or (folder_of(folder), stem) in self._placed
+            or any((folder, one) in self._placed for one in bare - {stem})
         )
 
 

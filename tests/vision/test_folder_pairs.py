@@ -92,6 +92,79 @@ def test_images_beside_that_have_label_files_are_no_doubt(photo: bytes) -> None:
     assert doubts(plan) == {}
 
 
+DOG = b"1 0.2 0.2 0.1 0.1"
+
+
+@pytest.mark.parametrize("second", ["labels_dog/a.txt", "images/a.txt", "extra/dog/a.txt"])
+def test_several_yolo_files_about_one_image_are_joined_and_told(photo: bytes, second: str) -> None:
+    files = {"images/a.jpg": photo, "labels/a.txt": LINE, second: DOG, "classes.txt": b"cat\ndog"}
+    (item,) = read_folder(files).values()
+    assert sorted(shape.label for shape in item.shapes) == ["cat", "dog"]
+    assert not item.problems
+    assert doubts(plan_of(files)) == {"JOINED_LABELS": 1}
+    assert plan_of(files).label_files == sorted(["labels/a.txt", second])
+
+
+def test_each_of_several_yolo_files_takes_its_own_list(photo: bytes) -> None:
+    files = {"images/a.jpg": photo, "labels/a.txt": LINE, "labels/classes.txt": b"cat"}
+    files |= {"labels_dog/a.txt": b"0 0.2 0.2 0.1 0.1", "labels_dog/classes.txt": b"dog"}
+    assert names_of(files) == {"images/a.jpg": ["cat", "dog"]}
+
+
+def test_of_yolo_files_that_contradict_the_first_is_taken(photo: bytes) -> None:
+    files = {"images/a.jpg": photo, "labels/a.txt": LINE, "labels_old/a.txt": b"0 0.51 0.5 0.2 0.2\n" + DOG}
+    (item,) = read_folder(files | {"classes.txt": b"cat\ndog"}).values()
+    assert [shape.label for shape in item.shapes] == ["cat", "dog"]
+    assert [(one.code, one.path) for one in item.problems] == [("DUPLICATE_IMAGE", "labels_old/a.txt")]
+
+
+def test_a_broken_yolo_file_beside_a_good_one_costs_only_what_it_says(photo: bytes) -> None:
+    files = {"images/a.jpg": photo, "labels/a.txt": b"0 .5\xff", "labels_dog/a.txt": DOG, "classes.txt": b"cat\ndog"}
+    (item,) = read_folder(files).values()
+    assert [shape.label for shape in item.shapes] == ["dog"]
+    assert [(one.code, one.path) for one in item.problems] == [("BROKEN_FILE", "labels/a.txt")]
+
+
+def test_images_that_differ_in_their_ending_share_all_files_of_their_name(photo: bytes) -> None:
+    files = {"images/a.jpg": photo, "images/a.png": photo, "labels/a.txt": LINE, "labels_dog/a.txt": DOG}
+    named = {path: sorted(found) for path, found in names_of(files | {"classes.txt": b"cat\ndog"}).items()}
+    assert named == {"images/a.jpg": ["cat", "dog"], "images/a.png": ["cat", "dog"]}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "<folder>cam{}</folder><filename>0001.jpg</filename>",
+        "<folder>data/cam{}</folder><filename>0001.jpg</filename>",
+        "<folder>x</folder><filename>0001.jpg</filename><path>C:\\data\\cam{}\\0001.jpg</path>",
+        "<filename>0001.jpg</filename><path>/home/me/cam{}/0001.jpg</path>",
+        "<folder>cam{}</folder><filename>0001.jpg</filename><path>/old/name.jpg</path>",
+    ],
+)
+@pytest.mark.parametrize("label", ["xml/{}.xml", "xml/cam{}/f/0001.xml"])
+def test_the_folder_inside_an_xml_file_decides_between_images_of_one_name(photo: bytes, label: str, said: str) -> None:
+    files = {f"cam{number}/0001.jpg": photo for number in (1, 2)}
+    for number in (1, 2):
+        body = said.format(number) + voc_object(1, 1, 9, 9, f"c{number}")
+        files[label.format(number)] = f"<annotation>{body}</annotation>".encode()
+    assert names_of(files) == {"cam1/0001.jpg": ["c1"], "cam2/0001.jpg": ["c2"]}
+
+
+@pytest.mark.parametrize("picture", ["l.heic", "images/l.pjpeg", "x/L.JP2"])
+@pytest.mark.parametrize(
+    ("label", "content"), [("labels/l.txt", LINE), ("l.xml", voc(voc_object(1, 1, 9, 9), name=""))]
+)
+def test_a_missing_image_that_is_there_in_another_kind_is_named(
+    photo: bytes, picture: str, label: str, content: bytes
+) -> None:
+    files = {"a.jpg": photo, picture: b"?", label: content}
+    (problem,) = read_folder(files)[label].problems
+    assert problem.code == "MISSING_IMAGE"
+    assert picture in problem.message
+    assert "JPEG" in problem.hint
+    assert "add" in read_folder({"a.jpg": photo, label: content})[label].problems[0].hint
+
+
 def test_a_label_file_is_not_given_to_an_image_of_another_folder(photo: bytes) -> None:
     nameless = voc(voc_object(1, 1, 9, 9), name="")
     files = {"JPEGImages/cam1/1.jpg": photo, "Annotations/cam2/1.xml": nameless}
@@ -212,6 +285,19 @@ def test_labels_of_no_image_do_not_make_a_folder_ambiguous(photo: bytes) -> None
     assert plan.format is Format.YOLO
     assert plan.left == {"old/result.json": Left.OTHER_FORMAT}
     assert doubts(plan) == {"OTHER_FORMAT": 1}
+    assert plan.doubts[0].message == "files of the format coco label no image of this folder, which is read as yolo"
+    assert "export" not in plan.doubts[0].hint
+
+
+def test_label_files_of_no_image_are_not_called_another_format(photo: bytes) -> None:
+    content = coco(annotation(), images=[{"id": 1, "file_name": "a.jpg"}])
+    plan = plan_of({"a.jpg": photo, "i.json": content, "xml/z.xml": voc(name="z.jpg"), "labels.csv": b"a,b"})
+    assert plan.format is Format.COCO
+    told = {doubt.example: doubt.message for doubt in plan.doubts if doubt.code == "OTHER_FORMAT"}
+    assert told == {
+        "xml/z.xml": "files of the format voc label no image of this folder, which is read as coco",
+        "labels.csv": "files hold labels of an unknown format, which are not read",
+    }
 
 
 def test_a_name_counts_from_the_folder_where_the_images_begin() -> None:

@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import takewhile
 
+from bloomery_vision.findings import Finding, error
 from bloomery_vision.formats.names import base_of, before_upload, fold, folder_of, nfc, spellings, split_suffix
 from bloomery_vision.formats.packed import NO_NAMES, Column, Names, numbers
 from bloomery_vision.formats.plan import Doubt
 from bloomery_vision.formats.split_words import split_of
 from bloomery_vision.formats.stems import Stems, stems_of
+from bloomery_vision.formats.tree import Tree
 from bloomery_vision.images import SUFFIXES
 
 _PARTNERS = ((["labels"], ["images"]), (["annotations"], ["jpegimages"]))
@@ -90,6 +92,15 @@ def used(labels: Names, label_of: Column[str], more: Iterable[str] = ()) -> byte
     for name in more:
         flags[labels.numbered(name)] = 1
     return flags
+
+
+def missing_image(tree: Tree, label: str, message: str) -> Finding:
+    """That a label file has no image, or that the picture of its name is of a kind that is not read."""
+    places = [place for stem in _stems(label) for place in tree.unread.places(stem)]
+    if not places:
+        return error("MISSING_IMAGE", message, hint="add the image", path=label)
+    message = f"{message} but {tree.unread.names[places[0]]}, which is of a kind that is not read"
+    return error("MISSING_IMAGE", message, hint="save it as JPEG or PNG", path=label)
 
 
 @dataclass(frozen=True, slots=True)

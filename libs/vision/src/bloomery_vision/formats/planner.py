@@ -107,7 +107,7 @@ def _complete(
     for claim in rejected:
         for name in claim.label_files:
             _leave(left, name, Left.OTHER_FORMAT)
-    others = _name_others(source, left)
+    others = _name_others(source, left, rejected)
     if others and asked_for is None and _is_guess(chosen):
         # Labels that are not read speak against it.
         chosen = replace(chosen, label_of={}, labels=())
@@ -133,6 +133,7 @@ def _complete(
             *chosen.doubts,
             *_about_splits(chosen, images, splits),
             *_about_left(left),
+            *_about_rejected(chosen, rejected),
             *(_about_tags(chosen) if asked_for is None and _is_guess(chosen) else ()),
             *(() if asked_for is Format.IMAGES else _about_labels(images, others, is_labelled=is_labelled)),
         ),
@@ -161,7 +162,7 @@ def _kind(name: str, masks: frozenset[str]) -> Left:
     return Left.NOT_LABELS if suffix in LABEL_SUFFIXES else Left.OTHER
 
 
-def _name_others(source: Source, left: Column[Left]) -> Mapping[str, Sequence[str]]:
+def _name_others(source: Source, left: Column[Left], rejected: Sequence[Claim]) -> Mapping[str, Sequence[str]]:
     """Marks the files that hold labels in formats that are not read; by the names of those formats."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     unclear = left.names.flagged(
@@ -172,7 +173,7 @@ def _name_others(source: Source, left: Column[Left]) -> Mapping[str, Sequence[st
             found[title].append(name)
             _leave(left, name, Left.OTHER_FORMAT)
     others = left.names.flagged(bytearray(why is Left.OTHER_FORMAT for why in left.values()))
-    rest = others.without(*found.values())
+    rest = others.without(*found.values(), *(claim.label_files for claim in rejected))
     return {**found, **({"another format or kind": rest} if rest else {})}
 
 
@@ -226,6 +227,13 @@ def _about_left(left: Column[Left]) -> Iterator[Doubt]:
     if videos:
         message = f"videos are not read: {_suffixes(videos)}"
         yield Doubt("VIDEO_NOT_READ", message, "save their frames as images", len(videos), videos[0])
+
+
+def _about_rejected(chosen: Claim, rejected: Sequence[Claim]) -> Iterator[Doubt]:
+    """Label files in a format that is read, of which none is about an image that is there."""
+    for names, one in ((claim.label_files, claim.format) for claim in rejected if claim.label_files):
+        message = f"files of the format {one} label no image of this folder, which is read as {chosen.format}"
+        yield Doubt("OTHER_FORMAT", message, "add the images that they name, or leave them out", len(names), names[0])
 
 
 def _about_tags(claim: Claim) -> Iterator[Doubt]:

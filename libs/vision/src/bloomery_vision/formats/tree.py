@@ -9,14 +9,49 @@ from bloomery_vision.formats.lookup import NameIndex
 from bloomery_vision.formats.masks import mask_pictures
 from bloomery_vision.formats.names import base_of, split_suffix
 from bloomery_vision.formats.packed import NO_NAMES, Names
+from bloomery_vision.formats.stems import Stems
 from bloomery_vision.images import SUFFIXES
 
 LABEL_SUFFIXES = frozenset({".data", ".json", ".labels", ".names", ".txt", ".xml", ".yaml", ".yml"})
 """The endings, in lower case, of files that may say something about images."""
 
 PICTURES_NOT_READ = frozenset(
-    {".arw", ".bif", ".cr2", ".cr3", ".dcm", ".dib", ".dng", ".exr", ".hdr", ".heic", ".heif", ".hif", ".ico", ".j2k"}
-    | {".jp2", ".jxl", ".nef", ".orf", ".pbm", ".pcx", ".pgm", ".pnm", ".ppm", ".psd", ".raf", ".raw", ".rw2", ".svg"}
+    {
+        ".apng",
+        ".arw",
+        ".bif",
+        ".cr2",
+        ".cr3",
+        ".dcm",
+        ".dib",
+        ".dng",
+        ".exr",
+        ".hdr",
+        ".heic",
+        ".heif",
+        ".hif",
+        ".ico",
+        ".j2k",
+    }
+    | {
+        ".jp2",
+        ".jpg_large",
+        ".jxl",
+        ".nef",
+        ".orf",
+        ".pbm",
+        ".pcx",
+        ".pgm",
+        ".pjp",
+        ".pjpeg",
+        ".pnm",
+        ".ppm",
+        ".psd",
+        ".raf",
+        ".raw",
+        ".rw2",
+        ".svg",
+    }
     | {".svs", ".tga", ".xcf"}
 )
 """The endings, in lower case, of pictures that are not read."""
@@ -76,3 +111,8 @@ class Tree:
     def index(self) -> NameIndex:
         """Finds an image by the name that a file gives it."""
         return NameIndex(self.images)
+
+    @cached_property
+    def unread(self) -> Stems:
+        """Finds a picture of a kind that is not read by its stem."""
+        return Stems(self.ending(*PICTURES_NOT_READ))

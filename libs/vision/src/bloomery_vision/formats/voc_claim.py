@@ -1,8 +1,9 @@
 """What of a folder is Pascal VOC, and how it is written.
 
-Whether a set counts pixels from 1 is decided for all of it. A box with a decimal point, or one that begins at 0, says
-that it does not, and so do all boxes of a file that names a program which counts from 0; a box that begins at 1 says
-that it does. What more boxes say is taken; where as many say the one as the other, corners are taken as they stand.
+Whether a set counts pixels from 1 is decided for all of it. A box with a decimal point, or one that begins before 1,
+says that it does not, and so do all boxes of a file that names a program which counts from 0; a box that begins at 1
+says that it does. What more boxes say is taken; where as many say the one as the other, corners are taken as they
+stand.
 """
 
 import math
@@ -16,11 +17,11 @@ from bloomery_vision.colors import color
 from bloomery_vision.findings import Finding, error
 from bloomery_vision.formats.claims import Claim
 from bloomery_vision.formats.class_lists import ClassList, read_list, text_lists
-from bloomery_vision.formats.lookup import AmbiguousNameError
+from bloomery_vision.formats.lookup import AmbiguousNameError, NameIndex
 from bloomery_vision.formats.model import Format, FormatError, LabelSpec
-from bloomery_vision.formats.names import base_of, fold, folder_of, split_suffix
+from bloomery_vision.formats.names import base_of, folder_of, split_suffix
 from bloomery_vision.formats.packed import Column, Names
-from bloomery_vision.formats.pairing import Pairs, pair, used
+from bloomery_vision.formats.pairing import Pairs, missing_image, pair, used
 from bloomery_vision.formats.plan import Doubt, Left
 from bloomery_vision.formats.source import Source
 from bloomery_vision.formats.split_lists import SplitReader
@@ -119,26 +120,29 @@ def _placed(source: Source, tree: Tree, pairs: Pairs, labels: Names, own: Names)
 
 
 def _image_inside(source: Source, tree: Tree, label: str, candidates: Sequence[str]) -> str | Finding:
-    declared = _declared_name(source, label)
-    if candidates:
-        fitting = [image for image in candidates if base_of(image) == base_of(declared)]
-        fitting = fitting or [image for image in candidates if fold(base_of(image)) == fold(base_of(declared))]
-        return fitting[0] if len(fitting) == 1 else _ambiguous(label, ", ".join(candidates[:4]))
+    name, place = _declared(source, label)
+    index, near = (NameIndex(candidates), "") if candidates else (tree.index, label)
     try:
-        found = tree.index.find(declared, near=label) if declared else None
+        found = index.find(place, near=near) if place else None
     except AmbiguousNameError as problem:
         return _ambiguous(label, str(problem))
     if found:
         return found
-    missing = f"there is no image {declared or split_suffix(base_of(label))[0]}"
-    return error("MISSING_IMAGE", missing, hint="add the image", path=label)
+    if candidates:
+        return _ambiguous(label, ", ".join(candidates[:4]))
+    return missing_image(tree, label, f"there is no image {name or split_suffix(base_of(label))[0]}")
 
 
-def _declared_name(source: Source, label: str) -> str:
+def _declared(source: Source, label: str) -> tuple[str, str]:
+    """The name of its image that a file gives, and the same with the folders that it says the image is in."""
     try:
-        return text(parse(source, label), "filename")
+        root = parse(source, label)
     except FormatError:
-        return ""
+        return "", ""
+    name, path, folder = (text(root, key).replace("\\", "/") for key in ("filename", "path", "folder"))
+    if base_of(path) == base_of(name):
+        return name, path
+    return name, f"{folder}/{name}" if folder and name and "/" not in name else name
 
 
 def _ambiguous(label: str, candidates: str) -> Finding:
@@ -166,7 +170,7 @@ class _Seen:
         if found is None or not all(map(math.isfinite, found)):
             return
         # Whoever writes a point counts no pixels, even where all that follows it is 0.
-        if from_zero or min(found[:2]) == 0 or any("." in value for value in corner_texts(item)):
+        if from_zero or min(found[:2]) < 1 or any("." in value for value in corner_texts(item)):
             self.zero += 1
             self.zero_example = self.zero_example or name
         elif min(found[:2]) == 1:

@@ -6,7 +6,18 @@ Of a line with keypoints the box is read. A classification set has no label file
 from collections.abc import Iterable, Iterator, Mapping
 
 from bloomery_vision.findings import Finding, warning
-from bloomery_vision.formats.cleaning import About, Entry, as_finding, failed, finish, measure, unannotated
+from bloomery_vision.formats.cleaning import (
+    About,
+    Entry,
+    annotated,
+    as_finding,
+    clean,
+    failed,
+    finish,
+    measure,
+    unannotated,
+)
+from bloomery_vision.formats.joining import joined
 from bloomery_vision.formats.model import FormatError, ImportItem
 from bloomery_vision.formats.plan import Plan, YoloRows
 from bloomery_vision.formats.source import Size, Source
@@ -43,17 +54,18 @@ def _read(source: Source, plan: Plan, image: str, label: str) -> ImportItem:
     size = measure(source, image)
     if isinstance(size, Finding):
         return failed(image, size, annotation_path=label)
-    try:
-        lines = read_lines(source, label)
-    except FormatError as problem:
-        return failed(image, as_finding(problem, label), annotation_path=label)
-    notes = [_keypoint_note(label)] if plan.rows.keypoints and any(lines) else []
-    return finish(
-        source,
-        image,
-        _parsed(lines, label, size, plan.names(label), plan.rows),
-        About(label, plan.splits.get(image), problems=notes),
-    )
+    files: list[tuple[str, list[str]]] = []
+    problems: list[Finding] = []
+    for name in (label, *plan.more_labels.get(image, ())):
+        try:
+            files.append((name, read_lines(source, name)))
+        except FormatError as problem:
+            problems.append(as_finding(problem, name))
+    if not files:
+        return failed(image, problems[0], annotation_path=label)
+    problems += [_keypoint_note(name) for name, lines in files if plan.rows.keypoints and any(lines)]
+    parts = [(name, clean(_parsed(lines, name, size, plan.names(name), plan.rows), size)) for name, lines in files]
+    return annotated(image, size, joined(parts), About(files[0][0], plan.splits.get(image), problems=problems))
 
 
 def _parsed(

@@ -1,8 +1,10 @@
 """What of a folder is YOLO: its label files, the lists of classes that apply to them, and what their lines mean."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from itertools import chain
 
 from bloomery_vision.colors import color
 from bloomery_vision.findings import Finding, error
@@ -11,7 +13,7 @@ from bloomery_vision.formats.class_lists import ClassList, is_list
 from bloomery_vision.formats.model import Format, FormatError, LabelSpec
 from bloomery_vision.formats.names import folder_of
 from bloomery_vision.formats.packed import Column, Names, numbers
-from bloomery_vision.formats.pairing import Pairs, pair, used
+from bloomery_vision.formats.pairing import Pairs, missing_image, pair, used
 from bloomery_vision.formats.plan import Doubt, Left, YoloRows
 from bloomery_vision.formats.source import Source
 from bloomery_vision.formats.split_lists import SplitReader
@@ -48,6 +50,7 @@ def claim_yolo(source: Source, tree: Tree) -> Claim | None:
         + (f" and {', '.join(sorted(classes.configs)[:3])}" if classes.configs else ""),
         label_files=files.names,
         label_of=files.label_of,
+        more_labels=files.more,
         unplaced=files.unplaced,
         lists=sorted(name for name in configured if name not in files.names),
         left=files.left,
@@ -56,7 +59,7 @@ def claim_yolo(source: Source, tree: Tree) -> Claim | None:
         class_list_of=applied.class_list_of,
         labels=_labels(applied.lists or classes.lists, seen),
         rows=rows,
-        doubts=[*files.doubts, *applied.doubts, *seen.doubts(rows, classes.keypoints)],
+        doubts=[*files.doubts(), *applied.doubts, *seen.doubts(rows, classes.keypoints)],
         stops=applied.stops if files.names else (),
     )
 
@@ -78,9 +81,19 @@ def _claim_folders(tree: Tree, stops: Sequence[Finding]) -> Claim | None:
 class _Files:
     names: Names
     label_of: Mapping[str, str]
+    more: Mapping[str, Sequence[str]]
     unplaced: Mapping[str, Finding]
     left: Mapping[str, Left]
-    doubts: Sequence[Doubt]
+    siblings: Sequence[Doubt]
+
+    def doubts(self) -> Iterator[Doubt]:
+        """What somebody should look at."""
+        yield from self.siblings
+        if self.more:
+            message = "images have several label files, which are joined"
+            image, names = next(iter(self.more.items()))
+            hint = "trainers read one of them: leave out those that do not belong to the set"
+            yield Doubt("JOINED_LABELS", message, hint, len(self.more), f"{image}: {self.label_of[image]}, {names[0]}")
 
 
 def _label_files(source: Source, tree: Tree, splits: SplitReader) -> _Files:
@@ -88,20 +101,35 @@ def _label_files(source: Source, tree: Tree, splits: SplitReader) -> _Files:
     pairs = pair(texts, tree.index.stems, splits.found)
     kinds = {folder: kind_of_folder(source, names) for folder, names in _placed(texts, pairs).by(folder_of).items()}
     folders = {folder for folder, kind in kinds.items() if kind in (Text.YOLO, Text.EMPTY, Text.BROKEN)}
-    label_of = pairs.label_of
-    _drop(label_of, bytearray(folder_of(name) in folders for name in texts))
-    unplaced: dict[str, Finding] = {}
-    for label, images in pairs.undecided.items():
-        if folder_of(label) in folders and not _shared(label_of, texts.numbered(label) + 1, images):
-            unplaced[label] = _undecided(label, images)
-    for label, image in pairs.repeated.items():
-        if folder_of(label) in folders:
-            unplaced[label] = _repeated(label, image, label_of.get(image, image))
-    unplaced |= dict(_orphans(source, pairs.without, folders))
+    _drop(pairs.label_of, bytearray(folder_of(name) in folders for name in texts))
+    more, unplaced = _further(texts, pairs, folders)
+    unplaced |= dict(_orphans(source, tree, pairs.without, folders))
+    flags = used(texts, pairs.label_of, chain(unplaced, *more.values()))
     other = {folder for folder, kind in kinds.items() if kind is Text.OTHER_LABELS}
     left = Column.of_all(texts.where(lambda name: folder_of(name) in other), Left.OTHER_FORMAT)
-    doubts = list(pairs.doubts()) if label_of else []
-    return _Files(texts.flagged(used(texts, label_of, unplaced)), label_of, unplaced, left, doubts)
+    siblings = list(pairs.doubts()) if pairs.label_of else ()
+    return _Files(texts.flagged(flags), pairs.label_of, more, unplaced, left, siblings)
+
+
+def _further(texts: Names, pairs: Pairs, folders: set[str]) -> tuple[Mapping[str, list[str]], dict[str, Finding]]:
+    """The further label files of images that have one, and why others have no image.
+
+    Images of one folder that differ in their ending are labelled by one file, as trainers see it.
+    """
+    more: defaultdict[str, list[str]] = defaultdict(list)
+    unplaced: dict[str, Finding] = {}
+    repeated = ((label, [image]) for label, image in pairs.repeated.items())
+    for label, images in chain(pairs.undecided.items(), repeated):
+        if folder_of(label) not in folders:
+            continue
+        if len(set(map(folder_of, images))) > 1:
+            unplaced[label] = _undecided(label, images)
+            continue
+        number = texts.numbered(label) + 1
+        for image in images:
+            if pairs.label_of.give(image, number) != number:
+                more[image].append(label)
+    return more, unplaced
 
 
 def _drop(label_of: Column[str], kept: Sequence[int]) -> None:
@@ -119,26 +147,12 @@ def _placed(texts: Names, pairs: Pairs) -> Names:
     return texts.flagged(used(texts, pairs.label_of, [*pairs.undecided, *pairs.repeated]))
 
 
-def _shared(label_of: Column[str], label: int, images: Sequence[str]) -> bool:
-    """Images of one folder that differ in their ending are labelled by one file, as trainers see it."""
-    if len(set(map(folder_of, images))) > 1:
-        return False
-    for image in images:
-        label_of.give(image, label)
-    return True
-
-
 def _undecided(label: str, images: Sequence[str]) -> Finding:
     message = f"several images fit {label}: {', '.join(images[:4])}"
     return error("AMBIGUOUS_IMAGE", message, hint="give the images different names", path=label)
 
 
-def _repeated(label: str, image: str, first: str) -> Finding:
-    message = f"{image} is annotated twice, first in {first}"
-    return error("DUPLICATE_IMAGE", message, hint="delete one of the files", path=label)
-
-
-def _orphans(source: Source, names: Names, folders: set[str]) -> Iterator[tuple[str, Finding]]:
+def _orphans(source: Source, tree: Tree, names: Names, folders: set[str]) -> Iterator[tuple[str, Finding]]:
     """Label files whose image is missing: in a folder of label files, or called so, all that look like one."""
     for folder, members in names.by(folder_of).items():
         is_called_labels = _LABELS in folder.lower().split("/")
@@ -146,7 +160,7 @@ def _orphans(source: Source, names: Names, folders: set[str]) -> Iterator[tuple[
             continue
         kinds = (Text.YOLO, Text.EMPTY) if is_called_labels else (Text.YOLO,)
         for name in members if len(members) > SAMPLE else _like_labels(source, members, kinds):
-            yield name, error("MISSING_IMAGE", f"no image belongs to {name}", hint="add the image", path=name)
+            yield name, missing_image(tree, name, f"no image belongs to {name}")
 
 
 def _like_labels(source: Source, names: Sequence[str], kinds: Sequence[Text]) -> list[str]:

@@ -130,6 +130,9 @@ def test_a_corrected_folder_repairs_the_project_but_for_what_people_edited(
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert (told["editedCount"], told["splitCount"], told["annotatedCount"]) == ("1", "3", "1")
-    assert [(one["code"], one["item"]) for one in told["problems"]] == [("EDITED_SINCE", "images/0.png")]
+    assert [(one["code"], one["item"]) for one in told["problems"]] == [
+        ("EDITED_SINCE", "images/0.png"),
+        ("STALE_LABEL", f"{project.name}/labels/big-dog"),
+    ]
     assert {asset.split for asset in project.assets()} == {"val"}
     assert {label.display_name: label.shape_count for label in project.labels()} == {"cat": 1, "Big dog": 0, "cow": 1}

@@ -30,6 +30,10 @@ def stops(plan: Plan) -> list[tuple[str, str | None]]:
         ("annotations.xml", CVAT, "CVAT's XML"),
         ("train/cam1/a.json", LABELME, "LabelMe"),
         ("export.json", STUDIO, "Label Studio"),
+        ("train/cam1/a.xml", b"<html>", "an unknown kind"),
+        ("train/cam1/a.json", b'{"boxes', "an unknown kind"),
+        ("train/cam2/B.txt", b"10,20,30,40,cat", "an unknown kind"),
+        ("gt/a_polygons.json", b'{"imgHeight": 9, "imgWidth": 9, "objects": [{"label": "x"}]}', "Cityscapes"),
         ("labels.csv", b"file,class\na.jpg,cat\n", "an unknown format"),
         ("panoptic.json", coco({"image_id": 1, "file_name": "a.png", "segments_info": []}), "COCO"),
     ],
@@ -91,3 +95,5 @@ def test_that_nothing_but_folders_speaks_is_a_doubt(folders: dict[str, bytes]) -
     assert plan.doubts[0].example == "train/cam1/a.jpg: cam1"
     assert not plan.stops
     assert not understand(MappingSource(folders), Format.YOLO).doubts
+    for beside in ("README.txt", "train/notes.json", "train/cam1/about.xml", "a.txt"):
+        assert doubts(plan_of(folders | {beside: b"about these images"})) == {"TAGS_FROM_FOLDERS": 2}

@@ -15,6 +15,7 @@ _JSON = (
     ("CreateML", re.compile(r'^\s*\[\s*\{.*"annotations?"\s*:\s*\[\s*\{.*"coordinates"\s*:', re.DOTALL)),
     ("COCO results", re.compile(r'^\s*\[\s*\{[^}]*"category_id"\s*:', re.DOTALL)),
     ("Datumaro", re.compile(r'"dm_format_version"|"media_type"\s*:\s*\d|"items"\s*:\s*\[')),
+    ("Cityscapes", re.compile(r'"imgHeight"\s*:.*"objects"\s*:\s*\[', re.DOTALL)),
     ("Supervisely", re.compile(r'"objects"\s*:\s*\[.*"classTitle"\s*:', re.DOTALL)),
     ("COCO", re.compile(r'^\s*\{.*"annotations"\s*:\s*\[.*"(caption|segments_info)"\s*:', re.DOTALL)),
 )

@@ -173,9 +173,11 @@ class _Places:
 
     def _preferred(self, folder: str, near: Mapping[str, Sequence[int]]) -> Sequence[int]:
         """Of equally near images those in a folder that is known for them, or that are told to be of the set."""
-        known = [one for one in near if _is_partner(folder, one)]
-        told = [one for one, images in near.items() if any(self._stems.names[place] in self._told for place in images)]
-        best = known or told or list(near)
+        best = list(near)
+        if len(near) > 1:
+            names = {one: [self._stems.names[place] for place in places] for one, places in near.items()}
+            told = [one for one in near if any(name in self._told for name in names[one])]
+            best = [one for one in near if _is_partner(folder, one)] or told or best
         self.lost.update(
             (tuple(here), tuple(there)) for here, there in (_difference(folder, one) for one in near if one not in best)
         )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from bloomery_vision.findings import Finding, error
 from bloomery_vision.formats.claims import Claim
 from bloomery_vision.formats.model import Format, FormatError, ImportItem, Split
-from bloomery_vision.formats.names import base_of, folder_of, split_suffix
+from bloomery_vision.formats.names import base_of, fold, folder_of, split_suffix
 from bloomery_vision.formats.other_formats import name_of_format
 from bloomery_vision.formats.packed import Column, Names
 from bloomery_vision.formats.plan import Doubt, Left, Plan, no_split, split_conflict
@@ -108,9 +108,10 @@ def _complete(
         for name in claim.label_files:
             _leave(left, name, Left.OTHER_FORMAT)
     others = _name_others(source, left, rejected)
-    if others and asked_for is None and _is_guess(chosen):
+    if asked_for is None and _is_guess(chosen):
+        others = {**others, **_beside_images(tree, left)}
         # Labels that are not read speak against it.
-        chosen = replace(chosen, label_of={}, labels=())
+        chosen = replace(chosen, label_of={}, labels=()) if others else chosen
     is_labelled = bool(chosen.label_files or chosen.label_of)
     splits = _splits(images, chosen)
     return Plan(
@@ -175,6 +176,19 @@ def _name_others(source: Source, left: Column[Left], rejected: Sequence[Claim]) 
     others = left.names.flagged(bytearray(why is Left.OTHER_FORMAT for why in left.values()))
     rest = others.without(*found.values(), *(claim.label_files for claim in rejected))
     return {**found, **({"another format or kind": rest} if rest else {})}
+
+
+def _beside_images(tree: Tree, left: Column[Left]) -> Mapping[str, Sequence[str]]:
+    """Files that are called as the images beside them: labels, of whatever kind."""
+    stems = tree.index.stems
+    found = left.names.where(
+        lambda name: (
+            left[name] is Left.NOT_LABELS and bool(stems.places(split_suffix(fold(base_of(name)))[0], folder_of(name)))
+        )
+    )
+    for name in found:
+        _leave(left, name, Left.OTHER_FORMAT)
+    return {"an unknown kind": found} if found else {}
 
 
 def _splits(images: Names, claim: Claim) -> Column[Split]:

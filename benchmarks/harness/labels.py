@@ -134,7 +134,7 @@ async def _store(url: str, root: Path, project_id: str, labels: Labels) -> str:
     files = [Blob(_digest(data), len(data)) for data in (described, listed)]
     for start in range(0, len(images), _AT_ONCE):
         async with db.write() as tx:
-            await blobs.keep(tx, project.uid, [*files, *images[start : start + _AT_ONCE]], utc_now())
+            await blobs.keep(tx, project.uid, [*files, *images[start : start + _AT_ONCE]], utc_now(), {})
     await db.close()
     return files[1].digest
 

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import io
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,11 @@ from bloomery.annotation.v1 import (
 )
 from bloomery.vision.v1 import Box, Shape
 from bloomery_annotation.app import AnnotationApp
+from bloomery_annotation.contents import Contents
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_kit.auth import OwnerToken, Principal, Role, service_token
 from bloomery_kit.clients import channel
+from bloomery_kit.errors import NotFound
 from bloomery_kit.objects import ObjectStore, open_object_store
 from bloomery_kit.server import ServerOptions, ServiceHost
 from bloomery_kit.settings import FolderStoreSettings, S3StoreSettings
@@ -83,6 +85,14 @@ class Server:
             done = await self.stub.UploadBlobs(UploadBlobsRequest(parent=project.name, blobs=some))
             assert all(result.status.code == 0 for result in done.results), done
         return [blob.digest for blob in blobs]
+
+    async def has_bytes(self, project: Project, content: bytes) -> bool:
+        """Whether these bytes are kept, in the database or in the object store."""
+        with suppress(NotFound):
+            found = await Contents(self.app._db, self.objects).get_all(project.uid, [digest_of(content)])
+            assert found == {digest_of(content): content}
+            return True
+        return False
 
     async def assets(self, project: Project, contents: Sequence[bytes], **fields: Any) -> list[Asset]:
         """Upload images and make assets of them."""

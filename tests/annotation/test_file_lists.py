@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from bloomery.annotation.v1 import CreateImportRequest, Import, ImportFile, ListAssetsRequest, Project
+from bloomery_annotation.contents import Contents
 from bloomery_annotation.importer import listing
 from bloomery_annotation.importer import source as import_source
 from bloomery_annotation.importer.files import Files
 from bloomery_annotation.importer.source import BlobSource, StoppedError
 from bloomery_annotation.model import Blob
-from bloomery_annotation.names import blob_key
-from bloomery_kit.objects import FolderObjectStore
 from tests.annotation.folders import counts, voc_folder
 from tests.annotation.helpers import Server, digest_of, fields_of, png, reason_of, status_of
 
@@ -97,31 +96,30 @@ async def test_an_import_needs_either_names_or_a_list(server: Server, project: P
     assert reason_of(await status_of(server.stub.CreateImport(request))) == "BLOB_MISSING"
 
 
-class Slow(FolderObjectStore):
-    """A store that takes a while, and counts how many blobs are asked for at once."""
+class Slow(Contents):
+    """Contents that take a while; counts how many blobs are asked for at once."""
 
-    def __init__(self, root: Path, contents: Mapping[str, bytes]) -> None:
-        super().__init__(root, base_url="http://127.0.0.1:1", signing_key=b"k" * 32)
+    def __init__(self, contents: Mapping[str, bytes]) -> None:
         self._contents = contents
         self.waiting, self.most, self.read = 0, 0, list[str]()
 
-    async def get_all(self, keys: Collection[str]) -> Mapping[str, bytes]:
-        self.waiting += len(keys)
+    async def get_all(self, project_uid: str, digests: Collection[str]) -> Mapping[str, bytes]:
+        self.waiting += len(digests)
         self.most = max(self.most, self.waiting)
         await asyncio.sleep(0.005)
-        self.waiting -= len(keys)
-        self.read += keys
-        return {key: self._contents[key] for key in keys}
+        self.waiting -= len(digests)
+        self.read += digests
+        return {digest: self._contents[digest] for digest in digests}
 
 
 @asynccontextmanager
 async def source_of(folder: Path, contents: Mapping[str, bytes]) -> AsyncIterator[tuple[BlobSource, Slow]]:
-    store = Slow(folder / "blobs", {blob_key("u", digest_of(content)): content for content in contents.values()})
+    store = Slow({digest_of(content): content for content in contents.values()})
     (folder / "run").mkdir()
     with Files(folder / "run") as files:
         files.add((path, Blob(digest_of(content), len(content))) for path, content in contents.items())
         yield (
-            BlobSource(files, objects=store, project_uid="u", folder=folder / "run", loop=asyncio.get_running_loop()),
+            BlobSource(files, contents=store, project_uid="u", folder=folder / "run", loop=asyncio.get_running_loop()),
             store,
         )
 
@@ -172,7 +170,7 @@ async def test_no_more_files_stay_than_there_is_room_for(tmp_path: Path, monkeyp
 
 async def test_a_file_that_cannot_be_had_is_said_where_it_is_read(tmp_path: Path) -> None:
     async with source_of(tmp_path, NAMES) as (source, store):
-        del store._contents[blob_key("u", digest_of(b"7"))]  # type: ignore[attr-defined]
+        del store._contents[digest_of(b"7")]  # type: ignore[attr-defined]
 
         def read() -> list[str]:
             found = []

@@ -14,7 +14,7 @@ from bloomery_kit.database import Database
 from bloomery_kit.errors import ResourceExhausted
 from bloomery_kit.objects import FolderObjectStore, ObjectStat
 from bloomery_kit.times import utc_now
-from tests.annotation.helpers import Server, digest_of
+from tests.annotation.helpers import Server, digest_of, png
 
 
 async def test_abandoned_uploads_are_collected(server: Server, project: Project, settings: AnnotationSettings) -> None:
@@ -48,7 +48,7 @@ async def test_trouble_with_one_step_does_not_keep_the_others(
     monkeypatch.setattr(Housekeeper, "_forget_files", fail)
     later = Housekeeper(db, server.objects, url_seconds=60, clock=lambda: utc_now() + timedelta(days=9))
     await later.tidy()
-    assert await server.objects.stat(blob_key(project.uid, digest_of(b"x"))) is None
+    assert not await server.has_bytes(project, b"x")
     await db.close()
 
 
@@ -75,7 +75,7 @@ async def test_an_upload_that_arrives_after_its_project_was_deleted_is_collected
 async def test_bytes_of_a_deleted_project_go_also_where_the_database_has_no_room_to_forget_it(
     server: Server, project: Project, settings: AnnotationSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await server.upload([b"x"], project)
+    await server.upload([png(1)], project)
     await server.app.loops.close()
     await server.stub.DeleteProject(DeleteProjectRequest(name=project.name))
 
@@ -86,7 +86,7 @@ async def test_bytes_of_a_deleted_project_go_also_where_the_database_has_no_room
     with monkeypatch.context() as patched:
         patched.setattr(graves, "remove_rows", find_no_room)
         await Housekeeper(db, server.objects, url_seconds=60).bury()
-    assert await server.objects.stat(blob_key(project.uid, digest_of(b"x"))) is None
+    assert await server.objects.stat(blob_key(project.uid, digest_of(png(1)))) is None
     await Housekeeper(db, server.objects, url_seconds=60, clock=lambda: utc_now() + timedelta(days=1)).bury()
     async with db.read() as tx:
         assert await graves.deleted(tx) == []

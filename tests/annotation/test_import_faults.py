@@ -80,6 +80,7 @@ async def test_an_import_waits_while_the_object_store_is_down(
 ) -> None:
     monkeypatch.setattr("bloomery_annotation.importer.runner._REST", 0.05)
     failures = [Unavailable("OBJECT_STORE_UNAVAILABLE", "down")] * 3
+    monkeypatch.setattr("bloomery_annotation.contents.IN_DATABASE", -1)
     real = FolderObjectStore.get_all
 
     async def get_all(store: FolderObjectStore, keys: Collection[str]) -> Mapping[str, bytes]:

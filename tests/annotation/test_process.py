@@ -26,9 +26,10 @@ from bloomery.annotation.v1 import (
     WatchImportRequest,
 )
 from bloomery_annotation.app import SERVICE
-from bloomery_annotation.names import blob_key
+from bloomery_annotation.contents import Contents
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_kit.clients import channel
+from bloomery_kit.database import Database
 from bloomery_kit.objects import open_object_store
 from real_parts.process import free_port
 from tests.annotation.folders import counts, voc_folder
@@ -101,9 +102,12 @@ async def test_what_a_process_acknowledged_is_there_after_it_was_killed(
         project = await stub.CreateProject(CreateProjectRequest(project_id="p"))
         answer = await stub.UploadBlobs(UploadBlobsRequest(parent=project.name, blobs=blobs))
     assert not any(result.status.code for result in answer.results)
-    store = open_object_store(deployed_settings.object_store)
-    for blob in blobs:
-        assert await store.get(blob_key(project.uid, blob.digest)) == blob.content
+    db = Database.connect(deployed_settings.database_url, "annotation")
+    contents = Contents(db, open_object_store(deployed_settings.object_store))
+    assert await contents.get_all(project.uid, [blob.digest for blob in blobs]) == {
+        blob.digest: blob.content for blob in blobs
+    }
+    await db.close()
     async with process.killed_at_the_end() as stub:
         infos = [BlobInfo(digest=blob.digest, size_bytes=len(blob.content)) for blob in blobs]
         prepared = await stub.PrepareUploads(PrepareUploadsRequest(parent=project.name, blobs=infos))

@@ -3,21 +3,19 @@
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bloomery_annotation.contents import Contents
 from bloomery_annotation.importer.files import Files
 from bloomery_annotation.importer.parsing import Entry, Parser
 from bloomery_annotation.importer.source import BlobSource
 from bloomery_annotation.model import Blob
-from bloomery_annotation.names import blob_key
-from bloomery_kit.objects import FolderObjectStore
 from bloomery_vision.formats import Format
 from tests.annotation.folders import voc
 from tests.annotation.helpers import digest_of
@@ -35,20 +33,24 @@ def folder(drawn: Sequence[tuple[int, bytes | None]], unplaced: int) -> dict[str
     return files | {f"lost{number}.xml": LABELS[0] for number in range(unplaced)}
 
 
+class Uploaded(Contents):
+    """What somebody uploaded, in memory."""
+
+    def __init__(self, contents: Iterable[bytes]) -> None:
+        self._contents = {digest_of(content): content for content in contents}
+
+    async def get_all(self, project_uid: str, digests: Collection[str]) -> Mapping[str, bytes]:
+        return {digest: self._contents[digest] for digest in digests}
+
+
 @asynccontextmanager
-async def reading(
-    root: Path, contents: Mapping[str, bytes], kind: Format = Format.VOC
-) -> AsyncIterator[tuple[Parser, range]]:
+async def reading(contents: Mapping[str, bytes], kind: Format = Format.VOC) -> AsyncIterator[tuple[Parser, range]]:
     """What one replica reads a folder with, and the places of its images."""
-    store = FolderObjectStore(root, base_url="http://127.0.0.1:1", signing_key=b"k" * 32)
-    for content in {content for path, content in contents.items() if not path.endswith(".png")}:
-        key = blob_key("u", digest_of(content))
-        if not (root / key).exists():
-            await store.put(key, content)
+    uploaded = Uploaded(contents.values())
     with tempfile.TemporaryDirectory() as scratch, Files(Path(scratch)) as files:
         files.add((path, blob(path, content)) for path, content in contents.items())
         loop = asyncio.get_running_loop()
-        source = BlobSource(files, objects=store, project_uid="u", folder=Path(scratch), loop=loop)
+        source = BlobSource(files, contents=uploaded, project_uid="u", folder=Path(scratch), loop=loop)
         async with Parser(source, kind, files) as parser:
             yield parser, await parser.start(await parser.plan())
 
@@ -58,22 +60,17 @@ def blob(path: str, content: bytes) -> Blob:
     return Blob(digest_of(content), len(content), "image/png" if any(size) else "", *size)
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("store")
-
-
 @settings(max_examples=40, deadline=None)
 @given(drawn=images, unplaced=st.integers(0, 2), size=st.integers(1, 4), chosen=st.randoms())
 def test_parts_read_in_any_order_are_what_is_read_in_one_go(
-    root: Path, drawn: list[tuple[int, bytes | None]], unplaced: int, size: int, chosen: Random
+    drawn: list[tuple[int, bytes | None]], unplaced: int, size: int, chosen: Random
 ) -> None:
     files = folder(drawn, unplaced)
 
-    async def both(root: Path) -> tuple[list[Entry], dict[int, Entry], int]:
-        async with reading(root, files) as (parser, _):
+    async def both() -> tuple[list[Entry], dict[int, Entry], int]:
+        async with reading(files) as (parser, _):
             whole = await parser.take(0, 99)
-        async with reading(root, files) as (parser, places):
+        async with reading(files) as (parser, places):
             starts = [*places[::size]]
             chosen.shuffle(starts)
             found = dict[int, Entry]()
@@ -83,16 +80,16 @@ def test_parts_read_in_any_order_are_what_is_read_in_one_go(
             found |= dict(enumerate(await parser.take(places.stop, 99), places.stop))
         return whole, found, len(places)
 
-    whole, found, count = asyncio.run(both(root))
+    whole, found, count = asyncio.run(both())
     assert [found[place] for place in sorted(found)] == whole
     assert (count, len(whole)) == (len(drawn), len(drawn) + unplaced)
 
 
-async def test_what_stands_before_and_behind_the_images_has_places_too(tmp_path: Path) -> None:
+async def test_what_stands_before_and_behind_the_images_has_places_too() -> None:
     files = {"a.png": b"a", "b.png": b"b", "good.json": coco("a.png", "gone.png"), "torn.json": coco("b.png")[:-9]}
     found = []
     for start in range(5):
-        async with reading(tmp_path, files, Format.COCO) as (parser, places):
+        async with reading(files, Format.COCO) as (parser, places):
             found.append([entry.item.image_path for entry in await parser.take(start, 9)])
             assert places == range(1, 3)
     assert found[0] == ["torn.json", "a.png", "b.png", "gone.png"]

@@ -119,7 +119,7 @@ async def test_a_page_of_sets_and_of_an_imports_files_costs_the_same_wherever_it
         made = await add_assets(tx, range(1, 5001))
         for start in range(0, 5000, 1000):
             await revisions.save(tx, PROJECT, [draft(one, "a") for one in made[start : start + 1000]], NOW)
-        await blobs.keep(tx, "u", [Blob(one.digest, 1) for one in made], NOW)
+        await blobs.keep(tx, "u", [Blob(one.digest, 1) for one in made], NOW, {})
         files = [
             {"import_uid": "i", "project_uid": "u", "path": one.display_name, "digest": one.digest} for one in made
         ]
@@ -137,6 +137,6 @@ async def test_a_page_of_sets_and_of_an_imports_files_costs_the_same_wherever_it
 
 async def test_what_is_being_collected_is_found_among_very_many(db: Database) -> None:
     async with db.write() as tx:
-        await blobs.keep(tx, "u", [Blob(digest_of(str(number).encode()), 1) for number in range(5000)], NOW)
+        await blobs.keep(tx, "u", [Blob(digest_of(str(number).encode()), 1) for number in range(5000)], NOW, {})
         cost = await steps(tx, blobs.going(tx, "u", "", 20))
     assert cost <= 5

@@ -17,6 +17,7 @@ from bloomery.annotation.v1 import (
     Project,
 )
 from bloomery_annotation.blobs import DiskGuard, Uploads
+from bloomery_annotation.contents import IN_DATABASE
 from bloomery_annotation.housekeeping import Housekeeper
 from bloomery_annotation.model import Blob
 from bloomery_annotation.names import blob_key, staging_key
@@ -31,7 +32,9 @@ from tests.annotation.folders import voc_folder
 from tests.annotation.helpers import Server, digest_of, png
 
 WEEK = UNUSED_AGE + timedelta(days=1)
-TEXT = b"0 0.5 0.5 0.1 0.1"
+SMALL = b"0 0.5 0.5 0.1 0.1"
+TEXT = SMALL * (IN_DATABASE // len(SMALL) + 1)
+"""Lies in the object store."""
 
 
 @pytest.fixture
@@ -58,9 +61,9 @@ async def has(server: Server, project: Project, *contents: bytes) -> list[bool]:
     """Which of the contents the project has, by its own word and by the bytes that lie there."""
     request = PrepareUploadsRequest(parent=project.name, blobs=map(info, contents))
     missing = {target.digest for target in (await server.stub.PrepareUploads(request)).missing}
-    there = [await server.objects.stat(blob_key(project.uid, digest_of(content))) for content in contents]
+    there = [await server.has_bytes(project, content) for content in contents]
     said = [digest_of(content) not in missing for content in contents]
-    assert said == [one is not None for one in there]
+    assert said == there
     return said
 
 
@@ -71,11 +74,12 @@ async def test_what_never_became_an_image_goes_after_a_week(both: Server, db: Da
     (deleted,) = await both.assets(project, [png(7)])
     await both.stub.DeleteAsset(DeleteAssetRequest(name=deleted.name))
     await both.upload([TEXT], project)
-    everything = [*files.values(), png(7), TEXT]
+    await both.upload([SMALL], project)
+    everything = [*files.values(), png(7), TEXT, SMALL]
     await sweeper(db, both, timedelta(days=6)).sweep("p")
-    assert await has(both, project, *everything) == [True] * 6
+    assert await has(both, project, *everything) == [True] * 7
     await sweeper(db, both).sweep("p")
-    assert await has(both, project, *everything) == [True, True, False, False, True, False]
+    assert await has(both, project, *everything) == [True, True, False, False, True, False, False]
     assert [one.asset_count for one in [await both.run_import(project, files)]] == [0], "it can be brought again"
 
 
@@ -209,8 +213,7 @@ async def test_what_cannot_be_removed_does_not_keep_the_others(
         patched.setattr(type(both.objects), "delete", delete)
         with pytest.raises(ZeroDivisionError):
             await sweeper(db, both).sweep("p")
-    left = [await both.objects.stat(blob_key(project.uid, digest_of(content))) for content in contents]
-    assert [one is not None for one in left] == [True] * 2 + [False] * 4
+    assert [await both.has_bytes(project, content) for content in contents] == [True] * 2 + [False] * 4
 
 
 async def test_a_removal_that_takes_long_takes_nothing_that_is_brought_meanwhile(

@@ -1,18 +1,19 @@
 """Small blobs travel many in a call: each is checked on its own, and what is acknowledged is kept."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pytest
 
 from bloomery.annotation.v1 import BlobContent, DeleteProjectRequest, Import, Project, UploadBlobsRequest
 from bloomery_annotation.blobs import DiskGuard, Uploads
+from bloomery_annotation.contents import IN_DATABASE
 from bloomery_annotation.names import blob_key
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_annotation.store import projects
 from bloomery_kit.database import Database
 from bloomery_kit.errors import Unavailable
-from bloomery_kit.objects import Content, FolderObjectStore
+from bloomery_kit.objects import Content, FolderObjectStore, ObjectStore
 from tests.annotation.helpers import Server, digest_of, fields_of, png, reason_of, serving, status_of
 from tests.annotation.test_import_plans import yolo
 
@@ -36,9 +37,7 @@ async def test_what_is_sent_is_kept_and_can_be_imported(both: Server) -> None:
     project = await both.project()
     files = yolo()
     assert set(await send(both, *map(content, files.values()))) == {""}
-    assert await held(both, project) == {blob_key(project.uid, digest_of(data)) for data in files.values()}
-    for data in files.values():
-        assert await both.objects.get(blob_key(project.uid, digest_of(data))) == data
+    assert [await both.has_bytes(project, data) for data in files.values()] == [True] * len(files)
     done = await both.run_import(project, files)
     assert (done.state, done.asset_count, done.outcomes.annotated) == (Import.STATE_SUCCEEDED, 2, 1)
     assert set(await send(both, *map(content, files.values()))) == {""}, "again"
@@ -47,7 +46,52 @@ async def test_what_is_sent_is_kept_and_can_be_imported(both: Server) -> None:
 async def test_each_blob_is_checked_on_its_own(server: Server, project: Project) -> None:
     lie = BlobContent(digest=digest_of(b"announced"), content=b"something else")
     assert await send(server, content(png(1)), lie, content(b""), content(png(1))) == ["", "DIGEST_MISMATCH", "", ""]
-    assert await held(server, project) == {blob_key(project.uid, digest_of(data)) for data in (png(1), b"")}
+    contents = (png(1), b"", b"something else")
+    assert [await server.has_bytes(project, data) for data in contents] == [True, True, False]
+
+
+async def test_an_import_of_label_files_asks_the_object_store_for_its_images_only(
+    both: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, files, asked = await both.project(), yolo(), list[str]()
+    images = {name: data for name, data in files.items() if name.endswith(".png")}
+
+    real = type(both.objects).put_all
+
+    async def put_all(store: ObjectStore, blobs: Mapping[str, Content]) -> None:
+        asked.extend(blobs)
+        await real(store, blobs)
+
+    async def get_all(_: ObjectStore, keys: Collection[str]) -> Mapping[str, bytes]:
+        raise AssertionError(keys)
+
+    monkeypatch.setattr(type(both.objects), "put_all", put_all)
+    monkeypatch.setattr(type(both.objects), "get_all", get_all)
+    done = await both.run_import(project, files)
+    assert (done.state, done.outcomes.annotated) == (Import.STATE_SUCCEEDED, 1)
+    assert sorted(asked) == sorted(blob_key(project.uid, digest_of(data)) for data in images.values())
+
+
+@pytest.mark.parametrize("size", [IN_DATABASE, IN_DATABASE + 1])
+async def test_label_files_of_any_size_are_read_where_they_lie(both: Server, size: int) -> None:
+    project = await both.project()
+    files = {name: data.ljust(size) if name.startswith("labels") else data for name, data in yolo().items()}
+    done = await both.run_import(project, files)
+    assert (done.state, done.outcomes.annotated) == (Import.STATE_SUCCEEDED, 1)
+    in_store = {blob_key(project.uid, digest_of(data)) for name, data in files.items() if name.startswith("labels")}
+    assert in_store.isdisjoint(await held(both, project)) == (size == IN_DATABASE)
+
+
+async def test_label_files_that_were_stored_as_objects_before_are_still_read(
+    both: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, files = await both.project(), yolo()
+    with monkeypatch.context() as before:
+        before.setattr("bloomery_annotation.blobs.is_row", lambda _: False)
+        await both.upload(list(files.values()), project)
+    assert len(await held(both, project)) == len(set(files.values()))
+    done = await both.run_import(project, files)
+    assert (done.state, done.outcomes.annotated) == (Import.STATE_SUCCEEDED, 1)
 
 
 async def test_what_cannot_be_a_bundle_is_refused_as_a_whole(server: Server, project: Project) -> None:

@@ -8,6 +8,7 @@ from typing import Self
 from bloomery.annotation.v1 import add_AnnotationServiceServicer_to_server
 from bloomery_annotation import housekeeping
 from bloomery_annotation.blobs import DiskGuard, Uploads
+from bloomery_annotation.contents import Contents
 from bloomery_annotation.housekeeping import Housekeeper
 from bloomery_annotation.importer.run import LOOP, Tools
 from bloomery_annotation.importer.runner import HELP, WAKE, ImportRunner
@@ -45,7 +46,7 @@ class AnnotationApp:
         self._servicer = AnnotationService(
             Parts(db, uploads, changed, draining, utc_now, max_blob_bytes=settings.max_blob_bytes)
         )
-        runner = ImportRunner(Tools(db, objects, changed, utc_now), lease=settings.import_lease_seconds)
+        runner = ImportRunner(Tools(db, Contents(db, objects), changed, utc_now), lease=settings.import_lease_seconds)
         housekeeper = Housekeeper(db, objects, url_seconds=settings.url_seconds)
         self.loops = Loops()
         for number in range(_IMPORTS_AT_ONCE):

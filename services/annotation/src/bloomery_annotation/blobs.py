@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from bloomery_annotation import metrics
+from bloomery_annotation.contents import is_row
 from bloomery_annotation.model import Blob, Project
 from bloomery_annotation.names import DIGEST_PREFIX, blob_key, hex_of, staging_key
 from bloomery_annotation.scratch import scratch
@@ -122,15 +123,18 @@ class Uploads:
         self._disk.check(sum(map(len, new.values())))
         outcomes = await self._look_at(new)
 
+        rows = {blob.digest: new[blob.digest] for blob in _kept(outcomes) if is_row(blob)}
+
         async def bring(target: Project) -> Outcomes:
             good = {
                 blob_key(target.uid, blob.digest): Content(new[blob.digest], blob.media_type)
                 for blob in _kept(outcomes)
+                if blob.digest not in rows
             }
             await self._objects.put_all(good)
             return outcomes
 
-        await self._keep(project, bring)
+        await self._keep(project, bring, rows)
         refused = {digest: one for digest, one in outcomes.items() if isinstance(one, BloomeryError)}
         return [refused.get(digest) for digest, _ in contents]
 
@@ -173,18 +177,18 @@ class Uploads:
             taken = await asyncio.gather(*(self._take(target, blob) for blob in new))
             return {blob.digest: outcome for blob, outcome in zip(new, taken, strict=True)}
 
-        project, outcomes = await self._keep(project, bring)
+        project, outcomes = await self._keep(project, bring, {})
         await self._clean(project, outcomes)
         return outcomes
 
     async def _keep(
-        self, project: Project, bring: Callable[[Project], Awaitable[Outcomes]]
+        self, project: Project, bring: Callable[[Project], Awaitable[Outcomes]], rows: Mapping[str, bytes]
     ) -> tuple[Project, Outcomes]:
-        """Record what `bring` puts into the store; the project as it is then."""
+        """Record what `bring` puts into the store, and `rows` themselves; the project as it is then."""
         while True:
             outcomes = await bring(project)
             kept = _kept(outcomes)
-            current = await self._record(project, kept) if kept else project
+            current = await self._record(project, kept, rows) if kept else project
             if current.sweeps == project.sweeps:
                 _count(outcomes)
                 return project, outcomes
@@ -222,7 +226,7 @@ class Uploads:
                 await asyncio.to_thread(file.write, chunk)
         return path
 
-    async def _record(self, project: Project, taken: Sequence[Blob]) -> Project:
+    async def _record(self, project: Project, taken: Sequence[Blob], rows: Mapping[str, bytes]) -> Project:
         """Record blobs, unless some were collected since `project` was read; the project as it is now."""
         async with self._locked(project) as (tx, current):
             if current.sweeps != project.sweeps:
@@ -232,7 +236,7 @@ class Uploads:
                 await blobs.drop(tx, project.uid, going)
                 await projects.count_sweep(tx, project)
                 return await projects.find(tx, project.id)
-            await blobs.keep(tx, project.uid, taken, self._clock())
+            await blobs.keep(tx, project.uid, taken, self._clock(), rows)
             return current
 
     @asynccontextmanager

@@ -8,13 +8,12 @@ from itertools import islice
 from pathlib import Path
 
 from bloomery_annotation import checks
+from bloomery_annotation.contents import Contents
 from bloomery_annotation.importer.files import Files
 from bloomery_annotation.model import NOT_SENT, Import
-from bloomery_annotation.names import blob_key
 from bloomery_annotation.store import blobs
 from bloomery_kit.database import Database
 from bloomery_kit.errors import InvalidArgument, Violations
-from bloomery_kit.objects import ObjectStore
 from bloomery_vision.formats import FormatError
 
 _AT_ONCE = 5_000
@@ -22,14 +21,14 @@ _SHOWN = 10
 _LONGEST_LINE = 16 << 10
 
 
-async def fill(files: Files, wanted: Import, db: Database, objects: ObjectStore, folder: Path) -> None:
+async def fill(files: Files, wanted: Import, db: Database, contents: Contents, folder: Path) -> None:
     """Put the files of an import into `files`, by parts; `folder` is for what is fetched.
 
     Raises:
         FormatError: BAD_FILE_LIST, BLOB_MISSING.
     """
     if wanted.file_list:
-        await _from_list(files, wanted, db, objects, folder / "list")
+        await _from_list(files, wanted, db, contents, folder / "list")
     else:
         await _from_request(files, wanted, db)
 
@@ -45,8 +44,8 @@ async def _from_request(files: Files, wanted: Import, db: Database) -> None:
         after = list(page)[-1]
 
 
-async def _from_list(files: Files, wanted: Import, db: Database, objects: ObjectStore, path: Path) -> None:
-    await objects.download(blob_key(wanted.project_uid, wanted.file_list), path)
+async def _from_list(files: Files, wanted: Import, db: Database, contents: Contents, path: Path) -> None:
+    await contents.download(wanted.project_uid, wanted.file_list, path)
     lines = _lines(path, plan_only=wanted.plan_only)
     missing: list[str] = []
     count = 0

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from bloomery_annotation import labelling, metrics
+from bloomery_annotation.contents import Contents
 from bloomery_annotation.importer.files import Files
 from bloomery_annotation.importer.listing import fill
 from bloomery_annotation.importer.outcome import (
@@ -38,7 +39,6 @@ from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import Aborted, BloomeryError
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.loops import through_outages
-from bloomery_kit.objects import ObjectStore
 from bloomery_kit.times import Clock
 from bloomery_vision.formats import Format, FormatError, Plan
 
@@ -57,7 +57,7 @@ class Tools:
     """What an import works with; `changed` wakes those who watch it, by its uid."""
 
     db: Database
-    objects: ObjectStore
+    contents: Contents
     changed: Notifier
     clock: Clock
 
@@ -91,13 +91,13 @@ async def _opened(tools: Tools, claim: Claim, term: float) -> AsyncIterator[tupl
     with scratch() as folder, Files(folder) as files:
         source = BlobSource(
             files,
-            objects=tools.objects,
+            contents=tools.contents,
             project_uid=current.project_uid,
             folder=folder,
             loop=asyncio.get_running_loop(),
         )
         async with Parser(source, current.format, files) as parser:
-            filling = fill(files, current, tools.db, tools.objects, folder)
+            filling = fill(files, current, tools.db, tools.contents, folder)
             yield _Run(tools, claim, parser, term), current, filling
 
 

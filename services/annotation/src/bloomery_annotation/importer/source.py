@@ -8,10 +8,10 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
+from bloomery_annotation.contents import Contents
 from bloomery_annotation.importer.files import SMALL, Files
 from bloomery_annotation.model import Blob
-from bloomery_annotation.names import blob_key, hex_of
-from bloomery_kit.objects import ObjectStore
+from bloomery_annotation.names import hex_of
 from bloomery_vision.images import ImageError, probe
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class StoppedError(Exception):
 
 
 class BlobSource:
-    """Files in the object store by path, for a reader in a thread other than the event loop's.
+    """Uploaded files by path, for a reader in a thread other than the event loop's.
 
     Images are known from when they were uploaded, so nothing is read but annotation files; large ones are fetched to
     `folder` first. While small ones are read in their order, those that follow are on their way already. Hidden files
@@ -37,10 +37,10 @@ class BlobSource:
     """
 
     def __init__(
-        self, files: Files, *, objects: ObjectStore, project_uid: str, folder: Path, loop: asyncio.AbstractEventLoop
+        self, files: Files, *, contents: Contents, project_uid: str, folder: Path, loop: asyncio.AbstractEventLoop
     ) -> None:
         self._files = files
-        self._objects, self._project_uid, self._folder, self._loop = objects, project_uid, folder, loop
+        self._contents, self._project_uid, self._folder, self._loop = contents, project_uid, folder, loop
         self._stopped = threading.Event()
         self._ahead: dict[str, Future[Mapping[str, bytes]]] = {}
         self._next = ""
@@ -66,7 +66,7 @@ class BlobSource:
             return io.BytesIO(self._small(name, blob.digest))
         path = self._folder / hex_of(blob.digest)
         if not path.exists():
-            self._begin(self._objects.download(blob_key(self._project_uid, blob.digest), path)).result()
+            self._begin(self._contents.download(self._project_uid, blob.digest, path)).result()
         return io.BufferedReader(_Guarded(path, self._stopped))
 
     def image_size(self, name: str) -> tuple[int, int]:
@@ -107,7 +107,7 @@ class BlobSource:
         if batch.exception():
             # It may be another file's.
             batch = self._fetch([digest])
-        return batch.result()[blob_key(self._project_uid, digest)]
+        return batch.result()[digest]
 
     def _look_ahead(self, name: str) -> None:
         if len(self._ahead) >= _AT_ONCE:
@@ -127,7 +127,7 @@ class BlobSource:
         self._ahead.clear()
 
     def _fetch(self, digests: Collection[str]) -> "Future[Mapping[str, bytes]]":
-        return self._begin(self._objects.get_all([blob_key(self._project_uid, digest) for digest in digests]))
+        return self._begin(self._contents.get_all(self._project_uid, digests))
 
     def _begin(self, work: Coroutine[object, object, T]) -> "Future[T]":
         return asyncio.run_coroutine_threadsafe(work, self._loop)

@@ -1,6 +1,6 @@
 """Which bytes a project has, and what they show."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,11 +8,12 @@ import sqlalchemy as sa
 
 from bloomery_annotation.model import NOT_SENT, Blob
 from bloomery_annotation.store.keys import one_of
-from bloomery_annotation.store.tables import ASSETS, BLOBS, IMPORT_FILES
+from bloomery_annotation.store.tables import ASSETS, BLOB_CONTENTS, BLOBS, IMPORT_FILES
 from bloomery_kit.database import Transaction, insert_missing
 from bloomery_vision.findings import Finding, Severity
 
 _B = BLOBS.c
+_C = BLOB_CONTENTS.c
 _FACTS = (
     *(_B.digest, _B.size_bytes, _B.media_type, _B.width, _B.height),
     *(_B.problem_code, _B.problem_message, _B.problem_hint),
@@ -87,13 +88,24 @@ async def going_of(tx: Transaction, project_uid: str, digests: Collection[str]) 
 
 
 async def drop(tx: Transaction, project_uid: str, digests: Collection[str]) -> None:
-    """Forget blobs that are gone."""
+    """Forget blobs that are gone, and those of their bytes that lie here."""
+    await tx.execute(sa.delete(BLOB_CONTENTS).where(_C.project_uid == project_uid, _C.digest.in_(digests)))
     await tx.execute(sa.delete(BLOBS).where(_B.project_uid == project_uid, _B.digest.in_(digests)))
 
 
-async def keep(tx: Transaction, project_uid: str, blobs: Sequence[Blob], now: datetime) -> None:
-    """Record checked blobs, none of which is being collected."""
+async def contents(tx: Transaction, project_uid: str, digests: Collection[str]) -> dict[str, bytes]:
+    """The bytes of those of `digests` whose bytes lie here."""
+    where = (_C.project_uid == project_uid, one_of(_C.digest, digests))
+    return {row.digest: row.content for row in await tx.execute(sa.select(_C.digest, _C.content).where(*where))}
+
+
+async def keep(
+    tx: Transaction, project_uid: str, blobs: Sequence[Blob], now: datetime, contents: Mapping[str, bytes]
+) -> None:
+    """Record checked blobs, none of which is being collected, with the bytes of some of them by digest."""
     await insert_missing(tx, BLOBS, [_row(project_uid, blob, now) for blob in blobs])
+    rows = [{"project_uid": project_uid, "digest": digest, "content": data} for digest, data in contents.items()]
+    await insert_missing(tx, BLOB_CONTENTS, rows)
     where = (_B.project_uid == project_uid, _B.digest.in_([blob.digest for blob in blobs]))
     await tx.execute(sa.update(BLOBS).where(*where).values(use_time=now))
 

@@ -101,6 +101,15 @@ sa.Index(
     postgresql_where=BLOBS.c.going.is_(True),
 )
 
+# The bytes of small blobs that are no images; those of all others lie in the object store.
+BLOB_CONTENTS = sa.Table(
+    "blob_contents",
+    METADATA,
+    sa.Column("project_uid", sa.String, primary_key=True),
+    sa.Column("digest", sa.String, primary_key=True),
+    _required("content", sa.LargeBinary),
+)
+
 # A row is one state of an asset, from the sequence `since` to before `until`; the present one has no `until`. States
 # that are over stay, for whoever still reads an earlier moment.
 ASSETS = sa.Table(
@@ -278,6 +287,7 @@ OWNED_BY_PROJECT = (
     IMPORTS,
     LABELS,
     PROJECT_REFERENCES,
+    BLOB_CONTENTS,
     BLOBS,
 )
 """What is removed with a project, each by its `project_uid`."""

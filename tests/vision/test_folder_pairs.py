@@ -165,6 +165,16 @@ def test_a_missing_image_that_is_there_in_another_kind_is_named(
     assert "add" in read_folder({"a.jpg": photo, label: content})[label].problems[0].hint
 
 
+def test_a_coco_record_of_an_image_that_is_not_read_names_it(photo: bytes) -> None:
+    records = [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "x/l.heic"}, {"id": 3, "file_name": "m.heic"}]
+    files = {"a.jpg": photo, "images/l.heic": b"?", "i.json": coco(annotation(), images=records)}
+    items = read_folder(files)
+    (there,), (gone,) = items["x/l.heic"].problems, items["m.heic"].problems
+    assert (there.code, gone.code) == ("MISSING_IMAGE", "MISSING_IMAGE")
+    assert "images/l.heic" in there.message
+    assert ("JPEG" in there.hint, "add" in gone.hint) == (True, True)
+
+
 def test_a_label_file_is_not_given_to_an_image_of_another_folder(photo: bytes) -> None:
     nameless = voc(voc_object(1, 1, 9, 9), name="")
     files = {"JPEGImages/cam1/1.jpg": photo, "Annotations/cam2/1.xml": nameless}

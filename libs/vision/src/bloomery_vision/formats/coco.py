@@ -30,8 +30,11 @@ from bloomery_vision.formats.joining import joined
 from bloomery_vision.formats.json_stream import read_arrays
 from bloomery_vision.formats.lookup import AmbiguousNameError, NameIndex
 from bloomery_vision.formats.model import FormatError, ImportItem
-from bloomery_vision.formats.plan import Plan
+from bloomery_vision.formats.packed import Names
+from bloomery_vision.formats.pairing import SEVERAL_HINT, missing_image
+from bloomery_vision.formats.plan import Left, Plan
 from bloomery_vision.formats.source import Size, Source
+from bloomery_vision.formats.stems import Stems
 
 _TAIL = 4096
 """Bytes in which Label Studio's COCO files say at their end who made them."""
@@ -58,6 +61,7 @@ class _Files:
     def __init__(self, source: Source, plan: Plan, tables: Tables) -> None:
         self._source, self._plan, self._tables = source, plan, tables
         self._index = NameIndex(plan.images)
+        self._unread = Stems(Names.of(name for name, why in plan.left.items() if why is Left.PICTURE_NOT_READ))
         self._categories: dict[int, Categories] = {}
         # Of a turned photograph Label Studio writes boxes as it is shown, but its size and outlines as it is stored.
         self._mixed: set[int] = set()
@@ -100,10 +104,17 @@ class _Files:
     def _image(self, file: int, near: str, record: Record) -> Image:
         identifier, wanted = key_of(record.get("id")), record.get("file_name")
         name = wanted if isinstance(wanted, str) else None
-        found = _find(self._index, name, near) if name and identifier is not None else None
+        found = self._find(name, near) if name and identifier is not None else None
         path = found if isinstance(found, str) else None
         width, height = _declared_size(record) or (None, None)
         return Image(file, identifier, path, name, width, height, repeated=False)
+
+    def _find(self, wanted: str, near: str) -> str | Finding:
+        try:
+            found = self._index.find(wanted, near=near)
+        except AmbiguousNameError as problem:
+            return error("AMBIGUOUS_IMAGE", str(problem), hint=SEVERAL_HINT, path=near)
+        return found or missing_image(self._unread, wanted, f"there is no image {wanted}")
 
     def item(self, image: str, records: Sequence[Image]) -> ImportItem:
         """The item of an image with at least one record."""
@@ -178,7 +189,7 @@ class _Files:
         if image.id is None or not image.name:
             problem = error("BAD_RECORD", "it has no id or no file_name", hint="give it both", path=where)
             return failed(str(image.name), problem, annotation_path=name)
-        found = _find(self._index, image.name, name)
+        found = self._find(image.name, name)
         problem = found if isinstance(found, Finding) else error("MISSING_IMAGE", f"there is no image {image.name}")
         return failed(image.name, replace(problem, path=where), annotation_path=name)
 
@@ -197,11 +208,3 @@ def _declared_size(record: Record) -> Size | None:
     sides = [record.get("width"), record.get("height")]
     width, height = (int(one) if isinstance(one, int | float) and 0 < one < _NO_SIDE else 0 for one in sides)
     return (width, height) if width and height else None
-
-
-def _find(index: NameIndex, wanted: str, near: str) -> str | Finding:
-    try:
-        found = index.find(wanted, near=near)
-    except AmbiguousNameError as problem:
-        return error("AMBIGUOUS_IMAGE", str(problem), hint="give the images different names", path=near)
-    return found or error("MISSING_IMAGE", f"there is no image {wanted}", hint="add the image", path=near)

@@ -19,11 +19,13 @@ from bloomery_vision.formats.packed import NO_NAMES, Column, Names, numbers
 from bloomery_vision.formats.plan import Doubt
 from bloomery_vision.formats.split_words import split_of
 from bloomery_vision.formats.stems import Stems, stems_of
-from bloomery_vision.formats.tree import Tree
 from bloomery_vision.images import SUFFIXES
 
 _PARTNERS = ((["labels"], ["images"]), (["annotations"], ["jpegimages"]))
 """Roots of label files, and those that Ultralytics and Pascal VOC look for their images in."""
+
+SEVERAL_HINT = "leave out the folders of other pictures, or give the images different names"
+"""What to do where several images fit a label file."""
 
 _MANY = 8
 """Folders with an image of one name above which what was learnt from the last label file is tried first."""
@@ -47,7 +49,7 @@ class Pairs:
     def doubts(self) -> Iterator[Doubt]:
         """What somebody should look at."""
         if self.passed:
-            message = "images are called as labelled ones in the folder for images beside theirs, and are not annotated"
+            message = "images have the names of labelled images in other folders; they are not annotated"
             hint = "leave their folder out, or give them label files of their own"
             yield Doubt("SIBLING_IMAGES", message, hint, len(self.passed), self.passed[0])
 
@@ -94,12 +96,12 @@ def used(labels: Names, label_of: Column[str], more: Iterable[str] = ()) -> byte
     return flags
 
 
-def missing_image(tree: Tree, label: str, message: str) -> Finding:
-    """That a label file has no image, or that the picture of its name is of a kind that is not read."""
-    places = [place for stem in _stems(label) for place in tree.unread.places(stem)]
+def missing_image(unread: Stems, label: str, message: str) -> Finding:
+    """That a label file or name means no image, or that the picture of its name is of a kind that is not read."""
+    places = [place for stem in _stems(label) for place in unread.places(stem)]
     if not places:
         return error("MISSING_IMAGE", message, hint="add the image", path=label)
-    message = f"{message} but {tree.unread.names[places[0]]}, which is of a kind that is not read"
+    message = f"{message} but {unread.names[places[0]]}, which is of a kind that is not read"
     return error("MISSING_IMAGE", message, hint="save it as JPEG or PNG", path=label)
 
 

@@ -21,7 +21,7 @@ from bloomery_vision.formats.lookup import AmbiguousNameError, NameIndex
 from bloomery_vision.formats.model import Format, FormatError, LabelSpec
 from bloomery_vision.formats.names import base_of, folder_of, split_suffix
 from bloomery_vision.formats.packed import Column, Names
-from bloomery_vision.formats.pairing import Pairs, missing_image, pair, used
+from bloomery_vision.formats.pairing import SEVERAL_HINT, Pairs, missing_image, pair, used
 from bloomery_vision.formats.plan import Doubt, Left
 from bloomery_vision.formats.source import Source
 from bloomery_vision.formats.split_lists import SplitReader
@@ -130,7 +130,7 @@ def _image_inside(source: Source, tree: Tree, label: str, candidates: Sequence[s
         return found
     if candidates:
         return _ambiguous(label, ", ".join(candidates[:4]))
-    return missing_image(tree, label, f"there is no image {name or split_suffix(base_of(label))[0]}")
+    return missing_image(tree.unread, label, f"there is no image {name or split_suffix(base_of(label))[0]}")
 
 
 def _declared(source: Source, label: str) -> tuple[str, str]:
@@ -147,7 +147,7 @@ def _declared(source: Source, label: str) -> tuple[str, str]:
 
 def _ambiguous(label: str, candidates: str) -> Finding:
     message = f"several images fit {label}: {candidates}"
-    return error("AMBIGUOUS_IMAGE", message, hint="give the images different names", path=label)
+    return error("AMBIGUOUS_IMAGE", message, hint=SEVERAL_HINT, path=label)
 
 
 @dataclass

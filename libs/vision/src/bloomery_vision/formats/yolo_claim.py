@@ -13,7 +13,7 @@ from bloomery_vision.formats.class_lists import ClassList, is_list
 from bloomery_vision.formats.model import Format, FormatError, LabelSpec
 from bloomery_vision.formats.names import folder_of
 from bloomery_vision.formats.packed import Column, Names, numbers
-from bloomery_vision.formats.pairing import Pairs, missing_image, pair, used
+from bloomery_vision.formats.pairing import SEVERAL_HINT, Pairs, missing_image, pair, used
 from bloomery_vision.formats.plan import Doubt, Left, YoloRows
 from bloomery_vision.formats.source import Source
 from bloomery_vision.formats.split_lists import SplitReader
@@ -149,7 +149,7 @@ def _placed(texts: Names, pairs: Pairs) -> Names:
 
 def _undecided(label: str, images: Sequence[str]) -> Finding:
     message = f"several images fit {label}: {', '.join(images[:4])}"
-    return error("AMBIGUOUS_IMAGE", message, hint="give the images different names", path=label)
+    return error("AMBIGUOUS_IMAGE", message, hint=SEVERAL_HINT, path=label)
 
 
 def _orphans(source: Source, tree: Tree, names: Names, folders: set[str]) -> Iterator[tuple[str, Finding]]:
@@ -160,7 +160,7 @@ def _orphans(source: Source, tree: Tree, names: Names, folders: set[str]) -> Ite
             continue
         kinds = (Text.YOLO, Text.EMPTY) if is_called_labels else (Text.YOLO,)
         for name in members if len(members) > SAMPLE else _like_labels(source, members, kinds):
-            yield name, missing_image(tree, name, f"no image belongs to {name}")
+            yield name, missing_image(tree.unread, name, f"no image belongs to {name}")
 
 
 def _like_labels(source: Source, names: Sequence[str], kinds: Sequence[Text]) -> list[str]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# albumentations flips corners given as keypoints to another place than the box they belong to, by a pixel each time.
+# albumentations flips corners given as keypoints to another place than the box they belong to, a pixel away.
 #
 # Versions: albumentations 2.0.8, Python 3.11.
 # Input:    an image of 100 x 100, the box 10, 20 to 30, 60, and its two corners as keypoints; a flip each way, turns by
@@ -7,9 +7,9 @@
 # Expected: the corners of the flipped box are the flipped corners.
 # Seen:     the box goes to 70..90, its corners to 69 and 89. A box is mirrored as width - x (x is an edge), a keypoint
 #           as width - 1 - x (x is the middle of a pixel). A resize doubles both alike, which is right for edges only:
-#           there the middle of a pixel would go to 2 x + 0.5. So a keypoint is no one of the two throughout.
-# Why care: oriented boxes and outlines are augmented as keypoints by everybody. A turn by 90 degrees and back moves the
-#           outline by a pixel, and a box drawn around it is no longer the box that was augmented beside it.
+#           there the middle of a pixel would go to 2 x + 0.5. So a keypoint is neither of the two throughout.
+# Why care: oriented boxes and outlines are augmented as keypoints by everybody. After a flip they lie a pixel beside
+#           the object, and the box drawn around such an outline is no longer the box that was augmented beside it.
 # Instead:  add 1 to what a flip or turn mirrored, or give outlines as masks; points of pixels (joints) are right as
 #           they are.
 set -euo pipefail

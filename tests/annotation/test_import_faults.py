@@ -17,6 +17,7 @@ from bloomery.annotation.v1 import (
     Import,
     ImportFile,
     ListAssetsRequest,
+    ListLabelsRequest,
     Project,
 )
 from bloomery_annotation.importer import run as import_run
@@ -27,7 +28,7 @@ from bloomery_annotation.store import revisions
 from bloomery_kit.errors import Unavailable
 from bloomery_kit.objects import FolderObjectStore
 from bloomery_vision.formats import Plan
-from tests.annotation.folders import counts, voc_folder
+from tests.annotation.folders import counts, voc, voc_folder
 from tests.annotation.helpers import Server, digest_of, png, reason_of, status_of
 
 
@@ -156,6 +157,26 @@ async def test_a_label_that_is_deleted_before_the_first_image_is_made_again(
     monkeypatch.setattr(Parser, "start", start)
     done = await server.run_import(project, voc_folder(2))
     assert (done.state, counts(done)) == (Import.STATE_SUCCEEDED, (2, 2, 0, 0))
+
+
+async def test_a_label_that_is_deleted_before_others_are_made_is_made_again(
+    server: Server, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_run, "listed", lambda _plan: [])
+    await server.label("old")
+    real, there = Parser.take, ["projects/p/labels/old"]
+
+    async def take(*args: Any) -> Any:
+        if there:
+            await server.stub.DeleteLabel(DeleteLabelRequest(name=there.pop()))
+        return await real(*args)
+
+    monkeypatch.setattr(Parser, "take", take)
+    files = {"a.png": png(1), "a.xml": voc("a.png", ("old", 1, 1, 9, 9), ("new", 2, 2, 9, 9))}
+    done = await server.run_import(project, files)
+    assert (done.state, counts(done)) == (Import.STATE_SUCCEEDED, (1, 1, 0, 0))
+    listed = await server.stub.ListLabels(ListLabelsRequest(parent=project.name))
+    assert {label.display_name for label in listed.labels} == {"old", "new"}
 
 
 async def test_an_import_of_a_deleted_project_ends_quietly(

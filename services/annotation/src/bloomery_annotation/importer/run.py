@@ -224,8 +224,9 @@ class _Run:
 
     async def _make_labels(self, entries: Sequence[Entry]) -> None:
         names = {shape.label for entry in entries for shape in entry.item.shapes}
-        if new := names - self._label_ids.keys():
-            await self._ensure_labels([labelling.NewLabel("", name) for name in sorted(new)])
+        if names - self._label_ids.keys():
+            # With those that are known: one may have been deleted since.
+            await self._ensure_labels([labelling.NewLabel("", name) for name in sorted(names)])
 
     async def _ensure_labels(self, wanted: Sequence[labelling.NewLabel]) -> None:
         async with self._tools.db.write() as tx:

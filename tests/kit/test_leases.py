@@ -52,7 +52,7 @@ async def test_what_a_fenced_holder_wrote_is_rolled_back(db: Database) -> None:
     with pytest.raises(LeaseLost):
         await write_too_late()
     async with db.read() as tx:
-        assert await leases.held(tx, "written") == set()
+        assert await leases.held(tx, "written", TERM) == set()
 
 
 # SQLite has one writer at a time.
@@ -106,6 +106,9 @@ async def test_giving_up_what_was_lost_leaves_the_new_holder_alone(db: Database)
 async def test_a_clock_that_was_set_back_does_not_keep_a_lease_for_ever(db: Database) -> None:
     await taken(db, "a", term=3600)
     assert await take(db, "b", term=1000) is None
+    async with db.read() as tx:
+        assert await leases.held(tx, "work", term=1000) == {"work"}
+        assert await leases.held(tx, "work", term=10) == set()
     assert await take(db, "b", term=10) is not None
 
 
@@ -125,12 +128,12 @@ async def test_only_leases_that_count_are_listed(db: Database) -> None:
 
     async def change(tx: Transaction) -> set[str]:
         await leases.give_up(tx, given_up)
-        return await leases.held(tx, "builds/")
+        return await leases.held(tx, "builds/", TERM)
 
     async with db.write() as tx:
         assert await change(tx) == {"builds/1"}
         await leases.forget(tx, "builds/1")
-        assert await leases.held(tx, "builds/") == set()
+        assert await leases.held(tx, "builds/", TERM) == set()
 
 
 def test_a_lost_lease_is_told_as_aborted() -> None:

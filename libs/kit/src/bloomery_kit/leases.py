@@ -75,10 +75,9 @@ def _postgres_now(_element: _Now, _compiler: SQLCompiler, **_options: object) ->
 async def take(tx: Transaction, name: str, holder: str, term: float) -> Lease | None:
     """Take the lease `name` for `term` seconds, None while somebody holds it; a name always has the same term."""
     await insert_ignore(tx, _LEASES, {"name": name, "holder": "", "epoch": 0, "expires": 0.0})
-    free = sa.or_(_L.expires < _Now(), _L.expires > _Now() + _BEYOND * term)
     statement = (
         sa.update(_LEASES)
-        .where(_L.name == name, free)
+        .where(_L.name == name, _is_free(term))
         .values(holder=holder, epoch=_L.epoch + 1, expires=_Now() + term)
         .returning(_L.epoch)
     )
@@ -115,10 +114,14 @@ async def free_all(tx: Transaction) -> None:
     await tx.execute(sa.update(_LEASES).values(holder="", expires=0.0))
 
 
-async def held(tx: Transaction, prefix: str) -> set[str]:
-    """The names beginning with `prefix` that somebody holds at the moment."""
-    query = sa.select(_L.name).where(_L.name.startswith(prefix, autoescape=True), _L.holder != "", _L.expires >= _Now())
-    return set(await tx.scalars(query))
+async def held(tx: Transaction, prefix: str, term: float) -> set[str]:
+    """The names beginning with `prefix`, whose term that is, that somebody holds at the moment."""
+    named = _L.name.startswith(prefix, autoescape=True)
+    return set(await tx.scalars(sa.select(_L.name).where(named, _L.holder != "", sa.not_(_is_free(term)))))
+
+
+def _is_free(term: float) -> sa.ColumnElement[bool]:
+    return sa.or_(_L.expires < _Now(), _L.expires > _Now() + _BEYOND * term)
 
 
 def _held(lease: Lease) -> tuple[sa.ColumnElement[bool], ...]:

@@ -81,7 +81,7 @@ class Builder:
 
     async def _claim(self) -> Build | None:
         async with self._db.read() as tx:
-            waiting = await builds.waiting(tx)
+            waiting = await builds.waiting(tx, term=self._lease)
         for uid in waiting:
             with guarded(LOOP, let=(Unavailable,), version_uid=uid):
                 async with self._db.write() as tx:

@@ -55,7 +55,7 @@ class ImportRunner:
 
     async def _claim(self) -> Claim | None:
         async with self._tools.db.read() as tx:
-            waiting = await imports.waiting(tx)
+            waiting = await imports.waiting(tx, term=self._lease)
         for one in waiting:
             with guarded(LOOP, let=(Unavailable,), import_uid=one.import_uid):
                 async with self._tools.db.write() as tx:

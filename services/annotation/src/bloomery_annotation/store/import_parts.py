@@ -70,7 +70,7 @@ async def progress(tx: Transaction, claim: Claim) -> Progress:
 async def take(tx: Transaction, claim: Claim, wanted: Iterable[int], holder: str, term: float) -> int | None:
     """The number of the first of these parts that nobody reads, taken for `term` seconds. Raise LeaseLost."""
     prefix = f"{claim.lease.name}/{claim.lease.epoch}/"
-    taken = await leases.held(tx, prefix)
+    taken = await leases.held(tx, prefix, term)
     for number in wanted:
         name = f"{prefix}{number}"
         if name in taken:

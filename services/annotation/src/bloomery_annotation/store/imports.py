@@ -108,11 +108,11 @@ async def request_cancel(tx: Transaction, found: Import, now: datetime) -> None:
     await compare_and_set(tx, IMPORTS, *running, values=_moved(now, cancel_requested=True))
 
 
-async def waiting(tx: Transaction) -> list[Waiting]:
-    """The imports that are not finished and that nobody runs, oldest first."""
+async def waiting(tx: Transaction, *, term: float) -> list[Waiting]:
+    """The imports that are not finished and that nobody runs, each for `term` seconds, oldest first."""
     query = sa.select(_I.uid, PROJECTS.c.id.label("project_id")).join(PROJECTS, PROJECTS.c.uid == _I.project_uid)
     rows = await tx.execute(query.where(_I.state.in_(_ACTIVE)).order_by(_I.create_time, _I.uid))
-    taken = await leases.held(tx, _LEASE_PREFIX)
+    taken = await leases.held(tx, _LEASE_PREFIX, term)
     return [Waiting(row.project_id, row.uid) for row in rows if _lease_name(row.uid) not in taken]
 
 

@@ -16,9 +16,9 @@ from bloomery_kit.leases import LeaseLost
 _BUILDING = VERSIONS.c.state == State.BUILDING
 
 
-async def waiting(tx: Transaction) -> list[str]:
-    """The uids of the builds that nobody works on, oldest first."""
-    taken = await leases.held(tx, versions.LEASE_PREFIX)
+async def waiting(tx: Transaction, *, term: float) -> list[str]:
+    """The uids of the builds that nobody works on, each for `term` seconds, oldest first."""
+    taken = await leases.held(tx, versions.LEASE_PREFIX, term)
     uids: sa.ScalarResult[str] = await tx.scalars(
         sa.select(VERSIONS.c.uid).where(_BUILDING).order_by(VERSIONS.c.ordinal)
     )

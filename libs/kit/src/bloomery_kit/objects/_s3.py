@@ -1,7 +1,8 @@
 import asyncio
 import hashlib
+import io
 import tempfile
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -25,6 +26,7 @@ T = TypeVar("T")
 CHUNK = 1 << 20
 _LIST_BATCH = 1000
 _PART = 16 << 20
+_THREADS = 16
 _SPOOL = 8 << 20
 _MISSING = frozenset({"NoSuchKey", "NoSuchObject"})
 _FULL = frozenset({"XMinioStorageFull", "EntityTooLarge", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded"})
@@ -34,12 +36,12 @@ _DENIED = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatc
 class S3ObjectStore:
     """Blobs in one bucket of any S3, through plain calls that every one of them has."""
 
-    def __init__(self, settings: S3StoreSettings, *, threads: int = 16, clock: Clock = utc_now) -> None:
+    def __init__(self, settings: S3StoreSettings, *, clock: Clock = utc_now) -> None:
         self._bucket = settings.bucket
         self._clock = clock
-        self._client = _client(settings, settings.endpoint, threads)
-        self._signer = _client(settings, settings.public_endpoint, threads)
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="s3")
+        self._client = _client(settings, settings.endpoint)
+        self._signer = _client(settings, settings.public_endpoint)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="s3")
 
     async def put(self, key: str, data: Data, *, content_type: str = "application/octet-stream") -> ObjectStat:
         """Write a blob; what has no known length goes through a temporary file."""
@@ -55,10 +57,7 @@ class S3ObjectStore:
 
     async def put_all(self, blobs: Mapping[str, Content]) -> None:
         """Write blobs, as many at once as there are threads; an error is raised when none is being written any more."""
-        puts = (self.put(key, content.data, content_type=content.content_type) for key, content in blobs.items())
-        for done in await asyncio.gather(*puts, return_exceptions=True):
-            if isinstance(done, BaseException):
-                raise done
+        await self._each(lambda key: self._put(key, io.BytesIO(blobs[key].data), blobs[key].content_type), blobs)
 
     async def get(self, key: str) -> bytes:
         """The whole blob."""
@@ -66,7 +65,7 @@ class S3ObjectStore:
 
     async def get_all(self, keys: Collection[str]) -> Mapping[str, bytes]:
         """The blobs, as many at once as there are threads."""
-        return dict(zip(keys, await asyncio.gather(*map(self.get, keys)), strict=True))
+        return await self._each(self._get, keys)
 
     async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """The blob in chunks."""
@@ -156,6 +155,14 @@ class S3ObjectStore:
         self._client.put_object(self._bucket, key, file, size, content_type, part_size=part)
         return ObjectStat(key, size, self._clock())
 
+    def _get(self, key: str) -> bytes:
+        response = self._client.get_object(self._bucket, key)
+        try:
+            return response.read()
+        finally:
+            response.close()
+            response.release_conn()
+
     def _digest(self, key: str) -> tuple[str, int]:
         digest, size = hashlib.sha256(), 0
         response = self._client.get_object(self._bucket, key)
@@ -168,18 +175,39 @@ class S3ObjectStore:
             response.release_conn()
         return f"sha256:{digest.hexdigest()}", size
 
+    async def _each(self, work: Callable[[str], T], keys: Collection[str]) -> dict[str, T]:
+        """What `work` answers for each key. Each thread gets several: to wake one takes as long as a small request."""
+        waiting = [check_key(key) for key in keys]
+
+        def some(part: Sequence[str]) -> list[tuple[str, T]]:
+            return [(key, self._timed(key, work)) for key in part]
+
+        parts = [part for start in range(_THREADS) if (part := waiting[start::_THREADS])]
+        loop = asyncio.get_running_loop()
+        working = (loop.run_in_executor(self._threads, some, part) for part in parts)
+        found: dict[str, T] = {}
+        for done in await asyncio.gather(*working, return_exceptions=True):
+            if isinstance(done, BaseException):
+                raise done
+            found.update(done)
+        return found
+
+    def _timed(self, key: str, work: Callable[[str], T]) -> T:
+        with timed(OBJECT_STORE_SECONDS, "s3"), _typed_errors(key):
+            return work(key)
+
     async def _call(self, key: str, call: Callable[[], T]) -> T:
         with timed(OBJECT_STORE_SECONDS, "s3"), _typed_errors(key):
             return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
-def _client(settings: S3StoreSettings, endpoint: str, threads: int) -> Minio:
+def _client(settings: S3StoreSettings, endpoint: str) -> Minio:
     parts = urlsplit(endpoint)
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/"):
         raise ValueError(f"an S3 endpoint is http://host:port or https://host, not {endpoint!r}")
     pool = urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=5, read=60),
-        maxsize=threads,
+        maxsize=_THREADS,
         retries=urllib3.Retry(
             total=2, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504], respect_retry_after_header=False
         ),

@@ -5,8 +5,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from bloomery.annotation.v1 import (
+    FORMAT_IMAGES,
     Asset,
     BatchCreateAssetsRequest,
     CancelImportRequest,
@@ -20,14 +22,18 @@ from bloomery.annotation.v1 import (
     ListLabelsRequest,
     Project,
 )
+from bloomery_annotation.importer import outcome
 from bloomery_annotation.importer import run as import_run
 from bloomery_annotation.importer.parsing import Parser
-from bloomery_annotation.model import ImportState
+from bloomery_annotation.model import ImportCounts, ImportState
+from bloomery_annotation.store import assets, projects, revisions
 from bloomery_annotation.store import imports as import_store
-from bloomery_annotation.store import revisions
+from bloomery_annotation.store.imports import Waiting
+from bloomery_annotation.store.tables import IMPORTS
 from bloomery_kit.errors import Unavailable
 from bloomery_kit.objects import FolderObjectStore
-from bloomery_vision.formats import Plan
+from bloomery_kit.times import utc_now
+from bloomery_vision.formats import Format, Plan
 from tests.annotation.folders import counts, voc, voc_folder
 from tests.annotation.helpers import Server, digest_of, png, reason_of, status_of
 
@@ -93,6 +99,55 @@ async def test_an_import_waits_while_the_object_store_is_down(
     done = await server.finish(started.name)
     assert not failures
     assert counts(done) == (3, 3, 0, 0)
+
+
+async def test_an_import_that_begins_again_understands_its_folder_as_before(
+    both: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bloomery_annotation.importer.runner._REST", 0.05)
+    monkeypatch.setattr(import_run, "BATCH", 1)
+    real, outcomes = assets.ensure, [None, Unavailable("DATABASE_UNAVAILABLE", "away"), None, None]
+
+    async def ensure(*given: Any) -> Any:
+        if problem := outcomes.pop(0):
+            raise problem
+        return await real(*given)
+
+    monkeypatch.setattr(assets, "ensure", ensure)
+    config = b"path: .\ntrain: photos/a\nval: photos/b\nnames: [cat, dog]\n"
+    photos = {"photos/a/1.png": png(1), "photos/b/2.png": png(2), "photos/b/3.png": png(3)}
+    done = await both.run_import(await both.project(), {"data.yaml": config} | photos)
+    listed = await both.stub.ListAssets(ListAssetsRequest(parent="projects/p"))
+    assert (outcomes, done.format) == ([], FORMAT_IMAGES)
+    assert sorted(one.split for one in listed.assets) == ["train", "val", "val"]
+
+
+async def test_what_was_asked_for_is_kept_where_an_older_replica_made_the_import(both: Server) -> None:
+    await both.app.loops.close()
+    started = await both.start_import(await both.project(), {"1.png": png()})
+    async with both.app._db.write() as tx:
+        await tx.execute(sa.update(IMPORTS).values(asked_format=None))
+        claim = await import_store.claim(tx, Waiting("p", started.uid), utc_now(), holder="new", term=30)
+        assert claim
+        await import_store.advance(tx, claim, ImportCounts(), utc_now(), file_format=Format.IMAGES)
+        current = await import_store.held(tx, await projects.lock(tx, "p"), claim)
+    assert (current.asked, current.format) == (None, Format.IMAGES)
+
+
+async def test_a_doubt_stops_a_strict_import_that_begins_again(both: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bloomery_annotation.importer.runner._REST", 0.05)
+    real, outcomes = outcome.refuse_doubts, [Unavailable("DATABASE_UNAVAILABLE", "away"), None]
+
+    def refuse(*given: Any, **named: Any) -> None:
+        if problem := outcomes.pop(0):
+            raise problem
+        real(*given, **named)
+
+    monkeypatch.setattr(import_run, "refuse_doubts", refuse)
+    done = await both.run_import(
+        await both.project(), {"train/cat/1.png": png(1), "train/dog/2.png": png(2)}, strict=True
+    )
+    assert (done.state, outcomes) == (Import.STATE_FAILED, [])
 
 
 @pytest.mark.parametrize("breaks", [False, True])

@@ -15,11 +15,13 @@ from google.protobuf.message import Message
 
 from bloomery.annotation.v1 import (
     FORMAT_IMAGES,
+    FORMAT_YOLO,
     CancelImportRequest,
     DeleteProjectRequest,
     Import,
     ListAssetsRequest,
     ListLabelsRequest,
+    Project,
     StreamAnnotationSetsRequest,
 )
 from bloomery_annotation.importer import parsing, runner
@@ -251,6 +253,33 @@ async def test_heavy_parts_are_saved_in_several_batches(
     # Sequences tell how much was saved at once.
     assert _without(found, {"sequence"}) == _without(wanted, {"sequence"})
     assert len(readers.parts) == 2
+
+
+@pytest.mark.parametrize("place", ["{0}.png", "train/kind {1}/{0}.png"])
+async def test_folders_without_label_files_are_shared_where_no_format_is_named(
+    replicated: AnnotationSettings, readers: Readers, place: str
+) -> None:
+    files = {place.format(number, number % 3): png(number) for number in range(COUNT)}
+    async with asyncio.timeout(30), serving(replicated) as first, serving(replicated):
+        done = await first.run_import(await first.project(), files)
+    assert (done.state, done.asset_count) == (Import.STATE_SUCCEEDED, COUNT)
+    assert len(readers.parts) == 2
+
+
+async def test_whoever_saves_a_part_tells_which_shapes_no_label_file_names_any_more(
+    replicated: AnnotationSettings, readers: Readers
+) -> None:
+    images = {name: content for name, content in folder().items() if name.endswith(".png")}
+    async with asyncio.timeout(30), serving(replicated) as first:
+        readers.are_several.set()
+        await finish(first, await begin(first))
+        readers.are_several.clear()
+        readers.parts.clear()
+        async with serving(replicated):
+            again = await first.run_import(Project(name="projects/p"), images, format=FORMAT_YOLO)
+    assert len(readers.parts) == 2
+    # Of 37 images one has no label file, and one a broken file.
+    assert dict(again.problem_counts) == {"STALE_SHAPES": 35}
 
 
 @pytest.mark.real_server("minio")

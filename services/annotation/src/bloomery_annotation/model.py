@@ -280,6 +280,7 @@ class Failure:
 class Import:
     """The reading of one labelled folder; `sequence` rises with every change.
 
+    `asked` is the format that the request named, `format` the one that the folder has, as soon as that is known.
     `file_list` is the digest of the uploaded list of its files, empty where the request named them. `plan` is what the
     folder is understood to be, as JSON, empty where that is not known or was not asked for.
     """
@@ -289,6 +290,7 @@ class Import:
     id: str
     uid: str
     display_name: str
+    asked: Format | None
     format: Format | None
     state: ImportState
     counts: ImportCounts

@@ -96,14 +96,14 @@ async def _opened(tools: Tools, claim: Claim, term: float) -> AsyncIterator[tupl
             folder=folder,
             loop=asyncio.get_running_loop(),
         )
-        async with Parser(source, current.format, files) as parser:
+        async with Parser(source, current.asked, files) as parser:
             filling = fill(files, current, tools.db, tools.contents, folder)
-            yield _Run(tools, claim, parser, term), current, filling
+            yield _Run(tools, claim, parser, term, current.asked), current, filling
 
 
 class _Run:
-    def __init__(self, tools: Tools, claim: Claim, parser: Parser, term: float) -> None:
-        self._tools, self._claim, self._parser, self._term = tools, claim, parser, term
+    def __init__(self, tools: Tools, claim: Claim, parser: Parser, term: float, asked: Format | None) -> None:
+        self._tools, self._claim, self._parser, self._term, self._asked = tools, claim, parser, term, asked
         self._label_ids: dict[str, str] = {}
         self._has_splits = self._may_be_stale = False
 
@@ -112,7 +112,6 @@ class _Run:
             await filling
             plan = await self._parser.plan()
             await self._begin(plan)
-            self._may_be_stale |= current.format is not Format.IMAGES
             if current.plan_only:
                 return await self._end(ImportState.SUCCEEDED)
             refuse_doubts(plan, strict=current.strict)
@@ -155,7 +154,8 @@ class _Run:
         await self._together(images)
 
     async def _shown(self, plan: Plan) -> str:
-        self._has_splits, self._may_be_stale = bool(plan.splits), bool(plan.label_files)
+        self._has_splits = bool(plan.splits)
+        self._may_be_stale = bool(plan.label_files) or self._asked is not Format.IMAGES
         return await asyncio.to_thread(shown, plan)
 
     async def _begin(self, plan: Plan) -> None:

@@ -103,6 +103,7 @@ class ImportMethods(Methods):
             id=import_id,
             uid=uid,
             display_name=_wanted(request).display_name or import_id,
+            asked=convert.FORMATS[_wanted(request).format],
             format=convert.FORMATS[_wanted(request).format],
             file_list=_wanted(request).file_list,
             plan_only=_wanted(request).plan_only,

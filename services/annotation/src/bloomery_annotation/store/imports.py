@@ -60,6 +60,7 @@ async def create(tx: Transaction, new: Import, files: Mapping[str, str]) -> None
         "id": new.id,
         "display_name": new.display_name,
         "format": new.format.value if new.format else "",
+        "asked_format": new.asked.value if new.asked else "",
         "file_list": new.file_list,
         "plan_only": new.plan_only,
         "strict": new.strict,
@@ -152,7 +153,8 @@ async def advance(
     await leases.fence(tx, claim.lease)
     values = _moved(now, **asdict(counts), state=state.value)
     if file_format:
-        values["format"] = file_format.value
+        # An older replica, which stored no other, may have made the import: it still holds what was asked for.
+        values |= {"format": file_format.value, "asked_format": sa.func.coalesce(_I.asked_format, _I.format)}
     if failure:
         values |= {"failure_reason": failure.reason, "failure_message": failure.message}
     running = (_I.uid == claim.import_uid, _I.state == ImportState.RUNNING.value)
@@ -258,6 +260,10 @@ async def _problems(tx: Transaction, import_uid: str) -> tuple[Problem, ...]:
     )
 
 
+def _format(text: str) -> Format | None:
+    return Format(text) if text else None
+
+
 def _import(project: Project, row: sa.Row[Any], problems: tuple[Problem, ...], plan: str = "") -> Import:
     return Import(
         project_id=project.id,
@@ -265,7 +271,8 @@ def _import(project: Project, row: sa.Row[Any], problems: tuple[Problem, ...], p
         id=row.id,
         uid=row.uid,
         display_name=row.display_name,
-        format=Format(row.format) if row.format else None,
+        asked=_format(row.format if row.asked_format is None else row.asked_format),
+        format=_format(row.format),
         state=ImportState(row.state),
         counts=ImportCounts(**{name: getattr(row, name) for name in _COUNTS}),
         position=row.position,

@@ -3,19 +3,22 @@
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bloomery_annotation.contents import Contents
 from bloomery_annotation.importer.files import Files
+from bloomery_annotation.importer.ordered import Ordered
 from bloomery_annotation.importer.parsing import Entry, Parser
 from bloomery_annotation.importer.source import BlobSource
 from bloomery_annotation.model import Blob
+from bloomery_kit.errors import Unavailable
 from bloomery_vision.formats import Format
 from tests.annotation.folders import voc
 from tests.annotation.helpers import digest_of
@@ -83,6 +86,21 @@ def test_parts_read_in_any_order_are_what_is_read_in_one_go(
     whole, found, count = asyncio.run(both())
     assert [found[place] for place in sorted(found)] == whole
     assert (count, len(whole)) == (len(drawn), len(drawn) + unplaced)
+
+
+@pytest.mark.parametrize("first", [1, 3])
+def test_a_reader_that_broke_off_says_so_again(first: int) -> None:
+    def read(wanted: Iterator[str]) -> Generator[str]:
+        for image in wanted:
+            if image == "c":
+                raise Unavailable("OBJECT_STORE_UNAVAILABLE", "away")
+            yield image
+        yield "a label file without an image"
+
+    ordered = Ordered(["a", "b", "c"], read, lambda _image: ())
+    for place in (2, first):
+        with pytest.raises(Unavailable):
+            list(ordered.since(place))
 
 
 async def test_what_stands_before_and_behind_the_images_has_places_too() -> None:

@@ -7,6 +7,26 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
+class _Lasting(Iterator[T]):
+    """What a generator yields. How that ended is told again: a generator that broke off says next that it is done."""
+
+    def __init__(self, entries: Generator[T]) -> None:
+        self._entries = entries
+        self._end: Exception | None = None
+
+    def __next__(self) -> T:
+        if self._end:
+            raise self._end
+        try:
+            return next(self._entries)
+        except Exception as problem:
+            self._end = problem
+            raise
+
+    def close(self) -> None:
+        self._entries.close()
+
+
 class Ordered(Generic[T]):
     """Entries by place: those about no image that a reader begins with, one for each image, those that it ends with.
 
@@ -23,7 +43,7 @@ class Ordered(Generic[T]):
     ) -> None:
         self._images, self._before = images, before
         self._wanted = deque(images[:1])
-        self._entries = read(self._take_wanted())
+        self._entries = _Lasting(read(self._take_wanted()))
         self._known = list[T]()
         while self._wanted:
             self._known.append(next(self._entries))

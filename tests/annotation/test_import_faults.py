@@ -234,6 +234,20 @@ async def test_a_label_that_is_deleted_before_others_are_made_is_made_again(
     assert {label.display_name for label in listed.labels} == {"old", "new"}
 
 
+async def test_an_import_that_lost_its_place_begins_there_again(
+    server: Server, project: Project, small_batches: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bloomery_annotation.importer.runner._REST", 0.05)
+    real, lost = import_run._Run._read, [1]
+
+    async def read(run: Any, places: range) -> Any:
+        return await real(run, range(places.start + (lost.pop() if lost else 0), places.stop))
+
+    monkeypatch.setattr(import_run._Run, "_read", read)
+    done = await server.run_import(project, voc_folder(7))
+    assert (done.state, counts(done)) == (Import.STATE_SUCCEEDED, (7, 7, 0, 0))
+
+
 async def test_an_import_of_a_deleted_project_ends_quietly(
     both: Server, small_batches: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -187,7 +187,10 @@ class _Run:
         try:
             while state is ImportState.RUNNING and (batch := await reading).entries:
                 reading = self._begin_reading(batch.stop)
-                state = await self._save(batch)
+                saved = await self._save(batch)
+                if saved is None:
+                    raise Aborted("OUT_OF_TURN", "what was read is not what is to be saved next")
+                state = saved
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
@@ -202,8 +205,8 @@ class _Run:
         prepared = await self._parser.prepare(entries, self._label_ids) if is_ready else None
         return Batch(places.start, entries, prepared)
 
-    async def _save(self, batch: Batch) -> ImportState:
-        """Save a batch whose turn it is, unless another one did."""
+    async def _save(self, batch: Batch) -> ImportState | None:
+        """Save a batch if it is its turn, or end as was asked for; None where it is not."""
         prepared = batch.prepared
         if prepared is None:
             await self._make_labels(batch.entries)
@@ -211,7 +214,7 @@ class _Run:
         async with self._tools.db.write() as tx:
             project, current = await _current(tx, self._claim)
             if current.counts.read_count != batch.place:
-                return ImportState.RUNNING
+                return None
             state = ImportState.CANCELLED if current.cancel_requested else ImportState.RUNNING
             counts = current.counts
             if state is ImportState.RUNNING:

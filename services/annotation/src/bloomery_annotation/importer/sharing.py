@@ -30,14 +30,14 @@ class Batch:
 class Sharing:
     """What one replica reads and saves of the images of an import: while it saves a part, it reads the next one.
 
-    `save` tells the state of the import after a batch, and saves none that another one has saved; `cancel` ends it.
+    `save` tells the state of the import after a batch, None where another one has saved it; `cancel` ends it.
     """
 
     def __init__(
         self,
         turns: Turns,
         read: Callable[[range], Awaitable[Batch]],
-        save: Callable[[Batch], Awaitable[ImportState]],
+        save: Callable[[Batch], Awaitable[ImportState | None]],
         cancel: Callable[[], Awaitable[ImportState]],
     ) -> None:
         self._turns, self._read, self._save, self._cancel = turns, read, save, cancel
@@ -66,7 +66,7 @@ class Sharing:
         return ImportState.RUNNING
 
     async def _save_one(self, part: range, batch: Batch) -> ImportState:
-        state = await self._save(batch)
+        state = await self._save(batch) or ImportState.RUNNING
         if rest := part[len(batch.entries) :]:
             self._mine[rest.start] = rest, await self._read(rest)
         return state

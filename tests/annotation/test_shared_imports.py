@@ -28,11 +28,12 @@ from bloomery_annotation.importer import parsing, runner
 from bloomery_annotation.importer import run as import_run
 from bloomery_annotation.importer.runner import ImportRunner
 from bloomery_annotation.importer.turns import Turns
-from bloomery_annotation.model import ImportCounts
+from bloomery_annotation.model import ImportCounts, ImportState
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_annotation.store import import_parts, imports
-from bloomery_annotation.store.imports import Waiting
+from bloomery_annotation.store.imports import Claim, Waiting
 from bloomery_annotation.store.tables import IMPORT_PLANS, LEASES, PROJECTS
+from bloomery_kit.database import Database, Transaction
 from bloomery_kit.leases import LeaseLost
 from bloomery_kit.times import utc_now
 from real_parts.minio import MinioServer
@@ -194,6 +195,16 @@ async def die(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         await server.app.loops.close()
 
 
+async def claimed(server: Server, started: Import, holder: str, project: str = "p") -> Claim:
+    """The claim of somebody who shares an import."""
+    async with server.app._db.write() as tx:
+        claim = await imports.claim(tx, Waiting(project, started.uid), utc_now(), holder=holder, term=30)
+        assert claim
+        await imports.advance(tx, claim, ImportCounts(item_count=COUNT), utc_now())
+        await import_parts.share(tx, claim)
+    return claim
+
+
 async def let_run_out(server: Server, names: str) -> None:
     """What happens to the leases of whoever is silent for long."""
     async with server.app._db.write() as tx:
@@ -241,6 +252,40 @@ async def test_replicas_that_share_an_import_make_what_one_makes(
     taken = sorted(number for numbers in readers.parts.values() for number in numbers)
     assert taken == [*range(9)]
     assert len(readers.parts) == 2
+
+
+async def test_nothing_is_kept_of_who_read_parts_that_are_saved(
+    replicated: AnnotationSettings, readers: Readers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, advance = list[str](), imports.advance
+
+    async def look(tx: Transaction, *given: Any, **more: Any) -> None:
+        if more.get("state", ImportState.RUNNING).terminal:
+            left.extend(await tx.scalars(sa.select(LEASES.c.name).where(LEASES.c.name.like(PARTS))))
+        await advance(tx, *given, **more)
+
+    monkeypatch.setattr(imports, "advance", look)
+    async with serving(replicated) as first, serving(replicated) as second:
+        await finish(second, await begin(first))
+    assert sum(map(len, readers.parts.values())) == 9
+    # Whoever has saved a part forgets it right afterwards.
+    assert len(left) <= 1
+
+
+async def test_a_replica_that_waits_for_its_turn_writes_nothing(
+    replicated: AnnotationSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(replicated) as server:
+        await server.app.loops.close()
+        claim = await claimed(server, await begin(server), "leader")
+        mine, others = (Turns(server.app._db, claim, range(COUNT), size=5, term=30) for _ in range(2))
+        assert await others.take(ahead=False) == range(5)
+        assert await mine.take(ahead=True) == range(5, 10)
+        with monkeypatch.context() as patched:
+            patched.setattr(Database, "write", None)
+            assert await mine.take(ahead=False) is None
+        await others.leave()
+        assert await mine.take(ahead=False) == range(5)
 
 
 async def test_heavy_parts_are_saved_in_several_batches(
@@ -433,12 +478,7 @@ async def test_trouble_with_one_import_keeps_no_other_from_being_helped(
     async with serving(replicated) as server:
         await server.app.loops.close()
         for name in ("p", "q"):
-            started = await server.start_import(await server.project(name), folder())
-            async with server.app._db.write() as tx:
-                claim = await imports.claim(tx, Waiting(name, started.uid), utc_now(), holder="other", term=30)
-                assert claim
-                await imports.advance(tx, claim, ImportCounts(item_count=COUNT), utc_now())
-                await import_parts.share(tx, claim)
+            await claimed(server, await server.start_import(await server.project(name), folder()), "other", name)
         work = Work(runner, "help_import", lambda _tools, claim, _term: claim.project_id)
         done = fail_first(monkeypatch, work)
         await turns(server.app.loops, runner.HELP)
@@ -451,15 +491,12 @@ async def test_an_import_that_an_older_replica_took_over_is_not_shared(replicate
         started = await begin(server)
         db = server.app._db
         waiting = Waiting("p", started.uid)
+        claim = await claimed(server, started, "new")
         async with db.write() as tx:
-            claim = await imports.claim(tx, waiting, utc_now(), holder="new", term=30)
-            assert claim
-            await imports.advance(tx, claim, ImportCounts(item_count=COUNT), utc_now())
-            await import_parts.share(tx, claim)
             assert await import_parts.shared(tx, without="mine", least=COUNT) == [claim]
             assert await import_parts.shared(tx, without="new", least=1) == []
             assert await import_parts.shared(tx, without="mine", least=COUNT + 1) == []
-            assert await import_parts.take(tx, claim, [3, 4], "mine", 30) == 3
+            assert await import_parts.take(tx, claim, 3, "mine", 30)
         await let_run_out(server, "imports/%")
         async with db.write() as tx:
             successor = await imports.claim(tx, waiting, utc_now(), holder="old", term=30)
@@ -469,7 +506,7 @@ async def test_an_import_that_an_older_replica_took_over_is_not_shared(replicate
             with pytest.raises(LeaseLost):
                 await import_parts.progress(tx, claim)
             with pytest.raises(LeaseLost):
-                await import_parts.take(tx, claim, [0], "mine", 30)
+                await import_parts.take(tx, claim, 0, "mine", 30)
         async with db.write() as tx:
             await import_parts.share(tx, successor)
         assert await leases_of(server, started) == [successor.lease.name]

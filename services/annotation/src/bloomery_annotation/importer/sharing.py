@@ -9,7 +9,7 @@ from bloomery_annotation.model import ImportState
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.tasks import beside
 
-_POLL = 0.05
+_POLL, _SLOW_POLL = 0.05, 0.5
 _READ, _ROOM = "read", "room"
 
 
@@ -69,6 +69,8 @@ class Sharing:
         state = await self._save(batch) or ImportState.RUNNING
         if rest := part[len(batch.entries) :]:
             self._mine[rest.start] = rest, await self._read(rest)
+        elif state is ImportState.RUNNING:
+            await self._turns.forget(part)
         return state
 
     async def _read_all(self) -> ImportState:
@@ -78,4 +80,4 @@ class Sharing:
                 self._mine[part.start] = part, await self._read(part)
                 self._news.notify(_READ)
             else:
-                await room.wait(_POLL)
+                await room.wait(_SLOW_POLL)

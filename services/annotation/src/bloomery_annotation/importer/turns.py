@@ -29,13 +29,22 @@ class Turns:
 
         Raise LeaseLost.
         """
+        while True:
+            async with self._db.read() as tx:
+                place = (await import_parts.progress(tx, self._claim)).place
+                number = await import_parts.first_free(tx, self._claim, self._numbers(place, ahead), self._term)
+            if number is None:
+                return None
+            async with self._db.write() as tx:
+                is_taken = await import_parts.take(tx, self._claim, number, self._holder, self._term)
+            if is_taken:
+                start = number * self._size
+                return range(max(place, start), min(start + self._size, self.stop))
+
+    async def forget(self, part: range) -> None:
+        """All of a part is saved: nobody asks for it any more."""
         async with self._db.write() as tx:
-            place = (await import_parts.progress(tx, self._claim)).place
-            number = await import_parts.take(tx, self._claim, self._numbers(place, ahead), self._holder, self._term)
-        if number is None:
-            return None
-        start = number * self._size
-        return range(max(place, start), min(start + self._size, self.stop))
+            await import_parts.forget(tx, self._claim, part.start // self._size)
 
     async def leave(self) -> None:
         """Let others read what this one has taken; if that cannot be told, it runs out."""

@@ -67,19 +67,26 @@ async def progress(tx: Transaction, claim: Claim) -> Progress:
     return Progress(row.read_count, row.cancel_requested)
 
 
-async def take(tx: Transaction, claim: Claim, wanted: Iterable[int], holder: str, term: float) -> int | None:
-    """The number of the first of these parts that nobody reads, taken for `term` seconds. Raise LeaseLost."""
-    prefix = f"{claim.lease.name}/{claim.lease.epoch}/"
-    taken = await leases.held(tx, prefix, term)
-    for number in wanted:
-        name = f"{prefix}{number}"
-        if name in taken:
-            continue
-        # Whoever ends the import forgets its leases; none must come after that.
-        await leases.fence(tx, claim.lease)
-        if await leases.take(tx, name, holder, term):
-            return number
-    return None
+async def first_free(tx: Transaction, claim: Claim, wanted: Iterable[int], term: float) -> int | None:
+    """The number of the first of these parts that nobody reads."""
+    taken = await leases.held(tx, _name(claim, ""), term)
+    return next((number for number in wanted if _name(claim, number) not in taken), None)
+
+
+async def take(tx: Transaction, claim: Claim, number: int, holder: str, term: float) -> bool:
+    """Take a part for `term` seconds; False where somebody else reads it. Raise LeaseLost."""
+    # Whoever ends the import forgets its leases; none must come after that.
+    await leases.fence(tx, claim.lease)
+    return await leases.take(tx, _name(claim, number), holder, term) is not None
+
+
+async def forget(tx: Transaction, claim: Claim, number: int) -> None:
+    """Forget who reads a part that is saved."""
+    await leases.forget(tx, _name(claim, number))
+
+
+def _name(claim: Claim, number: int | str) -> str:
+    return f"{claim.lease.name}/{claim.lease.epoch}/{number}"
 
 
 async def leave(tx: Transaction, claim: Claim, holder: str) -> None:

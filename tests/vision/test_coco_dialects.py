@@ -220,6 +220,7 @@ class TestCategories:
         ([[0, 0, 1, 1], [0.5, 0.5, 0.1, 0.1]], {"NOT_PIXELS": 2}),
         ([[0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 30, 40]], {}),
         ([[0.5, 0.5, 20, 20]], {}),
+        ([[], []], {}),
     ],
 )
 def test_boxes_that_look_like_fractions_are_a_doubt(

@@ -223,7 +223,9 @@ def _is_tag(record: Record) -> bool:
 def _is_fraction(record: Record) -> bool:
     """Whether the box of an annotation is one that has less than two pixels of any image."""
     box = record.get("bbox")
-    return isinstance(box, list) and all(isinstance(one, int | float) and 0 <= one <= 1 for one in box)
+    return (
+        isinstance(box, list) and len(box) == 4 and all(isinstance(one, int | float) and 0 <= one <= 1 for one in box)
+    )
 
 
 def _kind(path: str) -> str | None:

@@ -4,12 +4,15 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from bloomery.annotation.v1 import DeleteProjectRequest, Project
 from bloomery_annotation.housekeeping import Housekeeper
 from bloomery_annotation.names import blob_key, staging_key, staging_prefix
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_annotation.store import graves
+from bloomery_annotation.store.tables import LEASES
+from bloomery_kit import leases
 from bloomery_kit.database import Database
 from bloomery_kit.errors import ResourceExhausted
 from bloomery_kit.objects import FolderObjectStore, ObjectStat
@@ -27,6 +30,18 @@ async def test_abandoned_uploads_are_collected(server: Server, project: Project,
     await later.tidy()
     assert await server.objects.stat(key) is None
     await db.close()
+
+
+async def test_who_read_parts_of_an_import_that_is_over_is_forgotten(both: Server) -> None:
+    names = {"imports/led", "imports/led/1/7", "other/led/1"}
+    db = both.app._db
+    async with db.write() as tx:
+        for name in names | {"imports/gone/1/7"}:
+            assert await leases.take(tx, name, "somebody", 60)
+    await Housekeeper(db, both.objects, url_seconds=60).tidy()
+    async with db.read() as tx:
+        assert {*await tx.scalars(sa.select(LEASES.c.name))} >= names
+        assert await leases.held(tx, "imports/gone/", 60) == set()
 
 
 async def test_trouble_with_one_step_does_not_keep_the_others(

@@ -30,7 +30,7 @@ from bloomery_annotation.importer.runner import ImportRunner
 from bloomery_annotation.importer.turns import Turns
 from bloomery_annotation.model import ImportCounts, ImportState
 from bloomery_annotation.settings import AnnotationSettings
-from bloomery_annotation.store import import_parts, imports
+from bloomery_annotation.store import import_parts, imports, projects
 from bloomery_annotation.store.imports import Claim, Waiting
 from bloomery_annotation.store.tables import IMPORT_PLANS, LEASES, PROJECTS
 from bloomery_kit.database import Database, Transaction
@@ -286,6 +286,26 @@ async def test_a_replica_that_waits_for_its_turn_writes_nothing(
             assert await mine.take(ahead=False) is None
         await others.leave()
         assert await mine.take(ahead=False) == range(5)
+
+
+async def test_a_part_that_is_taken_while_its_project_goes_is_forgotten_too(replicated: AnnotationSettings) -> None:
+    async with serving(replicated) as server:
+        await server.app.loops.close()
+        started = await begin(server)
+        claim, db = await claimed(server, started, "leader"), server.app._db
+
+        async def forget() -> None:
+            async with db.write() as tx:
+                project = await projects.lock(tx, "p")
+                await imports.forget_leases(tx, project.uid)
+
+        async with db.write() as tx:
+            assert await import_parts.take(tx, claim, 0, "mine", 30)
+            forgetting = asyncio.create_task(forget())
+            await asyncio.sleep(0.3)
+            assert not forgetting.done()
+        await forgetting
+        assert await leases_of(server, started) == []
 
 
 async def test_heavy_parts_are_saved_in_several_batches(

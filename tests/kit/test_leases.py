@@ -134,6 +134,9 @@ async def test_only_leases_that_count_are_listed(db: Database) -> None:
         assert await change(tx) == {"builds/1"}
         await leases.forget(tx, "builds/1")
         assert await leases.held(tx, "builds/", TERM) == set()
+        await leases.forget_all(tx, "builds/")
+        assert await leases.held(tx, "builds", TERM) == {"buildsX4"}
+        assert await leases.take(tx, "builds/3", "b", TERM) == Lease("builds/3", 1)
 
 
 def test_a_lost_lease_is_told_as_aborted() -> None:

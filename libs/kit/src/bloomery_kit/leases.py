@@ -109,6 +109,11 @@ async def forget(tx: Transaction, name: str) -> None:
     await tx.execute(sa.delete(_LEASES).where(_L.name == name))
 
 
+async def forget_all(tx: Transaction, prefix: str) -> None:
+    """Remove the leases whose names begin with `prefix`, whoever holds them."""
+    await tx.execute(sa.delete(_LEASES).where(_L.name.startswith(prefix, autoescape=True)))
+
+
 async def free_all(tx: Transaction) -> None:
     """Take every lease from its holder: at the start of the one process that owns an SQLite file."""
     await tx.execute(sa.update(_LEASES).values(holder="", expires=0.0))

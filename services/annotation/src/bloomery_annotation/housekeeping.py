@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from bloomery_annotation import labelling
 from bloomery_annotation.names import staging_prefix
-from bloomery_annotation.store import graves, imports, labels
+from bloomery_annotation.store import graves, import_parts, imports, labels
 from bloomery_annotation.store.graves import Grave
 from bloomery_annotation.sweep import Sweeper
 from bloomery_kit.database import Database
@@ -43,6 +43,9 @@ class Housekeeper:
         with guarded(LOOP):
             async with self._db.write() as tx:
                 await forget_requests(tx, before=self._clock() - _REQUEST_AGE)
+        with guarded(LOOP):
+            async with self._db.write() as tx:
+                await import_parts.forget_ended(tx)
         with guarded(LOOP):
             await self._finish_labels()
         with guarded(LOOP):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from bloomery_annotation.model import ImportState
-from bloomery_annotation.store.imports import Claim
+from bloomery_annotation.store.imports import LEASE_PREFIX, Claim
 from bloomery_annotation.store.tables import IMPORTS, LEASES, PROJECTS
 from bloomery_kit import leases
 from bloomery_kit.database import Transaction
@@ -20,7 +20,7 @@ from bloomery_kit.leases import Lease, LeaseLost
 _I = IMPORTS.c
 _L = LEASES.c
 _IS_SHARED = sa.and_(
-    _L.name == sa.literal("imports/") + _I.uid,
+    _L.name == sa.literal(LEASE_PREFIX) + _I.uid,
     _L.epoch == _I.shared_epoch,
     _L.holder != "",
     _I.state == ImportState.RUNNING.value,
@@ -39,7 +39,7 @@ async def share(tx: Transaction, claim: Claim) -> None:
     """Let others read parts of an import for as long as this claim holds. Raise LeaseLost."""
     await leases.fence(tx, claim.lease)
     # Who led before shares no more.
-    await tx.execute(sa.delete(LEASES).where(_L.name.startswith(f"{claim.lease.name}/")))
+    await leases.forget_all(tx, f"{claim.lease.name}/")
     statement = sa.update(IMPORTS).where(_I.uid == claim.import_uid)
     await tx.execute(statement.values(shared_epoch=claim.lease.epoch))
 
@@ -91,5 +91,12 @@ def _name(claim: Claim, number: int | str) -> str:
 
 async def leave(tx: Transaction, claim: Claim, holder: str) -> None:
     """Let others read what `holder` has taken."""
-    its = (_L.name.startswith(f"{claim.lease.name}/"), _L.holder == holder)
+    its = (_L.name.startswith(f"{claim.lease.name}/", autoescape=True), _L.holder == holder)
     await tx.execute(sa.update(LEASES).where(*its).values(holder="", expires=0.0))
+
+
+async def forget_ended(tx: Transaction) -> None:
+    """Forget who read parts of imports that replicas which know of none have ended."""
+    whole = sa.alias(LEASES)
+    is_led = sa.exists().where(_L.name.startswith(whole.c.name + "/"))
+    await tx.execute(sa.delete(LEASES).where(_L.name.like(f"{LEASE_PREFIX}%/%"), sa.not_(is_led)))

@@ -26,7 +26,8 @@ MAX_PROBLEMS = 1000
 
 _I = IMPORTS.c
 _COUNTS = tuple(ImportCounts.__dataclass_fields__)
-_LEASE_PREFIX = "imports/"
+LEASE_PREFIX = "imports/"
+"""The lease of an import is named by its uid after this, those of its parts by more behind that."""
 _ACTIVE = (ImportState.PENDING.value, ImportState.RUNNING.value)
 
 
@@ -113,7 +114,7 @@ async def waiting(tx: Transaction, *, term: float) -> list[Waiting]:
     """The imports that are not finished and that nobody runs, each for `term` seconds, oldest first."""
     query = sa.select(_I.uid, PROJECTS.c.id.label("project_id")).join(PROJECTS, PROJECTS.c.uid == _I.project_uid)
     rows = await tx.execute(query.where(_I.state.in_(_ACTIVE)).order_by(_I.create_time, _I.uid))
-    taken = await leases.held(tx, _LEASE_PREFIX, term)
+    taken = await leases.held(tx, LEASE_PREFIX, term)
     return [Waiting(row.project_id, row.uid) for row in rows if _lease_name(row.uid) not in taken]
 
 
@@ -163,7 +164,7 @@ async def advance(
     if state.terminal:
         # First, so that nobody takes a part any more.
         await leases.forget(tx, claim.lease.name)
-        await tx.execute(sa.delete(LEASES).where(LEASES.c.name.startswith(f"{claim.lease.name}/")))
+        await leases.forget_all(tx, f"{claim.lease.name}/")
 
 
 async def are_unfinished(tx: Transaction, project: Project) -> bool:
@@ -182,9 +183,10 @@ async def forget_files(tx: Transaction, limit: int) -> int:
 
 async def forget_leases(tx: Transaction, project_uid: str) -> None:
     """Forget who ran the imports of a project that is gone, and parts of them."""
-    whole = sa.literal(_LEASE_PREFIX) + _I.uid
-    its = sa.or_(LEASES.c.name == whole, LEASES.c.name.startswith(whole + "/"))
-    await tx.execute(sa.delete(LEASES).where(sa.exists().where(_I.project_uid == project_uid, its)))
+    whole = sa.literal(LEASE_PREFIX) + _I.uid
+    # First the whole ones, so that nobody takes a part any more.
+    for its in (LEASES.c.name == whole, LEASES.c.name.startswith(whole + "/")):
+        await tx.execute(sa.delete(LEASES).where(sa.exists().where(_I.project_uid == project_uid, its)))
 
 
 async def keep_plan(tx: Transaction, current: Import, plan: str) -> None:
@@ -239,7 +241,7 @@ async def classes_before(tx: Transaction, project: Project, current: Import) -> 
 
 
 def _lease_name(import_uid: str) -> str:
-    return f"{_LEASE_PREFIX}{import_uid}"
+    return f"{LEASE_PREFIX}{import_uid}"
 
 
 def _moved(now: datetime, **values: object) -> dict[str, object]:

@@ -1,6 +1,14 @@
 """A label that the files of a corrected folder do not name any more is told, so that no version has it unnoticed."""
 
+import json
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
 from bloomery.annotation.v1 import CreateLabelRequest, Import, Label, Project
+from bloomery_annotation.store import imports
 from tests.annotation.folders import codes
 from tests.annotation.helpers import Server, png
 from tests.annotation.test_import_plans import LINE, labels, yolo
@@ -24,6 +32,21 @@ async def test_a_label_whose_name_was_corrected_is_told(both: Server) -> None:
     assert (dict(done.problem_counts), done.problem_count) == ({"STALE_LABEL": 1}, 1)
     assert "bloomery labels delete cta" in done.problems[0].hint
     assert await labels(both, project) == {"cta": 0, "dog": 0, "cat": 1}
+
+
+async def test_other_requests_do_not_wait_while_a_former_plan_is_read(
+    server: Server, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = list[threading.Thread]()
+
+    def loads(text: str) -> Any:
+        threads.append(threading.current_thread())
+        return json.loads(text)
+
+    monkeypatch.setattr(imports, "json", SimpleNamespace(loads=loads))
+    await corrected(server, project, "cta")
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_a_name_that_no_list_has_any_more_is_told_also_where_it_never_had_shapes(

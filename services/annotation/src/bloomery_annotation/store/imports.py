@@ -1,5 +1,6 @@
 """Imports: what they are to read, how far they are, and who runs them: only the holder of the lease moves one."""
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -237,7 +238,8 @@ async def classes_before(tx: Transaction, project: Project, current: Import) -> 
         .limit(1)
     )
     text = await tx.scalar(query)
-    return {one["name"] for one in json.loads(text).get("classes", ())} if text else set()
+    # It may be large, and others wait for the event loop.
+    return {one["name"] for one in (await asyncio.to_thread(json.loads, text)).get("classes", ())} if text else set()
 
 
 def _lease_name(import_uid: str) -> str:

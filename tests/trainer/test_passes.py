@@ -7,19 +7,21 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from bloomery.training.v1 import CancelJobRequest, DeleteJobRequest
+from bloomery.training.v1 import CancelJobRequest, DeleteJobRequest, recipe_pb2
 from bloomery_kit.errors import Unavailable
 from bloomery_kit.metrics import REGISTRY
 from bloomery_trainer import housekeeping, reconcile
 from bloomery_trainer.carry_out import Hands
 from bloomery_trainer.housekeeping import Housekeeping
 from bloomery_trainer.launcher import Launched, Phase
-from bloomery_trainer.model import Job
+from bloomery_trainer.model import Job, Resources
 from bloomery_trainer.store import events, inputs, jobs
 from bloomery_trainer.store.tables import attempts
 from bloomery_trainer.store.tables import jobs as rows
 from tests.passes import ForeignError, Work, each, fail_first, fail_step
-from tests.trainer.hand import Hand, log
+from tests.trainer.bench import World
+from tests.trainer.fake_launcher import FakeLauncher
+from tests.trainer.hand import Hand, by_hand, log
 
 WORKS = {
     reconcile.LOOP: [
@@ -107,6 +109,24 @@ async def test_a_job_at_work_that_cannot_be_read_holds_up_itself_alone(
     await worker.report(log("on"))
     await hand.settle()
     assert (await hand.trainer.get(broken.name)).attempt == 1
+
+
+@pytest.mark.parametrize(("per_project", "gpus"), [(0, 1), (1, 0)])
+async def test_a_job_at_work_that_cannot_be_read_keeps_its_part_of_the_machine_until_it_ends(
+    world: World, per_project: int, gpus: int
+) -> None:
+    launcher = FakeLauncher(Resources(cpus=8, memory_bytes=64 << 30, gpus=1))
+    asked = {"resources": recipe_pb2.Resources(cpus=1, gpus=gpus)}
+    async with by_hand(world, launcher=launcher, max_running_per_project=per_project) as hand:
+        broken, _ = await hand.running(**asked)
+        await damage(hand, broken.uid)
+        other = await hand.trainer.create(**asked)
+        await hand.settle()
+        waiting = await hand.trainer.get(other.name)
+        assert (waiting.attempt, waiting.reason.code) == (0, "QUOTA_WAIT")
+        launcher.ends(1, job_uid=broken.uid)
+        await hand.settle()
+        assert (await hand.trainer.get(other.name)).attempt == 1
 
 
 @pytest.mark.parametrize("column", ["spec", "reason"])

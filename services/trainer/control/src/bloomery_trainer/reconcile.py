@@ -17,7 +17,7 @@ from bloomery_trainer.carry_out import Hands
 from bloomery_trainer.core import Core
 from bloomery_trainer.counting import Counts, keep
 from bloomery_trainer.decide import Facts, decide
-from bloomery_trainer.launcher import Launched
+from bloomery_trainer.launcher import Launched, Phase
 from bloomery_trainer.model import ACTIVE, Attempt, Job, Reason, State, Waiting
 from bloomery_trainer.store import attempts, jobs
 from bloomery_trainer.store.attempts import Present
@@ -89,6 +89,12 @@ class World:
     waiting: Sequence[Waiting]
     damaged: Sequence[Damaged]
     launched: dict[tuple[str, int], Launched]
+
+    def busy(self) -> list[Job | Damaged]:
+        """Jobs that have a part of the machine."""
+        running = {key for key, thing in self.launched.items() if thing.phase is not Phase.ENDED}
+        unread = [job for job in self.damaged if (job.uid, job.attempt) in running]
+        return [*(job for job, _ in self.at_work), *unread]
 
     def strays(self) -> list[Launched]:
         """Launched things that are nobody's present attempt."""
@@ -179,10 +185,9 @@ class Reconciler:
     async def _next(self, world: World) -> list[Facts]:
         """Facts about those of the waiting jobs for which there is something to do, some at a time."""
         ready = [job for job in world.waiting if job.held and self._may_start(job)]
-        busy = [job for job, _ in world.at_work]
         limit = self._core.settings.max_running_per_project
         capacity = self._core.launcher.capacity()
-        found = await asyncio.to_thread(obstacles, ready, busy, capacity, per_project=limit)
+        found = await asyncio.to_thread(obstacles, ready, world.busy(), capacity, per_project=limit)
         chosen = {
             **self._starting.some([job for job in ready if job.uid not in found]),
             **self._told.some([job for job in world.waiting if self._has_news(job, found.get(job.uid))]),

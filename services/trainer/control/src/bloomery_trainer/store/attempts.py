@@ -27,7 +27,7 @@ _LOCK_BY_SECRET = _BY_SECRET.with_for_update()
 _CHANGE = sa.update(attempts).where(
     attempts.c.job_uid == sa.bindparam("of_job"), attempts.c.number == sa.bindparam("of_number")
 )
-_PRESENT = sa.select(*jobs.COLUMNS, *_COLUMNS).outerjoin(
+_PRESENT = sa.select(*jobs.COLUMNS, *_COLUMNS, *damage.RESOURCES).outerjoin(
     attempts, sa.and_(attempts.c.job_uid == job_rows.c.uid, attempts.c.number == job_rows.c.attempt)
 )
 _CHECKPOINT_COLUMNS = [checkpoints.c[column.name] for column in fields(Checkpoint)]
@@ -96,7 +96,7 @@ async def of_jobs(tx: Transaction, uids: Sequence[str]) -> list[Present | Damage
 
 def _present(row: Sequence[Any]) -> Present:
     width = len(jobs.COLUMNS)
-    return made(Job, row[:width]), None if row[width] is None else made(Attempt, row[width:])
+    return made(Job, row[:width]), None if row[width] is None else made(Attempt, row[width : width + len(_COLUMNS)])
 
 
 async def change(tx: Transaction, attempt: Attempt, **values: object) -> None:

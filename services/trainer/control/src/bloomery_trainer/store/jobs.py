@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,7 +31,7 @@ COLUMNS = [jobs.c[column.name] for column in fields(Job)]
 _WAITING = (
     sa.select(
         *(jobs.c[column.name] for column in fields(Waiting)[:-1]),
-        *(jobs.c[column.name] for column in fields(Resources)),
+        *damage.RESOURCES,
         jobs.c.end_time,
     )
     .where(WAITING, jobs.c.number > sa.bindparam("after"))
@@ -234,7 +233,8 @@ def _select(lock: bool) -> sa.Select[tuple[object, ...]]:
 
 
 async def _several(tx: Transaction, query: sa.Select[tuple[object, ...]]) -> list[Job | Damaged]:
-    return [damage.read(row, partial(made, Job)) for row in await tx.execute(query)]
+    rows = await tx.execute(query.add_columns(*damage.RESOURCES))
+    return [damage.read(row, lambda row: made(Job, row[: len(COLUMNS)])) for row in rows]
 
 
 async def _set(tx: Transaction, job: Job, values: Mapping[str, object]) -> None:

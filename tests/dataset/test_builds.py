@@ -9,12 +9,11 @@ import sqlalchemy as sa
 
 from bloomery.dataset.v1 import DatasetSpec, DatasetVersion, SplitPolicy, WatchDatasetVersionRequest
 from bloomery.vision.v1 import TaskType
-from bloomery_dataset.app import MIGRATIONS, SCHEMA
+from bloomery_dataset.app import SCHEMA
 from bloomery_dataset.store.tables import VERSIONS
 from bloomery_kit.database import Database
 from bloomery_kit.errors import error_info
 from bloomery_vision.geometry import Box, Mask, Polygon, Shape, Tag
-from tests.databases import migrate_to
 from tests.dataset.annotations import UID, FakeAnnotations
 from tests.dataset.helpers import DATASET, DETECT, PARENT, Service, box, rows_of, until
 
@@ -315,24 +314,47 @@ async def test_a_version_whose_spec_was_stored_with_fewer_fields_is_found_again(
     assert (again.name, again.reused) == (first.name, True)
 
 
-async def test_a_version_that_left_images_out_by_the_former_word_is_found_again(
-    service: Service, fake: FakeAnnotations, database_url: str
+@pytest.mark.parametrize("stored", ["train", "none", "val"])
+async def test_a_version_is_found_again_wherever_images_without_a_split_would_have_gone(
+    service: Service, fake: FakeAnnotations, database_url: str, stored: str
 ) -> None:
     fake.add(1, [box()], split="train")
-    policy = SplitPolicy(method=SplitPolicy.METHOD_OFFICIAL, unassigned="drop")
+    policy = SplitPolicy(method=SplitPolicy.METHOD_OFFICIAL)
     first = await service.build(DatasetSpec(task=DETECT.task, split=policy))
     db = Database.connect(database_url, SCHEMA)
     async with db.write() as tx:
         spec: Any = (await tx.execute(sa.select(VERSIONS.c.spec))).scalar_one()
-        spec["split"]["unassigned"] = "none"
+        spec["split"]["unassigned"] = stored
         await tx.execute(sa.update(VERSIONS).values(spec=spec))
-        await tx.execute(sa.text("UPDATE alembic_version SET version_num = '0007'"))
-    await migrate_to(db, MIGRATIONS, "0008")
     await db.close()
 
     again = await service.build(DatasetSpec(task=DETECT.task, split=policy))
 
     assert (again.name, again.reused) == (first.name, True)
+    assert again.spec.split.unassigned == ("drop" if stored == "none" else stored)
+
+
+async def test_versions_that_differ_in_where_an_image_went_are_two(service: Service, fake: FakeAnnotations) -> None:
+    fake.add(1, [box()], split="train")
+    fake.add(2, [box()])
+    policies = [SplitPolicy(method=SplitPolicy.METHOD_OFFICIAL, unassigned=each) for each in ("train", "val", "drop")]
+    built = [await service.build(DatasetSpec(task=DETECT.task, split=policy)) for policy in policies]
+    assert [version.version for version in built] == [1, 2, 3]
+
+
+async def test_images_that_are_left_out_are_written_down_as_services_of_before_do(
+    service: Service, fake: FakeAnnotations, database_url: str
+) -> None:
+    """They run beside new ones during an upgrade, and build what these were asked for."""
+    fake.add(1, [box()], split="train")
+    await service.build(
+        DatasetSpec(task=DETECT.task, split=SplitPolicy(method=SplitPolicy.METHOD_OFFICIAL, unassigned="drop"))
+    )
+    db = Database.connect(database_url, SCHEMA)
+    async with db.read() as tx:
+        spec: Any = (await tx.execute(sa.select(VERSIONS.c.spec))).scalar_one()
+    await db.close()
+    assert spec["split"]["unassigned"] == "none"
 
 
 async def test_groups_stay_together(service: Service, fake: FakeAnnotations, tmp_path: Path) -> None:

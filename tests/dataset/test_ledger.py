@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bloomery.dataset.v1 import DatasetSpec, DatasetVersion, SplitPolicy
 from bloomery.vision.v1 import TaskType
-from bloomery_dataset.model import Image, Label, Method, Spec, Task
+from bloomery_dataset.model import LEFT_OUT, Image, Label, Method, Spec, Task
 from bloomery_dataset.model import SplitPolicy as Policy
 from bloomery_dataset.selection import Selection
 from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Shape, Tag
@@ -32,7 +32,7 @@ SPECS = st.builds(
     Spec,
     project=st.just("cells"),
     task=st.sampled_from(Task),
-    split=st.builds(Policy, st.sampled_from(Method), unassigned=st.sampled_from(["train", "test", "drop"])),
+    split=st.builds(Policy, st.sampled_from(Method), unassigned=st.sampled_from(["train", "test", "", LEFT_OUT])),
     class_mapping=st.sampled_from([{}, {"rbc": "cell"}, {"rbc": "cell", "wbc": "cell"}]),
     include_empty=st.booleans(),
     include_unannotated=st.booleans(),

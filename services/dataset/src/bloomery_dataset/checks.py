@@ -22,7 +22,7 @@ from bloomery.vision.v1 import TaskType
 from bloomery_dataset.catalog import DatasetUpdate, NewDataset, NewVersion
 from bloomery_dataset.convert import METHODS, TASKS
 from bloomery_dataset.items import Wanted
-from bloomery_dataset.model import LEFT_OUT, ExportFormat, Method, Spec, SplitPolicy, Task
+from bloomery_dataset.model import DROP, LEFT_OUT, ExportFormat, Method, Spec, SplitPolicy, Task
 from bloomery_dataset.names import DATASET, PROJECT
 from bloomery_dataset.splits import PARTS
 from bloomery_kit.errors import FieldViolation, InvalidArgument, Violations
@@ -163,12 +163,12 @@ def _policy(split: SplitPolicyMessage, violations: Violations) -> SplitPolicy:
 
 
 def _official(split: SplitPolicyMessage, violations: Violations) -> SplitPolicy:
-    known = (*PARTS, LEFT_OUT)
+    known = (*PARTS, DROP)
     if split.unassigned not in ("", *known):
         violations.add(
             f"{_SPEC}.split.unassigned", f"must be one of {', '.join(known)}, or empty where all have a split"
         )
-    return SplitPolicy(Method.OFFICIAL, unassigned=split.unassigned)
+    return SplitPolicy(Method.OFFICIAL, unassigned=LEFT_OUT if split.unassigned == DROP else split.unassigned)
 
 
 def _check_percents(split: SplitPolicyMessage, violations: Violations) -> None:

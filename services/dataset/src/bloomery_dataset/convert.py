@@ -11,6 +11,8 @@ from bloomery.dataset.v1 import SplitPolicy as SplitPolicyMessage
 from bloomery.vision.v1 import TaskType
 from bloomery_dataset.advice import advice
 from bloomery_dataset.model import (
+    DROP,
+    LEFT_OUT,
     Blob,
     Dataset,
     Failure,
@@ -18,6 +20,7 @@ from bloomery_dataset.model import (
     Reference,
     Spec,
     SplitCounts,
+    SplitPolicy,
     State,
     Statistics,
     Task,
@@ -139,6 +142,10 @@ def reference_message(reference: Reference) -> ReferenceMessage:
     )
 
 
+def _unassigned(split: SplitPolicy) -> str:
+    return DROP if split.unassigned == LEFT_OUT else split.unassigned
+
+
 def _spec_message(spec: Spec) -> DatasetSpec:
     policy = SplitPolicyMessage(
         method=_METHOD_MESSAGES[spec.split.method],
@@ -147,7 +154,7 @@ def _spec_message(spec: Spec) -> DatasetSpec:
         test_percent=spec.split.test_percent,
         seed=spec.split.seed,
         group_by=spec.split.group_by,
-        unassigned=spec.split.unassigned if spec.split.method is Method.OFFICIAL else "",
+        unassigned=_unassigned(spec.split) if spec.split.method is Method.OFFICIAL else "",
     )
     return DatasetSpec(
         source=f"projects/{spec.project}",

@@ -24,8 +24,10 @@ class Method(StrEnum):
     OFFICIAL = "official"
 
 
-LEFT_OUT = "drop"
-"""The part of images without an official split that are left out."""
+LEFT_OUT = "none"
+"""The part of images without an official split that are left out, as rows call it."""
+DROP = "drop"
+"""What callers call it."""
 
 
 class State(StrEnum):

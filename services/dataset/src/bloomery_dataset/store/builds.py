@@ -1,11 +1,12 @@
 """Builds: who works on one, how far it is, and how it ends. Only the holder of the lease moves a build."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
 import sqlalchemy as sa
 
-from bloomery_dataset.model import Build, Cleanup, Failure, Plan, Product, State, Version
+from bloomery_dataset.model import Build, Cleanup, Failure, Plan, Product, Spec, State, Version
 from bloomery_dataset.store import datasets, versions
 from bloomery_dataset.store.rows import cleanup_of, failure_json, plan_json, product_json, version_of
 from bloomery_dataset.store.tables import CLEANUPS, DATASETS, VERSIONS
@@ -74,7 +75,10 @@ async def fail(tx: Transaction, build: Build, failure: Failure, now: datetime) -
 
 
 async def finish(tx: Transaction, build: Build, product: Product, now: datetime) -> Version:
-    """End with an earlier version of the same spec and content, or under the next number. Raises LeaseLost."""
+    """End with an earlier version that was made in the same way of the same content, or under the next number.
+
+    Raises LeaseLost.
+    """
     version = build.version
     dataset = await datasets.lock(tx, version.project, version.dataset)
     values: dict[str, object] = {"state": State.READY}
@@ -118,9 +122,14 @@ async def _same(tx: Transaction, dataset_uid: str, version: Version, product: Pr
     )
     for row in await tx.execute(query.order_by(VERSIONS.c.number)):
         # Not by the columns: those of older versions lack fields that have their default now.
-        if (earlier := version_of(row)).spec == version.spec:
+        if _made(earlier := version_of(row)) == _made(version):
             return earlier
     return None
+
+
+def _made(version: Version) -> Spec:
+    """How a version was made. Where images without a split go is told by the content, which has each one's part."""
+    return replace(version.spec, split=replace(version.spec.split, unassigned=""))
 
 
 async def _move(tx: Transaction, build: Build, values: Mapping[str, object], now: datetime) -> None:

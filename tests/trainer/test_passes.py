@@ -116,11 +116,11 @@ async def test_a_job_at_work_that_cannot_be_read_keeps_its_part_of_the_machine_u
     world: World, per_project: int, gpus: int
 ) -> None:
     launcher = FakeLauncher(Resources(cpus=8, memory_bytes=64 << 30, gpus=1))
-    asked = {"resources": recipe_pb2.Resources(cpus=1, gpus=gpus)}
+    asked = recipe_pb2.Resources(cpus=1, gpus=gpus)
     async with by_hand(world, launcher=launcher, max_running_per_project=per_project) as hand:
-        broken, _ = await hand.running(**asked)
+        broken, _ = await hand.running(resources=asked)
         await damage(hand, broken.uid)
-        other = await hand.trainer.create(**asked)
+        other = await hand.trainer.create(resources=asked)
         await hand.settle()
         waiting = await hand.trainer.get(other.name)
         assert (waiting.attempt, waiting.reason.code) == (0, "QUOTA_WAIT")

@@ -1,6 +1,7 @@
 """Labelled folders, and what became of their imports."""
 
 from bloomery.annotation.v1 import Import
+from bloomery_kit.metrics import REGISTRY
 from tests.annotation.helpers import png
 
 
@@ -24,6 +25,11 @@ def voc_folder(count: int) -> dict[str, bytes]:
 
 def codes(done: Import) -> dict[str, str]:
     return {problem.item: problem.code for problem in done.problems}
+
+
+def ended(state: str) -> float:
+    """How many imports this process has counted that ended so."""
+    return REGISTRY.get_sample_value("bloomery_imports_total", {"state": state}) or 0.0
 
 
 def counts(done: Import) -> tuple[int, ...]:

@@ -34,7 +34,7 @@ from bloomery_kit.errors import Unavailable
 from bloomery_kit.objects import FolderObjectStore
 from bloomery_kit.times import utc_now
 from bloomery_vision.formats import Format, Plan
-from tests.annotation.folders import counts, voc, voc_folder
+from tests.annotation.folders import counts, ended, voc, voc_folder
 from tests.annotation.helpers import Server, digest_of, png, reason_of, status_of
 
 
@@ -49,9 +49,11 @@ async def test_an_import_that_nobody_runs_yet_is_cancelled_at_once(both: Server)
     project = await both.project()
     started = await both.start_import(project, voc_folder(1))
     request = CancelImportRequest(name=started.name)
+    before = ended("cancelled")
     cancelled = await both.stub.CancelImport(request)
     assert cancelled.state == Import.STATE_CANCELLED
     assert await both.stub.CancelImport(request) == cancelled
+    assert ended("cancelled") == before + 1
 
 
 async def test_a_running_import_stops_on_request_and_keeps_what_it_saved(
@@ -71,11 +73,12 @@ async def test_a_running_import_stops_on_request_and_keeps_what_it_saved(
     monkeypatch.setattr(Parser, "take", take)
     started = await both.start_import(project, voc_folder(20))
     await reached.wait()
+    before = ended("cancelled")
     asked = await both.stub.CancelImport(CancelImportRequest(name=started.name))
     assert asked.state in (Import.STATE_RUNNING, Import.STATE_CANCELLED)
     go_on.set()
     done = await both.finish(started.name)
-    assert done.state == Import.STATE_CANCELLED
+    assert (done.state, ended("cancelled")) == (Import.STATE_CANCELLED, before + 1)
     assert done.annotated_count <= 5
     assert await both.stub.CancelImport(CancelImportRequest(name=started.name)) == done
     listed = await both.stub.ListAssets(ListAssetsRequest(parent=project.name))
@@ -172,8 +175,11 @@ async def test_an_import_that_is_done_ends_when_the_database_is_back(
 
     monkeypatch.setattr(Parser, "plan", count)
     monkeypatch.setattr(import_store, "advance", away)
+    state = ImportState.FAILED if breaks else ImportState.SUCCEEDED
+    before = ended(state.value)
     done = await server.run_import(project, voc_folder(3))
     assert done.state == (Import.STATE_FAILED if breaks else Import.STATE_SUCCEEDED)
+    assert ended(state.value) == before + 1
     assert (planned, refused) == (1, 2)
 
 

@@ -37,7 +37,7 @@ from bloomery_kit.database import Database, Transaction
 from bloomery_kit.leases import LeaseLost
 from bloomery_kit.times import utc_now
 from real_parts.minio import MinioServer
-from tests.annotation.folders import voc
+from tests.annotation.folders import ended, voc
 from tests.annotation.helpers import Server, bucket_store, folder_store, png, serving, settings_for
 from tests.passes import Work, fail_first, turns
 
@@ -464,6 +464,29 @@ async def test_a_shared_import_ends_for_all_that_read_it(
         await until_none_reads(first, started)
         await asyncio.gather(*(server.app.loops.close() for server in (first, second)))
         assert await images_in(first) == (5 if end == "cancel" else 0)
+
+
+async def test_an_import_is_counted_once_where_a_helper_ends_it(
+    replicated: AnnotationSettings, readers: Readers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper, leader, slow = readers.gate(1, 1), readers.gate(0, 2), Gate()
+    real = Turns.progress
+
+    async def progress(turns: Turns) -> Any:
+        if helper.reached.is_set() and turns is next(iter(readers.parts)) and await images_in(first) == 5:
+            await slow()
+        return await real(turns)
+
+    monkeypatch.setattr(Turns, "progress", progress)
+    async with two(replicated, readers) as (first, second, started):
+        for gate in (helper, leader, slow):
+            await gate.reached.wait()
+        before = ended("cancelled")
+        await second.stub.CancelImport(CancelImportRequest(name=started.name))
+        done = await finish(second, started)
+        slow.open.set()
+        await asyncio.gather(*(server.app.loops.close() for server in (first, second)))
+    assert (done.state, ended("cancelled")) == (Import.STATE_CANCELLED, before + 1)
 
 
 async def test_a_replica_that_understands_a_folder_otherwise_does_not_help(

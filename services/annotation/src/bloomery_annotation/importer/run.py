@@ -220,9 +220,11 @@ class _Run:
             if state is ImportState.RUNNING:
                 counts = await self._save_batch(tx, project, current, prepared)
             await imports.advance(tx, self._claim, counts, self._tools.clock(), state=state)
-        self._tools.changed.notify(self._claim.import_uid)
         if state is ImportState.RUNNING:
             metrics.count_items(current.counts, counts)
+        else:
+            metrics.IMPORTS.labels(state.value).inc()
+        self._tools.changed.notify(self._claim.import_uid)
         return state
 
     async def _make_labels(self, entries: Sequence[Entry]) -> None:
@@ -283,6 +285,7 @@ async def end(
             await imports.advance(tx, claim, counts, tools.clock(), state=state, failure=failure)
 
     await through_outages(LOOP, once, import_uid=claim.import_uid)
+    metrics.IMPORTS.labels(state.value).inc()
     tools.changed.notify(claim.import_uid)
     return state
 

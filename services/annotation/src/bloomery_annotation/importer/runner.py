@@ -4,7 +4,6 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from bloomery_annotation import metrics
 from bloomery_annotation.importer import run
 from bloomery_annotation.importer.run import LOOP, Tools, end, help_import, run_import
 from bloomery_annotation.model import Failure, ImportState
@@ -67,8 +66,7 @@ class ImportRunner:
     async def _run(self, claim: Claim) -> None:
         self._tools.changed.notify(claim.import_uid)
         try:
-            state = await beside(run_import(self._tools, claim, self._lease), self._keep(claim))
-            metrics.IMPORTS.labels(state.value).inc()
+            await beside(run_import(self._tools, claim, self._lease), self._keep(claim))
         except (LeaseLost, NotFound):
             _log.info("an import went to somebody else or away", extra={"import": claim.import_uid})
         except asyncio.CancelledError:

@@ -12,7 +12,7 @@ from bloomery.annotation.v1 import (
     WatchImportRequest,
 )
 from bloomery.annotation.v1 import Import as ImportMessage
-from bloomery_annotation import checks, convert
+from bloomery_annotation import checks, convert, metrics
 from bloomery_annotation.blobs import blob_missing
 from bloomery_annotation.checks import MAX_NAME
 from bloomery_annotation.importer.runner import WAKE
@@ -70,8 +70,10 @@ class ImportMethods(Methods):
         ids = IMPORT.parse(request.name)
         async with self._write(ids["project"]) as (tx, project):
             found = await imports.find(tx, project, ids["import_id"])
-            await imports.request_cancel(tx, found, self._parts.clock())
+            has_ended = await imports.request_cancel(tx, found, self._parts.clock())
             found = await imports.find(tx, project, ids["import_id"], with_plan=True)
+        if has_ended:
+            metrics.IMPORTS.labels(found.state.value).inc()
         self._parts.changed.notify(found.uid)
         return convert.annotation_import(found)
 

@@ -102,13 +102,14 @@ async def page(tx: Transaction, project: Project, before: int | None, size: int)
     return [_import(project, row, ()) for row in rows]
 
 
-async def request_cancel(tx: Transaction, found: Import, now: datetime) -> None:
-    """End an import that nobody runs, ask a running one to stop, leave a finished one."""
+async def request_cancel(tx: Transaction, found: Import, now: datetime) -> bool:
+    """End an import that nobody runs, ask a running one to stop, leave a finished one; whether it has ended one."""
     waiting = (_I.uid == found.uid, _I.state == ImportState.PENDING.value)
     if await compare_and_set(tx, IMPORTS, *waiting, values=_moved(now, state=ImportState.CANCELLED.value)):
-        return
+        return True
     running = (_I.uid == found.uid, _I.state == ImportState.RUNNING.value, _I.cancel_requested.is_(False))
     await compare_and_set(tx, IMPORTS, *running, values=_moved(now, cancel_requested=True))
+    return False
 
 
 async def waiting(tx: Transaction, *, term: float) -> list[Waiting]:

@@ -114,6 +114,10 @@ class TestClassLists:
         assert labels(files) == ["cat", "dog"]
         assert names_of(files | {"classes.txt": b"cat\ndog\n"}) == {"images/1f-a.jpg": ["cat"]}
 
+    def test_notes_without_categories_hide_no_list_elsewhere(self, photo: bytes) -> None:
+        files = {"a.jpg": photo, "a.txt": LINE, "notes.json": b'{"categories": []}', "more.yaml": b"names: [cat]"}
+        assert labels(files) == ["cat"]
+
     @pytest.mark.parametrize(
         ("names", "expected"),
         [

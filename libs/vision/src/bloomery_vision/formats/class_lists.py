@@ -76,7 +76,7 @@ def studio_list(source: Source, tree: Tree) -> Iterator[ClassList]:
                 names = {int(one["id"]): nfc(str(one["name"])) for one in content["categories"]}
             except (FormatError, ValueError, KeyError, TypeError, RecursionError):
                 continue
-            if "images" not in content and all(map(_is_number, names)):
+            if names and "images" not in content and all(map(_is_number, names)):
                 yield ClassList(name, names)
 
 

@@ -3,21 +3,21 @@
 The workers are called "pod-1", "pod-2", ... by the launcher, in the order in which they begin.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from bloomery.training.v1 import DIRECTIVE_PAUSE, Job
+from bloomery.training.v1 import DIRECTIVE_PAUSE, AttemptFailure, AttemptStopped, Job, JobState
 from bloomery_trainer.launcher import Phase
-from bloomery_trainer.model import Attempt
+from bloomery_trainer.model import Attempt, Outcome
 from bloomery_trainer.model import Reason as KnownReason
 from bloomery_trainer.reconcile import Reconciler
-from bloomery_trainer.store import attempts
+from bloomery_trainer.store import attempts, jobs
 from tests import databases
 from tests.trainer.bench import World, failure, reason_of
 from tests.trainer.hand import POLICY, FakeWorker, Hand, by_hand, log
-from tests.trainer.moves import cancel, pause, state
+from tests.trainer.moves import FLAKY, cancel, leave_manifest, pause, state
 
 
 @pytest.fixture(params=databases.BOTH)
@@ -207,6 +207,75 @@ async def test_a_worker_that_begins_after_the_look_is_not_taken_away(
     monkeypatch.setattr(Reconciler, "_look", look_then_begin)
     await hand.reconcile(1)
     assert (await state(hand, job), (await present(hand, job)).worker_id) == ("PREPARING", "w1")
+
+
+def after_the_look(monkeypatch: pytest.MonkeyPatch, does: Callable[[], Awaitable[Any]]) -> None:
+    """Do something once, between the next look and what is written for it."""
+    look, left = Reconciler._look, [does]
+
+    async def look_then(reconciler: Reconciler) -> Any:
+        world = await look(reconciler)
+        if left:
+            await left.pop()()
+        return world
+
+    monkeypatch.setattr(Reconciler, "_look", look_then)
+
+
+@pytest.mark.parametrize("trouble", ["replaced", "ended"])
+async def test_a_last_word_that_comes_after_the_look_counts(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    job, worker = await begun(hand)
+    await leave_manifest(hand, worker, await worker.success(hand.core))
+    if trouble == "replaced":
+        restarts(hand)
+    else:
+        hand.launcher.ends(0)
+    after_the_look(monkeypatch, lambda: worker.finish(failure=AttemptFailure(reason=FLAKY)))
+    await hand.reconcile(1)
+    assert (await state(hand, job), (await present(hand, job)).outcome) == ("RUNNING", Outcome.FAILURE)
+    assert await worker.finish(failure=AttemptFailure(reason=FLAKY)) == (await hand.trainer.get(job.name)).state
+
+
+async def test_a_worker_that_speaks_again_after_the_look_is_not_lost(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, worker = await begun(hand)
+    for _ in range(int(POLICY.lost_after / POLICY.suspect_after)):
+        hand.clock.seconds += POLICY.suspect_after - 1
+        await hand.reconcile(1)
+    assert (await present(hand, job)).outcome is None, "not lost yet, or the test shows nothing"
+    hand.clock.seconds += POLICY.suspect_after - 1
+    after_the_look(monkeypatch, worker.report)
+    await hand.reconcile(2)
+    assert (await state(hand, job), (await present(hand, job)).outcome) == ("RUNNING", None)
+
+
+async def test_a_worker_that_is_asked_to_stop_before_it_is_replaced_is_followed_by_the_next(hand: Hand) -> None:
+    job, first = await begun(hand)
+    assert JobState.Name(await first.finish(stopped=AttemptStopped(epoch=1))) == "JOB_STATE_QUEUED"
+    assert (await hand.trainer.get(job.name)).reason.code == "EVICTED"
+    await hand.reconcile(1)
+    restarts(hand)
+    await hand.reconcile(2)
+    again = await begins(hand)
+    await again.report(log("go on"))
+    await hand.reconcile(2)
+    async with hand.core.db.read() as tx:
+        found = await jobs.find(tx, job.uid)
+    assert found is not None
+    assert (await state(hand, job), found.attempt, found.infra_failures, hand.launcher.stops) == ("RUNNING", 1, 0, [])
+
+
+async def test_a_worker_that_is_asked_to_stop_and_followed_by_none_costs_a_try(hand: Hand) -> None:
+    job, first = await begun(hand)
+    await first.finish(stopped=AttemptStopped(epoch=1))
+    hand.launcher.ends(44)
+    await hand.settle()
+    assert (await hand.trainer.get(job.name)).reason.code == "EVICTED"
+    await hand.after(POLICY.retry_delay + 1)
+    assert hand.launcher.orders[-1].attempt == 2
 
 
 @pytest.mark.parametrize("ask", [pause, cancel])

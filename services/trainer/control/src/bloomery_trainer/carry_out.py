@@ -21,9 +21,9 @@ from bloomery_trainer.decide import Facts
 from bloomery_trainer.finishing import (
     RESULT_MANIFEST,
     UnusableResultError,
-    count_work,
     end_attempt,
     finish,
+    requeue,
     save_tail,
     succeed,
     sweep_objects,
@@ -104,6 +104,8 @@ class Hands:
             await leases.fence(tx, self._lease)
             job = await self._unchanged(tx, facts.job)
             attempt = await self._same_worker(tx, job, facts.attempt)
+            if isinstance(action, actions.Condemn) and action.reason.code == reasons.WORKER_LOST:
+                _check_silent(job, attempt, facts.attempt)
             await save_tail(tx, job, tail, self._core.clock())
             await self._move(tx, job, attempt, action)
         self._core.jobs_moved(job.uid)
@@ -117,9 +119,7 @@ class Hands:
                 await attempts.change(tx, attempt, launched_at=attempt.launched_at or now)
                 await jobs.move(tx, job, now=now, to=State.PREPARING)
             case actions.Requeue() if attempt is not None:
-                worked = count_work(job, attempt)
-                await attempts.release(tx, attempt, action.incarnation)
-                await jobs.move(tx, job, now=now, to=State.QUEUED, reason=action.reason, worked_seconds=worked)
+                await requeue(tx, job, attempt, action.incarnation, action.reason, now)
             case actions.Condemn() if attempt is not None:
                 await end_attempt(tx, job, attempt, Outcome.CONDEMNED, action.reason, now)
             case actions.Retry():
@@ -154,10 +154,12 @@ class Hands:
         return job
 
     async def _same_worker(self, tx: Transaction, job: Job, seen: Attempt | None) -> Attempt | None:
-        """The job's attempt, whose worker is the one that was seen: a worker may begin without a move of the job."""
+        """The job's attempt, as it was seen: a worker may begin, or say its last word, without a move of the job."""
         attempt = await attempts.find(tx, job.uid, job.attempt)
-        if seen is not None and attempt is not None and attempt.worker_id != seen.worker_id:
-            raise Aborted("JOB_CHANGED", f"{job.name} has another worker by now")
+        if seen is None or attempt is None:
+            return attempt
+        if (attempt.worker_id, attempt.outcome) != (seen.worker_id, seen.outcome):
+            raise Aborted("JOB_CHANGED", f"{job.name} has another worker by now, or the last word of this one")
         return attempt
 
     async def _tail(self, facts: Facts) -> tuple[str, ...]:
@@ -205,6 +207,7 @@ class Hands:
             async with self._core.db.write() as tx:
                 await leases.fence(tx, self._lease)
                 seen = await self._unchanged(tx, job)
+                await self._same_worker(tx, seen, attempt)
                 await end_attempt(tx, seen, attempt, Outcome.CONDEMNED, error.reason, self._core.clock())
         else:
             async with self._core.db.write() as tx:
@@ -229,7 +232,9 @@ class Hands:
             found = await self._left_result(job, attempt)
             async with self._core.db.write() as tx:
                 await leases.fence(tx, self._lease)
-                await succeed(tx, await self._unchanged(tx, job), attempt, found, self._core.clock())
+                seen = await self._unchanged(tx, job)
+                await self._same_worker(tx, seen, attempt)
+                await succeed(tx, seen, attempt, found, self._core.clock())
         except (NotFound, FailedPrecondition, ValueError, json_format.ParseError) as error:
             _log.warning("no result to adopt", extra={"job": job.name, "error": error})
             await self._write(facts, action.otherwise)
@@ -251,3 +256,8 @@ class Hands:
         # Unlike that of the standard library, it refuses deep nesting without coming near the end of the stack.
         content = from_json(await self._core.objects.get(manifest.logical_key))
         return success_from(json_format.ParseDict(content, AttemptSuccess(), ignore_unknown_fields=True))
+
+
+def _check_silent(job: Job, attempt: Attempt | None, seen: Attempt | None) -> None:
+    if attempt is not None and seen is not None and attempt.reports != seen.reports:
+        raise Aborted("JOB_CHANGED", f"{job.name} has a worker that speaks again")

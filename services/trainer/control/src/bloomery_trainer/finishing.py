@@ -52,6 +52,8 @@ async def conclude(
 ) -> State:
     """End an attempt as its worker says; return the state of the job after it.
 
+    Where its launcher may start another worker for it, one that was stopped unasked leaves the attempt to that.
+
     Raise FailedPrecondition ARTIFACT_MISSING, Aborted ATTEMPT_SUPERSEDED for a success that a cancellation came before.
     """
     if isinstance(end, Success):
@@ -64,9 +66,18 @@ async def conclude(
     if isinstance(end, Failure):
         return await _fail(tx, job, attempt, end, now)
     asked = job.state in (State.PAUSING, State.CANCELLING)
+    if attempt.incarnation and not asked:
+        return (await requeue(tx, job, attempt, attempt.incarnation, reasons.evicted(), now)).state
     reason = None if asked else reasons.evicted()
     await end_attempt(tx, job, attempt, Outcome.STOPPED, reason, now, finish_state=job.state)
     return job.state
+
+
+async def requeue(tx: Transaction, job: Job, attempt: Attempt, incarnation: str, reason: Reason, now: datetime) -> Job:
+    """Let another worker, of that incarnation if there is one, take up the attempt of one that was taken away."""
+    worked = count_work(job, attempt)
+    await attempts.release(tx, attempt, incarnation)
+    return await jobs.move(tx, job, now=now, to=State.QUEUED, reason=reason, worked_seconds=worked)
 
 
 async def _fail(tx: Transaction, job: Job, attempt: Attempt, end: Failure, now: datetime) -> State:

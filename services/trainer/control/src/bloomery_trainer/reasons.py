@@ -3,6 +3,7 @@
 from bloomery_trainer.model import Reason
 
 SUSPECT = "WORKER_SILENT"
+WORKER_LOST = "WORKER_LOST"
 RESULT_INVALID = "RESULT_INVALID"
 INFRASTRUCTURE = frozenset(
     {
@@ -13,7 +14,7 @@ INFRASTRUCTURE = frozenset(
         "NODE_LOST",
         "PREEMPTED",
         "VOLUME_MOUNT",
-        "WORKER_LOST",
+        WORKER_LOST,
     }
 )
 # One more try with the same memory is a try too many.
@@ -46,9 +47,7 @@ def input_missing(name: str, detail: str) -> Reason:
 
 def worker_lost(detail: str) -> Reason:
     """The worker's process is gone without a word."""
-    return Reason(
-        "WORKER_LOST", detail, "the job's log has its last lines; it is tried again by itself", retriable=True
-    )
+    return Reason(WORKER_LOST, detail, "the job's log has its last lines; it is tried again by itself", retriable=True)
 
 
 def suspect(seconds: float) -> Reason:

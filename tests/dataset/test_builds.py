@@ -253,6 +253,8 @@ async def test_images_without_an_official_split_are_refused_until_somebody_says_
         ("train", ["train", "val", "train"], {}),
         ("test", ["train", "val", "test"], {}),
         ("drop", ["train", "val"], {"no official split": 1}),
+        # As clients of before say it.
+        ("none", ["train", "val"], {"no official split": 1}),
     ],
 )
 async def test_images_without_an_official_split_go_where_the_spec_says(
@@ -271,8 +273,8 @@ async def test_images_without_an_official_split_go_where_the_spec_says(
 
     assert [row.split for row in await rows_of(version, tmp_path / "blobs")] == parts
     assert version.statistics.skipped_images == left_out
-    assert version.spec.split.unassigned == unassigned
-    assert version.statistics.unassigned_count == (unassigned != "drop")
+    assert version.spec.split.unassigned == ("drop" if left_out else unassigned)
+    assert version.statistics.unassigned_count == (not left_out)
     assert [warning.code for warning in version.warnings] == (["NO_TEST_IMAGES"] if unassigned != "test" else [])
 
 

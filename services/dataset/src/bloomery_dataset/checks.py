@@ -163,12 +163,12 @@ def _policy(split: SplitPolicyMessage, violations: Violations) -> SplitPolicy:
 
 
 def _official(split: SplitPolicyMessage, violations: Violations) -> SplitPolicy:
-    known = (*PARTS, DROP)
-    if split.unassigned not in ("", *known):
-        violations.add(
-            f"{_SPEC}.split.unassigned", f"must be one of {', '.join(known)}, or empty where all have a split"
-        )
-    return SplitPolicy(Method.OFFICIAL, unassigned=LEFT_OUT if split.unassigned == DROP else split.unassigned)
+    # Clients of before say the word that is stored.
+    unassigned = LEFT_OUT if split.unassigned == DROP else split.unassigned
+    if unassigned not in ("", *PARTS, LEFT_OUT):
+        known = ", ".join((*PARTS, DROP))
+        violations.add(f"{_SPEC}.split.unassigned", f"must be one of {known}, or empty where all have a split")
+    return SplitPolicy(Method.OFFICIAL, unassigned=unassigned)
 
 
 def _check_percents(split: SplitPolicyMessage, violations: Violations) -> None:

@@ -124,7 +124,8 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FinishAttempt(self, request, context):
-        """Ends the attempt. A success must name artifacts that were completed; it commits the job's result. Idempotent: a repeat gives the first answer.
+        """Ends the attempt. A success must name artifacts that were completed; it commits the job's result. Idempotent: a repeat gives the first answer,
+        but for a stop that nobody asked for by a worker with an incarnation: that leaves the attempt to the next one, and a repeat gets UNAUTHENTICATED; leave then.
         FAILED_PRECONDITION `ARTIFACT_MISSING`: upload the artifact first. A success that does not say all about its model ends the job as FAILED instead, which the
         answer tells; its reason `RESULT_INVALID` names the fields.
         """

@@ -59,7 +59,8 @@ class WorkerServiceStub:
     CompleteArtifactUploads: grpc.UnaryUnaryMultiCallable[worker_service_pb2.CompleteArtifactUploadsRequest, worker_service_pb2.CompleteArtifactUploadsResponse]
     """Checks size and digest of uploaded artifacts and keeps them. Idempotent. An item that is missing or wrong carries a status; upload it again."""
     FinishAttempt: grpc.UnaryUnaryMultiCallable[worker_service_pb2.FinishAttemptRequest, worker_service_pb2.FinishAttemptResponse]
-    """Ends the attempt. A success must name artifacts that were completed; it commits the job's result. Idempotent: a repeat gives the first answer.
+    """Ends the attempt. A success must name artifacts that were completed; it commits the job's result. Idempotent: a repeat gives the first answer,
+    but for a stop that nobody asked for by a worker with an incarnation: that leaves the attempt to the next one, and a repeat gets UNAUTHENTICATED; leave then.
     FAILED_PRECONDITION `ARTIFACT_MISSING`: upload the artifact first. A success that does not say all about its model ends the job as FAILED instead, which the
     answer tells; its reason `RESULT_INVALID` names the fields.
     """
@@ -95,7 +96,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     CompleteArtifactUploads: aio.UnaryUnaryMultiCallable[worker_service_pb2.CompleteArtifactUploadsRequest, worker_service_pb2.CompleteArtifactUploadsResponse]  # type: ignore[assignment]
     """Checks size and digest of uploaded artifacts and keeps them. Idempotent. An item that is missing or wrong carries a status; upload it again."""
     FinishAttempt: aio.UnaryUnaryMultiCallable[worker_service_pb2.FinishAttemptRequest, worker_service_pb2.FinishAttemptResponse]  # type: ignore[assignment]
-    """Ends the attempt. A success must name artifacts that were completed; it commits the job's result. Idempotent: a repeat gives the first answer.
+    """Ends the attempt. A success must name artifacts that were completed; it commits the job's result. Idempotent: a repeat gives the first answer,
+    but for a stop that nobody asked for by a worker with an incarnation: that leaves the attempt to the next one, and a repeat gets UNAUTHENTICATED; leave then.
     FAILED_PRECONDITION `ARTIFACT_MISSING`: upload the artifact first. A success that does not say all about its model ends the job as FAILED instead, which the
     answer tells; its reason `RESULT_INVALID` names the fields.
     """
@@ -164,7 +166,8 @@ class WorkerServiceServicer(metaclass=abc_1.ABCMeta):
         request: worker_service_pb2.FinishAttemptRequest,
         context: _ServicerContext,
     ) -> typing.Union[worker_service_pb2.FinishAttemptResponse, abc.Awaitable[worker_service_pb2.FinishAttemptResponse]]:
-        """Ends the attempt. A success must name artifacts that were completed; it commits the job's result. Idempotent: a repeat gives the first answer.
+        """Ends the attempt. A success must name artifacts that were completed; it commits the job's result. Idempotent: a repeat gives the first answer,
+        but for a stop that nobody asked for by a worker with an incarnation: that leaves the attempt to the next one, and a repeat gets UNAUTHENTICATED; leave then.
         FAILED_PRECONDITION `ARTIFACT_MISSING`: upload the artifact first. A success that does not say all about its model ends the job as FAILED instead, which the
         answer tells; its reason `RESULT_INVALID` names the fields.
         """

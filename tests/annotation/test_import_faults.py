@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from bloomery.annotation.v1 import (
 from bloomery_annotation.importer import outcome
 from bloomery_annotation.importer import run as import_run
 from bloomery_annotation.importer.parsing import Parser
-from bloomery_annotation.model import ImportCounts, ImportState
+from bloomery_annotation.model import ImportState
 from bloomery_annotation.store import assets, projects, revisions
 from bloomery_annotation.store import imports as import_store
 from bloomery_annotation.store.imports import Waiting
@@ -125,6 +126,35 @@ async def test_an_import_that_begins_again_understands_its_folder_as_before(
     assert sorted(one.split for one in listed.assets) == ["train", "val", "val"]
 
 
+async def test_an_import_that_goes_on_in_a_version_that_reads_otherwise_misses_no_image(
+    both: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bloomery_annotation.importer.runner._REST", 0.05)
+    monkeypatch.setattr(import_run, "BATCH", 1)
+    plan, save, planned, saved = Parser.plan, assets.ensure, list[Plan](), list[str]()
+
+    async def leave_the_first_out_once(parser: Parser) -> Plan:
+        planned.append(await plan(parser))
+        return planned[0] if len(planned) > 1 else replace(planned[0], images=list(planned[0].images)[1:])
+
+    async def fail_once(tx: Any, project: Any, pairs: Any, now: Any) -> Any:
+        saved.extend(draft.display_name for draft, _ in pairs)
+        if len(saved) == 2:
+            raise Unavailable("DATABASE_UNAVAILABLE", "away")
+        return await save(tx, project, pairs, now)
+
+    monkeypatch.setattr(Parser, "plan", leave_the_first_out_once)
+    monkeypatch.setattr(assets, "ensure", fail_once)
+    files = voc_folder(4)
+    broken = next(name for name in sorted(files) if name.endswith(".xml") and not name.endswith("0.xml"))
+    done = await both.run_import(await both.project(), files | {broken: b"<annotation>"})
+    assert len(planned) == 2
+    assert counts(done) == (4, 3, 0, 1)
+    assert (done.done_count, done.plan.image_count) == (4, 4)
+    assert dict(done.problem_counts) == {"BROKEN_FILE": 1}
+    assert [problem.code for problem in done.problems] == ["BROKEN_FILE"]
+
+
 async def test_what_was_asked_for_is_kept_where_an_older_replica_made_the_import(both: Server) -> None:
     await both.app.loops.close()
     started = await both.start_import(await both.project(), {"1.png": png()})
@@ -132,8 +162,9 @@ async def test_what_was_asked_for_is_kept_where_an_older_replica_made_the_import
         await tx.execute(sa.update(IMPORTS).values(asked_format=None))
         claim = await import_store.claim(tx, Waiting("p", started.uid), utc_now(), holder="new", term=30)
         assert claim
-        await import_store.advance(tx, claim, ImportCounts(), utc_now(), file_format=Format.IMAGES)
-        current = await import_store.held(tx, await projects.lock(tx, "p"), claim)
+        its_project = await projects.lock(tx, "p")
+        await import_store.begin(tx, await import_store.held(tx, its_project, claim), "{}", Format.IMAGES, "read so")
+        current = await import_store.held(tx, its_project, claim)
     assert (current.asked, current.format) == (None, Format.IMAGES)
 
 

@@ -32,7 +32,7 @@ from bloomery_annotation.model import ImportCounts, ImportState
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_annotation.store import import_parts, imports, projects
 from bloomery_annotation.store.imports import Claim, Waiting
-from bloomery_annotation.store.tables import IMPORT_PLANS, LEASES, PROJECTS
+from bloomery_annotation.store.tables import IMPORTS, LEASES, PROJECTS
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.leases import LeaseLost
 from bloomery_kit.times import utc_now
@@ -498,7 +498,7 @@ async def test_a_replica_that_understands_a_folder_otherwise_does_not_help(
         started = await begin(first)
         await readers.is_led.wait()
         async with first.app._db.write() as tx:
-            await tx.execute(sa.update(IMPORT_PLANS).values(plan=IMPORT_PLANS.c.plan + " "))
+            await tx.execute(sa.update(IMPORTS).values(fingerprint="another"))
         async with serving(replicated):
             while told not in caplog.messages:  # noqa: ASYNC110 - logging tells nobody
                 await asyncio.sleep(0.02)

@@ -280,6 +280,7 @@ class Failure:
 class Import:
     """The reading of one labelled folder; `sequence` rises with every change.
 
+    `fingerprint` says how whoever runs it, or ran it last, reads the folder; empty where that was not told.
     `asked` is the format that the request named, `format` the one that the folder has, as soon as that is known.
     `file_list` is the digest of the uploaded list of its files, empty where the request named them. `plan` is what the
     folder is understood to be, as JSON, empty where that is not known or was not asked for.
@@ -302,6 +303,7 @@ class Import:
     plan_only: bool = False
     strict: bool = False
     plan: str = ""
+    fingerprint: str = ""
     failure: Failure | None = None
     cancel_requested: bool = False
     problems: tuple[Problem, ...] = ()

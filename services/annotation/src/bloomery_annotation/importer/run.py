@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from bloomery_annotation import labelling, metrics
 from bloomery_annotation.contents import Contents
 from bloomery_annotation.importer.files import Files
+from bloomery_annotation.importer.fingerprint import fingerprint
 from bloomery_annotation.importer.listing import fill
 from bloomery_annotation.importer.outcome import (
     Images,
@@ -80,8 +81,8 @@ async def help_import(tools: Tools, claim: Claim, term: float) -> None:
     Raises:
         LeaseLost: that replica runs it no more.
     """
-    async with _opened(tools, claim, term) as (run, _, filling):
-        await run.help(filling)
+    async with _opened(tools, claim, term) as (run, current, filling):
+        await run.help(current, filling)
 
 
 @asynccontextmanager
@@ -111,13 +112,13 @@ class _Run:
         try:
             await filling
             plan = await self._parser.plan()
-            await self._begin(plan)
+            place = await self._begin(plan)
             if current.plan_only:
                 return await self._end(ImportState.SUCCEEDED)
             refuse_doubts(plan, strict=current.strict)
             images = await self._parser.start(plan)
             await self._ensure_labels(listed(plan))
-            state, place = ImportState.RUNNING, current.counts.read_count
+            state = ImportState.RUNNING
             if await self._shares(images, place):
                 state, place = await self._together(images), images.stop
             if state is ImportState.RUNNING:
@@ -139,33 +140,33 @@ class _Run:
 
         return await end(self._tools, self._claim, ImportState.SUCCEEDED, last=last)
 
-    async def help(self, filling: Awaitable[None]) -> None:
+    async def help(self, current: Import, filling: Awaitable[None]) -> None:
         """Read and save parts while there are images to come."""
         await filling
         plan = await self._parser.plan()
-        text = await self._shown(plan)
-        async with self._tools.db.read() as tx:
-            leaders = await imports.plan(tx, self._claim.import_uid)
+        own = await self._fingerprint(plan)
         images = await self._parser.start(plan)
-        if text != leaders or images.start:
+        if own != current.fingerprint or images.start:
             _log.info("the replica that runs an import reads it otherwise", extra={"import": self._claim.import_uid})
             return
         await self._ensure_labels(())
         await self._together(images)
 
-    async def _shown(self, plan: Plan) -> str:
+    async def _fingerprint(self, plan: Plan) -> str:
         self._has_splits = bool(plan.splits)
         self._may_be_stale = bool(plan.label_files) or self._asked is not Format.IMAGES
-        return await asyncio.to_thread(shown, plan)
+        return await asyncio.to_thread(fingerprint, plan)
 
-    async def _begin(self, plan: Plan) -> None:
-        text = await self._shown(plan)
+    async def _begin(self, plan: Plan) -> int:
+        """Say how the folder is read; the place from which on."""
+        text, own = await asyncio.to_thread(shown, plan), await self._fingerprint(plan)
         async with self._tools.db.write() as tx:
             _, current = await _current(tx, self._claim)
-            counts = replace(current.counts, item_count=0 if current.plan_only else len(plan.images))
-            await imports.keep_plan(tx, current, text)
-            await imports.advance(tx, self._claim, counts, self._tools.clock(), file_format=plan.format)
+            counts = await imports.begin(tx, current, text, plan.format, own)
+            counts = replace(counts, item_count=0 if current.plan_only else len(plan.images))
+            await imports.advance(tx, self._claim, counts, self._tools.clock())
         self._tools.changed.notify(self._claim.import_uid)
+        return counts.read_count
 
     async def _shares(self, images: range, place: int) -> bool:
         """Let other replicas read parts of a large import; whether they may."""

@@ -44,9 +44,9 @@ def settle(plan: Plan, files: Files) -> Settled:
     return Settled(replace(settled, doubts=doubts), labelled, some_repeat=bool(count))
 
 
-def _unusable(plan: Plan, files: Files) -> AbstractSet[str]:
-    found = set(files.unusable())
-    return found.intersection(plan.images) if found else found
+def _unusable(plan: Plan, files: Files) -> Sequence[str]:
+    """In order, as each replica must find the same."""
+    return [path for path in files.unusable() if path in plan.images]
 
 
 class _Changed(Mapping[str, Split]):

@@ -148,16 +148,12 @@ async def advance(
     counts: ImportCounts,
     now: datetime,
     *,
-    file_format: Format | None = None,
     state: ImportState = ImportState.RUNNING,
     failure: Failure | None = None,
 ) -> None:
     """Record how far it is. Raise LeaseLost, by which everything that the transaction wrote is undone."""
     await leases.fence(tx, claim.lease)
     values = _moved(now, **asdict(counts), state=state.value)
-    if file_format:
-        # An older replica, which stored no other, may have made the import: it still holds what was asked for.
-        values |= {"format": file_format.value, "asked_format": sa.func.coalesce(_I.asked_format, _I.format)}
     if failure:
         values |= {"failure_reason": failure.reason, "failure_message": failure.message}
     running = (_I.uid == claim.import_uid, _I.state == ImportState.RUNNING.value)
@@ -191,10 +187,22 @@ async def forget_leases(tx: Transaction, project_uid: str) -> None:
         await tx.execute(sa.delete(LEASES).where(sa.exists().where(_I.project_uid == project_uid, its)))
 
 
-async def keep_plan(tx: Transaction, current: Import, plan: str) -> None:
-    """Keep what the folder is understood to be; made again after a restart, it is the same."""
-    row = {"import_uid": current.uid, "project_uid": current.project_uid, "plan": plan}
-    await insert_ignore(tx, IMPORT_PLANS, row)
+async def begin(tx: Transaction, current: Import, plan: str, file_format: Format, fingerprint: str) -> ImportCounts:
+    """Keep what the folder is understood to be; the counts from which it goes on.
+
+    That is from the start, findings too, where what was saved was read otherwise: the places of images would be others.
+    """
+    await tx.execute(sa.delete(IMPORT_PLANS).where(IMPORT_PLANS.c.import_uid == current.uid))
+    its = {"import_uid": current.uid, "project_uid": current.project_uid}
+    await tx.execute(sa.insert(IMPORT_PLANS).values(its | {"plan": plan}))
+    # An older replica, which stored no other, may have made the import: `format` still holds what was asked for.
+    asked = sa.func.coalesce(_I.asked_format, _I.format)
+    told = sa.update(IMPORTS).where(_I.uid == current.uid)
+    await tx.execute(told.values(format=file_format.value, asked_format=asked, fingerprint=fingerprint))
+    if current.fingerprint == fingerprint or not current.counts.read_count:
+        return current.counts
+    await tx.execute(sa.delete(IMPORT_PROBLEMS).where(IMPORT_PROBLEMS.c.import_uid == current.uid))
+    return ImportCounts(asset_count=current.counts.asset_count)
 
 
 async def add_problems(tx: Transaction, current: Import, problems: Sequence[Problem]) -> None:
@@ -265,19 +273,16 @@ async def _problems(tx: Transaction, import_uid: str) -> tuple[Problem, ...]:
     )
 
 
-def _format(text: str) -> Format | None:
-    return Format(text) if text else None
-
-
 def _import(project: Project, row: sa.Row[Any], problems: tuple[Problem, ...], plan: str = "") -> Import:
+    asked = row.format if row.asked_format is None else row.asked_format
     return Import(
         project_id=project.id,
         project_uid=row.project_uid,
         id=row.id,
         uid=row.uid,
         display_name=row.display_name,
-        asked=_format(row.format if row.asked_format is None else row.asked_format),
-        format=_format(row.format),
+        asked=Format(asked) if asked else None,
+        format=Format(row.format) if row.format else None,
         state=ImportState(row.state),
         counts=ImportCounts(**{name: getattr(row, name) for name in _COUNTS}),
         position=row.position,
@@ -288,6 +293,7 @@ def _import(project: Project, row: sa.Row[Any], problems: tuple[Problem, ...], p
         plan_only=row.plan_only,
         strict=row.strict,
         plan=plan,
+        fingerprint=row.fingerprint,
         failure=Failure(row.failure_reason, row.failure_message) if row.failure_reason else None,
         cancel_requested=row.cancel_requested,
         problems=problems,

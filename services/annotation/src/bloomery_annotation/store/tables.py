@@ -208,6 +208,7 @@ IMPORTS = sa.Table(
     _required("display_name", sa.String),
     _required("format", sa.String),
     sa.Column("asked_format", sa.String),
+    _required("fingerprint", sa.String, server_default=""),
     _required("file_list", sa.String, server_default=""),
     _required("plan_only", sa.Boolean, server_default=sa.false()),
     _required("strict", sa.Boolean, server_default=sa.false()),

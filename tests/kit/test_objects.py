@@ -155,6 +155,30 @@ async def test_move_replaces_its_target(store: ObjectStore) -> None:
     assert await store.get("final/a") == b"new"
 
 
+PART = 5 << 20
+"""The least that S3 takes of each part but the last."""
+
+
+@pytest.mark.parametrize("tail", [b"tail", b""])
+async def test_blobs_are_joined_in_their_order(store: ObjectStore, tail: bytes) -> None:
+    parts = {"parts/2": b"b" * PART, "parts/1": b"a" * PART, "parts/3": tail}
+    for key, content in parts.items():
+        await store.put(key, content)
+    await store.put("joined", b"old")
+    await store.join(list(parts), "joined")
+    assert await store.get("joined") == b"".join(parts.values())
+    assert await keys(store) == ["joined", *sorted(parts)]
+    await store.join(["parts/3"], "joined")
+    assert await store.get("joined") == tail
+
+
+async def test_what_lacks_a_part_is_not_joined(store: ObjectStore) -> None:
+    await store.put("parts/1", b"a" * PART)
+    with pytest.raises(NotFound):
+        await store.join(["parts/1", "parts/2"], "joined")
+    assert await keys(store) == ["parts/1"]
+
+
 async def test_deleting_is_idempotent(store: ObjectStore) -> None:
     await store.put(KEY, b"x")
     await store.delete(KEY)
@@ -213,6 +237,8 @@ async def test_what_is_no_key_is_refused_everywhere(store: ObjectStore, key: str
         store.stat(key),
         store.delete(key),
         store.move("a", key),
+        store.join(["a", key], "b"),
+        store.join(["a"], key),
         store.sign_get(key, expires=timedelta(seconds=1)),
         store.sign_put(key, size=1, expires=timedelta(seconds=1)),
         store.download(key, tmp_path / "file"),
@@ -246,6 +272,7 @@ LOOP = "loop/x"
         lambda store, _: store.stat(LOOP),
         lambda store, _: store.copy("good", LOOP),
         lambda store, _: store.copy(LOOP, "new"),
+        lambda store, _: store.join(["good", LOOP], "new"),
         lambda store, _: store.move("good", LOOP),
         lambda store, _: store.delete(LOOP),
         lambda store, _: drain(store.list("loop/")),

@@ -46,7 +46,7 @@ class FolderObjectStore:
         if isinstance(data, bytes):
             size = await _run(key, self._write_bytes, target, data)
         elif isinstance(data, Path):
-            size = await _run(key, self._write_file, target, data)
+            size = await _run(key, self._write_files, target, [data])
         else:
             size = await self._write_chunks(key, target, data)
         # Not what lies there now: somebody may have removed it already.
@@ -84,8 +84,12 @@ class FolderObjectStore:
 
     async def copy(self, source: str, target: str) -> None:
         """Copy a blob."""
-        origin, goal = self._path(source), self._path(target)
-        await _run(source, self._write_file, goal, origin)
+        await self.join([source], target)
+
+    async def join(self, sources: Sequence[str], target: str) -> None:
+        """Write the bytes of blobs one after the other."""
+        origins, goal = [self._path(source) for source in sources], self._path(target)
+        await _run(sources[0], self._write_files, goal, origins)
 
     async def move(self, source: str, target: str) -> None:
         """Rename a blob."""
@@ -172,9 +176,11 @@ class FolderObjectStore:
                     os.unlink(part)  # noqa: PTH108
                 raise
 
-    def _write_file(self, target: Path, source: Path) -> int:
-        with source.open("rb") as origin, _replacing(target, self._temporary) as file:
-            shutil.copyfileobj(origin, file, CHUNK)
+    def _write_files(self, target: Path, sources: Sequence[Path]) -> int:
+        with _replacing(target, self._temporary) as file:
+            for source in sources:
+                with source.open("rb") as origin:
+                    shutil.copyfileobj(origin, file, CHUNK)
             return file.tell()
 
     async def _write_chunks(self, key: str, target: Path, chunks: AsyncIterator[bytes]) -> int:

@@ -1,5 +1,5 @@
 import re
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -74,6 +74,10 @@ class ObjectStore(Protocol):
 
     async def copy(self, source: str, target: str) -> None:
         """Copy a blob inside the store."""
+        ...
+
+    async def join(self, sources: Sequence[str], target: str) -> None:
+        """Write a blob of the bytes of others, in their order; each but the last has at least 5 MiB."""
         ...
 
     async def move(self, source: str, target: str) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import urllib3
 from minio import Minio
-from minio.commonconfig import CopySource
+from minio.commonconfig import ComposeSource, CopySource
 from minio.error import InvalidResponseError, S3Error, ServerError
 
 from bloomery_kit.errors import BloomeryError, Internal, NotFound, ResourceExhausted, Unavailable
@@ -98,6 +98,12 @@ class S3ObjectStore:
         origin = CopySource(self._bucket, check_key(source))
         check_key(target)
         await self._call(source, lambda: self._client.copy_object(self._bucket, target, origin))
+
+    async def join(self, sources: Sequence[str], target: str) -> None:
+        """Copy blobs inside the bucket into the parts of one."""
+        origins = [ComposeSource(self._bucket, check_key(source)) for source in sources]
+        check_key(target)
+        await self._call(sources[0], lambda: self._client.compose_object(self._bucket, target, origins))
 
     async def move(self, source: str, target: str) -> None:
         """Copy, then delete: S3 has no rename."""

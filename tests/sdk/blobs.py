@@ -22,6 +22,8 @@ class Blobs:
     def __init__(self) -> None:
         self.held: dict[str, bytes] = {}
         self.faults: deque[int] = deque()
+        self.refused = ""
+        """How keys end that nobody may use."""
         self.log: list[tuple[str, str]] = []
         self.headers: list[dict[str, str]] = []
         self.retry_after = ""
@@ -112,6 +114,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _fails(self) -> bool:
         self.blobs.log.append((self.command, self.path[1:]))
         self.blobs.headers.append({name.lower(): value for name, value in self.headers.items()})
+        if self.blobs.refused and self.path.endswith(self.blobs.refused):
+            self._reply(403, b"")
+            return True
         if not self.blobs.faults:
             return False
         fault = self.blobs.faults.popleft()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bloomery.common.v1 import Artifact
+from bloomery.common.v1 import Artifact, UploadPart
 from bloomery.training.v1 import (
     JOB_KIND_IMPORT,
     CancelJobRequest,
@@ -17,6 +17,7 @@ from bloomery.training.v1 import (
     PrepareInputUploadRequest,
     PrepareInputUploadResponse,
 )
+from bloomery_kit import uploads
 from bloomery_trainer.store import inputs
 from tests import databases
 from tests.trainer.bench import World, failure, reason_of
@@ -96,6 +97,34 @@ async def test_bytes_are_checked_before_they_are_kept(hand: Hand) -> None:
     assert (await uploaded(hand)).logical_key == KEY
 
 
+async def test_a_large_file_comes_in_parts_and_is_asked_for_as_far_as_it_did_not(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "PARTED_BYTES", 10)
+    monkeypatch.setattr(uploads, "_PART_BYTES", 10)
+
+    async def missing() -> PrepareInputUploadResponse:
+        request = PrepareInputUploadRequest(parent="projects/cells", artifact=FILE, in_parts=True)
+        return await hand.trainer.jobs.PrepareInputUpload(request)
+
+    async def bring(*parts: UploadPart) -> None:
+        for part in parts:
+            section = CONTENT[part.offset : part.offset + part.size_bytes]
+            await hand.core.objects.put(key_of(part.put.url), section)
+
+    first, second, third = (await missing()).parts
+    await bring(first, third)
+    assert await reason_of(complete(hand)) == "INPUT_MISSING"
+    left = await missing()
+    assert (left.HasField("put"), [part.offset for part in left.parts]) == (False, [10])
+    await bring(second)
+    assert not (await missing()).parts
+    assert (await complete(hand)).logical_key == KEY
+    assert await hand.core.objects.get(KEY) == CONTENT
+    assert [blob.key async for blob in hand.core.objects.list(f"{PROJECT_UID}/inputs/staging/")] == []
+    assert (await prepare(hand)) == PrepareInputUploadResponse()
+
+
 async def test_a_job_is_not_even_valid_without_its_file(hand: Hand) -> None:
     job = Job(kind=JOB_KIND_IMPORT, recipe="recipes/scripted", model="projects/cells/models/mine")
     job.base_artifact.CopyFrom(Artifact(digest=FILE.digest, logical_key=KEY))
@@ -135,8 +164,9 @@ async def test_files_that_nobody_uses_are_removed(hand: Hand) -> None:
     assert (await prepare(hand)).HasField("put")
 
 
-async def test_uploads_that_were_never_completed_are_removed(hand: Hand) -> None:
-    staged = key_of((await prepare(hand)).put.url)
+@pytest.mark.parametrize("part", ["", ".0-10"])
+async def test_uploads_that_were_never_completed_are_removed(hand: Hand, part: str) -> None:
+    staged = key_of((await prepare(hand)).put.url) + part
     await hand.core.objects.put(staged, CONTENT)
     await pass_after(hand, 3 * DAY)
     assert await hand.core.objects.stat(staged) is None

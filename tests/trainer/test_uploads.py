@@ -5,7 +5,14 @@ from collections.abc import Callable
 import pytest
 
 from bloomery.common.v1 import Artifact
-from bloomery.training.v1 import CompleteInputUploadRequest, PrepareInputUploadRequest
+from bloomery.training.v1 import (
+    ArtifactTarget,
+    ArtifactUpload,
+    CompleteInputUploadRequest,
+    PrepareArtifactUploadsRequest,
+    PrepareInputUploadRequest,
+)
+from bloomery_kit import uploads
 from bloomery_kit.objects import ObjectStore
 from tests.trainer.bench import failure, reason_of
 from tests.trainer.hand import Hand, artifact_of, key_of
@@ -65,6 +72,26 @@ async def test_more_than_was_announced_is_not_even_read(hand: Hand, monkeypatch:
     monkeypatch.setattr(hand.core.objects, "digest", reads)
     refused = (await worker.complete(FILE)).results[0].status
     assert "bytes arrived instead" in refused.message
+
+
+async def test_a_workers_large_artifact_comes_in_parts(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "PARTED_BYTES", 4)
+    monkeypatch.setattr(uploads, "_PART_BYTES", 4)
+    _, worker = await hand.running()
+
+    async def target() -> ArtifactTarget:
+        request = PrepareArtifactUploadsRequest(uploads=[ArtifactUpload(artifact=FILE)], in_parts=True)
+        return (await worker.stub.PrepareArtifactUploads(request, metadata=worker.metadata)).targets[0]
+
+    first, second = (await target()).parts
+    await hand.core.objects.put(key_of(second.put.url), CONTENT[second.offset :])
+    left = await target()
+    assert (left.present, left.HasField("put"), list(left.parts)) == (False, False, [first])
+    assert (await worker.complete(FILE)).results[0].status.code
+    await hand.core.objects.put(key_of(first.put.url), CONTENT[: first.size_bytes])
+    kept = (await worker.complete(FILE)).results[0].artifact
+    assert await hand.core.objects.get(kept.logical_key) == CONTENT
+    assert await target() == ArtifactTarget(role=FILE.role, present=True)
 
 
 async def test_what_a_worker_must_upload_again_is_said_by_its_role(hand: Hand) -> None:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import grpc
 import grpc.aio
 
-from bloomery.common.v1 import Artifact, SignedRequest
+from bloomery.common.v1 import Artifact, SignedRequest, UploadPart
 from bloomery.training.v1 import (
     DIRECTIVE_CONTINUE,
     ArtifactTarget,
@@ -54,6 +54,7 @@ class Blobs:
         self.broken = 0
         self.corrupt: set[str] = set()
         self.served: list[str] = []
+        self.taken: list[str] = []
 
     def start(self) -> None:
         handler = type("Handler", (_Handler,), {"blobs": self})
@@ -89,6 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self._fails():
             return
         self.blobs.content[self.path[1:]] = content
+        self.blobs.taken.append(self.path[1:])
         self.send_response(200)
         self.send_header("content-length", "0")
         self.end_headers()
@@ -111,7 +113,8 @@ class FakeTrainer(WorkerServiceServicer):
     """Keeps what it is told, by the rules of the contract.
 
     `away`: every call is UNAVAILABLE. `lose_replies`: so many of the next reports are stored, but their reply is lost.
-    `superseded`: every call is ABORTED. `directive` and `force` go into each reply.
+    `superseded`: every call is ABORTED. `directive` and `force` go into each reply. Larger files than `part_bytes`
+    come in parts of it.
     """
 
     job: Job
@@ -126,6 +129,7 @@ class FakeTrainer(WorkerServiceServicer):
     away: bool = False
     superseded: bool = False
     lose_replies: int = 0
+    part_bytes: int = 1 << 40
     directive: Directive.ValueType = DIRECTIVE_CONTINUE
     force: bool = False
     events: list[JobEvent] = field(default_factory=list)
@@ -184,10 +188,20 @@ class FakeTrainer(WorkerServiceServicer):
         self, request: PrepareArtifactUploadsRequest, context: Call
     ) -> PrepareArtifactUploadsResponse:
         await self._misbehave(context)
-        roles = [upload.artifact.role for upload in request.uploads]
         return PrepareArtifactUploadsResponse(
-            targets=[ArtifactTarget(role=role, put=self.blobs.sign(_key(role))) for role in roles]
+            targets=[self._target(upload.artifact, in_parts=request.in_parts) for upload in request.uploads]
         )
+
+    def _target(self, artifact: Artifact, *, in_parts: bool) -> ArtifactTarget:
+        role, size, step = artifact.role, artifact.size_bytes, self.part_bytes
+        if not (in_parts and size > step):
+            return ArtifactTarget(role=role, put=self.blobs.sign(_key(role)))
+        left = [offset for offset in range(0, size, step) if _key(role, offset) not in self.blobs.content]
+        parts = [
+            UploadPart(offset=offset, size_bytes=min(step, size - offset), put=self.blobs.sign(_key(role, offset)))
+            for offset in left
+        ]
+        return ArtifactTarget(role=role, parts=parts)
 
     async def CompleteArtifactUploads(
         self, request: CompleteArtifactUploadsRequest, context: Call
@@ -241,6 +255,9 @@ class FakeTrainer(WorkerServiceServicer):
         return [event for event in self.events if event.WhichOneof("event") == kind]
 
     def _complete(self, artifact: Artifact) -> CompletedArtifact:
+        parts = [_key(artifact.role, offset) for offset in range(0, artifact.size_bytes, self.part_bytes)]
+        if artifact.size_bytes > self.part_bytes and self.blobs.content.keys() >= set(parts):
+            self.blobs.content[_key(artifact.role)] = b"".join(self.blobs.content.pop(part) for part in parts)
         content = self.blobs.content.get(_key(artifact.role), b"")
         result = CompletedArtifact(artifact=artifact)
         if f"sha256:{hashlib.sha256(content).hexdigest()}" != artifact.digest:
@@ -260,8 +277,8 @@ class FakeTrainer(WorkerServiceServicer):
             await context.abort(grpc.StatusCode.ABORTED, "superseded")
 
 
-def _key(role: str) -> str:
-    return f"p0/jobs/j0/1/{role}"
+def _key(role: str, offset: int | None = None) -> str:
+    return f"p0/jobs/j0/1/{role}" if offset is None else f"p0/jobs/j0/1/staging/{role}.{offset}"
 
 
 @asynccontextmanager

@@ -19,6 +19,17 @@ async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
+async def each(items: Iterable[T], work: Callable[[T], Coroutine[Any, Any, object]], at_once: int) -> None:
+    """Do the work for each, `at_once` at once; the first error stops the others and is raised as it is."""
+    turns = asyncio.Semaphore(at_once)
+
+    async def take(item: T) -> None:
+        async with turns:
+            await work(item)
+
+    await together(take(item) for item in items)
+
+
 async def unbroken(task: asyncio.Task[T], leave: Callable[[], None] = lambda: None) -> T:
     """Wait for the end of a task, even when the caller is called off: then `leave` is called, maybe more than once."""
     called_off: asyncio.CancelledError | None = None

@@ -55,21 +55,22 @@ class Transfer:
         await asyncio.gather(*(attempt.close() for attempt in self._attempts))
         await self._http.aclose()
 
-    async def put(self, file: File, request: SignedRequest) -> None:
-        """Upload a file.
+    async def put(self, file: File, request: SignedRequest, *, offset: int = 0, size: int | None = None) -> None:
+        """Upload a file, or `size` bytes of it from `offset` on.
 
         Raises:
             InvalidArgument: DIGEST_MISMATCH: it has fewer bytes than when it was measured.
             TransferFailed: it did not get through.
             ClientClosed: the client was closed.
         """
+        length = file.size if size is None else size
         headers = httpx.Headers(dict(request.headers))
-        headers["content-length"] = str(file.size)
+        headers["content-length"] = str(length)
 
         async def send(attempt: Attempt) -> None:
             # Closed here: a request that breaks off leaves its iterator where it was.
             with await asyncio.to_thread(file.path.open, "rb") as opened:
-                content = _chunks(opened, file)
+                content = _chunks(opened, offset, length)
                 reply = await self._http.put(
                     request.url, content=content, headers=headers, extensions=attempt.extensions
                 )
@@ -160,14 +161,15 @@ def _check(reply: httpx.Response, what: str) -> None:
     raise errors.TransferFailed(message, reason="REFUSED", hint="repeat: the signed request may have expired")
 
 
-async def _chunks(opened: BinaryIO, file: File) -> AsyncIterator[bytes]:
+async def _chunks(opened: BinaryIO, offset: int, size: int) -> AsyncIterator[bytes]:
     """As many bytes as were announced: what a file has grown by since belongs to another one."""
-    left = file.size
+    opened.seek(offset)
+    left = size
     while chunk := await asyncio.to_thread(opened.read, min(_CHUNK, left)):
         left -= len(chunk)
         yield chunk
     if left:
-        message = f"{file.path} changed while it was sent"
+        message = f"{opened.name} changed while it was sent"
         raise errors.InvalidArgument(message, reason="DIGEST_MISMATCH", hint="repeat once nothing writes to it")
 
 

@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+import sys
 import tempfile
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from itertools import chain, filterfalse, islice
 from pathlib import Path
+from typing import TypeVar
 
-from bloomery._concurrency import in_order, together
+from bloomery._concurrency import each, in_order, together
 from bloomery._files import File, digest_of
 from bloomery._folders import Folder, is_label_file
 from bloomery._results import Progress, Step
@@ -25,14 +27,22 @@ from bloomery.annotation.v1 import (
     UploadResult,
     UploadTarget,
 )
-from bloomery.common.v1 import Artifact
-from bloomery.errors import BloomeryError, InvalidArgument, TransferFailed
-from bloomery.training.v1 import CompleteInputUploadRequest, PrepareInputUploadRequest
+from bloomery.common.v1 import Artifact, UploadPart
+from bloomery.errors import BloomeryError, InvalidArgument
+from bloomery.training.v1 import CompleteInputUploadRequest, PrepareInputUploadRequest, PrepareInputUploadResponse
 
+P = TypeVar("P")
+T = TypeVar("T")
 _PAGE = 250
 """Blobs of one round trip: the server reads each of them again before it answers."""
 BUNDLED_BYTES = 4 << 20
 """Files up to this size travel with a call, as many as have it together; larger ones by requests of their own."""
+PARTED_BYTES = 16 << 20
+"""Larger ones travel in parts."""
+_PARTS = 4
+"""Parts of a file on the way at once. More would get lost where this process ends."""
+_LARGE = 2
+"""Such files at once: parts of the next one travel while the server reads one."""
 _PAGES = 3
 """On the way at once: one is read here, one travels, one is checked there."""
 INLINE_FILES = 10_000
@@ -101,22 +111,47 @@ async def upload(session: Session, project: str, files: Sequence[File]) -> None:
         TransferFailed: the object store cannot be reached, or keeps refusing a file.
         BloomeryError: the server refuses a file.
     """
+    wanted = {file.digest: file for file in files}.values()
+    small = [file for file in wanted if file.size <= PARTED_BYTES]
+    large = [[file] for file in wanted if file.size > PARTED_BYTES]
+    await each([small, *large] if small else large, lambda group: _bring(session, project, group), _LARGE)
+
+
+async def _bring(session: Session, project: str, files: Sequence[File]) -> None:
+    in_parts = files[0].size > PARTED_BYTES
     left = {file.digest: file for file in files}
-    failure: BloomeryError = TransferFailed("nothing was sent")
-    for _ in range(_ROUNDS):
+
+    async def prepare() -> Sequence[UploadTarget]:
+        nonlocal left
         blobs = [BlobInfo(digest=file.digest, size_bytes=file.size) for file in left.values()]
-        request = PrepareUploadsRequest(parent=project, blobs=blobs, unsigned_up_to_bytes=BUNDLED_BYTES)
-        prepared = await session.call(session.annotation.PrepareUploads, request)
-        left = {target.digest: left[target.digest] for target in prepared.missing}
+        request = PrepareUploadsRequest(
+            parent=project, blobs=blobs, unsigned_up_to_bytes=BUNDLED_BYTES, in_parts=in_parts
+        )
+        missing = (await session.call(session.annotation.PrepareUploads, request)).missing
+        left = {target.digest: left[target.digest] for target in missing}
+        return missing
+
+    await _in_rounds(
+        prepare,
+        lambda targets: sum(max(1, len(target.parts)) for target in targets),
+        lambda targets: _send(session, project, left, targets),
+    )
+
+
+async def _in_rounds(
+    prepare: Callable[[], Awaitable[P]], left: Callable[[P], int], bring: Callable[[P], Awaitable[T]]
+) -> T:
+    """Ask what is left, bring it, and begin again where that may help; after a round that got further, as the first."""
+    least, rounds = sys.maxsize, 0
+    while True:
+        prepared = await prepare()
+        rounds = rounds + 1 if left(prepared) >= least else 1
+        least = min(least, left(prepared))
         try:
-            await _send(session, project, left, prepared.missing)
+            return await bring(prepared)
         except BloomeryError as error:
-            if error.reason not in _WORTH_REPEATING:
+            if rounds == _ROUNDS or error.reason not in _WORTH_REPEATING:
                 raise
-            failure = error
-        else:
-            return
-    raise failure
 
 
 async def upload_input(session: Session, project: str, path: Path) -> Artifact:
@@ -131,26 +166,18 @@ async def upload_input(session: Session, project: str, path: Path) -> Artifact:
     file = await asyncio.to_thread(_read, path)
     if not file.size:
         raise InvalidArgument(f"{path} is empty")
-    failure: BloomeryError = TransferFailed("nothing was sent")
-    for _ in range(_ROUNDS):
-        try:
-            return await _send_input(session, project, file)
-        except BloomeryError as error:
-            if error.reason not in _WORTH_REPEATING:
-                raise
-            failure = error
-    raise failure
-
-
-async def _send_input(session: Session, project: str, file: File) -> Artifact:
     wanted = Artifact(digest=file.digest, size_bytes=file.size, file_name=file.path.name)
-    prepared = await session.call(
-        session.jobs.PrepareInputUpload, PrepareInputUploadRequest(parent=project, artifact=wanted)
-    )
-    if prepared.HasField("put"):
-        await session.transfer.put(file, prepared.put)
-    request = CompleteInputUploadRequest(parent=project, artifact=wanted)
-    return await session.call(session.jobs.CompleteInputUpload, request, seconds=_COMPLETE_SECONDS)
+
+    async def prepare() -> PrepareInputUploadResponse:
+        request = PrepareInputUploadRequest(parent=project, artifact=wanted, in_parts=True)
+        return await session.call(session.jobs.PrepareInputUpload, request)
+
+    async def bring(prepared: PrepareInputUploadResponse) -> Artifact:
+        await _put(session, file, prepared)
+        request = CompleteInputUploadRequest(parent=project, artifact=wanted)
+        return await session.call(session.jobs.CompleteInputUpload, request, seconds=_COMPLETE_SECONDS)
+
+    return await _in_rounds(prepare, lambda prepared: max(1, len(prepared.parts)), bring)
 
 
 async def _send(session: Session, project: str, files: dict[str, File], targets: Sequence[UploadTarget]) -> None:
@@ -177,11 +204,22 @@ def _content(file: File) -> BlobContent:
 
 
 async def _send_each(session: Session, project: str, files: dict[str, File], targets: Sequence[UploadTarget]) -> None:
-    await together(session.transfer.put(files[target.digest], target.put) for target in targets)
+    await together(_put(session, files[target.digest], target) for target in targets)
     blobs = [BlobInfo(digest=target.digest, size_bytes=files[target.digest].size) for target in targets]
     request = CompleteUploadsRequest(parent=project, blobs=blobs)
     completed = await session.call(session.annotation.CompleteUploads, request, seconds=_COMPLETE_SECONDS)
     _check(completed.results, files)
+
+
+async def _put(session: Session, file: File, target: UploadTarget | PrepareInputUploadResponse) -> None:
+    """Send the file, or the parts of it that are not there."""
+    if target.HasField("put"):
+        await session.transfer.put(file, target.put)
+
+    async def send(part: UploadPart) -> None:
+        await session.transfer.put(file, part.put, offset=part.offset, size=part.size_bytes)
+
+    await each(target.parts, send, _PARTS)
 
 
 def _check(results: Iterable[UploadResult], files: Mapping[str, File]) -> None:

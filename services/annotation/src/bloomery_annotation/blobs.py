@@ -1,4 +1,4 @@
-"""Uploads: signed to a staging key, read once to check them and to look at them, then kept under their digest.
+"""Uploads: signed to a staging key, or in parts, read once to check and to look at them, then kept by their digest.
 
 The bytes that are kept are the very ones that were checked: a signed URL stays valid for a while, so the staging key
 may change under us. A crash anywhere leaves a state from which the same call goes on.
@@ -30,6 +30,7 @@ from bloomery_kit.errors import (
 )
 from bloomery_kit.objects import Content, ObjectStore, SignedRequest
 from bloomery_kit.times import Clock, utc_now
+from bloomery_kit.uploads import Upload, drop_staged, sign_upload, staged
 from bloomery_vision.cores import usable_cores
 from bloomery_vision.findings import Finding, error
 from bloomery_vision.images import ImageError, probe
@@ -81,9 +82,9 @@ class Uploads:
         self._looking = asyncio.Semaphore(usable_cores())
 
     async def prepare(
-        self, project_id: str, wanted: Sequence[Blob], *, unsigned_up_to: int = -1
-    ) -> list[tuple[str, SignedRequest | None]]:
-        """Each blob that the project lacks, once for each digest, with a signed PUT where it has more bytes than that.
+        self, project_id: str, wanted: Sequence[Blob], *, unsigned_up_to: int = -1, in_parts: bool = False
+    ) -> list[tuple[str, Upload]]:
+        """Each blob that the project lacks, once for each digest, signed where it has more bytes than that.
 
         Raises:
             ResourceExhausted: DISK_LOW.
@@ -92,7 +93,7 @@ class Uploads:
         missing = {blob.digest: blob.size_bytes for blob in wanted if blob.digest not in there}
         self._disk.check(sum(missing.values()))
         return [
-            (digest, await self._sign(project, digest, size) if size > unsigned_up_to else None)
+            (digest, await self._sign(project, digest, size, in_parts) if size > unsigned_up_to else Upload())
             for digest, size in missing.items()
         ]
 
@@ -169,8 +170,9 @@ class Uploads:
                 there = await blobs.known(tx, project.uid, digests)
         return project, there
 
-    async def _sign(self, project: Project, digest: str, size: int) -> SignedRequest:
-        return await self._objects.sign_put(staging_key(project.uid, digest), size=size, expires=self._expires)
+    async def _sign(self, project: Project, digest: str, size: int, in_parts: bool) -> Upload:
+        staging = staging_key(project.uid, digest)
+        return await sign_upload(self._objects, staging, size, expires=self._expires, in_parts=in_parts)
 
     async def _take_some(self, project: Project, new: Sequence[Blob]) -> Outcomes:
         async def bring(target: Project) -> Outcomes:
@@ -178,7 +180,7 @@ class Uploads:
             return {blob.digest: outcome for blob, outcome in zip(new, taken, strict=True)}
 
         project, outcomes = await self._keep(project, bring, {})
-        await self._clean(project, outcomes)
+        await self._clean(project, new, outcomes)
         return outcomes
 
     async def _keep(
@@ -211,20 +213,27 @@ class Uploads:
 
     async def _fetch(self, staging: str, wanted: Blob, stack: AsyncExitStack) -> bytes | Path:
         """What lies at a staging key, no more than was announced: a client of S3 may PUT gigabytes there."""
-        there = await self._objects.stat(staging)
-        if there is None:
+        sources, size = await staged(self._objects, staging, wanted.size_bytes)
+        if not sources:
             raise blob_missing([wanted.digest])
-        if there.size != wanted.size_bytes:
-            raise _mismatch(wanted, f"{there.size} bytes")
-        # The size may have changed since.
-        chunks = self._objects.open(staging, length=wanted.size_bytes)
-        if wanted.size_bytes <= _IN_MEMORY:
+        if size != wanted.size_bytes:
+            raise _mismatch(wanted, f"{size} bytes")
+        chunks = self._read(sources, size)
+        if size <= _IN_MEMORY:
             return b"".join([chunk async for chunk in chunks])
         path = stack.enter_context(scratch()) / hex_of(wanted.digest)
         with await asyncio.to_thread(path.open, "wb") as file:
             async for chunk in chunks:
                 await asyncio.to_thread(file.write, chunk)
         return path
+
+    async def _read(self, sources: Sequence[str], size: int) -> AsyncIterator[bytes]:
+        # Each may have grown since.
+        left = size
+        for source in sources:
+            async for chunk in self._objects.open(source, length=left):
+                left -= len(chunk)
+                yield chunk
 
     async def _record(self, project: Project, taken: Sequence[Blob], rows: Mapping[str, bytes]) -> Project:
         """Record blobs, unless some were collected since `project` was read; the project as it is now."""
@@ -248,9 +257,10 @@ class Uploads:
                 raise NotFound("project", project.name, "it was deleted, and another one has its id now")
             yield tx, current
 
-    async def _clean(self, project: Project, outcomes: Outcomes) -> None:
-        done = [digest for digest, outcome in outcomes.items() if isinstance(outcome, Blob | InvalidArgument)]
-        await asyncio.gather(*(self._objects.delete(staging_key(project.uid, digest)) for digest in done))
+    async def _clean(self, project: Project, new: Sequence[Blob], outcomes: Outcomes) -> None:
+        done = [blob for blob in new if isinstance(outcomes[blob.digest], Blob | InvalidArgument)]
+        staging = [(staging_key(project.uid, blob.digest), blob.size_bytes) for blob in done]
+        await asyncio.gather(*(drop_staged(self._objects, key, size) for key, size in staging))
 
     async def _result(
         self, project: Project, wanted: Blob, outcome: Blob | BloomeryError | None

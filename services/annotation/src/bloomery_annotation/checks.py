@@ -48,10 +48,10 @@ def split(value: str, field: str, violations: Violations) -> None:
         violations.add(field, f"{value[:20]!r} must be 'train', 'val', 'test' or empty")
 
 
-def batch(count: int, field: str, violations: Violations) -> None:
+def batch(count: int, field: str, violations: Violations, most: int = MAX_BATCH) -> None:
     """As many items as one call takes."""
-    if count > MAX_BATCH:
-        violations.add(field, f"has {count} items; at most {MAX_BATCH} are allowed in one call")
+    if count > most:
+        violations.add(field, f"has {count} items; at most {most} are allowed in one call")
 
 
 def file_path(value: str, field: str, violations: Violations) -> None:

@@ -7,7 +7,7 @@ from google.protobuf import json_format
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.status_pb2 import Status
 
-from bloomery.annotation.v1 import FORMAT_UNSPECIFIED, ImportOutcomes, ImportPlan
+from bloomery.annotation.v1 import FORMAT_UNSPECIFIED, ImportOutcomes, ImportPlan, UploadTarget
 from bloomery.annotation.v1 import AnnotationSet as AnnotationSetMessage
 from bloomery.annotation.v1 import Asset as AssetMessage
 from bloomery.annotation.v1 import Format as FormatEnum
@@ -17,6 +17,7 @@ from bloomery.annotation.v1 import Project as ProjectMessage
 from bloomery.common.v1 import Problem as ProblemMessage
 from bloomery.common.v1 import Reference as ReferenceMessage
 from bloomery.common.v1 import SignedRequest as SignedRequestMessage
+from bloomery.common.v1 import UploadPart
 from bloomery.vision.v1 import Provenance as ProvenanceMessage
 from bloomery_annotation import shapes
 from bloomery_annotation.model import (
@@ -37,6 +38,7 @@ from bloomery_annotation.names import ASSET
 from bloomery_kit.errors import BloomeryError, FailedPrecondition, Internal, to_status
 from bloomery_kit.objects import SignedRequest
 from bloomery_kit.times import to_timestamp
+from bloomery_kit.uploads import Upload
 from bloomery_vision import formats as vision_formats
 from bloomery_vision.findings import Severity
 from bloomery_vision.formats import Format
@@ -219,6 +221,17 @@ def problem(value: Problem) -> ProblemMessage:
 def signed_request(value: SignedRequest) -> SignedRequestMessage:
     """A signed request."""
     return SignedRequestMessage(url=value.url, headers=value.headers, expire_time=to_timestamp(value.expires_at))
+
+
+def upload_target(digest: str, upload: Upload) -> UploadTarget:
+    """How to bring a blob."""
+    return UploadTarget(
+        digest=digest,
+        put=signed_request(upload.put) if upload.put else None,
+        parts=[
+            UploadPart(offset=part.offset, size_bytes=part.size, put=signed_request(part.put)) for part in upload.parts
+        ],
+    )
 
 
 def reference(value: Reference) -> ReferenceMessage:

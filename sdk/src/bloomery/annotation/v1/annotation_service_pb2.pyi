@@ -378,12 +378,15 @@ class PrepareUploadsRequest(message.Message):
     PARENT_FIELD_NUMBER: builtins.int
     BLOBS_FIELD_NUMBER: builtins.int
     UNSIGNED_UP_TO_BYTES_FIELD_NUMBER: builtins.int
+    IN_PARTS_FIELD_NUMBER: builtins.int
     parent: builtins.str
     """`projects/{project}`."""
     unsigned_up_to_bytes: builtins.int
     """Bytes: blobs of at most this size are listed without a signed request, which the caller does not need because it brings them by UploadBlobs. 0 or less:
     each gets one.
     """
+    in_parts: builtins.bool
+    """The caller sends large blobs in parts: one of more than 16 MiB is listed with `parts`, at most 64, instead of `put`. At most 100 blobs then."""
     @builtins.property
     def blobs(self) -> containers.RepeatedCompositeFieldContainer[BlobInfo]:
         """At most 1,000."""
@@ -394,10 +397,11 @@ class PrepareUploadsRequest(message.Message):
         parent: builtins.str = ...,
         blobs: abc.Iterable[BlobInfo] | None = ...,
         unsigned_up_to_bytes: builtins.int = ...,
+        in_parts: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["blobs", b"blobs", "parent", b"parent", "unsigned_up_to_bytes", b"unsigned_up_to_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["blobs", b"blobs", "in_parts", b"in_parts", "parent", b"parent", "unsigned_up_to_bytes", b"unsigned_up_to_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -409,21 +413,27 @@ class UploadTarget(message.Message):
 
     DIGEST_FIELD_NUMBER: builtins.int
     PUT_FIELD_NUMBER: builtins.int
+    PARTS_FIELD_NUMBER: builtins.int
     digest: builtins.str
     """The blob."""
     @builtins.property
     def put(self) -> resources_pb2.SignedRequest:
-        """PUT the bytes with this request. Not set for a blob of at most `unsigned_up_to_bytes`."""
+        """PUT the bytes with this request. Not set for a blob of at most `unsigned_up_to_bytes`, and for one that comes in parts."""
+
+    @builtins.property
+    def parts(self) -> containers.RepeatedCompositeFieldContainer[resources_pb2.UploadPart]:
+        """The parts that have not come yet: PUT each, several at once. None for a blob that comes in parts: all have, so only CompleteUploads is left."""
 
     def __init__(
         self,
         *,
         digest: builtins.str = ...,
         put: resources_pb2.SignedRequest | None = ...,
+        parts: abc.Iterable[resources_pb2.UploadPart] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["put", b"put"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["digest", b"digest", "put", b"put"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["digest", b"digest", "parts", b"parts", "put", b"put"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

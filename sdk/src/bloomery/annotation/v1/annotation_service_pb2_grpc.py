@@ -315,6 +315,8 @@ class AnnotationServiceServicer:
     def PrepareUploads(self, request, context):
         """Says which blobs the project lacks, and signs an upload for each that is larger than `unsigned_up_to_bytes`. Changes nothing that lasts; safe to repeat.
         Bring those without one by UploadBlobs; PUT the others as told, then call CompleteUploads. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
+        An upload in parts may be broken off and gone on with by anybody for two days: a repeat lists the parts that have not come yet. INVALID_ARGUMENT at `blobs`:
+        more than 100 with `in_parts`; ask in several calls.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -322,8 +324,9 @@ class AnnotationServiceServicer:
 
     def CompleteUploads(self, request, context):
         """Checks size and digest of uploaded blobs and keeps them; one that becomes no image, such as a label file, for at least a week after anybody asked for it.
-        Idempotent: a blob that is already kept is a success. An item's FAILED_PRECONDITION `BLOB_MISSING` or INVALID_ARGUMENT `DIGEST_MISMATCH`: upload that one
-        again. A call that is cut off has kept some: repeat it.
+        Idempotent: a blob that is already kept is a success. Parts are joined once all have come. An item's FAILED_PRECONDITION `BLOB_MISSING` (it, or a part of it,
+        has not come) or INVALID_ARGUMENT `DIGEST_MISMATCH` (all of it is dropped): call PrepareUploads and upload what it lists. A call that is cut off has kept
+        some: repeat it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

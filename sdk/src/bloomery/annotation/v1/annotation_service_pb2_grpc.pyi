@@ -81,11 +81,14 @@ class AnnotationServiceStub:
     PrepareUploads: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.PrepareUploadsRequest, annotation_service_pb2.PrepareUploadsResponse]
     """Says which blobs the project lacks, and signs an upload for each that is larger than `unsigned_up_to_bytes`. Changes nothing that lasts; safe to repeat.
     Bring those without one by UploadBlobs; PUT the others as told, then call CompleteUploads. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
+    An upload in parts may be broken off and gone on with by anybody for two days: a repeat lists the parts that have not come yet. INVALID_ARGUMENT at `blobs`:
+    more than 100 with `in_parts`; ask in several calls.
     """
     CompleteUploads: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.CompleteUploadsRequest, annotation_service_pb2.CompleteUploadsResponse]
     """Checks size and digest of uploaded blobs and keeps them; one that becomes no image, such as a label file, for at least a week after anybody asked for it.
-    Idempotent: a blob that is already kept is a success. An item's FAILED_PRECONDITION `BLOB_MISSING` or INVALID_ARGUMENT `DIGEST_MISMATCH`: upload that one
-    again. A call that is cut off has kept some: repeat it.
+    Idempotent: a blob that is already kept is a success. Parts are joined once all have come. An item's FAILED_PRECONDITION `BLOB_MISSING` (it, or a part of it,
+    has not come) or INVALID_ARGUMENT `DIGEST_MISMATCH` (all of it is dropped): call PrepareUploads and upload what it lists. A call that is cut off has kept
+    some: repeat it.
     """
     SignDownloads: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.SignDownloadsRequest, annotation_service_pb2.SignDownloadsResponse]
     """Signs downloads of assets' original bytes, at most 1,000. An unknown asset is NOT_FOUND at its item."""
@@ -206,11 +209,14 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
     PrepareUploads: aio.UnaryUnaryMultiCallable[annotation_service_pb2.PrepareUploadsRequest, annotation_service_pb2.PrepareUploadsResponse]  # type: ignore[assignment]
     """Says which blobs the project lacks, and signs an upload for each that is larger than `unsigned_up_to_bytes`. Changes nothing that lasts; safe to repeat.
     Bring those without one by UploadBlobs; PUT the others as told, then call CompleteUploads. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
+    An upload in parts may be broken off and gone on with by anybody for two days: a repeat lists the parts that have not come yet. INVALID_ARGUMENT at `blobs`:
+    more than 100 with `in_parts`; ask in several calls.
     """
     CompleteUploads: aio.UnaryUnaryMultiCallable[annotation_service_pb2.CompleteUploadsRequest, annotation_service_pb2.CompleteUploadsResponse]  # type: ignore[assignment]
     """Checks size and digest of uploaded blobs and keeps them; one that becomes no image, such as a label file, for at least a week after anybody asked for it.
-    Idempotent: a blob that is already kept is a success. An item's FAILED_PRECONDITION `BLOB_MISSING` or INVALID_ARGUMENT `DIGEST_MISMATCH`: upload that one
-    again. A call that is cut off has kept some: repeat it.
+    Idempotent: a blob that is already kept is a success. Parts are joined once all have come. An item's FAILED_PRECONDITION `BLOB_MISSING` (it, or a part of it,
+    has not come) or INVALID_ARGUMENT `DIGEST_MISMATCH` (all of it is dropped): call PrepareUploads and upload what it lists. A call that is cut off has kept
+    some: repeat it.
     """
     SignDownloads: aio.UnaryUnaryMultiCallable[annotation_service_pb2.SignDownloadsRequest, annotation_service_pb2.SignDownloadsResponse]  # type: ignore[assignment]
     """Signs downloads of assets' original bytes, at most 1,000. An unknown asset is NOT_FOUND at its item."""
@@ -400,6 +406,8 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
     ) -> typing.Union[annotation_service_pb2.PrepareUploadsResponse, abc.Awaitable[annotation_service_pb2.PrepareUploadsResponse]]:
         """Says which blobs the project lacks, and signs an upload for each that is larger than `unsigned_up_to_bytes`. Changes nothing that lasts; safe to repeat.
         Bring those without one by UploadBlobs; PUT the others as told, then call CompleteUploads. RESOURCE_EXHAUSTED `DISK_LOW`: free space and repeat.
+        An upload in parts may be broken off and gone on with by anybody for two days: a repeat lists the parts that have not come yet. INVALID_ARGUMENT at `blobs`:
+        more than 100 with `in_parts`; ask in several calls.
         """
 
     @abc_1.abstractmethod
@@ -409,8 +417,9 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[annotation_service_pb2.CompleteUploadsResponse, abc.Awaitable[annotation_service_pb2.CompleteUploadsResponse]]:
         """Checks size and digest of uploaded blobs and keeps them; one that becomes no image, such as a label file, for at least a week after anybody asked for it.
-        Idempotent: a blob that is already kept is a success. An item's FAILED_PRECONDITION `BLOB_MISSING` or INVALID_ARGUMENT `DIGEST_MISMATCH`: upload that one
-        again. A call that is cut off has kept some: repeat it.
+        Idempotent: a blob that is already kept is a success. Parts are joined once all have come. An item's FAILED_PRECONDITION `BLOB_MISSING` (it, or a part of it,
+        has not come) or INVALID_ARGUMENT `DIGEST_MISMATCH` (all of it is dropped): call PrepareUploads and upload what it lists. A call that is cut off has kept
+        some: repeat it.
         """
 
     @abc_1.abstractmethod

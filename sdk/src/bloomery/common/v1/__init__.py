@@ -20,6 +20,7 @@ from bloomery.common.v1.resources_pb2 import (
     Problem,
     Reference,
     SignedRequest,
+    UploadPart,
 )
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Reference",
     "Role",
     "SignedRequest",
+    "UploadPart",
     "cursor",
     "required_role",
     "resource",

@@ -208,3 +208,33 @@ class SignedRequest(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["expire_time", b"expire_time", "headers", b"headers", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class UploadPart(message.Message):
+    """A part of a large file that is uploaded on its own, in any order, beside others or long after them."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    OFFSET_FIELD_NUMBER: builtins.int
+    SIZE_BYTES_FIELD_NUMBER: builtins.int
+    PUT_FIELD_NUMBER: builtins.int
+    offset: builtins.int
+    """Bytes of the file before it."""
+    size_bytes: builtins.int
+    """Its bytes."""
+    @builtins.property
+    def put(self) -> SignedRequest:
+        """PUT them with this request."""
+
+    def __init__(
+        self,
+        *,
+        offset: builtins.int = ...,
+        size_bytes: builtins.int = ...,
+        put: SignedRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["put", b"put"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["offset", b"offset", "put", b"put", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...

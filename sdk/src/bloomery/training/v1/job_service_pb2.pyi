@@ -102,8 +102,11 @@ class PrepareInputUploadRequest(message.Message):
 
     PARENT_FIELD_NUMBER: builtins.int
     ARTIFACT_FIELD_NUMBER: builtins.int
+    IN_PARTS_FIELD_NUMBER: builtins.int
     parent: builtins.str
     """`projects/{project}`."""
+    in_parts: builtins.bool
+    """The caller sends a large file in parts: one of more than 16 MiB gets `parts`, at most 64, instead of `put`."""
     @builtins.property
     def artifact(self) -> resources_pb2.Artifact:
         """`digest`, `size_bytes` (5 GiB at most by default), `file_name` and `media_type`; the rest is not read."""
@@ -113,10 +116,11 @@ class PrepareInputUploadRequest(message.Message):
         *,
         parent: builtins.str = ...,
         artifact: resources_pb2.Artifact | None = ...,
+        in_parts: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["artifact", b"artifact"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["artifact", b"artifact", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["artifact", b"artifact", "in_parts", b"in_parts", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -127,18 +131,24 @@ class PrepareInputUploadResponse(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     PUT_FIELD_NUMBER: builtins.int
+    PARTS_FIELD_NUMBER: builtins.int
     @builtins.property
     def put(self) -> resources_pb2.SignedRequest:
-        """PUT the bytes with this request; not set where they are kept already."""
+        """PUT the bytes with this request; not set where they are kept already, or come in parts."""
+
+    @builtins.property
+    def parts(self) -> containers.RepeatedCompositeFieldContainer[resources_pb2.UploadPart]:
+        """The parts that have not come yet: PUT each, several at once."""
 
     def __init__(
         self,
         *,
         put: resources_pb2.SignedRequest | None = ...,
+        parts: abc.Iterable[resources_pb2.UploadPart] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["put", b"put"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["put", b"put"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["parts", b"parts", "put", b"put"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

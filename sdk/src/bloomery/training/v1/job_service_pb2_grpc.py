@@ -181,7 +181,7 @@ class JobServiceServicer:
 
     def PrepareInputUpload(self, request, context):
         """Signs an upload of a file for jobs of a project to work on, such as a model to import: PUT the bytes, then call CompleteInputUpload. Idempotent: a file that
-        is kept already has no `put`. A file that no job has worked on for some days is removed. RESOURCE_EXHAUSTED: the disk is low; free space and repeat.
+        is kept already has no `put`. An upload in parts may be broken off: a repeat lists the parts that have not come yet. A file that no job has worked on for some days is removed. RESOURCE_EXHAUSTED: the disk is low; free space and repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,7 +49,7 @@ class JobServiceStub:
     """Returns a recipe with its parameters. NOT_FOUND names those that there are."""
     PrepareInputUpload: grpc.UnaryUnaryMultiCallable[job_service_pb2.PrepareInputUploadRequest, job_service_pb2.PrepareInputUploadResponse]
     """Signs an upload of a file for jobs of a project to work on, such as a model to import: PUT the bytes, then call CompleteInputUpload. Idempotent: a file that
-    is kept already has no `put`. A file that no job has worked on for some days is removed. RESOURCE_EXHAUSTED: the disk is low; free space and repeat.
+    is kept already has no `put`. An upload in parts may be broken off: a repeat lists the parts that have not come yet. A file that no job has worked on for some days is removed. RESOURCE_EXHAUSTED: the disk is low; free space and repeat.
     """
     CompleteInputUpload: grpc.UnaryUnaryMultiCallable[job_service_pb2.CompleteInputUploadRequest, resources_pb2.Artifact]
     """Checks size and digest of an uploaded file, keeps it, and returns it with its `logical_key`: the `base_artifact` of a job. Idempotent: a file that is kept
@@ -138,7 +138,7 @@ class JobServiceAsyncStub(JobServiceStub):
     """Returns a recipe with its parameters. NOT_FOUND names those that there are."""
     PrepareInputUpload: aio.UnaryUnaryMultiCallable[job_service_pb2.PrepareInputUploadRequest, job_service_pb2.PrepareInputUploadResponse]  # type: ignore[assignment]
     """Signs an upload of a file for jobs of a project to work on, such as a model to import: PUT the bytes, then call CompleteInputUpload. Idempotent: a file that
-    is kept already has no `put`. A file that no job has worked on for some days is removed. RESOURCE_EXHAUSTED: the disk is low; free space and repeat.
+    is kept already has no `put`. An upload in parts may be broken off: a repeat lists the parts that have not come yet. A file that no job has worked on for some days is removed. RESOURCE_EXHAUSTED: the disk is low; free space and repeat.
     """
     CompleteInputUpload: aio.UnaryUnaryMultiCallable[job_service_pb2.CompleteInputUploadRequest, resources_pb2.Artifact]  # type: ignore[assignment]
     """Checks size and digest of an uploaded file, keeps it, and returns it with its `logical_key`: the `base_artifact` of a job. Idempotent: a file that is kept
@@ -242,7 +242,7 @@ class JobServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[job_service_pb2.PrepareInputUploadResponse, abc.Awaitable[job_service_pb2.PrepareInputUploadResponse]]:
         """Signs an upload of a file for jobs of a project to work on, such as a model to import: PUT the bytes, then call CompleteInputUpload. Idempotent: a file that
-        is kept already has no `put`. A file that no job has worked on for some days is removed. RESOURCE_EXHAUSTED: the disk is low; free space and repeat.
+        is kept already has no `put`. An upload in parts may be broken off: a repeat lists the parts that have not come yet. A file that no job has worked on for some days is removed. RESOURCE_EXHAUSTED: the disk is low; free space and repeat.
         """
 
     @abc_1.abstractmethod

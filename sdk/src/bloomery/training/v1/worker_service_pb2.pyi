@@ -352,6 +352,9 @@ class PrepareArtifactUploadsRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     UPLOADS_FIELD_NUMBER: builtins.int
+    IN_PARTS_FIELD_NUMBER: builtins.int
+    in_parts: builtins.bool
+    """The worker sends large files in parts: one of more than 16 MiB gets `parts`, at most 64, instead of `put`."""
     @builtins.property
     def uploads(self) -> containers.RepeatedCompositeFieldContainer[ArtifactUpload]:
         """At most 100."""
@@ -360,10 +363,11 @@ class PrepareArtifactUploadsRequest(message.Message):
         self,
         *,
         uploads: abc.Iterable[ArtifactUpload] | None = ...,
+        in_parts: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["uploads", b"uploads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["in_parts", b"in_parts", "uploads", b"uploads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -376,13 +380,18 @@ class ArtifactTarget(message.Message):
     ROLE_FIELD_NUMBER: builtins.int
     PRESENT_FIELD_NUMBER: builtins.int
     PUT_FIELD_NUMBER: builtins.int
+    PARTS_FIELD_NUMBER: builtins.int
     role: builtins.str
     """The artifact."""
     present: builtins.bool
     """True when the same bytes are kept already; nothing to upload."""
     @builtins.property
     def put(self) -> resources_pb2.SignedRequest:
-        """PUT the bytes with this request."""
+        """PUT the bytes with this request. Not set where they come in parts."""
+
+    @builtins.property
+    def parts(self) -> containers.RepeatedCompositeFieldContainer[resources_pb2.UploadPart]:
+        """The parts that have not come yet: PUT each, several at once. A repeat lists those that are left."""
 
     def __init__(
         self,
@@ -390,10 +399,11 @@ class ArtifactTarget(message.Message):
         role: builtins.str = ...,
         present: builtins.bool = ...,
         put: resources_pb2.SignedRequest | None = ...,
+        parts: abc.Iterable[resources_pb2.UploadPart] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["put", b"put"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["present", b"present", "put", b"put", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["parts", b"parts", "present", b"present", "put", b"put", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -16,7 +16,6 @@ from bloomery.annotation.v1 import (
     UploadBlobsRequest,
     UploadBlobsResponse,
     UploadResult,
-    UploadTarget,
 )
 from bloomery_annotation import checks, convert
 from bloomery_annotation.model import Asset, Blob, Project
@@ -27,6 +26,8 @@ from bloomery_kit.errors import BloomeryError, NotFound, Violations
 
 MAX_TOGETHER = 8 << 20
 """Bytes of the blobs of one call."""
+MAX_IN_PARTS = 100
+"""Blobs of one call that may all have many parts: an answer has its limit."""
 
 
 class UploadMethods(Methods):
@@ -34,15 +35,14 @@ class UploadMethods(Methods):
 
     async def PrepareUploads(self, request: PrepareUploadsRequest, _context: object) -> PrepareUploadsResponse:
         """See the contract."""
-        project_id, blobs = self._check_blobs(request.parent, request.blobs)
+        most = MAX_IN_PARTS if request.in_parts else checks.MAX_BATCH
+        project_id, blobs = self._check_blobs(request.parent, request.blobs, most=most)
         # With 0 an empty blob gets a request like all others.
         unsigned_up_to = request.unsigned_up_to_bytes or -1
-        missing = await self._parts.uploads.prepare(project_id, blobs, unsigned_up_to=unsigned_up_to)
-        return PrepareUploadsResponse(
-            missing=[
-                UploadTarget(digest=digest, put=convert.signed_request(put) if put else None) for digest, put in missing
-            ]
+        missing = await self._parts.uploads.prepare(
+            project_id, blobs, unsigned_up_to=unsigned_up_to, in_parts=request.in_parts
         )
+        return PrepareUploadsResponse(missing=[convert.upload_target(digest, upload) for digest, upload in missing])
 
     async def CompleteUploads(self, request: CompleteUploadsRequest, _context: object) -> CompleteUploadsResponse:
         """See the contract."""
@@ -74,11 +74,16 @@ class UploadMethods(Methods):
         return SignedDownload(asset=asset.name, get=convert.signed_request(get), status=convert.status(None))
 
     def _check_blobs(
-        self, parent: str, blobs: Sequence[BlobInfo], *, together: float = math.inf
+        self,
+        parent: str,
+        blobs: Sequence[BlobInfo],
+        *,
+        most: int = checks.MAX_BATCH,
+        together: float = math.inf,
     ) -> tuple[str, list[Blob]]:
         violations = Violations()
         ids = PROJECT.check(parent, "parent", violations)
-        checks.batch(len(blobs), "blobs", violations)
+        checks.batch(len(blobs), "blobs", violations, most)
         for number, blob in enumerate(blobs[: checks.MAX_BATCH]):
             checks.digest(blob.digest, f"blobs[{number}].digest", violations)
             if not 0 <= blob.size_bytes <= self._parts.max_blob_bytes:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import FailedPrecondition, PreconditionViolation, ResourceExhausted, Violations
 from bloomery_kit.fields import check_text
-from bloomery_kit.objects import SignedRequest
+from bloomery_kit.uploads import Upload, sign_upload
 from bloomery_trainer.core import Core
 from bloomery_trainer.keeping import Keeper
 from bloomery_trainer.model import Artifact, Job
@@ -25,19 +25,21 @@ class Inputs:
         self._core = core
         self._keeper = Keeper(core.objects)
 
-    async def prepare(self, project: str, wanted: Artifact) -> SignedRequest | None:
-        """A PUT for the file, None where it is kept already. Raise InvalidArgument, ResourceExhausted DISK_LOW."""
+    async def prepare(self, project: str, wanted: Artifact, *, in_parts: bool) -> Upload:
+        """What is to be sent of the file, if anything. Raise InvalidArgument, ResourceExhausted DISK_LOW."""
         self._check(wanted)
         project_uid = await self._core.neighbours.project_uid(project)
         async with self._core.db.write() as tx:
             kept = await inputs.announce(tx, project_uid, wanted.digest, self._core.clock())
         if kept and await self._core.objects.stat(inputs.key(project_uid, wanted.digest)) is not None:
-            return None
+            return Upload()
         await self._check_space(wanted.size_bytes)
-        return await self._core.objects.sign_put(
+        return await sign_upload(
+            self._core.objects,
             inputs.staging_key(project_uid, wanted.digest),
-            size=wanted.size_bytes,
+            wanted.size_bytes,
             expires=timedelta(seconds=self._core.settings.signed_seconds),
+            in_parts=in_parts,
         )
 
     async def complete(self, project: str, wanted: Artifact) -> Artifact:

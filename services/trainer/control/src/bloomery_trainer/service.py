@@ -109,8 +109,11 @@ class JobService(JobServiceServicer):
     ) -> PrepareInputUploadResponse:
         """See the contract."""
         PROJECT.parse(request.parent, "parent")
-        put = await self._inputs.prepare(request.parent, convert.artifact(request.artifact))
-        return PrepareInputUploadResponse(put=convert.signed_message(put) if put else None)
+        wanted = convert.artifact(request.artifact)
+        put, parts = convert.upload_messages(
+            await self._inputs.prepare(request.parent, wanted, in_parts=request.in_parts)
+        )
+        return PrepareInputUploadResponse(put=put, parts=parts)
 
     async def CompleteInputUpload(self, request: CompleteInputUploadRequest, context: Context) -> ArtifactMessage:
         """See the contract."""

@@ -9,7 +9,7 @@ from datetime import timedelta
 from google.rpc import status_pb2
 
 from bloomery_kit.errors import FailedPrecondition, ResourceExhausted, Violations, to_status
-from bloomery_kit.objects import SignedRequest
+from bloomery_kit.uploads import Upload, sign_upload
 from bloomery_trainer.core import Core
 from bloomery_trainer.keeping import Keeper
 from bloomery_trainer.model import Artifact, Attempt, Job
@@ -24,10 +24,10 @@ _AT_ONCE = 4
 
 @dataclass(frozen=True)
 class Target:
-    """Where to put a file; no request where its bytes are kept already."""
+    """How to bring a file; None where its bytes are kept already."""
 
     role: str
-    put: SignedRequest | None
+    upload: Upload | None
 
 
 class Uploads:
@@ -37,8 +37,8 @@ class Uploads:
         self._core = core
         self._keeper = Keeper(core.objects)
 
-    async def prepare(self, secret: str, uploads: Sequence[Artifact]) -> list[Target]:
-        """Sign a PUT for each upload. Raise InvalidArgument, ResourceExhausted DISK_LOW."""
+    async def prepare(self, secret: str, uploads: Sequence[Artifact], *, in_parts: bool) -> list[Target]:
+        """Sign what is to be sent of each upload. Raise InvalidArgument, ResourceExhausted DISK_LOW."""
         _check(uploads)
         job, attempt = await self._current(secret)
         free = await self._core.launcher.free_bytes()
@@ -46,7 +46,7 @@ class Uploads:
             raise ResourceExhausted("DISK_LOW", f"the server's disk has {free >> 20} MiB left", 60.0)
         async with self._core.db.read() as tx:
             kept = await attempts.kept_artifacts(tx, job.uid, attempt.number)
-        return [await self._target(job, attempt, upload, kept.get(upload.role)) for upload in uploads]
+        return [await self._target(job, attempt, upload, kept.get(upload.role), in_parts) for upload in uploads]
 
     async def complete(self, secret: str, uploads: Sequence[Artifact]) -> list[Artifact | status_pb2.Status]:
         """Check and keep each upload; one that is missing or wrong becomes a status."""
@@ -67,12 +67,15 @@ class Uploads:
         async with self._core.db.read() as tx:
             return await current(tx, secret)
 
-    async def _target(self, job: Job, attempt: Attempt, upload: Artifact, kept: Artifact | None) -> Target:
+    async def _target(
+        self, job: Job, attempt: Attempt, upload: Artifact, kept: Artifact | None, in_parts: bool
+    ) -> Target:
         if kept is not None and (kept.digest, kept.size_bytes) == (upload.digest, upload.size_bytes):
             return Target(upload.role, None)
         expires = timedelta(seconds=self._core.settings.signed_seconds)
-        put = await self._core.objects.sign_put(_staging(job, attempt, upload), size=upload.size_bytes, expires=expires)
-        return Target(upload.role, put)
+        staging = _staging(job, attempt, upload)
+        signed = await sign_upload(self._core.objects, staging, upload.size_bytes, expires=expires, in_parts=in_parts)
+        return Target(upload.role, signed)
 
     async def _keep(self, secret: str, job: Job, attempt: Attempt, upload: Artifact) -> Artifact:
         wanted = replace(upload, logical_key=_key(job, str(attempt.number), upload))

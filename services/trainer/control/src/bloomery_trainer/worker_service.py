@@ -76,7 +76,7 @@ class WorkerService(WorkerServiceServicer):
     ) -> PrepareArtifactUploadsResponse:
         """See the contract."""
         uploads = [convert.artifact(upload.artifact) for upload in request.uploads]
-        targets = await self._uploads.prepare(bearer_token(), uploads)
+        targets = await self._uploads.prepare(bearer_token(), uploads, in_parts=request.in_parts)
         return PrepareArtifactUploadsResponse(targets=[_target(target) for target in targets])
 
     async def CompleteArtifactUploads(
@@ -130,8 +130,10 @@ def _input(given: Input) -> SignedInput:
 
 
 def _target(target: Target) -> ArtifactTarget:
-    put = convert.signed_message(target.put) if target.put else None
-    return ArtifactTarget(role=target.role, present=target.put is None, put=put)
+    if target.upload is None:
+        return ArtifactTarget(role=target.role, present=True)
+    put, parts = convert.upload_messages(target.upload)
+    return ArtifactTarget(role=target.role, put=put, parts=parts)
 
 
 def _completed(item: Artifact | status_pb2.Status) -> CompletedArtifact:

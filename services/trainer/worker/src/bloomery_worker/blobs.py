@@ -53,15 +53,17 @@ async def download(
         raise TransferError(f"{type(problem).__name__}: {problem}") from problem
 
 
-async def upload(client: httpx.AsyncClient, url: str, headers: Mapping[str, str], source: Path) -> None:
-    """Puts a file.
+async def upload(
+    client: httpx.AsyncClient, url: str, headers: Mapping[str, str], source: Path, *, offset: int = 0, size: int
+) -> None:
+    """Puts `size` bytes of a file, from `offset` on.
 
     Raises:
         TransferError: the server refused or the connection broke.
     """
-    sized = {**headers, "content-length": str(_size(source))}
+    sized = {**headers, "content-length": str(size)}
     try:
-        _check(await client.put(url, headers=sized, content=_chunks(source)))
+        _check(await client.put(url, headers=sized, content=_chunks(source, offset, size)))
     except httpx.HTTPError as problem:
         raise TransferError(f"{type(problem).__name__}: {problem}") from problem
 
@@ -77,14 +79,11 @@ def _whole(target: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size
-
-
-async def _chunks(source: Path) -> AsyncIterator[bytes]:
+async def _chunks(source: Path, offset: int, size: int) -> AsyncIterator[bytes]:
     stream = await asyncio.to_thread(source.open, "rb")
     with stream:
-        while chunk := await asyncio.to_thread(stream.read, CHUNK):
+        stream.seek(offset)
+        while chunk := await asyncio.to_thread(stream.read, min(CHUNK, offset + size - stream.tell())):
             yield chunk
 
 

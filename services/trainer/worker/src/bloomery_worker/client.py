@@ -111,7 +111,7 @@ class WorkerClient:
 
     async def prepare_uploads(self, uploads: Sequence[ArtifactUpload]) -> Sequence[ArtifactTarget]:
         """Where to put files, in their order."""
-        request = PrepareArtifactUploadsRequest(uploads=uploads)
+        request = PrepareArtifactUploadsRequest(uploads=uploads, in_parts=True)
         answer = await patiently(
             lambda: self._call(
                 self._stub.PrepareArtifactUploads(request, timeout=_CALL_SECONDS, metadata=self._metadata())

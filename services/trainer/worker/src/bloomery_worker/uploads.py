@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from bloomery.common.v1 import Artifact
+from bloomery.common.v1 import Artifact, UploadPart
 from bloomery.training.v1 import ArtifactTarget, ArtifactUpload
 from bloomery_worker.blobs import digest_of, upload
 from bloomery_worker.client import WorkerClient
@@ -68,11 +68,22 @@ class Uploads:
             raise TransferError(f"{lost} could not be uploaded: {problems[0] if problems else 'it was not kept'}")
 
     async def _put(self, local: _Local, target: ArtifactTarget) -> str:
-        if target.present:
-            return ""
+        """Sends a file, or the parts that are not there; returns what is wrong with one that did not get through."""
+        whole = [UploadPart(put=target.put, size_bytes=local.upload.artifact.size_bytes)]
+        parts = whole if target.HasField("put") else target.parts
+        return next(filter(None, await asyncio.gather(*(self._put_part(local.path, part) for part in parts))), "")
+
+    async def _put_part(self, path: Path, part: UploadPart) -> str:
         async with self._slots:
             try:
-                await upload(self._http, target.put.url, dict(target.put.headers), local.path)
+                await upload(
+                    self._http,
+                    part.put.url,
+                    dict(part.put.headers),
+                    path,
+                    offset=part.offset,
+                    size=part.size_bytes,
+                )
             except TransferError as problem:
                 return str(problem)
         return ""

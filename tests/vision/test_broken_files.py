@@ -10,6 +10,7 @@ from bloomery_vision.geometry import Box, Polygon, Tag
 from tests.vision.folders import GOOD_OBJECT, codes, doubts, items_of, labels, plan_of, voc, voc_object
 
 ENTITY = '<!DOCTYPE a [<!ENTITY b "boom">]><annotation>&b;</annotation>'
+PAGE = b"<html></html>"
 
 
 class TestVoc:
@@ -50,7 +51,6 @@ class TestVoc:
             (b"", "BROKEN_FILE"),
             (b"<annotation><object>", "BROKEN_FILE"),
             (b"\x00\xff\xfe garbage", "BROKEN_FILE"),
-            (b"<html></html>", "BROKEN_FILE"),
             (b"<annotation>" + b" " * (MAX_FILE_SIZE + 1) + b"</annotation>", "FILE_TOO_LARGE"),
             (b'<!DOCTYPE a [<!ENTITY b "boom"><!ENTITY c "&b;&b;&b;">]><annotation>&c;</annotation>', "XML_ENTITIES"),
             (b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation>&x;</annotation>', "XML_ENTITIES"),
@@ -62,7 +62,7 @@ class TestVoc:
             (ENTITY.encode("utf-8-sig"), "XML_ENTITIES"),
         ],
         ids=[
-            *("empty", "cut", "binary", "html", "huge", "entity bomb", "external entity"),
+            *("empty", "cut", "binary", "huge", "entity bomb", "external entity"),
             *("declared", "declared ASCII", "declared Windows", "hidden in UTF-7", "UTF-16", "marked"),
         ],
     )
@@ -74,6 +74,24 @@ class TestVoc:
         assert not items["a.png"].annotated
         assert len(items["b.png"].shapes) == 1
         assert labels(files, Format.VOC) == ["cell"]
+
+    @pytest.mark.parametrize("objects", ["", GOOD_OBJECT], ids=["empty", "with an object"])
+    def test_xml_of_something_else_costs_no_image(self, picture: bytes, objects: str) -> None:
+        files = {"a.xml": PAGE, "a.png": picture, "b.xml": voc(objects), "x/b.xml": PAGE, "b.png": picture}
+        items = items_of(files | {"x/c.xml": voc(), "c.png": picture}, Format.VOC)
+        alone, beside = items["a.png"], items["b.png"]
+        assert (alone.failed, alone.annotated, beside.annotated) == (False, False, True)
+        assert len(beside.shapes) == bool(objects)
+        for item, path in ((alone, "a.xml"), (beside, "x/b.xml")):
+            assert [(one.code, one.severity, one.path) for one in item.problems] == [
+                ("OTHER_FORMAT", Severity.WARNING, path)
+            ]
+
+    def test_beside_a_broken_label_file_it_saves_nothing(self, picture: bytes) -> None:
+        files = {"a.xml": b"<annotation>", "x/a.xml": PAGE, "a.png": picture, "x/b.xml": voc(), "b.png": picture}
+        item = items_of(files, Format.VOC)["a.png"]
+        assert item.failed
+        assert codes(item) == ["BROKEN_FILE"]
 
     def test_a_missing_image_is_reported(self, picture: bytes) -> None:
         items = items_of({"a.xml": voc(GOOD_OBJECT, name="gone.png"), "b.png": picture}, Format.VOC)

@@ -5,10 +5,11 @@ files reach from 1 to the image's width), so the box from xmin to xmax spans xmi
 xmin = xmax, is thus legal, and comes with a warning. Many programs that write the format count from 0: see `voc_claim`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from xml.etree.ElementTree import Element
 
-from bloomery_vision.findings import Finding
+from bloomery_vision.findings import Finding, Severity
 from bloomery_vision.formats.cleaning import (
     About,
     annotated,
@@ -45,9 +46,9 @@ def _read(source: Source, plan: Plan, image: str, label: str) -> ImportItem:
         try:
             files.append((name, parse(source, name)))
         except FormatError as problem:
-            broken.append(as_finding(problem, name))
+            broken.append(_told(problem, name))
     if not files:
-        return failed(image, broken[0], annotation_path=label)
+        return _without_labels(source, plan, image, label, broken)
     first, root = files[0]
     turns = [orientation_of(source, image, size, declared_size(tree)) for _, tree in files]
     parts = [
@@ -63,3 +64,16 @@ def _read(source: Source, plan: Plan, image: str, label: str) -> ImportItem:
         orientation=turns[0],
     )
     return annotated(image, size, joined(parts), about)
+
+
+def _told(problem: FormatError, name: str) -> Finding:
+    found = as_finding(problem, name)
+    return replace(found, severity=Severity.WARNING) if problem.code == "OTHER_FORMAT" else found
+
+
+def _without_labels(source: Source, plan: Plan, image: str, label: str, problems: Sequence[Finding]) -> ImportItem:
+    """The item of an image whose files cannot be read: what is no label file by its own word costs no image."""
+    for problem in problems:
+        if problem.severity is Severity.ERROR:
+            return failed(image, problem, annotation_path=label)
+    return replace(unannotated(source, image, plan.splits.get(image)), problems=tuple(problems))

@@ -35,7 +35,8 @@ def parse(source: Source, name: str) -> Element:
     """The root of a file.
 
     Raises:
-        FormatError: XML_ENTITIES, BROKEN_FILE, FILE_TOO_LARGE, UNREADABLE.
+        FormatError: OTHER_FORMAT where it is XML of something else; XML_ENTITIES, BROKEN_FILE, FILE_TOO_LARGE,
+            UNREADABLE.
     """
     content = read_small(source, name).lstrip(b" \t\r\n")
     try:
@@ -49,7 +50,7 @@ def parse(source: Source, name: str) -> Element:
     except (ParseError, ValueError, LookupError) as problem:
         raise FormatError("BROKEN_FILE", f"it is not well-formed XML: {problem}", "write the file again") from problem
     if root.tag != "annotation":
-        raise FormatError("BROKEN_FILE", f"its root is <{root.tag}>, not <annotation>", "leave the file out")
+        raise FormatError("OTHER_FORMAT", f"its root is <{root.tag:.60}>, not <annotation>", "leave the file out")
     return root
 
 

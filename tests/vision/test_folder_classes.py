@@ -57,12 +57,14 @@ class TestClassLists:
             "_classes.txt",
             "_darknet.labels",
             "categories.txt",
+            "category.txt",
             "class.txt",
             "class_list.txt",
             "class_names.txt",
             "Classes.txt",
             "coco.names",
             "cones.names",
+            "label_map.txt",
             "label_names.txt",
             "labels.txt",
             "names.txt",
@@ -91,6 +93,50 @@ class TestClassLists:
     )
     def test_lists_come_in_the_dress_of_many_programs(self, photo: bytes, content: bytes) -> None:
         assert labels({"a.jpg": photo, "a.txt": LINE, "classes.txt": content}) == ["cat", "dog"]
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("classes.json", '["cat", "dog"]'),
+            ("classes.json", '{"0": "cat", "1": "dog"}'),
+            ("class_names.json", '{"dog": 1, "cat": 0}'),
+            ("labels.json", '{"version": 1, "names": {"1": "dog", "0": "cat"}}'),
+            ("categories.json", '[{"id": 1, "name": "dog"}, {"id": 0, "name": "cat", "supercategory": "animal"}]'),
+            ("classes.csv", "cat\ndog\n"),
+            ("classes.csv", "name\ncat\ndog\n"),
+            ("classes.csv", "class_id,class_name\n1,dog\n0,cat\n"),
+            ("class_list.csv", "1,dog\n0,cat"),
+            ("class_list.csv", "dog,1\r\ncat,0\r\n"),
+            ("class_dict.csv", "name,r,g,b\ncat,64,128,64\n dog ,192,0,128\n"),
+            ("label_map.pbtxt", "item {\n  name: 'cat'\n  id: 1\n}\nitem { id: 2 name: 'dog' }"),
+            ("cells.pbtxt", 'item { name: "/m/01" id: 0 display_name: "cat" }\nitem { id: 1, name: "dog" }'),
+        ],
+    )
+    def test_a_list_may_be_json_or_a_table_or_tensorflows(self, photo: bytes, name: str, content: str) -> None:
+        files = {"images/a.jpg": photo, "labels/a.txt": LINE, name: content.encode()}
+        assert labels(files) == ["cat", "dog"]
+        assert plan_of(files).lists == [name]
+        assert not plan_of(files).doubts
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("labels.json", b'{"images": [], "names": ["x"]}'),
+            ("labels.json", b"[1, 2]"),
+            ("labels.json", b'{"cat"'),
+            ("labels.json", b"[" * 100_000),
+            ("labels.json", b'[{"label": "x"}]'),
+            ("classes.json", b'["' + b"x" * (5 << 20) + b'"]'),
+            ("classes.csv", b""),
+            ("classes.csv", b'cat\n"dog\r' + b"x" * 200_000),
+            ("x.pbtxt", b'node { name: "conv" op: "Conv2D" }'),
+        ],
+        ids=["coco", "numbers", "cut", "deep", "records", "large", "empty", "broken", "a graph"],
+    )
+    def test_what_is_only_called_like_a_list_is_none(self, photo: bytes, name: str, content: bytes) -> None:
+        plan = plan_of({"images/a.jpg": photo, "labels/a.txt": LINE, name: content})
+        assert not plan.stops
+        assert [label.name for label in plan.labels] == ["class_0"]
 
     def test_names_that_all_begin_with_the_sign_of_a_comment_are_names(self, photo: bytes) -> None:
         assert labels({"a.jpg": photo, "a.txt": LINE, "classes.txt": b"#1\n#2"}) == ["#1", "#2"]

@@ -14,7 +14,7 @@ from bloomery._archive import extract, members
 from bloomery._images import SUFFIXES
 from bloomery.errors import InvalidArgument, NotFound, TransferFailed
 
-LABEL_SUFFIXES = frozenset({".data", ".json", ".labels", ".names", ".txt", ".xml", ".yaml", ".yml"})
+LABEL_SUFFIXES = frozenset({".csv", ".data", ".json", ".labels", ".names", ".pbtxt", ".txt", ".xml", ".yaml", ".yml"})
 """Of the files that hold labels, or say how to read them; the server has the same list."""
 
 

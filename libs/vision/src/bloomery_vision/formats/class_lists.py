@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
+from bloomery_vision.formats.class_files import READERS, classes_in
 from bloomery_vision.formats.model import FormatError
 from bloomery_vision.formats.names import base_of, folder_of, nfc, split_suffix, upwards
 from bloomery_vision.formats.source import Source
-from bloomery_vision.formats.texts import read_lines, read_text
+from bloomery_vision.formats.texts import read_head, read_lines, read_text
 from bloomery_vision.formats.tree import Tree
 from bloomery_vision.formats.yaml_files import Config
 
@@ -22,9 +23,11 @@ Names = Mapping[int, str]
 """The class names by class number."""
 
 _TEXT_LISTS = re.compile(
-    r"^_?((predefined_|obj_|my_)?(class|classes|categories|labels?|names)([-_ ]?(names?|list|labels?))?"
-    r"|obj\.names|class\.names)\.txt$"
+    r"^_?((predefined_|obj_|my_)?(class|classes|categor(y|ies)|labels?|names)([-_ ]?(names?|dict|list|labels?|map))?"
+    r"|obj\.names|class\.names)\.(csv|json|txt)$"
 )
+_LARGEST = 4 << 20
+"""Bytes of a list of classes that is JSON or a table."""
 _VOC_LIST = "labelmap.txt"
 _STUDIO_LIST = "notes.json"
 _NAMES_HINT = "names is a list of labels, or a mapping from class number (0 to 2147483647) to label"
@@ -48,18 +51,26 @@ class ContradictionError(ValueError):
 
 
 def is_list(name: str) -> bool:
-    """Whether the name of a file says that it lists classes, one a line."""
+    """Whether the name of a file says that it lists classes."""
     base = base_of(name).lower()
-    return split_suffix(base)[1] in (".names", ".labels") or base == _VOC_LIST or bool(_TEXT_LISTS.match(base))
+    suffix = split_suffix(base)[1]
+    return suffix in (".names", ".labels", ".pbtxt") or base == _VOC_LIST or bool(_TEXT_LISTS.match(base))
 
 
 def text_lists(tree: Tree) -> list[str]:
     """The files that list classes by their names."""
-    return list(filter(is_list, tree.ending(".txt", ".names", ".labels")))
+    return list(filter(is_list, tree.ending(".txt", ".names", ".labels", *READERS)))
 
 
 def read_list(source: Source, name: str) -> ClassList:
-    """The classes of a text file, numbered by its lines but comments. Raises FormatError as `read_text` does."""
+    """The classes of a file, numbered by its lines but comments where it does not number them itself.
+
+    Raises FormatError as `read_text` does.
+    """
+    if split_suffix(name)[1] in READERS:
+        # Whatever is called so and is large is no list.
+        small = len(read_head(source, name, _LARGEST + 1)) <= _LARGEST
+        return ClassList(name, classes_in(name, read_text(source, name)) if small else {})
     lines: Sequence[str] = _without_comments(read_lines(source, name))
     if base_of(name).lower() == _VOC_LIST:
         lines = list(_voc_names(lines))

@@ -12,7 +12,7 @@ from bloomery_vision.formats.packed import NO_NAMES, Names
 from bloomery_vision.formats.stems import Stems
 from bloomery_vision.images import SUFFIXES
 
-LABEL_SUFFIXES = frozenset({".data", ".json", ".labels", ".names", ".txt", ".xml", ".yaml", ".yml"})
+LABEL_SUFFIXES = frozenset({".csv", ".data", ".json", ".labels", ".names", ".pbtxt", ".txt", ".xml", ".yaml", ".yml"})
 """The endings, in lower case, of files that may say something about images."""
 
 PICTURES_NOT_READ = frozenset(

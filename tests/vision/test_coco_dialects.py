@@ -141,7 +141,7 @@ CATS, DOGS = [{"id": 1, "name": "cat"}], [{"id": 2, "name": "dog"}]
 class TestSeveralFiles:
     def test_what_does_not_contradict_is_joined(self, photo: bytes) -> None:
         cats = coco(of_class(1, [1, 1, 9, 9]), images=RECORD, categories=CATS)
-        dogs = coco(of_class(2, [1, 1, 9, 9], image_id=7), images=[{"id": 7, "file_name": "a.png"}], categories=DOGS)
+        dogs = coco(of_class(2, [4, 4, 9, 9], image_id=7), images=[{"id": 7, "file_name": "a.png"}], categories=DOGS)
         files = {"a.png": photo, "cats.json": cats, "dogs.json": dogs}
         item = only_item(files)
         assert [shape.label for shape in item.shapes] == ["cat", "dog"]
@@ -162,6 +162,20 @@ class TestSeveralFiles:
         item = only_item({"a.png": photo, "1.json": first, "2.json": second})
         assert [shape.geometry for shape in item.shapes] == [Box(10, 10, 20, 20)]
         assert codes(item) == ["DUPLICATE_IMAGE"]
+
+    @pytest.mark.parametrize("bbox", [[10, 10, 20, 20], [10, 10, 20, 21]], ids=["one box", "almost"])
+    def test_one_object_of_two_classes_is_kept_as_both_and_it_is_said(self, photo: bytes, bbox: list[float]) -> None:
+        first = coco(of_class(1, [10, 10, 20, 20]), images=RECORD, categories=CATS)
+        second = coco(of_class(2, bbox), of_class(2, [50, 50, 9, 9], id=3), images=RECORD, categories=DOGS)
+        item = only_item({"a.png": photo, "1.json": first, "2.json": second})
+        assert [shape.label for shape in item.shapes] == ["cat", "dog", "dog"]
+        assert [(one.code, one.path) for one in item.problems] == [("OTHER_CLASS", "2.json")]
+        assert item.problems[0].message.startswith("1 object of 2.json is of another class in 1.json")
+
+    def test_an_object_that_lies_in_one_of_another_class_is_no_doubt(self, photo: bytes) -> None:
+        first = coco(of_class(1, [10, 10, 20, 20]), images=RECORD, categories=CATS)
+        second = coco(of_class(2, [10, 10, 20, 12]), images=RECORD, categories=DOGS)
+        assert not only_item({"a.png": photo, "1.json": first, "2.json": second}).problems
 
     def test_a_file_that_lists_an_image_as_empty_takes_nothing_away(self, photo: bytes) -> None:
         other = [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "b.png"}]

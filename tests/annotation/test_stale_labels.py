@@ -55,8 +55,17 @@ async def test_a_name_that_no_list_has_any_more_is_told_also_where_it_never_had_
     assert codes(await corrected(server, project, "cta")) == {"projects/p/labels/dog": "STALE_LABEL"}
 
 
-async def test_labels_that_lists_name_in_another_order_are_not_told(server: Server, project: Project) -> None:
-    assert not codes(await corrected(server, project, "dog", "cta", "cow"))
+async def test_a_corrected_order_of_classes_is_told_and_that_of_the_labels_stays(
+    server: Server, project: Project
+) -> None:
+    done = await corrected(server, project, "dog", "cow", "cta")
+    assert codes(done) == {"data.yaml": "LABEL_ORDER"}
+    assert "dog" in done.problems[0].message
+    assert list(await labels(server, project)) == ["cta", "dog", "cow"]
+
+
+async def test_labels_between_those_of_before_are_no_other_order(server: Server, project: Project) -> None:
+    assert not codes(await corrected(server, project, "cow", "cta", "bird", "dog"))
 
 
 async def test_a_label_with_shapes_of_another_folder_is_not_told(server: Server, project: Project) -> None:

@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import chain, pairwise
 
 from bloomery_annotation.importer.parsing import Prepared
 from bloomery_annotation.labelling import NewLabel
@@ -131,16 +131,31 @@ def stale_shapes(paths: Iterable[str]) -> Iterator[Problem]:
     return (Problem(path, warning("STALE_SHAPES", message, hint=hint)) for path in paths)
 
 
-def stale_labels(before: AbstractSet[str], plan: Plan, there: Iterable[Label]) -> Sequence[Problem]:
+def stale_labels(before: Sequence[str], plan: Plan, there: Iterable[Label]) -> Sequence[Problem]:
     """The labels that the import before named, this one does not, and no shape has; none where it names nothing."""
     named = {one.name for one in plan.labels}
-    gone = before - named if named else ()
+    gone = set(before) - named if named else ()
     message = "no list of the folder names it any more, and no shape has it: new dataset versions have it as a class"
     return [
         Problem(label.name, warning("STALE_LABEL", message, hint=f"delete it by `bloomery labels delete {label.id}`"))
         for label in there
         if label.display_name in gone and not label.shape_count
     ]
+
+
+def reordered_labels(before: Sequence[str], plan: Plan) -> Sequence[Problem]:
+    """That lists name labels in another order than at the import before: it is not that of the project."""
+    now = {one.name: place for place, one in enumerate(plan.labels)}
+    known = [name for name in before if name in now]
+    moved = next((later for first, later in pairwise(known) if now[later] < now[first]), None)
+    if moved is None:
+        return []
+    where = next(chain((one.path for one in plan.class_lists), plan.label_files, plan.images))
+    message = f"it names its classes in another order than the import before, such as {moved}; that of the labels stays"
+    hint = (
+        "dataset versions number classes in the order of the labels; import into a new project to have that of the list"
+    )
+    return [Problem(where, warning("LABEL_ORDER", message, hint=hint))]
 
 
 def added(

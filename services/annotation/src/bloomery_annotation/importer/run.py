@@ -19,6 +19,7 @@ from bloomery_annotation.importer.outcome import (
     edited_shapes,
     listed,
     refuse_doubts,
+    reordered_labels,
     set_drafts,
     sources,
     stale_labels,
@@ -129,12 +130,14 @@ class _Run:
         return await self._succeed(plan) if state is ImportState.RUNNING else state
 
     async def _succeed(self, plan: Plan) -> ImportState:
-        """End, and tell which labels the files do not name any more."""
+        """End, and tell which labels the files do not name any more, or in another order."""
 
         async def last(tx: Transaction, project: Project, current: Import) -> ImportCounts:
-            problems = stale_labels(
-                await imports.classes_before(tx, project, current), plan, await labels.everything(tx, project)
-            )
+            before = await imports.classes_before(tx, project, current)
+            problems = [
+                *stale_labels(before, plan, await labels.everything(tx, project)),
+                *reordered_labels(before, plan),
+            ]
             await imports.add_problems(tx, current, problems)
             return current.counts.plus({}, problems)
 

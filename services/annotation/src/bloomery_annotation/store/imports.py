@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -236,8 +235,8 @@ def _firsts(current: Import, problems: Sequence[Problem]) -> frozenset[int]:
     return frozenset(number for code, number in places.items() if code not in current.counts.problem_codes)
 
 
-async def classes_before(tx: Transaction, project: Project, current: Import) -> AbstractSet[str]:
-    """The names of classes in the plan of the last import before that has succeeded; as many as that plan holds."""
+async def classes_before(tx: Transaction, project: Project, current: Import) -> Sequence[str]:
+    """The names of classes in the plan of the last import before that has succeeded, in order, as many as it holds."""
     query = (
         sa.select(IMPORT_PLANS.c.plan)
         .join(IMPORTS, _I.uid == IMPORT_PLANS.c.import_uid)
@@ -248,7 +247,7 @@ async def classes_before(tx: Transaction, project: Project, current: Import) -> 
     )
     text = await tx.scalar(query)
     # It may be large, and others wait for the event loop.
-    return {one["name"] for one in (await asyncio.to_thread(json.loads, text)).get("classes", ())} if text else set()
+    return [one["name"] for one in (await asyncio.to_thread(json.loads, text)).get("classes", ())] if text else []
 
 
 def _lease_name(import_uid: str) -> str:

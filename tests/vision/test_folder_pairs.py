@@ -175,6 +175,17 @@ def test_a_coco_record_of_an_image_that_is_not_read_names_it(photo: bytes) -> No
     assert ("JPEG" in there.hint, "add" in gone.hint) == (True, True)
 
 
+@pytest.mark.parametrize("label", ["labels/l.txt", "l.xml", "i.json"])
+def test_a_missing_image_whose_name_has_no_ending_is_named(photo: bytes, label: str) -> None:
+    records = [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "l"}]
+    content = {"i.json": coco(annotation(), images=records), "l.xml": voc(voc_object(1, 1, 9, 9), name="")}
+    files = {"a.jpg": photo, "images/l": photo, label: content.get(label, LINE)}
+    (problem,) = next(item for name, item in read_folder(files).items() if name != "a.jpg").problems
+    assert problem.code == "MISSING_IMAGE"
+    assert "images/l, which has a name without ending" in problem.message
+    assert ".jpg" in problem.hint
+
+
 def test_a_label_file_is_not_given_to_an_image_of_another_folder(photo: bytes) -> None:
     nameless = voc(voc_object(1, 1, 9, 9), name="")
     files = {"JPEGImages/cam1/1.jpg": photo, "Annotations/cam2/1.xml": nameless}

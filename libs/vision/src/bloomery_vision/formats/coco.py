@@ -30,17 +30,18 @@ from bloomery_vision.formats.joining import joined
 from bloomery_vision.formats.json_stream import read_arrays
 from bloomery_vision.formats.lookup import AmbiguousNameError, NameIndex
 from bloomery_vision.formats.model import FormatError, ImportItem
-from bloomery_vision.formats.packed import Names
 from bloomery_vision.formats.pairing import SEVERAL_HINT, missing_image
 from bloomery_vision.formats.plan import Left, Plan
 from bloomery_vision.formats.source import Size, Source
-from bloomery_vision.formats.stems import Stems
+from bloomery_vision.formats.tree import Tree
 
 _TAIL = 4096
 """Bytes in which Label Studio's COCO files say at their end who made them."""
 
 _NO_SIDE = 1 << 31
 """Pixels that no image has along a side."""
+
+_MAY_BE_PICTURES = (Left.PICTURE_NOT_READ, Left.OTHER)
 
 Categories = Mapping[str, str]
 """The names of a file's labels by `key_of` of their ids."""
@@ -61,7 +62,7 @@ class _Files:
     def __init__(self, source: Source, plan: Plan, tables: Tables) -> None:
         self._source, self._plan, self._tables = source, plan, tables
         self._index = NameIndex(plan.images)
-        self._unread = Stems(Names.of(name for name, why in plan.left.items() if why is Left.PICTURE_NOT_READ))
+        self._unread = Tree.of(name for name, why in plan.left.items() if why in _MAY_BE_PICTURES).unread
         self._categories: dict[int, Categories] = {}
         # Of a turned photograph Label Studio writes boxes as it is shown, but its size and outlines as it is stored.
         self._mixed: set[int] = set()

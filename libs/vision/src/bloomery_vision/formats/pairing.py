@@ -97,12 +97,15 @@ def used(labels: Names, label_of: Column[str], more: Iterable[str] = ()) -> byte
 
 
 def missing_image(unread: Stems, label: str, message: str) -> Finding:
-    """That a label file or name means no image, or that the picture of its name is of a kind that is not read."""
+    """That a label file or name means no image, or why the picture of its name is none that is read."""
     places = [place for stem in _stems(label) for place in unread.places(stem)]
     if not places:
         return error("MISSING_IMAGE", message, hint="add the image", path=label)
-    message = f"{message} but {unread.names[places[0]]}, which is of a kind that is not read"
-    return error("MISSING_IMAGE", message, hint="save it as JPEG or PNG", path=label)
+    name = unread.names[places[0]]
+    why, hint = "is of a kind that is not read", "save it as JPEG or PNG"
+    if not split_suffix(base_of(name))[1]:
+        why, hint = "has a name without ending", "add the ending of its kind, such as `.jpg`, to its name"
+    return error("MISSING_IMAGE", f"{message} but {name}, which {why}", hint=hint, path=label)
 
 
 @dataclass(frozen=True, slots=True)

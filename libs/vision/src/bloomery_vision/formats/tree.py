@@ -114,5 +114,5 @@ class Tree:
 
     @cached_property
     def unread(self) -> Stems:
-        """Finds a picture of a kind that is not read by its stem."""
-        return Stems(self.ending(*PICTURES_NOT_READ))
+        """Finds a picture that is not read by its stem: of a kind that is not, or without an ending that says so."""
+        return Stems(self.ending(*PICTURES_NOT_READ, ""))

@@ -36,7 +36,7 @@ def content(split: str) -> dict[str, list[dict[str, Any]]]:
                 "area": (10.0 + number) * 20,
                 "segmentation": [],
                 "iscrowd": 0,
-                "attributes": {"seen": split},
+                "attributes": {"seen": split, "occluded": False, "grade": 2.5, "plate": "123", "tags": ["a"]},
             }
         )
     return {"images": images, "annotations": annotations, "categories": CATEGORIES}

@@ -218,9 +218,21 @@ def test_a_second_file_that_cannot_be_read_is_told(picture: bytes, content: byte
     assert plan_of(files).label_files == ["cats.json", "dogs.json"]
 
 
-def test_a_file_in_another_encoding_is_told_alone_too(picture: bytes) -> None:
-    items = read_folder({"a.png": picture, "dogs.json": IN_LATIN_1})
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(IN_LATIN_1, "UTF-8"), (b"", "the end"), (b" \n", "the end")],
+    ids=["encoding", "empty", "blank"],
+)
+def test_one_that_cannot_be_read_is_told_alone_too(picture: bytes, content: bytes, told: str) -> None:
+    items = read_folder({"train/a.png": picture, "dogs.json": content})
     (problem,) = items["dogs.json"].problems
     assert (problem.code, problem.path) == ("BROKEN_FILE", "dogs.json")
-    assert "UTF-8" in problem.message
-    assert "UTF-8" in problem.hint
+    assert told in problem.message
+    assert problem.hint
+    assert not items["train/a.png"].annotated
+
+
+def test_an_empty_file_takes_no_images_from_labels_of_another_format(picture: bytes) -> None:
+    plan = plan_of({"a.png": picture, "a.txt": b"0 .5 .5 .2 .2", "classes.txt": b"cell", "package.json": b""})
+    assert plan.format is Format.YOLO
+    assert doubts(plan) == {"OTHER_FORMAT": 1}

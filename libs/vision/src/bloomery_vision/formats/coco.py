@@ -23,8 +23,8 @@ from bloomery_vision.formats.cleaning import (
     orientation_of,
     unannotated,
 )
-from bloomery_vision.formats.coco_claim import KEYS, as_category
 from bloomery_vision.formats.coco_objects import Record, as_records, key_of, parse_object
+from bloomery_vision.formats.coco_survey import KEYS, as_category
 from bloomery_vision.formats.coco_tables import Annotation, Image, Tables
 from bloomery_vision.formats.joining import joined
 from bloomery_vision.formats.json_stream import read_arrays

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import ParamSpec, cast
 
 from bloomery_vision.findings import Finding, error
+from bloomery_vision.formats.attributes import as_text
 from bloomery_vision.formats.cleaning import Outlined, Parsed
 from bloomery_vision.formats.voc_xml import rotated
 from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Ring, Shape
@@ -181,4 +182,4 @@ def _attributes(rest: Record) -> dict[str, str]:
     found = {key: value for key, value in as_record(rest.get("attributes")).items() if key != "rotation"}
     if isinstance(rest.get("score"), int | float):
         found["score"] = rest["score"]
-    return {key: str(value) for key, value in found.items() if isinstance(value, str | int | float)}
+    return {key: as_text(value) for key, value in found.items() if value is not None}

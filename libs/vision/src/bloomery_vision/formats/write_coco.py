@@ -15,6 +15,7 @@ from typing import IO, Self
 
 import numpy as np
 
+from bloomery_vision.formats.attributes import as_value
 from bloomery_vision.formats.export import Notes, Stems, placed
 from bloomery_vision.formats.model import ExportChunk, ExportRow, LabelSpec
 from bloomery_vision.geometry import Geometry, Mask, Polygon, Ring, Shape, Tag
@@ -176,7 +177,7 @@ def _annotation(shape: Shape, category: int, row: ExportRow) -> Mapping[str, obj
     record["segmentation"] = _segmentation(shape.geometry)
     record["iscrowd"] = int(shape.crowd)
     if shape.attributes:
-        record["attributes"] = dict(shape.attributes)
+        record["attributes"] = {key: as_value(text) for key, text in shape.attributes.items()}
     return record
 
 

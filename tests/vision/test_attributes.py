@@ -1,0 +1,78 @@
+"""Attributes of COCO files come back from an export as what they were, though they are kept as text."""
+
+import json
+from functools import reduce
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bloomery_vision.formats.attributes import as_text, as_value
+from tests.vision.folders import annotation, coco, doubts, plan_of, read_folder
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(VALUES)
+def test_a_value_comes_back_as_what_it_was(value: object) -> None:
+    again = as_value(as_text(value))
+    assert (again, type(again)) == (value, type(value))
+
+
+@pytest.mark.parametrize("literal", ["1", "-0.5", "true", "null", "[1, 2]", '"cat"'])
+def test_a_text_that_reads_like_a_number_stays_text(literal: str) -> None:
+    assert as_text(literal) != literal
+    assert as_value(as_text(literal)) == literal
+
+
+@pytest.mark.parametrize("text", ["", "cat", "007", "1.50", "True", "1e3", "[1,2]", "-Infinity", "[NaN]", '"cat', "-"])
+def test_a_text_of_people_stands_for_itself(text: str) -> None:
+    assert as_text(text) == text
+    assert as_value(text) == text
+
+
+def test_people_read_attributes_as_they_would_write_them() -> None:
+    values = [True, 2, 0.5, "left", ["a", "é"]]
+    assert list(map(as_text, values)) == ["true", "2", "0.5", "left", '["a", "é"]']
+
+
+def test_what_nests_too_deeply_is_left_out() -> None:
+    assert as_text(reduce(lambda inner, _: [inner], range(100_000), [])) == "..."
+    assert as_value("[" * 100_000) == "[" * 100_000
+
+
+def test_the_attributes_of_an_annotation_are_all_read(photo: bytes) -> None:
+    attributes = {"occluded": False, "grade": 2.5, "seen": None, "tags": ["a"], "plate": "123"}
+    item = read_folder({"a.png": photo, "a.json": coco(annotation(attributes=attributes))})["a.png"]
+    assert item.shapes[0].attributes == {"occluded": "false", "grade": "2.5", "tags": '["a"]', "plate": '"123"'}
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"keypoints": [5, 5, 2], "num_keypoints": 1}, {"KEYS_NOT_READ": 2}),
+        ({"ignore": 0, "keypoints": [], "caption_of": ""}, {}),
+        ({"area": 5, "category_name": "cell", "score": 0.5}, {}),
+    ],
+    ids=["something", "nothing", "said elsewhere"],
+)
+def test_values_under_other_keys_are_a_doubt_where_they_say_something(
+    photo: bytes, more: dict[str, Any], told: dict[str, int]
+) -> None:
+    plan = plan_of({"a.png": photo, "a.json": coco(annotation(**more), annotation(id=2))})
+    assert doubts(plan) == told
+    for doubt in plan.doubts:
+        assert doubt.message == "values of annotations are under keys that are not read: keypoints, num_keypoints"
+        assert doubt.example == "a.json: keypoints"
+
+
+def test_however_many_keys_a_file_has_a_message_names_few(photo: bytes) -> None:
+    records = [annotation(id=number, **{f"{'long' * 100}{number}": 1}) for number in range(500)]
+    (doubt,) = plan_of({"a.png": photo, "a.json": coco(*records)}).doubts
+    assert doubt.count == 500
+    assert len(json.dumps(doubt.message)) < 1000

@@ -197,6 +197,21 @@ def test_each_defect_is_found(geometry: Box | Polygon | Mask, code: str) -> None
     assert codes(Shape(geometry, "cell")) == [code]
 
 
+TIP = ((0, 0), (20, 0), (10, 20), (10, 25), (10, 30), (10, 25), (10, 20))
+
+
+@pytest.mark.parametrize("start", range(len(TIP)))
+@pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])
+def test_a_tip_of_one_pixel_is_no_defect(start: int, closed: bool) -> None:
+    ring = (*TIP[start:], *TIP[:start], *(TIP[start : start + 1] if closed else ()))
+    assert codes(Shape(Polygon(ring), "cell")) == []
+
+
+def test_a_tip_hides_no_crossing() -> None:
+    ring = ((0, 0), (20, 20), (20, 0), (25, 0), (20, 0), (0, 18))
+    assert codes(Shape(Polygon(ring), "cell")) == ["SELF_INTERSECTION"]
+
+
 def test_all_defects_of_a_shape_are_listed() -> None:
     assert codes(Shape(Box(5, 5, 0, 0), " ")) == ["EMPTY_LABEL", "ZERO_AREA"]
 

@@ -1,12 +1,13 @@
 """Whether a shape makes sense on its image."""
 
 import math
+from collections import deque
 from collections.abc import Iterator
 
 import shapely  # type: ignore[import-untyped]
 
 from bloomery_vision.findings import Finding, Severity, error, warning
-from bloomery_vision.geometry import Box, Geometry, Mask, Polygon, Ring, Shape
+from bloomery_vision.geometry import Box, Geometry, Mask, Point, Polygon, Ring, Shape
 
 OUTSIDE_TOLERANCE = 0.5
 """Pixels that a shape may stick out by without a word: the rounding of whoever wrote it."""
@@ -77,15 +78,32 @@ def _polygon(polygon: Polygon, path: str) -> list[Finding]:
         return [error("TOO_FEW_POINTS", "an outline has fewer than three different points", hint=_REDRAW, path=path)]
     if polygon.area <= 0:
         return [error("ZERO_AREA", "its points lie on one line", hint=_REDRAW, path=path)]
-    if not all(map(is_simple, polygon.rings)):
-        hint = "move the points so that the outline does not cross itself"
-        return [warning("SELF_INTERSECTION", "its outline crosses itself", hint=hint, path=path)]
+    if not all(is_simple(ring) or is_simple(_without_tips(ring)) for ring in polygon.rings):
+        hint = "move the points so that it does not, unless it joins the parts of one object"
+        return [warning("SELF_INTERSECTION", "its outline crosses or touches itself", hint=hint, path=path)]
     return []
 
 
 def is_simple(ring: Ring) -> bool:
     """Whether an outline neither crosses nor touches itself."""
     return bool(shapely.is_valid(shapely.Polygon(ring)))
+
+
+def _without_tips(ring: Ring) -> Ring:
+    """The outline without ways there and back, as one of a mask's pixels has them round a tip of one pixel's width."""
+    kept: deque[Point] = deque()
+    for point in ring:
+        if len(kept) > 1 and kept[-2] == point:
+            kept.pop()
+        elif not kept or kept[-1] != point:
+            kept.append(point)
+    # The first point may lie on such a way.
+    while len(kept) > 3 and (kept[0] == kept[-1] or kept[0] == kept[-2] or kept[1] == kept[-1]):
+        if kept[1] == kept[-1]:
+            kept.popleft()
+        else:
+            kept.pop()
+    return tuple(kept) if len(kept) > 2 else ring
 
 
 def _mask(mask: Mask, width: int | None, height: int | None, path: str) -> list[Finding]:

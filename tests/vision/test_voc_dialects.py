@@ -134,6 +134,14 @@ class TestRotation:
         (shape,) = read_folder({"a.jpg": photo, "a.xml": text})["a.jpg"].shapes
         assert shape.attributes == {"sex": "female"}
 
+    def test_elements_of_an_object_are_attributes_where_they_say_something(self, photo: bytes) -> None:
+        more = "<grade>2.5</grade><pose>Left</pose><truncated>1</truncated><confidence>0.5</confidence><note/>"
+        nothing = "<occluded>0</occluded><difficult>Unspecified</difficult><deleted>0</deleted><id>7</id>"
+        nothing += "<part><name>x</name></part>"
+        item = voc_object(5, 5, 90, 90).replace("</object>", f"{more}{nothing}</object>")
+        (shape,) = read_folder({"a.jpg": photo, "a.xml": voc(item, size="")})["a.jpg"].shapes
+        assert shape.attributes == {"grade": "2.5", "pose": "Left", "truncated": "1", "score": "0.5"}
+
 
 class TestEncodings:
     @pytest.mark.parametrize(

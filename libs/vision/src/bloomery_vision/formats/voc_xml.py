@@ -8,6 +8,7 @@ import codecs
 import math
 import re
 from collections.abc import Iterable, Iterator
+from itertools import product
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
 import defusedxml.ElementTree
@@ -21,8 +22,10 @@ from bloomery_vision.formats.source import Size, Source
 from bloomery_vision.formats.texts import read_small
 from bloomery_vision.geometry import Box, Point, Polygon, Ring, Shape
 
-_ATTRIBUTES = ("difficult", "truncated", "occluded", "pose")
-"""What an object may say beside its name and box."""
+_SAYS_NOTHING = frozenset(product(("difficult", "truncated", "occluded", "pose"), ("0", "Unspecified")))
+_NO_ATTRIBUTES = frozenset({"attributes", "date", "deleted", "id", "name", "type", "username", "verified"})
+"""What stands in an object beside its attributes, each of which is an element of its own or in `attributes`."""
+_CALLED = {"confidence": "score"}
 
 _TURNED = ("cx", "cy", "w", "h", "angle")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -142,10 +145,12 @@ def _bad_box(item: Element) -> Finding:
 
 
 def _attributes(item: Element) -> dict[str, str]:
-    found = {key: value for key in _ATTRIBUTES if (value := text(item, key)) not in ("", "0", "Unspecified")}
-    for key in ("score", "confidence"):
-        if value := text(item, key):
-            found["score"] = value
+    told = ((one.tag, nfc((one.text or "").strip())) for one in item if not len(one))
+    found = {
+        _CALLED.get(tag, tag): value
+        for tag, value in told
+        if value and tag not in _NO_ATTRIBUTES and (tag, value) not in _SAYS_NOTHING
+    }
     parent = item.find("attributes")
     further = parent.iterfind("attribute") if parent is not None else ()
     more = {text(one, "name"): text(one, "value") for one in further}

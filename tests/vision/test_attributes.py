@@ -55,24 +55,34 @@ def test_the_attributes_of_an_annotation_are_all_read(photo: bytes) -> None:
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ({"keypoints": [5, 5, 2], "num_keypoints": 1}, {"KEYS_NOT_READ": 2}),
-        ({"ignore": 0, "keypoints": [], "caption_of": ""}, {}),
-        ({"area": 5, "category_name": "cell", "score": 0.5}, {}),
+        ({"keypoints": [5, 5, 2], "num_keypoints": 1, "bones": {"a": 1}}, {"KEYS_NOT_READ": 2}),
+        ({"ignore": 0, "keypoints": [], "caption_of": "", "pose": None}, {}),
+        ({"area": 5, "category_name": "cell"}, {}),
     ],
     ids=["something", "nothing", "said elsewhere"],
 )
 def test_values_under_other_keys_are_a_doubt_where_they_say_something(
     photo: bytes, more: dict[str, Any], told: dict[str, int]
 ) -> None:
-    plan = plan_of({"a.png": photo, "a.json": coco(annotation(**more), annotation(id=2))})
+    files = {"a.png": photo, "a.json": coco(annotation(**more), annotation(id=2, bbox=[50, 50, 9, 9]))}
+    plan = plan_of(files)
+    assert not any(shape.attributes for shape in read_folder(files)["a.png"].shapes)
     assert doubts(plan) == told
     for doubt in plan.doubts:
-        assert doubt.message == "values of annotations are under keys that are not read: keypoints, num_keypoints"
-        assert doubt.example == "a.json: keypoints"
+        assert doubt.message == "values of annotations are under keys that are not read: bones, keypoints"
+        assert doubt.example == "a.json: bones"
+
+
+def test_plain_values_under_other_keys_are_attributes(photo: bytes) -> None:
+    more = {"wet": False, "grade": 0.0, "note": "left", "ignore": 1, "attributes": {"note": "right"}}
+    files = {"a.png": photo, "a.json": coco(annotation(**more))}
+    (shape,) = read_folder(files)["a.png"].shapes
+    assert shape.attributes == {"wet": "false", "grade": "0.0", "note": "right", "ignore": "1"}
+    assert not plan_of(files).doubts
 
 
 def test_however_many_keys_a_file_has_a_message_names_few(photo: bytes) -> None:
-    records = [annotation(id=number, **{f"{'long' * 100}{number}": 1}) for number in range(500)]
+    records = [annotation(id=number, **{f"{'long' * 100}{number}": [1]}) for number in range(500)]
     (doubt,) = plan_of({"a.png": photo, "a.json": coco(*records)}).doubts
     assert doubt.count == 500
     assert len(json.dumps(doubt.message)) < 1000

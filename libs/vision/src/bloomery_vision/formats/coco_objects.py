@@ -17,6 +17,11 @@ Record = Mapping[str, object]
 Kept = tuple[object, object, Record | None]
 """What is worth keeping of an annotation: its category, its box, and the rest, None where that says nothing."""
 
+_READ = frozenset({"id", "image_id", "category_id", "bbox", "segmentation", "area", "iscrowd", "attributes", "score"})
+_SAID_AGAIN = frozenset({"category_name", "num_keypoints"})
+KNOWN_KEYS = _READ | _SAID_AGAIN
+"""The keys of annotations that are read, or say again what others say."""
+
 _NUMBERS = frozenset({int, float, bool})
 _NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*", re.ASCII)
 _CROWD = {0: False, 1: True, "0": False, "1": True}
@@ -41,11 +46,24 @@ def worth_keeping(record: Record) -> Kept:
         rest["segmentation"] = outline
     if (crowd := record.get("iscrowd", 0)) != 0:
         rest["iscrowd"] = crowd
-    if attributes := record.get("attributes"):
+    if attributes := _all_attributes(record):
         rest["attributes"] = attributes
     if (score := record.get("score")) is not None:
         rest["score"] = score
     return record.get("category_id"), record.get("bbox"), rest or None
+
+
+def is_attribute(key: str, value: object) -> bool:
+    """Whether what stands under a further key of an annotation is an attribute, as FiftyOne writes them."""
+    return isinstance(value, str | int | float) and value != "" and (key, value) != ("ignore", 0)
+
+
+def _all_attributes(record: Record) -> object:
+    attributes = record.get("attributes")
+    if record.keys() <= KNOWN_KEYS:
+        return attributes
+    further = {key: value for key, value in record.items() if key not in KNOWN_KEYS and is_attribute(key, value)}
+    return {**further, **as_record(attributes)} if further else attributes
 
 
 def key_of(identifier: object) -> str | None:

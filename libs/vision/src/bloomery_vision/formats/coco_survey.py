@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import BinaryIO
 
-from bloomery_vision.formats.coco_objects import Record, as_records, key_of
+from bloomery_vision.formats.coco_objects import KNOWN_KEYS, Record, as_records, is_attribute, key_of
 from bloomery_vision.formats.json_stream import read_arrays
 from bloomery_vision.formats.lookup import AmbiguousNameError, NameIndex
 from bloomery_vision.formats.model import FormatError
@@ -23,10 +23,6 @@ _IMAGE_LIST = "image_info"
 _OTHER_KINDS = ("captions", _IMAGE_LIST, "person_keypoints", "panoptic", "stuff")
 """Beginnings of the names of files that say in other words what an `instances` file beside them says."""
 _HEAD = 1 << 16
-_KEPT = frozenset(
-    {"id", "image_id", "category_id", "bbox", "segmentation", "area", "iscrowd", "attributes", "score", "category_name"}
-)
-"""Keys of annotations that are read, or say again what others say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +102,11 @@ class File:
 
     def _add_dropped(self, records: Sequence[Record]) -> None:
         # One set of all is made in a tenth of the time that it takes to look at each.
-        if further := set[str]().union(*records) - _KEPT:
+        if further := set[str]().union(*records) - KNOWN_KEYS:
             for record in records:
-                self.dropped.update(key for key in record.keys() & further if record[key])
+                self.dropped.update(
+                    key for key in record.keys() & further if record[key] and not is_attribute(key, record[key])
+                )
 
     def _add_image(self, wanted: object, index: NameIndex) -> None:
         if not isinstance(wanted, str) or not wanted:

@@ -69,6 +69,7 @@ def save(
     *,
     labels: Sequence[str] = CLASSES,
     doubts: Mapping[str, int] | None = None,
+    problems: Mapping[str, int] | None = None,
 ) -> None:
     """Write an export down: all files of the folder but its images, which are told by their sizes."""
     pictures = {path for path in folder.rglob("*") if path.suffix in (".jpg", ".png")}
@@ -78,6 +79,7 @@ def save(
         "images": {path.relative_to(folder).as_posix(): _size(path) for path in sorted(pictures)},
         "labels": list(labels),
         "doubts": dict(doubts or {}),
+        **({"problems": problems} if problems else {}),
         "expected": dict(sorted(expected.items())),
         "files": {
             path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8").replace(str(folder), "/data/set")

@@ -86,9 +86,11 @@ def checks(scratch: Path) -> Iterator[Check]:
 
 
 def python_files() -> tuple[list[str], list[str]]:
-    """Return the files that people wrote and that types are known of, committed or not: all but the worker's, and those."""
+    """Return the files that people wrote, committed or not, and whose types are known: the worker's and all others."""
     listing = git("ls-files", "--cached", "--others", "--exclude-standard", "*.py").decode().splitlines()
-    written = [name for name in listing if (ROOT / name).exists() and not name.startswith(SCRIPTS) and not generated(name)]
+    written = [
+        name for name in listing if (ROOT / name).exists() and not name.startswith(SCRIPTS) and not generated(name)
+    ]
     worker = [name for name in written if name.startswith(WORKER_FOLDERS)]
     return [name for name in written if name not in worker], worker
 

@@ -129,9 +129,10 @@ class TestClassLists:
             ("classes.json", b'["' + b"x" * (5 << 20) + b'"]'),
             ("classes.csv", b""),
             ("classes.csv", b'cat\n"dog\r' + b"x" * 200_000),
+            ("classes.csv", b"cat\xff"),
             ("x.pbtxt", b'node { name: "conv" op: "Conv2D" }'),
         ],
-        ids=["coco", "numbers", "cut", "deep", "records", "large", "empty", "broken", "a graph"],
+        ids=["coco", "numbers", "cut", "deep", "records", "large", "empty", "broken", "no text", "a graph"],
     )
     def test_what_is_only_called_like_a_list_is_none(self, photo: bytes, name: str, content: bytes) -> None:
         plan = plan_of({"images/a.jpg": photo, "labels/a.txt": LINE, name: content})

@@ -68,14 +68,21 @@ def read_list(source: Source, name: str) -> ClassList:
     Raises FormatError as `read_text` does.
     """
     if split_suffix(name)[1] in READERS:
-        # Whatever is called so and is large is no list.
-        small = len(read_head(source, name, _LARGEST + 1)) <= _LARGEST
-        return ClassList(name, classes_in(name, read_text(source, name)) if small else {})
+        return ClassList(name, _other_list(source, name))
     lines: Sequence[str] = _without_comments(read_lines(source, name))
     if base_of(name).lower() == _VOC_LIST:
         lines = list(_voc_names(lines))
     lines = _without_numbers(lines)
     return ClassList(name, {number: nfc(line) for number, line in enumerate(lines) if line})
+
+
+def _other_list(source: Source, name: str) -> Names:
+    """The classes of a file that is no plain text; none of one that is large or no text: it is only called so."""
+    try:
+        small = len(read_head(source, name, _LARGEST + 1)) <= _LARGEST
+        return classes_in(name, read_text(source, name)) if small else {}
+    except FormatError:
+        return {}
 
 
 def studio_list(source: Source, tree: Tree) -> Iterator[ClassList]:

@@ -2,13 +2,17 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bloomery.annotation.v1 import Project
+from bloomery_annotation.importer import run as import_run
+from bloomery_annotation.importer.turns import Turns
 from bloomery_annotation.settings import AnnotationSettings
 from real_parts.postgres import PostgresServer
 from tests import databases
+from tests.annotation import sharing
 from tests.annotation.helpers import Server, bucket_store, folder_store, serving, settings_for
 
 
@@ -72,3 +76,39 @@ async def both(both_settings: AnnotationSettings) -> AsyncIterator[Server]:
 @pytest.fixture
 async def project(server: Server) -> Project:
     return await server.project()
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a large folder whose label files are read in a sample only: the rest of the labels comes with them."""
+    monkeypatch.setattr(import_run, "BATCH", 5)
+    monkeypatch.setattr(import_run, "listed", lambda _plan: [])
+
+
+@pytest.fixture
+def replicated(migrated_postgres_url: str, tmp_path: Path, small_parts: None) -> AnnotationSettings:
+    """The settings of replicas that share the imports of `sharing`."""
+    settings = settings_for(migrated_postgres_url, folder_store(tmp_path / "blobs"))
+    return settings.model_copy(update={"import_lease_seconds": 3600, "import_poll_seconds": 0.05})
+
+
+@pytest.fixture
+def readers(monkeypatch: pytest.MonkeyPatch) -> sharing.Readers:
+    """Who reads which parts of shared imports."""
+    found = sharing.Readers()
+    monkeypatch.setattr(Turns, "take", lambda turns, *, ahead: found.take(turns, ahead=ahead))
+    return found
+
+
+@pytest.fixture(scope="session")
+def made() -> dict[str, Any]:
+    return {}
+
+
+@pytest.fixture
+async def wanted(made: dict[str, Any], settings: AnnotationSettings, small_parts: None) -> dict[str, Any]:
+    """What one replica makes of the import of `sharing`, each time."""
+    if not made:
+        async with serving(settings) as server:
+            made |= await sharing.made_by_one(server)
+    return made

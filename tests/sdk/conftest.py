@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from bloomery import AsyncClient, Client, Timeouts
+from bloomery import AsyncClient, Client, DatasetVersion, Timeouts
 from bloomery._address import Address
 from bloomery._session import Session
 from bloomery.cli import app
 from tests.sdk import world
 from tests.sdk.blobs import Blobs
+from tests.sdk.exports import exportable
 from tests.sdk.fake import Fake
 
 Run = Callable[..., Result]
@@ -50,6 +51,12 @@ def client(fake: Fake) -> Iterator[Client]:
 async def aclient(fake: Fake) -> AsyncIterator[AsyncClient]:
     async with AsyncClient(fake.endpoint, token="secret", timeouts=QUICK) as opened:
         yield opened
+
+
+@pytest.fixture
+def version(fake: Fake, client: Client, blobs: Blobs) -> DatasetVersion:
+    """A version that can be exported."""
+    return exportable(fake, client, blobs)
 
 
 @pytest.fixture

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from bloomery.dataset.v1 import DatasetVersion
 from bloomery_dataset.housekeeping import Housekeeper
 from bloomery_dataset.settings import DatasetSettings
 from bloomery_kit.times import utc_now
 from real_parts.postgres import PostgresServer
 from tests import databases
 from tests.dataset.annotations import FakeAnnotations
-from tests.dataset.helpers import Service, annotating, housekeeping, serving, settings_for
+from tests.dataset.helpers import Service, annotating, box, housekeeping, serving, settings_for
 
 
 @pytest.fixture
@@ -81,3 +82,11 @@ async def later(settings: DatasetSettings, tmp_path: Path) -> AsyncIterator[Hous
     clock = lambda: utc_now() + timedelta(hours=2)  # noqa: E731
     async with housekeeping(tmp_path, settings.database_url, settings.annotation_target, clock=clock) as made:
         yield made
+
+
+@pytest.fixture
+async def version(service: Service, fake: FakeAnnotations) -> DatasetVersion:
+    """A version of twenty images."""
+    for number in range(20):
+        fake.add(number, [box("rbc", number + 0.5)] + [box("wbc")] * (number % 4 == 0))
+    return await service.build()

@@ -17,10 +17,12 @@ from pydantic import SecretStr
 from bloomery.annotation.v1 import AnnotationServiceStub, add_AnnotationServiceServicer_to_server
 from bloomery.dataset.v1 import (
     CreateDatasetVersionRequest,
+    DatasetItem,
     DatasetServiceStub,
     DatasetSpec,
     DatasetVersion,
     GetDatasetVersionRequest,
+    ListDatasetItemsRequest,
     SplitPolicy,
     WatchDatasetVersionRequest,
 )
@@ -42,7 +44,7 @@ from bloomery_kit.objects import FolderObjectStore, ObjectStore
 from bloomery_kit.server import ServerOptions, ServiceHost
 from bloomery_kit.settings import FolderStoreSettings
 from bloomery_kit.times import Clock, utc_now
-from bloomery_vision.geometry import Box, Shape
+from bloomery_vision.geometry import Box, Polygon, Shape
 from bloomery_vision.manifest import ManifestIndex, ManifestRow, read_shard
 from bloomery_vision.manifest_hash import content_hash
 from tests.dataset.annotations import PROJECT, UID, FakeAnnotations
@@ -62,6 +64,7 @@ DETECT = DatasetSpec(
     task=TaskType.TASK_TYPE_DETECT,
     split=SplitPolicy(method=SplitPolicy.METHOD_RATIO, train_percent=70, val_percent=20, test_percent=10, seed=7),
 )
+TRIANGLE = Polygon(((10.0, 10.0), (30.0, 10.0), (30.0, 50.0)))
 
 
 class Crash(BaseException):
@@ -197,6 +200,20 @@ async def let_leases_run_out(database_url: str) -> None:
     async with db.write() as tx:
         await tx.execute(sa.update(LEASES).values(expires=0.0))
     await db.close()
+
+
+async def listed(service: Service, name: str, **fields: object) -> tuple[list[DatasetItem], list[int], int]:
+    """All pages: the items, the sizes of the pages, and the total."""
+    request = ListDatasetItemsRequest(parent=name, **fields)  # type: ignore[arg-type]
+    items: list[DatasetItem] = []
+    sizes: list[int] = []
+    while True:
+        page = await service.stub.ListDatasetItems(request)
+        items += page.items
+        sizes.append(len(page.items))
+        request.page_token = page.next_page_token
+        if not request.page_token:
+            return items, sizes, page.total_size
 
 
 async def rows_of(version: DatasetVersion, blobs: Path) -> list[ManifestRow]:

@@ -33,10 +33,8 @@ WORKS = {
 STEPS: list[tuple[Any, str]] = [(housekeeping, "forget_requests"), (models, "unheld"), (cleanups, "page")]
 
 
-@each(WORKS)
-async def test_one_items_trouble_holds_up_no_other(
-    service: Service, monkeypatch: pytest.MonkeyPatch, loop: str, work: Work
-) -> None:
+async def two_that_wait(service: Service) -> list[str]:
+    """Record two model versions, ask for a variant of each, and let nothing happen by itself any more; their names."""
     service.trainer.feed += [trained(1, model="first"), trained(2, model="second")]
     versions = [f"projects/pets/models/{name}/versions/1" for name in ("first", "second")]
     for version in versions:
@@ -44,6 +42,14 @@ async def test_one_items_trouble_holds_up_no_other(
     await service.app.loops.close()
     for version in versions:
         await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=version))
+    return versions
+
+
+@each(WORKS)
+async def test_one_items_trouble_holds_up_no_other(
+    service: Service, monkeypatch: pytest.MonkeyPatch, loop: str, work: Work
+) -> None:
+    versions = await two_that_wait(service)
     service.trainer.feed += [trained(3, model="third"), trained(4, model="fourth")]
     if loop == housekeeping.LOOP:
         async with service.app._db.write() as tx:
@@ -94,13 +100,7 @@ async def test_a_parked_result_that_cannot_be_read_holds_up_no_other(
 async def test_variants_that_wait_are_looked_at_some_at_a_time_and_without_the_rest_of_their_rows(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service.trainer.feed += [trained(1, model="first"), trained(2, model="second")]
-    versions = [f"projects/pets/models/{name}/versions/1" for name in ("first", "second")]
-    for version in versions:
-        await recorded(service, version)
-    await service.app.loops.close()
-    for version in versions:
-        await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=version))
+    await two_that_wait(service)
     async with service.app._db.write() as tx:
         await tx.execute(sa.update(VARIANTS).values(result=sa.literal_column("'[]'")))
     limits = list[int]()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
+import pytest
 import yaml
 from filelock import FileLock
 from google.protobuf.json_format import ParseDict
@@ -20,7 +21,11 @@ from google.protobuf.struct_pb2 import Struct
 
 from bloomery.training.v1 import Job, JobKind, Parameter, Recipe
 from bloomery.vision.v1 import TaskType
+from bloomery_worker.process import LOG_FILE, TrainerProcess
+from bloomery_worker.settings import read_settings
+from bloomery_worker.supervisor import supervise
 from tests.worker.fake_trainer import TOKEN, FakeTrainer, serving
+from tests.worker.forks import fork_trainer
 from tests.worker.sample_data import Version
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,24 +118,8 @@ async def running(
     trainer: FakeTrainer, folder: Path, *, token: str = TOKEN, settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[Worker]:
     """Starts a worker as the process launcher does; nothing of it is left behind."""
-    work_dir, cache_dir = folder / "work", folder / "cache"
-    work_dir.mkdir(exist_ok=True)
-    cache_dir.mkdir(exist_ok=True)
-    environment = {
-        "PATH": os.environ["PATH"],
-        **(settings or {}),
-        "HOME": str(folder),
-        "BLOOMERY_TRAINER_TARGET": trainer.target,
-        "BLOOMERY_ATTEMPT_TOKEN": token,
-        "BLOOMERY_WORK_DIR": str(work_dir),
-        "BLOOMERY_CACHE_DIR": str(cache_dir),
-        "BLOOMERY_TERMINATION_FILE": str(work_dir / "termination.json"),
-        "BLOOMERY_CPUS": "1",
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        **({"PYTHONPATH": str(SCRIPTED)} if trainer.recipe.module == SCRIPTED.name else {}),
-        **(settings or {}),
-    }
+    environment = _environment(trainer, folder, token, settings or {})
+    work_dir = folder / "work"
     with (work_dir / "worker.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "bloomery_worker",
@@ -143,6 +132,52 @@ async def running(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+
+
+def _environment(trainer: FakeTrainer, folder: Path, token: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """What a launcher sets, and the folders that it makes."""
+    work_dir, cache_dir = folder / "work", folder / "cache"
+    work_dir.mkdir(exist_ok=True)
+    cache_dir.mkdir(exist_ok=True)
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "BLOOMERY_TRAINER_TARGET": trainer.target,
+        "BLOOMERY_ATTEMPT_TOKEN": token,
+        "BLOOMERY_WORK_DIR": str(work_dir),
+        "BLOOMERY_CACHE_DIR": str(cache_dir),
+        "BLOOMERY_TERMINATION_FILE": str(work_dir / "termination.json"),
+        "BLOOMERY_CPUS": "1",
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        **({"PYTHONPATH": str(SCRIPTED)} if trainer.recipe.module == SCRIPTED.name else {}),
+        **settings,
+    }
+
+
+async def attempt(
+    trainer: FakeTrainer,
+    blobs: Mapping[str, bytes],
+    folder: Path,
+    *,
+    code: int = 0,
+    settings: Mapping[str, str] | None = None,
+) -> FakeTrainer:
+    """Does an attempt that ends with `code`, and returns the service.
+
+    As `running` a worker does, but the supervisor is in this process, and the trainer process is forked.
+    """
+    async with serving(trainer, blobs):
+        environment = _environment(trainer, folder, TOKEN, settings or {})
+
+        async def spawn(work_dir: Path, _: Mapping[str, str]) -> TrainerProcess:
+            return await fork_trainer(work_dir, environment)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(TrainerProcess, "spawn", spawn)
+            words = await supervise(read_settings(environment))
+    assert words.exit_code == code, (folder / "work" / LOG_FILE).read_text(errors="replace")
+    return trainer
 
 
 def scripted_trainer(version: Version, *, epochs: int, seconds: float = 0.05, **parameters: object) -> FakeTrainer:
@@ -198,6 +233,4 @@ async def applied(
     trainer = trainer_for(job(name, kind, base="", **parameters), recipe(name), version)
     trainer.base = source.kept["checkpoint"]
     blobs = {**version.blobs, trainer.base.logical_key: source.content("checkpoint")}
-    async with served(trainer, Version(version.index, version.classes, blobs)), running(trainer, folder) as worker:
-        assert await worker.exit_code() == code, worker.output
-    return trainer
+    return await attempt(trainer, blobs, folder, code=code)

@@ -13,7 +13,7 @@ from bloomery.training.v1 import Reason
 from bloomery_vision.geometry import Box, Mask, Polygon, Shape
 from bloomery_vision.manifest import ManifestRow
 from tests.worker.fake_trainer import FakeTrainer
-from tests.worker.harness import TINY, job, recipe, running, served, trainer_for
+from tests.worker.harness import TINY, attempt, job, recipe, trainer_for
 from tests.worker.sample_data import Version, as_version, digest, outlined, tagged, voc_rows
 
 pytestmark = [pytest.mark.real_training, pytest.mark.timeout(300)]
@@ -29,9 +29,7 @@ def images(examples_dir: Path) -> Images:
 async def attempted(name: str, version: Version, folder: Path, *, code: int = 0, **parameters: object) -> FakeTrainer:
     settings = {**TINY, "epochs": 1, "sample_predictions": 0, "export": "none", **parameters}
     trainer = trainer_for(job(name, "TRAIN", base="scratch", **settings), recipe(name), version)
-    async with served(trainer, version), running(trainer, folder) as worker:
-        assert await worker.exit_code() == code, worker.output
-    return trainer
+    return await attempt(trainer, version.blobs, folder, code=code)
 
 
 async def refused(name: str, version: Version, folder: Path, **parameters: object) -> Reason:

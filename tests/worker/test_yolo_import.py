@@ -9,8 +9,8 @@ from google.protobuf.json_format import MessageToDict
 
 from bloomery.common.v1 import Artifact
 from bloomery.training.v1 import ModelInput, Reason
-from tests.worker.fake_trainer import FakeTrainer, serving
-from tests.worker.harness import applied, job, recipe, running
+from tests.worker.fake_trainer import FakeTrainer
+from tests.worker.harness import applied, attempt, job, recipe
 from tests.worker.sample_data import Version, digest
 
 pytestmark = [pytest.mark.real_training, pytest.mark.timeout(300)]
@@ -23,9 +23,7 @@ async def imported(name: str, content: bytes, folder: Path, *, code: int = 0, **
     trainer = FakeTrainer(wanted, recipe(name), manifest=None, classes=())
     trainer.base = Artifact(digest=digest(content), size_bytes=len(content), logical_key="p0/inputs/x")
     trainer.base.file_name = "mine.pt"
-    async with serving(trainer, {"p0/inputs/x": content}), running(trainer, folder) as worker:
-        assert await worker.exit_code() == code, worker.output
-    return trainer
+    return await attempt(trainer, {"p0/inputs/x": content}, folder, code=code)
 
 
 async def refused(name: str, content: bytes, folder: Path) -> Reason:
@@ -164,9 +162,7 @@ async def test_an_imported_model_is_exported_without_a_dataset_version(
     wanted.dataset_version = ""
     trainer = FakeTrainer(wanted, recipe("yolo-detect"), manifest=None, classes=())
     trainer.base = detector.kept["checkpoint"]
-    blobs = {trainer.base.logical_key: detector.content("checkpoint")}
-    async with serving(trainer, blobs), running(trainer, tmp_path) as worker:
-        assert await worker.exit_code() == 0, worker.output
+    await attempt(trainer, {trainer.base.logical_key: detector.content("checkpoint")}, tmp_path)
     assert trainer.finished is not None
     parity = trainer.finished.success.variants[0].parity
     assert parity.passed

@@ -8,7 +8,7 @@ import pytest
 from bloomery.training.v1 import LogLine
 from bloomery_vision.manifest import ManifestRow
 from tests.worker.fake_trainer import FakeTrainer
-from tests.worker.harness import TINY, Worker, job, recipe, running, served, trainer_for
+from tests.worker.harness import TINY, Worker, attempt, job, recipe, running, served, trainer_for
 from tests.worker.sample_data import Version, as_version, digest, voc_rows
 
 pytestmark = [pytest.mark.real_training, pytest.mark.timeout(300)]
@@ -27,9 +27,7 @@ def training(version: Version) -> FakeTrainer:
 
 async def refused(version: Version, folder: Path, **settings: str) -> tuple[str, str, str]:
     """The reason of a training that must not begin."""
-    trainer = training(version)
-    async with served(trainer, version), running(trainer, folder, settings=settings) as worker:
-        assert await worker.exit_code() == 42, worker.output
+    trainer = await attempt(training(version), version.blobs, folder, code=42, settings=settings)
     assert trainer.finished is not None
     assert not trainer.of_kind("metrics")
     reason = trainer.finished.failure.reason

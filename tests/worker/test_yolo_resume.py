@@ -11,7 +11,7 @@ import pytest
 
 from bloomery.training.v1 import DIRECTIVE_CANCEL
 from tests.worker.fake_trainer import FakeTrainer
-from tests.worker.harness import TINY, defaults, job, recipe, running, served, trainer_for
+from tests.worker.harness import TINY, attempt, defaults, job, recipe, running, served, trainer_for
 from tests.worker.sample_data import Version
 
 pytestmark = [pytest.mark.real_training, pytest.mark.timeout(300)]
@@ -54,8 +54,7 @@ async def test_death_in_the_final_evaluation_costs_no_epoch(
     import torch
 
     again = detector.successor(TINY["epochs"])
-    async with served(again, cells), running(again, tmp_path) as worker:
-        assert await worker.exit_code() == 0, worker.output
+    await attempt(again, cells.blobs, tmp_path)
     assert detector.finished is not None
     assert again.finished is not None
     assert again.of_kind("metrics") == []
@@ -93,9 +92,8 @@ def folder(path: Path) -> Path:
 
 async def finished(trainer: FakeTrainer, version: Version, place: Path) -> Mapping[str, object]:
     """Trains to the end and returns what has to be the same."""
-    async with served(trainer, version), running(trainer, folder(place)) as worker:
-        assert await worker.exit_code() == 0, worker.output
-        state = last_state(trainer, worker.work_dir)
+    await attempt(trainer, version.blobs, folder(place))
+    state = last_state(trainer, place / "work")
     assert trainer.finished is not None
     measured = dict(trainer.finished.success.metrics)
     return {**comparable(state), "measured": measured, "published": published(trainer)}

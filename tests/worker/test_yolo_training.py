@@ -22,7 +22,7 @@ from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.messages import Note
 from tests.worker.conftest import SPLITS
 from tests.worker.fake_trainer import FakeTrainer
-from tests.worker.harness import TINY, job, recipe, running, served, trainer_for
+from tests.worker.harness import TINY, attempt, job, recipe, trainer_for
 from tests.worker.sample_data import Version, cached, digest
 from tests.worker.test_parts import JOB
 
@@ -259,8 +259,7 @@ async def refused(base: bytes, version: Version, folder: Path) -> Reason:
     trainer = trainer_for(job("yolo-detect", "TRAIN", base="", **TINY), recipe("yolo-detect"), version)
     trainer.base = Artifact(digest=digest(base), size_bytes=len(base), logical_key="p0/base", file_name="base.pt")
     blobs = {**version.blobs, "p0/base": base}
-    async with served(trainer, Version(version.index, version.classes, blobs)), running(trainer, folder) as worker:
-        assert await worker.exit_code() == 42, worker.output
+    await attempt(trainer, blobs, folder, code=42)
     assert trainer.finished is not None
     return trainer.finished.failure.reason
 

@@ -18,6 +18,8 @@ LENGTH ?= 1
 SEEDS ?= 50
 export DATA BLOOMERY_WEIGHTS BLOOMERY_TEST_DATA PYTHON
 export UV_COMPILE_BYTECODE := 1
+# The hundreds of processes of the tests would compile the same files again and again.
+test-services test-worker: export PYTHONDONTWRITEBYTECODE :=
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile

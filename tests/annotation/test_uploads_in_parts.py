@@ -4,10 +4,15 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from bloomery import AsyncClient, _upload
+from bloomery._files import File
+from bloomery._transfer import Transfer
 from bloomery.annotation.v1 import (
     BlobInfo,
     CompleteUploadsRequest,
@@ -16,7 +21,7 @@ from bloomery.annotation.v1 import (
     Project,
     UploadTarget,
 )
-from bloomery.common.v1 import UploadPart
+from bloomery.common.v1 import SignedRequest, UploadPart
 from bloomery_annotation.blobs import DiskGuard, Uploads
 from bloomery_annotation.housekeeping import Housekeeper
 from bloomery_annotation.model import Blob
@@ -26,7 +31,17 @@ from bloomery_kit import uploads as kit_uploads
 from bloomery_kit.database import Database
 from bloomery_kit.objects import ObjectStore
 from bloomery_kit.times import utc_now
-from tests.annotation.helpers import Server, digest_of, fields_of, png, reason_of, serving, status_of
+from tests.annotation.helpers import (
+    OWNER,
+    Server,
+    bucket_store,
+    digest_of,
+    fields_of,
+    png,
+    reason_of,
+    serving,
+    status_of,
+)
 
 CONTENT = random.Random(1).randbytes(2500)
 INFO = BlobInfo(digest=digest_of(CONTENT), size_bytes=len(CONTENT))
@@ -173,6 +188,33 @@ async def test_one_replica_signs_and_another_completes(deployed_settings: Annota
         await bring(other.objects, rest)
         assert await complete(other) == ""
         assert await is_kept(one, project)
+
+
+async def test_a_client_brings_a_file_to_s3_in_parts(
+    settings: AnnotationSettings, minio: Any, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_upload, "BUNDLED_BYTES", 10)
+    monkeypatch.setattr(_upload, "PARTED_BYTES", 1000)
+    (tmp_path / "folder").mkdir()
+    Image.frombytes("RGB", (60, 40), CONTENT * 3).save(tmp_path / "folder/a.png", compress_level=0)
+    size = (tmp_path / "folder/a.png").stat().st_size
+    sent = []
+    real = Transfer.put
+
+    async def put(transfer: Transfer, file: File, request: SignedRequest, **section: int) -> None:
+        sent.append(section["offset"])
+        await real(transfer, file, request, **section)
+
+    monkeypatch.setattr(Transfer, "put", put)
+    stored = settings.model_copy(update={"object_store": bucket_store(minio, bucket)})
+    async with serving(stored) as server, AsyncClient(server.address, token=OWNER) as client:
+        project = await client.create_project("p")
+        await project.import_folder(tmp_path / "folder")
+        (asset,) = [asset async for asset in project.assets()]
+        await asset.download(tmp_path / "back.png")
+        assert await staged(server, project.proto) == 0
+    assert sorted(sent) == list(range(0, size, 1000))
+    assert (tmp_path / "back.png").read_bytes() == (tmp_path / "folder/a.png").read_bytes()
 
 
 async def test_parts_that_nobody_completes_are_collected(

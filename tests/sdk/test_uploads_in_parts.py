@@ -123,10 +123,15 @@ def test_of_a_file_that_is_all_there_nothing_is_sent(
     assert server.kept == {DIGEST}
 
 
-def test_large_and_small_files_and_copies_travel_beside_each_other(
+def test_copies_of_a_large_file_travel_once(server: Server, project: Project, folder: Path, blobs: Blobs) -> None:
+    (folder / "copy.json").write_bytes(CONTENT)
+    project.import_folder(folder)
+    assert sorted(sent(blobs)) == sorted(PARTS)
+
+
+def test_large_and_small_files_travel_beside_each_other(
     fake: Fake, server: Server, project: Project, folder: Path, blobs: Blobs
 ) -> None:
-    (folder / "copy.json").write_bytes(CONTENT)
     (folder / "other.json").write_bytes(CONTENT[::-1])
     (folder / "middle.json").write_bytes(b"x" * STEP)
     project.import_folder(folder)

@@ -29,6 +29,8 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _STALE_AFTER = 3
 """Intervals of checks, each of which takes one at most, after which what was last heard counts no more."""
 _COLLECT_AFTER = 50_000
+_LARGEST_PIECE = (32 << 20) - (1 << 16)
+"""Bytes, a little less than what glibc counts at most (M_MMAP_THRESHOLD of mallopt(3))."""
 _log = logging.getLogger("bloomery.server")
 
 
@@ -216,11 +218,7 @@ async def run_until_signal(host: Served, *, on_stop: Callable[[], Awaitable[None
         loop.add_signal_handler(number, on_signal, number)
     try:
         await host.start()
-        # What the start made stays to the end: the collector need not look through all of it again and again.
-        gc.collect()
-        gc.freeze()
-        # Work makes many objects and hardly any cycles: at the default of 700 collecting takes a fifth of an import.
-        gc.set_threshold(_COLLECT_AFTER, 20, 20)
+        _prepare_memory()
         await stop.wait()
         await _unless(now, host.drain())
     finally:
@@ -228,6 +226,17 @@ async def run_until_signal(host: Served, *, on_stop: Callable[[], Awaitable[None
             loop.remove_signal_handler(number)
         if on_stop is not None:
             await on_stop()
+
+
+def _prepare_memory() -> None:
+    # What the start made stays to the end: the collector need not look through all of it again and again.
+    gc.collect()
+    gc.freeze()
+    # Work makes many objects and hardly any cycles: at the default of 700 collecting takes a fifth of an import.
+    gc.set_threshold(_COLLECT_AFTER, 20, 20)
+    # glibc keeps twice as much freed memory as the largest piece that came and went. Of what a message of 4 MiB takes
+    # it keeps too little, and getting that again, page by page, takes four times as long as writing the message.
+    bytearray(_LARGEST_PIECE)
 
 
 async def _unless(cut: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:

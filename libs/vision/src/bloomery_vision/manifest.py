@@ -270,7 +270,7 @@ class ShardReader:
         table = self._file.read_row_group(group, columns=names)
         for start in range(0, len(indices), _DECODED):
             some = indices[start : start + _DECODED]
-            for index, row in zip(some, self._rows(table.take(pa.array(some))), strict=True):
+            for index, row in zip(some, self._rows(table.take(pa.array(some, pa.int64()))), strict=True):
                 yield first + index, row
 
     def _rows(self, table: pa.Table) -> Iterator[ManifestRow]:

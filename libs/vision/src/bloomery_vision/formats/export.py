@@ -5,9 +5,9 @@ import io
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import PurePosixPath
 
 from bloomery_vision.formats.model import ExportRow, FormatError
+from bloomery_vision.formats.names import split_suffix
 from bloomery_vision.geometry import Shape, Tag
 
 Notes = Counter[str]
@@ -41,7 +41,8 @@ def relative(name: str) -> str:
 
 def stem_of(file_name: str) -> str:
     """A path without its ending: what a label file and its image have in common."""
-    return str(PurePosixPath(file_name).with_suffix(""))
+    folders, slash, base = file_name.rpartition("/")
+    return f"{folders}{slash}{split_suffix(base)[0]}"
 
 
 def folded(path: str) -> str:

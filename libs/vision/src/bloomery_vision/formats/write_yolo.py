@@ -9,7 +9,7 @@ from bloomery_vision.formats.model import ExportChunk, ExportRow, YoloTask
 from bloomery_vision.formats.outlines import ring_of, single_ring
 from bloomery_vision.geometry import Box, Mask, Polygon, Ring, Shape
 
-_NUMBER = "{:.10g}".format
+_NUMBER = " %.10g"
 
 
 def write_yolo(
@@ -62,7 +62,7 @@ def _lines(row: ExportRow, numbers: dict[str, int], task: YoloTask, notes: Notes
         if values:
             if shape.attributes:
                 notes["attributes left out"] += 1
-            yield f"{number} {' '.join(map(_NUMBER, values))}\n"
+            yield f"{number}{_NUMBER * len(values)}\n" % (*values,)
 
 
 def _box(shape: Shape, row: ExportRow, notes: Notes) -> list[float]:

@@ -7,14 +7,16 @@ import threading
 import zipfile
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from bloomery._concurrency import unbroken
-from bloomery._files import replacing
+from bloomery._files import replacing, write_whole
 from bloomery._names import id_of
 from bloomery.common.v1 import Artifact
 from bloomery.errors import FailedPrecondition, InvalidArgument, TransferFailed
 
+_AT_ONCE = 1 << 20
+"""A file of so many bytes is read whole, a larger one bit by bit."""
 _WINDOWS = frozenset({0, 10, 11, 14})
 """What zip files call the systems on which a backslash separates folders."""
 
@@ -25,10 +27,10 @@ def inside(folder: Path, name: str) -> Path:
     Raises:
         TransferFailed: the name would leave the folder.
     """
-    relative = PurePosixPath(name)
-    if relative.is_absolute() or ".." in relative.parts or "\\" in name or not relative.parts:
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if name.startswith("/") or ".." in parts or "\\" in name or not parts:
         raise TransferFailed(f"{name!r} would be written outside of {folder}", reason="UNSAFE_NAME")
-    return folder.joinpath(*relative.parts)
+    return folder.joinpath(*parts)
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,8 @@ def _extract(archive: Path, folder: Path, left: threading.Event) -> None:
         for member, _ in targets:
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise TransferFailed(f"{member.filename!r} is a link", reason="UNSAFE_NAME")
+        for parent in {target.parent for _, target in targets}:
+            parent.mkdir(parents=True, exist_ok=True)
         for member, target in targets:
             if left.is_set():
                 return
@@ -135,6 +139,8 @@ def _extract(archive: Path, folder: Path, left: threading.Event) -> None:
 
 
 def _write(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if member.file_size <= _AT_ONCE:
+        write_whole(target, archive.read(member))
+        return
     with archive.open(member) as source, replacing(target) as part, part.open("wb") as sink:
         shutil.copyfileobj(source, sink)

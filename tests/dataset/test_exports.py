@@ -45,6 +45,8 @@ async def export(service: Service, name: str, export_format: ExportFormat.ValueT
 async def test_a_yolo_export_is_what_trainers_read(service: Service, version: DatasetVersion, tmp_path: Path) -> None:
     files = await export(service, version.name, ExportFormat.EXPORT_FORMAT_YOLO, tmp_path / "blobs")
     items, _, _ = await listed(service, version.name)
+    # Who unpacks has label files before there is anything to train by.
+    assert [*files][-2:] == ["data.yaml", "images.csv"]
     assert yaml.safe_load(files.pop("data.yaml"))["names"] == {0: "RBC", 1: "WBC", 2: "Platelets"}
     labels = {f"labels/{item.split}/{Path(item.file_name).stem}.txt" for item in items}
     assert files.keys() == {"images.csv", *labels}

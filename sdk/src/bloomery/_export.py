@@ -2,14 +2,18 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
+from typing import Self
 
 from bloomery._archive import Found, extract, found_below, inside, members, refuse_foreign
-from bloomery._concurrency import ahead, together
+from bloomery._concurrency import ahead, together, unbroken
 from bloomery._files import write_checked
 from bloomery._results import Progress, Step
 from bloomery._session import Session
+from bloomery.common.v1 import SignedRequest
 from bloomery.dataset.v1 import (
     DatasetItem,
     ExportDatasetVersionRequest,
@@ -40,15 +44,18 @@ async def export(
     progress(Step("exporting"))
     there = await asyncio.to_thread(found_below, to)
     # While the label files are made, which may be refused, the images come, and wait here.
-    async with ahead(_listing(session, version, there), _AHEAD, _weight) as pages:
+    async with ahead(_listing(session, version, there), _AHEAD, attrgetter("weight")) as pages:
         exported = await label_files(session, version, format)
         with tempfile.TemporaryDirectory() as scratch:
             labels = Path(scratch) / "labels.zip"
             await session.transfer.get(exported.download, labels, exported.archive.digest)
-            if there != Found():
+            if there == Found():
+                # No image is taken for one of nothing: data.yaml, by which people train, comes after all label files.
+                await together([extract(labels, to), _images(session, pages, to, progress)])
+            else:
                 await _check(session, version, to, there, members(labels))
-            await extract(labels, to)
-        await _images(session, pages, to, progress)
+                await extract(labels, to)
+                await _images(session, pages, to, progress)
     return dict(exported.losses)
 
 
@@ -65,7 +72,36 @@ async def _check(session: Session, version: str, to: Path, there: Found, written
     refuse_foreign(to, there.foreign(written))
 
 
-async def _listing(session: Session, version: str, there: Found) -> AsyncGenerator[ListDatasetItemsResponse, None]:
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """One of a listing: its path in an export, and its bytes, or how to get them."""
+
+    path: str
+    digest: str
+    content: bytes
+    download: SignedRequest | None
+
+    @classmethod
+    def of(cls, item: DatasetItem) -> Self:
+        # Taken once: a message copies its bytes each time that it is asked for them.
+        content = item.content
+        return cls(_path(item), item.digest, content, None if content else item.download)
+
+
+@dataclass(frozen=True)
+class _Page:
+    """Some images, of `total` in all."""
+
+    images: Sequence[_Image]
+    total: int
+
+    @property
+    def weight(self) -> int:
+        """Downloads are signed for a while: no page of them is read before its forerunner has its turn."""
+        return 1 if all(image.content for image in self.images) else _AHEAD
+
+
+async def _listing(session: Session, version: str, there: Found) -> AsyncGenerator[_Page, None]:
     """The images page by page; small ones come with it where many of a page are not there."""
     listing = ListDatasetItemsRequest(
         parent=version, page_size=_PAGE, sign_downloads=True, inline_contents=not there.files, without_shapes=True
@@ -76,7 +112,7 @@ async def _listing(session: Session, version: str, there: Found) -> AsyncGenerat
         if many and not listing.inline_contents:
             listing.inline_contents = True
             continue
-        yield page
+        yield _Page([*map(_Image.of, page.items)], page.total_size)
         if not page.next_page_token:
             return
         listing.inline_contents = many
@@ -88,30 +124,26 @@ def _lacks_many(page: ListDatasetItemsResponse, there: Found) -> bool:
     return missing * _DOWNLOAD > len(page.items)
 
 
-def _weight(page: ListDatasetItemsResponse) -> int:
-    """Downloads are signed for a while: no page of them is read before its forerunner has its turn."""
-    return 1 if all(item.content for item in page.items) else _AHEAD
-
-
-async def _images(
-    session: Session, pages: AsyncIterator[ListDatasetItemsResponse], to: Path, progress: Progress
-) -> None:
+async def _images(session: Session, pages: AsyncIterator[_Page], to: Path, progress: Progress) -> None:
     """Write the images."""
     done = 0
     async for page in pages:
-        arrived = {inside(to, _path(item)): item for item in page.items if item.content}
-        large = [item for item in page.items if not item.content]
-        await asyncio.to_thread(_write_all, arrived)
-        await together(session.transfer.get(item.download, inside(to, _path(item)), item.digest) for item in large)
-        done += len(page.items)
-        progress(Step("downloading", done, page.total_size))
+        await unbroken(asyncio.create_task(asyncio.to_thread(_write_arrived, page.images, to)))
+        await together(
+            session.transfer.get(image.download, inside(to, image.path), image.digest)
+            for image in page.images
+            if image.download
+        )
+        done += len(page.images)
+        progress(Step("downloading", done, page.total))
 
 
-def _write_all(arrived: Mapping[Path, DatasetItem]) -> None:
-    for folder in {path.parent for path in arrived}:
+def _write_arrived(images: Sequence[_Image], to: Path) -> None:
+    arrived = [(inside(to, image.path), image) for image in images if image.content]
+    for folder in {path.parent for path, _ in arrived}:
         folder.mkdir(parents=True, exist_ok=True)
-    for path, item in arrived.items():
-        write_checked(path, item.content, item.digest)
+    for path, image in arrived:
+        write_checked(path, image.content, image.digest)
 
 
 def _path(item: DatasetItem) -> str:

@@ -40,9 +40,14 @@ def place() -> Iterator[Path]:
 
 def write_images(folder: Path, names: Iterable[str] = SIZES) -> None:
     """The images of some names, of their sizes, in a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name in names:
-        Image.new("RGB", SIZES[Path(name).name], (90, 120, 60)).save(folder / name)
+        write_image(folder / name, SIZES[Path(name).name])
+
+
+def write_image(path: Path, size: tuple[int, int]) -> None:
+    """An image of (width, height)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (90, 120, 60)).save(path)
 
 
 def box(label: str, *corners: float, **attributes: str) -> Shape:

@@ -15,7 +15,8 @@ from bloomery.errors import BloomeryError
 from tests.imports.contents import contents, differences
 from tests.imports.site import Site, Undisturbed
 
-_PATIENCE = 60.0
+PATIENCE = 60.0
+"""Seconds that each half of a round may take."""
 _STRATA = 10
 """So many rounds cover an import evenly."""
 _STAYS = 0.25
@@ -75,11 +76,11 @@ def draw(number: int, *, seed: int) -> Hit:
     return Hit(moment, dice.uniform(0, 0.5), stays=dice.random() < _STAYS)
 
 
-async def play(site: Site, wanted: Undisturbed, hit: Hit, name: str) -> Outcome:
+async def play(site: Site, wanted: Undisturbed, hit: Hit, name: str, patience: float = PATIENCE) -> Outcome:
     """Import the folder into a new project, kill the server, let it come back, and look at everything."""
     problems: list[str] = []
     reached, back, recovery = Reached.UPLOADING, time.monotonic(), 0.0
-    async with site.client() as client, _told(problems):
+    async with site.client() as client, _told(problems, patience):
         project = await client.create_project(name)
         importing = _Importing(project, wanted)
         await importing.until(hit.moment * wanted.seconds)
@@ -92,20 +93,20 @@ async def play(site: Site, wanted: Undisturbed, hit: Hit, name: str) -> Outcome:
         await asyncio.to_thread(site.server.wait_until_ready)
         back = time.monotonic()
         problems += await importing.outcome()
-    async with site.client() as client, _told(problems):
+    async with site.client() as client, _told(problems, patience):
         if not hit.stays:
             await (await client.project(name)).import_folder(wanted.folder)
         recovery = time.monotonic() - back
-        problems += await look(client, name, wanted)
+        problems += await look(client, name, wanted, patience)
     return Outcome(hit, reached, recovery, [*problems, *site.damaged()])
 
 
-async def look(client: AsyncClient, name: str, wanted: Undisturbed) -> Sequence[str]:
+async def look(client: AsyncClient, name: str, wanted: Undisturbed, patience: float = PATIENCE) -> Sequence[str]:
     """Wait until nothing is imported into a project any more, and say what it should not hold or lacks."""
     project = await client.project(name)
     problems: list[str] = []
     async for one in project.imports():
-        async with _told(problems):
+        async with _told(problems, patience):
             await one.wait()
     return [*problems, *differences(await contents(project), wanted.contents)]
 
@@ -144,10 +145,10 @@ class _Importing:
 
 
 @asynccontextmanager
-async def _told(problems: list[str]) -> AsyncIterator[None]:
+async def _told(problems: list[str], patience: float = PATIENCE) -> AsyncIterator[None]:
     """Add what goes wrong to the problems."""
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(patience):
             yield
     except (BloomeryError, TimeoutError) as error:
         problems.append(f"{type(error).__name__}: {error}")

@@ -1,14 +1,12 @@
 """Results on stdout: a table for people, the API's own messages for scripts."""
 
 import json
+import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from rich.console import Console
-from rich.table import Table
+from itertools import islice, zip_longest
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from bloomery.cli._options import Output
 
@@ -18,21 +16,56 @@ if TYPE_CHECKING:
     from bloomery._fields import Fields
 
 HandleT = TypeVar("HandleT", bound="Fields[Any]")
-_UNBOUNDED = 100_000
-"""Columns, more than any table has."""
+_GAP = "  "
 
 
-def _write(table: Table) -> None:
-    """Write a table to stdout; where that is no terminal, nothing is cut off, wrapped or filled up with blanks."""
-    out = Console(highlight=False)
-    if out.is_terminal:
-        out.print(table)
+def _write(rows: Sequence[Sequence[str]], titles: Sequence[str] = (), first: str = "") -> None:
+    """Write rows of cells below each other, which may have several lines; `first` is the style of the first column.
+
+    Where stdout is no terminal, nothing is cut off, wrapped or filled up with blanks.
+    """
+    if is_terminal(sys.stdout):
+        _draw(rows, titles, first)
         return
-    wide = Console(highlight=False, width=_UNBOUNDED)
-    with wide.capture() as captured:
-        wide.print(table)
-    for line in captured.get().splitlines():
-        sys.stdout.write(line.rstrip() + "\n")
+    for line in _lines([titles, *rows] if titles else rows):
+        sys.stdout.write(line + "\n")
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a stream is one, or is to be taken for one."""
+    return stream.isatty() or bool(os.environ.get("FORCE_COLOR"))
+
+
+def _draw(rows: Iterable[Sequence[str]], titles: Sequence[str], first: str) -> None:
+    # Imported here and below, as it takes half as long to import as a whole client, and scripts need none of it.
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=bool(titles), header_style="bold", padding=(0, len(_GAP), 0, 0))
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for start, *others in rows:
+        table.add_row(Text(start, first), *map(Text, others))
+    Console(highlight=False).print(table)
+
+
+def _lines(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    # A row may have fewer cells than others.
+    split = [[cell.split("\n") for cell in row] for row in rows]
+    widths = [max(_width(line) for cell in column for line in cell) for column in zip_longest(*split, fillvalue=[""])]
+    for row in split:
+        for cells in zip_longest(*row, fillvalue=""):
+            padded = (cell + " " * (width - _width(cell)) for cell, width in zip(cells, widths, strict=False))
+            yield _GAP.join(padded).rstrip()
+
+
+def _width(cell: str) -> int:
+    if cell.isascii():
+        return len(cell)
+    from rich.cells import cell_len
+
+    return cell_len(cell)
 
 
 def show(message: "Message", rows: Mapping[str, object], output: Output) -> None:
@@ -45,11 +78,7 @@ def show(message: "Message", rows: Mapping[str, object], output: Output) -> None
 
 def fields(rows: Mapping[str, object]) -> None:
     """Write titles and values for people; what is empty is left out."""
-    table = Table.grid(padding=(0, 2))
-    for title, value in rows.items():
-        if value not in ("", None):
-            table.add_row(f"[dim]{title}[/]", text(value))
-    _write(table)
+    _write([(title, text(value)) for title, value in rows.items() if value not in ("", None)], first="dim")
 
 
 def listing(
@@ -68,6 +97,8 @@ def listing(
         output,
     )
     if len(found) > len(shown):
+        from rich.console import Console
+
         Console(stderr=True).print(f"[dim]there are more than {limit}: --limit 0 lists all[/]")
 
 
@@ -83,12 +114,7 @@ def messages(
 
 def grid(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table for people."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for title in titles:
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        table.add_row(*map(text, row))
-    _write(table)
+    _write([list(map(text, row)) for row in rows], titles)
 
 
 def as_json(message: "Message") -> dict[str, Any]:
@@ -125,9 +151,7 @@ def dump(value: object, output: Output) -> None:
 
 
 def text(value: object) -> str:
-    """A value as people read it, safe to print with markup."""
-    from rich.markup import escape
-
+    """A value as people read it."""
     match value:
         case None:
             return ""
@@ -136,13 +160,13 @@ def text(value: object) -> str:
         case float():
             return "0.9999" if 0.9999 < value < 1 else f"{value:.4g}"
         case Mapping():
-            return escape("  ".join(f"{key}={text(one)}" for key, one in value.items()))
+            return "  ".join(f"{key}={text(one)}" for key, one in value.items())
         case str():
-            return escape(value)
+            return value
         case Iterable():
-            return escape(", ".join(map(str, value)))
+            return ", ".join(map(str, value))
         case _:
-            return escape(str(value))
+            return str(value)
 
 
 def _when(moment: datetime) -> str:

@@ -6,9 +6,6 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
-
 from bloomery._names import counted
 from bloomery.cli._options import Output
 from bloomery.cli._output import show
@@ -65,7 +62,7 @@ def show_plan(done: "Import", output: Output) -> None:
         tell_unsent(done.skipped)
         tell_doubts(plan)
         for stop in plan.stops:
-            _err().print(f"[red]cannot be imported[/] {stop.code}: {escape(stop.message)}; {escape(stop.hint)}")
+            tell(f"{stop.code}: {stop.message}; {stop.hint}", "cannot be imported", "red")
 
 
 def splits(plan: "ImportPlan") -> str:
@@ -86,22 +83,21 @@ def tell_unsent(skipped: Mapping[str, int]) -> None:
     from bloomery._folders import untold
 
     for reason, count in untold(skipped).items():
-        _err().print(f"[yellow]doubt[/] NAME_NOT_SENT {count}: {escape(reason)}; rename the files")
+        tell(f"NAME_NOT_SENT {count}: {reason}; rename the files", "doubt")
 
 
 def tell_doubts(plan: "ImportPlan") -> None:
     """Print what the server is not sure of, each kind once."""
     for doubt in plan.doubts:
         example = f" (such as {doubt.example})" if doubt.example else ""
-        line = f"{doubt.code} {doubt.count}: {doubt.message}{example}; {doubt.hint}"
-        _err().print(f"[yellow]doubt[/] {escape(line)}")
+        tell(f"{doubt.code} {doubt.count}: {doubt.message}{example}; {doubt.hint}", "doubt")
 
 
 def tell_problems(done: "Import") -> None:
     """Print what was wrong with single files, each kind once."""
     lines = list(_by_kind(done.proto))
     for line in lines[:_MOST]:
-        _err().print(f"[yellow]problem[/] {escape(line)}")
+        tell(line, "problem")
     if len(lines) > _MOST:
         tell(f"... {counted(len(lines) - _MOST, 'more kind')} of problems")
     if lines:
@@ -109,9 +105,14 @@ def tell_problems(done: "Import") -> None:
         tell(f"all {counts}: bloomery imports show {done.name} -o json")
 
 
-def tell(text: str) -> None:
-    """Print a line beside the result."""
-    _err().print(escape(text))
+def tell(text: str, word: str = "", style: str = "yellow") -> None:
+    """Print a line beside the result, behind a word that stands out."""
+    # Imported here: most imports have nothing to tell.
+    from rich.console import Console
+    from rich.text import Text
+
+    line = Text.assemble((f"{word} " if word else "", style), text)
+    Console(stderr=True, soft_wrap=True, highlight=False).print(line)
 
 
 def _by_kind(proto: "ImportMessage") -> Iterator[str]:
@@ -160,7 +161,3 @@ def _files(files: "ImportFiles") -> str:
 def _some(names: Sequence[str], count: int) -> str:
     shown = ", ".join(names[:_NAMES])
     return f"{shown}, ... ({count})" if count > _NAMES else shown
-
-
-def _err() -> Console:
-    return Console(stderr=True, soft_wrap=True, highlight=False)

@@ -1,10 +1,11 @@
 """Long work on stderr: bars on a terminal, plain lines elsewhere."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from bloomery.cli._output import is_terminal
 
 if TYPE_CHECKING:
     from bloomery import Step
@@ -14,16 +15,16 @@ _PARTS = 10
 
 
 @contextmanager
-def steps(console: Console | None = None) -> Iterator[Callable[["Step"], None]]:
+def steps() -> Iterator[Callable[["Step"], None]]:
     """Show the steps that the given function is told about until the work is over."""
-    out = console or Console(stderr=True)
-    if not out.is_terminal:
-        yield _Lines(out)
+    if not is_terminal(sys.stderr):
+        yield _Lines()
         return
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description:>12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=out) as bars:
+    with Progress(*columns, console=Console(stderr=True)) as bars:
         tasks = {}
 
         def tell(step: "Step") -> None:
@@ -37,8 +38,7 @@ def steps(console: Console | None = None) -> Iterator[Callable[["Step"], None]]:
 class _Lines:
     """One line for each tenth of a phase."""
 
-    def __init__(self, out: Console) -> None:
-        self._out = out
+    def __init__(self) -> None:
         self._told: tuple[str, int] = ("", -1)
 
     def __call__(self, step: "Step") -> None:
@@ -47,4 +47,4 @@ class _Lines:
         if (step.phase, part) != self._told:
             self._told = (step.phase, part)
             count = f" {step.done}/{step.total}" if step.total else ""
-            self._out.print(f"{step.phase}{count}", highlight=False, soft_wrap=True)
+            sys.stderr.write(f"{step.phase}{count}\n")

@@ -44,7 +44,7 @@ def _image(number: int) -> tuple[AssetDraft, Blob]:
 
 def _annotated(asset: Asset, labels: Sequence[str]) -> SetDraft:
     drawn = bytes.fromhex(asset.digest.removeprefix("sha256:"))
-    packed = shapes.pack_values(_boxes(drawn, labels), str)
+    packed = shapes.pack_values(list(_boxes(drawn, labels)), str)
     return SetDraft(asset, MAIN_SET, packed, Provenance(Source.IMPORT, "benchmark"), "benchmark", KeepEdits())
 
 

@@ -5,7 +5,7 @@ are equal bytes. The label of a stored shape is a label's id.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
 
 from bloomery.annotation.v1 import AnnotationSet
@@ -25,14 +25,14 @@ def pack(messages: Iterable[ShapeMessage]) -> Shapes:
     return _stored(stored, Counter(shape.label for shape in stored.shapes))
 
 
-def pack_values(shapes: Iterable[Shape], label_id: Callable[[str], str], ids: Iterable[str] = ()) -> Shapes:
+def pack_values(shapes: Sequence[Shape], label_id: Callable[[str], str], ids: Iterable[str] = ()) -> Shapes:
     """The stored form of values, whose labels `label_id` turns into ids; `ids` are those in their file, if any."""
-    stored, counts = AnnotationSet(), Counter[str]()
-    for shape, identifier in zip_longest(shapes, ids):
-        label = label_id(shape.label)
-        complete(stored.shapes.add(label=label, source_id=identifier or shape.source_id), shape)
-        counts[label] += 1
-    return _stored(stored, counts)
+    stored, labels = AnnotationSet(), [label_id(shape.label) for shape in shapes]
+    for shape, label, identifier in zip_longest(shapes, labels, ids):
+        message = stored.shapes.add()
+        message.label, message.source_id = label, identifier or shape.source_id
+        complete(message, shape)
+    return _stored(stored, Counter(labels))
 
 
 def unpack(blob: bytes) -> AnnotationSet:

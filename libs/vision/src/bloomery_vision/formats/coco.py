@@ -153,7 +153,7 @@ class _Files:
 
     def _entries(self, record: Image, annotations: Iterable[Annotation]) -> Iterator[Entry]:
         categories, where = self._categories[record.file], self._where(record.file)
-        for identifier, kept, _ in annotations:
+        for _, identifier, kept in annotations:
             yield Entry(f"{where}{identifier}", parse_object(kept, categories), identifier or "")
 
     def _repeated(self, records: Sequence[Image], annotations: Iterable[Iterable[Annotation]]) -> list[Finding]:
@@ -161,13 +161,12 @@ class _Files:
         return [
             warning(
                 "DUPLICATE_ID",
-                f"annotation id {one.id} is used twice",
+                f"annotation id {one} is used twice",
                 hint=hint,
-                path=f"{self._where(record.file)}{one.id}",
+                path=f"{self._where(record.file)}{one}",
             )
             for record, found in zip(records, annotations, strict=True)
-            for one in found
-            if one.repeated
+            for one in self._tables.repeated(record, found)
         ]
 
     def _where(self, file: int) -> str:

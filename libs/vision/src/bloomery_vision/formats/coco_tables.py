@@ -27,16 +27,8 @@ class Image(NamedTuple):
     repeated: bool
 
 
-class Annotation(NamedTuple):
-    """An annotation record: its id, what is worth keeping of it, and whether an earlier one of its file has the id."""
-
-    id: str | None
-    kept: Kept
-    repeated: bool
-
-
-_Row = tuple[int, str | None, Kept]
-"""The number of an annotation, its id, and what is worth keeping of it."""
+Annotation = tuple[int, str | None, Kept]
+"""An annotation record: its number, its id, and what is worth keeping of it."""
 
 _SCHEMA = """
 CREATE TABLE image (
@@ -111,7 +103,7 @@ class Tables:
 
     def add_annotations(self, file: int, records: Sequence[Record]) -> None:
         """Keeps annotation records. Raises FormatError BROKEN_FILE where one is nested too deeply."""
-        of_image: defaultdict[str | None, list[_Row]] = defaultdict(list)
+        of_image: defaultdict[str | None, list[Annotation]] = defaultdict(list)
         highest = self._highest.get(file, -1)
         for number, record in enumerate(records, self._number):
             identifier = record.get("id")
@@ -146,11 +138,14 @@ class Tables:
 
     def annotations_of(self, image: Image) -> list[Annotation]:
         """The annotations of an image record in the order of the file."""
-        return [
-            Annotation(identifier, kept, self._some_repeated and self._is_repeated(image.file, identifier, number))
-            for (records,) in self._database.execute(_ANNOTATIONS, (image.file, image.id))
-            for number, identifier, kept in marshal.loads(records)  # noqa: S302 - written by ourselves
-        ]
+        packed = self._database.execute(_ANNOTATIONS, (image.file, image.id))
+        return [one for (records,) in packed for one in marshal.loads(records)]  # noqa: S302 - written by ourselves
+
+    def repeated(self, image: Image, annotations: Iterable[Annotation]) -> list[str | None]:
+        """The ids of an image's annotations that an earlier one of their file has."""
+        if not self._some_repeated:
+            return []
+        return [one for number, one, _ in annotations if self._is_repeated(image.file, one, number)]
 
     def orphans(self) -> Iterator[tuple[int, str | None, int]]:
         """(file, id) of images that annotations name and no record has, with the number of annotations."""
@@ -171,7 +166,7 @@ class Tables:
         yield from map(Image._make, self._database.execute(query, values))
 
 
-def _packed(rows: list[_Row]) -> bytes:
+def _packed(rows: list[Annotation]) -> bytes:
     try:
         return marshal.dumps(rows)
     except ValueError:

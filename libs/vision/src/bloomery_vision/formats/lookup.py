@@ -53,6 +53,8 @@ class NameIndex:
         return None
 
     def _exact(self, path: str) -> str | None:
+        if not self.stems.holds(folder_of(path)):
+            return None
         names = self._names(self.stems.places(split_suffix(fold(base_of(path)))[0], folder_of(path)))
         return path if path in names else next((name for name in names if nfc(name) == path), None)
 

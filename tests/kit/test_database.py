@@ -157,6 +157,14 @@ async def test_each_of_many_rows_gets_its_own_values(db: Database) -> None:
         assert [dict(row) for row in found] == [row | {"parent": None} for row in rows]
 
 
+@pytest.mark.parametrize("count", [499, 500, 1203])
+async def test_rows_that_fill_several_statements_keep_their_values(db: Database, count: int) -> None:
+    async with db.write() as tx:
+        await insert_all(tx, ITEMS, [{"id": number, "state": f"({number}, ?)"} for number in range(count)])
+        found = await tx.execute(sa.select(ITEMS.c.id, ITEMS.c.state).order_by(ITEMS.c.id))
+        assert [tuple(row) for row in found] == [(number, f"({number}, ?)") for number in range(count)]
+
+
 async def test_many_rows_are_refused_for_one_of_them(db: Database) -> None:
     async with db.write() as tx:
         await insert_all(tx, ITEMS, [{"id": 1, "state": "x"}])

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
+from itertools import chain
 from operator import itemgetter
 from threading import Thread
 from typing import Any
@@ -24,6 +25,8 @@ from bloomery_kit.metrics import DATABASE_SECONDS, timed
 
 Transaction = AsyncConnection
 _CLOSE_SECONDS = 10.0
+_ROWS_AT_ONCE = 500
+"""Rows that SQLite gets with a statement, which takes some hundred kilobytes while it stays prepared."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -211,7 +214,26 @@ async def _insert_rows(
         return
     statement: Any = insert.compile(dialect=tx.dialect, column_keys=list(rows[0]))
     columns = [_as_parameters(tx.dialect, table.c[name], rows) for name in statement.positiontup]
-    await tx.exec_driver_sql(str(statement), list(zip(*columns, strict=True)))
+    values: Sequence[tuple[object, ...]] = list(zip(*columns, strict=True))
+    if tx.dialect.name == "sqlite":
+        values = await _insert_together(tx, str(statement), values)
+    if values:
+        await tx.exec_driver_sql(str(statement), values)
+
+
+async def _insert_together(
+    tx: Transaction, insert: str, values: Sequence[tuple[object, ...]]
+) -> Sequence[tuple[object, ...]]:
+    """Insert as many rows as fill whole statements, and return the others.
+
+    SQLite works on a statement beside the interpreter, and waits for that before each row where they come one by one.
+    """
+    row = f"({', '.join('?' * len(values[0]))})"
+    whole = len(values) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
+    for start in range(0, whole, _ROWS_AT_ONCE):
+        many = insert.replace(row, ", ".join([row] * _ROWS_AT_ONCE))
+        await tx.exec_driver_sql(many, tuple(chain.from_iterable(values[start : start + _ROWS_AT_ONCE])))
+    return values[whole:]
 
 
 def _as_parameters(

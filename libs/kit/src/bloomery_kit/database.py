@@ -70,6 +70,7 @@ class Database:
         self.schema = schema
         self._writer = asyncio.Lock()
         self._writing: asyncio.Task[Any] | None = None
+        self._writes = 0
 
     @classmethod
     def connect(
@@ -139,6 +140,15 @@ class Database:
                     yield tx
             finally:
                 self._writing = None
+                self._writes += 1
+
+    @property
+    def writes(self) -> int | None:
+        """How many writing transactions have ended: what was read since the last one is what is there.
+
+        It has moved before the writer goes on. None where other processes write too.
+        """
+        return self._writes if self.is_sqlite else None
 
     async def check_ready(self) -> None:
         """Raise Unavailable unless the database answers."""

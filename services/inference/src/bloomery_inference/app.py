@@ -23,6 +23,7 @@ from bloomery_inference.predictor import Predictor
 from bloomery_inference.recording import Recorder
 from bloomery_inference.registry import Registry
 from bloomery_inference.releasing import Releasing
+from bloomery_inference.remembered import Remembered
 from bloomery_inference.runtime import open_runtime
 from bloomery_inference.service import ModelServicer, PredictionServicer
 from bloomery_inference.settings import InferenceSettings
@@ -72,7 +73,7 @@ class InferenceApp:
         )
         self._models = ModelServicer(registry, objects)
         images = ImageSource(annotations, objects, max_bytes=settings.max_image_bytes)
-        self._predictions = PredictionServicer(registry, images, predictor)
+        self._predictions = PredictionServicer(Remembered(db, registry), images, predictor)
         recorder = Recorder(db, datasets=datasets, annotations=annotations)
         follower = Follower(db, recorder, jobs=jobs, changed=changed)
         parking = Parked(db, recorder, changed=changed)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bloomery_inference.budget import Budget
-from bloomery_inference.model import EncodedImage, ModelVersion, Options, Prediction, Variant, VariantState
+from bloomery_inference.model import EncodedImage, InputSpec, ModelVersion, Options, Prediction, Variant, VariantState
 from bloomery_kit.errors import (
     FailedPrecondition,
     FieldViolation,
@@ -106,11 +106,7 @@ class Predictor:
         async with AsyncExitStack() as stack:
             with watch.measure("queue"):
                 await stack.enter_async_context(self._decoding.hold(size))
-            with watch.measure("decode"):
-                pixels = await asyncio.to_thread(outputs.decode_image, content)
-            with watch.measure("preprocess"):
-                fitted = await asyncio.to_thread(outputs.fit, pixels, version.content.input)
-        return (pixels.shape[1], pixels.shape[0]), fitted
+            return await asyncio.to_thread(_decoded, content, version.content.input, watch)
 
     @asynccontextmanager
     async def _slot(self, watch: Stopwatch, size: int) -> AsyncIterator[None]:
@@ -128,6 +124,15 @@ class Predictor:
         finally:
             self._admitted -= 1
             self._held -= size
+
+
+def _decoded(content: bytes, spec: InputSpec, watch: Stopwatch) -> tuple[tuple[int, int], Fitted]:
+    from bloomery_inference import outputs
+
+    with watch.measure("decode"):
+        pixels = outputs.decode_image(content)
+    with watch.measure("preprocess"):
+        return (pixels.shape[1], pixels.shape[0]), outputs.fit(pixels, spec)
 
 
 def servable(version: ModelVersion) -> Variant:

@@ -40,6 +40,7 @@ from bloomery_inference.model import Artifact, VariantState
 from bloomery_inference.names import JOB, MODEL, PROJECT, VERSION, parse_parent, parse_selector
 from bloomery_inference.predictor import Predictor
 from bloomery_inference.registry import Registry
+from bloomery_inference.remembered import Remembered
 from bloomery_kit.errors import FieldViolation, InvalidArgument
 from bloomery_kit.idempotency import Repeatable
 from bloomery_kit.masks import apply_mask
@@ -167,15 +168,15 @@ class ModelServicer(ModelServiceServicer):
 class PredictionServicer(PredictionServiceServicer):
     """Prediction over gRPC."""
 
-    def __init__(self, registry: Registry, images: ImageSource, predictor: Predictor) -> None:
-        self._registry = registry
+    def __init__(self, versions: Remembered, images: ImageSource, predictor: Predictor) -> None:
+        self._versions = versions
         self._images = images
         self._predictor = predictor
 
     async def Predict(self, request: PredictRequest, context: Context) -> PredictResponse:
         """See the contract."""
         options = convert.predict_options(request)
-        version = await self._registry.get_version(request.model_version, "model_version")
+        version = await self._versions.get_version(request.model_version, "model_version")
         image = await self._images.find(version.project, image=request.image, asset=request.asset)
         return convert.predict_response(await self._predictor.predict(version, image, options))
 

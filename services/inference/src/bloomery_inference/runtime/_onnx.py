@@ -64,8 +64,9 @@ def _open(name: str, directory: Path, threads: int) -> onnxruntime.InferenceSess
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Spinning workers would take the cores from the event loop between two predictions.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Workers that sleep at once are woken hundreds of times in a run; those that spin for long take the cores from the
+    # event loop and, where more threads run than there are cores, from each other.
+    options.add_session_config_entry("session.intra_op.spin_duration_us", "50")
     try:
         return onnxruntime.InferenceSession(directory / "1" / "model.onnx", options, providers=["CPUExecutionProvider"])
     except Exception as error:

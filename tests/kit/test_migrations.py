@@ -55,6 +55,12 @@ async def test_migrating_again_changes_nothing(empty_db: Database, scripts: Path
     assert await columns(empty_db) == ["id", "size"]
 
 
+async def test_where_the_schema_is_the_newest_no_script_runs(empty_db: Database, scripts: Path) -> None:
+    await migrate(empty_db, scripts)
+    (scripts / "env.py").write_text("raise KeyError")
+    await migrate(empty_db, scripts)
+
+
 async def test_two_at_once_are_safe(database_url: str, scripts: Path) -> None:
     databases = [Database.connect(database_url, "kit") for _ in range(2)]
     await asyncio.gather(*(migrate(db, scripts) for db in databases))
@@ -95,12 +101,14 @@ async def test_a_schema_that_nobody_has_made_yet_is_outdated(empty_db: Database,
 
 async def test_a_migration_that_dies_half_way_leaves_the_old_schema(empty_db: Database, scripts: Path) -> None:
     await migrate(empty_db, scripts)
-    add(scripts, "0003", "0002", 'op.add_column("things", sa.Column("lost", sa.Integer)); raise KeyError')
+    newer = scripts.with_name("newer")
+    shutil.copytree(scripts, newer)
+    add(newer, "0003", "0002", 'op.add_column("things", sa.Column("lost", sa.Integer)); raise KeyError')
     with pytest.raises(KeyError):
-        await migrate(empty_db, scripts)
+        await migrate(empty_db, newer)
     assert await columns(empty_db) == ["id", "size"]
-    add(scripts, "0003", "0002", 'op.add_column("things", sa.Column("colour", sa.Integer))')
-    await migrate(empty_db, scripts)
+    add(newer, "0003", "0002", 'op.add_column("things", sa.Column("colour", sa.Integer))')
+    await migrate(empty_db, newer)
     assert await columns(empty_db) == ["id", "size", "colour"]
 
 

@@ -17,7 +17,8 @@ from bloomery_kit.errors import Unavailable
 
 _LOCK = 0x626C6F6F6D
 # Alembic's own reading of it costs twenty times as much, and readiness is asked for every few seconds.
-_REVISION = sa.select(sa.table("alembic_version", sa.column("version_num", sa.String)).c.version_num)
+_VERSIONS = sa.table("alembic_version", sa.column("version_num", sa.String))
+_REVISION = sa.select(_VERSIONS.c.version_num)
 
 
 def run_env() -> None:
@@ -35,7 +36,7 @@ async def migrate(db: Database, script_location: Path | str) -> None:
             await tx.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             if db.schema:
                 await tx.execute(sa.schema.CreateSchema(db.schema, if_not_exists=True))
-        await tx.run_sync(_upgrade, config)
+        await tx.run_sync(_upgrade, config, _head(str(script_location)))
 
 
 async def check_schema(db: Database, script_location: Path | str) -> None:
@@ -63,6 +64,9 @@ def _config(script_location: Path | str) -> Config:
     return config
 
 
-def _upgrade(connection: sa.Connection, config: Config) -> None:
+def _upgrade(connection: sa.Connection, config: Config, head: str | None) -> None:
+    # As on most starts: Alembic runs through all scripts to find that nothing is to be done.
+    if sa.inspect(connection).has_table(_VERSIONS.name) and connection.scalar(_REVISION) == head:
+        return
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

@@ -10,7 +10,9 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -59,10 +61,16 @@ class Worker:
         return "\n".join(path.read_text(errors="replace") for path in logs if path.exists())
 
 
+@cache
+def _declared() -> Mapping[str, Any]:
+    """What the files of the recipes say, by their names."""
+    files = (yaml.safe_load(path.read_text()) for path in RECIPES.rglob("recipe.yaml"))
+    return {content["name"]: content for content in files}
+
+
 def recipe(name: str) -> Recipe:
     """A recipe of the catalogue as the control plane hands it out, as far as the worker looks at it."""
-    (path,) = (path for path in RECIPES.rglob("recipe.yaml") if yaml.safe_load(path.read_text())["name"] == name)
-    content = yaml.safe_load(path.read_text())
+    content = _declared()[name]
     return Recipe(
         name=f"recipes/{name}",
         version=content["version"],
@@ -81,9 +89,7 @@ def recipe(name: str) -> Recipe:
 
 def defaults(name: str, kind: str) -> dict[str, object]:
     """Every parameter of a recipe's kind of job with its default."""
-    (path,) = (path for path in RECIPES.rglob("recipe.yaml") if yaml.safe_load(path.read_text())["name"] == name)
-    declared = yaml.safe_load(path.read_text())["parameters"]
-    chosen = [one for one in declared if kind in one.get("kinds", ["TRAIN"])]
+    chosen = [one for one in _declared()[name]["parameters"] if kind in one.get("kinds", ["TRAIN"])]
     return {one["id"]: one["default"] for one in chosen if one["default"] is not None}
 
 

@@ -211,7 +211,7 @@ class Catalogue:
 def _add(source: str, text: str, recipes: dict[str, Recipe]) -> Sequence[str]:
     """Put the recipe of a text to the others, or say all that is wrong with it."""
     try:
-        recipe = Recipe.model_validate(yaml.safe_load(text))
+        recipe = Recipe.model_validate(yaml.load(text, Loader=yaml.CSafeLoader))
     except ValidationError as error:
         places = [(".".join(str(part) for part in one["loc"]) or "the file", one["msg"]) for one in error.errors()]
         return [f"{source}: {place}: {message.removeprefix('Value error, ')}" for place, message in places]

@@ -34,6 +34,8 @@ def stops(plan: Plan) -> list[tuple[str, str | None]]:
         ("train/cam1/a.json", b'{"boxes', "an unknown kind"),
         ("train/cam2/B.txt", b"10,20,30,40,cat", "an unknown kind"),
         ("gt/a_polygons.json", b'{"imgHeight": 9, "imgWidth": 9, "objects": [{"label": "x"}]}', "Cityscapes"),
+        ("train/_classes.csv", b"filename, cat, dog\ncam1/a.jpg, 1, 0\n", "a table of images"),
+        ("x.csv", b"a.jpg,1,2,3,4,cat\n", "a list of boxes"),
         ("labels.csv", b"file,class\na.jpg,cat\n", "an unknown format"),
         ("panoptic.json", coco({"image_id": 1, "file_name": "a.png", "segments_info": []}), "COCO"),
     ],

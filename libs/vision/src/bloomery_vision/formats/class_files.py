@@ -15,6 +15,7 @@ _ITEM_NAMES = (
 )
 _NUMBER_HEADS = frozenset({"class_id", "classid", "id", "idx", "index", "label_id", "number", "value"})
 _NAME_HEADS = frozenset({"category", "class", "class_name", "classname", "label", "label_name", "name", "names"})
+_NO_TEXT = re.compile(r"\s*|#?[0-9A-Fa-f]{6,8}|-?\d+(\.\d+)?")
 _NAME_KEYS = ("names", "classes", "labels", "class_names", "categories")
 
 Numbered = Mapping[int, str]
@@ -22,19 +23,19 @@ Numbered = Mapping[int, str]
 
 def classes_in(name: str, content: str) -> Numbered:
     """The class names by number in a file of one of the `READERS`' endings; none where it is something else."""
-    found = READERS[split_suffix(name)[1]](content)
-    names = {number: nfc(label.strip()) for number, label in found}
+    try:
+        found = READERS[split_suffix(name)[1]](content)
+        names = {number: nfc(label.strip()) for number, label in found}
+    except (ValueError, TypeError, KeyError, RecursionError, csv.Error):
+        return {}
     return names if all(names.values()) and all(0 <= number < 1 << 31 for number in names) else {}
 
 
 def _of_json(content: str) -> Iterable[tuple[int, str]]:
-    try:
-        value = json.loads(content)
-        if isinstance(value, dict) and "images" not in value and "annotations" not in value:
-            value = next((value[key] for key in _NAME_KEYS if isinstance(value.get(key), dict | list)), value)
-        return _pairs(value)
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return ()
+    value = json.loads(content)
+    if isinstance(value, dict) and "images" not in value and "annotations" not in value:
+        value = next((value[key] for key in _NAME_KEYS if isinstance(value.get(key), dict | list)), value)
+    return _pairs(value)
 
 
 def _pairs(value: object) -> Sequence[tuple[int, str]]:
@@ -58,20 +59,20 @@ def _text(label: object) -> str:
 
 
 def _of_table(content: str) -> Iterable[tuple[int, str]]:
-    try:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(content.splitlines()) if any(row)]
-    except csv.Error:
-        return ()
+    rows = [[cell.strip() for cell in row] for row in csv.reader(content.splitlines()) if any(row)]
     number, name = 1, 0
     head = [cell.lower() for cell in rows[0]] if rows else []
     if names := _NAME_HEADS.intersection(head):
-        # Of `class,id` and `name,class` that one is the name which stands first and is called so most plainly.
         name = min(head.index(one) for one in names)
         number = next((place for place, one in enumerate(head) if one in _NUMBER_HEADS), len(head))
         rows = rows[1:]
     elif all(len(row) == 2 and row[0].isdecimal() for row in rows):
         number, name = 0, 1
-    return _numbered([row for row in rows if name < len(row)], number, name)
+    # Beside names stand numbers and colours; with texts it is a table of something else, such as which image is what.
+    others = (cell for row in rows for place, cell in enumerate(row) if place != name)
+    if any(len(row) <= name for row in rows) or not all(map(_NO_TEXT.fullmatch, others)):
+        return ()
+    return _numbered(rows, number, name)
 
 
 def _numbered(rows: Sequence[Sequence[str]], number: int, name: int) -> Iterable[tuple[int, str]]:

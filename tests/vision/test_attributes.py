@@ -59,7 +59,7 @@ def test_the_attributes_of_an_annotation_are_all_read(photo: bytes) -> None:
     [
         ({"keypoints": [5, 5, 2], "num_keypoints": 1, "bones": {"a": 1}}, {"KEYS_NOT_READ": 2}),
         ({"ignore": 0, "keypoints": [], "caption_of": "", "pose": None}, {}),
-        ({"area": 5, "category_name": "cell"}, {}),
+        ({"area": 5, "category_name": "cell", "isbbox": True, "color": "#ff0000", "width": 100, "height": 80}, {}),
     ],
     ids=["something", "nothing", "said elsewhere"],
 )

@@ -18,9 +18,9 @@ Kept = tuple[object, object, Record | None]
 """What is worth keeping of an annotation: its category, its box, and the rest, None where that says nothing."""
 
 _READ = frozenset({"id", "image_id", "category_id", "bbox", "segmentation", "area", "iscrowd", "attributes", "score"})
-_SAID_AGAIN = frozenset({"category_name", "num_keypoints"})
+_SAID_AGAIN = frozenset({"category_name", "color", "height", "isbbox", "num_keypoints", "width"})
 KNOWN_KEYS = _READ | _SAID_AGAIN
-"""The keys of annotations that are read, or say again what others say."""
+"""The keys of annotations that are read, or say again what others say, as those of COCO Annotator do."""
 
 _NUMBERS = frozenset({int, float, bool})
 _NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*", re.ASCII)

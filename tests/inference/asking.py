@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import grpc
+from google.rpc import error_details_pb2
 
 from bloomery.inference.v1 import (
     GetModelVariantRequest,
@@ -12,6 +13,7 @@ from bloomery.inference.v1 import (
     ModelVariant,
     ModelVersion,
 )
+from bloomery_kit.errors import to_status
 from tests.inference.conftest import Service
 from tests.inference.models import one_box
 
@@ -53,3 +55,17 @@ async def variant_in(service: Service, state: ModelVariant.State.ValueType) -> M
 
 async def gone(service: Service, key: str) -> None:
     await until(lambda: service.objects.stat(key), lambda found: found is None and not service.datasets.held)
+
+
+def fields_of(error: grpc.aio.AioRpcError) -> list[str]:
+    """The fields that a refusal names."""
+    bad = error_details_pb2.BadRequest()
+    assert any(detail.Unpack(bad) for detail in to_status(error).details)
+    return [violation.field for violation in bad.field_violations]
+
+
+def subjects_of(error: grpc.aio.AioRpcError) -> list[str]:
+    """What the violations of a failed precondition are about."""
+    failure = error_details_pb2.PreconditionFailure()
+    assert any(detail.Unpack(failure) for detail in to_status(error).details)
+    return [violation.subject for violation in failure.violations]

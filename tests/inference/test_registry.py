@@ -7,7 +7,6 @@ import grpc
 import pytest
 import sqlalchemy as sa
 from google.protobuf.field_mask_pb2 import FieldMask
-from google.rpc import error_details_pb2
 
 from bloomery.inference.v1 import (
     DeleteModelVariantRequest,
@@ -21,16 +20,9 @@ from bloomery.inference.v1 import (
 )
 from bloomery_inference.store.tables import VERSIONS
 from bloomery_kit.errors import error_info, to_status
-from tests.inference.asking import PETS, V1, recorded
+from tests.inference.asking import PETS, V1, fields_of, recorded
 from tests.inference.conftest import Service
 from tests.inference.samples import trained
-
-
-def fields_of(error: grpc.aio.AioRpcError) -> list[str]:
-    """The fields that a refusal names."""
-    bad = error_details_pb2.BadRequest()
-    assert any(detail.Unpack(bad) for detail in to_status(error).details)
-    return [violation.field for violation in bad.field_violations]
 
 
 async def test_versions_and_models_page_without_loss(service: Service) -> None:

@@ -151,11 +151,12 @@ def test_images_without_shapes_are_left_out_of_classification_only(fake: Fake, c
 
 
 def test_our_own_model_is_a_base_by_its_checkpoint(fake: Fake, client: Client) -> None:
-    client.dataset_version("cells-v@1").train("yolo-detect", base="cells-v@1")
+    client.dataset_version("cells-v@1").train("yolo-detect", base="cells-v@champion")
     [created] = [call.job for call in fake.calls["CreateJob"]]
     assert created.base_artifact.digest == "sha256:" + "c" * 64
-    assert created.base == ""
-    assert fake.calls["GetModelVersion"][0].name == "projects/cells/models/cells-v/versions/1"
+    # By its number, whatever names it now.
+    assert created.base == "projects/cells/models/cells-v/versions/1"
+    assert fake.calls["GetModelVersion"][0].name == "projects/cells/models/cells-v/versions/champion"
 
 
 def test_a_parameter_whose_name_is_taken_goes_by_settings(fake: Fake, client: Client) -> None:

@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bloomery._aio.alias import AsyncModelAlias
     from bloomery._aio.client import AsyncClient
     from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
     from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from bloomery._aio.recipe import AsyncRecipe
     from bloomery._aio.variant import AsyncModelVariant
     from bloomery._results import (
+        AliasChange,
         Contents,
         Difference,
         Epoch,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
         Validation,
     )
     from bloomery._session import Timeouts
+    from bloomery._sync.alias import ModelAlias
     from bloomery._sync.client import Client
     from bloomery._sync.data import Asset, Import, Label
     from bloomery._sync.dataset import Dataset, DatasetVersion
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from bloomery.errors import BloomeryError
 
 __all__ = [
+    "AliasChange",
     "Asset",
     "AsyncAsset",
     "AsyncClient",
@@ -62,6 +66,7 @@ __all__ = [
     "AsyncJobGroup",
     "AsyncLabel",
     "AsyncModel",
+    "AsyncModelAlias",
     "AsyncModelVariant",
     "AsyncModelVersion",
     "AsyncProject",
@@ -80,6 +85,7 @@ __all__ = [
     "JobGroup",
     "Label",
     "Model",
+    "ModelAlias",
     "ModelVariant",
     "ModelVersion",
     "Predicted",
@@ -93,6 +99,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "alias": ("ModelAlias",),
     "client": ("Client",),
     "data": ("Asset", "Import", "Label"),
     "dataset": ("Dataset", "DatasetVersion"),
@@ -104,6 +111,7 @@ _HOMES = {
     "variant": ("ModelVariant",),
 }
 _RESULTS = (
+    "AliasChange",
     "Contents",
     "Difference",
     "Epoch",

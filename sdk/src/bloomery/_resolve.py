@@ -9,7 +9,7 @@ from bloomery._names import ANY_PROJECT, Kind
 from bloomery._session import Session
 from bloomery.annotation.v1 import ListAssetsRequest, ListProjectsRequest
 from bloomery.dataset.v1 import ListDatasetsRequest
-from bloomery.errors import AmbiguousName, NotFound
+from bloomery.errors import AmbiguousName, InvalidArgument, NotFound
 from bloomery.inference.v1 import ListModelsRequest
 from bloomery.training.v1 import ListJobsRequest
 
@@ -68,6 +68,21 @@ class Resolver:
             hint += ", `bloomery jobs list` what may still be in the making"
         name = _only(f"{kind.title} {text}", found, missing, hint)
         return kind.below(names.parent_of(name), text)
+
+    async def alias(self, text: str) -> str:
+        """The full name of the alias that `text`, `MODEL@ALIAS` or its full name, means.
+
+        Raises:
+            InvalidArgument: `text` is neither.
+            AmbiguousName: several projects have the model.
+            NotFound: none has it.
+        """
+        if "/aliases/" in text:
+            return text
+        model, at, alias = text.rpartition("@")
+        if not at or not alias:
+            raise InvalidArgument(f"{text!r} does not name an alias", hint="give MODEL@ALIAS")
+        return f"{await self.find(names.MODEL, model)}/aliases/{alias}"
 
     async def asset(self, text: str) -> str:
         """The full name of the image that `text`, its id, file name or full name, means.

@@ -77,6 +77,38 @@ class Event:
 
 
 @dataclass(frozen=True)
+class AliasChange:
+    """What became of an alias at one moment; `proto` has all of it."""
+
+    proto: inference.ModelAliasChange
+
+    @property
+    def from_version(self) -> str:
+        """The full name of the version that it named before; empty where there was no such alias."""
+        return self.proto.from_version
+
+    @property
+    def to_version(self) -> str:
+        """The full name of the version that it names from then on; empty where it was removed."""
+        return self.proto.to_version
+
+    @property
+    def changer(self) -> str:
+        """Who changed it."""
+        return self.proto.changer
+
+    @property
+    def reason(self) -> str:
+        """Why, as they said."""
+        return self.proto.reason
+
+    @property
+    def time(self) -> datetime:
+        """When, UTC."""
+        return moment(self.proto.create_time)
+
+
+@dataclass(frozen=True)
 class Epoch:
     """What was measured at the end of an epoch, counted from 1; `values` by name, such as "val/map50"."""
 

@@ -10,6 +10,7 @@ from typing import Self
 from bloomery import _names as names
 from bloomery import errors
 from bloomery._address import find_server
+from bloomery._aio.alias import AsyncModelAlias, get_alias, list_changes
 from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
 from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion, list_datasets
 from bloomery._aio.group import AsyncJobGroup, get_job_group
@@ -20,6 +21,7 @@ from bloomery._aio.recipe import AsyncRecipe
 from bloomery._labels import find_label
 from bloomery._names import parent_of
 from bloomery._resolve import Resolver
+from bloomery._results import AliasChange
 from bloomery._session import Session, Timeouts
 from bloomery._versions import get_dataset_version, get_model_version
 from bloomery.annotation import v1 as annotation
@@ -223,10 +225,21 @@ class AsyncClient:
         return AsyncModel(session, await session.call(session.models.GetModel, request))
 
     async def model_version(self, name: str) -> AsyncModelVersion:
-        """A version of a model: `cells-v@1`, or `cells-v` for the newest."""
+        """A version of a model: `cells-v@1`, `cells-v@champion` by an alias, or `cells-v` for the newest."""
         session = await self.connect()
         full = await (await self._resolver()).find(names.MODEL_VERSION, name)
         return AsyncModelVersion(session, await get_model_version(session, full))
+
+    async def model_alias(self, name: str) -> AsyncModelAlias:
+        """An alias of a model's versions: `cells-v@champion`."""
+        session = await self.connect()
+        return await get_alias(session, await (await self._resolver()).alias(name))
+
+    async def alias_history(self, name: str) -> AsyncIterator[AliasChange]:
+        """List the changes of an alias (`cells-v@champion`), the last first; also of one that was removed."""
+        session = await self.connect()
+        async for change in list_changes(session, await (await self._resolver()).alias(name)):
+            yield change
 
     async def models(self, *, project: str | None = None) -> AsyncIterator[AsyncModel]:
         """List the models of a project, by default of the client's, else of all."""

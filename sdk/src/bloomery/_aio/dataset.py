@@ -188,6 +188,7 @@ class AsyncDatasetVersion(AsyncHandle[dataset.DatasetVersion], DatasetVersionFie
             self._session, await Resolver(self._session, project).find(MODEL_VERSION, base)
         )
         job.base_artifact.CopyFrom(checkpoint_of(version))
+        job.base = version.name
 
     async def delete(self) -> None:
         """Delete it; its number is not used again.

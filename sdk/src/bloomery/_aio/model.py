@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+from bloomery._aio.alias import AsyncModelAlias, list_aliases
 from bloomery._aio.base import AsyncHandle
 from bloomery._aio.job import AsyncModelVersion
 from bloomery._fields import ModelFields
@@ -20,8 +21,13 @@ class AsyncModel(AsyncHandle[inference.Model], ModelFields):
             for version in page.model_versions:
                 yield AsyncModelVersion(self._session, version)
 
+    async def aliases(self) -> AsyncIterator[AsyncModelAlias]:
+        """List its aliases in the order of their ids."""
+        async for alias in list_aliases(self._session, self.name):
+            yield alias
+
     async def delete(self) -> None:
-        """Delete it with its versions and their variants."""
+        """Delete it with its versions, their variants and its aliases."""
         request = inference.DeleteModelRequest(name=self.name)
         await self._session.delete(self._session.models.DeleteModel, request)
 

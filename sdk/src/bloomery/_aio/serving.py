@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self, TypedDict, TypeVar, Unpack
 
 from bloomery import errors
+from bloomery._aio.alias import AsyncModelAlias, set_alias
 from bloomery._aio.base import AsyncHandle
 from bloomery._aio.variant import AsyncModelVariant
 from bloomery._archive import file_name, found_below, inside, refuse_foreign
@@ -144,8 +145,27 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
         refuse_foreign(Path(to), (await asyncio.to_thread(found_below, Path(to))).foreign(set(names)))
         return await self._session.transfer.get_all(wanted, progress)
 
+    async def set_alias(self, alias: str, *, reason: str = "", expected: int | None = None) -> AsyncModelAlias:
+        """Let an alias of its model, such as "champion", name it: a new one, or one that named another version.
+
+        Args:
+            alias: its id.
+            reason: why, for its history.
+            expected: number of the version that it must name now, 0 where there must be no such alias; whatever it
+                names by default.
+
+        Raises:
+            Conflict: it names another version than `expected`: somebody else was first.
+            InvalidArgument: the id cannot be an alias's.
+        """
+        return await set_alias(self._session, self.name, alias, reason=reason, expected=expected)
+
     async def delete(self) -> None:
-        """Delete it with its variants; its number is not used again."""
+        """Delete it with its variants; its number is not used again.
+
+        Raises:
+            FailedPrecondition: aliases name it.
+        """
         request = inference.DeleteModelVersionRequest(name=self.name)
         await self._session.delete(self._session.models.DeleteModelVersion, request)
 

@@ -12,6 +12,7 @@ from bloomery._fields.data import (
 from bloomery._fields.work import (
     JobFields,
     JobGroupFields,
+    ModelAliasFields,
     ModelFields,
     ModelVariantFields,
     ModelVersionFields,
@@ -27,6 +28,7 @@ __all__ = [
     "JobFields",
     "JobGroupFields",
     "LabelFields",
+    "ModelAliasFields",
     "ModelFields",
     "ModelVariantFields",
     "ModelVersionFields",

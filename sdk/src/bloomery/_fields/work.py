@@ -189,9 +189,38 @@ class ModelVersionFields(Fields[inference.ModelVersion]):
         return moment(self.proto.create_time)
 
     @property
+    def aliases(self) -> Sequence[str]:
+        """Ids of the aliases that name it, such as `champion`."""
+        return self.proto.aliases
+
+    @property
     def lineage(self) -> inference.Lineage:
         """Job, recipe, dataset version, base weights and licence."""
         return self.proto.lineage
+
+
+class ModelAliasFields(Fields[inference.ModelAlias]):
+    """A name for one version of a model, which may be moved to another one."""
+
+    @property
+    def model_version(self) -> str:
+        """The full name of the version that it names, with its number."""
+        return self.proto.model_version
+
+    @property
+    def update_time(self) -> datetime:
+        """When it was put there, UTC."""
+        return moment(self.proto.update_time)
+
+    @property
+    def updater(self) -> str:
+        """Who put it there."""
+        return self.proto.updater
+
+    @property
+    def reason(self) -> str:
+        """Why, as they said."""
+        return self.proto.reason
 
 
 class ModelVariantFields(Fields[inference.ModelVariant]):

@@ -5,12 +5,13 @@ from typing import Self
 
 from bloomery._aio.client import AsyncClient
 from bloomery._session import Timeouts
+from bloomery._sync.alias import ModelAlias
 from bloomery._sync.data import Asset, Import, Label
 from bloomery._sync.dataset import Dataset, DatasetVersion
 from bloomery._sync.group import JobGroup
 from bloomery._sync.job import Job, ModelVersion
 from bloomery._sync.model import Model
-from bloomery._sync.portal import Facade, Portal, blocking, listing, wrapping
+from bloomery._sync.portal import Facade, Portal, blocking, iterating, listing, wrapping
 from bloomery._sync.project import Project
 from bloomery._sync.recipe import Recipe
 
@@ -73,4 +74,6 @@ class Client(Facade):
     job_groups = listing(AsyncClient.job_groups, JobGroup)
     model = wrapping(AsyncClient.model, Model)
     model_version = wrapping(AsyncClient.model_version, ModelVersion)
+    model_alias = wrapping(AsyncClient.model_alias, ModelAlias)
+    alias_history = iterating(AsyncClient.alias_history)
     models = listing(AsyncClient.models, Model)

@@ -2,6 +2,7 @@
 
 from bloomery._aio.job import AsyncJob, AsyncModelVersion
 from bloomery._fields import JobFields, ModelVersionFields
+from bloomery._sync.alias import ModelAlias
 from bloomery._sync.base import Handle
 from bloomery._sync.portal import Portal, blocking, chained, iterating, listing, wrapping
 from bloomery._sync.variant import ModelVariant
@@ -24,6 +25,7 @@ class ModelVersion(Handle[inference.ModelVersion], ModelVersionFields):
     evaluate = wrapping(AsyncModelVersion.evaluate, _job)
     predict_dataset = wrapping(AsyncModelVersion.predict_dataset, _job)
     download = blocking(AsyncModelVersion.download)
+    set_alias = wrapping(AsyncModelVersion.set_alias, ModelAlias)
     delete = blocking(AsyncModelVersion.delete)
 
 

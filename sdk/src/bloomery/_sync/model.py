@@ -2,6 +2,7 @@
 
 from bloomery._aio.model import AsyncModel
 from bloomery._fields import ModelFields
+from bloomery._sync.alias import ModelAlias
 from bloomery._sync.base import Handle
 from bloomery._sync.job import ModelVersion
 from bloomery._sync.portal import blocking, listing, wrapping
@@ -13,4 +14,5 @@ class Model(Handle[inference.Model], ModelFields):
 
     versions = listing(AsyncModel.versions, ModelVersion)
     version = wrapping(AsyncModel.version, ModelVersion)
+    aliases = listing(AsyncModel.aliases, ModelAlias)
     delete = blocking(AsyncModel.delete)

@@ -1,10 +1,11 @@
-"""bloomery models: list, versions, show, download, import, delete."""
+"""bloomery models: list, versions, show, alias, download, import, delete."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bloomery.cli import aliases
 from bloomery.cli._jobs import show_job
 from bloomery.cli._live import follow_new
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, YesOption, connect
@@ -15,9 +16,13 @@ if TYPE_CHECKING:
     from bloomery import Job, ModelVersion
 
 app = typer.Typer(help="Models: what jobs made, with proof of where it came from.", no_args_is_help=True)
+app.add_typer(aliases.app, name="alias")
 
 VersionArgument = Annotated[
-    str, typer.Argument(metavar="MODEL[@VERSION]", help="The newest version by default; or a full name.")
+    str,
+    typer.Argument(
+        metavar="MODEL[@VERSION]", help="A number or an alias; the newest version by default. Or a full name."
+    ),
 ]
 
 
@@ -43,6 +48,7 @@ def versions(
     """List the versions of a model, newest first."""
     columns = {
         "VERSION": lambda version: version.version,
+        "ALIASES": lambda version: version.aliases,
         "TASK": lambda version: version.task,
         "METRICS": lambda version: dict(version.metrics),
         "DATASET": lambda version: version.lineage.dataset_version,
@@ -131,6 +137,7 @@ def show_version(version: "ModelVersion", output: Output) -> None:
     proto, lineage = version.proto, version.lineage
     rows = {
         "name": version.name,
+        "aliases": ", ".join(version.aliases),
         "task": version.task,
         "classes": version.classes,
         "input": f"{proto.input.width} x {proto.input.height}" if proto.input.width else "",

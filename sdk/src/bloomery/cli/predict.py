@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from bloomery import errors
-from bloomery._names import counted
+from bloomery._names import counted, short
 from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
 from bloomery.cli._output import as_json, dump, grid
 from bloomery.cli.annotations import place
@@ -57,6 +57,8 @@ def run(
     wanted = [name for name in classes.split(",") if name]
     with connect(project) as client:
         model = client.model_version(version)
+        if version not in (model.name, short(model.name)):
+            report.say(f"{version} is {short(model.name)}")
         sources: Sequence[Path | Asset] = list(_below(images)) if images else _assets(client, model, assets or "")
         if not sources:
             report.say(f"no image of the project is meant by {assets}")

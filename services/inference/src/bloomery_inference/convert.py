@@ -73,6 +73,7 @@ def version_message(version: ModelVersion) -> ModelVersionMessage:
         details=_struct(content.details),
         create_time=to_timestamp(version.create_time),
         variants=[variant_message(variant) for variant in version.variants],
+        aliases=version.aliases,
     )
 
 

@@ -2,13 +2,14 @@
 
 from bloomery_inference.model import Cleanup, Model, ModelVersion, Variant
 from bloomery_inference.names import MODEL, PROJECT
-from bloomery_inference.store import cleanups, models, variants
+from bloomery_inference.store import aliases, cleanups, models, variants
 from bloomery_kit.database import Transaction
 from bloomery_kit.idempotency import forget_answers
 
 
 async def forget_model(tx: Transaction, model: Model) -> list[Cleanup]:
     """Forget a locked model with all that it has; what is left to clean up."""
+    await aliases.delete_all(tx, model.uid)
     left = [await forget_version(tx, version) for version in await models.of_model(tx, model.uid)]
     await models.delete_model(tx, model.uid)
     await cleanups.leave(tx, hold_of(model))

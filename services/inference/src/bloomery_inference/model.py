@@ -111,6 +111,35 @@ class ModelVersion:
     ordinal: int
     create_time: datetime
     variants: tuple["Variant", ...] = ()
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A name for the version `number` of a model, who put it there last, and why."""
+
+    project: str
+    model: str
+    id: str
+    number: int
+    reason: str
+    updater: str
+    update_time: datetime
+
+
+@dataclass(frozen=True)
+class AliasChange:
+    """What became of an alias at one moment; 0 stands for no version."""
+
+    project: str
+    model: str
+    alias: str
+    sequence: int
+    from_version: int
+    to_version: int
+    reason: str
+    changer: str
+    create_time: datetime
 
 
 @dataclass(frozen=True)

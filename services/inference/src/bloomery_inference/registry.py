@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from bloomery_inference.convert import checkpoint_of, model_etag, optimize_job
+from bloomery_inference.convert import checkpoint_of, model_etag, optimize_job, version_name
 from bloomery_inference.deletion import forget_model, forget_version, keys_of
 from bloomery_inference.housekeeping import CLEANUPS
 from bloomery_inference.model import Cleanup, Model, ModelVersion, Variant, VariantState
@@ -14,7 +14,7 @@ from bloomery_inference.names import MODEL, VARIANT, Selector, check_lasting, pa
 from bloomery_inference.pending import PENDING
 from bloomery_inference.releasing import Releasing
 from bloomery_inference.store import cleanups, models, results, variants
-from bloomery_kit.database import Database
+from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound, PreconditionViolation
 from bloomery_kit.etags import check_etag
 from bloomery_kit.feeds import Notifier
@@ -66,7 +66,7 @@ class Registry:
         async with self._db.read() as tx:
             found = await models.list_models(tx, project=project, model_id=model_id, after=after, limit=page.size + 1)
             total = await models.count_models(tx, project=project, model_id=model_id)
-        shown, token = _page(found, page, lambda model: (model.project, model.id))
+        shown, token = page_of(found, page, lambda model: (model.project, model.id))
         return shown, token, total
 
     async def update_model(self, name: str, etag: str, values: Mapping[str, object]) -> Model:
@@ -82,12 +82,14 @@ class Registry:
             return await models.update_model(tx, model, values, self._clock()) if values else model
 
     async def get_version(self, name: str, field: str = "name") -> ModelVersion:
-        """A version with its variants. Raise NotFound."""
+        """A version with its variants, without its aliases. Raise NotFound."""
         async with self._db.read() as tx:
-            version = await models.get_version(tx, parse_selector(name, field))
-        if version is None:
-            raise NotFound("model version", name, hint="list the versions of the model")
-        return version
+            return await _version(tx, name, field)
+
+    async def describe_version(self, name: str) -> ModelVersion:
+        """A version with all that is known of it. Raise NotFound."""
+        async with self._db.read() as tx:
+            return await models.name_version(tx, await _version(tx, name, "name"))
 
     async def find_version(self, job: str, job_uid: str) -> ModelVersion:
         """The version that a job made. Raise NotFound, or FailedPrecondition RESULT_REFUSED where none will come."""
@@ -112,14 +114,19 @@ class Registry:
             versions = await models.list_versions(
                 tx, project=project, model_id=model_id, before=before, limit=page.size + 1
             )
-        return _page(versions, page, lambda version: (version.ordinal,))
+        return page_of(versions, page, lambda version: (version.ordinal,))
 
     async def delete_version(self, name: str) -> None:
-        """Forget a version with its variants; their files go later. Raise NotFound, InvalidArgument for "latest"."""
+        """Forget a version with its variants; their files go later.
+
+        Raise NotFound, InvalidArgument where the name may mean another one later, FailedPrecondition
+        VERSION_HAS_ALIASES.
+        """
         check_lasting(name)
         version = await self.get_version(name)
         async with self._db.write() as tx:
             await models.lock_model(tx, version.project, version.model)
+            _check_nameless(await models.name_version(tx, version))
             left = await forget_version(tx, version)
             if left is None:
                 raise NotFound("model version", name, hint="it is gone already")
@@ -203,7 +210,7 @@ class Registry:
         raise NotFound("model variant", name, hint="list the variants of the version, or make it with an optimization")
 
     async def delete_variant(self, name: str) -> None:
-        """Forget a variant; its files go soon after. Raise NotFound, InvalidArgument for one of "latest"."""
+        """Forget a variant; its files go soon after. Raise NotFound, InvalidArgument for "latest" and aliases."""
         check_lasting(name.partition("/variants/")[0])
         variant = await self.get_variant(name)
         async with self._db.write() as tx:
@@ -211,6 +218,29 @@ class Registry:
                 raise NotFound("model variant", name, hint="it is gone already")
             await cleanups.leave(tx, Cleanup(keys_of(variant)))
         self._changed.notify(CLEANUPS)
+
+
+async def _version(tx: Transaction, name: str, field: str) -> ModelVersion:
+    selector = parse_selector(name, field)
+    version = await models.get_version(tx, selector)
+    if version is None:
+        hint = "list the versions of the model" + ("" if selector.is_lasting else ", and its aliases")
+        raise NotFound("model version", name, hint=hint)
+    return version
+
+
+def _check_nameless(version: ModelVersion) -> None:
+    """Raise FailedPrecondition where aliases name a version that is to go: who uses them would find nothing."""
+    if not version.aliases:
+        return
+    fix = "move or delete the alias first"
+    name = version_name(version)
+    message = f"{name} is named by {', '.join(version.aliases)}; {fix}"
+    subjects = [
+        f"{MODEL.format(project=version.project, model=version.model)}/aliases/{one}" for one in version.aliases
+    ]
+    violations = [PreconditionViolation("VERSION_HAS_ALIASES", subject, fix) for subject in subjects]
+    raise FailedPrecondition("VERSION_HAS_ALIASES", message, violations)
 
 
 def _refused(job: str, reason: str) -> FailedPrecondition:
@@ -228,6 +258,7 @@ def _checked(format: str, precision: str) -> str:
     return precision or precisions[0]
 
 
-def _page(items: list[T], page: PageRequest, cursor: Callable[[T], Cursor]) -> tuple[list[T], str]:
+def page_of(items: list[T], page: PageRequest, cursor: Callable[[T], Cursor]) -> tuple[list[T], str]:
+    """Those of one item too many that are on a page, and the next page's token."""
     shown = items[: page.size]
     return shown, page.next_token(cursor(shown[-1])) if len(items) > page.size else ""

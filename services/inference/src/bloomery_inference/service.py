@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.empty_pb2 import Empty
 
 from bloomery.inference.v1 import (
+    DeleteModelAliasRequest,
     DeleteModelRequest,
     DeleteModelVariantRequest,
     DeleteModelVersionRequest,
     FindModelVersionRequest,
+    GetModelAliasRequest,
     GetModelRequest,
     GetModelVariantRequest,
     GetModelVersionRequest,
+    ListModelAliasChangesRequest,
+    ListModelAliasChangesResponse,
+    ListModelAliasesRequest,
+    ListModelAliasesResponse,
     ListModelsRequest,
     ListModelsResponse,
     ListModelVariantsRequest,
@@ -22,6 +28,7 @@ from bloomery.inference.v1 import (
     ListModelVersionsRequest,
     ListModelVersionsResponse,
     Model,
+    ModelAlias,
     ModelServiceServicer,
     ModelVariant,
     ModelVersion,
@@ -29,12 +36,15 @@ from bloomery.inference.v1 import (
     PredictionServiceServicer,
     PredictRequest,
     PredictResponse,
+    SetModelAliasRequest,
     SignedModelArtifact,
     SignModelArtifactsRequest,
     SignModelArtifactsResponse,
     UpdateModelRequest,
 )
 from bloomery_inference import convert
+from bloomery_inference.aliases import Aliases, Move
+from bloomery_inference.convert_aliases import alias_message, change_message
 from bloomery_inference.images import ImageSource
 from bloomery_inference.model import Artifact, VariantState
 from bloomery_inference.names import JOB, MODEL, PROJECT, VERSION, parse_parent, parse_selector
@@ -60,8 +70,9 @@ DOWNLOAD_LIFETIME = timedelta(hours=1)
 class ModelServicer(ModelServiceServicer):
     """The registry over gRPC."""
 
-    def __init__(self, registry: Registry, objects: ObjectStore, *, clock: Clock = utc_now) -> None:
+    def __init__(self, registry: Registry, aliases: Aliases, objects: ObjectStore, *, clock: Clock = utc_now) -> None:
         self._registry = registry
+        self._aliases = aliases
         self._objects = objects
         self._clock = clock
 
@@ -90,7 +101,7 @@ class ModelServicer(ModelServiceServicer):
 
     async def GetModelVersion(self, request: GetModelVersionRequest, context: Context) -> ModelVersion:
         """See the contract."""
-        return convert.version_message(await self._registry.get_version(request.name))
+        return convert.version_message(await self._registry.describe_version(request.name))
 
     async def ListModelVersions(self, request: ListModelVersionsRequest, context: Context) -> ListModelVersionsResponse:
         """See the contract."""
@@ -142,6 +153,37 @@ class ModelServicer(ModelServiceServicer):
         """See the contract."""
         await self._registry.delete_variant(request.name)
         return Empty()
+
+    async def SetModelAlias(self, request: SetModelAliasRequest, context: Context) -> ModelAlias:
+        """See the contract."""
+        expected = request.expected_version if request.HasField("expected_version") else None
+        move = Move(request.name, request.model_version, expected, request.reason)
+        model = request.name.partition("/aliases/")[0]
+        return await self._aliases.move(move, Repeatable("SetModelAlias", model, request), alias_message)
+
+    async def GetModelAlias(self, request: GetModelAliasRequest, context: Context) -> ModelAlias:
+        """See the contract."""
+        return alias_message(await self._aliases.get(request.name))
+
+    async def ListModelAliases(self, request: ListModelAliasesRequest, context: Context) -> ListModelAliasesResponse:
+        """See the contract."""
+        page = PageRequest.parse(request.page_size, request.page_token, request)
+        aliases, token = await self._aliases.page(page, request.parent)
+        return ListModelAliasesResponse(model_aliases=map(alias_message, aliases), next_page_token=token)
+
+    async def DeleteModelAlias(self, request: DeleteModelAliasRequest, context: Context) -> Empty:
+        """See the contract."""
+        expected = request.expected_version if request.HasField("expected_version") else None
+        await self._aliases.remove(request.name, expected=expected, reason=request.reason)
+        return Empty()
+
+    async def ListModelAliasChanges(
+        self, request: ListModelAliasChangesRequest, context: Context
+    ) -> ListModelAliasChangesResponse:
+        """See the contract."""
+        page = PageRequest.parse(request.page_size, request.page_token, request)
+        changes, token = await self._aliases.changes(page, request.parent)
+        return ListModelAliasChangesResponse(model_alias_changes=map(change_message, changes), next_page_token=token)
 
     async def SignModelArtifacts(
         self, request: SignModelArtifactsRequest, context: Context

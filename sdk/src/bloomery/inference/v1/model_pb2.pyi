@@ -99,7 +99,7 @@ class Model(message.Message):
 
 @typing.final
 class ModelVersion(message.Message):
-    """A trained model with the proof of where it came from. Immutable."""
+    """A trained model with the proof of where it came from. Immutable but for `aliases`."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -135,6 +135,7 @@ class ModelVersion(message.Message):
     DETAILS_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     VARIANTS_FIELD_NUMBER: builtins.int
+    ALIASES_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/models/{model}/versions/{version}`."""
     uid: builtins.str
@@ -175,6 +176,10 @@ class ModelVersion(message.Message):
     def variants(self) -> containers.RepeatedCompositeFieldContainer[ModelVariant]:
         """Variants made from it. Output only."""
 
+    @builtins.property
+    def aliases(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Ids of the aliases that name it now, in their order. Output only."""
+
     def __init__(
         self,
         *,
@@ -190,10 +195,95 @@ class ModelVersion(message.Message):
         details: struct_pb2.Struct | None = ...,
         create_time: timestamp_pb2.Timestamp | None = ...,
         variants: abc.Iterable[ModelVariant] | None = ...,
+        aliases: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "details", b"details", "input", b"input", "lineage", b"lineage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["artifacts", b"artifacts", "classes", b"classes", "create_time", b"create_time", "details", b"details", "input", b"input", "lineage", b"lineage", "metrics", b"metrics", "name", b"name", "task", b"task", "uid", b"uid", "variants", b"variants", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["aliases", b"aliases", "artifacts", b"artifacts", "classes", b"classes", "create_time", b"create_time", "details", b"details", "input", b"input", "lineage", b"lineage", "metrics", b"metrics", "name", b"name", "task", b"task", "uid", b"uid", "variants", b"variants", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ModelAlias(message.Message):
+    """A name for one version of a model, which may be moved to another one, such as "champion". It stands wherever a version's number may stand:
+    `projects/{project}/models/{model}/versions/champion`. What is asked so is resolved once, and answers say the version's number.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    MODEL_VERSION_FIELD_NUMBER: builtins.int
+    UPDATE_TIME_FIELD_NUMBER: builtins.int
+    UPDATER_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`projects/{project}/models/{model}/aliases/{alias}`. The id is made by the rules of all ids, and is neither "latest" nor 32 hexadecimal digits, which are
+    a uid; as it begins with a letter, it is never a number.
+    """
+    model_version: builtins.str
+    """The version that it names: `projects/{project}/models/{model}/versions/{version}`, with its number."""
+    updater: builtins.str
+    """Who put it there. Output only."""
+    reason: builtins.str
+    """Why, as they said. Output only."""
+    @builtins.property
+    def update_time(self) -> timestamp_pb2.Timestamp:
+        """When it was put there. Output only."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        model_version: builtins.str = ...,
+        update_time: timestamp_pb2.Timestamp | None = ...,
+        updater: builtins.str = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["model_version", b"model_version", "name", b"name", "reason", b"reason", "update_time", b"update_time", "updater", b"updater"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ModelAliasChange(message.Message):
+    """One change of an alias. Changes are only ever added; they go with their model."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    FROM_VERSION_FIELD_NUMBER: builtins.int
+    TO_VERSION_FIELD_NUMBER: builtins.int
+    CHANGER_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    CREATE_TIME_FIELD_NUMBER: builtins.int
+    sequence: builtins.int
+    """Place among all changes of aliases of the model, from 1. Output only."""
+    from_version: builtins.str
+    """The version that it named before, perhaps deleted since; empty where there was no such alias. Output only."""
+    to_version: builtins.str
+    """The version that it names from then on, perhaps deleted since; empty where it was removed. Output only."""
+    changer: builtins.str
+    """Who changed it. Output only."""
+    reason: builtins.str
+    """Why, as they said. Output only."""
+    @builtins.property
+    def create_time(self) -> timestamp_pb2.Timestamp:
+        """When. Output only."""
+
+    def __init__(
+        self,
+        *,
+        sequence: builtins.int = ...,
+        from_version: builtins.str = ...,
+        to_version: builtins.str = ...,
+        changer: builtins.str = ...,
+        reason: builtins.str = ...,
+        create_time: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["changer", b"changer", "create_time", b"create_time", "from_version", b"from_version", "reason", b"reason", "sequence", b"sequence", "to_version", b"to_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

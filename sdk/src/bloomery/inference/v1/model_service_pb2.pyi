@@ -159,7 +159,7 @@ class GetModelVersionRequest(message.Message):
 
     NAME_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """`projects/{project}/models/{model}/versions/{version}`; a number, a uid or "latest"."""
+    """`projects/{project}/models/{model}/versions/{version}`; a number, a uid, an alias or "latest"."""
     def __init__(
         self,
         *,
@@ -280,7 +280,7 @@ class OptimizeModelVersionRequest(message.Message):
     PRECISION_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """`projects/{project}/models/{model}/versions/{version}`; a number, a uid or "latest"."""
+    """`projects/{project}/models/{model}/versions/{version}`; a number, a uid, an alias or "latest"."""
     format: builtins.str
     """File format; "onnx" by default, the only one."""
     precision: builtins.str
@@ -398,6 +398,204 @@ class DeleteModelVariantRequest(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class SetModelAliasRequest(message.Message):
+    """Request of SetModelAlias."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    MODEL_VERSION_FIELD_NUMBER: builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`projects/{project}/models/{model}/aliases/{alias}`."""
+    model_version: builtins.str
+    """The version that it names from now on: `projects/{project}/models/{model}/versions/{version}` of the same model; a number, a uid, an alias or "latest"."""
+    expected_version: builtins.int
+    """Number of the version that it must name now, 0 where there must be no such alias; not set: whatever it names, the last one wins."""
+    reason: builtins.str
+    """Why, for its history; at most 1,024 characters."""
+    request_id: builtins.str
+    """A caller's repeats with the same id and body get the first answer, for a week; another body is INVALID_ARGUMENT `REQUEST_ID_REUSED`. Any unique text of at
+    most 128 characters, or empty.
+    """
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        model_version: builtins.str = ...,
+        expected_version: builtins.int | None = ...,
+        reason: builtins.str = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "model_version", b"model_version", "name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
+
+@typing.final
+class GetModelAliasRequest(message.Message):
+    """Request of GetModelAlias."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`projects/{project}/models/{model}/aliases/{alias}`."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListModelAliasesRequest(message.Message):
+    """Request of ListModelAliases."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    """`projects/{project}/models/{model}`."""
+    page_size: builtins.int
+    """How many to return; 50 by default, 1,000 at most."""
+    page_token: builtins.str
+    """`next_page_token` of the page before; the other arguments must be the same."""
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListModelAliasesResponse(message.Message):
+    """One page of aliases."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODEL_ALIASES_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Empty at the end."""
+    @builtins.property
+    def model_aliases(self) -> containers.RepeatedCompositeFieldContainer[model_pb2.ModelAlias]:
+        """The aliases of this page."""
+
+    def __init__(
+        self,
+        *,
+        model_aliases: abc.Iterable[model_pb2.ModelAlias] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["model_aliases", b"model_aliases", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DeleteModelAliasRequest(message.Message):
+    """Request of DeleteModelAlias."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`projects/{project}/models/{model}/aliases/{alias}`."""
+    expected_version: builtins.int
+    """Number of the version that it must name now; not set: whatever it names."""
+    reason: builtins.str
+    """Why, for its history; at most 1,024 characters."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        expected_version: builtins.int | None = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
+
+@typing.final
+class ListModelAliasChangesRequest(message.Message):
+    """Request of ListModelAliasChanges."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    """`projects/{project}/models/{model}/aliases/{alias}`."""
+    page_size: builtins.int
+    """How many to return; 50 by default, 1,000 at most."""
+    page_token: builtins.str
+    """`next_page_token` of the page before; the other arguments must be the same."""
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListModelAliasChangesResponse(message.Message):
+    """One page of changes of an alias."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODEL_ALIAS_CHANGES_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Empty at the end."""
+    @builtins.property
+    def model_alias_changes(self) -> containers.RepeatedCompositeFieldContainer[model_pb2.ModelAliasChange]:
+        """The changes of this page."""
+
+    def __init__(
+        self,
+        *,
+        model_alias_changes: abc.Iterable[model_pb2.ModelAliasChange] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["model_alias_changes", b"model_alias_changes", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class SignModelArtifactsRequest(message.Message):
     """Request of SignModelArtifacts."""
 
@@ -405,7 +603,7 @@ class SignModelArtifactsRequest(message.Message):
 
     NAME_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """`projects/{project}/models/{model}/versions/{version}`; a number, a uid or "latest"."""
+    """`projects/{project}/models/{model}/versions/{version}`; a number, a uid, an alias or "latest"."""
     def __init__(
         self,
         *,

@@ -100,6 +100,31 @@ class ModelServiceStub:
                 request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.DeleteModelVariantRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
+        self.SetModelAlias = channel.unary_unary(
+                '/bloomery.inference.v1.ModelService/SetModelAlias',
+                request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.SetModelAliasRequest.SerializeToString,
+                response_deserializer=bloomery_dot_inference_dot_v1_dot_model__pb2.ModelAlias.FromString,
+                _registered_method=True)
+        self.GetModelAlias = channel.unary_unary(
+                '/bloomery.inference.v1.ModelService/GetModelAlias',
+                request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.GetModelAliasRequest.SerializeToString,
+                response_deserializer=bloomery_dot_inference_dot_v1_dot_model__pb2.ModelAlias.FromString,
+                _registered_method=True)
+        self.ListModelAliases = channel.unary_unary(
+                '/bloomery.inference.v1.ModelService/ListModelAliases',
+                request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.ListModelAliasesRequest.SerializeToString,
+                response_deserializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.ListModelAliasesResponse.FromString,
+                _registered_method=True)
+        self.DeleteModelAlias = channel.unary_unary(
+                '/bloomery.inference.v1.ModelService/DeleteModelAlias',
+                request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.DeleteModelAliasRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.ListModelAliasChanges = channel.unary_unary(
+                '/bloomery.inference.v1.ModelService/ListModelAliasChanges',
+                request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.ListModelAliasChangesRequest.SerializeToString,
+                response_deserializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.ListModelAliasChangesResponse.FromString,
+                _registered_method=True)
         self.SignModelArtifacts = channel.unary_unary(
                 '/bloomery.inference.v1.ModelService/SignModelArtifacts',
                 request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.SignModelArtifactsRequest.SerializeToString,
@@ -136,7 +161,7 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteModel(self, request, context):
-        """Deletes a model with its versions and their variants; their files and holds on dataset versions go soon after. The id may be used again, numbers start
+        """Deletes a model with its versions, their variants and its aliases; their files and holds on dataset versions go soon after. The id may be used again, numbers start
         at 1 then. A job that is still at work makes the model anew when it succeeds. NOT_FOUND: it is gone already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -144,7 +169,7 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetModelVersion(self, request, context):
-        """Returns a version by number, by uid, or the newest as "latest". NOT_FOUND: list the versions.
+        """Returns a version by number, by uid, by an alias, or the newest as "latest". NOT_FOUND: list the versions, or the aliases.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,7 +185,8 @@ class ModelServiceServicer:
 
     def DeleteModelVersion(self, request, context):
         """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
-        moment. INVALID_ARGUMENT: "latest", which would be another version at a repeat. NOT_FOUND: it is gone already.
+        moment. INVALID_ARGUMENT: "latest" or an alias, which may be another version at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION
+        `VERSION_HAS_ALIASES`: aliases name it, one violation each; move or delete them first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -201,8 +227,46 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteModelVariant(self, request, context):
-        """Deletes a variant; its files go soon after. A job that is still making it goes on, for nothing: cancel it. INVALID_ARGUMENT: one of the version "latest",
-        which would be another at a repeat. NOT_FOUND: it is gone already.
+        """Deletes a variant; its files go soon after. A job that is still making it goes on, for nothing: cancel it. INVALID_ARGUMENT: one of the version "latest" or
+        of an alias, which may be another at a repeat. NOT_FOUND: it is gone already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetModelAlias(self, request, context):
+        """Puts an alias on a version: makes it, or moves it from the version that it names. One that is there already stays as it is and gets no entry in its
+        history. Idempotent by `request_id`. INVALID_ARGUMENT: the id cannot be an alias's, or the version is of another model; `REQUEST_ID_REUSED`. NOT_FOUND:
+        there is no such version. ABORTED `ALIAS_MOVED`: it is not where `expected_version` says, as somebody else was first; the message says who and when. Read
+        it again and decide anew.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetModelAlias(self, request, context):
+        """Returns an alias. NOT_FOUND: list the aliases.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListModelAliases(self, request, context):
+        """Lists the aliases of a model in the order of their ids.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteModelAlias(self, request, context):
+        """Removes an alias; its version and its history stay. NOT_FOUND: it is gone already. ABORTED `ALIAS_MOVED`: as at SetModelAlias.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListModelAliasChanges(self, request, context):
+        """Lists the changes of an alias, the last first, also of one that was removed. Changes that are made while pages are walked are on none of the later pages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -277,6 +341,31 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.DeleteModelVariant,
                     request_deserializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.DeleteModelVariantRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'SetModelAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetModelAlias,
+                    request_deserializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.SetModelAliasRequest.FromString,
+                    response_serializer=bloomery_dot_inference_dot_v1_dot_model__pb2.ModelAlias.SerializeToString,
+            ),
+            'GetModelAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetModelAlias,
+                    request_deserializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.GetModelAliasRequest.FromString,
+                    response_serializer=bloomery_dot_inference_dot_v1_dot_model__pb2.ModelAlias.SerializeToString,
+            ),
+            'ListModelAliases': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModelAliases,
+                    request_deserializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.ListModelAliasesRequest.FromString,
+                    response_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.ListModelAliasesResponse.SerializeToString,
+            ),
+            'DeleteModelAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteModelAlias,
+                    request_deserializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.DeleteModelAliasRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'ListModelAliasChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModelAliasChanges,
+                    request_deserializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.ListModelAliasChangesRequest.FromString,
+                    response_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.ListModelAliasChangesResponse.SerializeToString,
             ),
             'SignModelArtifacts': grpc.unary_unary_rpc_method_handler(
                     servicer.SignModelArtifacts,
@@ -612,6 +701,141 @@ class ModelService:
             '/bloomery.inference.v1.ModelService/DeleteModelVariant',
             bloomery_dot_inference_dot_v1_dot_model__service__pb2.DeleteModelVariantRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetModelAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.inference.v1.ModelService/SetModelAlias',
+            bloomery_dot_inference_dot_v1_dot_model__service__pb2.SetModelAliasRequest.SerializeToString,
+            bloomery_dot_inference_dot_v1_dot_model__pb2.ModelAlias.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetModelAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.inference.v1.ModelService/GetModelAlias',
+            bloomery_dot_inference_dot_v1_dot_model__service__pb2.GetModelAliasRequest.SerializeToString,
+            bloomery_dot_inference_dot_v1_dot_model__pb2.ModelAlias.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModelAliases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.inference.v1.ModelService/ListModelAliases',
+            bloomery_dot_inference_dot_v1_dot_model__service__pb2.ListModelAliasesRequest.SerializeToString,
+            bloomery_dot_inference_dot_v1_dot_model__service__pb2.ListModelAliasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteModelAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.inference.v1.ModelService/DeleteModelAlias',
+            bloomery_dot_inference_dot_v1_dot_model__service__pb2.DeleteModelAliasRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModelAliasChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.inference.v1.ModelService/ListModelAliasChanges',
+            bloomery_dot_inference_dot_v1_dot_model__service__pb2.ListModelAliasChangesRequest.SerializeToString,
+            bloomery_dot_inference_dot_v1_dot_model__service__pb2.ListModelAliasChangesResponse.FromString,
             options,
             channel_credentials,
             insecure,

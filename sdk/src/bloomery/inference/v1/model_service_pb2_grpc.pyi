@@ -46,18 +46,19 @@ class ModelServiceStub:
     UpdateModel: grpc.UnaryUnaryMultiCallable[model_service_pb2.UpdateModelRequest, model_pb2.Model]
     """Changes `display_name` or `labels`. Idempotent. NOT_FOUND: list the models. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat."""
     DeleteModel: grpc.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelRequest, empty_pb2.Empty]
-    """Deletes a model with its versions and their variants; their files and holds on dataset versions go soon after. The id may be used again, numbers start
+    """Deletes a model with its versions, their variants and its aliases; their files and holds on dataset versions go soon after. The id may be used again, numbers start
     at 1 then. A job that is still at work makes the model anew when it succeeds. NOT_FOUND: it is gone already.
     """
     GetModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.GetModelVersionRequest, model_pb2.ModelVersion]
-    """Returns a version by number, by uid, or the newest as "latest". NOT_FOUND: list the versions."""
+    """Returns a version by number, by uid, by an alias, or the newest as "latest". NOT_FOUND: list the versions, or the aliases."""
     ListModelVersions: grpc.UnaryUnaryMultiCallable[model_service_pb2.ListModelVersionsRequest, model_service_pb2.ListModelVersionsResponse]
     """Lists versions, the last recorded first; "-" as the model's or the project's id stands for all. Versions that are recorded while pages are walked are on
     none of the later pages.
     """
     DeleteModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVersionRequest, empty_pb2.Empty]
     """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
-    moment. INVALID_ARGUMENT: "latest", which would be another version at a repeat. NOT_FOUND: it is gone already.
+    moment. INVALID_ARGUMENT: "latest" or an alias, which may be another version at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION
+    `VERSION_HAS_ALIASES`: aliases name it, one violation each; move or delete them first.
     """
     FindModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.FindModelVersionRequest, model_pb2.ModelVersion]
     """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or was deleted, or the job made none; repeat for some seconds after
@@ -76,9 +77,23 @@ class ModelServiceStub:
     ListModelVariants: grpc.UnaryUnaryMultiCallable[model_service_pb2.ListModelVariantsRequest, model_service_pb2.ListModelVariantsResponse]
     """Lists the variants of a version in the order of their ids. NOT_FOUND: list the versions."""
     DeleteModelVariant: grpc.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVariantRequest, empty_pb2.Empty]
-    """Deletes a variant; its files go soon after. A job that is still making it goes on, for nothing: cancel it. INVALID_ARGUMENT: one of the version "latest",
-    which would be another at a repeat. NOT_FOUND: it is gone already.
+    """Deletes a variant; its files go soon after. A job that is still making it goes on, for nothing: cancel it. INVALID_ARGUMENT: one of the version "latest" or
+    of an alias, which may be another at a repeat. NOT_FOUND: it is gone already.
     """
+    SetModelAlias: grpc.UnaryUnaryMultiCallable[model_service_pb2.SetModelAliasRequest, model_pb2.ModelAlias]
+    """Puts an alias on a version: makes it, or moves it from the version that it names. One that is there already stays as it is and gets no entry in its
+    history. Idempotent by `request_id`. INVALID_ARGUMENT: the id cannot be an alias's, or the version is of another model; `REQUEST_ID_REUSED`. NOT_FOUND:
+    there is no such version. ABORTED `ALIAS_MOVED`: it is not where `expected_version` says, as somebody else was first; the message says who and when. Read
+    it again and decide anew.
+    """
+    GetModelAlias: grpc.UnaryUnaryMultiCallable[model_service_pb2.GetModelAliasRequest, model_pb2.ModelAlias]
+    """Returns an alias. NOT_FOUND: list the aliases."""
+    ListModelAliases: grpc.UnaryUnaryMultiCallable[model_service_pb2.ListModelAliasesRequest, model_service_pb2.ListModelAliasesResponse]
+    """Lists the aliases of a model in the order of their ids."""
+    DeleteModelAlias: grpc.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelAliasRequest, empty_pb2.Empty]
+    """Removes an alias; its version and its history stay. NOT_FOUND: it is gone already. ABORTED `ALIAS_MOVED`: as at SetModelAlias."""
+    ListModelAliasChanges: grpc.UnaryUnaryMultiCallable[model_service_pb2.ListModelAliasChangesRequest, model_service_pb2.ListModelAliasChangesResponse]
+    """Lists the changes of an alias, the last first, also of one that was removed. Changes that are made while pages are walked are on none of the later pages."""
     SignModelArtifacts: grpc.UnaryUnaryMultiCallable[model_service_pb2.SignModelArtifactsRequest, model_service_pb2.SignModelArtifactsResponse]
     """Signs downloads of the files of a version and of its READY variants, for an hour. NOT_FOUND: list the versions."""
 
@@ -98,18 +113,19 @@ class ModelServiceAsyncStub(ModelServiceStub):
     UpdateModel: aio.UnaryUnaryMultiCallable[model_service_pb2.UpdateModelRequest, model_pb2.Model]  # type: ignore[assignment]
     """Changes `display_name` or `labels`. Idempotent. NOT_FOUND: list the models. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat."""
     DeleteModel: aio.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelRequest, empty_pb2.Empty]  # type: ignore[assignment]
-    """Deletes a model with its versions and their variants; their files and holds on dataset versions go soon after. The id may be used again, numbers start
+    """Deletes a model with its versions, their variants and its aliases; their files and holds on dataset versions go soon after. The id may be used again, numbers start
     at 1 then. A job that is still at work makes the model anew when it succeeds. NOT_FOUND: it is gone already.
     """
     GetModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.GetModelVersionRequest, model_pb2.ModelVersion]  # type: ignore[assignment]
-    """Returns a version by number, by uid, or the newest as "latest". NOT_FOUND: list the versions."""
+    """Returns a version by number, by uid, by an alias, or the newest as "latest". NOT_FOUND: list the versions, or the aliases."""
     ListModelVersions: aio.UnaryUnaryMultiCallable[model_service_pb2.ListModelVersionsRequest, model_service_pb2.ListModelVersionsResponse]  # type: ignore[assignment]
     """Lists versions, the last recorded first; "-" as the model's or the project's id stands for all. Versions that are recorded while pages are walked are on
     none of the later pages.
     """
     DeleteModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVersionRequest, empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
-    moment. INVALID_ARGUMENT: "latest", which would be another version at a repeat. NOT_FOUND: it is gone already.
+    moment. INVALID_ARGUMENT: "latest" or an alias, which may be another version at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION
+    `VERSION_HAS_ALIASES`: aliases name it, one violation each; move or delete them first.
     """
     FindModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.FindModelVersionRequest, model_pb2.ModelVersion]  # type: ignore[assignment]
     """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or was deleted, or the job made none; repeat for some seconds after
@@ -128,9 +144,23 @@ class ModelServiceAsyncStub(ModelServiceStub):
     ListModelVariants: aio.UnaryUnaryMultiCallable[model_service_pb2.ListModelVariantsRequest, model_service_pb2.ListModelVariantsResponse]  # type: ignore[assignment]
     """Lists the variants of a version in the order of their ids. NOT_FOUND: list the versions."""
     DeleteModelVariant: aio.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVariantRequest, empty_pb2.Empty]  # type: ignore[assignment]
-    """Deletes a variant; its files go soon after. A job that is still making it goes on, for nothing: cancel it. INVALID_ARGUMENT: one of the version "latest",
-    which would be another at a repeat. NOT_FOUND: it is gone already.
+    """Deletes a variant; its files go soon after. A job that is still making it goes on, for nothing: cancel it. INVALID_ARGUMENT: one of the version "latest" or
+    of an alias, which may be another at a repeat. NOT_FOUND: it is gone already.
     """
+    SetModelAlias: aio.UnaryUnaryMultiCallable[model_service_pb2.SetModelAliasRequest, model_pb2.ModelAlias]  # type: ignore[assignment]
+    """Puts an alias on a version: makes it, or moves it from the version that it names. One that is there already stays as it is and gets no entry in its
+    history. Idempotent by `request_id`. INVALID_ARGUMENT: the id cannot be an alias's, or the version is of another model; `REQUEST_ID_REUSED`. NOT_FOUND:
+    there is no such version. ABORTED `ALIAS_MOVED`: it is not where `expected_version` says, as somebody else was first; the message says who and when. Read
+    it again and decide anew.
+    """
+    GetModelAlias: aio.UnaryUnaryMultiCallable[model_service_pb2.GetModelAliasRequest, model_pb2.ModelAlias]  # type: ignore[assignment]
+    """Returns an alias. NOT_FOUND: list the aliases."""
+    ListModelAliases: aio.UnaryUnaryMultiCallable[model_service_pb2.ListModelAliasesRequest, model_service_pb2.ListModelAliasesResponse]  # type: ignore[assignment]
+    """Lists the aliases of a model in the order of their ids."""
+    DeleteModelAlias: aio.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelAliasRequest, empty_pb2.Empty]  # type: ignore[assignment]
+    """Removes an alias; its version and its history stay. NOT_FOUND: it is gone already. ABORTED `ALIAS_MOVED`: as at SetModelAlias."""
+    ListModelAliasChanges: aio.UnaryUnaryMultiCallable[model_service_pb2.ListModelAliasChangesRequest, model_service_pb2.ListModelAliasChangesResponse]  # type: ignore[assignment]
+    """Lists the changes of an alias, the last first, also of one that was removed. Changes that are made while pages are walked are on none of the later pages."""
     SignModelArtifacts: aio.UnaryUnaryMultiCallable[model_service_pb2.SignModelArtifactsRequest, model_service_pb2.SignModelArtifactsResponse]  # type: ignore[assignment]
     """Signs downloads of the files of a version and of its READY variants, for an hour. NOT_FOUND: list the versions."""
 
@@ -171,7 +201,7 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         request: model_service_pb2.DeleteModelRequest,
         context: _ServicerContext,
     ) -> typing.Union[empty_pb2.Empty, abc.Awaitable[empty_pb2.Empty]]:
-        """Deletes a model with its versions and their variants; their files and holds on dataset versions go soon after. The id may be used again, numbers start
+        """Deletes a model with its versions, their variants and its aliases; their files and holds on dataset versions go soon after. The id may be used again, numbers start
         at 1 then. A job that is still at work makes the model anew when it succeeds. NOT_FOUND: it is gone already.
         """
 
@@ -181,7 +211,7 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         request: model_service_pb2.GetModelVersionRequest,
         context: _ServicerContext,
     ) -> typing.Union[model_pb2.ModelVersion, abc.Awaitable[model_pb2.ModelVersion]]:
-        """Returns a version by number, by uid, or the newest as "latest". NOT_FOUND: list the versions."""
+        """Returns a version by number, by uid, by an alias, or the newest as "latest". NOT_FOUND: list the versions, or the aliases."""
 
     @abc_1.abstractmethod
     def ListModelVersions(
@@ -200,7 +230,8 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[empty_pb2.Empty, abc.Awaitable[empty_pb2.Empty]]:
         """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
-        moment. INVALID_ARGUMENT: "latest", which would be another version at a repeat. NOT_FOUND: it is gone already.
+        moment. INVALID_ARGUMENT: "latest" or an alias, which may be another version at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION
+        `VERSION_HAS_ALIASES`: aliases name it, one violation each; move or delete them first.
         """
 
     @abc_1.abstractmethod
@@ -249,9 +280,53 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         request: model_service_pb2.DeleteModelVariantRequest,
         context: _ServicerContext,
     ) -> typing.Union[empty_pb2.Empty, abc.Awaitable[empty_pb2.Empty]]:
-        """Deletes a variant; its files go soon after. A job that is still making it goes on, for nothing: cancel it. INVALID_ARGUMENT: one of the version "latest",
-        which would be another at a repeat. NOT_FOUND: it is gone already.
+        """Deletes a variant; its files go soon after. A job that is still making it goes on, for nothing: cancel it. INVALID_ARGUMENT: one of the version "latest" or
+        of an alias, which may be another at a repeat. NOT_FOUND: it is gone already.
         """
+
+    @abc_1.abstractmethod
+    def SetModelAlias(
+        self,
+        request: model_service_pb2.SetModelAliasRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[model_pb2.ModelAlias, abc.Awaitable[model_pb2.ModelAlias]]:
+        """Puts an alias on a version: makes it, or moves it from the version that it names. One that is there already stays as it is and gets no entry in its
+        history. Idempotent by `request_id`. INVALID_ARGUMENT: the id cannot be an alias's, or the version is of another model; `REQUEST_ID_REUSED`. NOT_FOUND:
+        there is no such version. ABORTED `ALIAS_MOVED`: it is not where `expected_version` says, as somebody else was first; the message says who and when. Read
+        it again and decide anew.
+        """
+
+    @abc_1.abstractmethod
+    def GetModelAlias(
+        self,
+        request: model_service_pb2.GetModelAliasRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[model_pb2.ModelAlias, abc.Awaitable[model_pb2.ModelAlias]]:
+        """Returns an alias. NOT_FOUND: list the aliases."""
+
+    @abc_1.abstractmethod
+    def ListModelAliases(
+        self,
+        request: model_service_pb2.ListModelAliasesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[model_service_pb2.ListModelAliasesResponse, abc.Awaitable[model_service_pb2.ListModelAliasesResponse]]:
+        """Lists the aliases of a model in the order of their ids."""
+
+    @abc_1.abstractmethod
+    def DeleteModelAlias(
+        self,
+        request: model_service_pb2.DeleteModelAliasRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[empty_pb2.Empty, abc.Awaitable[empty_pb2.Empty]]:
+        """Removes an alias; its version and its history stay. NOT_FOUND: it is gone already. ABORTED `ALIAS_MOVED`: as at SetModelAlias."""
+
+    @abc_1.abstractmethod
+    def ListModelAliasChanges(
+        self,
+        request: model_service_pb2.ListModelAliasChangesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[model_service_pb2.ListModelAliasChangesResponse, abc.Awaitable[model_service_pb2.ListModelAliasChangesResponse]]:
+        """Lists the changes of an alias, the last first, also of one that was removed. Changes that are made while pages are walked are on none of the later pages."""
 
     @abc_1.abstractmethod
     def SignModelArtifacts(

@@ -34,7 +34,7 @@ class PredictRequest(message.Message):
     MAX_SHAPES_FIELD_NUMBER: builtins.int
     MULTI_LABEL_FIELD_NUMBER: builtins.int
     model_version: builtins.str
-    """`projects/{project}/models/{model}/versions/{version}`; a number, a uid or "latest"."""
+    """`projects/{project}/models/{model}/versions/{version}`; a number, a uid, an alias or "latest"."""
     image: builtins.bytes
     """An encoded image (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF), at most 50 MiB; one with several frames is refused. Exactly one of `image` and `asset` is set."""
     asset: builtins.str
@@ -93,7 +93,7 @@ class PredictResponse(message.Message):
     HEIGHT_FIELD_NUMBER: builtins.int
     TIMINGS_FIELD_NUMBER: builtins.int
     model_version: builtins.str
-    """Version that answered."""
+    """Version that answered, with its number, however it was asked for."""
     variant: builtins.str
     """Variant that answered."""
     width: builtins.int

@@ -1,7 +1,7 @@
 """Models and their versions."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from bloomery_inference.model import Model, ModelVersion, VersionContent
 from bloomery_inference.names import LATEST, Selector
-from bloomery_inference.store import variants
+from bloomery_inference.store import aliases, variants
 from bloomery_inference.store.rows import content_json, model_of, version_of
 from bloomery_inference.store.tables import FORGOTTEN_RESULTS, MODELS, UNHELD, VERSIONS
 from bloomery_kit.database import Transaction, compare_and_set, insert_ignore
@@ -135,35 +135,42 @@ async def update_model(tx: Transaction, model: Model, values: Mapping[str, objec
 
 
 async def get_version(tx: Transaction, selector: Selector) -> ModelVersion | None:
-    """A version with its variants."""
+    """A version with its variants, without its aliases."""
     query = _SELECT_VERSIONS.where(MODELS.c.project == selector.project, MODELS.c.id == selector.model)
     if selector.version == LATEST:
         query = query.order_by(VERSIONS.c.number.desc()).limit(1)
-    elif selector.version.isdigit() and len(selector.version) < 19:
-        query = query.where(VERSIONS.c.number == int(selector.version))
-    else:
+    elif selector.number is not None:
+        query = query.where(VERSIONS.c.number == selector.number)
+    elif selector.is_uid:
         query = query.where(VERSIONS.c.uid == selector.version)
+    else:
+        query = query.where(VERSIONS.c.uid == aliases.named(selector.version))
     row = (await tx.execute(query)).one_or_none()
     return version_of(row, await variants.of_version(tx, row.uid)) if row else None
 
 
+async def name_version(tx: Transaction, version: ModelVersion) -> ModelVersion:
+    """The version with the aliases that name it."""
+    named = await aliases.by_version(tx, [version.uid])
+    return replace(version, aliases=tuple(named.get(version.uid, ())))
+
+
 async def find_version(tx: Transaction, job: str, job_uid: str) -> ModelVersion | None:
-    """The version that a job made; without a uid the newest one of the jobs that had this name."""
+    """The version that a job made, complete; without a uid the newest one of the jobs that had this name."""
     query = _where(_SELECT_VERSIONS.where(VERSIONS.c.job == job), {VERSIONS.c.job_uid: job_uid or None})
     row = (await tx.execute(query.order_by(VERSIONS.c.ordinal.desc()).limit(1))).one_or_none()
-    return version_of(row, await variants.of_version(tx, row.uid)) if row else None
+    return (await _complete(tx, [row]))[0] if row else None
 
 
 async def list_versions(
     tx: Transaction, *, project: str | None, model_id: str | None, before: int | None, limit: int
 ) -> list[ModelVersion]:
-    """Versions with their variants, newest first; of those recorded before the one with an ordinal."""
+    """Versions with their variants and aliases, newest first; of those recorded before the one with an ordinal."""
     query = _where(_SELECT_VERSIONS, {MODELS.c.project: project, MODELS.c.id: model_id})
     if before is not None:
         query = query.where(VERSIONS.c.ordinal < before)
     rows = (await tx.execute(query.order_by(VERSIONS.c.ordinal.desc()).limit(limit))).all()
-    made = await variants.by_version(tx, [row.uid for row in rows])
-    return [version_of(row, tuple(made.get(row.uid, ()))) for row in rows]
+    return await _complete(tx, rows)
 
 
 async def of_model(tx: Transaction, model_uid: str) -> list[ModelVersion]:
@@ -188,6 +195,13 @@ async def delete_version(tx: Transaction, version: ModelVersion) -> None:
     newest = sa.select(sa.func.coalesce(sa.func.max(VERSIONS.c.number), 0)).where(VERSIONS.c.model_uid == row.model_uid)
     update = sa.update(MODELS).where(MODELS.c.uid == row.model_uid)
     await tx.execute(update.values(latest_version=newest.scalar_subquery()))
+
+
+async def _complete(tx: Transaction, rows: Sequence[sa.Row[Any]]) -> list[ModelVersion]:
+    """The versions of some rows with their variants and aliases."""
+    uids = [row.uid for row in rows]
+    made, named = await variants.by_version(tx, uids), await aliases.by_version(tx, uids)
+    return [version_of(row, tuple(made.get(row.uid, ())), tuple(named.get(row.uid, ()))) for row in rows]
 
 
 def _numbers(model_uid: str) -> str:

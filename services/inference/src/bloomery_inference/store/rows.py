@@ -36,7 +36,7 @@ def model_of(row: Row) -> Model:
     )
 
 
-def version_of(row: Row, variants: tuple[Variant, ...] = ()) -> ModelVersion:
+def version_of(row: Row, variants: tuple[Variant, ...] = (), aliases: tuple[str, ...] = ()) -> ModelVersion:
     """A version from its row joined with its model's."""
     return ModelVersion(
         uid=row.uid,
@@ -47,6 +47,7 @@ def version_of(row: Row, variants: tuple[Variant, ...] = ()) -> ModelVersion:
         ordinal=row.ordinal,
         create_time=row.create_time,
         variants=variants,
+        aliases=aliases,
     )
 
 

@@ -65,6 +65,31 @@ VARIANTS = sa.Table(
     sa.UniqueConstraint("version_uid", "id"),
 )
 
+ALIASES = sa.Table(
+    "aliases",
+    METADATA,
+    sa.Column("model_uid", sa.String, sa.ForeignKey("models.uid"), primary_key=True),
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("version_uid", sa.String, sa.ForeignKey("versions.uid"), nullable=False, index=True),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("updater", sa.String, nullable=False),
+    sa.Column("update_time", UtcDateTime, nullable=False),
+)
+
+# Only ever added to; the numbers of versions outlive them, 0 stands for none.
+ALIAS_CHANGES = sa.Table(
+    "alias_changes",
+    METADATA,
+    sa.Column("model_uid", sa.String, sa.ForeignKey("models.uid"), primary_key=True),
+    sa.Column("alias", sa.String, primary_key=True),
+    sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("from_version", sa.BigInteger, nullable=False),
+    sa.Column("to_version", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("changer", sa.String, nullable=False),
+    sa.Column("create_time", UtcDateTime, nullable=False),
+)
+
 FEEDS = sa.Table(
     "feeds",
     METADATA,

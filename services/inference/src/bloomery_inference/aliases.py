@@ -1,0 +1,158 @@
+"""Aliases: which version of a model one names, moved by one at a time, with a history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bloomery_inference.model import Alias, AliasChange, ModelVersion
+from bloomery_inference.names import ALIAS, MODEL, check_alias, parse_selector
+from bloomery_inference.registry import page_of
+from bloomery_inference.store import aliases, models
+from bloomery_kit.context import current_principal
+from bloomery_kit.database import Database, Transaction
+from bloomery_kit.errors import Aborted, NotFound, Violations
+from bloomery_kit.fields import check_text
+from bloomery_kit.idempotency import Repeatable
+from bloomery_kit.pages import PageRequest
+from bloomery_kit.times import Clock, utc_now
+
+if TYPE_CHECKING:
+    from bloomery.inference.v1 import ModelAlias
+
+_LIST = "list the aliases of the model"
+
+
+@dataclass(frozen=True)
+class Move:
+    """A wish to let the alias called `name` name a version, from `expected`: its number, 0 for none, None for any."""
+
+    name: str
+    model_version: str
+    expected: int | None
+    reason: str
+
+
+class Aliases:
+    """Aliases in the database; whoever changes one holds the lock of its model."""
+
+    def __init__(self, db: Database, *, clock: Clock = utc_now) -> None:
+        self._db = db
+        self._clock = clock
+
+    async def get(self, name: str) -> Alias:
+        """An alias. Raise NotFound."""
+        ids = ALIAS.parse(name)
+        async with self._db.read() as tx:
+            found = await aliases.get(tx, ids["project"], ids["model"], ids["alias"])
+        if found is None:
+            raise NotFound("alias", name, hint=_LIST)
+        return found
+
+    async def page(self, page: PageRequest, parent: str) -> tuple[list[Alias], str]:
+        """One page of a model's aliases and the next page's token."""
+        ids = MODEL.parse(parent, "parent")
+        after = str(page.cursor[0]) if page.cursor else ""
+        async with self._db.read() as tx:
+            found = await aliases.page(tx, ids["project"], ids["model"], after=after, limit=page.size + 1)
+        return page_of(found, page, lambda alias: (alias.id,))
+
+    async def changes(self, page: PageRequest, parent: str) -> tuple[list[AliasChange], str]:
+        """One page of what became of an alias, the last first, and the next page's token."""
+        ids = ALIAS.parse(parent, "parent")
+        before = int(str(page.cursor[0])) if page.cursor else None
+        async with self._db.read() as tx:
+            found = await aliases.changes(
+                tx, ids["project"], ids["model"], ids["alias"], before=before, limit=page.size + 1
+            )
+        return page_of(found, page, lambda change: (change.sequence,))
+
+    async def move(
+        self, move: Move, repeatable: Repeatable[ModelAlias], answer: Callable[[Alias], ModelAlias]
+    ) -> ModelAlias:
+        """Let an alias name a version, and `answer` with it. Raise NotFound, InvalidArgument, Aborted ALIAS_MOVED."""
+        _check(move)
+        answered = await repeatable.first_answer(self._db)
+        if answered is not None:
+            return answered
+        async with self._db.write() as tx:
+
+            async def make() -> ModelAlias:
+                return answer(await self._move(tx, move))
+
+            return await repeatable.once(tx, make)
+
+    async def _move(self, tx: Transaction, move: Move) -> Alias:
+        ids = ALIAS.parse(move.name)
+        model_uid, version = await _locked(tx, move.model_version)
+        now = await aliases.get(tx, ids["project"], ids["model"], ids["alias"])
+        if now and now.number == version.number:
+            return now
+        _check_place(move.name, now, move.expected)
+        await aliases.put(
+            tx,
+            model_uid,
+            ids["alias"],
+            version,
+            reason=move.reason,
+            by=current_principal().subject,
+            now=self._clock(),
+        )
+        made = await aliases.get(tx, ids["project"], ids["model"], ids["alias"])
+        assert made is not None
+        return made
+
+    async def remove(self, name: str, *, expected: int | None, reason: str) -> None:
+        """Forget an alias. Raise NotFound, InvalidArgument or Aborted ALIAS_MOVED."""
+        ids = ALIAS.parse(name)
+        violations = Violations()
+        check_text(reason, "reason", violations)
+        violations.raise_if_any()
+        async with self._db.write() as tx:
+            model_uid = await models.lock_model(tx, ids["project"], ids["model"])
+            now = await aliases.get(tx, ids["project"], ids["model"], ids["alias"])
+            if model_uid is None or now is None:
+                raise NotFound("alias", name, hint="it is gone already")
+            _check_place(name, now, expected)
+            by = current_principal().subject
+            await aliases.remove(tx, model_uid, now.id, reason=reason, by=by, now=self._clock())
+
+
+async def _locked(tx: Transaction, name: str) -> tuple[str, ModelVersion]:
+    """The uid of a version's model, whose aliases stay as they are until `tx` ends, and the version."""
+    selector = parse_selector(name, "model_version")
+    model_uid = await models.lock_model(tx, selector.project, selector.model)
+    version = await models.get_version(tx, selector)
+    if model_uid is None or version is None:
+        raise NotFound("model version", name, hint="list the versions of the model")
+    return model_uid, version
+
+
+def _check(move: Move) -> None:
+    violations = Violations()
+    ids = ALIAS.check(move.name, "name", violations)
+    if ids:
+        check_alias(ids["alias"], "name", violations)
+    check_text(move.reason, "reason", violations)
+    if (move.expected or 0) < 0:
+        violations.add("expected_version", "must be the number of a version, or 0 where there must be no such alias")
+    violations.raise_if_any()
+    selector = parse_selector(move.model_version, "model_version")
+    if ids and (selector.project, selector.model) != (ids["project"], ids["model"]):
+        violations.add("model_version", f"must be a version of {move.name.partition('/aliases/')[0]}")
+    violations.raise_if_any()
+
+
+def _check_place(name: str, now: Alias | None, expected: int | None) -> None:
+    """Raise Aborted ALIAS_MOVED where an alias is not where the caller believes."""
+    number = now.number if now else 0
+    if expected is None or expected == number:
+        return
+    where = (
+        f"names version {now.number}, where {now.updater} put it at {now.update_time:%Y-%m-%d %H:%M:%S} UTC"
+        if now
+        else "is not there"
+    )
+    message = f"{name} {where}, instead of version {expected}" if expected else f"{name} {where}"
+    raise Aborted("ALIAS_MOVED", f"{message}; read it again and decide anew", {"version": str(number)})

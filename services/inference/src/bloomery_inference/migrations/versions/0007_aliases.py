@@ -1,0 +1,33 @@
+"""Aliases of versions, with every change of them."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from bloomery_kit.database import UtcDateTime
+
+revision = "0007"
+down_revision = "0006"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "aliases",
+        sa.Column("model_uid", sa.String, sa.ForeignKey("models.uid"), primary_key=True),
+        sa.Column("id", sa.String, primary_key=True),
+        sa.Column("version_uid", sa.String, sa.ForeignKey("versions.uid"), nullable=False),
+        sa.Column("reason", sa.String, nullable=False),
+        sa.Column("updater", sa.String, nullable=False),
+        sa.Column("update_time", UtcDateTime, nullable=False),
+    )
+    op.create_index("ix_aliases_version_uid", "aliases", ["version_uid"])
+    op.create_table(
+        "alias_changes",
+        sa.Column("model_uid", sa.String, sa.ForeignKey("models.uid"), primary_key=True),
+        sa.Column("alias", sa.String, primary_key=True),
+        sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("from_version", sa.BigInteger, nullable=False),
+        sa.Column("to_version", sa.BigInteger, nullable=False),
+        sa.Column("reason", sa.String, nullable=False),
+        sa.Column("changer", sa.String, nullable=False),
+        sa.Column("create_time", UtcDateTime, nullable=False),
+    )

@@ -70,6 +70,29 @@ def trained(sequence: int, *, model: str = "pets", job_uid: str | None = None, s
     return FeedItem(job=job, result=result)
 
 
+def evaluated(
+    sequence: int,
+    metrics: Mapping[str, float],
+    *,
+    version: str = "projects/pets/models/pets/versions/1",
+    dataset_version: str = DATASET,
+    digest: str = f"sha256:{'a' * 64}",
+) -> FeedItem:
+    """An EVALUATE job's result about a version whose checkpoint has the digest."""
+    uid = uuid4().hex
+    job = Job(
+        name=f"projects/pets/jobs/evaluate-{uid[:8]}",
+        uid=uid,
+        kind=JobKind.JOB_KIND_EVALUATE,
+        dataset_version=dataset_version,
+        model_version=version,
+        base_artifact=Artifact(role="checkpoint", digest=digest),
+        project_uid=PROJECT_UID,
+    )
+    result = JobResult(job=job.name, job_uid=uid, sequence=sequence, kind=job.kind, metrics=metrics)
+    return FeedItem(job=job, result=result)
+
+
 def imported(sequence: int, *, model: str = "pets") -> FeedItem:
     """An IMPORT job's result: like a training's, without data."""
     item = trained(sequence, model=model)

@@ -118,3 +118,34 @@ def test_an_alias_is_removed_after_asking(fake: Fake, run: Run) -> None:
     assert run("models alias remove cells-v@champion").exit_code != 0
     assert run("models alias remove cells-v@champion --yes").exit_code == 0
     assert len(fake.calls["DeleteModelAlias"]) == 1
+
+
+def test_a_promotion_says_what_must_have_been_measured(fake: Fake, run: Run) -> None:
+    conditions = ["--if", "test/map50 >= 0.8", "--if", "val/loss<1e-1", "--on", "cells-v@1"]
+    result = run("models promote cells-v@1 --to champion", *conditions)
+    assert result.exit_code == 0, result.output
+    [asked] = fake.calls["SetModelAlias"]
+    assert (asked.expected_version, asked.dataset_version) == (1, world.VERSION.name)
+    kinds = inference.MetricCondition
+    assert list(asked.conditions) == [
+        kinds(metric="test/map50", comparison=kinds.COMPARISON_AT_LEAST, threshold=0.8),
+        kinds(metric="val/loss", comparison=kinds.COMPARISON_BELOW, threshold=0.1),
+    ]
+
+
+@pytest.mark.parametrize("text", ["test/map50", "test/map50 = 1", ">= 0.8", "test/map50 >= much", ""])
+def test_a_text_that_is_no_condition_is_refused(fake: Fake, run: Run, text: str) -> None:
+    result = run("models promote cells-v@1 --to champion --if", text)
+    assert result.exit_code == 4
+    assert "is no condition" in result.stderr
+    assert not fake.calls["SetModelAlias"]
+
+
+def test_a_promotion_that_is_refused_shows_the_figures(fake: Fake, run: Run) -> None:
+    figure = "it is 0.7, measured by projects/cells/jobs/j1"
+    violation = served.PreconditionViolation("CONDITION_NOT_MET", "test/map50 >= 0.8", figure)
+    message = f"cells-v@1 does not meet the conditions: test/map50 >= 0.8: {figure}"
+    fake.queue("SetModelAlias", served.FailedPrecondition("CONDITION_NOT_MET", message, [violation]))
+    result = run("models promote cells-v@1 --to champion --if test/map50>=0.8")
+    assert result.exit_code == 4
+    assert figure in result.stderr

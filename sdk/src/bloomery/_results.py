@@ -103,6 +103,11 @@ class AliasChange:
         return self.proto.reason
 
     @property
+    def figures(self) -> Sequence[inference.ConditionFigure]:
+        """What was measured for the conditions under which it was moved, all of them met."""
+        return self.proto.figures
+
+    @property
     def time(self) -> datetime:
         """When, UTC."""
         return moment(self.proto.create_time)

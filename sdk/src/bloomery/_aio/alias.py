@@ -1,9 +1,10 @@
 """Aliases of model versions."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Self
 
 from bloomery._aio.base import AsyncHandle
+from bloomery._conditions import condition
 from bloomery._fields import ModelAliasFields
 from bloomery._results import AliasChange
 from bloomery._session import Session
@@ -55,13 +56,22 @@ async def list_aliases(session: Session, model: str) -> AsyncIterator[AsyncModel
 
 
 async def set_alias(
-    session: Session, version: str, alias: str, *, reason: str, expected: int | None
+    session: Session,
+    version: str,
+    alias: str,
+    *,
+    reason: str,
+    expected: int | None,
+    conditions: Sequence[str],
+    on: str,
 ) -> AsyncModelAlias:
-    """Let an alias name a version, given by its full name."""
+    """Let an alias name a version; that and the dataset version to measure on are given by their full names."""
     request = inference.SetModelAliasRequest(
         name=f"{version.partition('/versions/')[0]}/aliases/{alias}",
         model_version=version,
         reason=reason,
         expected_version=expected,
+        conditions=map(condition, conditions),
+        dataset_version=on,
     )
     return AsyncModelAlias(session, await session.call(session.models.SetModelAlias, request))

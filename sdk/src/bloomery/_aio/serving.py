@@ -16,8 +16,9 @@ from bloomery._fields import AssetFields, ModelVersionFields
 from bloomery._files import Download
 from bloomery._images import ImageLike, encoded
 from bloomery._labels import class_of
+from bloomery._names import parent_of
 from bloomery._results import Predicted, Prediction, Progress, unseen
-from bloomery._versions import get_model_version
+from bloomery._versions import find_dataset_version, get_model_version
 from bloomery.annotation.v1 import Asset
 from bloomery.inference import v1 as inference
 
@@ -145,7 +146,15 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
         refuse_foreign(Path(to), (await asyncio.to_thread(found_below, Path(to))).foreign(set(names)))
         return await self._session.transfer.get_all(wanted, progress)
 
-    async def set_alias(self, alias: str, *, reason: str = "", expected: int | None = None) -> AsyncModelAlias:
+    async def set_alias(
+        self,
+        alias: str,
+        *,
+        reason: str = "",
+        expected: int | None = None,
+        conditions: Sequence[str] = (),
+        on: str = "",
+    ) -> AsyncModelAlias:
         """Let an alias of its model, such as "champion", name it: a new one, or one that named another version.
 
         Args:
@@ -153,12 +162,26 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             reason: why, for its history.
             expected: number of the version that it must name now, 0 where there must be no such alias; whatever it
                 names by default.
+            conditions: what must have been measured, all of it, such as "test/map50 >= 0.8" (or >, <=, <); of each
+                metric the newest figure counts, that of the training or of an evaluation since.
+            on: only figures that were measured on this dataset version (`cells-v@2`) count.
 
         Raises:
             Conflict: it names another version than `expected`: somebody else was first.
-            InvalidArgument: the id cannot be an alias's.
+            FailedPrecondition: conditions are not met; its violations have the figures.
+            InvalidArgument: the id cannot be an alias's, or a text is no condition.
         """
-        return await set_alias(self._session, self.name, alias, reason=reason, expected=expected)
+        project = parent_of(self.name, 2)
+        measured = (await find_dataset_version(self._session, project, on)).name if on else ""
+        return await set_alias(
+            self._session,
+            self.name,
+            alias,
+            reason=reason,
+            expected=expected,
+            conditions=conditions,
+            on=measured,
+        )
 
     async def delete(self) -> None:
         """Delete it with its variants; its number is not used again.

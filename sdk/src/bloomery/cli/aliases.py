@@ -1,5 +1,6 @@
 """bloomery models alias: set, list, history, remove."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,11 +40,7 @@ def set_(
 ) -> None:
     """Let an alias name a version: a new one, or one that named another version."""
     with connect(project) as client:
-        found = client.model_version(version)
-        before = current(client, f"{parent_of(found.name)}/aliases/{alias}")
-        expected = before if expect is None else expect
-        made = found.set_alias(alias, reason=reason, expected=expected)
-    show_alias(made, output, before=before)
+        put(client, version, alias, output, reason=reason, expect=expect)
 
 
 @app.command("list", epilog="Example: bloomery models alias list cells-v")
@@ -68,13 +65,22 @@ def list_(
 @app.command(epilog="Example: bloomery models alias history cells-v@champion")
 def history(alias: AliasArgument, project: ProjectOption = None, output: OutputOption = Output.table) -> None:
     """List all changes of an alias, the last first."""
+    from bloomery._conditions import written
+
     with connect(project) as client:
         changes = list(client.alias_history(alias))
     rows = [
-        (one.time, short(one.from_version), short(one.to_version) or "removed", one.changer, one.reason)
+        (
+            one.time,
+            short(one.from_version),
+            short(one.to_version) or "removed",
+            one.changer,
+            one.reason,
+            ", ".join(f"{figure.value:.4g} for {written(figure.condition)}" for figure in one.figures),
+        )
         for one in changes
     ]
-    messages([one.proto for one in changes], ("WHEN", "FROM", "TO", "BY", "REASON"), rows, output)
+    messages([one.proto for one in changes], ("WHEN", "FROM", "TO", "BY", "REASON", "MEASURED"), rows, output)
 
 
 @app.command(epilog="Example: bloomery models alias remove cells-v@champion --yes")
@@ -89,14 +95,33 @@ def remove(
         found.remove(reason=reason, expected=int(id_of(found.model_version)))
 
 
-def current(client: "Client", name: str) -> int:
+def put(
+    client: "Client",
+    version: str,
+    alias: str,
+    output: Output,
+    *,
+    reason: str,
+    expect: int | None,
+    conditions: Sequence[str] = (),
+    on: str = "",
+) -> None:
+    """Let an alias name a version, if it names the expected one or else the one that it names now, and write it."""
+    found = client.model_version(version)
+    before = _current(client, f"{parent_of(found.name)}/aliases/{alias}")
+    expected = before if expect is None else expect
+    made = found.set_alias(alias, reason=reason, expected=expected, conditions=conditions, on=on)
+    _show(made, output, before=before)
+
+
+def _current(client: "Client", name: str) -> int:
     """Number of the version that an alias names, 0 where there is no such alias."""
     with suppress(errors.NotFound):
         return int(id_of(client.model_alias(name).model_version))
     return 0
 
 
-def show_alias(alias: "ModelAlias", output: Output, *, before: int) -> None:
+def _show(alias: "ModelAlias", output: Output, *, before: int) -> None:
     """Write an alias that was just set, and which version it named before."""
     model = id_of(parent_of(alias.name))
     rows = {

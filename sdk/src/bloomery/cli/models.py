@@ -1,4 +1,4 @@
-"""bloomery models: list, versions, show, alias, download, import, delete."""
+"""bloomery models: list, versions, show, alias, promote, download, import, delete."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -63,6 +63,29 @@ def show_(version: VersionArgument, project: ProjectOption = None, output: Outpu
     """Show a version with its measurements, lineage and variants."""
     with connect(project) as client:
         show_version(client.model_version(version), output)
+
+
+@app.command(epilog="Example: bloomery models promote cells-v@2 --to champion --if 'test/map50 >= 0.8'")
+def promote(
+    version: VersionArgument,
+    to: Annotated[str, typer.Option(metavar="ALIAS", help="Alias that is to name it, such as champion.")],
+    if_: Annotated[
+        list[str],
+        typer.Option(
+            "--if", metavar="CONDITION", help="METRIC >= NUMBER, or with >, <=, <. Again for more, all count."
+        ),
+    ],
+    on: Annotated[
+        str, typer.Option(metavar="DATASET@VERSION", help="Only what was measured on it counts; the newest by default.")
+    ] = "",
+    reason: aliases.ReasonOption = "",
+    expect: aliases.ExpectOption = None,
+    project: ProjectOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Let an alias name a version if enough was measured of it: by its training, or by an evaluation since."""
+    with connect(project) as client:
+        aliases.put(client, version, to, output, reason=reason, expect=expect, conditions=if_, on=on)
 
 
 @app.command(epilog="Example: bloomery models download cells-v@1 --to ./model")

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bloomery_inference.model import Alias, AliasChange, ModelVersion
+from bloomery_inference.model import Alias, AliasChange, Condition, Figure, ModelVersion
 from bloomery_inference.names import ALIAS, MODEL, check_alias, parse_selector
+from bloomery_inference.promotion import check_conditions, figures
 from bloomery_inference.registry import page_of
-from bloomery_inference.store import aliases, models
+from bloomery_inference.store import aliases, evaluations, models
+from bloomery_inference.store.aliases import Change
 from bloomery_kit.context import current_principal
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import Aborted, NotFound, Violations
@@ -26,12 +28,19 @@ _LIST = "list the aliases of the model"
 
 @dataclass(frozen=True)
 class Move:
-    """A wish to let the alias called `name` name a version, from `expected`: its number, 0 for none, None for any."""
+    """A wish to let the alias called `name` name a version.
+
+    Attributes:
+        expected: number of the version that it must name before, 0 for none, None for any.
+        conditions: what must have been measured, on `dataset_version` or, where that is empty, on any.
+    """
 
     name: str
     model_version: str
     expected: int | None
     reason: str
+    conditions: tuple[Condition, ...]
+    dataset_version: str
 
 
 class Aliases:
@@ -71,7 +80,10 @@ class Aliases:
     async def move(
         self, move: Move, repeatable: Repeatable[ModelAlias], answer: Callable[[Alias], ModelAlias]
     ) -> ModelAlias:
-        """Let an alias name a version, and `answer` with it. Raise NotFound, InvalidArgument, Aborted ALIAS_MOVED."""
+        """Let an alias name a version, and `answer` with it.
+
+        Raise NotFound, InvalidArgument, Aborted ALIAS_MOVED, FailedPrecondition CONDITION_NOT_MET.
+        """
         _check(move)
         answered = await repeatable.first_answer(self._db)
         if answered is not None:
@@ -86,19 +98,13 @@ class Aliases:
     async def _move(self, tx: Transaction, move: Move) -> Alias:
         ids = ALIAS.parse(move.name)
         model_uid, version = await _locked(tx, move.model_version)
+        measured = await _figures(tx, version, move)
         now = await aliases.get(tx, ids["project"], ids["model"], ids["alias"])
         if now and now.number == version.number:
             return now
         _check_place(move.name, now, move.expected)
-        await aliases.put(
-            tx,
-            model_uid,
-            ids["alias"],
-            version,
-            reason=move.reason,
-            by=current_principal().subject,
-            now=self._clock(),
-        )
+        change = Change(current_principal().subject, move.reason, self._clock(), measured)
+        await aliases.put(tx, model_uid, ids["alias"], version, change)
         made = await aliases.get(tx, ids["project"], ids["model"], ids["alias"])
         assert made is not None
         return made
@@ -115,8 +121,8 @@ class Aliases:
             if model_uid is None or now is None:
                 raise NotFound("alias", name, hint="it is gone already")
             _check_place(name, now, expected)
-            by = current_principal().subject
-            await aliases.remove(tx, model_uid, now.id, reason=reason, by=by, now=self._clock())
+            change = Change(current_principal().subject, reason, self._clock())
+            await aliases.remove(tx, model_uid, now.id, change)
 
 
 async def _locked(tx: Transaction, name: str) -> tuple[str, ModelVersion]:
@@ -129,6 +135,11 @@ async def _locked(tx: Transaction, name: str) -> tuple[str, ModelVersion]:
     return model_uid, version
 
 
+async def _figures(tx: Transaction, version: ModelVersion, move: Move) -> tuple[Figure, ...]:
+    measured = await evaluations.of_version(tx, version.uid) if move.conditions else []
+    return figures(version, measured, move.conditions, move.dataset_version)
+
+
 def _check(move: Move) -> None:
     violations = Violations()
     ids = ALIAS.check(move.name, "name", violations)
@@ -137,6 +148,7 @@ def _check(move: Move) -> None:
     check_text(move.reason, "reason", violations)
     if (move.expected or 0) < 0:
         violations.add("expected_version", "must be the number of a version, or 0 where there must be no such alias")
+    check_conditions(move.conditions, move.dataset_version, violations)
     violations.raise_if_any()
     selector = parse_selector(move.model_version, "model_version")
     if ids and (selector.project, selector.model) != (ids["project"], ids["model"]):

@@ -1,9 +1,32 @@
 """Between protobuf and aliases."""
 
-from bloomery.inference.v1 import ModelAlias, ModelAliasChange
-from bloomery_inference.model import Alias, AliasChange
+from bloomery.inference.v1 import ConditionFigure, MetricCondition, ModelAlias, ModelAliasChange, SetModelAliasRequest
+from bloomery_inference.aliases import Move
+from bloomery_inference.model import Alias, AliasChange, Condition, Figure
 from bloomery_inference.names import ALIAS, VERSION
 from bloomery_kit.times import to_timestamp
+
+_COMPARISONS = {
+    MetricCondition.COMPARISON_AT_LEAST: ">=",
+    MetricCondition.COMPARISON_ABOVE: ">",
+    MetricCondition.COMPARISON_AT_MOST: "<=",
+    MetricCondition.COMPARISON_BELOW: "<",
+}
+_NUMBERS = {sign: number for number, sign in _COMPARISONS.items()}
+
+
+def move_of(request: SetModelAliasRequest) -> Move:
+    """What a caller wants of an alias."""
+    return Move(
+        name=request.name,
+        model_version=request.model_version,
+        expected=request.expected_version if request.HasField("expected_version") else None,
+        reason=request.reason,
+        conditions=tuple(
+            Condition(one.metric, _COMPARISONS.get(one.comparison, ""), one.threshold) for one in request.conditions
+        ),
+        dataset_version=request.dataset_version,
+    )
 
 
 def alias_message(alias: Alias) -> ModelAlias:
@@ -25,7 +48,18 @@ def change_message(change: AliasChange) -> ModelAliasChange:
         to_version=_version(change, change.to_version),
         changer=change.changer,
         reason=change.reason,
+        figures=map(_figure_message, change.figures),
         create_time=to_timestamp(change.create_time),
+    )
+
+
+def _figure_message(figure: Figure) -> ConditionFigure:
+    wanted = figure.condition
+    condition = MetricCondition(
+        metric=wanted.metric, comparison=_NUMBERS[wanted.comparison], threshold=wanted.threshold
+    )
+    return ConditionFigure(
+        condition=condition, value=figure.value, job=figure.job, dataset_version=figure.dataset_version
     )
 
 

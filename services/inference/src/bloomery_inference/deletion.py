@@ -2,7 +2,7 @@
 
 from bloomery_inference.model import Cleanup, Model, ModelVersion, Variant
 from bloomery_inference.names import MODEL, PROJECT
-from bloomery_inference.store import aliases, cleanups, models, variants
+from bloomery_inference.store import aliases, cleanups, evaluations, models, variants
 from bloomery_kit.database import Transaction
 from bloomery_kit.idempotency import forget_answers
 
@@ -23,6 +23,7 @@ async def forget_version(tx: Transaction, version: ModelVersion) -> Cleanup | No
         return None
     made = await variants.of_version(tx, version.uid)
     await variants.delete_all(tx, version.uid)
+    await evaluations.delete_all(tx, version.uid)
     await models.delete_version(tx, version)
     left = _left_behind(version, made)
     await cleanups.leave(tx, left)

@@ -115,6 +115,38 @@ class ModelVersion:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """What a job measured of a version on a dataset version: numbers by name, such as "test/map50"."""
+
+    job: str
+    dataset_version: str
+    metrics: Mapping[str, float]
+    create_time: datetime
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What must have been measured: `comparison` is one of ">=", ">", "<=", "<"."""
+
+    metric: str
+    comparison: str
+    threshold: float
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.comparison} {self.threshold:g}"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a job measured for a condition on a dataset version."""
+
+    condition: Condition
+    value: float
+    job: str
+    dataset_version: str
+
+
+@dataclass(frozen=True)
 class Alias:
     """A name for the version `number` of a model, who put it there last, and why."""
 
@@ -139,6 +171,7 @@ class AliasChange:
     to_version: int
     reason: str
     changer: str
+    figures: tuple[Figure, ...]
     create_time: datetime
 
 

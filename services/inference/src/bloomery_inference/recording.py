@@ -16,12 +16,13 @@ import grpc
 
 from bloomery.dataset.v1 import AcquireReferenceRequest
 from bloomery.training.v1 import FeedItem, JobKind
+from bloomery_inference.convert import CHECKPOINT
 from bloomery_inference.deletion import hold_of
 from bloomery_inference.holding import Holding
 from bloomery_inference.model import Artifact, Cleanup, Model, VersionContent
-from bloomery_inference.names import MODEL
+from bloomery_inference.names import MODEL, VERSION, parse_selector
 from bloomery_inference.results import made_variants, model_uid, variant_result, version_content, version_uid
-from bloomery_inference.store import cleanups, models, results, variants
+from bloomery_inference.store import cleanups, evaluations, models, results, variants
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import BloomeryError, InvalidArgument, NotFound, to_status
 from bloomery_kit.times import Clock, utc_now
@@ -98,6 +99,8 @@ class Recorder:
             await self._record_version(tx, item, content, model)
         elif item.result.kind == JobKind.JOB_KIND_OPTIMIZE:
             await self._record_variant(tx, item)
+        elif item.result.kind == JobKind.JOB_KIND_EVALUATE:
+            await self._record_evaluation(tx, item)
 
     async def _record_version(self, tx: Transaction, item: FeedItem, content: VersionContent, model: Model) -> None:
         if await models.is_recorded(tx, item.result.job_uid):
@@ -117,6 +120,15 @@ class Recorder:
         # Not where it was deleted, or asked for again, while its job was at work.
         finished = await variants.finish(tx, item.job.name, result=made, reason=failure, now=self._clock())
         await _leave_files(tx, item, result.artifacts if finished and made else ())
+
+    async def _record_evaluation(self, tx: Transaction, item: FeedItem) -> None:
+        """Record what was measured of a version, but not of another one that has its name since."""
+        if not VERSION.matches(item.job.model_version):
+            return
+        version = await models.get_version(tx, parse_selector(item.job.model_version))
+        digests = {one.digest for one in version.content.artifacts if one.role == CHECKPOINT} if version else set()
+        if version and item.job.base_artifact.digest in digests and await models.lock_version(tx, version.uid):
+            await evaluations.record(tx, version.uid, item, self._clock())
 
     async def refuse(self, item: FeedItem, error: Exception, take: Take) -> None:
         """Note that a result makes nothing, and why, and let go of what it has."""

@@ -43,8 +43,8 @@ from bloomery.inference.v1 import (
     UpdateModelRequest,
 )
 from bloomery_inference import convert
-from bloomery_inference.aliases import Aliases, Move
-from bloomery_inference.convert_aliases import alias_message, change_message
+from bloomery_inference.aliases import Aliases
+from bloomery_inference.convert_aliases import alias_message, change_message, move_of
 from bloomery_inference.images import ImageSource
 from bloomery_inference.model import Artifact, VariantState
 from bloomery_inference.names import JOB, MODEL, PROJECT, VERSION, parse_parent, parse_selector
@@ -156,10 +156,8 @@ class ModelServicer(ModelServiceServicer):
 
     async def SetModelAlias(self, request: SetModelAliasRequest, context: Context) -> ModelAlias:
         """See the contract."""
-        expected = request.expected_version if request.HasField("expected_version") else None
-        move = Move(request.name, request.model_version, expected, request.reason)
         model = request.name.partition("/aliases/")[0]
-        return await self._aliases.move(move, Repeatable("SetModelAlias", model, request), alias_message)
+        return await self._aliases.move(move_of(request), Repeatable("SetModelAlias", model, request), alias_message)
 
     async def GetModelAlias(self, request: GetModelAliasRequest, context: Context) -> ModelAlias:
         """See the contract."""

@@ -257,6 +257,7 @@ class ModelAliasChange(message.Message):
     CHANGER_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
+    FIGURES_FIELD_NUMBER: builtins.int
     sequence: builtins.int
     """Place among all changes of aliases of the model, from 1. Output only."""
     from_version: builtins.str
@@ -271,6 +272,10 @@ class ModelAliasChange(message.Message):
     def create_time(self) -> timestamp_pb2.Timestamp:
         """When. Output only."""
 
+    @builtins.property
+    def figures(self) -> containers.RepeatedCompositeFieldContainer[ConditionFigure]:
+        """What was measured for the conditions under which it was moved, all of them met; empty where there were none. Output only."""
+
     def __init__(
         self,
         *,
@@ -280,10 +285,104 @@ class ModelAliasChange(message.Message):
         changer: builtins.str = ...,
         reason: builtins.str = ...,
         create_time: timestamp_pb2.Timestamp | None = ...,
+        figures: abc.Iterable[ConditionFigure] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["changer", b"changer", "create_time", b"create_time", "from_version", b"from_version", "reason", b"reason", "sequence", b"sequence", "to_version", b"to_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["changer", b"changer", "create_time", b"create_time", "figures", b"figures", "from_version", b"from_version", "reason", b"reason", "sequence", b"sequence", "to_version", b"to_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class MetricCondition(message.Message):
+    """What must have been measured of a version."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    class _Comparison:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ComparisonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[MetricCondition._Comparison.ValueType], builtins.type):
+        DESCRIPTOR: descriptor.EnumDescriptor
+        COMPARISON_UNSPECIFIED: MetricCondition._Comparison.ValueType  # 0
+        """Not set."""
+        COMPARISON_AT_LEAST: MetricCondition._Comparison.ValueType  # 1
+        """It is the threshold or larger."""
+        COMPARISON_ABOVE: MetricCondition._Comparison.ValueType  # 2
+        """It is larger."""
+        COMPARISON_AT_MOST: MetricCondition._Comparison.ValueType  # 3
+        """It is the threshold or smaller."""
+        COMPARISON_BELOW: MetricCondition._Comparison.ValueType  # 4
+        """It is smaller."""
+
+    class Comparison(_Comparison, metaclass=_ComparisonEnumTypeWrapper):
+        """How a figure must lie to the threshold."""
+
+    COMPARISON_UNSPECIFIED: MetricCondition.Comparison.ValueType  # 0
+    """Not set."""
+    COMPARISON_AT_LEAST: MetricCondition.Comparison.ValueType  # 1
+    """It is the threshold or larger."""
+    COMPARISON_ABOVE: MetricCondition.Comparison.ValueType  # 2
+    """It is larger."""
+    COMPARISON_AT_MOST: MetricCondition.Comparison.ValueType  # 3
+    """It is the threshold or smaller."""
+    COMPARISON_BELOW: MetricCondition.Comparison.ValueType  # 4
+    """It is smaller."""
+
+    METRIC_FIELD_NUMBER: builtins.int
+    COMPARISON_FIELD_NUMBER: builtins.int
+    THRESHOLD_FIELD_NUMBER: builtins.int
+    metric: builtins.str
+    """Name of the metric with the part of the dataset version that it was measured on, such as "test/map50"."""
+    comparison: MetricCondition.Comparison.ValueType
+    """How its figure must lie to `threshold`."""
+    threshold: builtins.float
+    """What it is compared with; a number, not infinite."""
+    def __init__(
+        self,
+        *,
+        metric: builtins.str = ...,
+        comparison: MetricCondition.Comparison.ValueType = ...,
+        threshold: builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["comparison", b"comparison", "metric", b"metric", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ConditionFigure(message.Message):
+    """What was measured for a condition: the figure of the newest evaluation of the version that has the metric, by an EVALUATE job or by the training itself."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONDITION_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    JOB_FIELD_NUMBER: builtins.int
+    DATASET_VERSION_FIELD_NUMBER: builtins.int
+    value: builtins.float
+    """The figure."""
+    job: builtins.str
+    """Job that measured it: `projects/{project}/jobs/{job}`, perhaps deleted since."""
+    dataset_version: builtins.str
+    """Dataset version that it was measured on."""
+    @builtins.property
+    def condition(self) -> MetricCondition:
+        """The condition."""
+
+    def __init__(
+        self,
+        *,
+        condition: MetricCondition | None = ...,
+        value: builtins.float = ...,
+        job: builtins.str = ...,
+        dataset_version: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["condition", b"condition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["condition", b"condition", "dataset_version", b"dataset_version", "job", b"job", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

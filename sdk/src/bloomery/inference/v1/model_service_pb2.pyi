@@ -408,6 +408,8 @@ class SetModelAliasRequest(message.Message):
     EXPECTED_VERSION_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    CONDITIONS_FIELD_NUMBER: builtins.int
+    DATASET_VERSION_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/models/{model}/aliases/{alias}`."""
     model_version: builtins.str
@@ -420,6 +422,12 @@ class SetModelAliasRequest(message.Message):
     """A caller's repeats with the same id and body get the first answer, for a week; another body is INVALID_ARGUMENT `REQUEST_ID_REUSED`. Any unique text of at
     most 128 characters, or empty.
     """
+    dataset_version: builtins.str
+    """`projects/{project}/datasets/{dataset}/versions/{version}`: only what was measured on it counts for `conditions`; empty: on any, the newest."""
+    @builtins.property
+    def conditions(self) -> containers.RepeatedCompositeFieldContainer[model_pb2.MetricCondition]:
+        """What must have been measured of the version, all of it; at most 20. The figures are kept in the history."""
+
     def __init__(
         self,
         *,
@@ -428,10 +436,12 @@ class SetModelAliasRequest(message.Message):
         expected_version: builtins.int | None = ...,
         reason: builtins.str = ...,
         request_id: builtins.str = ...,
+        conditions: abc.Iterable[model_pb2.MetricCondition] | None = ...,
+        dataset_version: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "model_version", b"model_version", "name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_expected_version", b"_expected_version", "conditions", b"conditions", "dataset_version", b"dataset_version", "expected_version", b"expected_version", "model_version", b"model_version", "name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015

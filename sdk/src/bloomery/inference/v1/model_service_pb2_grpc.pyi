@@ -84,7 +84,8 @@ class ModelServiceStub:
     """Puts an alias on a version: makes it, or moves it from the version that it names. One that is there already stays as it is and gets no entry in its
     history. Idempotent by `request_id`. INVALID_ARGUMENT: the id cannot be an alias's, or the version is of another model; `REQUEST_ID_REUSED`. NOT_FOUND:
     there is no such version. ABORTED `ALIAS_MOVED`: it is not where `expected_version` says, as somebody else was first; the message says who and when. Read
-    it again and decide anew.
+    it again and decide anew. FAILED_PRECONDITION `CONDITION_NOT_MET`: conditions are not met, one violation for each of them with the figure and the job that
+    measured it, or with the metrics that there are; evaluate the version, or choose another. Conditions are looked at whatever it names.
     """
     GetModelAlias: grpc.UnaryUnaryMultiCallable[model_service_pb2.GetModelAliasRequest, model_pb2.ModelAlias]
     """Returns an alias. NOT_FOUND: list the aliases."""
@@ -151,7 +152,8 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Puts an alias on a version: makes it, or moves it from the version that it names. One that is there already stays as it is and gets no entry in its
     history. Idempotent by `request_id`. INVALID_ARGUMENT: the id cannot be an alias's, or the version is of another model; `REQUEST_ID_REUSED`. NOT_FOUND:
     there is no such version. ABORTED `ALIAS_MOVED`: it is not where `expected_version` says, as somebody else was first; the message says who and when. Read
-    it again and decide anew.
+    it again and decide anew. FAILED_PRECONDITION `CONDITION_NOT_MET`: conditions are not met, one violation for each of them with the figure and the job that
+    measured it, or with the metrics that there are; evaluate the version, or choose another. Conditions are looked at whatever it names.
     """
     GetModelAlias: aio.UnaryUnaryMultiCallable[model_service_pb2.GetModelAliasRequest, model_pb2.ModelAlias]  # type: ignore[assignment]
     """Returns an alias. NOT_FOUND: list the aliases."""
@@ -293,7 +295,8 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         """Puts an alias on a version: makes it, or moves it from the version that it names. One that is there already stays as it is and gets no entry in its
         history. Idempotent by `request_id`. INVALID_ARGUMENT: the id cannot be an alias's, or the version is of another model; `REQUEST_ID_REUSED`. NOT_FOUND:
         there is no such version. ABORTED `ALIAS_MOVED`: it is not where `expected_version` says, as somebody else was first; the message says who and when. Read
-        it again and decide anew.
+        it again and decide anew. FAILED_PRECONDITION `CONDITION_NOT_MET`: conditions are not met, one violation for each of them with the figure and the job that
+        measured it, or with the metrics that there are; evaluate the version, or choose another. Conditions are looked at whatever it names.
         """
 
     @abc_1.abstractmethod

@@ -1,12 +1,13 @@
 """Aliases of versions. Whoever changes one has the row of its model locked."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from bloomery_inference.model import Alias, AliasChange, ModelVersion
+from bloomery_inference.model import Alias, AliasChange, Condition, Figure, ModelVersion
 from bloomery_inference.store.tables import ALIAS_CHANGES, ALIASES, MODELS, VERSIONS
 from bloomery_kit.database import Transaction
 from bloomery_kit.sequences import next_sequence
@@ -48,25 +49,33 @@ async def page(tx: Transaction, project: str, model: str, *, after: str, limit: 
     return [_alias_of(row) for row in await tx.execute(query.order_by(ALIASES.c.id).limit(limit))]
 
 
-async def put(
-    tx: Transaction, model_uid: str, alias: str, version: ModelVersion, *, reason: str, by: str, now: datetime
-) -> None:
+@dataclass(frozen=True)
+class Change:
+    """Who changes an alias when, why, and what was measured for it."""
+
+    by: str
+    reason: str
+    now: datetime
+    figures: tuple[Figure, ...] = ()
+
+
+async def put(tx: Transaction, model_uid: str, alias: str, version: ModelVersion, change: Change) -> None:
     """Let an alias name a version, and remember that."""
     before = await _number(tx, model_uid, alias)
-    values = {"version_uid": version.uid, "reason": reason, "updater": by, "update_time": now}
+    values = {"version_uid": version.uid, "reason": change.reason, "updater": change.by, "update_time": change.now}
     key = {"model_uid": model_uid, "id": alias}
     if before:
         await tx.execute(sa.update(ALIASES).where(*_key(model_uid, alias)).values(values))
     else:
         await tx.execute(sa.insert(ALIASES).values(key | values))
-    await _remember(tx, model_uid, alias, before, version.number, reason=reason, by=by, now=now)
+    await _remember(tx, model_uid, alias, before, version.number, change)
 
 
-async def remove(tx: Transaction, model_uid: str, alias: str, *, reason: str, by: str, now: datetime) -> None:
+async def remove(tx: Transaction, model_uid: str, alias: str, change: Change) -> None:
     """Forget an alias that is there, and remember that."""
     before = await _number(tx, model_uid, alias)
     await tx.execute(sa.delete(ALIASES).where(*_key(model_uid, alias)))
-    await _remember(tx, model_uid, alias, before, 0, reason=reason, by=by, now=now)
+    await _remember(tx, model_uid, alias, before, 0, change)
 
 
 async def changes(
@@ -92,18 +101,17 @@ async def _number(tx: Transaction, model_uid: str, alias: str) -> int:
     return int(await tx.scalar(query) or 0)
 
 
-async def _remember(
-    tx: Transaction, model_uid: str, alias: str, before: int, after: int, *, reason: str, by: str, now: datetime
-) -> None:
+async def _remember(tx: Transaction, model_uid: str, alias: str, before: int, after: int, change: Change) -> None:
     row = {
         "model_uid": model_uid,
         "alias": alias,
         "sequence": await next_sequence(tx, f"aliases/{model_uid}"),
         "from_version": before,
         "to_version": after,
-        "reason": reason,
-        "changer": by,
-        "create_time": now,
+        "reason": change.reason,
+        "changer": change.by,
+        "figures": [asdict(figure) for figure in change.figures],
+        "create_time": change.now,
     }
     await tx.execute(sa.insert(ALIAS_CHANGES).values(row))
 
@@ -126,5 +134,6 @@ def _change_of(row: sa.Row[Any]) -> AliasChange:
         to_version=row.to_version,
         reason=row.reason,
         changer=row.changer,
+        figures=tuple(Figure(**one | {"condition": Condition(**one["condition"])}) for one in row.figures),
         create_time=row.create_time,
     )

@@ -87,7 +87,22 @@ ALIAS_CHANGES = sa.Table(
     sa.Column("to_version", sa.BigInteger, nullable=False),
     sa.Column("reason", sa.String, nullable=False),
     sa.Column("changer", sa.String, nullable=False),
+    sa.Column("figures", sa.JSON, nullable=False),
     sa.Column("create_time", UtcDateTime, nullable=False),
+)
+
+# What EVALUATE jobs measured of versions, in the order of the trainer's feed.
+EVALUATIONS = sa.Table(
+    "evaluations",
+    METADATA,
+    sa.Column("job_uid", sa.String, primary_key=True),
+    sa.Column("version_uid", sa.String, sa.ForeignKey("versions.uid"), nullable=False),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("job", sa.String, nullable=False),
+    sa.Column("dataset_version", sa.String, nullable=False),
+    sa.Column("metrics", sa.JSON, nullable=False),
+    sa.Column("create_time", UtcDateTime, nullable=False),
+    sa.Index("evaluations_by_version", "version_uid", "sequence"),
 )
 
 FEEDS = sa.Table(

@@ -1,4 +1,4 @@
-"""Aliases of versions, with every change of them."""
+"""Aliases of versions, with every change of them, and what was measured of versions."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -29,5 +29,17 @@ def upgrade() -> None:
         sa.Column("to_version", sa.BigInteger, nullable=False),
         sa.Column("reason", sa.String, nullable=False),
         sa.Column("changer", sa.String, nullable=False),
+        sa.Column("figures", sa.JSON, nullable=False),
         sa.Column("create_time", UtcDateTime, nullable=False),
     )
+    op.create_table(
+        "evaluations",
+        sa.Column("job_uid", sa.String, primary_key=True),
+        sa.Column("version_uid", sa.String, sa.ForeignKey("versions.uid"), nullable=False),
+        sa.Column("sequence", sa.BigInteger, nullable=False),
+        sa.Column("job", sa.String, nullable=False),
+        sa.Column("dataset_version", sa.String, nullable=False),
+        sa.Column("metrics", sa.JSON, nullable=False),
+        sa.Column("create_time", UtcDateTime, nullable=False),
+    )
+    op.create_index("evaluations_by_version", "evaluations", ["version_uid", "sequence"])

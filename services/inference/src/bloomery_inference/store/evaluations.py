@@ -1,0 +1,38 @@
+"""What was measured of versions by jobs of its own."""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from bloomery.training.v1 import FeedItem
+from bloomery_inference.model import Evaluation
+from bloomery_inference.store.tables import EVALUATIONS
+from bloomery_kit.database import Transaction, insert_ignore
+
+_MOST = 1000
+
+
+async def record(tx: Transaction, version_uid: str, item: FeedItem, now: datetime) -> None:
+    """Record what an EVALUATE job measured of a version that is locked; once, however often its result comes."""
+    row = {
+        "job_uid": item.result.job_uid,
+        "version_uid": version_uid,
+        "sequence": item.result.sequence,
+        "job": item.job.name,
+        "dataset_version": item.job.dataset_version,
+        "metrics": dict(item.result.metrics),
+        "create_time": now,
+    }
+    await insert_ignore(tx, EVALUATIONS, row)
+
+
+async def of_version(tx: Transaction, version_uid: str) -> list[Evaluation]:
+    """What was measured of a version, the newest first; the newest 1,000."""
+    query = sa.select(EVALUATIONS).where(EVALUATIONS.c.version_uid == version_uid)
+    rows = await tx.execute(query.order_by(EVALUATIONS.c.sequence.desc()).limit(_MOST))
+    return [Evaluation(row.job, row.dataset_version, row.metrics, row.create_time) for row in rows]
+
+
+async def delete_all(tx: Transaction, version_uid: str) -> None:
+    """Forget what was measured of a version."""
+    await tx.execute(sa.delete(EVALUATIONS).where(EVALUATIONS.c.version_uid == version_uid))

@@ -89,3 +89,22 @@ def test_a_comparison_without_labelled_images_has_no_metric(fake: Fake, run: Run
 def test_a_score_below_one_is_not_shown_as_one() -> None:
     assert text(0.99996) == "0.9999"
     assert text(1.0) == "1"
+
+
+def test_a_version_gets_a_note_and_is_taken_from_what_is_offered(fake: Fake, run: Run) -> None:
+    read = inference.ModelVersion()
+    read.CopyFrom(world.MODEL_VERSION)
+    read.etag = "seen"
+    fake.answer("GetModelVersion", read)
+    fake.answer("UpdateModelVersion", lambda request: request.model_version)
+    result = run("models update cells-v@1 --inactive --note", "misses [platelets]")
+    assert result.exit_code == 0, result.output
+    assert "misses [platelets]" in result.stdout
+    assert "inactive" in result.stdout
+    [asked] = fake.calls["UpdateModelVersion"]
+    assert (asked.model_version.note, asked.model_version.etag) == ("misses [platelets]", "seen")
+    assert asked.model_version.state == inference.ModelVersion.STATE_INACTIVE
+    assert list(asked.update_mask.paths) == ["note", "state"]
+    assert not any(call.show_inactive for call in fake.calls["ListModelVersions"])
+    run("models versions cells-v --all")
+    assert fake.calls["ListModelVersions"][-1].show_inactive

@@ -51,17 +51,18 @@ async def tree(session: Session, project: str) -> Tree:
 async def contents(session: Session, project: str) -> Contents:
     """What would be deleted with a project, as people name it."""
     found = await tree(session, project)
+    models = [(model, [version async for version in model.versions(inactive=True)]) for model in found.models]
     return Contents(
         jobs=_short(found.jobs),
         active_jobs=_short(found.active),
-        model_versions=[name for model in found.models for name in await _names(model)],
-        dataset_versions=[name for one in found.datasets for name in await _names(one)],
+        model_versions=[name for model, versions in models for name in _names(model, versions)],
+        dataset_versions=[name for one in found.datasets for name in _names(one, [v async for v in one.versions()])],
     )
 
 
-async def _names(line: AsyncModel | AsyncDataset) -> list[str]:
+def _names(line: AsyncModel | AsyncDataset, versions: Sequence[AsyncHandle[Any]]) -> list[str]:
     """Of its versions, or its own where it has none: it goes all the same."""
-    return _short([version async for version in line.versions()]) or _short([line])
+    return _short(versions) or _short([line])
 
 
 async def delete(session: Session, project: str, *, cancel: bool, progress: Progress) -> None:

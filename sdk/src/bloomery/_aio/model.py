@@ -14,9 +14,9 @@ from bloomery.inference import v1 as inference
 class AsyncModel(AsyncHandle[inference.Model], ModelFields):
     """A named line of model versions."""
 
-    async def versions(self) -> AsyncIterator[AsyncModelVersion]:
-        """List its versions, newest first."""
-        request = inference.ListModelVersionsRequest(parent=self.name)
+    async def versions(self, *, inactive: bool = False) -> AsyncIterator[AsyncModelVersion]:
+        """List its versions, newest first; also those that are `inactive` where they are asked for."""
+        request = inference.ListModelVersionsRequest(parent=self.name, show_inactive=inactive)
         async for page in self._session.pages(self._session.models.ListModelVersions, request):
             for version in page.model_versions:
                 yield AsyncModelVersion(self._session, version)

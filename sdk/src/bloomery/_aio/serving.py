@@ -6,6 +6,8 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Self, TypedDict, TypeVar, Unpack
 
+from google.protobuf.field_mask_pb2 import FieldMask
+
 from bloomery import errors
 from bloomery._aio.alias import AsyncModelAlias, set_alias
 from bloomery._aio.base import AsyncHandle
@@ -145,6 +147,24 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
         ]
         refuse_foreign(Path(to), (await asyncio.to_thread(found_below, Path(to))).foreign(set(names)))
         return await self._session.transfer.get_all(wanted, progress)
+
+    async def update(self, *, note: str | None = None, active: bool | None = None) -> Self:
+        """Change what is given: what people say of it, or whether it is offered.
+
+        One that is not active is never the newest, and no list has it unless it is asked; by its number it works on.
+
+        Raises:
+            Conflict: somebody changed it since it was read.
+            FailedPrecondition: it is not to be active, and aliases name it.
+        """
+        states = inference.ModelVersion
+        given = {"note": note, "state": active}
+        if paths := [field for field, value in given.items() if value is not None]:
+            state = states.STATE_ACTIVE if active else states.STATE_INACTIVE
+            version = states(name=self.name, note=note or "", state=state, etag=self.proto.etag)
+            request = inference.UpdateModelVersionRequest(model_version=version, update_mask=FieldMask(paths=paths))
+            self._proto = await self._session.call(self._session.models.UpdateModelVersion, request)
+        return self
 
     async def set_alias(
         self,

@@ -156,7 +156,7 @@ class ModelFields(Fields[inference.Model]):
 
     @property
     def latest_version(self) -> int:
-        """Number of the newest version; 0 where there is none."""
+        """Number of the newest active version; 0 where there is none."""
         return self.proto.latest_version
 
 
@@ -187,6 +187,16 @@ class ModelVersionFields(Fields[inference.ModelVersion]):
     def create_time(self) -> datetime:
         """When it was recorded, UTC."""
         return moment(self.proto.create_time)
+
+    @property
+    def note(self) -> str:
+        """What people say of it."""
+        return self.proto.note
+
+    @property
+    def active(self) -> bool:
+        """Whether it is offered; one of a server that does not tell is."""
+        return self.proto.state != inference.ModelVersion.STATE_INACTIVE
 
     @property
     def aliases(self) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""bloomery models: list, versions, show, alias, promote, download, import, delete."""
+"""bloomery models: list, versions, show, update, alias, promote, download, import, delete."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -41,6 +41,7 @@ def list_(project: ProjectOption = None, limit: LimitOption = 100, output: Outpu
 @app.command(epilog="Example: bloomery models versions cells-v")
 def versions(
     model: Annotated[str, typer.Argument(help="Id or full name.")],
+    all_: Annotated[bool, typer.Option("--all", help="Also those that are not active.")] = False,
     project: ProjectOption = None,
     limit: LimitOption = 100,
     output: OutputOption = Output.table,
@@ -53,9 +54,15 @@ def versions(
         "METRICS": lambda version: dict(version.metrics),
         "DATASET": lambda version: version.lineage.dataset_version,
         "CREATED": lambda version: version.create_time,
+        "NOTE": lambda version: " ".join(filter(None, ("" if version.active else "(inactive)", _headline(version)))),
     }
     with connect(project) as client:
-        listing(client.model(model).versions(), columns, output, limit)
+        listing(client.model(model).versions(inactive=all_), columns, output, limit)
+
+
+def _headline(version: "ModelVersion") -> str:
+    """What the first line of its note says."""
+    return version.note.partition("\n")[0]
 
 
 @app.command("show", epilog="Example: bloomery models show cells-v@1")
@@ -63,6 +70,22 @@ def show_(version: VersionArgument, project: ProjectOption = None, output: Outpu
     """Show a version with its measurements, lineage and variants."""
     with connect(project) as client:
         show_version(client.model_version(version), output)
+
+
+@app.command(epilog="Example: bloomery models update cells-v@1 --note 'misses platelets' --inactive")
+def update(
+    version: Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="Or its full name.")],
+    note: Annotated[str | None, typer.Option(help="What to say of it, in place of what is said now.")] = None,
+    active: Annotated[
+        bool | None,
+        typer.Option("--active/--inactive", help="Whether it is offered: as the newest, in lists, for aliases."),
+    ] = None,
+    project: ProjectOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Change what is said of a version, or whether it is offered; by its number it works on."""
+    with connect(project) as client:
+        show_version(client.model_version(version).update(note=note, active=active), output)
 
 
 @app.command(epilog="Example: bloomery models promote cells-v@2 --to champion --if 'test/map50 >= 0.8'")
@@ -161,6 +184,8 @@ def show_version(version: "ModelVersion", output: Output) -> None:
     rows = {
         "name": version.name,
         "aliases": ", ".join(version.aliases),
+        "state": "" if version.active else "inactive",
+        "note": version.note,
         "task": version.task,
         "classes": version.classes,
         "input": f"{proto.input.width} x {proto.input.height}" if proto.input.width else "",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bloomery_inference.convert import version_name
 from bloomery_inference.model import Alias, AliasChange, Condition, Figure, ModelVersion
 from bloomery_inference.names import ALIAS, MODEL, check_alias, parse_selector
 from bloomery_inference.promotion import check_conditions, figures
@@ -14,7 +15,7 @@ from bloomery_inference.store import aliases, evaluations, models
 from bloomery_inference.store.aliases import Change
 from bloomery_kit.context import current_principal
 from bloomery_kit.database import Database, Transaction
-from bloomery_kit.errors import Aborted, NotFound, Violations
+from bloomery_kit.errors import Aborted, FailedPrecondition, NotFound, PreconditionViolation, Violations
 from bloomery_kit.fields import check_text
 from bloomery_kit.idempotency import Repeatable
 from bloomery_kit.pages import PageRequest
@@ -82,7 +83,8 @@ class Aliases:
     ) -> ModelAlias:
         """Let an alias name a version, and `answer` with it.
 
-        Raise NotFound, InvalidArgument, Aborted ALIAS_MOVED, FailedPrecondition CONDITION_NOT_MET.
+        Raise NotFound, InvalidArgument, Aborted ALIAS_MOVED, FailedPrecondition CONDITION_NOT_MET or
+        VERSION_INACTIVE.
         """
         _check(move)
         answered = await repeatable.first_answer(self._db)
@@ -98,6 +100,7 @@ class Aliases:
     async def _move(self, tx: Transaction, move: Move) -> Alias:
         ids = ALIAS.parse(move.name)
         model_uid, version = await _locked(tx, move.model_version)
+        _check_active(version)
         measured = await _figures(tx, version, move)
         now = await aliases.get(tx, ids["project"], ids["model"], ids["alias"])
         if now and now.number == version.number:
@@ -133,6 +136,14 @@ async def _locked(tx: Transaction, name: str) -> tuple[str, ModelVersion]:
     if model_uid is None or version is None:
         raise NotFound("model version", name, hint="list the versions of the model")
     return model_uid, version
+
+
+def _check_active(version: ModelVersion) -> None:
+    if version.active:
+        return
+    name, fix = version_name(version), "make it active first"
+    message = f"{name} is inactive, and no alias may name it; {fix}"
+    raise FailedPrecondition("VERSION_INACTIVE", message, [PreconditionViolation("VERSION_INACTIVE", name, fix)])
 
 
 async def _figures(tx: Transaction, version: ModelVersion, move: Move) -> tuple[Figure, ...]:

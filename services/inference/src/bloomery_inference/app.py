@@ -28,6 +28,7 @@ from bloomery_inference.remembered import Remembered
 from bloomery_inference.runtime import open_runtime
 from bloomery_inference.service import ModelServicer, PredictionServicer
 from bloomery_inference.settings import InferenceSettings
+from bloomery_inference.versions import Versions
 from bloomery_kit.auth import service_token
 from bloomery_kit.clients import channel
 from bloomery_kit.database import Database
@@ -72,7 +73,7 @@ class InferenceApp:
             waiting_bytes=settings.waiting_bytes,
             decoding_bytes=settings.decoding_bytes,
         )
-        self._models = ModelServicer(registry, Aliases(db), objects)
+        self._models = ModelServicer(registry, Versions(db), Aliases(db), objects)
         images = ImageSource(annotations, objects, max_bytes=settings.max_image_bytes)
         self._predictions = PredictionServicer(Remembered(db, registry), images, predictor)
         recorder = Recorder(db, datasets=datasets, annotations=annotations)

@@ -34,6 +34,7 @@ STATES = {
     "FAILED": ModelVariant.STATE_FAILED,
 }
 _MAX_NAME = 200
+_MAX_NOTE = 10_000
 CHECKPOINT = "checkpoint"
 """Role of the artifact of a version that variants are made from."""
 
@@ -41,6 +42,11 @@ CHECKPOINT = "checkpoint"
 def model_etag(model: Model) -> str:
     """The etag of a model's own fields."""
     return etag_of(model.uid, model.revision)
+
+
+def version_etag(version: ModelVersion) -> str:
+    """The etag of what people say of a version."""
+    return etag_of(version.uid, version.revision)
 
 
 def model_message(model: Model) -> ModelMessage:
@@ -74,6 +80,9 @@ def version_message(version: ModelVersion) -> ModelVersionMessage:
         create_time=to_timestamp(version.create_time),
         variants=[variant_message(variant) for variant in version.variants],
         aliases=version.aliases,
+        note=version.note,
+        state=ModelVersionMessage.STATE_ACTIVE if version.active else ModelVersionMessage.STATE_INACTIVE,
+        etag=version_etag(version),
     )
 
 
@@ -140,6 +149,21 @@ def changes(message: ModelMessage, paths: Collection[str]) -> dict[str, object]:
     if "labels" in paths:
         check_labels(message.labels, "model.labels", violations)
         found["labels"] = dict(message.labels)
+    violations.raise_if_any()
+    return found
+
+
+def version_changes(message: ModelVersionMessage, paths: Collection[str]) -> dict[str, object]:
+    """What is to be changed of a version, by column. Raise InvalidArgument with every violation."""
+    violations = Violations()
+    found: dict[str, object] = {}
+    if "note" in paths:
+        check_text(message.note, "model_version.note", violations, length=_MAX_NOTE)
+        found["note"] = message.note
+    if "state" in paths:
+        if message.state not in (message.STATE_ACTIVE, message.STATE_INACTIVE):
+            violations.add("model_version.state", "must be STATE_ACTIVE or STATE_INACTIVE")
+        found["active"] = message.state == message.STATE_ACTIVE
     violations.raise_if_any()
     return found
 

@@ -110,6 +110,9 @@ class ModelVersion:
     content: VersionContent
     ordinal: int
     create_time: datetime
+    note: str
+    active: bool
+    revision: int
     variants: tuple["Variant", ...] = ()
     aliases: tuple[str, ...] = ()
 

@@ -62,13 +62,13 @@ def check_alias(alias: str, field: str, violations: Violations) -> None:
         violations.add(field, f"{alias!r} cannot be an alias: it stands for another way to name a version")
 
 
-def check_lasting(name: str) -> None:
-    """Raise InvalidArgument for "latest" and aliases, which may name another version when a deletion is repeated."""
-    selector = parse_selector(name)
+def check_lasting(name: str, field: str = "name") -> None:
+    """Raise InvalidArgument for "latest" and aliases, which may name another version when a change is repeated."""
+    selector = parse_selector(name, field)
     if not selector.is_lasting:
         called = repr(selector.version)
         text = f"must name the version by its number or uid: a repeat may mean another version than {called} now"
-        raise InvalidArgument([FieldViolation("name", text)])
+        raise InvalidArgument([FieldViolation(field, text)])
 
 
 def parse_parent(name: str, pattern: Pattern, field: str = "parent") -> dict[str, str | None]:

@@ -106,13 +106,18 @@ class Registry:
         raise NotFound("model version", job, hint="it is recorded some moments after its job has succeeded")
 
     async def list_versions(
-        self, page: PageRequest, *, project: str | None, model_id: str | None
+        self, page: PageRequest, *, project: str | None, model_id: str | None, inactive: bool
     ) -> tuple[list[ModelVersion], str]:
-        """One page of versions, newest first, and the next page's token."""
+        """One page of versions, also `inactive` ones or not, newest first, and the next page's token."""
         before = int(str(page.cursor[0])) if page.cursor else None
         async with self._db.read() as tx:
             versions = await models.list_versions(
-                tx, project=project, model_id=model_id, before=before, limit=page.size + 1
+                tx,
+                project=project,
+                model_id=model_id,
+                before=before,
+                limit=page.size + 1,
+                inactive=inactive,
             )
         return page_of(versions, page, lambda version: (version.ordinal,))
 
@@ -126,7 +131,7 @@ class Registry:
         version = await self.get_version(name)
         async with self._db.write() as tx:
             await models.lock_model(tx, version.project, version.model)
-            _check_nameless(await models.name_version(tx, version))
+            check_nameless(await models.name_version(tx, version))
             left = await forget_version(tx, version)
             if left is None:
                 raise NotFound("model version", name, hint="it is gone already")
@@ -229,7 +234,7 @@ async def _version(tx: Transaction, name: str, field: str) -> ModelVersion:
     return version
 
 
-def _check_nameless(version: ModelVersion) -> None:
+def check_nameless(version: ModelVersion) -> None:
     """Raise FailedPrecondition where aliases name a version that is to go: who uses them would find nothing."""
     if not version.aliases:
         return

@@ -41,6 +41,7 @@ from bloomery.inference.v1 import (
     SignModelArtifactsRequest,
     SignModelArtifactsResponse,
     UpdateModelRequest,
+    UpdateModelVersionRequest,
 )
 from bloomery_inference import convert
 from bloomery_inference.aliases import Aliases
@@ -51,6 +52,7 @@ from bloomery_inference.names import JOB, MODEL, PROJECT, VERSION, parse_parent,
 from bloomery_inference.predictor import Predictor
 from bloomery_inference.registry import Registry
 from bloomery_inference.remembered import Remembered
+from bloomery_inference.versions import Versions
 from bloomery_kit.errors import FieldViolation, InvalidArgument
 from bloomery_kit.idempotency import Repeatable
 from bloomery_kit.masks import apply_mask
@@ -64,14 +66,24 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 UPDATABLE = frozenset({"display_name", "labels"})
+VERSION_UPDATABLE = frozenset({"note", "state"})
 DOWNLOAD_LIFETIME = timedelta(hours=1)
 
 
 class ModelServicer(ModelServiceServicer):
     """The registry over gRPC."""
 
-    def __init__(self, registry: Registry, aliases: Aliases, objects: ObjectStore, *, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        versions: Versions,
+        aliases: Aliases,
+        objects: ObjectStore,
+        *,
+        clock: Clock = utc_now,
+    ) -> None:
         self._registry = registry
+        self._versions = versions
         self._aliases = aliases
         self._objects = objects
         self._clock = clock
@@ -107,8 +119,16 @@ class ModelServicer(ModelServiceServicer):
         """See the contract."""
         page = PageRequest.parse(request.page_size, request.page_token, request)
         ids = parse_parent(request.parent, MODEL)
-        versions, token = await self._registry.list_versions(page, project=ids["project"], model_id=ids["model"])
+        versions, token = await self._registry.list_versions(
+            page, project=ids["project"], model_id=ids["model"], inactive=request.show_inactive
+        )
         return ListModelVersionsResponse(model_versions=map(convert.version_message, versions), next_page_token=token)
+
+    async def UpdateModelVersion(self, request: UpdateModelVersionRequest, context: Context) -> ModelVersion:
+        """See the contract."""
+        message = request.model_version
+        values = convert.version_changes(message, apply_mask(request.update_mask, message, VERSION_UPDATABLE))
+        return convert.version_message(await self._versions.update(message.name, message.etag, values))
 
     async def DeleteModelVersion(self, request: DeleteModelVersionRequest, context: Context) -> Empty:
         """See the contract."""

@@ -39,6 +39,7 @@ from bloomery.inference.v1.model_service_pb2 import (
     SignModelArtifactsResponse,
     SignedModelArtifact,
     UpdateModelRequest,
+    UpdateModelVersionRequest,
 )
 from bloomery.inference.v1.model_service_pb2_grpc import (
     ModelServiceServicer,
@@ -100,6 +101,7 @@ __all__ = [
     "SignedModelArtifact",
     "StageTimings",
     "UpdateModelRequest",
+    "UpdateModelVersionRequest",
     "add_ModelServiceServicer_to_server",
     "add_PredictionServiceServicer_to_server",
 ]

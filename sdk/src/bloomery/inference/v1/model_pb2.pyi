@@ -66,7 +66,7 @@ class Model(message.Message):
     etag: builtins.str
     """Changes with every change."""
     latest_version: builtins.int
-    """Number of the newest version; 0 where there is none. Output only."""
+    """Number of the newest ACTIVE version, which is meant by "latest"; 0 where there is none. Output only."""
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
         """Free key-value pairs for filtering: at most 64, keys of 1 to 63 characters, values of at most 255."""
@@ -99,9 +99,36 @@ class Model(message.Message):
 
 @typing.final
 class ModelVersion(message.Message):
-    """A trained model with the proof of where it came from. Immutable but for `aliases`."""
+    """A trained model with the proof of where it came from. Immutable but for `note`, `state` and `aliases`."""
 
     DESCRIPTOR: descriptor.Descriptor
+
+    class _State:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[ModelVersion._State.ValueType], builtins.type):
+        DESCRIPTOR: descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: ModelVersion._State.ValueType  # 0
+        """Not set."""
+        STATE_ACTIVE: ModelVersion._State.ValueType  # 1
+        """It is offered."""
+        STATE_INACTIVE: ModelVersion._State.ValueType  # 2
+        """It is not offered: it is never "latest", lists leave it out unless they are asked, and no alias may name it. Whoever names it by its number or uid gets it
+        as before: nothing that works stops.
+        """
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """Whether people should use it."""
+
+    STATE_UNSPECIFIED: ModelVersion.State.ValueType  # 0
+    """Not set."""
+    STATE_ACTIVE: ModelVersion.State.ValueType  # 1
+    """It is offered."""
+    STATE_INACTIVE: ModelVersion.State.ValueType  # 2
+    """It is not offered: it is never "latest", lists leave it out unless they are asked, and no alias may name it. Whoever names it by its number or uid gets it
+    as before: nothing that works stops.
+    """
 
     @typing.final
     class MetricsEntry(message.Message):
@@ -136,6 +163,9 @@ class ModelVersion(message.Message):
     CREATE_TIME_FIELD_NUMBER: builtins.int
     VARIANTS_FIELD_NUMBER: builtins.int
     ALIASES_FIELD_NUMBER: builtins.int
+    NOTE_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/models/{model}/versions/{version}`."""
     uid: builtins.str
@@ -144,6 +174,12 @@ class ModelVersion(message.Message):
     """Number within the model, from 1. Output only."""
     task: geometry_pb2.TaskType.ValueType
     """What it does."""
+    note: builtins.str
+    """What people want to say of it, at most 10,000 characters."""
+    state: ModelVersion.State.ValueType
+    """Whether it is offered; ACTIVE at first."""
+    etag: builtins.str
+    """Changes with every change of `note` or `state`."""
     @builtins.property
     def classes(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Class names in the order of their indices."""
@@ -196,10 +232,13 @@ class ModelVersion(message.Message):
         create_time: timestamp_pb2.Timestamp | None = ...,
         variants: abc.Iterable[ModelVariant] | None = ...,
         aliases: abc.Iterable[builtins.str] | None = ...,
+        note: builtins.str = ...,
+        state: ModelVersion.State.ValueType = ...,
+        etag: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "details", b"details", "input", b"input", "lineage", b"lineage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["aliases", b"aliases", "artifacts", b"artifacts", "classes", b"classes", "create_time", b"create_time", "details", b"details", "input", b"input", "lineage", b"lineage", "metrics", b"metrics", "name", b"name", "task", b"task", "uid", b"uid", "variants", b"variants", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["aliases", b"aliases", "artifacts", b"artifacts", "classes", b"classes", "create_time", b"create_time", "details", b"details", "etag", b"etag", "input", b"input", "lineage", b"lineage", "metrics", b"metrics", "name", b"name", "note", b"note", "state", b"state", "task", b"task", "uid", b"uid", "variants", b"variants", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

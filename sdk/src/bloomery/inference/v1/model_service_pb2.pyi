@@ -180,22 +180,26 @@ class ListModelVersionsRequest(message.Message):
     PARENT_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    SHOW_INACTIVE_FIELD_NUMBER: builtins.int
     parent: builtins.str
     """`projects/{project}/models/{model}`; "-" for all."""
     page_size: builtins.int
     """How many to return; 50 by default, 1,000 at most."""
     page_token: builtins.str
     """`next_page_token` of the page before; the other arguments must be the same."""
+    show_inactive: builtins.bool
+    """Also those that are INACTIVE."""
     def __init__(
         self,
         *,
         parent: builtins.str = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        show_inactive: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "show_inactive", b"show_inactive"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -222,6 +226,34 @@ class ListModelVersionsResponse(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["model_versions", b"model_versions", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class UpdateModelVersionRequest(message.Message):
+    """Request of UpdateModelVersion."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODEL_VERSION_FIELD_NUMBER: builtins.int
+    UPDATE_MASK_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def model_version(self) -> model_pb2.ModelVersion:
+        """The version, by its number or uid, with its new fields; `etag` may be empty, which means: the last writer wins."""
+
+    @builtins.property
+    def update_mask(self) -> field_mask_pb2.FieldMask:
+        """Among `note`, `state`; all that are set by default."""
+
+    def __init__(
+        self,
+        *,
+        model_version: model_pb2.ModelVersion | None = ...,
+        update_mask: field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["model_version", b"model_version", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["model_version", b"model_version", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -70,6 +70,11 @@ class ModelServiceStub:
                 request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.ListModelVersionsRequest.SerializeToString,
                 response_deserializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.ListModelVersionsResponse.FromString,
                 _registered_method=True)
+        self.UpdateModelVersion = channel.unary_unary(
+                '/bloomery.inference.v1.ModelService/UpdateModelVersion',
+                request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.UpdateModelVersionRequest.SerializeToString,
+                response_deserializer=bloomery_dot_inference_dot_v1_dot_model__pb2.ModelVersion.FromString,
+                _registered_method=True)
         self.DeleteModelVersion = channel.unary_unary(
                 '/bloomery.inference.v1.ModelService/DeleteModelVersion',
                 request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.DeleteModelVersionRequest.SerializeToString,
@@ -169,15 +174,24 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetModelVersion(self, request, context):
-        """Returns a version by number, by uid, by an alias, or the newest as "latest". NOT_FOUND: list the versions, or the aliases.
+        """Returns a version by number, by uid, by an alias, or the newest ACTIVE one as "latest". NOT_FOUND: list the versions, or the aliases.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModelVersions(self, request, context):
-        """Lists versions, the last recorded first; "-" as the model's or the project's id stands for all. Versions that are recorded while pages are walked are on
+        """Lists versions, ACTIVE ones unless others are asked for, the last recorded first; "-" as the model's or the project's id stands for all. Versions that are recorded while pages are walked are on
         none of the later pages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateModelVersion(self, request, context):
+        """Changes `note` or `state`. Idempotent. NOT_FOUND: list the versions. INVALID_ARGUMENT: all that cannot be; or "latest" or an alias, which may be another
+        version at a repeat. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat. FAILED_PRECONDITION `VERSION_HAS_ALIASES`: aliases name a version that
+        is to be INACTIVE, one violation each; move or delete them first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -237,7 +251,8 @@ class ModelServiceServicer:
     def SetModelAlias(self, request, context):
         """Puts an alias on a version: makes it, or moves it from the version that it names. One that is there already stays as it is and gets no entry in its
         history. Idempotent by `request_id`. INVALID_ARGUMENT: the id cannot be an alias's, or the version is of another model; `REQUEST_ID_REUSED`. NOT_FOUND:
-        there is no such version. ABORTED `ALIAS_MOVED`: it is not where `expected_version` says, as somebody else was first; the message says who and when. Read
+        there is no such version. FAILED_PRECONDITION `VERSION_INACTIVE`: the version is INACTIVE; make it ACTIVE first.
+        ABORTED `ALIAS_MOVED`: it is not where `expected_version` says, as somebody else was first; the message says who and when. Read
         it again and decide anew. FAILED_PRECONDITION `CONDITION_NOT_MET`: conditions are not met, one violation for each of them with the figure and the job that
         measured it, or with the metrics that there are; evaluate the version, or choose another. Conditions are looked at whatever it names.
         """
@@ -312,6 +327,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.ListModelVersions,
                     request_deserializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.ListModelVersionsRequest.FromString,
                     response_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.ListModelVersionsResponse.SerializeToString,
+            ),
+            'UpdateModelVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateModelVersion,
+                    request_deserializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.UpdateModelVersionRequest.FromString,
+                    response_serializer=bloomery_dot_inference_dot_v1_dot_model__pb2.ModelVersion.SerializeToString,
             ),
             'DeleteModelVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteModelVersion,
@@ -540,6 +560,33 @@ class ModelService:
             '/bloomery.inference.v1.ModelService/ListModelVersions',
             bloomery_dot_inference_dot_v1_dot_model__service__pb2.ListModelVersionsRequest.SerializeToString,
             bloomery_dot_inference_dot_v1_dot_model__service__pb2.ListModelVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateModelVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.inference.v1.ModelService/UpdateModelVersion',
+            bloomery_dot_inference_dot_v1_dot_model__service__pb2.UpdateModelVersionRequest.SerializeToString,
+            bloomery_dot_inference_dot_v1_dot_model__pb2.ModelVersion.FromString,
             options,
             channel_credentials,
             insecure,

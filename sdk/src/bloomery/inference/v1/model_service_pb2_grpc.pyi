@@ -50,10 +50,15 @@ class ModelServiceStub:
     at 1 then. A job that is still at work makes the model anew when it succeeds. NOT_FOUND: it is gone already.
     """
     GetModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.GetModelVersionRequest, model_pb2.ModelVersion]
-    """Returns a version by number, by uid, by an alias, or the newest as "latest". NOT_FOUND: list the versions, or the aliases."""
+    """Returns a version by number, by uid, by an alias, or the newest ACTIVE one as "latest". NOT_FOUND: list the versions, or the aliases."""
     ListModelVersions: grpc.UnaryUnaryMultiCallable[model_service_pb2.ListModelVersionsRequest, model_service_pb2.ListModelVersionsResponse]
-    """Lists versions, the last recorded first; "-" as the model's or the project's id stands for all. Versions that are recorded while pages are walked are on
+    """Lists versions, ACTIVE ones unless others are asked for, the last recorded first; "-" as the model's or the project's id stands for all. Versions that are recorded while pages are walked are on
     none of the later pages.
+    """
+    UpdateModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.UpdateModelVersionRequest, model_pb2.ModelVersion]
+    """Changes `note` or `state`. Idempotent. NOT_FOUND: list the versions. INVALID_ARGUMENT: all that cannot be; or "latest" or an alias, which may be another
+    version at a repeat. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat. FAILED_PRECONDITION `VERSION_HAS_ALIASES`: aliases name a version that
+    is to be INACTIVE, one violation each; move or delete them first.
     """
     DeleteModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVersionRequest, empty_pb2.Empty]
     """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
@@ -83,7 +88,8 @@ class ModelServiceStub:
     SetModelAlias: grpc.UnaryUnaryMultiCallable[model_service_pb2.SetModelAliasRequest, model_pb2.ModelAlias]
     """Puts an alias on a version: makes it, or moves it from the version that it names. One that is there already stays as it is and gets no entry in its
     history. Idempotent by `request_id`. INVALID_ARGUMENT: the id cannot be an alias's, or the version is of another model; `REQUEST_ID_REUSED`. NOT_FOUND:
-    there is no such version. ABORTED `ALIAS_MOVED`: it is not where `expected_version` says, as somebody else was first; the message says who and when. Read
+    there is no such version. FAILED_PRECONDITION `VERSION_INACTIVE`: the version is INACTIVE; make it ACTIVE first.
+    ABORTED `ALIAS_MOVED`: it is not where `expected_version` says, as somebody else was first; the message says who and when. Read
     it again and decide anew. FAILED_PRECONDITION `CONDITION_NOT_MET`: conditions are not met, one violation for each of them with the figure and the job that
     measured it, or with the metrics that there are; evaluate the version, or choose another. Conditions are looked at whatever it names.
     """
@@ -118,10 +124,15 @@ class ModelServiceAsyncStub(ModelServiceStub):
     at 1 then. A job that is still at work makes the model anew when it succeeds. NOT_FOUND: it is gone already.
     """
     GetModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.GetModelVersionRequest, model_pb2.ModelVersion]  # type: ignore[assignment]
-    """Returns a version by number, by uid, by an alias, or the newest as "latest". NOT_FOUND: list the versions, or the aliases."""
+    """Returns a version by number, by uid, by an alias, or the newest ACTIVE one as "latest". NOT_FOUND: list the versions, or the aliases."""
     ListModelVersions: aio.UnaryUnaryMultiCallable[model_service_pb2.ListModelVersionsRequest, model_service_pb2.ListModelVersionsResponse]  # type: ignore[assignment]
-    """Lists versions, the last recorded first; "-" as the model's or the project's id stands for all. Versions that are recorded while pages are walked are on
+    """Lists versions, ACTIVE ones unless others are asked for, the last recorded first; "-" as the model's or the project's id stands for all. Versions that are recorded while pages are walked are on
     none of the later pages.
+    """
+    UpdateModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.UpdateModelVersionRequest, model_pb2.ModelVersion]  # type: ignore[assignment]
+    """Changes `note` or `state`. Idempotent. NOT_FOUND: list the versions. INVALID_ARGUMENT: all that cannot be; or "latest" or an alias, which may be another
+    version at a repeat. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat. FAILED_PRECONDITION `VERSION_HAS_ALIASES`: aliases name a version that
+    is to be INACTIVE, one violation each; move or delete them first.
     """
     DeleteModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVersionRequest, empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
@@ -151,7 +162,8 @@ class ModelServiceAsyncStub(ModelServiceStub):
     SetModelAlias: aio.UnaryUnaryMultiCallable[model_service_pb2.SetModelAliasRequest, model_pb2.ModelAlias]  # type: ignore[assignment]
     """Puts an alias on a version: makes it, or moves it from the version that it names. One that is there already stays as it is and gets no entry in its
     history. Idempotent by `request_id`. INVALID_ARGUMENT: the id cannot be an alias's, or the version is of another model; `REQUEST_ID_REUSED`. NOT_FOUND:
-    there is no such version. ABORTED `ALIAS_MOVED`: it is not where `expected_version` says, as somebody else was first; the message says who and when. Read
+    there is no such version. FAILED_PRECONDITION `VERSION_INACTIVE`: the version is INACTIVE; make it ACTIVE first.
+    ABORTED `ALIAS_MOVED`: it is not where `expected_version` says, as somebody else was first; the message says who and when. Read
     it again and decide anew. FAILED_PRECONDITION `CONDITION_NOT_MET`: conditions are not met, one violation for each of them with the figure and the job that
     measured it, or with the metrics that there are; evaluate the version, or choose another. Conditions are looked at whatever it names.
     """
@@ -213,7 +225,7 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         request: model_service_pb2.GetModelVersionRequest,
         context: _ServicerContext,
     ) -> typing.Union[model_pb2.ModelVersion, abc.Awaitable[model_pb2.ModelVersion]]:
-        """Returns a version by number, by uid, by an alias, or the newest as "latest". NOT_FOUND: list the versions, or the aliases."""
+        """Returns a version by number, by uid, by an alias, or the newest ACTIVE one as "latest". NOT_FOUND: list the versions, or the aliases."""
 
     @abc_1.abstractmethod
     def ListModelVersions(
@@ -221,8 +233,19 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         request: model_service_pb2.ListModelVersionsRequest,
         context: _ServicerContext,
     ) -> typing.Union[model_service_pb2.ListModelVersionsResponse, abc.Awaitable[model_service_pb2.ListModelVersionsResponse]]:
-        """Lists versions, the last recorded first; "-" as the model's or the project's id stands for all. Versions that are recorded while pages are walked are on
+        """Lists versions, ACTIVE ones unless others are asked for, the last recorded first; "-" as the model's or the project's id stands for all. Versions that are recorded while pages are walked are on
         none of the later pages.
+        """
+
+    @abc_1.abstractmethod
+    def UpdateModelVersion(
+        self,
+        request: model_service_pb2.UpdateModelVersionRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[model_pb2.ModelVersion, abc.Awaitable[model_pb2.ModelVersion]]:
+        """Changes `note` or `state`. Idempotent. NOT_FOUND: list the versions. INVALID_ARGUMENT: all that cannot be; or "latest" or an alias, which may be another
+        version at a repeat. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat. FAILED_PRECONDITION `VERSION_HAS_ALIASES`: aliases name a version that
+        is to be INACTIVE, one violation each; move or delete them first.
         """
 
     @abc_1.abstractmethod
@@ -294,7 +317,8 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
     ) -> typing.Union[model_pb2.ModelAlias, abc.Awaitable[model_pb2.ModelAlias]]:
         """Puts an alias on a version: makes it, or moves it from the version that it names. One that is there already stays as it is and gets no entry in its
         history. Idempotent by `request_id`. INVALID_ARGUMENT: the id cannot be an alias's, or the version is of another model; `REQUEST_ID_REUSED`. NOT_FOUND:
-        there is no such version. ABORTED `ALIAS_MOVED`: it is not where `expected_version` says, as somebody else was first; the message says who and when. Read
+        there is no such version. FAILED_PRECONDITION `VERSION_INACTIVE`: the version is INACTIVE; make it ACTIVE first.
+        ABORTED `ALIAS_MOVED`: it is not where `expected_version` says, as somebody else was first; the message says who and when. Read
         it again and decide anew. FAILED_PRECONDITION `CONDITION_NOT_MET`: conditions are not met, one violation for each of them with the figure and the job that
         measured it, or with the metrics that there are; evaluate the version, or choose another. Conditions are looked at whatever it names.
         """

@@ -21,6 +21,9 @@ _VERSION_COLUMNS = (
     VERSIONS.c.ordinal,
     VERSIONS.c.content,
     VERSIONS.c.create_time,
+    VERSIONS.c.note,
+    VERSIONS.c.active,
+    VERSIONS.c.revision,
     MODELS.c.project,
     MODELS.c.id.label("model"),
 )
@@ -138,7 +141,7 @@ async def get_version(tx: Transaction, selector: Selector) -> ModelVersion | Non
     """A version with its variants, without its aliases."""
     query = _SELECT_VERSIONS.where(MODELS.c.project == selector.project, MODELS.c.id == selector.model)
     if selector.version == LATEST:
-        query = query.order_by(VERSIONS.c.number.desc()).limit(1)
+        query = query.where(VERSIONS.c.active).order_by(VERSIONS.c.number.desc()).limit(1)
     elif selector.number is not None:
         query = query.where(VERSIONS.c.number == selector.number)
     elif selector.is_uid:
@@ -163,10 +166,21 @@ async def find_version(tx: Transaction, job: str, job_uid: str) -> ModelVersion 
 
 
 async def list_versions(
-    tx: Transaction, *, project: str | None, model_id: str | None, before: int | None, limit: int
+    tx: Transaction,
+    *,
+    project: str | None,
+    model_id: str | None,
+    before: int | None,
+    limit: int,
+    inactive: bool = False,
 ) -> list[ModelVersion]:
-    """Versions with their variants and aliases, newest first; of those recorded before the one with an ordinal."""
+    """Versions with their variants and aliases, newest first, also `inactive` ones or not.
+
+    With `before`, of those that were recorded before the one with that ordinal.
+    """
     query = _where(_SELECT_VERSIONS, {MODELS.c.project: project, MODELS.c.id: model_id})
+    if not inactive:
+        query = query.where(VERSIONS.c.active)
     if before is not None:
         query = query.where(VERSIONS.c.ordinal < before)
     rows = (await tx.execute(query.order_by(VERSIONS.c.ordinal.desc()).limit(limit))).all()
@@ -185,6 +199,13 @@ async def lock_version(tx: Transaction, uid: str) -> bool:
     return await tx.scalar(query.with_for_update()) is not None
 
 
+async def update_version(tx: Transaction, version: ModelVersion, values: Mapping[str, object]) -> None:
+    """Change what people say of a version whose model is locked."""
+    changed = {**values, "revision": version.revision + 1}
+    update = sa.update(VERSIONS).where(VERSIONS.c.uid == version.uid).values(changed).returning(VERSIONS.c.model_uid)
+    await _note_latest(tx, (await tx.execute(update)).scalar_one())
+
+
 async def delete_version(tx: Transaction, version: ModelVersion) -> None:
     """Forget a version without variants, and remember that its job's result was recorded once."""
     job_uid = version.content.lineage.job_uid
@@ -192,8 +213,13 @@ async def delete_version(tx: Transaction, version: ModelVersion) -> None:
     row = (
         await tx.execute(sa.delete(VERSIONS).where(VERSIONS.c.uid == version.uid).returning(VERSIONS.c.model_uid))
     ).one()
-    newest = sa.select(sa.func.coalesce(sa.func.max(VERSIONS.c.number), 0)).where(VERSIONS.c.model_uid == row.model_uid)
-    update = sa.update(MODELS).where(MODELS.c.uid == row.model_uid)
+    await _note_latest(tx, row.model_uid)
+
+
+async def _note_latest(tx: Transaction, model_uid: str) -> None:
+    offered = VERSIONS.c.model_uid == model_uid, VERSIONS.c.active
+    newest = sa.select(sa.func.coalesce(sa.func.max(VERSIONS.c.number), 0)).where(*offered)
+    update = sa.update(MODELS).where(MODELS.c.uid == model_uid)
     await tx.execute(update.values(latest_version=newest.scalar_subquery()))
 
 

@@ -44,6 +44,10 @@ VERSIONS = sa.Table(
     sa.Column("job", sa.String, nullable=False, index=True),
     sa.Column("content", sa.JSON, nullable=False),
     sa.Column("create_time", UtcDateTime, nullable=False),
+    sa.Column("note", sa.String, nullable=False, server_default=""),
+    # Whether it is offered.
+    sa.Column("active", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("revision", sa.Integer, nullable=False, server_default="1"),
     sa.UniqueConstraint("model_uid", "number"),
     sa.Index("versions_by_ordinal", "ordinal", unique=True),
 )

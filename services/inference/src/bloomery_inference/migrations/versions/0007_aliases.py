@@ -1,4 +1,4 @@
-"""Aliases of versions, with every change of them, and what was measured of versions."""
+"""Aliases of versions with every change of them, what was measured of versions, notes, and whether they are offered."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,6 +10,9 @@ down_revision = "0006"
 
 
 def upgrade() -> None:
+    op.add_column("versions", sa.Column("note", sa.String, nullable=False, server_default=""))
+    op.add_column("versions", sa.Column("active", sa.Boolean, nullable=False, server_default=sa.true()))
+    op.add_column("versions", sa.Column("revision", sa.Integer, nullable=False, server_default="1"))
     op.create_table(
         "aliases",
         sa.Column("model_uid", sa.String, sa.ForeignKey("models.uid"), primary_key=True),

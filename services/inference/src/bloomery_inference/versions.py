@@ -1,0 +1,39 @@
+"""What people say of a version, and whether it is offered."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from bloomery_inference.convert import version_etag, version_name
+from bloomery_inference.model import ModelVersion
+from bloomery_inference.names import check_lasting, parse_selector
+from bloomery_inference.registry import check_nameless
+from bloomery_inference.store import models
+from bloomery_kit.database import Database
+from bloomery_kit.errors import NotFound
+from bloomery_kit.etags import check_etag
+
+
+class Versions:
+    """Changes of versions; whoever makes one holds the lock of its model, so that no alias is put there meanwhile."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def update(self, name: str, etag: str, values: Mapping[str, object]) -> ModelVersion:
+        """Change a version by column. Raise NotFound, EtagMismatch, FailedPrecondition VERSION_HAS_ALIASES."""
+        check_lasting(name, "model_version.name")
+        selector = parse_selector(name)
+        async with self._db.write() as tx:
+            await models.lock_model(tx, selector.project, selector.model)
+            version = await models.get_version(tx, selector)
+            if version is None:
+                raise NotFound("model version", name, hint="list the versions of the model")
+            version = await models.name_version(tx, version)
+            # A repeat whose first answer was lost finds what it wants, and another etag.
+            if all(getattr(version, column) == value for column, value in values.items()):
+                return version
+            check_etag(etag, version_etag(version), version_name(version))
+            if values.get("active") is False:
+                check_nameless(version)
+            await models.update_version(tx, version, values)
+            return replace(version, revision=version.revision + 1, **values)  # type: ignore[arg-type]

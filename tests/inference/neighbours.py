@@ -9,7 +9,13 @@ from google.protobuf.empty_pb2 import Empty
 from bloomery.annotation import v1 as annotation
 from bloomery.annotation.v1 import AnnotationServiceServicer, GetProjectRequest, Project
 from bloomery.common.v1 import Reference
-from bloomery.dataset.v1 import AcquireReferenceRequest, DatasetServiceServicer, ReleaseReferenceRequest
+from bloomery.dataset.v1 import (
+    AcquireReferenceRequest,
+    DatasetServiceServicer,
+    DatasetVersion,
+    GetDatasetVersionRequest,
+    ReleaseReferenceRequest,
+)
 from bloomery.training.v1 import (
     CreateJobRequest,
     FeedItem,
@@ -114,6 +120,15 @@ class Datasets(DatasetServiceServicer):
         """A dataset version that nobody may hold."""
         self.refusal = grpc.StatusCode.FAILED_PRECONDITION
         """How it is refused."""
+        self.versions: dict[str, DatasetVersion] = {}
+        """Those that are there, by name."""
+
+    async def GetDatasetVersion(self, request: GetDatasetVersionRequest, context: Context) -> DatasetVersion:
+        if self.down:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+        if request.name not in self.versions:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such version")
+        return self.versions[request.name]
 
     async def AcquireReference(self, request: AcquireReferenceRequest, context: Context) -> Reference:
         assert request.resource

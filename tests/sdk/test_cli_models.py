@@ -108,3 +108,41 @@ def test_a_version_gets_a_note_and_is_taken_from_what_is_offered(fake: Fake, run
     assert not any(call.show_inactive for call in fake.calls["ListModelVersions"])
     run("models versions cells-v --all")
     assert fake.calls["ListModelVersions"][-1].show_inactive
+
+
+def test_a_card_is_markdown_for_people_and_a_message_for_tools(fake: Fake, run: Run) -> None:
+    version = inference.ModelVersion()
+    version.CopyFrom(world.MODEL_VERSION)
+    version.note = "Misses | platelets."
+    version.aliases.append("champion")
+    version.lineage.parameters.update({"epochs": 5, "optimizer": "a|b"})
+    measured = inference.ModelEvaluation(
+        job="projects/cells/jobs/e1", dataset_version=world.VERSION.name, metrics={"val/map50": 0.25}
+    )
+    fake.answer(
+        "GetModelCard",
+        inference.ModelCard(
+            model_version=version, display_name="Cells", evaluations=[measured], dataset_version=world.VERSION
+        ),
+    )
+    text = run("models card cells-v@1").stdout
+    assert text.startswith("# cells-v@1\n\nMisses | platelets.\n\n| ")
+    for line in (
+        "| aliases | champion |",
+        "| train | 255 | 0 | RBC 2900, WBC 260 |",
+        "| epochs | 5 |",
+        "| optimizer | a\\|b |",
+        "| test/map50 | 0.91 |",
+        "| val/map50 | 0.25 |",
+    ):
+        assert line in text.splitlines()
+    assert "By e1 on cells-v@1" in text
+    assert "passed on 32 images" in text
+    assert json.loads(run("models card cells-v@1 -o json").stdout)["modelVersion"]["aliases"] == ["champion"]
+
+
+def test_a_card_leaves_out_what_it_has_nothing_about(fake: Fake, run: Run) -> None:
+    bare = inference.ModelVersion(name=world.MODEL_VERSION.name, version=1)
+    fake.answer("GetModelCard", inference.ModelCard(model_version=bare))
+    text = run("models card cells-v@1").stdout
+    assert "##" not in text

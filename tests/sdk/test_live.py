@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from bloomery import Client, Event, Step
+from bloomery._names import size
 from bloomery.cli import _live
 from bloomery.cli._history import History, sparkline
 from bloomery.cli._live import follow, picture, plain_line
-from bloomery.cli._output import duration, size
+from bloomery.cli._output import duration
 from bloomery.cli._progress import steps
 from bloomery.training import v1 as training
 from tests.sdk import world

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bloomery._aio.project import AsyncProject
     from bloomery._aio.recipe import AsyncRecipe
     from bloomery._aio.variant import AsyncModelVariant
+    from bloomery._card import ModelCard
     from bloomery._results import (
         AliasChange,
         Contents,
@@ -86,6 +87,7 @@ __all__ = [
     "Label",
     "Model",
     "ModelAlias",
+    "ModelCard",
     "ModelVariant",
     "ModelVersion",
     "Predicted",
@@ -128,6 +130,7 @@ _WHERE = {
     **{f"Async{name}": f"bloomery._aio.{module}" for module, names in _HOMES.items() for name in names},
     **dict.fromkeys(_RESULTS, "bloomery._results"),
     "BloomeryError": "bloomery.errors",
+    "ModelCard": "bloomery._card",
     "Timeouts": "bloomery._session",
 }
 

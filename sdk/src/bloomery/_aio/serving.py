@@ -13,6 +13,7 @@ from bloomery._aio.alias import AsyncModelAlias, set_alias
 from bloomery._aio.base import AsyncHandle
 from bloomery._aio.variant import AsyncModelVariant
 from bloomery._archive import file_name, found_below, inside, refuse_foreign
+from bloomery._card import ModelCard
 from bloomery._concurrency import in_order
 from bloomery._fields import AssetFields, ModelVersionFields
 from bloomery._files import Download
@@ -165,6 +166,11 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             request = inference.UpdateModelVersionRequest(model_version=version, update_mask=FieldMask(paths=paths))
             self._proto = await self._session.call(self._session.models.UpdateModelVersion, request)
         return self
+
+    async def card(self) -> ModelCard:
+        """All that is known of it, for people: facts, data, parameters, measurements, variants."""
+        request = inference.GetModelCardRequest(name=self.name)
+        return ModelCard(await self._session.call(self._session.models.GetModelCard, request))
 
     async def set_alias(
         self,

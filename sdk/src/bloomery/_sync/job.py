@@ -25,6 +25,7 @@ class ModelVersion(Handle[inference.ModelVersion], ModelVersionFields):
     evaluate = wrapping(AsyncModelVersion.evaluate, _job)
     predict_dataset = wrapping(AsyncModelVersion.predict_dataset, _job)
     download = blocking(AsyncModelVersion.download)
+    card = blocking(AsyncModelVersion.card)
     update = chained(AsyncModelVersion.update)
     set_alias = wrapping(AsyncModelVersion.set_alias, ModelAlias)
     delete = blocking(AsyncModelVersion.delete)

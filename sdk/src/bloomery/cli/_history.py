@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from bloomery.cli._output import duration, size
+from bloomery._names import size
+from bloomery.cli._output import duration
 
 if TYPE_CHECKING:
     from bloomery import Event

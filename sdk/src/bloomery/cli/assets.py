@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bloomery._names import counted
+from bloomery._names import counted, size
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, YesOption, connect
-from bloomery.cli._output import listing, show, size
+from bloomery.cli._output import listing, show
 from bloomery.cli._pairs import pairs
 from bloomery.cli._progress import steps
 

@@ -8,9 +8,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from bloomery._names import enumerated
+from bloomery._names import enumerated, size
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, Task, YesOption, connect
-from bloomery.cli._output import grid, listing, show, size
+from bloomery.cli._output import grid, listing, show
 from bloomery.cli._pairs import pairs
 from bloomery.cli._progress import steps
 

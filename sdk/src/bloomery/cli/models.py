@@ -1,4 +1,4 @@
-"""bloomery models: list, versions, show, update, alias, promote, download, import, delete."""
+"""bloomery models: list, versions, show, card, update, alias, promote, download, import, delete."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +9,7 @@ from bloomery.cli import aliases
 from bloomery.cli._jobs import show_job
 from bloomery.cli._live import follow_new
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, YesOption, connect
-from bloomery.cli._output import grid, listing, show
+from bloomery.cli._output import as_json, dump, grid, listing, show
 from bloomery.cli._progress import steps
 
 if TYPE_CHECKING:
@@ -70,6 +70,17 @@ def show_(version: VersionArgument, project: ProjectOption = None, output: Outpu
     """Show a version with its measurements, lineage and variants."""
     with connect(project) as client:
         show_version(client.model_version(version), output)
+
+
+@app.command(epilog="Example: bloomery models card cells-v@1 > cells-v-1.md")
+def card(version: VersionArgument, project: ProjectOption = None, output: OutputOption = Output.table) -> None:
+    """Write a version's card: all that is known of it, as Markdown; -o json for tools."""
+    with connect(project) as client:
+        found = client.model_version(version).card()
+    if output is Output.table:
+        typer.echo(found.markdown(), nl=False)
+    else:
+        dump(as_json(found.proto), output)
 
 
 @app.command(epilog="Example: bloomery models update cells-v@1 --note 'misses platelets' --inactive")

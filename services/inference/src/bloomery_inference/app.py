@@ -13,6 +13,7 @@ from bloomery.inference.v1 import add_ModelServiceServicer_to_server, add_Predic
 from bloomery.training.v1 import JobServiceStub
 from bloomery_inference import housekeeping, parked, pending
 from bloomery_inference.aliases import Aliases
+from bloomery_inference.cards import Cards
 from bloomery_inference.files import ModelCache
 from bloomery_inference.follower import RESULTS_LOOP, Follower
 from bloomery_inference.housekeeping import Housekeeper
@@ -73,7 +74,7 @@ class InferenceApp:
             waiting_bytes=settings.waiting_bytes,
             decoding_bytes=settings.decoding_bytes,
         )
-        self._models = ModelServicer(registry, Versions(db), Aliases(db), objects)
+        self._models = ModelServicer(registry, Versions(db), Aliases(db), Cards(db, datasets), objects)
         images = ImageSource(annotations, objects, max_bytes=settings.max_image_bytes)
         self._predictions = PredictionServicer(Remembered(db, registry), images, predictor)
         recorder = Recorder(db, datasets=datasets, annotations=annotations)

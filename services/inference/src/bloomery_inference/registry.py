@@ -84,12 +84,12 @@ class Registry:
     async def get_version(self, name: str, field: str = "name") -> ModelVersion:
         """A version with its variants, without its aliases. Raise NotFound."""
         async with self._db.read() as tx:
-            return await _version(tx, name, field)
+            return await version_in(tx, name, field)
 
     async def describe_version(self, name: str) -> ModelVersion:
         """A version with all that is known of it. Raise NotFound."""
         async with self._db.read() as tx:
-            return await models.name_version(tx, await _version(tx, name, "name"))
+            return await models.name_version(tx, await version_in(tx, name))
 
     async def find_version(self, job: str, job_uid: str) -> ModelVersion:
         """The version that a job made. Raise NotFound, or FailedPrecondition RESULT_REFUSED where none will come."""
@@ -225,7 +225,8 @@ class Registry:
         self._changed.notify(CLEANUPS)
 
 
-async def _version(tx: Transaction, name: str, field: str) -> ModelVersion:
+async def version_in(tx: Transaction, name: str, field: str = "name") -> ModelVersion:
+    """The version that `tx` finds under a name, without its aliases. Raise NotFound."""
     selector = parse_selector(name, field)
     version = await models.get_version(tx, selector)
     if version is None:

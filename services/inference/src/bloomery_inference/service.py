@@ -14,6 +14,7 @@ from bloomery.inference.v1 import (
     DeleteModelVersionRequest,
     FindModelVersionRequest,
     GetModelAliasRequest,
+    GetModelCardRequest,
     GetModelRequest,
     GetModelVariantRequest,
     GetModelVersionRequest,
@@ -29,6 +30,7 @@ from bloomery.inference.v1 import (
     ListModelVersionsResponse,
     Model,
     ModelAlias,
+    ModelCard,
     ModelServiceServicer,
     ModelVariant,
     ModelVersion,
@@ -45,6 +47,7 @@ from bloomery.inference.v1 import (
 )
 from bloomery_inference import convert
 from bloomery_inference.aliases import Aliases
+from bloomery_inference.cards import Cards
 from bloomery_inference.convert_aliases import alias_message, change_message, move_of
 from bloomery_inference.images import ImageSource
 from bloomery_inference.model import Artifact, VariantState
@@ -78,6 +81,7 @@ class ModelServicer(ModelServiceServicer):
         registry: Registry,
         versions: Versions,
         aliases: Aliases,
+        cards: Cards,
         objects: ObjectStore,
         *,
         clock: Clock = utc_now,
@@ -85,6 +89,7 @@ class ModelServicer(ModelServiceServicer):
         self._registry = registry
         self._versions = versions
         self._aliases = aliases
+        self._cards = cards
         self._objects = objects
         self._clock = clock
 
@@ -134,6 +139,10 @@ class ModelServicer(ModelServiceServicer):
         """See the contract."""
         await self._registry.delete_version(request.name)
         return Empty()
+
+    async def GetModelCard(self, request: GetModelCardRequest, context: Context) -> ModelCard:
+        """See the contract."""
+        return await self._cards.get(request.name)
 
     async def FindModelVersion(self, request: FindModelVersionRequest, context: Context) -> ModelVersion:
         """See the contract."""

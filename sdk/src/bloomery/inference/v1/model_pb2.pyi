@@ -4,6 +4,7 @@ isort:skip_file
 Models, their versions and the variants made from them."""
 
 from bloomery.common.v1 import resources_pb2 as resources_pb2
+from bloomery.dataset.v1 import dataset_pb2 as dataset_pb2
 from bloomery.vision.v1 import geometry_pb2 as geometry_pb2
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
@@ -239,6 +240,126 @@ class ModelVersion(message.Message):
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "details", b"details", "input", b"input", "lineage", b"lineage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["aliases", b"aliases", "artifacts", b"artifacts", "classes", b"classes", "create_time", b"create_time", "details", b"details", "etag", b"etag", "input", b"input", "lineage", b"lineage", "metrics", b"metrics", "name", b"name", "note", b"note", "state", b"state", "task", b"task", "uid", b"uid", "variants", b"variants", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ModelEvaluation(message.Message):
+    """What a job measured of a version."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class MetricsEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.float
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    JOB_FIELD_NUMBER: builtins.int
+    DATASET_VERSION_FIELD_NUMBER: builtins.int
+    METRICS_FIELD_NUMBER: builtins.int
+    CREATE_TIME_FIELD_NUMBER: builtins.int
+    job: builtins.str
+    """EVALUATE job that measured it: `projects/{project}/jobs/{job}`, perhaps deleted since."""
+    dataset_version: builtins.str
+    """Dataset version that it was measured on."""
+    @builtins.property
+    def metrics(self) -> containers.ScalarMap[builtins.str, builtins.float]:
+        """Measurements by name, such as "test/map50"."""
+
+    @builtins.property
+    def create_time(self) -> timestamp_pb2.Timestamp:
+        """When it was recorded."""
+
+    def __init__(
+        self,
+        *,
+        job: builtins.str = ...,
+        dataset_version: builtins.str = ...,
+        metrics: abc.Mapping[builtins.str, builtins.float] | None = ...,
+        create_time: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "dataset_version", b"dataset_version", "job", b"job", "metrics", b"metrics"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ModelCard(message.Message):
+    """All that is known of a version, to be read by people and kept beside it."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class LabelsEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    MODEL_VERSION_FIELD_NUMBER: builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: builtins.int
+    LABELS_FIELD_NUMBER: builtins.int
+    EVALUATIONS_FIELD_NUMBER: builtins.int
+    DATASET_VERSION_FIELD_NUMBER: builtins.int
+    display_name: builtins.str
+    """What people call its model."""
+    @builtins.property
+    def model_version(self) -> ModelVersion:
+        """The version, with its lineage, figures of its training, variants, note and aliases."""
+
+    @builtins.property
+    def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """The model's labels."""
+
+    @builtins.property
+    def evaluations(self) -> containers.RepeatedCompositeFieldContainer[ModelEvaluation]:
+        """What was measured of it since, the newest first; at most 100."""
+
+    @builtins.property
+    def dataset_version(self) -> dataset_pb2.DatasetVersion:
+        """The dataset version that it was made from, with its counts; not set for a model that was imported, and where it was deleted."""
+
+    def __init__(
+        self,
+        *,
+        model_version: ModelVersion | None = ...,
+        display_name: builtins.str = ...,
+        labels: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        evaluations: abc.Iterable[ModelEvaluation] | None = ...,
+        dataset_version: dataset_pb2.DatasetVersion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["dataset_version", b"dataset_version", "model_version", b"model_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["dataset_version", b"dataset_version", "display_name", b"display_name", "evaluations", b"evaluations", "labels", b"labels", "model_version", b"model_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -80,6 +80,11 @@ class ModelServiceStub:
                 request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.DeleteModelVersionRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
+        self.GetModelCard = channel.unary_unary(
+                '/bloomery.inference.v1.ModelService/GetModelCard',
+                request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.GetModelCardRequest.SerializeToString,
+                response_deserializer=bloomery_dot_inference_dot_v1_dot_model__pb2.ModelCard.FromString,
+                _registered_method=True)
         self.FindModelVersion = channel.unary_unary(
                 '/bloomery.inference.v1.ModelService/FindModelVersion',
                 request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.FindModelVersionRequest.SerializeToString,
@@ -201,6 +206,13 @@ class ModelServiceServicer:
         """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
         moment. INVALID_ARGUMENT: "latest" or an alias, which may be another version at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION
         `VERSION_HAS_ALIASES`: aliases name it, one violation each; move or delete them first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetModelCard(self, request, context):
+        """Returns all that is known of a version, for people. NOT_FOUND: list the versions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -337,6 +349,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.DeleteModelVersion,
                     request_deserializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.DeleteModelVersionRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'GetModelCard': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetModelCard,
+                    request_deserializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.GetModelCardRequest.FromString,
+                    response_serializer=bloomery_dot_inference_dot_v1_dot_model__pb2.ModelCard.SerializeToString,
             ),
             'FindModelVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.FindModelVersion,
@@ -614,6 +631,33 @@ class ModelService:
             '/bloomery.inference.v1.ModelService/DeleteModelVersion',
             bloomery_dot_inference_dot_v1_dot_model__service__pb2.DeleteModelVersionRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetModelCard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.inference.v1.ModelService/GetModelCard',
+            bloomery_dot_inference_dot_v1_dot_model__service__pb2.GetModelCardRequest.SerializeToString,
+            bloomery_dot_inference_dot_v1_dot_model__pb2.ModelCard.FromString,
             options,
             channel_credentials,
             insecure,

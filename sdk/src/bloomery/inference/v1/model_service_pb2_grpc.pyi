@@ -65,6 +65,8 @@ class ModelServiceStub:
     moment. INVALID_ARGUMENT: "latest" or an alias, which may be another version at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION
     `VERSION_HAS_ALIASES`: aliases name it, one violation each; move or delete them first.
     """
+    GetModelCard: grpc.UnaryUnaryMultiCallable[model_service_pb2.GetModelCardRequest, model_pb2.ModelCard]
+    """Returns all that is known of a version, for people. NOT_FOUND: list the versions."""
     FindModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.FindModelVersionRequest, model_pb2.ModelVersion]
     """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or was deleted, or the job made none; repeat for some seconds after
     the job has succeeded. Where its result cannot be recorded yet, the message says why; recording it is tried again until it works, also after the job was deleted.
@@ -139,6 +141,8 @@ class ModelServiceAsyncStub(ModelServiceStub):
     moment. INVALID_ARGUMENT: "latest" or an alias, which may be another version at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION
     `VERSION_HAS_ALIASES`: aliases name it, one violation each; move or delete them first.
     """
+    GetModelCard: aio.UnaryUnaryMultiCallable[model_service_pb2.GetModelCardRequest, model_pb2.ModelCard]  # type: ignore[assignment]
+    """Returns all that is known of a version, for people. NOT_FOUND: list the versions."""
     FindModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.FindModelVersionRequest, model_pb2.ModelVersion]  # type: ignore[assignment]
     """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or was deleted, or the job made none; repeat for some seconds after
     the job has succeeded. Where its result cannot be recorded yet, the message says why; recording it is tried again until it works, also after the job was deleted.
@@ -258,6 +262,14 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         moment. INVALID_ARGUMENT: "latest" or an alias, which may be another version at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION
         `VERSION_HAS_ALIASES`: aliases name it, one violation each; move or delete them first.
         """
+
+    @abc_1.abstractmethod
+    def GetModelCard(
+        self,
+        request: model_service_pb2.GetModelCardRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[model_pb2.ModelCard, abc.Awaitable[model_pb2.ModelCard]]:
+        """Returns all that is known of a version, for people. NOT_FOUND: list the versions."""
 
     @abc_1.abstractmethod
     def FindModelVersion(

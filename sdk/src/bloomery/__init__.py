@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bloomery._aio.recipe import AsyncRecipe
     from bloomery._aio.variant import AsyncModelVariant
     from bloomery._card import ModelCard
+    from bloomery._comparison import ModelComparison
     from bloomery._results import (
         AliasChange,
         Contents,
@@ -88,6 +89,7 @@ __all__ = [
     "Model",
     "ModelAlias",
     "ModelCard",
+    "ModelComparison",
     "ModelVariant",
     "ModelVersion",
     "Predicted",
@@ -131,6 +133,7 @@ _WHERE = {
     **dict.fromkeys(_RESULTS, "bloomery._results"),
     "BloomeryError": "bloomery.errors",
     "ModelCard": "bloomery._card",
+    "ModelComparison": "bloomery._comparison",
     "Timeouts": "bloomery._session",
 }
 

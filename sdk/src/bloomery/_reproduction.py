@@ -55,11 +55,11 @@ def differences(before: training.Job, after: training.Job) -> list[Difference]:
     What only finished jobs have is compared where both are finished.
     """
     given, other = MessageToDict(before.effective_parameters), MessageToDict(after.effective_parameters)
-    found = _differences("parameter ", given, other)
+    found = mapping_differences("parameter ", given, other)
     if before.HasField("result") and after.HasField("result"):
-        found += _differences("", record(before), record(after))
-        found += _differences("", before.result.versions, after.result.versions)
-        found += _differences("", before.result.metrics, after.result.metrics)
+        found += mapping_differences("", record(before), record(after))
+        found += mapping_differences("", before.result.versions, after.result.versions)
+        found += mapping_differences("", before.result.metrics, after.result.metrics)
     return found
 
 
@@ -76,7 +76,8 @@ def _at(details: object, path: Iterable[str]) -> object:
     return details
 
 
-def _differences(prefix: str, before: Mapping[str, object], after: Mapping[str, object]) -> list[Difference]:
+def mapping_differences(prefix: str, before: Mapping[str, object], after: Mapping[str, object]) -> list[Difference]:
+    """What two mappings do not have in common, by name behind `prefix`."""
     names = sorted({*before, *after})
     pairs = [(name, _text(before, name), _text(after, name)) for name in names]
     return [Difference(prefix + name, one, other) for name, one, other in pairs if one != other]

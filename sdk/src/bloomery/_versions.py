@@ -1,12 +1,13 @@
 """Dataset and model versions as messages."""
 
 from bloomery import errors
-from bloomery._names import DATASET_VERSION
+from bloomery._names import DATASET_VERSION, parent_of
 from bloomery._resolve import Resolver
 from bloomery._session import Session
 from bloomery.dataset import v1 as dataset
 from bloomery.inference import v1 as inference
 
+_COMPARE_SECONDS = 600.0
 RECORDING_PAUSE = 0.5
 """Seconds between two looks for what is recorded soon after a job is over."""
 
@@ -24,6 +25,22 @@ async def find_dataset_version(session: Session, project: str, text: str) -> dat
 async def get_model_version(session: Session, name: str) -> inference.ModelVersion:
     """Read a version by its full name."""
     return await session.call(session.models.GetModelVersion, inference.GetModelVersionRequest(name=name))
+
+
+async def get_card(session: Session, name: str) -> inference.ModelCard:
+    """Read the card of a model version by its full name."""
+    return await session.call(session.models.GetModelCard, inference.GetModelCardRequest(name=name))
+
+
+async def compare_data(
+    session: Session, before: inference.ModelCard, after: inference.ModelCard
+) -> dataset.CompareDatasetVersionsResponse | None:
+    """In what the dataset versions of two cards differ; None where they are one, are not there, or of two projects."""
+    name, other = before.dataset_version.name, after.dataset_version.name
+    if not name or not other or name == other or parent_of(name, 2) != parent_of(other, 2):
+        return None
+    request = dataset.CompareDatasetVersionsRequest(name=name, other=other)
+    return await session.call(session.datasets.CompareDatasetVersions, request, seconds=_COMPARE_SECONDS)
 
 
 async def recorded_version(session: Session, job: str, job_uid: str, patience: float) -> inference.ModelVersion:

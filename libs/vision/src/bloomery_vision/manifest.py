@@ -242,6 +242,11 @@ class ShardReader:
                 yield from self._read(number, first, [index for index in wanted if first + index >= start], shapes)
             first += count
 
+    def has_asset(self, asset: str) -> bool:
+        """Whether an image is there, by its resource name."""
+        groups = range(self._file.num_row_groups)
+        return any(pc.any(pc.equal(self._column(group, "asset"), asset)).as_py() for group in groups)
+
     def _matching(self, group: int, split: str | None, label: str | None) -> Iterable[int]:
         matching = set(range(self._file.metadata.row_group(group).num_rows))
         if split is not None:

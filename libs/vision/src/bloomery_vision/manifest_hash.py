@@ -45,6 +45,12 @@ def content_hash(rows: Iterable[ManifestRow], *, task: str, classes: Sequence[st
     return counted.value()
 
 
+def shapes_hash(row: ManifestRow) -> bytes:
+    """16 bytes that are the same for rows with the same shapes of the same classes, in whatever order."""
+    records = sorted(_canonical(to_record(shape, shape.label)) for shape in row.shapes)
+    return hashlib.blake2b(b"\n".join(records), digest_size=16).digest()
+
+
 def _canonical(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_as_text).encode()
 

@@ -14,6 +14,7 @@ from bloomery._aio.base import AsyncHandle
 from bloomery._aio.variant import AsyncModelVariant
 from bloomery._archive import file_name, found_below, inside, refuse_foreign
 from bloomery._card import ModelCard
+from bloomery._comparison import ModelComparison, comparison
 from bloomery._concurrency import in_order
 from bloomery._fields import AssetFields, ModelVersionFields
 from bloomery._files import Download
@@ -21,7 +22,7 @@ from bloomery._images import ImageLike, encoded
 from bloomery._labels import class_of
 from bloomery._names import parent_of
 from bloomery._results import Predicted, Prediction, Progress, unseen
-from bloomery._versions import find_dataset_version, get_model_version
+from bloomery._versions import compare_data, find_dataset_version, get_card, get_model_version
 from bloomery.annotation.v1 import Asset
 from bloomery.inference import v1 as inference
 
@@ -169,8 +170,13 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
 
     async def card(self) -> ModelCard:
         """All that is known of it, for people: facts, data, parameters, measurements, variants."""
-        request = inference.GetModelCardRequest(name=self.name)
-        return ModelCard(await self._session.call(self._session.models.GetModelCard, request))
+        return ModelCard(await get_card(self._session, self.name))
+
+    async def compare(self, other: ModelVersionFields) -> ModelComparison:
+        """Put it side by side with another version: figures, parameters, data, size and speed."""
+        before, after = [await get_card(self._session, name) for name in (self.name, other.name)]
+        data = await compare_data(self._session, before, after)
+        return comparison(before, after, data)
 
     async def set_alias(
         self,

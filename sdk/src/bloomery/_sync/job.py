@@ -26,6 +26,7 @@ class ModelVersion(Handle[inference.ModelVersion], ModelVersionFields):
     predict_dataset = wrapping(AsyncModelVersion.predict_dataset, _job)
     download = blocking(AsyncModelVersion.download)
     card = blocking(AsyncModelVersion.card)
+    compare = blocking(AsyncModelVersion.compare)
     update = chained(AsyncModelVersion.update)
     set_alias = wrapping(AsyncModelVersion.set_alias, ModelAlias)
     delete = blocking(AsyncModelVersion.delete)

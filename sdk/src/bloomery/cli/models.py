@@ -1,4 +1,4 @@
-"""bloomery models: list, versions, show, card, update, alias, promote, download, import, delete."""
+"""bloomery models: list, versions, show, card, compare, update, alias, promote, download, import, delete."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +11,7 @@ from bloomery.cli._live import follow_new
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, YesOption, connect
 from bloomery.cli._output import as_json, dump, grid, listing, show
 from bloomery.cli._progress import steps
+from bloomery.cli.compare import show_comparison
 
 if TYPE_CHECKING:
     from bloomery import Job, ModelVersion
@@ -81,6 +82,18 @@ def card(version: VersionArgument, project: ProjectOption = None, output: Output
         typer.echo(found.markdown(), nl=False)
     else:
         dump(as_json(found.proto), output)
+
+
+@app.command(epilog="Example: bloomery models compare cells-v@1 cells-v@2")
+def compare(
+    version: VersionArgument,
+    other: Annotated[str, typer.Argument(metavar="OTHER[@VERSION]", help="The version to put beside it.")],
+    project: ProjectOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Put two versions side by side: figures on the same data, parameters, data, size and speed."""
+    with connect(project) as client:
+        show_comparison(client.model_version(version).compare(client.model_version(other)), output)
 
 
 @app.command(epilog="Example: bloomery models update cells-v@1 --note 'misses platelets' --inactive")

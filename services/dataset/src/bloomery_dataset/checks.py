@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from bloomery.dataset.v1 import (
+    CompareDatasetVersionsRequest,
     CreateDatasetRequest,
     CreateDatasetVersionRequest,
     Dataset,
@@ -10,6 +11,7 @@ from bloomery.dataset.v1 import (
     ExportDatasetVersionRequest,
     ListDatasetItemsRequest,
     ListDatasetsRequest,
+    ListDatasetVersionsRequest,
     UpdateDatasetRequest,
 )
 from bloomery.dataset.v1 import (
@@ -23,7 +25,7 @@ from bloomery_dataset.catalog import DatasetUpdate, NewDataset, NewVersion
 from bloomery_dataset.convert import METHODS, TASKS
 from bloomery_dataset.items import Wanted
 from bloomery_dataset.model import DROP, LEFT_OUT, ExportFormat, Method, Spec, SplitPolicy, Task
-from bloomery_dataset.names import DATASET, PROJECT
+from bloomery_dataset.names import ASSET, DATASET, PROJECT, VersionName, parse_version
 from bloomery_dataset.splits import PARTS
 from bloomery_kit.errors import FieldViolation, InvalidArgument, Violations
 from bloomery_kit.fields import check_labels, check_request_id, check_text
@@ -92,6 +94,24 @@ def dataset_filter(request: ListDatasetsRequest) -> str | None:
     if request.filter and (key != "id" or not value):
         raise InvalidArgument([FieldViolation("filter", "must be empty or id:ID")])
     return value or None
+
+
+def asset_filter(request: ListDatasetVersionsRequest) -> str | None:
+    """The image that versions are to hold, None for any. Raises InvalidArgument."""
+    if not request.filter:
+        return None
+    key, _, asset = request.filter.partition(":")
+    if key != "asset" or not ASSET.matches(asset):
+        raise InvalidArgument([FieldViolation("filter", f"must be empty or asset:{ASSET.template}")])
+    return asset
+
+
+def compared(request: CompareDatasetVersionsRequest) -> tuple[VersionName, VersionName]:
+    """The two versions to compare. Raises InvalidArgument."""
+    name, other = parse_version(request.name), parse_version(request.other, "other")
+    if name.project != other.project:
+        raise InvalidArgument([FieldViolation("other", f"must be of projects/{name.project}")])
+    return name, other
 
 
 def items_wanted(request: ListDatasetItemsRequest) -> Wanted:

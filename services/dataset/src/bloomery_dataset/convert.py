@@ -5,11 +5,19 @@ from google.rpc.status_pb2 import Status
 from bloomery.common.v1 import Artifact, Problem
 from bloomery.common.v1 import Reference as ReferenceMessage
 from bloomery.common.v1 import SignedRequest as SignedRequestMessage
+from bloomery.dataset.v1 import (
+    CompareDatasetVersionsResponse,
+    DatasetItem,
+    DatasetSpec,
+    DatasetStatistics,
+    DatasetVersion,
+    SplitStatistics,
+)
 from bloomery.dataset.v1 import Dataset as DatasetMessage
-from bloomery.dataset.v1 import DatasetItem, DatasetSpec, DatasetStatistics, DatasetVersion, SplitStatistics
 from bloomery.dataset.v1 import SplitPolicy as SplitPolicyMessage
 from bloomery.vision.v1 import TaskType
 from bloomery_dataset.advice import advice
+from bloomery_dataset.compare import Comparison
 from bloomery_dataset.model import (
     DROP,
     LEFT_OUT,
@@ -94,6 +102,22 @@ def version_message(version: Version) -> DatasetVersion:
             artifact(version.product.manifest, role="manifest", media_type="application/json", file_name="index.json")
         )
     return message
+
+
+def comparison_message(version: Version, other: Version, found: Comparison) -> CompareDatasetVersionsResponse:
+    """A comparison as the contract shows it."""
+    return CompareDatasetVersionsResponse(
+        name=version.name,
+        other=other.name,
+        image_count=found.images,
+        other_image_count=found.other_images,
+        added_count=found.added,
+        removed_count=found.removed,
+        moved_count=found.moved,
+        relabelled_count=found.relabelled,
+        added_classes=found.added_classes,
+        removed_classes=found.removed_classes,
+    )
 
 
 def item_message(row: ManifestRow, download: SignedRequest | None, content: bytes) -> DatasetItem:

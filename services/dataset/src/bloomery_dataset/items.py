@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
+from bloomery_dataset.compare import Comparison, compare
 from bloomery_dataset.model import Statistics, Version
 from bloomery_dataset.shards import ShardCache
 from bloomery_kit.objects import ObjectStore
@@ -57,6 +58,18 @@ class Items:
         self._cache = cache
         self._objects = objects
 
+    async def compare(self, version: Version, other: Version) -> Comparison:
+        """In what two READY versions differ."""
+        return await compare(self._cache, version, other)
+
+    async def holds(self, version: Version, asset: str) -> bool:
+        """Whether a READY version has an image, by its resource name."""
+        index = await self._cache.index(version)
+        for shard in index.shards:
+            if await asyncio.to_thread(_has, await self._cache.open(shard, index.classes), asset):
+                return True
+        return False
+
     async def contents(self, rows: Sequence[ManifestRow], wanted: Wanted) -> Sequence[bytes]:
         """The bytes of each image that are wanted, else none."""
         keys = {row.logical_key for row in rows if wanted.inlines(row)}
@@ -92,6 +105,11 @@ class Items:
                     yield found._replace(number=first + found.number)
                 at = some[-1].number + 1 if some else shard.rows
             first += shard.rows
+
+
+def _has(reader: ShardReader, asset: str) -> bool:
+    with reader:
+        return reader.has_asset(asset)
 
 
 def _some(reader: ShardReader, wanted: Wanted, *, start: int, count: int) -> list[_Found]:

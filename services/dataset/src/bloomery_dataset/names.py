@@ -8,6 +8,7 @@ from bloomery_kit.names import Pattern
 
 PROJECT = Pattern("projects/{project}")
 DATASET = Pattern("projects/{project}/datasets/{dataset}")
+ASSET = Pattern("projects/{project}/assets/{asset}")
 ANY = "-"
 _ID = r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _VERSION = re.compile(

@@ -11,6 +11,8 @@ from google.protobuf.empty_pb2 import Empty
 from bloomery.common.v1 import Reference
 from bloomery.dataset.v1 import (
     AcquireReferenceRequest,
+    CompareDatasetVersionsRequest,
+    CompareDatasetVersionsResponse,
     CreateDatasetRequest,
     CreateDatasetVersionRequest,
     Dataset,
@@ -113,7 +115,10 @@ class DatasetServicer(DatasetServiceServicer):
         """See the contract."""
         page = PageRequest.parse(request.page_size, request.page_token, request)
         project, dataset = parse_dataset(request.parent)
+        asset = checks.asset_filter(request)
         found, token = await self._catalog.list_versions(page, project=project, dataset=dataset)
+        if asset:
+            found = [one for one in found if one.product and await self._items.holds(one, asset)]
         return ListDatasetVersionsResponse(dataset_versions=map(convert.version_message, found), next_page_token=token)
 
     async def DeleteDatasetVersion(self, request: DeleteDatasetVersionRequest, context: Context) -> Empty:
@@ -154,6 +159,14 @@ class DatasetServicer(DatasetServiceServicer):
         # A page may hold tens of thousands of shapes.
         items = await asyncio.to_thread(lambda: [*map(convert.item_message, rows, signed, contents)])
         return ListDatasetItemsResponse(items=items, next_page_token=token, total_size=total)
+
+    async def CompareDatasetVersions(
+        self, request: CompareDatasetVersionsRequest, context: Context
+    ) -> CompareDatasetVersionsResponse:
+        """See the contract."""
+        name, other = checks.compared(request)
+        version, against = await self._catalog.ready_version(name), await self._catalog.ready_version(other)
+        return convert.comparison_message(version, against, await self._items.compare(version, against))
 
     async def ExportDatasetVersion(
         self, request: ExportDatasetVersionRequest, context: Context

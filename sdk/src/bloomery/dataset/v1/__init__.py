@@ -11,6 +11,8 @@ from bloomery.dataset.v1.dataset_pb2 import (
 )
 from bloomery.dataset.v1.dataset_service_pb2 import (
     AcquireReferenceRequest,
+    CompareDatasetVersionsRequest,
+    CompareDatasetVersionsResponse,
     CreateDatasetRequest,
     CreateDatasetVersionRequest,
     DeleteDatasetRequest,
@@ -43,6 +45,8 @@ from bloomery.dataset.v1.dataset_service_pb2_grpc import (
 
 __all__ = [
     "AcquireReferenceRequest",
+    "CompareDatasetVersionsRequest",
+    "CompareDatasetVersionsResponse",
     "CreateDatasetRequest",
     "CreateDatasetVersionRequest",
     "Dataset",

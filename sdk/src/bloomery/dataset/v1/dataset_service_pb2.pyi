@@ -276,22 +276,28 @@ class ListDatasetVersionsRequest(message.Message):
     PARENT_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
     parent: builtins.str
     """`projects/{project}/datasets/{dataset}`; "-" for all."""
     page_size: builtins.int
     """How many to return; 50 by default, 1,000 at most."""
     page_token: builtins.str
     """`next_page_token` of the page before; the other arguments must be the same."""
+    filter: builtins.str
+    """Empty, or `asset:NAME` for the READY versions that hold that image, `projects/{project}/assets/{asset}`. The manifests of all versions of a page are looked
+    into: ask for pages of a few where they are large.
+    """
     def __init__(
         self,
         *,
         parent: builtins.str = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        filter: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -438,6 +444,90 @@ class ListDatasetItemsResponse(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["items", b"items", "next_page_token", b"next_page_token", "total_size", b"total_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CompareDatasetVersionsRequest(message.Message):
+    """Request of CompareDatasetVersions."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    OTHER_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`projects/{project}/datasets/{dataset}/versions/{version}`; a number, a uid or "latest"."""
+    other: builtins.str
+    """The other one, of the same project; in the same form."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        other: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name", "other", b"other"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CompareDatasetVersionsResponse(message.Message):
+    """In what two versions differ. Images are the same where their bytes are."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    OTHER_FIELD_NUMBER: builtins.int
+    IMAGE_COUNT_FIELD_NUMBER: builtins.int
+    OTHER_IMAGE_COUNT_FIELD_NUMBER: builtins.int
+    ADDED_COUNT_FIELD_NUMBER: builtins.int
+    REMOVED_COUNT_FIELD_NUMBER: builtins.int
+    MOVED_COUNT_FIELD_NUMBER: builtins.int
+    RELABELLED_COUNT_FIELD_NUMBER: builtins.int
+    ADDED_CLASSES_FIELD_NUMBER: builtins.int
+    REMOVED_CLASSES_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """The version, with its number."""
+    other: builtins.str
+    """The other one, with its number."""
+    image_count: builtins.int
+    """Images of the version."""
+    other_image_count: builtins.int
+    """Images of the other one."""
+    added_count: builtins.int
+    """Images of the other one that the version has not."""
+    removed_count: builtins.int
+    """Images of the version that the other one has not."""
+    moved_count: builtins.int
+    """Images of both that the other one has in another split."""
+    relabelled_count: builtins.int
+    """Images of both whose shapes or classes are not the same."""
+    @builtins.property
+    def added_classes(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Classes of the other one that the version has not."""
+
+    @builtins.property
+    def removed_classes(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Classes of the version that the other one has not."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        other: builtins.str = ...,
+        image_count: builtins.int = ...,
+        other_image_count: builtins.int = ...,
+        added_count: builtins.int = ...,
+        removed_count: builtins.int = ...,
+        moved_count: builtins.int = ...,
+        relabelled_count: builtins.int = ...,
+        added_classes: abc.Iterable[builtins.str] | None = ...,
+        removed_classes: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["added_classes", b"added_classes", "added_count", b"added_count", "image_count", b"image_count", "moved_count", b"moved_count", "name", b"name", "other", b"other", "other_image_count", b"other_image_count", "relabelled_count", b"relabelled_count", "removed_classes", b"removed_classes", "removed_count", b"removed_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

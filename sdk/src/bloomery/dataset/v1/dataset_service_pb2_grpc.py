@@ -95,6 +95,11 @@ class DatasetServiceStub:
                 request_serializer=bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.ListDatasetItemsRequest.SerializeToString,
                 response_deserializer=bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.ListDatasetItemsResponse.FromString,
                 _registered_method=True)
+        self.CompareDatasetVersions = channel.unary_unary(
+                '/bloomery.dataset.v1.DatasetService/CompareDatasetVersions',
+                request_serializer=bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.CompareDatasetVersionsRequest.SerializeToString,
+                response_deserializer=bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.CompareDatasetVersionsResponse.FromString,
+                _registered_method=True)
         self.ExportDatasetVersion = channel.unary_unary(
                 '/bloomery.dataset.v1.DatasetService/ExportDatasetVersion',
                 request_serializer=bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.ExportDatasetVersionRequest.SerializeToString,
@@ -181,7 +186,7 @@ class DatasetServiceServicer:
 
     def ListDatasetVersions(self, request, context):
         """Lists versions in the order of their creation, newest first; "-" as the dataset's or the project's id stands for all. What is created while pages are
-        walked comes before the first page and is not seen; nothing is seen twice.
+        walked comes before the first page and is not seen; nothing is seen twice. With a filter pages may be short, or empty before the end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -207,6 +212,14 @@ class DatasetServiceServicer:
         """Lists the images of a READY version with their shapes, in the order of their file names. FAILED_PRECONDITION `NOT_READY`: wait for it.
         Pages end early, at about 5 MiB, but one image with very many shapes may take more: let the client receive messages of 16 MiB. Many take no more than
         4 MiB by default, and say RESOURCE_EXHAUSTED by themselves.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompareDatasetVersions(self, request, context):
+        """Says in what two READY versions differ: which images one has and the other has not, and what became of those that both have. It reads both whole, which
+        takes some seconds for 100,000 images. FAILED_PRECONDITION `NOT_READY`: wait for it. NOT_FOUND: list the versions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -300,6 +313,11 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     servicer.ListDatasetItems,
                     request_deserializer=bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.ListDatasetItemsRequest.FromString,
                     response_serializer=bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.ListDatasetItemsResponse.SerializeToString,
+            ),
+            'CompareDatasetVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareDatasetVersions,
+                    request_deserializer=bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.CompareDatasetVersionsRequest.FromString,
+                    response_serializer=bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.CompareDatasetVersionsResponse.SerializeToString,
             ),
             'ExportDatasetVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.ExportDatasetVersion,
@@ -622,6 +640,33 @@ class DatasetService:
             '/bloomery.dataset.v1.DatasetService/ListDatasetItems',
             bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.ListDatasetItemsRequest.SerializeToString,
             bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.ListDatasetItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareDatasetVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.dataset.v1.DatasetService/CompareDatasetVersions',
+            bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.CompareDatasetVersionsRequest.SerializeToString,
+            bloomery_dot_dataset_dot_v1_dot_dataset__service__pb2.CompareDatasetVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

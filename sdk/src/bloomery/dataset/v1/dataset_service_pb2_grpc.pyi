@@ -66,7 +66,7 @@ class DatasetServiceStub:
     """Returns a version by number, by uid, or the newest READY one as "latest". NOT_FOUND: list the versions."""
     ListDatasetVersions: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.ListDatasetVersionsRequest, dataset_service_pb2.ListDatasetVersionsResponse]
     """Lists versions in the order of their creation, newest first; "-" as the dataset's or the project's id stands for all. What is created while pages are
-    walked comes before the first page and is not seen; nothing is seen twice.
+    walked comes before the first page and is not seen; nothing is seen twice. With a filter pages may be short, or empty before the end.
     """
     DeleteDatasetVersion: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.DeleteDatasetVersionRequest, empty_pb2.Empty]
     """Deletes a version; one that is being built is built no further. Its number is not used again. FAILED_PRECONDITION `STILL_REFERENCED`: jobs or models
@@ -79,6 +79,10 @@ class DatasetServiceStub:
     """Lists the images of a READY version with their shapes, in the order of their file names. FAILED_PRECONDITION `NOT_READY`: wait for it.
     Pages end early, at about 5 MiB, but one image with very many shapes may take more: let the client receive messages of 16 MiB. Many take no more than
     4 MiB by default, and say RESOURCE_EXHAUSTED by themselves.
+    """
+    CompareDatasetVersions: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.CompareDatasetVersionsRequest, dataset_service_pb2.CompareDatasetVersionsResponse]
+    """Says in what two READY versions differ: which images one has and the other has not, and what became of those that both have. It reads both whole, which
+    takes some seconds for 100,000 images. FAILED_PRECONDITION `NOT_READY`: wait for it. NOT_FOUND: list the versions.
     """
     ExportDatasetVersion: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.ExportDatasetVersionRequest, dataset_service_pb2.ExportDatasetVersionResponse]
     """Returns the label files of a READY version as a zip in another tool's format, made once and kept by digest, with a table `images.csv` of what the images
@@ -128,7 +132,7 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     """Returns a version by number, by uid, or the newest READY one as "latest". NOT_FOUND: list the versions."""
     ListDatasetVersions: aio.UnaryUnaryMultiCallable[dataset_service_pb2.ListDatasetVersionsRequest, dataset_service_pb2.ListDatasetVersionsResponse]  # type: ignore[assignment]
     """Lists versions in the order of their creation, newest first; "-" as the dataset's or the project's id stands for all. What is created while pages are
-    walked comes before the first page and is not seen; nothing is seen twice.
+    walked comes before the first page and is not seen; nothing is seen twice. With a filter pages may be short, or empty before the end.
     """
     DeleteDatasetVersion: aio.UnaryUnaryMultiCallable[dataset_service_pb2.DeleteDatasetVersionRequest, empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes a version; one that is being built is built no further. Its number is not used again. FAILED_PRECONDITION `STILL_REFERENCED`: jobs or models
@@ -141,6 +145,10 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     """Lists the images of a READY version with their shapes, in the order of their file names. FAILED_PRECONDITION `NOT_READY`: wait for it.
     Pages end early, at about 5 MiB, but one image with very many shapes may take more: let the client receive messages of 16 MiB. Many take no more than
     4 MiB by default, and say RESOURCE_EXHAUSTED by themselves.
+    """
+    CompareDatasetVersions: aio.UnaryUnaryMultiCallable[dataset_service_pb2.CompareDatasetVersionsRequest, dataset_service_pb2.CompareDatasetVersionsResponse]  # type: ignore[assignment]
+    """Says in what two READY versions differ: which images one has and the other has not, and what became of those that both have. It reads both whole, which
+    takes some seconds for 100,000 images. FAILED_PRECONDITION `NOT_READY`: wait for it. NOT_FOUND: list the versions.
     """
     ExportDatasetVersion: aio.UnaryUnaryMultiCallable[dataset_service_pb2.ExportDatasetVersionRequest, dataset_service_pb2.ExportDatasetVersionResponse]  # type: ignore[assignment]
     """Returns the label files of a READY version as a zip in another tool's format, made once and kept by digest, with a table `images.csv` of what the images
@@ -235,7 +243,7 @@ class DatasetServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[dataset_service_pb2.ListDatasetVersionsResponse, abc.Awaitable[dataset_service_pb2.ListDatasetVersionsResponse]]:
         """Lists versions in the order of their creation, newest first; "-" as the dataset's or the project's id stands for all. What is created while pages are
-        walked comes before the first page and is not seen; nothing is seen twice.
+        walked comes before the first page and is not seen; nothing is seen twice. With a filter pages may be short, or empty before the end.
         """
 
     @abc_1.abstractmethod
@@ -266,6 +274,16 @@ class DatasetServiceServicer(metaclass=abc_1.ABCMeta):
         """Lists the images of a READY version with their shapes, in the order of their file names. FAILED_PRECONDITION `NOT_READY`: wait for it.
         Pages end early, at about 5 MiB, but one image with very many shapes may take more: let the client receive messages of 16 MiB. Many take no more than
         4 MiB by default, and say RESOURCE_EXHAUSTED by themselves.
+        """
+
+    @abc_1.abstractmethod
+    def CompareDatasetVersions(
+        self,
+        request: dataset_service_pb2.CompareDatasetVersionsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[dataset_service_pb2.CompareDatasetVersionsResponse, abc.Awaitable[dataset_service_pb2.CompareDatasetVersionsResponse]]:
+        """Says in what two READY versions differ: which images one has and the other has not, and what became of those that both have. It reads both whole, which
+        takes some seconds for 100,000 images. FAILED_PRECONDITION `NOT_READY`: wait for it. NOT_FOUND: list the versions.
         """
 
     @abc_1.abstractmethod

@@ -1,0 +1,59 @@
+"""In what two versions differ."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from bloomery_dataset.model import Version
+from bloomery_dataset.shards import ShardCache
+from bloomery_vision.manifest import ShardReader
+from bloomery_vision.manifest_hash import shapes_hash
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How many images one version has more, less or otherwise than another one, and which classes."""
+
+    images: int
+    other_images: int
+    added: int
+    removed: int
+    moved: int
+    relabelled: int
+    added_classes: tuple[str, ...]
+    removed_classes: tuple[str, ...]
+
+
+class _Image(NamedTuple):
+    split: str
+    shapes: bytes
+
+
+async def compare(cache: ShardCache, version: Version, other: Version) -> Comparison:
+    """What `other` has that `version` has not, and the other way round. Images are known by their digests."""
+    before, after = await _images(cache, version), await _images(cache, other)
+    both = before.keys() & after.keys()
+    old, new = (await cache.index(version)).classes, (await cache.index(other)).classes
+    return Comparison(
+        images=len(before),
+        other_images=len(after),
+        added=len(after) - len(both),
+        removed=len(before) - len(both),
+        moved=sum(before[digest].split != after[digest].split for digest in both),
+        relabelled=sum(before[digest].shapes != after[digest].shapes for digest in both),
+        added_classes=tuple(name for name in new if name not in old),
+        removed_classes=tuple(name for name in old if name not in new),
+    )
+
+
+async def _images(cache: ShardCache, version: Version) -> dict[str, _Image]:
+    index = await cache.index(version)
+    found: dict[str, _Image] = {}
+    for shard in index.shards:
+        found |= await asyncio.to_thread(_of_shard, await cache.open(shard, index.classes))
+    return found
+
+
+def _of_shard(reader: ShardReader) -> dict[str, _Image]:
+    with reader:
+        return {row.digest: _Image(row.split, shapes_hash(row)) for _, row in reader.rows()}

@@ -10,6 +10,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from bloomery import _annotations, errors
 from bloomery._aio.base import AsyncHandle
+from bloomery._aio.dataset import AsyncDatasetVersion
 from bloomery._annotations import MAIN
 from bloomery._fields import AssetFields, ImportFields, LabelFields
 from bloomery._names import id_of, parent_of
@@ -18,9 +19,12 @@ from bloomery._session import Session
 from bloomery._status import from_status
 from bloomery._watch import follow
 from bloomery.annotation import v1 as annotation
+from bloomery.dataset import v1 as dataset
 from bloomery.vision.v1 import Shape
 
 SplitName = Literal["train", "val", "test", ""]
+_LOOKED_INTO = 5
+"""Versions whose manifests one call looks into."""
 _OVER = frozenset(
     {annotation.Import.STATE_SUCCEEDED, annotation.Import.STATE_FAILED, annotation.Import.STATE_CANCELLED}
 )
@@ -144,6 +148,14 @@ class AsyncAsset(AsyncHandle[annotation.Asset], AssetFields):
             raise from_status(signed.status)
         await self._session.transfer.get(signed.get, Path(to), self.digest)
         return Path(to)
+
+    async def dataset_versions(self) -> AsyncIterator[AsyncDatasetVersion]:
+        """List the dataset versions of its project that hold it, newest first."""
+        parent = f"{parent_of(self.name)}/datasets/-"
+        request = dataset.ListDatasetVersionsRequest(parent=parent, filter=f"asset:{self.name}", page_size=_LOOKED_INTO)
+        async for page in self._session.pages(self._session.datasets.ListDatasetVersions, request):
+            for version in page.dataset_versions:
+                yield AsyncDatasetVersion(self._session, version)
 
     async def delete(self) -> None:
         """Delete it with its annotations; dataset versions that hold it keep its bytes."""

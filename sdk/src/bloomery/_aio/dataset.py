@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, get_args
 from bloomery import errors
 from bloomery._aio.base import AsyncHandle
 from bloomery._aio.group import AsyncJobGroup, get_job_group
-from bloomery._aio.job import AsyncJob
+from bloomery._aio.job import AsyncJob, AsyncModelVersion, list_descendants
 from bloomery._choices import chosen
 from bloomery._export import export, label_files
 from bloomery._fields import DatasetFields, DatasetVersionFields
@@ -189,6 +189,12 @@ class AsyncDatasetVersion(AsyncHandle[dataset.DatasetVersion], DatasetVersionFie
         )
         job.base_artifact.CopyFrom(checkpoint_of(version))
         job.base = version.name
+
+    async def model_versions(self) -> AsyncIterator[AsyncModelVersion]:
+        """List the model versions that were made from it, newest first."""
+        origin = f"dataset_version:{self.name}"
+        async for version in list_descendants(self._session, parent_of(self.name, 2), origin):
+            yield version
 
     async def delete(self) -> None:
         """Delete it; its number is not used again.

@@ -26,6 +26,7 @@ from bloomery._results import Epoch, Evaluation, Event, Progress, Sample, Step, 
 from bloomery._session import Session
 from bloomery._versions import find_dataset_version, recorded_version
 from bloomery._watch import watch_job
+from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
 
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -216,6 +217,11 @@ async def list_jobs(session: Session, parent: str, filter: str = "") -> AsyncIte
 class AsyncModelVersion(AsyncServing):
     """A trained model with the proof of where it came from."""
 
+    async def descendants(self) -> AsyncIterator["AsyncModelVersion"]:
+        """List the versions that were trained from it, newest first."""
+        async for version in list_descendants(self._session, parent_of(self.name, 2), f"base:{self.name}"):
+            yield version
+
     async def evaluate(
         self,
         on: str | DatasetVersionFields,
@@ -298,3 +304,11 @@ class AsyncModelVersion(AsyncServing):
         job = applied(kind, self.proto, version, gpus=gpus, **parameters)
         request = training.CreateJobRequest(parent=project, job_id=name, job=job)
         return AsyncJob(self._session, await self._session.call(self._session.jobs.CreateJob, request))
+
+
+async def list_descendants(session: Session, project: str, origin: str) -> AsyncIterator[AsyncModelVersion]:
+    """The versions of a project's models that come from an origin, such as `base:NAME`, also inactive ones."""
+    request = inference.ListModelVersionsRequest(parent=f"{project}/models/-", show_inactive=True, filter=origin)
+    async for page in session.pages(session.models.ListModelVersions, request):
+        for version in page.model_versions:
+            yield AsyncModelVersion(session, version)

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
 from bloomery._fields import AssetFields, ImportFields, LabelFields
 from bloomery._sync.base import Handle
-from bloomery._sync.portal import blocking, chained, iterating
+from bloomery._sync.dataset import DatasetVersion
+from bloomery._sync.portal import blocking, chained, iterating, listing
 from bloomery.annotation import v1 as annotation
 
 
@@ -25,6 +26,7 @@ class Asset(Handle[annotation.Asset], AssetFields):
     save_annotations = blocking(AsyncAsset.save_annotations)
     update = chained(AsyncAsset.update)
     download = blocking(AsyncAsset.download)
+    dataset_versions = listing(AsyncAsset.dataset_versions, DatasetVersion)
     delete = blocking(AsyncAsset.delete)
 
 

@@ -4,7 +4,7 @@ from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion
 from bloomery._fields import DatasetFields, DatasetVersionFields
 from bloomery._sync.base import Handle
 from bloomery._sync.group import JobGroup
-from bloomery._sync.job import Job
+from bloomery._sync.job import Job, ModelVersion
 from bloomery._sync.portal import blocking, chained, iterating, listing, wrapping
 from bloomery.dataset import v1 as dataset
 
@@ -21,6 +21,7 @@ class DatasetVersion(Handle[dataset.DatasetVersion], DatasetVersionFields):
     export_losses = blocking(AsyncDatasetVersion.export_losses)
     train = wrapping(AsyncDatasetVersion.train, Job)
     train_grid = wrapping(AsyncDatasetVersion.train_grid, JobGroup)
+    model_versions = listing(AsyncDatasetVersion.model_versions, ModelVersion)
     delete = blocking(AsyncDatasetVersion.delete)
 
 

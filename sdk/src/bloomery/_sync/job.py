@@ -14,6 +14,10 @@ def _job(portal: Portal, twin: AsyncJob) -> "Job":
     return Job(portal, twin)
 
 
+def _version(portal: Portal, twin: AsyncModelVersion) -> "ModelVersion":
+    return ModelVersion(portal, twin)
+
+
 class ModelVersion(Handle[inference.ModelVersion], ModelVersionFields):
     """A trained model with the proof of where it came from."""
 
@@ -25,6 +29,7 @@ class ModelVersion(Handle[inference.ModelVersion], ModelVersionFields):
     evaluate = wrapping(AsyncModelVersion.evaluate, _job)
     predict_dataset = wrapping(AsyncModelVersion.predict_dataset, _job)
     download = blocking(AsyncModelVersion.download)
+    descendants = listing(AsyncModelVersion.descendants, _version)
     card = blocking(AsyncModelVersion.card)
     compare = blocking(AsyncModelVersion.compare)
     update = chained(AsyncModelVersion.update)

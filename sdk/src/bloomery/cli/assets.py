@@ -11,6 +11,7 @@ from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOpti
 from bloomery.cli._output import listing, show
 from bloomery.cli._pairs import pairs
 from bloomery.cli._progress import steps
+from bloomery.cli.lineage import show_asset
 
 if TYPE_CHECKING:
     from bloomery import Step
@@ -71,6 +72,17 @@ def show_(
         "split": found.split,
     }
     show(found.proto, rows, output)
+
+
+@app.command(epilog="Example: bloomery assets lineage cam1/0001.jpg --project cells")
+def lineage(
+    asset: Annotated[str, typer.Argument(help="Id, file name or full name.")],
+    project: ProjectOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Show which dataset versions hold an image, and which models were made from them."""
+    with connect(project) as client:
+        show_asset(client.asset(asset), output)
 
 
 @app.command("set", epilog="Example: bloomery assets set --filter name:holdout/ --split test --project cells")

@@ -13,6 +13,7 @@ from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOpti
 from bloomery.cli._output import grid, listing, show
 from bloomery.cli._pairs import pairs
 from bloomery.cli._progress import steps
+from bloomery.cli.lineage import show_dataset
 
 if TYPE_CHECKING:
     from bloomery import DatasetVersion
@@ -104,6 +105,17 @@ def show_(
     """Show a version with its counts."""
     with connect(project) as client:
         _show(client.dataset_version(version), output)
+
+
+@app.command(epilog="Example: bloomery dataset lineage cells-v@1")
+def lineage(
+    version: Annotated[str, typer.Argument(metavar="DATASET[@VERSION]", help="The newest version by default.")],
+    project: ProjectOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Show which images a version has read, and which models were made from it."""
+    with connect(project) as client:
+        show_dataset(client.dataset_version(version), output)
 
 
 @app.command(epilog="Example: bloomery dataset versions cells-v")

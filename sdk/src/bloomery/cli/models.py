@@ -1,4 +1,4 @@
-"""bloomery models: list, versions, show, card, compare, update, alias, promote, download, import, delete."""
+"""bloomery models: list, versions, show, card, lineage, compare, update, alias, promote, download, import, delete."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +12,7 @@ from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOpti
 from bloomery.cli._output import as_json, dump, grid, listing, show
 from bloomery.cli._progress import steps
 from bloomery.cli.compare import show_comparison
+from bloomery.cli.lineage import show_model
 
 if TYPE_CHECKING:
     from bloomery import Job, ModelVersion
@@ -82,6 +83,13 @@ def card(version: VersionArgument, project: ProjectOption = None, output: Output
         typer.echo(found.markdown(), nl=False)
     else:
         dump(as_json(found.proto), output)
+
+
+@app.command(epilog="Example: bloomery models lineage cells-v@1")
+def lineage(version: VersionArgument, project: ProjectOption = None, output: OutputOption = Output.table) -> None:
+    """Show where a version comes from, down to its images, and what was made from it."""
+    with connect(project) as client:
+        show_model(client.model_version(version), output)
 
 
 @app.command(epilog="Example: bloomery models compare cells-v@1 cells-v@2")

@@ -15,9 +15,9 @@ from bloomery.inference.v1 import ModelVariant, PredictRequest, PredictResponse,
 from bloomery.inference.v1 import ModelVersion as ModelVersionMessage
 from bloomery.training.v1 import CreateJobRequest, Job, JobKind
 from bloomery.vision.v1 import TaskType
-from bloomery_inference.model import Artifact, Model, ModelVersion, Options, Prediction, Variant, VersionContent
-from bloomery_inference.names import MODEL, PROJECT, VARIANT, VERSION, parse_selector
-from bloomery_kit.errors import FailedPrecondition, PreconditionViolation, Violations
+from bloomery_inference.model import Artifact, Model, ModelVersion, Options, Origin, Prediction, Variant, VersionContent
+from bloomery_inference.names import DATASET_VERSION, MODEL, PROJECT, VARIANT, VERSION, parse_selector
+from bloomery_kit.errors import FailedPrecondition, FieldViolation, InvalidArgument, PreconditionViolation, Violations
 from bloomery_kit.etags import etag_of
 from bloomery_kit.fields import check_labels, check_text
 from bloomery_kit.times import to_timestamp
@@ -33,6 +33,7 @@ STATES = {
     "READY": ModelVariant.STATE_READY,
     "FAILED": ModelVariant.STATE_FAILED,
 }
+ORIGINS = {"dataset_version": DATASET_VERSION, "base": VERSION}
 _MAX_NAME = 200
 _MAX_NOTE = 10_000
 CHECKPOINT = "checkpoint"
@@ -166,6 +167,18 @@ def version_changes(message: ModelVersionMessage, paths: Collection[str]) -> dic
         found["active"] = message.state == message.STATE_ACTIVE
     violations.raise_if_any()
     return found
+
+
+def origin_filter(text: str) -> Origin | None:
+    """What versions are to come from, None for anything. Raise InvalidArgument."""
+    if not text:
+        return None
+    kind, _, name = text.partition(":")
+    pattern = ORIGINS.get(kind)
+    if pattern is None or not pattern.matches(name):
+        forms = " or ".join(f"{key}:{one.template}" for key, one in ORIGINS.items())
+        raise InvalidArgument([FieldViolation("filter", f"must be empty, or {forms}")])
+    return Origin(kind, name)
 
 
 def check_texts(**fields: str) -> None:

@@ -76,6 +76,14 @@ class Lineage:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What versions come from, by its full name: a "dataset_version", or another version that was their "base"."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True)
 class InputSpec:
     """What a model takes: an image fitted to `height` x `width` pixels by `resize` ("letterbox" or "center-crop")."""
 

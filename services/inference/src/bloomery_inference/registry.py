@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from bloomery_inference.convert import checkpoint_of, model_etag, optimize_job, version_name
 from bloomery_inference.deletion import forget_model, forget_version, keys_of
 from bloomery_inference.housekeeping import CLEANUPS
-from bloomery_inference.model import Cleanup, Model, ModelVersion, Variant, VariantState
+from bloomery_inference.model import Cleanup, Model, ModelVersion, Origin, Variant, VariantState
 from bloomery_inference.names import MODEL, VARIANT, Selector, check_lasting, parse_selector
 from bloomery_inference.pending import PENDING
 from bloomery_inference.releasing import Releasing
@@ -106,9 +106,12 @@ class Registry:
         raise NotFound("model version", job, hint="it is recorded some moments after its job has succeeded")
 
     async def list_versions(
-        self, page: PageRequest, *, project: str | None, model_id: str | None, inactive: bool
+        self, page: PageRequest, *, project: str | None, model_id: str | None, inactive: bool, origin: Origin | None
     ) -> tuple[list[ModelVersion], str]:
-        """One page of versions, also `inactive` ones or not, newest first, and the next page's token."""
+        """One page of versions, also `inactive` ones or not, newest first, and the next page's token.
+
+        With `origin`, only of those that come from there.
+        """
         before = int(str(page.cursor[0])) if page.cursor else None
         async with self._db.read() as tx:
             versions = await models.list_versions(
@@ -118,6 +121,7 @@ class Registry:
                 before=before,
                 limit=page.size + 1,
                 inactive=inactive,
+                origin=origin,
             )
         return page_of(versions, page, lambda version: (version.ordinal,))
 

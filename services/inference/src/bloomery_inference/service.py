@@ -125,7 +125,11 @@ class ModelServicer(ModelServiceServicer):
         page = PageRequest.parse(request.page_size, request.page_token, request)
         ids = parse_parent(request.parent, MODEL)
         versions, token = await self._registry.list_versions(
-            page, project=ids["project"], model_id=ids["model"], inactive=request.show_inactive
+            page,
+            project=ids["project"],
+            model_id=ids["model"],
+            inactive=request.show_inactive,
+            origin=convert.origin_filter(request.filter),
         )
         return ListModelVersionsResponse(model_versions=map(convert.version_message, versions), next_page_token=token)
 

@@ -594,7 +594,7 @@ class Lineage(message.Message):
     dataset_hash: builtins.str
     """Content hash of the dataset version; empty for a model that was imported."""
     base: builtins.str
-    """Base weights, or the imported file, by name."""
+    """Base weights, or the imported file, by name; the full name of a model version that it was trained from."""
     base_digest: builtins.str
     """"sha256:..." of the base weights or the imported file."""
     license: builtins.str

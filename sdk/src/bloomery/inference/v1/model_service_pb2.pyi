@@ -181,6 +181,7 @@ class ListModelVersionsRequest(message.Message):
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     SHOW_INACTIVE_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
     parent: builtins.str
     """`projects/{project}/models/{model}`; "-" for all."""
     page_size: builtins.int
@@ -189,6 +190,10 @@ class ListModelVersionsRequest(message.Message):
     """`next_page_token` of the page before; the other arguments must be the same."""
     show_inactive: builtins.bool
     """Also those that are INACTIVE."""
+    filter: builtins.str
+    """Empty, or one of `dataset_version:NAME` for those that were made from that dataset version, and `base:NAME` for those that were trained from that model
+    version, each by its full name with its number.
+    """
     def __init__(
         self,
         *,
@@ -196,10 +201,11 @@ class ListModelVersionsRequest(message.Message):
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
         show_inactive: builtins.bool = ...,
+        filter: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "show_inactive", b"show_inactive"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "show_inactive", b"show_inactive"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

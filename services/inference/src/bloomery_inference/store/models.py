@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from bloomery_inference.model import Model, ModelVersion, VersionContent
+from bloomery_inference.model import Model, ModelVersion, Origin, VersionContent
 from bloomery_inference.names import LATEST, Selector
 from bloomery_inference.store import aliases, variants
 from bloomery_inference.store.rows import content_json, model_of, version_of
@@ -88,6 +88,8 @@ async def insert_version(tx: Transaction, *, uid: str, model_uid: str, content: 
         "job_uid": lineage.job_uid,
         "job": lineage.job,
         "content": content_json(content),
+        "dataset_version": lineage.dataset_version,
+        "base": lineage.base,
         "create_time": now,
     }
     await tx.execute(sa.insert(VERSIONS).values(row))
@@ -173,12 +175,16 @@ async def list_versions(
     before: int | None,
     limit: int,
     inactive: bool = False,
+    origin: Origin | None = None,
 ) -> list[ModelVersion]:
     """Versions with their variants and aliases, newest first, also `inactive` ones or not.
 
-    With `before`, of those that were recorded before the one with that ordinal.
+    With `before`, of those that were recorded before the one with that ordinal; with `origin`, of those that come from
+    there.
     """
     query = _where(_SELECT_VERSIONS, {MODELS.c.project: project, MODELS.c.id: model_id})
+    if origin:
+        query = query.where(VERSIONS.c[origin.kind] == origin.name)
     if not inactive:
         query = query.where(VERSIONS.c.active)
     if before is not None:

@@ -48,6 +48,9 @@ VERSIONS = sa.Table(
     # Whether it is offered.
     sa.Column("active", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.Column("revision", sa.Integer, nullable=False, server_default="1"),
+    # What is in `content` as well, to look for it.
+    sa.Column("dataset_version", sa.String, nullable=False, server_default="", index=True),
+    sa.Column("base", sa.String, nullable=False, server_default="", index=True),
     sa.UniqueConstraint("model_uid", "number"),
     sa.Index("versions_by_ordinal", "ordinal", unique=True),
 )

@@ -1,4 +1,4 @@
-"""Aliases of versions with every change of them, what was measured of versions, notes, and whether they are offered."""
+"""Aliases with their history, what was measured of versions, what people say of them, and origins that can be found."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,6 +12,7 @@ down_revision = "0006"
 def upgrade() -> None:
     op.add_column("versions", sa.Column("note", sa.String, nullable=False, server_default=""))
     op.add_column("versions", sa.Column("active", sa.Boolean, nullable=False, server_default=sa.true()))
+    find_origins()
     op.add_column("versions", sa.Column("revision", sa.Integer, nullable=False, server_default="1"))
     op.create_table(
         "aliases",
@@ -46,3 +47,13 @@ def upgrade() -> None:
         sa.Column("create_time", UtcDateTime, nullable=False),
     )
     op.create_index("evaluations_by_version", "evaluations", ["version_uid", "sequence"])
+
+
+def find_origins() -> None:
+    """Columns of what is in the JSON as well, to look for it."""
+    versions = sa.table("versions", sa.column("content", sa.JSON), *map(sa.column, ("dataset_version", "base")))
+    for name in ("dataset_version", "base"):
+        op.add_column("versions", sa.Column(name, sa.String, nullable=False, server_default=""))
+        found = versions.c.content["lineage"][name].as_string()
+        op.execute(sa.update(versions).values({name: sa.func.coalesce(found, "")}))
+        op.create_index(f"ix_versions_{name}", "versions", [name])

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from google.protobuf.empty_pb2 import Empty
+
 from bloomery.cli._output import text
 from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
@@ -146,3 +148,15 @@ def test_a_card_leaves_out_what_it_has_nothing_about(fake: Fake, run: Run) -> No
     fake.answer("GetModelCard", inference.ModelCard(model_version=bare))
     text = run("models card cells-v@1").stdout
     assert "##" not in text
+
+
+def test_what_goes_with_a_version_is_shown_before_it_is_deleted(fake: Fake, run: Run) -> None:
+    fake.answer("DeleteModelVersion", Empty())
+    shown = run("models delete cells-v@1")
+    assert shown.exit_code != 0
+    for part in ("cells-v@1/onnx-fp32", "5, 2 KiB", "with all of this?"):
+        assert part in shown.stdout
+    assert fake.calls["PreviewModelDeletion"][0].name == world.MODEL_VERSION.name
+    assert not fake.calls["DeleteModelVersion"]
+    assert run("models delete cells-v@1 --yes").exit_code == 0
+    assert len(fake.calls["DeleteModelVersion"]) == len(fake.calls["PreviewModelDeletion"]) == 1

@@ -185,6 +185,11 @@ def settle(fake: Fake) -> None:
     fake.answer("GetModel", MODEL)
     fake.answer("ListModelVersions", inference.ListModelVersionsResponse(model_versions=[MODEL_VERSION]))
     fake.answer("GetModelVersion", MODEL_VERSION)
+    fake.answer("GetModelCard", inference.ModelCard(model_version=MODEL_VERSION, dataset_version=VERSION))
+    deletion = inference.ModelDeletion(
+        model_versions=[MODEL_VERSION.name], model_variants=[VARIANT.name], file_count=5, total_bytes=2048
+    )
+    fake.answer("PreviewModelDeletion", deletion)
     fake.answer("OptimizeModelVersion", VARIANT)
     fake.answer("GetModelVariant", VARIANT)
     fake.answer("Predict", PREDICTION)

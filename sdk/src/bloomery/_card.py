@@ -1,16 +1,22 @@
 """Model cards as Markdown."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from bloomery._fields import task_name
+from bloomery._files import replacing
 from bloomery._names import short, size
 from bloomery._results import moment
 from bloomery.dataset import v1 as dataset
 from bloomery.inference import v1 as inference
+
+METADATA = "metadata.json"
+"""Name of the file with the card, beside the files of a version."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,16 @@ class ModelCard:
             *_section("Made with", [_table(("part", "version"), sorted(version.lineage.versions.items()))]),
         ]
         return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def write_metadata(folder: Path, card: inference.ModelCard) -> Path:
+    """Write a card as `metadata.json` into a folder, and return the file."""
+    target = folder / METADATA
+    text = json.dumps(MessageToDict(card), indent=2, ensure_ascii=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(target) as part:
+        part.write_text(text + "\n", "utf-8")
+    return target
 
 
 Row = Sequence[object]

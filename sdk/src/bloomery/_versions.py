@@ -32,6 +32,12 @@ async def get_card(session: Session, name: str) -> inference.ModelCard:
     return await session.call(session.models.GetModelCard, inference.GetModelCardRequest(name=name))
 
 
+async def preview_deletion(session: Session, name: str) -> inference.ModelDeletion:
+    """What would go with a model or a version by its full name."""
+    request = inference.PreviewModelDeletionRequest(name=name)
+    return await session.call(session.models.PreviewModelDeletion, request)
+
+
 async def compare_data(
     session: Session, before: inference.ModelCard, after: inference.ModelCard
 ) -> dataset.CompareDatasetVersionsResponse | None:

@@ -7,7 +7,7 @@ from bloomery._aio.base import AsyncHandle
 from bloomery._aio.job import AsyncModelVersion
 from bloomery._fields import ModelFields
 from bloomery._session import Session
-from bloomery._versions import get_model_version
+from bloomery._versions import get_model_version, preview_deletion
 from bloomery.inference import v1 as inference
 
 
@@ -25,6 +25,10 @@ class AsyncModel(AsyncHandle[inference.Model], ModelFields):
         """List its aliases in the order of their ids."""
         async for alias in list_aliases(self._session, self.name):
             yield alias
+
+    async def deletion(self) -> inference.ModelDeletion:
+        """What would go with it: its versions, their variants, its aliases, and their files."""
+        return await preview_deletion(self._session, self.name)
 
     async def delete(self) -> None:
         """Delete it with its versions, their variants and its aliases."""

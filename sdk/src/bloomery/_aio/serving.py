@@ -13,7 +13,7 @@ from bloomery._aio.alias import AsyncModelAlias, set_alias
 from bloomery._aio.base import AsyncHandle
 from bloomery._aio.variant import AsyncModelVariant
 from bloomery._archive import file_name, found_below, inside, refuse_foreign
-from bloomery._card import ModelCard
+from bloomery._card import METADATA, ModelCard, write_metadata
 from bloomery._comparison import ModelComparison, comparison
 from bloomery._concurrency import in_order
 from bloomery._fields import AssetFields, ModelVersionFields
@@ -22,7 +22,13 @@ from bloomery._images import ImageLike, encoded
 from bloomery._labels import class_of
 from bloomery._names import parent_of
 from bloomery._results import Predicted, Prediction, Progress, unseen
-from bloomery._versions import compare_data, find_dataset_version, get_card, get_model_version
+from bloomery._versions import (
+    compare_data,
+    find_dataset_version,
+    get_card,
+    get_model_version,
+    preview_deletion,
+)
 from bloomery.annotation.v1 import Asset
 from bloomery.inference import v1 as inference
 
@@ -135,6 +141,8 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
     async def download(self, to: str | Path, *, progress: Progress = unseen) -> list[Path]:
         """Write its files below `to`, those of each READY variant in a folder of its name, and return them.
 
+        Beside them `metadata.json` says what they are: parameters, figures, lineage, as in its card.
+
         Raises:
             TransferFailed: they did not get through, or one would leave the folder.
             FailedPrecondition: `to` holds files that are not of this version.
@@ -147,8 +155,11 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             Download(one.get, inside(Path(to), name), one.artifact.digest)
             for one, name in zip(signed, names, strict=True)
         ]
-        refuse_foreign(Path(to), (await asyncio.to_thread(found_below, Path(to))).foreign(set(names)))
-        return await self._session.transfer.get_all(wanted, progress)
+        refuse_foreign(Path(to), (await asyncio.to_thread(found_below, Path(to))).foreign({*names, METADATA}))
+        found = await self._session.transfer.get_all(wanted, progress)
+        if METADATA in names:
+            return found
+        return [*found, await asyncio.to_thread(write_metadata, Path(to), await get_card(self._session, self.name))]
 
     async def update(self, *, note: str | None = None, active: bool | None = None) -> Self:
         """Change what is given: what people say of it, or whether it is offered.
@@ -214,6 +225,10 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             conditions=conditions,
             on=measured,
         )
+
+    async def deletion(self) -> inference.ModelDeletion:
+        """What would go with it: its variants, and their files."""
+        return await preview_deletion(self._session, self.name)
 
     async def delete(self) -> None:
         """Delete it with its variants; its number is not used again.

@@ -34,6 +34,7 @@ class ModelVersion(Handle[inference.ModelVersion], ModelVersionFields):
     compare = blocking(AsyncModelVersion.compare)
     update = chained(AsyncModelVersion.update)
     set_alias = wrapping(AsyncModelVersion.set_alias, ModelAlias)
+    deletion = blocking(AsyncModelVersion.deletion)
     delete = blocking(AsyncModelVersion.delete)
 
 

@@ -15,4 +15,5 @@ class Model(Handle[inference.Model], ModelFields):
     versions = listing(AsyncModel.versions, ModelVersion)
     version = wrapping(AsyncModel.version, ModelVersion)
     aliases = listing(AsyncModel.aliases, ModelAlias)
+    deletion = blocking(AsyncModel.deletion)
     delete = blocking(AsyncModel.delete)

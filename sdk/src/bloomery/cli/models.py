@@ -5,17 +5,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bloomery._names import enumerated, id_of, parent_of, short, size
 from bloomery.cli import aliases
 from bloomery.cli._jobs import show_job
 from bloomery.cli._live import follow_new
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, YesOption, connect
-from bloomery.cli._output import as_json, dump, grid, listing, show
+from bloomery.cli._output import as_json, dump, fields, grid, listing, show
 from bloomery.cli._progress import steps
 from bloomery.cli.compare import show_comparison
 from bloomery.cli.lineage import show_model
 
 if TYPE_CHECKING:
     from bloomery import Job, ModelVersion
+    from bloomery.inference.v1 import ModelDeletion
 
 app = typer.Typer(help="Models: what jobs made, with proof of where it came from.", no_args_is_help=True)
 app.add_typer(aliases.app, name="alias")
@@ -185,16 +187,28 @@ def delete(
     all_: Annotated[bool, typer.Option("--all", help="The model MODEL with all its versions.")] = False,
     yes: YesOption = False,
 ) -> None:
-    """Delete a version with its variants, or a whole model; the number of a version is not used again."""
+    """Delete a version with its variants, or a whole model, after showing it; a version's number is not used again."""
     one_version = "@" in model or "/versions/" in model
     if one_version == all_:
         raise typer.BadParameter("give MODEL@VERSION, or MODEL with --all", param_hint="MODEL@VERSION")
     with connect(project) as client:
         found = client.model(model) if all_ else client.model_version(model)
         if not yes:
-            what = "all its versions" if all_ else "its variants"
-            typer.confirm(f"Delete {found.name} with {what}?", abort=True)
+            _show_deletion(found.deletion())
+            typer.confirm(f"Delete {found.name} with all of this?", abort=True)
         found.delete()
+
+
+def _show_deletion(found: "ModelDeletion") -> None:
+    """Write what goes."""
+    rows = {
+        "versions": enumerated([short(name) for name in found.model_versions]),
+        "variants": enumerated([f"{short(parent_of(name))}/{id_of(name)}" for name in found.model_variants]),
+        "aliases": enumerated([short(name) for name in found.model_aliases]),
+        "evaluations": found.evaluation_count or "",
+        "files": f"{found.file_count}, {size(found.total_bytes)}",
+    }
+    fields(rows)
 
 
 def show_making(job: "Job", output: Output, *, follow: bool) -> None:

@@ -229,6 +229,21 @@ class MadeVariant:
 
 
 @dataclass(frozen=True)
+class Deletion:
+    """What goes with a model or a version; `versions` have their variants and aliases."""
+
+    versions: "tuple[ModelVersion, ...]"
+    evaluations: int
+
+    @property
+    def files(self) -> tuple[Artifact, ...]:
+        """The files of versions and variants."""
+        own = [one for version in self.versions for one in version.content.artifacts]
+        made = [variant for version in self.versions for variant in version.variants]
+        return (*own, *(one for variant in made for one in variant.result.artifacts))
+
+
+@dataclass(frozen=True)
 class Cleanup:
     """What is left to do behind something that is gone.
 

@@ -31,6 +31,7 @@ from bloomery.inference.v1 import (
     Model,
     ModelAlias,
     ModelCard,
+    ModelDeletion,
     ModelServiceServicer,
     ModelVariant,
     ModelVersion,
@@ -38,6 +39,7 @@ from bloomery.inference.v1 import (
     PredictionServiceServicer,
     PredictRequest,
     PredictResponse,
+    PreviewModelDeletionRequest,
     SetModelAliasRequest,
     SignedModelArtifact,
     SignModelArtifactsRequest,
@@ -49,6 +51,7 @@ from bloomery_inference import convert
 from bloomery_inference.aliases import Aliases
 from bloomery_inference.cards import Cards
 from bloomery_inference.convert_aliases import alias_message, change_message, move_of
+from bloomery_inference.convert_versions import deletion_message
 from bloomery_inference.images import ImageSource
 from bloomery_inference.model import Artifact, VariantState
 from bloomery_inference.names import JOB, MODEL, PROJECT, VERSION, parse_parent, parse_selector
@@ -143,6 +146,10 @@ class ModelServicer(ModelServiceServicer):
         """See the contract."""
         await self._registry.delete_version(request.name)
         return Empty()
+
+    async def PreviewModelDeletion(self, request: PreviewModelDeletionRequest, context: Context) -> ModelDeletion:
+        """See the contract."""
+        return deletion_message(await self._versions.preview_deletion(request.name))
 
     async def GetModelCard(self, request: GetModelCardRequest, context: Context) -> ModelCard:
         """See the contract."""

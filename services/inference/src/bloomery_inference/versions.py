@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bloomery_inference.convert import version_etag, version_name
-from bloomery_inference.model import ModelVersion
-from bloomery_inference.names import check_lasting, parse_selector
-from bloomery_inference.registry import check_nameless
-from bloomery_inference.store import models
-from bloomery_kit.database import Database
+from bloomery_inference.model import Deletion, ModelVersion
+from bloomery_inference.names import MODEL, check_lasting, parse_selector
+from bloomery_inference.registry import check_nameless, version_in
+from bloomery_inference.store import evaluations, models
+from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import NotFound
 from bloomery_kit.etags import check_etag
 
@@ -18,6 +18,13 @@ class Versions:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+
+    async def preview_deletion(self, name: str) -> Deletion:
+        """What would go with a model or a version. Raise NotFound or InvalidArgument."""
+        async with self._db.read() as tx:
+            found = await _of_model(tx, name) if MODEL.matches(name) else await _of_version(tx, name)
+            counted = await evaluations.count(tx, [version.uid for version in found])
+        return Deletion(tuple(found), counted)
 
     async def update(self, name: str, etag: str, values: Mapping[str, object]) -> ModelVersion:
         """Change a version by column. Raise NotFound, EtagMismatch, FailedPrecondition VERSION_HAS_ALIASES."""
@@ -37,3 +44,16 @@ class Versions:
                 check_nameless(version)
             await models.update_version(tx, version, values)
             return replace(version, revision=version.revision + 1, **values)  # type: ignore[arg-type]
+
+
+async def _of_model(tx: Transaction, name: str) -> list[ModelVersion]:
+    ids = MODEL.parse(name)
+    model = await models.get_model(tx, ids["project"], ids["model"])
+    if model is None:
+        raise NotFound("model", name, hint="it is gone already")
+    return await models.of_model(tx, model.uid)
+
+
+async def _of_version(tx: Transaction, name: str) -> list[ModelVersion]:
+    check_lasting(name)
+    return [await models.name_version(tx, await version_in(tx, name))]

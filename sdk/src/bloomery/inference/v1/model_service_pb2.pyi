@@ -284,6 +284,72 @@ class DeleteModelVersionRequest(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class PreviewModelDeletionRequest(message.Message):
+    """Request of PreviewModelDeletion."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`projects/{project}/models/{model}`, or `projects/{project}/models/{model}/versions/{version}` with a number or a uid."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ModelDeletion(message.Message):
+    """What goes with a model or a version."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODEL_VERSIONS_FIELD_NUMBER: builtins.int
+    MODEL_VARIANTS_FIELD_NUMBER: builtins.int
+    MODEL_ALIASES_FIELD_NUMBER: builtins.int
+    EVALUATION_COUNT_FIELD_NUMBER: builtins.int
+    FILE_COUNT_FIELD_NUMBER: builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: builtins.int
+    evaluation_count: builtins.int
+    """How often they were measured by jobs of their own; the jobs stay."""
+    file_count: builtins.int
+    """Files of the versions and variants. Each is of one job, so nothing else holds it."""
+    total_bytes: builtins.int
+    """Their sizes together."""
+    @builtins.property
+    def model_versions(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The versions, in the order in which they were recorded."""
+
+    @builtins.property
+    def model_variants(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Their variants, in the order of the versions and of their ids."""
+
+    @builtins.property
+    def model_aliases(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The aliases that name them. They go with a model, and forbid the deletion of a version."""
+
+    def __init__(
+        self,
+        *,
+        model_versions: abc.Iterable[builtins.str] | None = ...,
+        model_variants: abc.Iterable[builtins.str] | None = ...,
+        model_aliases: abc.Iterable[builtins.str] | None = ...,
+        evaluation_count: builtins.int = ...,
+        file_count: builtins.int = ...,
+        total_bytes: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["evaluation_count", b"evaluation_count", "file_count", b"file_count", "model_aliases", b"model_aliases", "model_variants", b"model_variants", "model_versions", b"model_versions", "total_bytes", b"total_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class GetModelCardRequest(message.Message):
     """Request of GetModelCard."""
 

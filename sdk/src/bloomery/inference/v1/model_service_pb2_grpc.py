@@ -80,6 +80,11 @@ class ModelServiceStub:
                 request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.DeleteModelVersionRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
+        self.PreviewModelDeletion = channel.unary_unary(
+                '/bloomery.inference.v1.ModelService/PreviewModelDeletion',
+                request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.PreviewModelDeletionRequest.SerializeToString,
+                response_deserializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.ModelDeletion.FromString,
+                _registered_method=True)
         self.GetModelCard = channel.unary_unary(
                 '/bloomery.inference.v1.ModelService/GetModelCard',
                 request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.GetModelCardRequest.SerializeToString,
@@ -206,6 +211,14 @@ class ModelServiceServicer:
         """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
         moment. INVALID_ARGUMENT: "latest" or an alias, which may be another version at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION
         `VERSION_HAS_ALIASES`: aliases name it, one violation each; move or delete them first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewModelDeletion(self, request, context):
+        """Says what would go with a model or a version, and what forbids its deletion; changes nothing, and holds nothing until then. NOT_FOUND: it is gone already.
+        INVALID_ARGUMENT: "latest" or an alias, as at DeleteModelVersion.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -349,6 +362,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.DeleteModelVersion,
                     request_deserializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.DeleteModelVersionRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'PreviewModelDeletion': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewModelDeletion,
+                    request_deserializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.PreviewModelDeletionRequest.FromString,
+                    response_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.ModelDeletion.SerializeToString,
             ),
             'GetModelCard': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModelCard,
@@ -631,6 +649,33 @@ class ModelService:
             '/bloomery.inference.v1.ModelService/DeleteModelVersion',
             bloomery_dot_inference_dot_v1_dot_model__service__pb2.DeleteModelVersionRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewModelDeletion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.inference.v1.ModelService/PreviewModelDeletion',
+            bloomery_dot_inference_dot_v1_dot_model__service__pb2.PreviewModelDeletionRequest.SerializeToString,
+            bloomery_dot_inference_dot_v1_dot_model__service__pb2.ModelDeletion.FromString,
             options,
             channel_credentials,
             insecure,

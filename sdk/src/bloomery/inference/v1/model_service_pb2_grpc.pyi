@@ -65,6 +65,10 @@ class ModelServiceStub:
     moment. INVALID_ARGUMENT: "latest" or an alias, which may be another version at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION
     `VERSION_HAS_ALIASES`: aliases name it, one violation each; move or delete them first.
     """
+    PreviewModelDeletion: grpc.UnaryUnaryMultiCallable[model_service_pb2.PreviewModelDeletionRequest, model_service_pb2.ModelDeletion]
+    """Says what would go with a model or a version, and what forbids its deletion; changes nothing, and holds nothing until then. NOT_FOUND: it is gone already.
+    INVALID_ARGUMENT: "latest" or an alias, as at DeleteModelVersion.
+    """
     GetModelCard: grpc.UnaryUnaryMultiCallable[model_service_pb2.GetModelCardRequest, model_pb2.ModelCard]
     """Returns all that is known of a version, for people. NOT_FOUND: list the versions."""
     FindModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.FindModelVersionRequest, model_pb2.ModelVersion]
@@ -140,6 +144,10 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
     moment. INVALID_ARGUMENT: "latest" or an alias, which may be another version at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION
     `VERSION_HAS_ALIASES`: aliases name it, one violation each; move or delete them first.
+    """
+    PreviewModelDeletion: aio.UnaryUnaryMultiCallable[model_service_pb2.PreviewModelDeletionRequest, model_service_pb2.ModelDeletion]  # type: ignore[assignment]
+    """Says what would go with a model or a version, and what forbids its deletion; changes nothing, and holds nothing until then. NOT_FOUND: it is gone already.
+    INVALID_ARGUMENT: "latest" or an alias, as at DeleteModelVersion.
     """
     GetModelCard: aio.UnaryUnaryMultiCallable[model_service_pb2.GetModelCardRequest, model_pb2.ModelCard]  # type: ignore[assignment]
     """Returns all that is known of a version, for people. NOT_FOUND: list the versions."""
@@ -261,6 +269,16 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
         moment. INVALID_ARGUMENT: "latest" or an alias, which may be another version at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION
         `VERSION_HAS_ALIASES`: aliases name it, one violation each; move or delete them first.
+        """
+
+    @abc_1.abstractmethod
+    def PreviewModelDeletion(
+        self,
+        request: model_service_pb2.PreviewModelDeletionRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[model_service_pb2.ModelDeletion, abc.Awaitable[model_service_pb2.ModelDeletion]]:
+        """Says what would go with a model or a version, and what forbids its deletion; changes nothing, and holds nothing until then. NOT_FOUND: it is gone already.
+        INVALID_ARGUMENT: "latest" or an alias, as at DeleteModelVersion.
         """
 
     @abc_1.abstractmethod

@@ -1,5 +1,6 @@
 """What was measured of versions by jobs of its own."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -31,6 +32,12 @@ async def of_version(tx: Transaction, version_uid: str) -> list[Evaluation]:
     query = sa.select(EVALUATIONS).where(EVALUATIONS.c.version_uid == version_uid)
     rows = await tx.execute(query.order_by(EVALUATIONS.c.sequence.desc()).limit(_MOST))
     return [Evaluation(row.job, row.dataset_version, row.metrics, row.create_time) for row in rows]
+
+
+async def count(tx: Transaction, version_uids: Sequence[str]) -> int:
+    """How often some versions were measured."""
+    query = sa.select(sa.func.count()).select_from(EVALUATIONS)
+    return int(await tx.scalar(query.where(EVALUATIONS.c.version_uid.in_(version_uids))) or 0)
 
 
 async def delete_all(tx: Transaction, version_uid: str) -> None:

@@ -194,9 +194,9 @@ async def list_versions(
 
 
 async def of_model(tx: Transaction, model_uid: str) -> list[ModelVersion]:
-    """The versions of a model that is locked, without their variants."""
-    rows = await tx.execute(_SELECT_VERSIONS.where(VERSIONS.c.model_uid == model_uid).order_by(VERSIONS.c.ordinal))
-    return [version_of(row) for row in rows]
+    """The versions of a model in the order in which they were recorded, with their variants and aliases."""
+    query = _SELECT_VERSIONS.where(VERSIONS.c.model_uid == model_uid).order_by(VERSIONS.c.ordinal)
+    return await _complete(tx, (await tx.execute(query)).all())
 
 
 async def lock_version(tx: Transaction, uid: str) -> bool:

@@ -27,8 +27,8 @@ def card(number: int, map50: float, *, epochs: int, on: int, size: int) -> infer
 
 
 @pytest.fixture(autouse=True)
-def cards(fake: Fake) -> None:
-    world.settle(fake)
+def cards(fake: Fake, run: Run) -> None:
+    """Behind the command line as well, which settles the world first."""
     first, second = card(1, 0.5, epochs=3, on=1, size=100), card(2, 0.75, epochs=9, on=2, size=300)
     old = inference.ModelEvaluation(dataset_version=f"{DATASETS}/2", metrics={"test/map50": 0.5})
     new = inference.ModelEvaluation(dataset_version=f"{DATASETS}/2", metrics={"test/map50": 0.625})

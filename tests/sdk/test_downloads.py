@@ -1,6 +1,7 @@
 """What is downloaded is what was promised, complete, and inside of the folder that the caller named."""
 
 import asyncio
+import json
 import stat
 import zipfile
 from pathlib import Path
@@ -72,9 +73,15 @@ def test_a_model_is_downloaded_with_its_variants(fake: Fake, client: Client, blo
         signed.append(inference.SignedModelArtifact(artifact=artifact, variant=variant, get=blobs.signed(digest)))
     fake.answer("GetModelVersion", inference.ModelVersion(name=name))
     fake.answer("SignModelArtifacts", inference.SignModelArtifactsResponse(artifacts=signed))
+    told = inference.ModelVersion(name=name, metrics={"test/map50": 0.5})
+    fake.answer("GetModelCard", inference.ModelCard(model_version=told))
     for _ in range(2):
-        client.model_version(name).download(tmp_path)
-        assert files(tmp_path) == {"best.pt": b"weights", "onnx-fp32/1/model.onnx": b"graph"}
+        written = client.model_version(name).download(tmp_path)
+        found = files(tmp_path)
+        metadata = json.loads(found.pop("metadata.json"))
+        assert metadata == {"modelVersion": {"name": name, "metrics": {"test/map50": 0.5}}}
+        assert found == {"best.pt": b"weights", "onnx-fp32/1/model.onnx": b"graph"}
+        assert sorted(path.name for path in written) == ["best.pt", "metadata.json", "model.onnx"]
     (tmp_path / "other.pt").write_bytes(b"of another version")
     with pytest.raises(errors.FailedPrecondition, match=r"other\.pt"):
         client.model_version(name).download(tmp_path)

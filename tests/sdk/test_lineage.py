@@ -13,8 +13,8 @@ from tests.sdk.fake import Fake
 
 
 @pytest.fixture(autouse=True)
-def settled(fake: Fake) -> None:
-    world.settle(fake)
+def settled(fake: Fake, run: Run) -> None:
+    """Behind the command line as well, which settles the world first."""
     measured = inference.ModelEvaluation(job="projects/cells/jobs/e1", dataset_version=world.VERSION.name)
     card = inference.ModelCard(model_version=world.MODEL_VERSION, evaluations=[measured], dataset_version=world.VERSION)
     fake.answer("GetModelCard", card)

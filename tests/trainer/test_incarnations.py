@@ -135,6 +135,29 @@ async def test_a_worker_that_is_replaced_before_it_begins_is_waited_for_no_more(
     assert await state(hand, job) == "RUNNING"
 
 
+async def test_a_worker_that_is_replaced_before_it_calls_leaves_its_time_to_the_next(hand: Hand) -> None:
+    job = await hand.queued()
+    hand.launcher.becomes(Phase.RUNNING, incarnation="pod-1")
+    await hand.reconcile(1)
+    await hand.after(POLICY.launch_grace - 1)
+    restarts(hand)
+    await hand.after(POLICY.launch_grace - 1)
+    assert ((await present(hand, job)).outcome, hand.launcher.stops) == (None, [])
+    await (await begins(hand)).report(log("work"))
+    assert await state(hand, job) == "RUNNING"
+
+
+async def test_a_worker_that_does_not_know_its_incarnation_is_followed_by_the_next(hand: Hand) -> None:
+    job = await hand.queued()
+    hand.launcher.becomes(Phase.RUNNING, incarnation="pod-1")
+    await hand.reconcile(1)
+    await (await hand.worker("w1")).report(log("work"))
+    restarts(hand)
+    await hand.reconcile(2)
+    await (await hand.worker("w2")).report(log("go on"))
+    assert await state(hand, job) == "RUNNING"
+
+
 async def test_a_second_worker_of_the_same_incarnation_is_refused(hand: Hand) -> None:
     await begun(hand)
     assert await reason_of(hand.worker("w2", "pod-1")) == "UNAUTHENTICATED"

@@ -85,8 +85,10 @@ class WorkerServiceServicer:
 
     def StartAttempt(self, request, context):
         """Binds the worker to its attempt and hands out everything it needs. A repeat with the same token and `worker_id` gives the same answer, so a lost reply does
-        no harm. UNAUTHENTICATED: the token is unknown, or another worker of the same incarnation has used it; exit 43. UNAVAILABLE `ANOTHER_INCARNATION`: the attempt is
-        another incarnation's, which may have gone without anybody noticing; repeat, and the attempt is this worker's once the launcher was looked at.
+        no harm. UNAUTHENTICATED: the token is unknown, or another worker has used it that is of the same incarnation, or where one of the two says none; exit 43.
+        UNAVAILABLE `ANOTHER_INCARNATION`: the attempt is another incarnation's, which may have gone without anybody noticing; repeat, and the attempt is this worker's
+        once the launcher was looked at. Between a worker that is gone and a next one that is not there yet, a late call of the former binds once more; the next one is
+        then told the same.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

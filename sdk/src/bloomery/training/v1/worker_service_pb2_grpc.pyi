@@ -42,8 +42,10 @@ class WorkerServiceStub:
     def __new__(cls, channel: aio.Channel) -> WorkerServiceAsyncStub: ...
     StartAttempt: grpc.UnaryUnaryMultiCallable[worker_service_pb2.StartAttemptRequest, worker_service_pb2.StartAttemptResponse]
     """Binds the worker to its attempt and hands out everything it needs. A repeat with the same token and `worker_id` gives the same answer, so a lost reply does
-    no harm. UNAUTHENTICATED: the token is unknown, or another worker of the same incarnation has used it; exit 43. UNAVAILABLE `ANOTHER_INCARNATION`: the attempt is
-    another incarnation's, which may have gone without anybody noticing; repeat, and the attempt is this worker's once the launcher was looked at.
+    no harm. UNAUTHENTICATED: the token is unknown, or another worker has used it that is of the same incarnation, or where one of the two says none; exit 43.
+    UNAVAILABLE `ANOTHER_INCARNATION`: the attempt is another incarnation's, which may have gone without anybody noticing; repeat, and the attempt is this worker's
+    once the launcher was looked at. Between a worker that is gone and a next one that is not there yet, a late call of the former binds once more; the next one is
+    then told the same.
     """
     ReportProgress: grpc.UnaryUnaryMultiCallable[worker_service_pb2.ReportProgressRequest, worker_service_pb2.ReportProgressResponse]
     """Appends events to the job's log and extends the attempt's lease. The worker numbers its events from 1; those up to `acknowledged_sequence` are dropped,
@@ -79,8 +81,10 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     def __init__(self, channel: aio.Channel) -> None: ...
     StartAttempt: aio.UnaryUnaryMultiCallable[worker_service_pb2.StartAttemptRequest, worker_service_pb2.StartAttemptResponse]  # type: ignore[assignment]
     """Binds the worker to its attempt and hands out everything it needs. A repeat with the same token and `worker_id` gives the same answer, so a lost reply does
-    no harm. UNAUTHENTICATED: the token is unknown, or another worker of the same incarnation has used it; exit 43. UNAVAILABLE `ANOTHER_INCARNATION`: the attempt is
-    another incarnation's, which may have gone without anybody noticing; repeat, and the attempt is this worker's once the launcher was looked at.
+    no harm. UNAUTHENTICATED: the token is unknown, or another worker has used it that is of the same incarnation, or where one of the two says none; exit 43.
+    UNAVAILABLE `ANOTHER_INCARNATION`: the attempt is another incarnation's, which may have gone without anybody noticing; repeat, and the attempt is this worker's
+    once the launcher was looked at. Between a worker that is gone and a next one that is not there yet, a late call of the former binds once more; the next one is
+    then told the same.
     """
     ReportProgress: aio.UnaryUnaryMultiCallable[worker_service_pb2.ReportProgressRequest, worker_service_pb2.ReportProgressResponse]  # type: ignore[assignment]
     """Appends events to the job's log and extends the attempt's lease. The worker numbers its events from 1; those up to `acknowledged_sequence` are dropped,
@@ -119,8 +123,10 @@ class WorkerServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[worker_service_pb2.StartAttemptResponse, abc.Awaitable[worker_service_pb2.StartAttemptResponse]]:
         """Binds the worker to its attempt and hands out everything it needs. A repeat with the same token and `worker_id` gives the same answer, so a lost reply does
-        no harm. UNAUTHENTICATED: the token is unknown, or another worker of the same incarnation has used it; exit 43. UNAVAILABLE `ANOTHER_INCARNATION`: the attempt is
-        another incarnation's, which may have gone without anybody noticing; repeat, and the attempt is this worker's once the launcher was looked at.
+        no harm. UNAUTHENTICATED: the token is unknown, or another worker has used it that is of the same incarnation, or where one of the two says none; exit 43.
+        UNAVAILABLE `ANOTHER_INCARNATION`: the attempt is another incarnation's, which may have gone without anybody noticing; repeat, and the attempt is this worker's
+        once the launcher was looked at. Between a worker that is gone and a next one that is not there yet, a late call of the former binds once more; the next one is
+        then told the same.
         """
 
     @abc_1.abstractmethod

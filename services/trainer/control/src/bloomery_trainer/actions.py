@@ -34,7 +34,9 @@ class Relaunch:
 
 @dataclass(frozen=True)
 class Prepare:
-    """The worker's process runs."""
+    """The worker's process runs, in that incarnation if it is known."""
+
+    incarnation: str
 
 
 @dataclass(frozen=True)

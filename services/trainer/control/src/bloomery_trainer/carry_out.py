@@ -116,7 +116,8 @@ class Hands:
             case actions.Note():
                 await jobs.move(tx, job, now=now, reason=action.reason)
             case actions.Prepare() if attempt is not None:
-                await attempts.change(tx, attempt, launched_at=attempt.launched_at or now)
+                known = attempt.incarnation or action.incarnation
+                await attempts.change(tx, attempt, launched_at=attempt.launched_at or now, incarnation=known)
                 await jobs.move(tx, job, now=now, to=State.PREPARING)
             case actions.Requeue() if attempt is not None:
                 await requeue(tx, job, attempt, action.incarnation, action.reason, now)

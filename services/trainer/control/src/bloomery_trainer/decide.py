@@ -102,7 +102,7 @@ def _active(facts: Facts, policy: Policy) -> Action:
         return _noted(facts, reasons.preempted())
     if launched.phase is Phase.WAITING and facts.job.state is State.QUEUED:
         return _queued(facts, launched, policy)
-    return _running(facts, attempt, policy)
+    return _running(facts, attempt, launched, policy)
 
 
 def _is_taken_away(job: Job, attempt: Attempt, launched: Launched) -> bool:
@@ -124,10 +124,10 @@ def _queued(facts: Facts, launched: Launched, policy: Policy) -> Action:
     return Condemn(launched.reason) if launched.reason else Wait()
 
 
-def _running(facts: Facts, attempt: Attempt, policy: Policy) -> Action:
+def _running(facts: Facts, attempt: Attempt, launched: Launched, policy: Policy) -> Action:
     job = facts.job
     if job.state is State.QUEUED:
-        return Prepare()
+        return Prepare(launched.incarnation)
     if 0 < job.spec.deadline_seconds < facts.worked:
         return Condemn(reasons.deadline(job.spec.deadline_seconds))
     if attempt.worker_id is None:

@@ -15,7 +15,10 @@ class Phase(enum.Enum):
     """Known to the launcher, nothing runs yet; `reason` says why."""
     RUNNING = enum.auto()
     SUSPENDED = enum.auto()
-    """An admission controller has stopped it; it will run again by itself."""
+    """An admission controller has stopped it; it will run again by itself.
+
+    Said once nothing of its worker runs any more: until then, while it saves what it has, it is RUNNING.
+    """
     ENDED = enum.auto()
     """Nothing of it runs any more."""
 

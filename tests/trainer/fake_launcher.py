@@ -81,14 +81,21 @@ class FakeLauncher:
         key = (job_uid or self.orders[-1].job.uid, attempt or self.orders[-1].attempt)
         self.things[key] = Launched(*key, Phase.ENDED, exit_code, termination)
 
-    def becomes(self, phase: Phase, reason: Reason | None = None, *, incarnation: str = "") -> None:
-        """The last one launched is in another phase."""
+    def becomes(self, phase: Phase, reason: Reason | None = None, *, incarnation: str | None = None) -> None:
+        """The last one launched is in another phase, in the same incarnation where no other is given."""
         key = (self.orders[-1].job.uid, self.orders[-1].attempt)
-        self.things[key] = replace(self.things[key], phase=phase, reason=reason, incarnation=incarnation)
+        known = self.things[key].incarnation if incarnation is None else incarnation
+        self.things[key] = replace(self.things[key], phase=phase, reason=reason, incarnation=known)
+
+    def interrupts(self, key: tuple[str, int], phase: Phase, *, named: bool) -> None:
+        """The worker of an attempt was taken away, and the next one does not run yet; it is `named` already, or not."""
+        self.things[key] = Launched(*key, phase, incarnation=self._next_pod() if named else "")
 
     def restarts(self, key: tuple[str, int]) -> None:
-        """The worker of an attempt was taken away, and the next one runs."""
-        self.things[key] = Launched(*key, Phase.RUNNING, incarnation=self._next_pod())
+        """The worker of an attempt was taken away, and the next one runs: the one that was named, if there is one."""
+        before = self.things[key]
+        named = before.incarnation if before.phase is Phase.WAITING else ""
+        self.things[key] = Launched(*key, Phase.RUNNING, incarnation=named or self._next_pod())
 
     def _next_pod(self) -> str:
         self._pods += self.incarnations

@@ -27,6 +27,7 @@ from bloomery_trainer.core import Core
 from bloomery_trainer.creation import Creation
 from bloomery_trainer.feed import EventFeed
 from bloomery_trainer.finishing import Failure, Stopped
+from bloomery_trainer.launcher import Phase
 from bloomery_trainer.leadership import Leadership
 from bloomery_trainer.model import SUCCESSORS, Artifact, Job, Kind, Reason, Resources, State, Success
 from bloomery_trainer.recipes import Catalogue
@@ -136,7 +137,8 @@ class Simulation:
             key = (order.job.uid, order.attempt)
             thing, known = self.launcher.things.get(key), self.workers.get(key)
             incarnation = thing.incarnation if thing else ""
-            if known is None or (thing and known.incarnation != incarnation):
+            nobody = thing is not None and self.launcher.incarnations and not incarnation
+            if known is None or (thing and not nobody and known.incarnation != incarnation):
                 self.replaced += [known] if known else []
                 self.workers[key] = SimulatedWorker(key, order.secrets["BLOOMERY_ATTEMPT_TOKEN"], incarnation)
 
@@ -157,13 +159,26 @@ class Simulation:
             await self._speak(worker)
 
     def _runs(self, worker: SimulatedWorker) -> bool:
-        return worker.key in self.launcher.running and self.workers[worker.key] is worker
+        """Whether it is the one that is there, whatever the launcher has heard of its phase."""
+        thing = self.launcher.things.get(worker.key)
+        is_there = thing is not None and thing.phase is not Phase.ENDED and thing.incarnation == worker.incarnation
+        return is_there and self.workers[worker.key] is worker
 
     async def restart(self) -> None:
-        """A worker is taken away, and another one of the same attempt begins at once."""
-        if self.launcher.running and self.launcher.incarnations:
-            self.launcher.restarts(self.chance.choice(self.launcher.running))
-            self._meet()
+        """A worker is taken away, asked to stop before or not; another one of its attempt begins at once, or later."""
+        if not (self.launcher.running and self.launcher.incarnations):
+            return
+        key = self.chance.choice(self.launcher.running)
+        runs = self.launcher.things[key].phase is Phase.RUNNING
+        if runs and self.workers[key].secret and self.chance.random() < 0.5:
+            with suppress(BloomeryError):
+                await self.calls.finish(self.workers[key].secret, Stopped())
+        if runs and self.chance.random() < 0.5:
+            phase = self.chance.choice([Phase.WAITING, Phase.SUSPENDED])
+            self.launcher.interrupts(key, phase, named=phase is Phase.WAITING and self.chance.random() < 0.5)
+        else:
+            self.launcher.restarts(key)
+        self._meet()
 
     async def _speak(self, worker: SimulatedWorker) -> None:
         if not worker.secret:
@@ -271,6 +286,9 @@ class Simulation:
                         await self.control.resume(tx, job.project, job.job_id)
             await self.reconcile()
             for key in self.launcher.running:
+                if self.launcher.things[key].phase is not Phase.RUNNING:
+                    self.launcher.restarts(key)
+                    self._meet()
                 with suppress(BloomeryError):
                     await self._speak(self.workers[key])
             self.clock.seconds += 30

@@ -312,6 +312,7 @@ async def upload_begun(both: Server, project: Project, monkeypatch: pytest.Monke
     monkeypatch.setattr(type(both.objects), "put_all", put)
     bringing = asyncio.create_task(both.upload([TEXT], project))
     await brought.wait()
+    # On a slower machine an upload that nothing holds up looks as if something did, never the reverse.
     await asyncio.wait([bringing], timeout=0.3)
     return bringing
 

@@ -211,8 +211,9 @@ def divide(spill: Spill, policy: SplitPolicy) -> bytearray:
         )
     if not policy.unassigned and unassigned:
         raise FailedPrecondition("UNASSIGNED_IMAGES", _where_to(spill, unassigned))
-    part = PARTS.index(policy.unassigned) if policy.unassigned else UNASSIGNED
-    return spill.officials.replace(bytes([UNASSIGNED]), bytes([part]))
+    if not policy.unassigned:
+        return spill.officials
+    return spill.officials.replace(bytes([UNASSIGNED]), bytes([PARTS.index(policy.unassigned)]))
 
 
 def _where_to(spill: Spill, count: int) -> str:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ from bloomery_kit.auth import OwnerToken, service_token
 from bloomery_kit.clients import channel
 from bloomery_kit.errors import error_info
 from bloomery_kit.loops import Loops
-from bloomery_kit.server import ServerOptions, ServiceHost
+from bloomery_kit.server import ServerOptions, ServiceHost, options_from
 from bloomery_kit.settings import FolderStoreSettings
 from bloomery_trainer.app import TrainerApp
 from bloomery_trainer.core import Core
@@ -187,8 +187,10 @@ async def running_trainer(
     """A trainer; without `reconcile` nothing moves by itself."""
     authenticator = OwnerToken(TOKEN)
     host = ServiceHost(ServerOptions(drain_wait=0, port=port), authenticator=authenticator)
-    worker_host = ServiceHost(ServerOptions(drain_wait=0, port=worker_port), authenticator=authenticator)
-    app = await TrainerApp.open(world.settings(**settings), draining=host.draining, launcher=launcher)
+    configured = world.settings(**settings)
+    worker_options = replace(options_from(configured), bind=configured.worker_bind, drain_wait=0, port=worker_port)
+    worker_host = ServiceHost(worker_options, authenticator=authenticator)
+    app = await TrainerApp.open(configured, draining=host.draining, launcher=launcher)
     app.register(host)
     app.register_worker(worker_host)
     await worker_host.start()

@@ -1,5 +1,6 @@
 """The worker's side of WorkerService: the attempt's secret, and patience with a service that is away."""
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -22,6 +23,7 @@ from bloomery.training.v1 import (
     StartAttemptResponse,
     WorkerServiceStub,
 )
+from bloomery_worker.failures import TrustError
 from bloomery_worker.retrying import Policy, again, at_most
 
 T = TypeVar("T")
@@ -35,6 +37,8 @@ _AWAY = frozenset(
 )
 _FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
 _FAULT_TRIES = 8
+_DISTRUST = re.compile("SSL_ERROR_SSL|security handshaker|Hostname Verification|not in peer certificate")
+_DISTRUST_TRIES = 5
 _NOT_OURS = frozenset({grpc.StatusCode.ABORTED, grpc.StatusCode.UNAUTHENTICATED})
 _CALL_SECONDS = 30.0
 _OPTIONS = (
@@ -68,6 +72,11 @@ def _is_away(problem: Exception) -> bool:
     return isinstance(problem, grpc.aio.AioRpcError) and problem.code() in _AWAY
 
 
+def _is_distrust(problem: Exception) -> bool:
+    """Whether no connection comes about because of certificates, which may be mended or being replaced."""
+    return _is_away(problem) and bool(_DISTRUST.search(str(problem)))
+
+
 def _is_fault(problem: Exception) -> bool:
     return isinstance(problem, grpc.aio.AioRpcError) and problem.code() in _FAULTS
 
@@ -89,8 +98,16 @@ class WorkerClient:
         await self._channel.close()
 
     async def start(self, request: StartAttemptRequest) -> StartAttemptResponse:
-        """Binds this process to its attempt, however long the service is away."""
-        answer = await patiently(lambda: self._call(self._stub.StartAttempt(request, timeout=_CALL_SECONDS)))
+        """Binds this process to its attempt, however long the service is away. Raises TrustError too."""
+        worth = at_most(_DISTRUST_TRIES, _is_distrust, at_most(_FAULT_TRIES, _is_fault, _is_away))
+        try:
+            answer = await again(
+                lambda: self._call(self._stub.StartAttempt(request, timeout=_CALL_SECONDS)), worth, Policy()
+            )
+        except grpc.aio.AioRpcError as problem:
+            if _is_distrust(problem):
+                raise TrustError(problem.details() or "") from problem
+            raise
         self._secret = answer.secret
         return answer
 

@@ -80,6 +80,17 @@ class TransferError(WorkError):
     retriable = True
 
 
+class TrustError(TransferError):
+    """The worker and the trainer service do not agree about TLS."""
+
+    def __init__(self, told: str) -> None:
+        super().__init__(
+            f"the worker does not trust the trainer's certificate: {told}",
+            hint="set BLOOMERY_TRAINER_CA on the server to the PEM file of the authority that signed it, for the host "
+            "in BLOOMERY_WORKER_TARGET; without TLS on that port, leave it out",
+        )
+
+
 class DiskFullError(WorkError):
     """Files do not fit on the disk, now or, where it is not `retriable`, ever."""
 

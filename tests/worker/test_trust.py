@@ -1,0 +1,91 @@
+"""What a worker says where it does not trust the trainer's certificate, and that it does where it should."""
+
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import pytest
+
+from bloomery.training.v1 import StartAttemptRequest, add_WorkerServiceServicer_to_server
+from bloomery_worker import client
+from bloomery_worker.client import WorkerClient
+from bloomery_worker.failures import TrustError, classify
+from bloomery_worker.settings import WorkerSettings
+from bloomery_worker.supervisor import supervise
+from tests.worker.fake_trainer import TOKEN
+from tests.worker.harness import scripted_trainer
+from tests.worker.sample_data import Version
+
+REQUEST = StartAttemptRequest(token=TOKEN)
+
+
+def issue(folder: Path, name: str, host: str = "IP:127.0.0.1") -> tuple[bytes, bytes]:
+    """A key and a certificate of its own authority."""
+    key, certificate = folder / f"{name}.key", folder / f"{name}.crt"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-subj", "/CN=trainer", "-addext", f"subjectAltName={host}", "-days", "2"]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    return key.read_bytes(), certificate.read_bytes()
+
+
+@pytest.fixture
+async def server(cells: Version) -> AsyncIterator[grpc.aio.Server]:
+    """A trainer whose port the test opens."""
+    server = grpc.aio.server()
+    add_WorkerServiceServicer_to_server(scripted_trainer(cells, epochs=1), server)
+    yield server
+    await server.stop(0)
+
+
+async def begin(port: int, roots: bytes) -> None:
+    worker = WorkerClient(f"127.0.0.1:{port}", root_certificates=roots)
+    try:
+        await worker.start(REQUEST)
+    finally:
+        await worker.close()
+
+
+async def test_a_certificate_of_the_authority_that_is_given_is_trusted(server: grpc.aio.Server, tmp_path: Path) -> None:
+    pair = issue(tmp_path, "trainer")
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+    await server.start()
+    await begin(port, pair[1])
+
+
+@pytest.mark.parametrize("wrong", ["authority", "host", "file", "plain"])
+async def test_whoever_is_not_trusted_is_told_and_is_worth_another_attempt(
+    server: grpc.aio.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    monkeypatch.setattr(client, "_DISTRUST_TRIES", 2)
+    pair = issue(tmp_path, "trainer", "DNS:elsewhere.example" if wrong == "host" else "IP:127.0.0.1")
+    roots = {"authority": issue(tmp_path, "another")[1], "file": b"a letter"}.get(wrong, pair[1])
+    told = {
+        "authority": "CERTIFICATE_VERIFY_FAILED",
+        "host": "Hostname",
+        "file": "handshaker",
+        "plain": "WRONG_VERSION",
+    }
+    credentials = grpc.ssl_server_credentials([pair])
+    bind = server.add_insecure_port if wrong == "plain" else lambda at: server.add_secure_port(at, credentials)
+    port = bind("127.0.0.1:0")
+    await server.start()
+    with pytest.raises(TrustError, match=told[wrong]) as refused:
+        await begin(port, roots)
+    reason = classify(refused.value)
+    assert (reason.code, reason.retriable) == ("WORKER_LOST", True)
+    assert "BLOOMERY_TRAINER_CA" in reason.hint
+
+
+async def test_a_file_of_certificates_that_is_missing_is_told(tmp_path: Path) -> None:
+    settings = WorkerSettings(
+        target="127.0.0.1:1",
+        token=TOKEN,
+        work_dir=tmp_path,
+        cache_dir=tmp_path,
+        termination_file=tmp_path / "termination.json",
+        root_certificates=tmp_path / "missing.crt",
+    )
+    with pytest.raises(TrustError, match=r"missing\.crt"):
+        await supervise(settings)

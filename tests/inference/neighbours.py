@@ -23,6 +23,8 @@ from bloomery.training.v1 import (
     Job,
     JobServiceServicer,
     JobState,
+    ListJobResultsRequest,
+    ListJobResultsResponse,
     Reason,
     WatchJobResultsRequest,
     WatchJobResultsResponse,
@@ -66,9 +68,15 @@ class Trainer(JobServiceServicer):
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such job")
         return self.jobs[request.name]
 
+    async def ListJobResults(self, request: ListJobResultsRequest, context: Context) -> ListJobResultsResponse:
+        assert request.accept_unreadable
+        found = [item for item in self.feed if item.result.sequence > request.after_sequence]
+        return ListJobResultsResponse(results=found[: request.page_size])
+
     async def WatchJobResults(
         self, request: WatchJobResultsRequest, context: Context
     ) -> AsyncIterator[WatchJobResultsResponse]:
+        assert request.accept_unreadable
         for item in self.feed:
             if item.result.sequence > request.after_sequence:
                 yield WatchJobResultsResponse(sequence=item.result.sequence, item=item)

@@ -1,6 +1,8 @@
 """A result that cannot be recorded for a reason that may pass waits beside the feed until it is."""
 
 import asyncio
+import time
+from collections.abc import Callable
 
 import grpc
 import pytest
@@ -9,7 +11,7 @@ import sqlalchemy as sa
 from bloomery.annotation.v1 import AnnotationServiceStub
 from bloomery.dataset.v1 import DatasetServiceStub
 from bloomery.inference.v1 import FindModelVersionRequest
-from bloomery.training.v1 import FeedItem
+from bloomery.training.v1 import FeedItem, JobServiceStub
 from bloomery_inference import parked
 from bloomery_inference.parked import WAITING, Parked
 from bloomery_inference.recording import Recorder
@@ -17,6 +19,7 @@ from bloomery_inference.store import results
 from bloomery_inference.store.tables import CLEANUPS, VERSIONS
 from bloomery_kit.errors import Internal
 from bloomery_kit.feeds import Notifier
+from bloomery_kit.times import utc_now
 from tests.inference.asking import V1, recorded, until, until_true
 from tests.inference.conftest import Service
 from tests.inference.samples import DATASET, trained
@@ -62,11 +65,11 @@ async def count(service: Service, table: sa.Table) -> int:
         return int(await tx.scalar(sa.select(sa.func.count()).select_from(table)) or 0)
 
 
-def another_replica(service: Service) -> Parked:
+def another_replica(service: Service, clock: Callable[[], float] = time.monotonic) -> Parked:
     (connection,) = service.app._channels.values()
     datasets, annotations = DatasetServiceStub(connection), AnnotationServiceStub(connection)
     recorder = Recorder(service.app._db, datasets=datasets, annotations=annotations)
-    return Parked(service.app._db, recorder, changed=Notifier())
+    return Parked(service.app._db, recorder, jobs=JobServiceStub(connection), changed=Notifier(), clock=clock)
 
 
 @pytest.mark.parametrize("answer", MAY_PASS)
@@ -137,12 +140,74 @@ async def test_the_project_is_not_held_for_a_model_that_a_parked_result_no_longe
     await until_true(lambda: len(service.projects.held) == 1)
 
 
+class Clock:
+    """Stands still unless the test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class TestWithoutAHurry:
     """Nothing tries again by itself here."""
 
     @pytest.fixture
     def first_pause(self) -> float:
         return 600.0
+
+    @pytest.fixture
+    def clock(self) -> Clock:
+        return Clock()
+
+    @pytest.fixture
+    def trying(self, service: Service, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Parked:
+        monkeypatch.setattr(parked, "_FIRST_PAUSE", 1.0)
+        return another_replica(service, clock)
+
+    async def test_the_pauses_of_each_grow_by_themselves_until_another_one_is_recorded(
+        self, service: Service, clock: Clock, trying: Parked
+    ) -> None:
+        await service.app.loops.close()
+        await follower(service).take(stuck(service, 1))
+        pauses = list[float]()
+        for _ in range(12):
+            await trying.try_again()
+            pauses.append(trying._waits[1].due - clock.now)
+            clock.now = trying._waits[1].due
+        assert pauses == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]
+        await trying.try_again()
+        service.datasets.asked.clear()
+        await follower(service).take(stuck(service, 2))
+        await trying.try_again()
+        assert len(service.datasets.asked) == 2, "once by who follows the feed, once by who tries what is new"
+        assert [wait.due - clock.now for wait in trying._waits.values()] == [600, 1]
+        async with service.app._db.write() as tx:
+            await results.park(tx, trained(3), "for a moment", utc_now())
+        await trying.try_again()
+        assert [wait.due - clock.now for wait in trying._waits.values()] == [1, 1]
+
+    async def test_a_neighbour_that_is_away_is_asked_once_a_pass_and_not_always_for_the_same_result(
+        self, service: Service, clock: Clock, trying: Parked
+    ) -> None:
+        await service.app.loops.close()
+        service.datasets.refusal = grpc.StatusCode.UNAVAILABLE
+        for sequence in (1, 2, 3):
+            await follower(service).take(stuck(service, sequence))
+        asked = list[list[str]]()
+        for _ in range(4):
+            service.datasets.asked.clear()
+            clock.now += parked._LONGEST_PAUSE
+            await trying.try_again()
+            asked.append(sorted(set(service.datasets.asked)))
+        assert [len(holders) for holders in asked] == [1] * 4
+        assert asked[0] == asked[3]
+        assert len({holders[0] for holders in asked}) == 3
+        service.datasets.refused = ""
+        clock.now += parked._LONGEST_PAUSE
+        await trying.try_again()
+        assert await count(service, VERSIONS) == 3
 
     async def test_replicas_that_try_at_once_record_a_result_once_and_keep_its_holds(self, service: Service) -> None:
         item = stuck(service)
@@ -163,13 +228,3 @@ class TestWithoutAHurry:
         await follower(service).take(item)
         assert await count(service, CLEANUPS) == 0
         assert await is_parked(service, item)
-
-
-def test_pauses_grow_while_nothing_is_recorded_and_begin_anew_once_something_is() -> None:
-    waiting = Parked(None, None, changed=Notifier())  # type: ignore[arg-type]
-    pauses = []
-    for left, tried in [*[(2, 2)] * 20, (1, 2), (0, 1)]:
-        waiting._pause = waiting._next_pause(left=left, tried=tried)
-        pauses.append(waiting._pause)
-    assert pauses[:3] == pytest.approx([0.1, 0.2, 0.4])
-    assert pauses[19:] == [600, pytest.approx(0.05), 60]

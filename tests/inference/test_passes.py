@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import grpc
 import pytest
 import sqlalchemy as sa
 
-from bloomery.inference.v1 import DeleteModelVersionRequest, OptimizeModelVersionRequest
+from bloomery.inference.v1 import DeleteModelVersionRequest, FindModelVersionRequest, OptimizeModelVersionRequest
+from bloomery.training.v1 import FeedItem, Job, JobResult
 from bloomery_inference import housekeeping, parked, pending
 from bloomery_inference.follower import RESULTS_LOOP
 from bloomery_inference.holding import Holding
@@ -23,7 +25,7 @@ from tests.passes import ForeignError, Work, each, fail_first, fail_step, turns
 
 WORKS = {
     RESULTS_LOOP: [Work(Recorder, "record", lambda _, item, _take, **_more: item.result.job_uid)],
-    parked.LOOP: [Work(Parked, "_try", lambda _, item: item.result.job_uid)],
+    parked.LOOP: [Work(Parked, "_try", lambda _, each: each.sequence)],
     pending.LOOP: [Work(Pending, "_end_of", lambda _, variant, _look: variant.uid)],
     housekeeping.LOOP: [
         Work(Holding, "catch_up", lambda _, model: model.uid),
@@ -90,11 +92,35 @@ async def test_a_parked_result_that_cannot_be_read_holds_up_no_other(
     async with service.app._db.write() as tx:
         broken = sa.update(PARKED_RESULTS).where(PARKED_RESULTS.c.sequence == 1)
         await tx.execute(broken.values(item=b"\xff"))
-    monkeypatch.setattr(parked, "_BATCH", 1)
+    kept = service.trainer.feed.pop(0)
+    monkeypatch.setattr(parked, "_FIRST_PAUSE", 0.0)
     await turns(service.app.loops, parked.LOOP, 1)
     await recorded(service, "projects/pets/models/second/versions/1")
-    async with service.app._db.read() as tx:
-        assert await tx.scalar(sa.select(PARKED_RESULTS.c.sequence)) == 1
+    with pytest.raises(grpc.aio.AioRpcError, match="cannot be read"):
+        await service.models.FindModelVersion(FindModelVersionRequest(job=kept.job.name))
+    service.trainer.feed.insert(0, kept)
+    await turns(service.app.loops, parked.LOOP, 1)
+    await recorded(service, "projects/pets/models/first/versions/1")
+
+
+async def test_a_result_that_the_trainer_cannot_read_waits_beside_the_feed_until_it_can(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parked, "_FIRST_PAUSE", 0.0)
+    await service.app.loops.close()
+    whole, other = trained(1, model="first"), trained(2, model="second")
+    unreadable = FeedItem(job=Job(name=whole.job.name, uid=whole.job.uid), unreadable="`success` cannot be read")
+    unreadable.result.MergeFrom(JobResult(sequence=1, job=whole.job.name, job_uid=whole.job.uid))
+    service.trainer.feed += [unreadable, other]
+    await turns(service.app.loops, RESULTS_LOOP)
+    await turns(service.app.loops, parked.LOOP)
+    await recorded(service, "projects/pets/models/second/versions/1")
+    with pytest.raises(grpc.aio.AioRpcError, match="`success` cannot be read"):
+        await service.models.FindModelVersion(FindModelVersionRequest(job=whole.job.name))
+    service.trainer.feed[0] = whole
+    await turns(service.app.loops, parked.LOOP, 1)
+    version = await recorded(service, "projects/pets/models/first/versions/1")
+    assert version.lineage.job_uid == whole.job.uid
 
 
 async def test_variants_that_wait_are_looked_at_some_at_a_time_and_without_the_rest_of_their_rows(

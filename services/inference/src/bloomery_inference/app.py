@@ -79,7 +79,7 @@ class InferenceApp:
         self._predictions = PredictionServicer(Remembered(db, registry), images, predictor)
         recorder = Recorder(db, datasets=datasets, annotations=annotations)
         follower = Follower(db, recorder, jobs=jobs, changed=changed)
-        parking = Parked(db, recorder, changed=changed)
+        parking = Parked(db, recorder, jobs=jobs, changed=changed)
         waiting = Pending(db, jobs=jobs, changed=changed, interval=settings.pending_interval)
         housekeeper = Housekeeper(db, objects, jobs=jobs, releasing=releasing, annotations=annotations)
         self.loops = Loops()

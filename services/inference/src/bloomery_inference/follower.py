@@ -48,7 +48,8 @@ class Follower:
         """Take results until the trainer ends the stream. Raise what keeps all of them from being taken."""
         async with self._db.read() as tx:
             sequence = await results.feed_sequence(tx, FEED)
-        async for message in self._jobs.WatchJobResults(WatchJobResultsRequest(after_sequence=sequence)):
+        request = WatchJobResultsRequest(after_sequence=sequence, accept_unreadable=True)
+        async for message in self._jobs.WatchJobResults(request):
             if message.HasField("item"):
                 await self.take(message.item)
 

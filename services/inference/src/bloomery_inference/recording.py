@@ -24,7 +24,7 @@ from bloomery_inference.names import MODEL, VERSION, parse_selector
 from bloomery_inference.results import made_variants, model_uid, variant_result, version_content, version_uid
 from bloomery_inference.store import cleanups, evaluations, models, results, variants
 from bloomery_kit.database import Database, Transaction
-from bloomery_kit.errors import BloomeryError, InvalidArgument, NotFound, to_status
+from bloomery_kit.errors import BloomeryError, FailedPrecondition, InvalidArgument, NotFound, to_status
 from bloomery_kit.times import Clock, utc_now
 
 if TYPE_CHECKING:
@@ -70,7 +70,12 @@ class Recorder:
         self._clock = clock
 
     async def record(self, item: FeedItem, take: Take, *, again: bool = False) -> None:
-        """Record one result; one that was recorded before changes nothing. `again` where it was tried before."""
+        """Record one result; one that was recorded before changes nothing. `again` where it was tried before.
+
+        Raise FailedPrecondition RESULT_UNREADABLE for one that the trainer cannot read.
+        """
+        if item.unreadable:
+            raise FailedPrecondition("RESULT_UNREADABLE", f"the trainer cannot read it: {item.unreadable}")
         content = version_content(item) if item.result.kind in _VERSIONS else None
         model = await self._model_of(item) if content else None
         if model:

@@ -925,22 +925,26 @@ class ListJobResultsRequest(message.Message):
     AFTER_SEQUENCE_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    ACCEPT_UNREADABLE_FIELD_NUMBER: builtins.int
     after_sequence: builtins.int
     """Results after this sequence; 0 for all."""
     page_size: builtins.int
     """How many to return; 50 by default, 1,000 at most."""
     page_token: builtins.str
     """`next_page_token` of the page before; the other arguments must be the same."""
+    accept_unreadable: builtins.bool
+    """Whether the reader knows FeedItem.unreadable; without it the call fails at such a result."""
     def __init__(
         self,
         *,
         after_sequence: builtins.int = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        accept_unreadable: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["after_sequence", b"after_sequence", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["accept_unreadable", b"accept_unreadable", "after_sequence", b"after_sequence", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -978,6 +982,11 @@ class FeedItem(message.Message):
 
     RESULT_FIELD_NUMBER: builtins.int
     JOB_FIELD_NUMBER: builtins.int
+    UNREADABLE_FIELD_NUMBER: builtins.int
+    unreadable: builtins.str
+    """Why the stored result, or its job, cannot be read; empty where it can. Then all that is set beside is `sequence`, the job's uid and, where it is known, its
+    name. Keep the sequence, and ask for it again later: the row may be mended, or another replica be of a version that can read it.
+    """
     @builtins.property
     def result(self) -> job_pb2.JobResult:
         """The result."""
@@ -991,10 +1000,11 @@ class FeedItem(message.Message):
         *,
         result: job_pb2.JobResult | None = ...,
         job: job_pb2.Job | None = ...,
+        unreadable: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["job", b"job", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["job", b"job", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["job", b"job", "result", b"result", "unreadable", b"unreadable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1005,16 +1015,20 @@ class WatchJobResultsRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     AFTER_SEQUENCE_FIELD_NUMBER: builtins.int
+    ACCEPT_UNREADABLE_FIELD_NUMBER: builtins.int
     after_sequence: builtins.int
     """Results after this sequence; 0 for all."""
+    accept_unreadable: builtins.bool
+    """Whether the reader knows FeedItem.unreadable; without it the call fails at such a result."""
     def __init__(
         self,
         *,
         after_sequence: builtins.int = ...,
+        accept_unreadable: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["after_sequence", b"after_sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["accept_unreadable", b"accept_unreadable", "after_sequence", b"after_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -33,7 +33,8 @@ class JobServiceStub:
     """Owns recipes, jobs, event logs and results. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the
     role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat). Of every list that is `PAGE_TOKEN_INVALID`
     too: the token is of another request or damaged; begin with the first page. A name that does not exist is NOT_FOUND; lists of a project that is not
-    there are empty. ABORTED `JOB_CHANGED`: the job moved on at that moment; repeat.
+    there are empty. ABORTED `JOB_CHANGED`: the job moved on at that moment; repeat. FAILED_PRECONDITION `JOB_UNREADABLE`: the row of the job, or of its result,
+    cannot be read; whoever runs the server mends it.
 
     A job's id is unique among the jobs of its project that are there; after DeleteJob another job may have it. Its uid is never used again.
     """
@@ -160,7 +161,8 @@ class JobServiceServicer:
     """Owns recipes, jobs, event logs and results. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the
     role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat). Of every list that is `PAGE_TOKEN_INVALID`
     too: the token is of another request or damaged; begin with the first page. A name that does not exist is NOT_FOUND; lists of a project that is not
-    there are empty. ABORTED `JOB_CHANGED`: the job moved on at that moment; repeat.
+    there are empty. ABORTED `JOB_CHANGED`: the job moved on at that moment; repeat. FAILED_PRECONDITION `JOB_UNREADABLE`: the row of the job, or of its result,
+    cannot be read; whoever runs the server mends it.
 
     A job's id is unique among the jobs of its project that are there; after DeleteJob another job may have it. Its uid is never used again.
     """
@@ -214,7 +216,8 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListJobs(self, request, context):
-        """Lists jobs, newest first; "-" as the project's id stands for all. A job that is created while pages are walked is on none of the later ones.
+        """Lists jobs, newest first; "-" as the project's id stands for all. A job that is created while pages are walked is on none of the later ones. One whose row
+        cannot be read is left out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -327,7 +330,8 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListJobResults(self, request, context):
-        """Lists the results of the whole installation in order. Called by services.
+        """Lists the results of the whole installation in order. FAILED_PRECONDITION `RESULT_UNREADABLE`: the row of one cannot be read; repeat once it is mended, or
+        with `accept_unreadable`. Called by services.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -335,7 +339,7 @@ class JobServiceServicer:
 
     def WatchJobResults(self, request, context):
         """Streams the results after a sequence, then live ones, in order. Ends cleanly after some minutes or when the server drains: call again with the last
-        sequence. Called by services.
+        sequence. FAILED_PRECONDITION as ListJobResults. Called by services.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -466,7 +470,8 @@ class JobService:
     """Owns recipes, jobs, event logs and results. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the
     role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat). Of every list that is `PAGE_TOKEN_INVALID`
     too: the token is of another request or damaged; begin with the first page. A name that does not exist is NOT_FOUND; lists of a project that is not
-    there are empty. ABORTED `JOB_CHANGED`: the job moved on at that moment; repeat.
+    there are empty. ABORTED `JOB_CHANGED`: the job moved on at that moment; repeat. FAILED_PRECONDITION `JOB_UNREADABLE`: the row of the job, or of its result,
+    cannot be read; whoever runs the server mends it.
 
     A job's id is unique among the jobs of its project that are there; after DeleteJob another job may have it. Its uid is never used again.
     """

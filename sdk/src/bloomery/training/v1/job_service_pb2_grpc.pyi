@@ -34,7 +34,8 @@ class JobServiceStub:
     """Owns recipes, jobs, event logs and results. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the
     role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat). Of every list that is `PAGE_TOKEN_INVALID`
     too: the token is of another request or damaged; begin with the first page. A name that does not exist is NOT_FOUND; lists of a project that is not
-    there are empty. ABORTED `JOB_CHANGED`: the job moved on at that moment; repeat.
+    there are empty. ABORTED `JOB_CHANGED`: the job moved on at that moment; repeat. FAILED_PRECONDITION `JOB_UNREADABLE`: the row of the job, or of its result,
+    cannot be read; whoever runs the server mends it.
 
     A job's id is unique among the jobs of its project that are there; after DeleteJob another job may have it. Its uid is never used again.
     """
@@ -65,7 +66,9 @@ class JobServiceStub:
     GetJob: grpc.UnaryUnaryMultiCallable[job_service_pb2.GetJobRequest, job_pb2.Job]
     """Returns a job. NOT_FOUND: list the jobs."""
     ListJobs: grpc.UnaryUnaryMultiCallable[job_service_pb2.ListJobsRequest, job_service_pb2.ListJobsResponse]
-    """Lists jobs, newest first; "-" as the project's id stands for all. A job that is created while pages are walked is on none of the later ones."""
+    """Lists jobs, newest first; "-" as the project's id stands for all. A job that is created while pages are walked is on none of the later ones. One whose row
+    cannot be read is left out.
+    """
     UpdateJob: grpc.UnaryUnaryMultiCallable[job_service_pb2.UpdateJobRequest, job_pb2.Job]
     """Changes `display_name`, `labels` or `priority`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat."""
     DeleteJob: grpc.UnaryUnaryMultiCallable[job_service_pb2.DeleteJobRequest, empty_pb2.Empty]
@@ -115,10 +118,12 @@ class JobServiceStub:
     tells. NOT_FOUND: no such job, or no artifact of that role.
     """
     ListJobResults: grpc.UnaryUnaryMultiCallable[job_service_pb2.ListJobResultsRequest, job_service_pb2.ListJobResultsResponse]
-    """Lists the results of the whole installation in order. Called by services."""
+    """Lists the results of the whole installation in order. FAILED_PRECONDITION `RESULT_UNREADABLE`: the row of one cannot be read; repeat once it is mended, or
+    with `accept_unreadable`. Called by services.
+    """
     WatchJobResults: grpc.UnaryStreamMultiCallable[job_service_pb2.WatchJobResultsRequest, job_service_pb2.WatchJobResultsResponse]
     """Streams the results after a sequence, then live ones, in order. Ends cleanly after some minutes or when the server drains: call again with the last
-    sequence. Called by services.
+    sequence. FAILED_PRECONDITION as ListJobResults. Called by services.
     """
 
 @typing.type_check_only
@@ -126,7 +131,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """Owns recipes, jobs, event logs and results. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the
     role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat). Of every list that is `PAGE_TOKEN_INVALID`
     too: the token is of another request or damaged; begin with the first page. A name that does not exist is NOT_FOUND; lists of a project that is not
-    there are empty. ABORTED `JOB_CHANGED`: the job moved on at that moment; repeat.
+    there are empty. ABORTED `JOB_CHANGED`: the job moved on at that moment; repeat. FAILED_PRECONDITION `JOB_UNREADABLE`: the row of the job, or of its result,
+    cannot be read; whoever runs the server mends it.
 
     A job's id is unique among the jobs of its project that are there; after DeleteJob another job may have it. Its uid is never used again.
     """
@@ -154,7 +160,9 @@ class JobServiceAsyncStub(JobServiceStub):
     GetJob: aio.UnaryUnaryMultiCallable[job_service_pb2.GetJobRequest, job_pb2.Job]  # type: ignore[assignment]
     """Returns a job. NOT_FOUND: list the jobs."""
     ListJobs: aio.UnaryUnaryMultiCallable[job_service_pb2.ListJobsRequest, job_service_pb2.ListJobsResponse]  # type: ignore[assignment]
-    """Lists jobs, newest first; "-" as the project's id stands for all. A job that is created while pages are walked is on none of the later ones."""
+    """Lists jobs, newest first; "-" as the project's id stands for all. A job that is created while pages are walked is on none of the later ones. One whose row
+    cannot be read is left out.
+    """
     UpdateJob: aio.UnaryUnaryMultiCallable[job_service_pb2.UpdateJobRequest, job_pb2.Job]  # type: ignore[assignment]
     """Changes `display_name`, `labels` or `priority`. Idempotent. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat."""
     DeleteJob: aio.UnaryUnaryMultiCallable[job_service_pb2.DeleteJobRequest, empty_pb2.Empty]  # type: ignore[assignment]
@@ -204,17 +212,20 @@ class JobServiceAsyncStub(JobServiceStub):
     tells. NOT_FOUND: no such job, or no artifact of that role.
     """
     ListJobResults: aio.UnaryUnaryMultiCallable[job_service_pb2.ListJobResultsRequest, job_service_pb2.ListJobResultsResponse]  # type: ignore[assignment]
-    """Lists the results of the whole installation in order. Called by services."""
+    """Lists the results of the whole installation in order. FAILED_PRECONDITION `RESULT_UNREADABLE`: the row of one cannot be read; repeat once it is mended, or
+    with `accept_unreadable`. Called by services.
+    """
     WatchJobResults: aio.UnaryStreamMultiCallable[job_service_pb2.WatchJobResultsRequest, job_service_pb2.WatchJobResultsResponse]  # type: ignore[assignment]
     """Streams the results after a sequence, then live ones, in order. Ends cleanly after some minutes or when the server drains: call again with the last
-    sequence. Called by services.
+    sequence. FAILED_PRECONDITION as ListJobResults. Called by services.
     """
 
 class JobServiceServicer(metaclass=abc_1.ABCMeta):
     """Owns recipes, jobs, event logs and results. Errors beside those named at each rpc: UNAUTHENTICATED and PERMISSION_DENIED (fix the token or ask for the
     role), UNAVAILABLE (wait as RetryInfo says and repeat), INVALID_ARGUMENT (all violations at once; fix and repeat). Of every list that is `PAGE_TOKEN_INVALID`
     too: the token is of another request or damaged; begin with the first page. A name that does not exist is NOT_FOUND; lists of a project that is not
-    there are empty. ABORTED `JOB_CHANGED`: the job moved on at that moment; repeat.
+    there are empty. ABORTED `JOB_CHANGED`: the job moved on at that moment; repeat. FAILED_PRECONDITION `JOB_UNREADABLE`: the row of the job, or of its result,
+    cannot be read; whoever runs the server mends it.
 
     A job's id is unique among the jobs of its project that are there; after DeleteJob another job may have it. Its uid is never used again.
     """
@@ -282,7 +293,9 @@ class JobServiceServicer(metaclass=abc_1.ABCMeta):
         request: job_service_pb2.ListJobsRequest,
         context: _ServicerContext,
     ) -> typing.Union[job_service_pb2.ListJobsResponse, abc.Awaitable[job_service_pb2.ListJobsResponse]]:
-        """Lists jobs, newest first; "-" as the project's id stands for all. A job that is created while pages are walked is on none of the later ones."""
+        """Lists jobs, newest first; "-" as the project's id stands for all. A job that is created while pages are walked is on none of the later ones. One whose row
+        cannot be read is left out.
+        """
 
     @abc_1.abstractmethod
     def UpdateJob(
@@ -416,7 +429,9 @@ class JobServiceServicer(metaclass=abc_1.ABCMeta):
         request: job_service_pb2.ListJobResultsRequest,
         context: _ServicerContext,
     ) -> typing.Union[job_service_pb2.ListJobResultsResponse, abc.Awaitable[job_service_pb2.ListJobResultsResponse]]:
-        """Lists the results of the whole installation in order. Called by services."""
+        """Lists the results of the whole installation in order. FAILED_PRECONDITION `RESULT_UNREADABLE`: the row of one cannot be read; repeat once it is mended, or
+        with `accept_unreadable`. Called by services.
+        """
 
     @abc_1.abstractmethod
     def WatchJobResults(
@@ -425,7 +440,7 @@ class JobServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[abc.Iterator[job_service_pb2.WatchJobResultsResponse], abc.AsyncIterator[job_service_pb2.WatchJobResultsResponse]]:
         """Streams the results after a sequence, then live ones, in order. Ends cleanly after some minutes or when the server drains: call again with the last
-        sequence. Called by services.
+        sequence. FAILED_PRECONDITION as ListJobResults. Called by services.
         """
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: typing.Union[grpc.Server, aio.Server]) -> None: ...

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
+from google.protobuf.message import DecodeError
 
 from bloomery.training.v1 import FeedItem
 from bloomery_inference.store.tables import FEEDS, PARKED_RESULTS, REFUSED_RESULTS
@@ -49,23 +50,27 @@ async def park(tx: Transaction, item: FeedItem, reason: str, now: datetime) -> N
 
 @dataclass(frozen=True)
 class ParkedResult:
-    """A result that is to be tried again, as it is stored."""
+    """A result that is to be tried again; what there is to record may be large and is read by itself."""
 
     sequence: int
     job: str
-    stored: bytes
-
-    def item(self) -> FeedItem:
-        """The result. Raise DecodeError where it is damaged."""
-        return FeedItem.FromString(self.stored)
 
 
-async def parked(tx: Transaction, *, after: int, limit: int) -> list[ParkedResult]:
-    """What is parked behind a sequence of the feed, in its order."""
+async def parked(tx: Transaction) -> list[ParkedResult]:
+    """What is parked, in the order of the feed."""
     columns = PARKED_RESULTS.c
-    query = sa.select(columns.sequence, columns.job, columns.item).where(columns.sequence > after)
-    rows = await tx.execute(query.order_by(columns.sequence).limit(limit))
-    return [ParkedResult(row.sequence, row.job, row.item) for row in rows]
+    rows = await tx.execute(sa.select(columns.sequence, columns.job).order_by(columns.sequence))
+    return [ParkedResult(row.sequence, row.job) for row in rows]
+
+
+async def parked_item(tx: Transaction, sequence: int) -> FeedItem | None:
+    """A result as it was parked; None where that cannot be read, never was more than its sequence, or is gone."""
+    stored = await tx.scalar(sa.select(PARKED_RESULTS.c.item).where(PARKED_RESULTS.c.sequence == sequence))
+    try:
+        item = FeedItem.FromString(stored or b"")
+    except DecodeError:
+        return None
+    return item if stored and not item.unreadable else None
 
 
 async def is_parked(tx: Transaction, sequence: int) -> bool:

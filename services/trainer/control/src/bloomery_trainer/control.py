@@ -1,6 +1,7 @@
 """What people do to jobs that exist: pause, resume, cancel, change, delete."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import FailedPrecondition, PreconditionViolation
@@ -11,6 +12,7 @@ from bloomery_trainer.finishing import finish
 from bloomery_trainer.judging import judge_changes
 from bloomery_trainer.model import Job, State
 from bloomery_trainer.store import attempts, events, groups, jobs
+from bloomery_trainer.store.damage import JobUnreadableError
 from bloomery_trainer.store.groups import JobGroup
 from bloomery_trainer.wishes import Changes, etag
 
@@ -42,9 +44,11 @@ class Control:
     async def cancel_group(
         self, tx: Transaction, project: str, group: str, *, by: str, force: bool
     ) -> tuple[JobGroup, Sequence[Job]]:
-        """Cancel every job of a group; the group after it, and the jobs that this concerned. Raise NotFound."""
-        open_ids = await groups.open_job_ids(tx, project, group)
-        cancelled = [await self.cancel(tx, project, job_id, by=by, force=force) for job_id in open_ids]
+        """Cancel every job of a group that can be read; the group after it, and those jobs. Raise NotFound."""
+        cancelled = []
+        for job_id in await groups.open_job_ids(tx, project, group):
+            with suppress(JobUnreadableError):
+                cancelled.append(await self.cancel(tx, project, job_id, by=by, force=force))
         return await groups.get(tx, project, group), cancelled
 
     async def pause(self, tx: Transaction, project: str, job_id: str) -> Job:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from google.protobuf import struct_pb2
+from google.protobuf import json_format, struct_pb2
 
 from bloomery.common.v1 import Artifact as ArtifactMessage
 from bloomery.common.v1 import SignedRequest as SignedMessage
@@ -35,6 +35,7 @@ from bloomery.training.v1 import (
 from bloomery.training.v1 import (
     Resources as ResourcesMessage,
 )
+from bloomery_kit.errors import FailedPrecondition
 from bloomery_kit.objects import SignedRequest
 from bloomery_kit.times import to_timestamp
 from bloomery_kit.uploads import Upload
@@ -52,6 +53,7 @@ from bloomery_trainer.model import (
 )
 from bloomery_trainer.store.events import reason as reason_message
 from bloomery_trainer.store.groups import JobGroup
+from bloomery_trainer.store.results import Line
 from bloomery_trainer.wishes import Changes, Wish, etag
 
 _KIND_VALUES = frozenset(kind.value for kind in Kind)
@@ -165,9 +167,24 @@ def result_message(job: Job, result: Result) -> JobResult:
     return message
 
 
-def feed_item(job: Job, result: Result) -> FeedItem:
-    """A line of the feed of results."""
-    return FeedItem(result=result_message(job, result), job=job_message(job, result))
+def feed_item(line: Line, *, accept_unreadable: bool) -> FeedItem:
+    """A line of the feed of results. Raise FailedPrecondition RESULT_UNREADABLE where the reader does not take that."""
+    problem = line.content
+    if not isinstance(problem, ValueError):
+        job, result = problem
+        try:
+            return FeedItem(result=result_message(job, result), job=job_message(job, result))
+        except (ValueError, json_format.ParseError) as error:
+            problem = ValueError(str(error))
+    if not accept_unreadable:
+        raise FailedPrecondition(
+            "RESULT_UNREADABLE", f"result {line.sequence}, of {line.job or line.job_uid}: {problem}"
+        )
+    return FeedItem(
+        result=JobResult(job=line.job, job_uid=line.job_uid, sequence=line.sequence),
+        job=JobMessage(name=line.job, uid=line.job_uid),
+        unreadable=str(problem),
+    )
 
 
 def artifact(message: ArtifactMessage) -> Artifact:

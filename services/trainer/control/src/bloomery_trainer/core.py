@@ -15,6 +15,7 @@ from bloomery_trainer.model import Attempt
 from bloomery_trainer.neighbours import Neighbours
 from bloomery_trainer.recipes import Catalogue
 from bloomery_trainer.settings import TrainerSettings
+from bloomery_trainer.store.damage import Complaints
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Core:
     clock: Clock = utc_now
     moved: asyncio.Event = field(default_factory=asyncio.Event)
     deleted: asyncio.Event = field(default_factory=asyncio.Event)
+    complaints: Complaints = field(default_factory=Complaints)
 
     def committed(self, job_uid: str) -> None:
         """Tell the watchers that a job's log has grown; call it after the commit."""

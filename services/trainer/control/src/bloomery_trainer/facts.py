@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from itertools import islice
+from typing import TypeVar
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
@@ -13,6 +14,7 @@ from bloomery.training.v1 import ModelFacts, VariantFacts
 from bloomery_trainer.model import Kind, Spec, Success
 from bloomery_vision.decoders import DECODERS_OF, LETTERBOX, PROBABILITIES, RESIZES
 
+M = TypeVar("M", bound=Message)
 _TEXT = 1024
 _NAME = 64
 _LISTED = 10
@@ -111,9 +113,14 @@ def document(message: Message) -> Mapping[str, object]:
 
 def model_facts(success: Success) -> ModelFacts | None:
     """What a result says about its model."""
-    return None if success.model is None else json_format.ParseDict(dict(success.model), ModelFacts())
+    return None if success.model is None else _parsed(success.model, ModelFacts())
 
 
 def variant_facts(success: Success) -> list[VariantFacts]:
     """What a result says about forms of a model."""
-    return [json_format.ParseDict(dict(each), VariantFacts()) for each in success.variants]
+    return [_parsed(each, VariantFacts()) for each in success.variants]
+
+
+def _parsed(stored: Mapping[str, object], message: M) -> M:
+    # A later version may have written it, and know more of it.
+    return json_format.ParseDict(dict(stored), message, ignore_unknown_fields=True)

@@ -18,7 +18,7 @@ from bloomery_trainer.holding import ProjectGoneError, forget_orphan, hold_proje
 from bloomery_trainer.model import SUCCESSORS, Job
 from bloomery_trainer.neighbours import AWAY
 from bloomery_trainer.store import attempts, events, inputs, jobs, results
-from bloomery_trainer.store.damage import Damaged, whole
+from bloomery_trainer.store.damage import Damaged
 
 LOOP = "housekeeping"
 _AT_ONCE = 100
@@ -66,11 +66,11 @@ class Housekeeping:
         async with self._core.db.read() as tx:
             deleted = await jobs.deleted(tx, self._core.clock(), self._buried, _AT_ONCE)
         at_work = {thing.job_uid for thing in await self._core.launcher.observe()} if deleted else set()
-        for job in deleted:
+        for job in self._core.complaints.whole(deleted):
             # Whatever still runs may write files until it ends; the reconciler sees to that.
             if job.uid not in at_work:
                 with guarded(LOOP, let=(LeaseLost,), job=job.uid):
-                    await self._bury(lease, whole(job))
+                    await self._bury(lease, job)
         self._buried = deleted[-1].number if len(deleted) == _AT_ONCE else 0
         if self._buried:
             self._core.deleted.set()
@@ -92,13 +92,12 @@ class Housekeeping:
         """For jobs from before jobs did, and for those that ended before they could."""
         async with self._core.db.read() as tx:
             unheld = await jobs.unheld(tx, self._unheld, _HELD_AT_ONCE)
-        for job in unheld:
+        for job in self._core.complaints.whole(unheld):
             # Where nobody answers, the others are not tried: the owner is the same. The next time begins behind it.
             self._unheld = job.number
             with guarded(LOOP, let=(Unavailable,), job=job.uid):
-                await self._hold_project(whole(job))
-        if len(unheld) < _HELD_AT_ONCE:
-            self._unheld = 0
+                await self._hold_project(job)
+        self._unheld = unheld[-1].number if len(unheld) == _HELD_AT_ONCE else 0
 
     async def _hold_project(self, job: Job) -> None:
         try:
@@ -119,9 +118,9 @@ class Housekeeping:
         limit = now - timedelta(seconds=self._core.settings.event_retention)
         async with self._core.db.read() as tx:
             finished = await jobs.finished_before(tx, limit, self._shortened, _AT_ONCE)
-        for job in finished:
+        for job in self._core.complaints.whole(finished):
             with guarded(LOOP, let=(LeaseLost,), job=job.uid):
-                await self._drop_log(lease, whole(job))
+                await self._drop_log(lease, job)
         self._shortened = finished[-1] if len(finished) == _AT_ONCE else None
 
     async def _drop_log(self, lease: Lease, job: Job) -> None:

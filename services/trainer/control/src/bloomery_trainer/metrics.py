@@ -25,6 +25,11 @@ RUN_SECONDS = Histogram(
 GPU_SECONDS = Counter("bloomery_training_gpu_seconds_total", "Device time of ended attempts.", registry=REGISTRY)
 SILENCE = Gauge("bloomery_training_oldest_heartbeat_seconds", "Longest silence of a worker.", registry=REGISTRY)
 STALLED = Gauge("bloomery_training_stalled_jobs", "Jobs whose worker reports a stall.", registry=REGISTRY)
+UNREADABLE = Gauge(
+    "bloomery_training_unreadable_jobs",
+    "Jobs at work or waiting whose rows cannot be read; the log names each once.",
+    registry=REGISTRY,
+)
 REPORTS = Counter("bloomery_training_reports_total", "Reports by what became of them.", ("result",), registry=REGISTRY)
 CHECKPOINTS = Counter("bloomery_training_checkpoints_total", "Checkpoints by outcome.", ("result",), registry=REGISTRY)
 CHECKPOINT_BYTES = Counter("bloomery_training_checkpoint_bytes_total", "Bytes of checkpoints.", registry=REGISTRY)

@@ -12,10 +12,11 @@ from bloomery_kit.pages import PageRequest
 from bloomery_trainer.core import Core
 from bloomery_trainer.model import Artifact, Checkpoint, Job, Result
 from bloomery_trainer.signing import signed
-from bloomery_trainer.store import attempts, events, groups, jobs, results
+from bloomery_trainer.store import attempts, damage, events, groups, jobs, results
 from bloomery_trainer.store.events import Content
 from bloomery_trainer.store.groups import JobGroup
 from bloomery_trainer.store.jobs import Filter
+from bloomery_trainer.store.results import Line
 
 D = TypeVar("D")
 _ROWS = 50
@@ -31,19 +32,25 @@ class Reading:
         self._core = core
 
     async def job(self, project: str, job_id: str) -> tuple[Job, Result | None]:
-        """A job with its result. Raise NotFound."""
+        """A job with its result. Raise NotFound, FailedPrecondition JOB_UNREADABLE."""
         async with self._core.db.read() as tx:
             job = await jobs.get(tx, project, job_id)
-            return job, await results.of_job(tx, job.uid)
+            with damage.refused(job.name):
+                return job, await results.of_job(tx, job.uid)
 
     async def jobs(self, wanted: Filter, page: PageRequest) -> tuple[list[tuple[Job, Result | None]], str]:
-        """A page of jobs with their results, newest first, and the token of the next one."""
+        """A page of jobs with their results, newest first, without damaged ones, and the token of the next one."""
         before = _number(page, None)
         async with self._core.db.read() as tx:
             found = await jobs.listed(tx, wanted, before=before, limit=page.size + 1)
-            made = await results.of_jobs(tx, [job.uid for job in found])
+            listed = self._core.complaints.whole(found[: page.size])
+            made = await results.of_jobs(tx, [job.uid for job in listed])
+        for uid, result in made.items():
+            if isinstance(result, ValueError):
+                self._core.complaints.tell(uid, result)
         token = page.next_token((found[page.size - 1].number,)) if len(found) > page.size else ""
-        return [(job, made.get(job.uid)) for job in found[: page.size]], token
+        pairs = [(job, made.get(job.uid)) for job in listed]
+        return [(job, result) for job, result in pairs if not isinstance(result, ValueError)], token
 
     async def group(self, project: str, group: str) -> JobGroup:
         """A group of jobs. Raise NotFound."""
@@ -112,13 +119,13 @@ class Reading:
             for artifact in wanted
         ]
 
-    async def results(self, after: int, page: PageRequest) -> tuple[list[tuple[Job, Result]], str]:
+    async def results(self, after: int, page: PageRequest) -> tuple[list[Line], str]:
         """A page of the feed of results."""
         found = await self.feed(_number(page, after), page.size + 1)
-        token = page.next_token((found[page.size - 1][1].sequence,)) if len(found) > page.size else ""
+        token = page.next_token((found[page.size - 1].sequence,)) if len(found) > page.size else ""
         return found[: page.size], token
 
-    async def feed(self, after: int, limit: int) -> list[tuple[Job, Result]]:
+    async def feed(self, after: int, limit: int) -> list[Line]:
         """Results past a sequence with their jobs, deleted ones too."""
         async with self._core.db.read() as tx:
             return await results.after(tx, after, limit)

@@ -135,14 +135,15 @@ class Reconciler:
                 await hands.carry_out(facts, decide(facts, self._core.settings.policy))
         if hands.away_for is not None:
             self._claiming.go_on_behind(hands.away_for)
-        _tell(world.damaged)
+        for damaged in world.damaged:
+            self._core.complaints.tell(damaged.uid, damaged.error)
         for stray in world.strays():
             with guarded(LOOP, launched=(stray.job_uid, stray.attempt)):
                 await hands.clear_away(stray)
         self._watch.forget_unused()
         self._counts.forget_unused()
         self._idle = not (world.at_work or world.waiting or world.launched)
-        self._measure(found, world.waiting, started)
+        self._measure(found, world, started)
 
     async def pause(self) -> None:
         """Wait for news, at most as long as the policy says."""
@@ -205,8 +206,7 @@ class Reconciler:
         if not uids:
             return []
         async with self._core.db.read() as tx:
-            found, damaged = divided(await attempts.of_jobs(tx, uids))
-        _tell(damaged)
+            found = self._core.complaints.whole(await attempts.of_jobs(tx, uids))
         pairs = {job.uid: (job, attempt) for job, attempt in found}
         return [pairs[uid] for uid in uids if uid in pairs and pairs[uid][0].state is State.PENDING]
 
@@ -242,23 +242,18 @@ class Reconciler:
             worked=job.worked_seconds + self._counts.worked(attempt),
         )
 
-    def _measure(self, found: Sequence[Facts], waiting: Sequence[Waiting], started: float) -> None:
+    def _measure(self, found: Sequence[Facts], world: World, started: float) -> None:
         metrics.PASS_SECONDS.observe(self._clock() - started)
         metrics.LAST_SUCCESS.set(self._core.clock().timestamp())
         running = [facts for facts in found if facts.job.state is State.RUNNING]
         metrics.SILENCE.set(max((facts.silent for facts in running), default=0.0))
         metrics.STALLED.set(sum(facts.attempt is not None and facts.attempt.stalled for facts in running))
         queued = [facts.job.reason for facts in found if facts.job.state in (State.PENDING, State.QUEUED)]
-        reasons = Counter(reason.code if reason else "" for reason in (*queued, *(job.reason for job in waiting)))
+        reasons = Counter(reason.code if reason else "" for reason in (*queued, *(job.reason for job in world.waiting)))
+        metrics.UNREADABLE.set(len(world.damaged))
         metrics.WAITING.clear()
         for code, count in reasons.items():
             metrics.WAITING.labels(code).set(count)
-
-
-def _tell(damaged: Sequence[Damaged]) -> None:
-    for job in damaged:
-        with guarded(LOOP, job=job.uid):
-            raise job.error
 
 
 async def _waiting(tx: Transaction) -> AsyncIterator[Waiting | Damaged]:

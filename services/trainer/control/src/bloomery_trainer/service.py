@@ -257,13 +257,14 @@ class JobService(JobServiceServicer):
         """See the contract."""
         page = PageRequest.parse(request.page_size, request.page_token, bound_to=request)
         found, token = await self._reading.results(request.after_sequence, page)
-        return ListJobResultsResponse(results=[convert.feed_item(*item) for item in found], next_page_token=token)
+        items = [convert.feed_item(line, accept_unreadable=request.accept_unreadable) for line in found]
+        return ListJobResultsResponse(results=items, next_page_token=token)
 
     async def WatchJobResults(
         self, request: WatchJobResultsRequest, context: Context
     ) -> AsyncIterator[WatchJobResultsResponse]:
         """See the contract."""
-        async for message in self._streams.results(request.after_sequence):
+        async for message in self._streams.results(request.after_sequence, accept_unreadable=request.accept_unreadable):
             yield message
 
     def _repeatable(self, method: str, parent: str, request: Repeated) -> Repeatable[JobMessage]:

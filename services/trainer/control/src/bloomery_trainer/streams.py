@@ -12,8 +12,9 @@ from bloomery_kit.feeds import follow_log
 from bloomery_trainer import convert, metrics
 from bloomery_trainer.core import Core
 from bloomery_trainer.feed import RESULTS, coalesced
-from bloomery_trainer.model import TERMINAL, Job, Result
+from bloomery_trainer.model import TERMINAL, Job
 from bloomery_trainer.reading import Reading, check_cursor
+from bloomery_trainer.store.results import Line
 
 E = TypeVar("E")
 _TERMINAL = frozenset(state.value for state in TERMINAL)
@@ -45,26 +46,27 @@ class Streams:
             async for message in self._events(job, cursor):
                 yield message
 
-    async def results(self, after: int) -> AsyncIterator[WatchJobResultsResponse]:
-        """The results past `after`, then live ones."""
+    async def results(self, after: int, *, accept_unreadable: bool) -> AsyncIterator[WatchJobResultsResponse]:
+        """The results past `after`, then live ones. Raise FailedPrecondition RESULT_UNREADABLE."""
         expires = self._expires()
 
-        async def read(cursor: int) -> Sequence[tuple[Job, Result]]:
+        async def read(cursor: int) -> Sequence[Line]:
             return await self._reading.feed(cursor, _RESULTS)
 
         with self._counted("results"):
             async for batch in self._follow(
                 read,
                 after,
-                lambda item: item[1].sequence,
+                lambda line: line.sequence,
                 RESULTS,
                 self._results_poll(),
             ):
                 if not batch:
                     yield WatchJobResultsResponse(sequence=after)
-                for job, result in batch:
-                    after = result.sequence
-                    yield WatchJobResultsResponse(sequence=after, item=convert.feed_item(job, result))
+                for line in batch:
+                    after = line.sequence
+                    item = convert.feed_item(line, accept_unreadable=accept_unreadable)
+                    yield WatchJobResultsResponse(sequence=after, item=item)
                 if self._clock() >= expires:
                     metrics.WATCH_CLOSED.labels("age").inc()
                     return

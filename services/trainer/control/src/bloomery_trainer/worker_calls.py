@@ -20,7 +20,7 @@ from bloomery_trainer.model import Artifact, Attempt, Checkpoint, Job, Progress,
 from bloomery_trainer.recipes import Recipe
 from bloomery_trainer.signing import signed
 from bloomery_trainer.store import attempts, events, jobs
-from bloomery_trainer.tenure import check_current, current, holder, locked
+from bloomery_trainer.tenure import check_current, current, holder, locked, readable
 
 _BATCH = 1000
 
@@ -76,7 +76,8 @@ class WorkerCalls:
         """Bind a worker to its attempt. Raise Unauthenticated, Aborted ATTEMPT_SUPERSEDED, Unavailable."""
         _check_worker(worker)
         async with self._core.db.read() as tx:
-            known = await attempts.by_token(tx, hashed(token))
+            with readable():
+                known = await attempts.by_token(tx, hashed(token))
         if known is None:
             raise Unauthenticated("no attempt has this token")
         resume, damaged = await checkpoints.newest_whole(self._core, known.job_uid)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import NotFound
-from bloomery_trainer.model import TERMINAL, State
+from bloomery_trainer.model import TERMINAL, Progress, State
 from bloomery_trainer.store.tables import jobs
 
 
@@ -67,7 +67,8 @@ def _group(project: str, group: str, members: Sequence[sa.Row[tuple[object, ...]
         project=project,
         group_id=group,
         states=Counter(row.state for row in members),
-        fraction=sum(row.progress.fraction for row in members) / len(members),
+        # What cannot be read of one is no reason to hide the others.
+        fraction=sum(row.progress.fraction for row in members if isinstance(row.progress, Progress)) / len(members),
         create_time=min(row.create_time for row in members),
         update_time=max(row.update_time for row in members),
     )

@@ -28,12 +28,9 @@ from bloomery_trainer.store.tables import (
 )
 
 COLUMNS = [jobs.c[column.name] for column in fields(Job)]
+_OF_WAITING = [jobs.c[column.name] for column in fields(Waiting)[:-1]]
 _WAITING = (
-    sa.select(
-        *(jobs.c[column.name] for column in fields(Waiting)[:-1]),
-        *damage.RESOURCES,
-        jobs.c.end_time,
-    )
+    sa.select(*_OF_WAITING, *damage.RESOURCES)
     .where(WAITING, jobs.c.number > sa.bindparam("after"))
     .order_by(jobs.c.number)
     .limit(sa.bindparam("limit"))
@@ -73,11 +70,12 @@ async def insert(tx: Transaction, job: Job) -> Job:
 
 
 async def get(tx: Transaction, project: str, job_id: str, *, lock: bool = False) -> Job:
-    """The job of that name. Raise NotFound."""
+    """The job of that name. Raise NotFound, FailedPrecondition JOB_UNREADABLE."""
     query = _select(lock).where(jobs.c.project == project, jobs.c.job_id == job_id, ~jobs.c.deleted)
     if (row := (await tx.execute(query)).one_or_none()) is None:
         raise NotFound("job", f"{project}/jobs/{job_id}", "list the jobs of the project")
-    return made(Job, row)
+    with damage.refused(f"{project}/jobs/{job_id}"):
+        return made(Job, row)
 
 
 async def find(tx: Transaction, uid: str, *, lock: bool = False) -> Job | None:
@@ -138,12 +136,12 @@ async def count(tx: Transaction, job: Job | Waiting, seconds: float) -> None:
     await compare_and_set(tx, jobs, *same, values={"queued_seconds": seconds})
 
 
-async def listed(tx: Transaction, wanted: Filter, *, before: int | None, limit: int) -> Sequence[Job]:
+async def listed(tx: Transaction, wanted: Filter, *, before: int | None, limit: int) -> list[Job | Damaged]:
     """Jobs newest first, older than the number `before`."""
     query = _select(lock=False).where(~jobs.c.deleted, *_conditions(wanted))
     if before is not None:
         query = query.where(jobs.c.number < before)
-    return [made(Job, row) for row in await tx.execute(query.order_by(jobs.c.number.desc()).limit(limit))]
+    return await _several(tx, query.order_by(jobs.c.number.desc()).limit(limit))
 
 
 async def count_pending(tx: Transaction, project: str) -> int:
@@ -156,10 +154,11 @@ async def waiting(tx: Transaction, after: int, limit: int) -> list[Waiting | Dam
     """Jobs that are PENDING in the order of their numbers, past `after`."""
     rows = (await tx.execute(_WAITING, {"after": after, "limit": limit})).all()
     unwritten = await _specs(tx, [row.uid for row in rows if not row.cpus])
+    width = len(_OF_WAITING)
 
     def make(row: Sequence[Any]) -> Waiting:
         spec = unwritten.get(row[0])
-        return made(Waiting, (*row[:10], spec.resources if spec else Resources(*row[10:13])))
+        return made(Waiting, (*row[:width], spec.resources if spec else Resources(*row[width:])))
 
     return [damage.read(row, make) for row in rows]
 

@@ -2,10 +2,11 @@
 
 import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.types import TypeDecorator
 
 from bloomery_kit.database import UtcDateTime
@@ -24,6 +25,10 @@ class Unreadable:
     def __init__(self, error: ValueError) -> None:
         self.error = error
 
+    def named(self, column: str) -> ValueError:
+        """The error with the name of the column."""
+        return ValueError(f"`{column}` cannot be read: {self.error}")
+
     def __getattr__(self, name: str) -> Any:
         """Raise it."""
         raise self.error
@@ -32,6 +37,10 @@ class Unreadable:
 def _read(value: Any, read: Callable[[Any], Any]) -> Any:
     try:
         return None if value is None else read(value)
+    except ValidationError as error:
+        # Not the value, which may be anybody's text.
+        told = error.errors(include_url=False, include_context=False, include_input=False)
+        return Unreadable(ValueError("; ".join(": ".join((*map(str, one["loc"]), one["msg"])) for one in told)))
     except ValueError as error:
         return Unreadable(error)
 
@@ -95,9 +104,9 @@ class Name(TypeDecorator[enum.StrEnum]):
 
 def made(kind: type[D], values: Sequence[Any]) -> D:
     """A dataclass from the columns of a row, in the order of its fields. Raise ValueError for what cannot be read."""
-    for value in values:
+    for place, value in enumerate(values):
         if isinstance(value, Unreadable):
-            raise value.error
+            raise value.named(fields(kind)[place].name)  # type: ignore[arg-type]
     return kind(*values)
 
 

@@ -243,6 +243,10 @@ class Simulation:
                 await self.reconcile()
                 self.clock.seconds += 30
 
+    async def pass_on(self) -> None:
+        """Some seconds pass: so few that nobody counts as lost by the end of a schedule."""
+        self.clock.seconds += self.chance.choice([1, 5, 20])
+
     def _fault(self, probability: float) -> bool:
         return self.faults and self.chance.random() < probability
 
@@ -344,3 +348,21 @@ async def test_a_schedule_of_faults(tmp_path: Path, seed: int) -> None:
         world.launcher.stubborn = False
         await world.recover()
         await world.check_logs()
+
+
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + SCHEDULES))
+async def test_workers_that_are_only_taken_away_cost_no_try(tmp_path: Path, seed: int) -> None:
+    async with simulated(tmp_path, seed) as world:
+        world.faults, world.launcher.incarnations = False, True
+        happenings = [*[world.reconcile] * 6, *[world.work] * 8, *[world.restart] * 3, world.pass_on, world.create]
+        await world.create()
+        for _ in range(STEPS):
+            await world.chance.choice(happenings)()
+            await world.check()
+        world.launcher.stubborn = False
+        await world.recover()
+        await world.check_logs()
+        async with world.core.db.read() as tx:
+            found = [await jobs.find(tx, uid) for uid in world.uids]
+        ends = [(job.state, job.attempt, job.failures, job.infra_failures) for job in found if job]
+        assert ends == [(State.SUCCEEDED, 1, 0, 0)] * len(found)

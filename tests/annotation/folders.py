@@ -1,5 +1,7 @@
 """Labelled folders, and what became of their imports."""
 
+import asyncio
+
 from bloomery.annotation.v1 import Import
 from bloomery_kit.metrics import REGISTRY
 from tests.annotation.helpers import png
@@ -30,6 +32,14 @@ def codes(done: Import) -> dict[str, str]:
 def ended(state: str) -> float:
     """How many imports this process has counted that ended so."""
     return REGISTRY.get_sample_value("bloomery_imports_total", {"state": state}) or 0.0
+
+
+async def counted(state: str, count: float) -> None:
+    """Wait until so many were counted: that comes after the commit, which watchers may see first."""
+    async with asyncio.timeout(10):
+        while ended(state) < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert ended(state) == count
 
 
 def counts(done: Import) -> tuple[int, ...]:

@@ -1,12 +1,13 @@
 """What the bytes of images add to a plan, which is made from names: which are copies, and which are no images."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
+from itertools import compress
 
 from bloomery_annotation.importer.files import Files
 from bloomery_vision.formats import Doubt, Plan
 from bloomery_vision.formats.model import Split
+from bloomery_vision.formats.packed import NO_NAMES, Column, Names
 from bloomery_vision.formats.plan import no_split, split_conflict
 from bloomery_vision.formats.split_lists import PRECEDENCE
 
@@ -19,74 +20,75 @@ class Settled:
     """
 
     plan: Plan
-    labelled: AbstractSet[str] = frozenset()
+    labelled: Container[str] = NO_NAMES
     some_repeat: bool = False
 
 
 def settle(plan: Plan, files: Files) -> Settled:
     """Put each image in the first split that any of its copies is in, and copies and what is no image in none."""
     count, example = files.repeated()
-    unusable = _unusable(plan, files)
-    if not (count or unusable):
+    changes = _Changes(plan)
+    changes.leave_out(files.unusable())
+    if not (count or any(changes.outside)):
         return Settled(plan)
-    changes: dict[str, Split | None] = dict.fromkeys(unusable)
-    conflicts, labelled = list[str](), set[str]()
-    for first, *others in files.copies():
-        found = {split for path in (first, *others) if (split := plan.splits.get(path))}
-        changes |= dict.fromkeys(others)
+    for copies in files.copies():
+        changes.join(copies)
+    without_place = changes.outside.count(1)
+    settled = replace(plan, splits=changes.splits, without_place=without_place)
+    doubts = [*_about_splits(settled, changes), *([_repeated(count, example)] if count else [])]
+    return Settled(replace(settled, doubts=doubts), changes.images.flagged(changes.labelled), some_repeat=bool(count))
+
+
+class _Changes:
+    """The splits of a plan's images, as they are changed; of each image no more than some bytes.
+
+    `outside` flags those that have no place in any split, `labelled` those that only a copy has a label file for.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._label_of = plan.label_of
+        self.images = Names.of(plan.images)
+        self.splits = Column[Split](self.images, bytearray(len(self.images)), PRECEDENCE)
+        self.outside, self.labelled = bytearray(len(self.images)), bytearray(len(self.images))
+        self.conflicts, self.conflict = 0, ""
+        for image, split in plan.splits.items():
+            self.splits.give(image, PRECEDENCE.index(split) + 1)
+
+    def leave_out(self, paths: Iterator[str]) -> None:
+        """Some that are no images, as far as they were taken for any."""
+        for path in paths:
+            if (place := self.images.place(path)) is not None:
+                self.splits.codes[place], self.outside[place] = 0, 1
+
+    def join(self, copies: list[str]) -> None:
+        """Images with the same bytes, of which the first stands for all."""
+        first, *others = copies
+        found = {code for path in copies if (code := self.splits.code(path))}
+        self.leave_out(iter(others))
         if found:
-            changes[first] = min(found, key=PRECEDENCE.index)
-        conflicts += [first] if len(found) > 1 else []
-        if first not in plan.label_of and any(path in plan.label_of for path in others):
-            labelled.add(first)
-    settled = replace(plan, splits=_Changed(plan.splits, changes), without_place=count + len(unusable))
-    doubts = [*_about_splits(settled, changes, conflicts), *([_repeated(count, example)] if count else [])]
-    return Settled(replace(settled, doubts=doubts), labelled, some_repeat=bool(count))
+            self.splits.codes[self.images.numbered(first)] = min(found)
+        if len(found) > 1:
+            self.conflicts, self.conflict = self.conflicts + 1, min(self.conflict or first, first)
+        if first not in self._label_of and any(path in self._label_of for path in others):
+            self.labelled[self.images.numbered(first)] = 1
 
 
-def _unusable(plan: Plan, files: Files) -> Sequence[str]:
-    """In order, as each replica must find the same."""
-    return [path for path in files.unusable() if path in plan.images]
-
-
-class _Changed(Mapping[str, Split]):
-    """Splits, some of them others or none."""
-
-    def __init__(self, splits: Mapping[str, Split], changes: Mapping[str, Split | None]) -> None:
-        self._splits, self._changes = splits, changes
-        there = sum(path in splits for path in changes)
-        self._count = len(splits) - there + sum(split is not None for split in changes.values())
-
-    def __getitem__(self, path: str) -> Split:
-        split = self._changes[path] if path in self._changes else self._splits[path]
-        if split is None:
-            raise KeyError(path)
-        return split
-
-    def __iter__(self) -> Iterator[str]:
-        yield from (path for path in self._splits if path not in self._changes)
-        yield from (path for path, split in self._changes.items() if split is not None)
-
-    def __len__(self) -> int:
-        return self._count
-
-
-def _about_splits(plan: Plan, changes: Mapping[str, Split | None], conflicts: Sequence[str]) -> Iterator[Doubt]:
+def _about_splits(plan: Plan, changes: _Changes) -> Iterator[Doubt]:
     """The doubts of the plan, those about splits as they are now."""
     told = False
     count = len(plan.images) - plan.without_place - len(plan.splits)
     for doubt in plan.doubts:
         if doubt.code == "NO_SPLIT":
             if count:
-                without = (image for image in plan.images if image not in plan.splits and image not in changes)
-                yield no_split(count, next(without))
-        elif doubt.code == "SPLIT_CONFLICT" and conflicts:
+                codes = zip(changes.splits.codes, changes.outside, strict=True)
+                yield no_split(count, next(compress(plan.images, (not (code or outside) for code, outside in codes))))
+        elif doubt.code == "SPLIT_CONFLICT" and changes.conflicts:
             told = True
-            yield replace(doubt, count=doubt.count + len(conflicts))
+            yield replace(doubt, count=doubt.count + changes.conflicts)
         else:
             yield doubt
-    if conflicts and not told:
-        yield split_conflict(len(conflicts), min(conflicts))
+    if changes.conflicts and not told:
+        yield split_conflict(changes.conflicts, changes.conflict)
 
 
 def _repeated(count: int, example: str) -> Doubt:

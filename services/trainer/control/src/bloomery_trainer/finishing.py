@@ -11,7 +11,7 @@ from bloomery_trainer import facts, metrics, reasons
 from bloomery_trainer.bounds import MetricNames, left_out
 from bloomery_trainer.core import Core
 from bloomery_trainer.model import MAKES_MODELS, Artifact, Attempt, Job, Outcome, Reason, State, Success
-from bloomery_trainer.store import attempts, events, jobs, results
+from bloomery_trainer.store import attempts, damage, events, jobs, results
 from bloomery_trainer.tenure import superseded
 
 RESULT_MANIFEST = "result-manifest"
@@ -172,10 +172,11 @@ async def _log(tx: Transaction, job: Job, lines: Sequence[event_pb2.JobEvent], n
 async def sweep_objects(core: Core, job: Job) -> None:
     """Delete the files of a terminal job that nobody needs: no part of its result or of a checkpoint.
 
-    Of a deleted job those parts of the result stay that belong to a model by now.
+    Of a deleted job those parts of the result stay that belong to a model by now. Raise JobUnreadableError.
     """
     async with core.db.read() as tx:
-        result = await results.of_job(tx, job.uid)
+        with damage.refused(job.name):
+            result = await results.of_job(tx, job.uid)
         kept = [] if job.deleted else await attempts.list_checkpoints(tx, job.uid)
     if job.deleted and job.spec.kind not in MAKES_MODELS:
         result = None

@@ -1,5 +1,6 @@
 """Workers dial the trainer with TLS where its port has a certificate, and say what is wrong with theirs."""
 
+import json
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,17 +17,19 @@ from bloomery.training.v1 import (
     Job,
 )
 from bloomery_kit.objects import ObjectStore
+from bloomery_trainer.launcher.process import ProcessLauncher
 from bloomery_trainer.settings import Machine, Policy
 from bloomery_vision.formats import FolderSource, Format, read, understand
 from bloomery_vision.images import probe
 from bloomery_vision.manifest import ManifestIndex, ManifestRow, ManifestShard, write_shard
 from bloomery_vision.manifest_hash import content_hash
+from tests.recipe_files import OWN, texts
 from tests.trainer.bench import QUICK, Trainer, World, running_trainer
 from tests.trainer.hand import artifact_of
 from tests.trainer.neighbours import DATASET, PROJECT_UID
 
 PER_SPLIT = {"train": 4, "val": 2, "test": 2}
-TINY = {"epochs": 1, "imgsz": 64, "batch": 4, "export": False}
+TINY = {"epochs": 1, "imgsz": 64, "batch": 4, "export": "none"}
 # What cannot be mended by another try is told at the first one.
 ONCE = Policy(**{**QUICK.model_dump(), "infra_retries": 0})
 
@@ -42,12 +45,13 @@ def issue(folder: Path, name: str, host: str = "IP:127.0.0.1") -> Path:
 
 def secured(world: World, certificate: Path, worker_python: Path) -> dict[str, Any]:
     """Settings of a trainer with that certificate, whose workers are real ones."""
-    launcher = world.launcher(worker_python=worker_python, machine=Machine())
+    catalogue = world.folder / "real-catalogue.json"
+    catalogue.write_text(json.dumps(texts(OWN)))
     return {
         "tls_certificate": certificate,
         "tls_key": certificate.with_suffix(".key"),
-        "launcher": launcher,
-        "catalogue": None,
+        "launcher": ProcessLauncher(world.launcher(worker_python=worker_python, machine=Machine())),
+        "catalogue": catalogue,
         "policy": ONCE,
     }
 

@@ -33,8 +33,10 @@ def issue(folder: Path, name: str, host: str = "IP:127.0.0.1") -> tuple[bytes, b
 @pytest.fixture
 async def server(cells: Version) -> AsyncIterator[grpc.aio.Server]:
     """A trainer whose port the test opens."""
-    server = grpc.aio.server()
-    add_WorkerServiceServicer_to_server(scripted_trainer(cells, epochs=1), server)
+    server, trainer = grpc.aio.server(), scripted_trainer(cells, epochs=1)
+    # Nothing of it is fetched here, so that nobody serves it.
+    trainer.manifest = None
+    add_WorkerServiceServicer_to_server(trainer, server)
     yield server
     await server.stop(0)
 

@@ -7,7 +7,7 @@ from itertools import compress
 from bloomery_annotation.importer.files import Files
 from bloomery_vision.formats import Doubt, Plan
 from bloomery_vision.formats.model import Split
-from bloomery_vision.formats.packed import NO_NAMES, Column, Names
+from bloomery_vision.formats.packed import Column, Names
 from bloomery_vision.formats.plan import no_split, split_conflict
 from bloomery_vision.formats.split_lists import PRECEDENCE
 
@@ -20,7 +20,7 @@ class Settled:
     """
 
     plan: Plan
-    labelled: Container[str] = NO_NAMES
+    labelled: Container[str] = frozenset()
     some_repeat: bool = False
 
 

@@ -24,7 +24,7 @@ from bloomery_trainer.store.tables import jobs as rows
 from tests.trainer.bench import AS_SERVICE, reason_of
 from tests.trainer.hand import Hand, log
 
-BROKEN = sa.literal_column("'{\"secret\": 7'")
+BROKEN: Any = sa.literal_column("'{\"secret\": 7'")
 
 
 async def succeeded(hand: Hand, **fields: Any) -> Job:

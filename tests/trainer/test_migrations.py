@@ -16,7 +16,7 @@ from bloomery_trainer.app import MIGRATIONS
 from bloomery_trainer.model import Resources
 from bloomery_trainer.store import jobs
 from bloomery_trainer.store import tables as rows
-from bloomery_trainer.store.damage import whole
+from bloomery_trainer.store.damage import Complaints
 from bloomery_trainer.store.tables import metadata
 from tests import databases
 from tests.trainer.hand import Hand
@@ -79,7 +79,7 @@ async def test_jobs_that_wait_since_before_take_what_they_asked_for(url: str) ->
             await write_down(tx, uid=uid, number=number, state=1, job_id=uid, held=True, deleted=False, spec=spec)
     await migrate(db, MIGRATIONS)
     async with db.read() as tx:
-        found = {job.uid: job.resources for job in map(whole, await jobs.waiting(tx, 0, 10))}
+        found = {job.uid: job.resources for job in Complaints().whole(await jobs.waiting(tx, 0, 10))}
     await db.close()
     assert found == {"all": Resources(1.5, 5 << 30, 2), "some": Resources(2, 0, 0)}
 
@@ -124,5 +124,5 @@ async def test_jobs_that_an_older_version_creates_meanwhile_take_what_they_ask_f
     async with hand.core.db.write() as tx:
         await tx.execute(sa.text("UPDATE jobs SET cpus = 0, memory_bytes = 0, gpus = 0 WHERE number = 2"))
     async with hand.core.db.read() as tx:
-        found = [job.resources for job in map(whole, await jobs.waiting(tx, 0, 10))]
+        found = [job.resources for job in Complaints().whole(await jobs.waiting(tx, 0, 10))]
     assert found == [Resources(1, 1 << 20, 3), Resources(2, 1 << 20, 3)]

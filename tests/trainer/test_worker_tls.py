@@ -29,7 +29,7 @@ from tests.trainer.hand import artifact_of
 from tests.trainer.neighbours import DATASET, PROJECT_UID
 
 PER_SPLIT = {"train": 4, "val": 2, "test": 2}
-TINY = {"epochs": 1, "imgsz": 64, "batch": 4, "export": "none"}
+TINY: dict[str, Any] = {"epochs": 1, "imgsz": 64, "batch": 4, "export": "none"}
 # What cannot be mended by another try is told at the first one.
 ONCE = Policy(**{**QUICK.model_dump(), "infra_retries": 0})
 

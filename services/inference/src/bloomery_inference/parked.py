@@ -82,12 +82,10 @@ class Parked:
         due = await self._due()
         self._away_for = None
         for each in due:
-            if self._away_for is None:
-                with guarded(LOOP, job=each.job):
-                    await self._try(each)
-                    del self._waits[each.sequence]
-                    continue
-            self._waits[each.sequence].again(self._clock())
+            if await self._succeeds(each):
+                del self._waits[each.sequence]
+            else:
+                self._waits[each.sequence].again(self._clock())
         if any(each.sequence not in self._waits for each in due):
             # What was in the way of one may be out of the way of others.
             self._waits = {sequence: _Wait(self._clock() + _FIRST_PAUSE, _FIRST_PAUSE) for sequence in self._waits}
@@ -109,6 +107,13 @@ class Parked:
         due = [each for each in found if self._waits[each.sequence].due <= now]
         behind = self._away_for or 0
         return sorted(due, key=lambda each: (each.sequence <= behind, each.sequence))
+
+    async def _succeeds(self, parked: ParkedResult) -> bool:
+        if self._away_for is None:
+            with guarded(LOOP, job=parked.job):
+                await self._try(parked)
+                return True
+        return False
 
     async def _try(self, parked: ParkedResult) -> None:
         try:

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from bloomery.cli._output import fields, grid
+from bloomery.cli._plans import tell
 from tests.sdk import world
 from tests.sdk.fake import Fake
 
@@ -46,7 +47,14 @@ def test_a_terminal_shows_the_same_in_its_width(
 
 def test_what_draws_on_terminals_is_imported_for_them_alone(fake: Fake) -> None:
     world.settle(fake)
-    script = "import sys; from bloomery.cli import app; app(standalone_mode=False); print('rich' in sys.modules)"
+    script = """
+import sys
+from bloomery.cli import app
+from bloomery.cli._plans import tell
+app(standalone_mode=False)
+tell("MISSING_IMAGE 2", "problem")
+print("rich" in sys.modules)
+"""
     environment = {**os.environ, "BLOOMERY_ENDPOINT": fake.endpoint}
     ran = subprocess.run(
         [sys.executable, "-c", script, "imports", "list", "--project", "cells"],
@@ -55,4 +63,14 @@ def test_what_draws_on_terminals_is_imported_for_them_alone(fake: Fake) -> None:
         text=True,
         check=True,
     )
+    assert ran.stderr == "problem MISSING_IMAGE 2\n"
     assert ran.stdout.splitlines()[-1] == "False"
+
+
+def test_a_word_stands_out_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm"), ("NO_COLOR", "")):
+        monkeypatch.setenv(name, value)
+    tell("[b] :car:", "problem")
+    told = capsys.readouterr().err
+    assert "\x1b[" in told
+    assert re.sub(r"\x1b\[[0-9;]*m", "", told) == "problem [b] :car:\n"

@@ -1,5 +1,6 @@
 """How a folder is understood, in words: for `bloomery import --plan`, and below the summary of every import."""
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bloomery._names import counted
 from bloomery.cli._options import Output
-from bloomery.cli._output import show
+from bloomery.cli._output import is_terminal, show
 
 if TYPE_CHECKING:
     from bloomery import Import
@@ -107,12 +108,14 @@ def tell_problems(done: "Import") -> None:
 
 def tell(text: str, word: str = "", style: str = "yellow") -> None:
     """Print a line beside the result, behind a word that stands out."""
-    # Imported here: most imports have nothing to tell.
+    before = f"{word} " if word else ""
+    if not is_terminal(sys.stderr):
+        sys.stderr.write(f"{before}{text}\n")
+        return
     from rich.console import Console
     from rich.text import Text
 
-    line = Text.assemble((f"{word} " if word else "", style), text)
-    Console(stderr=True, soft_wrap=True, highlight=False).print(line)
+    Console(stderr=True, soft_wrap=True, highlight=False).print(Text.assemble((before, style), text))
 
 
 def _by_kind(proto: "ImportMessage") -> Iterator[str]:

@@ -239,7 +239,9 @@ class Shape(message.Message):
 
     @builtins.property
     def attributes(self) -> containers.ScalarMap[builtins.str, builtins.str]:
-        """Free attributes, such as "truncated": "1"."""
+        """Free attributes, such as "truncated": "1". What a COCO file has as another type than text is its JSON here (`false`, `0.5`), and a text that reads like
+        such JSON is in quotation marks; an export to COCO writes what was read.
+        """
 
     def __init__(
         self,

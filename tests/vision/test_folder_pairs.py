@@ -278,7 +278,7 @@ def test_text_beside_images_that_is_no_label_file_is_left_alone(photo: bytes) ->
         ("r.json", b'[{"image_id": 1, "category_id": 7, "bbox": [1, 2, 3, 4], "score": 0.5}]', "COCO results"),
         ("train.json", b'{"dm_format_version": "1.0", "media_type": 2, "infos": {}, "items": []}', "Datumaro"),
         ("annotations.xml", b"<?xml version='1.0'?><annotations><version>1.1</version></annotations>", "CVAT's XML"),
-        ("boxes.csv", b"filename,width,height,class\n", "an unknown format"),
+        ("boxes.csv", b"filename,width,height,class\n", "a table of images"),
     ],
 )
 def test_labels_in_formats_that_are_not_read_are_named(photo: bytes, name: str, content: bytes, title: str) -> None:
@@ -359,3 +359,14 @@ class TestOtherSpellings:
 def test_the_name_inside_a_file_decides_between_images_that_differ_by_the_case_of_their_ending(picture: bytes) -> None:
     files = {"a.png": picture, "a.PNG": picture, "a.xml": voc(voc_object(1, 1, 9, 9), name="a.PNG")}
     assert plan_of(files).label_of == {"a.PNG": "a.xml"}
+
+
+@pytest.mark.parametrize("folder", ["images", "data/Images", "JPEGImages"])
+def test_of_two_folders_a_name_without_one_means_that_for_images(photo: bytes, folder: str) -> None:
+    named = coco(annotation(), images=[{"id": 1, "file_name": "a.jpg"}])
+    files = {f"{folder}/a.jpg": photo, "thumbnails/a.jpg": photo, "i.json": named}
+    assert list(filter(None, names_of(files).values())) == [["cell"]]
+    assert names_of(files)[f"{folder}/a.jpg"] == ["cell"]
+    assert not doubts(plan_of(files))
+    several = files | {"more/images/a.jpg": photo}
+    assert doubts(plan_of(several)) == {"AMBIGUOUS_IMAGE": 1}

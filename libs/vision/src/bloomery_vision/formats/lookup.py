@@ -14,6 +14,9 @@ from bloomery_vision.formats.split_words import split_of, split_of_file
 from bloomery_vision.formats.stems import Stems, bases_of, stems_of
 from bloomery_vision.images import SUFFIXES
 
+_FOR_IMAGES = frozenset({"images", "jpegimages"})
+"""Folders, in lower case, in which formats look for the images that are meant."""
+
 
 class AmbiguousNameError(LookupError):
     """Several images fit one name equally well."""
@@ -79,7 +82,7 @@ class NameIndex:
 
 
 def _closest(candidates: Sequence[str], wanted: str, near: str) -> str:
-    """The nearest candidate; of equally near ones, the one that lies above all others.
+    """The nearest candidate; of equally near ones, the one above all others, else the one in a folder for images.
 
     A name counts from the folder where the images begin: `a.jpg` is `data/a.jpg` rather than `data/x/a.jpg`, and
     `cam1/a.jpg` is `data/cam1/a.jpg` rather than `data/old/cam1/a.jpg`. So only the shortest can be meant.
@@ -93,9 +96,12 @@ def _closest(candidates: Sequence[str], wanted: str, near: str) -> str:
     named = [one for one in tied if nfc(f"/{one}").endswith(nfc(f"/{wanted}"))]
     first, *others = sorted(named or tied, key=len)
     above = nfc(first).removesuffix(nfc(wanted if named else base_of(first)))
-    if not all(len(other) > len(first) and nfc(other).startswith(above) for other in others):
+    if all(len(other) > len(first) and nfc(other).startswith(above) for other in others):
+        return first
+    known = [one for one in (first, *others) if _FOR_IMAGES.intersection(_folders(one))]
+    if len(known) != 1:
         raise AmbiguousNameError(wanted, candidates)
-    return first
+    return known[0]
 
 
 def _score(name: str, wanted: str, near: str) -> tuple[int, bool, int, int]:

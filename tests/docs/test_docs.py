@@ -4,6 +4,7 @@ import ast
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, get_args
@@ -174,6 +175,7 @@ def number(text: str) -> float:
     return float(digits) * {"": 1, "MiB": 1 << 20, "GiB": 1 << 30}[unit]
 
 
+@cache
 def literals() -> set[str]:
     """Every text constant in the code of services, libraries and client."""
     files = (path for folder in CODE for path in (ROOT / folder).rglob("*.py") if "_pb2" not in path.name)

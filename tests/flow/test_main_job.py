@@ -10,14 +10,22 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from typer.testing import Result
 
 from bloomery import Client, ModelVersion
 from bloomery.vision.v1 import Provenance
 from tests.faults.processes import workers
-from tests.flow.conftest import Server
+from tests.flow.conftest import Run, Server
 
 pytestmark = [pytest.mark.real_training, pytest.mark.timeout(600)]
 DATASET = "projects/trained/datasets/cells-v/versions/1"
+
+
+def command(run: Run, *arguments: str | Path) -> Result:
+    """What a command says that goes well."""
+    done = run(*arguments)
+    assert done.exit_code == 0, done.output
+    return done
 
 
 def test_a_model_version_can_be_traced_to_its_exact_data(client: Client, trained: ModelVersion) -> None:
@@ -134,8 +142,8 @@ def test_a_cancelled_job_stops_with_nothing_left_running(client: Client, server:
     assert [version.name for version in client.model("projects/trained/models/cells-v").versions()] == [trained.name]
 
 
-def test_a_model_is_measured_as_its_training_measured_it(server: Server, trained: ModelVersion) -> None:
-    done = server.bloomery("evaluate", trained.name, "--on", DATASET, "--name", "measure", "--follow", "-o", "json")
+def test_a_model_is_measured_as_its_training_measured_it(run: Run, trained: ModelVersion) -> None:
+    done = command(run, "evaluate", trained.name, "--on", DATASET, "--name", "measure", "--follow", "-o", "json")
     job = json.loads(done.stdout)
     expected = {name: value for name, value in trained.metrics.items() if name.startswith("test/")}
     assert job["result"]["metrics"] == expected
@@ -145,16 +153,16 @@ def test_a_model_is_measured_as_its_training_measured_it(server: Server, trained
     details = job["result"]["details"]
     assert details["model"]["version"] == trained.name
     assert details["dataset"] == {"version": DATASET, "content_hash": trained.lineage.dataset_hash}
-    shown = server.bloomery("jobs", "watch", "projects/trained/jobs/measure").stdout
+    shown = command(run, "jobs", "watch", "projects/trained/jobs/measure").stdout
     assert "CLASS" in shown
     assert "Platelets" in shown
 
 
 def test_predictions_on_a_dataset_version_are_those_of_the_server(
-    server: Server, trained: ModelVersion, examples_dir: Path, tmp_path: Path
+    run: Run, trained: ModelVersion, examples_dir: Path, tmp_path: Path
 ) -> None:
     options = ("--split", "all", "--confidence", "0.0", "--to", tmp_path)
-    done = server.bloomery("predict-batch", trained.name, "--on", DATASET, *options)
+    done = command(run, "predict-batch", trained.name, "--on", DATASET, *options)
     assert done.stdout.strip() == str(tmp_path / "predictions.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
     assert len(lines) == 60
@@ -167,13 +175,13 @@ def test_predictions_on_a_dataset_version_are_those_of_the_server(
 
 
 def test_predictions_become_annotations_of_images_that_nobody_annotated(
-    server: Server, client: Client, trained: ModelVersion, pictures: Path
+    run: Run, client: Client, trained: ModelVersion, pictures: Path
 ) -> None:
     (pictures / "data.yaml").write_text("names: [RBC, WBC]\n")
     project = client.project("trained")
     project.import_folder(pictures)
     options = ("--assets", "name:png", "--to-annotations", "--threshold", "0.0", "-o", "json")
-    done = server.bloomery("predict", trained.name, *options)
+    done = command(run, "predict", trained.name, *options)
     told = [line.rpartition(", ")[2] for line in done.stderr.splitlines()]
     assert sorted(told) == ["left alone: people annotated it"] * 2 + ["saved"]
     seen = {one["asset"]: one["shapes"] for one in json.loads(done.stdout)}
@@ -185,17 +193,17 @@ def test_predictions_become_annotations_of_images_that_nobody_annotated(
 
 
 def test_a_model_file_becomes_a_version_that_does_all_that_others_do(
-    server: Server, client: Client, trained: ModelVersion, examples_dir: Path, tmp_path: Path
+    run: Run, client: Client, trained: ModelVersion, examples_dir: Path, tmp_path: Path
 ) -> None:
     [weights] = [path for path in trained.download(tmp_path) if path.name == "best.pt"]
     arguments = ("--model", "mine", "--recipe", "yolo-detect", "--project", "trained", "--follow")
-    imported = server.bloomery("models", "import", weights, *arguments)
+    imported = command(run, "models", "import", weights, *arguments)
     assert "projects/trained/models/mine/versions/1" in imported.stdout
     model = client.model_version("projects/trained/models/mine/versions/1")
     assert list(model.classes) == list(trained.classes)
     assert (model.lineage.dataset_version, model.lineage.base) == ("", "best.pt")
     assert (model.proto.input.height, model.proto.input.resize) == (64, "letterbox")
-    optimized = server.bloomery("optimize", model.name, "--to", "onnx")
+    optimized = command(run, "optimize", model.name, "--to", "onnx")
     assert "on generated images" in optimized.stdout
     image = min((examples_dir / "blood-cells" / "JPEGImages").iterdir())
     seen, known = (each.refresh().predict(image, threshold=0.0).shapes[0] for each in (model, trained))
@@ -208,7 +216,7 @@ def test_a_model_file_becomes_a_version_that_does_all_that_others_do(
     assert [version.name for version in client.model("projects/trained/models/mine").versions()] == []
     passing = client.create_project("passing")
     passing.import_model(weights, model="mine", recipe="yolo-detect").wait().model_version()
-    server.bloomery("project", "delete", "passing", "--cascade", "--yes")
+    command(run, "project", "delete", "passing", "--cascade", "--yes")
     assert "passing" not in {one.id for one in client.projects()}
     assert list(client.models(project="passing")) == []
 

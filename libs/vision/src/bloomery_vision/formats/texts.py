@@ -40,7 +40,7 @@ def read_head(source: Source, name: str, size: int) -> bytes:
 def read_start(source: Source, name: str, size: int) -> str:
     """The first bytes of a file as text, be it none, with line ends as Unix has them. Raises FormatError UNREADABLE."""
     head = read_head(source, name, size)
-    return _LINE_END.sub("\n", head.decode(encoding_of(head), "replace"))
+    return _unix(head.decode(encoding_of(head), "replace"))
 
 
 def read_text(source: Source, name: str) -> str:
@@ -51,7 +51,7 @@ def read_text(source: Source, name: str) -> str:
     """
     content = read_small(source, name)
     try:
-        return _LINE_END.sub("\n", content.decode(encoding_of(content)))
+        return _unix(content.decode(encoding_of(content)))
     except UnicodeDecodeError as problem:
         message = f"{name} is not text in UTF-8: {problem.reason} at byte {problem.start}"
         raise FormatError("BROKEN_FILE", message, "save it as UTF-8") from problem
@@ -60,6 +60,11 @@ def read_text(source: Source, name: str) -> str:
 def read_lines(source: Source, name: str) -> list[str]:
     """The lines of a small text file, each without the space around it. Raises FormatError as `read_text` does."""
     return [line.strip() for line in read_text(source, name).split("\n")]
+
+
+def _unix(text: str) -> str:
+    # Most texts have Unix's line ends already, each of which the search would stop at.
+    return _LINE_END.sub("\n", text) if "\r" in text else text
 
 
 def encoding_of(content: bytes) -> str:

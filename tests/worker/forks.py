@@ -67,8 +67,10 @@ def _be_trainer(work_dir: Path, environment: Mapping[str, str], directives: Conn
     for number, descriptor in enumerate((directives.fileno(), log, log)):
         os.dup2(descriptor, number)
     sys.stdin = os.fdopen(0, closefd=False)
+    os.setpgid(0, 0)
+    # The fork server says nothing where it could not load what it was told to.
+    assert "torch" in sys.modules, "tests.worker.preloaded cannot be loaded"
     os.chdir(work_dir)
     os.environ.clear()
     os.environ.update(environment)
-    os.setpgid(0, 0)
     sys.exit(trainer_main.main([str(os.dup(notes.fileno())), str(os.getppid())]))

@@ -33,7 +33,7 @@ PEOPLES_METHODS = {
     if method.options.Extensions[required_role] not in (ROLE_WORKER, ROLE_SERVICE)
 }
 # What these concern is no single project's.
-OF_NO_PROJECT = {"CreateProject", "ListProjects", "ListRecipes"}
+OF_NO_PROJECT = {"CreateProject", "GetModelForms", "ListProjects", "ListRecipes"}
 
 
 def methods(prefix: str) -> list[str]:

@@ -48,8 +48,8 @@ async def recorded(service: Service, name: str = V1) -> ModelVersion:
     return await until(lambda: service.models.GetModelVersion(GetModelVersionRequest(name=name)))
 
 
-async def variant_in(service: Service, state: ModelVariant.State.ValueType) -> ModelVariant:
-    request = GetModelVariantRequest(name=ONNX)
+async def variant_in(service: Service, state: ModelVariant.State.ValueType, name: str = ONNX) -> ModelVariant:
+    request = GetModelVariantRequest(name=name)
     return await until(lambda: service.models.GetModelVariant(request), lambda variant: variant.state == state)
 
 

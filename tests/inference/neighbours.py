@@ -43,6 +43,7 @@ class Trainer(JobServiceServicer):
         self.created: list[CreateJobRequest] = []
         self.feed: list[FeedItem] = []
         self.refuse_creation = 0
+        self.refusal = grpc.StatusCode.UNAVAILABLE
         self.uids: dict[str, str] = {}
         """Uids of the jobs that are there though nobody created them here."""
         self.asked: list[str] = []
@@ -55,7 +56,7 @@ class Trainer(JobServiceServicer):
     async def CreateJob(self, request: CreateJobRequest, context: Context) -> Job:
         if self.refuse_creation:
             self.refuse_creation -= 1
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+            await context.abort(self.refusal, "not now")
         self.created.append(request)
         job = Job(name=f"{request.parent}/jobs/{request.job_id}", state=JobState.JOB_STATE_PENDING)
         return self.jobs.setdefault(job.name, job)

@@ -21,7 +21,7 @@ async def versions(service: Service) -> Remembered:
     await recorded(service)
     await service.app.loops.close()
     db = service.app._db
-    registry = Registry(db, jobs=None, releasing=None, changed=None)  # type: ignore[arg-type]
+    registry = Registry(db, releasing=None, changed=None)  # type: ignore[arg-type]
     return Remembered(db, registry)
 
 

@@ -2,12 +2,14 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import grpc
 import pytest
 
 from bloomery.inference.v1 import (
+    GetModelFormsRequest,
     GetModelVariantRequest,
     ModelVariant,
     OptimizeModelVersionRequest,
@@ -21,7 +23,7 @@ from bloomery_kit.times import utc_now
 from tests.inference.asking import ONNX, V1, recorded, variant_in
 from tests.inference.conftest import Service
 from tests.inference.models import one_box, write_model
-from tests.inference.samples import optimized, trained, with_facts, with_variant
+from tests.inference.samples import optimized, struct, trained, with_facts, with_variant
 
 
 async def test_an_optimization_makes_a_ready_variant_with_its_proof(service: Service, tmp_path: Path) -> None:
@@ -136,6 +138,71 @@ async def test_a_job_that_takes_long_is_looked_at_less_and_less_and_its_end_is_s
     for now in range(600, 662, 2):  # noqa: B007 - the replica's clock reads it
         await replica.settle()
     assert (await recorded(service)).variants[0].state == ModelVariant.STATE_FAILED
+
+
+async def test_a_job_is_asked_for_the_form_its_parameters_and_other_images(service: Service) -> None:
+    service.trainer.feed.append(trained(1))
+    await recorded(service)
+    other = "projects/pets/datasets/others/versions/3"
+    wanted = struct({"calibration_images": 50})
+    variant = await service.models.OptimizeModelVersion(
+        OptimizeModelVersionRequest(name=V1, format="onnx", precision="int8", parameters=wanted, dataset_version=other)
+    )
+    assert variant.name == f"{V1}/variants/onnx-int8"
+    [asked] = service.trainer.created
+    assert asked.job.dataset_version == other
+    assert dict(asked.job.parameters) == {"format": "onnx", "precision": "int8", "calibration_images": 50}
+
+
+async def test_a_variant_whose_job_the_trainer_refuses_can_be_asked_for_otherwise(service: Service) -> None:
+    service.trainer.feed.append(trained(1))
+    await recorded(service)
+    service.trainer.refuse_creation = 1
+    service.trainer.refusal = grpc.StatusCode.INVALID_ARGUMENT
+    wrong = struct({"calibration_imges": 50})
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1, parameters=wrong))
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    [failed] = (await recorded(service)).variants
+    assert failed.state == ModelVariant.STATE_FAILED
+    assert failed.reason.startswith("JOB_REFUSED: ")
+    again = await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1))
+    assert again.state == ModelVariant.STATE_PENDING
+    assert [dict(asked.job.parameters) for asked in service.trainer.created] == [
+        {"format": "onnx", "precision": "fp32"}
+    ]
+
+
+async def test_the_forms_say_what_runs_them_and_what_they_need(service: Service) -> None:
+    found = {form.id: form for form in (await service.models.GetModelForms(GetModelFormsRequest())).model_forms}
+    assert next(iter(found)) == "onnx-fp32"
+    assert (found["onnx-int8"].runtime, found["onnx-int8"].limits) == ("onnxruntime", "metric 0.01")
+    assert [form.id for form in found.values() if form.needs] == ["tensorrt-fp16"]
+
+
+async def test_a_form_that_no_worker_makes_is_refused_before_there_is_a_job(service: Service) -> None:
+    service.trainer.feed.append(trained(1))
+    await recorded(service)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1, format="tensorrt"))
+    assert error_info(to_status(refused.value)).reason == "FORM_UNAVAILABLE"
+    assert "built on the GPU that will run it" in (refused.value.details() or "")
+    assert not service.trainer.created
+    assert not (await recorded(service)).variants
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ({"format": "onnx", "precision": "int4"}, "must be one of fp32, int8, int8-dynamic for onnx"),
+        ({"parameters": struct({"precision": "int8"})}, "is a field of its own"),
+    ],
+)
+async def test_a_form_that_there_is_not_is_refused(service: Service, wanted: dict[str, Any], said: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1, **wanted))
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert said in (refused.value.details() or "")
 
 
 async def test_an_unknown_format_names_the_known_ones(service: Service) -> None:

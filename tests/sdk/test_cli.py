@@ -56,6 +56,7 @@ SHOWN: dict[str, tuple[Message, str]] = {
     "models list": (world.MODEL, "cells-v@1"),
     "models versions cells-v": (world.MODEL_VERSION, "test/map50=0.91"),
     "models show cells-v@1": (world.MODEL_VERSION, "onnx-fp32"),
+    "models variants cells-v@1": (world.VARIANT, "passed on 32 images"),
     "evaluate cells-v@1 --on cells-v@1": (world.JOB, "projects/cells/jobs/j1"),
     "predict-batch cells-v@1 --on cells-v@1": (world.JOB, "projects/cells/jobs/j1"),
     "optimize cells-v@1 --to onnx": (world.VARIANT, "passed on 32 images"),

@@ -1,11 +1,14 @@
 """What the command line says of models: predictions, variants, their proofs."""
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
 
 from bloomery.cli._output import text
+from bloomery.common.v1 import Artifact
 from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
 from bloomery_kit import errors as served
@@ -71,6 +74,13 @@ def test_optimizing_shows_what_its_job_waits_for(fake: Fake, run: Run) -> None:
     result = run("optimize cells-v@1")
     assert result.stderr.splitlines()[:2] == ["job j1", "QUEUED QUOTA_WAIT the machine is busy with j0"]
     assert "passed on 32 images" in result.stdout
+
+
+def test_a_form_is_asked_for_with_its_parameters_and_images(fake: Fake, run: Run) -> None:
+    run("optimize cells-v@1 --to onnx-int8 --on cells-v@1 --set calibration_images=50 --set seed=2")
+    [asked] = fake.calls["OptimizeModelVersion"]
+    assert (asked.format, asked.precision, asked.dataset_version) == ("onnx", "int8", world.VERSION.name)
+    assert dict(asked.parameters) == {"calibration_images": 50, "seed": 2}
 
 
 def test_parity_and_latency_are_shown(run: Run) -> None:
@@ -160,3 +170,72 @@ def test_what_goes_with_a_version_is_shown_before_it_is_deleted(fake: Fake, run:
     assert not fake.calls["DeleteModelVersion"]
     assert run("models delete cells-v@1 --yes").exit_code == 0
     assert len(fake.calls["DeleteModelVersion"]) == len(fake.calls["PreviewModelDeletion"]) == 1
+
+
+FORMS = [
+    inference.ModelForm(id="onnx-fp32"),
+    inference.ModelForm(id="onnx-int8"),
+    inference.ModelForm(id="tensorrt-fp16", needs="a GPU"),
+]
+
+
+def variant(id: str, **fields: Any) -> inference.ModelVariant:
+    name = f"{world.MODEL_VERSION.name}/variants/{id}"
+    return inference.ModelVariant(name=name, **{"state": inference.ModelVariant.STATE_READY, **fields})
+
+
+def test_variants_stand_side_by_side(fake: Fake, run: Run) -> None:
+    measured = variant(
+        "onnx-int8",
+        artifacts=[Artifact(size_bytes=3 << 20), Artifact(size_bytes=1 << 20)],
+        parity=inference.Parity(image_count=18, original_metric=0.81, variant_metric=0.805, passed=True),
+        latency=inference.Latency(
+            p50_ms=12.34, p95_ms=13, threads=2, device="a CPU", images_per_second=99.5, peak_memory_bytes=64 << 20
+        ),
+    )
+    failed = variant("onnx-int8-dynamic", state=inference.ModelVariant.STATE_FAILED, reason="EXPORT_FAILED: map50 0.1")
+    fake.answer("ListModelVariants", inference.ListModelVariantsResponse(model_variants=[measured, failed]))
+    head, one, other = run("models variants cells-v@1").stdout.splitlines()
+    columns = [
+        "VARIANT",
+        "STATE",
+        "SIZE",
+        "P50 MS",
+        "P95 MS",
+        "IMAGES/S",
+        "MEMORY",
+        "MAP50",
+        "ORIGINAL",
+        "PARITY",
+        "ON",
+    ]
+    assert re.split(r"  +", head) == columns
+    assert re.split(r"  +", one) == [
+        "onnx-int8", "READY", "4 MiB", "12.34", "13", "99.5", "64 MiB", "0.8050", "0.8100", "passed on 18 images",
+        "2 threads, a CPU",
+    ]  # fmt: skip
+    assert re.split(r"  +", other) == ["onnx-int8-dynamic", "FAILED", "EXPORT_FAILED: map50 0.1"]
+
+
+def test_all_forms_are_made_one_after_the_other_and_what_cannot_be_made_is_said(fake: Fake, run: Run) -> None:
+    fake.answer("GetModelForms", inference.GetModelFormsResponse(model_forms=FORMS))
+    failed = variant("onnx-int8", state=inference.ModelVariant.STATE_FAILED, reason="map50 is 0.1 instead of 0.8")
+    made = {"": world.VARIANT, "fp32": world.VARIANT, "int8": failed}
+    fake.answer("OptimizeModelVersion", lambda request: made[request.precision])
+    fake.answer("GetModelVariant", lambda request: failed if request.name == failed.name else world.VARIANT)
+    listed = inference.ListModelVariantsResponse(model_variants=[world.VARIANT, failed])
+    fake.answer("ListModelVariants", listed)
+    result = run("optimize cells-v@1 --to all")
+    assert result.exit_code == 0, result.output
+    assert [call.precision for call in fake.calls["OptimizeModelVersion"]] == ["fp32", "int8"]
+    assert "onnx-int8: map50 is 0.1 instead of 0.8" in result.stderr
+    assert "tensorrt-fp16: a GPU" in result.stderr
+    assert "passed on 32 images" in result.stdout
+    fake.answer("ListModelVariants", inference.ListModelVariantsResponse(model_variants=[failed]))
+    assert run("optimize cells-v@1 --to all").exit_code == 1
+
+
+def test_the_variant_that_answers_can_be_named(fake: Fake, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded())
+    run("predict cells-v@1 --variant onnx-int8", str(tmp_path / "a.png"))
+    assert [call.variant for call in fake.calls["Predict"]] == ["onnx-int8"]

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -171,6 +172,33 @@ def test_a_model_version_that_is_not_recorded_yet_is_waited_for(fake: Fake, clie
     fake.queue("FindModelVersion", served.NotFound("model version", "of j1"))
     with pytest.raises(errors.NotFound):
         client.job("j1").model_version(patience=-1)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "form"),
+    [
+        ((), ("onnx", "")),
+        (("onnx-int8",), ("onnx", "int8")),
+        (("onnx-int8-dynamic",), ("onnx", "int8-dynamic")),
+        (("onnx", "int8"), ("onnx", "int8")),
+    ],
+)
+def test_a_form_is_asked_for_by_its_id(
+    fake: Fake, client: Client, wanted: tuple[str, ...], form: tuple[str, str]
+) -> None:
+    options: dict[str, Any] = dict(zip(("format", "precision"), wanted, strict=False))
+    version = client.model_version("cells-v@1")
+    version.optimize(**options, on="cells-v@1", calibration_images=50)
+    version.optimize(**options, on=client.dataset_version("cells-v@1"))
+    asked, other = fake.calls["OptimizeModelVersion"]
+    assert (asked.format, asked.precision) == form
+    assert dict(asked.parameters) == {"calibration_images": 50}
+    assert asked.dataset_version == other.dataset_version == world.VERSION.name
+
+
+def test_the_forms_of_models_are_listed(fake: Fake, client: Client) -> None:
+    fake.answer("GetModelForms", inference.GetModelFormsResponse(model_forms=[inference.ModelForm(id="onnx-fp32")]))
+    assert [form.id for form in client.model_forms()] == ["onnx-fp32"]
 
 
 def test_a_variant_is_waited_for_through_its_job(fake: Fake, client: Client) -> None:

@@ -192,4 +192,5 @@ def settle(fake: Fake) -> None:
     fake.answer("PreviewModelDeletion", deletion)
     fake.answer("OptimizeModelVersion", VARIANT)
     fake.answer("GetModelVariant", VARIANT)
+    fake.answer("ListModelVariants", inference.ListModelVariantsResponse(model_variants=[VARIANT]))
     fake.answer("Predict", PREDICTION)

@@ -23,6 +23,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from bloomery.training.v1 import Job, JobKind, Parameter, Recipe
 from bloomery.vision.v1 import TaskType
+from bloomery_worker.messages import Value
 from bloomery_worker.process import LOG_FILE, TrainerProcess
 from bloomery_worker.settings import read_settings
 from bloomery_worker.supervisor import supervise
@@ -87,7 +88,7 @@ def recipe(name: str) -> Recipe:
     )
 
 
-def defaults(name: str, kind: str) -> dict[str, object]:
+def defaults(name: str, kind: str) -> dict[str, Value]:
     """Every parameter of a recipe's kind of job with its default."""
     chosen = [one for one in _declared()[name]["parameters"] if kind in one.get("kinds", ["TRAIN"])]
     return {one["id"]: one["default"] for one in chosen if one["default"] is not None}

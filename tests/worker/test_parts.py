@@ -1,6 +1,7 @@
 """The small parts of a worker."""
 
 import errno
+import math
 import os
 import threading
 from dataclasses import replace
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 
 from bloomery.training.v1 import ModelFacts, VariantFacts, VariantParity
+from bloomery_vision.forms import FORMS
 from bloomery_worker import kernel, machine
 from bloomery_worker.context import Context
 from bloomery_worker.events import samples_event
-from bloomery_worker.export import Limits, ModelSpec, Parity, Tensor, largest_errors, measure_latency, triton_config
+from bloomery_worker.export import ModelSpec, Tensor, triton_config
 from bloomery_worker.failures import ConfigError, DataError, ExportError, Failure, classify, killed
 from bloomery_worker.kernel import out_of_memory_kills
 from bloomery_worker.layout import place
@@ -39,7 +41,9 @@ from bloomery_worker.messages import (
     decode_note,
     encode,
 )
-from bloomery_worker.predictor import OnnxPredictor, Remembering, predictions
+from bloomery_worker.parity import Parity, largest_errors
+from bloomery_worker.predictor import Remembering, predictions
+from bloomery_worker.runners import OnnxRunner
 from bloomery_worker.samples import is_due
 from bloomery_worker.settings import MissingSettingError, read_settings
 from tests.inference.models import one_box, write_model
@@ -178,7 +182,7 @@ def test_no_more_threads_compute_than_there_are_usable_cores(
 
 def test_an_export_computes_with_the_threads_that_it_is_given(tmp_path: Path) -> None:
     model = write_model(tmp_path / "model", one_box(16, 16, 8, 4, [0.9, 0.1]), side=32) / "1" / "model.onnx"
-    options = OnnxPredictor(model, threads=5)._session.get_session_options()
+    options = OnnxRunner(model, threads=5)._session.get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (5, 1)
 
 
@@ -214,7 +218,7 @@ def test_a_file_is_placed_without_copying(tmp_path: Path) -> None:
 
 
 def test_triton_reads_a_plain_config() -> None:
-    spec = ModelSpec("detect", ("a", "b"), (320, 640), "letterbox", (Tensor("output0", (6, 4200)),))
+    spec = ModelSpec("detect", ("a", "b"), (320, 640), "letterbox", "onnxruntime", (Tensor("output0", (6, 4200)),))
     assert triton_config(spec) == (
         'backend: "onnxruntime"\n'
         "max_batch_size: 8\n"
@@ -235,13 +239,13 @@ def off_by(geometry: float, score: float) -> np.ndarray:
 
 
 def test_errors_of_boxes_and_scores_are_told_apart() -> None:
-    images = np.zeros((2, 4, 4, 3), dtype=np.uint8)
+    images = [np.zeros((2, 4, 4, 3), dtype=np.uint8)]
     errors = largest_errors(lambda _: (off_by(0, 0),), lambda _: (off_by(0.25, -0.5),), images, geometry_rows=4)
     assert errors == (0.25, 0.5)
 
 
 def test_outputs_of_other_shapes_are_no_export() -> None:
-    images = np.zeros((1, 4, 4, 3), dtype=np.uint8)
+    images = [np.zeros((1, 4, 4, 3), dtype=np.uint8)]
     with pytest.raises(ExportError):
         largest_errors(lambda _: (off_by(0, 0),), lambda _: (off_by(0, 0)[:, :, :2],), images, geometry_rows=4)
 
@@ -249,7 +253,7 @@ def test_outputs_of_other_shapes_are_no_export() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("broken", ["original", "variant"])
 def test_what_is_no_number_is_no_export(broken: str, value: float) -> None:
-    images = np.zeros((2, 4, 4, 3), dtype=np.uint8)
+    images = [np.zeros((2, 4, 4, 3), dtype=np.uint8)]
     models = {"original": off_by(0, 0), "variant": off_by(0, 0)}
     models[broken] = off_by(value, value)
     with pytest.raises(ExportError, match=f"the {broken} gives values that are no finite numbers"):
@@ -263,17 +267,35 @@ def test_what_is_no_number_is_no_prediction() -> None:
 
 
 @pytest.mark.parametrize(
-    ("geometry", "score", "metric", "passed"),
+    ("form", "geometry", "score", "metric", "problem"),
     [
-        (0.1, 1e-4, 0.9, True),
-        (0.6, 0, 0.9, False),
-        (0, 0.01, 0.9, False),
-        (0, 0, 0.8, False),
-        (float("nan"), 0, 0.9, False),
+        ("onnx-fp32", 0.1, 1e-4, 0.9, ""),
+        ("onnx-fp32", 0.6, 0, 0.9, "a coordinate is 0.6 px off, at most 0.5 is allowed"),
+        ("onnx-fp32", 0, 0.01, 0.9, "a score is 0.01 off, at most 0.001 is allowed"),
+        ("onnx-fp32", 0, 0, 0.89, "map50 is 0.8900 instead of 0.9000 on 8 images, a loss of at most 0.005 is allowed"),
+        ("onnx-fp32", math.nan, 0, 0.9, "a coordinate is nan px off, at most 0.5 is allowed"),
+        ("onnx-int8", 20, 0.4, 0.891, ""),
+        ("onnx-int8", 0, 0, 0.95, ""),
+        ("onnx-int8", 0, 0, 0.88, "map50 is 0.8800 instead of 0.9000 on 8 images, a loss of at most 0.01 is allowed"),
+        ("onnx-int8", 0, 0, math.nan, "map50 is nan instead of 0.9000 on 8 images, a loss of at most 0.01 is allowed"),
     ],
 )
-def test_parity_needs_every_limit(geometry: float, score: float, metric: float, passed: bool) -> None:
-    assert Parity(8, geometry, score, 0.9, metric, Limits()).passed is passed
+def test_parity_needs_every_limit_of_the_form(
+    form: str, geometry: float, score: float, metric: float, problem: str
+) -> None:
+    parity = Parity(8, geometry, score, {"map50": (0.9, metric), "mask_map50": (0.5, 0.5)}, FORMS[form].limits)
+    if problem:
+        with pytest.raises(ExportError, match=f"^it does not answer as the original: {problem}$"):
+            parity.check()
+    else:
+        parity.check()
+        assert (parity.facts().original_metric, parity.facts().variant_metric) == (0.9, metric)
+
+
+def test_masks_that_are_worse_fail_a_form_whose_boxes_are_good() -> None:
+    metrics = {"map50": (0.9, 0.9), "mask_map50": (0.5, 0.4)}
+    with pytest.raises(ExportError, match=r"mask_map50 is 0\.4000 instead of 0\.5000"):
+        Parity(8, 0, 0, metrics, FORMS["onnx-int8"].limits).check()
 
 
 def test_each_batch_is_computed_once_as_far_as_there_is_room() -> None:
@@ -288,14 +310,6 @@ def test_each_batch_is_computed_once_as_far_as_there_is_room() -> None:
     for batch in batches * 2:
         np.testing.assert_array_equal(remembering(batch)[0], batch)
     assert computed == [0, 1, 2, 2]
-
-
-def test_latency_is_in_milliseconds() -> None:
-    ticks = iter(np.arange(0, 10, 0.002))
-    image = np.zeros((4, 4, 3), dtype=np.uint8)
-    latency = measure_latency(lambda _: (), image, threads=1, runs=10, clock=lambda: float(next(ticks)))
-    assert latency.p50_ms == pytest.approx(2)
-    assert latency.p95_ms == pytest.approx(2)
 
 
 def test_samples_become_shapes_of_the_contract() -> None:

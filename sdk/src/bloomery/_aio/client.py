@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -186,6 +186,11 @@ class AsyncClient:
         async for page in session.pages(session.jobs.ListRecipes, training.ListRecipesRequest()):
             for recipe in page.recipes:
                 yield AsyncRecipe(session, recipe)
+
+    async def model_forms(self) -> Sequence[inference.ModelForm]:
+        """The forms in which models are served, the default first; `needs` says what is missing to make one."""
+        session = await self.connect()
+        return (await session.call(session.models.GetModelForms, inference.GetModelFormsRequest())).model_forms
 
     async def job(self, name: str) -> AsyncJob:
         """A job."""

@@ -1,7 +1,7 @@
 """What a model version does without a job: its variants, predictions and files."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Self, TypedDict, TypeVar, Unpack
@@ -16,9 +16,10 @@ from bloomery._archive import file_name, found_below, inside, refuse_foreign
 from bloomery._card import METADATA, ModelCard, write_metadata
 from bloomery._comparison import ModelComparison, comparison
 from bloomery._concurrency import in_order
-from bloomery._fields import AssetFields, ModelVersionFields
+from bloomery._fields import AssetFields, DatasetVersionFields, ModelVersionFields
 from bloomery._files import Download
 from bloomery._images import ImageLike, encoded
+from bloomery._jobs import Parameter, struct
 from bloomery._labels import class_of
 from bloomery._names import parent_of
 from bloomery._results import Predicted, Prediction, Progress, unseen
@@ -45,6 +46,7 @@ class PredictOptions(TypedDict, total=False):
     classes: Sequence[str]
     max_shapes: int
     multi_label: bool
+    variant: str
 
 
 class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
@@ -62,9 +64,42 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             for variant in page.model_variants:
                 yield AsyncModelVariant(self._session, variant)
 
-    async def optimize(self, format: str = "onnx", *, precision: str = "fp32") -> AsyncModelVariant:
-        """Start making a variant and return it, PENDING; one that is there already is returned as it is."""
-        request = inference.OptimizeModelVersionRequest(name=self.name, format=format, precision=precision)
+    async def optimize(
+        self,
+        /,
+        format: str = "onnx",
+        *,
+        precision: str = "",
+        on: str | DatasetVersionFields = "",
+        settings: Mapping[str, Parameter] | None = None,
+        **parameters: Parameter,
+    ) -> AsyncModelVariant:
+        """Start making a variant and return it, PENDING; one that is there already is returned as it is.
+
+        Args:
+            format: file format, also with its precision, such as "onnx-int8"; `AsyncClient.model_forms` has all forms.
+            precision: of the numbers, such as "int8"; the format's default where empty.
+            on: dataset version to calibrate, compare and measure on, or its name such as "cells-v@1"; the one that the
+                model was trained on by default.
+            settings: parameters of the recipe, also such as have a name that is taken here.
+            parameters: parameters of the recipe, such as `calibration_images=300`; its defaults where not given.
+
+        Raises:
+            InvalidArgument: there is no such form, or a parameter is wrong.
+            FailedPrecondition: this form cannot be made here.
+            NotFound: there is no such dataset version.
+        """
+        kind, _, rest = format.partition("-")
+        request = inference.OptimizeModelVersionRequest(
+            name=self.name,
+            format=kind,
+            precision=precision or rest,
+            parameters=struct({**(settings or {}), **parameters}),
+        )
+        if isinstance(on, str) and on:
+            request.dataset_version = (await find_dataset_version(self._session, parent_of(self.name, 2), on)).name
+        elif not isinstance(on, str):
+            request.dataset_version = on.name
         variant = await self._session.call(self._session.models.OptimizeModelVersion, request)
         return AsyncModelVariant(self._session, variant)
 
@@ -77,6 +112,7 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
         classes: Sequence[str] = (),
         max_shapes: int = 0,
         multi_label: bool = False,
+        variant: str = "",
     ) -> Prediction:
         """Predict on one image.
 
@@ -88,10 +124,12 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             classes: only these classes; empty for all.
             max_shapes: at most so many, best first; 0 for the server's default.
             multi_label: let one place answer for several classes, as Ultralytics' own validation does.
+            variant: id of the one that answers, such as "onnx-int8"; the fastest by default.
 
         Raises:
             InvalidArgument: the image cannot be read, or a class is not the model's.
-            FailedPrecondition: the version has no READY variant; `optimize` makes one.
+            NotFound: there is no such variant.
+            FailedPrecondition: the version has no READY variant, or not that one; `optimize` makes it.
         """
         request = inference.PredictRequest(
             model_version=self.name,
@@ -100,6 +138,7 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             classes=[class_of(name, self.classes) for name in classes],
             max_shapes=max_shapes,
             multi_label=multi_label,
+            variant=variant,
         )
         source: bytes | Path | None = None
         if isinstance(image, Asset | AssetFields):

@@ -77,3 +77,4 @@ class Client(Facade):
     model_alias = wrapping(AsyncClient.model_alias, ModelAlias)
     alias_history = iterating(AsyncClient.alias_history)
     models = listing(AsyncClient.models, Model)
+    model_forms = blocking(AsyncClient.model_forms)

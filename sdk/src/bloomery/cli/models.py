@@ -1,4 +1,4 @@
-"""bloomery models: list, versions, show, card, lineage, compare, update, alias, promote, download, import, delete."""
+"""bloomery models: what there is of models, what is known of them, and what becomes of them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +12,7 @@ from bloomery.cli._live import follow_new
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, YesOption, connect
 from bloomery.cli._output import as_json, dump, fields, grid, listing, show
 from bloomery.cli._progress import steps
+from bloomery.cli._variants import show_variants
 from bloomery.cli.compare import show_comparison
 from bloomery.cli.lineage import show_model
 
@@ -74,6 +75,13 @@ def show_(version: VersionArgument, project: ProjectOption = None, output: Outpu
     """Show a version with its measurements, lineage and variants."""
     with connect(project) as client:
         show_version(client.model_version(version), output)
+
+
+@app.command(epilog="Example: bloomery models variants cells-v@1")
+def variants(version: VersionArgument, project: ProjectOption = None, output: OutputOption = Output.table) -> None:
+    """Show the variants of a version side by side: size, speed, memory, accuracy."""
+    with connect(project) as client:
+        show_variants(client.model_version(version), output)
 
 
 @app.command(epilog="Example: bloomery models card cells-v@1 > cells-v-1.md")

@@ -45,6 +45,9 @@ def run(
     threshold: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Smallest score to return.")] = None,
     classes: Annotated[str, typer.Option(metavar="NAME,...", help="Only these classes.")] = "",
     multi_label: MultiLabelOption = False,
+    variant: Annotated[
+        str, typer.Option(metavar="ID", help="The one that answers, such as onnx-int8; the fastest by default.")
+    ] = "",
     project: ProjectOption = None,
     output: OutputOption = Output.table,
 ) -> None:
@@ -62,7 +65,9 @@ def run(
         sources: Sequence[Path | Asset] = list(_below(images)) if images else _assets(client, model, assets or "")
         if not sources:
             report.say(f"no image of the project is meant by {assets}")
-        for one in model.predict_each(sources, threshold=threshold, classes=wanted, multi_label=multi_label):
+        for one in model.predict_each(
+            sources, threshold=threshold, classes=wanted, multi_label=multi_label, variant=variant
+        ):
             report.add(one)
     report.write()
     if report.failed:

@@ -19,6 +19,7 @@ from bloomery_inference.follower import RESULTS_LOOP, Follower
 from bloomery_inference.housekeeping import Housekeeper
 from bloomery_inference.images import ImageSource
 from bloomery_inference.loading import LoadedModels
+from bloomery_inference.optimizing import Optimizer
 from bloomery_inference.parked import Parked
 from bloomery_inference.pending import Pending
 from bloomery_inference.predictor import Predictor
@@ -65,7 +66,8 @@ class InferenceApp:
         changed = Notifier()
         self._runtime = open_runtime(settings.runtime)
         releasing = Releasing(datasets, annotations)
-        registry = Registry(db, jobs=jobs, releasing=releasing, changed=changed)
+        registry = Registry(db, releasing=releasing, changed=changed)
+        optimizer = Optimizer(db, registry, jobs=jobs, changed=changed)
         files = ModelCache(objects, settings.cache_dir, limit=settings.cache_bytes)
         predictor = Predictor(
             LoadedModels(files, self._runtime, limit=settings.loaded_models),
@@ -74,7 +76,7 @@ class InferenceApp:
             waiting_bytes=settings.waiting_bytes,
             decoding_bytes=settings.decoding_bytes,
         )
-        self._models = ModelServicer(registry, Versions(db), Aliases(db), Cards(db, datasets), objects)
+        self._models = ModelServicer(registry, optimizer, Versions(db), Aliases(db), Cards(db, datasets), objects)
         images = ImageSource(annotations, objects, max_bytes=settings.max_image_bytes)
         self._predictions = PredictionServicer(Remembered(db, registry), images, predictor)
         recorder = Recorder(db, datasets=datasets, annotations=annotations)

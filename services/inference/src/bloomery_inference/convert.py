@@ -11,12 +11,25 @@ from bloomery.common.v1 import SignedRequest
 from bloomery.inference.v1 import InputSpec as InputSpecMessage
 from bloomery.inference.v1 import Lineage as LineageMessage
 from bloomery.inference.v1 import Model as ModelMessage
-from bloomery.inference.v1 import ModelVariant, PredictRequest, PredictResponse, StageTimings
+from bloomery.inference.v1 import (
+    ModelVariant,
+    PredictRequest,
+    PredictResponse,
+    StageTimings,
+)
 from bloomery.inference.v1 import ModelVersion as ModelVersionMessage
-from bloomery.training.v1 import CreateJobRequest, Job, JobKind
 from bloomery.vision.v1 import TaskType
-from bloomery_inference.model import Artifact, Model, ModelVersion, Options, Origin, Prediction, Variant, VersionContent
-from bloomery_inference.names import DATASET_VERSION, MODEL, PROJECT, VARIANT, VERSION, parse_selector
+from bloomery_inference.model import (
+    Artifact,
+    Model,
+    ModelVersion,
+    Options,
+    Origin,
+    Prediction,
+    Variant,
+    VersionContent,
+)
+from bloomery_inference.names import DATASET_VERSION, MODEL, VARIANT, VERSION, parse_selector
 from bloomery_kit.errors import FailedPrecondition, FieldViolation, InvalidArgument, PreconditionViolation, Violations
 from bloomery_kit.etags import etag_of
 from bloomery_kit.fields import check_labels, check_text
@@ -189,26 +202,6 @@ def check_texts(**fields: str) -> None:
     violations.raise_if_any()
 
 
-def optimize_job(version: ModelVersion, variant: Variant) -> CreateJobRequest:
-    """The request for the job that makes a variant."""
-    content = version.content
-    job = Job(
-        display_name=f"{version.model}@{version.number} to {variant.id}",
-        kind=JobKind.JOB_KIND_OPTIMIZE,
-        recipe=content.lineage.recipe.split(" ")[0],
-        parameters=_struct({"format": variant.format, "precision": variant.precision}),
-        dataset_version=content.lineage.dataset_version,
-        base_artifact=artifact_message(checkpoint_of(version)),
-        model_version=version_name(version),
-    )
-    return CreateJobRequest(
-        parent=PROJECT.format(project=version.project),
-        job_id=variant.job.rpartition("/")[2],
-        job=job,
-        request_id=variant.uid,
-    )
-
-
 def predict_options(request: PredictRequest) -> Options:
     """What a prediction asks for. Raise InvalidArgument with every violation."""
     violations = Violations()
@@ -230,6 +223,7 @@ def predict_options(request: PredictRequest) -> Options:
         classes=tuple(request.classes),
         max_shapes=request.max_shapes or 300,
         multi_label=request.multi_label,
+        variant=request.variant,
     )
 
 

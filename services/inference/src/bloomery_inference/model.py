@@ -214,6 +214,9 @@ class Variant:
     result: VariantResult
     create_time: datetime
     update_time: datetime
+    parameters: Mapping[str, Json] = field(default_factory=dict)
+    """Of the job that makes it, beside its form; and its dataset version, "" for that of the version."""
+    dataset_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -266,7 +269,7 @@ class Cleanup:
 class Options:
     """What a caller wants to see: scores from `threshold` on, boxes that overlap at most `iou`, some classes or all.
 
-    With `multi_label` one place of the image may answer for several classes, not only for its best.
+    With `multi_label` one place may answer for several classes. `variant` is the one that answers, "" for the fastest.
     """
 
     threshold: float
@@ -274,6 +277,7 @@ class Options:
     classes: tuple[str, ...]
     max_shapes: int
     multi_label: bool = False
+    variant: str = ""
 
 
 @dataclass(frozen=True)

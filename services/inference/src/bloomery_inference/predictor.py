@@ -10,14 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bloomery_inference.budget import Budget
-from bloomery_inference.model import EncodedImage, InputSpec, ModelVersion, Options, Prediction, Variant, VariantState
-from bloomery_kit.errors import (
-    FailedPrecondition,
-    FieldViolation,
-    InvalidArgument,
-    PreconditionViolation,
-    ResourceExhausted,
-)
+from bloomery_inference.choosing import chosen_variant
+from bloomery_inference.model import EncodedImage, InputSpec, ModelVersion, Options, Prediction, Variant
+from bloomery_kit.errors import FieldViolation, InvalidArgument, ResourceExhausted
 
 if TYPE_CHECKING:
     from bloomery_inference.loading import LoadedModels
@@ -63,10 +58,10 @@ class Predictor:
     async def predict(self, version: ModelVersion, image: EncodedImage, options: Options) -> Prediction:
         """Predict on an encoded image.
 
-        Raise InvalidArgument for an unreadable image or an unknown class, FailedPrecondition NO_VARIANT,
-        ResourceExhausted when too many are waiting.
+        Raise InvalidArgument for an unreadable image or an unknown class, NotFound for an unknown variant,
+        FailedPrecondition NO_VARIANT, ResourceExhausted when too many are waiting.
         """
-        variant = servable(version)
+        variant = chosen_variant(version, options.variant)
         chosen = class_indices(version, options)
         watch = Stopwatch()
         with watch.measure("total"):
@@ -133,21 +128,6 @@ def _decoded(content: bytes, spec: InputSpec, watch: Stopwatch) -> tuple[tuple[i
         pixels = outputs.decode_image(content)
     with watch.measure("preprocess"):
         return (pixels.shape[1], pixels.shape[0]), outputs.fit(pixels, spec)
-
-
-def servable(version: ModelVersion) -> Variant:
-    """The variant that answers for a version. Raise FailedPrecondition NO_VARIANT."""
-    ready = [variant for variant in version.variants if variant.state is VariantState.READY]
-    if ready:
-        return min(ready, key=lambda variant: variant.id != "onnx-fp32")
-    name = f"{version.model}@{version.number}"
-    states = ", ".join(f"{variant.id} is {variant.state}" for variant in version.variants) or "it has none yet"
-    fix = f"make one with `bloomery optimize {name} --to onnx`"
-    raise FailedPrecondition(
-        "NO_VARIANT",
-        f"{name} has no variant that can predict ({states}); {fix}",
-        [PreconditionViolation("NO_VARIANT", name, fix)],
-    )
 
 
 def class_indices(version: ModelVersion, options: Options) -> tuple[int, ...] | None:

@@ -3,48 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from bloomery_inference.convert import checkpoint_of, model_etag, optimize_job, version_name
+from bloomery_inference.convert import model_etag, version_name
 from bloomery_inference.deletion import forget_model, forget_version, keys_of
 from bloomery_inference.housekeeping import CLEANUPS
-from bloomery_inference.model import Cleanup, Model, ModelVersion, Origin, Variant, VariantState
+from bloomery_inference.model import Cleanup, Model, ModelVersion, Origin, Variant
 from bloomery_inference.names import MODEL, VARIANT, Selector, check_lasting, parse_selector
-from bloomery_inference.pending import PENDING
 from bloomery_inference.releasing import Releasing
 from bloomery_inference.store import cleanups, models, results, variants
 from bloomery_kit.database import Database, Transaction
-from bloomery_kit.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound, PreconditionViolation
+from bloomery_kit.errors import FailedPrecondition, NotFound, PreconditionViolation
 from bloomery_kit.etags import check_etag
 from bloomery_kit.feeds import Notifier
-from bloomery_kit.idempotency import Repeatable
 from bloomery_kit.pages import Cursor, PageRequest
 from bloomery_kit.times import Clock, utc_now
 
-if TYPE_CHECKING:
-    from bloomery.inference.v1 import ModelVariant
-    from bloomery.training.v1.job_service_pb2_grpc import JobServiceAsyncStub
-
 T = TypeVar("T")
-FORMATS = {"onnx": ("fp32",)}
-"""Formats that can be made, with their precisions; the first is the default."""
 
 
 class Registry:
-    """Models, versions and variants in the database, jobs at the trainer; `changed` is told what to clean up."""
+    """Models, versions and variants in the database; `changed` is told what to clean up."""
 
     def __init__(
         self,
         db: Database,
         *,
-        jobs: JobServiceAsyncStub,
         releasing: Releasing,
         changed: Notifier,
         clock: Clock = utc_now,
     ) -> None:
         self._db = db
-        self._jobs = jobs
         self._releasing = releasing
         self._changed = changed
         self._clock = clock
@@ -154,60 +143,6 @@ class Registry:
         self._changed.notify(CLEANUPS)
         await self._releasing.release_at_once(left)
 
-    async def optimize(
-        self,
-        name: str,
-        *,
-        format: str,
-        precision: str,
-        repeatable: Repeatable[ModelVariant],
-        answer: Callable[[Variant], ModelVariant],
-    ) -> ModelVariant:
-        """Ask for a variant and the job that makes it, and `answer` with the variant.
-
-        Raise NotFound, InvalidArgument, FailedPrecondition NO_CHECKPOINT, or what the trainer refuses.
-        """
-        precision = _checked(format, precision)
-        answered = await repeatable.first_answer(self._db)
-        if answered is None:
-            answered = await self._request(name, format, precision, repeatable, answer)
-        await self._start(answered.name)
-        return answered
-
-    async def _request(
-        self,
-        name: str,
-        format: str,
-        precision: str,
-        repeatable: Repeatable[ModelVariant],
-        answer: Callable[[Variant], ModelVariant],
-    ) -> ModelVariant:
-        version = await self.get_version(name)
-        checkpoint_of(version)
-        async with self._db.write() as tx:
-            if not await models.lock_version(tx, version.uid):
-                raise NotFound("model version", name, hint="it was deleted a moment ago")
-
-            async def make() -> ModelVariant:
-                await variants.request(tx, version, format=format, precision=precision, now=self._clock())
-                made = await variants.of_version(tx, version.uid)
-                return answer(next(variant for variant in made if variant.id == f"{format}-{precision}"))
-
-            answered = await repeatable.once(tx, make)
-        self._changed.notify(PENDING)
-        return answered
-
-    async def _start(self, name: str) -> None:
-        """Create the job of a variant that is PENDING; its name and request id are the variant's own.
-
-        So after a crash, at a repeat or in a race it is the same job.
-        """
-        with suppress(NotFound):
-            version = await self.get_version(name.partition("/variants/")[0])
-            variant = await self.get_variant(name)
-            if variant.state is VariantState.PENDING:
-                await self._jobs.CreateJob(optimize_job(version, variant))
-
     async def get_variant(self, name: str) -> Variant:
         """A variant. Raise NotFound."""
         ids = VARIANT.parse(name)
@@ -257,15 +192,6 @@ def _refused(job: str, reason: str) -> FailedPrecondition:
     fix = "the job's files are kept until it is deleted; mend the recipe and train again"
     message = f"the result of {job} makes no model version: {reason}; {fix}"
     return FailedPrecondition("RESULT_REFUSED", message, [PreconditionViolation("RESULT_REFUSED", job, fix)])
-
-
-def _checked(format: str, precision: str) -> str:
-    precisions = FORMATS.get(format)
-    if precisions is None:
-        raise InvalidArgument([FieldViolation("format", f"must be one of {', '.join(FORMATS)}, not {format!r}")])
-    if precision and precision not in precisions:
-        raise InvalidArgument([FieldViolation("precision", f"must be one of {', '.join(precisions)} for {format}")])
-    return precision or precisions[0]
 
 
 def page_of(items: list[T], page: PageRequest, cursor: Callable[[T], Cursor]) -> tuple[list[T], str]:

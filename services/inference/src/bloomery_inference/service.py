@@ -15,6 +15,8 @@ from bloomery.inference.v1 import (
     FindModelVersionRequest,
     GetModelAliasRequest,
     GetModelCardRequest,
+    GetModelFormsRequest,
+    GetModelFormsResponse,
     GetModelRequest,
     GetModelVariantRequest,
     GetModelVersionRequest,
@@ -55,16 +57,19 @@ from bloomery_inference.convert_versions import deletion_message
 from bloomery_inference.images import ImageSource
 from bloomery_inference.model import Artifact, VariantState
 from bloomery_inference.names import JOB, MODEL, PROJECT, VERSION, parse_parent, parse_selector
+from bloomery_inference.optimizing import Optimizer
 from bloomery_inference.predictor import Predictor
 from bloomery_inference.registry import Registry
 from bloomery_inference.remembered import Remembered
 from bloomery_inference.versions import Versions
+from bloomery_inference.wishes import form_message, wish_of
 from bloomery_kit.errors import FieldViolation, InvalidArgument
 from bloomery_kit.idempotency import Repeatable
 from bloomery_kit.masks import apply_mask
 from bloomery_kit.objects import ObjectStore
 from bloomery_kit.pages import PageRequest
 from bloomery_kit.times import Clock, utc_now
+from bloomery_vision.forms import FORMS
 
 if TYPE_CHECKING:
     import grpc
@@ -82,6 +87,7 @@ class ModelServicer(ModelServiceServicer):
     def __init__(
         self,
         registry: Registry,
+        optimizer: Optimizer,
         versions: Versions,
         aliases: Aliases,
         cards: Cards,
@@ -90,6 +96,7 @@ class ModelServicer(ModelServiceServicer):
         clock: Clock = utc_now,
     ) -> None:
         self._registry = registry
+        self._optimizer = optimizer
         self._versions = versions
         self._aliases = aliases
         self._cards = cards
@@ -166,13 +173,13 @@ class ModelServicer(ModelServiceServicer):
         selector = parse_selector(request.name)
         model = MODEL.format(project=selector.project, model=selector.model)
         repeatable: Repeatable[ModelVariant] = Repeatable("OptimizeModelVersion", model, request)
-        return await self._registry.optimize(
-            request.name,
-            format=request.format or "onnx",
-            precision=request.precision,
-            repeatable=repeatable,
-            answer=convert.variant_message,
+        return await self._optimizer.optimize(
+            request.name, wish_of(request), repeatable=repeatable, answer=convert.variant_message
         )
+
+    async def GetModelForms(self, request: GetModelFormsRequest, context: Context) -> GetModelFormsResponse:
+        """See the contract."""
+        return GetModelFormsResponse(model_forms=map(form_message, FORMS.values()))
 
     async def GetModelVariant(self, request: GetModelVariantRequest, context: Context) -> ModelVariant:
         """See the contract."""

@@ -711,7 +711,7 @@ class ModelVariant(message.Message):
     format: builtins.str
     """File format, such as "onnx"."""
     precision: builtins.str
-    """Precision of its numbers, such as "fp32"."""
+    """Precision of its numbers, such as "fp32" or "int8"; "int8-dynamic" where only its weights were brought into 8 bits beforehand."""
     device: builtins.str
     """Device that it is made for, such as "cpu"."""
     state: ModelVariant.State.ValueType
@@ -764,8 +764,50 @@ class ModelVariant(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class ModelForm(message.Message):
+    """A form in which models are served."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    FORMAT_FIELD_NUMBER: builtins.int
+    PRECISION_FIELD_NUMBER: builtins.int
+    RUNTIME_FIELD_NUMBER: builtins.int
+    LIMITS_FIELD_NUMBER: builtins.int
+    NEEDS_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """Id of a variant of this form, such as "onnx-int8": format and precision."""
+    format: builtins.str
+    """File format, such as "onnx"."""
+    precision: builtins.str
+    """Precision of its numbers, such as "int8"."""
+    runtime: builtins.str
+    """What runs it, such as "onnxruntime"."""
+    limits: builtins.str
+    """How far its answers may be from the original's, for people; a variant beyond that FAILED."""
+    needs: builtins.str
+    """What is missing to make it, for people; empty where it can be made."""
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        format: builtins.str = ...,
+        precision: builtins.str = ...,
+        runtime: builtins.str = ...,
+        limits: builtins.str = ...,
+        needs: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["format", b"format", "id", b"id", "limits", b"limits", "needs", b"needs", "precision", b"precision", "runtime", b"runtime"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class Parity(message.Message):
-    """A comparison of a variant with the original on real images of the dataset version. Without a dataset version the images are generated, and there is no metric."""
+    """A comparison of a variant with the original on the same images of the dataset version, which training has not seen. Without a dataset version the images are
+    generated, and there is no metric.
+    """
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -809,7 +851,7 @@ class Parity(message.Message):
 
 @typing.final
 class Latency(message.Message):
-    """How fast a variant is, batch 1, pre- and post-processing left out."""
+    """What a variant takes, measured in a process that runs it and nothing else; pre- and post-processing left out."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -818,8 +860,11 @@ class Latency(message.Message):
     RUNS_FIELD_NUMBER: builtins.int
     THREADS_FIELD_NUMBER: builtins.int
     DEVICE_FIELD_NUMBER: builtins.int
+    IMAGES_PER_SECOND_FIELD_NUMBER: builtins.int
+    BATCH_SIZE_FIELD_NUMBER: builtins.int
+    PEAK_MEMORY_BYTES_FIELD_NUMBER: builtins.int
     p50_ms: builtins.float
-    """Median, milliseconds."""
+    """Median of one image, milliseconds."""
     p95_ms: builtins.float
     """95th percentile, milliseconds."""
     runs: builtins.int
@@ -828,6 +873,12 @@ class Latency(message.Message):
     """Threads used."""
     device: builtins.str
     """Device, such as the processor's name."""
+    images_per_second: builtins.float
+    """Images a second in batches of `batch_size`, by the median batch; 0 where it was not measured."""
+    batch_size: builtins.int
+    """Images of a batch; 0 where it was not measured."""
+    peak_memory_bytes: builtins.int
+    """Most memory that the process has held, bytes, with the runtime and the larger of both batches; 0 where it was not measured."""
     def __init__(
         self,
         *,
@@ -836,9 +887,12 @@ class Latency(message.Message):
         runs: builtins.int = ...,
         threads: builtins.int = ...,
         device: builtins.str = ...,
+        images_per_second: builtins.float = ...,
+        batch_size: builtins.int = ...,
+        peak_memory_bytes: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["device", b"device", "p50_ms", b"p50_ms", "p95_ms", b"p95_ms", "runs", b"runs", "threads", b"threads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["batch_size", b"batch_size", "device", b"device", "images_per_second", b"images_per_second", "p50_ms", b"p50_ms", "p95_ms", b"p95_ms", "peak_memory_bytes", b"peak_memory_bytes", "runs", b"runs", "threads", b"threads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

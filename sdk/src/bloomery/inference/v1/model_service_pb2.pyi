@@ -9,6 +9,7 @@ from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import field_mask_pb2 as field_mask_pb2
 from google.protobuf import message as message
+from google.protobuf import struct_pb2 as struct_pb2
 from google.protobuf.internal import containers as containers
 import builtins as builtins
 import sys
@@ -403,16 +404,26 @@ class OptimizeModelVersionRequest(message.Message):
     FORMAT_FIELD_NUMBER: builtins.int
     PRECISION_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    PARAMETERS_FIELD_NUMBER: builtins.int
+    DATASET_VERSION_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/models/{model}/versions/{version}`; a number, a uid, an alias or "latest"."""
     format: builtins.str
-    """File format; "onnx" by default, the only one."""
+    """File format, such as "onnx", the default. GetModelForms has all of them."""
     precision: builtins.str
-    """"fp32" by default, the only one of "onnx"."""
+    """Precision, such as "int8"; the first of the format's by default."""
     request_id: builtins.str
     """A caller's repeats with the same id and body get the first answer, for a week; another body is INVALID_ARGUMENT `REQUEST_ID_REUSED`. Any unique text of at
     most 128 characters, or empty.
     """
+    dataset_version: builtins.str
+    """Whose images it is calibrated with, compared on and measured on: `projects/{project}/datasets/{dataset}/versions/{version}` of the version's task. The one
+    that the version was trained on by default.
+    """
+    @builtins.property
+    def parameters(self) -> struct_pb2.Struct:
+        """Further parameters of the version's recipe for OPTIMIZE jobs, such as "calibration_images"; its defaults where not given."""
+
     def __init__(
         self,
         *,
@@ -420,10 +431,49 @@ class OptimizeModelVersionRequest(message.Message):
         format: builtins.str = ...,
         precision: builtins.str = ...,
         request_id: builtins.str = ...,
+        parameters: struct_pb2.Struct | None = ...,
+        dataset_version: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["parameters", b"parameters"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["dataset_version", b"dataset_version", "format", b"format", "name", b"name", "parameters", b"parameters", "precision", b"precision", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetModelFormsRequest(message.Message):
+    """Request of GetModelForms."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["format", b"format", "name", b"name", "precision", b"precision", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetModelFormsResponse(message.Message):
+    """The forms in which models are served."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODEL_FORMS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def model_forms(self) -> containers.RepeatedCompositeFieldContainer[model_pb2.ModelForm]:
+        """The default first."""
+
+    def __init__(
+        self,
+        *,
+        model_forms: abc.Iterable[model_pb2.ModelForm] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["model_forms", b"model_forms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

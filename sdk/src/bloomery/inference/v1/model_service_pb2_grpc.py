@@ -100,6 +100,11 @@ class ModelServiceStub:
                 request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.OptimizeModelVersionRequest.SerializeToString,
                 response_deserializer=bloomery_dot_inference_dot_v1_dot_model__pb2.ModelVariant.FromString,
                 _registered_method=True)
+        self.GetModelForms = channel.unary_unary(
+                '/bloomery.inference.v1.ModelService/GetModelForms',
+                request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.GetModelFormsRequest.SerializeToString,
+                response_deserializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.GetModelFormsResponse.FromString,
+                _registered_method=True)
         self.GetModelVariant = channel.unary_unary(
                 '/bloomery.inference.v1.ModelService/GetModelVariant',
                 request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.GetModelVariantRequest.SerializeToString,
@@ -243,9 +248,18 @@ class ModelServiceServicer:
     def OptimizeModelVersion(self, request, context):
         """Starts a job that makes a variant, and returns the variant, PENDING. Idempotent by `request_id`; a variant that is PENDING or READY is returned as it is, one
         that FAILED is made again, with another uid and job. Watch its job for progress. NOT_FOUND: there is no such version. INVALID_ARGUMENT: format or precision
-        cannot be made (the violation says which can); `REQUEST_ID_REUSED`. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to make it from. What the
-        trainer's CreateJob refuses (such as `TOO_MANY_JOBS`) is passed on; the variant is PENDING then, and a repeat starts its job. A variant that stays without
-        a job for about a minute has FAILED; ask for it again.
+        cannot be made (the violation says which can); `REQUEST_ID_REUSED`. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to make it from;
+        `FORM_UNAVAILABLE`: no worker can make this form, the violation says what it needs; ask for another. What the trainer's CreateJob refuses is passed on.
+        INVALID_ARGUMENT and FAILED_PRECONDITION (a parameter that the recipe does not know, a dataset version of another task): the variant has FAILED, ask again
+        for what can be made. Others (such as `TOO_MANY_JOBS`): the variant is PENDING then, and a repeat starts its job. A variant that stays without a job for
+        about a minute has FAILED; ask for it again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetModelForms(self, request, context):
+        """Returns the forms in which models are served, with what each needs and how far its answers may be from the original's. They differ between releases only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -382,6 +396,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.OptimizeModelVersion,
                     request_deserializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.OptimizeModelVersionRequest.FromString,
                     response_serializer=bloomery_dot_inference_dot_v1_dot_model__pb2.ModelVariant.SerializeToString,
+            ),
+            'GetModelForms': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetModelForms,
+                    request_deserializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.GetModelFormsRequest.FromString,
+                    response_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.GetModelFormsResponse.SerializeToString,
             ),
             'GetModelVariant': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModelVariant,
@@ -757,6 +776,33 @@ class ModelService:
             '/bloomery.inference.v1.ModelService/OptimizeModelVersion',
             bloomery_dot_inference_dot_v1_dot_model__service__pb2.OptimizeModelVersionRequest.SerializeToString,
             bloomery_dot_inference_dot_v1_dot_model__pb2.ModelVariant.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetModelForms(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.inference.v1.ModelService/GetModelForms',
+            bloomery_dot_inference_dot_v1_dot_model__service__pb2.GetModelFormsRequest.SerializeToString,
+            bloomery_dot_inference_dot_v1_dot_model__service__pb2.GetModelFormsResponse.FromString,
             options,
             channel_credentials,
             insecure,

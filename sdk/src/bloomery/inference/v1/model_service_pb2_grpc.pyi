@@ -79,10 +79,14 @@ class ModelServiceStub:
     OptimizeModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.OptimizeModelVersionRequest, model_pb2.ModelVariant]
     """Starts a job that makes a variant, and returns the variant, PENDING. Idempotent by `request_id`; a variant that is PENDING or READY is returned as it is, one
     that FAILED is made again, with another uid and job. Watch its job for progress. NOT_FOUND: there is no such version. INVALID_ARGUMENT: format or precision
-    cannot be made (the violation says which can); `REQUEST_ID_REUSED`. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to make it from. What the
-    trainer's CreateJob refuses (such as `TOO_MANY_JOBS`) is passed on; the variant is PENDING then, and a repeat starts its job. A variant that stays without
-    a job for about a minute has FAILED; ask for it again.
+    cannot be made (the violation says which can); `REQUEST_ID_REUSED`. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to make it from;
+    `FORM_UNAVAILABLE`: no worker can make this form, the violation says what it needs; ask for another. What the trainer's CreateJob refuses is passed on.
+    INVALID_ARGUMENT and FAILED_PRECONDITION (a parameter that the recipe does not know, a dataset version of another task): the variant has FAILED, ask again
+    for what can be made. Others (such as `TOO_MANY_JOBS`): the variant is PENDING then, and a repeat starts its job. A variant that stays without a job for
+    about a minute has FAILED; ask for it again.
     """
+    GetModelForms: grpc.UnaryUnaryMultiCallable[model_service_pb2.GetModelFormsRequest, model_service_pb2.GetModelFormsResponse]
+    """Returns the forms in which models are served, with what each needs and how far its answers may be from the original's. They differ between releases only."""
     GetModelVariant: grpc.UnaryUnaryMultiCallable[model_service_pb2.GetModelVariantRequest, model_pb2.ModelVariant]
     """Returns a variant. NOT_FOUND: list the variants."""
     ListModelVariants: grpc.UnaryUnaryMultiCallable[model_service_pb2.ListModelVariantsRequest, model_service_pb2.ListModelVariantsResponse]
@@ -159,10 +163,14 @@ class ModelServiceAsyncStub(ModelServiceStub):
     OptimizeModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.OptimizeModelVersionRequest, model_pb2.ModelVariant]  # type: ignore[assignment]
     """Starts a job that makes a variant, and returns the variant, PENDING. Idempotent by `request_id`; a variant that is PENDING or READY is returned as it is, one
     that FAILED is made again, with another uid and job. Watch its job for progress. NOT_FOUND: there is no such version. INVALID_ARGUMENT: format or precision
-    cannot be made (the violation says which can); `REQUEST_ID_REUSED`. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to make it from. What the
-    trainer's CreateJob refuses (such as `TOO_MANY_JOBS`) is passed on; the variant is PENDING then, and a repeat starts its job. A variant that stays without
-    a job for about a minute has FAILED; ask for it again.
+    cannot be made (the violation says which can); `REQUEST_ID_REUSED`. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to make it from;
+    `FORM_UNAVAILABLE`: no worker can make this form, the violation says what it needs; ask for another. What the trainer's CreateJob refuses is passed on.
+    INVALID_ARGUMENT and FAILED_PRECONDITION (a parameter that the recipe does not know, a dataset version of another task): the variant has FAILED, ask again
+    for what can be made. Others (such as `TOO_MANY_JOBS`): the variant is PENDING then, and a repeat starts its job. A variant that stays without a job for
+    about a minute has FAILED; ask for it again.
     """
+    GetModelForms: aio.UnaryUnaryMultiCallable[model_service_pb2.GetModelFormsRequest, model_service_pb2.GetModelFormsResponse]  # type: ignore[assignment]
+    """Returns the forms in which models are served, with what each needs and how far its answers may be from the original's. They differ between releases only."""
     GetModelVariant: aio.UnaryUnaryMultiCallable[model_service_pb2.GetModelVariantRequest, model_pb2.ModelVariant]  # type: ignore[assignment]
     """Returns a variant. NOT_FOUND: list the variants."""
     ListModelVariants: aio.UnaryUnaryMultiCallable[model_service_pb2.ListModelVariantsRequest, model_service_pb2.ListModelVariantsResponse]  # type: ignore[assignment]
@@ -308,10 +316,20 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
     ) -> typing.Union[model_pb2.ModelVariant, abc.Awaitable[model_pb2.ModelVariant]]:
         """Starts a job that makes a variant, and returns the variant, PENDING. Idempotent by `request_id`; a variant that is PENDING or READY is returned as it is, one
         that FAILED is made again, with another uid and job. Watch its job for progress. NOT_FOUND: there is no such version. INVALID_ARGUMENT: format or precision
-        cannot be made (the violation says which can); `REQUEST_ID_REUSED`. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to make it from. What the
-        trainer's CreateJob refuses (such as `TOO_MANY_JOBS`) is passed on; the variant is PENDING then, and a repeat starts its job. A variant that stays without
-        a job for about a minute has FAILED; ask for it again.
+        cannot be made (the violation says which can); `REQUEST_ID_REUSED`. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to make it from;
+        `FORM_UNAVAILABLE`: no worker can make this form, the violation says what it needs; ask for another. What the trainer's CreateJob refuses is passed on.
+        INVALID_ARGUMENT and FAILED_PRECONDITION (a parameter that the recipe does not know, a dataset version of another task): the variant has FAILED, ask again
+        for what can be made. Others (such as `TOO_MANY_JOBS`): the variant is PENDING then, and a repeat starts its job. A variant that stays without a job for
+        about a minute has FAILED; ask for it again.
         """
+
+    @abc_1.abstractmethod
+    def GetModelForms(
+        self,
+        request: model_service_pb2.GetModelFormsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[model_service_pb2.GetModelFormsResponse, abc.Awaitable[model_service_pb2.GetModelFormsResponse]]:
+        """Returns the forms in which models are served, with what each needs and how far its answers may be from the original's. They differ between releases only."""
 
     @abc_1.abstractmethod
     def GetModelVariant(

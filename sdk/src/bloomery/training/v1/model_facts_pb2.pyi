@@ -127,7 +127,7 @@ class VariantFacts(message.Message):
     format: builtins.str
     """File format, such as "onnx"."""
     precision: builtins.str
-    """"fp32", "fp16" or "int8"."""
+    """Precision of its numbers: "fp32", "fp16", "int8", or "int8-dynamic" where only its weights were brought into 8 bits beforehand."""
     device: builtins.str
     """Device that it is made for, such as "cpu"."""
     role_prefix: builtins.str
@@ -206,7 +206,7 @@ class VariantParity(message.Message):
 
 @typing.final
 class VariantLatency(message.Message):
-    """How fast a variant is, batch 1, pre- and post-processing left out."""
+    """What a variant takes, measured in a process that runs it and nothing else; pre- and post-processing left out."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -215,8 +215,11 @@ class VariantLatency(message.Message):
     RUNS_FIELD_NUMBER: builtins.int
     THREADS_FIELD_NUMBER: builtins.int
     DEVICE_FIELD_NUMBER: builtins.int
+    IMAGES_PER_SECOND_FIELD_NUMBER: builtins.int
+    BATCH_SIZE_FIELD_NUMBER: builtins.int
+    PEAK_MEMORY_BYTES_FIELD_NUMBER: builtins.int
     p50_ms: builtins.float
-    """Median, milliseconds."""
+    """Median of one image, milliseconds."""
     p95_ms: builtins.float
     """95th percentile, milliseconds."""
     runs: builtins.int
@@ -225,6 +228,12 @@ class VariantLatency(message.Message):
     """Threads used."""
     device: builtins.str
     """Device, such as the processor's name."""
+    images_per_second: builtins.float
+    """Images a second in batches of `batch_size`, by the median batch; 0 where it was not measured."""
+    batch_size: builtins.int
+    """Images of a batch; 0 where it was not measured."""
+    peak_memory_bytes: builtins.int
+    """Most memory that the process has held, bytes, with the runtime and the larger of both batches; 0 where it was not measured."""
     def __init__(
         self,
         *,
@@ -233,9 +242,12 @@ class VariantLatency(message.Message):
         runs: builtins.int = ...,
         threads: builtins.int = ...,
         device: builtins.str = ...,
+        images_per_second: builtins.float = ...,
+        batch_size: builtins.int = ...,
+        peak_memory_bytes: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["device", b"device", "p50_ms", b"p50_ms", "p95_ms", b"p95_ms", "runs", b"runs", "threads", b"threads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["batch_size", b"batch_size", "device", b"device", "images_per_second", b"images_per_second", "p50_ms", b"p50_ms", "p95_ms", b"p95_ms", "peak_memory_bytes", b"peak_memory_bytes", "runs", b"runs", "threads", b"threads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -68,6 +68,8 @@ def variant_of(row: Row) -> Variant:
         state=VariantState(row.state),
         reason=row.reason,
         job=row.job,
+        parameters=row.parameters,
+        dataset_version=row.dataset_version,
         result=_result(row.result),
         create_time=row.create_time,
         update_time=row.update_time,

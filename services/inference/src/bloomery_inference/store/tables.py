@@ -66,6 +66,9 @@ VARIANTS = sa.Table(
     sa.Column("state", sa.String, nullable=False, index=True),
     sa.Column("reason", sa.String, nullable=False),
     sa.Column("job", sa.String, nullable=False, index=True),
+    # What the job is asked for beside the form; a version of this service wrote rows that did not know it yet.
+    sa.Column("parameters", sa.JSON, nullable=False, server_default="{}"),
+    sa.Column("dataset_version", sa.String, nullable=False, server_default=""),
     sa.Column("result", sa.JSON, nullable=False),
     sa.Column("create_time", UtcDateTime, nullable=False),
     sa.Column("update_time", UtcDateTime, nullable=False),

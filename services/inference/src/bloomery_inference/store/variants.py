@@ -1,18 +1,19 @@
 """Variants of versions: asked for, made by jobs, deleted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from bloomery_inference.model import MadeVariant, ModelVersion, Variant, VariantResult, VariantState
+from bloomery_inference.model import Json, MadeVariant, ModelVersion, Variant, VariantResult, VariantState
 from bloomery_inference.names import JOB
 from bloomery_inference.store.rows import result_json, variant_of
 from bloomery_inference.store.tables import MODELS, VARIANTS, VERSIONS
 from bloomery_kit.database import Transaction, compare_and_set, insert_ignore
 from bloomery_kit.names import new_uid, short_id
+from bloomery_vision.forms import Form
 
 _SELECT = sa.select(VARIANTS, VERSIONS.c.number, MODELS.c.project, MODELS.c.id.label("model")).select_from(
     VARIANTS.join(VERSIONS.join(MODELS))
@@ -49,7 +50,15 @@ async def pending(tx: Transaction, *, after: str, limit: int) -> list[Wanted]:
     return [Wanted(row.uid, row.job) for row in await tx.execute(query)]
 
 
-async def request(tx: Transaction, version: ModelVersion, *, format: str, precision: str, now: datetime) -> None:
+async def request(
+    tx: Transaction,
+    version: ModelVersion,
+    form: Form,
+    *,
+    parameters: Mapping[str, Json],
+    dataset_version: str,
+    now: datetime,
+) -> None:
     """Ask for a variant: a new one, or again one that FAILED; one that is PENDING or READY stays as it is.
 
     The job's name is known before the job exists, so that its result finds the variant whatever happens in between.
@@ -60,14 +69,16 @@ async def request(tx: Transaction, version: ModelVersion, *, format: str, precis
         "state": VariantState.PENDING,
         "reason": "",
         "job": JOB.format(project=version.project, job=f"optimize-{short_id(uid)}"),
+        "parameters": parameters,
+        "dataset_version": dataset_version,
         "update_time": now,
     }
-    key = {"version_uid": version.uid, "id": f"{format}-{precision}"}
+    key = {"version_uid": version.uid, "id": form.id}
     fresh = {
         **key,
         **round_of_asking,
-        "format": format,
-        "precision": precision,
+        "format": form.format,
+        "precision": form.precision,
         "result": result_json(VariantResult()),
         "create_time": now,
     }

@@ -51,10 +51,10 @@ class Evaluator(Protocol):
     """Evaluates models of one task.
 
     Attributes:
-        headline: the mean that counts most.
+        judged: the means by which forms of a model are judged; the first counts most.
     """
 
-    headline: str
+    judged: tuple[str, ...]
 
     def fit(self, image: Images) -> Images:
         """The image [H, W, 3] as the model takes it."""
@@ -77,7 +77,7 @@ class DetectionEvaluator:
         missing: classes that the model does not know, whose objects count as missed.
     """
 
-    headline = "map50"
+    judged: tuple[str, ...] = ("map50",)
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class ClassificationEvaluator:
         missing: classes that the model does not know, whose images count as missed.
     """
 
-    headline = "accuracy"
+    judged: tuple[str, ...] = ("accuracy",)
 
     def __init__(
         self,

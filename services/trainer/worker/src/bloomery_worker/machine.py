@@ -1,7 +1,10 @@
 """What the work ran on, and with which versions: part of every result."""
 
+import re
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from bloomery_vision.cores import usable_cores
 
@@ -23,6 +26,14 @@ def device_name() -> str:
     import torch
 
     return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
+
+
+def processor() -> str:
+    """The processor for people, such as "AMD EPYC 9B14"; "cpu" where it does not say."""
+    with suppress(OSError):
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+        return found[1] if found else "cpu"
+    return "cpu"
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -43,26 +42,6 @@ class Remembering:
         if self._room >= 0:
             self._known[batch] = outputs
         return outputs
-
-
-class OnnxPredictor:
-    """A model in ONNX Runtime on the CPU."""
-
-    def __init__(self, path: Path, *, threads: int) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # As where the model is served: threads that wait leave their core to others.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self._input = self._session.get_inputs()[0].name
-        self.output_names = tuple(output.name for output in self._session.get_outputs())
-
-    def __call__(self, images: Images) -> Outputs:
-        """The raw outputs."""
-        return tuple(self._session.run(None, {self._input: images}))
 
 
 def predictions(predictor: Predictor, images: Iterator[Images] | Sequence[Images], *, batch: int) -> Iterator[Outputs]:

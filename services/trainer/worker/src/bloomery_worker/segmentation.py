@@ -20,6 +20,8 @@ class SegmentationEvaluator(DetectionEvaluator):
     count as outlines of four corners.
     """
 
+    judged: tuple[str, ...] = ("map50", "mask_map50")
+
     def evaluate(self, predictor: Predictor, rows: Iterable[ManifestRow], *, name: str) -> Evaluation:
         """What is measured of boxes, and the average precisions of masks."""
         found: list[Detections] = []

@@ -13,9 +13,9 @@ from bloomery_recipe_yolo.training import image_size
 from bloomery_vision.interpret import are_finite
 from bloomery_worker import machine
 from bloomery_worker.context import Context, StopRequestedError
-from bloomery_worker.export import generated_images
 from bloomery_worker.failures import ConfigError, DataError
 from bloomery_worker.messages import FileNote, ProgressNote
+from bloomery_worker.parity import generated_images
 from bloomery_worker.recipe import Result
 
 MASK_COEFFICIENTS = 32

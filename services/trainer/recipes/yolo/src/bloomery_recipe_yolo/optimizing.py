@@ -1,27 +1,35 @@
 """OPTIMIZE: a model in another form."""
 
+from functools import partial
+
 from bloomery_recipe_yolo.applying import named_model
 from bloomery_recipe_yolo.flavours import Flavour
-from bloomery_recipe_yolo.variant import make_onnx
+from bloomery_recipe_yolo.model import TrainedModel
 from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.messages import ProgressNote
 from bloomery_worker.recipe import Result
+from bloomery_worker.variants import Original, Plan, make_variant
+
+PACKAGES = ("ultralytics", "bloomery-recipe-yolo")
 
 
 def optimize(context: Context, flavour: Flavour) -> Result:
-    """Makes the ONNX variant of the model that the job names.
+    """Makes a variant of the model that the job names.
 
     Raises:
-        ExportError: the export does not give the same answers.
+        ExportError: it does not give the same answers.
     """
-    original = named_model(context, device="cpu")
+    plan = Plan.of(context)
+    model = named_model(context, device="cpu")
 
     def say(phase: str, fraction: float) -> None:
-        if context.should_stop():
-            raise StopRequestedError(0)
         context.progress(ProgressNote(phase=phase, fraction=fraction, device="cpu"))
 
-    made = make_onnx(context, flavour, original, images=int(context.parameters["images"]), say=say)
+    def check() -> None:
+        if context.should_stop():
+            raise StopRequestedError(0)
+
+    made = make_variant(context, plan, original(flavour, model), say=say, check=check)
     parity = made.facts.parity
     return Result(
         files=made.files,
@@ -29,4 +37,19 @@ def optimize(context: Context, flavour: Flavour) -> Result:
         details={},
         versions=made.versions,
         variants=(made.facts,),
+    )
+
+
+def original(flavour: Flavour, model: TrainedModel) -> Original:
+    """A model on the CPU as forms are made of it."""
+    size = model.side, model.side
+    return Original(
+        predict=model,
+        write_onnx=partial(model.export, size=size, outputs=flavour.outputs),
+        evaluator=partial(flavour.evaluator, size=size, classes=model.classes, decoder=flavour.decoder),
+        classes=model.classes,
+        size=size,
+        resize=flavour.resize,
+        box_rows=flavour.box_rows,
+        packages=PACKAGES,
     )

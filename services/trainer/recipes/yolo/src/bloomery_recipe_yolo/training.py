@@ -14,12 +14,12 @@ from bloomery_recipe_yolo.exact import BEST_FILE, ExactTrainer
 from bloomery_recipe_yolo.facts import model_facts
 from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.model import TrainedModel, check_task, write_published
+from bloomery_recipe_yolo.optimizing import original
 from bloomery_recipe_yolo.progress import Observer, table
 from bloomery_recipe_yolo.sampling import Sampler
 from bloomery_recipe_yolo.tensorboard import EVENTS_FILE, write_events
-from bloomery_recipe_yolo.variant import IMAGES, Variant, failed_onnx, make_onnx
-from bloomery_recipe_yolo.variant import PACKAGES as VARIANT_PACKAGES
 from bloomery_recipe_yolo.weights import Base, find_base
+from bloomery_vision.forms import FORMS
 from bloomery_worker import machine
 from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.evaluate import Evaluation
@@ -27,6 +27,8 @@ from bloomery_worker.failures import classify
 from bloomery_worker.layout import Laid
 from bloomery_worker.messages import FileNote, ProgressNote, Value
 from bloomery_worker.recipe import Result
+from bloomery_worker.variants import PACKAGES as VARIANT_PACKAGES
+from bloomery_worker.variants import Plan, Variant, failed_variant, make_variant
 
 PACKAGES = (
     "ultralytics",
@@ -39,6 +41,7 @@ PACKAGES = (
 )
 STRIDE = 32
 NO_EXPORT = "none"
+EXPORTED = FORMS["onnx-fp32"]
 OURS = frozenset({"export", "multi_label", "sample_predictions"})
 """Parameters that the library does not know."""
 
@@ -170,21 +173,23 @@ def _evaluate(context: Context, flavour: Flavour, checkpoint: Path, *, epochs: i
 def _export(context: Context, flavour: Flavour, model: TrainedModel, *, epochs: int) -> tuple[Variant, ...]:
     """The model in the form that predicts; that it cannot be had does not fail the training. Older jobs want none."""
 
-    def say(phase: str, _: float) -> None:
+    def check() -> None:
         if context.should_stop():
             raise StopRequestedError(epochs)
+
+    def say(phase: str, _: float) -> None:
         context.progress(ProgressNote(phase=phase, epoch=epochs, epochs=epochs, fraction=1.0, device="cpu"))
 
     if context.parameters.get("export", NO_EXPORT) == NO_EXPORT:
         return ()
     try:
-        return (make_onnx(context, flavour, model, images=IMAGES, say=say),)
+        return (make_variant(context, Plan(EXPORTED), original(flavour, model), say=say, check=check),)
     except StopRequestedError:
         raise
     except Exception as problem:  # noqa: BLE001 - the training has taken hours, and the export can be tried again
         why = classify(problem).message
         context.log.warning("the model has no ONNX variant, so that it cannot predict yet: %s", why)
-        return (failed_onnx(why),)
+        return (failed_variant(EXPORTED, why),)
 
 
 def _write_tables(published: Path, epochs: str, evaluations: Sequence[Evaluation]) -> None:

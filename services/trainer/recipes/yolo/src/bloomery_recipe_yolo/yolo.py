@@ -9,6 +9,7 @@ from bloomery_worker.context import Context
 from bloomery_worker.failures import ConfigError
 from bloomery_worker.preflight import check_dataset
 from bloomery_worker.recipe import Result
+from bloomery_worker.variants import Plan
 
 
 class YoloRecipe:
@@ -20,6 +21,8 @@ class YoloRecipe:
             check_dataset(context)
         if context.job.kind in ("EVALUATE", "PREDICT"):
             check_split(context)
+        if context.job.kind == "OPTIMIZE":
+            Plan.of(context)
 
     def run(self, context: Context) -> Result:
         """Does a job of any kind that the recipe has."""

@@ -1,0 +1,85 @@
+"""The forms in which models are served: the one table of file formats, precisions, runtimes and what they may cost.
+
+Importing it loads nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+ONNX_RUNTIME = "onnxruntime"
+TENSORRT = "tensorrt"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far the answers of a form may lie from those of the original.
+
+    Attributes:
+        loss: by how much each metric may be lower: mAP50, of boxes and of masks, or accuracy.
+        geometry: pixels of the model's input, for any coordinate; None where only the metrics count.
+        score: for any score or probability; None where only the metrics count.
+    """
+
+    loss: float
+    geometry: float | None = None
+    score: float | None = None
+
+    def __str__(self) -> str:
+        parts = {"geometry": self.geometry, "scores": self.score, "metric": self.loss}
+        units = {"geometry": " px"}
+        return ", ".join(f"{name} {one:g}{units.get(name, '')}" for name, one in parts.items() if one is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One form.
+
+    Attributes:
+        format: of its file.
+        precision: of its numbers, and for INT8 how they were found.
+        runtime: what runs it, as Triton calls its backend.
+        limits: of its parity.
+        needs: what an installation lacks to make it, for people; empty where every worker can.
+    """
+
+    format: str
+    precision: str
+    runtime: str
+    limits: Limits
+    needs: str = ""
+
+    @property
+    def id(self) -> str:
+        """The id of the variant."""
+        return f"{self.format}-{self.precision}"
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it computes the same numbers as the original, and not only about as good answers."""
+        return self.limits.geometry is not None
+
+
+_SAME = Limits(loss=0.005, geometry=0.5, score=0.001)
+_INT8 = Limits(loss=0.01)
+_GPU = (
+    "a TensorRT engine is built on the GPU that will run it, with the package tensorrt beside the worker: "
+    "no worker of this version does so"
+)
+_ALL = (
+    Form("onnx", "fp32", ONNX_RUNTIME, _SAME),
+    Form("onnx", "int8", ONNX_RUNTIME, _INT8),
+    Form("onnx", "int8-dynamic", ONNX_RUNTIME, _INT8),
+    Form("tensorrt", "fp16", TENSORRT, _INT8, _GPU),
+)
+FORMS: Mapping[str, Form] = {form.id: form for form in _ALL}
+"""By id; the first of each format is its default."""
+
+
+def precisions(format: str) -> tuple[str, ...]:
+    """Of a format, the default first; none for a format that is not known."""
+    return tuple(form.precision for form in _ALL if form.format == format)
+
+
+def formats() -> tuple[str, ...]:
+    """All of them, the default first."""
+    return tuple(dict.fromkeys(form.format for form in _ALL))

@@ -1,0 +1,58 @@
+"""What runs models of each runtime, with nothing but that loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from bloomery_vision.forms import ONNX_RUNTIME
+
+if TYPE_CHECKING:
+    from bloomery_worker.predictor import Images, Outputs
+
+
+class Runner(Protocol):
+    """A model that is loaded.
+
+    Attributes:
+        output_names: of its outputs, in their order.
+    """
+
+    output_names: tuple[str, ...]
+
+    def __call__(self, images: Images) -> Outputs:
+        """The raw outputs."""
+        ...
+
+
+class OpenRunner(Protocol):
+    """Loads a model."""
+
+    def __call__(self, path: Path, *, threads: int) -> Runner:
+        """The model in the file `path`, which computes with so many threads."""
+        ...
+
+
+class OnnxRunner:
+    """A model in ONNX Runtime on the CPU."""
+
+    def __init__(self, path: Path, *, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # As where the model is served: threads that wait leave their core to others.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
+        self.output_names = tuple(output.name for output in self._session.get_outputs())
+
+    def __call__(self, images: Images) -> Outputs:
+        """The raw outputs."""
+        return tuple(self._session.run(None, {self._input: images}))
+
+
+RUNNERS: Mapping[str, OpenRunner] = {ONNX_RUNTIME: OnnxRunner}
+"""By the name of the runtime."""

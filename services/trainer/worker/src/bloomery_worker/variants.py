@@ -1,0 +1,272 @@
+"""A model in one of its forms as a Triton model directory, with the proof of what it answers: the same for all recipes.
+
+A recipe gives the model itself and a way to write it as ONNX in fp32; all else is made of that.
+"""
+
+import random
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+
+from bloomery.training.v1 import VariantFacts
+from bloomery_vision.forms import FORMS, Form
+from bloomery_worker import machine
+from bloomery_worker.context import Context
+from bloomery_worker.dataset import Dataset
+from bloomery_worker.evaluate import BATCH, Check, Evaluator, Size, golden_rows
+from bloomery_worker.export import VARIANT_ROLE, ModelSpec, Tensor, write_model_directory
+from bloomery_worker.failures import ConfigError, DataError
+from bloomery_worker.measuring import measure
+from bloomery_worker.messages import FileNote
+from bloomery_worker.parity import Parity, generated_images, largest_errors
+from bloomery_worker.predictor import Images, Predictor, Remembering
+from bloomery_worker.runners import RUNNERS, Runner
+
+Say = Callable[[str, float], None]
+"""Is told what goes on and how much of it is done, 0 to 1."""
+PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "bloomery-worker")
+FILE = "model.onnx"
+GENERATED = 32
+"""Most images that are made where there are no real ones."""
+
+
+class MakeEvaluator(Protocol):
+    """Makes what measures models of one task and its classes."""
+
+    def __call__(self, dataset: Dataset, *, check: Check = ...) -> Evaluator:
+        """The evaluator on a dataset version."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """A model as its recipe gives it.
+
+    Attributes:
+        predict: the model itself, on the CPU.
+        write_onnx: writes it as ONNX: uint8 [B, H, W, 3] `images` in, raw fp32 outputs, whose first axis is the batch.
+        evaluator: measures models of its task and classes on a dataset version.
+        classes: names in the order of their numbers.
+        size: of its input.
+        resize: how an image is fitted to it.
+        box_rows: how many rows of the first output are coordinates.
+        packages: that made it, whose versions are told.
+    """
+
+    predict: Predictor
+    write_onnx: Callable[[Path], None]
+    evaluator: MakeEvaluator
+    classes: tuple[str, ...]
+    size: Size
+    resize: str
+    box_rows: int
+    packages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be made.
+
+    Attributes:
+        form: of the model.
+        images: on up to so many it is compared with the original.
+        calibration_images: from up to so many of the training split ranges are taken, where the form needs some.
+        seed: of their choice.
+    """
+
+    form: Form
+    images: int = 100
+    calibration_images: int = 200
+    seed: int = 0
+
+    @classmethod
+    def of(cls, context: Context) -> Self:
+        """What an OPTIMIZE job asks for.
+
+        Raises:
+            ConfigError: there is no such form, or it cannot be made here.
+            DataError: it can only be judged on a dataset version, and the job has none.
+        """
+        given = context.parameters
+        form = FORMS.get(f"{given['format']}-{given['precision']}")
+        if form is None or form.id not in BUILDERS:
+            needs = form.needs if form else f"the forms are {', '.join(BUILDERS)}"
+            raise ConfigError(f"{given['format']}-{given['precision']} cannot be made: {needs}", hint="choose another")
+        if not form.is_exact and not context.job.manifest:
+            message = f"{form.id} can only be judged by a metric, and the model has no dataset version to measure it on"
+            raise DataError(message, hint="name one that has images to train on and others to measure on")
+        wanted = {name: int(given[name]) for name in ("images", "calibration_images", "seed") if name in given}
+        return cls(form, **wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What was made: the files to publish, what is said of it, and the versions of the libraries that made it."""
+
+    files: tuple[FileNote, ...]
+    facts: VariantFacts
+    versions: Mapping[str, str]
+
+
+def failed_variant(form: Form, why: str) -> Variant:
+    """That there is none, and why."""
+    facts = _facts(form)
+    facts.failure = why
+    return Variant((), facts, {})
+
+
+def make_variant(context: Context, plan: Plan, original: Original, *, say: Say, check: Check) -> Variant:
+    """Makes the form, compares it with the original on real images, measures it, and writes the directory.
+
+    Where the job has no dataset version, raw outputs are compared on generated images, and there is no metric.
+
+    Args:
+        context: of the job.
+        plan: what to make.
+        original: of what.
+        say: is told how far it is.
+        check: is called often; may raise to end the work.
+
+    Raises:
+        ExportError: it does not answer as the original, or not well enough.
+        DataError: the dataset version has no image to compare on, or none to calibrate with.
+    """
+    form, root = plan.form, context.work_dir / "variant"
+    if not form.is_exact:
+        _check_judged(context, plan, original)
+    say("exporting", 0.1)
+    _build(context, plan, original, root / "1", check)
+    threads, file = machine.threads(context.job.cpus), root / "1" / FILE
+    made = RUNNERS[form.runtime](file, threads=threads)
+    check()
+    say("comparing", 0.4)
+    compare = _on_dataset if context.job.manifest else _on_generated
+    parity = compare(context, plan, original, made, check)
+    parity.check()
+    check()
+    say("measuring", 0.8)
+    facts = _facts(form)
+    facts.parity.CopyFrom(parity.facts())
+    facts.latency.CopyFrom(measure(form.runtime, file, original.size, threads=threads, check=check))
+    versions = machine.versions((*PACKAGES, *original.packages))
+    spec = _spec(context, form, original, made)
+    return Variant(write_model_directory(root, spec, facts, versions), facts, versions)
+
+
+def _facts(form: Form) -> VariantFacts:
+    return VariantFacts(
+        id=form.id, format=form.format, precision=form.precision, device="cpu", role_prefix=VARIANT_ROLE
+    )
+
+
+def _check_judged(context: Context, plan: Plan, original: Original) -> None:
+    """Raises DataError where a metric would be zero whatever the form answers."""
+    rows = golden_rows(context.dataset, plan.images)
+    if not any(shape.label in original.classes for row in rows for shape in row.shapes):
+        message = f"{plan.form.id} can only be judged by a metric, and no image to compare on shows the model's classes"
+        raise DataError(message, hint="name a dataset version with objects of these classes in val or test")
+
+
+def _build(context: Context, plan: Plan, original: Original, folder: Path, check: Check) -> None:
+    shutil.rmtree(folder.parent, ignore_errors=True)
+    folder.mkdir(parents=True)
+    fp32 = context.work_dir / "fp32.onnx"
+    original.write_onnx(fp32)
+    check()
+    calibration = Calibration(calibration_images(context, plan, original, check), machine.threads(context.job.cpus))
+    BUILDERS[plan.form.id](fp32, folder / FILE, calibration)
+    fp32.unlink(missing_ok=True)
+
+
+def calibration_images(context: Context, plan: Plan, original: Original, check: Check) -> Iterator[Images]:
+    """Images of the training split as the model takes them, chosen by the seed. Raises DataError where it has none."""
+    dataset = context.dataset
+    count = dataset.counts["train"]
+    if not count:
+        raise DataError("the dataset version has no training images to calibrate with", hint="build one that has")
+    # The seed decides which, whatever the machine.
+    chosen = set(random.Random(plan.seed).sample(range(count), min(count, plan.calibration_images)))  # noqa: S311
+    fit = original.evaluator(dataset).fit
+    for number, row in enumerate(dataset.rows("train")):
+        if number in chosen:
+            check()
+            yield fit(dataset.image(row))
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Images to take ranges from, as the model takes them, and how many threads may do that."""
+
+    images: Iterator[Images]
+    threads: int
+
+
+def _as_it_is(fp32: Path, target: Path, _: Calibration) -> None:
+    fp32.rename(target)
+
+
+def _calibrated(fp32: Path, target: Path, calibration: Calibration) -> None:
+    from bloomery_worker.quantize import quantize
+
+    quantize(fp32, target, calibration.images, threads=calibration.threads)
+
+
+def _weights_only(fp32: Path, target: Path, _: Calibration) -> None:
+    from bloomery_worker.quantize import quantize_weights
+
+    quantize_weights(fp32, target)
+
+
+BUILDERS: Mapping[str, Callable[[Path, Path, Calibration], None]] = {
+    "onnx-fp32": _as_it_is,
+    "onnx-int8": _calibrated,
+    "onnx-int8-dynamic": _weights_only,
+}
+"""What makes a form of an ONNX file in fp32, by the form's id: the file, its target, how to calibrate."""
+
+
+def _on_dataset(context: Context, plan: Plan, original: Original, made: Predictor, check: Check) -> Parity:
+    """How far the form is off on images that training has not seen."""
+    dataset = context.dataset
+    rows = golden_rows(dataset, plan.images)
+    if not rows:
+        raise DataError("the dataset version has no validation or test images to compare on", hint="build one that has")
+    evaluator = original.evaluator(dataset, check=check)
+    fitted = (evaluator.fit(dataset.image(row)) for row in rows)
+    models = Remembering(original.predict), Remembering(made)
+    geometry, score = largest_errors(*models, _batches(fitted, check), geometry_rows=original.box_rows)
+    before, after = (evaluator.evaluate(model, rows, name="golden").means for model in models)
+    metrics = {name: (before[name], after[name]) for name in evaluator.judged}
+    return Parity(len(rows), geometry, score, metrics, plan.form.limits)
+
+
+def _on_generated(context: Context, plan: Plan, original: Original, made: Predictor, check: Check) -> Parity:
+    """For a model that was imported: raw outputs can be compared on any images, metrics only on labelled ones."""
+    count = min(plan.images, GENERATED)
+    context.log.warning("There is no dataset version: the export is compared on %d generated images.", count)
+    images = iter(generated_images(count, original.size))
+    errors = largest_errors(original.predict, made, _batches(images, check), geometry_rows=original.box_rows)
+    return Parity(count, *errors, {}, plan.form.limits)
+
+
+def _batches(images: Iterator[Images], check: Check) -> Iterator[Images]:
+    while batch := list(islice(images, BATCH)):
+        check()
+        yield np.stack(batch)
+
+
+def _spec(context: Context, form: Form, original: Original, made: Runner) -> ModelSpec:
+    outputs = zip(made.output_names, made(generated_images(1, original.size)), strict=True)
+    return ModelSpec(
+        task=context.job.task,
+        classes=original.classes,
+        size=original.size,
+        resize=original.resize,
+        runtime=form.runtime,
+        outputs=tuple(Tensor(name, output.shape[1:]) for name, output in outputs),
+    )

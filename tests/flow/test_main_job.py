@@ -67,7 +67,7 @@ def test_a_prediction_is_in_pixels_of_the_original_image(trained: ModelVersion, 
 async def test_the_exported_directory_predicts_the_same_in_triton(
     trained: ModelVersion, examples_dir: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    from bloomery_inference.runtime import OnnxRuntime, TritonRuntime
+    from bloomery_inference.runtime import LocalRuntime, TritonRuntime
     from bloomery_vision.images import decode
     from bloomery_vision.preprocess import letterbox
     from tests.inference.models import Folder
@@ -79,7 +79,7 @@ async def test_the_exported_directory_predicts_the_same_in_triton(
     image = min((examples_dir / "blood-cells" / "JPEGImages").iterdir())
     batch = np.stack([letterbox(decode(image), (64, 64))[0]] * 2)
     server = request.getfixturevalue("triton")
-    triton, local = TritonRuntime(server.grpc_url, server.repository), OnnxRuntime(threads=1)
+    triton, local = TritonRuntime(server.grpc_url, server.repository), LocalRuntime(threads=1)
     answers = []
     for runtime in (triton, local):
         await runtime.load("cells", Folder(directory))

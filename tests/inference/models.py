@@ -71,6 +71,15 @@ def write_failing_model(directory: Path, *, side: int) -> Path:
     return _write(directory, graph, side=side, dims=(6, 7))
 
 
+def to_openvino(directory: Path) -> None:
+    """Let a model be one for OpenVINO."""
+    import openvino
+
+    source = directory / "1" / "model.onnx"
+    openvino.save_model(openvino.Core().read_model(source), source.with_suffix(".xml"), compress_to_fp16=False)
+    source.unlink()
+
+
 def one_box(center_x: float, center_y: float, width: float, height: float, scores: list[float]) -> NDArray[np.float32]:
     """The output [4 + C, 2] of a detector that sees one box, and an anchor that sees nothing."""
     seen = [center_x, center_y, width, height, *scores]

@@ -7,14 +7,15 @@ import grpc
 import pytest
 
 from bloomery.inference.v1 import ModelVariant, OptimizeModelVersionRequest, PredictRequest
-from bloomery_inference.choosing import fastest
-from bloomery_inference.model import Variant, VariantResult, VariantState
-from bloomery_kit.errors import error_info, to_status
+from bloomery_inference.choosing import chosen_variant, fastest
+from bloomery_inference.model import ModelVersion, Variant, VariantResult, VariantState
+from bloomery_inference.results import version_content
+from bloomery_kit.errors import FailedPrecondition, error_info, to_status
 from bloomery_kit.times import utc_now
 from tests.inference.asking import V1, recorded, variant_in
 from tests.inference.conftest import Service
 from tests.inference.models import one_box, write_model
-from tests.inference.samples import optimized, struct, trained
+from tests.inference.samples import optimized, struct, trained, with_facts
 from tests.inference.test_predict import white
 
 SIDE = 64
@@ -64,9 +65,33 @@ def test_the_fastest_answers_and_of_those_as_fast_the_more_accurate(ready: list[
     assert fastest(ready[::-1]).id == expected
 
 
+def test_what_has_no_runtime_here_does_not_answer() -> None:
+    content = replace(trained_version(), variants=(FP32, variant("openvino-fp32", 1.0)))
+    assert chosen_variant(content, "", {"onnx"}).id == "onnx-fp32"
+    assert chosen_variant(content, "", {"onnx", "openvino"}).id == "openvino-fp32"
+    with pytest.raises(FailedPrecondition, match="openvino-fp32 has no runtime on this server"):
+        chosen_variant(content, "openvino-fp32", {"onnx"})
+
+
 def test_variants_from_before_metrics_were_told_are_compared_by_time() -> None:
     old = replace(FP32, result=VariantResult(latency={"p50_ms": 10.0}))
     assert fastest([old, INT8]).id == "onnx-int8"
+
+
+def trained_version() -> ModelVersion:
+    item = with_facts(trained(1))
+    return ModelVersion(
+        uid="v",
+        project="pets",
+        model="pets",
+        number=1,
+        content=version_content(item),
+        ordinal=1,
+        create_time=utc_now(),
+        note="",
+        active=True,
+        revision=1,
+    )
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ IMAGES = np.zeros((1, 8, 8, 3), dtype=np.uint8)
 class SlowRuntime:
     """Loads and unloads in several turns of the event loop, as a server on the network does."""
 
+    formats = frozenset({"onnx"})
+
     def __init__(self) -> None:
         self.models: set[str] = set()
         self.loads: list[str] = []

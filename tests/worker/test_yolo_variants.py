@@ -98,6 +98,21 @@ def test_every_task_has_a_calibrated_form_of_the_whole_graph(work: Work, shapes:
         assert [output.shape for output in work.run(batch)] == [(count, *shape) for shape in shapes]
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("work", [("detect", "detector", "cells")], indirect=True, ids=["detect"])
+def test_openvino_answers_as_the_original(work: Work, precision: str) -> None:
+    result, facts = work.optimize(format="openvino", precision=precision, calibration_images=4)
+    assert (facts.id, facts.parity.passed) == (f"openvino-{precision}", True)
+    if precision == "fp32":
+        assert facts.parity.max_geometry_error < 0.05
+        assert facts.parity.max_score_error < 1e-4
+    assert facts.latency.p50_ms > 0
+    assert "openvino" in result.versions
+    written = {note.file_name: Path(note.path) for note in result.files}
+    assert {"1/model.xml", "1/model.bin", "config.pbtxt"} <= set(written)
+    assert 'backend: "openvino"' in written["config.pbtxt"].read_text()
+
+
 @pytest.fixture(scope="module")
 def coco(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Work:
     """A detector that finds much, and photographs."""

@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 ONNX_RUNTIME = "onnxruntime"
+OPENVINO = "openvino"
 TENSORRT = "tensorrt"
+ONNX_FILE = "model.onnx"
+OPENVINO_FILE = "model.xml"
+OPENVINO_OPTIONS: Mapping[str, str] = {
+    # Where the processor knows it, it would compute in bfloat16 otherwise, and boxes would be many pixels off.
+    "INFERENCE_PRECISION_HINT": "f32",
+    "PERFORMANCE_HINT": "LATENCY",
+}
+"""How OpenVINO computes, wherever a model is compared, measured or served; without a cache, which goes by paths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,7 @@ class Form:
         format: of its file.
         precision: of its numbers, and for INT8 how they were found.
         runtime: what runs it, as Triton calls its backend.
+        file: name of the file in `1/` of the model directory.
         limits: of its parity.
         needs: what an installation lacks to make it, for people; empty where every worker can.
     """
@@ -45,6 +55,7 @@ class Form:
     format: str
     precision: str
     runtime: str
+    file: str
     limits: Limits
     needs: str = ""
 
@@ -66,10 +77,12 @@ _GPU = (
     "no worker of this version does so"
 )
 _ALL = (
-    Form("onnx", "fp32", ONNX_RUNTIME, _SAME),
-    Form("onnx", "int8", ONNX_RUNTIME, _INT8),
-    Form("onnx", "int8-dynamic", ONNX_RUNTIME, _INT8),
-    Form("tensorrt", "fp16", TENSORRT, _INT8, _GPU),
+    Form("onnx", "fp32", ONNX_RUNTIME, ONNX_FILE, _SAME),
+    Form("onnx", "int8", ONNX_RUNTIME, ONNX_FILE, _INT8),
+    Form("onnx", "int8-dynamic", ONNX_RUNTIME, ONNX_FILE, _INT8),
+    Form("openvino", "fp32", OPENVINO, OPENVINO_FILE, _SAME),
+    Form("openvino", "int8", OPENVINO, OPENVINO_FILE, _INT8),
+    Form("tensorrt", "fp16", TENSORRT, "model.plan", _INT8, _GPU),
 )
 FORMS: Mapping[str, Form] = {form.id: form for form in _ALL}
 """By id; the first of each format is its default."""

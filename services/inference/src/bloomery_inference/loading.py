@@ -37,6 +37,11 @@ class LoadedModels:
         # Loading and unloading one model take turns; whoever waits for a turn keeps the lock alive.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
+    @property
+    def formats(self) -> frozenset[str]:
+        """Of the models that can be loaded."""
+        return self._runtime.formats
+
     @asynccontextmanager
     async def use(self, variant: Variant) -> AsyncIterator[None]:
         """Keep a model loaded while the block runs. Raise ModelLoadError, Unavailable."""

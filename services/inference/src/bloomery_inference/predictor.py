@@ -61,7 +61,7 @@ class Predictor:
         Raise InvalidArgument for an unreadable image or an unknown class, NotFound for an unknown variant,
         FailedPrecondition NO_VARIANT, ResourceExhausted when too many are waiting.
         """
-        variant = chosen_variant(version, options.variant)
+        variant = chosen_variant(version, options.variant, self._models.formats)
         chosen = class_indices(version, options)
         watch = Stopwatch()
         with watch.measure("total"):

@@ -1,7 +1,7 @@
-"""The seam between prediction and what runs a model: ONNX Runtime in this process, or Triton."""
+"""The seam between prediction and what runs a model: ONNX Runtime or OpenVINO in this process, or Triton."""
 
 from bloomery_inference.runtime._factory import open_runtime
-from bloomery_inference.runtime._onnx import OnnxRuntime
+from bloomery_inference.runtime._local import LocalRuntime
 from bloomery_inference.runtime._protocol import (
     InputRefused,
     ModelFailed,
@@ -15,12 +15,12 @@ from bloomery_inference.runtime._triton import TritonRuntime
 
 __all__ = [
     "InputRefused",
+    "LocalRuntime",
     "ModelFailed",
     "ModelFiles",
     "ModelLoadError",
     "ModelRuntime",
     "NotLoaded",
-    "OnnxRuntime",
     "Tensors",
     "TritonRuntime",
     "open_runtime",

@@ -47,7 +47,7 @@ class ModelFailed(Internal):
 
 
 class ModelFiles(Protocol):
-    """A model as a Triton model directory: `config.pbtxt`, `1/model.onnx` and what else was exported."""
+    """A model as a Triton model directory: `config.pbtxt`, the model in `1/` and what else was exported."""
 
     def directory(self) -> AbstractAsyncContextManager[Path]:
         """The complete directory on the local disk, each file checked by its digest; it stays while the block runs."""
@@ -55,7 +55,14 @@ class ModelFiles(Protocol):
 
 
 class ModelRuntime(Protocol):
-    """Runs exported models."""
+    """Runs exported models.
+
+    Attributes:
+        formats: of the models that it can run, such as "onnx".
+    """
+
+    @property
+    def formats(self) -> frozenset[str]: ...
 
     async def load(self, name: str, files: ModelFiles) -> None:
         """Make a model ready under `name`. Loading a loaded name does nothing. Raise ModelLoadError with the reason.

@@ -33,6 +33,8 @@ _AWAY = frozenset({"StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "St
 class TritonRuntime:
     """Models in the repository folder of the Triton server at `target` (`host:port` of its gRPC endpoint)."""
 
+    formats = frozenset({"onnx"})
+
     def __init__(self, target: str, repository: Path) -> None:
         import tritonclient.grpc.aio as triton
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from bloomery_vision.forms import ONNX_RUNTIME
+from bloomery_vision.forms import ONNX_RUNTIME, OPENVINO, OPENVINO_OPTIONS
 
 if TYPE_CHECKING:
     from bloomery_worker.predictor import Images, Outputs
@@ -54,5 +54,20 @@ class OnnxRunner:
         return tuple(self._session.run(None, {self._input: images}))
 
 
-RUNNERS: Mapping[str, OpenRunner] = {ONNX_RUNTIME: OnnxRunner}
+class OpenVinoRunner:
+    """A model in OpenVINO on the CPU."""
+
+    def __init__(self, path: Path, *, threads: int) -> None:
+        import openvino
+
+        compiled = openvino.Core().compile_model(path, "CPU", {**OPENVINO_OPTIONS, "INFERENCE_NUM_THREADS": threads})
+        self._request = compiled.create_infer_request()
+        self.output_names = tuple(output.any_name for output in compiled.outputs)
+
+    def __call__(self, images: Images) -> Outputs:
+        """The raw outputs."""
+        return tuple(self._request.infer([images]).values())
+
+
+RUNNERS: Mapping[str, OpenRunner] = {ONNX_RUNTIME: OnnxRunner, OPENVINO: OpenVinoRunner}
 """By the name of the runtime."""

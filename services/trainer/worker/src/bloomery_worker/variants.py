@@ -7,6 +7,7 @@ import random
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Protocol, Self
@@ -14,7 +15,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from bloomery.training.v1 import VariantFacts
-from bloomery_vision.forms import FORMS, Form
+from bloomery_vision.forms import FORMS, OPENVINO, Form
 from bloomery_worker import machine
 from bloomery_worker.context import Context
 from bloomery_worker.dataset import Dataset
@@ -29,8 +30,7 @@ from bloomery_worker.runners import RUNNERS, Runner
 
 Say = Callable[[str, float], None]
 """Is told what goes on and how much of it is done, 0 to 1."""
-PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "bloomery-worker")
-FILE = "model.onnx"
+PACKAGES = ("torch", "onnx", "onnxruntime", "openvino", "numpy", "bloomery-worker")
 GENERATED = 32
 """Most images that are made where there are no real ones."""
 
@@ -97,6 +97,9 @@ class Plan:
         if form is None or form.id not in BUILDERS:
             needs = form.needs if form else f"the forms are {', '.join(BUILDERS)}"
             raise ConfigError(f"{given['format']}-{given['precision']} cannot be made: {needs}", hint="choose another")
+        if form.runtime == OPENVINO and not find_spec(OPENVINO):
+            message = f"{form.id} is made by the package openvino, which this worker lacks"
+            raise ConfigError(message, hint="install bloomery-worker[openvino], or choose another form")
         if not form.is_exact and not context.job.manifest:
             message = f"{form.id} can only be judged by a metric, and the model has no dataset version to measure it on"
             raise DataError(message, hint="name one that has images to train on and others to measure on")
@@ -141,7 +144,7 @@ def make_variant(context: Context, plan: Plan, original: Original, *, say: Say, 
         _check_judged(context, plan, original)
     say("exporting", 0.1)
     _build(context, plan, original, root / "1", check)
-    threads, file = machine.threads(context.job.cpus), root / "1" / FILE
+    threads, file = machine.threads(context.job.cpus), root / "1" / form.file
     made = RUNNERS[form.runtime](file, threads=threads)
     check()
     say("comparing", 0.4)
@@ -179,7 +182,7 @@ def _build(context: Context, plan: Plan, original: Original, folder: Path, check
     original.write_onnx(fp32)
     check()
     calibration = Calibration(calibration_images(context, plan, original, check), machine.threads(context.job.cpus))
-    BUILDERS[plan.form.id](fp32, folder / FILE, calibration)
+    BUILDERS[plan.form.id](fp32, folder / plan.form.file, calibration)
     fp32.unlink(missing_ok=True)
 
 
@@ -222,10 +225,25 @@ def _weights_only(fp32: Path, target: Path, _: Calibration) -> None:
     quantize_weights(fp32, target)
 
 
+def _converted(fp32: Path, target: Path, _: Calibration) -> None:
+    import openvino
+
+    openvino.save_model(openvino.Core().read_model(fp32), target, compress_to_fp16=False)
+
+
+def _calibrated_and_converted(fp32: Path, target: Path, calibration: Calibration) -> None:
+    int8 = fp32.with_name("int8.onnx")
+    _calibrated(fp32, int8, calibration)
+    _converted(int8, target, calibration)
+    int8.unlink()
+
+
 BUILDERS: Mapping[str, Callable[[Path, Path, Calibration], None]] = {
     "onnx-fp32": _as_it_is,
     "onnx-int8": _calibrated,
     "onnx-int8-dynamic": _weights_only,
+    "openvino-fp32": _converted,
+    "openvino-int8": _calibrated_and_converted,
 }
 """What makes a form of an ONNX file in fp32, by the form's id: the file, its target, how to calibrate."""
 

@@ -25,6 +25,8 @@ from bloomery.training.v1 import (
     JobState,
     ListJobResultsRequest,
     ListJobResultsResponse,
+    ListJobsRequest,
+    ListJobsResponse,
     Reason,
     WatchJobResultsRequest,
     WatchJobResultsResponse,
@@ -73,6 +75,13 @@ class Trainer(JobServiceServicer):
         assert request.accept_unreadable
         found = [item for item in self.feed if item.result.sequence > request.after_sequence]
         return ListJobResultsResponse(results=found[: request.page_size])
+
+    async def ListJobs(self, request: ListJobsRequest, context: Context) -> ListJobsResponse:
+        assert request.filter == "active"
+        start = int(request.page_token or 0)
+        mine = [job for job in self.jobs.values() if job.name.startswith(f"{request.parent}/")]
+        more = str(start + 1) if start + 1 < len(mine) else ""
+        return ListJobsResponse(jobs=mine[start : start + 1], next_page_token=more)
 
     async def WatchJobResults(
         self, request: WatchJobResultsRequest, context: Context

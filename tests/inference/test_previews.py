@@ -5,13 +5,16 @@ from pathlib import Path
 import grpc
 import pytest
 
+from bloomery.common.v1 import Artifact
 from bloomery.inference.v1 import (
     DeleteModelVersionRequest,
     GetModelCardRequest,
+    GetModelVersionRequest,
     ModelDeletion,
     PreviewModelDeletionRequest,
     SetModelAliasRequest,
 )
+from bloomery.training.v1 import Job
 from tests.inference.asking import BOX, ONNX, PETS, V1, recorded, until
 from tests.inference.conftest import Service
 from tests.inference.models import write_model
@@ -64,3 +67,15 @@ async def test_what_is_gone_or_means_another_one_later_is_not_previewed(service:
         with pytest.raises(grpc.aio.AioRpcError, match="number") as refused:
             await preview(service, name)
         assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_jobs_that_still_work_on_its_files_are_named(service: Service, tmp_path: Path) -> None:
+    await filled(service, tmp_path)
+    read = await service.models.GetModelVersion(GetModelVersionRequest(name=V1))
+    jobs = {"a": "p/other.pt", "b": read.artifacts[0].logical_key, "c": "", "d": read.artifacts[0].logical_key}
+    for job, key in jobs.items():
+        name = f"projects/pets/jobs/{job}"
+        service.trainer.jobs[name] = Job(name=name, base_artifact=Artifact(logical_key=key))
+    found = await preview(service, V1)
+    assert list(found.active_jobs) == ["projects/pets/jobs/b", "projects/pets/jobs/d"]
+    assert list((await preview(service, V2)).active_jobs) == []

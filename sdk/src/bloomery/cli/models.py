@@ -214,6 +214,7 @@ def _show_deletion(found: "ModelDeletion") -> None:
         "variants": enumerated([f"{short(parent_of(name))}/{id_of(name)}" for name in found.model_variants]),
         "aliases": enumerated([short(name) for name in found.model_aliases]),
         "evaluations": found.evaluation_count or "",
+        "jobs at work on them": enumerated([short(name) for name in found.active_jobs]),
         "files": f"{found.file_count}, {size(found.total_bytes)}",
     }
     fields(rows)

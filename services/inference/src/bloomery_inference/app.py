@@ -76,7 +76,7 @@ class InferenceApp:
             waiting_bytes=settings.waiting_bytes,
             decoding_bytes=settings.decoding_bytes,
         )
-        self._models = ModelServicer(registry, optimizer, Versions(db), Aliases(db), Cards(db, datasets), objects)
+        self._models = ModelServicer(registry, optimizer, Versions(db, jobs), Aliases(db), Cards(db, datasets), objects)
         images = ImageSource(annotations, objects, max_bytes=settings.max_image_bytes)
         self._predictions = PredictionServicer(Remembered(db, registry), images, predictor)
         recorder = Recorder(db, datasets=datasets, annotations=annotations)

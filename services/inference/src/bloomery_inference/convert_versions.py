@@ -20,4 +20,5 @@ def deletion_message(deletion: Deletion) -> ModelDeletion:
         evaluation_count=deletion.evaluations,
         file_count=len(files),
         total_bytes=sum(one.size_bytes for one in files),
+        active_jobs=deletion.jobs,
     )

@@ -233,10 +233,11 @@ class MadeVariant:
 
 @dataclass(frozen=True)
 class Deletion:
-    """What goes with a model or a version; `versions` have their variants and aliases."""
+    """What goes with a model or a version; `versions` have their variants and aliases, `jobs` still work on files."""
 
     versions: "tuple[ModelVersion, ...]"
     evaluations: int
+    jobs: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[Artifact, ...]:

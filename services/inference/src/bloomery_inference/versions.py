@@ -1,8 +1,12 @@
-"""What people say of a version, and whether it is offered."""
+"""What people say of a version, whether it is offered, and what would go with it."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from bloomery.training.v1 import ListJobsRequest
 from bloomery_inference.convert import version_etag, version_name
 from bloomery_inference.model import Deletion, ModelVersion
 from bloomery_inference.names import MODEL, check_lasting, parse_selector
@@ -12,19 +16,39 @@ from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import NotFound
 from bloomery_kit.etags import check_etag
 
+if TYPE_CHECKING:
+    from bloomery.training.v1.job_service_pb2_grpc import JobServiceAsyncStub
+
+_PAGE = 1000
+
 
 class Versions:
     """Changes of versions; whoever makes one holds the lock of its model, so that no alias is put there meanwhile."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, jobs: JobServiceAsyncStub) -> None:
         self._db = db
+        self._jobs = jobs
 
     async def preview_deletion(self, name: str) -> Deletion:
-        """What would go with a model or a version. Raise NotFound or InvalidArgument."""
+        """What would go with a model or a version. Raise NotFound, InvalidArgument, or what the trainer raises."""
         async with self._db.read() as tx:
             found = await _of_model(tx, name) if MODEL.matches(name) else await _of_version(tx, name)
             counted = await evaluations.count(tx, [version.uid for version in found])
-        return Deletion(tuple(found), counted)
+        deletion = Deletion(tuple(found), counted)
+        keys = {artifact.logical_key for artifact in deletion.files}
+        project = name.partition("/models/")[0]
+        return replace(deletion, jobs=tuple(await self._working_on(keys, project)) if keys else ())
+
+    async def _working_on(self, keys: Collection[str], project: str) -> list[str]:
+        """The jobs of a project that are not over and work on one of some files."""
+        found: list[str] = []
+        request = ListJobsRequest(parent=project, filter="active", page_size=_PAGE)
+        while True:
+            page = await self._jobs.ListJobs(request)
+            found += [job.name for job in page.jobs if job.base_artifact.logical_key in keys]
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
 
     async def update(self, name: str, etag: str, values: Mapping[str, object]) -> ModelVersion:
         """Change a version by column. Raise NotFound, EtagMismatch, FailedPrecondition VERSION_HAS_ALIASES."""

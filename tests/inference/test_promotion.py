@@ -11,6 +11,7 @@ from bloomery.inference.v1 import (
     GetModelAliasRequest,
     ListModelAliasChangesRequest,
     MetricCondition,
+    ModelAlias,
     SetModelAliasRequest,
 )
 from bloomery.training.v1 import FeedItem
@@ -28,9 +29,9 @@ def at_least(threshold: float, metric: str = "test/map50") -> MetricCondition:
     return MetricCondition(metric=metric, comparison=MetricCondition.COMPARISON_AT_LEAST, threshold=threshold)
 
 
-async def promote(service: Service, *conditions: MetricCondition, version: str = V1, on: str = "") -> None:
+async def promote(service: Service, *conditions: MetricCondition, version: str = V1, on: str = "") -> ModelAlias:
     request = SetModelAliasRequest(name=CHAMPION, model_version=version, conditions=conditions, dataset_version=on)
-    await service.models.SetModelAlias(request)
+    return await service.models.SetModelAlias(request)
 
 
 async def fed(service: Service, *items: FeedItem) -> None:
@@ -56,6 +57,8 @@ async def test_the_training_s_own_figures_count_and_are_kept(service: Service) -
     await fed(service, item)
     await promote(service, at_least(0.75))
     assert await figures(service) == [("test/map50", 0.75, item.job.name, DATASET)]
+    found = await service.models.GetModelAlias(GetModelAliasRequest(name=CHAMPION))
+    assert [one.value for one in found.figures] == [0.75]
 
 
 async def test_of_several_evaluations_the_newest_that_has_the_metric_counts(service: Service) -> None:
@@ -97,6 +100,7 @@ async def test_conditions_are_looked_at_also_where_it_is_already(service: Servic
     await promote(service)
     with pytest.raises(grpc.aio.AioRpcError):
         await promote(service, at_least(0.8))
+    assert [one.value for one in (await promote(service, at_least(0.7))).figures] == [0.75]
 
 
 @pytest.mark.parametrize(("sign", "met"), [("AT_LEAST", True), ("ABOVE", False), ("AT_MOST", True), ("BELOW", False)])
@@ -104,8 +108,8 @@ async def test_the_threshold_itself_counts_as_it_is_written(service: Service, si
     await fed(service, trained(1))
     comparison = MetricCondition.Comparison.Value(f"COMPARISON_{sign}")
     condition = MetricCondition(metric="test/map50", comparison=comparison, threshold=0.75)
-    [failure] = await asyncio.gather(promote(service, condition), return_exceptions=True)
-    assert (failure is None) is met
+    [outcome] = await asyncio.gather(promote(service, condition), return_exceptions=True)
+    assert isinstance(outcome, ModelAlias) is met
 
 
 async def test_an_evaluation_of_other_weights_under_the_same_name_does_not_count(service: Service) -> None:

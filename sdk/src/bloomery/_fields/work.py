@@ -232,6 +232,11 @@ class ModelAliasFields(Fields[inference.ModelAlias]):
         """Why, as they said."""
         return self.proto.reason
 
+    @property
+    def figures(self) -> Sequence[inference.ConditionFigure]:
+        """What was measured for the conditions under which it was put there, all of them met."""
+        return self.proto.figures
+
 
 class ModelVariantFields(Fields[inference.ModelVariant]):
     """A form of a model version for one runtime, precision and device."""

@@ -13,6 +13,7 @@ from bloomery.cli._output import listing, messages, show
 
 if TYPE_CHECKING:
     from bloomery import Client, ModelAlias
+    from bloomery.inference.v1 import ConditionFigure
 
 app = typer.Typer(help="Aliases: names for versions that can be moved, such as champion.", no_args_is_help=True)
 
@@ -65,8 +66,6 @@ def list_(
 @app.command(epilog="Example: bloomery models alias history cells-v@champion")
 def history(alias: AliasArgument, project: ProjectOption = None, output: OutputOption = Output.table) -> None:
     """List all changes of an alias, the last first."""
-    from bloomery._conditions import written
-
     with connect(project) as client:
         changes = list(client.alias_history(alias))
     rows = [
@@ -76,7 +75,7 @@ def history(alias: AliasArgument, project: ProjectOption = None, output: OutputO
             short(one.to_version) or "removed",
             one.changer,
             one.reason,
-            ", ".join(f"{figure.value:.4g} for {written(figure.condition)}" for figure in one.figures),
+            ", ".join(map(_measured, one.figures)),
         )
         for one in changes
     ]
@@ -130,5 +129,14 @@ def _show(alias: "ModelAlias", output: Output, *, before: int) -> None:
         "before": f"{model}@{before}" if before else "",
         "by": alias.updater,
         "reason": alias.reason,
+        "measured": ", ".join(map(_measured, alias.figures)),
     }
     show(alias.proto, rows, output)
+
+
+def _measured(figure: "ConditionFigure") -> str:
+    from bloomery._conditions import written
+
+    return (
+        f"{figure.value:.4g} for {written(figure.condition)} by {id_of(figure.job)} on {short(figure.dataset_version)}"
+    )

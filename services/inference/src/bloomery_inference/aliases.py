@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bloomery_inference.convert import version_name
@@ -104,7 +104,7 @@ class Aliases:
         measured = await _figures(tx, version, move)
         now = await aliases.get(tx, ids["project"], ids["model"], ids["alias"])
         if now and now.number == version.number:
-            return now
+            return replace(now, figures=measured)
         _check_place(move.name, now, move.expected)
         change = Change(current_principal().subject, move.reason, self._clock(), measured)
         await aliases.put(tx, model_uid, ids["alias"], version, change)

@@ -37,6 +37,7 @@ def alias_message(alias: Alias) -> ModelAlias:
         update_time=to_timestamp(alias.update_time),
         updater=alias.updater,
         reason=alias.reason,
+        figures=map(_figure_message, alias.figures),
     )
 
 

@@ -159,7 +159,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Alias:
-    """A name for the version `number` of a model, who put it there last, and why."""
+    """A name for the version `number` of a model, who put it there last, why, and what was measured for it."""
 
     project: str
     model: str
@@ -168,6 +168,7 @@ class Alias:
     reason: str
     updater: str
     update_time: datetime
+    figures: tuple[Figure, ...]
 
 
 @dataclass(frozen=True)

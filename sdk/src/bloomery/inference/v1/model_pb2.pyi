@@ -376,6 +376,7 @@ class ModelAlias(message.Message):
     UPDATE_TIME_FIELD_NUMBER: builtins.int
     UPDATER_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
+    FIGURES_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/models/{model}/aliases/{alias}`. The id is made by the rules of all ids, and is neither "latest" nor 32 hexadecimal digits, which are
     a uid; as it begins with a letter, it is never a number.
@@ -390,6 +391,10 @@ class ModelAlias(message.Message):
     def update_time(self) -> timestamp_pb2.Timestamp:
         """When it was put there. Output only."""
 
+    @builtins.property
+    def figures(self) -> containers.RepeatedCompositeFieldContainer[ConditionFigure]:
+        """What was measured for the conditions under which it was put there, as in its history; in the answer of SetModelAlias, for those of the request. Output only."""
+
     def __init__(
         self,
         *,
@@ -398,10 +403,11 @@ class ModelAlias(message.Message):
         update_time: timestamp_pb2.Timestamp | None = ...,
         updater: builtins.str = ...,
         reason: builtins.str = ...,
+        figures: abc.Iterable[ConditionFigure] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["model_version", b"model_version", "name", b"name", "reason", b"reason", "update_time", b"update_time", "updater", b"updater"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["figures", b"figures", "model_version", b"model_version", "name", b"name", "reason", b"reason", "update_time", b"update_time", "updater", b"updater"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

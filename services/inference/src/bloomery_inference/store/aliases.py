@@ -12,8 +12,24 @@ from bloomery_inference.store.tables import ALIAS_CHANGES, ALIASES, MODELS, VERS
 from bloomery_kit.database import Transaction
 from bloomery_kit.sequences import next_sequence
 
-_SELECT = sa.select(ALIASES, VERSIONS.c.number, MODELS.c.project, MODELS.c.id.label("model")).select_from(
-    ALIASES.join(VERSIONS, VERSIONS.c.uid == ALIASES.c.version_uid).join(MODELS, MODELS.c.uid == ALIASES.c.model_uid)
+_EARLIER = ALIAS_CHANGES.alias()
+_LAST = (
+    sa.select(sa.func.max(_EARLIER.c.sequence))
+    .where(_EARLIER.c.model_uid == ALIASES.c.model_uid, _EARLIER.c.alias == ALIASES.c.id)
+    .correlate(ALIASES)
+    .scalar_subquery()
+)
+_MADE_BY = sa.and_(
+    ALIAS_CHANGES.c.model_uid == ALIASES.c.model_uid,
+    ALIAS_CHANGES.c.alias == ALIASES.c.id,
+    ALIAS_CHANGES.c.sequence == _LAST,
+)
+_SELECT = sa.select(
+    ALIASES, ALIAS_CHANGES.c.figures, VERSIONS.c.number, MODELS.c.project, MODELS.c.id.label("model")
+).select_from(
+    ALIASES.join(VERSIONS, VERSIONS.c.uid == ALIASES.c.version_uid)
+    .join(MODELS, MODELS.c.uid == ALIASES.c.model_uid)
+    .join(ALIAS_CHANGES, _MADE_BY)
 )
 _SELECT_CHANGES = sa.select(ALIAS_CHANGES, MODELS.c.project, MODELS.c.id.label("model")).select_from(
     ALIAS_CHANGES.join(MODELS)
@@ -121,7 +137,20 @@ def _key(model_uid: str, alias: str) -> tuple[sa.ColumnElement[bool], sa.ColumnE
 
 
 def _alias_of(row: sa.Row[Any]) -> Alias:
-    return Alias(row.project, row.model, row.id, row.number, row.reason, row.updater, row.update_time)
+    return Alias(
+        project=row.project,
+        model=row.model,
+        id=row.id,
+        number=row.number,
+        reason=row.reason,
+        updater=row.updater,
+        update_time=row.update_time,
+        figures=_figures(row),
+    )
+
+
+def _figures(row: sa.Row[Any]) -> tuple[Figure, ...]:
+    return tuple(Figure(**one | {"condition": Condition(**one["condition"])}) for one in row.figures)
 
 
 def _change_of(row: sa.Row[Any]) -> AliasChange:
@@ -134,6 +163,6 @@ def _change_of(row: sa.Row[Any]) -> AliasChange:
         to_version=row.to_version,
         reason=row.reason,
         changer=row.changer,
-        figures=tuple(Figure(**one | {"condition": Condition(**one["condition"])}) for one in row.figures),
+        figures=_figures(row),
         create_time=row.create_time,
     )

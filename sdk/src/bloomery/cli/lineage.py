@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from bloomery._names import id_of, parent_of, short
+from bloomery._names import MODEL_VERSION, id_of, parent_of, short
 from bloomery.cli._options import Output
 from bloomery.cli._output import as_json, dump, grid
 
@@ -59,9 +59,10 @@ def _origins(card: "ModelCard") -> Iterator[Row]:
     lineage = card.model_version.lineage
     yield "made by", id_of(lineage.job), f"{lineage.recipe}, seed {lineage.seed}"
     if lineage.base:
-        yield "base", short(lineage.base), lineage.base_digest
+        kind = "base model" if MODEL_VERSION.matches(lineage.base) else "base"
+        yield kind, short(lineage.base), lineage.base_digest
     if lineage.dataset_version:
-        yield "from", short(lineage.dataset_version), f"content {lineage.dataset_hash}"
+        yield "from data", short(lineage.dataset_version), f"content {lineage.dataset_hash}"
     for part in card.dataset_version.statistics.splits:
         yield f"  {part.split}", f"{part.image_count} images", ""
 

@@ -56,7 +56,7 @@ def versions(
         "VERSION": lambda version: version.version,
         "ALIASES": lambda version: version.aliases,
         "TASK": lambda version: version.task,
-        "METRICS": lambda version: dict(version.metrics),
+        "METRICS": lambda version: dict(sorted(version.metrics.items())),
         "DATASET": lambda version: version.lineage.dataset_version,
         "CREATED": lambda version: version.create_time,
         "NOTE": lambda version: " ".join(filter(None, ("" if version.active else "(inactive)", _headline(version)))),

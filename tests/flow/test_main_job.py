@@ -123,6 +123,12 @@ def test_the_command_line_does_the_main_job_as_documented(
     server.bloomery("predict", "cli-v@1", image, "--save", tmp_path / "drawn", "--threshold", "0")
     optimized = server.bloomery("optimize", "cli-v@1", "--to", "onnx")
     assert "parity          passed" in optimized.stdout
+    server.bloomery("optimize", "cli-v@1", "--to", "onnx-int8", "--set", "calibration_images=8")
+    listed = json.loads(server.bloomery("models", "variants", "cli-v@1", "-o", "json").stdout)
+    assert [(one["precision"], one["state"]) for one in listed] == [("fp32", "STATE_READY"), ("int8", "STATE_READY")]
+    assert all(one["latency"]["imagesPerSecond"] > 0 for one in listed)
+    named = server.bloomery("predict", "cli-v@1", image, "--variant", "onnx-int8", "-o", "json")
+    assert json.loads(named.stdout)[0]["variant"].endswith("/onnx-int8")
     with Image.open(tmp_path / "drawn" / image.name) as drawn:
         assert drawn.size == (640, 480)
     server.bloomery("export", "cli-v@1", "--format", "yolo", "--to", tmp_path / "yolo")

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import typer
+
 from bloomery._names import size
 from bloomery.cli._options import Output
 from bloomery.cli._output import messages
@@ -17,6 +19,10 @@ def show_variants(version: "ModelVersion", output: Output) -> "list[ModelVariant
     metric = "ACCURACY" if version.task == "classify" else "MAP50"
     titles = ("VARIANT", "STATE", "SIZE", "P50 MS", "P95 MS", "IMAGES/S", "MEMORY", metric, "ORIGINAL", "PARITY", "ON")
     messages([one.proto for one in found], titles, map(_row, found), output)
+    if output is Output.table:
+        for one in found:
+            if one.proto.reason:
+                typer.echo(f"{one.id}: {one.proto.reason}")
     return found
 
 
@@ -33,7 +39,7 @@ def _row(variant: "ModelVariant") -> tuple[object, ...]:
         size(latency.peak_memory_bytes) if latency.peak_memory_bytes else "",
         f"{parity.variant_metric:.4f}" if measured else "",
         f"{parity.original_metric:.4f}" if measured else "",
-        variant.proto.reason or (f"passed on {parity.image_count} images" if parity.passed else ""),
+        f"passed on {parity.image_count} images" if parity.passed else "",
         f"{latency.threads} threads, {latency.device}" if latency.threads else "",
     )
 

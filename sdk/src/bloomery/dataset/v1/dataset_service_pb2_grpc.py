@@ -219,7 +219,7 @@ class DatasetServiceServicer:
 
     def CompareDatasetVersions(self, request, context):
         """Says in what two READY versions differ: which images one has and the other has not, and what became of those that both have. It reads both whole, which
-        takes some seconds for 100,000 images. FAILED_PRECONDITION `NOT_READY`: wait for it. NOT_FOUND: list the versions.
+        takes about half a minute of a core for two versions of 100,000 images with a million boxes: give the call that time. FAILED_PRECONDITION `NOT_READY`: wait for it. NOT_FOUND: list the versions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

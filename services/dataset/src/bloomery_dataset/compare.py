@@ -1,6 +1,7 @@
 """In what two versions differ."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,9 +32,15 @@ class _Image(NamedTuple):
 
 async def compare(cache: ShardCache, version: Version, other: Version) -> Comparison:
     """What `other` has that `version` has not, and the other way round. Images are known by their digests."""
-    before, after = await _images(cache, version), await _images(cache, other)
-    both = before.keys() & after.keys()
     old, new = (await cache.index(version)).classes, (await cache.index(other)).classes
+    before, after = await _images(cache, version), await _images(cache, other)
+    return await asyncio.to_thread(_comparison, before, after, old, new)
+
+
+def _comparison(
+    before: Mapping[str, _Image], after: Mapping[str, _Image], old: tuple[str, ...], new: tuple[str, ...]
+) -> Comparison:
+    both = before.keys() & after.keys()
     return Comparison(
         images=len(before),
         other_images=len(after),

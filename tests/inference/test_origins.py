@@ -2,12 +2,17 @@
 
 import grpc
 import pytest
+import sqlalchemy as sa
 
 from bloomery.inference.v1 import DeleteModelVersionRequest, ListModelVersionsRequest
 from bloomery.training.v1 import FeedItem
+from bloomery_inference import housekeeping
+from bloomery_inference.store import models
+from bloomery_inference.store.tables import VERSIONS
 from tests.inference.asking import PETS, V1, fields_of, recorded
 from tests.inference.conftest import Service
 from tests.inference.samples import DATASET, imported, trained, with_facts
+from tests.passes import turns
 
 OTHER = "projects/pets/datasets/pets-v/versions/2"
 V2 = f"{PETS}/versions/2"
@@ -58,3 +63,17 @@ async def test_another_origin_is_refused(service: Service, origin: str) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await of(service, origin)
     assert fields_of(refused.value) == ["filter"]
+
+
+async def test_versions_that_a_replica_of_before_records_are_found_soon(service: Service) -> None:
+    service.trainer.feed += [trained(1), with_facts(trained(2), base=V1)]
+    await recorded(service, V2)
+    await service.app.loops.close()
+    async with service.app._db.write() as tx:
+        await tx.execute(sa.update(VERSIONS).values(dataset_version="", base=""))
+    assert await of(service, f"dataset_version:{DATASET}") == []
+    await turns(service.app.loops, housekeeping.LOOP, 1)
+    assert await of(service, f"dataset_version:{DATASET}") == [V2, V1]
+    assert await of(service, f"base:{V1}") == [V2]
+    async with service.app._db.read() as tx:
+        assert not await models.lacks_origins(tx)

@@ -32,7 +32,12 @@ WORKS = {
         Work(Housekeeper, "_clean", lambda _, due: due.ordinal),
     ],
 }
-STEPS: list[tuple[Any, str]] = [(housekeeping, "forget_requests"), (models, "unheld"), (cleanups, "page")]
+STEPS: list[tuple[Any, str]] = [
+    (housekeeping, "forget_requests"),
+    (models, "lacks_origins"),
+    (models, "unheld"),
+    (cleanups, "page"),
+]
 
 
 async def two_that_wait(service: Service) -> list[str]:

@@ -58,6 +58,8 @@ class Housekeeper:
             async with self._db.write() as tx:
                 await forget_requests(tx, before=self._clock() - _REMEMBER)
         with guarded(LOOP):
+            await self._fill_origins()
+        with guarded(LOOP):
             await self._hold_projects()
         after = 0
         while batch := await self._due(after):
@@ -65,6 +67,13 @@ class Housekeeper:
                 with guarded(LOOP, cleanup=each.cleanup):
                     await self._clean(each)
             after = batch[-1].ordinal
+
+    async def _fill_origins(self) -> None:
+        async with self._db.read() as tx:
+            if not await models.lacks_origins(tx):
+                return
+        async with self._db.write() as tx:
+            await models.fill_origins(tx)
 
     async def _hold_projects(self) -> None:
         after = ""

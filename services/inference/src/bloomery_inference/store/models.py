@@ -193,6 +193,29 @@ async def list_versions(
     return await _complete(tx, rows)
 
 
+async def lacks_origins(tx: Transaction) -> bool:
+    """Whether a replica of before has recorded versions whose origins cannot be looked for."""
+    return await tx.scalar(sa.select(VERSIONS.c.uid).where(*_UNFILLED).limit(1)) is not None
+
+
+async def fill_origins(tx: Transaction) -> None:
+    """Let the origins of such versions be found."""
+    values = {VERSIONS.c.dataset_version: _said("dataset_version"), VERSIONS.c.base: _said("base")}
+    await tx.execute(sa.update(VERSIONS).where(*_UNFILLED).values(values))
+
+
+def _said(origin: str) -> sa.ColumnElement[str]:
+    """What the facts of a version say."""
+    return sa.func.coalesce(VERSIONS.c.content["lineage"][origin].as_string(), "")
+
+
+_UNFILLED = (
+    VERSIONS.c.dataset_version == "",
+    VERSIONS.c.base == "",
+    sa.or_(_said("dataset_version") != "", _said("base") != ""),
+)
+
+
 async def of_model(tx: Transaction, model_uid: str) -> list[ModelVersion]:
     """The versions of a model in the order in which they were recorded, with their variants and aliases."""
     query = _SELECT_VERSIONS.where(VERSIONS.c.model_uid == model_uid).order_by(VERSIONS.c.ordinal)

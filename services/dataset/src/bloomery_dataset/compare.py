@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from bloomery_dataset.model import Version
 from bloomery_dataset.shards import ShardCache
-from bloomery_vision.manifest import ShardReader
+from bloomery_dataset.splits import PARTS
+from bloomery_vision.manifest import ManifestRow, ShardReader
 from bloomery_vision.manifest_hash import shapes_hash
 
 
@@ -25,11 +25,6 @@ class Comparison:
     removed_classes: tuple[str, ...]
 
 
-class _Image(NamedTuple):
-    split: str
-    shapes: bytes
-
-
 async def compare(cache: ShardCache, version: Version, other: Version) -> Comparison:
     """What `other` has that `version` has not, and the other way round. Images are known by their digests."""
     old, new = (await cache.index(version)).classes, (await cache.index(other)).classes
@@ -38,7 +33,7 @@ async def compare(cache: ShardCache, version: Version, other: Version) -> Compar
 
 
 def _comparison(
-    before: Mapping[str, _Image], after: Mapping[str, _Image], old: tuple[str, ...], new: tuple[str, ...]
+    before: Mapping[bytes, bytes], after: Mapping[bytes, bytes], old: tuple[str, ...], new: tuple[str, ...]
 ) -> Comparison:
     both = before.keys() & after.keys()
     return Comparison(
@@ -46,21 +41,26 @@ def _comparison(
         other_images=len(after),
         added=len(after) - len(both),
         removed=len(before) - len(both),
-        moved=sum(before[digest].split != after[digest].split for digest in both),
-        relabelled=sum(before[digest].shapes != after[digest].shapes for digest in both),
+        moved=sum(before[digest][:1] != after[digest][:1] for digest in both),
+        relabelled=sum(before[digest][1:] != after[digest][1:] for digest in both),
         added_classes=tuple(name for name in new if name not in old),
         removed_classes=tuple(name for name in old if name not in new),
     )
 
 
-async def _images(cache: ShardCache, version: Version) -> dict[str, _Image]:
+async def _images(cache: ShardCache, version: Version) -> dict[bytes, bytes]:
+    """For each image, by its digest, a byte for its split and the hash of its shapes: there may be millions."""
     index = await cache.index(version)
-    found: dict[str, _Image] = {}
+    found: dict[bytes, bytes] = {}
     for shard in index.shards:
         found |= await asyncio.to_thread(_of_shard, await cache.open(shard, index.classes))
     return found
 
 
-def _of_shard(reader: ShardReader) -> dict[str, _Image]:
+def _of_shard(reader: ShardReader) -> dict[bytes, bytes]:
     with reader:
-        return {row.digest: _Image(row.split, shapes_hash(row)) for _, row in reader.rows()}
+        return {_digest(row): bytes([PARTS.index(row.split)]) + shapes_hash(row) for _, row in reader.rows()}
+
+
+def _digest(row: ManifestRow) -> bytes:
+    return bytes.fromhex(row.digest.removeprefix("sha256:"))

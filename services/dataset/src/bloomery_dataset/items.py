@@ -57,10 +57,12 @@ class Items:
     def __init__(self, cache: ShardCache, objects: ObjectStore) -> None:
         self._cache = cache
         self._objects = objects
+        self._comparing = asyncio.Lock()
 
     async def compare(self, version: Version, other: Version) -> Comparison:
-        """In what two READY versions differ."""
-        return await compare(self._cache, version, other)
+        """In what two READY versions differ. One comparison at a time: each holds something of every image."""
+        async with self._comparing:
+            return await compare(self._cache, version, other)
 
     async def holds(self, version: Version, asset: str) -> bool:
         """Whether a READY version has an image, by its resource name."""

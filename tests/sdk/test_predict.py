@@ -218,3 +218,41 @@ def test_a_prediction_is_shown_without_the_bytes_of_its_image(model: ModelVersio
     prediction = model.predict(b"the bytes")
     assert prediction.source == b"the bytes"
     assert "the bytes" not in repr(prediction)
+
+
+def test_a_region_and_tiles_are_asked_for(fake: Fake, model: ModelVersion, run: Run, tmp_path: Path) -> None:
+    model.predict(b"1", region=(1, 2.5, 30, 40), tile=640, tile_overlap=0.3)
+    asked = fake.calls["Predict"][-1]
+    assert (asked.region.x, asked.region.y, asked.region.width, asked.region.height) == (1, 2.5, 30, 40)
+    assert (asked.tiling.size, asked.tiling.overlap) == (640, 0.3)
+    model.predict(b"1", tile=0)
+    assert fake.calls["Predict"][-1].HasField("tiling")
+    assert not fake.calls["Predict"][-1].tiling.HasField("overlap")
+    model.predict(b"1")
+    assert not fake.calls["Predict"][-1].HasField("tiling")
+    assert not fake.calls["Predict"][-1].HasField("region")
+    (tmp_path / "a.png").write_bytes(encoded())
+    result = run("predict cells-v@1 --region 1,2.5,30,40 --tile input --tile-overlap 0.3", str(tmp_path / "a.png"))
+    assert result.exit_code == 0, result.output
+    assert fake.calls["Predict"][-1].region == asked.region
+    assert (fake.calls["Predict"][-1].tiling.size, fake.calls["Predict"][-1].tiling.overlap) == (0, 0.3)
+    run("predict cells-v@1 --tile 640", str(tmp_path / "a.png"))
+    assert fake.calls["Predict"][-1].tiling.size == 640
+
+
+@pytest.mark.parametrize("line", ["--region 1,2,3", "--region a,b,c,d", "--tile 0", "--tile large", "--tile-overlap 1"])
+def test_what_is_no_region_and_no_tile_is_told(run: Run, line: str) -> None:
+    assert run(f"predict cells-v@1 a.png {line}").exit_code == 2
+
+
+@pytest.mark.parametrize("region", [(1, 2, 3), "abcd", 5])
+def test_a_region_is_four_numbers(model: ModelVersion, region: Any) -> None:
+    with pytest.raises(errors.InvalidArgument, match="four numbers"):
+        model.predict(b"1", region=region)
+
+
+@pytest.mark.parametrize(("field", "reason"), [("region", "REGION_OUTSIDE"), ("tiling", "TOO_MANY_TILES")])
+def test_an_image_of_the_wrong_size_is_one_of_many(fake: Fake, model: ModelVersion, field: str, reason: str) -> None:
+    fake.queue("Predict", served.InvalidArgument([served.FieldViolation(field, "does not fit")], reason=reason))
+    found = list(model.predict_each([b"1", b"2"], region=(0, 0, 5, 5)))
+    assert sorted(one.error.reason if one.error else "" for one in found) == ["", reason]

@@ -4,23 +4,41 @@ The same for one image that is served and for the images of a dataset version.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bloomery_vision.decoders import CENTER_CROP, PROBABILITIES, YOLO, YOLO_END_TO_END
 from bloomery_vision.geometry import Box, Found, Mask, Tag
-from bloomery_vision.postprocess import Detections, decode_detections, decode_end2end, decode_masks, top_k
+from bloomery_vision.postprocess import (
+    Detections,
+    decode_detections,
+    decode_end2end,
+    decode_masks,
+    find_candidates,
+    top_k,
+)
 from bloomery_vision.preprocess import LetterboxTransform, letterbox, resize_center_crop
+from bloomery_vision.rle import runs_of_part
+from bloomery_vision.tiling import Window
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """An image as a model takes it: uint8 [H, W, 3], and how it lies in its letterbox, if it lies in one."""
+    """An image, or a part of one, as a model takes it.
+
+    Attributes:
+        pixels: uint8 [H, W, 3].
+        transform: how it lies in its letterbox, None where it lies in none.
+        part: which part it is of an image of (width, height) `size`; None for a whole image.
+        size: of the whole image.
+    """
 
     pixels: NDArray[np.uint8]
     transform: LetterboxTransform | None
+    part: Window | None = None
+    size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +87,12 @@ def fit(image: NDArray[np.uint8], size: tuple[int, int], resize: str) -> Fitted:
     return Fitted(*letterbox(image, size))
 
 
+def fit_part(image: NDArray[np.uint8], part: Window, size: tuple[int, int], resize: str) -> Fitted:
+    """The same for a part of an image: what is found on it comes in pixels of the whole image."""
+    fitted = fit(part.of(image), size, resize)
+    return replace(fitted, part=part, size=(image.shape[1], image.shape[0]))
+
+
 def interpret(
     decoder: str, outputs: Sequence[NDArray[np.float32]], fitted: Fitted, names: Sequence[str], choice: Choice
 ) -> Iterator[Found]:
@@ -85,15 +109,23 @@ def interpret(
         NotFiniteError: the outputs hold what is no number.
         OutputError: they have not the shape that the decoder reads, or nobody knows the decoder.
     """
-    if not are_finite(outputs):
-        raise NotFiniteError
-    _check_shape(decoder, outputs, len(names))
+    check_outputs(decoder, outputs, len(names))
     if decoder == PROBABILITIES:
         yield from _tags(outputs[0], names, choice)
         return
     assert fitted.transform is not None
     detections = detect(decoder, outputs[0], len(names), choice).on_image(fitted.transform)
-    geometries = _boxes(detections, fitted.transform) if len(outputs) == 1 else _masks(outputs[1], detections, fitted)
+    yield from objects(detections, outputs[1] if len(outputs) > 1 else None, fitted, names)
+
+
+def objects(
+    detections: Detections, prototypes: NDArray[np.float32] | None, fitted: Fitted, names: Sequence[str]
+) -> Iterator[Found]:
+    """Detections in the letterbox's frame as what is on the image: boxes, or masks where there are prototypes of them.
+
+    A mask without a pixel is no object.
+    """
+    geometries = _boxes(detections, fitted) if prototypes is None else _masks(prototypes, detections, fitted)
     for geometry, score, number in zip(
         geometries, detections.scores.tolist(), detections.classes.tolist(), strict=True
     ):
@@ -111,6 +143,15 @@ def detect(decoder: str, raw: NDArray[np.float32], num_classes: int, choice: Cho
         choice: what to return; a head that needs no suppression looks at neither `iou` nor `multi_label`.
     """
     return DETECTORS[decoder](raw, num_classes, choice)
+
+
+def candidates(decoder: str, raw: NDArray[np.float32], num_classes: int, choice: Choice) -> Detections:
+    """What `detect` chooses from: all that scores enough, however much it overlaps and however many there are."""
+    if decoder == YOLO_END_TO_END:
+        return _end_to_end(raw, num_classes, replace(choice, max_det=len(raw)))
+    return find_candidates(
+        raw, num_classes=num_classes, conf=choice.conf, classes=choice.classes, multi_label=choice.multi_label
+    )
 
 
 def _overlapping(raw: NDArray[np.float32], num_classes: int, choice: Choice) -> Detections:
@@ -139,8 +180,15 @@ DETECTORS: Mapping[str, Callable[[NDArray[np.float32], int, Choice], Detections]
 """How the outputs of detectors are read; a model says which of these it needs."""
 
 
-def _check_shape(decoder: str, outputs: Sequence[NDArray[np.float32]], num_classes: int) -> None:
-    """Refuse outputs that would be read as something else than they are."""
+def check_outputs(decoder: str, outputs: Sequence[NDArray[np.float32]], num_classes: int) -> None:
+    """Refuse outputs that are no numbers, or would be read as something else than they are.
+
+    Raises:
+        NotFiniteError: they hold what is no number.
+        OutputError: they have not the shape that the decoder reads, or nobody knows the decoder.
+    """
+    if not are_finite(outputs):
+        raise NotFiniteError
     masks = outputs[1].shape[0] if len(outputs) > 1 else 0
     expected = {
         YOLO: (4 + num_classes + masks, 0, "numbers for each of its anchors"),
@@ -160,9 +208,11 @@ def are_finite(outputs: Sequence[NDArray[np.float32]]) -> bool:
     return all(bool(np.isfinite(output).all()) for output in outputs)
 
 
-def _boxes(detections: Detections, transform: LetterboxTransform) -> Iterator[Box]:
-    for corners in transform.to_original(detections.boxes).tolist():
-        yield Box.from_corners(*corners)
+def _boxes(detections: Detections, fitted: Fitted) -> Iterator[Box]:
+    assert fitted.transform is not None
+    left, top = (fitted.part.left, fitted.part.top) if fitted.part else (0, 0)
+    for x1, y1, x2, y2 in fitted.transform.to_original(detections.boxes).tolist():
+        yield Box.from_corners(left + x1, top + y1, left + x2, top + y2)
 
 
 def _masks(prototypes: NDArray[np.float32], detections: Detections, fitted: Fitted) -> Iterator[Mask | None]:
@@ -170,7 +220,16 @@ def _masks(prototypes: NDArray[np.float32], detections: Detections, fitted: Fitt
     assert fitted.transform is not None
     height, width = fitted.pixels.shape[:2]
     for mask in decode_masks(prototypes, detections, fitted.transform, size=(height, width)):
-        yield Mask.from_array(mask) if mask.any() else None
+        yield _whole(mask, fitted) if mask.any() else None
+
+
+def _whole(part: NDArray[np.bool_], fitted: Fitted) -> Mask:
+    """The mask of the whole image for that of its part."""
+    width, height = fitted.size
+    if fitted.part is None or part.shape == (height, width):
+        return Mask.from_array(part)
+    left, top = fitted.part.left, fitted.part.top
+    return Mask.from_runs(width, height, runs_of_part(part, left=left, top=top, width=width, height=height))
 
 
 def _tags(probabilities: NDArray[np.float32], names: Sequence[str], choice: Choice) -> Iterator[Found]:

@@ -5,7 +5,7 @@ Boxes are corners x1, y1, x2, y2 in pixels of the letterboxed image, until a `Le
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,11 @@ class Detections:
         masks = None if self.coefficients is None else self.coefficients[chosen]
         return type(self)(self.boxes[chosen], self.scores[chosen], self.classes[chosen], masks)
 
+    def joined(self, more: Self) -> Self:
+        """These, and those behind them."""
+        pairs = zip(self._arrays(), more._arrays(), strict=True)
+        return type(self)(*(np.concatenate(pair) for pair in pairs))
+
     def on_image(self, transform: LetterboxTransform) -> Self:
         """Those in the letterbox's frame of which a part lies on the image, and not in the padding alone."""
         x1, y1, x2, y2 = transform.to_original(self.boxes).T
@@ -49,6 +54,10 @@ class Detections:
     def to_original(self, transform: LetterboxTransform) -> Self:
         """The same in pixels of the original image."""
         return replace(self, boxes=transform.to_original(self.boxes).astype(np.float32))
+
+    def _arrays(self) -> tuple[NDArray[Any], ...]:
+        always = (self.boxes, self.scores, self.classes)
+        return always if self.coefficients is None else (*always, self.coefficients)
 
 
 def decode_detections(
@@ -75,14 +84,30 @@ def decode_detections(
         agnostic: let boxes of different classes drop each other.
         multi_label: let one anchor give a box for each class above `conf`, not only for its best.
     """
+    candidates = find_candidates(raw, num_classes=num_classes, conf=conf, classes=classes, multi_label=multi_label)
+    groups = np.zeros_like(candidates.classes) if agnostic else candidates.classes
+    return candidates.select(_suppress(candidates.boxes, groups, iou=iou, max_det=max_det))
+
+
+def find_candidates(
+    raw: NDArray[np.float32],
+    *,
+    num_classes: int | None = None,
+    conf: float = 0.25,
+    classes: Sequence[int] | None = None,
+    multi_label: bool = False,
+) -> Detections:
+    """What `decode_detections` suppresses: the best boxes above `conf`, however much they overlap."""
     columns = 4 + (raw.shape[0] - 4 if num_classes is None else num_classes)
     candidates = _candidates(raw, columns, conf=conf, multi_label=multi_label)
     if classes is not None:
         candidates = candidates.select(np.isin(candidates.classes, list(classes)))
-    best = np.argsort(-candidates.scores, kind="stable")[:MAX_CANDIDATES]
-    candidates = candidates.select(best)
-    groups = np.zeros_like(candidates.classes) if agnostic else candidates.classes
-    return candidates.select(_suppress(candidates.boxes, groups, iou=iou, max_det=max_det))
+    return candidates.select(best_first(candidates.scores))
+
+
+def best_first(scores: NDArray[np.floating]) -> NDArray[np.intp]:
+    """The indices of the best scores, at most `MAX_CANDIDATES`; of equal ones the first comes first."""
+    return np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
 
 
 def decode_end2end(raw: NDArray[np.float32], *, conf: float = 0.25, classes: Sequence[int] | None = None) -> Detections:
@@ -121,6 +146,34 @@ def nms(
     order = np.argsort(-scores, kind="stable")
     kept = _suppress(boxes[order], np.zeros(len(order), dtype=np.int64), iou=iou, max_det=max_det or len(order))
     return order[kept]
+
+
+def suppress_parts(
+    boxes: NDArray[np.floating], groups: NDArray[np.int64], cut: NDArray[np.bool_], *, iou: float
+) -> NDArray[np.intp]:
+    """Greedy non-maximum suppression of boxes of which some are cut off where a tile ends, within each group.
+
+    Whole boxes are looked at first. Of a cut one nobody knows how large its object is: it goes also where most of it,
+    more than `iou`, lies in one that is kept.
+
+    Args:
+        boxes: [N, 4], corners, best first.
+        groups: [N], class numbers.
+        cut: [N], which are cut.
+        iou: overlap above which the weaker of two boxes is dropped.
+
+    Returns:
+        The indices of the boxes kept, best first.
+    """
+    left = np.argsort(cut, kind="stable")
+    kept: list[int] = []
+    while len(left):
+        first, left = left[0], left[1:]
+        kept.append(int(first))
+        overlap, covered = _overlaps(boxes[first], boxes[left])
+        overlap = np.where(cut[left], covered, overlap)
+        left = left[(overlap <= iou) | (groups[left] != groups[first])]
+    return np.sort(np.array(kept, dtype=np.intp))
 
 
 def decode_masks(
@@ -198,6 +251,16 @@ def _suppress(boxes: NDArray[np.floating], groups: NDArray[np.int64], *, iou: fl
         overlap = iou_matrix(boxes[first : first + 1], boxes[left])[0]
         left = left[(overlap <= iou) | (groups[left] != groups[first])]
     return np.array(kept, dtype=np.intp)
+
+
+def _overlaps(
+    box: NDArray[np.floating], others: NDArray[np.floating]
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Of each other box: intersection over union with `box`, and the part of it that lies in `box`."""
+    shared = (np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])).clip(min=0).prod(axis=1)
+    own, areas = (box[2:] - box[:2]).prod(), (others[:, 2:] - others[:, :2]).prod(axis=1)
+    union = np.maximum(own + areas - shared, np.finfo(np.float32).tiny)
+    return shared / union, shared / np.maximum(areas, np.finfo(np.float32).tiny)
 
 
 def _to_prototypes(grid: tuple[int, ...], transform: LetterboxTransform, size: tuple[int, int]) -> NDArray[np.float64]:

@@ -62,6 +62,18 @@ def decode(runs: Sequence[int], *, width: int, height: int) -> NDArray[np.bool_]
     return flat.reshape(width, height).T
 
 
+def runs_of_part(array: NDArray[np.bool_], *, left: int, top: int, width: int, height: int) -> list[int]:
+    """The runs of an image of `width` x `height` that is background but for `array` [h, w] at (`left`, `top`)."""
+    columns = np.zeros((array.shape[1], array.shape[0] + 2), dtype=np.int8)
+    columns[:, 1:-1] = array.T
+    column, row = np.nonzero(np.diff(columns, axis=1))
+    edges = (left + column) * height + top + row
+    # Where a run goes on in the next column it ends and begins at one place.
+    places, times = np.unique(edges, return_counts=True)
+    runs: list[int] = np.diff(places[times == 1], prepend=0, append=width * height).tolist()
+    return runs if runs[-1] else runs[:-1]
+
+
 def bounds(counts: bytes, *, width: int, height: int) -> tuple[float, float, float, float]:
     """The x, y, width and height of the smallest box around the pixels of a mask, zeros where there are none.
 

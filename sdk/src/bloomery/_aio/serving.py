@@ -21,6 +21,7 @@ from bloomery._files import Download
 from bloomery._images import ImageLike, encoded
 from bloomery._jobs import Parameter, struct
 from bloomery._labels import class_of
+from bloomery._looking import box_of, tiling_of
 from bloomery._names import parent_of
 from bloomery._results import Predicted, Prediction, Progress, unseen
 from bloomery._versions import (
@@ -36,6 +37,8 @@ from bloomery.inference import v1 as inference
 ImageT = TypeVar("ImageT", bound=ImageLike)
 _AT_ONCE = 4
 _PREDICT_SECONDS = 120.0
+_OF_ONE_SIZE = ("REGION_OUTSIDE", "TOO_MANY_TILES")
+"""Reasons for which images of another size may be fine."""
 
 
 class PredictOptions(TypedDict, total=False):
@@ -47,6 +50,9 @@ class PredictOptions(TypedDict, total=False):
     max_shapes: int
     multi_label: bool
     variant: str
+    region: Sequence[float] | None
+    tile: int | None
+    tile_overlap: float | None
 
 
 class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
@@ -113,6 +119,9 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
         max_shapes: int = 0,
         multi_label: bool = False,
         variant: str = "",
+        region: Sequence[float] | None = None,
+        tile: int | None = None,
+        tile_overlap: float | None = None,
     ) -> Prediction:
         """Predict on one image.
 
@@ -125,9 +134,15 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             max_shapes: at most so many, best first; 0 for the server's default.
             multi_label: let one place answer for several classes, as Ultralytics' own validation does.
             variant: id of the one that answers, such as "onnx-int8"; the fastest by default.
+            region: look at this part only: x, y, width, height in pixels of the image as it is shown. Shapes come in
+                pixels of the whole image.
+            tile: look at overlapping square tiles of this side in pixels, 0 for the size of the model's input, so that
+                small objects of a large image are not made smaller; None for all at once.
+            tile_overlap: the part of a side that neighbours share at least, 0 to 0.9; the server's default where None.
 
         Raises:
-            InvalidArgument: the image cannot be read, or a class is not the model's.
+            InvalidArgument: the image cannot be read, a class is not the model's, nothing of the image lies in the
+                region, or it takes too many tiles.
             NotFound: there is no such variant.
             FailedPrecondition: the version has no READY variant, or not that one; `optimize` makes it.
         """
@@ -139,6 +154,8 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             max_shapes=max_shapes,
             multi_label=multi_label,
             variant=variant,
+            region=None if region is None else box_of(region),
+            tiling=tiling_of(tile, tile_overlap),
         )
         source: bytes | Path | None = None
         if isinstance(image, Asset | AssetFields):
@@ -281,6 +298,8 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
 
 def _concerns(image: object, error: errors.InvalidArgument | errors.NotFound) -> bool:
     """Whether an error is about this image alone, and not about what was asked for."""
+    if error.reason in _OF_ONE_SIZE:
+        return True
     if isinstance(error, errors.NotFound):
         return isinstance(image, Asset | AssetFields) and error.details.get("name") == image.name
     return {violation.where for violation in error.violations} in ({"image"}, {"asset"})

@@ -36,6 +36,21 @@ def lists(texts: Iterable[str], option: str) -> dict[str, list[float | str | boo
     return found
 
 
+def numbers(text: str, count: int, option: str) -> list[float]:
+    """So many numbers between commas.
+
+    Raises:
+        typer.BadParameter: they are not.
+    """
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if len(found) != count:
+        raise typer.BadParameter(f"must be {count} numbers with commas between them, not {text!r}", param_hint=option)
+    return found
+
+
 def _value(text: str) -> float | str | bool:
     try:
         value = json.loads(text)

@@ -15,12 +15,14 @@ from bloomery import errors
 from bloomery._names import counted, short
 from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
 from bloomery.cli._output import as_json, dump, grid
+from bloomery.cli._pairs import numbers
 from bloomery.cli.annotations import place
 from bloomery.cli.evaluate import MultiLabelOption
 from bloomery.cli.models import VersionArgument
 
 if TYPE_CHECKING:
     from bloomery import Asset, Client, ModelVersion, Predicted, Prediction
+    from bloomery._aio.serving import PredictOptions
 
 EXAMPLE = "Example: bloomery predict cells-v@1 image.jpg ./folder --save ./out --threshold 0.5 --classes RBC,WBC"
 
@@ -48,6 +50,19 @@ def run(
     variant: Annotated[
         str, typer.Option(metavar="ID", help="The one that answers, such as onnx-int8; the fastest by default.")
     ] = "",
+    region: Annotated[
+        str, typer.Option(metavar="X,Y,WIDTH,HEIGHT", help="Look at this part of each image only, in its pixels.")
+    ] = "",
+    tile: Annotated[
+        str,
+        typer.Option(
+            metavar="PIXELS|input",
+            help="Look at large images in overlapping tiles of this side, or of the size of the model's input.",
+        ),
+    ] = "",
+    tile_overlap: Annotated[
+        float | None, typer.Option(min=0.0, max=0.9, help="Part of a tile that neighbours share; 0.2 by default.")
+    ] = None,
     project: ProjectOption = None,
     output: OutputOption = Output.table,
 ) -> None:
@@ -57,7 +72,15 @@ def run(
     if to_annotations and assets is None:
         raise typer.BadParameter("needs --assets: import files first", param_hint="--to-annotations")
     report = _Report(output, save, to_annotations)
-    wanted = [name for name in classes.split(",") if name]
+    options: PredictOptions = {
+        "threshold": threshold,
+        "classes": [name for name in classes.split(",") if name],
+        "multi_label": multi_label,
+        "variant": variant,
+        "region": numbers(region, 4, "--region") if region else None,
+        "tile": _side(tile) if tile else None,
+        "tile_overlap": tile_overlap,
+    }
     with connect(project) as client:
         model = client.model_version(version)
         if version not in (model.name, short(model.name)):
@@ -65,13 +88,19 @@ def run(
         sources: Sequence[Path | Asset] = list(_below(images)) if images else _assets(client, model, assets or "")
         if not sources:
             report.say(f"no image of the project is meant by {assets}")
-        for one in model.predict_each(
-            sources, threshold=threshold, classes=wanted, multi_label=multi_label, variant=variant
-        ):
+        for one in model.predict_each(sources, **options):
             report.add(one)
     report.write()
     if report.failed:
         raise typer.Exit(1)
+
+
+def _side(text: str) -> int:
+    if text == "input":
+        return 0
+    if not text.isascii() or not text.isdigit() or text == "0":
+        raise typer.BadParameter(f"must be a number of pixels, or input; not {text!r}", param_hint="--tile")
+    return int(text)
 
 
 def _below(paths: Sequence[Path]) -> Iterator[Path]:

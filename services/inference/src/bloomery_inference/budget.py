@@ -1,7 +1,7 @@
 """A bound on the sum of what is held at once, for what comes in very different sizes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 
@@ -15,15 +15,33 @@ class Budget:
         self._freed = asyncio.Event()
 
     @asynccontextmanager
-    async def hold(self, size: int) -> AsyncIterator[None]:
-        """Hold `size` while the block runs, which begins once there is room."""
+    async def hold(self, size: int) -> AsyncIterator["Held"]:
+        """Hold `size` while the block runs, which begins once there is room; the block may give a part back early."""
         async with self._turn:
             while self._held and self._held + size > self._limit:
                 self._freed.clear()
                 await self._freed.wait()
             self._held += size
+        held = Held(size, self._give_back)
         try:
-            yield
+            yield held
         finally:
-            self._held -= size
-            self._freed.set()
+            held.keep(0)
+
+    def _give_back(self, size: int) -> None:
+        self._held -= size
+        self._freed.set()
+
+
+class Held:
+    """What one block holds."""
+
+    def __init__(self, size: int, give_back: Callable[[int], None]) -> None:
+        self._size = size
+        self._give_back = give_back
+
+    def keep(self, size: int) -> None:
+        """Give back all but `size`."""
+        if size < self._size:
+            self._give_back(self._size - size)
+            self._size = size

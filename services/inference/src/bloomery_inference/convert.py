@@ -19,6 +19,7 @@ from bloomery.inference.v1 import (
 )
 from bloomery.inference.v1 import ModelVersion as ModelVersionMessage
 from bloomery.vision.v1 import TaskType
+from bloomery_inference.looking import region_of, tiling_of
 from bloomery_inference.model import (
     Artifact,
     Model,
@@ -215,6 +216,7 @@ def predict_options(request: PredictRequest) -> Options:
             violations.add(field, "must be between 0 and 1")
     if request.max_shapes < 0:
         violations.add("max_shapes", "must not be negative; 0 means 300")
+    region, tiling = region_of(request, violations), tiling_of(request, violations)
     violations.raise_if_any()
     parse_selector(request.model_version, "model_version")
     return Options(
@@ -224,6 +226,8 @@ def predict_options(request: PredictRequest) -> Options:
         max_shapes=request.max_shapes or 300,
         multi_label=request.multi_label,
         variant=request.variant,
+        region=region,
+        tiling=tiling,
     )
 
 

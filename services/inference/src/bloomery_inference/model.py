@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bloomery_vision.geometry import Found
+    from bloomery_inference.looking import Tiling
+    from bloomery_vision.geometry import Box, Found
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
@@ -272,6 +273,7 @@ class Options:
     """What a caller wants to see: scores from `threshold` on, boxes that overlap at most `iou`, some classes or all.
 
     With `multi_label` one place may answer for several classes. `variant` is the one that answers, "" for the fastest.
+    `region` is the part of the image that is looked at, in its pixels, None for the whole, and `tiling` how.
     """
 
     threshold: float
@@ -280,6 +282,8 @@ class Options:
     max_shapes: int
     multi_label: bool = False
     variant: str = ""
+    region: "Box | None" = None
+    tiling: "Tiling | None" = None
 
 
 @dataclass(frozen=True)

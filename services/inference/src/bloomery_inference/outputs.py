@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bloomery_inference.looking import look_at
 from bloomery_inference.model import InputSpec, Options, VersionContent
 from bloomery_inference.runtime import Tensors
 from bloomery_kit.errors import FieldViolation, Internal, InvalidArgument
@@ -13,18 +15,36 @@ from bloomery_vision import interpret
 from bloomery_vision.geometry import Found
 from bloomery_vision.images import ImageError, decode, probe
 from bloomery_vision.interpret import Choice, Fitted, OutputError
+from bloomery_vision.mosaic import Mosaic
+from bloomery_vision.tiling import Window
 
 OUTPUTS = ("output0", "output1")
 """Names of a model's outputs: predictions, and the prototypes of masks."""
 _BYTES_A_PIXEL = 16
 """What decoders and conversions were measured to take."""
+_PROTOTYPE_BYTES = 8
+"""What 32 prototypes of masks, of a quarter of each side, take for a pixel of the input."""
 
 
-def decoding_bytes(image: bytes) -> int:
-    """About how much memory decoding takes at its peak. Raise InvalidArgument with the reason."""
+@dataclass(frozen=True)
+class Needs:
+    """About how much memory an image takes: at the peak of its decoding, and while its tiles are looked at."""
+
+    decoding: int
+    looking: int
+
+
+def needs(image: bytes, content: VersionContent, options: Options) -> Needs:
+    """What an image will take. Raise InvalidArgument with the reason, also where there is nothing to look at."""
     with _refused():
         info = probe(image, verify=False)
-    return info.width * info.height * _BYTES_A_PIXEL
+    pixels = info.width * info.height
+    tiles = len(look_at(info.width, info.height, content.input, options).tiles)
+    if tiles == 1:
+        return Needs(pixels * _BYTES_A_PIXEL, 0)
+    prototypes = _PROTOTYPE_BYTES * content.input.width * content.input.height if content.task == "segment" else 0
+    looking = pixels * 3 + tiles * prototypes
+    return Needs(max(pixels * _BYTES_A_PIXEL, looking), looking)
 
 
 def decode_image(image: bytes) -> NDArray[np.uint8]:
@@ -42,9 +62,9 @@ def _refused() -> Iterator[None]:
         raise InvalidArgument([FieldViolation("image", text)], reason=error.code) from error
 
 
-def fit(pixels: NDArray[np.uint8], spec: InputSpec) -> Fitted:
-    """Fit an image to a model's input."""
-    return interpret.fit(pixels, (spec.height, spec.width), spec.resize)
+def fit(pixels: NDArray[np.uint8], part: Window, spec: InputSpec) -> Fitted:
+    """Fit a part of an image to a model's input."""
+    return interpret.fit_part(pixels, part, (spec.height, spec.width), spec.resize)
 
 
 def shapes(
@@ -54,10 +74,38 @@ def shapes(
 
     Raise Internal MODEL_BROKEN where they are no numbers, or not those of such a model.
     """
-    choice = Choice(options.threshold, options.iou, options.max_shapes, chosen, options.multi_label)
-    outputs = [tensors[name][0] for name in OUTPUTS if name in tensors]
-    decoder = content.decoder or interpret.default_decoder(content.task)
+    with _told():
+        return tuple(
+            interpret.interpret(_decoder(content), _tensors(tensors), fitted, content.classes, _choice(chosen, options))
+        )
+
+
+def mosaic(content: VersionContent, region: Window, chosen: tuple[int, ...] | None, options: Options) -> Mosaic:
+    """What brings together the tiles of a region."""
+    return Mosaic(_decoder(content), content.classes, _choice(chosen, options), region)
+
+
+def add_tile(mosaic: Mosaic, tensors: Tensors, fitted: Fitted) -> None:
+    """Take in a model's outputs for a tile as a batch of one image. Raise Internal MODEL_BROKEN."""
+    with _told():
+        mosaic.add(_tensors(tensors), fitted)
+
+
+def _decoder(content: VersionContent) -> str:
+    return content.decoder or interpret.default_decoder(content.task)
+
+
+def _tensors(tensors: Tensors) -> list[NDArray[np.float32]]:
+    return [tensors[name][0] for name in OUTPUTS if name in tensors]
+
+
+def _choice(chosen: tuple[int, ...] | None, options: Options) -> Choice:
+    return Choice(options.threshold, options.iou, options.max_shapes, chosen, options.multi_label)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
     try:
-        return tuple(interpret.interpret(decoder, outputs, fitted, content.classes, choice))
+        yield
     except OutputError as error:
         raise Internal(f"{error}; use another version or variant", reason="MODEL_BROKEN") from error

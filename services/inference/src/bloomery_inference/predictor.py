@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING
 
 from bloomery_inference.budget import Budget
 from bloomery_inference.choosing import chosen_variant
-from bloomery_inference.model import EncodedImage, InputSpec, ModelVersion, Options, Prediction, Variant
+from bloomery_inference.looking import Look, check_tiling, look_at
+from bloomery_inference.model import EncodedImage, ModelVersion, Options, Prediction, Variant
 from bloomery_kit.errors import FieldViolation, InvalidArgument, ResourceExhausted
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from bloomery_inference.loading import LoadedModels
+    from bloomery_inference.runtime import Tensors
     from bloomery_vision.geometry import Found
     from bloomery_vision.interpret import Fitted
 
@@ -36,6 +41,27 @@ class Stopwatch:
         finally:
             key = f"{stage}_ms"
             self.stages[key] = self.stages.get(key, 0.0) + (self.clock() - start) * 1000
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked about an image: `chosen` are the numbers of the wanted classes, None for all."""
+
+    version: ModelVersion
+    variant: Variant
+    chosen: tuple[int, ...] | None
+    options: Options
+    watch: Stopwatch
+
+
+@dataclass(frozen=True)
+class View:
+    """An image of (width, height) `size`: `fitted` where all is seen at once, else its `pixels` uint8 [H, W, 3]."""
+
+    size: tuple[int, int]
+    look: Look
+    fitted: Fitted | None = None
+    pixels: NDArray[np.uint8] | None = None
 
 
 class Predictor:
@@ -63,45 +89,59 @@ class Predictor:
         """
         variant = chosen_variant(version, options.variant, self._models.formats)
         chosen = class_indices(version, options)
+        check_tiling(version, options)
         watch = Stopwatch()
+        question = Question(version, variant, chosen, options, watch)
         with watch.measure("total"):
             async with self._slot(watch, image.size_bytes), AsyncExitStack() as stack:
                 with watch.measure("load"):
                     await stack.enter_async_context(self._models.use(variant))
-                size, found = await self._answer(version, variant, image, chosen, options, watch)
-        return Prediction(version, variant, size[0], size[1], found, watch.stages)
+                view = await stack.enter_async_context(self._decoded(question, image))
+                found = await (self._at_once if view.fitted else self._by_tiles)(question, view)
+        return Prediction(version, variant, view.size[0], view.size[1], found, watch.stages)
 
-    async def _answer(
-        self,
-        version: ModelVersion,
-        variant: Variant,
-        image: EncodedImage,
-        chosen: tuple[int, ...] | None,
-        options: Options,
-        watch: Stopwatch,
-    ) -> tuple[tuple[int, int], tuple[Found, ...]]:
+    async def _at_once(self, question: Question, view: View) -> tuple[Found, ...]:
         from bloomery_inference import outputs
 
-        size, fitted = await self._fitted(version, image, watch)
-        with watch.measure("inference"):
-            tensors = await self._models.infer(variant, fitted.pixels[None])
+        assert view.fitted
+        content, options = question.version.content, question.options
+        tensors = await self._infer(question, view.fitted)
+        with question.watch.measure("postprocess"):
+            return await asyncio.to_thread(outputs.shapes, content, tensors, view.fitted, question.chosen, options)
+
+    async def _by_tiles(self, question: Question, view: View) -> tuple[Found, ...]:
+        from bloomery_inference import outputs
+
+        assert view.pixels is not None
+        content, watch = question.version.content, question.watch
+        mosaic = outputs.mosaic(content, view.look.region, question.chosen, question.options)
+        for tile in view.look.tiles:
+            with watch.measure("preprocess"):
+                fitted = await asyncio.to_thread(outputs.fit, view.pixels, tile, content.input)
+            tensors = await self._infer(question, fitted)
+            with watch.measure("postprocess"):
+                await asyncio.to_thread(outputs.add_tile, mosaic, tensors, fitted)
         with watch.measure("postprocess"):
-            found = await asyncio.to_thread(outputs.shapes, version.content, tensors, fitted, chosen, options)
-        return size, found
+            return await asyncio.to_thread(tuple, mosaic.found())
 
-    async def _fitted(
-        self, version: ModelVersion, image: EncodedImage, watch: Stopwatch
-    ) -> tuple[tuple[int, int], Fitted]:
-        """The width and height of an image, and what the model sees of it."""
+    async def _infer(self, question: Question, fitted: Fitted) -> Tensors:
+        with question.watch.measure("inference"):
+            return await self._models.infer(question.variant, fitted.pixels[None])
+
+    @asynccontextmanager
+    async def _decoded(self, question: Question, image: EncodedImage) -> AsyncIterator[View]:
+        """An image; of the memory that it took, what it goes on taking is held while the block runs."""
         from bloomery_inference import outputs
 
-        content = await image.read()
+        watch, encoded = question.watch, await image.read()
         with watch.measure("decode"):
-            size = await asyncio.to_thread(outputs.decoding_bytes, content)
+            needs = await asyncio.to_thread(outputs.needs, encoded, question.version.content, question.options)
         async with AsyncExitStack() as stack:
             with watch.measure("queue"):
-                await stack.enter_async_context(self._decoding.hold(size))
-            return await asyncio.to_thread(_decoded, content, version.content.input, watch)
+                held = await stack.enter_async_context(self._decoding.hold(needs.decoding))
+            view = await asyncio.to_thread(_decoded, encoded, question)
+            held.keep(needs.looking)
+            yield view
 
     @asynccontextmanager
     async def _slot(self, watch: Stopwatch, size: int) -> AsyncIterator[None]:
@@ -121,13 +161,18 @@ class Predictor:
             self._held -= size
 
 
-def _decoded(content: bytes, spec: InputSpec, watch: Stopwatch) -> tuple[tuple[int, int], Fitted]:
+def _decoded(encoded: bytes, question: Question) -> View:
     from bloomery_inference import outputs
 
+    spec, watch = question.version.content.input, question.watch
     with watch.measure("decode"):
-        pixels = outputs.decode_image(content)
+        pixels = outputs.decode_image(encoded)
+    size = pixels.shape[1], pixels.shape[0]
+    look = look_at(*size, spec, question.options)
+    if len(look.tiles) > 1:
+        return View(size, look, pixels=pixels)
     with watch.measure("preprocess"):
-        return (pixels.shape[1], pixels.shape[0]), outputs.fit(pixels, spec)
+        return View(size, look, fitted=outputs.fit(pixels, look.region, spec))
 
 
 def class_indices(version: ModelVersion, options: Options) -> tuple[int, ...] | None:

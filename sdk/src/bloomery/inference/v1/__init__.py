@@ -58,6 +58,7 @@ from bloomery.inference.v1.prediction_service_pb2 import (
     PredictRequest,
     PredictResponse,
     StageTimings,
+    Tiling,
 )
 from bloomery.inference.v1.prediction_service_pb2_grpc import (
     PredictionServiceServicer,
@@ -116,6 +117,7 @@ __all__ = [
     "SignModelArtifactsResponse",
     "SignedModelArtifact",
     "StageTimings",
+    "Tiling",
     "UpdateModelRequest",
     "UpdateModelVersionRequest",
     "add_ModelServiceServicer_to_server",

@@ -27,7 +27,7 @@ from bloomery.vision.v1 import geometry_pb2 as bloomery_dot_vision_dot_v1_dot_ge
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.bloomery/inference/v1/prediction_service.proto\x12\x15\x62loomery.inference.v1\x1a bloomery/common/v1/options.proto\x1a!bloomery/vision/v1/geometry.proto\x1a\x1cgoogle/api/annotations.proto\"\xe4\x01\n\x0ePredictRequest\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\r\n\x05image\x18\x02 \x01(\x0c\x12\r\n\x05\x61sset\x18\x03 \x01(\t\x12\x16\n\tthreshold\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\riou_threshold\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07\x63lasses\x18\x06 \x03(\t\x12\x12\n\nmax_shapes\x18\x07 \x01(\x05\x12\x13\n\x0bmulti_label\x18\x08 \x01(\x08\x12\x0f\n\x07variant\x18\t \x01(\tB\x0c\n\n_thresholdB\x10\n\x0e_iou_threshold\"\xb9\x01\n\x0fPredictResponse\x12)\n\x06shapes\x18\x01 \x03(\x0b\x32\x19.bloomery.vision.v1.Shape\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x0f\n\x07variant\x18\x03 \x01(\t\x12\r\n\x05width\x18\x04 \x01(\x05\x12\x0e\n\x06height\x18\x05 \x01(\x05\x12\x34\n\x07timings\x18\x06 \x01(\x0b\x32#.bloomery.inference.v1.StageTimings\"\x9b\x01\n\x0cStageTimings\x12\x10\n\x08queue_ms\x18\x01 \x01(\x01\x12\x0f\n\x07load_ms\x18\x02 \x01(\x01\x12\x11\n\tdecode_ms\x18\x03 \x01(\x01\x12\x15\n\rpreprocess_ms\x18\x04 \x01(\x01\x12\x14\n\x0cinference_ms\x18\x05 \x01(\x01\x12\x16\n\x0epostprocess_ms\x18\x06 \x01(\x01\x12\x10\n\x08total_ms\x18\x07 \x01(\x01\x32\xca\x01\n\x11PredictionService\x12\xb4\x01\n\x07Predict\x12%.bloomery.inference.v1.PredictRequest\x1a&.bloomery.inference.v1.PredictResponse\"Z\x88\xb5\x18\x02\x9a\xb5\x18\rmodel_version\x82\xd3\xe4\x93\x02?\":/v1/{model_version=projects/*/models/*/versions/*}:predict:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.bloomery/inference/v1/prediction_service.proto\x12\x15\x62loomery.inference.v1\x1a bloomery/common/v1/options.proto\x1a!bloomery/vision/v1/geometry.proto\x1a\x1cgoogle/api/annotations.proto\"\xbc\x02\n\x0ePredictRequest\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\r\n\x05image\x18\x02 \x01(\x0c\x12\r\n\x05\x61sset\x18\x03 \x01(\t\x12\x16\n\tthreshold\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\riou_threshold\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07\x63lasses\x18\x06 \x03(\t\x12\x12\n\nmax_shapes\x18\x07 \x01(\x05\x12\x13\n\x0bmulti_label\x18\x08 \x01(\x08\x12\x0f\n\x07variant\x18\t \x01(\t\x12\'\n\x06region\x18\n \x01(\x0b\x32\x17.bloomery.vision.v1.Box\x12-\n\x06tiling\x18\x0b \x01(\x0b\x32\x1d.bloomery.inference.v1.TilingB\x0c\n\n_thresholdB\x10\n\x0e_iou_threshold\"8\n\x06Tiling\x12\x0c\n\x04size\x18\x01 \x01(\x05\x12\x14\n\x07overlap\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\n\n\x08_overlap\"\xb9\x01\n\x0fPredictResponse\x12)\n\x06shapes\x18\x01 \x03(\x0b\x32\x19.bloomery.vision.v1.Shape\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x0f\n\x07variant\x18\x03 \x01(\t\x12\r\n\x05width\x18\x04 \x01(\x05\x12\x0e\n\x06height\x18\x05 \x01(\x05\x12\x34\n\x07timings\x18\x06 \x01(\x0b\x32#.bloomery.inference.v1.StageTimings\"\x9b\x01\n\x0cStageTimings\x12\x10\n\x08queue_ms\x18\x01 \x01(\x01\x12\x0f\n\x07load_ms\x18\x02 \x01(\x01\x12\x11\n\tdecode_ms\x18\x03 \x01(\x01\x12\x15\n\rpreprocess_ms\x18\x04 \x01(\x01\x12\x14\n\x0cinference_ms\x18\x05 \x01(\x01\x12\x16\n\x0epostprocess_ms\x18\x06 \x01(\x01\x12\x10\n\x08total_ms\x18\x07 \x01(\x01\x32\xca\x01\n\x11PredictionService\x12\xb4\x01\n\x07Predict\x12%.bloomery.inference.v1.PredictRequest\x1a&.bloomery.inference.v1.PredictResponse\"Z\x88\xb5\x18\x02\x9a\xb5\x18\rmodel_version\x82\xd3\xe4\x93\x02?\":/v1/{model_version=projects/*/models/*/versions/*}:predict:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,11 +37,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREDICTIONSERVICE'].methods_by_name['Predict']._loaded_options = None
   _globals['_PREDICTIONSERVICE'].methods_by_name['Predict']._serialized_options = b'\210\265\030\002\232\265\030\rmodel_version\202\323\344\223\002?\":/v1/{model_version=projects/*/models/*/versions/*}:predict:\001*'
   _globals['_PREDICTREQUEST']._serialized_start=173
-  _globals['_PREDICTREQUEST']._serialized_end=401
-  _globals['_PREDICTRESPONSE']._serialized_start=404
-  _globals['_PREDICTRESPONSE']._serialized_end=589
-  _globals['_STAGETIMINGS']._serialized_start=592
-  _globals['_STAGETIMINGS']._serialized_end=747
-  _globals['_PREDICTIONSERVICE']._serialized_start=750
-  _globals['_PREDICTIONSERVICE']._serialized_end=952
+  _globals['_PREDICTREQUEST']._serialized_end=489
+  _globals['_TILING']._serialized_start=491
+  _globals['_TILING']._serialized_end=547
+  _globals['_PREDICTRESPONSE']._serialized_start=550
+  _globals['_PREDICTRESPONSE']._serialized_end=735
+  _globals['_STAGETIMINGS']._serialized_start=738
+  _globals['_STAGETIMINGS']._serialized_end=893
+  _globals['_PREDICTIONSERVICE']._serialized_start=896
+  _globals['_PREDICTIONSERVICE']._serialized_end=1098
 # @@protoc_insertion_point(module_scope)

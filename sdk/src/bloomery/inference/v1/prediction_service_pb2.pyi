@@ -34,6 +34,8 @@ class PredictRequest(message.Message):
     MAX_SHAPES_FIELD_NUMBER: builtins.int
     MULTI_LABEL_FIELD_NUMBER: builtins.int
     VARIANT_FIELD_NUMBER: builtins.int
+    REGION_FIELD_NUMBER: builtins.int
+    TILING_FIELD_NUMBER: builtins.int
     model_version: builtins.str
     """`projects/{project}/models/{model}/versions/{version}`; a number, a uid, an alias or "latest"."""
     image: builtins.bytes
@@ -58,6 +60,18 @@ class PredictRequest(message.Message):
     def classes(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Only these class names; empty for all."""
 
+    @builtins.property
+    def region(self) -> geometry_pb2.Box:
+        """Look at this part of the image only, in its pixels as it is shown; widened to whole pixels, and cut off at the edges of the image. Shapes come in pixels of
+        the whole image; a classifier's tags say what is in the region. The whole image by default.
+        """
+
+    @builtins.property
+    def tiling(self) -> Tiling:
+        """Look at the image, or at the region, tile by tile, so that small objects of a large image are not made smaller. What fits into one tile is answered as
+        without. Classifiers refuse it.
+        """
+
     def __init__(
         self,
         *,
@@ -70,10 +84,12 @@ class PredictRequest(message.Message):
         max_shapes: builtins.int = ...,
         multi_label: builtins.bool = ...,
         variant: builtins.str = ...,
+        region: geometry_pb2.Box | None = ...,
+        tiling: Tiling | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_iou_threshold", b"_iou_threshold", "_threshold", b"_threshold", "iou_threshold", b"iou_threshold", "threshold", b"threshold"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_iou_threshold", b"_iou_threshold", "_threshold", b"_threshold", "iou_threshold", b"iou_threshold", "region", b"region", "threshold", b"threshold", "tiling", b"tiling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_iou_threshold", b"_iou_threshold", "_threshold", b"_threshold", "asset", b"asset", "classes", b"classes", "image", b"image", "iou_threshold", b"iou_threshold", "max_shapes", b"max_shapes", "model_version", b"model_version", "multi_label", b"multi_label", "threshold", b"threshold", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_iou_threshold", b"_iou_threshold", "_threshold", b"_threshold", "asset", b"asset", "classes", b"classes", "image", b"image", "iou_threshold", b"iou_threshold", "max_shapes", b"max_shapes", "model_version", b"model_version", "multi_label", b"multi_label", "region", b"region", "threshold", b"threshold", "tiling", b"tiling", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__iou_threshold: _TypeAlias = typing.Literal["iou_threshold"]  # noqa: Y015
     _WhichOneofArgType__iou_threshold: _TypeAlias = typing.Literal["_iou_threshold", b"_iou_threshold"]  # noqa: Y015
@@ -83,6 +99,36 @@ class PredictRequest(message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__iou_threshold) -> _WhichOneofReturnType__iou_threshold | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold) -> _WhichOneofReturnType__threshold | None: ...
+
+@typing.final
+class Tiling(message.Message):
+    """How an image is looked at in overlapping tiles. They are spread evenly; what is seen on them is brought together by one suppression over all, of each class for
+    itself, by `iou_threshold`, also for a head that needs none otherwise. Where a box ends at the edge of a tile and its object may go on behind it, whole boxes
+    are kept before it, and it is dropped, too, where most of it (more than `iou_threshold`) lies in one that is kept. An object that no tile has as a whole is
+    seen in parts: let tiles overlap by more than the size of the largest.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SIZE_FIELD_NUMBER: builtins.int
+    OVERLAP_FIELD_NUMBER: builtins.int
+    size: builtins.int
+    """Side of a square tile in pixels of the image, 32 to 65536; 0 means the size of the model's input, at which nothing is scaled."""
+    overlap: builtins.float
+    """The part of a tile's side that two neighbours share at least, 0 to 0.9; 0.2 by default."""
+    def __init__(
+        self,
+        *,
+        size: builtins.int = ...,
+        overlap: builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["_overlap", b"_overlap", "overlap", b"overlap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_overlap", b"_overlap", "overlap", b"overlap", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__overlap: _TypeAlias = typing.Literal["overlap"]  # noqa: Y015
+    _WhichOneofArgType__overlap: _TypeAlias = typing.Literal["_overlap", b"_overlap"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overlap) -> _WhichOneofReturnType__overlap | None: ...
 
 @typing.final
 class PredictResponse(message.Message):
@@ -132,7 +178,7 @@ class PredictResponse(message.Message):
 
 @typing.final
 class StageTimings(message.Message):
-    """Milliseconds by stage."""
+    """Milliseconds by stage, added up over all tiles."""
 
     DESCRIPTOR: descriptor.Descriptor
 

@@ -39,8 +39,9 @@ class PredictionServiceStub:
     """Predicts on one image, with the variant that the request names, else with the fastest READY one: that with the smallest median time of one image; of those
     that are slower by at most 5 %, the one that lost least accuracy. Changes nothing, so it may be repeated. NOT_FOUND: there is no such version, variant or
     asset; list them. INVALID_ARGUMENT: a field is out of its range, the image cannot be read (the reason says why, such as
-    `NOT_AN_IMAGE`, `TRUNCATED` or `ANIMATED`, the violation how to mend it), it has too many bytes (`IMAGE_TOO_LARGE`), or a class is not the model's (the
-    violation says which there are). FAILED_PRECONDITION `NO_VARIANT`: the version has no READY variant, or the one that was named
+    `NOT_AN_IMAGE`, `TRUNCATED` or `ANIMATED`, the violation how to mend it), it has too many bytes (`IMAGE_TOO_LARGE`), a class is not the model's (the
+    violation says which there are), nothing of the image lies in the region (`REGION_OUTSIDE`), or it takes more than 512 tiles (`TOO_MANY_TILES`, the violation
+    says which size is large enough). FAILED_PRECONDITION `NO_VARIANT`: the version has no READY variant, or the one that was named
     is not READY; make one with OptimizeModelVersion.
     RESOURCE_EXHAUSTED `TOO_MANY_PREDICTIONS`: wait as RetryInfo says and repeat. UNAVAILABLE `TRITON_UNAVAILABLE`: the server's Triton does not answer;
     repeat later. INTERNAL, each of them a fault of the variant, so that a repeat does not help: `MODEL_BROKEN`: it answers with what is no number, or
@@ -61,8 +62,9 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
     """Predicts on one image, with the variant that the request names, else with the fastest READY one: that with the smallest median time of one image; of those
     that are slower by at most 5 %, the one that lost least accuracy. Changes nothing, so it may be repeated. NOT_FOUND: there is no such version, variant or
     asset; list them. INVALID_ARGUMENT: a field is out of its range, the image cannot be read (the reason says why, such as
-    `NOT_AN_IMAGE`, `TRUNCATED` or `ANIMATED`, the violation how to mend it), it has too many bytes (`IMAGE_TOO_LARGE`), or a class is not the model's (the
-    violation says which there are). FAILED_PRECONDITION `NO_VARIANT`: the version has no READY variant, or the one that was named
+    `NOT_AN_IMAGE`, `TRUNCATED` or `ANIMATED`, the violation how to mend it), it has too many bytes (`IMAGE_TOO_LARGE`), a class is not the model's (the
+    violation says which there are), nothing of the image lies in the region (`REGION_OUTSIDE`), or it takes more than 512 tiles (`TOO_MANY_TILES`, the violation
+    says which size is large enough). FAILED_PRECONDITION `NO_VARIANT`: the version has no READY variant, or the one that was named
     is not READY; make one with OptimizeModelVersion.
     RESOURCE_EXHAUSTED `TOO_MANY_PREDICTIONS`: wait as RetryInfo says and repeat. UNAVAILABLE `TRITON_UNAVAILABLE`: the server's Triton does not answer;
     repeat later. INTERNAL, each of them a fault of the variant, so that a repeat does not help: `MODEL_BROKEN`: it answers with what is no number, or
@@ -86,8 +88,9 @@ class PredictionServiceServicer(metaclass=abc_1.ABCMeta):
         """Predicts on one image, with the variant that the request names, else with the fastest READY one: that with the smallest median time of one image; of those
         that are slower by at most 5 %, the one that lost least accuracy. Changes nothing, so it may be repeated. NOT_FOUND: there is no such version, variant or
         asset; list them. INVALID_ARGUMENT: a field is out of its range, the image cannot be read (the reason says why, such as
-        `NOT_AN_IMAGE`, `TRUNCATED` or `ANIMATED`, the violation how to mend it), it has too many bytes (`IMAGE_TOO_LARGE`), or a class is not the model's (the
-        violation says which there are). FAILED_PRECONDITION `NO_VARIANT`: the version has no READY variant, or the one that was named
+        `NOT_AN_IMAGE`, `TRUNCATED` or `ANIMATED`, the violation how to mend it), it has too many bytes (`IMAGE_TOO_LARGE`), a class is not the model's (the
+        violation says which there are), nothing of the image lies in the region (`REGION_OUTSIDE`), or it takes more than 512 tiles (`TOO_MANY_TILES`, the violation
+        says which size is large enough). FAILED_PRECONDITION `NO_VARIANT`: the version has no READY variant, or the one that was named
         is not READY; make one with OptimizeModelVersion.
         RESOURCE_EXHAUSTED `TOO_MANY_PREDICTIONS`: wait as RetryInfo says and repeat. UNAVAILABLE `TRITON_UNAVAILABLE`: the server's Triton does not answer;
         repeat later. INTERNAL, each of them a fault of the variant, so that a repeat does not help: `MODEL_BROKEN`: it answers with what is no number, or

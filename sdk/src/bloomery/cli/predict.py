@@ -1,8 +1,10 @@
 """bloomery predict."""
 
+import glob
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +18,7 @@ from bloomery._names import counted, short
 from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
 from bloomery.cli._output import as_json, dump, grid
 from bloomery.cli._pairs import numbers
+from bloomery.cli._seen_files import Format, SeenFiles, writing
 from bloomery.cli.annotations import place
 from bloomery.cli.evaluate import MultiLabelOption
 from bloomery.cli.models import VersionArgument
@@ -30,7 +33,7 @@ EXAMPLE = "Example: bloomery predict cells-v@1 image.jpg ./folder --save ./out -
 def run(
     version: VersionArgument,
     images: Annotated[
-        list[Path] | None, typer.Argument(metavar="IMAGE...", help="Image files, and folders of them.")
+        list[Path] | None, typer.Argument(metavar="IMAGE...", help="Image files, folders of them, patterns.")
     ] = None,
     assets: Annotated[
         str | None,
@@ -41,6 +44,11 @@ def run(
         ),
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Folder for pictures with the shapes drawn on them.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Folder for files of all that is seen, instead of a table.")] = None,
+    format: Annotated[
+        list[Format] | None,
+        typer.Option(help="Of --to: JSON lines (the default), COCO with scores, YOLO with scores; may be repeated."),
+    ] = None,
     to_annotations: Annotated[
         bool, typer.Option("--to-annotations", help="Save what is seen on --assets, but never over people's work.")
     ] = False,
@@ -71,6 +79,8 @@ def run(
         raise typer.BadParameter("give images, or --assets for those of the project", param_hint="IMAGE...")
     if to_annotations and assets is None:
         raise typer.BadParameter("needs --assets: import files first", param_hint="--to-annotations")
+    if format and to is None:
+        raise typer.BadParameter("needs --to: the folder to write to", param_hint="--format")
     report = _Report(output, save, to_annotations)
     options: PredictOptions = {
         "threshold": threshold,
@@ -88,8 +98,11 @@ def run(
         sources: Sequence[Path | Asset] = list(_below(images)) if images else _assets(client, model, assets or "")
         if not sources:
             report.say(f"no image of the project is meant by {assets}")
-        for one in model.predict_each(sources, **options):
-            report.add(one)
+        with ExitStack() as stack:
+            if to:
+                report.files = stack.enter_context(_files(model, to, format or [Format.jsonl]))
+            for one in model.predict_each(sources, **options):
+                report.add(one)
     report.write()
     if report.failed:
         raise typer.Exit(1)
@@ -103,15 +116,29 @@ def _side(text: str) -> int:
     return int(text)
 
 
+def _files(model: "ModelVersion", to: Path, formats: Sequence[Format]) -> AbstractContextManager[SeenFiles]:
+    holding = {"detect": list(Format), "segment": [Format.jsonl, Format.coco]}.get(model.task, [Format.jsonl])
+    if unable := [one for one in formats if one not in holding]:
+        text = f"{unable[0]} cannot hold what a model of {model.task} sees; take {' or '.join(holding)}"
+        raise typer.BadParameter(text, param_hint="--format")
+    return writing(to, formats, model.classes)
+
+
 def _below(paths: Sequence[Path]) -> Iterator[Path]:
-    """The files that are named, and those in the folders that are.
+    """The files that are named, or fit a pattern that no shell has replaced, and those in the folders that are.
 
     Raises:
-        InvalidArgument: a folder has no images.
+        InvalidArgument: a folder has no images, or nothing fits a pattern.
     """
     from bloomery._images import images_below
 
     for path in paths:
+        if glob.has_magic(str(path)) and not path.exists():
+            fitting = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - of absolute ones, too
+            if not fitting:
+                raise errors.InvalidArgument(f"no file fits {path}")
+            yield from _below(fitting)
+            continue
         if not path.is_dir():
             yield path
             continue
@@ -138,6 +165,7 @@ class _Report:
     save: Path | None
     to_annotations: bool
     failed: int = 0
+    files: SeenFiles | None = None
     _found: "list[tuple[str, Prediction]]" = field(default_factory=list)
     _entries: list[dict[str, Any]] = field(default_factory=list)
     _names: Counter[str] = field(default_factory=Counter)
@@ -154,8 +182,12 @@ class _Report:
             self._take(image, name, about, one.prediction)
 
     def _take(self, image: "Path | Asset", name: str, about: dict[str, str], prediction: "Prediction") -> None:
-        self._found.append((name, prediction))
-        self._entries.append({**about, **as_json(prediction.proto)})
+        if self.files:
+            self.files.add(name, prediction)
+        if self.output is not Output.table:
+            self._entries.append({**about, **as_json(prediction.proto)})
+        elif not self.files:
+            self._found.append((name, prediction))
         count = counted(len(prediction.shapes), "shape")
         took = f"{prediction.timings.total_ms:.0f} ms"
         done = [f"{count} in {took}"]
@@ -170,10 +202,12 @@ class _Report:
         self._console.print(escape(line))
 
     def write(self) -> None:
-        """Write the shapes to stdout."""
+        """Write the shapes to stdout, or the files that have them."""
         if self.output is not Output.table:
             dump(self._entries, self.output)
             return
+        for path in self.files.paths if self.files else ():
+            typer.echo(path)
         rows = [
             (name, shape.label, shape.confidence, place(shape)) for name, seen in self._found for shape in seen.shapes
         ]
@@ -185,7 +219,10 @@ class _Report:
         # Of the violations, all are about the image.
         violations = error.violations if isinstance(error, errors.InvalidArgument) else ()
         message = "; ".join(violation.description for violation in violations) or error.message
-        self._entries.append({**about, "error": {"reason": error.reason, "message": message}})
+        told = {"reason": error.reason, "message": message}
+        self._entries.append({**about, "error": told})
+        if self.files:
+            self.files.refuse(name, told)
         # The message of a file that could not be read names it.
         prefix = "" if message.startswith(name) else f"{escape(name)}: "
         self._console.print(f"[bold red]error:[/] {prefix}{escape(message)}")

@@ -1,0 +1,191 @@
+"""What a model sees on many images, as files that other tools read: written image by image, in place at the end."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+import yaml
+
+from bloomery._files import replacing
+from bloomery._shapes import bounds, run_lengths, shape_json
+
+if TYPE_CHECKING:
+    from bloomery import Prediction
+    from bloomery.vision.v1 import Shape
+
+
+class Format(StrEnum):
+    """Files of predictions."""
+
+    jsonl = "jsonl"
+    coco = "coco"
+    yolo = "yolo"
+
+
+class _Writer(Protocol):
+    def add(self, name: str, prediction: "Prediction") -> None:
+        """Write what is seen on an image."""
+
+    def refuse(self, name: str, error: Mapping[str, str]) -> None:
+        """Write that an image could not be predicted on."""
+
+    def close(self) -> None:
+        """Write what comes at the end."""
+
+
+class SeenFiles:
+    """The files in a folder, all of them told about each image."""
+
+    def __init__(self, writers: Sequence[_Writer], paths: Sequence[Path]) -> None:
+        self._writers = writers
+        self.paths = paths
+
+    def add(self, name: str, prediction: "Prediction") -> None:
+        """Take in what is seen on the next image."""
+        for writer in self._writers:
+            writer.add(name, prediction)
+
+    def refuse(self, name: str, error: Mapping[str, str]) -> None:
+        """Take in that an image could not be predicted on, with `reason` and `message`."""
+        for writer in self._writers:
+            writer.refuse(name, error)
+
+
+@contextmanager
+def writing(folder: Path, formats: Sequence[Format], classes: Sequence[str]) -> Iterator[SeenFiles]:
+    """Files of some formats in `folder`; `classes` are the model's in the order of their numbers.
+
+    One that was there is replaced once the block has ended well.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        writers: list[_Writer] = []
+        paths: list[Path] = []
+        for kind in dict.fromkeys(formats):
+            paths.append(folder / _NAMES[kind])
+            if kind is Format.yolo:
+                writers.append(_Yolo(folder, classes))
+                continue
+            part = stack.enter_context(replacing(paths[-1]))
+            file = stack.enter_context(part.open("w", encoding="utf-8", newline="\n"))
+            writers.append(_Lines(file) if kind is Format.jsonl else _Coco(file, classes))
+        yield SeenFiles(writers, paths)
+        for writer in writers:
+            writer.close()
+
+
+_NAMES = {Format.jsonl: "predictions.jsonl", Format.coco: "coco.json", Format.yolo: "labels"}
+
+
+class _Lines:
+    """One JSON object a line, one line an image: the lines of `predict-batch`, of images that have a name only."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def add(self, name: str, prediction: "Prediction") -> None:
+        width, height = prediction.size
+        shapes = [_scored(shape) for shape in prediction.shapes]
+        self._write({"file_name": name, "width": width, "height": height, "shapes": shapes})
+
+    def refuse(self, name: str, error: Mapping[str, str]) -> None:
+        self._write({"file_name": name, "error": error})
+
+    def close(self) -> None:
+        pass
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+def _scored(shape: "Shape") -> dict[str, Any]:
+    found = shape_json(shape)
+    return {"label": found.pop("label"), "score": found.pop("confidence", 0.0), **found}
+
+
+class _Coco:
+    """Images, categories, and annotations with a `score`; ids are counted from 1."""
+
+    def __init__(self, file: IO[str], classes: Sequence[str]) -> None:
+        self._file = file
+        self._numbers = {name: number for number, name in enumerate(classes, 1)}
+        self._images: list[Mapping[str, Any]] = []
+        self._count = 0
+        file.write('{"annotations": [')
+
+    def add(self, name: str, prediction: "Prediction") -> None:
+        width, height = prediction.size
+        self._images.append({"id": len(self._images) + 1, "file_name": name, "width": width, "height": height})
+        for shape in prediction.shapes:
+            self._file.write(",\n" if self._count else "\n")
+            self._count += 1
+            self._file.write(json.dumps(self._annotation(shape)))
+
+    def refuse(self, name: str, error: Mapping[str, str]) -> None:
+        pass
+
+    def close(self) -> None:
+        categories = [{"id": number, "name": name} for name, number in self._numbers.items()]
+        rest = json.dumps({"images": self._images, "categories": categories}, ensure_ascii=False)
+        self._file.write(f"\n],\n{rest[1:]}\n")
+
+    def _annotation(self, shape: "Shape") -> Mapping[str, Any]:
+        box, mask = bounds(shape), shape.mask
+        assert box is not None
+        segmentation: object = []
+        area = box.width * box.height
+        if shape.HasField("mask"):
+            segmentation = {"size": [mask.height, mask.width], "counts": mask.counts.decode("ascii")}
+            area = float(sum(list(run_lengths(mask.counts))[1::2]))
+        return {
+            "id": self._count,
+            "image_id": len(self._images),
+            "category_id": self._numbers[shape.label],
+            "bbox": [box.x, box.y, box.width, box.height],
+            "area": area,
+            "segmentation": segmentation,
+            "iscrowd": 0,
+            "score": shape_json(shape).get("confidence", 0.0),
+        }
+
+
+class _Yolo:
+    """A file for each image, a line for each box: class number, centre, size, all in parts of the image; and score."""
+
+    def __init__(self, folder: Path, classes: Sequence[str]) -> None:
+        self._labels = folder / "labels"
+        self._labels.mkdir(exist_ok=True)
+        self._numbers = {name: number for number, name in enumerate(classes)}
+        names = yaml.safe_dump({"names": dict(enumerate(classes))}, allow_unicode=True)
+        (folder / "data.yaml").write_text(names, encoding="utf-8")
+        self._stems: Counter[str] = Counter()
+
+    def add(self, name: str, prediction: "Prediction") -> None:
+        stem = Path(name).stem
+        self._stems[stem] += 1
+        same = self._stems[stem]
+        target = self._labels / f"{stem if same == 1 else f'{stem}-{same}'}.txt"
+        lines = "".join(self._line(shape, *prediction.size) for shape in prediction.shapes)
+        with replacing(target) as part:
+            part.write_text(lines, encoding="utf-8", newline="\n")
+
+    def refuse(self, name: str, error: Mapping[str, str]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def _line(self, shape: "Shape", width: int, height: int) -> str:
+        box = shape.box
+        values = (
+            (box.x + box.width / 2) / width,
+            (box.y + box.height / 2) / height,
+            box.width / width,
+            box.height / height,
+            shape.confidence,
+        )
+        return f"{self._numbers[shape.label]} {' '.join(f'{value:.6g}' for value in values)}\n"

@@ -3,11 +3,11 @@
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from bloomery_vision.formats.names import nfc, split_suffix
 
-_ITEM = re.compile(r"\bitem\s*\{(.*?)\}", re.DOTALL)
+_ITEM = re.compile(r"\bitem\s*\{")
 _ITEM_NUMBER = re.compile(r"\bid\s*:\s*(\d+)")
 _ITEM_NAMES = (
     re.compile(r"""\bdisplay_name\s*:\s*("[^"\n]*"|'[^'\n]*')"""),
@@ -86,13 +86,20 @@ def _numbered(rows: Sequence[Sequence[str]], number: int, name: int) -> Iterable
 def _of_label_map(content: str) -> Iterable[tuple[int, str]]:
     """TensorFlow keeps 0 for what is no object; no other program does."""
     pairs: list[tuple[int, str]] = []
-    for item in _ITEM.findall(content):
+    for item in _items(content):
         number = _ITEM_NUMBER.search(item)
         name = next(filter(None, (pattern.search(item) for pattern in _ITEM_NAMES)), None)
         if number and name:
             pairs.append((int(number[1]), name[1][1:-1]))
     first = min((number for number, _ in pairs), default=0)
     return [(number - bool(first), label) for number, label in pairs]
+
+
+def _items(content: str) -> Iterator[str]:
+    """What stands between braces. One search up to the next `}` would begin anew at each item that has none."""
+    end = 0
+    while (start := _ITEM.search(content, end)) and (end := content.find("}", start.end())) >= 0:
+        yield content[start.end() : end]
 
 
 READERS: Mapping[str, Callable[[str], Iterable[tuple[int, str]]]] = {

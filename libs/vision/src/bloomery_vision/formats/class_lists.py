@@ -26,6 +26,7 @@ _TEXT_LISTS = re.compile(
     r"^_?((predefined_|obj_|my_)?(class|classes|categor(y|ies)|labels?|names)([-_ ]?(names?|dict|list|labels?|map))?"
     r"|obj\.names|class\.names)\.(csv|json|txt)$"
 )
+_NUMBERED = re.compile(r"(\d+)(\s*[:,]\s*|\s+)(\S.*)")
 _LARGEST = 4 << 20
 """Bytes of a list of classes that is JSON or a table."""
 _VOC_LIST = "labelmap.txt"
@@ -157,8 +158,9 @@ def _without_comments(lines: Sequence[str]) -> Sequence[str]:
 
 def _without_numbers(lines: Sequence[str]) -> Sequence[str]:
     """The names of `0 cat`, `1: dog`, where each line but empty ones begins with its own number."""
-    numbered = [re.match(rf"{number}(\s*[:,]\s*|\s+)(\S.*)", line) for number, line in enumerate(lines) if line]
-    return [match[2] for match in numbered if match] if numbered and all(numbered) else lines
+    numbered = [(str(number), _NUMBERED.match(line)) for number, line in enumerate(lines) if line]
+    names = [match[3] for number, match in numbered if match and match[1] == number]
+    return names if names and len(names) == len(numbered) else lines
 
 
 def _voc_names(lines: Sequence[str]) -> Iterator[str]:

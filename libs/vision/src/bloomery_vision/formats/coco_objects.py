@@ -23,7 +23,7 @@ KNOWN_KEYS = _READ | _SAID_AGAIN
 """The keys of annotations that are read, or say again what others say, as those of COCO Annotator do."""
 
 _NUMBERS = frozenset({int, float, bool})
-_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*", re.ASCII)
+_NUMBER = re.compile(r"\s*[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?\s*", re.ASCII)
 _CROWD = {0: False, 1: True, "0": False, "1": True}
 _SIDES = ("x", "y", "width", "height")
 _HINT = "write bbox as [x, y, width, height], outlines as [x, y, ...]"

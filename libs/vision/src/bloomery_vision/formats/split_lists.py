@@ -6,7 +6,6 @@ with the paths of another machine: the longest end of such a path that exists he
 """
 
 import posixpath
-import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,7 +35,7 @@ _FIRST: tuple[Split | None, ...] = (
 _LIST_FOLDERS = ("main", "imagesets", "segmentation", "layout", "action")
 """Where Pascal VOC keeps its lists, the most telling first; others count as less telling than all of them."""
 
-_FLAG = re.compile(r"\s+(-1|0|1)$")
+_FLAGS = ("-1", "0", "1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +196,8 @@ class SplitReader:
 def _readings(line: str) -> Iterator[str]:
     """What a line may mean, the whole of it first."""
     yield line
-    bare = _FLAG.sub("", line)
+    *before, last = line.rsplit(maxsplit=1) or [""]
+    bare = before[0] if before and last in _FLAGS else line
     if bare != line:
         yield bare
     if len(bare) > 1 and bare[0] == bare[-1] == '"':

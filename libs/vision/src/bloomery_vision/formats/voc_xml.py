@@ -30,6 +30,8 @@ _CALLED = {"confidence": "score"}
 _TURNED = ("cx", "cy", "w", "h", "angle")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _DECLARATION = re.compile(rb"""^<\?xml[^>]*?encoding\s*=\s*["']([\w.-]+)["'][^>]*\?>""")
+_DECLARED = 1024
+"""Bytes in which a declaration ends."""
 _WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949"}
 """What programs mean by these encodings, by the names of Python's codecs."""
 
@@ -115,7 +117,7 @@ def _tree(content: bytes | str) -> Element:
 
 def _decoded(content: bytes) -> bytes | str:
     """Text where a declaration names an encoding: the parser knows few of them. Without one plain ASCII is text too."""
-    found = _DECLARATION.match(content)
+    found = _DECLARATION.match(content, 0, _DECLARED)
     if found is None:
         return content.decode() if content.isascii() else content
     codec = codecs.lookup(found[1].decode()).name

@@ -14,7 +14,7 @@ from bloomery_vision.formats.texts import read_lines, read_text
 Config = Mapping[str, object]
 """What a configuration says. Every scalar is text as it stands in the file: `no` and `01` are names, not values."""
 
-_SAYS_NAMES = re.compile(r"""^\s*\{?\s*["']?(names|nc)["']?\s*:""", re.MULTILINE)
+_SAYS_NAMES = re.compile(r"""^[^\S\n]*(\{\s*)?["']?(names|nc)["']?\s*:""", re.MULTILINE)
 _DATA_SET = frozenset({"path", "train", "val", "valid", "validation", "test", "kpt_shape"})
 """What configurations of data sets say beside names, and those of models do not."""
 

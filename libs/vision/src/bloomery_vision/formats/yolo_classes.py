@@ -1,5 +1,6 @@
 """The class lists of a YOLO folder, and which of them applies to which label files."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -188,8 +189,7 @@ def _about_broken(classes: Classes, applied: Applied) -> Iterator[Doubt]:
 
 def _about_repeated(lists: Iterable[ClassList]) -> Iterator[Doubt]:
     for one in lists:
-        names = list(one.names.values())
-        repeated = sorted({name for name in names if names.count(name) > 1})
+        repeated = sorted(name for name, count in Counter(one.names.values()).items() if count > 1)
         if repeated:
             message = (
                 f"names stand more than once in a list of classes: {', '.join(repeated[:3])}; each becomes one class"

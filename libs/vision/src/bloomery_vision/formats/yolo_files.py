@@ -9,8 +9,11 @@ from bloomery_vision.formats.source import Source
 from bloomery_vision.formats.survey import sample
 from bloomery_vision.formats.texts import read_start
 
-_NUMBER = r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[-+]?\d+)?|nan|inf"
-"""What is meant as a number, be it written as none: the reader says which line is wrong."""
+_NUMBER = r"[-+]?(\d[\d_]*(\.[\d_]*)?|\.\d[\d_]*)(e[-+]?\d+)?|nan|inf"
+"""What is meant as a number, be it written as none: the reader says which line is wrong.
+
+It fits each text in one way only: a line of many numbers would be tried in all combinations else.
+"""
 
 _YOLO_LINE = re.compile(rf"^\S+(\s+({_NUMBER})){{4,}}\s*$", re.IGNORECASE)
 _ONE_NUMBER = re.compile(rf"^({_NUMBER})(\s+({_NUMBER}))*\s*$", re.IGNORECASE)

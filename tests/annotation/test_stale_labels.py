@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bloomery.annotation.v1 import CreateLabelRequest, Import, Label, Project
+from bloomery.annotation.v1 import FORMAT_YOLO, CreateLabelRequest, Import, Label, Project
 from bloomery_annotation.store import imports
 from tests.annotation.folders import codes
 from tests.annotation.helpers import Server, png
@@ -62,6 +62,13 @@ async def test_a_corrected_order_of_classes_is_told_and_that_of_the_labels_stays
     assert codes(done) == {"data.yaml": "LABEL_ORDER"}
     assert "dog" in done.problems[0].message
     assert list(await labels(server, project)) == ["cta", "dog", "cow"]
+
+
+async def test_an_import_of_nothing_but_a_list_in_another_order_says_so(server: Server, project: Project) -> None:
+    await server.run_import(project, named("cta", "dog"))
+    done = await server.run_import(project, {"data.yaml": b"names: [dog, cta]"}, format=FORMAT_YOLO)
+    assert done.state == Import.STATE_SUCCEEDED, done.error
+    assert codes(done) == {"data.yaml": "LABEL_ORDER"}
 
 
 async def test_labels_between_those_of_before_are_no_other_order(server: Server, project: Project) -> None:

@@ -150,7 +150,7 @@ def reordered_labels(before: Sequence[str], plan: Plan) -> Sequence[Problem]:
     moved = next((later for first, later in pairwise(known) if now[later] < now[first]), None)
     if moved is None:
         return []
-    where = next(chain((one.path for one in plan.class_lists), plan.label_files, plan.images))
+    where = next(chain((one.path for one in plan.class_lists), plan.lists, plan.label_files), "")
     message = f"it names its classes in another order than the import before, such as {moved}; that of the labels stays"
     hint = (
         "dataset versions number classes in the order of the labels; import into a new project to have that of the list"

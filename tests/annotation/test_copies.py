@@ -90,3 +90,12 @@ async def test_images_that_cannot_be_used_are_in_no_count_of_splits(server: Serv
     assert "NO_SPLIT" not in doubts(done)
     done = await imported(server, project, {**files, "other/b.png": png(2)})
     assert (told_splits(done), doubts(done)["NO_SPLIT"]) == (({"train": 1}, 1), (1, "other/b.png"))
+
+
+async def test_a_label_file_with_the_bytes_of_an_image_is_broken_and_no_copy(server: Server, project: Project) -> None:
+    files = {"labels/b.txt": png(1), "train/b.png": png(1), "labels/c.txt": LINE, "train/c.png": png(2)}
+    done = await imported(server, project, files)
+    assert codes(done) == {"train/b.png": "BROKEN_FILE"}
+    assert done.outcomes == ImportOutcomes(annotated=1, failed=1)
+    assert told_splits(done) == ({"train": 2}, 0)
+    assert "REPEATED_IMAGE" not in doubts(done)

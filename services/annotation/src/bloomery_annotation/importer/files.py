@@ -150,7 +150,9 @@ class Files:
 def _row(path: str, blob: Blob) -> tuple[object, ...]:
     hidden = any(part.startswith((".", "__MACOSX")) for part in path.split("/"))
     problem = blob.problem or Finding("", Severity.ERROR, "")
-    label = bool(blob.digest) and not hidden and not is_image(path) and blob.size_bytes <= SMALL
+    called_image = is_image(path)
+    label = bool(blob.digest) and not hidden and not called_image and blob.size_bytes <= SMALL
     facts = (blob.digest, blob.size_bytes, blob.media_type, blob.width, blob.height)
-    picture = bool(blob.media_type) and not hidden
+    # A plan goes by names: a label file that holds the bytes of an image is a broken label file.
+    picture = bool(blob.media_type) and not hidden and called_image
     return (path, *facts, problem.code, problem.message, problem.hint, hidden, label, picture)

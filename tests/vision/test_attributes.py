@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bloomery_vision.formats.attributes import as_text, as_value
+from bloomery_vision.geometry import Box
 from tests.vision.folders import annotation, coco, doubts, plan_of, read_folder
 
 VALUES = st.recursive(
@@ -88,3 +89,13 @@ def test_however_many_keys_a_file_has_a_message_names_few(photo: bytes) -> None:
     (doubt,) = plan_of({"a.png": photo, "a.json": coco(*records)}).doubts
     assert doubt.count == 500
     assert len(json.dumps(doubt.message)) < 1000
+
+
+@pytest.mark.parametrize("rotation", [1.5707, 90, "left"])
+def test_a_rotation_of_an_unknown_meaning_turns_nothing_and_is_a_doubt(photo: bytes, rotation: object) -> None:
+    files = {"a.png": photo, "a.json": coco(annotation(rotation=rotation, grade=2))}
+    (shape,) = read_folder(files)["a.png"].shapes
+    assert isinstance(shape.geometry, Box)
+    assert shape.attributes == {"grade": "2"}
+    assert doubts(plan_of(files)) == {"KEYS_NOT_READ": 1}
+    assert "rotation" in plan_of(files).doubts[0].message + plan_of(files).doubts[0].example

@@ -54,8 +54,12 @@ def worth_keeping(record: Record) -> Kept:
 
 
 def is_attribute(key: str, value: object) -> bool:
-    """Whether what stands under a further key of an annotation is an attribute, as FiftyOne writes them."""
-    return isinstance(value, str | int | float) and value != "" and (key, value) != ("ignore", 0)
+    """Whether what stands under a further key of an annotation is an attribute, as FiftyOne writes them.
+
+    A rotation is none: among attributes it is CVAT's, in degrees, and elsewhere it may mean anything.
+    """
+    says = isinstance(value, str | int | float) and value != "" and (key, value) != ("ignore", 0)
+    return says and key != "rotation"
 
 
 def _all_attributes(record: Record) -> object:

@@ -126,6 +126,12 @@ class TestClassLists:
             ("labels.json", b'{"images": [], "names": ["x"]}'),
             ("labels.json", b"[1, 2]"),
             ("labels.json", b'{"cat"'),
+            ("labels.json", b'[{"id": 1e999, "name": "x"}]'),
+            ("labels.json", b'[{"id": 0, "name": "x"}, {"id": 0, "name": "y"}]'),
+            ("labels.json", b'["cat", "dog", "cat"]'),
+            ("labels.json", b'{"a.jpg": 0, "b.jpg": 1}'),
+            ("notes.json", b'{"categories": [{"id": 1e999, "name": "x"}]}'),
+            ("data.yaml", b"kpt_shape: [" + b"9" * 5000 + b", 3]\nnc: 1"),
             ("labels.json", b"[" * 100_000),
             ("labels.json", b'[{"label": "x"}]'),
             ("classes.json", b'["' + b"x" * (5 << 20) + b'"]'),
@@ -135,6 +141,10 @@ class TestClassLists:
             ("_classes.csv", b"filename, cat, dog\na.jpg, 1, 0\n"),
             ("classes.csv", b"cat,yes\ndog,no\n"),
             ("labels.csv", b"file,class\na.jpg,dog\nb.jpg,cat\n"),
+            ("labels.csv", b"id,label\n1,cat\n2,dog\n3,cat\n"),
+            ("labels.csv", b"image_id,label\n1,cat\n2,dog\n"),
+            ("labels.csv", b"name,count\ncat,12\n"),
+            ("labels.csv", b"a.jpg,0\nb.png,1\n"),
             ("classes.csv", b"9" * 5000 + b",cat\n"),
             ("x.pbtxt", b"item { id: " + b"9" * 5000 + b" name: 'x' }"),
             ("x.pbtxt", b'node { name: "conv" op: "Conv2D" }'),
@@ -143,6 +153,12 @@ class TestClassLists:
             "coco",
             "numbers",
             "cut",
+            "infinite",
+            "one number twice",
+            "one name twice",
+            "images",
+            "an infinite note",
+            "long keypoints",
             "deep",
             "records",
             "large",
@@ -152,6 +168,10 @@ class TestClassLists:
             "of images",
             "two texts",
             "which is what",
+            "which number is what",
+            "an image's number",
+            "counts",
+            "files",
             "a long number",
             "a long id",
             "a graph",
@@ -161,6 +181,37 @@ class TestClassLists:
         plan = plan_of({"images/a.jpg": photo, "labels/a.txt": LINE, name: content})
         assert not plan.stops
         assert [label.name for label in plan.labels] == ["class_0"]
+
+    @pytest.mark.parametrize("content", [b"id,label\n1,cat\n2,dog\n3,cat\n", b"image_id,label\n1,cat\n2,dog\n"])
+    def test_a_table_that_says_which_image_is_what_is_not_passed_over(self, photo: bytes, content: bytes) -> None:
+        plan = plan_of({**{f"{number}.jpg": photo for number in (1, 2, 3)}, "labels.csv": content})
+        assert [stop.code for stop in plan.stops] == ["UNKNOWN_FORMAT"]
+        assert not plan.labels
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("categories.json", b'[{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]'),
+            ("labels/categories.json", b'[{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]'),
+            ("labels.csv", b"label,id\ndog,0\nfox,1"),
+            ("old/map.pbtxt", b"item { id: 1 name: 'dog' }"),
+        ],
+    )
+    @pytest.mark.parametrize("firm", ["data.yaml", "classes.txt"])
+    def test_json_and_tables_say_nothing_where_a_configuration_or_plain_list_applies(
+        self, photo: bytes, name: str, content: bytes, firm: str
+    ) -> None:
+        files = {"images/a.jpg": photo, "labels/a.txt": b"1 .5 .5 .2 .2", name: content}
+        files[firm] = b"names: [cat, dog]" if firm == "data.yaml" else b"cat\ndog"
+        plan = plan_of(files)
+        assert [*plan.stops, *plan.doubts] == []
+        assert labels(files) == ["cat", "dog"]
+        assert names_of(files) == {"images/a.jpg": ["dog"]}
+
+    def test_a_json_list_applies_where_the_plain_lists_are_of_other_folders(self, photo: bytes) -> None:
+        files = {"one/a.jpg": photo, "one/a.txt": LINE, "one/data.yaml": b"names: [cat]"}
+        files |= {"two/b.jpg": photo, "two/b.txt": LINE, "two/classes.json": b'["dog"]'}
+        assert names_of(files) == {"one/a.jpg": ["cat"], "two/b.jpg": ["dog"]}
 
     def test_names_that_all_begin_with_the_sign_of_a_comment_are_names(self, photo: bytes) -> None:
         assert labels({"a.jpg": photo, "a.txt": LINE, "classes.txt": b"#1\n#2"}) == ["#1", "#2"]

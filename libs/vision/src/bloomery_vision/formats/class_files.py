@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from bloomery_vision.formats.lookup import is_image
 from bloomery_vision.formats.names import nfc, split_suffix
 
 _ITEM = re.compile(r"\bitem\s*\{")
@@ -13,8 +14,12 @@ _ITEM_NAMES = (
     re.compile(r"""\bdisplay_name\s*:\s*("[^"\n]*"|'[^'\n]*')"""),
     re.compile(r"""(?<!_)\bname\s*:\s*("[^"\n]*"|'[^'\n]*')"""),
 )
-_NUMBER_HEADS = frozenset({"class_id", "classid", "id", "idx", "index", "label_id", "number", "value"})
+_NUMBER_HEADS = frozenset(
+    {"class_id", "classid", "id", "idx", "index", "label_id", "number", "pixel value", "pixel_value", "value"}
+)
 _NAME_HEADS = frozenset({"category", "class", "class_name", "classname", "label", "label_name", "name", "names"})
+_COLOR_HEADS = frozenset({"a", "alpha", "b", "blue", "color", "colour", "g", "green", "hex", "r", "red", "rgb"})
+_HEADS = frozenset({"", *_NUMBER_HEADS, *_NAME_HEADS, *_COLOR_HEADS})
 _NO_TEXT = re.compile(r"\s*|#?[0-9A-Fa-f]{6,8}|-?\d+(\.\d+)?")
 _NAME_KEYS = ("names", "classes", "labels", "class_names", "categories")
 
@@ -26,7 +31,7 @@ def classes_in(name: str, content: str) -> Numbered:
     try:
         found = READERS[split_suffix(name)[1]](content)
         names = {number: nfc(label.strip()) for number, label in found}
-    except (ValueError, TypeError, KeyError, RecursionError, csv.Error):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, csv.Error):
         return {}
     return names if all(names.values()) and all(0 <= number < 1 << 31 for number in names) else {}
 
@@ -35,7 +40,7 @@ def _of_json(content: str) -> Iterable[tuple[int, str]]:
     value = json.loads(content)
     if isinstance(value, dict) and "images" not in value and "annotations" not in value:
         value = next((value[key] for key in _NAME_KEYS if isinstance(value.get(key), dict | list)), value)
-    return _pairs(value)
+    return _distinct(_pairs(value))
 
 
 def _pairs(value: object) -> Sequence[tuple[int, str]]:
@@ -58,6 +63,16 @@ def _text(label: object) -> str:
     return label
 
 
+def _distinct(pairs: Iterable[tuple[int, str]]) -> Sequence[tuple[int, str]]:
+    """The pairs. Raises ValueError where they seem to say which image is what, not which classes there are."""
+    pairs = list(pairs)
+    if any(len(set(column)) < len(pairs) for column in zip(*pairs, strict=True)):
+        raise ValueError("a number or a name stands twice")
+    if any(is_image(label) for _, label in pairs):
+        raise ValueError("a name is that of an image")
+    return pairs
+
+
 def _of_table(content: str) -> Iterable[tuple[int, str]]:
     rows = [[cell.strip() for cell in row] for row in csv.reader(content.splitlines()) if any(row)]
     number, name = 1, 0
@@ -65,14 +80,14 @@ def _of_table(content: str) -> Iterable[tuple[int, str]]:
     if names := _NAME_HEADS.intersection(head):
         name = min(head.index(one) for one in names)
         number = next((place for place, one in enumerate(head) if one in _NUMBER_HEADS), len(head))
-        rows = rows[1:]
+        rows = rows[1:] if _HEADS.issuperset(head) else []
     elif all(len(row) == 2 and row[0].isdecimal() for row in rows):
         number, name = 0, 1
     # Beside names stand numbers and colours; with texts it is a table of something else, such as which image is what.
     others = (cell for row in rows for place, cell in enumerate(row) if place != name)
     if any(len(row) <= name for row in rows) or not all(map(_NO_TEXT.fullmatch, others)):
         return ()
-    return _numbered(rows, number, name)
+    return _distinct(_numbered(rows, number, name))
 
 
 def _numbered(rows: Sequence[Sequence[str]], number: int, name: int) -> Iterable[tuple[int, str]]:

@@ -93,7 +93,7 @@ def studio_list(source: Source, tree: Tree) -> Iterator[ClassList]:
             try:
                 content = json.loads(read_text(source, name))
                 names = {int(one["id"]): nfc(str(one["name"])) for one in content["categories"]}
-            except (FormatError, ValueError, KeyError, TypeError, RecursionError):
+            except (FormatError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 continue
             if names and "images" not in content and all(map(_is_number, names)):
                 yield ClassList(name, names)
@@ -120,20 +120,32 @@ def names_of_config(path: str, content: Config) -> ClassList | None:
 def nearest(folder: str, lists: Sequence[ClassList]) -> ClassList | None:
     """The list for the label files of a folder; lists that agree are joined under the path of the first.
 
+    JSON, tables and label maps may be about something else, and often count from 1: they apply where no other does.
+
     Raises:
         ContradictionError: nearness does not decide.
     """
-    by_folder: defaultdict[str, list[ClassList]] = defaultdict(list)
+    plain, others = (_by_folder(lists, other=other) for other in (False, True))
+    chosen = _above(folder, plain) or _above(folder, others) or _closest(folder, plain) or _closest(folder, others)
+    return _joined(chosen) if chosen else None
+
+
+def _by_folder(lists: Iterable[ClassList], *, other: bool) -> Mapping[str, Sequence[ClassList]]:
+    found: defaultdict[str, list[ClassList]] = defaultdict(list)
     for one in lists:
-        by_folder[folder_of(one.path)].append(one)
-    above = next((by_folder[place] for place in upwards(folder) if place in by_folder), None)
-    if above is not None:
-        return _joined(above)
-    if not lists:
-        return None
-    shared = {place: _common(place, folder) for place in by_folder}
-    closest = max(shared.values())
-    return _joined([one for place in sorted(by_folder) if shared[place] == closest for one in by_folder[place]])
+        if (split_suffix(one.path)[1] in READERS and base_of(one.path).lower() != _STUDIO_LIST) is other:
+            found[folder_of(one.path)].append(one)
+    return found
+
+
+def _above(folder: str, lists: Mapping[str, Sequence[ClassList]]) -> Sequence[ClassList]:
+    return next((lists[place] for place in upwards(folder) if place in lists), ())
+
+
+def _closest(folder: str, lists: Mapping[str, Sequence[ClassList]]) -> Sequence[ClassList]:
+    shared = {place: _common(place, folder) for place in lists}
+    closest = max(shared.values(), default=0)
+    return [one for place in sorted(lists) if shared[place] == closest for one in lists[place]]
 
 
 def _joined(lists: Iterable[ClassList]) -> ClassList:

@@ -1,5 +1,6 @@
 """The class lists of a YOLO folder, and which of them applies to which label files."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ from bloomery_vision.formats.yaml_files import Config, is_about_data, read_confi
 from bloomery_vision.formats.yolo_files import Text, look_at
 
 _DARKNET_KEYS = frozenset({"names", "train", "valid"})
+_SIDE = re.compile(r"\d{1,9}")
 _MANY_KEYPOINTS = 1 << 16
 """Numbers of a line that no configuration means."""
 
@@ -99,7 +101,7 @@ class Classes:
         """How many numbers of a line describe keypoints, as a configuration says."""
         for content in self.configs.values():
             shape = content.get("kpt_shape")
-            if isinstance(shape, list) and len(shape) == 2 and all(str(side).isdecimal() for side in shape):
+            if isinstance(shape, list) and len(shape) == 2 and all(_SIDE.fullmatch(str(side)) for side in shape):
                 count = int(shape[0]) * int(shape[1])
                 return count if count < _MANY_KEYPOINTS else 0
         return 0

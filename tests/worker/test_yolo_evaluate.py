@@ -2,14 +2,18 @@
 
 import json
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from google.protobuf.json_format import MessageToDict
 
+from bloomery_vision.figures import figures_of
 from bloomery_vision.geometry import Shape, Tag
+from bloomery_vision.records import from_parquet
 from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.messages import Note, ProgressNote
 from tests.worker.conftest import SPLITS
@@ -25,8 +29,21 @@ def measured(trainer: FakeTrainer) -> tuple[dict[str, float], dict[str, Any], di
     """Metrics, details and the evaluation of a job that succeeded."""
     assert trainer.finished is not None
     success = trainer.finished.success
-    assert [artifact.role for artifact in success.artifacts] == ["evaluation"]
+    assert [artifact.role for artifact in success.artifacts] == ["evaluation", "records"]
     return dict(success.metrics), MessageToDict(success.details), json.loads(trainer.content("evaluation"))
+
+
+@pytest.fixture
+def models(
+    detector: FakeTrainer,
+    segmenter: FakeTrainer,
+    classifier: FakeTrainer,
+    cells: Version,
+    outlines: Version,
+    tags: Version,
+) -> Mapping[str, tuple[FakeTrainer, Version]]:
+    """A model of each task with its data."""
+    return {"detect": (detector, cells), "segment": (segmenter, outlines), "classify": (classifier, tags)}
 
 
 async def test_an_evaluation_is_the_one_that_the_training_made(
@@ -62,6 +79,22 @@ async def test_a_classifier_is_measured_by_its_tags(classifier: FakeTrainer, tag
     assert classifier.finished is not None
     assert metrics["val/accuracy"] == classifier.finished.success.metrics["val/accuracy"]
     assert [one["class"] for one in evaluation["val"]["per_class"]] == ["few", "many"]
+
+
+@pytest.mark.parametrize("task", ["detect", "segment", "classify"])
+async def test_what_is_recorded_of_each_image_gives_the_published_figures(
+    task: str,
+    models: Mapping[str, tuple[FakeTrainer, Version]],
+    tmp_path: Path,
+) -> None:
+    trainer = await applied(f"yolo-{task}", "EVALUATE", *models[task], tmp_path, split="all")
+    metrics, _, _ = measured(trainer)
+    records = from_parquet(trainer.content("records"))
+    assert len(records) == 16
+    assert len(set(records.column("asset").to_pylist())) == 16
+    found = {f"all/{name}": value for name, (value,) in figures_of(records)(np.ones((1, 16))).items()}
+    assert found == pytest.approx({name: metrics[name] for name in found}, abs=1e-9)
+    assert found.keys() == metrics.keys() - {"all/precision", "all/recall"}
 
 
 async def test_images_that_do_not_count_are_told(classifier: FakeTrainer, examples_dir: Path, tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def _truth_records(ground_truth: Sequence[GroundTruth]) -> _Records:
     records: _Records = []
     for image, truth in enumerate(ground_truth, 1):
         crowd = np.zeros(len(truth.classes), dtype=bool) if truth.crowd is None else truth.crowd
-        for box, category, is_crowd in zip(_sized(truth.boxes), truth.classes, crowd, strict=True):
+        for box, category, is_crowd in zip(sized(truth.boxes), truth.classes, crowd, strict=True):
             record = _record(image, box, int(category)) | {"id": len(records) + 1, "iscrowd": int(is_crowd)}
             records.append(record)
     return records
@@ -208,7 +208,7 @@ def _prediction_records(predictions: Sequence[Detections]) -> _Records:
     return [
         _record(image, box, int(category)) | {"score": float(score)}
         for image, found in enumerate(predictions, 1)
-        for box, category, score in zip(_sized(found.boxes), found.classes, found.scores, strict=True)
+        for box, category, score in zip(sized(found.boxes), found.classes, found.scores, strict=True)
     ]
 
 
@@ -225,6 +225,7 @@ def _record(image: int, box: list[float], category: int) -> dict[str, object]:
     return {"image_id": image, "bbox": box, "area": box[2] * box[3], "category_id": category}
 
 
-def _sized(boxes: NDArray[np.floating]) -> list[list[float]]:
-    sized = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-    return [[float(value) for value in box] for box in sized]
+def sized(boxes: NDArray[np.floating]) -> list[list[float]]:
+    """Boxes of corners as x, y, width, height, which COCO's code takes."""
+    moved = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    return [[float(value) for value in box] for box in moved]

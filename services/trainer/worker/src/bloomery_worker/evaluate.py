@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from bloomery_vision.decoders import PROBABILITIES, YOLO
@@ -15,6 +16,7 @@ from bloomery_vision.manifest import ManifestRow
 from bloomery_vision.metrics import DetectionMetrics, GroundTruth, detection_metrics
 from bloomery_vision.postprocess import Detections
 from bloomery_vision.preprocess import LetterboxTransform, letterbox, resize_center_crop
+from bloomery_vision.records import box_overlaps, class_records, detection_records
 from bloomery_worker.dataset import Dataset
 from bloomery_worker.layout import tag_of
 from bloomery_worker.predictor import Images, Outputs, Predictor, predictions
@@ -30,12 +32,16 @@ Check = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The metrics of some images, which are called `name`: means over the classes, and each class."""
+    """The metrics of some images, which are called `name`: means over the classes, and each class.
+
+    `records` makes the table of what was found image by image, which takes a while.
+    """
 
     name: str
     images: int
     means: Mapping[str, float]
     per_class: Sequence[Mapping[str, object]]
+    records: Callable[[], pa.Table]
 
     def values(self) -> dict[str, float]:
         """The means by name, such as "test/map50"; none where there is nothing to find, as of no class there is one."""
@@ -100,13 +106,19 @@ class DetectionEvaluator:
 
     def evaluate(self, predictor: Predictor, rows: Iterable[ManifestRow], *, name: str) -> Evaluation:
         """Average precisions as COCO's, and precision and recall at the best threshold."""
+        images: list[ManifestRow] = []
         found: list[Detections] = []
         truth: list[GroundTruth] = []
         for row, transform, outputs in self.outputs(predictor, rows):
+            images.append(replace(row, shapes=()))
             found.append(self.decode(outputs, transform).to_original(transform))
             truth.append(ground_truth(row, self.classes))
         metrics = detection_metrics(found, truth, num_classes=len(self.classes))
-        return detection_evaluation(metrics, self.classes, name=name, images=len(found))
+
+        def records() -> pa.Table:
+            return detection_records(images, found, truth, {"": box_overlaps(found, truth)}, classes=self.classes)
+
+        return detection_evaluation(metrics, self.classes, name=name, images=len(found), records=records)
 
     def outputs(
         self, predictor: Predictor, rows: Iterable[ManifestRow]
@@ -162,7 +174,11 @@ class ClassificationEvaluator:
         return resize_center_crop(image, self._size[0])
 
     def evaluate(self, predictor: Predictor, rows: Iterable[ManifestRow], *, name: str) -> Evaluation:
-        """The share of images whose most probable class is the right one, and whose five most probable hold it."""
+        """The share of images whose most probable class is the right one, and whose five most probable hold it.
+
+        `balanced_accuracy` is the mean of the first share over the classes that have images.
+        """
+        counted: list[ManifestRow] = []
         truth: list[int] = []
 
         def images() -> Iterator[Images]:
@@ -170,34 +186,52 @@ class ClassificationEvaluator:
                 self._check()
                 tag = tag_of(row, self._classes)
                 if tag is not None:
+                    counted.append(row)
                     truth.append(tag)
                     yield self.fit(self._dataset.image(row))
 
         ranked = [np.argsort(-outputs[0], kind="stable") for outputs in predictions(predictor, images(), batch=BATCH)]
         order = np.array(ranked, dtype=np.int64).reshape(-1, self._known)
-        return self._measured(order, np.array(truth, dtype=np.int64), name)
+        return self._measured(counted, order, np.array(truth, dtype=np.int64), name)
 
-    def _measured(self, order: NDArray[np.int64], truth: NDArray[np.int64], name: str) -> Evaluation:
+    def _measured(
+        self, rows: Sequence[ManifestRow], order: NDArray[np.int64], truth: NDArray[np.int64], name: str
+    ) -> Evaluation:
         hits = order == truth[:, None]
-        means = {"accuracy": _share(hits[:, :1].any(axis=1)), "accuracy_top5": _share(hits[:, :5].any(axis=1))}
+        recalls = [_share(order[truth == number, 0] == number) for number in range(len(self._classes))]
+        present = np.unique(truth)
+        means = {
+            "accuracy": _share(hits[:, :1].any(axis=1)),
+            "accuracy_top5": _share(hits[:, :5].any(axis=1)),
+            "balanced_accuracy": sum(recalls[number] for number in present) / max(len(present), 1),
+        }
         per_class = [
             {
                 "class": label,
                 "index": number,
-                "recall": _share(order[truth == number, 0] == number),
+                "recall": recalls[number],
                 "precision": _share(truth[order[:, 0] == number] == number),
                 "instances": int((truth == number).sum()),
             }
             for number, label in enumerate(self._classes)
         ]
-        return Evaluation(name, len(truth), means, per_class)
+        return Evaluation(
+            name, len(truth), means, per_class, lambda: class_records(rows, truth, order, classes=self._classes)
+        )
 
 
-def detection_evaluation(metrics: DetectionMetrics, classes: Sequence[str], *, name: str, images: int) -> Evaluation:
+def detection_evaluation(
+    metrics: DetectionMetrics,
+    classes: Sequence[str],
+    *,
+    name: str,
+    images: int,
+    records: Callable[[], pa.Table],
+) -> Evaluation:
     """What was measured of boxes, with the names of the classes."""
     means = {mean: float(getattr(metrics, mean)) for mean in ("map50", "map50_95", "precision", "recall")}
     per_class = [{"class": classes[one.index], **asdict(one)} for one in metrics.per_class]
-    return Evaluation(name, images, means, per_class)
+    return Evaluation(name, images, means, per_class, records)
 
 
 def ground_truth(row: ManifestRow, classes: Sequence[str]) -> GroundTruth:

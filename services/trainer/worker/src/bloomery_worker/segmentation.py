@@ -3,12 +3,15 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import pyarrow as pa
+
 from bloomery_vision.geometry import Mask, Tag
 from bloomery_vision.manifest import ManifestRow
 from bloomery_vision.metrics import GroundTruth, detection_metrics, mask_metrics
 from bloomery_vision.postprocess import Detections, decode_masks
 from bloomery_vision.preprocess import LetterboxTransform
 from bloomery_vision.rasterize import rasterize
+from bloomery_vision.records import box_overlaps, detection_records, mask_overlaps
 from bloomery_worker.evaluate import DetectionEvaluator, Evaluation, detection_evaluation, ground_truth
 from bloomery_worker.predictor import Outputs, Predictor
 
@@ -24,11 +27,13 @@ class SegmentationEvaluator(DetectionEvaluator):
 
     def evaluate(self, predictor: Predictor, rows: Iterable[ManifestRow], *, name: str) -> Evaluation:
         """What is measured of boxes, and the average precisions of masks."""
+        images: list[ManifestRow] = []
         found: list[Detections] = []
         truth: list[GroundTruth] = []
         masks: list[list[Mask]] = []
         true_masks: list[list[Mask]] = []
         for row, transform, outputs in self.outputs(predictor, rows):
+            images.append(replace(row, shapes=()))
             decoded = self.decode(outputs, transform)
             found.append(decoded.to_original(transform))
             truth.append(ground_truth(row, self.classes))
@@ -36,7 +41,12 @@ class SegmentationEvaluator(DetectionEvaluator):
             true_masks.append(_true_masks(row, self.classes, transform))
         boxes = detection_metrics(found, truth, num_classes=len(self.classes))
         areas = mask_metrics(found, masks, truth, true_masks, num_classes=len(self.classes))
-        measured = detection_evaluation(boxes, self.classes, name=name, images=len(found))
+
+        def records() -> pa.Table:
+            overlaps = {"": box_overlaps(found, truth), "mask_": mask_overlaps(masks, true_masks, truth)}
+            return detection_records(images, found, truth, overlaps, classes=self.classes)
+
+        measured = detection_evaluation(boxes, self.classes, name=name, images=len(found), records=records)
         per_class = [
             {**known, "mask_ap50": one.ap50, "mask_ap50_95": one.ap50_95}
             for known, one in zip(measured.per_class, areas.per_class, strict=True)

@@ -8,6 +8,7 @@ from bloomery_recipe_yolo.applying import PACKAGES, lineage, multi_label, named_
 from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.model import TrainedModel
 from bloomery_recipe_yolo.splits import count_of, rows_of, split_of
+from bloomery_vision.records import to_parquet
 from bloomery_worker import machine
 from bloomery_worker.context import Context
 from bloomery_worker.evaluate import Evaluation
@@ -38,7 +39,7 @@ def evaluate(context: Context, flavour: Flavour) -> Result:
         "duration_seconds": time.monotonic() - started,
     }
     return Result(
-        files=(_written(context, evaluation),),
+        files=(_written(context, evaluation), _recorded(context, evaluation)),
         metrics=evaluation.values(),
         details=details,
         versions=machine.versions(PACKAGES),
@@ -87,3 +88,11 @@ def _written(context: Context, evaluation: Evaluation) -> FileNote:
     target = context.work_dir / "evaluation.json"
     target.write_text(json.dumps({evaluation.name: evaluation.document()}, indent=1), encoding="utf-8")
     return FileNote(path=str(target), role="evaluation", file_name=target.name, media_type="application/json")
+
+
+def _recorded(context: Context, evaluation: Evaluation) -> FileNote:
+    target = context.work_dir / "records.parquet"
+    target.write_bytes(to_parquet(evaluation.records()))
+    return FileNote(
+        path=str(target), role="records", file_name=target.name, media_type="application/vnd.apache.parquet"
+    )

@@ -218,6 +218,9 @@ def test_a_model_file_becomes_a_version_that_does_all_that_others_do(
     measured = model.evaluate(DATASET, split="val").wait()
     expected = {name: value for name, value in trained.metrics.items() if name.startswith("val/")}
     assert dict(measured.metrics) == expected
+    images = measured.evaluations()[0].images
+    told = command(run, "models", "better", model.name, trained.name, "--on", DATASET, "--split", "val").stdout
+    assert f"not distinguishable with {images} images, whose figures are the same (by val/map50)" in told
     model.delete()
     assert [version.name for version in client.model("projects/trained/models/mine").versions()] == []
     passing = client.create_project("passing")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bloomery._aio.project import AsyncProject
     from bloomery._aio.recipe import AsyncRecipe
     from bloomery._aio.variant import AsyncModelVariant
+    from bloomery._better import MetricDifference, Verdict
     from bloomery._card import ModelCard
     from bloomery._comparison import ModelComparison
     from bloomery._results import (
@@ -86,6 +87,7 @@ __all__ = [
     "Job",
     "JobGroup",
     "Label",
+    "MetricDifference",
     "Model",
     "ModelAlias",
     "ModelCard",
@@ -100,6 +102,7 @@ __all__ = [
     "Step",
     "Timeouts",
     "Validation",
+    "Verdict",
 ]
 
 _HOMES = {
@@ -132,9 +135,11 @@ _WHERE = {
     **{f"Async{name}": f"bloomery._aio.{module}" for module, names in _HOMES.items() for name in names},
     **dict.fromkeys(_RESULTS, "bloomery._results"),
     "BloomeryError": "bloomery.errors",
+    "MetricDifference": "bloomery._better",
     "ModelCard": "bloomery._card",
     "ModelComparison": "bloomery._comparison",
     "Timeouts": "bloomery._session",
+    "Verdict": "bloomery._better",
 }
 
 

@@ -16,8 +16,9 @@ from bloomery import _observed, errors
 from bloomery._aio.base import AsyncHandle
 from bloomery._aio.serving import AsyncServing
 from bloomery._archive import file_name, inside
+from bloomery._better import Verdict, compare_evaluations, find_evaluation
 from bloomery._choices import chosen
-from bloomery._fields import DatasetVersionFields, JobFields
+from bloomery._fields import DatasetVersionFields, JobFields, ModelVersionFields
 from bloomery._files import Download
 from bloomery._jobs import Parameter, applied
 from bloomery._names import parent_of
@@ -250,6 +251,49 @@ class AsyncModelVersion(AsyncServing):
             training.JOB_KIND_EVALUATE, on, name=name, gpus=gpus, split=split, multi_label=multi_label or None
         )
 
+    async def better(
+        self,
+        other: ModelVersionFields,
+        on: str | DatasetVersionFields,
+        *,
+        split: Split = "test",
+        gpus: int = 0,
+        progress: Progress = unseen,
+    ) -> Verdict:
+        """Tell whether it or another version is better on the same images, or that they cannot be told apart.
+
+        Takes the newest evaluation of each on these images; starts those that are missing, and waits for them.
+
+        Args:
+            other: of the same project and task.
+            on: the dataset version, or its name such as "cells-v@1".
+            split: whose images; what a model was trained on flatters it.
+            gpus: how many for an evaluation that has to be made; 0 for the recipe's default.
+            progress: told how far the evaluations are.
+
+        Raises:
+            NotFound: there is no such dataset version.
+            FailedPrecondition: the versions are of different tasks, or the dataset version is for another one.
+            JobFailed: an evaluation failed; nothing was computed.
+        """
+        name = await self._on(on)
+        jobs = [await find_evaluation(self._session, version, name, split) for version in (self.name, other.name)]
+        versions: list[ModelVersionFields] = [self, other]
+        # All that are missing are started before the first is waited for.
+        started = [
+            AsyncJob(self._session, found) if found else await self._evaluated(version, name, split, gpus)
+            for found, version in zip(jobs, versions, strict=True)
+        ]
+        for found, job in zip(jobs, started, strict=True):
+            if found is None:
+                await job.wait(progress=progress)
+        return await compare_evaluations(self._session, started[0].name, started[1].name)
+
+    async def _evaluated(self, version: ModelVersionFields, on: str, split: Split, gpus: int) -> AsyncJob:
+        return await _apply(
+            self._session, version.proto, training.JOB_KIND_EVALUATE, on, name="", gpus=gpus, split=split
+        )
+
     async def predict_dataset(
         self,
         on: str | DatasetVersionFields,
@@ -299,11 +343,29 @@ class AsyncModelVersion(AsyncServing):
         gpus: int,
         **parameters: Parameter,
     ) -> AsyncJob:
-        project = parent_of(self.name, 2)
-        version = (await find_dataset_version(self._session, project, on)).name if isinstance(on, str) else on.name
-        job = applied(kind, self.proto, version, gpus=gpus, **parameters)
-        request = training.CreateJobRequest(parent=project, job_id=name, job=job)
-        return AsyncJob(self._session, await self._session.call(self._session.jobs.CreateJob, request))
+        return await _apply(self._session, self.proto, kind, await self._on(on), name=name, gpus=gpus, **parameters)
+
+    async def _on(self, on: str | DatasetVersionFields) -> str:
+        """The full name of a dataset version of its project."""
+        if not isinstance(on, str):
+            return on.name
+        return (await find_dataset_version(self._session, parent_of(self.name, 2), on)).name
+
+
+async def _apply(
+    session: Session,
+    version: inference.ModelVersion,
+    kind: training.JobKind.ValueType,
+    on: str,
+    *,
+    name: str,
+    gpus: int,
+    **parameters: Parameter,
+) -> AsyncJob:
+    """Start a job that applies a model version to a dataset version."""
+    job = applied(kind, version, on, gpus=gpus, **parameters)
+    request = training.CreateJobRequest(parent=parent_of(version.name, 2), job_id=name, job=job)
+    return AsyncJob(session, await session.call(session.jobs.CreateJob, request))
 
 
 async def list_descendants(session: Session, project: str, origin: str) -> AsyncIterator[AsyncModelVersion]:

@@ -32,6 +32,7 @@ class ModelVersion(Handle[inference.ModelVersion], ModelVersionFields):
     descendants = listing(AsyncModelVersion.descendants, _version)
     card = blocking(AsyncModelVersion.card)
     compare = blocking(AsyncModelVersion.compare)
+    better = blocking(AsyncModelVersion.better)
     update = chained(AsyncModelVersion.update)
     set_alias = wrapping(AsyncModelVersion.set_alias, ModelAlias)
     deletion = blocking(AsyncModelVersion.deletion)

@@ -33,6 +33,12 @@ ProjectOption = Annotated[
 OutputOption = Annotated[
     Output, typer.Option("--output", "-o", help="How to write the result: json and yaml are the API's own messages.")
 ]
+VersionArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL[@VERSION]", help="A number or an alias; the newest version by default. Or a full name."
+    ),
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 LimitOption = Annotated[int, typer.Option(min=0, help="List at most so many; 0 for all.")]
 

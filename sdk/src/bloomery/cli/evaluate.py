@@ -8,9 +8,8 @@ import typer
 
 from bloomery.cli._jobs import show_job
 from bloomery.cli._live import follow_new
-from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
+from bloomery.cli._options import Output, OutputOption, ProjectOption, VersionArgument, connect
 from bloomery.cli._output import as_json, dump, grid, show
-from bloomery.cli.models import VersionArgument
 
 if TYPE_CHECKING:
     from bloomery import Evaluation, Job

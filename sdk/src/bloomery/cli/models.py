@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bloomery._names import enumerated, id_of, parent_of, short, size
-from bloomery.cli import aliases
+from bloomery.cli import aliases, better
 from bloomery.cli._jobs import show_job
 from bloomery.cli._live import follow_new
-from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, YesOption, connect
+from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, VersionArgument, YesOption, connect
 from bloomery.cli._output import as_json, dump, fields, grid, listing, show
 from bloomery.cli._progress import steps
 from bloomery.cli._variants import show_variants
@@ -22,13 +22,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Models: what jobs made, with proof of where it came from.", no_args_is_help=True)
 app.add_typer(aliases.app, name="alias")
-
-VersionArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL[@VERSION]", help="A number or an alias; the newest version by default. Or a full name."
-    ),
-]
 
 
 @app.command("list", epilog="Example: bloomery models list")
@@ -112,6 +105,9 @@ def compare(
     """Put two versions side by side: figures on the same data, parameters, data, size and speed."""
     with connect(project) as client:
         show_comparison(client.model_version(version).compare(client.model_version(other)), output)
+
+
+app.command("better", epilog=better.EXAMPLE)(better.run)
 
 
 @app.command(epilog="Example: bloomery models update cells-v@1 --note 'misses platelets' --inactive")

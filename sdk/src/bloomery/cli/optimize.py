@@ -9,11 +9,10 @@ from rich.markup import escape
 from bloomery import errors
 from bloomery._names import size
 from bloomery.cli._live import follow_new
-from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
+from bloomery.cli._options import Output, OutputOption, ProjectOption, VersionArgument, connect
 from bloomery.cli._output import show
 from bloomery.cli._pairs import values
 from bloomery.cli._variants import show_variants
-from bloomery.cli.models import VersionArgument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

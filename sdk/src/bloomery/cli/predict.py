@@ -15,13 +15,12 @@ from rich.markup import escape
 
 from bloomery import errors
 from bloomery._names import counted, short
-from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
+from bloomery.cli._options import Output, OutputOption, ProjectOption, VersionArgument, connect
 from bloomery.cli._output import as_json, dump, grid
 from bloomery.cli._pairs import numbers
 from bloomery.cli._seen_files import Format, SeenFiles, writing
 from bloomery.cli.annotations import place
 from bloomery.cli.evaluate import MultiLabelOption
-from bloomery.cli.models import VersionArgument
 
 if TYPE_CHECKING:
     from bloomery import Asset, Client, ModelVersion, Predicted, Prediction

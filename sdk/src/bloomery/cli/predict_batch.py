@@ -7,10 +7,9 @@ import typer
 
 from bloomery.cli._jobs import show_job
 from bloomery.cli._live import follow_new
-from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
+from bloomery.cli._options import Output, OutputOption, ProjectOption, VersionArgument, connect
 from bloomery.cli._progress import steps
 from bloomery.cli.evaluate import GpusOption, JobNameOption, MultiLabelOption, OnOption, Split
-from bloomery.cli.models import VersionArgument
 
 EXAMPLE = "Example: bloomery predict-batch cells-v@1 --on cells-v@1 --split test --to ./out"
 

@@ -14,6 +14,7 @@ from bloomery.training.v1 import JobServiceStub
 from bloomery_inference import housekeeping, parked, pending
 from bloomery_inference.aliases import Aliases
 from bloomery_inference.cards import Cards
+from bloomery_inference.comparing import Comparing
 from bloomery_inference.files import ModelCache
 from bloomery_inference.follower import RESULTS_LOOP, Follower
 from bloomery_inference.housekeeping import Housekeeper
@@ -76,7 +77,10 @@ class InferenceApp:
             waiting_bytes=settings.waiting_bytes,
             decoding_bytes=settings.decoding_bytes,
         )
-        self._models = ModelServicer(registry, optimizer, Versions(db, jobs), Aliases(db), Cards(db, datasets), objects)
+        comparing = Comparing(jobs, objects)
+        self._models = ModelServicer(
+            registry, optimizer, Versions(db, jobs), Aliases(db), Cards(db, datasets), comparing, objects
+        )
         images = ImageSource(annotations, objects, max_bytes=settings.max_image_bytes)
         self._predictions = PredictionServicer(Remembered(db, registry), images, predictor)
         recorder = Recorder(db, datasets=datasets, annotations=annotations)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.empty_pb2 import Empty
 
 from bloomery.inference.v1 import (
+    CompareEvaluationsRequest,
     DeleteModelAliasRequest,
     DeleteModelRequest,
     DeleteModelVariantRequest,
     DeleteModelVersionRequest,
+    EvaluationComparison,
     FindModelVersionRequest,
     GetModelAliasRequest,
     GetModelCardRequest,
@@ -52,6 +54,7 @@ from bloomery.inference.v1 import (
 from bloomery_inference import convert
 from bloomery_inference.aliases import Aliases
 from bloomery_inference.cards import Cards
+from bloomery_inference.comparing import Comparing
 from bloomery_inference.convert_aliases import alias_message, change_message, move_of
 from bloomery_inference.convert_versions import deletion_message
 from bloomery_inference.images import ImageSource
@@ -91,6 +94,7 @@ class ModelServicer(ModelServiceServicer):
         versions: Versions,
         aliases: Aliases,
         cards: Cards,
+        comparing: Comparing,
         objects: ObjectStore,
         *,
         clock: Clock = utc_now,
@@ -100,6 +104,7 @@ class ModelServicer(ModelServiceServicer):
         self._versions = versions
         self._aliases = aliases
         self._cards = cards
+        self._comparing = comparing
         self._objects = objects
         self._clock = clock
 
@@ -167,6 +172,10 @@ class ModelServicer(ModelServiceServicer):
         JOB.parse(request.job, "job")
         convert.check_texts(job_uid=request.job_uid)
         return convert.version_message(await self._registry.find_version(request.job, request.job_uid))
+
+    async def CompareEvaluations(self, request: CompareEvaluationsRequest, context: Context) -> EvaluationComparison:
+        """See the contract."""
+        return await self._comparing.compare(request.job, request.other)
 
     async def OptimizeModelVersion(self, request: OptimizeModelVersionRequest, context: Context) -> ModelVariant:
         """See the contract."""

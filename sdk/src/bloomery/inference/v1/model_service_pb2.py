@@ -24,6 +24,7 @@ _sym_db = _symbol_database.Default()
 
 from bloomery.common.v1 import options_pb2 as bloomery_dot_common_dot_v1_dot_options__pb2
 from bloomery.common.v1 import resources_pb2 as bloomery_dot_common_dot_v1_dot_resources__pb2
+from bloomery.inference.v1 import evaluation_pb2 as bloomery_dot_inference_dot_v1_dot_evaluation__pb2
 from bloomery.inference.v1 import model_pb2 as bloomery_dot_inference_dot_v1_dot_model__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
@@ -31,7 +32,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)bloomery/inference/v1/model_service.proto\x12\x15\x62loomery.inference.v1\x1a bloomery/common/v1/options.proto\x1a\"bloomery/common/v1/resources.proto\x1a!bloomery/inference/v1/model.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Z\n\x11ListModelsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"o\n\x12ListModelsResponse\x12,\n\x06models\x18\x01 \x03(\x0b\x32\x1c.bloomery.inference.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"r\n\x12UpdateModelRequest\x12+\n\x05model\x18\x01 \x01(\x0b\x32\x1c.bloomery.inference.v1.Model\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"\"\n\x12\x44\x65leteModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"&\n\x16GetModelVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"x\n\x18ListModelVersionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x15\n\rshow_inactive\x18\x04 \x01(\x08\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\"q\n\x19ListModelVersionsResponse\x12;\n\x0emodel_versions\x18\x01 \x03(\x0b\x32#.bloomery.inference.v1.ModelVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x88\x01\n\x19UpdateModelVersionRequest\x12:\n\rmodel_version\x18\x01 \x01(\x0b\x32#.bloomery.inference.v1.ModelVersion\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\")\n\x19\x44\x65leteModelVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"+\n\x1bPreviewModelDeletionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xae\x01\n\rModelDeletion\x12\x16\n\x0emodel_versions\x18\x01 \x03(\t\x12\x16\n\x0emodel_variants\x18\x02 \x03(\t\x12\x15\n\rmodel_aliases\x18\x03 \x03(\t\x12\x18\n\x10\x65valuation_count\x18\x04 \x01(\x03\x12\x12\n\nfile_count\x18\x05 \x01(\x03\x12\x13\n\x0btotal_bytes\x18\x06 \x01(\x03\x12\x13\n\x0b\x61\x63tive_jobs\x18\x07 \x03(\t\"#\n\x13GetModelCardRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"7\n\x17\x46indModelVersionRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07job_uid\x18\x02 \x01(\t\"\xa8\x01\n\x1bOptimizeModelVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\x12\x11\n\tprecision\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12+\n\nparameters\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x17\n\x0f\x64\x61taset_version\x18\x06 \x01(\t\"\x16\n\x14GetModelFormsRequest\"N\n\x15GetModelFormsResponse\x12\x35\n\x0bmodel_forms\x18\x01 \x03(\x0b\x32 .bloomery.inference.v1.ModelForm\"&\n\x16GetModelVariantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Q\n\x18ListModelVariantsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"q\n\x19ListModelVariantsResponse\x12;\n\x0emodel_variants\x18\x01 \x03(\x0b\x32#.bloomery.inference.v1.ModelVariant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x19\x44\x65leteModelVariantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xe8\x01\n\x14SetModelAliasRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x1d\n\x10\x65xpected_version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12:\n\nconditions\x18\x06 \x03(\x0b\x32&.bloomery.inference.v1.MetricCondition\x12\x17\n\x0f\x64\x61taset_version\x18\x07 \x01(\tB\x13\n\x11_expected_version\"$\n\x14GetModelAliasRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"P\n\x17ListModelAliasesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"m\n\x18ListModelAliasesResponse\x12\x38\n\rmodel_aliases\x18\x01 \x03(\x0b\x32!.bloomery.inference.v1.ModelAlias\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"k\n\x17\x44\x65leteModelAliasRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x10\x65xpected_version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x03 \x01(\tB\x13\n\x11_expected_version\"U\n\x1cListModelAliasChangesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"~\n\x1dListModelAliasChangesResponse\x12\x44\n\x13model_alias_changes\x18\x01 \x03(\x0b\x32\'.bloomery.inference.v1.ModelAliasChange\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x19SignModelArtifactsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x86\x01\n\x13SignedModelArtifact\x12.\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12.\n\x03get\x18\x03 \x01(\x0b\x32!.bloomery.common.v1.SignedRequest\"[\n\x1aSignModelArtifactsResponse\x12=\n\tartifacts\x18\x01 \x03(\x0b\x32*.bloomery.inference.v1.SignedModelArtifact2\x88\x1e\n\x0cModelService\x12\x84\x01\n\x08GetModel\x12&.bloomery.inference.v1.GetModelRequest\x1a\x1c.bloomery.inference.v1.Model\"2\x88\xb5\x18\x02\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02 \x12\x1e/v1/{name=projects/*/models/*}\x12\x97\x01\n\nListModels\x12(.bloomery.inference.v1.ListModelsRequest\x1a).bloomery.inference.v1.ListModelsResponse\"4\x88\xb5\x18\x02\x9a\xb5\x18\x06parent\x82\xd3\xe4\x93\x02 \x12\x1e/v1/{parent=projects/*}/models\x12\x9d\x01\n\x0bUpdateModel\x12).bloomery.inference.v1.UpdateModelRequest\x1a\x1c.bloomery.inference.v1.Model\"E\x88\xb5\x18\x04\x9a\xb5\x18\nmodel.name\x82\xd3\xe4\x93\x02-2$/v1/{model.name=projects/*/models/*}:\x05model\x12\x84\x01\n\x0b\x44\x65leteModel\x12).bloomery.inference.v1.DeleteModelRequest\x1a\x16.google.protobuf.Empty\"2\x88\xb5\x18\x05\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02 *\x1e/v1/{name=projects/*/models/*}\x12\xa4\x01\n\x0fGetModelVersion\x12-.bloomery.inference.v1.GetModelVersionRequest\x1a#.bloomery.inference.v1.ModelVersion\"=\x88\xb5\x18\x02\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02+\x12)/v1/{name=projects/*/models/*/versions/*}\x12\xb7\x01\n\x11ListModelVersions\x12/.bloomery.inference.v1.ListModelVersionsRequest\x1a\x30.bloomery.inference.v1.ListModelVersionsResponse\"?\x88\xb5\x18\x02\x9a\xb5\x18\x06parent\x82\xd3\xe4\x93\x02+\x12)/v1/{parent=projects/*/models/*}/versions\x12\xd5\x01\n\x12UpdateModelVersion\x12\x30.bloomery.inference.v1.UpdateModelVersionRequest\x1a#.bloomery.inference.v1.ModelVersion\"h\x88\xb5\x18\x04\x9a\xb5\x18\x12model_version.name\x82\xd3\xe4\x93\x02H27/v1/{model_version.name=projects/*/models/*/versions/*}:\rmodel_version\x12\x9d\x01\n\x12\x44\x65leteModelVersion\x12\x30.bloomery.inference.v1.DeleteModelVersionRequest\x1a\x16.google.protobuf.Empty\"=\x88\xb5\x18\x05\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02+*)/v1/{name=projects/*/models/*/versions/*}\x12\xf1\x01\n\x14PreviewModelDeletion\x12\x32.bloomery.inference.v1.PreviewModelDeletionRequest\x1a$.bloomery.inference.v1.ModelDeletion\"\x7f\x88\xb5\x18\x02\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02m\x12./v1/{name=projects/*/models/*}:previewDeletionZ;\x12\x39/v1/{name=projects/*/models/*/versions/*}:previewDeletion\x12\xa0\x01\n\x0cGetModelCard\x12*.bloomery.inference.v1.GetModelCardRequest\x1a .bloomery.inference.v1.ModelCard\"B\x88\xb5\x18\x02\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02\x30\x12./v1/{name=projects/*/models/*/versions/*}:card\x12\xa8\x01\n\x10\x46indModelVersion\x12..bloomery.inference.v1.FindModelVersionRequest\x1a#.bloomery.inference.v1.ModelVersion\"?\x88\xb5\x18\x02\x9a\xb5\x18\x03job\x82\xd3\xe4\x93\x02.\x12,/v1/{job=projects/*/jobs/*}:findModelVersion\x12\xba\x01\n\x14OptimizeModelVersion\x12\x32.bloomery.inference.v1.OptimizeModelVersionRequest\x1a#.bloomery.inference.v1.ModelVariant\"I\x88\xb5\x18\x04\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02\x37\"2/v1/{name=projects/*/models/*/versions/*}:optimize:\x01*\x12\x86\x01\n\rGetModelForms\x12+.bloomery.inference.v1.GetModelFormsRequest\x1a,.bloomery.inference.v1.GetModelFormsResponse\"\x1a\x88\xb5\x18\x02\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/modelForms\x12\xaf\x01\n\x0fGetModelVariant\x12-.bloomery.inference.v1.GetModelVariantRequest\x1a#.bloomery.inference.v1.ModelVariant\"H\x88\xb5\x18\x02\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02\x36\x12\x34/v1/{name=projects/*/models/*/versions/*/variants/*}\x12\xc2\x01\n\x11ListModelVariants\x12/.bloomery.inference.v1.ListModelVariantsRequest\x1a\x30.bloomery.inference.v1.ListModelVariantsResponse\"J\x88\xb5\x18\x02\x9a\xb5\x18\x06parent\x82\xd3\xe4\x93\x02\x36\x12\x34/v1/{parent=projects/*/models/*/versions/*}/variants\x12\xa8\x01\n\x12\x44\x65leteModelVariant\x12\x30.bloomery.inference.v1.DeleteModelVariantRequest\x1a\x16.google.protobuf.Empty\"H\x88\xb5\x18\x05\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02\x36*4/v1/{name=projects/*/models/*/versions/*/variants/*}\x12\xa0\x01\n\rSetModelAlias\x12+.bloomery.inference.v1.SetModelAliasRequest\x1a!.bloomery.inference.v1.ModelAlias\"?\x88\xb5\x18\x04\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02-\x1a(/v1/{name=projects/*/models/*/aliases/*}:\x01*\x12\x9d\x01\n\rGetModelAlias\x12+.bloomery.inference.v1.GetModelAliasRequest\x1a!.bloomery.inference.v1.ModelAlias\"<\x88\xb5\x18\x02\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02*\x12(/v1/{name=projects/*/models/*/aliases/*}\x12\xb3\x01\n\x10ListModelAliases\x12..bloomery.inference.v1.ListModelAliasesRequest\x1a/.bloomery.inference.v1.ListModelAliasesResponse\">\x88\xb5\x18\x02\x9a\xb5\x18\x06parent\x82\xd3\xe4\x93\x02*\x12(/v1/{parent=projects/*/models/*}/aliases\x12\x98\x01\n\x10\x44\x65leteModelAlias\x12..bloomery.inference.v1.DeleteModelAliasRequest\x1a\x16.google.protobuf.Empty\"<\x88\xb5\x18\x04\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02**(/v1/{name=projects/*/models/*/aliases/*}\x12\xcc\x01\n\x15ListModelAliasChanges\x12\x33.bloomery.inference.v1.ListModelAliasChangesRequest\x1a\x34.bloomery.inference.v1.ListModelAliasChangesResponse\"H\x88\xb5\x18\x02\x9a\xb5\x18\x06parent\x82\xd3\xe4\x93\x02\x34\x12\x32/v1/{parent=projects/*/models/*/aliases/*}/changes\x12\xc9\x01\n\x12SignModelArtifacts\x12\x30.bloomery.inference.v1.SignModelArtifactsRequest\x1a\x31.bloomery.inference.v1.SignModelArtifactsResponse\"N\x88\xb5\x18\x02\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02<\"7/v1/{name=projects/*/models/*/versions/*}:signArtifacts:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)bloomery/inference/v1/model_service.proto\x12\x15\x62loomery.inference.v1\x1a bloomery/common/v1/options.proto\x1a\"bloomery/common/v1/resources.proto\x1a&bloomery/inference/v1/evaluation.proto\x1a!bloomery/inference/v1/model.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Z\n\x11ListModelsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"o\n\x12ListModelsResponse\x12,\n\x06models\x18\x01 \x03(\x0b\x32\x1c.bloomery.inference.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"r\n\x12UpdateModelRequest\x12+\n\x05model\x18\x01 \x01(\x0b\x32\x1c.bloomery.inference.v1.Model\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"\"\n\x12\x44\x65leteModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"&\n\x16GetModelVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"x\n\x18ListModelVersionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x15\n\rshow_inactive\x18\x04 \x01(\x08\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\"q\n\x19ListModelVersionsResponse\x12;\n\x0emodel_versions\x18\x01 \x03(\x0b\x32#.bloomery.inference.v1.ModelVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x88\x01\n\x19UpdateModelVersionRequest\x12:\n\rmodel_version\x18\x01 \x01(\x0b\x32#.bloomery.inference.v1.ModelVersion\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\")\n\x19\x44\x65leteModelVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"+\n\x1bPreviewModelDeletionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xae\x01\n\rModelDeletion\x12\x16\n\x0emodel_versions\x18\x01 \x03(\t\x12\x16\n\x0emodel_variants\x18\x02 \x03(\t\x12\x15\n\rmodel_aliases\x18\x03 \x03(\t\x12\x18\n\x10\x65valuation_count\x18\x04 \x01(\x03\x12\x12\n\nfile_count\x18\x05 \x01(\x03\x12\x13\n\x0btotal_bytes\x18\x06 \x01(\x03\x12\x13\n\x0b\x61\x63tive_jobs\x18\x07 \x03(\t\"#\n\x13GetModelCardRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"7\n\x17\x46indModelVersionRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07job_uid\x18\x02 \x01(\t\"7\n\x19\x43ompareEvaluationsRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05other\x18\x02 \x01(\t\"\xa8\x01\n\x1bOptimizeModelVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\x12\x11\n\tprecision\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12+\n\nparameters\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x17\n\x0f\x64\x61taset_version\x18\x06 \x01(\t\"\x16\n\x14GetModelFormsRequest\"N\n\x15GetModelFormsResponse\x12\x35\n\x0bmodel_forms\x18\x01 \x03(\x0b\x32 .bloomery.inference.v1.ModelForm\"&\n\x16GetModelVariantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Q\n\x18ListModelVariantsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"q\n\x19ListModelVariantsResponse\x12;\n\x0emodel_variants\x18\x01 \x03(\x0b\x32#.bloomery.inference.v1.ModelVariant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x19\x44\x65leteModelVariantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xe8\x01\n\x14SetModelAliasRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x1d\n\x10\x65xpected_version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12:\n\nconditions\x18\x06 \x03(\x0b\x32&.bloomery.inference.v1.MetricCondition\x12\x17\n\x0f\x64\x61taset_version\x18\x07 \x01(\tB\x13\n\x11_expected_version\"$\n\x14GetModelAliasRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"P\n\x17ListModelAliasesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"m\n\x18ListModelAliasesResponse\x12\x38\n\rmodel_aliases\x18\x01 \x03(\x0b\x32!.bloomery.inference.v1.ModelAlias\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"k\n\x17\x44\x65leteModelAliasRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x10\x65xpected_version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x03 \x01(\tB\x13\n\x11_expected_version\"U\n\x1cListModelAliasChangesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"~\n\x1dListModelAliasChangesResponse\x12\x44\n\x13model_alias_changes\x18\x01 \x03(\x0b\x32\'.bloomery.inference.v1.ModelAliasChange\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x19SignModelArtifactsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x86\x01\n\x13SignedModelArtifact\x12.\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12.\n\x03get\x18\x03 \x01(\x0b\x32!.bloomery.common.v1.SignedRequest\"[\n\x1aSignModelArtifactsResponse\x12=\n\tartifacts\x18\x01 \x03(\x0b\x32*.bloomery.inference.v1.SignedModelArtifact2\xc1\x1f\n\x0cModelService\x12\x84\x01\n\x08GetModel\x12&.bloomery.inference.v1.GetModelRequest\x1a\x1c.bloomery.inference.v1.Model\"2\x88\xb5\x18\x02\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02 \x12\x1e/v1/{name=projects/*/models/*}\x12\x97\x01\n\nListModels\x12(.bloomery.inference.v1.ListModelsRequest\x1a).bloomery.inference.v1.ListModelsResponse\"4\x88\xb5\x18\x02\x9a\xb5\x18\x06parent\x82\xd3\xe4\x93\x02 \x12\x1e/v1/{parent=projects/*}/models\x12\x9d\x01\n\x0bUpdateModel\x12).bloomery.inference.v1.UpdateModelRequest\x1a\x1c.bloomery.inference.v1.Model\"E\x88\xb5\x18\x04\x9a\xb5\x18\nmodel.name\x82\xd3\xe4\x93\x02-2$/v1/{model.name=projects/*/models/*}:\x05model\x12\x84\x01\n\x0b\x44\x65leteModel\x12).bloomery.inference.v1.DeleteModelRequest\x1a\x16.google.protobuf.Empty\"2\x88\xb5\x18\x05\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02 *\x1e/v1/{name=projects/*/models/*}\x12\xa4\x01\n\x0fGetModelVersion\x12-.bloomery.inference.v1.GetModelVersionRequest\x1a#.bloomery.inference.v1.ModelVersion\"=\x88\xb5\x18\x02\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02+\x12)/v1/{name=projects/*/models/*/versions/*}\x12\xb7\x01\n\x11ListModelVersions\x12/.bloomery.inference.v1.ListModelVersionsRequest\x1a\x30.bloomery.inference.v1.ListModelVersionsResponse\"?\x88\xb5\x18\x02\x9a\xb5\x18\x06parent\x82\xd3\xe4\x93\x02+\x12)/v1/{parent=projects/*/models/*}/versions\x12\xd5\x01\n\x12UpdateModelVersion\x12\x30.bloomery.inference.v1.UpdateModelVersionRequest\x1a#.bloomery.inference.v1.ModelVersion\"h\x88\xb5\x18\x04\x9a\xb5\x18\x12model_version.name\x82\xd3\xe4\x93\x02H27/v1/{model_version.name=projects/*/models/*/versions/*}:\rmodel_version\x12\x9d\x01\n\x12\x44\x65leteModelVersion\x12\x30.bloomery.inference.v1.DeleteModelVersionRequest\x1a\x16.google.protobuf.Empty\"=\x88\xb5\x18\x05\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02+*)/v1/{name=projects/*/models/*/versions/*}\x12\xf1\x01\n\x14PreviewModelDeletion\x12\x32.bloomery.inference.v1.PreviewModelDeletionRequest\x1a$.bloomery.inference.v1.ModelDeletion\"\x7f\x88\xb5\x18\x02\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02m\x12./v1/{name=projects/*/models/*}:previewDeletionZ;\x12\x39/v1/{name=projects/*/models/*/versions/*}:previewDeletion\x12\xa0\x01\n\x0cGetModelCard\x12*.bloomery.inference.v1.GetModelCardRequest\x1a .bloomery.inference.v1.ModelCard\"B\x88\xb5\x18\x02\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02\x30\x12./v1/{name=projects/*/models/*/versions/*}:card\x12\xa8\x01\n\x10\x46indModelVersion\x12..bloomery.inference.v1.FindModelVersionRequest\x1a#.bloomery.inference.v1.ModelVersion\"?\x88\xb5\x18\x02\x9a\xb5\x18\x03job\x82\xd3\xe4\x93\x02.\x12,/v1/{job=projects/*/jobs/*}:findModelVersion\x12\xb6\x01\n\x12\x43ompareEvaluations\x12\x30.bloomery.inference.v1.CompareEvaluationsRequest\x1a+.bloomery.inference.v1.EvaluationComparison\"A\x88\xb5\x18\x02\x9a\xb5\x18\x03job\x82\xd3\xe4\x93\x02\x30\x12./v1/{job=projects/*/jobs/*}:compareEvaluations\x12\xba\x01\n\x14OptimizeModelVersion\x12\x32.bloomery.inference.v1.OptimizeModelVersionRequest\x1a#.bloomery.inference.v1.ModelVariant\"I\x88\xb5\x18\x04\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02\x37\"2/v1/{name=projects/*/models/*/versions/*}:optimize:\x01*\x12\x86\x01\n\rGetModelForms\x12+.bloomery.inference.v1.GetModelFormsRequest\x1a,.bloomery.inference.v1.GetModelFormsResponse\"\x1a\x88\xb5\x18\x02\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/modelForms\x12\xaf\x01\n\x0fGetModelVariant\x12-.bloomery.inference.v1.GetModelVariantRequest\x1a#.bloomery.inference.v1.ModelVariant\"H\x88\xb5\x18\x02\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02\x36\x12\x34/v1/{name=projects/*/models/*/versions/*/variants/*}\x12\xc2\x01\n\x11ListModelVariants\x12/.bloomery.inference.v1.ListModelVariantsRequest\x1a\x30.bloomery.inference.v1.ListModelVariantsResponse\"J\x88\xb5\x18\x02\x9a\xb5\x18\x06parent\x82\xd3\xe4\x93\x02\x36\x12\x34/v1/{parent=projects/*/models/*/versions/*}/variants\x12\xa8\x01\n\x12\x44\x65leteModelVariant\x12\x30.bloomery.inference.v1.DeleteModelVariantRequest\x1a\x16.google.protobuf.Empty\"H\x88\xb5\x18\x05\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02\x36*4/v1/{name=projects/*/models/*/versions/*/variants/*}\x12\xa0\x01\n\rSetModelAlias\x12+.bloomery.inference.v1.SetModelAliasRequest\x1a!.bloomery.inference.v1.ModelAlias\"?\x88\xb5\x18\x04\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02-\x1a(/v1/{name=projects/*/models/*/aliases/*}:\x01*\x12\x9d\x01\n\rGetModelAlias\x12+.bloomery.inference.v1.GetModelAliasRequest\x1a!.bloomery.inference.v1.ModelAlias\"<\x88\xb5\x18\x02\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02*\x12(/v1/{name=projects/*/models/*/aliases/*}\x12\xb3\x01\n\x10ListModelAliases\x12..bloomery.inference.v1.ListModelAliasesRequest\x1a/.bloomery.inference.v1.ListModelAliasesResponse\">\x88\xb5\x18\x02\x9a\xb5\x18\x06parent\x82\xd3\xe4\x93\x02*\x12(/v1/{parent=projects/*/models/*}/aliases\x12\x98\x01\n\x10\x44\x65leteModelAlias\x12..bloomery.inference.v1.DeleteModelAliasRequest\x1a\x16.google.protobuf.Empty\"<\x88\xb5\x18\x04\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02**(/v1/{name=projects/*/models/*/aliases/*}\x12\xcc\x01\n\x15ListModelAliasChanges\x12\x33.bloomery.inference.v1.ListModelAliasChangesRequest\x1a\x34.bloomery.inference.v1.ListModelAliasChangesResponse\"H\x88\xb5\x18\x02\x9a\xb5\x18\x06parent\x82\xd3\xe4\x93\x02\x34\x12\x32/v1/{parent=projects/*/models/*/aliases/*}/changes\x12\xc9\x01\n\x12SignModelArtifacts\x12\x30.bloomery.inference.v1.SignModelArtifactsRequest\x1a\x31.bloomery.inference.v1.SignModelArtifactsResponse\"N\x88\xb5\x18\x02\x9a\xb5\x18\x04name\x82\xd3\xe4\x93\x02<\"7/v1/{name=projects/*/models/*/versions/*}:signArtifacts:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,6 +61,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSERVICE'].methods_by_name['GetModelCard']._serialized_options = b'\210\265\030\002\232\265\030\004name\202\323\344\223\0020\022./v1/{name=projects/*/models/*/versions/*}:card'
   _globals['_MODELSERVICE'].methods_by_name['FindModelVersion']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['FindModelVersion']._serialized_options = b'\210\265\030\002\232\265\030\003job\202\323\344\223\002.\022,/v1/{job=projects/*/jobs/*}:findModelVersion'
+  _globals['_MODELSERVICE'].methods_by_name['CompareEvaluations']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['CompareEvaluations']._serialized_options = b'\210\265\030\002\232\265\030\003job\202\323\344\223\0020\022./v1/{job=projects/*/jobs/*}:compareEvaluations'
   _globals['_MODELSERVICE'].methods_by_name['OptimizeModelVersion']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['OptimizeModelVersion']._serialized_options = b'\210\265\030\004\232\265\030\004name\202\323\344\223\0027\"2/v1/{name=projects/*/models/*/versions/*}:optimize:\001*'
   _globals['_MODELSERVICE'].methods_by_name['GetModelForms']._loaded_options = None
@@ -82,68 +85,70 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSERVICE'].methods_by_name['ListModelAliasChanges']._serialized_options = b'\210\265\030\002\232\265\030\006parent\202\323\344\223\0024\0222/v1/{parent=projects/*/models/*/aliases/*}/changes'
   _globals['_MODELSERVICE'].methods_by_name['SignModelArtifacts']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['SignModelArtifacts']._serialized_options = b'\210\265\030\002\232\265\030\004name\202\323\344\223\002<\"7/v1/{name=projects/*/models/*/versions/*}:signArtifacts:\001*'
-  _globals['_GETMODELREQUEST']._serialized_start=296
-  _globals['_GETMODELREQUEST']._serialized_end=327
-  _globals['_LISTMODELSREQUEST']._serialized_start=329
-  _globals['_LISTMODELSREQUEST']._serialized_end=419
-  _globals['_LISTMODELSRESPONSE']._serialized_start=421
-  _globals['_LISTMODELSRESPONSE']._serialized_end=532
-  _globals['_UPDATEMODELREQUEST']._serialized_start=534
-  _globals['_UPDATEMODELREQUEST']._serialized_end=648
-  _globals['_DELETEMODELREQUEST']._serialized_start=650
-  _globals['_DELETEMODELREQUEST']._serialized_end=684
-  _globals['_GETMODELVERSIONREQUEST']._serialized_start=686
-  _globals['_GETMODELVERSIONREQUEST']._serialized_end=724
-  _globals['_LISTMODELVERSIONSREQUEST']._serialized_start=726
-  _globals['_LISTMODELVERSIONSREQUEST']._serialized_end=846
-  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_start=848
-  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_end=961
-  _globals['_UPDATEMODELVERSIONREQUEST']._serialized_start=964
-  _globals['_UPDATEMODELVERSIONREQUEST']._serialized_end=1100
-  _globals['_DELETEMODELVERSIONREQUEST']._serialized_start=1102
-  _globals['_DELETEMODELVERSIONREQUEST']._serialized_end=1143
-  _globals['_PREVIEWMODELDELETIONREQUEST']._serialized_start=1145
-  _globals['_PREVIEWMODELDELETIONREQUEST']._serialized_end=1188
-  _globals['_MODELDELETION']._serialized_start=1191
-  _globals['_MODELDELETION']._serialized_end=1365
-  _globals['_GETMODELCARDREQUEST']._serialized_start=1367
-  _globals['_GETMODELCARDREQUEST']._serialized_end=1402
-  _globals['_FINDMODELVERSIONREQUEST']._serialized_start=1404
-  _globals['_FINDMODELVERSIONREQUEST']._serialized_end=1459
-  _globals['_OPTIMIZEMODELVERSIONREQUEST']._serialized_start=1462
-  _globals['_OPTIMIZEMODELVERSIONREQUEST']._serialized_end=1630
-  _globals['_GETMODELFORMSREQUEST']._serialized_start=1632
-  _globals['_GETMODELFORMSREQUEST']._serialized_end=1654
-  _globals['_GETMODELFORMSRESPONSE']._serialized_start=1656
-  _globals['_GETMODELFORMSRESPONSE']._serialized_end=1734
-  _globals['_GETMODELVARIANTREQUEST']._serialized_start=1736
-  _globals['_GETMODELVARIANTREQUEST']._serialized_end=1774
-  _globals['_LISTMODELVARIANTSREQUEST']._serialized_start=1776
-  _globals['_LISTMODELVARIANTSREQUEST']._serialized_end=1857
-  _globals['_LISTMODELVARIANTSRESPONSE']._serialized_start=1859
-  _globals['_LISTMODELVARIANTSRESPONSE']._serialized_end=1972
-  _globals['_DELETEMODELVARIANTREQUEST']._serialized_start=1974
-  _globals['_DELETEMODELVARIANTREQUEST']._serialized_end=2015
-  _globals['_SETMODELALIASREQUEST']._serialized_start=2018
-  _globals['_SETMODELALIASREQUEST']._serialized_end=2250
-  _globals['_GETMODELALIASREQUEST']._serialized_start=2252
-  _globals['_GETMODELALIASREQUEST']._serialized_end=2288
-  _globals['_LISTMODELALIASESREQUEST']._serialized_start=2290
-  _globals['_LISTMODELALIASESREQUEST']._serialized_end=2370
-  _globals['_LISTMODELALIASESRESPONSE']._serialized_start=2372
-  _globals['_LISTMODELALIASESRESPONSE']._serialized_end=2481
-  _globals['_DELETEMODELALIASREQUEST']._serialized_start=2483
-  _globals['_DELETEMODELALIASREQUEST']._serialized_end=2590
-  _globals['_LISTMODELALIASCHANGESREQUEST']._serialized_start=2592
-  _globals['_LISTMODELALIASCHANGESREQUEST']._serialized_end=2677
-  _globals['_LISTMODELALIASCHANGESRESPONSE']._serialized_start=2679
-  _globals['_LISTMODELALIASCHANGESRESPONSE']._serialized_end=2805
-  _globals['_SIGNMODELARTIFACTSREQUEST']._serialized_start=2807
-  _globals['_SIGNMODELARTIFACTSREQUEST']._serialized_end=2848
-  _globals['_SIGNEDMODELARTIFACT']._serialized_start=2851
-  _globals['_SIGNEDMODELARTIFACT']._serialized_end=2985
-  _globals['_SIGNMODELARTIFACTSRESPONSE']._serialized_start=2987
-  _globals['_SIGNMODELARTIFACTSRESPONSE']._serialized_end=3078
-  _globals['_MODELSERVICE']._serialized_start=3081
-  _globals['_MODELSERVICE']._serialized_end=6929
+  _globals['_GETMODELREQUEST']._serialized_start=336
+  _globals['_GETMODELREQUEST']._serialized_end=367
+  _globals['_LISTMODELSREQUEST']._serialized_start=369
+  _globals['_LISTMODELSREQUEST']._serialized_end=459
+  _globals['_LISTMODELSRESPONSE']._serialized_start=461
+  _globals['_LISTMODELSRESPONSE']._serialized_end=572
+  _globals['_UPDATEMODELREQUEST']._serialized_start=574
+  _globals['_UPDATEMODELREQUEST']._serialized_end=688
+  _globals['_DELETEMODELREQUEST']._serialized_start=690
+  _globals['_DELETEMODELREQUEST']._serialized_end=724
+  _globals['_GETMODELVERSIONREQUEST']._serialized_start=726
+  _globals['_GETMODELVERSIONREQUEST']._serialized_end=764
+  _globals['_LISTMODELVERSIONSREQUEST']._serialized_start=766
+  _globals['_LISTMODELVERSIONSREQUEST']._serialized_end=886
+  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_start=888
+  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_end=1001
+  _globals['_UPDATEMODELVERSIONREQUEST']._serialized_start=1004
+  _globals['_UPDATEMODELVERSIONREQUEST']._serialized_end=1140
+  _globals['_DELETEMODELVERSIONREQUEST']._serialized_start=1142
+  _globals['_DELETEMODELVERSIONREQUEST']._serialized_end=1183
+  _globals['_PREVIEWMODELDELETIONREQUEST']._serialized_start=1185
+  _globals['_PREVIEWMODELDELETIONREQUEST']._serialized_end=1228
+  _globals['_MODELDELETION']._serialized_start=1231
+  _globals['_MODELDELETION']._serialized_end=1405
+  _globals['_GETMODELCARDREQUEST']._serialized_start=1407
+  _globals['_GETMODELCARDREQUEST']._serialized_end=1442
+  _globals['_FINDMODELVERSIONREQUEST']._serialized_start=1444
+  _globals['_FINDMODELVERSIONREQUEST']._serialized_end=1499
+  _globals['_COMPAREEVALUATIONSREQUEST']._serialized_start=1501
+  _globals['_COMPAREEVALUATIONSREQUEST']._serialized_end=1556
+  _globals['_OPTIMIZEMODELVERSIONREQUEST']._serialized_start=1559
+  _globals['_OPTIMIZEMODELVERSIONREQUEST']._serialized_end=1727
+  _globals['_GETMODELFORMSREQUEST']._serialized_start=1729
+  _globals['_GETMODELFORMSREQUEST']._serialized_end=1751
+  _globals['_GETMODELFORMSRESPONSE']._serialized_start=1753
+  _globals['_GETMODELFORMSRESPONSE']._serialized_end=1831
+  _globals['_GETMODELVARIANTREQUEST']._serialized_start=1833
+  _globals['_GETMODELVARIANTREQUEST']._serialized_end=1871
+  _globals['_LISTMODELVARIANTSREQUEST']._serialized_start=1873
+  _globals['_LISTMODELVARIANTSREQUEST']._serialized_end=1954
+  _globals['_LISTMODELVARIANTSRESPONSE']._serialized_start=1956
+  _globals['_LISTMODELVARIANTSRESPONSE']._serialized_end=2069
+  _globals['_DELETEMODELVARIANTREQUEST']._serialized_start=2071
+  _globals['_DELETEMODELVARIANTREQUEST']._serialized_end=2112
+  _globals['_SETMODELALIASREQUEST']._serialized_start=2115
+  _globals['_SETMODELALIASREQUEST']._serialized_end=2347
+  _globals['_GETMODELALIASREQUEST']._serialized_start=2349
+  _globals['_GETMODELALIASREQUEST']._serialized_end=2385
+  _globals['_LISTMODELALIASESREQUEST']._serialized_start=2387
+  _globals['_LISTMODELALIASESREQUEST']._serialized_end=2467
+  _globals['_LISTMODELALIASESRESPONSE']._serialized_start=2469
+  _globals['_LISTMODELALIASESRESPONSE']._serialized_end=2578
+  _globals['_DELETEMODELALIASREQUEST']._serialized_start=2580
+  _globals['_DELETEMODELALIASREQUEST']._serialized_end=2687
+  _globals['_LISTMODELALIASCHANGESREQUEST']._serialized_start=2689
+  _globals['_LISTMODELALIASCHANGESREQUEST']._serialized_end=2774
+  _globals['_LISTMODELALIASCHANGESRESPONSE']._serialized_start=2776
+  _globals['_LISTMODELALIASCHANGESRESPONSE']._serialized_end=2902
+  _globals['_SIGNMODELARTIFACTSREQUEST']._serialized_start=2904
+  _globals['_SIGNMODELARTIFACTSREQUEST']._serialized_end=2945
+  _globals['_SIGNEDMODELARTIFACT']._serialized_start=2948
+  _globals['_SIGNEDMODELARTIFACT']._serialized_end=3082
+  _globals['_SIGNMODELARTIFACTSRESPONSE']._serialized_start=3084
+  _globals['_SIGNMODELARTIFACTSRESPONSE']._serialized_end=3175
+  _globals['_MODELSERVICE']._serialized_start=3178
+  _globals['_MODELSERVICE']._serialized_end=7211
 # @@protoc_insertion_point(module_scope)

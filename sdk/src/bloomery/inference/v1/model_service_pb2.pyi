@@ -401,6 +401,30 @@ class FindModelVersionRequest(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class CompareEvaluationsRequest(message.Message):
+    """Request of CompareEvaluations."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: builtins.int
+    OTHER_FIELD_NUMBER: builtins.int
+    job: builtins.str
+    """`projects/{project}/jobs/{job}`, an EVALUATE job."""
+    other: builtins.str
+    """Another EVALUATE job of the same project, which measured another model on the same images."""
+    def __init__(
+        self,
+        *,
+        job: builtins.str = ...,
+        other: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["job", b"job", "other", b"other"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class OptimizeModelVersionRequest(message.Message):
     """Request of OptimizeModelVersion."""
 

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from bloomery.inference.v1 import evaluation_pb2 as bloomery_dot_inference_dot_v1_dot_evaluation__pb2
 from bloomery.inference.v1 import model_pb2 as bloomery_dot_inference_dot_v1_dot_model__pb2
 from bloomery.inference.v1 import model_service_pb2 as bloomery_dot_inference_dot_v1_dot_model__service__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
@@ -94,6 +95,11 @@ class ModelServiceStub:
                 '/bloomery.inference.v1.ModelService/FindModelVersion',
                 request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.FindModelVersionRequest.SerializeToString,
                 response_deserializer=bloomery_dot_inference_dot_v1_dot_model__pb2.ModelVersion.FromString,
+                _registered_method=True)
+        self.CompareEvaluations = channel.unary_unary(
+                '/bloomery.inference.v1.ModelService/CompareEvaluations',
+                request_serializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.CompareEvaluationsRequest.SerializeToString,
+                response_deserializer=bloomery_dot_inference_dot_v1_dot_evaluation__pb2.EvaluationComparison.FromString,
                 _registered_method=True)
         self.OptimizeModelVersion = channel.unary_unary(
                 '/bloomery.inference.v1.ModelService/OptimizeModelVersion',
@@ -245,6 +251,17 @@ class ModelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareEvaluations(self, request, context):
+        """Tells whether one of two models is better, from what two EVALUATE jobs recorded of each image: a paired bootstrap over the images, groups drawn together. It
+        computes for seconds, for minutes with tens of thousands of images, one comparison at a time; the same jobs give the same answer. NOT_FOUND: there is no such
+        job; evaluate the model. INVALID_ARGUMENT: the jobs are of two projects. FAILED_PRECONDITION `NOT_COMPARABLE`: one violation for each thing that stands against
+        it: a job is no EVALUATE job that has succeeded, or is from before records were kept; or both differ in dataset version, split, task or `multi_label`.
+        Evaluate both models alike.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def OptimizeModelVersion(self, request, context):
         """Starts a job that makes a variant, and returns the variant, PENDING. Idempotent by `request_id`; a variant that is PENDING or READY is returned as it is, one
         that FAILED is made again, with another uid and job. Watch its job for progress. NOT_FOUND: there is no such version. INVALID_ARGUMENT: format or precision
@@ -391,6 +408,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.FindModelVersion,
                     request_deserializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.FindModelVersionRequest.FromString,
                     response_serializer=bloomery_dot_inference_dot_v1_dot_model__pb2.ModelVersion.SerializeToString,
+            ),
+            'CompareEvaluations': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareEvaluations,
+                    request_deserializer=bloomery_dot_inference_dot_v1_dot_model__service__pb2.CompareEvaluationsRequest.FromString,
+                    response_serializer=bloomery_dot_inference_dot_v1_dot_evaluation__pb2.EvaluationComparison.SerializeToString,
             ),
             'OptimizeModelVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.OptimizeModelVersion,
@@ -749,6 +771,33 @@ class ModelService:
             '/bloomery.inference.v1.ModelService/FindModelVersion',
             bloomery_dot_inference_dot_v1_dot_model__service__pb2.FindModelVersionRequest.SerializeToString,
             bloomery_dot_inference_dot_v1_dot_model__pb2.ModelVersion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareEvaluations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.inference.v1.ModelService/CompareEvaluations',
+            bloomery_dot_inference_dot_v1_dot_model__service__pb2.CompareEvaluationsRequest.SerializeToString,
+            bloomery_dot_inference_dot_v1_dot_evaluation__pb2.EvaluationComparison.FromString,
             options,
             channel_credentials,
             insecure,

@@ -3,6 +3,7 @@
 isort:skip_file
 The registry of models."""
 
+from bloomery.inference.v1 import evaluation_pb2 as evaluation_pb2
 from bloomery.inference.v1 import model_pb2 as model_pb2
 from bloomery.inference.v1 import model_service_pb2 as model_service_pb2
 from collections import abc as abc
@@ -75,6 +76,13 @@ class ModelServiceStub:
     """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or was deleted, or the job made none; repeat for some seconds after
     the job has succeeded. Where its result cannot be recorded yet, the message says why; recording it is tried again until it works, also after the job was deleted.
     FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the message says why.
+    """
+    CompareEvaluations: grpc.UnaryUnaryMultiCallable[model_service_pb2.CompareEvaluationsRequest, evaluation_pb2.EvaluationComparison]
+    """Tells whether one of two models is better, from what two EVALUATE jobs recorded of each image: a paired bootstrap over the images, groups drawn together. It
+    computes for seconds, for minutes with tens of thousands of images, one comparison at a time; the same jobs give the same answer. NOT_FOUND: there is no such
+    job; evaluate the model. INVALID_ARGUMENT: the jobs are of two projects. FAILED_PRECONDITION `NOT_COMPARABLE`: one violation for each thing that stands against
+    it: a job is no EVALUATE job that has succeeded, or is from before records were kept; or both differ in dataset version, split, task or `multi_label`.
+    Evaluate both models alike.
     """
     OptimizeModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.OptimizeModelVersionRequest, model_pb2.ModelVariant]
     """Starts a job that makes a variant, and returns the variant, PENDING. Idempotent by `request_id`; a variant that is PENDING or READY is returned as it is, one
@@ -159,6 +167,13 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or was deleted, or the job made none; repeat for some seconds after
     the job has succeeded. Where its result cannot be recorded yet, the message says why; recording it is tried again until it works, also after the job was deleted.
     FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the message says why.
+    """
+    CompareEvaluations: aio.UnaryUnaryMultiCallable[model_service_pb2.CompareEvaluationsRequest, evaluation_pb2.EvaluationComparison]  # type: ignore[assignment]
+    """Tells whether one of two models is better, from what two EVALUATE jobs recorded of each image: a paired bootstrap over the images, groups drawn together. It
+    computes for seconds, for minutes with tens of thousands of images, one comparison at a time; the same jobs give the same answer. NOT_FOUND: there is no such
+    job; evaluate the model. INVALID_ARGUMENT: the jobs are of two projects. FAILED_PRECONDITION `NOT_COMPARABLE`: one violation for each thing that stands against
+    it: a job is no EVALUATE job that has succeeded, or is from before records were kept; or both differ in dataset version, split, task or `multi_label`.
+    Evaluate both models alike.
     """
     OptimizeModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.OptimizeModelVersionRequest, model_pb2.ModelVariant]  # type: ignore[assignment]
     """Starts a job that makes a variant, and returns the variant, PENDING. Idempotent by `request_id`; a variant that is PENDING or READY is returned as it is, one
@@ -306,6 +321,19 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         """Returns the version that a TRAIN or IMPORT job made. NOT_FOUND: it is not recorded yet, or was deleted, or the job made none; repeat for some seconds after
         the job has succeeded. Where its result cannot be recorded yet, the message says why; recording it is tried again until it works, also after the job was deleted.
         FAILED_PRECONDITION `RESULT_REFUSED`: the job's result makes no version and never will; the message says why.
+        """
+
+    @abc_1.abstractmethod
+    def CompareEvaluations(
+        self,
+        request: model_service_pb2.CompareEvaluationsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[evaluation_pb2.EvaluationComparison, abc.Awaitable[evaluation_pb2.EvaluationComparison]]:
+        """Tells whether one of two models is better, from what two EVALUATE jobs recorded of each image: a paired bootstrap over the images, groups drawn together. It
+        computes for seconds, for minutes with tens of thousands of images, one comparison at a time; the same jobs give the same answer. NOT_FOUND: there is no such
+        job; evaluate the model. INVALID_ARGUMENT: the jobs are of two projects. FAILED_PRECONDITION `NOT_COMPARABLE`: one violation for each thing that stands against
+        it: a job is no EVALUATE job that has succeeded, or is from before records were kept; or both differ in dataset version, split, task or `multi_label`.
+        Evaluate both models alike.
         """
 
     @abc_1.abstractmethod

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bloomery_kit import uploads
-from bloomery_kit.errors import FailedPrecondition
+from bloomery_kit.errors import FailedPrecondition, Unavailable
 from bloomery_kit.objects import ObjectStore, S3ObjectStore
 from bloomery_kit.uploads import Expected, Part, keep_checked, sign_upload
 
@@ -240,3 +240,87 @@ async def test_a_crash_while_parts_are_kept_is_mended_by_repeating(
     await bring(store, large.content, *missing)
     await keep(store, large)
     assert await store.get(large.key) == large.content
+
+
+class Faulty:
+    """A store, one of whose calls fails a few times."""
+
+    def __init__(self, store: ObjectStore, method: str, times: int) -> None:
+        self._store, self._method, self._times = store, method, times
+
+    def __getattr__(self, name: str) -> object:
+        real: Callable[..., Any] = getattr(self._store, name)
+        if name != self._method or not self._times:
+            return real
+        self._times -= 1
+
+        async def call(*args: Any) -> None:
+            raise Unavailable("OBJECT_STORE_UNAVAILABLE", "away")
+
+        return call
+
+
+@pytest.mark.parametrize("method", ["digest", "move"])
+async def test_a_store_that_is_away_for_a_moment_leaves_no_copies(
+    store: ObjectStore, large: Large, method: str
+) -> None:
+    parts = await brought(store, large)
+    faulty = Faulty(store, method, 2)
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await keep(faulty, large)
+        assert await keys(store) == {key_of(part) for part in parts}
+    await keep(faulty, large)
+    assert await keys(store) == {large.key}
+
+
+async def test_what_came_whole_leaves_no_copy_either(store: ObjectStore) -> None:
+    await store.put(STAGING, BYTES)
+    with pytest.raises(Unavailable):
+        await keep_checked(Faulty(store, "digest", 1), STAGING, KEY, WANTED)  # type: ignore[arg-type]
+    assert await keys(store) == set()
+
+
+async def test_copies_that_a_crash_left_go_with_the_parts(store: ObjectStore, large: Large) -> None:
+    await brought(store, large)
+    with pytest.raises(CrashError):
+        await keep(Crashing(Faulty(store, "delete", 1), "digest", after=False), large)  # type: ignore[arg-type]
+    assert len(await keys(store)) == 4
+    await keep(store, large)
+    assert await keys(store) == {large.key}
+
+
+async def test_who_no_longer_waits_for_parts_to_be_joined_leaves_no_copy(store: ObjectStore, large: Large) -> None:
+    """The thread that writes goes on though nobody waits for it any more."""
+    parts = await brought(store, large)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(Overwriting):
+        async def join(self, sources: Sequence[str], target: str) -> None:
+            async def work() -> None:
+                begun.set()
+                await go_on.wait()
+                await self._store.join(sources, target)
+
+            await asyncio.shield(asyncio.create_task(work()))
+
+    keeping = asyncio.create_task(keep(Slow(store, b""), large))
+    await begun.wait()
+    keeping.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await keeping
+    await asyncio.sleep(0.2)
+    assert await keys(store) == {key_of(part) for part in parts}
+
+
+async def test_room_is_what_is_to_come_and_the_parts_once_more(store: ObjectStore, large: Large) -> None:
+    size = len(large.content)
+    assert (await signed(store, size, in_parts=False)).room == size
+    nothing = await signed(store, size)
+    assert nothing.room == 2 * size
+    await bring(store, large.content, nothing.parts[0])
+    assert (await signed(store, size)).room == 2 * size - nothing.parts[0].size
+    await bring(store, large.content, *nothing.parts[1:])
+    assert (await signed(store, size)).room == size

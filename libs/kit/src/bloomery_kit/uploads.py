@@ -10,11 +10,12 @@ leaves.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from bloomery_kit.errors import FailedPrecondition, NotFound, PreconditionViolation
+from bloomery_kit.errors import BloomeryError, FailedPrecondition, NotFound, PreconditionViolation
 from bloomery_kit.names import new_uid
 from bloomery_kit.objects import ObjectStore, SignedRequest
 
@@ -48,20 +49,21 @@ class Upload:
 
     put: SignedRequest | None = None
     parts: Sequence[Part] = ()
+    room: int = 0
+    """Bytes that the object store must have free for it: what is to come, and parts once more, joined."""
 
 
 async def sign_upload(objects: ObjectStore, staging: str, size: int, *, expires: timedelta, in_parts: bool) -> Upload:
     """Sign what is to be sent of a file; with `in_parts` a large one has parts."""
     if not (in_parts and size > PARTED_BYTES):
-        return Upload(await objects.sign_put(staging, size=size, expires=expires))
+        return Upload(await objects.sign_put(staging, size=size, expires=expires), room=size)
     there = {blob.key: blob.size async for blob in objects.list(f"{staging}.")}
-    return Upload(
-        parts=[
-            Part(offset, length, await objects.sign_put(key, size=length, expires=expires))
-            for key, offset, length in _parts(staging, size)
-            if there.get(key) != length
-        ]
-    )
+    parts = [
+        Part(offset, length, await objects.sign_put(key, size=length, expires=expires))
+        for key, offset, length in _parts(staging, size)
+        if there.get(key) != length
+    ]
+    return Upload(parts=parts, room=size + sum(part.size for part in parts))
 
 
 async def staged(objects: ObjectStore, staging: str, size: int) -> tuple[Sequence[str], int]:
@@ -78,9 +80,9 @@ async def staged(objects: ObjectStore, staging: str, size: int) -> tuple[Sequenc
 
 
 async def drop_staged(objects: ObjectStore, staging: str, size: int) -> None:
-    """Remove what is staged of an upload; what is gone is fine."""
-    parts = _parts(staging, size) if size > PARTED_BYTES else []
-    await asyncio.gather(*(objects.delete(key) for key in (staging, *(key for key, _, _ in parts))))
+    """Remove what is staged of an upload, and what a crash left while it was kept; what is gone is fine."""
+    beside = [blob.key async for blob in objects.list(f"{staging}.")] if size > PARTED_BYTES else []
+    await asyncio.gather(*(objects.delete(key) for key in (staging, *beside)))
 
 
 async def keep_checked(objects: ObjectStore, staging: str, key: str, wanted: Expected) -> None:
@@ -98,18 +100,32 @@ async def keep_checked(objects: ObjectStore, staging: str, key: str, wanted: Exp
     if found != wanted.size_bytes:
         await objects.delete(staging)
         raise _refusal("BLOB_DIFFERS", wanted, f"{found} bytes arrived instead of {wanted.size_bytes}")
-    private = f"{staging}.{new_uid()}"
     try:
-        await _take(objects, sources, private)
-        digest, size = await objects.digest(private)
+        async with _taken(objects, sources, f"{staging}.{new_uid()}") as private:
+            digest, size = await objects.digest(private)
+            right = (digest, size) == (wanted.digest, wanted.size_bytes)
+            if right:
+                await objects.move(private, key)
     except NotFound as error:
         raise _refusal("BLOB_MISSING", wanted, "nothing was uploaded, or not all of it") from error
-    right = (digest, size) == (wanted.digest, wanted.size_bytes)
-    await (objects.move(private, key) if right else objects.delete(private))
     if len(sources) > 1:
         await drop_staged(objects, staging, wanted.size_bytes)
     if not right:
         raise _refusal("BLOB_DIFFERS", wanted, f"{size} bytes with the digest {digest} arrived")
+
+
+@asynccontextmanager
+async def _taken(objects: ObjectStore, sources: Sequence[str], private: str) -> AsyncIterator[str]:
+    """The bytes under a key of ours, of which nothing is left in the end."""
+    taking = asyncio.create_task(_take(objects, sources, private))
+    try:
+        # Whoever gives up waiting does not end the thread that writes: what it writes is there only when it has ended.
+        await asyncio.shield(taking)
+        yield private
+    finally:
+        await asyncio.gather(taking, return_exceptions=True)
+        with suppress(BloomeryError):
+            await objects.delete(private)
 
 
 async def _take(objects: ObjectStore, sources: Sequence[str], private: str) -> None:

@@ -29,6 +29,7 @@ from bloomery_annotation.names import blob_key, staging_key, staging_prefix
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_kit import uploads as kit_uploads
 from bloomery_kit.database import Database
+from bloomery_kit.errors import ResourceExhausted
 from bloomery_kit.objects import ObjectStore
 from bloomery_kit.times import utc_now
 from tests.annotation.helpers import (
@@ -236,6 +237,24 @@ async def test_parts_of_which_some_were_collected_are_never_joined(server: Serve
     await server.objects.delete(f"{staging_key(project.uid, INFO.digest)}.1000-1000")
     assert await complete(server) == "BLOB_MISSING"
     assert [part.offset for part in (await target(server)).parts] == [1000]
+
+
+async def test_room_is_wanted_for_the_parts_that_are_to_come_and_for_joining_them(
+    server: Server, project: Project, settings: AnnotationSettings
+) -> None:
+    db, free = Database.connect(settings.database_url), [2 * INFO.size_bytes - 1]
+    disk = DiskGuard(Path("/"), 0, free=lambda _: free[0])
+    uploads, wanted = Uploads(db, server.objects, disk, url_seconds=60, at_once=2), Blob(INFO.digest, INFO.size_bytes)
+    with pytest.raises(ResourceExhausted):
+        await uploads.prepare("p", [wanted], in_parts=True)
+    await bring(server.objects, (await target(server)).parts[:1])
+    free[0] -= 999
+    ((_, upload),) = await uploads.prepare("p", [wanted], in_parts=True)
+    assert len(upload.parts) == len((await target(server)).parts)
+    free[0] -= 1
+    with pytest.raises(ResourceExhausted):
+        await uploads.prepare("p", [wanted], in_parts=True)
+    await db.close()
 
 
 class CrashError(Exception):

@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -100,3 +102,30 @@ async def test_a_folder_of_blobs_holds_whole_blobs_only(
     filler.free()
     await put()
     assert await store.get("p/new") == BLOB
+
+
+async def test_parts_that_fit_once_but_not_twice_leave_the_disk_its_last_space(
+    small_disk: Path, filler: Filler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is joined is a copy, and others write on the same disk."""
+    store = FolderObjectStore(small_disk / "blobs", base_url="http://127.0.0.1:1", signing_key=b"k" * 32)
+    parts = [f"p/new.{number}" for number in range(2)]
+    for part in parts:
+        await store.put(part, BLOB)
+    await asyncio.to_thread(filler.fill)
+    os.truncate(small_disk / "filler", (small_disk / "filler").stat().st_size - len(BLOB))
+    free, copy = [shutil.disk_usage(small_disk).free], shutil.copyfileobj
+
+    def watched(*args: Any) -> None:
+        copy(*args)
+        free.append(shutil.disk_usage(small_disk).free)
+
+    monkeypatch.setattr(shutil, "copyfileobj", watched)
+    for write in (store.join(parts, "p/new"), store.put("p/new", small_disk / "filler")):
+        with pytest.raises(ResourceExhausted) as caught:
+            await write
+        assert caught.value.reason == "DISK_FULL"
+        assert min(free) == free[0]
+    filler.free()
+    await store.join(parts, "p/new")
+    assert await store.get("p/new") == BLOB + BLOB

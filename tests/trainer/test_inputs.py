@@ -125,6 +125,26 @@ async def test_a_large_file_comes_in_parts_and_is_asked_for_as_far_as_it_did_not
     assert (await prepare(hand)) == PrepareInputUploadResponse()
 
 
+async def test_room_is_wanted_for_the_parts_that_are_to_come_and_for_joining_them(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "PARTED_BYTES", 10)
+    monkeypatch.setattr(uploads, "_PART_BYTES", 10)
+    room, least = len(CONTENT), hand.core.settings.min_free_bytes
+    request = PrepareInputUploadRequest(parent="projects/cells", artifact=FILE, in_parts=True)
+    hand.launcher.free = least + room * 3 // 2
+    assert await reason_of(hand.trainer.jobs.PrepareInputUpload(request)) == "DISK_LOW"
+    hand.launcher.free = least + 2 * room
+    first, second, _ = (await hand.trainer.jobs.PrepareInputUpload(request)).parts
+    for part in (first, second):
+        section = CONTENT[part.offset : part.offset + part.size_bytes]
+        await hand.core.objects.put(key_of(part.put.url), section)
+    hand.launcher.free -= 20
+    assert len((await hand.trainer.jobs.PrepareInputUpload(request)).parts) == 1
+    hand.launcher.free -= 1
+    assert await reason_of(hand.trainer.jobs.PrepareInputUpload(request)) == "DISK_LOW"
+
+
 async def test_a_job_is_not_even_valid_without_its_file(hand: Hand) -> None:
     job = Job(kind=JOB_KIND_IMPORT, recipe="recipes/scripted", model="projects/cells/models/mine")
     job.base_artifact.CopyFrom(Artifact(digest=FILE.digest, logical_key=KEY))

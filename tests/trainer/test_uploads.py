@@ -86,12 +86,36 @@ async def test_a_workers_large_artifact_comes_in_parts(hand: Hand, monkeypatch: 
     first, second = (await target()).parts
     await hand.core.objects.put(key_of(second.put.url), CONTENT[second.offset :])
     left = await target()
-    assert (left.present, left.HasField("put"), list(left.parts)) == (False, False, [first])
+    offsets = [part.offset for part in left.parts]
+    assert (left.present, left.HasField("put"), offsets) == (False, False, [first.offset])
     assert (await worker.complete(FILE)).results[0].status.code
     await hand.core.objects.put(key_of(first.put.url), CONTENT[: first.size_bytes])
     kept = (await worker.complete(FILE)).results[0].artifact
     assert await hand.core.objects.get(kept.logical_key) == CONTENT
     assert await target() == ArtifactTarget(role=FILE.role, present=True)
+
+
+async def test_room_is_wanted_for_what_is_to_come_and_for_joining_it(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "PARTED_BYTES", 4)
+    monkeypatch.setattr(uploads, "_PART_BYTES", 4)
+    _, worker = await hand.running()
+    request = PrepareArtifactUploadsRequest(uploads=[ArtifactUpload(artifact=FILE)], in_parts=True)
+
+    async def prepare(free: int) -> ArtifactTarget:
+        hand.launcher.free = free
+        return (await worker.stub.PrepareArtifactUploads(request, metadata=worker.metadata)).targets[0]
+
+    size = len(CONTENT)
+    assert await reason_of(prepare(2 * size - 1)) == "DISK_LOW"
+    first, second = (await prepare(2 * size)).parts
+    await hand.core.objects.put(key_of(first.put.url), CONTENT[: first.size_bytes])
+    assert [part.offset for part in (await prepare(2 * size - 4)).parts] == [second.offset]
+    assert await reason_of(prepare(2 * size - 5)) == "DISK_LOW"
+    await hand.core.objects.put(key_of(second.put.url), CONTENT[second.offset :])
+    await worker.complete(FILE)
+    assert (await prepare(0)).present, "what is kept needs no room"
 
 
 async def test_what_a_worker_must_upload_again_is_said_by_its_role(hand: Hand) -> None:

@@ -91,11 +91,12 @@ class Uploads:
         """
         project, there = await self._known(project_id, wanted)
         missing = {blob.digest: blob.size_bytes for blob in wanted if blob.digest not in there}
-        self._disk.check(sum(missing.values()))
-        return [
-            (digest, await self._sign(project, digest, size, in_parts) if size > unsigned_up_to else Upload())
+        uploads = [
+            (digest, await self._sign(project, digest, size, in_parts) if size > unsigned_up_to else Upload(room=size))
             for digest, size in missing.items()
         ]
+        self._disk.check(sum(upload.room for _, upload in uploads))
+        return uploads
 
     async def complete(self, project_id: str, wanted: Sequence[Blob]) -> list[BloomeryError | None]:
         """Keep uploaded blobs; for each the reason why it is not kept, or None."""

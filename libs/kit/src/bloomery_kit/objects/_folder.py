@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import hashlib
 import io
 import os
@@ -87,7 +88,7 @@ class FolderObjectStore:
         await self.join([source], target)
 
     async def join(self, sources: Sequence[str], target: str) -> None:
-        """Write the bytes of blobs one after the other."""
+        """Write the bytes of blobs one after the other, or none where the disk has no space for them all."""
         origins, goal = [self._path(source) for source in sources], self._path(target)
         await _run(sources[0], self._write_files, goal, origins)
 
@@ -177,6 +178,9 @@ class FolderObjectStore:
                 raise
 
     def _write_files(self, target: Path, sources: Sequence[Path]) -> int:
+        # A copy that does not fit would take the disk's last byte from whoever else writes there.
+        if sum(source.stat().st_size for source in sources) > shutil.disk_usage(self._root).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with _replacing(target, self._temporary) as file:
             for source in sources:
                 with source.open("rb") as origin:

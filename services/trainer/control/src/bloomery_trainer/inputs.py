@@ -33,14 +33,15 @@ class Inputs:
             kept = await inputs.announce(tx, project_uid, wanted.digest, self._core.clock())
         if kept and await self._core.objects.stat(inputs.key(project_uid, wanted.digest)) is not None:
             return Upload()
-        await self._check_space(wanted.size_bytes)
-        return await sign_upload(
+        upload = await sign_upload(
             self._core.objects,
             inputs.staging_key(project_uid, wanted.digest),
             wanted.size_bytes,
             expires=timedelta(seconds=self._core.settings.signed_seconds),
             in_parts=in_parts,
         )
+        await self._check_space(upload.room)
+        return upload
 
     async def complete(self, project: str, wanted: Artifact) -> Artifact:
         """Check and keep the file. Raise FailedPrecondition INPUT_MISSING where nothing, or something else, arrived."""

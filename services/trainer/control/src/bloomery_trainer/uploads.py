@@ -41,12 +41,11 @@ class Uploads:
         """Sign what is to be sent of each upload. Raise InvalidArgument, ResourceExhausted DISK_LOW."""
         _check(uploads)
         job, attempt = await self._current(secret)
-        free = await self._core.launcher.free_bytes()
-        if free is not None and free < sum(upload.size_bytes for upload in uploads):
-            raise ResourceExhausted("DISK_LOW", f"the server's disk has {free >> 20} MiB left", 60.0)
         async with self._core.db.read() as tx:
             kept = await attempts.kept_artifacts(tx, job.uid, attempt.number)
-        return [await self._target(job, attempt, upload, kept.get(upload.role), in_parts) for upload in uploads]
+        targets = [await self._target(job, attempt, upload, kept.get(upload.role), in_parts) for upload in uploads]
+        await self._check_space(sum(target.upload.room for target in targets if target.upload is not None))
+        return targets
 
     async def complete(self, secret: str, uploads: Sequence[Artifact]) -> list[Artifact | status_pb2.Status]:
         """Check and keep each upload; one that is missing or wrong becomes a status."""
@@ -66,6 +65,12 @@ class Uploads:
     async def _current(self, secret: str) -> tuple[Job, Attempt]:
         async with self._core.db.read() as tx:
             return await current(tx, secret)
+
+    async def _check_space(self, wanted: int) -> None:
+        free = await self._core.launcher.free_bytes()
+        if free is not None and free < wanted:
+            message = f"the server's disk has {free >> 20} MiB left, and {-(-wanted >> 20)} are needed"
+            raise ResourceExhausted("DISK_LOW", message, 60.0)
 
     async def _target(
         self, job: Job, attempt: Attempt, upload: Artifact, kept: Artifact | None, in_parts: bool

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import MetaData
 
 from bloomery_kit.database import Database
@@ -12,6 +13,7 @@ from bloomery_kit.leases import lease_table
 from bloomery_kit.objects import FolderObjectStore, ObjectStore, S3ObjectStore
 from bloomery_kit.sequences import sequence_table
 from bloomery_kit.settings import S3StoreSettings
+from real_parts.minio import MinioServer
 from tests import databases
 from tests.kit.echo import EchoHost, running_host
 
@@ -44,20 +46,25 @@ async def db(database_url: str) -> AsyncIterator[Database]:
     await db.close()
 
 
-@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.real_server("minio"))])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    if request.param == "folder":
-        return FolderObjectStore(tmp_path / "blobs", base_url="http://127.0.0.1:1", signing_key=b"k" * 32)
-    minio, bucket = request.getfixturevalue("minio"), request.getfixturevalue("bucket")
+@pytest.fixture
+def bucket_store(minio: MinioServer, bucket: str) -> S3ObjectStore:
     endpoint = f"http://{minio.endpoint}"
     settings = S3StoreSettings(
         endpoint=endpoint,
         public_endpoint=endpoint,
         bucket=bucket,
-        access_key=minio.access_key,
-        secret_key=minio.secret_key,
+        access_key=SecretStr(minio.access_key),
+        secret_key=SecretStr(minio.secret_key),
     )
     return S3ObjectStore(settings)
+
+
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.real_server("minio"))])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    if request.param == "s3":
+        store: S3ObjectStore = request.getfixturevalue("bucket_store")
+        return store
+    return FolderObjectStore(tmp_path / "blobs", base_url="http://127.0.0.1:1", signing_key=b"k" * 32)
 
 
 @pytest.fixture

@@ -67,6 +67,10 @@ class Blobs:
         self._thread.join()
         self._server.server_close()
 
+    def damaged(self, key: str, content: bytes) -> bytes:
+        """The bytes, others where the key is corrupt."""
+        return content[:-1] + b"?" if key in self.corrupt else content
+
     def sign(self, key: str) -> SignedRequest:
         return SignedRequest(url=f"http://127.0.0.1:{self._server.server_port}/{key}")
 
@@ -83,13 +87,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("content-length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content[:-1] + b"?" if key in self.blobs.corrupt else content)
+        self.wfile.write(self.blobs.damaged(key, content))
 
     def do_PUT(self) -> None:
         content = self.rfile.read(int(self.headers["content-length"]))
         if self._fails():
             return
-        self.blobs.content[self.path[1:]] = content
+        self.blobs.content[self.path[1:]] = self.blobs.damaged(self.path[1:], content)
         self.blobs.taken.append(self.path[1:])
         self.send_response(200)
         self.send_header("content-length", "0")

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from bloomery.training.v1 import Job, Recipe, StartAttemptRequest
 from bloomery_worker import uploads
 from bloomery_worker.blobs import digest_of, http_client
 from bloomery_worker.client import WorkerClient
+from bloomery_worker.failures import TransferError
 from bloomery_worker.messages import FileNote
-from bloomery_worker.retrying import Policy
+from bloomery_worker.retrying import Policy, again
 from bloomery_worker.uploads import Uploads
 from tests.worker.fake_trainer import TOKEN, FakeTrainer, serving
 
@@ -52,3 +54,27 @@ async def test_a_part_that_did_not_get_through_is_sent_again_by_itself(trainer: 
     await send(trainer, tmp_path / "best.pt")
     assert trainer.content("checkpoint") == CONTENT
     assert len(trainer.blobs.taken) == len(set(trainer.blobs.taken)) == 4
+
+
+@pytest.mark.parametrize("broken", [1, 5])
+async def test_a_large_file_over_a_slow_line_may_lose_parts_for_as_long_as_others_arrive(
+    trainer: FakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: int
+) -> None:
+    """Each part that arrives takes ten minutes."""
+    monkeypatch.setattr(uploads, "POLICY", Policy(patience=1000.0, first=0.01, longest=0.01))
+    monkeypatch.setattr(uploads, "again", partial(again, clock=lambda: 600.0 * len(trainer.blobs.taken)))
+    (tmp_path / "best.pt").write_bytes(CONTENT)
+    trainer.blobs.broken = broken
+    await send(trainer, tmp_path / "best.pt")
+    assert trainer.content("checkpoint") == CONTENT
+
+
+async def test_who_takes_parts_and_never_keeps_them_is_given_up(
+    trainer: FakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "POLICY", Policy(patience=1000.0, first=0.01, longest=0.01))
+    monkeypatch.setattr(uploads, "again", partial(again, clock=lambda: 100.0 * len(trainer.blobs.taken)))
+    (tmp_path / "best.pt").write_bytes(CONTENT)
+    trainer.blobs.corrupt.add("p0/jobs/j0/1/staging/checkpoint.0")
+    with pytest.raises(TransferError, match="not there"):
+        await send(trainer, tmp_path / "best.pt")

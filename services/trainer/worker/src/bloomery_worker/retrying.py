@@ -18,7 +18,7 @@ class Policy:
     """When to give up, and how long to wait before.
 
     Attributes:
-        patience: seconds after which nothing is tried again.
+        patience: seconds after the first failure after which nothing is tried again.
         first: seconds of the first pause; each is twice the one before.
         longest: seconds of the longest one.
     """
@@ -33,15 +33,21 @@ async def again(
     worth: Worth,
     policy: Policy,
     *,
+    further: Callable[[], bool] = lambda: False,
     sleep: Sleep = asyncio.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> T:
-    """Calls until it succeeds. Raises what the call does where that is not worth another try, or patience is out."""
-    pause, deadline = policy.first, clock() + policy.patience
+    """Calls until it succeeds. Raises what the call does where that is not worth another try, or patience is out.
+
+    Patience begins anew after a call that got `further` than those before.
+    """
+    pause, deadline = policy.first, None
     while True:
         try:
             return await call()
         except Exception as problem:
+            if deadline is None or further():
+                pause, deadline = policy.first, clock() + policy.patience
             if not worth(problem) or clock() + pause > deadline:
                 raise
         await sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, hides nothing
@@ -58,5 +64,21 @@ def at_most(times: int, counted: Worth, other: Worth) -> Worth:
             return other(problem)
         met += 1
         return met < times
+
+    return worth
+
+
+def for_a_while(seconds: float, counted: Worth, other: Worth, *, clock: Callable[[], float] = time.monotonic) -> Worth:
+    """Worth another try: failures of the `counted` kind alone for so long; of the rest, what `other` says."""
+    since: float | None = None
+
+    def worth(problem: Exception) -> bool:
+        nonlocal since
+        if not counted(problem):
+            since = None
+            return other(problem)
+        if since is None:
+            since = clock()
+        return clock() - since < seconds
 
     return worth

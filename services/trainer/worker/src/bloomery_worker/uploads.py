@@ -18,7 +18,7 @@ from bloomery_worker.retrying import Policy, again
 PAGE = 100
 PARALLEL = 4
 POLICY = Policy(patience=1800.0, first=0.5, longest=30.0)
-"""For a page of files."""
+"""For a page of files, from the first that gets lost, and from each time that fewer do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +48,40 @@ class Uploads:
 
     async def _page(self, local: Sequence[_Local]) -> dict[str, Artifact]:
         kept: dict[str, Artifact] = {}
-        await again(lambda: self._once(local, kept), _is_transfer, POLICY)
+        lost: list[int] = []
+
+        def further() -> bool:
+            return len(lost) > 1 and lost[-1] < min(lost[:-1])
+
+        await again(lambda: self._once(local, kept, lost), _is_transfer, POLICY, further=further)
         return kept
 
-    async def _once(self, local: Sequence[_Local], kept: dict[str, Artifact]) -> None:
-        """Tries once each file that is not kept yet, and adds those that are. Raises TransferError where one is not."""
+    async def _once(self, local: Sequence[_Local], kept: dict[str, Artifact], lost: list[int]) -> None:
+        """Tries once each file that is not kept yet; adds those that are, and how many files or parts got lost.
+
+        Raises:
+            TransferError: a file is not kept.
+        """
         left = [one for one in local if one.upload.artifact.role not in kept]
         uploads = [one.upload for one in left]
         targets = await self._client.prepare_uploads(uploads)
         pairs = zip(left, targets, strict=True)
-        problems = [said for said in await asyncio.gather(*(self._put(*pair) for pair in pairs)) if said]
+        problems = [said for told in await asyncio.gather(*(self._put(*pair) for pair in pairs)) for said in told]
+        lost.append(len(problems))
         for result in await self._client.complete_uploads(uploads):
             if result.status.code == 0:
                 kept[result.artifact.role] = result.artifact
             else:
                 problems.append(result.status.message)
-        lost = next((one.path.name for one in left if one.upload.artifact.role not in kept), None)
-        if lost is not None:
-            raise TransferError(f"{lost} could not be uploaded: {problems[0] if problems else 'it was not kept'}")
+        missing = next((one.path.name for one in left if one.upload.artifact.role not in kept), None)
+        if missing is not None:
+            raise TransferError(f"{missing} could not be uploaded: {problems[0] if problems else 'it was not kept'}")
 
-    async def _put(self, local: _Local, target: ArtifactTarget) -> str:
-        """Sends a file, or the parts that are not there; returns what is wrong with one that did not get through."""
+    async def _put(self, local: _Local, target: ArtifactTarget) -> list[str]:
+        """Sends a file, or the parts that are not there; returns what is wrong with each that did not get through."""
         whole = [UploadPart(put=target.put, size_bytes=local.upload.artifact.size_bytes)]
         parts = whole if target.HasField("put") else target.parts
-        return next(filter(None, await asyncio.gather(*(self._put_part(local.path, part) for part in parts))), "")
+        return [*filter(None, await asyncio.gather(*(self._put_part(local.path, part) for part in parts)))]
 
     async def _put_part(self, path: Path, part: UploadPart) -> str:
         async with self._slots:

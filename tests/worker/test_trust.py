@@ -1,7 +1,9 @@
 """What a worker says where it does not trust the trainer's certificate, and that it does where it should."""
 
+import asyncio
 import subprocess
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -12,6 +14,7 @@ from bloomery.training.v1 import StartAttemptRequest, add_WorkerServiceServicer_
 from bloomery_worker import client
 from bloomery_worker.client import WorkerClient
 from bloomery_worker.failures import TrustError, classify
+from bloomery_worker.retrying import again
 from bloomery_worker.settings import WorkerSettings
 from bloomery_worker.supervisor import supervise
 from tests.worker.fake_trainer import TOKEN
@@ -60,7 +63,7 @@ async def test_a_certificate_of_the_authority_that_is_given_is_trusted(server: g
 async def test_whoever_is_not_trusted_is_told_and_is_worth_another_attempt(
     server: grpc.aio.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
-    monkeypatch.setattr(client, "_DISTRUST_TRIES", 2)
+    monkeypatch.setattr(client, "_DISTRUST_SECONDS", 0.2)
     pair = issue(tmp_path, "trainer", "DNS:elsewhere.example" if wrong == "host" else "IP:127.0.0.1")
     roots = {"authority": issue(tmp_path, "another")[1], "file": b"a letter"}.get(wrong, pair[1])
     told = {
@@ -78,6 +81,24 @@ async def test_whoever_is_not_trusted_is_told_and_is_worth_another_attempt(
     reason = classify(refused.value)
     assert (reason.code, reason.retriable) == ("WORKER_LOST", True)
     assert "BLOOMERY_TRAINER_CA" in reason.hint
+
+
+async def test_a_certificate_that_is_being_replaced_costs_no_attempt(
+    server: grpc.aio.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many calls are answered by the handshakes that fail meanwhile."""
+    monkeypatch.setattr(client, "again", partial(again, sleep=lambda seconds: asyncio.sleep(seconds / 20)))
+    monkeypatch.setattr(client, "_OPTIONS", [(f"grpc.{one}_reconnect_backoff_ms", 100) for one in ("initial", "max")])
+    old, new = (issue(tmp_path, name) for name in ("old", "new"))
+    certificates = iter([old] * 4)
+
+    def current() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([next(certificates, new)])
+
+    credentials = grpc.dynamic_ssl_server_credentials(current(), current)
+    port = server.add_secure_port("127.0.0.1:0", credentials)
+    await server.start()
+    await begin(port, new[1])
 
 
 async def test_a_file_of_certificates_that_is_missing_is_told(tmp_path: Path) -> None:

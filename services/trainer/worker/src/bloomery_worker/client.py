@@ -24,7 +24,7 @@ from bloomery.training.v1 import (
     WorkerServiceStub,
 )
 from bloomery_worker.failures import TrustError
-from bloomery_worker.retrying import Policy, again, at_most
+from bloomery_worker.retrying import Policy, again, at_most, for_a_while
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ _AWAY = frozenset(
 _FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
 _FAULT_TRIES = 8
 _DISTRUST = re.compile("SSL_ERROR_SSL|security handshaker|Hostname Verification|not in peer certificate")
-_DISTRUST_TRIES = 5
+_DISTRUST_SECONDS = 60.0
 _NOT_OURS = frozenset({grpc.StatusCode.ABORTED, grpc.StatusCode.UNAUTHENTICATED})
 _CALL_SECONDS = 30.0
 _OPTIONS = (
@@ -99,7 +99,7 @@ class WorkerClient:
 
     async def start(self, request: StartAttemptRequest) -> StartAttemptResponse:
         """Binds this process to its attempt, however long the service is away. Raises TrustError too."""
-        worth = at_most(_DISTRUST_TRIES, _is_distrust, at_most(_FAULT_TRIES, _is_fault, _is_away))
+        worth = for_a_while(_DISTRUST_SECONDS, _is_distrust, at_most(_FAULT_TRIES, _is_fault, _is_away))
         try:
             answer = await again(
                 lambda: self._call(self._stub.StartAttempt(request, timeout=_CALL_SECONDS)), worth, Policy()

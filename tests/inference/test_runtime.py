@@ -5,11 +5,13 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 
 from bloomery_inference.runtime import (
     InputRefused,
@@ -236,3 +238,12 @@ async def test_openvino_computes_in_single_precision_whatever_the_processor_know
     model = runtime._openvino._models["exact"].compiled
     assert model.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
     assert model.get_property("INFERENCE_NUM_THREADS") == 1
+
+
+def test_no_release_is_permitted_that_passes_over_how_long_threads_spin() -> None:
+    """Older ones take the key in silence, and their threads take the cores between predictions."""
+    project = tomllib.loads((Path(__file__).parents[2] / "services/inference/pyproject.toml").read_text())["project"]
+    declared = map(Requirement, project["dependencies"])
+    (permitted,) = (one.specifier for one in declared if one.name == "onnxruntime")
+    assert "1.31.0" in permitted
+    assert "1.30.9" not in permitted

@@ -34,14 +34,14 @@ Check = Callable[[], None]
 class Evaluation:
     """The metrics of some images, which are called `name`: means over the classes, and each class.
 
-    `records` makes the table of what was found image by image, which takes a while.
+    `records` is the table of what was found image by image, where it was asked for.
     """
 
     name: str
     images: int
     means: Mapping[str, float]
     per_class: Sequence[Mapping[str, object]]
-    records: Callable[[], pa.Table]
+    records: pa.Table | None = None
 
     def values(self) -> dict[str, float]:
         """The means by name, such as "test/map50"; none where there is nothing to find, as of no class there is one."""
@@ -66,8 +66,10 @@ class Evaluator(Protocol):
         """The image [H, W, 3] as the model takes it."""
         ...
 
-    def evaluate(self, predictor: Predictor, rows: Iterable[ManifestRow], *, name: str) -> Evaluation:
-        """Evaluates on some images."""
+    def evaluate(
+        self, predictor: Predictor, rows: Iterable[ManifestRow], *, name: str, record: bool = False
+    ) -> Evaluation:
+        """Evaluates on some images; with `record` also what each of them gives."""
         ...
 
 
@@ -104,7 +106,9 @@ class DetectionEvaluator:
         """Letterboxed."""
         return letterbox(image, self.size)[0]
 
-    def evaluate(self, predictor: Predictor, rows: Iterable[ManifestRow], *, name: str) -> Evaluation:
+    def evaluate(
+        self, predictor: Predictor, rows: Iterable[ManifestRow], *, name: str, record: bool = False
+    ) -> Evaluation:
         """Average precisions as COCO's, and precision and recall at the best threshold."""
         images: list[ManifestRow] = []
         found: list[Detections] = []
@@ -114,11 +118,11 @@ class DetectionEvaluator:
             found.append(self.decode(outputs, transform).to_original(transform))
             truth.append(ground_truth(row, self.classes))
         metrics = detection_metrics(found, truth, num_classes=len(self.classes))
-
-        def records() -> pa.Table:
-            return detection_records(images, found, truth, {"": box_overlaps(found, truth)}, classes=self.classes)
-
-        return detection_evaluation(metrics, self.classes, name=name, images=len(found), records=records)
+        evaluation = detection_evaluation(metrics, self.classes, name=name, images=len(found))
+        if not record:
+            return evaluation
+        overlaps = {"": box_overlaps(found, truth)}
+        return replace(evaluation, records=detection_records(images, found, truth, overlaps, classes=self.classes))
 
     def outputs(
         self, predictor: Predictor, rows: Iterable[ManifestRow]
@@ -173,7 +177,9 @@ class ClassificationEvaluator:
         """The square in the middle."""
         return resize_center_crop(image, self._size[0])
 
-    def evaluate(self, predictor: Predictor, rows: Iterable[ManifestRow], *, name: str) -> Evaluation:
+    def evaluate(
+        self, predictor: Predictor, rows: Iterable[ManifestRow], *, name: str, record: bool = False
+    ) -> Evaluation:
         """The share of images whose most probable class is the right one, and whose five most probable hold it.
 
         `balanced_accuracy` is the mean of the first share over the classes that have images.
@@ -192,11 +198,13 @@ class ClassificationEvaluator:
 
         ranked = [np.argsort(-outputs[0], kind="stable") for outputs in predictions(predictor, images(), batch=BATCH)]
         order = np.array(ranked, dtype=np.int64).reshape(-1, self._known)
-        return self._measured(counted, order, np.array(truth, dtype=np.int64), name)
+        answers = np.array(truth, dtype=np.int64)
+        evaluation = self._measured(order, answers, name)
+        if not record:
+            return evaluation
+        return replace(evaluation, records=class_records(counted, answers, order, classes=self._classes))
 
-    def _measured(
-        self, rows: Sequence[ManifestRow], order: NDArray[np.int64], truth: NDArray[np.int64], name: str
-    ) -> Evaluation:
+    def _measured(self, order: NDArray[np.int64], truth: NDArray[np.int64], name: str) -> Evaluation:
         hits = order == truth[:, None]
         recalls = [_share(order[truth == number, 0] == number) for number in range(len(self._classes))]
         present = np.unique(truth)
@@ -215,23 +223,14 @@ class ClassificationEvaluator:
             }
             for number, label in enumerate(self._classes)
         ]
-        return Evaluation(
-            name, len(truth), means, per_class, lambda: class_records(rows, truth, order, classes=self._classes)
-        )
+        return Evaluation(name, len(truth), means, per_class)
 
 
-def detection_evaluation(
-    metrics: DetectionMetrics,
-    classes: Sequence[str],
-    *,
-    name: str,
-    images: int,
-    records: Callable[[], pa.Table],
-) -> Evaluation:
+def detection_evaluation(metrics: DetectionMetrics, classes: Sequence[str], *, name: str, images: int) -> Evaluation:
     """What was measured of boxes, with the names of the classes."""
     means = {mean: float(getattr(metrics, mean)) for mean in ("map50", "map50_95", "precision", "recall")}
     per_class = [{"class": classes[one.index], **asdict(one)} for one in metrics.per_class]
-    return Evaluation(name, images, means, per_class, records)
+    return Evaluation(name, images, means, per_class)
 
 
 def ground_truth(row: ManifestRow, classes: Sequence[str]) -> GroundTruth:

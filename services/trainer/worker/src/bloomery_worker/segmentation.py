@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-import pyarrow as pa
-
 from bloomery_vision.geometry import Mask, Tag
 from bloomery_vision.manifest import ManifestRow
 from bloomery_vision.metrics import GroundTruth, detection_metrics, mask_metrics
@@ -25,7 +23,9 @@ class SegmentationEvaluator(DetectionEvaluator):
 
     judged: tuple[str, ...] = ("map50", "mask_map50")
 
-    def evaluate(self, predictor: Predictor, rows: Iterable[ManifestRow], *, name: str) -> Evaluation:
+    def evaluate(
+        self, predictor: Predictor, rows: Iterable[ManifestRow], *, name: str, record: bool = False
+    ) -> Evaluation:
         """What is measured of boxes, and the average precisions of masks."""
         images: list[ManifestRow] = []
         found: list[Detections] = []
@@ -41,18 +41,17 @@ class SegmentationEvaluator(DetectionEvaluator):
             true_masks.append(_true_masks(row, self.classes, transform))
         boxes = detection_metrics(found, truth, num_classes=len(self.classes))
         areas = mask_metrics(found, masks, truth, true_masks, num_classes=len(self.classes))
-
-        def records() -> pa.Table:
-            overlaps = {"": box_overlaps(found, truth), "mask_": mask_overlaps(masks, true_masks, truth)}
-            return detection_records(images, found, truth, overlaps, classes=self.classes)
-
-        measured = detection_evaluation(boxes, self.classes, name=name, images=len(found), records=records)
+        measured = detection_evaluation(boxes, self.classes, name=name, images=len(found))
         per_class = [
             {**known, "mask_ap50": one.ap50, "mask_ap50_95": one.ap50_95}
             for known, one in zip(measured.per_class, areas.per_class, strict=True)
         ]
         means = {**measured.means, "mask_map50": areas.map50, "mask_map50_95": areas.map50_95}
-        return replace(measured, means=means, per_class=per_class)
+        evaluation = replace(measured, means=means, per_class=per_class)
+        if not record:
+            return evaluation
+        overlaps = {"": box_overlaps(found, truth), "mask_": mask_overlaps(masks, true_masks, truth)}
+        return replace(evaluation, records=detection_records(images, found, truth, overlaps, classes=self.classes))
 
     def _masks(self, outputs: Outputs, decoded: Detections, transform: LetterboxTransform) -> list[Mask]:
         arrays = decode_masks(outputs[1], decoded, transform.without_scale, size=self.size)

@@ -56,7 +56,7 @@ def _measured(context: Context, flavour: Flavour, model: TrainedModel, missing: 
         multi_label=multi_label(context),
         missing=missing,
     )
-    evaluation = evaluator.evaluate(model, rows_of(context), name=split_of(context))
+    evaluation = evaluator.evaluate(model, rows_of(context), name=split_of(context), record=True)
     _check_counted(context, evaluation)
     return evaluation
 
@@ -91,8 +91,9 @@ def _written(context: Context, evaluation: Evaluation) -> FileNote:
 
 
 def _recorded(context: Context, evaluation: Evaluation) -> FileNote:
+    assert evaluation.records is not None
     target = context.work_dir / "records.parquet"
-    target.write_bytes(to_parquet(evaluation.records()))
+    target.write_bytes(to_parquet(evaluation.records))
     return FileNote(
         path=str(target), role="records", file_name=target.name, media_type="application/vnd.apache.parquet"
     )

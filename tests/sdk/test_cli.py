@@ -250,3 +250,25 @@ def test_a_client_loads_what_speaks_http_when_it_first_moves_bytes_that_way(tmp_
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.splitlines()[-1] == "['grpc']"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "train cells-v@1 --recipe yolo-detect --gpus",
+        "evaluate cells-v@1 --gpus",
+        "predict-batch cells-v@1 --gpus",
+        "jobs logs j1 --tail",
+        "jobs samples j1 --epoch",
+        "models alias set cells-v@1 champion --expect",
+        "models promote cells-v@1 --to champion --expect",
+        "train cells-v@1 --recipe yolo-detect --priority",
+        "train cells-v@1 --recipe yolo-detect --memory",
+        "jobs update j1 --priority",
+        "jobs list --limit",
+        "dataset build cells-v --seed",
+    ],
+)
+def test_numbers_that_the_api_cannot_take_are_refused(run: Run, line: str) -> None:
+    result = run(line, str(2**63))
+    assert result.exit_code == 2, result.output

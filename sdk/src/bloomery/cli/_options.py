@@ -26,6 +26,9 @@ class Task(StrEnum):
     classify = "classify"
 
 
+LARGEST = 2**31 - 1
+"""The largest whole number that the API's fields of 32 bits take."""
+
 ProjectOption = Annotated[
     str | None,
     typer.Option("--project", "-p", envvar="BLOOMERY_PROJECT", help="Project; the only one by default."),
@@ -40,7 +43,7 @@ VersionArgument = Annotated[
     ),
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-LimitOption = Annotated[int, typer.Option(min=0, help="List at most so many; 0 for all.")]
+LimitOption = Annotated[int, typer.Option(min=0, max=LARGEST, help="List at most so many; 0 for all.")]
 
 
 def connect(project: str | None = None) -> "Client":

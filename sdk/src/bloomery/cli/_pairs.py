@@ -87,4 +87,7 @@ def size(text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([a-z]*)", text.lower())
     if not found or found[2] not in _BYTES:
         raise typer.BadParameter(f"{text!r} is no size such as 4GiB or 500MB")
-    return round(float(found[1]) * _BYTES[found[2]])
+    count = round(float(found[1]) * _BYTES[found[2]])
+    if count >= 2**63:
+        raise typer.BadParameter(f"{text!r} is more than any machine has")
+    return count

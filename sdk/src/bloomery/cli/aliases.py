@@ -8,7 +8,7 @@ import typer
 
 from bloomery import errors
 from bloomery._names import id_of, parent_of, short
-from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, YesOption, connect
+from bloomery.cli._options import LARGEST, LimitOption, Output, OutputOption, ProjectOption, YesOption, connect
 from bloomery.cli._output import listing, messages, show
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ ExpectOption = Annotated[
         "--expect",
         metavar="VERSION",
         min=0,
+        max=LARGEST,
         help="Only if it names this version now, 0 for none; what it names when the command starts by default.",
     ),
 ]

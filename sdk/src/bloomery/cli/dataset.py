@@ -40,7 +40,10 @@ def build(
     split: Annotated[
         str, typer.Option(help="Percents of train/val/test, or official for the split that was imported.")
     ] = "80/10/10",
-    seed: Annotated[int, typer.Option(help="The same seed, images and labels give the same split.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(min=-(2**63), max=2**63 - 1, help="The same seed, images and labels give the same split."),
+    ] = 0,
     kind: Annotated[Task, typer.Option(help="What the dataset is for: decides which shapes are kept.")] = Task.detect,
     class_map: Annotated[
         list[str] | None,

@@ -8,7 +8,7 @@ import typer
 
 from bloomery.cli._jobs import show_job
 from bloomery.cli._live import follow_new
-from bloomery.cli._options import Output, OutputOption, ProjectOption, VersionArgument, connect
+from bloomery.cli._options import LARGEST, Output, OutputOption, ProjectOption, VersionArgument, connect
 from bloomery.cli._output import as_json, dump, grid, show
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ MultiLabelOption = Annotated[
     bool,
     typer.Option("--multi-label", help="Let one place answer for several classes, as Ultralytics' validation does."),
 ]
-GpusOption = Annotated[int, typer.Option(min=0, help="How many; 0 for the recipe's default.")]
+GpusOption = Annotated[int, typer.Option(min=0, max=LARGEST, help="How many; 0 for the recipe's default.")]
 
 
 def run(

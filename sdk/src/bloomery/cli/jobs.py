@@ -14,7 +14,7 @@ import typer
 
 from bloomery.cli._jobs import progress, show_differences, show_job
 from bloomery.cli._live import follow
-from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, YesOption, connect
+from bloomery.cli._options import LARGEST, LimitOption, Output, OutputOption, ProjectOption, YesOption, connect
 from bloomery.cli._output import dump, grid, listing
 from bloomery.cli._pairs import pairs
 from bloomery.cli._progress import steps
@@ -106,7 +106,7 @@ def watch(job: JobArgument, project: ProjectOption = None) -> None:
 def logs(
     job: JobArgument,
     project: ProjectOption = None,
-    tail: Annotated[int, typer.Option(min=0, help="Only the last so many lines; 0 for all.")] = 0,
+    tail: Annotated[int, typer.Option(min=0, max=LARGEST, help="Only the last so many lines; 0 for all.")] = 0,
     level: Annotated[Level, typer.Option(help="Only lines at least as serious.")] = Level.DEBUG,
 ) -> None:
     """Write the log of a job, oldest line first."""
@@ -142,7 +142,7 @@ def metrics(
 def samples(
     job: JobArgument,
     save: Annotated[Path, typer.Option(help="Folder for pictures with the shapes drawn on them.")],
-    epoch: Annotated[int, typer.Option(min=0, help="After so many epochs; the newest by default.")] = 0,
+    epoch: Annotated[int, typer.Option(min=0, max=LARGEST, help="After so many epochs; the newest by default.")] = 0,
     project: ProjectOption = None,
 ) -> None:
     """Draw what the model of a training sees in some validation images, so far or at an earlier epoch."""
@@ -203,7 +203,7 @@ def update(
     job: JobArgument,
     project: ProjectOption = None,
     name: Annotated[str | None, typer.Option(help="What people see.")] = None,
-    priority: Annotated[int | None, typer.Option(help="Larger goes first.")] = None,
+    priority: Annotated[int | None, typer.Option(min=-LARGEST, max=LARGEST, help="Larger goes first.")] = None,
     label: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Added to those that it has; may be repeated.")
     ] = None,

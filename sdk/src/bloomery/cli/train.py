@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from bloomery.cli import _config
-from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
+from bloomery.cli._options import LARGEST, Output, OutputOption, ProjectOption, connect
 from bloomery.cli._pairs import lists, pairs, seconds, size, values
 from bloomery.cli.groups import show_search
 from bloomery.cli.models import show_making
@@ -33,7 +33,7 @@ def run(
         str, typer.Option(help="Weights to start from: as the recipe names them, scratch, or MODEL@VERSION.")
     ] = "",
     name: Annotated[str, typer.Option(help="Id of the job; made by the server by default.")] = "",
-    priority: Annotated[int, typer.Option(help="Larger goes first.")] = 0,
+    priority: Annotated[int, typer.Option(min=-LARGEST, max=LARGEST, help="Larger goes first.")] = 0,
     deadline: Annotated[
         float | None,
         typer.Option(
@@ -54,7 +54,7 @@ def run(
     memory: Annotated[
         int | None, typer.Option(parser=size, metavar="SIZE", help="Such as 4GiB; the recipe's default otherwise.")
     ] = None,
-    gpus: Annotated[int, typer.Option(min=0, help="How many; 0 for the recipe's default.")] = 0,
+    gpus: Annotated[int, typer.Option(min=0, max=LARGEST, help="How many; 0 for the recipe's default.")] = 0,
     follow_: Annotated[
         bool, typer.Option("--follow", "-f", help="Watch to the end and show what it made; Ctrl-C only detaches.")
     ] = False,

@@ -52,6 +52,18 @@ def test_pixels_arrive_as_they_are(fake: Fake, model: ModelVersion, tmp_path: Pa
     assert sent(fake).shape == (30, 40, 3)
 
 
+def test_a_file_that_no_call_can_carry_is_named_and_stops_no_other(model: ModelVersion, tmp_path: Path) -> None:
+    large, good = tmp_path / "large.tif", tmp_path / "good.png"
+    with large.open("wb") as file:
+        file.truncate(80 << 20)
+    Image.fromarray(PIXELS).save(good)
+    first, second = model.predict_each([large, good])
+    assert first.error is not None
+    assert first.error.reason == "IMAGE_TOO_LARGE"
+    assert "large.tif" in str(first.error)
+    assert second.error is None
+
+
 def test_the_pixels_of_a_turned_photograph_are_taken_as_they_are(fake: Fake, model: ModelVersion) -> None:
     photograph = Image.open(io.BytesIO(encoded(20, 10, orientation=6)))
     photograph.load()

@@ -16,6 +16,8 @@ SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"}
 )
 """Of the files that are images; the server has the same list."""
+_MOST_BYTES = 63 << 20
+"""What a call carries beside everything else; the server may take less, and then says so itself."""
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 
 
@@ -55,8 +57,10 @@ def encoded(image: object) -> bytes:
         found = _read(Path(image))
     else:
         found = _png(image)
+    name = image if isinstance(image, str | Path) else "the image"
     if not found:
-        raise refused(f"{image if isinstance(image, str | Path) else 'the image'} has no bytes")
+        raise refused(f"{name} has no bytes")
+    _check_size(name, len(found))
     return found
 
 
@@ -67,8 +71,16 @@ def refused(message: str) -> InvalidArgument:
     return error
 
 
+def _check_size(name: object, size: int) -> None:
+    if size > _MOST_BYTES:
+        error = refused(f"{name} has {size} bytes, more than a call can carry; send a smaller image")
+        error.reason = "IMAGE_TOO_LARGE"
+        raise error
+
+
 def _read(path: Path) -> bytes:
     try:
+        _check_size(path, path.stat().st_size)
         return path.read_bytes()
     except OSError as error:
         raise refused(f"{path} cannot be read: {error.strerror}") from None

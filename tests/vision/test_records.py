@@ -78,6 +78,15 @@ def test_records_give_the_published_figures(seed: int) -> None:
     )
 
 
+def test_of_two_objects_that_a_detection_overlaps_alike_it_takes_the_last_as_in_cocos_code() -> None:
+    truth = GroundTruth(np.array([[0.0, 0, 10, 10], [4, 0, 14, 10]]), np.zeros(2, np.int64))
+    boxes, scores = np.array([[2, 0, 12, 10], [4, 0, 14, 10]], np.float32), np.array([0.9, 0.8], np.float32)
+    found = Detections(boxes, scores, np.zeros(2, np.int64))
+    records = detection_records([row(0)], [found], [truth], {"": box_overlaps([found], [truth])}, classes=("a",))
+    measured = detection_metrics([found], [truth], num_classes=1)
+    assert figures(records)["map50"] == pytest.approx(measured.map50, abs=1e-9)
+
+
 def test_a_choice_has_the_figures_of_an_evaluation_of_just_its_images() -> None:
     generator = np.random.default_rng(1)
     found, truth = zip(*(scene(generator, ties=False) for _ in range(12)), strict=True)

@@ -4,7 +4,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
@@ -12,18 +11,11 @@ import yaml
 
 from bloomery._files import replacing
 from bloomery._shapes import bounds, run_lengths, shape_json
+from bloomery.cli.predict import Format
 
 if TYPE_CHECKING:
     from bloomery import Prediction
     from bloomery.vision.v1 import Shape
-
-
-class Format(StrEnum):
-    """Files of predictions."""
-
-    jsonl = "jsonl"
-    coco = "coco"
-    yolo = "yolo"
 
 
 class _Writer(Protocol):

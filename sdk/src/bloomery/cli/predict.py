@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,15 +19,23 @@ from bloomery._names import counted, short
 from bloomery.cli._options import Output, OutputOption, ProjectOption, VersionArgument, connect
 from bloomery.cli._output import as_json, dump, grid
 from bloomery.cli._pairs import numbers
-from bloomery.cli._seen_files import Format, SeenFiles, writing
 from bloomery.cli.annotations import place
 from bloomery.cli.evaluate import MultiLabelOption
 
 if TYPE_CHECKING:
     from bloomery import Asset, Client, ModelVersion, Predicted, Prediction
     from bloomery._aio.serving import PredictOptions
+    from bloomery.cli._seen_files import SeenFiles
 
 EXAMPLE = "Example: bloomery predict cells-v@1 image.jpg ./folder --save ./out --threshold 0.5 --classes RBC,WBC"
+
+
+class Format(StrEnum):
+    """Files of predictions."""
+
+    jsonl = "jsonl"
+    coco = "coco"
+    yolo = "yolo"
 
 
 def run(
@@ -115,11 +124,13 @@ def _side(text: str) -> int:
     return int(text)
 
 
-def _files(model: "ModelVersion", to: Path, formats: Sequence[Format]) -> AbstractContextManager[SeenFiles]:
+def _files(model: "ModelVersion", to: Path, formats: Sequence[Format]) -> "AbstractContextManager[SeenFiles]":
     holding = {"detect": list(Format), "segment": [Format.jsonl, Format.coco]}.get(model.task, [Format.jsonl])
     if unable := [one for one in formats if one not in holding]:
         text = f"{unable[0]} cannot hold what a model of {model.task} sees; take {' or '.join(holding)}"
         raise typer.BadParameter(text, param_hint="--format")
+    from bloomery.cli._seen_files import writing
+
     return writing(to, formats, model.classes)
 
 
@@ -164,7 +175,7 @@ class _Report:
     save: Path | None
     to_annotations: bool
     failed: int = 0
-    files: SeenFiles | None = None
+    files: "SeenFiles | None" = None
     _found: "list[tuple[str, Prediction]]" = field(default_factory=list)
     _entries: list[dict[str, Any]] = field(default_factory=list)
     _names: Counter[str] = field(default_factory=Counter)

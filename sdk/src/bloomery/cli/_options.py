@@ -10,6 +10,14 @@ if TYPE_CHECKING:
     from bloomery import Client
 
 
+class SeenFormat(StrEnum):
+    """Formats of files of predictions."""
+
+    jsonl = "jsonl"
+    coco = "coco"
+    yolo = "yolo"
+
+
 class Output(StrEnum):
     """How results are written."""
 

@@ -11,7 +11,7 @@ import yaml
 
 from bloomery._files import replacing
 from bloomery._shapes import bounds, run_lengths, shape_json
-from bloomery.cli.predict import Format
+from bloomery.cli._options import SeenFormat
 
 if TYPE_CHECKING:
     from bloomery import Prediction
@@ -48,7 +48,7 @@ class SeenFiles:
 
 
 @contextmanager
-def writing(folder: Path, formats: Sequence[Format], classes: Sequence[str]) -> Iterator[SeenFiles]:
+def writing(folder: Path, formats: Sequence[SeenFormat], classes: Sequence[str]) -> Iterator[SeenFiles]:
     """Files of some formats in `folder`; `classes` are the model's in the order of their numbers.
 
     One that was there is replaced once the block has ended well.
@@ -59,18 +59,22 @@ def writing(folder: Path, formats: Sequence[Format], classes: Sequence[str]) -> 
         paths: list[Path] = []
         for kind in dict.fromkeys(formats):
             paths.append(folder / _NAMES[kind])
-            if kind is Format.yolo:
+            if kind is SeenFormat.yolo:
                 writers.append(_Yolo(folder, classes))
                 continue
             part = stack.enter_context(replacing(paths[-1]))
             file = stack.enter_context(part.open("w", encoding="utf-8", newline="\n"))
-            writers.append(_Lines(file) if kind is Format.jsonl else _Coco(file, classes))
+            writers.append(_Lines(file) if kind is SeenFormat.jsonl else _Coco(file, classes))
         yield SeenFiles(writers, paths)
         for writer in writers:
             writer.close()
 
 
-_NAMES = {Format.jsonl: "predictions.jsonl", Format.coco: "coco.json", Format.yolo: "labels"}
+_NAMES = {
+    SeenFormat.jsonl: "predictions.jsonl",
+    SeenFormat.coco: "coco.json",
+    SeenFormat.yolo: "labels",
+}
 
 
 class _Lines:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +15,7 @@ from rich.markup import escape
 
 from bloomery import errors
 from bloomery._names import counted, short
-from bloomery.cli._options import Output, OutputOption, ProjectOption, VersionArgument, connect
+from bloomery.cli._options import Output, OutputOption, ProjectOption, SeenFormat, VersionArgument, connect
 from bloomery.cli._output import as_json, dump, grid
 from bloomery.cli._pairs import numbers
 from bloomery.cli.annotations import place
@@ -28,14 +27,6 @@ if TYPE_CHECKING:
     from bloomery.cli._seen_files import SeenFiles
 
 EXAMPLE = "Example: bloomery predict cells-v@1 image.jpg ./folder --save ./out --threshold 0.5 --classes RBC,WBC"
-
-
-class Format(StrEnum):
-    """Files of predictions."""
-
-    jsonl = "jsonl"
-    coco = "coco"
-    yolo = "yolo"
 
 
 def run(
@@ -54,7 +45,7 @@ def run(
     save: Annotated[Path | None, typer.Option(help="Folder for pictures with the shapes drawn on them.")] = None,
     to: Annotated[Path | None, typer.Option(help="Folder for files of all that is seen, instead of a table.")] = None,
     format: Annotated[
-        list[Format] | None,
+        list[SeenFormat] | None,
         typer.Option(help="Of --to: JSON lines (the default), COCO with scores, YOLO with scores; may be repeated."),
     ] = None,
     to_annotations: Annotated[
@@ -108,7 +99,7 @@ def run(
             report.say(f"no image of the project is meant by {assets}")
         with ExitStack() as stack:
             if to:
-                report.files = stack.enter_context(_files(model, to, format or [Format.jsonl]))
+                report.files = stack.enter_context(_files(model, to, format or [SeenFormat.jsonl]))
             for one in model.predict_each(sources, **options):
                 report.add(one)
     report.write()
@@ -124,8 +115,10 @@ def _side(text: str) -> int:
     return int(text)
 
 
-def _files(model: "ModelVersion", to: Path, formats: Sequence[Format]) -> "AbstractContextManager[SeenFiles]":
-    holding = {"detect": list(Format), "segment": [Format.jsonl, Format.coco]}.get(model.task, [Format.jsonl])
+def _files(model: "ModelVersion", to: Path, formats: Sequence[SeenFormat]) -> "AbstractContextManager[SeenFiles]":
+    holding = {"detect": list(SeenFormat), "segment": [SeenFormat.jsonl, SeenFormat.coco]}.get(
+        model.task, [SeenFormat.jsonl]
+    )
     if unable := [one for one in formats if one not in holding]:
         text = f"{unable[0]} cannot hold what a model of {model.task} sees; take {' or '.join(holding)}"
         raise typer.BadParameter(text, param_hint="--format")

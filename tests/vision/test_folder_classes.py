@@ -108,6 +108,11 @@ class TestClassLists:
             ("class_list.csv", "1,dog\n0,cat"),
             ("class_list.csv", "dog,1\r\ncat,0\r\n"),
             ("classes.csv", "id,name\n0,cat\n1,dog\n"),
+            ("classes.csv", "dog;1\ncat;0\n"),
+            ("classes.csv", "Name\tId\ndog\t1\ncat\t0\n"),
+            ("classes.csv", "id;name;color\n1;dog;#ff0000\n0;cat;#00ff00\n"),
+            ("classes.csv", "class,name\n1,dog\n0,cat\n"),
+            ("classes.csv", "name,label\ndog,1\ncat,0\n"),
             ("labels.csv", "label,color\ncat,#ff0000\ndog,00ff00\n"),
             ("class_dict.csv", "name,r,g,b\ncat,64,128,64\n dog ,192,0,128\n"),
             ("label_map.pbtxt", "item {\n  name: 'cat'\n  id: 1\n}\nitem { id: 2 name: 'dog' }"),
@@ -125,9 +130,7 @@ class TestClassLists:
         [
             ("labels.json", b'{"images": [], "names": ["x"]}'),
             ("labels.json", b"[1, 2]"),
-            ("labels.json", b'{"cat"'),
             ("labels.json", b'[{"id": 1e999, "name": "x"}]'),
-            ("labels.json", b'[{"id": 0, "name": "x"}, {"id": 0, "name": "y"}]'),
             ("labels.json", b'["cat", "dog", "cat"]'),
             ("labels.json", b'{"a.jpg": 0, "b.jpg": 1}'),
             ("notes.json", b'{"categories": [{"id": 1e999, "name": "x"}]}'),
@@ -136,8 +139,9 @@ class TestClassLists:
             ("labels.json", b'[{"label": "x"}]'),
             ("classes.json", b'["' + b"x" * (5 << 20) + b'"]'),
             ("classes.csv", b""),
-            ("classes.csv", b'cat\n"dog\r' + b"x" * 200_000),
-            ("classes.csv", b"cat\xff"),
+            ("classes.json", b" "),
+            ("classes.csv", b"cat,0,red\ndog,1,blue\n"),
+            ("classes.csv", b"cat;yes\ndog;no\n"),
             ("_classes.csv", b"filename, cat, dog\na.jpg, 1, 0\n"),
             ("classes.csv", b"cat,yes\ndog,no\n"),
             ("labels.csv", b"file,class\na.jpg,dog\nb.jpg,cat\n"),
@@ -152,9 +156,7 @@ class TestClassLists:
         ids=[
             "coco",
             "numbers",
-            "cut",
             "infinite",
-            "one number twice",
             "one name twice",
             "images",
             "an infinite note",
@@ -163,8 +165,9 @@ class TestClassLists:
             "records",
             "large",
             "empty",
-            "broken",
-            "no text",
+            "nothing",
+            "colours by name",
+            "two texts by semicolon",
             "of images",
             "two texts",
             "which is what",
@@ -181,6 +184,63 @@ class TestClassLists:
         plan = plan_of({"images/a.jpg": photo, "labels/a.txt": LINE, name: content})
         assert not plan.stops
         assert [label.name for label in plan.labels] == ["class_0"]
+
+    @pytest.mark.parametrize(
+        ("name", "content", "why"),
+        [
+            ("classes.json", b'["cat",', "cannot be read"),
+            ("names.json", b'{"cat"', "cannot be read"),
+            ("classes.json", b'{"0": "cat", "0": "bird", "1": "dog"}', "'0' stands twice"),
+            ("classes.json", b'{"names": {"0": "cat", "0": "bird"}}', "'0' stands twice"),
+            ("classes.json", b'{"0": "cat", "00": "bird"}', "number 0 stands twice"),
+            ("classes.json", b'{"cat": 0, "bird": 0, "dog": 1}', "number 0 stands twice"),
+            ("categories.json", b'[{"id": 5, "name": "x"}, {"id": 5, "name": "y"}]', "number 5 stands twice"),
+            ("classes.csv", b"id,name\n0,cat\n0,dog\n1,cow\n", "number 0 stands twice"),
+            ("classes.csv", b"cat;0\ndog;0\n", "number 0 stands twice"),
+            ("classes.csv", b"id,name\n0,cat\n,dog\n", "'dog' has no number"),
+            ("classes.csv", b"id,name\n0,cat\n1.5,dog\n", "'dog' has no number"),
+            ("classes.csv", b'cat\n"dog\nbird\n', "cannot be read"),
+            ("classes.csv", b'cat\n"dog\r' + b"x" * 200_000, "cannot be read"),
+            ("classes.csv", b"cat\xff", "not text in UTF-8"),
+            ("x.pbtxt", b"item { id: 5 name: 'cat' }\nitem { id: 5 name: 'dog' }", "number 5 stands twice"),
+            ("x.pbtxt", b"item { id: 1 name: 'cat' }\nitem { id: 2 name: 'dog'", "it ends within an item"),
+            ("x.pbtxt", b"item { id: 1 name: 'cat' }\nite", "it ends within an item"),
+            ("x.pbtxt", b"item { id: 1 name: 'cat' p { id: 0 } }\nitem { id: 2 name: 'd' p { id: 0 }", "it ends"),
+            ("x.pbtxt", b"item { id: 1 name: 'cat' }\nitem { name: 'dog' }", "an item lacks its id or name"),
+        ],
+    )
+    def test_a_list_that_is_broken_or_names_a_number_twice_stops_the_import_where_it_is_meant(
+        self, photo: bytes, name: str, content: bytes, why: str
+    ) -> None:
+        files = {"images/a.jpg": photo, "labels/a.txt": LINE, name: content}
+        plan = plan_of(files)
+        assert [stop.path for stop in plan.stops] == [name]
+        assert name in plan.stops[0].message
+        assert why in plan.stops[0].message
+        assert doubts(plan) == {}
+        for firm in ({"data.yaml": b"names: [cat]"}, {"classes.txt": b"cat"}):
+            plan = plan_of({**files, **firm})
+            assert [*plan.stops, *plan.doubts] == []
+
+    def test_a_broken_json_list_is_meant_before_lists_that_are_further_away(self, photo: bytes) -> None:
+        files = {"two/b.jpg": photo, "two/b.txt": LINE, "two/classes.json": b'["cat",'}
+        for further in ({"classes.json": b'["dog"]'}, {"elsewhere/classes.txt": b"dog"}):
+            plan = plan_of({**files, **further})
+            assert [(stop.code, stop.path) for stop in plan.stops] == [("BROKEN_CONFIG", "two/classes.json")]
+        assert doubts(plan_of({**files, "two/classes.csv": b"dog"})) == {"BROKEN_CONFIG": 1}
+
+    @pytest.mark.parametrize("content", [b'["cat",', b'{"a": 0, "b": 0}'])
+    def test_a_broken_json_list_stops_no_folder_without_label_files(self, photo: bytes, content: bytes) -> None:
+        files = {"train/cat/a.jpg": photo, "train/dog/b.jpg": photo, "classes.json": content}
+        plan = plan_of(files)
+        assert not plan.stops
+        assert [label.name for label in plan.labels] == ["cat", "dog"]
+
+    def test_what_is_called_like_a_list_and_is_none_is_named_where_names_are_missing(self, photo: bytes) -> None:
+        files = {"images/a.jpg": photo, "labels/a.txt": LINE, "classes.csv": b"cat,0,red\ndog,1,blue\n"}
+        (doubt,) = plan_of(files).doubts
+        assert doubt.code == "NO_CLASS_NAMES"
+        assert "classes.csv" in doubt.message
 
     @pytest.mark.parametrize("content", [b"id,label\n1,cat\n2,dog\n3,cat\n", b"image_id,label\n1,cat\n2,dog\n"])
     def test_a_table_that_says_which_image_is_what_is_not_passed_over(self, photo: bytes, content: bytes) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from bloomery_vision.formats.class_files import classes_in
 from bloomery_vision.formats.coco_objects import parse_object
+from bloomery_vision.formats.model import FormatError
 from tests.vision.folders import doubts, plan_of, voc, voc_object
 
 pytestmark = pytest.mark.timeout(20)
@@ -14,16 +15,23 @@ pytestmark = pytest.mark.timeout(20)
 
 @pytest.mark.parametrize(
     "content",
-    ["item{" * 400_000, "item {" + " " * 400_000, "item" + " " * 400_000, "item{ id:1 " * 200_000 + "}"],
-    ids=["no end", "blanks in an item", "blanks before an item", "one end"],
+    [
+        "item{" * 400_000,
+        "item {" + " " * 400_000,
+        "item{ id:1 " * 200_000 + "}",
+        "item{ id:1 " * 200_000 + "}" * 200_000,
+        "item { id: 1 name: 'cat' }" + "\"'" * 400_000,
+    ],
+    ids=["no end", "blanks in an item", "one end", "all ends together", "quotes"],
 )
-def test_a_label_map_without_ends(content: str) -> None:
-    assert not classes_in("label_map.pbtxt", content)
+def test_a_label_map_that_is_broken(content: str) -> None:
+    with pytest.raises(FormatError) as caught:
+        classes_in("label_map.pbtxt", content)
+    assert caught.value.code == "BROKEN_CONFIG"
 
 
-def test_what_stands_before_the_cut_of_a_label_map_is_read() -> None:
-    content = "item { id: 1 name: 'an item' }\nitem { id: 2 name: 'dog' }\nitem { id: 3 name: 'co"
-    assert classes_in("label_map.pbtxt", content) == {0: "an item", 1: "dog"}
+def test_a_label_map_without_items() -> None:
+    assert not classes_in("label_map.pbtxt", "item" + " " * 400_000)
 
 
 @pytest.mark.parametrize("line", [" ".join(["0", *["1111111111"] * 100, "x"]), "1" * 2000 + "x"])

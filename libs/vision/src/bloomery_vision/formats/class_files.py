@@ -1,11 +1,14 @@
 """Lists of classes in files that are no plain lines: JSON, tables, and TensorFlow's label maps."""
 
 import csv
+import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from bloomery_vision.formats.lookup import is_image
+from bloomery_vision.formats.model import FormatError
 from bloomery_vision.formats.names import nfc, split_suffix
 
 _ITEM = re.compile(r"\bitem\s*\{")
@@ -20,27 +23,50 @@ _NUMBER_HEADS = frozenset(
 _NAME_HEADS = frozenset({"category", "class", "class_name", "classname", "label", "label_name", "name", "names"})
 _COLOR_HEADS = frozenset({"a", "alpha", "b", "blue", "color", "colour", "g", "green", "hex", "r", "red", "rgb"})
 _HEADS = frozenset({"", *_NUMBER_HEADS, *_NAME_HEADS, *_COLOR_HEADS})
-_NO_TEXT = re.compile(r"\s*|#?[0-9A-Fa-f]{6,8}|-?\d+(\.\d+)?")
+_COLOR = re.compile(r"#?[0-9A-Fa-f]{6,8}")
+_NO_TEXT = re.compile(rf"\s*|{_COLOR.pattern}|-?\d+(\.\d+)?")
+_ASIDE = re.compile(r"""\"[^"\n]*"|'[^'\n]*'|#[^\n]*""")
+"""Of a label map: texts and comments, in which a brace is none."""
+_HINT = "correct it, with one name for each number, or delete it where it does not list the classes"
 _NAME_KEYS = ("names", "classes", "labels", "class_names", "categories")
 
 Numbered = Mapping[int, str]
 
 
+class _BrokenError(ValueError):
+    """What lists classes does it wrongly: another program would read other classes in it."""
+
+
 def classes_in(name: str, content: str) -> Numbered:
-    """The class names by number in a file of one of the `READERS`' endings; none where it is something else."""
+    """The class names by number in a file of one of the `READERS`' endings; none where it is something else.
+
+    Raises FormatError BROKEN_CONFIG where it is cut off or otherwise broken, or names one number twice.
+    """
     try:
-        found = READERS[split_suffix(name)[1]](content)
+        found = READERS[split_suffix(name)[1]](content) if content.strip() else ()
         names = {number: nfc(label.strip()) for number, label in found}
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, csv.Error):
+    except (json.JSONDecodeError, csv.Error, _BrokenError) as problem:
+        raise FormatError("BROKEN_CONFIG", f"{name} cannot be read: {problem}", _HINT) from problem
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return {}
     return names if all(names.values()) and all(0 <= number < 1 << 31 for number in names) else {}
 
 
 def _of_json(content: str) -> Iterable[tuple[int, str]]:
-    value = json.loads(content)
+    value = json.loads(content, object_pairs_hook=_object)
     if isinstance(value, dict) and "images" not in value and "annotations" not in value:
         value = next((value[key] for key in _NAME_KEYS if isinstance(value.get(key), dict | list)), value)
-    return _distinct(_pairs(value))
+    pairs = _pairs(value)
+    _refuse_records([label for _, label in pairs])
+    return _distinct(pairs)
+
+
+def _object(entries: Sequence[tuple[str, object]]) -> dict[str, object]:
+    """Raises _BrokenError where a key stands twice: the last one would win in silence."""
+    found = dict(entries)
+    if len(found) < len(entries):
+        raise _BrokenError(f"{_first_twice(key for key, _ in entries)!r} stands twice")
+    return found
 
 
 def _pairs(value: object) -> Sequence[tuple[int, str]]:
@@ -63,51 +89,102 @@ def _text(label: object) -> str:
     return label
 
 
-def _distinct(pairs: Iterable[tuple[int, str]]) -> Sequence[tuple[int, str]]:
-    """The pairs. Raises ValueError where they seem to say which image is what, not which classes there are."""
-    pairs = list(pairs)
-    if any(len(set(column)) < len(pairs) for column in zip(*pairs, strict=True)):
-        raise ValueError("a number or a name stands twice")
-    if any(is_image(label) for _, label in pairs):
-        raise ValueError("a name is that of an image")
+def _refuse_records(labels: Sequence[str]) -> None:
+    """Raises ValueError where a file seems to say which image is what, not which classes there are."""
+    if len(set(labels)) < len(labels) or any(map(is_image, labels)):
+        raise ValueError("a name stands twice, or is that of an image")
+
+
+def _distinct(pairs: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:
+    """The pairs. Raises _BrokenError where a number stands twice."""
+    if len(dict(pairs)) < len(pairs):
+        raise _BrokenError(f"number {_first_twice(number for number, _ in pairs)} stands twice")
     return pairs
 
 
+def _first_twice(keys: Iterable[object]) -> object:
+    return Counter(keys).most_common(1)[0][0]
+
+
 def _of_table(content: str) -> Iterable[tuple[int, str]]:
-    rows = [[cell.strip() for cell in row] for row in csv.reader(content.splitlines()) if any(row)]
-    number, name = 1, 0
+    rows = _rows(content)
     head = [cell.lower() for cell in rows[0]] if rows else []
-    if names := _NAME_HEADS.intersection(head):
-        name = min(head.index(one) for one in names)
-        number = next((place for place, one in enumerate(head) if one in _NUMBER_HEADS), len(head))
+    if _NAME_HEADS.isdisjoint(head):
+        number, name = _columns_without_head(rows)
+    else:
         rows = rows[1:] if _HEADS.issuperset(head) else []
-    elif all(len(row) == 2 and row[0].isdecimal() for row in rows):
-        number, name = 0, 1
+        number, name = _columns(head, rows)
     # Beside names stand numbers and colours; with texts it is a table of something else, such as which image is what.
     others = (cell for row in rows for place, cell in enumerate(row) if place != name)
     if any(len(row) <= name for row in rows) or not all(map(_NO_TEXT.fullmatch, others)):
         return ()
-    return _distinct(_numbered(rows, number, name))
+    labels = [row[name] for row in rows]
+    _refuse_records(labels)
+    return _numbered(_column(rows, number), labels)
 
 
-def _numbered(rows: Sequence[Sequence[str]], number: int, name: int) -> Iterable[tuple[int, str]]:
-    """The names with the numbers beside them, by their lines where not all have one of their own."""
-    told = [row[number] for row in rows if number < len(row) and row[number].isdecimal()]
-    if len(set(told)) == len(rows):
-        return [(int(row[number]), row[name]) for row in rows]
-    return enumerate(row[name] for row in rows)
+def _rows(content: str) -> Sequence[Sequence[str]]:
+    """The cells between commas, semicolons or tabs, whichever most lines have. Raises csv.Error."""
+    lines = content.split("\n")
+    separator = max(",;\t", key=lambda one: sum(one in line for line in lines))
+    table = csv.reader(io.StringIO(content), delimiter=separator, skipinitialspace=True, strict=True)
+    return [[cell.strip() for cell in row] for row in table if any(row)]
+
+
+def _columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[int, int]:
+    """Where numbers and names stand: `label` and `class` may mean either. Without numbers it is the place after all."""
+    named = [place for place, one in enumerate(head) if one in _NAME_HEADS]
+    name = next((place for place in named if not _all_numbers(_column(rows, place))), named[0])
+    numbers = (place for place, one in enumerate(head) if place != name and one in _NUMBER_HEADS | _NAME_HEADS)
+    return next(numbers, len(head)), name
+
+
+def _columns_without_head(rows: Sequence[Sequence[str]]) -> tuple[int, int]:
+    """As `_columns`. A name before three numbers, or before something that is no number, has a colour."""
+    if all(len(row) == 2 for row in rows) and _all_numbers(_column(rows, 0)):
+        return 0, 1
+    colored = any(len(row) > 3 or (_COLOR.fullmatch(row[1]) and not row[1].isdecimal()) for row in rows if len(row) > 1)
+    return (max(map(len, rows)) if colored else 1), 0
+
+
+def _column(rows: Sequence[Sequence[str]], place: int) -> Sequence[str]:
+    return [row[place] if place < len(row) else "" for row in rows]
+
+
+def _all_numbers(cells: Sequence[str]) -> bool:
+    return all(map(str.isdecimal, cells))
+
+
+def _numbered(numbers: Sequence[str], labels: Sequence[str]) -> Iterable[tuple[int, str]]:
+    """The names with the numbers beside them, by their lines where none has any. Raises _BrokenError."""
+    if not any(numbers):
+        return enumerate(labels)
+    for number, label in zip(numbers, labels, strict=True):
+        if not number.isdecimal():
+            raise _BrokenError(f"{label!r} has no number, and others have")
+    return _distinct([(int(number), label) for number, label in zip(numbers, labels, strict=True)])
 
 
 def _of_label_map(content: str) -> Iterable[tuple[int, str]]:
     """TensorFlow keeps 0 for what is no object; no other program does."""
+    if _ITEM.search(content):
+        _refuse_cut(content)
     pairs: list[tuple[int, str]] = []
     for item in _items(content):
         number = _ITEM_NUMBER.search(item)
         name = next(filter(None, (pattern.search(item) for pattern in _ITEM_NAMES)), None)
-        if number and name:
-            pairs.append((int(number[1]), name[1][1:-1]))
+        if not (number and name):
+            raise _BrokenError("an item lacks its id or name")
+        pairs.append((int(number[1]), name[1][1:-1]))
     first = min((number for number, _ in pairs), default=0)
-    return [(number - bool(first), label) for number, label in pairs]
+    return [(number - bool(first), label) for number, label in _distinct(pairs)]
+
+
+def _refuse_cut(content: str) -> None:
+    """Raises _BrokenError where the last item is not whole."""
+    plain = _ASIDE.sub("", content)
+    if plain.count("{") != plain.count("}") or plain.rpartition("}")[2].strip():
+        raise _BrokenError("it ends within an item")
 
 
 def _items(content: str) -> Iterator[str]:

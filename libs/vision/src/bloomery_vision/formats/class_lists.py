@@ -66,7 +66,7 @@ def text_lists(tree: Tree) -> list[str]:
 def read_list(source: Source, name: str) -> ClassList:
     """The classes of a file, numbered by its lines but comments where it does not number them itself.
 
-    Raises FormatError as `read_text` does.
+    Raises FormatError as `read_text` does, and BROKEN_CONFIG for a broken one that is no plain text.
     """
     if split_suffix(name)[1] in READERS:
         return ClassList(name, _other_list(source, name))
@@ -78,12 +78,17 @@ def read_list(source: Source, name: str) -> ClassList:
 
 
 def _other_list(source: Source, name: str) -> Names:
-    """The classes of a file that is no plain text; none of one that is large or no text: it is only called so."""
-    try:
-        small = len(read_head(source, name, _LARGEST + 1)) <= _LARGEST
-        return classes_in(name, read_text(source, name)) if small else {}
-    except FormatError:
-        return {}
+    """The classes of a file that is no plain text; none of one that is large: it is only called so."""
+    small = len(read_head(source, name, _LARGEST + 1)) <= _LARGEST
+    return classes_in(name, read_text(source, name)) if small else {}
+
+
+def is_firm(path: str) -> bool:
+    """Whether a file that lists classes is about the label files for sure.
+
+    JSON, tables and label maps may be about something else, and often count from 1: they apply where no other does.
+    """
+    return split_suffix(path)[1] not in READERS or base_of(path).lower() == _STUDIO_LIST
 
 
 def studio_list(source: Source, tree: Tree) -> Iterator[ClassList]:
@@ -120,21 +125,18 @@ def names_of_config(path: str, content: Config) -> ClassList | None:
 def nearest(folder: str, lists: Sequence[ClassList]) -> ClassList | None:
     """The list for the label files of a folder; lists that agree are joined under the path of the first.
 
-    JSON, tables and label maps may be about something else, and often count from 1: they apply where no other does.
-
     Raises:
         ContradictionError: nearness does not decide.
     """
-    plain, others = (_by_folder(lists, other=other) for other in (False, True))
-    chosen = _above(folder, plain) or _above(folder, others) or _closest(folder, plain) or _closest(folder, others)
+    firm, others = (_by_folder(one for one in lists if is_firm(one.path) is kind) for kind in (True, False))
+    chosen = _above(folder, firm) or _above(folder, others) or _closest(folder, firm) or _closest(folder, others)
     return _joined(chosen) if chosen else None
 
 
-def _by_folder(lists: Iterable[ClassList], *, other: bool) -> Mapping[str, Sequence[ClassList]]:
+def _by_folder(lists: Iterable[ClassList]) -> Mapping[str, Sequence[ClassList]]:
     found: defaultdict[str, list[ClassList]] = defaultdict(list)
     for one in lists:
-        if (split_suffix(one.path)[1] in READERS and base_of(one.path).lower() != _STUDIO_LIST) is other:
-            found[folder_of(one.path)].append(one)
+        found[folder_of(one.path)].append(one)
     return found
 
 

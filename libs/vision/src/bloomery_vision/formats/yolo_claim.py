@@ -38,7 +38,7 @@ def claim_yolo(source: Source, tree: Tree) -> Claim | None:
     splits.read_lists([name for name in tree.ending(".txt") if name not in files.names])
     if not files.names and (folders := _claim_folders(tree, classes.findings)):
         return folders
-    if not (files.names or classes.lists or classes.configs or classes.broken):
+    if not (files.names or classes.lists or classes.configs or classes.findings):
         return None
     applied = apply_lists(classes, sorted(set(map(folder_of, files.names))))
     seen = _look(source, files, applied.class_list_of.keys() | applied.stopped)
@@ -59,7 +59,7 @@ def claim_yolo(source: Source, tree: Tree) -> Claim | None:
         class_list_of=applied.class_list_of,
         labels=_labels(applied.lists or classes.lists, seen),
         rows=rows,
-        doubts=[*files.doubts(), *applied.doubts, *seen.doubts(rows, classes.keypoints)],
+        doubts=[*files.doubts(), *applied.doubts, *seen.doubts(rows, classes)],
         stops=applied.stops if files.names else (),
     )
 
@@ -187,10 +187,12 @@ class _Seen:
             self.nameless_files.append(name)
             self.nameless |= {int(row.index) for row in rows if row.index.is_integer() and row.index >= 0}
 
-    def doubts(self, rows: YoloRows, configured: int) -> Iterator[Doubt]:
+    def doubts(self, rows: YoloRows, classes: Classes) -> Iterator[Doubt]:
         count = len(self.rows)
         if self.nameless:
             message = "no list names the classes of label files; they are called by their numbers"
+            if classes.without_names:
+                message += f"; not understood as lists: {', '.join(classes.without_names[:3])}"
             hint = "add classes.txt with one name a line, or data.yaml with names"
             yield Doubt("NO_CLASS_NAMES", message, hint, len(self.nameless_files), self.nameless_files[0])
         if rows.scores:
@@ -198,7 +200,7 @@ class _Seen:
                 "at the end of each line stands a score: these look like predictions; the scores are kept as attributes"
             )
             yield Doubt("PREDICTIONS", message, "check that a person has looked at them", count, self.example)
-        if rows.keypoints and not configured:
+        if rows.keypoints and not classes.keypoints:
             message = "each line holds a box and keypoints within it, by its numbers; the boxes are read"
             yield Doubt("KEYPOINTS_GUESSED", message, "add kpt_shape to data.yaml", count, self.example)
         if 2 * in_pixels(self.rows) > count:

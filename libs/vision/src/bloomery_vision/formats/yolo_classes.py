@@ -10,6 +10,7 @@ from bloomery_vision.findings import Finding, error
 from bloomery_vision.formats.class_lists import (
     ClassList,
     ContradictionError,
+    is_firm,
     names_of_config,
     nearest,
     read_list,
@@ -32,11 +33,15 @@ _MANY_KEYPOINTS = 1 << 16
 
 @dataclass
 class Classes:
-    """What names classes in a folder: `configs` by path, all `lists`, and the files that should and cannot be read."""
+    """What names classes in a folder: `configs` by path, all `lists`, and the files that should and cannot be read.
+
+    `without_names` are called like lists and are something else.
+    """
 
     configs: dict[str, Config] = field(default_factory=dict)
     lists: list[ClassList] = field(default_factory=list)
     broken: dict[str, FormatError] = field(default_factory=dict)
+    without_names: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, source: Source, tree: Tree) -> "Classes":
@@ -90,11 +95,13 @@ class Classes:
         else:
             if found.names:
                 self.lists.append(found)
+            else:
+                self.without_names.append(name)
 
     @property
     def findings(self) -> list[Finding]:
-        """Why files cannot be read."""
-        return [_finding(path, problem) for path, problem in self.broken.items()]
+        """Why files that are about labels for sure cannot be read."""
+        return [_finding(path, problem) for path, problem in self.broken.items() if is_firm(path)]
 
     @property
     def keypoints(self) -> int:
@@ -169,12 +176,17 @@ def _nearest(folder: str, lists: Sequence[ClassList], preferred: Sequence[ClassL
 def _broken(broken: Mapping[str, FormatError], folder: str, chosen: ClassList | None, applied: Applied) -> bool:
     """Whether the list that is meant cannot be read, so that another one would be a guess."""
     for path, problem in broken.items():
-        above = f"{folder}/".startswith(f"{folder_of(path)}/") or not folder_of(path)
-        nearer = chosen is None or (above and len(folder_of(path)) > len(folder_of(chosen.path)))
-        if nearer:
+        if chosen is None or _nearness(path, folder) > _nearness(chosen.path, folder):
             applied.stop(folder, _finding(path, problem))
             return True
     return False
+
+
+def _nearness(path: str, folder: str) -> tuple[bool, bool, int]:
+    """Compares as the lists in and above a folder are preferred; those that are elsewhere are all equal."""
+    place = folder_of(path)
+    above = not place or f"{folder}/".startswith(f"{place}/")
+    return above, above and is_firm(path), len(place) if above else 0
 
 
 def _finding(path: str, problem: FormatError) -> Finding:
@@ -183,7 +195,10 @@ def _finding(path: str, problem: FormatError) -> Finding:
 
 def _about_broken(classes: Classes, applied: Applied) -> Iterator[Doubt]:
     stopped = {stop.path for stop in applied.stops}
-    left = {path: problem for path, problem in classes.broken.items() if path not in stopped}
+    unsure = any(not is_firm(one.path) for one in applied.lists)
+    left = {
+        path: problem for path, problem in classes.broken.items() if path not in stopped and (unsure or is_firm(path))
+    }
     if left:
         path, problem = next(iter(left.items()))
         yield Doubt(problem.code, f"{problem.message}; it is not used", problem.hint, len(left), path)

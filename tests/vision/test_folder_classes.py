@@ -3,7 +3,7 @@
 import pytest
 
 from bloomery_vision.formats import Format, Left
-from tests.vision.folders import annotation, coco, doubts, labels, names_of, plan_of, voc, voc_object
+from tests.vision.folders import annotation, coco, doubts, labels, names_of, plan_of, read_folder, voc, voc_object
 
 LINE = b"0 0.5 0.5 0.2 0.2"
 
@@ -241,6 +241,24 @@ class TestClassLists:
         (doubt,) = plan_of(files).doubts
         assert doubt.code == "NO_CLASS_NAMES"
         assert "classes.csv" in doubt.message
+
+    @pytest.mark.parametrize(
+        ("content", "number", "told"),
+        [
+            (b'{"0": "cat", "1": "dog"}', 2, "the classes are 0 to 1;"),
+            (b'{"1": "cat", "2": "dog"}', 0, "the classes are 1 to 2;"),
+            (b'{"0": "cat", "2": "dog"}', 1, "the classes are 0, 2;"),
+            (b'{"0": "a", "2": "b", "3": "c", "9": "d"}', 1, "the classes are 0, 2 to 3, 9;"),
+            (b'{"1": "a", "3": "b", "5": "c", "7": "d", "9": "e"}', 0, "the classes are 1, 3, 5, ... 9;"),
+        ],
+    )
+    def test_a_class_without_a_name_is_told_with_the_numbers_that_have_one(
+        self, photo: bytes, content: bytes, number: int, told: str
+    ) -> None:
+        files = {"a.jpg": photo, "a.txt": b"%d .5 .5 .2 .2" % number, "classes.json": content}
+        (problem,) = read_folder(files)["a.jpg"].problems
+        assert problem.code == "UNKNOWN_CLASS"
+        assert problem.hint.startswith(told)
 
     @pytest.mark.parametrize("content", [b"id,label\n1,cat\n2,dog\n3,cat\n", b"image_id,label\n1,cat\n2,dog\n"])
     def test_a_table_that_says_which_image_is_what_is_not_passed_over(self, photo: bytes, content: bytes) -> None:

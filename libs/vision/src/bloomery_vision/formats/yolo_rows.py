@@ -6,8 +6,9 @@ with keypoints like an outline: only all lines of a set together show which it i
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from bloomery_vision.findings import Finding, error
 from bloomery_vision.formats.plan import YoloRows
@@ -182,5 +183,16 @@ def _label(index: float, names: Mapping[int, str] | None) -> str | Finding:
     if names is None:
         return nameless(int(index))
     label = names.get(int(index))
-    hint = f"the classes are 0 to {max(names)}; add a name for it" if names else "add a name for it"
+    hint = f"the classes are {_spans(names)}; add a name for it" if names else "add a name for it"
     return label or error("UNKNOWN_CLASS", f"class {index:g} has no name", hint=hint)
+
+
+def _spans(numbers: Collection[int]) -> str:
+    """Such as `0 to 3, 7`; of many the first and the last."""
+    last = max(numbers)
+    if len(numbers) == last + 1:
+        return f"0 to {last}"
+    runs = groupby(enumerate(sorted(numbers)), key=lambda pair: pair[1] - pair[0])
+    ends = [(run[0][1], run[-1][1]) for run in (list(pairs) for _, pairs in runs)]
+    spans = [f"{first}" if first == end else f"{first} to {end}" for first, end in ends]
+    return ", ".join(spans if len(spans) <= 4 else [*spans[:3], f"... {spans[-1]}"])

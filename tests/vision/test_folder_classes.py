@@ -260,6 +260,23 @@ class TestClassLists:
         assert problem.code == "UNKNOWN_CLASS"
         assert problem.hint.startswith(told)
 
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("classes.json", b'{"1": "cat", "2": "dog"}'),
+            ("classes.csv", b"cat,1\ndog,2\n"),
+            ("data.yaml", b"names: {1: cat, 2: dog}"),
+        ],
+    )
+    def test_a_list_that_counts_from_one_is_in_doubt_where_label_files_count_from_zero(
+        self, photo: bytes, name: str, content: bytes
+    ) -> None:
+        files = {"images/a.jpg": photo, "labels/a.txt": b"1 .5 .5 .2 .2", name: content}
+        assert doubts(plan_of(files)) == {}
+        (doubt,) = plan_of(files | {"images/b.jpg": photo + b" ", "labels/b.txt": LINE}).doubts
+        assert (doubt.code, doubt.count, doubt.example) == ("UNKNOWN_CLASS", 1, "labels/b.txt")
+        assert name in doubt.message
+
     @pytest.mark.parametrize("content", [b"id,label\n1,cat\n2,dog\n3,cat\n", b"image_id,label\n1,cat\n2,dog\n"])
     def test_a_table_that_says_which_image_is_what_is_not_passed_over(self, photo: bytes, content: bytes) -> None:
         plan = plan_of({**{f"{number}.jpg": photo for number in (1, 2, 3)}, "labels.csv": content})

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -21,7 +20,7 @@ from bloomery_vision.formats.survey import SAMPLE, sample
 from bloomery_vision.formats.texts import read_lines
 from bloomery_vision.formats.tree import Tree
 from bloomery_vision.formats.yolo import folder_class
-from bloomery_vision.formats.yolo_classes import Classes, apply_lists
+from bloomery_vision.formats.yolo_classes import Applied, Classes, apply_lists
 from bloomery_vision.formats.yolo_files import Text, kind_of_folder, look_at
 from bloomery_vision.formats.yolo_rows import Row, in_pixels, nameless, parse_row, understand_rows
 
@@ -41,7 +40,7 @@ def claim_yolo(source: Source, tree: Tree) -> Claim | None:
     if not (files.names or classes.lists or classes.configs or classes.findings):
         return None
     applied = apply_lists(classes, sorted(set(map(folder_of, files.names))))
-    seen = _look(source, files, applied.class_list_of.keys() | applied.stopped)
+    seen = _look(source, files, applied)
     rows = understand_rows(seen.rows, classes.keypoints)
     configured = classes.configs.keys() | splits.used | {one.path for one in applied.lists} | applied.used
     return Claim(
@@ -169,21 +168,30 @@ def _like_labels(source: Source, names: Sequence[str], kinds: Sequence[Text]) ->
 
 @dataclass
 class _Seen:
-    """What a sample of the lines says; `nameless` are the class numbers in files that no list applies to."""
+    """What a sample of the lines says; `nameless` are the class numbers in files that no list applies to.
+
+    `shifted` are the lists that seem to count from 1, by the label files that count from 0.
+    """
 
     rows: list[Row] = field(default_factory=list)
     nameless: set[int] = field(default_factory=set)
     nameless_files: list[str] = field(default_factory=list)
+    shifted: dict[str, str] = field(default_factory=dict)
     example: str = ""
     files: int = 0
 
-    def look(self, name: str, lines: Sequence[str], *, named: bool) -> None:
+    def look(self, name: str, lines: Sequence[str], applied: Applied) -> None:
         rows = [row for line in lines if line and isinstance(row := parse_row(line), Row)]
         self.files += 1
         if rows and not self.example:
             self.example = name
         self.rows += rows
-        if not named:
+        folder = folder_of(name)
+        if folder in applied.class_list_of:
+            listed = applied.lists[applied.class_list_of[folder]]
+            if 0 not in listed.names and any(row.index == 0 for row in rows):
+                self.shifted[name] = listed.path
+        elif folder not in applied.stopped:
             self.nameless_files.append(name)
             self.nameless |= {int(row.index) for row in rows if row.index.is_integer() and row.index >= 0}
 
@@ -195,6 +203,11 @@ class _Seen:
                 message += f"; not understood as lists: {', '.join(classes.without_names[:3])}"
             hint = "add classes.txt with one name a line, or data.yaml with names"
             yield Doubt("NO_CLASS_NAMES", message, hint, len(self.nameless_files), self.nameless_files[0])
+        if self.shifted:
+            name, path = next(iter(self.shifted.items()))
+            message = f"label files have objects of class 0, which lists do not name, such as {path}"
+            hint = "let the list count from 0, as label files do: its names may all belong to the numbers before theirs"
+            yield Doubt("UNKNOWN_CLASS", message, hint, len(self.shifted), name)
         if rows.scores:
             message = (
                 "at the end of each line stands a score: these look like predictions; the scores are kept as attributes"
@@ -209,11 +222,11 @@ class _Seen:
             yield Doubt("NOT_FRACTIONS", message, hint, in_pixels(self.rows), self.example)
 
 
-def _look(source: Source, files: _Files, listed: AbstractSet[str]) -> _Seen:
+def _look(source: Source, files: _Files, applied: Applied) -> _Seen:
     seen = _Seen()
     for name in sample(files.names):
         try:
-            seen.look(name, read_lines(source, name), named=folder_of(name) in listed)
+            seen.look(name, read_lines(source, name), applied)
         except FormatError:
             continue  # the reader reports the file
     return seen

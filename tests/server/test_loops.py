@@ -148,6 +148,7 @@ BESIDE_LOOPS = {
     "libs/kit/src/bloomery_kit/database.py": "a connection is given back also when whoever had it is cancelled",
     "libs/kit/src/bloomery_kit/metrics.py": "the library's own server, which is stopped with ours",
     "libs/kit/src/bloomery_kit/server.py": "a drain, which the process waits for; doubt, which its loop renews",
+    "libs/kit/src/bloomery_kit/uploads.py": "what a thread writes, waited for also when the caller is cancelled",
     "services/annotation/src/bloomery_annotation/importer/run.py": "reads the next batch while one is saved",
     "services/annotation/src/bloomery_annotation/importer/source.py": "reads ahead for a thread that waits for it",
     "services/annotation/src/bloomery_annotation/sweep.py": "deletions, which the sweep waits for",

@@ -47,6 +47,7 @@ SELECT digest, path FROM file
 WHERE picture AND digest IN (SELECT digest FROM file WHERE picture GROUP BY digest HAVING count(*) > 1)
 ORDER BY digest, path
 """
+_ALIKE = "SELECT count(*) FROM file WHERE digest = ? AND picture"
 _UNUSABLE = "SELECT path FROM file WHERE code <> '' AND NOT hidden ORDER BY path"
 _BEHIND = "SELECT path, digest FROM file WHERE path > ? AND label ORDER BY path LIMIT ?"
 
@@ -132,6 +133,11 @@ class Files:
     def unusable(self) -> Iterator[str]:
         """The paths that end like an image's whose bytes are none that can be used."""
         return (path for (path,) in self._database.execute(_UNUSABLE) if is_image(path))
+
+    def is_alone(self, digest: str) -> bool:
+        """Whether no two images have these bytes."""
+        count: tuple[int] = self._database.execute(_ALIKE, (digest,)).fetchone()
+        return count[0] < 2
 
     def is_first(self, digest: str, path: str) -> bool:
         """Whether no image with these bytes was asked about before under another path."""

@@ -114,23 +114,6 @@ def edited_shapes(images: Images, saved: Sequence[Saved]) -> Iterator[Problem]:
             yield Problem(paths[result.draft.asset.uid], warning("EDITED_SINCE", message, hint=_STAYS))
 
 
-def unlabelled(images: Images) -> dict[str, str]:
-    """The paths of images that the files do not label, by the uids of their assets."""
-    labelled = {asset.uid for one, asset in images if one.shapes is not None}
-    return {
-        asset.uid: one.item.image_path
-        for one, asset in images
-        if one.entry.is_first and one.entry.is_image and asset.uid not in labelled and not one.entry.labelled_by_copy
-    }
-
-
-def stale_shapes(paths: Iterable[str]) -> Iterator[Problem]:
-    """The images that keep shapes of an earlier import, since the files no longer label them."""
-    message = "it keeps the shapes of an earlier import; no label file of the folder is about it any more"
-    hint = "if they are wrong, save an empty list by `bloomery annotations set`, or add a label file without objects"
-    return (Problem(path, warning("STALE_SHAPES", message, hint=hint)) for path in paths)
-
-
 def stale_labels(before: Sequence[str], plan: Plan, there: Iterable[Label]) -> Sequence[Problem]:
     """The labels that the import before named, this one does not, and no shape has; none where it names nothing."""
     named = {one.name for one in plan.labels}

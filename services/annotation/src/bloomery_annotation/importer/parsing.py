@@ -44,7 +44,7 @@ class ImageOutcome(Enum):
 class Entry:
     """What the files say about one image, or of a label file without one; `is_first` for the first of equal images.
 
-    Without a blob it cannot be imported. `labelled_by_copy` says that a label file is about a copy of it.
+    Without a blob it is not imported: `unused` is an image without copies then. `labelled_by_copy`: a copy is labelled.
     """
 
     item: ImportItem
@@ -52,6 +52,7 @@ class Entry:
     is_image: bool
     is_first: bool = True
     labelled_by_copy: bool = False
+    unused: Blob | None = None
 
 
 @dataclass(frozen=True)
@@ -254,14 +255,15 @@ def first_of_twins(
 ) -> Generator[Entry]:
     """The items; of several annotations of the same bytes, only the first one's shapes."""
     for item in items:
-        blob = None if item.failed else files.get(item.image_path)
-        is_image = item.image_path in images
-        if blob is None or not settled.some_repeat:
-            yield Entry(item, blob, is_image)
-            continue
-        is_first = files.is_first(blob.digest, item.image_path)
-        labelled = item.image_path in settled.labelled
-        yield Entry(_of_first_twin(item, blob, files), blob, is_image, is_first, labelled)
+        path, there = item.image_path, files.get(item.image_path)
+        is_image = path in images
+        if there is None or item.failed:
+            yield Entry(item, None, is_image, unused=there if there and files.is_alone(there.digest) else None)
+        elif settled.some_repeat:
+            is_first, labelled = files.is_first(there.digest, path), path in settled.labelled
+            yield Entry(_of_first_twin(item, there, files), there, is_image, is_first, labelled)
+        else:
+            yield Entry(item, there, is_image)
 
 
 def _of_first_twin(item: ImportItem, blob: Blob, files: Files) -> ImportItem:

@@ -12,7 +12,6 @@ from bloomery_annotation.importer.files import Files
 from bloomery_annotation.importer.fingerprint import fingerprint
 from bloomery_annotation.importer.listing import fill
 from bloomery_annotation.importer.outcome import (
-    Images,
     added,
     asset_draft,
     decide_splits,
@@ -23,19 +22,17 @@ from bloomery_annotation.importer.outcome import (
     set_drafts,
     sources,
     stale_labels,
-    stale_shapes,
     together,
-    unlabelled,
 )
 from bloomery_annotation.importer.parsing import Entry, Parser, Prepared, shown
 from bloomery_annotation.importer.sharing import Batch, Sharing
 from bloomery_annotation.importer.source import BlobSource
+from bloomery_annotation.importer.stale import stale_shapes
 from bloomery_annotation.importer.turns import Turns
 from bloomery_annotation.model import Failure, Import, ImportCounts, ImportState, Project
-from bloomery_annotation.names import MAIN_SET
 from bloomery_annotation.saving import Saved
 from bloomery_annotation.scratch import scratch
-from bloomery_annotation.store import annotation_sets, assets, import_parts, imports, labels, projects, revisions
+from bloomery_annotation.store import assets, import_parts, imports, labels, projects, revisions
 from bloomery_annotation.store.imports import Claim
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import Aborted, BloomeryError
@@ -259,16 +256,11 @@ class _Run:
         saved = [result for result in results if isinstance(result, Saved)]
         edited = [*splits.edited, *edited_shapes(images, saved)]
         problems = [problem for one in prepared for problem in one.problems] + edited
-        problems += stale_shapes(await self._stale(tx, images))
+        # Unless the request said that no labels are meant.
+        problems += await stale_shapes(tx, project, prepared, images) if self._may_be_stale else ()
         await imports.add_problems(tx, current, problems)
         more = added(prepared, saved, edited, splits) | {"asset_count": made}
         return current.counts.plus(more, problems)
-
-    async def _stale(self, tx: Transaction, images: Images) -> Sequence[str]:
-        """Images that keep what an earlier import said, unless the request said that no labels are meant."""
-        paths = unlabelled(images) if self._may_be_stale else {}
-        there = await annotation_sets.imported(tx, paths.keys(), MAIN_SET) if paths else ()
-        return [path for uid, path in paths.items() if uid in there]
 
     async def _end(self, state: ImportState, failure: Failure | None = None) -> ImportState:
         return await end(self._tools, self._claim, state, failure)

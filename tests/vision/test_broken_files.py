@@ -145,6 +145,13 @@ class TestVoc:
         assert codes(items["b.png"]) == []
         assert (items["b.png"].width, items["b.png"].height) == (100, 80)
 
+    def test_each_of_several_files_that_states_another_size_is_told(self, picture: bytes) -> None:
+        other = voc(GOOD_OBJECT, size="<width>50</width><height>80</height>")
+        files = {"a.png": picture, "cats/a.xml": voc(GOOD_OBJECT), "dogs/a.xml": voc(GOOD_OBJECT)}
+        for wrong in ("cats/a.xml", "dogs/a.xml"):
+            item = items_of(files | {wrong: other}, Format.VOC)["a.png"]
+            assert [(one.code, one.path) for one in item.problems] == [("SIZE_MISMATCH", wrong)]
+
     def test_lists_give_the_splits(self, picture: bytes) -> None:
         main = "ImageSets/Main/"
         files = {f"JPEGImages/{name}.png": picture for name in "abcd"}

@@ -36,7 +36,8 @@ class TestCrowds:
         assert not only_item({"a.png": photo, "i.json": coco(record)}).shapes[0].crowd
 
 
-RECORD = [{"id": 1, "file_name": "a.png"}]
+SIZED: dict[str, object] = {"id": 1, "file_name": "a.png"}
+RECORD = [SIZED]
 
 
 class TestWithoutAnnotations:
@@ -176,6 +177,20 @@ class TestSeveralFiles:
         first = coco(of_class(1, [10, 10, 20, 20]), images=RECORD, categories=CATS)
         second = coco(of_class(2, [10, 10, 20, 12]), images=RECORD, categories=DOGS)
         assert not only_item({"a.png": photo, "1.json": first, "2.json": second}).problems
+
+    @pytest.mark.parametrize("wrong", ["1.json", "2.json"])
+    def test_each_file_that_states_another_size_is_told(self, photo: bytes, wrong: str) -> None:
+        right = {**SIZED, "width": 200, "height": 100}
+        files = {"a.png": photo, "1.json": coco(annotation(), images=[right])}
+        files |= {"2.json": files["1.json"]}
+        files[wrong] = coco(annotation(bbox=[70, 20, 9, 9]), images=[{**SIZED, "width": 320, "height": 240}])
+        item = only_item(files)
+        assert [(one.code, one.path) for one in item.problems] == [("SIZE_MISMATCH", wrong)]
+        assert "320 x 240" in item.problems[0].message
+
+    def test_a_size_that_a_file_states_twice_is_told_once(self, photo: bytes) -> None:
+        images = [SIZED | {"width": 9, "height": 9}, SIZED | {"id": 2, "file_name": "x/a.png", "width": 9, "height": 9}]
+        assert codes(only_item({"a.png": photo, "i.json": coco(annotation(), images=images)})) == ["SIZE_MISMATCH"]
 
     def test_a_file_that_lists_an_image_as_empty_takes_nothing_away(self, photo: bytes) -> None:
         other = [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "b.png"}]

@@ -45,20 +45,24 @@ class Cleaned:
     found: list[Finding] = field(default_factory=list)
 
 
+class Stated(NamedTuple):
+    """The size of an image that a label file states, and the EXIF orientation by which its shapes were turned, or 1."""
+
+    path: str
+    size: Size | None
+    orientation: int
+
+
 @dataclass(frozen=True, slots=True)
 class About:
-    """What an item says beside its shapes; see `ImportItem`.
-
-    `declared` is the size that the label file states, `orientation` by which its shapes were turned, 1 for not at all.
-    """
+    """What an item says beside its shapes; see `ImportItem`."""
 
     annotation_path: str
     split: Split | None = None
-    declared: Size | None = None
+    stated: Sequence[Stated] = ()
     problems: Sequence[Finding] = ()
     source_name: str = ""
     source_id: str = ""
-    orientation: int = 1
 
 
 def failed(image_path: str, problem: Finding, *, annotation_path: str | None = None) -> ImportItem:
@@ -101,7 +105,9 @@ def finish(source: Source, image_path: str, entries: Iterable[Entry], about: Abo
 
 def annotated(image_path: str, size: Size, cleaned: Cleaned, about: About) -> ImportItem:
     """The item of an image whose shapes are cleaned."""
-    found = [*about.problems, *_size_mismatch(about, size), *cleaned.found]
+    # Once for each file, which may be about the image several times.
+    mismatches = dict.fromkeys(found for stated in about.stated for found in _size_mismatch(stated, size))
+    found = [*about.problems, *mismatches, *cleaned.found]
     # Nothing left of what was drawn is not the same as nothing drawn: it must not train as background.
     lost = not cleaned.shapes and any(problem.severity is Severity.ERROR for problem in found)
     return ImportItem(
@@ -192,18 +198,18 @@ def _clean(parsed: Shape | Finding, size: Size, path: str) -> tuple[Shape | None
     return (replace(parsed, geometry=kept) if kept else None), findings
 
 
-def _size_mismatch(about: About, size: Size) -> list[Finding]:
-    declared = about.declared
+def _size_mismatch(stated: Stated, size: Size) -> list[Finding]:
+    path, declared, orientation = stated
     if declared is None or declared == size or not all(declared):
         return []
     message = f"the file says {declared[0]} x {declared[1]}, the image has {size[0]} x {size[1]}"
     hint = "the boxes may be of another version of the image; look at them"
-    if about.orientation != 1:
-        message += f" as it is shown (EXIF orientation {about.orientation}): its shapes were turned with it"
-        return [warning("TURNED", message, hint="look at one of them", path=about.annotation_path)]
+    if orientation != 1:
+        message += f" as it is shown (EXIF orientation {orientation}): its shapes were turned with it"
+        return [warning("TURNED", message, hint="look at one of them", path=path)]
     if declared == size[::-1]:
         hint = "the boxes may have been drawn on the image before it was turned; look at them"
-    return [warning("SIZE_MISMATCH", message, hint=hint, path=about.annotation_path)]
+    return [warning("SIZE_MISMATCH", message, hint=hint, path=path)]
 
 
 def _bounded(found: list[Finding]) -> tuple[Finding, ...]:

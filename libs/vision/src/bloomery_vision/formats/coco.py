@@ -15,6 +15,7 @@ from bloomery_vision.findings import Finding, error, warning
 from bloomery_vision.formats.cleaning import (
     About,
     Entry,
+    Stated,
     annotated,
     as_finding,
     clean,
@@ -131,25 +132,26 @@ class _Files:
             where = f"{name}#image {first.id}"
             twice = error("DUPLICATE_ID", message, hint="give each image its own", path=where)
             return failed(image, twice, annotation_path=name)
-        turns = [self._orientation(image, size, record) for record in good]
+        stated = [self._stated(image, size, record) for record in good]
         annotations = [self._tables.annotations_of(record) for record in good]
         parts = [
-            (self._plan.label_files[record.file], clean(self._entries(record, found), size, turn))
-            for record, found, turn in zip(good, annotations, turns, strict=True)
+            (one.path, clean(self._entries(record, found), size, one.orientation))
+            for record, found, one in zip(good, annotations, stated, strict=True)
         ]
         about = About(
             name,
             self._plan.splits.get(image),
-            declared=_declared(first),
+            stated=stated,
             problems=self._repeated(good, annotations),
             source_name=first.name or "",
             source_id=first.id or "",
-            orientation=turns[0],
         )
         return annotated(image, size, joined(parts), about)
 
-    def _orientation(self, image: str, size: Size, record: Image) -> int:
-        return 1 if record.file in self._mixed else orientation_of(self._source, image, size, _declared(record))
+    def _stated(self, image: str, size: Size, record: Image) -> Stated:
+        declared = _declared(record)
+        turn = 1 if record.file in self._mixed else orientation_of(self._source, image, size, declared)
+        return Stated(self._plan.label_files[record.file], declared, turn)
 
     def _entries(self, record: Image, annotations: Iterable[Annotation]) -> Iterator[Entry]:
         categories, where = self._categories[record.file], self._where(record.file)

@@ -12,6 +12,7 @@ from xml.etree.ElementTree import Element
 from bloomery_vision.findings import Finding, Severity
 from bloomery_vision.formats.cleaning import (
     About,
+    Stated,
     annotated,
     as_finding,
     clean,
@@ -50,18 +51,18 @@ def _read(source: Source, plan: Plan, image: str, label: str) -> ImportItem:
     if not files:
         return _without_labels(source, plan, image, label, broken)
     first, root = files[0]
-    turns = [orientation_of(source, image, size, declared_size(tree)) for _, tree in files]
+    sizes = [(name, declared_size(tree)) for name, tree in files]
+    stated = [Stated(name, declared, orientation_of(source, image, size, declared)) for name, declared in sizes]
     parts = [
-        (name, clean(objects(tree, name, origin=plan.pixel_origin), size, turn))
-        for (name, tree), turn in zip(files, turns, strict=True)
+        (name, clean(objects(tree, name, origin=plan.pixel_origin), size, one.orientation))
+        for (name, tree), one in zip(files, stated, strict=True)
     ]
     about = About(
         first,
         plan.splits.get(image),
-        declared=declared_size(root),
+        stated=stated,
         problems=broken,
         source_name=text(root, "filename"),
-        orientation=turns[0],
     )
     return annotated(image, size, joined(parts), about)
 

@@ -56,6 +56,46 @@ def test_the_attributes_of_an_annotation_are_all_read(photo: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    ("more", "key"),
+    [
+        ({"attributes": {"n": None, "m": {"k": None}}}, "attributes/n"),
+        ({"attributes": {"rotation": "left"}}, "attributes/rotation"),
+        ({"attributes": {"rotation": float("nan")}}, "attributes/rotation"),
+        ({"attributes": {"rotation": None}}, "attributes/rotation"),
+        ({"attributes": "text"}, "attributes"),
+        ({"attributes": [1]}, "attributes"),
+        ({"attributes": 5}, "attributes"),
+        ({"score": "high"}, "score"),
+        ({"score": [0.5]}, "score"),
+    ],
+)
+def test_attributes_and_scores_that_are_not_kept_are_a_doubt(photo: bytes, more: dict[str, Any], key: str) -> None:
+    files = {"a.png": photo, "a.json": coco(annotation(**more), annotation(id=2, bbox=[50, 50, 9, 9]))}
+    first, _ = read_folder(files)["a.png"].shapes
+    assert key.rpartition("/")[2] not in first.attributes
+    plan = plan_of(files)
+    assert doubts(plan) == {"KEYS_NOT_READ": 1}
+    assert plan.doubts[0].example == f"a.json: {key}"
+    assert plan.doubts[0].message.endswith(f": {key}")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"attributes": None, "score": None},
+        {"attributes": {}, "score": 0.5},
+        {"attributes": "", "score": ""},
+        {"attributes": [], "score": 1},
+        {"attributes": {"a": False, "b": "", "c": 0, "d": [None], "rotation": 30}},
+        {"attributes": {"rotation": 0}},
+        {"attributes": {"rotation": 10**400}},
+    ],
+)
+def test_attributes_that_say_nothing_or_are_told_or_kept_are_no_doubt(photo: bytes, more: dict[str, Any]) -> None:
+    assert not plan_of({"a.png": photo, "a.json": coco(annotation(**more))}).doubts
+
+
+@pytest.mark.parametrize(
     ("more", "told"),
     [
         ({"keypoints": [5, 5, 2], "num_keypoints": 1, "bones": {"a": 1}}, {"KEYS_NOT_READ": 2}),
@@ -72,7 +112,7 @@ def test_values_under_other_keys_are_a_doubt_where_they_say_something(
     assert not any(shape.attributes for shape in read_folder(files)["a.png"].shapes)
     assert doubts(plan) == told
     for doubt in plan.doubts:
-        assert doubt.message == "values of annotations are under keys that are not read: bones, keypoints"
+        assert doubt.message == "values of annotations are not read: bones, keypoints"
         assert doubt.example == "a.json: bones"
 
 

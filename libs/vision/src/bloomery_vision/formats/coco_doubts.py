@@ -55,9 +55,9 @@ def _about_dropped(files: Sequence[File]) -> Iterator[Doubt]:
     if dropped:
         keys = sorted(dropped)
         shown = ", ".join(f"{key:.60}" for key in keys[:_SHOWN])
-        message = f"values of annotations are under keys that are not read: {shown}"
+        message = f"values of annotations are not read: {shown}"
         path = next(one.path for one in files if keys[0] in one.dropped)
-        hint = "put what is to be kept under `attributes`"
+        hint = "put what is to be kept under `attributes`, each value by its name, and none as null"
         yield Doubt("KEYS_NOT_READ", message, hint, dropped.total(), f"{path}: {keys[0]:.60}")
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import ParamSpec, cast
 
 from bloomery_vision.findings import Finding, error
@@ -60,6 +60,23 @@ def is_attribute(key: str, value: object) -> bool:
     """
     says = isinstance(value, str | int | float) and value != "" and (key, value) != ("ignore", 0)
     return says and key != "rotation"
+
+
+def not_kept(record: Record) -> Iterator[str]:
+    """Where the attributes and the score of an annotation say something that is not kept, as no attribute can be it."""
+    attributes = record.get("attributes")
+    if isinstance(attributes, dict):
+        yield from (f"attributes/{key}" for key, value in attributes.items() if not _can_be_kept(key, value))
+    elif attributes:
+        yield "attributes"
+    if (score := record.get("score")) and not isinstance(score, int | float):
+        yield "score"
+
+
+def _can_be_kept(key: str, value: object) -> bool:
+    if key == "rotation":
+        return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    return value is not None
 
 
 def _all_attributes(record: Record) -> object:

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import chain
 from typing import BinaryIO
 
-from bloomery_vision.formats.coco_objects import KNOWN_KEYS, Record, as_records, is_attribute, key_of
+from bloomery_vision.formats.coco_objects import KNOWN_KEYS, Record, as_records, is_attribute, key_of, not_kept
 from bloomery_vision.formats.json_stream import read_arrays
 from bloomery_vision.formats.lookup import AmbiguousNameError, NameIndex
 from bloomery_vision.formats.model import FormatError
@@ -23,6 +24,7 @@ _IMAGE_LIST = "image_info"
 _OTHER_KINDS = ("captions", _IMAGE_LIST, "person_keypoints", "panoptic", "stuff")
 """Beginnings of the names of files that say in other words what an `instances` file beside them says."""
 _HEAD = 1 << 16
+_ATTRIBUTES = frozenset({"attributes", "score"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class File:
 
     `repeated` counts categories whose id another one has, by it; the first is taken. `only_fractions` says that no box
     has a side above 1, `only_tags` that annotations have nothing but a category. `dropped` counts the annotations in
-    which a key that is not read says something.
+    which something is said that is not read, by its key.
 
     `used` counts annotations by the id of their category. Of the images that are there `images` has the places; the
     records of others are counted in `missing` and `ambiguous`, by names that mean none and several.
@@ -102,7 +104,10 @@ class File:
 
     def _add_dropped(self, records: Sequence[Record]) -> None:
         # One set of all is made in a tenth of the time that it takes to look at each.
-        if further := set[str]().union(*records) - KNOWN_KEYS:
+        keys = set[str]().union(*records)
+        if keys & _ATTRIBUTES:
+            self.dropped.update(chain.from_iterable(map(not_kept, records)))
+        if further := keys - KNOWN_KEYS:
             for record in records:
                 self.dropped.update(
                     key for key in record.keys() & further if record[key] and not is_attribute(key, record[key])

@@ -2,14 +2,14 @@
 
 import resource
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
 
 import pytest
 
 from bloomery._archive import _extract
-from bloomery._files import write_whole
+from bloomery._files import replacing, write_whole
 
 
 @pytest.fixture
@@ -32,6 +32,33 @@ def test_a_file_without_a_folder_is_written_to_the_present_one(tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     write_whole(Path("a.jpg"), b"image")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.jpg", b"image")]
+
+
+def written_by_parts(path: Path, content: bytes) -> None:
+    with replacing(path) as part:
+        part.write_bytes(content)
+
+
+@pytest.mark.parametrize("write", [write_whole, written_by_parts])
+@pytest.mark.parametrize("name", ["nowhere/a.jpg", "folder"])
+def test_what_cannot_be_written_is_named_as_it_was_to_be_called(
+    tmp_path: Path, name: str, write: Callable[[Path, bytes], None]
+) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match=f"'{tmp_path / name}'$") as told:
+        write(tmp_path / name, b"image")
+    assert ".part" not in str(told.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize("size", [1 << 20, (1 << 20) + 1])
+def test_a_name_as_long_as_any_may_be_is_no_hindrance(tmp_path: Path, size: int) -> None:
+    name = f"images/{'n' * 251}.jpg"
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, bytes(size))
+    _extract(tmp_path / "a.zip", tmp_path / "folder", Event())
+    written = [path for path in (tmp_path / "folder").rglob("*") if path.is_file()]
+    assert written == [tmp_path / "folder" / name]
 
 
 @pytest.mark.parametrize("size", [1 << 20, (1 << 20) + 1])

@@ -49,17 +49,18 @@ def write_checked(path: Path, content: bytes, digest: str) -> None:
 def write_whole(path: Path, content: bytes) -> None:
     """Write bytes to a file, which appears complete or not at all: what `replacing` does, for thousands of files."""
     # Texts: paths made of paths take longer than all else here, but for the disk.
-    folder, name = os.path.split(path)
-    part = f"{folder}/{_part_name(name)}" if folder else _part_name(name)
+    folder = os.path.dirname(path)  # noqa: PTH120
+    part = f"{folder}/{_part_name()}" if folder else _part_name()
     try:
         with open(part, "xb", buffering=0) as file:  # noqa: PTH123
             left = memoryview(content)
             while left:
                 left = left[file.write(left) :]
         os.replace(part, path)  # noqa: PTH105
-    except BaseException:
+    except BaseException as problem:
         with suppress(FileNotFoundError):
             os.unlink(part)  # noqa: PTH108
+        _rename(problem, part, path)
         raise
 
 
@@ -70,18 +71,29 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield part
         part.replace(path)
-    except BaseException:
+    except BaseException as problem:
         part.unlink(missing_ok=True)
+        _rename(problem, str(part), path)
         raise
+
+
+def _rename(problem: BaseException, part: str, path: Path) -> None:
+    """Let a problem with a hidden file name the one that was meant."""
+    if isinstance(problem, OSError) and problem.filename is not None and str(problem.filename) == part:
+        problem.filename = str(path)
+        if problem.filename2 is not None:
+            # None in its place would be shown.
+            del problem.filename2
 
 
 def part_of(path: Path) -> Path:
     """A hidden file beside another one, for its bytes until it is whole."""
-    return path.with_name(_part_name(path.name))
+    return path.with_name(_part_name())
 
 
-def _part_name(name: str) -> str:
-    return f".{name}.{uuid.uuid4().hex}.part"
+def _part_name() -> str:
+    # Without the name of the file, which may be as long as names can be.
+    return f".{uuid.uuid4().hex}.part"
 
 
 def refuse_other(received: "hashlib._Hash", digest: str, name: str) -> None:

@@ -112,7 +112,7 @@ def test_an_export_that_fails_costs_the_variant_and_not_the_training(
     [variant] = _export(context, FLAVOURS["detect"], Unwilling(checkpoint, device="cpu"), epochs=2)
     assert variant.files == ()
     assert variant.facts.id == "onnx-fp32"
-    assert variant.facts.failure == "no room for (64, 64) and ('output0',) in model.onnx"
+    assert variant.facts.failure == "no room for (64, 64) and ('output0',) in fp32.onnx"
     assert "the model has no ONNX variant, so that it cannot predict yet: no room" in caplog.text
 
 

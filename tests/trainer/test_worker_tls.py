@@ -132,13 +132,16 @@ async def test_a_real_worker_trains_over_tls(
         assert "checkpoint" in {artifact.role for artifact in ended.result.artifacts}
 
 
+# It believes for a minute that the certificate is being replaced, and so had better begin early.
+@pytest.mark.real_training
+@pytest.mark.timeout(180)
 async def test_a_worker_that_does_not_trust_the_trainer_is_the_reason_of_its_job(
     world: World, tmp_path: Path, worker_python: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BLOOMERY_TRAINER_CA", str(issue(tmp_path, "another")))
     async with running_trainer(world, **secured(world, issue(tmp_path, "trainer"), worker_python)) as trainer:
         job = await training(trainer)
-        ended = await trainer.reaches(job.name, JOB_STATE_FAILED, seconds=60)
+        ended = await trainer.reaches(job.name, JOB_STATE_FAILED, seconds=150)
         assert ended.reason.code == "WORKER_LOST"
         assert "CERTIFICATE_VERIFY_FAILED" in ended.reason.message
         assert "BLOOMERY_TRAINER_CA" in ended.reason.hint

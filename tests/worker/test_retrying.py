@@ -66,8 +66,9 @@ async def test_one_kind_of_problem_may_last_for_a_while_and_no_longer() -> None:
     short = Troubled(*[ValueError()] * 8)
     assert await short.again(Policy(), worth=worth(short)) == "done"
     assert short.now > 10
-    broken = Troubled(*[ValueError()] * 8, *[ConnectionError()] * 8, *[ValueError()] * 8)
+    broken = Troubled(*[ValueError()] * 8, *[ConnectionError()] * 8, *[ValueError()] * 5)
     assert await broken.again(Policy(), worth=worth(broken)) == "done"
+    assert broken.now > 60
     long = Troubled(*[ValueError("certificate")] * 100)
     with pytest.raises(ValueError, match="certificate"):
         await long.again(Policy(), worth=worth(long))

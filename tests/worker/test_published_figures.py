@@ -19,7 +19,9 @@ from bloomery_vision.formats import Format
 from bloomery_vision.interpret import OutputError
 from bloomery_vision.manifest import ManifestRow
 from bloomery_worker.context import Context
+from bloomery_worker.evaluating import evaluate
 from bloomery_worker.messages import JobSpec
+from bloomery_worker.predicting import predict
 from tests.worker.sample_data import as_version, cached, rows_of
 from tests.worker.test_parts import JOB
 
@@ -52,18 +54,19 @@ def context(job: JobSpec, **parameters: bool | float | str) -> Context:
 
 
 def measured(job: JobSpec, *, multi_label: bool) -> Mapping[str, float]:
-    from bloomery_recipe_yolo.evaluating import evaluate
     from bloomery_recipe_yolo.flavours import FLAVOURS
+    from bloomery_recipe_yolo.named import applied
 
-    return evaluate(context(job, multi_label=multi_label), FLAVOURS["detect"]).metrics
+    wanted = context(job, multi_label=multi_label)
+    return evaluate(wanted, applied(wanted, FLAVOURS["detect"])).metrics
 
 
 def predicted(job: JobSpec, *, multi_label: bool) -> list[dict[str, Any]]:
     from bloomery_recipe_yolo.flavours import FLAVOURS
-    from bloomery_recipe_yolo.predicting import predict
+    from bloomery_recipe_yolo.named import applied
 
     options = context(job, confidence=0.001, iou=0.7, multi_label=multi_label)
-    [file] = predict(options, FLAVOURS["detect"]).files
+    [file] = predict(options, applied(options, FLAVOURS["detect"])).files
     return [json.loads(line) for line in Path(file.path).read_text().splitlines()]
 
 
@@ -131,12 +134,12 @@ def test_published_figures_are_those_of_the_predictions(job: JobSpec) -> None:
 
 
 def test_jobs_read_outputs_as_their_recipe_says(job: JobSpec) -> None:
-    from bloomery_recipe_yolo.evaluating import evaluate
     from bloomery_recipe_yolo.flavours import FLAVOURS
-    from bloomery_recipe_yolo.predicting import predict
+    from bloomery_recipe_yolo.named import applied
 
     other = replace(FLAVOURS["detect"], decoder=YOLO_END_TO_END)
+    wanted = context(job, confidence=0.001)
     with pytest.raises(OutputError, match="its rows"):
-        predict(context(job, confidence=0.001), other)
+        predict(wanted, applied(wanted, other))
     with pytest.raises(OutputError, match="sees class"):
-        evaluate(context(job), other)
+        evaluate(wanted, applied(wanted, other))

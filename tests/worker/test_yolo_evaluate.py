@@ -14,6 +14,7 @@ from google.protobuf.json_format import MessageToDict
 from bloomery_vision.figures import figures_of
 from bloomery_vision.geometry import Shape, Tag
 from bloomery_vision.records import from_parquet
+from bloomery_worker.applying import paced
 from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.messages import Note, ProgressNote
 from tests.worker.conftest import SPLITS
@@ -156,8 +157,6 @@ async def test_a_model_of_another_task_is_refused(classifier: FakeTrainer, cells
 
 
 def test_work_on_many_images_tells_how_far_it_is_and_ends_on_request() -> None:
-    from bloomery_recipe_yolo.applying import paced
-
     told: list[Note] = []
     stop, now = threading.Event(), iter((0.0, 0.0, 0.4, 1.2, 1.2))
     check = paced(Context(JOB, told.append, stop), "evaluating", 4, clock=lambda: next(now))

@@ -73,6 +73,24 @@ class Evaluator(Protocol):
         ...
 
 
+class MakeEvaluator(Protocol):
+    """Makes an evaluator for a dataset and a model."""
+
+    def __call__(
+        self,
+        dataset: Dataset,
+        size: Size,
+        classes: Sequence[str],
+        *,
+        decoder: str,
+        check: Check = ...,
+        multi_label: bool = ...,
+        missing: Sequence[str] = ...,
+    ) -> Evaluator:
+        """The evaluator."""
+        ...
+
+
 class DetectionEvaluator:
     """Evaluates boxes.
 

@@ -1,8 +1,7 @@
 """What differs between detection, segmentation and classification; all else is shared."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from bloomery_recipe_yolo.exact import ExactTrainer
 from bloomery_recipe_yolo.kept import Kept, Select, first_ones, shapes_of_labels, spread_ones, tags_of_folders
@@ -10,8 +9,7 @@ from bloomery_recipe_yolo.library import ClassificationTrainer, DetectionTrainer
 from bloomery_vision.decoders import CENTER_CROP, LETTERBOX, PROBABILITIES, YOLO
 from bloomery_vision.formats import YoloTask
 from bloomery_worker.context import Context
-from bloomery_worker.dataset import Dataset
-from bloomery_worker.evaluate import Check, ClassificationEvaluator, DetectionEvaluator, Evaluator, Size
+from bloomery_worker.evaluate import ClassificationEvaluator, DetectionEvaluator, MakeEvaluator
 from bloomery_worker.layout import Laid, class_folders, yolo_folder
 from bloomery_worker.segmentation import SegmentationEvaluator
 
@@ -26,24 +24,6 @@ class SegmentTrainer(ExactTrainer, SegmentationTrainer):
 
 class ClassifyTrainer(ExactTrainer, ClassificationTrainer):
     """Trains classifiers."""
-
-
-class MakeEvaluator(Protocol):
-    """Makes an evaluator for a dataset and a model."""
-
-    def __call__(
-        self,
-        dataset: Dataset,
-        size: Size,
-        classes: Sequence[str],
-        *,
-        decoder: str,
-        check: Check = ...,
-        multi_label: bool = ...,
-        missing: Sequence[str] = ...,
-    ) -> Evaluator:
-        """The evaluator."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

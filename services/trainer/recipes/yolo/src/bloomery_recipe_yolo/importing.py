@@ -3,12 +3,12 @@
 import time
 from pathlib import Path
 
-from bloomery_recipe_yolo.applying import PACKAGES
 from bloomery_recipe_yolo.exact import BEST_FILE
 from bloomery_recipe_yolo.facts import model_facts
 from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.foreign import Foreign
 from bloomery_recipe_yolo.model import TrainedModel
+from bloomery_recipe_yolo.named import PACKAGES
 from bloomery_recipe_yolo.training import image_size
 from bloomery_vision.interpret import are_finite
 from bloomery_worker import machine

@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from bloomery_recipe_yolo.applying import named_model
 from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.model import TrainedModel
+from bloomery_recipe_yolo.named import named_model
 from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.messages import ProgressNote
 from bloomery_worker.recipe import Result

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from bloomery_recipe_yolo import kept, rehearsal
-from bloomery_recipe_yolo.applying import multi_label
 from bloomery_recipe_yolo.exact import BEST_FILE, ExactTrainer
 from bloomery_recipe_yolo.facts import model_facts
 from bloomery_recipe_yolo.flavours import Flavour
@@ -21,6 +20,7 @@ from bloomery_recipe_yolo.tensorboard import EVENTS_FILE, write_events
 from bloomery_recipe_yolo.weights import Base, find_base
 from bloomery_vision.forms import FORMS
 from bloomery_worker import machine
+from bloomery_worker.applying import multi_label
 from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.evaluate import Evaluation
 from bloomery_worker.failures import classify

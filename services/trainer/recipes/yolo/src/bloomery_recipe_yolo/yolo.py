@@ -3,12 +3,14 @@
 from pathlib import Path
 
 from bloomery_recipe_yolo import environment
-from bloomery_recipe_yolo.splits import check_split
 from bloomery_worker import machine
 from bloomery_worker.context import Context
+from bloomery_worker.evaluating import evaluate
 from bloomery_worker.failures import ConfigError
+from bloomery_worker.predicting import predict
 from bloomery_worker.preflight import check_dataset
 from bloomery_worker.recipe import Result
+from bloomery_worker.splits import check_split
 from bloomery_worker.variants import Plan
 
 
@@ -30,11 +32,10 @@ class YoloRecipe:
         # These load the library, which reads its environment once.
         import torch
 
-        from bloomery_recipe_yolo.evaluating import evaluate
         from bloomery_recipe_yolo.flavours import FLAVOURS
         from bloomery_recipe_yolo.importing import import_model
+        from bloomery_recipe_yolo.named import applied
         from bloomery_recipe_yolo.optimizing import optimize
-        from bloomery_recipe_yolo.predicting import predict
         from bloomery_recipe_yolo.training import train
 
         torch.set_num_threads(machine.threads(context.job.cpus))
@@ -43,11 +44,11 @@ class YoloRecipe:
             case "TRAIN":
                 return train(context, flavour)
             case "EVALUATE":
-                return evaluate(context, flavour)
+                return evaluate(context, applied(context, flavour))
             case "OPTIMIZE":
                 return optimize(context, flavour)
             case "PREDICT":
-                return predict(context, flavour)
+                return predict(context, applied(context, flavour))
             case "IMPORT":
                 return import_model(context, flavour)
             case kind:

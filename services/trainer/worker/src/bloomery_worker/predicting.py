@@ -8,31 +8,28 @@ from pathlib import Path
 
 import numpy as np
 
-from bloomery_recipe_yolo.applying import PACKAGES, lineage, multi_label, named_model, paced
-from bloomery_recipe_yolo.flavours import Flavour
-from bloomery_recipe_yolo.model import TrainedModel
-from bloomery_recipe_yolo.splits import count_of, rows_of, split_of
 from bloomery_vision.geometry import Box, Found, Mask, Polygon, Tag
 from bloomery_vision.interpret import Choice, Fitted, fit, interpret
 from bloomery_vision.manifest import ManifestRow
 from bloomery_worker import machine
+from bloomery_worker.applying import Applied, lineage, multi_label, paced
 from bloomery_worker.context import Context
 from bloomery_worker.messages import FileNote
 from bloomery_worker.predictor import Images, predictions
 from bloomery_worker.recipe import Result
+from bloomery_worker.splits import count_of, rows_of, split_of
 
 BATCH = 8
 FILE = "predictions.jsonl"
 
 
-def predict(context: Context, flavour: Flavour) -> Result:
-    """Predicts on the split that the job names and writes what is found."""
+def predict(context: Context, model: Applied) -> Result:
+    """Predicts with a model on the split that the job names and writes what is found."""
     started = time.monotonic()
-    model = named_model(context, device=machine.device())
     target = context.work_dir / FILE
-    shapes = _written(target, _lines(context, flavour, model))
+    shapes = _written(target, _lines(context, model))
     details = {
-        **lineage(context, model, resize=flavour.resize),
+        **lineage(context, model),
         "classes": list(model.classes),
         "split": split_of(context),
         "images": count_of(context),
@@ -40,7 +37,7 @@ def predict(context: Context, flavour: Flavour) -> Result:
         "duration_seconds": time.monotonic() - started,
     }
     made = FileNote(path=str(target), role="predictions", file_name=FILE, media_type="application/jsonl")
-    return Result(files=(made,), metrics={}, details=details, versions=machine.versions(PACKAGES))
+    return Result(files=(made,), metrics={}, details=details, versions=machine.versions(model.packages))
 
 
 def _written(target: Path, lines: Iterator[tuple[ManifestRow, list[Found]]]) -> int:
@@ -53,7 +50,7 @@ def _written(target: Path, lines: Iterator[tuple[ManifestRow, list[Found]]]) -> 
     return shapes
 
 
-def _lines(context: Context, flavour: Flavour, model: TrainedModel) -> Iterator[tuple[ManifestRow, list[Found]]]:
+def _lines(context: Context, model: Applied) -> Iterator[tuple[ManifestRow, list[Found]]]:
     choice = Choice(
         conf=float(context.parameters["confidence"]),
         iou=float(context.parameters.get("iou", Choice().iou)),
@@ -65,13 +62,13 @@ def _lines(context: Context, flavour: Flavour, model: TrainedModel) -> Iterator[
     def images() -> Iterator[Images]:
         for row in rows_of(context):
             check()
-            fitted = fit(context.dataset.image(row), (model.side, model.side), flavour.resize)
+            fitted = fit(context.dataset.image(row), model.size, model.resize)
             pending.append((row, fitted))
             yield fitted.pixels
 
-    for outputs in predictions(model, images(), batch=BATCH):
+    for outputs in predictions(model.predict, images(), batch=BATCH):
         row, fitted = pending.popleft()
-        yield row, list(interpret(flavour.decoder, outputs, fitted, model.classes, choice))
+        yield row, list(interpret(model.decoder, outputs, fitted, model.classes, choice))
 
 
 def document(row: ManifestRow, found: list[Found]) -> dict[str, object]:

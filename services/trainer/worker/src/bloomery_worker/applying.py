@@ -1,36 +1,40 @@
-"""What the jobs that apply a model to many images share: the model that they name, and word of how far they are."""
+"""What the jobs that apply a model to many images share: the model as they see it, and word of how far they are."""
 
 import time
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
 
-from bloomery_recipe_yolo.model import TrainedModel
 from bloomery_worker import machine
 from bloomery_worker.context import Context, StopRequestedError
-from bloomery_worker.evaluate import Check
-from bloomery_worker.failures import ConfigError
+from bloomery_worker.evaluate import Check, MakeEvaluator, Size
 from bloomery_worker.messages import ProgressNote
-
-PACKAGES = ("ultralytics", "torch", "numpy", "bloomery-worker", "bloomery-recipe-yolo")
-"""Whose versions the results name."""
+from bloomery_worker.predictor import Predictor
 
 INTERVAL = 1.0
 """Seconds between two words of progress."""
 
 
-def named_model(context: Context, *, device: str) -> TrainedModel:
-    """The model that the job works on.
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A model as the jobs that apply it see it.
 
-    Raises:
-        ConfigError: the job names none, or one of another task.
+    Attributes:
+        predict: gives its raw outputs.
+        evaluator: measures models of its task.
+        classes: names in the order of their numbers.
+        size: of its input.
+        resize: how an image is fitted to it.
+        decoder: how its outputs are read.
+        packages: whose versions the results name.
     """
-    if not context.job.base_file:
-        raise ConfigError("the job names no model to work on", hint="name a model version")
-    model = TrainedModel(Path(context.job.base_file), device=device)
-    if model.task != context.job.task:
-        hint = "choose the recipe of the model's task"
-        raise ConfigError(f"the model is one to {model.task}, not to {context.job.task}", hint=hint)
-    return model
+
+    predict: Predictor
+    evaluator: MakeEvaluator
+    classes: tuple[str, ...]
+    size: Size
+    resize: str
+    decoder: str
+    packages: tuple[str, ...]
 
 
 def multi_label(context: Context) -> bool:
@@ -56,12 +60,12 @@ def paced(context: Context, phase: str, total: int, *, clock: Callable[[], float
     return check
 
 
-def lineage(context: Context, model: TrainedModel, *, resize: str) -> dict[str, object]:
+def lineage(context: Context, model: Applied) -> dict[str, object]:
     """The facts about what was applied to what, as part of the result's details."""
     job = context.job
     return {
         "task": job.task,
-        "input": {"height": model.side, "width": model.side, "resize": resize},
+        "input": {"height": model.size[0], "width": model.size[1], "resize": model.resize},
         "model": {"version": job.model_version, "classes": list(model.classes)},
         "base": {"name": job.model_version, "digest": job.base_digest},
         "dataset": {"version": job.dataset_version, "content_hash": context.dataset.index.content_hash},

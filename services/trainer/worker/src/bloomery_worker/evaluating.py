@@ -4,21 +4,19 @@ import json
 import time
 from collections.abc import Sequence
 
-from bloomery_recipe_yolo.applying import PACKAGES, lineage, multi_label, named_model, paced
-from bloomery_recipe_yolo.flavours import Flavour
-from bloomery_recipe_yolo.model import TrainedModel
-from bloomery_recipe_yolo.splits import count_of, rows_of, split_of
 from bloomery_vision.records import to_parquet
 from bloomery_worker import machine
+from bloomery_worker.applying import Applied, lineage, multi_label, paced
 from bloomery_worker.context import Context
 from bloomery_worker.evaluate import Evaluation
 from bloomery_worker.failures import DataError, some
 from bloomery_worker.messages import FileNote
 from bloomery_worker.recipe import Result
+from bloomery_worker.splits import count_of, rows_of, split_of
 
 
-def evaluate(context: Context, flavour: Flavour) -> Result:
-    """Measures the model on the split that the job names.
+def evaluate(context: Context, model: Applied) -> Result:
+    """Measures a model on the split that the job names.
 
     Classes are matched by name. What is on the images of classes that the model lacks counts as missed.
 
@@ -26,11 +24,10 @@ def evaluate(context: Context, flavour: Flavour) -> Result:
         DataError: model and dataset version share no class, or no image of the split can be measured.
     """
     started = time.monotonic()
-    model = named_model(context, device=machine.device())
     missing = _missing(context, model.classes)
-    evaluation = _measured(context, flavour, model, missing)
+    evaluation = _measured(context, model, missing)
     details = {
-        **lineage(context, model, resize=flavour.resize),
+        **lineage(context, model),
         "classes": [*model.classes, *missing],
         "missing_classes": missing,
         "split": evaluation.name,
@@ -42,21 +39,21 @@ def evaluate(context: Context, flavour: Flavour) -> Result:
         files=(_written(context, evaluation), _recorded(context, evaluation)),
         metrics=evaluation.values(),
         details=details,
-        versions=machine.versions(PACKAGES),
+        versions=machine.versions(model.packages),
     )
 
 
-def _measured(context: Context, flavour: Flavour, model: TrainedModel, missing: Sequence[str]) -> Evaluation:
-    evaluator = flavour.evaluator(
+def _measured(context: Context, model: Applied, missing: Sequence[str]) -> Evaluation:
+    evaluator = model.evaluator(
         context.dataset,
-        (model.side, model.side),
+        model.size,
         model.classes,
-        decoder=flavour.decoder,
+        decoder=model.decoder,
         check=paced(context, "evaluating", count_of(context)),
         multi_label=multi_label(context),
         missing=missing,
     )
-    evaluation = evaluator.evaluate(model, rows_of(context), name=split_of(context), record=True)
+    evaluation = evaluator.evaluate(model.predict, rows_of(context), name=split_of(context), record=True)
     _check_counted(context, evaluation)
     return evaluation
 

@@ -15,11 +15,11 @@ from pydantic import SecretStr
 
 from bloomery.annotation.v1 import add_AnnotationServiceServicer_to_server
 from bloomery.dataset.v1 import add_DatasetServiceServicer_to_server
-from bloomery.inference.v1 import ModelServiceStub, PredictionServiceStub
+from bloomery.inference.v1 import ModelServiceStub, PredictionServiceStub, ServingServiceStub
 from bloomery.training.v1 import add_JobServiceServicer_to_server
 from bloomery_inference.app import InferenceApp
 from bloomery_inference.settings import InferenceSettings, OnnxSettings, RuntimeSettings
-from bloomery_kit.auth import OwnerToken
+from bloomery_kit.auth import OwnerToken, service_token
 from bloomery_kit.clients import channel
 from bloomery_kit.objects import FolderObjectStore
 from bloomery_kit.server import ServerOptions, ServiceHost
@@ -31,6 +31,7 @@ from tests.inference.neighbours import Datasets, Projects, Trainer
 if TYPE_CHECKING:
     from bloomery.inference.v1.model_service_pb2_grpc import ModelServiceAsyncStub
     from bloomery.inference.v1.prediction_service_pb2_grpc import PredictionServiceAsyncStub
+    from bloomery.inference.v1.serving_service_pb2_grpc import ServingServiceAsyncStub
 
 TOKEN = "owner"
 KEY = "k" * 32
@@ -43,6 +44,7 @@ class Service:
     app: InferenceApp
     models: ModelServiceAsyncStub
     predictions: PredictionServiceAsyncStub
+    serving: ServingServiceAsyncStub
     trainer: Trainer
     datasets: Datasets
     projects: Projects
@@ -132,6 +134,10 @@ async def service(
             results_retry=0.05,
             **limits,  # type: ignore[arg-type]
         )
-        async with serving(settings) as (app, port), channel(f"127.0.0.1:{port}", token=TOKEN) as connection:
-            models, predictions = ModelServiceStub(connection), PredictionServiceStub(connection)
-            yield Service(app, models, predictions, trainer, datasets, projects, objects)
+        async with (
+            serving(settings) as (app, port),
+            channel(f"127.0.0.1:{port}", token=TOKEN) as person,
+            channel(f"127.0.0.1:{port}", token=service_token(TOKEN)) as agent,
+        ):
+            models, predictions = ModelServiceStub(person), PredictionServiceStub(person)
+            yield Service(app, models, predictions, ServingServiceStub(agent), trainer, datasets, projects, objects)

@@ -7,10 +7,9 @@ one that slept past its term finds out before it commits anything, however wrong
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
 
 from bloomery_kit.database import Transaction, insert_ignore
+from bloomery_kit.database_clock import Now
 from bloomery_kit.errors import Aborted
 
 _NAME = "leases"
@@ -55,30 +54,13 @@ def lease_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
-class _Now(sa.ColumnElement[float]):
-    """Seconds since 1970 by the database's clock, at the moment and not at the transaction's start."""
-
-    type = sa.Float()
-    inherit_cache = True
-
-
-@compiles(_Now, "sqlite")
-def _sqlite_now(_element: _Now, _compiler: SQLCompiler, **_options: object) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"
-
-
-@compiles(_Now, "postgresql")
-def _postgres_now(_element: _Now, _compiler: SQLCompiler, **_options: object) -> str:
-    return "extract(epoch from clock_timestamp())"
-
-
 async def take(tx: Transaction, name: str, holder: str, term: float) -> Lease | None:
     """Take the lease `name` for `term` seconds, None while somebody holds it; a name always has the same term."""
     await insert_ignore(tx, _LEASES, {"name": name, "holder": "", "epoch": 0, "expires": 0.0})
     statement = (
         sa.update(_LEASES)
         .where(_L.name == name, _is_free(term))
-        .values(holder=holder, epoch=_L.epoch + 1, expires=_Now() + term)
+        .values(holder=holder, epoch=_L.epoch + 1, expires=Now() + term)
         .returning(_L.epoch)
     )
     epoch: int | None = await tx.scalar(statement)
@@ -87,7 +69,7 @@ async def take(tx: Transaction, name: str, holder: str, term: float) -> Lease | 
 
 async def renew(tx: Transaction, lease: Lease, term: float) -> None:
     """Hold on to the lease for `term` more seconds. Raise LeaseLost."""
-    statement = sa.update(_LEASES).where(*_held(lease)).values(expires=_Now() + term)
+    statement = sa.update(_LEASES).where(*_held(lease)).values(expires=Now() + term)
     if (await tx.execute(statement)).rowcount != 1:
         raise LeaseLost(lease.name)
 
@@ -101,7 +83,7 @@ async def fence(tx: Transaction, lease: Lease) -> None:
 
 async def give_up(tx: Transaction, lease: Lease, *, rest: float = 0.0) -> None:
     """Let the next one take it, after `rest` seconds; one that was lost already is left alone."""
-    await tx.execute(sa.update(_LEASES).where(*_held(lease)).values(holder="", expires=_Now() + rest - _TICK))
+    await tx.execute(sa.update(_LEASES).where(*_held(lease)).values(holder="", expires=Now() + rest - _TICK))
 
 
 async def forget(tx: Transaction, name: str) -> None:
@@ -126,7 +108,7 @@ async def held(tx: Transaction, prefix: str, term: float) -> set[str]:
 
 
 def _is_free(term: float) -> sa.ColumnElement[bool]:
-    return sa.or_(_L.expires < _Now(), _L.expires > _Now() + _BEYOND * term)
+    return sa.or_(_L.expires < Now(), _L.expires > Now() + _BEYOND * term)
 
 
 def _held(lease: Lease) -> tuple[sa.ColumnElement[bool], ...]:

@@ -9,7 +9,11 @@ import grpc
 
 from bloomery.annotation.v1 import AnnotationServiceStub
 from bloomery.dataset.v1 import DatasetServiceStub
-from bloomery.inference.v1 import add_ModelServiceServicer_to_server, add_PredictionServiceServicer_to_server
+from bloomery.inference.v1 import (
+    add_ModelServiceServicer_to_server,
+    add_PredictionServiceServicer_to_server,
+    add_ServingServiceServicer_to_server,
+)
 from bloomery.training.v1 import JobServiceStub
 from bloomery_inference import housekeeping, parked, pending
 from bloomery_inference.aliases import Aliases
@@ -30,6 +34,9 @@ from bloomery_inference.releasing import Releasing
 from bloomery_inference.remembered import Remembered
 from bloomery_inference.runtime import open_runtime
 from bloomery_inference.service import ModelServicer, PredictionServicer
+from bloomery_inference.serving.plans import Plans
+from bloomery_inference.serving.replicas import Replicas
+from bloomery_inference.serving.service import ServingServicer
 from bloomery_inference.settings import InferenceSettings
 from bloomery_inference.versions import Versions
 from bloomery_kit.auth import service_token
@@ -55,7 +62,9 @@ _IDEMPOTENT = (
 class InferenceApp:
     """The service's parts; `open`, `register`, `start`, `close` in this order."""
 
-    def __init__(self, settings: InferenceSettings, db: Database, objects: ObjectStore) -> None:
+    def __init__(
+        self, settings: InferenceSettings, db: Database, objects: ObjectStore, *, draining: asyncio.Event
+    ) -> None:
         self._db = db
         self._channels = {
             target: _channel(target, settings)
@@ -83,6 +92,12 @@ class InferenceApp:
         )
         images = ImageSource(annotations, objects, max_bytes=settings.max_image_bytes)
         self._predictions = PredictionServicer(Remembered(db, registry), images, predictor)
+        self._serving = ServingServicer(
+            Plans(db, changed=changed, draining=draining),
+            Replicas(db, changed=changed),
+            objects,
+            beat=settings.replica_silence / 3,
+        )
         recorder = Recorder(db, datasets=datasets, annotations=annotations)
         follower = Follower(db, recorder, jobs=jobs, changed=changed)
         parking = Parked(db, recorder, jobs=jobs, changed=changed)
@@ -96,12 +111,12 @@ class InferenceApp:
         self.loops.add(housekeeping.LOOP, housekeeper.tidy, tidying)
 
     @classmethod
-    async def open(cls, settings: InferenceSettings, *, draining: asyncio.Event) -> Self:  # noqa: ARG003
+    async def open(cls, settings: InferenceSettings, *, draining: asyncio.Event) -> Self:
         """Connect, and bring the schema up to date."""
         db = Database.connect(settings.database_url, SCHEMA)
         await migrate(db, MIGRATIONS)
         await asyncio.to_thread(settings.cache_dir.mkdir, parents=True, exist_ok=True)
-        return cls(settings, db, open_object_store(settings.object_store))
+        return cls(settings, db, open_object_store(settings.object_store), draining=draining)
 
     def register(self, host: ServiceHost) -> None:
         """Put the servicers on a server."""
@@ -112,6 +127,12 @@ class InferenceApp:
             add_PredictionServiceServicer_to_server,
             self._predictions,
             "bloomery.inference.v1.PredictionService",
+            ready=self._ready,
+        )
+        host.add(
+            add_ServingServiceServicer_to_server,
+            self._serving,
+            "bloomery.inference.v1.ServingService",
             ready=self._ready,
         )
 

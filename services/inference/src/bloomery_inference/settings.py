@@ -60,3 +60,5 @@ class InferenceSettings(ServiceSettings):
     """Seconds before the feed of results is opened again after it ended."""
     tidy_interval: float = Field(default=60.0, gt=0)
     """Seconds between two looks at what is to be cleaned up."""
+    replica_silence: float = Field(default=30.0, gt=0)
+    """Seconds after which a replica that said nothing counts for no rollout, and is asked after all others."""

@@ -1,6 +1,6 @@
 """Models and their versions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
@@ -152,6 +152,13 @@ async def get_version(tx: Transaction, selector: Selector) -> ModelVersion | Non
         query = query.where(VERSIONS.c.uid == aliases.named(selector.version))
     row = (await tx.execute(query)).one_or_none()
     return version_of(row, await variants.of_version(tx, row.uid)) if row else None
+
+
+async def by_uid(tx: Transaction, uids: Collection[str]) -> dict[str, ModelVersion]:
+    """Versions by their uids, without variants and aliases."""
+    if not uids:
+        return {}
+    return {row.uid: version_of(row) for row in await tx.execute(_SELECT_VERSIONS.where(VERSIONS.c.uid.in_(uids)))}
 
 
 async def name_version(tx: Transaction, version: ModelVersion) -> ModelVersion:

@@ -162,3 +162,77 @@ CLEANUPS = sa.Table(
     # When it is done for the last time; not set before the first.
     sa.Column("last_time", UtcDateTime),
 )
+
+# Whoever changes one holds the row of its model locked, but for `sequence` and what was compared.
+DEPLOYMENTS = sa.Table(
+    "deployments",
+    METADATA,
+    sa.Column("project", sa.String, nullable=False),
+    sa.Column("id", sa.String, nullable=False),
+    sa.Column("uid", sa.String, primary_key=True),
+    sa.Column("model_uid", sa.String, sa.ForeignKey("models.uid"), nullable=False, index=True),
+    sa.Column("runtime", sa.String, nullable=False),
+    # The alias that it moves, "" for none.
+    sa.Column("alias", sa.String, nullable=False),
+    # The version and the variant as they were asked for.
+    sa.Column("target", sa.String, nullable=False),
+    sa.Column("variant", sa.String, nullable=False),
+    sa.Column("labels", sa.JSON, nullable=False),
+    sa.Column("traffic", sa.Integer, nullable=False),
+    sa.Column("shadow", sa.Boolean, nullable=False),
+    sa.Column("paused", sa.Boolean, nullable=False),
+    # Uids of variants, "" for none.
+    sa.Column("serving", sa.String, nullable=False),
+    sa.Column("candidate", sa.String, nullable=False),
+    sa.Column("previous", sa.String, nullable=False),
+    # Until when `previous` stays loaded, in seconds since 1970 by the database's clock; not set once it has left.
+    sa.Column("drained", sa.Float, nullable=True),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("observed", sa.BigInteger, nullable=False),
+    # Grows with each change of anything that is shown.
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("failure", sa.String, nullable=False),
+    sa.Column("updater", sa.String, nullable=False),
+    sa.Column("create_time", UtcDateTime, nullable=False),
+    sa.Column("update_time", UtcDateTime, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    # The variants between which the counts below were made.
+    sa.Column("compared_serving", sa.String, nullable=False),
+    sa.Column("compared_candidate", sa.String, nullable=False),
+    sa.Column("compared", sa.BigInteger, nullable=False),
+    sa.Column("disagreed", sa.BigInteger, nullable=False),
+    sa.Column("skipped", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("project", "id"),
+)
+
+SERVING_REPLICAS = sa.Table(
+    "serving_replicas",
+    METADATA,
+    sa.Column("runtime", sa.String, primary_key=True),
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("incarnation", sa.String, nullable=False),
+    sa.Column("endpoint", sa.String, nullable=False),
+    # Incarnations that were replaced, the last ones.
+    sa.Column("former", sa.JSON, nullable=False),
+    sa.Column("models", sa.JSON, nullable=False),
+    # The newest plan that it has applied.
+    sa.Column("observed", sa.BigInteger, nullable=False),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    # When it last reported, in seconds since 1970 by the database's clock.
+    sa.Column("reported", sa.Float, nullable=False),
+)
+
+# The newest of each deployment.
+DISAGREEMENTS = sa.Table(
+    "disagreements",
+    METADATA,
+    sa.Column("deployment_uid", sa.String, sa.ForeignKey("deployments.uid"), primary_key=True),
+    sa.Column("ordinal", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("asset", sa.String, nullable=False),
+    sa.Column("digest", sa.String, nullable=False),
+    sa.Column("difference", sa.String, nullable=False),
+    # Numbers of the versions whose answer was given, and of the other.
+    sa.Column("answered", sa.BigInteger, nullable=False),
+    sa.Column("other", sa.BigInteger, nullable=False),
+    sa.Column("create_time", UtcDateTime, nullable=False),
+)

@@ -1,6 +1,6 @@
 """Variants of versions: asked for, made by jobs, deleted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -132,3 +132,11 @@ async def record(tx: Transaction, version_uid: str, job: str, made: MadeVariant,
         "update_time": now,
     }
     await tx.execute(sa.insert(VARIANTS).values(row))
+
+
+async def by_uid(tx: Transaction, uids: Collection[str]) -> dict[str, Variant]:
+    """Variants by their uids, as far as they are there."""
+    if not uids:
+        return {}
+    rows = await tx.execute(_SELECT.where(VARIANTS.c.uid.in_(uids)))
+    return {row.uid: variant_of(row) for row in rows}

@@ -5,8 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-import grpc
-
 from bloomery.annotation.v1 import AnnotationServiceStub
 from bloomery.dataset.v1 import DatasetServiceStub
 from bloomery.inference.v1 import (
@@ -39,8 +37,7 @@ from bloomery_inference.serving.replicas import Replicas
 from bloomery_inference.serving.service import ServingServicer
 from bloomery_inference.settings import InferenceSettings
 from bloomery_inference.versions import Versions
-from bloomery_kit.auth import service_token
-from bloomery_kit.clients import channel
+from bloomery_kit.clients import neighbour
 from bloomery_kit.database import Database
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.loops import Loops
@@ -67,7 +64,7 @@ class InferenceApp:
     ) -> None:
         self._db = db
         self._channels = {
-            target: _channel(target, settings)
+            target: neighbour(target, settings, retryable=_IDEMPOTENT)
             for target in {settings.annotation_target, settings.dataset_target, settings.trainer_target}
         }
         jobs = JobServiceStub(self._channels[settings.trainer_target])
@@ -144,14 +141,10 @@ class InferenceApp:
         """Stop following and give everything back."""
         await self.loops.close()
         await self._runtime.close()
-        for neighbour in self._channels.values():
-            await neighbour.close()
+        for each in self._channels.values():
+            await each.close()
         await self._db.close()
 
     async def _ready(self) -> None:
         self.loops.check_ready()
         await check_schema(self._db, MIGRATIONS)
-
-
-def _channel(target: str, settings: InferenceSettings) -> grpc.aio.Channel:
-    return channel(target, token=service_token(settings.token.get_secret_value()), retryable=_IDEMPOTENT)

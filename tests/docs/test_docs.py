@@ -18,6 +18,7 @@ from bloomery.cli import app
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_dataset.settings import DatasetSettings
 from bloomery_gateway.settings import GatewaySettings
+from bloomery_inference.agent.settings import AgentSettings
 from bloomery_inference.settings import InferenceSettings
 from bloomery_kit.settings import PREFIX
 from bloomery_trainer.recipes import Catalogue
@@ -27,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = [*GUIDES, *(ROOT / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
 CODE = ("sdk/src", "libs", "services", "server/src")
-SETTINGS = (AnnotationSettings, DatasetSettings, TrainerSettings, InferenceSettings, GatewaySettings)
+SETTINGS = (AnnotationSettings, DatasetSettings, TrainerSettings, InferenceSettings, AgentSettings, GatewaySettings)
 ELSEWHERE = {
     "BLOOMERY_DATA": "the client",
     "BLOOMERY_ENDPOINT": "the client",

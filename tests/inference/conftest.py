@@ -49,6 +49,7 @@ class Service:
     datasets: Datasets
     projects: Projects
     objects: FolderObjectStore
+    target: str
 
 
 @pytest.fixture
@@ -113,10 +114,19 @@ def limits() -> dict[str, int]:
 
 
 @pytest.fixture
+def store(tmp_path: Path) -> FolderStoreSettings:
+    """Where blobs lie; nobody serves its signed URLs."""
+    return FolderStoreSettings(root=tmp_path / "blobs", base_url="http://127.0.0.1:1", signing_key=SecretStr(KEY))
+
+
+@pytest.fixture
 async def service(
-    database_url: str, tmp_path: Path, runtime_settings: RuntimeSettings, limits: dict[str, int]
+    database_url: str,
+    tmp_path: Path,
+    store: FolderStoreSettings,
+    runtime_settings: RuntimeSettings,
+    limits: dict[str, int],
 ) -> AsyncIterator[Service]:
-    store = FolderStoreSettings(root=tmp_path / "blobs", base_url="http://127.0.0.1:1", signing_key=SecretStr(KEY))
     objects = await asyncio.to_thread(FolderObjectStore, store.root, base_url=store.base_url, signing_key=KEY.encode())
     trainer, datasets, projects = Trainer(), Datasets(), Projects()  # type: ignore[abstract]
     async with neighbours(trainer, datasets, projects) as target:
@@ -131,6 +141,7 @@ async def service(
             runtime=runtime_settings,
             tidy_interval=0.2,
             pending_interval=0.05,
+            plan_poll=0.1,
             results_retry=0.05,
             **limits,  # type: ignore[arg-type]
         )
@@ -140,4 +151,14 @@ async def service(
             channel(f"127.0.0.1:{port}", token=service_token(TOKEN)) as agent,
         ):
             models, predictions = ModelServiceStub(person), PredictionServiceStub(person)
-            yield Service(app, models, predictions, ServingServiceStub(agent), trainer, datasets, projects, objects)
+            yield Service(
+                app,
+                models,
+                predictions,
+                ServingServiceStub(agent),
+                trainer,
+                datasets,
+                projects,
+                objects,
+                f"127.0.0.1:{port}",
+            )

@@ -130,7 +130,7 @@ async def with_variant(item: FeedItem, objects: ObjectStore, directory: Path, *,
 async def optimized(sequence: int, job: str, objects: ObjectStore, directory: Path) -> FeedItem:
     """An OPTIMIZE job's result, with the files of `directory` in the object store."""
     artifacts = []
-    for path in await asyncio.to_thread(_files, directory):
+    for path in await asyncio.to_thread(files_in, directory):
         name = path.relative_to(directory).as_posix()
         key = f"p/{job.replace('/', '-')}/{name}"
         await objects.put(key, path.read_bytes())
@@ -160,5 +160,6 @@ async def optimized(sequence: int, job: str, objects: ObjectStore, directory: Pa
     return FeedItem(job=Job(name=job, kind=JobKind.JOB_KIND_OPTIMIZE), result=result)
 
 
-def _files(directory: Path) -> list[Path]:
+def files_in(directory: Path) -> list[Path]:
+    """All files below a folder."""
     return sorted(file for file in directory.rglob("*") if file.is_file())

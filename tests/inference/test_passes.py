@@ -9,9 +9,14 @@ import sqlalchemy as sa
 from bloomery.inference.v1 import DeleteModelVersionRequest, FindModelVersionRequest, OptimizeModelVersionRequest
 from bloomery.training.v1 import FeedItem, Job, JobResult
 from bloomery_inference import housekeeping, parked, pending
+from bloomery_inference.agent import replica
+from bloomery_inference.agent.local import HeldModels
+from bloomery_inference.agent.model import Plan, PlannedModel
+from bloomery_inference.agent.replica import Replica
 from bloomery_inference.follower import RESULTS_LOOP
 from bloomery_inference.holding import Holding
 from bloomery_inference.housekeeping import Housekeeper
+from bloomery_inference.model import InputSpec
 from bloomery_inference.parked import Parked
 from bloomery_inference.pending import Pending
 from bloomery_inference.recording import Recorder
@@ -30,6 +35,10 @@ WORKS = {
     housekeeping.LOOP: [
         Work(Holding, "catch_up", lambda _, model: model.uid),
         Work(Housekeeper, "_clean", lambda _, due: due.ordinal),
+    ],
+    replica.LOOP: [
+        Work(Replica, "_bring", lambda _, model: model.uid),
+        Work(Replica, "_free", lambda _, uid: uid),
     ],
 }
 STEPS: list[tuple[Any, str]] = [
@@ -67,9 +76,21 @@ async def test_one_items_trouble_holds_up_no_other(
         with monkeypatch.context() as patched:
             patched.setattr(Recorder, "record", fail)
             await turns(service.app.loops, RESULTS_LOOP)
+    if loop == replica.LOOP:
+        for owner, name in ((HeldModels, "load"), (Replica, "_try_out")):
+            monkeypatch.setattr(owner, name, nothing)
+        planned = [PlannedModel(uid * 32, uid, (), (), InputSpec(32, 32, "letterbox"), "yolo") for uid in "ab"]
+        service.app.local.replica.want(Plan(1, tuple(planned)))
+        if work.name == "_free":
+            await turns(service.app.loops, loop)
+            service.app.local.replica.want(Plan(2, ()))
     done = fail_first(monkeypatch, work)
     await turns(service.app.loops, loop)
     assert len(done) == 1
+
+
+async def nothing(*_: object) -> None:
+    pass
 
 
 async def fail(*_: object, **__: object) -> None:

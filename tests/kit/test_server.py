@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from pydantic import SecretStr
 
 from bloomery.common.v1 import Problem
-from bloomery_kit.clients import channel, neighbour
+from bloomery_kit.clients import channel
 from bloomery_kit.context import request_id, trace_id
 from bloomery_kit.errors import Unavailable
 from bloomery_kit.feeds import Notifier, watch_states
@@ -352,52 +352,31 @@ class TestChannel:
         assert outside == inside
 
 
-def certified(folder: Path) -> ServiceSettings:
-    """Settings of a service at a free port, with a new certificate for `localhost` that is its own CA."""
-    certificate, key = folder / "tls.crt", folder / "tls.key"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
-    subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
-    return ServiceSettings(
+async def test_a_server_with_a_certificate_speaks_tls_and_takes_a_new_one(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+
+    def issue() -> bytes:
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
+        subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+        return certificate.read_bytes()
+
+    roots = [issue()]
+    settings = ServiceSettings(
         database_url="",
-        object_store=FolderStoreSettings(root=folder, base_url="", signing_key=SecretStr("")),
+        object_store=FolderStoreSettings(root=tmp_path, base_url="", signing_key=SecretStr("")),
         token=SecretStr(OWNER),
         bind="127.0.0.1",
         port=0,
         tls_certificate=certificate,
         tls_key=key,
     )
-
-
-async def heard(client: grpc.aio.Channel) -> str:
-    answer = client.unary_unary(f"/{SERVICE}/Answer", StringValue.SerializeToString, StringValue.FromString)
-    value: str = (await answer(StringValue(value="x"), timeout=5)).value
-    return value
-
-
-async def test_a_server_with_a_certificate_speaks_tls_and_takes_a_new_one(tmp_path: Path) -> None:
-    settings = certified(tmp_path)
     host = ServiceHost(options_from(settings), authenticator=Tokens())
     host.add(register, EchoServicer(), SERVICE)
     port = await host.start()
     for _ in range(2):
-        roots = (tmp_path / "tls.crt").read_bytes()
-        async with channel(f"localhost:{port}", token=OWNER, root_certs=roots) as client:
-            assert await heard(client) == "heard x"
-        certified(tmp_path)
-    await host.stop()
-
-
-async def test_a_service_dials_a_neighbour_with_tls_where_it_has_a_ca(tmp_path: Path) -> None:
-    settings = certified(tmp_path)
-    host = ServiceHost(options_from(settings), authenticator=Tokens())
-    host.add(register, EchoServicer(), SERVICE)
-    target = f"localhost:{await host.start()}"
-    trusting = settings.model_copy(update={"neighbour_ca": tmp_path / "tls.crt"})
-    async with neighbour(target, trusting, retryable=()) as client:
-        assert await heard(client) == "heard x"
-    async with neighbour(target, settings, retryable=()) as client:
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await heard(client)
-        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        async with channel(f"localhost:{port}", token=OWNER, root_certs=roots[-1]) as client:
+            answer = client.unary_unary(f"/{SERVICE}/Answer", StringValue.SerializeToString, StringValue.FromString)
+            assert (await answer(StringValue(value="x"), timeout=5)).value == "heard x"
+        roots.append(issue())
     await host.stop()

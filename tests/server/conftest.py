@@ -11,10 +11,10 @@ from bloomery_server.folder import DataFolder
 
 
 @asynccontextmanager
-async def embedded(root: Path) -> AsyncIterator[EmbeddedServer]:
+async def embedded(root: Path, triton: Path | None = None) -> AsyncIterator[EmbeddedServer]:
     """All services on a data folder."""
     folder = DataFolder.open(root)
-    server = EmbeddedServer(folder, folder.identity(port=0), stop_jobs=False, on_ready=lambda: None)
+    server = EmbeddedServer(folder, folder.identity(port=0), stop_jobs=False, on_ready=lambda: None, triton=triton)
     try:
         await server.start()
         yield server

@@ -5,6 +5,7 @@ directory that says `backend: "onnxruntime"` loads as it is.
 """
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -121,16 +122,33 @@ def install(folder: Path, host: HostPython) -> None:
         program.chmod(0o755)
 
 
-@contextmanager
-def run_triton(folder: Path) -> Iterator[TritonServer]:
-    """Run a server with an empty model repository, its backends and its log in `folder`."""
+def triton_program(folder: Path) -> Path:
+    """Write a program into `folder` that is a whole server: with its environment, and its backends beside it."""
     installed = ensure_triton()
-    repository, backends = folder / "models", folder / "backends"
-    repository.mkdir()
+    variables = [f"{name}={shlex.quote(value)}" for name, value in environment(installed, find_host()).items()]
+    command = [str(installed / "tritonserver"), f"--backend-directory={make_backends(folder, installed)}"]
+    program = folder / "tritonserver"
+    program.write_text(f'#!/bin/sh\nexec env -i {" ".join(variables)} {shlex.join(command)} "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
+def make_backends(folder: Path, installed: Path) -> Path:
+    """Return the folder of backends that is made in `folder`."""
+    backends = folder / "backends"
     backends.mkdir()
     # Triton puts this folder, and not PYTHONPATH, on the backend's module path.
     (backends / "python").symlink_to(installed / "python")
     (backends / "onnxruntime").symlink_to(BACKEND)
+    return backends
+
+
+@contextmanager
+def run_triton(folder: Path) -> Iterator[TritonServer]:
+    """Run a server with an empty model repository, its backends and its log in `folder`."""
+    installed = ensure_triton()
+    repository, backends = folder / "models", make_backends(folder, installed)
+    repository.mkdir()
     grpc_port, http_port = free_port(), free_port()
     command = [
         str(installed / "tritonserver"),

@@ -21,6 +21,7 @@ from bloomery_kit.metrics import serve_metrics
 from bloomery_kit.server import ServerOptions, ServiceHost
 from bloomery_kit.service import App
 from bloomery_kit.settings import FolderStoreSettings
+from bloomery_server.beside import TritonBeside
 from bloomery_server.folder import DataFolder, Identity
 from bloomery_trainer.app import TrainerApp
 from bloomery_trainer.settings import Policy, TrainerSettings
@@ -34,7 +35,13 @@ class EmbeddedServer:
     """Bloomery on one machine. Listens on loopback only; everything that lasts lies in the data folder."""
 
     def __init__(
-        self, folder: DataFolder, identity: Identity, *, stop_jobs: bool, on_ready: Callable[[], None]
+        self,
+        folder: DataFolder,
+        identity: Identity,
+        *,
+        stop_jobs: bool,
+        on_ready: Callable[[], None],
+        triton: Path | None = None,
     ) -> None:
         self._folder = folder
         self._identity = identity
@@ -47,6 +54,7 @@ class EmbeddedServer:
         self._gateway: GatewayApp | None = None
         self._trainer: TrainerApp | None = None
         self._stop_metrics: Callable[[], None] | None = None
+        self.beside = TritonBeside(triton, folder.root, identity) if triton else None
 
     async def start(self) -> int:
         """Open every service and listen; the port for clients. The server announces itself in the folder last."""
@@ -71,6 +79,8 @@ class EmbeddedServer:
         port = await self._host.start()
         for app in self.apps:
             await app.start()
+        if self.beside is not None:
+            self.beside.loops.start()
         self._stop_metrics = serve_metrics(self._identity.metrics_port, _LOOPBACK)
         self._folder.announce(self._identity)
         self._on_ready()
@@ -84,6 +94,8 @@ class EmbeddedServer:
 
     async def close(self) -> None:
         """Give everything back."""
+        if self.beside is not None:
+            await self.beside.loops.close()
         for app in reversed(self.apps):
             await app.close()
         if self._gateway is not None:
@@ -153,6 +165,8 @@ class Wiring:
             dataset_target=self._target,
             trainer_target=self._target,
             cache_dir=self._root / "cache" / "models",
+            replica_id="local",
+            plan_poll=_RARELY,
         )
 
     def _common(self, service: str) -> Mapping[str, Any]:

@@ -41,6 +41,8 @@ class Identity:
     worker_port: int
     http_port: int
     metrics_port: int
+    triton_port: int = 0
+    agent_port: int = 0
 
     @classmethod
     def fresh(cls) -> Self:
@@ -86,6 +88,8 @@ class DataFolder:
             worker_port=_free_port(stored.worker_port, taken),
             http_port=_free_port(stored.http_port, taken),
             metrics_port=_free_port(stored.metrics_port, taken),
+            triton_port=_free_port(stored.triton_port, taken),
+            agent_port=_free_port(stored.agent_port, taken),
         )
         if identity != stored:
             _write_private(path, asdict(identity))

@@ -25,6 +25,10 @@ def up(
         typer.Option(min=1, max=65535, help="Port for clients; kept between starts, any free one by default."),
     ] = None,
     stop_jobs: Annotated[bool, typer.Option(help="Stop running jobs with the server; by default they go on.")] = False,
+    triton: Annotated[
+        Path | None,
+        typer.Option(help="Path of tritonserver, which then runs beside and serves `--runtime triton`."),
+    ] = None,
 ) -> None:
     """Run Bloomery on this machine until Ctrl-C.
 
@@ -37,6 +41,7 @@ def up(
 
     started = time.monotonic()
     _check_weights(os.environ.get("BLOOMERY_WEIGHTS"))
+    program = _program(triton)
     root = (data or Path(os.environ.get("BLOOMERY_DATA") or DEFAULT_FOLDER)).expanduser().absolute()
     if root.exists() and not root.is_dir():
         typer.echo(f"{root} is a file\nhint: give a folder to --data; it is made where it does not exist", err=True)
@@ -49,7 +54,7 @@ def up(
     except OSError as error:
         raise _cannot_start(root, error) from error
     try:
-        asyncio.run(_serve(folder, port=port or 0, stop_jobs=stop_jobs, started=started))
+        asyncio.run(_serve(folder, port=port or 0, stop_jobs=stop_jobs, triton=program, started=started))
     except AddressInUseError as error:
         typer.echo(f"{error}\nhint: stop what listens there, or choose another --port", err=True)
         raise typer.Exit(_IN_USE) from error
@@ -80,7 +85,15 @@ def _check_weights(folder: str | None) -> None:
         raise typer.Exit(_WRONG_SETTING)
 
 
-async def _serve(folder: DataFolder, *, port: int, stop_jobs: bool, started: float) -> None:
+def _program(path: Path | None) -> Path | None:
+    """The Triton server's program; say before anything starts that it is none."""
+    if path and not (path.is_file() and os.access(path, os.X_OK)):
+        typer.echo(f"--triton names {path}, which is no program\nhint: give the path of tritonserver", err=True)
+        raise typer.Exit(_WRONG_SETTING)
+    return path and path.absolute()
+
+
+async def _serve(folder: DataFolder, *, port: int, stop_jobs: bool, triton: Path | None, started: float) -> None:
     # Imported here, so that `bloomery --help` stays quick.
     from bloomery_kit.logging import setup_logging
     from bloomery_kit.server import run_until_signal
@@ -93,5 +106,11 @@ async def _serve(folder: DataFolder, *, port: int, stop_jobs: bool, started: flo
 
     with (folder.root / "server.log").open("a", buffering=1) as log:
         setup_logging(stream=log)
-        server = EmbeddedServer(folder, folder.identity(port=port), stop_jobs=stop_jobs, on_ready=say_ready)
+        server = EmbeddedServer(
+            folder,
+            folder.identity(port=port),
+            stop_jobs=stop_jobs,
+            on_ready=say_ready,
+            triton=triton,
+        )
         await run_until_signal(server, on_stop=server.close)

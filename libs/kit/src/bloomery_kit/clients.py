@@ -7,23 +7,12 @@ from typing import Any, TypeVar
 import grpc
 from grpc.aio import ClientCallDetails, Metadata
 
-from bloomery_kit.auth import PRINCIPAL_HEADER, Role, format_principal, service_token
+from bloomery_kit.auth import PRINCIPAL_HEADER, Role, format_principal
 from bloomery_kit.context import principal_var, request_id_var, traceparent_var
-from bloomery_kit.settings import ServiceSettings
 
 T = TypeVar("T")
 DEFAULT_MESSAGE_BYTES = 16 << 20
 _UNARY_SECONDS = 30.0
-
-
-def neighbour(target: str, settings: ServiceSettings, *, retryable: Sequence[str]) -> grpc.aio.Channel:
-    """A channel of the service with these settings to another one, as itself; with TLS where they name a CA.
-
-    Raise OSError where the CA's file cannot be read.
-    """
-    roots = settings.neighbour_ca.read_bytes() if settings.neighbour_ca else None
-    token = service_token(settings.token.get_secret_value())
-    return channel(target, token=token, root_certs=roots, retryable=retryable)
 
 
 def channel(
@@ -48,6 +37,8 @@ def channel(
         ("grpc.keepalive_timeout_ms", 20_000),
         # Channels of one process would share a connection, and with it the pause that another one's failures have left.
         ("grpc.use_local_subchannel_pool", 1),
+        # A neighbour that comes back after minutes is found within seconds.
+        ("grpc.max_reconnect_backoff_ms", 5_000),
         # Probing grows the window to megabytes, which hides a stalled reader from the server's bounded queue.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.service_config", json.dumps(_service_config(retryable))),

@@ -54,7 +54,6 @@ class ServiceSettings(BaseSettings):
     health_port: int | None = Field(default=None, ge=0, le=65535)
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
     reflection: bool = False
-    neighbour_ca: Path | None = Field(default=None, description="PEM file: other services are dialled with TLS")
     tls_certificate: Path | None = None
     tls_key: Path | None = Field(default=None, validate_default=True)
 

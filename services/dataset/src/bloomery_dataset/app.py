@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+import grpc
+
 from bloomery.annotation.v1 import AnnotationServiceStub
 from bloomery.dataset.v1 import add_DatasetServiceServicer_to_server
 from bloomery_dataset import builder, housekeeping
@@ -22,7 +24,8 @@ from bloomery_dataset.settings import DatasetSettings
 from bloomery_dataset.shards import ShardCache, has_arrived
 from bloomery_dataset.signing import Signer
 from bloomery_kit import leases
-from bloomery_kit.clients import neighbour
+from bloomery_kit.auth import service_token
+from bloomery_kit.clients import channel
 from bloomery_kit.database import Database
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.loops import Loops
@@ -47,7 +50,7 @@ class DatasetApp:
     ) -> None:
         self._db = db
         self._objects = objects
-        self._channel = neighbour(settings.annotation_target, settings, retryable=_IDEMPOTENT)
+        self._channel = _channel(settings)
         scratch, cached = _folders(settings.cache_dir)
         changed = Notifier()
         annotations = Annotations(AnnotationServiceStub(self._channel))
@@ -106,6 +109,11 @@ class DatasetApp:
         self.loops.check_ready()
         await check_schema(self._db, MIGRATIONS)
         await self._objects.check_ready()
+
+
+def _channel(settings: DatasetSettings) -> grpc.aio.Channel:
+    token = service_token(settings.token.get_secret_value())
+    return channel(settings.annotation_target, token=token, retryable=_IDEMPOTENT)
 
 
 def _folders(root: Path) -> tuple[Path, Path]:

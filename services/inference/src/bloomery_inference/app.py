@@ -5,6 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+import grpc
+
 from bloomery.annotation.v1 import AnnotationServiceStub
 from bloomery.dataset.v1 import DatasetServiceStub
 from bloomery.inference.v1 import (
@@ -14,6 +16,7 @@ from bloomery.inference.v1 import (
 )
 from bloomery.training.v1 import JobServiceStub
 from bloomery_inference import housekeeping, parked, pending
+from bloomery_inference.agent.local import LocalReplica
 from bloomery_inference.aliases import Aliases
 from bloomery_inference.cards import Cards
 from bloomery_inference.comparing import Comparing
@@ -35,9 +38,10 @@ from bloomery_inference.service import ModelServicer, PredictionServicer
 from bloomery_inference.serving.plans import Plans
 from bloomery_inference.serving.replicas import Replicas
 from bloomery_inference.serving.service import ServingServicer
-from bloomery_inference.settings import InferenceSettings
+from bloomery_inference.settings import InferenceSettings, OnnxSettings
 from bloomery_inference.versions import Versions
-from bloomery_kit.clients import neighbour
+from bloomery_kit.auth import service_token
+from bloomery_kit.clients import channel
 from bloomery_kit.database import Database
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.loops import Loops
@@ -64,7 +68,7 @@ class InferenceApp:
     ) -> None:
         self._db = db
         self._channels = {
-            target: neighbour(target, settings, retryable=_IDEMPOTENT)
+            target: _channel(target, settings)
             for target in {settings.annotation_target, settings.dataset_target, settings.trainer_target}
         }
         jobs = JobServiceStub(self._channels[settings.trainer_target])
@@ -76,8 +80,9 @@ class InferenceApp:
         registry = Registry(db, releasing=releasing, changed=changed)
         optimizer = Optimizer(db, registry, jobs=jobs, changed=changed)
         files = ModelCache(objects, settings.cache_dir, limit=settings.cache_bytes)
+        loaded = LoadedModels(files, self._runtime, limit=settings.loaded_models)
         predictor = Predictor(
-            LoadedModels(files, self._runtime, limit=settings.loaded_models),
+            loaded,
             running=settings.running_predictions,
             waiting=settings.waiting_predictions,
             waiting_bytes=settings.waiting_bytes,
@@ -89,12 +94,10 @@ class InferenceApp:
         )
         images = ImageSource(annotations, objects, max_bytes=settings.max_image_bytes)
         self._predictions = PredictionServicer(Remembered(db, registry), images, predictor)
-        self._serving = ServingServicer(
-            Plans(db, changed=changed, draining=draining),
-            Replicas(db, changed=changed),
-            objects,
-            beat=settings.replica_silence / 3,
-        )
+        beat = settings.replica_silence / 3
+        serving_plans = Plans(db, changed=changed, draining=draining)
+        replicas = Replicas(db, changed=changed)
+        self._serving = ServingServicer(serving_plans, replicas, objects, beat=beat)
         recorder = Recorder(db, datasets=datasets, annotations=annotations)
         follower = Follower(db, recorder, jobs=jobs, changed=changed)
         parking = Parked(db, recorder, jobs=jobs, changed=changed)
@@ -106,6 +109,17 @@ class InferenceApp:
         self.loops.add(pending.LOOP, waiting.settle, waiting.pause)
         tidying = partial(changed.listen(housekeeping.CLEANUPS).wait, settings.tidy_interval)
         self.loops.add(housekeeping.LOOP, housekeeper.tidy, tidying)
+        if isinstance(settings.runtime, OnnxSettings):
+            self.local = LocalReplica(
+                serving_plans,
+                replicas,
+                loaded,
+                changed=changed,
+                replica_id=settings.replica_id,
+                poll=settings.plan_poll,
+                beat=beat,
+            )
+            self.local.add_to(self.loops)
 
     @classmethod
     async def open(cls, settings: InferenceSettings, *, draining: asyncio.Event) -> Self:
@@ -141,10 +155,14 @@ class InferenceApp:
         """Stop following and give everything back."""
         await self.loops.close()
         await self._runtime.close()
-        for each in self._channels.values():
-            await each.close()
+        for neighbour in self._channels.values():
+            await neighbour.close()
         await self._db.close()
 
     async def _ready(self) -> None:
         self.loops.check_ready()
         await check_schema(self._db, MIGRATIONS)
+
+
+def _channel(target: str, settings: InferenceSettings) -> grpc.aio.Channel:
+    return channel(target, token=service_token(settings.token.get_secret_value()), retryable=_IDEMPOTENT)

@@ -68,10 +68,10 @@ class ModelCache:
         return target
 
     async def _fetch_file(self, artifact: Artifact, staging: Path) -> None:
-        path = staging / _inside(artifact.file_name)
+        path = staging / inside(artifact.file_name)
         await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
         await self._objects.download(artifact.logical_key, path)
-        digest = await asyncio.to_thread(_digest, path)
+        digest = await asyncio.to_thread(digest_of, path)
         if digest != artifact.digest:
             raise Internal(f"{artifact.logical_key} has the digest {digest} instead of {artifact.digest}")
 
@@ -120,7 +120,8 @@ def _touch(folder: Path) -> bool:
     return True
 
 
-def _inside(file_name: str) -> PurePosixPath:
+def inside(file_name: str) -> PurePosixPath:
+    """A file's path inside a model directory. Raise Internal for one that leads out of it."""
     path = PurePosixPath(file_name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
         raise Internal(f"a model's file is called {file_name!r}")
@@ -136,6 +137,7 @@ def _publish(staging: Path, target: Path) -> None:
             raise
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """`sha256:...` of a file's bytes."""
     with path.open("rb") as stream:
         return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"

@@ -45,17 +45,29 @@ class LoadedModels:
     @asynccontextmanager
     async def use(self, variant: Variant) -> AsyncIterator[None]:
         """Keep a model loaded while the block runs. Raise ModelLoadError, Unavailable."""
+        await self.hold(variant)
+        try:
+            yield
+        finally:
+            self.release(variant.uid)
+
+    async def hold(self, variant: Variant) -> None:
+        """Load a model and keep it until as many calls of `release`. Raise ModelLoadError, Unavailable."""
         self._in_use[variant.uid] += 1
         try:
             await self._ensure(variant)
-            yield
-        finally:
-            self._in_use[variant.uid] -= 1
-            if not self._in_use[variant.uid]:
-                del self._in_use[variant.uid]
+        except BaseException:
+            self.release(variant.uid)
+            raise
+
+    def release(self, uid: str) -> None:
+        """Let a model leave that was held, once others want its place."""
+        self._in_use[uid] -= 1
+        if not self._in_use[uid]:
+            del self._in_use[uid]
 
     async def infer(self, variant: Variant, images: NDArray[np.uint8]) -> Tensors:
-        """Run a model that is in use; where the runtime has lost it, as by a restart, load it once more."""
+        """Run a model that is in use or held; where the runtime has lost it, as by a restart, load it once more."""
         try:
             return await self._runtime.infer(variant.uid, images)
         except NotLoaded:

@@ -1,7 +1,8 @@
 """What the inference service reads from the environment."""
 
+import socket
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -32,6 +33,10 @@ class TritonSettings(BaseModel):
 RuntimeSettings = Annotated[OnnxSettings | TritonSettings, Field(discriminator="kind")]
 
 
+def _own_name(values: dict[str, Any]) -> str:
+    return f"{socket.gethostname()[:240]}:{values.get('port', 0)}"
+
+
 class InferenceSettings(ServiceSettings):
     """Settings of the inference service; targets are `host:port` or `dns:///name:port`."""
 
@@ -60,5 +65,9 @@ class InferenceSettings(ServiceSettings):
     """Seconds before the feed of results is opened again after it ended."""
     tidy_interval: float = Field(default=60.0, gt=0)
     """Seconds between two looks at what is to be cleaned up."""
+    replica_id: str = Field(default_factory=_own_name, min_length=1, max_length=253)
+    """Under which its own runtime takes part in deployments: lasting, and another one for each process."""
+    plan_poll: float = Field(default=2.0, gt=0)
+    """Seconds between two looks for what other processes have planned for that runtime."""
     replica_silence: float = Field(default=30.0, gt=0)
     """Seconds after which a replica that said nothing counts for no rollout, and is asked after all others."""

@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_CHANNEL = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # A server that is started again is asked again within seconds.
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.use_local_subchannel_pool", 1),
+)
 _AWAY = frozenset({"StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED"})
 
 
@@ -39,7 +46,7 @@ class TritonRuntime:
         import tritonclient.grpc.aio as triton
 
         self._triton = triton
-        self._client = triton.InferenceServerClient(target)
+        self._client = triton.InferenceServerClient(target, channel_args=_CHANNEL)
         self._repository = repository
 
     async def load(self, name: str, files: ModelFiles) -> None:
@@ -115,7 +122,7 @@ def _place(source: Path, target: Path) -> int:
     """
     staging = target.with_name(f".{target.name}.{new_uid()}")
     if not _equal(source, target):
-        shutil.copytree(source, staging)
+        shutil.copytree(source, staging, copy_function=_link)
     if not _equal(source, target):
         remove(target)
         # Where another replica was first, with the same files.
@@ -125,6 +132,14 @@ def _place(source: Path, target: Path) -> int:
     with suppress(FileNotFoundError):
         os.utime(target)
     return _placed(target)
+
+
+def _link(source: str, target: str) -> None:
+    """Let a file have a second name, or a copy where that cannot be, as on another disk."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _placed(folder: Path) -> int:

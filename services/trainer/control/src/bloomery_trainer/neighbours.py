@@ -13,7 +13,8 @@ from bloomery.dataset.v1 import (
     GetDatasetVersionRequest,
     ReleaseReferenceRequest,
 )
-from bloomery_kit.clients import neighbour
+from bloomery_kit.auth import service_token
+from bloomery_kit.clients import channel
 from bloomery_trainer.model import Artifact, Task
 from bloomery_trainer.settings import TrainerSettings
 
@@ -44,9 +45,11 @@ class Neighbours:
     """Channels to the annotation and dataset services."""
 
     def __init__(self, settings: TrainerSettings) -> None:
+        roots = settings.neighbour_ca.read_bytes() if settings.neighbour_ca else None
+        token = service_token(settings.token.get_secret_value())
         self._channels = [
-            neighbour(settings.annotation_target, settings, retryable=(_GET_PROJECT,)),
-            neighbour(settings.dataset_target, settings, retryable=(_GET_VERSION,)),
+            channel(settings.annotation_target, token=token, root_certs=roots, retryable=(_GET_PROJECT,)),
+            channel(settings.dataset_target, token=token, root_certs=roots, retryable=(_GET_VERSION,)),
         ]
         self._annotation = AnnotationServiceStub(self._channels[0])
         self._dataset = DatasetServiceStub(self._channels[1])

@@ -68,6 +68,7 @@ class TrainerSettings(ServiceSettings):
     )
     annotation_target: str
     dataset_target: str
+    neighbour_ca: Path | None = None
     launcher: ProcessLauncherSettings
     catalogue: Path | None = Field(
         default=None, description="recipes as a worker's image tells them; the launcher's own environment by default"

@@ -1,0 +1,111 @@
+"""Programs that run beside the server: started again when they end, and ended with it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from signal import SIGTERM
+
+from bloomery_kit.errors import Unavailable
+from bloomery_kit.loops import Loops
+from bloomery_server.folder import Identity
+
+_LEASH = Path(__file__).with_name("leash.py")
+_LOOPBACK = "127.0.0.1"
+_GRACE_SECONDS = 10.0
+_AGAIN_SECONDS = 1.0
+TRITON = "triton"
+AGENT = "triton agent"
+
+
+class Program:
+    """A command with a log file; `run` is the work of a loop, which starts it again."""
+
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self.name = name
+        self.pid: int | None = None
+        self._command = command
+        self._environment = environment
+        self._log = log
+
+    async def run(self) -> None:
+        """Run it until it ends, which it should not: raise Unavailable then. Cancelled, it ends the program."""
+        leashed = [sys.executable, "-I", "-S", str(_LEASH), str(os.getpid()), *self._command]
+        with self._log.open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *leashed,
+                env=self._environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C is the server's to answer: it ends its programs in order.
+                start_new_session=True,
+            )
+        self.pid = process.pid
+        try:
+            code = await process.wait()
+        finally:
+            self.pid = None
+            await _end(process)
+        raise Unavailable("PROGRAM_ENDED", f"{self.name} ended with {code}; {self._log} says more")
+
+
+class TritonBeside:
+    """A Triton server, and the agent that keeps the models of deployments loaded in it."""
+
+    def __init__(self, program: Path, root: Path, identity: Identity) -> None:
+        self._folder = root / "triton"
+        repository = self._folder / "models"
+        repository.mkdir(parents=True, exist_ok=True)
+        target = f"{_LOOPBACK}:{identity.triton_port}"
+        triton = triton_command(program, repository, identity.triton_port)
+        agent = (sys.executable, "-P", "-m", "bloomery_inference.agent")
+        settings = {
+            "BLOOMERY_INFERENCE_TARGET": f"{_LOOPBACK}:{identity.port}",
+            "BLOOMERY_TOKEN": identity.token,
+            "BLOOMERY_TRITON_TARGET": target,
+            "BLOOMERY_REPOSITORY": str(repository),
+            "BLOOMERY_REPLICA_ID": "triton",
+            "BLOOMERY_ENDPOINT": target,
+            "BLOOMERY_BIND": _LOOPBACK,
+            "BLOOMERY_PORT": str(identity.agent_port),
+        }
+        self.programs = [
+            Program(TRITON, triton, os.environ, self._folder / "triton.log"),
+            Program(AGENT, agent, {**os.environ, **settings}, self._folder / "agent.log"),
+        ]
+        self.loops = Loops()
+        for each in self.programs:
+            self.loops.add(each.name, each.run, _AGAIN_SECONDS)
+
+
+def triton_command(program: Path, repository: Path, port: int) -> list[str]:
+    """How a Triton server is started that loads what an agent tells it to, and says no to nobody for one bad model."""
+    return [
+        str(program),
+        f"--model-repository={repository}",
+        "--model-control-mode=explicit",
+        "--exit-on-error=false",
+        "--strict-readiness=false",
+        "--disable-auto-complete-config",
+        "--exit-timeout-secs=5",
+        "--allow-http=false",
+        "--allow-metrics=false",
+        f"--grpc-address={_LOOPBACK}",
+        f"--grpc-port={port}",
+    ]
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    process.send_signal(SIGTERM)
+    try:
+        async with asyncio.timeout(_GRACE_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

@@ -1,0 +1,69 @@
+"""The agent as a program beside a real Triton, and the replica inside the service, on the plans of a real service."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from bloomery_gateway.app import GatewayApp
+from bloomery_gateway.settings import GatewaySettings
+from bloomery_inference.serving.model import LoadState
+from bloomery_kit.settings import FolderStoreSettings
+from real_parts.process import free_port
+from real_parts.triton import TritonServer
+from tests.inference.agent_programs import Agent, plan, ready_variant, reported
+from tests.inference.agents import good_model, other_model
+from tests.inference.conftest import KEY, Service
+
+READY, FAILED = LoadState.READY, LoadState.FAILED
+SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStoreSettings:
+    base_url = f"http://127.0.0.1:{free_port()}"
+    return FolderStoreSettings(root=tmp_path / "blobs", base_url=base_url, signing_key=SecretStr(KEY))
+
+
+@pytest.fixture(autouse=True)
+async def gateway(store: FolderStoreSettings) -> AsyncIterator[GatewayApp]:
+    settings = GatewaySettings(object_store=store, bind="127.0.0.1", http_port=int(store.base_url.rpartition(":")[2]))
+    app = await GatewayApp.open(settings, draining=asyncio.Event())
+    await app.start()
+    yield app
+    await app.close()
+
+
+async def test_the_replica_inside_the_service_loads_what_is_deployed(service: Service, tmp_path: Path) -> None:
+    whole = await ready_variant(service, good_model(tmp_path))
+    broken = await ready_variant(service, other_model(tmp_path, b"no model"), model="broken")
+    generation = await plan(service, "onnxruntime", whole, broken)
+    (replica,) = await reported(service, "onnxruntime", lambda found: [one.observed for one in found] == [generation])
+    (good,) = [uid for uid in (whole.variants[0].uid,) if replica.has(uid, READY)]
+    failed = replica.model(broken.variants[0].uid)
+    assert failed is not None
+    assert failed.state is FAILED
+    assert "Protobuf parsing failed" in failed.reason
+    assert good in await service.app._runtime.loaded()
+    generation = await plan(service, "onnxruntime")
+    (replica,) = await reported(service, "onnxruntime", lambda found: [one.observed for one in found] == [generation])
+    assert replica.models == ()
+
+
+@SQLITE
+async def test_an_agent_loads_what_is_deployed_and_serves_where_nobody_can_be_asked(
+    service: Service, triton: TritonServer, tmp_path: Path
+) -> None:
+    version = await ready_variant(service, good_model(tmp_path))
+    uid = version.variants[0].uid
+    generation = await plan(service, "triton", version)
+    agent = Agent(service.target, triton, tmp_path / "agent.log")
+    agent.start()
+    try:
+        (replica,) = await reported(service, "triton", lambda found: any(one.has(uid, READY) for one in found))
+        assert (replica.id, replica.endpoint) == ("first", triton.grpc_url)
+        await reported(service, "triton", lambda found: found[0].observed == generation)
+    finally:
+        agent.kill()

@@ -9,11 +9,14 @@ from typing import Any, cast
 
 import pytest
 
+from bloomery_vision.formats import Format
 from bloomery_vision.geometry import Box, Polygon, Shape
 from tests.vision.conftest import MakeImage
 from tests.vision.folders import doubts, plan_of, read_folder
 
-EXPORTS = sorted((Path(__file__).parent / "exports").glob("*.json"))
+EVERY = sorted((Path(__file__).parent / "exports").glob("*.json"))
+UNREAD = [path for path in EVERY if "unread" in json.loads(path.read_text(encoding="utf-8"))]
+EXPORTS = [path for path in EVERY if path not in UNREAD]
 
 
 def told(shape: Shape) -> Mapping[str, object]:
@@ -45,11 +48,16 @@ def rounded(*numbers: float) -> list[float]:
     return [round(number, 2) for number in numbers]
 
 
+def opened(path: Path, make_image: MakeImage) -> tuple[Mapping[str, Any], Mapping[str, bytes]]:
+    """What is told of an export, and its files with images."""
+    export: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    files = {name: text.encode() for name, text in cast("Mapping[str, str]", export["files"]).items()}
+    return export, files | {name: make_image(*size) for name, size in export["images"].items()}
+
+
 @pytest.mark.parametrize("path", EXPORTS, ids=lambda path: path.stem)
 def test_an_export_is_read_as_its_program_means_it(path: Path, make_image: MakeImage) -> None:
-    export = json.loads(path.read_text(encoding="utf-8"))
-    files = {name: text.encode() for name, text in cast("Mapping[str, str]", export["files"]).items()}
-    files |= {name: make_image(*size) for name, size in export["images"].items()}
+    export, files = opened(path, make_image)
     plan = plan_of(files)
     assert [label.name for label in plan.labels] == export["labels"]
     assert doubts(plan) == export["doubts"]
@@ -60,3 +68,11 @@ def test_an_export_is_read_as_its_program_means_it(path: Path, make_image: MakeI
         item = items[name]
         assert (item.split, item.annotated) == (expected["split"], expected["annotated"]), name
         assert [told(shape) for shape in item.shapes] == list(map(from_one_corner, expected["shapes"])), name
+
+
+@pytest.mark.parametrize("path", UNREAD, ids=lambda path: path.stem)
+def test_an_export_in_a_format_that_is_not_read_is_named(path: Path, make_image: MakeImage) -> None:
+    export, files = opened(path, make_image)
+    [stop] = plan_of(files).stops
+    assert (stop.code, export["unread"] in stop.message) == ("UNKNOWN_FORMAT", True), stop
+    assert set(plan_of(files, Format.IMAGES).images) == export["expected"].keys()

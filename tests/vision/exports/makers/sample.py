@@ -75,8 +75,12 @@ def save(
     labels: Sequence[str] = CLASSES,
     doubts: Mapping[str, int] | None = None,
     problems: Mapping[str, int] | None = None,
+    unread: str | None = None,
 ) -> None:
-    """Write an export down: all files of the folder but its images, which are told by their sizes."""
+    """Write an export down: all files of the folder but its images, which are told by their sizes.
+
+    `unread` is what the format is called where it is none of those that are read.
+    """
     pictures = {path for path in folder.rglob("*") if path.suffix in (".jpg", ".png")}
     texts = sorted(path for path in folder.rglob("*") if path.is_file() and path not in pictures)
     content = {
@@ -85,6 +89,7 @@ def save(
         "labels": list(labels),
         "doubts": dict(doubts or {}),
         **({"problems": problems} if problems else {}),
+        **({"unread": unread} if unread else {}),
         "expected": dict(sorted(expected.items())),
         "files": {
             path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8").replace(str(folder), "/data/set")

@@ -27,6 +27,7 @@ _TEXTS = (
         "a list of boxes",
         re.compile(r"^\S.*?\.(jpe?g|png|bmp)[\s,]+-?\d+([\s,]-?\d+){3,4}", re.MULTILINE | re.IGNORECASE),
     ),
+    ("VIA", re.compile(r"\A#?filename,(file_)?size,file_attributes,")),
     ("a table of images", re.compile(r"\A\s*filename\s*,", re.IGNORECASE)),
 )
 _CALLED_LABELS = re.compile(

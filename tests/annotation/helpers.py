@@ -158,7 +158,7 @@ async def serving(settings: AnnotationSettings) -> AsyncIterator[Server]:
 
 def settings_for(database_url: str, store: FolderStoreSettings | S3StoreSettings, **fields: Any) -> AnnotationSettings:
     """Settings with short times."""
-    defaults: dict[str, Any] = {"import_lease_seconds": 0.6, "import_poll_seconds": 0.2, "reserved_bytes": 0}
+    defaults: dict[str, Any] = {"import_lease_seconds": 60.0, "import_poll_seconds": 0.2, "reserved_bytes": 0}
     return AnnotationSettings(
         database_url=database_url, object_store=store, token=SecretStr(OWNER), **{**defaults, **fields}
     )

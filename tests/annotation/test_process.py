@@ -73,7 +73,8 @@ def _text(value: object) -> str:
 
 @pytest.fixture
 def process(deployed_settings: AnnotationSettings, tmp_path: Path) -> Iterator[Process]:
-    started = Process(deployed_settings, tmp_path)
+    # What it had taken when it was killed waits for so long.
+    started = Process(deployed_settings.model_copy(update={"import_lease_seconds": 1}), tmp_path)
     yield started
     started.server.end()
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bloomery import Client, Project, errors
@@ -67,24 +67,23 @@ def test_a_refusal_is_told(fake: Fake, project: Project) -> None:
         project.validate()
 
 
-@given(st.lists(st.integers(0, 3), max_size=12), st.integers(1, 4), st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(0, 3), max_size=12), st.integers(1, 4), st.lists(st.integers(1, 40), max_size=40))
 def test_no_finding_is_lost_or_said_twice_wherever_it_breaks(
-    counts: Sequence[int], size: int, data: st.DataObject
+    counts: Sequence[int], size: int, breaks: Sequence[int]
 ) -> None:
     """A stream of findings per image, cut into messages of `size`, breaks after any message, several times."""
     everything = [(image, problem(100 * image + n)) for image, count in enumerate(counts) for n in range(count)]
     known, heard, start = _Known(), list[Problem](), -1
-    while True:
+    # After the last break it goes on to the end.
+    for after in (*breaks, len(everything) + 1):
         rest = [one for one in everything if one[0] > start]
         pieces = [rest[at : at + size] for at in range(0, len(rest), size)] or [[]]
-        breaks = data.draw(st.integers(1, len(pieces) + 1))
-        for number, piece in enumerate(pieces[:breaks]):
+        for number, piece in enumerate(pieces[:after]):
             following = pieces[number + 1][0][0] if number + 1 < len(pieces) else len(counts)
             # Everything was said about the images before the one that comes next.
             start = max(start, following - 1)
             heard += known.take(message(str(start) if start >= 0 else "", [one for _, one in piece], 0)).problems
-        if breaks >= len(pieces):
+        if after >= len(pieces):
             break
         known.reopen()
     assert heard == [one for _, one in everything]

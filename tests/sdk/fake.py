@@ -46,6 +46,9 @@ Answer = Message | Callable[[Any], Message]
 Script = Callable[[Any], Iterable[object]]
 """From a request to what a stream sends: messages, an error that breaks it off, or Hang for silence."""
 
+Talk = Callable[[AsyncIterator[Any]], AsyncIterator[object]]
+"""The server's side of a stream of both sides: from requests as they come to what it sends, as of a Script."""
+
 T = TypeVar("T")
 
 
@@ -59,6 +62,7 @@ class Fake:
         self.unknown: set[str] = set()
         """Methods that it does not serve."""
         self._scripts: dict[str, Script] = {}
+        self._talks: dict[str, Talk] = {}
         self._faults: dict[str, deque[Fault]] = defaultdict(deque)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -79,6 +83,11 @@ class Fake:
         """What a streaming rpc sends."""
         assert _method(method).server_streaming
         self._scripts[method] = script
+
+    def converse(self, method: str, talk: Talk) -> None:
+        """What an rpc that streams both ways sends."""
+        assert _method(method).client_streaming
+        self._talks[method] = talk
 
     def queue(self, method: str, *faults: Fault) -> None:
         """What goes wrong at the next calls of an rpc, one each."""
@@ -132,13 +141,17 @@ class Fake:
     async def stream(self, name: str, request: Message, context: Any) -> AsyncIterator[Message]:
         self._record(name, request, context)
         for item in self._scripts[name](request):
-            if isinstance(item, BloomeryError):
-                await _abort(context, item)
-            elif isinstance(item, Hang):
-                await asyncio.sleep(60)
-            else:
-                assert isinstance(item, Message)
-                yield item
+            yield await _sent(item, context)
+
+    async def talk(self, name: str, requests: AsyncIterator[Message], context: Any) -> AsyncIterator[Message]:
+        async def recorded() -> AsyncIterator[Message]:
+            async for request in requests:
+                self._record(name, request, context)
+                yield request
+
+        await context.send_initial_metadata(())
+        async for item in self._talks[name](recorded()):
+            yield await _sent(item, context)
 
     def _record(self, name: str, request: Message, context: Any) -> None:
         self.calls[name].append(request)
@@ -161,12 +174,27 @@ class _Handlers(grpc.GenericRpcHandler):
             async for item in self._fake.stream(name, request, context):
                 yield item
 
+        async def talk(requests: AsyncIterator[Message], context: Any) -> AsyncIterator[Message]:
+            async for item in self._fake.talk(name, requests, context):
+                yield item
+
         async def unary(request: Message, context: Any) -> Message:
             return await self._fake.unary(name, request, context)
 
+        if method.client_streaming:
+            return grpc.stream_stream_rpc_method_handler(talk, read, write)
         if method.server_streaming:
             return grpc.unary_stream_rpc_method_handler(stream, read, write)
         return grpc.unary_unary_rpc_method_handler(unary, read, write)
+
+
+async def _sent(item: object, context: Any) -> Message:
+    if isinstance(item, BloomeryError):
+        await _abort(context, item)
+    if isinstance(item, Hang):
+        await asyncio.sleep(60)
+    assert isinstance(item, Message)
+    return item
 
 
 async def _abort(context: Any, error: BloomeryError) -> None:

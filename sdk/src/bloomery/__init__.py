@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bloomery._better import MetricDifference, Verdict
     from bloomery._card import ModelCard
     from bloomery._comparison import ModelComparison
+    from bloomery._frames import Frame
     from bloomery._results import (
         AliasChange,
         Contents,
@@ -83,6 +84,7 @@ __all__ = [
     "Epoch",
     "Evaluation",
     "Event",
+    "Frame",
     "Import",
     "Job",
     "JobGroup",
@@ -135,6 +137,7 @@ _WHERE = {
     **{f"Async{name}": f"bloomery._aio.{module}" for module, names in _HOMES.items() for name in names},
     **dict.fromkeys(_RESULTS, "bloomery._results"),
     "BloomeryError": "bloomery.errors",
+    "Frame": "bloomery._frames",
     "MetricDifference": "bloomery._better",
     "ModelCard": "bloomery._card",
     "ModelComparison": "bloomery._comparison",

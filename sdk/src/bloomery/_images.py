@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from bloomery._fields import AssetFields
+from bloomery._results import Source
 from bloomery.annotation.v1 import Asset
 from bloomery.errors import InvalidArgument, Violation
+from bloomery.inference import v1 as inference
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,11 +39,11 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def images_below(folder: Path) -> Iterator[Path]:
-    """The images in a folder and those below it, by name; without hidden ones."""
+def files_below(folder: Path) -> Iterator[Path]:
+    """The files in a folder and those below it, by name; without hidden ones."""
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if is_image(path) and not hidden and path.is_file():
+        if not hidden and path.is_file():
             yield path
 
 
@@ -62,6 +64,25 @@ def encoded(image: object) -> bytes:
         raise refused(f"{name} has no bytes")
     _check_size(name, len(found))
     return found
+
+
+def content_of(image: object) -> "tuple[bytes, inference.Pixels | None, Source]":
+    """An image as it goes into a stream, encoded or as pixels, and what to draw on later.
+
+    Raises:
+        InvalidArgument: it cannot be read, is no image, or an asset.
+    """
+    if isinstance(image, bytes | bytearray | memoryview | str | Path):
+        content = encoded(image)
+        return content, None, Path(image) if isinstance(image, str | Path) else content
+    picture = _picture(image)
+    if picture.mode == "I;16":
+        content = encoded(picture)
+        return content, None, content
+    shown = picture if picture.mode == "RGB" else picture.convert("RGB")
+    pixels = inference.Pixels(width=shown.width, height=shown.height, rgb=shown.tobytes())
+    _check_size("the image", len(pixels.rgb))
+    return b"", pixels, shown
 
 
 def refused(message: str) -> InvalidArgument:
@@ -87,16 +108,19 @@ def _read(path: Path) -> bytes:
 
 
 def _png(image: object) -> bytes:
-    from PIL import Image
-
-    if not isinstance(image, Image.Image):
-        image = _from_array(image)
+    image = _picture(image)
     # As the pixels are: the orientation of a file that they came from says nothing about them.
     pixels = image.copy() if image.mode in _PNG_MODES else image.convert("RGB")
     pixels.info = {}
     out = BytesIO()
     pixels.save(out, "PNG", compress_level=1)
     return out.getvalue()
+
+
+def _picture(image: object) -> "Image":
+    from PIL import Image
+
+    return image if isinstance(image, Image.Image) else _from_array(image)
 
 
 def _from_array(array: object) -> "Image":

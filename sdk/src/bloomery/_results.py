@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -16,7 +16,12 @@ from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
 from bloomery.vision import v1 as vision
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 ImageT = TypeVar("ImageT")
+Source: TypeAlias = "bytes | Path | Image | None"
+"""What shapes can be drawn on, None where it is not here."""
 Kind = Literal["state_changed", "metrics", "progress", "log", "checkpoint", "system", "preflight", "samples"]
 
 
@@ -217,7 +222,7 @@ class Prediction:
     """
 
     proto: inference.PredictResponse
-    source: bytes | Path | None = field(default=None, repr=False)
+    source: Source = field(default=None, repr=False)
 
     @property
     def shapes(self) -> Sequence[vision.Shape]:
@@ -258,7 +263,7 @@ class Predicted(Generic[ImageT]):
     error: errors.InvalidArgument | errors.NotFound | None = None
 
 
-def _drawn(source: bytes | Path, shapes: Sequence[vision.Shape], target: Path) -> Path:
+def _drawn(source: "bytes | Path | Image", shapes: Sequence[vision.Shape], target: Path) -> Path:
     from PIL import Image
 
     from bloomery.drawing import draw

@@ -210,6 +210,13 @@ class Session:
         finally:
             call.cancel()
 
+    def exchange(
+        self, method: "grpc.aio.StreamStreamMultiCallable[Request, Reply]"
+    ) -> "grpc.aio.StreamStreamCall[Request, Reply]":
+        """Open a stream of both sides once. Raises ClientClosed."""
+        self._check_open()
+        return method(metadata=self._metadata)
+
     def failure(self, error: grpc.aio.AioRpcError) -> BloomeryError:
         """The client's error for a failed call, from which it also learns whether a server is there at all."""
         failure = from_rpc_error(error)

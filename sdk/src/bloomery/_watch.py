@@ -13,7 +13,7 @@ from bloomery.training import v1 as training
 M = TypeVar("M", bound=Message)
 
 TERMINAL = frozenset({training.JOB_STATE_SUCCEEDED, training.JOB_STATE_FAILED, training.JOB_STATE_CANCELLED})
-_REOPEN_PAUSE = 0.1
+REOPEN_PAUSE = 0.1
 
 
 async def follow(
@@ -36,7 +36,7 @@ async def follow(
     """
     cursor, attempt, quiet_since = after, 1, session.clock()
     while True:
-        pause = _REOPEN_PAUSE
+        pause = REOPEN_PAUSE
         try:
             async with aclosing(open_stream(cursor)) as messages:
                 async for message in messages:
@@ -47,7 +47,7 @@ async def follow(
         except errors.OutOfRange as error:
             cursor = _oldest(error)
         except errors.BloomeryError as error:
-            pause = _patient_pause(session, error, attempt, quiet_since)
+            pause = patient_pause(session, error, attempt, quiet_since)
             attempt += 1
         await session.sleep(pause)
 
@@ -70,13 +70,14 @@ async def to_the_end(
                     yield message
                     quiet_since = session.clock()
         except errors.BloomeryError as error:
-            await session.sleep(_patient_pause(session, error, attempt, quiet_since))
+            await session.sleep(patient_pause(session, error, attempt, quiet_since))
             attempt += 1
         else:
             return
 
 
-def _patient_pause(session: Session, error: errors.BloomeryError, attempt: int, quiet_since: float) -> float:
+def patient_pause(session: Session, error: errors.BloomeryError, attempt: int, quiet_since: float) -> float:
+    """Seconds until a stream is opened again. Raises the error where that cannot help, or was tried long enough."""
     pause = session.pause(attempt, error)
     if pause is None or session.clock() - quiet_since + pause > session.patience():
         raise error

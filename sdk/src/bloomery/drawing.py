@@ -26,10 +26,12 @@ _FILL = 80
 """Opacity of filled areas, of 255."""
 
 
-def draw(image: bytes | Path, shapes: Sequence[vision.Shape]) -> Image.Image:
-    """The picture as it is shown, RGB, with outlines, labels and scores on it; shapes are in its pixels."""
-    with Image.open(BytesIO(image) if isinstance(image, bytes) else image) as opened:
-        canvas = ImageOps.exif_transpose(opened).convert("RGB")
+def draw(image: bytes | Path | Image.Image, shapes: Sequence[vision.Shape]) -> Image.Image:
+    """The picture as it is shown, RGB, with outlines, labels and scores on it; shapes are in its pixels.
+
+    One that is open already is taken as its pixels are, and not changed.
+    """
+    canvas = image.convert("RGB") if isinstance(image, Image.Image) else _shown(image)
     pen = ImageDraw.Draw(canvas, "RGBA")
     stroke = max(2, round(max(canvas.size) / 320))
     font = ImageFont.load_default(max(12.0, max(canvas.size) / 45))
@@ -40,6 +42,11 @@ def draw(image: bytes | Path, shapes: Sequence[vision.Shape]) -> Image.Image:
     for shape in reversed(shapes):
         corner += _caption(canvas, pen, shape, font, corner)
     return canvas
+
+
+def _shown(image: bytes | Path) -> Image.Image:
+    with Image.open(BytesIO(image) if isinstance(image, bytes) else image) as opened:
+        return ImageOps.exif_transpose(opened).convert("RGB")
 
 
 def _color(label: str) -> str:

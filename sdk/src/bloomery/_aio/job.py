@@ -14,7 +14,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from bloomery import _observed, errors
 from bloomery._aio.base import AsyncHandle
-from bloomery._aio.serving import AsyncServing
+from bloomery._aio.streaming import AsyncStreaming
 from bloomery._archive import file_name, inside
 from bloomery._better import Verdict, compare_evaluations, find_evaluation
 from bloomery._choices import chosen
@@ -215,7 +215,7 @@ async def list_jobs(session: Session, parent: str, filter: str = "") -> AsyncIte
             yield AsyncJob(session, job)
 
 
-class AsyncModelVersion(AsyncServing):
+class AsyncModelVersion(AsyncStreaming):
     """A trained model with the proof of where it came from."""
 
     async def descendants(self) -> AsyncIterator["AsyncModelVersion"]:

@@ -146,16 +146,16 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             NotFound: there is no such variant.
             FailedPrecondition: the version has no READY variant, or not that one; `optimize` makes it.
         """
-        request = inference.PredictRequest(
-            model_version=self.name,
+        request = self._asked(
             threshold=threshold,
             iou_threshold=iou_threshold,
-            classes=[class_of(name, self.classes) for name in classes],
+            classes=classes,
             max_shapes=max_shapes,
             multi_label=multi_label,
             variant=variant,
-            region=None if region is None else box_of(region),
-            tiling=tiling_of(tile, tile_overlap),
+            region=region,
+            tile=tile,
+            tile_overlap=tile_overlap,
         )
         source: bytes | Path | None = None
         if isinstance(image, Asset | AssetFields):
@@ -185,6 +185,21 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
         async with aclosing(in_order((self._attempt(one, options) for one in listed), _AT_ONCE)) as found:
             async for one in found:
                 yield one
+
+    def _asked(self, **options: Unpack[PredictOptions]) -> inference.PredictRequest:
+        """What to predict with, without an image."""
+        region = options.get("region")
+        return inference.PredictRequest(
+            model_version=self.name,
+            threshold=options.get("threshold"),
+            iou_threshold=options.get("iou_threshold"),
+            classes=[class_of(name, self.classes) for name in options.get("classes", ())],
+            max_shapes=options.get("max_shapes", 0),
+            multi_label=options.get("multi_label", False),
+            variant=options.get("variant", ""),
+            region=None if region is None else box_of(region),
+            tiling=tiling_of(options.get("tile"), options.get("tile_overlap")),
+        )
 
     async def _attempt(self, image: ImageT, options: PredictOptions) -> Predicted[ImageT]:
         try:

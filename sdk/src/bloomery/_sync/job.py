@@ -4,7 +4,7 @@ from bloomery._aio.job import AsyncJob, AsyncModelVersion
 from bloomery._fields import JobFields, ModelVersionFields
 from bloomery._sync.alias import ModelAlias
 from bloomery._sync.base import Handle
-from bloomery._sync.portal import Portal, blocking, chained, iterating, listing, wrapping
+from bloomery._sync.portal import Portal, blocking, chained, iterating, listing, streaming, wrapping
 from bloomery._sync.variant import ModelVariant
 from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
@@ -26,6 +26,8 @@ class ModelVersion(Handle[inference.ModelVersion], ModelVersionFields):
     optimize = wrapping(AsyncModelVersion.optimize, ModelVariant)
     predict = blocking(AsyncModelVersion.predict)
     predict_each = iterating(AsyncModelVersion.predict_each)
+    predict_stream = streaming(AsyncModelVersion.predict_stream)
+    predict_video = streaming(AsyncModelVersion.predict_video)
     evaluate = wrapping(AsyncModelVersion.evaluate, _job)
     predict_dataset = wrapping(AsyncModelVersion.predict_dataset, _job)
     download = blocking(AsyncModelVersion.download)

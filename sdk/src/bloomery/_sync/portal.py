@@ -140,6 +140,17 @@ def iterating(
     return _described(call, method)
 
 
+def streaming(
+    method: Callable[Concatenate[Any, P], AsyncIterator[T]],
+) -> Callable[Concatenate[Any, P], Iterator[T]]:
+    """The blocking form of an asynchronous iterator over values that waits in a thread for what is given to it."""
+
+    def call(self: Facade, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        return self._portal.iterate(_begun(method, self._twin, *args, **kwargs))
+
+    return _described(call, method)
+
+
 def listing(
     method: Callable[Concatenate[Any, P], AsyncIterator[TwinT]], wrap: Wrap[TwinT, WrappedT]
 ) -> Callable[Concatenate[Any, P], Iterator[WrappedT]]:

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from bloomery import Prediction
     from bloomery.vision.v1 import Shape
 
+Origin = Mapping[str, Any]
+"""Where an image is from: its asset; or its video, with its number there and its time in seconds."""
+
 
 class _Writer(Protocol):
-    def add(self, name: str, prediction: "Prediction") -> None:
+    def add(self, name: str, prediction: "Prediction", origin: Origin) -> None:
         """Write what is seen on an image."""
 
-    def refuse(self, name: str, error: Mapping[str, str]) -> None:
+    def refuse(self, name: str, error: Mapping[str, str], origin: Origin) -> None:
         """Write that an image could not be predicted on."""
 
     def close(self) -> None:
@@ -36,15 +39,15 @@ class SeenFiles:
         self._writers = writers
         self.paths = paths
 
-    def add(self, name: str, prediction: "Prediction") -> None:
+    def add(self, name: str, prediction: "Prediction", origin: Origin) -> None:
         """Take in what is seen on the next image."""
         for writer in self._writers:
-            writer.add(name, prediction)
+            writer.add(name, prediction, origin)
 
-    def refuse(self, name: str, error: Mapping[str, str]) -> None:
+    def refuse(self, name: str, error: Mapping[str, str], origin: Origin) -> None:
         """Take in that an image could not be predicted on, with `reason` and `message`."""
         for writer in self._writers:
-            writer.refuse(name, error)
+            writer.refuse(name, error, origin)
 
 
 @contextmanager
@@ -83,13 +86,13 @@ class _Lines:
     def __init__(self, file: IO[str]) -> None:
         self._file = file
 
-    def add(self, name: str, prediction: "Prediction") -> None:
+    def add(self, name: str, prediction: "Prediction", origin: Origin) -> None:
         width, height = prediction.size
         shapes = [_scored(shape) for shape in prediction.shapes]
-        self._write({"file_name": name, "width": width, "height": height, "shapes": shapes})
+        self._write({"file_name": name, **origin, "width": width, "height": height, "shapes": shapes})
 
-    def refuse(self, name: str, error: Mapping[str, str]) -> None:
-        self._write({"file_name": name, "error": error})
+    def refuse(self, name: str, error: Mapping[str, str], origin: Origin) -> None:
+        self._write({"file_name": name, **origin, "error": error})
 
     def close(self) -> None:
         pass
@@ -113,15 +116,16 @@ class _Coco:
         self._count = 0
         file.write('{"annotations": [')
 
-    def add(self, name: str, prediction: "Prediction") -> None:
+    def add(self, name: str, prediction: "Prediction", origin: Origin) -> None:
         width, height = prediction.size
-        self._images.append({"id": len(self._images) + 1, "file_name": name, "width": width, "height": height})
+        image = {"id": len(self._images) + 1, "file_name": name, "width": width, "height": height}
+        self._images.append({**image, **origin})
         for shape in prediction.shapes:
             self._file.write(",\n" if self._count else "\n")
             self._count += 1
             self._file.write(json.dumps(self._annotation(shape)))
 
-    def refuse(self, name: str, error: Mapping[str, str]) -> None:
+    def refuse(self, name: str, error: Mapping[str, str], origin: Origin) -> None:
         pass
 
     def close(self) -> None:
@@ -160,7 +164,7 @@ class _Yolo:
         (folder / "data.yaml").write_text(names, encoding="utf-8")
         self._stems: Counter[str] = Counter()
 
-    def add(self, name: str, prediction: "Prediction") -> None:
+    def add(self, name: str, prediction: "Prediction", origin: Origin) -> None:  # noqa: ARG002 - as others take it
         stem = Path(name).stem
         self._stems[stem] += 1
         same = self._stems[stem]
@@ -169,7 +173,7 @@ class _Yolo:
         with replacing(target) as part:
             part.write_text(lines, encoding="utf-8", newline="\n")
 
-    def refuse(self, name: str, error: Mapping[str, str]) -> None:
+    def refuse(self, name: str, error: Mapping[str, str], origin: Origin) -> None:
         pass
 
     def close(self) -> None:

@@ -1,28 +1,22 @@
 """bloomery predict."""
 
-import glob
-import tempfile
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from bloomery import errors
-from bloomery._names import counted, short
+from bloomery._names import short
 from bloomery.cli._options import Output, OutputOption, ProjectOption, SeenFormat, VersionArgument, connect
-from bloomery.cli._output import as_json, dump, grid
 from bloomery.cli._pairs import numbers
-from bloomery.cli.annotations import place
+from bloomery.cli._seen import Report
+from bloomery.cli._sources import sources_of
 from bloomery.cli.evaluate import MultiLabelOption
 
 if TYPE_CHECKING:
-    from bloomery import Asset, Client, ModelVersion, Predicted, Prediction
+    from bloomery import Asset, Client, ModelVersion
     from bloomery._aio.serving import PredictOptions
     from bloomery.cli._seen_files import SeenFiles
 
@@ -32,7 +26,11 @@ EXAMPLE = "Example: bloomery predict cells-v@1 image.jpg ./folder --save ./out -
 def run(
     version: VersionArgument,
     images: Annotated[
-        list[Path] | None, typer.Argument(metavar="IMAGE...", help="Image files, folders of them, patterns.")
+        list[str] | None,
+        typer.Argument(
+            metavar="IMAGE...",
+            help="Image files, videos, folders of them, patterns; rtsp://... of a camera, - for a video on stdin.",
+        ),
     ] = None,
     assets: Annotated[
         str | None,
@@ -42,7 +40,9 @@ def run(
             "name:TEXT.",
         ),
     ] = None,
-    save: Annotated[Path | None, typer.Option(help="Folder for pictures with the shapes drawn on them.")] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Folder for pictures and videos with the shapes drawn on them.")
+    ] = None,
     to: Annotated[Path | None, typer.Option(help="Folder for files of all that is seen, instead of a table.")] = None,
     format: Annotated[
         list[SeenFormat] | None,
@@ -70,17 +70,18 @@ def run(
     tile_overlap: Annotated[
         float | None, typer.Option(min=0.0, max=0.9, help="Part of a tile that neighbours share; 0.2 by default.")
     ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Of videos, look at every so many frames only.")] = 1,
+    fps: Annotated[
+        float | None, typer.Option(min=0.001, help="Of videos, look at so many frames a second at most.")
+    ] = None,
     project: ProjectOption = None,
     output: OutputOption = Output.table,
 ) -> None:
-    """Predict on images, in pixels of each. Goes on where one cannot be used, and exits with 1 then."""
-    if bool(images) == (assets is not None):
-        raise typer.BadParameter("give images, or --assets for those of the project", param_hint="IMAGE...")
-    if to_annotations and assets is None:
-        raise typer.BadParameter("needs --assets: import files first", param_hint="--to-annotations")
+    """Predict on images and videos, in pixels of each. Goes on where one cannot be used, and exits with 1 then."""
+    _check(images=bool(images), assets=assets is not None, to_annotations=to_annotations)
     if format and to is None:
         raise typer.BadParameter("needs --to: the folder to write to", param_hint="--format")
-    report = _Report(output, save, to_annotations)
+    report = Report(output, save, to_annotations)
     options: PredictOptions = {
         "threshold": threshold,
         "classes": [name for name in classes.split(",") if name],
@@ -94,17 +95,51 @@ def run(
         model = client.model_version(version)
         if version not in (model.name, short(model.name)):
             report.say(f"{version} is {short(model.name)}")
-        sources: Sequence[Path | Asset] = list(_below(images)) if images else _assets(client, model, assets or "")
-        if not sources:
+        sources = sources_of(images) if images else [_assets(client, model, assets or "")]
+        if not any(sources):
             report.say(f"no image of the project is meant by {assets}")
         with ExitStack() as stack:
             if to:
                 report.files = stack.enter_context(_files(model, to, format or [SeenFormat.jsonl]))
-            for one in model.predict_each(sources, **options):
-                report.add(one)
+            for source in sources:
+                if isinstance(source, str):
+                    _watch(model, source, report, (every, fps), options)
+                else:
+                    _look(model, source, report, options)
     report.write()
     if report.failed:
         raise typer.Exit(1)
+
+
+def _check(*, images: bool, assets: bool, to_annotations: bool) -> None:
+    if images == assets:
+        raise typer.BadParameter("give images, or --assets for those of the project", param_hint="IMAGE...")
+    if to_annotations and not assets:
+        raise typer.BadParameter("needs --assets: import files first", param_hint="--to-annotations")
+
+
+def _look(model: "ModelVersion", images: "Sequence[Path | Asset]", report: Report, options: "PredictOptions") -> None:
+    for one in model.predict_each(images, **options):
+        report.add(one)
+
+
+def _watch(
+    model: "ModelVersion", video: str, report: Report, rate: tuple[int, float | None], options: "PredictOptions"
+) -> None:
+    """Predict on a video to its end, or that of people's patience."""
+    with report.video(video) as seen:
+        try:
+            for one in model.predict_video(video, every=rate[0], fps=rate[1], **options):
+                seen.add(one)
+        except errors.InvalidArgument as error:
+            if {violation.where for violation in error.violations} != {"video"}:
+                raise
+            report.refuse(video, error, {})
+        except KeyboardInterrupt:
+            # What has no end is ended by somebody.
+            if "://" not in video and video != "-":
+                raise
+    seen.tell()
 
 
 def _side(text: str) -> int:
@@ -127,130 +162,8 @@ def _files(model: "ModelVersion", to: Path, formats: Sequence[SeenFormat]) -> "A
     return writing(to, formats, model.classes)
 
 
-def _below(paths: Sequence[Path]) -> Iterator[Path]:
-    """The files that are named, or fit a pattern that no shell has replaced, and those in the folders that are.
-
-    Raises:
-        InvalidArgument: a folder has no images, or nothing fits a pattern.
-    """
-    from bloomery._images import images_below
-
-    for path in paths:
-        if glob.has_magic(str(path)) and not path.exists():
-            fitting = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - of absolute ones, too
-            if not fitting:
-                raise errors.InvalidArgument(f"no file fits {path}")
-            yield from _below(fitting)
-            continue
-        if not path.is_dir():
-            yield path
-            continue
-        found = list(images_below(path))
-        if not found:
-            raise errors.InvalidArgument(
-                f"{path} has no images", hint="files are known by endings such as .jpg and .png"
-            )
-        yield from found
-
-
 def _assets(client: "Client", model: "ModelVersion", filter: str) -> "list[Asset]":
     from bloomery._names import parent_of
 
     project = client.project(parent_of(model.name, 2))
     return list(project.assets(filter="" if filter == "all" else filter))
-
-
-@dataclass
-class _Report:
-    """What became of images: told line by line, written at the end."""
-
-    output: Output
-    save: Path | None
-    to_annotations: bool
-    failed: int = 0
-    files: "SeenFiles | None" = None
-    _found: "list[tuple[str, Prediction]]" = field(default_factory=list)
-    _entries: list[dict[str, Any]] = field(default_factory=list)
-    _names: Counter[str] = field(default_factory=Counter)
-    _console: Console = field(default_factory=lambda: Console(stderr=True, soft_wrap=True, highlight=False))
-
-    def add(self, one: "Predicted[Path | Asset]") -> None:
-        """Take in the next image."""
-        image = one.image
-        name = str(image) if isinstance(image, Path) else image.display_name or image.id
-        about = {"image": name} if isinstance(image, Path) else {"image": name, "asset": image.name}
-        if one.error:
-            self._refuse(name, about, one.error)
-        elif one.prediction:
-            self._take(image, name, about, one.prediction)
-
-    def _take(self, image: "Path | Asset", name: str, about: dict[str, str], prediction: "Prediction") -> None:
-        if self.files:
-            self.files.add(name, prediction)
-        if self.output is not Output.table:
-            self._entries.append({**about, **as_json(prediction.proto)})
-        elif not self.files:
-            self._found.append((name, prediction))
-        count = counted(len(prediction.shapes), "shape")
-        took = f"{prediction.timings.total_ms:.0f} ms"
-        done = [f"{count} in {took}"]
-        if self.save:
-            done.append(f"drawn in {self._draw(image, prediction, self.save)}")
-        if self.to_annotations and not isinstance(image, Path):
-            done.append(_annotate(image, prediction))
-        self.say(f"{name}: {', '.join(done)}")
-
-    def say(self, line: str) -> None:
-        """Tell something beside the result."""
-        self._console.print(escape(line))
-
-    def write(self) -> None:
-        """Write the shapes to stdout, or the files that have them."""
-        if self.output is not Output.table:
-            dump(self._entries, self.output)
-            return
-        for path in self.files.paths if self.files else ():
-            typer.echo(path)
-        rows = [
-            (name, shape.label, shape.confidence, place(shape)) for name, seen in self._found for shape in seen.shapes
-        ]
-        if self._found:
-            grid(("IMAGE", "LABEL", "SCORE", "X Y WIDTH HEIGHT"), rows)
-
-    def _refuse(self, name: str, about: dict[str, str], error: errors.BloomeryError) -> None:
-        self.failed += 1
-        # Of the violations, all are about the image.
-        violations = error.violations if isinstance(error, errors.InvalidArgument) else ()
-        message = "; ".join(violation.description for violation in violations) or error.message
-        told = {"reason": error.reason, "message": message}
-        self._entries.append({**about, "error": told})
-        if self.files:
-            self.files.refuse(name, told)
-        # The message of a file that could not be read names it.
-        prefix = "" if message.startswith(name) else f"{escape(name)}: "
-        self._console.print(f"[bold red]error:[/] {prefix}{escape(message)}")
-
-    def _draw(self, image: "Path | Asset", prediction: "Prediction", folder: Path) -> Path:
-        """Draw it under the name of its image: those of one name from several folders do not overwrite each other."""
-        from bloomery import Prediction
-
-        name = Path(image if isinstance(image, Path) else image.display_name or f"{image.id}.png")
-        self._names[name.name] += 1
-        same = self._names[name.name]
-        target = folder / (name.name if same == 1 else f"{name.stem}-{same}{name.suffix}")
-        if isinstance(image, Path):
-            return prediction.save(target)
-        with tempfile.TemporaryDirectory() as scratch:
-            return Prediction(prediction.proto, image.download(Path(scratch, "image"))).save(target)
-
-
-def _annotate(asset: "Asset", prediction: "Prediction") -> str:
-    try:
-        asset.save_annotations(prediction)
-    except errors.FailedPrecondition as error:
-        if error.reason != "ANNOTATED_BY_PEOPLE":
-            raise
-        return "left alone: people annotated it"
-    except errors.Conflict:
-        return "left alone: somebody saved at the same time"
-    return "saved"

@@ -39,6 +39,7 @@ from bloomery_inference.serving.plans import Plans
 from bloomery_inference.serving.replicas import Replicas
 from bloomery_inference.serving.service import ServingServicer
 from bloomery_inference.settings import InferenceSettings, OnnxSettings
+from bloomery_inference.streaming import Streams
 from bloomery_inference.versions import Versions
 from bloomery_kit.auth import service_token
 from bloomery_kit.clients import channel
@@ -93,7 +94,13 @@ class InferenceApp:
             registry, optimizer, Versions(db, jobs), Aliases(db), Cards(db, datasets), comparing, objects
         )
         images = ImageSource(annotations, objects, max_bytes=settings.max_image_bytes)
-        self._predictions = PredictionServicer(Remembered(db, registry), images, predictor)
+        streams = Streams(
+            draining,
+            streams=settings.prediction_streams,
+            frames=settings.stream_frames,
+            held_bytes=settings.waiting_bytes,
+        )
+        self._predictions = PredictionServicer(Remembered(db, registry), images, predictor, streams)
         beat = settings.replica_silence / 3
         serving_plans = Plans(db, changed=changed, draining=draining)
         replicas = Replicas(db, changed=changed)

@@ -203,13 +203,15 @@ def check_texts(**fields: str) -> None:
     violations.raise_if_any()
 
 
-def predict_options(request: PredictRequest) -> Options:
-    """What a prediction asks for. Raise InvalidArgument with every violation."""
+def predict_options(request: PredictRequest, *, images: bool = True) -> Options:
+    """What a prediction asks for; with `images` it names one. Raise InvalidArgument with every violation."""
     violations = Violations()
-    if request.image and request.asset:
+    if images and request.image and request.asset:
         violations.add("image", "set exactly one of image and asset")
-    if not request.image and not request.asset:
+    if images and not request.image and not request.asset:
         violations.add("image", "the image has no bytes; send the content of an image file, or name an asset")
+    if not images and (request.image or request.asset):
+        violations.add("options.image", "images come in the messages behind this one")
     for field in ("threshold", "iou_threshold"):
         # NaN is in no range.
         if not 0 <= getattr(request, field) <= 1:

@@ -287,11 +287,20 @@ class Options:
 
 
 @dataclass(frozen=True)
-class EncodedImage:
-    """An image whose size in bytes is known before it is read."""
+class RawImage:
+    """An image of `width` x `height` pixels that is not encoded: `rgb` has three bytes for each, row by row."""
+
+    width: int
+    height: int
+    rgb: bytes
+
+
+@dataclass(frozen=True)
+class ImageContent:
+    """An image, encoded or raw, whose size in bytes is known before it is read."""
 
     size_bytes: int
-    read: Callable[[], Awaitable[bytes]]
+    read: Callable[[], "Awaitable[bytes | RawImage]"]
 
 
 @dataclass(frozen=True)

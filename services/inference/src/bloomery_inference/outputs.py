@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bloomery_inference.looking import look_at
-from bloomery_inference.model import InputSpec, Options, VersionContent
+from bloomery_inference.model import InputSpec, Options, RawImage, VersionContent
 from bloomery_inference.runtime import Tensors
 from bloomery_kit.errors import FieldViolation, Internal, InvalidArgument
 from bloomery_vision import interpret
@@ -34,12 +34,12 @@ class Needs:
     looking: int
 
 
-def needs(image: bytes, content: VersionContent, options: Options) -> Needs:
+def needs(image: bytes | RawImage, content: VersionContent, options: Options) -> Needs:
     """What an image will take. Raise InvalidArgument with the reason, also where there is nothing to look at."""
     with _refused():
-        info = probe(image, verify=False)
-    pixels = info.width * info.height
-    tiles = len(look_at(info.width, info.height, content.input, options).tiles)
+        shown = image if isinstance(image, RawImage) else probe(image, verify=False)
+    pixels = shown.width * shown.height
+    tiles = len(look_at(shown.width, shown.height, content.input, options).tiles)
     if tiles == 1:
         return Needs(pixels * _BYTES_A_PIXEL, 0)
     prototypes = _PROTOTYPE_BYTES * content.input.width * content.input.height if content.task == "segment" else 0
@@ -47,8 +47,10 @@ def needs(image: bytes, content: VersionContent, options: Options) -> Needs:
     return Needs(max(pixels * _BYTES_A_PIXEL, looking), looking)
 
 
-def decode_image(image: bytes) -> NDArray[np.uint8]:
-    """An encoded image as uint8 [H, W, 3] RGB. Raise InvalidArgument with the reason."""
+def decode_image(image: bytes | RawImage) -> NDArray[np.uint8]:
+    """An image as uint8 [H, W, 3] RGB. Raise InvalidArgument with the reason."""
+    if isinstance(image, RawImage):
+        return np.frombuffer(image.rgb, dtype=np.uint8).reshape(image.height, image.width, 3)
     with _refused():
         return decode(image)
 

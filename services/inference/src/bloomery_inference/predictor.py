@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bloomery_inference.budget import Budget
 from bloomery_inference.choosing import chosen_variant
 from bloomery_inference.looking import Look, check_tiling, look_at
-from bloomery_inference.model import EncodedImage, ModelVersion, Options, Prediction, Variant
+from bloomery_inference.model import ImageContent, ModelVersion, Options, Prediction, RawImage, Variant
 from bloomery_kit.errors import FieldViolation, InvalidArgument, ResourceExhausted
 
 if TYPE_CHECKING:
@@ -81,24 +81,33 @@ class Predictor:
         self._slots = asyncio.Semaphore(running)
         self._decoding = Budget(decoding_bytes)
 
-    async def predict(self, version: ModelVersion, image: EncodedImage, options: Options) -> Prediction:
-        """Predict on an encoded image.
+    async def predict(
+        self, version: ModelVersion, image: ImageContent, options: Options, *, patient: bool = False
+    ) -> Prediction:
+        """Predict on an image.
+
+        A `patient` caller limits itself how many wait, and how much they hold.
 
         Raise InvalidArgument for an unreadable image or an unknown class, NotFound for an unknown variant,
         FailedPrecondition NO_VARIANT, ResourceExhausted when too many are waiting.
         """
-        variant = chosen_variant(version, options.variant, self._models.formats)
-        chosen = class_indices(version, options)
-        check_tiling(version, options)
-        watch = Stopwatch()
-        question = Question(version, variant, chosen, options, watch)
+        question = self.question(version, options)
+        variant, watch = question.variant, question.watch
         with watch.measure("total"):
-            async with self._slot(watch, image.size_bytes), AsyncExitStack() as stack:
+            slot = self._turn(watch) if patient else self._slot(watch, image.size_bytes)
+            async with slot, AsyncExitStack() as stack:
                 with watch.measure("load"):
                     await stack.enter_async_context(self._models.use(variant))
                 view = await stack.enter_async_context(self._decoded(question, image))
                 found = await (self._at_once if view.fitted else self._by_tiles)(question, view)
         return Prediction(version, variant, view.size[0], view.size[1], found, watch.stages)
+
+    def question(self, version: ModelVersion, options: Options) -> Question:
+        """What is asked of a version about any image. Raise as `predict` where that is wrong for every image."""
+        variant = chosen_variant(version, options.variant, self._models.formats)
+        chosen = class_indices(version, options)
+        check_tiling(version, options)
+        return Question(version, variant, chosen, options, Stopwatch())
 
     async def _at_once(self, question: Question, view: View) -> tuple[Found, ...]:
         from bloomery_inference import outputs
@@ -129,17 +138,17 @@ class Predictor:
             return await self._models.infer(question.variant, fitted.pixels[None])
 
     @asynccontextmanager
-    async def _decoded(self, question: Question, image: EncodedImage) -> AsyncIterator[View]:
+    async def _decoded(self, question: Question, image: ImageContent) -> AsyncIterator[View]:
         """An image; of the memory that it took, what it goes on taking is held while the block runs."""
         from bloomery_inference import outputs
 
-        watch, encoded = question.watch, await image.read()
+        watch, content = question.watch, await image.read()
         with watch.measure("decode"):
-            needs = await asyncio.to_thread(outputs.needs, encoded, question.version.content, question.options)
+            needs = await asyncio.to_thread(outputs.needs, content, question.version.content, question.options)
         async with AsyncExitStack() as stack:
             with watch.measure("queue"):
                 held = await stack.enter_async_context(self._decoding.hold(needs.decoding))
-            view = await asyncio.to_thread(_decoded, encoded, question)
+            view = await asyncio.to_thread(_decoded, content, question)
             held.keep(needs.looking)
             yield view
 
@@ -150,23 +159,28 @@ class Predictor:
         self._admitted += 1
         self._held += size
         try:
-            with watch.measure("queue"):
-                await self._slots.acquire()
-            try:
+            async with self._turn(watch):
                 yield
-            finally:
-                self._slots.release()
         finally:
             self._admitted -= 1
             self._held -= size
 
+    @asynccontextmanager
+    async def _turn(self, watch: Stopwatch) -> AsyncIterator[None]:
+        with watch.measure("queue"):
+            await self._slots.acquire()
+        try:
+            yield
+        finally:
+            self._slots.release()
 
-def _decoded(encoded: bytes, question: Question) -> View:
+
+def _decoded(content: bytes | RawImage, question: Question) -> View:
     from bloomery_inference import outputs
 
     spec, watch = question.version.content.input, question.watch
     with watch.measure("decode"):
-        pixels = outputs.decode_image(encoded)
+        pixels = outputs.decode_image(content)
     size = pixels.shape[1], pixels.shape[0]
     look = look_at(*size, spec, question.options)
     if len(look.tiles) > 1:

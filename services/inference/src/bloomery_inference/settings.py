@@ -55,7 +55,11 @@ class InferenceSettings(ServiceSettings):
     waiting_predictions: int = Field(default=64, ge=0)
     """Predictions that may wait; more are refused with a delay."""
     waiting_bytes: int = Field(default=512 << 20, ge=1)
-    """Encoded images that are held at once; one larger than this is taken alone."""
+    """Images that wait or run at once, and the same for frames of streams; a larger one is taken alone."""
+    prediction_streams: int = Field(default=16, ge=1)
+    """Streams of frames that are served at once; more are refused with a delay."""
+    stream_frames: int = Field(default_factory=lambda: usable_cores() + 1, ge=1)
+    """Frames of one stream that are held at once."""
     decoding_bytes: int = Field(default=2 << 30, ge=1)
     """Memory for images that are decoded at once, about 16 bytes a pixel; one that takes more is decoded alone."""
     max_image_bytes: int = Field(default=50 << 20, ge=1)

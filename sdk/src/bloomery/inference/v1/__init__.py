@@ -73,8 +73,11 @@ from bloomery.inference.v1.model_service_pb2_grpc import (
     add_ModelServiceServicer_to_server,
 )
 from bloomery.inference.v1.prediction_service_pb2 import (
+    Pixels,
     PredictRequest,
     PredictResponse,
+    PredictStreamRequest,
+    PredictStreamResponse,
     StageTimings,
     Tiling,
 )
@@ -154,10 +157,13 @@ __all__ = [
     "ModelVersion",
     "OptimizeModelVersionRequest",
     "Parity",
+    "Pixels",
     "PlannedFile",
     "PlannedModel",
     "PredictRequest",
     "PredictResponse",
+    "PredictStreamRequest",
+    "PredictStreamResponse",
     "PredictionServiceServicer",
     "PredictionServiceStub",
     "PreviewModelDeletionRequest",

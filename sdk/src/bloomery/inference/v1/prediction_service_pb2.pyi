@@ -6,8 +6,10 @@ Prediction."""
 from bloomery.vision.v1 import geometry_pb2 as geometry_pb2
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
+from google.protobuf import duration_pb2 as duration_pb2
 from google.protobuf import message as message
 from google.protobuf.internal import containers as containers
+from google.rpc import status_pb2 as status_pb2
 import builtins as builtins
 import sys
 import typing as typing
@@ -217,5 +219,113 @@ class StageTimings(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["decode_ms", b"decode_ms", "inference_ms", b"inference_ms", "load_ms", b"load_ms", "postprocess_ms", b"postprocess_ms", "preprocess_ms", b"preprocess_ms", "queue_ms", b"queue_ms", "total_ms", b"total_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PredictStreamRequest(message.Message):
+    """A message of the client's side of PredictStream: first the options, then frames."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    OPTIONS_FIELD_NUMBER: builtins.int
+    NUMBER_FIELD_NUMBER: builtins.int
+    TIME_FIELD_NUMBER: builtins.int
+    IMAGE_FIELD_NUMBER: builtins.int
+    PIXELS_FIELD_NUMBER: builtins.int
+    number: builtins.int
+    """The client's number of the frame, such as its place in the video; the answer repeats it, nobody else looks at it."""
+    image: builtins.bytes
+    """The frame as an encoded image, as Predict takes it. Exactly one of `image` and `pixels` is set."""
+    @builtins.property
+    def options(self) -> PredictRequest:
+        """What to predict with, for all frames: a PredictRequest without an image. Set in the first message only."""
+
+    @builtins.property
+    def time(self) -> duration_pb2.Duration:
+        """When it is shown, from the start of the video; the answer repeats it."""
+
+    @builtins.property
+    def pixels(self) -> Pixels:
+        """The frame as it is in memory."""
+
+    def __init__(
+        self,
+        *,
+        options: PredictRequest | None = ...,
+        number: builtins.int = ...,
+        time: duration_pb2.Duration | None = ...,
+        image: builtins.bytes = ...,
+        pixels: Pixels | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["options", b"options", "pixels", b"pixels", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["image", b"image", "number", b"number", "options", b"options", "pixels", b"pixels", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Pixels(message.Message):
+    """An image that is not encoded."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    WIDTH_FIELD_NUMBER: builtins.int
+    HEIGHT_FIELD_NUMBER: builtins.int
+    RGB_FIELD_NUMBER: builtins.int
+    width: builtins.int
+    """Width, at least 1."""
+    height: builtins.int
+    """Height, at least 1."""
+    rgb: builtins.bytes
+    """Red, green and blue of each pixel, a byte each, row by row from the top: 3 x width x height bytes."""
+    def __init__(
+        self,
+        *,
+        width: builtins.int = ...,
+        height: builtins.int = ...,
+        rgb: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["height", b"height", "rgb", b"rgb", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PredictStreamResponse(message.Message):
+    """The answer to one frame."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: builtins.int
+    TIME_FIELD_NUMBER: builtins.int
+    PREDICTION_FIELD_NUMBER: builtins.int
+    STATUS_FIELD_NUMBER: builtins.int
+    number: builtins.int
+    """Number of the frame."""
+    @builtins.property
+    def time(self) -> duration_pb2.Duration:
+        """When it is shown."""
+
+    @builtins.property
+    def prediction(self) -> PredictResponse:
+        """What the model sees on it; set where `status` is not."""
+
+    @builtins.property
+    def status(self) -> status_pb2.Status:
+        """Why this frame could not be used; other frames are not concerned."""
+
+    def __init__(
+        self,
+        *,
+        number: builtins.int = ...,
+        time: duration_pb2.Duration | None = ...,
+        prediction: PredictResponse | None = ...,
+        status: status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["prediction", b"prediction", "status", b"status", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["number", b"number", "prediction", b"prediction", "status", b"status", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

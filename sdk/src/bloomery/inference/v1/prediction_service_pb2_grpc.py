@@ -41,6 +41,11 @@ class PredictionServiceStub:
                 request_serializer=bloomery_dot_inference_dot_v1_dot_prediction__service__pb2.PredictRequest.SerializeToString,
                 response_deserializer=bloomery_dot_inference_dot_v1_dot_prediction__service__pb2.PredictResponse.FromString,
                 _registered_method=True)
+        self.PredictStream = channel.stream_stream(
+                '/bloomery.inference.v1.PredictionService/PredictStream',
+                request_serializer=bloomery_dot_inference_dot_v1_dot_prediction__service__pb2.PredictStreamRequest.SerializeToString,
+                response_deserializer=bloomery_dot_inference_dot_v1_dot_prediction__service__pb2.PredictStreamResponse.FromString,
+                _registered_method=True)
 
 
 class PredictionServiceServicer:
@@ -67,6 +72,24 @@ class PredictionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PredictStream(self, request_iterator, context):
+        """Predicts on the frames of a video or a camera, one answer for each, in their order. Changes nothing. The first message has `options` and nothing else, each
+        further one a frame. A frame that cannot be used is answered with its error in `status`, INVALID_ARGUMENT with the reasons of Predict, and the stream goes
+        on; whatever is wrong with more than one frame ends the stream with the errors of Predict, among them NOT_FOUND once the version is deleted. What the names
+        in `options` stand for is looked up for each frame, so that an alias that moves takes a stream along.
+        The server holds a few frames of a stream and reads no more until they are answered, and their answers are taken: whoever reads slowly, or sends faster than
+        the model is, is slowed down by the transport, and never refused. Keep the frames that are not answered yet.
+        The server's metadata comes when the options are taken: whoever waits for it before the first frame is told of a refusal by its status, and not by a write
+        that fails.
+        The stream ends well when the client has ended its side and every frame is answered. It also ends well after ten minutes, and when the server is about to
+        stop: then the last frames may be unanswered; open another stream and send these, and those behind them, again. UNAVAILABLE: wait as RetryInfo says and do
+        the same. INVALID_ARGUMENT: the first message is no `options` or they are wrong, or a further one has some. RESOURCE_EXHAUSTED `TOO_MANY_STREAMS`: the
+        server serves as many streams as it can; wait as RetryInfo says and repeat.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PredictionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -74,6 +97,11 @@ def add_PredictionServiceServicer_to_server(servicer, server):
                     servicer.Predict,
                     request_deserializer=bloomery_dot_inference_dot_v1_dot_prediction__service__pb2.PredictRequest.FromString,
                     response_serializer=bloomery_dot_inference_dot_v1_dot_prediction__service__pb2.PredictResponse.SerializeToString,
+            ),
+            'PredictStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.PredictStream,
+                    request_deserializer=bloomery_dot_inference_dot_v1_dot_prediction__service__pb2.PredictStreamRequest.FromString,
+                    response_serializer=bloomery_dot_inference_dot_v1_dot_prediction__service__pb2.PredictStreamResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -105,6 +133,33 @@ class PredictionService:
             '/bloomery.inference.v1.PredictionService/Predict',
             bloomery_dot_inference_dot_v1_dot_prediction__service__pb2.PredictRequest.SerializeToString,
             bloomery_dot_inference_dot_v1_dot_prediction__service__pb2.PredictResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PredictStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/bloomery.inference.v1.PredictionService/PredictStream',
+            bloomery_dot_inference_dot_v1_dot_prediction__service__pb2.PredictStreamRequest.SerializeToString,
+            bloomery_dot_inference_dot_v1_dot_prediction__service__pb2.PredictStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

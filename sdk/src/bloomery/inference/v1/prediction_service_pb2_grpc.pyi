@@ -50,6 +50,20 @@ class PredictionServiceStub:
     the files, the message says why; repeat once, as the files are fetched anew, then make the variant again. INTERNAL `MODEL_NOT_LOADED`: the runtime lost
     the model twice in a row; repeat.
     """
+    PredictStream: grpc.StreamStreamMultiCallable[prediction_service_pb2.PredictStreamRequest, prediction_service_pb2.PredictStreamResponse]
+    """Predicts on the frames of a video or a camera, one answer for each, in their order. Changes nothing. The first message has `options` and nothing else, each
+    further one a frame. A frame that cannot be used is answered with its error in `status`, INVALID_ARGUMENT with the reasons of Predict, and the stream goes
+    on; whatever is wrong with more than one frame ends the stream with the errors of Predict, among them NOT_FOUND once the version is deleted. What the names
+    in `options` stand for is looked up for each frame, so that an alias that moves takes a stream along.
+    The server holds a few frames of a stream and reads no more until they are answered, and their answers are taken: whoever reads slowly, or sends faster than
+    the model is, is slowed down by the transport, and never refused. Keep the frames that are not answered yet.
+    The server's metadata comes when the options are taken: whoever waits for it before the first frame is told of a refusal by its status, and not by a write
+    that fails.
+    The stream ends well when the client has ended its side and every frame is answered. It also ends well after ten minutes, and when the server is about to
+    stop: then the last frames may be unanswered; open another stream and send these, and those behind them, again. UNAVAILABLE: wait as RetryInfo says and do
+    the same. INVALID_ARGUMENT: the first message is no `options` or they are wrong, or a further one has some. RESOURCE_EXHAUSTED `TOO_MANY_STREAMS`: the
+    server serves as many streams as it can; wait as RetryInfo says and repeat.
+    """
 
 @typing.type_check_only
 class PredictionServiceAsyncStub(PredictionServiceStub):
@@ -72,6 +86,20 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
     not take the size that its version says. Use another version, or delete the variant and make it again. INTERNAL `MODEL_LOAD_FAILED`: the runtime refuses
     the files, the message says why; repeat once, as the files are fetched anew, then make the variant again. INTERNAL `MODEL_NOT_LOADED`: the runtime lost
     the model twice in a row; repeat.
+    """
+    PredictStream: aio.StreamStreamMultiCallable[prediction_service_pb2.PredictStreamRequest, prediction_service_pb2.PredictStreamResponse]  # type: ignore[assignment]
+    """Predicts on the frames of a video or a camera, one answer for each, in their order. Changes nothing. The first message has `options` and nothing else, each
+    further one a frame. A frame that cannot be used is answered with its error in `status`, INVALID_ARGUMENT with the reasons of Predict, and the stream goes
+    on; whatever is wrong with more than one frame ends the stream with the errors of Predict, among them NOT_FOUND once the version is deleted. What the names
+    in `options` stand for is looked up for each frame, so that an alias that moves takes a stream along.
+    The server holds a few frames of a stream and reads no more until they are answered, and their answers are taken: whoever reads slowly, or sends faster than
+    the model is, is slowed down by the transport, and never refused. Keep the frames that are not answered yet.
+    The server's metadata comes when the options are taken: whoever waits for it before the first frame is told of a refusal by its status, and not by a write
+    that fails.
+    The stream ends well when the client has ended its side and every frame is answered. It also ends well after ten minutes, and when the server is about to
+    stop: then the last frames may be unanswered; open another stream and send these, and those behind them, again. UNAVAILABLE: wait as RetryInfo says and do
+    the same. INVALID_ARGUMENT: the first message is no `options` or they are wrong, or a further one has some. RESOURCE_EXHAUSTED `TOO_MANY_STREAMS`: the
+    server serves as many streams as it can; wait as RetryInfo says and repeat.
     """
 
 class PredictionServiceServicer(metaclass=abc_1.ABCMeta):
@@ -98,6 +126,26 @@ class PredictionServiceServicer(metaclass=abc_1.ABCMeta):
         not take the size that its version says. Use another version, or delete the variant and make it again. INTERNAL `MODEL_LOAD_FAILED`: the runtime refuses
         the files, the message says why; repeat once, as the files are fetched anew, then make the variant again. INTERNAL `MODEL_NOT_LOADED`: the runtime lost
         the model twice in a row; repeat.
+        """
+
+    @abc_1.abstractmethod
+    def PredictStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[prediction_service_pb2.PredictStreamRequest],
+        context: _ServicerContext,
+    ) -> typing.Union[abc.Iterator[prediction_service_pb2.PredictStreamResponse], abc.AsyncIterator[prediction_service_pb2.PredictStreamResponse]]:
+        """Predicts on the frames of a video or a camera, one answer for each, in their order. Changes nothing. The first message has `options` and nothing else, each
+        further one a frame. A frame that cannot be used is answered with its error in `status`, INVALID_ARGUMENT with the reasons of Predict, and the stream goes
+        on; whatever is wrong with more than one frame ends the stream with the errors of Predict, among them NOT_FOUND once the version is deleted. What the names
+        in `options` stand for is looked up for each frame, so that an alias that moves takes a stream along.
+        The server holds a few frames of a stream and reads no more until they are answered, and their answers are taken: whoever reads slowly, or sends faster than
+        the model is, is slowed down by the transport, and never refused. Keep the frames that are not answered yet.
+        The server's metadata comes when the options are taken: whoever waits for it before the first frame is told of a refusal by its status, and not by a write
+        that fails.
+        The stream ends well when the client has ended its side and every frame is answered. It also ends well after ten minutes, and when the server is about to
+        stop: then the last frames may be unanswered; open another stream and send these, and those behind them, again. UNAVAILABLE: wait as RetryInfo says and do
+        the same. INVALID_ARGUMENT: the first message is no `options` or they are wrong, or a further one has some. RESOURCE_EXHAUSTED `TOO_MANY_STREAMS`: the
+        server serves as many streams as it can; wait as RetryInfo says and repeat.
         """
 
 def add_PredictionServiceServicer_to_server(servicer: PredictionServiceServicer, server: typing.Union[grpc.Server, aio.Server]) -> None: ...

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bloomery.training.v1 import LogLine
+from bloomery.training.v1 import DIRECTIVE_CANCEL, LogLine
 from bloomery_worker import loops
 from bloomery_worker.client import FencedError
 from bloomery_worker.loops import Loops, Turn
@@ -101,10 +101,21 @@ async def test_a_checkpoint_that_cannot_be_uploaded_is_told_and_the_next_one_is(
         return await send(uploads, files)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Uploads, "send", failing_first)
-    trainer = scripted_trainer(cells, epochs=3, seconds=0.5)
-    assert (await supervised(trainer, cells, tmp_path)).exit_code == 0
-    assert "the checkpoint of epoch 1 is lost: OSError: [Errno 28] No space left on device" in warnings(trainer)
-    assert trainer.of_kind("checkpoint")[0].checkpoint.epoch == 2
+    # What is not uploaded by the end is not waited for, so it trains until one is.
+    trainer = scripted_trainer(cells, epochs=1000, seconds=0.2)
+
+    async def cancel() -> None:
+        await trainer.until(lambda trainer: bool(trainer.of_kind("checkpoint")))
+        trainer.directive = DIRECTIVE_CANCEL
+
+    words, _ = await asyncio.gather(supervised(trainer, cells, tmp_path), cancel())
+    assert words.exit_code == 44
+    kept = trainer.of_kind("checkpoint")[0].checkpoint.epoch
+    [told] = warnings(trainer)
+    assert told in [
+        f"the checkpoint of epoch {epoch} is lost: OSError: [Errno 28] No space left on device"
+        for epoch in range(1, kept)
+    ]
 
 
 async def test_a_report_that_fails_oddly_is_told_and_repeated(

@@ -36,7 +36,7 @@ def ended(state: str) -> float:
 
 async def counted(state: str, count: float) -> None:
     """Wait until so many were counted: that comes after the commit, which watchers may see first."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(50):
         while ended(state) < count:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert ended(state) == count

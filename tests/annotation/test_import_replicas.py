@@ -138,7 +138,7 @@ async def test_after_a_crash_another_replica_goes_on_and_nothing_doubles(
         with monkeypatch.context() as patched:
             patched.setattr(owner, name, halt)
             started = await first.start_import(project, voc_folder(23))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(50):
                 await halt.reached.wait()
             await die(first)
         await let_leases_run_out(both_settings)
@@ -162,7 +162,7 @@ async def test_a_replica_that_leaves_hands_its_import_over_at_once(
             started = await first.start_import(project, voc_folder(12))
             await halt.reached.wait()
             await first.app.loops.close()
-        async with serving(slow) as second, asyncio.timeout(20):
+        async with serving(slow) as second, asyncio.timeout(50):
             done = await second.finish(started.name)
     assert counts(done) == (12, 12, 0, 0)
 

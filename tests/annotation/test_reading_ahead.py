@@ -26,7 +26,7 @@ async def test_the_next_images_and_no_more_are_read_while_a_batch_is_saved(
         return image_size(self, name)
 
     async def late(self: import_run._Run, batch: Any) -> Any:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(50):
             await next_ones_read.wait()
         await asyncio.sleep(0.02)
         when_saved.append(len(read))

@@ -107,7 +107,7 @@ async def test_a_watch_sees_a_build_make_progress(
     async with building(tmp_path, settings.database_url, annotation_target, lease=0.3) as builder:
         at_work = asyncio.create_task(builder.build_next())
         await fake.reached_gate.wait()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(50):
             async for state in idle.stub.WatchDatasetVersion(WatchDatasetVersionRequest(name=created.name)):
                 if state.done_count:
                     break

@@ -226,12 +226,12 @@ async def test_a_classifier_refuses_tiles(classifying: Service) -> None:
 
 async def test_a_budget_that_is_given_back_early_lets_the_next_one_in() -> None:
     budget = Budget(10)
-    async with asyncio.timeout(1), budget.hold(10) as held:
+    async with asyncio.timeout(20), budget.hold(10) as held:
         held.keep(4)
         held.keep(8)
         async with budget.hold(6):
             pass
-    async with asyncio.timeout(1), budget.hold(10):
+    async with asyncio.timeout(20), budget.hold(10):
         pass
 
 

@@ -242,7 +242,7 @@ class TestCancellation:
         assert (await call.read()).value == "first"
         await started.wait()
         call.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(50):
             await ended.wait()
         await until(lambda: cancelled() == before + 1)
 
@@ -276,7 +276,7 @@ class TestCancellation:
         await asyncio.sleep(0.1)
         assert not ended.is_set()
         call.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(50):
             await ended.wait()
 
 

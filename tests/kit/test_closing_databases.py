@@ -116,14 +116,14 @@ async def test_a_connection_that_is_given_up_in_the_middle_gives_its_lock_back(t
         await driver.execute("INSERT INTO t VALUES (3)")
         half_read = await driver.execute("SELECT a FROM t")
         await half_read.fetchone()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             if way != "closed":
                 driver.stop()
             if way != "stopped":
                 with suppress(ValueError):
                     await driver.close()
         await given_up.invalidate()
-    async with asyncio.timeout(5), db.write() as tx:
+    async with asyncio.timeout(20), db.write() as tx:
         assert await tx.scalar(sa.text("SELECT count(*) FROM t")) == 2
     del half_read
     await db.close()

@@ -33,7 +33,7 @@ async def running(work: Callable[[], object], turns: int, *, name: str = "tried"
     loops.add(name, counted, 0.0)
     loops.start()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(50):
             await done.wait()
         loops.check_ready()
     finally:
@@ -77,7 +77,7 @@ async def test_a_pause_that_fails_does_not_end_a_loop() -> None:
     loops = Loops()
     loops.add("pausing", work, pause)
     loops.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(50):
         await tries.get()
         await tries.get()
     await loops.close()
@@ -136,7 +136,7 @@ async def test_a_loop_ends_when_it_is_told_to_whatever_its_work_makes_of_that(
     loops.add("stubborn", partial(work, Stubborn()), 0.0)
     loops.start()
     await asyncio.sleep(0.01)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(50):
         await loops.close()
 
 
@@ -198,6 +198,6 @@ class TestThroughOutages:
         task = asyncio.create_task(through_outages("ends", turned_into_an_outage))
         await begun.wait()
         task.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(50):
             await asyncio.wait({task})
         assert isinstance(task.exception(), Unavailable)

@@ -245,7 +245,7 @@ class TestDrain:
         echo.servicer.watch = stubborn
         call = echo.watch()(WATCH)
         await call.read()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(50):
             await echo.host.drain(0.05)
         assert await call.code() is not grpc.StatusCode.OK
 
@@ -277,7 +277,7 @@ async def test_a_signal_drains_and_then_gives_up_the_rest() -> None:
     task = asyncio.create_task(run_until_signal(host, on_stop=give_up))
     await until(lambda: host.port > 0)
     os.kill(os.getpid(), signal.SIGTERM)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(50):
         await task
     assert given_up.is_set()
 
@@ -291,7 +291,7 @@ async def test_what_a_server_has_from_its_start_is_not_collected_again_and_again
         await until(lambda: gc.get_freeze_count() > 0)
         assert gc.get_threshold()[0] > 700
         os.kill(os.getpid(), signal.SIGTERM)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(50):
             await task
     finally:
         gc.unfreeze()
@@ -305,7 +305,7 @@ async def test_a_second_signal_cuts_the_drain_short() -> None:
     for _ in range(2):
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.sleep(0.05)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(50):
         await task
 
 

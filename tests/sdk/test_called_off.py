@@ -93,7 +93,7 @@ async def call_off(work: Coroutine[Any, Any, object], moment: int, times: int = 
 
 async def moments(call_off: Callable[[int], Awaitable[bool]]) -> None:
     """Call something off at each moment that it has, until it is over by then."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         for moment in count(1):
             if await call_off(moment):
                 assert moment > 8, "it was called off at hardly any moment"
@@ -115,7 +115,7 @@ def file(tmp_path: Path) -> File:
 def mute() -> Iterator[socket.socket]:
     """A socket that takes connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(10)
+        server.settimeout(50)
         yield server
 
 
@@ -141,7 +141,7 @@ def test_a_connection_on_which_nothing_is_answered_is_closed_at_once(
             sending = asyncio.create_task(session.transfer.put(file, request))
             accepted, _ = await asyncio.to_thread(mute.accept)
             with accepted:
-                accepted.settimeout(10)
+                accepted.settimeout(50)
                 # Whoever has begun to talk waits for an answer now.
                 await asyncio.to_thread(accepted.recv, 1)
                 await asyncio.to_thread(accepted.sendall, said)
@@ -185,7 +185,7 @@ async def test_a_client_whose_transfers_are_called_off_at_any_moment_keeps_all_i
 
         await moments(partial(leave, lambda: session.transfer.put(file, blobs.signed("key"))))
         await moments(partial(leave, lambda: session.transfer.get(blobs.signed(key), tmp_path / "got", key)))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(50):
             await asyncio.gather(*(session.transfer.put(file, blobs.signed(f"{n}")) for n in range(CONNECTIONS)))
     assert names(tmp_path) == ["got", "sent"]
 

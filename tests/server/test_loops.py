@@ -51,7 +51,7 @@ async def test_no_loop_of_any_service_ends_of_an_error_that_nobody_expected(
     everywhere = [*(app.loops for app in server.apps), server._host.loops, server._worker_host.loops]
     assert all(loops.names for loops in everywhere)
     waited_for = {name for loops in everywhere for name in loops.names}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(50):
         while waited_for:
             waited_for.discard(await tried_again.get())
     for loops in everywhere:
@@ -103,7 +103,7 @@ def timers(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, float]]:
 
 async def test_an_idle_server_only_waits(timers: set[tuple[str, float]], server: EmbeddedServer) -> None:
     assert server.apps
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while await woken(0.6) - {"MainThread"}:
             pass
     here = asyncio.current_task()

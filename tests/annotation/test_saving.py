@@ -22,7 +22,7 @@ DRAFTS = st.builds(
     provenance=st.sampled_from(Source).map(lambda source: Provenance(source, "somebody")),
     author=st.just("somebody"),
     guard=st.one_of(
-        st.builds(MatchEtag, st.sampled_from([set_etag("x", "main", 1), set_etag("x", "main", 2), ""]), st.booleans()),
+        st.builds(MatchEtag, st.sampled_from([set_etag("x", "main", 7), set_etag("x", "main", 8), ""]), st.booleans()),
         st.builds(KeepEdits),
         st.builds(Overwrite),
     ),
@@ -44,7 +44,7 @@ def test_every_save_is_numbered_and_nothing_is_overwritten_unseen(drafts: list[S
         if result.outcome is Outcome.SAVE:
             assert (result.head.sequence, result.head.revision) == (sequence, before.revision + 1 if before else 1)
             if before and isinstance(draft.guard, MatchEtag):
-                assert draft.guard.etag == set_etag(*draft.key, before.revision)
+                assert draft.guard.etag == set_etag(*draft.key, before.sequence)
             if before and isinstance(draft.guard, KeepEdits):
                 assert before.provenance.source is Source.IMPORT
             newest[draft.key] = result.head

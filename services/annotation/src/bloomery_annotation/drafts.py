@@ -75,6 +75,7 @@ def _on_image(
 
 def _check_fields(message: ShapeMessage, path: str, violations: Violations) -> None:
     check_text(message.source_id, f"{path}.source_id", violations, length=shapes.MAX_ID)
+    check_text(message.model_version, f"{path}.model_version", violations, length=shapes.MAX_MODEL)
     if not (math.isfinite(message.confidence) and 0 <= message.confidence <= 1):
         violations.add(f"{path}.confidence", f"{message.confidence} must be from 0 to 1")
     for number in (message.group_id, message.track_id):
@@ -104,5 +105,5 @@ def _cut(
     if inside is None or inside is shape.geometry:
         return message
     kept = shape_message(replace(shape, geometry=inside))
-    kept.confidence = message.confidence
+    kept.confidence, kept.model_version = message.confidence, message.model_version
     return kept

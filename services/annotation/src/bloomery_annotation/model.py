@@ -198,12 +198,12 @@ class AnnotationSet:
     @property
     def etag(self) -> str:
         """Changes with every revision."""
-        return set_etag(self.asset_uid, self.id, self.revision)
+        return set_etag(self.asset_uid, self.id, self.sequence)
 
 
-def set_etag(asset_uid: str, set_id: str, revision: int) -> str:
-    """The etag of that revision of a set."""
-    return etag_of(asset_uid, set_id, revision)
+def set_etag(asset_uid: str, set_id: str, sequence: int) -> str:
+    """The etag of the revision of a set that was saved at that sequence: revisions begin again after a deletion."""
+    return etag_of(asset_uid, set_id, sequence)
 
 
 class ImportState(StrEnum):

@@ -9,6 +9,7 @@ LABEL = Pattern("projects/{project}/labels/{label}")
 ASSET = Pattern("projects/{project}/assets/{asset}")
 ALL_ASSETS = Pattern("projects/{project}/assets/-")
 ANNOTATION_SET = Pattern("projects/{project}/assets/{asset}/annotationSets/{annotation_set}")
+MODEL_VERSION = Pattern("projects/{project}/models/{model}/versions/{version}")
 IMPORT = Pattern("projects/{project}/imports/{import_id}")
 
 MAIN_SET = "main"

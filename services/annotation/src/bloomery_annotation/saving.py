@@ -34,7 +34,14 @@ class Overwrite:
     """A save under the project's lock, right after reading, of less than was read: its labels are there."""
 
 
-Guard = MatchEtag | KeepEdits | Overwrite
+@dataclass(frozen=True)
+class ReplaceOwn:
+    """A model version's save: only what it suggested in another run goes. `run` names this one."""
+
+    run: str
+
+
+Guard = MatchEtag | KeepEdits | Overwrite | ReplaceOwn
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,8 @@ class Head:
     author: str
     create_time: datetime
     update_time: datetime
+    run: str = ""
+    """The run that saved it, or that saved what somebody changed since; empty for none."""
 
 
 class Outcome(Enum):
@@ -150,6 +159,8 @@ def decide(draft: SetDraft, head: Head | None) -> Outcome:
     if head is None:
         _check_first(draft)
         return Outcome.SAVE
+    if isinstance(draft.guard, ReplaceOwn):
+        return _decide_own(draft, head, draft.guard.run)
     if isinstance(draft.guard, MatchEtag) and not draft.guard.etag:
         description = "is required for a set that exists; read the set and send its etag"
         raise InvalidArgument([FieldViolation("annotation_set.etag", description)], reason="ETAG_REQUIRED")
@@ -157,12 +168,20 @@ def decide(draft: SetDraft, head: Head | None) -> Outcome:
         return Outcome.UNCHANGED
     match draft.guard:
         case MatchEtag(etag=etag):
-            actual = set_etag(*draft.key, head.revision)
+            actual = set_etag(*draft.key, head.sequence)
             if etag != actual:
                 raise EtagMismatch(draft.name, given=etag, actual=actual)
         case KeepEdits() if head.provenance.source is not Source.IMPORT:
             return Outcome.KEPT
     return Outcome.SAVE
+
+
+def _decide_own(draft: SetDraft, head: Head, run: str) -> Outcome:
+    if head.provenance != draft.provenance:
+        return Outcome.KEPT
+    # What a run has saved may have been reviewed since: its repeat must not bring it back.
+    same = head.shapes_digest == digest_of(draft.shapes) or (run and head.run == run)
+    return Outcome.UNCHANGED if same else Outcome.SAVE
 
 
 def _confirms(draft: SetDraft, head: Head) -> bool:
@@ -196,4 +215,5 @@ def _next(draft: SetDraft, head: Head | None, sequence: int, now: datetime) -> H
         author=draft.author,
         create_time=head.create_time if head else now,
         update_time=now,
+        run=draft.guard.run if isinstance(draft.guard, ReplaceOwn) else head.run if head else "",
     )

@@ -17,6 +17,7 @@ from bloomery_vision.messages import complete, shape_value
 MAX_SHAPES = 10_000
 MAX_BYTES = 8 << 20
 MAX_ID = 64
+MAX_MODEL = 256
 
 
 def pack(messages: Iterable[ShapeMessage]) -> Shapes:

@@ -8,6 +8,7 @@ from bloomery.annotation.v1 import asset_pb2 as asset_pb2
 from bloomery.annotation.v1 import import_pb2 as import_pb2
 from bloomery.annotation.v1 import project_pb2 as project_pb2
 from bloomery.common.v1 import resources_pb2 as resources_pb2
+from bloomery.vision.v1 import geometry_pb2 as geometry_pb2
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import field_mask_pb2 as field_mask_pb2
@@ -798,8 +799,8 @@ class ListAssetsRequest(message.Message):
     page_token: builtins.str
     """`next_page_token` of the page before; the other arguments must be the same."""
     filter: builtins.str
-    """Empty, or one of `annotated`, `unannotated`, `label:ID`, `split:NAME`, `name:TEXT` (contained in the display name), `parent:ID` (the frames of that
-    asset, in the order of their timestamps).
+    """Empty, or one of `annotated`, `unannotated`, `suggested` (a model's shapes wait there for a person), `label:ID`, `split:NAME`, `name:TEXT` (contained in the
+    display name), `parent:ID` (the frames of that asset, in the order of their timestamps).
     """
     def __init__(
         self,
@@ -1028,22 +1029,26 @@ class ListAnnotationSetsRequest(message.Message):
     PARENT_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
     parent: builtins.str
     """`projects/{project}/assets/{asset}`, or "-" as the asset's id for all."""
     page_size: builtins.int
     """How many to return; 50 by default, 1,000 at most."""
     page_token: builtins.str
     """`next_page_token` of the page before; the other arguments must be the same."""
+    filter: builtins.str
+    """Empty, or one of `source:human`, `source:import`, `source:model`, `set:ID`, such as `set:cells-v-3` for what version 3 of the model cells-v suggested."""
     def __init__(
         self,
         *,
         parent: builtins.str = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        filter: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1070,6 +1075,236 @@ class ListAnnotationSetsResponse(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["annotation_sets", b"annotation_sets", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Suggestion(message.Message):
+    """What a model sees on one image."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: builtins.int
+    SHAPES_FIELD_NUMBER: builtins.int
+    digest: builtins.str
+    """"sha256:..." of the image's bytes, which is its asset."""
+    @builtins.property
+    def shapes(self) -> containers.RepeatedCompositeFieldContainer[geometry_pb2.Shape]:
+        """The shapes; `label` is a class of the model, which is the id or the display name of a label. `confidence` is the score. At most 10,000."""
+
+    def __init__(
+        self,
+        *,
+        digest: builtins.str = ...,
+        shapes: abc.Iterable[geometry_pb2.Shape] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["digest", b"digest", "shapes", b"shapes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SaveSuggestionsRequest(message.Message):
+    """Request of SaveSuggestions."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    MODEL_VERSION_FIELD_NUMBER: builtins.int
+    RUN_FIELD_NUMBER: builtins.int
+    SUGGESTIONS_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    """`projects/{project}`."""
+    model_version: builtins.str
+    """Who suggests: `projects/{project}/models/{model}/versions/{version}`. The sets have the id `{model}-{version}`, or, where that is longer than an id may be,
+    one that resembles it.
+    """
+    run: builtins.str
+    """Names what belongs together, such as the uid of the job that predicted: makes a repeat after a crash recognisable. At most 128 characters."""
+    @builtins.property
+    def suggestions(self) -> containers.RepeatedCompositeFieldContainer[Suggestion]:
+        """At most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        model_version: builtins.str = ...,
+        run: builtins.str = ...,
+        suggestions: abc.Iterable[Suggestion] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["model_version", b"model_version", "parent", b"parent", "run", b"run", "suggestions", b"suggestions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SaveSuggestionsResponse(message.Message):
+    """Response of SaveSuggestions."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class UnknownClassesEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.int
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RESULTS_FIELD_NUMBER: builtins.int
+    SHAPE_COUNT_FIELD_NUMBER: builtins.int
+    UNKNOWN_CLASSES_FIELD_NUMBER: builtins.int
+    UNUSABLE_COUNT_FIELD_NUMBER: builtins.int
+    ANNOTATION_SET_FIELD_NUMBER: builtins.int
+    shape_count: builtins.int
+    """Shapes that were kept, those of a run that had saved them before among them."""
+    unusable_count: builtins.int
+    """Shapes that were left out, because they have no area on the image."""
+    annotation_set: builtins.str
+    """Id of the sets."""
+    @builtins.property
+    def results(self) -> containers.RepeatedCompositeFieldContainer[status_pb2.Status]:
+        """One for each image, in the order of the request: code 0 where it has what was sent."""
+
+    @builtins.property
+    def unknown_classes(self) -> containers.ScalarMap[builtins.str, builtins.int]:
+        """Shapes that were left out, because their class is no label of the project, by class."""
+
+    def __init__(
+        self,
+        *,
+        results: abc.Iterable[status_pb2.Status] | None = ...,
+        shape_count: builtins.int = ...,
+        unknown_classes: abc.Mapping[builtins.str, builtins.int] | None = ...,
+        unusable_count: builtins.int = ...,
+        annotation_set: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["annotation_set", b"annotation_set", "results", b"results", "shape_count", b"shape_count", "unknown_classes", b"unknown_classes", "unusable_count", b"unusable_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReviewSuggestionsRequest(message.Message):
+    """Request of ReviewSuggestions."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    ACCEPT_FIELD_NUMBER: builtins.int
+    REJECT_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`projects/{project}/assets/{asset}/annotationSets/{annotation_set}`."""
+    etag: builtins.str
+    """That of the set as it was read: the numbers are those of its shapes."""
+    @builtins.property
+    def accept(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Shapes to accept, by their place in the set, from 0."""
+
+    @builtins.property
+    def reject(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Shapes to reject."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        etag: builtins.str = ...,
+        accept: abc.Iterable[builtins.int] | None = ...,
+        reject: abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["accept", b"accept", "etag", b"etag", "name", b"name", "reject", b"reject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReviewSuggestionsResponse(message.Message):
+    """Response of ReviewSuggestions."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SUGGESTIONS_FIELD_NUMBER: builtins.int
+    MAIN_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def suggestions(self) -> annotation_set_pb2.AnnotationSet:
+        """What is left of the suggestions."""
+
+    @builtins.property
+    def main(self) -> annotation_set_pb2.AnnotationSet:
+        """The people's set; not set where nothing was accepted."""
+
+    def __init__(
+        self,
+        *,
+        suggestions: annotation_set_pb2.AnnotationSet | None = ...,
+        main: annotation_set_pb2.AnnotationSet | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["main", b"main", "suggestions", b"suggestions"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["main", b"main", "suggestions", b"suggestions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DeleteSuggestionsRequest(message.Message):
+    """Request of DeleteSuggestions."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    MODEL_VERSION_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    """`projects/{project}`."""
+    model_version: builtins.str
+    """The version whose suggestions go; it need not exist any more."""
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        model_version: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["model_version", b"model_version", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DeleteSuggestionsResponse(message.Message):
+    """Response of DeleteSuggestions."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ANNOTATION_SET_COUNT_FIELD_NUMBER: builtins.int
+    annotation_set_count: builtins.int
+    """Sets that this call deleted."""
+    def __init__(
+        self,
+        *,
+        annotation_set_count: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["annotation_set_count", b"annotation_set_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -178,6 +178,21 @@ class AnnotationServiceStub:
                 request_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.StreamAnnotationSetsRequest.SerializeToString,
                 response_deserializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.StreamAnnotationSetsResponse.FromString,
                 _registered_method=True)
+        self.SaveSuggestions = channel.unary_unary(
+                '/bloomery.annotation.v1.AnnotationService/SaveSuggestions',
+                request_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.SaveSuggestionsRequest.SerializeToString,
+                response_deserializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.SaveSuggestionsResponse.FromString,
+                _registered_method=True)
+        self.ReviewSuggestions = channel.unary_unary(
+                '/bloomery.annotation.v1.AnnotationService/ReviewSuggestions',
+                request_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ReviewSuggestionsRequest.SerializeToString,
+                response_deserializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ReviewSuggestionsResponse.FromString,
+                _registered_method=True)
+        self.DeleteSuggestions = channel.unary_unary(
+                '/bloomery.annotation.v1.AnnotationService/DeleteSuggestions',
+                request_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.DeleteSuggestionsRequest.SerializeToString,
+                response_deserializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.DeleteSuggestionsResponse.FromString,
+                _registered_method=True)
         self.CreateImport = channel.unary_unary(
                 '/bloomery.annotation.v1.AnnotationService/CreateImport',
                 request_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.CreateImportRequest.SerializeToString,
@@ -442,6 +457,37 @@ class AnnotationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SaveSuggestions(self, request, context):
+        """Saves what a model version suggests on many images, at most 1,000 and 8 MiB, each as a set of its own beside that of people: source MODEL, the version as its
+        agent and on each shape. The set takes the place of what the same version suggested there before, and of nothing else; an image without shapes has an empty
+        one, which says that the version looked. A bad image does not stop the others. An item's NOT_FOUND: the project has no such image, or not any more;
+        FAILED_PRECONDITION `NOT_SUGGESTED`: people have saved a set under the id that the suggestions would have, which stays; delete or move theirs. Idempotent by
+        `run`: what a run has saved on an image is not saved again, also where somebody reviewed it since, so a repeat after a crash is safe. Shapes of classes
+        that are no label of the project, and such as have no area on the image, are left out and counted. NOT_FOUND: there is no such project.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReviewSuggestions(self, request, context):
+        """Accepts and rejects shapes of a set that a model suggested. What is accepted is added to the set "main" as the caller's work, with its score and model version;
+        what is rejected goes; both leave the suggestions, of which the others stay. A shape that "main" has already, of the same geometry and label, is not added
+        again. One transaction: nothing is half done, and what others save in "main" at the same time is kept. ABORTED `ETAG_MISMATCH`: the suggestions are others
+        than were read, as after a repeat of a call that was done: read again and repeat. FAILED_PRECONDITION `NOT_SUGGESTED`: the set is no model's. INVALID_ARGUMENT:
+        a number is none of its shapes, or is named twice. NOT_FOUND: there is no such set, or the image is gone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSuggestions(self, request, context):
+        """Deletes what a model version suggested in a project, with the history of these sets; what was accepted stays with people's shapes. Goes by batches: a call
+        that is cut off has deleted some; a repeat goes on and counts the rest. Idempotent. NOT_FOUND: there is no such project.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateImport(self, request, context):
         """Starts an import of uploaded files, named in the request or in an uploaded list. Idempotent by `request_id`. FAILED_PRECONDITION `BLOB_MISSING`: the
         violations list digests to upload first. ALREADY_EXISTS: the id is taken; choose another one or none. NOT_FOUND: there is no such project. The import
@@ -640,6 +686,21 @@ def add_AnnotationServiceServicer_to_server(servicer, server):
                     servicer.StreamAnnotationSets,
                     request_deserializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.StreamAnnotationSetsRequest.FromString,
                     response_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.StreamAnnotationSetsResponse.SerializeToString,
+            ),
+            'SaveSuggestions': grpc.unary_unary_rpc_method_handler(
+                    servicer.SaveSuggestions,
+                    request_deserializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.SaveSuggestionsRequest.FromString,
+                    response_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.SaveSuggestionsResponse.SerializeToString,
+            ),
+            'ReviewSuggestions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReviewSuggestions,
+                    request_deserializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ReviewSuggestionsRequest.FromString,
+                    response_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ReviewSuggestionsResponse.SerializeToString,
+            ),
+            'DeleteSuggestions': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSuggestions,
+                    request_deserializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.DeleteSuggestionsRequest.FromString,
+                    response_serializer=bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.DeleteSuggestionsResponse.SerializeToString,
             ),
             'CreateImport': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateImport,
@@ -1414,6 +1475,87 @@ class AnnotationService:
             '/bloomery.annotation.v1.AnnotationService/StreamAnnotationSets',
             bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.StreamAnnotationSetsRequest.SerializeToString,
             bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.StreamAnnotationSetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SaveSuggestions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.annotation.v1.AnnotationService/SaveSuggestions',
+            bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.SaveSuggestionsRequest.SerializeToString,
+            bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.SaveSuggestionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReviewSuggestions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.annotation.v1.AnnotationService/ReviewSuggestions',
+            bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ReviewSuggestionsRequest.SerializeToString,
+            bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.ReviewSuggestionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSuggestions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.annotation.v1.AnnotationService/DeleteSuggestions',
+            bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.DeleteSuggestionsRequest.SerializeToString,
+            bloomery_dot_annotation_dot_v1_dot_annotation__service__pb2.DeleteSuggestionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -137,6 +137,25 @@ class AnnotationServiceStub:
     """Streams every image of a project with its shapes as they were at one sequence, in the order of asset ids. Resume with the last asset received in `after`
     and the `read_sequence` of the first message. Ends when all were sent. OUT_OF_RANGE: `read_sequence` is in the future.
     """
+    SaveSuggestions: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.SaveSuggestionsRequest, annotation_service_pb2.SaveSuggestionsResponse]
+    """Saves what a model version suggests on many images, at most 1,000 and 8 MiB, each as a set of its own beside that of people: source MODEL, the version as its
+    agent and on each shape. The set takes the place of what the same version suggested there before, and of nothing else; an image without shapes has an empty
+    one, which says that the version looked. A bad image does not stop the others. An item's NOT_FOUND: the project has no such image, or not any more;
+    FAILED_PRECONDITION `NOT_SUGGESTED`: people have saved a set under the id that the suggestions would have, which stays; delete or move theirs. Idempotent by
+    `run`: what a run has saved on an image is not saved again, also where somebody reviewed it since, so a repeat after a crash is safe. Shapes of classes
+    that are no label of the project, and such as have no area on the image, are left out and counted. NOT_FOUND: there is no such project.
+    """
+    ReviewSuggestions: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.ReviewSuggestionsRequest, annotation_service_pb2.ReviewSuggestionsResponse]
+    """Accepts and rejects shapes of a set that a model suggested. What is accepted is added to the set "main" as the caller's work, with its score and model version;
+    what is rejected goes; both leave the suggestions, of which the others stay. A shape that "main" has already, of the same geometry and label, is not added
+    again. One transaction: nothing is half done, and what others save in "main" at the same time is kept. ABORTED `ETAG_MISMATCH`: the suggestions are others
+    than were read, as after a repeat of a call that was done: read again and repeat. FAILED_PRECONDITION `NOT_SUGGESTED`: the set is no model's. INVALID_ARGUMENT:
+    a number is none of its shapes, or is named twice. NOT_FOUND: there is no such set, or the image is gone.
+    """
+    DeleteSuggestions: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.DeleteSuggestionsRequest, annotation_service_pb2.DeleteSuggestionsResponse]
+    """Deletes what a model version suggested in a project, with the history of these sets; what was accepted stays with people's shapes. Goes by batches: a call
+    that is cut off has deleted some; a repeat goes on and counts the rest. Idempotent. NOT_FOUND: there is no such project.
+    """
     CreateImport: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.CreateImportRequest, import_pb2.Import]
     """Starts an import of uploaded files, named in the request or in an uploaded list. Idempotent by `request_id`. FAILED_PRECONDITION `BLOB_MISSING`: the
     violations list digests to upload first. ALREADY_EXISTS: the id is taken; choose another one or none. NOT_FOUND: there is no such project. The import
@@ -264,6 +283,25 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
     StreamAnnotationSets: aio.UnaryStreamMultiCallable[annotation_service_pb2.StreamAnnotationSetsRequest, annotation_service_pb2.StreamAnnotationSetsResponse]  # type: ignore[assignment]
     """Streams every image of a project with its shapes as they were at one sequence, in the order of asset ids. Resume with the last asset received in `after`
     and the `read_sequence` of the first message. Ends when all were sent. OUT_OF_RANGE: `read_sequence` is in the future.
+    """
+    SaveSuggestions: aio.UnaryUnaryMultiCallable[annotation_service_pb2.SaveSuggestionsRequest, annotation_service_pb2.SaveSuggestionsResponse]  # type: ignore[assignment]
+    """Saves what a model version suggests on many images, at most 1,000 and 8 MiB, each as a set of its own beside that of people: source MODEL, the version as its
+    agent and on each shape. The set takes the place of what the same version suggested there before, and of nothing else; an image without shapes has an empty
+    one, which says that the version looked. A bad image does not stop the others. An item's NOT_FOUND: the project has no such image, or not any more;
+    FAILED_PRECONDITION `NOT_SUGGESTED`: people have saved a set under the id that the suggestions would have, which stays; delete or move theirs. Idempotent by
+    `run`: what a run has saved on an image is not saved again, also where somebody reviewed it since, so a repeat after a crash is safe. Shapes of classes
+    that are no label of the project, and such as have no area on the image, are left out and counted. NOT_FOUND: there is no such project.
+    """
+    ReviewSuggestions: aio.UnaryUnaryMultiCallable[annotation_service_pb2.ReviewSuggestionsRequest, annotation_service_pb2.ReviewSuggestionsResponse]  # type: ignore[assignment]
+    """Accepts and rejects shapes of a set that a model suggested. What is accepted is added to the set "main" as the caller's work, with its score and model version;
+    what is rejected goes; both leave the suggestions, of which the others stay. A shape that "main" has already, of the same geometry and label, is not added
+    again. One transaction: nothing is half done, and what others save in "main" at the same time is kept. ABORTED `ETAG_MISMATCH`: the suggestions are others
+    than were read, as after a repeat of a call that was done: read again and repeat. FAILED_PRECONDITION `NOT_SUGGESTED`: the set is no model's. INVALID_ARGUMENT:
+    a number is none of its shapes, or is named twice. NOT_FOUND: there is no such set, or the image is gone.
+    """
+    DeleteSuggestions: aio.UnaryUnaryMultiCallable[annotation_service_pb2.DeleteSuggestionsRequest, annotation_service_pb2.DeleteSuggestionsResponse]  # type: ignore[assignment]
+    """Deletes what a model version suggested in a project, with the history of these sets; what was accepted stays with people's shapes. Goes by batches: a call
+    that is cut off has deleted some; a repeat goes on and counts the rest. Idempotent. NOT_FOUND: there is no such project.
     """
     CreateImport: aio.UnaryUnaryMultiCallable[annotation_service_pb2.CreateImportRequest, import_pb2.Import]  # type: ignore[assignment]
     """Starts an import of uploaded files, named in the request or in an uploaded list. Idempotent by `request_id`. FAILED_PRECONDITION `BLOB_MISSING`: the
@@ -551,6 +589,43 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
     ) -> typing.Union[abc.Iterator[annotation_service_pb2.StreamAnnotationSetsResponse], abc.AsyncIterator[annotation_service_pb2.StreamAnnotationSetsResponse]]:
         """Streams every image of a project with its shapes as they were at one sequence, in the order of asset ids. Resume with the last asset received in `after`
         and the `read_sequence` of the first message. Ends when all were sent. OUT_OF_RANGE: `read_sequence` is in the future.
+        """
+
+    @abc_1.abstractmethod
+    def SaveSuggestions(
+        self,
+        request: annotation_service_pb2.SaveSuggestionsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[annotation_service_pb2.SaveSuggestionsResponse, abc.Awaitable[annotation_service_pb2.SaveSuggestionsResponse]]:
+        """Saves what a model version suggests on many images, at most 1,000 and 8 MiB, each as a set of its own beside that of people: source MODEL, the version as its
+        agent and on each shape. The set takes the place of what the same version suggested there before, and of nothing else; an image without shapes has an empty
+        one, which says that the version looked. A bad image does not stop the others. An item's NOT_FOUND: the project has no such image, or not any more;
+        FAILED_PRECONDITION `NOT_SUGGESTED`: people have saved a set under the id that the suggestions would have, which stays; delete or move theirs. Idempotent by
+        `run`: what a run has saved on an image is not saved again, also where somebody reviewed it since, so a repeat after a crash is safe. Shapes of classes
+        that are no label of the project, and such as have no area on the image, are left out and counted. NOT_FOUND: there is no such project.
+        """
+
+    @abc_1.abstractmethod
+    def ReviewSuggestions(
+        self,
+        request: annotation_service_pb2.ReviewSuggestionsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[annotation_service_pb2.ReviewSuggestionsResponse, abc.Awaitable[annotation_service_pb2.ReviewSuggestionsResponse]]:
+        """Accepts and rejects shapes of a set that a model suggested. What is accepted is added to the set "main" as the caller's work, with its score and model version;
+        what is rejected goes; both leave the suggestions, of which the others stay. A shape that "main" has already, of the same geometry and label, is not added
+        again. One transaction: nothing is half done, and what others save in "main" at the same time is kept. ABORTED `ETAG_MISMATCH`: the suggestions are others
+        than were read, as after a repeat of a call that was done: read again and repeat. FAILED_PRECONDITION `NOT_SUGGESTED`: the set is no model's. INVALID_ARGUMENT:
+        a number is none of its shapes, or is named twice. NOT_FOUND: there is no such set, or the image is gone.
+        """
+
+    @abc_1.abstractmethod
+    def DeleteSuggestions(
+        self,
+        request: annotation_service_pb2.DeleteSuggestionsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[annotation_service_pb2.DeleteSuggestionsResponse, abc.Awaitable[annotation_service_pb2.DeleteSuggestionsResponse]]:
+        """Deletes what a model version suggested in a project, with the history of these sets; what was accepted stays with people's shapes. Goes by batches: a call
+        that is cut off has deleted some; a repeat goes on and counts the rest. Idempotent. NOT_FOUND: there is no such project.
         """
 
     @abc_1.abstractmethod

@@ -23,7 +23,9 @@ DESCRIPTOR: descriptor.FileDescriptor
 
 @typing.final
 class AnnotationSet(message.Message):
-    """All shapes on one asset that were made as one. The set with the id "main" is the people's; a set per model holds suggestions."""
+    """All shapes on one asset that were made as one. The set with the id "main" is the people's, and the one that datasets are built from; one for each model version
+    holds what that suggests.
+    """
 
     DESCRIPTOR: descriptor.Descriptor
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!bloomery/vision/v1/geometry.proto\x12\x12\x62loomery.vision.v1\":\n\x03\x42ox\x12\t\n\x01x\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\x12\r\n\x05width\x18\x03 \x01(\x01\x12\x0e\n\x06height\x18\x04 \x01(\x01\"\x1b\n\x04Ring\x12\x13\n\x0b\x63oordinates\x18\x01 \x03(\x01\"2\n\x07Polygon\x12\'\n\x05rings\x18\x01 \x03(\x0b\x32\x18.bloomery.vision.v1.Ring\"5\n\x04Mask\x12\r\n\x05width\x18\x01 \x01(\x05\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\x0e\n\x06\x63ounts\x18\x03 \x01(\x0c\"\x05\n\x03Tag\"\x98\x03\n\x05Shape\x12&\n\x03\x62ox\x18\x01 \x01(\x0b\x32\x17.bloomery.vision.v1.BoxH\x00\x12.\n\x07polygon\x18\x02 \x01(\x0b\x32\x1b.bloomery.vision.v1.PolygonH\x00\x12(\n\x04mask\x18\x03 \x01(\x0b\x32\x18.bloomery.vision.v1.MaskH\x00\x12&\n\x03tag\x18\x04 \x01(\x0b\x32\x17.bloomery.vision.v1.TagH\x00\x12\r\n\x05label\x18\x05 \x01(\t\x12\x12\n\nconfidence\x18\x06 \x01(\x02\x12\r\n\x05\x63rowd\x18\x07 \x01(\x08\x12\x10\n\x08group_id\x18\x08 \x01(\x03\x12\x10\n\x08track_id\x18\t \x01(\x03\x12=\n\nattributes\x18\n \x03(\x0b\x32).bloomery.vision.v1.Shape.AttributesEntry\x12\x11\n\tsource_id\x18\x0b \x01(\t\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\n\n\x08geometry\"\xab\x01\n\nProvenance\x12\x35\n\x06source\x18\x01 \x01(\x0e\x32%.bloomery.vision.v1.Provenance.Source\x12\r\n\x05\x61gent\x18\x02 \x01(\t\"W\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSOURCE_HUMAN\x10\x01\x12\x10\n\x0cSOURCE_MODEL\x10\x02\x12\x11\n\rSOURCE_IMPORT\x10\x03*j\n\x08TaskType\x12\x19\n\x15TASK_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10TASK_TYPE_DETECT\x10\x01\x12\x15\n\x11TASK_TYPE_SEGMENT\x10\x02\x12\x16\n\x12TASK_TYPE_CLASSIFY\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!bloomery/vision/v1/geometry.proto\x12\x12\x62loomery.vision.v1\":\n\x03\x42ox\x12\t\n\x01x\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\x12\r\n\x05width\x18\x03 \x01(\x01\x12\x0e\n\x06height\x18\x04 \x01(\x01\"\x1b\n\x04Ring\x12\x13\n\x0b\x63oordinates\x18\x01 \x03(\x01\"2\n\x07Polygon\x12\'\n\x05rings\x18\x01 \x03(\x0b\x32\x18.bloomery.vision.v1.Ring\"5\n\x04Mask\x12\r\n\x05width\x18\x01 \x01(\x05\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\x0e\n\x06\x63ounts\x18\x03 \x01(\x0c\"\x05\n\x03Tag\"\xaf\x03\n\x05Shape\x12&\n\x03\x62ox\x18\x01 \x01(\x0b\x32\x17.bloomery.vision.v1.BoxH\x00\x12.\n\x07polygon\x18\x02 \x01(\x0b\x32\x1b.bloomery.vision.v1.PolygonH\x00\x12(\n\x04mask\x18\x03 \x01(\x0b\x32\x18.bloomery.vision.v1.MaskH\x00\x12&\n\x03tag\x18\x04 \x01(\x0b\x32\x17.bloomery.vision.v1.TagH\x00\x12\r\n\x05label\x18\x05 \x01(\t\x12\x12\n\nconfidence\x18\x06 \x01(\x02\x12\r\n\x05\x63rowd\x18\x07 \x01(\x08\x12\x10\n\x08group_id\x18\x08 \x01(\x03\x12\x10\n\x08track_id\x18\t \x01(\x03\x12=\n\nattributes\x18\n \x03(\x0b\x32).bloomery.vision.v1.Shape.AttributesEntry\x12\x11\n\tsource_id\x18\x0b \x01(\t\x12\x15\n\rmodel_version\x18\x0c \x01(\t\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\n\n\x08geometry\"\xab\x01\n\nProvenance\x12\x35\n\x06source\x18\x01 \x01(\x0e\x32%.bloomery.vision.v1.Provenance.Source\x12\r\n\x05\x61gent\x18\x02 \x01(\t\"W\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSOURCE_HUMAN\x10\x01\x12\x10\n\x0cSOURCE_MODEL\x10\x02\x12\x11\n\rSOURCE_IMPORT\x10\x03*j\n\x08TaskType\x12\x19\n\x15TASK_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10TASK_TYPE_DETECT\x10\x01\x12\x15\n\x11TASK_TYPE_SEGMENT\x10\x02\x12\x16\n\x12TASK_TYPE_CLASSIFY\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SHAPE_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_SHAPE_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_TASKTYPE']._serialized_start=845
-  _globals['_TASKTYPE']._serialized_end=951
+  _globals['_TASKTYPE']._serialized_start=868
+  _globals['_TASKTYPE']._serialized_end=974
   _globals['_BOX']._serialized_start=57
   _globals['_BOX']._serialized_end=115
   _globals['_RING']._serialized_start=117
@@ -46,11 +46,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TAG']._serialized_start=253
   _globals['_TAG']._serialized_end=258
   _globals['_SHAPE']._serialized_start=261
-  _globals['_SHAPE']._serialized_end=669
-  _globals['_SHAPE_ATTRIBUTESENTRY']._serialized_start=608
-  _globals['_SHAPE_ATTRIBUTESENTRY']._serialized_end=657
-  _globals['_PROVENANCE']._serialized_start=672
-  _globals['_PROVENANCE']._serialized_end=843
-  _globals['_PROVENANCE_SOURCE']._serialized_start=756
-  _globals['_PROVENANCE_SOURCE']._serialized_end=843
+  _globals['_SHAPE']._serialized_end=692
+  _globals['_SHAPE_ATTRIBUTESENTRY']._serialized_start=631
+  _globals['_SHAPE_ATTRIBUTESENTRY']._serialized_end=680
+  _globals['_PROVENANCE']._serialized_start=695
+  _globals['_PROVENANCE']._serialized_end=866
+  _globals['_PROVENANCE_SOURCE']._serialized_start=779
+  _globals['_PROVENANCE_SOURCE']._serialized_end=866
 # @@protoc_insertion_point(module_scope)

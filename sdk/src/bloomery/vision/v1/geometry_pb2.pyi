@@ -207,10 +207,11 @@ class Shape(message.Message):
     TRACK_ID_FIELD_NUMBER: builtins.int
     ATTRIBUTES_FIELD_NUMBER: builtins.int
     SOURCE_ID_FIELD_NUMBER: builtins.int
+    MODEL_VERSION_FIELD_NUMBER: builtins.int
     label: builtins.str
     """Id of the label within the project (the last part of its name), such as "rbc"."""
     confidence: builtins.float
-    """Score of a prediction, 0 to 1; 0 on annotations of people."""
+    """Score of a prediction, 0 to 1; 0 on what people drew. A suggestion keeps it when a person accepts it."""
     crowd: builtins.bool
     """True where the area stands for many objects that are not told apart; left out of training, ignored in evaluation."""
     group_id: builtins.int
@@ -220,6 +221,10 @@ class Shape(message.Message):
     source_id: builtins.str
     """Its id in the label file that it was imported from, such as that of a COCO annotation; empty for none. An export to COCO keeps it. Send it back with an
     edited shape to keep it; at most 64 characters.
+    """
+    model_version: builtins.str
+    """Name of the model version that suggested it, `projects/{project}/models/{model}/versions/{version}`; empty where none did. Kept when a person accepts it, and
+    as text when that version is deleted. At most 256 characters.
     """
     @builtins.property
     def box(self) -> Box:
@@ -257,10 +262,11 @@ class Shape(message.Message):
         track_id: builtins.int = ...,
         attributes: abc.Mapping[builtins.str, builtins.str] | None = ...,
         source_id: builtins.str = ...,
+        model_version: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["box", b"box", "geometry", b"geometry", "mask", b"mask", "polygon", b"polygon", "tag", b"tag"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["attributes", b"attributes", "box", b"box", "confidence", b"confidence", "crowd", b"crowd", "geometry", b"geometry", "group_id", b"group_id", "label", b"label", "mask", b"mask", "polygon", b"polygon", "source_id", b"source_id", "tag", b"tag", "track_id", b"track_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["attributes", b"attributes", "box", b"box", "confidence", b"confidence", "crowd", b"crowd", "geometry", b"geometry", "group_id", b"group_id", "label", b"label", "mask", b"mask", "model_version", b"model_version", "polygon", b"polygon", "source_id", b"source_id", "tag", b"tag", "track_id", b"track_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_geometry: _TypeAlias = typing.Literal["box", "polygon", "mask", "tag"]  # noqa: Y015
     _WhichOneofArgType_geometry: _TypeAlias = typing.Literal["geometry", b"geometry"]  # noqa: Y015

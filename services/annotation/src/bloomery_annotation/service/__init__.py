@@ -7,12 +7,20 @@ from bloomery_annotation.service.imports import ImportMethods
 from bloomery_annotation.service.labels import LabelMethods
 from bloomery_annotation.service.problems import ProblemMethods
 from bloomery_annotation.service.projects import ProjectMethods
+from bloomery_annotation.service.suggestions import SuggestionMethods
 from bloomery_annotation.service.uploads import UploadMethods
 
 __all__ = ["AnnotationService", "Parts"]
 
 
 class AnnotationService(
-    ProjectMethods, LabelMethods, UploadMethods, AssetMethods, AnnotationSetMethods, ProblemMethods, ImportMethods
+    ProjectMethods,
+    LabelMethods,
+    UploadMethods,
+    AssetMethods,
+    AnnotationSetMethods,
+    SuggestionMethods,
+    ProblemMethods,
+    ImportMethods,
 ):
     """Everything that `bloomery.annotation.v1.AnnotationService` promises."""

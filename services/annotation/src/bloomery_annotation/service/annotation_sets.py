@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 
+import sqlalchemy as sa
+
 from bloomery.annotation.v1 import (
     AnnotationSet as AnnotationSetMessage,
 )
@@ -23,13 +25,14 @@ from bloomery.annotation.v1 import (
 )
 from bloomery_annotation import checks, convert, metrics, reading
 from bloomery_annotation.drafts import draft
-from bloomery_annotation.model import Asset, Problem
+from bloomery_annotation.model import Asset, Problem, Source
 from bloomery_annotation.names import ALL_ASSETS, ANNOTATION_SET, ASSET, MAIN_SET, PROJECT
 from bloomery_annotation.saving import Outcome, Saved, SetDraft
 from bloomery_annotation.service.base import Methods, moment_of, number_cursor, text_cursor
 from bloomery_annotation.store import annotation_sets, assets, labels, revisions
 from bloomery_kit.context import current_principal
 from bloomery_kit.errors import BloomeryError, EtagMismatch, InvalidArgument, Violations
+from bloomery_kit.names import validate_id
 from bloomery_kit.pages import PageRequest
 
 _MAX_BATCH_BYTES = 12 << 20
@@ -81,12 +84,14 @@ class AnnotationSetMethods(Methods):
     ) -> ListAnnotationSetsResponse:
         """See the contract."""
         ids = _set_parent(request.parent)
+        condition = _condition(request.filter)
         page = PageRequest.parse(request.page_size, request.page_token, request)
         after = text_cursor(page, 2) or ("", "")
         async with self._read(PROJECT.format(project=ids["project"])) as (tx, project):
             if "asset" in ids:
                 await assets.find(tx, project, ids["asset"])
-            found = await annotation_sets.page(tx, project, ids.get("asset"), (after[0], after[1]), page.size)
+            begin = (after[0], after[1])
+            found = await annotation_sets.page(tx, project, ids.get("asset"), condition, begin, page.size)
         token = page.next_token((found[-1].asset_id, found[-1].id)) if found else ""
         return ListAnnotationSetsResponse(annotation_sets=map(convert.annotation_set, found), next_page_token=token)
 
@@ -143,6 +148,22 @@ class AnnotationSetMethods(Methods):
             good = [one for one in ready if isinstance(one, SetDraft)]
             saved = iter(await revisions.save(tx, project, good, self._parts.clock()))
         return [_saved(next(saved)) if isinstance(one, SetDraft) else one for one in ready]
+
+
+def _condition(text: str) -> annotation_sets.Condition:
+    kind, _, value = text.partition(":")
+    if not text:
+        return sa.true()
+    if kind == "source" and value in list(Source):
+        return annotation_sets.from_source(Source(value))
+    violations = Violations()
+    if kind == "set":
+        validate_id(value, "filter", violations)
+    else:
+        known = "source:human, source:import, source:model, set:ID"
+        violations.add("filter", f"{text[:80]!r} must be empty or one of {known}")
+    violations.raise_if_any()
+    return annotation_sets.with_id(value)
 
 
 def _set_parent(parent: str) -> dict[str, str]:

@@ -159,6 +159,8 @@ def _condition(project: Project, text: str) -> assets.Condition:
             return assets.annotated()
         case "unannotated", False:
             return ~assets.annotated()
+        case "suggested", False:
+            return assets.suggested()
         case "label", True:
             return assets.carries(project, value)
         case "split", True:
@@ -167,5 +169,5 @@ def _condition(project: Project, text: str) -> assets.Condition:
             return assets.named(value)
         case "parent", True:
             return assets.frames_of(value)
-    known = "annotated, unannotated, label:ID, split:NAME, name:TEXT, parent:ID"
+    known = "annotated, unannotated, suggested, label:ID, split:NAME, name:TEXT, parent:ID"
     raise InvalidArgument([FieldViolation("filter", f"{text[:80]!r} must be empty or one of {known}")])

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from bloomery_annotation.model import AnnotationSet, Asset, Project, Provenance, Source
-from bloomery_annotation.names import ANNOTATION_SET
+from bloomery_annotation.names import ANNOTATION_SET, MAIN_SET
 from bloomery_annotation.store.keys import among, of_sets, one_of
 from bloomery_annotation.store.tables import ANNOTATION_SETS, ASSETS, REVISIONS, SET_LABELS
 from bloomery_kit.database import Transaction
@@ -17,6 +17,8 @@ from bloomery_kit.errors import NotFound
 
 PAGE_BYTES = 4 << 20
 """Where a page of shapes ends, save that it holds at least one set."""
+
+Condition = sa.ColumnElement[bool]
 
 _R = REVISIONS.c
 _S = ANNOTATION_SETS.c
@@ -35,16 +37,33 @@ async def find(tx: Transaction, asset: Asset, set_id: str, revision: int = 0) ->
 
 
 async def page(
-    tx: Transaction, project: Project, asset_id: str | None, after: tuple[str, str], size: int
+    tx: Transaction, project: Project, asset_id: str | None, condition: Condition, after: tuple[str, str], size: int
 ) -> list[AnnotationSet]:
-    """The newest sets of one asset, or of all, by asset and id."""
-    where = [_S.project_uid == project.uid, sa.tuple_(_S.asset_id, _S.id) > after]
+    """The newest sets of one asset, or of all, that fulfil a condition, by asset and id."""
+    where = [_S.project_uid == project.uid, sa.tuple_(_S.asset_id, _S.id) > after, condition]
     if asset_id is not None:
         where.append(_S.asset_id == asset_id)
     newest = sa.and_(_R.asset_uid == _S.asset_uid, _R.set_id == _S.id, _R.revision == _S.revision)
     query = sa.select(_R.sequence, _R.size_bytes).join(ANNOTATION_SETS, newest).where(*where)
     rows = (await tx.execute(query.order_by(_S.asset_id, _S.id).limit(size))).all()
     return await _load(tx, project, rows)
+
+
+def from_source(source: Source) -> Condition:
+    """Whether people, an import or a model made a set."""
+    return _S.source == source.value
+
+
+def with_id(set_id: str) -> Condition:
+    """Whether a set has the id."""
+    return _S.id == set_id
+
+
+async def of_agent(tx: Transaction, project: Project, source: Source, agent: str, size: int) -> list[tuple[str, str]]:
+    """Some of the sets that somebody made, each as asset's uid and set's id."""
+    where = (_S.project_uid == project.uid, _S.source == source.value, _S.agent == agent, _S.id != MAIN_SET)
+    rows = await tx.execute(sa.select(_S.asset_uid, _S.id).where(*where).limit(size))
+    return [(row.asset_uid, row.id) for row in rows]
 
 
 async def history(

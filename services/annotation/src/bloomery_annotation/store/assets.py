@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from bloomery_annotation.model import Asset, AssetDraft, Blob, Project
+from bloomery_annotation.model import Asset, AssetDraft, Blob, Project, Source
 from bloomery_annotation.names import ASSET, MAIN_SET, asset_id
 from bloomery_annotation.store import projects
 from bloomery_annotation.store.keys import one_of
@@ -131,6 +131,14 @@ def annotated() -> Condition:
     """Whether the asset has annotations of people or imports."""
     sets = ANNOTATION_SETS.c
     return sa.exists().where(sets.asset_uid == _A.uid, sets.id == MAIN_SET)
+
+
+def suggested() -> Condition:
+    """Whether a model's shapes wait there for a person."""
+    sets, used = ANNOTATION_SETS.c, SET_LABELS.c
+    some = sa.exists().where(used.asset_uid == sets.asset_uid, used.set_id == sets.id)
+    of_model = (sets.asset_uid == _A.uid, sets.id != MAIN_SET, sets.source == Source.MODEL.value)
+    return sa.exists().where(*of_model, some)
 
 
 def carries(project: Project, label_id: str) -> Condition:

@@ -46,6 +46,13 @@ async def forget(tx: Transaction, project: Project, asset: Asset) -> None:
     await tx.execute(sa.delete(ANNOTATION_SETS).where(_S.asset_uid == asset.uid))
 
 
+async def remove(tx: Transaction, project: Project, keys: Sequence[SetKey]) -> None:
+    """Remove sets of a locked project with their history."""
+    await labels.add_counts(tx, project, {label: -count for label, count in (await _counted(tx, set(keys))).items()})
+    for table, set_id in ((SET_LABELS, _U.set_id), (ANNOTATION_SETS, _S.id), (REVISIONS, REVISIONS.c.set_id)):
+        await tx.execute(sa.delete(table).where(of_sets(table.c.asset_uid, set_id, keys)))
+
+
 async def _heads(tx: Transaction, keys: Sequence[SetKey]) -> dict[SetKey, Head]:
     rows = await tx.execute(sa.select(ANNOTATION_SETS).where(of_sets(_S.asset_uid, _S.id, keys)))
     return {(row.asset_uid, row.id): _head(row) for row in rows}
@@ -60,6 +67,7 @@ def _head(row: sa.Row[Any]) -> Head:
         author=row.author,
         create_time=row.create_time,
         update_time=row.update_time,
+        run=row.run,
     )
 
 
@@ -99,7 +107,8 @@ def _revision_row(project: Project, saved: Saved) -> dict[str, object]:
 
 
 def _current_row(project: Project, saved: Saved) -> dict[str, object]:
-    return _common_row(project, saved) | {"id": saved.draft.set_id, "shapes_digest": saved.head.shapes_digest}
+    facts = {"id": saved.draft.set_id, "shapes_digest": saved.head.shapes_digest, "run": saved.head.run}
+    return _common_row(project, saved) | facts
 
 
 def _common_row(project: Project, saved: Saved) -> dict[str, object]:

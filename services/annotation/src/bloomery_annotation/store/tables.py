@@ -163,6 +163,7 @@ ANNOTATION_SETS = sa.Table(
     _required("source", sa.String),
     _required("agent", sa.String),
     _required("author", sa.String),
+    _required("run", sa.String, server_default=""),
     _required("create_time", UtcDateTime),
     _required("update_time", UtcDateTime),
     sa.Index("annotation_sets_by_asset", "project_uid", "asset_id", "id"),

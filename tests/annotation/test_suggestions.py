@@ -109,8 +109,8 @@ async def test_sets_and_images_are_listed_by_where_shapes_come_from(both: Server
     first, second = (one.name.split("/")[3] for one in images[:2])
     assert await sets("source:human") == [(first, "main")]
     assert sorted(await sets("source:model")) == sorted([(first, "cells-3"), (first, "cells-4"), (second, "cells-3")])
-    assert sorted(await sets("set:cells-3")) == sorted([(first, "cells-3"), (second, "cells-3")])
-    for wrong in ("source:nobody", "set:", "set:Not An Id", "model"):
+    assert sorted(await sets(f"agent:{MODEL}")) == sorted([(first, "cells-3"), (second, "cells-3")])
+    for wrong in ("source:nobody", "agent:", "set:cells-3", "model"):
         assert fields_of(await status_of(sets(wrong))) == ["filter"]
     listed = await both.stub.ListAssets(ListAssetsRequest(parent="projects/p", filter="suggested"))
     assert [asset.name for asset in listed.assets] == [images[0].name]

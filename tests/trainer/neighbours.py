@@ -3,6 +3,7 @@
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
+from google.rpc.status_pb2 import Status
 
 from bloomery.annotation import v1 as annotation
 from bloomery.annotation.v1 import AnnotationServiceServicer, GetProjectRequest, Project
@@ -15,6 +16,7 @@ from bloomery.dataset.v1 import (
     ReleaseReferenceRequest,
 )
 from bloomery.vision.v1 import TASK_TYPE_DETECT
+from bloomery_kit.context import current_principal
 from bloomery_kit.errors import NotFound, Unavailable
 
 PROJECT_UID = "a" * 32
@@ -37,6 +39,20 @@ class Annotation(AnnotationServiceServicer):
         self.faults: dict[str, Exception] = {}
         self.asked = 0
         self.down = False
+        self.suggested: list[annotation.SaveSuggestionsRequest] = []
+        self.suggested_for: list[str] = []
+
+    async def SaveSuggestions(
+        self, request: annotation.SaveSuggestionsRequest, context: Any
+    ) -> annotation.SaveSuggestionsResponse:
+        if self.down:
+            raise Unavailable("DOWN", "not now")
+        self.suggested.append(request)
+        self.suggested_for.append(current_principal().subject)
+        results = [Status() for _ in request.suggestions]
+        return annotation.SaveSuggestionsResponse(
+            results=results, shape_count=3, unknown_classes={"zebra": 1}, unusable_count=2, annotation_set="m-1"
+        )
 
     async def GetProject(self, request: GetProjectRequest, context: Any) -> Project:
         if request.name not in ("projects/cells", "projects/other"):

@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
 
 from bloomery.common.v1 import Artifact, SignedRequest, UploadPart
 from bloomery.training.v1 import (
@@ -37,6 +39,8 @@ from bloomery.training.v1 import (
     SignInputsResponse,
     StartAttemptRequest,
     StartAttemptResponse,
+    SuggestShapesRequest,
+    SuggestShapesResponse,
     WorkerServiceServicer,
     add_WorkerServiceServicer_to_server,
 )
@@ -142,6 +146,8 @@ class FakeTrainer(WorkerServiceServicer):
     calls: int = 0
     kept: dict[str, Artifact] = field(default_factory=dict)
     finished: FinishAttemptRequest | None = None
+    suggested: list[SuggestShapesRequest] = field(default_factory=list)
+    unknown: frozenset[str] = frozenset()
     target: str = ""
     incarnation: str = ""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -165,6 +171,17 @@ class FakeTrainer(WorkerServiceServicer):
             if artifact is not None:
                 getattr(answer, name).CopyFrom(self.signed(artifact))
         return answer
+
+    async def SuggestShapes(self, request: SuggestShapesRequest, context: Call) -> SuggestShapesResponse:
+        """`unknown` are digests of images that the project has not."""
+        await self._misbehave(context)
+        self.suggested.append(request)
+        missing = Status(code=5, message="not there")
+        missing.details.add().Pack(ErrorInfo(reason="NOT_FOUND"))
+        results = [missing if image.digest in self.unknown else Status() for image in request.images]
+        kept = [image for image in request.images if image.digest not in self.unknown]
+        count = sum(len(image.shapes) for image in kept)
+        return SuggestShapesResponse(results=results, shape_count=count, annotation_set="d-1")
 
     async def ReportProgress(self, request: ReportProgressRequest, context: Call) -> ReportProgressResponse:
         await self._misbehave(context)

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from bloomery import _annotations, errors
+from bloomery import _annotations, _suggestions, errors
 from bloomery._aio.base import AsyncHandle
 from bloomery._aio.dataset import AsyncDatasetVersion
 from bloomery._annotations import MAIN
@@ -118,6 +118,36 @@ class AsyncAsset(AsyncHandle[annotation.Asset], AssetFields):
             after = await _annotations.save(self._session, before, shapes)
         self._seen[set] = after
         return after
+
+    async def accept_suggestions(self, set: str, shapes: Iterable[int] | None = None) -> annotation.AnnotationSet:
+        """Add shapes that a model suggests to the people's, with their scores, and return what is left of the set.
+
+        They leave the suggestions. What people have already, of the same geometry and label, is not added again.
+
+        Args:
+            set: id of the model's set, such as "cells-v-3".
+            shapes: their places in the set, from 0, as this handle read or changed it last; all of it by default.
+
+        Raises:
+            Conflict: the suggestions have changed since: read the set again.
+            FailedPrecondition: no model made the set.
+            InvalidArgument: a place is none of a shape.
+            NotFound: there is no such set.
+        """
+        return await self._review(set, shapes, accept=True)
+
+    async def reject_suggestions(self, set: str, shapes: Iterable[int] | None = None) -> annotation.AnnotationSet:
+        """Drop shapes that a model suggests, and return what is left; all else is as in `accept_suggestions`."""
+        return await self._review(set, shapes, accept=False)
+
+    async def _review(self, set: str, shapes: Iterable[int] | None, *, accept: bool) -> annotation.AnnotationSet:
+        before = self._seen.get(set) or await self.annotation_set(set)
+        places = range(len(before.shapes)) if shapes is None else shapes
+        answer = await _suggestions.review(self._session, before, **{"accept" if accept else "reject": places})
+        self._seen[set] = answer.suggestions
+        if answer.HasField("main"):
+            self._seen[MAIN] = answer.main
+        return answer.suggestions
 
     async def update(self, *, split: SplitName | None = None, labels: Mapping[str, str] | None = None) -> Self:
         """Change what is given, for dataset versions that are built from now on.

@@ -302,6 +302,7 @@ class AsyncModelVersion(AsyncStreaming):
         confidence: float | None = None,
         iou: float | None = None,
         multi_label: bool = False,
+        suggest: bool = False,
         name: str = "",
         gpus: int = 0,
     ) -> AsyncJob:
@@ -315,6 +316,8 @@ class AsyncModelVersion(AsyncStreaming):
             confidence: smallest score to write down, 0 to 1; here and below, None for the recipe's default.
             iou: overlap above which the weaker of two boxes of one class is dropped, 0 to 1; not for classifiers.
             multi_label: let one place answer for several classes; not for classifiers.
+            suggest: also save what it sees as suggestions beside people's shapes, in place of what this version
+                suggested on these images before; `suggestions` lists them.
             name: id of the job; made by the server by default.
             gpus: how many; 0 for the recipe's default.
 
@@ -326,6 +329,7 @@ class AsyncModelVersion(AsyncStreaming):
         return await self._applied(
             training.JOB_KIND_PREDICT,
             on,
+            suggest=suggest,
             name=name,
             gpus=gpus,
             split=split,
@@ -341,9 +345,11 @@ class AsyncModelVersion(AsyncStreaming):
         *,
         name: str,
         gpus: int,
+        suggest: bool = False,
         **parameters: Parameter,
     ) -> AsyncJob:
-        return await _apply(self._session, self.proto, kind, await self._on(on), name=name, gpus=gpus, **parameters)
+        on = await self._on(on)
+        return await _apply(self._session, self.proto, kind, on, name=name, gpus=gpus, suggest=suggest, **parameters)
 
     async def _on(self, on: str | DatasetVersionFields) -> str:
         """The full name of a dataset version of its project."""
@@ -360,10 +366,12 @@ async def _apply(
     *,
     name: str,
     gpus: int,
+    suggest: bool = False,
     **parameters: Parameter,
 ) -> AsyncJob:
     """Start a job that applies a model version to a dataset version."""
     job = applied(kind, version, on, gpus=gpus, **parameters)
+    job.suggest = suggest
     request = training.CreateJobRequest(parent=parent_of(version.name, 2), job_id=name, job=job)
     return AsyncJob(session, await session.call(session.jobs.CreateJob, request))
 

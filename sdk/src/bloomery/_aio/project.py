@@ -22,6 +22,7 @@ from bloomery._jobs import struct
 from bloomery._labels import by_label_id, find_label
 from bloomery._names import id_of
 from bloomery._results import Contents, Progress, Validation, unseen
+from bloomery._suggestions import delete_suggestions, find_sets
 from bloomery._upload import upload_folder, upload_input
 from bloomery.annotation import v1 as annotation
 from bloomery.common.v1 import Problem
@@ -109,7 +110,7 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
         """List its images.
 
         Args:
-            filter: empty, or one of `annotated`, `unannotated`, `label:LABEL`, `split:NAME`, `name:TEXT`.
+            filter: empty, or one of `annotated`, `unannotated`, `suggested`, `label:LABEL`, `split:NAME`, `name:TEXT`.
 
         Raises:
             NotFound: there is no such label.
@@ -122,12 +123,29 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
             for asset in page.assets:
                 yield AsyncAsset(self._session, asset)
 
-    async def annotation_sets(self) -> AsyncIterator[annotation.AnnotationSet]:
-        """List the sets of shapes of all its images."""
-        request = annotation.ListAnnotationSetsRequest(parent=f"{self.name}/assets/-")
-        async for page in self._session.pages(self._session.annotation.ListAnnotationSets, request):
-            for found in page.annotation_sets:
-                yield found
+    async def annotation_sets(self, *, filter: str = "") -> AsyncIterator[annotation.AnnotationSet]:
+        """List the sets of shapes of all its images.
+
+        Args:
+            filter: empty, or one of `source:human`, `source:import`, `source:model`, `agent:NAME`, such as a user's, or
+                the full name of a model version.
+        """
+        async for found in find_sets(self._session, self.name, filter):
+            yield found
+
+    async def delete_suggestions(self, model_version: str) -> int:
+        """Delete all that a model version suggests, and return on how many images; what people accepted stays.
+
+        Args:
+            model_version: its name, full or such as "cells-v@1"; it need not exist any more.
+
+        Raises:
+            InvalidArgument: that is no name of a model version.
+        """
+        if "/" not in model_version:
+            model, _, number = model_version.partition("@")
+            model_version = f"{self.name}/models/{model}/versions/{number}"
+        return await delete_suggestions(self._session, self.name, model_version)
 
     async def imports(self) -> AsyncIterator[AsyncImport]:
         """List its imports, newest first."""

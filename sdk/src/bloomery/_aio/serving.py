@@ -8,7 +8,7 @@ from typing import Self, TypedDict, TypeVar, Unpack
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from bloomery import errors
+from bloomery import _suggestions, errors
 from bloomery._aio.alias import AsyncModelAlias, set_alias
 from bloomery._aio.base import AsyncHandle
 from bloomery._aio.variant import AsyncModelVariant
@@ -31,7 +31,7 @@ from bloomery._versions import (
     get_model_version,
     preview_deletion,
 )
-from bloomery.annotation.v1 import Asset
+from bloomery.annotation.v1 import AnnotationSet, Asset
 from bloomery.inference import v1 as inference
 
 ImageT = TypeVar("ImageT", bound=ImageLike)
@@ -208,6 +208,11 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             if not _concerns(image, error):
                 raise
             return Predicted(image, error=error)
+
+    async def suggestions(self) -> AsyncIterator[AnnotationSet]:
+        """List what it suggests on the images of its project: a set for each that it looked at, maybe an empty one."""
+        async for found in _suggestions.find_sets(self._session, parent_of(self.name, 2), f"agent:{self.name}"):
+            yield found
 
     async def download(self, to: str | Path, *, progress: Progress = unseen) -> list[Path]:
         """Write its files below `to`, those of each READY variant in a folder of its name, and return them.

@@ -24,6 +24,8 @@ class Asset(Handle[annotation.Asset], AssetFields):
     annotations = blocking(AsyncAsset.annotations)
     annotation_set = blocking(AsyncAsset.annotation_set)
     save_annotations = blocking(AsyncAsset.save_annotations)
+    accept_suggestions = blocking(AsyncAsset.accept_suggestions)
+    reject_suggestions = blocking(AsyncAsset.reject_suggestions)
     update = chained(AsyncAsset.update)
     download = blocking(AsyncAsset.download)
     dataset_versions = listing(AsyncAsset.dataset_versions, DatasetVersion)

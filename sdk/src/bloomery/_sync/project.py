@@ -22,6 +22,7 @@ class Project(Handle[annotation.Project], ProjectFields):
     create_label = wrapping(AsyncProject.create_label, Label)
     assets = listing(AsyncProject.assets, Asset)
     annotation_sets = iterating(AsyncProject.annotation_sets)
+    delete_suggestions = blocking(AsyncProject.delete_suggestions)
     imports = listing(AsyncProject.imports, Import)
     import_folder = wrapping(AsyncProject.import_folder, Import)
     plan_import = wrapping(AsyncProject.plan_import, Import)

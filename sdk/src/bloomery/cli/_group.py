@@ -34,6 +34,7 @@ _COMMANDS = {
     "optimize": "optimize:run",
     "predict": "predict:run",
     "predict-batch": "predict_batch:run",
+    "suggestions": "suggestions",
     "version": "version:run",
 }
 """Where our own commands are, in the order of a first session: a module, whose `app` is a group, or its function."""

@@ -54,10 +54,18 @@ def validate(project: ProjectOption = None, limit: LimitOption = 100, output: Ou
 
 
 @app.command("list", epilog="Example: bloomery annotations list --project cells --limit 10")
-def list_(project: ProjectOption = None, limit: LimitOption = 100, output: OutputOption = Output.table) -> None:
+def list_(
+    project: ProjectOption = None,
+    filter: Annotated[
+        str,
+        typer.Option(help="One of source:human, source:import, source:model, agent:NAME; all by default."),
+    ] = "",
+    limit: LimitOption = 100,
+    output: OutputOption = Output.table,
+) -> None:
     """List the sets of shapes of a project's images."""
     with connect(project) as client:
-        found = list(islice(client.project(project).annotation_sets(), limit or None))
+        found = list(islice(client.project(project).annotation_sets(filter=filter), limit or None))
     messages(found, ("ASSET", "SET", "REVISION", "SHAPES", "AUTHOR"), [_row(one) for one in found], output)
 
 

@@ -36,7 +36,10 @@ app = typer.Typer(help="Assets: the images of a project.", no_args_is_help=True)
 def list_(
     project: ProjectOption = None,
     filter: Annotated[
-        str, typer.Option(help="One of annotated, unannotated, label:LABEL, split:NAME, name:TEXT; all by default.")
+        str,
+        typer.Option(
+            help="One of annotated, unannotated, suggested, label:LABEL, split:NAME, name:TEXT; all by default."
+        ),
     ] = "",
     limit: LimitOption = 100,
     output: OutputOption = Output.table,

@@ -23,6 +23,12 @@ def run(
         float | None, typer.Option(min=0, max=1, help="Overlap from which the weaker of two boxes of a class goes.")
     ] = None,
     multi_label: MultiLabelOption = False,
+    suggest: Annotated[
+        bool,
+        typer.Option(
+            "--suggest", help="Also save it as suggestions beside people's shapes: see `bloomery suggestions`."
+        ),
+    ] = False,
     to: Annotated[
         Path | None,
         typer.Option(help="Watch to the end and write predictions.jsonl to this folder; Ctrl-C only detaches."),
@@ -35,7 +41,14 @@ def run(
     """Predict on the images of a dataset version. The job goes on by itself; --to waits for its file."""
     with connect(project) as client:
         job = client.model_version(version).predict_dataset(
-            on, split=split.value, confidence=confidence, iou=iou, multi_label=multi_label, name=name, gpus=gpus
+            on,
+            split=split.value,
+            confidence=confidence,
+            iou=iou,
+            multi_label=multi_label,
+            suggest=suggest,
+            name=name,
+            gpus=gpus,
         )
         if to is None:
             show_job(job, output)

@@ -1037,7 +1037,7 @@ class ListAnnotationSetsRequest(message.Message):
     page_token: builtins.str
     """`next_page_token` of the page before; the other arguments must be the same."""
     filter: builtins.str
-    """Empty, or one of `source:human`, `source:import`, `source:model`, `set:ID`, such as `set:cells-v-3` for what version 3 of the model cells-v suggested."""
+    """Empty, or one of `source:human`, `source:import`, `source:model`, `agent:NAME`: sets whose provenance names that agent, such as a model version."""
     def __init__(
         self,
         *,

@@ -110,6 +110,7 @@ from bloomery.training.v1.worker_service_pb2 import (
     Directive,
     FinishAttemptRequest,
     FinishAttemptResponse,
+    PredictedImage,
     PrepareArtifactUploadsRequest,
     PrepareArtifactUploadsResponse,
     ReportProgressRequest,
@@ -119,6 +120,8 @@ from bloomery.training.v1.worker_service_pb2 import (
     SignedInput,
     StartAttemptRequest,
     StartAttemptResponse,
+    SuggestShapesRequest,
+    SuggestShapesResponse,
 )
 from bloomery.training.v1.worker_service_pb2_grpc import (
     WorkerServiceServicer,
@@ -200,6 +203,7 @@ __all__ = [
     "ModelInput",
     "Parameter",
     "PauseJobRequest",
+    "PredictedImage",
     "PreflightReported",
     "PrepareArtifactUploadsRequest",
     "PrepareArtifactUploadsResponse",
@@ -223,6 +227,8 @@ __all__ = [
     "StartAttemptRequest",
     "StartAttemptResponse",
     "StateChanged",
+    "SuggestShapesRequest",
+    "SuggestShapesResponse",
     "SystemReported",
     "UpdateJobRequest",
     "VariantFacts",

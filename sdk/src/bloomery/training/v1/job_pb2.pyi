@@ -209,6 +209,7 @@ class Job(message.Message):
     CREATOR_FIELD_NUMBER: builtins.int
     GROUP_FIELD_NUMBER: builtins.int
     PROJECT_UID_FIELD_NUMBER: builtins.int
+    SUGGEST_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/jobs/{job}`."""
     uid: builtins.str
@@ -247,6 +248,10 @@ class Job(message.Message):
     """Id of the group that it belongs to, by the rules of a job's id; empty for none. Given at its creation, never changed."""
     project_uid: builtins.str
     """Uid of its project, whose id may be used again once it is deleted. Output only."""
+    suggest: builtins.bool
+    """PREDICT also saves what the model sees as suggestions on those of its images that the project has: `AnnotationService.SaveSuggestions` says how. False for
+    other kinds.
+    """
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
         """Free key-value pairs for filtering: at most 64, keys of 1 to 63 characters, values of at most 255."""
@@ -329,10 +334,11 @@ class Job(message.Message):
         creator: builtins.str = ...,
         group: builtins.str = ...,
         project_uid: builtins.str = ...,
+        suggest: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["base_artifact", b"base_artifact", "create_time", b"create_time", "effective_parameters", b"effective_parameters", "end_time", b"end_time", "parameters", b"parameters", "progress", b"progress", "reason", b"reason", "resources", b"resources", "result", b"result", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "base", b"base", "base_artifact", b"base_artifact", "create_time", b"create_time", "creator", b"creator", "dataset_version", b"dataset_version", "deadline_seconds", b"deadline_seconds", "display_name", b"display_name", "effective_parameters", b"effective_parameters", "end_time", b"end_time", "etag", b"etag", "group", b"group", "kind", b"kind", "labels", b"labels", "last_sequence", b"last_sequence", "model", b"model", "model_version", b"model_version", "name", b"name", "oldest_sequence", b"oldest_sequence", "parameters", b"parameters", "priority", b"priority", "progress", b"progress", "project_uid", b"project_uid", "reason", b"reason", "recipe", b"recipe", "resources", b"resources", "result", b"result", "start_time", b"start_time", "state", b"state", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "base", b"base", "base_artifact", b"base_artifact", "create_time", b"create_time", "creator", b"creator", "dataset_version", b"dataset_version", "deadline_seconds", b"deadline_seconds", "display_name", b"display_name", "effective_parameters", b"effective_parameters", "end_time", b"end_time", "etag", b"etag", "group", b"group", "kind", b"kind", "labels", b"labels", "last_sequence", b"last_sequence", "model", b"model", "model_version", b"model_version", "name", b"name", "oldest_sequence", b"oldest_sequence", "parameters", b"parameters", "priority", b"priority", "progress", b"progress", "project_uid", b"project_uid", "reason", b"reason", "recipe", b"recipe", "resources", b"resources", "result", b"result", "start_time", b"start_time", "state", b"state", "suggest", b"suggest", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

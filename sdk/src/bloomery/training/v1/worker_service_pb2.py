@@ -28,17 +28,20 @@ from bloomery.training.v1 import event_pb2 as bloomery_dot_training_dot_v1_dot_e
 from bloomery.training.v1 import job_pb2 as bloomery_dot_training_dot_v1_dot_job__pb2
 from bloomery.training.v1 import model_facts_pb2 as bloomery_dot_training_dot_v1_dot_model__facts__pb2
 from bloomery.training.v1 import recipe_pb2 as bloomery_dot_training_dot_v1_dot_recipe__pb2
+from bloomery.vision.v1 import geometry_pb2 as bloomery_dot_vision_dot_v1_dot_geometry__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)bloomery/training/v1/worker_service.proto\x12\x14\x62loomery.training.v1\x1a bloomery/common/v1/options.proto\x1a\"bloomery/common/v1/resources.proto\x1a bloomery/training/v1/event.proto\x1a\x1e\x62loomery/training/v1/job.proto\x1a&bloomery/training/v1/model_facts.proto\x1a!bloomery/training/v1/recipe.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x17google/rpc/status.proto\"n\n\x13StartAttemptRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x12\n\nprocess_id\x18\x04 \x01(\x03\x12\x13\n\x0bincarnation\x18\x05 \x01(\t\"\x93\x03\n\x14StartAttemptResponse\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12&\n\x03job\x18\x02 \x01(\x0b\x32\x19.bloomery.training.v1.Job\x12,\n\x06recipe\x18\x03 \x01(\x0b\x32\x1c.bloomery.training.v1.Recipe\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x33\n\x08manifest\x18\x05 \x01(\x0b\x32!.bloomery.training.v1.SignedInput\x12/\n\x04\x62\x61se\x18\x06 \x01(\x0b\x32!.bloomery.training.v1.SignedInput\x12\x39\n\x0bresume_from\x18\x07 \x03(\x0b\x32$.bloomery.training.v1.CheckpointFile\x12\x1f\n\x17report_interval_seconds\x18\t \x01(\x01\x12\x0f\n\x07\x63lasses\x18\n \x03(\t\x12\x14\n\x0cresume_epoch\x18\x0b \x01(\x05J\x04\x08\x08\x10\tR\x15\x61\x63knowledged_sequence\"m\n\x0bSignedInput\x12.\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12.\n\x03get\x18\x02 \x01(\x0b\x32!.bloomery.common.v1.SignedRequest\"P\n\x0e\x43heckpointFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x30\n\x05input\x18\x02 \x01(\x0b\x32!.bloomery.training.v1.SignedInput\"\x7f\n\x15ReportProgressRequest\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x03\x12.\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x1e.bloomery.training.v1.JobEvent\x12\r\n\x05phase\x18\x03 \x01(\t\x12\x0f\n\x07stalled\x18\x04 \x01(\x08\"\x99\x01\n\x16ReportProgressResponse\x12\x1d\n\x15\x61\x63knowledged_sequence\x18\x01 \x01(\x03\x12\x32\n\tdirective\x18\x02 \x01(\x0e\x32\x1f.bloomery.training.v1.Directive\x12\x1d\n\x15next_interval_seconds\x18\x03 \x01(\x01\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\")\n\x11SignInputsRequest\x12\x14\n\x0clogical_keys\x18\x01 \x03(\t\"E\n\x12SignInputsResponse\x12/\n\x04gets\x18\x01 \x03(\x0b\x32!.bloomery.common.v1.SignedRequest\"@\n\x0e\x41rtifactUpload\x12.\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1c.bloomery.common.v1.Artifact\"h\n\x1dPrepareArtifactUploadsRequest\x12\x35\n\x07uploads\x18\x01 \x03(\x0b\x32$.bloomery.training.v1.ArtifactUpload\x12\x10\n\x08in_parts\x18\x02 \x01(\x08\"\x8e\x01\n\x0e\x41rtifactTarget\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07present\x18\x02 \x01(\x08\x12.\n\x03put\x18\x03 \x01(\x0b\x32!.bloomery.common.v1.SignedRequest\x12-\n\x05parts\x18\x04 \x03(\x0b\x32\x1e.bloomery.common.v1.UploadPart\"W\n\x1ePrepareArtifactUploadsResponse\x12\x35\n\x07targets\x18\x01 \x03(\x0b\x32$.bloomery.training.v1.ArtifactTarget\"W\n\x1e\x43ompleteArtifactUploadsRequest\x12\x35\n\x07uploads\x18\x01 \x03(\x0b\x32$.bloomery.training.v1.ArtifactUpload\"g\n\x11\x43ompletedArtifact\x12.\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"[\n\x1f\x43ompleteArtifactUploadsResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\'.bloomery.training.v1.CompletedArtifact\"\xbd\x03\n\x0e\x41ttemptSuccess\x12/\n\tartifacts\x18\x01 \x03(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12\x42\n\x07metrics\x18\x02 \x03(\x0b\x32\x31.bloomery.training.v1.AttemptSuccess.MetricsEntry\x12(\n\x07\x64\x65tails\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x44\n\x08versions\x18\x04 \x03(\x0b\x32\x32.bloomery.training.v1.AttemptSuccess.VersionsEntry\x12/\n\x05model\x18\x05 \x01(\x0b\x32 .bloomery.training.v1.ModelFacts\x12\x34\n\x08variants\x18\x06 \x03(\x0b\x32\".bloomery.training.v1.VariantFacts\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"c\n\x0e\x41ttemptFailure\x12,\n\x06reason\x18\x01 \x01(\x0b\x32\x1c.bloomery.training.v1.Reason\x12\x10\n\x08log_tail\x18\x02 \x01(\t\x12\x11\n\texit_code\x18\x03 \x01(\x05\"\x1f\n\x0e\x41ttemptStopped\x12\r\n\x05\x65poch\x18\x01 \x01(\x05\"\xbb\x01\n\x14\x46inishAttemptRequest\x12\x35\n\x07success\x18\x01 \x01(\x0b\x32$.bloomery.training.v1.AttemptSuccess\x12\x35\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32$.bloomery.training.v1.AttemptFailure\x12\x35\n\x07stopped\x18\x03 \x01(\x0b\x32$.bloomery.training.v1.AttemptStopped\"F\n\x15\x46inishAttemptResponse\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.bloomery.training.v1.JobState*\x9d\x01\n\tDirective\x12\x19\n\x15\x44IRECTIVE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44IRECTIVE_CONTINUE\x10\x01\x12\x13\n\x0f\x44IRECTIVE_PAUSE\x10\x03\x12\x14\n\x10\x44IRECTIVE_CANCEL\x10\x04\"\x04\x08\x02\x10\x02\"\x04\x08\x05\x10\x05*\x14\x44IRECTIVE_CHECKPOINT*\x10\x44IRECTIVE_FENCED2\xe1\x05\n\rWorkerService\x12k\n\x0cStartAttempt\x12).bloomery.training.v1.StartAttemptRequest\x1a*.bloomery.training.v1.StartAttemptResponse\"\x04\x88\xb5\x18\x06\x12q\n\x0eReportProgress\x12+.bloomery.training.v1.ReportProgressRequest\x1a,.bloomery.training.v1.ReportProgressResponse\"\x04\x88\xb5\x18\x06\x12\x65\n\nSignInputs\x12\'.bloomery.training.v1.SignInputsRequest\x1a(.bloomery.training.v1.SignInputsResponse\"\x04\x88\xb5\x18\x06\x12\x89\x01\n\x16PrepareArtifactUploads\x12\x33.bloomery.training.v1.PrepareArtifactUploadsRequest\x1a\x34.bloomery.training.v1.PrepareArtifactUploadsResponse\"\x04\x88\xb5\x18\x06\x12\x8c\x01\n\x17\x43ompleteArtifactUploads\x12\x34.bloomery.training.v1.CompleteArtifactUploadsRequest\x1a\x35.bloomery.training.v1.CompleteArtifactUploadsResponse\"\x04\x88\xb5\x18\x06\x12n\n\rFinishAttempt\x12*.bloomery.training.v1.FinishAttemptRequest\x1a+.bloomery.training.v1.FinishAttemptResponse\"\x04\x88\xb5\x18\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)bloomery/training/v1/worker_service.proto\x12\x14\x62loomery.training.v1\x1a bloomery/common/v1/options.proto\x1a\"bloomery/common/v1/resources.proto\x1a bloomery/training/v1/event.proto\x1a\x1e\x62loomery/training/v1/job.proto\x1a&bloomery/training/v1/model_facts.proto\x1a!bloomery/training/v1/recipe.proto\x1a!bloomery/vision/v1/geometry.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x17google/rpc/status.proto\"n\n\x13StartAttemptRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x12\n\nprocess_id\x18\x04 \x01(\x03\x12\x13\n\x0bincarnation\x18\x05 \x01(\t\"\x93\x03\n\x14StartAttemptResponse\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12&\n\x03job\x18\x02 \x01(\x0b\x32\x19.bloomery.training.v1.Job\x12,\n\x06recipe\x18\x03 \x01(\x0b\x32\x1c.bloomery.training.v1.Recipe\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x33\n\x08manifest\x18\x05 \x01(\x0b\x32!.bloomery.training.v1.SignedInput\x12/\n\x04\x62\x61se\x18\x06 \x01(\x0b\x32!.bloomery.training.v1.SignedInput\x12\x39\n\x0bresume_from\x18\x07 \x03(\x0b\x32$.bloomery.training.v1.CheckpointFile\x12\x1f\n\x17report_interval_seconds\x18\t \x01(\x01\x12\x0f\n\x07\x63lasses\x18\n \x03(\t\x12\x14\n\x0cresume_epoch\x18\x0b \x01(\x05J\x04\x08\x08\x10\tR\x15\x61\x63knowledged_sequence\"m\n\x0bSignedInput\x12.\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12.\n\x03get\x18\x02 \x01(\x0b\x32!.bloomery.common.v1.SignedRequest\"P\n\x0e\x43heckpointFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x30\n\x05input\x18\x02 \x01(\x0b\x32!.bloomery.training.v1.SignedInput\"\x7f\n\x15ReportProgressRequest\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x03\x12.\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x1e.bloomery.training.v1.JobEvent\x12\r\n\x05phase\x18\x03 \x01(\t\x12\x0f\n\x07stalled\x18\x04 \x01(\x08\"\x99\x01\n\x16ReportProgressResponse\x12\x1d\n\x15\x61\x63knowledged_sequence\x18\x01 \x01(\x03\x12\x32\n\tdirective\x18\x02 \x01(\x0e\x32\x1f.bloomery.training.v1.Directive\x12\x1d\n\x15next_interval_seconds\x18\x03 \x01(\x01\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\")\n\x11SignInputsRequest\x12\x14\n\x0clogical_keys\x18\x01 \x03(\t\"E\n\x12SignInputsResponse\x12/\n\x04gets\x18\x01 \x03(\x0b\x32!.bloomery.common.v1.SignedRequest\"@\n\x0e\x41rtifactUpload\x12.\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1c.bloomery.common.v1.Artifact\"h\n\x1dPrepareArtifactUploadsRequest\x12\x35\n\x07uploads\x18\x01 \x03(\x0b\x32$.bloomery.training.v1.ArtifactUpload\x12\x10\n\x08in_parts\x18\x02 \x01(\x08\"\x8e\x01\n\x0e\x41rtifactTarget\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07present\x18\x02 \x01(\x08\x12.\n\x03put\x18\x03 \x01(\x0b\x32!.bloomery.common.v1.SignedRequest\x12-\n\x05parts\x18\x04 \x03(\x0b\x32\x1e.bloomery.common.v1.UploadPart\"W\n\x1ePrepareArtifactUploadsResponse\x12\x35\n\x07targets\x18\x01 \x03(\x0b\x32$.bloomery.training.v1.ArtifactTarget\"W\n\x1e\x43ompleteArtifactUploadsRequest\x12\x35\n\x07uploads\x18\x01 \x03(\x0b\x32$.bloomery.training.v1.ArtifactUpload\"g\n\x11\x43ompletedArtifact\x12.\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"[\n\x1f\x43ompleteArtifactUploadsResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\'.bloomery.training.v1.CompletedArtifact\"K\n\x0ePredictedImage\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12)\n\x06shapes\x18\x02 \x03(\x0b\x32\x19.bloomery.vision.v1.Shape\"L\n\x14SuggestShapesRequest\x12\x34\n\x06images\x18\x01 \x03(\x0b\x32$.bloomery.training.v1.PredictedImage\"\x92\x02\n\x15SuggestShapesResponse\x12#\n\x07results\x18\x01 \x03(\x0b\x32\x12.google.rpc.Status\x12\x13\n\x0bshape_count\x18\x02 \x01(\x03\x12X\n\x0funknown_classes\x18\x03 \x03(\x0b\x32?.bloomery.training.v1.SuggestShapesResponse.UnknownClassesEntry\x12\x16\n\x0eunusable_count\x18\x04 \x01(\x03\x12\x16\n\x0e\x61nnotation_set\x18\x05 \x01(\t\x1a\x35\n\x13UnknownClassesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xbd\x03\n\x0e\x41ttemptSuccess\x12/\n\tartifacts\x18\x01 \x03(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12\x42\n\x07metrics\x18\x02 \x03(\x0b\x32\x31.bloomery.training.v1.AttemptSuccess.MetricsEntry\x12(\n\x07\x64\x65tails\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x44\n\x08versions\x18\x04 \x03(\x0b\x32\x32.bloomery.training.v1.AttemptSuccess.VersionsEntry\x12/\n\x05model\x18\x05 \x01(\x0b\x32 .bloomery.training.v1.ModelFacts\x12\x34\n\x08variants\x18\x06 \x03(\x0b\x32\".bloomery.training.v1.VariantFacts\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"c\n\x0e\x41ttemptFailure\x12,\n\x06reason\x18\x01 \x01(\x0b\x32\x1c.bloomery.training.v1.Reason\x12\x10\n\x08log_tail\x18\x02 \x01(\t\x12\x11\n\texit_code\x18\x03 \x01(\x05\"\x1f\n\x0e\x41ttemptStopped\x12\r\n\x05\x65poch\x18\x01 \x01(\x05\"\xbb\x01\n\x14\x46inishAttemptRequest\x12\x35\n\x07success\x18\x01 \x01(\x0b\x32$.bloomery.training.v1.AttemptSuccess\x12\x35\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32$.bloomery.training.v1.AttemptFailure\x12\x35\n\x07stopped\x18\x03 \x01(\x0b\x32$.bloomery.training.v1.AttemptStopped\"F\n\x15\x46inishAttemptResponse\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.bloomery.training.v1.JobState*\x9d\x01\n\tDirective\x12\x19\n\x15\x44IRECTIVE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44IRECTIVE_CONTINUE\x10\x01\x12\x13\n\x0f\x44IRECTIVE_PAUSE\x10\x03\x12\x14\n\x10\x44IRECTIVE_CANCEL\x10\x04\"\x04\x08\x02\x10\x02\"\x04\x08\x05\x10\x05*\x14\x44IRECTIVE_CHECKPOINT*\x10\x44IRECTIVE_FENCED2\xd1\x06\n\rWorkerService\x12k\n\x0cStartAttempt\x12).bloomery.training.v1.StartAttemptRequest\x1a*.bloomery.training.v1.StartAttemptResponse\"\x04\x88\xb5\x18\x06\x12q\n\x0eReportProgress\x12+.bloomery.training.v1.ReportProgressRequest\x1a,.bloomery.training.v1.ReportProgressResponse\"\x04\x88\xb5\x18\x06\x12\x65\n\nSignInputs\x12\'.bloomery.training.v1.SignInputsRequest\x1a(.bloomery.training.v1.SignInputsResponse\"\x04\x88\xb5\x18\x06\x12\x89\x01\n\x16PrepareArtifactUploads\x12\x33.bloomery.training.v1.PrepareArtifactUploadsRequest\x1a\x34.bloomery.training.v1.PrepareArtifactUploadsResponse\"\x04\x88\xb5\x18\x06\x12\x8c\x01\n\x17\x43ompleteArtifactUploads\x12\x34.bloomery.training.v1.CompleteArtifactUploadsRequest\x1a\x35.bloomery.training.v1.CompleteArtifactUploadsResponse\"\x04\x88\xb5\x18\x06\x12n\n\rSuggestShapes\x12*.bloomery.training.v1.SuggestShapesRequest\x1a+.bloomery.training.v1.SuggestShapesResponse\"\x04\x88\xb5\x18\x06\x12n\n\rFinishAttempt\x12*.bloomery.training.v1.FinishAttemptRequest\x1a+.bloomery.training.v1.FinishAttemptResponse\"\x04\x88\xb5\x18\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bloomery.training.v1.worker_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_SUGGESTSHAPESRESPONSE_UNKNOWNCLASSESENTRY']._loaded_options = None
+  _globals['_SUGGESTSHAPESRESPONSE_UNKNOWNCLASSESENTRY']._serialized_options = b'8\001'
   _globals['_ATTEMPTSUCCESS_METRICSENTRY']._loaded_options = None
   _globals['_ATTEMPTSUCCESS_METRICSENTRY']._serialized_options = b'8\001'
   _globals['_ATTEMPTSUCCESS_VERSIONSENTRY']._loaded_options = None
@@ -53,54 +56,64 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKERSERVICE'].methods_by_name['PrepareArtifactUploads']._serialized_options = b'\210\265\030\006'
   _globals['_WORKERSERVICE'].methods_by_name['CompleteArtifactUploads']._loaded_options = None
   _globals['_WORKERSERVICE'].methods_by_name['CompleteArtifactUploads']._serialized_options = b'\210\265\030\006'
+  _globals['_WORKERSERVICE'].methods_by_name['SuggestShapes']._loaded_options = None
+  _globals['_WORKERSERVICE'].methods_by_name['SuggestShapes']._serialized_options = b'\210\265\030\006'
   _globals['_WORKERSERVICE'].methods_by_name['FinishAttempt']._loaded_options = None
   _globals['_WORKERSERVICE'].methods_by_name['FinishAttempt']._serialized_options = b'\210\265\030\006'
-  _globals['_DIRECTIVE']._serialized_start=2981
-  _globals['_DIRECTIVE']._serialized_end=3138
-  _globals['_STARTATTEMPTREQUEST']._serialized_start=333
-  _globals['_STARTATTEMPTREQUEST']._serialized_end=443
-  _globals['_STARTATTEMPTRESPONSE']._serialized_start=446
-  _globals['_STARTATTEMPTRESPONSE']._serialized_end=849
-  _globals['_SIGNEDINPUT']._serialized_start=851
-  _globals['_SIGNEDINPUT']._serialized_end=960
-  _globals['_CHECKPOINTFILE']._serialized_start=962
-  _globals['_CHECKPOINTFILE']._serialized_end=1042
-  _globals['_REPORTPROGRESSREQUEST']._serialized_start=1044
-  _globals['_REPORTPROGRESSREQUEST']._serialized_end=1171
-  _globals['_REPORTPROGRESSRESPONSE']._serialized_start=1174
-  _globals['_REPORTPROGRESSRESPONSE']._serialized_end=1327
-  _globals['_SIGNINPUTSREQUEST']._serialized_start=1329
-  _globals['_SIGNINPUTSREQUEST']._serialized_end=1370
-  _globals['_SIGNINPUTSRESPONSE']._serialized_start=1372
-  _globals['_SIGNINPUTSRESPONSE']._serialized_end=1441
-  _globals['_ARTIFACTUPLOAD']._serialized_start=1443
-  _globals['_ARTIFACTUPLOAD']._serialized_end=1507
-  _globals['_PREPAREARTIFACTUPLOADSREQUEST']._serialized_start=1509
-  _globals['_PREPAREARTIFACTUPLOADSREQUEST']._serialized_end=1613
-  _globals['_ARTIFACTTARGET']._serialized_start=1616
-  _globals['_ARTIFACTTARGET']._serialized_end=1758
-  _globals['_PREPAREARTIFACTUPLOADSRESPONSE']._serialized_start=1760
-  _globals['_PREPAREARTIFACTUPLOADSRESPONSE']._serialized_end=1847
-  _globals['_COMPLETEARTIFACTUPLOADSREQUEST']._serialized_start=1849
-  _globals['_COMPLETEARTIFACTUPLOADSREQUEST']._serialized_end=1936
-  _globals['_COMPLETEDARTIFACT']._serialized_start=1938
-  _globals['_COMPLETEDARTIFACT']._serialized_end=2041
-  _globals['_COMPLETEARTIFACTUPLOADSRESPONSE']._serialized_start=2043
-  _globals['_COMPLETEARTIFACTUPLOADSRESPONSE']._serialized_end=2134
-  _globals['_ATTEMPTSUCCESS']._serialized_start=2137
-  _globals['_ATTEMPTSUCCESS']._serialized_end=2582
-  _globals['_ATTEMPTSUCCESS_METRICSENTRY']._serialized_start=2487
-  _globals['_ATTEMPTSUCCESS_METRICSENTRY']._serialized_end=2533
-  _globals['_ATTEMPTSUCCESS_VERSIONSENTRY']._serialized_start=2535
-  _globals['_ATTEMPTSUCCESS_VERSIONSENTRY']._serialized_end=2582
-  _globals['_ATTEMPTFAILURE']._serialized_start=2584
-  _globals['_ATTEMPTFAILURE']._serialized_end=2683
-  _globals['_ATTEMPTSTOPPED']._serialized_start=2685
-  _globals['_ATTEMPTSTOPPED']._serialized_end=2716
-  _globals['_FINISHATTEMPTREQUEST']._serialized_start=2719
-  _globals['_FINISHATTEMPTREQUEST']._serialized_end=2906
-  _globals['_FINISHATTEMPTRESPONSE']._serialized_start=2908
-  _globals['_FINISHATTEMPTRESPONSE']._serialized_end=2978
-  _globals['_WORKERSERVICE']._serialized_start=3141
-  _globals['_WORKERSERVICE']._serialized_end=3878
+  _globals['_DIRECTIVE']._serialized_start=3448
+  _globals['_DIRECTIVE']._serialized_end=3605
+  _globals['_STARTATTEMPTREQUEST']._serialized_start=368
+  _globals['_STARTATTEMPTREQUEST']._serialized_end=478
+  _globals['_STARTATTEMPTRESPONSE']._serialized_start=481
+  _globals['_STARTATTEMPTRESPONSE']._serialized_end=884
+  _globals['_SIGNEDINPUT']._serialized_start=886
+  _globals['_SIGNEDINPUT']._serialized_end=995
+  _globals['_CHECKPOINTFILE']._serialized_start=997
+  _globals['_CHECKPOINTFILE']._serialized_end=1077
+  _globals['_REPORTPROGRESSREQUEST']._serialized_start=1079
+  _globals['_REPORTPROGRESSREQUEST']._serialized_end=1206
+  _globals['_REPORTPROGRESSRESPONSE']._serialized_start=1209
+  _globals['_REPORTPROGRESSRESPONSE']._serialized_end=1362
+  _globals['_SIGNINPUTSREQUEST']._serialized_start=1364
+  _globals['_SIGNINPUTSREQUEST']._serialized_end=1405
+  _globals['_SIGNINPUTSRESPONSE']._serialized_start=1407
+  _globals['_SIGNINPUTSRESPONSE']._serialized_end=1476
+  _globals['_ARTIFACTUPLOAD']._serialized_start=1478
+  _globals['_ARTIFACTUPLOAD']._serialized_end=1542
+  _globals['_PREPAREARTIFACTUPLOADSREQUEST']._serialized_start=1544
+  _globals['_PREPAREARTIFACTUPLOADSREQUEST']._serialized_end=1648
+  _globals['_ARTIFACTTARGET']._serialized_start=1651
+  _globals['_ARTIFACTTARGET']._serialized_end=1793
+  _globals['_PREPAREARTIFACTUPLOADSRESPONSE']._serialized_start=1795
+  _globals['_PREPAREARTIFACTUPLOADSRESPONSE']._serialized_end=1882
+  _globals['_COMPLETEARTIFACTUPLOADSREQUEST']._serialized_start=1884
+  _globals['_COMPLETEARTIFACTUPLOADSREQUEST']._serialized_end=1971
+  _globals['_COMPLETEDARTIFACT']._serialized_start=1973
+  _globals['_COMPLETEDARTIFACT']._serialized_end=2076
+  _globals['_COMPLETEARTIFACTUPLOADSRESPONSE']._serialized_start=2078
+  _globals['_COMPLETEARTIFACTUPLOADSRESPONSE']._serialized_end=2169
+  _globals['_PREDICTEDIMAGE']._serialized_start=2171
+  _globals['_PREDICTEDIMAGE']._serialized_end=2246
+  _globals['_SUGGESTSHAPESREQUEST']._serialized_start=2248
+  _globals['_SUGGESTSHAPESREQUEST']._serialized_end=2324
+  _globals['_SUGGESTSHAPESRESPONSE']._serialized_start=2327
+  _globals['_SUGGESTSHAPESRESPONSE']._serialized_end=2601
+  _globals['_SUGGESTSHAPESRESPONSE_UNKNOWNCLASSESENTRY']._serialized_start=2548
+  _globals['_SUGGESTSHAPESRESPONSE_UNKNOWNCLASSESENTRY']._serialized_end=2601
+  _globals['_ATTEMPTSUCCESS']._serialized_start=2604
+  _globals['_ATTEMPTSUCCESS']._serialized_end=3049
+  _globals['_ATTEMPTSUCCESS_METRICSENTRY']._serialized_start=2954
+  _globals['_ATTEMPTSUCCESS_METRICSENTRY']._serialized_end=3000
+  _globals['_ATTEMPTSUCCESS_VERSIONSENTRY']._serialized_start=3002
+  _globals['_ATTEMPTSUCCESS_VERSIONSENTRY']._serialized_end=3049
+  _globals['_ATTEMPTFAILURE']._serialized_start=3051
+  _globals['_ATTEMPTFAILURE']._serialized_end=3150
+  _globals['_ATTEMPTSTOPPED']._serialized_start=3152
+  _globals['_ATTEMPTSTOPPED']._serialized_end=3183
+  _globals['_FINISHATTEMPTREQUEST']._serialized_start=3186
+  _globals['_FINISHATTEMPTREQUEST']._serialized_end=3373
+  _globals['_FINISHATTEMPTRESPONSE']._serialized_start=3375
+  _globals['_FINISHATTEMPTRESPONSE']._serialized_end=3445
+  _globals['_WORKERSERVICE']._serialized_start=3608
+  _globals['_WORKERSERVICE']._serialized_end=4457
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from bloomery.training.v1 import event_pb2 as event_pb2
 from bloomery.training.v1 import job_pb2 as job_pb2
 from bloomery.training.v1 import model_facts_pb2 as model_facts_pb2
 from bloomery.training.v1 import recipe_pb2 as recipe_pb2
+from bloomery.vision.v1 import geometry_pb2 as geometry_pb2
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
@@ -498,6 +499,114 @@ class CompleteArtifactUploadsResponse(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PredictedImage(message.Message):
+    """What the model sees on one image."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: builtins.int
+    SHAPES_FIELD_NUMBER: builtins.int
+    digest: builtins.str
+    """"sha256:..." of the image's bytes."""
+    @builtins.property
+    def shapes(self) -> containers.RepeatedCompositeFieldContainer[geometry_pb2.Shape]:
+        """The shapes; `label` is a class of the model, `confidence` the score."""
+
+    def __init__(
+        self,
+        *,
+        digest: builtins.str = ...,
+        shapes: abc.Iterable[geometry_pb2.Shape] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["digest", b"digest", "shapes", b"shapes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SuggestShapesRequest(message.Message):
+    """Request of SuggestShapes."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    IMAGES_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def images(self) -> containers.RepeatedCompositeFieldContainer[PredictedImage]:
+        """At most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        images: abc.Iterable[PredictedImage] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["images", b"images"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SuggestShapesResponse(message.Message):
+    """Response of SuggestShapes."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class UnknownClassesEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.int
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RESULTS_FIELD_NUMBER: builtins.int
+    SHAPE_COUNT_FIELD_NUMBER: builtins.int
+    UNKNOWN_CLASSES_FIELD_NUMBER: builtins.int
+    UNUSABLE_COUNT_FIELD_NUMBER: builtins.int
+    ANNOTATION_SET_FIELD_NUMBER: builtins.int
+    shape_count: builtins.int
+    """Shapes that were kept."""
+    unusable_count: builtins.int
+    """Shapes that were left out, because they have no area on the image."""
+    annotation_set: builtins.str
+    """Id of the annotation sets."""
+    @builtins.property
+    def results(self) -> containers.RepeatedCompositeFieldContainer[status_pb2.Status]:
+        """One for each image, in the order of the request: code 0 where it has what was sent."""
+
+    @builtins.property
+    def unknown_classes(self) -> containers.ScalarMap[builtins.str, builtins.int]:
+        """Shapes that were left out, because their class is no label of the project, by class."""
+
+    def __init__(
+        self,
+        *,
+        results: abc.Iterable[status_pb2.Status] | None = ...,
+        shape_count: builtins.int = ...,
+        unknown_classes: abc.Mapping[builtins.str, builtins.int] | None = ...,
+        unusable_count: builtins.int = ...,
+        annotation_set: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["annotation_set", b"annotation_set", "results", b"results", "shape_count", b"shape_count", "unknown_classes", b"unknown_classes", "unusable_count", b"unusable_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

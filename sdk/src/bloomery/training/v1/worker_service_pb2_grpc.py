@@ -66,6 +66,11 @@ class WorkerServiceStub:
                 request_serializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.CompleteArtifactUploadsRequest.SerializeToString,
                 response_deserializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.CompleteArtifactUploadsResponse.FromString,
                 _registered_method=True)
+        self.SuggestShapes = channel.unary_unary(
+                '/bloomery.training.v1.WorkerService/SuggestShapes',
+                request_serializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.SuggestShapesRequest.SerializeToString,
+                response_deserializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.SuggestShapesResponse.FromString,
+                _registered_method=True)
         self.FinishAttempt = channel.unary_unary(
                 '/bloomery.training.v1.WorkerService/FinishAttempt',
                 request_serializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.FinishAttemptRequest.SerializeToString,
@@ -125,6 +130,15 @@ class WorkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SuggestShapes(self, request, context):
+        """Saves what the model sees on images as suggestions, for a PREDICT job with `suggest`, at most 1,000 images and 8 MiB with a call. They are those of the job's
+        model version, in a run that the job names, so that repeats, also by another attempt, save nothing twice; `AnnotationService.SaveSuggestions` says all else.
+        A bad image does not stop the others: its result says why. PERMISSION_DENIED: the job does not suggest.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FinishAttempt(self, request, context):
         """Ends the attempt. A success must name artifacts that were completed; it commits the job's result. Idempotent: a repeat gives the first answer,
         but for a stop that nobody asked for by a worker with an incarnation: that leaves the attempt to the next one, and a repeat gets UNAUTHENTICATED; leave then.
@@ -162,6 +176,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.CompleteArtifactUploads,
                     request_deserializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.CompleteArtifactUploadsRequest.FromString,
                     response_serializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.CompleteArtifactUploadsResponse.SerializeToString,
+            ),
+            'SuggestShapes': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuggestShapes,
+                    request_deserializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.SuggestShapesRequest.FromString,
+                    response_serializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.SuggestShapesResponse.SerializeToString,
             ),
             'FinishAttempt': grpc.unary_unary_rpc_method_handler(
                     servicer.FinishAttempt,
@@ -311,6 +330,33 @@ class WorkerService:
             '/bloomery.training.v1.WorkerService/CompleteArtifactUploads',
             bloomery_dot_training_dot_v1_dot_worker__service__pb2.CompleteArtifactUploadsRequest.SerializeToString,
             bloomery_dot_training_dot_v1_dot_worker__service__pb2.CompleteArtifactUploadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SuggestShapes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.training.v1.WorkerService/SuggestShapes',
+            bloomery_dot_training_dot_v1_dot_worker__service__pb2.SuggestShapesRequest.SerializeToString,
+            bloomery_dot_training_dot_v1_dot_worker__service__pb2.SuggestShapesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,6 +60,11 @@ class WorkerServiceStub:
     """Signs uploads into the attempt's own folder. Safe to repeat. RESOURCE_EXHAUSTED: the disk is low."""
     CompleteArtifactUploads: grpc.UnaryUnaryMultiCallable[worker_service_pb2.CompleteArtifactUploadsRequest, worker_service_pb2.CompleteArtifactUploadsResponse]
     """Checks size and digest of uploaded artifacts and keeps them. Idempotent. An item that is missing or wrong carries a status; upload it again."""
+    SuggestShapes: grpc.UnaryUnaryMultiCallable[worker_service_pb2.SuggestShapesRequest, worker_service_pb2.SuggestShapesResponse]
+    """Saves what the model sees on images as suggestions, for a PREDICT job with `suggest`, at most 1,000 images and 8 MiB with a call. They are those of the job's
+    model version, in a run that the job names, so that repeats, also by another attempt, save nothing twice; `AnnotationService.SaveSuggestions` says all else.
+    A bad image does not stop the others: its result says why. PERMISSION_DENIED: the job does not suggest.
+    """
     FinishAttempt: grpc.UnaryUnaryMultiCallable[worker_service_pb2.FinishAttemptRequest, worker_service_pb2.FinishAttemptResponse]
     """Ends the attempt. A success must name artifacts that were completed; it commits the job's result. Idempotent: a repeat gives the first answer,
     but for a stop that nobody asked for by a worker with an incarnation: that leaves the attempt to the next one, and a repeat gets UNAUTHENTICATED; leave then.
@@ -99,6 +104,11 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """Signs uploads into the attempt's own folder. Safe to repeat. RESOURCE_EXHAUSTED: the disk is low."""
     CompleteArtifactUploads: aio.UnaryUnaryMultiCallable[worker_service_pb2.CompleteArtifactUploadsRequest, worker_service_pb2.CompleteArtifactUploadsResponse]  # type: ignore[assignment]
     """Checks size and digest of uploaded artifacts and keeps them. Idempotent. An item that is missing or wrong carries a status; upload it again."""
+    SuggestShapes: aio.UnaryUnaryMultiCallable[worker_service_pb2.SuggestShapesRequest, worker_service_pb2.SuggestShapesResponse]  # type: ignore[assignment]
+    """Saves what the model sees on images as suggestions, for a PREDICT job with `suggest`, at most 1,000 images and 8 MiB with a call. They are those of the job's
+    model version, in a run that the job names, so that repeats, also by another attempt, save nothing twice; `AnnotationService.SaveSuggestions` says all else.
+    A bad image does not stop the others: its result says why. PERMISSION_DENIED: the job does not suggest.
+    """
     FinishAttempt: aio.UnaryUnaryMultiCallable[worker_service_pb2.FinishAttemptRequest, worker_service_pb2.FinishAttemptResponse]  # type: ignore[assignment]
     """Ends the attempt. A success must name artifacts that were completed; it commits the job's result. Idempotent: a repeat gives the first answer,
     but for a stop that nobody asked for by a worker with an incarnation: that leaves the attempt to the next one, and a repeat gets UNAUTHENTICATED; leave then.
@@ -165,6 +175,17 @@ class WorkerServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[worker_service_pb2.CompleteArtifactUploadsResponse, abc.Awaitable[worker_service_pb2.CompleteArtifactUploadsResponse]]:
         """Checks size and digest of uploaded artifacts and keeps them. Idempotent. An item that is missing or wrong carries a status; upload it again."""
+
+    @abc_1.abstractmethod
+    def SuggestShapes(
+        self,
+        request: worker_service_pb2.SuggestShapesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[worker_service_pb2.SuggestShapesResponse, abc.Awaitable[worker_service_pb2.SuggestShapesResponse]]:
+        """Saves what the model sees on images as suggestions, for a PREDICT job with `suggest`, at most 1,000 images and 8 MiB with a call. They are those of the job's
+        model version, in a run that the job names, so that repeats, also by another attempt, save nothing twice; `AnnotationService.SaveSuggestions` says all else.
+        A bad image does not stop the others: its result says why. PERMISSION_DENIED: the job does not suggest.
+        """
 
     @abc_1.abstractmethod
     def FinishAttempt(

@@ -32,7 +32,7 @@ from bloomery_annotation.service.base import Methods, moment_of, number_cursor, 
 from bloomery_annotation.store import annotation_sets, assets, labels, revisions
 from bloomery_kit.context import current_principal
 from bloomery_kit.errors import BloomeryError, EtagMismatch, InvalidArgument, Violations
-from bloomery_kit.names import validate_id
+from bloomery_kit.fields import check_text
 from bloomery_kit.pages import PageRequest
 
 _MAX_BATCH_BYTES = 12 << 20
@@ -151,19 +151,20 @@ class AnnotationSetMethods(Methods):
 
 
 def _condition(text: str) -> annotation_sets.Condition:
-    kind, _, value = text.partition(":")
-    if not text:
-        return sa.true()
-    if kind == "source" and value in list(Source):
-        return annotation_sets.from_source(Source(value))
     violations = Violations()
-    if kind == "set":
-        validate_id(value, "filter", violations)
+    check_text(text, "filter", violations)
+    kind, _, value = text.partition(":")
+    if kind == "agent" and value:
+        condition = annotation_sets.from_agent(value)
+    elif kind == "source" and value in list(Source):
+        condition = annotation_sets.from_source(Source(value))
     else:
-        known = "source:human, source:import, source:model, set:ID"
-        violations.add("filter", f"{text[:80]!r} must be empty or one of {known}")
+        condition = sa.true()
+        if text:
+            known = "source:human, source:import, source:model, agent:NAME"
+            violations.add("filter", f"{text[:80]!r} must be empty or one of {known}")
     violations.raise_if_any()
-    return annotation_sets.with_id(value)
+    return condition
 
 
 def _set_parent(parent: str) -> dict[str, str]:

@@ -54,9 +54,9 @@ def from_source(source: Source) -> Condition:
     return _S.source == source.value
 
 
-def with_id(set_id: str) -> Condition:
-    """Whether a set has the id."""
-    return _S.id == set_id
+def from_agent(agent: str) -> Condition:
+    """Whether somebody made a set: a user, or the name of a model version or import."""
+    return _S.agent == agent
 
 
 async def of_agent(tx: Transaction, project: Project, source: Source, agent: str, size: int) -> list[tuple[str, str]]:

@@ -79,6 +79,7 @@ def wish(request: CreateJobRequest) -> Wish:
         deadline_seconds=job.deadline_seconds,
         priority=job.priority,
         group=job.group,
+        suggest=job.suggest,
     )
 
 
@@ -115,6 +116,7 @@ def job_message(job: Job, result: Result | None = None) -> JobMessage:
         creator=job.creator,
         group=job.group,
         project_uid=job.project_uid,
+        suggest=spec.suggest,
     )
     message.parameters.update(spec.parameters)
     message.effective_parameters.update(spec.effective_parameters)

@@ -57,6 +57,7 @@ def judge(resolved: Resolved) -> Spec:
         deadline_seconds=wish.deadline_seconds,
         manifest=dataset.manifest if dataset else None,
         classes=dataset.classes if dataset else (),
+        suggest=wish.suggest,
     )
 
 
@@ -128,6 +129,8 @@ def _check_model(wish: Wish, violations: Violations) -> None:
         _check_owned(MODEL, wish.model, wish, "job.model", violations)
     if wish.model_version or wish.kind in _OF_MODELS:
         _check_owned(MODEL_VERSION, wish.model_version, wish, "job.model_version", violations)
+    if wish.suggest and wish.kind is not Kind.PREDICT:
+        violations.add("job.suggest", "must not be set for another kind than PREDICT")
 
 
 def _check_owned(pattern: Pattern, name: str, wish: Wish, field: str, violations: Violations) -> bool:

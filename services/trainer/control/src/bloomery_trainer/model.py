@@ -130,6 +130,7 @@ class Spec:
     deadline_seconds: int = 0
     manifest: Artifact | None = None
     classes: tuple[str, ...] = ()
+    suggest: bool = False
 
     @property
     def epochs(self) -> int:

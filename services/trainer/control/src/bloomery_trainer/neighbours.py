@@ -13,9 +13,11 @@ from bloomery.dataset.v1 import (
     GetDatasetVersionRequest,
     ReleaseReferenceRequest,
 )
-from bloomery_kit.auth import service_token
+from bloomery.training.v1 import SuggestShapesRequest
+from bloomery_kit.auth import Principal, Role, service_token
 from bloomery_kit.clients import channel
-from bloomery_trainer.model import Artifact, Task
+from bloomery_kit.context import principal_var
+from bloomery_trainer.model import Artifact, Job, Task
 from bloomery_trainer.settings import TrainerSettings
 
 AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -77,6 +79,15 @@ class Neighbours:
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.NOT_FOUND:
                 raise
+
+    async def suggest(self, job: Job, request: SuggestShapesRequest) -> annotation.SaveSuggestionsResponse:
+        """Save what a job's model sees, for who created it. Raise what the neighbour raises. Idempotent."""
+        suggestions = [annotation.Suggestion(digest=one.digest, shapes=one.shapes) for one in request.images]
+        wanted = annotation.SaveSuggestionsRequest(
+            parent=job.project, model_version=job.spec.model_version, run=job.uid, suggestions=suggestions
+        )
+        principal_var.set(Principal(job.creator, Role.ANNOTATOR))
+        return await self._annotation.SaveSuggestions(wanted)
 
     async def dataset(self, name: str) -> DatasetFacts | None:
         """A dataset version, None if there is none of that name."""

@@ -27,6 +27,7 @@ class Wish:
     deadline_seconds: int
     priority: int
     group: str
+    suggest: bool = False
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,14 @@ class WorkerCalls:
                 raise PermissionDenied(f"{key[:100]} does not belong to the job's project")
         return [await signed(self._core, key) for key in keys]
 
+    async def suggesting(self, secret: str) -> Job:
+        """The job that suggests. Raise PermissionDenied where it does not."""
+        async with self._core.db.read() as tx:
+            job, _ = await current(tx, secret)
+        if not job.spec.suggest:
+            raise PermissionDenied(f"{job.name} does not suggest")
+        return job
+
     async def finish(self, secret: str, end: Success | Failure | Stopped) -> State:
         """End the attempt; return the state of the job after it.
 

@@ -24,6 +24,8 @@ from bloomery.training.v1 import (
     SignInputsResponse,
     StartAttemptRequest,
     StartAttemptResponse,
+    SuggestShapesRequest,
+    SuggestShapesResponse,
     WorkerServiceServicer,
 )
 from bloomery_kit.context import bearer_token
@@ -46,6 +48,7 @@ class WorkerService(WorkerServiceServicer):
     def __init__(self, core: Core) -> None:
         self._interval = core.settings.report_interval
         self._calls = WorkerCalls(core)
+        self._neighbours = core.neighbours
         self._uploads = Uploads(core)
 
     async def StartAttempt(self, request: StartAttemptRequest, context: Context) -> StartAttemptResponse:
@@ -86,6 +89,18 @@ class WorkerService(WorkerServiceServicer):
         uploads = [convert.artifact(upload.artifact) for upload in request.uploads]
         completed = await self._uploads.complete(bearer_token(), uploads)
         return CompleteArtifactUploadsResponse(results=[_completed(item) for item in completed])
+
+    async def SuggestShapes(self, request: SuggestShapesRequest, context: Context) -> SuggestShapesResponse:
+        """See the contract."""
+        job = await self._calls.suggesting(bearer_token())
+        saved = await self._neighbours.suggest(job, request)
+        return SuggestShapesResponse(
+            results=saved.results,
+            shape_count=saved.shape_count,
+            unknown_classes=saved.unknown_classes,
+            unusable_count=saved.unusable_count,
+            annotation_set=saved.annotation_set,
+        )
 
     async def FinishAttempt(self, request: FinishAttemptRequest, context: Context) -> FinishAttemptResponse:
         """See the contract."""

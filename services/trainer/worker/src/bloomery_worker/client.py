@@ -21,6 +21,8 @@ from bloomery.training.v1 import (
     SignInputsRequest,
     StartAttemptRequest,
     StartAttemptResponse,
+    SuggestShapesRequest,
+    SuggestShapesResponse,
     WorkerServiceStub,
 )
 from bloomery_worker.failures import TrustError
@@ -145,6 +147,12 @@ class WorkerClient:
             )
         )
         return answer.results
+
+    async def suggest(self, request: SuggestShapesRequest) -> SuggestShapesResponse:
+        """Saves suggestions, however long the service is away."""
+        return await patiently(
+            lambda: self._call(self._stub.SuggestShapes(request, timeout=2 * _CALL_SECONDS, metadata=self._metadata()))
+        )
 
     async def finish(self, request: FinishAttemptRequest) -> None:
         """Ends the attempt, however long the service is away."""

@@ -53,6 +53,7 @@ from bloomery_worker.process import TrainerProcess
 from bloomery_worker.reporter import Order, Reporter
 from bloomery_worker.settings import WorkerSettings, forget_token
 from bloomery_worker.spool import Spool
+from bloomery_worker.suggesting import Suggesting
 from bloomery_worker.tasks import task
 from bloomery_worker.termination import ExitCode, LastWords
 from bloomery_worker.uploads import Uploads
@@ -160,7 +161,10 @@ class Attempt:
             job = await Preparation(self._settings, self._cache, inputs, self._take_progress).run(start)
             self._trainer_busy = True
             self._trainer.send(Start(job))
-            return await self._listen()
+            ended = await self._listen()
+            if start.job.suggest and isinstance(ended, ResultNote):
+                return await Suggesting(self._client, self._take_progress, self._warn).suggested(ended)
+            return ended
         except FencedError:
             raise
         except Exception as problem:  # noqa: BLE001 - every reason must reach people, also that of a fault of our own

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from google.protobuf.json_format import MessageToDict
 
 from bloomery import Client, Job, ModelVersion
 from bloomery.vision.v1 import Provenance
@@ -29,9 +30,9 @@ def suggested(client: Client, suggesting: Job) -> ModelVersion:
 def test_what_a_job_predicts_is_suggested_beside_what_people_drew(
     client: Client, suggesting: Job, suggested: ModelVersion
 ) -> None:
-    account = suggesting.proto.result.details["suggestions"]
+    account = MessageToDict(suggesting.proto.result.details)["suggestions"]
     sets = list(suggested.suggestions())
-    assert (account["images"], account["saved"], dict(account["failed"])) == (len(sets), len(sets), {})
+    assert (account["images"], account["saved"], account["failed"]) == (len(sets), len(sets), {})
     assert account["shapes"] == sum(len(one.shapes) for one in sets) > 0
     assert {one.name.split("/")[5] for one in sets} == {account["annotation_set"]} == {"cells-v-1"}
     first = sets[0]

@@ -106,7 +106,7 @@ def _has_place(shape: ShapeMessage, asset: Asset) -> bool:
 def not_suggested(name: str, fix: str) -> FailedPrecondition:
     """The error for a set that no model made."""
     violation = PreconditionViolation("NOT_SUGGESTED", name, fix)
-    return FailedPrecondition("NOT_SUGGESTED", f"{name} is not what this model suggested; {fix}", [violation])
+    return FailedPrecondition("NOT_SUGGESTED", f"what {name} holds was not suggested; {fix}", [violation])
 
 
 async def review(

@@ -42,9 +42,14 @@ def multi_label(context: Context) -> bool:
     return bool(context.parameters.get("multi_label", False))
 
 
-def paced(context: Context, phase: str, total: int, *, clock: Callable[[], float] = time.monotonic) -> Check:
-    """A function to call before each of `total` images: it tells how far the work is, and ends it on request."""
-    done, told = 0, -INTERVAL
+def paced(
+    context: Context, phase: str, total: int, *, done: int = 0, clock: Callable[[], float] = time.monotonic
+) -> Check:
+    """A function to call before each of `total` images, but for those that are `done` before.
+
+    It tells how far the work is, and ends it on request.
+    """
+    told = -INTERVAL
 
     def check() -> None:
         nonlocal done, told

@@ -19,6 +19,10 @@ class WrongBytesError(TransferError):
     """The bytes that came are not those that were asked for."""
 
 
+class GoneError(TransferError):
+    """Nothing lies there."""
+
+
 def http_client() -> httpx.AsyncClient:
     """The client for signed requests. It follows no redirects: a signature is good for one place."""
     return httpx.AsyncClient(timeout=_TIMEOUT, limits=httpx.Limits(max_connections=16))
@@ -37,6 +41,7 @@ async def download(
 
     Raises:
         TransferError: the server refused or the connection broke.
+        GoneError: nothing lies there.
         WrongBytesError: the bytes are others.
     """
     seen = hashlib.sha256()
@@ -88,5 +93,7 @@ async def _chunks(source: Path, offset: int, size: int) -> AsyncIterator[bytes]:
 
 
 def _check(answer: httpx.Response) -> None:
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        raise GoneError("the object store has no such object")
     if not answer.is_success:
         raise TransferError(f"the object store answered {answer.status_code} {answer.reason_phrase}")

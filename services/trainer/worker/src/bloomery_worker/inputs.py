@@ -13,7 +13,7 @@ import httpx
 from bloomery.common.v1 import SignedRequest
 from bloomery.training.v1 import SignedInput
 from bloomery_vision.manifest import ManifestIndex, ManifestRow
-from bloomery_worker.blobs import WrongBytesError, download
+from bloomery_worker.blobs import GoneError, WrongBytesError, download
 from bloomery_worker.cache import BlobCache
 from bloomery_worker.client import WorkerClient
 from bloomery_worker.failures import DataError, DiskFullError, TransferError
@@ -66,10 +66,11 @@ class Inputs:
         await self.all([wanted])
         return self._cache.path(wanted.digest)
 
-    async def all(self, wanted: Sequence[Wanted], *, advance: Advance | None = None) -> None:
+    async def all(self, wanted: Sequence[Wanted], *, advance: Advance | None = None, dispensable: bool = False) -> None:
         """Gets what the cache lacks. `advance` is told how many bytes of how many are here.
 
-        They then stay for as long as the cache is open.
+        They then stay for as long as the cache is open. Of what is `dispensable` those are left out that are gone, or
+        damaged.
 
         Raises:
             DiskFullError: they would not fit.
@@ -81,7 +82,7 @@ class Inputs:
         if total:
             await asyncio.to_thread(self._make_room, len(wanted), len(missing), total)
         for page in pages(missing, PAGE):
-            running = await self._started(page)
+            running = await self._started(page, dispensable)
             try:
                 for finished in asyncio.as_completed(running):
                     done += (await finished).size_bytes
@@ -103,13 +104,15 @@ class Inputs:
         self._cache.pin(one.digest for one in wanted)
         return {one.digest: one for one in wanted if not self._cache.has(one.digest, one.size_bytes)}
 
-    async def _started(self, page: Sequence[Wanted]) -> list[asyncio.Task[Wanted]]:
+    async def _started(self, page: Sequence[Wanted], dispensable: bool) -> list[asyncio.Task[Wanted]]:
         unsigned = [one for one in page if one.request is None]
         keys = [one.logical_key for one in unsigned]
         signed = dict(zip(keys, await self._client.sign_inputs(keys), strict=True)) if keys else {}
-        return [asyncio.create_task(self._get(one, one.request or signed[one.logical_key])) for one in page]
+        requests = [one.request or signed[one.logical_key] for one in page]
+        pairs = zip(page, requests, strict=True)
+        return [asyncio.create_task(self._get(one, request, dispensable)) for one, request in pairs]
 
-    async def _get(self, wanted: Wanted, request: SignedRequest) -> Wanted:
+    async def _get(self, wanted: Wanted, request: SignedRequest, dispensable: bool) -> Wanted:
         signed = iter([request])
 
         async def transfer() -> None:
@@ -122,7 +125,11 @@ class Inputs:
             try:
                 await again(transfer, at_most(_WRONG_BYTES_TRIES, _is_wrong, _is_transfer), POLICY)
             except WrongBytesError as problem:
-                raise _damaged(wanted) from problem
+                if not dispensable:
+                    raise _damaged(wanted) from problem
+            except GoneError:
+                if not dispensable:
+                    raise
         return wanted
 
     def _make_room(self, wanted: int, missing: int, needed: int) -> None:
@@ -148,7 +155,7 @@ def wanted_shards(index: ManifestIndex) -> list[Wanted]:
 
 
 def _is_wrong(problem: Exception) -> bool:
-    return isinstance(problem, WrongBytesError)
+    return isinstance(problem, WrongBytesError | GoneError)
 
 
 def _is_transfer(problem: Exception) -> bool:

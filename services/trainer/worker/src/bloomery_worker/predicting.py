@@ -1,19 +1,26 @@
 """PREDICT: what a model sees on the images of a dataset version, as one line of JSON an image."""
 
 import json
+import logging
+import shutil
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bloomery_vision.geometry import Box, Found, Mask, Polygon, Tag
+from bloomery_vision.images import ImageError, decode
 from bloomery_vision.interpret import Choice, Fitted, fit, interpret
 from bloomery_vision.manifest import ManifestRow
 from bloomery_worker import machine
 from bloomery_worker.applying import Applied, lineage, multi_label, paced
-from bloomery_worker.context import Context
+from bloomery_worker.context import Context, StopRequestedError
+from bloomery_worker.failures import DataError
 from bloomery_worker.messages import FileNote
 from bloomery_worker.predictor import Images, predictions
 from bloomery_worker.recipe import Result
@@ -21,54 +28,173 @@ from bloomery_worker.splits import count_of, rows_of, split_of
 
 BATCH = 8
 FILE = "predictions.jsonl"
+CHECKPOINT_SECONDS = 60.0
+"""After what time the lines so far are saved: what a worker that is killed has done since is done again."""
+_WARNED = 20
+
+Line = Mapping[str, object]
+
+
+@dataclass
+class Ledger:
+    """What became of the images so far: `predicted` and `failed` by reason are all of them."""
+
+    predicted: int = 0
+    shapes: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def seen(self) -> int:
+        """Images so far, each of which has a line."""
+        return self.predicted + self.failed.total()
+
+    def count(self, line: Line) -> None:
+        """Takes in the line of an image."""
+        match line:
+            case {"shapes": list(shapes)}:
+                self.predicted += 1
+                self.shapes += len(shapes)
+            case {"error": {"reason": str(reason)}}:
+                self.failed[reason] += 1
 
 
 def predict(context: Context, model: Applied) -> Result:
-    """Predicts with a model on the split that the job names and writes what is found."""
+    """Predicts with a model on the split that the job names and writes what is found.
+
+    Goes on behind the lines of the checkpoint, if there is one. An image that cannot be read is one of many: its line
+    says why.
+
+    Raises:
+        DataError: none of the images can be read.
+        StopRequestedError: on request, once the lines so far are saved.
+    """
     started = time.monotonic()
     target = context.work_dir / FILE
-    shapes = _written(target, _lines(context, model))
+    ledger = _resumed(context, target)
+    with target.open("a", encoding="utf-8") as stream:
+        _write(context, model, stream, ledger)
+    if ledger.failed and not ledger.predicted:
+        raise DataError(
+            f"none of {ledger.seen} images can be read", items=[f"{k}: {n}" for k, n in ledger.failed.items()]
+        )
     details = {
         **lineage(context, model),
         "classes": list(model.classes),
         "split": split_of(context),
-        "images": count_of(context),
-        "shapes": shapes,
+        "images": ledger.seen,
+        "predicted": ledger.predicted,
+        "failed": dict(ledger.failed),
+        "shapes": ledger.shapes,
         "duration_seconds": time.monotonic() - started,
     }
     made = FileNote(path=str(target), role="predictions", file_name=FILE, media_type="application/jsonl")
     return Result(files=(made,), metrics={}, details=details, versions=machine.versions(model.packages))
 
 
-def _written(target: Path, lines: Iterator[tuple[ManifestRow, list[Found]]]) -> int:
-    """Writes a line an image as it comes, and returns how many shapes there are in all."""
-    shapes = 0
-    with target.open("w", encoding="utf-8") as stream:
-        for row, found in lines:
-            shapes += len(found)
-            stream.write(json.dumps(document(row, found), separators=(",", ":"), ensure_ascii=False) + "\n")
-    return shapes
+def _resumed(context: Context, target: Path) -> Ledger:
+    """What the checkpoint holds, whose lines are those of `target` now."""
+    ledger = Ledger()
+    target.unlink(missing_ok=True)
+    if context.job.resume_dir:
+        shutil.copyfile(Path(context.job.resume_dir) / FILE, target)
+        with target.open(encoding="utf-8") as lines:
+            for line in lines:
+                ledger.count(json.loads(line))
+        context.log.info("%d images are predicted already", ledger.seen)
+    return ledger
 
 
-def _lines(context: Context, model: Applied) -> Iterator[tuple[ManifestRow, list[Found]]]:
+def _write(context: Context, model: Applied, stream: TextIO, ledger: Ledger) -> None:
+    """Writes a line an image as it comes, and saves them now and then."""
+    saved = time.monotonic()
+    try:
+        for line in _lines(context, model, ledger.seen):
+            ledger.count(line)
+            stream.write(json.dumps(line, separators=(",", ":"), ensure_ascii=False) + "\n")
+            if time.monotonic() - saved >= CHECKPOINT_SECONDS:
+                _save(context, stream, ledger)
+                saved = time.monotonic()
+    except StopRequestedError:
+        _save(context, stream, ledger)
+        raise StopRequestedError(ledger.seen) from None
+
+
+def _save(context: Context, stream: TextIO, ledger: Ledger) -> None:
+    """Hands the lines so far over as a checkpoint; its number is how many they are."""
+    stream.flush()
+    folder = context.work_dir / "checkpoints" / str(ledger.seen)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(stream.name, folder / FILE)
+    context.checkpoint(folder, epoch=ledger.seen, best=False)
+
+
+def _lines(context: Context, model: Applied, done: int) -> Iterator[Line]:
+    """The lines of the images behind the first `done`, in the order of their names."""
     choice = Choice(
         conf=float(context.parameters["confidence"]),
         iou=float(context.parameters.get("iou", Choice().iou)),
         multi_label=multi_label(context),
     )
-    check = paced(context, "predicting", count_of(context))
-    pending: deque[tuple[ManifestRow, Fitted]] = deque()
+    check = paced(context, "predicting", count_of(context), done=done)
+    warn = _warning(context.log)
+    waiting: deque[tuple[ManifestRow, Fitted | Line]] = deque()
 
     def images() -> Iterator[Images]:
-        for row in rows_of(context):
+        for number, row in enumerate(rows_of(context)):
+            if number < done:
+                continue
             check()
-            fitted = fit(context.dataset.image(row), model.size, model.resize)
-            pending.append((row, fitted))
-            yield fitted.pixels
+            try:
+                fitted = fit(_pixels(context, row), model.size, model.resize)
+            except ImageError as problem:
+                warn(f"{row.file_name} cannot be read: {problem.message}")
+                waiting.append((row, _refused(row, problem)))
+            else:
+                waiting.append((row, fitted))
+                yield fitted.pixels
 
     for outputs in predictions(model.predict, images(), batch=BATCH):
-        row, fitted = pending.popleft()
-        yield row, list(interpret(model.decoder, outputs, fitted, model.classes, choice))
+        yield from _refusals(waiting)
+        row, fitted = waiting.popleft()
+        assert isinstance(fitted, Fitted)
+        yield document(row, list(interpret(model.decoder, outputs, fitted, model.classes, choice)))
+    yield from _refusals(waiting)
+
+
+def _refusals(waiting: deque[tuple[ManifestRow, Fitted | Line]]) -> Iterator[Line]:
+    """The lines of the images at the front of those that wait that cannot be read."""
+    while waiting and not isinstance(line := waiting[0][1], Fitted):
+        waiting.popleft()
+        yield line
+
+
+def _pixels(context: Context, row: ManifestRow) -> NDArray[np.uint8]:
+    """The image, uint8 RGB [H, W, 3]. Raises ImageError."""
+    path = context.dataset.image_file(row)
+    if not path.exists():
+        raise ImageError("IMAGE_MISSING", "its bytes are not there, or are others")
+    return decode(path)
+
+
+def _warning(log: logging.Logger) -> Callable[[str], None]:
+    """A function that logs warnings, the first few only."""
+    told = 0
+
+    def warn(message: str) -> None:
+        nonlocal told
+        told += 1
+        if told <= _WARNED:
+            log.warning("%s", message)
+
+    return warn
+
+
+def _facts(row: ManifestRow, *names: str) -> dict[str, object]:
+    return {name: getattr(row, name) for name in ("file_name", "original_name", "digest", "split", *names)}
+
+
+def _refused(row: ManifestRow, problem: ImageError) -> Line:
+    return {**_facts(row), "error": {"reason": problem.code, "message": problem.message}}
 
 
 def document(row: ManifestRow, found: list[Found]) -> dict[str, object]:
@@ -77,8 +203,7 @@ def document(row: ManifestRow, found: list[Found]) -> dict[str, object]:
     Numbers are whole in single precision, so that figures computed from the file are those of the model.
     """
     shapes = [{"label": one.label, "score": _single(one.score), **_place(one.geometry)} for one in found]
-    facts = {name: getattr(row, name) for name in ("file_name", "original_name", "digest", "split", "width", "height")}
-    return {**facts, "shapes": shapes}
+    return {**_facts(row, "width", "height"), "shapes": shapes}
 
 
 def _place(geometry: Box | Polygon | Mask | Tag) -> dict[str, object]:

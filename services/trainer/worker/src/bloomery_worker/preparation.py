@@ -46,14 +46,14 @@ class Preparation:
         path = await self._inputs.one(wanted_input(start.manifest, "the dataset version's index"))
         dataset = Dataset.open(path, self._cache)
         await self._inputs.all(wanted_shards(dataset.index))
-        await self._download(await _images(dataset))
+        await self._download(await _images(dataset), dispensable=start.job.kind == JobKind.JOB_KIND_PREDICT)
         return str(path)
 
-    async def _download(self, wanted: list[Wanted]) -> None:
+    async def _download(self, wanted: list[Wanted], *, dispensable: bool) -> None:
         def advance(done: int, total: int) -> None:
             self._progress(ProgressNote(phase="downloading", step=done, steps=total))
 
-        await self._inputs.all(wanted, advance=advance)
+        await self._inputs.all(wanted, advance=advance, dispensable=dispensable)
 
     async def _base(self, start: StartAttemptResponse) -> str:
         if not start.HasField("base"):

@@ -15,6 +15,16 @@ def test_masks_of_pascal_voc_are_left_alone_and_counted(photo: bytes) -> None:
     assert plan_of(files).left == {"SegmentationClass/a.png": Left.MASK, "SegmentationObject/a.png": Left.MASK}
 
 
+@pytest.mark.parametrize("of", ["Class", "Object"])
+def test_masks_drawn_for_people_are_left_alone_in_any_kind(photo: bytes, of: str) -> None:
+    """As labelme2voc.py lays a folder out."""
+    drawn = f"Segmentation{of}Visualization/a.jpg"
+    files = {"JPEGImages/a.jpg": photo, "Annotations/a.xml": voc(voc_object(1, 1, 9, 9)), drawn: photo}
+    assert plan_of(files).images == ["JPEGImages/a.jpg"]
+    assert plan_of(files).left == {drawn: Left.MASK}
+    assert not plan_of(files).doubts
+
+
 def test_panoptic_masks_are_left_alone(photo: bytes) -> None:
     photograph = [{"id": 1, "file_name": "a.jpg"}]
     panoptic = coco({"image_id": 1, "file_name": "a.png", "segments_info": [{"id": 5}]}, images=photograph)

@@ -12,6 +12,8 @@ from bloomery_vision.formats.names import base_of, fold, folder_of, split_suffix
 from bloomery_vision.formats.split_words import split_of
 
 _ALWAYS = re.compile(r"^(segmentation(class|object)\w*|panoptic(?!.*images).*)$")
+_DRAWN = re.compile(r"^segmentation(class|object)visuali[sz]ation$")
+"""Masks drawn for people, as labelme2voc.py does: these may be JPEG."""
 _WITH_TWIN = re.compile(
     r"^((stuff(thing)?|semantic|instance|binary|gt|seg|label)?[-_ ]?(masks?|maps?)|gt(fine|coarse)?|ground[-_ ]?truth"
     r"|seg(mentations?)?|annotations?|labels?|semantics?|instances?)$"
@@ -42,7 +44,8 @@ def mask_pictures(pictures: Iterable[str], labels: Callable[[], Iterable[str]]) 
     suspects = {
         name
         for name in pictures
-        if split_suffix(base_of(name))[1] in _LOSSLESS and (kind_of(folder_of(name)) or _BESIDE.search(_stem(name)))
+        if (kind := kind_of(folder_of(name))) is _DRAWN
+        or (split_suffix(base_of(name))[1] in _LOSSLESS and (kind or _BESIDE.search(_stem(name))))
     }
     if not suspects:
         return frozenset()
@@ -51,7 +54,7 @@ def mask_pictures(pictures: Iterable[str], labels: Callable[[], Iterable[str]]) 
     return frozenset(
         name
         for name in suspects
-        if kind_of(folder_of(name)) is _ALWAYS
+        if kind_of(folder_of(name)) in (_DRAWN, _ALWAYS)
         or (fold(name.rpartition(".")[0]) not in labelled and photographs.has(name))
     )
 
@@ -93,7 +96,7 @@ def _is_photograph(name: str) -> bool:
 
 def _kind(folder: str) -> re.Pattern[str] | None:
     parts = folder.lower().split("/")
-    return next((kind for kind in (_ALWAYS, _WITH_TWIN) if any(map(kind.match, parts))), None)
+    return next((kind for kind in (_DRAWN, _ALWAYS, _WITH_TWIN) if any(map(kind.match, parts))), None)
 
 
 def _stem(name: str) -> str:

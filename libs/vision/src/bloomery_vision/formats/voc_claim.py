@@ -170,7 +170,7 @@ class _Seen:
         if found is None or not all(map(math.isfinite, found)):
             return
         # Whoever writes a point counts no pixels, even where all that follows it is 0.
-        if from_zero or min(found[:2]) < 1 or any("." in value for value in corner_texts(item)):
+        if from_zero or min(found[:2]) < 1 or any("." in value or "," in value for value in corner_texts(item)):
             self.zero += 1
             self.zero_example = self.zero_example or name
         elif min(found[:2]) == 1:

@@ -101,7 +101,8 @@ def _numbers(item: Element | None, keys: Iterable[str]) -> list[float] | None:
     if item is None:
         return None
     try:
-        return [float(item.findtext(key) or "") for key in keys]
+        # Some languages write a comma.
+        return [float((item.findtext(key) or "").replace(",", ".")) for key in keys]
     except ValueError:
         return None
 

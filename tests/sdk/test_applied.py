@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bloomery import AsyncClient, Client, errors
+from bloomery import AsyncClient, Client, ConfusionCell, ReliabilityBin, WorstImage, errors
 from bloomery.common.v1 import Artifact
 from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
@@ -24,6 +24,7 @@ EVALUATED = training.Job(
     model_version=world.MODEL_VERSION.name,
     result=training.JobResult(metrics={"test/map50": 0.9}),
 )
+ASSET = "projects/cells/assets/a"
 PER_CLASS = [
     {"class": "RBC", "index": 0, "ap50": 0.95, "instances": 7},
     {"class": "WBC", "index": 1, "ap50": 0.85, "instances": 2},
@@ -95,6 +96,51 @@ def test_the_evaluations_of_a_job_are_read(client: Client, evaluated: None) -> N
     [found] = client.job("e1").evaluations()
     assert (found.split, found.images, found.metrics) == ("test", 6, {"test/map50": 0.9})
     assert found.per_class == PER_CLASS
+
+
+def test_a_versioned_document_tells_what_is_taken_for_what(fake: Fake, blobs: Blobs, client: Client) -> None:
+    one = {
+        "images": 6,
+        "metrics": {"test/map50": 0.9, "test/f1": 0.8},
+        "per_class": [{"class": "WBC", "index": 0, "ap50": 0.85, "ap_small": None, "instances": 2}],
+        "confusion": {
+            "confidence": 0.3,
+            "cells": [{"truth": "WBC", "predicted": None, "count": 1, "images": [ASSET]}],
+        },
+        "reliability": [{"lower": 0.2, "upper": 0.3, "count": 4, "confidence": 0.25, "share": 0.5}],
+        "curves": [],
+        "worst_images": [
+            {"asset": "projects/cells/assets/a", "file_name": "a.jpg", "missed": 1, "extra": 0, "confused": 0}
+        ],
+    }
+    document = {"version": 1, "task": "detect", "classes": ["WBC"], "evaluations": {"test": one}}
+    offer(fake, blobs, "evaluation", "evaluation.json", json.dumps(document).encode())
+    fake.answer("GetJob", EVALUATED)
+    [found] = client.job("e1").evaluations()
+    assert (found.split, found.images, found.metrics) == ("test", 6, {"test/map50": 0.9, "test/f1": 0.8})
+    assert found.confidence == 0.3
+    assert found.confusion == [ConfusionCell("WBC", None, 1, [ASSET])]
+    assert found.reliability == [ReliabilityBin(0.2, 0.3, 4, 0.25, 0.5)]
+    assert found.worst_images == [WorstImage(ASSET, "a.jpg", 1, 0, 0)]
+
+
+def test_the_page_about_an_evaluation_is_written_where_it_is_wanted(
+    fake: Fake, blobs: Blobs, run: Run, tmp_path: Path
+) -> None:
+    offer(fake, blobs, "report", "report.html", b"<!DOCTYPE html>")
+    fake.answer("GetJob", EVALUATED)
+    result = run(f"jobs report e1 --save {tmp_path}/new/page.html")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "new" / "page.html").read_bytes() == b"<!DOCTYPE html>"
+    assert fake.calls["SignArtifacts"][0].roles == ["report"]
+
+
+def test_a_job_without_a_page_says_so(fake: Fake, client: Client, tmp_path: Path) -> None:
+    fake.answer("GetJob", EVALUATED)
+    fake.answer("SignArtifacts", training.SignArtifactsResponse())
+    with pytest.raises(errors.NotFound, match="e1 has made no report: it is SUCCEEDED"):
+        client.job("e1").report(tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
 
 
 @pytest.mark.parametrize("line", ["evaluate cells-v@1 --on cells-v@1 --follow", "jobs watch e1"])

@@ -12,9 +12,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from bloomery_vision.geometry import Box, Mask, Polygon
-from bloomery_vision.metrics import GroundTruth, detection_metrics, mask_metrics
 from bloomery_vision.postprocess import Detections
 from bloomery_vision.rasterize import rasterize
+from bloomery_vision.scenes import GroundTruth
+from tests.vision.measuring import masks_measured, measured
 
 SIDE = 64
 
@@ -45,35 +46,35 @@ def test_masks_count_and_boxes_do_not() -> None:
     corners[0, 0] = corners[9, 9] = True
     full, thin = area(0, 0, 10, 10), Mask.from_array(corners)
     seen, objects = found([thin], [0.9], [0]), truth([full], [0])
-    assert detection_metrics([seen], [objects], num_classes=1).map50 == pytest.approx(1)
-    assert mask_metrics([seen], [[thin]], [objects], [[full]], num_classes=1).map50 == 0
+    assert measured([seen], [objects], num_classes=1).map50 == pytest.approx(1)
+    assert masks_measured([seen], [[thin]], [objects], [[full]], num_classes=1).map50 == 0
 
 
 def test_the_mean_over_thresholds_counts_the_overlap_of_masks() -> None:
     # The overlap is 8/10: a hit at the seven thresholds from 0.50 to 0.80.
     part, whole = area(0, 0, 8, 10), area(0, 0, 10, 10)
-    measured = mask_metrics([found([part], [0.9], [0])], [[part]], [truth([whole], [0])], [[whole]], num_classes=1)
-    assert measured.map50 == pytest.approx(1)
-    assert measured.map50_95 == pytest.approx(0.7)
+    metrics = masks_measured([found([part], [0.9], [0])], [[part]], [truth([whole], [0])], [[whole]], num_classes=1)
+    assert metrics.map50 == pytest.approx(1)
+    assert metrics.map50_95 == pytest.approx(0.7)
 
 
 def test_a_mask_in_a_crowd_counts_neither_way() -> None:
     hit, inside, crowd = area(0, 0, 10, 10), area(40, 40, 45, 45), area(30, 30, 60, 60)
     seen = found([hit, inside], [0.5, 0.9], [0, 0])
     objects = truth([hit, crowd], [0, 0], [False, True])
-    assert mask_metrics([seen], [[hit, inside]], [objects], [[hit, crowd]], num_classes=1).map50 == pytest.approx(1)
+    assert masks_measured([seen], [[hit, inside]], [objects], [[hit, crowd]], num_classes=1).map50 == pytest.approx(1)
 
 
 def test_every_detection_needs_a_mask() -> None:
     mask = area(0, 0, 9, 9)
-    with pytest.raises(ValueError, match="zip"):
-        mask_metrics([found([mask], [0.9], [0])], [[]], [truth([mask], [0])], [[mask]], num_classes=1)
+    with pytest.raises(ValueError, match="a mask for each"):
+        masks_measured([found([mask], [0.9], [0])], [[]], [truth([mask], [0])], [[mask]], num_classes=1)
 
 
 def test_nothing_found_scores_nought() -> None:
     mask = area(0, 0, 9, 9)
-    measured = mask_metrics([found([], [], [])], [[]], [truth([mask], [0])], [[mask]], num_classes=1)
-    assert (measured.map50, measured.per_class[0].instances) == (0, 1)
+    metrics = masks_measured([found([], [], [])], [[]], [truth([mask], [0])], [[mask]], num_classes=1)
+    assert (metrics.map50, metrics.per_class[0].instances) == (0, 1)
 
 
 def random_mask(random: np.random.Generator) -> Mask:
@@ -106,11 +107,11 @@ def test_the_figures_are_those_of_coco_s_own_evaluation(seed: int) -> None:
         numbers = [*kinds, *random.integers(0, classes, len(bad)).tolist()]
         masks.append([*good, *bad])
         predictions.append(found(masks[-1], random.random(len(masks[-1])).tolist(), numbers))
-    measured = mask_metrics(predictions, masks, objects, true_masks, num_classes=classes, max_det=100)
+    metrics = masks_measured(predictions, masks, objects, true_masks, num_classes=classes, max_det=100)
     map50_95, map50 = coco(predictions, masks, objects, true_masks, classes)
     assert 0 < map50 < 1
-    assert measured.map50 == pytest.approx(map50, abs=1e-9)
-    assert measured.map50_95 == pytest.approx(map50_95, abs=1e-9)
+    assert metrics.map50 == pytest.approx(map50, abs=1e-9)
+    assert metrics.map50_95 == pytest.approx(map50_95, abs=1e-9)
 
 
 def coco(

@@ -8,16 +8,11 @@ from numpy.typing import NDArray
 from bloomery_vision.figures import figures_of
 from bloomery_vision.geometry import Mask
 from bloomery_vision.manifest import ManifestRow
-from bloomery_vision.metrics import GroundTruth, detection_metrics, mask_metrics
+from bloomery_vision.matching import compare_boxes, compare_masks
 from bloomery_vision.postprocess import Detections
-from bloomery_vision.records import (
-    box_overlaps,
-    class_records,
-    detection_records,
-    from_parquet,
-    mask_overlaps,
-    to_parquet,
-)
+from bloomery_vision.records import class_records, detection_records, from_parquet, to_parquet
+from bloomery_vision.scenes import GroundTruth
+from tests.vision.measuring import masks_measured, measured
 
 CLASSES = ("a", "b", "c")
 
@@ -63,10 +58,10 @@ def test_records_give_the_published_figures(seed: int) -> None:
     generator = np.random.default_rng(seed)
     found, truth = zip(*(scene(generator) for _ in range(12)), strict=True)
     masks, true_masks = ([filled(one.boxes) for one in ones] for ones in (found, truth))
-    overlaps = {"": box_overlaps(found, truth), "mask_": mask_overlaps(masks, true_masks, truth)}
-    records = detection_records([row(n) for n in range(12)], found, truth, overlaps, classes=CLASSES)
-    boxes = detection_metrics(found, truth, num_classes=3)
-    areas = mask_metrics(found, masks, truth, true_masks, num_classes=3)
+    comparisons = {"": compare_boxes(found, truth), "mask_": compare_masks(found, masks, truth, true_masks)}
+    records = detection_records([row(n) for n in range(12)], comparisons, classes=CLASSES)
+    boxes = measured(found, truth, num_classes=3)
+    areas = masks_measured(found, masks, truth, true_masks, num_classes=3)
     assert figures(records) == pytest.approx(
         {
             "map50": boxes.map50,
@@ -82,30 +77,28 @@ def test_of_two_objects_that_a_detection_overlaps_alike_it_takes_the_last_as_in_
     truth = GroundTruth(np.array([[0.0, 0, 10, 10], [4, 0, 14, 10]]), np.zeros(2, np.int64))
     boxes, scores = np.array([[2, 0, 12, 10], [4, 0, 14, 10]], np.float32), np.array([0.9, 0.8], np.float32)
     found = Detections(boxes, scores, np.zeros(2, np.int64))
-    records = detection_records([row(0)], [found], [truth], {"": box_overlaps([found], [truth])}, classes=("a",))
-    measured = detection_metrics([found], [truth], num_classes=1)
-    assert figures(records)["map50"] == pytest.approx(measured.map50, abs=1e-9)
+    records = detection_records([row(0)], {"": compare_boxes([found], [truth])}, classes=("a",))
+    metrics = measured([found], [truth], num_classes=1)
+    assert figures(records)["map50"] == pytest.approx(metrics.map50, abs=1e-9)
 
 
 def test_a_choice_has_the_figures_of_an_evaluation_of_just_its_images() -> None:
     generator = np.random.default_rng(1)
     found, truth = zip(*(scene(generator, ties=False) for _ in range(12)), strict=True)
-    records = detection_records(
-        [row(n) for n in range(12)], found, truth, {"": box_overlaps(found, truth)}, classes=CLASSES
-    )
+    records = detection_records([row(n) for n in range(12)], {"": compare_boxes(found, truth)}, classes=CLASSES)
     weights = generator.multinomial(12, np.full(12, 1 / 12), size=8).astype(float)
     chosen = figures_of(records)(weights)
     for index, times in enumerate(weights.astype(int)):
         places = np.repeat(np.arange(12), times)
-        measured = detection_metrics([found[n] for n in places], [truth[n] for n in places], num_classes=3)
-        assert chosen["map50"][index] == pytest.approx(measured.map50, abs=1e-9)
-        assert chosen["map50_95"][index] == pytest.approx(measured.map50_95, abs=1e-9)
+        metrics = measured([found[n] for n in places], [truth[n] for n in places], num_classes=3)
+        assert chosen["map50"][index] == pytest.approx(metrics.map50, abs=1e-9)
+        assert chosen["map50_95"][index] == pytest.approx(metrics.map50_95, abs=1e-9)
 
 
 def test_images_without_objects_have_no_figures_but_0() -> None:
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
     truth = GroundTruth(np.zeros((0, 4)), np.zeros(0, np.int64))
-    records = detection_records([row(0)], [nothing], [truth], {"": box_overlaps([nothing], [truth])}, classes=CLASSES)
+    records = detection_records([row(0)], {"": compare_boxes([nothing], [truth])}, classes=CLASSES)
     assert figures(records) == {"map50": 0.0, "map50_95": 0.0}
 
 

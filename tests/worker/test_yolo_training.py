@@ -36,10 +36,9 @@ def test_a_training_publishes_a_measured_model(detector: FakeTrainer) -> None:
     assert detector.finished is not None
     success = detector.finished.success
     files = {artifact.role for artifact in success.artifacts if not artifact.role.startswith("variant/")}
-    assert files == {"checkpoint", "metrics", "evaluation", "tensorboard"}
-    assert set(success.metrics) == {
-        f"{split}/{name}" for split in ("val", "test") for name in ("map50", "map50_95", "precision", "recall")
-    }
+    assert files == {"checkpoint", "metrics", "evaluation", "figures", "report", "tensorboard"}
+    measured = ("map50", "map50_95", "map75", "precision", "recall", "f1", "overall_confidence")
+    assert set(success.metrics) >= {f"{split}/{name}" for split in ("val", "test") for name in measured}
     assert success.details["epochs"] == 2
     assert success.details["base"] == {"name": "scratch", "digest": "", "license": ""}
     data = MessageToDict(success.details)["data"]
@@ -199,7 +198,7 @@ def test_a_training_leaves_tables_of_its_metrics(detector: FakeTrainer, cells: V
     table = list(csv.DictReader(io.StringIO(detector.content("metrics").decode())))
     assert [row["epoch"] for row in table] == ["1", "2"]
     assert "val/map50" in table[0]
-    evaluation = json.loads(detector.content("evaluation"))
+    evaluation = json.loads(detector.content("evaluation"))["evaluations"]
     assert evaluation["test"]["images"] == 4
     assert {one["class"] for one in evaluation["test"]["per_class"]} <= set(cells.classes)
 
@@ -224,7 +223,7 @@ def test_a_segmenter_tells_of_masks(segmenter: FakeTrainer, outlines: Version) -
     assert segmenter.finished is not None
     assert {"test/map50", "val/map50_95"} <= set(segmenter.finished.success.metrics)
     assert {"test/mask_map50", "test/mask_map50_95", "val/mask_map50"} <= set(segmenter.finished.success.metrics)
-    for one in json.loads(segmenter.content("evaluation"))["test"]["per_class"]:
+    for one in json.loads(segmenter.content("evaluation"))["evaluations"]["test"]["per_class"]:
         assert {"ap50", "ap50_95", "mask_ap50", "mask_ap50_95"} <= set(one)
     closing = [event.metrics.values for event in segmenter.of_kind("metrics") if event.metrics.epoch_end][-1]
     assert {"train/seg_loss", "val/mask_map50"} <= set(closing)
@@ -236,7 +235,7 @@ def test_a_classifier_keeps_the_order_of_the_classes(classifier: FakeTrainer, ta
     success = classifier.finished.success
     assert {"val/accuracy", "test/accuracy"} <= set(success.metrics)
     assert success.model.classes == list(tags.classes)
-    evaluation = json.loads(classifier.content("evaluation"))
+    evaluation = json.loads(classifier.content("evaluation"))["evaluations"]
     assert [one["class"] for one in evaluation["test"]["per_class"]] == list(tags.classes) == ["few", "many"]
 
 

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from bloomery._better import MetricDifference, Verdict
     from bloomery._card import ModelCard
     from bloomery._comparison import ModelComparison
+    from bloomery._evaluations import ConfusionCell, Evaluation, ReliabilityBin, WorstImage
     from bloomery._frames import Frame
     from bloomery._results import (
         AliasChange,
         Contents,
         Difference,
         Epoch,
-        Evaluation,
         Event,
         Predicted,
         Prediction,
@@ -77,6 +77,7 @@ __all__ = [
     "AsyncRecipe",
     "BloomeryError",
     "Client",
+    "ConfusionCell",
     "Contents",
     "Dataset",
     "DatasetVersion",
@@ -100,11 +101,13 @@ __all__ = [
     "Prediction",
     "Project",
     "Recipe",
+    "ReliabilityBin",
     "Sample",
     "Step",
     "Timeouts",
     "Validation",
     "Verdict",
+    "WorstImage",
 ]
 
 _HOMES = {
@@ -124,7 +127,6 @@ _RESULTS = (
     "Contents",
     "Difference",
     "Epoch",
-    "Evaluation",
     "Event",
     "Predicted",
     "Prediction",
@@ -132,10 +134,12 @@ _RESULTS = (
     "Step",
     "Validation",
 )
+_EVALUATIONS = ("ConfusionCell", "Evaluation", "ReliabilityBin", "WorstImage")
 _WHERE = {
     **{name: f"bloomery._sync.{module}" for module, names in _HOMES.items() for name in names},
     **{f"Async{name}": f"bloomery._aio.{module}" for module, names in _HOMES.items() for name in names},
     **dict.fromkeys(_RESULTS, "bloomery._results"),
+    **dict.fromkeys(_EVALUATIONS, "bloomery._evaluations"),
     "BloomeryError": "bloomery.errors",
     "Frame": "bloomery._frames",
     "MetricDifference": "bloomery._better",

@@ -1,11 +1,10 @@
 """Values that the client returns beside handles."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -127,30 +126,6 @@ class Epoch:
     attempt: int
     time: datetime
     values: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What our own evaluation measured on the images of one split.
-
-    `metrics` are means over the classes by name, such as "test/map50". `per_class` has the same of each class with its
-    "class", "index" and "instances"; a class without objects may be missing.
-    """
-
-    split: str
-    images: int
-    metrics: Mapping[str, float]
-    per_class: Sequence[Mapping[str, float | str]]
-
-    @classmethod
-    def read(cls, document: bytes) -> list[Self]:
-        """The evaluations in an `evaluation.json`."""
-        return [cls._of(split, found) for split, found in json.loads(document).items()]
-
-    @classmethod
-    def _of(cls, split: str, found: Mapping[str, Any]) -> Self:
-        metrics = {name: value for name, value in found.items() if name.startswith(f"{split}/")}
-        return cls(split, found["images"], metrics, found["per_class"])
 
 
 @dataclass(frozen=True)

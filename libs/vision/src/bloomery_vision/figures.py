@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bloomery_vision.records import THRESHOLDS, about
+from bloomery_vision.matching import THRESHOLDS
+from bloomery_vision.records import about
 
 Weights = NDArray[np.float64]
 """[B, N]: B choices of N images, whole numbers."""

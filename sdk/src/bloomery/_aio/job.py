@@ -5,7 +5,7 @@ One module, because each returns the other: a job the version that it made, a ve
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Literal, Self, get_args
@@ -18,12 +18,13 @@ from bloomery._aio.streaming import AsyncStreaming
 from bloomery._archive import file_name, inside
 from bloomery._better import Verdict, compare_evaluations, find_evaluation
 from bloomery._choices import chosen
+from bloomery._evaluations import Evaluation
 from bloomery._fields import DatasetVersionFields, JobFields, ModelVersionFields
 from bloomery._files import Download
 from bloomery._jobs import Parameter, applied
 from bloomery._names import parent_of
 from bloomery._reproduction import repetition
-from bloomery._results import Epoch, Evaluation, Event, Progress, Sample, Step, unseen
+from bloomery._results import Epoch, Event, Progress, Sample, Step, unseen
 from bloomery._session import Session
 from bloomery._versions import find_dataset_version, recorded_version
 from bloomery._watch import watch_job
@@ -151,12 +152,22 @@ class AsyncJob(AsyncHandle[training.Job], JobFields):
             NotFound: it made no such file, or is not finished.
             TransferFailed: they did not get through, or one would leave the folder.
         """
-        request = training.SignArtifactsRequest(name=self.name, roles=[role] if role else [])
-        signed = (await self._session.call(self._session.jobs.SignArtifacts, request)).artifacts
-        if not signed:
-            raise errors.NotFound(f"job {self.id} has made no files: it is {self.state}")
+        signed = await self._signed(role)
         wanted = [Download(one.get, inside(Path(to), file_name(one.artifact)), one.artifact.digest) for one in signed]
         return await self._session.transfer.get_all(wanted, progress)
+
+    async def report(self, to: str | Path) -> Path:
+        """Write the page about its evaluations to the file `to`, and return it: it needs no other file and no network.
+
+        Raises:
+            NotFound: it is of a kind that measures nothing, or not finished, or from before there were such pages.
+            TransferFailed: it did not get through.
+        """
+        [signed] = await self._signed("report")
+        [written] = await self._session.transfer.get_all(
+            [Download(signed.get, Path(to), signed.artifact.digest)], unseen
+        )
+        return written
 
     async def evaluations(self) -> list[Evaluation]:
         """What our own evaluation measured: one for each split, of a TRAIN or EVALUATE job that has succeeded.
@@ -195,6 +206,14 @@ class AsyncJob(AsyncHandle[training.Job], JobFields):
         """
         version = await recorded_version(self._session, self.name, self.proto.uid, patience)
         return AsyncModelVersion(self._session, version)
+
+    async def _signed(self, role: str) -> Sequence[training.SignedArtifact]:
+        """The files that it made, or that of a role, with where they are. Raises NotFound where there are none."""
+        request = training.SignArtifactsRequest(name=self.name, roles=[role] if role else [])
+        signed = (await self._session.call(self._session.jobs.SignArtifacts, request)).artifacts
+        if not signed:
+            raise errors.NotFound(f"job {self.id} has made no {role or 'file'}: it is {self.state}")
+        return signed
 
     def _apply(self, event: training.JobEvent) -> None:
         match event.WhichOneof("event"):

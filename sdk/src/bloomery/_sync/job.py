@@ -59,5 +59,6 @@ class Job(Handle[training.Job], JobFields):
     epochs = blocking(AsyncJob.epochs)
     download = blocking(AsyncJob.download)
     evaluations = blocking(AsyncJob.evaluations)
+    report = blocking(AsyncJob.report)
     reproduce = wrapping(AsyncJob.reproduce, _job)
     model_version = wrapping(AsyncJob.model_version, ModelVersion)

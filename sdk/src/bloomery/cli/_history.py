@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from bloomery._evaluations import is_main
 from bloomery._names import size
 from bloomery.cli._output import duration
 
@@ -66,11 +67,12 @@ def load(seen: "SystemReported") -> str:
 
 def headline(metrics: Sequence[tuple[str, float]]) -> str:
     """Losses and scores of an epoch on one line."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in metrics if "loss" in name or _is_score(name))
+    shown = [(name, value) for name, value in metrics if "loss" in name or _is_score(name)]
+    return "  ".join(f"{name} {value:.4g}" for name, value in shown)
 
 
 def _is_score(name: str) -> bool:
-    return "map" in name.lower() or "accuracy" in name
+    return ("map" in name.lower() or "accuracy" in name) and is_main(name)
 
 
 def sparkline(values: Sequence[float], width: int = 32) -> str:

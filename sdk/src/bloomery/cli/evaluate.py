@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bloomery._evaluations import is_main, main_metrics
 from bloomery.cli._jobs import show_job
 from bloomery.cli._live import follow_new
 from bloomery.cli._options import LARGEST, Output, OutputOption, ProjectOption, VersionArgument, connect
@@ -75,13 +76,15 @@ def show_evaluations(job: "Job", output: Output) -> None:
             "dataset": job.proto.dataset_version,
             "split": evaluation.split,
             "images": evaluation.images,
-            "metrics": evaluation.metrics,
+            "metrics": main_metrics(evaluation.metrics),
+            "details": {name: value for name, value in evaluation.metrics.items() if not is_main(name)} or "",
         }
         show(job.proto, rows, output)
         _classes(evaluation)
 
 
 def _classes(evaluation: "Evaluation") -> None:
-    titles = [name for name in dict.fromkeys(name for one in evaluation.per_class for name in one) if name != "index"]
+    names = dict.fromkeys(name for one in evaluation.per_class for name in one)
+    titles = [name for name in names if name != "index" and (name == "f1" or is_main(name))]
     rows = [[one.get(name) for name in titles] for one in evaluation.per_class]
     grid([title.upper().replace("_", " ") for title in titles], rows)

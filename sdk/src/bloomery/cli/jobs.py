@@ -153,12 +153,23 @@ def samples(
             typer.echo(sample.save(inside(save, f"{sample.epoch:04}-{sample.file_name.replace('/', '_')}")))
 
 
+@app.command(epilog="Example: bloomery jobs report JOB --save report.html")
+def report(
+    job: JobArgument,
+    save: Annotated[Path, typer.Option(help="File to write.")],
+    project: ProjectOption = None,
+) -> None:
+    """Write the page about what a finished training or evaluation has measured, which any browser shows."""
+    with connect(project) as client:
+        typer.echo(client.job(job).report(save))
+
+
 @app.command(epilog="Example: bloomery jobs download JOB --to ./made --role checkpoint")
 def download(
     job: JobArgument,
     to: Annotated[Path, typer.Option(help="Folder to write to.")],
     role: Annotated[
-        str, typer.Option(help="Only this file: checkpoint, metrics, evaluation, predictions; all by default.")
+        str, typer.Option(help="Only this file: checkpoint, metrics, evaluation, figures, report; all by default.")
     ] = "",
     project: ProjectOption = None,
 ) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bloomery._evaluations import main_metrics
 from bloomery._names import enumerated, id_of, parent_of, short, size
 from bloomery.cli import aliases, better
 from bloomery.cli._jobs import show_job
@@ -49,7 +50,7 @@ def versions(
         "VERSION": lambda version: version.version,
         "ALIASES": lambda version: version.aliases,
         "TASK": lambda version: version.task,
-        "METRICS": lambda version: dict(sorted(version.metrics.items())),
+        "METRICS": lambda version: main_metrics(version.metrics),
         "DATASET": lambda version: version.lineage.dataset_version,
         "CREATED": lambda version: version.create_time,
         "NOTE": lambda version: " ".join(filter(None, ("" if version.active else "(inactive)", _headline(version)))),
@@ -240,7 +241,7 @@ def show_version(version: "ModelVersion", output: Output) -> None:
         "task": version.task,
         "classes": version.classes,
         "input": f"{proto.input.width} x {proto.input.height}" if proto.input.width else "",
-        "metrics": dict(sorted(version.metrics.items())) or "",
+        "metrics": main_metrics(version.metrics) or "",
         "job": lineage.job,
         "recipe": lineage.recipe,
         "dataset": lineage.dataset_version,

@@ -555,7 +555,11 @@ class JobResult(message.Message):
 
     @builtins.property
     def metrics(self) -> containers.ScalarMap[builtins.str, builtins.float]:
-        """Final measurements, such as "test/map50", from our own evaluation; at most 200."""
+        """Final measurements from our own evaluation, at most 200. The name is that of the split, "test/", and of the figure: for boxes "map50", "map50_95", "map75",
+        "map_small", "map_medium", "map_large", "precision", "recall", "f1", "overall_precision", "overall_recall", "overall_f1", "overall_confidence",
+        "calibration_error", the average precisions of masks with "mask_" before them; for classifiers "accuracy", "accuracy_top5", "balanced_accuracy", "precision",
+        "recall", "f1", "roc_auc", "calibration_error". All are 0 to 1, and left out where they are not defined. Recipes of others may have others.
+        """
 
     @builtins.property
     def details(self) -> struct_pb2.Struct:

@@ -2,23 +2,25 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import islice
 from typing import Protocol
 
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 
-from bloomery_vision.decoders import PROBABILITIES, YOLO
+from bloomery_vision.calibration import calibration_error, detection_reliability
+from bloomery_vision.confusion import detection_confusion
+from bloomery_vision.decoders import YOLO
 from bloomery_vision.interpret import EVALUATION, detect
 from bloomery_vision.manifest import ManifestRow
-from bloomery_vision.metrics import DetectionMetrics, GroundTruth, detection_metrics
+from bloomery_vision.matching import Comparison, compare_boxes
+from bloomery_vision.metrics import RECALLS, ClassMetrics, DetectionMetrics, detection_metrics
 from bloomery_vision.postprocess import Detections
-from bloomery_vision.preprocess import LetterboxTransform, letterbox, resize_center_crop
-from bloomery_vision.records import box_overlaps, class_records, detection_records
+from bloomery_vision.preprocess import LetterboxTransform, letterbox
+from bloomery_vision.records import detection_records
+from bloomery_vision.scenes import GroundTruth
 from bloomery_worker.dataset import Dataset
-from bloomery_worker.layout import tag_of
+from bloomery_worker.evaluation import Curve, Evaluation, defined, insight
 from bloomery_worker.predictor import Images, Outputs, Predictor, predictions
 
 BATCH = 8
@@ -28,29 +30,6 @@ Size = tuple[int, int]
 
 Check = Callable[[], None]
 """Called before every image; may raise to end the work."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """The metrics of some images, which are called `name`: means over the classes, and each class.
-
-    `records` is the table of what was found image by image, where it was asked for.
-    """
-
-    name: str
-    images: int
-    means: Mapping[str, float]
-    per_class: Sequence[Mapping[str, object]]
-    records: pa.Table | None = None
-
-    def values(self) -> dict[str, float]:
-        """The means by name, such as "test/map50"; none where there is nothing to find, as of no class there is one."""
-        there_is_one = any(one["instances"] for one in self.per_class)
-        return {f"{self.name}/{mean}": value for mean, value in self.means.items()} if there_is_one else {}
-
-    def document(self) -> dict[str, object]:
-        """Everything as plain JSON values."""
-        return {"images": self.images, **self.values(), "per_class": list(self.per_class)}
 
 
 class Evaluator(Protocol):
@@ -127,7 +106,7 @@ class DetectionEvaluator:
     def evaluate(
         self, predictor: Predictor, rows: Iterable[ManifestRow], *, name: str, record: bool = False
     ) -> Evaluation:
-        """Average precisions as COCO's, and precision and recall at the best threshold."""
+        """Average precisions as COCO's, precision and recall at the best thresholds, and what is taken for what."""
         images: list[ManifestRow] = []
         found: list[Detections] = []
         truth: list[GroundTruth] = []
@@ -135,12 +114,11 @@ class DetectionEvaluator:
             images.append(replace(row, shapes=()))
             found.append(self.decode(outputs, transform).to_original(transform))
             truth.append(ground_truth(row, self.classes))
-        metrics = detection_metrics(found, truth, num_classes=len(self.classes))
-        evaluation = detection_evaluation(metrics, self.classes, name=name, images=len(found))
+        comparison = compare_boxes(found, truth)
+        evaluation = detection_evaluation(comparison, images, self.classes, name=name)
         if not record:
             return evaluation
-        overlaps = {"": box_overlaps(found, truth)}
-        return replace(evaluation, records=detection_records(images, found, truth, overlaps, classes=self.classes))
+        return replace(evaluation, records=detection_records(images, {"": comparison}, classes=self.classes))
 
     def outputs(
         self, predictor: Predictor, rows: Iterable[ManifestRow]
@@ -163,92 +141,72 @@ class DetectionEvaluator:
         return detect(self._decoder, outputs[0], self._known, self._choice).on_image(transform)
 
 
-class ClassificationEvaluator:
-    """Evaluates the class of whole images; those without exactly one tag do not count.
-
-    Args:
-        dataset: whose tags are the truth.
-        size: of the model's input, a square.
-        classes: the model's classes.
-        decoder: of no effect: a classifier's outputs are its probabilities.
-        multi_label: of no effect: every class has its probability.
-        missing: classes that the model does not know, whose images count as missed.
-    """
-
-    judged: tuple[str, ...] = ("accuracy",)
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        size: Size,
-        classes: Sequence[str],
-        *,
-        decoder: str = PROBABILITIES,  # noqa: ARG002 - as other evaluators have it
-        check: Check = lambda: None,
-        multi_label: bool = False,  # noqa: ARG002 - as other evaluators have it
-        missing: Sequence[str] = (),
-    ) -> None:
-        self._dataset, self._size, self._check = dataset, size, check
-        self._known, self._classes = len(classes), (*classes, *missing)
-
-    def fit(self, image: Images) -> Images:
-        """The square in the middle."""
-        return resize_center_crop(image, self._size[0])
-
-    def evaluate(
-        self, predictor: Predictor, rows: Iterable[ManifestRow], *, name: str, record: bool = False
-    ) -> Evaluation:
-        """The share of images whose most probable class is the right one, and whose five most probable hold it.
-
-        `balanced_accuracy` is the mean of the first share over the classes that have images.
-        """
-        counted: list[ManifestRow] = []
-        truth: list[int] = []
-
-        def images() -> Iterator[Images]:
-            for row in rows:
-                self._check()
-                tag = tag_of(row, self._classes)
-                if tag is not None:
-                    counted.append(row)
-                    truth.append(tag)
-                    yield self.fit(self._dataset.image(row))
-
-        ranked = [np.argsort(-outputs[0], kind="stable") for outputs in predictions(predictor, images(), batch=BATCH)]
-        order = np.array(ranked, dtype=np.int64).reshape(-1, self._known)
-        answers = np.array(truth, dtype=np.int64)
-        evaluation = self._measured(order, answers, name)
-        if not record:
-            return evaluation
-        return replace(evaluation, records=class_records(counted, answers, order, classes=self._classes))
-
-    def _measured(self, order: NDArray[np.int64], truth: NDArray[np.int64], name: str) -> Evaluation:
-        hits = order == truth[:, None]
-        recalls = [_share(order[truth == number, 0] == number) for number in range(len(self._classes))]
-        present = np.unique(truth)
-        means = {
-            "accuracy": _share(hits[:, :1].any(axis=1)),
-            "accuracy_top5": _share(hits[:, :5].any(axis=1)),
-            "balanced_accuracy": sum(recalls[number] for number in present) / max(len(present), 1),
+def detection_evaluation(
+    comparison: Comparison, rows: Sequence[ManifestRow], classes: Sequence[str], *, name: str
+) -> Evaluation:
+    """What was measured of the boxes on some images, with the names of the classes."""
+    metrics = detection_metrics(comparison, num_classes=len(classes))
+    overall, bins = metrics.overall, detection_reliability(comparison)
+    confusion = detection_confusion(comparison, confidence=overall.confidence, num_classes=len(classes))
+    means = {
+        **precisions(metrics),
+        "precision": metrics.precision,
+        "recall": metrics.recall,
+        "f1": metrics.f1,
+        "overall_precision": overall.precision,
+        "overall_recall": overall.recall,
+        "overall_f1": overall.f1,
+        "overall_confidence": overall.confidence,
+        "calibration_error": calibration_error(bins),
+    }
+    per_class = [
+        {
+            "class": classes[one.index],
+            "index": one.index,
+            **class_precisions(one),
+            **asdict(one.best),
+            "instances": one.instances,
         }
-        per_class = [
-            {
-                "class": label,
-                "index": number,
-                "recall": recalls[number],
-                "precision": _share(truth[order[:, 0] == number] == number),
-                "instances": int((truth == number).sum()),
-            }
-            for number, label in enumerate(self._classes)
-        ]
-        return Evaluation(name, len(truth), means, per_class)
+        for one in metrics.per_class
+    ]
+    return Evaluation(
+        name=name,
+        task="detect",
+        classes=classes,
+        images=len(rows),
+        means=defined(means),
+        per_class=per_class,
+        insight=insight(
+            confusion,
+            rows,
+            classes,
+            curves=precision_curves(metrics, classes),
+            bins=bins,
+            comparison=comparison,
+        ),
+    )
 
 
-def detection_evaluation(metrics: DetectionMetrics, classes: Sequence[str], *, name: str, images: int) -> Evaluation:
-    """What was measured of boxes, with the names of the classes."""
-    means = {mean: float(getattr(metrics, mean)) for mean in ("map50", "map50_95", "precision", "recall")}
-    per_class = [{"class": classes[one.index], **asdict(one)} for one in metrics.per_class]
-    return Evaluation(name, images, means, per_class)
+def precisions(metrics: DetectionMetrics, prefix: str = "") -> dict[str, float | None]:
+    """The mean average precisions by name; None where there is no object of a size."""
+    means: dict[str, float | None] = {"map50": metrics.map50, "map50_95": metrics.map50_95, "map75": metrics.map75}
+    means |= {f"map_{size}": value for size, value in metrics.sizes.items()}
+    return {f"{prefix}{name}": value for name, value in means.items()}
+
+
+def class_precisions(metrics: ClassMetrics, prefix: str = "") -> dict[str, float | None]:
+    """The same of one class."""
+    found: dict[str, float | None] = {"ap50": metrics.ap50, "ap50_95": metrics.ap50_95, "ap75": metrics.ap75}
+    found |= {f"ap_{size}": value for size, value in metrics.sizes.items()}
+    return {f"{prefix}{name}": value for name, value in found.items()}
+
+
+def precision_curves(metrics: DetectionMetrics, classes: Sequence[str], prefix: str = "") -> list[Curve]:
+    """Precision at each recall, at an overlap of 0.5."""
+    return [
+        Curve(f"{prefix}precision_recall", classes[one.index], RECALLS, one.precisions, one.scores)
+        for one in metrics.per_class
+    ]
 
 
 def ground_truth(row: ManifestRow, classes: Sequence[str]) -> GroundTruth:
@@ -271,7 +229,3 @@ def golden_rows(dataset: Dataset, count: int) -> list[ManifestRow]:
     """The first `count` images that training has not seen: of val, then of test."""
     unseen = (row for split in ("val", "test") for row in dataset.rows(split))
     return list(islice(unseen, count))
-
-
-def _share(hits: NDArray[np.bool_]) -> float:
-    return float(hits.mean()) if len(hits) else 0.0

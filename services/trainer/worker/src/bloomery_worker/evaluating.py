@@ -1,16 +1,14 @@
 """EVALUATE: how good a model is on a dataset version, by the same evaluation that measures every training."""
 
-import json
 import time
 from collections.abc import Sequence
 
-from bloomery_vision.records import to_parquet
 from bloomery_worker import machine
 from bloomery_worker.applying import Applied, lineage, multi_label, paced
 from bloomery_worker.context import Context
-from bloomery_worker.evaluate import Evaluation
+from bloomery_worker.evaluation import Evaluation
 from bloomery_worker.failures import DataError, some
-from bloomery_worker.messages import FileNote
+from bloomery_worker.published import publish
 from bloomery_worker.recipe import Result
 from bloomery_worker.splits import count_of, rows_of, split_of
 
@@ -36,7 +34,7 @@ def evaluate(context: Context, model: Applied) -> Result:
         "duration_seconds": time.monotonic() - started,
     }
     return Result(
-        files=(_written(context, evaluation), _recorded(context, evaluation)),
+        files=publish(context, [evaluation], context.work_dir),
         metrics=evaluation.values(),
         details=details,
         versions=machine.versions(model.packages),
@@ -79,18 +77,3 @@ def _missing(context: Context, known: Sequence[str]) -> list[str]:
     if unseen := [name for name in known if name not in wanted]:
         context.log.info("the dataset version lacks the model's classes %s", some(unseen))
     return missing
-
-
-def _written(context: Context, evaluation: Evaluation) -> FileNote:
-    target = context.work_dir / "evaluation.json"
-    target.write_text(json.dumps({evaluation.name: evaluation.document()}, indent=1), encoding="utf-8")
-    return FileNote(path=str(target), role="evaluation", file_name=target.name, media_type="application/json")
-
-
-def _recorded(context: Context, evaluation: Evaluation) -> FileNote:
-    assert evaluation.records is not None
-    target = context.work_dir / "records.parquet"
-    target.write_bytes(to_parquet(evaluation.records))
-    return FileNote(
-        path=str(target), role="records", file_name=target.name, media_type="application/vnd.apache.parquet"
-    )

@@ -5,12 +5,22 @@ from dataclasses import replace
 
 from bloomery_vision.geometry import Mask, Tag
 from bloomery_vision.manifest import ManifestRow
-from bloomery_vision.metrics import GroundTruth, detection_metrics, mask_metrics
+from bloomery_vision.matching import Comparison, compare_boxes, compare_masks
+from bloomery_vision.metrics import detection_metrics
 from bloomery_vision.postprocess import Detections, decode_masks
 from bloomery_vision.preprocess import LetterboxTransform
 from bloomery_vision.rasterize import rasterize
-from bloomery_vision.records import box_overlaps, detection_records, mask_overlaps
-from bloomery_worker.evaluate import DetectionEvaluator, Evaluation, detection_evaluation, ground_truth
+from bloomery_vision.records import detection_records
+from bloomery_vision.scenes import GroundTruth
+from bloomery_worker.evaluate import (
+    DetectionEvaluator,
+    class_precisions,
+    detection_evaluation,
+    ground_truth,
+    precision_curves,
+    precisions,
+)
+from bloomery_worker.evaluation import Evaluation, defined
 from bloomery_worker.predictor import Outputs, Predictor
 
 
@@ -32,6 +42,7 @@ class SegmentationEvaluator(DetectionEvaluator):
         truth: list[GroundTruth] = []
         masks: list[list[Mask]] = []
         true_masks: list[list[Mask]] = []
+        scales: list[float] = []
         for row, transform, outputs in self.outputs(predictor, rows):
             images.append(replace(row, shapes=()))
             decoded = self.decode(outputs, transform)
@@ -39,23 +50,36 @@ class SegmentationEvaluator(DetectionEvaluator):
             truth.append(ground_truth(row, self.classes))
             masks.append(self._masks(outputs, decoded, transform))
             true_masks.append(_true_masks(row, self.classes, transform))
-        boxes = detection_metrics(found, truth, num_classes=len(self.classes))
-        areas = mask_metrics(found, masks, truth, true_masks, num_classes=len(self.classes))
-        measured = detection_evaluation(boxes, self.classes, name=name, images=len(found))
-        per_class = [
-            {**known, "mask_ap50": one.ap50, "mask_ap50_95": one.ap50_95}
-            for known, one in zip(measured.per_class, areas.per_class, strict=True)
-        ]
-        means = {**measured.means, "mask_map50": areas.map50, "mask_map50_95": areas.map50_95}
-        evaluation = replace(measured, means=means, per_class=per_class)
+            scales.append(transform.inner_width / transform.width)
+        boxes = compare_boxes(found, truth)
+        areas = compare_masks(found, masks, truth, true_masks, scales=scales)
+        evaluation = _with_masks(detection_evaluation(boxes, images, self.classes, name=name), areas)
         if not record:
             return evaluation
-        overlaps = {"": box_overlaps(found, truth), "mask_": mask_overlaps(masks, true_masks, truth)}
-        return replace(evaluation, records=detection_records(images, found, truth, overlaps, classes=self.classes))
+        comparisons = {"": boxes, "mask_": areas}
+        return replace(evaluation, records=detection_records(images, comparisons, classes=self.classes))
 
     def _masks(self, outputs: Outputs, decoded: Detections, transform: LetterboxTransform) -> list[Mask]:
         arrays = decode_masks(outputs[1], decoded, transform.without_scale, size=self.size)
         return [Mask.from_array(array) for array in arrays]
+
+
+def _with_masks(evaluation: Evaluation, comparison: Comparison) -> Evaluation:
+    """The same with the average precisions of masks, and their curves."""
+    classes = evaluation.classes
+    metrics = detection_metrics(comparison, num_classes=len(classes))
+    per_class = [
+        {**known, **class_precisions(one, "mask_")}
+        for known, one in zip(evaluation.per_class, metrics.per_class, strict=True)
+    ]
+    curves = [*evaluation.insight.curves, *precision_curves(metrics, classes, "mask_")]
+    return replace(
+        evaluation,
+        task="segment",
+        means={**evaluation.means, **defined(precisions(metrics, "mask_"))},
+        per_class=per_class,
+        insight=replace(evaluation.insight, curves=curves),
+    )
 
 
 def _true_masks(row: ManifestRow, classes: Sequence[str], transform: LetterboxTransform) -> list[Mask]:

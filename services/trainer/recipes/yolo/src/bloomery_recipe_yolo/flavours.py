@@ -8,8 +8,9 @@ from bloomery_recipe_yolo.kept import Kept, Select, first_ones, shapes_of_labels
 from bloomery_recipe_yolo.library import ClassificationTrainer, DetectionTrainer, SegmentationTrainer
 from bloomery_vision.decoders import CENTER_CROP, LETTERBOX, PROBABILITIES, YOLO
 from bloomery_vision.formats import YoloTask
+from bloomery_worker.classifying import ClassificationEvaluator
 from bloomery_worker.context import Context
-from bloomery_worker.evaluate import ClassificationEvaluator, DetectionEvaluator, MakeEvaluator
+from bloomery_worker.evaluate import DetectionEvaluator, MakeEvaluator
 from bloomery_worker.layout import Laid, class_folders, yolo_folder
 from bloomery_worker.segmentation import SegmentationEvaluator
 

@@ -1,9 +1,8 @@
 """TRAIN: from a dataset version and base weights to a checkpoint that our own evaluation has measured."""
 
-import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -22,10 +21,11 @@ from bloomery_vision.forms import FORMS
 from bloomery_worker import machine
 from bloomery_worker.applying import multi_label
 from bloomery_worker.context import Context, StopRequestedError
-from bloomery_worker.evaluate import Evaluation
+from bloomery_worker.evaluation import Evaluation
 from bloomery_worker.failures import classify
 from bloomery_worker.layout import Laid
 from bloomery_worker.messages import FileNote, ProgressNote, Value
+from bloomery_worker.published import publish
 from bloomery_worker.recipe import Result
 from bloomery_worker.variants import PACKAGES as VARIANT_PACKAGES
 from bloomery_worker.variants import Plan, Variant, failed_variant, make_variant
@@ -59,11 +59,12 @@ def train(context: Context, flavour: Flavour) -> Result:
     write_published(trainer.best, published / BEST_FILE, context.job.classes)
     done = trainer.epoch + 1
     evaluations = _evaluate(context, flavour, published / BEST_FILE, epochs=done)
-    _write_tables(published, table(trainer.csv.read_text(encoding="utf-8")), evaluations)
+    _write_tables(published, table(trainer.csv.read_text(encoding="utf-8")))
+    measured = publish(context, evaluations, published)
     model = TrainedModel(published / BEST_FILE, device="cpu")
     variants = _export(context, flavour, model, epochs=done)
     return Result(
-        files=(*_files(published), *(file for variant in variants for file in variant.files)),
+        files=(*_files(published), *measured, *(file for variant in variants for file in variant.files)),
         metrics={name: value for one in evaluations for name, value in one.values().items()},
         details={
             **_details(context, base, done, duration=time.monotonic() - started),
@@ -192,11 +193,9 @@ def _export(context: Context, flavour: Flavour, model: TrainedModel, *, epochs: 
         return (failed_variant(EXPORTED, why),)
 
 
-def _write_tables(published: Path, epochs: str, evaluations: Sequence[Evaluation]) -> None:
+def _write_tables(published: Path, epochs: str) -> None:
     (published / "metrics.csv").write_text(epochs, encoding="utf-8")
     write_events(epochs, published / EVENTS_FILE)
-    report = {one.name: one.document() for one in evaluations}
-    (published / "evaluation.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
 
 
 def _files(published: Path) -> tuple[FileNote, ...]:
@@ -206,7 +205,6 @@ def _files(published: Path) -> tuple[FileNote, ...]:
     return (
         note("checkpoint", BEST_FILE, "application/octet-stream"),
         note("metrics", "metrics.csv", "text/csv"),
-        note("evaluation", "evaluation.json", "application/json"),
         note("tensorboard", EVENTS_FILE, "application/octet-stream"),
     )
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 import sqlalchemy as sa
 
@@ -24,6 +25,8 @@ from real_parts.triton import TritonServer
 from tests.inference.conftest import TOKEN, Service
 from tests.inference.samples import trained, with_facts, with_variant
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 @dataclass
 class Agent:
@@ -35,6 +38,13 @@ class Agent:
     id: str = "first"
     settings: Mapping[str, str] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
     def start(self, *program: str) -> None:
         """Start it, or another program in its place."""
@@ -49,6 +59,7 @@ class Agent:
             "BLOOMERY_BIND": "127.0.0.1",
             "BLOOMERY_PORT": "0",
             "BLOOMERY_RETRY": "0.1",
+            "PYTHONPATH": str(ROOT),
             **self.settings,
         }
         command = [sys.executable, *(program or ("-m", "bloomery_inference.agent"))]
@@ -67,7 +78,7 @@ class Agent:
             self._process.kill()
             self._process.wait()
 
-    def wait(self, seconds: float = 60.0) -> int:
+    def wait(self, seconds: float = 120.0) -> int:
         """Wait until it has ended; its exit code."""
         assert self._process is not None
         return self._process.wait(seconds)
@@ -111,7 +122,7 @@ async def plan(service: Service, runtime: str, *versions: ModelVersion) -> int:
 
 
 async def reported(
-    service: Service, runtime: str, holds: Callable[[Sequence[Replica]], bool], *, seconds: float = 60.0
+    service: Service, runtime: str, holds: Callable[[Sequence[Replica]], bool], *, seconds: float = 120.0
 ) -> Sequence[Replica]:
     """What the replicas of a runtime have told once that holds."""
     async with asyncio.timeout(seconds):

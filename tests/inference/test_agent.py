@@ -1,7 +1,10 @@
 """The agent as a program beside a real Triton, and the replica inside the service, on the plans of a real service."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import shutil
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -9,15 +12,22 @@ from pydantic import SecretStr
 
 from bloomery_gateway.app import GatewayApp
 from bloomery_gateway.settings import GatewaySettings
+from bloomery_inference.agent.app import OWN
+from bloomery_inference.runtime import TritonRuntime
 from bloomery_inference.serving.model import LoadState
+from bloomery_inference.store import replicas
 from bloomery_kit.settings import FolderStoreSettings
 from real_parts.process import free_port
 from real_parts.triton import TritonServer
 from tests.inference.agent_programs import Agent, plan, ready_variant, reported
 from tests.inference.agents import good_model, other_model
+from tests.inference.asking import until
 from tests.inference.conftest import KEY, Service
+from tests.inference.dying_agent import STEPS
 
 READY, FAILED = LoadState.READY, LoadState.FAILED
+# A program takes a second to start, more on a busy machine, and these start several, one after the other.
+pytestmark = pytest.mark.timeout(300)
 SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
@@ -34,6 +44,13 @@ async def gateway(store: FolderStoreSettings) -> AsyncIterator[GatewayApp]:
     await app.start()
     yield app
     await app.close()
+
+
+@pytest.fixture
+def triton(triton: TritonServer) -> Iterator[TritonServer]:
+    """The Triton server that tests share, without what an agent of another database has kept for it."""
+    yield triton
+    shutil.rmtree(triton.repository / OWN)
 
 
 async def test_the_replica_inside_the_service_loads_what_is_deployed(service: Service, tmp_path: Path) -> None:
@@ -59,11 +76,41 @@ async def test_an_agent_loads_what_is_deployed_and_serves_where_nobody_can_be_as
     version = await ready_variant(service, good_model(tmp_path))
     uid = version.variants[0].uid
     generation = await plan(service, "triton", version)
-    agent = Agent(service.target, triton, tmp_path / "agent.log")
-    agent.start()
-    try:
+    with Agent(service.target, triton, tmp_path / "agent.log") as agent:
         (replica,) = await reported(service, "triton", lambda found: any(one.has(uid, READY) for one in found))
         assert (replica.id, replica.endpoint) == ("first", triton.grpc_url)
         await reported(service, "triton", lambda found: found[0].observed == generation)
-    finally:
         agent.kill()
+        async with AsyncExitStack() as stack:
+            runtime = TritonRuntime(triton.grpc_url, triton.repository)
+            stack.push_async_callback(runtime.close)
+            # As after a restart of both, while the inference service is away.
+            await runtime.unload(uid)
+            agent.target = "127.0.0.1:1"
+            agent.start()
+            await until(runtime.loaded, lambda loaded: uid in loaded)
+            agent.kill()
+            await runtime.unload(uid)
+
+
+@SQLITE
+async def test_an_agent_that_is_killed_at_any_step_leaves_nothing_and_goes_on(
+    service: Service, triton: TritonServer, tmp_path: Path
+) -> None:
+    version = await ready_variant(service, good_model(tmp_path))
+    uid = version.variants[0].uid
+    await plan(service, "triton", version)
+    agent = Agent(service.target, triton, tmp_path / "agent.log")
+    for step in STEPS:
+        agent.start("-m", "tests.inference.dying_agent", step)
+        assert await asyncio.to_thread(agent.wait) == -signal.SIGKILL, step
+        async with service.app._db.read() as tx:
+            assert not any(one.has(uid, READY) for one in await replicas.of_runtime(tx, "triton", 60.0)), step
+    with agent:
+        (replica,) = await reported(service, "triton", lambda found: any(one.has(uid, READY) for one in found))
+        assert [model.uid for model in replica.models] == [uid]
+        assert {path.name for path in triton.repository.iterdir()} == {uid, OWN}
+        assert {path.name for path in (triton.repository / OWN / "models").iterdir()} == {uid}
+        await plan(service, "triton")
+        await reported(service, "triton", lambda found: not found[0].models)
+    assert {path.name for path in triton.repository.iterdir()} == {OWN}

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from bloomery_inference.agent.model import Plan
-from bloomery_inference.runtime import LocalRuntime, TritonRuntime
+from bloomery_inference.runtime import LocalRuntime, TritonRuntime, _triton
 from bloomery_inference.serving.model import LoadState
 from bloomery_kit.errors import Unavailable
 from real_parts.triton import TritonServer
@@ -179,7 +179,7 @@ async def test_a_model_that_stopped_to_answer_is_loaded_anew(beside_triton: Site
     site = beside_triton
     model, other = [await site.blobs.planned(good_model(tmp_path)) for _ in range(2)]
     await site.apply(1, model, other)
-    for stub in stubs(model.uid):
+    for stub in processes(model.uid):
         stub.kill()
     site.clock.now += 10
     before = site.replica.report().incarnation
@@ -196,9 +196,31 @@ async def test_a_model_that_stopped_to_answer_is_loaded_anew(beside_triton: Site
     assert answer["output0"].shape == (1, 6, 2)
 
 
-def stubs(uid: str) -> list[psutil.Process]:
-    """The processes in which Triton's Python backend runs a model."""
-    return [each for each in psutil.process_iter(["cmdline"]) if uid in " ".join(each.info["cmdline"] or [])]
+async def test_a_triton_server_that_hangs_has_nothing_ready_until_it_goes_on(
+    beside_triton: Site, tmp_path: Path, triton: TritonServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = beside_triton
+    model = await site.blobs.planned(good_model(tmp_path))
+    await site.apply(1, model)
+    monkeypatch.setattr(_triton, "_ANSWER_SECONDS", 0.5)
+    servers = processes(f"--model-repository={triton.repository}")
+    for server in servers:
+        server.suspend()
+    try:
+        with pytest.raises(Unavailable, match="cannot be reached"):
+            await site.replica.work()
+        assert site.states() == {model.uid: LOADING}
+    finally:
+        for server in servers:
+            server.resume()
+    monkeypatch.undo()
+    await site.work()
+    assert site.states() == {model.uid: READY}
+
+
+def processes(text: str) -> list[psutil.Process]:
+    """The processes whose command has a text in it, such as the uid of the model that they run."""
+    return [each for each in psutil.process_iter(["cmdline"]) if text in " ".join(each.info["cmdline"] or [])]
 
 
 async def test_a_full_disk_is_a_reason_and_leaves_nothing_half(tmp_path: Path, small_disk: Path) -> None:

@@ -12,11 +12,14 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-from bloomery_inference.model import Artifact, Variant
 from bloomery_kit.errors import Internal
 from bloomery_kit.names import new_uid
-from bloomery_kit.objects import ObjectStore
+
+if TYPE_CHECKING:
+    from bloomery_inference.model import Artifact, Variant
+    from bloomery_kit.objects import ObjectStore
 
 _HALF_FETCHED_SECONDS = 86_400.0
 """Age from which what was not fetched to the end is nobody's any more."""

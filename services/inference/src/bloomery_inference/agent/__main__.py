@@ -1,6 +1,7 @@
 """`python -m bloomery_inference.agent`: keeps the models of the serving plan loaded in the Triton server beside it."""
 
 import asyncio
+import logging
 
 from bloomery_inference.agent.app import AgentApp
 from bloomery_inference.agent.settings import AgentSettings
@@ -26,4 +27,6 @@ async def serve(settings: AgentSettings) -> None:
 
 if __name__ == "__main__":
     setup_logging()
+    # A line for each file that is fetched tells no more than what is reported.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     asyncio.run(serve(load_settings(AgentSettings)))

@@ -29,7 +29,7 @@ class AgentApp:
     """The agent's parts; `open`, `register`, `start`, `close` in this order."""
 
     def __init__(self, settings: AgentSettings) -> None:
-        roots = settings.inference_ca.read_bytes() if settings.inference_ca else None
+        roots = settings.neighbour_ca.read_bytes() if settings.neighbour_ca else None
         token = service_token(settings.token.get_secret_value())
         self._channel = channel(settings.inference_target, token=token, root_certs=roots)
         self._runtime = TritonRuntime(settings.triton_target, settings.repository)

@@ -107,7 +107,7 @@ class LocalReplica:
     async def look(self) -> None:
         """Take the newest plan."""
         plan = await self._plans.current(RUNTIME)
-        if plan.generation != self.replica.generation:
+        if self.replica.plan is None or plan.generation != self.replica.plan.generation:
             self._models.variants = {model.variant.uid: model.variant for model in plan.models}
             self.replica.want(Plan(plan.generation, tuple(map(_to_load, plan.models))))
 

@@ -42,10 +42,19 @@ class PlannedModel:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the replicas of a runtime have to load; `generation` differs from plan to plan."""
+    """What the replicas of a runtime have to load; `generation` differs from plan to plan of one database."""
 
     generation: int
     models: tuple[PlannedModel, ...]
+
+    @property
+    def uids(self) -> list[str]:
+        """Of its models, in their order."""
+        return [model.uid for model in self.models]
+
+    def is_same(self, other: "Plan | None") -> bool:
+        """Whether both ask for the same, though their requests may be signed at other times."""
+        return other is not None and (self.generation, self.uids) == (other.generation, other.uids)
 
 
 @dataclass(frozen=True)

@@ -47,11 +47,12 @@ class PlanSource:
         await self._take(await self._serving.GetServingPlan(request))
 
     async def _take(self, plan: ServingPlan) -> None:
-        if plan.generation != self._replica.generation:
+        wanted = plan_of(plan)
+        if not wanted.is_same(self._replica.plan):
             # It goes on with it also where it cannot be kept, as on a full disk.
             with guarded(PLAN_LOOP, generation=plan.generation):
                 await asyncio.to_thread(_write, self._kept, plan)
-        self._replica.want(plan_of(plan))
+        self._replica.want(wanted)
 
 
 def _read(kept: Path) -> ServingPlan | None:

@@ -14,11 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from prometheus_client import Counter, Gauge
+
 from bloomery_inference.agent.model import Plan, PlannedModel, Report
 from bloomery_inference.serving.model import LoadedModel, LoadState
 from bloomery_kit.errors import Unavailable
 from bloomery_kit.feeds import Subscription
 from bloomery_kit.loops import guarded
+from bloomery_kit.metrics import REGISTRY
 from bloomery_kit.names import new_uid
 
 if TYPE_CHECKING:
@@ -27,6 +30,13 @@ if TYPE_CHECKING:
 LOOP = "replica models"
 PLAN_LOOP = "replica plan"
 REPORT_LOOP = "replica reports"
+MODELS = Gauge("bloomery_replica_models", "Models of this replica by state.", ("state",), registry=REGISTRY)
+LOADS = Counter(
+    "bloomery_replica_loads_total", "Tries to make a model ready, by what became of it.", ("state",), registry=REGISTRY
+)
+LOSSES = Counter(
+    "bloomery_replica_losses_total", "Restarts of the runtime in which it lost its models.", registry=REGISTRY
+)
 _SAMPLE_SECONDS = 30.0
 _IDLE_SECONDS = 60.0
 _FAILED_PAUSE = 30.0
@@ -71,13 +81,13 @@ class Replica:
         """Woken by each change of what `report` tells."""
 
     @property
-    def generation(self) -> int | None:
-        """Of the newest plan, None before there is one."""
-        return self._plan.generation if self._plan else None
+    def plan(self) -> Plan | None:
+        """The newest one, None before there is any."""
+        return self._plan
 
     def want(self, plan: Plan) -> None:
         """Take a plan, or the same one with requests that are signed anew, as soon as the present model is through."""
-        if plan.generation != self.generation:
+        if not plan.is_same(self._plan):
             self._news.wake()
         self._plan = plan
 
@@ -104,14 +114,14 @@ class Replica:
         for model in [model for model in plan.models if self._is_due(model.uid)]:
             with guarded(LOOP, model=model.uid):
                 await self._bring(model)
-            if self.generation != plan.generation:
+            if not plan.is_same(self._plan):
                 return
-        if all(self._is_settled(model.uid) for model in plan.models):
+        if all(map(self._is_settled, plan.uids)):
             await self._let_go(plan)
 
     async def pause(self) -> None:
         """Until there is something to do."""
-        planned = {model.uid for model in self._plan.models} if self._plan else set()
+        planned = set(self._plan.uids) if self._plan else set()
         due = [wait.due for uid, wait in self._waits.items() if uid in planned]
         probe = self._probed + self._probe if self._plan else math.inf
         await self._news.wait(min(max(0.0, min([probe, *due]) - self._clock()), _IDLE_SECONDS))
@@ -125,6 +135,7 @@ class Replica:
             raise
         self._see(away="")
         if lost := {uid for uid in self._states if self._is_ready(uid)} - loaded:
+            LOSSES.inc()
             self._incarnation, self._sequence = new_uid(), 0
             for uid in lost:
                 self._set(LoadedModel(uid, LoadState.LOADING, "the runtime has lost it, as by a restart"))
@@ -162,6 +173,7 @@ class Replica:
         self._waits.pop(model.uid, None)
         self._served.add(model.uid)
         self._set(LoadedModel(model.uid, LoadState.READY, load_ms=(self._clock() - began) * 1000))
+        LOADS.labels(LoadState.READY).inc()
 
     async def _try_out(self, model: PlannedModel) -> None:
         """Let a model answer its sample, and free one that does not. Raise Unavailable where nobody can say."""
@@ -185,6 +197,7 @@ class Replica:
         was_failed = uid in self._states and self._states[uid].state is LoadState.FAILED
         state = LoadState.LOADING if passing and not was_failed else LoadState.FAILED
         self._set(LoadedModel(uid, state, str(error)))
+        LOADS.labels(state).inc()
         first = self._retry if passing else self._retry * _FAILED_PAUSE
         known = self._waits.get(uid)
         pause = min(max(first, 2 * known.pause if known else 0.0), first * _LONGEST)
@@ -192,7 +205,7 @@ class Replica:
 
     async def _let_go(self, plan: Plan) -> None:
         """Free what is not in a plan that is applied otherwise."""
-        for uid in sorted((await self._models.known() | self._states.keys()) - {model.uid for model in plan.models}):
+        for uid in sorted((await self._models.known() | self._states.keys()) - set(plan.uids)):
             with guarded(LOOP, model=uid):
                 await self._free(uid)
         if self._observed != plan.generation:
@@ -206,7 +219,7 @@ class Replica:
         await self._models.remove(uid)
         self._states.pop(uid, None)
         self._waits.pop(uid, None)
-        self.changed.wake()
+        self._tell()
 
     def _is_ready(self, uid: str) -> bool:
         return uid in self._states and _is_ready(self._states[uid])
@@ -226,7 +239,12 @@ class Replica:
     def _set(self, model: LoadedModel) -> None:
         if self._states.get(model.uid) != model:
             self._states[model.uid] = model
-            self.changed.wake()
+            self._tell()
+
+    def _tell(self) -> None:
+        for state in LoadState:
+            MODELS.labels(state).set(sum(model.state is state for model in self._states.values()))
+        self.changed.wake()
 
 
 def _is_ready(model: LoadedModel) -> bool:

@@ -49,7 +49,8 @@ class Reporter:
             raise
         self._replaced = ""
         self._pause = max(0.1, answer.next_report.ToTimedelta().total_seconds())
-        if answer.generation != self._replica.generation:
+        plan = self._replica.plan
+        if plan is None or answer.generation != plan.generation:
             await self._plans.fetch()
 
     async def pause(self) -> None:

@@ -14,7 +14,7 @@ class AgentSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
     inference_target: str
-    inference_ca: Path | None = None
+    neighbour_ca: Path | None = None
     """PEM file for TLS to the inference service."""
     token: SecretStr
     triton_target: str = "127.0.0.1:8001"

@@ -34,6 +34,9 @@ _CHANNEL = (
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.use_local_subchannel_pool", 1),
 )
+_ANSWER_SECONDS = 10.0
+_UNLOAD_SECONDS = 120.0
+"""An unload answers what waits first."""
 _AWAY = frozenset({"StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED"})
 
 
@@ -87,7 +90,7 @@ class TritonRuntime:
         placed = await asyncio.to_thread(_placed, folder)
         if name in await self.loaded():
             try:
-                await self._client.unload_model(name)
+                await self._client.unload_model(name, client_timeout=_UNLOAD_SECONDS)
             except self._triton.InferenceServerException as error:
                 raise _refusal(name, str(error.status()), str(error.message())) from error
         await asyncio.to_thread(_remove_own, folder, placed)
@@ -95,7 +98,7 @@ class TritonRuntime:
     async def loaded(self) -> frozenset[str]:
         """See ModelRuntime."""
         try:
-            index: Any = await self._client.get_model_repository_index()
+            index: Any = await self._client.get_model_repository_index(client_timeout=_ANSWER_SECONDS)
         except self._triton.InferenceServerException as error:
             raise _unreachable() from error
         return frozenset(model.name for model in index.models if model.state == "READY")

@@ -167,6 +167,7 @@ class FakeTrainer(WorkerServiceServicer):
             report_interval_seconds=self.interval,
             classes=self.classes,
         )
+        answer.variant.extend(self.signed(file) for file in self.job.variant_artifacts)
         for name, artifact in (("manifest", self.manifest), ("base", self.base)):
             if artifact is not None:
                 getattr(answer, name).CopyFrom(self.signed(artifact))

@@ -234,10 +234,19 @@ async def applied(
     folder: Path,
     *,
     code: int = 0,
+    variant: str = "",
     **parameters: str | float,
 ) -> FakeTrainer:
-    """Does a job on the model that `source` has been given, ends with `code`, and returns the service."""
+    """Does a job on the model, or on its `variant`, that `source` has been given, ends with `code`.
+
+    Returns the service.
+    """
     trainer = trainer_for(job(name, kind, base="", **parameters), recipe(name), version)
-    trainer.base = source.kept["checkpoint"]
-    blobs = {**version.blobs, trainer.base.logical_key: source.content("checkpoint")}
+    given = [role for role in source.kept if role.startswith("variant/")] if variant else ["checkpoint"]
+    if variant:
+        trainer.job.model_variant = f"{trainer.job.model_version}/variants/{variant}"
+        trainer.job.variant_artifacts.extend(source.kept[role] for role in given)
+    else:
+        trainer.base = source.kept["checkpoint"]
+    blobs = {**version.blobs, **{source.kept[role].logical_key: source.content(role) for role in given}}
     return await attempt(trainer, blobs, folder, code=code)

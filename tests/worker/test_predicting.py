@@ -76,6 +76,9 @@ class Bench:
             resize=CENTER_CROP,
             decoder=PROBABILITIES,
             packages=("numpy",),
+            runtime="",
+            file=self.folder,
+            device="cpu",
         )
         return model, dict(predict(context, as_seen).details)
 

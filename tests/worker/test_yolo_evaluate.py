@@ -165,7 +165,7 @@ async def test_a_model_of_another_task_is_refused(classifier: FakeTrainer, cells
 def test_work_on_many_images_tells_how_far_it_is_and_ends_on_request() -> None:
     told: list[Note] = []
     stop, now = threading.Event(), iter((0.0, 0.0, 0.4, 1.2, 1.2))
-    check = paced(Context(JOB, told.append, stop), "evaluating", 4, clock=lambda: next(now))
+    check = paced(Context(JOB, told.append, stop), "evaluating", 4, "cpu", clock=lambda: next(now))
     for _ in range(3):
         check()
     assert [(note.step, note.steps, note.fraction) for note in told if isinstance(note, ProgressNote)] == [

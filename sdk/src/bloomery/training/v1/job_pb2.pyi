@@ -210,6 +210,8 @@ class Job(message.Message):
     GROUP_FIELD_NUMBER: builtins.int
     PROJECT_UID_FIELD_NUMBER: builtins.int
     SUGGEST_FIELD_NUMBER: builtins.int
+    MODEL_VARIANT_FIELD_NUMBER: builtins.int
+    VARIANT_ARTIFACTS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/jobs/{job}`."""
     uid: builtins.str
@@ -227,7 +229,9 @@ class Job(message.Message):
     model: builtins.str
     """`projects/{project}/models/{model}` under which TRAIN and IMPORT publish their result; for TRAIN the model with the dataset's id by default."""
     model_version: builtins.str
-    """The model version that OPTIMIZE, EVALUATE or PREDICT works on: `projects/{project}/models/{model}/versions/{version}`. `base_artifact` is its checkpoint."""
+    """The model version that OPTIMIZE, EVALUATE or PREDICT works on: `projects/{project}/models/{model}/versions/{version}`. `base_artifact` is its checkpoint, unless
+    `model_variant` names another form of it.
+    """
     deadline_seconds: builtins.int
     """Seconds that the work may take, all attempts together; 0 for no limit."""
     priority: builtins.int
@@ -251,6 +255,10 @@ class Job(message.Message):
     suggest: builtins.bool
     """PREDICT also saves what the model sees as suggestions on those of its images that the project has: `AnnotationService.SaveSuggestions` says how. False for
     other kinds.
+    """
+    model_variant: builtins.str
+    """The form of `model_version` that EVALUATE or PREDICT works on: `projects/{project}/models/{model}/versions/{version}/variants/{variant}`. Empty for the version
+    itself, by its checkpoint.
     """
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
@@ -300,6 +308,12 @@ class Job(message.Message):
     def update_time(self) -> timestamp_pb2.Timestamp:
         """When it last moved. Output only."""
 
+    @builtins.property
+    def variant_artifacts(self) -> containers.RepeatedCompositeFieldContainer[resources_pb2.Artifact]:
+        """All files of `model_variant`, as its `artifacts` name them: a Triton model directory, with `file_name` as the path inside it; at most 100. `base_artifact` is not
+        set then.
+        """
+
     def __init__(
         self,
         *,
@@ -335,10 +349,12 @@ class Job(message.Message):
         group: builtins.str = ...,
         project_uid: builtins.str = ...,
         suggest: builtins.bool = ...,
+        model_variant: builtins.str = ...,
+        variant_artifacts: abc.Iterable[resources_pb2.Artifact] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["base_artifact", b"base_artifact", "create_time", b"create_time", "effective_parameters", b"effective_parameters", "end_time", b"end_time", "parameters", b"parameters", "progress", b"progress", "reason", b"reason", "resources", b"resources", "result", b"result", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "base", b"base", "base_artifact", b"base_artifact", "create_time", b"create_time", "creator", b"creator", "dataset_version", b"dataset_version", "deadline_seconds", b"deadline_seconds", "display_name", b"display_name", "effective_parameters", b"effective_parameters", "end_time", b"end_time", "etag", b"etag", "group", b"group", "kind", b"kind", "labels", b"labels", "last_sequence", b"last_sequence", "model", b"model", "model_version", b"model_version", "name", b"name", "oldest_sequence", b"oldest_sequence", "parameters", b"parameters", "priority", b"priority", "progress", b"progress", "project_uid", b"project_uid", "reason", b"reason", "recipe", b"recipe", "resources", b"resources", "result", b"result", "start_time", b"start_time", "state", b"state", "suggest", b"suggest", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "base", b"base", "base_artifact", b"base_artifact", "create_time", b"create_time", "creator", b"creator", "dataset_version", b"dataset_version", "deadline_seconds", b"deadline_seconds", "display_name", b"display_name", "effective_parameters", b"effective_parameters", "end_time", b"end_time", "etag", b"etag", "group", b"group", "kind", b"kind", "labels", b"labels", "last_sequence", b"last_sequence", "model", b"model", "model_variant", b"model_variant", "model_version", b"model_version", "name", b"name", "oldest_sequence", b"oldest_sequence", "parameters", b"parameters", "priority", b"priority", "progress", b"progress", "project_uid", b"project_uid", "reason", b"reason", "recipe", b"recipe", "resources", b"resources", "result", b"result", "start_time", b"start_time", "state", b"state", "suggest", b"suggest", "uid", b"uid", "update_time", b"update_time", "variant_artifacts", b"variant_artifacts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

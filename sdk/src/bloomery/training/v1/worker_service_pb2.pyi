@@ -108,6 +108,7 @@ class StartAttemptResponse(message.Message):
     REPORT_INTERVAL_SECONDS_FIELD_NUMBER: builtins.int
     CLASSES_FIELD_NUMBER: builtins.int
     RESUME_EPOCH_FIELD_NUMBER: builtins.int
+    VARIANT_FIELD_NUMBER: builtins.int
     secret: builtins.str
     """Bearer token of all further calls of this attempt."""
     attempt: builtins.int
@@ -140,6 +141,10 @@ class StartAttemptResponse(message.Message):
     def classes(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Class names of the dataset version, in the order of their indices."""
 
+    @builtins.property
+    def variant(self) -> containers.RepeatedCompositeFieldContainer[SignedInput]:
+        """Files of the form of a model to work on, in place of `base`: a Triton model directory, `artifact.file_name` is the path inside it."""
+
     def __init__(
         self,
         *,
@@ -153,10 +158,11 @@ class StartAttemptResponse(message.Message):
         report_interval_seconds: builtins.float = ...,
         classes: abc.Iterable[builtins.str] | None = ...,
         resume_epoch: builtins.int = ...,
+        variant: abc.Iterable[SignedInput] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["base", b"base", "job", b"job", "manifest", b"manifest", "recipe", b"recipe"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "base", b"base", "classes", b"classes", "job", b"job", "manifest", b"manifest", "recipe", b"recipe", "report_interval_seconds", b"report_interval_seconds", "resume_epoch", b"resume_epoch", "resume_from", b"resume_from", "secret", b"secret"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "base", b"base", "classes", b"classes", "job", b"job", "manifest", b"manifest", "recipe", b"recipe", "report_interval_seconds", b"report_interval_seconds", "resume_epoch", b"resume_epoch", "resume_from", b"resume_from", "secret", b"secret", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -29,8 +29,8 @@ async def hold(core: Core, job: Job) -> None:
     await _hold_project(core, job)
     if job.spec.dataset_version:
         await core.neighbours.hold(job.spec.dataset_version, job.holder, _title(job))
-    if job.spec.base_artifact is not None:
-        await core.objects.copy(job.spec.base_artifact.logical_key, _own_key(job, job.spec.base_artifact))
+    for file in job.spec.files:
+        await core.objects.copy(file.logical_key, _own_key(job, file))
     await _note(core, job, held=True, project_held=True)
     core.moved.set()
 
@@ -45,8 +45,8 @@ async def release(core: Core, job: Job) -> None:
     """Give back what a job holds, also where nobody remembers that it was claimed. Raise what the owners raise."""
     if job.spec.dataset_version:
         await core.neighbours.release(job.spec.dataset_version, job.holder)
-    if job.spec.base_artifact is not None:
-        await core.objects.delete(_own_key(job, job.spec.base_artifact))
+    for file in job.spec.files:
+        await core.objects.delete(_own_key(job, file))
     await core.neighbours.release_project(job.project, job.holder)
 
 
@@ -76,10 +76,9 @@ async def forget_orphan(core: Core, job: Job) -> None:
     core.deleted.set()
 
 
-def base(job: Job) -> Artifact | None:
-    """The file that a job works on, where its workers read it."""
-    given = job.spec.base_artifact
-    return replace(given, logical_key=_own_key(job, given)) if given and job.held else given
+def own(job: Job, file: Artifact) -> Artifact:
+    """A file that a job works on, where its workers read it."""
+    return replace(file, logical_key=_own_key(job, file)) if job.held else file
 
 
 def _own_key(job: Job, given: Artifact) -> str:

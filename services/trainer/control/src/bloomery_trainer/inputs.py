@@ -84,12 +84,11 @@ async def missing(core: Core, artifact: Artifact, project_uid: str) -> str:
 
 
 async def use(core: Core, tx: Transaction, job: Job) -> None:
-    """Keep the uploaded file that a new job works on from being removed. Raise FailedPrecondition INPUT_MISSING."""
-    artifact = job.spec.base_artifact
-    if artifact is None or not inputs.is_key(job.project_uid, artifact.logical_key):
-        return
-    if not await inputs.use(tx, job.project_uid, artifact.digest, core.clock()):
-        raise missing_error(artifact.digest, _GONE)
+    """Keep the uploaded files that a new job works on from being removed. Raise FailedPrecondition INPUT_MISSING."""
+    for file in job.spec.files:
+        uploaded = inputs.is_key(job.project_uid, file.logical_key)
+        if uploaded and not await inputs.use(tx, job.project_uid, file.digest, core.clock()):
+            raise missing_error(file.digest, _GONE)
 
 
 def missing_error(digest: str, what: str) -> FailedPrecondition:

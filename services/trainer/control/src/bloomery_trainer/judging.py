@@ -1,13 +1,15 @@
 """Whether a wish can become a job: all that is wrong with it, found without asking anybody."""
 
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import fields
 
 from bloomery_kit.errors import FailedPrecondition, PreconditionViolation, Violations
 from bloomery_kit.fields import check_labels, check_text
 from bloomery_kit.names import Pattern, validate_id
 from bloomery_trainer import inputs
-from bloomery_trainer.model import Kind, ParameterValue, Resources, Spec
+from bloomery_trainer.model import Artifact, Kind, ParameterValue, Resources, Spec
 from bloomery_trainer.neighbours import DatasetFacts
 from bloomery_trainer.parameters import effective_parameters
 from bloomery_trainer.recipes import Recipe
@@ -16,8 +18,11 @@ from bloomery_trainer.wishes import Changes, Wish
 
 MODEL = Pattern("projects/{project}/models/{model}")
 MODEL_VERSION = Pattern("projects/{project}/models/{model}/versions/{version}")
+VARIANT = Pattern("projects/{project}/models/{model}/versions/{version}/variants/{variant}")
 SCRATCH = "scratch"
 _PRIORITY = 1000
+_FILES = 100
+_PATH = re.compile(r"(?!.*(^|/)\.{1,2}(/|$))[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
 _ON_DATASETS = frozenset({Kind.TRAIN, Kind.EVALUATE, Kind.PREDICT})
 _OF_MODELS = frozenset({Kind.EVALUATE, Kind.PREDICT})
 
@@ -34,7 +39,8 @@ def judge(resolved: Resolved) -> Spec:
     kind = _kind(wish.kind, recipe, violations)
     _check_dataset(resolved, violations)
     _check_model(wish, violations)
-    _check_base(resolved, violations)
+    _check_files(resolved, violations)
+    _check_variant(wish, violations)
     effective = effective_parameters(recipe, kind, wish.parameters, violations) if recipe and kind else {}
     base = _base(wish, recipe, violations)
     violations.raise_if_any()
@@ -54,6 +60,8 @@ def judge(resolved: Resolved) -> Spec:
         base_artifact=wish.base_artifact,
         model=wish.model or _model_of(wish, dataset),
         model_version=wish.model_version,
+        model_variant=wish.model_variant,
+        variant_artifacts=wish.variant_artifacts,
         deadline_seconds=wish.deadline_seconds,
         manifest=dataset.manifest if dataset else None,
         classes=dataset.classes if dataset else (),
@@ -77,8 +85,6 @@ def _check_texts(wish: Wish, violations: Violations) -> None:
         validate_id(wish.group, "job.group", violations)
     check_text(wish.display_name, "job.display_name", violations)
     check_text(wish.base, "job.base", violations)
-    if wish.base_artifact is not None:
-        check_text(wish.base_artifact.file_name, "job.base_artifact.file_name", violations)
     check_labels(wish.labels, "job.labels", violations)
 
 
@@ -141,15 +147,44 @@ def _check_owned(pattern: Pattern, name: str, wish: Wish, field: str, violations
     return ids is not None
 
 
-def _check_base(resolved: Resolved, violations: Violations) -> None:
-    wish, base = resolved.wish, resolved.wish.base_artifact
-    if base is None:
-        if wish.kind is not None and wish.kind is not Kind.TRAIN:
-            violations.add("job.base_artifact", f"is required for {wish.kind.name}: the file to work on")
-    elif not (base.digest and base.logical_key):
-        violations.add("job.base_artifact", "needs `digest` and `logical_key`")
-    elif not resolved.base_owned:
-        violations.add("job.base_artifact.logical_key", "must lie in the job's project")
+def _check_files(resolved: Resolved, violations: Violations) -> None:
+    wish = resolved.wish
+    if wish.base_artifact is None and not wish.model_variant and wish.kind and wish.kind is not Kind.TRAIN:
+        violations.add("job.base_artifact", f"is required for {wish.kind.name}: the file to work on")
+    for file in resolved.files:
+        check_text(file.artifact.file_name, f"{file.field}.file_name", violations)
+        if not (file.artifact.digest and file.artifact.logical_key):
+            violations.add(file.field, "needs `digest` and `logical_key`")
+        elif not file.owned:
+            violations.add(f"{file.field}.logical_key", "must lie in the job's project")
+
+
+def _check_variant(wish: Wish, violations: Violations) -> None:
+    """A form of a model is all of its files, and takes the place of the checkpoint."""
+    if not wish.model_variant:
+        if wish.variant_artifacts:
+            violations.add("job.variant_artifacts", "must be empty where `model_variant` is")
+        return
+    if wish.kind not in _OF_MODELS:
+        violations.add("job.model_variant", "must be empty but for EVALUATE and PREDICT")
+    if VARIANT.check(wish.model_variant, "job.model_variant", violations) and not wish.model_variant.startswith(
+        f"{wish.model_version}/variants/"
+    ):
+        violations.add("job.model_variant", "must be one of `model_version`")
+    if wish.base_artifact is not None:
+        violations.add("job.base_artifact", "must not be set beside `model_variant`, which is worked on in its place")
+    _check_directory(wish.variant_artifacts, violations)
+
+
+def _check_directory(files: Sequence[Artifact], violations: Violations) -> None:
+    if not 0 < len(files) <= _FILES:
+        violations.add("job.variant_artifacts", f"must be 1 to {_FILES}: all files of the variant")
+    names = [one.file_name for one in files]
+    for at, name in enumerate(names):
+        if not _PATH.fullmatch(name):
+            violations.add(f"job.variant_artifacts[{at}].file_name", "must be a path inside the model directory")
+        elif names.index(name) < at:
+            violations.add(f"job.variant_artifacts[{at}].file_name", f"{name} is there twice")
 
 
 def _base(wish: Wish, recipe: Recipe | None, violations: Violations) -> str:
@@ -163,9 +198,10 @@ def _base(wish: Wish, recipe: Recipe | None, violations: Violations) -> str:
 
 def _check_state(resolved: Resolved, recipe: Recipe) -> None:
     """Raise FailedPrecondition where all is well said, and the world is not ready for it."""
-    dataset, base = resolved.dataset, resolved.wish.base_artifact
-    if base is not None and resolved.base_gone:
-        raise inputs.missing_error(base.digest, resolved.base_gone)
+    dataset = resolved.dataset
+    for file in resolved.files:
+        if file.gone:
+            raise inputs.missing_error(file.artifact.digest, file.gone)
     if dataset is None:
         return
     if dataset.unready:

@@ -131,6 +131,13 @@ class Spec:
     manifest: Artifact | None = None
     classes: tuple[str, ...] = ()
     suggest: bool = False
+    model_variant: str = ""
+    variant_artifacts: tuple[Artifact, ...] = ()
+
+    @property
+    def files(self) -> tuple[Artifact, ...]:
+        """The files of weights or of a model that it works on."""
+        return (self.base_artifact, *self.variant_artifacts) if self.base_artifact else self.variant_artifacts
 
     @property
     def epochs(self) -> int:

@@ -6,7 +6,7 @@ from bloomery_kit.errors import NotFound
 from bloomery_kit.names import Pattern
 from bloomery_trainer import inputs
 from bloomery_trainer.core import Core, belongs
-from bloomery_trainer.model import Resources
+from bloomery_trainer.model import Artifact, Resources
 from bloomery_trainer.neighbours import DatasetFacts
 from bloomery_trainer.recipes import Recipe
 from bloomery_trainer.wishes import Wish
@@ -15,11 +15,20 @@ DATASET_VERSION = Pattern("projects/{project}/datasets/{dataset}/versions/{versi
 
 
 @dataclass(frozen=True)
+class File:
+    """A file to work on: the request's field that names it, whether it is the project's, and why it is not there."""
+
+    field: str
+    artifact: Artifact
+    owned: bool
+    gone: str
+
+
+@dataclass(frozen=True)
 class Resolved:
     """A wish with what it names: None for what does not exist.
 
-    `known_recipes` tells which there are, `base_owned` says whether the file to work on is the project's, `base_gone`
-    why it is not there, `capacity` what there is to run it on, None where somebody else keeps count.
+    `known_recipes` tells which there are, `capacity` what there is to run it on, None where somebody else keeps count.
     """
 
     wish: Wish
@@ -27,26 +36,33 @@ class Resolved:
     recipe: Recipe | None
     known_recipes: str
     dataset: DatasetFacts | None
-    base_owned: bool
-    base_gone: str
+    files: tuple[File, ...]
     capacity: Resources | None
 
 
 async def resolve(core: Core, wish: Wish) -> Resolved:
     """Ask for everything that a wish names. Raise the neighbour's NOT_FOUND for its project."""
     project_uid = await core.neighbours.project_uid(wish.project)
-    base = wish.base_artifact
-    owned = base is not None and belongs(base.logical_key, project_uid)
     return Resolved(
         wish=wish,
         project_uid=project_uid,
         recipe=_recipe(core, wish.recipe),
         known_recipes=core.catalogue.known(),
         dataset=await _dataset(core, wish),
-        base_owned=owned,
-        base_gone=await inputs.missing(core, base, project_uid) if base is not None and owned else "",
+        files=tuple([await _file(core, field, one, project_uid) for field, one in _files(wish)]),
         capacity=core.launcher.capacity(),
     )
+
+
+def _files(wish: Wish) -> list[tuple[str, Artifact]]:
+    base = [("job.base_artifact", wish.base_artifact)] if wish.base_artifact else []
+    return [*base, *((f"job.variant_artifacts[{at}]", one) for at, one in enumerate(wish.variant_artifacts))]
+
+
+async def _file(core: Core, field: str, artifact: Artifact, project_uid: str) -> File:
+    owned = belongs(artifact.logical_key, project_uid)
+    gone = await inputs.missing(core, artifact, project_uid) if owned else ""
+    return File(field, artifact, owned, gone)
 
 
 def _recipe(core: Core, name: str) -> Recipe | None:

@@ -28,6 +28,8 @@ class Wish:
     priority: int
     group: str
     suggest: bool = False
+    model_variant: str = ""
+    variant_artifacts: tuple[Artifact, ...] = ()
 
 
 @dataclass(frozen=True)

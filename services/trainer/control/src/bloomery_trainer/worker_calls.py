@@ -14,7 +14,7 @@ from bloomery_trainer import checkpoints, metrics, progress, reasons
 from bloomery_trainer.bounds import MetricNames, bound, left_out
 from bloomery_trainer.core import Core, belongs, hashed
 from bloomery_trainer.finishing import LINE, OUTCOMES, Failure, Stopped, conclude
-from bloomery_trainer.holding import base
+from bloomery_trainer.holding import own
 from bloomery_trainer.launcher import follows
 from bloomery_trainer.model import Artifact, Attempt, Checkpoint, Job, Progress, State, Success
 from bloomery_trainer.recipes import Recipe
@@ -52,6 +52,7 @@ class Start:
     attempt: Attempt
     manifest: Input | None
     base: Input | None
+    variant: tuple[Input, ...]
     resume: Checkpoint | None
     resume_files: tuple[Input, ...]
 
@@ -186,13 +187,15 @@ class WorkerCalls:
         return replace(job, progress=begun)
 
     async def _start(self, job: Job, attempt: Attempt, resume: Checkpoint | None) -> Start:
+        base = job.spec.base_artifact
         return Start(
             secret=self._core.worker_secret(attempt),
             job=job,
             recipe=self._core.catalogue.get(job.spec.recipe),
             attempt=attempt,
             manifest=await self._input(job.spec.manifest),
-            base=await self._input(base(job)),
+            base=await self._signed(own(job, base)) if base else None,
+            variant=tuple([await self._signed(own(job, file)) for file in job.spec.variant_artifacts]),
             resume=resume,
             resume_files=tuple([await self._signed(file.artifact) for file in resume.files]) if resume else (),
         )

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from bloomery_worker import machine
 from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.evaluate import Check, MakeEvaluator, Size
 from bloomery_worker.messages import ProgressNote
@@ -26,6 +26,9 @@ class Applied:
         resize: how an image is fitted to it.
         decoder: how its outputs are read.
         packages: whose versions the results name.
+        runtime: what loads it anew, see `runners.opener`.
+        file: from which file.
+        device: what it computes on, for people.
     """
 
     predict: Predictor
@@ -35,6 +38,9 @@ class Applied:
     resize: str
     decoder: str
     packages: tuple[str, ...]
+    runtime: str
+    file: Path
+    device: str
 
 
 def multi_label(context: Context) -> bool:
@@ -43,7 +49,13 @@ def multi_label(context: Context) -> bool:
 
 
 def paced(
-    context: Context, phase: str, total: int, *, done: int = 0, clock: Callable[[], float] = time.monotonic
+    context: Context,
+    phase: str,
+    total: int,
+    device: str,
+    *,
+    done: int = 0,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Check:
     """A function to call before each of `total` images, but for those that are `done` before.
 
@@ -57,9 +69,7 @@ def paced(
             raise StopRequestedError(0)
         if clock() - told >= INTERVAL:
             told = clock()
-            context.progress(
-                ProgressNote(phase=phase, step=done, steps=total, fraction=done / total, device=machine.device_name())
-            )
+            context.progress(ProgressNote(phase=phase, step=done, steps=total, fraction=done / total, device=device))
         done += 1
 
     return check
@@ -72,9 +82,10 @@ def lineage(context: Context, model: Applied) -> dict[str, object]:
         "task": job.task,
         "input": {"height": model.size[0], "width": model.size[1], "resize": model.resize},
         "model": {"version": job.model_version, "classes": list(model.classes)},
+        "variant": job.variant,
         "base": {"name": job.model_version, "digest": job.base_digest},
         "dataset": {"version": job.dataset_version, "content_hash": context.dataset.index.content_hash},
         "license": job.recipe_license,
         "recipe": {"name": job.recipe, "version": job.recipe_version},
-        "device": machine.device_name(),
+        "device": model.device,
     }

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 from bloomery_worker import machine
 from bloomery_worker.applying import Applied, lineage, multi_label, paced
-from bloomery_worker.context import Context
+from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.evaluation import Evaluation
 from bloomery_worker.failures import DataError, some
+from bloomery_worker.measuring import measure
+from bloomery_worker.messages import ProgressNote
 from bloomery_worker.published import publish
 from bloomery_worker.recipe import Result
 from bloomery_worker.splits import count_of, rows_of, split_of
@@ -32,6 +34,7 @@ def evaluate(context: Context, model: Applied) -> Result:
         "multi_label": multi_label(context),
         "images": evaluation.images,
         "duration_seconds": time.monotonic() - started,
+        **(_benchmark(context, model) if context.parameters.get("benchmark") else {}),
     }
     return Result(
         files=publish(context, [evaluation], context.work_dir),
@@ -41,13 +44,29 @@ def evaluate(context: Context, model: Applied) -> Result:
     )
 
 
+def _benchmark(context: Context, model: Applied) -> dict[str, object]:
+    """How fast the model is, what memory it takes, and how large it is, in a process that runs nothing else."""
+
+    def check() -> None:
+        if context.should_stop():
+            raise StopRequestedError(0)
+
+    context.progress(ProgressNote(phase="measuring", fraction=1.0, device=model.device))
+    threads = machine.threads(context.job.cpus)
+    latency = measure(model.runtime, model.file, model.size, threads=threads, check=check, device=model.device)
+    # As plain numbers: the JSON of a message has its large ones as texts.
+    said = {field.name: value for field, value in latency.ListFields()}
+    beside = model.file.parent.iterdir() if context.job.variant else [model.file]
+    return {"latency": said, "size_bytes": sum(one.stat().st_size for one in beside)}
+
+
 def _measured(context: Context, model: Applied, missing: Sequence[str]) -> Evaluation:
     evaluator = model.evaluator(
         context.dataset,
         model.size,
         model.classes,
         decoder=model.decoder,
-        check=paced(context, "evaluating", count_of(context)),
+        check=paced(context, "evaluating", count_of(context), model.device),
         multi_label=multi_label(context),
         missing=missing,
     )

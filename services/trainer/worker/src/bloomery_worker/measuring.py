@@ -15,8 +15,16 @@ _LOOK_SECONDS = 0.2
 _LONGEST = 500
 
 
-def measure(runtime: str, path: Path, size: Size, *, threads: int, check: Check) -> VariantLatency:
+def measure(runtime: str, path: Path, size: Size, *, threads: int, check: Check, device: str = "") -> VariantLatency:
     """Measures a model in a process of its own, and calls `check` meanwhile, which may raise to end it.
+
+    Args:
+        runtime: what loads it, see `runners.opener`.
+        path: its file.
+        size: of its input.
+        threads: to compute with.
+        check: is called often.
+        device: what it computes on, for people; the processor by default.
 
     Raises:
         ExportError: it does not run by itself.
@@ -38,7 +46,7 @@ def measure(runtime: str, path: Path, size: Size, *, threads: int, check: Check)
             process.kill()
     if process.returncode:
         raise ExportError(f"it cannot be measured: {errors.strip()[-_LONGEST:]}", hint="report it")
-    return VariantLatency(**json.loads(output), threads=threads, device=machine.processor())
+    return VariantLatency(**json.loads(output), threads=threads, device=device or machine.processor())
 
 
 def _told(process: "subprocess.Popen[str]", check: Check) -> tuple[str, str]:

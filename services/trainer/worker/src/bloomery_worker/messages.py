@@ -39,6 +39,8 @@ class JobSpec:
         base_file: the base weights or the model to work on, where they were given by digest; else empty.
         base_digest: digest of `base_file`.
         model_version: resource name of the model to work on; empty for none.
+        variant: id of the form of it that is worked on, such as "onnx-int8"; empty for the model by its checkpoint.
+        variant_dir: its Triton model directory; empty for none.
         resume_dir: folder of the checkpoint to go on from; empty for a start from the beginning.
         resume_epoch: epochs that it holds.
         cache_dir: blobs by digest.
@@ -66,6 +68,8 @@ class JobSpec:
     base_file: str = ""
     base_digest: str = ""
     model_version: str = ""
+    variant: str = ""
+    variant_dir: str = ""
     resume_dir: str = ""
     resume_epoch: int = 0
     cache_dir: str

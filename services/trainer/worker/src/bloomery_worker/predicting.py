@@ -135,7 +135,7 @@ def _lines(context: Context, model: Applied, done: int) -> Iterator[Line]:
         iou=float(context.parameters.get("iou", Choice().iou)),
         multi_label=multi_label(context),
     )
-    check = paced(context, "predicting", count_of(context), done=done)
+    check = paced(context, "predicting", count_of(context), model.device, done=done)
     warn = _warning(context.log)
     waiting: deque[tuple[ManifestRow, Fitted | Line]] = deque()
 

@@ -37,6 +37,7 @@ class Preparation:
             self._settings,
             manifest=await self._manifest(start),
             base_file=await self._base(start),
+            variant_dir=await self._variant(start),
             resume_dir=await self._resume(start),
         )
 
@@ -63,12 +64,18 @@ class Preparation:
         suffix = Path(start.base.artifact.file_name).suffix or ".pt"
         return str(place(cached, self._settings.work_dir / "base" / f"model{suffix}"))
 
+    async def _variant(self, start: StartAttemptResponse) -> str:
+        return await self._folder("form", [wanted_input(one, one.artifact.file_name) for one in start.variant])
+
     async def _resume(self, start: StartAttemptResponse) -> str:
-        if not start.resume_from:
+        return await self._folder("resume", [wanted_input(file.input, file.path) for file in start.resume_from])
+
+    async def _folder(self, name: str, wanted: list[Wanted]) -> str:
+        """A folder with these files by their paths; "" where there are none."""
+        if not wanted:
             return ""
-        folder = self._settings.work_dir / "resume"
+        folder = self._settings.work_dir / name
         shutil.rmtree(folder, ignore_errors=True)
-        wanted = [wanted_input(file.input, file.path) for file in start.resume_from]
         await self._inputs.all(wanted)
         for one in wanted:
             place(self._cache.path(one.digest), folder / one.name)
@@ -84,7 +91,13 @@ async def _images(dataset: Dataset) -> list[Wanted]:
 
 
 def job_spec(
-    start: StartAttemptResponse, settings: WorkerSettings, *, manifest: str, base_file: str, resume_dir: str
+    start: StartAttemptResponse,
+    settings: WorkerSettings,
+    *,
+    manifest: str,
+    base_file: str,
+    variant_dir: str,
+    resume_dir: str,
 ) -> JobSpec:
     """The job in the recipe's terms; the files are on this machine, "" for those that the job has not."""
     job, recipe = start.job, start.recipe
@@ -108,6 +121,8 @@ def job_spec(
         base_file=base_file,
         base_digest=start.base.artifact.digest,
         model_version=job.model_version,
+        variant=job.model_variant.rpartition("/")[2],
+        variant_dir=variant_dir,
         resume_dir=resume_dir,
         resume_epoch=start.resume_epoch,
         cache_dir=str(settings.cache_dir),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from bloomery_vision.forms import ONNX_RUNTIME, OPENVINO, OPENVINO_OPTIONS
 
 if TYPE_CHECKING:
-    from bloomery_worker.predictor import Images, Outputs
+    from bloomery_worker.predictor import Images, Outputs, Predictor
 
 
 class Runner(Protocol):
@@ -30,6 +31,14 @@ class OpenRunner(Protocol):
     """Loads a model."""
 
     def __call__(self, path: Path, *, threads: int) -> Runner:
+        """The model in the file `path`, which computes with so many threads."""
+        ...
+
+
+class OpenModel(Protocol):
+    """Loads a model of any kind."""
+
+    def __call__(self, path: Path, *, threads: int) -> Predictor:
         """The model in the file `path`, which computes with so many threads."""
         ...
 
@@ -71,3 +80,12 @@ class OpenVinoRunner:
 
 RUNNERS: Mapping[str, OpenRunner] = {ONNX_RUNTIME: OnnxRunner, OPENVINO: OpenVinoRunner}
 """By the name of the runtime."""
+
+
+def opener(runtime: str) -> OpenModel:
+    """What loads a model: of one of the `RUNNERS`, or `module:function` of a recipe for the files of its library."""
+    if runtime in RUNNERS:
+        return RUNNERS[runtime]
+    module, _, name = runtime.partition(":")
+    found: OpenModel = getattr(import_module(module), name)
+    return found

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bloomery_worker.runners import RUNNERS, Runner
+from bloomery_worker.predictor import Predictor
+from bloomery_worker.runners import opener
 
 Clock = Callable[[], float]
 WARM_UP = 3
@@ -27,13 +28,13 @@ SECONDS = 20.0
 
 def main(runtime: str, path: str, threads: str, size: str) -> None:
     """Measures a file; `size` is HEIGHTxWIDTH of its input."""
-    runner = RUNNERS[runtime](Path(path), threads=int(threads))
+    runner = opener(runtime)(Path(path), threads=int(threads))
     height, width = map(int, size.split("x"))
     images = np.random.default_rng(0).integers(0, 256, (BATCH, height, width, 3), dtype=np.uint8)
     sys.stdout.write(json.dumps({**times(runner, images), "peak_memory_bytes": peak_memory()}))
 
 
-def times(runner: Runner, images: NDArray[np.uint8], *, clock: Clock = time.perf_counter) -> dict[str, float]:
+def times(runner: Predictor, images: NDArray[np.uint8], *, clock: Clock = time.perf_counter) -> dict[str, float]:
     """Milliseconds for one image, and images a second in batches of all `images`."""
     single = taken(runner, images[:1], RUNS, clock)
     p50, p95 = np.percentile(single * 1000, [50, 95])
@@ -47,7 +48,7 @@ def times(runner: Runner, images: NDArray[np.uint8], *, clock: Clock = time.perf
     }
 
 
-def taken(runner: Runner, batch: NDArray[np.uint8], most: int, clock: Clock) -> NDArray[np.float64]:
+def taken(runner: Predictor, batch: NDArray[np.uint8], most: int, clock: Clock) -> NDArray[np.float64]:
     """Seconds that each of up to `most` runs takes, once it is warm."""
     found: list[float] = []
     for run in range(-WARM_UP, most):

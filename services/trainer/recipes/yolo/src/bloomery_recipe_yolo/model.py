@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from bloomery_recipe_yolo.library import load_checkpoint, strip_optimizer
+from bloomery_worker import machine
 from bloomery_worker.failures import ConfigError, DataError
 from bloomery_worker.predictor import Images, Outputs
 
@@ -75,6 +76,12 @@ class TrainedModel:
                 dynamic_axes={name: {0: "batch"} for name in (INPUT, *outputs)},
             )
         self.raw.to(self._device)
+
+
+def open_checkpoint(path: Path, *, threads: int) -> TrainedModel:
+    """A checkpoint on the device of this process, which computes with so many threads where that is the processor."""
+    torch.set_num_threads(threads)
+    return TrainedModel(path, device=machine.device())
 
 
 def check_task(path: Path, task: str) -> None:

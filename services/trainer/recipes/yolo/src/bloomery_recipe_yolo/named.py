@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from bloomery_recipe_yolo.flavours import Flavour
-from bloomery_recipe_yolo.model import TrainedModel
+from bloomery_recipe_yolo.model import TrainedModel, open_checkpoint
 from bloomery_worker import machine
 from bloomery_worker.applying import Applied
 from bloomery_worker.context import Context
 from bloomery_worker.failures import ConfigError
+from bloomery_worker.formed import applied_form
 
 PACKAGES = ("ultralytics", "torch", "numpy", "bloomery-worker", "bloomery-recipe-yolo")
 """Whose versions the results name."""
@@ -29,7 +30,14 @@ def named_model(context: Context, *, device: str) -> TrainedModel:
 
 
 def applied(context: Context, flavour: Flavour) -> Applied:
-    """The same on the job's device, as jobs that apply it see it. Raises ConfigError."""
+    """The same, or the form of it that the job names, as jobs that apply it see it.
+
+    Raises:
+        ConfigError: the job names none, one of another task, or a form that cannot be run here.
+        DataError: the files of the form are none.
+    """
+    if context.job.variant:
+        return applied_form(context, flavour.evaluator, decoder=flavour.decoder)
     model = named_model(context, device=machine.device())
     return Applied(
         predict=model,
@@ -39,4 +47,7 @@ def applied(context: Context, flavour: Flavour) -> Applied:
         resize=flavour.resize,
         decoder=flavour.decoder,
         packages=PACKAGES,
+        runtime=f"{open_checkpoint.__module__}:{open_checkpoint.__name__}",
+        file=Path(context.job.base_file),
+        device=machine.device_name(),
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bloomery_inference.convert import version_name
-from bloomery_inference.model import Alias, AliasChange, Condition, Figure, ModelVersion
-from bloomery_inference.names import ALIAS, MODEL, check_alias, parse_selector
-from bloomery_inference.promotion import check_conditions, figures
+from bloomery_inference.model import Alias, AliasChange, Figure, ModelVersion
+from bloomery_inference.moves import Move, check_move
+from bloomery_inference.names import ALIAS, MODEL, parse_selector
+from bloomery_inference.outdoing import Outdoing, Outdone
+from bloomery_inference.promotion import figures, refuse
 from bloomery_inference.registry import page_of
 from bloomery_inference.store import aliases, evaluations, models
 from bloomery_inference.store.aliases import Change
@@ -27,28 +29,12 @@ if TYPE_CHECKING:
 _LIST = "list the aliases of the model"
 
 
-@dataclass(frozen=True)
-class Move:
-    """A wish to let the alias called `name` name a version.
-
-    Attributes:
-        expected: number of the version that it must name before, 0 for none, None for any.
-        conditions: what must have been measured, on `dataset_version` or, where that is empty, on any.
-    """
-
-    name: str
-    model_version: str
-    expected: int | None
-    reason: str
-    conditions: tuple[Condition, ...]
-    dataset_version: str
-
-
 class Aliases:
     """Aliases in the database; whoever changes one holds the lock of its model."""
 
-    def __init__(self, db: Database, *, clock: Clock = utc_now) -> None:
+    def __init__(self, db: Database, outdoing: Outdoing, *, clock: Clock = utc_now) -> None:
         self._db = db
+        self._outdoing = outdoing
         self._clock = clock
 
     async def get(self, name: str) -> Alias:
@@ -86,27 +72,34 @@ class Aliases:
         Raise NotFound, InvalidArgument, Aborted ALIAS_MOVED, FailedPrecondition CONDITION_NOT_MET or
         VERSION_INACTIVE.
         """
-        _check(move)
+        check_move(move)
         answered = await repeatable.first_answer(self._db)
         if answered is not None:
             return answered
+        # Before the transaction, as it takes seconds and asks others.
+        outdone = await self._outdoing.of(move) if move.if_better else None
         async with self._db.write() as tx:
 
             async def make() -> ModelAlias:
-                return answer(await self._move(tx, move))
+                return answer(await self._move(tx, move, outdone))
 
             return await repeatable.once(tx, make)
 
-    async def _move(self, tx: Transaction, move: Move) -> Alias:
+    async def _move(self, tx: Transaction, move: Move, outdone: Outdone | None) -> Alias:
         ids = ALIAS.parse(move.name)
-        model_uid, version = await _locked(tx, move.model_version)
+        model_uid, version = await _locked(tx, outdone.version if outdone else move.model_version)
         _check_active(version)
-        measured = await _figures(tx, version, move)
         now = await aliases.get(tx, ids["project"], ids["model"], ids["alias"])
+        if outdone:
+            # What was compared is what is named still.
+            _check_place(move.name, now, outdone.before)
+        measured, failures = await _figures(tx, version, move)
+        refuse(version, [*failures, *([outdone.failure] if outdone and outdone.failure else [])])
         if now and now.number == version.number:
             return replace(now, figures=measured)
         _check_place(move.name, now, move.expected)
-        change = Change(current_principal().subject, move.reason, self._clock(), measured)
+        found = outdone.comparison if outdone else None
+        change = Change(current_principal().subject, move.reason, self._clock(), measured, found)
         await aliases.put(tx, model_uid, ids["alias"], version, change)
         made = await aliases.get(tx, ids["project"], ids["model"], ids["alias"])
         assert made is not None
@@ -146,25 +139,11 @@ def _check_active(version: ModelVersion) -> None:
     raise FailedPrecondition("VERSION_INACTIVE", message, [PreconditionViolation("VERSION_INACTIVE", name, fix)])
 
 
-async def _figures(tx: Transaction, version: ModelVersion, move: Move) -> tuple[Figure, ...]:
+async def _figures(
+    tx: Transaction, version: ModelVersion, move: Move
+) -> tuple[tuple[Figure, ...], list[PreconditionViolation]]:
     measured = await evaluations.of_version(tx, version.uid) if move.conditions else []
     return figures(version, measured, move.conditions, move.dataset_version)
-
-
-def _check(move: Move) -> None:
-    violations = Violations()
-    ids = ALIAS.check(move.name, "name", violations)
-    if ids:
-        check_alias(ids["alias"], "name", violations)
-    check_text(move.reason, "reason", violations)
-    if (move.expected or 0) < 0:
-        violations.add("expected_version", "must be the number of a version, or 0 where there must be no such alias")
-    check_conditions(move.conditions, move.dataset_version, violations)
-    violations.raise_if_any()
-    selector = parse_selector(move.model_version, "model_version")
-    if ids and (selector.project, selector.model) != (ids["project"], ids["model"]):
-        violations.add("model_version", f"must be a version of {move.name.partition('/aliases/')[0]}")
-    violations.raise_if_any()
 
 
 def _check_place(name: str, now: Alias | None, expected: int | None) -> None:

@@ -26,6 +26,7 @@ from bloomery_inference.housekeeping import Housekeeper
 from bloomery_inference.images import ImageSource
 from bloomery_inference.loading import LoadedModels
 from bloomery_inference.optimizing import Optimizer
+from bloomery_inference.outdoing import Outdoing
 from bloomery_inference.parked import Parked
 from bloomery_inference.pending import Pending
 from bloomery_inference.predictor import Predictor
@@ -91,7 +92,13 @@ class InferenceApp:
         )
         comparing = Comparing(jobs, objects)
         self._models = ModelServicer(
-            registry, optimizer, Versions(db, jobs), Aliases(db), Cards(db, datasets), comparing, objects
+            registry,
+            optimizer,
+            Versions(db, jobs),
+            Aliases(db, Outdoing(db, comparing)),
+            Cards(db, datasets),
+            comparing,
+            objects,
         )
         images = ImageSource(annotations, objects, max_bytes=settings.max_image_bytes)
         streams = Streams(

@@ -62,4 +62,5 @@ def _evaluation_message(evaluation: Evaluation) -> ModelEvaluation:
         dataset_version=evaluation.dataset_version,
         metrics=evaluation.metrics,
         create_time=to_timestamp(evaluation.create_time),
+        variant=evaluation.variant,
     )

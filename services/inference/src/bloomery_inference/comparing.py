@@ -113,6 +113,8 @@ def _comparison(before: Job, after: Job, found: Paired) -> EvaluationComparison:
         image_count=found.images,
         cluster_count=found.clusters,
         differences=[_difference(split, one) for one in found.differences],
+        model_variant=before.model_variant,
+        other_model_variant=after.model_variant,
     )
 
 

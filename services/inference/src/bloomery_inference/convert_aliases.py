@@ -1,8 +1,19 @@
 """Between protobuf and aliases."""
 
-from bloomery.inference.v1 import ConditionFigure, MetricCondition, ModelAlias, ModelAliasChange, SetModelAliasRequest
-from bloomery_inference.aliases import Move
-from bloomery_inference.model import Alias, AliasChange, Condition, Figure
+from collections.abc import Mapping
+
+from google.protobuf.json_format import ParseDict
+
+from bloomery.inference.v1 import (
+    AliasComparison,
+    ConditionFigure,
+    MetricCondition,
+    ModelAlias,
+    ModelAliasChange,
+    SetModelAliasRequest,
+)
+from bloomery_inference.model import Alias, AliasChange, Condition, Figure, Json
+from bloomery_inference.moves import DEFAULT_SPLIT, Move
 from bloomery_inference.names import ALIAS, VERSION
 from bloomery_kit.times import to_timestamp
 
@@ -23,9 +34,12 @@ def move_of(request: SetModelAliasRequest) -> Move:
         expected=request.expected_version if request.HasField("expected_version") else None,
         reason=request.reason,
         conditions=tuple(
-            Condition(one.metric, _COMPARISONS.get(one.comparison, ""), one.threshold) for one in request.conditions
+            Condition(one.metric, _COMPARISONS.get(one.comparison, ""), one.threshold, one.variant)
+            for one in request.conditions
         ),
         dataset_version=request.dataset_version,
+        if_better=request.if_better,
+        split=request.split or DEFAULT_SPLIT,
     )
 
 
@@ -38,6 +52,7 @@ def alias_message(alias: Alias) -> ModelAlias:
         updater=alias.updater,
         reason=alias.reason,
         figures=map(_figure_message, alias.figures),
+        comparison=_comparison(alias.comparison),
     )
 
 
@@ -51,13 +66,22 @@ def change_message(change: AliasChange) -> ModelAliasChange:
         reason=change.reason,
         figures=map(_figure_message, change.figures),
         create_time=to_timestamp(change.create_time),
+        comparison=_comparison(change.comparison),
     )
+
+
+def _comparison(stored: Mapping[str, Json] | None) -> AliasComparison | None:
+    # A later version may have written it, and know more of it.
+    return None if stored is None else ParseDict(dict(stored), AliasComparison(), ignore_unknown_fields=True)
 
 
 def _figure_message(figure: Figure) -> ConditionFigure:
     wanted = figure.condition
     condition = MetricCondition(
-        metric=wanted.metric, comparison=_NUMBERS[wanted.comparison], threshold=wanted.threshold
+        metric=wanted.metric,
+        comparison=_NUMBERS[wanted.comparison],
+        threshold=wanted.threshold,
+        variant=wanted.variant,
     )
     return ConditionFigure(
         condition=condition, value=figure.value, job=figure.job, dataset_version=figure.dataset_version

@@ -134,18 +134,22 @@ class Evaluation:
     dataset_version: str
     metrics: Mapping[str, float]
     create_time: datetime
+    variant: str = ""
+    """Id of the variant that was measured, "" for the version itself."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What must have been measured: `comparison` is one of ">=", ">", "<=", "<"."""
+    """What must have been measured of a version, or of its `variant`: `comparison` is one of ">=", ">", "<=", "<"."""
 
     metric: str
     comparison: str
     threshold: float
+    variant: str = ""
 
     def __str__(self) -> str:
-        return f"{self.metric} {self.comparison} {self.threshold:g}"
+        of = f" of {self.variant}" if self.variant else ""
+        return f"{self.metric}{of} {self.comparison} {self.threshold:g}"
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,8 @@ class Alias:
     updater: str
     update_time: datetime
     figures: tuple[Figure, ...]
+    comparison: Mapping[str, Json] | None = None
+    """How it was found better than the version before, as the contract's AliasComparison."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +192,7 @@ class AliasChange:
     changer: str
     figures: tuple[Figure, ...]
     create_time: datetime
+    comparison: Mapping[str, Json] | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     "<": operator.lt,
 }
-_REASON = "CONDITION_NOT_MET"
+NOT_MET = "CONDITION_NOT_MET"
+"""Reason of a refusal, and type of each of its violations."""
 _MOST = 20
 _LISTED = 12
 
@@ -27,6 +28,7 @@ def check_conditions(conditions: Sequence[Condition], dataset_version: str, viol
     for index, condition in enumerate(conditions):
         field = f"conditions[{index}]"
         check_text(condition.metric, f"{field}.metric", violations)
+        check_text(condition.variant, f"{field}.variant", violations)
         if not condition.metric:
             violations.add(f"{field}.metric", "is required, such as test/map50")
         if condition.comparison not in COMPARISONS:
@@ -39,31 +41,35 @@ def check_conditions(conditions: Sequence[Condition], dataset_version: str, viol
 
 def figures(
     version: ModelVersion, evaluations: Sequence[Evaluation], conditions: Sequence[Condition], dataset_version: str
-) -> tuple[Figure, ...]:
-    """What was measured for each condition, by the newest of `evaluations` that has its metric.
+) -> tuple[tuple[Figure, ...], list[PreconditionViolation]]:
+    """What was measured for each condition, by the newest of `evaluations` that has its metric; and what is not enough.
 
     They come newest first; the one of the job that made the version is the oldest. With `dataset_version` only what was
-    measured on it counts. Raise FailedPrecondition CONDITION_NOT_MET with all that is missing or not enough.
+    measured on it counts. Of a variant only its own evaluations count, of the version itself only those of no variant.
     """
     content = version.content
     own = Evaluation(content.lineage.job, content.lineage.dataset_version, content.metrics, version.create_time)
     counted = [one for one in (*evaluations, own) if dataset_version in ("", one.dataset_version)]
     found = [(condition, _measured(condition, counted)) for condition in conditions]
     failures = [
-        PreconditionViolation(_REASON, str(condition), _why(figure, counted))
+        PreconditionViolation(NOT_MET, str(condition), _why(condition, figure, counted))
         for condition, figure in found
         if figure is None or not _is_met(figure)
     ]
+    return tuple(figure for _, figure in found if figure), failures
+
+
+def refuse(version: ModelVersion, failures: Sequence[PreconditionViolation]) -> None:
+    """Raise FailedPrecondition CONDITION_NOT_MET with all failures, if there are any."""
     if failures:
         name = f"{version.model}@{version.number}"
         told = "; ".join(f"{one.subject}: {one.description}" for one in failures)
-        raise FailedPrecondition(_REASON, f"{name} does not meet the conditions: {told}", failures)
-    return tuple(figure for _, figure in found if figure)
+        raise FailedPrecondition(NOT_MET, f"{name} does not meet the conditions: {told}", failures)
 
 
 def _measured(condition: Condition, evaluations: Sequence[Evaluation]) -> Figure | None:
     for one in evaluations:
-        if condition.metric in one.metrics:
+        if condition.metric in one.metrics and condition.variant == one.variant:
             return Figure(condition, one.metrics[condition.metric], one.job, one.dataset_version)
     return None
 
@@ -72,10 +78,10 @@ def _is_met(figure: Figure) -> bool:
     return COMPARISONS[figure.condition.comparison](figure.value, figure.condition.threshold)
 
 
-def _why(figure: Figure | None, evaluations: Sequence[Evaluation]) -> str:
+def _why(condition: Condition, figure: Figure | None, evaluations: Sequence[Evaluation]) -> str:
     if figure:
         return f"it is {figure.value:.6g}, measured by {figure.job} on {figure.dataset_version or 'no dataset version'}"
-    known = sorted({name for one in evaluations for name in one.metrics})
+    known = sorted({name for one in evaluations if one.variant == condition.variant for name in one.metrics})
     more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
     there = f"there are {', '.join(known[:_LISTED])}{more}" if known else "nothing was"
-    return f"it was not measured, {there}; evaluate the version"
+    return f"it was not measured, {there}; evaluate the {'variant' if condition.variant else 'version'}"

@@ -19,7 +19,7 @@ from bloomery.training.v1 import FeedItem, JobKind
 from bloomery_inference.convert import CHECKPOINT
 from bloomery_inference.deletion import hold_of
 from bloomery_inference.holding import Holding
-from bloomery_inference.model import Artifact, Cleanup, Model, VersionContent
+from bloomery_inference.model import Artifact, Cleanup, Model, ModelVersion, VersionContent
 from bloomery_inference.names import MODEL, VERSION, parse_selector
 from bloomery_inference.results import made_variants, model_uid, variant_result, version_content, version_uid
 from bloomery_inference.store import cleanups, evaluations, models, results, variants
@@ -127,13 +127,12 @@ class Recorder:
         await _leave_files(tx, item, result.artifacts if finished and made else ())
 
     async def _record_evaluation(self, tx: Transaction, item: FeedItem) -> None:
-        """Record what was measured of a version, but not of another one that has its name since."""
+        """Record what was measured of a version or a variant, but not of another one that has its name since."""
         if not VERSION.matches(item.job.model_version):
             return
         version = await models.get_version(tx, parse_selector(item.job.model_version))
-        digests = {one.digest for one in version.content.artifacts if one.role == CHECKPOINT} if version else set()
-        if version and item.job.base_artifact.digest in digests and await models.lock_version(tx, version.uid):
-            await evaluations.record(tx, version.uid, item, self._clock())
+        if version and _is_measured(version, item) and await models.lock_version(tx, version.uid):
+            await evaluations.record(tx, version.uid, _variant_id(item), item, self._clock())
 
     async def refuse(self, item: FeedItem, error: Exception, take: Take) -> None:
         """Note that a result makes nothing, and why, and let go of what it has."""
@@ -182,6 +181,21 @@ class Recorder:
             recorded = await models.find_version(tx, item.job.name, item.result.job_uid)
             number = recorded.number if recorded else await models.next_number(tx, ids["project"], ids["model"])
         return f"models/{ids['model']}@{number}"
+
+
+def _is_measured(version: ModelVersion, item: FeedItem) -> bool:
+    """Whether a job worked on the files of a version, or of the variant of it that it names."""
+    if not item.job.model_variant:
+        own = {one.digest for one in version.content.artifacts if one.role == CHECKPOINT}
+        return item.job.base_artifact.digest in own
+    named = [one for one in version.variants if one.id == _variant_id(item)]
+    made = {one.digest for variant in named for one in variant.result.artifacts}
+    given = {one.digest for one in item.job.variant_artifacts}
+    return bool(given) and given <= made
+
+
+def _variant_id(item: FeedItem) -> str:
+    return item.job.model_variant.rpartition("/")[2]
 
 
 def _made_by(item: FeedItem, now: datetime) -> Model:

@@ -18,6 +18,7 @@ from bloomery.inference.v1.evaluation_pb2 import (
     FigureDifference,
 )
 from bloomery.inference.v1.model_pb2 import (
+    AliasComparison,
     ConditionFigure,
     InputSpec,
     Latency,
@@ -103,6 +104,7 @@ from bloomery.inference.v1.serving_service_pb2_grpc import (
 )
 
 __all__ = [
+    "AliasComparison",
     "BETTER_FIRST",
     "BETTER_NOT_DISTINGUISHABLE",
     "BETTER_OTHER",

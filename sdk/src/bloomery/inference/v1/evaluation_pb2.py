@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&bloomery/inference/v1/evaluation.proto\x12\x15\x62loomery.inference.v1\"\xdc\x01\n\x14\x45valuationComparison\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\x1b\n\x13other_model_version\x18\x02 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x03 \x01(\t\x12\r\n\x05split\x18\x04 \x01(\t\x12\x13\n\x0bimage_count\x18\x05 \x01(\x03\x12\x15\n\rcluster_count\x18\x06 \x01(\x03\x12<\n\x0b\x64ifferences\x18\x07 \x03(\x0b\x32\'.bloomery.inference.v1.FigureDifference\"\xaf\x01\n\x10\x46igureDifference\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x13\n\x0bother_value\x18\x03 \x01(\x01\x12\r\n\x05lower\x18\x04 \x01(\x01\x12\r\n\x05upper\x18\x05 \x01(\x01\x12-\n\x06\x62\x65tter\x18\x06 \x01(\x0e\x32\x1d.bloomery.inference.v1.Better\x12\x1a\n\x12needed_image_count\x18\x07 \x01(\x03*d\n\x06\x42\x65tter\x12\x16\n\x12\x42\x45TTER_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x42\x45TTER_FIRST\x10\x01\x12\x10\n\x0c\x42\x45TTER_OTHER\x10\x02\x12\x1e\n\x1a\x42\x45TTER_NOT_DISTINGUISHABLE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&bloomery/inference/v1/evaluation.proto\x12\x15\x62loomery.inference.v1\"\x90\x02\n\x14\x45valuationComparison\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\x1b\n\x13other_model_version\x18\x02 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x03 \x01(\t\x12\r\n\x05split\x18\x04 \x01(\t\x12\x13\n\x0bimage_count\x18\x05 \x01(\x03\x12\x15\n\rcluster_count\x18\x06 \x01(\x03\x12<\n\x0b\x64ifferences\x18\x07 \x03(\x0b\x32\'.bloomery.inference.v1.FigureDifference\x12\x15\n\rmodel_variant\x18\x08 \x01(\t\x12\x1b\n\x13other_model_variant\x18\t \x01(\t\"\xaf\x01\n\x10\x46igureDifference\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x13\n\x0bother_value\x18\x03 \x01(\x01\x12\r\n\x05lower\x18\x04 \x01(\x01\x12\r\n\x05upper\x18\x05 \x01(\x01\x12-\n\x06\x62\x65tter\x18\x06 \x01(\x0e\x32\x1d.bloomery.inference.v1.Better\x12\x1a\n\x12needed_image_count\x18\x07 \x01(\x03*d\n\x06\x42\x65tter\x12\x16\n\x12\x42\x45TTER_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x42\x45TTER_FIRST\x10\x01\x12\x10\n\x0c\x42\x45TTER_OTHER\x10\x02\x12\x1e\n\x1a\x42\x45TTER_NOT_DISTINGUISHABLE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bloomery.inference.v1.evaluation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BETTER']._serialized_start=466
-  _globals['_BETTER']._serialized_end=566
+  _globals['_BETTER']._serialized_start=518
+  _globals['_BETTER']._serialized_end=618
   _globals['_EVALUATIONCOMPARISON']._serialized_start=66
-  _globals['_EVALUATIONCOMPARISON']._serialized_end=286
-  _globals['_FIGUREDIFFERENCE']._serialized_start=289
-  _globals['_FIGUREDIFFERENCE']._serialized_end=464
+  _globals['_EVALUATIONCOMPARISON']._serialized_end=338
+  _globals['_FIGUREDIFFERENCE']._serialized_start=341
+  _globals['_FIGUREDIFFERENCE']._serialized_end=516
 # @@protoc_insertion_point(module_scope)

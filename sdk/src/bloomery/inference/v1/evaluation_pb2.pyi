@@ -59,6 +59,8 @@ class EvaluationComparison(message.Message):
     IMAGE_COUNT_FIELD_NUMBER: builtins.int
     CLUSTER_COUNT_FIELD_NUMBER: builtins.int
     DIFFERENCES_FIELD_NUMBER: builtins.int
+    MODEL_VARIANT_FIELD_NUMBER: builtins.int
+    OTHER_MODEL_VARIANT_FIELD_NUMBER: builtins.int
     model_version: builtins.str
     """The model version that the first job measured: `projects/{project}/models/{model}/versions/{version}`."""
     other_model_version: builtins.str
@@ -71,6 +73,10 @@ class EvaluationComparison(message.Message):
     """How many images were measured."""
     cluster_count: builtins.int
     """How many of them are independent: a group of the dataset version counts once. The interval is over these."""
+    model_variant: builtins.str
+    """The variant of `model_version` that the first job measured, by its full name; empty for the version itself."""
+    other_model_variant: builtins.str
+    """The same of the other job."""
     @builtins.property
     def differences(self) -> containers.RepeatedCompositeFieldContainer[FigureDifference]:
         """Each figure; the first one counts most: mAP50 of boxes (DETECT, SEGMENT) or accuracy (CLASSIFY)."""
@@ -85,10 +91,12 @@ class EvaluationComparison(message.Message):
         image_count: builtins.int = ...,
         cluster_count: builtins.int = ...,
         differences: abc.Iterable[FigureDifference] | None = ...,
+        model_variant: builtins.str = ...,
+        other_model_variant: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["cluster_count", b"cluster_count", "dataset_version", b"dataset_version", "differences", b"differences", "image_count", b"image_count", "model_version", b"model_version", "other_model_version", b"other_model_version", "split", b"split"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["cluster_count", b"cluster_count", "dataset_version", b"dataset_version", "differences", b"differences", "image_count", b"image_count", "model_variant", b"model_variant", "model_version", b"model_version", "other_model_variant", b"other_model_variant", "other_model_version", b"other_model_version", "split", b"split"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

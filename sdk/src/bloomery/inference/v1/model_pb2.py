@@ -24,12 +24,13 @@ _sym_db = _symbol_database.Default()
 
 from bloomery.common.v1 import resources_pb2 as bloomery_dot_common_dot_v1_dot_resources__pb2
 from bloomery.dataset.v1 import dataset_pb2 as bloomery_dot_dataset_dot_v1_dot_dataset__pb2
+from bloomery.inference.v1 import evaluation_pb2 as bloomery_dot_inference_dot_v1_dot_evaluation__pb2
 from bloomery.vision.v1 import geometry_pb2 as bloomery_dot_vision_dot_v1_dot_geometry__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!bloomery/inference/v1/model.proto\x12\x15\x62loomery.inference.v1\x1a\"bloomery/common/v1/resources.proto\x1a!bloomery/dataset/v1/dataset.proto\x1a!bloomery/vision/v1/geometry.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x38\n\x06labels\x18\x04 \x03(\x0b\x32(.bloomery.inference.v1.Model.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12\x16\n\x0elatest_version\x18\x08 \x01(\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbc\x05\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12*\n\x04task\x18\x04 \x01(\x0e\x32\x1c.bloomery.vision.v1.TaskType\x12\x0f\n\x07\x63lasses\x18\x05 \x03(\t\x12/\n\tartifacts\x18\x06 \x03(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12\x41\n\x07metrics\x18\x07 \x03(\x0b\x32\x30.bloomery.inference.v1.ModelVersion.MetricsEntry\x12/\n\x07lineage\x18\x08 \x01(\x0b\x32\x1e.bloomery.inference.v1.Lineage\x12/\n\x05input\x18\t \x01(\x0b\x32 .bloomery.inference.v1.InputSpec\x12(\n\x07\x64\x65tails\x18\n \x01(\x0b\x32\x17.google.protobuf.Struct\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x08variants\x18\x0c \x03(\x0b\x32#.bloomery.inference.v1.ModelVariant\x12\x0f\n\x07\x61liases\x18\r \x03(\t\x12\x0c\n\x04note\x18\x0e \x01(\t\x12\x38\n\x05state\x18\x0f \x01(\x0e\x32).bloomery.inference.v1.ModelVersion.State\x12\x0c\n\x04\x65tag\x18\x10 \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"D\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_ACTIVE\x10\x01\x12\x12\n\x0eSTATE_INACTIVE\x10\x02\"\xde\x01\n\x0fModelEvaluation\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x02 \x01(\t\x12\x44\n\x07metrics\x18\x03 \x03(\x0b\x32\x33.bloomery.inference.v1.ModelEvaluation.MetricsEntry\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xc5\x02\n\tModelCard\x12:\n\rmodel_version\x18\x01 \x01(\x0b\x32#.bloomery.inference.v1.ModelVersion\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12<\n\x06labels\x18\x03 \x03(\x0b\x32,.bloomery.inference.v1.ModelCard.LabelsEntry\x12;\n\x0b\x65valuations\x18\x04 \x03(\x0b\x32&.bloomery.inference.v1.ModelEvaluation\x12<\n\x0f\x64\x61taset_version\x18\x05 \x01(\x0b\x32#.bloomery.dataset.v1.DatasetVersion\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbc\x01\n\nModelAlias\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07updater\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x37\n\x07\x66igures\x18\x06 \x03(\x0b\x32&.bloomery.inference.v1.ConditionFigure\"\xd9\x01\n\x10ModelAliasChange\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x14\n\x0c\x66rom_version\x18\x02 \x01(\t\x12\x12\n\nto_version\x18\x03 \x01(\t\x12\x0f\n\x07\x63hanger\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x07\x66igures\x18\x07 \x03(\x0b\x32&.bloomery.inference.v1.ConditionFigure\"\x83\x02\n\x0fMetricCondition\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x45\n\ncomparison\x18\x02 \x01(\x0e\x32\x31.bloomery.inference.v1.MetricCondition.Comparison\x12\x11\n\tthreshold\x18\x03 \x01(\x01\"\x85\x01\n\nComparison\x12\x1a\n\x16\x43OMPARISON_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43OMPARISON_AT_LEAST\x10\x01\x12\x14\n\x10\x43OMPARISON_ABOVE\x10\x02\x12\x16\n\x12\x43OMPARISON_AT_MOST\x10\x03\x12\x14\n\x10\x43OMPARISON_BELOW\x10\x04\"\x81\x01\n\x0f\x43onditionFigure\x12\x39\n\tcondition\x18\x01 \x01(\x0b\x32&.bloomery.inference.v1.MetricCondition\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x0b\n\x03job\x18\x03 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x04 \x01(\t\"\xc6\x02\n\x07Lineage\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07job_uid\x18\x02 \x01(\t\x12\x0e\n\x06recipe\x18\x03 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x04 \x01(\t\x12\x14\n\x0c\x64\x61taset_hash\x18\x05 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x06 \x01(\t\x12\x13\n\x0b\x62\x61se_digest\x18\x07 \x01(\t\x12\x0f\n\x07license\x18\x08 \x01(\t\x12+\n\nparameters\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\x12>\n\x08versions\x18\n \x03(\x0b\x32,.bloomery.inference.v1.Lineage.VersionsEntry\x12\x0c\n\x04seed\x18\x0b \x01(\x03\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\":\n\tInputSpec\x12\x0e\n\x06height\x18\x01 \x01(\x05\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0e\n\x06resize\x18\x03 \x01(\t\"\xfc\x03\n\x0cModelVariant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x03 \x01(\t\x12\x11\n\tprecision\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x38\n\x05state\x18\x06 \x01(\x0e\x32).bloomery.inference.v1.ModelVariant.State\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12/\n\tartifacts\x18\x08 \x03(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12-\n\x06parity\x18\t \x01(\x0b\x32\x1d.bloomery.inference.v1.Parity\x12/\n\x07latency\x18\n \x01(\x0b\x32\x1e.bloomery.inference.v1.Latency\x12\x0b\n\x03job\x18\x0b \x01(\t\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"T\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x10\n\x0cSTATE_FAILED\x10\x03\"j\n\tModelForm\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\x12\x11\n\tprecision\x18\x03 \x01(\t\x12\x0f\n\x07runtime\x18\x04 \x01(\t\x12\x0e\n\x06limits\x18\x05 \x01(\t\x12\r\n\x05needs\x18\x06 \x01(\t\"\xa3\x01\n\x06Parity\x12\x13\n\x0bimage_count\x18\x01 \x01(\x05\x12\x1a\n\x12max_geometry_error\x18\x02 \x01(\x01\x12\x17\n\x0fmax_score_error\x18\x03 \x01(\x01\x12\x17\n\x0foriginal_metric\x18\x04 \x01(\x01\x12\x16\n\x0evariant_metric\x18\x05 \x01(\x01\x12\x0e\n\x06passed\x18\x06 \x01(\x08\x12\x0e\n\x06limits\x18\x07 \x01(\t\"\xa2\x01\n\x07Latency\x12\x0e\n\x06p50_ms\x18\x01 \x01(\x01\x12\x0e\n\x06p95_ms\x18\x02 \x01(\x01\x12\x0c\n\x04runs\x18\x03 \x01(\x05\x12\x0f\n\x07threads\x18\x04 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x19\n\x11images_per_second\x18\x06 \x01(\x01\x12\x12\n\nbatch_size\x18\x07 \x01(\x05\x12\x19\n\x11peak_memory_bytes\x18\x08 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!bloomery/inference/v1/model.proto\x12\x15\x62loomery.inference.v1\x1a\"bloomery/common/v1/resources.proto\x1a!bloomery/dataset/v1/dataset.proto\x1a&bloomery/inference/v1/evaluation.proto\x1a!bloomery/vision/v1/geometry.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x38\n\x06labels\x18\x04 \x03(\x0b\x32(.bloomery.inference.v1.Model.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12\x16\n\x0elatest_version\x18\x08 \x01(\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbc\x05\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12*\n\x04task\x18\x04 \x01(\x0e\x32\x1c.bloomery.vision.v1.TaskType\x12\x0f\n\x07\x63lasses\x18\x05 \x03(\t\x12/\n\tartifacts\x18\x06 \x03(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12\x41\n\x07metrics\x18\x07 \x03(\x0b\x32\x30.bloomery.inference.v1.ModelVersion.MetricsEntry\x12/\n\x07lineage\x18\x08 \x01(\x0b\x32\x1e.bloomery.inference.v1.Lineage\x12/\n\x05input\x18\t \x01(\x0b\x32 .bloomery.inference.v1.InputSpec\x12(\n\x07\x64\x65tails\x18\n \x01(\x0b\x32\x17.google.protobuf.Struct\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x08variants\x18\x0c \x03(\x0b\x32#.bloomery.inference.v1.ModelVariant\x12\x0f\n\x07\x61liases\x18\r \x03(\t\x12\x0c\n\x04note\x18\x0e \x01(\t\x12\x38\n\x05state\x18\x0f \x01(\x0e\x32).bloomery.inference.v1.ModelVersion.State\x12\x0c\n\x04\x65tag\x18\x10 \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"D\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_ACTIVE\x10\x01\x12\x12\n\x0eSTATE_INACTIVE\x10\x02\"\xef\x01\n\x0fModelEvaluation\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x02 \x01(\t\x12\x44\n\x07metrics\x18\x03 \x03(\x0b\x32\x33.bloomery.inference.v1.ModelEvaluation.MetricsEntry\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07variant\x18\x05 \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xc5\x02\n\tModelCard\x12:\n\rmodel_version\x18\x01 \x01(\x0b\x32#.bloomery.inference.v1.ModelVersion\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12<\n\x06labels\x18\x03 \x03(\x0b\x32,.bloomery.inference.v1.ModelCard.LabelsEntry\x12;\n\x0b\x65valuations\x18\x04 \x03(\x0b\x32&.bloomery.inference.v1.ModelEvaluation\x12<\n\x0f\x64\x61taset_version\x18\x05 \x01(\x0b\x32#.bloomery.dataset.v1.DatasetVersion\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf8\x01\n\nModelAlias\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07updater\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x37\n\x07\x66igures\x18\x06 \x03(\x0b\x32&.bloomery.inference.v1.ConditionFigure\x12:\n\ncomparison\x18\x07 \x01(\x0b\x32&.bloomery.inference.v1.AliasComparison\"r\n\x0f\x41liasComparison\x12?\n\ncomparison\x18\x01 \x01(\x0b\x32+.bloomery.inference.v1.EvaluationComparison\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x11\n\tother_job\x18\x03 \x01(\t\"\x95\x02\n\x10ModelAliasChange\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x14\n\x0c\x66rom_version\x18\x02 \x01(\t\x12\x12\n\nto_version\x18\x03 \x01(\t\x12\x0f\n\x07\x63hanger\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x07\x66igures\x18\x07 \x03(\x0b\x32&.bloomery.inference.v1.ConditionFigure\x12:\n\ncomparison\x18\x08 \x01(\x0b\x32&.bloomery.inference.v1.AliasComparison\"\x94\x02\n\x0fMetricCondition\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x45\n\ncomparison\x18\x02 \x01(\x0e\x32\x31.bloomery.inference.v1.MetricCondition.Comparison\x12\x11\n\tthreshold\x18\x03 \x01(\x01\x12\x0f\n\x07variant\x18\x04 \x01(\t\"\x85\x01\n\nComparison\x12\x1a\n\x16\x43OMPARISON_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43OMPARISON_AT_LEAST\x10\x01\x12\x14\n\x10\x43OMPARISON_ABOVE\x10\x02\x12\x16\n\x12\x43OMPARISON_AT_MOST\x10\x03\x12\x14\n\x10\x43OMPARISON_BELOW\x10\x04\"\x81\x01\n\x0f\x43onditionFigure\x12\x39\n\tcondition\x18\x01 \x01(\x0b\x32&.bloomery.inference.v1.MetricCondition\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x0b\n\x03job\x18\x03 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x04 \x01(\t\"\xc6\x02\n\x07Lineage\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07job_uid\x18\x02 \x01(\t\x12\x0e\n\x06recipe\x18\x03 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x04 \x01(\t\x12\x14\n\x0c\x64\x61taset_hash\x18\x05 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x06 \x01(\t\x12\x13\n\x0b\x62\x61se_digest\x18\x07 \x01(\t\x12\x0f\n\x07license\x18\x08 \x01(\t\x12+\n\nparameters\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\x12>\n\x08versions\x18\n \x03(\x0b\x32,.bloomery.inference.v1.Lineage.VersionsEntry\x12\x0c\n\x04seed\x18\x0b \x01(\x03\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\":\n\tInputSpec\x12\x0e\n\x06height\x18\x01 \x01(\x05\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0e\n\x06resize\x18\x03 \x01(\t\"\xfc\x03\n\x0cModelVariant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x03 \x01(\t\x12\x11\n\tprecision\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x38\n\x05state\x18\x06 \x01(\x0e\x32).bloomery.inference.v1.ModelVariant.State\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12/\n\tartifacts\x18\x08 \x03(\x0b\x32\x1c.bloomery.common.v1.Artifact\x12-\n\x06parity\x18\t \x01(\x0b\x32\x1d.bloomery.inference.v1.Parity\x12/\n\x07latency\x18\n \x01(\x0b\x32\x1e.bloomery.inference.v1.Latency\x12\x0b\n\x03job\x18\x0b \x01(\t\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"T\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x10\n\x0cSTATE_FAILED\x10\x03\"j\n\tModelForm\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\x12\x11\n\tprecision\x18\x03 \x01(\t\x12\x0f\n\x07runtime\x18\x04 \x01(\t\x12\x0e\n\x06limits\x18\x05 \x01(\t\x12\r\n\x05needs\x18\x06 \x01(\t\"\xa3\x01\n\x06Parity\x12\x13\n\x0bimage_count\x18\x01 \x01(\x05\x12\x1a\n\x12max_geometry_error\x18\x02 \x01(\x01\x12\x17\n\x0fmax_score_error\x18\x03 \x01(\x01\x12\x17\n\x0foriginal_metric\x18\x04 \x01(\x01\x12\x16\n\x0evariant_metric\x18\x05 \x01(\x01\x12\x0e\n\x06passed\x18\x06 \x01(\x08\x12\x0e\n\x06limits\x18\x07 \x01(\t\"\xa2\x01\n\x07Latency\x12\x0e\n\x06p50_ms\x18\x01 \x01(\x01\x12\x0e\n\x06p95_ms\x18\x02 \x01(\x01\x12\x0c\n\x04runs\x18\x03 \x01(\x05\x12\x0f\n\x07threads\x18\x04 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x19\n\x11images_per_second\x18\x06 \x01(\x01\x12\x12\n\nbatch_size\x18\x07 \x01(\x05\x12\x19\n\x11peak_memory_bytes\x18\x08 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,48 +47,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELCARD_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_LINEAGE_VERSIONSENTRY']._loaded_options = None
   _globals['_LINEAGE_VERSIONSENTRY']._serialized_options = b'8\001'
-  _globals['_MODEL']._serialized_start=230
-  _globals['_MODEL']._serialized_end=527
-  _globals['_MODEL_LABELSENTRY']._serialized_start=482
-  _globals['_MODEL_LABELSENTRY']._serialized_end=527
-  _globals['_MODELVERSION']._serialized_start=530
-  _globals['_MODELVERSION']._serialized_end=1230
-  _globals['_MODELVERSION_METRICSENTRY']._serialized_start=1114
-  _globals['_MODELVERSION_METRICSENTRY']._serialized_end=1160
-  _globals['_MODELVERSION_STATE']._serialized_start=1162
-  _globals['_MODELVERSION_STATE']._serialized_end=1230
-  _globals['_MODELEVALUATION']._serialized_start=1233
-  _globals['_MODELEVALUATION']._serialized_end=1455
-  _globals['_MODELEVALUATION_METRICSENTRY']._serialized_start=1114
-  _globals['_MODELEVALUATION_METRICSENTRY']._serialized_end=1160
-  _globals['_MODELCARD']._serialized_start=1458
-  _globals['_MODELCARD']._serialized_end=1783
-  _globals['_MODELCARD_LABELSENTRY']._serialized_start=482
-  _globals['_MODELCARD_LABELSENTRY']._serialized_end=527
-  _globals['_MODELALIAS']._serialized_start=1786
-  _globals['_MODELALIAS']._serialized_end=1974
-  _globals['_MODELALIASCHANGE']._serialized_start=1977
-  _globals['_MODELALIASCHANGE']._serialized_end=2194
-  _globals['_METRICCONDITION']._serialized_start=2197
-  _globals['_METRICCONDITION']._serialized_end=2456
-  _globals['_METRICCONDITION_COMPARISON']._serialized_start=2323
-  _globals['_METRICCONDITION_COMPARISON']._serialized_end=2456
-  _globals['_CONDITIONFIGURE']._serialized_start=2459
-  _globals['_CONDITIONFIGURE']._serialized_end=2588
-  _globals['_LINEAGE']._serialized_start=2591
-  _globals['_LINEAGE']._serialized_end=2917
-  _globals['_LINEAGE_VERSIONSENTRY']._serialized_start=2870
-  _globals['_LINEAGE_VERSIONSENTRY']._serialized_end=2917
-  _globals['_INPUTSPEC']._serialized_start=2919
-  _globals['_INPUTSPEC']._serialized_end=2977
-  _globals['_MODELVARIANT']._serialized_start=2980
-  _globals['_MODELVARIANT']._serialized_end=3488
-  _globals['_MODELVARIANT_STATE']._serialized_start=3404
-  _globals['_MODELVARIANT_STATE']._serialized_end=3488
-  _globals['_MODELFORM']._serialized_start=3490
-  _globals['_MODELFORM']._serialized_end=3596
-  _globals['_PARITY']._serialized_start=3599
-  _globals['_PARITY']._serialized_end=3762
-  _globals['_LATENCY']._serialized_start=3765
-  _globals['_LATENCY']._serialized_end=3927
+  _globals['_MODEL']._serialized_start=270
+  _globals['_MODEL']._serialized_end=567
+  _globals['_MODEL_LABELSENTRY']._serialized_start=522
+  _globals['_MODEL_LABELSENTRY']._serialized_end=567
+  _globals['_MODELVERSION']._serialized_start=570
+  _globals['_MODELVERSION']._serialized_end=1270
+  _globals['_MODELVERSION_METRICSENTRY']._serialized_start=1154
+  _globals['_MODELVERSION_METRICSENTRY']._serialized_end=1200
+  _globals['_MODELVERSION_STATE']._serialized_start=1202
+  _globals['_MODELVERSION_STATE']._serialized_end=1270
+  _globals['_MODELEVALUATION']._serialized_start=1273
+  _globals['_MODELEVALUATION']._serialized_end=1512
+  _globals['_MODELEVALUATION_METRICSENTRY']._serialized_start=1154
+  _globals['_MODELEVALUATION_METRICSENTRY']._serialized_end=1200
+  _globals['_MODELCARD']._serialized_start=1515
+  _globals['_MODELCARD']._serialized_end=1840
+  _globals['_MODELCARD_LABELSENTRY']._serialized_start=522
+  _globals['_MODELCARD_LABELSENTRY']._serialized_end=567
+  _globals['_MODELALIAS']._serialized_start=1843
+  _globals['_MODELALIAS']._serialized_end=2091
+  _globals['_ALIASCOMPARISON']._serialized_start=2093
+  _globals['_ALIASCOMPARISON']._serialized_end=2207
+  _globals['_MODELALIASCHANGE']._serialized_start=2210
+  _globals['_MODELALIASCHANGE']._serialized_end=2487
+  _globals['_METRICCONDITION']._serialized_start=2490
+  _globals['_METRICCONDITION']._serialized_end=2766
+  _globals['_METRICCONDITION_COMPARISON']._serialized_start=2633
+  _globals['_METRICCONDITION_COMPARISON']._serialized_end=2766
+  _globals['_CONDITIONFIGURE']._serialized_start=2769
+  _globals['_CONDITIONFIGURE']._serialized_end=2898
+  _globals['_LINEAGE']._serialized_start=2901
+  _globals['_LINEAGE']._serialized_end=3227
+  _globals['_LINEAGE_VERSIONSENTRY']._serialized_start=3180
+  _globals['_LINEAGE_VERSIONSENTRY']._serialized_end=3227
+  _globals['_INPUTSPEC']._serialized_start=3229
+  _globals['_INPUTSPEC']._serialized_end=3287
+  _globals['_MODELVARIANT']._serialized_start=3290
+  _globals['_MODELVARIANT']._serialized_end=3798
+  _globals['_MODELVARIANT_STATE']._serialized_start=3714
+  _globals['_MODELVARIANT_STATE']._serialized_end=3798
+  _globals['_MODELFORM']._serialized_start=3800
+  _globals['_MODELFORM']._serialized_end=3906
+  _globals['_PARITY']._serialized_start=3909
+  _globals['_PARITY']._serialized_end=4072
+  _globals['_LATENCY']._serialized_start=4075
+  _globals['_LATENCY']._serialized_end=4237
 # @@protoc_insertion_point(module_scope)

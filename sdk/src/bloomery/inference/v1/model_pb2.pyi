@@ -5,6 +5,7 @@ Models, their versions and the variants made from them."""
 
 from bloomery.common.v1 import resources_pb2 as resources_pb2
 from bloomery.dataset.v1 import dataset_pb2 as dataset_pb2
+from bloomery.inference.v1 import evaluation_pb2 as evaluation_pb2
 from bloomery.vision.v1 import geometry_pb2 as geometry_pb2
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
@@ -273,10 +274,13 @@ class ModelEvaluation(message.Message):
     DATASET_VERSION_FIELD_NUMBER: builtins.int
     METRICS_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
+    VARIANT_FIELD_NUMBER: builtins.int
     job: builtins.str
     """EVALUATE job that measured it: `projects/{project}/jobs/{job}`, perhaps deleted since."""
     dataset_version: builtins.str
     """Dataset version that it was measured on."""
+    variant: builtins.str
+    """Id of the variant that was measured, such as "onnx-int8"; empty for the version itself, by its checkpoint."""
     @builtins.property
     def metrics(self) -> containers.ScalarMap[builtins.str, builtins.float]:
         """Measurements by name, such as "test/map50"."""
@@ -292,10 +296,11 @@ class ModelEvaluation(message.Message):
         dataset_version: builtins.str = ...,
         metrics: abc.Mapping[builtins.str, builtins.float] | None = ...,
         create_time: timestamp_pb2.Timestamp | None = ...,
+        variant: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "dataset_version", b"dataset_version", "job", b"job", "metrics", b"metrics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "dataset_version", b"dataset_version", "job", b"job", "metrics", b"metrics", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -377,6 +382,7 @@ class ModelAlias(message.Message):
     UPDATER_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     FIGURES_FIELD_NUMBER: builtins.int
+    COMPARISON_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/models/{model}/aliases/{alias}`. The id is made by the rules of all ids, and is neither "latest" nor 32 hexadecimal digits, which are
     a uid; as it begins with a letter, it is never a number.
@@ -395,6 +401,10 @@ class ModelAlias(message.Message):
     def figures(self) -> containers.RepeatedCompositeFieldContainer[ConditionFigure]:
         """What was measured for the conditions under which it was put there, as in its history; in the answer of SetModelAlias, for those of the request. Output only."""
 
+    @builtins.property
+    def comparison(self) -> AliasComparison:
+        """How it was found better than the version that was named before, where that was asked for; otherwise not set. Output only."""
+
     def __init__(
         self,
         *,
@@ -404,10 +414,41 @@ class ModelAlias(message.Message):
         updater: builtins.str = ...,
         reason: builtins.str = ...,
         figures: abc.Iterable[ConditionFigure] | None = ...,
+        comparison: AliasComparison | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["comparison", b"comparison", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["figures", b"figures", "model_version", b"model_version", "name", b"name", "reason", b"reason", "update_time", b"update_time", "updater", b"updater"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["comparison", b"comparison", "figures", b"figures", "model_version", b"model_version", "name", b"name", "reason", b"reason", "update_time", b"update_time", "updater", b"updater"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class AliasComparison(message.Message):
+    """How a version was found better than the one that an alias named before it."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    COMPARISON_FIELD_NUMBER: builtins.int
+    JOB_FIELD_NUMBER: builtins.int
+    OTHER_JOB_FIELD_NUMBER: builtins.int
+    job: builtins.str
+    """EVALUATE job that measured the version that was named before: `projects/{project}/jobs/{job}`, perhaps deleted since."""
+    other_job: builtins.str
+    """The one that measured the other version."""
+    @builtins.property
+    def comparison(self) -> evaluation_pb2.EvaluationComparison:
+        """What the evaluations say: `model_version` is the one that was named before, `other_model_version` the one that it was given up for."""
+
+    def __init__(
+        self,
+        *,
+        comparison: evaluation_pb2.EvaluationComparison | None = ...,
+        job: builtins.str = ...,
+        other_job: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["comparison", b"comparison"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["comparison", b"comparison", "job", b"job", "other_job", b"other_job"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -424,6 +465,7 @@ class ModelAliasChange(message.Message):
     REASON_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     FIGURES_FIELD_NUMBER: builtins.int
+    COMPARISON_FIELD_NUMBER: builtins.int
     sequence: builtins.int
     """Place among all changes of aliases of the model, from 1. Output only."""
     from_version: builtins.str
@@ -442,6 +484,10 @@ class ModelAliasChange(message.Message):
     def figures(self) -> containers.RepeatedCompositeFieldContainer[ConditionFigure]:
         """What was measured for the conditions under which it was moved, all of them met; empty where there were none. Output only."""
 
+    @builtins.property
+    def comparison(self) -> AliasComparison:
+        """How `to_version` was found better than `from_version`, where that was asked for; otherwise not set. Output only."""
+
     def __init__(
         self,
         *,
@@ -452,10 +498,11 @@ class ModelAliasChange(message.Message):
         reason: builtins.str = ...,
         create_time: timestamp_pb2.Timestamp | None = ...,
         figures: abc.Iterable[ConditionFigure] | None = ...,
+        comparison: AliasComparison | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["comparison", b"comparison", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["changer", b"changer", "create_time", b"create_time", "figures", b"figures", "from_version", b"from_version", "reason", b"reason", "sequence", b"sequence", "to_version", b"to_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["changer", b"changer", "comparison", b"comparison", "create_time", b"create_time", "figures", b"figures", "from_version", b"from_version", "reason", b"reason", "sequence", b"sequence", "to_version", b"to_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -499,28 +546,34 @@ class MetricCondition(message.Message):
     METRIC_FIELD_NUMBER: builtins.int
     COMPARISON_FIELD_NUMBER: builtins.int
     THRESHOLD_FIELD_NUMBER: builtins.int
+    VARIANT_FIELD_NUMBER: builtins.int
     metric: builtins.str
     """Name of the metric with the part of the dataset version that it was measured on, such as "test/map50"."""
     comparison: MetricCondition.Comparison.ValueType
     """How its figure must lie to `threshold`."""
     threshold: builtins.float
     """What it is compared with; a number, not infinite."""
+    variant: builtins.str
+    """Id of a variant, such as "onnx-int8": only evaluations of that variant count. Empty: only those of the version itself do."""
     def __init__(
         self,
         *,
         metric: builtins.str = ...,
         comparison: MetricCondition.Comparison.ValueType = ...,
         threshold: builtins.float = ...,
+        variant: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["comparison", b"comparison", "metric", b"metric", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["comparison", b"comparison", "metric", b"metric", "threshold", b"threshold", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
 class ConditionFigure(message.Message):
-    """What was measured for a condition: the figure of the newest evaluation of the version that has the metric, by an EVALUATE job or by the training itself."""
+    """What was measured for a condition: the figure of the newest evaluation of the version, or of the variant that the condition names, that has the metric: by an
+    EVALUATE job or, of the version, by the training itself.
+    """
 
     DESCRIPTOR: descriptor.Descriptor
 

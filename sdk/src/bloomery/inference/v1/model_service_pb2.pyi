@@ -614,6 +614,8 @@ class SetModelAliasRequest(message.Message):
     REQUEST_ID_FIELD_NUMBER: builtins.int
     CONDITIONS_FIELD_NUMBER: builtins.int
     DATASET_VERSION_FIELD_NUMBER: builtins.int
+    IF_BETTER_FIELD_NUMBER: builtins.int
+    SPLIT_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/models/{model}/aliases/{alias}`."""
     model_version: builtins.str
@@ -627,7 +629,13 @@ class SetModelAliasRequest(message.Message):
     most 128 characters, or empty.
     """
     dataset_version: builtins.str
-    """`projects/{project}/datasets/{dataset}/versions/{version}`: only what was measured on it counts for `conditions`; empty: on any, the newest."""
+    """`projects/{project}/datasets/{dataset}/versions/{version}`: only what was measured on it counts for `conditions` and `if_better`; empty: on any, the newest."""
+    if_better: builtins.bool
+    """Only if the version is better than the one that the alias names now: by the first figure that CompareEvaluations gives for the newest EVALUATE jobs of both on the
+    same images. Where the alias names nothing, or this version, there is nothing to be better than, and it is not looked at.
+    """
+    split: builtins.str
+    """Whose images count for `if_better`: "test", the default, "val", "train" or "all" of a dataset version."""
     @builtins.property
     def conditions(self) -> containers.RepeatedCompositeFieldContainer[model_pb2.MetricCondition]:
         """What must have been measured of the version, all of it; at most 20. The figures are kept in the history."""
@@ -642,10 +650,12 @@ class SetModelAliasRequest(message.Message):
         request_id: builtins.str = ...,
         conditions: abc.Iterable[model_pb2.MetricCondition] | None = ...,
         dataset_version: builtins.str = ...,
+        if_better: builtins.bool = ...,
+        split: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_expected_version", b"_expected_version", "conditions", b"conditions", "dataset_version", b"dataset_version", "expected_version", b"expected_version", "model_version", b"model_version", "name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_expected_version", b"_expected_version", "conditions", b"conditions", "dataset_version", b"dataset_version", "expected_version", b"expected_version", "if_better", b"if_better", "model_version", b"model_version", "name", b"name", "reason", b"reason", "request_id", b"request_id", "split", b"split"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015

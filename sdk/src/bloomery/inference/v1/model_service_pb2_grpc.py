@@ -310,7 +310,10 @@ class ModelServiceServicer:
         there is no such version. FAILED_PRECONDITION `VERSION_INACTIVE`: the version is INACTIVE; make it ACTIVE first.
         ABORTED `ALIAS_MOVED`: it is not where `expected_version` says, as somebody else was first; the message says who and when. Read
         it again and decide anew. FAILED_PRECONDITION `CONDITION_NOT_MET`: conditions are not met, one violation for each of them with the figure and the job that
-        measured it, or with the metrics that there are; evaluate the version, or choose another. Conditions are looked at whatever it names.
+        measured it, or with the metrics that there are; evaluate the version, or choose another. Conditions are looked at whatever it names. With `if_better` one more
+        violation, "better than MODEL@VERSION": the two cannot be told apart, or the version is worse, with the figures and the number of images that would be needed;
+        or it says which evaluation is missing and how to make it. It is computed before anything moves, as long as CompareEvaluations takes; ABORTED `ALIAS_MOVED`
+        where somebody moves the alias meanwhile.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

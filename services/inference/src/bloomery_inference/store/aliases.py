@@ -1,13 +1,13 @@
 """Aliases of versions. Whoever changes one has the row of its model locked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from bloomery_inference.model import Alias, AliasChange, Condition, Figure, ModelVersion
+from bloomery_inference.model import Alias, AliasChange, Condition, Figure, Json, ModelVersion
 from bloomery_inference.store.tables import ALIAS_CHANGES, ALIASES, MODELS, VERSIONS
 from bloomery_kit.database import Transaction
 from bloomery_kit.sequences import next_sequence
@@ -25,7 +25,12 @@ _MADE_BY = sa.and_(
     ALIAS_CHANGES.c.sequence == _LAST,
 )
 _SELECT = sa.select(
-    ALIASES, ALIAS_CHANGES.c.figures, VERSIONS.c.number, MODELS.c.project, MODELS.c.id.label("model")
+    ALIASES,
+    ALIAS_CHANGES.c.figures,
+    ALIAS_CHANGES.c.comparison,
+    VERSIONS.c.number,
+    MODELS.c.project,
+    MODELS.c.id.label("model"),
 ).select_from(
     ALIASES.join(VERSIONS, VERSIONS.c.uid == ALIASES.c.version_uid)
     .join(MODELS, MODELS.c.uid == ALIASES.c.model_uid)
@@ -73,6 +78,7 @@ class Change:
     reason: str
     now: datetime
     figures: tuple[Figure, ...] = ()
+    comparison: Mapping[str, Json] | None = None
 
 
 async def put(tx: Transaction, model_uid: str, alias: str, version: ModelVersion, change: Change) -> None:
@@ -128,6 +134,7 @@ async def _remember(tx: Transaction, model_uid: str, alias: str, before: int, af
         "changer": change.by,
         "figures": [asdict(figure) for figure in change.figures],
         "create_time": change.now,
+        "comparison": change.comparison,
     }
     await tx.execute(sa.insert(ALIAS_CHANGES).values(row))
 
@@ -146,6 +153,7 @@ def _alias_of(row: sa.Row[Any]) -> Alias:
         updater=row.updater,
         update_time=row.update_time,
         figures=_figures(row),
+        comparison=row.comparison,
     )
 
 
@@ -165,4 +173,5 @@ def _change_of(row: sa.Row[Any]) -> AliasChange:
         changer=row.changer,
         figures=_figures(row),
         create_time=row.create_time,
+        comparison=row.comparison,
     )

@@ -13,8 +13,11 @@ from bloomery_kit.database import Transaction, insert_ignore
 _MOST = 1000
 
 
-async def record(tx: Transaction, version_uid: str, item: FeedItem, now: datetime) -> None:
-    """Record what an EVALUATE job measured of a version that is locked; once, however often its result comes."""
+async def record(tx: Transaction, version_uid: str, variant: str, item: FeedItem, now: datetime) -> None:
+    """Record what an EVALUATE job measured of a version that is locked, or of its variant of the id `variant`.
+
+    Once, however often its result comes.
+    """
     row = {
         "job_uid": item.result.job_uid,
         "version_uid": version_uid,
@@ -23,6 +26,7 @@ async def record(tx: Transaction, version_uid: str, item: FeedItem, now: datetim
         "dataset_version": item.job.dataset_version,
         "metrics": dict(item.result.metrics),
         "create_time": now,
+        "variant": variant,
     }
     await insert_ignore(tx, EVALUATIONS, row)
 
@@ -31,7 +35,7 @@ async def of_version(tx: Transaction, version_uid: str) -> list[Evaluation]:
     """What was measured of a version, the newest first; the newest 1,000."""
     query = sa.select(EVALUATIONS).where(EVALUATIONS.c.version_uid == version_uid)
     rows = await tx.execute(query.order_by(EVALUATIONS.c.sequence.desc()).limit(_MOST))
-    return [Evaluation(row.job, row.dataset_version, row.metrics, row.create_time) for row in rows]
+    return [Evaluation(row.job, row.dataset_version, row.metrics, row.create_time, row.variant) for row in rows]
 
 
 async def count(tx: Transaction, version_uids: Sequence[str]) -> int:

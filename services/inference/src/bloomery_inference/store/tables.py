@@ -99,6 +99,8 @@ ALIAS_CHANGES = sa.Table(
     sa.Column("changer", sa.String, nullable=False),
     sa.Column("figures", sa.JSON, nullable=False),
     sa.Column("create_time", UtcDateTime, nullable=False),
+    # How the version was found better than the one before, where that was asked for.
+    sa.Column("comparison", sa.JSON(none_as_null=True)),
 )
 
 # What EVALUATE jobs measured of versions, in the order of the trainer's feed.
@@ -112,6 +114,8 @@ EVALUATIONS = sa.Table(
     sa.Column("dataset_version", sa.String, nullable=False),
     sa.Column("metrics", sa.JSON, nullable=False),
     sa.Column("create_time", UtcDateTime, nullable=False),
+    # Id of the variant that was measured; empty for the version itself.
+    sa.Column("variant", sa.String, nullable=False, server_default=""),
     sa.Index("evaluations_by_version", "version_uid", "sequence"),
 )
 

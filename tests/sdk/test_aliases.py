@@ -133,6 +133,26 @@ def test_a_promotion_says_what_must_have_been_measured(fake: Fake, run: Run) -> 
     ]
 
 
+def test_a_promotion_may_ask_for_a_variants_figures_and_for_more_than_the_champions(fake: Fake, run: Run) -> None:
+    outdone = inference.FigureDifference(metric="val/map50", value=0.5, other_value=0.75, lower=0.125, upper=0.25)
+    comparison = inference.AliasComparison(comparison=inference.EvaluationComparison(differences=[outdone]))
+    made = inference.ModelAlias(name=f"{MODEL}/aliases/champion", model_version=f"{MODEL}/versions/1")
+    made.comparison.CopyFrom(comparison)
+    fake.answer("SetModelAlias", made)
+    wanted = ["--if", "test/map50 of onnx-int8 >= 0.8", "--if-better", "--split", "val"]
+    result = run("models promote cells-v@1 --to champion", *wanted)
+    assert result.exit_code == 0, result.output
+    assert "val/map50 0.75, better than 0.5 (+0.125 at least)" in result.stdout
+    [asked] = fake.calls["SetModelAlias"]
+    assert (asked.if_better, asked.split) == (True, "val")
+    assert [(one.metric, one.variant) for one in asked.conditions] == [("test/map50", "onnx-int8")]
+
+
+def test_a_promotion_without_any_condition_is_a_wrong_command_line(fake: Fake, run: Run) -> None:
+    assert run("models promote cells-v@1 --to champion").exit_code == 2
+    assert not fake.calls["SetModelAlias"]
+
+
 @pytest.mark.parametrize("text", ["test/map50", "test/map50 = 1", ">= 0.8", "test/map50 >= much", ""])
 def test_a_text_that_is_no_condition_is_refused(fake: Fake, run: Run, text: str) -> None:
     result = run("models promote cells-v@1 --to champion --if", text)

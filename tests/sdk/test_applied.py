@@ -65,6 +65,27 @@ def test_an_evaluation_works_on_the_models_own_checkpoint_by_its_own_recipe(fake
     assert (dict(job.parameters), job.resources.gpus) == ({"split": "val"}, 1)
 
 
+def test_a_variant_is_measured_by_its_own_files(fake: Fake, client: Client, run: Run) -> None:
+    name = f"{world.MODEL_VERSION.name}/variants/onnx-int8"
+    ready = inference.ModelVariant(name=name, state=inference.ModelVariant.STATE_READY)
+    ready.artifacts.append(Artifact(role="variant/1/model.onnx", file_name="1/model.onnx", digest="sha256:1"))
+    fake.answer("GetModelVariant", ready)
+    client.model_version("cells-v@1").evaluate("cells-v@1", variant="onnx-int8")
+    assert run("evaluate cells-v@1 --on cells-v@1 --variant onnx-int8").exit_code == 0
+    jobs = [request.job for request in fake.calls["CreateJob"]]
+    assert [job.model_variant for job in jobs] == [name, name]
+    assert all(list(job.variant_artifacts) == list(ready.artifacts) for job in jobs)
+    assert not any(job.HasField("base_artifact") for job in jobs)
+    assert fake.calls["GetModelVariant"][0].name == name
+
+
+def test_a_variant_that_is_not_ready_cannot_be_measured(fake: Fake, client: Client) -> None:
+    fake.answer("GetModelVariant", inference.ModelVariant(state=inference.ModelVariant.STATE_FAILED))
+    with pytest.raises(errors.FailedPrecondition, match="not ready"):
+        client.model_version("cells-v@1").evaluate("cells-v@1", variant="onnx-int8")
+    assert "CreateJob" not in fake.calls
+
+
 async def test_a_dataset_version_may_be_given_by_its_handle(fake: Fake, aclient: AsyncClient) -> None:
     model = await aclient.model_version("cells-v@1")
     job = await model.evaluate(await aclient.dataset_version("cells-v@1"))

@@ -23,13 +23,16 @@ def version(name: str) -> inference.ModelVersion:
     return found
 
 
-def evaluation(number: int, name: str, *, records: bool = True, multi_label: bool = False) -> training.Job:
+def evaluation(
+    number: int, name: str, *, records: bool = True, multi_label: bool = False, variant: str = ""
+) -> training.Job:
     job = training.Job(
         name=f"projects/cells/jobs/e{number}",
         kind=training.JOB_KIND_EVALUATE,
         state=training.JOB_STATE_SUCCEEDED,
         dataset_version=ON,
         model_version=name,
+        model_variant=f"{name}/variants/{variant}" if variant else "",
         result=training.JobResult(artifacts=[Artifact(role="records")] if records else []),
     )
     job.effective_parameters.update({"split": "test", "multi_label": multi_label})
@@ -78,7 +81,12 @@ class Measured:
     def _card(self, name: str) -> inference.ModelCard:
         found = [job for job in self.jobs.values() if job.model_version == name]
         told = [
-            inference.ModelEvaluation(job=job.name, dataset_version=job.dataset_version, metrics={"test/map50": 0.5})
+            inference.ModelEvaluation(
+                job=job.name,
+                dataset_version=job.dataset_version,
+                metrics={"test/map50": 0.5},
+                variant=job.model_variant.rpartition("/")[2],
+            )
             for job in found
         ]
         return inference.ModelCard(model_version=version(name), evaluations=told)
@@ -122,6 +130,28 @@ def test_those_that_are_missing_are_made(fake: Fake, client: Client, measured: M
     assert (made.job.model_version, made.job.dataset_version) == (OTHER, ON)
     assert dict(made.job.parameters) == {"split": "test"}
     assert fake.calls["CompareEvaluations"][0].other == "projects/cells/jobs/e91"
+
+
+def test_variants_are_compared_by_their_own_evaluations(
+    fake: Fake, client: Client, run: Run, measured: Measured
+) -> None:
+    measured.add(
+        evaluation(1, FIRST, variant="onnx-int8"), evaluation(2, FIRST), evaluation(3, FIRST, variant="onnx-fp32")
+    )
+    said = answer(inference.BETTER_OTHER)
+    said.other_model_version = FIRST
+    said.model_variant, said.other_model_variant = (f"{FIRST}/variants/onnx-{form}" for form in ("int8", "fp32"))
+    fake.answer("CompareEvaluations", said)
+    version = client.model_version("cells-v@1")
+    found = version.better(version, "cells-v@1", variant="onnx-int8", other_variant="onnx-fp32")
+    assert found.better == f"{FIRST}/variants/onnx-fp32"
+    version.better(version, "cells-v@1", other_variant="onnx-int8")
+    line = "models better cells-v@1 cells-v@1 --on cells-v@1 --variant onnx-int8 --other-variant onnx-fp32"
+    told = run(line).stdout.splitlines()
+    assert told[0].split()[1:3] == ["cells-v@1/onnx-int8", "cells-v@1/onnx-fp32"]
+    assert told[-1].startswith("cells-v@1/onnx-fp32 is better")
+    jobs = [(one.job[-2:], one.other[-2:]) for one in fake.calls["CompareEvaluations"]]
+    assert jobs == [("e1", "e3"), ("e2", "e1"), ("e1", "e3")]
 
 
 def test_the_better_one_is_told(run: Run, measured: Measured) -> None:

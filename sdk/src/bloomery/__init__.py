@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bloomery._aio.project import AsyncProject
     from bloomery._aio.recipe import AsyncRecipe
     from bloomery._aio.variant import AsyncModelVariant
+    from bloomery._benchmark import Benchmark
     from bloomery._better import MetricDifference, Verdict
     from bloomery._card import ModelCard
     from bloomery._comparison import ModelComparison
@@ -75,6 +76,7 @@ __all__ = [
     "AsyncModelVersion",
     "AsyncProject",
     "AsyncRecipe",
+    "Benchmark",
     "BloomeryError",
     "Client",
     "ConfusionCell",
@@ -141,6 +143,7 @@ _WHERE = {
     **dict.fromkeys(_RESULTS, "bloomery._results"),
     **dict.fromkeys(_EVALUATIONS, "bloomery._evaluations"),
     "BloomeryError": "bloomery.errors",
+    "Benchmark": "bloomery._benchmark",
     "Frame": "bloomery._frames",
     "MetricDifference": "bloomery._better",
     "ModelCard": "bloomery._card",

@@ -12,7 +12,7 @@ from bloomery.training import v1 as training
 
 Answer = Literal["first", "other", "not distinguishable"]
 _ANSWERS: dict[int, Answer] = {inference.BETTER_FIRST: "first", inference.BETTER_OTHER: "other"}
-_SECONDS = 1800.0
+COMPARE_SECONDS = 1800.0
 _RECORDS = "records"
 
 
@@ -73,17 +73,28 @@ class Verdict:
 
     @property
     def better(self) -> str | None:
-        """Full name of the better version; None where they cannot be told apart."""
-        names = {"first": self.proto.model_version, "other": self.proto.other_model_version}
+        """Full name of the better version or variant; None where they cannot be told apart."""
+        one = self.proto
+        names = {
+            "first": one.model_variant or one.model_version,
+            "other": one.other_model_variant or one.other_model_version,
+        }
         return names.get(self.answer)
 
 
-async def find_evaluation(session: Session, version: str, on: str, split: str) -> training.Job | None:
-    """The newest evaluation of a model version on the images of a split, of those that recorded each."""
+async def find_evaluation(
+    session: Session, version: str, on: str, split: str, variant: str = ""
+) -> training.Job | None:
+    """The newest evaluation of a model version on the images of a split, of those that recorded each.
+
+    With the id of a variant, that of this variant.
+    """
+    name = f"{version}/variants/{variant}" if variant else ""
     for one in (await get_card(session, version)).evaluations:
-        if one.dataset_version == on and any(name.startswith(f"{split}/") for name in one.metrics):
+        is_meant = one.dataset_version == on and one.variant == variant
+        if is_meant and any(metric.startswith(f"{split}/") for metric in one.metrics):
             job = await _job(session, one.job)
-            if job and _is_fit(job, version):
+            if job and job.model_variant == name and _is_fit(job, version):
                 return job
     return None
 
@@ -91,7 +102,7 @@ async def find_evaluation(session: Session, version: str, on: str, split: str) -
 async def compare_evaluations(session: Session, job: str, other: str) -> Verdict:
     """What the server makes of two evaluations."""
     request = inference.CompareEvaluationsRequest(job=job, other=other)
-    return Verdict(await session.call(session.models.CompareEvaluations, request, seconds=_SECONDS))
+    return Verdict(await session.call(session.models.CompareEvaluations, request, seconds=COMPARE_SECONDS))
 
 
 async def _job(session: Session, name: str) -> training.Job | None:

@@ -46,9 +46,12 @@ def applied(
     dataset_version: str,
     *,
     gpus: int,
+    variant: inference.ModelVariant | None = None,
     **parameters: Parameter,
 ) -> training.Job:
-    """A job of the version's own recipe that applies it to a dataset version; parameters that are None are left out.
+    """A job of the version's own recipe that applies it, or a variant of it, to a dataset version.
+
+    Parameters that are None are left out.
 
     Raises:
         FailedPrecondition: the version has no checkpoint.
@@ -58,8 +61,10 @@ def applied(
         # Its lineage names the recipe with its version.
         recipe=version.lineage.recipe.partition(" ")[0],
         dataset_version=dataset_version,
-        base_artifact=checkpoint_of(version),
+        base_artifact=None if variant else checkpoint_of(version),
         model_version=version.name,
+        model_variant=variant.name if variant else "",
+        variant_artifacts=variant.artifacts if variant else (),
         parameters=struct({name: value for name, value in parameters.items() if value is not None}),
         resources=training.Resources(gpus=gpus),
     )

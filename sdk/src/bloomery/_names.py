@@ -20,11 +20,13 @@ def parent_of(name: str, levels: int = 1) -> str:
 
 
 def short(name: str) -> str:
-    """The form that people type: `d@3` for versions, the last id for everything else."""
+    """As people say it: `d@3` for versions, `d@3/onnx-int8` for variants of models, the last id for all else."""
     parts = name.split("/")
     match parts[-4:]:
         case [_, parent, "versions", version]:
             return f"{parent}@{version}"
+        case ["versions", _, "variants", variant]:
+            return f"{short(parent_of(name))}/{variant}"
         case _:
             return parts[-1]
 

@@ -27,6 +27,20 @@ async def get_model_version(session: Session, name: str) -> inference.ModelVersi
     return await session.call(session.models.GetModelVersion, inference.GetModelVersionRequest(name=name))
 
 
+async def ready_variant(session: Session, version: str, variant: str) -> inference.ModelVariant:
+    """Read a variant of a model version by the version's full name and its own id.
+
+    Raises:
+        NotFound: there is no such variant.
+        FailedPrecondition: it is not READY.
+    """
+    request = inference.GetModelVariantRequest(name=f"{version}/variants/{variant}")
+    found = await session.call(session.models.GetModelVariant, request)
+    if found.state != inference.ModelVariant.STATE_READY:
+        raise errors.FailedPrecondition(f"{found.name} is not ready", hint="`bloomery optimize` makes it")
+    return found
+
+
 async def get_card(session: Session, name: str) -> inference.ModelCard:
     """Read the card of a model version by its full name."""
     return await session.call(session.models.GetModelCard, inference.GetModelCardRequest(name=name))

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Self
 
 from bloomery._aio.base import AsyncHandle
+from bloomery._better import COMPARE_SECONDS
 from bloomery._conditions import condition
 from bloomery._fields import ModelAliasFields
 from bloomery._results import AliasChange
@@ -64,6 +65,8 @@ async def set_alias(
     expected: int | None,
     conditions: Sequence[str],
     on: str,
+    if_better: bool,
+    split: str,
 ) -> AsyncModelAlias:
     """Let an alias name a version; that and the dataset version to measure on are given by their full names."""
     request = inference.SetModelAliasRequest(
@@ -73,5 +76,8 @@ async def set_alias(
         expected_version=expected,
         conditions=map(condition, conditions),
         dataset_version=on,
+        if_better=if_better,
+        split=split if if_better else "",
     )
-    return AsyncModelAlias(session, await session.call(session.models.SetModelAlias, request))
+    seconds = COMPARE_SECONDS if if_better else None
+    return AsyncModelAlias(session, await session.call(session.models.SetModelAlias, request, seconds=seconds))

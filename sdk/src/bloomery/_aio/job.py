@@ -6,7 +6,7 @@ One module, because each returns the other: a job the version that it made, a ve
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Literal, Self, get_args
 
@@ -16,6 +16,7 @@ from bloomery import _observed, errors
 from bloomery._aio.base import AsyncHandle
 from bloomery._aio.streaming import AsyncStreaming
 from bloomery._archive import file_name, inside
+from bloomery._benchmark import Benchmark, Device, measured_variants
 from bloomery._better import Verdict, compare_evaluations, find_evaluation
 from bloomery._choices import chosen
 from bloomery._evaluations import Evaluation
@@ -26,7 +27,7 @@ from bloomery._names import parent_of
 from bloomery._reproduction import repetition
 from bloomery._results import Epoch, Event, Progress, Sample, Step, unseen
 from bloomery._session import Session
-from bloomery._versions import find_dataset_version, recorded_version
+from bloomery._versions import find_dataset_version, get_model_version, ready_variant, recorded_version
 from bloomery._watch import watch_job
 from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
@@ -247,6 +248,7 @@ class AsyncModelVersion(AsyncStreaming):
         on: str | DatasetVersionFields,
         *,
         split: Split = "test",
+        variant: str = "",
         multi_label: bool = False,
         name: str = "",
         gpus: int = 0,
@@ -258,17 +260,69 @@ class AsyncModelVersion(AsyncStreaming):
         Args:
             on: the dataset version, or its name such as "cells-v@1".
             split: whose images; what the model was trained on flatters it.
+            variant: id of the variant that is measured in its place, such as "onnx-int8", by its own runtime.
             multi_label: let one place answer for several classes, as Ultralytics' own validation does.
             name: id of the job; made by the server by default.
             gpus: how many; 0 for the recipe's default.
 
         Raises:
+            NotFound: there is no such dataset version or variant.
+            FailedPrecondition: the dataset version is for another task, or the variant is not READY.
+        """
+        return await self._applied(
+            training.JOB_KIND_EVALUATE,
+            on,
+            name=name,
+            gpus=gpus,
+            variant=variant,
+            split=split,
+            multi_label=multi_label or None,
+        )
+
+    async def benchmark(
+        self,
+        on: str | DatasetVersionFields = "",
+        *,
+        split: Split = "test",
+        device: Device = "cpu",
+        progress: Progress = unseen,
+    ) -> list[Benchmark]:
+        """Measure it and each of its READY variants anew: accuracy, speed, memory, size.
+
+        One job after the other, so that each is measured alone; times say little while other work runs on the machine.
+        What fails has a row that says why.
+
+        Args:
+            on: the dataset version, or its name such as "cells-v@1"; the one that it was trained on by default.
+            split: whose images; what the model was trained on flatters it.
+            device: "cpu" or "gpu"; only variants that are made for it are measured.
+            progress: told how far the present job is.
+
+        Raises:
+            InvalidArgument: it was imported, and no dataset version is named.
             NotFound: there is no such dataset version.
             FailedPrecondition: the dataset version is for another task.
         """
-        return await self._applied(
-            training.JOB_KIND_EVALUATE, on, name=name, gpus=gpus, split=split, multi_label=multi_label or None
-        )
+        if not on and not self.lineage.dataset_version:
+            raise errors.InvalidArgument(
+                f"{self.name} was trained on no dataset version", hint="name one to measure on"
+            )
+        name = await self._on(on or self.lineage.dataset_version)
+        rows = []
+        for variant in measured_variants(await get_model_version(self._session, self.name), device):
+            job = await self._applied(
+                training.JOB_KIND_EVALUATE,
+                name,
+                name="",
+                gpus=int(device == "gpu"),
+                variant=variant,
+                split=split,
+                benchmark=True,
+            )
+            with suppress(errors.JobFailed):
+                await job.wait(progress=progress)
+            rows.append(Benchmark(job.proto))
+        return rows
 
     async def better(
         self,
@@ -276,6 +330,8 @@ class AsyncModelVersion(AsyncStreaming):
         on: str | DatasetVersionFields,
         *,
         split: Split = "test",
+        variant: str = "",
+        other_variant: str = "",
         gpus: int = 0,
         progress: Progress = unseen,
     ) -> Verdict:
@@ -287,6 +343,8 @@ class AsyncModelVersion(AsyncStreaming):
             other: of the same project and task.
             on: the dataset version, or its name such as "cells-v@1".
             split: whose images; what a model was trained on flatters it.
+            variant: id of the variant that is measured in its place, such as "onnx-int8".
+            other_variant: the same of the other version.
             gpus: how many for an evaluation that has to be made; 0 for the recipe's default.
             progress: told how far the evaluations are.
 
@@ -296,21 +354,28 @@ class AsyncModelVersion(AsyncStreaming):
             JobFailed: an evaluation failed; nothing was computed.
         """
         name = await self._on(on)
-        jobs = [await find_evaluation(self._session, version, name, split) for version in (self.name, other.name)]
-        versions: list[ModelVersionFields] = [self, other]
+        sides: list[tuple[ModelVersionFields, str]] = [(self, variant), (other, other_variant)]
+        jobs = [await find_evaluation(self._session, one.name, name, split, form) for one, form in sides]
         # All that are missing are started before the first is waited for.
         started = [
-            AsyncJob(self._session, found) if found else await self._evaluated(version, name, split, gpus)
-            for found, version in zip(jobs, versions, strict=True)
+            AsyncJob(self._session, found) if found else await self._evaluated(*side, name, split, gpus)
+            for found, side in zip(jobs, sides, strict=True)
         ]
         for found, job in zip(jobs, started, strict=True):
             if found is None:
                 await job.wait(progress=progress)
         return await compare_evaluations(self._session, started[0].name, started[1].name)
 
-    async def _evaluated(self, version: ModelVersionFields, on: str, split: Split, gpus: int) -> AsyncJob:
+    async def _evaluated(self, version: ModelVersionFields, variant: str, on: str, split: Split, gpus: int) -> AsyncJob:
         return await _apply(
-            self._session, version.proto, training.JOB_KIND_EVALUATE, on, name="", gpus=gpus, split=split
+            self._session,
+            version.proto,
+            training.JOB_KIND_EVALUATE,
+            on,
+            name="",
+            gpus=gpus,
+            variant=variant,
+            split=split,
         )
 
     async def predict_dataset(
@@ -365,10 +430,20 @@ class AsyncModelVersion(AsyncStreaming):
         name: str,
         gpus: int,
         suggest: bool = False,
+        variant: str = "",
         **parameters: Parameter,
     ) -> AsyncJob:
-        on = await self._on(on)
-        return await _apply(self._session, self.proto, kind, on, name=name, gpus=gpus, suggest=suggest, **parameters)
+        return await _apply(
+            self._session,
+            self.proto,
+            kind,
+            await self._on(on),
+            name=name,
+            gpus=gpus,
+            suggest=suggest,
+            variant=variant,
+            **parameters,
+        )
 
     async def _on(self, on: str | DatasetVersionFields) -> str:
         """The full name of a dataset version of its project."""
@@ -386,10 +461,12 @@ async def _apply(
     name: str,
     gpus: int,
     suggest: bool = False,
+    variant: str = "",
     **parameters: Parameter,
 ) -> AsyncJob:
-    """Start a job that applies a model version to a dataset version."""
-    job = applied(kind, version, on, gpus=gpus, **parameters)
+    """Start a job that applies a model version, or a variant of it, to a dataset version."""
+    form = await ready_variant(session, version.name, variant) if variant else None
+    job = applied(kind, version, on, gpus=gpus, variant=form, **parameters)
     job.suggest = suggest
     request = training.CreateJobRequest(parent=parent_of(version.name, 2), job_id=name, job=job)
     return AsyncJob(session, await session.call(session.jobs.CreateJob, request))

@@ -273,6 +273,8 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
         expected: int | None = None,
         conditions: Sequence[str] = (),
         on: str = "",
+        if_better: bool = False,
+        split: str = "test",
     ) -> AsyncModelAlias:
         """Let an alias of its model, such as "champion", name it: a new one, or one that named another version.
 
@@ -282,12 +284,17 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             expected: number of the version that it must name now, 0 where there must be no such alias; whatever it
                 names by default.
             conditions: what must have been measured, all of it, such as "test/map50 >= 0.8" (or >, <=, <); of each
-                metric the newest figure counts, that of the training or of an evaluation since.
-            on: only figures that were measured on this dataset version (`cells-v@2`) count.
+                metric the newest figure counts, that of the training or of an evaluation since. "test/map50 of
+                onnx-int8 >= 0.8" asks for an evaluation of that variant.
+            on: only what was measured on this dataset version (`cells-v@2`) counts.
+            if_better: only if it is better than the version that the alias names now, as `better` tells by the newest
+                evaluations of both on the same images. Where the alias names nothing yet, that is not asked.
+            split: whose images these are: "test", "val", "train" or "all".
 
         Raises:
             Conflict: it names another version than `expected`: somebody else was first.
-            FailedPrecondition: conditions are not met; its violations have the figures.
+            FailedPrecondition: conditions are not met, or it is not better; its violations have the figures, and say
+                which evaluation is missing.
             InvalidArgument: the id cannot be an alias's, or a text is no condition.
         """
         project = parent_of(self.name, 2)
@@ -300,6 +307,8 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             expected=expected,
             conditions=conditions,
             on=measured,
+            if_better=if_better,
+            split=split,
         )
 
     async def deletion(self) -> inference.ModelDeletion:

@@ -36,6 +36,7 @@ class ModelVersion(Handle[inference.ModelVersion], ModelVersionFields):
     card = blocking(AsyncModelVersion.card)
     compare = blocking(AsyncModelVersion.compare)
     better = blocking(AsyncModelVersion.better)
+    benchmark = blocking(AsyncModelVersion.benchmark)
     update = chained(AsyncModelVersion.update)
     set_alias = wrapping(AsyncModelVersion.set_alias, ModelAlias)
     deletion = blocking(AsyncModelVersion.deletion)

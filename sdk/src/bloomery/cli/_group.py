@@ -32,6 +32,7 @@ _COMMANDS = {
     "models": "models",
     "evaluate": "evaluate:run",
     "optimize": "optimize:run",
+    "benchmark": "benchmark:run",
     "predict": "predict:run",
     "predict-batch": "predict_batch:run",
     "suggestions": "suggestions",

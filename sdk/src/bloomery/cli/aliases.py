@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,7 @@ from bloomery.cli._output import listing, messages, show
 
 if TYPE_CHECKING:
     from bloomery import Client, ModelAlias
-    from bloomery.inference.v1 import ConditionFigure
+    from bloomery.inference.v1 import AliasComparison, ConditionFigure, FigureDifference
 
 app = typer.Typer(help="Aliases: names for versions that can be moved, such as champion.", no_args_is_help=True)
 
@@ -76,7 +77,7 @@ def history(alias: AliasArgument, project: ProjectOption = None, output: OutputO
             short(one.to_version) or "removed",
             one.changer,
             one.reason,
-            ", ".join(map(_measured, one.figures)),
+            _all_measured(one.figures, one.proto.comparison),
         )
         for one in changes
     ]
@@ -95,6 +96,16 @@ def remove(
         found.remove(reason=reason, expected=int(id_of(found.model_version)))
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What must have been measured of a version: see `ModelVersion.set_alias`."""
+
+    conditions: Sequence[str] = ()
+    on: str = ""
+    if_better: bool = False
+    split: str = "test"
+
+
 def put(
     client: "Client",
     version: str,
@@ -103,14 +114,21 @@ def put(
     *,
     reason: str,
     expect: int | None,
-    conditions: Sequence[str] = (),
-    on: str = "",
+    wanted: Wanted = Wanted(),
 ) -> None:
     """Let an alias name a version, if it names the expected one or else the one that it names now, and write it."""
     found = client.model_version(version)
     before = _current(client, f"{parent_of(found.name)}/aliases/{alias}")
     expected = before if expect is None else expect
-    made = found.set_alias(alias, reason=reason, expected=expected, conditions=conditions, on=on)
+    made = found.set_alias(
+        alias,
+        reason=reason,
+        expected=expected,
+        conditions=wanted.conditions,
+        on=wanted.on,
+        if_better=wanted.if_better,
+        split=wanted.split,
+    )
     _show(made, output, before=before)
 
 
@@ -130,9 +148,17 @@ def _show(alias: "ModelAlias", output: Output, *, before: int) -> None:
         "before": f"{model}@{before}" if before else "",
         "by": alias.updater,
         "reason": alias.reason,
-        "measured": ", ".join(map(_measured, alias.figures)),
+        "measured": _all_measured(alias.figures, alias.proto.comparison),
     }
     show(alias.proto, rows, output)
+
+
+def _all_measured(figures: "Sequence[ConditionFigure]", outdone: "AliasComparison") -> str:
+    return ", ".join([*map(_measured, figures), *map(_better, outdone.comparison.differences[:1])])
+
+
+def _better(first: "FigureDifference") -> str:
+    return f"{first.metric} {first.other_value:.4g}, better than {first.value:.4g} ({first.lower:+.4g} at least)"
 
 
 def _measured(figure: "ConditionFigure") -> str:

@@ -8,7 +8,7 @@ from bloomery._names import short
 from bloomery.cli._options import Output, OutputOption, ProjectOption, VersionArgument, connect
 from bloomery.cli._output import as_json, dump, grid
 from bloomery.cli._progress import steps
-from bloomery.cli.evaluate import GpusOption, OnOption, Split
+from bloomery.cli.evaluate import GpusOption, OnOption, Split, VariantOption
 
 if TYPE_CHECKING:
     from bloomery import MetricDifference, Verdict
@@ -21,6 +21,10 @@ def run(
     other: Annotated[str, typer.Argument(metavar="OTHER[@VERSION]", help="The version to measure it against.")],
     on: OnOption,
     split: Annotated[Split, typer.Option(help="Whose images; what a model was trained on flatters it.")] = Split.test,
+    variant: VariantOption = "",
+    other_variant: Annotated[
+        str, typer.Option("--other-variant", metavar="FORM", help="The same of the other version.")
+    ] = "",
     gpus: GpusOption = 0,
     project: ProjectOption = None,
     output: OutputOption = Output.table,
@@ -31,7 +35,15 @@ def run(
     """
     with connect(project) as client, steps() as tell:
         first, second = client.model_version(version), client.model_version(other)
-        verdict = first.better(second, on, split=split.value, gpus=gpus, progress=tell)
+        verdict = first.better(
+            second,
+            on,
+            split=split.value,
+            variant=variant,
+            other_variant=other_variant,
+            gpus=gpus,
+            progress=tell,
+        )
     show_verdict(verdict, output)
 
 
@@ -40,7 +52,9 @@ def show_verdict(verdict: "Verdict", output: Output) -> None:
     if output is not Output.table:
         dump({**as_json(verdict.proto), "answer": verdict.answer, "better": verdict.better}, output)
         return
-    first, other = short(verdict.proto.model_version), short(verdict.proto.other_model_version)
+    said = verdict.proto
+    first = short(said.model_variant or said.model_version)
+    other = short(said.other_model_variant or said.other_model_version)
     grid(
         ("METRIC", first, other, "DIFFERENCE", "95 % INTERVAL", "BETTER"),
         [

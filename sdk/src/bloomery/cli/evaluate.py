@@ -35,6 +35,9 @@ MultiLabelOption = Annotated[
     bool,
     typer.Option("--multi-label", help="Let one place answer for several classes, as Ultralytics' validation does."),
 ]
+VariantOption = Annotated[
+    str, typer.Option("--variant", metavar="FORM", help="Measure this variant, such as onnx-int8, by its own runtime.")
+]
 GpusOption = Annotated[int, typer.Option(min=0, max=LARGEST, help="How many; 0 for the recipe's default.")]
 
 
@@ -42,6 +45,7 @@ def run(
     version: VersionArgument,
     on: OnOption,
     split: Annotated[Split, typer.Option(help="Whose images; what the model was trained on flatters it.")] = Split.test,
+    variant: VariantOption = "",
     multi_label: MultiLabelOption = False,
     name: JobNameOption = "",
     gpus: GpusOption = 0,
@@ -54,7 +58,7 @@ def run(
     """Measure a model on a dataset version, by the evaluation that every training ends with."""
     with connect(project) as client:
         job = client.model_version(version).evaluate(
-            on, split=split.value, multi_label=multi_label, name=name, gpus=gpus
+            on, split=split.value, variant=variant, multi_label=multi_label, name=name, gpus=gpus
         )
         if not follow_:
             show_job(job, output)
@@ -72,7 +76,7 @@ def show_evaluations(job: "Job", output: Output) -> None:
     for evaluation in found:
         rows = {
             "job": job.name,
-            "model": job.proto.model_version,
+            "model": job.proto.model_variant or job.proto.model_version,
             "dataset": job.proto.dataset_version,
             "split": evaluation.split,
             "images": evaluation.images,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bloomery._evaluations import main_metrics
-from bloomery._names import enumerated, id_of, parent_of, short, size
+from bloomery._names import enumerated, short, size
 from bloomery.cli import aliases, better
 from bloomery.cli._jobs import show_job
 from bloomery.cli._live import follow_new
@@ -15,6 +15,7 @@ from bloomery.cli._output import as_json, dump, fields, grid, listing, show
 from bloomery.cli._progress import steps
 from bloomery.cli._variants import show_variants
 from bloomery.cli.compare import show_comparison
+from bloomery.cli.evaluate import Split
 from bloomery.cli.lineage import show_model
 
 if TYPE_CHECKING:
@@ -127,27 +128,36 @@ def update(
         show_version(client.model_version(version).update(note=note, active=active), output)
 
 
-@app.command(epilog="Example: bloomery models promote cells-v@2 --to champion --if 'test/map50 >= 0.8'")
+@app.command(epilog="Example: bloomery models promote cells-v@2 --to champion --if 'test/map50 >= 0.8' --if-better")
 def promote(
     version: VersionArgument,
     to: Annotated[str, typer.Option(metavar="ALIAS", help="Alias that is to name it, such as champion.")],
     if_: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
-            "--if", metavar="CONDITION", help="METRIC >= NUMBER, or with >, <=, <. Again for more, all count."
+            "--if",
+            metavar="CONDITION",
+            help="METRIC >= NUMBER, or with >, <=, <; METRIC of onnx-int8 for a variant. Again for more, all count.",
         ),
-    ],
+    ] = None,
+    if_better: Annotated[
+        bool, typer.Option("--if-better", help="Only if it is better than the version that the alias names now.")
+    ] = False,
     on: Annotated[
         str, typer.Option(metavar="DATASET@VERSION", help="Only what was measured on it counts; the newest by default.")
     ] = "",
+    split: Annotated[Split, typer.Option(help="Whose images count for --if-better.")] = Split.test,
     reason: aliases.ReasonOption = "",
     expect: aliases.ExpectOption = None,
     project: ProjectOption = None,
     output: OutputOption = Output.table,
 ) -> None:
     """Let an alias name a version if enough was measured of it: by its training, or by an evaluation since."""
+    if not if_ and not if_better:
+        raise typer.BadParameter("give a condition, or --if-better", param_hint="--if")
+    wanted = aliases.Wanted(if_ or [], on, if_better=if_better, split=split.value)
     with connect(project) as client:
-        aliases.put(client, version, to, output, reason=reason, expect=expect, conditions=if_, on=on)
+        aliases.put(client, version, to, output, reason=reason, expect=expect, wanted=wanted)
 
 
 @app.command(epilog="Example: bloomery models download cells-v@1 --to ./model")
@@ -208,7 +218,7 @@ def _show_deletion(found: "ModelDeletion") -> None:
     """Write what goes."""
     rows = {
         "versions": enumerated([short(name) for name in found.model_versions]),
-        "variants": enumerated([f"{short(parent_of(name))}/{id_of(name)}" for name in found.model_variants]),
+        "variants": enumerated([short(name) for name in found.model_variants]),
         "aliases": enumerated([short(name) for name in found.model_aliases]),
         "evaluations": found.evaluation_count or "",
         "jobs at work on them": enumerated([short(name) for name in found.active_jobs]),

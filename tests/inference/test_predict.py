@@ -64,8 +64,9 @@ async def test_thresholds_and_classes_choose_what_is_returned(predicting: Servic
     ("fields", "problems"),
     [
         ({}, ["has no bytes"]),
-        ({"image": b"x", "asset": "projects/pets/assets/abc"}, ["exactly one of image and asset"]),
+        ({"image": b"x", "asset": "projects/pets/assets/abc"}, ["exactly one of image, asset and blob"]),
         ({"image": b"x", "threshold": 1.5, "iou_threshold": -1, "max_shapes": -1}, ["threshold", "iou", "max_shapes"]),
+        ({"image": b"x", "masks": 99}, ["masks", "MASK_FORM_POLYGON"]),
         ({"image": b"not an image"}, ["image"]),
         ({"image": white(8, 8), "classes": ["bird", "fish"]}, ["bird, fish", "cat, dog"]),
         ({"asset": "projects/others/assets/abc"}, ["the model's project"]),

@@ -11,12 +11,14 @@ from google.rpc import error_details_pb2
 from numpy.typing import NDArray
 from PIL import Image
 
-from bloomery.inference.v1 import PredictRequest, PredictResponse, Tiling
+from bloomery.inference.v1 import MaskForm, PredictRequest, PredictResponse, Tiling
 from bloomery.training.v1 import ModelInput
 from bloomery.vision.v1 import Box, Shape, TaskType
 from bloomery_inference.budget import Budget
 from bloomery_kit.errors import to_status
-from bloomery_vision.geometry import Mask
+from bloomery_vision.geometry import Mask, Polygon
+from bloomery_vision.messages import shape_value
+from bloomery_vision.rasterize import rasterize
 from tests.inference.asking import V1, fields_of, recorded
 from tests.inference.conftest import Service
 from tests.inference.models import write_finder, write_model
@@ -104,6 +106,18 @@ async def refusal(service: Service, image: bytes, **asked: object) -> grpc.aio.A
         await predict(service, image, **asked)  # type: ignore[arg-type]
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     return refused.value
+
+
+@pytest.mark.parametrize("tiling", [None, Tiling(size=SIDE)], ids=["at once", "tiles"])
+async def test_masks_are_outlines_where_they_are_asked_for(segmenting: Service, tiling: Tiling | None) -> None:
+    image = picture(100, 80, (10, 10, 20, 20))
+    [mask] = (await predict(segmenting, image, tiling=tiling)).shapes
+    [outline] = (await predict(segmenting, image, tiling=tiling, masks=MaskForm.MASK_FORM_POLYGON)).shapes
+    value = shape_value(outline)
+    assert value is not None
+    assert isinstance(value.geometry, Polygon)
+    assert (rasterize(value.geometry, (100, 80), scale=(1, 1)).to_array() == array(mask)).all()
+    assert (outline.label, outline.confidence) == (mask.label, mask.confidence)
 
 
 async def test_only_the_region_is_seen_and_shapes_are_in_pixels_of_the_whole_image(detecting: Service) -> None:

@@ -225,6 +225,15 @@ async def test_a_store_that_answers_is_ready(store: ObjectStore) -> None:
     await store.check_ready()
 
 
+async def test_the_url_of_a_blob_says_its_key_and_no_other_url_has_one(store: ObjectStore) -> None:
+    url = ""
+    for key in ("a/b", "p=1/c:d._-e"):
+        url = await store.sign_get(key, expires=timedelta(seconds=1), filename="x y.png")
+        assert store.key_of(url) == store.key_of(url.partition("?")[0]) == key
+    for other in ("", "a/b", url.replace("127.0.0.1", "127.0.0.9"), f"x{url}", "http://example.org/blobs/a/b"):
+        assert store.key_of(other) is None
+
+
 @pytest.mark.parametrize(
     "key", ["", "/etc/passwd", "../up", "a/../b", "a//b", "a/", ".hidden", "a/.tmp", "a\0b", "a b", "a\\b", "x" * 513]
 )

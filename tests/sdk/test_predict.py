@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bloomery import AsyncClient, Client, ModelVersion, errors
+from bloomery import AsyncClient, Blob, Client, ModelVersion, errors
 from bloomery.annotation import v1 as annotation
 from bloomery.inference import v1 as inference
 from bloomery.vision import v1 as vision
@@ -255,6 +255,24 @@ def test_a_region_and_tiles_are_asked_for(fake: Fake, model: ModelVersion, run: 
 @pytest.mark.parametrize("line", ["--region 1,2,3", "--region a,b,c,d", "--tile 0", "--tile large", "--tile-overlap 1"])
 def test_what_is_no_region_and_no_tile_is_told(run: Run, line: str) -> None:
     assert run(f"predict cells-v@1 a.png {line}").exit_code == 2
+
+
+def test_a_blob_of_the_project_is_named_by_its_digest_or_url(fake: Fake, model: ModelVersion, run: Run) -> None:
+    assert model.predict(Blob("http://x/blobs/y")).source is None
+    assert fake.calls["Predict"][-1].blob == "http://x/blobs/y"
+    result = run("predict cells-v@1 -o json sha256:abc sha256:def")
+    assert result.exit_code == 0, result.output
+    assert [one["image"] for one in json.loads(result.stdout)] == ["sha256:abc", "sha256:def"]
+    assert {call.blob for call in fake.calls["Predict"][-2:]} == {"sha256:abc", "sha256:def"}
+    assert run("predict cells-v@1 sha256:abc --save out").exit_code == 2
+    fake.queue("Predict", served.NotFound("blob", "sha256:abc"))
+    [gone] = model.predict_each([Blob("sha256:abc")])
+    assert isinstance(gone.error, errors.NotFound)
+    [one] = model.predict_each([Blob("sha256:abc")], masks="polygons")
+    assert one.error is None
+    assert fake.calls["Predict"][-1].masks == inference.MASK_FORM_POLYGON
+    with pytest.raises(errors.InvalidArgument, match="rle or polygons"):
+        model.predict(b"1", masks="bitmap")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("region", [(1, 2, 3), "abcd", 5])

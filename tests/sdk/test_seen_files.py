@@ -13,6 +13,7 @@ from bloomery.inference import v1 as inference
 from bloomery.vision import v1 as vision
 from bloomery_kit import errors as served
 from bloomery_vision.geometry import Mask
+from bloomery_vision.rings import polygon_of
 from tests.sdk import world
 from tests.sdk.conftest import Run
 from tests.sdk.fake import Fake
@@ -92,6 +93,51 @@ def test_coco_has_masks_of_segmenters(fake: Fake, run: Run, folder: Path) -> Non
     assert (annotation["area"], annotation["bbox"]) == (199, [10, 5, 20, 10])
 
 
+def outlining(fake: Fake) -> None:
+    """A segmenter's outlines: two parts, one of them with a hole."""
+    segmenter(fake)
+    shape = vision.Shape(label="WBC", confidence=0.75)
+    pixels = PIXELS.copy()
+    pixels[20:25, 3:9] = True
+    polygon = polygon_of(Mask.from_array(pixels))
+    assert polygon is not None
+    for ring in polygon.rings:
+        shape.polygon.rings.add(coordinates=[number for point in ring for number in point])
+    fake.answer("Predict", inference.PredictResponse(shapes=[shape], width=40, height=30))
+
+
+def test_outlines_are_asked_for_and_are_cocos_polygons(fake: Fake, run: Run, folder: Path) -> None:
+    outlining(fake)
+    out = folder.parent / "out"
+    result = run("predict cells-v@1 --masks polygons --format coco --to", str(out), str(folder / "one"))
+    assert result.exit_code == 0, result.output
+    assert fake.calls["Predict"][-1].masks == inference.MASK_FORM_POLYGON
+    read = COCO(str(out / "coco.json"))
+    [annotation] = read.loadAnns(read.getAnnIds())
+    found = Mask(40, 30, cast("Any", read.annToRLE(cast("Any", annotation)))["counts"]).to_array()
+    assert found.sum() == annotation["area"] == 199 + 30
+    assert not found[7, 12]
+    assert annotation["bbox"] == [3, 5, 27, 20]
+
+
+def test_yolo_has_outlines_of_segmenters_as_one_line_each(fake: Fake, run: Run, folder: Path) -> None:
+    outlining(fake)
+    out = folder.parent / "out"
+    result = run("predict cells-v@1 --format yolo --to", str(out), str(folder / "one"))
+    assert result.exit_code == 0, result.output
+    assert fake.calls["Predict"][-1].masks == inference.MASK_FORM_POLYGON
+    [line] = (out / "labels/a.txt").read_text().splitlines()
+    number, *values = line.split()
+    assert (number, values[-1]) == ("1", "0.75")
+    points = np.array(values[:-1], dtype=np.float64).reshape(-1, 2) * (40, 30)
+    x, y = points.T
+    assert abs((x * np.roll(y, -1) - np.roll(x, -1) * y).sum()) / 2 == pytest.approx(229, abs=0.1)
+    assert (points.min(axis=0), points.max(axis=0)) == (
+        pytest.approx([3, 5], abs=1e-3),
+        pytest.approx([30, 25], abs=1e-3),
+    )
+
+
 def test_yolo_has_a_file_for_each_image_with_scores(run: Run, folder: Path) -> None:
     out = folder.parent / "out"
     result = run("predict cells-v@1 --format yolo --format jsonl --to", str(out), str(folder))
@@ -111,7 +157,6 @@ def test_yolo_has_a_file_for_each_image_with_scores(run: Run, folder: Path) -> N
 @pytest.mark.parametrize(
     ("task", "format", "told"),
     [
-        (vision.TASK_TYPE_SEGMENT, "yolo", "take jsonl or coco"),
         (vision.TASK_TYPE_CLASSIFY, "coco", "take jsonl"),
         (vision.TASK_TYPE_CLASSIFY, "yolo", "take jsonl"),
     ],

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bloomery_vision.formats import outlines
+from bloomery_vision import rings
 from bloomery_vision.formats.outlines import ring_of
 from bloomery_vision.geometry import Mask, Point, Ring
 
@@ -73,19 +73,19 @@ def test_no_pixel_has_no_outline() -> None:
 
 def test_very_many_specks_take_no_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = 0
-    real = outlines._bridge
+    real = rings._bridge
 
-    def bridge(*rings: outlines.Points) -> object:
+    def bridge(*rings: rings.Points) -> object:
         nonlocal compared
         compared += 1
         return real(*rings)
 
-    monkeypatch.setattr(outlines, "_bridge", bridge)
+    monkeypatch.setattr(rings, "_bridge", bridge)
     array = np.zeros((200, 200), dtype=np.bool_)
     array[::4, ::4] = True
     ring = ring_of(Mask.from_array(array)).ring
     assert filled(ring, array)[array].all()
-    assert compared <= 50 * 50 + outlines._SPECKS**2 / 2, "not the square of their number"
+    assert compared <= 50 * 50 + rings._SPECKS**2 / 2, "not the square of their number"
 
 
 @settings(max_examples=50)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from bloomery._comparison import ModelComparison
     from bloomery._evaluations import ConfusionCell, Evaluation, ReliabilityBin, WorstImage
     from bloomery._frames import Frame
+    from bloomery._images import Blob
     from bloomery._results import (
         AliasChange,
         Contents,
@@ -77,6 +78,7 @@ __all__ = [
     "AsyncProject",
     "AsyncRecipe",
     "Benchmark",
+    "Blob",
     "BloomeryError",
     "Client",
     "ConfusionCell",
@@ -142,6 +144,7 @@ _WHERE = {
     **{f"Async{name}": f"bloomery._aio.{module}" for module, names in _HOMES.items() for name in names},
     **dict.fromkeys(_RESULTS, "bloomery._results"),
     **dict.fromkeys(_EVALUATIONS, "bloomery._evaluations"),
+    "Blob": "bloomery._images",
     "BloomeryError": "bloomery.errors",
     "Benchmark": "bloomery._benchmark",
     "Frame": "bloomery._frames",

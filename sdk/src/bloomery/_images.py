@@ -1,6 +1,7 @@
 """Images as callers have them: files, bytes, pixels in memory, assets, folders."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
@@ -30,8 +31,15 @@ class Pixels(Protocol):
     def __array_interface__(self) -> Mapping[str, Any]: ...
 
 
-ImageLike: TypeAlias = "str | Path | bytes | Asset | AssetFields | Pixels | Image"
-"""A file, its bytes, an asset, a Pillow image, or pixels: uint8 [height, width] or [height, width, 3 or 4], RGB(A)."""
+@dataclass(frozen=True)
+class Blob:
+    """An image among the blobs of the model's project: `sha256:...` of its bytes, or a URL that the server signed."""
+
+    uri: str
+
+
+ImageLike: TypeAlias = "str | Path | bytes | Asset | AssetFields | Blob | Pixels | Image"
+"""A file, its bytes, an asset, a blob, a Pillow image, or pixels: uint8 [height, width] or [height, width, 3 or 4]."""
 
 
 def is_image(path: Path) -> bool:

@@ -1,11 +1,16 @@
 """Shapes beyond their messages: run lengths, boxes around areas, and the JSON that people edit."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 
 from bloomery.vision import v1 as vision
+
+_PAIRS = 20_000
+"""Distances that are computed for a bridge, at most, where outlines have fewer points."""
 
 
 def run_lengths(counts: bytes) -> Iterator[int]:
@@ -57,6 +62,23 @@ def _mask_bounds(mask: vision.Mask) -> vision.Box | None:
             left, top, right, bottom = min(left, first), min(top, upper), max(right, last + 1), max(bottom, lower + 1)
         at += run
     return _box(left, top, right, bottom) if right else None
+
+
+def single_ring(polygon: vision.Polygon) -> list[tuple[float, float]]:
+    """The points of all outlines as one closed outline, joined by bridges without width; empty for none."""
+    rings = [list(zip(ring.coordinates[::2], ring.coordinates[1::2], strict=True)) for ring in polygon.rings]
+    joined = rings[0] if rings else []
+    for ring in rings[1:]:
+        here, there = _bridge(joined, ring)
+        joined = joined[: here + 1] + ring[there:] + ring[: there + 1] + joined[here:]
+    return joined
+
+
+def _bridge(first: Sequence[tuple[float, float]], second: Sequence[tuple[float, float]]) -> tuple[int, int]:
+    """Places of two points near each other; of many points only some are looked at, as a bridge need not be short."""
+    step = max(1, len(first) * len(second) // _PAIRS)
+    pairs = product(range(0, len(first), step), range(len(second)))
+    return min(pairs, key=lambda pair: math.dist(first[pair[0]], second[pair[1]]))
 
 
 def _box(left: float, top: float, right: float, bottom: float) -> vision.Box:

@@ -18,10 +18,10 @@ from bloomery._comparison import ModelComparison, comparison
 from bloomery._concurrency import in_order
 from bloomery._fields import AssetFields, DatasetVersionFields, ModelVersionFields
 from bloomery._files import Download
-from bloomery._images import ImageLike, encoded
+from bloomery._images import Blob, ImageLike, encoded
 from bloomery._jobs import Parameter, struct
 from bloomery._labels import class_of
-from bloomery._looking import box_of, tiling_of
+from bloomery._looking import Masks, box_of, mask_form, tiling_of
 from bloomery._names import parent_of
 from bloomery._results import Predicted, Prediction, Progress, unseen
 from bloomery._versions import (
@@ -53,6 +53,7 @@ class PredictOptions(TypedDict, total=False):
     region: Sequence[float] | None
     tile: int | None
     tile_overlap: float | None
+    masks: Masks
 
 
 class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
@@ -122,12 +123,13 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
         region: Sequence[float] | None = None,
         tile: int | None = None,
         tile_overlap: float | None = None,
+        masks: Masks = "rle",
     ) -> Prediction:
         """Predict on one image.
 
         Args:
-            image: a file or its bytes (JPEG, PNG, WebP, BMP, TIFF, GIF or AVIF); an asset of the model's project; a
-                Pillow image; or an array of pixels, uint8 [height, width, 3] in the order red, green, blue.
+            image: a file or its bytes (JPEG, PNG, WebP, BMP, TIFF, GIF or AVIF); an asset or a `Blob` of the model's
+                project; a Pillow image; or an array of pixels, uint8 [height, width, 3] in the order red, green, blue.
             threshold: smallest score to return, 0 to 1; the server's default where None.
             iou_threshold: overlap above which the weaker of two boxes of one class is dropped, 0 to 1.
             classes: only these classes; empty for all.
@@ -139,11 +141,13 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             tile: look at overlapping square tiles of this side in pixels, 0 for the size of the model's input, so that
                 small objects of a large image are not made smaller; None for all at once.
             tile_overlap: the part of a side that neighbours share at least, 0 to 0.9; the server's default where None.
+            masks: how a segmenter's masks are answered: "rle" as COCO's run lengths, "polygons" as outlines along the
+                edges of the pixels, holes joined to the outline around them.
 
         Raises:
             InvalidArgument: the image cannot be read, a class is not the model's, nothing of the image lies in the
                 region, or it takes too many tiles.
-            NotFound: there is no such variant.
+            NotFound: there is no such variant, asset or blob.
             FailedPrecondition: the version has no READY variant, or not that one; `optimize` makes it.
         """
         request = self._asked(
@@ -156,10 +160,13 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             region=region,
             tile=tile,
             tile_overlap=tile_overlap,
+            masks=masks,
         )
         source: bytes | Path | None = None
         if isinstance(image, Asset | AssetFields):
             request.asset = image.name
+        elif isinstance(image, Blob):
+            request.blob = image.uri
         else:
             request.image = await asyncio.to_thread(encoded, image)
             source = Path(image) if isinstance(image, str | Path) else request.image
@@ -199,6 +206,7 @@ class AsyncServing(AsyncHandle[inference.ModelVersion], ModelVersionFields):
             variant=options.get("variant", ""),
             region=None if region is None else box_of(region),
             tiling=tiling_of(options.get("tile"), options.get("tile_overlap")),
+            masks=mask_form(options.get("masks", "rle")),
         )
 
     async def _attempt(self, image: ImageT, options: PredictOptions) -> Predicted[ImageT]:
@@ -330,5 +338,6 @@ def _concerns(image: object, error: errors.InvalidArgument | errors.NotFound) ->
     if error.reason in _OF_ONE_SIZE:
         return True
     if isinstance(error, errors.NotFound):
-        return isinstance(image, Asset | AssetFields) and error.details.get("name") == image.name
-    return {violation.where for violation in error.violations} in ({"image"}, {"asset"})
+        name = image.name if isinstance(image, Asset | AssetFields) else image.uri if isinstance(image, Blob) else None
+        return name is not None and error.details.get("name") == name
+    return {violation.where for violation in error.violations} in ({"image"}, {"asset"}, {"blob"})

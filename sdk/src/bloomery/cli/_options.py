@@ -18,6 +18,13 @@ class SeenFormat(StrEnum):
     yolo = "yolo"
 
 
+class SeenMasks(StrEnum):
+    """Forms of masks."""
+
+    rle = "rle"
+    polygons = "polygons"
+
+
 class Output(StrEnum):
     """How results are written."""
 

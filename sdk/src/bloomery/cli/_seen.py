@@ -21,7 +21,7 @@ from bloomery.cli._sources import frame_name
 from bloomery.cli.annotations import place
 
 if TYPE_CHECKING:
-    from bloomery import Asset, Frame, Predicted, Prediction
+    from bloomery import Asset, Blob, Frame, Predicted, Prediction
     from bloomery.cli._seen_files import SeenFiles
     from bloomery.video import VideoWriter
 
@@ -40,11 +40,15 @@ class Report:
     _names: Counter[str] = field(default_factory=Counter)
     _console: Console = field(default_factory=lambda: Console(stderr=True, soft_wrap=True, highlight=False))
 
-    def add(self, one: "Predicted[Path | Asset]") -> None:
+    def add(self, one: "Predicted[Path | Blob | Asset]") -> None:
         """Take in the next image."""
+        from bloomery import Asset, Blob
+
         image = one.image
-        name = str(image) if isinstance(image, Path) else image.display_name or image.id
-        origin = {} if isinstance(image, Path) else {"asset": image.name}
+        name = image.uri if isinstance(image, Blob) else str(image)
+        origin = {}
+        if isinstance(image, Asset):
+            name, origin = image.display_name or image.id, {"asset": image.name}
         if one.error:
             self.refuse(name, one.error, origin)
         elif one.prediction:
@@ -103,11 +107,13 @@ class Report:
         elif not self.files:
             self._found.append((name, prediction))
 
-    def _done(self, image: "Path | Asset", prediction: "Prediction") -> Iterator[str]:
+    def _done(self, image: "Path | Blob | Asset", prediction: "Prediction") -> Iterator[str]:
         yield f"{counted(len(prediction.shapes), 'shape')} in {prediction.timings.total_ms:.0f} ms"
-        if self.save:
+        from bloomery import Asset, Blob
+
+        if self.save and not isinstance(image, Blob):
             yield f"drawn in {self._draw(image, prediction, self.save)}"
-        if self.to_annotations and not isinstance(image, Path):
+        if self.to_annotations and isinstance(image, Asset):
             yield _annotate(image, prediction)
 
     def _draw(self, image: "Path | Asset", prediction: "Prediction", folder: Path) -> Path:

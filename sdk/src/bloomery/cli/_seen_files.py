@@ -10,12 +10,12 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 import yaml
 
 from bloomery._files import replacing
-from bloomery._shapes import bounds, run_lengths, shape_json
+from bloomery._shapes import bounds, run_lengths, shape_json, single_ring
 from bloomery.cli._options import SeenFormat
 
 if TYPE_CHECKING:
     from bloomery import Prediction
-    from bloomery.vision.v1 import Shape
+    from bloomery.vision.v1 import Ring, Shape
 
 Origin = Mapping[str, Any]
 """Where an image is from: its asset; or its video, with its number there and its time in seconds."""
@@ -136,8 +136,8 @@ class _Coco:
     def _annotation(self, shape: "Shape") -> Mapping[str, Any]:
         box, mask = bounds(shape), shape.mask
         assert box is not None
-        segmentation: object = []
-        area = box.width * box.height
+        segmentation: object = [list(ring.coordinates) for ring in shape.polygon.rings]
+        area = sum(map(_area, shape.polygon.rings)) if segmentation else box.width * box.height
         if shape.HasField("mask"):
             segmentation = {"size": [mask.height, mask.width], "counts": mask.counts.decode("ascii")}
             area = float(sum(list(run_lengths(mask.counts))[1::2]))
@@ -153,8 +153,17 @@ class _Coco:
         }
 
 
+def _area(ring: "Ring") -> float:
+    """Square pixels (shoelace formula)."""
+    xs, ys = ring.coordinates[::2], ring.coordinates[1::2]
+    return abs(sum(x * ys[place - 1] - xs[place - 1] * y for place, (x, y) in enumerate(zip(xs, ys, strict=True)))) / 2
+
+
 class _Yolo:
-    """A file for each image, a line for each box: class number, centre, size, all in parts of the image; and score."""
+    """A file for each image, a line for each object: class number, place and score.
+
+    The place is centre and size of its box, or the points of its outline, all in parts of the image.
+    """
 
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
         self._labels = folder / "labels"
@@ -180,12 +189,11 @@ class _Yolo:
         pass
 
     def _line(self, shape: "Shape", width: int, height: int) -> str:
-        box = shape.box
-        values = (
-            (box.x + box.width / 2) / width,
-            (box.y + box.height / 2) / height,
-            box.width / width,
-            box.height / height,
-            shape.confidence,
-        )
-        return f"{self._numbers[shape.label]} {' '.join(f'{value:.6g}' for value in values)}\n"
+        if shape.HasField("polygon"):
+            place = [part for x, y in single_ring(shape.polygon) for part in (x / width, y / height)]
+        else:
+            box = shape.box
+            centre = ((box.x + box.width / 2) / width, (box.y + box.height / 2) / height)
+            place = [*centre, box.width / width, box.height / height]
+        values = " ".join(f"{value:.6g}" for value in (*place, shape.confidence))
+        return f"{self._numbers[shape.label]} {values}\n"

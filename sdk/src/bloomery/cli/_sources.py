@@ -4,22 +4,31 @@ import glob
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bloomery import errors
 
+if TYPE_CHECKING:
+    from bloomery import Blob
 
-def sources_of(names: Iterable[str]) -> "list[list[Path] | str]":
+
+BLOB = "sha256:"
+"""What the names of blobs of the project begin with."""
+
+
+def sources_of(names: Iterable[str]) -> "list[list[Path | Blob] | str]":
     """Images that follow each other, and videos one by one, in the order in which they were named.
 
     Raises:
         InvalidArgument: a folder has no images and no videos, or nothing fits a pattern.
     """
+    from bloomery import Blob
     from bloomery.video import is_video
 
-    found: list[list[Path] | str] = []
+    found: list[list[Path | Blob] | str] = []
     for video, group in groupby(_below(names), is_video):
         named = list(group)
-        found += named if video else [list(map(Path, named))]
+        found += named if video else [[Blob(name) if name.startswith(BLOB) else Path(name) for name in named]]
     return found
 
 
@@ -27,7 +36,7 @@ def _below(names: Iterable[str]) -> Iterator[str]:
     """The files that are named, or fit a pattern that no shell has replaced, and those in the folders that are."""
     for name in names:
         path = Path(name)
-        if "://" in name:
+        if "://" in name or name.startswith(BLOB):
             yield name
         elif glob.has_magic(name) and not path.exists():
             fitting = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - of absolute ones, too

@@ -9,14 +9,14 @@ import typer
 
 from bloomery import errors
 from bloomery._names import short
-from bloomery.cli._options import Output, OutputOption, ProjectOption, SeenFormat, VersionArgument, connect
+from bloomery.cli._options import Output, OutputOption, ProjectOption, SeenFormat, SeenMasks, VersionArgument, connect
 from bloomery.cli._pairs import numbers
 from bloomery.cli._seen import Report
-from bloomery.cli._sources import sources_of
+from bloomery.cli._sources import BLOB, sources_of
 from bloomery.cli.evaluate import MultiLabelOption
 
 if TYPE_CHECKING:
-    from bloomery import Asset, Client, ModelVersion
+    from bloomery import Asset, Blob, Client, ModelVersion
     from bloomery._aio.serving import PredictOptions
     from bloomery.cli._seen_files import SeenFiles
 
@@ -29,7 +29,8 @@ def run(
         list[str] | None,
         typer.Argument(
             metavar="IMAGE...",
-            help="Image files, videos, folders of them, patterns; rtsp://... of a camera, - for a video on stdin.",
+            help="Image files, videos, folders of them, patterns; rtsp://... of a camera, - for a video on stdin, "
+            "sha256:... of a blob of the project.",
         ),
     ] = None,
     assets: Annotated[
@@ -70,6 +71,9 @@ def run(
     tile_overlap: Annotated[
         float | None, typer.Option(min=0.0, max=0.9, help="Part of a tile that neighbours share; 0.2 by default.")
     ] = None,
+    masks: Annotated[
+        SeenMasks, typer.Option(help="How a segmenter's masks are answered; --format yolo takes polygons.")
+    ] = SeenMasks.rle,
     every: Annotated[int, typer.Option(min=1, help="Of videos, look at every so many frames only.")] = 1,
     fps: Annotated[
         float | None, typer.Option(min=0.001, help="Of videos, look at so many frames a second at most.")
@@ -78,7 +82,7 @@ def run(
     output: OutputOption = Output.table,
 ) -> None:
     """Predict on images and videos, in pixels of each. Goes on where one cannot be used, and exits with 1 then."""
-    _check(images=bool(images), assets=assets is not None, to_annotations=to_annotations)
+    _check(images or [], assets=assets is not None, save=save is not None, to_annotations=to_annotations)
     if format and to is None:
         raise typer.BadParameter("needs --to: the folder to write to", param_hint="--format")
     report = Report(output, save, to_annotations)
@@ -90,6 +94,7 @@ def run(
         "region": numbers(region, 4, "--region") if region else None,
         "tile": _side(tile) if tile else None,
         "tile_overlap": tile_overlap,
+        "masks": masks.value,
     }
     with connect(project) as client:
         model = client.model_version(version)
@@ -99,6 +104,8 @@ def run(
         if not any(sources):
             report.say(f"no image of the project is meant by {assets}")
         with ExitStack() as stack:
+            if format and SeenFormat.yolo in format:
+                options["masks"] = "polygons"
             if to:
                 report.files = stack.enter_context(_files(model, to, format or [SeenFormat.jsonl]))
             for source in sources:
@@ -111,14 +118,18 @@ def run(
         raise typer.Exit(1)
 
 
-def _check(*, images: bool, assets: bool, to_annotations: bool) -> None:
-    if images == assets:
+def _check(images: Sequence[str], *, assets: bool, save: bool, to_annotations: bool) -> None:
+    if bool(images) == assets:
         raise typer.BadParameter("give images, or --assets for those of the project", param_hint="IMAGE...")
+    if save and any(name.startswith(BLOB) for name in images):
+        raise typer.BadParameter("cannot draw on blobs, whose bytes are not here", param_hint="--save")
     if to_annotations and not assets:
         raise typer.BadParameter("needs --assets: import files first", param_hint="--to-annotations")
 
 
-def _look(model: "ModelVersion", images: "Sequence[Path | Asset]", report: Report, options: "PredictOptions") -> None:
+def _look(
+    model: "ModelVersion", images: "Sequence[Path | Blob | Asset]", report: Report, options: "PredictOptions"
+) -> None:
     for one in model.predict_each(images, **options):
         report.add(one)
 
@@ -151,9 +162,7 @@ def _side(text: str) -> int:
 
 
 def _files(model: "ModelVersion", to: Path, formats: Sequence[SeenFormat]) -> "AbstractContextManager[SeenFiles]":
-    holding = {"detect": list(SeenFormat), "segment": [SeenFormat.jsonl, SeenFormat.coco]}.get(
-        model.task, [SeenFormat.jsonl]
-    )
+    holding = [SeenFormat.jsonl] if model.task == "classify" else list(SeenFormat)
     if unable := [one for one in formats if one not in holding]:
         text = f"{unable[0]} cannot hold what a model of {model.task} sees; take {' or '.join(holding)}"
         raise typer.BadParameter(text, param_hint="--format")

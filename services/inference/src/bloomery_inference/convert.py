@@ -10,13 +10,14 @@ from bloomery.common.v1 import Artifact as ArtifactMessage
 from bloomery.common.v1 import SignedRequest
 from bloomery.inference.v1 import InputSpec as InputSpecMessage
 from bloomery.inference.v1 import Lineage as LineageMessage
-from bloomery.inference.v1 import Model as ModelMessage
 from bloomery.inference.v1 import (
+    MaskForm,
     ModelVariant,
     PredictRequest,
     PredictResponse,
     StageTimings,
 )
+from bloomery.inference.v1 import Model as ModelMessage
 from bloomery.inference.v1 import ModelVersion as ModelVersionMessage
 from bloomery.vision.v1 import TaskType
 from bloomery_inference.looking import region_of, tiling_of
@@ -206,12 +207,16 @@ def check_texts(**fields: str) -> None:
 def predict_options(request: PredictRequest, *, images: bool = True) -> Options:
     """What a prediction asks for; with `images` it names one. Raise InvalidArgument with every violation."""
     violations = Violations()
-    if images and request.image and request.asset:
-        violations.add("image", "set exactly one of image and asset")
-    if images and not request.image and not request.asset:
-        violations.add("image", "the image has no bytes; send the content of an image file, or name an asset")
-    if not images and (request.image or request.asset):
+    named = sum(map(bool, (request.image, request.asset, request.blob)))
+    if images and named > 1:
+        violations.add("image", "set exactly one of image, asset and blob")
+    if images and not named:
+        text = "the image has no bytes; send the content of an image file, or name an asset or a blob of the project"
+        violations.add("image", text)
+    if not images and named:
         violations.add("options.image", "images come in the messages behind this one")
+    if request.masks not in MaskForm.values():
+        violations.add("masks", f"must be one of {', '.join(MaskForm.keys()[1:])}")
     for field in ("threshold", "iou_threshold"):
         # NaN is in no range.
         if not 0 <= getattr(request, field) <= 1:
@@ -230,6 +235,7 @@ def predict_options(request: PredictRequest, *, images: bool = True) -> Options:
         variant=request.variant,
         region=region,
         tiling=tiling,
+        polygons=request.masks == MaskForm.MASK_FORM_POLYGON,
     )
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from bloomery.annotation.v1 import GetAssetRequest, GetProjectRequest
 from bloomery_inference.model import ImageContent, RawImage
 from bloomery_inference.names import ASSET, PROJECT
-from bloomery_kit.errors import FieldViolation, InvalidArgument
+from bloomery_kit.errors import FieldViolation, InvalidArgument, NotFound
 from bloomery_kit.objects import ObjectStore
 
 if TYPE_CHECKING:
     from bloomery.annotation.v1.annotation_service_pb2_grpc import AnnotationServiceAsyncStub
 
 T = TypeVar("T")
+_NO_BLOB = "must be sha256: and 64 hex digits, or a URL that this server has signed, of a blob of the model's project"
 
 
 class ImageSource:
@@ -25,8 +27,13 @@ class ImageSource:
         self._objects = objects
         self._max_bytes = max_bytes
 
-    async def find(self, project: str, *, image: bytes, asset: str) -> ImageContent:
-        """What to predict on. Raise InvalidArgument for too many bytes or another project's asset."""
+    async def find(self, project: str, *, image: bytes, asset: str, blob: str) -> ImageContent:
+        """What to predict on, one of the three.
+
+        Raise InvalidArgument for too many bytes, another project's asset, or what is no blob of the project; NotFound.
+        """
+        if blob:
+            return await self._stored(project, blob)
         if not asset:
             return self.given(image)
         if ASSET.parse(asset, "asset")["project"] != project:
@@ -34,9 +41,23 @@ class ImageSource:
             raise InvalidArgument([FieldViolation("asset", text)])
         found = await self._annotations.GetAsset(GetAssetRequest(name=asset))
         self._check_size("asset", found.size_bytes)
-        owner = await self._annotations.GetProject(GetProjectRequest(name=PROJECT.format(project=project)))
-        key = f"{owner.uid}/{found.digest.partition(':')[2]}"
+        key = f"{await self._uid(project)}/{found.digest.partition(':')[2]}"
         return ImageContent(found.size_bytes, partial(self._objects.get, key))
+
+    async def _stored(self, project: str, blob: str) -> ImageContent:
+        uid = await self._uid(project)
+        key = f"{uid}/{blob.removeprefix('sha256:')}" if blob.startswith("sha256:") else self._objects.key_of(blob)
+        if key is None or not re.fullmatch(f"{uid}/[0-9a-f]{{64}}", key):
+            raise InvalidArgument([FieldViolation("blob", _NO_BLOB)])
+        found = await self._objects.stat(key)
+        if found is None:
+            raise NotFound("blob", blob)
+        self._check_size("blob", found.size)
+        return ImageContent(found.size, partial(self._objects.get, key))
+
+    async def _uid(self, project: str) -> str:
+        request = GetProjectRequest(name=PROJECT.format(project=project))
+        return (await self._annotations.GetProject(request)).uid
 
     def given(self, image: bytes) -> ImageContent:
         """An encoded image that a request brings. Raise InvalidArgument IMAGE_TOO_LARGE."""

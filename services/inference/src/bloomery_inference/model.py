@@ -280,7 +280,8 @@ class Options:
     """What a caller wants to see: scores from `threshold` on, boxes that overlap at most `iou`, some classes or all.
 
     With `multi_label` one place may answer for several classes. `variant` is the one that answers, "" for the fastest.
-    `region` is the part of the image that is looked at, in its pixels, None for the whole, and `tiling` how.
+    `region` is the part of the image that is looked at, in its pixels, None for the whole, and `tiling` how. With
+    `polygons` masks are answered as outlines.
     """
 
     threshold: float
@@ -291,6 +292,7 @@ class Options:
     variant: str = ""
     region: "Box | None" = None
     tiling: "Tiling | None" = None
+    polygons: bool = False
 
 
 @dataclass(frozen=True)

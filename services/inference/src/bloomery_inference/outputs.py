@@ -1,6 +1,6 @@
 """Between encoded images, tensors and what is seen: imported at the first prediction only."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,10 +12,11 @@ from bloomery_inference.model import InputSpec, Options, RawImage, VersionConten
 from bloomery_inference.runtime import Tensors
 from bloomery_kit.errors import FieldViolation, Internal, InvalidArgument
 from bloomery_vision import interpret
-from bloomery_vision.geometry import Found
+from bloomery_vision.geometry import Found, Mask
 from bloomery_vision.images import ImageError, decode, probe
 from bloomery_vision.interpret import Choice, Fitted, OutputError
 from bloomery_vision.mosaic import Mosaic
+from bloomery_vision.rings import polygon_of
 from bloomery_vision.tiling import Window
 
 OUTPUTS = ("output0", "output1")
@@ -77,9 +78,20 @@ def shapes(
     Raise Internal MODEL_BROKEN where they are no numbers, or not those of such a model.
     """
     with _told():
-        return tuple(
-            interpret.interpret(_decoder(content), _tensors(tensors), fitted, content.classes, _choice(chosen, options))
-        )
+        choice = _choice(chosen, options)
+        found = interpret.interpret(_decoder(content), _tensors(tensors), fitted, content.classes, choice)
+        return as_asked(found, options)
+
+
+def as_asked(found: Iterable[Found], options: Options) -> tuple[Found, ...]:
+    """What is seen, masks as outlines where they are asked for."""
+    return tuple(map(_outlined, found)) if options.polygons else tuple(found)
+
+
+def _outlined(found: Found) -> Found:
+    if not isinstance(found.geometry, Mask):
+        return found
+    return Found(found.label, found.score, polygon_of(found.geometry) or found.geometry)
 
 
 def mosaic(content: VersionContent, region: Window, chosen: tuple[int, ...] | None, options: Options) -> Mosaic:

@@ -131,7 +131,7 @@ class Predictor:
             with watch.measure("postprocess"):
                 await asyncio.to_thread(outputs.add_tile, mosaic, tensors, fitted)
         with watch.measure("postprocess"):
-            return await asyncio.to_thread(tuple, mosaic.found())
+            return await asyncio.to_thread(outputs.as_asked, mosaic.found(), question.options)
 
     async def _infer(self, question: Question, fitted: Fitted) -> Tensors:
         with question.watch.measure("inference"):

@@ -279,7 +279,7 @@ class PredictionServicer(PredictionServiceServicer):
         """See the contract."""
         options = convert.predict_options(request)
         version = await self._versions.get_version(request.model_version, "model_version")
-        image = await self._images.find(version.project, image=request.image, asset=request.asset)
+        image = await self._images.find(version.project, image=request.image, asset=request.asset, blob=request.blob)
         return convert.predict_response(await self._predictor.predict(version, image, options))
 
     async def PredictStream(

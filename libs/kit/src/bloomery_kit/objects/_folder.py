@@ -113,6 +113,10 @@ class FolderObjectStore:
         """A URL that the gateway serves."""
         return self._signer.sign(Grant("GET", check_key(key), filename=filename), expires).url
 
+    def key_of(self, url: str) -> str | None:
+        """The key in a URL of the gateway."""
+        return self._signer.key_of(url)
+
     async def sign_put(self, key: str, *, size: int, expires: timedelta) -> SignedRequest:
         """A PUT request that the gateway takes, for exactly `size` bytes."""
         return self._signer.sign(Grant("PUT", check_key(key), size=size), expires)

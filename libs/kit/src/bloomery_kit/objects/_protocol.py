@@ -96,6 +96,10 @@ class ObjectStore(Protocol):
         """A URL that reads the blob, saved by a browser as `filename`. Says nothing of whether it exists."""
         ...
 
+    def key_of(self, url: str) -> str | None:
+        """The key of the blob that a URL of `sign_get` reads, whether it still does or not; None for any other URL."""
+        ...
+
     async def sign_put(self, key: str, *, size: int, expires: timedelta) -> SignedRequest:
         """A PUT request that writes `size` bytes; S3 does not hold the client to it, so check what arrived."""
         ...

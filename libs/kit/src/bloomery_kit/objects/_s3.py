@@ -9,7 +9,7 @@ from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import urllib3
 from minio import Minio
@@ -134,6 +134,13 @@ class S3ObjectStore:
         if filename is not None:
             headers = {"response-content-disposition": f"attachment; filename*=UTF-8''{quote(filename, safe='')}"}
         return self._signer.presigned_get_object(self._bucket, check_key(key), expires, response_headers=headers)
+
+    def key_of(self, url: str) -> str | None:
+        """The key in a presigned URL."""
+        path = url.partition("?")[0]
+        # As it is signed for any key: by the public address, with the bucket in the path or in the name.
+        prefix = self._signer.presigned_get_object(self._bucket, "0").partition("?")[0][:-1]
+        return unquote(path.removeprefix(prefix)) if path.startswith(prefix) else None
 
     async def sign_put(self, key: str, *, size: int, expires: timedelta) -> SignedRequest:  # noqa: ARG002 - unsigned
         """A presigned PUT; S3 holds nobody to the size."""

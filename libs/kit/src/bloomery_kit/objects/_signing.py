@@ -3,7 +3,7 @@ import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 from bloomery_kit.errors import PermissionDenied
 from bloomery_kit.objects._protocol import SignedRequest
@@ -40,6 +40,12 @@ class UrlSigner:
         query["sig"] = self._signature(grant.key, query)
         url = f"{self._base_url}/blobs/{quote(grant.key)}?{urlencode(query)}"
         return SignedRequest(url, datetime.fromtimestamp(deadline, UTC))
+
+    def key_of(self, url: str) -> str | None:
+        """The key in a URL of this form, signed or not; None for any other."""
+        path = url.partition("?")[0]
+        prefix = f"{self._base_url}/blobs/"
+        return unquote(path.removeprefix(prefix)) if path.startswith(prefix) else None
 
     def verify(self, method: str, key: str, query: Mapping[str, str]) -> Grant:
         """What the URL allows. Raise PermissionDenied if it is not ours, was altered, or has expired."""

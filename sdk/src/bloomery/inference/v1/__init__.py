@@ -74,6 +74,10 @@ from bloomery.inference.v1.model_service_pb2_grpc import (
     add_ModelServiceServicer_to_server,
 )
 from bloomery.inference.v1.prediction_service_pb2 import (
+    MASK_FORM_POLYGON,
+    MASK_FORM_RLE,
+    MASK_FORM_UNSPECIFIED,
+    MaskForm,
     Pixels,
     PredictRequest,
     PredictResponse,
@@ -145,6 +149,10 @@ __all__ = [
     "ListModelVersionsResponse",
     "ListModelsRequest",
     "ListModelsResponse",
+    "MASK_FORM_POLYGON",
+    "MASK_FORM_RLE",
+    "MASK_FORM_UNSPECIFIED",
+    "MaskForm",
     "MetricCondition",
     "Model",
     "ModelAlias",

@@ -9,6 +9,7 @@ from google.protobuf import descriptor as descriptor
 from google.protobuf import duration_pb2 as duration_pb2
 from google.protobuf import message as message
 from google.protobuf.internal import containers as containers
+from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 from google.rpc import status_pb2 as status_pb2
 import builtins as builtins
 import sys
@@ -20,6 +21,33 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: descriptor.FileDescriptor
+
+class _MaskForm:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MaskFormEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_MaskForm.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    MASK_FORM_UNSPECIFIED: _MaskForm.ValueType  # 0
+    """As MASK_FORM_RLE."""
+    MASK_FORM_RLE: _MaskForm.ValueType  # 1
+    """A `mask`: the pixels, run-length encoded as COCO does."""
+    MASK_FORM_POLYGON: _MaskForm.ValueType  # 2
+    """A `polygon`: outlines along the edges of the pixels, one for each part of the object, whose pixels touch at least by their corners. A hole is joined to the
+    outline around it by a bridge without width. Area and bounds are those of the mask, and whoever fills it by the centres of pixels gets back each pixel.
+    """
+
+class MaskForm(_MaskForm, metaclass=_MaskFormEnumTypeWrapper):
+    """How the mask of an object is answered."""
+
+MASK_FORM_UNSPECIFIED: MaskForm.ValueType  # 0
+"""As MASK_FORM_RLE."""
+MASK_FORM_RLE: MaskForm.ValueType  # 1
+"""A `mask`: the pixels, run-length encoded as COCO does."""
+MASK_FORM_POLYGON: MaskForm.ValueType  # 2
+"""A `polygon`: outlines along the edges of the pixels, one for each part of the object, whose pixels touch at least by their corners. A hole is joined to the
+outline around it by a bridge without width. Area and bounds are those of the mask, and whoever fills it by the centres of pixels gets back each pixel.
+"""
 
 @typing.final
 class PredictRequest(message.Message):
@@ -37,11 +65,15 @@ class PredictRequest(message.Message):
     MULTI_LABEL_FIELD_NUMBER: builtins.int
     VARIANT_FIELD_NUMBER: builtins.int
     REGION_FIELD_NUMBER: builtins.int
+    MASKS_FIELD_NUMBER: builtins.int
+    BLOB_FIELD_NUMBER: builtins.int
     TILING_FIELD_NUMBER: builtins.int
     model_version: builtins.str
     """`projects/{project}/models/{model}/versions/{version}`; a number, a uid, an alias or "latest"."""
     image: builtins.bytes
-    """An encoded image (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF), at most 50 MiB; one with several frames is refused. Exactly one of `image` and `asset` is set."""
+    """An encoded image (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF), at most 50 MiB; one with several frames is refused. Exactly one of `image`, `asset` and `blob` is
+    set.
+    """
     asset: builtins.str
     """`projects/{project}/assets/{asset}` of the model's project."""
     threshold: builtins.float
@@ -58,6 +90,12 @@ class PredictRequest(message.Message):
     """
     variant: builtins.str
     """Id of the variant that answers, such as "onnx-int8"; the fastest by default."""
+    masks: MaskForm.ValueType
+    """How the masks of a model that segments are answered; others do not look at it."""
+    blob: builtins.str
+    """An image among the blobs of the model's project, as `sha256:{64 hex digits}` or as a URL that this server has signed, such as SignDownloads does, valid or
+    expired: who may predict may read them. Any other URL is refused, and nothing is fetched by URLs.
+    """
     @builtins.property
     def classes(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Only these class names; empty for all."""
@@ -87,11 +125,13 @@ class PredictRequest(message.Message):
         multi_label: builtins.bool = ...,
         variant: builtins.str = ...,
         region: geometry_pb2.Box | None = ...,
+        masks: MaskForm.ValueType = ...,
+        blob: builtins.str = ...,
         tiling: Tiling | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_iou_threshold", b"_iou_threshold", "_threshold", b"_threshold", "iou_threshold", b"iou_threshold", "region", b"region", "threshold", b"threshold", "tiling", b"tiling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_iou_threshold", b"_iou_threshold", "_threshold", b"_threshold", "asset", b"asset", "classes", b"classes", "image", b"image", "iou_threshold", b"iou_threshold", "max_shapes", b"max_shapes", "model_version", b"model_version", "multi_label", b"multi_label", "region", b"region", "threshold", b"threshold", "tiling", b"tiling", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_iou_threshold", b"_iou_threshold", "_threshold", b"_threshold", "asset", b"asset", "blob", b"blob", "classes", b"classes", "image", b"image", "iou_threshold", b"iou_threshold", "masks", b"masks", "max_shapes", b"max_shapes", "model_version", b"model_version", "multi_label", b"multi_label", "region", b"region", "threshold", b"threshold", "tiling", b"tiling", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__iou_threshold: _TypeAlias = typing.Literal["iou_threshold"]  # noqa: Y015
     _WhichOneofArgType__iou_threshold: _TypeAlias = typing.Literal["_iou_threshold", b"_iou_threshold"]  # noqa: Y015
@@ -154,7 +194,7 @@ class PredictResponse(message.Message):
     """Height of the image in pixels, EXIF orientation applied."""
     @builtins.property
     def shapes(self) -> containers.RepeatedCompositeFieldContainer[geometry_pb2.Shape]:
-        """Best first, in pixels of the image as it is shown: boxes of a model that detects, masks of the image's size of one that segments, tags of a classifier.
+        """Best first, in pixels of the image as it is shown: boxes of a model that detects, masks of the image's size (or polygons, by `masks`) of one that segments, tags of a classifier.
         `label` is the class name and `confidence` the score; nothing else of them is set.
         """
 

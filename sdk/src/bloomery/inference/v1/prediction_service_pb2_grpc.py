@@ -55,8 +55,8 @@ class PredictionServiceServicer:
 
     def Predict(self, request, context):
         """Predicts on one image, with the variant that the request names, else with the fastest READY one: that with the smallest median time of one image; of those
-        that are slower by at most 5 %, the one that lost least accuracy. Changes nothing, so it may be repeated. NOT_FOUND: there is no such version, variant or
-        asset; list them. INVALID_ARGUMENT: a field is out of its range, the image cannot be read (the reason says why, such as
+        that are slower by at most 5 %, the one that lost least accuracy. Changes nothing, so it may be repeated. NOT_FOUND: there is no such version, variant,
+        asset or blob; list them, or upload it. INVALID_ARGUMENT: a field is out of its range, the image cannot be read (the reason says why, such as
         `NOT_AN_IMAGE`, `TRUNCATED` or `ANIMATED`, the violation how to mend it), it has too many bytes (`IMAGE_TOO_LARGE`), a class is not the model's (the
         violation says which there are), nothing of the image lies in the region (`REGION_OUTSIDE`), or it takes more than 512 tiles (`TOO_MANY_TILES`, the violation
         says which size is large enough). FAILED_PRECONDITION `NO_VARIANT`: the version has no READY variant, or the one that was named

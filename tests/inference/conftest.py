@@ -15,7 +15,12 @@ from pydantic import SecretStr
 
 from bloomery.annotation.v1 import add_AnnotationServiceServicer_to_server
 from bloomery.dataset.v1 import add_DatasetServiceServicer_to_server
-from bloomery.inference.v1 import ModelServiceStub, PredictionServiceStub, ServingServiceStub
+from bloomery.inference.v1 import (
+    DeploymentServiceStub,
+    ModelServiceStub,
+    PredictionServiceStub,
+    ServingServiceStub,
+)
 from bloomery.training.v1 import add_JobServiceServicer_to_server
 from bloomery_inference.app import InferenceApp
 from bloomery_inference.settings import InferenceSettings, OnnxSettings, RuntimeSettings
@@ -29,6 +34,7 @@ from tests import databases
 from tests.inference.neighbours import Datasets, Projects, Trainer
 
 if TYPE_CHECKING:
+    from bloomery.inference.v1.deployment_service_pb2_grpc import DeploymentServiceAsyncStub
     from bloomery.inference.v1.model_service_pb2_grpc import ModelServiceAsyncStub
     from bloomery.inference.v1.prediction_service_pb2_grpc import PredictionServiceAsyncStub
     from bloomery.inference.v1.serving_service_pb2_grpc import ServingServiceAsyncStub
@@ -44,6 +50,7 @@ class Service:
     app: InferenceApp
     models: ModelServiceAsyncStub
     predictions: PredictionServiceAsyncStub
+    deployments: DeploymentServiceAsyncStub
     serving: ServingServiceAsyncStub
     trainer: Trainer
     datasets: Datasets
@@ -143,6 +150,8 @@ async def service(
             pending_interval=0.05,
             plan_poll=0.1,
             results_retry=0.05,
+            rollout_interval=0.05,
+            drain_seconds=0.2,
             **limits,  # type: ignore[arg-type]
         )
         async with (
@@ -150,11 +159,11 @@ async def service(
             channel(f"127.0.0.1:{port}", token=TOKEN) as person,
             channel(f"127.0.0.1:{port}", token=service_token(TOKEN)) as agent,
         ):
-            models, predictions = ModelServiceStub(person), PredictionServiceStub(person)
             yield Service(
                 app,
-                models,
-                predictions,
+                ModelServiceStub(person),
+                PredictionServiceStub(person),
+                DeploymentServiceStub(person),
                 ServingServiceStub(agent),
                 trainer,
                 datasets,

@@ -6,7 +6,12 @@ import grpc
 import pytest
 import sqlalchemy as sa
 
-from bloomery.inference.v1 import DeleteModelVersionRequest, FindModelVersionRequest, OptimizeModelVersionRequest
+from bloomery.inference.v1 import (
+    DeleteModelVersionRequest,
+    FindModelVersionRequest,
+    GetModelRequest,
+    OptimizeModelVersionRequest,
+)
 from bloomery.training.v1 import FeedItem, Job, JobResult
 from bloomery_inference import housekeeping, parked, pending
 from bloomery_inference.agent import replica
@@ -20,12 +25,17 @@ from bloomery_inference.model import InputSpec
 from bloomery_inference.parked import Parked
 from bloomery_inference.pending import Pending
 from bloomery_inference.recording import Recorder
-from bloomery_inference.store import cleanups, models, variants
+from bloomery_inference.serving import rollout
+from bloomery_inference.serving.model import Deployment
+from bloomery_inference.serving.rollout import Rollouts
+from bloomery_inference.store import cleanups, deployments, models, replicas, variants
 from bloomery_inference.store.tables import MODELS, PARKED_RESULTS, VARIANTS
 from bloomery_kit.database import Transaction
 from tests.inference.asking import recorded
 from tests.inference.conftest import Service
+from tests.inference.deploying import READY, Scripted
 from tests.inference.samples import trained
+from tests.inference.test_migrations import NOW
 from tests.passes import ForeignError, Work, each, fail_first, fail_step, turns
 
 WORKS = {
@@ -40,9 +50,11 @@ WORKS = {
         Work(Replica, "_bring", lambda _, model: model.uid),
         Work(Replica, "_free", lambda _, uid: uid),
     ],
+    rollout.LOOP: [Work(Rollouts, "advance", lambda _, _tx, uid: uid)],
 }
 STEPS: list[tuple[Any, str]] = [
     (housekeeping, "forget_requests"),
+    (replicas, "forget"),
     (models, "lacks_origins"),
     (models, "unheld"),
     (cleanups, "page"),
@@ -84,6 +96,8 @@ async def test_one_items_trouble_holds_up_no_other(
         if work.name == "_free":
             await turns(service.app.loops, loop)
             service.app.local.replica.want(Plan(2, ()))
+    if loop == rollout.LOOP:
+        await deploy(service, versions)
     done = fail_first(monkeypatch, work)
     await turns(service.app.loops, loop)
     assert len(done) == 1
@@ -91,6 +105,18 @@ async def test_one_items_trouble_holds_up_no_other(
 
 async def nothing(*_: object) -> None:
     pass
+
+
+async def deploy(service: Service, versions: list[str]) -> None:
+    """A deployment of each version whose candidate is loaded."""
+    for uid, version in zip("ab", versions, strict=True):
+        model = await service.models.GetModel(GetModelRequest(name=version.rpartition("/versions")[0]))
+        texts = {"uid": uid, "id": uid, "project": "pets", "runtime": "triton", "alias": "", "variant": ""}
+        rest = {"model": "", "target": version, "labels": {}, "updater": "", "candidate": uid * 32}
+        deployment = Deployment(**texts, **rest, model_uid=model.uid, create_time=NOW, update_time=NOW)  # type: ignore[arg-type]
+        async with service.app._db.write() as tx:
+            await deployments.create(tx, deployment)
+    await Scripted(service).report({uid * 32: READY for uid in "ab"})
 
 
 async def fail(*_: object, **__: object) -> None:

@@ -18,11 +18,18 @@ from grpc_status.rpc_status import to_status as abortable
 
 from bloomery.annotation.v1 import annotation_service_pb2
 from bloomery.dataset.v1 import dataset_service_pb2
-from bloomery.inference.v1 import model_service_pb2, prediction_service_pb2
+from bloomery.inference.v1 import deployment_service_pb2, model_service_pb2, prediction_service_pb2
 from bloomery.training.v1 import job_service_pb2
 from bloomery_kit.errors import BloomeryError, to_status
 
-FILES = (annotation_service_pb2, dataset_service_pb2, model_service_pb2, prediction_service_pb2, job_service_pb2)
+FILES = (
+    annotation_service_pb2,
+    dataset_service_pb2,
+    deployment_service_pb2,
+    model_service_pb2,
+    prediction_service_pb2,
+    job_service_pb2,
+)
 METHODS: dict[str, MethodDescriptor] = {
     f"/{service.full_name}/{method.name}": method
     for file in FILES

@@ -27,6 +27,7 @@ class World:
         self.jobs = {f"{PROJECT}/jobs/{name}": training.JOB_STATE_SUCCEEDED for name in ("j1", "j2")}
         self.versions = [f"{PROJECT}/models/m/versions/1"]
         self.models = [f"{PROJECT}/models/m"]
+        self.deployments = [f"{PROJECT}/deployments/door"]
         self.datasets = [f"{PROJECT}/datasets/d"]
         self.gone: list[str] = []
         """Names of what was deleted, in order."""
@@ -43,12 +44,18 @@ class World:
             lambda request: inference.ListModelsResponse(models=[inference.Model(name=name) for name in self.models]),
         )
         fake.answer(
+            "ListDeployments",
+            lambda request: inference.ListDeploymentsResponse(
+                deployments=[inference.Deployment(name=name) for name in self.deployments]
+            ),
+        )
+        fake.answer(
             "ListDatasets",
             lambda request: dataset.ListDatasetsResponse(
                 datasets=[dataset.Dataset(name=name) for name in self.datasets]
             ),
         )
-        for method in ("DeleteJob", "DeleteModel", "DeleteDataset", "DeleteProject"):
+        for method in ("DeleteJob", "DeleteDeployment", "DeleteModel", "DeleteDataset", "DeleteProject"):
             fake.answer(method, self.delete)
 
     def list_jobs(self, request: training.ListJobsRequest) -> training.ListJobsResponse:
@@ -62,7 +69,7 @@ class World:
     def delete(self, request: training.DeleteJobRequest) -> Empty:
         self.gone.append(request.name)
         self.jobs.pop(request.name, None)
-        for kept in (self.models, self.datasets):
+        for kept in (self.deployments, self.models, self.datasets):
             if request.name in kept:
                 kept.remove(request.name)
         return Empty()
@@ -90,7 +97,7 @@ def held(by: str) -> served.FailedPrecondition:
 def test_what_holds_goes_before_what_is_held(made: World, project: Project) -> None:
     steps: list[Step] = []
     project.delete(cascade=True, progress=steps.append)
-    assert kinds(made.gone) == ["jobs", "jobs", "models", "datasets", "projects"]
+    assert kinds(made.gone) == ["jobs", "jobs", "deployments", "models", "datasets", "projects"]
     assert steps[1] == Step("deleting jobs", 2, 2)
 
 
@@ -99,6 +106,7 @@ def test_what_would_go_is_told_by_the_names_that_people_type(made: World, projec
     found = project.contents()
     assert (found.jobs, found.active_jobs) == (["j1", "j2"], ["j2"])
     assert (found.model_versions, found.dataset_versions) == (["m@1"], ["cells-v@1"])
+    assert found.deployments == ["door"]
 
 
 @pytest.mark.parametrize("state", ["PENDING", "QUEUED", "RUNNING", "PAUSED", "CANCELLING"])

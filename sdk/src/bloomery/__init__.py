@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bloomery._aio.client import AsyncClient
     from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
     from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion
+    from bloomery._aio.deployment import AsyncDeployment
     from bloomery._aio.group import AsyncJobGroup
     from bloomery._aio.job import AsyncJob, AsyncModelVersion
     from bloomery._aio.model import AsyncModel
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from bloomery._sync.client import Client
     from bloomery._sync.data import Asset, Import, Label
     from bloomery._sync.dataset import Dataset, DatasetVersion
+    from bloomery._sync.deployment import Deployment
     from bloomery._sync.group import JobGroup
     from bloomery._sync.job import Job, ModelVersion
     from bloomery._sync.model import Model
@@ -67,6 +69,7 @@ __all__ = [
     "AsyncClient",
     "AsyncDataset",
     "AsyncDatasetVersion",
+    "AsyncDeployment",
     "AsyncImport",
     "AsyncJob",
     "AsyncJobGroup",
@@ -85,6 +88,7 @@ __all__ = [
     "Contents",
     "Dataset",
     "DatasetVersion",
+    "Deployment",
     "Difference",
     "Epoch",
     "Evaluation",
@@ -119,6 +123,7 @@ _HOMES = {
     "client": ("Client",),
     "data": ("Asset", "Import", "Label"),
     "dataset": ("Dataset", "DatasetVersion"),
+    "deployment": ("Deployment",),
     "group": ("JobGroup",),
     "job": ("Job", "ModelVersion"),
     "model": ("Model",),

@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from bloomery._fields import task_name
 from bloomery._files import replacing
-from bloomery._names import short, size
+from bloomery._names import id_of, short, size
 from bloomery._results import moment
 from bloomery.dataset import v1 as dataset
 from bloomery.inference import v1 as inference
@@ -83,6 +83,7 @@ def _facts(card: inference.ModelCard) -> Iterator[Row]:
         "name": version.name,
         "uid": version.uid,
         "aliases": ", ".join(version.aliases),
+        "deployments": ", ".join(map(id_of, card.deployments)),
         "state": "inactive" if version.state == version.STATE_INACTIVE else "",
         "task": task_name(version.task),
         "classes": ", ".join(version.classes),

@@ -76,7 +76,9 @@ class Kind:
     @property
     def command(self) -> str:
         """The noun of the command line."""
-        return {"datasets": "dataset", "jobGroups": "groups"}.get(self.collection, self.collection)
+        return {"datasets": "dataset", "jobGroups": "groups", "deployments": "deploy"}.get(
+            self.collection, self.collection
+        )
 
     def matches(self, name: str) -> bool:
         """Whether a full name is of this kind."""
@@ -114,3 +116,4 @@ MODEL_VERSION = Kind("model version", "models", versioned=True)
 LABEL = Kind("label", "labels")
 IMPORT = Kind("import", "imports")
 ASSET = Kind("asset", "assets")
+DEPLOYMENT = Kind("deployment", "deployments")

@@ -10,7 +10,7 @@ from bloomery._session import Session
 from bloomery.annotation.v1 import ListAssetsRequest, ListProjectsRequest
 from bloomery.dataset.v1 import ListDatasetsRequest
 from bloomery.errors import AmbiguousName, InvalidArgument, NotFound
-from bloomery.inference.v1 import ListModelsRequest
+from bloomery.inference.v1 import ListDeploymentsRequest, ListModelsRequest
 from bloomery.training.v1 import ListJobsRequest
 
 _ID = re.compile("[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -128,10 +128,18 @@ async def _jobs(session: Session, search: str) -> AsyncIterator[_Named]:
             yield job
 
 
+async def _deployments(session: Session, search: str) -> AsyncIterator[_Named]:
+    request = ListDeploymentsRequest(parent=ANY_PROJECT, filter=search)
+    async for page in session.pages(session.deployments.ListDeployments, request):
+        for deployment in page.deployments:
+            yield deployment
+
+
 _SEARCHES: dict[str, Callable[[Session, str], AsyncIterator[_Named]]] = {
     "datasets": _datasets,
     "models": _models,
     "jobs": _jobs,
+    "deployments": _deployments,
 }
 
 

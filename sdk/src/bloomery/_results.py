@@ -161,6 +161,7 @@ class Contents:
     jobs: Sequence[str]
     active_jobs: Sequence[str]
     """Those of the jobs that are not over."""
+    deployments: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

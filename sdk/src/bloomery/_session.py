@@ -20,7 +20,7 @@ from bloomery._status import from_rpc_error
 from bloomery.annotation.v1 import AnnotationServiceStub
 from bloomery.dataset.v1 import DatasetServiceStub
 from bloomery.errors import BloomeryError
-from bloomery.inference.v1 import ModelServiceStub, PredictionServiceStub
+from bloomery.inference.v1 import DeploymentServiceStub, ModelServiceStub, PredictionServiceStub
 from bloomery.training.v1 import JobServiceStub
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ class Session:
         self.jobs = JobServiceStub(self._channel)
         self.models = ModelServiceStub(self._channel)
         self.predictions = PredictionServiceStub(self._channel)
+        self.deployments = DeploymentServiceStub(self._channel)
 
     @cached_property
     def transfer(self) -> "Transfer":

@@ -20,6 +20,7 @@ BloomeryError                  message, reason, hint, details
 ├── WorkFailed                 the call worked, the work did not: .resource
 │   ├── ImportFailed
 │   ├── BuildFailed
+│   ├── DeployFailed
 │   ├── JobFailed
 │   └── OptimizeFailed
 └── TransferFailed             bytes did not get through
@@ -36,6 +37,7 @@ __all__ = [
     "BuildFailed",
     "ClientClosed",
     "Conflict",
+    "DeployFailed",
     "DigestMismatch",
     "FailedPrecondition",
     "ImportFailed",
@@ -233,6 +235,12 @@ class JobFailed(WorkFailed):
     """A job ended FAILED or CANCELLED."""
 
     reason = "JOB_FAILED"
+
+
+class DeployFailed(WorkFailed):
+    """What a deployment is to serve cannot be loaded."""
+
+    reason = "DEPLOY_FAILED"
 
 
 class OptimizeFailed(WorkFailed):

@@ -4,6 +4,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from bloomery_kit.database import Transaction
+
 
 class Now(sa.ColumnElement[float]):
     """Seconds since 1970 by the database's clock, at the moment and not at the transaction's start."""
@@ -20,3 +22,9 @@ def _sqlite_now(_element: Now, _compiler: SQLCompiler, **_options: object) -> st
 @compiles(Now, "postgresql")
 def _postgres_now(_element: Now, _compiler: SQLCompiler, **_options: object) -> str:
     return "extract(epoch from clock_timestamp())"
+
+
+async def read_clock(tx: Transaction) -> float:
+    """Seconds since 1970 by the database's clock, now."""
+    now: float = (await tx.execute(sa.select(Now()))).scalar_one()
+    return float(now)

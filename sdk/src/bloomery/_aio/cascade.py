@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from bloomery import errors
 from bloomery._aio.base import AsyncHandle
 from bloomery._aio.dataset import AsyncDataset, list_datasets
+from bloomery._aio.deployment import AsyncDeployment, list_deployments
 from bloomery._aio.job import AsyncJob, list_jobs
 from bloomery._aio.model import AsyncModel, list_models
 from bloomery._concurrency import in_order
@@ -30,6 +31,7 @@ class Tree:
     """What hangs under a project."""
 
     jobs: Sequence[AsyncJob]
+    deployments: Sequence[AsyncDeployment]
     models: Sequence[AsyncModel]
     datasets: Sequence[AsyncDataset]
 
@@ -43,6 +45,7 @@ async def tree(session: Session, project: str) -> Tree:
     """Read what hangs under a project now."""
     return Tree(
         [job async for job in list_jobs(session, project)],
+        [one async for one in list_deployments(session, project)],
         [model async for model in list_models(session, project)],
         [one async for one in list_datasets(session, project)],
     )
@@ -55,6 +58,7 @@ async def contents(session: Session, project: str) -> Contents:
     return Contents(
         jobs=_short(found.jobs),
         active_jobs=_short(found.active),
+        deployments=_short(found.deployments),
         model_versions=[name for model, versions in models for name in _names(model, versions)],
         dataset_versions=[name for one in found.datasets for name in _names(one, [v async for v in one.versions()])],
     )
@@ -95,6 +99,7 @@ async def _empty(found: Tree, *, cancel: bool, progress: Progress) -> None:
         )
     await _each(found.active, "cancelling jobs", progress, lambda job: job.cancel(force=True))
     await _each(found.jobs, "deleting jobs", progress, AsyncJob.delete)
+    await _each(found.deployments, "deleting deployments", progress, AsyncDeployment.delete)
     await _each(found.models, "deleting models", progress, AsyncModel.delete)
     await _each(found.datasets, "deleting datasets", progress, AsyncDataset.delete)
 

@@ -13,6 +13,13 @@ from bloomery._address import find_server
 from bloomery._aio.alias import AsyncModelAlias, get_alias, list_changes
 from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
 from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion, list_datasets
+from bloomery._aio.deployment import (
+    AsyncDeployment,
+    Runtime,
+    create_deployment,
+    get_deployment,
+    list_deployments,
+)
 from bloomery._aio.group import AsyncJobGroup, get_job_group
 from bloomery._aio.job import AsyncJob, AsyncModelVersion, list_jobs
 from bloomery._aio.model import AsyncModel, list_models
@@ -245,6 +252,48 @@ class AsyncClient:
         session = await self.connect()
         async for change in list_changes(session, await (await self._resolver()).alias(name)):
             yield change
+
+    async def deploy(
+        self,
+        id: str,
+        model: str | AsyncModelVersion,
+        *,
+        runtime: Runtime = "onnxruntime",
+        variant: str = "",
+        labels: Mapping[str, str] | None = None,
+    ) -> AsyncDeployment:
+        """Create a deployment and return it, PENDING; `wait` waits until it answers.
+
+        Args:
+            id: such as "door".
+            model: a version (`cells-v@2`), or an alias (`cells-v@champion`), which the deployment moves from then on to
+                each version that begins to serve.
+            runtime: what runs it: the inference service itself, or Triton servers with an agent beside each.
+            variant: id of the variant, such as "onnx-int8"; the fastest that the runtime can load by default.
+            labels: free key-value pairs.
+
+        Raises:
+            AlreadyExists: the id is taken.
+            NotFound: there is no such version or variant.
+            FailedPrecondition: the version is inactive or has no variant for the runtime, or another deployment moves
+                the alias.
+        """
+        session = await self.connect()
+        name = await (await self._resolver()).find(names.MODEL_VERSION, model) if isinstance(model, str) else model.name
+        project = parent_of(name, 2)
+        return await create_deployment(session, project, id, name, runtime=runtime, variant=variant, labels=labels)
+
+    async def deployment(self, name: str) -> AsyncDeployment:
+        """A deployment by its id."""
+        session = await self.connect()
+        return await get_deployment(session, await (await self._resolver()).find(names.DEPLOYMENT, name))
+
+    async def deployments(self, *, project: str | None = None, model: str = "") -> AsyncIterator[AsyncDeployment]:
+        """List the deployments of a project, by default of the client's, else of all; or those of a `model`."""
+        session, resolver = await self.connect(), await self._resolver()
+        search = f"model:{await resolver.find(names.MODEL, model)}" if model else ""
+        async for deployment in list_deployments(session, resolver.listed(project), search):
+            yield deployment
 
     async def models(self, *, project: str | None = None) -> AsyncIterator[AsyncModel]:
         """List the models of a project, by default of the client's, else of all."""

@@ -14,7 +14,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from bloomery import _observed, errors
 from bloomery._aio.base import AsyncHandle
-from bloomery._aio.streaming import AsyncStreaming
+from bloomery._aio.serving import AsyncServing
 from bloomery._archive import file_name, inside
 from bloomery._benchmark import Benchmark, Device, measured_variants
 from bloomery._better import Verdict, compare_evaluations, find_evaluation
@@ -235,7 +235,7 @@ async def list_jobs(session: Session, parent: str, filter: str = "") -> AsyncIte
             yield AsyncJob(session, job)
 
 
-class AsyncModelVersion(AsyncStreaming):
+class AsyncModelVersion(AsyncServing):
     """A trained model with the proof of where it came from."""
 
     async def descendants(self) -> AsyncIterator["AsyncModelVersion"]:

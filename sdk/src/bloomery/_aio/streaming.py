@@ -3,15 +3,15 @@
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from contextlib import aclosing, closing
 from pathlib import Path
-from typing import Unpack
+from typing import Generic, Unpack
 
-from bloomery._aio.serving import AsyncServing, PredictOptions
+from bloomery._aio.predicting import AsyncPredicting, M, PredictOptions
 from bloomery._frames import Exchange, Frame, FrameT, one_by_one
 from bloomery._results import Predicted
 
 
-class AsyncStreaming(AsyncServing):
-    """A model version that sees what moves."""
+class AsyncStreaming(AsyncPredicting[M], Generic[M]):
+    """Something that sees what moves."""
 
     async def predict_stream(
         self, frames: Iterable[FrameT] | AsyncIterable[FrameT], **options: Unpack[PredictOptions]

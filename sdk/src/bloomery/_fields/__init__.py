@@ -9,6 +9,7 @@ from bloomery._fields.data import (
     LabelFields,
     ProjectFields,
 )
+from bloomery._fields.serving import DeploymentFields
 from bloomery._fields.work import (
     JobFields,
     JobGroupFields,
@@ -23,6 +24,7 @@ __all__ = [
     "AssetFields",
     "DatasetFields",
     "DatasetVersionFields",
+    "DeploymentFields",
     "Fields",
     "ImportFields",
     "JobFields",

@@ -8,6 +8,7 @@ from bloomery._session import Timeouts
 from bloomery._sync.alias import ModelAlias
 from bloomery._sync.data import Asset, Import, Label
 from bloomery._sync.dataset import Dataset, DatasetVersion
+from bloomery._sync.deployment import Deployment
 from bloomery._sync.group import JobGroup
 from bloomery._sync.job import Job, ModelVersion
 from bloomery._sync.model import Model
@@ -76,5 +77,8 @@ class Client(Facade):
     model_version = wrapping(AsyncClient.model_version, ModelVersion)
     model_alias = wrapping(AsyncClient.model_alias, ModelAlias)
     alias_history = iterating(AsyncClient.alias_history)
+    deploy = wrapping(AsyncClient.deploy, Deployment)
+    deployment = wrapping(AsyncClient.deployment, Deployment)
+    deployments = listing(AsyncClient.deployments, Deployment)
     models = listing(AsyncClient.models, Model)
     model_forms = blocking(AsyncClient.model_forms)

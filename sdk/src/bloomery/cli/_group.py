@@ -33,6 +33,7 @@ _COMMANDS = {
     "evaluate": "evaluate:run",
     "optimize": "optimize:run",
     "benchmark": "benchmark:run",
+    "deploy": "deploy",
     "predict": "predict:run",
     "predict-batch": "predict_batch:run",
     "suggestions": "suggestions",

@@ -75,6 +75,8 @@ def _forms(card: "ModelCard") -> Iterator[Row]:
         yield "measured by", id_of(one.job), f"on {short(one.dataset_version)}"
     for alias in card.model_version.aliases:
         yield "named by", alias, ""
+    for deployment in card.deployments:
+        yield "deployed by", id_of(deployment), ""
 
 
 def _made(relation: str, versions: "Sequence[ModelVersion]") -> Iterator[Row]:

@@ -221,6 +221,7 @@ def _show_deletion(found: "ModelDeletion") -> None:
         "variants": enumerated([short(name) for name in found.model_variants]),
         "aliases": enumerated([short(name) for name in found.model_aliases]),
         "evaluations": found.evaluation_count or "",
+        "deployments that need them": enumerated([short(name) for name in found.deployments]),
         "jobs at work on them": enumerated([short(name) for name in found.active_jobs]),
         "files": f"{found.file_count}, {size(found.total_bytes)}",
     }

@@ -9,22 +9,25 @@ import typer
 
 from bloomery import errors
 from bloomery._names import short
-from bloomery.cli._options import Output, OutputOption, ProjectOption, SeenFormat, SeenMasks, VersionArgument, connect
+from bloomery.cli._options import Output, OutputOption, ProjectOption, SeenFormat, SeenMasks, connect
 from bloomery.cli._pairs import numbers
 from bloomery.cli._seen import Report
 from bloomery.cli._sources import BLOB, sources_of
 from bloomery.cli.evaluate import MultiLabelOption
 
 if TYPE_CHECKING:
-    from bloomery import Asset, Blob, Client, ModelVersion
-    from bloomery._aio.serving import PredictOptions
+    from bloomery import Asset, Blob, Client, Deployment, ModelVersion
+    from bloomery._aio.predicting import PredictOptions
     from bloomery.cli._seen_files import SeenFiles
 
 EXAMPLE = "Example: bloomery predict cells-v@1 image.jpg ./folder --save ./out --threshold 0.5 --classes RBC,WBC"
 
 
 def run(
-    version: VersionArgument,
+    version: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL[@VERSION]]", help="The newest version by default. Left out with --deployment."),
+    ] = None,
     images: Annotated[
         list[str] | None,
         typer.Argument(
@@ -78,10 +81,16 @@ def run(
     fps: Annotated[
         float | None, typer.Option(min=0.001, help="Of videos, look at so many frames a second at most.")
     ] = None,
+    deployment: Annotated[
+        str | None, typer.Option(metavar="ID", help="Ask this deployment instead of a model version.")
+    ] = None,
     project: ProjectOption = None,
     output: OutputOption = Output.table,
 ) -> None:
     """Predict on images and videos, in pixels of each. Goes on where one cannot be used, and exits with 1 then."""
+    if deployment:
+        # What comes first is an image then.
+        images, version = [*filter(None, [version]), *(images or [])], None
     _check(images or [], assets=assets is not None, save=save is not None, to_annotations=to_annotations)
     if format and to is None:
         raise typer.BadParameter("needs --to: the folder to write to", param_hint="--format")
@@ -97,8 +106,8 @@ def run(
         "masks": masks.value,
     }
     with connect(project) as client:
-        model = client.model_version(version)
-        if version not in (model.name, short(model.name)):
+        asked, model = _asked(client, version, deployment)
+        if version and version not in (model.name, short(model.name)):
             report.say(f"{version} is {short(model.name)}")
         sources = sources_of(images) if images else [_assets(client, model, assets or "")]
         if not any(sources):
@@ -110,12 +119,25 @@ def run(
                 report.files = stack.enter_context(_files(model, to, format or [SeenFormat.jsonl]))
             for source in sources:
                 if isinstance(source, str):
-                    _watch(model, source, report, (every, fps), options)
+                    _watch(asked, source, report, (every, fps), options)
                 else:
-                    _look(model, source, report, options)
+                    _look(asked, source, report, options)
     report.write()
     if report.failed:
         raise typer.Exit(1)
+
+
+def _asked(
+    client: "Client", version: str | None, deployment: str | None
+) -> "tuple[ModelVersion | Deployment, ModelVersion]":
+    """Who is asked, and the version that answers, or that a deployment serves now."""
+    if not deployment:
+        if not version:
+            raise typer.BadParameter("give a model version, or --deployment", param_hint="MODEL[@VERSION]")
+        model = client.model_version(version)
+        return model, model
+    found = client.deployment(deployment)
+    return found, client.model_version(found.serving or found.candidate)
 
 
 def _check(images: Sequence[str], *, assets: bool, save: bool, to_annotations: bool) -> None:
@@ -128,19 +150,26 @@ def _check(images: Sequence[str], *, assets: bool, save: bool, to_annotations: b
 
 
 def _look(
-    model: "ModelVersion", images: "Sequence[Path | Blob | Asset]", report: Report, options: "PredictOptions"
+    asked: "ModelVersion | Deployment",
+    images: "Sequence[Path | Blob | Asset]",
+    report: Report,
+    options: "PredictOptions",
 ) -> None:
-    for one in model.predict_each(images, **options):
+    for one in asked.predict_each(images, **options):
         report.add(one)
 
 
 def _watch(
-    model: "ModelVersion", video: str, report: Report, rate: tuple[int, float | None], options: "PredictOptions"
+    asked: "ModelVersion | Deployment",
+    video: str,
+    report: Report,
+    rate: tuple[int, float | None],
+    options: "PredictOptions",
 ) -> None:
     """Predict on a video to its end, or that of people's patience."""
     with report.video(video) as seen:
         try:
-            for one in model.predict_video(video, every=rate[0], fps=rate[1], **options):
+            for one in asked.predict_video(video, every=rate[0], fps=rate[1], **options):
                 seen.add(one)
         except errors.InvalidArgument as error:
             if {violation.where for violation in error.violations} != {"video"}:

@@ -119,6 +119,7 @@ def _show_contents(project: "Project", contents: "Contents") -> None:
         "dataset versions": enumerated(contents.dataset_versions),
         "jobs": enumerated(contents.jobs),
         "jobs not over": enumerated(contents.active_jobs),
+        "deployments": enumerated(contents.deployments),
         "model versions": enumerated(contents.model_versions),
     }
     fields({"project": project.name} | {title: listed for title, listed in parts.items() if listed})

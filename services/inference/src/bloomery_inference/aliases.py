@@ -13,6 +13,7 @@ from bloomery_inference.names import ALIAS, MODEL, parse_selector
 from bloomery_inference.outdoing import Outdoing, Outdone
 from bloomery_inference.promotion import figures, refuse
 from bloomery_inference.registry import page_of
+from bloomery_inference.serving.holding import check_unfollowed
 from bloomery_inference.store import aliases, evaluations, models
 from bloomery_inference.store.aliases import Change
 from bloomery_kit.context import current_principal
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from bloomery.inference.v1 import ModelAlias
 
 _LIST = "list the aliases of the model"
+_DEPLOY = "move it with `bloomery deploy update {{id}} --model {version}`"
 
 
 class Aliases:
@@ -69,8 +71,8 @@ class Aliases:
     ) -> ModelAlias:
         """Let an alias name a version, and `answer` with it.
 
-        Raise NotFound, InvalidArgument, Aborted ALIAS_MOVED, FailedPrecondition CONDITION_NOT_MET or
-        VERSION_INACTIVE.
+        Raise NotFound, InvalidArgument, Aborted ALIAS_MOVED, FailedPrecondition CONDITION_NOT_MET, VERSION_INACTIVE or
+        ALIAS_DEPLOYED.
         """
         check_move(move)
         answered = await repeatable.first_answer(self._db)
@@ -87,8 +89,8 @@ class Aliases:
 
     async def _move(self, tx: Transaction, move: Move, outdone: Outdone | None) -> Alias:
         ids = ALIAS.parse(move.name)
-        model_uid, version = await _locked(tx, outdone.version if outdone else move.model_version)
-        _check_active(version)
+        model_uid, version = await locked_version(tx, outdone.version if outdone else move.model_version)
+        check_active(version)
         now = await aliases.get(tx, ids["project"], ids["model"], ids["alias"])
         if outdone:
             # What was compared is what is named still.
@@ -97,6 +99,7 @@ class Aliases:
         refuse(version, [*failures, *([outdone.failure] if outdone and outdone.failure else [])])
         if now and now.number == version.number:
             return replace(now, figures=measured)
+        await check_unfollowed(tx, model_uid, ids["alias"], _DEPLOY.format(version=f"{version.model}@{version.number}"))
         _check_place(move.name, now, move.expected)
         found = outdone.comparison if outdone else None
         change = Change(current_principal().subject, move.reason, self._clock(), measured, found)
@@ -106,7 +109,7 @@ class Aliases:
         return made
 
     async def remove(self, name: str, *, expected: int | None, reason: str) -> None:
-        """Forget an alias. Raise NotFound, InvalidArgument or Aborted ALIAS_MOVED."""
+        """Forget an alias. Raise NotFound, InvalidArgument, Aborted ALIAS_MOVED, FailedPrecondition ALIAS_DEPLOYED."""
         ids = ALIAS.parse(name)
         violations = Violations()
         check_text(reason, "reason", violations)
@@ -116,14 +119,15 @@ class Aliases:
             now = await aliases.get(tx, ids["project"], ids["model"], ids["alias"])
             if model_uid is None or now is None:
                 raise NotFound("alias", name, hint="it is gone already")
+            await check_unfollowed(tx, model_uid, now.id, "delete the deployment first")
             _check_place(name, now, expected)
             change = Change(current_principal().subject, reason, self._clock())
             await aliases.remove(tx, model_uid, now.id, change)
 
 
-async def _locked(tx: Transaction, name: str) -> tuple[str, ModelVersion]:
+async def locked_version(tx: Transaction, name: str, field: str = "model_version") -> tuple[str, ModelVersion]:
     """The uid of a version's model, whose aliases stay as they are until `tx` ends, and the version."""
-    selector = parse_selector(name, "model_version")
+    selector = parse_selector(name, field)
     model_uid = await models.lock_model(tx, selector.project, selector.model)
     version = await models.get_version(tx, selector)
     if model_uid is None or version is None:
@@ -131,11 +135,12 @@ async def _locked(tx: Transaction, name: str) -> tuple[str, ModelVersion]:
     return model_uid, version
 
 
-def _check_active(version: ModelVersion) -> None:
+def check_active(version: ModelVersion) -> None:
+    """Raise FailedPrecondition VERSION_INACTIVE."""
     if version.active:
         return
     name, fix = version_name(version), "make it active first"
-    message = f"{name} is inactive, and no alias may name it; {fix}"
+    message = f"{name} is inactive, and no alias or deployment may name it; {fix}"
     raise FailedPrecondition("VERSION_INACTIVE", message, [PreconditionViolation("VERSION_INACTIVE", name, fix)])
 
 

@@ -10,6 +10,7 @@ import grpc
 from bloomery.annotation.v1 import AnnotationServiceStub
 from bloomery.dataset.v1 import DatasetServiceStub
 from bloomery.inference.v1 import (
+    add_DeploymentServiceServicer_to_server,
     add_ModelServiceServicer_to_server,
     add_PredictionServiceServicer_to_server,
     add_ServingServiceServicer_to_server,
@@ -29,15 +30,22 @@ from bloomery_inference.optimizing import Optimizer
 from bloomery_inference.outdoing import Outdoing
 from bloomery_inference.parked import Parked
 from bloomery_inference.pending import Pending
+from bloomery_inference.prediction_service import PredictionServicer
 from bloomery_inference.predictor import Predictor
 from bloomery_inference.recording import Recorder
 from bloomery_inference.registry import Registry
 from bloomery_inference.releasing import Releasing
 from bloomery_inference.remembered import Remembered
 from bloomery_inference.runtime import open_runtime
-from bloomery_inference.service import ModelServicer, PredictionServicer
+from bloomery_inference.service import ModelServicer
+from bloomery_inference.serving import rollout
+from bloomery_inference.serving.deployment_service import DeploymentServicer
+from bloomery_inference.serving.deployments import Deployments
 from bloomery_inference.serving.plans import Plans
 from bloomery_inference.serving.replicas import Replicas
+from bloomery_inference.serving.rollout import Rollouts
+from bloomery_inference.serving.routing import Router
+from bloomery_inference.serving.running import Clients
 from bloomery_inference.serving.service import ServingServicer
 from bloomery_inference.settings import InferenceSettings, OnnxSettings
 from bloomery_inference.streaming import Streams
@@ -107,11 +115,23 @@ class InferenceApp:
             frames=settings.stream_frames,
             held_bytes=settings.waiting_bytes,
         )
-        self._predictions = PredictionServicer(Remembered(db, registry), images, predictor, streams)
+        rollouts = Rollouts(
+            db,
+            changed=changed,
+            silence=settings.replica_silence,
+            drain=settings.drain_seconds,
+            interval=settings.rollout_interval,
+        )
+        deployments = Deployments(db, rollouts, changed=changed)
+        self._clients = Clients(patience=settings.replica_patience)
+        router = Router(Remembered(db, deployments.served), predictor, loaded, self._clients)
+        versions = Remembered(db, partial(registry.get_version, field="model_version"))
+        self._predictions = PredictionServicer(versions, images, predictor, router, streams)
         beat = settings.replica_silence / 3
         serving_plans = Plans(db, changed=changed, draining=draining)
         replicas = Replicas(db, changed=changed)
         self._serving = ServingServicer(serving_plans, replicas, objects, beat=beat)
+        self._deployments = DeploymentServicer(deployments, changed=changed, draining=draining)
         recorder = Recorder(db, datasets=datasets, annotations=annotations)
         follower = Follower(db, recorder, jobs=jobs, changed=changed)
         parking = Parked(db, recorder, jobs=jobs, changed=changed)
@@ -121,6 +141,7 @@ class InferenceApp:
         self.loops.add(RESULTS_LOOP, follower.follow_results, settings.results_retry)
         self.loops.add(parked.LOOP, parking.try_again, parking.pause)
         self.loops.add(pending.LOOP, waiting.settle, waiting.pause)
+        self.loops.add(rollout.LOOP, rollouts.move, rollouts.pause)
         tidying = partial(changed.listen(housekeeping.CLEANUPS).wait, settings.tidy_interval)
         self.loops.add(housekeeping.LOOP, housekeeper.tidy, tidying)
         if isinstance(settings.runtime, OnnxSettings):
@@ -155,6 +176,12 @@ class InferenceApp:
             ready=self._ready,
         )
         host.add(
+            add_DeploymentServiceServicer_to_server,
+            self._deployments,
+            "bloomery.inference.v1.DeploymentService",
+            ready=self._ready,
+        )
+        host.add(
             add_ServingServiceServicer_to_server,
             self._serving,
             "bloomery.inference.v1.ServingService",
@@ -169,6 +196,7 @@ class InferenceApp:
         """Stop following and give everything back."""
         await self.loops.close()
         await self._runtime.close()
+        await self._clients.close()
         for neighbour in self._channels.values():
             await neighbour.close()
         await self._db.close()

@@ -31,7 +31,7 @@ from bloomery_inference.model import (
     Variant,
     VersionContent,
 )
-from bloomery_inference.names import DATASET_VERSION, MODEL, VARIANT, VERSION, parse_selector
+from bloomery_inference.names import DATASET_VERSION, DEPLOYMENT, MODEL, VARIANT, VERSION, parse_selector
 from bloomery_kit.errors import FailedPrecondition, FieldViolation, InvalidArgument, PreconditionViolation, Violations
 from bloomery_kit.etags import etag_of
 from bloomery_kit.fields import check_labels, check_text
@@ -224,8 +224,10 @@ def predict_options(request: PredictRequest, *, images: bool = True) -> Options:
     if request.max_shapes < 0:
         violations.add("max_shapes", "must not be negative; 0 means 300")
     region, tiling = region_of(request, violations), tiling_of(request, violations)
+    _check_target(request, violations)
     violations.raise_if_any()
-    parse_selector(request.model_version, "model_version")
+    if not request.deployment:
+        parse_selector(request.model_version, "model_version")
     return Options(
         threshold=request.threshold if request.HasField("threshold") else 0.25,
         iou=request.iou_threshold if request.HasField("iou_threshold") else 0.7,
@@ -239,6 +241,23 @@ def predict_options(request: PredictRequest, *, images: bool = True) -> Options:
     )
 
 
+def _check_target(request: PredictRequest, violations: Violations) -> None:
+    """Who is asked: a version, or a deployment, which has its own variant."""
+    if not request.deployment:
+        return
+    DEPLOYMENT.check(request.deployment, "deployment", violations)
+    for field in ("model_version", "variant"):
+        if getattr(request, field):
+            violations.add(field, "must be empty where a deployment is asked")
+
+
+def project_asked(request: PredictRequest) -> str:
+    """The id of the project of what a request, which `predict_options` has read, asks."""
+    if request.deployment:
+        return DEPLOYMENT.parse(request.deployment, "deployment")["project"]
+    return parse_selector(request.model_version, "model_version").project
+
+
 def predict_response(prediction: Prediction) -> PredictResponse:
     """A prediction as the contract shows it."""
     return PredictResponse(
@@ -248,6 +267,8 @@ def predict_response(prediction: Prediction) -> PredictResponse:
         width=prediction.width,
         height=prediction.height,
         timings=StageTimings(**prediction.milliseconds),
+        deployment=prediction.deployment,
+        replica=prediction.replica,
     )
 
 

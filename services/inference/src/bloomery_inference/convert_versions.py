@@ -21,4 +21,5 @@ def deletion_message(deletion: Deletion) -> ModelDeletion:
         file_count=len(files),
         total_bytes=sum(one.size_bytes for one in files),
         active_jobs=deletion.jobs,
+        deployments=deletion.deployments,
     )

@@ -2,13 +2,16 @@
 
 from bloomery_inference.model import Cleanup, Model, ModelVersion, Variant
 from bloomery_inference.names import MODEL, PROJECT
-from bloomery_inference.store import aliases, cleanups, evaluations, models, variants
+from bloomery_inference.store import aliases, cleanups, deployments, evaluations, models, variants
 from bloomery_kit.database import Transaction
 from bloomery_kit.idempotency import forget_answers
 
 
 async def forget_model(tx: Transaction, model: Model) -> list[Cleanup]:
-    """Forget a locked model with all that it has; what is left to clean up."""
+    """Forget a locked model with all that it has, its deployments too; what is left to clean up."""
+    for deployment in await deployments.of_model(tx, model.uid):
+        await deployments.delete(tx, deployment)
+        await deployments.change_plan(tx, deployment.runtime)
     await aliases.delete_all(tx, model.uid)
     left = [await forget_version(tx, version) for version in await models.of_model(tx, model.uid)]
     await models.delete_model(tx, model.uid)

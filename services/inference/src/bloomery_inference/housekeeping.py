@@ -11,7 +11,7 @@ from bloomery.training.v1 import GetJobRequest
 from bloomery_inference.holding import Holding
 from bloomery_inference.model import Cleanup, Model
 from bloomery_inference.releasing import Releasing
-from bloomery_inference.store import cleanups, models
+from bloomery_inference.store import cleanups, models, replicas
 from bloomery_inference.store.cleanups import Due
 from bloomery_kit.database import Database
 from bloomery_kit.idempotency import forget_requests
@@ -28,6 +28,8 @@ CLEANUPS = "cleanups"
 LOOP = "inference housekeeping"
 _BATCH = 100
 _REMEMBER = timedelta(days=7)
+_SILENT_SECONDS = 3600.0
+"""After so long without a word, a replica is shown no more; one that comes back tells all that it has."""
 _LATE = timedelta(hours=1)
 """After so long, whatever was being made or held for what is gone is there, or will never be; clocks may differ."""
 
@@ -57,6 +59,9 @@ class Housekeeper:
         with guarded(LOOP):
             async with self._db.write() as tx:
                 await forget_requests(tx, before=self._clock() - _REMEMBER)
+        with guarded(LOOP):
+            async with self._db.write() as tx:
+                await replicas.forget(tx, _SILENT_SECONDS)
         with guarded(LOOP):
             await self._fill_origins()
         with guarded(LOOP):

@@ -247,6 +247,8 @@ class Deletion:
     versions: "tuple[ModelVersion, ...]"
     evaluations: int
     jobs: tuple[str, ...] = ()
+    deployments: tuple[str, ...] = ()
+    """Names of those that need one of the versions."""
 
     @property
     def files(self) -> tuple[Artifact, ...]:
@@ -322,3 +324,6 @@ class Prediction:
     height: int
     found: "tuple[Found, ...]"
     milliseconds: dict[str, float]
+    deployment: str = ""
+    """That was asked, by its name, and the id of its replica that answered; "" where a version was asked."""
+    replica: str = ""

@@ -12,6 +12,7 @@ VERSION = Pattern("projects/{project}/models/{model}/versions/{version}")
 VARIANT = Pattern("projects/{project}/models/{model}/versions/{version}/variants/{variant}")
 DATASET_VERSION = Pattern("projects/{project}/datasets/{dataset}/versions/{version}")
 ALIAS = Pattern("projects/{project}/models/{model}/aliases/{alias}")
+DEPLOYMENT = Pattern("projects/{project}/deployments/{deployment}")
 JOB = Pattern("projects/{project}/jobs/{job}")
 ASSET = Pattern("projects/{project}/assets/{asset}")
 LATEST = "latest"
@@ -38,6 +39,11 @@ class Selector:
     def is_uid(self) -> bool:
         """Whether it is named by its uid."""
         return _UID.fullmatch(self.version) is not None
+
+    @property
+    def alias(self) -> str:
+        """The alias, where that is how it is named, else ""."""
+        return "" if self.is_lasting or self.version == LATEST else self.version
 
     @property
     def is_lasting(self) -> bool:

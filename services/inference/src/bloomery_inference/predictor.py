@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bloomery_inference.budget import Budget
 from bloomery_inference.choosing import chosen_variant
@@ -43,10 +43,23 @@ class Stopwatch:
             self.stages[key] = self.stages.get(key, 0.0) + (self.clock() - start) * 1000
 
 
+class Models(Protocol):
+    """What runs models, each while it is in use."""
+
+    def use(self, variant: Variant) -> AbstractAsyncContextManager[None]:
+        """Keep a model loaded while the block runs."""
+        ...
+
+    async def infer(self, variant: Variant, images: NDArray[np.uint8]) -> Tensors:
+        """Run a model that is in use on uint8 [N, H, W, 3] images."""
+        ...
+
+
 @dataclass(frozen=True)
 class Question:
     """What is asked about an image: `chosen` are the numbers of the wanted classes, None for all."""
 
+    models: Models
     version: ModelVersion
     variant: Variant
     chosen: tuple[int, ...] | None
@@ -91,13 +104,16 @@ class Predictor:
         Raise InvalidArgument for an unreadable image or an unknown class, NotFound for an unknown variant,
         FailedPrecondition NO_VARIANT, ResourceExhausted when too many are waiting.
         """
-        question = self.question(version, options)
-        variant, watch = question.variant, question.watch
+        return await self.answer(self.question(version, options), image, patient=patient)
+
+    async def answer(self, question: Question, image: ImageContent, *, patient: bool = False) -> Prediction:
+        """Answer a question about an image. Raise InvalidArgument, ResourceExhausted, and what its models raise."""
+        version, variant, watch = question.version, question.variant, question.watch
         with watch.measure("total"):
             slot = self._turn(watch) if patient else self._slot(watch, image.size_bytes)
             async with slot, AsyncExitStack() as stack:
                 with watch.measure("load"):
-                    await stack.enter_async_context(self._models.use(variant))
+                    await stack.enter_async_context(question.models.use(variant))
                 view = await stack.enter_async_context(self._decoded(question, image))
                 found = await (self._at_once if view.fitted else self._by_tiles)(question, view)
         return Prediction(version, variant, view.size[0], view.size[1], found, watch.stages)
@@ -105,9 +121,14 @@ class Predictor:
     def question(self, version: ModelVersion, options: Options) -> Question:
         """What is asked of a version about any image. Raise as `predict` where that is wrong for every image."""
         variant = chosen_variant(version, options.variant, self._models.formats)
+        return self.asked_of(self._models, version, variant, options)
+
+    @staticmethod
+    def asked_of(models: Models, version: ModelVersion, variant: Variant, options: Options) -> Question:
+        """What is asked of a variant of a version that `models` run. Raise InvalidArgument."""
         chosen = class_indices(version, options)
         check_tiling(version, options)
-        return Question(version, variant, chosen, options, Stopwatch())
+        return Question(models, version, variant, chosen, options, Stopwatch())
 
     async def _at_once(self, question: Question, view: View) -> tuple[Found, ...]:
         from bloomery_inference import outputs
@@ -135,7 +156,7 @@ class Predictor:
 
     async def _infer(self, question: Question, fitted: Fitted) -> Tensors:
         with question.watch.measure("inference"):
-            return await self._models.infer(question.variant, fitted.pixels[None])
+            return await question.models.infer(question.variant, fitted.pixels[None])
 
     @asynccontextmanager
     async def _decoded(self, question: Question, image: ImageContent) -> AsyncIterator[View]:

@@ -11,6 +11,7 @@ from bloomery_inference.housekeeping import CLEANUPS
 from bloomery_inference.model import Cleanup, Model, ModelVersion, Origin, Variant
 from bloomery_inference.names import MODEL, VARIANT, Selector, check_lasting, parse_selector
 from bloomery_inference.releasing import Releasing
+from bloomery_inference.serving.holding import check_undeployed, check_unused
 from bloomery_inference.store import cleanups, models, results, variants
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import FailedPrecondition, NotFound, PreconditionViolation
@@ -118,13 +119,14 @@ class Registry:
         """Forget a version with its variants; their files go later.
 
         Raise NotFound, InvalidArgument where the name may mean another one later, FailedPrecondition
-        VERSION_HAS_ALIASES.
+        VERSION_HAS_ALIASES or DEPLOYED.
         """
         check_lasting(name)
         version = await self.get_version(name)
         async with self._db.write() as tx:
             await models.lock_model(tx, version.project, version.model)
             check_nameless(await models.name_version(tx, version))
+            await check_undeployed(tx, version_name(version), await variants.uids_of_version(tx, version.uid))
             left = await forget_version(tx, version)
             if left is None:
                 raise NotFound("model version", name, hint="it is gone already")
@@ -132,13 +134,17 @@ class Registry:
         await self._releasing.release_at_once([left])
 
     async def delete_model(self, name: str) -> None:
-        """Forget a model with its versions and their variants; their files go soon after. Raise NotFound."""
+        """Forget a model with its versions and their variants; their files go soon after.
+
+        Raise NotFound, FailedPrecondition DEPLOYED.
+        """
         ids = MODEL.parse(name)
         async with self._db.write() as tx:
             await models.lock_model(tx, ids["project"], ids["model"])
             model = await models.get_model(tx, ids["project"], ids["model"])
             if model is None:
                 raise NotFound("model", name, hint="it is gone already")
+            await check_unused(tx, name, model.uid)
             left = await forget_model(tx, model)
         self._changed.notify(CLEANUPS)
         await self._releasing.release_at_once(left)
@@ -154,10 +160,15 @@ class Registry:
         raise NotFound("model variant", name, hint="list the variants of the version, or make it with an optimization")
 
     async def delete_variant(self, name: str) -> None:
-        """Forget a variant; its files go soon after. Raise NotFound, InvalidArgument for "latest" and aliases."""
+        """Forget a variant; its files go soon after.
+
+        Raise NotFound, InvalidArgument for "latest" and aliases, FailedPrecondition DEPLOYED.
+        """
         check_lasting(name.partition("/variants/")[0])
         variant = await self.get_variant(name)
         async with self._db.write() as tx:
+            await models.lock_model(tx, variant.project, variant.model)
+            await check_undeployed(tx, name, [variant.uid])
             if not await variants.delete(tx, variant.uid):
                 raise NotFound("model variant", name, hint="it is gone already")
             await cleanups.leave(tx, Cleanup(keys_of(variant)))

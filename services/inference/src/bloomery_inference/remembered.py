@@ -1,38 +1,37 @@
-"""Model versions that predictions name again and again, read once for as long as nothing is written."""
+"""What predictions name again and again, read once for as long as nothing is written."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from bloomery_inference.model import ModelVersion
-    from bloomery_inference.registry import Registry
     from bloomery_kit.database import Database
 
-
+T = TypeVar("T")
 _LIMIT = 1000
 """Names that are remembered."""
 
 
-class Remembered:
-    """What the registry says of versions; it is asked each time where other processes write to the database too."""
+class Remembered(Generic[T]):
+    """What `read` says of names; it is asked each time where other processes write to the database too."""
 
-    def __init__(self, db: Database, registry: Registry) -> None:
+    def __init__(self, db: Database, read: Callable[[str], Awaitable[T]]) -> None:
         self._db = db
-        self._registry = registry
+        self._read = read
         self._writes = db.writes
-        self._versions: dict[str, ModelVersion] = {}
+        self._known: dict[str, T] = {}
 
-    async def get_version(self, name: str, field: str) -> ModelVersion:
-        """See Registry."""
+    async def get(self, name: str) -> T:
+        """What is known of a name; what `read` raises passes."""
         before = self._db.writes
         if before is None:
-            return await self._registry.get_version(name, field)
-        if before != self._writes or len(self._versions) >= _LIMIT:
-            self._versions, self._writes = {}, before
-        if name not in self._versions:
-            version = await self._registry.get_version(name, field)
+            return await self._read(name)
+        if before != self._writes or len(self._known) >= _LIMIT:
+            self._known, self._writes = {}, before
+        if name not in self._known:
+            found = await self._read(name)
             if before != self._db.writes:
-                return version
-            self._versions[name] = version
-        return self._versions[name]
+                return found
+            self._known[name] = found
+        return self._known[name]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -42,11 +40,6 @@ from bloomery.inference.v1 import (
     ModelVariant,
     ModelVersion,
     OptimizeModelVersionRequest,
-    PredictionServiceServicer,
-    PredictRequest,
-    PredictResponse,
-    PredictStreamRequest,
-    PredictStreamResponse,
     PreviewModelDeletionRequest,
     SetModelAliasRequest,
     SignedModelArtifact,
@@ -55,20 +48,16 @@ from bloomery.inference.v1 import (
     UpdateModelRequest,
     UpdateModelVersionRequest,
 )
-from bloomery_inference import convert, frames
+from bloomery_inference import convert
 from bloomery_inference.aliases import Aliases
 from bloomery_inference.cards import Cards
 from bloomery_inference.comparing import Comparing
 from bloomery_inference.convert_aliases import alias_message, change_message, move_of
 from bloomery_inference.convert_versions import deletion_message
-from bloomery_inference.images import ImageSource
 from bloomery_inference.model import Artifact, VariantState
 from bloomery_inference.names import JOB, MODEL, PROJECT, VERSION, parse_parent, parse_selector
 from bloomery_inference.optimizing import Optimizer
-from bloomery_inference.predictor import Predictor
 from bloomery_inference.registry import Registry
-from bloomery_inference.remembered import Remembered
-from bloomery_inference.streaming import Streams
 from bloomery_inference.versions import Versions
 from bloomery_inference.wishes import form_message, wish_of
 from bloomery_kit.errors import FieldViolation, InvalidArgument
@@ -264,46 +253,6 @@ class ModelServicer(ModelServiceServicer):
             variant=variant,
             get=convert.signed_request(url, self._clock() + DOWNLOAD_LIFETIME),
         )
-
-
-class PredictionServicer(PredictionServiceServicer):
-    """Prediction over gRPC."""
-
-    def __init__(self, versions: Remembered, images: ImageSource, predictor: Predictor, streams: Streams) -> None:
-        self._versions = versions
-        self._images = images
-        self._predictor = predictor
-        self._streams = streams
-
-    async def Predict(self, request: PredictRequest, context: Context) -> PredictResponse:
-        """See the contract."""
-        options = convert.predict_options(request)
-        version = await self._versions.get_version(request.model_version, "model_version")
-        image = await self._images.find(version.project, image=request.image, asset=request.asset, blob=request.blob)
-        return convert.predict_response(await self._predictor.predict(version, image, options))
-
-    async def PredictStream(
-        self, requests: AsyncIterator[PredictStreamRequest], context: Context
-    ) -> AsyncIterator[PredictStreamResponse]:
-        """See the contract."""
-        asked = await frames.opening(requests)
-        options = convert.predict_options(asked, images=False)
-        self._predictor.question(await self._versions.get_version(asked.model_version, "model_version"), options)
-        # Whoever waits for it knows that the options are taken.
-        await context.send_initial_metadata(())
-
-        async def answer(frame: PredictStreamRequest) -> PredictStreamResponse:
-            version = await self._versions.get_version(asked.model_version, "model_version")
-            try:
-                image = frames.image_of(frame, self._images)
-                prediction = await self._predictor.predict(version, image, options, patient=True)
-            except InvalidArgument as error:
-                return frames.reply(frame, error)
-            return frames.reply(frame, convert.predict_response(prediction))
-
-        async with aclosing(self._streams.answers(frames.frames_of(requests), answer, frames.size_of)) as answers:
-            async for reply in answers:
-                yield reply
 
 
 def _id_filter(text: str) -> str | None:

@@ -75,3 +75,9 @@ class InferenceSettings(ServiceSettings):
     """Seconds between two looks for what other processes have planned for that runtime."""
     replica_silence: float = Field(default=30.0, gt=0)
     """Seconds after which a replica that said nothing counts for no rollout, and is asked after all others."""
+    rollout_interval: float = Field(default=1.0, gt=0)
+    """Seconds between two looks at deployments while one is under way and nothing was heard of it."""
+    drain_seconds: float = Field(default=30.0, ge=0)
+    """Seconds for which a model that served stays loaded."""
+    replica_patience: float = Field(default=30.0, gt=0)
+    """Seconds for the answer of a replica, after which another one is asked."""

@@ -11,6 +11,7 @@ from bloomery_inference.convert import version_etag, version_name
 from bloomery_inference.model import Deletion, ModelVersion
 from bloomery_inference.names import MODEL, check_lasting, parse_selector
 from bloomery_inference.registry import check_nameless, version_in
+from bloomery_inference.serving.holding import check_undeployed, holders, name_of
 from bloomery_inference.store import evaluations, models
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import NotFound
@@ -34,7 +35,8 @@ class Versions:
         async with self._db.read() as tx:
             found = await _of_model(tx, name) if MODEL.matches(name) else await _of_version(tx, name)
             counted = await evaluations.count(tx, [version.uid for version in found])
-        deletion = Deletion(tuple(found), counted)
+            users = await holders(tx, [variant.uid for version in found for variant in version.variants])
+        deletion = Deletion(tuple(found), counted, deployments=tuple(map(name_of, users)))
         keys = {artifact.logical_key for artifact in deletion.files}
         project = name.partition("/models/")[0]
         return replace(deletion, jobs=tuple(await self._working_on(keys, project)) if keys else ())
@@ -51,7 +53,10 @@ class Versions:
             request.page_token = page.next_page_token
 
     async def update(self, name: str, etag: str, values: Mapping[str, object]) -> ModelVersion:
-        """Change a version by column. Raise NotFound, EtagMismatch, FailedPrecondition VERSION_HAS_ALIASES."""
+        """Change a version by column.
+
+        Raise NotFound, EtagMismatch, FailedPrecondition VERSION_HAS_ALIASES or DEPLOYED.
+        """
         check_lasting(name, "model_version.name")
         selector = parse_selector(name)
         async with self._db.write() as tx:
@@ -66,6 +71,7 @@ class Versions:
             check_etag(etag, version_etag(version), version_name(version))
             if values.get("active") is False:
                 check_nameless(version)
+                await check_undeployed(tx, version_name(version), [variant.uid for variant in version.variants])
             await models.update_version(tx, version, values)
             return replace(version, revision=version.revision + 1, **values)  # type: ignore[arg-type]
 

@@ -335,6 +335,7 @@ class ModelCard(message.Message):
     LABELS_FIELD_NUMBER: builtins.int
     EVALUATIONS_FIELD_NUMBER: builtins.int
     DATASET_VERSION_FIELD_NUMBER: builtins.int
+    DEPLOYMENTS_FIELD_NUMBER: builtins.int
     display_name: builtins.str
     """What people call its model."""
     @builtins.property
@@ -353,6 +354,10 @@ class ModelCard(message.Message):
     def dataset_version(self) -> dataset_pb2.DatasetVersion:
         """The dataset version that it was made from, with its counts; not set for a model that was imported, and where it was deleted."""
 
+    @builtins.property
+    def deployments(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Deployments that serve it, bring it in or would roll back to it, in the order of their ids."""
+
     def __init__(
         self,
         *,
@@ -361,10 +366,11 @@ class ModelCard(message.Message):
         labels: abc.Mapping[builtins.str, builtins.str] | None = ...,
         evaluations: abc.Iterable[ModelEvaluation] | None = ...,
         dataset_version: dataset_pb2.DatasetVersion | None = ...,
+        deployments: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["dataset_version", b"dataset_version", "model_version", b"model_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["dataset_version", b"dataset_version", "display_name", b"display_name", "evaluations", b"evaluations", "labels", b"labels", "model_version", b"model_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["dataset_version", b"dataset_version", "deployments", b"deployments", "display_name", b"display_name", "evaluations", b"evaluations", "labels", b"labels", "model_version", b"model_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

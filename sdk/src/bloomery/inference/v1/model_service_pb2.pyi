@@ -317,6 +317,7 @@ class ModelDeletion(message.Message):
     FILE_COUNT_FIELD_NUMBER: builtins.int
     TOTAL_BYTES_FIELD_NUMBER: builtins.int
     ACTIVE_JOBS_FIELD_NUMBER: builtins.int
+    DEPLOYMENTS_FIELD_NUMBER: builtins.int
     evaluation_count: builtins.int
     """How often they were measured by jobs of their own; the jobs stay."""
     file_count: builtins.int
@@ -339,6 +340,10 @@ class ModelDeletion(message.Message):
     def active_jobs(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Jobs of the project that are not over and work on one of these files: those that have not fetched it fail. Cancel them, or wait."""
 
+    @builtins.property
+    def deployments(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The deployments that serve one of the versions, bring it in or would roll back to it. They forbid the deletion."""
+
     def __init__(
         self,
         *,
@@ -349,10 +354,11 @@ class ModelDeletion(message.Message):
         file_count: builtins.int = ...,
         total_bytes: builtins.int = ...,
         active_jobs: abc.Iterable[builtins.str] | None = ...,
+        deployments: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["active_jobs", b"active_jobs", "evaluation_count", b"evaluation_count", "file_count", b"file_count", "model_aliases", b"model_aliases", "model_variants", b"model_variants", "model_versions", b"model_versions", "total_bytes", b"total_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["active_jobs", b"active_jobs", "deployments", b"deployments", "evaluation_count", b"evaluation_count", "file_count", b"file_count", "model_aliases", b"model_aliases", "model_variants", b"model_variants", "model_versions", b"model_versions", "total_bytes", b"total_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

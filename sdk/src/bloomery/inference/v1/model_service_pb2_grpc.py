@@ -188,7 +188,8 @@ class ModelServiceServicer:
 
     def DeleteModel(self, request, context):
         """Deletes a model with its versions, their variants and its aliases; their files and holds on dataset versions go soon after. The id may be used again, numbers start
-        at 1 then. A job that is still at work makes the model anew when it succeeds. NOT_FOUND: it is gone already.
+        at 1 then. A job that is still at work makes the model anew when it succeeds. NOT_FOUND: it is gone already. FAILED_PRECONDITION `DEPLOYED`: it has
+        deployments, one violation each; delete them first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -212,7 +213,7 @@ class ModelServiceServicer:
     def UpdateModelVersion(self, request, context):
         """Changes `note` or `state`. Idempotent. NOT_FOUND: list the versions. INVALID_ARGUMENT: all that cannot be; or "latest" or an alias, which may be another
         version at a repeat. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat. FAILED_PRECONDITION `VERSION_HAS_ALIASES`: aliases name a version that
-        is to be INACTIVE, one violation each; move or delete them first.
+        is to be INACTIVE, one violation each; move or delete them first. `DEPLOYED`: as at DeleteModelVersion.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -221,7 +222,8 @@ class ModelServiceServicer:
     def DeleteModelVersion(self, request, context):
         """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
         moment. INVALID_ARGUMENT: "latest" or an alias, which may be another version at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION
-        `VERSION_HAS_ALIASES`: aliases name it, one violation each; move or delete them first.
+        `VERSION_HAS_ALIASES`: aliases name it, one violation each; move or delete them first. `DEPLOYED`: deployments serve it, bring it in or would roll back to
+        it, one violation each; let them serve another version, or delete them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -298,7 +300,7 @@ class ModelServiceServicer:
 
     def DeleteModelVariant(self, request, context):
         """Deletes a variant; its files go soon after. A job that is still making it goes on, for nothing: cancel it. INVALID_ARGUMENT: one of the version "latest" or
-        of an alias, which may be another at a repeat. NOT_FOUND: it is gone already.
+        of an alias, which may be another at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION `DEPLOYED`: as at DeleteModelVersion.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -307,7 +309,8 @@ class ModelServiceServicer:
     def SetModelAlias(self, request, context):
         """Puts an alias on a version: makes it, or moves it from the version that it names. One that is there already stays as it is and gets no entry in its
         history. Idempotent by `request_id`. INVALID_ARGUMENT: the id cannot be an alias's, or the version is of another model; `REQUEST_ID_REUSED`. NOT_FOUND:
-        there is no such version. FAILED_PRECONDITION `VERSION_INACTIVE`: the version is INACTIVE; make it ACTIVE first.
+        there is no such version. FAILED_PRECONDITION `VERSION_INACTIVE`: the version is INACTIVE; make it ACTIVE first. `ALIAS_DEPLOYED`: a deployment moves this
+        alias; let it serve the version with UpdateDeployment, and the alias moves in that moment.
         ABORTED `ALIAS_MOVED`: it is not where `expected_version` says, as somebody else was first; the message says who and when. Read
         it again and decide anew. FAILED_PRECONDITION `CONDITION_NOT_MET`: conditions are not met, one violation for each of them with the figure and the job that
         measured it, or with the metrics that there are; evaluate the version, or choose another. Conditions are looked at whatever it names. With `if_better` one more
@@ -335,6 +338,7 @@ class ModelServiceServicer:
 
     def DeleteModelAlias(self, request, context):
         """Removes an alias; its version and its history stay. NOT_FOUND: it is gone already. ABORTED `ALIAS_MOVED`: as at SetModelAlias.
+        FAILED_PRECONDITION `ALIAS_DEPLOYED`: a deployment moves it; delete that first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

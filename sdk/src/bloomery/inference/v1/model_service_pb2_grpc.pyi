@@ -48,7 +48,8 @@ class ModelServiceStub:
     """Changes `display_name` or `labels`. Idempotent. NOT_FOUND: list the models. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat."""
     DeleteModel: grpc.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelRequest, empty_pb2.Empty]
     """Deletes a model with its versions, their variants and its aliases; their files and holds on dataset versions go soon after. The id may be used again, numbers start
-    at 1 then. A job that is still at work makes the model anew when it succeeds. NOT_FOUND: it is gone already.
+    at 1 then. A job that is still at work makes the model anew when it succeeds. NOT_FOUND: it is gone already. FAILED_PRECONDITION `DEPLOYED`: it has
+    deployments, one violation each; delete them first.
     """
     GetModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.GetModelVersionRequest, model_pb2.ModelVersion]
     """Returns a version by number, by uid, by an alias, or the newest ACTIVE one as "latest". NOT_FOUND: list the versions, or the aliases."""
@@ -59,12 +60,13 @@ class ModelServiceStub:
     UpdateModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.UpdateModelVersionRequest, model_pb2.ModelVersion]
     """Changes `note` or `state`. Idempotent. NOT_FOUND: list the versions. INVALID_ARGUMENT: all that cannot be; or "latest" or an alias, which may be another
     version at a repeat. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat. FAILED_PRECONDITION `VERSION_HAS_ALIASES`: aliases name a version that
-    is to be INACTIVE, one violation each; move or delete them first.
+    is to be INACTIVE, one violation each; move or delete them first. `DEPLOYED`: as at DeleteModelVersion.
     """
     DeleteModelVersion: grpc.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVersionRequest, empty_pb2.Empty]
     """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
     moment. INVALID_ARGUMENT: "latest" or an alias, which may be another version at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION
-    `VERSION_HAS_ALIASES`: aliases name it, one violation each; move or delete them first.
+    `VERSION_HAS_ALIASES`: aliases name it, one violation each; move or delete them first. `DEPLOYED`: deployments serve it, bring it in or would roll back to
+    it, one violation each; let them serve another version, or delete them.
     """
     PreviewModelDeletion: grpc.UnaryUnaryMultiCallable[model_service_pb2.PreviewModelDeletionRequest, model_service_pb2.ModelDeletion]
     """Says what would go with a model or a version, and what forbids its deletion; changes nothing, and holds nothing until then. NOT_FOUND: it is gone already.
@@ -101,12 +103,13 @@ class ModelServiceStub:
     """Lists the variants of a version in the order of their ids. NOT_FOUND: list the versions."""
     DeleteModelVariant: grpc.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVariantRequest, empty_pb2.Empty]
     """Deletes a variant; its files go soon after. A job that is still making it goes on, for nothing: cancel it. INVALID_ARGUMENT: one of the version "latest" or
-    of an alias, which may be another at a repeat. NOT_FOUND: it is gone already.
+    of an alias, which may be another at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION `DEPLOYED`: as at DeleteModelVersion.
     """
     SetModelAlias: grpc.UnaryUnaryMultiCallable[model_service_pb2.SetModelAliasRequest, model_pb2.ModelAlias]
     """Puts an alias on a version: makes it, or moves it from the version that it names. One that is there already stays as it is and gets no entry in its
     history. Idempotent by `request_id`. INVALID_ARGUMENT: the id cannot be an alias's, or the version is of another model; `REQUEST_ID_REUSED`. NOT_FOUND:
-    there is no such version. FAILED_PRECONDITION `VERSION_INACTIVE`: the version is INACTIVE; make it ACTIVE first.
+    there is no such version. FAILED_PRECONDITION `VERSION_INACTIVE`: the version is INACTIVE; make it ACTIVE first. `ALIAS_DEPLOYED`: a deployment moves this
+    alias; let it serve the version with UpdateDeployment, and the alias moves in that moment.
     ABORTED `ALIAS_MOVED`: it is not where `expected_version` says, as somebody else was first; the message says who and when. Read
     it again and decide anew. FAILED_PRECONDITION `CONDITION_NOT_MET`: conditions are not met, one violation for each of them with the figure and the job that
     measured it, or with the metrics that there are; evaluate the version, or choose another. Conditions are looked at whatever it names. With `if_better` one more
@@ -119,7 +122,9 @@ class ModelServiceStub:
     ListModelAliases: grpc.UnaryUnaryMultiCallable[model_service_pb2.ListModelAliasesRequest, model_service_pb2.ListModelAliasesResponse]
     """Lists the aliases of a model in the order of their ids."""
     DeleteModelAlias: grpc.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelAliasRequest, empty_pb2.Empty]
-    """Removes an alias; its version and its history stay. NOT_FOUND: it is gone already. ABORTED `ALIAS_MOVED`: as at SetModelAlias."""
+    """Removes an alias; its version and its history stay. NOT_FOUND: it is gone already. ABORTED `ALIAS_MOVED`: as at SetModelAlias.
+    FAILED_PRECONDITION `ALIAS_DEPLOYED`: a deployment moves it; delete that first.
+    """
     ListModelAliasChanges: grpc.UnaryUnaryMultiCallable[model_service_pb2.ListModelAliasChangesRequest, model_service_pb2.ListModelAliasChangesResponse]
     """Lists the changes of an alias, the last first, also of one that was removed. Changes that are made while pages are walked are on none of the later pages."""
     SignModelArtifacts: grpc.UnaryUnaryMultiCallable[model_service_pb2.SignModelArtifactsRequest, model_service_pb2.SignModelArtifactsResponse]
@@ -142,7 +147,8 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Changes `display_name` or `labels`. Idempotent. NOT_FOUND: list the models. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat."""
     DeleteModel: aio.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelRequest, empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes a model with its versions, their variants and its aliases; their files and holds on dataset versions go soon after. The id may be used again, numbers start
-    at 1 then. A job that is still at work makes the model anew when it succeeds. NOT_FOUND: it is gone already.
+    at 1 then. A job that is still at work makes the model anew when it succeeds. NOT_FOUND: it is gone already. FAILED_PRECONDITION `DEPLOYED`: it has
+    deployments, one violation each; delete them first.
     """
     GetModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.GetModelVersionRequest, model_pb2.ModelVersion]  # type: ignore[assignment]
     """Returns a version by number, by uid, by an alias, or the newest ACTIVE one as "latest". NOT_FOUND: list the versions, or the aliases."""
@@ -153,12 +159,13 @@ class ModelServiceAsyncStub(ModelServiceStub):
     UpdateModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.UpdateModelVersionRequest, model_pb2.ModelVersion]  # type: ignore[assignment]
     """Changes `note` or `state`. Idempotent. NOT_FOUND: list the versions. INVALID_ARGUMENT: all that cannot be; or "latest" or an alias, which may be another
     version at a repeat. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat. FAILED_PRECONDITION `VERSION_HAS_ALIASES`: aliases name a version that
-    is to be INACTIVE, one violation each; move or delete them first.
+    is to be INACTIVE, one violation each; move or delete them first. `DEPLOYED`: as at DeleteModelVersion.
     """
     DeleteModelVersion: aio.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVersionRequest, empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
     moment. INVALID_ARGUMENT: "latest" or an alias, which may be another version at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION
-    `VERSION_HAS_ALIASES`: aliases name it, one violation each; move or delete them first.
+    `VERSION_HAS_ALIASES`: aliases name it, one violation each; move or delete them first. `DEPLOYED`: deployments serve it, bring it in or would roll back to
+    it, one violation each; let them serve another version, or delete them.
     """
     PreviewModelDeletion: aio.UnaryUnaryMultiCallable[model_service_pb2.PreviewModelDeletionRequest, model_service_pb2.ModelDeletion]  # type: ignore[assignment]
     """Says what would go with a model or a version, and what forbids its deletion; changes nothing, and holds nothing until then. NOT_FOUND: it is gone already.
@@ -195,12 +202,13 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Lists the variants of a version in the order of their ids. NOT_FOUND: list the versions."""
     DeleteModelVariant: aio.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVariantRequest, empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes a variant; its files go soon after. A job that is still making it goes on, for nothing: cancel it. INVALID_ARGUMENT: one of the version "latest" or
-    of an alias, which may be another at a repeat. NOT_FOUND: it is gone already.
+    of an alias, which may be another at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION `DEPLOYED`: as at DeleteModelVersion.
     """
     SetModelAlias: aio.UnaryUnaryMultiCallable[model_service_pb2.SetModelAliasRequest, model_pb2.ModelAlias]  # type: ignore[assignment]
     """Puts an alias on a version: makes it, or moves it from the version that it names. One that is there already stays as it is and gets no entry in its
     history. Idempotent by `request_id`. INVALID_ARGUMENT: the id cannot be an alias's, or the version is of another model; `REQUEST_ID_REUSED`. NOT_FOUND:
-    there is no such version. FAILED_PRECONDITION `VERSION_INACTIVE`: the version is INACTIVE; make it ACTIVE first.
+    there is no such version. FAILED_PRECONDITION `VERSION_INACTIVE`: the version is INACTIVE; make it ACTIVE first. `ALIAS_DEPLOYED`: a deployment moves this
+    alias; let it serve the version with UpdateDeployment, and the alias moves in that moment.
     ABORTED `ALIAS_MOVED`: it is not where `expected_version` says, as somebody else was first; the message says who and when. Read
     it again and decide anew. FAILED_PRECONDITION `CONDITION_NOT_MET`: conditions are not met, one violation for each of them with the figure and the job that
     measured it, or with the metrics that there are; evaluate the version, or choose another. Conditions are looked at whatever it names. With `if_better` one more
@@ -213,7 +221,9 @@ class ModelServiceAsyncStub(ModelServiceStub):
     ListModelAliases: aio.UnaryUnaryMultiCallable[model_service_pb2.ListModelAliasesRequest, model_service_pb2.ListModelAliasesResponse]  # type: ignore[assignment]
     """Lists the aliases of a model in the order of their ids."""
     DeleteModelAlias: aio.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelAliasRequest, empty_pb2.Empty]  # type: ignore[assignment]
-    """Removes an alias; its version and its history stay. NOT_FOUND: it is gone already. ABORTED `ALIAS_MOVED`: as at SetModelAlias."""
+    """Removes an alias; its version and its history stay. NOT_FOUND: it is gone already. ABORTED `ALIAS_MOVED`: as at SetModelAlias.
+    FAILED_PRECONDITION `ALIAS_DEPLOYED`: a deployment moves it; delete that first.
+    """
     ListModelAliasChanges: aio.UnaryUnaryMultiCallable[model_service_pb2.ListModelAliasChangesRequest, model_service_pb2.ListModelAliasChangesResponse]  # type: ignore[assignment]
     """Lists the changes of an alias, the last first, also of one that was removed. Changes that are made while pages are walked are on none of the later pages."""
     SignModelArtifacts: aio.UnaryUnaryMultiCallable[model_service_pb2.SignModelArtifactsRequest, model_service_pb2.SignModelArtifactsResponse]  # type: ignore[assignment]
@@ -257,7 +267,8 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[empty_pb2.Empty, abc.Awaitable[empty_pb2.Empty]]:
         """Deletes a model with its versions, their variants and its aliases; their files and holds on dataset versions go soon after. The id may be used again, numbers start
-        at 1 then. A job that is still at work makes the model anew when it succeeds. NOT_FOUND: it is gone already.
+        at 1 then. A job that is still at work makes the model anew when it succeeds. NOT_FOUND: it is gone already. FAILED_PRECONDITION `DEPLOYED`: it has
+        deployments, one violation each; delete them first.
         """
 
     @abc_1.abstractmethod
@@ -286,7 +297,7 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
     ) -> typing.Union[model_pb2.ModelVersion, abc.Awaitable[model_pb2.ModelVersion]]:
         """Changes `note` or `state`. Idempotent. NOT_FOUND: list the versions. INVALID_ARGUMENT: all that cannot be; or "latest" or an alias, which may be another
         version at a repeat. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat. FAILED_PRECONDITION `VERSION_HAS_ALIASES`: aliases name a version that
-        is to be INACTIVE, one violation each; move or delete them first.
+        is to be INACTIVE, one violation each; move or delete them first. `DEPLOYED`: as at DeleteModelVersion.
         """
 
     @abc_1.abstractmethod
@@ -297,7 +308,8 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
     ) -> typing.Union[empty_pb2.Empty, abc.Awaitable[empty_pb2.Empty]]:
         """Deletes a version with its variants. Its number is not used again; its files and its hold on the dataset version go soon after, whatever is away at the
         moment. INVALID_ARGUMENT: "latest" or an alias, which may be another version at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION
-        `VERSION_HAS_ALIASES`: aliases name it, one violation each; move or delete them first.
+        `VERSION_HAS_ALIASES`: aliases name it, one violation each; move or delete them first. `DEPLOYED`: deployments serve it, bring it in or would roll back to
+        it, one violation each; let them serve another version, or delete them.
         """
 
     @abc_1.abstractmethod
@@ -388,7 +400,7 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[empty_pb2.Empty, abc.Awaitable[empty_pb2.Empty]]:
         """Deletes a variant; its files go soon after. A job that is still making it goes on, for nothing: cancel it. INVALID_ARGUMENT: one of the version "latest" or
-        of an alias, which may be another at a repeat. NOT_FOUND: it is gone already.
+        of an alias, which may be another at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION `DEPLOYED`: as at DeleteModelVersion.
         """
 
     @abc_1.abstractmethod
@@ -399,7 +411,8 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
     ) -> typing.Union[model_pb2.ModelAlias, abc.Awaitable[model_pb2.ModelAlias]]:
         """Puts an alias on a version: makes it, or moves it from the version that it names. One that is there already stays as it is and gets no entry in its
         history. Idempotent by `request_id`. INVALID_ARGUMENT: the id cannot be an alias's, or the version is of another model; `REQUEST_ID_REUSED`. NOT_FOUND:
-        there is no such version. FAILED_PRECONDITION `VERSION_INACTIVE`: the version is INACTIVE; make it ACTIVE first.
+        there is no such version. FAILED_PRECONDITION `VERSION_INACTIVE`: the version is INACTIVE; make it ACTIVE first. `ALIAS_DEPLOYED`: a deployment moves this
+        alias; let it serve the version with UpdateDeployment, and the alias moves in that moment.
         ABORTED `ALIAS_MOVED`: it is not where `expected_version` says, as somebody else was first; the message says who and when. Read
         it again and decide anew. FAILED_PRECONDITION `CONDITION_NOT_MET`: conditions are not met, one violation for each of them with the figure and the job that
         measured it, or with the metrics that there are; evaluate the version, or choose another. Conditions are looked at whatever it names. With `if_better` one more
@@ -430,7 +443,9 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         request: model_service_pb2.DeleteModelAliasRequest,
         context: _ServicerContext,
     ) -> typing.Union[empty_pb2.Empty, abc.Awaitable[empty_pb2.Empty]]:
-        """Removes an alias; its version and its history stay. NOT_FOUND: it is gone already. ABORTED `ALIAS_MOVED`: as at SetModelAlias."""
+        """Removes an alias; its version and its history stay. NOT_FOUND: it is gone already. ABORTED `ALIAS_MOVED`: as at SetModelAlias.
+        FAILED_PRECONDITION `ALIAS_DEPLOYED`: a deployment moves it; delete that first.
+        """
 
     @abc_1.abstractmethod
     def ListModelAliasChanges(

@@ -29,7 +29,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.bloomery/inference/v1/prediction_service.proto\x12\x15\x62loomery.inference.v1\x1a bloomery/common/v1/options.proto\x1a!bloomery/vision/v1/geometry.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\"\xfa\x02\n\x0ePredictRequest\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\r\n\x05image\x18\x02 \x01(\x0c\x12\r\n\x05\x61sset\x18\x03 \x01(\t\x12\x16\n\tthreshold\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\riou_threshold\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07\x63lasses\x18\x06 \x03(\t\x12\x12\n\nmax_shapes\x18\x07 \x01(\x05\x12\x13\n\x0bmulti_label\x18\x08 \x01(\x08\x12\x0f\n\x07variant\x18\t \x01(\t\x12\'\n\x06region\x18\n \x01(\x0b\x32\x17.bloomery.vision.v1.Box\x12.\n\x05masks\x18\x0c \x01(\x0e\x32\x1f.bloomery.inference.v1.MaskForm\x12\x0c\n\x04\x62lob\x18\r \x01(\t\x12-\n\x06tiling\x18\x0b \x01(\x0b\x32\x1d.bloomery.inference.v1.TilingB\x0c\n\n_thresholdB\x10\n\x0e_iou_threshold\"8\n\x06Tiling\x12\x0c\n\x04size\x18\x01 \x01(\x05\x12\x14\n\x07overlap\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\n\n\x08_overlap\"\xb9\x01\n\x0fPredictResponse\x12)\n\x06shapes\x18\x01 \x03(\x0b\x32\x19.bloomery.vision.v1.Shape\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x0f\n\x07variant\x18\x03 \x01(\t\x12\r\n\x05width\x18\x04 \x01(\x05\x12\x0e\n\x06height\x18\x05 \x01(\x05\x12\x34\n\x07timings\x18\x06 \x01(\x0b\x32#.bloomery.inference.v1.StageTimings\"\x9b\x01\n\x0cStageTimings\x12\x10\n\x08queue_ms\x18\x01 \x01(\x01\x12\x0f\n\x07load_ms\x18\x02 \x01(\x01\x12\x11\n\tdecode_ms\x18\x03 \x01(\x01\x12\x15\n\rpreprocess_ms\x18\x04 \x01(\x01\x12\x14\n\x0cinference_ms\x18\x05 \x01(\x01\x12\x16\n\x0epostprocess_ms\x18\x06 \x01(\x01\x12\x10\n\x08total_ms\x18\x07 \x01(\x01\"\xc5\x01\n\x14PredictStreamRequest\x12\x36\n\x07options\x18\x01 \x01(\x0b\x32%.bloomery.inference.v1.PredictRequest\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\'\n\x04time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05image\x18\x04 \x01(\x0c\x12-\n\x06pixels\x18\x05 \x01(\x0b\x32\x1d.bloomery.inference.v1.Pixels\"4\n\x06Pixels\x12\r\n\x05width\x18\x01 \x01(\x05\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\x0b\n\x03rgb\x18\x03 \x01(\x0c\"\xb0\x01\n\x15PredictStreamResponse\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\'\n\x04time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12:\n\nprediction\x18\x03 \x01(\x0b\x32&.bloomery.inference.v1.PredictResponse\x12\"\n\x06status\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status*O\n\x08MaskForm\x12\x19\n\x15MASK_FORM_UNSPECIFIED\x10\x00\x12\x11\n\rMASK_FORM_RLE\x10\x01\x12\x15\n\x11MASK_FORM_POLYGON\x10\x02\x32\xee\x02\n\x11PredictionService\x12\xb4\x01\n\x07Predict\x12%.bloomery.inference.v1.PredictRequest\x1a&.bloomery.inference.v1.PredictResponse\"Z\x88\xb5\x18\x02\x9a\xb5\x18\rmodel_version\x82\xd3\xe4\x93\x02?\":/v1/{model_version=projects/*/models/*/versions/*}:predict:\x01*\x12\xa1\x01\n\rPredictStream\x12+.bloomery.inference.v1.PredictStreamRequest\x1a,.bloomery.inference.v1.PredictStreamResponse\"1\x88\xb5\x18\x02\x92\xb5\x18\x10\n\x06number\x12\x06number\x9a\xb5\x18\x15options.model_version(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.bloomery/inference/v1/prediction_service.proto\x12\x15\x62loomery.inference.v1\x1a bloomery/common/v1/options.proto\x1a!bloomery/vision/v1/geometry.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\"\x8e\x03\n\x0ePredictRequest\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\r\n\x05image\x18\x02 \x01(\x0c\x12\r\n\x05\x61sset\x18\x03 \x01(\t\x12\x16\n\tthreshold\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\riou_threshold\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07\x63lasses\x18\x06 \x03(\t\x12\x12\n\nmax_shapes\x18\x07 \x01(\x05\x12\x13\n\x0bmulti_label\x18\x08 \x01(\x08\x12\x0f\n\x07variant\x18\t \x01(\t\x12\'\n\x06region\x18\n \x01(\x0b\x32\x17.bloomery.vision.v1.Box\x12.\n\x05masks\x18\x0c \x01(\x0e\x32\x1f.bloomery.inference.v1.MaskForm\x12\x0c\n\x04\x62lob\x18\r \x01(\t\x12-\n\x06tiling\x18\x0b \x01(\x0b\x32\x1d.bloomery.inference.v1.Tiling\x12\x12\n\ndeployment\x18\x10 \x01(\tB\x0c\n\n_thresholdB\x10\n\x0e_iou_threshold\"8\n\x06Tiling\x12\x0c\n\x04size\x18\x01 \x01(\x05\x12\x14\n\x07overlap\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\n\n\x08_overlap\"\xde\x01\n\x0fPredictResponse\x12)\n\x06shapes\x18\x01 \x03(\x0b\x32\x19.bloomery.vision.v1.Shape\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x0f\n\x07variant\x18\x03 \x01(\t\x12\r\n\x05width\x18\x04 \x01(\x05\x12\x0e\n\x06height\x18\x05 \x01(\x05\x12\x34\n\x07timings\x18\x06 \x01(\x0b\x32#.bloomery.inference.v1.StageTimings\x12\x12\n\ndeployment\x18\x08 \x01(\t\x12\x0f\n\x07replica\x18\t \x01(\t\"\x9b\x01\n\x0cStageTimings\x12\x10\n\x08queue_ms\x18\x01 \x01(\x01\x12\x0f\n\x07load_ms\x18\x02 \x01(\x01\x12\x11\n\tdecode_ms\x18\x03 \x01(\x01\x12\x15\n\rpreprocess_ms\x18\x04 \x01(\x01\x12\x14\n\x0cinference_ms\x18\x05 \x01(\x01\x12\x16\n\x0epostprocess_ms\x18\x06 \x01(\x01\x12\x10\n\x08total_ms\x18\x07 \x01(\x01\"\xc5\x01\n\x14PredictStreamRequest\x12\x36\n\x07options\x18\x01 \x01(\x0b\x32%.bloomery.inference.v1.PredictRequest\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\'\n\x04time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05image\x18\x04 \x01(\x0c\x12-\n\x06pixels\x18\x05 \x01(\x0b\x32\x1d.bloomery.inference.v1.Pixels\"4\n\x06Pixels\x12\r\n\x05width\x18\x01 \x01(\x05\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\x0b\n\x03rgb\x18\x03 \x01(\x0c\"\xb0\x01\n\x15PredictStreamResponse\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\'\n\x04time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12:\n\nprediction\x18\x03 \x01(\x0b\x32&.bloomery.inference.v1.PredictResponse\x12\"\n\x06status\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status*O\n\x08MaskForm\x12\x19\n\x15MASK_FORM_UNSPECIFIED\x10\x00\x12\x11\n\rMASK_FORM_RLE\x10\x01\x12\x15\n\x11MASK_FORM_POLYGON\x10\x02\x32\xa7\x03\n\x11PredictionService\x12\xed\x01\n\x07Predict\x12%.bloomery.inference.v1.PredictRequest\x1a&.bloomery.inference.v1.PredictResponse\"\x92\x01\x88\xb5\x18\x02\x9a\xb5\x18\rmodel_version\x82\xd3\xe4\x93\x02w\":/v1/{model_version=projects/*/models/*/versions/*}:predict:\x01*Z6\"1/v1/{deployment=projects/*/deployments/*}:predict:\x01*\x12\xa1\x01\n\rPredictStream\x12+.bloomery.inference.v1.PredictStreamRequest\x1a,.bloomery.inference.v1.PredictStreamResponse\"1\x88\xb5\x18\x02\x92\xb5\x18\x10\n\x06number\x12\x06number\x9a\xb5\x18\x15options.model_version(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,25 +37,25 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bloomery.inference.v1.predi
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PREDICTIONSERVICE'].methods_by_name['Predict']._loaded_options = None
-  _globals['_PREDICTIONSERVICE'].methods_by_name['Predict']._serialized_options = b'\210\265\030\002\232\265\030\rmodel_version\202\323\344\223\002?\":/v1/{model_version=projects/*/models/*/versions/*}:predict:\001*'
+  _globals['_PREDICTIONSERVICE'].methods_by_name['Predict']._serialized_options = b'\210\265\030\002\232\265\030\rmodel_version\202\323\344\223\002w\":/v1/{model_version=projects/*/models/*/versions/*}:predict:\001*Z6\"1/v1/{deployment=projects/*/deployments/*}:predict:\001*'
   _globals['_PREDICTIONSERVICE'].methods_by_name['PredictStream']._loaded_options = None
   _globals['_PREDICTIONSERVICE'].methods_by_name['PredictStream']._serialized_options = b'\210\265\030\002\222\265\030\020\n\006number\022\006number\232\265\030\025options.model_version'
-  _globals['_MASKFORM']._serialized_start=1447
-  _globals['_MASKFORM']._serialized_end=1526
+  _globals['_MASKFORM']._serialized_start=1504
+  _globals['_MASKFORM']._serialized_end=1583
   _globals['_PREDICTREQUEST']._serialized_start=230
-  _globals['_PREDICTREQUEST']._serialized_end=608
-  _globals['_TILING']._serialized_start=610
-  _globals['_TILING']._serialized_end=666
-  _globals['_PREDICTRESPONSE']._serialized_start=669
-  _globals['_PREDICTRESPONSE']._serialized_end=854
-  _globals['_STAGETIMINGS']._serialized_start=857
-  _globals['_STAGETIMINGS']._serialized_end=1012
-  _globals['_PREDICTSTREAMREQUEST']._serialized_start=1015
-  _globals['_PREDICTSTREAMREQUEST']._serialized_end=1212
-  _globals['_PIXELS']._serialized_start=1214
-  _globals['_PIXELS']._serialized_end=1266
-  _globals['_PREDICTSTREAMRESPONSE']._serialized_start=1269
-  _globals['_PREDICTSTREAMRESPONSE']._serialized_end=1445
-  _globals['_PREDICTIONSERVICE']._serialized_start=1529
-  _globals['_PREDICTIONSERVICE']._serialized_end=1895
+  _globals['_PREDICTREQUEST']._serialized_end=628
+  _globals['_TILING']._serialized_start=630
+  _globals['_TILING']._serialized_end=686
+  _globals['_PREDICTRESPONSE']._serialized_start=689
+  _globals['_PREDICTRESPONSE']._serialized_end=911
+  _globals['_STAGETIMINGS']._serialized_start=914
+  _globals['_STAGETIMINGS']._serialized_end=1069
+  _globals['_PREDICTSTREAMREQUEST']._serialized_start=1072
+  _globals['_PREDICTSTREAMREQUEST']._serialized_end=1269
+  _globals['_PIXELS']._serialized_start=1271
+  _globals['_PIXELS']._serialized_end=1323
+  _globals['_PREDICTSTREAMRESPONSE']._serialized_start=1326
+  _globals['_PREDICTSTREAMRESPONSE']._serialized_end=1502
+  _globals['_PREDICTIONSERVICE']._serialized_start=1586
+  _globals['_PREDICTIONSERVICE']._serialized_end=2009
 # @@protoc_insertion_point(module_scope)

@@ -68,8 +68,9 @@ class PredictRequest(message.Message):
     MASKS_FIELD_NUMBER: builtins.int
     BLOB_FIELD_NUMBER: builtins.int
     TILING_FIELD_NUMBER: builtins.int
+    DEPLOYMENT_FIELD_NUMBER: builtins.int
     model_version: builtins.str
-    """`projects/{project}/models/{model}/versions/{version}`; a number, a uid, an alias or "latest"."""
+    """`projects/{project}/models/{model}/versions/{version}`; a number, a uid, an alias or "latest". Exactly one of `model_version` and `deployment` is set."""
     image: builtins.bytes
     """An encoded image (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF), at most 50 MiB; one with several frames is refused. Exactly one of `image`, `asset` and `blob` is
     set.
@@ -96,6 +97,8 @@ class PredictRequest(message.Message):
     """An image among the blobs of the model's project, as `sha256:{64 hex digits}` or as a URL that this server has signed, such as SignDownloads does, valid or
     expired: who may predict may read them. Any other URL is refused, and nothing is fetched by URLs.
     """
+    deployment: builtins.str
+    """`projects/{project}/deployments/{deployment}`: whatever it serves answers, on one of its replicas. It has its own variant, so `variant` is empty."""
     @builtins.property
     def classes(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Only these class names; empty for all."""
@@ -128,10 +131,11 @@ class PredictRequest(message.Message):
         masks: MaskForm.ValueType = ...,
         blob: builtins.str = ...,
         tiling: Tiling | None = ...,
+        deployment: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_iou_threshold", b"_iou_threshold", "_threshold", b"_threshold", "iou_threshold", b"iou_threshold", "region", b"region", "threshold", b"threshold", "tiling", b"tiling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_iou_threshold", b"_iou_threshold", "_threshold", b"_threshold", "asset", b"asset", "blob", b"blob", "classes", b"classes", "image", b"image", "iou_threshold", b"iou_threshold", "masks", b"masks", "max_shapes", b"max_shapes", "model_version", b"model_version", "multi_label", b"multi_label", "region", b"region", "threshold", b"threshold", "tiling", b"tiling", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_iou_threshold", b"_iou_threshold", "_threshold", b"_threshold", "asset", b"asset", "blob", b"blob", "classes", b"classes", "deployment", b"deployment", "image", b"image", "iou_threshold", b"iou_threshold", "masks", b"masks", "max_shapes", b"max_shapes", "model_version", b"model_version", "multi_label", b"multi_label", "region", b"region", "threshold", b"threshold", "tiling", b"tiling", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__iou_threshold: _TypeAlias = typing.Literal["iou_threshold"]  # noqa: Y015
     _WhichOneofArgType__iou_threshold: _TypeAlias = typing.Literal["_iou_threshold", b"_iou_threshold"]  # noqa: Y015
@@ -184,6 +188,8 @@ class PredictResponse(message.Message):
     WIDTH_FIELD_NUMBER: builtins.int
     HEIGHT_FIELD_NUMBER: builtins.int
     TIMINGS_FIELD_NUMBER: builtins.int
+    DEPLOYMENT_FIELD_NUMBER: builtins.int
+    REPLICA_FIELD_NUMBER: builtins.int
     model_version: builtins.str
     """Version that answered, with its number, however it was asked for."""
     variant: builtins.str
@@ -192,6 +198,10 @@ class PredictResponse(message.Message):
     """Width of the image in pixels, EXIF orientation applied."""
     height: builtins.int
     """Height of the image in pixels, EXIF orientation applied."""
+    deployment: builtins.str
+    """Deployment that was asked; empty where a version was."""
+    replica: builtins.str
+    """Id of the replica that answered for the deployment."""
     @builtins.property
     def shapes(self) -> containers.RepeatedCompositeFieldContainer[geometry_pb2.Shape]:
         """Best first, in pixels of the image as it is shown: boxes of a model that detects, masks of the image's size (or polygons, by `masks`) of one that segments, tags of a classifier.
@@ -211,10 +221,12 @@ class PredictResponse(message.Message):
         width: builtins.int = ...,
         height: builtins.int = ...,
         timings: StageTimings | None = ...,
+        deployment: builtins.str = ...,
+        replica: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["height", b"height", "model_version", b"model_version", "shapes", b"shapes", "timings", b"timings", "variant", b"variant", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["deployment", b"deployment", "height", b"height", "model_version", b"model_version", "replica", b"replica", "shapes", b"shapes", "timings", b"timings", "variant", b"variant", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

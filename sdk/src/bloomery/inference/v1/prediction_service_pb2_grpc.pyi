@@ -48,13 +48,15 @@ class PredictionServiceStub:
     with something else than a model of its kind and classes; `MODEL_FAILED`: it ends with an error, which the message repeats; `INPUT_REFUSED`: it does
     not take the size that its version says. Use another version, or delete the variant and make it again. INTERNAL `MODEL_LOAD_FAILED`: the runtime refuses
     the files, the message says why; repeat once, as the files are fetched anew, then make the variant again. INTERNAL `MODEL_NOT_LOADED`: the runtime lost
-    the model twice in a row; repeat.
+    the model twice in a row; repeat. Of a deployment: FAILED_PRECONDITION `DEPLOYMENT_PAUSED`: resume it, or ask for a version; UNAVAILABLE `NO_REPLICA`: no
+    replica has loaded what it serves; repeat, and look at the deployment's replicas for why; UNAVAILABLE `REPLICA_UNAVAILABLE`: two replicas in a row did not
+    answer; repeat.
     """
     PredictStream: grpc.StreamStreamMultiCallable[prediction_service_pb2.PredictStreamRequest, prediction_service_pb2.PredictStreamResponse]
     """Predicts on the frames of a video or a camera, one answer for each, in their order. Changes nothing. The first message has `options` and nothing else, each
     further one a frame. A frame that cannot be used is answered with its error in `status`, INVALID_ARGUMENT with the reasons of Predict, and the stream goes
     on; whatever is wrong with more than one frame ends the stream with the errors of Predict, among them NOT_FOUND once the version is deleted. What the names
-    in `options` stand for is looked up for each frame, so that an alias that moves takes a stream along.
+    in `options` stand for is looked up for each frame, so that an alias that moves, or a deployment that serves another version, takes a stream along.
     The server holds a few frames of a stream and reads no more until they are answered, and their answers are taken: whoever reads slowly, or sends faster than
     the model is, is slowed down by the transport, and never refused. Keep the frames that are not answered yet.
     The server's metadata comes when the options are taken: whoever waits for it before the first frame is told of a refusal by its status, and not by a write
@@ -85,13 +87,15 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
     with something else than a model of its kind and classes; `MODEL_FAILED`: it ends with an error, which the message repeats; `INPUT_REFUSED`: it does
     not take the size that its version says. Use another version, or delete the variant and make it again. INTERNAL `MODEL_LOAD_FAILED`: the runtime refuses
     the files, the message says why; repeat once, as the files are fetched anew, then make the variant again. INTERNAL `MODEL_NOT_LOADED`: the runtime lost
-    the model twice in a row; repeat.
+    the model twice in a row; repeat. Of a deployment: FAILED_PRECONDITION `DEPLOYMENT_PAUSED`: resume it, or ask for a version; UNAVAILABLE `NO_REPLICA`: no
+    replica has loaded what it serves; repeat, and look at the deployment's replicas for why; UNAVAILABLE `REPLICA_UNAVAILABLE`: two replicas in a row did not
+    answer; repeat.
     """
     PredictStream: aio.StreamStreamMultiCallable[prediction_service_pb2.PredictStreamRequest, prediction_service_pb2.PredictStreamResponse]  # type: ignore[assignment]
     """Predicts on the frames of a video or a camera, one answer for each, in their order. Changes nothing. The first message has `options` and nothing else, each
     further one a frame. A frame that cannot be used is answered with its error in `status`, INVALID_ARGUMENT with the reasons of Predict, and the stream goes
     on; whatever is wrong with more than one frame ends the stream with the errors of Predict, among them NOT_FOUND once the version is deleted. What the names
-    in `options` stand for is looked up for each frame, so that an alias that moves takes a stream along.
+    in `options` stand for is looked up for each frame, so that an alias that moves, or a deployment that serves another version, takes a stream along.
     The server holds a few frames of a stream and reads no more until they are answered, and their answers are taken: whoever reads slowly, or sends faster than
     the model is, is slowed down by the transport, and never refused. Keep the frames that are not answered yet.
     The server's metadata comes when the options are taken: whoever waits for it before the first frame is told of a refusal by its status, and not by a write
@@ -125,7 +129,9 @@ class PredictionServiceServicer(metaclass=abc_1.ABCMeta):
         with something else than a model of its kind and classes; `MODEL_FAILED`: it ends with an error, which the message repeats; `INPUT_REFUSED`: it does
         not take the size that its version says. Use another version, or delete the variant and make it again. INTERNAL `MODEL_LOAD_FAILED`: the runtime refuses
         the files, the message says why; repeat once, as the files are fetched anew, then make the variant again. INTERNAL `MODEL_NOT_LOADED`: the runtime lost
-        the model twice in a row; repeat.
+        the model twice in a row; repeat. Of a deployment: FAILED_PRECONDITION `DEPLOYMENT_PAUSED`: resume it, or ask for a version; UNAVAILABLE `NO_REPLICA`: no
+        replica has loaded what it serves; repeat, and look at the deployment's replicas for why; UNAVAILABLE `REPLICA_UNAVAILABLE`: two replicas in a row did not
+        answer; repeat.
         """
 
     @abc_1.abstractmethod
@@ -137,7 +143,7 @@ class PredictionServiceServicer(metaclass=abc_1.ABCMeta):
         """Predicts on the frames of a video or a camera, one answer for each, in their order. Changes nothing. The first message has `options` and nothing else, each
         further one a frame. A frame that cannot be used is answered with its error in `status`, INVALID_ARGUMENT with the reasons of Predict, and the stream goes
         on; whatever is wrong with more than one frame ends the stream with the errors of Predict, among them NOT_FOUND once the version is deleted. What the names
-        in `options` stand for is looked up for each frame, so that an alias that moves takes a stream along.
+        in `options` stand for is looked up for each frame, so that an alias that moves, or a deployment that serves another version, takes a stream along.
         The server holds a few frames of a stream and reads no more until they are answered, and their answers are taken: whoever reads slowly, or sends faster than
         the model is, is slowed down by the transport, and never refused. Keep the frames that are not answered yet.
         The server's metadata comes when the options are taken: whoever waits for it before the first frame is told of a refusal by its status, and not by a write

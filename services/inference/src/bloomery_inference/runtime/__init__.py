@@ -11,7 +11,7 @@ from bloomery_inference.runtime._protocol import (
     NotLoaded,
     Tensors,
 )
-from bloomery_inference.runtime._triton import TritonRuntime
+from bloomery_inference.runtime._triton import TritonClient, TritonRuntime
 
 __all__ = [
     "InputRefused",
@@ -22,6 +22,7 @@ __all__ = [
     "ModelRuntime",
     "NotLoaded",
     "Tensors",
+    "TritonClient",
     "TritonRuntime",
     "open_runtime",
 ]

@@ -40,16 +40,38 @@ _UNLOAD_SECONDS = 120.0
 _AWAY = frozenset({"StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED"})
 
 
-class TritonRuntime:
+class TritonClient:
+    """Asks the Triton server at `target` (`host:port` of its gRPC endpoint) for at most `patience` seconds a call."""
+
+    def __init__(self, target: str, *, patience: float | None = None) -> None:
+        import tritonclient.grpc.aio as triton
+
+        self._triton = triton
+        self._client = triton.InferenceServerClient(target, channel_args=_CHANNEL)
+        self._patience = patience
+
+    async def infer(self, name: str, images: NDArray[np.uint8]) -> Tensors:
+        """See ModelRuntime."""
+        tensor = self._triton.InferInput(INPUT, list(images.shape), "UINT8")
+        tensor.set_data_from_numpy(images)
+        try:
+            result = await self._client.infer(name, [tensor], client_timeout=self._patience)
+        except self._triton.InferenceServerException as error:
+            raise _refusal(name, str(error.status()), str(error.message())) from error
+        return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
+
+    async def close(self) -> None:
+        """See ModelRuntime. The models stay: the server is not ours."""
+        await self._client.close()
+
+
+class TritonRuntime(TritonClient):
     """Models in the repository folder of the Triton server at `target` (`host:port` of its gRPC endpoint)."""
 
     formats = frozenset({"onnx"})
 
     def __init__(self, target: str, repository: Path) -> None:
-        import tritonclient.grpc.aio as triton
-
-        self._triton = triton
-        self._client = triton.InferenceServerClient(target, channel_args=_CHANNEL)
+        super().__init__(target)
         self._repository = repository
 
     async def load(self, name: str, files: ModelFiles) -> None:
@@ -74,16 +96,6 @@ class TritonRuntime:
             await asyncio.to_thread(_remove_own, target, placed)
             raise ModelLoadError(name, str(error.message())) from error
 
-    async def infer(self, name: str, images: NDArray[np.uint8]) -> Tensors:
-        """See ModelRuntime."""
-        tensor = self._triton.InferInput(INPUT, list(images.shape), "UINT8")
-        tensor.set_data_from_numpy(images)
-        try:
-            result = await self._client.infer(name, [tensor])
-        except self._triton.InferenceServerException as error:
-            raise _refusal(name, str(error.status()), str(error.message())) from error
-        return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
-
     async def unload(self, name: str) -> None:
         """See ModelRuntime."""
         folder = self._repository / name
@@ -102,10 +114,6 @@ class TritonRuntime:
         except self._triton.InferenceServerException as error:
             raise _unreachable() from error
         return frozenset(model.name for model in index.models if model.state == "READY")
-
-    async def close(self) -> None:
-        """See ModelRuntime. The models stay: the server is not ours."""
-        await self._client.close()
 
 
 def _refusal(name: str, status: str, message: str) -> BloomeryError:

@@ -78,6 +78,14 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Sought:
+    """Which deployments are listed: those of an `id`, or of a `model` by project and id; all where neither is set."""
+
+    id: str = ""
+    model: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
 class Comparison:
     """How many requests were asked of the variants `serving` and `candidate`, and on how many they disagreed."""
 
@@ -86,6 +94,22 @@ class Comparison:
     compared: int = 0
     disagreed: int = 0
     skipped: int = 0
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """An image about which the version `answered`, whose answer was given, and the `other` did not agree.
+
+    `asset` is its name, "" for one that came with its request; `ordinal` its place, 0 before it is kept.
+    """
+
+    asset: str
+    digest: str
+    answered: int
+    other: int
+    difference: str
+    create_time: datetime
+    ordinal: int = 0
 
 
 @dataclass(frozen=True)
@@ -115,21 +139,21 @@ class Deployment:
     target: str
     variant: str
     labels: Mapping[str, str]
-    traffic: int
-    shadow: bool
-    paused: bool
-    serving: str
-    candidate: str
-    previous: str
-    drained: float | None
-    generation: int
-    observed: int
-    sequence: int
-    failure: str
     updater: str
     create_time: datetime
     update_time: datetime
-    revision: int
+    traffic: int = 100
+    shadow: bool = False
+    paused: bool = False
+    serving: str = ""
+    candidate: str = ""
+    previous: str = ""
+    drained: float | None = None
+    generation: int = 1
+    observed: int = 0
+    sequence: int = 1
+    failure: str = ""
+    revision: int = 1
     comparison: Comparison = Comparison()
 
     @property

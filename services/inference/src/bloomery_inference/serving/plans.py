@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 
 from bloomery_inference.serving.model import Plan, PlannedModel
 from bloomery_inference.store import deployments, models, variants
@@ -52,7 +52,11 @@ async def plan_in(tx: Transaction, runtime: str) -> Plan:
     """The plan of a runtime as `tx` sees it."""
     generation = await deployments.plan_generation(tx, runtime)
     wanted = {uid for one in await deployments.of_runtime(tx, runtime) for uid in one.planned}
-    found = await variants.by_uid(tx, wanted)
+    return Plan(generation, await planned(tx, wanted))
+
+
+async def planned(tx: Transaction, uids: Collection[str]) -> tuple[PlannedModel, ...]:
+    """The models of some variants by uid, as far as these are there."""
+    found = await variants.by_uid(tx, uids)
     versions = await models.by_uid(tx, {variant.version_uid for variant in found.values()})
-    planned = (PlannedModel(versions[found[uid].version_uid], found[uid]) for uid in sorted(found))
-    return Plan(generation, tuple(planned))
+    return tuple(PlannedModel(versions[found[uid].version_uid], found[uid]) for uid in sorted(found))

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from bloomery_inference.serving.model import Comparison, Deployment
+from bloomery_inference.serving.model import Comparison, Deployment, Sought
 from bloomery_inference.store.tables import DEPLOYMENTS, DISAGREEMENTS, MODELS
 from bloomery_kit.database import Transaction, insert_ignore
 from bloomery_kit.sequences import current, next_sequence
@@ -28,14 +28,16 @@ async def by_uid(tx: Transaction, uid: str) -> Deployment | None:
 
 
 async def page(
-    tx: Transaction, *, project: str | None, model: tuple[str, str] | None, after: tuple[str, str] | None, limit: int
+    tx: Transaction, *, project: str | None, which: Sought, after: tuple[str, str] | None, limit: int
 ) -> list[Deployment]:
-    """Deployments in the order of project and id, past `after`; with `model`, those of that project and model."""
+    """Those deployments in the order of project and id, past `after`."""
     query = _SELECT.order_by(_D.project, _D.id).limit(limit)
     if project is not None:
         query = query.where(_D.project == project)
-    if model is not None:
-        query = query.where(MODELS.c.project == model[0], MODELS.c.id == model[1])
+    if which.id:
+        query = query.where(_D.id == which.id)
+    if which.model is not None:
+        query = query.where(MODELS.c.project == which.model[0], MODELS.c.id == which.model[1])
     if after is not None:
         query = query.where(sa.tuple_(_D.project, _D.id) > sa.tuple_(*map(sa.literal, after)))
     return [_deployment_of(row) for row in await tx.execute(query)]
@@ -53,10 +55,15 @@ async def of_runtime(tx: Transaction, runtime: str) -> list[Deployment]:
     return [_deployment_of(row) for row in await tx.execute(query)]
 
 
-async def moving(tx: Transaction) -> list[Deployment]:
-    """The deployments for which there may be something to do, by uid."""
-    busy = sa.or_(_D.generation != _D.observed, _D.candidate != "", _D.failure != "", _D.drained.is_not(None))
-    return [_deployment_of(row) for row in await tx.execute(_SELECT.where(busy).order_by(_D.uid))]
+async def all_unpaused(tx: Transaction) -> list[Deployment]:
+    """The deployments that are not paused, by uid."""
+    return [_deployment_of(row) for row in await tx.execute(_SELECT.where(sa.not_(_D.paused)).order_by(_D.uid))]
+
+
+async def of_variants(tx: Transaction, variants: Collection[str]) -> list[Deployment]:
+    """The deployments that serve one of some variants, bring it in or served it before, by id."""
+    named = sa.or_(*(role.in_(variants) for role in _ROLES))
+    return [_deployment_of(row) for row in await tx.execute(_SELECT.where(named).order_by(_D.id))]
 
 
 async def create(tx: Transaction, deployment: Deployment) -> bool:
@@ -65,8 +72,12 @@ async def create(tx: Transaction, deployment: Deployment) -> bool:
 
 
 async def change(tx: Transaction, deployment: Deployment, values: Mapping[str, object]) -> None:
-    """Change a deployment whose model is locked, by column."""
-    changed = {**values, "sequence": _D.sequence + 1}
+    """Change a deployment whose model is locked, by field."""
+    comparison = values.get("comparison")
+    columns = {key: value for key, value in values.items() if key != "comparison"}
+    if isinstance(comparison, Comparison):
+        columns |= _comparison_row(comparison)
+    changed = {**columns, "sequence": _D.sequence + 1}
     await tx.execute(sa.update(DEPLOYMENTS).where(_D.uid == deployment.uid).values(changed))
 
 
@@ -114,13 +125,13 @@ _COMPARISON = {
 _FIELDS = [column.name for column in DEPLOYMENTS.columns if column.name not in _COMPARISON]
 
 
-def comparison_row(comparison: Comparison) -> dict[str, object]:
+def _comparison_row(comparison: Comparison) -> dict[str, object]:
     """The columns of what was compared."""
     return {column: getattr(comparison, field) for column, field in _COMPARISON.items()}
 
 
 def _row(deployment: Deployment) -> dict[str, Any]:
-    return {name: getattr(deployment, name) for name in _FIELDS} | comparison_row(deployment.comparison)
+    return {name: getattr(deployment, name) for name in _FIELDS} | _comparison_row(deployment.comparison)
 
 
 def _deployment_of(row: sa.Row[Any]) -> Deployment:

@@ -140,3 +140,8 @@ async def by_uid(tx: Transaction, uids: Collection[str]) -> dict[str, Variant]:
         return {}
     rows = await tx.execute(_SELECT.where(VARIANTS.c.uid.in_(uids)))
     return {row.uid: variant_of(row) for row in rows}
+
+
+async def uids_of_version(tx: Transaction, version_uid: str) -> list[str]:
+    """The uids of the variants of a version."""
+    return list(await tx.scalars(sa.select(VARIANTS.c.uid).where(VARIANTS.c.version_uid == version_uid)))

@@ -1,0 +1,98 @@
+"""What a deployment needs of the registry stays as long as it does, and is told to whoever asks."""
+
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from bloomery.inference.v1 import (
+    DeleteDeploymentRequest,
+    DeleteModelAliasRequest,
+    DeleteModelRequest,
+    DeleteModelVariantRequest,
+    DeleteModelVersionRequest,
+    Deployment,
+    GetModelCardRequest,
+    ModelVersion,
+    PreviewModelDeletionRequest,
+    SetModelAliasRequest,
+    UpdateModelVersionRequest,
+)
+from tests.inference.asking import PETS, subjects_of
+from tests.inference.conftest import Service
+from tests.inference.deploying import NAME, V1, V2, V3, Scripted, create, reason_of, state, update, versions
+
+
+@pytest.fixture
+async def rolled(service: Service, tmp_path: Path) -> Service:
+    """A deployment that serves version 2 and would roll back to version 1; version 3 is free."""
+    await versions(service, tmp_path, 3)
+    replica = Scripted(service)
+    await create(service)
+    await replica.follow()
+    await state(service, Deployment.STATE_READY)
+    await update(service, model_version=V2)
+    await replica.follow()
+    await state(service, Deployment.STATE_READY)
+    return service
+
+
+async def inactive(service: Service, version: str) -> ModelVersion:
+    return await service.models.UpdateModelVersion(
+        UpdateModelVersionRequest(
+            model_version=ModelVersion(name=version, state=ModelVersion.STATE_INACTIVE),
+            update_mask=FieldMask(paths=["state"]),
+        )
+    )
+
+
+async def test_what_it_serves_or_would_roll_back_to_is_neither_deleted_nor_made_inactive(rolled: Service) -> None:
+    models = rolled.models
+    for version in (V1, V2):
+        for call in (
+            models.DeleteModelVersion(DeleteModelVersionRequest(name=version)),
+            models.DeleteModelVariant(DeleteModelVariantRequest(name=f"{version}/variants/onnx-fp32")),
+            inactive(rolled, version),
+            models.DeleteModel(DeleteModelRequest(name=PETS)),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await call
+            assert (reason_of(refused.value), subjects_of(refused.value)) == ("DEPLOYED", [NAME])
+    await inactive(rolled, V3)
+    await models.DeleteModelVersion(DeleteModelVersionRequest(name=V3))
+
+
+async def test_what_forbids_a_deletion_and_who_uses_a_version_is_told(rolled: Service) -> None:
+    for name, users in ((V1, [NAME]), (V3, []), (PETS, [NAME])):
+        preview = await rolled.models.PreviewModelDeletion(PreviewModelDeletionRequest(name=name))
+        assert list(preview.deployments) == users
+    card = await rolled.models.GetModelCard(GetModelCardRequest(name=V2))
+    assert list(card.deployments) == [NAME]
+
+
+async def test_all_of_it_may_go_once_the_deployment_is_deleted(rolled: Service) -> None:
+    await rolled.deployments.DeleteDeployment(DeleteDeploymentRequest(name=NAME))
+    await rolled.models.DeleteModel(DeleteModelRequest(name=PETS))
+
+
+async def test_an_alias_that_it_moves_is_not_removed(service: Service, tmp_path: Path) -> None:
+    await versions(service, tmp_path, 1)
+    alias = f"{PETS}/aliases/champion"
+    await service.models.SetModelAlias(SetModelAliasRequest(name=alias, model_version=V1))
+    await create(service, f"{PETS}/versions/champion")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await service.models.DeleteModelAlias(DeleteModelAliasRequest(name=alias))
+    assert reason_of(refused.value) == "ALIAS_DEPLOYED"
+
+
+async def test_an_inactive_version_is_not_deployed(service: Service, tmp_path: Path) -> None:
+    await versions(service, tmp_path, 2)
+    await inactive(service, V1)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await create(service)
+    assert reason_of(refused.value) == "VERSION_INACTIVE"
+    await create(service, V2)
+    with pytest.raises(grpc.aio.AioRpcError) as again:
+        await update(service, model_version=V1)
+    assert reason_of(again.value) == "VERSION_INACTIVE"

@@ -21,7 +21,12 @@ BIN = Path(sys.executable).parent
 # What each of these scripts imports is in an environment of its own.
 SCRIPTS = "tests/vision/exports/makers/"
 # Only the environment with torch can say what types these have.
-WORKER_FOLDERS = ("services/trainer/worker/", "services/trainer/recipes/", "tests/worker/")
+WORKER_FOLDERS = (
+    "services/trainer/worker/",
+    "services/trainer/recipes/",
+    "tests/worker/",
+    "benchmarks/harness/seen.py",
+)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bloomery_vision.matching import Comparison, lane
+from bloomery_vision.matching import Comparison, lane, of_known_classes
 
 BINS = 15
 SHOWN = 0.25
@@ -51,8 +51,11 @@ def reliability(scores: NDArray[np.floating], right: NDArray[np.bool_]) -> tuple
 
 
 def detection_reliability(comparison: Comparison) -> tuple[Bin, ...]:
-    """The bins of detections with a score of `SHOWN` or more; right is what takes an object at an overlap of 0.5."""
-    counted = (comparison.found.scores >= SHOWN) & ~lane(comparison.ignored, 0)
+    """The bins of detections with a score of `SHOWN` or more; right is what takes an object at an overlap of 0.5.
+
+    Those of classes that have no object on these images do not count.
+    """
+    counted = (comparison.found.scores >= SHOWN) & ~lane(comparison.ignored, 0) & of_known_classes(comparison)
     return reliability(comparison.found.scores[counted], lane(comparison.hits, 0)[counted])
 
 

@@ -4,7 +4,8 @@ Of detections those count whose score reaches a threshold. First each class is m
 precision at an overlap of 0.5; then what is left is matched across classes in the same way: best score first, each
 detection with the object that is left and that it overlaps most, by 0.5 or more. Objects without a detection are taken
 for background, and detections without an object are background that is taken for something, also where they are the
-second on one object. Crowds, and detections of their class in them, count neither way.
+second on one object. Crowds, and detections of their class in them, count neither way; nor do detections where nothing
+is of a class that has no object on these images, as nobody may have looked for it there.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bloomery_vision.matching import Comparison, lane
+from bloomery_vision.matching import Comparison, lane, of_known_classes
 
 _NONE = -1
 
@@ -62,7 +63,8 @@ def detection_confusion(comparison: Comparison, *, confidence: float, num_classe
     left_objects[comparison.taken[hits]] = False
     wrong, mistaken = _across(comparison, left_found, left_objects)
     left_found[wrong], left_objects[mistaken] = False, False
-    extra, missed = np.flatnonzero(left_found), np.flatnonzero(left_objects)
+    extra = np.flatnonzero(left_found & of_known_classes(comparison))
+    missed = np.flatnonzero(left_objects)
     mistakes = _mistakes(
         comparison,
         np.concatenate([mistaken, np.full(len(extra), _NONE), missed]),

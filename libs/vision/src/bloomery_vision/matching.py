@@ -123,6 +123,12 @@ def whatever_area(bits: Bits) -> NDArray[np.uint16]:
     return (bits & _ONE_RANGE).astype(np.uint16)
 
 
+def of_known_classes(comparison: Comparison) -> NDArray[np.bool_]:
+    """[D], whether a detection is of a class that has an object that counts."""
+    known = np.unique(comparison.objects.classes[~comparison.objects.crowd])
+    return np.isin(comparison.found.classes, known)
+
+
 def outside(areas: NDArray[np.float64]) -> Bits:
     """The bits of the ranges that an area is not in."""
     found = np.zeros(len(areas), np.uint64)

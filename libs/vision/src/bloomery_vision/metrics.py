@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bloomery_vision.matching import AREAS, THRESHOLDS, Comparison, lane
+from bloomery_vision.matching import AREAS, THRESHOLDS, Comparison, lane, of_known_classes
 
 RECALLS = np.linspace(0, 1, 101)
 """At which precision is interpolated."""
@@ -98,7 +98,7 @@ def detection_metrics(comparison: Comparison, *, num_classes: int) -> DetectionM
         _class_metrics(comparison, int(index), by_class[cuts[index] : cuts[index + 1]])
         for index in np.flatnonzero(instances)
     )
-    known = order[instances[comparison.found.classes[order]] > 0]
+    known = order[of_known_classes(comparison)[order]]
     return DetectionMetrics(
         map50=_mean([one.ap50 for one in per_class]),
         map75=_mean([one.ap75 for one in per_class]),

@@ -64,7 +64,8 @@ class Album:
     def _read(self, mistake: Mistake) -> NDArray[np.uint8] | None:
         try:
             return self._dataset.image(mistake.row)
-        except DataError:
+        except (DataError, OSError):
+            # The figures stand, whatever has become of the image since.
             return None
 
     def _kept(self, picture: Image.Image) -> str:

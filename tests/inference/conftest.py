@@ -22,6 +22,8 @@ from bloomery.inference.v1 import (
     ServingServiceStub,
 )
 from bloomery.training.v1 import add_JobServiceServicer_to_server
+from bloomery_gateway.app import GatewayApp
+from bloomery_gateway.settings import GatewaySettings
 from bloomery_inference.app import InferenceApp
 from bloomery_inference.settings import InferenceSettings, OnnxSettings, RuntimeSettings
 from bloomery_kit.auth import OwnerToken, service_token
@@ -30,6 +32,7 @@ from bloomery_kit.objects import FolderObjectStore
 from bloomery_kit.server import ServerOptions, ServiceHost
 from bloomery_kit.settings import FolderStoreSettings
 from real_parts.postgres import PostgresServer
+from real_parts.process import free_port
 from tests import databases
 from tests.inference.neighbours import Datasets, Projects, Trainer
 
@@ -122,8 +125,19 @@ def limits() -> dict[str, int]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> FolderStoreSettings:
-    """Where blobs lie; nobody serves its signed URLs."""
-    return FolderStoreSettings(root=tmp_path / "blobs", base_url="http://127.0.0.1:1", signing_key=SecretStr(KEY))
+    """Where blobs lie, behind signed URLs that only a gateway serves."""
+    base_url = f"http://127.0.0.1:{free_port()}"
+    return FolderStoreSettings(root=tmp_path / "blobs", base_url=base_url, signing_key=SecretStr(KEY))
+
+
+@pytest.fixture
+async def gateway(store: FolderStoreSettings) -> AsyncIterator[GatewayApp]:
+    """What serves the signed URLs of blobs."""
+    settings = GatewaySettings(object_store=store, bind="127.0.0.1", http_port=int(store.base_url.rpartition(":")[2]))
+    app = await GatewayApp.open(settings, draining=asyncio.Event())
+    await app.start()
+    yield app
+    await app.close()
 
 
 @pytest.fixture

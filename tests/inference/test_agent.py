@@ -3,47 +3,27 @@
 import asyncio
 import shutil
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
-from bloomery_gateway.app import GatewayApp
-from bloomery_gateway.settings import GatewaySettings
 from bloomery_inference.agent.app import OWN
 from bloomery_inference.runtime import TritonRuntime
 from bloomery_inference.serving.model import LoadState
 from bloomery_inference.store import replicas
-from bloomery_kit.settings import FolderStoreSettings
-from real_parts.process import free_port
 from real_parts.triton import TritonServer
 from tests.inference.agent_programs import Agent, plan, ready_variant, reported
 from tests.inference.agents import good_model, other_model
 from tests.inference.asking import until
-from tests.inference.conftest import KEY, Service
+from tests.inference.conftest import Service
 from tests.inference.dying_agent import STEPS
 
 READY, FAILED = LoadState.READY, LoadState.FAILED
 # A program takes a second to start, more on a busy machine, and these start several, one after the other.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("gateway")]
 SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> FolderStoreSettings:
-    base_url = f"http://127.0.0.1:{free_port()}"
-    return FolderStoreSettings(root=tmp_path / "blobs", base_url=base_url, signing_key=SecretStr(KEY))
-
-
-@pytest.fixture(autouse=True)
-async def gateway(store: FolderStoreSettings) -> AsyncIterator[GatewayApp]:
-    settings = GatewaySettings(object_store=store, bind="127.0.0.1", http_port=int(store.base_url.rpartition(":")[2]))
-    app = await GatewayApp.open(settings, draining=asyncio.Event())
-    await app.start()
-    yield app
-    await app.close()
 
 
 @pytest.fixture

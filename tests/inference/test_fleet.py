@@ -16,7 +16,7 @@ import pytest
 
 from bloomery.inference.v1 import Deployment, PredictRequest, PredictResponse
 from bloomery_inference.serving.model import LoadState, Replica
-from bloomery_server.beside import triton_command
+from bloomery_server.triton import triton_command
 from real_parts.process import free_port
 from real_parts.triton import TritonServer, triton_program
 from tests.faults.processes import Server, answers

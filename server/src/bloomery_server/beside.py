@@ -12,9 +12,9 @@ from signal import SIGTERM
 from bloomery_kit.errors import Unavailable
 from bloomery_kit.loops import Loops
 from bloomery_server.folder import Identity
+from bloomery_server.triton import LOOPBACK, triton_command
 
 _LEASH = Path(__file__).with_name("leash.py")
-_LOOPBACK = "127.0.0.1"
 _GRACE_SECONDS = 10.0
 _AGAIN_SECONDS = 1.0
 TRITON = "triton"
@@ -60,17 +60,17 @@ class TritonBeside:
         self._folder = root / "triton"
         repository = self._folder / "models"
         repository.mkdir(parents=True, exist_ok=True)
-        target = f"{_LOOPBACK}:{identity.triton_port}"
+        target = f"{LOOPBACK}:{identity.triton_port}"
         triton = triton_command(program, repository, identity.triton_port)
         agent = (sys.executable, "-P", "-m", "bloomery_inference.agent")
         settings = {
-            "BLOOMERY_INFERENCE_TARGET": f"{_LOOPBACK}:{identity.port}",
+            "BLOOMERY_INFERENCE_TARGET": f"{LOOPBACK}:{identity.port}",
             "BLOOMERY_TOKEN": identity.token,
             "BLOOMERY_TRITON_TARGET": target,
             "BLOOMERY_REPOSITORY": str(repository),
             "BLOOMERY_REPLICA_ID": "triton",
             "BLOOMERY_ENDPOINT": target,
-            "BLOOMERY_BIND": _LOOPBACK,
+            "BLOOMERY_BIND": LOOPBACK,
             "BLOOMERY_PORT": str(identity.agent_port),
         }
         self.programs = [
@@ -80,23 +80,6 @@ class TritonBeside:
         self.loops = Loops()
         for each in self.programs:
             self.loops.add(each.name, each.run, _AGAIN_SECONDS)
-
-
-def triton_command(program: Path, repository: Path, port: int) -> list[str]:
-    """How a Triton server is started that loads what an agent tells it to, and says no to nobody for one bad model."""
-    return [
-        str(program),
-        f"--model-repository={repository}",
-        "--model-control-mode=explicit",
-        "--exit-on-error=false",
-        "--strict-readiness=false",
-        "--disable-auto-complete-config",
-        "--exit-timeout-secs=5",
-        "--allow-http=false",
-        "--allow-metrics=false",
-        f"--grpc-address={_LOOPBACK}",
-        f"--grpc-port={port}",
-    ]
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

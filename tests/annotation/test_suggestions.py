@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 import pytest
 import sqlalchemy as sa
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from bloomery.annotation.v1 import (
     AnnotationSet,
@@ -25,6 +26,7 @@ from bloomery.annotation.v1 import (
     SaveSuggestionsResponse,
     StreamAnnotationSetsRequest,
     Suggestion,
+    UpdateAssetRequest,
 )
 from bloomery.vision.v1 import Provenance, Shape
 from bloomery_annotation import suggesting
@@ -94,6 +96,33 @@ async def test_readers_of_annotations_do_not_see_them(both: Server, images: list
     assert [item.HasField("annotation_set") for item in items] == [False] * 3
     listed = await both.stub.ListAssets(ListAssetsRequest(parent="projects/p", filter="annotated"))
     assert not listed.assets
+
+
+async def test_images_of_a_moment_are_read_by_a_filter(both: Server, images: list[Asset]) -> None:
+    request = UpdateAssetRequest(asset=Asset(name=images[1].name, split="val"), update_mask=FieldMask(paths=["split"]))
+    await both.stub.UpdateAsset(request)
+    saved = await both.save(images[0], [box("rbc")])
+    await both.save(images[2], [box("rbc")])
+
+    async def read_by(text: str, sequence: int = 0) -> list[str]:
+        wanted = StreamAnnotationSetsRequest(parent="projects/p", filter=text, read_sequence=sequence)
+        parts = [part async for part in both.stub.StreamAnnotationSets(wanted)]
+        assert parts[-1].after == max(image.name for image in images).rpartition("/")[2]
+        return sorted(item.asset.name for part in parts for item in part.items)
+
+    first, second, third = (image.name for image in images)
+    assert await read_by("") == sorted([first, second, third])
+    assert await read_by("unannotated") == [second]
+    assert await read_by("unannotated", saved.sequence) == sorted([second, third])
+    assert await read_by("annotated", saved.sequence) == [first]
+    assert await read_by("label:rbc", saved.sequence) == [first]
+    assert await read_by("label:wbc") == []
+    assert await read_by("split:val") == [second]
+    assert await read_by("split:val", images[2].sequence) == []
+    assert await read_by("name:nothing") == []
+    assert fields_of(await status_of(read_by("suggested"))) == ["filter"]
+    other = StreamAnnotationSetsRequest(parent="projects/p", filter="annotated", annotation_set="cells-3")
+    assert fields_of(await status_of(both.stub.StreamAnnotationSets(other).read())) == ["filter"]
 
 
 async def test_sets_and_images_are_listed_by_where_shapes_come_from(both: Server, images: list[Asset]) -> None:

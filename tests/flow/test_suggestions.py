@@ -1,6 +1,7 @@
 """What a job predicts becomes suggestions on images, and what a person accepts of them goes into the next dataset."""
 
 import json
+from pathlib import Path
 
 import pytest
 from google.protobuf.json_format import MessageToDict
@@ -63,3 +64,20 @@ def test_a_person_accepts_and_rejects_by_the_command_line(client: Client, sugges
     assert done.exit_code == 0, done.output
     assert not list(suggested.suggestions())
     assert len(asset.annotation_set().shapes) == before + 2
+
+
+def test_images_that_nobody_annotated_are_suggested_on(
+    client: Client, trained: ModelVersion, run: Run, pictures: Path
+) -> None:
+    project = client.project("trained")
+    project.delete_suggestions(trained.name)
+    (pictures / "data.yaml").write_text("names: [RBC, WBC]\n")
+    project.import_folder(pictures)
+    options = ("--assets", "unannotated", "--confidence", "0.0", "--suggest", "--project", "trained", "--name", "bare")
+    done = run("predict-batch", "cells-v@1", *options)
+    assert done.exit_code == 0, done.output
+    job = client.job("projects/trained/jobs/bare").wait()
+    assert job.proto.project_images.read_sequence > 0
+    bare = {asset.name for asset in project.assets(filter="unannotated")}
+    seen = {one.name.rpartition("/annotationSets/")[0] for one in client.model_version(trained.name).suggestions()}
+    assert seen == bare != set()

@@ -190,6 +190,18 @@ def test_a_prediction_on_a_dataset_version_leaves_defaults_to_the_recipe(fake: F
     assert second.base_artifact == world.MODEL_VERSION.artifacts[0]
 
 
+def test_a_prediction_may_be_on_images_of_the_project(fake: Fake, client: Client, run: Run) -> None:
+    client.model_version("cells-v@1").predict_project("label:RBC", confidence=0.5, suggest=True)
+    assert run("predict-batch cells-v@1 --assets all").exit_code == 0
+    first, second = (request.job for request in fake.calls["CreateJob"])
+    assert (first.project_images.filter, first.suggest, first.dataset_version) == ("label:rbc", True, "")
+    assert dict(first.parameters) == {"confidence": 0.5}
+    assert second.HasField("project_images")
+    assert (second.project_images.filter, second.suggest) == ("", False)
+    for line in ("", "--on cells-v@1 --assets all", "--assets all --split val"):
+        assert run(f"predict-batch cells-v@1 {line}").exit_code == 2
+
+
 def test_several_classes_a_place_are_asked_for_only_where_they_are_wanted(
     fake: Fake, client: Client, run: Run, tmp_path: Path
 ) -> None:

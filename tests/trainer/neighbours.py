@@ -1,5 +1,6 @@
 """The services to the trainer's left, as small as its tests need them."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
@@ -17,7 +18,7 @@ from bloomery.dataset.v1 import (
 )
 from bloomery.vision.v1 import TASK_TYPE_DETECT
 from bloomery_kit.context import current_principal
-from bloomery_kit.errors import NotFound, Unavailable
+from bloomery_kit.errors import FieldViolation, InvalidArgument, NotFound, Unavailable
 
 PROJECT_UID = "a" * 32
 DATASET = "projects/cells/datasets/cells-v/versions/1"
@@ -41,6 +42,8 @@ class Annotation(AnnotationServiceServicer):
         self.down = False
         self.suggested: list[annotation.SaveSuggestionsRequest] = []
         self.suggested_for: list[str] = []
+        self.streamed: list[annotation.StreamAnnotationSetsRequest] = []
+        self.images: list[annotation.Asset] = []
 
     async def SaveSuggestions(
         self, request: annotation.SaveSuggestionsRequest, context: Any
@@ -54,10 +57,25 @@ class Annotation(AnnotationServiceServicer):
             results=results, shape_count=3, unknown_classes={"zebra": 1}, unusable_count=2, annotation_set="m-1"
         )
 
+    async def StreamAnnotationSets(
+        self, request: annotation.StreamAnnotationSetsRequest, context: Any
+    ) -> AsyncIterator[annotation.StreamAnnotationSetsResponse]:
+        """One image a message, of those with ids behind `after`."""
+        self.streamed.append(request)
+        if request.filter == "wrong":
+            raise InvalidArgument([FieldViolation("filter", "must be something else")])
+        left = [one for one in self.images if one.name.rpartition("/")[2] > request.after]
+        for asset in left:
+            item = annotation.AssetAnnotations(asset=asset)
+            after = asset.name.rpartition("/")[2]
+            yield annotation.StreamAnnotationSetsResponse(read_sequence=7, items=[item], after=after)
+        if not left:
+            yield annotation.StreamAnnotationSetsResponse(read_sequence=7)
+
     async def GetProject(self, request: GetProjectRequest, context: Any) -> Project:
         if request.name not in ("projects/cells", "projects/other"):
             raise NotFound("project", request.name)
-        return Project(name=request.name, uid=self.uid)
+        return Project(name=request.name, uid=self.uid, sequence=7)
 
     async def AcquireReference(self, request: annotation.AcquireReferenceRequest, context: Any) -> Reference:
         self.asked += 1

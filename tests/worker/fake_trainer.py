@@ -29,6 +29,9 @@ from bloomery.training.v1 import (
     FinishAttemptResponse,
     Job,
     JobEvent,
+    JobImage,
+    ListImagesRequest,
+    ListImagesResponse,
     PrepareArtifactUploadsRequest,
     PrepareArtifactUploadsResponse,
     Recipe,
@@ -148,6 +151,7 @@ class FakeTrainer(WorkerServiceServicer):
     finished: FinishAttemptRequest | None = None
     suggested: list[SuggestShapesRequest] = field(default_factory=list)
     unknown: frozenset[str] = frozenset()
+    images: list[JobImage] = field(default_factory=list)
     target: str = ""
     incarnation: str = ""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -172,6 +176,13 @@ class FakeTrainer(WorkerServiceServicer):
             if artifact is not None:
                 getattr(answer, name).CopyFrom(self.signed(artifact))
         return answer
+
+    async def ListImages(self, request: ListImagesRequest, context: Call) -> ListImagesResponse:
+        """A page of `images`, of which there are five with a call."""
+        await self._misbehave(context)
+        start = int(request.after or 0)
+        more = start + 5 < len(self.images)
+        return ListImagesResponse(images=self.images[start : start + 5], after=str(start + 5) if more else "")
 
     async def SuggestShapes(self, request: SuggestShapesRequest, context: Call) -> SuggestShapesResponse:
         """`unknown` are digests of images that the project has not."""

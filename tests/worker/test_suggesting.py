@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from google.protobuf.json_format import MessageToDict
 
-from bloomery.training.v1 import PredictedImage
+from bloomery.training.v1 import JobImage, PredictedImage
 from bloomery_worker import suggesting
 from bloomery_worker.client import WorkerClient
 from bloomery_worker.messages import FileNote, ProgressNote, ResultNote
@@ -105,3 +105,35 @@ async def test_a_job_suggests_all_that_it_predicts(detector: FakeTrainer, cells:
     seen = {image.digest: len(image.shapes) for request in trainer.suggested for image in request.images}
     lines = [json.loads(text) for text in trainer.content("predictions").decode().splitlines()]
     assert seen == {one["digest"]: len(one["shapes"]) for one in lines}
+
+
+@pytest.mark.real_training
+@pytest.mark.timeout(300)
+async def test_a_job_predicts_on_images_of_its_project(detector: FakeTrainer, cells: Version, tmp_path: Path) -> None:
+    wanted = job("yolo-detect", "PREDICT", confidence=0.0)
+    wanted.dataset_version, wanted.suggest = "", True
+    wanted.project_images.read_sequence = 7
+    trainer = trainer_for(wanted, recipe("yolo-detect"), cells)
+    trainer.manifest, trainer.base = None, detector.kept["checkpoint"]
+    images = sorted(key for key in cells.blobs if "/datasets/" not in key)
+    trainer.images = [
+        JobImage(
+            asset=f"projects/cells/assets/a{number}",
+            display_name=f"{number}.jpg",
+            digest=f"sha256:{key.rpartition('/')[2]}",
+            size_bytes=len(cells.blobs[key]),
+            logical_key=key,
+            width=640,
+            height=480,
+        )
+        for number, key in enumerate(images)
+    ]
+    blobs = {**cells.blobs, trainer.base.logical_key: detector.content("checkpoint")}
+    await attempt(trainer, blobs, tmp_path)
+    assert trainer.finished is not None
+    details = MessageToDict(trainer.finished.success.details)
+    assert details["project"] == {"uid": "", "sequence": 7}
+    assert details["suggestions"]["saved"] == details["images"] == len(images) == 16
+    lines = [json.loads(text) for text in trainer.content("predictions").decode().splitlines()]
+    assert [one["file_name"] for one in lines] == [f"{number}.jpg" for number in range(16)]
+    assert all(one["shapes"] for one in lines)

@@ -43,13 +43,13 @@ def checkpoint_of(version: inference.ModelVersion) -> Artifact:
 def applied(
     kind: training.JobKind.ValueType,
     version: inference.ModelVersion,
-    dataset_version: str,
+    on: str | training.ProjectImages,
     *,
     gpus: int,
     variant: inference.ModelVariant | None = None,
     **parameters: Parameter,
 ) -> training.Job:
-    """A job of the version's own recipe that applies it, or a variant of it, to a dataset version.
+    """A job of the version's own recipe that applies it, or a variant of it, to a dataset version or to project images.
 
     Parameters that are None are left out.
 
@@ -60,7 +60,8 @@ def applied(
         kind=kind,
         # Its lineage names the recipe with its version.
         recipe=version.lineage.recipe.partition(" ")[0],
-        dataset_version=dataset_version,
+        dataset_version=on if isinstance(on, str) else "",
+        project_images=None if isinstance(on, str) else on,
         base_artifact=None if variant else checkpoint_of(version),
         model_version=version.name,
         model_variant=variant.name if variant else "",

@@ -75,6 +75,17 @@ async def find_label(session: Session, project: str, text: str) -> str:
     return f"{project}/labels/{(await label_ids(session, project, [text]))[text]}"
 
 
+async def asset_filter(session: Session, project: str, text: str) -> str:
+    """A filter of images as the server knows it: with the id of the label that it names, if any.
+
+    Raises:
+        NotFound: there is no such label.
+    """
+    if not text.startswith("label:"):
+        return text
+    return f"label:{id_of(await find_label(session, project, text.removeprefix('label:')))}"
+
+
 def _unknown(texts: Iterable[str], names: Mapping[str, str]) -> NotFound:
     listed = [key if key == name else f"{name} ({key})" for key, name in names.items()]
     there = f"the labels are {enumerated(listed, _LISTED)}" if listed else "the project has no labels yet"

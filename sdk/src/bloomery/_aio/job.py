@@ -23,6 +23,7 @@ from bloomery._evaluations import Evaluation
 from bloomery._fields import DatasetVersionFields, JobFields, ModelVersionFields
 from bloomery._files import Download
 from bloomery._jobs import Parameter, applied
+from bloomery._labels import asset_filter
 from bloomery._names import parent_of
 from bloomery._reproduction import repetition
 from bloomery._results import Epoch, Event, Progress, Sample, Step, unseen
@@ -422,6 +423,46 @@ class AsyncModelVersion(AsyncServing):
             multi_label=multi_label or None,
         )
 
+    async def predict_project(
+        self,
+        filter: str = "",
+        *,
+        confidence: float | None = None,
+        iou: float | None = None,
+        multi_label: bool = False,
+        suggest: bool = False,
+        name: str = "",
+        gpus: int = 0,
+    ) -> AsyncJob:
+        """Start predicting on the images of its project as they are now, and return the job.
+
+        Args:
+            filter: empty for all, or one of `annotated`, `unannotated`, `label:LABEL`, `split:NAME`, `name:TEXT`.
+            confidence: as all that follow, as `predict_dataset` takes it.
+            iou: see there.
+            multi_label: see there.
+            suggest: see there.
+            name: see there.
+            gpus: see there.
+
+        Raises:
+            InvalidArgument: a parameter or the filter is wrong.
+            NotFound: there is no such label.
+        """
+        project = parent_of(self.name, 2)
+        return await _apply(
+            self._session,
+            self.proto,
+            training.JOB_KIND_PREDICT,
+            training.ProjectImages(filter=await asset_filter(self._session, project, filter)),
+            name=name,
+            gpus=gpus,
+            suggest=suggest,
+            confidence=confidence,
+            iou=iou,
+            multi_label=multi_label or None,
+        )
+
     async def _applied(
         self,
         kind: training.JobKind.ValueType,
@@ -456,7 +497,7 @@ async def _apply(
     session: Session,
     version: inference.ModelVersion,
     kind: training.JobKind.ValueType,
-    on: str,
+    on: str | training.ProjectImages,
     *,
     name: str,
     gpus: int,
@@ -464,7 +505,7 @@ async def _apply(
     variant: str = "",
     **parameters: Parameter,
 ) -> AsyncJob:
-    """Start a job that applies a model version, or a variant of it, to a dataset version."""
+    """Start a job that applies a model version, or a variant of it, to a dataset version or to images of its project."""
     form = await ready_variant(session, version.name, variant) if variant else None
     job = applied(kind, version, on, gpus=gpus, variant=form, **parameters)
     job.suggest = suggest

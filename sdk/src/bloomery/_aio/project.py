@@ -19,8 +19,7 @@ from bloomery._fields import ProjectFields
 from bloomery._findings import findings, validation
 from bloomery._folders import look, refuse_untold, unpacked
 from bloomery._jobs import struct
-from bloomery._labels import by_label_id, find_label
-from bloomery._names import id_of
+from bloomery._labels import asset_filter, by_label_id
 from bloomery._results import Contents, Progress, Validation, unseen
 from bloomery._suggestions import delete_suggestions, find_sets
 from bloomery._upload import upload_folder, upload_input
@@ -115,10 +114,8 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
         Raises:
             NotFound: there is no such label.
         """
-        request = annotation.ListAssetsRequest(parent=self.name, filter=filter)
-        if filter.startswith("label:"):
-            label = await find_label(self._session, self.name, filter.removeprefix("label:"))
-            request.filter = f"label:{id_of(label)}"
+        known = await asset_filter(self._session, self.name, filter)
+        request = annotation.ListAssetsRequest(parent=self.name, filter=known)
         async for page in self._session.pages(self._session.annotation.ListAssets, request):
             for asset in page.assets:
                 yield AsyncAsset(self._session, asset)

@@ -30,6 +30,7 @@ class ModelVersion(Handle[inference.ModelVersion], ModelVersionFields):
     predict_video = streaming(AsyncModelVersion.predict_video)
     evaluate = wrapping(AsyncModelVersion.evaluate, _job)
     predict_dataset = wrapping(AsyncModelVersion.predict_dataset, _job)
+    predict_project = wrapping(AsyncModelVersion.predict_project, _job)
     suggestions = iterating(AsyncModelVersion.suggestions)
     download = blocking(AsyncModelVersion.download)
     descendants = listing(AsyncModelVersion.descendants, _version)

@@ -1508,6 +1508,7 @@ class StreamAnnotationSetsRequest(message.Message):
     READ_SEQUENCE_FIELD_NUMBER: builtins.int
     AFTER_FIELD_NUMBER: builtins.int
     ANNOTATION_SET_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
     parent: builtins.str
     """`projects/{project}`."""
     read_sequence: builtins.int
@@ -1516,6 +1517,10 @@ class StreamAnnotationSetsRequest(message.Message):
     """Id of the last asset that was received; empty for the start."""
     annotation_set: builtins.str
     """Id of the sets to read; "main" by default."""
+    filter: builtins.str
+    """Only images that it lets through, as they were at that moment: as in ListAssetsRequest, but for `suggested`. With "main" alone. A message comes also where
+    none of a few hundred images is among them.
+    """
     def __init__(
         self,
         *,
@@ -1523,10 +1528,11 @@ class StreamAnnotationSetsRequest(message.Message):
         read_sequence: builtins.int = ...,
         after: builtins.str = ...,
         annotation_set: builtins.str = ...,
+        filter: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["after", b"after", "annotation_set", b"annotation_set", "parent", b"parent", "read_sequence", b"read_sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["after", b"after", "annotation_set", b"annotation_set", "filter", b"filter", "parent", b"parent", "read_sequence", b"read_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1542,7 +1548,7 @@ class StreamAnnotationSetsResponse(message.Message):
     read_sequence: builtins.int
     """The moment that is read. The same in every message; use it when resuming."""
     after: builtins.str
-    """Id of the last asset here: the `after` of a request that goes on behind it."""
+    """Id of the last asset here, or of the last that the filter kept back:  the `after` of a request that goes on behind it."""
     @builtins.property
     def items(self) -> containers.RepeatedCompositeFieldContainer[AssetAnnotations]:
         """Up to a few hundred images."""

@@ -212,6 +212,7 @@ class Job(message.Message):
     SUGGEST_FIELD_NUMBER: builtins.int
     MODEL_VARIANT_FIELD_NUMBER: builtins.int
     VARIANT_ARTIFACTS_FIELD_NUMBER: builtins.int
+    PROJECT_IMAGES_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/jobs/{job}`."""
     uid: builtins.str
@@ -223,7 +224,7 @@ class Job(message.Message):
     recipe: builtins.str
     """`recipes/{recipe}`; the id alone will do."""
     dataset_version: builtins.str
-    """The dataset version it works on: `projects/{project}/datasets/{dataset}/versions/{version}`."""
+    """The dataset version it works on: `projects/{project}/datasets/{dataset}/versions/{version}`. Empty for a PREDICT job with `project_images`."""
     base: builtins.str
     """Base weights by name as the recipe knows it, such as "yolov8n.pt", or "scratch"; empty for the recipe's default."""
     model: builtins.str
@@ -314,6 +315,10 @@ class Job(message.Message):
         set then.
         """
 
+    @builtins.property
+    def project_images(self) -> ProjectImages:
+        """What PREDICT works on instead of a dataset version. Not set for other kinds."""
+
     def __init__(
         self,
         *,
@@ -351,10 +356,39 @@ class Job(message.Message):
         suggest: builtins.bool = ...,
         model_variant: builtins.str = ...,
         variant_artifacts: abc.Iterable[resources_pb2.Artifact] | None = ...,
+        project_images: ProjectImages | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["base_artifact", b"base_artifact", "create_time", b"create_time", "effective_parameters", b"effective_parameters", "end_time", b"end_time", "parameters", b"parameters", "progress", b"progress", "reason", b"reason", "resources", b"resources", "result", b"result", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["base_artifact", b"base_artifact", "create_time", b"create_time", "effective_parameters", b"effective_parameters", "end_time", b"end_time", "parameters", b"parameters", "progress", b"progress", "project_images", b"project_images", "reason", b"reason", "resources", b"resources", "result", b"result", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "base", b"base", "base_artifact", b"base_artifact", "create_time", b"create_time", "creator", b"creator", "dataset_version", b"dataset_version", "deadline_seconds", b"deadline_seconds", "display_name", b"display_name", "effective_parameters", b"effective_parameters", "end_time", b"end_time", "etag", b"etag", "group", b"group", "kind", b"kind", "labels", b"labels", "last_sequence", b"last_sequence", "model", b"model", "model_variant", b"model_variant", "model_version", b"model_version", "name", b"name", "oldest_sequence", b"oldest_sequence", "parameters", b"parameters", "priority", b"priority", "progress", b"progress", "project_uid", b"project_uid", "reason", b"reason", "recipe", b"recipe", "resources", b"resources", "result", b"result", "start_time", b"start_time", "state", b"state", "suggest", b"suggest", "uid", b"uid", "update_time", b"update_time", "variant_artifacts", b"variant_artifacts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "base", b"base", "base_artifact", b"base_artifact", "create_time", b"create_time", "creator", b"creator", "dataset_version", b"dataset_version", "deadline_seconds", b"deadline_seconds", "display_name", b"display_name", "effective_parameters", b"effective_parameters", "end_time", b"end_time", "etag", b"etag", "group", b"group", "kind", b"kind", "labels", b"labels", "last_sequence", b"last_sequence", "model", b"model", "model_variant", b"model_variant", "model_version", b"model_version", "name", b"name", "oldest_sequence", b"oldest_sequence", "parameters", b"parameters", "priority", b"priority", "progress", b"progress", "project_images", b"project_images", "project_uid", b"project_uid", "reason", b"reason", "recipe", b"recipe", "resources", b"resources", "result", b"result", "start_time", b"start_time", "state", b"state", "suggest", b"suggest", "uid", b"uid", "update_time", b"update_time", "variant_artifacts", b"variant_artifacts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ProjectImages(message.Message):
+    """Images of the job's project as they were when it was created: what comes later is not among them, and what is deleted before the job gets to it has a line
+    in its predictions that says so.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: builtins.int
+    READ_SEQUENCE_FIELD_NUMBER: builtins.int
+    filter: builtins.str
+    """Which images: empty for all, or one of `annotated`, `unannotated`, `label:ID`, `split:NAME`, `name:TEXT`, `parent:ID`, as in
+    `annotation.v1.StreamAnnotationSetsRequest`.
+    """
+    read_sequence: builtins.int
+    """The project's sequence at which they are read. Output only."""
+    def __init__(
+        self,
+        *,
+        filter: builtins.str = ...,
+        read_sequence: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["filter", b"filter", "read_sequence", b"read_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

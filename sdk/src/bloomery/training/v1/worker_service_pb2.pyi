@@ -509,6 +509,104 @@ class CompleteArtifactUploadsResponse(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class ListImagesRequest(message.Message):
+    """Request of ListImages."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: builtins.int
+    after: builtins.str
+    """`after` of the answer before; empty for the start."""
+    def __init__(
+        self,
+        *,
+        after: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["after", b"after"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class JobImage(message.Message):
+    """An image to work on."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ASSET_FIELD_NUMBER: builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: builtins.int
+    DIGEST_FIELD_NUMBER: builtins.int
+    SIZE_BYTES_FIELD_NUMBER: builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: builtins.int
+    WIDTH_FIELD_NUMBER: builtins.int
+    HEIGHT_FIELD_NUMBER: builtins.int
+    SPLIT_FIELD_NUMBER: builtins.int
+    LOGICAL_KEY_FIELD_NUMBER: builtins.int
+    asset: builtins.str
+    """Name of its asset."""
+    display_name: builtins.str
+    """What it is called, such as its path in the folder that it came from."""
+    digest: builtins.str
+    """"sha256:..." of its bytes."""
+    size_bytes: builtins.int
+    """How many they are."""
+    media_type: builtins.str
+    """Such as "image/jpeg"."""
+    width: builtins.int
+    """Width in pixels, EXIF orientation applied."""
+    height: builtins.int
+    """Height in pixels, EXIF orientation applied."""
+    split: builtins.str
+    """Its official split, or empty."""
+    logical_key: builtins.str
+    """Key of its bytes, for SignInputs."""
+    def __init__(
+        self,
+        *,
+        asset: builtins.str = ...,
+        display_name: builtins.str = ...,
+        digest: builtins.str = ...,
+        size_bytes: builtins.int = ...,
+        media_type: builtins.str = ...,
+        width: builtins.int = ...,
+        height: builtins.int = ...,
+        split: builtins.str = ...,
+        logical_key: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["asset", b"asset", "digest", b"digest", "display_name", b"display_name", "height", b"height", "logical_key", b"logical_key", "media_type", b"media_type", "size_bytes", b"size_bytes", "split", b"split", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListImagesResponse(message.Message):
+    """Response of ListImages."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    IMAGES_FIELD_NUMBER: builtins.int
+    AFTER_FIELD_NUMBER: builtins.int
+    after: builtins.str
+    """Where the next call goes on; empty where this was all."""
+    @builtins.property
+    def images(self) -> containers.RepeatedCompositeFieldContainer[JobImage]:
+        """Maybe none, where there are more behind `after`."""
+
+    def __init__(
+        self,
+        *,
+        images: abc.Iterable[JobImage] | None = ...,
+        after: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["after", b"after", "images", b"images"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class PredictedImage(message.Message):
     """What the model sees on one image."""
 

@@ -66,6 +66,11 @@ class WorkerServiceStub:
                 request_serializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.CompleteArtifactUploadsRequest.SerializeToString,
                 response_deserializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.CompleteArtifactUploadsResponse.FromString,
                 _registered_method=True)
+        self.ListImages = channel.unary_unary(
+                '/bloomery.training.v1.WorkerService/ListImages',
+                request_serializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.ListImagesRequest.SerializeToString,
+                response_deserializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.ListImagesResponse.FromString,
+                _registered_method=True)
         self.SuggestShapes = channel.unary_unary(
                 '/bloomery.training.v1.WorkerService/SuggestShapes',
                 request_serializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.SuggestShapesRequest.SerializeToString,
@@ -130,6 +135,14 @@ class WorkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListImages(self, request, context):
+        """Lists the images of a job with `project_images`, some hundred with a call, in the order of their assets' ids. Safe to repeat. PERMISSION_DENIED: the job has
+        none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SuggestShapes(self, request, context):
         """Saves what the model sees on images as suggestions, for a PREDICT job with `suggest`, at most 1,000 images and 8 MiB with a call. They are those of the job's
         model version, in a run that the job names, so that repeats, also by another attempt, save nothing twice; `AnnotationService.SaveSuggestions` says all else.
@@ -176,6 +189,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.CompleteArtifactUploads,
                     request_deserializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.CompleteArtifactUploadsRequest.FromString,
                     response_serializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.CompleteArtifactUploadsResponse.SerializeToString,
+            ),
+            'ListImages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListImages,
+                    request_deserializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.ListImagesRequest.FromString,
+                    response_serializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.ListImagesResponse.SerializeToString,
             ),
             'SuggestShapes': grpc.unary_unary_rpc_method_handler(
                     servicer.SuggestShapes,
@@ -330,6 +348,33 @@ class WorkerService:
             '/bloomery.training.v1.WorkerService/CompleteArtifactUploads',
             bloomery_dot_training_dot_v1_dot_worker__service__pb2.CompleteArtifactUploadsRequest.SerializeToString,
             bloomery_dot_training_dot_v1_dot_worker__service__pb2.CompleteArtifactUploadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.training.v1.WorkerService/ListImages',
+            bloomery_dot_training_dot_v1_dot_worker__service__pb2.ListImagesRequest.SerializeToString,
+            bloomery_dot_training_dot_v1_dot_worker__service__pb2.ListImagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

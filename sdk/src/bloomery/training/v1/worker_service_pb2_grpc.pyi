@@ -60,6 +60,10 @@ class WorkerServiceStub:
     """Signs uploads into the attempt's own folder. Safe to repeat. RESOURCE_EXHAUSTED: the disk is low."""
     CompleteArtifactUploads: grpc.UnaryUnaryMultiCallable[worker_service_pb2.CompleteArtifactUploadsRequest, worker_service_pb2.CompleteArtifactUploadsResponse]
     """Checks size and digest of uploaded artifacts and keeps them. Idempotent. An item that is missing or wrong carries a status; upload it again."""
+    ListImages: grpc.UnaryUnaryMultiCallable[worker_service_pb2.ListImagesRequest, worker_service_pb2.ListImagesResponse]
+    """Lists the images of a job with `project_images`, some hundred with a call, in the order of their assets' ids. Safe to repeat. PERMISSION_DENIED: the job has
+    none.
+    """
     SuggestShapes: grpc.UnaryUnaryMultiCallable[worker_service_pb2.SuggestShapesRequest, worker_service_pb2.SuggestShapesResponse]
     """Saves what the model sees on images as suggestions, for a PREDICT job with `suggest`, at most 1,000 images and 8 MiB with a call. They are those of the job's
     model version, in a run that the job names, so that repeats, also by another attempt, save nothing twice; `AnnotationService.SaveSuggestions` says all else.
@@ -104,6 +108,10 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """Signs uploads into the attempt's own folder. Safe to repeat. RESOURCE_EXHAUSTED: the disk is low."""
     CompleteArtifactUploads: aio.UnaryUnaryMultiCallable[worker_service_pb2.CompleteArtifactUploadsRequest, worker_service_pb2.CompleteArtifactUploadsResponse]  # type: ignore[assignment]
     """Checks size and digest of uploaded artifacts and keeps them. Idempotent. An item that is missing or wrong carries a status; upload it again."""
+    ListImages: aio.UnaryUnaryMultiCallable[worker_service_pb2.ListImagesRequest, worker_service_pb2.ListImagesResponse]  # type: ignore[assignment]
+    """Lists the images of a job with `project_images`, some hundred with a call, in the order of their assets' ids. Safe to repeat. PERMISSION_DENIED: the job has
+    none.
+    """
     SuggestShapes: aio.UnaryUnaryMultiCallable[worker_service_pb2.SuggestShapesRequest, worker_service_pb2.SuggestShapesResponse]  # type: ignore[assignment]
     """Saves what the model sees on images as suggestions, for a PREDICT job with `suggest`, at most 1,000 images and 8 MiB with a call. They are those of the job's
     model version, in a run that the job names, so that repeats, also by another attempt, save nothing twice; `AnnotationService.SaveSuggestions` says all else.
@@ -175,6 +183,16 @@ class WorkerServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[worker_service_pb2.CompleteArtifactUploadsResponse, abc.Awaitable[worker_service_pb2.CompleteArtifactUploadsResponse]]:
         """Checks size and digest of uploaded artifacts and keeps them. Idempotent. An item that is missing or wrong carries a status; upload it again."""
+
+    @abc_1.abstractmethod
+    def ListImages(
+        self,
+        request: worker_service_pb2.ListImagesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[worker_service_pb2.ListImagesResponse, abc.Awaitable[worker_service_pb2.ListImagesResponse]]:
+        """Lists the images of a job with `project_images`, some hundred with a call, in the order of their assets' ids. Safe to repeat. PERMISSION_DENIED: the job has
+        none.
+        """
 
     @abc_1.abstractmethod
     def SuggestShapes(

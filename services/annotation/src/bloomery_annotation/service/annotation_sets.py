@@ -23,7 +23,7 @@ from bloomery.annotation.v1 import (
     StreamAnnotationSetsResponse,
     UpdateAnnotationSetRequest,
 )
-from bloomery_annotation import checks, convert, metrics, reading
+from bloomery_annotation import checks, convert, filters, metrics, reading
 from bloomery_annotation.drafts import draft
 from bloomery_annotation.model import Asset, Problem, Source
 from bloomery_annotation.names import ALL_ASSETS, ANNOTATION_SET, ASSET, MAIN_SET, PROJECT
@@ -31,7 +31,7 @@ from bloomery_annotation.saving import Outcome, Saved, SetDraft
 from bloomery_annotation.service.base import Methods, moment_of, number_cursor, text_cursor
 from bloomery_annotation.store import annotation_sets, assets, labels, revisions
 from bloomery_kit.context import current_principal
-from bloomery_kit.errors import BloomeryError, EtagMismatch, InvalidArgument, Violations
+from bloomery_kit.errors import BloomeryError, EtagMismatch, FieldViolation, InvalidArgument, Violations
 from bloomery_kit.fields import check_text
 from bloomery_kit.pages import PageRequest
 
@@ -115,6 +115,11 @@ class AnnotationSetMethods(Methods):
         """See the contract."""
         set_id = request.annotation_set or MAIN_SET
         moment = moment_of(request.parent, request.read_sequence, request.after, set_id)
+        wanted = filters.parse(request.filter, past=True)
+        if wanted.kind and set_id != MAIN_SET:
+            raise InvalidArgument(
+                [FieldViolation("filter", "goes by the people's set, so `annotation_set` must be it")]
+            )
         async for sequence, items in reading.stream(self._parts.db, moment):
             yield StreamAnnotationSetsResponse(
                 read_sequence=sequence,
@@ -123,6 +128,7 @@ class AnnotationSetMethods(Methods):
                         asset=convert.asset(asset), annotation_set=convert.annotation_set(found) if found else None
                     )
                     for asset, found in items
+                    if wanted.matches(asset, found)
                 ],
                 after=items[-1][0].id if items else "",
             )

@@ -1,6 +1,5 @@
 """Assets."""
 
-import sqlalchemy as sa
 from google.protobuf.empty_pb2 import Empty
 
 from bloomery.annotation.v1 import Asset as AssetMessage
@@ -14,14 +13,15 @@ from bloomery.annotation.v1 import (
     ListAssetsResponse,
     UpdateAssetRequest,
 )
-from bloomery_annotation import checks, convert
+from bloomery_annotation import checks, convert, filters
 from bloomery_annotation.blobs import blob_missing, unusable_image
+from bloomery_annotation.filters import AssetFilter
 from bloomery_annotation.model import Asset, AssetDraft, Blob, Project
 from bloomery_annotation.names import ASSET, PROJECT
 from bloomery_annotation.service.base import Methods, numbers_cursor
 from bloomery_annotation.store import assets, blobs, revisions
 from bloomery_kit.database import Transaction
-from bloomery_kit.errors import BloomeryError, FieldViolation, InvalidArgument, Violations
+from bloomery_kit.errors import BloomeryError, InvalidArgument, Violations
 from bloomery_kit.etags import check_etag
 from bloomery_kit.fields import check_labels, check_text
 from bloomery_kit.masks import apply_mask
@@ -61,9 +61,10 @@ class AssetMethods(Methods):
         """See the contract."""
         page = PageRequest.parse(request.page_size, request.page_token, request)
         async with self._read(request.parent) as (tx, project):
-            condition, order = _condition(project, request.filter), _order(request.filter)
-            total, *after = numbers_cursor(page, 1 + len(order)) or [await _count(tx, project, request.filter)]
-            found = await assets.page(tx, project, condition, order, after, page.size + 1)
+            wanted = filters.parse(request.filter)
+            order = wanted.order
+            total, *after = numbers_cursor(page, 1 + len(order)) or [await _count(tx, project, wanted)]
+            found = await assets.page(tx, project, wanted.condition(project), order, after, page.size + 1)
         shown = found[: page.size]
         token = page.next_token((total, *assets.place(shown[-1], order))) if len(found) > page.size else ""
         return ListAssetsResponse(assets=map(convert.asset, shown), next_page_token=token, total_size=total)
@@ -138,36 +139,6 @@ def _result(pair: tuple[AssetDraft, Blob] | BloomeryError, made: dict[str, Asset
     return AssetResult(asset=convert.asset(made[pair[0].digest]), status=convert.status(None))
 
 
-def _order(text: str) -> assets.Order:
-    return assets.BY_TIME if text.startswith("parent:") else assets.BY_CREATION
-
-
-async def _count(tx: Transaction, project: Project, text: str) -> int:
+async def _count(tx: Transaction, project: Project, wanted: AssetFilter) -> int:
     # For the first page only, which tells the others: it takes as long as reading all of them.
-    return await assets.count(tx, project, _condition(project, text)) if text else project.asset_count
-
-
-def _condition(project: Project, text: str) -> assets.Condition:
-    violations = Violations()
-    check_text(text, "filter", violations)
-    violations.raise_if_any()
-    kind, colon, value = text.partition(":")
-    match kind, bool(colon):
-        case "", False:
-            return sa.true()
-        case "annotated", False:
-            return assets.annotated()
-        case "unannotated", False:
-            return ~assets.annotated()
-        case "suggested", False:
-            return assets.suggested()
-        case "label", True:
-            return assets.carries(project, value)
-        case "split", True:
-            return assets.in_split(value)
-        case "name", True:
-            return assets.named(value)
-        case "parent", True:
-            return assets.frames_of(value)
-    known = "annotated, unannotated, suggested, label:ID, split:NAME, name:TEXT, parent:ID"
-    raise InvalidArgument([FieldViolation("filter", f"{text[:80]!r} must be empty or one of {known}")])
+    return await assets.count(tx, project, wanted.condition(project)) if wanted.kind else project.asset_count

@@ -30,6 +30,9 @@ from bloomery.training.v1 import (
     Progress as ProgressMessage,
 )
 from bloomery.training.v1 import (
+    ProjectImages as ProjectImagesMessage,
+)
+from bloomery.training.v1 import (
     Reason as ReasonMessage,
 )
 from bloomery.training.v1 import (
@@ -46,6 +49,7 @@ from bloomery_trainer.model import (
     Job,
     Kind,
     Progress,
+    ProjectImages,
     Reason,
     Resources,
     Result,
@@ -82,6 +86,7 @@ def wish(request: CreateJobRequest) -> Wish:
         priority=job.priority,
         group=job.group,
         suggest=job.suggest,
+        images=ProjectImages(job.project_images.filter) if job.HasField("project_images") else None,
     )
 
 
@@ -121,10 +126,16 @@ def job_message(job: Job, result: Result | None = None) -> JobMessage:
         group=job.group,
         project_uid=job.project_uid,
         suggest=spec.suggest,
+        project_images=project_images_message(spec.images) if spec.images else None,
     )
     message.parameters.update(spec.parameters)
     message.effective_parameters.update(spec.effective_parameters)
     return message
+
+
+def project_images_message(images: ProjectImages) -> ProjectImagesMessage:
+    """Images of a project at one moment."""
+    return ProjectImagesMessage(filter=images.filter, read_sequence=images.read_sequence)
 
 
 def group_message(group: JobGroup) -> JobGroupMessage:

@@ -38,6 +38,7 @@ def judge(resolved: Resolved) -> Spec:
     _check_recipe(resolved, violations)
     kind = _kind(wish.kind, recipe, violations)
     _check_dataset(resolved, violations)
+    _check_images(resolved, violations)
     _check_model(wish, violations)
     _check_files(resolved, violations)
     _check_variant(wish, violations)
@@ -66,6 +67,7 @@ def judge(resolved: Resolved) -> Spec:
         manifest=dataset.manifest if dataset else None,
         classes=dataset.classes if dataset else (),
         suggest=wish.suggest,
+        images=resolved.images,
     )
 
 
@@ -121,6 +123,10 @@ def _kind(kind: Kind | None, recipe: Recipe | None, violations: Violations) -> K
 def _check_dataset(resolved: Resolved, violations: Violations) -> None:
     wish, field = resolved.wish, "job.dataset_version"
     # A job that names nothing to work on is a training of which the most important is missing.
+    if wish.images is not None and wish.kind is Kind.PREDICT:
+        if wish.dataset_version:
+            violations.add(field, "must be empty with `project_images`: name one of the two")
+        return
     wants = wish.kind in _ON_DATASETS or (wish.kind is None and wish.base_artifact is None)
     if wish.kind is Kind.IMPORT and wish.dataset_version:
         violations.add(field, "must be empty for IMPORT, which works on a file alone")
@@ -128,6 +134,16 @@ def _check_dataset(resolved: Resolved, violations: Violations) -> None:
     named = wish.dataset_version
     if (named or wants) and _check_owned(DATASET_VERSION, named, wish, field, violations) and not resolved.dataset:
         violations.add(field, f"{named} does not exist")
+
+
+def _check_images(resolved: Resolved, violations: Violations) -> None:
+    wish = resolved.wish
+    if wish.images is None:
+        return
+    if wish.kind is not Kind.PREDICT:
+        violations.add("job.project_images", "must not be set for another kind than PREDICT")
+    if resolved.filter_problem:
+        violations.add("job.project_images.filter", resolved.filter_problem)
 
 
 def _check_model(wish: Wish, violations: Violations) -> None:

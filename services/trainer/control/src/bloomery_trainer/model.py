@@ -113,6 +113,14 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class ProjectImages:
+    """Images of a job's project at one of its sequences, those that a filter lets through."""
+
+    filter: str
+    read_sequence: int = 0
+
+
+@dataclass(frozen=True)
 class Spec:
     """A job's inputs; they never change."""
 
@@ -133,6 +141,7 @@ class Spec:
     suggest: bool = False
     model_variant: str = ""
     variant_artifacts: tuple[Artifact, ...] = ()
+    images: ProjectImages | None = None
 
     @property
     def files(self) -> tuple[Artifact, ...]:

@@ -17,7 +17,7 @@ from bloomery.training.v1 import SuggestShapesRequest
 from bloomery_kit.auth import Principal, Role, service_token
 from bloomery_kit.clients import channel
 from bloomery_kit.context import principal_var
-from bloomery_trainer.model import Artifact, Job, Task
+from bloomery_trainer.model import Artifact, Job, ProjectImages, Task
 from bloomery_trainer.settings import TrainerSettings
 
 AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -26,6 +26,7 @@ _GET_PROJECT = "bloomery.annotation.v1.AnnotationService/GetProject"
 _GET_VERSION = "bloomery.dataset.v1.DatasetService/GetDatasetVersion"
 # The reconciler repeats what it asks for, so it need not wait long.
 _REPEATED_SECONDS = 5.0
+_IMAGES_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,36 @@ class Neighbours:
         self._annotation = AnnotationServiceStub(self._channels[0])
         self._dataset = DatasetServiceStub(self._channels[1])
 
+    async def project(self, project: str) -> annotation.Project:
+        """`projects/{project}` with its uid and its sequence. Raise the neighbour's NOT_FOUND."""
+        return await self._annotation.GetProject(GetProjectRequest(name=project))
+
     async def project_uid(self, project: str) -> str:
         """The uid of `projects/{project}`. Raise the neighbour's NOT_FOUND."""
-        return (await self._annotation.GetProject(GetProjectRequest(name=project))).uid
+        return (await self.project(project)).uid
+
+    async def images(self, project: str, images: ProjectImages, after: str) -> annotation.StreamAnnotationSetsResponse:
+        """Some of these images, behind the asset's id `after`; its own `after` is empty at the end."""
+        request = annotation.StreamAnnotationSetsRequest(
+            parent=project, read_sequence=images.read_sequence, after=after, filter=images.filter
+        )
+        call = self._annotation.StreamAnnotationSets(request, timeout=_IMAGES_SECONDS)
+        try:
+            async for found in call:
+                return found
+        finally:
+            call.cancel()
+        return annotation.StreamAnnotationSetsResponse()
+
+    async def filter_problem(self, project: str, images: ProjectImages) -> str:
+        """What is wrong with the filter of some images; empty for nothing."""
+        try:
+            await self.images(project, images, "")
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
+                raise
+            return (error.details() or "").removeprefix("filter: ")
+        return ""
 
     async def hold_project(self, project: str, uid: str, holder: str, title: str) -> bool:
         """Keep a project from being deleted; False where there is none with that uid any more. Idempotent."""

@@ -1,12 +1,12 @@
 """What a wish names, asked of whoever knows it; nothing is judged here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bloomery_kit.errors import NotFound
 from bloomery_kit.names import Pattern
 from bloomery_trainer import inputs
 from bloomery_trainer.core import Core, belongs
-from bloomery_trainer.model import Artifact, Resources
+from bloomery_trainer.model import Artifact, ProjectImages, Resources
 from bloomery_trainer.neighbours import DatasetFacts
 from bloomery_trainer.recipes import Recipe
 from bloomery_trainer.wishes import Wish
@@ -28,11 +28,14 @@ class File:
 class Resolved:
     """A wish with what it names: None for what does not exist.
 
+    `images` are those of the project at this moment, `filter_problem` says what is wrong with their filter,
     `known_recipes` tells which there are, `capacity` what there is to run it on, None where somebody else keeps count.
     """
 
     wish: Wish
     project_uid: str
+    images: ProjectImages | None
+    filter_problem: str
     recipe: Recipe | None
     known_recipes: str
     dataset: DatasetFacts | None
@@ -42,10 +45,13 @@ class Resolved:
 
 async def resolve(core: Core, wish: Wish) -> Resolved:
     """Ask for everything that a wish names. Raise the neighbour's NOT_FOUND for its project."""
-    project_uid = await core.neighbours.project_uid(wish.project)
+    project = await core.neighbours.project(wish.project)
+    project_uid = project.uid
     return Resolved(
         wish=wish,
         project_uid=project_uid,
+        images=replace(wish.images, read_sequence=project.sequence) if wish.images else None,
+        filter_problem=await core.neighbours.filter_problem(wish.project, wish.images) if wish.images else "",
         recipe=_recipe(core, wish.recipe),
         known_recipes=core.catalogue.known(),
         dataset=await _dataset(core, wish),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bloomery_kit.etags import etag_of
-from bloomery_trainer.model import Artifact, Job, Kind, Resources
+from bloomery_trainer.model import Artifact, Job, Kind, ProjectImages, Resources
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Wish:
     suggest: bool = False
     model_variant: str = ""
     variant_artifacts: tuple[Artifact, ...] = ()
+    images: ProjectImages | None = None
 
 
 @dataclass(frozen=True)

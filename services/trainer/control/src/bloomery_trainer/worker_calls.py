@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from bloomery.annotation.v1 import StreamAnnotationSetsResponse
 from bloomery.training.v1 import JobEvent
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import PermissionDenied, Unauthenticated, Unavailable, Violations
@@ -125,6 +126,14 @@ class WorkerCalls:
             if not belongs(key, job.project_uid):
                 raise PermissionDenied(f"{key[:100]} does not belong to the job's project")
         return [await signed(self._core, key) for key in keys]
+
+    async def images(self, secret: str, after: str) -> tuple[Job, StreamAnnotationSetsResponse]:
+        """The job, and some of the project's images that it works on. Raise PermissionDenied where it has none."""
+        async with self._core.db.read() as tx:
+            job, _ = await current(tx, secret)
+        if job.spec.images is None:
+            raise PermissionDenied(f"{job.name} does not work on images of its project")
+        return job, await self._core.neighbours.images(job.project, job.spec.images, after)
 
     async def suggesting(self, secret: str) -> Job:
         """The job that suggests. Raise PermissionDenied where it does not."""

@@ -2,6 +2,7 @@
 
 from google.rpc import status_pb2
 
+from bloomery.annotation.v1 import Asset
 from bloomery.training.v1 import (
     DIRECTIVE_CANCEL,
     DIRECTIVE_CONTINUE,
@@ -14,7 +15,10 @@ from bloomery.training.v1 import (
     Directive,
     FinishAttemptRequest,
     FinishAttemptResponse,
+    JobImage,
     JobState,
+    ListImagesRequest,
+    ListImagesResponse,
     PrepareArtifactUploadsRequest,
     PrepareArtifactUploadsResponse,
     ReportProgressRequest,
@@ -90,6 +94,12 @@ class WorkerService(WorkerServiceServicer):
         completed = await self._uploads.complete(bearer_token(), uploads)
         return CompleteArtifactUploadsResponse(results=[_completed(item) for item in completed])
 
+    async def ListImages(self, request: ListImagesRequest, context: Context) -> ListImagesResponse:
+        """See the contract."""
+        job, found = await self._calls.images(bearer_token(), request.after)
+        images = [_image(item.asset, job.project_uid) for item in found.items]
+        return ListImagesResponse(images=images, after=found.after)
+
     async def SuggestShapes(self, request: SuggestShapesRequest, context: Context) -> SuggestShapesResponse:
         """See the contract."""
         job = await self._calls.suggesting(bearer_token())
@@ -139,6 +149,20 @@ def _end(request: FinishAttemptRequest) -> Success | Failure | Stopped:
     if request.HasField("stopped"):
         return Stopped()
     raise InvalidArgument([FieldViolation("success", "exactly one of success, failure and stopped must be set")])
+
+
+def _image(asset: Asset, project_uid: str) -> JobImage:
+    return JobImage(
+        asset=asset.name,
+        display_name=asset.display_name,
+        digest=asset.digest,
+        size_bytes=asset.size_bytes,
+        media_type=asset.media_type,
+        width=asset.width,
+        height=asset.height,
+        split=asset.split,
+        logical_key=f"{project_uid}/{asset.digest.removeprefix('sha256:')}",
+    )
 
 
 def _input(given: Input) -> SignedInput:

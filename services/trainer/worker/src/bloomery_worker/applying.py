@@ -75,6 +75,13 @@ def paced(
     return check
 
 
+def _images(context: Context) -> dict[str, object]:
+    index = context.dataset.index
+    if context.job.project_images:
+        return {"project": {"uid": index.project_uid, "sequence": index.read_sequence}}
+    return {"dataset": {"version": context.job.dataset_version, "content_hash": index.content_hash}}
+
+
 def lineage(context: Context, model: Applied) -> dict[str, object]:
     """The facts about what was applied to what, as part of the result's details."""
     job = context.job
@@ -84,7 +91,7 @@ def lineage(context: Context, model: Applied) -> dict[str, object]:
         "model": {"version": job.model_version, "classes": list(model.classes)},
         "variant": job.variant,
         "base": {"name": job.model_version, "digest": job.base_digest},
-        "dataset": {"version": job.dataset_version, "content_hash": context.dataset.index.content_hash},
+        **_images(context),
         "license": job.recipe_license,
         "recipe": {"name": job.recipe, "version": job.recipe_version},
         "device": model.device,

@@ -15,6 +15,8 @@ from bloomery.training.v1 import (
     CompletedArtifact,
     FinishAttemptRequest,
     JobEvent,
+    ListImagesRequest,
+    ListImagesResponse,
     PrepareArtifactUploadsRequest,
     ReportProgressRequest,
     ReportProgressResponse,
@@ -147,6 +149,13 @@ class WorkerClient:
             )
         )
         return answer.results
+
+    async def list_images(self, after: str) -> ListImagesResponse:
+        """Some of the images of the job's project that it works on, behind `after`."""
+        request = ListImagesRequest(after=after)
+        return await patiently(
+            lambda: self._call(self._stub.ListImages(request, timeout=2 * _CALL_SECONDS, metadata=self._metadata()))
+        )
 
     async def suggest(self, request: SuggestShapesRequest) -> SuggestShapesResponse:
         """Saves suggestions, however long the service is away."""

@@ -33,6 +33,7 @@ class JobSpec:
         parameters: effective ones, by id.
         classes: names in the order of their indices.
         dataset_version: resource name; empty for none.
+        project_images: whether `manifest` lists images of the project, which are in no split, instead.
         manifest: file of the dataset version's index; empty for none.
         base: name of the base weights as given; empty for the first of `bases`.
         bases: names of the base weights that the recipe knows.
@@ -62,6 +63,7 @@ class JobSpec:
     parameters: Mapping[str, Value]
     classes: tuple[str, ...]
     dataset_version: str = ""
+    project_images: bool = False
     manifest: str = ""
     base: str = ""
     bases: tuple[str, ...] = ()

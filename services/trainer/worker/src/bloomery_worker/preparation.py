@@ -10,9 +10,11 @@ from google.protobuf import struct_pb2
 from bloomery.training.v1 import JobKind, Parameter, Recipe, StartAttemptResponse
 from bloomery.vision.v1 import TaskType
 from bloomery_worker.cache import BlobCache
+from bloomery_worker.client import WorkerClient
 from bloomery_worker.dataset import Dataset
 from bloomery_worker.inputs import SLICE, Inputs, Wanted, pages, wanted_image, wanted_input, wanted_shards
 from bloomery_worker.layout import place
+from bloomery_worker.listing import list_images
 from bloomery_worker.messages import JobSpec, ProgressNote, Value
 from bloomery_worker.settings import WorkerSettings
 
@@ -23,11 +25,13 @@ class Preparation:
     def __init__(
         self,
         settings: WorkerSettings,
+        client: WorkerClient,
         cache: BlobCache,
         inputs: Inputs,
         progress: Callable[[ProgressNote], None],
     ) -> None:
-        self._settings, self._cache, self._inputs, self._progress = settings, cache, inputs, progress
+        self._settings, self._client, self._cache = settings, client, cache
+        self._inputs, self._progress = inputs, progress
 
     async def run(self, start: StartAttemptResponse) -> JobSpec:
         """Gets everything. Raises what `Inputs.all` does."""
@@ -42,11 +46,15 @@ class Preparation:
         )
 
     async def _manifest(self, start: StartAttemptResponse) -> str:
-        if not start.HasField("manifest"):
+        if start.job.HasField("project_images"):
+            path = await list_images(self._client, self._cache, start.job, start.recipe.task, self._settings.work_dir)
+            dataset = Dataset.open(path, self._cache)
+        elif start.HasField("manifest"):
+            path = await self._inputs.one(wanted_input(start.manifest, "the dataset version's index"))
+            dataset = Dataset.open(path, self._cache)
+            await self._inputs.all(wanted_shards(dataset.index))
+        else:
             return ""
-        path = await self._inputs.one(wanted_input(start.manifest, "the dataset version's index"))
-        dataset = Dataset.open(path, self._cache)
-        await self._inputs.all(wanted_shards(dataset.index))
         await self._download(await _images(dataset), dispensable=start.job.kind == JobKind.JOB_KIND_PREDICT)
         return str(path)
 
@@ -115,6 +123,7 @@ def job_spec(
         parameters=typed_parameters(job.effective_parameters, recipe, kind),
         classes=tuple(start.classes),
         dataset_version=job.dataset_version,
+        project_images=job.HasField("project_images"),
         manifest=manifest,
         base=job.base,
         bases=tuple(recipe.bases),

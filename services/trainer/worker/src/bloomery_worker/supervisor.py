@@ -158,7 +158,7 @@ class Attempt:
     async def _work(self, start: StartAttemptResponse) -> Ended:
         try:
             inputs = Inputs(self._cache, self._client, self._http)
-            job = await Preparation(self._settings, self._cache, inputs, self._take_progress).run(start)
+            job = await Preparation(self._settings, self._client, self._cache, inputs, self._take_progress).run(start)
             self._trainer_busy = True
             self._trainer.send(Start(job))
             ended = await self._listen()

@@ -202,6 +202,16 @@ def test_a_prediction_may_be_on_images_of_the_project(fake: Fake, client: Client
         assert run(f"predict-batch cells-v@1 {line}").exit_code == 2
 
 
+def test_a_finished_prediction_says_what_became_of_its_images(fake: Fake, run: Run) -> None:
+    job = training.Job(name=world.JOB.name, kind=training.JOB_KIND_PREDICT, state=training.JOB_STATE_SUCCEEDED)
+    job.project_images.read_sequence = 7
+    job.result.details.update({"predicted": 5, "failed": {"NOT_AN_IMAGE": 2}})
+    fake.answer("GetJob", job)
+    lines = [line.split(maxsplit=1) for line in run("jobs show train-1").stdout.splitlines()]
+    assert ["assets", "all, at sequence 7"] in lines
+    assert ["images", "5 predicted, 2 NOT_AN_IMAGE"] in lines
+
+
 def test_several_classes_a_place_are_asked_for_only_where_they_are_wanted(
     fake: Fake, client: Client, run: Run, tmp_path: Path
 ) -> None:

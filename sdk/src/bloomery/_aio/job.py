@@ -384,6 +384,7 @@ class AsyncModelVersion(AsyncServing):
         on: str | DatasetVersionFields,
         *,
         split: Split = "test",
+        variant: str = "",
         confidence: float | None = None,
         iou: float | None = None,
         multi_label: bool = False,
@@ -398,6 +399,7 @@ class AsyncModelVersion(AsyncServing):
         Args:
             on: the dataset version, or its name such as "cells-v@1".
             split: whose images.
+            variant: id of the one to predict with, such as "onnx-int8", by its own runtime; the checkpoint by default.
             confidence: smallest score to write down, 0 to 1; here and below, None for the recipe's default.
             iou: overlap above which the weaker of two boxes of one class is dropped, 0 to 1; not for classifiers.
             multi_label: let one place answer for several classes; not for classifiers.
@@ -408,8 +410,8 @@ class AsyncModelVersion(AsyncServing):
 
         Raises:
             InvalidArgument: a parameter is wrong.
-            NotFound: there is no such dataset version.
-            FailedPrecondition: the dataset version is for another task.
+            NotFound: there is no such dataset version, or no such variant.
+            FailedPrecondition: the dataset version is for another task, or the variant is not READY.
         """
         return await self._applied(
             training.JOB_KIND_PREDICT,
@@ -417,6 +419,7 @@ class AsyncModelVersion(AsyncServing):
             suggest=suggest,
             name=name,
             gpus=gpus,
+            variant=variant,
             split=split,
             confidence=confidence,
             iou=iou,
@@ -427,6 +430,7 @@ class AsyncModelVersion(AsyncServing):
         self,
         filter: str = "",
         *,
+        variant: str = "",
         confidence: float | None = None,
         iou: float | None = None,
         multi_label: bool = False,
@@ -438,7 +442,8 @@ class AsyncModelVersion(AsyncServing):
 
         Args:
             filter: empty for all, or one of `annotated`, `unannotated`, `label:LABEL`, `split:NAME`, `name:TEXT`.
-            confidence: as all that follow, as `predict_dataset` takes it.
+            variant: as all that follow, as `predict_dataset` takes it.
+            confidence: see there.
             iou: see there.
             multi_label: see there.
             suggest: see there.
@@ -447,7 +452,8 @@ class AsyncModelVersion(AsyncServing):
 
         Raises:
             InvalidArgument: a parameter or the filter is wrong.
-            NotFound: there is no such label.
+            NotFound: there is no such label, or no such variant.
+            FailedPrecondition: the variant is not READY.
         """
         project = parent_of(self.name, 2)
         return await _apply(
@@ -457,6 +463,7 @@ class AsyncModelVersion(AsyncServing):
             training.ProjectImages(filter=await asset_filter(self._session, project, filter)),
             name=name,
             gpus=gpus,
+            variant=variant,
             suggest=suggest,
             confidence=confidence,
             iou=iou,
@@ -505,7 +512,7 @@ async def _apply(
     variant: str = "",
     **parameters: Parameter,
 ) -> AsyncJob:
-    """Start a job that applies a model version, or a variant of it, to a dataset version or to images of its project."""
+    """Start a job that applies a model version, or a variant of it, to a dataset version or to project images."""
     form = await ready_variant(session, version.name, variant) if variant else None
     job = applied(kind, version, on, gpus=gpus, variant=form, **parameters)
     job.suggest = suggest

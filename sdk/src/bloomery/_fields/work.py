@@ -80,6 +80,17 @@ class JobFields(Fields[training.Job]):
         return {name: _counts(one.struct_value.fields) for name, one in found.items()}
 
     @property
+    def predicted(self) -> Mapping[str, int]:
+        """What became of the images of a finished prediction job; empty for another, and for one of before it said so.
+
+        How many were "predicted", and how many could not be, by reason, such as "NOT_AN_IMAGE".
+        """
+        details = self.proto.result.details.fields
+        if "predicted" not in details:
+            return {}
+        return {"predicted": int(details["predicted"].number_value), **_counts(details["failed"].struct_value.fields)}
+
+    @property
     def create_time(self) -> datetime:
         """When it was created, UTC."""
         return moment(self.proto.create_time)

@@ -29,6 +29,7 @@ def show_job(job: "Job", output: Output, *, preflight: "PreflightReported | None
         "metrics": headline(sorted(job.metrics.items())),
         "recipe": proto.recipe,
         "dataset": proto.dataset_version,
+        "assets": _assets(job),
         "images": _images(job),
         "model": proto.model or proto.model_version,
         "parameters": dict(proto.parameters) or "",
@@ -44,8 +45,17 @@ def show_job(job: "Job", output: Output, *, preflight: "PreflightReported | None
     show(proto, rows, output)
 
 
+def _assets(job: "Job") -> str:
+    """Which images of the project a job predicts on, where it does."""
+    if not job.proto.HasField("project_images"):
+        return ""
+    return f"{job.proto.project_images.filter or 'all'}, at sequence {job.proto.project_images.read_sequence}"
+
+
 def _images(job: "Job") -> str:
-    """What became of the images of a training's dataset version."""
+    """What became of the images of a training's dataset version, or of those that were predicted on."""
+    if job.predicted:
+        return ", ".join(f"{count} {what}" for what, count in job.predicted.items())
     data = job.data
     images = data.get("images", {})
     used = [f"{count} of {images.get(split, 0)} {split}" for split, count in data.get("used", {}).items()]

@@ -15,6 +15,7 @@ EXAMPLE = "Example: bloomery predict-batch cells-v@1 --on cells-v@1 --split test
 
 
 class _Options(TypedDict):
+    variant: str
     confidence: float | None
     iou: float | None
     multi_label: bool
@@ -37,6 +38,12 @@ def run(
         ),
     ] = None,
     split: Annotated[Split | None, typer.Option(help="Whose images of the dataset version; test by default.")] = None,
+    variant: Annotated[
+        str,
+        typer.Option(
+            "--variant", metavar="FORM", help="Predict with this variant, such as onnx-int8, by its own runtime."
+        ),
+    ] = "",
     confidence: Annotated[float | None, typer.Option(min=0, max=1, help="Smallest score to write down.")] = None,
     iou: Annotated[
         float | None, typer.Option(min=0, max=1, help="Overlap from which the weaker of two boxes of a class goes.")
@@ -62,6 +69,7 @@ def run(
     with connect(project) as client:
         model = client.model_version(version)
         options: _Options = {
+            "variant": variant,
             "confidence": confidence,
             "iou": iou,
             "multi_label": multi_label,

@@ -11,9 +11,9 @@ from bloomery.training.v1 import (
     Job,
     JobImage,
     JobKind,
-    ListImagesRequest,
-    ListImagesResponse,
     ProjectImages,
+    ReadImagesRequest,
+    ReadImagesResponse,
 )
 from tests.trainer.bench import World, reason_of
 from tests.trainer.hand import FakeWorker, Hand
@@ -41,8 +41,8 @@ async def weights(hand: Hand) -> None:
     await hand.core.objects.put(WEIGHTS.logical_key, b"weights")
 
 
-async def listed(worker: FakeWorker, after: str = "") -> ListImagesResponse:
-    return await worker.stub.ListImages(ListImagesRequest(after=after), metadata=worker.metadata)
+async def listed(worker: FakeWorker, after: str = "") -> ReadImagesResponse:
+    return await worker.stub.ReadImages(ReadImagesRequest(after=after), metadata=worker.metadata)
 
 
 async def test_a_job_reads_the_images_of_the_moment_when_it_was_created(hand: Hand, world: World) -> None:

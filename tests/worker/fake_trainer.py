@@ -30,10 +30,10 @@ from bloomery.training.v1 import (
     Job,
     JobEvent,
     JobImage,
-    ListImagesRequest,
-    ListImagesResponse,
     PrepareArtifactUploadsRequest,
     PrepareArtifactUploadsResponse,
+    ReadImagesRequest,
+    ReadImagesResponse,
     Recipe,
     ReportProgressRequest,
     ReportProgressResponse,
@@ -177,12 +177,12 @@ class FakeTrainer(WorkerServiceServicer):
                 getattr(answer, name).CopyFrom(self.signed(artifact))
         return answer
 
-    async def ListImages(self, request: ListImagesRequest, context: Call) -> ListImagesResponse:
+    async def ReadImages(self, request: ReadImagesRequest, context: Call) -> ReadImagesResponse:
         """A page of `images`, of which there are five with a call."""
         await self._misbehave(context)
         start = int(request.after or 0)
         more = start + 5 < len(self.images)
-        return ListImagesResponse(images=self.images[start : start + 5], after=str(start + 5) if more else "")
+        return ReadImagesResponse(images=self.images[start : start + 5], after=str(start + 5) if more else "")
 
     async def SuggestShapes(self, request: SuggestShapesRequest, context: Call) -> SuggestShapesResponse:
         """`unknown` are digests of images that the project has not."""

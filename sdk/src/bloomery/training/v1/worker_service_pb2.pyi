@@ -509,8 +509,8 @@ class CompleteArtifactUploadsResponse(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
-class ListImagesRequest(message.Message):
-    """Request of ListImages."""
+class ReadImagesRequest(message.Message):
+    """Request of ReadImages."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -581,8 +581,8 @@ class JobImage(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
-class ListImagesResponse(message.Message):
-    """Response of ListImages."""
+class ReadImagesResponse(message.Message):
+    """Response of ReadImages."""
 
     DESCRIPTOR: descriptor.Descriptor
 

@@ -66,10 +66,10 @@ class WorkerServiceStub:
                 request_serializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.CompleteArtifactUploadsRequest.SerializeToString,
                 response_deserializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.CompleteArtifactUploadsResponse.FromString,
                 _registered_method=True)
-        self.ListImages = channel.unary_unary(
-                '/bloomery.training.v1.WorkerService/ListImages',
-                request_serializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.ListImagesRequest.SerializeToString,
-                response_deserializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.ListImagesResponse.FromString,
+        self.ReadImages = channel.unary_unary(
+                '/bloomery.training.v1.WorkerService/ReadImages',
+                request_serializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.ReadImagesRequest.SerializeToString,
+                response_deserializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.ReadImagesResponse.FromString,
                 _registered_method=True)
         self.SuggestShapes = channel.unary_unary(
                 '/bloomery.training.v1.WorkerService/SuggestShapes',
@@ -135,8 +135,8 @@ class WorkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListImages(self, request, context):
-        """Lists the images of a job with `project_images`, some hundred with a call, in the order of their assets' ids. Safe to repeat. PERMISSION_DENIED: the job has
+    def ReadImages(self, request, context):
+        """Reads the list of the images of a job with `project_images`, some hundred with a call, in the order of their assets' ids. Safe to repeat. PERMISSION_DENIED: the job has
         none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -190,10 +190,10 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     request_deserializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.CompleteArtifactUploadsRequest.FromString,
                     response_serializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.CompleteArtifactUploadsResponse.SerializeToString,
             ),
-            'ListImages': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListImages,
-                    request_deserializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.ListImagesRequest.FromString,
-                    response_serializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.ListImagesResponse.SerializeToString,
+            'ReadImages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadImages,
+                    request_deserializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.ReadImagesRequest.FromString,
+                    response_serializer=bloomery_dot_training_dot_v1_dot_worker__service__pb2.ReadImagesResponse.SerializeToString,
             ),
             'SuggestShapes': grpc.unary_unary_rpc_method_handler(
                     servicer.SuggestShapes,
@@ -359,7 +359,7 @@ class WorkerService:
             _registered_method=True)
 
     @staticmethod
-    def ListImages(request,
+    def ReadImages(request,
             target,
             options=(),
             channel_credentials=None,
@@ -372,9 +372,9 @@ class WorkerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/bloomery.training.v1.WorkerService/ListImages',
-            bloomery_dot_training_dot_v1_dot_worker__service__pb2.ListImagesRequest.SerializeToString,
-            bloomery_dot_training_dot_v1_dot_worker__service__pb2.ListImagesResponse.FromString,
+            '/bloomery.training.v1.WorkerService/ReadImages',
+            bloomery_dot_training_dot_v1_dot_worker__service__pb2.ReadImagesRequest.SerializeToString,
+            bloomery_dot_training_dot_v1_dot_worker__service__pb2.ReadImagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,8 +60,8 @@ class WorkerServiceStub:
     """Signs uploads into the attempt's own folder. Safe to repeat. RESOURCE_EXHAUSTED: the disk is low."""
     CompleteArtifactUploads: grpc.UnaryUnaryMultiCallable[worker_service_pb2.CompleteArtifactUploadsRequest, worker_service_pb2.CompleteArtifactUploadsResponse]
     """Checks size and digest of uploaded artifacts and keeps them. Idempotent. An item that is missing or wrong carries a status; upload it again."""
-    ListImages: grpc.UnaryUnaryMultiCallable[worker_service_pb2.ListImagesRequest, worker_service_pb2.ListImagesResponse]
-    """Lists the images of a job with `project_images`, some hundred with a call, in the order of their assets' ids. Safe to repeat. PERMISSION_DENIED: the job has
+    ReadImages: grpc.UnaryUnaryMultiCallable[worker_service_pb2.ReadImagesRequest, worker_service_pb2.ReadImagesResponse]
+    """Reads the list of the images of a job with `project_images`, some hundred with a call, in the order of their assets' ids. Safe to repeat. PERMISSION_DENIED: the job has
     none.
     """
     SuggestShapes: grpc.UnaryUnaryMultiCallable[worker_service_pb2.SuggestShapesRequest, worker_service_pb2.SuggestShapesResponse]
@@ -108,8 +108,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """Signs uploads into the attempt's own folder. Safe to repeat. RESOURCE_EXHAUSTED: the disk is low."""
     CompleteArtifactUploads: aio.UnaryUnaryMultiCallable[worker_service_pb2.CompleteArtifactUploadsRequest, worker_service_pb2.CompleteArtifactUploadsResponse]  # type: ignore[assignment]
     """Checks size and digest of uploaded artifacts and keeps them. Idempotent. An item that is missing or wrong carries a status; upload it again."""
-    ListImages: aio.UnaryUnaryMultiCallable[worker_service_pb2.ListImagesRequest, worker_service_pb2.ListImagesResponse]  # type: ignore[assignment]
-    """Lists the images of a job with `project_images`, some hundred with a call, in the order of their assets' ids. Safe to repeat. PERMISSION_DENIED: the job has
+    ReadImages: aio.UnaryUnaryMultiCallable[worker_service_pb2.ReadImagesRequest, worker_service_pb2.ReadImagesResponse]  # type: ignore[assignment]
+    """Reads the list of the images of a job with `project_images`, some hundred with a call, in the order of their assets' ids. Safe to repeat. PERMISSION_DENIED: the job has
     none.
     """
     SuggestShapes: aio.UnaryUnaryMultiCallable[worker_service_pb2.SuggestShapesRequest, worker_service_pb2.SuggestShapesResponse]  # type: ignore[assignment]
@@ -185,12 +185,12 @@ class WorkerServiceServicer(metaclass=abc_1.ABCMeta):
         """Checks size and digest of uploaded artifacts and keeps them. Idempotent. An item that is missing or wrong carries a status; upload it again."""
 
     @abc_1.abstractmethod
-    def ListImages(
+    def ReadImages(
         self,
-        request: worker_service_pb2.ListImagesRequest,
+        request: worker_service_pb2.ReadImagesRequest,
         context: _ServicerContext,
-    ) -> typing.Union[worker_service_pb2.ListImagesResponse, abc.Awaitable[worker_service_pb2.ListImagesResponse]]:
-        """Lists the images of a job with `project_images`, some hundred with a call, in the order of their assets' ids. Safe to repeat. PERMISSION_DENIED: the job has
+    ) -> typing.Union[worker_service_pb2.ReadImagesResponse, abc.Awaitable[worker_service_pb2.ReadImagesResponse]]:
+        """Reads the list of the images of a job with `project_images`, some hundred with a call, in the order of their assets' ids. Safe to repeat. PERMISSION_DENIED: the job has
         none.
         """
 

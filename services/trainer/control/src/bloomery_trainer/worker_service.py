@@ -17,10 +17,10 @@ from bloomery.training.v1 import (
     FinishAttemptResponse,
     JobImage,
     JobState,
-    ListImagesRequest,
-    ListImagesResponse,
     PrepareArtifactUploadsRequest,
     PrepareArtifactUploadsResponse,
+    ReadImagesRequest,
+    ReadImagesResponse,
     ReportProgressRequest,
     ReportProgressResponse,
     SignedInput,
@@ -94,11 +94,11 @@ class WorkerService(WorkerServiceServicer):
         completed = await self._uploads.complete(bearer_token(), uploads)
         return CompleteArtifactUploadsResponse(results=[_completed(item) for item in completed])
 
-    async def ListImages(self, request: ListImagesRequest, context: Context) -> ListImagesResponse:
+    async def ReadImages(self, request: ReadImagesRequest, context: Context) -> ReadImagesResponse:
         """See the contract."""
         job, found = await self._calls.images(bearer_token(), request.after)
         images = [_image(item.asset, job.project_uid) for item in found.items]
-        return ListImagesResponse(images=images, after=found.after)
+        return ReadImagesResponse(images=images, after=found.after)
 
     async def SuggestShapes(self, request: SuggestShapesRequest, context: Context) -> SuggestShapesResponse:
         """See the contract."""

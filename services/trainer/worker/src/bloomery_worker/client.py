@@ -15,9 +15,9 @@ from bloomery.training.v1 import (
     CompletedArtifact,
     FinishAttemptRequest,
     JobEvent,
-    ListImagesRequest,
-    ListImagesResponse,
     PrepareArtifactUploadsRequest,
+    ReadImagesRequest,
+    ReadImagesResponse,
     ReportProgressRequest,
     ReportProgressResponse,
     SignInputsRequest,
@@ -150,11 +150,11 @@ class WorkerClient:
         )
         return answer.results
 
-    async def list_images(self, after: str) -> ListImagesResponse:
+    async def list_images(self, after: str) -> ReadImagesResponse:
         """Some of the images of the job's project that it works on, behind `after`."""
-        request = ListImagesRequest(after=after)
+        request = ReadImagesRequest(after=after)
         return await patiently(
-            lambda: self._call(self._stub.ListImages(request, timeout=2 * _CALL_SECONDS, metadata=self._metadata()))
+            lambda: self._call(self._stub.ReadImages(request, timeout=2 * _CALL_SECONDS, metadata=self._metadata()))
         )
 
     async def suggest(self, request: SuggestShapesRequest) -> SuggestShapesResponse:

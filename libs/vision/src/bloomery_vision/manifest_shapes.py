@@ -1,6 +1,6 @@
 """Shapes as records of a manifest: plain values with the same fields whatever the geometry."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice, repeat
 from typing import Any
 
@@ -51,10 +51,20 @@ def from_column(column: pa.ListArray, classes: Sequence[str]) -> Iterator[tuple[
     """
     records = column.flatten()
     there = {field.name for field in records.type}
-    fields = [records.field(field.name).to_pylist() if field.name in there else repeat(None) for field in SHAPE_TYPE]
+    fields = [_values(records.field(field.name)) if field.name in there else repeat(None) for field in SHAPE_TYPE]
     shapes = (_shape(values, classes) for values in zip(*fields, strict=False))
     for count in pc.list_value_length(column).to_pylist():
         yield tuple(islice(shapes, count))
+
+
+def _values(field: pa.Array) -> Iterable[Any]:
+    """A field of each record. Most have none, or nothing in it: to say so of each takes longer than all the others."""
+    if field.null_count == len(field):
+        return repeat(None)
+    if pa.types.is_map(field.type) and not len(field.keys):
+        return repeat(())
+    values: list[Any] = field.to_pylist()
+    return values
 
 
 def _shape(values: tuple[Any, ...], classes: Sequence[str]) -> Shape:

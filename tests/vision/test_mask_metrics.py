@@ -12,6 +12,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from bloomery_vision.geometry import Box, Mask, Polygon
+from bloomery_vision.matching import compare_masks
+from bloomery_vision.metrics import detection_metrics
 from bloomery_vision.postprocess import Detections
 from bloomery_vision.rasterize import rasterize
 from bloomery_vision.scenes import GroundTruth
@@ -56,6 +58,15 @@ def test_the_mean_over_thresholds_counts_the_overlap_of_masks() -> None:
     metrics = masks_measured([found([part], [0.9], [0])], [[part]], [truth([whole], [0])], [[whole]], num_classes=1)
     assert metrics.map50 == pytest.approx(1)
     assert metrics.map50_95 == pytest.approx(0.7)
+
+
+def test_sizes_are_those_in_the_pixels_of_the_image() -> None:
+    """Of which four lie side by side in one of the mask's."""
+    mask = area(0, 0, 10, 10)
+    seen, objects = found([mask], [0.9], [0]), truth([mask], [0])
+    shrunk = compare_masks([seen], [[mask]], [objects], [[mask]], scales=[0.25])
+    assert detection_metrics(shrunk, num_classes=1).sizes == {"small": None, "medium": pytest.approx(1), "large": None}
+    assert masks_measured([seen], [[mask]], [objects], [[mask]], num_classes=1).sizes["small"] == pytest.approx(1)
 
 
 def test_a_mask_in_a_crowd_counts_neither_way() -> None:

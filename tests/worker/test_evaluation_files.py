@@ -22,6 +22,7 @@ from bloomery_vision.formats import Format
 from bloomery_worker.classifying import ClassificationEvaluator
 from bloomery_worker.context import Context
 from bloomery_worker.dataset import Dataset
+from bloomery_worker.evaluate import DetectionEvaluator
 from bloomery_worker.layout import tag_of
 from bloomery_worker.predictor import Images, Outputs
 from bloomery_worker.published import publish
@@ -180,6 +181,22 @@ def test_images_that_cannot_be_read_are_named_without_a_picture(files: Path, tmp
     shown = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert any(rows[0].file_name in text for text in shown.text)
     assert 0 < len(shown.of("img")) < 2 * len(rows)
+
+
+def test_where_nothing_is_to_be_found_the_page_says_so(tmp_path: Path, tags: Version) -> None:
+    """As on images with tags and no boxes."""
+    cache = cached(tags, tmp_path / "cache")
+    job = replace(JOB, manifest=str(cache.path(tags.index.digest)), cache_dir=str(cache.root), classes=tags.classes)
+    context = Context(job, lambda _: None, threading.Event())
+    evaluator = DetectionEvaluator(context.dataset, (32, 32), tags.classes)
+    nothing = np.zeros((1, 6, 21), np.float32)
+    rows = context.dataset.rows("val")
+    evaluation = evaluator.evaluate(lambda images: (nothing.repeat(len(images), axis=0),), rows, name="val")
+    publish(context, [evaluation], tmp_path)
+    shown = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert any("no figure is defined" in text for text in shown.text)
+    assert json.loads((tmp_path / "evaluation.json").read_text())["evaluations"]["val"]["metrics"] == {}
+    assert pq.read_table(tmp_path / "figures.parquet").num_rows == 15, "the bins, which are empty"
 
 
 def test_figures_of_a_trained_classifier_are_those_of_scikit_learn(

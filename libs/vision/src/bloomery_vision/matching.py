@@ -97,8 +97,8 @@ def compare_masks(
         masks: one a prediction, in the same order, of the size of the image's true masks.
         ground_truth: as for `compare_boxes`, for classes and crowds.
         true_masks: one an object, in the same order.
-        scales: of each image, how many pixels of its masks lie side by side in one of its own; 1 by default. Ranges of
-            area are those of the image's own pixels.
+        scales: of each image, the width of its masks over its own; 1 by default. Ranges of area are those of the
+            image's own pixels.
         max_det: the most detections of one class on one image that count.
 
     Raises:

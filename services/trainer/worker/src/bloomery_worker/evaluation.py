@@ -208,9 +208,10 @@ class _Teller:
         comparison: Comparison | None,
     ) -> None:
         self._mistakes, self._rows, self._classes, self._comparison = mistakes, rows, classes, comparison
-        self._kinds = mistakes.truth * (len(classes) + 1) + mistakes.predicted
+        kinds = mistakes.truth * (len(classes) + 1) + mistakes.predicted
         # The surest of each kind first, as they say most.
-        self._order = np.lexsort((-mistakes.scores, self._kinds))
+        self._order = np.lexsort((-mistakes.scores, kinds))
+        self._kinds = kinds[self._order]
 
     def name(self, number: int) -> str | None:
         """Of a class; None for background."""
@@ -222,7 +223,7 @@ class _Teller:
         if truth == predicted:
             return []
         kind = truth * (len(self._classes) + 1) + predicted
-        those = self._order[slice(*np.searchsorted(self._kinds[self._order], [kind, kind + 1]))]
+        those = self._order[slice(*np.searchsorted(self._kinds, [kind, kind + 1]))]
         _, firsts = np.unique(self._mistakes.images[those], return_index=True)
         others = np.setdiff1d(np.arange(len(those)), firsts)
         return [self._mistake(int(those[place])) for place in (*np.sort(firsts), *others)[:EXAMPLES]]

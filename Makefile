@@ -30,7 +30,7 @@ setup: .venv/.synced .venv-worker/.synced ## install everything into the checkou
 	@tools/sync .venv bloomery-server dev
 
 .venv-worker/.synced: uv.lock $(PYPROJECTS)
-	@tools/sync .venv-worker bloomery-recipe-yolo test types
+	@tools/sync .venv-worker bloomery-recipe-yolo recipes test types
 
 check: setup ## formatting, lint, types, contracts, stubs, lock
 	@.venv/bin/python tools/check.py

@@ -108,7 +108,7 @@ def test_a_dataset_version_that_is_not_there_is_told_as_such(fake: Fake, run: Ru
 
 def test_a_version_without_a_checkpoint_cannot_be_applied(fake: Fake, client: Client) -> None:
     fake.answer("GetModelVersion", inference.ModelVersion(name=world.MODEL_VERSION.name))
-    with pytest.raises(errors.FailedPrecondition, match="no checkpoint"):
+    with pytest.raises(errors.FailedPrecondition, match="no file to work on"):
         client.model_version("cells-v@1").evaluate("cells-v@1")
     assert "CreateJob" not in fake.calls
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bloomery.training.v1 import ModelFacts, VariantFacts, VariantParity
+from bloomery_vision.decoders import YOLO
 from bloomery_vision.forms import FORMS
 from bloomery_worker import kernel, machine
 from bloomery_worker.context import Context
@@ -218,7 +219,9 @@ def test_a_file_is_placed_without_copying(tmp_path: Path) -> None:
 
 
 def test_triton_reads_a_plain_config() -> None:
-    spec = ModelSpec("detect", ("a", "b"), (320, 640), "letterbox", "onnxruntime", (Tensor("output0", (6, 4200)),))
+    spec = ModelSpec(
+        "detect", ("a", "b"), (320, 640), "letterbox", YOLO, "onnxruntime", (Tensor("output0", (6, 4200)),)
+    )
     assert triton_config(spec) == (
         'backend: "onnxruntime"\n'
         "max_batch_size: 8\n"
@@ -240,14 +243,14 @@ def off_by(geometry: float, score: float) -> np.ndarray:
 
 def test_errors_of_boxes_and_scores_are_told_apart() -> None:
     images = [np.zeros((2, 4, 4, 3), dtype=np.uint8)]
-    errors = largest_errors(lambda _: (off_by(0, 0),), lambda _: (off_by(0.25, -0.5),), images, geometry_rows=4)
+    errors = largest_errors(lambda _: (off_by(0, 0),), lambda _: (off_by(0.25, -0.5),), images, decoder=YOLO)
     assert errors == (0.25, 0.5)
 
 
 def test_outputs_of_other_shapes_are_no_export() -> None:
     images = [np.zeros((1, 4, 4, 3), dtype=np.uint8)]
     with pytest.raises(ExportError):
-        largest_errors(lambda _: (off_by(0, 0),), lambda _: (off_by(0, 0)[:, :, :2],), images, geometry_rows=4)
+        largest_errors(lambda _: (off_by(0, 0),), lambda _: (off_by(0, 0)[:, :, :2],), images, decoder=YOLO)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -257,7 +260,7 @@ def test_what_is_no_number_is_no_export(broken: str, value: float) -> None:
     models = {"original": off_by(0, 0), "variant": off_by(0, 0)}
     models[broken] = off_by(value, value)
     with pytest.raises(ExportError, match=f"the {broken} gives values that are no finite numbers"):
-        largest_errors(lambda _: (models["original"],), lambda _: (models["variant"],), images, geometry_rows=4)
+        largest_errors(lambda _: (models["original"],), lambda _: (models["variant"],), images, decoder=YOLO)
 
 
 def test_what_is_no_number_is_no_prediction() -> None:

@@ -18,11 +18,12 @@ from bloomery._choices import Unassigned, chosen, split_policy
 from bloomery._fields import ProjectFields
 from bloomery._findings import findings, validation
 from bloomery._folders import look, refuse_untold, unpacked
-from bloomery._jobs import struct
+from bloomery._foreign import Decoder, Layout, Scale, parameters_of
+from bloomery._jobs import import_job
 from bloomery._labels import asset_filter, by_label_id
 from bloomery._results import Contents, Progress, Validation, unseen
 from bloomery._suggestions import delete_suggestions, find_sets
-from bloomery._upload import upload_folder, upload_input
+from bloomery._upload import upload_folder
 from bloomery.annotation import v1 as annotation
 from bloomery.common.v1 import Problem
 from bloomery.dataset import v1 as dataset
@@ -214,32 +215,46 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
         return await AsyncImport(self._session, created, found.skipped).wait(progress=progress)
 
     async def import_model(
-        self, path: str | Path, *, model: str, recipe: str, imgsz: int | None = None, name: str = ""
+        self,
+        path: str | Path,
+        *,
+        model: str,
+        recipe: str | None = None,
+        task: Task | None = None,
+        name: str = "",
+        imgsz: int | None = None,
+        classes: Sequence[str] | None = None,
+        size: tuple[int, int] | None = None,
+        layout: Layout | None = None,
+        scale: Scale | None = None,
+        decoder: Decoder | None = None,
     ) -> AsyncJob:
-        """Upload a checkpoint that was trained elsewhere, start a job that reads it, and return the job.
+        """Upload a model that was trained elsewhere, start a job that reads it, and return the job.
 
-        `model_version` of the finished job is a version like those of trainings, without a dataset version. A file
-        that is there already does not travel again.
+        `model_version` of the finished job is a version like those of trainings, without a dataset version. What is
+        there already does not travel again. All from `classes` on is for ONNX, and needed only where the file leaves
+        it open: the job fails otherwise with CONFIG_ERROR, and lists all that is to be given.
 
         Args:
-            path: a `.pt` file of Ultralytics.
+            path: a `.pt` file of Ultralytics, an `.onnx` file, or a folder with one, such as a Triton model directory.
             model: the model to publish under.
-            recipe: the one of the model's task, such as "yolo-detect".
-            imgsz: side of the model's square input in pixels; the one that it was trained with where None.
+            recipe: the one that reads it, such as "yolo-detect"; by `task` otherwise.
+            task: what the model does.
             name: id of the job; made by the server by default.
+            imgsz: side of the square input in pixels of a `.pt` file; the one that it was trained with where None.
+            classes: names in the order of their numbers.
+            size: (width, height) of its input in pixels.
+            layout: order of the axes of its input.
+            scale: what becomes of a pixel's value before the model takes it.
+            decoder: how its outputs are read.
 
         Raises:
             InvalidArgument: there is no such file, or a parameter is wrong.
             TransferFailed: the object store cannot be reached.
         """
-        source = Path(path)
-        job = training.Job(
-            kind=training.JOB_KIND_IMPORT,
-            recipe=recipe if recipe.startswith("recipes/") else f"recipes/{recipe}",
-            base=source.name,
-            base_artifact=await upload_input(self._session, self.name, source),
-            model=model if "/" in model else f"{self.name}/models/{model}",
-            parameters=struct({"imgsz": imgsz} if imgsz else {}),
+        given = parameters_of(imgsz=imgsz, classes=classes, size=size, layout=layout, scale=scale, decoder=decoder)
+        job = await import_job(
+            self._session, self.name, Path(path), model=model, recipe=recipe, task=task, parameters=given
         )
         request = training.CreateJobRequest(parent=self.name, job_id=name, job=job)
         return AsyncJob(self._session, await self._session.call(self._session.jobs.CreateJob, request))

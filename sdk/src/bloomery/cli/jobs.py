@@ -87,8 +87,8 @@ def show_(job: JobArgument, project: ProjectOption = None, output: OutputOption 
 @app.command(epilog="Example: bloomery jobs watch JOB")
 def watch(job: JobArgument, project: ProjectOption = None) -> None:
     """Watch a job to its end; Ctrl-C only detaches. Exits with 1 where it failed; shows what it made."""
+    from bloomery.cli._making import show_version
     from bloomery.cli.evaluate import show_evaluations
-    from bloomery.cli.models import show_version
 
     with connect(project) as client:
         found = client.job(job)

@@ -7,11 +7,10 @@ import typer
 
 from bloomery._evaluations import main_metrics
 from bloomery._names import enumerated, short, size
-from bloomery.cli import aliases, better
-from bloomery.cli._jobs import show_job
-from bloomery.cli._live import follow_new
+from bloomery.cli import aliases, better, foreign
+from bloomery.cli._making import show_version
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, VersionArgument, YesOption, connect
-from bloomery.cli._output import as_json, dump, fields, grid, listing, show
+from bloomery.cli._output import as_json, dump, fields, listing
 from bloomery.cli._progress import steps
 from bloomery.cli._variants import show_variants
 from bloomery.cli.compare import show_comparison
@@ -19,7 +18,7 @@ from bloomery.cli.evaluate import Split
 from bloomery.cli.lineage import show_model
 
 if TYPE_CHECKING:
-    from bloomery import Job, ModelVersion
+    from bloomery import ModelVersion
     from bloomery.inference.v1 import ModelDeletion
 
 app = typer.Typer(help="Models: what jobs made, with proof of where it came from.", no_args_is_help=True)
@@ -173,26 +172,7 @@ def download(
         typer.echo(file)
 
 
-@app.command("import", epilog="Example: bloomery models import best.pt --model mine --recipe yolo-detect --follow")
-def import_(
-    file: Annotated[Path, typer.Argument(help="A .pt file that Ultralytics has written.")],
-    model: Annotated[str, typer.Option(help="Model to publish under.")],
-    recipe: Annotated[str, typer.Option(help="The one of the model's task, such as yolo-detect.")],
-    imgsz: Annotated[
-        int | None,
-        typer.Option(help="Side of the model's input in pixels; the one that it was trained with by default."),
-    ] = None,
-    name: Annotated[str, typer.Option(help="Id of the job; made by the server by default.")] = "",
-    follow_: Annotated[
-        bool, typer.Option("--follow", "-f", help="Watch to the end and show the model version; Ctrl-C only detaches.")
-    ] = False,
-    project: ProjectOption = None,
-    output: OutputOption = Output.table,
-) -> None:
-    """Import a model that was trained elsewhere: a job reads the file, safely, and publishes a version."""
-    with connect(project) as client:
-        job = client.project(project).import_model(file, model=model, recipe=recipe, imgsz=imgsz, name=name)
-        show_making(job, output, follow=follow_)
+app.command("import", epilog=foreign.EXAMPLE)(foreign.run)
 
 
 @app.command(epilog="Example: bloomery models delete cells-v@1 --yes")
@@ -226,52 +206,3 @@ def _show_deletion(found: "ModelDeletion") -> None:
         "files": f"{found.file_count}, {size(found.total_bytes)}",
     }
     fields(rows)
-
-
-def show_making(job: "Job", output: Output, *, follow: bool) -> None:
-    """Write a job that was just created; with `follow`, the model version that it made once it is over.
-
-    Raises:
-        JobFailed: it ended FAILED or CANCELLED.
-    """
-    if not follow:
-        show_job(job, output)
-        return
-    follow_new(job)
-    show_version(job.check().model_version(), output)
-
-
-def show_version(version: "ModelVersion", output: Output) -> None:
-    """Write one model version."""
-    proto, lineage = version.proto, version.lineage
-    rows = {
-        "name": version.name,
-        "aliases": ", ".join(version.aliases),
-        "state": "" if version.active else "inactive",
-        "note": version.note,
-        "task": version.task,
-        "classes": version.classes,
-        "input": f"{proto.input.width} x {proto.input.height}" if proto.input.width else "",
-        "metrics": main_metrics(version.metrics) or "",
-        "job": lineage.job,
-        "recipe": lineage.recipe,
-        "dataset": lineage.dataset_version,
-        "base": lineage.base,
-        "license": lineage.license,
-        "created": version.create_time,
-    }
-    show(proto, rows, output)
-    if output is Output.table and proto.variants:
-        grid(
-            ("VARIANT", "STATE", "PRECISION", "DEVICE", "P50 MS"),
-            [
-                (
-                    one.name.rpartition("/")[2],
-                    one.State.Name(one.state).removeprefix("STATE_"),
-                    one.precision,
-                    one.device,
-                    one.latency.p50_ms or "",
-                )
-                for one in proto.variants
-            ],
-        )

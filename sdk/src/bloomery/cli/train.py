@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import typer
 
 from bloomery.cli import _config
+from bloomery.cli._making import show_making
 from bloomery.cli._options import LARGEST, Output, OutputOption, ProjectOption, connect
 from bloomery.cli._pairs import lists, pairs, seconds, size, values
 from bloomery.cli.groups import show_search
-from bloomery.cli.models import show_making
 
 EXAMPLE = "Example: bloomery train cells-v@1 --recipe yolo-detect --set epochs=5 --set imgsz=320 --follow"
 

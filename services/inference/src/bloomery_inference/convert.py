@@ -1,6 +1,6 @@
 """Between protobuf and the inference service's own values."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from google.protobuf import json_format
@@ -29,6 +29,7 @@ from bloomery_inference.model import (
     Origin,
     Prediction,
     Variant,
+    VariantState,
     VersionContent,
 )
 from bloomery_inference.names import DATASET_VERSION, DEPLOYMENT, MODEL, VARIANT, VERSION, parse_selector
@@ -36,6 +37,7 @@ from bloomery_kit.errors import FailedPrecondition, FieldViolation, InvalidArgum
 from bloomery_kit.etags import etag_of
 from bloomery_kit.fields import check_labels, check_text
 from bloomery_kit.times import to_timestamp
+from bloomery_vision.forms import ONNX_FILE
 from bloomery_vision.messages import found_message
 
 TASKS = {
@@ -52,7 +54,7 @@ ORIGINS = {"dataset_version": DATASET_VERSION, "base": VERSION}
 _MAX_NAME = 200
 _MAX_NOTE = 10_000
 CHECKPOINT = "checkpoint"
-"""Role of the artifact of a version that variants are made from."""
+"""Role of the artifact of a version that jobs work on, where it has one."""
 
 
 def model_etag(model: Model) -> str:
@@ -145,14 +147,29 @@ def variant_name(variant: Variant) -> str:
     return VARIANT.format(project=variant.project, model=variant.model, version=variant.number, variant=variant.id)
 
 
-def checkpoint_of(version: ModelVersion) -> Artifact:
-    """The file that variants are made from. Raise FailedPrecondition NO_CHECKPOINT."""
-    for artifact in version.content.artifacts:
-        if artifact.role == CHECKPOINT:
-            return artifact
+def source_of(version: ModelVersion) -> Artifact:
+    """The file that jobs work on: its checkpoint, or the ONNX file as which it came.
+
+    Raise FailedPrecondition NO_CHECKPOINT where it has neither.
+    """
+    for artifact in sources_of(version):
+        return artifact
     name, fix = version_name(version), "optimize a version that has one"
     message = f"{name} has no checkpoint to make variants from; {fix}"
     raise FailedPrecondition("NO_CHECKPOINT", message, [PreconditionViolation("NO_CHECKPOINT", name, fix)])
+
+
+def sources_of(version: ModelVersion) -> Sequence[Artifact]:
+    """That file, or nothing."""
+    checkpoints = [one for one in version.content.artifacts if one.role == CHECKPOINT]
+    made = [one for variant in version.variants if is_source(version, variant) for one in variant.result.artifacts]
+    return checkpoints or [one for one in made if one.role.endswith(f"/{ONNX_FILE}")]
+
+
+def is_source(version: ModelVersion, variant: Variant) -> bool:
+    """Whether a variant is what the version came as, and all that there is of it: made by its own job, not from it."""
+    alone = not any(one.role == CHECKPOINT for one in version.content.artifacts)
+    return alone and variant.job == version.content.lineage.job and variant.state is VariantState.READY
 
 
 def changes(message: ModelMessage, paths: Collection[str]) -> dict[str, object]:

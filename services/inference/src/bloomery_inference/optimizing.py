@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from bloomery_inference.convert import checkpoint_of
+from bloomery_inference.convert import source_of
 from bloomery_inference.model import Variant, VariantState
 from bloomery_inference.pending import PENDING
 from bloomery_inference.registry import Registry
@@ -68,7 +68,7 @@ class Optimizer:
         self, name: str, wish: Wish, repeatable: Repeatable[ModelVariant], answer: Callable[[Variant], ModelVariant]
     ) -> ModelVariant:
         version = await self._registry.get_version(name)
-        checkpoint_of(version)
+        source_of(version)
         async with self._db.write() as tx:
             if not await models.lock_version(tx, version.uid):
                 raise NotFound("model version", name, hint="it was deleted a moment ago")

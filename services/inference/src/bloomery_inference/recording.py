@@ -16,7 +16,7 @@ import grpc
 
 from bloomery.dataset.v1 import AcquireReferenceRequest
 from bloomery.training.v1 import FeedItem, JobKind
-from bloomery_inference.convert import CHECKPOINT
+from bloomery_inference.convert import sources_of
 from bloomery_inference.deletion import hold_of
 from bloomery_inference.holding import Holding
 from bloomery_inference.model import Artifact, Cleanup, Model, ModelVersion, VersionContent
@@ -186,8 +186,7 @@ class Recorder:
 def _is_measured(version: ModelVersion, item: FeedItem) -> bool:
     """Whether a job worked on the files of a version, or of the variant of it that it names."""
     if not item.job.model_variant:
-        own = {one.digest for one in version.content.artifacts if one.role == CHECKPOINT}
-        return item.job.base_artifact.digest in own
+        return item.job.base_artifact.digest in {one.digest for one in sources_of(version)}
     named = [one for one in version.variants if one.id == _variant_id(item)]
     made = {one.digest for variant in named for one in variant.result.artifacts}
     given = {one.digest for one in item.job.variant_artifacts}

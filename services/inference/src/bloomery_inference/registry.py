@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from bloomery_inference.convert import model_etag, version_name
+from bloomery_inference.convert import is_source, model_etag, variant_name, version_name
 from bloomery_inference.deletion import forget_model, forget_version, keys_of
 from bloomery_inference.housekeeping import CLEANUPS
 from bloomery_inference.model import Cleanup, Model, ModelVersion, Origin, Variant
@@ -162,10 +162,11 @@ class Registry:
     async def delete_variant(self, name: str) -> None:
         """Forget a variant; its files go soon after.
 
-        Raise NotFound, InvalidArgument for "latest" and aliases, FailedPrecondition DEPLOYED.
+        Raise NotFound, InvalidArgument for "latest" and aliases, FailedPrecondition DEPLOYED or VARIANT_IS_SOURCE.
         """
         check_lasting(name.partition("/variants/")[0])
         variant = await self.get_variant(name)
+        check_spare(await self.get_version(name.partition("/variants/")[0]), variant)
         async with self._db.write() as tx:
             await models.lock_model(tx, variant.project, variant.model)
             await check_undeployed(tx, name, [variant.uid])
@@ -183,6 +184,15 @@ async def version_in(tx: Transaction, name: str, field: str = "name") -> ModelVe
         hint = "list the versions of the model" + ("" if selector.is_lasting else ", and its aliases")
         raise NotFound("model version", name, hint=hint)
     return version
+
+
+def check_spare(version: ModelVersion, variant: Variant) -> None:
+    """Raise FailedPrecondition where a variant is the model itself, which came as it and has no checkpoint."""
+    if is_source(version, variant):
+        fix = "delete the version"
+        message = f"{variant_name(variant)} is all that there is of its model; {fix}"
+        violation = PreconditionViolation("VARIANT_IS_SOURCE", variant_name(variant), fix)
+        raise FailedPrecondition("VARIANT_IS_SOURCE", message, [violation])
 
 
 def check_nameless(version: ModelVersion) -> None:

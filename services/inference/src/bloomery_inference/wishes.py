@@ -8,7 +8,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from bloomery.inference.v1 import ModelForm, OptimizeModelVersionRequest
 from bloomery.training.v1 import CreateJobRequest, Job, JobKind
-from bloomery_inference.convert import artifact_message, checkpoint_of, version_name
+from bloomery_inference.convert import artifact_message, source_of, version_name
 from bloomery_inference.model import Json, ModelVersion, Variant
 from bloomery_inference.names import PROJECT
 from bloomery_kit.errors import FailedPrecondition, PreconditionViolation, Violations
@@ -66,7 +66,7 @@ def optimize_job(version: ModelVersion, variant: Variant) -> CreateJobRequest:
         recipe=content.lineage.recipe.split(" ")[0],
         parameters=parameters,
         dataset_version=variant.dataset_version or content.lineage.dataset_version,
-        base_artifact=artifact_message(checkpoint_of(version)),
+        base_artifact=artifact_message(source_of(version)),
         model_version=version_name(version),
     )
     return CreateJobRequest(

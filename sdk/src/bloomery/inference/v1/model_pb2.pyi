@@ -188,7 +188,7 @@ class ModelVersion(message.Message):
 
     @builtins.property
     def artifacts(self) -> containers.RepeatedCompositeFieldContainer[resources_pb2.Artifact]:
-        """Files: checkpoint, metrics, logs."""
+        """Files: checkpoint, metrics, logs. A model that was imported as ONNX has no checkpoint: its variant `onnx-fp32` is the model."""
 
     @builtins.property
     def metrics(self) -> containers.ScalarMap[builtins.str, builtins.float]:
@@ -784,7 +784,7 @@ class ModelVariant(message.Message):
     reason: builtins.str
     """Why it failed, for people, such as "EXPORT_FAILED: ..." with the reason of its job; empty unless FAILED. Output only."""
     job: builtins.str
-    """Job that makes or made it: an OPTIMIZE job, or the training that made the version. Output only."""
+    """Job that makes or made it: an OPTIMIZE job, or the training or import that made the version. Output only."""
     @builtins.property
     def artifacts(self) -> containers.RepeatedCompositeFieldContainer[resources_pb2.Artifact]:
         """Files: a self-contained Triton model directory. `file_name` is the path inside it. Output only."""

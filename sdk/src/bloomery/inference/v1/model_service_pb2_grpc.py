@@ -300,7 +300,8 @@ class ModelServiceServicer:
 
     def DeleteModelVariant(self, request, context):
         """Deletes a variant; its files go soon after. A job that is still making it goes on, for nothing: cancel it. INVALID_ARGUMENT: one of the version "latest" or
-        of an alias, which may be another at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION `DEPLOYED`: as at DeleteModelVersion.
+        of an alias, which may be another at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION `DEPLOYED`: as at DeleteModelVersion;
+        `VARIANT_IS_SOURCE`: it is the model itself, which was imported as ONNX and has no checkpoint; delete the version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

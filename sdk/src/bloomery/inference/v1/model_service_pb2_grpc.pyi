@@ -103,7 +103,8 @@ class ModelServiceStub:
     """Lists the variants of a version in the order of their ids. NOT_FOUND: list the versions."""
     DeleteModelVariant: grpc.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVariantRequest, empty_pb2.Empty]
     """Deletes a variant; its files go soon after. A job that is still making it goes on, for nothing: cancel it. INVALID_ARGUMENT: one of the version "latest" or
-    of an alias, which may be another at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION `DEPLOYED`: as at DeleteModelVersion.
+    of an alias, which may be another at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION `DEPLOYED`: as at DeleteModelVersion;
+    `VARIANT_IS_SOURCE`: it is the model itself, which was imported as ONNX and has no checkpoint; delete the version.
     """
     SetModelAlias: grpc.UnaryUnaryMultiCallable[model_service_pb2.SetModelAliasRequest, model_pb2.ModelAlias]
     """Puts an alias on a version: makes it, or moves it from the version that it names. One that is there already stays as it is and gets no entry in its
@@ -202,7 +203,8 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Lists the variants of a version in the order of their ids. NOT_FOUND: list the versions."""
     DeleteModelVariant: aio.UnaryUnaryMultiCallable[model_service_pb2.DeleteModelVariantRequest, empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes a variant; its files go soon after. A job that is still making it goes on, for nothing: cancel it. INVALID_ARGUMENT: one of the version "latest" or
-    of an alias, which may be another at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION `DEPLOYED`: as at DeleteModelVersion.
+    of an alias, which may be another at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION `DEPLOYED`: as at DeleteModelVersion;
+    `VARIANT_IS_SOURCE`: it is the model itself, which was imported as ONNX and has no checkpoint; delete the version.
     """
     SetModelAlias: aio.UnaryUnaryMultiCallable[model_service_pb2.SetModelAliasRequest, model_pb2.ModelAlias]  # type: ignore[assignment]
     """Puts an alias on a version: makes it, or moves it from the version that it names. One that is there already stays as it is and gets no entry in its
@@ -400,7 +402,8 @@ class ModelServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[empty_pb2.Empty, abc.Awaitable[empty_pb2.Empty]]:
         """Deletes a variant; its files go soon after. A job that is still making it goes on, for nothing: cancel it. INVALID_ARGUMENT: one of the version "latest" or
-        of an alias, which may be another at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION `DEPLOYED`: as at DeleteModelVersion.
+        of an alias, which may be another at a repeat. NOT_FOUND: it is gone already. FAILED_PRECONDITION `DEPLOYED`: as at DeleteModelVersion;
+        `VARIANT_IS_SOURCE`: it is the model itself, which was imported as ONNX and has no checkpoint; delete the version.
         """
 
     @abc_1.abstractmethod

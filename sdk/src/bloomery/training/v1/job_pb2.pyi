@@ -230,8 +230,8 @@ class Job(message.Message):
     model: builtins.str
     """`projects/{project}/models/{model}` under which TRAIN and IMPORT publish their result; for TRAIN the model with the dataset's id by default."""
     model_version: builtins.str
-    """The model version that OPTIMIZE, EVALUATE or PREDICT works on: `projects/{project}/models/{model}/versions/{version}`. `base_artifact` is its checkpoint, unless
-    `model_variant` names another form of it.
+    """The model version that OPTIMIZE, EVALUATE or PREDICT works on: `projects/{project}/models/{model}/versions/{version}`. `base_artifact` is its checkpoint, or
+    the `1/model.onnx` of its own variant where it was imported as ONNX, unless `model_variant` names another form of it.
     """
     deadline_seconds: builtins.int
     """Seconds that the work may take, all attempts together; 0 for no limit."""

@@ -784,11 +784,13 @@ class AttemptSuccess(message.Message):
 
     @builtins.property
     def model(self) -> model_facts_pb2.ModelFacts:
-        """What was made, where the job makes a model: set for TRAIN and IMPORT, whose job fails without it, or with a part of it missing."""
+        """What was made, where the job makes a model: set for TRAIN and IMPORT, whose job fails without it, or with a part of it missing. `artifacts` has a file of the
+        role `checkpoint`, or `variants` the model itself as ONNX in fp32.
+        """
 
     @builtins.property
     def variants(self) -> containers.RepeatedCompositeFieldContainer[model_facts_pb2.VariantFacts]:
-        """Forms of a model that the job made or failed to make: one for OPTIMIZE, those of the last stage for TRAIN."""
+        """Forms of a model that the job made or failed to make: one for OPTIMIZE, those of the last stage for TRAIN, the model itself for an IMPORT of an ONNX file."""
 
     def __init__(
         self,

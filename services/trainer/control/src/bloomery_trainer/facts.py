@@ -33,8 +33,8 @@ def problems(spec: Spec, success: Success) -> list[str]:
         found += _of_model(model, spec) if model else [f"model: is required for {spec.kind.name}"]
         if model and not _is_newer(success.versions.get(_WORKER, "")):
             found += _unknown(model, spec)
-        if "checkpoint" not in roles:
-            found.append("artifacts: one of the role `checkpoint` is required")
+        if "checkpoint" not in roles and not any(_is_model(variant) for variant in variants):
+            found.append("artifacts: one of the role `checkpoint` is required, unless `variants` has the model itself")
     if spec.kind is Kind.OPTIMIZE and len(variants) != 1:
         found.append(f"variants: one is required for OPTIMIZE, not {len(variants)}")
     for index, variant in enumerate(variants):
@@ -44,6 +44,11 @@ def problems(spec: Spec, success: Success) -> list[str]:
     if odd := list(islice(_odd_numbers(success.details, "details"), _LISTED)):
         found.append(f"{', '.join(odd)}: must be finite; give null, or leave it out")
     return found
+
+
+def _is_model(variant: VariantFacts) -> bool:
+    """Whether jobs can work on a variant where there is no checkpoint."""
+    return (variant.format, variant.precision) == ("onnx", "fp32") and not variant.failure
 
 
 def _odd_numbers(value: object, path: str) -> Iterator[str]:

@@ -30,12 +30,16 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What an exported model takes and gives, and what runs it. `size` is that of its uint8 RGB input `images`."""
+    """What an exported model takes and gives, how that is read, and what runs it.
+
+    `size` is that of its uint8 RGB input `images`.
+    """
 
     task: str
     classes: tuple[str, ...]
     size: tuple[int, int]
     resize: str
+    decoder: str
     runtime: str
     outputs: tuple[Tensor, ...]
 

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from bloomery_vision.forms import FORMS, Form
+from bloomery_vision.interpret import default_decoder
 from bloomery_worker import machine
 from bloomery_worker.applying import Applied
 from bloomery_worker.context import Context
@@ -15,13 +16,12 @@ from bloomery_worker.runners import RUNNERS, Runner
 MANIFEST = "manifest.json"
 
 
-def applied_form(context: Context, evaluator: MakeEvaluator, *, decoder: str) -> Applied:
+def applied_form(context: Context, evaluator: MakeEvaluator) -> Applied:
     """The form of a model that the job names.
 
     Args:
         context: of the job.
         evaluator: measures models of its task.
-        decoder: how the outputs of the recipe's models are read.
 
     Raises:
         ConfigError: there is no such form, it is one of another task, or this worker has no runtime for it.
@@ -46,7 +46,7 @@ def applied_form(context: Context, evaluator: MakeEvaluator, *, decoder: str) ->
         classes=tuple(map(str, classes)),
         size=(height, width),
         resize=str(resize),
-        decoder=decoder,
+        decoder=str(said.get("decoder") or default_decoder(task)),
         packages=(form.runtime, "numpy", "bloomery-worker"),
         runtime=form.runtime,
         file=file,

@@ -7,10 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bloomery.training.v1 import VariantParity
+from bloomery_vision.decoders import YOLO, YOLO_END_TO_END
 from bloomery_vision.forms import Limits
 from bloomery_vision.interpret import are_finite
 from bloomery_worker.failures import ExportError
 from bloomery_worker.predictor import Images, Outputs, Predictor
+
+_COORDINATES, _CLASS = 4, 5
+"""How many numbers of a box are coordinates, and where a row has its class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +82,13 @@ def generated_images(count: int, size: tuple[int, int]) -> Images:
 
 
 def largest_errors(
-    original: Predictor, variant: Predictor, batches: Iterable[Images], *, geometry_rows: int
+    original: Predictor, variant: Predictor, batches: Iterable[Images], *, decoder: str
 ) -> tuple[float, float]:
     """The largest difference of a coordinate and of a score between two models on batches [B, H, W, 3].
 
-    The first `geometry_rows` rows of the first output [B, rows, ...] are coordinates, all else are scores.
+    What of the first output is a coordinate goes by the `decoder` that reads it; all else are scores. Of heads that
+    give rows, best first, each of the better half is compared with the nearest of the other model's: where scores are
+    nearly equal, the order says nothing.
 
     Raises:
         ExportError: the outputs have different shapes, or values that are no finite numbers.
@@ -93,11 +99,29 @@ def largest_errors(
         _check_finite("original", before)
         _check_finite("variant", after)
         for number, (one, other) in enumerate(_pairs(before, after)):
-            error = np.abs(one - other)
-            rows = geometry_rows if number == 0 else 0
-            geometry = max(geometry, float(error[:, :rows].max(initial=0.0)))
-            score = max(score, float(error[:, rows:].max(initial=0.0)))
+            for errors in _errors(one, other, decoder if number == 0 else ""):
+                geometry, score = max(geometry, errors[0]), max(score, errors[1])
     return geometry, score
+
+
+def _errors(one: NDArray[np.float32], other: NDArray[np.float32], decoder: str) -> Iterator[tuple[float, float]]:
+    """The largest differences of coordinates and of scores of an output [B, ...]."""
+    if decoder == YOLO_END_TO_END:
+        for left, right in zip(one, other, strict=True):
+            yield from (_of_rows(left, right), _of_rows(right, left))
+        return
+    error, rows = np.abs(one - other), _COORDINATES if decoder == YOLO else 0
+    yield float(error[:, :rows].max(initial=0.0)), float(error[:, rows:].max(initial=0.0))
+
+
+def _of_rows(one: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[float, float]:
+    """Of the better half of rows [N, 6 + k], against the nearest of the same class in the others."""
+    better = one[: -(-len(one) // 2)]
+    boxes = np.abs(better[:, None, :_COORDINATES] - other[None, :, :_COORDINATES]).max(axis=2)
+    boxes[better[:, None, _CLASS] != other[None, :, _CLASS]] = np.inf
+    nearest = boxes.argmin(axis=1)
+    found = np.abs(better - other[nearest])
+    return float(boxes.min(axis=1).max(initial=0.0)), float(found[:, _COORDINATES:].max(initial=0.0))
 
 
 def _check_finite(which: str, outputs: Outputs) -> None:

@@ -54,7 +54,7 @@ class Original:
         classes: names in the order of their numbers.
         size: of its input.
         resize: how an image is fitted to it.
-        box_rows: how many rows of the first output are coordinates.
+        decoder: how its outputs are read.
         packages: that made it, whose versions are told.
     """
 
@@ -64,7 +64,7 @@ class Original:
     classes: tuple[str, ...]
     size: Size
     resize: str
-    box_rows: int
+    decoder: str
     packages: tuple[str, ...]
 
 
@@ -257,7 +257,7 @@ def _on_dataset(context: Context, plan: Plan, original: Original, made: Predicto
     evaluator = original.evaluator(dataset, check=check)
     fitted = (evaluator.fit(dataset.image(row)) for row in rows)
     models = Remembering(original.predict), Remembering(made)
-    geometry, score = largest_errors(*models, _batches(fitted, check), geometry_rows=original.box_rows)
+    geometry, score = largest_errors(*models, _batches(fitted, check), decoder=original.decoder)
     before, after = (evaluator.evaluate(model, rows, name="golden").means for model in models)
     metrics = {name: (before[name], after[name]) for name in evaluator.judged}
     return Parity(len(rows), geometry, score, metrics, plan.form.limits)
@@ -268,7 +268,7 @@ def _on_generated(context: Context, plan: Plan, original: Original, made: Predic
     count = min(plan.images, GENERATED)
     context.log.warning("There is no dataset version: the export is compared on %d generated images.", count)
     images = iter(generated_images(count, original.size))
-    errors = largest_errors(original.predict, made, _batches(images, check), geometry_rows=original.box_rows)
+    errors = largest_errors(original.predict, made, _batches(images, check), decoder=original.decoder)
     return Parity(count, *errors, {}, plan.form.limits)
 
 
@@ -285,6 +285,7 @@ def _spec(context: Context, form: Form, original: Original, made: Runner) -> Mod
         classes=original.classes,
         size=original.size,
         resize=original.resize,
+        decoder=original.decoder,
         runtime=form.runtime,
         outputs=tuple(Tensor(name, output.shape[1:]) for name, output in outputs),
     )

@@ -37,7 +37,7 @@ def applied(context: Context, flavour: Flavour) -> Applied:
         DataError: the files of the form are none.
     """
     if context.job.variant:
-        return applied_form(context, flavour.evaluator, decoder=flavour.decoder)
+        return applied_form(context, flavour.evaluator)
     model = named_model(context, device=machine.device())
     return Applied(
         predict=model,

@@ -5,39 +5,17 @@ from functools import partial
 from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.model import TrainedModel
 from bloomery_recipe_yolo.named import named_model
-from bloomery_worker.context import Context, StopRequestedError
-from bloomery_worker.messages import ProgressNote
+from bloomery_worker import optimizing
+from bloomery_worker.context import Context
 from bloomery_worker.recipe import Result
-from bloomery_worker.variants import Original, Plan, make_variant
+from bloomery_worker.variants import Original
 
 PACKAGES = ("ultralytics", "bloomery-recipe-yolo")
 
 
 def optimize(context: Context, flavour: Flavour) -> Result:
-    """Makes a variant of the model that the job names.
-
-    Raises:
-        ExportError: it does not give the same answers.
-    """
-    plan = Plan.of(context)
-    model = named_model(context, device="cpu")
-
-    def say(phase: str, fraction: float) -> None:
-        context.progress(ProgressNote(phase=phase, fraction=fraction, device="cpu"))
-
-    def check() -> None:
-        if context.should_stop():
-            raise StopRequestedError(0)
-
-    made = make_variant(context, plan, original(flavour, model), say=say, check=check)
-    parity = made.facts.parity
-    return Result(
-        files=made.files,
-        metrics={"parity/original": parity.original_metric, "parity/variant": parity.variant_metric},
-        details={},
-        versions=made.versions,
-        variants=(made.facts,),
-    )
+    """Makes a variant of the model that the job names. Raises ExportError where it does not give the same answers."""
+    return optimizing.optimize(context, lambda: original(flavour, named_model(context, device="cpu")))
 
 
 def original(flavour: Flavour, model: TrainedModel) -> Original:
@@ -50,6 +28,6 @@ def original(flavour: Flavour, model: TrainedModel) -> Original:
         classes=model.classes,
         size=size,
         resize=flavour.resize,
-        box_rows=flavour.box_rows,
+        decoder=flavour.decoder,
         packages=PACKAGES,
     )

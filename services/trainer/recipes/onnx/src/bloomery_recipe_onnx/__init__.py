@@ -1,0 +1,1 @@
+"""Recipes for models that come as ONNX files, whatever trained them."""

@@ -93,7 +93,7 @@ async def ready_variant(service: Service, directory: Path, *, model: str = "pets
     """Record a version of a model whose variant has these files."""
     item = with_facts(trained(len(service.trainer.feed) + 1, model=model))
     service.trainer.feed.append(await with_variant(item, service.objects, directory))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while True:
             request = ListModelVersionsRequest(parent=f"projects/pets/models/{model}")
             versions = (await service.models.ListModelVersions(request)).model_versions

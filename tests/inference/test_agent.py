@@ -81,6 +81,8 @@ async def test_an_agent_that_is_killed_at_any_step_leaves_nothing_and_goes_on(
     uid = version.variants[0].uid
     await plan(service, "triton", version)
     agent = Agent(service.target, triton, tmp_path / "agent.log")
+    foreign = triton.repository / ".somebody"
+    foreign.mkdir()
     for step in STEPS:
         agent.start("-m", "tests.inference.dying_agent", step)
         assert await asyncio.to_thread(agent.wait) == -signal.SIGKILL, step
@@ -89,8 +91,9 @@ async def test_an_agent_that_is_killed_at_any_step_leaves_nothing_and_goes_on(
     with agent:
         (replica,) = await reported(service, "triton", lambda found: any(one.has(uid, READY) for one in found))
         assert [model.uid for model in replica.models] == [uid]
-        assert {path.name for path in triton.repository.iterdir()} == {uid, OWN}
+        assert {path.name for path in triton.repository.iterdir()} == {uid, OWN, foreign.name}
         assert {path.name for path in (triton.repository / OWN / "models").iterdir()} == {uid}
         await plan(service, "triton")
         await reported(service, "triton", lambda found: not found[0].models)
-    assert {path.name for path in triton.repository.iterdir()} == {OWN}
+    assert {path.name for path in triton.repository.iterdir()} == {OWN, foreign.name}
+    foreign.rmdir()

@@ -162,5 +162,20 @@ async def test_what_an_earlier_process_has_loaded_counts_and_leaves_first(
     assert runtime.models == {"a", foreign}
 
 
+async def test_models_that_are_held_take_no_others_place_and_leave_at_once(
+    models: LoadedModels, runtime: SlowRuntime
+) -> None:
+    for name in "ab":
+        await models.hold(variant(name))
+    for _ in range(2):
+        assert await ask(models, "c") == "c"
+    assert runtime.loads == ["a", "b", "c"]
+    await models.let_go("a")
+    assert runtime.models == {"b", "c"}
+    async with models.use(variant("b")):
+        await models.let_go("b")
+        assert "b" in runtime.models
+
+
 async def lost(name: str, images: NDArray[np.uint8]) -> Tensors:
     raise NotLoaded(name)

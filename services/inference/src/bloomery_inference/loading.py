@@ -25,7 +25,7 @@ _UID = re.compile(r"[0-9a-f]{32}")
 
 
 class LoadedModels:
-    """At most about `limit` models in a runtime; one that is in use stays."""
+    """At most about `limit` models in a runtime, beside those that are held; one that is in use stays."""
 
     def __init__(self, files: ModelCache, runtime: ModelRuntime, *, limit: int) -> None:
         self._files = files
@@ -33,6 +33,7 @@ class LoadedModels:
         self._limit = limit
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._in_use: defaultdict[str, int] = defaultdict(int)
+        self._held: set[str] = set()
         self._adopted = False
         # Loading and unloading one model take turns; whoever waits for a turn keeps the lock alive.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -45,23 +46,32 @@ class LoadedModels:
     @asynccontextmanager
     async def use(self, variant: Variant) -> AsyncIterator[None]:
         """Keep a model loaded while the block runs. Raise ModelLoadError, Unavailable."""
-        await self.hold(variant)
+        await self._enter(variant)
         try:
             yield
         finally:
-            self.release(variant.uid)
+            self._leave(variant.uid)
 
     async def hold(self, variant: Variant) -> None:
-        """Load a model and keep it until as many calls of `release`. Raise ModelLoadError, Unavailable."""
+        """Load a model and keep it until `let_go`. Raise ModelLoadError, Unavailable."""
+        await self._enter(variant)
+        self._held.add(variant.uid)
+
+    async def let_go(self, uid: str) -> None:
+        """Free a model that was held, unless it is in use."""
+        self._held.discard(uid)
+        self._leave(uid)
+        await self._unload(uid)
+
+    async def _enter(self, variant: Variant) -> None:
         self._in_use[variant.uid] += 1
         try:
             await self._ensure(variant)
         except BaseException:
-            self.release(variant.uid)
+            self._leave(variant.uid)
             raise
 
-    def release(self, uid: str) -> None:
-        """Let a model leave that was held, once others want its place."""
+    def _leave(self, uid: str) -> None:
         self._in_use[uid] -= 1
         if not self._in_use[uid]:
             del self._in_use[uid]
@@ -107,4 +117,4 @@ class LoadedModels:
         return self._turns.setdefault(uid, asyncio.Lock())
 
     def _surplus(self) -> int:
-        return max(0, len(self._recent) - self._limit)
+        return max(0, len(self._recent.keys() - self._held) - self._limit)

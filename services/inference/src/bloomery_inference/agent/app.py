@@ -1,7 +1,6 @@
 """Wiring of the agent beside a Triton server."""
 
 import asyncio
-import shutil
 from pathlib import Path
 from typing import Self
 
@@ -11,7 +10,7 @@ from bloomery_inference.agent.plans import PlanSource
 from bloomery_inference.agent.replica import LOOP, PLAN_LOOP, REPORT_LOOP, Replica
 from bloomery_inference.agent.reporting import Reporter
 from bloomery_inference.agent.settings import AgentSettings
-from bloomery_inference.agent.staging import Staging
+from bloomery_inference.agent.staging import Staging, sweep
 from bloomery_inference.runtime import TritonRuntime
 from bloomery_kit.auth import service_token
 from bloomery_kit.clients import channel
@@ -81,6 +80,4 @@ def _prepare(repository: Path) -> None:
     staged = repository / OWN / "models"
     staged.mkdir(parents=True, exist_ok=True)
     for folder in (repository, staged):
-        for path in folder.iterdir():
-            if path.name.startswith(".") and path.name != OWN:
-                shutil.rmtree(path, ignore_errors=True)
+        sweep(folder)

@@ -54,9 +54,9 @@ class HeldModels:
         return await self._models.infer(self._held[uid], images)
 
     async def unload(self, uid: str) -> None:
-        """See Loader. It leaves memory when others want its place, so that one that comes back at once is there."""
+        """See Loader."""
         if self._held.pop(uid, None):
-            self._models.release(uid)
+            await self._models.let_go(uid)
 
     async def remove(self, uid: str) -> None:
         """See Loader."""

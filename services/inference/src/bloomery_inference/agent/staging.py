@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _TIMEOUT = httpx.Timeout(10.0, read=60.0)
+_PARTIAL = re.compile(r"\.[0-9a-f]{32}\.[0-9a-f]{32}")
+"""A model on its way into a folder, or out of it: see `remove` of files.py, and Triton's runtime."""
 _GONE = frozenset({404, 410})
 
 
@@ -59,10 +62,6 @@ class Staging:
     async def close(self) -> None:
         """Give the connections back."""
         await self._http.aclose()
-
-    async def sweep(self) -> None:
-        """Remove what crashes have left half fetched. Call it before the first fetch."""
-        await asyncio.to_thread(_sweep, self._root)
 
     async def fetch(self, model: PlannedModel) -> StagedFiles:
         """The whole directory of a model.
@@ -187,7 +186,8 @@ def _folders(root: Path) -> Collection[str]:
     return [path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
 
 
-def _sweep(root: Path) -> None:
-    for path in root.iterdir():
-        if path.name.startswith("."):
+def sweep(folder: Path) -> None:
+    """Remove the models that a crash has left half placed in a folder, and nothing else that is hidden there."""
+    for path in folder.iterdir():
+        if _PARTIAL.fullmatch(path.name):
             shutil.rmtree(path, ignore_errors=True)

@@ -1,6 +1,7 @@
 """Frames in, answers out: order, backpressure, what one frame and what a stream is refused for, and how streams end."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from bloomery_kit.errors import ResourceExhausted
 from tests.inference.asking import V1, fields_of, recorded
 from tests.inference.conftest import Service
 from tests.inference.models import write_finder
+from tests.inference.neighbours import PROJECT_UID
 from tests.inference.samples import trained, with_facts, with_variant
 from tests.inference.test_predict import SIDE, white
 
@@ -71,6 +73,20 @@ async def test_an_encoded_frame_and_its_pixels_are_seen_alike(finding: Service) 
     assert (raw.prediction.width, raw.prediction.height) == (40, 20)
 
 
+async def test_what_the_server_has_already_is_a_frame_too_and_what_it_lacks_stops_no_other(finding: Service) -> None:
+    await finding.objects.put(f"{PROJECT_UID}/{hashlib.sha256(white(40, 20)).hexdigest()}", white(40, 20))
+    kept = f"sha256:{hashlib.sha256(white(40, 20)).hexdigest()}"
+    found = await answers(
+        finding,
+        PredictStreamRequest(blob=kept),
+        PredictStreamRequest(blob=f"sha256:{'0' * 64}"),
+        PredictStreamRequest(asset="projects/others/assets/a"),
+        PredictStreamRequest(image=white(40, 20)),
+    )
+    assert [one.status.code for one in found] == [0, 5, 3, 0]
+    assert found[0].prediction.shapes == found[3].prediction.shapes
+
+
 async def test_a_frame_that_cannot_be_used_stops_no_other(finding: Service) -> None:
     broken = (
         PredictStreamRequest(image=b"no image"),
@@ -84,7 +100,7 @@ async def test_a_frame_that_cannot_be_used_stops_no_other(finding: Service) -> N
     found = await answers(finding, good, *broken, good)
     assert [one.status.code for one in found] == [0, 3, 3, 3, 3, 3, 3, 0]
     assert "NOT_AN_IMAGE" in str(found[1].status)
-    assert "exactly one of image and pixels" in found[3].status.message
+    assert "exactly one of image, pixels, asset and blob" in found[3].status.message
     assert "11 were sent" in found[4].status.message
     assert [one.HasField("prediction") for one in found] == [True, *[False] * 6, True]
 

@@ -18,9 +18,10 @@ from grpc_status.rpc_status import to_status as abortable
 
 from bloomery.annotation.v1 import annotation_service_pb2
 from bloomery.dataset.v1 import dataset_service_pb2
+from bloomery.inference import v1 as inference
 from bloomery.inference.v1 import deployment_service_pb2, model_service_pb2, prediction_service_pb2
 from bloomery.training.v1 import job_service_pb2
-from bloomery_kit.errors import BloomeryError, to_status
+from bloomery_kit.errors import BloomeryError, InvalidArgument, NotFound, to_status
 
 FILES = (
     annotation_service_pb2,
@@ -157,8 +158,31 @@ class Fake:
                 yield request
 
         await context.send_initial_metadata(())
-        async for item in self._talks[name](recorded()):
+        talk = self._talks.get(name) or self._predicted
+        async for item in talk(recorded()):
             yield await _sent(item, context)
+
+    async def _predicted(self, requests: AsyncIterator[Any]) -> AsyncIterator[object]:
+        """Frames as the real server answers them: each as Predict is told to, refusals of images one by one."""
+        options = inference.PredictRequest()
+        async for frame in requests:
+            if frame.HasField("options"):
+                options = frame.options
+                continue
+            request = inference.PredictRequest(image=frame.image, asset=frame.asset, blob=frame.blob)
+            request.MergeFrom(options)
+            self.calls["Predict"].append(request)
+            faults, answer = self._faults["Predict"], self.answers["Predict"]
+            fault = faults.popleft() if faults else None
+            reply = inference.PredictStreamResponse(number=frame.number)
+            if isinstance(fault, BloomeryError) and not _of_image(fault):
+                yield fault
+            elif isinstance(fault, BloomeryError):
+                reply.status.CopyFrom(to_status(fault))
+            else:
+                seen: Any = await asyncio.to_thread(answer, request) if callable(answer) else answer
+                reply.prediction.MergeFrom(seen)
+            yield reply
 
     def _record(self, name: str, request: Message, context: Any) -> None:
         self.calls[name].append(request)
@@ -193,6 +217,13 @@ class _Handlers(grpc.GenericRpcHandler):
         if method.server_streaming:
             return grpc.unary_stream_rpc_method_handler(stream, read, write)
         return grpc.unary_unary_rpc_method_handler(unary, read, write)
+
+
+def _of_image(error: BloomeryError) -> bool:
+    if isinstance(error, NotFound):
+        return error.metadata["resource_type"] in ("asset", "blob")
+    fields = {violation.field for violation in error.violations} if isinstance(error, InvalidArgument) else set()
+    return bool(fields) and fields <= {"image", "asset", "blob", "region", "tiling"}
 
 
 async def _sent(item: object, context: Any) -> Message:

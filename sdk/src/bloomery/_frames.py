@@ -11,11 +11,13 @@ import grpc
 
 from bloomery import errors
 from bloomery._concurrency import unbroken
-from bloomery._images import ImageLike, content_of
+from bloomery._fields import AssetFields
+from bloomery._images import Blob, ImageLike, content_of
 from bloomery._results import Predicted, Prediction, Source
 from bloomery._session import Session
 from bloomery._status import from_status
 from bloomery._watch import REOPEN_PAUSE, patient_pause
+from bloomery.annotation.v1 import Asset
 from bloomery.inference import v1 as inference
 
 if TYPE_CHECKING:
@@ -201,7 +203,7 @@ class Exchange(Generic[FrameT]):
             return Predicted(one.image, error=one.error)
         if reply.status.code:
             error = from_status(reply.status)
-            assert isinstance(error, errors.InvalidArgument)
+            assert isinstance(error, errors.InvalidArgument | errors.NotFound)
             return Predicted(one.image, error=error)
         return Predicted(one.image, Prediction(reply.prediction, one.source))
 
@@ -212,6 +214,12 @@ def _sent(image: FrameT, number: int) -> _Sent[FrameT]:
     if isinstance(image, Frame):
         request.number, content = image.number, image.image
         request.time.FromNanoseconds(round(image.time * 1e9))
+    if isinstance(content, Asset | AssetFields):
+        request.asset = content.name
+        return _Sent(image, request)
+    if isinstance(content, Blob):
+        request.blob = content.uri
+        return _Sent(image, request)
     try:
         request.image, pixels, source = content_of(content)
     except errors.InvalidArgument as error:

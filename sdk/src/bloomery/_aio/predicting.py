@@ -6,10 +6,9 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Generic, TypedDict, TypeVar, Unpack
 
-from bloomery import errors
 from bloomery._aio.base import AsyncHandle
-from bloomery._concurrency import in_order
 from bloomery._fields import AssetFields, Named
+from bloomery._frames import Exchange, one_by_one
 from bloomery._images import Blob, ImageLike, encoded
 from bloomery._looking import Masks, box_of, mask_form, tiling_of
 from bloomery._results import Predicted, Prediction
@@ -18,10 +17,7 @@ from bloomery.inference import v1 as inference
 
 M = TypeVar("M", bound=Named)
 ImageT = TypeVar("ImageT", bound=ImageLike)
-_AT_ONCE = 4
 _PREDICT_SECONDS = 120.0
-_OF_ONE_SIZE = ("REGION_OUTSIDE", "TOO_MANY_TILES")
-"""Reasons for which images of another size may be fine."""
 
 
 class PredictOptions(TypedDict, total=False):
@@ -108,7 +104,7 @@ class AsyncPredicting(AsyncHandle[M], Generic[M]):
     async def predict_each(
         self, images: Iterable[ImageT] | AsyncIterable[ImageT], **options: Unpack[PredictOptions]
     ) -> AsyncIterator[Predicted[ImageT]]:
-        """Predict on images, several at once, and yield what became of each, in their order.
+        """Predict on images, by one stream, and yield what became of each, in their order.
 
         An image that cannot be read or used does not stop the others: its `error` says why.
 
@@ -121,7 +117,10 @@ class AsyncPredicting(AsyncHandle[M], Generic[M]):
             FailedPrecondition: the version has no READY variant; `optimize` makes one.
         """
         listed = [one async for one in images] if isinstance(images, AsyncIterable) else list(images)
-        async with aclosing(in_order((self._attempt(one, options) for one in listed), _AT_ONCE)) as found:
+        if not listed:
+            return
+        exchange = Exchange(self._session, self._asked(**options), one_by_one(listed))
+        async with aclosing(exchange.predicted()) as found:
             async for one in found:
                 yield one
 
@@ -149,21 +148,3 @@ class AsyncPredicting(AsyncHandle[M], Generic[M]):
     def _class_of(self, name: str) -> str:
         """The class that people mean by a name."""
         return name
-
-    async def _attempt(self, image: ImageT, options: PredictOptions) -> Predicted[ImageT]:
-        try:
-            return Predicted(image, await self.predict(image, **options))
-        except (errors.InvalidArgument, errors.NotFound) as error:
-            if not _concerns(image, error):
-                raise
-            return Predicted(image, error=error)
-
-
-def _concerns(image: object, error: errors.InvalidArgument | errors.NotFound) -> bool:
-    """Whether an error is about this image alone, and not about what was asked for."""
-    if error.reason in _OF_ONE_SIZE:
-        return True
-    if isinstance(error, errors.NotFound):
-        name = image.name if isinstance(image, Asset | AssetFields) else image.uri if isinstance(image, Blob) else None
-        return name is not None and error.details.get("name") == name
-    return {violation.where for violation in error.violations} in ({"image"}, {"asset"}, {"blob"})

@@ -16,7 +16,7 @@ async def opening(requests: AsyncIterator[PredictStreamRequest]) -> PredictReque
         violations = Violations()
         if not request.HasField("options"):
             violations.add("options", "the first message of a stream says what to predict with")
-        if size_of(request):
+        if size_of(request) or request.asset or request.blob:
             violations.add("image", "frames come in the messages behind the first one")
         violations.raise_if_any()
         return request.options
@@ -37,12 +37,16 @@ def size_of(frame: PredictStreamRequest) -> int:
     return len(frame.image) + len(frame.pixels.rgb)
 
 
-def image_of(frame: PredictStreamRequest, images: ImageSource) -> ImageContent:
-    """The image of a frame. Raise InvalidArgument where it has none, two, or pixels that are not as many as it says."""
-    if frame.HasField("pixels") == bool(frame.image):
-        raise InvalidArgument([FieldViolation("image", "set exactly one of image and pixels")])
-    if frame.image:
-        return images.given(frame.image)
+async def image_of(frame: PredictStreamRequest, images: ImageSource, project: str) -> ImageContent:
+    """The image of a frame of a project.
+
+    Raise InvalidArgument where it has none, two, or pixels that are not as many as it says, or as ImageSource does;
+    NotFound.
+    """
+    if sum(map(bool, (frame.image, frame.HasField("pixels"), frame.asset, frame.blob))) != 1:
+        raise InvalidArgument([FieldViolation("image", "set exactly one of image, pixels, asset and blob")])
+    if not frame.HasField("pixels"):
+        return await images.find(project, image=frame.image, asset=frame.asset, blob=frame.blob)
     pixels = frame.pixels
     if min(pixels.width, pixels.height) < 1 or len(pixels.rgb) != 3 * pixels.width * pixels.height:
         text = (

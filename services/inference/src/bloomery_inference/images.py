@@ -6,6 +6,8 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+import grpc
+
 from bloomery.annotation.v1 import GetAssetRequest, GetProjectRequest
 from bloomery_inference.model import ImageContent, RawImage
 from bloomery_inference.names import ASSET, PROJECT
@@ -39,7 +41,12 @@ class ImageSource:
         if ASSET.parse(asset, "asset")["project"] != project:
             text = f"must belong to the model's project, {PROJECT.format(project=project)}"
             raise InvalidArgument([FieldViolation("asset", text)])
-        found = await self._annotations.GetAsset(GetAssetRequest(name=asset))
+        try:
+            found = await self._annotations.GetAsset(GetAssetRequest(name=asset))
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                raise NotFound("asset", asset) from error
+            raise
         self._check_size("asset", found.size_bytes)
         key = f"{await self._uid(project)}/{found.digest.partition(':')[2]}"
         return ImageContent(found.size_bytes, partial(self._objects.get, key))

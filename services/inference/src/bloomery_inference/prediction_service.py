@@ -20,7 +20,7 @@ from bloomery_inference.predictor import Predictor
 from bloomery_inference.remembered import Remembered
 from bloomery_inference.serving.routing import Asked, Router
 from bloomery_inference.streaming import Streams
-from bloomery_kit.errors import InvalidArgument
+from bloomery_kit.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     import grpc
@@ -58,13 +58,17 @@ class PredictionServicer(PredictionServiceServicer):
         """See the contract."""
         asked = await frames.opening(requests)
         options = convert.predict_options(asked, images=False)
+        project = convert.project_asked(asked)
         await self._check(asked, options)
         # Whoever waits for it knows that the options are taken.
         await context.send_initial_metadata(())
 
         async def answer(frame: PredictStreamRequest) -> PredictStreamResponse:
             try:
-                image = frames.image_of(frame, self._images)
+                image = await frames.image_of(frame, self._images, project)
+            except (InvalidArgument, NotFound) as error:
+                return frames.reply(frame, error)
+            try:
                 prediction = await self._answer(asked, image, options, patient=True)
             except InvalidArgument as error:
                 return frames.reply(frame, error)

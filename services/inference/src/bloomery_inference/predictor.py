@@ -9,10 +9,12 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from bloomery_inference import metrics
 from bloomery_inference.budget import Budget
 from bloomery_inference.choosing import chosen_variant
 from bloomery_inference.looking import Look, check_tiling, look_at
 from bloomery_inference.model import ImageContent, ModelVersion, Options, Prediction, RawImage, Variant
+from bloomery_inference.pacing import Pace
 from bloomery_kit.errors import FieldViolation, InvalidArgument, ResourceExhausted
 
 if TYPE_CHECKING:
@@ -78,17 +80,20 @@ class View:
 
 
 class Predictor:
-    """Predictions behind a bounded queue: `running` at once, `waiting` in line.
+    """Predictions behind a bounded queue: `running` at once, at most `waiting` in line.
 
-    Together they hold `waiting_bytes` of encoded images, and `decoding_bytes` while images are decoded.
+    Fewer where they would take much longer than alone: see Pace. Together they hold
+    `waiting_bytes` of encoded images, and `decoding_bytes` while images are decoded.
     """
 
     def __init__(
         self, models: LoadedModels, *, running: int, waiting: int, waiting_bytes: int, decoding_bytes: int
     ) -> None:
         self._models = models
-        self._capacity = running + waiting
+        self._pace = Pace(running + waiting)
+        self._models_in_use = metrics.ModelsInUse()
         self._admitted = 0
+        self._working = 0
         self._bytes = waiting_bytes
         self._held = 0
         self._slots = asyncio.Semaphore(running)
@@ -109,14 +114,32 @@ class Predictor:
     async def answer(self, question: Question, image: ImageContent, *, patient: bool = False) -> Prediction:
         """Answer a question about an image. Raise InvalidArgument, ResourceExhausted, and what its models raise."""
         version, variant, watch = question.version, question.variant, question.watch
-        with watch.measure("total"):
+        with self._models_in_use.measured(question), watch.measure("total"):
             slot = self._turn(watch) if patient else self._slot(watch, image.size_bytes)
-            async with slot, AsyncExitStack() as stack:
-                with watch.measure("load"):
-                    await stack.enter_async_context(question.models.use(variant))
-                view = await stack.enter_async_context(self._decoded(question, image))
-                found = await (self._at_once if view.fitted else self._by_tiles)(question, view)
+            with self._paced(question):
+                async with slot, AsyncExitStack() as stack:
+                    with watch.measure("load"):
+                        await stack.enter_async_context(question.models.use(variant))
+                    view = await stack.enter_async_context(self._decoded(question, image))
+                    found = await (self._at_once if view.fitted else self._by_tiles)(question, view)
         return Prediction(version, variant, view.size[0], view.size[1], found, watch.stages)
+
+    @contextmanager
+    def _paced(self, question: Question) -> Iterator[None]:
+        """Let the pace learn from a prediction; what says nothing of others is left out."""
+        self._working += 1
+        together, start = self._working, time.perf_counter()
+        try:
+            yield
+            together = max(together, self._working)
+            spent = time.perf_counter() - start
+            stages = question.watch.stages
+            if question.options.tiling is None:
+                own = (stages["load_ms"] + stages["decode_ms"]) / 1000
+                self._pace.took(question.variant.uid, spent - own, together)
+        finally:
+            self._working -= 1
+            metrics.LIMIT.set(self._pace.limit)
 
     def question(self, version: ModelVersion, options: Options) -> Question:
         """What is asked of a version about any image. Raise as `predict` where that is wrong for every image."""
@@ -175,24 +198,29 @@ class Predictor:
 
     @asynccontextmanager
     async def _slot(self, watch: Stopwatch, size: int) -> AsyncIterator[None]:
-        if self._admitted >= self._capacity or (self._held and self._held + size > self._bytes):
-            raise ResourceExhausted("TOO_MANY_PREDICTIONS", "too many predictions at once", retry_after=1.0)
+        if self._admitted >= self._pace.limit or (self._held and self._held + size > self._bytes):
+            text = "too many predictions at once"
+            raise ResourceExhausted("TOO_MANY_PREDICTIONS", text, retry_after=self._pace.seconds)
         self._admitted += 1
         self._held += size
+        metrics.ADMITTED.set(self._admitted)
         try:
             async with self._turn(watch):
                 yield
         finally:
             self._admitted -= 1
             self._held -= size
+            metrics.ADMITTED.set(self._admitted)
 
     @asynccontextmanager
     async def _turn(self, watch: Stopwatch) -> AsyncIterator[None]:
         with watch.measure("queue"):
             await self._slots.acquire()
+        metrics.RUNNING.inc()
         try:
             yield
         finally:
+            metrics.RUNNING.dec()
             self._slots.release()
 
 

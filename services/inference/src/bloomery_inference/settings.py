@@ -53,7 +53,7 @@ class InferenceSettings(ServiceSettings):
     running_predictions: int = Field(default_factory=usable_cores, ge=1)
     """Predictions that run at once."""
     waiting_predictions: int = Field(default=64, ge=0)
-    """Predictions that may wait; more are refused with a delay."""
+    """Predictions that may wait at most; more are refused with a delay, and so are those that would wait for long."""
     waiting_bytes: int = Field(default=512 << 20, ge=1)
     """Images that wait or run at once, and the same for frames of streams; a larger one is taken alone."""
     prediction_streams: int = Field(default=16, ge=1)

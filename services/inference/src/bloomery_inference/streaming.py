@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
+from bloomery_inference import metrics
 from bloomery_inference.budget import Budget
 from bloomery_kit.errors import ResourceExhausted
 from bloomery_kit.feeds import random_lifetime
@@ -90,6 +91,7 @@ class Streams:
             raise ResourceExhausted("TOO_MANY_STREAMS", text, retry_after=1.0)
         self._left -= 1
         try:
-            yield
+            with metrics.STREAMS.track_inprogress():
+                yield
         finally:
             self._left += 1

@@ -285,10 +285,16 @@ class PredictStreamRequest(message.Message):
     TIME_FIELD_NUMBER: builtins.int
     IMAGE_FIELD_NUMBER: builtins.int
     PIXELS_FIELD_NUMBER: builtins.int
+    ASSET_FIELD_NUMBER: builtins.int
+    BLOB_FIELD_NUMBER: builtins.int
     number: builtins.int
     """The client's number of the frame, such as its place in the video; the answer repeats it, nobody else looks at it."""
     image: builtins.bytes
-    """The frame as an encoded image, as Predict takes it. Exactly one of `image` and `pixels` is set."""
+    """The frame as an encoded image, as Predict takes it. Exactly one of `image`, `pixels`, `asset` and `blob` is set."""
+    asset: builtins.str
+    """An image of the model's project, as Predict takes it."""
+    blob: builtins.str
+    """An image among the blobs of the model's project, as Predict takes it."""
     @builtins.property
     def options(self) -> PredictRequest:
         """What to predict with, for all frames: a PredictRequest without an image. Set in the first message only."""
@@ -309,10 +315,12 @@ class PredictStreamRequest(message.Message):
         time: duration_pb2.Duration | None = ...,
         image: builtins.bytes = ...,
         pixels: Pixels | None = ...,
+        asset: builtins.str = ...,
+        blob: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["options", b"options", "pixels", b"pixels", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["image", b"image", "number", b"number", "options", b"options", "pixels", b"pixels", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["asset", b"asset", "blob", b"blob", "image", b"image", "number", b"number", "options", b"options", "pixels", b"pixels", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -53,10 +53,11 @@ class PredictionServiceStub:
     answer; repeat.
     """
     PredictStream: grpc.StreamStreamMultiCallable[prediction_service_pb2.PredictStreamRequest, prediction_service_pb2.PredictStreamResponse]
-    """Predicts on the frames of a video or a camera, one answer for each, in their order. Changes nothing. The first message has `options` and nothing else, each
-    further one a frame. A frame that cannot be used is answered with its error in `status`, INVALID_ARGUMENT with the reasons of Predict, and the stream goes
-    on; whatever is wrong with more than one frame ends the stream with the errors of Predict, among them NOT_FOUND once the version is deleted. What the names
-    in `options` stand for is looked up for each frame, so that an alias that moves, or a deployment that serves another version, takes a stream along.
+    """Predicts on the frames of a video or a camera, or on many images, one answer for each, in their order. Changes nothing. The first message has `options` and
+    nothing else, each further one a frame. A frame that cannot be used is answered with its error in `status`, INVALID_ARGUMENT with the reasons of Predict, or
+    NOT_FOUND where its asset or blob is not there, and the stream goes on; whatever is wrong with more than one frame ends the stream with the errors of
+    Predict, among them NOT_FOUND once the version is deleted. What the names in `options` stand for is looked up for each frame, so that an alias that moves, or
+    a deployment that serves another version, takes a stream along.
     The server holds a few frames of a stream and reads no more until they are answered, and their answers are taken: whoever reads slowly, or sends faster than
     the model is, is slowed down by the transport, and never refused. Keep the frames that are not answered yet.
     The server's metadata comes when the options are taken: whoever waits for it before the first frame is told of a refusal by its status, and not by a write
@@ -92,10 +93,11 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
     answer; repeat.
     """
     PredictStream: aio.StreamStreamMultiCallable[prediction_service_pb2.PredictStreamRequest, prediction_service_pb2.PredictStreamResponse]  # type: ignore[assignment]
-    """Predicts on the frames of a video or a camera, one answer for each, in their order. Changes nothing. The first message has `options` and nothing else, each
-    further one a frame. A frame that cannot be used is answered with its error in `status`, INVALID_ARGUMENT with the reasons of Predict, and the stream goes
-    on; whatever is wrong with more than one frame ends the stream with the errors of Predict, among them NOT_FOUND once the version is deleted. What the names
-    in `options` stand for is looked up for each frame, so that an alias that moves, or a deployment that serves another version, takes a stream along.
+    """Predicts on the frames of a video or a camera, or on many images, one answer for each, in their order. Changes nothing. The first message has `options` and
+    nothing else, each further one a frame. A frame that cannot be used is answered with its error in `status`, INVALID_ARGUMENT with the reasons of Predict, or
+    NOT_FOUND where its asset or blob is not there, and the stream goes on; whatever is wrong with more than one frame ends the stream with the errors of
+    Predict, among them NOT_FOUND once the version is deleted. What the names in `options` stand for is looked up for each frame, so that an alias that moves, or
+    a deployment that serves another version, takes a stream along.
     The server holds a few frames of a stream and reads no more until they are answered, and their answers are taken: whoever reads slowly, or sends faster than
     the model is, is slowed down by the transport, and never refused. Keep the frames that are not answered yet.
     The server's metadata comes when the options are taken: whoever waits for it before the first frame is told of a refusal by its status, and not by a write
@@ -140,10 +142,11 @@ class PredictionServiceServicer(metaclass=abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[prediction_service_pb2.PredictStreamRequest],
         context: _ServicerContext,
     ) -> typing.Union[abc.Iterator[prediction_service_pb2.PredictStreamResponse], abc.AsyncIterator[prediction_service_pb2.PredictStreamResponse]]:
-        """Predicts on the frames of a video or a camera, one answer for each, in their order. Changes nothing. The first message has `options` and nothing else, each
-        further one a frame. A frame that cannot be used is answered with its error in `status`, INVALID_ARGUMENT with the reasons of Predict, and the stream goes
-        on; whatever is wrong with more than one frame ends the stream with the errors of Predict, among them NOT_FOUND once the version is deleted. What the names
-        in `options` stand for is looked up for each frame, so that an alias that moves, or a deployment that serves another version, takes a stream along.
+        """Predicts on the frames of a video or a camera, or on many images, one answer for each, in their order. Changes nothing. The first message has `options` and
+        nothing else, each further one a frame. A frame that cannot be used is answered with its error in `status`, INVALID_ARGUMENT with the reasons of Predict, or
+        NOT_FOUND where its asset or blob is not there, and the stream goes on; whatever is wrong with more than one frame ends the stream with the errors of
+        Predict, among them NOT_FOUND once the version is deleted. What the names in `options` stand for is looked up for each frame, so that an alias that moves, or
+        a deployment that serves another version, takes a stream along.
         The server holds a few frames of a stream and reads no more until they are answered, and their answers are taken: whoever reads slowly, or sends faster than
         the model is, is slowed down by the transport, and never refused. Keep the frames that are not answered yet.
         The server's metadata comes when the options are taken: whoever waits for it before the first frame is told of a refusal by its status, and not by a write

@@ -215,7 +215,8 @@ def _follow(deployment: "Deployment") -> None:
         return
     for _ in deployment.watch():
         line = f"{deployment.id} {deployment.state} {deployment.reason}".rstrip()
-        if line != told:
+        # Between what is said and what comes of it nothing is to be told.
+        if not told.startswith(line):
             typer.echo(line, err=True)
         told = line
 

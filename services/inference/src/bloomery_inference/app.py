@@ -39,6 +39,8 @@ from bloomery_inference.remembered import Remembered
 from bloomery_inference.runtime import open_runtime
 from bloomery_inference.service import ModelServicer
 from bloomery_inference.serving import rollout
+from bloomery_inference.serving.comparing import LOOP as COMPARISONS_LOOP
+from bloomery_inference.serving.comparing import Cases, Comparer
 from bloomery_inference.serving.deployment_service import DeploymentServicer
 from bloomery_inference.serving.deployments import Deployments
 from bloomery_inference.serving.plans import Plans
@@ -124,7 +126,8 @@ class InferenceApp:
         )
         deployments = Deployments(db, rollouts, changed=changed)
         self._clients = Clients(patience=settings.replica_patience)
-        router = Router(Remembered(db, deployments.served), predictor, loaded, self._clients)
+        cases = Cases(percent=settings.compared_percent)
+        router = Router(Remembered(db, deployments.served), predictor, loaded, self._clients, cases)
         versions = Remembered(db, partial(registry.get_version, field="model_version"))
         self._predictions = PredictionServicer(versions, images, predictor, router, streams)
         beat = settings.replica_silence / 3
@@ -142,6 +145,7 @@ class InferenceApp:
         self.loops.add(parked.LOOP, parking.try_again, parking.pause)
         self.loops.add(pending.LOOP, waiting.settle, waiting.pause)
         self.loops.add(rollout.LOOP, rollouts.move, rollouts.pause)
+        self.loops.add(COMPARISONS_LOOP, Comparer(db, cases, router).compare_next, 0.0)
         tidying = partial(changed.listen(housekeeping.CLEANUPS).wait, settings.tidy_interval)
         self.loops.add(housekeeping.LOOP, housekeeper.tidy, tidying)
         if isinstance(settings.runtime, OnnxSettings):

@@ -81,3 +81,5 @@ class InferenceSettings(ServiceSettings):
     """Seconds for which a model that served stays loaded."""
     replica_patience: float = Field(default=30.0, gt=0)
     """Seconds for the answer of a replica, after which another one is asked."""
+    compared_percent: float = Field(default=10.0, ge=0, le=100)
+    """Percent of the requests of a deployment that are asked of both its versions, where it has two."""

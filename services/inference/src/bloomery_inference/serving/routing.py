@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bloomery_inference.serving.comparing import Case, Cases
 from bloomery_inference.serving.holding import name_of
 from bloomery_inference.serving.model import LoadState, PlannedModel, Replica
 from bloomery_inference.serving.running import Here, There
@@ -42,10 +43,16 @@ class Route:
 
 
 class Router:
-    """Asks deployments. Those of this process's own runtime use `here`, others are reached through `clients`."""
+    """Asks deployments. Those of this process's own runtime use `here`, others are reached through `clients`.
 
-    def __init__(self, served: Remembered[Served], predictor: Predictor, here: Models, clients: Clients) -> None:
+    What two versions of one are to be asked goes to `cases`.
+    """
+
+    def __init__(
+        self, served: Remembered[Served], predictor: Predictor, here: Models, clients: Clients, cases: Cases
+    ) -> None:
         self._served = served
+        self._cases = cases
         self._predictor = predictor
         self._here = here
         self._clients = clients
@@ -63,13 +70,26 @@ class Router:
         """
         route = await self._route(asked.deployment)
         try:
-            return await self.ask(route, asked, patient=patient)
+            answer = await self.ask(route, asked, patient=patient)
         except Unavailable:
             # What was on its way out may have left since the look at it.
             again = await self._route(asked.deployment)
             if again.model.variant.uid == route.model.variant.uid:
                 raise
             return await self.ask(again, asked, patient=patient)
+        self._offer(asked, route, answer)
+        return answer
+
+    def _offer(self, asked: Asked, route: Route, answer: Prediction) -> None:
+        """Let the other version be asked as well, where there is one and the request is in the sample."""
+        deployment = route.served.deployment
+        if not (deployment.serving and deployment.candidate):
+            return
+        if self._cases.takes(deployment, self._asked[deployment.uid]):
+            is_serving = route.model.variant.uid == deployment.serving
+            other = self.to(route.served, deployment.candidate if is_serving else deployment.serving)
+            if other:
+                self._cases.offer(Case(asked, answer, other))
 
     async def ask(self, route: Route, asked: Asked, *, patient: bool) -> Prediction:
         """Predict as a route says."""

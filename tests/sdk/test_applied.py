@@ -202,6 +202,18 @@ def test_a_prediction_may_be_on_images_of_the_project(fake: Fake, client: Client
         assert run(f"predict-batch cells-v@1 {line}").exit_code == 2
 
 
+def test_a_prediction_takes_a_variant_and_classes_and_how_many(fake: Fake, client: Client, run: Run) -> None:
+    name = f"{world.MODEL_VERSION.name}/variants/onnx-int8"
+    fake.answer("GetModelVariant", inference.ModelVariant(name=name, state=inference.ModelVariant.STATE_READY))
+    model = client.model_version("cells-v@1")
+    model.predict_project(variant="onnx-int8", classes=["rbc", "WBC"], max_shapes=5)
+    assert run("predict-batch cells-v@1 --on cells-v@1 --variant onnx-int8 --classes RBC --max-shapes 5").exit_code == 0
+    first, second = (request.job for request in fake.calls["CreateJob"])
+    assert (first.model_variant, second.model_variant) == (name, name)
+    assert dict(first.parameters) == {"classes": "RBC,WBC", "max_shapes": 5}
+    assert dict(second.parameters) == {"classes": "RBC", "max_shapes": 5, "split": "test"}
+
+
 def test_a_finished_prediction_says_what_became_of_its_images(fake: Fake, run: Run) -> None:
     job = training.Job(name=world.JOB.name, kind=training.JOB_KIND_PREDICT, state=training.JOB_STATE_SUCCEEDED)
     job.project_images.read_sequence = 7

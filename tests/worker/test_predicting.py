@@ -15,7 +15,7 @@ from bloomery_vision.manifest import ManifestRow
 from bloomery_worker import predicting
 from bloomery_worker.applying import Applied
 from bloomery_worker.context import Context, StopRequestedError
-from bloomery_worker.failures import DataError
+from bloomery_worker.failures import ConfigError, DataError
 from bloomery_worker.messages import CheckpointNote, JobSpec, Note, ProgressNote
 from bloomery_worker.predicting import FILE, predict
 from bloomery_worker.predictor import Images, Outputs
@@ -147,6 +147,16 @@ def test_a_checkpoint_that_holds_all_leaves_nothing_to_do(bench: Bench) -> None:
     model, details = bench.run(resume_dir=str(folder), resume_epoch=16, attempt=2)
     assert (model.seen, details["images"]) == (0, 16)
     assert bench.lines() == whole
+
+
+def test_only_what_is_wanted_is_written_down(bench: Bench) -> None:
+    wanted = {**bench.job.parameters, "classes": "light", "max_shapes": 1}
+    bench.run(parameters=wanted)
+    assert {shape["label"] for line in bench.lines() for shape in line["shapes"]} == {"light"}
+    bench.run(parameters={**bench.job.parameters, "max_shapes": 1})
+    assert {len(line["shapes"]) for line in bench.lines()} == {1}
+    with pytest.raises(ConfigError, match="dusk, dawn is no class of the model"):
+        bench.run(parameters={**wanted, "classes": "light, dusk,dawn"})
 
 
 @pytest.fixture

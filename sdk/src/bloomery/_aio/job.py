@@ -23,7 +23,7 @@ from bloomery._evaluations import Evaluation
 from bloomery._fields import DatasetVersionFields, JobFields, ModelVersionFields
 from bloomery._files import Download
 from bloomery._jobs import Parameter, applied
-from bloomery._labels import asset_filter
+from bloomery._labels import asset_filter, class_of
 from bloomery._names import parent_of
 from bloomery._reproduction import repetition
 from bloomery._results import Epoch, Event, Progress, Sample, Step, unseen
@@ -387,6 +387,8 @@ class AsyncModelVersion(AsyncServing):
         variant: str = "",
         confidence: float | None = None,
         iou: float | None = None,
+        classes: Sequence[str] = (),
+        max_shapes: int | None = None,
         multi_label: bool = False,
         suggest: bool = False,
         name: str = "",
@@ -402,6 +404,8 @@ class AsyncModelVersion(AsyncServing):
             variant: id of the one to predict with, such as "onnx-int8", by its own runtime; the checkpoint by default.
             confidence: smallest score to write down, 0 to 1; here and below, None for the recipe's default.
             iou: overlap above which the weaker of two boxes of one class is dropped, 0 to 1; not for classifiers.
+            classes: only these classes; empty for all.
+            max_shapes: at most so many on one image, best first.
             multi_label: let one place answer for several classes; not for classifiers.
             suggest: also save what it sees as suggestions beside people's shapes, in place of what this version
                 suggested on these images before; `suggestions` lists them.
@@ -423,6 +427,8 @@ class AsyncModelVersion(AsyncServing):
             split=split,
             confidence=confidence,
             iou=iou,
+            classes=",".join(class_of(name, self.classes) for name in classes) or None,
+            max_shapes=max_shapes,
             multi_label=multi_label or None,
         )
 
@@ -433,6 +439,8 @@ class AsyncModelVersion(AsyncServing):
         variant: str = "",
         confidence: float | None = None,
         iou: float | None = None,
+        classes: Sequence[str] = (),
+        max_shapes: int | None = None,
         multi_label: bool = False,
         suggest: bool = False,
         name: str = "",
@@ -445,6 +453,8 @@ class AsyncModelVersion(AsyncServing):
             variant: as all that follow, as `predict_dataset` takes it.
             confidence: see there.
             iou: see there.
+            classes: see there.
+            max_shapes: see there.
             multi_label: see there.
             suggest: see there.
             name: see there.
@@ -467,6 +477,8 @@ class AsyncModelVersion(AsyncServing):
             suggest=suggest,
             confidence=confidence,
             iou=iou,
+            classes=",".join(class_of(name, self.classes) for name in classes) or None,
+            max_shapes=max_shapes,
             multi_label=multi_label or None,
         )
 

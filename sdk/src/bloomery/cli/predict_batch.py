@@ -18,6 +18,8 @@ class _Options(TypedDict):
     variant: str
     confidence: float | None
     iou: float | None
+    classes: list[str]
+    max_shapes: int | None
     multi_label: bool
     suggest: bool
     name: str
@@ -48,6 +50,8 @@ def run(
     iou: Annotated[
         float | None, typer.Option(min=0, max=1, help="Overlap from which the weaker of two boxes of a class goes.")
     ] = None,
+    classes: Annotated[str, typer.Option(metavar="NAME,...", help="Only these classes.")] = "",
+    max_shapes: Annotated[int | None, typer.Option(min=1, help="At most so many on one image, best first.")] = None,
     multi_label: MultiLabelOption = False,
     suggest: Annotated[
         bool,
@@ -72,6 +76,8 @@ def run(
             "variant": variant,
             "confidence": confidence,
             "iou": iou,
+            "classes": [name for name in classes.split(",") if name],
+            "max_shapes": max_shapes,
             "multi_label": multi_label,
             "suggest": suggest,
             "name": name,

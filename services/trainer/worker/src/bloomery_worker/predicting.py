@@ -5,7 +5,7 @@ import logging
 import shutil
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -20,7 +20,7 @@ from bloomery_vision.manifest import ManifestRow
 from bloomery_worker import machine
 from bloomery_worker.applying import Applied, lineage, multi_label, paced
 from bloomery_worker.context import Context, StopRequestedError
-from bloomery_worker.failures import DataError
+from bloomery_worker.failures import ConfigError, DataError
 from bloomery_worker.messages import FileNote
 from bloomery_worker.predictor import Images, predictions
 from bloomery_worker.recipe import Result
@@ -130,11 +130,7 @@ def _save(context: Context, stream: TextIO, ledger: Ledger) -> None:
 
 def _lines(context: Context, model: Applied, done: int) -> Iterator[Line]:
     """The lines of the images behind the first `done`, in the order of their names."""
-    choice = Choice(
-        conf=float(context.parameters["confidence"]),
-        iou=float(context.parameters.get("iou", Choice().iou)),
-        multi_label=multi_label(context),
-    )
+    choice = _choice(context, model.classes)
     check = paced(context, "predicting", count_of(context), model.device, done=done)
     warn = _warning(context.log)
     waiting: deque[tuple[ManifestRow, Fitted | Line]] = deque()
@@ -159,6 +155,22 @@ def _lines(context: Context, model: Applied, done: int) -> Iterator[Line]:
         assert isinstance(fitted, Fitted)
         yield document(row, list(interpret(model.decoder, outputs, fitted, model.classes, choice)))
     yield from _refusals(waiting)
+
+
+def _choice(context: Context, classes: Sequence[str]) -> Choice:
+    """What the job wants of all that the model sees; older jobs, and classifiers, lack some of it. Raises ConfigError."""
+    given = context.parameters
+    names = [name for one in str(given.get("classes", "")).split(",") if (name := one.strip())]
+    if unknown := [name for name in names if name not in classes]:
+        known = f"the model knows {', '.join(classes)}"
+        raise ConfigError(f"{', '.join(unknown)} is no class of the model", hint=known)
+    return Choice(
+        conf=float(given["confidence"]),
+        iou=float(given.get("iou", Choice().iou)),
+        max_det=int(given.get("max_shapes", Choice().max_det)),
+        classes=[classes.index(name) for name in names] or None,
+        multi_label=multi_label(context),
+    )
 
 
 def _refusals(waiting: deque[tuple[ManifestRow, Fitted | Line]]) -> Iterator[Line]:

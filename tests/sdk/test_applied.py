@@ -214,6 +214,37 @@ def test_a_prediction_takes_a_variant_and_classes_and_how_many(fake: Fake, clien
     assert dict(second.parameters) == {"classes": "RBC", "max_shapes": 5, "split": "test"}
 
 
+SEEN = (
+    b'{"file_name":"a.png","original_name":"","digest":"sha256:1","split":"","width":8,"height":6,"shapes":'
+    b'[{"label":"RBC","score":0.5,"box":{"x":1,"y":2,"width":3,"height":4}},'
+    b'{"label":"WBC","score":0.25,"mask":{"width":8,"height":6,"counts":"44"},"bounds":{}}]}\n'
+    b'{"file_name":"b.png","original_name":"","digest":"sha256:2","split":"val","error":'
+    b'{"reason":"NOT_AN_IMAGE","message":"no"}}\n'
+)
+
+
+def test_what_a_job_predicted_is_read_image_by_image(fake: Fake, blobs: Blobs, client: Client) -> None:
+    offer(fake, blobs, "predictions", "predictions.jsonl", SEEN)
+    first, second = client.job("p1").predictions()
+    assert first.prediction is not None
+    assert (first.file_name, first.prediction.size, first.error) == ("a.png", (8, 6), None)
+    box, mask = first.prediction.shapes
+    assert (box.label, box.confidence, box.box.width, mask.mask.counts) == ("RBC", 0.5, 3, b"44")
+    assert (second.digest, second.split, second.prediction) == ("sha256:2", "val", None)
+    assert second.error == {"reason": "NOT_AN_IMAGE", "message": "no"}
+
+
+def test_predictions_are_written_in_the_formats_of_predict(fake: Fake, blobs: Blobs, run: Run, tmp_path: Path) -> None:
+    offer(fake, blobs, "predictions", "predictions.jsonl", SEEN)
+    line = f"predict-batch cells-v@1 --on cells-v@1 --to {tmp_path} --format"
+    result = run(f"{line} coco --format jsonl")
+    assert result.stdout.split() == [f"{tmp_path}/predictions.jsonl", f"{tmp_path}/coco.json"], result.output
+    found = json.loads((tmp_path / "coco.json").read_text())
+    assert [one["file_name"] for one in found["images"]] == ["a.png"]
+    assert [one["score"] for one in found["annotations"]] == [0.5, 0.25]
+    assert run("predict-batch cells-v@1 --on cells-v@1 --format coco").exit_code == 2
+
+
 def test_a_finished_prediction_says_what_became_of_its_images(fake: Fake, run: Run) -> None:
     job = training.Job(name=world.JOB.name, kind=training.JOB_KIND_PREDICT, state=training.JOB_STATE_SUCCEEDED)
     job.project_images.read_sequence = 7

@@ -111,7 +111,7 @@ async def test_all_that_is_wrong_is_said_at_once(hand: Hand) -> None:
         ({"kind": JOB_KIND_EVALUATE}, "job.base_artifact"),
         ({"kind": JOB_KIND_EVALUATE}, "job.model_version"),
         ({"kind": JOB_KIND_EVALUATE, "dataset_version": ""}, "job.dataset_version"),
-        ({"kind": JOB_KIND_PREDICT}, "job.kind"),
+        ({"kind": 99}, "job.kind"),
         ({"kind": JOB_KIND_PREDICT}, "job.model_version"),
         ({"kind": JOB_KIND_PREDICT, "dataset_version": ""}, "job.dataset_version"),
         ({"kind": JOB_KIND_EVALUATE, "model_version": "projects/other/models/m/versions/1"}, "job.model_version"),

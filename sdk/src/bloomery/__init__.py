@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from bloomery._evaluations import ConfusionCell, Evaluation, ReliabilityBin, WorstImage
     from bloomery._frames import Frame
     from bloomery._images import Blob
+    from bloomery._predicted_images import PredictedImage
     from bloomery._results import (
         AliasChange,
         Contents,
@@ -106,6 +107,7 @@ __all__ = [
     "ModelVariant",
     "ModelVersion",
     "Predicted",
+    "PredictedImage",
     "Prediction",
     "Project",
     "Recipe",

@@ -25,6 +25,8 @@ from bloomery._files import Download
 from bloomery._jobs import Parameter, applied
 from bloomery._labels import asset_filter, class_of
 from bloomery._names import parent_of
+from bloomery._predicted_images import PredictedImage
+from bloomery._predicted_images import read as read_predictions
 from bloomery._reproduction import repetition
 from bloomery._results import Epoch, Event, Progress, Sample, Step, unseen
 from bloomery._session import Session
@@ -180,6 +182,17 @@ class AsyncJob(AsyncHandle[training.Job], JobFields):
         with tempfile.TemporaryDirectory() as folder:
             [path] = await self.download(folder, role="evaluation")
             return Evaluation.read(await asyncio.to_thread(path.read_bytes))
+
+    async def predictions(self) -> AsyncIterator[PredictedImage]:
+        """What a PREDICT job that has succeeded wrote about each of its images, in the order of its file.
+
+        Raises:
+            NotFound: it is of another kind, or not finished.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            [path] = await self.download(folder, role="predictions")
+            for image in read_predictions(path, self.proto.model_version):
+                yield image
 
     async def reproduce(self, *, name: str = "") -> "AsyncJob":
         """Start a training with the same recipe, parameters, dataset version, base weights and seed; return its job.

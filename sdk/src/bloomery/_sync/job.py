@@ -61,6 +61,7 @@ class Job(Handle[training.Job], JobFields):
     epochs = blocking(AsyncJob.epochs)
     download = blocking(AsyncJob.download)
     evaluations = blocking(AsyncJob.evaluations)
+    predictions = iterating(AsyncJob.predictions)
     report = blocking(AsyncJob.report)
     reproduce = wrapping(AsyncJob.reproduce, _job)
     model_version = wrapping(AsyncJob.model_version, ModelVersion)

@@ -1,15 +1,19 @@
 """bloomery predict-batch."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
 from bloomery.cli._jobs import show_job
 from bloomery.cli._live import follow_new
-from bloomery.cli._options import Output, OutputOption, ProjectOption, VersionArgument, connect
+from bloomery.cli._options import Output, OutputOption, ProjectOption, SeenFormat, VersionArgument, connect
 from bloomery.cli._progress import steps
 from bloomery.cli.evaluate import GpusOption, JobNameOption, MultiLabelOption, Split
+
+if TYPE_CHECKING:
+    from bloomery import Job, ModelVersion
 
 EXAMPLE = "Example: bloomery predict-batch cells-v@1 --on cells-v@1 --split test --to ./out"
 
@@ -61,7 +65,11 @@ def run(
     ] = False,
     to: Annotated[
         Path | None,
-        typer.Option(help="Watch to the end and write predictions.jsonl to this folder; Ctrl-C only detaches."),
+        typer.Option(help="Watch to the end and write the predictions to this folder; Ctrl-C only detaches."),
+    ] = None,
+    format: Annotated[
+        list[SeenFormat] | None,
+        typer.Option(help="Of --to: JSON lines (the default), COCO with scores, YOLO with scores; may be repeated."),
     ] = None,
     name: JobNameOption = "",
     gpus: GpusOption = 0,
@@ -72,6 +80,7 @@ def run(
     _check(on=on, assets=assets, split=split)
     with connect(project) as client:
         model = client.model_version(version)
+        formats = _formats(model, format, to)
         options: _Options = {
             "variant": variant,
             "confidence": confidence,
@@ -91,12 +100,43 @@ def run(
             show_job(job, output)
             return
         follow_new(job)
-        with steps() as tell:
-            [path] = job.check().download(to, role="predictions", progress=tell)
+        paths = _written(job.check(), to, formats, model.classes)
         if output is Output.table:
-            typer.echo(path)
+            typer.echo("\n".join(map(str, paths)))
         else:
             show_job(job, output)
+
+
+def _formats(model: "ModelVersion", given: list[SeenFormat] | None, to: Path | None) -> list[SeenFormat]:
+    """The formats to write, checked before a job is started for them."""
+    if given and to is None:
+        raise typer.BadParameter("needs --to", param_hint="--format")
+    # A segmenter's masks are no outlines, which is what YOLO takes.
+    holding = {
+        "classify": [SeenFormat.jsonl],
+        "segment": [SeenFormat.jsonl, SeenFormat.coco],
+    }.get(model.task, list(SeenFormat))
+    if unable := [one for one in given or () if one not in holding]:
+        text = f"{unable[0]} cannot hold what a model of {model.task} sees; take {' or '.join(holding)}"
+        raise typer.BadParameter(text, param_hint="--format")
+    return given or [SeenFormat.jsonl]
+
+
+def _written(job: "Job", to: Path, formats: Sequence[SeenFormat], classes: Sequence[str]) -> Sequence[Path]:
+    """The files of a finished job in some formats; JSON lines as the job wrote them."""
+    paths = list[Path]()
+    if SeenFormat.jsonl in formats:
+        with steps() as tell:
+            paths += job.download(to, role="predictions", progress=tell)
+    if others := [one for one in formats if one is not SeenFormat.jsonl]:
+        from bloomery.cli._seen_files import writing
+
+        with writing(to, others, classes) as files:
+            for image in job.predictions():
+                if image.prediction:
+                    files.add(image.file_name, image.prediction, {})
+        paths += files.paths
+    return paths
 
 
 def _check(*, on: str, assets: str | None, split: Split | None) -> None:

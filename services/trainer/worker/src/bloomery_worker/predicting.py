@@ -158,7 +158,7 @@ def _lines(context: Context, model: Applied, done: int) -> Iterator[Line]:
 
 
 def _choice(context: Context, classes: Sequence[str]) -> Choice:
-    """What the job wants of all that the model sees; older jobs, and classifiers, lack some of it. Raises ConfigError."""
+    """What the job wants of what the model sees; older jobs, and classifiers, lack some of it. Raises ConfigError."""
     given = context.parameters
     names = [name for one in str(given.get("classes", "")).split(",") if (name := one.strip())]
     if unknown := [name for name in names if name not in classes]:

@@ -117,7 +117,7 @@ class Site:
     def __post_init__(self) -> None:
         self.staged.mkdir(exist_ok=True)
         self.staging = Staging(self.staged)
-        self.replica = Replica(StagedModels(self.runtime, self.staging), probe=10.0, clock=self.clock)
+        self.replica = Replica(StagedModels(self.runtime, self.staging), look=1.0, probe=10.0, clock=self.clock)
 
     async def apply(self, generation: int, *models: PlannedModel) -> dict[str, LoadedModel]:
         """Let the replica do what it can now for a plan; what it says of its models."""

@@ -18,6 +18,8 @@ from bloomery_kit.loops import Loops
 from bloomery_kit.server import ServiceHost
 
 RUNTIME = "triton"
+_LOOK_SECONDS = 1.0
+"""Between two looks at what Triton has loaded, so that a restart is noticed before many predictions meet it."""
 HEALTH = "bloomery.inference.agent"
 """Under which the health of the agent is told."""
 OWN = ".bloomery"
@@ -35,7 +37,10 @@ class AgentApp:
         own = settings.repository / OWN
         self._staging = Staging(own / "models")
         self._replica = Replica(
-            StagedModels(self._runtime, self._staging), probe=settings.probe_interval, retry=settings.retry
+            StagedModels(self._runtime, self._staging),
+            look=_LOOK_SECONDS,
+            probe=settings.probe_interval,
+            retry=settings.retry,
         )
         serving = ServingServiceStub(self._channel)
         about = {"replica_id": settings.replica_id, "runtime": RUNTIME}

@@ -92,7 +92,7 @@ class LocalReplica:
         self._replicas = replicas
         self._models = HeldModels(models)
         # What is in this process is not lost, and every prediction tells whether it answers.
-        self.replica = Replica(self._models, probe=math.inf)
+        self.replica = Replica(self._models, look=math.inf, probe=math.inf)
         self._planned = changed.listen(PLANS)
         self._id = replica_id
         self._poll = poll

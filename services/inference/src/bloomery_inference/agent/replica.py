@@ -56,14 +56,21 @@ class _Wait:
 class Replica:
     """Keeps the models of a plan loaded.
 
-    What may pass is tried again after `retry` seconds and then with longer pauses, what is FAILED less often. Every
-    `probe` seconds each model answers its sample.
+    Every `look` seconds it asks the runtime what is loaded there, and every `probe` seconds each model answers its
+    sample. What may pass is tried again after `retry` seconds and then with longer pauses, what is FAILED less often.
     """
 
     def __init__(
-        self, models: Loader, *, probe: float, retry: float = 1.0, clock: Callable[[], float] = time.monotonic
+        self,
+        models: Loader,
+        *,
+        look: float,
+        probe: float,
+        retry: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._models = models
+        self._look_again = look
         self._probe = probe
         self._retry = retry
         self._clock = clock
@@ -124,7 +131,8 @@ class Replica:
         planned = set(self._plan.uids) if self._plan else set()
         due = [wait.due for uid, wait in self._waits.items() if uid in planned]
         probe = self._probed + self._probe if self._plan else math.inf
-        await self._news.wait(min(max(0.0, min([probe, *due]) - self._clock()), _IDLE_SECONDS))
+        wait = max(0.0, min([probe, *due]) - self._clock())
+        await self._news.wait(min(wait, self._look_again, _IDLE_SECONDS))
 
     async def _look(self) -> None:
         """Notice what the runtime has lost. Raise Unavailable where it does not answer."""

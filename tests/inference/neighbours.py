@@ -46,6 +46,8 @@ class Trainer(JobServiceServicer):
         self.feed: list[FeedItem] = []
         self.refuse_creation = 0
         self.refusal = grpc.StatusCode.UNAVAILABLE
+        self.outlook = Reason()
+        """What a job would wait for."""
         self.uids: dict[str, str] = {}
         """Uids of the jobs that are there though nobody created them here."""
         self.asked: list[str] = []
@@ -59,6 +61,8 @@ class Trainer(JobServiceServicer):
         if self.refuse_creation:
             self.refuse_creation -= 1
             await context.abort(self.refusal, "not now")
+        if request.validate_only:
+            return Job(reason=self.outlook)
         self.created.append(request)
         job = Job(name=f"{request.parent}/jobs/{request.job_id}", state=JobState.JOB_STATE_PENDING)
         return self.jobs.setdefault(job.name, job)

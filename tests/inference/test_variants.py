@@ -15,7 +15,7 @@ from bloomery.inference.v1 import (
     OptimizeModelVersionRequest,
     SignModelArtifactsRequest,
 )
-from bloomery.training.v1 import FeedItem, Job, JobKind, JobResult, JobServiceStub, VariantFacts
+from bloomery.training.v1 import FeedItem, Job, JobKind, JobResult, JobServiceStub, Reason, VariantFacts
 from bloomery_inference.pending import LOOP, Pending
 from bloomery_kit.errors import error_info, to_status
 from bloomery_kit.feeds import Notifier
@@ -177,18 +177,27 @@ async def test_the_forms_say_what_runs_them_and_what_they_need(service: Service)
     found = {form.id: form for form in (await service.models.GetModelForms(GetModelFormsRequest())).model_forms}
     assert next(iter(found)) == "onnx-fp32"
     assert (found["onnx-int8"].runtime, found["onnx-int8"].limits) == ("onnxruntime", "metric 0.01")
-    assert [form.id for form in found.values() if form.needs] == ["tensorrt-fp16"]
+    assert [form.id for form in found.values() if form.needs] == ["tensorrt-fp16", "tensorrt-int8"]
 
 
-async def test_a_form_that_no_worker_makes_is_refused_before_there_is_a_job(service: Service) -> None:
+async def test_a_form_that_needs_a_gpu_is_refused_where_there_is_none_before_there_is_a_job(service: Service) -> None:
     service.trainer.feed.append(trained(1))
     await recorded(service)
+    said = "the job asks for 1 GPUs and the machine has 0"
+    service.trainer.outlook = Reason(code="UNSCHEDULABLE_GPU", message=said)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await service.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1, format="tensorrt"))
     assert error_info(to_status(refused.value)).reason == "FORM_UNAVAILABLE"
-    assert "built on the GPU that will run it" in (refused.value.details() or "")
+    assert "it needs a GPU that builds it and will run it" in (refused.value.details() or "")
+    assert said in (refused.value.details() or "")
     assert not service.trainer.created
     assert not (await recorded(service)).variants
+    service.trainer.outlook = Reason(code="CREATED")
+    request = OptimizeModelVersionRequest(name=V1, format="tensorrt", precision="int8")
+    made = await service.models.OptimizeModelVersion(request)
+    [asked] = service.trainer.created
+    assert (asked.job.resources.gpus, f"{asked.parent}/jobs/{asked.job_id}") == (1, made.job)
+    assert dict(asked.job.parameters) == {"format": "tensorrt", "precision": "int8"}
 
 
 @pytest.mark.parametrize(

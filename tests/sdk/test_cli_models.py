@@ -218,6 +218,14 @@ def test_variants_stand_side_by_side(fake: Fake, run: Run) -> None:
     assert reason == "onnx-int8-dynamic: EXPORT_FAILED: map50 0.1"
 
 
+def test_the_forms_are_listed_with_what_they_need(fake: Fake, run: Run) -> None:
+    fake.answer("GetModelForms", inference.GetModelFormsResponse(model_forms=FORMS))
+    lines = run("models forms").stdout.splitlines()
+    assert lines[0].split() == ["FORM", "RUNTIME", "LIMITS", "NEEDS"]
+    assert [line.split()[0] for line in lines[1:]] == [form.id for form in FORMS]
+    assert lines[-1].endswith("a GPU")
+
+
 def test_all_forms_are_made_one_after_the_other_and_what_cannot_be_made_is_said(fake: Fake, run: Run) -> None:
     fake.answer("GetModelForms", inference.GetModelFormsResponse(model_forms=FORMS))
     failed = variant("onnx-int8", state=inference.ModelVariant.STATE_FAILED, reason="map50 is 0.1 instead of 0.8")

@@ -295,6 +295,20 @@ def test_parity_needs_every_limit_of_the_form(
         assert (parity.facts().original_metric, parity.facts().variant_metric) == (0.9, metric)
 
 
+def test_a_loss_that_may_be_chance_is_told_as_such() -> None:
+    def failure(losses: tuple[float, float]) -> ExportError:
+        parity = Parity(8, 0, 0, {"map50": (0.9, 0.87)}, FORMS["onnx-int8"].limits, {"map50": losses})
+        with pytest.raises(ExportError) as caught:
+            parity.check()
+        return caught.value
+
+    open_, clear = failure((-0.01, 0.07)), failure((0.02, 0.04))
+    assert str(open_).endswith("a loss of at most 0.01 is allowed, and so few images leave -0.010 to 0.070 open")
+    assert open_.hint.startswith("compare it on more images")
+    assert str(clear).endswith("a loss of at most 0.01 is allowed")
+    assert clear.hint == "keep a more exact form, or calibrate on more images"
+
+
 def test_masks_that_are_worse_fail_a_form_whose_boxes_are_good() -> None:
     metrics = {"map50": (0.9, 0.9), "mask_map50": (0.5, 0.4)}
     with pytest.raises(ExportError, match=r"mask_map50 is 0\.4000 instead of 0\.5000"):

@@ -7,6 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from bloomery_worker.engines import cast_first, check_available, halve
+from bloomery_worker.failures import ConfigError, ExportError
 from bloomery_worker.quantize import kept_nodes, quantize, quantize_weights
 from bloomery_worker.runners import OnnxRunner
 
@@ -113,3 +115,64 @@ def test_weights_alone_are_quantized_without_images(fp32: Path, images: np.ndarr
     assert np.abs(before - after).max() < 0.5
     operators = [node.op_type for node in onnx.load(target).graph.node]
     assert (operators.count("ConvInteger"), operators.count("Conv")) == (4, 1)
+
+
+def test_halves_are_in_all_but_what_makes_floats_of_pixels_and_what_decodes(fp32: Path, images: np.ndarray) -> None:
+    target = fp32.with_name("fp16.onnx")
+    halve(fp32, target)
+    model = onnx.load(target)
+    assert [one.type.tensor_type.elem_type for one in model.graph.input] == [TensorProto.UINT8]
+    assert [one.type.tensor_type.elem_type for one in model.graph.output] == [TensorProto.FLOAT]
+    weights = {one.name: one.data_type for one in model.graph.initializer}
+    assert {weights[name] for name in ("w-stem", "w-body", "w-boxes", "w-scores")} == {TensorProto.FLOAT16}
+    assert weights["w-weigh"] == TensorProto.FLOAT
+    [before], [after] = OnnxRunner(fp32, threads=1)(images), OnnxRunner(target, threads=1)(images)
+    assert 0 < np.abs(before - after).max() < 0.05
+
+
+def test_eight_bits_for_tensorrt_are_around_zero_and_leave_biases(fp32: Path, images: np.ndarray) -> None:
+    target = fp32.with_name("int8.onnx")
+    quantize(fp32, target, iter(images), threads=1, symmetric=True)
+    model = onnx.load(target)
+    constants = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    linear = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    zeros = [constants[node.input[2]] for node in linear]
+    assert {zero.dtype for zero in zeros} == {np.dtype(np.int8)}
+    assert not any(zero.any() for zero in zeros)
+    [before], [after] = OnnxRunner(fp32, threads=1)(images), OnnxRunner(target, threads=1)(images)
+    assert np.abs(before - after)[:, 4:].max() < 0.1
+
+
+@pytest.mark.parametrize("form", [None, "fp16", "int8"])
+def test_an_engines_graph_makes_floats_of_its_input_first(form: str | None, fp32: Path, images: np.ndarray) -> None:
+    source = fp32.with_name("given.onnx")
+    if form is None:
+        source = fp32
+    elif form == "fp16":
+        halve(fp32, source)
+    else:
+        quantize(fp32, source, iter(images), threads=1, symmetric=True)
+    model = onnx.load(source)
+    cast_first(model)
+    onnx.checker.check_model(model, full_check=True)
+    readers = [node.op_type for node in model.graph.node if "images" in node.input]
+    assert readers == ["Cast"]
+    target = fp32.with_name("turned.onnx")
+    onnx.save(model, target)
+    [before], [after] = OnnxRunner(source, threads=1)(images), OnnxRunner(target, threads=1)(images)
+    np.testing.assert_array_equal(before, after)
+    cast_first(model)
+    onnx.save(model, target)
+    np.testing.assert_array_equal(OnnxRunner(target, threads=1)(images)[0], before)
+
+
+def test_a_graph_that_does_more_with_its_input_is_no_engines(fp32: Path) -> None:
+    model = onnx.load(fp32)
+    model.graph.node.insert(0, helper.make_node("Shape", ["images"], ["how-large"], "look"))
+    with pytest.raises(ExportError, match="does more with its uint8 input"):
+        cast_first(model)
+
+
+def test_an_engine_is_refused_where_there_is_no_gpu() -> None:
+    with pytest.raises(ConfigError, match="tensorrt-fp16 is built on the GPU that will run it, and this job has none"):
+        check_available("tensorrt-fp16")

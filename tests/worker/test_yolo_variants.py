@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -13,8 +14,11 @@ from bloomery.training.v1 import VariantFacts
 from bloomery_vision.formats import Format
 from bloomery_vision.forms import FORMS, Limits
 from bloomery_worker.context import Context, StopRequestedError
+from bloomery_worker.engines import cast_first, halve
 from bloomery_worker.failures import ConfigError, DataError, ExportError
+from bloomery_worker.quantize import quantize
 from bloomery_worker.recipe import Result
+from bloomery_worker.runners import OnnxRunner
 from bloomery_worker.variants import Plan, calibration_images
 from tests.worker.fake_trainer import FakeTrainer
 from tests.worker.harness import defaults
@@ -141,6 +145,31 @@ def test_a_good_detector_stays_good_in_8_bits(coco: Work, monkeypatch: pytest.Mo
     assert facts.parity.max_geometry_error > 0
 
 
+@pytest.mark.parametrize(("form", "error"), [("fp16", 0.002), ("int8", 0.1)])
+def test_the_graphs_of_engines_answer_as_a_real_detector(coco: Work, form: str, error: float, tmp_path: Path) -> None:
+    from bloomery_recipe_yolo.flavours import FLAVOURS
+    from bloomery_recipe_yolo.model import TrainedModel
+    from bloomery_recipe_yolo.optimizing import original
+
+    context = coco.context(calibration_images=2)
+    model = original(FLAVOURS["detect"], TrainedModel(Path(context.job.base_file), device="cpu"))
+    fp32, target = tmp_path / "fp32.onnx", tmp_path / "made.onnx"
+    model.write_onnx(fp32)
+    images = np.stack(list(calibration_images(context, Plan.of(context), model, lambda: None)))
+    if form == "fp16":
+        halve(fp32, target)
+    else:
+        quantize(fp32, target, iter(images), threads=1, symmetric=True)
+    graph = onnx.load(target)
+    cast_first(graph)
+    onnx.checker.check_model(graph, full_check=True)
+    onnx.save(graph, target)
+    [before], [after] = model.predict(images), OnnxRunner(target, threads=1)(images)
+    seen = before[:, 4:] > 0.05
+    assert seen.sum() > 10
+    assert 0 < np.abs(before[:, 4:] - after[:, 4:])[seen].mean() < error
+
+
 def test_the_seed_chooses_the_images_to_calibrate_with(coco: Work) -> None:
     from bloomery_recipe_yolo.flavours import FLAVOURS
     from bloomery_recipe_yolo.model import TrainedModel
@@ -186,7 +215,10 @@ def test_a_form_that_only_a_metric_can_judge_needs_images_of_the_models_classes(
 @pytest.mark.parametrize(
     ("wanted", "why"),
     [
-        ({"format": "tensorrt", "precision": "fp16"}, "a TensorRT engine is built on the GPU that will run it"),
+        (
+            {"format": "tensorrt", "precision": "fp16"},
+            "is built on the GPU that will run it, and this job has none",
+        ),
         ({"format": "onnx", "precision": "fp8"}, "the forms are onnx-fp32, onnx-int8, onnx-int8-dynamic"),
     ],
 )

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 ONNX_RUNTIME = "onnxruntime"
 OPENVINO = "openvino"
 TENSORRT = "tensorrt"
+CPU = "cpu"
+GPU = "cuda"
 ONNX_FILE = "model.onnx"
 OPENVINO_FILE = "model.xml"
+ENGINE_FILE = "model.plan"
 OPENVINO_OPTIONS: Mapping[str, str] = {
     # Where the processor knows it, it would compute in bfloat16 otherwise, and boxes would be many pixels off.
     "INFERENCE_PRECISION_HINT": "f32",
@@ -49,7 +52,8 @@ class Form:
         runtime: what runs it, as Triton calls its backend.
         file: name of the file in `1/` of the model directory.
         limits: of its parity.
-        needs: what an installation lacks to make it, for people; empty where every worker can.
+        needs: what is needed to make it, for people; empty where every worker can.
+        device: that makes and runs it.
     """
 
     format: str
@@ -58,6 +62,7 @@ class Form:
     file: str
     limits: Limits
     needs: str = ""
+    device: str = CPU
 
     @property
     def id(self) -> str:
@@ -71,18 +76,17 @@ class Form:
 
 
 _SAME = Limits(loss=0.005, geometry=0.5, score=0.001)
+_HALF = Limits(loss=0.005)
 _INT8 = Limits(loss=0.01)
-_GPU = (
-    "a TensorRT engine is built on the GPU that will run it, with the package tensorrt beside the worker: "
-    "no worker of this version does so"
-)
+_ENGINE = "a GPU that builds it and will run it, with the package tensorrt beside the worker; ask for it by its name"
 _ALL = (
     Form("onnx", "fp32", ONNX_RUNTIME, ONNX_FILE, _SAME),
     Form("onnx", "int8", ONNX_RUNTIME, ONNX_FILE, _INT8),
     Form("onnx", "int8-dynamic", ONNX_RUNTIME, ONNX_FILE, _INT8),
     Form("openvino", "fp32", OPENVINO, OPENVINO_FILE, _SAME),
     Form("openvino", "int8", OPENVINO, OPENVINO_FILE, _INT8),
-    Form("tensorrt", "fp16", TENSORRT, "model.plan", _INT8, _GPU),
+    Form("tensorrt", "fp16", TENSORRT, ENGINE_FILE, _HALF, _ENGINE, GPU),
+    Form("tensorrt", "int8", TENSORRT, ENGINE_FILE, _INT8, _ENGINE, GPU),
 )
 FORMS: Mapping[str, Form] = {form.id: form for form in _ALL}
 """By id; the first of each format is its default."""

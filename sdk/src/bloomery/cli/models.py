@@ -10,7 +10,7 @@ from bloomery._names import enumerated, short, size
 from bloomery.cli import aliases, better, foreign
 from bloomery.cli._making import show_version
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, VersionArgument, YesOption, connect
-from bloomery.cli._output import as_json, dump, fields, listing
+from bloomery.cli._output import as_json, dump, fields, listing, messages
 from bloomery.cli._progress import steps
 from bloomery.cli._variants import show_variants
 from bloomery.cli.compare import show_comparison
@@ -76,6 +76,15 @@ def variants(version: VersionArgument, project: ProjectOption = None, output: Ou
     """Show the variants of a version side by side: size, speed, memory, accuracy."""
     with connect(project) as client:
         show_variants(client.model_version(version), output)
+
+
+@app.command(epilog="Example: bloomery models forms")
+def forms(output: OutputOption = Output.table) -> None:
+    """List the forms that models can be made in: what runs each, how far it may be off, what it needs."""
+    titles = ("FORM", "RUNTIME", "LIMITS", "NEEDS")
+    with connect() as client:
+        found = client.model_forms()
+    messages(found, titles, [(form.id, form.runtime, form.limits, form.needs) for form in found], output)
 
 
 @app.command(epilog="Example: bloomery models card cells-v@1 > cells-v-1.md")

@@ -13,12 +13,13 @@ from bloomery_inference.model import Variant, VariantState
 from bloomery_inference.pending import PENDING
 from bloomery_inference.registry import Registry
 from bloomery_inference.store import models, variants
-from bloomery_inference.wishes import Wish, optimize_job
+from bloomery_inference.wishes import Wish, check_schedulable, optimize_job, trial_job
 from bloomery_kit.database import Database
 from bloomery_kit.errors import NotFound
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.idempotency import Repeatable
 from bloomery_kit.times import Clock, utc_now
+from bloomery_vision.forms import GPU
 
 if TYPE_CHECKING:
     from bloomery.inference.v1 import ModelVariant
@@ -56,7 +57,7 @@ class Optimizer:
     ) -> ModelVariant:
         """Ask for a variant and the job that makes it, and `answer` with the variant.
 
-        Raise NotFound, FailedPrecondition NO_CHECKPOINT, or what the trainer refuses.
+        Raise NotFound, FailedPrecondition NO_CHECKPOINT or FORM_UNAVAILABLE, or what the trainer refuses.
         """
         answered = await repeatable.first_answer(self._db)
         if answered is None:
@@ -69,6 +70,9 @@ class Optimizer:
     ) -> ModelVariant:
         version = await self._registry.get_version(name)
         source_of(version)
+        if wish.form.device == GPU:
+            # Only the trainer knows what there is.
+            check_schedulable(wish.form, await self._jobs.CreateJob(trial_job(version, wish)))
         async with self._db.write() as tx:
             if not await models.lock_version(tx, version.uid):
                 raise NotFound("model version", name, hint="it was deleted a moment ago")

@@ -7,7 +7,7 @@ from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 
 from bloomery.inference.v1 import ModelForm, OptimizeModelVersionRequest
-from bloomery.training.v1 import CreateJobRequest, Job, JobKind
+from bloomery.training.v1 import CreateJobRequest, Job, JobKind, Resources
 from bloomery_inference.convert import artifact_message, source_of, version_name
 from bloomery_inference.model import Json, ModelVersion, Variant
 from bloomery_inference.names import PROJECT
@@ -38,7 +38,7 @@ def form_message(form: Form) -> ModelForm:
 
 
 def wish_of(request: OptimizeModelVersionRequest) -> Wish:
-    """What a request asks for. Raise InvalidArgument, FailedPrecondition FORM_UNAVAILABLE."""
+    """What a request asks for. Raise InvalidArgument."""
     wanted = request.format or forms.formats()[0]
     precisions, violations = forms.precisions(wanted), Violations()
     if not precisions:
@@ -50,28 +50,44 @@ def wish_of(request: OptimizeModelVersionRequest) -> Wish:
             violations.add(f"parameters.{name}", "is a field of its own")
     violations.raise_if_any()
     form = forms.FORMS[f"{wanted}-{request.precision or precisions[0]}"]
-    if form.needs:
-        violation = PreconditionViolation("FORM_UNAVAILABLE", form.id, form.needs)
-        raise FailedPrecondition("FORM_UNAVAILABLE", f"{form.id} cannot be made: {form.needs}", [violation])
     return Wish(form, json_format.MessageToDict(request.parameters), request.dataset_version)
 
 
 def optimize_job(version: ModelVersion, variant: Variant) -> CreateJobRequest:
     """The request for the job that makes a variant."""
-    content, parameters = version.content, Struct()
-    parameters.update({**variant.parameters, "format": variant.format, "precision": variant.precision})
-    job = Job(
-        display_name=f"{version.model}@{version.number} to {variant.id}",
-        kind=JobKind.JOB_KIND_OPTIMIZE,
-        recipe=content.lineage.recipe.split(" ")[0],
-        parameters=parameters,
-        dataset_version=variant.dataset_version or content.lineage.dataset_version,
-        base_artifact=artifact_message(source_of(version)),
-        model_version=version_name(version),
-    )
+    wish = Wish(forms.FORMS[variant.id], variant.parameters, variant.dataset_version)
     return CreateJobRequest(
         parent=PROJECT.format(project=version.project),
         job_id=variant.job.rpartition("/")[2],
-        job=job,
+        job=_job(version, wish),
         request_id=variant.uid,
+    )
+
+
+def trial_job(version: ModelVersion, wish: Wish) -> CreateJobRequest:
+    """A request that only asks what would become of the job of a variant."""
+    parent = PROJECT.format(project=version.project)
+    return CreateJobRequest(parent=parent, job=_job(version, wish), validate_only=True)
+
+
+def check_schedulable(form: Form, job: Job) -> None:
+    """Raise FailedPrecondition FORM_UNAVAILABLE where there is nothing that a job to make a form could run on."""
+    if job.reason.code == "UNSCHEDULABLE_GPU":
+        why = f"it needs {form.needs}; {job.reason.message}"
+        violation = PreconditionViolation("FORM_UNAVAILABLE", form.id, why)
+        raise FailedPrecondition("FORM_UNAVAILABLE", f"{form.id} cannot be made: {why}", [violation])
+
+
+def _job(version: ModelVersion, wish: Wish) -> Job:
+    content, form, parameters = version.content, wish.form, Struct()
+    parameters.update({**wish.parameters, "format": form.format, "precision": form.precision})
+    return Job(
+        display_name=f"{version.model}@{version.number} to {form.id}",
+        kind=JobKind.JOB_KIND_OPTIMIZE,
+        recipe=content.lineage.recipe.split(" ")[0],
+        parameters=parameters,
+        dataset_version=wish.dataset_version or content.lineage.dataset_version,
+        base_artifact=artifact_message(source_of(version)),
+        model_version=version_name(version),
+        resources=Resources(gpus=1) if form.device == forms.GPU else None,
     )

@@ -851,7 +851,7 @@ class ModelForm(message.Message):
     limits: builtins.str
     """How far its answers may be from the original's, for people; a variant beyond that FAILED."""
     needs: builtins.str
-    """What is missing to make it, for people; empty where it can be made."""
+    """What is needed to make it, for people; empty where every worker can."""
     def __init__(
         self,
         *,

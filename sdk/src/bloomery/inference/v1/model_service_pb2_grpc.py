@@ -268,7 +268,7 @@ class ModelServiceServicer:
         """Starts a job that makes a variant, and returns the variant, PENDING. Idempotent by `request_id`; a variant that is PENDING or READY is returned as it is, one
         that FAILED is made again, with another uid and job. Watch its job for progress. NOT_FOUND: there is no such version. INVALID_ARGUMENT: format or precision
         cannot be made (the violation says which can); `REQUEST_ID_REUSED`. FAILED_PRECONDITION `NO_CHECKPOINT`: the version has no file to make it from;
-        `FORM_UNAVAILABLE`: no worker can make this form, the violation says what it needs; ask for another. What the trainer's CreateJob refuses is passed on.
+        `FORM_UNAVAILABLE`: there is no GPU to make this form on, the violation says what it needs; ask for another. What the trainer's CreateJob refuses is passed on.
         INVALID_ARGUMENT and FAILED_PRECONDITION (a parameter that the recipe does not know, a dataset version of another task): the variant has FAILED, ask again
         for what can be made. Others (such as `TOO_MANY_JOBS`): the variant is PENDING then, and a repeat starts its job. A variant that stays without a job for
         about a minute has FAILED; ask for it again.

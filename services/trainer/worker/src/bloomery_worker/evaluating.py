@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 
+from bloomery_vision.forms import CPU
 from bloomery_worker import machine
 from bloomery_worker.applying import Applied, lineage, multi_label, paced
 from bloomery_worker.context import Context, StopRequestedError
@@ -53,7 +54,9 @@ def _benchmark(context: Context, model: Applied) -> dict[str, object]:
 
     context.progress(ProgressNote(phase="measuring", fraction=1.0, device=model.device))
     threads = machine.threads(context.job.cpus)
-    latency = measure(model.runtime, model.file, model.size, threads=threads, check=check, device=model.device)
+    # A processor is told by its name.
+    device = "" if model.device == CPU else model.device
+    latency = measure(model.runtime, model.file, model.size, threads=threads, check=check, device=device)
     # As plain numbers: the JSON of a message has its large ones as texts.
     said = {field.name: value for field, value in latency.ListFields()}
     beside = model.file.parent.iterdir() if context.job.variant else [model.file]

@@ -4,16 +4,19 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
-from bloomery_vision.forms import FORMS, Form
+from bloomery_vision.forms import CPU, FORMS, GPU, TENSORRT, Form
 from bloomery_vision.interpret import default_decoder
 from bloomery_worker import machine
 from bloomery_worker.applying import Applied
 from bloomery_worker.context import Context
+from bloomery_worker.engines import check_available
 from bloomery_worker.evaluate import MakeEvaluator
 from bloomery_worker.failures import ConfigError, DataError
 from bloomery_worker.runners import RUNNERS, Runner
 
 MANIFEST = "manifest.json"
+DISTRIBUTIONS = {TENSORRT: "tensorrt-cu13"}
+"""What runtimes are installed as, where that is another name."""
 
 
 def applied_form(context: Context, evaluator: MakeEvaluator) -> Applied:
@@ -47,10 +50,10 @@ def applied_form(context: Context, evaluator: MakeEvaluator) -> Applied:
         size=(height, width),
         resize=str(resize),
         decoder=str(said.get("decoder") or default_decoder(task)),
-        packages=(form.runtime, "numpy", "bloomery-worker"),
+        packages=(DISTRIBUTIONS.get(form.runtime, form.runtime), "numpy", "bloomery-worker"),
         runtime=form.runtime,
         file=file,
-        device=machine.processor(),
+        device=machine.device_name() if form.device == GPU else CPU,
     )
 
 
@@ -59,7 +62,9 @@ def _known(variant: str) -> Form:
     if form is None or form.runtime not in RUNNERS:
         known = ", ".join(one.id for one in FORMS.values() if one.runtime in RUNNERS)
         raise ConfigError(f"no worker of this version runs {variant}; they run {known}", hint="name another form")
-    if not find_spec(form.runtime):
+    if form.runtime == TENSORRT:
+        check_available(form.id)
+    elif not find_spec(form.runtime):
         message = f"{form.id} is run by the package {form.runtime}, which this worker lacks"
         raise ConfigError(message, hint=f"install bloomery-worker[{form.runtime}], or name another form")
     return form

@@ -26,39 +26,45 @@ from bloomery_worker.predictor import Images
 _WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _SHAPING = frozenset({"Reshape", "Transpose", "Split", "Slice", "Squeeze", "Unsqueeze", "Identity"})
 _DYNAMIC = ("Conv", "MatMul", "Gemm")
+_SYMMETRIC = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False, "DedicatedQDQPair": True}
 
 
-def quantize(fp32: Path, target: Path, images: Iterator[Images], *, threads: int) -> None:
-    """Writes a model in 8 bits, with ranges that `images` [H, W, 3], fitted as the model takes them, bring about."""
-    prepared = _prepared(fp32)
+def quantize(fp32: Path, target: Path, images: Iterator[Images], *, threads: int, symmetric: bool = False) -> None:
+    """Writes a model in 8 bits, with ranges that `images` [H, W, 3], fitted as the model takes them, bring about.
+
+    With `symmetric` as TensorRT takes it: the inputs of layers with weights alone, signed and around zero, no biases.
+    """
+    file = prepared(fp32)
     ranges = fp32.with_suffix(".ranges.json")
-    save_tensors_data(_ranges(prepared, images, threads), ranges)
+    save_tensors_data(_ranges(file, images, threads), ranges)
     quantize_static(
-        prepared,
+        file,
         target,
         calibration_cache_path=ranges,
         quant_format=QuantFormat.QDQ,
         per_channel=True,
-        activation_type=QuantType.QUInt8,
+        activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        nodes_to_exclude=kept_nodes(onnx.load(prepared)),
+        nodes_to_exclude=kept_nodes(onnx.load(file)),
+        op_types_to_quantize=sorted(_WEIGHTED) if symmetric else None,
+        extra_options=_SYMMETRIC if symmetric else None,
     )
-    prepared.unlink()
+    file.unlink()
     ranges.unlink()
 
 
 def quantize_weights(fp32: Path, target: Path) -> None:
     """Writes a model with weights in 8 bits, which needs no images."""
-    prepared = _prepared(fp32)
+    file = prepared(fp32)
     quantize_dynamic(
-        prepared,
+        file,
         target,
         op_types_to_quantize=_DYNAMIC,
         # Signed ones take four times as long as floats here.
         weight_type=QuantType.QUInt8,
-        nodes_to_exclude=kept_nodes(onnx.load(prepared)),
+        nodes_to_exclude=kept_nodes(onnx.load(file)),
     )
-    prepared.unlink()
+    file.unlink()
 
 
 def kept_nodes(model: onnx.ModelProto) -> list[str]:
@@ -71,7 +77,7 @@ def kept_nodes(model: onnx.ModelProto) -> list[str]:
     return sorted(graph.before() | graph.behind())
 
 
-def _prepared(fp32: Path) -> Path:
+def prepared(fp32: Path) -> Path:
     """The same model with known shapes, folded constants and a name for each node."""
     target = fp32.with_suffix(".prepared.onnx")
     # Its symbolic shapes do not know all that heads do with a batch of any size.
@@ -83,10 +89,10 @@ def _prepared(fp32: Path) -> Path:
     return target
 
 
-def _ranges(prepared: Path, images: Iterator[Images], threads: int) -> TensorsData:
+def _ranges(file: Path, images: Iterator[Images], threads: int) -> TensorsData:
     """The smallest and largest value of each tensor."""
-    augmented = prepared.with_suffix(".augmented.onnx")
-    calibrater = MinMaxCalibrater(prepared, augmented_model_path=str(augmented))
+    augmented = file.with_suffix(".augmented.onnx")
+    calibrater = MinMaxCalibrater(file, augmented_model_path=str(augmented))
     calibrater.augment_graph()
     # Its own session would take all cores of the machine, whatever this process may use.
     options = onnxruntime.SessionOptions()

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from bloomery_vision.forms import ONNX_RUNTIME, OPENVINO, OPENVINO_OPTIONS
+from bloomery_vision.forms import ONNX_RUNTIME, OPENVINO, OPENVINO_OPTIONS, TENSORRT
 
 if TYPE_CHECKING:
     from bloomery_worker.predictor import Images, Outputs, Predictor
@@ -78,7 +78,14 @@ class OpenVinoRunner:
         return tuple(self._request.infer([images]).values())
 
 
-RUNNERS: Mapping[str, OpenRunner] = {ONNX_RUNTIME: OnnxRunner, OPENVINO: OpenVinoRunner}
+def _engine(path: Path, *, threads: int) -> Runner:
+    """A TensorRT engine on the GPU."""
+    from bloomery_worker.engines import EngineRunner
+
+    return EngineRunner(path, threads=threads)
+
+
+RUNNERS: Mapping[str, OpenRunner] = {ONNX_RUNTIME: OnnxRunner, OPENVINO: OpenVinoRunner, TENSORRT: _engine}
 """By the name of the runtime."""
 
 

@@ -4,6 +4,7 @@ A recipe gives the model itself and a way to write it as ONNX in fp32; all else 
 """
 
 import random
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,11 +16,14 @@ from typing import Protocol, Self
 import numpy as np
 
 from bloomery.training.v1 import VariantFacts
-from bloomery_vision.forms import FORMS, OPENVINO, Form
+from bloomery_vision.bootstrap import paired
+from bloomery_vision.forms import FORMS, GPU, OPENVINO, TENSORRT, Form
 from bloomery_worker import machine
 from bloomery_worker.context import Context
 from bloomery_worker.dataset import Dataset
+from bloomery_worker.engines import build, check_available, halve
 from bloomery_worker.evaluate import BATCH, Check, Evaluator, Size, golden_rows
+from bloomery_worker.evaluation import Evaluation
 from bloomery_worker.export import VARIANT_ROLE, ModelSpec, Tensor, write_model_directory
 from bloomery_worker.failures import ConfigError, DataError
 from bloomery_worker.measuring import measure
@@ -30,7 +34,7 @@ from bloomery_worker.runners import RUNNERS, Runner
 
 Say = Callable[[str, float], None]
 """Is told what goes on and how much of it is done, 0 to 1."""
-PACKAGES = ("torch", "onnx", "onnxruntime", "openvino", "numpy", "bloomery-worker")
+PACKAGES = ("torch", "onnx", "onnxruntime", "openvino", "tensorrt-cu13", "numpy", "bloomery-worker")
 GENERATED = 32
 """Most images that are made where there are no real ones."""
 
@@ -100,6 +104,8 @@ class Plan:
         if form.runtime == OPENVINO and not find_spec(OPENVINO):
             message = f"{form.id} is made by the package openvino, which this worker lacks"
             raise ConfigError(message, hint="install bloomery-worker[openvino], or choose another form")
+        if form.runtime == TENSORRT:
+            check_available(form.id)
         if not form.is_exact and not context.job.manifest:
             message = f"{form.id} can only be judged by a metric, and the model has no dataset version to measure it on"
             raise DataError(message, hint="name one that has images to train on and others to measure on")
@@ -155,7 +161,8 @@ def make_variant(context: Context, plan: Plan, original: Original, *, say: Say, 
     say("measuring", 0.8)
     facts = _facts(form)
     facts.parity.CopyFrom(parity.facts())
-    facts.latency.CopyFrom(measure(form.runtime, file, original.size, threads=threads, check=check))
+    device = machine.device_name() if form.device == GPU else ""
+    facts.latency.CopyFrom(measure(form.runtime, file, original.size, threads=threads, check=check, device=device))
     versions = machine.versions((*PACKAGES, *original.packages))
     spec = _spec(context, form, original, made)
     return Variant(write_model_directory(root, spec, facts, versions), facts, versions)
@@ -163,7 +170,7 @@ def make_variant(context: Context, plan: Plan, original: Original, *, say: Say, 
 
 def _facts(form: Form) -> VariantFacts:
     return VariantFacts(
-        id=form.id, format=form.format, precision=form.precision, device="cpu", role_prefix=VARIANT_ROLE
+        id=form.id, format=form.format, precision=form.precision, device=form.device, role_prefix=VARIANT_ROLE
     )
 
 
@@ -181,7 +188,11 @@ def _build(context: Context, plan: Plan, original: Original, folder: Path, check
     fp32 = context.work_dir / "fp32.onnx"
     original.write_onnx(fp32)
     check()
-    calibration = Calibration(calibration_images(context, plan, original, check), machine.threads(context.job.cpus))
+    calibration = Calibration(
+        calibration_images(context, plan, original, check),
+        machine.threads(context.job.cpus),
+        Path(context.job.cache_dir),
+    )
     BUILDERS[plan.form.id](fp32, folder / plan.form.file, calibration)
     fp32.unlink(missing_ok=True)
 
@@ -203,10 +214,14 @@ def calibration_images(context: Context, plan: Plan, original: Original, check: 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Images to take ranges from, as the model takes them, and how many threads may do that."""
+    """Images to take ranges from, as the model takes them, and how many threads may do that.
+
+    What is only expensive to find out lies in `cache`.
+    """
 
     images: Iterator[Images]
     threads: int
+    cache: Path
 
 
 def _as_it_is(fp32: Path, target: Path, _: Calibration) -> None:
@@ -238,12 +253,36 @@ def _calibrated_and_converted(fp32: Path, target: Path, calibration: Calibration
     int8.unlink()
 
 
+def _engine_in_halves(fp32: Path, target: Path, calibration: Calibration) -> None:
+    half = fp32.with_name("fp16.onnx")
+    halve(fp32, half)
+    build(half, target, timings=_timings(calibration))
+    half.unlink()
+
+
+def _engine_in_8_bits(fp32: Path, target: Path, calibration: Calibration) -> None:
+    from bloomery_worker.quantize import quantize
+
+    int8 = fp32.with_name("int8.onnx")
+    quantize(fp32, int8, calibration.images, threads=calibration.threads, symmetric=True)
+    build(int8, target, timings=_timings(calibration))
+    int8.unlink()
+
+
+def _timings(calibration: Calibration) -> Path:
+    """Of kernels on this GPU."""
+    kind = re.sub(r"[^A-Za-z0-9]+", "-", machine.device_name())
+    return calibration.cache / "tensorrt" / f"{kind}.timings"
+
+
 BUILDERS: Mapping[str, Callable[[Path, Path, Calibration], None]] = {
     "onnx-fp32": _as_it_is,
     "onnx-int8": _calibrated,
     "onnx-int8-dynamic": _weights_only,
     "openvino-fp32": _converted,
     "openvino-int8": _calibrated_and_converted,
+    "tensorrt-fp16": _engine_in_halves,
+    "tensorrt-int8": _engine_in_8_bits,
 }
 """What makes a form of an ONNX file in fp32, by the form's id: the file, its target, how to calibrate."""
 
@@ -258,9 +297,18 @@ def _on_dataset(context: Context, plan: Plan, original: Original, made: Predicto
     fitted = (evaluator.fit(dataset.image(row)) for row in rows)
     models = Remembering(original.predict), Remembering(made)
     geometry, score = largest_errors(*models, _batches(fitted, check), decoder=original.decoder)
-    before, after = (evaluator.evaluate(model, rows, name="golden").means for model in models)
-    metrics = {name: (before[name], after[name]) for name in evaluator.judged}
-    return Parity(len(rows), geometry, score, metrics, plan.form.limits)
+    before, after = (evaluator.evaluate(model, rows, name="golden", record=True) for model in models)
+    metrics = {name: (before.means[name], after.means[name]) for name in evaluator.judged}
+    lost = any(one - other > plan.form.limits.loss for one, other in metrics.values())
+    losses = _losses(before, after) if lost else {}
+    return Parity(len(rows), geometry, score, metrics, plan.form.limits, losses)
+
+
+def _losses(before: Evaluation, after: Evaluation) -> dict[str, tuple[float, float]]:
+    """From what to what each metric may be lower than the original's, by a paired bootstrap over the images."""
+    assert before.records is not None
+    assert after.records is not None
+    return {one.metric: (-one.upper, -one.lower) for one in paired(before.records, after.records).differences}
 
 
 def _on_generated(context: Context, plan: Plan, original: Original, made: Predictor, check: Check) -> Parity:

@@ -323,3 +323,17 @@ async def test_a_version_without_a_form_for_the_runtime_is_refused(service: Serv
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
     version = await service.models.GetModelVersion(GetModelVersionRequest(name=V1))
     assert (await create(service, variant="onnx-fp32")).candidate.uid == version.variants[0].uid
+
+
+async def test_what_has_left_the_plan_is_waited_for_when_it_comes_back(service: Service, tmp_path: Path) -> None:
+    replica = await served(service, tmp_path)
+    await update(service, model_version=V2)
+    both = await replica.follow()
+    ready = await state(service, Deployment.STATE_READY)
+    await until(replica.plan, lambda plan: len(plan.models) == 1)
+    # A sign of life from before it has seen that plan.
+    await replica.report(dict.fromkeys(both, READY))
+    back = await service.deployments.RollBackDeployment(RollBackDeploymentRequest(name=NAME))
+    assert (back.state, back.serving.uid) == (Deployment.STATE_PROGRESSING, ready.serving.uid)
+    await replica.follow()
+    assert (await state(service, Deployment.STATE_READY)).serving.uid == ready.previous.uid

@@ -35,8 +35,8 @@ async def known(service: Service, silence: float = 30) -> model.Replica:
     return replica
 
 
-def ready() -> ReplicaModel:
-    return ReplicaModel(uid=UID, state=ReplicaModel.STATE_READY, load_ms=12)
+def loading() -> ReplicaModel:
+    return ReplicaModel(uid=UID, state=ReplicaModel.STATE_LOADING, load_ms=12)
 
 
 async def test_there_is_an_empty_plan_before_anything_is_deployed(service: Service) -> None:
@@ -50,27 +50,32 @@ async def test_there_is_an_empty_plan_before_anything_is_deployed(service: Servi
 
 
 async def test_a_report_is_taken_down_and_says_when_the_next_one_is_due(service: Service) -> None:
-    answer = await report(service, 1, ready())
+    answer = await report(service, 1, loading())
     assert (answer.generation, answer.next_report.ToTimedelta().total_seconds()) == (0, 10)
     replica = await known(service)
     assert (replica.endpoint, replica.live, replica.incarnation) == ("t:1", True, "first")
-    assert replica.models == (model.LoadedModel(UID, model.LoadState.READY, load_ms=12),)
+    assert replica.models == (model.LoadedModel(UID, model.LoadState.LOADING, load_ms=12),)
 
 
 async def test_a_report_that_comes_late_or_again_changes_nothing(service: Service) -> None:
-    await report(service, 2, ready())
+    await report(service, 2, loading())
     await report(service, 1)
     await report(service, 2)
-    assert (await known(service)).has(UID, model.LoadState.READY)
+    assert (await known(service)).has(UID, model.LoadState.LOADING)
     await report(service, 3)
     assert (await known(service)).models == ()
 
 
+async def test_what_is_not_planned_is_taken_for_leaving_whatever_is_said_of_it(service: Service) -> None:
+    await report(service, 1, ReplicaModel(uid=UID, state=ReplicaModel.STATE_READY))
+    assert (await known(service)).has(UID, model.LoadState.UNLOADING)
+
+
 async def test_a_replica_that_was_replaced_is_refused_and_changes_nothing(service: Service) -> None:
-    await report(service, 5, ready())
+    await report(service, 5, loading())
     await report(service, 1, incarnation="second")
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await report(service, 6, ready())
+        await report(service, 6, loading())
     assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     assert error_info(to_status(refused.value)).reason == "REPLICA_REPLACED"
     replica = await known(service)
@@ -87,7 +92,7 @@ async def test_a_report_that_cannot_be_names_all_that_is_wrong(service: Service)
     wrong = Replica(
         runtime="abacus",
         observed_generation=-1,
-        models=[ReplicaModel(uid="x", load_ms=float("nan")), ready(), ready()],
+        models=[ReplicaModel(uid="x", load_ms=float("nan")), loading(), loading()],
     )
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await service.serving.ReportReplica(ReportReplicaRequest(replica=wrong))

@@ -78,7 +78,8 @@ class ServingServiceServicer:
 
     def ReportReplica(self, request, context):
         """Takes down what a replica has loaded, all of it, and counts as its sign of life. Idempotent: a report whose `sequence` is not above the last one's of the same
-        incarnation changes nothing. Report after every change, and again after `next_report` at the latest. FAILED_PRECONDITION `REPLICA_REPLACED`: a newer incarnation
+        incarnation changes nothing. A model that is READY and not in the plan is taken for leaving: if it comes back into the plan, a later report says that it is
+        there. Report after every change, and again after `next_report` at the latest. FAILED_PRECONDITION `REPLICA_REPLACED`: a newer incarnation
         of the replica has reported; end, as another process has taken the place. Called by agents.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

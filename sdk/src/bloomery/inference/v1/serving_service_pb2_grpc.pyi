@@ -45,7 +45,8 @@ class ServingServiceStub:
     """
     ReportReplica: grpc.UnaryUnaryMultiCallable[serving_service_pb2.ReportReplicaRequest, serving_service_pb2.ReportReplicaResponse]
     """Takes down what a replica has loaded, all of it, and counts as its sign of life. Idempotent: a report whose `sequence` is not above the last one's of the same
-    incarnation changes nothing. Report after every change, and again after `next_report` at the latest. FAILED_PRECONDITION `REPLICA_REPLACED`: a newer incarnation
+    incarnation changes nothing. A model that is READY and not in the plan is taken for leaving: if it comes back into the plan, a later report says that it is
+    there. Report after every change, and again after `next_report` at the latest. FAILED_PRECONDITION `REPLICA_REPLACED`: a newer incarnation
     of the replica has reported; end, as another process has taken the place. Called by agents.
     """
 
@@ -66,7 +67,8 @@ class ServingServiceAsyncStub(ServingServiceStub):
     """
     ReportReplica: aio.UnaryUnaryMultiCallable[serving_service_pb2.ReportReplicaRequest, serving_service_pb2.ReportReplicaResponse]  # type: ignore[assignment]
     """Takes down what a replica has loaded, all of it, and counts as its sign of life. Idempotent: a report whose `sequence` is not above the last one's of the same
-    incarnation changes nothing. Report after every change, and again after `next_report` at the latest. FAILED_PRECONDITION `REPLICA_REPLACED`: a newer incarnation
+    incarnation changes nothing. A model that is READY and not in the plan is taken for leaving: if it comes back into the plan, a later report says that it is
+    there. Report after every change, and again after `next_report` at the latest. FAILED_PRECONDITION `REPLICA_REPLACED`: a newer incarnation
     of the replica has reported; end, as another process has taken the place. Called by agents.
     """
 
@@ -102,7 +104,8 @@ class ServingServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[serving_service_pb2.ReportReplicaResponse, abc.Awaitable[serving_service_pb2.ReportReplicaResponse]]:
         """Takes down what a replica has loaded, all of it, and counts as its sign of life. Idempotent: a report whose `sequence` is not above the last one's of the same
-        incarnation changes nothing. Report after every change, and again after `next_report` at the latest. FAILED_PRECONDITION `REPLICA_REPLACED`: a newer incarnation
+        incarnation changes nothing. A model that is READY and not in the plan is taken for leaving: if it comes back into the plan, a later report says that it is
+        there. Report after every change, and again after `next_report` at the latest. FAILED_PRECONDITION `REPLICA_REPLACED`: a newer incarnation
         of the replica has reported; end, as another process has taken the place. Called by agents.
         """
 

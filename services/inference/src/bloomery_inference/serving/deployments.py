@@ -16,7 +16,7 @@ from bloomery_inference.serving import holding, wishes
 from bloomery_inference.serving.model import FORMATS, Deployment, Disagreement, PlannedModel, Replica, Sought
 from bloomery_inference.serving.plans import PLANS, planned
 from bloomery_inference.serving.replicas import DEPLOYMENTS
-from bloomery_inference.serving.rollout import Rollouts, change
+from bloomery_inference.serving.rollout import Rollouts, change, change_plan, lock
 from bloomery_inference.serving.wishes import DeploymentChange, NewDeployment
 from bloomery_inference.store import deployments, disagreements, models, variants
 from bloomery_kit.context import current_principal
@@ -149,7 +149,7 @@ class Deployments:
         """Forget a deployment. Raise NotFound or EtagMismatch."""
         async with self._locked(name, etag) as (tx, deployment):
             await deployments.delete(tx, deployment)
-            await deployments.change_plan(tx, deployment.runtime)
+            await change_plan(tx, deployment)
 
     async def disagreements(self, page: PageRequest, name: str) -> tuple[View, list[Disagreement], str]:
         """A deployment, one page of what its versions disagreed about, and the next page's token. Raise NotFound."""
@@ -166,7 +166,7 @@ class Deployments:
         async with self._db.read() as tx:
             found = await deployment_in(tx, name)
         async with self._db.write() as tx:
-            await models.lock_model(tx, found.project, found.model)
+            await lock(tx, found)
             deployment = await deployments.by_uid(tx, found.uid)
             if deployment is None:
                 raise NotFound("deployment", name, hint="it was deleted a moment ago")

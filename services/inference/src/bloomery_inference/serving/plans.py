@@ -51,8 +51,7 @@ class Plans:
 async def plan_in(tx: Transaction, runtime: str) -> Plan:
     """The plan of a runtime as `tx` sees it."""
     generation = await deployments.plan_generation(tx, runtime)
-    wanted = {uid for one in await deployments.of_runtime(tx, runtime) for uid in one.planned}
-    return Plan(generation, await planned(tx, wanted))
+    return Plan(generation, await planned(tx, await deployments.planned(tx, runtime)))
 
 
 async def planned(tx: Transaction, uids: Collection[str]) -> tuple[PlannedModel, ...]:

@@ -33,6 +33,9 @@ class Replicas:
             is_successor = replica.incarnation != known.incarnation
             is_news = is_successor or replica.sequence > known.sequence
             if is_news:
+                # What has left the plan may be gone at the next moment, and is loaded anew if it comes back.
+                planned = await deployments.planned(tx, replica.runtime)
+                replica = replicas.leaving(replica, {model.uid for model in replica.models} - planned)
                 await replicas.put(tx, replica, (*former, known.incarnation) if is_successor else former)
                 await deployments.touch(tx, replica.runtime, _differing(known, replica))
             else:

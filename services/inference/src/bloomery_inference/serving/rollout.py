@@ -104,7 +104,7 @@ class Rollouts:
         for deployment in await self._waiting():
             with guarded(LOOP, deployment=deployment.uid):
                 async with self._db.write() as tx:
-                    await models.lock_model(tx, deployment.project, deployment.model)
+                    await lock(tx, deployment)
                     await self.advance(tx, deployment.uid)
                 self._changed.notify(DEPLOYMENTS)
                 self._changed.notify(PLANS)
@@ -176,8 +176,20 @@ class Rollouts:
 
 
 async def change(tx: Transaction, deployment: Deployment, values: dict[str, object]) -> None:
-    """Change a deployment whose model is locked, by column, and with it the plan of its runtime."""
+    """Change a deployment, which `lock` has locked, by column, and with it the plan of its runtime."""
     await deployments.change(tx, deployment, values)
     after = await deployments.by_uid(tx, deployment.uid)
     if after is None or after.planned != deployment.planned:
-        await deployments.change_plan(tx, deployment.runtime)
+        await change_plan(tx, deployment)
+
+
+async def change_plan(tx: Transaction, before: Deployment) -> None:
+    """Begin another plan after a deployment, which `lock` has locked, was changed from what it was `before`."""
+    await deployments.change_plan(tx, before.runtime)
+    await replicas.withdraw(tx, before.runtime, before.planned - await deployments.planned(tx, before.runtime))
+
+
+async def lock(tx: Transaction, deployment: Deployment) -> None:
+    """Let nobody else change a deployment, its model's aliases or what replicas say before `tx` ends."""
+    await models.lock_model(tx, deployment.project, deployment.model)
+    await replicas.lock_all(tx, deployment.runtime)

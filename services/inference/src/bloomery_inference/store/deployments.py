@@ -96,6 +96,11 @@ async def touch(tx: Transaction, runtime: str, variants: Collection[str]) -> Non
     await tx.execute(sa.update(DEPLOYMENTS).where(_D.uid.in_(uids)).values(sequence=_D.sequence + 1))
 
 
+async def planned(tx: Transaction, runtime: str) -> set[str]:
+    """Uids of the variants that are in the plan of a runtime."""
+    return {uid for one in await of_runtime(tx, runtime) for uid in one.planned}
+
+
 async def plan_generation(tx: Transaction, runtime: str) -> int:
     """The generation of a runtime's plan as this transaction sees it."""
     return await current(tx, _plan(runtime))

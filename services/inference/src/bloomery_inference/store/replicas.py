@@ -1,6 +1,7 @@
 """Replicas, each with what it last said."""
 
-from dataclasses import asdict
+from collections.abc import Collection
+from dataclasses import asdict, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -43,6 +44,34 @@ async def of_runtime(tx: Transaction, runtime: str, silence: float) -> list[Repl
     live = sa.func.abs(Now() - _R.reported) <= silence
     query = sa.select(SERVING_REPLICAS, live.label("live")).where(_R.runtime == runtime).order_by(_R.id)
     return [_replica_of(row, bool(row.live)) for row in await tx.execute(query)]
+
+
+async def lock_all(tx: Transaction, runtime: str) -> None:
+    """Let no replica of a runtime report before `tx` ends: to be done before deployments are changed, as reports do."""
+    await tx.execute(sa.select(_R.id).where(_R.runtime == runtime).order_by(_R.id).with_for_update())
+
+
+async def withdraw(tx: Transaction, runtime: str, uids: Collection[str]) -> None:
+    """Take models that have left the plan for leaving on every replica, which are locked.
+
+    So that nobody takes a report from before for the answer to a plan in which they are again.
+    """
+    query = sa.select(SERVING_REPLICAS).where(_R.runtime == runtime)
+    for row in (await tx.execute(query)).all():
+        replica = _replica_of(row)
+        left = leaving(replica, uids)
+        if left != replica:
+            values = {"models": [asdict(model) for model in left.models]}
+            await tx.execute(sa.update(SERVING_REPLICAS).where(*_key(replica)).values(values))
+
+
+def leaving(replica: Replica, uids: Collection[str]) -> Replica:
+    """A replica of which some models, READY until now, are leaving."""
+    models = (
+        replace(model, state=LoadState.UNLOADING) if model.uid in uids and model.state is LoadState.READY else model
+        for model in replica.models
+    )
+    return replace(replica, models=tuple(models))
 
 
 async def forget(tx: Transaction, silence: float) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import onnxruntime
 
-from bloomery import Client, ModelVersion
+from bloomery import ModelVersion
 from bloomery_vision.images import decode
 from bloomery_vision.postprocess import decode_detections
 from bloomery_vision.preprocess import letterbox
-from harness.data import WEIGHTS, blood_cells, sample, weights
+from harness.data import blood_cells, sample, weights
 from harness.measure import (
     Options,
     Table,
@@ -28,22 +28,13 @@ from harness.measure import (
 )
 from harness.peer import Yolo
 from harness.server import running_server, scratch
+from harness.trained import SIDE, make_model
 
-SIDE = 320
 IMAGES = 60
 PARALLEL = 4
 WARM = 5
 STAGES = ("queue", "load", "decode", "preprocess", "inference", "postprocess", "total")
 Predict = Callable[[bytes], Mapping[str, float]]
-
-
-@dataclass(frozen=True)
-class Model:
-    """A trained model in its two forms."""
-
-    version: ModelVersion
-    onnx: Path
-    checkpoint: Path
 
 
 @dataclass
@@ -57,24 +48,6 @@ class Figures:
     bare_together: list[float] = field(default_factory=list)
     our_stages: list[Mapping[str, float]] = field(default_factory=list)
     bare_stages: list[Mapping[str, float]] = field(default_factory=list)
-
-
-def make_model(client: Client, folder: Path, place: Path, chosen: Options) -> Model:
-    """Train for a moment, export, and fetch the files."""
-    say("training a model to predict with")
-    project = client.create_project("cells")
-    project.import_folder(folder)
-    version = project.build_dataset("cells-v", split="80/10/10").wait()
-    base = WEIGHTS if weights() else "scratch"
-    settings = {"epochs": 1 if chosen.quick else 3, "imgsz": SIDE, "batch": 8}
-    model = version.train("yolo-detect", base=base, settings=settings).wait().model_version()
-    model.optimize("onnx").wait()
-    files = model.download(place / "model")
-    return Model(
-        version=model,
-        onnx=next(file for file in files if file.suffix == ".onnx"),
-        checkpoint=next(file for file in files if file.suffix == ".pt"),
-    )
 
 
 def ours(version: ModelVersion) -> Predict:

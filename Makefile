@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-fast test-services test-worker soak soak-seeds soak-races soak-schedules soak-rounds soak-endurance soak-imports demo protos bench parts clean
+.PHONY: help setup check test test-fast test-services test-worker soak soak-seeds soak-races soak-predictions soak-requests soak-schedules soak-rounds soak-endurance soak-imports demo protos bench parts clean
 
 PYPROJECTS := $(shell git ls-files '*pyproject.toml')
 # Options for pytest, such as ARGS="tests/kit -k pages".
@@ -49,7 +49,7 @@ test-worker:
 	@output=$$(.venv-worker/bin/python -m pytest tests/worker -n 2 $(SHARED) $(if $(QUICK),-m "not real_training") $(ARGS) 2>&1) \
 		|| failed=$$?; echo "$$output"; exit $${failed:-0}
 
-soak: soak-seeds soak-races soak-schedules soak-imports soak-rounds soak-endurance ## all that takes hours; SEEDS=50, SCHEDULES=3000, IMPORTS=200, ROUNDS=100, LENGTH=1, ARGS=--write
+soak: soak-seeds soak-races soak-predictions soak-requests soak-schedules soak-imports soak-rounds soak-endurance ## all that takes hours; SEEDS=50, SCHEDULES=3000, IMPORTS=200, ROUNDS=100, LENGTH=1, ARGS=--write
 
 soak-seeds: setup
 	@for seed in $$(seq $(SEEDS)); do \
@@ -58,6 +58,12 @@ soak-seeds: setup
 
 soak-races: setup
 	@BLOOMERY_TRIALS=1000 .venv/bin/python -m pytest -q tests/trainer/test_cancel_race.py
+
+soak-predictions: setup
+	@BLOOMERY_PREDICTIONS=100000 .venv/bin/python -m pytest -q tests/inference/test_memory.py
+
+soak-requests: setup
+	@BLOOMERY_ROUNDS=500 .venv/bin/python -m pytest -q --timeout 3600 tests/inference/test_nonsense.py tests/trainer/test_nonsense.py
 
 soak-schedules: setup
 	@BLOOMERY_SCHEDULES=$(SCHEDULES) BLOOMERY_FIRST_SCHEDULE=$$(date +%s) .venv/bin/python -m pytest -q \

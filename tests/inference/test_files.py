@@ -1,6 +1,7 @@
 """Files of models on the local disk: fetched once, whole, bounded, never taken from under whoever reads them."""
 
 import asyncio
+import contextlib
 import hashlib
 import os
 from dataclasses import replace
@@ -8,9 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from google.rpc import code_pb2
 
 from bloomery_inference.files import ModelCache
 from bloomery_inference.model import Artifact, Variant, VariantResult, VariantState
+from bloomery_kit.errors import BloomeryError, Internal, to_status
 from bloomery_kit.objects import FolderObjectStore
 
 SIZE = 100
@@ -94,3 +97,48 @@ async def test_what_a_process_that_was_killed_had_half_fetched_is_swept(
         os.utime(root / name, ns=(0, (root / name).stat().st_mtime_ns - age * 10**9))
     await read(ModelCache(objects, root, limit=SIZE), variant)
     assert kept(root) == {"a", ".b.arriving"}
+
+
+async def test_files_of_another_digest_are_not_served_and_leave_nothing(
+    objects: FolderObjectStore, root: Path, variant: Variant
+) -> None:
+    cache = ModelCache(objects, root, limit=SIZE)
+    await objects.put("p/model", b"another model")
+    with pytest.raises(Internal, match="p/model has the digest sha256:"):
+        await read(cache, variant)
+    assert kept(root) == set()
+    await objects.put("p/model", bytes(SIZE))
+    assert await read(cache, variant) == bytes(SIZE)
+
+
+async def test_files_that_are_away_while_they_are_fetched_are_fetched_later(
+    objects: FolderObjectStore, root: Path, variant: Variant, tmp_path: Path
+) -> None:
+    cache = ModelCache(objects, root, limit=SIZE)
+    (tmp_path / "blobs").rename(tmp_path / "away")
+    with pytest.raises(BloomeryError):
+        await read(cache, variant)
+    assert kept(root) == set()
+    (tmp_path / "away").rename(tmp_path / "blobs")
+    assert await read(cache, variant) == bytes(SIZE)
+
+
+async def test_a_disk_that_fills_up_while_files_are_fetched_is_told_and_keeps_nothing_half(
+    objects: FolderObjectStore, small_disk: Path, variant: Variant
+) -> None:
+    content = os.urandom(1 << 20)
+    await objects.put("p/model", content)
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    large = replace(variant, result=VariantResult((replace(variant.result.artifacts[0], digest=digest),)))
+    root = small_disk / "cache"
+    root.mkdir()
+    cache, filler = ModelCache(objects, root, limit=2 << 20), small_disk / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as stream:
+        while stream.write(bytes(1 << 16)):
+            pass
+    with pytest.raises((BloomeryError, OSError)) as full:
+        await read(cache, large)
+    assert to_status(full.value).code == code_pb2.RESOURCE_EXHAUSTED
+    assert kept(root) == set()
+    filler.unlink()
+    assert await read(cache, large) == content

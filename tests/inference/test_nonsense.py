@@ -1,5 +1,6 @@
 """Requests to the registry that nobody means: each gets an answer or a reason, never an internal error."""
 
+import os
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from tests.inference.conftest import Service
 from tests.inference.samples import DATASET, trained
 
 METHODS = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].methods
-ROUNDS = 12
+ROUNDS = int(os.environ.get("BLOOMERY_ROUNDS", "12"))
 EXPECTED = {
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.NOT_FOUND,

@@ -1,6 +1,8 @@
 """Jobs on models that are there already, or come as files: what is asked for, and what is shown of what they made."""
 
+import io
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -342,3 +344,52 @@ def test_a_followed_import_ends_with_the_model_version(fake: Fake, run: Run, inp
     result = run(f"models import {line} --follow", str(weights))
     assert world.MODEL_VERSION.name in result.stdout, result.output
     assert run("models import --model mine", str(weights)).exit_code == 2
+
+
+def test_a_folder_with_an_onnx_file_travels_as_one_and_is_read_for_its_task(
+    fake: Fake, client: Client, inputs: Blobs, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    (folder / "1").mkdir(parents=True)
+    (folder / "1" / "model.onnx").write_bytes(b"model")
+    (folder / "config.pbtxt").write_text("")
+    for _ in range(2):
+        client.project("cells").import_model(
+            folder, model="mine", task="segment", classes=["a", "b"], size=(640, 480), scale="1/255"
+        )
+    [content] = inputs.held.values()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.namelist() == ["1/model.onnx", "config.pbtxt"]
+    job = fake.calls["CreateJob"][0].job
+    assert (job.recipe, job.base, job.base_artifact.file_name) == ("recipes/onnx-segment", "mine", "mine.zip")
+    assert dict(job.parameters) == {"classes": "a\nb", "input": "640x480", "scale": "1/255"}
+
+
+def test_what_an_import_needs_is_asked_for_before_anything_is_sent(
+    fake: Fake, client: Client, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(errors.InvalidArgument, match="is no model"):
+        client.project("cells").import_model(tmp_path / "empty", model="mine", task="detect")
+    with pytest.raises(errors.InvalidArgument, match="not both"):
+        client.project("cells").import_model(tmp_path / "a.onnx", model="mine", task="detect", recipe="onnx-detect")
+    assert run("models import a.onnx --model mine --task detect --input 640 --project cells").exit_code == 2
+    assert "CreateJob" not in fake.calls
+
+
+def test_jobs_work_on_the_onnx_file_of_a_version_without_a_checkpoint_and_trainings_do_not(
+    fake: Fake, client: Client
+) -> None:
+    model = Artifact(role="variant/1/model.onnx", digest="sha256:onnx", file_name="1/model.onnx")
+    own = inference.ModelVariant(name=f"{world.MODEL_VERSION.name}/variants/onnx-fp32", job="projects/cells/jobs/i")
+    own.artifacts.append(model)
+    other = inference.ModelVariant(name=f"{world.MODEL_VERSION.name}/variants/onnx-int8", job="projects/cells/jobs/o")
+    other.artifacts.append(Artifact(role="variant/1/model.onnx", digest="sha256:other"))
+    version = inference.ModelVersion(name=world.MODEL_VERSION.name, variants=[other, own])
+    version.lineage.job, version.lineage.recipe = own.job, "recipes/onnx-detect 1"
+    fake.answer("GetModelVersion", version)
+    client.project("cells")
+    client.model_version(version.name).evaluate(world.VERSION.name)
+    assert fake.calls["CreateJob"][0].job.base_artifact.digest == "sha256:onnx"
+    with pytest.raises(errors.FailedPrecondition, match="no checkpoint to train from"):
+        client.dataset_version(world.VERSION.name).train("yolo-detect", base=version.name)

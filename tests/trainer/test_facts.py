@@ -130,6 +130,20 @@ async def test_facts_reach_the_readers_of_results_as_they_were_given(hand: Hand)
     assert feed.results[0].result.model == made.model
 
 
+@pytest.mark.parametrize(
+    ("facts", "ends"),
+    [({}, "SUCCEEDED"), ({"failure": "other answers"}, "FAILED"), ({"precision": "int8"}, "FAILED")],
+)
+async def test_an_onnx_model_stands_in_the_place_of_a_checkpoint(hand: Hand, facts: dict[str, Any], ends: str) -> None:
+    job, worker = await hand.running()
+    made = await worker.success(hand.core)
+    del made.artifacts[:]
+    made.artifacts.append(await worker.upload(hand.core, "variant/1/model.onnx", b"onnx"))
+    made.variants.append(variant(**facts))
+    await worker.finish(success=made)
+    assert await state(hand, job) == ends
+
+
 async def test_details_may_be_any_json(hand: Hand) -> None:
     job, worker = await hand.running()
     made = await worker.success(hand.core)

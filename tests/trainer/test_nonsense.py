@@ -1,6 +1,7 @@
 """Requests that nobody means: each gets an answer or a reason, never an internal error; on both databases."""
 
 import math
+import os
 import random
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -30,7 +31,7 @@ from tests.trainer.bench import AS_SERVICE, World, reason_of
 from tests.trainer.hand import Hand, by_hand, log
 from tests.trainer.neighbours import DATASET, PROJECT_UID
 
-ROUNDS = 25
+ROUNDS = int(os.environ.get("BLOOMERY_ROUNDS", "25"))
 OURS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNIMPLEMENTED}
 TEXTS = (
     "",

@@ -11,7 +11,7 @@ from threading import Event
 
 from bloomery import BloomeryError, Deployment
 from harness.measure import Options, Table, median_and_range, milliseconds, options, percentile, report, say
-from harness.replicas import for_training, replicas, train_versions
+from harness.replicas import images, make_versions, replicas
 from harness.server import running_server, scratch
 from real_parts.triton import triton_program
 
@@ -79,10 +79,10 @@ def measure(place: Path, chosen: Options) -> Figures:
     """Steady load first, then rollouts, back and forth between two versions."""
     figures = Figures()
     program = triton_program(place)
-    settings = {"BLOOMERY_DRAIN_SECONDS": str(DRAIN_SECONDS), **for_training()}
+    settings = {"BLOOMERY_DRAIN_SECONDS": str(DRAIN_SECONDS)}
     with running_server(place, settings) as server, server.client() as client:
-        versions = [version.name for version in train_versions(client, place, 2)]
-        image = next((place / "images" / "JPEGImages").iterdir()).read_bytes()
+        versions = [version.name for version in make_versions(client, place, 2)]
+        image = images(place)[0]
         with replicas(server, program, place, REPLICAS):
             deployment = client.deploy("door", versions[0], runtime="triton").wait()
             deployment.predict(image)

@@ -24,7 +24,7 @@ from harness.measure import (
     report,
     say,
 )
-from harness.replicas import SIDE, for_training, replicas, train_versions
+from harness.replicas import SIDE, images, make_versions, replicas
 from harness.server import running_server, scratch
 from real_parts.triton import triton_program
 
@@ -67,24 +67,24 @@ def timed(predict: Predict, image: bytes, seconds: list[float]) -> None:
     seconds.append(time.perf_counter() - started)
 
 
-def together(predict: Predict, images: Sequence[bytes]) -> float:
+def together(predict: Predict, seen: Sequence[bytes]) -> float:
     """Seconds for all images, many at once."""
     with ThreadPoolExecutor(PARALLEL) as pool:
         started = time.perf_counter()
-        list(pool.map(predict, images))
+        list(pool.map(predict, seen))
         return time.perf_counter() - started
 
 
-def compare(ours: Predict, beside: Predict, images: Sequence[bytes], chosen: Options) -> Figures:
+def compare(ours: Predict, beside: Predict, seen: Sequence[bytes], chosen: Options) -> Figures:
     """Interleave image by image, then set by set."""
     figures = Figures(together=PARALLEL if chosen.quick else SET)
-    many = [images[number % len(images)] for number in range(figures.together)]
-    for image in images[:WARM]:
+    many = [seen[number % len(seen)] for number in range(figures.together)]
+    for image in seen[:WARM]:
         ours(image)
         beside(image)
     for number in range(chosen.rounds):
         say(f"round {number + 1} of {chosen.rounds}")
-        for image in images:
+        for image in seen:
             timed(ours, image, figures.ours)
             timed(beside, image, figures.bare)
         figures.ours_together.append(together(ours, many))
@@ -94,12 +94,12 @@ def compare(ours: Predict, beside: Predict, images: Sequence[bytes], chosen: Opt
 
 def measure(place: Path, chosen: Options) -> Figures:
     """One Triton server for both."""
-    with running_server(place, for_training()) as server, server.client() as client:
-        (version,) = train_versions(client, place, 1)
-        images = [path.read_bytes() for path in sorted((place / "images" / "JPEGImages").iterdir())]
+    with running_server(place) as server, server.client() as client:
+        (version,) = make_versions(client, place, 1)
+        seen = images(place)
         with replicas(server, triton_program(place), place, 1) as (target,):
             deployment: Deployment = client.deploy("door", version.name, runtime="triton").wait()
-            return compare(deployment.predict, bare(target, deployment.proto.serving.uid), images, chosen)
+            return compare(deployment.predict, bare(target, deployment.proto.serving.uid), seen, chosen)
 
 
 def table(figures: Figures) -> Table:

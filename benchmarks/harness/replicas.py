@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bloomery import Client, ModelVersion
 from bloomery_server.triton import triton_command
-from harness.data import WEIGHTS, sample, weights
+from harness.data import sample, weights
 from harness.measure import say
 from harness.server import Server
 from real_parts.process import answers, free_port, running
@@ -16,26 +16,31 @@ from real_parts.process import answers, free_port, running
 SIDE = 320
 
 
-def for_training() -> dict[str, str]:
-    """What a server needs so that trainings find their base weights."""
-    found = weights()
-    return {"BLOOMERY_WEIGHTS": str(found.parent)} if found else {}
-
-
-def train_versions(client: Client, place: Path, count: int) -> list[ModelVersion]:
-    """Versions of one model, each trained for a moment and with a variant that Triton loads."""
+def make_versions(client: Client, place: Path, count: int) -> list[ModelVersion]:
+    """Versions of one model, each of its own uid, with a variant that Triton loads: the base weights, or trained."""
     project = client.create_project("cells")
-    project.import_folder(sample(place / "images", 20))
-    data = project.build_dataset("cells-v", split="70/20/10").wait()
-    settings = {"epochs": 1, "imgsz": SIDE, "batch": 8}
+    found = weights()
+    if found is None:
+        project.import_folder(sample(place / "sample", 20))
+        project.build_dataset("cells-v", split="70/20/10").wait()
     versions = []
     for number in range(count):
-        say(f"training version {number + 1} of {count}")
-        job = data.train("yolo-detect", base=WEIGHTS if weights() else "scratch", model="cells", settings=settings)
+        say(f"making version {number + 1} of {count}")
+        if found is None:
+            data, settings = client.dataset_version("cells-v@1"), {"epochs": 1, "imgsz": SIDE}
+            job = data.train("yolo-detect", base="scratch", model="cells", settings=settings)
+        else:
+            job = project.import_model(found, model="cells", recipe="yolo-detect", imgsz=SIDE)
         version = job.wait().model_version()
         version.optimize("onnx").wait()
         versions.append(version)
     return versions
+
+
+def images(place: Path) -> list[bytes]:
+    """Some real images, encoded."""
+    folder = sample(place / "images", 20) / "JPEGImages"
+    return [path.read_bytes() for path in sorted(folder.iterdir())]
 
 
 @contextmanager

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from bloomery.cli import app
 from bloomery_inference.app import InferenceApp
 from bloomery_inference.serving.model import Replica
 from bloomery_inference.store import replicas
@@ -20,10 +22,10 @@ pytestmark = pytest.mark.real_server("triton")
 
 async def told(server: EmbeddedServer, holds: Callable[[Sequence[Replica]], bool]) -> Replica:
     """What the replica of the Triton server has told, once that holds."""
-    (app,) = (app for app in server.apps if isinstance(app, InferenceApp))
+    (inference,) = (each for each in server.apps if isinstance(each, InferenceApp))
     async with asyncio.timeout(60):
         while True:
-            async with app._db.read() as tx:
+            async with inference._db.read() as tx:
                 found = await replicas.of_runtime(tx, "triton", 60.0)
             if holds(found):
                 return found[0]
@@ -47,3 +49,26 @@ async def test_a_triton_server_and_its_agent_come_back_when_they_end_and_end_wit
         await told(server, lambda found: found[0].incarnation != first.incarnation)
         pids = [triton.pid, agent.pid]
     assert not any(psutil.pid_exists(pid) for pid in pids if pid)
+
+
+def test_what_is_no_program_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    for path in (tmp_path, tmp_path / "missing", Path(__file__)):
+        result = CliRunner().invoke(app, ["up", "--data", str(folder), "--triton", str(path)])
+        assert result.exit_code == 4
+        assert f"--triton names {path}, which is no program\nhint: give the path of tritonserver" in result.stderr
+    assert not folder.exists()
+
+
+async def test_a_server_that_does_not_start_is_tried_again_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    program = tmp_path / "tritonserver"
+    program.write_text("#!/bin/sh\necho no licence to run\nexit 3\n")
+    program.chmod(0o755)
+    root = tmp_path / "data"
+    async with embedded(root, program):
+        async with asyncio.timeout(60):
+            while sum("triton ended with 3" in str(vars(record).get("error")) for record in caplog.records) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    assert (root / "triton" / "triton.log").read_text().startswith("no licence to run\nno licence to run\n")

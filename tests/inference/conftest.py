@@ -60,6 +60,7 @@ class Service:
     projects: Projects
     objects: FolderObjectStore
     target: str
+    settings: InferenceSettings
 
 
 @pytest.fixture
@@ -184,4 +185,5 @@ async def service(
                 projects,
                 objects,
                 f"127.0.0.1:{port}",
+                settings,
             )

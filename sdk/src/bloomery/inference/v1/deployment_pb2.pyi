@@ -145,7 +145,7 @@ class Deployment(message.Message):
     updater: builtins.str
     """Who last changed it. Output only."""
     etag: builtins.str
-    """Changes with every change of what is wanted."""
+    """Changes with every change of what is wanted, and when another version begins to serve."""
     sequence: builtins.int
     """Grows with every change of anything here. Output only."""
     @builtins.property

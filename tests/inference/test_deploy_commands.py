@@ -46,6 +46,8 @@ async def test_a_client_deploys_updates_rolls_back_and_predicts(client: AsyncCli
     assert (await client.model_alias("pets@champion")).model_version == V2
     told = [one async for one in made.predict_each([white(32, 32), b"no image"])]
     assert [one.error is None for one in told] == [True, False]
+    streamed = [one async for one in made.predict_stream([white(32, 32)] * 2)]
+    assert [one.prediction.proto.deployment for one in streamed if one.prediction] == [made.name] * 2
     await (await made.rollback()).wait()
     assert (await client.deployment("door")).serving == V1
     assert (await made.update(labels={})).labels == {}

@@ -27,6 +27,7 @@ class Bench:
 
     def __init__(self, fake: Fake) -> None:
         self.broken = ""
+        self.waits_for: training.Reason | None = None
         self._fake = fake
         self.version = inference.ModelVersion()
         self.version.CopyFrom(world.MODEL_VERSION)
@@ -48,6 +49,10 @@ class Bench:
         job = training.Job()
         job.CopyFrom(request.job)
         job.name = f"projects/cells/jobs/e{len(self.jobs)}"
+        if self.waits_for:
+            job.state = training.JOB_STATE_PENDING
+            job.reason.CopyFrom(self.waits_for)
+            return job
         failed = bool(self.broken) and job.model_variant.endswith(self.broken)
         job.state = training.JOB_STATE_FAILED if failed else training.JOB_STATE_SUCCEEDED
         if failed:
@@ -84,6 +89,13 @@ def test_on_a_gpu_only_what_is_made_for_it_is_measured(fake: Fake, client: Clien
     client.model_version("cells-v@1").benchmark("cells-v@1", device="gpu")
     assert bench.measured == ["", "tensorrt-fp16"]
     assert {request.job.resources.gpus for request in fake.calls["CreateJob"]} == {1}
+
+
+def test_on_a_device_that_is_not_there_nothing_is_waited_for(fake: Fake, client: Client, bench: Bench) -> None:
+    bench.waits_for = training.Reason(code="UNSCHEDULABLE_GPU", message="the job asks for 1 GPUs and the machine has 0")
+    with pytest.raises(errors.FailedPrecondition, match="the machine has 0"):
+        client.model_version("cells-v@1").benchmark("cells-v@1", device="gpu")
+    assert len(fake.calls["CancelJob"]) == len(fake.calls["CreateJob"]) == 1
 
 
 def test_the_command_shows_one_table(run: Run, bench: Bench) -> None:

@@ -315,7 +315,7 @@ class AsyncModelVersion(AsyncServing):
         Raises:
             InvalidArgument: it was imported, and no dataset version is named.
             NotFound: there is no such dataset version.
-            FailedPrecondition: the dataset version is for another task.
+            FailedPrecondition: the dataset version is for another task, or the machine has no such device.
         """
         if not on and not self.lineage.dataset_version:
             raise errors.InvalidArgument(
@@ -333,6 +333,10 @@ class AsyncModelVersion(AsyncServing):
                 split=split,
                 benchmark=True,
             )
+            waits = job.proto.reason
+            if waits.code.startswith("UNSCHEDULABLE_"):
+                await job.cancel()
+                raise errors.FailedPrecondition(waits.message, hint="measure on another device")
             with suppress(errors.JobFailed):
                 await job.wait(progress=progress)
             rows.append(Benchmark(job.proto))

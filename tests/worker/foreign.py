@@ -100,7 +100,10 @@ def wrapped(file: Path, task: str, folder: Path, parameters: Mapping[str, Value]
     """The file as it would be served."""
     graph, understood = read(file, task, folder, parameters, run=False)
     target = folder / "wrapped.onnx"
-    write(wrap(graph.model, understood.form, understood.reading, {}), target)
+    height, width = understood.form.size
+    meaning = {"task": task, "classes": understood.classes, "height": height, "width": width}
+    decoder = understood.reading.decoder
+    write(wrap(graph.model, understood.form, understood.reading, {**meaning, "decoder": decoder}), target)
     return target, understood
 
 

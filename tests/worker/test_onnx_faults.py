@@ -20,10 +20,10 @@ from tests.worker.foreign import PLAIN, answers, detector, job, read, saved, wra
 pytestmark = pytest.mark.timeout(120)
 
 
-def why(file: Path, folder: Path, **parameters: Value) -> str:
+def why(file: Path, folder: Path, *, task: str = "detect", **parameters: Value) -> str:
     """Why an import is refused, with its code."""
     with pytest.raises(WorkError) as refused:
-        read(file, "detect", folder / "refused", {**PLAIN, **parameters})
+        read(file, task, folder / "refused", {**PLAIN, **parameters})
     assert str(folder) not in str(refused.value)
     return f"{refused.value.code}: {refused.value}"
 
@@ -186,7 +186,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], dict[str, Value], str]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_what_does_not_fit_is_told_with_how_to_mend_it(case: str, tmp_path: Path) -> None:
     make, parameters, expected = CASES[case]
-    told = why(make(tmp_path / "model.onnx"), tmp_path, **parameters)
+    told = why(make(tmp_path / "model.onnx"), tmp_path, **parameters)  # type: ignore[arg-type]
     assert told.startswith("CONFIG_ERROR: ")
     assert expected in told
 
@@ -208,6 +208,27 @@ def triton(folder: Path, config: str, *, outputs: tuple[int | None, ...] = (None
     model.graph.output[0].CopyFrom(helper.make_tensor_value_info("output0", TensorProto.FLOAT, outputs))
     files = {"config.pbtxt": config.encode(), "1/model.onnx": model.SerializeToString(), "names.txt": b"x\ny\nz\n"}
     return packed(folder / "triton.zip", files)
+
+
+def test_a_model_that_was_imported_before_says_all_of_itself(tmp_path: Path) -> None:
+    model = onnx.load(detector(tmp_path / "model.onnx"))
+    helper.set_model_props(model, {"license": "MIT"})
+    (tmp_path / "first").mkdir()
+    target, first = wrapped(saved(model, tmp_path / "model.onnx"), "detect", tmp_path / "first", PLAIN)
+    _, again = read(target, "detect", tmp_path / "second", {}, run=False)
+    assert (again.classes, again.license, again.reading.decoder) == (first.classes, "MIT", "yolo")
+    assert "the file says that it is a model to detect, not to segment" in why(target, tmp_path, task="segment")
+
+
+@pytest.mark.parametrize(
+    "names", ["", "[", "'abc'", "{0: 'a', 'x': 'b'}", "[[]]", "(" * 300, "{0: 'a', 1: 'b', 2: 'a'}", "7"]
+)
+def test_what_others_write_into_a_file_is_only_read(names: str, tmp_path: Path) -> None:
+    model = onnx.load(detector(tmp_path / "model.onnx"))
+    props = {"author": "Ultralytics", "task": "detect", "imgsz": "[None, 'x']", "names": names}
+    helper.set_model_props(model, props)
+    with pytest.raises(ConfigError, match="--classes"):
+        read(saved(model, tmp_path / "model.onnx"), "detect", tmp_path / "read", {}, run=False)
 
 
 def test_a_triton_directory_brings_its_labels(tmp_path: Path) -> None:

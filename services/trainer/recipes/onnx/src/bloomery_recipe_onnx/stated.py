@@ -1,8 +1,8 @@
 """What a file says of its own meaning, and what the job's parameters say of it."""
 
 import ast
+import json
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -10,6 +10,7 @@ from bloomery_recipe_onnx.graph import Graph
 from bloomery_vision.decoders import DECODERS_OF, YOLO_END_TO_END
 from bloomery_worker.context import Context
 
+LICENSE = "license"
 OWN = "bloomery"
 """Key of the metadata that models have which were imported."""
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
@@ -68,24 +69,39 @@ def _size(text: str, problems: list[str]) -> tuple[int, int] | None:
 
 
 def of_file(graph: Graph, task: str) -> Stated:
-    """What the exporter of Ultralytics has written into a file for a model of `task`; nothing for files of others."""
+    """What we, or the exporter of Ultralytics, have written into a file for a model of `task`; nothing for others."""
     known = graph.metadata
+    if OWN in known:
+        return _of_own(known[OWN], known.get(LICENSE, ""))
     if known.get("author") != "Ultralytics":
-        return Stated(license=known.get("license", ""))
+        return Stated(license=known.get(LICENSE, ""))
     names = _literal(known.get("names"))
     sides = _literal(known.get("imgsz"))
-    classes = names.values() if isinstance(names, Mapping) else names if isinstance(names, Sequence) else ()
+    numbered = isinstance(names, dict) and all(isinstance(key, int) for key in names)
+    classes = [names[number] for number in sorted(names)] if numbered else names
+    are_names = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
     size = tuple(sides) if isinstance(sides, list) and len(sides) == 2 else None
     ends = known.get("end2end") == "True"
     return Stated(
         task=known.get("task", ""),
-        classes=tuple(str(name).strip() for name in classes),
+        classes=tuple(name.strip() for name in classes) if are_names else (),
         size=size if size and all(isinstance(side, int) and side > 0 for side in size) else None,
         scale="1/255",
         layout="nchw",
         decoder=YOLO_END_TO_END if ends and YOLO_END_TO_END in DECODERS_OF.get(task, ()) else "",
-        license=known.get("license", ""),
+        license=known.get(LICENSE, ""),
     )
+
+
+def _of_own(text: str, license: str) -> Stated:
+    """What is kept with a model that was imported before; only its licence where that is not what we write."""
+    try:
+        content = json.loads(text)
+        size = int(content["height"]), int(content["width"])
+        task, decoder = str(content["task"]), str(content["decoder"])
+        return Stated(task, tuple(map(str, content["classes"])), size, decoder=decoder, license=license)
+    except (LookupError, TypeError, ValueError):
+        return Stated(license=license)
 
 
 def _literal(text: str | None) -> Any:

@@ -14,7 +14,7 @@ from onnx import TensorProto, compose, helper, numpy_helper
 from bloomery_recipe_onnx.foreign import NCHW, InputForm
 from bloomery_recipe_onnx.graph import all_nodes
 from bloomery_recipe_onnx.outputs import Reading
-from bloomery_recipe_onnx.stated import OWN
+from bloomery_recipe_onnx.stated import LICENSE, OWN
 from bloomery_worker.failures import ConfigError
 from bloomery_worker.parity import generated_images
 from bloomery_worker.predictor import Predictor
@@ -58,7 +58,8 @@ def wrap(model: onnx.ModelProto, form: InputForm, reading: Reading, meaning: dic
     made.sparse_initializer.extend(graph.sparse_initializer)
     wrapped = helper.make_model(made, opset_imports=list(inner.opset_import), ir_version=inner.ir_version)
     wrapped.producer_name, wrapped.producer_version = inner.producer_name, inner.producer_version
-    helper.set_model_props(wrapped, {OWN: json.dumps(meaning)})
+    kept = {one.key: one.value for one in model.metadata_props if one.key == LICENSE}
+    helper.set_model_props(wrapped, {OWN: json.dumps(meaning), **kept})
     return wrapped
 
 

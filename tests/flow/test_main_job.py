@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import Result
 
-from bloomery import Client, ModelVersion
+from bloomery import Client, ModelVersion, video
 from bloomery.vision.v1 import Provenance
 from tests.faults.processes import workers
 from tests.flow.conftest import Run, Server
@@ -61,6 +61,18 @@ def test_a_prediction_is_in_pixels_of_the_original_image(trained: ModelVersion, 
         assert 0 <= shape.box.x <= shape.box.x + shape.box.width <= 640
         assert 0 <= shape.box.y <= shape.box.y + shape.box.height <= 480
         assert shape.label in trained.proto.classes
+
+
+def test_a_video_is_seen_as_its_pictures_are(trained: ModelVersion, examples_dir: Path, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    with video.writing(clip) as writer:
+        for number, path in enumerate(sorted((examples_dir / "blood-cells/JPEGImages").iterdir())[:6]):
+            writer.add(Image.open(path).convert("RGB"), number / 5)
+    found = list(trained.predict_video(clip, every=2, threshold=0.0, max_shapes=5))
+    assert [(one.image.number, round(one.image.time, 3)) for one in found] == [(0, 0.0), (2, 0.4), (4, 0.8)]
+    for one in found:
+        assert one.prediction is not None
+        assert one.prediction.shapes == trained.predict(one.image.image, threshold=0.0, max_shapes=5).shapes
 
 
 @pytest.mark.real_server("triton")

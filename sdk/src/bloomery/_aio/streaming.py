@@ -25,8 +25,7 @@ class AsyncStreaming(AsyncPredicting[M], Generic[M]):
         no time to encode.
 
         Args:
-            frames: what `predict` takes but assets, or `Frame`s of it; an iterator that blocks is waited for in a
-                thread.
+            frames: what `predict` takes, or `Frame`s of it; an iterator that blocks is waited for in a thread.
             options: as `predict` takes them.
 
         Raises:

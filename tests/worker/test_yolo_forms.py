@@ -63,11 +63,14 @@ async def test_images_are_predicted_on_by_a_form(detector: FakeTrainer, cells: V
     for variant in ("", "onnx-fp32"):
         folder = tmp_path / (variant or "own")
         folder.mkdir()
-        trainer = await applied("yolo-detect", "PREDICT", detector, cells, folder, variant=variant, confidence=0.01)
+        trainer = await applied("yolo-detect", "PREDICT", detector, cells, folder, variant=variant, confidence=0)
         lines = [json.loads(line) for line in trainer.content("predictions").splitlines()]
-        seen.append([(line["file_name"], len(line["shapes"])) for line in lines])
-    assert seen[0] == seen[1]
-    assert sum(count for _, count in seen[0]) > 0
+        seen.append({line["file_name"]: len(line["shapes"]) for line in lines})
+    own, form = seen
+    assert own.keys() == form.keys()
+    # What overlaps by just as much as is allowed may be there or not.
+    assert all(abs(own[name] - form[name]) <= 2 for name in own)
+    assert min(own.values()) > 5
 
 
 async def test_a_form_that_no_worker_runs_is_refused(detector: FakeTrainer, cells: Version, tmp_path: Path) -> None:

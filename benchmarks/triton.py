@@ -94,7 +94,8 @@ def compare(ours: Predict, beside: Predict, seen: Sequence[bytes], chosen: Optio
 
 def measure(place: Path, chosen: Options) -> Figures:
     """One Triton server for both."""
-    with running_server(place) as server, server.client() as client:
+    settings = {"BLOOMERY_RUNNING_PREDICTIONS": str(PARALLEL)}
+    with running_server(place, settings) as server, server.client() as client:
         (version,) = make_versions(client, place, 1)
         seen = images(place)
         with replicas(server, triton_program(place), place, 1) as (target,):

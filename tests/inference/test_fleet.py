@@ -109,7 +109,10 @@ class Load:
             try:
                 answer: PredictResponse = await self.service.predictions.Predict(request)
             except grpc.aio.AioRpcError as error:
-                self.failures.append(f"{error.code()}: {error.details()}")
+                # On a busy machine it may be too much for the service, which says when to come again.
+                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    self.failures.append(f"{error.code()}: {error.details()}")
+                await asyncio.sleep(0.1)
             else:
                 self.seen[answer.model_version, answer.shapes[0].label] += 1
                 self.replicas[answer.replica] += 1

@@ -49,7 +49,7 @@ def exported(folder: Path, source: str, *, size: int, **options: object) -> Path
     return Path(made).replace(folder / f"{inside.stem}{len(list(folder.iterdir()))}.onnx")
 
 
-def to_onnx(model: Any, sample: Any, path: Path) -> None:
+def to_onnx(model: Any, sample: Any, path: Path, *, opset: int = 17) -> None:
     """Exports a model of one input and one output as torch does, with a batch of any size."""
     import torch
 
@@ -57,7 +57,14 @@ def to_onnx(model: Any, sample: Any, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            model, (sample,), str(path), dynamo=False, input_names=["x"], output_names=["y"], dynamic_axes=axes
+            model,
+            (sample,),
+            str(path),
+            dynamo=False,
+            opset_version=opset,
+            input_names=["x"],
+            output_names=["y"],
+            dynamic_axes=axes,
         )
 
 
@@ -102,8 +109,8 @@ def wrapped(file: Path, task: str, folder: Path, parameters: Mapping[str, Value]
     target = folder / "wrapped.onnx"
     height, width = understood.form.size
     meaning = {"task": task, "classes": understood.classes, "height": height, "width": width}
-    decoder = understood.reading.decoder
-    write(wrap(graph.model, understood.form, understood.reading, {**meaning, "decoder": decoder}), target)
+    read_by = {"decoder": understood.reading.decoder, "resize": "center-crop" if task == "classify" else "letterbox"}
+    write(wrap(graph.model, understood.form, understood.reading, {**meaning, **read_by}), target)
     return target, understood
 
 

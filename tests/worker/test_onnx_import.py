@@ -1,8 +1,10 @@
 """Models that others exported as ONNX, imported as model versions."""
 
 import asyncio
+import threading
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +13,17 @@ from google.protobuf.json_format import MessageToDict
 
 from bloomery.common.v1 import Artifact
 from bloomery.training.v1 import ModelInput
+from bloomery_recipe_onnx.onnx_recipe import OnnxRecipe
 from bloomery_vision.formats import Format
 from bloomery_vision.interpret import Choice, detect, fit
+from bloomery_worker.context import Context
 from bloomery_worker.dataset import Dataset
-from bloomery_worker.failures import ConfigError
+from bloomery_worker.failures import ConfigError, ExportError
 from bloomery_worker.parity import generated_images
 from tests.worker.fake_trainer import FakeTrainer
 from tests.worker.foreign import answers, exported, read, to_onnx, wrapped
-from tests.worker.harness import attempt, job, recipe
+from tests.worker.foreign import job as import_job
+from tests.worker.harness import attempt, defaults, job, recipe
 from tests.worker.sample_data import Version, as_version, cached, digest, rows_of
 
 pytestmark = [pytest.mark.real_training, pytest.mark.timeout(300)]
@@ -164,6 +169,24 @@ def test_a_classifier_of_torchvision_gets_its_scale_and_its_softmax(tmp_path: Pa
         expected = model(normal(torch.from_numpy(images).permute(0, 3, 1, 2) / 255)).softmax(1).numpy()
     assert understood.reading.is_logits
     assert np.allclose(found, expected, atol=1e-5)
+
+
+def test_a_form_that_cannot_be_made_of_a_graph_says_why(tags: Version, tmp_path: Path) -> None:
+    import torch
+
+    layers = torch.nn.Conv2d(3, 2, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+    to_onnx(torch.nn.Sequential(*layers).eval(), torch.zeros(1, 3, 32, 32), tmp_path / "old.onnx", opset=12)
+    said = {"classes": "\n".join(tags.classes), "scale": "1/255"}
+    target, _ = wrapped(tmp_path / "old.onnx", "classify", tmp_path, said)
+    cache = cached(tags, tmp_path / "cache")
+    spec = replace(
+        import_job(target, "classify", tmp_path, {**defaults("onnx-classify", "OPTIMIZE"), "precision": "int8"}).job,
+        kind="OPTIMIZE",
+        manifest=str(cache.path(tags.index.digest)),
+        cache_dir=str(cache.root),
+    )
+    with pytest.raises(ExportError, match=r"onnx-int8 cannot be made of this graph: .*DequantizeLinear"):
+        OnnxRecipe().run(Context(spec, lambda _: None, threading.Event()))
 
 
 def test_what_a_training_of_ours_made_is_imported_from_its_folder(detector: FakeTrainer, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
@@ -19,13 +20,13 @@ from bloomery.training.v1 import VariantFacts
 from bloomery_vision.bootstrap import paired
 from bloomery_vision.forms import FORMS, GPU, OPENVINO, TENSORRT, Form
 from bloomery_worker import machine
-from bloomery_worker.context import Context
+from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.dataset import Dataset
 from bloomery_worker.engines import build, check_available, halve
 from bloomery_worker.evaluate import BATCH, Check, Evaluator, Size, golden_rows
 from bloomery_worker.evaluation import Evaluation
 from bloomery_worker.export import VARIANT_ROLE, ModelSpec, Tensor, write_model_directory
-from bloomery_worker.failures import ConfigError, DataError
+from bloomery_worker.failures import ConfigError, DataError, ExportError, WorkError
 from bloomery_worker.measuring import measure
 from bloomery_worker.messages import FileNote
 from bloomery_worker.parity import Parity, generated_images, largest_errors
@@ -35,6 +36,7 @@ from bloomery_worker.runners import RUNNERS, Runner
 Say = Callable[[str, float], None]
 """Is told what goes on and how much of it is done, 0 to 1."""
 PACKAGES = ("torch", "onnx", "onnxruntime", "openvino", "tensorrt-cu13", "numpy", "bloomery-worker")
+_LONGEST = 300
 GENERATED = 32
 """Most images that are made where there are no real ones."""
 
@@ -149,9 +151,11 @@ def make_variant(context: Context, plan: Plan, original: Original, *, say: Say, 
     if not form.is_exact:
         _check_judged(context, plan, original)
     say("exporting", 0.1)
-    _build(context, plan, original, root / "1", check)
+    with _of_this_graph(form, root):
+        _build(context, plan, original, root / "1", check)
     threads, file = machine.threads(context.job.cpus), root / "1" / form.file
-    made = RUNNERS[form.runtime](file, threads=threads)
+    with _of_this_graph(form, root):
+        made = RUNNERS[form.runtime](file, threads=threads)
     check()
     say("comparing", 0.4)
     compare = _on_dataset if context.job.manifest else _on_generated
@@ -180,6 +184,19 @@ def _check_judged(context: Context, plan: Plan, original: Original) -> None:
     if not any(shape.label in original.classes for row in rows for shape in row.shapes):
         message = f"{plan.form.id} can only be judged by a metric, and no image to compare on shows the model's classes"
         raise DataError(message, hint="name a dataset version with objects of these classes in val or test")
+
+
+@contextmanager
+def _of_this_graph(form: Form, root: Path) -> Iterator[None]:
+    """Raises ExportError where the libraries that make and run forms do not take a graph."""
+    try:
+        yield
+    except (WorkError, StopRequestedError, MemoryError, OSError):
+        raise
+    except Exception as problem:  # they raise all kinds
+        line = str(problem).replace(f"{root}/", "").strip().partition("\n")[0][:_LONGEST]
+        hint = "keep another form, or export the model for a newer opset"
+        raise ExportError(f"{form.id} cannot be made of this graph: {line}", hint=hint) from problem
 
 
 def _build(context: Context, plan: Plan, original: Original, folder: Path, check: Check) -> None:

@@ -103,7 +103,7 @@ class Comparer:
         names = _titled(case.answer.variant), _titled(other.variant)
         told = await asyncio.to_thread(difference, case.answer.found, other.found, names)
         uid, serving, candidate = case.pair
-        seen = Comparison(serving, candidate, 1, bool(told), self._cases.skipped(case))
+        seen = Comparison(serving, candidate, 1, int(bool(told)), self._cases.skipped(case))
         async with self._db.write() as tx:
             if await disagreements.count(tx, uid, seen) and told:
                 await disagreements.keep(tx, uid, self._item(case, other, digest, told))

@@ -13,7 +13,7 @@ from bloomery_vision.images import decode
 from bloomery_vision.interpret import EVALUATION, detect
 from bloomery_vision.preprocess import letterbox
 
-SIDE = 640
+SIDE = 320
 
 
 def main(weights: Path, folder: Path, target: Path) -> None:

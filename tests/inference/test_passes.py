@@ -25,8 +25,7 @@ from bloomery_inference.model import InputSpec
 from bloomery_inference.parked import Parked
 from bloomery_inference.pending import Pending
 from bloomery_inference.recording import Recorder
-from bloomery_inference.serving import comparing, rollout
-from bloomery_inference.serving.comparing import Comparer
+from bloomery_inference.serving import rollout
 from bloomery_inference.serving.model import Deployment
 from bloomery_inference.serving.rollout import Rollouts
 from bloomery_inference.store import cleanups, deployments, models, replicas, variants
@@ -51,7 +50,6 @@ WORKS = {
         Work(Replica, "_bring", lambda _, model: model.uid),
         Work(Replica, "_free", lambda _, uid: uid),
     ],
-    comparing.LOOP: [Work(Comparer, "_compare", lambda _, case: case)],
     rollout.LOOP: [Work(Rollouts, "advance", lambda _, _tx, uid: uid)],
 }
 STEPS: list[tuple[Any, str]] = [

@@ -63,6 +63,7 @@ WITHOUT_ITEMS = {
     "event loop lag": "one number",
     "event-feed": "one look for all who wait",
     "lease": "the one of the leader",
+    "inference comparisons": "one case a turn",
     "replica plan": "one plan",
     "replica reports": "one report",
     "health": "of one check; tests/kit/test_server.py tries several",

@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bloomery import AsyncClient, Client, Frame, ModelVersion, errors
+from bloomery import AsyncClient, Client, Frame, ModelVersion, Timeouts, errors
+from bloomery._address import Address
+from bloomery._frames import Exchange, one_by_one
+from bloomery._session import Session
 from bloomery.inference import v1 as inference
 from bloomery.vision import v1 as vision
 from bloomery_kit import errors as served
 from tests.sdk import world
+from tests.sdk.conftest import Pauses
 from tests.sdk.fake import Fake
 from tests.sdk.test_predict import PIXELS
 
@@ -120,6 +124,21 @@ def test_a_stream_survives_a_restart_of_the_server(fake: Fake, model: ModelVersi
             yield b"x"
 
     assert labels(model.predict_stream(frames())) == [str(number) for number in range(30)]
+
+
+async def test_what_a_server_says_of_itself_is_waited_for_as_long_as_at_a_call(fake: Fake, pauses: Pauses) -> None:
+    async def without_replica(requests: Requests) -> Replies:
+        await anext(requests)
+        yield served.Unavailable("NO_REPLICA", "no replica of triton is live", retry_after=1.0)
+
+    fake.converse("PredictStream", without_replica)
+    timeouts = Timeouts(total=10.0, outage=1000.0)
+    session = Session(Address(fake.endpoint, "secret"), timeouts=timeouts, sleep=pauses.sleep, clock=pauses.clock)
+    exchange = Exchange(session, inference.PredictRequest(), one_by_one([b"1"]))
+    with pytest.raises(errors.Unavailable, match="no replica of triton is live"):
+        [one async for one in exchange.predicted()]
+    assert sum(pauses.taken) <= 10.0
+    await session.close()
 
 
 def test_frames_are_taken_only_as_fast_as_answers_are(fake: Fake, model: ModelVersion) -> None:

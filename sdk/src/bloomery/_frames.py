@@ -104,7 +104,7 @@ class Exchange(Generic[FrameT]):
                             yield one
                 except errors.BloomeryError as error:
                     failing_since = self._session.clock() if attempt == 1 else failing_since
-                    pause = patient_pause(self._session, error, attempt, failing_since)
+                    pause = patient_pause(self._session, error, attempt, failing_since, self._patience(error))
                     attempt += 1
                 if self._filled and not self._unanswered:
                     break
@@ -113,6 +113,11 @@ class Exchange(Generic[FrameT]):
         finally:
             filling.cancel()
             await asyncio.gather(filling, return_exceptions=True)
+
+    def _patience(self, error: errors.BloomeryError) -> float:
+        """Seconds in which a failure must pass: a server comes back after a while, but one that is there says why."""
+        is_there = error.reason != errors.Unavailable.reason
+        return self._session.timeouts.total if is_there else self._session.patience()
 
     def _end(self) -> None:
         self._filled = True

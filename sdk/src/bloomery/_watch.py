@@ -47,7 +47,7 @@ async def follow(
         except errors.OutOfRange as error:
             cursor = _oldest(error)
         except errors.BloomeryError as error:
-            pause = patient_pause(session, error, attempt, quiet_since)
+            pause = patient_pause(session, error, attempt, quiet_since, session.patience())
             attempt += 1
         await session.sleep(pause)
 
@@ -70,16 +70,18 @@ async def to_the_end(
                     yield message
                     quiet_since = session.clock()
         except errors.BloomeryError as error:
-            await session.sleep(patient_pause(session, error, attempt, quiet_since))
+            await session.sleep(patient_pause(session, error, attempt, quiet_since, session.patience()))
             attempt += 1
         else:
             return
 
 
-def patient_pause(session: Session, error: errors.BloomeryError, attempt: int, quiet_since: float) -> float:
-    """Seconds until a stream is opened again. Raises the error where that cannot help, or was tried long enough."""
+def patient_pause(
+    session: Session, error: errors.BloomeryError, attempt: int, quiet_since: float, patience: float
+) -> float:
+    """Seconds until a stream is opened again. Raises the error where that cannot help, or was tried for `patience`."""
     pause = session.pause(attempt, error)
-    if pause is None or session.clock() - quiet_since + pause > session.patience():
+    if pause is None or session.clock() - quiet_since + pause > patience:
         raise error
     return pause
 

@@ -32,7 +32,8 @@ class AsyncStreaming(AsyncPredicting[M], Generic[M]):
             InvalidArgument: an option is wrong.
             NotFound: there is no such variant, or the version was deleted.
             FailedPrecondition: the version has no READY variant; `optimize` makes one.
-            Unavailable: the server stayed away for longer than the timeouts allow.
+            Unavailable: the server stayed away for longer than the timeouts allow, or says that it, or a deployment,
+                cannot answer and goes on to for as long as a call may take (`Timeouts.total`).
         """
         async with aclosing(one_by_one(frames)) as given:
             exchange = Exchange(self._session, self._asked(**options), given)

@@ -158,6 +158,7 @@ _WHERE = {
     "MetricDifference": "bloomery._better",
     "ModelCard": "bloomery._card",
     "ModelComparison": "bloomery._comparison",
+    "PredictedImage": "bloomery._predicted_images",
     "Timeouts": "bloomery._session",
     "Verdict": "bloomery._better",
 }

@@ -62,10 +62,13 @@ async def test_the_first_version_serves_once_every_live_replica_has_loaded_it(se
     assert (created.candidate.model_version, created.HasField("serving")) == (V1, False)
     first, second = Scripted(service), Scripted(service, id="r2")
     uid = created.candidate.uid
+    second.refused[uid] = "the runtime cannot be reached"
     await second.report({uid: LOADING})
     await first.follow()
     waiting = await get(service)
-    assert (waiting.state, waiting.reason) == (Deployment.STATE_PENDING, "pets@1 is being loaded by r2")
+    why = "pets@1 is being loaded by r2 (the runtime cannot be reached)"
+    assert (waiting.state, waiting.reason) == (Deployment.STATE_PENDING, why)
+    second.refused.clear()
     await second.follow()
     ready = await state(service, Deployment.STATE_READY)
     assert (ready.serving.uid, ready.HasField("candidate")) == (uid, False)

@@ -30,7 +30,7 @@ def overload(pace: Pace, turns: int, *, seconds: float = ALONE) -> list[int]:
 
 
 def test_under_a_load_that_never_ends_none_takes_twice_as_long_as_alone() -> None:
-    pace = Pace(66)
+    pace = Pace(1, 66)
     pace.took("m", ALONE, 1)
     found = overload(pace, 2000)
     assert found[0] == 66
@@ -38,8 +38,14 @@ def test_under_a_load_that_never_ends_none_takes_twice_as_long_as_alone() -> Non
     assert pace.limit >= 1
 
 
+def test_as_many_as_run_at_once_are_always_let_in() -> None:
+    pace = Pace(2, 66)
+    pace.took("m", ALONE, 1)
+    assert min(overload(pace, 2000)) == pace.limit == 2
+
+
 def test_what_does_many_at_once_without_getting_slower_may_do_all() -> None:
-    pace = Pace(16)
+    pace = Pace(1, 16)
     pace.took("m", ALONE, 1)
     overload(pace, 100)
     for _ in range(500):
@@ -48,7 +54,7 @@ def test_what_does_many_at_once_without_getting_slower_may_do_all() -> None:
 
 
 def test_a_load_does_not_change_what_one_takes_alone_and_a_slower_machine_does() -> None:
-    pace = Pace(8)
+    pace = Pace(1, 8)
     pace.took("m", ALONE, 1)
     overload(pace, 1000)
     assert pace.limit <= 2
@@ -60,7 +66,7 @@ def test_a_load_does_not_change_what_one_takes_alone_and_a_slower_machine_does()
 
 
 def test_a_model_that_was_never_alone_says_nothing() -> None:
-    pace = Pace(4)
+    pace = Pace(1, 4)
     overload(pace, 50)
     assert pace.limit == 4
 

@@ -10,7 +10,7 @@ import pytest
 
 from bloomery_inference.agent.model import Plan
 from bloomery_inference.runtime import LocalRuntime, TritonRuntime, _triton
-from bloomery_inference.serving.model import LoadState
+from bloomery_inference.serving.model import LoadedModel, LoadState
 from bloomery_kit.errors import Unavailable
 from real_parts.triton import TritonServer
 from tests.inference.agents import SIDE, Site, good_model, other_model, running_site, with_digest
@@ -259,5 +259,6 @@ async def test_a_runtime_that_does_not_answer_has_nothing_ready(site: Site, tmp_
         await nowhere.replica.work()
     with pytest.raises(Unavailable, match="cannot be reached"):
         nowhere.replica.check_ready()
-    assert nowhere.told() == {}
+    waiting = LoadedModel(model.uid, LOADING, "the Triton server cannot be reached")
+    assert nowhere.told() == {model.uid: waiting}
     await nowhere.runtime.close()

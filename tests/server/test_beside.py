@@ -66,9 +66,9 @@ async def test_a_server_that_does_not_start_is_tried_again_and_told(
     program = tmp_path / "tritonserver"
     program.write_text("#!/bin/sh\necho no licence to run\nexit 3\n")
     program.chmod(0o755)
-    root = tmp_path / "data"
+    root, why = tmp_path / "data", "triton ended with 3: no licence to run"
     async with embedded(root, program):
         async with asyncio.timeout(60):
-            while sum("triton ended with 3" in str(vars(record).get("error")) for record in caplog.records) < 2:  # noqa: ASYNC110
+            while sum(why in str(vars(record).get("error")) for record in caplog.records) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
     assert (root / "triton" / "triton.log").read_text().startswith("no licence to run\nno licence to run\n")

@@ -17,6 +17,7 @@ from bloomery_server.triton import LOOPBACK, triton_command
 _LEASH = Path(__file__).with_name("leash.py")
 _GRACE_SECONDS = 10.0
 _AGAIN_SECONDS = 1.0
+_LINE_BYTES = 2048
 TRITON = "triton"
 AGENT = "triton agent"
 
@@ -50,7 +51,7 @@ class Program:
         finally:
             self.pid = None
             await _end(process)
-        raise Unavailable("PROGRAM_ENDED", f"{self.name} ended with {code}; {self._log} says more")
+        raise Unavailable("PROGRAM_ENDED", f"{self.name} ended with {code}: {_last_line(self._log)} (in {self._log})")
 
 
 class TritonBeside:
@@ -80,6 +81,13 @@ class TritonBeside:
         self.loops = Loops()
         for each in self.programs:
             self.loops.add(each.name, each.run, _AGAIN_SECONDS)
+
+
+def _last_line(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _LINE_BYTES))
+        lines = file.read().decode(errors="replace").splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "without a word")
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

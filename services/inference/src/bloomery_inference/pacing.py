@@ -9,14 +9,15 @@ _MODELS = 1000
 
 
 class Pace:
-    """A limit that is felt out, between 1 and `most`: it grows by steps and falls by a part.
+    """A limit that is felt out, between `least` and `most`: it grows by steps and falls by a part.
 
     What one takes alone is measured, for each model, whenever nothing else is in the works; under a load that never
     ends it stays as it was, so that the limit cannot creep up with the times that it causes. Source of the rule:
     additive increase, multiplicative decrease (Chiu and Jain, 1989).
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, least: int, most: int) -> None:
+        self._least = least
         self._most = most
         self._limit = float(most)
         self._alone: dict[str, float] = {}
@@ -41,7 +42,7 @@ class Pace:
                 self._alone.clear()
             self._alone[model] = seconds if alone is None else alone + (seconds - alone) * _RECENT
         elif alone is not None and seconds > _SLOWER * alone:
-            self._limit = max(1.0, self._limit * _LESS)
+            self._limit = max(float(self._least), self._limit * _LESS)
             return
         if together >= self._limit - 1:
             self._limit = min(float(self._most), self._limit + 1 / self._limit)

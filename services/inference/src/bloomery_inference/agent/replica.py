@@ -101,10 +101,13 @@ class Replica:
     def report(self) -> Report:
         """All that it has now; nothing is READY in a runtime that does not answer."""
         self._sequence += 1
-        models = [self._states[uid] for uid in sorted(self._states)]
+        known = dict(self._states)
         if self._away:
-            models = [LoadedModel(one.uid, LoadState.LOADING, self._away) if _is_ready(one) else one for one in models]
-        return Report(self._incarnation, self._sequence, self._observed or 0, tuple(models))
+            wanted = self._plan.uids if self._plan else []
+            waiting = [uid for uid in {*wanted, *known} if uid not in known or _is_ready(known[uid])]
+            known |= {uid: LoadedModel(uid, LoadState.LOADING, self._away) for uid in waiting}
+        models = tuple(known[uid] for uid in sorted(known))
+        return Report(self._incarnation, self._sequence, self._observed or 0, models)
 
     def check_ready(self) -> None:
         """Raise Unavailable REPLICA_NOT_READY: the runtime is away, a model was lost, or no plan is applied yet."""

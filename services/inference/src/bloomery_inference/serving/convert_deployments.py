@@ -205,8 +205,13 @@ def _waits(view: View) -> str:
     if not live:
         return f"no replica of {deployment.runtime} is live"
     uid = deployment.wanted
-    left = [replica.id for replica in live if not replica.has(uid, LoadState.READY)]
+    left = [_of_replica(replica, uid) for replica in live if not replica.has(uid, LoadState.READY)]
     return f"{titled(view.variants[uid])} is being loaded by {', '.join(left)}" if left else ""
+
+
+def _of_replica(replica: Replica, uid: str) -> str:
+    model = replica.model(uid)
+    return f"{replica.id} ({model.reason})" if model and model.reason else replica.id
 
 
 def _model(view: View, uid: str) -> DeployedModel | None:

@@ -164,7 +164,7 @@ def test_a_classifier_of_torchvision_gets_its_scale_and_its_softmax(tmp_path: Pa
     target, understood = wrapped(file, "classify", tmp_path, {"scale": "imagenet", "classes": "a\nb\nc"})
     images = generated_images(2, (64, 64))
     [found] = answers(target, images)
-    normal = torchvision.transforms.v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    normal = torchvision.transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     with torch.inference_mode():
         expected = model(normal(torch.from_numpy(images).permute(0, 3, 1, 2) / 255)).softmax(1).numpy()
     assert understood.reading.is_logits

@@ -39,6 +39,9 @@ SUFFIXES = frozenset(
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, OverflowError, struct.error, zlib.error)
 """What Pillow's decoders raise on damaged data."""
 
+_open = Image.open
+"""Taken before another library can put something in its place, as Ultralytics does."""
+
 _CONVERT = "save it as JPEG or PNG"
 
 _OTHER_KINDS = (
@@ -118,7 +121,7 @@ def decode(source: bytes | Path | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIX
 def _opened(source: bytes | Path | BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
     stream = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
-        with Image.open(stream, formats=list(MEDIA_TYPES)) as image:
+        with _open(stream, formats=list(MEDIA_TYPES)) as image:
             _refuse(image, max_pixels)
             yield image
     except ImageError:

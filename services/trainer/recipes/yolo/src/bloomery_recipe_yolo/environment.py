@@ -6,6 +6,8 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
+from PIL import Image
+
 _OFF = ("sync", "mlflow", "clearml", "comet", "dvc", "raytune", "tensorboard", "wandb", "neptune", "hub")
 
 
@@ -27,7 +29,11 @@ def prepare(work_dir: Path, cache_dir: Path) -> None:
     )
     _place_fonts(config / "Ultralytics")
 
+    opened = Image.open
     from ultralytics.utils import LOGGER, SETTINGS
+
+    # It puts a function in its place that looks for a plugin to install wherever a file is no image.
+    Image.open = opened
 
     # Some of them upload by themselves as soon as their package is installed.
     SETTINGS.update({name: False for name in _OFF if name in SETTINGS})  # type: ignore[no-untyped-call]

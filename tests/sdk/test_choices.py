@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from bloomery import Client, errors
-from bloomery._aio import dataset, job, project
+from bloomery._aio import dataset, project, work
 from bloomery._results import Kind
 from bloomery.annotation.v1 import Format
 from bloomery.cli import _options, export, imports, jobs
@@ -42,7 +42,7 @@ def test_formats_of_exports() -> None:
 
 def test_levels_of_logs() -> None:
     levels = named(LogLine.Level.keys(), "LEVEL_")
-    assert set(get_args(job.Level)) == {choice.value for choice in jobs.Level} == levels
+    assert set(get_args(work.Level)) == {choice.value for choice in jobs.Level} == levels
 
 
 def test_kinds_of_events() -> None:

@@ -3,67 +3,33 @@
 One module, because each returns the other: a job the version that it made, a version the jobs that apply it.
 """
 
-import asyncio
-import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, suppress
-from pathlib import Path
-from typing import Literal, Self, get_args
+from contextlib import suppress
+from typing import Literal, Self
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from bloomery import _observed, errors
-from bloomery._aio.base import AsyncHandle
+from bloomery import errors
 from bloomery._aio.serving import AsyncServing
-from bloomery._archive import file_name, inside
+from bloomery._aio.work import AsyncWork
 from bloomery._benchmark import Benchmark, Device, measured_variants
 from bloomery._better import Verdict, compare_evaluations, find_evaluation
-from bloomery._choices import chosen
-from bloomery._evaluations import Evaluation
-from bloomery._fields import DatasetVersionFields, JobFields, ModelVersionFields
-from bloomery._files import Download
+from bloomery._fields import DatasetVersionFields, ModelVersionFields
 from bloomery._jobs import Parameter, applied
 from bloomery._labels import asset_filter, class_of
 from bloomery._names import parent_of
-from bloomery._predicted_images import PredictedImage
-from bloomery._predicted_images import read as read_predictions
 from bloomery._reproduction import repetition
-from bloomery._results import Epoch, Event, Progress, Sample, Step, unseen
+from bloomery._results import Progress, Step, unseen
 from bloomery._session import Session
 from bloomery._versions import find_dataset_version, get_model_version, ready_variant, recorded_version
-from bloomery._watch import watch_job
 from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
 
-Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 Split = Literal["train", "val", "test", "all"]
 
 
-class AsyncJob(AsyncHandle[training.Job], JobFields):
+class AsyncJob(AsyncWork):
     """A piece of work."""
-
-    async def refresh(self) -> Self:
-        """Read it again."""
-        self._proto = await self._session.call(self._session.jobs.GetJob, training.GetJobRequest(name=self.name))
-        return self
-
-    async def watch(self, *, after: int | None = None) -> AsyncIterator[Event]:
-        """Yield its events in order, none twice, until it is over; survives restarts of the server.
-
-        Starts at the oldest event that is kept, or after the sequence `after`. On the way the handle's own state,
-        reason and progress follow the events. Leaving the loop does not touch the job.
-
-        Raises:
-            Unavailable: the server stayed away for longer than the timeouts allow.
-        """
-        async with aclosing(watch_job(self._session, self.name, after)) as seen:
-            async for one in seen:
-                if isinstance(one, training.Job):
-                    self._proto = one
-                else:
-                    self._apply(one)
-                    yield Event(one)
-        await self.refresh()
 
     async def wait(self, *, progress: Progress = unseen) -> Self:
         """Wait until it is over.
@@ -122,78 +88,6 @@ class AsyncJob(AsyncHandle[training.Job], JobFields):
         """
         await self._session.delete(self._session.jobs.DeleteJob, training.DeleteJobRequest(name=self.name))
 
-    async def logs(self, *, tail: int = 0, level: Level = "DEBUG") -> AsyncIterator[training.LogEntry]:
-        """Yield the lines of its log, oldest first: the last `tail` (0 for all) at least as serious as `level`."""
-        least = chosen(training.LogLine.Level, "level", level, get_args(Level))
-        request = training.GetLogsRequest(name=self.name, tail=tail, minimum_level=least)
-        async for page in self._session.pages(self._session.jobs.GetLogs, request):
-            for entry in page.entries:
-                yield entry
-
-    async def preflight(self) -> training.PreflightReported | None:
-        """What one of its steps takes, and how many images fit into one; None where that is not known (yet)."""
-        return await _observed.preflight(self._session, self.name)
-
-    async def samples(self, *, epoch: int = 0) -> list[Sample]:
-        """What its model sees in some validation images after `epoch` epochs (0 for the newest), with the images.
-
-        `watch` has them without the images, as events of the kind `samples`.
-
-        Raises:
-            NotFound: there are none (yet), or none of that epoch; or an image was deleted.
-            TransferFailed: the images did not get through.
-        """
-        return await _observed.samples(self._session, self.name, epoch)
-
-    async def epochs(self) -> list[Epoch]:
-        """What was measured at the end of each epoch, in their order; of an epoch that was repeated, the last."""
-        return await _observed.epochs(self._session, self.name)
-
-    async def download(self, to: str | Path, *, role: str = "", progress: Progress = unseen) -> list[Path]:
-        """Write the files that it made below `to`, or only that of a `role` such as "checkpoint", and return them.
-
-        Raises:
-            NotFound: it made no such file, or is not finished.
-            TransferFailed: they did not get through, or one would leave the folder.
-        """
-        signed = await self._signed(role)
-        wanted = [Download(one.get, inside(Path(to), file_name(one.artifact)), one.artifact.digest) for one in signed]
-        return await self._session.transfer.get_all(wanted, progress)
-
-    async def report(self, to: str | Path) -> Path:
-        """Write the page about its evaluations to the file `to`, and return it: it needs no other file and no network.
-
-        Raises:
-            NotFound: it is of a kind that measures nothing, or not finished, or from before there were such pages.
-            TransferFailed: it did not get through.
-        """
-        [signed] = await self._signed("report")
-        [written] = await self._session.transfer.get_all(
-            [Download(signed.get, Path(to), signed.artifact.digest)], unseen
-        )
-        return written
-
-    async def evaluations(self) -> list[Evaluation]:
-        """What our own evaluation measured: one for each split, of a TRAIN or EVALUATE job that has succeeded.
-
-        Raises:
-            NotFound: it is of another kind, or not finished.
-        """
-        with tempfile.TemporaryDirectory() as folder:
-            [path] = await self.download(folder, role="evaluation")
-            return Evaluation.read(await asyncio.to_thread(path.read_bytes))
-
-    async def predictions(self) -> AsyncIterator[PredictedImage]:
-        """What a PREDICT job that has succeeded wrote about each of its images, in the order of its file.
-
-        Raises:
-            NotFound: it is of another kind, or not finished.
-        """
-        with tempfile.TemporaryDirectory() as folder:
-            [path] = await self.download(folder, role="predictions")
-            for image in read_predictions(path, self.proto.model_version):
-                yield image
-
     async def reproduce(self, *, name: str = "") -> "AsyncJob":
         """Start a training with the same recipe, parameters, dataset version, base weights and seed; return its job.
 
@@ -221,24 +115,6 @@ class AsyncJob(AsyncHandle[training.Job], JobFields):
         """
         version = await recorded_version(self._session, self.name, self.proto.uid, patience)
         return AsyncModelVersion(self._session, version)
-
-    async def _signed(self, role: str) -> Sequence[training.SignedArtifact]:
-        """The files that it made, or that of a role, with where they are. Raises NotFound where there are none."""
-        request = training.SignArtifactsRequest(name=self.name, roles=[role] if role else [])
-        signed = (await self._session.call(self._session.jobs.SignArtifacts, request)).artifacts
-        if not signed:
-            raise errors.NotFound(f"job {self.id} has made no {role or 'file'}: it is {self.state}")
-        return signed
-
-    def _apply(self, event: training.JobEvent) -> None:
-        match event.WhichOneof("event"):
-            case "state_changed":
-                self._proto.state = event.state_changed.to_state
-                self._proto.reason.CopyFrom(event.state_changed.reason)
-            case "progress":
-                self._proto.progress.CopyFrom(event.progress)
-            case "metrics":
-                self._proto.progress.metrics.update(event.metrics.values)
 
 
 async def list_jobs(session: Session, parent: str, filter: str = "") -> AsyncIterator[AsyncJob]:

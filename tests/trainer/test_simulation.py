@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from bloomery.annotation.v1 import Project
 from bloomery.training.v1 import JobEvent
 from bloomery_kit import leases
 from bloomery_kit.database import Database
@@ -57,6 +58,9 @@ class Crash(BaseException):
 
 
 class NoNeighbours:
+    async def project(self, project: str) -> Project:
+        return Project(name=project, uid=PROJECT_UID)
+
     async def project_uid(self, project: str) -> str:
         return PROJECT_UID
 

@@ -155,7 +155,7 @@ class Exchange(Generic[FrameT]):
                 reading = asyncio.ensure_future(call.read())
         except grpc.aio.AioRpcError as error:
             if error.details() == _WRITE_FAILED:
-                raise errors.Unavailable("the stream ended while a frame was sent") from None
+                raise errors.Unavailable("the stream ended while a frame was sent", reason="STREAM_ENDED") from None
             raise self._session.failure(error) from None
         finally:
             call.cancel()

@@ -90,7 +90,7 @@ class Predictor:
         self, models: LoadedModels, *, running: int, waiting: int, waiting_bytes: int, decoding_bytes: int
     ) -> None:
         self._models = models
-        self._pace = Pace(running, running + waiting)
+        self._pace = Pace(running + min(running, waiting), running + waiting)
         self._models_in_use = metrics.ModelsInUse()
         self._admitted = 0
         self._working = 0

@@ -209,7 +209,7 @@ async def test_whoever_is_called_off_while_a_file_is_opened_leaves_none(
             getting = asyncio.create_task(session.transfer.get(blobs.signed(key), tmp_path / "got", key))
             await asyncio.to_thread(begun.wait, 10)
             getting.cancel()
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.1)
             go.set()
             await asyncio.wait([getting])
         assert getting.cancelled()
@@ -227,6 +227,8 @@ async def test_whoever_is_called_off_while_a_zip_is_unpacked_waits_for_one_file_
     extracting = asyncio.create_task(extract(tmp_path / "labels.zip", tmp_path / "out"))
     await asyncio.to_thread(begun.wait, 10)
     extracting.cancel()
+    # It has to hear of that before the thread goes on.
+    await asyncio.sleep(0.1)
     go.set()
     with pytest.raises(asyncio.CancelledError):
         await extracting

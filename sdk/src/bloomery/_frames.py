@@ -38,6 +38,8 @@ _UNANSWERED = 6
 """Frames that may be on their way."""
 _SILENCE = 120.0
 """Seconds for the answer to a frame."""
+_ENDED = "STREAM_ENDED"
+"""The reason of a stream that ended while a frame was sent, which hides what the server said."""
 _WRITE_FAILED = "Internal error from Core"
 """The status that grpc makes of a write that meets the end of the call, whatever the server said (grpc 1.81)."""
 
@@ -93,18 +95,20 @@ class Exchange(Generic[FrameT]):
         """
         filling = asyncio.create_task(self._fill())
         filling.add_done_callback(lambda _: self._end())
-        attempt, failing_since = 1, 0.0
+        attempt, failing_since, said = 1, 0.0, None
         try:
             while True:
                 pause = REOPEN_PAUSE
                 try:
                     async with aclosing(self._once()) as found:
                         async for one in found:
-                            attempt = 1
+                            attempt, said = 1, None
                             yield one
                 except errors.BloomeryError as error:
                     failing_since = self._session.clock() if attempt == 1 else failing_since
-                    pause = patient_pause(self._session, error, attempt, failing_since, self._patience(error))
+                    if said is None or error.reason != _ENDED:
+                        said = error
+                    pause = patient_pause(self._session, said, attempt, failing_since, self._patience(said))
                     attempt += 1
                 if self._filled and not self._unanswered:
                     break
@@ -155,7 +159,7 @@ class Exchange(Generic[FrameT]):
                 reading = asyncio.ensure_future(call.read())
         except grpc.aio.AioRpcError as error:
             if error.details() == _WRITE_FAILED:
-                raise errors.Unavailable("the stream ended while a frame was sent", reason="STREAM_ENDED") from None
+                raise errors.Unavailable("the stream ended while a frame was sent", reason=_ENDED) from None
             raise self._session.failure(error) from None
         finally:
             call.cancel()

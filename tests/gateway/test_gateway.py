@@ -2,10 +2,8 @@
 
 import asyncio
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -23,17 +21,12 @@ from bloomery_kit.metrics import REGISTRY
 from bloomery_kit.objects import FolderObjectStore
 from bloomery_kit.settings import FolderStoreSettings
 from real_parts.disk import Filler
+from real_parts.process import free_port
 
 KEY = "uid/blob"
 DATA = bytes(range(256)) * 8192
 SIGNING_KEY = "k" * 32
 HOUR = timedelta(hours=1)
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def settings_for(root: Path) -> GatewaySettings:

@@ -7,15 +7,7 @@ from bloomery_kit.database import Database
 from bloomery_kit.errors import NotFound
 from bloomery_kit.metrics import REGISTRY, measure_loop_lag, serve_metrics
 from bloomery_kit.objects import FolderObjectStore, ObjectStore
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from real_parts.process import free_port
 
 
 async def test_metrics_are_served_over_http() -> None:

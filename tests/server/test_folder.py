@@ -41,6 +41,17 @@ def test_secrets_and_ports_stay_the_same_between_starts(tmp_path: Path) -> None:
     assert len({first.port, first.worker_port, first.http_port, first.metrics_port}) == 4
 
 
+def test_ports_are_none_that_an_outgoing_connection_takes_while_the_server_is_away(tmp_path: Path) -> None:
+    folder = DataFolder.open(tmp_path)
+    identity = folder.identity(port=0)
+    folder.close()
+    ports = {identity.port, identity.worker_port, identity.http_port, identity.metrics_port, identity.triton_port}
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        given = one.getsockname()[1]
+    assert max(ports) < given
+
+
 def test_a_port_that_was_taken_meanwhile_is_replaced(tmp_path: Path) -> None:
     folder = DataFolder.open(tmp_path)
     first = folder.identity(port=0)

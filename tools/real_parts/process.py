@@ -1,6 +1,7 @@
 """Server processes that are ready when the block begins and gone when it ends."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -9,10 +10,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LEASH = Path(__file__).with_name("leash.py")
+_PORTS = range(10000, 20000)
 
 
 class ServerFailedError(Exception):
@@ -20,11 +22,12 @@ class ServerFailedError(Exception):
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port of the loopback interface that nothing uses, and that no outgoing connection is given."""
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def answers(url: str) -> bool:

@@ -15,6 +15,8 @@ SERVER_FILE = "server.json"
 _IDENTITY_FILE = "identity.json"
 _LOCK_FILE = "lock"
 _LOOPBACK = "127.0.0.1"
+_PORTS = range(20000, 32768)
+"""What is drawn from: below what the system gives to outgoing connections, which would take a stopped server's port."""
 _JOURNAL_BYTES = 8 << 20
 """Of a database: twice what SQLite writes to a journal before it begins it anew."""
 
@@ -129,17 +131,20 @@ def _wanted_port(port: int, taken: set[int]) -> int:
 
 
 def _free_port(wanted: int, taken: set[int]) -> int:
+    while not wanted or wanted in taken or not _is_free(wanted):
+        wanted = secrets.choice(_PORTS)
+    taken.add(wanted)
+    return wanted
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((_LOOPBACK, wanted))
+            probe.bind((_LOOPBACK, port))
         except OSError:
-            probe.bind((_LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-    if port in taken:
-        return _free_port(0, taken)
-    taken.add(port)
-    return port
+            return False
+    return True
 
 
 def _write_private(path: Path, content: Mapping[str, object]) -> None:

@@ -189,6 +189,25 @@ async def test_a_roll_back_brings_back_what_served_before_and_another_one_undoes
         assert (ready.serving.model_version, ready.model_version) == (wanted, wanted)
 
 
+async def test_a_roll_back_of_a_deployment_that_is_gone_is_no_answer_for_the_next_one_of_its_name(
+    service: Service, tmp_path: Path
+) -> None:
+    request = RollBackDeploymentRequest(name=NAME, request_id="once")
+    await versions(service, tmp_path)
+    replica, uids = Scripted(service), set()
+    for _ in range(2):
+        await create(service)
+        await replica.follow()
+        await state(service, Deployment.STATE_READY)
+        await update(service, model_version=V2)
+        back = await service.deployments.RollBackDeployment(request)
+        assert back == await service.deployments.RollBackDeployment(request)
+        assert (await get(service)).model_version == V1
+        uids.add(back.uid)
+        await service.deployments.DeleteDeployment(DeleteDeploymentRequest(name=NAME))
+    assert len(uids) == 2
+
+
 async def test_there_is_nothing_to_roll_back_before_a_second_version(service: Service, tmp_path: Path) -> None:
     await served(service, tmp_path)
     with pytest.raises(grpc.aio.AioRpcError) as refused:

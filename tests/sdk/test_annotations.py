@@ -72,7 +72,15 @@ def test_a_prediction_is_kept_as_the_models_with_its_scores(fake: Fake, asset: A
     saved = asset.save_annotations(PREDICTION)
     assert saved.provenance == vision.Provenance(source=MODEL.source, agent=world.MODEL_VERSION.name)
     assert [(shape.label, shape.confidence) for shape in saved.shapes] == [("rbc", 0.5)]
-    assert SEEN.label == "RBC"
+    assert (SEEN.label, SEEN.model_version) == ("RBC", "")
+
+
+def test_what_a_model_saw_can_be_told_from_what_a_person_adds_to_it(sets: Sets, asset: Asset) -> None:
+    seen = asset.save_annotations(PREDICTION)
+    sets.now = seen
+    corrected = asset.save_annotations([*seen.shapes, world.BOX])
+    assert corrected.provenance == HUMAN
+    assert [shape.model_version for shape in corrected.shapes] == [world.MODEL_VERSION.name, ""]
 
 
 @pytest.mark.parametrize("origin", [HUMAN, IMPORT], ids=["drawn", "imported"])

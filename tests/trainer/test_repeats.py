@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from bloomery.training.v1 import DeleteJobRequest, Job
+from bloomery.training.v1 import CancelJobRequest, DeleteJobRequest, Job, JobState
 from bloomery_trainer.recipes import Catalogue
 from tests.trainer.bench import World, reason_of
 from tests.trainer.hand import Hand, by_hand
@@ -66,6 +66,16 @@ async def test_a_repeat_answers_after_the_job_is_gone(hand: Hand) -> None:
     await hand.settle(1)
     again: Job = await hand.trainer.create(request_id="r")
     assert again.uid == first.uid
+
+
+async def test_a_cancellation_of_a_job_that_is_gone_is_no_answer_for_the_next_one_of_its_id(hand: Hand) -> None:
+    for _ in range(2):
+        job = await hand.trainer.create(job_id="mine")
+        request = CancelJobRequest(name=job.name, request_id="once")
+        cancelled = await hand.trainer.jobs.CancelJob(request)
+        assert (cancelled.uid, cancelled.state) == (job.uid, JobState.JOB_STATE_CANCELLED)
+        assert await hand.trainer.jobs.CancelJob(request) == cancelled
+        await hand.trainer.jobs.DeleteJob(DeleteJobRequest(name=job.name))
 
 
 async def test_one_id_with_two_bodies_is_refused_before_anything_else(hand: Hand) -> None:

@@ -58,8 +58,17 @@ async def save_prediction(
             reason="ANNOTATED_BY_PEOPLE",
             hint="save it under another `set`, or save its shapes as your own",
         )
-    origin = vision.Provenance(source=vision.Provenance.SOURCE_MODEL, agent=prediction.proto.model_version)
-    return await _update(session, before, prediction.shapes, origin)
+    model = prediction.proto.model_version
+    origin = vision.Provenance(source=vision.Provenance.SOURCE_MODEL, agent=model)
+    return await _update(session, before, [_seen_by(model, shape) for shape in prediction.shapes], origin)
+
+
+def _seen_by(model: str, shape: vision.Shape) -> vision.Shape:
+    """A copy that says who saw it: a person who corrects the set makes it theirs, but not each of its shapes."""
+    own = vision.Shape()
+    own.CopyFrom(shape)
+    own.model_version = model
+    return own
 
 
 async def _update(

@@ -5,9 +5,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from bloomery_inference.names import DEPLOYMENT
 from bloomery_inference.serving.model import Comparison, Deployment, Sought
 from bloomery_inference.store.tables import DEPLOYMENTS, DISAGREEMENTS, MODELS
 from bloomery_kit.database import Transaction, insert_ignore
+from bloomery_kit.idempotency import forget_answers
 from bloomery_kit.sequences import current, next_sequence
 
 _D = DEPLOYMENTS.c
@@ -82,9 +84,10 @@ async def change(tx: Transaction, deployment: Deployment, values: Mapping[str, o
 
 
 async def delete(tx: Transaction, deployment: Deployment) -> None:
-    """Forget a deployment whose model is locked."""
+    """Forget a deployment whose model is locked, and what was answered about it: its name may be given again."""
     await forget_disagreements(tx, deployment.uid)
     await tx.execute(sa.delete(DEPLOYMENTS).where(_D.uid == deployment.uid))
+    await forget_answers(tx, DEPLOYMENT.format(project=deployment.project, deployment=deployment.id))
 
 
 async def touch(tx: Transaction, runtime: str, variants: Collection[str]) -> None:

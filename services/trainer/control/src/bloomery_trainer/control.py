@@ -6,6 +6,7 @@ from contextlib import suppress
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import FailedPrecondition, PreconditionViolation
 from bloomery_kit.etags import check_etag
+from bloomery_kit.idempotency import forget_answers
 from bloomery_trainer import reasons
 from bloomery_trainer.core import Core
 from bloomery_trainer.finishing import finish
@@ -96,6 +97,8 @@ class Control:
             raise _refused("NOT_TERMINAL", job, f"is {job.state.name}; cancel it first")
         await jobs.note(tx, job.uid, deleted=True)
         await events.drop(tx, job.uid)
+        # Another job may have its id.
+        await forget_answers(tx, job.name)
         return job
 
 

@@ -13,9 +13,10 @@ from bloomery.cli import app
 from bloomery_inference.app import InferenceApp
 from bloomery_inference.serving.model import Replica
 from bloomery_inference.store import replicas
+from bloomery_server.beside import HEALTH, TritonBeside
 from bloomery_server.embedded import EmbeddedServer
 from real_parts.triton import triton_program
-from tests.server.conftest import embedded
+from tests.server.conftest import embedded, serving
 
 pytestmark = pytest.mark.real_server("triton")
 
@@ -35,8 +36,8 @@ async def told(server: EmbeddedServer, holds: Callable[[Sequence[Replica]], bool
 async def test_a_triton_server_and_its_agent_come_back_when_they_end_and_end_with_the_server(tmp_path: Path) -> None:
     program = await asyncio.to_thread(triton_program, tmp_path)
     async with embedded(tmp_path / "data", program) as server:
-        assert server.beside is not None
-        triton, agent = server.beside.programs
+        (beside,) = (each for each in server.apps if isinstance(each, TritonBeside))
+        triton, agent = beside.programs
         first = await told(server, lambda found: bool(found))
         assert (first.id, first.endpoint) == ("triton", f"127.0.0.1:{server._identity.triton_port}")
         for each in (triton, agent):
@@ -67,8 +68,13 @@ async def test_a_server_that_does_not_start_is_tried_again_and_told(
     program.write_text("#!/bin/sh\necho no licence to run\nexit 3\n")
     program.chmod(0o755)
     root, why = tmp_path / "data", "triton ended with 3: no licence to run"
-    async with embedded(root, program):
+    async with embedded(root, program) as server:
         async with asyncio.timeout(60):
-            while sum(why in str(vars(record).get("error")) for record in caplog.records) < 2:  # noqa: ASYNC110
+            while HEALTH in await serving([server._host]) or told_of(caplog, why) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
     assert (root / "triton" / "triton.log").read_text().startswith("no licence to run\nno licence to run\n")
+
+
+def told_of(caplog: pytest.LogCaptureFixture, why: str) -> int:
+    """How often a loop has told of it."""
+    return sum(why in str(vars(record).get("error")) for record in caplog.records if record.name == "bloomery.loops")

@@ -3,22 +3,70 @@
 import ast
 import asyncio
 import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from pydantic import SecretStr
 
-from bloomery_kit.clients import channel
+from bloomery_inference.agent.app import AgentApp
+from bloomery_inference.agent.settings import AgentSettings
+from bloomery_kit.auth import OwnerToken
+from bloomery_kit.errors import Unavailable
 from bloomery_kit.loops import FAILURES, Loops, Work
+from bloomery_kit.server import ServerOptions, ServiceHost
+from bloomery_kit.service import App
+from bloomery_server.beside import AGENT, TRITON
 from bloomery_server.embedded import EmbeddedServer
 from tests.annotation import test_passes as annotation
 from tests.dataset import test_passes as dataset
 from tests.inference import test_passes as inference
 from tests.passes import ForeignError
+from tests.server.conftest import embedded, serving
 from tests.trainer import test_passes as trainer
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def everywhere(monkeypatch: pytest.MonkeyPatch) -> list[Loops]:
+    """The loops of this process, found as they are made."""
+    made: list[Loops] = []
+    begin = Loops.__init__
+
+    def noted(self: Loops) -> None:
+        begin(self)
+        made.append(self)
+
+    monkeypatch.setattr(Loops, "__init__", noted)
+    return made
+
+
+@asynccontextmanager
+async def up(folder: Path) -> AsyncIterator[tuple[list[App], list[ServiceHost]]]:
+    """`bloomery up --triton`, with a program beside it of which no more is asked than not to end."""
+    program = folder / "tritonserver"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o755)
+    async with embedded(folder / "data", program) as server:
+        yield server.apps, [server._host, server._worker_host]
+
+
+@asynccontextmanager
+async def agent(folder: Path) -> AsyncIterator[tuple[list[App], list[ServiceHost]]]:
+    """The agent of a Triton server, which reaches nobody."""
+    nobody = dict.fromkeys(("inference_target", "triton_target", "endpoint"), "127.0.0.1:1")
+    settings = AgentSettings(**nobody, token=SecretStr("secret"), repository=folder)  # type: ignore[arg-type]
+    host = ServiceHost(ServerOptions(bind="127.0.0.1", port=0), authenticator=OwnerToken("secret"))
+    app = await AgentApp.open(settings)
+    app.register(host)
+    await host.start()
+    await app.start()
+    yield [app], [host]
+    await host.stop()
+    await app.close()
 
 
 @pytest.fixture
@@ -45,18 +93,22 @@ def tried_again(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[str]:
     return begun
 
 
-async def test_no_loop_of_any_service_ends_of_an_error_that_nobody_expected(
-    tried_again: asyncio.Queue[str], server: EmbeddedServer
+@pytest.mark.parametrize("program", [up, agent])
+async def test_no_loop_of_any_program_ends_of_an_error_that_nobody_expected(
+    tried_again: asyncio.Queue[str],
+    everywhere: list[Loops],
+    tmp_path: Path,
+    program: Callable[[Path], AbstractAsyncContextManager[object]],
 ) -> None:
-    everywhere = [*(app.loops for app in server.apps), server._host.loops, server._worker_host.loops]
-    assert all(loops.names for loops in everywhere)
-    waited_for = {name for loops in everywhere for name in loops.names}
-    async with asyncio.timeout(50):
-        while waited_for:
-            waited_for.discard(await tried_again.get())
-    for loops in everywhere:
-        loops.check_ready()
-        assert all(FAILURES.labels(name)._value.get() for name in loops.names)
+    async with program(tmp_path):
+        assert all(loops.names for loops in everywhere)
+        waited_for = {name for loops in everywhere for name in loops.names}
+        async with asyncio.timeout(50):
+            while waited_for:
+                waited_for.discard(await tried_again.get())
+        for loops in everywhere:
+            loops.check_ready()
+            assert all(FAILURES.labels(name)._value.get() for name in loops.names)
 
 
 WITHOUT_ITEMS = {
@@ -66,25 +118,39 @@ WITHOUT_ITEMS = {
     "inference comparisons": "one case a turn",
     "replica plan": "one plan",
     "replica reports": "one report",
+    TRITON: "one program",
+    AGENT: "one program",
     "health": "of one check; tests/kit/test_server.py tries several",
 }
 
 
-async def test_of_every_pass_with_items_a_test_throws_in_the_work_on_one(server: EmbeddedServer) -> None:
-    everywhere = [*(app.loops for app in server.apps), server._host.loops, server._worker_host.loops]
+async def test_of_every_pass_with_items_a_test_throws_in_the_work_on_one(
+    everywhere: list[Loops], tmp_path: Path
+) -> None:
+    async with up(tmp_path), agent(tmp_path):
+        names = {name for loops in everywhere for name in loops.names}
     tried = {name for area in (annotation, dataset, trainer, inference) for name in area.WORKS}
-    assert {name for loops in everywhere for name in loops.names} == tried | WITHOUT_ITEMS.keys()
+    assert names == tried | WITHOUT_ITEMS.keys()
 
 
-async def test_a_loop_that_has_ended_shows_in_the_health_of_its_service(server: EmbeddedServer) -> None:
-    services = await serving(server)
-    for app in server.apps:
+async def test_a_loop_that_has_ended_shows_in_the_health_of_its_service(tmp_path: Path) -> None:
+    async with up(tmp_path) as (apps, hosts):
+        services = await serving(hosts)
+        for app in apps:
+            for name in app.loops.names:
+                await app.loops.close(name)
+            still = await serving(hosts)
+            assert still < services, f"nothing tells that {app.loops.names} ended"
+            services = still
+        assert not services
+
+
+async def test_a_loop_of_the_agent_that_has_ended_is_why_it_is_not_ready(tmp_path: Path) -> None:
+    async with agent(tmp_path) as ([app], [host]):
         for name in app.loops.names:
             await app.loops.close(name)
-        still = await serving(server)
-        assert still < services, f"nothing tells that {app.loops.names} ended"
-        services = still
-    assert not services
+            with pytest.raises(Unavailable, match=f"{name} ended"):
+                await next(filter(None, host._checks.values()))()
 
 
 @pytest.fixture
@@ -128,20 +194,6 @@ def sleeps(thread: int) -> int:
         return -1
     (count,) = (line.split()[1] for line in lines if line.startswith("voluntary_ctxt_switches:"))
     return int(count)
-
-
-async def serving(server: EmbeddedServer) -> set[str]:
-    """The services that both ports call SERVING now."""
-    found = set()
-    for host in (server._host, server._worker_host):
-        await host._check_all()
-        async with channel(f"127.0.0.1:{host.port}") as on:
-            for service in host._checks:
-                stub: Any = health_pb2_grpc.HealthStub(on)
-                answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
-                if answer.status == health_pb2.HealthCheckResponse.SERVING:
-                    found.add(service)
-    return found
 
 
 BESIDE_LOOPS = {

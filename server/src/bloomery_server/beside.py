@@ -11,6 +11,7 @@ from signal import SIGTERM
 
 from bloomery_kit.errors import Unavailable
 from bloomery_kit.loops import Loops
+from bloomery_kit.server import ServiceHost
 from bloomery_server.folder import Identity
 from bloomery_server.triton import LOOPBACK, triton_command
 
@@ -20,14 +21,20 @@ _AGAIN_SECONDS = 1.0
 _LINE_BYTES = 2048
 TRITON = "triton"
 AGENT = "triton agent"
+HEALTH = "bloomery.server.triton"
+"""Under which it is told whether both run."""
 
 
 class Program:
-    """A command with a log file; `run` is the work of a loop, which starts it again."""
+    """A command with a log file; `run` is the work of a loop, which starts it again.
+
+    `trouble` is why it does not run, "" where it does or was not started yet.
+    """
 
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.name = name
         self.pid: int | None = None
+        self.trouble = ""
         self._command = command
         self._environment = environment
         self._log = log
@@ -45,17 +52,18 @@ class Program:
                 # Ctrl-C is the server's to answer: it ends its programs in order.
                 start_new_session=True,
             )
-        self.pid = process.pid
+        self.pid, self.trouble = process.pid, ""
         try:
             code = await process.wait()
         finally:
             self.pid = None
             await _end(process)
-        raise Unavailable("PROGRAM_ENDED", f"{self.name} ended with {code}: {_last_line(self._log)} (in {self._log})")
+        self.trouble = f"{self.name} ended with {code}: {_last_line(self._log)} (in {self._log})"
+        raise Unavailable("PROGRAM_ENDED", self.trouble)
 
 
 class TritonBeside:
-    """A Triton server, and the agent that keeps the models of deployments loaded in it."""
+    """A Triton server, and the agent that keeps the models of deployments loaded in it: wired as a service is."""
 
     def __init__(self, program: Path, root: Path, identity: Identity) -> None:
         self._folder = root / "triton"
@@ -81,6 +89,23 @@ class TritonBeside:
         self.loops = Loops()
         for each in self.programs:
             self.loops.add(each.name, each.run, _AGAIN_SECONDS)
+
+    def register(self, host: ServiceHost) -> None:
+        """Let a server tell the health of both."""
+        host.watch(HEALTH, self._ready)
+
+    async def start(self) -> None:
+        """Begin to run them."""
+        self.loops.start()
+
+    async def close(self) -> None:
+        """End both."""
+        await self.loops.close()
+
+    async def _ready(self) -> None:
+        self.loops.check_ready()
+        if troubles := [each.trouble for each in self.programs if each.trouble]:
+            raise Unavailable("PROGRAM_ENDED", "; ".join(troubles))
 
 
 def _last_line(log: Path) -> str:

@@ -54,7 +54,7 @@ class EmbeddedServer:
         self._gateway: GatewayApp | None = None
         self._trainer: TrainerApp | None = None
         self._stop_metrics: Callable[[], None] | None = None
-        self.beside = TritonBeside(triton, folder.root, identity) if triton else None
+        self._triton = triton
 
     async def start(self) -> int:
         """Open every service and listen; the port for clients. The server announces itself in the folder last."""
@@ -68,6 +68,8 @@ class EmbeddedServer:
             self._trainer,
             await InferenceApp.open(settings.inference(), draining=self._draining),
         ]
+        if self._triton is not None:
+            self.apps.append(TritonBeside(self._triton, self._folder.root, self._identity))
         await asyncio.to_thread(self._folder.keep_room, settings.databases())
         # The folder is ours alone, so whoever led here before is gone.
         async with self._trainer.core.db.write() as tx:
@@ -79,8 +81,6 @@ class EmbeddedServer:
         port = await self._host.start()
         for app in self.apps:
             await app.start()
-        if self.beside is not None:
-            self.beside.loops.start()
         self._stop_metrics = serve_metrics(self._identity.metrics_port, _LOOPBACK)
         self._folder.announce(self._identity)
         self._on_ready()
@@ -94,8 +94,6 @@ class EmbeddedServer:
 
     async def close(self) -> None:
         """Give everything back."""
-        if self.beside is not None:
-            await self.beside.loops.close()
         for app in reversed(self.apps):
             await app.close()
         if self._gateway is not None:

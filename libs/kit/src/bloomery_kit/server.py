@@ -82,6 +82,7 @@ class ServiceHost:
         self.draining = draining or asyncio.Event()
         self.port = 0
         self.health_port: int | None = None
+        self._services: list[str] = []
         self._checks: dict[str, ReadyCheck | None] = {}
         self._health = health.aio.HealthServicer()
         self._doubt: asyncio.Task[None] | None = None
@@ -106,7 +107,12 @@ class ServiceHost:
         `ready` raises while the service cannot do its work; its health follows.
         """
         register(servicer, self._server)
-        self._checks[service_name] = ready
+        self._services.append(service_name)
+        self.watch(service_name, ready)
+
+    def watch(self, name: str, ready: ReadyCheck | None) -> None:
+        """Tell the health of what has no servicer here, as that of a service is told."""
+        self._checks[name] = ready
 
     async def start(self) -> int:
         """Listen and return the bound port. Raise OSError if the address is taken."""
@@ -147,7 +153,7 @@ class ServiceHost:
         for server in filter(None, (self._server, self._probes)):
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self.options.reflection:
-            reflection.serve(self._server, (*self._checks, health.SERVICE_NAME))
+            reflection.serve(self._server, (*self._services, health.SERVICE_NAME))
 
     def _listen(self, server: grpc.aio.Server, port: int, credentials: grpc.ServerCredentials | None) -> int:
         address = f"{self.options.bind}:{port}"

@@ -61,7 +61,7 @@ class AgentApp:
 
     def register(self, host: ServiceHost) -> None:
         """Let a server tell the agent's health."""
-        host.add(lambda _servicer, _server: None, None, HEALTH, ready=self._ready)
+        host.watch(HEALTH, self._ready)
 
     async def start(self) -> None:
         """Begin to follow the plan."""

@@ -11,10 +11,13 @@ from typer.testing import CliRunner, Result
 from bloomery import AsyncClient, errors
 from bloomery.cli import app
 from bloomery.inference.v1 import SetModelAliasRequest
+from bloomery_inference.serving.model import Disagreement
+from bloomery_inference.store import disagreements
 from tests import databases
 from tests.inference.asking import PETS, until
 from tests.inference.conftest import TOKEN, Service
 from tests.inference.deploying import FAILED, V1, V2, Scripted, versions
+from tests.inference.test_migrations import NOW
 from tests.inference.test_predict import white
 
 
@@ -91,6 +94,15 @@ async def test_commands_tell_what_they_wait_for_and_what_came_of_it(
     assert [one["trafficPercent"] for one in json.loads(listed.stdout)] == [10]
     differing = await run(service, "deploy disagreements door")
     assert "nothing was compared of pets@1 and pets@2 yet" in differing.stderr
+    async with service.app._db.write() as tx:
+        for number in range(2):
+            item = Disagreement("", f"sha256:{number}", 1, 2, "a dog at 1, 1: only pets@1", NOW)
+            await disagreements.keep(tx, json.loads(listed.stdout)[0]["uid"], item)
+    counts = [
+        len(json.loads((await run(service, f"deploy disagreements door -o json --limit {limit}")).stdout))
+        for limit in (0, 1)
+    ]
+    assert counts == [2, 1]
     back = await run(service, "deploy rollback door")
     assert "candidate" not in back.stdout
     refused = await run(service, "deploy rollback door")

@@ -113,7 +113,7 @@ def test_what_is_no_video_says_why(tmp_path: Path, clip: Path) -> None:
         with pytest.raises(errors.InvalidArgument, match=told) as refused:
             next(video.frames_of(source))
         assert refused.value.reason == "VIDEO_UNREADABLE"
-    for wrong in ({"every": 0}, {"fps": 0.0}, {"fps": float("nan")}):
+    for wrong in ({"every": 0}, {"fps": 0.0}, {"fps": float("nan")}, {"fps": float("inf")}):
         with pytest.raises(errors.InvalidArgument, match="at least 1"):
             video.frames_of(clip, **wrong)
 

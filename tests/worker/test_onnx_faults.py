@@ -1,5 +1,7 @@
 """ONNX files that are damaged, hostile, or not understood: refused with one error that says what to do."""
 
+import errno
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -135,6 +137,57 @@ def test_weights_beside_the_file_are_taken_with_it_and_missed_without(tmp_path: 
 def test_weights_outside_of_the_folder_are_not_read(location: str, tmp_path: Path) -> None:
     told = why(external(tmp_path / "model.onnx", location), tmp_path)
     assert f"its weights lie in '{location}', which is outside of its folder" in told
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ({"offset": "x"}, "invalid literal for int"),
+        ({"offset": "-5"}, "must be non-negative"),
+        ({"length": "99999"}, "exceeds available data"),
+        ({"location": None}, "should not be empty"),
+        ({"location": "a" * 300}, "which did not come with it"),
+    ],
+    ids=["no number", "negative", "too long", "nowhere", "long name"],
+)
+def test_weights_whose_place_makes_no_sense_are_refused(
+    about: dict[str, str | None], said: str, tmp_path: Path
+) -> None:
+    model = onnx.load(external(tmp_path / "model.onnx", "weights.bin"), load_external_data=False)
+    tensor = model.graph.initializer[0]
+    entries = {entry.key: entry.value for entry in tensor.external_data} | about
+    del tensor.external_data[:]
+    for key, value in entries.items():
+        if value is not None:
+            tensor.external_data.add(key=key, value=value)
+    both = {"model.onnx": model.SerializeToString(), "weights.bin": (tmp_path / "weights.bin").read_bytes()}
+    told = why(packed(tmp_path / "both.zip", both), tmp_path)
+    assert told.startswith("CONFIG_ERROR: the ONNX file ")
+    assert said in told
+
+
+@pytest.mark.parametrize("names", [["a" * 300], ["a", "a/b"], ["a/b", "a"]], ids=["long", "below", "above"])
+def test_a_zip_file_whose_names_no_folder_can_hold_is_refused(names: list[str], tmp_path: Path) -> None:
+    told = why(packed(tmp_path / "odd.zip", dict.fromkeys(names, b"")), tmp_path)
+    assert f"the zip file holds '{names[-1][:80]}', for which no file can be made: " in told
+
+
+def test_a_zip_file_that_holds_a_name_twice_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "twice.zip", "w") as archive:
+        archive.writestr("model.onnx", b"")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("model.onnx", b"")
+    told = why(tmp_path / "twice.zip", tmp_path)
+    assert "the zip file holds 'model.onnx', for which no file can be made: File exists" in told
+
+
+def test_a_model_is_imported_from_a_cache_on_another_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object, **__: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", link)
+    target, _ = wrapped(detector(tmp_path / "model.onnx"), "detect", tmp_path, PLAIN)
+    assert answers(target, generated_images(1, (32, 32)))[0].shape == (1, 7, 40)
 
 
 @pytest.mark.parametrize("name", ["../model.onnx", "/tmp/model.onnx", "a\\..\\model.onnx"])

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from bloomery_worker import engines
 from bloomery_worker.engines import cast_first, check_available, halve
 from bloomery_worker.failures import ConfigError, ExportError
 from bloomery_worker.quantize import kept_nodes, quantize, quantize_weights
@@ -176,3 +177,12 @@ def test_a_graph_that_does_more_with_its_input_is_no_engines(fp32: Path) -> None
 def test_an_engine_is_refused_where_there_is_no_gpu() -> None:
     with pytest.raises(ConfigError, match="tensorrt-fp16 is built on the GPU that will run it, and this job has none"):
         check_available("tensorrt-fp16")
+
+
+def test_jobs_that_keep_timings_at_once_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts: list[Path] = []
+    monkeypatch.setattr(Path, "replace", lambda self, _target: parts.append(self))
+    # In another process the same address holds other bytes.
+    for _ in range(2):
+        engines._keep(tmp_path / "gpu.timings", b"times")
+    assert len(set(parts)) == 2

@@ -4,6 +4,7 @@ Frames are counted by decoding them, as what files say of it is often wrong, and
 (its display matrix). Times are those of the frames, from that of the first one, so that a variable rate is kept.
 """
 
+import math
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
@@ -53,8 +54,8 @@ def frames_of(source: str | Path, *, every: int = 1, fps: float | None = None) -
         InvalidArgument: it cannot be opened or has no pictures; or, behind the last frame, parts of it were damaged.
         FailedPrecondition: PyAV is not installed.
     """
-    if every < 1 or (fps is not None and not fps > 0):
-        raise _refused("every must be at least 1, and fps greater than 0")
+    if every < 1 or (fps is not None and not 0 < fps < math.inf):
+        raise _refused("every must be at least 1, and fps a number greater than 0")
     return _chosen(_all_frames(source), every, fps)
 
 

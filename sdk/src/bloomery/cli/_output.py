@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bloomery._fields import Fields
 
 HandleT = TypeVar("HandleT", bound="Fields[Any]")
+T = TypeVar("T")
 _GAP = "  "
 
 
@@ -88,18 +89,24 @@ def listing(
     limit: int = 0,
 ) -> None:
     """Write resources: their messages, or a table with a row each."""
-    found = list(islice(handles, limit + 1 if limit else None))
-    shown = found[:limit] if limit else found
+    shown = taken(handles, limit)
     messages(
         [handle.proto for handle in shown],
         list(columns),
         [[column(handle) for column in columns.values()] for handle in shown],
         output,
     )
-    if len(found) > len(shown):
-        from rich.console import Console
 
-        Console(stderr=True).print(f"[dim]there are more than {limit}: --limit 0 lists all[/]")
+
+def taken(things: Iterable[T], limit: int) -> list[T]:
+    """At most `limit` of some things, and word to people where there are more; all where it is 0."""
+    found = list(islice(things, limit + 1 if limit else None))
+    if not limit or len(found) <= limit:
+        return found
+    from rich.console import Console
+
+    Console(stderr=True).print(f"[dim]there are more than {limit}: --limit 0 lists all[/]")
+    return found[:limit]
 
 
 def messages(

@@ -1,7 +1,6 @@
 """bloomery annotations: validate, list, show, get, set."""
 
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,7 @@ from rich.markup import escape
 from bloomery._names import counted
 from bloomery.cli import _shape_files
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, connect
-from bloomery.cli._output import as_json, dump, grid, messages
+from bloomery.cli._output import as_json, dump, grid, messages, taken
 
 if TYPE_CHECKING:
     from bloomery.annotation.v1 import AnnotationSet
@@ -65,7 +64,7 @@ def list_(
 ) -> None:
     """List the sets of shapes of a project's images."""
     with connect(project) as client:
-        found = list(islice(client.project(project).annotation_sets(filter=filter), limit or None))
+        found = taken(client.project(project).annotation_sets(filter=filter), limit)
     messages(found, ("ASSET", "SET", "REVISION", "SHAPES", "AUTHOR"), [_row(one) for one in found], output)
 
 

@@ -7,7 +7,7 @@ import typer
 
 from bloomery._names import short
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, YesOption, connect
-from bloomery.cli._output import grid, listing, messages, show
+from bloomery.cli._output import grid, listing, messages, show, taken
 from bloomery.cli._pairs import pairs
 
 if TYPE_CHECKING:
@@ -175,12 +175,10 @@ def disagreements(
     output: OutputOption = Output.table,
 ) -> None:
     """List images on which two versions of a deployment did not agree, and say how often that was."""
-    from itertools import islice
-
     with connect(project) as client:
         found = client.deployment(deployment)
         rate = found.disagreement_rate()
-        items = list(islice(found.disagreements(), limit))
+        items = taken(found.disagreements(), limit)
     rows = [(one.create_time.ToDatetime(), short(one.asset) or one.digest[:19], one.difference) for one in items]
     typer.echo(_told(rate), err=True)
     messages(items, ("WHEN", "IMAGE", "DIFFERENCE"), rows, output)

@@ -1,6 +1,5 @@
 """bloomery suggestions: list, accept, reject, delete."""
 
-from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +14,7 @@ from bloomery.cli._options import (
     YesOption,
     connect,
 )
-from bloomery.cli._output import as_json, dump, messages
+from bloomery.cli._output import as_json, dump, messages, taken
 
 if TYPE_CHECKING:
     from bloomery.annotation.v1 import AnnotationSet
@@ -45,7 +44,7 @@ def list_(
 ) -> None:
     """List what a model version suggests, an image a line."""
     with connect(project) as client:
-        found = list(islice(client.model_version(version).suggestions(), limit or None))
+        found = taken(client.model_version(version).suggestions(), limit)
     messages(found, ("ASSET", "SET", "SHAPES", "BEST SCORE"), [_row(one) for one in found], output)
 
 

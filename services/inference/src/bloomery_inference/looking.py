@@ -38,12 +38,14 @@ def region_of(request: PredictRequest, violations: Violations) -> Box | None:
     """The rectangle that a request names."""
     if not request.HasField("region"):
         return None
-    box = request.region
-    if not all(map(math.isfinite, (box.x, box.y, box.width, box.height))):
+    asked = request.region
+    box = Box(asked.x, asked.y, asked.width, asked.height)
+    # Finite numbers may add up to more than one can hold.
+    if not all(map(math.isfinite, (box.x, box.y, box.x2, box.y2))):
         violations.add("region", "must be finite numbers")
     elif box.width <= 0 or box.height <= 0:
         violations.add("region", "width and height must be greater than 0")
-    return Box(box.x, box.y, box.width, box.height)
+    return box
 
 
 def tiling_of(request: PredictRequest, violations: Violations) -> Tiling | None:

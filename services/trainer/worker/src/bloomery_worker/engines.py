@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from bloomery_worker.export import MAX_BATCH
 from bloomery_worker.failures import ConfigError, ExportError
@@ -142,7 +143,7 @@ def _shapes(model: "onnx.ModelProto") -> Iterator[tuple[str, tuple[int, ...]]]:
 def _keep(file: Path, content: bytes) -> None:
     """Puts a file in the place of another one at once, as jobs beside this one read it."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(f".{id(content)}.part")
+    part = file.with_suffix(f".{uuid4().hex}.part")
     part.write_bytes(content)
     part.replace(file)
 

@@ -63,8 +63,7 @@ class Graph:
         if problems := list(_problems(model, path.parent)):
             hint = "export it again from where it was trained"
             raise ConfigError(f"the ONNX file cannot be taken: {'; '.join(problems)}", hint=hint)
-        external_data_helper.load_external_data_for_model(model, str(path.parent))
-        _check(model)
+        _complete(model, path.parent)
         weights = {one.name for one in model.graph.initializer}
         return cls(
             model=model,
@@ -115,16 +114,19 @@ def _external(tensors: list[onnx.TensorProto], folder: Path) -> Iterator[str]:
     """What is wrong with files of weights beside the model."""
     outside = [tensor for tensor in tensors if external_data_helper.uses_external_data(tensor)]
     names = {entry.value for tensor in outside for entry in tensor.external_data if entry.key == "location"}
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     for name in sorted(names):
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts:
             yield f"its weights lie in {name!r}, which is outside of its folder"
-        elif not folder.joinpath(*path.parts).is_file():
+        elif path.as_posix() not in there:
             yield f"its weights lie in {name!r}, which did not come with it: give the folder that holds both"
 
 
-def _check(model: onnx.ModelProto) -> None:
+def _complete(model: onnx.ModelProto, folder: Path) -> None:
+    """Adds the weights that lie in a folder. Raises ConfigError where that makes no valid model."""
     try:
+        external_data_helper.load_external_data_for_model(model, str(folder))
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as problem:
         line = str(problem).strip().partition("\n")[0][:_LONGEST]

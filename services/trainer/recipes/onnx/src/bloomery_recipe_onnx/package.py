@@ -1,13 +1,16 @@
 """What was uploaded: an ONNX file, or a zip file of the folder that it lies in. A stranger may have made either."""
 
+import errno
 import shutil
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from bloomery_recipe_onnx.triton import TritonConfig, read_config
 from bloomery_worker.failures import ConfigError
+from bloomery_worker.layout import place
 
 MOST_FILES = 100
 MOST_BYTES = 8 << 30
@@ -15,6 +18,8 @@ MOST_BYTES = 8 << 30
 _CONFIG, _LABELS = "config.pbtxt", "labels.txt"
 _MOST_TEXT = 4 << 20
 _BLOCK = 1 << 20
+_NO_NAME = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
+_SHOWN = 80
 _HINT = "give one .onnx file, or a folder with one .onnx file and what belongs to it"
 
 
@@ -40,10 +45,7 @@ def open_package(file: Path, folder: Path) -> Package:
         ConfigError: it is damaged, larger than allowed, or holds no model or several.
     """
     if not zipfile.is_zipfile(file):
-        folder.mkdir(parents=True)
-        model = folder / "model.onnx"
-        model.hardlink_to(file)
-        return Package(model)
+        return Package(place(file, folder / "model.onnx"))
     try:
         _unpack(file, folder)
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError) as problem:
@@ -59,10 +61,20 @@ def _unpack(file: Path, folder: Path) -> None:
             problem = f"the zip file holds {len(entries)} files of {total >> 20} MiB"
             raise ConfigError(f"{problem}, at most {MOST_FILES} of {MOST_BYTES >> 20} MiB are taken", hint=_HINT)
         for entry in entries:
-            target = folder.joinpath(*_inside(entry.filename).parts)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(entry) as source, target.open("xb") as sink:
+            with archive.open(entry) as source, _new_file(folder, entry.filename) as sink:
                 shutil.copyfileobj(source, sink, _BLOCK)
+
+
+def _new_file(folder: Path, name: str) -> BinaryIO:
+    target = folder.joinpath(*_inside(name).parts)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target.open("xb")
+    except OSError as problem:
+        if problem.errno not in _NO_NAME:
+            raise
+        told = f"the zip file holds {name[:_SHOWN]!r}, for which no file can be made: {problem.strerror}"
+        raise ConfigError(told, hint=_HINT) from problem
 
 
 def _inside(name: str) -> PurePosixPath:

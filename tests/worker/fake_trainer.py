@@ -172,6 +172,7 @@ class FakeTrainer(WorkerServiceServicer):
             classes=self.classes,
         )
         answer.variant.extend(self.signed(file) for file in self.job.variant_artifacts)
+        answer.archives.extend(self.signed(file) for file in self.job.folder_images.archives)
         for name, artifact in (("manifest", self.manifest), ("base", self.base)):
             if artifact is not None:
                 getattr(answer, name).CopyFrom(self.signed(artifact))

@@ -4,6 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 from google.protobuf.struct_pb2 import Struct
 
@@ -16,6 +17,8 @@ from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
 
 Parameter = float | str | bool | None
+Images: TypeAlias = str | training.ProjectImages | training.FolderImages
+"""What a job works on: a dataset version by its full name, images of the project, or those of a folder."""
 
 
 def struct(values: Mapping[str, Parameter]) -> Struct:
@@ -95,13 +98,13 @@ async def import_job(
 def applied(
     kind: training.JobKind.ValueType,
     version: inference.ModelVersion,
-    on: str | training.ProjectImages,
+    on: Images,
     *,
     gpus: int,
     variant: inference.ModelVariant | None = None,
     **parameters: Parameter,
 ) -> training.Job:
-    """A job of the version's own recipe that applies it, or a variant of it, to a dataset version or to project images.
+    """A job of the version's own recipe that applies it, or a variant of it, to images.
 
     Parameters that are None are left out.
 
@@ -113,7 +116,8 @@ def applied(
         # Its lineage names the recipe with its version.
         recipe=version.lineage.recipe.partition(" ")[0],
         dataset_version=on if isinstance(on, str) else "",
-        project_images=None if isinstance(on, str) else on,
+        project_images=on if isinstance(on, training.ProjectImages) else None,
+        folder_images=on if isinstance(on, training.FolderImages) else None,
         base_artifact=None if variant else source_of(version),
         model_version=version.name,
         model_variant=variant.name if variant else "",

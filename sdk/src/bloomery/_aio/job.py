@@ -5,6 +5,7 @@ One module, because each returns the other: a job the version that it made, a ve
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Literal, Self
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -15,7 +16,8 @@ from bloomery._aio.work import AsyncWork
 from bloomery._benchmark import Benchmark, Device, measured_variants
 from bloomery._better import Verdict, compare_evaluations, find_evaluation
 from bloomery._fields import DatasetVersionFields, ModelVersionFields
-from bloomery._jobs import Parameter, applied
+from bloomery._folder_images import upload_images
+from bloomery._jobs import Images, Parameter, applied
 from bloomery._labels import asset_filter, class_of
 from bloomery._names import parent_of
 from bloomery._reproduction import repetition
@@ -375,6 +377,58 @@ class AsyncModelVersion(AsyncServing):
             multi_label=multi_label or None,
         )
 
+    async def predict_folder(
+        self,
+        folder: str | Path,
+        *,
+        variant: str = "",
+        confidence: float | None = None,
+        iou: float | None = None,
+        classes: Sequence[str] = (),
+        max_shapes: int | None = None,
+        multi_label: bool = False,
+        name: str = "",
+        gpus: int = 0,
+        progress: Progress = unseen,
+    ) -> AsyncJob:
+        """Start predicting on the images of a folder that are not the project's, and return the job.
+
+        They are uploaded for this job alone and deleted with it. A call that broke off goes on where it was when it is
+        repeated. Its predictions go by the paths in the folder.
+
+        Args:
+            folder: with images in it and below, or a zip file of one; hidden files are left out.
+            variant: as all that follow up to `gpus`, as `predict_dataset` takes it.
+            confidence: see there.
+            iou: see there.
+            classes: see there.
+            max_shapes: see there.
+            multi_label: see there.
+            name: see there.
+            gpus: see there.
+            progress: told about steps of "uploading" (images).
+
+        Raises:
+            InvalidArgument: there are no images in the folder, or a parameter is wrong.
+            NotFound: there is no such folder, or no such variant.
+            FailedPrecondition: the variant is not READY.
+            TransferFailed: the object store cannot be reached.
+        """
+        return await _apply(
+            self._session,
+            self.proto,
+            training.JOB_KIND_PREDICT,
+            await upload_images(self._session, parent_of(self.name, 2), folder, progress),
+            name=name,
+            gpus=gpus,
+            variant=variant,
+            confidence=confidence,
+            iou=iou,
+            classes=",".join(class_of(name, self.classes) for name in classes) or None,
+            max_shapes=max_shapes,
+            multi_label=multi_label or None,
+        )
+
     async def _applied(
         self,
         kind: training.JobKind.ValueType,
@@ -409,7 +463,7 @@ async def _apply(
     session: Session,
     version: inference.ModelVersion,
     kind: training.JobKind.ValueType,
-    on: str | training.ProjectImages,
+    on: Images,
     *,
     name: str,
     gpus: int,
@@ -417,7 +471,7 @@ async def _apply(
     variant: str = "",
     **parameters: Parameter,
 ) -> AsyncJob:
-    """Start a job that applies a model version, or a variant of it, to a dataset version or to project images."""
+    """Start a job that applies a model version, or a variant of it, to images."""
     form = await ready_variant(session, version.name, variant) if variant else None
     job = applied(kind, version, on, gpus=gpus, variant=form, **parameters)
     job.suggest = suggest

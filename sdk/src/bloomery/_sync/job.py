@@ -31,6 +31,7 @@ class ModelVersion(Handle[inference.ModelVersion], ModelVersionFields):
     evaluate = wrapping(AsyncModelVersion.evaluate, _job)
     predict_dataset = wrapping(AsyncModelVersion.predict_dataset, _job)
     predict_project = wrapping(AsyncModelVersion.predict_project, _job)
+    predict_folder = wrapping(AsyncModelVersion.predict_folder, _job)
     suggestions = iterating(AsyncModelVersion.suggestions)
     download = blocking(AsyncModelVersion.download)
     descendants = listing(AsyncModelVersion.descendants, _version)

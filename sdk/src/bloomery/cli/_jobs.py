@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from bloomery._names import size
 from bloomery.cli._history import headline, needs
 from bloomery.cli._live import eta
 from bloomery.cli._options import Output
@@ -30,6 +31,7 @@ def show_job(job: "Job", output: Output, *, preflight: "PreflightReported | None
         "recipe": proto.recipe,
         "dataset": proto.dataset_version,
         "assets": _assets(job),
+        "folder": _folder(job),
         "images": _images(job),
         "model": proto.model or proto.model_version,
         "parameters": dict(proto.parameters) or "",
@@ -50,6 +52,12 @@ def _assets(job: "Job") -> str:
     if not job.proto.HasField("project_images"):
         return ""
     return f"{job.proto.project_images.filter or 'all'}, at sequence {job.proto.project_images.read_sequence}"
+
+
+def _folder(job: "Job") -> str:
+    """What was uploaded for a job that predicts on images of no project."""
+    archives = job.proto.folder_images.archives
+    return f"uploaded, {size(sum(one.size_bytes for one in archives))}" if archives else ""
 
 
 def _images(job: "Job") -> str:

@@ -25,7 +25,6 @@ class _Options(TypedDict):
     classes: list[str]
     max_shapes: int | None
     multi_label: bool
-    suggest: bool
     name: str
     gpus: int
 
@@ -41,6 +40,14 @@ def run(
             metavar="FILTER",
             help="Instead of a dataset version, images of the project as they are now: all, annotated, unannotated, "
             "label:LABEL, split:NAME, name:TEXT.",
+        ),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Instead of a dataset version, the images of a folder, or of a zip file of one, that are not the "
+            "project's: uploaded for this job alone.",
         ),
     ] = None,
     split: Annotated[Split | None, typer.Option(help="Whose images of the dataset version; test by default.")] = None,
@@ -76,8 +83,11 @@ def run(
     project: ProjectOption = None,
     output: OutputOption = Output.table,
 ) -> None:
-    """Predict on the images of a dataset version or a project. The job goes on by itself; --to waits for its file."""
-    _check(on=on, assets=assets, split=split)
+    """Predict on the images of a dataset version, the project, or a folder.
+
+    The job goes on by itself; --to waits for its file.
+    """
+    _check(on=on, assets=assets, folder=folder, split=split, suggest=suggest)
     with connect(project) as client:
         model = client.model_version(version)
         formats = _formats(model, format, to)
@@ -88,14 +98,16 @@ def run(
             "classes": [name for name in classes.split(",") if name],
             "max_shapes": max_shapes,
             "multi_label": multi_label,
-            "suggest": suggest,
             "name": name,
             "gpus": gpus,
         }
-        if assets is None:
-            job = model.predict_dataset(on, split=(split or Split.test).value, **options)
+        if folder is not None:
+            with steps() as tell:
+                job = model.predict_folder(folder, progress=tell, **options)
+        elif assets is not None:
+            job = model.predict_project("" if assets == "all" else assets, suggest=suggest, **options)
         else:
-            job = model.predict_project("" if assets == "all" else assets, **options)
+            job = model.predict_dataset(on, split=(split or Split.test).value, suggest=suggest, **options)
         if to is None:
             show_job(job, output)
             return
@@ -139,8 +151,12 @@ def _written(job: "Job", to: Path, formats: Sequence[SeenFormat], classes: Seque
     return paths
 
 
-def _check(*, on: str, assets: str | None, split: Split | None) -> None:
-    if bool(on) == (assets is not None):
-        raise typer.BadParameter("name a dataset version, or --assets for images of the project", param_hint="--on")
-    if split and assets is not None:
+def _check(*, on: str, assets: str | None, folder: Path | None, split: Split | None, suggest: bool) -> None:
+    if [bool(on), assets is not None, folder is not None].count(True) != 1:
+        text = "name a dataset version, --assets for images of the project, or --folder for images of no project"
+        raise typer.BadParameter(text, param_hint="--on")
+    if split and not on:
         raise typer.BadParameter("is of dataset versions; write --assets split:NAME", param_hint="--split")
+    if suggest and folder is not None:
+        text = "suggestions lie on images of the project: `bloomery import` the folder, then name them by --assets"
+        raise typer.BadParameter(text, param_hint="--suggest")

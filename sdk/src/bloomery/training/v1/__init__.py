@@ -12,6 +12,7 @@ from bloomery.training.v1.event_pb2 import (
     SystemReported,
 )
 from bloomery.training.v1.job_pb2 import (
+    FolderImages,
     JOB_KIND_EVALUATE,
     JOB_KIND_IMPORT,
     JOB_KIND_OPTIMIZE,
@@ -158,6 +159,7 @@ __all__ = [
     "FeedItem",
     "FinishAttemptRequest",
     "FinishAttemptResponse",
+    "FolderImages",
     "GetJobGroupRequest",
     "GetJobRequest",
     "GetLogsRequest",

@@ -213,6 +213,7 @@ class Job(message.Message):
     MODEL_VARIANT_FIELD_NUMBER: builtins.int
     VARIANT_ARTIFACTS_FIELD_NUMBER: builtins.int
     PROJECT_IMAGES_FIELD_NUMBER: builtins.int
+    FOLDER_IMAGES_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/jobs/{job}`."""
     uid: builtins.str
@@ -224,7 +225,7 @@ class Job(message.Message):
     recipe: builtins.str
     """`recipes/{recipe}`; the id alone will do."""
     dataset_version: builtins.str
-    """The dataset version it works on: `projects/{project}/datasets/{dataset}/versions/{version}`. Empty for a PREDICT job with `project_images`."""
+    """The dataset version it works on: `projects/{project}/datasets/{dataset}/versions/{version}`. Empty for a PREDICT job with `project_images` or `folder_images`."""
     base: builtins.str
     """Base weights by name as the recipe knows it, such as "yolov8n.pt", or "scratch"; empty for the recipe's default."""
     model: builtins.str
@@ -319,6 +320,12 @@ class Job(message.Message):
     def project_images(self) -> ProjectImages:
         """What PREDICT works on instead of a dataset version. Not set for other kinds."""
 
+    @builtins.property
+    def folder_images(self) -> FolderImages:
+        """What PREDICT works on instead of a dataset version or images of the project. Not set for other kinds, nor with `suggest`, as suggestions lie on images of the
+        project: import the folder for that.
+        """
+
     def __init__(
         self,
         *,
@@ -357,10 +364,11 @@ class Job(message.Message):
         model_variant: builtins.str = ...,
         variant_artifacts: abc.Iterable[resources_pb2.Artifact] | None = ...,
         project_images: ProjectImages | None = ...,
+        folder_images: FolderImages | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["base_artifact", b"base_artifact", "create_time", b"create_time", "effective_parameters", b"effective_parameters", "end_time", b"end_time", "parameters", b"parameters", "progress", b"progress", "project_images", b"project_images", "reason", b"reason", "resources", b"resources", "result", b"result", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["base_artifact", b"base_artifact", "create_time", b"create_time", "effective_parameters", b"effective_parameters", "end_time", b"end_time", "folder_images", b"folder_images", "parameters", b"parameters", "progress", b"progress", "project_images", b"project_images", "reason", b"reason", "resources", b"resources", "result", b"result", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "base", b"base", "base_artifact", b"base_artifact", "create_time", b"create_time", "creator", b"creator", "dataset_version", b"dataset_version", "deadline_seconds", b"deadline_seconds", "display_name", b"display_name", "effective_parameters", b"effective_parameters", "end_time", b"end_time", "etag", b"etag", "group", b"group", "kind", b"kind", "labels", b"labels", "last_sequence", b"last_sequence", "model", b"model", "model_variant", b"model_variant", "model_version", b"model_version", "name", b"name", "oldest_sequence", b"oldest_sequence", "parameters", b"parameters", "priority", b"priority", "progress", b"progress", "project_images", b"project_images", "project_uid", b"project_uid", "reason", b"reason", "recipe", b"recipe", "resources", b"resources", "result", b"result", "start_time", b"start_time", "state", b"state", "suggest", b"suggest", "uid", b"uid", "update_time", b"update_time", "variant_artifacts", b"variant_artifacts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "base", b"base", "base_artifact", b"base_artifact", "create_time", b"create_time", "creator", b"creator", "dataset_version", b"dataset_version", "deadline_seconds", b"deadline_seconds", "display_name", b"display_name", "effective_parameters", b"effective_parameters", "end_time", b"end_time", "etag", b"etag", "folder_images", b"folder_images", "group", b"group", "kind", b"kind", "labels", b"labels", "last_sequence", b"last_sequence", "model", b"model", "model_variant", b"model_variant", "model_version", b"model_version", "name", b"name", "oldest_sequence", b"oldest_sequence", "parameters", b"parameters", "priority", b"priority", "progress", b"progress", "project_images", b"project_images", "project_uid", b"project_uid", "reason", b"reason", "recipe", b"recipe", "resources", b"resources", "result", b"result", "start_time", b"start_time", "state", b"state", "suggest", b"suggest", "uid", b"uid", "update_time", b"update_time", "variant_artifacts", b"variant_artifacts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -389,6 +397,31 @@ class ProjectImages(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["filter", b"filter", "read_sequence", b"read_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class FolderImages(message.Message):
+    """Images that are not the project's, such as those of a folder on the caller's machine: brought for one job, and deleted with it."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ARCHIVES_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def archives(self) -> containers.RepeatedCompositeFieldContainer[resources_pb2.Artifact]:
+        """1 to 100 ZIP files whose members are stored without compression, each as CompleteInputUpload returned it. The job predicts on all members, in the order of the
+        files and of the members in each; the path of a member is the `file_name` of its predictions. Paths are relative, with `/`, without `..`, and each occurs once
+        in all files: a worker that finds otherwise ends the job with `DATA_ERROR`, which names the member. One that is no image is one of many: its line says so.
+        """
+
+    def __init__(
+        self,
+        *,
+        archives: abc.Iterable[resources_pb2.Artifact] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["archives", b"archives"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

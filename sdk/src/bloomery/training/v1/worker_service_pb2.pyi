@@ -109,6 +109,7 @@ class StartAttemptResponse(message.Message):
     CLASSES_FIELD_NUMBER: builtins.int
     RESUME_EPOCH_FIELD_NUMBER: builtins.int
     VARIANT_FIELD_NUMBER: builtins.int
+    ARCHIVES_FIELD_NUMBER: builtins.int
     secret: builtins.str
     """Bearer token of all further calls of this attempt."""
     attempt: builtins.int
@@ -145,6 +146,10 @@ class StartAttemptResponse(message.Message):
     def variant(self) -> containers.RepeatedCompositeFieldContainer[SignedInput]:
         """Files of the form of a model to work on, in place of `base`: a Triton model directory, `artifact.file_name` is the path inside it."""
 
+    @builtins.property
+    def archives(self) -> containers.RepeatedCompositeFieldContainer[SignedInput]:
+        """The archives of a job with `folder_images`, in their order."""
+
     def __init__(
         self,
         *,
@@ -159,10 +164,11 @@ class StartAttemptResponse(message.Message):
         classes: abc.Iterable[builtins.str] | None = ...,
         resume_epoch: builtins.int = ...,
         variant: abc.Iterable[SignedInput] | None = ...,
+        archives: abc.Iterable[SignedInput] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["base", b"base", "job", b"job", "manifest", b"manifest", "recipe", b"recipe"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "base", b"base", "classes", b"classes", "job", b"job", "manifest", b"manifest", "recipe", b"recipe", "report_interval_seconds", b"report_interval_seconds", "resume_epoch", b"resume_epoch", "resume_from", b"resume_from", "secret", b"secret", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["archives", b"archives", "attempt", b"attempt", "base", b"base", "classes", b"classes", "job", b"job", "manifest", b"manifest", "recipe", b"recipe", "report_interval_seconds", b"report_interval_seconds", "resume_epoch", b"resume_epoch", "resume_from", b"resume_from", "secret", b"secret", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

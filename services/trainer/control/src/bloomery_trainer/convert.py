@@ -11,6 +11,7 @@ from bloomery.training.v1 import (
     AttemptSuccess,
     CreateJobRequest,
     FeedItem,
+    FolderImages,
     JobEvent,
     JobKind,
     JobResult,
@@ -87,6 +88,7 @@ def wish(request: CreateJobRequest) -> Wish:
         group=job.group,
         suggest=job.suggest,
         images=ProjectImages(job.project_images.filter) if job.HasField("project_images") else None,
+        archives=tuple(map(artifact, job.folder_images.archives)) if job.HasField("folder_images") else None,
     )
 
 
@@ -127,6 +129,7 @@ def job_message(job: Job, result: Result | None = None) -> JobMessage:
         project_uid=job.project_uid,
         suggest=spec.suggest,
         project_images=project_images_message(spec.images) if spec.images else None,
+        folder_images=FolderImages(archives=map(artifact_message, spec.archives)) if spec.archives else None,
     )
     message.parameters.update(spec.parameters)
     message.effective_parameters.update(spec.effective_parameters)

@@ -39,6 +39,7 @@ def judge(resolved: Resolved) -> Spec:
     kind = _kind(wish.kind, recipe, violations)
     _check_dataset(resolved, violations)
     _check_images(resolved, violations)
+    _check_folder(wish, violations)
     _check_model(wish, violations)
     _check_files(resolved, violations)
     _check_variant(wish, violations)
@@ -68,6 +69,7 @@ def judge(resolved: Resolved) -> Spec:
         classes=dataset.classes if dataset else (),
         suggest=wish.suggest,
         images=resolved.images,
+        archives=wish.archives or (),
     )
 
 
@@ -123,9 +125,9 @@ def _kind(kind: Kind | None, recipe: Recipe | None, violations: Violations) -> K
 def _check_dataset(resolved: Resolved, violations: Violations) -> None:
     wish, field = resolved.wish, "job.dataset_version"
     # A job that names nothing to work on is a training of which the most important is missing.
-    if wish.images is not None and wish.kind is Kind.PREDICT:
+    if wish.kind is Kind.PREDICT and (wish.images is not None or wish.archives is not None):
         if wish.dataset_version:
-            violations.add(field, "must be empty with `project_images`: name one of the two")
+            violations.add(field, "must be empty with `project_images` or `folder_images`: name one of them")
         return
     wants = wish.kind in _ON_DATASETS or (wish.kind is None and wish.base_artifact is None)
     if wish.kind is Kind.IMPORT and wish.dataset_version:
@@ -144,6 +146,21 @@ def _check_images(resolved: Resolved, violations: Violations) -> None:
         violations.add("job.project_images", "must not be set for another kind than PREDICT")
     if resolved.filter_problem:
         violations.add("job.project_images.filter", resolved.filter_problem)
+
+
+def _check_folder(wish: Wish, violations: Violations) -> None:
+    """Images that are not the project's come as archives, and nothing can be suggested on them."""
+    if wish.archives is None:
+        return
+    if wish.kind is not Kind.PREDICT:
+        violations.add("job.folder_images", "must not be set for another kind than PREDICT")
+    if wish.images is not None:
+        violations.add("job.folder_images", "must not be set with `project_images`: name one of the two")
+    if wish.suggest:
+        problem = "must not be set with `folder_images`: suggestions lie on images of the project; import the folder"
+        violations.add("job.suggest", f"{problem}, and name `project_images`")
+    if not 0 < len(wish.archives) <= _FILES:
+        violations.add("job.folder_images.archives", f"must be 1 to {_FILES}: the ZIP files of the images")
 
 
 def _check_model(wish: Wish, violations: Violations) -> None:

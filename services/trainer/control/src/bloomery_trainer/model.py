@@ -142,11 +142,13 @@ class Spec:
     model_variant: str = ""
     variant_artifacts: tuple[Artifact, ...] = ()
     images: ProjectImages | None = None
+    archives: tuple[Artifact, ...] = ()
 
     @property
     def files(self) -> tuple[Artifact, ...]:
-        """The files of weights or of a model that it works on."""
-        return (self.base_artifact, *self.variant_artifacts) if self.base_artifact else self.variant_artifacts
+        """The files that it works on: of weights, or of a model, and archives of images."""
+        base = (self.base_artifact,) if self.base_artifact else ()
+        return (*base, *self.variant_artifacts, *self.archives)
 
     @property
     def epochs(self) -> int:

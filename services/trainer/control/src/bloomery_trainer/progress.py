@@ -11,7 +11,7 @@ from bloomery_trainer.model import Progress
 _REMEMBERED = 20
 _PHASE = 100
 # What a worker does before the work itself.
-PREPARATION = frozenset({"", "starting", "preparing", "downloading", "preflight"})
+PREPARATION = frozenset({"", "starting", "preparing", "downloading", "unpacking", "preflight"})
 PUBLISHING = "publishing"
 
 

@@ -62,7 +62,8 @@ async def resolve(core: Core, wish: Wish) -> Resolved:
 
 def _files(wish: Wish) -> list[tuple[str, Artifact]]:
     base = [("job.base_artifact", wish.base_artifact)] if wish.base_artifact else []
-    return [*base, *((f"job.variant_artifacts[{at}]", one) for at, one in enumerate(wish.variant_artifacts))]
+    several = {"variant_artifacts": wish.variant_artifacts, "folder_images.archives": wish.archives or ()}
+    return [*base, *((f"job.{field}[{at}]", one) for field, files in several.items() for at, one in enumerate(files))]
 
 
 async def _file(core: Core, field: str, artifact: Artifact, project_uid: str) -> File:

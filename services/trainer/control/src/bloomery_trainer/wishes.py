@@ -31,6 +31,7 @@ class Wish:
     model_variant: str = ""
     variant_artifacts: tuple[Artifact, ...] = ()
     images: ProjectImages | None = None
+    archives: tuple[Artifact, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ class Start:
     manifest: Input | None
     base: Input | None
     variant: tuple[Input, ...]
+    archives: tuple[Input, ...]
     resume: Checkpoint | None
     resume_files: tuple[Input, ...]
 
@@ -205,6 +206,7 @@ class WorkerCalls:
             manifest=await self._input(job.spec.manifest),
             base=await self._signed(own(job, base)) if base else None,
             variant=tuple([await self._signed(own(job, file)) for file in job.spec.variant_artifacts]),
+            archives=tuple([await self._signed(own(job, file)) for file in job.spec.archives]),
             resume=resume,
             resume_files=tuple([await self._signed(file.artifact) for file in resume.files]) if resume else (),
         )

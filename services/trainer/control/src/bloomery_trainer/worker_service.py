@@ -127,6 +127,7 @@ class WorkerService(WorkerServiceServicer):
             manifest=_input(start.manifest) if start.manifest else None,
             base=_input(start.base) if start.base else None,
             variant=map(_input, start.variant),
+            archives=map(_input, start.archives),
             resume_from=[CheckpointFile(path=file.path, input=_input(each)) for file, each in files],
             report_interval_seconds=self._interval,
             classes=start.job.spec.classes,

@@ -77,6 +77,8 @@ def paced(
 
 def _images(context: Context) -> dict[str, object]:
     index = context.dataset.index
+    if context.job.archives:
+        return {"folder": {"archives": list(context.job.archives)}}
     if context.job.project_images:
         return {"project": {"uid": index.project_uid, "sequence": index.read_sequence}}
     return {"dataset": {"version": context.job.dataset_version, "content_hash": index.content_hash}}

@@ -22,7 +22,7 @@ async def list_images(client: WorkerClient, cache: BlobCache, job: Job, task: Ta
             page = await client.list_images(after)
             await asyncio.to_thread(_write, writer, page.images)
             after, more = page.after, bool(page.after)
-    return await asyncio.to_thread(_keep, cache, shard, writer.rows, job, task)
+    return await asyncio.to_thread(keep_list, cache, shard, writer.rows, job, task)
 
 
 def _write(writer: ShardWriter, images: Sequence[JobImage]) -> None:
@@ -46,7 +46,8 @@ def _row(image: JobImage) -> ManifestRow:
     )
 
 
-def _keep(cache: BlobCache, shard: Path, rows: int, job: Job, task: TaskType.ValueType) -> Path:
+def keep_list(cache: BlobCache, shard: Path, rows: int, job: Job, task: TaskType.ValueType) -> Path:
+    """Puts a list of images, the file `shard`, into the cache, and returns the file of its index, beside it."""
     digest, size = digest_of(shard), shard.stat().st_size
     cache.pin([digest])
     part = cache.new_file(digest)

@@ -34,6 +34,7 @@ class JobSpec:
         classes: names in the order of their indices.
         dataset_version: resource name; empty for none.
         project_images: whether `manifest` lists images of the project, which are in no split, instead.
+        archives: digests of those whose images, which are in no split, `manifest` lists instead; empty for none.
         manifest: file of the dataset version's index; empty for none.
         base: name of the base weights as given; empty for the first of `bases`.
         bases: names of the base weights that the recipe knows.
@@ -64,6 +65,7 @@ class JobSpec:
     classes: tuple[str, ...]
     dataset_version: str = ""
     project_images: bool = False
+    archives: tuple[str, ...] = ()
     manifest: str = ""
     base: str = ""
     bases: tuple[str, ...] = ()
@@ -266,7 +268,7 @@ def decode_directive(line: bytes) -> Directive:
     if content["type"] == Stop.type:
         return Stop()
     job = content["job"]
-    return Start(JobSpec(**job | {"classes": tuple(job["classes"]), "bases": tuple(job["bases"])}))
+    return Start(JobSpec(**job | {name: tuple(job[name]) for name in ("classes", "bases", "archives")}))
 
 
 def decode_note(line: bytes) -> Note:

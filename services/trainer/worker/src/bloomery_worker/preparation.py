@@ -9,6 +9,7 @@ from google.protobuf import struct_pb2
 
 from bloomery.training.v1 import JobKind, Parameter, Recipe, StartAttemptResponse
 from bloomery.vision.v1 import TaskType
+from bloomery_worker.archives import unpack
 from bloomery_worker.cache import BlobCache
 from bloomery_worker.client import WorkerClient
 from bloomery_worker.dataset import Dataset
@@ -49,6 +50,8 @@ class Preparation:
         if start.job.HasField("project_images"):
             path = await list_images(self._client, self._cache, start.job, start.recipe.task, self._settings.work_dir)
             dataset = Dataset.open(path, self._cache)
+        elif start.archives:
+            return str(await self._unpacked(start))
         elif start.HasField("manifest"):
             path = await self._inputs.one(wanted_input(start.manifest, "the dataset version's index"))
             dataset = Dataset.open(path, self._cache)
@@ -57,6 +60,16 @@ class Preparation:
             return ""
         await self._download(await _images(dataset), dispensable=start.job.kind == JobKind.JOB_KIND_PREDICT)
         return str(path)
+
+    async def _unpacked(self, start: StartAttemptResponse) -> Path:
+        wanted = [wanted_input(one, one.artifact.file_name) for one in start.archives]
+        await self._download(wanted, dispensable=False)
+        files = [(one.name, self._cache.path(one.digest)) for one in wanted]
+
+        def advance(done: int, total: int) -> None:
+            self._progress(ProgressNote(phase="unpacking", step=done, steps=total))
+
+        return await unpack(files, self._cache, start.job, start.recipe.task, self._settings.work_dir, advance)
 
     async def _download(self, wanted: list[Wanted], *, dispensable: bool) -> None:
         def advance(done: int, total: int) -> None:
@@ -124,6 +137,7 @@ def job_spec(
         classes=tuple(start.classes),
         dataset_version=job.dataset_version,
         project_images=job.HasField("project_images"),
+        archives=tuple(one.artifact.digest for one in start.archives),
         manifest=manifest,
         base=job.base,
         bases=tuple(recipe.bases),

@@ -10,8 +10,9 @@ ALL = "all"
 
 
 def split_of(context: Context) -> str:
-    """The split that the job names: "train", "val", "test" or "all"; "all" for images of the project."""
-    return ALL if context.job.project_images else str(context.parameters["split"])
+    """The split that the job names: "train", "val", "test" or "all"; "all" for images of no dataset version."""
+    job = context.job
+    return ALL if job.project_images or job.archives else str(context.parameters["split"])
 
 
 def count_of(context: Context) -> int:

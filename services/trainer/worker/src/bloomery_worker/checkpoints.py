@@ -66,8 +66,7 @@ class Checkpoints:
             _LOG.exception("the checkpoint of epoch %d is lost", note.epoch)
             told = f"the checkpoint of epoch {note.epoch} is lost: {type(problem).__name__}: {problem}"
             self._add(log_event(LogNote(logging.WARNING, told), source="supervisor"))
-        finally:
-            await asyncio.to_thread(shutil.rmtree, note.folder, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, note.folder, ignore_errors=True)
 
     async def _upload(self, note: CheckpointNote) -> CheckpointSaved:
         files = await asyncio.to_thread(_files, note)

@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-fast test-services test-worker soak soak-seeds soak-races soak-predictions soak-requests soak-schedules soak-rounds soak-endurance soak-imports demo protos bench parts clean
+.PHONY: help setup check chart images test test-fast test-services test-worker soak soak-seeds soak-races soak-predictions soak-requests soak-schedules soak-rounds soak-endurance soak-imports demo protos bench parts clean
 
 PYPROJECTS := $(shell git ls-files '*pyproject.toml')
 # Options for pytest, such as ARGS="tests/kit -k pages".
@@ -16,7 +16,7 @@ IMPORTS ?= 200
 SCHEDULES ?= 3000
 LENGTH ?= 1
 SEEDS ?= 50
-export DATA BLOOMERY_WEIGHTS BLOOMERY_TEST_DATA PYTHON
+export BUILDER PREFIX TAG DATA BLOOMERY_WEIGHTS BLOOMERY_TEST_DATA PYTHON
 export UV_COMPILE_BYTECODE := 1
 # The hundreds of processes of the tests would compile the same files again and again.
 test-services test-worker: export PYTHONDONTWRITEBYTECODE :=
@@ -83,6 +83,12 @@ demo: setup ## from labelled images to predictions; DATA=folder, BLOOMERY_WEIGHT
 
 protos: setup ## generate the Python stubs from the contracts
 	@.venv/bin/python tools/generate_protos.py
+
+chart: setup ## render the Helm chart's variants, for review: deploy/helm/bloomery/ci/rendered
+	@PYTHONPATH=tools .venv/bin/python tools/render_chart.py
+
+images: ## build the container images; IMAGES="control worker", BUILDER, PREFIX, TAG
+	@deploy/images/build $(IMAGES)
 
 bench: setup ## every measurement in benchmarks/, or one of them: NAME=predict
 	@for file in benchmarks/$(NAME).py; do echo "== $$file"; PYTHONPATH=tools .venv/bin/python "$$file" $(ARGS); done

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 
 from real_parts.disk import Filler, mount_small_disk
+from real_parts.helm import ensure_helm
 from real_parts.minio import MinioServer, ensure_minio, run_minio
 from real_parts.postgres import PostgresServer, run_postgres
 from real_parts.triton import TritonServer, ensure_triton, run_triton
@@ -56,6 +57,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     wanted |= {name for item in session.items for mark in item.iter_markers("real_server") for name in mark.args}
     with session.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         try:
+            if "helm" in wanted:
+                ensure_helm()
             if "minio" in wanted:
                 ensure_minio()
             if "triton" in wanted:
@@ -109,6 +112,12 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     """Return a running Triton that loads what it is told to from its `repository`."""
     with run_triton(tmp_path_factory.mktemp("triton")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def helm() -> Path:
+    """Return the program that renders and installs charts."""
+    return ensure_helm() / "helm"
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import time
 
+from real_parts.helm import ensure_helm
 from real_parts.minio import ensure_minio
 from real_parts.postgres import ensure_postgres
 from real_parts.triton import ensure_triton
@@ -9,7 +10,8 @@ from real_parts.triton import ensure_triton
 
 def main() -> None:
     """Install what is missing, one after the other, and say where each is."""
-    for name, ensure in (("PostgreSQL", ensure_postgres), ("Triton", ensure_triton), ("MinIO", ensure_minio)):
+    parts = (("Helm", ensure_helm), ("PostgreSQL", ensure_postgres), ("Triton", ensure_triton), ("MinIO", ensure_minio))
+    for name, ensure in parts:
         started = time.monotonic()
         print(f"{name}: ", end="", flush=True)
         print(f"{ensure()} ({time.monotonic() - started:.0f} s)", flush=True)

@@ -1,12 +1,14 @@
 """The connection that all handles of a client share: stubs, token, repeats and timeouts."""
 
 import asyncio
+import os
 import random
 import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import grpc
@@ -275,8 +277,20 @@ def _channel(address: Address) -> grpc.aio.Channel:
         ("grpc.enable_http_proxy", 0 if is_loopback(address.endpoint) else 1),
     ]
     if address.tls:
-        return grpc.aio.secure_channel(address.endpoint, grpc.ssl_channel_credentials(), options=options)
+        return grpc.aio.secure_channel(address.endpoint, _credentials(), options=options)
     return grpc.aio.insecure_channel(address.endpoint, options=options)
+
+
+def _credentials() -> grpc.ChannelCredentials:
+    """TLS that trusts whom the requests for files trust too: SSL_CERT_FILE, else the authorities that gRPC brings."""
+    path = os.environ.get("SSL_CERT_FILE")
+    if not path:
+        return grpc.ssl_channel_credentials()
+    try:
+        return grpc.ssl_channel_credentials(Path(path).read_bytes())
+    except OSError as error:
+        reason = f"SSL_CERT_FILE, the authorities that are trusted, cannot be read: {error}"
+        raise errors.ServerNotFound(reason, hint="name a PEM file, or none") from None
 
 
 def is_loopback(endpoint: str) -> bool:

@@ -1,0 +1,238 @@
+"""The chart: what it refuses, and that what it renders fits Kubernetes, the services' settings and the contracts."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from google.protobuf import descriptor_pool
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings
+
+import bloomery.annotation.v1
+import bloomery.dataset.v1
+import bloomery.inference.v1
+import bloomery.training.v1
+from bloomery_annotation.settings import AnnotationSettings
+from bloomery_dataset.settings import DatasetSettings
+from bloomery_inference.agent.app import HEALTH
+from bloomery_inference.agent.settings import AgentSettings
+from bloomery_inference.settings import InferenceSettings
+from bloomery_kit.settings import PREFIX, S3StoreSettings, load_settings
+from bloomery_trainer.settings import TrainerSettings
+from render_chart import CHART, RefusedError, render, rendered, text, variants
+
+ENDPOINT = ("--set", "publicEndpoint=https://bloomery.example")
+SETTINGS: Mapping[str, type[BaseSettings]] = {
+    "annotation": AnnotationSettings,
+    "dataset": DatasetSettings,
+    "trainer": TrainerSettings,
+    "inference": InferenceSettings,
+    "agent": AgentSettings,
+}
+CONTRACTS = (bloomery.annotation.v1, bloomery.dataset.v1, bloomery.inference.v1, bloomery.training.v1)
+Object = dict[str, Any]
+
+pytestmark = pytest.mark.usefixtures("helm")
+
+
+@pytest.fixture(scope="module", params=variants(), ids=lambda path: path.name.removesuffix("-values.yaml"))
+def variant(request: pytest.FixtureRequest) -> Path:
+    found: Path = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def objects(variant: Path) -> list[Object]:
+    return render("--values", str(variant))
+
+
+def pods(objects: list[Object]) -> Iterator[Object]:
+    for each in objects:
+        if each["kind"] in {"Deployment", "StatefulSet", "Job"}:
+            yield each["spec"]["template"]["spec"]
+        if each["kind"] == "Pod":
+            yield each["spec"]
+
+
+def containers(objects: list[Object]) -> Iterator[Object]:
+    for pod in pods(objects):
+        yield from (*pod.get("initContainers", ()), *pod["containers"])
+
+
+def find(objects: list[Object], kind: str, name: str) -> Object:
+    (found,) = [each for each in objects if each["kind"] == kind and each["metadata"]["name"] == name]
+    return found
+
+
+def test_what_is_rendered_is_what_was_looked_at(variant: Path) -> None:
+    kept = rendered(variant)
+    assert kept.exists(), "run `make chart`, look at what it wrote, and commit it"
+    assert kept.read_text() == text(variant), "run `make chart`, look at what it changed, and commit it"
+
+
+@pytest.mark.parametrize("version", ["1.29", "1.34"])
+def test_kubernetes_knows_every_field(objects: list[Object], version: str) -> None:
+    for each in objects:
+        kubernetes_validate.validate(each, version, strict=True)
+
+
+def test_everything_lies_in_the_namespace_of_the_release_and_names_are_used_once(objects: list[Object]) -> None:
+    assert {each["metadata"]["namespace"] for each in objects} == {"bloomery"}
+    names = [(each["kind"], each["metadata"]["name"]) for each in objects]
+    assert len(set(names)) == len(names)
+
+
+def test_pods_keep_to_the_restricted_standard(objects: list[Object]) -> None:
+    for pod in pods(objects):
+        security = pod["securityContext"]
+        assert security["runAsNonRoot"]
+        assert security["runAsUser"] > 0
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["enableServiceLinks"] is False
+        assert pod["automountServiceAccountToken"] is False
+    for container in containers(objects):
+        own = container["securityContext"]
+        assert own["allowPrivilegeEscalation"] is False
+        assert own["readOnlyRootFilesystem"] is True
+        assert own["capabilities"] == {"drop": ["ALL"]}
+        assert "memory" in container["resources"]["limits"]
+
+
+def test_every_volume_that_is_mounted_is_there(objects: list[Object]) -> None:
+    claims = {
+        claim["metadata"]["name"]
+        for each in objects
+        if each["kind"] == "StatefulSet"
+        for claim in each["spec"].get("volumeClaimTemplates", ())
+    }
+    for pod in pods(objects):
+        there = {volume["name"] for volume in pod["volumes"]} | claims
+        for container in (*pod.get("initContainers", ()), *pod["containers"]):
+            assert {mount["name"] for mount in container["volumeMounts"]} <= there
+
+
+def test_secrets_are_taken_from_secrets_alone(objects: list[Object]) -> None:
+    for container in containers(objects):
+        for variable in container.get("env", ()):
+            if any(word in variable["name"] for word in ("TOKEN", "PASSWORD", "SECRET", "ACCESS_KEY")):
+                assert "secretKeyRef" in variable["valueFrom"], variable["name"]
+
+
+def test_services_accept_their_settings(objects: list[Object], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = set()
+    for container in containers(objects):
+        kind = SETTINGS.get(container["name"])
+        if kind is None:
+            continue
+        seen.add(container["name"])
+        with monkeypatch.context() as environment:
+            for variable in container["env"]:
+                environment.setenv(variable["name"], variable.get("value", "postgresql+asyncpg://secret"))
+                if variable["name"].startswith(PREFIX):
+                    field = variable["name"].removeprefix(PREFIX).split("__")[0].lower()
+                    assert field in kind.model_fields, variable["name"]
+            settings = load_settings(kind)
+        assert settings.model_dump()["token"] == SecretStr("postgresql+asyncpg://secret")
+    assert seen >= SETTINGS.keys() - {"agent"}
+
+
+def test_signed_urls_lead_where_clients_are(objects: list[Object]) -> None:
+    values = {
+        variable["name"]: variable.get("value", "") for each in containers(objects) for variable in each.get("env", ())
+    }
+    public = values["BLOOMERY_OBJECT_STORE__PUBLIC_ENDPOINT"]
+    assert public.startswith("https://")
+    assert set(S3StoreSettings.model_fields) - {"ca_certs"} == {
+        name.rpartition("__")[2].lower() for name in values if name.startswith("BLOOMERY_OBJECT_STORE__")
+    }
+
+
+def served() -> set[str]:
+    """The full names of all services in the contracts that clients call."""
+    pool = descriptor_pool.Default()  # type: ignore[no-untyped-call]
+    names = {
+        f"{package.__name__}.{name.removesuffix('Servicer')}"
+        for package in CONTRACTS
+        for name in dir(package)
+        if name.endswith("ServiceServicer")
+    }
+    for name in names:
+        pool.FindServiceByName(name)
+    return names
+
+
+def test_readiness_asks_for_services_that_exist(objects: list[Object]) -> None:
+    asked = {
+        container["readinessProbe"]["grpc"]["service"]
+        for container in containers(objects)
+        if "grpc" in container.get("readinessProbe", {})
+    }
+    assert asked <= served() | {HEALTH}
+    assert len(asked - {HEALTH}) == 4
+
+
+def test_the_proxy_leads_every_call_to_its_service(objects: list[Object]) -> None:
+    conf = find(objects, "ConfigMap", "bloomery-proxy")["data"]["nginx.conf"]
+    there = {each["metadata"]["name"] for each in objects if each["kind"] == "Service"}
+    places = {
+        words[1]: words[4].removeprefix("grpc://").partition(".")[0]
+        for words in (line.split() for line in conf.splitlines())
+        if "grpc_pass" in words
+    }
+    assert set(places.values()) <= there
+    for name in served():
+        assert [place for place in places if f"/{name}/".startswith(place)], name
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (["replicas=2"], "additional properties 'replicas' not allowed"),
+        (["services.annotation.replica=2"], "additional properties 'replica' not allowed"),
+        (["services.trainer.environment.POLICY=2"], "POLICY"),
+        (["database.mode=cnpg"], "database/mode"),
+        (["publicEndpoint=bloomery.example"], "publicEndpoint"),
+        (["publicEndpoint=https://bloomery.example/path"], "publicEndpoint"),
+        (["publicEndpoint="], "publicEndpoint=https://bloomery.example.com"),
+        (["database.mode=external"], "database.existingSecret is missing"),
+    ],
+)
+def test_wrong_values_are_refused_with_what_to_write(values: list[str], said: str) -> None:
+    with pytest.raises(RefusedError) as caught:
+        render(*ENDPOINT, *(word for value in values for word in ("--set-string", value)))
+    assert said in str(caught.value)
+
+
+def test_everything_that_is_missing_is_said_at_once() -> None:
+    with pytest.raises(RefusedError) as caught:
+        render("--set", "objectStore.mode=external")
+    said = [line.split()[1] for line in str(caught.value).splitlines() if line.startswith("- ")]
+    assert said == [
+        "publicEndpoint",
+        "objectStore.endpoint",
+        "objectStore.publicEndpoint",
+        "objectStore.existingSecret",
+    ]
+
+
+def test_the_certificate_is_for_the_host_of_the_endpoint() -> None:
+    for endpoint, host in (("https://b.example:8443", "b.example"), ("https://10.0.0.5:30443", "10.0.0.5")):
+        secret = find(render("--set", f"publicEndpoint={endpoint}"), "Secret", "bloomery-tls")
+        assert secret["metadata"]["annotations"]["bloomery.dev/host"] == host
+
+
+def test_every_value_has_its_place_in_the_schema() -> None:
+    schema = yaml.safe_load((CHART / "values.schema.json").read_text())
+
+    def compare(values: object, place: Object, path: str) -> None:
+        place = schema["definitions"][place["$ref"].rpartition("/")[2]] if "$ref" in place else place
+        if isinstance(values, dict) and "properties" in place:
+            assert place["additionalProperties"] is False, path
+            assert values.keys() <= place["properties"].keys(), path
+            for name, value in values.items():
+                compare(value, place["properties"][name], f"{path}.{name}")
+
+    compare(yaml.safe_load((CHART / "values.yaml").read_text()), schema, "")

@@ -72,18 +72,16 @@ def _trailing() -> tuple[tuple[str, str], ...]:
 
 @asynccontextmanager
 async def _metrics(call: Call) -> AsyncIterator[None]:
-    _, service, method = call.method.split("/")
-    labels = (call.arity, service, method)
-    metrics.STARTED.labels(*labels).inc()
-    with metrics.IN_FLIGHT.labels(call.arity).track_inprogress():
+    measured = metrics.of_method(call.method, call.arity)
+    measured.started.inc()
+    with measured.in_flight.track_inprogress():
         try:
             yield
         finally:
-            metrics.HANDLED.labels(*labels, call.code).inc()
-            metrics.RECEIVED.labels(*labels).inc(call.received)
-            metrics.SENT.labels(*labels).inc(call.sent)
-            seconds = metrics.STREAMING if call.streams else metrics.HANDLING
-            seconds.labels(*labels).observe(time.perf_counter() - call.start)
+            measured.handled(call.code).inc()
+            measured.received.inc(call.received)
+            measured.sent.inc(call.sent)
+            measured.seconds.observe(time.perf_counter() - call.start)
 
 
 @asynccontextmanager

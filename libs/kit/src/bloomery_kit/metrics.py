@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from threading import Event, Thread
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -48,6 +49,24 @@ LOOP_LAG = Histogram(
     registry=REGISTRY,
 )
 
+
+class OfMethod:
+    """What is measured of the calls of one method."""
+
+    def __init__(self, method: str, arity: str) -> None:
+        _, service, name = method.split("/")
+        labels = (arity, service, name)
+        self.started = STARTED.labels(*labels)
+        self.in_flight = IN_FLIGHT.labels(arity)
+        self.received = RECEIVED.labels(*labels)
+        self.sent = SENT.labels(*labels)
+        self.seconds = (HANDLING if arity == "unary" else STREAMING).labels(*labels)
+        self.handled = cache(lambda code: HANDLED.labels(*labels, code))
+        """Those that ended with a code."""
+
+
+of_method = cache(OfMethod)
+"""The measurements of a method ("/package.Service/Method") of an arity; only methods that are served come here."""
 
 _CALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
 DATABASE_SECONDS = Histogram(

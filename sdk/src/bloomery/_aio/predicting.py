@@ -96,8 +96,10 @@ class AsyncPredicting(AsyncHandle[M], Generic[M]):
         elif isinstance(image, Blob):
             request.blob = image.uri
         else:
-            request.image = await asyncio.to_thread(encoded, image)
-            source = Path(image) if isinstance(image, str | Path) else request.image
+            # A thread for what takes time only: bytes are there already.
+            given = encoded(image) if isinstance(image, bytes) else await asyncio.to_thread(encoded, image)
+            source = Path(image) if isinstance(image, str | Path) else given
+            request.image = given
         reply = await self._session.call(self._session.predictions.Predict, request, seconds=_PREDICT_SECONDS)
         return Prediction(reply, source)
 

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -31,12 +32,20 @@ RUNNING = Gauge("bloomery_predictions_running", "Predictions that run, frames of
 STREAMS = Gauge("bloomery_prediction_streams", "Open streams of frames.", registry=REGISTRY)
 
 
+@dataclass(frozen=True)
+class _InUse:
+    """The measurements of one model and variant: those by code, and those by stage once it has answered."""
+
+    codes: dict[str, Counter] = field(default_factory=dict)
+    stages: dict[str, Histogram] = field(default_factory=dict)
+
+
 class ModelsInUse:
     """The models and variants that have labels: the `most` that were used last."""
 
     def __init__(self, most: int = 50) -> None:
         self._most = most
-        self._codes: OrderedDict[tuple[str, str], set[str]] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], _InUse] = OrderedDict()
 
     @contextmanager
     def measured(self, question: "Question") -> Iterator[None]:
@@ -50,19 +59,23 @@ class ModelsInUse:
             code = error.code.name if isinstance(error, BloomeryError) else type(error).__name__
             raise
         finally:
-            self._use(labels, code)
-            PREDICTIONS.labels(*labels, code).inc()
+            in_use = self._use(labels, code)
+            in_use.codes[code].inc()
             if code == "OK":
-                for stage in STAGES:
-                    STAGE_SECONDS.labels(*labels, stage).observe(question.watch.stages.get(f"{stage}_ms", 0.0) / 1000)
+                for stage, seconds in in_use.stages.items():
+                    seconds.observe(question.watch.stages.get(f"{stage}_ms", 0.0) / 1000)
 
-    def _use(self, labels: tuple[str, str], code: str) -> None:
-        self._codes.setdefault(labels, set()).add(code)
-        self._codes.move_to_end(labels)
-        while len(self._codes) > self._most:
-            gone, codes = self._codes.popitem(last=False)
-            for one in codes:
+    def _use(self, labels: tuple[str, str], code: str) -> _InUse:
+        in_use = self._known.setdefault(labels, _InUse())
+        self._known.move_to_end(labels)
+        if code not in in_use.codes:
+            in_use.codes[code] = PREDICTIONS.labels(*labels, code)
+            if code == "OK":
+                in_use.stages.update({stage: STAGE_SECONDS.labels(*labels, stage) for stage in STAGES})
+        while len(self._known) > self._most:
+            gone, had = self._known.popitem(last=False)
+            for one in had.codes:
                 PREDICTIONS.remove(*gone, one)
-            if "OK" in codes:
-                for stage in STAGES:
-                    STAGE_SECONDS.remove(*gone, stage)
+            for stage in had.stages:
+                STAGE_SECONDS.remove(*gone, stage)
+        return in_use

@@ -14,7 +14,8 @@ from bloomery.inference.v1 import PredictRequest
 from bloomery_inference import outputs
 from bloomery_inference.budget import Budget
 from bloomery_inference.loading import LoadedModels
-from bloomery_inference.predictor import Predictor, Stopwatch
+from bloomery_inference.predictor import Predictor
+from bloomery_inference.question import Stopwatch
 from bloomery_kit.errors import ResourceExhausted
 from tests.inference.asking import V1, recorded
 from tests.inference.conftest import Service

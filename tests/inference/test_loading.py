@@ -43,6 +43,9 @@ class SlowRuntime:
             raise NotLoaded(name)
         return {"name": np.array([ord(name[0])], dtype=np.float32)}
 
+    def runner(self, name: str, together: int) -> None:
+        """It has no threads of its own."""
+
     async def unload(self, name: str) -> None:
         # Gone at the end only: a server answers a while longer.
         for _ in range(5):

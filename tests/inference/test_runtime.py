@@ -7,6 +7,7 @@ import sys
 import time
 import tomllib
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,11 @@ from bloomery_inference.runtime import (
     ModelRuntime,
     NotLoaded,
     TritonRuntime,
+    _onnx,
     _triton,
     open_runtime,
 )
+from bloomery_inference.runtime._onnx import OnnxRuntime
 from bloomery_inference.settings import OnnxSettings, TritonSettings
 from bloomery_kit.errors import Internal, Unavailable
 from real_parts.triton import TritonServer
@@ -76,12 +79,37 @@ async def test_a_loaded_model_answers_a_batch_image_by_image(runtime: ModelRunti
     assert not outputs["output0"][[0, 2]].any()
 
 
-async def test_a_session_has_the_threads_of_the_settings(directory: Path) -> None:
+def threads_of(runtime: OnnxRuntime, together: int) -> int:
+    """Those of the session that runs a prediction of so many."""
+    run = runtime.runner("seen", together)
+    assert isinstance(run, partial)
+    threads: int = run.args[1].get_session_options().intra_op_num_threads
+    return threads
+
+
+async def test_a_run_has_the_threads_of_the_settings_until_each_core_has_a_run(directory: Path) -> None:
     opened = open_runtime(OnnxSettings(threads=5))
     assert isinstance(opened, LocalRuntime)
     await opened.load("seen", Folder(directory))
-    assert opened._onnx._sessions["seen"].get_session_options().intra_op_num_threads == 5
+    assert [threads_of(opened._onnx, together) for together in (1, 4, 5, 70)] == [5, 5, 1, 1]
     await opened.close()
+
+
+async def test_a_large_model_is_in_memory_once(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_onnx, "_TWICE_BYTES", file_of(directory).stat().st_size - 1)
+    runtime = OnnxRuntime(5)
+    await runtime.load("seen", Folder(directory))
+    assert [threads_of(runtime, together) for together in (1, 5)] == [5, 5]
+
+
+async def test_both_sessions_of_a_model_answer_alike(directory: Path) -> None:
+    runtime = OnnxRuntime(2)
+    await runtime.load("seen", Folder(directory))
+    alone, among_others = (runtime.runner("seen", together) for together in (1, 2))
+    assert alone
+    assert among_others
+    images = np.full((1, SIDE, SIDE, 3), 255, dtype=np.uint8)
+    np.testing.assert_array_equal(alone(images)["output0"], among_others(images)["output0"])
 
 
 def test_without_a_setting_as_much_is_computed_at_once_as_the_affinity_mask_allows() -> None:

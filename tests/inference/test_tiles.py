@@ -15,6 +15,7 @@ from bloomery.inference.v1 import MaskForm, PredictRequest, PredictResponse, Til
 from bloomery.training.v1 import ModelInput
 from bloomery.vision.v1 import Box, Shape, TaskType
 from bloomery_inference.budget import Budget
+from bloomery_inference.runtime import Run, Tensors
 from bloomery_kit.errors import to_status
 from bloomery_vision.geometry import Mask, Polygon
 from bloomery_vision.messages import shape_value
@@ -251,16 +252,22 @@ async def test_a_budget_that_is_given_back_early_lets_the_next_one_in() -> None:
 
 
 async def test_tiles_hold_their_image_and_its_prototypes(segmenting: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    budget = segmenting.app._predictions._predictor._decoding
+    predictor = segmenting.app._predictions._predictor
+    budget, runner = predictor._decoding, segmenting.app._runtime.runner
     held = []
-    infer = segmenting.app._runtime.infer
 
-    async def seen(name: str, images: NDArray[np.uint8]) -> object:
-        held.append(budget._held)
-        return await infer(name, images)
+    def seen(name: str, together: int) -> Run:
+        run = runner(name, together)
+        assert run is not None
 
-    monkeypatch.setattr(segmenting.app._runtime, "infer", seen)
+        def watched(images: NDArray[np.uint8]) -> Tensors:
+            held.append(budget._held)
+            return run(images)
+
+        return watched
+
+    monkeypatch.setattr(segmenting.app._runtime, "runner", seen)
     await predict(segmenting, picture(100, 64), tiling=Tiling())
     assert held == [100 * 64 * 3 + 2 * 8 * SIDE * SIDE] * 2
     await predict(segmenting, picture(64, 64), tiling=Tiling())
-    assert (held[-1], budget._held) == (0, 0)
+    assert (held[-1], budget._held) == (predictor._room, 0)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from bloomery_inference.files import ModelCache
     from bloomery_inference.model import Variant
-    from bloomery_inference.runtime import ModelRuntime, Tensors
+    from bloomery_inference.runtime import ModelRuntime, Run, Tensors
 
 _UID = re.compile(r"[0-9a-f]{32}")
 
@@ -84,6 +84,10 @@ class LoadedModels:
             self._recent.pop(variant.uid, None)
             await self._ensure(variant)
             return await self._runtime.infer(variant.uid, images)
+
+    def runner(self, variant: Variant, together: int) -> Run | None:
+        """What runs a model that is in use in the calling thread; None where only `infer` does."""
+        return self._runtime.runner(variant.uid, together)
 
     async def _ensure(self, variant: Variant) -> None:
         async with self._turn(variant.uid):

@@ -12,7 +12,7 @@ from bloomery_kit.errors import BloomeryError
 from bloomery_kit.metrics import REGISTRY
 
 if TYPE_CHECKING:
-    from bloomery_inference.predictor import Question
+    from bloomery_inference.question import Question
 
 _MODEL = ("model", "variant")
 STAGES = ("queue", "load", "decode", "preprocess", "inference", "postprocess", "total")

@@ -1,15 +1,18 @@
 """Between encoded images, tensors and what is seen: imported at the first prediction only."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bloomery_inference.looking import look_at
+from bloomery_inference.looking import Look, look_at
 from bloomery_inference.model import InputSpec, Options, RawImage, VersionContent
-from bloomery_inference.runtime import Tensors
+from bloomery_inference.runtime import Run, Tensors
 from bloomery_kit.errors import FieldViolation, Internal, InvalidArgument
 from bloomery_vision import interpret
 from bloomery_vision.geometry import Found, Mask
@@ -18,6 +21,9 @@ from bloomery_vision.interpret import Choice, Fitted, OutputError
 from bloomery_vision.mosaic import Mosaic
 from bloomery_vision.rings import polygon_of
 from bloomery_vision.tiling import Window
+
+if TYPE_CHECKING:
+    from bloomery_inference.question import Question
 
 OUTPUTS = ("output0", "output1")
 """Names of a model's outputs: predictions, and the prototypes of masks."""
@@ -33,6 +39,53 @@ class Needs:
 
     decoding: int
     looking: int
+
+
+@dataclass(frozen=True)
+class View:
+    """An image of (width, height) `size`: `fitted` where all is seen at once, else its `pixels` uint8 [H, W, 3]."""
+
+    size: tuple[int, int]
+    look: Look
+    needs: Needs
+    fitted: Fitted | None = None
+    pixels: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is on an image of (width, height) `size`."""
+
+    size: tuple[int, int]
+    found: tuple[Found, ...]
+
+
+def see(image: bytes | RawImage, question: Question, room: int, run: Run | None) -> Needs | View | Seen:
+    """As much of a prediction as can be done in one thread.
+
+    What the image takes, where that is more than `room` bytes; else the image as it is looked at, where its tiles are
+    looked at one by one or there is nothing here that can `run` the model; else the answer.
+
+    Raise InvalidArgument where the image is refused, and what `run` and `shapes` raise.
+    """
+    content, watch = question.version.content, question.watch
+    with watch.measure("decode"):
+        wanted = needs(image, content, question.options)
+        if wanted.decoding > room:
+            return wanted
+        pixels = decode_image(image)
+    size = pixels.shape[1], pixels.shape[0]
+    look = look_at(*size, content.input, question.options)
+    if len(look.tiles) > 1:
+        return View(size, look, wanted, pixels=pixels)
+    with watch.measure("preprocess"):
+        fitted = fit(pixels, look.region, content.input)
+    if run is None:
+        return View(size, look, wanted, fitted=fitted)
+    with watch.measure("inference"):
+        tensors = run(fitted.pixels[None])
+    with watch.measure("postprocess"):
+        return Seen(size, shapes(content, tensors, fitted, question.chosen, question.options))
 
 
 def needs(image: bytes | RawImage, content: VersionContent, options: Options) -> Needs:

@@ -4,79 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
 
 from bloomery_inference import metrics
 from bloomery_inference.budget import Budget
 from bloomery_inference.choosing import chosen_variant
-from bloomery_inference.looking import Look, check_tiling, look_at
-from bloomery_inference.model import ImageContent, ModelVersion, Options, Prediction, RawImage, Variant
+from bloomery_inference.looking import check_tiling
+from bloomery_inference.model import ImageContent, ModelVersion, Options, Prediction, Variant
 from bloomery_inference.pacing import Pace
+from bloomery_inference.question import Models, Question, Stopwatch
 from bloomery_kit.errors import FieldViolation, InvalidArgument, ResourceExhausted
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from bloomery_inference.budget import Held
     from bloomery_inference.loading import LoadedModels
-    from bloomery_inference.runtime import Tensors
-    from bloomery_vision.geometry import Found
+    from bloomery_inference.outputs import Seen, View
+    from bloomery_inference.runtime import Run, Tensors
     from bloomery_vision.interpret import Fitted
 
 
-@dataclass
-class Stopwatch:
-    """Milliseconds by stage."""
-
-    clock: Callable[[], float] = time.perf_counter
-    stages: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def measure(self, stage: str) -> Iterator[None]:
-        """Add what runs inside to `stage`."""
-        start = self.clock()
-        try:
-            yield
-        finally:
-            key = f"{stage}_ms"
-            self.stages[key] = self.stages.get(key, 0.0) + (self.clock() - start) * 1000
-
-
-class Models(Protocol):
-    """What runs models, each while it is in use."""
-
-    def use(self, variant: Variant) -> AbstractAsyncContextManager[None]:
-        """Keep a model loaded while the block runs."""
-        ...
-
-    async def infer(self, variant: Variant, images: NDArray[np.uint8]) -> Tensors:
-        """Run a model that is in use on uint8 [N, H, W, 3] images."""
-        ...
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked about an image: `chosen` are the numbers of the wanted classes, None for all."""
-
-    models: Models
-    version: ModelVersion
-    variant: Variant
-    chosen: tuple[int, ...] | None
-    options: Options
-    watch: Stopwatch
-
-
-@dataclass(frozen=True)
-class View:
-    """An image of (width, height) `size`: `fitted` where all is seen at once, else its `pixels` uint8 [H, W, 3]."""
-
-    size: tuple[int, int]
-    look: Look
-    fitted: Fitted | None = None
-    pixels: NDArray[np.uint8] | None = None
+_ROOM = 64 << 20
+"""Bytes that are set aside for an image of which nothing is known: enough for four million pixels."""
 
 
 class Predictor:
@@ -98,6 +48,7 @@ class Predictor:
         self._held = 0
         self._slots = asyncio.Semaphore(running)
         self._decoding = Budget(decoding_bytes)
+        self._room = min(_ROOM, decoding_bytes // running)
 
     async def predict(
         self, version: ModelVersion, image: ImageContent, options: Options, *, patient: bool = False
@@ -120,9 +71,8 @@ class Predictor:
                 async with slot, AsyncExitStack() as stack:
                     with watch.measure("load"):
                         await stack.enter_async_context(question.models.use(variant))
-                    view = await stack.enter_async_context(self._decoded(question, image))
-                    found = await (self._at_once if view.fitted else self._by_tiles)(question, view)
-        return Prediction(version, variant, view.size[0], view.size[1], found, watch.stages)
+                    seen = await self._see(question, image)
+        return Prediction(version, variant, *seen.size, seen.found, watch.stages)
 
     @contextmanager
     def _paced(self, question: Question) -> Iterator[None]:
@@ -153,16 +103,40 @@ class Predictor:
         check_tiling(version, options)
         return Question(models, version, variant, chosen, options, Stopwatch())
 
-    async def _at_once(self, question: Question, view: View) -> tuple[Found, ...]:
+    async def _see(self, question: Question, image: ImageContent) -> Seen:
+        """What is on an image; of the memory that it takes, what it goes on taking is held meanwhile."""
+        from bloomery_inference import outputs
+
+        run = question.models.runner(question.variant, self._working)
+        content = await image.read()
+        async with AsyncExitStack() as stack:
+            held = await self._hold(stack, question, self._room)
+            seen = await asyncio.to_thread(outputs.see, content, question, self._room, run)
+            if isinstance(seen, outputs.Needs):
+                held.keep(0)
+                held = await self._hold(stack, question, seen.decoding)
+                seen = await asyncio.to_thread(outputs.see, content, question, seen.decoding, None)
+            if isinstance(seen, outputs.View):
+                held.keep(seen.needs.looking)
+                seen = await (self._at_once if seen.fitted else self._by_tiles)(question, run, seen)
+        assert isinstance(seen, outputs.Seen)
+        return seen
+
+    async def _hold(self, stack: AsyncExitStack, question: Question, size: int) -> Held:
+        with question.watch.measure("queue"):
+            return await stack.enter_async_context(self._decoding.hold(size))
+
+    async def _at_once(self, question: Question, run: Run | None, view: View) -> Seen:
         from bloomery_inference import outputs
 
         assert view.fitted
         content, options = question.version.content, question.options
-        tensors = await self._infer(question, view.fitted)
+        tensors = await self._infer(question, run, view.fitted)
         with question.watch.measure("postprocess"):
-            return await asyncio.to_thread(outputs.shapes, content, tensors, view.fitted, question.chosen, options)
+            found = await asyncio.to_thread(outputs.shapes, content, tensors, view.fitted, question.chosen, options)
+        return outputs.Seen(view.size, found)
 
-    async def _by_tiles(self, question: Question, view: View) -> tuple[Found, ...]:
+    async def _by_tiles(self, question: Question, run: Run | None, view: View) -> Seen:
         from bloomery_inference import outputs
 
         assert view.pixels is not None
@@ -171,30 +145,18 @@ class Predictor:
         for tile in view.look.tiles:
             with watch.measure("preprocess"):
                 fitted = await asyncio.to_thread(outputs.fit, view.pixels, tile, content.input)
-            tensors = await self._infer(question, fitted)
+            tensors = await self._infer(question, run, fitted)
             with watch.measure("postprocess"):
                 await asyncio.to_thread(outputs.add_tile, mosaic, tensors, fitted)
         with watch.measure("postprocess"):
-            return await asyncio.to_thread(outputs.as_asked, mosaic.found(), question.options)
+            found = await asyncio.to_thread(outputs.as_asked, mosaic.found(), question.options)
+        return outputs.Seen(view.size, found)
 
-    async def _infer(self, question: Question, fitted: Fitted) -> Tensors:
+    async def _infer(self, question: Question, run: Run | None, fitted: Fitted) -> Tensors:
         with question.watch.measure("inference"):
+            if run:
+                return await asyncio.to_thread(run, fitted.pixels[None])
             return await question.models.infer(question.variant, fitted.pixels[None])
-
-    @asynccontextmanager
-    async def _decoded(self, question: Question, image: ImageContent) -> AsyncIterator[View]:
-        """An image; of the memory that it took, what it goes on taking is held while the block runs."""
-        from bloomery_inference import outputs
-
-        watch, content = question.watch, await image.read()
-        with watch.measure("decode"):
-            needs = await asyncio.to_thread(outputs.needs, content, question.version.content, question.options)
-        async with AsyncExitStack() as stack:
-            with watch.measure("queue"):
-                held = await stack.enter_async_context(self._decoding.hold(needs.decoding))
-            view = await asyncio.to_thread(_decoded, content, question)
-            held.keep(needs.looking)
-            yield view
 
     @asynccontextmanager
     async def _slot(self, watch: Stopwatch, size: int) -> AsyncIterator[None]:
@@ -222,20 +184,6 @@ class Predictor:
         finally:
             metrics.RUNNING.dec()
             self._slots.release()
-
-
-def _decoded(content: bytes | RawImage, question: Question) -> View:
-    from bloomery_inference import outputs
-
-    spec, watch = question.version.content.input, question.watch
-    with watch.measure("decode"):
-        pixels = outputs.decode_image(content)
-    size = pixels.shape[1], pixels.shape[0]
-    look = look_at(*size, spec, question.options)
-    if len(look.tiles) > 1:
-        return View(size, look, pixels=pixels)
-    with watch.measure("preprocess"):
-        return View(size, look, fitted=outputs.fit(pixels, look.region, spec))
 
 
 def class_indices(version: ModelVersion, options: Options) -> tuple[int, ...] | None:

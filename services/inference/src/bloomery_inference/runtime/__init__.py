@@ -9,6 +9,7 @@ from bloomery_inference.runtime._protocol import (
     ModelLoadError,
     ModelRuntime,
     NotLoaded,
+    Run,
     Tensors,
 )
 from bloomery_inference.runtime._triton import TritonClient, TritonRuntime
@@ -21,6 +22,7 @@ __all__ = [
     "ModelLoadError",
     "ModelRuntime",
     "NotLoaded",
+    "Run",
     "Tensors",
     "TritonClient",
     "TritonRuntime",

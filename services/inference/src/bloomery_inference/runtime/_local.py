@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bloomery_inference.runtime._onnx import OnnxRuntime
 from bloomery_inference.runtime._openvino import OpenVinoRuntime
-from bloomery_inference.runtime._protocol import ModelFiles, Tensors
+from bloomery_inference.runtime._protocol import ModelFiles, Run, Tensors
 from bloomery_vision.forms import OPENVINO_FILE
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ class LocalRuntime:
         """See ModelRuntime."""
         is_openvino = name in await self._openvino.loaded()
         return await (self._openvino if is_openvino else self._onnx).infer(name, images)
+
+    def runner(self, name: str, together: int) -> Run | None:
+        """See ModelRuntime."""
+        return self._openvino.runner(name, together) or self._onnx.runner(name, together)
 
     async def unload(self, name: str) -> None:
         """See ModelRuntime."""

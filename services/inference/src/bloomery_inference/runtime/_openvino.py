@@ -13,6 +13,7 @@ from bloomery_inference.runtime._protocol import (
     ModelFiles,
     ModelLoadError,
     NotLoaded,
+    Run,
     Tensors,
 )
 from bloomery_vision.forms import OPENVINO_FILE, OPENVINO_OPTIONS
@@ -38,10 +39,15 @@ class OpenVinoRuntime:
 
     async def infer(self, name: str, images: NDArray[np.uint8]) -> Tensors:
         """See ModelRuntime."""
-        model = self._models.get(name)
-        if model is None:
+        run = self.runner(name, together=1)
+        if run is None:
             raise NotLoaded(name)
-        return await asyncio.to_thread(model.run, images)
+        return await asyncio.to_thread(run, images)
+
+    def runner(self, name: str, together: int) -> Run | None:  # noqa: ARG002 - it divides its threads itself
+        """See ModelRuntime."""
+        model = self._models.get(name)
+        return model.run if model else None
 
     async def unload(self, name: str) -> None:
         """See ModelRuntime."""

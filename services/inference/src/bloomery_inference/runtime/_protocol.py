@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Tensors = Mapping[str, NDArray[np.float32]]
+    Run = Callable[[NDArray[np.uint8]], Tensors]
 else:
     Tensors = Mapping
+    Run = Callable
 
 
 class ModelLoadError(Internal):
@@ -76,6 +78,12 @@ class ModelRuntime(Protocol):
         Return float32 outputs by name: `output0` [N, 4 + C + K, A] of a detector, and so on.
         Raise NotLoaded for a name that is not loaded, InputRefused for images that the model does not take, ModelFailed
         where it ends with an error, Unavailable where the runtime does not answer.
+        """
+
+    def runner(self, name: str, together: int) -> Run | None:
+        """What does the work of `infer` in the calling thread; None where the model is not loaded, or runs elsewhere.
+
+        `together` says how many predictions are in the works, with the one that it is for.
         """
 
     async def unload(self, name: str) -> None:

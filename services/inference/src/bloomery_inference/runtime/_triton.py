@@ -18,6 +18,7 @@ from bloomery_inference.runtime._protocol import (
     ModelFiles,
     ModelLoadError,
     NotLoaded,
+    Run,
     Tensors,
 )
 from bloomery_kit.errors import BloomeryError, Unavailable
@@ -59,6 +60,10 @@ class TritonClient:
         except self._triton.InferenceServerException as error:
             raise _refusal(name, str(error.status()), str(error.message())) from error
         return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
+
+    def runner(self, name: str, together: int) -> Run | None:  # noqa: ARG002 - it runs elsewhere
+        """See ModelRuntime."""
+        return None
 
     async def close(self) -> None:
         """See ModelRuntime. The models stay: the server is not ours."""

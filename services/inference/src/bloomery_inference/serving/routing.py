@@ -15,7 +15,8 @@ from bloomery_kit.errors import FailedPrecondition, PreconditionViolation, Unava
 
 if TYPE_CHECKING:
     from bloomery_inference.model import ImageContent, Options, Prediction
-    from bloomery_inference.predictor import Models, Predictor, Question
+    from bloomery_inference.predictor import Predictor
+    from bloomery_inference.question import Models, Question
     from bloomery_inference.remembered import Remembered
     from bloomery_inference.serving.deployments import Served
     from bloomery_inference.serving.running import Clients, Running

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bloomery_inference.model import Variant
-    from bloomery_inference.predictor import Models
-    from bloomery_inference.runtime import Tensors
+    from bloomery_inference.question import Models
+    from bloomery_inference.runtime import Run, Tensors
     from bloomery_inference.serving.model import Replica
 
 _CLIENTS = 64
@@ -85,6 +85,10 @@ class There:
     async def use(self, variant: Variant) -> AsyncIterator[None]:  # noqa: ARG002 - a replica keeps what is planned
         """See Models."""
         yield
+
+    def runner(self, variant: Variant, together: int) -> Run | None:  # noqa: ARG002 - they run elsewhere
+        """See Models."""
+        return None
 
     async def infer(self, variant: Variant, images: NDArray[np.uint8]) -> Tensors:
         """See Models. Raise Unavailable REPLICA_UNAVAILABLE, or what the model itself raises everywhere."""

@@ -20,28 +20,51 @@ from tests.inference.test_predict import white
 ALONE = 0.1
 
 
-def overload(pace: Pace, turns: int, *, seconds: float = ALONE) -> list[int]:
-    """As many in the works as may be, on a machine that does one after the other: how many there were."""
+def overload(pace: Pace, turns: int, *, seconds: float = ALONE, refused: int = 0) -> list[int]:
+    """As many in the works as may be, on a machine that does one after the other: how many there were.
+
+    For each that is answered some more are `refused`.
+    """
     together = []
     for _ in range(turns):
+        for _ in range(refused):
+            pace.refused()
         together.append(pace.limit)
         pace.took("m", pace.limit * seconds, pace.limit)
     return together
 
 
-def test_under_a_load_that_never_ends_none_takes_twice_as_long_as_alone() -> None:
-    pace = Pace(1, 66)
-    pace.took("m", ALONE, 1)
-    found = overload(pace, 2000)
-    assert found[0] == 66
-    assert max(found[100:]) <= 2
-    assert pace.limit >= 1
-
-
-def test_as_many_as_run_at_once_are_always_let_in() -> None:
+def test_in_a_crowd_as_many_are_let_in_as_run_at_once() -> None:
     pace = Pace(2, 66)
     pace.took("m", ALONE, 1)
-    assert min(overload(pace, 2000)) == pace.limit == 2
+    found = overload(pace, 2000, refused=4)
+    assert found[0] == 66
+    assert set(found[100:]) == {2}
+
+
+def test_as_many_again_may_wait_where_few_are_refused() -> None:
+    pace = Pace(2, 66)
+    pace.took("m", ALONE, 1)
+    for number in range(2000):
+        if number % 4 == 0:
+            pace.refused()
+        pace.took("m", 4 * ALONE, 4)
+    assert pace.limit == 4
+
+
+def test_what_a_crowd_has_taken_away_comes_back_when_it_has_gone() -> None:
+    pace = Pace(2, 66)
+    pace.took("m", ALONE, 1)
+    overload(pace, 200, refused=4)
+    before = pace.limit
+    overload(pace, 40)
+    assert (before, pace.limit) == (2, 4)
+
+
+def test_nowhere_wait_more_than_may() -> None:
+    pace = Pace(4, 5)
+    pace.took("m", ALONE, 1)
+    assert min(overload(pace, 500)) == 5
 
 
 def test_what_does_many_at_once_without_getting_slower_may_do_all() -> None:
@@ -56,8 +79,8 @@ def test_what_does_many_at_once_without_getting_slower_may_do_all() -> None:
 def test_a_load_does_not_change_what_one_takes_alone_and_a_slower_machine_does() -> None:
     pace = Pace(1, 8)
     pace.took("m", ALONE, 1)
-    overload(pace, 1000)
-    assert pace.limit <= 2
+    overload(pace, 1000, refused=4)
+    assert pace.limit == 1
     for _ in range(60):
         pace.took("m", 3 * ALONE, 1)
     for _ in range(200):

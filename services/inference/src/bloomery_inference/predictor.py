@@ -40,7 +40,7 @@ class Predictor:
         self, models: LoadedModels, *, running: int, waiting: int, waiting_bytes: int, decoding_bytes: int
     ) -> None:
         self._models = models
-        self._pace = Pace(running + min(running, waiting), running + waiting)
+        self._pace = Pace(running, running + waiting)
         self._models_in_use = metrics.ModelsInUse()
         self._admitted = 0
         self._working = 0
@@ -161,6 +161,7 @@ class Predictor:
     @asynccontextmanager
     async def _slot(self, watch: Stopwatch, size: int) -> AsyncIterator[None]:
         if self._admitted >= self._pace.limit or (self._held and self._held + size > self._bytes):
+            self._pace.refused()
             text = "too many predictions at once"
             raise ResourceExhausted("TOO_MANY_PREDICTIONS", text, retry_after=self._pace.seconds)
         self._admitted += 1

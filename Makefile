@@ -13,6 +13,7 @@ SHARED := --dist loadfile --no-loadscope-reorder
 NAME ?= *
 ROUNDS ?= 100
 IMPORTS ?= 200
+REQUESTS ?= 10000
 SCHEDULES ?= 3000
 LENGTH ?= 1
 SEEDS ?= 50
@@ -49,7 +50,7 @@ test-worker:
 	@output=$$(.venv-worker/bin/python -m pytest tests/worker -n 2 $(SHARED) $(if $(QUICK),-m "not real_training") $(ARGS) 2>&1) \
 		|| failed=$$?; echo "$$output"; exit $${failed:-0}
 
-soak: soak-seeds soak-races soak-predictions soak-requests soak-schedules soak-imports soak-rounds soak-endurance ## all that takes hours; SEEDS=50, SCHEDULES=3000, IMPORTS=200, ROUNDS=100, LENGTH=1, ARGS=--write
+soak: soak-seeds soak-races soak-predictions soak-requests soak-schedules soak-imports soak-rounds soak-endurance ## all that takes hours; SEEDS=50, SCHEDULES=3000, IMPORTS=200, REQUESTS=10000, ROUNDS=100, LENGTH=1, ARGS=--write
 
 soak-seeds: setup
 	@for seed in $$(seq $(SEEDS)); do \
@@ -63,7 +64,7 @@ soak-predictions: setup
 	@BLOOMERY_PREDICTIONS=100000 .venv/bin/python -m pytest -q tests/inference/test_memory.py
 
 soak-requests: setup
-	@BLOOMERY_ROUNDS=500 .venv/bin/python -m pytest -q --timeout 3600 tests/inference/test_nonsense.py tests/trainer/test_nonsense.py
+	@PYTHONPATH=tools:benchmarks:. .venv/bin/python tools/soak_requests.py --requests $(REQUESTS) $(ARGS)
 
 soak-schedules: setup
 	@BLOOMERY_SCHEDULES=$(SCHEDULES) BLOOMERY_FIRST_SCHEDULE=$$(date +%s) .venv/bin/python -m pytest -q \

@@ -76,6 +76,11 @@ async def test_jobs_that_still_work_on_its_files_are_named(service: Service, tmp
     for job, key in jobs.items():
         name = f"projects/pets/jobs/{job}"
         service.trainer.jobs[name] = Job(name=name, base_artifact=Artifact(logical_key=key))
+    config = read.variants[0].artifacts[0]
+    forms = {"e": config.logical_key, "f": "p/config.pbtxt"}
+    for job, key in forms.items():
+        name = f"projects/pets/jobs/{job}"
+        service.trainer.jobs[name] = Job(name=name, variant_artifacts=[Artifact(logical_key=key)])
     found = await preview(service, V1)
-    assert list(found.active_jobs) == ["projects/pets/jobs/b", "projects/pets/jobs/d"]
+    assert list(found.active_jobs) == [f"projects/pets/jobs/{job}" for job in "bde"]
     assert list((await preview(service, V2)).active_jobs) == []

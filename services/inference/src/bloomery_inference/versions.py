@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from bloomery_kit.errors import NotFound
 from bloomery_kit.etags import check_etag
 
 if TYPE_CHECKING:
+    from bloomery.training.v1 import Job
     from bloomery.training.v1.job_service_pb2_grpc import JobServiceAsyncStub
 
 _PAGE = 1000
@@ -41,13 +43,13 @@ class Versions:
         project = name.partition("/models/")[0]
         return replace(deletion, jobs=tuple(await self._working_on(keys, project)) if keys else ())
 
-    async def _working_on(self, keys: Collection[str], project: str) -> list[str]:
+    async def _working_on(self, keys: AbstractSet[str], project: str) -> list[str]:
         """The jobs of a project that are not over and work on one of some files."""
         found: list[str] = []
         request = ListJobsRequest(parent=project, filter="active", page_size=_PAGE)
         while True:
             page = await self._jobs.ListJobs(request)
-            found += [job.name for job in page.jobs if job.base_artifact.logical_key in keys]
+            found += [job.name for job in page.jobs if not keys.isdisjoint(_read_by(job))]
             if not page.next_page_token:
                 return found
             request.page_token = page.next_page_token
@@ -74,6 +76,11 @@ class Versions:
                 await check_undeployed(tx, version_name(version), [variant.uid for variant in version.variants])
             await models.update_version(tx, version, values)
             return replace(version, revision=version.revision + 1, **values)  # type: ignore[arg-type]
+
+
+def _read_by(job: Job) -> Iterator[str]:
+    """Keys of the files that a job works on."""
+    return (one.logical_key for one in (job.base_artifact, *job.variant_artifacts))
 
 
 async def _of_model(tx: Transaction, name: str) -> list[ModelVersion]:

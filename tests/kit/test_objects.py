@@ -53,7 +53,7 @@ async def test_what_is_put_is_written_though_somebody_removes_it_at_once(
     file = tmp_path / "file"
     file.write_bytes(BIG)
     sources: dict[str, Data] = {"bytes": BIG, "file": file, "stream": chunks(BIG)}
-    monkeypatch.setattr(_folder, "_settle_folder", lambda path: [one.unlink() for one in path.iterdir()])
+    monkeypatch.setattr(_folder, "settle", lambda path: [one.unlink() for one in path.iterdir()])
     assert (await folder.put(KEY, sources[kind])).size == len(BIG)
     assert await folder.stat(KEY) is None
 

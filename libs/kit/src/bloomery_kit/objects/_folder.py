@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, ParamSpec, TypeVar
 
-from bloomery_kit.disks import is_full
+from bloomery_kit.disks import is_full, settle
 from bloomery_kit.errors import NotFound, ResourceExhausted, Unavailable
 from bloomery_kit.metrics import OBJECT_STORE_SECONDS, timed
 from bloomery_kit.objects._protocol import Content, Data, ObjectStat, SignedRequest, check_key, missing
@@ -166,7 +166,7 @@ class FolderObjectStore:
         for written in writing:
             written.result()
         for folder in folders:
-            _settle_folder(folder)
+            settle(folder)
 
     def _write_some(self, blobs: Sequence[tuple[Path, bytes]]) -> None:
         # A text: paths made of paths take longer than all else here, but for the disk.
@@ -275,15 +275,7 @@ def _rename(source: Path, target: Path) -> None:
         raise FileNotFoundError(source)
     target.parent.mkdir(parents=True, exist_ok=True)
     source.replace(target)
-    _settle_folder(target.parent)
-
-
-def _settle_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    settle(target.parent)
 
 
 def _copy_beside(source: Path, target: Path) -> None:

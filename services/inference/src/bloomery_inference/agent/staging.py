@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import httpx
 
 from bloomery_inference.files import digest_of, inside, remove
-from bloomery_kit.disks import is_full
+from bloomery_kit.disks import is_full, settle
 from bloomery_kit.errors import Internal, NotFound, ResourceExhausted, Unavailable
 from bloomery_kit.names import new_uid
 
@@ -160,18 +160,10 @@ def _sync(stream: BinaryIO) -> None:
 def _publish(partial: Path, target: Path) -> None:
     """Put a whole directory into its place, so that it is there after a crash of the machine, too."""
     for folder in (partial, *(path for path in partial.rglob("*") if path.is_dir())):
-        _sync_folder(folder)
+        settle(folder)
     remove(target)
     partial.rename(target)
-    _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    settle(target.parent)
 
 
 def _is_whole(model: PlannedModel, folder: Path) -> bool:

@@ -47,12 +47,12 @@ class Clients:
 
     async def of(self, endpoint: str) -> TritonClient:
         """The connection to a replica."""
-        if endpoint not in self._clients:
-            self._clients[endpoint] = TritonClient(endpoint, patience=self._patience)
+        client = self._clients.get(endpoint) or TritonClient(endpoint, patience=self._patience)
+        self._clients[endpoint] = client
         self._clients.move_to_end(endpoint)
         if len(self._clients) > _CLIENTS:
             await self._clients.popitem(last=False)[1].close()
-        return self._clients[endpoint]
+        return client
 
     async def close(self) -> None:
         """Close all connections."""

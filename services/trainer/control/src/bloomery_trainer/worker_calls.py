@@ -15,23 +15,14 @@ from bloomery_trainer import checkpoints, metrics, progress, reasons
 from bloomery_trainer.bounds import MetricNames, bound, left_out
 from bloomery_trainer.core import Core, belongs, hashed
 from bloomery_trainer.finishing import LINE, OUTCOMES, Failure, Stopped, conclude
-from bloomery_trainer.holding import own
 from bloomery_trainer.launcher import follows
-from bloomery_trainer.model import Artifact, Attempt, Checkpoint, Job, Progress, State, Success
-from bloomery_trainer.recipes import Recipe
+from bloomery_trainer.model import Attempt, Checkpoint, Job, Progress, State, Success
 from bloomery_trainer.signing import signed
+from bloomery_trainer.starting import Start, start_of
 from bloomery_trainer.store import attempts, events, jobs
 from bloomery_trainer.tenure import check_current, current, holder, locked, readable
 
 _BATCH = 1000
-
-
-@dataclass(frozen=True)
-class Input:
-    """An object and a request that reads it."""
-
-    artifact: Artifact
-    get: SignedRequest
 
 
 @dataclass(frozen=True)
@@ -41,22 +32,6 @@ class Worker:
     id: str
     host: str
     incarnation: str = ""
-
-
-@dataclass(frozen=True)
-class Start:
-    """Everything that a worker needs; `resume` is a checkpoint with its files signed in the same order."""
-
-    secret: str
-    job: Job
-    recipe: Recipe
-    attempt: Attempt
-    manifest: Input | None
-    base: Input | None
-    variant: tuple[Input, ...]
-    archives: tuple[Input, ...]
-    resume: Checkpoint | None
-    resume_files: tuple[Input, ...]
 
 
 @dataclass(frozen=True)
@@ -92,7 +67,7 @@ class WorkerCalls:
                 job, attempt = await self._bind(tx, job, attempt, worker)
                 job = await self._begin(tx, job, resume, damaged)
         self._core.jobs_moved(job.uid)
-        return await self._start(job, attempt, resume)
+        return await start_of(self._core, job, attempt, resume)
 
     async def report(self, secret: str, report: Report) -> tuple[Job, Attempt]:
         """Append what is new and extend the lease; return the job and attempt after it."""
@@ -195,27 +170,6 @@ class WorkerCalls:
         begun = progress.started(job.progress, resume.epoch if resume else 0)
         await jobs.note(tx, job.uid, progress=begun)
         return replace(job, progress=begun)
-
-    async def _start(self, job: Job, attempt: Attempt, resume: Checkpoint | None) -> Start:
-        base = job.spec.base_artifact
-        return Start(
-            secret=self._core.worker_secret(attempt),
-            job=job,
-            recipe=self._core.catalogue.get(job.spec.recipe),
-            attempt=attempt,
-            manifest=await self._input(job.spec.manifest),
-            base=await self._signed(own(job, base)) if base else None,
-            variant=tuple([await self._signed(own(job, file)) for file in job.spec.variant_artifacts]),
-            archives=tuple([await self._signed(own(job, file)) for file in job.spec.archives]),
-            resume=resume,
-            resume_files=tuple([await self._signed(file.artifact) for file in resume.files]) if resume else (),
-        )
-
-    async def _input(self, artifact: Artifact | None) -> Input | None:
-        return None if artifact is None else await self._signed(artifact)
-
-    async def _signed(self, artifact: Artifact) -> Input:
-        return Input(artifact, await signed(self._core, artifact.logical_key))
 
     async def _store(
         self, tx: Transaction, job: Job, attempt: Attempt, report: Report, verdicts: dict[int, checkpoints.Verdict]

@@ -40,8 +40,9 @@ from bloomery_trainer.convert_recipes import recipe_message
 from bloomery_trainer.core import Core
 from bloomery_trainer.finishing import Failure, Stopped
 from bloomery_trainer.model import Artifact, Attempt, Job, State, Success
+from bloomery_trainer.starting import Input, Start
 from bloomery_trainer.uploads import Target, Uploads
-from bloomery_trainer.worker_calls import Input, Report, Start, Worker, WorkerCalls
+from bloomery_trainer.worker_calls import Report, Worker, WorkerCalls
 
 _KEYS = 1000
 

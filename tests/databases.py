@@ -25,7 +25,9 @@ from bloomery_kit.database import Database, Transaction
 from bloomery_kit.migrations import migrate
 from real_parts.postgres import PostgresServer
 
-BOTH = ("sqlite", pytest.param("postgres", marks=pytest.mark.real_server))
+SQLITE = ("sqlite",)
+POSTGRES = (pytest.param("postgres", marks=pytest.mark.real_server),)
+BOTH = (*SQLITE, *POSTGRES)
 """The parameters of whatever is tested on each of the databases."""
 
 

@@ -77,7 +77,15 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
-@pytest.fixture(params=databases.BOTH)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test is done on both databases, or on those that its file names as `DATABASES`."""
+    given = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "database_url" in metafunc.fixturenames and "database_url" not in given:
+        chosen = getattr(metafunc.module, "DATABASES", databases.BOTH)
+        metafunc.parametrize("database_url", chosen, indirect=True)
+
+
+@pytest.fixture
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return databases.sqlite_url("inference", tmp_path / "inference.db")

@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from bloomery.inference.v1 import PredictRequest
+from tests import databases
 from tests.inference.asking import V1, fields_of, recorded
 from tests.inference.conftest import Service
 from tests.inference.models import one_box, write_model
@@ -15,13 +16,10 @@ from tests.inference.neighbours import PROJECT_UID
 from tests.inference.samples import trained, with_facts, with_variant
 from tests.inference.test_predict import white
 
+DATABASES = databases.SQLITE
+
 IMAGE = white(64, 32)
 HASH = hashlib.sha256(IMAGE).hexdigest()
-
-
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    return f"sqlite+aiosqlite:///{tmp_path}/inference.db"
 
 
 @pytest.fixture

@@ -12,11 +12,14 @@ from bloomery_inference.model import ModelVersion, Variant, VariantResult, Varia
 from bloomery_inference.results import version_content
 from bloomery_kit.errors import FailedPrecondition, error_info, to_status
 from bloomery_kit.times import utc_now
+from tests import databases
 from tests.inference.asking import V1, recorded, variant_in
 from tests.inference.conftest import Service
 from tests.inference.models import one_box, write_model
 from tests.inference.samples import optimized, struct, trained, with_facts
 from tests.inference.test_predict import white
+
+DATABASES = databases.SQLITE
 
 SIDE = 64
 

@@ -18,9 +18,12 @@ from bloomery.training.v1 import Job, JobKind, JobResult, JobState
 from bloomery_kit.errors import to_status
 from bloomery_vision.manifest import ManifestRow
 from bloomery_vision.records import class_records, to_parquet
+from tests import databases
 from tests.inference.asking import PETS, fields_of, subjects_of
 from tests.inference.conftest import Service
 from tests.inference.samples import DATASET, struct
+
+DATABASES = databases.SQLITE
 
 IMAGES = 40
 JOBS = "projects/pets/jobs"

@@ -20,6 +20,8 @@ from tests.inference.deploying import FAILED, V1, V2, Scripted, versions
 from tests.inference.test_migrations import NOW
 from tests.inference.test_predict import white
 
+DATABASES = databases.SQLITE
+
 
 @pytest.fixture
 def database_url(tmp_path: Path) -> str:

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
 from google.protobuf.message import Message
 
 from bloomery.inference.v1 import deployment_service_pb2, serving_service_pb2
+from tests import databases
 from tests.inference.conftest import Service
 from tests.inference.deploying import NAME, V1, V2, create, versions
 from tests.inference.test_nonsense import EXPECTED, ROUNDS, answer, nonsense
+
+DATABASES = databases.POSTGRES
 
 FILES: list[Any] = [deployment_service_pb2, serving_service_pb2]
 METHODS = [
@@ -41,11 +43,6 @@ def meant(draw: random.Random, request: Message) -> Any:
         elif field.name in MEANT and draw.random() < 0.7:
             setattr(request, field.name, draw.choice(MEANT[field.name]))
     return request
-
-
-@pytest.fixture
-def database_url(migrated_postgres_url: str) -> str:
-    return migrated_postgres_url
 
 
 async def test_random_requests_never_cause_an_internal_error(service: Service, tmp_path: Path) -> None:

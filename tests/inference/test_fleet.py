@@ -19,6 +19,7 @@ from bloomery_inference.serving.model import LoadState, Replica
 from bloomery_server.triton import triton_command
 from real_parts.process import free_port
 from real_parts.triton import TritonServer, triton_program
+from tests import databases
 from tests.faults.processes import Server, answers
 from tests.inference.agent_programs import Agent, reported
 from tests.inference.agents import other_model
@@ -28,6 +29,8 @@ from tests.inference.deploying import NAME, V1, V2, V3, create, get, update
 from tests.inference.models import one_box, write_model
 from tests.inference.samples import trained, with_facts, with_variant
 from tests.inference.test_predict import white
+
+DATABASES = databases.SQLITE
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -134,7 +137,6 @@ async def add_version(service: Service, number: int, directory: Path) -> str:
     return (await recorded(service, f"{PETS}/versions/{number}")).variants[0].uid
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_versions_change_and_servers_end_without_a_request_that_fails(service: Service, tmp_path: Path) -> None:
     first = await add_version(service, 1, write_model(tmp_path / "1", one_box(16, 16, 8, 4, DOG), side=32))
     second = await add_version(service, 2, write_model(tmp_path / "2", one_box(16, 16, 8, 4, CAT), side=32))

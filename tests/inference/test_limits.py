@@ -17,11 +17,14 @@ from bloomery_inference.loading import LoadedModels
 from bloomery_inference.predictor import Predictor
 from bloomery_inference.question import Stopwatch
 from bloomery_kit.errors import ResourceExhausted
+from tests import databases
 from tests.inference.asking import V1, recorded
 from tests.inference.conftest import Service
 from tests.inference.models import one_box, write_model
 from tests.inference.samples import trained, with_facts, with_variant
 from tests.inference.test_predict import white
+
+DATABASES = databases.SQLITE
 
 
 async def test_no_more_bytes_wait_than_are_allowed_but_one_large_image_is_taken() -> None:
@@ -78,10 +81,6 @@ async def _enter(budget: Budget) -> None:
 
 
 class TestShortOfMemory:
-    @pytest.fixture
-    def database_url(self, tmp_path: Path) -> str:
-        return f"sqlite+aiosqlite:///{tmp_path}/inference.db"
-
     @pytest.fixture
     def limits(self) -> dict[str, int]:
         return {"running_predictions": 4, "decoding_bytes": 1}

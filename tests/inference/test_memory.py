@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from bloomery.inference.v1 import PredictRequest
+from tests import databases
 from tests.inference.asking import V1, recorded
 from tests.inference.conftest import Service
 from tests.inference.models import one_box, write_model
@@ -24,10 +25,7 @@ WARM = 1000
 MOST = 16 << 20
 """Bytes more than after these: what allocators keep, and less than one image for each thousand."""
 
-
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    return f"sqlite+aiosqlite:///{tmp_path}/inference.db"
+DATABASES = databases.SQLITE
 
 
 def held() -> int:

@@ -21,12 +21,15 @@ from bloomery.inference.v1 import (
 from bloomery.training.v1 import FeedItem, Job, JobKind, JobResult, JobState
 from bloomery_inference.comparing import Comparing
 from bloomery_kit.errors import error_info, to_status
+from tests import databases
 from tests.inference.asking import PETS, V1, fields_of
 from tests.inference.conftest import Service
 from tests.inference.models import write_finder
 from tests.inference.samples import DATASET, evaluated, struct, trained, with_variant
 from tests.inference.test_comparing import records
 from tests.inference.test_promotion import CHAMPION, OTHER, at_least, fed
+
+DATABASES = databases.SQLITE
 
 V2 = f"{PETS}/versions/2"
 

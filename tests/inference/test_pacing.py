@@ -11,11 +11,14 @@ from bloomery_inference import metrics
 from bloomery_inference.metrics import ModelsInUse
 from bloomery_inference.pacing import Pace
 from bloomery_kit.metrics import REGISTRY
+from tests import databases
 from tests.inference.asking import V1, recorded
 from tests.inference.conftest import Service
 from tests.inference.models import one_box, write_model
 from tests.inference.samples import trained, with_facts, with_variant
 from tests.inference.test_predict import white
+
+DATABASES = databases.SQLITE
 
 ALONE = 0.1
 
@@ -95,10 +98,6 @@ def test_a_model_that_was_never_alone_says_nothing() -> None:
 
 
 class TestCounted:
-    @pytest.fixture
-    def database_url(self, tmp_path: Path) -> str:
-        return f"sqlite+aiosqlite:///{tmp_path}/inference.db"
-
     async def test_predictions_are_counted_by_model_variant_and_stage(self, service: Service, tmp_path: Path) -> None:
         directory = write_model(tmp_path / "model", one_box(16, 16, 8, 4, [0.2, 0.8]), side=32)
         service.trainer.feed.append(await with_variant(with_facts(trained(1)), service.objects, directory))

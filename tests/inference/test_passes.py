@@ -31,12 +31,15 @@ from bloomery_inference.serving.rollout import Rollouts
 from bloomery_inference.store import cleanups, deployments, models, replicas, variants
 from bloomery_inference.store.tables import MODELS, PARKED_RESULTS, VARIANTS
 from bloomery_kit.database import Transaction
+from tests import databases
 from tests.inference.asking import recorded
 from tests.inference.conftest import Service
 from tests.inference.deploying import READY, Scripted
 from tests.inference.samples import trained
 from tests.inference.test_migrations import NOW
 from tests.passes import ForeignError, Work, each, fail_first, fail_step, turns
+
+DATABASES = databases.SQLITE
 
 WORKS = {
     RESULTS_LOOP: [Work(Recorder, "record", lambda _, item, _take, **_more: item.result.job_uid)],

@@ -12,10 +12,13 @@ from PIL import Image
 
 from bloomery.inference.v1 import ModelVariant, OptimizeModelVersionRequest, PredictRequest
 from bloomery.training.v1 import ModelInput
+from tests import databases
 from tests.inference.asking import V1, recorded, variant_in
 from tests.inference.conftest import Service
 from tests.inference.models import one_box, write_model
 from tests.inference.samples import optimized, trained, with_facts, with_variant
+
+DATABASES = databases.SQLITE
 
 SIDE = 64
 

@@ -17,6 +17,7 @@ from bloomery.inference.v1 import (
 )
 from bloomery_inference.serving.model import LoadedModel, LoadState, Replica
 from bloomery_inference.serving.routing import able, takes
+from tests import databases
 from tests.inference.asking import fields_of, until
 from tests.inference.conftest import Service
 from tests.inference.deploying import (
@@ -34,6 +35,8 @@ from tests.inference.deploying import (
     versions,
 )
 from tests.inference.test_predict import white
+
+DATABASES = databases.SQLITE
 
 IMAGE = white(32, 32)
 

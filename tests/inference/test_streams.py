@@ -14,6 +14,7 @@ from bloomery.inference.v1 import Pixels, PredictRequest, PredictStreamRequest, 
 from bloomery.training.v1 import ModelInput
 from bloomery_inference.streaming import Streams
 from bloomery_kit.errors import ResourceExhausted
+from tests import databases
 from tests.inference.asking import V1, fields_of, recorded
 from tests.inference.conftest import Service
 from tests.inference.models import write_finder
@@ -21,13 +22,9 @@ from tests.inference.neighbours import PROJECT_UID
 from tests.inference.samples import trained, with_facts, with_variant
 from tests.inference.test_predict import SIDE, white
 
+DATABASES = databases.SQLITE
+
 OPENING = PredictStreamRequest(options=PredictRequest(model_version=V1))
-
-
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """Streams read what single predictions read, which the tests of these do on both databases."""
-    return f"sqlite+aiosqlite:///{tmp_path}/inference.db"
 
 
 @pytest.fixture

@@ -20,18 +20,16 @@ from bloomery_kit.errors import to_status
 from bloomery_vision.geometry import Mask, Polygon
 from bloomery_vision.messages import shape_value
 from bloomery_vision.rasterize import rasterize
+from tests import databases
 from tests.inference.asking import V1, fields_of, recorded
 from tests.inference.conftest import Service
 from tests.inference.models import write_finder, write_model
 from tests.inference.samples import trained, with_facts, with_variant
 
+DATABASES = databases.SQLITE
+
 SIDE = 64
 Rectangle = tuple[int, int, int, int]
-
-
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    return f"sqlite+aiosqlite:///{tmp_path}/inference.db"
 
 
 def picture(width: int, height: int, *rectangles: Rectangle) -> bytes:

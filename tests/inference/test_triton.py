@@ -8,11 +8,14 @@ from bloomery.inference.v1 import PredictRequest
 from bloomery.training.v1 import ModelInput
 from bloomery_inference.settings import RuntimeSettings, TritonSettings
 from real_parts.triton import TritonServer
+from tests import databases
 from tests.inference.asking import V1, recorded
 from tests.inference.conftest import Service
 from tests.inference.models import one_box, write_model
 from tests.inference.samples import trained, with_facts, with_variant
 from tests.inference.test_predict import SIDE, white
+
+DATABASES = databases.SQLITE
 
 
 @pytest.fixture
@@ -20,7 +23,6 @@ def runtime_settings(triton: TritonServer) -> RuntimeSettings:
     return TritonSettings(target=triton.grpc_url, repository=triton.repository)
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_the_service_predicts_through_the_triton_of_its_settings(
     service: Service, triton: TritonServer, tmp_path: Path
 ) -> None:

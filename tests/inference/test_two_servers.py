@@ -18,17 +18,15 @@ from bloomery.inference.v1 import (
     UpdateDeploymentRequest,
 )
 from bloomery_kit.clients import channel
+from tests import databases
 from tests.inference.asking import PETS, until
 from tests.inference.conftest import TOKEN, Service, serving
 from tests.inference.deploying import NAME, READY, V1, V2, V3, create, get, state, update, versions
 from tests.inference.test_predict import white
 
+DATABASES = databases.POSTGRES
+
 CHAMPION = f"{PETS}/aliases/champion"
-
-
-@pytest.fixture
-def database_url(migrated_postgres_url: str) -> str:
-    return migrated_postgres_url
 
 
 @pytest.fixture

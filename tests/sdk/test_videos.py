@@ -5,6 +5,7 @@ import json
 import struct
 import subprocess
 import sys
+import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bloomery import Client, errors, video
+from bloomery import Client, Prediction, errors, video
+from bloomery.cli._options import Output
+from bloomery.cli._seen import Report
 from bloomery.inference import v1 as inference
 from bloomery.vision import v1 as vision
 from bloomery_kit import errors as served
@@ -223,6 +226,14 @@ def test_a_video_becomes_lines_coco_labels_and_a_video_that_plays(run: Run, clip
 
 
 @pytest.mark.usefixtures("watching")
+def test_what_a_table_shows_of_a_video_takes_none_of_its_pictures() -> None:
+    report, shown = Report(Output.table, None, False), picture(1)
+    kept = weakref.ref(shown)
+    report.take("clip_000001.jpg", Prediction(seen(1), shown), {})
+    del shown
+    assert kept() is None
+
+
 def test_images_and_videos_go_in_the_order_in_which_they_were_named(fake: Fake, run: Run, clip: Path) -> None:
     Image.new("RGB", (8, 8)).save(clip.parent / "a.png")
     (clip.parent / "b.mp4").write_text("none")

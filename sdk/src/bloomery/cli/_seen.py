@@ -35,7 +35,8 @@ class Report:
     to_annotations: bool
     failed: int = 0
     files: "SeenFiles | None" = None
-    _found: "list[tuple[str, Prediction]]" = field(default_factory=list)
+    _rows: list[tuple[object, ...]] = field(default_factory=list)
+    _is_shown: bool = False
     _entries: list[dict[str, Any]] = field(default_factory=list)
     _names: Counter[str] = field(default_factory=Counter)
     _console: Console = field(default_factory=lambda: Console(stderr=True, soft_wrap=True, highlight=False))
@@ -78,11 +79,8 @@ class Report:
             return
         for path in self.files.paths if self.files else ():
             typer.echo(path)
-        rows = [
-            (name, shape.label, shape.confidence, place(shape)) for name, seen in self._found for shape in seen.shapes
-        ]
-        if self._found:
-            grid(("IMAGE", "LABEL", "SCORE", "X Y WIDTH HEIGHT"), rows)
+        if self._is_shown:
+            grid(("IMAGE", "LABEL", "SCORE", "X Y WIDTH HEIGHT"), self._rows)
 
     def refuse(self, name: str, error: errors.BloomeryError, origin: Mapping[str, Any]) -> None:
         """Take in that something could not be used."""
@@ -91,7 +89,8 @@ class Report:
         violations = error.violations if isinstance(error, errors.InvalidArgument) else ()
         message = "; ".join(violation.description for violation in violations) or error.message
         told = {"reason": error.reason, "message": message}
-        self._entries.append({"image": name, **origin, "error": told})
+        if self.output is not Output.table:
+            self._entries.append({"image": name, **origin, "error": told})
         if self.files:
             self.files.refuse(name, told, origin)
         # The message of a file that could not be read names it.
@@ -105,7 +104,9 @@ class Report:
         if self.output is not Output.table:
             self._entries.append({"image": name, **origin, **as_json(prediction.proto)})
         elif not self.files:
-            self._found.append((name, prediction))
+            # Not the prediction, which has the image to draw on: a minute of a video would fill the memory.
+            self._is_shown = True
+            self._rows += [(name, shape.label, shape.confidence, place(shape)) for shape in prediction.shapes]
 
     def _done(self, image: "Path | Blob | Asset", prediction: "Prediction") -> Iterator[str]:
         yield f"{counted(len(prediction.shapes), 'shape')} in {prediction.timings.total_ms:.0f} ms"

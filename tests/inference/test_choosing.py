@@ -6,7 +6,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from bloomery.inference.v1 import ModelVariant, OptimizeModelVersionRequest, PredictRequest
+from bloomery.inference.v1 import GetModelVersionRequest, ModelVariant, OptimizeModelVersionRequest, PredictRequest
 from bloomery_inference.choosing import chosen_variant, fastest
 from bloomery_inference.model import ModelVersion, Variant, VariantResult, VariantState
 from bloomery_inference.results import version_content
@@ -122,6 +122,12 @@ async def label(service: Service, variant: str = "") -> tuple[str, str]:
 async def test_a_prediction_comes_from_the_fastest_variant_or_from_the_named_one(two: Service) -> None:
     assert await label(two) == ("cat", "onnx-int8")
     assert await label(two, "onnx-fp32") == ("dog", "onnx-fp32")
+
+
+async def test_a_version_says_which_of_its_ready_variants_are_the_fastest(two: Service) -> None:
+    await two.models.OptimizeModelVersion(OptimizeModelVersionRequest(name=V1, precision="int8-dynamic"))
+    version = await two.models.GetModelVersion(GetModelVersionRequest(name=V1))
+    assert list(version.fastest_variants) == ["onnx-int8", "onnx-fp32"]
 
 
 async def test_a_variant_that_there_is_not_names_those_that_there_are(two: Service) -> None:

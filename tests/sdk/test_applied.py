@@ -216,6 +216,87 @@ def test_a_prediction_takes_a_variant_and_classes_and_how_many(fake: Fake, clien
     assert dict(second.parameters) == {"classes": "RBC", "max_shapes": 5, "split": "test"}
 
 
+READY = inference.ModelVariant.STATE_READY
+FORMS = {"openvino-fp32": "cpu", "onnx-int8": "cpu", "onnx-fp32": "cpu", "tensorrt-fp16": "an engine's GPU"}
+
+
+@pytest.fixture
+def optimized(fake: Fake) -> inference.ModelVersion:
+    """The version with variants, the fastest first."""
+    version = inference.ModelVersion()
+    version.CopyFrom(world.MODEL_VERSION)
+    version.ClearField("variants")
+    version.fastest_variants.extend(["tensorrt-fp16", "openvino-fp32", "onnx-int8", "onnx-fp32"])
+    for name, device in FORMS.items():
+        version.variants.add(name=f"{world.MODEL_VERSION.name}/variants/{name}", device=device, state=READY)
+    fake.answer("GetModelVersion", version)
+    return version
+
+
+def recipe(*forms: str, name: str = world.RECIPE.name) -> training.Recipe:
+    return training.Recipe(name=name, task=world.MODEL_VERSION.task, kinds=["EVALUATE", "PREDICT"], forms=forms)
+
+
+def asked(fake: Fake) -> training.Job:
+    """The job that was created last."""
+    return fake.calls["CreateJob"][-1].job
+
+
+def test_a_prediction_is_made_by_the_fastest_variant_that_the_worker_runs(
+    fake: Fake, client: Client, optimized: inference.ModelVersion
+) -> None:
+    fake.answer("GetRecipe", recipe("onnx-fp32", "onnx-int8", "tensorrt-fp16"))
+    model = client.model_version("cells-v@1")
+    model.predict_dataset("cells-v@1")
+    assert (asked(fake).model_variant, asked(fake).HasField("base_artifact")) == (optimized.variants[1].name, False)
+    model.predict_project(gpus=1)
+    assert asked(fake).model_variant == optimized.variants[3].name
+    fake.answer("GetRecipe", recipe("onnx-fp32"))
+    model.predict_project(gpus=1)
+    assert (asked(fake).model_variant, asked(fake).base_artifact) == ("", world.MODEL_VERSION.artifacts[0])
+
+
+def test_a_prediction_is_made_by_the_version_itself_where_that_is_asked_for_or_nothing_else_runs(
+    fake: Fake, client: Client, run: Run, optimized: inference.ModelVersion
+) -> None:
+    model = client.model_version("cells-v@1")
+    fake.answer("GetRecipe", recipe())
+    model.predict_project()
+    assert asked(fake).model_variant == ""
+    fake.answer("GetRecipe", recipe(*FORMS))
+    model.evaluate("cells-v@1")
+    assert asked(fake).model_variant == ""
+    model.evaluate("cells-v@1", variant="checkpoint")
+    assert asked(fake).model_variant == ""
+    assert run("predict-batch cells-v@1 --assets all --variant checkpoint").exit_code == 0
+    assert (asked(fake).model_variant, asked(fake).base_artifact) == ("", world.MODEL_VERSION.artifacts[0])
+
+
+def test_a_variant_needs_no_more_than_a_recipe_of_its_task(
+    fake: Fake, client: Client, optimized: inference.ModelVersion
+) -> None:
+    fake.queue("GetRecipe", served.NotFound("recipe", world.RECIPE.name))
+    others = [recipe(), training.Recipe(name="recipes/x", kinds=["PREDICT"], forms=["onnx-int8"])]
+    fake.answer("ListRecipes", training.ListRecipesResponse(recipes=[*others, recipe("onnx-int8", name="recipes/y")]))
+    model = client.model_version("cells-v@1")
+    model.predict_dataset("cells-v@1")
+    assert (asked(fake).recipe, asked(fake).model_variant) == ("recipes/y", optimized.variants[1].name)
+    model.predict_dataset("cells-v@1", variant="checkpoint")
+    assert asked(fake).recipe == world.RECIPE.name
+
+
+@pytest.mark.parametrize(
+    ("variant", "said"), [("", "checkpoint"), (f"{world.MODEL_VERSION.name}/variants/onnx-int8", "onnx-int8")]
+)
+def test_a_job_says_which_form_of_the_model_it_predicts_with(fake: Fake, run: Run, variant: str, said: str) -> None:
+    kind = training.JOB_KIND_PREDICT
+    fake.answer(
+        "GetJob",
+        training.Job(name=world.JOB.name, kind=kind, model_version=world.MODEL_VERSION.name, model_variant=variant),
+    )
+    assert ["variant", said] in [line.split() for line in run("jobs show train-1").stdout.splitlines()]
+
+
 SEEN = (
     b'{"file_name":"a.png","original_name":"","digest":"sha256:1","split":"","width":8,"height":6,"shapes":'
     b'[{"label":"RBC","score":0.5,"box":{"x":1,"y":2,"width":3,"height":4}},'

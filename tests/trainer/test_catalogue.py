@@ -55,6 +55,8 @@ async def test_an_installed_package_adds_its_recipe(
     assert found["empty (empty/recipe.yaml)"] == ""
     recipes = Catalogue.load(found).list()
     assert {"another", "inner", "yolo-detect", "yolo-segment", "yolo-classify"} <= {recipe.name for recipe in recipes}
+    # The environment says what it runs.
+    assert all({"onnx-fp32", "onnx-int8"} <= set(recipe.forms) for recipe in recipes)
 
 
 @pytest.mark.parametrize(

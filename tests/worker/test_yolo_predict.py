@@ -80,3 +80,14 @@ async def test_a_classifier_gives_the_classes_of_the_whole_image(
         assert {shape["label"] for shape in line["shapes"]} == {"few", "many"}
         assert all(shape["tag"] == {} for shape in line["shapes"])
         np.testing.assert_allclose(sum(shape["score"] for shape in line["shapes"]), 1, atol=1e-4)
+
+
+async def test_a_variant_is_predicted_with_by_a_recipe_that_needs_nothing_of_the_training_library(
+    detector: FakeTrainer, cells: Version, tmp_path: Path
+) -> None:
+    trainer = await applied("onnx-detect", "PREDICT", detector, cells, tmp_path, variant="onnx-fp32", confidence=0.0)
+    lines, details = predicted(trainer)
+    assert all(line["shapes"] for line in lines)
+    assert details["variant"] == "onnx-fp32"
+    assert trainer.finished is not None
+    assert "ultralytics" not in trainer.finished.success.versions

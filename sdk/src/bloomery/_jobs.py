@@ -9,6 +9,7 @@ from typing import TypeAlias
 from google.protobuf.struct_pb2 import Struct
 
 from bloomery._foreign import as_one_file, recipe_for
+from bloomery._means import Means
 from bloomery._session import Session
 from bloomery._upload import upload_input
 from bloomery.common.v1 import Artifact
@@ -99,22 +100,22 @@ def applied(
     kind: training.JobKind.ValueType,
     version: inference.ModelVersion,
     on: Images,
+    how: Means,
     *,
     gpus: int,
-    variant: inference.ModelVariant | None = None,
     **parameters: Parameter,
 ) -> training.Job:
-    """A job of the version's own recipe that applies it, or a variant of it, to images.
+    """A job that applies a version to images.
 
     Parameters that are None are left out.
 
     Raises:
         FailedPrecondition: the version has no file to work on.
     """
+    variant = how.variant
     return training.Job(
         kind=kind,
-        # Its lineage names the recipe with its version.
-        recipe=version.lineage.recipe.partition(" ")[0],
+        recipe=how.recipe,
         dataset_version=on if isinstance(on, str) else "",
         project_images=on if isinstance(on, training.ProjectImages) else None,
         folder_images=on if isinstance(on, training.FolderImages) else None,

@@ -7,6 +7,8 @@ from difflib import get_close_matches
 from bloomery.errors import InvalidArgument
 
 ANY_PROJECT = "projects/-"
+ORIGINAL = "checkpoint"
+"""What people call a model version itself where a variant may be named."""
 
 
 def id_of(name: str) -> str:

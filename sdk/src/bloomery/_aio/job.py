@@ -19,11 +19,12 @@ from bloomery._fields import DatasetVersionFields, ModelVersionFields
 from bloomery._folder_images import upload_images
 from bloomery._jobs import Images, Parameter, applied
 from bloomery._labels import asset_filter, class_of
+from bloomery._means import Means, means
 from bloomery._names import parent_of
 from bloomery._reproduction import repetition
 from bloomery._results import Progress, Step, unseen
 from bloomery._session import Session
-from bloomery._versions import find_dataset_version, get_model_version, ready_variant, recorded_version
+from bloomery._versions import find_dataset_version, get_model_version, recorded_version
 from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
 
@@ -296,7 +297,9 @@ class AsyncModelVersion(AsyncServing):
         Args:
             on: the dataset version, or its name such as "cells-v@1".
             split: whose images.
-            variant: id of the one to predict with, such as "onnx-int8", by its own runtime; the checkpoint by default.
+            variant: id of the one to predict with, such as "onnx-int8", by its own runtime, or "checkpoint" for the
+                version itself; the fastest READY one that the recipe's worker runs by default, and with `gpus` the
+                fastest that was made for one. `proto.model_variant` of the job says which it is.
             confidence: smallest score to write down, 0 to 1; here and below, None for the recipe's default.
             iou: overlap above which the weaker of two boxes of one class is dropped, 0 to 1; not for classifiers.
             classes: only these classes; empty for all.
@@ -414,14 +417,16 @@ class AsyncModelVersion(AsyncServing):
             FailedPrecondition: the variant is not READY.
             TransferFailed: the object store cannot be reached.
         """
+        # Before anything travels.
+        how = await means(self._session, self.proto, training.JOB_KIND_PREDICT, variant, gpus)
         return await _apply(
             self._session,
             self.proto,
             training.JOB_KIND_PREDICT,
             await upload_images(self._session, parent_of(self.name, 2), folder, progress),
+            how=how,
             name=name,
             gpus=gpus,
-            variant=variant,
             confidence=confidence,
             iou=iou,
             classes=",".join(class_of(name, self.classes) for name in classes) or None,
@@ -469,11 +474,12 @@ async def _apply(
     gpus: int,
     suggest: bool = False,
     variant: str = "",
+    how: Means | None = None,
     **parameters: Parameter,
 ) -> AsyncJob:
     """Start a job that applies a model version, or a variant of it, to images."""
-    form = await ready_variant(session, version.name, variant) if variant else None
-    job = applied(kind, version, on, gpus=gpus, variant=form, **parameters)
+    how = how or await means(session, version, kind, variant, gpus)
+    job = applied(kind, version, on, how, gpus=gpus, **parameters)
     job.suggest = suggest
     request = training.CreateJobRequest(parent=parent_of(version.name, 2), job_id=name, job=job)
     return AsyncJob(session, await session.call(session.jobs.CreateJob, request))

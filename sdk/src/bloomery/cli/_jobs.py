@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from bloomery._names import size
+from bloomery._names import ORIGINAL, size
 from bloomery.cli._history import headline, needs
 from bloomery.cli._live import eta
 from bloomery.cli._options import Output
@@ -34,6 +34,7 @@ def show_job(job: "Job", output: Output, *, preflight: "PreflightReported | None
         "folder": _folder(job),
         "images": _images(job),
         "model": proto.model or proto.model_version,
+        "variant": _variant(job),
         "parameters": dict(proto.parameters) or "",
         "labels": dict(proto.labels) or "",
         "group": proto.group,
@@ -45,6 +46,12 @@ def show_job(job: "Job", output: Output, *, preflight: "PreflightReported | None
         "ended": job.end_time,
     }
     show(proto, rows, output)
+
+
+def _variant(job: "Job") -> str:
+    """Which form of the model a job applies."""
+    made = not job.proto.model_version or job.kind not in ("EVALUATE", "PREDICT")
+    return "" if made else job.proto.model_variant.rpartition("/")[2] or ORIGINAL
 
 
 def _assets(job: "Job") -> str:

@@ -54,7 +54,10 @@ def run(
     variant: Annotated[
         str,
         typer.Option(
-            "--variant", metavar="FORM", help="Predict with this variant, such as onnx-int8, by its own runtime."
+            "--variant",
+            metavar="FORM",
+            help="Predict with this variant, such as onnx-int8, by its own runtime, or checkpoint; the fastest READY "
+            "one that the worker runs by default.",
         ),
     ] = "",
     confidence: Annotated[float | None, typer.Option(min=0, max=1, help="Smallest score to write down.")] = None,

@@ -1,14 +1,11 @@
 """Which variant answers for a version."""
 
-import math
 from collections.abc import Collection, Sequence
 
 from bloomery_inference.convert import version_name
 from bloomery_inference.model import ModelVersion, Variant, VariantState
+from bloomery_inference.ranking import fastest
 from bloomery_kit.errors import FailedPrecondition, NotFound, PreconditionViolation
-
-TIE = 0.05
-"""What is slower by at most this part is as fast: another measurement might say the opposite."""
 
 
 def chosen_variant(version: ModelVersion, wanted: str, formats: Collection[str]) -> Variant:
@@ -25,23 +22,6 @@ def chosen_variant(version: ModelVersion, wanted: str, formats: Collection[str])
     if not ready:
         raise _none_ready(version, among, wanted)
     return fastest(ready)
-
-
-def fastest(ready: Sequence[Variant]) -> Variant:
-    """The fastest; of those that are as fast, the one that lost least accuracy. What nobody measured comes last."""
-    best = min(map(_milliseconds, ready))
-    near = (variant for variant in ready if _milliseconds(variant) <= best * (1 + TIE))
-    return min(near, key=lambda variant: (_lost(variant), variant.id != "onnx-fp32", variant.id))
-
-
-def _milliseconds(variant: Variant) -> float:
-    measured = variant.result.latency.get("p50_ms")
-    return float(measured) if isinstance(measured, int | float) and measured > 0 else math.inf
-
-
-def _lost(variant: Variant) -> float:
-    before, after = (variant.result.parity.get(f"{which}_metric") for which in ("original", "variant"))
-    return before - after if isinstance(before, int | float) and isinstance(after, int | float) else 0.0
 
 
 def _none_ready(version: ModelVersion, among: Sequence[Variant], wanted: str) -> FailedPrecondition:

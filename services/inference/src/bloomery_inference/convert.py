@@ -33,6 +33,7 @@ from bloomery_inference.model import (
     VersionContent,
 )
 from bloomery_inference.names import DATASET_VERSION, DEPLOYMENT, MODEL, VARIANT, VERSION, parse_selector
+from bloomery_inference.ranking import ranked
 from bloomery_kit.errors import FailedPrecondition, FieldViolation, InvalidArgument, PreconditionViolation, Violations
 from bloomery_kit.etags import etag_of
 from bloomery_kit.fields import check_labels, check_text
@@ -101,6 +102,7 @@ def version_message(version: ModelVersion) -> ModelVersionMessage:
         note=version.note,
         state=ModelVersionMessage.STATE_ACTIVE if version.active else ModelVersionMessage.STATE_INACTIVE,
         etag=version_etag(version),
+        fastest_variants=[variant.id for variant in ranked(version)],
     )
 
 

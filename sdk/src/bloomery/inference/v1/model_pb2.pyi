@@ -168,6 +168,7 @@ class ModelVersion(message.Message):
     NOTE_FIELD_NUMBER: builtins.int
     STATE_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
+    FASTEST_VARIANTS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/models/{model}/versions/{version}`."""
     uid: builtins.str
@@ -218,6 +219,12 @@ class ModelVersion(message.Message):
     def aliases(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Ids of the aliases that name it now, in their order. Output only."""
 
+    @builtins.property
+    def fastest_variants(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Ids of its READY variants, the fastest first: Predict takes the first of these whose runtime the server has, predictions by a job the first that its worker
+        runs. Of those that are as fast, up to what another measurement may say, the one that lost least accuracy comes first; what nobody measured, last. Output only.
+        """
+
     def __init__(
         self,
         *,
@@ -237,10 +244,11 @@ class ModelVersion(message.Message):
         note: builtins.str = ...,
         state: ModelVersion.State.ValueType = ...,
         etag: builtins.str = ...,
+        fastest_variants: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "details", b"details", "input", b"input", "lineage", b"lineage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["aliases", b"aliases", "artifacts", b"artifacts", "classes", b"classes", "create_time", b"create_time", "details", b"details", "etag", b"etag", "input", b"input", "lineage", b"lineage", "metrics", b"metrics", "name", b"name", "note", b"note", "state", b"state", "task", b"task", "uid", b"uid", "variants", b"variants", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["aliases", b"aliases", "artifacts", b"artifacts", "classes", b"classes", "create_time", b"create_time", "details", b"details", "etag", b"etag", "fastest_variants", b"fastest_variants", "input", b"input", "lineage", b"lineage", "metrics", b"metrics", "name", b"name", "note", b"note", "state", b"state", "task", b"task", "uid", b"uid", "variants", b"variants", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

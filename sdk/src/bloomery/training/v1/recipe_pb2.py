@@ -26,7 +26,7 @@ from bloomery.vision.v1 import geometry_pb2 as bloomery_dot_vision_dot_v1_dot_ge
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!bloomery/training/v1/recipe.proto\x12\x14\x62loomery.training.v1\x1a!bloomery/vision/v1/geometry.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xa6\x02\n\x06Recipe\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x0f\n\x07license\x18\x05 \x01(\t\x12*\n\x04task\x18\x06 \x01(\x0e\x32\x1c.bloomery.vision.v1.TaskType\x12\x33\n\nparameters\x18\x07 \x03(\x0b\x32\x1f.bloomery.training.v1.Parameter\x12\x32\n\tresources\x18\x08 \x01(\x0b\x32\x1f.bloomery.training.v1.Resources\x12\r\n\x05\x62\x61ses\x18\t \x03(\t\x12\r\n\x05kinds\x18\n \x03(\t\x12\x0e\n\x06module\x18\x0b \x01(\t\"\xfe\x02\n\tParameter\x12\n\n\x02id\x18\x01 \x01(\t\x12\x32\n\x04type\x18\x02 \x01(\x0e\x32$.bloomery.training.v1.Parameter.Type\x12-\n\rdefault_value\x18\x03 \x01(\x0b\x32\x16.google.protobuf.Value\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x14\n\x07minimum\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07\x63hoices\x18\x07 \x03(\t\x12\r\n\x05group\x18\x08 \x01(\t\x12\x0c\n\x04unit\x18\t \x01(\t\x12\x10\n\x08\x61\x64vanced\x18\n \x01(\x08\x12\r\n\x05kinds\x18\x0b \x03(\t\"Z\n\x04Type\x12\x14\n\x10TYPE_UNSPECIFIED\x10\x00\x12\x0c\n\x08TYPE_INT\x10\x01\x12\x0e\n\nTYPE_FLOAT\x10\x02\x12\r\n\tTYPE_BOOL\x10\x03\x12\x0f\n\x0bTYPE_STRING\x10\x04\x42\n\n\x08_minimumB\n\n\x08_maximum\"=\n\tResources\x12\x0c\n\x04\x63pus\x18\x01 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04gpus\x18\x03 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!bloomery/training/v1/recipe.proto\x12\x14\x62loomery.training.v1\x1a!bloomery/vision/v1/geometry.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xb5\x02\n\x06Recipe\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x0f\n\x07license\x18\x05 \x01(\t\x12*\n\x04task\x18\x06 \x01(\x0e\x32\x1c.bloomery.vision.v1.TaskType\x12\x33\n\nparameters\x18\x07 \x03(\x0b\x32\x1f.bloomery.training.v1.Parameter\x12\x32\n\tresources\x18\x08 \x01(\x0b\x32\x1f.bloomery.training.v1.Resources\x12\r\n\x05\x62\x61ses\x18\t \x03(\t\x12\r\n\x05kinds\x18\n \x03(\t\x12\x0e\n\x06module\x18\x0b \x01(\t\x12\r\n\x05\x66orms\x18\x0c \x03(\t\"\xfe\x02\n\tParameter\x12\n\n\x02id\x18\x01 \x01(\t\x12\x32\n\x04type\x18\x02 \x01(\x0e\x32$.bloomery.training.v1.Parameter.Type\x12-\n\rdefault_value\x18\x03 \x01(\x0b\x32\x16.google.protobuf.Value\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x14\n\x07minimum\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07\x63hoices\x18\x07 \x03(\t\x12\r\n\x05group\x18\x08 \x01(\t\x12\x0c\n\x04unit\x18\t \x01(\t\x12\x10\n\x08\x61\x64vanced\x18\n \x01(\x08\x12\r\n\x05kinds\x18\x0b \x03(\t\"Z\n\x04Type\x12\x14\n\x10TYPE_UNSPECIFIED\x10\x00\x12\x0c\n\x08TYPE_INT\x10\x01\x12\x0e\n\nTYPE_FLOAT\x10\x02\x12\r\n\tTYPE_BOOL\x10\x03\x12\x0f\n\x0bTYPE_STRING\x10\x04\x42\n\n\x08_minimumB\n\n\x08_maximum\"=\n\tResources\x12\x0c\n\x04\x63pus\x18\x01 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04gpus\x18\x03 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,11 +34,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bloomery.training.v1.recipe
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RECIPE']._serialized_start=125
-  _globals['_RECIPE']._serialized_end=419
-  _globals['_PARAMETER']._serialized_start=422
-  _globals['_PARAMETER']._serialized_end=804
-  _globals['_PARAMETER_TYPE']._serialized_start=690
-  _globals['_PARAMETER_TYPE']._serialized_end=780
-  _globals['_RESOURCES']._serialized_start=806
-  _globals['_RESOURCES']._serialized_end=867
+  _globals['_RECIPE']._serialized_end=434
+  _globals['_PARAMETER']._serialized_start=437
+  _globals['_PARAMETER']._serialized_end=819
+  _globals['_PARAMETER_TYPE']._serialized_start=705
+  _globals['_PARAMETER_TYPE']._serialized_end=795
+  _globals['_RESOURCES']._serialized_start=821
+  _globals['_RESOURCES']._serialized_end=882
 # @@protoc_insertion_point(module_scope)

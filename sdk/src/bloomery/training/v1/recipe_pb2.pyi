@@ -38,6 +38,7 @@ class Recipe(message.Message):
     BASES_FIELD_NUMBER: builtins.int
     KINDS_FIELD_NUMBER: builtins.int
     MODULE_FIELD_NUMBER: builtins.int
+    FORMS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`recipes/{recipe}`, such as `recipes/yolo-detect`."""
     display_name: builtins.str
@@ -68,6 +69,12 @@ class Recipe(message.Message):
     def kinds(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Kinds of job that it runs: "TRAIN", "OPTIMIZE", "EVALUATE", "PREDICT", "IMPORT"."""
 
+    @builtins.property
+    def forms(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Forms of models that its worker's environment runs, by the ids of variants, such as "onnx-int8"; those for GPUs where the job has one. EVALUATE and PREDICT
+        jobs may name a variant of these. Empty where the environment does not say.
+        """
+
     def __init__(
         self,
         *,
@@ -82,10 +89,11 @@ class Recipe(message.Message):
         bases: abc.Iterable[builtins.str] | None = ...,
         kinds: abc.Iterable[builtins.str] | None = ...,
         module: builtins.str = ...,
+        forms: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["resources", b"resources"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["bases", b"bases", "description", b"description", "display_name", b"display_name", "kinds", b"kinds", "license", b"license", "module", b"module", "name", b"name", "parameters", b"parameters", "resources", b"resources", "task", b"task", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["bases", b"bases", "description", b"description", "display_name", b"display_name", "forms", b"forms", "kinds", b"kinds", "license", b"license", "module", b"module", "name", b"name", "parameters", b"parameters", "resources", b"resources", "task", b"task", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

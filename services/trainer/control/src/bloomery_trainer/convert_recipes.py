@@ -26,6 +26,7 @@ def recipe_message(recipe: Recipe) -> RecipeMessage:
         bases=recipe.bases,
         kinds=[kind.name for kind in recipe.kinds],
         module=recipe.module,
+        forms=recipe.forms,
     )
 
 

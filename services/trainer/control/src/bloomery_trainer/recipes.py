@@ -24,6 +24,7 @@ A recipe.yaml, in which every key that is not marked optional must be there and 
         unit: px                     # optional
         advanced: false              # optional
         kinds: [TRAIN]               # optional: the kinds of job that take it; TRAIN by default
+    forms: [onnx-fp32]               # of models that the worker's environment runs: added by its catalogue
 """
 
 import logging
@@ -146,6 +147,7 @@ class Recipe(BaseModel):
     bases: tuple[str, ...] = ()
     resources: _RecipeResources
     parameters: tuple[Parameter, ...]
+    forms: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _check_unique(self) -> Self:

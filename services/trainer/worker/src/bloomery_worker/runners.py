@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from bloomery_vision.forms import ONNX_RUNTIME, OPENVINO, OPENVINO_OPTIONS, TENSORRT
+from bloomery_vision.forms import FORMS, ONNX_RUNTIME, OPENVINO, OPENVINO_OPTIONS, TENSORRT
 
 if TYPE_CHECKING:
     from bloomery_worker.predictor import Images, Outputs, Predictor
@@ -96,3 +97,8 @@ def opener(runtime: str) -> OpenModel:
     module, _, name = runtime.partition(":")
     found: OpenModel = getattr(import_module(module), name)
     return found
+
+
+def runnable() -> Sequence[str]:
+    """Ids of the forms whose runtime is installed here; those for GPUs need one as well."""
+    return [form.id for form in FORMS.values() if form.runtime in RUNNERS and find_spec(form.runtime)]

@@ -108,6 +108,12 @@ class Projects(AnnotationServiceServicer):
         self.asked: list[str] = []
         """Who wanted to hold it or know of it, also while it is down."""
         self.down = False
+        self.assets: dict[str, annotation.Asset] = {}
+
+    async def GetAsset(self, request: annotation.GetAssetRequest, context: Context) -> annotation.Asset:
+        if request.name not in self.assets:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such asset")
+        return self.assets[request.name]
 
     async def GetProject(self, request: GetProjectRequest, context: Context) -> Project:
         self.asked.append(request.name)

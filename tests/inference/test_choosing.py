@@ -7,8 +7,9 @@ import grpc
 import pytest
 
 from bloomery.inference.v1 import GetModelVersionRequest, ModelVariant, OptimizeModelVersionRequest, PredictRequest
-from bloomery_inference.choosing import chosen_variant, fastest
+from bloomery_inference.choosing import chosen_variant
 from bloomery_inference.model import ModelVersion, Variant, VariantResult, VariantState
+from bloomery_inference.ranking import fastest
 from bloomery_inference.results import version_content
 from bloomery_kit.errors import FailedPrecondition, error_info, to_status
 from bloomery_kit.times import utc_now

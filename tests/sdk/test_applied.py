@@ -239,7 +239,8 @@ def recipe(*forms: str, name: str = world.RECIPE.name) -> training.Recipe:
 
 def asked(fake: Fake) -> training.Job:
     """The job that was created last."""
-    return fake.calls["CreateJob"][-1].job
+    job: training.Job = fake.calls["CreateJob"][-1].job
+    return job
 
 
 def test_a_prediction_is_made_by_the_fastest_variant_that_the_worker_runs(

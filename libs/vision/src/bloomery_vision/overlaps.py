@@ -44,6 +44,12 @@ def pairs_of_masks(
     return _joined(_of_images(found, objects, masks, true_masks))
 
 
+def overlaps_of_masks(masks: Sequence[Mask], others: Sequence[Mask]) -> NDArray[np.float64]:
+    """Intersection over union of each mask with each other one, float64 [M, N]; all are of one image, none is empty."""
+    none_is_crowd = np.zeros(len(others), np.uint8)
+    return np.asarray(coco_masks.iou(_encoded(masks), _encoded(others), none_is_crowd))
+
+
 def _joined(parts: Iterator[Pairs]) -> Pairs:
     none = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
     every = [none, *parts]

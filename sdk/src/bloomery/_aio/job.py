@@ -424,7 +424,7 @@ class AsyncModelVersion(AsyncServing):
             self.proto,
             training.JOB_KIND_PREDICT,
             await upload_images(self._session, parent_of(self.name, 2), folder, progress),
-            how=how,
+            how,
             name=name,
             gpus=gpus,
             confidence=confidence,
@@ -469,12 +469,13 @@ async def _apply(
     version: inference.ModelVersion,
     kind: training.JobKind.ValueType,
     on: Images,
+    how: Means | None = None,
+    /,
     *,
     name: str,
     gpus: int,
     suggest: bool = False,
     variant: str = "",
-    how: Means | None = None,
     **parameters: Parameter,
 ) -> AsyncJob:
     """Start a job that applies a model version, or a variant of it, to images."""

@@ -50,7 +50,7 @@ class PredictionServicer(PredictionServiceServicer):
         options = convert.predict_options(request)
         project = convert.project_asked(request)
         image = await self._images.find(project, image=request.image, asset=request.asset, blob=request.blob)
-        return convert.predict_response(await self._answer(request, image, options))
+        return convert.predict_response(await self._answer(request, image, options, asset=request.asset))
 
     async def PredictStream(
         self, requests: AsyncIterator[PredictStreamRequest], context: Context
@@ -69,7 +69,7 @@ class PredictionServicer(PredictionServiceServicer):
             except (InvalidArgument, NotFound) as error:
                 return frames.reply(frame, error)
             try:
-                prediction = await self._answer(asked, image, options, patient=True)
+                prediction = await self._answer(asked, image, options, asset=frame.asset, patient=True)
             except InvalidArgument as error:
                 return frames.reply(frame, error)
             return frames.reply(frame, convert.predict_response(prediction))
@@ -79,10 +79,10 @@ class PredictionServicer(PredictionServiceServicer):
                 yield reply
 
     async def _answer(
-        self, asked: PredictRequest, image: ImageContent, options: Options, *, patient: bool = False
+        self, asked: PredictRequest, image: ImageContent, options: Options, *, asset: str, patient: bool = False
     ) -> Prediction:
         if asked.deployment:
-            return await self._router.predict(Asked(asked.deployment, image, options, asked.asset), patient=patient)
+            return await self._router.predict(Asked(asked.deployment, image, options, asset), patient=patient)
         version = await self._versions.get(asked.model_version)
         return await self._predictor.predict(version, image, options, patient=patient)
 

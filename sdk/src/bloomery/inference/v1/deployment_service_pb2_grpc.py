@@ -177,8 +177,8 @@ class DeploymentServiceServicer:
     def ListDeploymentDisagreements(self, request, context):
         """Lists images on which the serving version and the candidate did not agree, the last first, and how often that was. They are a sample: while a candidate
         answers a part, or is a shadow, some of the requests are asked of both. Answers do not agree where a shape of one has no shape of the same class in the other
-        that overlaps it by half (intersection over union), or where the best class of a classifier is another. The newest 1,000 are kept, and all are counted,
-        since the present candidate was named; they stay after it became the serving one until another is named. NOT_FOUND: list the deployments.
+        that overlaps it by half (intersection over union: of boxes, of a segmenter's masks by their pixels), or where the best class of a classifier is another. The
+        newest 1,000 are kept, and all are counted, since the present candidate was named; they stay after it became the serving one until another is named. NOT_FOUND: list the deployments.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -77,8 +77,8 @@ class DeploymentServiceStub:
     ListDeploymentDisagreements: grpc.UnaryUnaryMultiCallable[deployment_service_pb2.ListDeploymentDisagreementsRequest, deployment_service_pb2.ListDeploymentDisagreementsResponse]
     """Lists images on which the serving version and the candidate did not agree, the last first, and how often that was. They are a sample: while a candidate
     answers a part, or is a shadow, some of the requests are asked of both. Answers do not agree where a shape of one has no shape of the same class in the other
-    that overlaps it by half (intersection over union), or where the best class of a classifier is another. The newest 1,000 are kept, and all are counted,
-    since the present candidate was named; they stay after it became the serving one until another is named. NOT_FOUND: list the deployments.
+    that overlaps it by half (intersection over union: of boxes, of a segmenter's masks by their pixels), or where the best class of a classifier is another. The
+    newest 1,000 are kept, and all are counted, since the present candidate was named; they stay after it became the serving one until another is named. NOT_FOUND: list the deployments.
     """
 
 @typing.type_check_only
@@ -128,8 +128,8 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
     ListDeploymentDisagreements: aio.UnaryUnaryMultiCallable[deployment_service_pb2.ListDeploymentDisagreementsRequest, deployment_service_pb2.ListDeploymentDisagreementsResponse]  # type: ignore[assignment]
     """Lists images on which the serving version and the candidate did not agree, the last first, and how often that was. They are a sample: while a candidate
     answers a part, or is a shadow, some of the requests are asked of both. Answers do not agree where a shape of one has no shape of the same class in the other
-    that overlaps it by half (intersection over union), or where the best class of a classifier is another. The newest 1,000 are kept, and all are counted,
-    since the present candidate was named; they stay after it became the serving one until another is named. NOT_FOUND: list the deployments.
+    that overlaps it by half (intersection over union: of boxes, of a segmenter's masks by their pixels), or where the best class of a classifier is another. The
+    newest 1,000 are kept, and all are counted, since the present candidate was named; they stay after it became the serving one until another is named. NOT_FOUND: list the deployments.
     """
 
 class DeploymentServiceServicer(metaclass=abc_1.ABCMeta):
@@ -236,8 +236,8 @@ class DeploymentServiceServicer(metaclass=abc_1.ABCMeta):
     ) -> typing.Union[deployment_service_pb2.ListDeploymentDisagreementsResponse, abc.Awaitable[deployment_service_pb2.ListDeploymentDisagreementsResponse]]:
         """Lists images on which the serving version and the candidate did not agree, the last first, and how often that was. They are a sample: while a candidate
         answers a part, or is a shadow, some of the requests are asked of both. Answers do not agree where a shape of one has no shape of the same class in the other
-        that overlaps it by half (intersection over union), or where the best class of a classifier is another. The newest 1,000 are kept, and all are counted,
-        since the present candidate was named; they stay after it became the serving one until another is named. NOT_FOUND: list the deployments.
+        that overlaps it by half (intersection over union: of boxes, of a segmenter's masks by their pixels), or where the best class of a classifier is another. The
+        newest 1,000 are kept, and all are counted, since the present candidate was named; they stay after it became the serving one until another is named. NOT_FOUND: list the deployments.
         """
 
 def add_DeploymentServiceServicer_to_server(servicer: DeploymentServiceServicer, server: typing.Union[grpc.Server, aio.Server]) -> None: ...

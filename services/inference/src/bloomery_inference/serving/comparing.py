@@ -101,7 +101,8 @@ class Comparer:
             self._cases.skip(case)
             return
         names = _titled(case.answer.variant), _titled(other.variant)
-        told = await asyncio.to_thread(difference, case.answer.found, other.found, names)
+        size = other.width, other.height
+        told = await asyncio.to_thread(difference, case.answer.found, other.found, names, size)
         uid, serving, candidate = case.pair
         seen = Comparison(serving, candidate, 1, int(bool(told)), self._cases.skipped(case))
         async with self._db.write() as tx:

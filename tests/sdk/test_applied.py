@@ -428,6 +428,20 @@ def test_a_followed_import_ends_with_the_model_version(fake: Fake, run: Run, inp
     assert run("models import --model mine", str(weights)).exit_code == 2
 
 
+def test_names_of_classes_are_given_or_read_from_a_file(
+    fake: Fake, run: Run, inputs: Blobs, weights: Path, tmp_path: Path
+) -> None:
+    names = [f"class number {number}" for number in range(80)]
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    line = "models import --model mine --recipe onnx-detect --project cells"
+    for given in (",".join(names), str(tmp_path / "names.txt")):
+        assert run(line, str(weights), "--classes", given).exit_code == 0
+        assert fake.calls["CreateJob"][-1].job.parameters["classes"] == "\n".join(names)
+    (tmp_path / "names.txt").write_bytes(b"\xff\xfe")
+    refused = run(line, str(weights), "--classes", str(tmp_path / "names.txt"))
+    assert (refused.exit_code, "no UTF-8 text" in refused.output) == (2, True)
+
+
 def test_a_folder_with_an_onnx_file_travels_as_one_and_is_read_for_its_task(
     fake: Fake, client: Client, inputs: Blobs, tmp_path: Path
 ) -> None:

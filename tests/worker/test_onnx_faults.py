@@ -295,6 +295,8 @@ def test_a_triton_directory_brings_its_labels(tmp_path: Path) -> None:
         ("[ 3, 32, 32 ]", "[ 3, 64, 64 ]", "is float32 [?, 3, 64, 64], the model that it is float32 [?, 3, 32, 32]"),
         ('"images"', '"pictures"', "config.pbtxt has the input pictures, the model has images"),
         ("data_type: TYPE_FP32 dims: [ 7", "data_type: TYPE_INT64 dims: [ 7", "the output output0 is int64"),
+        ("TYPE_FP32 dims: [ 7", "99 dims: [ 7", "the output output0 is 99 [?, 7, 40]"),
+        ("TYPE_FP32 dims: [ 7", "-5 dims: [ 7", "the output output0 is -5 [?, 7, 40]"),
         ("onnxruntime", "tensorrt", "config.pbtxt names the backend tensorrt"),
         ("backend:", "backend;", "config.pbtxt cannot be read"),
     ],
@@ -303,6 +305,12 @@ def test_a_triton_directory_whose_configuration_is_of_another_model_is_refused(
     was: str, now: str, expected: str, tmp_path: Path
 ) -> None:
     assert expected in why(triton(tmp_path, CONFIG.replace(was, now)), tmp_path)
+
+
+def test_labels_in_a_file_that_cannot_be_there_are_missed(tmp_path: Path) -> None:
+    file = triton(tmp_path, CONFIG.replace("names.txt", "n" * 300))
+    with pytest.raises(ConfigError, match="--classes"):
+        read(file, "detect", tmp_path / "read", {"scale": "none"}, run=False)
 
 
 def test_a_model_that_cannot_be_freed_from_its_batch_is_refused(tmp_path: Path) -> None:

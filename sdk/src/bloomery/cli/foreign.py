@@ -1,5 +1,6 @@
 """bloomery models import."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -65,8 +66,12 @@ def run(
 def _class_names(given: str | None) -> list[str] | None:
     if given is None:
         return None
-    file = Path(given)
-    names = file.read_text("utf-8").splitlines() if file.is_file() else given.split(",")
+    # Many names are no name of a file, which Path would not bear.
+    is_file = os.path.isfile(given)  # noqa: PTH113
+    try:
+        names = Path(given).read_text("utf-8").splitlines() if is_file else given.split(",")
+    except UnicodeDecodeError:
+        raise typer.BadParameter(f"{given} is no UTF-8 text", param_hint="--classes") from None
     return [name.strip() for name in names if name.strip()]
 
 

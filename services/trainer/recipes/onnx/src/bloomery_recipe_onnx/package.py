@@ -92,7 +92,7 @@ def _found(folder: Path) -> Package:
         raise ConfigError(f"one .onnx file is taken at a time, the folder holds {listed}", hint=_HINT)
     root = _root(folder, files[models[0]])
     config = read_config(_text(root / _CONFIG)) if (root / _CONFIG).is_file() else None
-    labels = next((path for path in _label_files(root, config) if path.is_file()), None)
+    labels = next((path for path in _label_files(root, config) if path in files.values()), None)
     names = tuple(line.strip() for line in _text(labels).splitlines() if line.strip()) if labels else ()
     return Package(files[models[0]], config, names)
 

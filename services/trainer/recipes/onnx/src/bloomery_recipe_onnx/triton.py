@@ -100,7 +100,12 @@ def read_config(text: str) -> TritonConfig:
 
 
 def _tensors(messages: Sequence[Any]) -> tuple[ConfiguredTensor, ...]:
-    return tuple(ConfiguredTensor(one.name, _TYPES[one.data_type], tuple(one.dims)) for one in messages)
+    return tuple(ConfiguredTensor(one.name, _type(one.data_type), tuple(one.dims)) for one in messages)
+
+
+def _type(number: int) -> str:
+    """Its name; the number itself where it has none."""
+    return _TYPES[number] if 0 <= number < len(_TYPES) else str(number)
 
 
 @cache

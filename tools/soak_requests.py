@@ -113,7 +113,7 @@ async def play(site: Path, pid: int, requests: int, seed: int) -> tuple[Question
             now = process.memory_info().rss
             said = f"{now // MIB} MiB, {len(asking.asked.problems)} problems"
             print(f"{time.strftime('%H:%M:%S')} {done + _AT_ONCE} asked, {said}", flush=True)
-            warm = warm or (now if done >= requests * _WARM else 0)
+            warm = warm or (now if done + _AT_ONCE >= requests * _WARM else 0)
         return asking, process.memory_info().rss - warm
 
 

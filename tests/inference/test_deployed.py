@@ -1,5 +1,6 @@
 """What a deployment needs of the registry stays as long as it does, and is told to whoever asks."""
 
+import logging
 from pathlib import Path
 
 import grpc
@@ -14,12 +15,14 @@ from bloomery.inference.v1 import (
     DeleteModelVersionRequest,
     Deployment,
     GetModelCardRequest,
+    GetModelVersionRequest,
     ModelVersion,
     PreviewModelDeletionRequest,
     SetModelAliasRequest,
     UpdateModelVersionRequest,
 )
-from tests.inference.asking import PETS, subjects_of
+from bloomery_inference.serving.losses import Losses
+from tests.inference.asking import PETS, subjects_of, until
 from tests.inference.conftest import Service
 from tests.inference.deploying import NAME, V1, V2, V3, Scripted, create, reason_of, state, update, versions
 
@@ -96,3 +99,22 @@ async def test_an_inactive_version_is_not_deployed(service: Service, tmp_path: P
     with pytest.raises(grpc.aio.AioRpcError) as again:
         await update(service, model_version=V1)
     assert reason_of(again.value) == "VERSION_INACTIVE"
+
+
+async def test_files_of_a_deployed_model_that_are_gone_are_an_alert(
+    rolled: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def told() -> list[logging.LogRecord]:
+        return [record for record in caplog.records if record.name == "bloomery.alerts"]
+
+    variant = (await rolled.models.GetModelVersion(GetModelVersionRequest(name=V2))).variants[0]
+    lost = next(file for file in variant.artifacts if file.file_name.endswith(".onnx"))
+    assert await told() == []
+    await rolled.objects.delete(lost.logical_key)
+    record, *_ = await until(told, bool)
+    assert record.getMessage() == f"{variant.name} is deployed, and files of it are gone: {lost.file_name}"
+    assert (vars(record)["event"], vars(record)["model_variant"]) == ("served_files_missing", variant.name)
+    another = Losses(rolled.app._db, rolled.objects)
+    for _ in range(3):
+        await another.look()
+    assert len(await told()) == 2

@@ -10,6 +10,7 @@ from bloomery.training.v1 import (
     AttemptStopped,
     Job,
     JobState,
+    Reason,
 )
 from bloomery_kit.clients import DEFAULT_MESSAGE_BYTES
 from bloomery_kit.errors import Aborted
@@ -349,3 +350,21 @@ async def _known(hand: Hand, job: Job | KnownJob) -> KnownJob:
         known = await jobs.find(tx, job.uid)
     assert known is not None
     return known
+
+
+async def test_a_file_that_would_run_code_is_an_alert_with_who_gave_it(
+    hand: Hand, caplog: pytest.LogCaptureFixture
+) -> None:
+    def count() -> float:
+        return REGISTRY.get_sample_value("bloomery_alerts_total", {"event": "unsafe_file"}) or 0.0
+
+    before = count()
+    job, worker = await hand.running()
+    end = AttemptFailure(reason=Reason(code="UNSAFE_FILE", message="it names posix.system"))
+    for _ in range(2):
+        assert await worker.finish(failure=end) == JobState.JOB_STATE_FAILED
+    [record] = [record for record in caplog.records if record.name == "bloomery.alerts"]
+    assert (record.levelname, record.getMessage()) == ("ERROR", "it names posix.system")
+    told = vars(record)
+    assert (told["event"], told["job"], told["creator"]) == ("unsafe_file", job.name, job.creator)
+    assert count() == before + 1

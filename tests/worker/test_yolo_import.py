@@ -1,7 +1,9 @@
 """Checkpoints from elsewhere, imported as model versions."""
 
 import io
+import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -131,16 +133,27 @@ async def test_weights_whose_answers_are_no_numbers_are_refused(detector: FakeTr
     assert reason.message == "the model's outputs are no finite numbers"
 
 
-async def test_a_file_that_wants_to_run_code_is_refused_and_runs_nothing(tmp_path: Path) -> None:
+def zipped(content: object) -> bytes:
+    import torch
+
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("pickled", [pickle.dumps, zipped], ids=["bare", "zipped"])
+async def test_a_file_that_wants_to_run_code_is_refused_and_runs_nothing(
+    pickled: Callable[[object], bytes], tmp_path: Path
+) -> None:
     trap = tmp_path / "trap"
 
     class Bomb:
         def __reduce__(self) -> tuple[object, tuple[str, ...]]:
-            return Path.touch, (str(trap),)
+            return os.system, (f"touch {trap}",)
 
-    reason = await refused("yolo-detect", pickle.dumps({"model": Bomb()}), tmp_path)
-    assert reason.code == "CONFIG_ERROR"
-    assert "not a YOLO checkpoint" in reason.message
+    reason = await refused("yolo-detect", pickled({"model": Bomb()}), tmp_path)
+    assert (reason.code, reason.retriable) == ("UNSAFE_FILE", False)
+    assert reason.message == "the file is a pickle that names code beyond YOLO's: posix.system; nothing of it was run"
     assert not trap.exists()
 
 

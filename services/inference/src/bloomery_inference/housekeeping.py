@@ -1,4 +1,4 @@
-"""What may be done later: holding projects, removing and releasing what is gone had, and forgetting old requests."""
+"""What may be done later: holding projects, removing and releasing what is gone had, looking for what is lost."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from bloomery.training.v1 import GetJobRequest
 from bloomery_inference.holding import Holding
 from bloomery_inference.model import Cleanup, Model
 from bloomery_inference.releasing import Releasing
+from bloomery_inference.serving.losses import Losses
 from bloomery_inference.store import cleanups, models, replicas
 from bloomery_inference.store.cleanups import Due
 from bloomery_kit.database import Database
@@ -52,6 +53,7 @@ class Housekeeper:
         self._jobs = jobs
         self._releasing = releasing
         self._holding = Holding(db, annotations)
+        self._losses = Losses(db, objects)
         self._clock = clock
 
     async def tidy(self) -> None:
@@ -66,6 +68,8 @@ class Housekeeper:
             await self._fill_origins()
         with guarded(LOOP):
             await self._hold_projects()
+        with guarded(LOOP):
+            await self._losses.look()
         after = 0
         while batch := await self._due(after):
             for each in batch:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bloomery.training.v1 import event_pb2
+from bloomery_kit.alerts import alert
 from bloomery_kit.database import Transaction
 from bloomery_kit.errors import FailedPrecondition, PreconditionViolation
 from bloomery_trainer import facts, metrics, reasons
@@ -122,6 +123,8 @@ async def finish(
     """Put a job into a terminal state."""
     moved = await jobs.move(tx, job, now=now, to=state, reason=reason, **changes)
     metrics.FINISHED.labels(job.spec.kind.name, state.name, reason.code if reason else "").inc()
+    if reason is not None and reason.code == reasons.UNSAFE_FILE:
+        alert("unsafe_file", reason.message, job=job.name, creator=job.creator)
     if job.start_time is not None:
         metrics.RUN_SECONDS.labels(job.spec.kind.name).observe(max(0.0, (now - job.start_time).total_seconds()))
     return moved

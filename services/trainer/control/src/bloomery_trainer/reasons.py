@@ -4,6 +4,7 @@ from bloomery_trainer.model import Reason
 
 SUSPECT = "WORKER_SILENT"
 WORKER_LOST = "WORKER_LOST"
+UNSAFE_FILE = "UNSAFE_FILE"
 RESULT_INVALID = "RESULT_INVALID"
 INFRASTRUCTURE = frozenset(
     {

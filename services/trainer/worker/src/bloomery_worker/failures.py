@@ -61,6 +61,12 @@ class ConfigError(WorkError):
     code = "CONFIG_ERROR"
 
 
+class UnsafeFileError(ConfigError):
+    """A file that people gave would run code where it is opened. None of it was run."""
+
+    code = "UNSAFE_FILE"
+
+
 class HostMemoryError(WorkError):
     """The work would take more memory than the machine has."""
 

@@ -1,5 +1,6 @@
 """A trained YOLO model without its library around it: raw outputs for letterboxed uint8 images, in torch or as ONNX."""
 
+import pickle
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,8 +10,9 @@ import torch
 from torch import nn
 
 from bloomery_recipe_yolo.library import load_checkpoint, strip_optimizer
+from bloomery_recipe_yolo.pickled import foreign_code
 from bloomery_worker import machine
-from bloomery_worker.failures import ConfigError, DataError
+from bloomery_worker.failures import ConfigError, DataError, UnsafeFileError, some
 from bloomery_worker.predictor import Images, Outputs
 
 OPSET = 18
@@ -95,7 +97,8 @@ def read_checkpoint(path: Path) -> tuple[Any, Mapping[str, Any]]:
     """The model in float32, with its training arguments as `args`, and all that the file holds.
 
     Raises:
-        ConfigError: it is no checkpoint, or holds more than data and the known classes.
+        ConfigError: it is no checkpoint.
+        UnsafeFileError: it holds more than data and the known classes.
         DataError: weights are no finite numbers.
     """
     try:
@@ -104,11 +107,21 @@ def read_checkpoint(path: Path) -> tuple[Any, Mapping[str, Any]]:
         raise
     except Exception as problem:  # broken files make the unpickler raise all kinds
         hint = "give a checkpoint that Ultralytics has written"
+        if _is_unsafe(problem) and (code := foreign_code(path)):
+            message = f"the file is a pickle that names code beyond YOLO's: {some(code)}; nothing of it was run"
+            raise UnsafeFileError(message, hint=f"ask where the file is from; {hint}") from problem
         raise ConfigError(f"the file is not a YOLO checkpoint: {_plain(problem, path)}", hint=hint) from problem
     if broken := [name for name, values in model.state_dict().items() if not torch.isfinite(values).all()]:
         hint = "take a checkpoint from before the training went wrong, or train with a smaller learning rate"
         raise DataError("weights are no finite numbers", hint=hint, items=broken)
     return model, content
+
+
+def _is_unsafe(problem: BaseException | None) -> bool:
+    """Whether torch's unpickler, which knows what is safe, is what refused a file."""
+    if isinstance(problem, pickle.UnpicklingError) and "weights_only" in str(problem):
+        return True
+    return problem is not None and _is_unsafe(problem.__cause__ or problem.__context__)
 
 
 def _plain(problem: Exception, path: Path) -> str:

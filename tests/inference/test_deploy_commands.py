@@ -92,6 +92,8 @@ async def test_commands_tell_what_they_wait_for_and_what_came_of_it(
     assert json.loads(seen.stdout)[0]["deployment"] == "projects/pets/deployments/door"
     shared = await run(service, "deploy update door --model pets@2 --traffic 10")
     assert "pets@2 answers 10 %" in shared.stdout
+    empty = await run(service, "deploy update door")
+    assert (empty.exit_code, "--traffic" in empty.stderr) == (2, True)
     listed = await run(service, "deploy list -o json")
     assert [one["trafficPercent"] for one in json.loads(listed.stdout)] == [10]
     differing = await run(service, "deploy disagreements door")
@@ -125,5 +127,9 @@ async def test_a_watch_exits_with_1_where_the_deployment_has_failed(client: Asyn
     assert (watched.exit_code, "replica r1: broken graph" in watched.output) == (1, True)
 
 
-async def test_a_prediction_needs_somebody_who_is_asked(service: Service) -> None:
+async def test_a_prediction_needs_somebody_who_is_asked(service: Service, tmp_path: Path) -> None:
     assert (await run(service, "predict")).exit_code == 2
+    image = tmp_path / "a.png"
+    image.write_bytes(white(32, 32))
+    alone = await run(service, "predict", str(image))
+    assert (alone.exit_code, "name one before the images" in " ".join(alone.stderr.split())) == (2, True)

@@ -1,6 +1,7 @@
 """Deployments: a version is brought in beside the one that serves, and takes its place once it is loaded."""
 
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -216,6 +217,15 @@ async def test_there_is_nothing_to_roll_back_before_a_second_version(service: Se
     with pytest.raises(grpc.aio.AioRpcError) as missing:
         await update(service, traffic_percent=10)
     assert reason_of(missing.value) == "NO_CANDIDATE"
+
+
+@pytest.mark.parametrize("share", [{"traffic_percent": 10}, {"shadow": True}], ids=["traffic", "shadow"])
+async def test_what_serves_already_gets_no_share(service: Service, tmp_path: Path, share: dict[str, Any]) -> None:
+    await served(service, tmp_path)
+    with pytest.raises(grpc.aio.AioRpcError, match="serves that already") as refused:
+        await update(service, model_version=V1, **share)
+    assert reason_of(refused.value) == "NO_CANDIDATE"
+    assert (await update(service, model_version=V1, traffic_percent=100)).model_version == V1
 
 
 async def test_a_paused_deployment_takes_no_memory_and_comes_back_as_it_was(service: Service, tmp_path: Path) -> None:

@@ -196,6 +196,10 @@ async def test_an_evaluation_of_a_variant_counts_only_where_it_is_asked_for(serv
     wanted = SetModelAliasRequest(name=CHAMPION, model_version=V1, conditions=[at_least(0.8)])
     with pytest.raises(grpc.aio.AioRpcError, match=r"it is 0\.75"):
         await service.models.SetModelAlias(wanted)
+    wanted.conditions[0].metric = "map50"
+    with pytest.raises(grpc.aio.AioRpcError, match=r"it was not measured, .*; say test/map50"):
+        await service.models.SetModelAlias(wanted)
+    wanted.conditions[0].metric = "test/map50"
     wanted.conditions[0].variant = "onnx-fp32"
     [figure] = (await service.models.SetModelAlias(wanted)).figures
     assert (figure.value, figure.condition.variant) == (0.9, "onnx-fp32")

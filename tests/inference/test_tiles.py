@@ -154,7 +154,9 @@ async def test_a_classifier_says_what_is_in_the_region(classifying: Service) -> 
 async def test_a_region_beside_the_image_is_refused(detecting: Service, region: Rectangle) -> None:
     error = await refusal(detecting, picture(200, 150), region=region)
     assert fields_of(error) == ["region"]
-    assert "200 x 150" in (error.details() or "")
+    said = error.details() or ""
+    assert "200 x 150" in said
+    assert f"the region {','.join(map(str, region))}" in said
     assert reason_of(error) == "REGION_OUTSIDE"
 
 

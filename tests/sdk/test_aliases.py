@@ -86,6 +86,7 @@ def test_what_names_no_alias_is_refused(client: Client, text: str) -> None:
 def test_the_command_sets_an_alias_only_where_it_saw_it(fake: Fake, run: Run) -> None:
     result = run("models alias set cells-v@1 champion --reason why")
     assert result.exit_code == 0, result.output
+    assert "cells-v@1, which it named already" in result.stdout
     assert fake.calls["SetModelAlias"][0].expected_version == 1
     run("models alias set cells-v@1 champion --expect 0")
     assert fake.calls["SetModelAlias"][1].expected_version == 0

@@ -60,9 +60,15 @@ class Bench:
         else:
             job.result.metrics["test/map50"] = 0.875
             job.result.details.update({"latency": LATENCY, "size_bytes": 4 << 20, "images": 6})
-        self._fake.script("WatchJob", world.watched(job, [world.state(1, job.state, job.reason)]))
+        events = [
+            world.state(1, training.JOB_STATE_PENDING, training.Reason(code="QUOTA_WAIT")),
+            world.event(2, progress=training.Progress(phase="measuring")),
+            world.state(3, job.state, job.reason),
+        ]
         self.jobs[job.name] = job
-        return job
+        accepted = training.Job(name=job.name, model_variant=job.model_variant, state=training.JOB_STATE_PENDING)
+        self._fake.script("WatchJob", world.watched(accepted, events))
+        return accepted
 
 
 @pytest.fixture
@@ -106,6 +112,12 @@ def test_the_command_shows_one_table(run: Run, bench: Bench) -> None:
     assert "test/map50" in titles
     assert [row[0] for row in rows] == ["cells-v@1", "cells-v@1/onnx-fp32", "cells-v@1/onnx-int8"] * 2
     assert "0.8750" in rows[0]
+    told = result.stderr.splitlines()
+    assert told[:3] == [
+        "cells-v@1: waiting for other jobs",
+        "cells-v@1: measuring",
+        "cells-v@1/onnx-fp32: waiting for other jobs",
+    ]
     found = json.loads(run("benchmark cells-v@1 -o json").stdout)
     assert [one["variant"] for one in found] == ["", "onnx-fp32", "onnx-int8"]
     assert found[0]["latency"]["p50Ms"] == 5.5

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from google.protobuf.empty_pb2 import Empty
 
 from bloomery.cli._output import text
@@ -172,6 +173,28 @@ def test_what_goes_with_a_version_is_shown_before_it_is_deleted(fake: Fake, run:
     assert len(fake.calls["DeleteModelVersion"]) == len(fake.calls["PreviewModelDeletion"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("holders", "line", "told"),
+    [
+        ({"model_aliases": [f"{world.MODEL.name}/aliases/champion"]}, "cells-v@1", "models alias remove"),
+        ({"deployments": ["projects/cells/deployments/door"]}, "cells-v --all", "deploy delete"),
+    ],
+)
+def test_what_the_server_would_refuse_to_delete_is_not_asked_for(
+    fake: Fake, run: Run, holders: dict[str, list[str]], line: str, told: str
+) -> None:
+    fake.answer("PreviewModelDeletion", inference.ModelDeletion(model_versions=[world.MODEL_VERSION.name], **holders))
+    shown = run(f"models delete {line}")
+    assert (shown.exit_code, "[y/N]" in shown.output) == (4, False)
+    assert told in shown.stderr
+
+
+def test_an_update_of_nothing_is_a_mistake(fake: Fake, run: Run) -> None:
+    result = run("models update cells-v@1")
+    assert (result.exit_code, "give what to change" in result.stderr) == (2, True)
+    assert "UpdateModelVersion" not in fake.calls
+
+
 FORMS = [
     inference.ModelForm(id="onnx-fp32"),
     inference.ModelForm(id="onnx-int8"),
@@ -238,7 +261,11 @@ def test_all_forms_are_made_one_after_the_other_and_what_cannot_be_made_is_said(
     assert result.exit_code == 0, result.output
     assert [call.precision for call in fake.calls["OptimizeModelVersion"]] == ["fp32", "int8"]
     assert "onnx-int8: map50 is 0.1 instead of 0.8" in result.stderr
-    assert "tensorrt-fp16: a GPU" in result.stderr
+    assert result.stderr.splitlines()[:3] == [
+        "tensorrt-fp16 is left out: it needs a GPU",
+        "onnx-fp32, 1 of 2",
+        "onnx-int8, 2 of 2",
+    ]
     assert "passed on 32 images" in result.stdout
     fake.answer("ListModelVariants", inference.ListModelVariantsResponse(model_variants=[failed]))
     assert run("optimize cells-v@1 --to all").exit_code == 1

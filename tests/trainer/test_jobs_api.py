@@ -180,6 +180,8 @@ async def test_a_dataset_must_be_ready_and_of_the_recipes_task(hand: Hand) -> No
     other = ready_version()
     other.spec.task = TASK_TYPE_CLASSIFY
     hand.trainer.world.datasets.versions[DATASET] = other
+    refused = await failure(hand.trainer.jobs.CreateJob(request()))
+    assert "recipes/scripted is for detect, " in refused.message
     assert await reason_of(hand.trainer.jobs.CreateJob(request())) == "TASK_MISMATCH"
 
 

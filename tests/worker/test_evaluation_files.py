@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -163,6 +164,15 @@ def test_pictures_are_small_and_few(page: Page, files: Path) -> None:
     assert pictures
     assert max(max(Image.open(io.BytesIO(one)).size) for one in pictures) <= 480
     assert (files / "report.html").stat().st_size < 5 << 20
+
+
+def test_what_is_missed_and_what_is_seen_where_nothing_is_are_called_so(page: Page) -> None:
+    told = "".join(page.text)
+    assert re.search(r"\n\S+ missed: \d+\n", told)
+    assert re.search(r"\n\S+ seen where nothing is: \d+\n", told)
+    assert f"{HOSTILE} taken for person: " in told
+    assert "background taken for" not in told
+    assert "taken for background" not in told
 
 
 def test_images_that_cannot_be_read_are_named_without_a_picture(files: Path, tmp_path: Path, tags: Version) -> None:

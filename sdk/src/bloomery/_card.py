@@ -133,7 +133,7 @@ def _metrics(metrics: Mapping[str, float]) -> str:
 
 def _variant(variant: inference.ModelVariant) -> Row:
     parity, speed, measured = variant.parity, variant.latency, variant.HasField("latency")
-    compared = f"{'passed' if parity.passed else 'failed'} on {parity.image_count} images ({parity.limits})"
+    compared = f"{'passed' if parity.passed else 'failed'} on {parity.image_count} images, limits {parity.limits}"
     has_metric = parity.original_metric or parity.variant_metric
     return (
         short(variant.name),

@@ -1,7 +1,7 @@
 """Values that the client returns beside handles."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
@@ -44,6 +44,11 @@ Progress = Callable[[Step], None]
 
 def unseen(step: Step) -> None:
     """The progress of work that nobody watches."""
+
+
+def of(what: str, progress: Progress) -> Progress:
+    """Tell `progress` the steps of one of several things, with its name before each phase."""
+    return lambda step: progress(replace(step, phase=f"{what}: {step.phase}"))
 
 
 @dataclass(frozen=True)

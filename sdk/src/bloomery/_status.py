@@ -40,6 +40,8 @@ _LOOK = {
     "label": "`bloomery labels list` shows what there is",
     "job": "`bloomery jobs list` shows what there is",
     "recipe": "`bloomery recipes list` shows what there is",
+    "deployment": "`bloomery deploy list` shows what there is",
+    "annotation set": "`bloomery annotations show IMAGE` shows what there is",
 } | dict.fromkeys(
     ("model", "model version"),
     "`bloomery models list` shows what there is, `bloomery jobs list` what may still be in the making",

@@ -20,9 +20,9 @@ from bloomery._folder_images import upload_images
 from bloomery._jobs import Images, Parameter, applied
 from bloomery._labels import asset_filter, class_of
 from bloomery._means import Means, means
-from bloomery._names import parent_of
+from bloomery._names import parent_of, short
 from bloomery._reproduction import repetition
-from bloomery._results import Progress, Step, unseen
+from bloomery._results import Progress, Step, of, unseen
 from bloomery._session import Session
 from bloomery._versions import find_dataset_version, get_model_version, recorded_version
 from bloomery.inference import v1 as inference
@@ -44,6 +44,8 @@ class AsyncJob(AsyncWork):
             if event.kind == "progress":
                 seen = event.proto.progress
                 progress(Step(seen.phase, seen.epoch, seen.epochs))
+            elif self.reason.code == "QUOTA_WAIT":
+                progress(Step("waiting for other jobs"))
         return self.check()
 
     async def update(
@@ -189,7 +191,7 @@ class AsyncModelVersion(AsyncServing):
             on: the dataset version, or its name such as "cells-v@1"; the one that it was trained on by default.
             split: whose images; what the model was trained on flatters it.
             device: "cpu" or "gpu"; only variants that are made for it are measured.
-            progress: told how far the present job is.
+            progress: told what is measured, and how far that is.
 
         Raises:
             InvalidArgument: it was imported, and no dataset version is named.
@@ -217,7 +219,7 @@ class AsyncModelVersion(AsyncServing):
                 await job.cancel()
                 raise errors.FailedPrecondition(waits.message, hint="measure on another device")
             with suppress(errors.JobFailed):
-                await job.wait(progress=progress)
+                await job.wait(progress=of(f"{short(self.name)}{f'/{variant}' * bool(variant)}", progress))
             rows.append(Benchmark(job.proto))
         return rows
 

@@ -29,6 +29,7 @@ def show_job(job: "Job", output: Output, *, preflight: "PreflightReported | None
         "preflight": needs(preflight) if preflight else "",
         "metrics": headline(sorted(job.metrics.items())),
         "recipe": proto.recipe,
+        "base": proto.base if job.kind == "TRAIN" else "",
         "dataset": proto.dataset_version,
         "assets": _assets(job),
         "folder": _folder(job),

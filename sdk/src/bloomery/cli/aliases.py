@@ -142,10 +142,11 @@ def _current(client: "Client", name: str) -> int:
 def _show(alias: "ModelAlias", output: Output, *, before: int) -> None:
     """Write an alias that was just set, and which version it named before."""
     model = id_of(parent_of(alias.name))
+    already = ", which it named already" if id_of(alias.model_version) == str(before) else ""
     rows = {
         "name": alias.name,
         "version": short(alias.model_version),
-        "before": f"{model}@{before}" if before else "",
+        "before": f"{model}@{before}{already}" if before else "",
         "by": alias.updater,
         "reason": alias.reason,
         "measured": _all_measured(alias.figures, alias.proto.comparison),

@@ -141,11 +141,8 @@ def _row(found: "AnnotationSet") -> tuple[object, ...]:
 
 
 def place(shape: "Shape") -> str:
-    """Where a shape is, as short as it goes: pixels of a box, points of an outline."""
-    match shape.WhichOneof("geometry"):
-        case "box":
-            return f"{shape.box.x:.1f} {shape.box.y:.1f} {shape.box.width:.1f} {shape.box.height:.1f}"
-        case "polygon":
-            return f"{sum(len(ring.coordinates) // 2 for ring in shape.polygon.rings)} points"
-        case _:
-            return ""
+    """Where a shape is: its box in pixels, or the one around its outline or mask; nothing of a tag."""
+    from bloomery._shapes import bounds
+
+    box = bounds(shape)
+    return f"{box.x:.1f} {box.y:.1f} {box.width:.1f} {box.height:.1f}" if box else ""

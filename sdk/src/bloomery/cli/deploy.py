@@ -80,6 +80,9 @@ def update(
     output: OutputOption = Output.table,
 ) -> None:
     """Let another version answer once it is loaded, or change its share, and wait until that is reached."""
+    if model is None and traffic is None and not shadow and variant is None and not label:
+        what = "give what to change: --model, --traffic, --shadow, --variant or --label"
+        raise typer.BadParameter(what, param_hint="--model")
     with connect(project) as client:
         found = client.deployment(deployment)
         labels = pairs(label, "--label") if label else None
@@ -194,8 +197,13 @@ def _told(rate: "DisagreementRate | None") -> str:
     counts = f"{rate.disagreed_count} of {rate.compared_count} requests that were asked of both"
     skipped = f"; {rate.skipped_count} more were not compared" if rate.skipped_count else ""
     if not rate.disagreed_count:
-        return f"{pair} are not distinguishable: they disagree on {counts}, at most {rate.upper:.1%} of all{skipped}"
-    return f"{pair} disagree on {counts}: {rate.rate:.1%}, 95 % interval {rate.lower:.1%} to {rate.upper:.1%}{skipped}"
+        return f"{pair} are not distinguishable: they disagree on {counts}, at most {_percent(rate.upper)} of all{skipped}"
+    interval = f"95 % interval {_percent(rate.lower)} to {_percent(rate.upper)}"
+    return f"{pair} disagree on {counts}: {_percent(rate.rate)}, {interval}{skipped}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
 
 
 def _reach(deployment: "Deployment", output: Output, *, detach: bool) -> None:

@@ -132,6 +132,8 @@ def update(
     output: OutputOption = Output.table,
 ) -> None:
     """Change what is said of a version, or whether it is offered; by its number it works on."""
+    if note is None and active is None:
+        raise typer.BadParameter("give what to change: --note, --active or --inactive", param_hint="--note")
     with connect(project) as client:
         show_version(client.model_version(version).update(note=note, active=active), output)
 
@@ -198,9 +200,24 @@ def delete(
     with connect(project) as client:
         found = client.model(model) if all_ else client.model_version(model)
         if not yes:
-            _show_deletion(found.deletion())
+            going = found.deletion()
+            _show_deletion(going)
+            _check_deletion(going, whole=all_)
             typer.confirm(f"Delete {found.name} with all of this?", abort=True)
         found.delete()
+
+
+def _check_deletion(found: "ModelDeletion", *, whole: bool) -> None:
+    """End here what the server would refuse after people have said yes."""
+    if found.deployments:
+        _refuse("deployments need it: let them serve another version, or delete them, `bloomery deploy delete NAME`")
+    if found.model_aliases and not whole:
+        _refuse("aliases name it: move them, `bloomery models alias set`, or remove them, `bloomery models alias remove`")
+
+
+def _refuse(reason: str) -> None:
+    typer.echo(f"It cannot be deleted while {reason}.", err=True)
+    raise typer.Exit(4)
 
 
 def _show_deletion(found: "ModelDeletion") -> None:

@@ -70,12 +70,15 @@ def _make(
 def _make_all(client: "Client", model: "ModelVersion", on: str, settings: "Mapping[str, Parameter]") -> None:
     """Make one after the other, so that each is measured alone; what cannot be made is said, and does not end it."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    for form in client.model_forms():
+    forms = list(client.model_forms())
+    made = [form for form in forms if not form.needs]
+    for form in forms:
+        if form.needs:
+            console.print(f"{form.id} is left out: it needs {escape(form.needs)}")
+    for number, form in enumerate(made, 1):
+        console.print(f"{form.id}, {number} of {len(made)}")
         try:
-            if form.needs:
-                console.print(f"{form.id}: {escape(form.needs)}")
-            else:
-                _make(client, model, form.id, on, settings)
+            _make(client, model, form.id, on, settings)
         except (errors.OptimizeFailed, errors.FailedPrecondition, errors.InvalidArgument) as error:
             console.print(f"{form.id}: {escape(error.message)}")
 
@@ -85,7 +88,7 @@ def _show(variant: "ModelVariant", output: Output) -> None:
     rows = {
         "name": variant.name,
         "state": variant.state,
-        "parity": f"{'passed' if parity.passed else 'failed'} on {parity.image_count} images ({parity.limits})",
+        "parity": f"{'passed' if parity.passed else 'failed'} on {parity.image_count} images, limits {parity.limits}",
         "geometry error": f"{parity.max_geometry_error:.3g} px",
         "score error": f"{parity.max_score_error:.3g}",
         "metric": _metric(parity),

@@ -91,6 +91,8 @@ def run(
     if deployment:
         # What comes first is an image then.
         images, version = [*filter(None, [version]), *(images or [])], None
+    elif version and not images and assets is None and (BLOB in version or Path(version).exists()):
+        raise typer.BadParameter(f"{version} is no model: name one before the images", param_hint="MODEL[@VERSION]")
     _check(images or [], assets=assets is not None, save=save is not None, to_annotations=to_annotations)
     if format and to is None:
         raise typer.BadParameter("needs --to: the folder to write to", param_hint="--format")

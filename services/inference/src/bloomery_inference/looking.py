@@ -86,7 +86,8 @@ def look_at(width: int, height: int, spec: InputSpec, options: Options) -> Look:
 def _region(box: Box, width: int, height: int) -> Window:
     if found := Window.around(box, width, height):
         return found
-    text = f"nothing of the image, which has {width} x {height} pixels, lies in it"
+    asked = f"{box.x:g},{box.y:g},{box.width:g},{box.height:g}"
+    text = f"nothing of the image, which has {width} x {height} pixels, lies in the region {asked}"
     raise InvalidArgument([FieldViolation("region", text)], reason="REGION_OUTSIDE")
 
 

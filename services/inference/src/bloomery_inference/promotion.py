@@ -84,4 +84,6 @@ def _why(condition: Condition, figure: Figure | None, evaluations: Sequence[Eval
     known = sorted({name for one in evaluations if one.variant == condition.variant for name in one.metrics})
     more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
     there = f"there are {', '.join(known[:_LISTED])}{more}" if known else "nothing was"
-    return f"it was not measured, {there}; evaluate the {'variant' if condition.variant else 'version'}"
+    meant = [name for name in known if name.endswith(f"/{condition.metric}")]
+    fix = f"say {' or '.join(meant)}" if meant else f"evaluate the {'variant' if condition.variant else 'version'}"
+    return f"it was not measured, {there}; {fix}"

@@ -49,8 +49,10 @@ def share_of(change: DeploymentChange, traffic: int, shadow: bool) -> dict[str, 
 
 
 def retargeted(deployment: Deployment, change: DeploymentChange, uid: str) -> dict[str, object]:
-    """The columns that change when the variant `uid` is wanted."""
+    """The columns that change when the variant `uid` is wanted. Raise FailedPrecondition NO_CANDIDATE."""
     if uid == deployment.serving:
+        if change.shadow or change.traffic not in (None, _ALL):
+            raise _no_candidate(deployment, "serves that already; name another version to get a share")
         return without_candidate()
     if uid == deployment.candidate:
         return share_of(change, deployment.traffic, deployment.shadow) if deployment.serving else {}
@@ -68,12 +70,15 @@ def without_candidate() -> dict[str, object]:
 def reshared(deployment: Deployment, change: DeploymentChange) -> dict[str, object]:
     """The columns of another share of the candidate. Raise FailedPrecondition NO_CANDIDATE."""
     if not (deployment.serving and deployment.candidate):
-        fix = "name the version that is to get a share"
-        message = f"{name_of(deployment)} has no candidate beside what serves; {fix}"
-        raise FailedPrecondition(
-            "NO_CANDIDATE", message, [PreconditionViolation("NO_CANDIDATE", name_of(deployment), fix)]
-        )
+        raise _no_candidate(deployment, "has no candidate beside what serves; name the version that is to get a share")
     return share_of(change, deployment.traffic, deployment.shadow)
+
+
+def _no_candidate(deployment: Deployment, what: str) -> FailedPrecondition:
+    message = f"{name_of(deployment)} {what}: `bloomery deploy update {deployment.id} --model MODEL@2 --traffic 10`"
+    return FailedPrecondition(
+        "NO_CANDIDATE", message, [PreconditionViolation("NO_CANDIDATE", name_of(deployment), what)]
+    )
 
 
 def rolled_back(

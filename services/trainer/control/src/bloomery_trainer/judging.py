@@ -240,8 +240,10 @@ def _check_state(resolved: Resolved, recipe: Recipe) -> None:
     if dataset.unready:
         raise _refused("DATASET_NOT_READY", dataset.name, f"{dataset.name} is not READY", dataset.unready)
     if dataset.task is not recipe.task:
-        what = f"{recipe.resource_name} is for {recipe.task.name}, {dataset.name} for {dataset.task.name}"
-        fix = "choose a recipe of the dataset's task, or build a version for the recipe's"
+        used = resolved.wish.model_version or recipe.resource_name
+        what = f"{used} is for {recipe.task.name.lower()}, {dataset.name} for {dataset.task.name.lower()}"
+        other = "model" if resolved.wish.model_version else "recipe"
+        fix = f"choose a {other} of the dataset's task, or a version that is built for the {other}'s"
         raise _refused("TASK_MISMATCH", dataset.name, what, fix)
 
 

@@ -73,7 +73,8 @@ class Parity:
                     f"a loss of at most {self.limits.loss:g} is allowed"
                 )
                 least, most = self.losses.get(name, (before - after,) * 2)
-                yield f"{told}, and so few images leave {least:.3f} to {most:.3f} open" if self._is_open(name) else told
+                left_open = f", and so few images leave {least:z.3f} to {most:z.3f} open"
+                yield f"{told}{left_open * self._is_open(name)}"
 
     def _is_open(self, metric: str) -> bool:
         """Whether a loss may be chance: with other images of this kind it may be small enough."""

@@ -14,7 +14,7 @@ from bloomery_vision.colors import color
 
 SIDE = 300
 """Of the square from 0 to 1, in units of the drawing."""
-_LEFT, _TOP, _RIGHT, _BOTTOM = 44, 12, 12, 40
+_LEFT, _TOP, _RIGHT, _BOTTOM = 54, 12, 12, 40
 _TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _TIGHT = 0.002
 """Points that are nearer to the line than this are left out."""

@@ -171,8 +171,8 @@ def _most_mistaken(evaluation: Evaluation, names: Sequence[str | None]) -> list[
 def _cell(evaluation: Evaluation, cell: Cell, album: Album) -> dict[str, object]:
     return {
         "id": _id(evaluation, cell.truth, cell.predicted),
-        "truth": cell.truth or _BACKGROUND,
-        "predicted": cell.predicted or _BACKGROUND,
+        "truth": cell.truth,
+        "predicted": cell.predicted,
         "count": cell.count,
         "examples": [
             {"file_name": one.row.file_name, "score": one.score, "picture": album.thumbnail(one)}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.json_format import ParseDict
 
 from bloomery.cli._output import text
 from bloomery.common.v1 import Artifact
@@ -183,7 +184,9 @@ def test_what_goes_with_a_version_is_shown_before_it_is_deleted(fake: Fake, run:
 def test_what_the_server_would_refuse_to_delete_is_not_asked_for(
     fake: Fake, run: Run, holders: dict[str, list[str]], line: str, told: str
 ) -> None:
-    fake.answer("PreviewModelDeletion", inference.ModelDeletion(model_versions=[world.MODEL_VERSION.name], **holders))
+    going = inference.ModelDeletion(model_versions=[world.MODEL_VERSION.name])
+    ParseDict(holders, going)
+    fake.answer("PreviewModelDeletion", going)
     shown = run(f"models delete {line}")
     assert (shown.exit_code, "[y/N]" in shown.output) == (4, False)
     assert told in shown.stderr

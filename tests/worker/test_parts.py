@@ -305,6 +305,7 @@ def test_a_loss_that_may_be_chance_is_told_as_such() -> None:
     open_, clear = failure((-0.01, 0.07)), failure((0.02, 0.04))
     assert str(open_).endswith("a loss of at most 0.01 is allowed, and so few images leave -0.010 to 0.070 open")
     assert open_.hint.startswith("compare it on more images")
+    assert str(failure((-0.0001, 0.07))).endswith("leave 0.000 to 0.070 open")
     assert str(clear).endswith("a loss of at most 0.01 is allowed")
     assert clear.hint == "keep a more exact form, or calibrate on more images"
 

@@ -197,7 +197,8 @@ def _told(rate: "DisagreementRate | None") -> str:
     counts = f"{rate.disagreed_count} of {rate.compared_count} requests that were asked of both"
     skipped = f"; {rate.skipped_count} more were not compared" if rate.skipped_count else ""
     if not rate.disagreed_count:
-        return f"{pair} are not distinguishable: they disagree on {counts}, at most {_percent(rate.upper)} of all{skipped}"
+        most = f"at most {_percent(rate.upper)} of all"
+        return f"{pair} are not distinguishable: they disagree on {counts}, {most}{skipped}"
     interval = f"95 % interval {_percent(rate.lower)} to {_percent(rate.upper)}"
     return f"{pair} disagree on {counts}: {_percent(rate.rate)}, {interval}{skipped}"
 

@@ -212,7 +212,8 @@ def _check_deletion(found: "ModelDeletion", *, whole: bool) -> None:
     if found.deployments:
         _refuse("deployments need it: let them serve another version, or delete them, `bloomery deploy delete NAME`")
     if found.model_aliases and not whole:
-        _refuse("aliases name it: move them, `bloomery models alias set`, or remove them, `bloomery models alias remove`")
+        move, remove = "`bloomery models alias set`", "`bloomery models alias remove`"
+        _refuse(f"aliases name it: move them, {move}, or remove them, {remove}")
 
 
 def _refuse(reason: str) -> None:

@@ -91,9 +91,7 @@ def run(
     if deployment:
         # What comes first is an image then.
         images, version = [*filter(None, [version]), *(images or [])], None
-    elif version and not images and assets is None and (BLOB in version or Path(version).exists()):
-        raise typer.BadParameter(f"{version} is no model: name one before the images", param_hint="MODEL[@VERSION]")
-    _check(images or [], assets=assets is not None, save=save is not None, to_annotations=to_annotations)
+    _check(version or "", images or [], assets=assets is not None, save=save is not None, to_annotations=to_annotations)
     if format and to is None:
         raise typer.BadParameter("needs --to: the folder to write to", param_hint="--format")
     report = Report(output, save, to_annotations)
@@ -142,8 +140,10 @@ def _asked(
     return found, client.model_version(found.serving or found.candidate)
 
 
-def _check(images: Sequence[str], *, assets: bool, save: bool, to_annotations: bool) -> None:
+def _check(version: str, images: Sequence[str], *, assets: bool, save: bool, to_annotations: bool) -> None:
     if bool(images) == assets:
+        if not images and Path(version).is_file():
+            raise typer.BadParameter(f"{version} is no model: name one before the images", param_hint="MODEL[@VERSION]")
         raise typer.BadParameter("give images, or --assets for those of the project", param_hint="IMAGE...")
     if save and any(name.startswith(BLOB) for name in images):
         raise typer.BadParameter("cannot draw on blobs, whose bytes are not here", param_hint="--save")

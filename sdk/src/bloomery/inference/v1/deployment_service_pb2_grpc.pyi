@@ -53,7 +53,8 @@ class DeploymentServiceStub:
     """Changes what is wanted. With `model_version` that version becomes the candidate, in place of another candidate, with `traffic_percent` and `shadow` as given
     here; one that serves already only ends the rollout of another. Without it, `variant` is of the candidate, or of the serving version, and `traffic_percent`
     and `shadow` are the candidate's. A share above 0 ends a shadow. Idempotent: what is wanted already changes nothing. NOT_FOUND: there is no such version or
-    variant. FAILED_PRECONDITION `NO_CANDIDATE`: there is nothing whose share could change; name a version. `NO_VARIANT`, `VERSION_INACTIVE`: as at
+    variant. FAILED_PRECONDITION `NO_CANDIDATE`: there is nothing whose share could change, or a
+    share below 100 or a shadow is asked for of the version that serves already; name another version. `NO_VARIANT`, `VERSION_INACTIVE`: as at
     CreateDeployment. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat.
     """
     PauseDeployment: grpc.UnaryUnaryMultiCallable[deployment_service_pb2.PauseDeploymentRequest, deployment_pb2.Deployment]
@@ -104,7 +105,8 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
     """Changes what is wanted. With `model_version` that version becomes the candidate, in place of another candidate, with `traffic_percent` and `shadow` as given
     here; one that serves already only ends the rollout of another. Without it, `variant` is of the candidate, or of the serving version, and `traffic_percent`
     and `shadow` are the candidate's. A share above 0 ends a shadow. Idempotent: what is wanted already changes nothing. NOT_FOUND: there is no such version or
-    variant. FAILED_PRECONDITION `NO_CANDIDATE`: there is nothing whose share could change; name a version. `NO_VARIANT`, `VERSION_INACTIVE`: as at
+    variant. FAILED_PRECONDITION `NO_CANDIDATE`: there is nothing whose share could change, or a
+    share below 100 or a shadow is asked for of the version that serves already; name another version. `NO_VARIANT`, `VERSION_INACTIVE`: as at
     CreateDeployment. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat.
     """
     PauseDeployment: aio.UnaryUnaryMultiCallable[deployment_service_pb2.PauseDeploymentRequest, deployment_pb2.Deployment]  # type: ignore[assignment]
@@ -176,7 +178,8 @@ class DeploymentServiceServicer(metaclass=abc_1.ABCMeta):
         """Changes what is wanted. With `model_version` that version becomes the candidate, in place of another candidate, with `traffic_percent` and `shadow` as given
         here; one that serves already only ends the rollout of another. Without it, `variant` is of the candidate, or of the serving version, and `traffic_percent`
         and `shadow` are the candidate's. A share above 0 ends a shadow. Idempotent: what is wanted already changes nothing. NOT_FOUND: there is no such version or
-        variant. FAILED_PRECONDITION `NO_CANDIDATE`: there is nothing whose share could change; name a version. `NO_VARIANT`, `VERSION_INACTIVE`: as at
+        variant. FAILED_PRECONDITION `NO_CANDIDATE`: there is nothing whose share could change, or a
+        share below 100 or a shadow is asked for of the version that serves already; name another version. `NO_VARIANT`, `VERSION_INACTIVE`: as at
         CreateDeployment. ABORTED `ETAG_MISMATCH`: the etag is old; read again and repeat.
         """
 

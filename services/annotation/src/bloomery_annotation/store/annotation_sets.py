@@ -32,7 +32,8 @@ async def find(tx: Transaction, asset: Asset, set_id: str, revision: int = 0) ->
     if row is None:
         name = ANNOTATION_SET.format(project=asset.project_id, asset=asset.id, annotation_set=set_id)
         which = f"{name} at revision {revision}" if revision else name
-        raise NotFound("annotation set", which, "list its revisions" if revision else "list those of the image, or save it with allow_missing")
+        hint = "list its revisions" if revision else "list those of the image, or save it with allow_missing"
+        raise NotFound("annotation set", which, hint)
     return _set(asset.project_id, row)
 
 

@@ -273,7 +273,7 @@ async def _target(tx: Transaction, deployment: Deployment, name: str | None) -> 
         return version
     selector = parse_selector(name, "deployment.model_version")
     if (selector.project, selector.model) != (deployment.project, deployment.model):
-        text = f"must be a version of {deployment.model}, of which the deployment is; make another one for another model"
+        text = f"must be a version of {deployment.model}, of which it is; make another deployment for another model"
         raise InvalidArgument([FieldViolation("deployment.model_version", text)])
     version = await models.get_version(tx, selector)
     if version is None:

@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help setup check chart images test test-fast test-services test-worker soak soak-seeds soak-races soak-predictions soak-requests soak-schedules soak-rounds soak-endurance soak-imports demo protos bench parts clean
+.PHONY: help setup check chart images test test-cluster test-fast test-services test-worker soak soak-seeds soak-races soak-predictions soak-requests soak-schedules soak-rounds soak-endurance soak-imports demo protos bench parts clean
 
 PYPROJECTS := $(shell git ls-files '*pyproject.toml')
 # Options for pytest, such as ARGS="tests/kit -k pages".
@@ -43,18 +43,22 @@ test-fast: setup ## the tests that need neither a server nor training; ARGS="...
 	@$(MAKE) --jobs 2 test-services test-worker QUICK=1
 
 test-services:
-	@.venv/bin/python -m pytest --ignore tests/worker -n 3 $(SHARED) $(if $(QUICK),-m "not real_server and not real_training") $(ARGS)
+	@.venv/bin/python -m pytest --ignore tests/worker --ignore tests/cluster -n 3 $(SHARED) $(if $(QUICK),-m "not real_server and not real_training") $(ARGS)
 
 # What it prints comes when it has ended, so that it does not mix with the other part's.
 test-worker:
 	@output=$$(.venv-worker/bin/python -m pytest tests/worker -n 2 $(SHARED) $(if $(QUICK),-m "not real_training") $(ARGS) 2>&1) \
 		|| failed=$$?; echo "$$output"; exit $${failed:-0}
 
+test-cluster: setup ## the tests on the Kubernetes cluster of KUBECONFIG; docs/kubernetes.md says what they need
+	@: "$${KUBECONFIG:?name the kubeconfig of a cluster for tests, such as KUBECONFIG=~/.kube/config make test-cluster}"
+	@.venv/bin/python -m pytest tests/cluster -n 2 $(SHARED) $(ARGS)
+
 soak: soak-seeds soak-races soak-predictions soak-requests soak-schedules soak-imports soak-rounds soak-endurance ## all that takes hours; SEEDS=50, SCHEDULES=3000, IMPORTS=200, REQUESTS=10000, ROUNDS=100, LENGTH=1, ARGS=--write
 
 soak-seeds: setup
 	@for seed in $$(seq $(SEEDS)); do \
-		.venv/bin/python -m pytest -q --ignore tests/worker -m hypothesis --hypothesis-seed $$seed -n 3 $(SHARED); \
+		.venv/bin/python -m pytest -q --ignore tests/worker --ignore tests/cluster -m hypothesis --hypothesis-seed $$seed -n 3 $(SHARED); \
 		.venv-worker/bin/python -m pytest -q tests/worker -m hypothesis --hypothesis-seed $$seed -n 3 $(SHARED); done
 
 soak-races: setup

@@ -76,6 +76,8 @@ class World:
     datasets: Datasets
     neighbours: str
     gateway: int
+    address: str = "127.0.0.1"
+    """Where workers find this machine."""
 
     def settings(self, **changes: Any) -> TrainerSettings:
         python = self.folder / "worker-python"
@@ -88,7 +90,9 @@ class World:
         values: dict[str, Any] = {
             "database_url": databases.sqlite_url("trainer", self.folder / "training.db"),
             "object_store": FolderStoreSettings(
-                root=self.folder / "blobs", base_url=f"http://127.0.0.1:{self.gateway}", signing_key=SecretStr("k" * 32)
+                root=self.folder / "blobs",
+                base_url=f"http://{self.address}:{self.gateway}",
+                signing_key=SecretStr("k" * 32),
             ),
             "token": TOKEN,
             "annotation_target": self.neighbours,
@@ -114,8 +118,8 @@ class World:
 
 
 @asynccontextmanager
-async def running_world(folder: Path) -> AsyncIterator[World]:
-    """Neighbours and gateway for trainers whose data lie in `folder`."""
+async def running_world(folder: Path, *, address: str = "127.0.0.1") -> AsyncIterator[World]:
+    """Neighbours and gateway for trainers whose data lie in `folder`; workers find this machine at `address`."""
     host = ServiceHost(ServerOptions(drain_wait=0), authenticator=OwnerToken(TOKEN))
     datasets = Datasets()  # type: ignore[abstract]
     annotation = Annotation()  # type: ignore[abstract]
@@ -124,11 +128,11 @@ async def running_world(folder: Path) -> AsyncIterator[World]:
     await host.start()
     store = FolderStoreSettings(root=folder / "blobs", base_url="http://127.0.0.1:1", signing_key=SecretStr("k" * 32))
     gateway = await GatewayApp.open(
-        GatewaySettings(object_store=store, bind="127.0.0.1", http_port=0), draining=asyncio.Event()
+        GatewaySettings(object_store=store, bind=address, http_port=0), draining=asyncio.Event()
     )
     await gateway.start()
     try:
-        yield World(folder, annotation, datasets, f"127.0.0.1:{host.port}", gateway.port)
+        yield World(folder, annotation, datasets, f"127.0.0.1:{host.port}", gateway.port, address)
     finally:
         await gateway.close()
         await host.drain(0)
@@ -199,7 +203,7 @@ async def running_trainer(
         await app.start()
     async with (
         channel(f"127.0.0.1:{host.port}", token=TOKEN) as people,
-        channel(f"127.0.0.1:{worker_host.port}") as workers,
+        channel(f"{configured.worker_bind}:{worker_host.port}") as workers,
     ):
         try:
             yield Trainer(world, app, host, worker_host, JobServiceStub(people), WorkerServiceStub(workers))

@@ -1,6 +1,7 @@
 """A launcher without processes, to inject what a machine or a cluster may do to an attempt."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -60,6 +61,12 @@ class FakeLauncher:
 
     async def free_bytes(self) -> int | None:
         return self.free
+
+    async def follow(self, tell: Callable[[], None]) -> None:
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        pass
 
     def _fail(self, verb: str, job_uid: str) -> None:
         if fault := self.faults.get((verb, job_uid)):

@@ -53,16 +53,32 @@ class Worker:
 
     def __init__(self) -> None:
         self.folder = Path(os.environ["BLOOMERY_WORK_DIR"])
-        self.gate = self.folder.parents[2] / "gate"
+        # Beside the folders of all jobs, or in a pod's own.
+        shared = self.folder.parents[2] if len(self.folder.parents) > 2 else self.folder
+        self.gate = shared / "gate"
         self.stub = WorkerServiceStub(grpc.insecure_channel(os.environ["BLOOMERY_TRAINER_TARGET"]))
         request = StartAttemptRequest(
-            token=os.environ.pop("BLOOMERY_ATTEMPT_TOKEN"), worker_id=uuid4().hex, host="here", process_id=os.getpid()
+            token=os.environ.pop("BLOOMERY_ATTEMPT_TOKEN"),
+            worker_id=uuid4().hex,
+            host="here",
+            process_id=os.getpid(),
+            incarnation=os.environ.get("BLOOMERY_INCARNATION", ""),
         )
-        self.start = self.stub.StartAttempt(request, wait_for_ready=True, timeout=60)
+        self.start = self._begin(request)
         self.metadata = (("authorization", f"Bearer {self.start.secret}"),)
         self.sequence = 0
         self.stop = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: self.stop.set())
+
+    def _begin(self, request: StartAttemptRequest) -> Any:
+        """Begin once the former worker of the attempt is known to be gone."""
+        while True:
+            try:
+                return self.stub.StartAttempt(request, wait_for_ready=True, timeout=60)
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+                time.sleep(0.1)
 
     def call(self, method: Callable[..., Any], request: object) -> Any:
         """Call until the service is there again."""
@@ -121,9 +137,8 @@ class Worker:
         self.call(self.stub.FinishAttempt, FinishAttemptRequest(**end))
 
     def leave(self, code: int, *, finished: bool = False, reason: dict[str, object] | None = None) -> None:
-        temporary = self.folder / "termination.tmp"
-        temporary.write_text(json.dumps({"exit_code": code, "finished": finished, "reason": reason, "epoch": 0}))
-        temporary.rename(os.environ["BLOOMERY_TERMINATION_FILE"])
+        words = {"exit_code": code, "finished": finished, "reason": reason, "epoch": 0}
+        Path(os.environ["BLOOMERY_TERMINATION_FILE"]).write_text(json.dumps(words))
         os._exit(code)
 
 

@@ -105,7 +105,9 @@ def attempt(**fields: Any) -> Attempt:
 
 
 seconds = st.sampled_from([0.0, 5.0, 50.0, 500.0, 5_000.0])
-reason_codes = st.sampled_from(["WORKER_LOST", "STALLED", "OOM_HOST", "OOM_GPU", "CONFIG_ERROR", "EVICTED"])
+reason_codes = st.sampled_from(
+    ["IMAGE_PULL", "WORKER_LOST", "STALLED", "OOM_HOST", "OOM_GPU", "CONFIG_ERROR", "EVICTED"]
+)
 some_reasons = st.builds(Reason, reason_codes, st.just("m"), st.just("h"), st.booleans())
 incarnations = st.sampled_from(["", "pod-1", "pod-2"])
 launched_things = st.builds(
@@ -144,6 +146,7 @@ facts = st.builds(
     obstacle=st.none() | some_reasons,
     waited=seconds,
     silent=seconds,
+    refused=seconds,
     stalled=seconds,
     ended=seconds,
     queued=seconds,
@@ -215,6 +218,14 @@ def test_an_active_job_whose_worker_is_gone_never_just_waits(known: Facts) -> No
     gone = known.launched is None or known.launched.phase is Phase.ENDED
     if known.job.state in ACTIVE and gone:
         assert not isinstance(decide(known, POLICY), actions.Wait | actions.Note | actions.Stop)
+
+
+@pytest.mark.parametrize("code", sorted(reasons.REFUSALS))
+def test_what_keeps_a_worker_from_its_start_may_pass(code: str) -> None:
+    refused = Launched("u", 1, Phase.WAITING, reason=Reason(code, "m", retriable=True))
+    queued = Facts(job_in(State.QUEUED), attempt(worker_id=None), refused, refused=POLICY.refusal_grace)
+    assert decide(queued, POLICY) == actions.Note(refused.reason)
+    assert decide(replace(queued, refused=POLICY.refusal_grace + 1), POLICY) == actions.Condemn(refused.reason)
 
 
 def test_the_delay_doubles_up_to_its_limit() -> None:

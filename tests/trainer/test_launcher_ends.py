@@ -9,15 +9,6 @@ import pytest
 from tests.trainer.shell_workers import UID, Bench, ended, runs, said, seen, written
 
 
-async def test_an_exit_code_is_seen(bench: Bench) -> None:
-    bench.script("exit 42")
-    launcher = bench.launcher()
-    await launcher.launch(bench.order())
-    thing = await seen(launcher, ended)
-    assert thing is not None
-    assert (thing.exit_code, thing.termination) == (42, None)
-
-
 async def test_a_signal_is_seen(bench: Bench) -> None:
     bench.script("kill -9 $$")
     launcher = bench.launcher()
@@ -25,18 +16,6 @@ async def test_a_signal_is_seen(bench: Bench) -> None:
     thing = await seen(launcher, ended)
     assert thing is not None
     assert thing.exit_code == -signal.SIGKILL
-
-
-async def test_last_words_outlive_the_server(bench: Bench) -> None:
-    words = '{"exit_code": 42, "finished": false, "reason": {"code": "X", "message": "m"}, "epoch": 3, "later": 1}'
-    bench.script(f"echo '{words}' >\"$BLOOMERY_TERMINATION_FILE\"; exit 1")
-    await bench.launcher().launch(bench.order())
-    thing = await seen(bench.launcher(), ended)
-    assert thing is not None
-    assert thing.termination is not None
-    assert (thing.exit_code, thing.termination.epoch) == (42, 3)
-    assert thing.termination.reason is not None
-    assert thing.termination.reason.code == "X"
 
 
 @pytest.mark.parametrize("words", ["", "{", "[]", '{"exit_code": "often"}', "x" * 5000])

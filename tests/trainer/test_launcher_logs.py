@@ -5,17 +5,7 @@ from pathlib import Path
 import pytest
 
 from bloomery_trainer.launcher import logfile
-from tests.trainer.shell_workers import UID, Bench, ended, runs, seen, until, written
-
-
-async def test_the_last_lines_of_a_worker_can_be_read(bench: Bench) -> None:
-    bench.script("seq 1 100; printf unfinished; exit 0")
-    launcher = bench.launcher()
-    await launcher.launch(bench.order())
-    await seen(launcher, ended)
-    assert await written(launcher, tail=3) == ["99", "100", "unfinished"]
-    assert await written(launcher, tail=0) == []
-    assert len(await written(launcher, tail=1000)) == 101
+from tests.trainer.shell_workers import UID, Bench, runs, seen, until, written
 
 
 async def test_a_workers_lines_can_be_followed_until_it_ends(bench: Bench) -> None:

@@ -10,24 +10,6 @@ from bloomery_trainer.launcher import Launched, LaunchError, Phase, procfs
 from tests.trainer.shell_workers import UID, Bench, ended, runs, seen
 
 
-async def test_launching_again_starts_nothing(bench: Bench) -> None:
-    launcher = bench.launcher()
-    await launcher.launch(bench.order())
-    await seen(launcher, runs)
-    await launcher.launch(bench.order())
-    await bench.launcher().launch(bench.order())
-    await asyncio.sleep(0.2)
-    assert bench.starts() == 1
-
-
-async def test_launchers_that_race_start_one_process(bench: Bench) -> None:
-    launchers = [bench.launcher() for _ in range(8)]
-    await asyncio.gather(*(launcher.launch(bench.order()) for launcher in launchers))
-    await seen(launchers[0], runs)
-    await asyncio.sleep(0.3)
-    assert bench.starts() == 1
-
-
 async def test_another_launcher_finds_the_process_again(bench: Bench) -> None:
     await bench.launcher().launch(bench.order())
     found = await seen(bench.launcher(), runs)

@@ -78,6 +78,10 @@ def load_settings(kind: type[S]) -> S:
         raise SystemExit("\n".join(["wrong settings:", *lines])) from None
 
 
+_CHOICES = ("folder", "s3", "process", "kubernetes")
+"""Values of `kind`, which a location names where it has passed through a choice."""
+
+
 def _variable(location: tuple[int | str, ...]) -> str:
-    parts = [str(part) for part in location if part not in ("folder", "s3")]
+    parts = [str(part) for part in location if part not in _CHOICES]
     return PREFIX + _DELIMITER.join(parts).upper()

@@ -7,6 +7,7 @@ from pathlib import Path
 from bloomery.training.v1 import add_JobServiceServicer_to_server, add_WorkerServiceServicer_to_server
 from bloomery_kit.database import Database
 from bloomery_kit.errors import Unavailable
+from bloomery_kit.leases import Lease
 from bloomery_kit.loops import Loops
 from bloomery_kit.migrations import check_schema, migrate
 from bloomery_kit.objects import open_object_store
@@ -18,6 +19,7 @@ from bloomery_trainer.housekeeping import LOOP as HOUSEKEEPING
 from bloomery_trainer.housekeeping import Housekeeping
 from bloomery_trainer.installed import recipe_texts
 from bloomery_trainer.launcher import Launcher, Phase
+from bloomery_trainer.launcher.kubernetes.launcher import KubernetesLauncher
 from bloomery_trainer.launcher.process import ProcessLauncher
 from bloomery_trainer.leadership import Leadership
 from bloomery_trainer.neighbours import Neighbours
@@ -25,7 +27,7 @@ from bloomery_trainer.recipes import Catalogue
 from bloomery_trainer.reconcile import LOOP as RECONCILE
 from bloomery_trainer.reconcile import Reconciler
 from bloomery_trainer.service import JobService
-from bloomery_trainer.settings import TrainerSettings
+from bloomery_trainer.settings import KubernetesLauncherSettings, TrainerSettings
 from bloomery_trainer.streams import Streams
 from bloomery_trainer.worker_service import WorkerService
 
@@ -33,6 +35,8 @@ JOB_SERVICE = "bloomery.training.v1.JobService"
 WORKER_SERVICE = "bloomery.training.v1.WorkerService"
 SCHEMA = "training"
 _LEASE = "lease"
+_NEWS = "news"
+_NEWS_PAUSE = 0.2
 _STOP_POLL = 0.2
 _WATCH_POLL = 0.2
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -68,6 +72,7 @@ class TrainerApp:
         self.loops.add(FEED, core.feed.turn, 0.0)
         self.loops.add(_LEASE, self.leadership.campaign, core.settings.policy.lease_renew)
         self.loops.add(RECONCILE, partial(self.leadership.lead, self.reconciler.run_pass), self.reconciler.pause)
+        self.loops.add(_NEWS, partial(self.leadership.lead, self._hear), _NEWS_PAUSE)
         self.loops.add(HOUSEKEEPING, partial(self.leadership.lead, housekeeping.run), housekeeping.pause)
 
     @classmethod
@@ -88,7 +93,7 @@ class TrainerApp:
             objects=open_object_store(settings.object_store),
             catalogue=catalogue,
             neighbours=Neighbours(settings),
-            launcher=launcher or ProcessLauncher(settings.launcher),
+            launcher=launcher or _launcher(settings),
             feed=EventFeed(db, poll=settings.watch_poll or (None if db.is_sqlite else _WATCH_POLL)),
             worker_target=worker_port.target,
         )
@@ -121,14 +126,23 @@ class TrainerApp:
         """Give up the lease and close what was opened; workers go on."""
         await self._stop_leading()
         await self.loops.close()
+        await self.core.launcher.close()
         await self.core.neighbours.close()
         await self.core.db.close()
 
     async def _stop_leading(self) -> None:
-        await self.loops.close(_LEASE, RECONCILE, HOUSEKEEPING)
+        await self.loops.close(_LEASE, RECONCILE, _NEWS, HOUSEKEEPING)
         await self.leadership.give_up()
+
+    async def _hear(self, _lease: Lease) -> None:
+        await self.core.launcher.follow(self.core.moved.set)
 
     async def _check_ready(self) -> None:
         self.loops.check_ready()
         await check_schema(self.core.db, MIGRATIONS)
         await self.core.objects.check_ready()
+
+
+def _launcher(settings: TrainerSettings) -> Launcher:
+    chosen = settings.launcher
+    return KubernetesLauncher(chosen) if isinstance(chosen, KubernetesLauncherSettings) else ProcessLauncher(chosen)

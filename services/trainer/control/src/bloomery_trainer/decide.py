@@ -36,8 +36,8 @@ class Facts:
     `current` says that what is launched was looked at after the job had last moved. `judged` says that a waiting job
     was weighed against all others, and `obstacle` why it cannot be launched now, None if it can. Times are in seconds
     by a clock that never jumps: `waited` since the job came into its state, `silent` since the worker's last call,
-    `stalled` since it said that nothing moves, `ended` since the attempt's last word, `queued` and `worked` over the
-    job's life.
+    `refused` since its start is refused for the same reason, `stalled` since it said that nothing moves, `ended` since
+    the attempt's last word, `queued` and `worked` over the job's life.
     """
 
     job: Job
@@ -48,6 +48,7 @@ class Facts:
     obstacle: Reason | None = None
     waited: float = 0.0
     silent: float = 0.0
+    refused: float = 0.0
     stalled: float = 0.0
     ended: float = 0.0
     queued: float = 0.0
@@ -119,9 +120,11 @@ def _is_taken_away(job: Job, attempt: Attempt, launched: Launched) -> bool:
 def _queued(facts: Facts, launched: Launched, policy: Policy) -> Action:
     if 0 < policy.queue_timeout < facts.queued:
         return Condemn(reasons.queue_timeout(launched.reason))
-    if launched.reason is not None and not _final(launched.reason):
-        return _noted(facts, launched.reason)
-    return Condemn(launched.reason) if launched.reason else Wait()
+    reason = launched.reason
+    if reason is None:
+        return Wait()
+    late = reason.code in reasons.REFUSALS and facts.refused > policy.refusal_grace
+    return Condemn(reason) if late or _final(reason) else _noted(facts, reason)
 
 
 def _running(facts: Facts, attempt: Attempt, launched: Launched, policy: Policy) -> Action:

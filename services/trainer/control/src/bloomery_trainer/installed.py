@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from bloomery_trainer.launcher.environment import inherited
 from bloomery_trainer.recipes import CatalogueError
-from bloomery_trainer.settings import TrainerSettings
+from bloomery_trainer.settings import ProcessLauncherSettings, TrainerSettings
 
 _MODULE = "bloomery_worker.catalogue"
 _SECONDS = 10.0
@@ -29,6 +29,7 @@ async def recipe_texts(settings: TrainerSettings) -> Mapping[str, str]:
     """
     if settings.catalogue is not None:
         return await asyncio.to_thread(_written, settings.catalogue)
+    assert isinstance(settings.launcher, ProcessLauncherSettings)
     python = settings.launcher.worker_python
     try:
         return await asyncio.to_thread(_asked, python)

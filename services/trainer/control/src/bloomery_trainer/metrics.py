@@ -41,6 +41,19 @@ PASS_SECONDS = Histogram("bloomery_reconciler_pass_seconds", "Time of a pass.", 
 FENCED = Counter("bloomery_reconciler_fenced_writes_total", "Writes refused by the epoch.", registry=REGISTRY)
 ORPHANS = Counter("bloomery_reconciler_orphans_total", "Launched things without a job.", registry=REGISTRY)
 
+K8S_REQUESTS = Counter(
+    "bloomery_k8s_requests_total",
+    "Requests to the API server; `code` is 0 where no answer came.",
+    ("verb", "resource", "code"),
+    registry=REGISTRY,
+)
+K8S_WATCH_RESTARTS = Counter(
+    "bloomery_k8s_watch_restarts_total",
+    "Watches that ended: as agreed, by a timeout, because they were too old, or by another error.",
+    ("reason",),
+    registry=REGISTRY,
+)
+
 WATCHES = Gauge("bloomery_watch_streams", "Open watches.", ("kind",), registry=REGISTRY)
 WATCH_EVENTS = Counter("bloomery_watch_events_total", "Events sent.", registry=REGISTRY)
 WATCH_COALESCED = Counter("bloomery_watch_coalesced_total", "Measurements merged for slow readers.", registry=REGISTRY)

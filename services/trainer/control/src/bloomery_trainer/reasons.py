@@ -18,6 +18,8 @@ INFRASTRUCTURE = frozenset(
         WORKER_LOST,
     }
 )
+REFUSALS = frozenset({"ADMISSION_ERROR", "IMAGE_PULL", "LAUNCH_FAILED", "VOLUME_MOUNT"})
+"""What keeps a worker from its start and may pass, for as long as `refusal_grace` says."""
 # One more try with the same memory is a try too many.
 OWN_BUDGET = {"OOM_HOST": 1}
 
@@ -56,11 +58,9 @@ def suspect(seconds: float) -> Reason:
     return Reason(SUSPECT, f"the worker has not reported for {seconds:.0f} s", "nothing to do yet: it may come back")
 
 
-def deleted_externally() -> Reason:
+def deleted_externally(message: str = "the worker was removed by somebody else") -> Reason:
     """What was launched is not there any more."""
-    return Reason(
-        "DELETED_EXTERNALLY", "the worker was removed by somebody else", "it is tried again by itself", retriable=True
-    )
+    return Reason("DELETED_EXTERNALLY", message, "it is tried again by itself", retriable=True)
 
 
 def completed_without_result() -> Reason:
@@ -107,16 +107,66 @@ def cancelled(by: str, *, force: bool) -> Reason:
     return Reason("CANCELLED", f"{by} cancelled it{how}", "create it again if that was a mistake")
 
 
-def evicted() -> Reason:
-    """Something outside asked the worker to stop."""
+def evicted(said: str = "") -> Reason:
+    """Something outside asked the worker to stop; `said` is how that put it."""
+    message = _with("the worker was asked to stop from outside", said)
+    return Reason("EVICTED", message, "it goes on from its last checkpoint", retriable=True)
+
+
+def preempted(said: str = "") -> Reason:
+    """An admission controller or a scheduler took the machine away."""
+    message = _with("more important work took the machine", said)
+    return Reason("PREEMPTED", message, "it goes on when there is room", retriable=True)
+
+
+def node_lost(said: str) -> Reason:
+    """The machine of the worker is gone."""
+    message = _with("the node of the worker was lost", said)
+    return Reason("NODE_LOST", message, "it goes on from its last checkpoint", retriable=True)
+
+
+def no_node(what: str, said: str, hint: str) -> Reason:
+    """A cluster has no node for the worker at present."""
+    return Reason(f"UNSCHEDULABLE_{what}", said, hint)
+
+
+def image_pull(said: str) -> Reason:
+    """The worker's image does not come."""
+    hint = "look at the launcher's image and image_pull_secrets, and whether nodes reach the registry"
+    return Reason("IMAGE_PULL", f"the worker's image cannot be pulled: {said}", hint, retriable=True)
+
+
+def volume_mount(said: str) -> Reason:
+    """A volume of the worker does not come."""
+    hint = "look at what the launcher's settings name in the namespace: cache_claim, authority_config_map"
+    return Reason("VOLUME_MOUNT", f"a volume of the worker cannot be mounted: {said}", hint, retriable=True)
+
+
+def admission_error(message: str, hint: str) -> Reason:
+    """A part of the cluster refuses the worker."""
+    return Reason("ADMISSION_ERROR", message, hint, retriable=True)
+
+
+def out_of_memory(limit: str) -> Reason:
+    """The kernel ended the worker for its memory; `limit` is what it had."""
+    had = f" of {limit} bytes" if limit.isdecimal() else f" of {limit}" if limit else ""
     return Reason(
-        "EVICTED", "the worker was asked to stop from outside", "it goes on from its last checkpoint", retriable=True
+        "OOM_HOST",
+        f"the worker was killed because it took more than its memory{had}",
+        "choose a smaller batch or image size, or give the job more memory: --memory",
+        retriable=True,
     )
 
 
-def preempted() -> Reason:
-    """An admission controller took the machine away."""
-    return Reason("PREEMPTED", "more important work took the machine", "it goes on when there is room", retriable=True)
+def cut_off(said: str) -> Reason:
+    """The cluster ended a worker that its trainer did not end in time."""
+    return Reason(
+        "DEADLINE", _with("the job took more than its time", said), "create it with a larger `deadline_seconds`"
+    )
+
+
+def _with(message: str, said: str) -> str:
+    return f"{message}: {said}" if said else message
 
 
 def launch_failed(detail: str) -> Reason:

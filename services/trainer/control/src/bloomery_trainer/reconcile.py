@@ -229,13 +229,16 @@ class Reconciler:
         version = (job.version, worker)
         current = self._watch.knows(job.uid, "version", version)
         since(job.uid, "version", version)
+        launched = world.launched.get((job.uid, job.attempt))
+        refusal = launched.reason.code if launched is not None and launched.reason is not None else ""
         return Facts(
             job=job,
             attempt=attempt,
-            launched=world.launched.get((job.uid, job.attempt)),
+            launched=launched,
             current=current,
             waited=since(job.uid, "state", state),
             silent=since(job.uid, "reports", (job.attempt, worker, attempt.reports if attempt else 0)),
+            refused=since(job.uid, "refusal", (job.attempt, refusal)) if refusal else 0.0,
             stalled=since(job.uid, "stalled", True) if attempt is not None and attempt.stalled else 0.0,
             ended=since(job.uid, "outcome", attempt.outcome) if attempt else 0.0,
             queued=self._counts.queued(job),

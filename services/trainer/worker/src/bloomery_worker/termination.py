@@ -44,13 +44,14 @@ class LastWords:
 
 
 def write_last_words(path: Path, words: LastWords) -> None:
-    """Writes the file in one step, so that a reader sees all of it or nothing."""
-    part = path.with_name(f"{path.name}.part")
-    with part.open("w", encoding="utf-8") as stream:
+    """Writes the file in its place, which a cluster has made and which no other can be put into.
+
+    It is read once nothing of the worker runs any more; what is not whole by then says nothing.
+    """
+    with path.open("w", encoding="utf-8") as stream:
         stream.write(_fitting(words))
         stream.flush()
         os.fsync(stream.fileno())
-    part.replace(path)
 
 
 def _fitting(words: LastWords) -> str:

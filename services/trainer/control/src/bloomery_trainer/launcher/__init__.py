@@ -1,9 +1,11 @@
 """The seam between jobs and whatever runs their workers: processes of this machine, or a cluster."""
 
 import enum
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from pydantic import TypeAdapter, ValidationError
 
 from bloomery_trainer.model import Kind, Reason, Resources
 
@@ -34,6 +36,17 @@ class Termination:
     finished: bool = False
     reason: Reason | None = None
     epoch: int = 0
+
+
+_TERMINATION = TypeAdapter(Termination)
+
+
+def last_words(text: str | bytes) -> Termination | None:
+    """What a worker's last words say; None where they make no sense."""
+    try:
+        return _TERMINATION.validate_json(text)
+    except ValidationError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -140,4 +153,15 @@ class Launcher(Protocol):
 
     async def free_bytes(self) -> int | None:
         """Space left for workers; None where somebody else keeps count."""
+        ...
+
+    async def follow(self, tell: Callable[[], None]) -> None:
+        """Call `tell` whenever `observe` may have more to say, for some time; to be called again and again.
+
+        It may be too often or never: whoever looks, looks anyway.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections; workers go on."""
         ...

@@ -37,6 +37,7 @@ from bloomery_trainer.model import Resources
 
 TRAINER_TARGET = "BLOOMERY_TRAINER_TARGET"
 ATTEMPT_TOKEN = "BLOOMERY_ATTEMPT_TOKEN"  # noqa: S105 - the name of a variable
+INCARNATION = "BLOOMERY_INCARNATION"
 TERMINATION_FILE = "BLOOMERY_TERMINATION_FILE"
 TERMINATION_BYTES = 4 << 10
 """Of a worker's last words; what a cluster keeps of a container's."""

@@ -13,7 +13,7 @@ async def lines(path: Path, *, tail: int, ended: Callable[[], Awaitable[bool]]) 
     """The last `tail` lines of a file, then what is written until `ended` holds; nothing where there is no file."""
     over = await ended()
     text, position = await asyncio.to_thread(_read, path, None)
-    whole, rest = _split(text, over=over)
+    whole, rest = split(text, over=over)
     for line in whole[max(0, len(whole) - tail) :]:
         yield line
     text = b""
@@ -23,7 +23,7 @@ async def lines(path: Path, *, tail: int, ended: Callable[[], Awaitable[bool]]) 
         is_last = await ended()
         text, position = await asyncio.to_thread(_read, path, position)
         over = is_last and len(text) < _AT_ONCE
-        whole, rest = _split(rest + text, over=over)
+        whole, rest = split(rest + text, over=over)
         for line in whole:
             yield line
 
@@ -39,7 +39,8 @@ def _read(path: Path, position: int | None) -> tuple[bytes, int]:
         return b"", position or 0
 
 
-def _split(text: bytes, *, over: bool) -> tuple[list[str], bytes]:
+def split(text: bytes, *, over: bool) -> tuple[list[str], bytes]:
+    """The whole lines of a text and what may not be whole yet; with `over` nothing follows."""
     *whole, rest = text.split(b"\n")
     if rest and (over or len(rest) >= _AT_ONCE):
         whole, rest = [*whole, rest], b""

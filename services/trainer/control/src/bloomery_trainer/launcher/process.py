@@ -16,10 +16,18 @@ from pathlib import Path
 from signal import SIGINT, SIGKILL, SIGPIPE, SIGTERM
 from threading import Lock
 
-from pydantic import TypeAdapter
-
 from bloomery_trainer import reasons
-from bloomery_trainer.launcher import Launched, LaunchError, Order, Phase, Termination, environment, logfile, procfs
+from bloomery_trainer.launcher import (
+    Launched,
+    LaunchError,
+    Order,
+    Phase,
+    Termination,
+    environment,
+    last_words,
+    logfile,
+    procfs,
+)
 from bloomery_trainer.launcher.machine import count, free_gpus
 from bloomery_trainer.model import Reason, Resources
 from bloomery_trainer.settings import ProcessLauncherSettings
@@ -29,7 +37,6 @@ _SHIM = (
     'cd "$1" || exit 70; { cat /proc/sys/kernel/random/boot_id "/proc/$$/stat" >"process.$$"'
     ' && ln "process.$$" process; } || exit 70; rm -f "process.$$"; shift; exec "$@"'
 )
-_TERMINATION = TypeAdapter(Termination)
 _LOG = "worker.log"
 _SECOND_LOOK = 0.02
 
@@ -111,6 +118,13 @@ class ProcessLauncher:
     async def free_bytes(self) -> int:
         """Space on the disk of the folders."""
         return (await asyncio.to_thread(shutil.disk_usage, self._jobs_dir)).free
+
+    async def follow(self, tell: Callable[[], None]) -> None:  # noqa: ARG002 - of the seam
+        """Never: the next look comes soon enough."""
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
     def _folder(self, job_uid: str, attempt: int) -> _Folder:
         return _Folder(self._jobs_dir / job_uid / str(attempt), job_uid, attempt)
@@ -295,6 +309,6 @@ def _read_termination(path: Path) -> Termination | None:
     try:
         if path.stat().st_size > environment.TERMINATION_BYTES:
             return None
-        return _TERMINATION.validate_json(path.read_bytes())
-    except (OSError, ValueError):
+        return last_words(path.read_bytes())
+    except OSError:
         return None

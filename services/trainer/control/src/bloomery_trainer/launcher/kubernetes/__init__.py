@@ -1,0 +1,1 @@
+"""Workers as Jobs of a Kubernetes cluster, one for each attempt."""

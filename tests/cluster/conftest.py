@@ -1,0 +1,151 @@
+"""A namespace of the cluster of KUBECONFIG, and launchers and trainers whose workers are pods of it."""
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from bloomery_trainer.launcher import JobFacts, Order
+from bloomery_trainer.launcher.kubernetes.launcher import KubernetesLauncher
+from bloomery_trainer.model import Kind, Resources
+from bloomery_trainer.settings import KubernetesLauncherSettings
+from tests.trainer.bench import World, running_world
+from tests.trainer.launcher_suite import UID
+
+MEMORY = 64 << 20
+RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
+
+
+def _given(name: str, what: str) -> str:
+    if not (value := os.environ.get(name)):
+        pytest.fail(f"set {name}: {what}", pytrace=False)
+    return value
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster and what tests may use of it."""
+
+    kubeconfig: str
+    namespace: str
+    image: str
+    """With a shell, and Python with the client of Bloomery; the nodes have it."""
+
+    def kubectl(self, *arguments: str, given: object = None) -> str:
+        """What kubectl prints. Fails with what it complains of."""
+        command = ["kubectl", "--kubeconfig", self.kubeconfig, "--namespace", self.namespace, *arguments]
+        text = None if given is None else json.dumps(given)
+        done = subprocess.run(command, input=text, capture_output=True, text=True)
+        assert done.returncode == 0, f"{' '.join(arguments)}: {done.stderr}"
+        return done.stdout
+
+    async def ask(self, *arguments: str, given: object = None) -> str:
+        """The same, for tests in which something goes on meanwhile."""
+        return await asyncio.to_thread(self.kubectl, *arguments, given=given)
+
+    async def items(self, kind: str, *arguments: str) -> list[Any]:
+        """Objects of a kind."""
+        found: list[Any] = json.loads(await self.ask("get", kind, "-o", "json", *arguments))["items"]
+        return found
+
+    def settings(self, **values: Any) -> KubernetesLauncherSettings:
+        """A launcher for this namespace; each test's is an installation of its own."""
+        common: dict[str, Any] = {
+            "kind": "kubernetes",
+            "namespace": self.namespace,
+            "image": self.image,
+            "kubeconfig": Path(self.kubeconfig),
+            "installation": f"t-{uuid4().hex[:12]}",
+            "cpus": 0.01,
+            "max_cpus": 0.01,
+            "memory_bytes": MEMORY,
+            "shm_bytes": 1 << 20,
+            "look_interval": 0.1,
+            "termination_grace": 20,
+        }
+        return KubernetesLauncherSettings(**common | values)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A namespace that takes restricted pods only, and is gone afterwards."""
+    kubeconfig = _given("KUBECONFIG", "the kubeconfig of a cluster for tests")
+    image = os.environ.get("BLOOMERY_CONTROL_IMAGE", "bloomery/control:dev")
+    name = f"launcher-{uuid4().hex[:8]}"
+    cluster = Cluster(kubeconfig, name, image)
+    cluster.kubectl("create", "namespace", name)
+    try:
+        cluster.kubectl("label", "namespace", name, RESTRICTED)
+        for _ in range(60):
+            if "default" in cluster.kubectl("get", "serviceaccounts", "-o", "name"):
+                break
+        yield cluster
+    finally:
+        cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+class Pods:
+    """Launchers of one installation whose workers run a line of shell."""
+
+    def __init__(self, cluster: Cluster, **values: Any) -> None:
+        self.cluster = cluster
+        self.settings = cluster.settings(**values)
+        self.launchers: list[KubernetesLauncher] = []
+        self._line = "exit 0"
+
+    @property
+    def selector(self) -> str:
+        return f"app.kubernetes.io/instance={self.settings.installation}"
+
+    def script(self, line: str) -> None:
+        self._line = line
+
+    def launcher(self, **values: Any) -> KubernetesLauncher:
+        values = {"command": ("sh", "-c", self._line), **values}
+        launcher = KubernetesLauncher(self.settings.model_copy(update=values))
+        self.launchers.append(launcher)
+        return launcher
+
+    def order(self, attempt: int = 1, **resources: Any) -> Order:
+        asked = Resources(**{"memory_bytes": MEMORY, **resources})
+        job = JobFacts(UID, "projects/p", "projects/p/jobs/j", Kind.TRAIN, "recipes/r", 0, 0, asked)
+        return Order(job, attempt, {"BLOOMERY_TRAINER_TARGET": "here:1"}, {"BLOOMERY_ATTEMPT_TOKEN": "secret"})
+
+
+@contextlib.asynccontextmanager
+async def pods_of(cluster: Cluster, **values: Any) -> AsyncIterator[Pods]:
+    """Launchers of which nothing is left."""
+    pods = Pods(cluster, **values)
+    try:
+        yield pods
+    finally:
+        for launcher in pods.launchers:
+            await launcher.close()
+        await cluster.ask("delete", "jobs", "-l", pods.selector, "--wait=false")
+        await cluster.ask("delete", "pods", "-l", pods.selector, "--wait=false", "--grace-period=1")
+
+
+@pytest.fixture
+async def pods(cluster: Cluster) -> AsyncIterator[Pods]:
+    async with pods_of(cluster) as pods:
+        yield pods
+
+
+@pytest.fixture(scope="session")
+def address() -> str:
+    """Where pods find this machine."""
+    return _given("BLOOMERY_TEST_ADDRESS", "the address at which pods of the cluster reach this machine")
+
+
+@pytest.fixture
+async def world(tmp_path: Path, address: str) -> AsyncIterator[World]:
+    async with running_world(tmp_path, address=address) as world:
+        yield world

@@ -17,7 +17,8 @@ from bloomery_trainer.launcher import JobFacts, Order
 from bloomery_trainer.launcher.kubernetes.launcher import KubernetesLauncher
 from bloomery_trainer.model import Kind, Resources
 from bloomery_trainer.settings import KubernetesLauncherSettings
-from tests.trainer.bench import World, running_world
+from real_parts.process import free_port
+from tests.trainer.bench import QUICK, Trainer, World, running_trainer, running_world
 from tests.trainer.launcher_suite import UID
 
 MEMORY = 64 << 20
@@ -149,3 +150,63 @@ def address() -> str:
 async def world(tmp_path: Path, address: str) -> AsyncIterator[World]:
     async with running_world(tmp_path, address=address) as world:
         yield world
+
+
+WORKER = (Path(__file__).parent.parent / "trainer/scripted_worker.py").read_text()
+
+
+@contextlib.asynccontextmanager
+async def running_jobs(
+    world: World, cluster: Cluster, *, worker_port: int = 0, reconcile: bool = True, **settings: Any
+) -> AsyncIterator[Trainer]:
+    """A trainer on this machine whose workers speak the real protocol from pods; `settings` are the launcher's."""
+    port = worker_port or free_port()
+    command = ("python", "-P", "-c", WORKER)
+    policy = settings.pop("policy", QUICK)
+    launcher = KubernetesLauncher(cluster.settings(**{"command": command, "memory_bytes": 256 << 20} | settings))
+    bound = {"worker_bind": world.address, "worker_target": f"{world.address}:{port}"}
+    async with running_trainer(
+        world, launcher=launcher, worker_port=port, reconcile=reconcile, policy=policy, **bound
+    ) as trainer:
+        yield trainer
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """A trainer, and its workers as the cluster knows them."""
+
+    cluster: Cluster
+    installation: str
+    trainer: Trainer
+
+    async def pods(self) -> list[Any]:
+        return await self.cluster.items("pods", *self._ours)
+
+    async def jobs(self) -> list[Any]:
+        return await self.cluster.items("jobs", *self._ours)
+
+    async def delete(self, kind: str, *arguments: str) -> None:
+        await self.cluster.ask("delete", kind, "--wait=false", *self._ours, *arguments)
+
+    @property
+    def _ours(self) -> tuple[str, str]:
+        return "-l", f"app.kubernetes.io/instance={self.installation}"
+
+
+@contextlib.asynccontextmanager
+async def jobs_of(world: World, cluster: Cluster, **settings: Any) -> AsyncIterator[Jobs]:
+    """A trainer of which nothing is left in the cluster."""
+    installation = settings.pop("installation", f"t-{uuid4().hex[:12]}")
+    async with running_jobs(world, cluster, installation=installation, **settings) as trainer:
+        jobs = Jobs(cluster, installation, trainer)
+        try:
+            yield jobs
+        finally:
+            await jobs.delete("jobs")
+            await jobs.delete("pods", "--grace-period=1")
+
+
+@pytest.fixture
+async def jobs(world: World, cluster: Cluster) -> AsyncIterator[Jobs]:
+    async with jobs_of(world, cluster) as jobs:
+        yield jobs

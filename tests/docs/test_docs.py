@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 import pytest
 import typer
@@ -38,6 +38,9 @@ ELSEWHERE = {
     "BLOOMERY_TRAINER_CA": "the worker",
     "BLOOMERY_CACHE": "make",
     "BLOOMERY_TEST_DATA": "the tests",
+    "BLOOMERY_TEST_ADDRESS": "the tests on a cluster",
+    "BLOOMERY_CONTROL_IMAGE": "the tests on a cluster",
+    "BLOOMERY_STOP_GRACE": "the worker",
     "BLOOMERY_BENCH_BESIDE": "the benchmark of imports",
     "BLOOMERY_BENCH_IMAGES": "the benchmark of imports",
 }
@@ -142,7 +145,9 @@ def test_the_page_about_the_command_line_has_every_command_and_no_other() -> Non
 def variables(kind: type[BaseModel], prefix: str = PREFIX) -> Iterator[tuple[str, Any]]:
     """What the environment may set, each with its default."""
     for name, field in kind.model_fields.items():
-        kinds = get_args(field.annotation) or (field.annotation,)
+        choices = get_args(field.annotation) or (field.annotation,)
+        # A choice may carry the tag by which it is made.
+        kinds = [get_args(choice)[0] if get_origin(choice) is Annotated else choice for choice in choices]
         groups = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
         for group in groups:
             yield from variables(group, f"{prefix}{name.upper()}__")

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import subprocess
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,7 @@ def cluster() -> Iterator[Cluster]:
         for _ in range(60):
             if "default" in cluster.kubectl("get", "serviceaccounts", "-o", "name"):
                 break
+            time.sleep(0.5)
         yield cluster
     finally:
         cluster.kubectl("delete", "namespace", name, "--wait=false")
@@ -164,9 +166,14 @@ async def running_jobs(
     command = ("python", "-P", "-c", WORKER)
     policy = settings.pop("policy", QUICK)
     launcher = KubernetesLauncher(cluster.settings(**{"command": command, "memory_bytes": 256 << 20} | settings))
-    bound = {"worker_bind": world.address, "worker_target": f"{world.address}:{port}"}
     async with running_trainer(
-        world, launcher=launcher, worker_port=port, reconcile=reconcile, policy=policy, **bound
+        world,
+        launcher=launcher,
+        worker_port=port,
+        reconcile=reconcile,
+        policy=policy,
+        worker_bind=world.address,
+        worker_target=f"{world.address}:{port}",
     ) as trainer:
         yield trainer
 

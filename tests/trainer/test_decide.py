@@ -222,10 +222,11 @@ def test_an_active_job_whose_worker_is_gone_never_just_waits(known: Facts) -> No
 
 @pytest.mark.parametrize("code", sorted(reasons.REFUSALS))
 def test_what_keeps_a_worker_from_its_start_may_pass(code: str) -> None:
-    refused = Launched("u", 1, Phase.WAITING, reason=Reason(code, "m", retriable=True))
+    reason = Reason(code, "m", retriable=True)
+    refused = Launched("u", 1, Phase.WAITING, reason=reason)
     queued = Facts(job_in(State.QUEUED), attempt(worker_id=None), refused, refused=POLICY.refusal_grace)
-    assert decide(queued, POLICY) == actions.Note(refused.reason)
-    assert decide(replace(queued, refused=POLICY.refusal_grace + 1), POLICY) == actions.Condemn(refused.reason)
+    assert decide(queued, POLICY) == actions.Note(reason)
+    assert decide(replace(queued, refused=POLICY.refusal_grace + 1), POLICY) == actions.Condemn(reason)
 
 
 def test_the_delay_doubles_up_to_its_limit() -> None:

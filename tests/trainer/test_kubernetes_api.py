@@ -22,7 +22,7 @@ from bloomery_trainer.launcher.kubernetes.launcher import KubernetesLauncher
 from bloomery_trainer.settings import KubernetesLauncherSettings
 from tests.trainer.test_kubernetes_manifest import ORDER
 
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 def listing(*items: object, version: str = "7", following: str = "") -> web.Response:
@@ -38,9 +38,9 @@ class Faults:
     """What the server answers, by what it is asked; empty lists where a test says nothing."""
 
     answers: dict[str, Answer] = field(default_factory=dict)
-    asked: list[web.Request] = field(default_factory=list)
+    asked: list[web.BaseRequest] = field(default_factory=list)
 
-    async def answer(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self.asked.append(request)
         what = "watch" if "watch" in request.query else request.method.lower()
         if given := self.answers.get(f"{what} {request.path.rpartition('/')[2]}"):
@@ -88,20 +88,20 @@ async def running(faults: Faults) -> AsyncIterator[int]:
         await runner.cleanup()
 
 
-async def never(_request: web.Request) -> web.StreamResponse:
+async def never(_request: web.BaseRequest) -> web.StreamResponse:
     await asyncio.Event().wait()
     raise AssertionError
 
 
 def saying(status: int, message: str, reason: str = "") -> Answer:
-    async def answer(_request: web.Request) -> web.StreamResponse:
+    async def answer(_request: web.BaseRequest) -> web.StreamResponse:
         return refusal(status, message, reason)
 
     return answer
 
 
 def streaming(*lines: object, then: Callable[[], Awaitable[object]] | None = None) -> Answer:
-    async def answer(request: web.Request) -> web.StreamResponse:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
         for line in lines:
@@ -114,7 +114,8 @@ def streaming(*lines: object, then: Callable[[], Awaitable[object]] | None = Non
 
 
 def restarts(reason: str) -> float:
-    return metrics.K8S_WATCH_RESTARTS.labels(reason)._value.get()
+    value: float = metrics.K8S_WATCH_RESTARTS.labels(reason)._value.get()
+    return value
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, 504])
@@ -150,7 +151,7 @@ async def test_long_lists_come_in_pages_of_one_state(faults: Faults, launcher: K
     def job(attempt: int) -> dict[str, Any]:
         return {"metadata": {"labels": {"bloomery.dev/job": "u", "bloomery.dev/attempt": str(attempt)}}}
 
-    async def pages(request: web.Request) -> web.StreamResponse:
+    async def pages(request: web.BaseRequest) -> web.StreamResponse:
         first = "continue" not in request.query
         return listing(job(1), following="next") if first else listing(job(2))
 
@@ -190,7 +191,7 @@ async def test_a_job_whose_making_was_not_heard_of_is_made_again(faults: Faults,
 
 
 async def test_anothers_job_of_that_name_is_not_taken_for_ours(faults: Faults, launcher: KubernetesLauncher) -> None:
-    async def found(_request: web.Request) -> web.StreamResponse:
+    async def found(_request: web.BaseRequest) -> web.StreamResponse:
         return web.json_response({"metadata": {"name": "bl-0123-2"}})
 
     faults.answers |= {"post jobs": saying(409, "already exists"), "get bl-0123-2": found}
@@ -245,7 +246,7 @@ class TestWatches:
     async def test_a_server_that_goes_away_in_the_middle_is_asked_again(
         self, faults: Faults, launcher: KubernetesLauncher
     ) -> None:
-        async def cut(request: web.Request) -> web.StreamResponse:
+        async def cut(request: web.BaseRequest) -> web.StreamResponse:
             response = web.StreamResponse()
             await response.prepare(request)
             await response.write(b'{"type":')

@@ -144,6 +144,18 @@ spec:
       serviceAccountName: {{ . }}
       {{- end }}
       terminationGracePeriodSeconds: 60
+      {{- if eq .root.Values.database.mode "embedded" }}
+      initContainers:
+        # The first start of all takes longer than a service tries to reach its database.
+        - name: database
+          image: {{ .root.Values.images.control | quote }}
+          imagePullPolicy: {{ .root.Values.images.pullPolicy }}
+          command: [sh, -c, "until python -P -c 'import socket, sys; socket.create_connection((sys.argv[1], 5432), 2)' $0 2>/dev/null; do sleep 1; done", {{ .root.Release.Name }}-postgres]
+          {{- include "bloomery.confined" . | nindent 10 }}
+          resources: {{- toYaml $values.resources | nindent 12 }}
+          volumeMounts:
+            - {name: scratch, mountPath: /tmp}
+      {{- end }}
       containers:
         - name: {{ .component }}
           image: {{ .root.Values.images.control | quote }}

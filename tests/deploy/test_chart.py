@@ -1,5 +1,6 @@
 """The chart: what it refuses, and that what it renders fits Kubernetes, the services' settings and the contracts."""
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from bloomery_inference.agent.app import HEALTH
 from bloomery_inference.agent.settings import AgentSettings
 from bloomery_inference.settings import InferenceSettings
 from bloomery_kit.settings import PREFIX, S3StoreSettings, load_settings
-from bloomery_trainer.settings import TrainerSettings
+from bloomery_trainer.settings import KubernetesLauncherSettings, TrainerSettings
 from render_chart import CHART, RefusedError, render, rendered, text, variants
 
 ENDPOINT = ("--set", "publicEndpoint=https://bloomery.example")
@@ -79,9 +80,11 @@ def test_kubernetes_knows_every_field(objects: list[Object], version: str) -> No
         kubernetes_validate.validate(each, version, strict=True)
 
 
-def test_everything_lies_in_the_namespace_of_the_release_and_names_are_used_once(objects: list[Object]) -> None:
-    assert {each["metadata"]["namespace"] for each in objects} == {"bloomery"}
-    names = [(each["kind"], each["metadata"]["name"]) for each in objects]
+def test_all_but_what_workers_need_lies_in_the_namespace_of_the_release(objects: list[Object]) -> None:
+    of_workers = [each for each in objects if each["metadata"]["namespace"] != "bloomery"]
+    assert {each["metadata"]["namespace"] for each in of_workers} <= {"bloomery-workers"}
+    assert {each["kind"] for each in of_workers} <= {"ConfigMap", "Role", "RoleBinding"}
+    names = [(each["kind"], each["metadata"]["namespace"], each["metadata"]["name"]) for each in objects]
     assert len(set(names)) == len(names)
 
 
@@ -92,7 +95,7 @@ def test_pods_keep_to_the_restricted_standard(objects: list[Object]) -> None:
         assert security["runAsUser"] > 0
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["enableServiceLinks"] is False
-        assert pod["automountServiceAccountToken"] is False
+        assert pod["automountServiceAccountToken"] is (pod["containers"][0]["name"] == "trainer")
     for container in containers(objects):
         own = container["securityContext"]
         assert own["allowPrivilegeEscalation"] is False
@@ -137,6 +140,17 @@ def test_services_accept_their_settings(objects: list[Object], monkeypatch: pyte
             settings = load_settings(kind)
         assert settings.model_dump()["token"] == SecretStr("postgresql+asyncpg://secret")
     assert seen >= SETTINGS.keys() - {"agent"}
+
+
+def test_the_schema_knows_the_settings_of_the_launcher() -> None:
+    schema = yaml.safe_load((CHART / "values.schema.json").read_text())
+    known = schema["properties"]["workers"]["properties"]["launcher"]["propertyNames"]["enum"]
+    trainer = find(render(*ENDPOINT), "Deployment", "bloomery-trainer")
+    (container,) = trainer["spec"]["template"]["spec"]["containers"]
+    (launcher,) = [variable["value"] for variable in container["env"] if variable["name"] == "BLOOMERY_LAUNCHER"]
+    ours = json.loads(launcher).keys() | {"kubeconfig"}
+    assert set(known) | ours == KubernetesLauncherSettings.model_fields.keys()
+    assert not set(known) & ours
 
 
 def test_signed_urls_lead_where_clients_are(objects: list[Object]) -> None:

@@ -161,6 +161,7 @@ def test_all_that_can_be_set() -> None:
         environment={"HTTPS_PROXY": "proxy"},
         environment_secret="proxies",
         authority_config_map="authority",
+        store_authority_config_map="store",
         cache_claim="blobs",
         termination_grace=60,
         ttl=60,
@@ -192,6 +193,7 @@ def test_all_that_can_be_set() -> None:
         {"name": "tmp", "emptyDir": {}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "5"}},
         {"name": "authority", "configMap": {"name": "authority"}},
+        {"name": "store-authority", "configMap": {"name": "store"}},
     ]
     container = spec["containers"][0]
     assert (container["command"], container["imagePullPolicy"]) == (["sh", "-c", "true"], "Always")
@@ -208,6 +210,7 @@ def test_all_that_can_be_set() -> None:
             "HTTPS_PROXY": "proxy",
             "BLOOMERY_STOP_GRACE": "45",
             "BLOOMERY_TRAINER_CA": "/etc/bloomery/authority/ca.crt",
+            "SSL_CERT_FILE": "/etc/bloomery/store-authority/ca.crt",
             "CUDA_VISIBLE_DEVICES": "0,1",
             "BLOOMERY_CPUS": "2",
         }.items()

@@ -22,7 +22,10 @@ labels:
 
 {{/* What every pod begins with; `user` is its numeric user. */}}
 {{- define "bloomery.pod" -}}
-automountServiceAccountToken: false
+automountServiceAccountToken: {{ .account | default false }}
+{{- if .account }}
+serviceAccountName: {{ .root.Release.Name }}-{{ .component }}
+{{- end }}
 # Variables that tell where Services are would be taken for settings: their names begin alike.
 enableServiceLinks: false
 securityContext:
@@ -120,7 +123,8 @@ securityContext:
 
 {{/*
 One of the services: its Deployment, a Service for the proxy, and one for its neighbours, whose clients spread calls over the pods themselves.
-Arguments: root, component, health (the name that its readiness goes by), environment (a list of variables), ports and account, which may be left out.
+Arguments: root, component, health (the name that its readiness goes by), environment (a list of variables); ports, account (whether it asks the cluster)
+and recipes (a ConfigMap) may be left out.
 */}}
 {{- define "bloomery.service" -}}
 {{- $values := index .root.Values.services .component -}}
@@ -140,9 +144,6 @@ spec:
     spec:
       {{- include "bloomery.pod" . | nindent 6 }}
       {{- include "bloomery.spread" . | nindent 6 }}
-      {{- with .account }}
-      serviceAccountName: {{ . }}
-      {{- end }}
       terminationGracePeriodSeconds: 60
       {{- if eq .root.Values.database.mode "embedded" }}
       initContainers:
@@ -193,9 +194,16 @@ spec:
           resources: {{- toYaml $values.resources | nindent 12 }}
           volumeMounts:
             - {name: scratch, mountPath: /tmp}
+            {{- if .recipes }}
+            - {name: recipes, mountPath: /etc/bloomery/recipes, readOnly: true}
+            {{- end }}
       volumes:
         - name: scratch
           emptyDir: {}
+        {{- with .recipes }}
+        - name: recipes
+          configMap: {name: {{ . }}}
+        {{- end }}
 ---
 apiVersion: v1
 kind: Service

@@ -107,6 +107,9 @@ class KubernetesLauncherSettings(BaseModel):
     authority_config_map: str | None = Field(
         default=None, description="a ConfigMap whose `ca.crt` workers trust as the trainer's authority"
     )
+    store_authority_config_map: str | None = Field(
+        default=None, description="a ConfigMap whose `ca.crt` workers trust for signed URLs"
+    )
     cache_claim: str | None = Field(default=None, description="a volume that keeps blobs from one worker to the next")
     termination_grace: float = Field(default=120.0, ge=20, description="for a worker's last checkpoint")
     deadline_margin: float = Field(default=600.0, ge=0, description="over a job's deadline, which the trainer keeps")

@@ -16,7 +16,7 @@ ATTEMPT = "bloomery.dev/attempt"
 MANAGER = "bloomery-trainer"
 CONTAINER = "worker"
 QUEUE = "kueue.x-k8s.io/queue-name"
-_WORK, _CACHE, _AUTHORITY, _TERMINATION = "/work", "/cache", "/etc/bloomery/authority", "/dev/termination-log"
+_WORK, _CACHE, _TERMINATION = "/work", "/cache", "/dev/termination-log"
 _TO_EXIT = 15.0
 """Seconds of the grace that a worker leaves for its own end."""
 _LABEL = 63
@@ -154,14 +154,14 @@ def _environment(order: Order, settings: KubernetesLauncherSettings, room: Resou
         room=room,
         gpus=range(room.gpus),
     )
-    authority = {"BLOOMERY_TRAINER_CA": f"{_AUTHORITY}/ca.crt"} if settings.authority_config_map else {}
+    trusted = {each.variable: f"{each.folder}/ca.crt" for each in _authorities(settings)}
     # Where its runtime is the default one, an image that asks for all GPUs would get them.
     hidden = {} if room.gpus else {"NVIDIA_VISIBLE_DEVICES": "void"}
     values = {
         "HOME": "/tmp",  # noqa: S108 - of the pod
         "BLOOMERY_STOP_GRACE": f"{settings.termination_grace - _TO_EXIT:g}",
         **settings.environment,
-        **authority,
+        **trusted,
         **hidden,
         **ours,
         **order.environment,
@@ -180,7 +180,7 @@ class _Volume:
 
 
 def _volumes(settings: KubernetesLauncherSettings) -> list[_Volume]:
-    claim, authority = settings.cache_claim, settings.authority_config_map
+    claim = settings.cache_claim
     cache: Json = {"persistentVolumeClaim": {"claimName": claim}} if claim else {"emptyDir": {}}
     shared: Json = {"emptyDir": {"medium": "Memory", "sizeLimit": str(settings.shm_bytes)}}
     found = [
@@ -189,10 +189,30 @@ def _volumes(settings: KubernetesLauncherSettings) -> list[_Volume]:
         _Volume("tmp", {"emptyDir": {}}, {"mountPath": "/tmp"}),  # noqa: S108 - of the pod
         _Volume("shm", shared, {"mountPath": "/dev/shm"}),  # noqa: S108 - of the pod
     ]
-    if authority:
-        mount: Json = {"mountPath": _AUTHORITY, "readOnly": True}
-        found.append(_Volume("authority", {"configMap": {"name": authority}}, mount))
+    for each in _authorities(settings):
+        mount: Json = {"mountPath": each.folder, "readOnly": True}
+        found.append(_Volume(each.volume, {"configMap": {"name": each.config_map}}, mount))
     return found
+
+
+@dataclass(frozen=True)
+class _Authority:
+    config_map: str
+    volume: str
+    variable: str
+    """Which names its certificate to the worker."""
+
+    @property
+    def folder(self) -> str:
+        return f"/etc/bloomery/{self.volume}"
+
+
+def _authorities(settings: KubernetesLauncherSettings) -> list[_Authority]:
+    wanted = (
+        (settings.authority_config_map, "authority", "BLOOMERY_TRAINER_CA"),
+        (settings.store_authority_config_map, "store-authority", "SSL_CERT_FILE"),
+    )
+    return [_Authority(config_map, volume, variable) for config_map, volume, variable in wanted if config_map]
 
 
 def _priority_class(job: JobFacts, settings: KubernetesLauncherSettings) -> str | None:

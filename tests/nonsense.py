@@ -68,7 +68,8 @@ _NUMBERS: dict[int, Sequence[Any]] = {
     FieldDescriptor.CPPTYPE_UINT32: (0, 1, 2**32 - 1),
     FieldDescriptor.CPPTYPE_BOOL: (False, True),
 }
-_DELETED = {"DeleteProject": 0.01, "DeleteModel": 0.02, "DeleteModelVersion": 0.02, "DeleteDeployment": 0.1}
+_LASTING = ("Project", "Model", "ModelVersion", "ModelVariant", "Dataset", "DatasetVersion")
+_DELETED = {"DeleteDeployment": 0.1} | {f"Delete{kind}": 0.005 for kind in _LASTING}
 """How often a method is not left out when it is drawn."""
 _DEPTH = 5
 _KEPT = 48
@@ -328,6 +329,10 @@ class Questions:
     askers: Mapping[str, Asker]
     """By the full name of the method."""
     methods: Sequence[MethodDescriptor]
+
+    def mean(self, name: str, request: Message) -> None:
+        """Let a request be one that others are made from; `name` is the method's full one."""
+        self.memory.accept(next(method for method in self.methods if method.full_name == name), request)
 
     async def look_around(self) -> None:
         """Read what there is, from the projects down."""

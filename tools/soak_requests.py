@@ -17,7 +17,8 @@ import grpc
 import psutil
 
 from bloomery import Client
-from bloomery.training.v1 import StartAttemptRequest, WorkerServiceStub
+from bloomery.inference.v1 import PredictRequest, PredictStreamRequest
+from bloomery.training.v1 import JOB_KIND_TRAIN, CreateJobRequest, Job, StartAttemptRequest, WorkerServiceStub
 from harness.measure import Table
 from soaking import ROOT, add_write, place, write_down
 from tests.faults.processes import Server
@@ -25,6 +26,9 @@ from tests.faults.sites import embedded
 from tests.nonsense import Asker, Memory, Questions, questions
 
 MIB = 1 << 20
+DATASET = "projects/cells/datasets/cells-v/versions/1"
+MODEL = "projects/cells/models/cells/versions/1"
+PREDICTIONS = "bloomery.inference.v1.PredictionService"
 _AT_ONCE = 500
 _WARM = 0.2
 """Part of the requests after which memory should not grow any more."""
@@ -107,6 +111,11 @@ async def play(site: Path, pid: int, requests: int, seed: int) -> tuple[Question
     async with grpc.aio.insecure_channel(about["endpoint"]) as people, grpc.aio.insecure_channel(workers) as worker:
         asking = await questions(people, worker, about["token"], Memory(random.Random(seed)))  # noqa: S311 - no secrets
         await asking.look_around()
+        picture = (ROOT / "examples/blood-cells/JPEGImages/BloodImage_00007.jpg").read_bytes()
+        asking.mean(f"{PREDICTIONS}.Predict", PredictRequest(model_version=MODEL, image=picture, threshold=0.001))
+        asking.mean(f"{PREDICTIONS}.PredictStream", PredictStreamRequest(options=PredictRequest(model_version=MODEL)))
+        job = Job(kind=JOB_KIND_TRAIN, recipe="recipes/yolo-detect", dataset_version=DATASET)
+        asking.mean("bloomery.training.v1.JobService.CreateJob", CreateJobRequest(parent="projects/cells", job=job))
         for done in range(0, requests, _AT_ONCE):
             await asking.play(min(_AT_ONCE, requests - done))
             await take_up(site, asking)

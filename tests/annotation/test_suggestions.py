@@ -170,6 +170,24 @@ async def test_the_repeat_of_a_run_brings_nothing_back_that_was_reviewed(both: S
     assert len((await read(both, images[0], "main")).shapes) == 1
 
 
+@pytest.mark.parametrize("x", [30, 0], ids=["other", "same"])
+async def test_the_repeat_of_a_run_changes_nothing_that_another_run_or_a_person_did_since(
+    both: Server, images: list[Asset], x: float
+) -> None:
+    first, second = (images[0].digest, [seen("rbc")]), (images[0].digest, [seen("rbc", x=x) if x else seen("rbc")])
+    await suggest(both, first, run="one")
+    await suggest(both, second, run="two")
+    found = await read(both, images[0])
+    await suggest(both, first, run="one")
+    assert await read(both, images[0]) == found
+    await decide(both, found, accept=[], reject=[0])
+    for run, given in (("one", first), ("two", second)):
+        await suggest(both, given, run=run)
+        assert not (await read(both, images[0])).shapes
+    await suggest(both, second, run="three")
+    assert len((await read(both, images[0])).shapes) == 1
+
+
 async def test_what_people_saved_under_the_id_of_suggestions_stays(both: Server, images: list[Asset]) -> None:
     people = await both.save(images[0], [box("rbc")], set_id="cells-3")
     answer = await suggest(both, (images[0].digest, [seen("wbc")]), (images[1].digest, [seen("wbc")]))

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 
@@ -12,6 +12,8 @@ from bloomery_annotation.names import ANNOTATION_SET
 from bloomery_kit.errors import BloomeryError, EtagMismatch, FieldViolation, InvalidArgument, NotFound
 from bloomery_vision.findings import Finding
 
+RUNS = 16
+"""Of a set, which are remembered."""
 SetKey = tuple[str, str]
 """An asset's uid and a set's id."""
 
@@ -36,7 +38,7 @@ class Overwrite:
 
 @dataclass(frozen=True)
 class ReplaceOwn:
-    """A model version's save: only what it suggested in another run goes. `run` names this one."""
+    """A model version's save: only what it suggested in other runs goes, none of which is this one, called `run`."""
 
     run: str
 
@@ -78,14 +80,16 @@ class Head:
     author: str
     create_time: datetime
     update_time: datetime
-    run: str = ""
-    """The run that saved it, or that saved what somebody changed since; empty for none."""
+    runs: tuple[str, ...] = ()
+    """The last runs of models that saved it, or what somebody changed since, the newest at the end."""
 
 
 class Outcome(Enum):
     """What to do."""
 
     SAVE = "save"
+    NOTED = "noted"
+    """It holds these shapes already; that another run saved the same is written down."""
     UNCHANGED = "unchanged"
     """It holds these shapes already, and no person confirms what was not a person's."""
     KEPT = "kept"
@@ -139,6 +143,9 @@ def plan(
         if outcome is Outcome.SAVE:
             newest[draft.key] = _next(draft, newest.get(draft.key), sequence, now)
             sequence += 1
+        elif outcome is Outcome.NOTED:
+            head = newest[draft.key]
+            newest[draft.key] = replace(head, runs=_runs(draft, head))
         results.append(Saved(draft, outcome, newest[draft.key]))
     return results
 
@@ -180,8 +187,11 @@ def _decide_own(draft: SetDraft, head: Head, run: str) -> Outcome:
     if head.provenance != draft.provenance:
         return Outcome.KEPT
     # What a run has saved may have been reviewed since: its repeat must not bring it back.
-    same = head.shapes_digest == digest_of(draft.shapes) or (run and head.run == run)
-    return Outcome.UNCHANGED if same else Outcome.SAVE
+    if run in head.runs:
+        return Outcome.UNCHANGED
+    if head.shapes_digest == digest_of(draft.shapes):
+        return Outcome.NOTED if run else Outcome.UNCHANGED
+    return Outcome.SAVE
 
 
 def _confirms(draft: SetDraft, head: Head) -> bool:
@@ -215,5 +225,12 @@ def _next(draft: SetDraft, head: Head | None, sequence: int, now: datetime) -> H
         author=draft.author,
         create_time=head.create_time if head else now,
         update_time=now,
-        run=draft.guard.run if isinstance(draft.guard, ReplaceOwn) else head.run if head else "",
+        runs=_runs(draft, head),
     )
+
+
+def _runs(draft: SetDraft, head: Head | None) -> tuple[str, ...]:
+    runs = head.runs if head else ()
+    if isinstance(draft.guard, ReplaceOwn) and draft.guard.run:
+        return (*runs, draft.guard.run)[-RUNS:]
+    return runs

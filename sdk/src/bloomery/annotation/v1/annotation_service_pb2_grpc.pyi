@@ -142,7 +142,8 @@ class AnnotationServiceStub:
     agent and on each shape. The set takes the place of what the same version suggested there before, and of nothing else; an image without shapes has an empty
     one, which says that the version looked. A bad image does not stop the others. An item's NOT_FOUND: the project has no such image, or not any more;
     FAILED_PRECONDITION `NOT_SUGGESTED`: people have saved a set under the id that the suggestions would have, which stays; delete or move theirs. Idempotent by
-    `run`: what a run has saved on an image is not saved again, also where somebody reviewed it since, so a repeat after a crash is safe. Shapes of classes
+    `run`: what a run has saved on an image is not saved again, also where somebody reviewed it or another run saved since (of an image the last 16 runs are
+    remembered), so a repeat after a crash is safe. Of two runs of one version at once, each image has what the one that came to it last has seen. Shapes of classes
     that are no label of the project, and such as have no area on the image, are left out and counted. NOT_FOUND: there is no such project.
     """
     ReviewSuggestions: grpc.UnaryUnaryMultiCallable[annotation_service_pb2.ReviewSuggestionsRequest, annotation_service_pb2.ReviewSuggestionsResponse]
@@ -289,7 +290,8 @@ class AnnotationServiceAsyncStub(AnnotationServiceStub):
     agent and on each shape. The set takes the place of what the same version suggested there before, and of nothing else; an image without shapes has an empty
     one, which says that the version looked. A bad image does not stop the others. An item's NOT_FOUND: the project has no such image, or not any more;
     FAILED_PRECONDITION `NOT_SUGGESTED`: people have saved a set under the id that the suggestions would have, which stays; delete or move theirs. Idempotent by
-    `run`: what a run has saved on an image is not saved again, also where somebody reviewed it since, so a repeat after a crash is safe. Shapes of classes
+    `run`: what a run has saved on an image is not saved again, also where somebody reviewed it or another run saved since (of an image the last 16 runs are
+    remembered), so a repeat after a crash is safe. Of two runs of one version at once, each image has what the one that came to it last has seen. Shapes of classes
     that are no label of the project, and such as have no area on the image, are left out and counted. NOT_FOUND: there is no such project.
     """
     ReviewSuggestions: aio.UnaryUnaryMultiCallable[annotation_service_pb2.ReviewSuggestionsRequest, annotation_service_pb2.ReviewSuggestionsResponse]  # type: ignore[assignment]
@@ -601,7 +603,8 @@ class AnnotationServiceServicer(metaclass=abc_1.ABCMeta):
         agent and on each shape. The set takes the place of what the same version suggested there before, and of nothing else; an image without shapes has an empty
         one, which says that the version looked. A bad image does not stop the others. An item's NOT_FOUND: the project has no such image, or not any more;
         FAILED_PRECONDITION `NOT_SUGGESTED`: people have saved a set under the id that the suggestions would have, which stays; delete or move theirs. Idempotent by
-        `run`: what a run has saved on an image is not saved again, also where somebody reviewed it since, so a repeat after a crash is safe. Shapes of classes
+        `run`: what a run has saved on an image is not saved again, also where somebody reviewed it or another run saved since (of an image the last 16 runs are
+        remembered), so a repeat after a crash is safe. Of two runs of one version at once, each image has what the one that came to it last has seen. Shapes of classes
         that are no label of the project, and such as have no area on the image, are left out and counted. NOT_FOUND: there is no such project.
         """
 

@@ -17,6 +17,7 @@ from bloomery_kit.database import Transaction, insert_all
 from bloomery_kit.errors import BloomeryError
 from bloomery_kit.sequences import current, next_sequence
 
+_BETWEEN = "\n"
 _S = ANNOTATION_SETS.c
 _U = SET_LABELS.c
 
@@ -34,6 +35,7 @@ async def save(
         claimed = await next_sequence(tx, project.uid, len(writing))
         assert claimed == sequence, "somebody writes without the project's lock"
         await _write(tx, project, writing, heads.keys())
+    await _note(tx, [result for result in results if isinstance(result, Saved) and result.outcome is Outcome.NOTED])
     return results
 
 
@@ -67,7 +69,7 @@ def _head(row: sa.Row[Any]) -> Head:
         author=row.author,
         create_time=row.create_time,
         update_time=row.update_time,
-        run=row.run,
+        runs=tuple(row.run.split(_BETWEEN)) if row.run else (),
     )
 
 
@@ -84,6 +86,15 @@ async def _write(tx: Transaction, project: Project, writing: Sequence[Saved], th
     for saved in last.values():
         deltas.update(saved.draft.shapes.counts)
     await labels.add_counts(tx, project, deltas)
+
+
+async def _note(tx: Transaction, noted: Sequence[Saved]) -> None:
+    """Write down which runs have saved what sets hold."""
+    keys: dict[str, list[SetKey]] = {}
+    for saved in noted:
+        keys.setdefault(_BETWEEN.join(saved.head.runs), []).append(saved.draft.key)
+    for runs, sets in keys.items():
+        await tx.execute(sa.update(ANNOTATION_SETS).where(of_sets(_S.asset_uid, _S.id, sets)).values(run=runs))
 
 
 async def _counted(tx: Transaction, keys: AbstractSet[SetKey]) -> Counter[str]:
@@ -107,7 +118,7 @@ def _revision_row(project: Project, saved: Saved) -> dict[str, object]:
 
 
 def _current_row(project: Project, saved: Saved) -> dict[str, object]:
-    facts = {"id": saved.draft.set_id, "shapes_digest": saved.head.shapes_digest, "run": saved.head.run}
+    facts = {"id": saved.draft.set_id, "shapes_digest": saved.head.shapes_digest, "run": _BETWEEN.join(saved.head.runs)}
     return _common_row(project, saved) | facts
 
 

@@ -54,7 +54,10 @@ def test_an_installed_recipe_is_found(tmp_path: Path) -> None:
     install(tmp_path)
     command = [sys.executable, "-P", "-m", "bloomery_worker.catalogue"]
     done = subprocess.run(command, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["class-prior (class_prior/recipe.yaml)"] == block("yaml")
+    found = json.loads(done.stdout)["class-prior (class_prior/recipe.yaml)"]
+    declared, forms = found.rsplit("\nforms: ", 1)
+    assert declared == block("yaml")
+    assert "onnx-fp32" in forms
 
 
 async def test_an_installed_recipe_runs(trainer: FakeTrainer, cells: Version, tmp_path: Path) -> None:

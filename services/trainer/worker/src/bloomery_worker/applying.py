@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bloomery_worker.context import Context, StopRequestedError
+from bloomery_worker.context import Context
 from bloomery_worker.evaluate import Check, MakeEvaluator, Size
 from bloomery_worker.messages import ProgressNote
 from bloomery_worker.predictor import Predictor
@@ -65,8 +65,7 @@ def paced(
 
     def check() -> None:
         nonlocal done, told
-        if context.should_stop():
-            raise StopRequestedError(0)
+        context.check_stop()
         if clock() - told >= INTERVAL:
             told = clock()
             context.progress(ProgressNote(phase=phase, step=done, steps=total, fraction=done / total, device=device))

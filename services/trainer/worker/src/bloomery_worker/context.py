@@ -80,6 +80,11 @@ class Context:
         """Whether somebody wants the work to end."""
         return self._stop.is_set()
 
+    def check_stop(self, epoch: int = 0) -> None:
+        """Raises StopRequestedError where somebody wants the work to end; `epoch` are in the last checkpoint."""
+        if self.should_stop():
+            raise StopRequestedError(epoch)
+
     def progress(self, note: ProgressNote) -> None:
         """Says how far the work is."""
         self._send(note)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from bloomery_vision.forms import CPU
 from bloomery_worker import machine
 from bloomery_worker.applying import Applied, lineage, multi_label, paced
-from bloomery_worker.context import Context, StopRequestedError
+from bloomery_worker.context import Context
 from bloomery_worker.evaluation import Evaluation
 from bloomery_worker.failures import DataError, some
 from bloomery_worker.measuring import measure
@@ -47,16 +47,11 @@ def evaluate(context: Context, model: Applied) -> Result:
 
 def _benchmark(context: Context, model: Applied) -> dict[str, object]:
     """How fast the model is, what memory it takes, and how large it is, in a process that runs nothing else."""
-
-    def check() -> None:
-        if context.should_stop():
-            raise StopRequestedError(0)
-
     context.progress(ProgressNote(phase="measuring", fraction=1.0, device=model.device))
     threads = machine.threads(context.job.cpus)
     # A processor is told by its name.
     device = "" if model.device == CPU else model.device
-    latency = measure(model.runtime, model.file, model.size, threads=threads, check=check, device=device)
+    latency = measure(model.runtime, model.file, model.size, threads=threads, check=context.check_stop, device=device)
     # As plain numbers: the JSON of a message has its large ones as texts.
     said = {field.name: value for field, value in latency.ListFields()}
     beside = model.file.parent.iterdir() if context.job.variant else [model.file]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from bloomery_worker.context import Context, StopRequestedError
+from bloomery_worker.context import Context
 from bloomery_worker.messages import ProgressNote
 from bloomery_worker.recipe import Result
 from bloomery_worker.variants import Original, Plan, make_variant
@@ -19,11 +19,7 @@ def optimize(context: Context, original: Callable[[], Original]) -> Result:
     def say(phase: str, fraction: float) -> None:
         context.progress(ProgressNote(phase=phase, fraction=fraction, device="cpu"))
 
-    def check() -> None:
-        if context.should_stop():
-            raise StopRequestedError(0)
-
-    made = make_variant(context, plan, original(), say=say, check=check)
+    made = make_variant(context, plan, original(), say=say, check=context.check_stop)
     parity = made.facts.parity
     return Result(
         files=made.files,

@@ -17,7 +17,7 @@ from bloomery_vision.decoders import CENTER_CROP, LETTERBOX, PROBABILITIES
 from bloomery_vision.forms import FORMS
 from bloomery_vision.postprocess import softmax
 from bloomery_worker import machine
-from bloomery_worker.context import Context, StopRequestedError
+from bloomery_worker.context import Context
 from bloomery_worker.failures import ConfigError
 from bloomery_worker.memory import DeviceMemory
 from bloomery_worker.messages import ProgressNote
@@ -37,7 +37,7 @@ def import_model(context: Context) -> Result:
         ExportError: in our form it gives other answers.
     """
     started = time.monotonic()
-    say, check = partial(_say, context), partial(_check, context)
+    say, check = partial(_say, context), context.check_stop
     threads = machine.threads(context.job.cpus)
     say("reading", 0.0)
     package = _package(context)
@@ -134,8 +134,3 @@ def _details(context: Context, graph: Graph, understood: Understood) -> dict[str
 
 def _say(context: Context, phase: str, fraction: float) -> None:
     context.progress(ProgressNote(phase=phase, fraction=fraction, device="cpu"))
-
-
-def _check(context: Context) -> None:
-    if context.should_stop():
-        raise StopRequestedError(0)

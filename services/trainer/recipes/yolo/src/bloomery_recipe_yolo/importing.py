@@ -12,7 +12,7 @@ from bloomery_recipe_yolo.named import PACKAGES
 from bloomery_recipe_yolo.training import image_size
 from bloomery_vision.interpret import are_finite
 from bloomery_worker import machine
-from bloomery_worker.context import Context, StopRequestedError
+from bloomery_worker.context import Context
 from bloomery_worker.failures import ConfigError, DataError
 from bloomery_worker.messages import FileNote, ProgressNote
 from bloomery_worker.parity import generated_images
@@ -79,6 +79,5 @@ def _try(model: TrainedModel, flavour: Flavour, *, masks: bool) -> None:
 
 
 def _say(context: Context, phase: str, fraction: float) -> None:
-    if context.should_stop():
-        raise StopRequestedError(0)
+    context.check_stop()
     context.progress(ProgressNote(phase=phase, fraction=fraction, device="cpu"))

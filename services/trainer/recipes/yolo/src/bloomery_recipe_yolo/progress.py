@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from ultralytics.engine.validator import BaseValidator
 
 from bloomery_recipe_yolo.exact import ExactTrainer
-from bloomery_worker.context import Context, StopRequestedError
+from bloomery_worker.context import Context
 from bloomery_worker.messages import MetricsNote, ProgressNote
 
 _NAMES = {
@@ -51,8 +51,7 @@ class Observer:
         trainer.add_callback("on_train_epoch_start", self._check)
 
     def _check(self, _: ExactTrainer | BaseValidator) -> None:
-        if self._context.should_stop():
-            raise StopRequestedError(self.epoch)
+        self._context.check_stop(self.epoch)
 
     def _batch_end(self, trainer: ExactTrainer) -> None:
         self._check(trainer)

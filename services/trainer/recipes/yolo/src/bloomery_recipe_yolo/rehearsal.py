@@ -9,7 +9,7 @@ import torch
 from bloomery_recipe_yolo.exact import ExactTrainer
 from bloomery_recipe_yolo.library import unwrap_model
 from bloomery_worker import machine
-from bloomery_worker.context import Context, StopRequestedError
+from bloomery_worker.context import Context
 from bloomery_worker.memory import DeviceMemory, NoRoomError, Step, rehearse
 from bloomery_worker.messages import PreflightNote, ProgressNote
 
@@ -79,8 +79,7 @@ class _Copy:
 
     def step(self, batch: int) -> Step:
         """Loads images and goes forward and backward. Raises NoRoomError, StopRequestedError."""
-        if self._context.should_stop():
-            raise StopRequestedError(0)
+        self._context.check_stop()
         self._memory.forget_peak()
         began = time.monotonic()
         try:

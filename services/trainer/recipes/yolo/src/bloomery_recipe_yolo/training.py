@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -152,18 +153,13 @@ def _evaluate(context: Context, flavour: Flavour, checkpoint: Path, *, epochs: i
     context.progress(
         ProgressNote(phase="evaluating", epoch=epochs, epochs=epochs, fraction=1.0, device=machine.device_name())
     )
-
-    def check() -> None:
-        if context.should_stop():
-            raise StopRequestedError(epochs)
-
     dataset, size = context.dataset, image_size(context.parameters)
     evaluator = flavour.evaluator(
         dataset,
         size,
         context.job.classes,
         decoder=flavour.decoder,
-        check=check,
+        check=partial(context.check_stop, epochs),
         multi_label=multi_label(context),
     )
     model = TrainedModel(checkpoint, device=machine.device())
@@ -174,16 +170,13 @@ def _evaluate(context: Context, flavour: Flavour, checkpoint: Path, *, epochs: i
 def _export(context: Context, flavour: Flavour, model: TrainedModel, *, epochs: int) -> tuple[Variant, ...]:
     """The model in the form that predicts; that it cannot be had does not fail the training. Older jobs want none."""
 
-    def check() -> None:
-        if context.should_stop():
-            raise StopRequestedError(epochs)
-
     def say(phase: str, _: float) -> None:
         context.progress(ProgressNote(phase=phase, epoch=epochs, epochs=epochs, fraction=1.0, device="cpu"))
 
     if context.parameters.get("export", NO_EXPORT) == NO_EXPORT:
         return ()
     try:
+        check = partial(context.check_stop, epochs)
         return (make_variant(context, Plan(EXPORTED), original(flavour, model), say=say, check=check),)
     except StopRequestedError:
         raise

@@ -1,11 +1,13 @@
-"""What there is to see of a job: its events, log and figures while it runs, and the files that it made."""
+"""A job: what there is to see of it while it runs, the files that it made, and what people ask of it."""
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Literal, Self, get_args
+
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from bloomery import _observed, errors
 from bloomery._aio.base import AsyncHandle
@@ -14,9 +16,11 @@ from bloomery._choices import chosen
 from bloomery._evaluations import Evaluation
 from bloomery._fields import JobFields
 from bloomery._files import Download
+from bloomery._names import parent_of
 from bloomery._predicted_images import PredictedImage
 from bloomery._predicted_images import read as read_predictions
-from bloomery._results import Epoch, Event, Progress, Sample, unseen
+from bloomery._reproduction import repetition
+from bloomery._results import Epoch, Event, Progress, Sample, Step, unseen
 from bloomery._watch import watch_job
 from bloomery.training import v1 as training
 
@@ -24,7 +28,7 @@ Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
 class AsyncWork(AsyncHandle[training.Job], JobFields):
-    """A piece of work, as it is looked at."""
+    """A piece of work."""
 
     async def refresh(self) -> Self:
         """Read it again."""
@@ -48,6 +52,84 @@ class AsyncWork(AsyncHandle[training.Job], JobFields):
                     self._apply(one)
                     yield Event(one)
         await self.refresh()
+
+    async def wait(self, *, progress: Progress = unseen) -> Self:
+        """Wait until it is over.
+
+        Raises:
+            JobFailed: it ended FAILED or CANCELLED.
+        """
+        async for event in self.watch():
+            if event.kind == "progress":
+                seen = event.proto.progress
+                progress(Step(seen.phase, seen.epoch, seen.epochs))
+            elif self.reason.code == "QUOTA_WAIT":
+                progress(Step("waiting for other jobs"))
+        return self.check()
+
+    async def update(
+        self,
+        *,
+        display_name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        priority: int | None = None,
+    ) -> Self:
+        """Change what is given; `labels` takes the place of all that it had.
+
+        Raises:
+            InvalidArgument: lists everything that cannot be.
+        """
+        given = {"display_name": display_name, "labels": labels, "priority": priority}
+        paths = [field for field, value in given.items() if value is not None]
+        job = training.Job(name=self.name, display_name=display_name or "", labels=labels, priority=priority or 0)
+        # An empty mask would not mean nothing.
+        if paths:
+            request = training.UpdateJobRequest(job=job, update_mask=FieldMask(paths=paths))
+            self._proto = await self._session.call(self._session.jobs.UpdateJob, request)
+        return self
+
+    async def cancel(self, *, force: bool = False) -> Self:
+        """Ask it to stop, after a checkpoint unless `force`; returns at once."""
+        request = training.CancelJobRequest(name=self.name, force=force)
+        self._proto = await self._session.call(self._session.jobs.CancelJob, request)
+        return self
+
+    async def pause(self) -> Self:
+        """Ask it to save a checkpoint and give its machine back; returns at once."""
+        self._proto = await self._session.call(self._session.jobs.PauseJob, training.PauseJobRequest(name=self.name))
+        return self
+
+    async def resume(self) -> Self:
+        """Let it go on from its checkpoint."""
+        self._proto = await self._session.call(self._session.jobs.ResumeJob, training.ResumeJobRequest(name=self.name))
+        return self
+
+    async def delete(self) -> None:
+        """Delete it with its events and checkpoints; what was recorded from its result stays.
+
+        Raises:
+            FailedPrecondition: it is not over.
+        """
+        await self._session.delete(self._session.jobs.DeleteJob, training.DeleteJobRequest(name=self.name))
+
+    async def reproduce(self, *, name: str = "") -> Self:
+        """Start a training with the same recipe, parameters, dataset version, base weights and seed; return its job.
+
+        The code and libraries are those of today: once both are finished, `differences` has what is not the same.
+
+        Args:
+            name: id of the new job; made by the server by default.
+
+        Raises:
+            InvalidArgument: it is no training, or the recipe does not take its parameters any more.
+        """
+        recipe = await self._session.call(
+            self._session.jobs.GetRecipe, training.GetRecipeRequest(name=self.proto.recipe)
+        )
+        request = training.CreateJobRequest(
+            parent=parent_of(self.name), job_id=name, job=repetition(self.proto, recipe)
+        )
+        return type(self)(self._session, await self._session.call(self._session.jobs.CreateJob, request))
 
     async def logs(self, *, tail: int = 0, level: Level = "DEBUG") -> AsyncIterator[training.LogEntry]:
         """Yield the lines of its log, oldest first: the last `tail` (0 for all) at least as serious as `level`."""

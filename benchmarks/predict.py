@@ -15,6 +15,7 @@ from bloomery_vision.images import decode
 from bloomery_vision.postprocess import decode_detections
 from bloomery_vision.preprocess import letterbox
 from harness.data import blood_cells, sample, weights
+from harness.echo import running_echo
 from harness.measure import (
     Options,
     Table,
@@ -39,11 +40,12 @@ Predict = Callable[[bytes], Mapping[str, float]]
 
 @dataclass
 class Figures:
-    """Seconds: of each image for ours, bare and peer, of whole sets for the parallel ones; milliseconds of stages."""
+    """Seconds: of single images, for gRPC alone in `echo`, and of whole sets for the parallel ones; of stages ms."""
 
     ours: list[float] = field(default_factory=list)
     bare: list[float] = field(default_factory=list)
     peer: list[float] = field(default_factory=list)
+    echo: list[float] = field(default_factory=list)
     ours_together: list[float] = field(default_factory=list)
     bare_together: list[float] = field(default_factory=list)
     our_stages: list[Mapping[str, float]] = field(default_factory=list)
@@ -92,11 +94,16 @@ def peer(model: Path, folder: Path, place: Path) -> list[float]:
     return [end - start for start, end in pairwise(at)][WARM:]
 
 
+def seconds_of(call: Callable[[bytes], object], image: bytes) -> float:
+    """How long a call takes."""
+    started = time.perf_counter()
+    call(image)
+    return time.perf_counter() - started
+
+
 def timed(predict: Predict, image: bytes, seconds: list[float], stages: list[Mapping[str, float]]) -> None:
     """Predict once and keep how long it took."""
-    started = time.perf_counter()
-    stages.append(predict(image))
-    seconds.append(time.perf_counter() - started)
+    seconds.append(seconds_of(lambda given: stages.append(predict(given)), image))
 
 
 def together(predict: Predict, images: Sequence[bytes]) -> float:
@@ -120,14 +127,16 @@ def measure(place: Path, chosen: Options) -> Figures:
         for image in images[:WARM]:
             through(image)
             within(image)
-        for number in range(chosen.rounds):
-            say(f"round {number + 1} of {chosen.rounds}")
-            for image in images:
-                timed(through, image, figures.ours, figures.our_stages)
-                timed(within, image, figures.bare, figures.bare_stages)
-            figures.ours_together.append(together(through, images))
-            figures.bare_together.append(together(within, images))
-            figures.peer += peer(model.checkpoint, folder / "JPEGImages", place)
+        with running_echo(model.version.predict(images[0]).proto.ByteSize()) as echo:
+            for number in range(chosen.rounds):
+                say(f"round {number + 1} of {chosen.rounds}")
+                for image in images:
+                    timed(through, image, figures.ours, figures.our_stages)
+                    timed(within, image, figures.bare, figures.bare_stages)
+                    figures.echo.append(seconds_of(echo, image))
+                figures.ours_together.append(together(through, images))
+                figures.bare_together.append(together(within, images))
+                figures.peer += peer(model.checkpoint, folder / "JPEGImages", place)
     return figures
 
 
@@ -168,6 +177,7 @@ def stage_table(figures: Figures) -> Table:
     ]
     total = statistics.median(each["total"] for each in figures.our_stages)
     rows.append(("client, transport, registry", shown(statistics.median(figures.ours) * 1000 - total), ""))
+    rows.append(("... gRPC alone, the same bytes", shown(statistics.median(figures.echo) * 1000), ""))
     return Table("median of each stage, ms", ("stage", "Bloomery", "bare"), rows)
 
 

@@ -89,19 +89,25 @@ async def _call_log(call: Call) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        fields: dict[str, object] = {
-            "method": call.method,
-            "code": call.code,
-            "seconds": round(time.perf_counter() - call.start, 6),
-            "received": call.received,
-            "sent": call.sent,
-        }
-        if principal := principal_var.get():
-            fields["subject"] = principal.subject
-        if call.status is not None:
-            info = error_info(call.status)
-            fields |= {"error": call.status.message, "reason": info.reason}
-        _log.info("rpc", extra=fields)
+        seconds = round(time.perf_counter() - call.start, 6)
+        # The answer need not wait for its line.
+        asyncio.get_running_loop().call_soon(_write_line, call, seconds)
+
+
+def _write_line(call: Call, seconds: float) -> None:
+    fields: dict[str, object] = {
+        "method": call.method,
+        "code": call.code,
+        "seconds": seconds,
+        "received": call.received,
+        "sent": call.sent,
+    }
+    if principal := principal_var.get():
+        fields["subject"] = principal.subject
+    if call.status is not None:
+        info = error_info(call.status)
+        fields |= {"error": call.status.message, "reason": info.reason}
+    _log.info("rpc", extra=fields)
 
 
 @asynccontextmanager

@@ -99,7 +99,7 @@ class Aliases:
         refuse(version, [*failures, *([outdone.failure] if outdone and outdone.failure else [])])
         if now and now.number == version.number:
             return replace(now, figures=measured)
-        await check_unfollowed(tx, model_uid, ids["alias"], _DEPLOY.format(version=f"{version.model}@{version.number}"))
+        await check_unfollowed(tx, model_uid, ids["alias"], _DEPLOY.format(version=version.title))
         _check_place(move.name, now, move.expected)
         found = outdone.comparison if outdone else None
         change = Change(current_principal().subject, move.reason, self._clock(), measured, found)

@@ -25,7 +25,7 @@ def chosen_variant(version: ModelVersion, wanted: str, formats: Collection[str])
 
 
 def _none_ready(version: ModelVersion, among: Sequence[Variant], wanted: str) -> FailedPrecondition:
-    name = f"{version.model}@{version.number}"
+    name = version.title
     states = ", ".join(f"{variant.id} {_condition(variant)}" for variant in among) or "it has none yet"
     fix = f"make one with `bloomery optimize {name} --to {wanted or 'onnx'}`"
     message = f"{name} has no variant that can predict ({states}); {fix}"

@@ -10,36 +10,20 @@ from bloomery.common.v1 import Artifact as ArtifactMessage
 from bloomery.common.v1 import SignedRequest
 from bloomery.inference.v1 import InputSpec as InputSpecMessage
 from bloomery.inference.v1 import Lineage as LineageMessage
-from bloomery.inference.v1 import (
-    MaskForm,
-    ModelVariant,
-    PredictRequest,
-    PredictResponse,
-    StageTimings,
-)
 from bloomery.inference.v1 import Model as ModelMessage
+from bloomery.inference.v1 import (
+    ModelVariant,
+)
 from bloomery.inference.v1 import ModelVersion as ModelVersionMessage
 from bloomery.vision.v1 import TaskType
-from bloomery_inference.looking import region_of, tiling_of
-from bloomery_inference.model import (
-    Artifact,
-    Model,
-    ModelVersion,
-    Options,
-    Origin,
-    Prediction,
-    Variant,
-    VariantState,
-    VersionContent,
-)
-from bloomery_inference.names import DATASET_VERSION, DEPLOYMENT, MODEL, VARIANT, VERSION, parse_selector
+from bloomery_inference.model import Artifact, Model, ModelVersion, Origin, Variant, VariantState, VersionContent
+from bloomery_inference.names import DATASET_VERSION, MODEL, VARIANT, VERSION
 from bloomery_inference.ranking import ranked
 from bloomery_kit.errors import FailedPrecondition, FieldViolation, InvalidArgument, PreconditionViolation, Violations
 from bloomery_kit.etags import etag_of
 from bloomery_kit.fields import check_labels, check_text
 from bloomery_kit.times import to_timestamp
 from bloomery_vision.forms import ONNX_FILE
-from bloomery_vision.messages import found_message
 
 TASKS = {
     "detect": TaskType.TASK_TYPE_DETECT,
@@ -221,74 +205,6 @@ def check_texts(**fields: str) -> None:
     for field, text in fields.items():
         check_text(text, field, violations)
     violations.raise_if_any()
-
-
-def predict_options(request: PredictRequest, *, images: bool = True) -> Options:
-    """What a prediction asks for; with `images` it names one. Raise InvalidArgument with every violation."""
-    violations = Violations()
-    named = sum(map(bool, (request.image, request.asset, request.blob)))
-    if images and named > 1:
-        violations.add("image", "set exactly one of image, asset and blob")
-    if images and not named:
-        text = "the image has no bytes; send the content of an image file, or name an asset or a blob of the project"
-        violations.add("image", text)
-    if not images and named:
-        violations.add("options.image", "images come in the messages behind this one")
-    if request.masks not in MaskForm.values():
-        violations.add("masks", f"must be one of {', '.join(MaskForm.keys()[1:])}")
-    for field in ("threshold", "iou_threshold"):
-        # NaN is in no range.
-        if not 0 <= getattr(request, field) <= 1:
-            violations.add(field, "must be between 0 and 1")
-    if request.max_shapes < 0:
-        violations.add("max_shapes", "must not be negative; 0 means 300")
-    region, tiling = region_of(request, violations), tiling_of(request, violations)
-    _check_target(request, violations)
-    violations.raise_if_any()
-    if not request.deployment:
-        parse_selector(request.model_version, "model_version")
-    return Options(
-        threshold=request.threshold if request.HasField("threshold") else 0.25,
-        iou=request.iou_threshold if request.HasField("iou_threshold") else 0.7,
-        classes=tuple(request.classes),
-        max_shapes=request.max_shapes or 300,
-        multi_label=request.multi_label,
-        variant=request.variant,
-        region=region,
-        tiling=tiling,
-        polygons=request.masks == MaskForm.MASK_FORM_POLYGON,
-    )
-
-
-def _check_target(request: PredictRequest, violations: Violations) -> None:
-    """Who is asked: a version, or a deployment, which has its own variant."""
-    if not request.deployment:
-        return
-    DEPLOYMENT.check(request.deployment, "deployment", violations)
-    for field in ("model_version", "variant"):
-        if getattr(request, field):
-            violations.add(field, "must be empty where a deployment is asked")
-
-
-def project_asked(request: PredictRequest) -> str:
-    """The id of the project of what a request, which `predict_options` has read, asks."""
-    if request.deployment:
-        return DEPLOYMENT.parse(request.deployment, "deployment")["project"]
-    return parse_selector(request.model_version, "model_version").project
-
-
-def predict_response(prediction: Prediction) -> PredictResponse:
-    """A prediction as the contract shows it."""
-    return PredictResponse(
-        shapes=map(found_message, prediction.found),
-        model_version=version_name(prediction.version),
-        variant=variant_name(prediction.variant),
-        width=prediction.width,
-        height=prediction.height,
-        timings=StageTimings(**prediction.milliseconds),
-        deployment=prediction.deployment,
-        replica=prediction.replica,
-    )
 
 
 def signed_request(url: str, expires_at: Any) -> SignedRequest:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from bloomery.inference.v1 import PredictRequest, PredictResponse, PredictStreamRequest, PredictStreamResponse
 from bloomery_inference.images import ImageSource, raw
-from bloomery_inference.model import ImageContent, RawImage
+from bloomery_inference.question import ImageContent, RawImage
 from bloomery_kit.errors import BloomeryError, FieldViolation, InvalidArgument, Violations, to_status
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 import grpc
 
 from bloomery.annotation.v1 import GetAssetRequest, GetProjectRequest
-from bloomery_inference.model import ImageContent, RawImage
 from bloomery_inference.names import ASSET, PROJECT
+from bloomery_inference.question import ImageContent, RawImage
 from bloomery_kit.errors import FieldViolation, InvalidArgument, NotFound
 from bloomery_kit.objects import ObjectStore
 

@@ -12,7 +12,8 @@ from bloomery_vision.tiling import MOST_TILES, OVERLAP, Grid, Window
 
 if TYPE_CHECKING:
     from bloomery.inference.v1 import PredictRequest
-    from bloomery_inference.model import InputSpec, ModelVersion, Options
+    from bloomery_inference.model import InputSpec, ModelVersion
+    from bloomery_inference.question import Options
 
 _SIDES = range(32, (1 << 16) + 1)
 _MOST_OVERLAP = 0.9

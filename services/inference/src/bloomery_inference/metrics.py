@@ -51,7 +51,7 @@ class ModelsInUse:
     def measured(self, question: "Question") -> Iterator[None]:
         """Count a prediction, and observe its stages once it is answered."""
         version = question.version
-        labels = f"{version.project}/{version.model}@{version.number}", question.variant.id
+        labels = f"{version.project}/{version.title}", question.variant.id
         code = "OK"
         try:
             yield

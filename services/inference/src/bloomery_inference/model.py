@@ -1,14 +1,9 @@
 """What the inference service knows, as plain values."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from bloomery_inference.looking import Tiling
-    from bloomery_vision.geometry import Box, Found
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
@@ -125,6 +120,11 @@ class ModelVersion:
     variants: tuple["Variant", ...] = ()
     aliases: tuple[str, ...] = ()
 
+    @property
+    def title(self) -> str:
+        """How people call it."""
+        return f"{self.model}@{self.number}"
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -227,6 +227,11 @@ class Variant:
     """Of the job that makes it, beside its form; and its dataset version, "" for that of the version."""
     dataset_version: str = ""
 
+    @property
+    def title(self) -> str:
+        """How people call its version."""
+        return f"{self.model}@{self.number}"
+
 
 @dataclass(frozen=True)
 class MadeVariant:
@@ -275,55 +280,3 @@ class Cleanup:
     holder: str = ""
     job: str = ""
     job_uid: str = ""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a caller wants to see: scores from `threshold` on, boxes that overlap at most `iou`, some classes or all.
-
-    With `multi_label` one place may answer for several classes. `variant` is the one that answers, "" for the fastest.
-    `region` is the part of the image that is looked at, in its pixels, None for the whole, and `tiling` how. With
-    `polygons` masks are answered as outlines.
-    """
-
-    threshold: float
-    iou: float
-    classes: tuple[str, ...]
-    max_shapes: int
-    multi_label: bool = False
-    variant: str = ""
-    region: "Box | None" = None
-    tiling: "Tiling | None" = None
-    polygons: bool = False
-
-
-@dataclass(frozen=True)
-class RawImage:
-    """An image of `width` x `height` pixels that is not encoded: `rgb` has three bytes for each, row by row."""
-
-    width: int
-    height: int
-    rgb: bytes
-
-
-@dataclass(frozen=True)
-class ImageContent:
-    """An image, encoded or raw, whose size in bytes is known before it is read."""
-
-    size_bytes: int
-    read: Callable[[], "Awaitable[bytes | RawImage]"]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer to one image, best first. `width` and `height` are the image's, in pixels."""
-
-    version: ModelVersion
-    variant: Variant
-    width: int
-    height: int
-    found: "tuple[Found, ...]"
-    milliseconds: dict[str, float]
-    deployment: str = ""
-    """That was asked, by its name, and the id of its replica that answered; "" where a version was asked."""
-    replica: str = ""

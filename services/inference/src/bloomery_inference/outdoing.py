@@ -150,13 +150,9 @@ def _missing(pair: _Pair, move: Move, why: str) -> PreconditionViolation:
     known = (move.dataset_version, *(one.dataset_version for one in (*pair.before, *pair.after)))
     data = next((name for name in known if name), pair.candidate.content.lineage.dataset_version or "DATASET@VERSION")
     named = data.removeprefix(f"projects/{pair.candidate.project}/datasets/").replace("/versions/", "@")
-    command = f"bloomery models better {_short(pair.champion)} {_short(pair.candidate)} --on {named}"
+    command = f"bloomery models better {pair.champion.title} {pair.candidate.title} --on {named}"
     return _failure(pair, f"{why}; run `{command} --split {move.split}`, which evaluates what is missing")
 
 
 def _failure(pair: _Pair, description: str) -> PreconditionViolation:
-    return PreconditionViolation(NOT_MET, f"better than {_short(pair.champion)}", description)
-
-
-def _short(version: ModelVersion) -> str:
-    return f"{version.model}@{version.number}"
+    return PreconditionViolation(NOT_MET, f"better than {pair.champion.title}", description)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bloomery_inference.looking import Look, look_at
-from bloomery_inference.model import InputSpec, Options, RawImage, VersionContent
+from bloomery_inference.model import InputSpec, VersionContent
+from bloomery_inference.question import Options, RawImage
 from bloomery_inference.runtime import Run, Tensors
 from bloomery_kit.errors import FieldViolation, Internal, InvalidArgument
 from bloomery_vision import interpret

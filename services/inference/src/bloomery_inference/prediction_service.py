@@ -13,10 +13,12 @@ from bloomery.inference.v1 import (
     PredictStreamRequest,
     PredictStreamResponse,
 )
-from bloomery_inference import convert, frames
+from bloomery_inference import frames
+from bloomery_inference.convert_predictions import predict_options, predict_response, project_asked
 from bloomery_inference.images import ImageSource
-from bloomery_inference.model import ImageContent, ModelVersion, Options, Prediction
+from bloomery_inference.model import ModelVersion
 from bloomery_inference.predictor import Predictor
+from bloomery_inference.question import ImageContent, Options, Prediction
 from bloomery_inference.remembered import Remembered
 from bloomery_inference.serving.routing import Asked, Router
 from bloomery_inference.streaming import Streams
@@ -47,18 +49,18 @@ class PredictionServicer(PredictionServiceServicer):
 
     async def Predict(self, request: PredictRequest, context: Context) -> PredictResponse:
         """See the contract."""
-        options = convert.predict_options(request)
-        project = convert.project_asked(request)
+        options = predict_options(request)
+        project = project_asked(request)
         image = await self._images.find(project, image=request.image, asset=request.asset, blob=request.blob)
-        return convert.predict_response(await self._answer(request, image, options, asset=request.asset))
+        return predict_response(await self._answer(request, image, options, asset=request.asset))
 
     async def PredictStream(
         self, requests: AsyncIterator[PredictStreamRequest], context: Context
     ) -> AsyncIterator[PredictStreamResponse]:
         """See the contract."""
         asked = await frames.opening(requests)
-        options = convert.predict_options(asked, images=False)
-        project = convert.project_asked(asked)
+        options = predict_options(asked, images=False)
+        project = project_asked(asked)
         await self._check(asked, options)
         # Whoever waits for it knows that the options are taken.
         await context.send_initial_metadata(())
@@ -72,7 +74,7 @@ class PredictionServicer(PredictionServiceServicer):
                 prediction = await self._answer(asked, image, options, asset=frame.asset, patient=True)
             except InvalidArgument as error:
                 return frames.reply(frame, error)
-            return frames.reply(frame, convert.predict_response(prediction))
+            return frames.reply(frame, predict_response(prediction))
 
         async with aclosing(self._streams.answers(frames.frames_of(requests), answer, frames.size_of)) as answers:
             async for reply in answers:

@@ -12,9 +12,9 @@ from bloomery_inference import metrics
 from bloomery_inference.budget import Budget
 from bloomery_inference.choosing import chosen_variant
 from bloomery_inference.looking import check_tiling
-from bloomery_inference.model import ImageContent, ModelVersion, Options, Prediction, Variant
+from bloomery_inference.model import ModelVersion, Variant
 from bloomery_inference.pacing import Pace
-from bloomery_inference.question import Models, Question, Stopwatch
+from bloomery_inference.question import ImageContent, Models, Options, Prediction, Question, Stopwatch
 from bloomery_kit.errors import FieldViolation, InvalidArgument, ResourceExhausted
 
 if TYPE_CHECKING:

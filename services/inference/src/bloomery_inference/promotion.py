@@ -62,7 +62,7 @@ def figures(
 def refuse(version: ModelVersion, failures: Sequence[PreconditionViolation]) -> None:
     """Raise FailedPrecondition CONDITION_NOT_MET with all failures, if there are any."""
     if failures:
-        name = f"{version.model}@{version.number}"
+        name = version.title
         told = "; ".join(f"{one.subject}: {one.description}" for one in failures)
         raise FailedPrecondition(NOT_MET, f"{name} does not meet the conditions: {told}", failures)
 

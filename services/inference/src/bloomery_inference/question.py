@@ -1,9 +1,9 @@
-"""What is asked about an image, and the time that the answer takes."""
+"""What is asked about an image, what is answered, and the time that it takes."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -12,8 +12,62 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from bloomery_inference.model import ModelVersion, Options, Variant
+    from bloomery_inference.looking import Tiling
+    from bloomery_inference.model import ModelVersion, Variant
     from bloomery_inference.runtime import Run, Tensors
+    from bloomery_vision.geometry import Box, Found
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a caller wants to see: scores from `threshold` on, boxes that overlap at most `iou`, some classes or all.
+
+    With `multi_label` one place may answer for several classes. `variant` is the one that answers, "" for the fastest.
+    `region` is the part of the image that is looked at, in its pixels, None for the whole, and `tiling` how. With
+    `polygons` masks are answered as outlines.
+    """
+
+    threshold: float
+    iou: float
+    classes: tuple[str, ...]
+    max_shapes: int
+    multi_label: bool = False
+    variant: str = ""
+    region: Box | None = None
+    tiling: Tiling | None = None
+    polygons: bool = False
+
+
+@dataclass(frozen=True)
+class RawImage:
+    """An image of `width` x `height` pixels that is not encoded: `rgb` has three bytes for each, row by row."""
+
+    width: int
+    height: int
+    rgb: bytes
+
+
+@dataclass(frozen=True)
+class ImageContent:
+    """An image, encoded or raw, whose size in bytes is known before it is read."""
+
+    size_bytes: int
+    read: Callable[[], Awaitable[bytes | RawImage]]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer to one image, best first. `width` and `height` are the image's, in pixels."""
+
+    version: ModelVersion
+    variant: Variant
+    width: int
+    height: int
+    found: tuple[Found, ...]
+    milliseconds: dict[str, float]
+    deployment: str = ""
+    """That was asked, by its name, and the id of its replica that answered; "" where a version was asked."""
+    replica: str = ""
 
 
 @dataclass

@@ -82,7 +82,7 @@ def _job(version: ModelVersion, wish: Wish) -> Job:
     content, form, parameters = version.content, wish.form, Struct()
     parameters.update({**wish.parameters, "format": form.format, "precision": form.precision})
     return Job(
-        display_name=f"{version.model}@{version.number} to {form.id}",
+        display_name=f"{version.title} to {form.id}",
         kind=JobKind.JOB_KIND_OPTIMIZE,
         recipe=content.lineage.recipe.split(" ")[0],
         parameters=parameters,

@@ -138,5 +138,5 @@ class LocalReplica:
 def _to_load(planned: serving.PlannedModel) -> ToLoad:
     variant, content = planned.variant, planned.version.content
     decoder = content.decoder or default_decoder(content.task)
-    title = f"{variant.model}@{variant.number} as {variant.id}"
+    title = f"{variant.title} as {variant.id}"
     return ToLoad(variant.uid, title, (), content.classes, content.input, decoder)

@@ -16,7 +16,7 @@ from bloomery_kit.errors import BloomeryError
 from bloomery_kit.times import Clock, utc_now
 
 if TYPE_CHECKING:
-    from bloomery_inference.model import ImageContent, Prediction, Variant
+    from bloomery_inference.question import ImageContent, Prediction
     from bloomery_inference.serving.routing import Asked, Route, Router
     from bloomery_kit.database import Database
 
@@ -100,7 +100,7 @@ class Comparer:
             # It was answered once; what the other one meets shows where it is asked in earnest, or at its replica.
             self._cases.skip(case)
             return
-        names = _titled(case.answer.variant), _titled(other.variant)
+        names = case.answer.variant.title, other.variant.title
         size = other.width, other.height
         told = await asyncio.to_thread(difference, case.answer.found, other.found, names, size)
         uid, serving, candidate = case.pair
@@ -124,7 +124,3 @@ async def _digest(image: ImageContent) -> str:
     content = await image.read()
     data = content if isinstance(content, bytes) else content.rgb
     return f"sha256:{(await asyncio.to_thread(hashlib.sha256, data)).hexdigest()}"
-
-
-def _titled(variant: Variant) -> str:
-    return f"{variant.model}@{variant.number}"

@@ -10,7 +10,6 @@ from bloomery.inference.v1 import (
 )
 from bloomery.inference.v1 import Deployment as DeploymentMessage
 from bloomery_inference.convert import variant_name
-from bloomery_inference.model import Variant
 from bloomery_inference.names import DEPLOYMENT, MODEL, PROJECT, VERSION, parse_selector
 from bloomery_inference.serving.convert import replica_model_message, runtime_of
 from bloomery_inference.serving.deployments import View, etag_in
@@ -168,11 +167,6 @@ def rate_message(view: View) -> DisagreementRate | None:
     )
 
 
-def titled(variant: Variant) -> str:
-    """How people call the version of a variant."""
-    return f"{variant.model}@{variant.number}"
-
-
 def _reason(view: View) -> str:
     deployment = view.deployment
     state = state_of(deployment)
@@ -189,7 +183,7 @@ def _share(view: View) -> str:
     deployment = view.deployment
     if not deployment.candidate:
         return ""
-    name = titled(view.variants[deployment.candidate])
+    name = view.variants[deployment.candidate].title
     return f"{name} is a shadow" if deployment.shadow else f"{name} answers {deployment.traffic} %"
 
 
@@ -206,7 +200,7 @@ def _waits(view: View) -> str:
         return f"no replica of {deployment.runtime} is live"
     uid = deployment.wanted
     left = [_of_replica(replica, uid) for replica in live if not replica.has(uid, LoadState.READY)]
-    return f"{titled(view.variants[uid])} is being loaded by {', '.join(left)}" if left else ""
+    return f"{view.variants[uid].title} is being loaded by {', '.join(left)}" if left else ""
 
 
 def _of_replica(replica: Replica, uid: str) -> str:

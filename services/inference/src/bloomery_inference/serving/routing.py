@@ -14,9 +14,8 @@ from bloomery_inference.serving.running import Here, There
 from bloomery_kit.errors import FailedPrecondition, PreconditionViolation, Unavailable
 
 if TYPE_CHECKING:
-    from bloomery_inference.model import ImageContent, Options, Prediction
     from bloomery_inference.predictor import Predictor
-    from bloomery_inference.question import Models, Question
+    from bloomery_inference.question import ImageContent, Models, Options, Prediction, Question
     from bloomery_inference.remembered import Remembered
     from bloomery_inference.serving.deployments import Served
     from bloomery_inference.serving.running import Clients, Running

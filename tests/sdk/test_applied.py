@@ -320,6 +320,9 @@ def test_what_a_job_predicted_is_read_image_by_image(fake: Fake, blobs: Blobs, c
 
 def test_predictions_are_written_in_the_formats_of_predict(fake: Fake, blobs: Blobs, run: Run, tmp_path: Path) -> None:
     offer(fake, blobs, "predictions", "predictions.jsonl", SEEN)
+    job = training.Job(name=world.JOB.name, state=training.JOB_STATE_SUCCEEDED)
+    job.result.details.update({"task": "detect", "classes": ["RBC", "WBC"]})
+    fake.answer("GetJob", job)
     line = f"predict-batch cells-v@1 --on cells-v@1 --to {tmp_path} --format"
     result = run(f"{line} coco --format jsonl")
     assert result.stdout.split() == [f"{tmp_path}/predictions.jsonl", f"{tmp_path}/coco.json"], result.output

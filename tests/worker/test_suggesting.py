@@ -19,6 +19,7 @@ from tests.worker.sample_data import Version
 
 BOX = {"label": "rbc", "score": 0.5, "box": {"x": 1, "y": 2, "width": 3, "height": 4}}
 MASK = {"label": "wbc", "score": 0.25, "mask": {"width": 4, "height": 4, "counts": "04"}, "bounds": {}}
+OUTLINE = {"label": "wbc", "score": 0.25, "polygon": {"rings": [{"coordinates": [0, 0, 2, 0, 2, 2]}]}, "bounds": {}}
 TAG = {"label": "few", "score": 1, "tag": {}}
 
 
@@ -51,15 +52,16 @@ async def suggested(trainer: FakeTrainer, cells: Version, result: ResultNote) ->
 
 
 async def test_each_kind_of_shape_is_sent(trainer: FakeTrainer, cells: Version, tmp_path: Path) -> None:
-    account, told, _ = await suggested(trainer, cells, written(tmp_path, [line(1, BOX, MASK, TAG), line(2)]))
+    account, told, _ = await suggested(trainer, cells, written(tmp_path, [line(1, BOX, MASK, OUTLINE, TAG), line(2)]))
     [request] = trainer.suggested
     assert [image.digest[-1] for image in request.images] == ["1", "2"]
-    box, mask, tag = request.images[0].shapes
+    box, mask, outline, tag = request.images[0].shapes
     assert (box.label, box.confidence, box.box.width) == ("rbc", 0.5, 3)
     assert (mask.mask.width, mask.mask.counts) == (4, b"04")
+    assert [list(ring.coordinates) for ring in outline.polygon.rings] == [[0, 0, 2, 0, 2, 2]]
     assert tag.WhichOneof("geometry") == "tag"
     assert account["images"] == account["saved"] == 2
-    assert (account["shapes"], account["failed"], account["annotation_set"]) == (3, {}, "d-1")
+    assert (account["shapes"], account["failed"], account["annotation_set"]) == (4, {}, "d-1")
     assert [(note.phase, note.step, note.steps, note.fraction) for note in told] == [("suggesting", 2, 2, 1.0)]
 
 

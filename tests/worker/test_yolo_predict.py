@@ -71,6 +71,34 @@ async def test_a_segmenter_gives_masks_of_the_images_size(
     assert array.any()
 
 
+async def test_a_segmenter_gives_outlines_where_they_are_wanted(
+    segmenter: FakeTrainer, outlines: Version, tmp_path: Path
+) -> None:
+    async def shapes(masks: str) -> list[dict[str, Any]]:
+        (tmp_path / masks).mkdir()
+        trainer = await applied(
+            "yolo-segment", "PREDICT", segmenter, outlines, tmp_path / masks, confidence=0.0, max_shapes=2, masks=masks
+        )
+        lines, _ = predicted(trainer)
+        return [shape for line in lines for shape in line["shapes"]]
+
+    areas = [Mask(640, 480, shape["mask"]["counts"].encode()).area for shape in await shapes("rle")]
+    outlined = await shapes("polygons")
+    assert {tuple(shape) for shape in outlined} == {("label", "score", "polygon", "bounds")}
+    rings = [[_points(ring["coordinates"]) for ring in shape["polygon"]["rings"]] for shape in outlined]
+    # A mask without a pixel has no outline.
+    assert [sum(map(_area, one)) for one in rings] == [area for area in areas if area]
+
+
+def _points(coordinates: list[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.array(coordinates).reshape(-1, 2)
+
+
+def _area(ring: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    x, y = ring.T
+    return float(abs((x * np.roll(y, -1) - np.roll(x, -1) * y).sum()) / 2)
+
+
 async def test_a_classifier_gives_the_classes_of_the_whole_image(
     classifier: FakeTrainer, tags: Version, tmp_path: Path
 ) -> None:

@@ -46,6 +46,9 @@ def _shape(found: Mapping[str, Any]) -> vision.Shape:
     shape = vision.Shape(label=found["label"], confidence=found["score"])
     if "box" in found:
         shape.box.CopyFrom(vision.Box(**found["box"]))
+    elif "polygon" in found:
+        for ring in found["polygon"]["rings"]:
+            shape.polygon.rings.add(coordinates=ring["coordinates"])
     elif "mask" in found:
         mask = found["mask"]
         shape.mask.width, shape.mask.height, shape.mask.counts = mask["width"], mask["height"], mask["counts"].encode()

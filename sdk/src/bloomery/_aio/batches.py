@@ -9,9 +9,11 @@ from bloomery._fields import DatasetVersionFields
 from bloomery._folder_images import upload_images
 from bloomery._jobs import Parameter
 from bloomery._labels import asset_filter, class_of
+from bloomery._looking import Masks, mask_form
 from bloomery._means import means
 from bloomery._names import parent_of
 from bloomery._results import Progress, unseen
+from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
 
 
@@ -29,6 +31,7 @@ class AsyncBatches(AsyncMeasuring[JobT], Generic[JobT]):
         classes: Sequence[str] = (),
         max_shapes: int | None = None,
         multi_label: bool = False,
+        masks: Masks = "rle",
         suggest: bool = False,
         name: str = "",
         gpus: int = 0,
@@ -48,6 +51,8 @@ class AsyncBatches(AsyncMeasuring[JobT], Generic[JobT]):
             classes: only these classes; empty for all.
             max_shapes: at most so many on one image, best first.
             multi_label: let one place answer for several classes; not for classifiers.
+            masks: how a segmenter's masks are written: "rle" as COCO's run lengths, "polygons" as outlines, as files of
+                YOLO have them.
             suggest: also save what it sees as suggestions beside people's shapes, in place of what this version
                 suggested on these images before; `suggestions` lists them.
             name: id of the job; made by the server by default.
@@ -66,7 +71,7 @@ class AsyncBatches(AsyncMeasuring[JobT], Generic[JobT]):
             gpus=gpus,
             variant=variant,
             split=split,
-            **self._choice(confidence, iou, classes, max_shapes, multi_label),
+            **self._choice(confidence, iou, classes, max_shapes, multi_label, masks),
         )
 
     async def predict_project(
@@ -79,6 +84,7 @@ class AsyncBatches(AsyncMeasuring[JobT], Generic[JobT]):
         classes: Sequence[str] = (),
         max_shapes: int | None = None,
         multi_label: bool = False,
+        masks: Masks = "rle",
         suggest: bool = False,
         name: str = "",
         gpus: int = 0,
@@ -93,6 +99,7 @@ class AsyncBatches(AsyncMeasuring[JobT], Generic[JobT]):
             classes: see there.
             max_shapes: see there.
             multi_label: see there.
+            masks: see there.
             suggest: see there.
             name: see there.
             gpus: see there.
@@ -111,7 +118,7 @@ class AsyncBatches(AsyncMeasuring[JobT], Generic[JobT]):
             gpus=gpus,
             variant=variant,
             suggest=suggest,
-            **self._choice(confidence, iou, classes, max_shapes, multi_label),
+            **self._choice(confidence, iou, classes, max_shapes, multi_label, masks),
         )
 
     async def predict_folder(
@@ -124,6 +131,7 @@ class AsyncBatches(AsyncMeasuring[JobT], Generic[JobT]):
         classes: Sequence[str] = (),
         max_shapes: int | None = None,
         multi_label: bool = False,
+        masks: Masks = "rle",
         name: str = "",
         gpus: int = 0,
         progress: Progress = unseen,
@@ -141,6 +149,7 @@ class AsyncBatches(AsyncMeasuring[JobT], Generic[JobT]):
             classes: see there.
             max_shapes: see there.
             multi_label: see there.
+            masks: see there.
             name: see there.
             gpus: see there.
             progress: told about steps of "uploading" (images).
@@ -162,7 +171,7 @@ class AsyncBatches(AsyncMeasuring[JobT], Generic[JobT]):
             gpus=gpus,
             suggest=False,
             variant=variant,
-            **self._choice(confidence, iou, classes, max_shapes, multi_label),
+            **self._choice(confidence, iou, classes, max_shapes, multi_label, masks),
         )
 
     def _choice(
@@ -172,12 +181,15 @@ class AsyncBatches(AsyncMeasuring[JobT], Generic[JobT]):
         classes: Sequence[str],
         max_shapes: int | None,
         multi_label: bool,
+        masks: Masks,
     ) -> Mapping[str, Parameter]:
-        """What of all that it sees is written down, as parameters."""
+        """What of all that it sees is written down, and how, as parameters. Raises InvalidArgument."""
         return {
             "confidence": confidence,
             "iou": iou,
             "classes": ",".join(class_of(name, self.classes) for name in classes) or None,
             "max_shapes": max_shapes,
             "multi_label": multi_label or None,
+            # Only the recipes of segmenters have it.
+            "masks": masks if mask_form(masks) == inference.MASK_FORM_POLYGON else None,
         }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, Self, get_args
 
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.json_format import MessageToDict
 
 from bloomery import _observed, errors
 from bloomery._aio.base import AsyncHandle
@@ -21,6 +22,7 @@ from bloomery._predicted_images import PredictedImage
 from bloomery._predicted_images import read as read_predictions
 from bloomery._reproduction import repetition
 from bloomery._results import Epoch, Event, Progress, Sample, Step, unseen
+from bloomery._seen_files import PredictionFormat, check, convert
 from bloomery._watch import watch_job
 from bloomery.training import v1 as training
 
@@ -202,6 +204,34 @@ class AsyncWork(AsyncHandle[training.Job], JobFields):
             [path] = await self.download(folder, role="predictions")
             for image in read_predictions(path, self.proto.model_version):
                 yield image
+
+    async def write_predictions(
+        self, to: str | Path, *, formats: Sequence[PredictionFormat] = ("jsonl",), progress: Progress = unseen
+    ) -> list[Path]:
+        """Write what a PREDICT job that has succeeded saw to a folder, and return the files, one for each format.
+
+        What was there is replaced once all images are done; YOLO's label files one by one.
+
+        Args:
+            to: the folder, made where it does not exist.
+            formats: "jsonl" as the job wrote it, "coco", "yolo", "parquet".
+            progress: told how far the download of the lines is.
+
+        Raises:
+            InvalidArgument: there is no such format.
+            FailedPrecondition: one cannot hold what the model sees, or PyArrow is not installed.
+            NotFound: the job is of another kind, or not finished.
+        """
+        details = MessageToDict(self.proto.result.details)
+        outlines = self.proto.effective_parameters.fields["masks"].string_value == "polygons"
+        await asyncio.to_thread(check, formats, details.get("task", ""), outlines=outlines)
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(to if "jsonl" in formats else scratch)
+            [lines] = await self.download(folder, role="predictions", progress=progress)
+            paths = [lines] if "jsonl" in formats else []
+            if others := [one for one in formats if one != "jsonl"]:
+                paths += await asyncio.to_thread(convert, lines, Path(to), others, details.get("classes", ()))
+        return paths
 
     async def _signed(self, role: str) -> Sequence[training.SignedArtifact]:
         """The files that it made, or that of a role, with where they are. Raises NotFound where there are none."""

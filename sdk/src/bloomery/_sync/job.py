@@ -63,6 +63,7 @@ class Job(Handle[training.Job], JobFields):
     download = blocking(AsyncJob.download)
     evaluations = blocking(AsyncJob.evaluations)
     predictions = iterating(AsyncJob.predictions)
+    write_predictions = blocking(AsyncJob.write_predictions)
     report = blocking(AsyncJob.report)
     reproduce = wrapping(AsyncJob.reproduce, _job)
     model_version = wrapping(AsyncJob.model_version, ModelVersion)

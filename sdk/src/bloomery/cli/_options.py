@@ -16,6 +16,7 @@ class SeenFormat(StrEnum):
     jsonl = "jsonl"
     coco = "coco"
     yolo = "yolo"
+    parquet = "parquet"
 
 
 class SeenMasks(StrEnum):

@@ -22,7 +22,7 @@ from bloomery.cli.annotations import place
 
 if TYPE_CHECKING:
     from bloomery import Asset, Blob, Frame, Predicted, Prediction
-    from bloomery.cli._seen_files import SeenFiles
+    from bloomery._seen_files import SeenFiles
     from bloomery.video import VideoWriter
 
 

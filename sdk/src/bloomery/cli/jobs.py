@@ -14,7 +14,16 @@ import typer
 
 from bloomery.cli._jobs import progress, show_differences, show_job
 from bloomery.cli._live import follow
-from bloomery.cli._options import LARGEST, LimitOption, Output, OutputOption, ProjectOption, YesOption, connect
+from bloomery.cli._options import (
+    LARGEST,
+    LimitOption,
+    Output,
+    OutputOption,
+    ProjectOption,
+    SeenFormat,
+    YesOption,
+    connect,
+)
 from bloomery.cli._output import dump, grid, listing
 from bloomery.cli._pairs import pairs
 from bloomery.cli._progress import steps
@@ -176,6 +185,25 @@ def download(
     """Write the files that a finished job made. What is there already does not travel again."""
     with connect(project) as client, steps() as tell:
         paths = client.job(job).download(to, role=role, progress=tell)
+    for path in paths:
+        typer.echo(path)
+
+
+@app.command(epilog="Example: bloomery jobs predictions JOB --to ./seen --format parquet")
+def predictions(
+    job: JobArgument,
+    to: Annotated[Path, typer.Option(help="Folder to write to.")],
+    format: Annotated[
+        list[SeenFormat] | None,
+        typer.Option(help="JSON lines (the default), COCO or YOLO with scores, Parquet; may be repeated."),
+    ] = None,
+    project: ProjectOption = None,
+) -> None:
+    """Write what a finished prediction job saw, in some formats."""
+    with connect(project) as client, steps() as tell:
+        found = client.job(job)
+        chosen = format or [SeenFormat.jsonl]
+        paths = found.write_predictions(to, formats=[one.value for one in chosen], progress=tell)
     for path in paths:
         typer.echo(path)
 

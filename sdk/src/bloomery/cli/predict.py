@@ -12,13 +12,14 @@ from bloomery._names import short
 from bloomery.cli._options import Output, OutputOption, ProjectOption, SeenFormat, SeenMasks, connect
 from bloomery.cli._pairs import numbers
 from bloomery.cli._seen import Report
+from bloomery.cli._seen_formats import refuse_formats
 from bloomery.cli._sources import BLOB, sources_of
 from bloomery.cli.evaluate import MultiLabelOption
 
 if TYPE_CHECKING:
     from bloomery import Asset, Blob, Client, Deployment, ModelVersion
     from bloomery._aio.predicting import PredictOptions
-    from bloomery.cli._seen_files import SeenFiles
+    from bloomery._seen_files import SeenFiles
 
 EXAMPLE = "Example: bloomery predict cells-v@1 image.jpg ./folder --save ./out --threshold 0.5 --classes RBC,WBC"
 
@@ -193,12 +194,9 @@ def _side(text: str) -> int:
 
 
 def _files(model: "ModelVersion", to: Path, formats: Sequence[SeenFormat]) -> "AbstractContextManager[SeenFiles]":
-    holding = [SeenFormat.jsonl] if model.task == "classify" else list(SeenFormat)
-    if unable := [one for one in formats if one not in holding]:
-        text = f"{unable[0]} cannot hold what a model of {model.task} sees; take {' or '.join(holding)}"
-        raise typer.BadParameter(text, param_hint="--format")
-    from bloomery.cli._seen_files import writing
+    from bloomery._seen_files import writing
 
+    refuse_formats(formats, model.task)
     return writing(to, formats, model.classes)
 
 

@@ -1,6 +1,5 @@
 """bloomery predict-batch."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
@@ -8,12 +7,22 @@ import typer
 
 from bloomery.cli._jobs import show_job
 from bloomery.cli._live import follow_new
-from bloomery.cli._options import Output, OutputOption, ProjectOption, SeenFormat, VersionArgument, connect
+from bloomery.cli._options import (
+    Output,
+    OutputOption,
+    ProjectOption,
+    SeenFormat,
+    SeenMasks,
+    VersionArgument,
+    connect,
+)
 from bloomery.cli._progress import steps
+from bloomery.cli._seen_formats import refuse_formats
 from bloomery.cli.evaluate import GpusOption, JobNameOption, MultiLabelOption, Split
 
 if TYPE_CHECKING:
-    from bloomery import Job, ModelVersion
+    from bloomery import ModelVersion
+    from bloomery._looking import Masks
 
 EXAMPLE = "Example: bloomery predict-batch cells-v@1 --on cells-v@1 --split test --to ./out"
 
@@ -25,6 +34,7 @@ class _Options(TypedDict):
     classes: list[str]
     max_shapes: int | None
     multi_label: bool
+    masks: "Masks"
     name: str
     gpus: int
 
@@ -67,6 +77,9 @@ def run(
     classes: Annotated[str, typer.Option(metavar="NAME,...", help="Only these classes.")] = "",
     max_shapes: Annotated[int | None, typer.Option(min=1, help="At most so many on one image, best first.")] = None,
     multi_label: MultiLabelOption = False,
+    masks: Annotated[
+        SeenMasks, typer.Option(help="How a segmenter's masks are written; --format yolo takes polygons.")
+    ] = SeenMasks.rle,
     suggest: Annotated[
         bool,
         typer.Option(
@@ -79,7 +92,7 @@ def run(
     ] = None,
     format: Annotated[
         list[SeenFormat] | None,
-        typer.Option(help="Of --to: JSON lines (the default), COCO with scores, YOLO with scores; may be repeated."),
+        typer.Option(help="Of --to: JSON lines (the default), COCO or YOLO with scores, Parquet; may be repeated."),
     ] = None,
     name: JobNameOption = "",
     gpus: GpusOption = 0,
@@ -101,6 +114,7 @@ def run(
             "classes": [name for name in classes.split(",") if name],
             "max_shapes": max_shapes,
             "multi_label": multi_label,
+            "masks": "polygons" if SeenFormat.yolo in formats and model.task == "segment" else masks.value,
             "name": name,
             "gpus": gpus,
         }
@@ -115,7 +129,8 @@ def run(
             show_job(job, output)
             return
         follow_new(job)
-        paths = _written(job.check(), to, formats, model.classes)
+        with steps() as tell:
+            paths = job.check().write_predictions(to, formats=[one.value for one in formats], progress=tell)
         if output is Output.table:
             typer.echo("\n".join(map(str, paths)))
         else:
@@ -126,32 +141,8 @@ def _formats(model: "ModelVersion", given: list[SeenFormat] | None, to: Path | N
     """The formats to write, checked before a job is started for them."""
     if given and to is None:
         raise typer.BadParameter("needs --to", param_hint="--format")
-    # A segmenter's masks are no outlines, which is what YOLO takes.
-    holding = {
-        "classify": [SeenFormat.jsonl],
-        "segment": [SeenFormat.jsonl, SeenFormat.coco],
-    }.get(model.task, list(SeenFormat))
-    if unable := [one for one in given or () if one not in holding]:
-        text = f"{unable[0]} cannot hold what a model of {model.task} sees; take {' or '.join(holding)}"
-        raise typer.BadParameter(text, param_hint="--format")
+    refuse_formats(given or [], model.task)
     return given or [SeenFormat.jsonl]
-
-
-def _written(job: "Job", to: Path, formats: Sequence[SeenFormat], classes: Sequence[str]) -> Sequence[Path]:
-    """The files of a finished job in some formats; JSON lines as the job wrote them."""
-    paths = list[Path]()
-    if SeenFormat.jsonl in formats:
-        with steps() as tell:
-            paths += job.download(to, role="predictions", progress=tell)
-    if others := [one for one in formats if one is not SeenFormat.jsonl]:
-        from bloomery.cli._seen_files import writing
-
-        with writing(to, others, classes) as files:
-            for image in job.predictions():
-                if image.prediction:
-                    files.add(image.file_name, image.prediction, {})
-        paths += files.paths
-    return paths
 
 
 def _check(*, on: str, assets: str | None, folder: Path | None, split: Split | None, suggest: bool) -> None:

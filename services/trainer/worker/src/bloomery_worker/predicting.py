@@ -5,8 +5,8 @@ import logging
 import shutil
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -17,6 +17,7 @@ from bloomery_vision.geometry import Box, Found, Mask, Polygon, Tag
 from bloomery_vision.images import ImageError, decode
 from bloomery_vision.interpret import Choice, Fitted, fit, interpret
 from bloomery_vision.manifest import ManifestRow
+from bloomery_vision.rings import polygon_of
 from bloomery_worker import machine
 from bloomery_worker.applying import Applied, lineage, multi_label, paced
 from bloomery_worker.context import Context, StopRequestedError
@@ -153,7 +154,7 @@ def _lines(context: Context, model: Applied, done: int) -> Iterator[Line]:
         yield from _refusals(waiting)
         row, fitted = waiting.popleft()
         assert isinstance(fitted, Fitted)
-        yield document(row, list(interpret(model.decoder, outputs, fitted, model.classes, choice)))
+        yield document(row, _as_asked(context, interpret(model.decoder, outputs, fitted, model.classes, choice)))
     yield from _refusals(waiting)
 
 
@@ -171,6 +172,14 @@ def _choice(context: Context, classes: Sequence[str]) -> Choice:
         classes=[classes.index(name) for name in names] or None,
         multi_label=multi_label(context),
     )
+
+
+def _as_asked(context: Context, found: Iterable[Found]) -> list[Found]:
+    """What is seen, masks as outlines where the job wants them so; of one without a pixel nothing can be drawn."""
+    if context.parameters.get("masks", "rle") == "rle":
+        return list(found)
+    outlined = ((one, polygon_of(one.geometry) if isinstance(one.geometry, Mask) else one.geometry) for one in found)
+    return [replace(one, geometry=geometry) for one, geometry in outlined if geometry is not None]
 
 
 def _refusals(waiting: deque[tuple[ManifestRow, Fitted | Line]]) -> Iterator[Line]:
@@ -225,6 +234,9 @@ def _place(geometry: Box | Polygon | Mask | Tag) -> dict[str, object]:
         case Mask(width=width, height=height, counts=counts) as mask:
             whole = {"width": width, "height": height, "counts": counts.decode("ascii")}
             return {"mask": whole, "bounds": _sides(mask.bounds)}
+        case Polygon() as polygon:
+            rings = [{"coordinates": [_single(side) for point in ring for side in point]} for ring in polygon.rings]
+            return {"polygon": {"rings": rings}, "bounds": _sides(polygon.bounds)}
         case _:
             return {"tag": {}}
 

@@ -12,7 +12,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from bloomery.training.v1 import PredictedImage, SuggestShapesRequest
-from bloomery.vision.v1 import Box, Mask, Shape, Tag
+from bloomery.vision.v1 import Box, Mask, Polygon, Ring, Shape, Tag
 from bloomery_worker.client import WorkerClient
 from bloomery_worker.messages import ProgressNote, ResultNote
 
@@ -130,6 +130,9 @@ def _shape(found: Mapping[str, Any]) -> Shape:
     shape = Shape(label=found["label"], confidence=found["score"])
     if "box" in found:
         shape.box.CopyFrom(Box(**found["box"]))
+    elif "polygon" in found:
+        rings = (Ring(coordinates=ring["coordinates"]) for ring in found["polygon"]["rings"])
+        shape.polygon.CopyFrom(Polygon(rings=rings))
     elif "mask" in found:
         mask = found["mask"]
         shape.mask.CopyFrom(Mask(width=mask["width"], height=mask["height"], counts=mask["counts"].encode("ascii")))

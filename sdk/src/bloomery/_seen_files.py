@@ -4,21 +4,27 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import yaml
 
 from bloomery._files import replacing
+from bloomery._parquet import ParquetFile, library
+from bloomery._predicted_images import read
 from bloomery._shapes import bounds, run_lengths, shape_json, single_ring
-from bloomery.cli._options import SeenFormat
+from bloomery.errors import FailedPrecondition, InvalidArgument
 
 if TYPE_CHECKING:
     from bloomery import Prediction
     from bloomery.vision.v1 import Ring, Shape
 
+PredictionFormat = Literal["jsonl", "coco", "yolo", "parquet"]
+"""Formats of files of predictions."""
 Origin = Mapping[str, Any]
-"""Where an image is from: its asset; or its video, with its number there and its time in seconds."""
+"""Where an image is from: its asset; its video, with its number there and its time in seconds; its digest and split."""
+_PLACES = ("asset", "video", "frame", "time")
+"""What of that files of all formats say."""
 
 
 class _Writer(Protocol):
@@ -50,11 +56,51 @@ class SeenFiles:
             writer.refuse(name, error, origin)
 
 
+def check(formats: Sequence[str], task: str, *, outlines: bool) -> None:
+    """Refuse formats that cannot hold what a model of a task sees, whose masks are `outlines` or run lengths.
+
+    Raises:
+        InvalidArgument: there is no such format.
+        FailedPrecondition: one cannot hold it, or what writes it is not installed.
+    """
+    for one in formats:
+        if one not in get_args(PredictionFormat):
+            raise InvalidArgument(f"format must be one of {', '.join(get_args(PredictionFormat))}, not {one}")
+    if task == "classify" and "coco" in formats:
+        raise FailedPrecondition(
+            "coco cannot hold what a model to classify sees", hint=f"take {' or '.join(holding(task))}"
+        )
+    if task == "segment" and "yolo" in formats and not outlines:
+        raise FailedPrecondition("yolo holds outlines, and these are masks", hint="predict with masks as polygons")
+    if "parquet" in formats:
+        library()
+
+
+def holding(task: str) -> Sequence[str]:
+    """The formats that hold what a model of a task sees."""
+    return [one for one in get_args(PredictionFormat) if task != "classify" or one != "coco"]
+
+
+def convert(lines: Path, folder: Path, formats: Sequence[str], classes: Sequence[str]) -> Sequence[Path]:
+    """Write the lines of a job in other formats to `folder`; return the files."""
+    with writing(folder, formats, classes, nested=True) as files:
+        for image in read(lines, ""):
+            origin = {"digest": image.digest, "split": image.split}
+            if image.prediction:
+                files.add(image.file_name, image.prediction, origin)
+            elif image.error:
+                files.refuse(image.file_name, image.error, origin)
+    return files.paths
+
+
 @contextmanager
-def writing(folder: Path, formats: Sequence[SeenFormat], classes: Sequence[str]) -> Iterator[SeenFiles]:
+def writing(
+    folder: Path, formats: Sequence[str], classes: Sequence[str], *, nested: bool = False
+) -> Iterator[SeenFiles]:
     """Files of some formats in `folder`; `classes` are the model's in the order of their numbers.
 
-    One that was there is replaced once the block has ended well.
+    One that was there is replaced once the block has ended well. The label files of `nested` images lie in folders as
+    the images do.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -62,22 +108,21 @@ def writing(folder: Path, formats: Sequence[SeenFormat], classes: Sequence[str])
         paths: list[Path] = []
         for kind in dict.fromkeys(formats):
             paths.append(folder / _NAMES[kind])
-            if kind is SeenFormat.yolo:
-                writers.append(_Yolo(folder, classes))
+            if kind == "yolo":
+                writers.append(_Yolo(folder, classes, nested=nested))
                 continue
             part = stack.enter_context(replacing(paths[-1]))
+            if kind == "parquet":
+                writers.append(stack.enter_context(ParquetFile(part)))
+                continue
             file = stack.enter_context(part.open("w", encoding="utf-8", newline="\n"))
-            writers.append(_Lines(file) if kind is SeenFormat.jsonl else _Coco(file, classes))
+            writers.append(_Lines(file) if kind == "jsonl" else _Coco(file, classes))
         yield SeenFiles(writers, paths)
         for writer in writers:
             writer.close()
 
 
-_NAMES = {
-    SeenFormat.jsonl: "predictions.jsonl",
-    SeenFormat.coco: "coco.json",
-    SeenFormat.yolo: "labels",
-}
+_NAMES = {"jsonl": "predictions.jsonl", "coco": "coco.json", "yolo": "labels", "parquet": "predictions.parquet"}
 
 
 class _Lines:
@@ -119,7 +164,7 @@ class _Coco:
     def add(self, name: str, prediction: "Prediction", origin: Origin) -> None:
         width, height = prediction.size
         image = {"id": len(self._images) + 1, "file_name": name, "width": width, "height": height}
-        self._images.append({**image, **origin})
+        self._images.append({**image, **{name: origin[name] for name in _PLACES if name in origin}})
         for shape in prediction.shapes:
             self._file.write(",\n" if self._count else "\n")
             self._count += 1
@@ -162,22 +207,25 @@ def _area(ring: "Ring") -> float:
 class _Yolo:
     """A file for each image, a line for each object: class number, place and score.
 
-    The place is centre and size of its box, or the points of its outline, all in parts of the image.
+    The place is centre and size of its box, or the points of its outline, all in parts of the image. Of a classifier a
+    line for each class: score and name, as Ultralytics writes them.
     """
 
-    def __init__(self, folder: Path, classes: Sequence[str]) -> None:
+    def __init__(self, folder: Path, classes: Sequence[str], *, nested: bool) -> None:
         self._labels = folder / "labels"
         self._labels.mkdir(exist_ok=True)
+        self._nested = nested
         self._numbers = {name: number for number, name in enumerate(classes)}
         names = yaml.safe_dump({"names": dict(enumerate(classes))}, allow_unicode=True)
         (folder / "data.yaml").write_text(names, encoding="utf-8")
         self._stems: Counter[str] = Counter()
 
     def add(self, name: str, prediction: "Prediction", origin: Origin) -> None:  # noqa: ARG002 - as others take it
-        stem = Path(name).stem
+        stem = self._stem(name)
         self._stems[stem] += 1
         same = self._stems[stem]
         target = self._labels / f"{stem if same == 1 else f'{stem}-{same}'}.txt"
+        target.parent.mkdir(parents=True, exist_ok=True)
         lines = "".join(self._line(shape, *prediction.size) for shape in prediction.shapes)
         with replacing(target) as part:
             part.write_text(lines, encoding="utf-8", newline="\n")
@@ -188,7 +236,15 @@ class _Yolo:
     def close(self) -> None:
         pass
 
+    def _stem(self, name: str) -> str:
+        """The path of an image's label file in the folder, without its ending."""
+        path = PurePosixPath(name)
+        inside = not path.is_absolute() and ".." not in path.parts
+        return str(path.with_suffix("")) if self._nested and inside else Path(name).stem
+
     def _line(self, shape: "Shape", width: int, height: int) -> str:
+        if shape.HasField("tag"):
+            return f"{shape.confidence:.6g} {shape.label}\n"
         if shape.HasField("polygon"):
             place = [part for x, y in single_ring(shape.polygon) for part in (x / width, y / height)]
         else:

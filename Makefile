@@ -65,7 +65,7 @@ soak-races: setup
 	@BLOOMERY_TRIALS=1000 .venv/bin/python -m pytest -q tests/trainer/test_cancel_race.py
 
 soak-predictions: setup
-	@BLOOMERY_PREDICTIONS=100000 .venv/bin/python -m pytest -q tests/inference/test_memory.py
+	@BLOOMERY_PREDICTIONS=100000 .venv/bin/python -m pytest -q -s tests/inference/test_memory.py
 
 soak-requests: setup
 	@PYTHONPATH=tools:benchmarks:. .venv/bin/python tools/soak_requests.py --requests $(REQUESTS) $(ARGS)

@@ -1,5 +1,6 @@
 """Deployments: a version is brought in beside the one that serves, and takes its place once it is loaded."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from bloomery.inference.v1 import (
     UpdateDeploymentRequest,
     WatchDeploymentRequest,
 )
+from bloomery_kit.feeds import watch_states
 from tests.inference.asking import PETS, fields_of, subjects_of, until
 from tests.inference.conftest import Service
 from tests.inference.deploying import (
@@ -337,6 +339,20 @@ async def test_a_watch_tells_every_state_and_ends_when_the_deployment_is_settled
         if len(told) == 1:
             await replica.follow()
     assert (told[0], told[-1]) == (Deployment.STATE_PENDING, Deployment.STATE_READY)
+
+
+async def test_a_watch_that_goes_on_at_the_present_state_gives_signs_of_life(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await versions(service, tmp_path, 1)
+    made = await create(service)
+    often = {**(watch_states.__kwdefaults__ or {}), "poll": 0.05, "heartbeat": 0.05}
+    monkeypatch.setattr(watch_states, "__kwdefaults__", often)
+    request = WatchDeploymentRequest(name=NAME, after_sequence=made.sequence)
+    async with asyncio.timeout(20):
+        async for one in service.deployments.WatchDeployment(request):
+            assert one.sequence == made.sequence
+            break
 
 
 async def test_a_watch_ends_when_the_deployment_is_deleted(service: Service, tmp_path: Path) -> None:

@@ -33,13 +33,14 @@ class Source:
         self.changed.notify("key")
 
     def states(
-        self, *, poll: float = FOREVER, heartbeat: float = FOREVER, lifetime: float = FOREVER
+        self, *, poll: float = FOREVER, heartbeat: float = FOREVER, lifetime: float = FOREVER, seen: str = ""
     ) -> AsyncIterator[str]:
         return watch_states(
             self.load,
             changed=self.changed,
             key="key",
             until=lambda state: state == "DONE",
+            seen=lambda state: state == seen,
             draining=self.draining,
             poll=poll,
             heartbeat=heartbeat,
@@ -91,6 +92,14 @@ async def test_a_change_of_another_replica_is_found_by_polling(source: Source) -
 async def test_silence_is_filled_with_heartbeats(source: Source) -> None:
     async with aclosing(source.states(poll=0.001, heartbeat=0.002)) as states:  # type: ignore[type-var]
         assert [await anext(states) for _ in range(3)] == ["PENDING"] * 3
+
+
+async def test_whoever_has_the_state_already_gets_the_next_one_or_a_heartbeat(source: Source) -> None:
+    async with aclosing(source.states(poll=0.001, heartbeat=0.002, seen="PENDING")) as states:  # type: ignore[type-var]
+        assert await anext(states) == "PENDING"
+    async with aclosing(source.states(poll=0.001, seen="PENDING")) as states:  # type: ignore[type-var]
+        asyncio.get_running_loop().call_later(0.01, source.become, "RUNNING")
+        assert await anext(states) == "RUNNING"
 
 
 async def test_a_state_that_did_not_change_is_not_repeated_before_the_heartbeat(source: Source) -> None:

@@ -84,6 +84,7 @@ async def watch_states(
     key: str,
     until: Callable[[T], bool],
     draining: asyncio.Event,
+    seen: Callable[[T], bool] = lambda _: False,
     poll: float = 1.0,
     heartbeat: float = 15.0,
     lifetime: Callable[[], float] = random_lifetime,
@@ -91,12 +92,14 @@ async def watch_states(
 ) -> AsyncIterator[T]:
     """The state that `load` returns: now, after each change, and again after `heartbeat` seconds of silence.
 
-    Ends after a state for which `until` holds, when the server drains, or after its lifetime. Times are in seconds.
+    Whoever has `seen` the present one is told of the next, and gets signs of life all the same. Ends after a state for
+    which `until` holds, when the server drains, or after its lifetime. Times are in seconds.
     """
     end = clock() + lifetime()
     with changed.subscribe(key) as subscription:
         state = await load()
-        yield state
+        if not seen(state):
+            yield state
         silent_since = clock()
         while not until(state) and clock() < end and not await _pause(subscription, draining, poll):
             latest = await load()

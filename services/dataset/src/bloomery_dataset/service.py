@@ -137,11 +137,11 @@ class DatasetServicer(DatasetServiceServicer):
             changed=self._changed,
             key=version.uid,
             until=_terminal,
+            seen=lambda state: state.sequence <= request.after_sequence,
             draining=self._draining,
         )
         async for state in states:
-            if state.sequence > request.after_sequence:
-                yield convert.version_message(state)
+            yield convert.version_message(state)
 
     async def ListDatasetItems(self, request: ListDatasetItemsRequest, context: Context) -> ListDatasetItemsResponse:
         """See the contract."""

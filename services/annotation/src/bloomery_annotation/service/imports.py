@@ -84,12 +84,12 @@ class ImportMethods(Methods):
             changed=self._parts.changed,
             key=(await self._load(request.name)).uid,
             until=lambda state: state.state.terminal,
+            seen=lambda state: state.sequence <= request.after_sequence,
             draining=self._parts.draining,
         )
         async for state in states:
-            if state.sequence > request.after_sequence:
-                last = state.state.terminal
-                yield convert.annotation_import(await self._load(request.name, with_plan=True) if last else state)
+            last = state.state.terminal
+            yield convert.annotation_import(await self._load(request.name, with_plan=True) if last else state)
 
     async def _load(self, name: str, *, with_plan: bool = False) -> Import:
         ids = IMPORT.parse(name)

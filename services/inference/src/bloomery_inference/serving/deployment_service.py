@@ -105,11 +105,11 @@ class DeploymentServicer(DeploymentServiceServicer):
             changed=self._changed,
             key=DEPLOYMENTS,
             until=lambda state: request.until_settled and state.state in _SETTLED,
+            seen=lambda state: state.sequence <= request.after_sequence,
             draining=self._draining,
         )
         async for state in states:
-            if state.sequence > request.after_sequence:
-                yield state
+            yield state
 
     async def ListDeploymentDisagreements(
         self, request: ListDeploymentDisagreementsRequest, context: Context

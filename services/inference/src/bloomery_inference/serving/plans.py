@@ -39,13 +39,11 @@ class Plans:
             changed=self._changed,
             key=PLANS,
             until=lambda _: False,
+            seen=lambda generation: generation == after,
             draining=self._draining,
         )
-        is_first = True
-        async for generation in generations:
-            if generation != after or not is_first:
-                yield await self.current(runtime)
-            is_first = False
+        async for _ in generations:
+            yield await self.current(runtime)
 
 
 async def plan_in(tx: Transaction, runtime: str) -> Plan:

@@ -16,8 +16,6 @@ from bloomery.annotation.v1 import Label as LabelMessage
 from bloomery.annotation.v1 import Project as ProjectMessage
 from bloomery.common.v1 import Problem as ProblemMessage
 from bloomery.common.v1 import Reference as ReferenceMessage
-from bloomery.common.v1 import SignedRequest as SignedRequestMessage
-from bloomery.common.v1 import UploadPart
 from bloomery.vision.v1 import Provenance as ProvenanceMessage
 from bloomery_annotation import shapes
 from bloomery_annotation.model import (
@@ -36,7 +34,7 @@ from bloomery_annotation.model import (
 )
 from bloomery_annotation.names import ASSET
 from bloomery_kit.errors import BloomeryError, FailedPrecondition, Internal, to_status
-from bloomery_kit.objects import SignedRequest
+from bloomery_kit.signed import upload_messages
 from bloomery_kit.times import to_timestamp
 from bloomery_kit.uploads import Upload
 from bloomery_vision import formats as vision_formats
@@ -218,20 +216,10 @@ def problem(value: Problem) -> ProblemMessage:
     )
 
 
-def signed_request(value: SignedRequest) -> SignedRequestMessage:
-    """A signed request."""
-    return SignedRequestMessage(url=value.url, headers=value.headers, expire_time=to_timestamp(value.expires_at))
-
-
 def upload_target(digest: str, upload: Upload) -> UploadTarget:
     """How to bring a blob."""
-    return UploadTarget(
-        digest=digest,
-        put=signed_request(upload.put) if upload.put else None,
-        parts=[
-            UploadPart(offset=part.offset, size_bytes=part.size, put=signed_request(part.put)) for part in upload.parts
-        ],
-    )
+    put, parts = upload_messages(upload)
+    return UploadTarget(digest=digest, put=put, parts=parts)
 
 
 def reference(value: Reference) -> ReferenceMessage:

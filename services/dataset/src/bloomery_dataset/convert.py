@@ -4,7 +4,6 @@ from google.rpc.status_pb2 import Status
 
 from bloomery.common.v1 import Artifact, Problem
 from bloomery.common.v1 import Reference as ReferenceMessage
-from bloomery.common.v1 import SignedRequest as SignedRequestMessage
 from bloomery.dataset.v1 import (
     CompareDatasetVersionsResponse,
     DatasetItem,
@@ -37,6 +36,7 @@ from bloomery_dataset.model import (
 from bloomery_dataset.store.datasets import etag
 from bloomery_kit.errors import FailedPrecondition, Internal, to_status
 from bloomery_kit.objects import SignedRequest
+from bloomery_kit.signed import signed_message
 from bloomery_kit.times import to_timestamp
 from bloomery_vision.findings import Finding
 from bloomery_vision.manifest import ManifestRow
@@ -137,11 +137,6 @@ def item_message(row: ManifestRow, download: SignedRequest | None, content: byte
         source_id=row.source_id,
         content=content,
     )
-
-
-def signed_message(request: SignedRequest) -> SignedRequestMessage:
-    """The message of a signed request."""
-    return SignedRequestMessage(url=request.url, headers=request.headers, expire_time=to_timestamp(request.expires_at))
 
 
 def artifact(blob: Blob, *, role: str, media_type: str, file_name: str) -> Artifact:

@@ -46,6 +46,7 @@ from bloomery_dataset.signing import Signer
 from bloomery_kit.feeds import Notifier, watch_states
 from bloomery_kit.idempotency import Repeatable
 from bloomery_kit.pages import PageRequest
+from bloomery_kit.signed import signed_message
 
 if TYPE_CHECKING:
     import grpc
@@ -180,7 +181,7 @@ class DatasetServicer(DatasetServiceServicer):
         download = await self._signer.sign(archive.logical_key, file_name)
         return ExportDatasetVersionResponse(
             archive=convert.artifact(archive, role="export", media_type="application/zip", file_name=file_name),
-            download=convert.signed_message(download),
+            download=signed_message(download),
             losses=exported.losses,
         )
 

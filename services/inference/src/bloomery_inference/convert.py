@@ -7,7 +7,6 @@ from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 
 from bloomery.common.v1 import Artifact as ArtifactMessage
-from bloomery.common.v1 import SignedRequest
 from bloomery.inference.v1 import InputSpec as InputSpecMessage
 from bloomery.inference.v1 import Lineage as LineageMessage
 from bloomery.inference.v1 import Model as ModelMessage
@@ -205,11 +204,6 @@ def check_texts(**fields: str) -> None:
     for field, text in fields.items():
         check_text(text, field, violations)
     violations.raise_if_any()
-
-
-def signed_request(url: str, expires_at: Any) -> SignedRequest:
-    """A signed download."""
-    return SignedRequest(url=url, expire_time=to_timestamp(expires_at))
 
 
 def _lineage(content: VersionContent) -> LineageMessage:

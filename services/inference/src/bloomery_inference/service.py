@@ -63,8 +63,9 @@ from bloomery_inference.wishes import form_message, wish_of
 from bloomery_kit.errors import FieldViolation, InvalidArgument
 from bloomery_kit.idempotency import Repeatable
 from bloomery_kit.masks import apply_mask
-from bloomery_kit.objects import ObjectStore
+from bloomery_kit.objects import ObjectStore, SignedRequest
 from bloomery_kit.pages import PageRequest
+from bloomery_kit.signed import signed_message
 from bloomery_kit.times import Clock, utc_now
 from bloomery_vision.forms import FORMS
 
@@ -251,7 +252,7 @@ class ModelServicer(ModelServiceServicer):
         return SignedModelArtifact(
             artifact=convert.artifact_message(artifact),
             variant=variant,
-            get=convert.signed_request(url, self._clock() + DOWNLOAD_LIFETIME),
+            get=signed_message(SignedRequest(url, self._clock() + DOWNLOAD_LIFETIME)),
         )
 
 

@@ -23,6 +23,7 @@ from bloomery_annotation.names import ASSET, PROJECT
 from bloomery_annotation.service.base import Methods
 from bloomery_annotation.store import assets
 from bloomery_kit.errors import BloomeryError, NotFound, Violations
+from bloomery_kit.signed import signed_message
 
 MAX_TOGETHER = 8 << 20
 """Bytes of the blobs of one call."""
@@ -71,7 +72,7 @@ class UploadMethods(Methods):
             return SignedDownload(asset=refusal.name, status=convert.status(refusal))
         file_name = PurePosixPath(asset.display_name).name or asset.id
         get = await self._parts.uploads.sign_download(project, asset.digest, file_name)
-        return SignedDownload(asset=asset.name, get=convert.signed_request(get), status=convert.status(None))
+        return SignedDownload(asset=asset.name, get=signed_message(get), status=convert.status(None))
 
     def _check_blobs(
         self,

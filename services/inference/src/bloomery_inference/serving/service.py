@@ -17,14 +17,14 @@ from bloomery.inference.v1 import (
     ServingServiceServicer,
     WatchServingPlanRequest,
 )
-from bloomery_inference.convert import signed_request
 from bloomery_inference.model import Artifact
 from bloomery_inference.serving.convert import planned_message, replica_of, runtime_of
 from bloomery_inference.serving.model import Plan
 from bloomery_inference.serving.plans import Plans
 from bloomery_inference.serving.replicas import Replicas
 from bloomery_kit.errors import Violations
-from bloomery_kit.objects import ObjectStore
+from bloomery_kit.objects import ObjectStore, SignedRequest
+from bloomery_kit.signed import signed_message
 from bloomery_kit.times import Clock, utc_now
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class ServingServicer(ServingServiceServicer):
             file_name=artifact.file_name,
             digest=artifact.digest,
             size_bytes=artifact.size_bytes,
-            get=signed_request(url, self._clock() + DOWNLOAD_LIFETIME),
+            get=signed_message(SignedRequest(url, self._clock() + DOWNLOAD_LIFETIME)),
         )
 
 

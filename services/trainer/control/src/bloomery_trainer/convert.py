@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from google.protobuf import json_format, struct_pb2
 
 from bloomery.common.v1 import Artifact as ArtifactMessage
-from bloomery.common.v1 import SignedRequest as SignedMessage
-from bloomery.common.v1 import UploadPart
 from bloomery.training.v1 import (
     AttemptSuccess,
     CreateJobRequest,
@@ -40,9 +38,7 @@ from bloomery.training.v1 import (
     Resources as ResourcesMessage,
 )
 from bloomery_kit.errors import FailedPrecondition
-from bloomery_kit.objects import SignedRequest
 from bloomery_kit.times import to_timestamp
-from bloomery_kit.uploads import Upload
 from bloomery_trainer.facts import document, model_facts, variant_facts
 from bloomery_trainer.model import (
     Artifact,
@@ -229,19 +225,6 @@ def artifact_message(given: Artifact) -> ArtifactMessage:
         file_name=given.file_name,
         logical_key=given.logical_key,
     )
-
-
-def signed_message(request: SignedRequest) -> SignedMessage:
-    """A signed request."""
-    return SignedMessage(url=request.url, headers=request.headers, expire_time=to_timestamp(request.expires_at))
-
-
-def upload_messages(upload: Upload) -> tuple[SignedMessage | None, list[UploadPart]]:
-    """The request for a whole file, or those for its parts."""
-    parts = [
-        UploadPart(offset=part.offset, size_bytes=part.size, put=signed_message(part.put)) for part in upload.parts
-    ]
-    return signed_message(upload.put) if upload.put else None, parts
 
 
 def success(message: AttemptSuccess) -> Success:

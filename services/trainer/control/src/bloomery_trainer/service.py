@@ -61,6 +61,7 @@ from bloomery_kit.masks import apply_mask
 from bloomery_kit.names import Pattern
 from bloomery_kit.pages import PageRequest
 from bloomery_kit.pipeline import Context
+from bloomery_kit.signed import signed_message, upload_messages
 from bloomery_trainer import convert, filters
 from bloomery_trainer.control import Control
 from bloomery_trainer.convert_recipes import recipe_message
@@ -110,9 +111,7 @@ class JobService(JobServiceServicer):
         """See the contract."""
         PROJECT.parse(request.parent, "parent")
         wanted = convert.artifact(request.artifact)
-        put, parts = convert.upload_messages(
-            await self._inputs.prepare(request.parent, wanted, in_parts=request.in_parts)
-        )
+        put, parts = upload_messages(await self._inputs.prepare(request.parent, wanted, in_parts=request.in_parts))
         return PrepareInputUploadResponse(put=put, parts=parts)
 
     async def CompleteInputUpload(self, request: CompleteInputUploadRequest, context: Context) -> ArtifactMessage:
@@ -248,7 +247,7 @@ class JobService(JobServiceServicer):
         signed = await self._reading.sign_artifacts(*_ids(request.name), request.roles)
         return SignArtifactsResponse(
             artifacts=[
-                SignedArtifact(artifact=convert.artifact_message(artifact), get=convert.signed_message(get))
+                SignedArtifact(artifact=convert.artifact_message(artifact), get=signed_message(get))
                 for artifact, get in signed
             ]
         )

@@ -35,6 +35,7 @@ from bloomery.training.v1 import (
 from bloomery_kit.context import bearer_token
 from bloomery_kit.errors import FieldViolation, InvalidArgument
 from bloomery_kit.pipeline import Context
+from bloomery_kit.signed import signed_message, upload_messages
 from bloomery_trainer import convert
 from bloomery_trainer.convert_recipes import recipe_message
 from bloomery_trainer.core import Core
@@ -77,7 +78,7 @@ class WorkerService(WorkerServiceServicer):
         if len(request.logical_keys) > _KEYS:
             raise InvalidArgument([FieldViolation("logical_keys", f"must be at most {_KEYS}")])
         signed = await self._calls.sign_inputs(bearer_token(), request.logical_keys)
-        return SignInputsResponse(gets=[convert.signed_message(get) for get in signed])
+        return SignInputsResponse(gets=[signed_message(get) for get in signed])
 
     async def PrepareArtifactUploads(
         self, request: PrepareArtifactUploadsRequest, context: Context
@@ -168,13 +169,13 @@ def _image(asset: Asset, project_uid: str) -> JobImage:
 
 
 def _input(given: Input) -> SignedInput:
-    return SignedInput(artifact=convert.artifact_message(given.artifact), get=convert.signed_message(given.get))
+    return SignedInput(artifact=convert.artifact_message(given.artifact), get=signed_message(given.get))
 
 
 def _target(target: Target) -> ArtifactTarget:
     if target.upload is None:
         return ArtifactTarget(role=target.role, present=True)
-    put, parts = convert.upload_messages(target.upload)
+    put, parts = upload_messages(target.upload)
     return ArtifactTarget(role=target.role, put=put, parts=parts)
 
 

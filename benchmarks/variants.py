@@ -132,7 +132,8 @@ def made(client: Client, task: Task, folder: Path, place: Path, chosen: Options)
 
 def table(task: Task, variants: Sequence[ModelVariant]) -> Table:
     """A row for each form."""
-    columns = ("form", "state", "size", "p50", "p95", "images/s", "memory", task.metric, "of the original", "images")
+    figures = (task.metric, "of the original", "images", "coordinates off", "scores off")
+    columns = ("form", "state", "size", "p50", "p95", "images/s", "memory", *figures)
     failures = [f"{one.id}: {one.proto.reason}" for one in variants if one.state != "READY"]
     ready = next(one for one in variants if one.state == "READY")
     note = f"{ready.latency.threads} threads, batches of {ready.latency.batch_size}. {'; '.join(failures)}".strip()
@@ -144,7 +145,7 @@ def row(variant: ModelVariant) -> tuple[str, ...]:
     """The figures of a form."""
     parity, latency = variant.parity, variant.latency
     if variant.state != "READY":
-        return (variant.id, variant.state, *[""] * 8)
+        return (variant.id, variant.state, *[""] * 10)
     return (
         variant.id,
         variant.state,
@@ -156,6 +157,8 @@ def row(variant: ModelVariant) -> tuple[str, ...]:
         f"{parity.variant_metric:.4f}",
         f"{parity.original_metric:.4f}",
         str(parity.image_count),
+        f"{parity.max_geometry_error:.2g} px" if parity.max_geometry_error else "",
+        f"{parity.max_score_error:.2g}",
     )
 
 

@@ -73,8 +73,11 @@ def test_what_has_no_runtime_here_does_not_answer() -> None:
     content = replace(trained_version(), variants=(FP32, variant("openvino-fp32", 1.0)))
     assert chosen_variant(content, "", {"onnx"}).id == "onnx-fp32"
     assert chosen_variant(content, "", {"onnx", "openvino"}).id == "openvino-fp32"
-    with pytest.raises(FailedPrecondition, match="openvino-fp32 has no runtime on this server"):
+    with pytest.raises(FailedPrecondition, match=r"openvino-fp32 has no runtime here\); take onnx-fp32"):
         chosen_variant(content, "openvino-fp32", {"onnx"})
+    alone = replace(content, variants=content.variants[1:])
+    with pytest.raises(FailedPrecondition, match="optimize pets@1 --to onnx`"):
+        chosen_variant(alone, "openvino-fp32", {"onnx"})
 
 
 def test_variants_from_before_metrics_were_told_are_compared_by_time() -> None:

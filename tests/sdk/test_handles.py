@@ -304,3 +304,9 @@ def test_an_interrupt_stops_the_wait_and_leaves_the_client_usable(fake: Fake, cl
             pass
     assert time.monotonic() - started < 5
     assert client.project("cells").name == "projects/cells"
+
+
+def test_what_holds_a_message_is_printed_in_a_line(client: Client) -> None:
+    version = client.model_version("cells-v@1")
+    assert repr(version.card()) == "<ModelCard of cells-v@1>"
+    assert repr(version.predict(b"1")) == "<Prediction of 1 shape by cells-v@1/onnx-fp32>"

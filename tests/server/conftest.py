@@ -15,10 +15,19 @@ from bloomery_server.folder import DataFolder
 
 
 @asynccontextmanager
-async def embedded(root: Path, triton: Path | None = None) -> AsyncIterator[EmbeddedServer]:
-    """All services on a data folder."""
+async def embedded(
+    root: Path, triton: Path | None = None, troubles: list[str] | None = None
+) -> AsyncIterator[EmbeddedServer]:
+    """All services on a data folder; what it says of the programs beside it goes to `troubles`."""
     folder = DataFolder.open(root)
-    server = EmbeddedServer(folder, folder.identity(port=0), stop_jobs=False, on_ready=lambda: None, triton=triton)
+    server = EmbeddedServer(
+        folder,
+        folder.identity(port=0),
+        stop_jobs=False,
+        on_ready=lambda: None,
+        on_trouble=(troubles if troubles is not None else []).append,
+        triton=triton,
+    )
     try:
         await server.start()
         yield server

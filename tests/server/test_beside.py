@@ -68,10 +68,12 @@ async def test_a_server_that_does_not_start_is_tried_again_and_told(
     program.write_text("#!/bin/sh\necho no licence to run\nexit 3\n")
     program.chmod(0o755)
     root, why = tmp_path / "data", "triton ended with 3: no licence to run"
-    async with embedded(root, program) as server:
+    troubles: list[str] = []
+    async with embedded(root, program, troubles) as server:
         async with asyncio.timeout(60):
             while HEALTH in await serving([server._host]) or told_of(caplog, why) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
+    assert [one for one in troubles if why in one] == [f"{why} (in {root / 'triton' / 'triton.log'})"]
     assert (root / "triton" / "triton.log").read_text().startswith("no licence to run\nno licence to run\n")
 
 

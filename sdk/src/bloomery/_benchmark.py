@@ -6,6 +6,7 @@ from typing import Literal
 
 from google.protobuf.json_format import MessageToDict, ParseDict
 
+from bloomery._names import short
 from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
 
@@ -17,6 +18,9 @@ class Benchmark:
     """What a job measured of a model version or of one of its variants; `proto` has all of it."""
 
     proto: training.Job
+
+    def __repr__(self) -> str:
+        return f"<Benchmark of {short(self.proto.model_variant or self.model_version)}>"
 
     @property
     def model_version(self) -> str:

@@ -50,6 +50,9 @@ class Verdict:
 
     proto: inference.EvaluationComparison
 
+    def __repr__(self) -> str:
+        return f"<Verdict {self.answer}>"
+
     @property
     def differences(self) -> Sequence[MetricDifference]:
         """Each figure, that which counts most first."""

@@ -25,6 +25,9 @@ class ModelCard:
 
     proto: inference.ModelCard
 
+    def __repr__(self) -> str:
+        return f"<ModelCard of {short(self.proto.model_version.name)}>"
+
     def markdown(self) -> str:
         """The card as Markdown, with tables as GitHub writes them."""
         card, version = self.proto, self.proto.model_version

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from bloomery import errors
 from bloomery._files import replacing
+from bloomery._names import counted, short
 from bloomery.common import v1 as common
 from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
@@ -204,6 +205,9 @@ class Prediction:
 
     proto: inference.PredictResponse
     source: Source = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        return f"<Prediction of {counted(len(self.shapes), 'shape')} by {short(self.proto.variant)}>"
 
     @property
     def shapes(self) -> Sequence[vision.Shape]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from signal import SIGTERM
 
@@ -28,16 +28,26 @@ HEALTH = "bloomery.server.triton"
 class Program:
     """A command with a log file; `run` is the work of a loop, which starts it again.
 
-    `trouble` is why it does not run, "" where it does or was not started yet.
+    `trouble` is why it does not run, "" where it does or was not started yet; `tell` is told it, once as long as it is
+    the same.
     """
 
-    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        tell: Callable[[str], None],
+    ) -> None:
         self.name = name
         self.pid: int | None = None
         self.trouble = ""
         self._command = command
         self._environment = environment
         self._log = log
+        self._tell = tell
+        self._told = ""
 
     async def run(self) -> None:
         """Run it until it ends, which it should not: raise Unavailable then. Cancelled, it ends the program."""
@@ -59,13 +69,16 @@ class Program:
             self.pid = None
             await _end(process)
         self.trouble = f"{self.name} ended with {code}: {_last_line(self._log)} (in {self._log})"
+        if self.trouble != self._told:
+            self._told = self.trouble
+            self._tell(self.trouble)
         raise Unavailable("PROGRAM_ENDED", self.trouble)
 
 
 class TritonBeside:
     """A Triton server, and the agent that keeps the models of deployments loaded in it: wired as a service is."""
 
-    def __init__(self, program: Path, root: Path, identity: Identity) -> None:
+    def __init__(self, program: Path, root: Path, identity: Identity, tell: Callable[[str], None]) -> None:
         self._folder = root / "triton"
         repository = self._folder / "models"
         repository.mkdir(parents=True, exist_ok=True)
@@ -83,8 +96,8 @@ class TritonBeside:
             "BLOOMERY_PORT": str(identity.agent_port),
         }
         self.programs = [
-            Program(TRITON, triton, os.environ, self._folder / "triton.log"),
-            Program(AGENT, agent, {**os.environ, **settings}, self._folder / "agent.log"),
+            Program(TRITON, triton, os.environ, self._folder / "triton.log", tell),
+            Program(AGENT, agent, {**os.environ, **settings}, self._folder / "agent.log", tell),
         ]
         self.loops = Loops()
         for each in self.programs:

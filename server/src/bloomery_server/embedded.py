@@ -41,12 +41,14 @@ class EmbeddedServer:
         *,
         stop_jobs: bool,
         on_ready: Callable[[], None],
+        on_trouble: Callable[[str], None],
         triton: Path | None = None,
     ) -> None:
         self._folder = folder
         self._identity = identity
         self._stop_jobs = stop_jobs
         self._on_ready = on_ready
+        self._on_trouble = on_trouble
         self._draining = asyncio.Event()
         self._host = self._service_host(identity.port)
         self._worker_host = self._service_host(identity.worker_port)
@@ -69,7 +71,7 @@ class EmbeddedServer:
             await InferenceApp.open(settings.inference(), draining=self._draining),
         ]
         if self._triton is not None:
-            self.apps.append(TritonBeside(self._triton, self._folder.root, self._identity))
+            self.apps.append(TritonBeside(self._triton, self._folder.root, self._identity, self._on_trouble))
         await asyncio.to_thread(self._folder.keep_room, settings.databases())
         # The folder is ours alone, so whoever led here before is gone.
         async with self._trainer.core.db.write() as tx:

@@ -104,6 +104,9 @@ async def _serve(folder: DataFolder, *, port: int, stop_jobs: bool, triton: Path
         typer.echo("Next, in another terminal: bloomery project create my-project")
         typer.echo("Ctrl-C stops the server; running jobs go on.")
 
+    def say_trouble(trouble: str) -> None:
+        typer.echo(f"{trouble}; it is started again until it stays", err=True)
+
     with (folder.root / "server.log").open("a", buffering=1) as log:
         setup_logging(stream=log)
         server = EmbeddedServer(
@@ -111,6 +114,7 @@ async def _serve(folder: DataFolder, *, port: int, stop_jobs: bool, triton: Path
             folder.identity(port=port),
             stop_jobs=stop_jobs,
             on_ready=say_ready,
+            on_trouble=say_trouble,
             triton=triton,
         )
         await run_until_signal(server, on_stop=server.close)

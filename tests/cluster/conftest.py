@@ -159,13 +159,20 @@ WORKER = (Path(__file__).parent.parent / "trainer/scripted_worker.py").read_text
 
 @contextlib.asynccontextmanager
 async def running_jobs(
-    world: World, cluster: Cluster, *, worker_port: int = 0, reconcile: bool = True, **settings: Any
+    world: World,
+    cluster: Cluster,
+    *,
+    worker_port: int = 0,
+    worker_target: str = "",
+    reconcile: bool = True,
+    kind: type[KubernetesLauncher] = KubernetesLauncher,
+    **settings: Any,
 ) -> AsyncIterator[Trainer]:
     """A trainer on this machine whose workers speak the real protocol from pods; `settings` are the launcher's."""
     port = worker_port or free_port()
     command = ("python", "-P", "-c", WORKER)
     policy = settings.pop("policy", QUICK)
-    launcher = KubernetesLauncher(cluster.settings(**{"command": command, "memory_bytes": 256 << 20} | settings))
+    launcher = kind(cluster.settings(**{"command": command, "memory_bytes": 256 << 20} | settings))
     async with running_trainer(
         world,
         launcher=launcher,
@@ -173,7 +180,7 @@ async def running_jobs(
         reconcile=reconcile,
         policy=policy,
         worker_bind=world.address,
-        worker_target=f"{world.address}:{port}",
+        worker_target=worker_target or f"{world.address}:{port}",
     ) as trainer:
         yield trainer
 

@@ -15,7 +15,6 @@ from bloomery.training.v1 import (
     PauseJobRequest,
     ResumeJobRequest,
 )
-from bloomery_trainer.launcher.kubernetes.launcher import KubernetesLauncher
 from real_parts.process import free_port
 from tests.cluster.conftest import Cluster, Jobs, jobs_of, running_jobs
 from tests.trainer.bench import QUICK, World
@@ -208,28 +207,6 @@ async def test_a_queue_that_takes_the_place_gives_it_back(world: World, cluster:
 
 async def codes_now(jobs: Jobs, job: Job) -> str:
     return (await jobs.trainer.get(job.name)).reason.code
-
-
-async def test_a_launch_that_was_repeated_made_one_job(world: World, cluster: Cluster) -> None:
-    class Forgetful(KubernetesLauncher):
-        """Creates the Job, and dies before anybody hears of it."""
-
-        died = False
-
-        async def launch(self, order: Any) -> None:
-            await super().launch(order)
-            if not self.died:
-                type(self).died = True
-                raise RuntimeError("killed")
-
-    async with jobs_of(world, cluster) as jobs:
-        launcher = jobs.trainer.app.core.launcher
-        assert isinstance(launcher, KubernetesLauncher)
-        launcher.__class__ = Forgetful
-        job = await jobs.trainer.create(parameters=LONG)
-        await jobs.trainer.until(job.name, lambda job: job.progress.epoch >= 1, seconds=SECONDS)
-        assert (len(await jobs.jobs()), len(await jobs.pods())) == (1, 1)
-        assert (await jobs.trainer.get(job.name)).attempt == 1
 
 
 async def test_what_nobody_knows_is_cleared_away(jobs: Jobs) -> None:

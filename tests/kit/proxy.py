@@ -33,18 +33,20 @@ class SilentProxy:
 
 
 @asynccontextmanager
-async def silent_proxy(port: int) -> AsyncIterator[tuple[SilentProxy, int]]:
-    """A proxy before a port of the loopback interface, and the port that it listens on."""
+async def silent_proxy(
+    port: int, *, host: str = "127.0.0.1", bind: str = "127.0.0.1"
+) -> AsyncIterator[tuple[SilentProxy, int]]:
+    """A proxy before a port of a host, by default this one, and the port that it listens on at `bind`."""
     proxy = SilentProxy()
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        behind_reader, behind_writer = await asyncio.open_connection("127.0.0.1", port)
+        behind_reader, behind_writer = await asyncio.open_connection(host, port)
         tasks.update(
             asyncio.create_task(proxy.carry(*way)) for way in ((reader, behind_writer), (behind_reader, writer))
         )
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, bind, 0)
     try:
         yield proxy, server.sockets[0].getsockname()[1]
     finally:

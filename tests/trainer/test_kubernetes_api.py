@@ -164,6 +164,30 @@ async def test_long_lists_come_in_pages_of_one_state(faults: Faults, launcher: K
     assert "resourceVersion" not in faults.asked[0].query
 
 
+async def test_the_pod_of_a_job_that_failed_between_the_two_lists_is_looked_for_again(
+    faults: Faults, launcher: KubernetesLauncher
+) -> None:
+    labels = {"bloomery.dev/job": "u", "bloomery.dev/attempt": "1"}
+    failed = {"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]}
+    ended = {"name": "worker", "state": {"terminated": {"exitCode": 42}}}
+    lists = iter(
+        [
+            listing(),
+            listing({"metadata": {"labels": labels}, "status": {"phase": "Failed", "containerStatuses": [ended]}}),
+        ]
+    )
+
+    async def jobs(_request: web.BaseRequest) -> web.StreamResponse:
+        return listing({"metadata": {"labels": labels}, "status": failed})
+
+    async def pods(_request: web.BaseRequest) -> web.StreamResponse:
+        return next(lists)
+
+    faults.answers |= {"get jobs": jobs, "get pods": pods}
+    (thing,) = await launcher.observe()
+    assert (thing.exit_code, thing.reason) == (42, None)
+
+
 @pytest.mark.parametrize(
     ("status", "message", "code", "retriable"),
     [

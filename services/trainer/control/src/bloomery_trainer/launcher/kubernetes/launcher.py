@@ -51,7 +51,7 @@ class KubernetesLauncher:
                 raise LaunchError(_refusal(refused)) from refused
 
     async def observe(self) -> Sequence[Launched]:
-        """List Jobs, then pods, and ask for events where those leave something open."""
+        """List Jobs and pods, and ask for events where those leave something open."""
         look = await self._reading.look()
         events = await self._reading.events(look)
         for key in self._asked.keys() - look.jobs.keys() - look.pods.keys():

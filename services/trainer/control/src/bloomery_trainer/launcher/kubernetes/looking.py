@@ -28,6 +28,10 @@ class Look:
         """The pods of an attempt of which something may run, the oldest first."""
         return [pod for pod in self.pods.get(key, ()) if not pod.is_over]
 
+    def lacks_pods(self) -> bool:
+        """Whether a Job has failed of whose pods none is there."""
+        return any(job.condition("Failed") and not self.pods.get(key) for key, job in self.jobs.items())
+
     def unexplained(self) -> list[str]:
         """The uids of objects that wait without saying why; events may say it."""
         waiting = [pod for key in self.jobs for pod in self.live(key) if pod.status.phase == "Pending"]

@@ -43,11 +43,15 @@ class Reading:
             await asyncio.sleep(self._next_look - self._clock())
             self._next_look = self._clock() + self._settings.look_interval
             ours = {"labelSelector": selector(self._settings)}
-            # In this order: the pod that a Job has ended with is there, unless somebody has deleted it.
-            jobs, jobs_version = await self._list(Listing[Job], JOBS, ours)
-            pods, pods_version = await self._list(Listing[Pod], PODS, ours)
-            self.last = Look(jobs, pods, self._settings.gpu_resource)
-            self.versions = {JOBS: jobs_version, PODS: pods_version}
+            (jobs, jobs_version), (pods, pods_version) = await asyncio.gather(
+                self._list(Listing[Job], JOBS, ours), self._list(Listing[Pod], PODS, ours)
+            )
+            look = Look(jobs, pods, self._settings.gpu_resource)
+            if look.lacks_pods():
+                # What a Job has ended with may have come between the two lists.
+                pods, pods_version = await self._list(Listing[Pod], PODS, ours)
+                look = Look(jobs, pods, self._settings.gpu_resource)
+            self.last, self.versions = look, {JOBS: jobs_version, PODS: pods_version}
             self.has_looked.set()
             return self.last
 

@@ -25,7 +25,7 @@ from bloomery_inference.runtime import (
     _triton,
     open_runtime,
 )
-from bloomery_inference.runtime._onnx import OnnxRuntime
+from bloomery_inference.runtime._openvino import OpenVinoModel
 from bloomery_inference.settings import OnnxSettings, TritonSettings
 from bloomery_kit.errors import Internal, Unavailable
 from real_parts.triton import TritonServer
@@ -79,7 +79,7 @@ async def test_a_loaded_model_answers_a_batch_image_by_image(runtime: ModelRunti
     assert not outputs["output0"][[0, 2]].any()
 
 
-def threads_of(runtime: OnnxRuntime, together: int) -> int:
+def threads_of(runtime: ModelRuntime, together: int) -> int:
     """Those of the session that runs a prediction of so many."""
     run = runtime.runner("seen", together)
     assert isinstance(run, partial)
@@ -89,21 +89,20 @@ def threads_of(runtime: OnnxRuntime, together: int) -> int:
 
 async def test_a_run_has_the_threads_of_the_settings_until_each_core_has_a_run(directory: Path) -> None:
     opened = open_runtime(OnnxSettings(threads=5))
-    assert isinstance(opened, LocalRuntime)
     await opened.load("seen", Folder(directory))
-    assert [threads_of(opened._onnx, together) for together in (1, 4, 5, 70)] == [5, 5, 1, 1]
+    assert [threads_of(opened, together) for together in (1, 4, 5, 70)] == [5, 5, 1, 1]
     await opened.close()
 
 
 async def test_a_large_model_is_in_memory_once(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_onnx, "_TWICE_BYTES", file_of(directory).stat().st_size - 1)
-    runtime = OnnxRuntime(5)
+    runtime = LocalRuntime(5)
     await runtime.load("seen", Folder(directory))
     assert [threads_of(runtime, together) for together in (1, 5)] == [5, 5]
 
 
 async def test_both_sessions_of_a_model_answer_alike(directory: Path) -> None:
-    runtime = OnnxRuntime(2)
+    runtime = LocalRuntime(2)
     await runtime.load("seen", Folder(directory))
     alone, among_others = (runtime.runner("seen", together) for together in (1, 2))
     assert alone
@@ -263,9 +262,10 @@ async def test_openvino_computes_in_single_precision_whatever_the_processor_know
     to_openvino(directory)
     runtime = LocalRuntime(threads=1)
     await runtime.load("exact", Folder(directory))
-    model = runtime._openvino._models["exact"].compiled
-    assert model.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
-    assert model.get_property("INFERENCE_NUM_THREADS") == 1
+    model = runtime._models["exact"]
+    assert isinstance(model, OpenVinoModel)
+    assert model.compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
+    assert model.compiled.get_property("INFERENCE_NUM_THREADS") == 1
 
 
 def test_no_release_is_permitted_that_passes_over_how_long_threads_spin() -> None:

@@ -63,9 +63,10 @@ class AsyncBatches(AsyncMeasuring[JobT], Generic[JobT]):
             NotFound: there is no such dataset version, or no such variant.
             FailedPrecondition: the dataset version is for another task, or the variant is not READY.
         """
-        return await self._applied(
+        return await self._start(
+            self.proto,
             training.JOB_KIND_PREDICT,
-            on,
+            await self._on(on),
             suggest=suggest,
             name=name,
             gpus=gpus,

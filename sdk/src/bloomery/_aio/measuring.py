@@ -50,9 +50,10 @@ class AsyncMeasuring(AsyncServing, Generic[JobT]):
             NotFound: there is no such dataset version or variant.
             FailedPrecondition: the dataset version is for another task, or the variant is not READY.
         """
-        return await self._applied(
+        return await self._start(
+            self.proto,
             training.JOB_KIND_EVALUATE,
-            on,
+            await self._on(on),
             name=name,
             gpus=gpus,
             variant=variant,
@@ -91,7 +92,8 @@ class AsyncMeasuring(AsyncServing, Generic[JobT]):
         name = await self._on(on or self.lineage.dataset_version)
         rows = []
         for variant in measured_variants(await get_model_version(self._session, self.name), device):
-            job = await self._applied(
+            job = await self._start(
+                self.proto,
                 training.JOB_KIND_EVALUATE,
                 name,
                 name="",
@@ -186,28 +188,6 @@ class AsyncMeasuring(AsyncServing, Generic[JobT]):
     def _job(self, job: training.Job) -> JobT:
         """A handle of a job."""
         raise NotImplementedError
-
-    async def _applied(
-        self,
-        kind: training.JobKind.ValueType,
-        on: str | DatasetVersionFields,
-        *,
-        name: str,
-        gpus: int,
-        suggest: bool = False,
-        variant: str = "",
-        **parameters: Parameter,
-    ) -> JobT:
-        return await self._start(
-            self.proto,
-            kind,
-            await self._on(on),
-            name=name,
-            gpus=gpus,
-            suggest=suggest,
-            variant=variant,
-            **parameters,
-        )
 
     async def _on(self, on: str | DatasetVersionFields) -> str:
         """The full name of a dataset version of its project."""

@@ -61,8 +61,7 @@ def accept(
     with connect(project) as client:
         found = client.asset(asset)
         before = found.annotation_set(set_)
-        left = found.accept_suggestions(set_, _places(before, shape, min_score))
-    _tell("accepted", before, left, output)
+        _tell("accepted", before, found.accept_suggestions(set_, _places(before, shape, min_score)), output)
 
 
 @app.command(epilog="Example: bloomery suggestions reject ASSET cells-v-1 --shape 2 --project cells")
@@ -77,8 +76,7 @@ def reject(
     with connect(project) as client:
         found = client.asset(asset)
         before = found.annotation_set(set_)
-        left = found.reject_suggestions(set_, _places(before, shape, None))
-    _tell("rejected", before, left, output)
+        _tell("rejected", before, found.reject_suggestions(set_, shape), output)
 
 
 @app.command(epilog="Example: bloomery suggestions delete cells-v@1 --project cells --yes")

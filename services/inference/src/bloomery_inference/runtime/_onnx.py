@@ -1,8 +1,7 @@
-"""ONNX Runtime inside this process."""
+"""A model in ONNX Runtime."""
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +9,7 @@ from typing import TYPE_CHECKING
 from bloomery_inference.runtime._protocol import (
     InputRefused,
     ModelFailed,
-    ModelFiles,
     ModelLoadError,
-    NotLoaded,
     Run,
     Tensors,
 )
@@ -23,60 +20,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 INPUT = "images"
-_FILE = "1/model.onnx"
 _TWICE_BYTES = 64 << 20
 """Size of the file up to which a model may be in memory twice."""
 
 
-class OnnxRuntime:
-    """Models on the CPU, each in a session with `threads` threads; a run blocks one thread of the default executor.
+class OnnxModel:
+    """A model in a session with `threads` threads.
 
     A small one has a second session of one thread, for when every core has a run of its own: threads that help each
     other then take a sixth more of the processor for the same answers.
     """
 
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-        self._models: dict[str, _Model] = {}
-
-    async def load(self, name: str, files: ModelFiles) -> None:
-        """See ModelRuntime."""
-        if name not in self._models:
-            async with files.directory() as directory:
-                self._models[name] = await asyncio.to_thread(_Model, name, directory / _FILE, self._threads)
-
-    async def infer(self, name: str, images: NDArray[np.uint8]) -> Tensors:
-        """See ModelRuntime."""
-        run = self.runner(name, together=1)
-        if run is None:
-            raise NotLoaded(name)
-        return await asyncio.to_thread(run, images)
-
-    def runner(self, name: str, together: int) -> Run | None:
-        """See ModelRuntime."""
-        model = self._models.get(name)
-        if model is None:
-            return None
-        return partial(_run, name, model.alone if together < self._threads else model.among_others)
-
-    async def unload(self, name: str) -> None:
-        """See ModelRuntime."""
-        self._models.pop(name, None)
-
-    async def loaded(self) -> frozenset[str]:
-        """See ModelRuntime."""
-        return frozenset(self._models)
-
-    async def close(self) -> None:
-        """See ModelRuntime."""
-        self._models.clear()
-
-
-class _Model:
     def __init__(self, name: str, file: Path, threads: int) -> None:
-        self.alone = _open(name, file, threads)
+        self._name = name
+        self._threads = threads
+        self._alone = _open(name, file, threads)
         has_both = threads > 1 and file.stat().st_size <= _TWICE_BYTES
-        self.among_others = _open(name, file, 1) if has_both else self.alone
+        self._among_others = _open(name, file, 1) if has_both else self._alone
+
+    def runner(self, together: int) -> Run:
+        """What runs it in the calling thread beside so many, with it."""
+        return partial(_run, self._name, self._alone if together < self._threads else self._among_others)
 
 
 def _open(name: str, file: Path, threads: int) -> onnxruntime.InferenceSession:

@@ -244,16 +244,27 @@ spec:
 dns:///{{ .root.Release.Name }}-{{ .component }}-pods:50051
 {{- end }}
 
-{{/* The volume of a StatefulSet; the argument is its `storage`. */}}
+{{/* The volume of a StatefulSet that outlives its pod; the argument is its `storage`. */}}
 {{- define "bloomery.claim" -}}
-- metadata: {name: data}
-  spec:
-    accessModes: [ReadWriteOnce]
-    {{- with .className }}
-    storageClassName: {{ . }}
-    {{- end }}
-    resources:
-      requests: {storage: {{ .size }}}
+{{- if not .ephemeral -}}
+volumeClaimTemplates:
+  - metadata: {name: data}
+    spec:
+      accessModes: [ReadWriteOnce]
+      {{- with .className }}
+      storageClassName: {{ . }}
+      {{- end }}
+      resources:
+        requests: {storage: {{ .size }}}
+{{- end }}
+{{- end }}
+
+{{/* The volume in its place where nothing is to be kept. */}}
+{{- define "bloomery.kept" -}}
+{{- if .ephemeral -}}
+- name: data
+  emptyDir: {sizeLimit: {{ .size }}}
+{{- end }}
 {{- end }}
 
 {{/* The Service of a part that the release brings; arguments: this, name, port. */}}

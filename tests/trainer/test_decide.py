@@ -147,6 +147,7 @@ facts = st.builds(
     waited=seconds,
     silent=seconds,
     refused=seconds,
+    told=seconds,
     stalled=seconds,
     ended=seconds,
     queued=seconds,
@@ -227,6 +228,17 @@ def test_what_keeps_a_worker_from_its_start_may_pass(code: str) -> None:
     queued = Facts(job_in(State.QUEUED), attempt(worker_id=None), refused, refused=POLICY.refusal_grace)
     assert decide(queued, POLICY) == actions.Note(reason)
     assert decide(replace(queued, refused=POLICY.refusal_grace + 1), POLICY) == actions.Condemn(reason)
+
+
+def test_the_same_reason_in_other_words_is_told_now_and_then_only() -> None:
+    def waits(message: str, code: str = "UNSCHEDULABLE_GPU") -> Launched:
+        return Launched("u", 1, Phase.WAITING, reason=Reason(code, message))
+
+    known = job_in(State.QUEUED, reason=Reason("UNSCHEDULABLE_GPU", "0/5 nodes are available"))
+    queued = Facts(known, attempt(worker_id=None), waits("0/6 nodes are available"), told=5)
+    assert decide(queued, POLICY) == actions.Wait()
+    assert isinstance(decide(replace(queued, told=61), POLICY), actions.Note)
+    assert isinstance(decide(replace(queued, launched=waits("x", "QUOTA_WAIT")), POLICY), actions.Note)
 
 
 def test_the_delay_doubles_up_to_its_limit() -> None:

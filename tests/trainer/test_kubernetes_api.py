@@ -17,7 +17,6 @@ from aiohttp import web
 from bloomery_kit.errors import Unavailable
 from bloomery_trainer import metrics
 from bloomery_trainer.launcher import LaunchError
-from bloomery_trainer.launcher.kubernetes.api import RefusedError
 from bloomery_trainer.launcher.kubernetes.launcher import KubernetesLauncher
 from bloomery_trainer.settings import KubernetesLauncherSettings
 from tests.trainer.test_kubernetes_manifest import ORDER
@@ -143,7 +142,7 @@ async def test_a_server_that_is_not_there_is_away(faults: Faults, launcher: Kube
 
 async def test_an_account_that_may_not_look_is_told(faults: Faults, launcher: KubernetesLauncher) -> None:
     faults.answers["get jobs"] = saying(403, 'User "x" cannot list resource "jobs"', "Forbidden")
-    with pytest.raises(RefusedError, match="cannot list"):
+    with pytest.raises(Unavailable, match="cannot list"):
         await launcher.observe()
 
 

@@ -28,6 +28,9 @@ from bloomery_trainer.launcher import Launched, Phase, follows
 from bloomery_trainer.model import Attempt, Job, Outcome, Reason, State
 from bloomery_trainer.settings import Policy
 
+_WORDS_STAND = 60.0
+"""Seconds before the same reason is told in other words."""
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -36,8 +39,8 @@ class Facts:
     `current` says that what is launched was looked at after the job had last moved. `judged` says that a waiting job
     was weighed against all others, and `obstacle` why it cannot be launched now, None if it can. Times are in seconds
     by a clock that never jumps: `waited` since the job came into its state, `silent` since the worker's last call,
-    `refused` since its start is refused for the same reason, `stalled` since it said that nothing moves, `ended` since
-    the attempt's last word, `queued` and `worked` over the job's life.
+    `refused` since its start is refused for the same reason, `told` since it has had its reason, `stalled` since it
+    said that nothing moves, `ended` since the attempt's last word, `queued` and `worked` over the job's life.
     """
 
     job: Job
@@ -49,6 +52,7 @@ class Facts:
     waited: float = 0.0
     silent: float = 0.0
     refused: float = 0.0
+    told: float = 0.0
     stalled: float = 0.0
     ended: float = 0.0
     queued: float = 0.0
@@ -226,7 +230,10 @@ def settle(job: Job, reason: Reason, policy: Policy) -> Retry | Fail:
 
 
 def _noted(facts: Facts, reason: Reason) -> Action:
-    return Wait() if reason.says_the_same(facts.job.reason) else Note(reason)
+    told = facts.job.reason
+    # A scheduler counts its nodes anew every few seconds; that fills no log.
+    is_rewording = told is not None and told.code == reason.code and facts.told < _WORDS_STAND
+    return Wait() if is_rewording or reason.says_the_same(told) else Note(reason)
 
 
 def _final(reason: Reason) -> bool:

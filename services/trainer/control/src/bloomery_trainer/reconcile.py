@@ -239,6 +239,7 @@ class Reconciler:
             waited=since(job.uid, "state", state),
             silent=since(job.uid, "reports", (job.attempt, worker, attempt.reports if attempt else 0)),
             refused=since(job.uid, "refusal", (job.attempt, refusal)) if refusal else 0.0,
+            told=since(job.uid, "told", (job.reason.code, job.reason.message) if job.reason else None),
             stalled=since(job.uid, "stalled", True) if attempt is not None and attempt.stalled else 0.0,
             ended=since(job.uid, "outcome", attempt.outcome) if attempt else 0.0,
             queued=self._counts.queued(job),

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from bloomery_trainer.launcher.kubernetes.api import Api, Call
+from bloomery_kit.errors import Unavailable
+from bloomery_trainer.launcher.kubernetes.api import Api, Call, RefusedError
 from bloomery_trainer.launcher.kubernetes.looking import Key, Look
 from bloomery_trainer.launcher.kubernetes.manifest import ATTEMPT, JOB, selector
 from bloomery_trainer.launcher.kubernetes.objects import Event, Job, Listing, Object, Pod
@@ -38,7 +39,7 @@ class Reading:
         return f"{_GROUPS[resource]}/namespaces/{self._settings.namespace}/{resource}"
 
     async def look(self) -> Look:
-        """Everything as it is now. Raise RefusedError, Unavailable."""
+        """Everything as it is now. Raise Unavailable."""
         async with self._looking:
             await asyncio.sleep(self._next_look - self._clock())
             self._next_look = self._clock() + self._settings.look_interval
@@ -78,12 +79,21 @@ class Reading:
         following = ""
         while True:
             page: dict[str, str | int] = {**query, "limit": _PAGE, **({"continue": following} if following else {})}
-            answer = await self._api.call(Call("list", "GET", resource, self.path(resource), page))
+            answer = await self._ask(Call("list", "GET", resource, self.path(resource), page))
             listing = await asyncio.to_thread(kind.model_validate_json, answer)
             found += listing.items
             following = listing.metadata.continue_
             if not following:
                 return found, listing.metadata.resource_version
+
+    async def _ask(self, call: Call) -> bytes:
+        try:
+            return await self._api.call(call)
+        except RefusedError as refused:
+            # Whoever runs the installation has to mend it; until then nothing can be said of any job.
+            raise Unavailable(
+                "CLUSTER_UNAVAILABLE", f"the API server refuses to list {call.resource}: {refused}"
+            ) from refused
 
 
 def _by_subject(events: Sequence[Event], wanted: frozenset[str]) -> Mapping[str, Sequence[Event]]:

@@ -73,6 +73,8 @@ _DELETED = {"DeleteDeployment": 0.1} | {f"Delete{kind}": 0.005 for kind in _LAST
 """How often a method is not left out when it is drawn."""
 _DEPTH = 5
 _KEPT = 48
+_SHOWN = 100_000
+"""Bytes of a request beyond which it takes long to write it down."""
 
 
 def _png(side: int) -> bytes:
@@ -270,7 +272,9 @@ class Asker:
         self.asked.answers[method.full_name, code] += 1
 
     def _wrong(self, method: MethodDescriptor, request: Message, what: str) -> None:
-        self.asked.problems.append(f"{method.full_name}: {what}\n{str(request)[:2000]}")
+        size = request.ByteSize()
+        shown = str(request)[:2000] if size < _SHOWN else f"{size} bytes"
+        self.asked.problems.append(f"{method.full_name}: {what}\n{shown}")
 
     async def _answer(self, method: MethodDescriptor, request: Message) -> str:
         async with aclosing(self._answers(method, request)) as answers:
@@ -396,6 +400,9 @@ def wrong_with(error: grpc.aio.AioRpcError) -> str:
     """What is wrong with a refusal; empty for nothing."""
     if error.code() in _FAULTS:
         return "is a fault of the server"
+    if "larger than max" in (error.details() or ""):
+        # Said by gRPC itself, before there is a call.
+        return ""
     status: status_pb2.Status | None = rpc_status.from_call(error)  # type: ignore[arg-type]
     if status is None or not error_info(status).reason:
         return "has no reason"

@@ -62,6 +62,15 @@ async def test_a_client_deploys_updates_rolls_back_and_predicts(client: AsyncCli
         await made.refresh()
 
 
+async def test_whoever_waits_for_a_deployment_does_not_take_another_one_of_its_id_for_it(client: AsyncClient) -> None:
+    first = await client.deploy("door", "pets@1", runtime="triton")
+    await (await client.deployment("door")).delete()
+    again = await client.deploy("door", "pets@2", runtime="triton")
+    assert again.proto.uid != first.proto.uid
+    with pytest.raises(errors.NotFound, match="another one has its id"):
+        await first.wait()
+
+
 async def test_a_pause_is_felt_and_a_resume_waits_until_it_answers(client: AsyncClient) -> None:
     made = await (await client.deploy("door", "pets@1")).wait()
     assert (await made.pause()).state == "PAUSED"

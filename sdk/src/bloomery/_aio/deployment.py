@@ -106,10 +106,15 @@ class AsyncDeployment(AsyncStreaming[inference.Deployment], DeploymentFields):
         """Yield its states, the handle's own following, until it is READY, FAILED or PAUSED.
 
         Survives restarts of the server.
+
+        Raises:
+            NotFound: it is deleted; another one that has its id by now is not it.
         """
 
         def open_stream(cursor: int | None) -> AsyncGenerator[inference.Deployment, None]:
-            request = inference.WatchDeploymentRequest(name=self.name, after_sequence=cursor or 0, until_settled=True)
+            request = inference.WatchDeploymentRequest(
+                name=self.name, uid=self.proto.uid, after_sequence=cursor or 0, until_settled=True
+            )
             return self._session.stream(self._session.deployments.WatchDeployment, request)
 
         async with aclosing(follow(self._session, open_stream, lambda state: state.sequence)) as states:
@@ -124,6 +129,7 @@ class AsyncDeployment(AsyncStreaming[inference.Deployment], DeploymentFields):
 
         Raises:
             DeployFailed: it cannot be loaded; what served before goes on.
+            NotFound: it is deleted.
         """
         if not self.is_settled:
             async for _ in self.watch():

@@ -265,22 +265,28 @@ class WatchDeploymentRequest(message.Message):
     NAME_FIELD_NUMBER: builtins.int
     AFTER_SEQUENCE_FIELD_NUMBER: builtins.int
     UNTIL_SETTLED_FIELD_NUMBER: builtins.int
+    UID_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/deployments/{deployment}`."""
     after_sequence: builtins.int
     """Skip states up to this one; 0 for the present state at once."""
     until_settled: builtins.bool
     """End after a state that is READY, FAILED or PAUSED."""
+    uid: builtins.str
+    """Uid of the deployment that is meant: NOT_FOUND where another one has its name by now, whose states count from 1 again. Send it with every cursor. Empty for
+    whichever has the name.
+    """
     def __init__(
         self,
         *,
         name: builtins.str = ...,
         after_sequence: builtins.int = ...,
         until_settled: builtins.bool = ...,
+        uid: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["after_sequence", b"after_sequence", "name", b"name", "until_settled", b"until_settled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["after_sequence", b"after_sequence", "name", b"name", "uid", b"uid", "until_settled", b"until_settled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

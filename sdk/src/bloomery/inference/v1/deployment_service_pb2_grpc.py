@@ -169,7 +169,8 @@ class DeploymentServiceServicer:
     def WatchDeployment(self, request, context):
         """Streams the states of a deployment: the present one if it is newer than the cursor, then each change, also of its replicas. Ends after one that is READY,
         FAILED or PAUSED with `until_settled`, else after some minutes or when the server drains: call again with the last `sequence`. States may be skipped, never
-        repeated, but for the present one as a sign of life when nothing has changed for 15 seconds. NOT_FOUND also when it is deleted meanwhile.
+        repeated, but for the present one as a sign of life when nothing has changed for 15 seconds. NOT_FOUND also when it is deleted meanwhile, and another one
+        of its name is no continuation of it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -73,7 +73,8 @@ class DeploymentServiceStub:
     WatchDeployment: grpc.UnaryStreamMultiCallable[deployment_service_pb2.WatchDeploymentRequest, deployment_pb2.Deployment]
     """Streams the states of a deployment: the present one if it is newer than the cursor, then each change, also of its replicas. Ends after one that is READY,
     FAILED or PAUSED with `until_settled`, else after some minutes or when the server drains: call again with the last `sequence`. States may be skipped, never
-    repeated, but for the present one as a sign of life when nothing has changed for 15 seconds. NOT_FOUND also when it is deleted meanwhile.
+    repeated, but for the present one as a sign of life when nothing has changed for 15 seconds. NOT_FOUND also when it is deleted meanwhile, and another one
+    of its name is no continuation of it.
     """
     ListDeploymentDisagreements: grpc.UnaryUnaryMultiCallable[deployment_service_pb2.ListDeploymentDisagreementsRequest, deployment_service_pb2.ListDeploymentDisagreementsResponse]
     """Lists images on which the serving version and the candidate did not agree, the last first, and how often that was. They are a sample: while a candidate
@@ -125,7 +126,8 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
     WatchDeployment: aio.UnaryStreamMultiCallable[deployment_service_pb2.WatchDeploymentRequest, deployment_pb2.Deployment]  # type: ignore[assignment]
     """Streams the states of a deployment: the present one if it is newer than the cursor, then each change, also of its replicas. Ends after one that is READY,
     FAILED or PAUSED with `until_settled`, else after some minutes or when the server drains: call again with the last `sequence`. States may be skipped, never
-    repeated, but for the present one as a sign of life when nothing has changed for 15 seconds. NOT_FOUND also when it is deleted meanwhile.
+    repeated, but for the present one as a sign of life when nothing has changed for 15 seconds. NOT_FOUND also when it is deleted meanwhile, and another one
+    of its name is no continuation of it.
     """
     ListDeploymentDisagreements: aio.UnaryUnaryMultiCallable[deployment_service_pb2.ListDeploymentDisagreementsRequest, deployment_service_pb2.ListDeploymentDisagreementsResponse]  # type: ignore[assignment]
     """Lists images on which the serving version and the candidate did not agree, the last first, and how often that was. They are a sample: while a candidate
@@ -228,7 +230,8 @@ class DeploymentServiceServicer(metaclass=abc_1.ABCMeta):
     ) -> typing.Union[abc.Iterator[deployment_pb2.Deployment], abc.AsyncIterator[deployment_pb2.Deployment]]:
         """Streams the states of a deployment: the present one if it is newer than the cursor, then each change, also of its replicas. Ends after one that is READY,
         FAILED or PAUSED with `until_settled`, else after some minutes or when the server drains: call again with the last `sequence`. States may be skipped, never
-        repeated, but for the present one as a sign of life when nothing has changed for 15 seconds. NOT_FOUND also when it is deleted meanwhile.
+        repeated, but for the present one as a sign of life when nothing has changed for 15 seconds. NOT_FOUND also when it is deleted meanwhile, and another one
+        of its name is no continuation of it.
         """
 
     @abc_1.abstractmethod

@@ -95,7 +95,7 @@ class DeploymentServicer(DeploymentServiceServicer):
 
     async def WatchDeployment(self, request: WatchDeploymentRequest, context: Context) -> AsyncIterator[Deployment]:
         """See the contract."""
-        first = deployment_message(await self._deployments.get(request.name))
+        first = deployment_message(await self._deployments.get(request.name, uid=request.uid))
 
         async def load() -> Deployment:
             return deployment_message(await self._deployments.get(first.name, uid=first.uid))

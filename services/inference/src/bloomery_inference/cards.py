@@ -11,8 +11,8 @@ from bloomery.inference.v1 import ModelCard, ModelEvaluation
 from bloomery_inference.convert import version_message
 from bloomery_inference.model import Evaluation, Lineage
 from bloomery_inference.registry import version_in
-from bloomery_inference.serving.holding import holders, name_of
-from bloomery_inference.store import evaluations, models
+from bloomery_inference.serving.holding import name_of
+from bloomery_inference.store import deployments, evaluations, models
 from bloomery_kit.database import Database
 from bloomery_kit.times import to_timestamp
 
@@ -35,7 +35,7 @@ class Cards:
             version = await models.name_version(tx, await version_in(tx, name))
             model = await models.get_model(tx, version.project, version.model)
             measured = await evaluations.of_version(tx, version.uid)
-            users = await holders(tx, [variant.uid for variant in version.variants])
+            users = await deployments.of_variants(tx, [variant.uid for variant in version.variants])
         assert model is not None
         return ModelCard(
             model_version=version_message(version),

@@ -12,8 +12,8 @@ from bloomery_inference.convert import version_etag, version_name
 from bloomery_inference.model import Deletion, ModelVersion
 from bloomery_inference.names import MODEL, check_lasting, parse_selector
 from bloomery_inference.registry import check_nameless, version_in
-from bloomery_inference.serving.holding import check_undeployed, holders, name_of
-from bloomery_inference.store import evaluations, models
+from bloomery_inference.serving.holding import check_undeployed, name_of
+from bloomery_inference.store import deployments, evaluations, models
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import NotFound
 from bloomery_kit.etags import check_etag
@@ -37,7 +37,9 @@ class Versions:
         async with self._db.read() as tx:
             found = await _of_model(tx, name) if MODEL.matches(name) else await _of_version(tx, name)
             counted = await evaluations.count(tx, [version.uid for version in found])
-            users = await holders(tx, [variant.uid for version in found for variant in version.variants])
+            users = await deployments.of_variants(
+                tx, [variant.uid for version in found for variant in version.variants]
+            )
         deletion = Deletion(tuple(found), counted, deployments=tuple(map(name_of, users)))
         keys = {artifact.logical_key for artifact in deletion.files}
         project = name.partition("/models/")[0]

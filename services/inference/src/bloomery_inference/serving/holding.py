@@ -16,11 +16,6 @@ def name_of(deployment: Deployment) -> str:
     return DEPLOYMENT.format(project=deployment.project, deployment=deployment.id)
 
 
-async def holders(tx: Transaction, variants: Collection[str]) -> list[Deployment]:
-    """The deployments that serve some variants, bring them in or would roll back to them, by id."""
-    return await deployments.of_variants(tx, variants) if variants else []
-
-
 async def check_unused(tx: Transaction, name: str, model_uid: str) -> None:
     """Raise FailedPrecondition DEPLOYED where a model called `name`, which is locked, has deployments."""
     found = await deployments.of_model(tx, model_uid)
@@ -30,7 +25,7 @@ async def check_unused(tx: Transaction, name: str, model_uid: str) -> None:
 
 async def check_undeployed(tx: Transaction, name: str, variants: Collection[str]) -> None:
     """Raise FailedPrecondition DEPLOYED where deployments need variants of what is called `name`."""
-    found = await holders(tx, variants)
+    found = await deployments.of_variants(tx, variants)
     if found:
         fix = "let the deployment serve another version, or delete it"
         raise _held("DEPLOYED", f"{name} is used by {_titles(found)}", fix, found)

@@ -63,7 +63,7 @@ async def all_unpaused(tx: Transaction) -> list[Deployment]:
 
 
 async def of_variants(tx: Transaction, variants: Collection[str]) -> list[Deployment]:
-    """The deployments that serve one of some variants, bring it in or served it before, by id."""
+    """The deployments that serve one of some variants, bring it in or would roll back to it, by id."""
     named = sa.or_(*(role.in_(variants) for role in _ROLES))
     return [_deployment_of(row) for row in await tx.execute(_SELECT.where(named).order_by(_D.id))]
 

@@ -41,7 +41,7 @@ GENERATED = 32
 """Most images that are made where there are no real ones."""
 
 
-class MakeEvaluator(Protocol):
+class EvaluatorOn(Protocol):
     """Makes what measures models of one task and its classes."""
 
     def __call__(self, dataset: Dataset, *, check: Check = ...) -> Evaluator:
@@ -66,7 +66,7 @@ class Original:
 
     predict: Predictor
     write_onnx: Callable[[Path], None]
-    evaluator: MakeEvaluator
+    evaluator: EvaluatorOn
     classes: tuple[str, ...]
     size: Size
     resize: str

@@ -4,7 +4,7 @@ import asyncio
 import random
 import threading
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -23,6 +23,9 @@ from tests.inference.conftest import Service
 from tests.inference.models import one_box, write_model
 from tests.inference.samples import trained, with_facts, with_variant
 from tests.inference.test_predict import white
+
+if TYPE_CHECKING:
+    import grpc
 
 DATABASES = databases.SQLITE
 
@@ -104,3 +107,41 @@ class TestShortOfMemory:
         request = PredictRequest(model_version=V1, image=white(2048, 1024))
         answers = await asyncio.gather(*(service.predictions.Predict(request) for _ in range(4)))
         assert [len(answer.shapes) for answer in answers] == [1] * 4
+
+
+class TestOneAtATime:
+    @pytest.fixture
+    def database_url(self, tmp_path: Path) -> str:
+        return f"sqlite+aiosqlite:///{tmp_path}/inference.db"
+
+    @pytest.fixture
+    def limits(self) -> dict[str, int]:
+        return {"running_predictions": 1}
+
+    async def test_who_is_called_off_keeps_its_place_until_its_thread_has_ended(
+        self, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        directory = write_model(tmp_path / "model", one_box(16, 16, 8, 4, [0.2, 0.8]), side=32)
+        service.trainer.feed.append(await with_variant(with_facts(trained(1)), service.objects, directory))
+        await recorded(service)
+        entered, leave, decode = threading.Event(), threading.Event(), outputs.decode_image
+
+        def decode_slowly(image: bytes) -> NDArray[np.uint8]:
+            entered.set()
+            assert leave.wait(60)
+            return decode(image)
+
+        monkeypatch.setattr(outputs, "decode_image", decode_slowly)
+        servicer = service.app._predictions
+        slots = servicer._predictor._slots
+        request = PredictRequest(model_version=V1, image=white(64, 64))
+        predicting = asyncio.create_task(servicer.Predict(request, cast("grpc.aio.ServicerContext[Any, Any]", None)))
+        assert await asyncio.to_thread(entered.wait, 60)
+        predicting.cancel()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert slots.locked()
+        leave.set()
+        with pytest.raises(asyncio.CancelledError):
+            await predicting
+        assert not slots.locked()

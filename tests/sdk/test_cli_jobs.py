@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from google.protobuf import struct_pb2
 
 from bloomery.cli._pairs import seconds, size
 from bloomery.training import v1 as training
@@ -86,6 +87,23 @@ def test_jobs_are_filtered_by_options(fake: Fake, run: Run) -> None:
     run("jobs list --state running --kind TRAIN --group sweep --label team=cells --filter active")
     expected = "active AND state:RUNNING AND kind:TRAIN AND group:sweep AND label.team:cells"
     assert fake.calls["ListJobs"][0].filter == expected
+
+
+def test_a_list_says_what_each_job_makes_or_works_on(fake: Fake, run: Run) -> None:
+    version = world.MODEL_VERSION.name
+    form = struct_pb2.Struct()
+    form.update({"format": "onnx", "precision": "int8"})
+    jobs = [
+        training.Job(name="projects/cells/jobs/a", kind=training.JOB_KIND_TRAIN, model=world.MODEL.name),
+        training.Job(name="projects/cells/jobs/b", kind=training.JOB_KIND_EVALUATE, model_variant=world.VARIANT.name),
+        training.Job(
+            name="projects/cells/jobs/c", kind=training.JOB_KIND_OPTIMIZE, model_version=version, parameters=form
+        ),
+    ]
+    fake.answer("ListJobs", training.ListJobsResponse(jobs=jobs))
+    titles, *rows = run("jobs list").stdout.splitlines()
+    place = titles.index("MODEL")
+    assert [row[place:].split()[0] for row in rows] == ["cells-v", "cells-v@1/onnx-fp32", "cells-v@1/onnx-int8"]
 
 
 def test_a_grid_starts_every_combination_once_all_are_checked(fake: Fake, run: Run) -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from bloomery._names import ORIGINAL, size
+from bloomery._names import ORIGINAL, short, size
 from bloomery.cli._history import headline, needs
 from bloomery.cli._live import eta
 from bloomery.cli._options import Output
@@ -98,3 +98,12 @@ def progress(job: "Job") -> str:
     seen = job.progress
     epochs = f" {seen.epoch}/{seen.epochs}" if seen.epochs else ""
     return f"{seen.fraction:.0%}{epochs} {seen.phase}".rstrip() if seen.phase or epochs else ""
+
+
+def subject(job: "Job") -> str:
+    """What a job makes, or works on: a model, a version of one, a variant."""
+    proto = job.proto
+    if job.kind == "OPTIMIZE":
+        form = "-".join(str(proto.parameters[name]) for name in ("format", "precision") if name in proto.parameters)
+        return "/".join(filter(None, (short(proto.model_version), form)))
+    return short(proto.model_variant or proto.model_version or proto.model)

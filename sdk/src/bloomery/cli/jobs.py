@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bloomery.cli._jobs import progress, show_differences, show_job
+from bloomery.cli._jobs import progress, show_differences, show_job, subject
 from bloomery.cli._live import follow
 from bloomery.cli._options import (
     LARGEST,
@@ -69,6 +69,7 @@ def list_(
         "STATE": lambda job: job.state,
         "PROGRESS": progress,
         "DATASET": lambda job: _short(job.proto.dataset_version),
+        "MODEL": subject,
         "CREATED": lambda job: job.create_time,
         "REASON": lambda job: job.reason.code,
     }

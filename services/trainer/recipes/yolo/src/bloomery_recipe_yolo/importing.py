@@ -58,7 +58,7 @@ def _read(context: Context) -> tuple[Foreign, int]:
     _say(context, "reading", 0.1)
     foreign = Foreign.read(Path(context.job.base_file))
     if foreign.task != context.job.task:
-        hint = "choose the recipe of the model's task"
+        hint = f"import it with the task {foreign.task}"
         raise ConfigError(f"the file is of a model to {foreign.task}, not to {context.job.task}", hint=hint)
     side = context.parameters.get("imgsz", foreign.side)
     if side is None:

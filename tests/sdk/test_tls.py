@@ -1,11 +1,14 @@
 """A client that speaks TLS trusts those whom SSL_CERT_FILE names, for calls as for files."""
 
+import asyncio
+import contextlib
 import subprocess
 from pathlib import Path
 
 import grpc
 import pytest
 
+from bloomery import Timeouts
 from bloomery._address import find_server
 from bloomery._session import Session
 from bloomery.annotation import v1 as annotation
@@ -20,7 +23,7 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
     """A certificate for localhost that is its own authority, and its key."""
     certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.2", "-days", "2"]
     subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
     return certificate, key
 
@@ -59,3 +62,40 @@ async def test_a_list_of_authorities_that_is_missing_is_named(tmp_path: Path, mo
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "lost.pem"))
     with pytest.raises(ServerNotFound, match=r"SSL_CERT_FILE.*lost\.pem"):
         Session(find_server("https://localhost:1", "secret", {}))
+
+
+async def test_a_server_that_is_far_away_is_given_the_time_of_its_handshake(
+    certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, key = certificate
+    server = grpc.aio.server()
+    annotation.add_AnnotationServiceServicer_to_server(Projects(), server)  # type: ignore[abstract]
+    pair = (key.read_bytes(), path.read_bytes())
+    there = server.add_secure_port("localhost:0", grpc.ssl_server_credentials([pair]))
+    await server.start()
+    connections = 0
+
+    async def carry(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while data := await source.read(1 << 16):
+            target.write(data)
+
+    async def from_afar(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await asyncio.sleep(0.7)
+        near_reader, near_writer = await asyncio.open_connection("localhost", there)
+        with contextlib.suppress(OSError):
+            await asyncio.gather(carry(reader, near_writer), carry(near_reader, writer))
+        for each in (writer, near_writer):
+            each.close()
+
+    way = await asyncio.start_server(from_afar, "127.0.0.2", 0)
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    address = find_server(f"https://127.0.0.2:{way.sockets[0].getsockname()[1]}", "secret", {})
+    session = Session(address, timeouts=Timeouts(contact=30.0))
+    request = annotation.GetProjectRequest(name=PROJECT.name)
+    assert await session.call(session.annotation.GetProject, request) == PROJECT
+    assert connections == 1
+    await session.close()
+    way.close()
+    await server.stop(0)

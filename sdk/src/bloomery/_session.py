@@ -264,17 +264,19 @@ def _version(metadata: grpc.aio.Metadata) -> str:
 
 
 def _channel(address: Address) -> grpc.aio.Channel:
+    near = is_loopback(address.endpoint)
     options: list[tuple[str, int]] = [
         ("grpc.max_receive_message_length", _INLINE_IMAGE_BYTES),
         ("grpc.max_send_message_length", _INLINE_IMAGE_BYTES),
         ("grpc.initial_reconnect_backoff_ms", 200),
-        ("grpc.min_reconnect_backoff_ms", 200),
+        # For which an attempt to connect lasts at least: from afar, with TLS, a fifth of a second is too short.
+        ("grpc.min_reconnect_backoff_ms", 200 if near else 5_000),
         ("grpc.max_reconnect_backoff_ms", 2_000),
         ("grpc.keepalive_time_ms", 60_000),
         # Channels of one process would share a connection, and with it the pause that another one's failures have left.
         ("grpc.use_local_subchannel_pool", 1),
         # A proxy of the environment does not reach this machine's own server.
-        ("grpc.enable_http_proxy", 0 if is_loopback(address.endpoint) else 1),
+        ("grpc.enable_http_proxy", 0 if near else 1),
     ]
     if address.tls:
         return grpc.aio.secure_channel(address.endpoint, _credentials(), options=options)

@@ -105,6 +105,24 @@ def test_a_folder_without_images_is_told_before_anything_is_sent(fake: Fake, cli
     assert "PrepareInputUpload" not in fake.calls
 
 
+def test_a_name_that_cannot_be_sent_is_told_instead_of_left_out(
+    fake: Fake, client: Client, inputs: Blobs, folder: Path
+) -> None:
+    Path(os.fsdecode(os.fsencode(folder) + b"/bad\xff.jpg")).write_bytes(b"x")
+    with pytest.raises(InvalidArgument, match="1 names that are not UTF-8"):
+        client.model_version("cells-v@1").predict_folder(folder)
+    assert not inputs.held
+
+
+def test_a_zip_of_a_folder_is_taken_as_the_folder(fake: Fake, client: Client, inputs: Blobs, folder: Path) -> None:
+    packed = folder.parent / "photos.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in IMAGES.items():
+            archive.writestr(name, content)
+    client.model_version("cells-v@1").predict_folder(packed)
+    assert brought(inputs, fake.calls["CreateJob"][0].job) == [IMAGES]
+
+
 def test_the_command_takes_a_folder_and_suggests_nothing_on_it(
     fake: Fake, run: Run, inputs: Blobs, folder: Path
 ) -> None:

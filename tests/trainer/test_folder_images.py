@@ -14,6 +14,8 @@ from bloomery.training.v1 import (
     Job,
     ProjectImages,
 )
+from bloomery_trainer.holding import hold
+from bloomery_trainer.store import jobs
 from tests.trainer.bench import reason_of
 from tests.trainer.hand import Hand, artifact_of, key_of
 from tests.trainer.moves import cancel
@@ -61,6 +63,21 @@ async def test_the_worker_gets_the_archives_in_their_order_also_when_the_uploads
     found = [await hand.core.objects.get(one.artifact.logical_key) for one in start.archives]
     assert found == [b"second", b"first"]
     assert not start.HasField("manifest")
+
+
+async def test_a_repeat_of_holding_makes_the_copies_that_are_missing(hand: Hand) -> None:
+    first, second = [await brought(hand, content) for content in (b"first", b"second")]
+    job = await hand.trainer.jobs.CreateJob(wish(first, second))
+    own = f"{PROJECT_UID}/jobs/{job.uid}/input/"
+    await hand.core.objects.delete(f"{own}{second.digest.removeprefix('sha256:')}")
+    await hand.core.objects.delete(first.logical_key)
+    async with hand.core.db.read() as tx:
+        stored = await jobs.find(tx, job.uid)
+    assert stored
+    await hold(hand.core, stored)
+    kept = {stat.key.removeprefix(own): stat.size async for stat in hand.core.objects.list(own)}
+    assert len(kept) == 3
+    assert kept[second.digest.removeprefix("sha256:")] == len(b"second")
 
 
 async def test_nothing_of_them_is_left_when_the_job_and_the_time_of_uploads_are_over(hand: Hand) -> None:

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bloomery._folders import is_label_file, look, unpacked
+from bloomery._folders import is_label_file, look, refuse_untold, unpacked
 from bloomery._results import Progress, Step
 from bloomery._session import Session
 from bloomery._upload import upload_input
@@ -28,7 +28,7 @@ async def upload_images(
 
     Raises:
         NotFound: there is no such folder.
-        InvalidArgument: it has no images, or is an archive that cannot be unpacked.
+        InvalidArgument: it has no images, or names that no message can hold, or is an archive that cannot be unpacked.
         TransferFailed: the object store cannot be reached.
     """
     given = await asyncio.to_thread(Path(folder).resolve)
@@ -47,7 +47,9 @@ async def upload_images(
 
 
 def _images(root: Path, given: Path) -> Sequence[str]:
-    names = [name for name in look(root, given).files() if not is_label_file(name)]
+    folder = look(root, given)
+    refuse_untold(folder, given)
+    names = [name for name in folder.files() if not is_label_file(name)]
     if not names:
         hint = "files are known by endings such as .jpg and .png"
         raise InvalidArgument(f"{given} has no images", hint=hint)

@@ -69,7 +69,7 @@ def look(root: Path, given: Path) -> Folder:
     return Folder(root, count, dict(sorted(reasons.items())))
 
 
-def refuse_untold(folder: Folder, given: Path) -> None:
+def refuse_untold(folder: Folder, given: Path, hint: str = "rename the files") -> None:
     """Refuse a folder of which the server cannot be told all names.
 
     Raises:
@@ -77,7 +77,7 @@ def refuse_untold(folder: Folder, given: Path) -> None:
     """
     if left := untold(folder.skipped):
         told = ", ".join(f"{count} {reason}" for reason, count in left.items())
-        raise InvalidArgument(f"{given} has {told}", hint="rename the files, or import without being strict")
+        raise InvalidArgument(f"{given} has {told}", hint=hint)
 
 
 @asynccontextmanager

@@ -203,7 +203,7 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
         async with unpacked(given) as root:
             found = await asyncio.to_thread(look, root, given)
             if strict:
-                refuse_untold(found, given)
+                refuse_untold(found, given, "rename the files, or import without being strict")
             wanted = await upload_folder(self._session, self.name, found, progress, plan_only=plan_only)
         wanted.strict = strict
         wanted.display_name = given.name

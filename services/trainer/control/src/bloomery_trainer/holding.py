@@ -30,7 +30,9 @@ async def hold(core: Core, job: Job) -> None:
     if job.spec.dataset_version:
         await core.neighbours.hold(job.spec.dataset_version, job.holder, _title(job))
     for file in job.spec.files:
-        await core.objects.copy(file.logical_key, _own_key(job, file))
+        # Of many large ones a repeat makes those that are missing.
+        if await core.objects.stat(_own_key(job, file)) is None:
+            await core.objects.copy(file.logical_key, _own_key(job, file))
     await _note(core, job, held=True, project_held=True)
     core.moved.set()
 

@@ -66,7 +66,9 @@ class Bench:
             world.state(3, job.state, job.reason),
         ]
         self.jobs[job.name] = job
-        accepted = training.Job(name=job.name, model_variant=job.model_variant, state=training.JOB_STATE_PENDING)
+        accepted = training.Job()
+        accepted.CopyFrom(request.job)
+        accepted.name, accepted.state = job.name, training.JOB_STATE_PENDING
         self._fake.script("WatchJob", world.watched(accepted, events))
         return accepted
 

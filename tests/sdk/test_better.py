@@ -94,8 +94,11 @@ class Measured:
     def _create(self, request: training.CreateJobRequest) -> training.Job:
         job = evaluation(90 + len(self._fake.calls["CreateJob"]), request.job.model_version)
         self.add(job)
-        self._fake.script("WatchJob", world.watched(job, [world.state(1, training.JOB_STATE_SUCCEEDED)]))
-        return job
+        accepted = training.Job(name=job.name, model_version=job.model_version, state=training.JOB_STATE_RUNNING)
+        measuring = world.event(1, progress=training.Progress(phase="measuring"))
+        events = [measuring, world.state(2, training.JOB_STATE_SUCCEEDED)]
+        self._fake.script("WatchJob", world.watched(accepted, events))
+        return accepted
 
 
 @pytest.fixture
@@ -125,7 +128,12 @@ def test_evaluations_that_are_there_are_compared_and_none_is_made(
 
 def test_those_that_are_missing_are_made(fake: Fake, client: Client, measured: Measured) -> None:
     measured.add(evaluation(1, FIRST))
-    client.model_version("cells-v@1").better(client.model_version("cells-v@2"), "cells-v@1", split="test")
+    told: list[str] = []
+    other = client.model_version("cells-v@2")
+    client.model_version("cells-v@1").better(
+        other, "cells-v@1", split="test", progress=lambda one: told.append(one.phase)
+    )
+    assert told == ["cells-v@2: measuring", "comparing"]
     [made] = fake.calls["CreateJob"]
     assert (made.job.model_version, made.job.dataset_version) == (OTHER, ON)
     assert dict(made.job.parameters) == {"split": "test"}

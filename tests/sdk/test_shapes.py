@@ -1,5 +1,6 @@
 """Shapes as JSON that people and pycocotools read, and boxes around areas."""
 
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -10,7 +11,11 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 
 from bloomery._shapes import bounds, shape_from_json, shape_json
+from bloomery.inference import v1 as inference
 from bloomery.vision import v1 as vision
+from tests.sdk import world
+from tests.sdk.conftest import Run
+from tests.sdk.fake import Fake
 
 
 def encoded(area: "np.ndarray[tuple[int, int], np.dtype[np.bool_]]") -> vision.Mask:
@@ -71,3 +76,17 @@ def test_what_was_written_is_read_back(shape: vision.Shape) -> None:
 def test_what_is_no_shape_is_told(found: object, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         shape_from_json(found)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        vision.Shape(mask=encoded(np.eye(3, 4) > 0)),
+        vision.Shape(polygon=vision.Polygon(rings=[vision.Ring(coordinates=[0, 0, 3, 0, 3, 3])])),
+    ],
+    ids=["mask", "outline"],
+)
+def test_a_table_says_where_a_mask_or_an_outline_is(fake: Fake, run: Run, tmp_path: Path, shape: vision.Shape) -> None:
+    (tmp_path / "a.png").write_bytes(b"1")
+    fake.answer("Predict", inference.PredictResponse(shapes=[shape], variant=world.VARIANT.name))
+    assert run("predict cells-v@1", str(tmp_path / "a.png")).stdout.rstrip().endswith("0.0 0.0 3.0 3.0")

@@ -12,7 +12,7 @@ from bloomery._fields import DatasetVersionFields, ModelVersionFields
 from bloomery._jobs import Images, Parameter, applied
 from bloomery._means import Means, means
 from bloomery._names import parent_of, short
-from bloomery._results import Progress, of, unseen
+from bloomery._results import Progress, Step, of, unseen
 from bloomery._versions import find_dataset_version, get_model_version
 from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
@@ -107,7 +107,7 @@ class AsyncMeasuring(AsyncServing, Generic[JobT]):
                 await job.cancel()
                 raise errors.FailedPrecondition(waits.message, hint="measure on another device")
             with suppress(errors.JobFailed):
-                await job.wait(progress=of(f"{short(self.name)}{f'/{variant}' * bool(variant)}", progress))
+                await job.wait(progress=of(_measured(job.proto), progress))
             rows.append(Benchmark(job.proto))
         return rows
 
@@ -133,7 +133,7 @@ class AsyncMeasuring(AsyncServing, Generic[JobT]):
             variant: id of the variant that is measured in its place, such as "onnx-int8".
             other_variant: the same of the other version.
             gpus: how many for an evaluation that has to be made; 0 for the recipe's default.
-            progress: told how far the evaluations are.
+            progress: told how far the evaluations are that have to be made, each with what it measures.
 
         Raises:
             NotFound: there is no such dataset version.
@@ -150,7 +150,8 @@ class AsyncMeasuring(AsyncServing, Generic[JobT]):
         ]
         for found, job in zip(jobs, started, strict=True):
             if found is None:
-                await job.wait(progress=progress)
+                await job.wait(progress=of(_measured(job.proto), progress))
+        progress(Step("comparing"))
         return await compare_evaluations(self._session, started[0].name, started[1].name)
 
     async def _evaluated(self, version: ModelVersionFields, variant: str, on: str, split: Split, gpus: int) -> JobT:
@@ -194,3 +195,8 @@ class AsyncMeasuring(AsyncServing, Generic[JobT]):
         if not isinstance(on, str):
             return on.name
         return (await find_dataset_version(self._session, parent_of(self.name, 2), on)).name
+
+
+def _measured(job: training.Job) -> str:
+    """What an evaluation measures, as people say it."""
+    return short(job.model_variant or job.model_version)

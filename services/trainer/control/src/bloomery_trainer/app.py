@@ -37,6 +37,8 @@ SCHEMA = "training"
 _LEASE = "lease"
 _NEWS = "news"
 _NEWS_PAUSE = 0.2
+_FOLLOWER_PAUSE = 5.0
+"""Who does not lead has nothing to hear, and looks whether it leads by now."""
 _STOP_POLL = 0.2
 _WATCH_POLL = 0.2
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -72,7 +74,7 @@ class TrainerApp:
         self.loops.add(FEED, core.feed.turn, 0.0)
         self.loops.add(_LEASE, self.leadership.campaign, core.settings.policy.lease_renew)
         self.loops.add(RECONCILE, partial(self.leadership.lead, self.reconciler.run_pass), self.reconciler.pause)
-        self.loops.add(_NEWS, partial(self.leadership.lead, self._hear), _NEWS_PAUSE)
+        self.loops.add(_NEWS, partial(self.leadership.lead, self._hear), self._pause_news)
         self.loops.add(HOUSEKEEPING, partial(self.leadership.lead, housekeeping.run), housekeeping.pause)
 
     @classmethod
@@ -133,6 +135,9 @@ class TrainerApp:
     async def _stop_leading(self) -> None:
         await self.loops.close(_LEASE, RECONCILE, _NEWS, HOUSEKEEPING)
         await self.leadership.give_up()
+
+    async def _pause_news(self) -> None:
+        await asyncio.sleep(_NEWS_PAUSE if self.leadership.lease else _FOLLOWER_PAUSE)
 
     async def _hear(self, _lease: Lease) -> None:
         await self.core.launcher.follow(self.core.moved.set)

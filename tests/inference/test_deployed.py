@@ -25,6 +25,7 @@ from bloomery_inference.serving.losses import Losses
 from tests.inference.asking import PETS, subjects_of, until
 from tests.inference.conftest import Service
 from tests.inference.deploying import NAME, V1, V2, V3, Scripted, create, reason_of, state, update, versions
+from tests.passes import Work, fail_first
 
 
 @pytest.fixture
@@ -114,7 +115,22 @@ async def test_files_of_a_deployed_model_that_are_gone_are_an_alert(
     record, *_ = await until(told, bool)
     assert record.getMessage() == f"{variant.name} is deployed, and files of it are gone: {lost.file_name}"
     assert (vars(record)["event"], vars(record)["model_variant"]) == ("served_files_missing", variant.name)
-    another = Losses(rolled.app._db, rolled.objects)
+    another = Losses(rolled.app._db, rolled.objects, "another")
     for _ in range(3):
         await another.look()
     assert len(await told()) == 2
+
+
+async def test_files_that_cannot_be_looked_for_hide_no_others_that_are_gone(
+    rolled: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await rolled.app.loops.close()
+    await create(rolled, V3, name="projects/pets/deployments/window")
+    for version in (V1, V2, V3):
+        [variant] = (await rolled.models.GetModelVersion(GetModelVersionRequest(name=version))).variants
+        for file in variant.artifacts:
+            await rolled.objects.delete(file.logical_key)
+    done = fail_first(monkeypatch, Work(Losses, "_gone", lambda _, variant: variant.uid))
+    await Losses(rolled.app._db, rolled.objects, "another").look()
+    told = [record for record in caplog.records if record.name == "bloomery.alerts"]
+    assert len(told) == len(done) >= 1

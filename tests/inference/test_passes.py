@@ -26,6 +26,7 @@ from bloomery_inference.parked import Parked
 from bloomery_inference.pending import Pending
 from bloomery_inference.recording import Recorder
 from bloomery_inference.serving import rollout
+from bloomery_inference.serving.losses import Losses
 from bloomery_inference.serving.model import Deployment
 from bloomery_inference.serving.rollout import Rollouts
 from bloomery_inference.store import cleanups, deployments, models, replicas, variants
@@ -61,6 +62,7 @@ STEPS: list[tuple[Any, str]] = [
     (models, "lacks_origins"),
     (models, "unheld"),
     (cleanups, "page"),
+    (Losses, "look"),
 ]
 
 

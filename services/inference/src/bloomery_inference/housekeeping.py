@@ -53,7 +53,7 @@ class Housekeeper:
         self._jobs = jobs
         self._releasing = releasing
         self._holding = Holding(db, annotations)
-        self._losses = Losses(db, objects)
+        self._losses = Losses(db, objects, LOOP)
         self._clock = clock
 
     async def tidy(self) -> None:

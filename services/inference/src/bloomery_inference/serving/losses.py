@@ -6,23 +6,29 @@ from bloomery_inference.serving.model import FORMATS
 from bloomery_inference.store import deployments, variants
 from bloomery_kit.alerts import alert
 from bloomery_kit.database import Database
+from bloomery_kit.loops import guarded
 from bloomery_kit.objects import ObjectStore
 
 EVENT = "served_files_missing"
 
 
 class Losses:
-    """Looks for them, and tells of each model once for as long as its files are away."""
+    """Looks for them in the loop of a name, and tells of each model once for as long as its files are away."""
 
-    def __init__(self, db: Database, objects: ObjectStore) -> None:
+    def __init__(self, db: Database, objects: ObjectStore, loop: str) -> None:
         self._db = db
         self._objects = objects
+        self._loop = loop
         self._told: set[str] = set()
 
     async def look(self) -> None:
         """Look at all files of what replicas have to load."""
         planned = await self._planned()
-        gone = {uid: files for uid, variant in planned.items() if (files := await self._gone(variant))}
+        gone: dict[str, list[str]] = {}
+        for uid, variant in planned.items():
+            with guarded(self._loop, model_variant=variant_name(variant)):
+                if files := await self._gone(variant):
+                    gone[uid] = files
         if gone:
             # Whoever deletes a deployment may delete its model a moment later.
             gone = {uid: files for uid, files in gone.items() if uid in await self._planned()}

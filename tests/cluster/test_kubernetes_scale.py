@@ -31,7 +31,10 @@ async def pretended_node(cluster: Cluster) -> AsyncIterator[str]:
     """A node that takes any number of pods and runs none of them: nobody is behind it."""
     name = cluster.namespace
     room = {"cpu": "1000", "memory": "10000Gi", "pods": "2000"}
-    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"pretended": name}}}
+    # Nobody else's pods may come here.
+    taint = {"key": "pretended", "value": name, "effect": "NoSchedule"}
+    metadata = {"name": name, "labels": {"pretended": name}}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {"taints": [taint]}}
     await cluster.ask("create", "-f", "-", given=node)
     ready = {"type": "Ready", "status": "True", "reason": "Pretended"}
     status = {"status": {"capacity": room, "allocatable": room, "conditions": [ready]}}

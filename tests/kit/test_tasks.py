@@ -1,8 +1,9 @@
 import asyncio
+import threading
 
 import pytest
 
-from bloomery_kit.tasks import at_once, beside
+from bloomery_kit.tasks import at_once, beside, in_thread
 
 
 async def forever() -> str:
@@ -75,3 +76,23 @@ async def test_who_is_called_off_does_not_go_on() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not gone_on
+
+
+async def test_who_is_called_off_waits_for_the_end_of_its_thread() -> None:
+    entered, leave, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        entered.set()
+        assert leave.wait(60)
+        ended.set()
+
+    waiting = asyncio.create_task(in_thread(work))
+    assert await asyncio.to_thread(entered.wait, 60)
+    waiting.cancel()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    leave.set()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended.is_set()

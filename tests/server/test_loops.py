@@ -211,7 +211,6 @@ BESIDE_LOOPS = {
     "services/dataset/src/bloomery_dataset/annotations.py": "the next message of a stream, which its reader waits for",
     "services/dataset/src/bloomery_dataset/export.py": "an export, which its callers wait for or ask for again",
     "services/gateway/src/bloomery_gateway/app.py": "the library's own server, which has its loop inside",
-    "services/inference/src/bloomery_inference/predictor.py": "a thread's work, waited for also without its call",
     "services/inference/src/bloomery_inference/streaming.py": "frames of a stream, which its call waits for",
     "services/trainer/worker/src/bloomery_worker/inputs.py": "transfers, which the attempt waits for",
     "services/trainer/worker/src/bloomery_worker/loops.py": "here the worker's are made",

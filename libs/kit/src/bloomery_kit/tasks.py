@@ -1,8 +1,8 @@
-"""Two pieces of work at once that end together, and work that a loop does later if it cannot be done now."""
+"""Two pieces of work at once that end together, work in a thread, and work that a loop does later if not now."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -24,6 +24,16 @@ async def beside(work: Coroutine[Any, Any, T], beat: Coroutine[Any, Any, T]) -> 
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def in_thread(work: Callable[..., T], *given: object) -> T:
+    """What `work` returns in a thread. Who is called off waits for its end: till then it takes a place and memory."""
+    running = asyncio.ensure_future(asyncio.to_thread(work, *given))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.gather(running, return_exceptions=True)
+        raise
 
 
 @asynccontextmanager

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from bloomery_inference import metrics
 from bloomery_inference.budget import Budget
@@ -16,6 +16,7 @@ from bloomery_inference.model import ModelVersion, Variant
 from bloomery_inference.pacing import Pace
 from bloomery_inference.question import ImageContent, Models, Options, Prediction, Question, Stopwatch
 from bloomery_kit.errors import FieldViolation, InvalidArgument, ResourceExhausted
+from bloomery_kit.tasks import in_thread
 
 if TYPE_CHECKING:
     from bloomery_inference.budget import Held
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from bloomery_inference.runtime import Run, Tensors
     from bloomery_vision.interpret import Fitted
 
-T = TypeVar("T")
 _ROOM = 64 << 20
 """Bytes that are set aside for an image of which nothing is known: enough for four million pixels."""
 
@@ -111,11 +111,11 @@ class Predictor:
         content = await image.read()
         async with AsyncExitStack() as stack:
             held = await self._hold(stack, question, self._room)
-            seen = await _in_thread(outputs.see, content, question, self._room, run)
+            seen = await in_thread(outputs.see, content, question, self._room, run)
             if isinstance(seen, outputs.Needs):
                 held.keep(0)
                 held = await self._hold(stack, question, seen.decoding)
-                seen = await _in_thread(outputs.see, content, question, seen.decoding, None)
+                seen = await in_thread(outputs.see, content, question, seen.decoding, None)
             if isinstance(seen, outputs.View):
                 held.keep(seen.needs.looking)
                 seen = await (self._at_once if seen.fitted else self._by_tiles)(question, run, seen)
@@ -133,7 +133,7 @@ class Predictor:
         content, options = question.version.content, question.options
         tensors = await self._infer(question, run, view.fitted)
         with question.watch.measure("postprocess"):
-            found = await _in_thread(outputs.shapes, content, tensors, view.fitted, question.chosen, options)
+            found = await in_thread(outputs.shapes, content, tensors, view.fitted, question.chosen, options)
         return outputs.Seen(view.size, found)
 
     async def _by_tiles(self, question: Question, run: Run | None, view: View) -> Seen:
@@ -144,18 +144,18 @@ class Predictor:
         mosaic = outputs.mosaic(content, view.look.region, question.chosen, question.options)
         for tile in view.look.tiles:
             with watch.measure("preprocess"):
-                fitted = await _in_thread(outputs.fit, view.pixels, tile, content.input)
+                fitted = await in_thread(outputs.fit, view.pixels, tile, content.input)
             tensors = await self._infer(question, run, fitted)
             with watch.measure("postprocess"):
-                await _in_thread(outputs.add_tile, mosaic, tensors, fitted)
+                await in_thread(outputs.add_tile, mosaic, tensors, fitted)
         with watch.measure("postprocess"):
-            found = await _in_thread(outputs.as_asked, mosaic.found(), question.options)
+            found = await in_thread(outputs.as_asked, mosaic.found(), question.options)
         return outputs.Seen(view.size, found)
 
     async def _infer(self, question: Question, run: Run | None, fitted: Fitted) -> Tensors:
         with question.watch.measure("inference"):
             if run:
-                return await _in_thread(run, fitted.pixels[None])
+                return await in_thread(run, fitted.pixels[None])
             return await question.models.infer(question.variant, fitted.pixels[None])
 
     @asynccontextmanager
@@ -185,16 +185,6 @@ class Predictor:
         finally:
             metrics.RUNNING.dec()
             self._slots.release()
-
-
-async def _in_thread(work: Callable[..., T], *given: object) -> T:
-    """What `work` returns in a thread. Who is called off waits for its end: till then it takes a place and memory."""
-    running = asyncio.ensure_future(asyncio.to_thread(work, *given))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.gather(running, return_exceptions=True)
-        raise
 
 
 def class_indices(version: ModelVersion, options: Options) -> tuple[int, ...] | None:

@@ -73,10 +73,12 @@ class World:
         kind = self.random.randrange(4)
         values: dict[str, object] = {"paused": not before.paused}
         if kind < 3:
+            uid = self.random.choice(UIDS)
             try:
-                values = retargeted(before, change, self.random.choice(UIDS)) if kind else reshared(before, change)
+                values = retargeted(before, change, uid) if kind else reshared(before, change)
             except FailedPrecondition:
-                assert not (before.serving and before.candidate)
+                # What serves has no share.
+                assert (kind and uid == before.serving) or not (before.serving and before.candidate)
                 return
         self.deployment = replace(before, generation=before.generation + 1, **values)  # type: ignore[arg-type]
 

@@ -144,26 +144,18 @@ class AsyncMeasuring(AsyncServing, Generic[JobT]):
         sides: list[tuple[ModelVersionFields, str]] = [(self, variant), (other, other_variant)]
         jobs = [await find_evaluation(self._session, one.name, name, split, form) for one, form in sides]
         # All that are missing are started before the first is waited for.
+        kind = training.JOB_KIND_EVALUATE
         started = [
-            self._job(found) if found else await self._evaluated(*side, name, split, gpus)
-            for found, side in zip(jobs, sides, strict=True)
+            self._job(found)
+            if found
+            else await self._start(one.proto, kind, name, name="", gpus=gpus, variant=form, split=split)
+            for found, (one, form) in zip(jobs, sides, strict=True)
         ]
         for found, job in zip(jobs, started, strict=True):
             if found is None:
                 await job.wait(progress=of(_measured(job.proto), progress))
         progress(Step("comparing"))
         return await compare_evaluations(self._session, started[0].name, started[1].name)
-
-    async def _evaluated(self, version: ModelVersionFields, variant: str, on: str, split: Split, gpus: int) -> JobT:
-        return await self._start(
-            version.proto,
-            training.JOB_KIND_EVALUATE,
-            on,
-            name="",
-            gpus=gpus,
-            variant=variant,
-            split=split,
-        )
 
     async def _start(
         self,

@@ -37,7 +37,7 @@ pytestmark = [
     pytest.mark.real_server("triton"),
     pytest.mark.usefixtures("gateway"),
 ]
-COUNT = 2
+COUNT = 3
 DOG, CAT = [0.1, 0.9], [0.9, 0.1]
 
 

@@ -19,7 +19,7 @@ from tests.inference.models import one_box, write_model
 from tests.inference.samples import trained, with_facts, with_variant
 from tests.inference.test_predict import white
 
-PREDICTIONS = int(os.environ.get("BLOOMERY_PREDICTIONS", "3000"))
+PREDICTIONS = int(os.environ.get("BLOOMERY_PREDICTIONS", "5000"))
 WARM = 1000
 """Predictions after which pools and caches are full."""
 MOST = 16 << 20

@@ -9,10 +9,9 @@ RUN PYTHONPATH=/opt/triton python -c 'import sys; from real_parts.triton import 
  || (apt-get update && apt-get install -y --no-install-recommends libpython3.11 && rm -rf /var/lib/apt/lists/*)
 RUN python -m pip install --no-cache-dir "uv==${UV_VERSION}" \
  && mkdir /opt/triton/bin \
- && BLOOMERY_CACHE=/opt/triton/parts UV_LINK_MODE=copy PYTHONPATH=/opt/triton python -c \
+ && BLOOMERY_CACHE=/opt/triton/parts UV_NO_CACHE=1 PYTHONPATH=/opt/triton python -c \
     'from pathlib import Path; from real_parts.triton import triton_program; triton_program(Path("/opt/triton/bin"))' \
- && python -m pip uninstall --yes --quiet uv \
- && rm -rf /root/.cache
+ && python -m pip uninstall --yes --quiet uv
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Triton for Bloomery, without GPUs" \
       org.opencontainers.image.version="0.7.0" \

@@ -39,9 +39,12 @@ async def silent_proxy(
     """A proxy before a port of a host, by default this one, and the port that it listens on at `bind`."""
     proxy = SilentProxy()
     tasks: set[asyncio.Task[None]] = set()
+    writers: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         behind_reader, behind_writer = await asyncio.open_connection(host, port)
+        writers.append(behind_writer)
         tasks.update(
             asyncio.create_task(proxy.carry(*way)) for way in ((reader, behind_writer), (behind_reader, writer))
         )
@@ -54,3 +57,6 @@ async def silent_proxy(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # A task that was cancelled before its first step has closed nothing.
+        for writer in writers:
+            writer.transport.abort()

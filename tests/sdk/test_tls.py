@@ -73,21 +73,19 @@ async def test_a_server_that_is_far_away_is_given_the_time_of_its_handshake(
     pair = (key.read_bytes(), path.read_bytes())
     there = server.add_secure_port("localhost:0", grpc.ssl_server_credentials([pair]))
     await server.start()
-    connections = 0
+    ends: list[asyncio.StreamWriter] = []
 
     async def carry(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         while data := await source.read(1 << 16):
             target.write(data)
 
     async def from_afar(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal connections
-        connections += 1
+        ends.append(writer)
         await asyncio.sleep(0.7)
         near_reader, near_writer = await asyncio.open_connection("localhost", there)
+        ends.append(near_writer)
         with contextlib.suppress(OSError):
             await asyncio.gather(carry(reader, near_writer), carry(near_reader, writer))
-        for each in (writer, near_writer):
-            each.close()
 
     way = await asyncio.start_server(from_afar, "127.0.0.2", 0)
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
@@ -95,7 +93,9 @@ async def test_a_server_that_is_far_away_is_given_the_time_of_its_handshake(
     session = Session(address, timeouts=Timeouts(contact=30.0))
     request = annotation.GetProjectRequest(name=PROJECT.name)
     assert await session.call(session.annotation.GetProject, request) == PROJECT
-    assert connections == 1
+    assert len(ends) == 2
     await session.close()
     way.close()
+    for each in ends:
+        each.transport.abort()
     await server.stop(0)

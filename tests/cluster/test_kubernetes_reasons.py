@@ -234,7 +234,7 @@ class TestOrder:
         tests = (
             "ls /var/run/secrets/kubernetes.io 2>/dev/null && echo account",
             "touch /here 2>/dev/null && echo root",
-            "touch /work/a /tmp/a /cache/a /dev/shm/a && echo folders",
+            'touch "$BLOOMERY_WORK_DIR/a" /tmp/a /cache/a /dev/shm/a && echo folders',
             "id -u",
             'test "$BLOOMERY_INCARNATION" && echo incarnation',
         )

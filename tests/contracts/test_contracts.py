@@ -32,6 +32,31 @@ PEOPLES_METHODS = {
     for name, method in METHODS.items()
     if method.options.Extensions[required_role] not in (ROLE_WORKER, ROLE_SERVICE)
 }
+# What people change, by what: each of these calls is in the audit log, and no other.
+CHANGING = {
+    "bloomery.annotation.v1.AnnotationService": {
+        *("CreateProject", "UpdateProject", "DeleteProject", "CreateLabel", "UpdateLabel", "DeleteLabel"),
+        *("UploadBlobs", "PrepareUploads", "CompleteUploads", "BatchCreateAssets", "UpdateAsset", "DeleteAsset"),
+        *("UpdateAnnotationSet", "BatchUpdateAnnotationSets", "SaveSuggestions", "ReviewSuggestions"),
+        *("DeleteSuggestions", "CreateImport", "CancelImport"),
+    },
+    "bloomery.dataset.v1.DatasetService": {
+        *("CreateDataset", "UpdateDataset", "DeleteDataset", "CreateDatasetVersion", "DeleteDatasetVersion"),
+        "ExportDatasetVersion",
+    },
+    "bloomery.inference.v1.DeploymentService": {
+        *("CreateDeployment", "UpdateDeployment", "PauseDeployment", "ResumeDeployment", "RollBackDeployment"),
+        "DeleteDeployment",
+    },
+    "bloomery.inference.v1.ModelService": {
+        *("UpdateModel", "DeleteModel", "UpdateModelVersion", "DeleteModelVersion", "OptimizeModelVersion"),
+        *("DeleteModelVariant", "SetModelAlias", "DeleteModelAlias"),
+    },
+    "bloomery.training.v1.JobService": {
+        *("PrepareInputUpload", "CompleteInputUpload", "CreateJob", "UpdateJob", "DeleteJob", "CancelJob", "PauseJob"),
+        *("ResumeJob", "CancelJobGroup"),
+    },
+}
 # What these concern is no single project's.
 OF_NO_PROJECT = {"CreateProject", "GetModelForms", "ListProjects", "ListRecipes"}
 
@@ -39,6 +64,11 @@ OF_NO_PROJECT = {"CreateProject", "GetModelForms", "ListProjects", "ListRecipes"
 def methods(prefix: str) -> list[str]:
     """Return the methods whose own name starts with `prefix`."""
     return [name for name, method in METHODS.items() if method.name.startswith(prefix)]
+
+
+def reads(method: MethodDescriptorProto) -> bool:
+    """Tell whether a method says that it changes nothing."""
+    return method.options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS
 
 
 def fields(message: str) -> dict[str, FieldDescriptorProto]:
@@ -93,6 +123,25 @@ def test_a_method_names_the_field_with_its_resource(name: str) -> None:
     method = PEOPLES_METHODS[name]
     path = method.options.Extensions[resource]
     assert has_path(method.input_type, path) is (method.name not in OF_NO_PROJECT)
+
+
+def test_a_method_for_people_that_changes_nothing_says_so() -> None:
+    changing = {name for name, method in PEOPLES_METHODS.items() if not reads(method)}
+    assert changing == {f"{service}/{name}" for service, names in CHANGING.items() for name in names}
+
+
+@pytest.mark.parametrize("name", [name for name, method in PEOPLES_METHODS.items() if not reads(method)])
+def test_what_changes_something_is_asked_in_one_message_and_answered_in_one(name: str) -> None:
+    # The audit log tells what was asked, and what came of it.
+    assert not METHODS[name].client_streaming
+    assert not METHODS[name].server_streaming
+
+
+@pytest.mark.parametrize("message", {method.input_type for method in PEOPLES_METHODS.values()})
+def test_what_is_secret_in_a_request_is_marked(message: str) -> None:
+    for field in fields(message).values():
+        named = re.search(r"secret|password|credential|(?<!page_)(?<!next_page_)token", field.name)
+        assert bool(named) is field.options.debug_redact, field.name
 
 
 @pytest.mark.parametrize("name", methods("List"))

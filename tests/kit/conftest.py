@@ -7,6 +7,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import MetaData
 
+from bloomery_kit.audit import audit_table
 from bloomery_kit.database import Database
 from bloomery_kit.idempotency import idempotency_table
 from bloomery_kit.leases import lease_table
@@ -40,6 +41,7 @@ async def db(database_url: str) -> AsyncIterator[Database]:
     sequence_table(metadata)
     idempotency_table(metadata)
     lease_table(metadata)
+    audit_table(metadata)
     async with db.write() as tx:
         await tx.run_sync(metadata.create_all)
     yield db

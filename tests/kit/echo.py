@@ -13,6 +13,7 @@ from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from bloomery.common.v1 import options_pb2
+from bloomery_kit.audit import AuditLog
 from bloomery_kit.auth import OwnerToken, Principal, Role
 from bloomery_kit.clients import channel
 from bloomery_kit.server import ServerOptions, ServiceHost
@@ -29,6 +30,7 @@ _ROLES = {
     "Watch": Role.VIEWER,
     "Join": Role.VIEWER,
     "Chat": Role.VIEWER,
+    "Read": Role.VIEWER,
 }
 
 
@@ -46,6 +48,8 @@ def _declare() -> None:
         )
         if role:
             method.options.Extensions[options_pb2.required_role] = options_pb2.Role.ValueType(role)
+        if name == "Read":
+            method.options.idempotency_level = descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS
     descriptor_pool.Default().AddSerializedFile(file.SerializeToString())  # type: ignore[no-untyped-call]
 
 
@@ -90,7 +94,7 @@ def register(servicer: EchoServicer, server: grpc.aio.Server) -> None:
     }
     handlers = {
         name: grpc.unary_unary_rpc_method_handler(servicer.unary, **codec)
-        for name in ("Answer", "Train", "Open", "Work", "Serve", "Unruled")
+        for name in ("Answer", "Train", "Open", "Work", "Serve", "Unruled", "Read")
     }
     handlers["Watch"] = grpc.unary_stream_rpc_method_handler(servicer.stream, **codec)
     handlers["Join"] = grpc.stream_unary_rpc_method_handler(servicer.join, **codec)
@@ -157,12 +161,14 @@ async def status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
 
 
 @asynccontextmanager
-async def running_host(options: ServerOptions | None = None, **fields: Any) -> AsyncIterator[EchoHost]:
-    """A server on a free port; `fields` go to its ServiceHost."""
+async def running_host(
+    options: ServerOptions | None = None, audit: AuditLog | None = None, **fields: Any
+) -> AsyncIterator[EchoHost]:
+    """A server on a free port that writes what people do into `audit`; `fields` go to its ServiceHost."""
     fields.setdefault("authenticator", Tokens())
     host = ServiceHost(options or ServerOptions(drain_wait=0), **fields)
     servicer = EchoServicer()
-    host.add(register, servicer, SERVICE)
+    host.add(register, servicer, SERVICE, audit=audit)
     address = f"127.0.0.1:{await host.start()}"
     try:
         async with channel(address, token=OWNER) as owner:

@@ -5,10 +5,12 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import quote, unquote
 
 from google.protobuf import descriptor_pool
+from google.protobuf.descriptor_pb2 import MethodOptions
+from google.protobuf.message import Message
 
 from bloomery.common.v1 import options_pb2
 from bloomery_kit.errors import Unauthenticated
@@ -45,6 +47,9 @@ class Principal:
     def may(self, required: Role) -> bool:
         """Whether this caller may use a method that requires a role from VIEWER to ADMIN, or SERVICE."""
         return self.role is Role.SERVICE or (self.role is not Role.WORKER and self.role >= required)
+
+
+_NO_PEOPLES = (Role.UNSPECIFIED, Role.PUBLIC, Role.WORKER, Role.SERVICE)
 
 
 class Authenticator(Protocol):
@@ -95,8 +100,28 @@ def parse_principal(text: str) -> Principal | None:
 @cache
 def required_role(method: str) -> Role:
     """The role that `method` ("/package.Service/Method") declares; UNSPECIFIED where it declares none."""
+    return Role(_options(method).Extensions[options_pb2.required_role])
+
+
+@cache
+def mutates(method: str) -> bool:
+    """Whether people may change something by `method`: one of theirs that does not declare NO_SIDE_EFFECTS."""
+    reads = _options(method).idempotency_level == MethodOptions.NO_SIDE_EFFECTS
+    return not reads and required_role(method) not in _NO_PEOPLES
+
+
+def resource_of(method: str, request: Message) -> str:
+    """The name of the resource that a call concerns, "" where `method` declares no field for it."""
+    path = _options(method).Extensions[options_pb2.resource]
+    value: object = request
+    for part in path.split(".") if path else ():
+        value = getattr(value, part, "")
+    return value if isinstance(value, str) else ""
+
+
+@cache
+def _options(method: str) -> Any:
     try:
-        descriptor = _POOL.FindMethodByName(method.strip("/").replace("/", "."))
+        return _POOL.FindMethodByName(method.strip("/").replace("/", ".")).GetOptions()
     except KeyError:
-        return Role.UNSPECIFIED
-    return Role(descriptor.GetOptions().Extensions[options_pb2.required_role])
+        return MethodOptions()

@@ -1,4 +1,4 @@
-"""The layers that every call passes, outermost first: ids, metrics, log, errors, in-flight limit, auth."""
+"""The layers that every call passes, outermost first: ids, metrics, log, errors, in-flight limit, auth, audit log."""
 
 import asyncio
 import logging
@@ -14,6 +14,7 @@ import grpc
 from grpc_status import rpc_status
 
 from bloomery_kit import metrics
+from bloomery_kit.audit import AuditLayers
 from bloomery_kit.auth import (
     PRINCIPAL_HEADER,
     Authenticator,
@@ -48,10 +49,12 @@ class Limits:
     streams: int = 4096
 
 
-def server_interceptors(authenticator: Authenticator, limits: Limits) -> Sequence[grpc.aio.ServerInterceptor]:
+def server_interceptors(
+    authenticator: Authenticator, limits: Limits, audit: AuditLayers
+) -> Sequence[grpc.aio.ServerInterceptor]:
     """The interceptors of a server."""
-    layers: tuple[Layer, ...] = (_ids, _metrics, _call_log, _errors, _Limiter(limits).layer, _auth_layer(authenticator))
-    return [Pipeline(layers)]
+    outer: tuple[Layer, ...] = (_ids, _metrics, _call_log, _errors, _Limiter(limits).layer)
+    return [Pipeline((*outer, audit.refusals, _auth_layer(authenticator), audit.calls))]
 
 
 @asynccontextmanager
@@ -163,6 +166,7 @@ async def _authorise(call: Call, authenticator: Authenticator) -> None:
     if not token:
         raise Unauthenticated("send `authorization: Bearer <token>`")
     caller = await authenticator.authenticate(token)
+    call.by_service = caller.role is Role.SERVICE
     principal = _person_behind(call, caller)
     principal_var.set(principal)
     # What services alone may do is done by the service itself; all else goes as far as the person's own role.

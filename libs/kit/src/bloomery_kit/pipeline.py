@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import grpc
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
@@ -22,14 +22,26 @@ _EXEMPT = ("/grpc.health.", "/grpc.reflection.")
 _MALFORMED = object()
 
 
+def code_name(number: int) -> str:
+    """The name of a status code."""
+    return next(code.name for code in grpc.StatusCode if code.value[0] == number)
+
+
 @dataclass
 class Call:
-    """One call as the layers see it; `status` is set by the error layer when the call fails."""
+    """One call as the layers see it; `status` is set by the error layer when the call fails.
+
+    `request` and `response` are those of calls that have one of each; a request that is no message of its type is None.
+    """
 
     method: str
     arity: str
     metadata: dict[str, str | bytes]
     context: Context
+    request: Message | None = None
+    response: object = None
+    by_service: bool = False
+    recorded: bool = False
     start: float = field(default_factory=time.perf_counter)
     received: int = 0
     sent: int = 0
@@ -48,7 +60,7 @@ class Call:
             return "CANCELLED"
         if self.status is None:
             return "OK"
-        return next(code.name for code in grpc.StatusCode if code.value[0] == self.status.code)
+        return code_name(self.status.code)
 
 
 Layer: TypeAlias = Callable[[Call], AbstractAsyncContextManager[None]]
@@ -86,15 +98,16 @@ class Pipeline(grpc.aio.ServerInterceptor):
 
         async def answer(request: Any, context: Context) -> Any:
             async with AsyncExitStack() as stack:
-                call = await self._enter(stack, Call(method, arity, metadata, context))
+                call = await self._enter(stack, Call(method, arity, metadata, context, _single(request)))
                 behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
                 response = await behaviour(_incoming(call, request, handler.request_streaming), context)
                 call.sent += 1
+                call.response = response
                 return response
 
         async def stream(request: Any, context: Context) -> None:
             async with AsyncExitStack() as stack:
-                call = await self._enter(stack, Call(method, arity, metadata, context))
+                call = await self._enter(stack, Call(method, arity, metadata, context, _single(request)))
                 behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
                 responses = behaviour(_incoming(call, request, handler.request_streaming), context)
                 async with aclosing(responses):
@@ -172,6 +185,10 @@ async def _parsed_or_abort(request: Any, method: str, context: Context) -> Any:
     except InvalidArgument as error:
         status = rpc_status.to_status(to_status(error))
         await context.abort(status.code, status.details, status.trailing_metadata or ())
+
+
+def _single(request: Any) -> Message | None:
+    return request if isinstance(request, Message) else None
 
 
 def _incoming(call: Call, request: Any, streaming: bool) -> Any:

@@ -14,6 +14,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from bloomery_kit import reflection
+from bloomery_kit.audit import AuditLayers, AuditLog
 from bloomery_kit.auth import Authenticator
 from bloomery_kit.clients import DEFAULT_MESSAGE_BYTES
 from bloomery_kit.interceptors import Limits, server_interceptors
@@ -84,10 +85,12 @@ class ServiceHost:
         self.health_port: int | None = None
         self._services: list[str] = []
         self._checks: dict[str, ReadyCheck | None] = {}
+        self._audit = AuditLayers()
         self._health = health.aio.HealthServicer()
         self._doubt: asyncio.Task[None] | None = None
         self._server = grpc.aio.server(
-            interceptors=server_interceptors(authenticator, options.limits), options=_channel_options(options)
+            interceptors=server_interceptors(authenticator, options.limits, self._audit),
+            options=_channel_options(options),
         )
         self._probes = grpc.aio.server(interceptors=[Pipeline(())]) if options.health_port is not None else None
         self.loops = Loops()
@@ -101,11 +104,14 @@ class ServiceHost:
         service_name: str,
         *,
         ready: ReadyCheck | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
         """Host a servicer: `register` is the generated `add_XServicer_to_server`, `service_name` its full name.
 
-        `ready` raises while the service cannot do its work; its health follows.
+        `ready` raises while the service cannot do its work; its health follows. What people change goes into `audit`.
         """
+        if audit is not None:
+            self._audit.add(service_name, audit)
         register(servicer, self._server)
         self._services.append(service_name)
         self.watch(service_name, ready)

@@ -11,7 +11,13 @@ import pytest
 import sqlalchemy as sa
 
 from bloomery.access.v1 import AuditEntry
-from bloomery.annotation.v1 import Asset, BatchCreateAssetsRequest, BlobContent, CreateProjectRequest, UploadBlobsRequest
+from bloomery.annotation.v1 import (
+    Asset,
+    BatchCreateAssetsRequest,
+    BlobContent,
+    CreateProjectRequest,
+    UploadBlobsRequest,
+)
 from bloomery_kit.audit import AuditLog, Delivery, Entry, Outcome, summary
 from bloomery_kit.audit._entries import ENTRIES
 from bloomery_kit.auth import PRINCIPAL_HEADER, Principal, Role, format_principal, mutates, resource_of, service_token
@@ -72,7 +78,8 @@ async def test_a_failed_call_keeps_its_code_and_reason(audited: EchoHost, log: A
 async def out_of_reach(db: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     @asynccontextmanager
     async def fail() -> AsyncIterator[Any]:
-        raise Unavailable("DATABASE_UNAVAILABLE", "away")
+        for trouble in [Unavailable("DATABASE_UNAVAILABLE", "away")]:
+            raise trouble
         yield
 
     with monkeypatch.context() as patch:
@@ -259,7 +266,7 @@ async def test_a_call_that_goes_on_is_told_again_with_its_outcome(log: AuditLog)
 
 
 async def test_an_outcome_that_comes_while_the_entry_is_told_is_told_too(log: AuditLog) -> None:
-    taken = []
+    taken: list[str] = []
 
     async def end_meanwhile(entries: Sequence[AuditEntry]) -> None:
         taken.extend(one.code for one in entries)

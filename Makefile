@@ -68,7 +68,8 @@ soak-predictions: setup
 	@BLOOMERY_PREDICTIONS=100000 .venv/bin/python -m pytest -q -s tests/inference/test_memory.py
 
 soak-requests: setup
-	@PYTHONPATH=tools:benchmarks:. .venv/bin/python tools/soak_requests.py --requests $(REQUESTS) $(ARGS)
+	@for database in sqlite postgres; do \
+		PYTHONPATH=tools:benchmarks:. .venv/bin/python tools/soak_requests.py --database $$database --requests $(REQUESTS) $(ARGS); done
 
 soak-schedules: setup
 	@BLOOMERY_SCHEDULES=$(SCHEDULES) BLOOMERY_FIRST_SCHEDULE=$$(date +%s) .venv/bin/python -m pytest -q \

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import itertools
 import random
 import re
 import traceback
@@ -287,31 +288,39 @@ class Asker:
 
     async def _answers(self, method: MethodDescriptor, request: Message) -> AsyncGenerator[Message, None]:
         path = f"/{method.containing_service.full_name}/{method.name}"
-        of = message_factory.GetMessageClass(method.output_type)
-        codec = (_packed, of.FromString)
-        if method.client_streaming:
-            call: Any = self.channel.stream_stream(path, *codec)(metadata=self.metadata)
-            await self._tell(call, method, request)
-        elif method.server_streaming:
-            call = self.channel.unary_stream(path, *codec)(request, metadata=self.metadata)
-        else:
+        codec = (_packed, message_factory.GetMessageClass(method.output_type).FromString)
+        if not method.server_streaming:
             yield await self.channel.unary_unary(path, *codec)(request, metadata=self.metadata)
             return
+        if method.client_streaming:
+            call: Any = self.channel.stream_stream(path, *codec)(metadata=self.metadata)
+            answers = self._told(call, method, request)
+        else:
+            call = self.channel.unary_stream(path, *codec)(request, metadata=self.metadata)
+            answers = self._heard(call)
         try:
-            while (answer := await self._next(call)) is not None:
+            async for answer in answers:
                 yield answer
         finally:
             call.cancel()
 
-    async def _tell(self, call: Any, method: MethodDescriptor, request: Message) -> None:
-        """Write the options and a few frames, as far as they are taken."""
+    async def _told(self, call: Any, method: MethodDescriptor, request: Message) -> AsyncGenerator[Message, None]:
+        """The answers to the options and a few frames, each told when the one before is answered: grpc hides what a
+        server says while something is written (findings/grpc-write-hides-status.sh)."""
         await call.write(request)
         # A write to a stream that was refused says nothing about why.
         await call.initial_metadata()
-        with suppress(asyncio.InvalidStateError, grpc.RpcError):
-            for _ in range(3):
+        for _ in range(3):
+            with suppress(asyncio.InvalidStateError):
                 await call.write(Nonsense(self.memory).request(method))
-            await call.done_writing()
+            if (answer := await self._next(call)) is None:
+                return
+            yield answer
+        await call.done_writing()
+
+    async def _heard(self, call: Any) -> AsyncGenerator[Message, None]:
+        while (answer := await self._next(call)) is not None:
+            yield answer
 
     async def _next(self, call: Any) -> Message | None:
         """The next message of a stream, None at its end or where nothing comes for the moment."""
@@ -334,6 +343,14 @@ class Questions:
     """By the full name of the method."""
     methods: Sequence[MethodDescriptor]
 
+    @property
+    def services(self) -> Mapping[str, Sequence[MethodDescriptor]]:
+        """The methods of each, by its full name."""
+        found: dict[str, list[MethodDescriptor]] = {}
+        for method in self.methods:
+            found.setdefault(method.containing_service.full_name, []).append(method)
+        return found
+
     def mean(self, name: str, request: Message) -> None:
         """Let a request be one that others are made from; `name` is the method's full one."""
         self.memory.accept(next(method for method in self.methods if method.full_name == name), request)
@@ -346,12 +363,12 @@ class Questions:
                     await self._ask(method)
 
     async def play(self, requests: int, *, together: int = 4) -> None:
-        """Ask so often, by some at once."""
-        numbers = iter(range(requests))
+        """Ask so often, by some at once, all services alike."""
+        turns = itertools.islice(itertools.cycle(self.services.values()), requests)
 
         async def play_on() -> None:
-            for _ in numbers:
-                await self._ask(self._chosen())
+            for among in turns:
+                await self._ask(self._chosen(among))
 
         async with asyncio.TaskGroup() as group:
             for _ in range(together):
@@ -360,10 +377,10 @@ class Questions:
     async def _ask(self, method: MethodDescriptor) -> None:
         await self.askers[method.full_name].ask(method)
 
-    def _chosen(self) -> MethodDescriptor:
+    def _chosen(self, among: Sequence[MethodDescriptor]) -> MethodDescriptor:
         draw = self.memory.draw
         while True:
-            method = draw.choice(self.methods)
+            method = draw.choice(among)
             # What all else is about stays for a while.
             if not method.name.startswith("Delete") or draw.random() < _DELETED.get(method.name, 0.3):
                 return method

@@ -25,6 +25,7 @@ from bloomery._aio.job import AsyncJob, AsyncModelVersion, list_jobs
 from bloomery._aio.model import AsyncModel, list_models
 from bloomery._aio.project import AsyncProject
 from bloomery._aio.recipe import AsyncRecipe
+from bloomery._fields import ModelVersionFields
 from bloomery._labels import find_label
 from bloomery._names import parent_of
 from bloomery._resolve import Resolver
@@ -256,7 +257,7 @@ class AsyncClient:
     async def deploy(
         self,
         id: str,
-        model: str | AsyncModelVersion,
+        model: str | ModelVersionFields,
         *,
         runtime: Runtime = "onnxruntime",
         variant: str = "",

@@ -16,7 +16,7 @@ def test_a_folder_is_predicted_on_under_its_paths(
 ) -> None:
     before = len(list(client.project("trained").assets()))
     (pictures / "broken.jpg").write_bytes(b"no image")
-    options = ("--folder", str(pictures), "--confidence", "0.0", "--to", str(tmp_path / "out"), "--project", "trained")
+    options = ("--folder", str(pictures), "--threshold", "0.0", "--to", str(tmp_path / "out"), "--project", "trained")
     done = run("predict-batch", "cells-v@1", *options, "--name", "folder")
     assert done.exit_code == 0, done.output
     lines = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]

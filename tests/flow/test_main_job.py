@@ -179,7 +179,7 @@ def test_a_model_is_measured_as_its_training_measured_it(run: Run, trained: Mode
 def test_predictions_on_a_dataset_version_are_those_of_the_server(
     run: Run, trained: ModelVersion, examples_dir: Path, tmp_path: Path
 ) -> None:
-    options = ("--split", "all", "--confidence", "0.0", "--to", tmp_path)
+    options = ("--split", "all", "--threshold", "0.0", "--to", tmp_path)
     done = command(run, "predict-batch", trained.name, "--on", DATASET, *options)
     assert done.stdout.strip() == str(tmp_path / "predictions.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]

@@ -19,7 +19,7 @@ def suggesting(client: Client, trained: ModelVersion) -> Job:
     """A job that has suggested what the version sees on the test images; nothing is suggested otherwise."""
     client.project("trained").delete_suggestions(trained.name)
     model = client.model_version(trained.name)
-    return model.predict_dataset(DATASET, split="test", confidence=0.0, suggest=True).wait()
+    return model.predict_dataset(DATASET, split="test", threshold=0.0, suggest=True).wait()
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_images_that_nobody_annotated_are_suggested_on(
     project.delete_suggestions(trained.name)
     (pictures / "data.yaml").write_text("names: [RBC, WBC]\n")
     project.import_folder(pictures)
-    options = ("--assets", "unannotated", "--confidence", "0.0", "--suggest", "--project", "trained", "--name", "bare")
+    options = ("--assets", "unannotated", "--threshold", "0.0", "--suggest", "--project", "trained", "--name", "bare")
     done = run("predict-batch", "cells-v@1", *options)
     assert done.exit_code == 0, done.output
     job = client.job("projects/trained/jobs/bare").wait()

@@ -185,19 +185,30 @@ def test_a_followed_evaluation_in_json_has_the_classes_too(run: Run, evaluated: 
 def test_a_prediction_on_a_dataset_version_leaves_defaults_to_the_recipe(fake: Fake, client: Client) -> None:
     model = client.model_version("cells-v@1")
     model.predict_dataset("cells-v@1")
-    model.predict_dataset(client.dataset_version("cells-v@1"), split="all", confidence=0.0, iou=0.5)
+    model.predict_dataset(client.dataset_version("cells-v@1"), split="all", threshold=0.0, iou_threshold=0.5)
     first, second = (request.job for request in fake.calls["CreateJob"])
     assert (first.kind, dict(first.parameters)) == (training.JOB_KIND_PREDICT, {"split": "test"})
-    assert dict(second.parameters) == {"split": "all", "confidence": 0.0, "iou": 0.5}
+    assert dict(second.parameters) == {"split": "all", "threshold": 0.0, "iou_threshold": 0.5}
     assert second.base_artifact == world.MODEL_VERSION.artifacts[0]
 
 
+def test_an_option_that_there_is_not_starts_nothing(fake: Fake, client: Client, tmp_path: Path) -> None:
+    model, wrong = client.model_version("cells-v@1"), {"treshold": 0.5}
+    with pytest.raises(TypeError, match="treshold"):
+        model.predict_dataset("cells-v@1", **wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="treshold"):
+        model.predict_folder(tmp_path / "none", **wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="treshold"):
+        next(model.predict_each([b"image"], **wrong))  # type: ignore[arg-type]
+    assert not fake.calls["CreateJob"]
+
+
 def test_a_prediction_may_be_on_images_of_the_project(fake: Fake, client: Client, run: Run) -> None:
-    client.model_version("cells-v@1").predict_project("label:RBC", confidence=0.5, suggest=True)
+    client.model_version("cells-v@1").predict_project("label:RBC", threshold=0.5, suggest=True)
     assert run("predict-batch cells-v@1 --assets all").exit_code == 0
     first, second = (request.job for request in fake.calls["CreateJob"])
     assert (first.project_images.filter, first.suggest, first.dataset_version) == ("label:rbc", True, "")
-    assert dict(first.parameters) == {"confidence": 0.5}
+    assert dict(first.parameters) == {"threshold": 0.5}
     assert second.HasField("project_images")
     assert (second.project_images.filter, second.suggest) == ("", False)
     for line in ("", "--on cells-v@1 --assets all", "--assets all --split val"):
@@ -360,12 +371,12 @@ def test_several_classes_a_place_are_asked_for_only_where_they_are_wanted(
 
 def test_predictions_are_written_to_a_folder(fake: Fake, blobs: Blobs, run: Run, tmp_path: Path) -> None:
     offer(fake, blobs, "predictions", "predictions.jsonl", b"{}\n")
-    result = run("predict-batch cells-v@1 --on cells-v@1 --confidence 0.5 --to", str(tmp_path / "out"))
+    result = run("predict-batch cells-v@1 --on cells-v@1 --threshold 0.5 --to", str(tmp_path / "out"))
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out/predictions.jsonl").read_bytes() == b"{}\n"
     assert result.stdout == f"{tmp_path}/out/predictions.jsonl\n"
     assert list(fake.calls["SignArtifacts"][0].roles) == ["predictions"]
-    assert dict(fake.calls["CreateJob"][0].job.parameters) == {"split": "test", "confidence": 0.5}
+    assert dict(fake.calls["CreateJob"][0].job.parameters) == {"split": "test", "threshold": 0.5}
 
 
 @pytest.fixture

@@ -50,11 +50,11 @@ def brought(inputs: Blobs, job: training.Job) -> list[dict[str, bytes]]:
 def test_the_images_of_a_folder_come_with_the_job(fake: Fake, client: Client, inputs: Blobs, folder: Path) -> None:
     told: list[tuple[str, int, int]] = []
     model = client.model_version("cells-v@1")
-    model.predict_folder(folder, confidence=0.5, progress=lambda step: told.append((step.phase, step.done, step.total)))
+    model.predict_folder(folder, threshold=0.5, progress=lambda step: told.append((step.phase, step.done, step.total)))
     [request] = fake.calls["CreateJob"]
     job = request.job
     assert (job.kind, job.dataset_version, job.suggest) == (training.JOB_KIND_PREDICT, "", False)
-    assert dict(job.parameters) == {"confidence": 0.5}
+    assert dict(job.parameters) == {"threshold": 0.5}
     assert brought(inputs, job) == [IMAGES]
     assert told == [("uploading", 3, 3)]
 

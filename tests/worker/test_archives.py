@@ -95,7 +95,7 @@ async def test_a_member_whose_bytes_are_damaged_is_named(images: list[bytes], tm
 async def test_a_job_predicts_on_the_images_of_archives(
     detector: FakeTrainer, cells: Version, images: list[bytes], tmp_path: Path
 ) -> None:
-    wanted = job("yolo-detect", "PREDICT", confidence=0.0)
+    wanted = job("yolo-detect", "PREDICT", threshold=0.0)
     wanted.dataset_version = ""
     contents = [archive({f"{n}/one.jpg": image}) for n, image in enumerate(images[:3])] + [archive({"no.jpg": b"no"})]
     for number, content in enumerate(contents):

@@ -54,7 +54,7 @@ class Bench:
             recipe_license="Apache-2.0",
             module="r",
             task="classify",
-            parameters={"split": "all", "confidence": 0.0},
+            parameters={"split": "all", "threshold": 0.0},
             classes=version.classes,
             dataset_version="projects/cells/datasets/d/versions/1",
             manifest=str(self.cache.path(version.index.digest)),

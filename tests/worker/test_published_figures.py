@@ -65,7 +65,7 @@ def predicted(job: JobSpec, *, multi_label: bool) -> list[dict[str, Any]]:
     from bloomery_recipe_yolo.flavours import FLAVOURS
     from bloomery_recipe_yolo.named import applied
 
-    options = context(job, confidence=0.001, iou=0.7, multi_label=multi_label)
+    options = context(job, threshold=0.001, iou_threshold=0.7, multi_label=multi_label)
     [file] = predict(options, applied(options, FLAVOURS["detect"])).files
     return [json.loads(line) for line in Path(file.path).read_text().splitlines()]
 
@@ -139,7 +139,7 @@ def test_jobs_read_outputs_as_their_recipe_says(job: JobSpec) -> None:
     from bloomery_recipe_yolo.named import applied
 
     other = replace(FLAVOURS["detect"], decoder=YOLO_END_TO_END)
-    wanted = context(job, confidence=0.001)
+    wanted = context(job, threshold=0.001)
     with pytest.raises(OutputError, match="its rows"):
         predict(wanted, applied(wanted, other))
     with pytest.raises(OutputError, match="sees class"):

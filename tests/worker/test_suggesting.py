@@ -94,7 +94,7 @@ async def test_images_that_nothing_was_suggested_on_are_counted_by_reason(
 @pytest.mark.real_training
 @pytest.mark.timeout(300)
 async def test_a_job_suggests_all_that_it_predicts(detector: FakeTrainer, cells: Version, tmp_path: Path) -> None:
-    wanted = job("yolo-detect", "PREDICT", split="all", confidence=0.0)
+    wanted = job("yolo-detect", "PREDICT", split="all", threshold=0.0)
     wanted.suggest = True
     trainer = trainer_for(wanted, recipe("yolo-detect"), cells)
     trainer.base = detector.kept["checkpoint"]
@@ -112,7 +112,7 @@ async def test_a_job_suggests_all_that_it_predicts(detector: FakeTrainer, cells:
 @pytest.mark.real_training
 @pytest.mark.timeout(300)
 async def test_a_job_predicts_on_images_of_its_project(detector: FakeTrainer, cells: Version, tmp_path: Path) -> None:
-    wanted = job("yolo-detect", "PREDICT", confidence=0.0)
+    wanted = job("yolo-detect", "PREDICT", threshold=0.0)
     wanted.dataset_version, wanted.suggest = "", True
     wanted.project_images.read_sequence = 7
     trainer = trainer_for(wanted, recipe("yolo-detect"), cells)

@@ -63,7 +63,7 @@ async def test_images_are_predicted_on_by_a_form(detector: FakeTrainer, cells: V
     for variant in ("", "onnx-fp32"):
         folder = tmp_path / (variant or "own")
         folder.mkdir()
-        trainer = await applied("yolo-detect", "PREDICT", detector, cells, folder, variant=variant, confidence=0)
+        trainer = await applied("yolo-detect", "PREDICT", detector, cells, folder, variant=variant, threshold=0)
         lines = [json.loads(line) for line in trainer.content("predictions").splitlines()]
         seen.append({line["file_name"]: len(line["shapes"]) for line in lines})
     own, form = seen

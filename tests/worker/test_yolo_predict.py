@@ -29,7 +29,7 @@ def predicted(trainer: FakeTrainer) -> tuple[list[dict[str, Any]], dict[str, Any
 async def test_each_image_has_a_line_with_boxes_in_its_own_pixels(
     detector: FakeTrainer, cells: Version, tmp_path: Path
 ) -> None:
-    trainer = await applied("yolo-detect", "PREDICT", detector, cells, tmp_path, split="all", confidence=0.0)
+    trainer = await applied("yolo-detect", "PREDICT", detector, cells, tmp_path, split="all", threshold=0.0)
     lines, details = predicted(trainer)
     assert [line["file_name"] for line in lines] == sorted(line["file_name"] for line in lines)
     assert [line["split"] for line in lines].count("test") == 4
@@ -53,7 +53,7 @@ async def test_each_image_has_a_line_with_boxes_in_its_own_pixels(
 
 
 async def test_what_is_not_confident_enough_is_left_out(detector: FakeTrainer, cells: Version, tmp_path: Path) -> None:
-    trainer = await applied("yolo-detect", "PREDICT", detector, cells, tmp_path, confidence=1.0)
+    trainer = await applied("yolo-detect", "PREDICT", detector, cells, tmp_path, threshold=1.0)
     lines, details = predicted(trainer)
     assert [line["shapes"] for line in lines] == [[]] * 4
     assert (details["split"], details["shapes"]) == ("test", 0)
@@ -62,7 +62,7 @@ async def test_what_is_not_confident_enough_is_left_out(detector: FakeTrainer, c
 async def test_a_segmenter_gives_masks_of_the_images_size(
     segmenter: FakeTrainer, outlines: Version, tmp_path: Path
 ) -> None:
-    trainer = await applied("yolo-segment", "PREDICT", segmenter, outlines, tmp_path, confidence=0.0)
+    trainer = await applied("yolo-segment", "PREDICT", segmenter, outlines, tmp_path, threshold=0.0)
     lines, _ = predicted(trainer)
     masks = [shape["mask"] for line in lines for shape in line["shapes"]]
     assert masks
@@ -77,7 +77,7 @@ async def test_a_segmenter_gives_outlines_where_they_are_wanted(
     async def shapes(masks: str) -> list[dict[str, Any]]:
         (tmp_path / masks).mkdir()
         trainer = await applied(
-            "yolo-segment", "PREDICT", segmenter, outlines, tmp_path / masks, confidence=0.0, max_shapes=2, masks=masks
+            "yolo-segment", "PREDICT", segmenter, outlines, tmp_path / masks, threshold=0.0, max_shapes=2, masks=masks
         )
         lines, _ = predicted(trainer)
         return [shape for line in lines for shape in line["shapes"]]
@@ -102,7 +102,7 @@ def _area(ring: np.ndarray[Any, np.dtype[np.float64]]) -> float:
 async def test_a_classifier_gives_the_classes_of_the_whole_image(
     classifier: FakeTrainer, tags: Version, tmp_path: Path
 ) -> None:
-    trainer = await applied("yolo-classify", "PREDICT", classifier, tags, tmp_path, confidence=0.0)
+    trainer = await applied("yolo-classify", "PREDICT", classifier, tags, tmp_path, threshold=0.0)
     lines, _ = predicted(trainer)
     for line in lines:
         assert {shape["label"] for shape in line["shapes"]} == {"few", "many"}
@@ -113,7 +113,7 @@ async def test_a_classifier_gives_the_classes_of_the_whole_image(
 async def test_a_variant_is_predicted_with_by_a_recipe_that_needs_nothing_of_the_training_library(
     detector: FakeTrainer, cells: Version, tmp_path: Path
 ) -> None:
-    trainer = await applied("onnx-detect", "PREDICT", detector, cells, tmp_path, variant="onnx-fp32", confidence=0.0)
+    trainer = await applied("onnx-detect", "PREDICT", detector, cells, tmp_path, variant="onnx-fp32", threshold=0.0)
     lines, details = predicted(trainer)
     assert all(line["shapes"] for line in lines)
     assert details["variant"] == "onnx-fp32"

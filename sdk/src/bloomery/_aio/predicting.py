@@ -126,19 +126,31 @@ class AsyncPredicting(AsyncHandle[M], Generic[M]):
             async for one in found:
                 yield one
 
-    def _asked(self, **options: Unpack[PredictOptions]) -> inference.PredictRequest:
+    def _asked(
+        self,
+        *,
+        threshold: float | None = None,
+        iou_threshold: float | None = None,
+        classes: Sequence[str] = (),
+        max_shapes: int = 0,
+        multi_label: bool = False,
+        variant: str = "",
+        region: Sequence[float] | None = None,
+        tile: int | None = None,
+        tile_overlap: float | None = None,
+        masks: Masks = "rle",
+    ) -> inference.PredictRequest:
         """What to predict with, without an image."""
-        region = options.get("region")
         request = inference.PredictRequest(
-            threshold=options.get("threshold"),
-            iou_threshold=options.get("iou_threshold"),
-            classes=[self._class_of(name) for name in options.get("classes", ())],
-            max_shapes=options.get("max_shapes", 0),
-            multi_label=options.get("multi_label", False),
-            variant=options.get("variant", ""),
+            threshold=threshold,
+            iou_threshold=iou_threshold,
+            classes=[self._class_of(name) for name in classes],
+            max_shapes=max_shapes,
+            multi_label=multi_label,
+            variant=variant,
             region=None if region is None else box_of(region),
-            tiling=tiling_of(options.get("tile"), options.get("tile_overlap")),
-            masks=mask_form(options.get("masks", "rle")),
+            tiling=tiling_of(tile, tile_overlap),
+            masks=mask_form(masks),
         )
         self._address(request)
         return request

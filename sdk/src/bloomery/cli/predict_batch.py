@@ -1,7 +1,7 @@
 """bloomery predict-batch."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,21 +22,9 @@ from bloomery.cli.evaluate import GpusOption, JobNameOption, MultiLabelOption, S
 
 if TYPE_CHECKING:
     from bloomery import ModelVersion
-    from bloomery._looking import Masks
+    from bloomery._aio.batches import BatchOptions
 
 EXAMPLE = "Example: bloomery predict-batch cells-v@1 --on cells-v@1 --split test --to ./out"
-
-
-class _Options(TypedDict):
-    variant: str
-    confidence: float | None
-    iou: float | None
-    classes: list[str]
-    max_shapes: int | None
-    multi_label: bool
-    masks: "Masks"
-    name: str
-    gpus: int
 
 
 def run(
@@ -70,8 +58,8 @@ def run(
             "one that the worker runs by default.",
         ),
     ] = "",
-    confidence: Annotated[float | None, typer.Option(min=0, max=1, help="Smallest score to write down.")] = None,
-    iou: Annotated[
+    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Smallest score to write down.")] = None,
+    iou_threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Overlap from which the weaker of two boxes of a class goes.")
     ] = None,
     classes: Annotated[str, typer.Option(metavar="NAME,...", help="Only these classes.")] = "",
@@ -107,10 +95,10 @@ def run(
     with connect(project) as client:
         model = client.model_version(version)
         formats = _formats(model, format, to)
-        options: _Options = {
+        options: BatchOptions = {
             "variant": variant,
-            "confidence": confidence,
-            "iou": iou,
+            "threshold": threshold,
+            "iou_threshold": iou_threshold,
             "classes": [name for name in classes.split(",") if name],
             "max_shapes": max_shapes,
             "multi_label": multi_label,

@@ -166,8 +166,8 @@ def _choice(context: Context, classes: Sequence[str]) -> Choice:
         known = f"the model knows {', '.join(classes)}"
         raise ConfigError(f"{', '.join(unknown)} is no class of the model", hint=known)
     return Choice(
-        conf=float(given["confidence"]),
-        iou=float(given.get("iou", Choice().iou)),
+        conf=float(given["threshold"]),
+        iou=float(given.get("iou_threshold", Choice().iou)),
         max_det=int(given.get("max_shapes", Choice().max_det)),
         classes=[classes.index(name) for name in names] or None,
         multi_label=multi_label(context),

@@ -16,6 +16,7 @@ from alembic import op
 
 revision = {revision!r}
 down_revision = {down!r}
+contracts = {contracts}
 
 
 def upgrade():
@@ -23,8 +24,8 @@ def upgrade():
 """
 
 
-def add(scripts: Path, revision: str, down: str | None, upgrade: str) -> None:
-    text = SCRIPT.format(revision=revision, down=down, upgrade=upgrade)
+def add(scripts: Path, revision: str, down: str | None, upgrade: str, *, contracts: bool = False) -> None:
+    text = SCRIPT.format(revision=revision, down=down, upgrade=upgrade, contracts=contracts)
     (scripts / "versions" / f"{revision}.py").write_text(text)
 
 
@@ -110,6 +111,38 @@ async def test_a_migration_that_dies_half_way_leaves_the_old_schema(empty_db: Da
     add(newer, "0003", "0002", 'op.add_column("things", sa.Column("colour", sa.Integer))')
     await migrate(empty_db, newer)
     assert await columns(empty_db) == ["id", "size", "colour"]
+
+
+async def test_an_older_version_goes_on_with_a_schema_that_was_only_expanded(empty_db: Database, scripts: Path) -> None:
+    await migrate(empty_db, scripts)
+    newer = scripts.with_name("newer")
+    shutil.copytree(scripts, newer)
+    add(newer, "0003", "0002", 'op.add_column("things", sa.Column("colour", sa.Integer))')
+    add(newer, "0004", "0003", 'op.add_column("things", sa.Column("weight", sa.Integer))')
+    await migrate(empty_db, newer)
+    await check_schema(empty_db, scripts)
+    await migrate(empty_db, scripts)
+    assert await columns(empty_db) == ["id", "size", "colour", "weight"]
+
+
+async def test_an_older_version_is_refused_once_a_schema_was_contracted(empty_db: Database, scripts: Path) -> None:
+    await migrate(empty_db, scripts)
+    newer = scripts.with_name("newer")
+    shutil.copytree(scripts, newer)
+    add(newer, "0003", "0002", 'op.add_column("things", sa.Column("colour", sa.Integer))')
+    await migrate(empty_db, newer)
+    newest = scripts.with_name("newest")
+    shutil.copytree(newer, newest)
+    add(newest, "0004", "0003", 'op.drop_column("things", "size")', contracts=True)
+    add(newest, "0005", "0004", 'op.add_column("things", sa.Column("weight", sa.Integer))')
+    await migrate(empty_db, newest)
+    for older in (scripts, newer):
+        with pytest.raises(Unavailable, match="is at 0005"):
+            await check_schema(empty_db, older)
+        with pytest.raises(Unavailable) as refused:
+            await migrate(empty_db, older)
+        assert refused.value.reason == "SCHEMA_NEWER"
+    assert await columns(empty_db) == ["id", "colour", "weight"]
 
 
 async def test_services_share_a_postgres_without_seeing_each_other(postgres_url: str, scripts: Path) -> None:

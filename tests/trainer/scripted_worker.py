@@ -56,7 +56,7 @@ class Worker:
         # Beside the folders of all jobs, or in a pod's own.
         shared = self.folder.parents[2] if len(self.folder.parents) > 2 else self.folder
         self.gate = shared / "gate"
-        self.stub = WorkerServiceStub(grpc.insecure_channel(os.environ["BLOOMERY_TRAINER_TARGET"]))
+        self.stub = WorkerServiceStub(self._channel(os.environ["BLOOMERY_TRAINER_TARGET"]))
         request = StartAttemptRequest(
             token=os.environ.pop("BLOOMERY_ATTEMPT_TOKEN"),
             worker_id=uuid4().hex,
@@ -69,6 +69,11 @@ class Worker:
         self.sequence = 0
         self.stop = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: self.stop.set())
+
+    def _channel(self, target: str) -> grpc.Channel:
+        if authority := os.environ.get("BLOOMERY_TRAINER_CA"):
+            return grpc.secure_channel(target, grpc.ssl_channel_credentials(Path(authority).read_bytes()))
+        return grpc.insecure_channel(target)
 
     def _begin(self, request: StartAttemptRequest) -> Any:
         """Begin once the former worker of the attempt is known to be gone."""

@@ -13,16 +13,18 @@ from bloomery.training.v1 import (
     AttemptSuccess,
     CancelJobRequest,
     JobEvent,
+    JobServiceStub,
     ListJobResultsRequest,
     WatchJobRequest,
     WatchJobResponse,
     WatchJobResultsRequest,
 )
+from bloomery_kit.clients import channel
 from bloomery_trainer import feed as feed_module
 from bloomery_trainer.feed import coalesced
 from bloomery_trainer.reading import Reading
 from bloomery_trainer.store import jobs
-from tests.trainer.bench import AS_SERVICE, Trainer, World, failure, feeding, reason_of, running_trainer
+from tests.trainer.bench import AS_SERVICE, TOKEN, Trainer, World, failure, feeding, reason_of, running_trainer
 from tests.trainer.fake_launcher import FakeLauncher
 from tests.trainer.hand import FakeWorker, Hand, by_hand, log, metrics
 
@@ -260,6 +262,34 @@ async def test_a_watcher_that_fell_behind_gets_merged_measurements(hand: Hand, m
     covered = [number for event in (message.event for message in rest) for number in _covers(event)]
     assert merged
     assert covered == list(range(live.sequence + 1, (await hand.trainer.get(job.name)).last_sequence + 1))
+
+
+async def test_of_five_hundred_watchers_one_that_never_reads_costs_the_others_nothing(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "BUFFERED", 5)
+    job, worker = await hand.running()
+    request = WatchJobRequest(name=job.name, after_sequence=job.last_sequence)
+    async with channel(f"127.0.0.1:{hand.trainer.host.port}", token=TOKEN) as own:
+        never = JobServiceStub(own).WatchJob(request)
+        await anext(aiter(never))
+        streams = [aiter(hand.trainer.jobs.WatchJob(request)) for _ in range(499)]
+        await asyncio.gather(*(anext(stream) for stream in streams))
+        watching = [asyncio.create_task(covered(stream)) for stream in streams]
+        # More than a connection takes that nobody reads from.
+        for step in range(20):
+            await worker.report(*[_wide(step * 4 + inner) for inner in range(4)])
+        await worker.finish(success=await worker.success(hand.core))
+        everything = await asyncio.wait_for(asyncio.gather(*watching), 120)
+        told = list(range(job.last_sequence + 1, (await hand.trainer.get(job.name)).last_sequence + 1))
+        assert all(sequences == told for sequences in everything)
+        late = [message.event async for message in never]
+    assert [number for event in late for number in _covers(event)] == told
+    assert len(late) < len(told)
+
+
+async def covered(stream: AsyncIterator[WatchJobResponse]) -> list[int]:
+    return [number async for message in stream for number in _covers(message.event)]
 
 
 def _wide(step: int) -> JobEvent:

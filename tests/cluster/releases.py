@@ -138,7 +138,7 @@ _NODE_PORT = "jsonpath={.spec.ports[0].nodePort}"
 @asynccontextmanager
 async def release_of(cluster: Cluster, folder: Path) -> AsyncIterator[Release]:
     """A release that is not installed yet, in a namespace that is gone afterwards."""
-    name = f"release-{secrets.token_hex(4)}"
+    name = f"faults-{secrets.token_hex(4)}"
     await cluster.ask("create", "namespace", name)
     trusted = os.environ.get("SSL_CERT_FILE")
     try:

@@ -41,6 +41,8 @@ from bloomery.training.v1 import (
 )
 from bloomery.vision.v1 import TASK_TYPE_DETECT
 
+# As the worker's own.
+OPTIONS = (("grpc.max_reconnect_backoff_ms", 5_000), ("grpc.dns_min_time_between_resolutions_ms", 1_000))
 OUTLIVER = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.setsid(); time.sleep(600)"
 
 
@@ -72,8 +74,8 @@ class Worker:
 
     def _channel(self, target: str) -> grpc.Channel:
         if authority := os.environ.get("BLOOMERY_TRAINER_CA"):
-            return grpc.secure_channel(target, grpc.ssl_channel_credentials(Path(authority).read_bytes()))
-        return grpc.insecure_channel(target)
+            return grpc.secure_channel(target, grpc.ssl_channel_credentials(Path(authority).read_bytes()), OPTIONS)
+        return grpc.insecure_channel(target, OPTIONS)
 
     def _begin(self, request: StartAttemptRequest) -> Any:
         """Begin once the former worker of the attempt is known to be gone."""

@@ -39,6 +39,8 @@ def channel(
         ("grpc.use_local_subchannel_pool", 1),
         # A neighbour that comes back after minutes is found within seconds.
         ("grpc.max_reconnect_backoff_ms", 5_000),
+        # Where all of its replicas were replaced, the new ones' addresses would be looked up after 30 s only.
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         # Probing grows the window to megabytes, which hides a stalled reader from the server's bounded queue.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.service_config", json.dumps(_service_config(retryable))),

@@ -47,7 +47,7 @@ def _translated(error: Exception) -> BloomeryError | None:
     if is_any(_DISK_FULL) or is_full(error.orig):
         return ResourceExhausted("DISK_FULL", "the database has no space left; free some and repeat")
     if is_any(_READ_ONLY):
-        return Unavailable("DATABASE_READ_ONLY", "the database takes no writes for now")
+        return read_only()
     if is_any(_LOCKED):
         return Unavailable("DATABASE_LOCKED", "another transaction was in the way")
     if is_any(_CORRUPT):
@@ -58,3 +58,8 @@ def _translated(error: Exception) -> BloomeryError | None:
 def unreachable() -> Unavailable:
     """The error for a database that does not answer."""
     return Unavailable("DATABASE_UNAVAILABLE", "the database cannot be reached")
+
+
+def read_only() -> Unavailable:
+    """The error for a database that only answers what is read."""
+    return Unavailable("DATABASE_READ_ONLY", "the database takes no writes for now")

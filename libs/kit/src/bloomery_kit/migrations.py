@@ -50,12 +50,13 @@ async def migrate(db: Database, script_location: Path | str) -> None:
 
 
 async def check_schema(db: Database, script_location: Path | str) -> None:
-    """Raise Unavailable unless the database answers and its schema is one that the code of these scripts can use."""
+    """Raise Unavailable unless the database answers, takes writes, and has a schema that this code can use."""
     head = _head(str(script_location))
     present = await _strings(db, _REVISION)
     if present != [head] and head not in await _strings(db, _REVISIONS_OF_READERS):
         revision = " and ".join(present) or "nothing"
         raise Unavailable("SCHEMA_OUTDATED", f"the schema is at {revision} and should be at {head}")
+    await db.check_writable()
 
 
 async def _strings(db: Database, statement: sa.Select[tuple[str]]) -> list[str]:

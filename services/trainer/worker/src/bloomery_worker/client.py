@@ -50,6 +50,8 @@ _OPTIONS = (
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.max_receive_message_length", 16 << 20),
     ("grpc.max_reconnect_backoff_ms", 5_000),
+    # Where all trainers were replaced, the new ones' addresses would be looked up after 30 s only.
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
 )
 
 

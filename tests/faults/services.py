@@ -15,6 +15,7 @@ from bloomery_dataset.settings import DatasetSettings
 from bloomery_inference.app import MESSAGE_BYTES, InferenceApp
 from bloomery_inference.settings import InferenceSettings
 from bloomery_kit.auth import OwnerToken
+from bloomery_kit.credentials import owner_tokens
 from bloomery_kit.server import ServiceHost, options_from, run_until_signal
 from bloomery_kit.service import App, begin
 from bloomery_kit.settings import load_settings
@@ -24,7 +25,7 @@ from bloomery_trainer.settings import TrainerSettings
 
 async def main() -> None:
     settings = begin(AnnotationSettings)
-    authenticator = OwnerToken(settings.token.get_secret_value())
+    authenticator = OwnerToken(owner_tokens(settings))
     options = replace(options_from(settings), max_message_bytes=MESSAGE_BYTES)
     host = ServiceHost(options, authenticator=authenticator)
     apps: list[App] = [

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import os
 import signal
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,15 +15,13 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.wrappers_pb2 import StringValue
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from pydantic import SecretStr
 
 from bloomery.common.v1 import Problem
 from bloomery_kit.clients import channel
 from bloomery_kit.context import request_id, trace_id
 from bloomery_kit.errors import Unavailable
 from bloomery_kit.feeds import Notifier, watch_states
-from bloomery_kit.server import ServerOptions, ServiceHost, options_from, run_until_signal
-from bloomery_kit.settings import FolderStoreSettings, ServiceSettings
+from bloomery_kit.server import ServerOptions, ServiceHost, run_until_signal
 from tests.kit.echo import OWNER, SERVICE, EchoHost, EchoServicer, Tokens, register, running_host, until
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
@@ -350,33 +347,3 @@ class TestChannel:
         echo.servicer.answer = inner
         outside, inside = (await echo.ask("outer")).split("|")
         assert outside == inside
-
-
-async def test_a_server_with_a_certificate_speaks_tls_and_takes_a_new_one(tmp_path: Path) -> None:
-    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
-
-    def issue() -> bytes:
-        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
-        subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
-        return certificate.read_bytes()
-
-    roots = [issue()]
-    settings = ServiceSettings(
-        database_url="",
-        object_store=FolderStoreSettings(root=tmp_path, base_url="", signing_key=SecretStr("")),
-        token=SecretStr(OWNER),
-        bind="127.0.0.1",
-        port=0,
-        tls_certificate=certificate,
-        tls_key=key,
-    )
-    host = ServiceHost(options_from(settings), authenticator=Tokens())
-    host.add(register, EchoServicer(), SERVICE)
-    port = await host.start()
-    for _ in range(2):
-        async with channel(f"localhost:{port}", token=OWNER, root_certs=roots[-1]) as client:
-            answer = client.unary_unary(f"/{SERVICE}/Answer", StringValue.SerializeToString, StringValue.FromString)
-            assert (await answer(StringValue(value="x"), timeout=5)).value == "heard x"
-        roots.append(issue())
-    await host.stop()

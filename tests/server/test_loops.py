@@ -113,6 +113,7 @@ async def test_no_loop_of_any_program_ends_of_an_error_that_nobody_expected(
 
 WITHOUT_ITEMS = {
     "event loop lag": "one number",
+    "credentials": "of files; tests/kit/test_rotating.py tries several",
     "event-feed": "one look for all who wait",
     "lease": "the one of the leader",
     "inference comparisons": "one case a turn",
@@ -204,6 +205,7 @@ BESIDE_LOOPS = {
     "libs/kit/src/bloomery_kit/database.py": "a connection is given back also when whoever had it is cancelled",
     "libs/kit/src/bloomery_kit/metrics.py": "the library's own server, which is stopped with ours",
     "libs/kit/src/bloomery_kit/server.py": "a drain, which the process waits for; doubt, which its loop renews",
+    "libs/kit/src/bloomery_kit/trusting.py": "a channel that is left to its last calls, which closing ends",
     "libs/kit/src/bloomery_kit/uploads.py": "what a thread writes, waited for also when the caller is cancelled",
     "services/annotation/src/bloomery_annotation/importer/run.py": "reads the next batch while one is saved",
     "services/annotation/src/bloomery_annotation/importer/source.py": "reads ahead for a thread that waits for it",

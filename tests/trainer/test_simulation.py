@@ -323,6 +323,7 @@ async def simulated(folder: Path, seed: int) -> AsyncIterator[Simulation]:
         launcher=launcher,
         feed=EventFeed(db, poll=1),
         worker_target=lambda: "here:1",
+        owner_tokens=lambda: ["owner"],
         clock=clock.now,
     )
     await core.objects.put(WEIGHTS.logical_key, b"w")

@@ -3,8 +3,9 @@
 import enum
 import hashlib
 import hmac
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Protocol
 from urllib.parse import quote, unquote
 
@@ -66,23 +67,30 @@ def service_token(token: str) -> str:
 
 
 class OwnerToken:
-    """The one token of an installation, whose holder owns everything, and the one of its services."""
+    """The token of an installation, whose holder owns everything, and the one of its services.
 
-    def __init__(self, token: str) -> None:
+    While it is exchanged there are several; a callable is asked on each call.
+    """
+
+    def __init__(self, token: str | Callable[[], Sequence[str]]) -> None:
         if not token:
             raise ValueError("the owner's token must not be empty")
-        self._known = {
-            token.encode(): Principal("owner", Role.ADMIN),
-            service_token(token).encode(): Principal("service", Role.SERVICE),
-        }
+        self._tokens = token if callable(token) else lambda: (token,)
 
     async def authenticate(self, token: str) -> Principal:
         """Raise Unauthenticated unless it is the owner's token or the services'."""
         given = token.encode()
-        for known, principal in self._known.items():
+        for known, principal in _known(tuple(self._tokens())).items():
             if hmac.compare_digest(given, known):
                 return principal
         raise Unauthenticated("the token is not the owner's; it is in server.json of the data folder")
+
+
+@lru_cache(maxsize=8)
+def _known(tokens: Sequence[str]) -> dict[bytes, Principal]:
+    owners = {token.encode(): Principal("owner", Role.ADMIN) for token in tokens}
+    services = {service_token(token).encode(): Principal("service", Role.SERVICE) for token in tokens}
+    return owners | services
 
 
 def format_principal(principal: Principal) -> str:

@@ -7,8 +7,12 @@ from typing import Any, TypeVar
 import grpc
 from grpc.aio import ClientCallDetails, Metadata
 
-from bloomery_kit.auth import PRINCIPAL_HEADER, Role, format_principal
+from bloomery_kit.auth import PRINCIPAL_HEADER, Role, format_principal, service_token
 from bloomery_kit.context import principal_var, request_id_var, traceparent_var
+from bloomery_kit.credentials import owner_tokens
+from bloomery_kit.rotating import authorities, rotating
+from bloomery_kit.settings import NeighbourSettings
+from bloomery_kit.trusting import TrustingChannel
 
 T = TypeVar("T")
 DEFAULT_MESSAGE_BYTES = 16 << 20
@@ -19,14 +23,14 @@ def channel(
     target: str,
     *,
     token: str | Callable[[], str] | None = None,
-    root_certs: bytes | None = None,
+    root_certs: Callable[[], bytes] | None = None,
     retryable: Sequence[str] = (),
     max_message_bytes: int = DEFAULT_MESSAGE_BYTES,
 ) -> grpc.aio.Channel:
     """A channel to `target` (`host:port` or `dns:///name:port`), with TLS if `root_certs` (PEM) are given.
 
-    It sends the bearer token (a callable is asked on each call, so that a rotated one is picked up), the ids of the
-    current call and the person behind it, and gives a unary call without a deadline 30 s. `retryable` names the
+    It sends the bearer token, the ids of the current call and the person behind it, and gives a unary call without a
+    deadline 30 s. A callable is asked on each call, so that what was exchanged is picked up. `retryable` names the
     idempotent methods (`package.Service/Method`, or `package.Service` for all) that are repeated when the server is
     UNAVAILABLE.
     """
@@ -48,8 +52,20 @@ def channel(
     interceptors = _interceptors(token)
     if root_certs is None:
         return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
-    credentials = grpc.ssl_channel_credentials(root_certs)
-    return grpc.aio.secure_channel(target, credentials, options=options, interceptors=interceptors)
+
+    def trusting(roots: bytes) -> grpc.aio.Channel:
+        credentials = grpc.ssl_channel_credentials(roots)
+        return grpc.aio.secure_channel(target, credentials, options=options, interceptors=interceptors)
+
+    return TrustingChannel(trusting, root_certs)
+
+
+def neighbour(target: str, settings: NeighbourSettings, *, retryable: Sequence[str] = ()) -> grpc.aio.Channel:
+    """A channel to another service of the installation, as one of them."""
+    tokens = owner_tokens(settings)
+    authority = settings.neighbour_ca
+    roots = None if authority is None else rotating("authority", authorities, authority)
+    return channel(target, token=lambda: service_token(tokens()[0]), root_certs=roots, retryable=retryable)
 
 
 def _service_config(retryable: Sequence[str]) -> dict[str, object]:

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.types import TypeDecorator
 
 from bloomery_kit.database_errors import read_only, typed_errors
-from bloomery_kit.engines import WRITES, postgres_engine, sqlite_engine
+from bloomery_kit.engines import WRITES, Passwords, postgres_engine, sqlite_engine
 from bloomery_kit.metrics import DATABASE_SECONDS, timed
 
 Transaction = AsyncConnection
@@ -61,8 +61,10 @@ class Database:
         threads: "WeakSet[Thread] | None" = None,
         *,
         writing: AsyncEngine | None = None,
+        passwords: Passwords | None = None,
     ) -> None:
         self.engine = engine
+        self._passwords = passwords
         self._writing_engine = writing or engine
         self._threads: WeakSet[Thread] = WeakSet() if threads is None else threads
         self._in_use = 0
@@ -82,6 +84,7 @@ class Database:
         pool_size: int = 8,
         idle_seconds: float = 15.0,
         patience: float = 30.0,
+        passwords: Passwords | None = None,
     ) -> "Database":
         """Describe the database at `url`, an SQLAlchemy URL (`sqlite+aiosqlite:///file`, `postgresql+asyncpg://...`).
 
@@ -89,13 +92,15 @@ class Database:
         that writes and says nothing to PostgreSQL for `idle_seconds` is ended there: a process that was frozen in the
         middle of one must not keep its locks from the other replicas. A statement that PostgreSQL has not answered
         after `patience` seconds is Unavailable: a network that swallows everything must not hold its callers.
+        `passwords` are asked for each connection, and tried in turn, in place of the one in the URL.
         """
         if sa.make_url(url).get_backend_name() == "sqlite":
             threads: WeakSet[Thread] = WeakSet()
             # What one connection writes, all others must read again: by turns, writers would find nothing in memory.
             writing = sqlite_engine(url, 1, threads, writes=True)
             return cls(sqlite_engine(url, pool_size, threads), None, threads, writing=writing)
-        return cls(postgres_engine(url, schema, pool_size, idle_seconds, patience), schema)
+        engine = postgres_engine(url, schema, pool_size, idle_seconds, patience, passwords)
+        return cls(engine, schema, passwords=passwords)
 
     @asynccontextmanager
     async def patient(self) -> AsyncIterator["Database"]:
@@ -103,7 +108,8 @@ class Database:
         if self.is_sqlite:
             yield self
             return
-        patient = Database(postgres_engine(self.engine.url, self.schema), self.schema)
+        engine = postgres_engine(self.engine.url, self.schema, passwords=self._passwords)
+        patient = Database(engine, self.schema)
         try:
             yield patient
         finally:

@@ -3,20 +3,25 @@
 import asyncio
 import socket
 import sqlite3
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
 from weakref import WeakSet
 
 import aiosqlite
+import asyncpg
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bloomery_kit import sqlite_driver
 from bloomery_kit.database_errors import unreachable
+from bloomery_kit.errors import Unavailable
 
+Passwords = Callable[[], Sequence[str]]
 WRITES = "bloomery_writes"
 """The execution option of a transaction that writes."""
 _BUSY_SECONDS = 30.0
@@ -109,17 +114,26 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 
 def postgres_engine(
-    url: str | sa.URL, schema: str | None, pool_size: int = 1, idle_seconds: float = 60.0, patience: float | None = None
+    url: str | sa.URL,
+    schema: str | None,
+    pool_size: int = 1,
+    idle_seconds: float = 60.0,
+    patience: float | None = None,
+    passwords: Passwords | None = None,
 ) -> AsyncEngine:
-    """An engine on `schema`; a writer's silence and the server's are borne for so many seconds each."""
+    """An engine on `schema`; a writer's silence and the server's are borne for so many seconds each.
+
+    Of `passwords`, where there are any, the first that the server takes is used.
+    """
     settings = {"search_path": schema} if schema else {}
+    given = {} if passwords is None else {"async_creator_fn": partial(_connect, passwords)}
     engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
         pool_timeout=10.0,
-        connect_args={"server_settings": settings, "timeout": _CONNECT_SECONDS, "command_timeout": patience},
+        connect_args={"server_settings": settings, "timeout": _CONNECT_SECONDS, "command_timeout": patience, **given},
     )
 
     def begin(connection: sa.Connection) -> None:
@@ -131,6 +145,13 @@ def postgres_engine(
     event.listen(engine.sync_engine, "connect", _mind_the_peer)
     event.listen(engine.sync_engine, "handle_error", _give_up_the_silent)
     return engine
+
+
+async def _connect(passwords: Passwords, **about: Any) -> Any:
+    for password in passwords():
+        with suppress(asyncpg.InvalidPasswordError):
+            return await asyncpg.connect(**{**about, "password": password})
+    raise Unavailable("DATABASE_UNAVAILABLE", "the database takes none of the passwords that are known")
 
 
 def _mind_the_peer(made: Any, _record: object) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import signal
+import ssl
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from bloomery_kit.interceptors import Limits, server_interceptors
 from bloomery_kit.loops import Loops
 from bloomery_kit.metrics import measure_loop_lag
 from bloomery_kit.pipeline import Pipeline
+from bloomery_kit.rotating import LOOK_SECONDS, look_at_all, rotating
+from bloomery_kit.rotating import LOOP as CREDENTIALS
 from bloomery_kit.settings import ServiceSettings
 
 S = TypeVar("S")
@@ -96,6 +99,7 @@ class ServiceHost:
         self.loops = Loops()
         self.loops.add("health", self._keep_checking, 0.0)
         self.loops.add("event loop lag", measure_loop_lag, 0.0)
+        self.loops.add(CREDENTIALS, look_at_all, LOOK_SECONDS)
 
     def add(
         self,
@@ -261,11 +265,16 @@ async def _unless(cut: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
 
 
 def _tls(certificate: Path, key: Path) -> grpc.ServerCredentials:
-    def load() -> grpc.ServerCertificateConfiguration:
-        return grpc.ssl_server_certificate_configuration([(key.read_bytes(), certificate.read_bytes())])
+    def read(key_content: bytes, chain: bytes) -> grpc.ServerCertificateConfiguration:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+        except ssl.SSLError as error:
+            raise ValueError(f"{certificate} and {key} are no certificate and its key") from error
+        return grpc.ssl_server_certificate_configuration([(key_content, chain)])
 
-    # Asked at every handshake, so that a rotated certificate needs no restart.
-    return grpc.dynamic_ssl_server_credentials(load(), load)
+    served = rotating("certificate", read, key, certificate)
+    # Asked at every handshake, so that one that was exchanged needs no restart.
+    return grpc.dynamic_ssl_server_credentials(served(), served)
 
 
 def _channel_options(options: ServerOptions) -> list[tuple[str, int]]:

@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 
 from bloomery_kit.auth import OwnerToken
 from bloomery_kit.clients import DEFAULT_MESSAGE_BYTES
+from bloomery_kit.credentials import owner_tokens
 from bloomery_kit.logging import setup_logging
 from bloomery_kit.loops import Loops
 from bloomery_kit.metrics import serve_metrics
@@ -52,7 +53,7 @@ async def serve(kind: type[S], open_app: Open[S], *, max_message_bytes: int = DE
     """Read settings of this kind, and serve one app until SIGTERM or SIGINT."""
     settings = begin(kind)
     options = replace(options_from(settings), max_message_bytes=max_message_bytes)
-    host = ServiceHost(options, authenticator=OwnerToken(settings.token.get_secret_value()))
+    host = ServiceHost(options, authenticator=OwnerToken(owner_tokens(settings)))
     app = await open_app(settings, draining=host.draining)
     app.register(host)
     await app.start()

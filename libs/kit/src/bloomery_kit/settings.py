@@ -3,11 +3,20 @@
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "BLOOMERY_"
 _DELIMITER = "__"
+
+
+def _either(given: Path | None, others: ValidationInfo) -> Path | None:
+    """A secret is a value, or the name of a file that holds it."""
+    assert others.field_name is not None
+    name = others.field_name.removesuffix("_file")
+    if (given is None) == (others.data.get(name, "wrong") is None):
+        raise ValueError(f"set it or {name.upper()}, one of the two")
+    return given
 
 
 class FolderStoreSettings(BaseModel):
@@ -28,27 +37,39 @@ class S3StoreSettings(BaseModel):
     endpoint: str
     public_endpoint: str
     bucket: str
-    access_key: SecretStr
-    secret_key: SecretStr
+    access_key: SecretStr | None = None
+    access_key_file: FilePath | None = Field(default=None, validate_default=True)
+    secret_key: SecretStr | None = None
+    secret_key_file: FilePath | None = Field(default=None, validate_default=True)
     region: str = "us-east-1"
     ca_certs: Path | None = None
+    _one = field_validator("access_key_file", "secret_key_file")(_either)
 
 
 ObjectStoreSettings = Annotated[FolderStoreSettings | S3StoreSettings, Field(discriminator="kind")]
 
 
-class ServiceSettings(BaseSettings):
+class NeighbourSettings(BaseSettings):
+    """What every process needs that calls the services, or is called as one of them."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter=_DELIMITER, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+    token: SecretStr | None = None
+    token_file: FilePath | None = Field(default=None, validate_default=True)
+    neighbour_ca: FilePath | None = None
+    _one = field_validator("token_file")(_either)
+
+
+class ServiceSettings(NeighbourSettings):
     """What every service needs; a service adds its own fields in a subclass.
 
     Nested values join their names with two underscores: BLOOMERY_OBJECT_STORE__KIND, BLOOMERY_OBJECT_STORE__BUCKET.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter=_DELIMITER, frozen=True, extra="ignore", hide_input_in_errors=True
-    )
     database_url: str
+    database_password_file: FilePath | None = None
     object_store: ObjectStoreSettings
-    token: SecretStr
     bind: str = "0.0.0.0"  # noqa: S104
     port: int = Field(default=50051, ge=0, le=65535)
     health_port: int | None = Field(default=None, ge=0, le=65535)

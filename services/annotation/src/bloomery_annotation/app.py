@@ -16,6 +16,7 @@ from bloomery_annotation.scratch import sweep
 from bloomery_annotation.service import AnnotationService, Parts
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_kit import leases
+from bloomery_kit.credentials import database_passwords
 from bloomery_kit.database import Database
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.loops import Loops
@@ -61,7 +62,7 @@ class AnnotationApp:
     @classmethod
     async def open(cls, settings: AnnotationSettings, *, draining: asyncio.Event) -> Self:
         """Connect, and bring the schema up to date. Raise Unavailable if the database cannot be reached."""
-        db = Database.connect(settings.database_url, SCHEMA)
+        db = Database.connect(settings.database_url, SCHEMA, passwords=database_passwords(settings))
         await migrate(db, MIGRATIONS)
         await asyncio.to_thread(sweep)
         return cls(settings, db, open_object_store(settings.object_store), draining)

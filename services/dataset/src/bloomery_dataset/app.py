@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-import grpc
-
 from bloomery.annotation.v1 import AnnotationServiceStub
 from bloomery.dataset.v1 import add_DatasetServiceServicer_to_server
 from bloomery_dataset import builder, housekeeping
@@ -24,8 +22,8 @@ from bloomery_dataset.settings import DatasetSettings
 from bloomery_dataset.shards import ShardCache, has_arrived
 from bloomery_dataset.signing import Signer
 from bloomery_kit import leases
-from bloomery_kit.auth import service_token
-from bloomery_kit.clients import channel
+from bloomery_kit.clients import neighbour
+from bloomery_kit.credentials import database_passwords
 from bloomery_kit.database import Database
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.loops import Loops
@@ -50,7 +48,7 @@ class DatasetApp:
     ) -> None:
         self._db = db
         self._objects = objects
-        self._channel = _channel(settings)
+        self._channel = neighbour(settings.annotation_target, settings, retryable=_IDEMPOTENT)
         scratch, cached = _folders(settings.cache_dir)
         changed = Notifier()
         annotations = Annotations(AnnotationServiceStub(self._channel))
@@ -76,7 +74,7 @@ class DatasetApp:
     @classmethod
     async def open(cls, settings: DatasetSettings, *, draining: asyncio.Event) -> Self:
         """Connect, and bring the schema up to date."""
-        db = Database.connect(settings.database_url, SCHEMA)
+        db = Database.connect(settings.database_url, SCHEMA, passwords=database_passwords(settings))
         await migrate(db, MIGRATIONS)
         await asyncio.to_thread(_prepare, settings.cache_dir)
         return cls(settings, db, open_object_store(settings.object_store), draining=draining)
@@ -109,11 +107,6 @@ class DatasetApp:
         self.loops.check_ready()
         await check_schema(self._db, MIGRATIONS)
         await self._objects.check_ready()
-
-
-def _channel(settings: DatasetSettings) -> grpc.aio.Channel:
-    token = service_token(settings.token.get_secret_value())
-    return channel(settings.annotation_target, token=token, retryable=_IDEMPOTENT)
 
 
 def _folders(root: Path) -> tuple[Path, Path]:

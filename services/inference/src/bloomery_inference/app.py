@@ -5,8 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-import grpc
-
 from bloomery.annotation.v1 import AnnotationServiceStub
 from bloomery.dataset.v1 import DatasetServiceStub
 from bloomery.inference.v1 import (
@@ -52,8 +50,8 @@ from bloomery_inference.serving.service import ServingServicer
 from bloomery_inference.settings import InferenceSettings, OnnxSettings
 from bloomery_inference.streaming import Streams
 from bloomery_inference.versions import Versions
-from bloomery_kit.auth import service_token
-from bloomery_kit.clients import channel
+from bloomery_kit.clients import neighbour
+from bloomery_kit.credentials import database_passwords
 from bloomery_kit.database import Database
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.loops import Loops
@@ -80,7 +78,7 @@ class InferenceApp:
     ) -> None:
         self._db = db
         self._channels = {
-            target: _channel(target, settings)
+            target: neighbour(target, settings, retryable=_IDEMPOTENT)
             for target in {settings.annotation_target, settings.dataset_target, settings.trainer_target}
         }
         jobs = JobServiceStub(self._channels[settings.trainer_target])
@@ -163,7 +161,7 @@ class InferenceApp:
     @classmethod
     async def open(cls, settings: InferenceSettings, *, draining: asyncio.Event) -> Self:
         """Connect, and bring the schema up to date."""
-        db = Database.connect(settings.database_url, SCHEMA)
+        db = Database.connect(settings.database_url, SCHEMA, passwords=database_passwords(settings))
         await migrate(db, MIGRATIONS)
         await asyncio.to_thread(settings.cache_dir.mkdir, parents=True, exist_ok=True)
         return cls(settings, db, open_object_store(settings.object_store), draining=draining)
@@ -201,14 +199,10 @@ class InferenceApp:
         await self.loops.close()
         await self._runtime.close()
         await self._clients.close()
-        for neighbour in self._channels.values():
-            await neighbour.close()
+        for channel in self._channels.values():
+            await channel.close()
         await self._db.close()
 
     async def _ready(self) -> None:
         self.loops.check_ready()
         await check_schema(self._db, MIGRATIONS)
-
-
-def _channel(target: str, settings: InferenceSettings) -> grpc.aio.Channel:
-    return channel(target, token=service_token(settings.token.get_secret_value()), retryable=_IDEMPOTENT)

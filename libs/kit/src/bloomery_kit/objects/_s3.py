@@ -14,11 +14,14 @@ from urllib.parse import quote, unquote, urlsplit
 import urllib3
 from minio import Minio
 from minio.commonconfig import ComposeSource, CopySource
+from minio.credentials.credentials import Credentials
+from minio.credentials.providers import Provider
 from minio.error import InvalidResponseError, S3Error, ServerError
 
 from bloomery_kit.errors import BloomeryError, Internal, NotFound, ResourceExhausted, Unavailable
 from bloomery_kit.metrics import OBJECT_STORE_SECONDS, timed
 from bloomery_kit.objects._protocol import Content, Data, ObjectStat, SignedRequest, check_key, missing
+from bloomery_kit.rotating import lines, rotating
 from bloomery_kit.settings import S3StoreSettings
 from bloomery_kit.times import Clock, utc_now
 
@@ -234,6 +237,29 @@ class S3ObjectStore:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
+class _Keys(Provider):
+    """The keys that hold now; asked for each request."""
+
+    def __init__(self, settings: S3StoreSettings) -> None:
+        access, secret = settings.access_key, settings.secret_key
+        if settings.access_key_file is not None and settings.secret_key_file is not None:
+            files = (settings.access_key_file, settings.secret_key_file)
+            self._now: Callable[[], Credentials] = rotating("object store", _keys, *files)
+        else:
+            assert access is not None
+            assert secret is not None
+            only = Credentials(access.get_secret_value(), secret.get_secret_value())
+            self._now = lambda: only
+
+    def retrieve(self) -> Credentials:
+        """See the base class."""
+        return self._now()
+
+
+def _keys(access: bytes, secret: bytes) -> Credentials:
+    return Credentials(lines(access)[0], lines(secret)[0])
+
+
 def _client(settings: S3StoreSettings, endpoint: str) -> Minio:
     parts = urlsplit(endpoint)
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/"):
@@ -248,8 +274,7 @@ def _client(settings: S3StoreSettings, endpoint: str) -> Minio:
     )
     return Minio(
         parts.netloc,
-        access_key=settings.access_key.get_secret_value(),
-        secret_key=settings.secret_key.get_secret_value(),
+        credentials=_Keys(settings),
         secure=parts.scheme == "https",
         region=settings.region,
         http_client=pool,

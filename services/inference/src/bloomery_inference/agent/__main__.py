@@ -6,6 +6,7 @@ import logging
 from bloomery_inference.agent.app import AgentApp
 from bloomery_inference.agent.settings import AgentSettings
 from bloomery_kit.auth import OwnerToken
+from bloomery_kit.credentials import owner_tokens
 from bloomery_kit.logging import setup_logging
 from bloomery_kit.metrics import serve_metrics
 from bloomery_kit.server import ServerOptions, ServiceHost, run_until_signal
@@ -18,7 +19,7 @@ async def serve(settings: AgentSettings) -> None:
         serve_metrics(settings.metrics_port)
     # There is nothing to drain but answers about the health.
     options = ServerOptions(bind=settings.bind, port=settings.port, drain_wait=0, drain_grace=1)
-    host = ServiceHost(options, authenticator=OwnerToken(settings.token.get_secret_value()))
+    host = ServiceHost(options, authenticator=OwnerToken(owner_tokens(settings)))
     app = await AgentApp.open(settings)
     app.register(host)
     await app.start()

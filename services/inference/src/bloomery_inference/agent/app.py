@@ -12,8 +12,7 @@ from bloomery_inference.agent.reporting import Reporter
 from bloomery_inference.agent.settings import AgentSettings
 from bloomery_inference.agent.staging import Staging, sweep
 from bloomery_inference.runtime import TritonRuntime
-from bloomery_kit.auth import service_token
-from bloomery_kit.clients import channel
+from bloomery_kit.clients import neighbour
 from bloomery_kit.loops import Loops
 from bloomery_kit.server import ServiceHost
 
@@ -30,9 +29,7 @@ class AgentApp:
     """The agent's parts; `open`, `register`, `start`, `close` in this order."""
 
     def __init__(self, settings: AgentSettings) -> None:
-        roots = settings.neighbour_ca.read_bytes() if settings.neighbour_ca else None
-        token = service_token(settings.token.get_secret_value())
-        self._channel = channel(settings.inference_target, token=token, root_certs=roots)
+        self._channel = neighbour(settings.inference_target, settings)
         self._runtime = TritonRuntime(settings.triton_target, settings.repository)
         own = settings.repository / OWN
         self._staging = Staging(own / "models")

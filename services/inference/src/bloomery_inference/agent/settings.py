@@ -3,20 +3,15 @@
 import socket
 from pathlib import Path
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field
 
-from bloomery_kit.settings import PREFIX
+from bloomery_kit.settings import NeighbourSettings
 
 
-class AgentSettings(BaseSettings):
+class AgentSettings(NeighbourSettings):
     """Settings of the agent beside a Triton server; targets are `host:port`, or `dns:///name:port` of the service."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
     inference_target: str
-    neighbour_ca: Path | None = None
-    """PEM file for TLS to the inference service."""
-    token: SecretStr
     triton_target: str = "127.0.0.1:8001"
     """gRPC endpoint of the Triton server."""
     repository: Path

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 
 from bloomery_kit.auth import OwnerToken
+from bloomery_kit.credentials import owner_tokens
 from bloomery_kit.server import ServiceHost, options_from, run_until_signal
 from bloomery_kit.service import begin
 from bloomery_trainer.app import TrainerApp
@@ -14,7 +15,7 @@ async def main() -> None:
     """Read settings, wire, serve."""
     settings = begin(TrainerSettings)
     options = options_from(settings)
-    authenticator = OwnerToken(settings.token.get_secret_value())
+    authenticator = OwnerToken(owner_tokens(settings))
     host = ServiceHost(options, authenticator=authenticator)
     worker_options = replace(options, bind=settings.worker_bind, port=settings.worker_port, health_port=None)
     workers = ServiceHost(worker_options, authenticator=authenticator, draining=host.draining)

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from bloomery.training.v1 import add_JobServiceServicer_to_server, add_WorkerServiceServicer_to_server
+from bloomery_kit.credentials import database_passwords, owner_tokens
 from bloomery_kit.database import Database
 from bloomery_kit.errors import Unavailable
 from bloomery_kit.leases import Lease
@@ -86,7 +87,7 @@ class TrainerApp:
         `launcher` stands in for the one that the settings name.
         """
         catalogue = Catalogue.load(await recipe_texts(settings))
-        db = Database.connect(settings.database_url, SCHEMA)
+        db = Database.connect(settings.database_url, SCHEMA, passwords=database_passwords(settings))
         await migrate(db, MIGRATIONS)
         worker_port = WorkerPort(settings.worker_target)
         core = Core(
@@ -98,6 +99,7 @@ class TrainerApp:
             launcher=launcher or _launcher(settings),
             feed=EventFeed(db, poll=settings.watch_poll or (None if db.is_sqlite else _WATCH_POLL)),
             worker_target=worker_port.target,
+            owner_tokens=owner_tokens(settings),
         )
         return cls(core, worker_port, draining)
 

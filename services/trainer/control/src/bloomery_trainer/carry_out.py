@@ -190,7 +190,7 @@ class Hands:
 
     async def _launch(self, job: Job) -> None:
         number, nonce, now = job.attempt + 1, new_uid(), self._core.clock()
-        token = self._core.launch_token(job.uid, number, nonce)
+        token = next(iter(self._core.launch_tokens(job.uid, number, nonce)))
         async with self._core.db.write() as tx:
             await leases.fence(tx, self._lease)
             seen = await self._unchanged(tx, job)
@@ -203,7 +203,7 @@ class Hands:
 
     async def _start(self, job: Job, attempt: Attempt) -> None:
         try:
-            await self._core.launcher.launch(self._order(job, attempt))
+            await self._core.launcher.launch(self._order(job, attempt, await self._token(attempt)))
         except LaunchError as error:
             async with self._core.db.write() as tx:
                 await leases.fence(tx, self._lease)
@@ -216,14 +216,21 @@ class Hands:
                 await attempts.launched(tx, attempt, self._core.clock())
         self._core.moved.set()
 
-    def _order(self, job: Job, attempt: Attempt) -> Order:
+    async def _token(self, attempt: Attempt) -> str:
+        """The one whose hash was stored: the owner's may have been exchanged since."""
+        tokens = tuple(self._core.launch_tokens(attempt.job_uid, attempt.number, attempt.nonce))
+        async with self._core.db.read() as tx:
+            known = [token for token in tokens if await attempts.by_token(tx, hashed(token)) is not None]
+        return (*known, *tokens)[0]
+
+    def _order(self, job: Job, attempt: Attempt, token: str) -> Order:
         spec = job.spec
         limit = max(1, math.ceil(spec.deadline_seconds - job.worked_seconds)) if spec.deadline_seconds else 0
         return Order(
             job=JobFacts(job.uid, job.project, job.name, spec.kind, spec.recipe, job.priority, limit, spec.resources),
             attempt=attempt.number,
             environment={TRAINER_TARGET: self._core.worker_target()},
-            secrets={ATTEMPT_TOKEN: self._core.launch_token(job.uid, attempt.number, attempt.nonce)},
+            secrets={ATTEMPT_TOKEN: token},
         )
 
     async def _adopt(self, facts: Facts, action: actions.Adopt) -> None:

@@ -3,10 +3,11 @@
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bloomery_kit.database import Database
+from bloomery_kit.errors import Unauthenticated
 from bloomery_kit.objects import ObjectStore, check_key
 from bloomery_kit.times import Clock, utc_now
 from bloomery_trainer.feed import RESULTS, EventFeed
@@ -30,6 +31,7 @@ class Core:
     launcher: Launcher
     feed: EventFeed
     worker_target: Callable[[], str]
+    owner_tokens: Callable[[], Sequence[str]]
     clock: Clock = utc_now
     moved: asyncio.Event = field(default_factory=asyncio.Event)
     deleted: asyncio.Event = field(default_factory=asyncio.Event)
@@ -45,17 +47,23 @@ class Core:
         self.feed.changed.notify(RESULTS)
         self.moved.set()
 
-    def launch_token(self, job_uid: str, attempt: int, nonce: str) -> str:
-        """The token of an attempt: the same on every replica and for each of its workers, and stored nowhere."""
-        return self._derived("token", job_uid, attempt, nonce)
+    def launch_tokens(self, job_uid: str, attempt: int, nonce: str) -> Mapping[str, str]:
+        """The tokens of an attempt, and by which of the owner's each was made; new attempts get the first.
 
-    def worker_secret(self, attempt: Attempt) -> str:
-        """The secret that the token is exchanged for."""
-        return self._derived("secret", attempt.job_uid, attempt.number, f"{attempt.nonce}/{attempt.worker_id}")
+        They are the same on every replica and for each worker of the attempt, and stored nowhere.
+        """
+        return {_derived(key, "token", job_uid, attempt, nonce): key for key in self.owner_tokens()}
 
-    def _derived(self, use: str, job_uid: str, attempt: int, nonce: str) -> str:
-        key = self.settings.token.get_secret_value().encode()
-        return hmac.new(key, f"{use}/{job_uid}/{attempt}/{nonce}".encode(), hashlib.sha256).hexdigest()
+    def worker_secret(self, token: str, attempt: Attempt) -> str:
+        """The secret that the token is exchanged for. Raise Unauthenticated where the owner's token for it is gone."""
+        key = self.launch_tokens(attempt.job_uid, attempt.number, attempt.nonce).get(token)
+        if key is None:
+            raise Unauthenticated("the owner's token was exchanged since this attempt was launched")
+        return _derived(key, "secret", attempt.job_uid, attempt.number, f"{attempt.nonce}/{attempt.worker_id}")
+
+
+def _derived(key: str, use: str, job_uid: str, attempt: int, nonce: str) -> str:
+    return hmac.new(key.encode(), f"{use}/{job_uid}/{attempt}/{nonce}".encode(), hashlib.sha256).hexdigest()
 
 
 def hashed(secret: str) -> str:

@@ -14,8 +14,8 @@ from bloomery.dataset.v1 import (
     ReleaseReferenceRequest,
 )
 from bloomery.training.v1 import SuggestShapesRequest
-from bloomery_kit.auth import Principal, Role, service_token
-from bloomery_kit.clients import channel
+from bloomery_kit.auth import Principal, Role
+from bloomery_kit.clients import neighbour
 from bloomery_kit.context import principal_var
 from bloomery_trainer.model import Artifact, Job, ProjectImages, Task
 from bloomery_trainer.settings import TrainerSettings
@@ -48,11 +48,9 @@ class Neighbours:
     """Channels to the annotation and dataset services."""
 
     def __init__(self, settings: TrainerSettings) -> None:
-        roots = settings.neighbour_ca.read_bytes() if settings.neighbour_ca else None
-        token = service_token(settings.token.get_secret_value())
         self._channels = [
-            channel(settings.annotation_target, token=token, root_certs=roots, retryable=(_GET_PROJECT,)),
-            channel(settings.dataset_target, token=token, root_certs=roots, retryable=(_GET_VERSION,)),
+            neighbour(settings.annotation_target, settings, retryable=(_GET_PROJECT,)),
+            neighbour(settings.dataset_target, settings, retryable=(_GET_VERSION,)),
         ]
         self._annotation = AnnotationServiceStub(self._channels[0])
         self._dataset = DatasetServiceStub(self._channels[1])

@@ -141,7 +141,6 @@ class TrainerSettings(ServiceSettings):
     worker_port: int = Field(default=50061, ge=0, le=65535)
     annotation_target: str
     dataset_target: str
-    neighbour_ca: Path | None = None
     launcher: LauncherSettings
     worker_target: str | None = Field(
         default=None, validate_default=True, description="host:port that workers dial; the worker port on loopback"

@@ -35,11 +35,11 @@ class Start:
     resume_files: tuple[Input, ...]
 
 
-async def start_of(core: Core, job: Job, attempt: Attempt, resume: Checkpoint | None) -> Start:
+async def start_of(core: Core, job: Job, attempt: Attempt, resume: Checkpoint | None, secret: str) -> Start:
     """All that a worker needs for an attempt that goes on from `resume`, or begins anew."""
     spec = job.spec
     return Start(
-        secret=core.worker_secret(attempt),
+        secret=secret,
         job=job,
         recipe=core.catalogue.get(spec.recipe),
         attempt=attempt,

@@ -64,10 +64,10 @@ class WorkerCalls:
             check_current(job, attempt)
             if attempt.worker_id != worker.id:
                 self._check_free(attempt, worker)
-                job, attempt = await self._bind(tx, job, attempt, worker)
+                job, attempt = await self._bind(tx, job, attempt, worker, token)
                 job = await self._begin(tx, job, resume, damaged)
         self._core.jobs_moved(job.uid)
-        return await start_of(self._core, job, attempt, resume)
+        return await start_of(self._core, job, attempt, resume, self._core.worker_secret(token, attempt))
 
     async def report(self, secret: str, report: Report) -> tuple[Job, Attempt]:
         """Append what is new and extend the lease; return the job and attempt after it."""
@@ -142,7 +142,9 @@ class WorkerCalls:
         if attempt.worker_id is not None:
             raise Unauthenticated("the token was used by another worker")
 
-    async def _bind(self, tx: Transaction, job: Job, attempt: Attempt, worker: Worker) -> tuple[Job, Attempt]:
+    async def _bind(
+        self, tx: Transaction, job: Job, attempt: Attempt, worker: Worker, token: str
+    ) -> tuple[Job, Attempt]:
         now = self._core.clock()
         bound = replace(attempt, worker_id=worker.id)
         await attempts.change(
@@ -151,7 +153,7 @@ class WorkerCalls:
             worker_id=worker.id,
             incarnation=worker.incarnation or attempt.incarnation,
             host=worker.host[:255].replace("\0", ""),
-            secret_hash=hashed(self._core.worker_secret(bound)),
+            secret_hash=hashed(self._core.worker_secret(token, bound)),
             started_at=attempt.started_at or now,
             launched_at=attempt.launched_at or now,
         )

@@ -90,7 +90,8 @@ demo: setup ## from labelled images to predictions; DATA=folder, BLOOMERY_WEIGHT
 protos: setup ## generate the Python stubs from the contracts
 	@.venv/bin/python tools/generate_protos.py
 
-chart: setup ## render the Helm chart's variants, for review: deploy/helm/bloomery/ci/rendered
+chart: setup ## write the chart's dashboards and render its variants, for review: deploy/helm/bloomery/ci/rendered
+	@PYTHONPATH=tools .venv/bin/python -m dashboards
 	@PYTHONPATH=tools .venv/bin/python tools/render_chart.py
 
 images: ## build the container images; IMAGES="control worker", BUILDER, PREFIX, TAG
@@ -99,7 +100,7 @@ images: ## build the container images; IMAGES="control worker", BUILDER, PREFIX,
 bench: setup ## every measurement in benchmarks/, or one of them: NAME=predict
 	@for file in benchmarks/$(NAME).py; do echo "== $$file"; PYTHONPATH=tools .venv/bin/python "$$file" $(ARGS); done
 
-parts: setup ## install the servers that the tests use: MinIO, PostgreSQL, Triton
+parts: setup ## install the servers that the tests use: MinIO, PostgreSQL, Triton, Prometheus
 	@PYTHONPATH=tools .venv/bin/python -m real_parts
 
 clean: ## remove the environments and caches in the checkout

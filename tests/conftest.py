@@ -18,6 +18,7 @@ from real_parts.disk import Filler, mount_small_disk
 from real_parts.helm import ensure_helm
 from real_parts.minio import MinioServer, ensure_minio, run_minio
 from real_parts.postgres import PostgresServer, run_postgres
+from real_parts.prometheus import ensure_prometheus
 from real_parts.triton import TritonServer, ensure_triton, run_triton
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,6 +60,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         try:
             if "helm" in wanted:
                 ensure_helm()
+            if "promtool" in wanted:
+                ensure_prometheus()
             if "minio" in wanted:
                 ensure_minio()
             if "triton" in wanted:
@@ -118,6 +121,12 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
 def helm() -> Path:
     """Return the program that renders and installs charts."""
     return ensure_helm() / "helm"
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Path:
+    """Return the program that checks and tries rules; the server lies beside it."""
+    return ensure_prometheus() / "promtool"
 
 
 @pytest.fixture(scope="session")

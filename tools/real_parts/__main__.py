@@ -5,12 +5,19 @@ import time
 from real_parts.helm import ensure_helm
 from real_parts.minio import ensure_minio
 from real_parts.postgres import ensure_postgres
+from real_parts.prometheus import ensure_prometheus
 from real_parts.triton import ensure_triton
 
 
 def main() -> None:
     """Install what is missing, one after the other, and say where each is."""
-    parts = (("Helm", ensure_helm), ("PostgreSQL", ensure_postgres), ("Triton", ensure_triton), ("MinIO", ensure_minio))
+    parts = (
+        ("Helm", ensure_helm),
+        ("Prometheus", ensure_prometheus),
+        ("PostgreSQL", ensure_postgres),
+        ("Triton", ensure_triton),
+        ("MinIO", ensure_minio),
+    )
     for name, ensure in parts:
         started = time.monotonic()
         print(f"{name}: ", end="", flush=True)

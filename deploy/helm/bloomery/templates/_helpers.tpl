@@ -141,6 +141,7 @@ spec:
   template:
     metadata:
       labels: {{- include "bloomery.labels" . | nindent 8 }}
+      annotations: {{- include "bloomery.scraped" 9090 | nindent 8 }}
     spec:
       {{- include "bloomery.pod" . | nindent 6 }}
       {{- include "bloomery.spread" . | nindent 6 }}
@@ -237,6 +238,12 @@ spec:
   maxUnavailable: 1
   selector:
     matchLabels: {{- include "bloomery.selector" . | nindent 6 }}
+{{- end }}
+
+{{/* How a Prometheus that goes by annotations finds the metrics of a pod; the argument is their port. */}}
+{{- define "bloomery.scraped" -}}
+prometheus.io/scrape: "true"
+prometheus.io/port: {{ . | quote }}
 {{- end }}
 
 {{/* Where one service finds another. */}}

@@ -18,6 +18,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bloomery_kit import sqlite_driver
+from bloomery_kit.connections import measure_connections
 from bloomery_kit.database_errors import unreachable
 from bloomery_kit.errors import Unavailable
 
@@ -76,7 +77,7 @@ def sqlite_engine(url: str, pool_size: int, threads: "WeakSet[Thread]", *, write
     event.listen(engine.sync_engine, "connect", lambda made, _: _prepare_sqlite(made, cache))
     event.listen(engine.sync_engine, "connect", _close_for_certain)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
-    return engine
+    return measure_connections(engine, 4 * pool_size)
 
 
 def _prepare_sqlite(connection: Any, cache_kib: int) -> None:
@@ -144,7 +145,7 @@ def postgres_engine(
     event.listen(engine.sync_engine, "begin", begin)
     event.listen(engine.sync_engine, "connect", _mind_the_peer)
     event.listen(engine.sync_engine, "handle_error", _give_up_the_silent)
-    return engine
+    return measure_connections(engine, 2 * pool_size)
 
 
 async def _connect(passwords: Passwords, **about: Any) -> Any:

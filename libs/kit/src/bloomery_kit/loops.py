@@ -52,6 +52,7 @@ class Loops:
 
     def add(self, name: str, work: Work, pause: float | Work) -> None:
         """Do `work` again and again, with `pause` between: seconds, or something that waits for news."""
+        FAILURES.labels(name)
         self._loops.append(_Loop(name, work, pause))
 
     def start(self) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from importlib.metadata import version
 from threading import Event, Thread
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -20,6 +21,14 @@ _STOP_SECONDS = 5.0
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
+_BUILD = Gauge("bloomery_build_info", "1, under the version that runs.", ("version",), registry=REGISTRY)
+_BUILD.labels(version("bloomery-kit")).set(1)
+SERVICE_READY = Gauge(
+    "bloomery_service_ready",
+    "1 for a service that can do its work, as its health says.",
+    ("service",),
+    registry=REGISTRY,
+)
 
 _METHOD = ("grpc_type", "grpc_service", "grpc_method")
 STARTED = Counter("grpc_server_started_total", "Calls begun.", _METHOD, registry=REGISTRY)
@@ -42,6 +51,7 @@ STREAMING = Histogram(
 )
 IN_FLIGHT = Gauge("bloomery_grpc_inflight_rpcs", "Calls being served.", ("grpc_type",), registry=REGISTRY)
 REJECTED = Counter("bloomery_grpc_rejected_total", "Calls refused unserved.", ("reason",), registry=REGISTRY)
+REJECTED.labels("in_flight")
 LOOP_LAG = Histogram(
     "bloomery_event_loop_lag_seconds",
     "How late the event loop wakes a sleeper.",

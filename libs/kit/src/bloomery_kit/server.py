@@ -20,7 +20,7 @@ from bloomery_kit.auth import Authenticator
 from bloomery_kit.clients import DEFAULT_MESSAGE_BYTES
 from bloomery_kit.interceptors import Limits, server_interceptors
 from bloomery_kit.loops import Loops
-from bloomery_kit.metrics import measure_loop_lag
+from bloomery_kit.metrics import SERVICE_READY, measure_loop_lag
 from bloomery_kit.pipeline import Pipeline
 from bloomery_kit.rotating import LOOK_SECONDS, look_at_all, rotating
 from bloomery_kit.rotating import LOOP as CREDENTIALS
@@ -183,7 +183,7 @@ class ServiceHost:
         ready = dict(zip(checks, await asyncio.gather(*map(self._is_ready, checks)), strict=True))
         fit = ready[self._check_loops]
         for name, check in {"": None, **self._checks}.items():
-            await self._health.set(name, _SERVING if fit and (check is None or ready[check]) else _NOT_SERVING)
+            await self._tell(name, is_ready=fit and (check is None or ready[check]))
         if self._doubt is not None:
             self._doubt.cancel()
         self._doubt = asyncio.create_task(self._turn_away())
@@ -198,7 +198,12 @@ class ServiceHost:
         await asyncio.sleep(self.options.ready_interval)
         _log.error("nothing checks the health any more; restart this replica")
         for name in ("", *self._checks):
-            await self._health.set(name, _NOT_SERVING)
+            await self._tell(name, is_ready=False)
+
+    async def _tell(self, name: str, *, is_ready: bool) -> None:
+        await self._health.set(name, _SERVING if is_ready else _NOT_SERVING)
+        if name:
+            SERVICE_READY.labels(name).set(is_ready)
 
     async def _is_ready(self, check: ReadyCheck) -> bool:
         try:

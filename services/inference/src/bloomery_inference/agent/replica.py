@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 from bloomery_inference.agent.model import Plan, PlannedModel, Report
 from bloomery_inference.serving.model import LoadedModel, LoadState
@@ -37,6 +37,24 @@ LOADS = Counter(
 LOSSES = Counter(
     "bloomery_replica_losses_total", "Restarts of the runtime in which it lost its models.", registry=REGISTRY
 )
+_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+LOAD_SECONDS = Histogram(
+    "bloomery_replica_load_seconds",
+    "Time to fetch a model, load it and let it answer a sample, where that went well.",
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+CONVERGENCE_SECONDS = Histogram(
+    "bloomery_replica_convergence_seconds",
+    "From a plan that differs to all that it asks for being ready or failed.",
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+RUNTIME_UP = Gauge("bloomery_replica_runtime_up", "1 while the runtime of this replica answers.", registry=REGISTRY)
+for _state in (LoadState.READY, LoadState.LOADING, LoadState.FAILED):
+    LOADS.labels(_state)
+for _state in LoadState:
+    MODELS.labels(_state)
 _SAMPLE_SECONDS = 30.0
 _IDLE_SECONDS = 60.0
 _FAILED_PAUSE = 30.0
@@ -75,6 +93,7 @@ class Replica:
         self._retry = retry
         self._clock = clock
         self._plan: Plan | None = None
+        self._planned = clock()
         self._states: dict[str, LoadedModel] = {}
         self._waits: dict[str, _Wait] = {}
         self._served: set[str] = set()
@@ -95,6 +114,7 @@ class Replica:
     def want(self, plan: Plan) -> None:
         """Take a plan, or the same one with requests that are signed anew, as soon as the present model is through."""
         if not plan.is_same(self._plan):
+            self._planned = self._clock()
             self._news.wake()
         self._plan = plan
 
@@ -183,8 +203,10 @@ class Replica:
             raise
         self._waits.pop(model.uid, None)
         self._served.add(model.uid)
-        self._set(LoadedModel(model.uid, LoadState.READY, load_ms=(self._clock() - began) * 1000))
+        seconds = self._clock() - began
+        self._set(LoadedModel(model.uid, LoadState.READY, load_ms=seconds * 1000))
         LOADS.labels(LoadState.READY).inc()
+        LOAD_SECONDS.observe(seconds)
 
     async def _try_out(self, model: PlannedModel) -> None:
         """Let a model answer its sample, and free one that does not. Raise Unavailable where nobody can say."""
@@ -221,6 +243,7 @@ class Replica:
                 await self._free(uid)
         if self._observed != plan.generation:
             self._observed = plan.generation
+            CONVERGENCE_SECONDS.observe(self._clock() - self._planned)
             self.changed.wake()
 
     async def _free(self, uid: str) -> None:
@@ -243,6 +266,7 @@ class Replica:
         return not self._is_ready(uid) and (wait is None or wait.due <= self._clock())
 
     def _see(self, *, away: str) -> None:
+        RUNTIME_UP.set(not away)
         if away != self._away:
             self._away = away
             self.changed.wake()

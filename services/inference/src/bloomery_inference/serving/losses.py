@@ -4,12 +4,13 @@ from bloomery_inference.convert import variant_name
 from bloomery_inference.model import Variant
 from bloomery_inference.serving.model import FORMATS
 from bloomery_inference.store import deployments, variants
-from bloomery_kit.alerts import alert
+from bloomery_kit.alerts import ALERTS, alert
 from bloomery_kit.database import Database
 from bloomery_kit.loops import guarded
 from bloomery_kit.objects import ObjectStore
 
 EVENT = "served_files_missing"
+ALERTS.labels(EVENT)
 
 
 class Losses:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from bloomery_inference.names import Selector
+from bloomery_inference.serving import measured
 from bloomery_inference.serving.model import Deployment, LoadState, Replica
 from bloomery_inference.serving.plans import PLANS
 from bloomery_inference.serving.replicas import DEPLOYMENTS
@@ -139,6 +140,7 @@ class Rollouts:
             found = await deployments.all_unpaused(tx)
             facts = {runtime: await self._facts(tx, runtime) for runtime in {one.runtime for one in found}}
         self._is_busy = any(one.drained is not None or one.observed != one.generation or one.failure for one in found)
+        measured.tell(found, {runtime: seen.known for runtime, seen in facts.items()})
         return [one for one in found if self._values(one, facts[one.runtime])]
 
     def _values(self, deployment: Deployment, facts: Facts) -> dict[str, object]:

@@ -124,7 +124,7 @@ async def finish(
     moved = await jobs.move(tx, job, now=now, to=state, reason=reason, **changes)
     metrics.FINISHED.labels(job.spec.kind.name, state.name, reason.code if reason else "").inc()
     if reason is not None and reason.code == reasons.UNSAFE_FILE:
-        alert("unsafe_file", reason.message, job=job.name, creator=job.creator)
+        alert(metrics.UNSAFE_FILE, reason.message, job=job.name, creator=job.creator)
     if job.start_time is not None:
         metrics.RUN_SECONDS.labels(job.spec.kind.name).observe(max(0.0, (now - job.start_time).total_seconds()))
     return moved
@@ -146,9 +146,17 @@ async def end_attempt(
     await attempts.change(
         tx, attempt, outcome=outcome.value, end_reason=reason, ended_at=now, finish_state=finish_state
     )
+    metrics.ENDED.labels(outcome, _fault(reason)).inc()
     worked = count_work(job, attempt)
     await jobs.note(tx, job.uid, worked_seconds=worked)
     return replace(job, worked_seconds=worked)
+
+
+def _fault(reason: Reason | None) -> str:
+    """What was at fault where an attempt ended for a reason, as `metrics.FAULTS` lists it."""
+    if reason is None:
+        return "none"
+    return "infrastructure" if reason.code in reasons.INFRASTRUCTURE | reasons.REFUSALS else "work"
 
 
 def count_work(job: Job, attempt: Attempt) -> float:

@@ -60,4 +60,6 @@ class Leadership:
     def _set(self, lease: Lease | None) -> None:
         self.lease = lease
         metrics.LEADER.set(lease is not None)
+        if lease is None:
+            metrics.forget_jobs()
         metrics.EPOCH.set(lease.epoch if lease else 0)

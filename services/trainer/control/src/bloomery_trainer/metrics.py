@@ -2,7 +2,9 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from bloomery_kit.alerts import ALERTS
 from bloomery_kit.metrics import REGISTRY
+from bloomery_trainer.model import SUCCESSORS, TERMINAL, Kind, Outcome
 
 _LONG = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 
@@ -13,6 +15,13 @@ FINISHED = Counter(
     "bloomery_training_finished_total", "Jobs that became terminal.", ("kind", "outcome", "reason"), registry=REGISTRY
 )
 ATTEMPTS = Counter("bloomery_training_attempts_total", "Attempts begun.", ("kind",), registry=REGISTRY)
+FAULTS = ("none", "work", "infrastructure")
+ENDED = Counter(
+    "bloomery_training_attempts_ended_total",
+    "Attempts that ended, by outcome and by what was at fault: nothing, the work itself, or what carries it.",
+    ("outcome", "fault"),
+    registry=REGISTRY,
+)
 QUEUE_SECONDS = Histogram(
     "bloomery_training_queue_seconds", "From waiting to launched.", buckets=_LONG, registry=REGISTRY
 )
@@ -60,8 +69,42 @@ WATCH_COALESCED = Counter("bloomery_watch_coalesced_total", "Measurements merged
 WATCH_LAG = Histogram(
     "bloomery_watch_lag_seconds",
     "From an event's commit to the replica's feed.",
-    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
     registry=REGISTRY,
 )
 WATCH_RESUMES = Counter("bloomery_watch_resumes_total", "Watches that began with a cursor.", registry=REGISTRY)
 WATCH_CLOSED = Counter("bloomery_watch_closed_total", "Watches ended by the server.", ("reason",), registry=REGISTRY)
+
+UNSAFE_FILE = "unsafe_file"
+"""The alert of a file that would run code."""
+
+
+def _begin_at_zero() -> None:
+    """Let series whose labels are known begin at 0: the first increase of one that was not there shows in no rate."""
+    ALERTS.labels(UNSAFE_FILE)
+    for kind in Kind:
+        ATTEMPTS.labels(kind.name)
+        for state in TERMINAL:
+            FINISHED.labels(kind.name, state.name, "")
+    for outcome in Outcome:
+        for fault in FAULTS:
+            ENDED.labels(outcome, fault)
+    for result in ("kept", "ignored"):
+        CHECKPOINTS.labels(result)
+    for result in ("new", "heartbeat", "repeated"):
+        REPORTS.labels(result)
+    for reason in ("age", "drain"):
+        WATCH_CLOSED.labels(reason)
+    forget_jobs()
+
+
+def forget_jobs() -> None:
+    """Tell nothing of the jobs any more, as whoever leads now tells it."""
+    for state in SUCCESSORS:
+        JOBS.labels(state.name).set(0)
+    WAITING.clear()
+    for gauge in (SILENCE, STALLED, UNREADABLE):
+        gauge.set(0)
+
+
+_begin_at_zero()

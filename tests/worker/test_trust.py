@@ -44,8 +44,14 @@ async def server(cells: Version) -> AsyncIterator[grpc.aio.Server]:
     await server.stop(0)
 
 
-async def begin(port: int, roots: bytes) -> None:
-    worker = WorkerClient(f"127.0.0.1:{port}", root_certificates=roots)
+def written(folder: Path, roots: bytes) -> Path:
+    file = folder / "roots.crt"
+    file.write_bytes(roots)
+    return file
+
+
+async def begin(port: int, folder: Path, roots: bytes) -> None:
+    worker = WorkerClient(f"127.0.0.1:{port}", root_certificates=written(folder, roots))
     try:
         await worker.start(REQUEST)
     finally:
@@ -56,7 +62,7 @@ async def test_a_certificate_of_the_authority_that_is_given_is_trusted(server: g
     pair = issue(tmp_path, "trainer")
     port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
     await server.start()
-    await begin(port, pair[1])
+    await begin(port, tmp_path, pair[1])
 
 
 @pytest.mark.parametrize("wrong", ["authority", "host", "file", "plain"])
@@ -77,7 +83,7 @@ async def test_whoever_is_not_trusted_is_told_and_is_worth_another_attempt(
     port = bind("127.0.0.1:0")
     await server.start()
     with pytest.raises(TrustError, match=told[wrong]) as refused:
-        await begin(port, roots)
+        await begin(port, tmp_path, roots)
     reason = classify(refused.value)
     assert (reason.code, reason.retriable) == ("WORKER_LOST", True)
     assert "BLOOMERY_TRAINER_CA" in reason.hint
@@ -98,7 +104,28 @@ async def test_a_certificate_that_is_being_replaced_costs_no_attempt(
     credentials = grpc.dynamic_ssl_server_credentials(current(), current)
     port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()
-    await begin(port, new[1])
+    await begin(port, tmp_path, new[1])
+
+
+async def test_an_authority_is_exchanged_while_an_attempt_goes_on(server: grpc.aio.Server, tmp_path: Path) -> None:
+    old, new = (issue(tmp_path, name) for name in ("old", "new"))
+    served = [old]
+
+    def current() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration(served)
+
+    port = server.add_secure_port("127.0.0.1:0", grpc.dynamic_ssl_server_credentials(current(), current))
+    await server.start()
+    roots = written(tmp_path, old[1])
+    worker = WorkerClient(f"127.0.0.1:{port}", root_certificates=roots)
+    await worker.start(REQUEST)
+    served[:] = [new]
+    await worker.report(1, [], phase="training", stalled=False)
+    written(tmp_path, new[1])
+    await worker.report(1, [], phase="training", stalled=False)
+    roots.unlink()
+    await worker.report(1, [], phase="training", stalled=False)
+    await worker.close()
 
 
 async def test_a_file_of_certificates_that_is_missing_is_told(tmp_path: Path) -> None:

@@ -72,7 +72,10 @@ def check(client: Client, project: Project, folder: Path, scratch: Path) -> None
 def main() -> int:
     """Do it in a project of its own, which goes afterwards."""
     name = f"helm-test-{uuid.uuid4().hex[:8]}"
-    with Client(project=name) as client, tempfile.TemporaryDirectory() as scratch:
+    with (
+        Client(project=name, token=os.environ["BLOOMERY_TOKEN"].splitlines()[0]) as client,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
         print("services", flush=True)
         list(client.projects()), list(client.recipes()), list(client.models()), list(client.datasets())
         project = client.create_project(name)

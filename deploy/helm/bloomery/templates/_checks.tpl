@@ -18,6 +18,12 @@
 {{- $problems = append $problems "objectStore.existingSecret is missing: name a Secret with `object-store-access-key` and `object-store-secret-key`" -}}
 {{- end -}}
 {{- end -}}
+{{- if and .Values.tls.certManager.enabled (not .Values.tls.certManager.authorityConfigMap) -}}
+{{- $problems = append $problems "tls.certManager.authorityConfigMap is missing: name a ConfigMap whose `ca.crt` is the issuer's authority, also in the namespace of the workers, as trust-manager makes it" -}}
+{{- end -}}
+{{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) -}}
+{{- $problems = append $problems "gateway.parentRefs is missing: say which Gateway takes the routes, such as [{name: public, namespace: gateways}]" -}}
+{{- end -}}
 {{- if $problems -}}
 {{- fail (printf "\n- %s" (join "\n- " $problems)) -}}
 {{- end -}}

@@ -23,9 +23,7 @@ labels:
 {{/* What every pod begins with; `user` is its numeric user. */}}
 {{- define "bloomery.pod" -}}
 automountServiceAccountToken: {{ .account | default false }}
-{{- if .account }}
 serviceAccountName: {{ .root.Release.Name }}-{{ .component }}
-{{- end }}
 # Variables that tell where Services are would be taken for settings: their names begin alike.
 enableServiceLinks: false
 securityContext:
@@ -82,6 +80,82 @@ securityContext:
 {{- end }}
 {{- end }}
 
+{{/* What the release consists of; each has a certificate and an account. */}}
+{{- define "bloomery.components" -}}
+{{- $found := keys .Values.services | sortAlpha -}}
+{{- if eq .Values.database.mode "embedded" }}{{ $found = append $found "postgres" }}{{ end -}}
+{{- if eq .Values.objectStore.mode "embedded" }}{{ $found = append $found "minio" }}{{ end -}}
+{{- if eq .Values.triton.mode "embedded" }}{{ $found = append $found "triton" }}{{ end -}}
+{{- if not .Values.gateway.enabled }}{{ $found = append $found "proxy" }}{{ end -}}
+{{ toJson $found }}
+{{- end }}
+
+{{/* The Secrets with certificates, and for which names and addresses each is. */}}
+{{- define "bloomery.certificates" -}}
+{{- $found := dict -}}
+{{- range $component := include "bloomery.components" . | fromYamlArray -}}
+{{- $names := list -}}
+{{- range $service := list (printf "%s-%s" $.Release.Name $component) (printf "%s-%s-pods" $.Release.Name $component) -}}
+{{- $names = concat $names (list $service (printf "%s.%s" $service $.Release.Namespace) (printf "%s.%s.svc" $service $.Release.Namespace)) -}}
+{{- end -}}
+{{- $_ := set $found (printf "%s-%s-tls" $.Release.Name $component) (dict "names" $names "addresses" list) -}}
+{{- end -}}
+{{- if not .Values.tls.existingSecret -}}
+{{- $host := include "bloomery.host" . -}}
+{{- $ip := regexMatch "^([0-9.]+|\\[.*\\])$" $host -}}
+{{- $_ := set $found (include "bloomery.certificate" .) (dict "names" (ternary (list) (list $host) $ip) "addresses" (ternary (list (trimAll "[]" $host)) (list) $ip)) -}}
+{{- end -}}
+{{ toJson $found }}
+{{- end }}
+
+{{/* The ConfigMap, also in the namespace of the workers, with the authority of the release's own certificates. */}}
+{{- define "bloomery.ownAuthority" -}}
+{{ ternary .Values.tls.certManager.authorityConfigMap (printf "%s-authority" .Release.Name) .Values.tls.certManager.enabled }}
+{{- end }}
+
+{{/* The certificate of a component, and the authorities of all; arguments: root, component, mode. */}}
+{{- define "bloomery.tlsVolume" -}}
+- name: tls
+  secret: {secretName: {{ .root.Release.Name }}-{{ .component }}-tls{{ with .mode }}, defaultMode: {{ . }}{{ end }}}
+{{- end }}
+
+{{- define "bloomery.tlsMount" -}}
+- {name: tls, mountPath: /etc/bloomery/tls, readOnly: true}
+{{- end }}
+
+{{/* What each component serves of the contracts. */}}
+{{- define "bloomery.served" -}}
+annotation: [bloomery.annotation.v1.AnnotationService]
+dataset: [bloomery.dataset.v1.DatasetService]
+trainer: [bloomery.training.v1.JobService]
+inference:
+  - bloomery.inference.v1.ModelService
+  - bloomery.inference.v1.PredictionService
+  - bloomery.inference.v1.DeploymentService
+  - bloomery.inference.v1.ServingService
+{{- end }}
+
+{{/* A HorizontalPodAutoscaler; arguments: root, component, autoscaling. */}}
+{{- define "bloomery.autoscaler" -}}
+{{- if .autoscaling.enabled }}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata:
+  {{- include "bloomery.metadata" . | nindent 2 }}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: {{ .root.Release.Name }}-{{ .component }}}
+  minReplicas: {{ .autoscaling.minReplicas }}
+  maxReplicas: {{ .autoscaling.maxReplicas }}
+  metrics:
+    - type: Resource
+      resource: {name: cpu, target: {type: Utilization, averageUtilization: {{ .autoscaling.cpu }}}}
+  behavior:
+    # A replica that goes ends its watches and streams: rarely, and one after the other.
+    scaleDown: {stabilizationWindowSeconds: 600, policies: [{type: Pods, value: 1, periodSeconds: 120}]}
+{{- end }}
+{{- end }}
+
 {{/* Host of publicEndpoint, without its port. */}}
 {{- define "bloomery.host" -}}
 {{ regexReplaceAll ":[0-9]+$" (trimPrefix "https://" .Values.publicEndpoint) "" }}
@@ -93,16 +167,48 @@ securityContext:
   valueFrom: {secretKeyRef: {name: {{ .secret }}, key: {{ .key }}}}
 {{- end }}
 
+{{/* What services read from files, which may be exchanged: one volume, so that all of it changes at one moment. */}}
+{{- define "bloomery.credentialsVolume" -}}
+- name: credentials
+  projected:
+    sources:
+      - secret:
+          name: {{ include "bloomery.credentials" . }}
+          items:
+            - {key: token, path: token}
+            {{- if eq .Values.database.mode "embedded" }}
+            - {key: database-password, path: database-password}
+            {{- end }}
+      {{- if and (eq .Values.database.mode "external") .Values.database.passwordKey }}
+      - secret:
+          name: {{ .Values.database.existingSecret }}
+          items: [{key: {{ .Values.database.passwordKey }}, path: database-password}]
+      {{- end }}
+      - secret:
+          name: {{ include "bloomery.storeCredentials" . }}
+          items:
+            - {key: object-store-access-key, path: object-store-access-key}
+            - {key: object-store-secret-key, path: object-store-secret-key}
+{{- end }}
+
+{{- define "bloomery.credentialsMount" -}}
+- {name: credentials, mountPath: /etc/bloomery/credentials, readOnly: true}
+{{- end }}
+
 {{/* Settings of every service. */}}
 {{- define "bloomery.settings" -}}
-{{- $credentials := include "bloomery.credentials" . -}}
-{{- $store := include "bloomery.storeCredentials" . -}}
-{{ include "bloomery.secretVariable" (dict "name" "BLOOMERY_TOKEN" "secret" $credentials "key" "token") }}
+- {name: BLOOMERY_TOKEN_FILE, value: /etc/bloomery/credentials/token}
+- {name: BLOOMERY_TLS_CERTIFICATE, value: /etc/bloomery/tls/tls.crt}
+- {name: BLOOMERY_TLS_KEY, value: /etc/bloomery/tls/tls.key}
+- {name: BLOOMERY_NEIGHBOUR_CA, value: /etc/bloomery/tls/ca.crt}
 {{- if eq .Values.database.mode "external" }}
 {{ include "bloomery.secretVariable" (dict "name" "BLOOMERY_DATABASE_URL" "secret" .Values.database.existingSecret "key" "url") }}
 {{- else }}
-{{ include "bloomery.secretVariable" (dict "name" "DATABASE_PASSWORD" "secret" $credentials "key" "database-password") }}
-- {name: BLOOMERY_DATABASE_URL, value: "postgresql+asyncpg://bloomery:$(DATABASE_PASSWORD)@{{ .Release.Name }}-postgres:5432/bloomery"}
+- {name: BLOOMERY_DATABASE_URL, value: "postgresql+asyncpg://bloomery@{{ .Release.Name }}-postgres:5432/bloomery?ssl=verify-full"}
+- {name: PGSSLROOTCERT, value: /etc/bloomery/tls/ca.crt}
+{{- end }}
+{{- if or (eq .Values.database.mode "embedded") .Values.database.passwordKey }}
+- {name: BLOOMERY_DATABASE_PASSWORD_FILE, value: /etc/bloomery/credentials/database-password}
 {{- end }}
 - {name: BLOOMERY_OBJECT_STORE__KIND, value: s3}
 - {name: BLOOMERY_OBJECT_STORE__BUCKET, value: {{ .Values.objectStore.bucket | quote }}}
@@ -111,11 +217,12 @@ securityContext:
 - {name: BLOOMERY_OBJECT_STORE__ENDPOINT, value: {{ .Values.objectStore.endpoint | quote }}}
 - {name: BLOOMERY_OBJECT_STORE__PUBLIC_ENDPOINT, value: {{ .Values.objectStore.publicEndpoint | quote }}}
 {{- else }}
-- {name: BLOOMERY_OBJECT_STORE__ENDPOINT, value: "http://{{ .Release.Name }}-minio:9000"}
+- {name: BLOOMERY_OBJECT_STORE__ENDPOINT, value: "https://{{ .Release.Name }}-minio:9000"}
 - {name: BLOOMERY_OBJECT_STORE__PUBLIC_ENDPOINT, value: {{ .Values.publicEndpoint | quote }}}
+- {name: BLOOMERY_OBJECT_STORE__CA_CERTS, value: /etc/bloomery/tls/ca.crt}
 {{- end }}
-{{ include "bloomery.secretVariable" (dict "name" "BLOOMERY_OBJECT_STORE__ACCESS_KEY" "secret" $store "key" "object-store-access-key") }}
-{{ include "bloomery.secretVariable" (dict "name" "BLOOMERY_OBJECT_STORE__SECRET_KEY" "secret" $store "key" "object-store-secret-key") }}
+- {name: BLOOMERY_OBJECT_STORE__ACCESS_KEY_FILE, value: /etc/bloomery/credentials/object-store-access-key}
+- {name: BLOOMERY_OBJECT_STORE__SECRET_KEY_FILE, value: /etc/bloomery/credentials/object-store-secret-key}
 - {name: BLOOMERY_PORT, value: "50051"}
 - {name: BLOOMERY_HEALTH_PORT, value: "50050"}
 - {name: BLOOMERY_METRICS_PORT, value: "9090"}
@@ -133,7 +240,9 @@ kind: Deployment
 metadata:
   {{- include "bloomery.metadata" . | nindent 2 }}
 spec:
+  {{- if not $values.autoscaling.enabled }}
   replicas: {{ $values.replicas }}
+  {{- end }}
   strategy:
     rollingUpdate: {maxUnavailable: 0, maxSurge: 1}
   selector:
@@ -195,12 +304,16 @@ spec:
           resources: {{- toYaml $values.resources | nindent 12 }}
           volumeMounts:
             - {name: scratch, mountPath: /tmp}
+            {{- include "bloomery.credentialsMount" . | nindent 12 }}
+            {{- include "bloomery.tlsMount" . | nindent 12 }}
             {{- if .recipes }}
             - {name: recipes, mountPath: /etc/bloomery/recipes, readOnly: true}
             {{- end }}
       volumes:
         - name: scratch
           emptyDir: {}
+        {{- include "bloomery.credentialsVolume" .root | nindent 8 }}
+        {{- include "bloomery.tlsVolume" (dict "root" .root "component" .component) | nindent 8 }}
         {{- with .recipes }}
         - name: recipes
           configMap: {name: {{ . }}}
@@ -213,7 +326,7 @@ metadata:
 spec:
   selector: {{- include "bloomery.selector" . | nindent 4 }}
   ports:
-    - {name: grpc, port: 50051, targetPort: grpc, appProtocol: kubernetes.io/h2c}
+    - {name: grpc, port: 50051, targetPort: grpc}
 ---
 apiVersion: v1
 kind: Service
@@ -238,6 +351,7 @@ spec:
   maxUnavailable: 1
   selector:
     matchLabels: {{- include "bloomery.selector" . | nindent 6 }}
+{{- include "bloomery.autoscaler" (dict "root" .root "component" .component "autoscaling" $values.autoscaling) }}
 {{- end }}
 
 {{/* How a Prometheus that goes by annotations finds the metrics of a pod; the argument is their port. */}}
@@ -290,8 +404,8 @@ spec:
 {{- define "bloomery.authority" -}}
 {{- if .Values.tls.authorityConfigMap -}}
 {{ .Values.tls.authorityConfigMap }}
-{{- else if and (not .Values.tls.existingSecret) (eq .Values.objectStore.mode "embedded") -}}
-{{ .Release.Name }}-authority
+{{- else if and (not .Values.tls.existingSecret) (not .Values.gateway.enabled) (eq .Values.objectStore.mode "embedded") -}}
+{{ include "bloomery.ownAuthority" . }}
 {{- end }}
 {{- end }}
 

@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 import grpc.aio
@@ -29,6 +31,9 @@ from bloomery.training.v1 import (
 )
 from bloomery_worker.failures import TrustError
 from bloomery_worker.retrying import Policy, again, at_most, for_a_while
+
+if TYPE_CHECKING:
+    from bloomery.training.v1.worker_service_pb2_grpc import WorkerServiceAsyncStub
 
 T = TypeVar("T")
 
@@ -90,18 +95,42 @@ def _is_fault(problem: Exception) -> bool:
 class WorkerClient:
     """Calls on behalf of one attempt. Every method raises FencedError when the attempt is no longer the job's."""
 
-    def __init__(self, target: str, *, root_certificates: bytes | None = None) -> None:
-        if root_certificates is None:
-            self._channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
-        else:
-            credentials = grpc.ssl_channel_credentials(root_certificates)
-            self._channel = grpc.aio.secure_channel(target, credentials, options=_OPTIONS)
-        self._stub = WorkerServiceStub(self._channel)
+    def __init__(self, target: str, *, root_certificates: Path | None = None) -> None:
+        """`root_certificates` is a PEM file that may change. Raises TrustError where it cannot be read."""
+        self._target, self._file = target, root_certificates
+        self._channels: list[grpc.aio.Channel] = []
         self._secret = ""
+        self._trusted: bytes | None = None
+        if self._file is not None:
+            try:
+                self._trusted = self._file.read_bytes()
+            except OSError as problem:
+                raise TrustError(str(problem)) from problem
+        self._connect()
+
+    def _connect(self) -> None:
+        if self._trusted is None:
+            channel = grpc.aio.insecure_channel(self._target, options=_OPTIONS)
+        else:
+            credentials = grpc.ssl_channel_credentials(self._trusted)
+            channel = grpc.aio.secure_channel(self._target, credentials, options=_OPTIONS)
+        self._channels.append(channel)
+        self._stub_now = WorkerServiceStub(channel)
+
+    @property
+    def _stub(self) -> "WorkerServiceAsyncStub":
+        """Of a channel that trusts what is trusted now: authorities are exchanged while an attempt goes on."""
+        if self._file is not None:
+            with suppress(OSError):
+                if (trusted := self._file.read_bytes()) != self._trusted:
+                    self._trusted = trusted
+                    self._connect()
+        return self._stub_now
 
     async def close(self) -> None:
-        """Closes the connection."""
-        await self._channel.close()
+        """Closes the connections."""
+        for channel in self._channels:
+            await channel.close()
 
     async def start(self, request: StartAttemptRequest) -> StartAttemptResponse:
         """Binds this process to its attempt, however long the service is away. Raises TrustError too."""

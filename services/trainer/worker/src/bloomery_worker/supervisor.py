@@ -8,7 +8,6 @@ import signal
 import socket
 import time
 from functools import cached_property
-from pathlib import Path
 from uuid import uuid4
 
 import httpx
@@ -68,10 +67,9 @@ _LOG = logging.getLogger(__name__)
 async def supervise(settings: WorkerSettings) -> LastWords:
     """Runs the attempt to its end."""
     forget_token()
-    certificates = _certificates(settings.root_certificates)
+    client = WorkerClient(settings.target, root_certificates=settings.root_certificates)
     # The trainer process loads torch while the service and the object store are asked.
     trainer = await TrainerProcess.spawn(settings.work_dir, os.environ)
-    client = WorkerClient(settings.target, root_certificates=certificates)
     try:
         async with http_client() as http:
             return await Attempt(settings, client, http, trainer).run()
@@ -81,13 +79,6 @@ async def supervise(settings: WorkerSettings) -> LastWords:
     finally:
         await trainer.kill()
         await client.close()
-
-
-def _certificates(file: Path | None) -> bytes | None:
-    try:
-        return file.read_bytes() if file else None
-    except OSError as problem:
-        raise failures.TrustError(str(problem)) from problem
 
 
 class Attempt:

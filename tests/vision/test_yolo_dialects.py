@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bloomery_vision.formats import ImportItem
-from bloomery_vision.formats.plan import PLAIN_ROWS
+from bloomery_vision.formats.plan import PLAIN_ROWS, Left
 from bloomery_vision.formats.yolo_rows import Row, understand_rows
-from bloomery_vision.geometry import Box, Polygon
+from bloomery_vision.geometry import Box, Polygon, Tag
 from tests.vision.folders import codes, doubts, plan_of, read_folder
 
 BOX = Box(80, 40, 40, 20)
@@ -61,6 +61,36 @@ class TestPredictions:
     def test_rounding_beyond_the_edge_is_cut_off(self, photo: bytes) -> None:
         files = folder(photo, "0 .1 .1 1.002 .1 .3 .9")
         assert item_of(files).shapes[0].geometry.bounds == Box(20, 10, 180, 80)
+
+
+class TestPredictedClasses:
+    """`0.93 cat` a line, the best first, as Ultralytics' `classify predict save_txt=True` writes them."""
+
+    def test_the_best_class_is_the_tag_of_its_image(self, photo: bytes) -> None:
+        files = folder(photo, "0.93 golden retriever\n0.05 cat\n0.00 dog", "0.6 dog\n4e-05 cat\n")
+        (shape,) = item_of(files).shapes
+        assert (shape.geometry, shape.label, shape.attributes) == (Tag(), "golden retriever", {"score": "0.93"})
+        assert doubts(plan_of(files)) == {"PREDICTIONS": 2}
+        assert [label.name for label in plan_of(files).labels] == ["cat", "dog", "golden retriever"]
+
+    def test_classes_may_be_called_by_numbers(self, photo: bytes) -> None:
+        assert [shape.label for shape in item_of(folder(photo, "0.00 950\n0.00 393")).shapes] == ["950"]
+
+    def test_an_image_on_which_nothing_is_sure_enough_is_not_annotated(self, photo: bytes) -> None:
+        item = item_of(folder(photo, "1 cat", ""), 1)
+        assert (item.annotated, item.shapes, item.problems) == (False, (), ())
+
+    def test_a_bad_line_is_told(self, photo: bytes) -> None:
+        item = item_of(folder(photo, "0.9 cat", "0.9 dog", "cat"), 2)
+        assert (codes(item), item.annotated) == (["BAD_LINE"], False)
+
+    def test_beside_boxes_they_are_left_alone(self, photo: bytes) -> None:
+        files = folder(photo, "0 .5 .5 .2 .2") | {"seen/a.jpg": photo, "seen/a.txt": b"0.9 cat"}
+        assert plan_of(files).left == {"seen/a.txt": Left.OTHER_FORMAT}
+
+    @pytest.mark.parametrize("text", ["0 cat\n1 dog", "0.5 0.5", "0 1", "1.5 cat", "2 cat"])
+    def test_other_lines_are_none(self, photo: bytes, text: str) -> None:
+        assert not plan_of(folder(photo, text)).rows.ranks
 
 
 class TestPredictedOutlines:

@@ -72,11 +72,13 @@ class YoloRows:
     """How the lines of YOLO label files are to be read.
 
     `keypoints` is how many numbers of a line describe keypoints; `scores` says that a score stands at the end of each
-    line, and a track behind it where there is one number more.
+    line, and a track behind it where there is one number more; `ranks` that a line is a score and the name of a class,
+    as classifiers' predictions are, best first.
     """
 
     keypoints: int = 0
     scores: bool = False
+    ranks: bool = False
 
 
 PLAIN_ROWS = YoloRows()

@@ -10,7 +10,7 @@ from bloomery_vision.findings import Finding, error
 from bloomery_vision.formats.claims import Claim
 from bloomery_vision.formats.class_lists import ClassList, is_list
 from bloomery_vision.formats.model import Format, FormatError, LabelSpec
-from bloomery_vision.formats.names import folder_of
+from bloomery_vision.formats.names import folder_of, nfc
 from bloomery_vision.formats.packed import Column, Names, numbers
 from bloomery_vision.formats.pairing import SEVERAL_HINT, Pairs, missing_image, pair, used
 from bloomery_vision.formats.plan import Doubt, Left, YoloRows
@@ -21,7 +21,7 @@ from bloomery_vision.formats.texts import read_lines
 from bloomery_vision.formats.tree import Tree
 from bloomery_vision.formats.yolo import folder_class
 from bloomery_vision.formats.yolo_classes import Applied, Classes, apply_lists
-from bloomery_vision.formats.yolo_files import Text, kind_of_folder, look_at
+from bloomery_vision.formats.yolo_files import Text, kind_of_folder, look_at, rank_of
 from bloomery_vision.formats.yolo_rows import Row, in_pixels, nameless, parse_row, understand_rows
 
 _LABELS = "labels"
@@ -40,8 +40,8 @@ def claim_yolo(source: Source, tree: Tree) -> Claim | None:
     if not (files.names or classes.lists or classes.configs or classes.findings):
         return None
     applied = apply_lists(classes, sorted(set(map(folder_of, files.names))))
-    seen = _look(source, files, applied)
-    rows = understand_rows(seen.rows, classes.keypoints)
+    seen = _look_at_ranks(source, files) if files.ranked else _look(source, files, applied)
+    rows = YoloRows(ranks=True) if files.ranked else understand_rows(seen.rows, classes.keypoints)
     configured = classes.configs.keys() | splits.used | {one.path for one in applied.lists} | applied.used
     return Claim(
         Format.YOLO,
@@ -84,6 +84,7 @@ class _Files:
     unplaced: Mapping[str, Finding]
     left: Mapping[str, Left]
     siblings: Sequence[Doubt]
+    ranked: bool
 
     def doubts(self) -> Iterator[Doubt]:
         """What somebody should look at."""
@@ -99,15 +100,18 @@ def _label_files(source: Source, tree: Tree, splits: SplitReader) -> _Files:
     texts = tree.ending(".txt").where(lambda name: name not in splits.used and _may_label(source, name))
     pairs = pair(texts, tree.index.stems, splits.found)
     kinds = {folder: kind_of_folder(source, names) for folder, names in _placed(texts, pairs).by(folder_of).items()}
-    folders = {folder for folder, kind in kinds.items() if kind in (Text.YOLO, Text.EMPTY, Text.BROKEN)}
+    # What a classifier saw says less than label files: it counts where there are none.
+    ranked = Text.RANKS in kinds.values() and Text.YOLO not in kinds.values()
+    like = Text.RANKS if ranked else Text.YOLO
+    folders = {folder for folder, kind in kinds.items() if kind in (like, Text.EMPTY, Text.BROKEN)}
     _drop(pairs.label_of, bytearray(folder_of(name) in folders for name in texts))
     more, unplaced = _further(texts, pairs, folders)
-    unplaced |= dict(_orphans(source, tree, pairs.without, folders))
+    unplaced |= dict(_orphans(source, tree, pairs.without, folders, like))
     flags = used(texts, pairs.label_of, chain(unplaced, *more.values()))
-    other = {folder for folder, kind in kinds.items() if kind is Text.OTHER_LABELS}
+    other = {folder for folder, kind in kinds.items() if kind in (Text.OTHER_LABELS, Text.RANKS) and kind is not like}
     left = Column.of_all(texts.where(lambda name: folder_of(name) in other), Left.OTHER_FORMAT)
     siblings = list(pairs.doubts()) if pairs.label_of else ()
-    return _Files(texts.flagged(flags), pairs.label_of, more, unplaced, left, siblings)
+    return _Files(texts.flagged(flags), pairs.label_of, more, unplaced, left, siblings, ranked)
 
 
 def _further(texts: Names, pairs: Pairs, folders: set[str]) -> tuple[Mapping[str, list[str]], dict[str, Finding]]:
@@ -151,13 +155,13 @@ def _undecided(label: str, images: Sequence[str]) -> Finding:
     return error("AMBIGUOUS_IMAGE", message, hint=SEVERAL_HINT, path=label)
 
 
-def _orphans(source: Source, tree: Tree, names: Names, folders: set[str]) -> Iterator[tuple[str, Finding]]:
+def _orphans(source: Source, tree: Tree, names: Names, folders: set[str], like: Text) -> Iterator[tuple[str, Finding]]:
     """Label files whose image is missing: in a folder of label files, or called so, all that look like one."""
     for folder, members in names.by(folder_of).items():
         is_called_labels = _LABELS in folder.lower().split("/")
         if folder not in folders and not is_called_labels:
             continue
-        kinds = (Text.YOLO, Text.EMPTY) if is_called_labels else (Text.YOLO,)
+        kinds = (like, Text.EMPTY) if is_called_labels else (like,)
         for name in members if len(members) > SAMPLE else _like_labels(source, members, kinds):
             yield name, missing_image(tree.unread, name, f"no image belongs to {name}")
 
@@ -170,11 +174,13 @@ def _like_labels(source: Source, names: Sequence[str], kinds: Sequence[Text]) ->
 class _Seen:
     """What a sample of the lines says; `nameless` are the class numbers in files that no list applies to.
 
-    `shifted` are the lists that seem to count from 1, by the label files that count from 0.
+    `named` are classes that lines name themselves, `shifted` the lists that seem to count from 1, by the label files
+    that count from 0.
     """
 
     rows: list[Row] = field(default_factory=list)
     nameless: set[int] = field(default_factory=set)
+    named: list[str] = field(default_factory=list)
     nameless_files: list[str] = field(default_factory=list)
     shifted: dict[str, str] = field(default_factory=dict)
     example: str = ""
@@ -208,6 +214,9 @@ class _Seen:
             message = f"label files have objects of class 0, which lists do not name, such as {path}"
             hint = "let the list count from 0, as label files do: its names may all belong to the numbers before theirs"
             yield Doubt("UNKNOWN_CLASS", message, hint, len(self.shifted), name)
+        if rows.ranks:
+            message = "text files list classes with scores: these look like predictions; the best is the image's tag"
+            yield Doubt("PREDICTIONS", message, "check that a person has looked at them", self.files, self.example)
         if rows.scores:
             message = (
                 "at the end of each line stands a score: these look like predictions; the scores are kept as attributes"
@@ -232,6 +241,21 @@ def _look(source: Source, files: _Files, applied: Applied) -> _Seen:
     return seen
 
 
+def _look_at_ranks(source: Source, files: _Files) -> _Seen:
+    """Which classes a classifier saw as the best."""
+    seen = _Seen()
+    for name in sample(files.names):
+        try:
+            best = next((line for line in read_lines(source, name) if line), "")
+        except FormatError:
+            continue  # the reader reports the file
+        seen.files += 1
+        seen.example = seen.example or name
+        if (found := rank_of(best)) and nfc(found[1]) not in seen.named:
+            seen.named.append(nfc(found[1]))
+    return seen
+
+
 def _labels(lists: Sequence[ClassList], seen: _Seen) -> list[LabelSpec]:
     found: dict[str, str] = {}
     for one in lists:
@@ -239,4 +263,6 @@ def _labels(lists: Sequence[ClassList], seen: _Seen) -> list[LabelSpec]:
             found.setdefault(one.names[number], str(number) if len(lists) == 1 else "")
     for number in sorted(seen.nameless):
         found.setdefault(nameless(number), str(number))
+    for name in sorted(seen.named):
+        found.setdefault(name, "")
     return [LabelSpec(label, color(index), number) for index, (label, number) in enumerate(found.items())]

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from bloomery_vision.formats import Plan
 
-READING = 2
+READING = 3
 """To be raised with every change by which readers find other entries, or other things in them, by the same plan."""
 
 

@@ -7,12 +7,20 @@ import sys
 import time
 import tomllib
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from packaging.requirements import Requirement
+from tritonclient.grpc.service_pb2 import RepositoryIndexResponse
+from tritonclient.grpc.service_pb2_grpc import (
+    GRPCInferenceServiceServicer,
+    add_GRPCInferenceServiceServicer_to_server,
+)
 
 from bloomery_inference.runtime import (
     InputRefused,
@@ -246,6 +254,36 @@ async def test_a_triton_that_is_not_there_is_unavailable(tmp_path: Path, directo
     with pytest.raises(Unavailable):
         await runtime.unload("any")
     await runtime.close()
+
+
+async def test_a_load_that_hangs_is_given_up_and_its_files_stay(tmp_path: Path, directory: Path) -> None:
+    async with hanging_triton() as target:
+        runtime = TritonRuntime(target, tmp_path / "repository", load_timeout=0.2)
+        with pytest.raises(Unavailable, match=r"has not loaded it within 0\.2 s"):
+            await runtime.load("any", Folder(directory))
+        await runtime.close()
+    assert (tmp_path / "repository/any/config.pbtxt").exists()
+
+
+@asynccontextmanager
+async def hanging_triton() -> AsyncIterator[str]:
+    """A server that has no model and never ends loading one."""
+
+    class Hanging(GRPCInferenceServiceServicer):  # type: ignore[misc]
+        async def RepositoryIndex(self, request: Any, context: Any) -> RepositoryIndexResponse:
+            return RepositoryIndexResponse()
+
+        async def RepositoryModelLoad(self, request: Any, context: Any) -> None:
+            await asyncio.Event().wait()
+
+    server = grpc.aio.server()
+    add_GRPCInferenceServiceServicer_to_server(Hanging(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
 
 
 async def test_predictions_at_once_do_not_take_each_others_answers(directory: Path) -> None:

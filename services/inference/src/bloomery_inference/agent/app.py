@@ -30,7 +30,7 @@ class AgentApp:
 
     def __init__(self, settings: AgentSettings) -> None:
         self._channel = neighbour(settings.inference_target, settings)
-        self._runtime = TritonRuntime(settings.triton_target, settings.repository)
+        self._runtime = TritonRuntime(settings.triton_target, settings.repository, load_timeout=settings.load_timeout)
         own = settings.repository / OWN
         self._staging = Staging(own / "models")
         self._replica = Replica(

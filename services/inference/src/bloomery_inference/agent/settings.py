@@ -22,6 +22,8 @@ class AgentSettings(NeighbourSettings):
     """Where the inference service reaches the Triton server."""
     probe_interval: float = Field(default=10.0, gt=0)
     """Seconds between two samples that loaded models must answer."""
+    load_timeout: float = Field(default=600.0, gt=0)
+    """Seconds for Triton to load a model, after which the others are seen to and it is tried again."""
     retry: float = Field(default=1.0, gt=0)
     """Seconds before what may pass is tried again; the pauses grow from there."""
     bind: str = "0.0.0.0"  # noqa: S104

@@ -36,6 +36,8 @@ _CHANNEL = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 _ANSWER_SECONDS = 10.0
+_LOAD_SECONDS = 600.0
+"""Large models take minutes; one that hangs must not hold up the others for ever."""
 _UNLOAD_SECONDS = 120.0
 """An unload answers what waits first."""
 _AWAY = frozenset({"StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED"})
@@ -75,9 +77,10 @@ class TritonRuntime(TritonClient):
 
     formats = frozenset({"onnx"})
 
-    def __init__(self, target: str, repository: Path) -> None:
+    def __init__(self, target: str, repository: Path, *, load_timeout: float = _LOAD_SECONDS) -> None:
         super().__init__(target)
         self._repository = repository
+        self._load_timeout = load_timeout
 
     async def load(self, name: str, files: ModelFiles) -> None:
         """See ModelRuntime."""
@@ -94,8 +97,12 @@ class TritonRuntime(TritonClient):
         target = self._repository / name
         placed = await asyncio.to_thread(_place, directory, target)
         try:
-            await self._client.load_model(name)
+            await self._client.load_model(name, client_timeout=self._load_timeout)
         except self._triton.InferenceServerException as error:
+            if error.status() == "StatusCode.DEADLINE_EXCEEDED":
+                # Its files stay: the server may be at it still.
+                message = f"the Triton server has not loaded it within {self._load_timeout:g} s"
+                raise Unavailable("TRITON_UNAVAILABLE", message) from error
             if error.status() in _AWAY:
                 raise _unreachable() from error
             await asyncio.to_thread(_remove_own, target, placed)

@@ -18,12 +18,18 @@ from bloomery_trainer.launcher import JobFacts, Order
 from bloomery_trainer.launcher.kubernetes.launcher import KubernetesLauncher
 from bloomery_trainer.model import Kind, Resources
 from bloomery_trainer.settings import KubernetesLauncherSettings
+from real_parts.helm import ensure_helm
 from real_parts.process import free_port
 from tests.trainer.bench import QUICK, Trainer, World, running_trainer, running_world
 from tests.trainer.launcher_suite import UID
 
 MEMORY = 64 << 20
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
+
+
+def image(name: str) -> str:
+    """What `make images` calls an image."""
+    return f"{os.environ.get('PREFIX') or 'docker.io/bloomery'}/{name}:{os.environ.get('TAG') or 'dev'}"
 
 
 def _given(name: str, what: str) -> str:
@@ -43,7 +49,14 @@ class Cluster:
 
     def kubectl(self, *arguments: str, given: object = None) -> str:
         """What kubectl prints. Fails with what it complains of."""
-        command = ["kubectl", "--kubeconfig", self.kubeconfig, "--namespace", self.namespace, *arguments]
+        command = [
+            str(ensure_helm() / "kubectl"),
+            "--kubeconfig",
+            self.kubeconfig,
+            "--namespace",
+            self.namespace,
+            *arguments,
+        ]
         text = None if given is None else json.dumps(given)
         done = subprocess.run(command, input=text, capture_output=True, text=True)
         assert done.returncode == 0, f"{' '.join(arguments)}: {done.stderr}"
@@ -76,13 +89,12 @@ class Cluster:
         return KubernetesLauncherSettings(**common | values)
 
 
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+@contextlib.contextmanager
+def namespace(purpose: str) -> Iterator[Cluster]:
     """A namespace that takes restricted pods only, and is gone afterwards."""
     kubeconfig = _given("KUBECONFIG", "the kubeconfig of a cluster for tests")
-    image = os.environ.get("BLOOMERY_CONTROL_IMAGE", "bloomery/control:dev")
-    name = f"launcher-{uuid4().hex[:8]}"
-    cluster = Cluster(kubeconfig, name, image)
+    name = f"{purpose}-{uuid4().hex[:8]}"
+    cluster = Cluster(kubeconfig, name, os.environ.get("BLOOMERY_CONTROL_IMAGE", image("control")))
     cluster.kubectl("create", "namespace", name)
     try:
         cluster.kubectl("label", "namespace", name, RESTRICTED)
@@ -93,6 +105,12 @@ def cluster() -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    with namespace("launcher") as cluster:
+        yield cluster
 
 
 class Pods:

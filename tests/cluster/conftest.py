@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -89,6 +90,13 @@ class Cluster:
         return KubernetesLauncherSettings(**common | values)
 
 
+def node_address(cluster: Cluster) -> str:
+    """Where clients reach a port that all nodes open."""
+    (*_, node) = json.loads(cluster.kubectl("get", "nodes", "-o", "json"))["items"]
+    (address, *_) = [each["address"] for each in node["status"]["addresses"] if each["type"] == "InternalIP"]
+    return str(address)
+
+
 @contextlib.contextmanager
 def namespace(purpose: str) -> Iterator[Cluster]:
     """A namespace that takes restricted pods only, and is gone afterwards."""
@@ -161,9 +169,13 @@ async def pods(cluster: Cluster) -> AsyncIterator[Pods]:
 
 
 @pytest.fixture(scope="session")
-def address() -> str:
-    """Where pods find this machine."""
-    return _given("BLOOMERY_TEST_ADDRESS", "the address at which pods of the cluster reach this machine")
+def address(cluster: Cluster) -> str:
+    """Where pods find this machine: unless it is told, where this machine is on the way to a node."""
+    if told := os.environ.get("BLOOMERY_TEST_ADDRESS"):
+        return told
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+        way.connect((node_address(cluster), 1))
+        return str(way.getsockname()[0])
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from real_parts.helm import ensure_helm
-from tests.cluster.conftest import Cluster, image
+from tests.cluster.conftest import Cluster, image, node_address
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy/helm/bloomery"
@@ -102,7 +102,7 @@ class Release:
     def succeeds(self, done: subprocess.CompletedProcess[str]) -> str:
         """What a command printed. Fails with what there is in the namespace where it failed."""
         if done.returncode != 0:
-            there = self.cluster.kubectl("get", "pods,events", "--sort-by=.metadata.creationTimestamp")
+            there = self.cluster.kubectl("get", "pods,events")
             pytest.fail(f"{done.args}\n{done.stdout}\n{done.stderr}\n{there}")
         return done.stdout
 
@@ -149,13 +149,6 @@ class Release:
         """Wait until everything runs as it should."""
         for each in self.cluster.kubectl("get", "deployments,statefulsets", "-o", "name").split():
             self.cluster.kubectl("rollout", "status", each, f"--timeout={PATIENCE}")
-
-
-def node_address(cluster: Cluster) -> str:
-    """Where clients reach a port that all nodes open."""
-    (*_, node) = json.loads(cluster.kubectl("get", "nodes", "-o", "json"))["items"]
-    (address, *_) = [each["address"] for each in node["status"]["addresses"] if each["type"] == "InternalIP"]
-    return str(address)
 
 
 def planned(cluster: Cluster, scratch: Path, changes: Mapping[str, Any] | None = None) -> Release:

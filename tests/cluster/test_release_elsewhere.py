@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from minio import Minio
 
-from tests.cluster.conftest import Cluster, image, namespace
-from tests.cluster.release import IMAGES, ROOT, Release, merged, needs_images, node_address, planned
+from tests.cluster.conftest import Cluster, image, namespace, node_address
+from tests.cluster.release import IMAGES, ROOT, Release, merged, needs_images, planned
 
 pytestmark = pytest.mark.timeout(2400)
 

@@ -1,0 +1,36 @@
+"""The images as they are written down: who they run as, what they tell of themselves, and what is kept of a build."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+IMAGES = sorted((Path(__file__).resolve().parents[2] / "deploy/images").glob("*.Dockerfile"))
+OURS = [path for path in IMAGES if path.name.split(".")[0] in {"control", "worker"}]
+
+
+def name(path: Path) -> str:
+    return path.name.removesuffix(".Dockerfile")
+
+
+def last_stage(path: Path) -> str:
+    return re.split(r"^FROM ", path.read_text(), flags=re.MULTILINE)[-1]
+
+
+@pytest.mark.parametrize("image", IMAGES, ids=name)
+def test_an_image_runs_as_a_numeric_user_and_says_what_it_is(image: Path) -> None:
+    stage = last_stage(image)
+    (user,) = re.findall(r"^USER (.*)$", stage, re.MULTILINE)
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
+    for label in ("title", "version", "licenses"):
+        assert f"org.opencontainers.image.{label}=" in stage
+    assert "dev.bloomery.sbom=" in stage
+
+
+@pytest.mark.parametrize("image", OURS, ids=name)
+def test_a_change_of_our_code_leaves_the_layer_of_the_lock_as_it_is(image: Path) -> None:
+    text = image.read_text()
+    (locked,) = re.findall(r"^FROM \S+ AS locked\n(.*?)^FROM ", text, re.MULTILINE | re.DOTALL)
+    copied = [line.split()[1:-1] for line in locked.splitlines() if line.startswith("COPY ")]
+    assert copied == [["uv.lock", "pyproject.toml"]]
+    assert last_stage(image).startswith("locked\n")

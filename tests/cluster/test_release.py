@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.conftest import image, namespace
-from tests.cluster.release import IMAGES, ROOT, SERVICES, Release, needs_images, planned, readme_commands
+from tests.cluster.installing import IMAGES, ROOT, SERVICES, Installation, needs_images, planned, readme_commands
 
 # Each waits for pods on a machine that may have much else to do.
 pytestmark = pytest.mark.timeout(2400)
@@ -22,7 +22,7 @@ REPLICATED = (*SERVICES, "proxy")
 
 
 @pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
+def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     with namespace("release") as cluster:
         needs_images(cluster, *IMAGES.values())
         release = planned(cluster, tmp_path_factory.mktemp("release"))
@@ -37,14 +37,14 @@ def desk(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_helm_test_goes_the_whole_way(release: Release) -> None:
+def test_helm_test_goes_the_whole_way(release: Installation) -> None:
     said = release.succeeds(release.helm("test", "--logs", "--timeout", "15m"))
     for step in ("services", "files", "dataset version", "training by yolo-detect", "predictions by triton"):
         assert step in said
     assert "all is well" in said
 
 
-def test_the_commands_of_the_readme_work_while_each_component_loses_a_pod(release: Release, desk: Path) -> None:
+def test_the_commands_of_the_readme_work_while_each_component_loses_a_pod(release: Installation, desk: Path) -> None:
     lines = readme_commands()
     assert [line.split()[1] for line in lines].count("train") == 1
     for line in lines:
@@ -52,9 +52,9 @@ def test_the_commands_of_the_readme_work_while_each_component_loses_a_pod(releas
             release.runs(line, folder=desk)
             continue
         # Base weights would come from the network.
-        command = f"{line} --base scratch"
+        command, environment = f"{line} --base scratch 2>&1", release.environment()
         with subprocess.Popen(
-            command, shell=True, cwd=desk, env=release.environment(), stdout=subprocess.PIPE, text=True
+            command, shell=True, cwd=desk, env=environment, stdout=subprocess.PIPE, text=True
         ) as train:
             assert train.stdout is not None
             said = []
@@ -78,7 +78,7 @@ def test_the_commands_of_the_readme_work_while_each_component_loses_a_pod(releas
     release.runs("bloomery deploy delete cells --project cells", folder=desk)
 
 
-def test_files_go_there_and_back_by_signed_urls_from_outside(release: Release, desk: Path) -> None:
+def test_files_go_there_and_back_by_signed_urls_from_outside(release: Installation, desk: Path) -> None:
     sent = (ROOT / "examples/blood-cells/JPEGImages/BloodImage_00007.jpg").read_bytes()
     code = (
         "import hashlib, sys; from bloomery import Client\n"
@@ -91,11 +91,11 @@ def test_files_go_there_and_back_by_signed_urls_from_outside(release: Release, d
     assert release.runs(f'python -c "{code}"', folder=desk).strip() == hashlib.sha256(sent).hexdigest()
 
 
-def state(release: Release, desk: Path, job: str) -> str:
+def state(release: Installation, desk: Path, job: str) -> str:
     return str(json.loads(release.runs(f"bloomery jobs show {job} --project control -o json", folder=desk))["state"])
 
 
-def reaches(release: Release, desk: Path, job: str, wanted: str) -> None:
+def reaches(release: Installation, desk: Path, job: str, wanted: str) -> None:
     found = ""
     for _ in range(300):
         if (found := state(release, desk, job).removeprefix("JOB_STATE_")) == wanted:
@@ -105,7 +105,7 @@ def reaches(release: Release, desk: Path, job: str, wanted: str) -> None:
     pytest.fail(f"{job} is {found}, not {wanted}")
 
 
-def test_jobs_are_paused_resumed_and_cancelled_from_outside(release: Release, desk: Path) -> None:
+def test_jobs_are_paused_resumed_and_cancelled_from_outside(release: Installation, desk: Path) -> None:
     def types(line: str) -> str:
         return release.runs(f"bloomery {line} --project control", folder=desk)
 
@@ -123,7 +123,7 @@ def test_jobs_are_paused_resumed_and_cancelled_from_outside(release: Release, de
     reaches(release, desk, "long", "CANCELLED")
 
 
-def test_an_upgrade_keeps_credentials_and_is_rolled_back(release: Release, desk: Path) -> None:
+def test_an_upgrade_keeps_credentials_and_is_rolled_back(release: Installation, desk: Path) -> None:
     before, certificate = release.secret("credentials"), release.secret("tls")
     first = release.revision()["revision"]
     changes = {"services": {"annotation": {"replicas": 3}}, "proxy": {"replicas": 1}}
@@ -140,7 +140,7 @@ def test_an_upgrade_keeps_credentials_and_is_rolled_back(release: Release, desk:
     release.runs("bloomery project list", folder=desk)
 
 
-def test_an_upgrade_that_fails_is_taken_back_by_itself_and_nobody_notices(release: Release, desk: Path) -> None:
+def test_an_upgrade_that_fails_is_taken_back_by_itself_and_nobody_notices(release: Installation, desk: Path) -> None:
     broken = {"images": {"proxy": image("there-is-no-such-image")}}
     failed = release.put("upgrade", "--atomic", "--timeout", "20s", **broken)
     assert failed.returncode != 0
@@ -152,7 +152,7 @@ def test_an_upgrade_that_fails_is_taken_back_by_itself_and_nobody_notices(releas
     release.runs("bloomery project list", folder=desk)
 
 
-def test_images_are_small_and_run_as_a_numeric_user_on_a_root_that_is_only_read(release: Release) -> None:
+def test_images_are_small_and_run_as_a_numeric_user_on_a_root_that_is_only_read(release: Installation) -> None:
     nodes = json.loads(release.cluster.kubectl("get", "nodes", "-o", "json"))["items"]
     sizes = {
         name: each["sizeBytes"] for node in nodes for each in node["status"]["images"] for name in each["names"] or ()

@@ -61,8 +61,8 @@ def needs_images(cluster: Cluster, *names: str) -> None:
         states = {each["name"]: each["state"] for each in status.get("containerStatuses", ())}
         lacks = [name for name, state in states.items() if "Image" in state.get("waiting", {}).get("reason", "")]
         if lacks:
-            names = " ".join(image(name) for name in lacks)
-            pytest.fail(f'the cluster lacks {names}: make images IMAGES="{" ".join(lacks)}"', pytrace=False)
+            missing = ", ".join(image(name) for name in lacks)
+            pytest.fail(f'the cluster lacks {missing}: make images IMAGES="{" ".join(lacks)}"', pytrace=False)
         if states and all("terminated" in state for state in states.values()):
             return
         time.sleep(1)
@@ -78,7 +78,7 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 
 
 @dataclass(frozen=True)
-class Release:
+class Installation:
     """A release in a namespace of its own, which clients on this machine reach through a port of a node."""
 
     cluster: Cluster
@@ -103,7 +103,7 @@ class Release:
         """What a command printed. Fails with what there is in the namespace where it failed."""
         if done.returncode != 0:
             there = self.cluster.kubectl("get", "pods,events")
-            pytest.fail(f"{done.args}\n{done.stdout}\n{done.stderr}\n{there}")
+            pytest.fail(f"{done.args}\n{done.stdout}\n{done.stderr}\n{there}", pytrace=False)
         return done.stdout
 
     def secret(self, name: str) -> dict[str, str]:
@@ -151,7 +151,7 @@ class Release:
             self.cluster.kubectl("rollout", "status", each, f"--timeout={PATIENCE}")
 
 
-def planned(cluster: Cluster, scratch: Path, changes: Mapping[str, Any] | None = None) -> Release:
+def planned(cluster: Cluster, scratch: Path, changes: Mapping[str, Any] | None = None) -> Installation:
     """A release that is not installed yet. Its pods ask for little, as the machine may do much else."""
     few: dict[str, Any] = {"resources": {"requests": {"cpu": "10m", "memory": "64Mi"}}}
     port = random.randint(30100, 32700)
@@ -167,7 +167,7 @@ def planned(cluster: Cluster, scratch: Path, changes: Mapping[str, Any] | None =
         "workers": {"launcher": {"max_cpus": 0.1}},
     }
     values = merged(values, changes or {})
-    return Release(cluster, "bloomery", values["publicEndpoint"], values, scratch)
+    return Installation(cluster, "bloomery", values["publicEndpoint"], values, scratch)
 
 
 def readme_commands() -> list[str]:

@@ -11,10 +11,12 @@ import yaml
 from google.protobuf import descriptor_pool
 from pydantic_settings import BaseSettings
 
+import bloomery.access.v1
 import bloomery.annotation.v1
 import bloomery.dataset.v1
 import bloomery.inference.v1
 import bloomery.training.v1
+from bloomery_access.settings import AccessSettings
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_dataset.settings import DatasetSettings
 from bloomery_inference.agent.app import HEALTH
@@ -26,13 +28,20 @@ from render_chart import CHART, RefusedError, render, rendered, text, variants
 
 ENDPOINT = ("--set", "publicEndpoint=https://bloomery.example")
 SETTINGS: Mapping[str, type[BaseSettings]] = {
+    "access": AccessSettings,
     "annotation": AnnotationSettings,
     "dataset": DatasetSettings,
     "trainer": TrainerSettings,
     "inference": InferenceSettings,
     "agent": AgentSettings,
 }
-CONTRACTS = (bloomery.annotation.v1, bloomery.dataset.v1, bloomery.inference.v1, bloomery.training.v1)
+CONTRACTS = (
+    bloomery.access.v1,
+    bloomery.annotation.v1,
+    bloomery.dataset.v1,
+    bloomery.inference.v1,
+    bloomery.training.v1,
+)
 Object = dict[str, Any]
 CUSTOM = {"cert-manager.io/v1", "gateway.networking.k8s.io/v1"}
 """Whose schemas come with what a cluster has beside Kubernetes."""
@@ -210,7 +219,7 @@ def test_readiness_asks_for_services_that_exist(objects: list[Object]) -> None:
         if "grpc" in container.get("readinessProbe", {})
     }
     assert asked <= served() | {HEALTH}
-    assert len(asked - {HEALTH}) == 4
+    assert len(asked - {HEALTH}) == 5
 
 
 def test_the_proxy_leads_every_call_to_its_service(objects: list[Object]) -> None:

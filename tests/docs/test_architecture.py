@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "ARCHITECTURE.md").read_text()
 PACKAGES = {
+    "access": ROOT / "services/access/src/bloomery_access",
     "annotation": ROOT / "services/annotation/src/bloomery_annotation",
     "dataset": ROOT / "services/dataset/src/bloomery_dataset",
     "trainer": ROOT / "services/trainer/control/src/bloomery_trainer",

@@ -20,10 +20,11 @@ from bloomery.annotation.v1 import (
 )
 from bloomery_kit.audit import AuditLog, Delivery, Entry, Outcome, summary
 from bloomery_kit.audit._entries import ENTRIES
-from bloomery_kit.auth import PRINCIPAL_HEADER, Principal, Role, format_principal, mutates, resource_of, service_token
+from bloomery_kit.auth import PRINCIPAL_HEADER, Principal, Role, format_principal, service_token
 from bloomery_kit.clients import channel
 from bloomery_kit.database import Database
 from bloomery_kit.errors import FailedPrecondition, Unavailable
+from bloomery_kit.permissions import mutates, resource_of
 from tests.kit.echo import OWNER, EchoHost, running_host, until
 
 

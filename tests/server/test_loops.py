@@ -113,6 +113,7 @@ async def test_no_loop_of_any_program_ends_of_an_error_that_nobody_expected(
 
 WITHOUT_ITEMS = {
     "event loop lag": "one number",
+    "access housekeeping": "one statement",
     "credentials": "of files; tests/kit/test_rotating.py tries several",
     "event-feed": "one look for all who wait",
     "lease": "the one of the leader",
@@ -200,6 +201,7 @@ def sleeps(thread: int) -> int:
 
 BESIDE_LOOPS = {
     "libs/kit/src/bloomery_kit/loops.py": "here they are made",
+    "libs/kit/src/bloomery_kit/callers.py": "a question about a caller, which calls wait for or ask again",
     "libs/kit/src/bloomery_kit/tasks.py": "ends with the call that needs it",
     "libs/kit/src/bloomery_kit/feeds.py": "ends with the wait that it is part of",
     "libs/kit/src/bloomery_kit/database.py": "a connection is given back also when whoever had it is cancelled",

@@ -38,6 +38,7 @@ async def test_random_requests_to_all_services_never_cause_an_internal_error(
     assert asking.asked.problems == []
     assert asking.asked.answers.total() >= REQUESTS
     assert {method.containing_service.name for method in asking.methods} == {
+        "AccessService",
         "AnnotationService",
         "DatasetService",
         "DeploymentService",

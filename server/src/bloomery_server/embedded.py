@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from bloomery_access.app import AccessApp
+from bloomery_access.settings import AccessSettings
 from bloomery_annotation.app import AnnotationApp
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_dataset.app import DatasetApp
@@ -17,10 +19,11 @@ from bloomery_inference.app import MESSAGE_BYTES, InferenceApp
 from bloomery_inference.settings import InferenceSettings
 from bloomery_kit import leases
 from bloomery_kit.auth import OwnerToken
+from bloomery_kit.callers import AccessNeighbour, KnownCallers
 from bloomery_kit.metrics import serve_metrics
 from bloomery_kit.server import ServerOptions, ServiceHost
 from bloomery_kit.service import App
-from bloomery_kit.settings import FolderStoreSettings
+from bloomery_kit.settings import FolderStoreSettings, NeighbourSettings
 from bloomery_server.beside import TritonBeside
 from bloomery_server.folder import DataFolder, Identity
 from bloomery_trainer.app import TrainerApp
@@ -50,6 +53,10 @@ class EmbeddedServer:
         self._on_ready = on_ready
         self._on_trouble = on_trouble
         self._draining = asyncio.Event()
+        self._access = AccessNeighbour(
+            f"{_LOOPBACK}:{identity.port}", NeighbourSettings(token=SecretStr(identity.token))
+        )
+        self._callers = KnownCallers(OwnerToken(identity.token), self._access)
         self._host = self._service_host(identity.port)
         self._worker_host = self._service_host(identity.worker_port)
         self.apps: list[App] = []
@@ -65,6 +72,7 @@ class EmbeddedServer:
         await self._gateway.start()
         self._trainer = await TrainerApp.open(settings.trainer(), draining=self._draining)
         self.apps = [
+            await AccessApp.open(settings.access(), draining=self._draining),
             await AnnotationApp.open(settings.annotation(), draining=self._draining),
             await DatasetApp.open(settings.dataset(), draining=self._draining),
             self._trainer,
@@ -98,6 +106,7 @@ class EmbeddedServer:
         """Give everything back."""
         for app in reversed(self.apps):
             await app.close()
+        await self._access.close()
         if self._gateway is not None:
             await self._gateway.close()
         if self._stop_metrics is not None:
@@ -114,7 +123,7 @@ class EmbeddedServer:
             drain_wait=0.1,
             drain_grace=5,
         )
-        return ServiceHost(options, authenticator=OwnerToken(self._identity.token), draining=self._draining)
+        return ServiceHost(options, authenticator=self._callers, draining=self._draining)
 
 
 class Wiring:
@@ -127,11 +136,15 @@ class Wiring:
 
     def databases(self) -> list[Path]:
         """The files of all services' tables."""
-        return [self._database(service) for service in ("annotation", "dataset", "trainer", "inference")]
+        return [self._database(service) for service in ("access", "annotation", "dataset", "trainer", "inference")]
 
     def gateway(self) -> GatewaySettings:
         """Signed blob URLs."""
         return GatewaySettings(object_store=self._object_store(), bind=_LOOPBACK, http_port=self._identity.http_port)
+
+    def access(self) -> AccessSettings:
+        """Tokens, members, and the issuer that the environment names."""
+        return AccessSettings(**self._common("access"))
 
     def annotation(self) -> AnnotationSettings:
         """Projects, images, annotations."""
@@ -174,6 +187,7 @@ class Wiring:
             "database_url": f"sqlite+aiosqlite:///{self._database(service)}",
             "object_store": self._object_store(),
             "token": self._identity.token,
+            "access_target": self._target,
         }
 
     def _database(self, service: str) -> Path:

@@ -24,6 +24,9 @@
 {{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) -}}
 {{- $problems = append $problems "gateway.parentRefs is missing: say which Gateway takes the routes, such as [{name: public, namespace: gateways}]" -}}
 {{- end -}}
+{{- if and .Values.access.oidc.issuer (not .Values.access.oidc.audience) -}}
+{{- $problems = append $problems "access.oidc.audience is missing: say what the issuer's tokens must be made for" -}}
+{{- end -}}
 {{- if $problems -}}
 {{- fail (printf "\n- %s" (join "\n- " $problems)) -}}
 {{- end -}}

@@ -125,6 +125,7 @@ securityContext:
 
 {{/* What each component serves of the contracts. */}}
 {{- define "bloomery.served" -}}
+access: [bloomery.access.v1.AccessService]
 annotation: [bloomery.annotation.v1.AnnotationService]
 dataset: [bloomery.dataset.v1.DatasetService]
 trainer: [bloomery.training.v1.JobService]
@@ -223,6 +224,7 @@ spec:
 {{- end }}
 - {name: BLOOMERY_OBJECT_STORE__ACCESS_KEY_FILE, value: /etc/bloomery/credentials/object-store-access-key}
 - {name: BLOOMERY_OBJECT_STORE__SECRET_KEY_FILE, value: /etc/bloomery/credentials/object-store-secret-key}
+- {name: BLOOMERY_ACCESS_TARGET, value: {{ include "bloomery.target" (dict "root" $ "component" "access") | quote }}}
 - {name: BLOOMERY_PORT, value: "50051"}
 - {name: BLOOMERY_HEALTH_PORT, value: "50050"}
 - {name: BLOOMERY_METRICS_PORT, value: "9090"}
@@ -230,8 +232,8 @@ spec:
 
 {{/*
 One of the services: its Deployment, a Service for the proxy, and one for its neighbours, whose clients spread calls over the pods themselves.
-Arguments: root, component, health (the name that its readiness goes by), environment (a list of variables); ports, account (whether it asks the cluster)
-and recipes (a ConfigMap) may be left out.
+Arguments: root, component, health (the name that its readiness goes by), environment (a list of variables); ports, account (whether it asks the cluster),
+recipes and authority (ConfigMaps) may be left out.
 */}}
 {{- define "bloomery.service" -}}
 {{- $values := index .root.Values.services .component -}}
@@ -309,6 +311,9 @@ spec:
             {{- if .recipes }}
             - {name: recipes, mountPath: /etc/bloomery/recipes, readOnly: true}
             {{- end }}
+            {{- if .authority }}
+            - {name: authority, mountPath: /etc/bloomery/authority, readOnly: true}
+            {{- end }}
       volumes:
         - name: scratch
           emptyDir: {}
@@ -316,6 +321,10 @@ spec:
         {{- include "bloomery.tlsVolume" (dict "root" .root "component" .component) | nindent 8 }}
         {{- with .recipes }}
         - name: recipes
+          configMap: {name: {{ . }}}
+        {{- end }}
+        {{- with .authority }}
+        - name: authority
           configMap: {name: {{ . }}}
         {{- end }}
 ---

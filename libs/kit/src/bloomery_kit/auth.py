@@ -1,31 +1,29 @@
-"""Who calls, and what they may do."""
+"""Who calls, and which roles they have."""
 
 import enum
 import hashlib
 import hmac
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache, lru_cache
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Protocol
 from urllib.parse import quote, unquote
 
-from google.protobuf import descriptor_pool
-from google.protobuf.descriptor_pb2 import MethodOptions
-from google.protobuf.message import Message
-
-from bloomery.common.v1 import options_pb2
 from bloomery_kit.errors import Unauthenticated
 
 PRINCIPAL_HEADER = "x-bloomery-principal"
 """Metadata in which a service passes on for whom it calls; believed from services only."""
-_POOL = descriptor_pool.Default()  # type: ignore[no-untyped-call]
+OWNER = "owner"
+"""The subject of who holds the installation's own token."""
+SERVICE = "service"
+"""The subject of the services."""
 
 
 class Role(enum.IntEnum):
     """Roles in rising order of power; the values are those of `bloomery.common.v1.Role`.
 
-    PUBLIC needs no credentials. WORKER stands apart: the handler checks the attempt's own secret. SERVICE stands apart
-    too: another service of the same installation, which may do all but a worker's part.
+    PUBLIC needs no credentials, AUTHENTICATED any that hold. WORKER stands apart: the handler checks the attempt's own
+    secret. SERVICE stands apart too: another service of the same installation, which may do all but a worker's part.
     """
 
     UNSPECIFIED = 0
@@ -36,28 +34,45 @@ class Role(enum.IntEnum):
     ADMIN = 5
     WORKER = 6
     SERVICE = 7
+    AUTHENTICATED = 8
 
 
 @dataclass(frozen=True)
 class Principal:
-    """A caller whose credentials hold: a stable subject, and the role that it has."""
+    """A caller whose credentials hold: a stable subject, its role in the whole installation, and those in projects.
+
+    `role` is UNSPECIFIED where it has none; `roles` are by the projects' ids. `means` tells how it proved who it is,
+    and `token` which token it showed, if that was one of access.
+    """
 
     subject: str
     role: Role
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    means: str = "owner"
+    token: str = ""
 
     def may(self, required: Role) -> bool:
-        """Whether this caller may use a method that requires a role from VIEWER to ADMIN, or SERVICE."""
+        """Whether it may, in the whole installation, what requires a role from VIEWER to ADMIN, or SERVICE."""
         return self.role is Role.SERVICE or (self.role is not Role.WORKER and self.role >= required)
 
+    def role_in(self, project: str) -> Role:
+        """Its role in the project of this id; UNSPECIFIED where it has none."""
+        return max(self.role, self.roles.get(project, Role.UNSPECIFIED))
 
-_NO_PEOPLES = (Role.UNSPECIFIED, Role.PUBLIC, Role.WORKER, Role.SERVICE)
+    @property
+    def highest(self) -> Role:
+        """Its highest role anywhere."""
+        return max(self.role, *self.roles.values(), Role.UNSPECIFIED)
+
+
+_OF_PEOPLE = frozenset({Role.UNSPECIFIED, Role.VIEWER, Role.ANNOTATOR, Role.TRAINER, Role.ADMIN})
 
 
 class Authenticator(Protocol):
     """Turns a bearer token into a principal."""
 
     async def authenticate(self, token: str) -> Principal:
-        """Raise Unauthenticated unless the token is good."""
+        """Raise Unauthenticated unless the token is good, Unavailable where that cannot be told now."""
         ...
 
 
@@ -77,59 +92,48 @@ class OwnerToken:
             raise ValueError("the owner's token must not be empty")
         self._tokens = token if callable(token) else lambda: (token,)
 
-    async def authenticate(self, token: str) -> Principal:
-        """Raise Unauthenticated unless it is the owner's token or the services'."""
+    def known(self, token: str) -> Principal | None:
+        """Whose token it is; None where it is neither of the two."""
         given = token.encode()
         for known, principal in _known(tuple(self._tokens())).items():
             if hmac.compare_digest(given, known):
                 return principal
-        raise Unauthenticated("the token is not the owner's; it is in server.json of the data folder")
+        return None
+
+    async def authenticate(self, token: str) -> Principal:
+        """Raise Unauthenticated unless it is the owner's token or the services'."""
+        principal = self.known(token)
+        if principal is None:
+            raise Unauthenticated("the token is not the owner's; it is in server.json of the data folder")
+        return principal
 
 
 @lru_cache(maxsize=8)
 def _known(tokens: Sequence[str]) -> dict[bytes, Principal]:
-    owners = {token.encode(): Principal("owner", Role.ADMIN) for token in tokens}
-    services = {service_token(token).encode(): Principal("service", Role.SERVICE) for token in tokens}
+    owner, service = Principal(OWNER, Role.ADMIN), Principal(SERVICE, Role.SERVICE, means="service")
+    owners = {token.encode(): owner for token in tokens}
+    services = {service_token(token).encode(): service for token in tokens}
     return owners | services
 
 
 def format_principal(principal: Principal) -> str:
-    """A caller as services pass it on to each other, in ASCII."""
-    return f"{principal.role.name} {quote(principal.subject, safe='')}"
+    """A caller as services pass it on to each other, in ASCII: role, subject, means, token, roles in projects."""
+    grants = ",".join(f"{project}={role.value}" for project, role in principal.roles.items())
+    parts = (principal.role.name, quote(principal.subject, safe=""), principal.means, principal.token, grants)
+    return " ".join(parts).rstrip()
 
 
 def parse_principal(text: str) -> Principal | None:
     """The caller that a service passed on, None where the text is none or claims to be no person."""
-    name, _, subject = text.partition(" ")
-    role = Role.__members__.get(name, Role.UNSPECIFIED)
-    return Principal(unquote(subject), role) if Role.VIEWER <= role <= Role.ADMIN and subject else None
-
-
-@cache
-def required_role(method: str) -> Role:
-    """The role that `method` ("/package.Service/Method") declares; UNSPECIFIED where it declares none."""
-    return Role(_options(method).Extensions[options_pb2.required_role])
-
-
-@cache
-def mutates(method: str) -> bool:
-    """Whether people may change something by `method`: one of theirs that does not declare NO_SIDE_EFFECTS."""
-    reads = _options(method).idempotency_level == MethodOptions.NO_SIDE_EFFECTS
-    return not reads and required_role(method) not in _NO_PEOPLES
-
-
-def resource_of(method: str, request: Message) -> str:
-    """The name of the resource that a call concerns, "" where `method` declares no field for it."""
-    path = _options(method).Extensions[options_pb2.resource]
-    value: object = request
-    for part in path.split(".") if path else ():
-        value = getattr(value, part, "")
-    return value if isinstance(value, str) else ""
-
-
-@cache
-def _options(method: str) -> Any:
+    name, subject, means, token, grants, *_ = *text.split(" "), "", "", "", "", ""
+    role = Role.__members__.get(name)
+    if role not in _OF_PEOPLE or not subject:
+        return None
+    pairs = (grant.split("=") for grant in grants.split(",") if grant)
     try:
-        return _POOL.FindMethodByName(method.strip("/").replace("/", ".")).GetOptions()
-    except KeyError:
-        return MethodOptions()
+        roles = {project: Role(int(value)) for project, value in pairs}
+    except ValueError:
+        return None
+    if not _OF_PEOPLE.issuperset(roles.values()):
+        return None
+    return Principal(unquote(subject), role, roles, means, token)

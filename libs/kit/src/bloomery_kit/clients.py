@@ -16,6 +16,8 @@ from bloomery_kit.trusting import TrustingChannel
 
 T = TypeVar("T")
 DEFAULT_MESSAGE_BYTES = 16 << 20
+METADATA_BYTES = 256 << 10
+"""The most that a call's metadata may take on the way in."""
 _UNARY_SECONDS = 30.0
 
 

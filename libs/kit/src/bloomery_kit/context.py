@@ -2,7 +2,7 @@
 
 from contextvars import ContextVar
 
-from bloomery_kit.auth import Principal
+from bloomery_kit.auth import Principal, Role
 from bloomery_kit.errors import Unauthenticated
 
 request_id_var: ContextVar[str] = ContextVar("bloomery_request_id", default="")
@@ -28,6 +28,14 @@ def current_principal() -> Principal:
     if principal is None:
         raise Unauthenticated
     return principal
+
+
+def visible_projects() -> frozenset[str] | None:
+    """The ids of the projects that the caller may see; None for all, as for a service's own work."""
+    principal = principal_var.get()
+    if principal is None or principal.may(Role.VIEWER):
+        return None
+    return frozenset(principal.roles)
 
 
 def bearer_token() -> str:

@@ -8,7 +8,9 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 import grpc
 from grpc_status import rpc_status
@@ -21,7 +23,6 @@ from bloomery_kit.auth import (
     Principal,
     Role,
     parse_principal,
-    required_role,
 )
 from bloomery_kit.context import (
     principal_var,
@@ -30,8 +31,16 @@ from bloomery_kit.context import (
     token_var,
     traceparent_var,
 )
-from bloomery_kit.errors import PermissionDenied, ResourceExhausted, Unauthenticated, error_info, to_status
+from bloomery_kit.errors import (
+    BloomeryError,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+    error_info,
+    to_status,
+)
 from bloomery_kit.names import new_uid
+from bloomery_kit.permissions import Rule, admit, rule_of
 from bloomery_kit.pipeline import Call, Layer, Pipeline
 
 _log = logging.getLogger("bloomery.rpc")
@@ -156,12 +165,20 @@ def _auth_layer(authenticator: Authenticator) -> Layer:
 
 
 async def _authorise(call: Call, authenticator: Authenticator) -> None:
-    role = required_role(call.method)
+    try:
+        await _let_in(call, authenticator)
+    except BloomeryError as error:
+        _count(error)
+        raise
+
+
+async def _let_in(call: Call, authenticator: Authenticator) -> None:
+    rule = rule_of(call.method)
     token = _bearer(call)
     token_var.set(token)
-    if role is Role.UNSPECIFIED:
+    if rule.role is Role.UNSPECIFIED:
         raise PermissionDenied(f"{call.method} declares no role, so nobody may call it")
-    if role in (Role.PUBLIC, Role.WORKER):
+    if rule.role in (Role.PUBLIC, Role.WORKER):
         return
     if not token:
         raise Unauthenticated("send `authorization: Bearer <token>`")
@@ -170,8 +187,25 @@ async def _authorise(call: Call, authenticator: Authenticator) -> None:
     principal = _person_behind(call, caller)
     principal_var.set(principal)
     # What services alone may do is done by the service itself; all else goes as far as the person's own role.
-    if not (caller if role is Role.SERVICE else principal).may(role):
-        raise PermissionDenied(f"{call.method} needs the role {role.name.lower()}")
+    if rule.role is Role.SERVICE:
+        if not caller.may(rule.role):
+            raise PermissionDenied(f"{call.method} is for services of this installation alone")
+    elif call.request is not None:
+        admit(principal, rule, call.request)
+    else:
+        call.admit = partial(_admit_first, principal, rule)
+
+
+def _admit_first(principal: Principal, rule: Rule, request: Any) -> None:
+    try:
+        admit(principal, rule, request)
+    except BloomeryError as error:
+        _count(error)
+        raise
+
+
+def _count(error: BloomeryError) -> None:
+    metrics.AUTH_FAILURES.labels(error.reason.lower()).inc()
 
 
 def _person_behind(call: Call, caller: Principal) -> Principal:

@@ -52,6 +52,7 @@ STREAMING = Histogram(
 IN_FLIGHT = Gauge("bloomery_grpc_inflight_rpcs", "Calls being served.", ("grpc_type",), registry=REGISTRY)
 REJECTED = Counter("bloomery_grpc_rejected_total", "Calls refused unserved.", ("reason",), registry=REGISTRY)
 REJECTED.labels("in_flight")
+AUTH_FAILURES = Counter("bloomery_auth_failures_total", "Calls not let in.", ("reason",), registry=REGISTRY)
 LOOP_LAG = Histogram(
     "bloomery_event_loop_lag_seconds",
     "How late the event loop wakes a sleeper.",

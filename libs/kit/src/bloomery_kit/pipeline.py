@@ -32,6 +32,8 @@ class Call:
     """One call as the layers see it; `status` is set by the error layer when the call fails.
 
     `request` and `response` are those of calls that have one of each; a request that is no message of its type is None.
+    A layer may set `admit`, which then looks at the first request of a stream before the handler does, and raises to
+    refuse it.
     """
 
     method: str
@@ -47,6 +49,7 @@ class Call:
     sent: int = 0
     status: status_pb2.Status | None = None
     cancelled: bool = False
+    admit: Callable[[Any], None] | None = None
 
     @property
     def streams(self) -> bool:
@@ -201,4 +204,8 @@ def _incoming(call: Call, request: Any, streaming: bool) -> Any:
 async def _counted(call: Call, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for request in requests:
         call.received += 1
-        yield _parsed(request, call.method)
+        parsed = _parsed(request, call.method)
+        if call.admit is not None:
+            call.admit(parsed)
+            call.admit = None
+        yield parsed

@@ -17,7 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from bloomery_kit import reflection
 from bloomery_kit.audit import AuditLayers, AuditLog
 from bloomery_kit.auth import Authenticator
-from bloomery_kit.clients import DEFAULT_MESSAGE_BYTES
+from bloomery_kit.clients import DEFAULT_MESSAGE_BYTES, METADATA_BYTES
 from bloomery_kit.interceptors import Limits, server_interceptors
 from bloomery_kit.loops import Loops
 from bloomery_kit.metrics import SERVICE_READY, measure_loop_lag
@@ -296,4 +296,7 @@ def _channel_options(options: ServerOptions) -> list[tuple[str, int]]:
         ("grpc.max_connection_age_ms", milliseconds(options.connection_age)),
         ("grpc.max_connection_age_grace_ms", milliseconds(options.connection_grace)),
         ("grpc.so_reuseport", 0),
+        # The roles of a caller in a thousand projects pass from service to service.
+        ("grpc.max_metadata_size", METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", METADATA_BYTES),
     ]

@@ -5,9 +5,9 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from bloomery_kit.auth import OwnerToken
+from bloomery_kit.auth import Authenticator
+from bloomery_kit.callers import authenticator_of
 from bloomery_kit.clients import DEFAULT_MESSAGE_BYTES
-from bloomery_kit.credentials import owner_tokens
 from bloomery_kit.logging import setup_logging
 from bloomery_kit.loops import Loops
 from bloomery_kit.metrics import serve_metrics
@@ -50,11 +50,16 @@ def begin(kind: type[S]) -> S:
 
 
 async def serve(kind: type[S], open_app: Open[S], *, max_message_bytes: int = DEFAULT_MESSAGE_BYTES) -> None:
-    """Read settings of this kind, and serve one app until SIGTERM or SIGINT."""
+    """Read settings of this kind, and serve one app until SIGTERM or SIGINT.
+
+    An app that has an `authenticator` tells itself who is let in; any other one asks access.
+    """
     settings = begin(kind)
     options = replace(options_from(settings), max_message_bytes=max_message_bytes)
-    host = ServiceHost(options, authenticator=OwnerToken(owner_tokens(settings)))
-    app = await open_app(settings, draining=host.draining)
+    draining = asyncio.Event()
+    app = await open_app(settings, draining=draining)
+    authenticator: Authenticator = getattr(app, "authenticator", None) or authenticator_of(settings)
+    host = ServiceHost(options, authenticator=authenticator, draining=draining)
     app.register(host)
     await app.start()
     await run_until_signal(host, on_stop=app.close)

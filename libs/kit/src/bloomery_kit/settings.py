@@ -70,6 +70,8 @@ class ServiceSettings(NeighbourSettings):
     database_url: str
     database_password_file: FilePath | None = None
     object_store: ObjectStoreSettings
+    access_target: str | None = None
+    """The service access; without it only the owner's token is known."""
     bind: str = "0.0.0.0"  # noqa: S104
     port: int = Field(default=50051, ge=0, le=65535)
     health_port: int | None = Field(default=None, ge=0, le=65535)

@@ -9,10 +9,10 @@ from google.protobuf.message import Message
 from bloomery_kit.audit._entries import Entry, Outcome
 from bloomery_kit.audit._log import AuditLog
 from bloomery_kit.audit._summary import summary
-from bloomery_kit.auth import mutates, resource_of
 from bloomery_kit.context import principal_var, request_id, trace_id
 from bloomery_kit.errors import PermissionDenied, Unauthenticated, error_info, to_status
 from bloomery_kit.names import new_uid
+from bloomery_kit.permissions import mutates, resource_of
 from bloomery_kit.pipeline import Call, code_name
 
 
@@ -67,7 +67,7 @@ def _entry(call: Call) -> Entry:
     return Entry(
         uid=new_uid(),
         subject=principal.subject if principal else "",
-        authentication="owner" if principal else "",
+        authentication=principal.means if principal else "",
         method=call.method,
         resource=resource,
         project=_project(resource),

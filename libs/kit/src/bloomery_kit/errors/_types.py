@@ -223,8 +223,8 @@ class Unauthenticated(BloomeryError):
 
     code = grpc.StatusCode.UNAUTHENTICATED
 
-    def __init__(self, message: str = "valid credentials are required") -> None:
-        super().__init__(message, reason="UNAUTHENTICATED")
+    def __init__(self, message: str = "valid credentials are required", reason: str = "UNAUTHENTICATED") -> None:
+        super().__init__(message, reason=reason)
 
 
 class PermissionDenied(BloomeryError):
@@ -232,8 +232,8 @@ class PermissionDenied(BloomeryError):
 
     code = grpc.StatusCode.PERMISSION_DENIED
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, reason="PERMISSION_DENIED")
+    def __init__(self, message: str, metadata: Mapping[str, str] | None = None) -> None:
+        super().__init__(message, reason="PERMISSION_DENIED", metadata=metadata)
 
 
 class Internal(BloomeryError):

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n bloomery/common/v1/options.proto\x12\x12\x62loomery.common.v1\x1a google/protobuf/descriptor.proto\"6\n\x06\x43ursor\x12\x15\n\rrequest_field\x18\x01 \x01(\t\x12\x15\n\rmessage_field\x18\x02 \x01(\t*\x97\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_PUBLIC\x10\x01\x12\x0f\n\x0bROLE_VIEWER\x10\x02\x12\x12\n\x0eROLE_ANNOTATOR\x10\x03\x12\x10\n\x0cROLE_TRAINER\x10\x04\x12\x0e\n\nROLE_ADMIN\x10\x05\x12\x0f\n\x0bROLE_WORKER\x10\x06\x12\x10\n\x0cROLE_SERVICE\x10\x07:Q\n\rrequired_role\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0e\x32\x18.bloomery.common.v1.Role:L\n\x06\x63ursor\x12\x1e.google.protobuf.MethodOptions\x18\xd2\x86\x03 \x01(\x0b\x32\x1a.bloomery.common.v1.Cursor:2\n\x08resource\x12\x1e.google.protobuf.MethodOptions\x18\xd3\x86\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n bloomery/common/v1/options.proto\x12\x12\x62loomery.common.v1\x1a google/protobuf/descriptor.proto\"6\n\x06\x43ursor\x12\x15\n\rrequest_field\x18\x01 \x01(\t\x12\x15\n\rmessage_field\x18\x02 \x01(\t*\xaf\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_PUBLIC\x10\x01\x12\x0f\n\x0bROLE_VIEWER\x10\x02\x12\x12\n\x0eROLE_ANNOTATOR\x10\x03\x12\x10\n\x0cROLE_TRAINER\x10\x04\x12\x0e\n\nROLE_ADMIN\x10\x05\x12\x0f\n\x0bROLE_WORKER\x10\x06\x12\x10\n\x0cROLE_SERVICE\x10\x07\x12\x16\n\x12ROLE_AUTHENTICATED\x10\x08:Q\n\rrequired_role\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0e\x32\x18.bloomery.common.v1.Role:L\n\x06\x63ursor\x12\x1e.google.protobuf.MethodOptions\x18\xd2\x86\x03 \x01(\x0b\x32\x1a.bloomery.common.v1.Cursor:2\n\x08resource\x12\x1e.google.protobuf.MethodOptions\x18\xd3\x86\x03 \x01(\t:9\n\x0f\x61\x63ross_projects\x12\x1e.google.protobuf.MethodOptions\x18\xd4\x86\x03 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bloomery.common.v1.options_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ROLE']._serialized_start=147
-  _globals['_ROLE']._serialized_end=298
+  _globals['_ROLE']._serialized_end=322
   _globals['_CURSOR']._serialized_start=90
   _globals['_CURSOR']._serialized_end=144
 # @@protoc_insertion_point(module_scope)

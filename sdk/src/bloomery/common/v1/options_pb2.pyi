@@ -41,9 +41,11 @@ class _RoleEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Role.ValueType], 
     """The worker of one attempt, which shows the attempt's own secret instead of a user's token."""
     ROLE_SERVICE: _Role.ValueType  # 7
     """Another service of this installation. May call everything but what workers call. What it does for a person is allowed as far as that person's role goes."""
+    ROLE_AUTHENTICATED: _Role.ValueType  # 8
+    """Anybody whose credentials hold, even without a role anywhere."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
-    """What a caller must be allowed to do. Each role up to ROLE_ADMIN includes those listed before it; ROLE_WORKER and ROLE_SERVICE stand apart."""
+    """What a caller must be allowed to do. Each role up to ROLE_ADMIN includes those listed before it; the others stand apart."""
 
 ROLE_UNSPECIFIED: Role.ValueType  # 0
 """Not set. A method without a role is refused for everybody."""
@@ -61,6 +63,8 @@ ROLE_WORKER: Role.ValueType  # 6
 """The worker of one attempt, which shows the attempt's own secret instead of a user's token."""
 ROLE_SERVICE: Role.ValueType  # 7
 """Another service of this installation. May call everything but what workers call. What it does for a person is allowed as far as that person's role goes."""
+ROLE_AUTHENTICATED: Role.ValueType  # 8
+"""Anybody whose credentials hold, even without a role anywhere."""
 
 @typing.final
 class Cursor(message.Message):
@@ -89,9 +93,15 @@ class Cursor(message.Message):
 REQUIRED_ROLE_FIELD_NUMBER: builtins.int
 CURSOR_FIELD_NUMBER: builtins.int
 RESOURCE_FIELD_NUMBER: builtins.int
+ACROSS_PROJECTS_FIELD_NUMBER: builtins.int
 required_role: extension_dict._ExtensionFieldDescriptor[descriptor_pb2.MethodOptions, Role.ValueType]
 """The role that a caller needs. Every method sets it."""
 cursor: extension_dict._ExtensionFieldDescriptor[descriptor_pb2.MethodOptions, Cursor]
 """Set on server streams that can be resumed."""
 resource: extension_dict._ExtensionFieldDescriptor[descriptor_pb2.MethodOptions, builtins.str]
-"""Dotted path of the request's field that names the resource which the call concerns, its project included. Not set where the call concerns no single project."""
+"""Dotted path of the request's field that names the resource which the call concerns, its project included: the role is needed in that project. Several,
+separated by `|`, where one of them is set: it is needed for each that is. Not set where the call concerns no single project: then ROLE_VIEWER is enough in
+any project, and another role is needed in the whole installation.
+"""
+across_projects: extension_dict._ExtensionFieldDescriptor[descriptor_pb2.MethodOptions, builtins.bool]
+"""Whether `projects/-` stands for all projects that the caller may see. Elsewhere it needs the role in the whole installation."""

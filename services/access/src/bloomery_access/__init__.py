@@ -1,0 +1,1 @@
+"""Who may do what: tokens, members of projects, and an issuer of identities."""

@@ -1,0 +1,3 @@
+from bloomery_kit.migrations import run_env
+
+run_env()

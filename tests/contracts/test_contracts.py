@@ -34,6 +34,7 @@ PEOPLES_METHODS = {
 }
 # What people change, by what: each of these calls is in the audit log, and no other.
 CHANGING = {
+    "bloomery.access.v1.AccessService": ["IssueToken", "RemoveMember", "RevokeToken", "SetMember"],
     "bloomery.annotation.v1.AnnotationService": {
         *("CreateProject", "UpdateProject", "DeleteProject", "CreateLabel", "UpdateLabel", "DeleteLabel"),
         *("UploadBlobs", "PrepareUploads", "CompleteUploads", "BatchCreateAssets", "UpdateAsset", "DeleteAsset"),

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 import bloomery
 from bloomery.cli import app
+from bloomery_access.settings import AccessSettings
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_dataset.settings import DatasetSettings
 from bloomery_gateway.settings import GatewaySettings
@@ -28,7 +29,10 @@ ROOT = Path(__file__).resolve().parents[2]
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = [*GUIDES, *(ROOT / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
 CODE = ("sdk/src", "libs", "services", "server/src")
-SETTINGS = (AnnotationSettings, DatasetSettings, TrainerSettings, InferenceSettings, AgentSettings, GatewaySettings)
+SETTINGS = (
+    *(AccessSettings, AnnotationSettings, DatasetSettings, TrainerSettings),
+    *(InferenceSettings, AgentSettings, GatewaySettings),
+)
 ELSEWHERE = {
     "BLOOMERY_DATA": "the client",
     "BLOOMERY_ENDPOINT": "the client",

@@ -28,13 +28,17 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'bloomery/access/v1/access_service.proto\x12\x12\x62loomery.access.v1\x1a\x1f\x62loomery/access/v1/access.proto\x1a bloomery/common/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\"\x0f\n\rWhoAmIRequest\"\x8e\x01\n\x11IssueTokenRequest\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12&\n\x04role\x18\x03 \x01(\x0e\x32\x18.bloomery.common.v1.Role\x12\x10\n\x08projects\x18\x04 \x03(\t\x12\x18\n\x10lifetime_seconds\x18\x05 \x01(\x03\"N\n\x12IssueTokenResponse\x12(\n\x05token\x18\x01 \x01(\x0b\x32\x19.bloomery.access.v1.Token\x12\x0e\n\x06secret\x18\x02 \x01(\t\"J\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"X\n\x12ListTokensResponse\x12)\n\x06tokens\x18\x01 \x03(\x0b\x32\x19.bloomery.access.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12RevokeTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"[\n\x10SetMemberRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12&\n\x04role\x18\x03 \x01(\x0e\x32\x18.bloomery.common.v1.Role\"6\n\x13RemoveMemberRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\"K\n\x12ListMembersRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"[\n\x13ListMembersResponse\x12+\n\x07members\x18\x01 \x03(\x0b\x32\x1a.bloomery.access.v1.Member\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x13\x41uthenticateRequest\x12\r\n\x05token\x18\x01 \x01(\t\"G\n\x16RegisterProjectRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0f\n\x07\x63reator\x18\x03 \x01(\t\"#\n\x14\x46orgetProjectRequest\x12\x0b\n\x03uid\x18\x01 \x01(\t2\xb3\t\n\rAccessService\x12\x62\n\x06WhoAmI\x12!.bloomery.access.v1.WhoAmIRequest\x1a\x1a.bloomery.access.v1.Caller\"\x19\x90\x02\x01\x88\xb5\x18\x08\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/caller\x12v\n\nIssueToken\x12%.bloomery.access.v1.IssueTokenRequest\x1a&.bloomery.access.v1.IssueTokenResponse\"\x19\x88\xb5\x18\x08\x82\xd3\xe4\x93\x02\x0f\"\n/v1/tokens:\x01*\x12v\n\nListTokens\x12%.bloomery.access.v1.ListTokensRequest\x1a&.bloomery.access.v1.ListTokensResponse\"\x19\x90\x02\x01\x88\xb5\x18\x08\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/tokens\x12{\n\x0bRevokeToken\x12&.bloomery.access.v1.RevokeTokenRequest\x1a\x19.bloomery.access.v1.Token\")\x88\xb5\x18\x08\x82\xd3\xe4\x93\x02\x1f\"\x1a/v1/{name=tokens/*}:revoke:\x01*\x12\x91\x01\n\tSetMember\x12$.bloomery.access.v1.SetMemberRequest\x1a\x1a.bloomery.access.v1.Member\"B\x88\xb5\x18\x05\x9a\xb5\x18\x06parent\x82\xd3\xe4\x93\x02.\x1a)/v1/{parent=projects/*}/members/{subject}:\x01*\x12\x90\x01\n\x0cRemoveMember\x12\'.bloomery.access.v1.RemoveMemberRequest\x1a\x16.google.protobuf.Empty\"?\x88\xb5\x18\x05\x9a\xb5\x18\x06parent\x82\xd3\xe4\x93\x02+*)/v1/{parent=projects/*}/members/{subject}\x12\x98\x01\n\x0bListMembers\x12&.bloomery.access.v1.ListMembersRequest\x1a\'.bloomery.access.v1.ListMembersResponse\"8\x90\x02\x01\x88\xb5\x18\x02\x9a\xb5\x18\x06parent\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{parent=projects/*}/members\x12Y\n\x0c\x41uthenticate\x12\'.bloomery.access.v1.AuthenticateRequest\x1a\x1a.bloomery.access.v1.Caller\"\x04\x88\xb5\x18\x07\x12[\n\x0fRegisterProject\x12*.bloomery.access.v1.RegisterProjectRequest\x1a\x16.google.protobuf.Empty\"\x04\x88\xb5\x18\x07\x12W\n\rForgetProject\x12(.bloomery.access.v1.ForgetProjectRequest\x1a\x16.google.protobuf.Empty\"\x04\x88\xb5\x18\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'bloomery/access/v1/access_service.proto\x12\x12\x62loomery.access.v1\x1a\x1f\x62loomery/access/v1/access.proto\x1a bloomery/common/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\"\x0f\n\rWhoAmIRequest\"\x8e\x01\n\x11IssueTokenRequest\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12&\n\x04role\x18\x03 \x01(\x0e\x32\x18.bloomery.common.v1.Role\x12\x10\n\x08projects\x18\x04 \x03(\t\x12\x18\n\x10lifetime_seconds\x18\x05 \x01(\x03\"S\n\x12IssueTokenResponse\x12(\n\x05token\x18\x01 \x01(\x0b\x32\x19.bloomery.access.v1.Token\x12\x13\n\x06secret\x18\x02 \x01(\tB\x03\x80\x01\x01\"J\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"X\n\x12ListTokensResponse\x12)\n\x06tokens\x18\x01 \x03(\x0b\x32\x19.bloomery.access.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12RevokeTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"[\n\x10SetMemberRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12&\n\x04role\x18\x03 \x01(\x0e\x32\x18.bloomery.common.v1.Role\"6\n\x13RemoveMemberRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\"K\n\x12ListMembersRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"[\n\x13ListMembersResponse\x12+\n\x07members\x18\x01 \x03(\x0b\x32\x1a.bloomery.access.v1.Member\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x13\x41uthenticateRequest\x12\x12\n\x05token\x18\x01 \x01(\tB\x03\x80\x01\x01\"G\n\x16RegisterProjectRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0f\n\x07\x63reator\x18\x03 \x01(\t\"#\n\x14\x46orgetProjectRequest\x12\x0b\n\x03uid\x18\x01 \x01(\t2\xb3\t\n\rAccessService\x12\x62\n\x06WhoAmI\x12!.bloomery.access.v1.WhoAmIRequest\x1a\x1a.bloomery.access.v1.Caller\"\x19\x90\x02\x01\x88\xb5\x18\x08\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/caller\x12v\n\nIssueToken\x12%.bloomery.access.v1.IssueTokenRequest\x1a&.bloomery.access.v1.IssueTokenResponse\"\x19\x88\xb5\x18\x08\x82\xd3\xe4\x93\x02\x0f\"\n/v1/tokens:\x01*\x12v\n\nListTokens\x12%.bloomery.access.v1.ListTokensRequest\x1a&.bloomery.access.v1.ListTokensResponse\"\x19\x90\x02\x01\x88\xb5\x18\x08\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/tokens\x12{\n\x0bRevokeToken\x12&.bloomery.access.v1.RevokeTokenRequest\x1a\x19.bloomery.access.v1.Token\")\x88\xb5\x18\x08\x82\xd3\xe4\x93\x02\x1f\"\x1a/v1/{name=tokens/*}:revoke:\x01*\x12\x91\x01\n\tSetMember\x12$.bloomery.access.v1.SetMemberRequest\x1a\x1a.bloomery.access.v1.Member\"B\x88\xb5\x18\x05\x9a\xb5\x18\x06parent\x82\xd3\xe4\x93\x02.\x1a)/v1/{parent=projects/*}/members/{subject}:\x01*\x12\x90\x01\n\x0cRemoveMember\x12\'.bloomery.access.v1.RemoveMemberRequest\x1a\x16.google.protobuf.Empty\"?\x88\xb5\x18\x05\x9a\xb5\x18\x06parent\x82\xd3\xe4\x93\x02+*)/v1/{parent=projects/*}/members/{subject}\x12\x98\x01\n\x0bListMembers\x12&.bloomery.access.v1.ListMembersRequest\x1a\'.bloomery.access.v1.ListMembersResponse\"8\x90\x02\x01\x88\xb5\x18\x02\x9a\xb5\x18\x06parent\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{parent=projects/*}/members\x12Y\n\x0c\x41uthenticate\x12\'.bloomery.access.v1.AuthenticateRequest\x1a\x1a.bloomery.access.v1.Caller\"\x04\x88\xb5\x18\x07\x12[\n\x0fRegisterProject\x12*.bloomery.access.v1.RegisterProjectRequest\x1a\x16.google.protobuf.Empty\"\x04\x88\xb5\x18\x07\x12W\n\rForgetProject\x12(.bloomery.access.v1.ForgetProjectRequest\x1a\x16.google.protobuf.Empty\"\x04\x88\xb5\x18\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bloomery.access.v1.access_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ISSUETOKENRESPONSE'].fields_by_name['secret']._loaded_options = None
+  _globals['_ISSUETOKENRESPONSE'].fields_by_name['secret']._serialized_options = b'\200\001\001'
+  _globals['_AUTHENTICATEREQUEST'].fields_by_name['token']._loaded_options = None
+  _globals['_AUTHENTICATEREQUEST'].fields_by_name['token']._serialized_options = b'\200\001\001'
   _globals['_ACCESSSERVICE'].methods_by_name['WhoAmI']._loaded_options = None
   _globals['_ACCESSSERVICE'].methods_by_name['WhoAmI']._serialized_options = b'\220\002\001\210\265\030\010\202\323\344\223\002\014\022\n/v1/caller'
   _globals['_ACCESSSERVICE'].methods_by_name['IssueToken']._loaded_options = None
@@ -60,27 +64,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ISSUETOKENREQUEST']._serialized_start=207
   _globals['_ISSUETOKENREQUEST']._serialized_end=349
   _globals['_ISSUETOKENRESPONSE']._serialized_start=351
-  _globals['_ISSUETOKENRESPONSE']._serialized_end=429
-  _globals['_LISTTOKENSREQUEST']._serialized_start=431
-  _globals['_LISTTOKENSREQUEST']._serialized_end=505
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=507
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=595
-  _globals['_REVOKETOKENREQUEST']._serialized_start=597
-  _globals['_REVOKETOKENREQUEST']._serialized_end=631
-  _globals['_SETMEMBERREQUEST']._serialized_start=633
-  _globals['_SETMEMBERREQUEST']._serialized_end=724
-  _globals['_REMOVEMEMBERREQUEST']._serialized_start=726
-  _globals['_REMOVEMEMBERREQUEST']._serialized_end=780
-  _globals['_LISTMEMBERSREQUEST']._serialized_start=782
-  _globals['_LISTMEMBERSREQUEST']._serialized_end=857
-  _globals['_LISTMEMBERSRESPONSE']._serialized_start=859
-  _globals['_LISTMEMBERSRESPONSE']._serialized_end=950
-  _globals['_AUTHENTICATEREQUEST']._serialized_start=952
-  _globals['_AUTHENTICATEREQUEST']._serialized_end=988
-  _globals['_REGISTERPROJECTREQUEST']._serialized_start=990
-  _globals['_REGISTERPROJECTREQUEST']._serialized_end=1061
-  _globals['_FORGETPROJECTREQUEST']._serialized_start=1063
-  _globals['_FORGETPROJECTREQUEST']._serialized_end=1098
-  _globals['_ACCESSSERVICE']._serialized_start=1101
-  _globals['_ACCESSSERVICE']._serialized_end=2304
+  _globals['_ISSUETOKENRESPONSE']._serialized_end=434
+  _globals['_LISTTOKENSREQUEST']._serialized_start=436
+  _globals['_LISTTOKENSREQUEST']._serialized_end=510
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=512
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=600
+  _globals['_REVOKETOKENREQUEST']._serialized_start=602
+  _globals['_REVOKETOKENREQUEST']._serialized_end=636
+  _globals['_SETMEMBERREQUEST']._serialized_start=638
+  _globals['_SETMEMBERREQUEST']._serialized_end=729
+  _globals['_REMOVEMEMBERREQUEST']._serialized_start=731
+  _globals['_REMOVEMEMBERREQUEST']._serialized_end=785
+  _globals['_LISTMEMBERSREQUEST']._serialized_start=787
+  _globals['_LISTMEMBERSREQUEST']._serialized_end=862
+  _globals['_LISTMEMBERSRESPONSE']._serialized_start=864
+  _globals['_LISTMEMBERSRESPONSE']._serialized_end=955
+  _globals['_AUTHENTICATEREQUEST']._serialized_start=957
+  _globals['_AUTHENTICATEREQUEST']._serialized_end=998
+  _globals['_REGISTERPROJECTREQUEST']._serialized_start=1000
+  _globals['_REGISTERPROJECTREQUEST']._serialized_end=1071
+  _globals['_FORGETPROJECTREQUEST']._serialized_start=1073
+  _globals['_FORGETPROJECTREQUEST']._serialized_end=1108
+  _globals['_ACCESSSERVICE']._serialized_start=1111
+  _globals['_ACCESSSERVICE']._serialized_end=2314
 # @@protoc_insertion_point(module_scope)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 SERVER_FILE = "server.json"
-_IDENTITY_FILE = "identity.json"
+IDENTITY_FILE = "identity.json"
 _LOCK_FILE = "lock"
 _LOOPBACK = "127.0.0.1"
 _PORTS = range(20000, 32768)
@@ -81,8 +81,8 @@ class DataFolder:
 
         Raise AddressInUseError where `port` is taken, DamagedFolderError where what was kept cannot be read.
         """
-        path = self.root / _IDENTITY_FILE
-        stored = _read_identity(path) if path.exists() else Identity.fresh()
+        path = self.root / IDENTITY_FILE
+        stored = read_identity(path) if path.exists() else Identity.fresh()
         taken: set[int] = set()
         identity = replace(
             stored,
@@ -117,7 +117,8 @@ class DataFolder:
         _write_private(self.root / SERVER_FILE, about)
 
 
-def _read_identity(path: Path) -> Identity:
+def read_identity(path: Path) -> Identity:
+    """The identity that a server wrote. Raise DamagedFolderError."""
     try:
         return Identity(**json.loads(path.read_bytes()))
     except (ValueError, TypeError) as error:

@@ -1,9 +1,19 @@
 """Credentials as they are set, or in files that may be exchanged."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
 
 from bloomery_kit.rotating import lines, rotating
-from bloomery_kit.settings import NeighbourSettings, ServiceSettings
+from bloomery_kit.settings import NeighbourSettings
+
+
+class DatabaseSettings(Protocol):
+    """Settings of whatever connects to PostgreSQL."""
+
+    @property
+    def database_password_file(self) -> Path | None:
+        """The file with passwords, None where the URL has the only one."""
 
 
 def owner_tokens(settings: NeighbourSettings) -> Callable[[], Sequence[str]]:
@@ -15,7 +25,7 @@ def owner_tokens(settings: NeighbourSettings) -> Callable[[], Sequence[str]]:
     return lambda: only
 
 
-def database_passwords(settings: ServiceSettings) -> Callable[[], Sequence[str]] | None:
+def database_passwords(settings: DatabaseSettings) -> Callable[[], Sequence[str]] | None:
     """The passwords to try in turn; None for the one in the URL."""
     file = settings.database_password_file
     return None if file is None else rotating("database", lines, file)

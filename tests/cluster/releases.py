@@ -9,7 +9,7 @@ import time
 from base64 import b64decode
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -96,6 +96,17 @@ class Release:
     async def workers(self) -> list[Any]:
         """The pods of jobs."""
         return await self.cluster.items("pods", "-l", "app.kubernetes.io/managed-by=bloomery-trainer")
+
+    async def leader(self) -> str:
+        """The pod of the trainer that reconciles; empty while none does."""
+        for pod in await self.cluster.items("pods", "-l", "app.kubernetes.io/component=trainer"):
+            name = pod["metadata"]["name"]
+            path = f"/api/v1/namespaces/{self.cluster.namespace}/pods/{name}:9090/proxy/metrics"
+            # One that goes or comes does not answer.
+            with suppress(AssertionError):
+                if "\nbloomery_reconciler_leader 1.0" in await self.cluster.ask("get", "--raw", path):
+                    return str(name)
+        return ""
 
     async def pods_in_words(self) -> str:
         return await self.cluster.ask("get", "pods", "-o", "wide")

@@ -1,6 +1,7 @@
 """Why workers wait and end, as a real scheduler, kubelet and job controller tell it."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -28,7 +29,9 @@ async def waits(launcher: Launcher, code: str, *words: str) -> Launched:
     def holds(thing: Launched | None) -> bool:
         return thing is not None and thing.reason is not None and thing.reason.code == code
 
+    began = time.monotonic()
     thing = await seen(launcher, holds, seconds=SECONDS)
+    print(f"{code} is told {time.monotonic() - began:.1f} s after the launch")
     assert thing.reason is not None
     assert thing.phase is Phase.WAITING
     assert [word for word in words if word not in thing.reason.message] == []

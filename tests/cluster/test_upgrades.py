@@ -62,6 +62,7 @@ async def test_a_training_and_its_watchers_outlive_upgrade_rollback_and_uninstal
         people = People(release.endpoint, token, name, WATCHERS)
         async with people.busy() as watching:
             await people.all_see(3)
+            await through(people, "leader killed", leader_killed(release))
             await through(people, "upgrade", release.deploy("upgrade", CHART))
             await through(people, "restart", restarted(release))
             await through(people, "rollback", rolled_back(release))
@@ -80,6 +81,15 @@ async def test_a_training_and_its_watchers_outlive_upgrade_rollback_and_uninstal
             last = (await job.refresh()).proto.last_sequence
         assert [[sequence for sequence, _ in seen] for seen in people.seen] == [list(range(1, last + 1))] * WATCHERS
     await until(release.workers, lambda pods: not pods, seconds=SECONDS)
+
+
+async def leader_killed(release: Release) -> None:
+    """As a node that loses its power: the lease of the leader has to run out."""
+    before = await release.leader()
+    await release.cluster.ask("delete", "pod", before, "--grace-period=0", "--force")
+    began = time.monotonic()
+    await until(release.leader, lambda pod: pod not in ("", before), seconds=SECONDS)
+    print(f"another leads {time.monotonic() - began:.1f} s after the leader was killed")
 
 
 async def restarted(release: Release) -> None:

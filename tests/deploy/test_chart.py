@@ -282,3 +282,17 @@ def test_every_value_has_its_place_in_the_schema() -> None:
                 compare(value, place["properties"][name], f"{path}.{name}")
 
     compare(yaml.safe_load((CHART / "values.yaml").read_text()), schema, "")
+
+
+def test_images_that_are_named_by_their_digests_are_all_that_is_pulled(variant: Path) -> None:
+    parts = ("control", "worker", "minio", "triton", "postgres", "proxy")
+    pinned = {part: f"mirror.example/bloomery/{part}@sha256:{number:064x}" for number, part in enumerate(parts)}
+    options = [word for part, image in pinned.items() for word in ("--set", f"images.{part}={image}")]
+    rendered = render("--values", str(variant), *options)
+    used = {container["image"] for container in containers(rendered)}
+    assert used <= set(pinned.values())
+    assert {container["imagePullPolicy"] for container in containers(rendered)} == {"IfNotPresent"}
+    trainer = find(rendered, "Deployment", "bloomery-trainer")["spec"]["template"]["spec"]["containers"][0]
+    (launcher,) = [each["value"] for each in trainer["env"] if each["name"] == "BLOOMERY_LAUNCHER"]
+    assert json.loads(launcher)["image"] == pinned["worker"]
+    assert json.loads(launcher)["image_pull_policy"] == "IfNotPresent"

@@ -27,10 +27,11 @@ class Target(Enum):
 
 
 class Blow(Enum):
-    """What happens to it: ended without a word, or stopped for seconds and continued."""
+    """What happens to it: ended without a word, stopped for seconds and continued, or it has only 503 for everybody."""
 
     KILL = "kill -9"
     STOP = "stopped"
+    REFUSE = "answers 503"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Fault:
         fraction: part of the training after which it strikes; below 0 soon after the job's creation, above 1 while the
             model is evaluated and published.
         delay: seconds that it waits from there on.
-        absence: seconds for which the target is stopped, or away until it is started again.
+        absence: seconds for which the target is stopped, refuses, or is away until it is started again.
     """
 
     target: Target
@@ -64,7 +65,7 @@ class Fault:
 
 
 OURS = (Target.SUPERVISOR, Target.TRAINER, Target.SERVER, Target.LEADER, Target.REPLICAS)
-DECK: Sequence[tuple[Target, Blow]] = [(target, blow) for target in OURS for blow in Blow]
+DECK: Sequence[tuple[Target, Blow]] = [(target, blow) for target in OURS for blow in (Blow.KILL, Blow.STOP)]
 
 
 def draw(number: int, *, seed: int) -> Fault:

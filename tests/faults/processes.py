@@ -2,9 +2,11 @@
 
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TypeVar
 
@@ -92,6 +94,34 @@ class Part:
     def kill(self) -> None:
         """End it at once."""
         self._stack.close()
+
+
+@contextmanager
+def refusing(port: int) -> Iterator[list[str]]:
+    """An HTTP server at a port of this machine that answers everybody with 503; the methods that it was asked."""
+    asked: list[str] = []
+
+    class Refusal(BaseHTTPRequestHandler):
+        def refuse(self) -> None:
+            asked.append(self.command)
+            self.close_connection = True
+            self.send_response(503)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = refuse  # noqa: N815
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", port), Refusal) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.1,))
+        thread.start()
+        try:
+            yield asked
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def answers(target: str) -> bool:

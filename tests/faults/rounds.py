@@ -12,7 +12,7 @@ import psutil
 from bloomery import Job
 from bloomery.training.v1 import JOB_STATE_QUEUED, JOB_STATE_SUCCEEDED, JobEvent
 from tests.faults.faults import Blow, Fault, Target
-from tests.faults.processes import Part, Server, eventually, workers
+from tests.faults.processes import Part, Server, eventually, refusing, workers
 from tests.faults.sites import Replicas, Site
 
 EPOCHS = 5
@@ -179,6 +179,9 @@ def _hit(process: psutil.Process, fault: Fault) -> bool:
 
 def _strike_servers(site: Site, fault: Fault, meanwhile: Callable[[], None]) -> None:
     targets = _targets(site, fault.target)
+    if fault.blow is Blow.REFUSE:
+        _refuse(site, fault, meanwhile)
+        return
     if fault.blow is Blow.KILL:
         for target in targets:
             target.kill()
@@ -195,6 +198,18 @@ def _strike_servers(site: Site, fault: Fault, meanwhile: Callable[[], None]) -> 
     time.sleep(fault.absence)
     for pid in pids:
         os.kill(pid, signal.SIGCONT)
+
+
+def _refuse(site: Site, fault: Fault, meanwhile: Callable[[], None]) -> None:
+    """In the place of the object store there is somebody who answers 503."""
+    assert isinstance(site, Replicas)
+    site.store.kill()
+    try:
+        with refusing(site.store_port) as site.refused:
+            meanwhile()
+            time.sleep(fault.absence)
+    finally:
+        site.store.start()
 
 
 def _targets(site: Site, target: Target) -> Sequence[Server | Part]:

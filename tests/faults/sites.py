@@ -112,7 +112,12 @@ def embedded(folder: Path, settings: Mapping[str, str]) -> Server:
 
 
 class Replicas(Site):
-    """Two trainers that share PostgreSQL, MinIO and the machine, and a process with the other services."""
+    """Two trainers that share PostgreSQL, MinIO and the machine, and a process with the other services.
+
+    `refused` are the methods of the requests that the object store has answered with 503 last.
+    """
+
+    refused: Sequence[str] = ()
 
     def __init__(
         self,
@@ -121,8 +126,10 @@ class Replicas(Site):
         settings: Mapping[str, str],
         parts: Mapping[str, Part],
         objects: Minio,
+        store_port: int,
     ) -> None:
         self.database, self.store, self._objects = parts["database"], parts["store"], objects
+        self.store_port = store_port
         self._folder, self._token = folder, secrets.token_hex(16)
         self.jobs_dir = folder / "jobs"
         self._ports = [free_port() for _ in range(7)]
@@ -255,7 +262,8 @@ def running_replicas(folder: Path, images: Path) -> Iterator[Replicas]:
         }
         settings = {f"BLOOMERY_OBJECT_STORE__{name}": value for name, value in store.items()}
         url = postgres.server.url("postgres")
-        site = stack.enter_context(Replicas(folder, url, settings, parts, client).running(images))
+        port = int(minio.endpoint.rpartition(":")[2])
+        site = stack.enter_context(Replicas(folder, url, settings, parts, client, port).running(images))
         yield site
 
 

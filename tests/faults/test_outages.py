@@ -1,5 +1,7 @@
 """PostgreSQL and MinIO go away for a while and come back; a real training and its watcher go through it."""
 
+from collections import Counter
+
 import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckResponse
@@ -32,9 +34,25 @@ def test_a_database_that_fails_over_is_told_and_loses_nothing(replicas: Replicas
     assert [server.pid for server in replicas.servers] == before
 
 
-@pytest.mark.parametrize("fraction", [0.1, 1.1], ids=["checkpoints", "publishing"])
-def test_an_object_store_that_is_away_for_a_while_costs_nothing(fraction: float, replicas: Replicas) -> None:
-    fault = Fault(Target.STORE, Blow.KILL, fraction=fraction, delay=0.0, absence=5.0)
-    outcome = play(replicas, fault, f"store-{round(fraction * 10)}")
+@pytest.mark.parametrize(
+    ("fraction", "blow"),
+    [
+        pytest.param(0.1, Blow.REFUSE, id="checkpoints-503"),
+        pytest.param(1.1, Blow.KILL, id="publishing-away"),
+    ],
+)
+def test_an_object_store_that_is_away_for_a_while_costs_nothing(
+    fraction: float, blow: Blow, replicas: Replicas
+) -> None:
+    fault = Fault(Target.STORE, blow, fraction=fraction, delay=0.0, absence=5.0)
+
+    def refuses(_: Job) -> None:
+        if blow is Blow.REFUSE:
+            eventually(lambda: replicas.refused, lambda asked: "PUT" in asked, seconds=120)
+
+    outcome = play(replicas, fault, f"store-{round(fraction * 10)}", meanwhile=refuses)
+    print(f"{outcome}; refused: {Counter(replicas.refused)}")
     assert outcome.struck, outcome
     assert not outcome.problems, outcome
+    assert blow is not Blow.REFUSE or "PUT" in replicas.refused
+    assert replicas.damaged() == []

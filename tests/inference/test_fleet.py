@@ -1,20 +1,25 @@
-"""Three Triton servers with their agents under a load of predictions: versions change, servers end, nobody notices."""
+"""Three Triton servers with their agents under load: versions change, servers come and end, and nobody notices."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from bloomery.inference.v1 import Deployment, PredictRequest, PredictResponse
+from bloomery_inference.agent.app import HEALTH
 from bloomery_inference.serving.model import LoadState, Replica
 from bloomery_server.triton import triton_command
 from real_parts.process import free_port
@@ -47,6 +52,20 @@ class Member:
 
     triton: Server
     agent: Agent
+    health_port: int
+
+    def begin(self) -> None:
+        self.triton.begin()
+        self.agent.start()
+
+    async def becomes(self, wanted: int) -> float:
+        """Wait until the health of the pod that they would be is that; how long it took in seconds."""
+        began = time.monotonic()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.health_port}") as channel, asyncio.timeout(120):
+            stub: Any = HealthStub(channel)
+            while (await stub.Check(HealthCheckRequest(service=HEALTH))).status != wanted:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        return time.monotonic() - began
 
     def end(self) -> None:
         self.agent.kill()
@@ -60,12 +79,13 @@ def limits() -> dict[str, int]:
 
 @asynccontextmanager
 async def fleet(service: Service, folder: Path) -> AsyncIterator[list[Member]]:
+    """All but the last of them run."""
     program = await asyncio.to_thread(triton_program, folder)
     members = []
     for number in range(COUNT):
         place = folder / f"replica-{number}"
         place.mkdir()
-        port = free_port()
+        port, health_port = free_port(), free_port()
         target = f"127.0.0.1:{port}"
         command = triton_command(program, place, port)
         server = Server(command, os.environ, folder / f"triton-{number}.log", partial(answers, target))
@@ -74,13 +94,12 @@ async def fleet(service: Service, folder: Path) -> AsyncIterator[list[Member]]:
             TritonServer(target, "", place),
             folder / f"agent-{number}.log",
             id=f"replica-{number}",
-            settings={"BLOOMERY_PROBE_INTERVAL": "1"},
+            settings={"BLOOMERY_PROBE_INTERVAL": "1", "BLOOMERY_PORT": str(health_port)},
         )
-        members.append(Member(server, agent))
+        members.append(Member(server, agent, health_port))
     try:
-        for member in members:
-            member.triton.begin()
-            member.agent.start()
+        for member in members[:-1]:
+            member.begin()
         yield members
     finally:
         for member in members:
@@ -137,21 +156,26 @@ async def add_version(service: Service, number: int, directory: Path) -> str:
     return (await recorded(service, f"{PETS}/versions/{number}")).variants[0].uid
 
 
-async def test_versions_change_and_servers_end_without_a_request_that_fails(service: Service, tmp_path: Path) -> None:
+async def test_versions_change_and_servers_come_and_end_without_a_request_that_fails(
+    service: Service, tmp_path: Path
+) -> None:
     first = await add_version(service, 1, write_model(tmp_path / "1", one_box(16, 16, 8, 4, DOG), side=32))
     second = await add_version(service, 2, write_model(tmp_path / "2", one_box(16, 16, 8, 4, CAT), side=32))
     await add_version(service, 3, other_model(tmp_path, b"no model"))
     load = Load(service)
     async with fleet(service, tmp_path) as members:
-        await reported(service, "triton", lambda found: len(found) == COUNT)
+        await reported(service, "triton", lambda found: len(found) == COUNT - 1)
         await create(service)
-        await everywhere(service, first)
+        await everywhere(service, first, count=COUNT - 1)
         await settled(service, Deployment.STATE_READY)
         async with load.running():
             await load.more()
+            began = time.monotonic()
             await update(service, model_version=V2)
+            members[-1].begin()
             await everywhere(service, second)
             await settled(service, Deployment.STATE_READY)
+            print(f"a version and a replica came at once: all {COUNT} had it after {time.monotonic() - began:.1f} s")
             await load.more()
             assert set(load.seen) == {(V1, "dog"), (V2, "cat")}
             assert len(load.replicas) == COUNT
@@ -163,21 +187,27 @@ async def test_versions_change_and_servers_end_without_a_request_that_fails(serv
 
             before = await of(service, "replica-0")
             members[0].triton.kill()
+            unready = await members[0].becomes(HealthCheckResponse.NOT_SERVING)
+            print(f"a pod whose server was killed is not ready after {unready:.1f} s")
             await load.more(40)
+            began = time.monotonic()
             members[0].triton.begin()
             async with asyncio.timeout(120):
                 while (again := await of(service, "replica-0")).incarnation == before.incarnation:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
             await everywhere(service, second)
+            await members[0].becomes(HealthCheckResponse.SERVING)
+            print(f"a server that was killed had everything again {time.monotonic() - began:.1f} s after its start")
             await load.more(40)
+        print(f"{len(load.failures)} of {sum(load.seen.values())} predictions failed; by replica {dict(load.replicas)}")
         assert load.failures == []
         assert set(load.seen) == {(V1, "dog"), (V2, "cat")}
         assert again.endpoint == before.endpoint
 
 
-async def everywhere(service: Service, uid: str) -> None:
+async def everywhere(service: Service, uid: str, *, count: int = COUNT) -> None:
     """Wait until every replica has loaded a model."""
-    await reported(service, "triton", lambda found: [one.has(uid, LoadState.READY) for one in found] == [True] * COUNT)
+    await reported(service, "triton", lambda found: [one.has(uid, LoadState.READY) for one in found] == [True] * count)
 
 
 async def settled(service: Service, wanted: Deployment.State.ValueType) -> Deployment:

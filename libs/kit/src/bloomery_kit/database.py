@@ -19,12 +19,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.types import TypeDecorator
 
-from bloomery_kit.database_errors import read_only, typed_errors
+from bloomery_kit.database_errors import typed_errors
 from bloomery_kit.engines import WRITES, Passwords, postgres_engine, sqlite_engine
 from bloomery_kit.metrics import DATABASE_SECONDS, timed
 
 Transaction = AsyncConnection
-_READ_ONLY = sa.text("SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean")
 _CLOSE_SECONDS = 10.0
 _ROWS_AT_ONCE = 500
 """Rows that SQLite gets with a statement, which takes some hundred kilobytes while it stays prepared."""
@@ -119,14 +118,6 @@ class Database:
     def is_sqlite(self) -> bool:
         """Whether one process owns the database."""
         return self.engine.dialect.name == "sqlite"
-
-    async def check_writable(self) -> None:
-        """Raise Unavailable if PostgreSQL takes no writes: a standby that was not promoted, or one that was told so."""
-        if self.is_sqlite:
-            return
-        async with self.read() as tx:
-            if await tx.scalar(_READ_ONLY):
-                raise read_only()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:

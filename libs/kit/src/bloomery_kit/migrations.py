@@ -17,6 +17,7 @@ from alembic.script import Script, ScriptDirectory
 from sqlalchemy import exc
 
 from bloomery_kit.database import Database
+from bloomery_kit.database_errors import read_only
 from bloomery_kit.errors import Unavailable
 
 _LOCK = 0x626C6F6F6D
@@ -26,6 +27,8 @@ _REVISION = sa.select(_VERSIONS.c.version_num)
 # The revisions of the versions of a service that may use a schema which was made by a newer one.
 _READERS = sa.Table("alembic_version_readers", sa.MetaData(), sa.Column("revision", sa.String(32), primary_key=True))
 _REVISIONS_OF_READERS = sa.select(_READERS.c.revision)
+# A standby that was not promoted yet, or a server that was told to take no writes.
+_READ_ONLY = sa.text("SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean")
 
 
 def run_env() -> None:
@@ -56,12 +59,13 @@ async def check_schema(db: Database, script_location: Path | str) -> None:
     if present != [head] and head not in await _strings(db, _REVISIONS_OF_READERS):
         revision = " and ".join(present) or "nothing"
         raise Unavailable("SCHEMA_OUTDATED", f"the schema is at {revision} and should be at {head}")
-    await db.check_writable()
 
 
 async def _strings(db: Database, statement: sa.Select[tuple[str]]) -> list[str]:
     try:
         async with db.read() as tx:
+            if not db.is_sqlite and await tx.scalar(_READ_ONLY):
+                raise read_only()
             return list(await tx.scalars(statement))
     except exc.DBAPIError:
         # Nobody has migrated it yet: the table is missing.

@@ -211,7 +211,9 @@ class ServiceHost:
                 await check()
         except Exception as error:  # noqa: BLE001
             names = ", ".join(name for name, known in self._checks.items() if known == check) or "all"
-            _log.warning("not ready", extra={"services": names, "error": error})
+            # The time that is given for an answer ends without a word.
+            reason = str(error) or f"no answer within {self.options.ready_interval:g} s"
+            _log.warning("not ready", extra={"services": names, "error": reason})
             return False
         return True
 

@@ -88,6 +88,7 @@ def run_minio(folder: Path, server: MinioServer | None = None) -> Iterator[Minio
         "MINIO_ROOT_PASSWORD": server.secret_key,
         "MINIO_BROWSER": "off",
         "MINIO_UPDATE": "off",
+        "MINIO_PROMETHEUS_AUTH_TYPE": "public",
     }
     command = [str(ensure_minio()), "server", str(folder / "data"), "--address", server.endpoint, "--quiet"]
     # Live and ready answer before the server has read its own configuration.

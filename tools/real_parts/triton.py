@@ -44,11 +44,12 @@ class HostPython:
 
 @dataclass(frozen=True)
 class TritonServer:
-    """A running Triton under explicit model control: `grpc_url` and `http_url` are host:port."""
+    """A running Triton under explicit model control: `grpc_url`, `http_url` and `metrics_url` are host:port."""
 
     grpc_url: str
     http_url: str
     repository: Path
+    metrics_url: str = ""
 
 
 def ensure_triton() -> Path:
@@ -149,7 +150,7 @@ def run_triton(folder: Path) -> Iterator[TritonServer]:
     installed = ensure_triton()
     repository, backends = folder / "models", make_backends(folder, installed)
     repository.mkdir()
-    grpc_port, http_port = free_port(), free_port()
+    grpc_port, http_port, metrics_port = free_port(), free_port(), free_port()
     command = [
         str(installed / "tritonserver"),
         f"--model-repository={repository}",
@@ -159,7 +160,9 @@ def run_triton(folder: Path) -> Iterator[TritonServer]:
         "--strict-readiness=false",
         "--disable-auto-complete-config",
         "--exit-timeout-secs=2",
-        "--allow-metrics=false",
+        "--allow-gpu-metrics=false",
+        "--metrics-address=127.0.0.1",
+        f"--metrics-port={metrics_port}",
         "--http-address=127.0.0.1",
         f"--http-port={http_port}",
         "--grpc-address=127.0.0.1",
@@ -168,7 +171,8 @@ def run_triton(folder: Path) -> Iterator[TritonServer]:
     health = f"http://127.0.0.1:{http_port}/v2/health/ready"
     variables = environment(installed, find_host())
     with running(command, log=folder / "triton.log", ready=lambda: answers(health), environment=variables):
-        yield TritonServer(f"127.0.0.1:{grpc_port}", f"127.0.0.1:{http_port}", repository)
+        addresses = [f"127.0.0.1:{port}" for port in (grpc_port, http_port, metrics_port)]
+        yield TritonServer(addresses[0], addresses[1], repository, addresses[2])
 
 
 def environment(installed: Path, host: HostPython) -> dict[str, str]:

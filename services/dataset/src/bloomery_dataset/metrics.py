@@ -2,6 +2,7 @@
 
 from prometheus_client import Counter, Histogram
 
+from bloomery_dataset.model import ExportFormat
 from bloomery_kit.metrics import REGISTRY
 
 BUILDS = Counter(
@@ -18,3 +19,5 @@ BUILD_SECONDS = Histogram(
 )
 BUILD_IMAGES = Counter("bloomery_dataset_images_total", "Images written into versions.", registry=REGISTRY)
 EXPORTS = Counter("bloomery_dataset_exports_total", "Exports made, by format.", ("format",), registry=REGISTRY)
+for _format in ExportFormat:
+    EXPORTS.labels(_format)

@@ -84,6 +84,7 @@ def _begin_at_zero() -> None:
     ALERTS.labels(UNSAFE_FILE)
     for kind in Kind:
         ATTEMPTS.labels(kind.name)
+        RUN_SECONDS.labels(kind.name)
         for state in TERMINAL:
             FINISHED.labels(kind.name, state.name, "")
     for outcome in Outcome:

@@ -38,6 +38,8 @@ def test_each_alert_has_its_cases() -> None:
     assert len(ALERTS) == len(list(alerts()))
 
 
+# Seconds, and minutes on a machine with much else to do.
+@pytest.mark.timeout(600)
 def test_each_alert_fires_when_it_should_and_not_otherwise(promtool: Path, tmp_path: Path) -> None:
     # promtool evaluates all rules of a file at each step of a test.
     tests: dict[tuple[Path, str], list[Object]] = {}

@@ -1,4 +1,4 @@
-"""What dashboards and alerts ask for is there: a real Prometheus has measured a server that worked, Triton and MinIO."""
+"""What dashboards and alerts ask for is there: a real Prometheus has measured a server at work, Triton and MinIO."""
 
 import asyncio
 import json
@@ -25,14 +25,21 @@ ROOT = Path(__file__).resolve().parents[2]
 ALERTS = sorted((ROOT / "deploy/helm/bloomery/files/alerts").glob("*.yaml"))
 # What has nothing to show here, and why.
 SILENT = {
+    "Certificates": "nothing speaks TLS on loopback",
+    "Exchanged credentials": "none changes",
     "Requests to the cluster": "workers are processes of this machine",
     "Errors by method": "nothing fails by a fault of ours",
     "Reasons of failures": "no job fails",
     "Errors of background loops": "they meet none",
     "Waiting jobs by reason": "none waits for longer than a moment",
 }
-UNSEEN = {"bloomery_k8s_requests_total", "bloomery_training_waiting_jobs"}
-"""Metrics without a sample where no cluster is, and no job waits."""
+UNSEEN = {
+    "bloomery_k8s_requests_total",
+    "bloomery_training_waiting_jobs",
+    "bloomery_certificate_expiry_timestamp_seconds",
+    "bloomery_credential_reloads_total",
+}
+"""Metrics without a sample here, for the same reasons."""
 NOT_OF_A_RELEASE = {
     "bloomery_http_requests_total",
     "bloomery_http_received_bytes_total",

@@ -157,6 +157,39 @@ CONTROL_PLANE = Dashboard(
                     (Query("sum by (loop) (increase(bloomery_loop_failures_total{NS}[1h])) > 0", "{{loop}}"),),
                 ),
                 Panel(
+                    "Certificates",
+                    "How long the services' own and the authorities that they trust still hold.",
+                    "s",
+                    (
+                        Query(
+                            "min by (job, kind) (bloomery_certificate_expiry_timestamp_seconds{NS}) - time()",
+                            "{{job}} {{kind}}",
+                        ),
+                    ),
+                    bad_below=14 * 86400,
+                ),
+                Panel(
+                    "Exchanged credentials",
+                    "Files that changed in a day, and whether they could be used.",
+                    "none",
+                    (
+                        Query(
+                            "sum by (kind, outcome) (increase(bloomery_credential_reloads_total{NS}[1d]))",
+                            "{{kind}} {{outcome}}",
+                        ),
+                    ),
+                ),
+                Panel(
+                    "Audit log",
+                    "Calls that were written into it, those refused that were too many to be, and those on their way.",
+                    "none",
+                    (
+                        Query(rate("bloomery_audit_entries_total"), "written a second"),
+                        Query(rate("bloomery_audit_dropped_total"), "left out a second"),
+                        Query("sum(bloomery_audit_waiting_entries{NS})", "on their way"),
+                    ),
+                ),
+                Panel(
                     "For an operator to look at",
                     "Records with an event, in a day.",
                     "none",

@@ -70,9 +70,9 @@ OVERVIEW = Dashboard(
             (
                 Panel(
                     "Calls",
-                    "Calls that ended, by service.",
+                    "Calls that began, by service.",
                     "reqps",
-                    (Query(rate("grpc_server_handled_total", "grpc_service"), "{{grpc_service}}"),),
+                    (Query(rate("grpc_server_started_total", "grpc_service"), "{{grpc_service}}"),),
                 ),
                 Panel(
                     "Errors by method",

@@ -95,8 +95,10 @@ def _program(path: Path | None) -> Path | None:
 
 async def _serve(folder: DataFolder, *, port: int, stop_jobs: bool, triton: Path | None, started: float) -> None:
     # Imported here, so that `bloomery --help` stays quick.
+    from bloomery_kit import tracing
     from bloomery_kit.logging import setup_logging
     from bloomery_kit.server import run_until_signal
+    from bloomery_kit.settings import ProcessSettings, load_settings
     from bloomery_server.embedded import EmbeddedServer
 
     def say_ready() -> None:
@@ -109,6 +111,7 @@ async def _serve(folder: DataFolder, *, port: int, stop_jobs: bool, triton: Path
 
     with (folder.root / "server.log").open("a", buffering=1) as log:
         setup_logging(stream=log)
+        tracing.start(load_settings(ProcessSettings).tracing, "bloomery")
         server = EmbeddedServer(
             folder,
             folder.identity(port=port),

@@ -277,6 +277,7 @@ spec:
           {{- include "bloomery.confined" . | nindent 10 }}
           env:
             {{- include "bloomery.settings" .root | nindent 12 }}
+            {{- include "bloomery.tracing" .root | nindent 12 }}
             {{- with .environment }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
@@ -361,6 +362,15 @@ spec:
   selector:
     matchLabels: {{- include "bloomery.selector" . | nindent 6 }}
 {{- include "bloomery.autoscaler" (dict "root" .root "component" .component "autoscaling" $values.autoscaling) }}
+{{- end }}
+
+{{- define "bloomery.tracing" -}}
+{{- with .Values.monitoring.tracing -}}
+{{- if .endpoint -}}
+- {name: BLOOMERY_TRACING__ENDPOINT, value: {{ .endpoint | quote }}}
+- {name: BLOOMERY_TRACING__RATIO, value: {{ .ratio | quote }}}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* How a Prometheus that goes by annotations finds the metrics of a pod; the argument is their port. */}}

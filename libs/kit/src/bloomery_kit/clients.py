@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 import grpc
 from grpc.aio import ClientCallDetails, Metadata
 
+from bloomery_kit import tracing
 from bloomery_kit.auth import PRINCIPAL_HEADER, Role, format_principal, service_token
-from bloomery_kit.context import principal_var, request_id_var, traceparent_var
+from bloomery_kit.context import principal_var, request_id_var
 from bloomery_kit.credentials import owner_tokens
 from bloomery_kit.rotating import authorities, rotating
 from bloomery_kit.settings import NeighbourSettings
@@ -87,27 +88,32 @@ class _Outgoing:
     def __init__(self, token: str | Callable[[], str] | None) -> None:
         self._token = token
 
-    def details(self, given: ClientCallDetails, timeout: float | None) -> ClientCallDetails:
+    async def call(self, continuation: Any, given: ClientCallDetails, requests: Any, seconds: float | None) -> Any:
+        outgoing = tracing.Outgoing(given.method)
+        details = self._details(given, seconds, outgoing.traceparent)
+        return outgoing.follow(await continuation(details, requests))
+
+    def _details(self, given: ClientCallDetails, seconds: float | None, traceparent: str) -> ClientCallDetails:
         metadata = Metadata(*(given.metadata or ()))
-        for key, value in self._headers():
+        for key, value in self._headers(traceparent):
             if not metadata.get_all(key):
                 metadata.add(key, value)
         return ClientCallDetails(
             method=given.method,
-            timeout=given.timeout if given.timeout is not None else timeout,
+            timeout=given.timeout if given.timeout is not None else seconds,
             metadata=metadata,
             credentials=given.credentials,
             wait_for_ready=given.wait_for_ready,
         )
 
-    def _headers(self) -> Iterable[tuple[str, str]]:
+    def _headers(self, traceparent: str) -> Iterable[tuple[str, str]]:
         token = self._token() if callable(self._token) else self._token
         if token:
             yield "authorization", f"Bearer {token}"
         if request_id_var.get():
             yield "x-request-id", request_id_var.get()
-        if traceparent_var.get():
-            yield "traceparent", traceparent_var.get()
+        if traceparent:
+            yield "traceparent", traceparent
         person = principal_var.get()
         if person is not None and person.role is not Role.SERVICE:
             yield PRINCIPAL_HEADER, format_principal(person)
@@ -118,28 +124,28 @@ class _UnaryUnary(_Outgoing, grpc.aio.UnaryUnaryClientInterceptor):
     async def intercept_unary_unary(
         self, continuation: Any, client_call_details: ClientCallDetails, request: Any
     ) -> Any:
-        return await continuation(self.details(client_call_details, _UNARY_SECONDS), request)
+        return await self.call(continuation, client_call_details, request, _UNARY_SECONDS)
 
 
 class _UnaryStream(_Outgoing, grpc.aio.UnaryStreamClientInterceptor):
     async def intercept_unary_stream(
         self, continuation: Any, client_call_details: ClientCallDetails, request: Any
     ) -> Any:
-        return await continuation(self.details(client_call_details, None), request)
+        return await self.call(continuation, client_call_details, request, None)
 
 
 class _StreamUnary(_Outgoing, grpc.aio.StreamUnaryClientInterceptor):
     async def intercept_stream_unary(
         self, continuation: Any, client_call_details: ClientCallDetails, request_iterator: Any
     ) -> Any:
-        return await continuation(self.details(client_call_details, None), request_iterator)
+        return await self.call(continuation, client_call_details, request_iterator, None)
 
 
 class _StreamStream(_Outgoing, grpc.aio.StreamStreamClientInterceptor):
     async def intercept_stream_stream(
         self, continuation: Any, client_call_details: ClientCallDetails, request_iterator: Any
     ) -> Any:
-        return await continuation(self.details(client_call_details, None), request_iterator)
+        return await self.call(continuation, client_call_details, request_iterator, None)
 
 
 def _interceptors(token: str | Callable[[], str] | None) -> list[grpc.aio.ClientInterceptor]:

@@ -1,4 +1,4 @@
-"""The layers that every call passes, outermost first: ids, metrics, log, errors, in-flight limit, auth, audit log."""
+"""The layers that every call passes, outermost first: ids, traces, metrics, log, errors, limit, auth, audit log."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 from grpc_status import rpc_status
 
-from bloomery_kit import metrics
+from bloomery_kit import metrics, tracing
 from bloomery_kit.audit import AuditLayers
 from bloomery_kit.auth import (
     PRINCIPAL_HEADER,
@@ -62,7 +62,8 @@ def server_interceptors(
     authenticator: Authenticator, limits: Limits, audit: AuditLayers
 ) -> Sequence[grpc.aio.ServerInterceptor]:
     """The interceptors of a server."""
-    outer: tuple[Layer, ...] = (_ids, _metrics, _call_log, _errors, _Limiter(limits).layer)
+    traced = (tracing.traced,) if tracing.is_on() else ()
+    outer: tuple[Layer, ...] = (_ids, *traced, _metrics, _call_log, _errors, _Limiter(limits).layer)
     return [Pipeline((*outer, audit.refusals, _auth_layer(authenticator), audit.calls))]
 
 

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from prometheus_client import Counter
 
+from bloomery_kit.certificates import note_authorities
 from bloomery_kit.loops import guarded
 from bloomery_kit.metrics import REGISTRY
 
@@ -110,4 +111,5 @@ def authorities(content: bytes) -> bytes:
         ssl.create_default_context(cadata=content.decode())
     except ssl.SSLError as error:
         raise ValueError("there is no certificate in the file") from error
+    note_authorities(content)
     return content

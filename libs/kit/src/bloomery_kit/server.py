@@ -17,6 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from bloomery_kit import reflection
 from bloomery_kit.audit import AuditLayers, AuditLog
 from bloomery_kit.auth import Authenticator
+from bloomery_kit.certificates import note_own
 from bloomery_kit.clients import DEFAULT_MESSAGE_BYTES, METADATA_BYTES
 from bloomery_kit.interceptors import Limits, server_interceptors
 from bloomery_kit.loops import Loops
@@ -277,6 +278,7 @@ def _tls(certificate: Path, key: Path) -> grpc.ServerCredentials:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
         except ssl.SSLError as error:
             raise ValueError(f"{certificate} and {key} are no certificate and its key") from error
+        note_own(chain)
         return grpc.ssl_server_certificate_configuration([(key_content, chain)])
 
     served = rotating("certificate", read, key, certificate)

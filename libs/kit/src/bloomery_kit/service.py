@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
+from bloomery_kit import tracing
 from bloomery_kit.auth import Authenticator
 from bloomery_kit.callers import authenticator_of
 from bloomery_kit.clients import DEFAULT_MESSAGE_BYTES
@@ -41,9 +42,10 @@ class Open(Protocol[S_contra]):
 
 
 def begin(kind: type[S]) -> S:
-    """The settings of this process, whose logs and metrics begin. Exit with the names of all that are wrong."""
+    """The settings of this process, whose logs, metrics and traces begin. Exit with the names of all that are wrong."""
     settings = load_settings(kind)
     setup_logging()
+    tracing.start(settings.tracing, kind.__module__.partition(".")[0].replace("_", "-"))
     if settings.metrics_port is not None:
         serve_metrics(settings.metrics_port)
     return settings

@@ -49,12 +49,28 @@ class S3StoreSettings(BaseModel):
 ObjectStoreSettings = Annotated[FolderStoreSettings | S3StoreSettings, Field(discriminator="kind")]
 
 
-class NeighbourSettings(BaseSettings):
-    """What every process needs that calls the services, or is called as one of them."""
+class TracingSettings(BaseModel):
+    """Where traces go: a collector's OTLP endpoint for gRPC, `http://HOST:4317` or `https://...`."""
+
+    model_config = ConfigDict(frozen=True)
+    endpoint: str = Field(pattern="^https?://[^/]+$")
+    ratio: float = Field(default=1.0, ge=0, le=1)
+    """Of the traces that begin here; whether one that begins elsewhere is kept is said there."""
+    ca_certs: FilePath | None = None
+
+
+class ProcessSettings(BaseSettings):
+    """What every process may be told."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_nested_delimiter=_DELIMITER, frozen=True, extra="ignore", hide_input_in_errors=True
     )
+    tracing: TracingSettings | None = None
+
+
+class NeighbourSettings(ProcessSettings):
+    """What every process needs that calls the services, or is called as one of them."""
+
     token: SecretStr | None = None
     token_file: FilePath | None = Field(default=None, validate_default=True)
     neighbour_ca: FilePath | None = None

@@ -5,6 +5,7 @@ import logging
 
 from bloomery_inference.agent.app import AgentApp
 from bloomery_inference.agent.settings import AgentSettings
+from bloomery_kit import tracing
 from bloomery_kit.auth import OwnerToken
 from bloomery_kit.credentials import owner_tokens
 from bloomery_kit.logging import setup_logging
@@ -15,6 +16,7 @@ from bloomery_kit.settings import load_settings
 
 async def serve(settings: AgentSettings) -> None:
     """Work until SIGTERM or SIGINT."""
+    tracing.start(settings.tracing, "bloomery-inference-agent")
     if settings.metrics_port is not None:
         serve_metrics(settings.metrics_port)
     # There is nothing to drain but answers about the health.

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,6 +21,7 @@ from bloomery_trainer.model import Kind, Resources
 from bloomery_trainer.settings import KubernetesLauncherSettings
 from real_parts.helm import ensure_helm
 from real_parts.process import free_port
+from render_chart import render
 from tests.trainer.bench import QUICK, Trainer, World, running_trainer, running_world
 from tests.trainer.launcher_suite import UID
 
@@ -47,6 +48,8 @@ class Cluster:
     namespace: str
     image: str
     """With a shell, and Python with the client of Bloomery; the nodes have it."""
+    trainer: Path | None = None
+    """A kubeconfig that may do what the chart lets a trainer do in the namespace, and nothing else."""
 
     def kubectl(self, *arguments: str, given: object = None) -> str:
         """What kubectl prints. Fails with what it complains of."""
@@ -78,7 +81,7 @@ class Cluster:
             "kind": "kubernetes",
             "namespace": self.namespace,
             "image": self.image,
-            "kubeconfig": Path(self.kubeconfig),
+            "kubeconfig": self.trainer or Path(self.kubeconfig),
             "installation": f"t-{uuid4().hex[:12]}",
             "cpus": 0.01,
             "max_cpus": 0.01,
@@ -115,10 +118,27 @@ def namespace(purpose: str) -> Iterator[Cluster]:
         cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
+def as_trainer(cluster: Cluster, kubeconfig: Path) -> Cluster:
+    """Let launchers be an account with the Role that the chart gives to trainers."""
+    objects = render("--set", "publicEndpoint=https://none.example", "--set", f"workers.namespace={cluster.namespace}")
+    (role,) = [each for each in objects if each["kind"] == "Role"]
+    (binding,) = [each for each in objects if each["kind"] == "RoleBinding"]
+    binding["subjects"] = [{"kind": "ServiceAccount", "name": "trainer", "namespace": cluster.namespace}]
+    cluster.kubectl("create", "serviceaccount", "trainer")
+    for each in (role, binding):
+        cluster.kubectl("create", "-f", "-", given=each)
+    about = json.loads(cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
+    token = cluster.kubectl("create", "token", "trainer", "--duration=8h").strip()
+    about["users"] = [{"name": about["users"][0]["name"], "user": {"token": token}}]
+    kubeconfig.write_text(json.dumps(about))
+    kubeconfig.chmod(0o600)
+    return replace(cluster, trainer=kubeconfig)
+
+
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with namespace("launcher") as cluster:
-        yield cluster
+        yield as_trainer(cluster, tmp_path_factory.mktemp("trainer") / "kubeconfig")
 
 
 class Pods:

@@ -1,29 +1,23 @@
-"""What happens to jobs on a cluster when trainers die, networks fall silent, and accounts may do little."""
+"""What happens to jobs on a cluster when trainers die and networks fall silent."""
 
 import asyncio
 import json
-import re
 from pathlib import Path
 from urllib.parse import urlsplit
-
-import pytest
-import yaml
 
 from bloomery.training.v1 import JOB_STATE_SUCCEEDED
 from bloomery_trainer import metrics
 from bloomery_trainer.launcher import Order
 from bloomery_trainer.launcher.kubernetes.launcher import KubernetesLauncher
 from real_parts.process import free_port
-from tests.cluster.conftest import Cluster, Pods, jobs_of, running_jobs
+from tests.cluster.conftest import Cluster, jobs_of, running_jobs
 from tests.cluster.test_kubernetes_jobs import codes, reaches, runs
 from tests.kit.proxy import silent_proxy
 from tests.trainer.bench import QUICK, World
-from tests.trainer.launcher_suite import UID, printed, seen, until
-from tests.trainer.launcher_suite import runs as is_running
+from tests.trainer.launcher_suite import until
 from tests.trainer.test_processes import LONG, epochs
 
 SECONDS = 120.0
-PAGE = Path(__file__).resolve().parents[2] / "docs/kubernetes.md"
 
 
 class Forgetful(KubernetesLauncher):
@@ -92,13 +86,11 @@ async def test_a_worker_that_is_cut_off_is_followed_and_its_words_are_refused(wo
             assert not [key for key in kept if f"/{job.uid}/attempts/1/" in key]
 
 
-async def elsewhere(cluster: Cluster, folder: Path, server: str, *, token: str = "") -> Path:
-    """The kubeconfig of the cluster with its API server at another address, and another account where one is given."""
+async def elsewhere(cluster: Cluster, folder: Path, server: str) -> Path:
+    """The kubeconfig of the cluster with its API server at another address."""
     config = json.loads(await cluster.ask("config", "view", "--raw", "--minify", "-o", "json"))
     described = config["clusters"][0]["cluster"]
-    described |= {"tls-server-name": urlsplit(described["server"]).hostname, "server": server or described["server"]}
-    if token:
-        config["users"][0]["user"] = {"token": token}
+    described |= {"tls-server-name": urlsplit(described["server"]).hostname, "server": server}
     file = folder / "kubeconfig"
     file.write_text(json.dumps(config))
     return file
@@ -129,48 +121,3 @@ async def test_a_silent_api_server_holds_nobody_and_what_was_missed_is_seen(
 async def timeouts() -> float:
     """How many watches were given up because nothing came any more."""
     return float(metrics.K8S_WATCH_RESTARTS.labels("timeout")._value.get())
-
-
-@pytest.fixture
-async def modest(cluster: Cluster, tmp_path: Path) -> Path:
-    """The kubeconfig of an account that may do what docs/kubernetes.md says and nothing else."""
-    (text,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    role = yaml.safe_load(text)
-    role["metadata"]["namespace"] = cluster.namespace
-    name = role["metadata"]["name"]
-    await cluster.ask("apply", "-f", "-", given=role)
-    await cluster.ask("create", "serviceaccount", name)
-    account = f"--serviceaccount={cluster.namespace}:{name}"
-    await cluster.ask("create", "rolebinding", name, f"--role={name}", account)
-    token = (await cluster.ask("create", "token", name)).strip()
-    return await elsewhere(cluster, tmp_path, "", token=token)
-
-
-async def test_the_role_that_is_documented_is_enough(cluster: Cluster, pods: Pods, modest: Path) -> None:
-    pods.script("echo started; exec sleep 600")
-    launcher = pods.launcher(kubeconfig=modest)
-    await launcher.launch(pods.order())
-    await launcher.launch(pods.order())
-    await seen(launcher, is_running, seconds=SECONDS)
-    await until(lambda: printed(launcher), lambda lines: lines == ["started"], seconds=SECONDS)
-    told = asyncio.Event()
-    following = asyncio.create_task(launcher.follow(told.set))
-    await launcher.stop(UID, 1, grace=1)
-    async with asyncio.timeout(60):
-        await told.wait()
-    following.cancel()
-    await asyncio.gather(following, return_exceptions=True)
-
-    async def count() -> int:
-        return len([*await launcher.observe()])
-
-    await until(count, lambda found: not found, seconds=SECONDS)
-    mute = pods.launcher(kubeconfig=modest, authority_config_map="nothing")
-    await mute.launch(pods.order(2))
-    waiting = await seen(mute, lambda thing: thing is not None and thing.reason is not None, 2, seconds=SECONDS)
-    assert waiting.reason is not None
-    assert waiting.reason.code == "VOLUME_MOUNT"
-    await mute.remove(UID, 2)
-    secrets = ("auth", "can-i", "get", "secrets", "--quiet")
-    with pytest.raises(AssertionError):
-        await cluster.ask("--kubeconfig", str(modest), *secrets)

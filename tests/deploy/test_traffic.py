@@ -1,14 +1,18 @@
 """Who reaches whom: the routes of a Gateway, and network policies."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from render_chart import CHART, RefusedError, render
 from tests.deploy.test_chart import containers, served
 
 pytestmark = pytest.mark.usefixtures("helm")
 Object = dict[str, Any]
+PAGE = Path(__file__).resolve().parents[2] / "docs/kubernetes.md"
 ENDPOINT = ("--set", "publicEndpoint=https://bloomery.example")
 
 
@@ -114,6 +118,12 @@ def test_only_who_calls_a_service_may(embedded: list[Object]) -> None:
         },
         "policyTypes": ["Ingress"],
     }
+
+
+def test_the_role_of_the_trainer_is_the_one_that_is_documented(embedded: list[Object]) -> None:
+    (text,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    (role,) = [each for each in embedded if each["kind"] == "Role"]
+    assert role["rules"] == yaml.safe_load(text)["rules"]
 
 
 def test_policies_can_be_left_out() -> None:

@@ -58,7 +58,12 @@ class Access:
 
 def settings_for(folder: Path, database_url: str, oidc: OidcSettings | None = None) -> AccessSettings:
     """The service's settings."""
-    store = {"kind": "folder", "root": folder, "base_url": "http://127.0.0.1:1", "signing_key": "k"}
+    store = {
+        "kind": "folder",
+        "root": folder,
+        "base_url": "http://127.0.0.1:1",
+        "signing_key": "a key of sixteen bytes",
+    }
     return AccessSettings(
         database_url=database_url, object_store=cast("Any", store), token=cast("Any", OWNER), oidc=oidc
     )

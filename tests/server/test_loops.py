@@ -20,6 +20,7 @@ from bloomery_kit.server import ServerOptions, ServiceHost
 from bloomery_kit.service import App
 from bloomery_server.beside import AGENT, TRITON
 from bloomery_server.embedded import EmbeddedServer
+from tests.access import test_passes as access
 from tests.annotation import test_passes as annotation
 from tests.dataset import test_passes as dataset
 from tests.inference import test_passes as inference
@@ -132,7 +133,7 @@ async def test_of_every_pass_with_items_a_test_throws_in_the_work_on_one(
 ) -> None:
     async with up(tmp_path), agent(tmp_path):
         names = {name for loops in everywhere for name in loops.names}
-    tried = {name for area in (annotation, dataset, trainer, inference) for name in area.WORKS}
+    tried = {name for area in (access, annotation, dataset, trainer, inference) for name in area.WORKS}
     assert names == tried | WITHOUT_ITEMS.keys()
 
 

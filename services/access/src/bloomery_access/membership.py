@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime
 
-from bloomery_access.model import ALL, Member
+from bloomery_access.model import ALL, RESERVED, Member
 from bloomery_access.store import members, projects
-from bloomery_kit.auth import OWNER, Principal, Role
+from bloomery_kit.auth import Principal, Role
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.database_clock import read_clock
 from bloomery_kit.errors import FailedPrecondition
@@ -53,7 +53,7 @@ class Membership:
     async def register(self, project: str, uid: str, creator: str) -> None:
         """Make a project known, whose creator becomes its admin."""
         async with self._db.write() as tx:
-            if await projects.register(tx, project, uid) and creator not in ("", OWNER):
+            if await projects.register(tx, project, uid) and creator not in ("", *RESERVED):
                 now = datetime.fromtimestamp(await read_clock(tx), UTC)
                 await members.put(tx, uid, creator, Role.ADMIN, creator, now)
 

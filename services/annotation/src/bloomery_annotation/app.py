@@ -7,6 +7,8 @@ from typing import Self
 
 from bloomery.annotation.v1 import add_AnnotationServiceServicer_to_server
 from bloomery_annotation import housekeeping
+from bloomery_annotation.accounts import LOOP as ACCOUNTS
+from bloomery_annotation.accounts import NEWS, Accounts
 from bloomery_annotation.blobs import DiskGuard, Uploads
 from bloomery_annotation.contents import Contents
 from bloomery_annotation.housekeeping import Housekeeper
@@ -16,6 +18,7 @@ from bloomery_annotation.scratch import sweep
 from bloomery_annotation.service import AnnotationService, Parts
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_kit import leases
+from bloomery_kit.clients import neighbour
 from bloomery_kit.credentials import database_passwords
 from bloomery_kit.database import Database
 from bloomery_kit.feeds import Notifier
@@ -31,6 +34,8 @@ SCHEMA = "annotation"
 MIGRATIONS = Path(__file__).parent / "migrations"
 _IMPORTS_AT_ONCE = 2
 _TIDY_SECONDS = 600.0
+_TELL_SECONDS = 10.0
+_IDEMPOTENT = ("bloomery.access.v1.AccessService",)
 
 
 class AnnotationApp:
@@ -40,12 +45,16 @@ class AnnotationApp:
         self, settings: AnnotationSettings, db: Database, objects: ObjectStore, draining: asyncio.Event
     ) -> None:
         self._db = db
+        self._access = (
+            neighbour(settings.access_target, settings, retryable=_IDEMPOTENT) if settings.access_target else None
+        )
+        accounts = Accounts(db, self._access)
         changed = Notifier()
         uploads = Uploads(
             db, objects, _disk(settings), url_seconds=settings.url_seconds, at_once=settings.uploads_at_once
         )
         self._servicer = AnnotationService(
-            Parts(db, uploads, changed, draining, utc_now, max_blob_bytes=settings.max_blob_bytes)
+            Parts(db, accounts, uploads, changed, draining, utc_now, max_blob_bytes=settings.max_blob_bytes)
         )
         runner = ImportRunner(Tools(db, Contents(db, objects), changed, utc_now), lease=settings.import_lease_seconds)
         housekeeper = Housekeeper(db, objects, url_seconds=settings.url_seconds)
@@ -58,6 +67,9 @@ class AnnotationApp:
         deleted = partial(changed.listen(housekeeping.DELETED).wait, _TIDY_SECONDS)
         self.loops.add(housekeeping.BURIALS, housekeeper.bury, deleted)
         self.loops.add(housekeeping.LOOP, housekeeper.tidy, _TIDY_SECONDS)
+        if self._access is not None:
+            news = partial(changed.listen(NEWS).wait, _TELL_SECONDS)
+            self.loops.add(ACCOUNTS, accounts.tell_all, news)
 
     @classmethod
     async def open(cls, settings: AnnotationSettings, *, draining: asyncio.Event) -> Self:
@@ -82,6 +94,8 @@ class AnnotationApp:
     async def close(self) -> None:
         """End the work in the background and disconnect."""
         await self.loops.close()
+        if self._access is not None:
+            await self._access.close()
         await self._db.close()
 
     async def _ready(self) -> None:

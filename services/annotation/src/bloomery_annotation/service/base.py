@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from bloomery.annotation.v1 import AnnotationServiceServicer
+from bloomery_annotation.accounts import Accounts
 from bloomery_annotation.blobs import Uploads
 from bloomery_annotation.model import Project
 from bloomery_annotation.names import MAIN_SET, PROJECT
@@ -24,6 +25,7 @@ class Parts:
     """What the servicer works with. `changed` wakes who watches an import, by its uid, and the runners of imports."""
 
     db: Database
+    accounts: Accounts
     uploads: Uploads
     changed: Notifier
     draining: asyncio.Event

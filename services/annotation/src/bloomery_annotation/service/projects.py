@@ -17,12 +17,14 @@ from bloomery.annotation.v1 import (
 from bloomery.annotation.v1 import Project as ProjectMessage
 from bloomery.common.v1 import Reference as ReferenceMessage
 from bloomery_annotation import convert
+from bloomery_annotation.accounts import NEWS
 from bloomery_annotation.checks import MAX_NAME
 from bloomery_annotation.housekeeping import DELETED
 from bloomery_annotation.model import Project
 from bloomery_annotation.names import PROJECT
 from bloomery_annotation.service.base import Methods, text_cursor
 from bloomery_annotation.store import projects
+from bloomery_kit.context import current_principal
 from bloomery_kit.errors import NotFound, Violations
 from bloomery_kit.etags import check_etag
 from bloomery_kit.fields import check_labels, check_text
@@ -39,19 +41,23 @@ class ProjectMethods(Methods):
         """See the contract."""
         repeatable: Repeatable[ProjectMessage] = Repeatable("CreateProject", "", request, clock=self._parts.clock)
         if answer := await repeatable.first_answer(self._parts.db):
+            await self._parts.accounts.tell_soon(answer.name.removeprefix("projects/"))
             return answer
         violations = Violations()
         validate_id(request.project_id, "project_id", violations)
         _check(request.project, violations)
         violations.raise_if_any()
-        new = self._project(request)
+        new, creator = self._project(request), current_principal().subject
+        await self._parts.accounts.tell_gone(new.id)
         async with self._parts.db.write() as tx:
 
             async def make() -> ProjectMessage:
-                await projects.create(tx, new)
+                await projects.create(tx, new, creator)
                 return convert.project(new)
 
-            return await repeatable.once(tx, make)
+            made = await repeatable.once(tx, make)
+        await self._tell(new.id)
+        return made
 
     async def GetProject(self, request: GetProjectRequest, _context: object) -> ProjectMessage:
         """See the contract."""
@@ -92,6 +98,7 @@ class ProjectMethods(Methods):
         async with self._write(PROJECT.parse(request.name)["project"]) as (tx, project):
             await projects.delete(tx, project, self._parts.clock())
         self._parts.changed.notify(DELETED)
+        await self._tell(project.id)
         return Empty()
 
     async def ListReferences(self, request: ListReferencesRequest, _context: object) -> ListReferencesResponse:
@@ -119,6 +126,11 @@ class ProjectMethods(Methods):
         async with self._write(project_id) as (tx, project):
             await projects.release(tx, project, request.holder)
         return Empty()
+
+    async def _tell(self, project_id: str) -> None:
+        """Tell who is who's admin before the answer where that can be, so that the caller can go on."""
+        await self._parts.accounts.tell_soon(project_id)
+        self._parts.changed.notify(NEWS)
 
     def _project(self, request: CreateProjectRequest) -> Project:
         now = self._parts.clock()

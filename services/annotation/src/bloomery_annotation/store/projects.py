@@ -8,10 +8,12 @@ import sqlalchemy as sa
 
 from bloomery_annotation.model import Project, Reference
 from bloomery_annotation.names import PROJECT
+from bloomery_annotation.store import untold
 from bloomery_annotation.store.tables import DELETED_PROJECTS, PROJECT_REFERENCES, PROJECTS, SEQUENCES
 from bloomery_kit.database import Transaction, insert_ignore
-from bloomery_kit.errors import AlreadyExists, FailedPrecondition, NotFound, PreconditionViolation
+from bloomery_kit.errors import AlreadyExists, FailedPrecondition, NotFound, PreconditionViolation, Unavailable
 from bloomery_kit.idempotency import forget_answers
+from bloomery_kit.visible import shown
 
 _P = PROJECTS.c
 _H = PROJECT_REFERENCES.c
@@ -21,8 +23,8 @@ _SELECT = sa.select(PROJECTS, sa.func.coalesce(SEQUENCES.c.value, 0).label("sequ
 )
 
 
-async def create(tx: Transaction, project: Project) -> None:
-    """Raise AlreadyExists if the id is taken."""
+async def create(tx: Transaction, project: Project, creator: str) -> None:
+    """Raise AlreadyExists if the id is taken, Unavailable where the one that had it before is not forgotten yet."""
     row = {
         "id": project.id,
         "uid": project.uid,
@@ -35,6 +37,9 @@ async def create(tx: Transaction, project: Project) -> None:
     }
     if not await insert_ignore(tx, PROJECTS, row):
         raise AlreadyExists("project", project.name)
+    if await untold.of(tx, project.id):
+        raise Unavailable("STILL_FORGETTING", f"{project.name} was deleted a moment ago, and is still being forgotten")
+    await untold.note_made(tx, project, creator)
 
 
 async def find(tx: Transaction, project_id: str) -> Project:
@@ -51,14 +56,14 @@ async def lock(tx: Transaction, project_id: str) -> Project:
 
 
 async def page(tx: Transaction, after: str, size: int) -> list[Project]:
-    """Projects by id."""
-    rows = await tx.execute(_SELECT.where(_P.id > after).order_by(_P.id).limit(size))
+    """Projects by id, as far as the caller may see them."""
+    rows = await tx.execute(_SELECT.where(_P.id > after, *shown(_P.id, None)).order_by(_P.id).limit(size))
     return [_project(row) for row in rows]
 
 
 async def count(tx: Transaction) -> int:
     """How many there are."""
-    return int(await tx.scalar(sa.select(sa.func.count()).select_from(PROJECTS)) or 0)
+    return int(await tx.scalar(sa.select(sa.func.count()).select_from(PROJECTS).where(*shown(_P.id, None))) or 0)
 
 
 async def change(tx: Transaction, project: Project, values: Mapping[str, object], now: datetime) -> Project:
@@ -88,6 +93,7 @@ async def delete(tx: Transaction, project: Project, now: datetime) -> None:
     await tx.execute(sa.delete(PROJECTS).where(_P.uid == project.uid))
     await tx.execute(sa.delete(SEQUENCES).where(SEQUENCES.c.key.startswith(project.uid)))
     await insert_ignore(tx, DELETED_PROJECTS, {"uid": project.uid, "delete_time": now})
+    await untold.note_gone(tx, project)
     await forget_answers(tx, project.name)
 
 

@@ -45,6 +45,15 @@ DELETED_PROJECTS = sa.Table(
     _required("delete_time", UtcDateTime),
 )
 
+UNTOLD_PROJECTS = sa.Table(
+    "untold_projects",
+    METADATA,
+    sa.Column("uid", sa.String, primary_key=True),
+    _required("project", sa.String, index=True),
+    _required("creator", sa.String),
+    _required("gone", sa.Boolean),
+)
+
 PROJECT_REFERENCES = sa.Table(
     "project_references",
     METADATA,

@@ -13,6 +13,7 @@ from bloomery_kit.database import Transaction, compare_and_set, insert_ignore
 from bloomery_kit.errors import NotFound
 from bloomery_kit.etags import check_etag, etag_of
 from bloomery_kit.names import new_uid
+from bloomery_kit.visible import shown
 
 _LATEST = sa.select(sa.func.max(VERSIONS.c.number)).where(VERSIONS.c.dataset_uid == DATASETS.c.uid).scalar_subquery()
 _SELECT = sa.select(DATASETS, _LATEST.label("latest_version"))
@@ -69,7 +70,7 @@ async def lock(tx: Transaction, project: str, dataset: str) -> Dataset:
 async def page(
     tx: Transaction, *, project: str | None, dataset: str | None, after: tuple[str, str] | None, limit: int
 ) -> list[Dataset]:
-    """Datasets in the order of project and id."""
+    """Datasets in the order of project and id; of all projects only those that the caller may see."""
     query = _SELECT.where(*_selected(project, dataset)).order_by(DATASETS.c.project, DATASETS.c.dataset).limit(limit)
     if after:
         query = query.where(sa.tuple_(DATASETS.c.project, DATASETS.c.dataset) > sa.tuple_(*map(sa.literal, after)))
@@ -116,9 +117,7 @@ async def next_number(tx: Transaction, uid: str) -> int:
 
 
 def _selected(project: str | None, dataset: str | None) -> list[sa.ColumnElement[bool]]:
-    conditions = []
-    if project is not None:
-        conditions.append(DATASETS.c.project == project)
+    conditions = shown(DATASETS.c.project, project)
     if dataset is not None:
         conditions.append(DATASETS.c.dataset == dataset)
     return conditions

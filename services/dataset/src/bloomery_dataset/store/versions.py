@@ -13,6 +13,7 @@ from bloomery_kit.database import Transaction, insert_ignore
 from bloomery_kit.errors import NotFound
 from bloomery_kit.names import new_uid
 from bloomery_kit.sequences import next_sequence
+from bloomery_kit.visible import shown
 
 _FROM = VERSIONS.join(DATASETS, VERSIONS.c.dataset_uid == DATASETS.c.uid)
 SELECT = sa.select(VERSIONS, DATASETS.c.project, DATASETS.c.dataset).select_from(_FROM)
@@ -75,8 +76,9 @@ async def page(
 ) -> list[tuple[int, Version]]:
     """Versions, newest first, each with its place in that order; without those that ended with an earlier one."""
     query = SELECT.where(VERSIONS.c.same_as.is_(None)).order_by(VERSIONS.c.ordinal.desc()).limit(limit)
-    for column, wanted in ((DATASETS.c.project, project), (DATASETS.c.dataset, dataset)):
-        query = query if wanted is None else query.where(column == wanted)
+    query = query.where(*shown(DATASETS.c.project, project))
+    if dataset is not None:
+        query = query.where(DATASETS.c.dataset == dataset)
     if before is not None:
         query = query.where(VERSIONS.c.ordinal < before)
     return [(row.ordinal, version_of(row)) for row in await tx.execute(query)]

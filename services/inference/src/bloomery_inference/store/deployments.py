@@ -11,6 +11,7 @@ from bloomery_inference.store.tables import DEPLOYMENTS, DISAGREEMENTS, MODELS
 from bloomery_kit.database import Transaction, insert_ignore
 from bloomery_kit.idempotency import forget_answers
 from bloomery_kit.sequences import current, next_sequence
+from bloomery_kit.visible import shown
 
 _D = DEPLOYMENTS.c
 _SELECT = sa.select(DEPLOYMENTS, MODELS.c.id.label("model")).select_from(DEPLOYMENTS.join(MODELS))
@@ -33,9 +34,7 @@ async def page(
     tx: Transaction, *, project: str | None, which: Sought, after: tuple[str, str] | None, limit: int
 ) -> list[Deployment]:
     """Those deployments in the order of project and id, past `after`."""
-    query = _SELECT.order_by(_D.project, _D.id).limit(limit)
-    if project is not None:
-        query = query.where(_D.project == project)
+    query = _SELECT.where(*shown(_D.project, project)).order_by(_D.project, _D.id).limit(limit)
     if which.id:
         query = query.where(_D.id == which.id)
     if which.model is not None:

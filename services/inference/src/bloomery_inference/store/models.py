@@ -14,6 +14,7 @@ from bloomery_inference.store.rows import content_json, model_of, version_of
 from bloomery_inference.store.tables import FORGOTTEN_RESULTS, MODELS, UNHELD, VERSIONS
 from bloomery_kit.database import Transaction, compare_and_set, insert_ignore
 from bloomery_kit.sequences import current, next_sequence
+from bloomery_kit.visible import shown
 
 _VERSION_COLUMNS = (
     VERSIONS.c.uid,
@@ -120,7 +121,7 @@ async def list_models(
 ) -> list[Model]:
     """Models in the order of project and id."""
     query = sa.select(MODELS).order_by(MODELS.c.project, MODELS.c.id).limit(limit)
-    query = _where(query, {MODELS.c.project: project, MODELS.c.id: model_id})
+    query = _where(query.where(*shown(MODELS.c.project, project)), {MODELS.c.id: model_id})
     if after:
         query = query.where(sa.tuple_(MODELS.c.project, MODELS.c.id) > sa.tuple_(*map(sa.literal, after)))
     return [model_of(row) for row in await tx.execute(query)]
@@ -128,7 +129,8 @@ async def list_models(
 
 async def count_models(tx: Transaction, *, project: str | None, model_id: str | None) -> int:
     """How many models `list_models` would give in all."""
-    query = _where(sa.select(sa.func.count()).select_from(MODELS), {MODELS.c.project: project, MODELS.c.id: model_id})
+    query = sa.select(sa.func.count()).select_from(MODELS).where(*shown(MODELS.c.project, project))
+    query = _where(query, {MODELS.c.id: model_id})
     return int(await tx.scalar(query) or 0)
 
 
@@ -189,7 +191,7 @@ async def list_versions(
     With `before`, of those that were recorded before the one with that ordinal; with `origin`, of those that come from
     there.
     """
-    query = _where(_SELECT_VERSIONS, {MODELS.c.project: project, MODELS.c.id: model_id})
+    query = _where(_SELECT_VERSIONS.where(*shown(MODELS.c.project, project)), {MODELS.c.id: model_id})
     if origin:
         query = query.where(VERSIONS.c[origin.kind] == origin.name)
     if not inactive:

@@ -112,7 +112,8 @@ class Neighbours:
         wanted = annotation.SaveSuggestionsRequest(
             parent=job.project, model_version=job.spec.model_version, run=job.uid, suggestions=suggestions
         )
-        principal_var.set(Principal(job.creator, Role.ANNOTATOR))
+        project = job.project.removeprefix("projects/")
+        principal_var.set(Principal(job.creator, Role.UNSPECIFIED, {project: Role.ANNOTATOR}))
         return await self._annotation.SaveSuggestions(wanted)
 
     async def dataset(self, name: str) -> DatasetFacts | None:

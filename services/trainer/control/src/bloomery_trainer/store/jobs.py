@@ -11,6 +11,7 @@ from bloomery.training.v1 import event_pb2, job_pb2
 from bloomery_kit.database import Transaction, compare_and_set
 from bloomery_kit.errors import Aborted, NotFound
 from bloomery_kit.sequences import next_sequence
+from bloomery_kit.visible import shown
 from bloomery_trainer import metrics
 from bloomery_trainer.model import ACTIVE, SUCCESSORS, TERMINAL, Job, Kind, Reason, Resources, Spec, State, Waiting
 from bloomery_trainer.store import damage, events
@@ -262,9 +263,7 @@ async def _write_labels(tx: Transaction, uid: str, labels: Mapping[str, str]) ->
 
 
 def _conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
-    found: list[sa.ColumnElement[bool]] = []
-    if wanted.project is not None:
-        found.append(jobs.c.project == wanted.project)
+    found = shown(jobs.c.project, wanted.project, prefix="projects/")
     if wanted.state is not None:
         found.append(jobs.c.state == wanted.state)
     if wanted.active:

@@ -12,7 +12,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.json_format import MessageToDict
 
-PACKAGES = ("annotation", "dataset", "training", "inference")
+PACKAGES = ("access", "annotation", "dataset", "training", "inference")
 READS = re.compile("Get|List|StreamAnnotationSets|StreamProblems")
 # What other processes do, and when: plans of replicas; the recipes that are installed and their machine.
 ELSEWHERE = {"GetServingPlan", "ListServingReplicas", "GetLogs"}

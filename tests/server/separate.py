@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bloomery_access.app import AccessApp
+from bloomery_access.settings import AccessSettings
 from bloomery_annotation.app import AnnotationApp
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_dataset.app import DatasetApp
 from bloomery_dataset.settings import DatasetSettings
 from bloomery_inference.app import InferenceApp
 from bloomery_inference.settings import InferenceSettings
-from bloomery_kit.auth import OwnerToken
 from bloomery_kit.server import ServerOptions, ServiceHost
 from bloomery_kit.service import App
 from bloomery_kit.settings import S3StoreSettings
@@ -36,16 +37,17 @@ class Separate:
 async def separate(folder: Path, database_url: str, store: S3StoreSettings) -> AsyncIterator[Separate]:
     """The services over a database and a bucket."""
     draining = asyncio.Event()
+    shared: Mapping[str, Any] = {"database_url": database_url, "object_store": store, "token": TOKEN}
+    access = await AccessApp.open(AccessSettings(**shared), draining=draining)
     host, workers = (
         ServiceHost(
             ServerOptions(bind="127.0.0.1", port=port, drain_wait=0.1, drain_grace=1),
-            authenticator=OwnerToken(TOKEN),
+            authenticator=access.authenticator,
             draining=draining,
         )
         for port in (free_port(), 0)
     )
     target = f"127.0.0.1:{host.options.port}"
-    shared: Mapping[str, Any] = {"database_url": database_url, "object_store": store, "token": TOKEN}
     launcher: Any = {"jobs_dir": folder / "jobs", "cache_dir": folder / "worker"}
     policy = Policy(reconcile_interval=0.2, retry_delay=0.1)
     trainer = await TrainerApp.open(
@@ -53,6 +55,7 @@ async def separate(folder: Path, database_url: str, store: S3StoreSettings) -> A
         draining=draining,
     )
     apps: list[App] = [
+        access,
         await AnnotationApp.open(AnnotationSettings(**shared), draining=draining),
         await DatasetApp.open(
             DatasetSettings(**shared, annotation_target=target, cache_dir=folder / "dataset"), draining=draining

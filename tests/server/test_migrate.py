@@ -22,7 +22,9 @@ from PIL import Image
 from pydantic import SecretStr
 
 from bloomery import AsyncClient
+from bloomery.access.v1 import AccessServiceStub, IssueTokenRequest
 from bloomery.annotation.v1 import AnnotationServiceStub, CreateProjectRequest, ListAssetsRequest
+from bloomery.common.v1 import ROLE_VIEWER
 from bloomery.errors import BloomeryError
 from bloomery.vision.v1 import Box, Shape
 from bloomery_kit import errors
@@ -31,6 +33,8 @@ from bloomery_kit.settings import S3StoreSettings
 from bloomery_server.folder import DataFolder
 from bloomery_server.migrate import rows
 from bloomery_server.migrate.failures import as_told
+from bloomery_server.migrate.folder import revisions
+from bloomery_server.migrate.parts import PARTS
 from bloomery_server.migrate.report import Report
 from bloomery_server.migrate.run import Wish, run
 from bloomery_server.migrate.settings import MigrationSettings
@@ -53,6 +57,7 @@ class Source:
     page_token: str
     next_page: list[str]
     project_uid: str
+    secret: str
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +95,12 @@ async def _make(folder: Path) -> Source:
             page = await annotations.ListAssets(PAGE)
             following = ListAssetsRequest(parent=PAGE.parent, page_size=2, page_token=page.next_page_token)
             second = await annotations.ListAssets(following)
+            issued = await AccessServiceStub(on).IssueToken(
+                IssueTokenRequest(display_name="a script", role=ROLE_VIEWER)
+            )
             answers = await everything(on, token)
     names = [asset.name for asset in second.assets]
-    return Source(folder, answers, page.next_page_token, names, project.proto.uid)
+    return Source(folder, answers, page.next_page_token, names, project.proto.uid, issued.secret)
 
 
 @pytest.fixture
@@ -167,6 +175,9 @@ async def test_all_services_answer_as_before(
         following = ListAssetsRequest(parent=PAGE.parent, page_size=2, page_token=source.page_token)
         found = await AnnotationServiceStub(on).ListAssets(following)
         assert [asset.name for asset in found.assets] == source.next_page
+        # So do tokens of people.
+        async with AsyncClient(there.endpoint, token=source.secret) as reader:
+            assert (await reader.project("cats")).proto.uid == source.project_uid
         # And so do the numbers.
         async with AsyncClient(there.endpoint, token=TOKEN) as client:
             project = await client.project("cats")
@@ -175,6 +186,10 @@ async def test_all_services_answer_as_before(
             async for asset in project.assets():
                 kept = await asset.download(tmp_path / "image")
                 assert kept.stat().st_size == asset.proto.size_bytes
+
+
+def test_no_database_of_a_folder_is_forgotten(source: Source) -> None:
+    assert {path.stem for path in source.folder.glob("*.db")} == {part.service for part in PARTS}
 
 
 async def test_a_dry_run_says_what_would_go_and_writes_nothing(
@@ -287,9 +302,6 @@ async def test_what_stands_in_the_way_is_said_before_anything_is_written(
 
 
 def head(service: str) -> str:
-    from bloomery_server.migrate.folder import revisions
-    from bloomery_server.migrate.parts import PARTS
-
     (part,) = (part for part in PARTS if part.service == service)
     newest, _known = revisions(part)
     assert newest

@@ -15,6 +15,7 @@ _CHECKED = (
 )
 # ruff: noqa: S608 - of constants
 _KEYS: Mapping[str, tuple[str, ...]] = {
+    "access": (),
     "annotation": (_CHECKED,),
     "dataset": ("SELECT logical_key FROM exports",),
     "trainer": (
@@ -25,6 +26,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
 }
 """Queries that give keys."""
 _DOCUMENTS: Mapping[str, tuple[str, ...]] = {
+    "access": (),
     "annotation": (),
     "dataset": ("SELECT product FROM versions WHERE product IS NOT NULL",),
     "trainer": (f"SELECT success FROM results WHERE {_ALIVE}", f"SELECT files FROM checkpoints WHERE {_ALIVE}"),
@@ -32,6 +34,7 @@ _DOCUMENTS: Mapping[str, tuple[str, ...]] = {
 }
 """Queries that give JSON in which keys are."""
 _LISTS: Mapping[str, tuple[str, ...]] = {
+    "access": (),
     "annotation": (),
     "dataset": ("SELECT json_extract(product, '$.manifest.logical_key') FROM versions WHERE product IS NOT NULL",),
     "trainer": (),

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from bloomery_access import app as access
+from bloomery_access.store import tables as access_tables
 from bloomery_annotation import app as annotation
 from bloomery_annotation.store import tables as annotation_tables
 from bloomery_dataset import app as dataset
@@ -41,6 +43,7 @@ CONSTANT: Mapping[str, Mapping[str, object]] = {"leases": {"holder": "", "expire
 """Nobody holds a lease any more; its epoch goes on rising, as rows remember who had it."""
 
 PARTS = (
+    Part("access", access.SCHEMA, access_tables.METADATA, access.MIGRATIONS),
     Part("annotation", annotation.SCHEMA, annotation_tables.METADATA, annotation.MIGRATIONS),
     Part("dataset", dataset.SCHEMA, dataset_tables.METADATA, dataset.MIGRATIONS),
     Part("trainer", trainer.SCHEMA, trainer_tables.metadata, trainer.MIGRATIONS),

@@ -104,6 +104,8 @@ async def copy_rows(postgres: PostgresServer) -> float:
     """Seconds of COPY for all tables."""
     async with Target.open(postgres.url("peer")) as target:
         await target.prepare()
+        async with target.db.write() as tx:
+            await target.clear(tx)
     origin, goal = [await asyncpg.connect(postgres.url(name, driver="postgresql")) for name in ("target", "peer")]
     started = time.monotonic()
     for part in PARTS:

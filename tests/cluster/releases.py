@@ -18,6 +18,7 @@ from typing import Any
 import grpc
 import yaml
 from minio import Minio
+from urllib3.exceptions import HTTPError
 
 from bloomery import AsyncClient, AsyncJob, BloomeryError
 from bloomery.training.v1 import GetJobRequest, JobServiceStub
@@ -25,6 +26,7 @@ from real_parts.helm import ensure_helm
 from tests.cluster.conftest import WORKER, Cluster, image, node_address
 from tests.cluster.installing import needs_images
 from tests.recipe_files import texts
+from tests.trainer.launcher_suite import until
 
 HERE = Path(__file__).parent
 RELEASED = HERE.parent / "deploy/released/bloomery-0.1.0.tgz"
@@ -78,7 +80,15 @@ class Release:
         pods = ("pod/outside-postgres", "pod/outside-minio")
         await self.cluster.ask("wait", "--for=condition=Ready", f"--timeout={_SECONDS}s", *pods)
         store = Minio(f"{self.node}:{await self._store_port()}", "outside", "outside-password", secure=False)
-        await asyncio.to_thread(store.make_bucket, "bloomery")
+
+        async def made() -> bool:
+            # Nodes open the port some time after the pod is ready.
+            with suppress(HTTPError):
+                await asyncio.to_thread(store.make_bucket, "bloomery")
+                return True
+            return False
+
+        await until(made, bool, seconds=_SECONDS)
 
     async def trust(self) -> str:
         """Let this process trust the release; the token of its owner."""

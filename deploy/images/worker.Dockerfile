@@ -4,16 +4,22 @@ ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm
 FROM ${PYTHON_IMAGE} AS uv
 ARG UV_VERSION=0.13.8
 RUN python -m pip install --no-cache-dir "uv==${UV_VERSION}"
-ENV UV_PROJECT_ENVIRONMENT=/opt/bloomery UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1
+ENV UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1
 
-# What others wrote is most of it, and is built and carried anew only where the lock has changed.
-FROM ${PYTHON_IMAGE} AS locked
-ARG UV_VERSION=0.13.8
+# What others wrote is most of it, and is built and carried anew only where this list is another one.
+FROM uv AS list
 ARG RECIPES="bloomery-recipe-yolo bloomery-recipe-onnx"
-COPY uv.lock pyproject.toml /opt/bloomery-lock/
-RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv set -- ${RECIPES} \
- && UV_PROJECT_ENVIRONMENT=/opt/bloomery UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 \
-    uv sync --quiet --directory /opt/bloomery-lock --frozen --no-dev --no-install-workspace --python "$(command -v python)" $(printf ' --package %s' "$@")
+WORKDIR /source
+COPY . .
+RUN set -- ${RECIPES} \
+ && uv export --quiet --locked --no-dev --no-emit-workspace $(printf ' --package %s' "$@") --output-file /list/requirements.txt
+
+FROM ${PYTHON_IMAGE} AS locked
+COPY --from=list /list /opt/bloomery-list
+RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
+    export UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 \
+ && uv venv --quiet --python "$(command -v python)" /opt/bloomery \
+ && uv pip install --quiet --no-deps --require-hashes --python /opt/bloomery --requirements /opt/bloomery-list/requirements.txt
 
 FROM uv AS own
 ARG RECIPES="bloomery-recipe-yolo bloomery-recipe-onnx"

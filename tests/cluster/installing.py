@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy/helm/bloomery"
 PATIENCE = "15m"
 """Of a command of Helm. On a machine that does nothing else it takes two minutes."""
-SERVICES = ("annotation", "dataset", "trainer", "inference")
+SERVICES = ("access", "annotation", "dataset", "trainer", "inference")
 IMAGES = {
     "control": "control",
     "worker": "worker",
@@ -152,19 +152,19 @@ class Installation:
 
 
 def planned(cluster: Cluster, scratch: Path, changes: Mapping[str, Any] | None = None) -> Installation:
-    """A release that is not installed yet. Its pods ask for little, as the machine may do much else."""
-    few: dict[str, Any] = {"resources": {"requests": {"cpu": "10m", "memory": "64Mi"}}}
+    """A release that is not installed yet."""
     port = random.randint(30100, 32700)
     values: dict[str, Any] = {
         "publicEndpoint": f"https://{node_address(cluster)}:{port}",
         "images": {key: image(name) for key, name in IMAGES.items()},
-        "proxy": {"service": {"type": "NodePort", "nodePort": port}} | few,
-        "services": dict.fromkeys(SERVICES, few),
+        "proxy": {"service": {"type": "NodePort", "nodePort": port}},
         # Not every class of a cluster for tests gives folders that others than root may write to.
-        "database": {"storage": {"ephemeral": True}} | few,
-        "objectStore": {"storage": {"ephemeral": True}} | few,
-        "triton": few,
-        "workers": {"launcher": {"max_cpus": 0.1}},
+        "database": {"storage": {"ephemeral": True}},
+        "objectStore": {"storage": {"ephemeral": True}},
+        # So two releases fit a node of two cores, each with a job, even while pods are replaced. What asks for less
+        # gets next to nothing of a busy one.
+        "services": {name: {"resources": {"requests": {"cpu": "30m"}}} for name in SERVICES},
+        "workers": {"launcher": {"max_cpus": 0.2}},
     }
     values = merged(values, changes or {})
     return Installation(cluster, "bloomery", values["publicEndpoint"], values, scratch)

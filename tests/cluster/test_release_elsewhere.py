@@ -36,7 +36,14 @@ def make_secret(cluster: Cluster, name: str, **values: str) -> None:
 
 def gone(cluster: Cluster) -> None:
     """Wait until nothing of a release runs."""
-    cluster.kubectl("wait", "pods", "-l", "app.kubernetes.io/name=bloomery", "--for=delete", "--timeout=10m")
+    cluster.kubectl(
+        "wait",
+        "pods",
+        "-l",
+        "app.kubernetes.io/name=bloomery,app.kubernetes.io/component!=check",
+        "--for=delete",
+        "--timeout=10m",
+    )
 
 
 def refused(release: Installation, token: str) -> bool:

@@ -20,7 +20,7 @@ from bloomery.annotation.v1 import (
     StreamAnnotationSetsRequest,
     UpdateAssetRequest,
 )
-from bloomery_annotation.blobs import inspect
+from bloomery_annotation.inspecting import inspect
 from bloomery_annotation.names import asset_id
 from bloomery_annotation.store import assets
 from bloomery_kit.objects import FolderObjectStore

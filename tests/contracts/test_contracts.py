@@ -35,6 +35,7 @@ PEOPLES_METHODS = {
 # What people change, by what: each of these calls is in the audit log, and no other.
 CHANGING = {
     "bloomery.access.v1.AccessService": ["IssueToken", "RemoveMember", "RevokeToken", "SetMember"],
+    "bloomery.access.v1.QuotaService": {"UpdateQuota"},
     "bloomery.annotation.v1.AnnotationService": {
         *("CreateProject", "UpdateProject", "DeleteProject", "CreateLabel", "UpdateLabel", "DeleteLabel"),
         *("UploadBlobs", "PrepareUploads", "CompleteUploads", "BatchCreateAssets", "UpdateAsset", "DeleteAsset"),
@@ -62,6 +63,8 @@ CHANGING = {
 OF_NO_PROJECT = {
     *("CreateProject", "GetModelForms", "GetRecipe", "ListProjects", "ListRecipes"),
     *("IssueToken", "ListTokens", "RevokeToken", "WhoAmI"),
+    # It needs the role in the installation, as a project could raise its own limits otherwise.
+    "UpdateQuota",
 }
 
 

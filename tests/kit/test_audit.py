@@ -78,7 +78,7 @@ async def test_a_failed_call_keeps_its_code_and_reason(audited: EchoHost, log: A
 @asynccontextmanager
 async def out_of_reach(db: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     @asynccontextmanager
-    async def fail() -> AsyncIterator[Any]:
+    async def fail(**_options: object) -> AsyncIterator[Any]:
         for trouble in [Unavailable("DATABASE_UNAVAILABLE", "away")]:
             raise trouble
         yield
@@ -118,10 +118,10 @@ async def test_calls_at_the_same_time_share_a_transaction(log: AuditLog) -> None
     writes = log.db.write
     count = 0
 
-    def counted() -> Any:
+    def counted(**options: bool) -> Any:
         nonlocal count
         count += 1
-        return writes()
+        return writes(**options)
 
     log.db.write = counted  # type: ignore[method-assign]
     async with asyncio.TaskGroup() as group:
@@ -148,10 +148,10 @@ async def test_one_who_writes_for_all_and_is_cancelled_fails_nobody_else(
     write, first = log.db.write, [True]
 
     @asynccontextmanager
-    async def hang_once() -> AsyncIterator[Any]:
+    async def hang_once(**options: bool) -> AsyncIterator[Any]:
         if first.pop() if first else False:
             await asyncio.sleep(60)
-        async with write() as tx:
+        async with write(**options) as tx:
             yield tx
 
     monkeypatch.setattr(log.db, "write", hang_once)

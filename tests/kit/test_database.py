@@ -370,3 +370,12 @@ class TestPostgres:
             await insert(db, {"id": 1}, before="SET TRANSACTION READ ONLY")
         assert caught.value.reason == "DATABASE_READ_ONLY"
         assert await ids(db) == []
+
+
+async def test_only_what_is_written_lazily_does_not_wait_for_the_disk(db: Database) -> None:
+    asked = "PRAGMA synchronous" if db.is_sqlite else "SHOW synchronous_commit"
+    found = []
+    for lazily in (False, True, False):
+        async with db.write(lazily=lazily) as tx:
+            found.append(await tx.scalar(sa.text(asked)))
+    assert found == ([2, 1, 2] if db.is_sqlite else ["on", "off", "on"])

@@ -40,11 +40,13 @@ async def test_random_requests_to_all_services_never_cause_an_internal_error(
     assert {method.containing_service.name for method in asking.methods} == {
         "AccessService",
         "AnnotationService",
+        "AuditService",
         "DatasetService",
         "DeploymentService",
         "JobService",
         "ModelService",
         "PredictionService",
+        "QuotaService",
         "ServingService",
         "WorkerService",
     }

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bloomery.training.v1 import JobEvent
 from bloomery.training.v1 import Progress as ProgressMessage
 from bloomery_kit.errors import BloomeryError, Violations
+from bloomery_kit.quotas import Limits
 from bloomery_trainer import actions, progress, reasons
 from bloomery_trainer.admission import obstacles
 from bloomery_trainer.decide import Facts, decide, settle
@@ -294,6 +295,37 @@ class TestAdmission:
         waiting = self.jobs(small, small, small | {"project": "projects/q"})
         assert self.started(waiting) == ["u0", "u1", "u2"]
         assert self.started(waiting, per_project=1) == ["u0", "u2"]
+
+    def test_the_quota_of_a_project_bounds_its_jobs(self) -> None:
+        small = {"resources": Resources(0, 1, 0)}
+        waiting = self.jobs(small, small, small | {"project": "projects/q"})
+        assert self.started(waiting, quotas={"projects/p": Limits(running_jobs=1)}) == ["u0", "u2"]
+        assert self.started(waiting, quotas={"projects/p": Limits(running_jobs=0)}) == ["u2"]
+        assert self.started(waiting, per_project=1, quotas={"projects/p": Limits(running_jobs=9)}) == ["u0", "u2"]
+        held_up = obstacles(waiting, (), None, quotas={"projects/p": Limits(running_jobs=1)})
+        assert held_up["u1"].code == "QUOTA_WAIT"
+        assert held_up["u1"].message == "projects/p has 1 jobs at work and may have 1"
+
+    def test_the_quota_of_a_project_bounds_its_gpus(self) -> None:
+        two, none = {"resources": Resources(0, 1, 2)}, {"resources": Resources(0, 1, 0)}
+        waiting, quotas = self.jobs(two, none), {"projects/p": Limits(gpus=3)}
+        held_up = obstacles(waiting, self.jobs(two), None, quotas=quotas)
+        assert [*held_up] == ["u0"]
+        assert held_up["u0"].message == "projects/p has 2 GPUs at work and may have 3; the job asks for 2"
+
+    def test_a_job_of_many_gpus_is_not_overtaken_for_ever(self) -> None:
+        one, four = {"resources": Resources(0, 1, 1)}, {"resources": Resources(0, 1, 4)}
+        held_up = obstacles(self.jobs(four, one), self.jobs(one), None, quotas={"projects/p": Limits(gpus=4)})
+        assert [*held_up] == ["u0", "u1"]
+
+    def test_a_job_of_more_gpus_than_its_project_may_ever_have_holds_up_no_other(self) -> None:
+        one, nine = {"resources": Resources(0, 1, 1)}, {"resources": Resources(0, 1, 9)}
+        held_up = obstacles(self.jobs(nine, one), (), None, quotas={"projects/p": Limits(gpus=4)})
+        assert [*held_up] == ["u0"]
+
+    def test_a_project_whose_quota_nobody_knows_waits(self) -> None:
+        held_up = obstacles(self.jobs({}, {"project": "projects/q"}), (), None, quotas={"projects/p": None})
+        assert [(uid, reason.code) for uid, reason in held_up.items()] == [("u0", "QUOTA_WAIT")]
 
     def test_without_a_capacity_everything_starts(self) -> None:
         assert obstacles(self.jobs(*[{}] * 50), [], None) == {}

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from bloomery._frames import Frame
     from bloomery._images import Blob
     from bloomery._predicted_images import PredictedImage
+    from bloomery._quotas import Quota, Share
     from bloomery._results import (
         AliasChange,
         Contents,
@@ -110,9 +111,11 @@ __all__ = [
     "PredictedImage",
     "Prediction",
     "Project",
+    "Quota",
     "Recipe",
     "ReliabilityBin",
     "Sample",
+    "Share",
     "Step",
     "Timeouts",
     "Validation",
@@ -159,6 +162,8 @@ _WHERE = {
     "ModelCard": "bloomery._card",
     "ModelComparison": "bloomery._comparison",
     "PredictedImage": "bloomery._predicted_images",
+    "Quota": "bloomery._quotas",
+    "Share": "bloomery._quotas",
     "Timeouts": "bloomery._session",
     "Verdict": "bloomery._better",
 }

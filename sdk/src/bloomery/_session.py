@@ -19,6 +19,7 @@ from bloomery import errors
 from bloomery._address import Address
 from bloomery._concurrency import unbroken
 from bloomery._status import from_rpc_error
+from bloomery.access.v1 import AuditServiceStub, QuotaServiceStub
 from bloomery.annotation.v1 import AnnotationServiceStub
 from bloomery.dataset.v1 import DatasetServiceStub
 from bloomery.errors import BloomeryError
@@ -105,6 +106,8 @@ class Session:
         self.models = ModelServiceStub(self._channel)
         self.predictions = PredictionServiceStub(self._channel)
         self.deployments = DeploymentServiceStub(self._channel)
+        self.audit = AuditServiceStub(self._channel)
+        self.quotas = QuotaServiceStub(self._channel)
 
     @cached_property
     def transfer(self) -> "Transfer":

@@ -125,7 +125,10 @@ securityContext:
 
 {{/* What each component serves of the contracts. */}}
 {{- define "bloomery.served" -}}
-access: [bloomery.access.v1.AccessService]
+access:
+  - bloomery.access.v1.AccessService
+  - bloomery.access.v1.AuditService
+  - bloomery.access.v1.QuotaService
 annotation: [bloomery.annotation.v1.AnnotationService]
 dataset: [bloomery.dataset.v1.DatasetService]
 trainer: [bloomery.training.v1.JobService]

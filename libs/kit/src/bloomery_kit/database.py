@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.types import TypeDecorator
 
 from bloomery_kit.database_errors import typed_errors
-from bloomery_kit.engines import WRITES, Passwords, postgres_engine, sqlite_engine
+from bloomery_kit.engines import LAZY, WRITES, Passwords, postgres_engine, sqlite_engine
 from bloomery_kit.metrics import DATABASE_SECONDS, timed
 
 Transaction = AsyncConnection
@@ -127,14 +127,16 @@ class Database:
             yield tx
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[Transaction]:
+    async def write(self, *, lazily: bool = False) -> AsyncIterator[Transaction]:
         """A transaction that writes: committed at the end, rolled back by any error, cancellation included.
 
+        One that is written `lazily` does not wait for the disk: everybody sees it, a killed process does not take it
+        away, and a power failure only together with all that was written after it.
         On SQLite writers of this process take turns, so a task must not open a second one inside (RuntimeError).
         Raise Unavailable if the database cannot be reached or is locked, ResourceExhausted DISK_FULL without space.
         """
         if not self.is_sqlite:
-            async with self._transaction({WRITES: True}) as tx:
+            async with self._transaction({WRITES: True, LAZY: lazily}) as tx:
                 yield tx
             return
         if self._writing is asyncio.current_task():
@@ -142,7 +144,7 @@ class Database:
         async with self._writer:
             self._writing = asyncio.current_task()
             try:
-                async with self._transaction({WRITES: True}) as tx:
+                async with self._transaction({WRITES: True, LAZY: lazily}) as tx:
                     yield tx
             finally:
                 self._writing = None

@@ -25,6 +25,8 @@ from bloomery_kit.errors import Unavailable
 Passwords = Callable[[], Sequence[str]]
 WRITES = "bloomery_writes"
 """The execution option of a transaction that writes."""
+LAZY = "bloomery_lazy"
+"""That of one that need not be on the disk before it ends."""
 _BUSY_SECONDS = 30.0
 _WRITER_CACHE_KIB = 32 << 10
 _READER_CACHE_KIB = 2 << 10
@@ -107,7 +109,12 @@ def _close_for_certain(made: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    if connection.get_execution_options().get(WRITES, False):
+    options = connection.get_execution_options()
+    if options.get(WRITES, False):
+        wanted = "NORMAL" if options.get(LAZY, False) else "FULL"
+        if connection.info.get("synchronous", "FULL") != wanted:
+            connection.exec_driver_sql(f"PRAGMA synchronous={wanted}")
+            connection.info["synchronous"] = wanted
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     else:
         made: Any = connection.connection.dbapi_connection
@@ -141,6 +148,8 @@ def postgres_engine(
         if connection.get_execution_options().get(WRITES, False):
             limit = f"SET LOCAL idle_in_transaction_session_timeout = {round(idle_seconds * 1000)}"
             connection.exec_driver_sql(limit)
+            if connection.get_execution_options().get(LAZY, False):
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
 
     event.listen(engine.sync_engine, "begin", begin)
     event.listen(engine.sync_engine, "connect", _mind_the_peer)

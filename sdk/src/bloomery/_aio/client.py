@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -32,6 +33,7 @@ from bloomery._resolve import Resolver
 from bloomery._results import AliasChange
 from bloomery._session import Session, Timeouts
 from bloomery._versions import get_dataset_version, get_model_version
+from bloomery.access.v1 import AuditEntry, ListAuditEntriesRequest
 from bloomery.annotation import v1 as annotation
 from bloomery.dataset import v1 as dataset
 from bloomery.inference import v1 as inference
@@ -144,6 +146,40 @@ class AsyncClient:
         async for page in session.pages(session.annotation.ListProjects, annotation.ListProjectsRequest()):
             for project in page.projects:
                 yield AsyncProject(session, project)
+
+    async def audit_entries(
+        self,
+        *,
+        project: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        subject: str = "",
+        method: str = "",
+        outcome: str = "",
+    ) -> AsyncIterator[AuditEntry]:
+        """List what people did, newest first: in a project, by default the client's, else in all.
+
+        Args:
+            project: its id or name; its admins may ask, for all those of the installation.
+            since: not before this aware time.
+            until: before this one.
+            subject: who called.
+            method: the last part of its name, such as "CreateJob", or the whole name.
+            outcome: the name of a code such as "OK"; "FAILED" for all others, "UNFINISHED" for none.
+
+        Raises:
+            InvalidArgument: lists everything that cannot be asked for.
+        """
+        session = await self.connect()
+        request = ListAuditEntriesRequest(
+            parent=(await self._resolver()).listed(project), subject=subject, method=method, outcome=outcome
+        )
+        for field, time in ((request.start_time, since), (request.end_time, until)):
+            if time is not None:
+                field.FromDatetime(time)
+        async for page in session.pages(session.audit.ListAuditEntries, request):
+            for entry in page.entries:
+                yield entry
 
     async def label(self, name: str) -> AsyncLabel:
         """A label, by its id or its display name."""

@@ -21,6 +21,7 @@ from bloomery._folders import look, refuse_untold, unpacked
 from bloomery._foreign import Decoder, Layout, Scale, parameters_of
 from bloomery._jobs import import_job
 from bloomery._labels import asset_filter, by_label_id
+from bloomery._quotas import Limit, Quota, get_quota, set_quota
 from bloomery._results import Contents, Progress, Validation, unseen
 from bloomery._suggestions import delete_suggestions, find_sets
 from bloomery._upload import upload_folder
@@ -56,6 +57,33 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
             request = annotation.UpdateProjectRequest(project=project, update_mask=FieldMask(paths=paths))
             self._proto = await self._session.call(self._session.annotation.UpdateProject, request)
         return self
+
+    async def quota(self) -> Quota:
+        """What it may take, and what of that it has taken."""
+        return await get_quota(self._session, self.name)
+
+    async def set_quota(
+        self,
+        *,
+        bytes: Limit | None = None,
+        images: Limit | None = None,
+        running_jobs: Limit | None = None,
+        gpus: Limit | None = None,
+    ) -> Quota:
+        """Change the limits that are given, as an admin of the installation.
+
+        Args:
+            bytes: of its files, each content once; a number, "none" for no limit, "default" for the installation's.
+            images: as they are now.
+            running_jobs: at the same time; further ones wait.
+            gpus: of those jobs together.
+
+        Raises:
+            InvalidArgument: a limit is neither of these.
+            PermissionDenied: you are no admin of the installation.
+        """
+        limits = {"bytes": bytes, "images": images, "running_jobs": running_jobs, "gpus": gpus}
+        return await set_quota(self._session, self.name, limits)
 
     async def contents(self) -> Contents:
         """What was made from it and holds it: all that `delete(cascade=True)` deletes beside images and annotations."""

@@ -61,6 +61,7 @@ class Client(Facade):
     create_project = wrapping(AsyncClient.create_project, Project)
     project = wrapping(AsyncClient.project, Project)
     projects = listing(AsyncClient.projects, Project)
+    audit_entries = iterating(AsyncClient.audit_entries)
     label = wrapping(AsyncClient.label, Label)
     asset = wrapping(AsyncClient.asset, Asset)
     get_import = wrapping(AsyncClient.get_import, Import)

@@ -163,7 +163,7 @@ def listing(
     return _described(call, method)
 
 
-def _begun(method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def _begun(method: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """What a method returns at once; arguments that it does not take are refused in the caller's words."""
     try:
         return method(*args, **kwargs)

@@ -15,6 +15,8 @@ class Project(Handle[annotation.Project], ProjectFields):
 
     refresh = chained(AsyncProject.refresh)
     update = chained(AsyncProject.update)
+    quota = blocking(AsyncProject.quota)
+    set_quota = blocking(AsyncProject.set_quota)
     contents = blocking(AsyncProject.contents)
     holders = blocking(AsyncProject.holders)
     delete = blocking(AsyncProject.delete)

@@ -37,6 +37,8 @@ _COMMANDS = {
     "predict": "predict:run",
     "predict-batch": "predict_batch:run",
     "suggestions": "suggestions",
+    "quota": "quota",
+    "audit": "audit",
     "version": "version:run",
 }
 """Where our own commands are, in the order of a first session: a module, whose `app` is a group, or its function."""

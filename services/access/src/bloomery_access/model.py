@@ -1,7 +1,9 @@
 """The service's own values."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Self
 
 from bloomery_kit.auth import Role
 
@@ -70,3 +72,27 @@ class Identity:
     groups: tuple[str, ...]
     expire_time: datetime | None
     token: Token | None = None
+
+
+@dataclass(frozen=True)
+class AuditFilter:
+    """Which entries of the audit log are meant; what is empty or None lets all through."""
+
+    project: str
+    start: datetime | None
+    end: datetime | None
+    subject: str
+    method: str
+    outcome: str
+
+    def since(self, start: datetime) -> Self:
+        """The same, not before a time."""
+        return replace(self, start=max(start, self.start) if self.start else start)
+
+
+@dataclass(frozen=True)
+class ProjectQuota:
+    """The limits that were set for a project, by name; -1 is none, whatever the default is."""
+
+    limits: Mapping[str, int]
+    update_time: datetime | None

@@ -34,10 +34,22 @@ class OidcSettings(BaseModel):
         return issuer
 
 
+class QuotaSettings(BaseModel):
+    """What a project may take where nobody has set it for this one; without a number there is no limit."""
+
+    model_config = ConfigDict(frozen=True)
+    bytes: int | None = Field(default=None, ge=0)
+    images: int | None = Field(default=None, ge=0)
+    running_jobs: int | None = Field(default=None, ge=0)
+    gpus: int | None = Field(default=None, ge=0)
+
+
 class AccessSettings(ServiceSettings):
     """Settings of the access service; without `oidc`, tokens of its own are the only ones beside the owner's."""
 
     oidc: OidcSettings | None = None
+    default_quota: QuotaSettings = QuotaSettings()
+    audit_days: float = Field(default=400.0, ge=1, description="life of an entry of the audit log")
 
 
 def is_safe(url: str) -> bool:

@@ -18,13 +18,15 @@ from bloomery_annotation.scratch import sweep
 from bloomery_annotation.service import AnnotationService, Parts
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_kit import leases
-from bloomery_kit.clients import neighbour
+from bloomery_kit.access import access_channel
+from bloomery_kit.audit import Auditing
 from bloomery_kit.credentials import database_passwords
 from bloomery_kit.database import Database
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.loops import Loops
 from bloomery_kit.migrations import check_schema, migrate
 from bloomery_kit.objects import ObjectStore, open_object_store
+from bloomery_kit.quotas import Quotas
 from bloomery_kit.server import ServiceHost
 from bloomery_kit.settings import FolderStoreSettings
 from bloomery_kit.times import utc_now
@@ -35,7 +37,6 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 _IMPORTS_AT_ONCE = 2
 _TIDY_SECONDS = 600.0
 _TELL_SECONDS = 10.0
-_IDEMPOTENT = ("bloomery.access.v1.AccessService",)
 
 
 class AnnotationApp:
@@ -45,18 +46,33 @@ class AnnotationApp:
         self, settings: AnnotationSettings, db: Database, objects: ObjectStore, draining: asyncio.Event
     ) -> None:
         self._db = db
-        self._access = (
-            neighbour(settings.access_target, settings, retryable=_IDEMPOTENT) if settings.access_target else None
-        )
+        self._access = access_channel(settings)
+        self._audit = Auditing("annotation", db, self._access)
         accounts = Accounts(db, self._access)
         changed = Notifier()
+        quotas = Quotas(self._access)
         uploads = Uploads(
-            db, objects, _disk(settings), url_seconds=settings.url_seconds, at_once=settings.uploads_at_once
+            db,
+            objects,
+            _disk(settings),
+            url_seconds=settings.url_seconds,
+            at_once=settings.uploads_at_once,
+            quotas=quotas,
         )
         self._servicer = AnnotationService(
-            Parts(db, accounts, uploads, changed, draining, utc_now, max_blob_bytes=settings.max_blob_bytes)
+            Parts(
+                db,
+                accounts,
+                uploads,
+                changed,
+                draining,
+                utc_now,
+                max_blob_bytes=settings.max_blob_bytes,
+                quotas=quotas,
+            )
         )
-        runner = ImportRunner(Tools(db, Contents(db, objects), changed, utc_now), lease=settings.import_lease_seconds)
+        tools = Tools(db, Contents(db, objects), changed, utc_now, quotas)
+        runner = ImportRunner(tools, lease=settings.import_lease_seconds)
         housekeeper = Housekeeper(db, objects, url_seconds=settings.url_seconds)
         self.loops = Loops()
         for number in range(_IMPORTS_AT_ONCE):
@@ -70,6 +86,7 @@ class AnnotationApp:
         if self._access is not None:
             news = partial(changed.listen(NEWS).wait, _TELL_SECONDS)
             self.loops.add(ACCOUNTS, accounts.tell_all, news)
+        self._audit.add_to(self.loops)
 
     @classmethod
     async def open(cls, settings: AnnotationSettings, *, draining: asyncio.Event) -> Self:
@@ -81,7 +98,13 @@ class AnnotationApp:
 
     def register(self, host: ServiceHost) -> None:
         """Serve the rpcs at a host."""
-        host.add(add_AnnotationServiceServicer_to_server, self._servicer, SERVICE, ready=self._ready)
+        host.add(
+            add_AnnotationServiceServicer_to_server,
+            self._servicer,
+            SERVICE,
+            ready=self._ready,
+            audit=self._audit.log,
+        )
 
     async def start(self) -> None:
         """Begin the work in the background."""
@@ -94,6 +117,7 @@ class AnnotationApp:
     async def close(self) -> None:
         """End the work in the background and disconnect."""
         await self.loops.close()
+        await self._audit.close()
         if self._access is not None:
             await self._access.close()
         await self._db.close()

@@ -5,17 +5,17 @@ may change under us. A crash anywhere leaves a state from which the same call go
 """
 
 import asyncio
-import hashlib
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from bloomery_annotation import metrics
+from bloomery_annotation import metrics, room
 from bloomery_annotation.contents import is_row
+from bloomery_annotation.inspecting import check, checked, inspect, mismatch
 from bloomery_annotation.model import Blob, Project
-from bloomery_annotation.names import DIGEST_PREFIX, blob_key, hex_of, staging_key
+from bloomery_annotation.names import blob_key, hex_of, staging_key
 from bloomery_annotation.scratch import scratch
 from bloomery_annotation.store import blobs, projects
 from bloomery_kit.database import Database, Transaction
@@ -29,11 +29,11 @@ from bloomery_kit.errors import (
     ResourceExhausted,
 )
 from bloomery_kit.objects import Content, ObjectStore, SignedRequest
+from bloomery_kit.quotas import UNLIMITED, Quotas
 from bloomery_kit.times import Clock, utc_now
 from bloomery_kit.uploads import Upload, drop_staged, sign_upload, staged
 from bloomery_vision.cores import usable_cores
-from bloomery_vision.findings import Finding, error
-from bloomery_vision.images import ImageError, probe
+from bloomery_vision.findings import Finding
 
 Outcomes = dict[str, Blob | BloomeryError]
 """What becomes of blobs, by digest."""
@@ -75,7 +75,9 @@ class Uploads:
         url_seconds: int,
         at_once: int,
         clock: Clock = utc_now,
+        quotas: Quotas = UNLIMITED,
     ) -> None:
+        self._quotas = quotas
         self._db, self._objects, self._disk, self._clock = db, objects, disk, clock
         self._expires = timedelta(seconds=url_seconds)
         self._slots = asyncio.Semaphore(at_once)
@@ -87,10 +89,12 @@ class Uploads:
         """Each blob that the project lacks, once for each digest, signed where it has more bytes than that.
 
         Raises:
-            ResourceExhausted: DISK_LOW.
+            ResourceExhausted: DISK_LOW, QUOTA_EXCEEDED.
         """
         project, there = await self._known(project_id, wanted)
         missing = {blob.digest: blob.size_bytes for blob in wanted if blob.digest not in there}
+        if missing:
+            room.check_bytes(project, await self._quotas.of(project_id), sum(missing.values()))
         uploads = [
             (digest, await self._sign(project, digest, size, in_parts) if size > unsigned_up_to else Upload(room=size))
             for digest, size in missing.items()
@@ -102,7 +106,8 @@ class Uploads:
         """Keep uploaded blobs; for each the reason why it is not kept, or None."""
         project, there = await self._known(project_id, wanted)
         new = list({blob.digest: blob for blob in wanted if blob.digest not in there}.values())
-        outcomes: Outcomes = {}
+        outcomes: Outcomes = {**await self._refused(project, new)}
+        new = [blob for blob in new if blob.digest not in outcomes]
         # What a caller with a short deadline has waited for is not lost.
         for start in range(0, len(new), _RECORDED_AT_ONCE):
             outcomes |= await self._take_some(project, new[start : start + _RECORDED_AT_ONCE])
@@ -122,6 +127,8 @@ class Uploads:
     ) -> list[BloomeryError | None]:
         project, there = await self._known(project_id, [Blob(digest, len(data)) for digest, data in contents])
         new = {digest: data for digest, data in contents if digest not in there}
+        too_many = await self._refused(project, [Blob(digest, len(data)) for digest, data in new.items()])
+        new = {digest: data for digest, data in new.items() if digest not in too_many}
         self._disk.check(sum(map(len, new.values())))
         outcomes = await self._look_at(new)
 
@@ -136,9 +143,9 @@ class Uploads:
             await self._objects.put_all(good)
             return outcomes
 
-        await self._keep(project, bring, rows)
+        _, outcomes = await self._keep(project, bring, rows)
         refused = {digest: one for digest, one in outcomes.items() if isinstance(one, BloomeryError)}
-        return [refused.get(digest) for digest, _ in contents]
+        return [too_many.get(digest) or refused.get(digest) for digest, _ in contents]
 
     async def _look_at(self, contents: Mapping[str, bytes]) -> Outcomes:
         """What blobs in memory are, a part of them on each core."""
@@ -147,7 +154,7 @@ class Uploads:
 
         async def look(part: Sequence[tuple[str, bytes]]) -> Outcomes:
             async with self._looking:
-                return await asyncio.to_thread(lambda: {digest: _checked(digest, data) for digest, data in part})
+                return await asyncio.to_thread(lambda: {digest: checked(digest, data) for digest, data in part})
 
         found = await asyncio.gather(*map(look, parts))
         return {digest: one for part in found for digest, one in part.items()}
@@ -190,8 +197,7 @@ class Uploads:
         """Record what `bring` puts into the store, and `rows` themselves; the project as it is then."""
         while True:
             outcomes = await bring(project)
-            kept = _kept(outcomes)
-            current = await self._record(project, kept, rows) if kept else project
+            current = await self._record(project, outcomes, rows) if _kept(outcomes) else project
             if current.sweeps == project.sweeps:
                 _count(outcomes)
                 return project, outcomes
@@ -204,7 +210,7 @@ class Uploads:
                 source = await self._fetch(staging_key(project.uid, wanted.digest), wanted, stack)
                 async with self._looking:
                     found = await asyncio.to_thread(inspect, source)
-                _check(wanted, found)
+                check(wanted, found)
                 await self._objects.put(blob_key(project.uid, found.digest), source, content_type=found.media_type)
             except NotFound:
                 return blob_missing([wanted.digest])
@@ -218,7 +224,7 @@ class Uploads:
         if not sources:
             raise blob_missing([wanted.digest])
         if size != wanted.size_bytes:
-            raise _mismatch(wanted, f"{size} bytes")
+            raise mismatch(wanted, f"{size} bytes")
         chunks = self._read(sources, size)
         if size <= _IN_MEMORY:
             return b"".join([chunk async for chunk in chunks])
@@ -236,18 +242,38 @@ class Uploads:
                 left -= len(chunk)
                 yield chunk
 
-    async def _record(self, project: Project, taken: Sequence[Blob], rows: Mapping[str, bytes]) -> Project:
-        """Record blobs, unless some were collected since `project` was read; the project as it is now."""
+    async def _refused(self, project: Project, new: Sequence[Blob]) -> Mapping[str, BloomeryError]:
+        return room.refused(project, await self._quotas.of(project.id), new) if new else {}
+
+    async def _record(self, project: Project, outcomes: Outcomes, rows: Mapping[str, bytes]) -> Project:
+        """Record blobs, unless some were collected since `project` was read; the project as it is now.
+
+        Those for which others took the room meanwhile become refusals.
+        """
+        limits = await self._quotas.of(project.id)
         async with self._locked(project) as (tx, current):
             if current.sweeps != project.sweeps:
                 return current
+            taken = _kept(outcomes)
             if going := await blobs.going_of(tx, project.uid, [blob.digest for blob in taken]):
                 # Whoever collected them may have died after their bytes went, and before that was recorded.
                 await blobs.drop(tx, project.uid, going)
                 await projects.count_sweep(tx, project)
                 return await projects.find(tx, project.id)
-            await blobs.keep(tx, project.uid, taken, self._clock(), rows)
+            there = await blobs.known(tx, project.uid, [blob.digest for blob in taken])
+            if late := room.refused(current, limits, [blob for blob in taken if blob.digest not in there]):
+                await self._take_back(tx, current, late)
+                outcomes |= late
+            taken, contents = _kept(outcomes), {digest: rows[digest] for digest in rows if digest not in late}
+            if taken:
+                await blobs.keep(tx, project.uid, taken, self._clock(), contents)
             return current
+
+    async def _take_back(self, tx: Transaction, project: Project, digests: Collection[str]) -> None:
+        """Remove bytes that no row is to name; whoever brings the same ones now finds out, and brings them again."""
+        await projects.count_sweep(tx, project)
+        for digest in digests:
+            await self._objects.delete(blob_key(project.uid, digest))
 
     @asynccontextmanager
     async def _locked(self, project: Project) -> AsyncIterator[tuple[Transaction, Project]]:
@@ -273,40 +299,8 @@ class Uploads:
         return outcome if isinstance(outcome, BloomeryError) else None
 
 
-def inspect(source: bytes | Path) -> Blob:
-    """Digest, size and what an image shows; a file that is no usable image has the reason as its `problem`."""
-    if isinstance(source, Path):
-        with source.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            size = file.tell()
-    else:
-        digest, size = hashlib.sha256(source).hexdigest(), len(source)
-    name = DIGEST_PREFIX + digest
-    try:
-        info = probe(source)
-    except ImageError as problem:
-        return Blob(name, size, problem=error(problem.code, problem.message, hint=problem.hint))
-    return Blob(name, size, info.media_type, info.width, info.height)
-
-
 def _kept(outcomes: Outcomes) -> list[Blob]:
     return [outcome for outcome in outcomes.values() if isinstance(outcome, Blob)]
-
-
-def _checked(digest: str, data: bytes) -> Blob | BloomeryError:
-    found = inspect(data)
-    return found if found.digest == digest else _mismatch(Blob(digest, len(data)), f"bytes with {found.digest}")
-
-
-def _check(wanted: Blob, found: Blob) -> None:
-    if (found.digest, found.size_bytes) != (wanted.digest, wanted.size_bytes):
-        raise _mismatch(wanted, f"{found.size_bytes} bytes with {found.digest}")
-
-
-def _mismatch(wanted: Blob, arrived: str) -> InvalidArgument:
-    announced = f"{wanted.size_bytes} bytes with {wanted.digest}"
-    message = f"{arrived} arrived, {announced} were announced; upload the file again"
-    return InvalidArgument([FieldViolation("digest", message)], reason="DIGEST_MISMATCH")
 
 
 def blob_missing(digests: Sequence[str]) -> FailedPrecondition:

@@ -78,6 +78,7 @@ def project(value: Project) -> ProjectMessage:
         etag=value.etag,
         asset_count=value.asset_count,
         sequence=value.sequence,
+        size_bytes=value.size_bytes,
     )
 
 

@@ -16,7 +16,8 @@ from bloomery_vision.formats import Format
 class Project:
     """A body of images with one list of labels.
 
-    `revision` counts the changes of its own fields, `sweeps` how often blobs that nothing needs were collected.
+    `revision` counts the changes of its own fields, `sweeps` how often blobs that nothing needs were collected, and
+    `size_bytes` those of all its blobs.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Project:
     asset_count: int = 0
     sequence: int = 0
     sweeps: int = 0
+    size_bytes: int = 0
 
     @property
     def name(self) -> str:

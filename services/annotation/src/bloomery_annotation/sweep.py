@@ -49,6 +49,10 @@ class Sweeper:
 
     async def _mark(self, project: Project) -> None:
         before = self._clock() - UNUSED_AGE
+        if not self._seen.get(project.uid):
+            async with self._db.write() as tx:
+                await self._lock(tx, project)
+                await projects.recount_bytes(tx, project)
         async with self._db.read() as tx:
             unused, last = await blobs.unused(tx, project.uid, self._seen.get(project.uid, ""), before, _LOOKED_AT)
         if unused:

@@ -22,6 +22,8 @@ from bloomery_dataset.settings import DatasetSettings
 from bloomery_dataset.shards import ShardCache, has_arrived
 from bloomery_dataset.signing import Signer
 from bloomery_kit import leases
+from bloomery_kit.access import access_channel
+from bloomery_kit.audit import Auditing
 from bloomery_kit.clients import neighbour
 from bloomery_kit.credentials import database_passwords
 from bloomery_kit.database import Database
@@ -49,6 +51,8 @@ class DatasetApp:
         self._db = db
         self._objects = objects
         self._channel = neighbour(settings.annotation_target, settings, retryable=_IDEMPOTENT)
+        self._access = access_channel(settings)
+        self._audit = Auditing("dataset", db, self._access)
         scratch, cached = _folders(settings.cache_dir)
         changed = Notifier()
         annotations = Annotations(AnnotationServiceStub(self._channel))
@@ -70,6 +74,7 @@ class DatasetApp:
         self.loops.add(BUILDS, works.build_all, news)
         tidying = partial(changed.listen(housekeeping.CLEANUPS).wait, _TIDY_SECONDS)
         self.loops.add(housekeeping.LOOP, housekeeper.tidy, tidying)
+        self._audit.add_to(self.loops)
 
     @classmethod
     async def open(cls, settings: DatasetSettings, *, draining: asyncio.Event) -> Self:
@@ -86,6 +91,7 @@ class DatasetApp:
             self.servicer,
             "bloomery.dataset.v1.DatasetService",
             ready=self._ready,
+            audit=self._audit.log,
         )
 
     async def start(self) -> None:
@@ -100,7 +106,9 @@ class DatasetApp:
         """Give builds back, stop, and close everything."""
         await self.loops.close()
         await self._exporter.close()
-        await self._channel.close()
+        await self._audit.close()
+        for left in filter(None, (self._channel, self._access)):
+            await left.close()
         await self._db.close()
 
     async def _ready(self) -> None:

@@ -50,6 +50,8 @@ from bloomery_inference.serving.service import ServingServicer
 from bloomery_inference.settings import InferenceSettings, OnnxSettings
 from bloomery_inference.streaming import Streams
 from bloomery_inference.versions import Versions
+from bloomery_kit.access import access_channel
+from bloomery_kit.audit import Auditing
 from bloomery_kit.clients import neighbour
 from bloomery_kit.credentials import database_passwords
 from bloomery_kit.database import Database
@@ -81,6 +83,8 @@ class InferenceApp:
             target: neighbour(target, settings, retryable=_IDEMPOTENT)
             for target in {settings.annotation_target, settings.dataset_target, settings.trainer_target}
         }
+        self._access = access_channel(settings)
+        self._audit = Auditing("inference", db, self._access)
         jobs = JobServiceStub(self._channels[settings.trainer_target])
         datasets = DatasetServiceStub(self._channels[settings.dataset_target])
         annotations = AnnotationServiceStub(self._channels[settings.annotation_target])
@@ -146,6 +150,7 @@ class InferenceApp:
         self.loops.add(COMPARISONS_LOOP, Comparer(db, cases, router).compare_next, 0.0)
         tidying = partial(changed.listen(housekeeping.CLEANUPS).wait, settings.tidy_interval)
         self.loops.add(housekeeping.LOOP, housekeeper.tidy, tidying)
+        self._audit.add_to(self.loops)
         if isinstance(settings.runtime, OnnxSettings):
             self.local = LocalReplica(
                 serving_plans,
@@ -169,7 +174,11 @@ class InferenceApp:
     def register(self, host: ServiceHost) -> None:
         """Put the servicers on a server."""
         host.add(
-            add_ModelServiceServicer_to_server, self._models, "bloomery.inference.v1.ModelService", ready=self._ready
+            add_ModelServiceServicer_to_server,
+            self._models,
+            "bloomery.inference.v1.ModelService",
+            ready=self._ready,
+            audit=self._audit.log,
         )
         host.add(
             add_PredictionServiceServicer_to_server,
@@ -182,6 +191,7 @@ class InferenceApp:
             self._deployments,
             "bloomery.inference.v1.DeploymentService",
             ready=self._ready,
+            audit=self._audit.log,
         )
         host.add(
             add_ServingServiceServicer_to_server,
@@ -199,7 +209,8 @@ class InferenceApp:
         await self.loops.close()
         await self._runtime.close()
         await self._clients.close()
-        for channel in self._channels.values():
+        await self._audit.close()
+        for channel in filter(None, (*self._channels.values(), self._access)):
             await channel.close()
         await self._db.close()
 

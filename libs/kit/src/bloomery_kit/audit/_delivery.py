@@ -15,8 +15,6 @@ from bloomery_kit.database import Transaction
 from bloomery_kit.database_clock import read_clock
 from bloomery_kit.metrics import REGISTRY
 
-DELIVERY = "audit delivery"
-"""The name of the loop."""
 WAITING = Gauge(
     "bloomery_audit_waiting_entries",
     "Calls that the access service has not been told of, by service; rises while it cannot be reached.",
@@ -59,7 +57,7 @@ class Delivery:
             rows = (await tx.execute(query.order_by(_E.time, _E.uid).limit(_BATCH))).all()
         if rows:
             await self._deliver([_message(row) for row in rows])
-        async with self._log.db.write() as tx:
+        async with self._log.db.write(lazily=True) as tx:
             await _remove(tx, rows)
         return len(rows) == _BATCH
 

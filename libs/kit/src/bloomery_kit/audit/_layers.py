@@ -10,7 +10,7 @@ from bloomery_kit.audit._entries import Entry, Outcome
 from bloomery_kit.audit._log import AuditLog
 from bloomery_kit.audit._summary import summary
 from bloomery_kit.context import principal_var, request_id, trace_id
-from bloomery_kit.errors import PermissionDenied, Unauthenticated, error_info, to_status
+from bloomery_kit.errors import NotFound, PermissionDenied, Unauthenticated, error_info, to_status
 from bloomery_kit.names import new_uid
 from bloomery_kit.permissions import mutates, resource_of
 from bloomery_kit.pipeline import Call, code_name
@@ -28,10 +28,13 @@ class AuditLayers:
 
     @asynccontextmanager
     async def refusals(self, call: Call) -> AsyncIterator[None]:
-        """Write calls that the layers inside refuse for their credentials."""
+        """Write calls that the layers inside refuse for their credentials.
+
+        A project that is none of the caller's business is NotFound.
+        """
         try:
             yield
-        except (PermissionDenied, Unauthenticated) as error:
+        except (PermissionDenied, Unauthenticated, NotFound) as error:
             log = self._log_of(call)
             if log is not None and not call.recorded:
                 entry = _entry(call)
@@ -63,11 +66,11 @@ class AuditLayers:
 def _entry(call: Call) -> Entry:
     principal = principal_var.get()
     request = call.request if isinstance(call.request, Message) else None
-    resource = resource_of(call.method, request) if request is not None else ""
+    resource = resource_of(call.method, request) or _name_in(request) if request is not None else ""
     return Entry(
         uid=new_uid(),
         subject=principal.subject if principal else "",
-        authentication=principal.means if principal else "",
+        authentication=":".join(filter(None, (principal.means, principal.token))) if principal else "",
         method=call.method,
         resource=resource,
         project=_project(resource),
@@ -93,6 +96,13 @@ def _done(entry: Entry, response: object) -> Outcome:
         return Outcome(entry.uid, "OK")
     project = _project(name)
     return Outcome(entry.uid, "OK", "", name, project, uid if name == project else "")
+
+
+def _name_in(request: Message) -> str:
+    """The name that a request about no single project has in it, or in one of its messages."""
+    inside = (value for field, value in request.ListFields() if field.message_type and not field.is_repeated)
+    names = (getattr(message, "name", "") for message in (request, *inside))
+    return next((name for name in names if isinstance(name, str) and name), "")
 
 
 def _project(resource: str) -> str:

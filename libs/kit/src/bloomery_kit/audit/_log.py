@@ -109,7 +109,8 @@ class AuditLog:
         ended, self._ended = self._ended, []
         refused, self._refused = self._refused, []
         try:
-            async with self.db.write() as tx:
+            # On the disk no later than what the call itself writes, which comes after it into the same log.
+            async with self.db.write(lazily=True) as tx:
                 await _store(tx, [one.row for one in waiting] + refused, ended)
         except BaseException as error:
             self._ended = ended + self._ended

@@ -39,6 +39,19 @@ from bloomery.access.v1.audit_service_pb2_grpc import (
     AuditServiceStub,
     add_AuditServiceServicer_to_server,
 )
+from bloomery.access.v1.quota_pb2 import (
+    Quota,
+    QuotaLimits,
+)
+from bloomery.access.v1.quota_service_pb2 import (
+    GetQuotaRequest,
+    UpdateQuotaRequest,
+)
+from bloomery.access.v1.quota_service_pb2_grpc import (
+    QuotaServiceServicer,
+    QuotaServiceStub,
+    add_QuotaServiceServicer_to_server,
+)
 
 __all__ = [
     "AccessServiceServicer",
@@ -49,6 +62,7 @@ __all__ = [
     "AuthenticateRequest",
     "Caller",
     "ForgetProjectRequest",
+    "GetQuotaRequest",
     "Grant",
     "IssueTokenRequest",
     "IssueTokenResponse",
@@ -59,13 +73,19 @@ __all__ = [
     "ListTokensRequest",
     "ListTokensResponse",
     "Member",
+    "Quota",
+    "QuotaLimits",
+    "QuotaServiceServicer",
+    "QuotaServiceStub",
     "RecordAuditEntriesRequest",
     "RegisterProjectRequest",
     "RemoveMemberRequest",
     "RevokeTokenRequest",
     "SetMemberRequest",
     "Token",
+    "UpdateQuotaRequest",
     "WhoAmIRequest",
     "add_AccessServiceServicer_to_server",
     "add_AuditServiceServicer_to_server",
+    "add_QuotaServiceServicer_to_server",
 ]

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$bloomery/annotation/v1/project.proto\x12\x16\x62loomery.annotation.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbd\x02\n\x07Project\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12;\n\x06labels\x18\x04 \x03(\x0b\x32+.bloomery.annotation.v1.Project.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12\x13\n\x0b\x61sset_count\x18\x08 \x01(\x03\x12\x10\n\x08sequence\x18\t \x01(\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9e\x02\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\r\n\x05\x63olor\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12\x13\n\x0bshape_count\x18\x08 \x01(\x03\x12\x10\n\x08\x64\x65leting\x18\t \x01(\x08\x12\x14\n\x0c\x66ormer_names\x18\n \x03(\t\x12\x15\n\rsupercategory\x18\x0b \x01(\t\x12\x11\n\tsource_id\x18\x0c \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$bloomery/annotation/v1/project.proto\x12\x16\x62loomery.annotation.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd1\x02\n\x07Project\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12;\n\x06labels\x18\x04 \x03(\x0b\x32+.bloomery.annotation.v1.Project.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12\x13\n\x0b\x61sset_count\x18\x08 \x01(\x03\x12\x10\n\x08sequence\x18\t \x01(\x03\x12\x12\n\nsize_bytes\x18\n \x01(\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9e\x02\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\r\n\x05\x63olor\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12\x13\n\x0bshape_count\x18\x08 \x01(\x03\x12\x10\n\x08\x64\x65leting\x18\t \x01(\x08\x12\x14\n\x0c\x66ormer_names\x18\n \x03(\t\x12\x15\n\rsupercategory\x18\x0b \x01(\t\x12\x11\n\tsource_id\x18\x0c \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,9 +35,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROJECT_LABELSENTRY']._loaded_options = None
   _globals['_PROJECT_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_PROJECT']._serialized_start=98
-  _globals['_PROJECT']._serialized_end=415
-  _globals['_PROJECT_LABELSENTRY']._serialized_start=370
-  _globals['_PROJECT_LABELSENTRY']._serialized_end=415
-  _globals['_LABEL']._serialized_start=418
-  _globals['_LABEL']._serialized_end=704
+  _globals['_PROJECT']._serialized_end=435
+  _globals['_PROJECT_LABELSENTRY']._serialized_start=390
+  _globals['_PROJECT_LABELSENTRY']._serialized_end=435
+  _globals['_LABEL']._serialized_start=438
+  _globals['_LABEL']._serialized_end=724
 # @@protoc_insertion_point(module_scope)

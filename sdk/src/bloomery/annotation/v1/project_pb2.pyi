@@ -54,6 +54,7 @@ class Project(message.Message):
     ETAG_FIELD_NUMBER: builtins.int
     ASSET_COUNT_FIELD_NUMBER: builtins.int
     SEQUENCE_FIELD_NUMBER: builtins.int
+    SIZE_BYTES_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}`."""
     uid: builtins.str
@@ -66,6 +67,10 @@ class Project(message.Message):
     """Number of image assets. Output only."""
     sequence: builtins.int
     """The project's newest sequence: everything that was saved up to it is readable. Output only."""
+    size_bytes: builtins.int
+    """Bytes of its files, each content once: of images, deleted ones included while the project is there, as dataset versions may hold them, and of other files of
+    imports until a week after somebody last asked for them. What its quota of bytes counts. Output only.
+    """
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
         """Free key-value pairs for filtering: at most 64, keys of 1 to 63 characters, values of at most 255."""
@@ -90,10 +95,11 @@ class Project(message.Message):
         etag: builtins.str = ...,
         asset_count: builtins.int = ...,
         sequence: builtins.int = ...,
+        size_bytes: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["asset_count", b"asset_count", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "labels", b"labels", "name", b"name", "sequence", b"sequence", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["asset_count", b"asset_count", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "labels", b"labels", "name", b"name", "sequence", b"sequence", "size_bytes", b"size_bytes", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

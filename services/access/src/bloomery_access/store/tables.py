@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from bloomery_kit.audit import audit_table
 from bloomery_kit.database import UtcDateTime
 from bloomery_kit.sequences import sequence_table
 
@@ -17,6 +18,7 @@ def _required(name: str, kind: object, **options: object) -> _Column:
 
 
 SEQUENCES = sequence_table(METADATA)
+audit_table(METADATA)
 
 PROJECTS = sa.Table(
     "projects",
@@ -55,4 +57,41 @@ TOKENS = sa.Table(
     _required("expire_time", UtcDateTime, index=True),
     sa.Column("last_use_time", UtcDateTime),
     sa.Column("revoke_time", UtcDateTime),
+)
+
+AUDIT_LOG = sa.Table(
+    "audit_log",
+    METADATA,
+    sa.Column("uid", sa.String, primary_key=True),
+    _required("time", UtcDateTime),
+    _required("subject", sa.String),
+    _required("authentication", sa.String),
+    _required("method", sa.String),
+    _required("resource", sa.String),
+    _required("project", sa.String),
+    _required("project_uid", sa.String),
+    _required("request_id", sa.String),
+    _required("trace_id", sa.String),
+    # Empty while the outcome is not known.
+    _required("code", sa.String),
+    _required("reason", sa.String),
+    _required("address", sa.String),
+    _required("forwarded_for", sa.String),
+    _required("summary", sa.String),
+    sa.Index("audit_log_by_time", "time", "uid"),
+    sa.Index("audit_log_by_project", "project", "time", "uid"),
+    sa.Index("audit_log_by_subject", "subject", "time", "uid"),
+)
+"""The calls of all services; each service's own on their way here are in `audit_entries`."""
+
+QUOTAS = sa.Table(
+    "quotas",
+    METADATA,
+    sa.Column("project_uid", sa.String, primary_key=True),
+    # -1 for no limit; NULL where the installation's default holds.
+    sa.Column("bytes", sa.BigInteger),
+    sa.Column("images", sa.BigInteger),
+    sa.Column("running_jobs", sa.BigInteger),
+    sa.Column("gpus", sa.BigInteger),
+    _required("update_time", UtcDateTime),
 )

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
-from bloomery_annotation import labelling, metrics
+from bloomery_annotation import labelling, metrics, room
 from bloomery_annotation.contents import Contents
 from bloomery_annotation.importer.files import Files
 from bloomery_annotation.importer.fingerprint import fingerprint
@@ -38,6 +38,7 @@ from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import Aborted, BloomeryError
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.loops import through_outages
+from bloomery_kit.quotas import UNLIMITED, Limits, Quotas
 from bloomery_kit.times import Clock
 from bloomery_vision.formats import Format, FormatError, Plan
 
@@ -59,6 +60,7 @@ class Tools:
     contents: Contents
     changed: Notifier
     clock: Clock
+    quotas: Quotas = UNLIMITED
 
 
 async def run_import(tools: Tools, claim: Claim, term: float) -> ImportState:
@@ -212,6 +214,7 @@ class _Run:
         if prepared is None:
             await self._make_labels(batch.entries)
             prepared = await self._parser.prepare(batch.entries, self._label_ids)
+        limits = await self._tools.quotas.of(self._claim.project_id)
         async with self._tools.db.write() as tx:
             project, current = await _current(tx, self._claim)
             if current.counts.read_count != batch.place:
@@ -219,7 +222,7 @@ class _Run:
             state = ImportState.CANCELLED if current.cancel_requested else ImportState.RUNNING
             counts = current.counts
             if state is ImportState.RUNNING:
-                counts = await self._save_batch(tx, project, current, prepared)
+                counts = await self._save_batch(tx, project, current, prepared, limits)
             await imports.advance(tx, self._claim, counts, self._tools.clock(), state=state)
         if state is ImportState.RUNNING:
             metrics.count_items(current.counts, counts)
@@ -240,11 +243,14 @@ class _Run:
             self._label_ids = await labelling.ensure(tx, project, wanted, self._tools.clock())
 
     async def _save_batch(
-        self, tx: Transaction, project: Project, current: Import, prepared: Sequence[Prepared]
+        self, tx: Transaction, project: Project, current: Import, prepared: Sequence[Prepared], limits: Limits
     ) -> ImportCounts:
         now = self._tools.clock()
         pairs = [(asset_draft(one.item, one.blob), one.blob) for one in prepared if one.blob is not None]
-        there, made = await assets.ensure(tx, project, pairs, now)
+        there, made = await assets.ensure(tx, project, pairs, now, room.images_left(project, limits))
+        if len(there) < (wanted := len({draft.digest for draft, _ in pairs})):
+            refusal = room.no_image(project, limits, wanted - len(there) + made)
+            raise FormatError(refusal.reason, refusal.message)
         images = [(one, there[one.blob.digest]) for one in prepared if one.blob is not None]
         splits = decide_splits(images, has_splits=self._has_splits)
         if changes := together(splits.changes, sources(images)):

@@ -1,5 +1,7 @@
 """Assets."""
 
+from dataclasses import replace
+
 from google.protobuf.empty_pb2 import Empty
 
 from bloomery.annotation.v1 import Asset as AssetMessage
@@ -13,7 +15,7 @@ from bloomery.annotation.v1 import (
     ListAssetsResponse,
     UpdateAssetRequest,
 )
-from bloomery_annotation import checks, convert, filters
+from bloomery_annotation import checks, convert, filters, room
 from bloomery_annotation.blobs import blob_missing, unusable_image
 from bloomery_annotation.filters import AssetFilter
 from bloomery_annotation.model import Asset, AssetDraft, Blob, Project
@@ -26,6 +28,7 @@ from bloomery_kit.etags import check_etag
 from bloomery_kit.fields import check_labels, check_text
 from bloomery_kit.masks import apply_mask
 from bloomery_kit.pages import PageRequest
+from bloomery_kit.quotas import Limits
 
 _LONGEST_SECONDS = 365 * 24 * 3600
 
@@ -42,14 +45,17 @@ class AssetMethods(Methods):
         assert ids is not None
         drafts = [_draft(ids["project"], message) for message in request.assets]
         digests = [draft.digest for draft in drafts if isinstance(draft, AssetDraft)]
+        limits = await self._parts.quotas.of(ids["project"])
         async with self._write(ids["project"]) as (tx, project):
             there = await blobs.known(tx, project.uid, digests)
             wanted = {draft.parent for draft in drafts if isinstance(draft, AssetDraft) and draft.parent}
             parents = {asset.id for asset in await assets.known(tx, project, wanted)}
             usable = [_usable(project, draft, there, parents) for draft in drafts]
             pairs = [pair for pair in usable if isinstance(pair, tuple)]
-            made, _ = await assets.ensure(tx, project, pairs, self._parts.clock())
-        return BatchCreateAssetsResponse(results=[_result(pair, made) for pair in usable])
+            left = room.images_left(project, limits)
+            made, count = await assets.ensure(tx, project, pairs, self._parts.clock(), left)
+        full = replace(project, asset_count=project.asset_count + count)
+        return BatchCreateAssetsResponse(results=[_result(pair, made, full, limits) for pair in usable])
 
     async def GetAsset(self, request: GetAssetRequest, _context: object) -> AssetMessage:
         """See the contract."""
@@ -133,9 +139,13 @@ def _usable(
     return unusable_image("digest", blob.problem) if blob.problem else (draft, blob)
 
 
-def _result(pair: tuple[AssetDraft, Blob] | BloomeryError, made: dict[str, Asset]) -> AssetResult:
+def _result(
+    pair: tuple[AssetDraft, Blob] | BloomeryError, made: dict[str, Asset], project: Project, limits: Limits
+) -> AssetResult:
     if isinstance(pair, BloomeryError):
         return AssetResult(status=convert.status(pair))
+    if pair[0].digest not in made:
+        return AssetResult(status=convert.status(room.no_image(project, limits)))
     return AssetResult(asset=convert.asset(made[pair[0].digest]), status=convert.status(None))
 
 

@@ -17,6 +17,7 @@ from bloomery_kit.errors import FieldViolation, InvalidArgument, Violations
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.names import validate_id
 from bloomery_kit.pages import PageRequest
+from bloomery_kit.quotas import UNLIMITED, Quotas
 from bloomery_kit.times import Clock
 
 
@@ -31,6 +32,7 @@ class Parts:
     draining: asyncio.Event
     clock: Clock
     max_blob_bytes: int
+    quotas: Quotas = UNLIMITED
 
 
 class Methods(AnnotationServiceServicer):

@@ -26,17 +26,18 @@ BY_TIME: Order = (_A.timestamp_us, _A.created_sequence)
 
 
 async def ensure(
-    tx: Transaction, project: Project, drafts: Sequence[tuple[AssetDraft, Blob]], now: datetime
+    tx: Transaction, project: Project, drafts: Sequence[tuple[AssetDraft, Blob]], now: datetime, most: int | None = None
 ) -> tuple[dict[str, Asset], int]:
-    """The assets of a locked project by digest, made where they are missing, and how many were."""
+    """The assets of a locked project by digest, made where they are missing, and how many were: `most` at most."""
     ids = {draft.digest: asset_id(draft.digest) for draft, _ in drafts}
     there = {asset.digest: asset for asset in await known(tx, project, ids.values())}
-    new = {draft.digest: (draft, blob) for draft, blob in reversed(drafts) if draft.digest not in there}
+    missing = {draft.digest: (draft, blob) for draft, blob in reversed(drafts) if draft.digest not in there}
+    new = list(reversed(missing.values()))[:most]
     if new:
         first = await next_sequence(tx, project.uid, len(new))
         made = [
             _made(project, draft, blob, ids[draft.digest], first + number, now)
-            for number, (draft, blob) in enumerate(reversed(new.values()))
+            for number, (draft, blob) in enumerate(new)
         ]
         await insert_missing(tx, ASSETS, [_row(project, asset) for asset in made])
         await projects.count_assets(tx, project, len(made))

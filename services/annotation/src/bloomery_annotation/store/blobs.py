@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from bloomery_annotation.model import NOT_SENT, Blob
+from bloomery_annotation.store import projects
 from bloomery_annotation.store.keys import one_of
 from bloomery_annotation.store.tables import ASSETS, BLOB_CONTENTS, BLOBS, IMPORT_FILES
 from bloomery_kit.database import Transaction, insert_missing
@@ -88,9 +89,12 @@ async def going_of(tx: Transaction, project_uid: str, digests: Collection[str]) 
 
 
 async def drop(tx: Transaction, project_uid: str, digests: Collection[str]) -> None:
-    """Forget blobs that are gone, and those of their bytes that lie here."""
+    """Forget blobs of a locked project that are gone, and those of their bytes that lie here."""
+    gone = (_B.project_uid == project_uid, _B.digest.in_(digests))
+    size = await tx.scalar(sa.select(sa.func.coalesce(sa.func.sum(_B.size_bytes), 0)).where(*gone))
+    await projects.count_bytes(tx, project_uid, -int(size or 0))
     await tx.execute(sa.delete(BLOB_CONTENTS).where(_C.project_uid == project_uid, _C.digest.in_(digests)))
-    await tx.execute(sa.delete(BLOBS).where(_B.project_uid == project_uid, _B.digest.in_(digests)))
+    await tx.execute(sa.delete(BLOBS).where(*gone))
 
 
 async def contents(tx: Transaction, project_uid: str, digests: Collection[str]) -> dict[str, bytes]:
@@ -102,7 +106,10 @@ async def contents(tx: Transaction, project_uid: str, digests: Collection[str]) 
 async def keep(
     tx: Transaction, project_uid: str, blobs: Sequence[Blob], now: datetime, contents: Mapping[str, bytes]
 ) -> None:
-    """Record checked blobs, none of which is being collected, with the bytes of some of them by digest."""
+    """Record checked blobs in a locked project, none of which is being collected, with the bytes of some by digest."""
+    there = await known(tx, project_uid, [blob.digest for blob in blobs])
+    added = {blob.digest: blob.size_bytes for blob in blobs if blob.digest not in there}
+    await projects.count_bytes(tx, project_uid, sum(added.values()))
     await insert_missing(tx, BLOBS, [_row(project_uid, blob, now) for blob in blobs])
     rows = [{"project_uid": project_uid, "digest": digest, "content": data} for digest, data in contents.items()]
     await insert_missing(tx, BLOB_CONTENTS, rows)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from bloomery_annotation.model import Project, Reference
 from bloomery_annotation.names import PROJECT
 from bloomery_annotation.store import untold
-from bloomery_annotation.store.tables import DELETED_PROJECTS, PROJECT_REFERENCES, PROJECTS, SEQUENCES
+from bloomery_annotation.store.tables import BLOBS, DELETED_PROJECTS, PROJECT_REFERENCES, PROJECTS, SEQUENCES
 from bloomery_kit.database import Transaction, insert_ignore
 from bloomery_kit.errors import AlreadyExists, FailedPrecondition, NotFound, PreconditionViolation, Unavailable
 from bloomery_kit.idempotency import forget_answers
@@ -34,6 +34,7 @@ async def create(tx: Transaction, project: Project, creator: str) -> None:
         "update_time": project.update_time,
         "revision": project.revision,
         "asset_count": 0,
+        "size_bytes": 0,
     }
     if not await insert_ignore(tx, PROJECTS, row):
         raise AlreadyExists("project", project.name)
@@ -76,6 +77,20 @@ async def change(tx: Transaction, project: Project, values: Mapping[str, object]
 async def count_assets(tx: Transaction, project: Project, delta: int) -> None:
     """Correct the number of assets."""
     await tx.execute(sa.update(PROJECTS).where(_P.uid == project.uid).values(asset_count=_P.asset_count + delta))
+
+
+async def count_bytes(tx: Transaction, project_uid: str, delta: int) -> None:
+    """Correct the bytes of a locked project's blobs."""
+    if delta:
+        where = _P.uid == project_uid
+        await tx.execute(sa.update(PROJECTS).where(where).values(size_bytes=_P.size_bytes + delta))
+
+
+async def recount_bytes(tx: Transaction, project: Project) -> None:
+    """Count the bytes of a locked project's blobs anew: an older version of this service does not count."""
+    total = sa.select(sa.func.coalesce(sa.func.sum(BLOBS.c.size_bytes), 0)).where(BLOBS.c.project_uid == project.uid)
+    counted = sa.cast(total.scalar_subquery(), sa.BigInteger)
+    await tx.execute(sa.update(PROJECTS).where(_P.uid == project.uid).values(size_bytes=counted))
 
 
 async def count_sweep(tx: Transaction, project: Project) -> None:
@@ -140,4 +155,5 @@ def _project(row: sa.Row[Any]) -> Project:
         asset_count=row.asset_count,
         sequence=row.sequence,
         sweeps=row.sweeps,
+        size_bytes=row.size_bytes,
     )

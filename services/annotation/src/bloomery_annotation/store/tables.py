@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from bloomery_kit.audit import audit_table
 from bloomery_kit.database import UtcDateTime
 from bloomery_kit.idempotency import idempotency_table
 from bloomery_kit.leases import lease_table
@@ -22,6 +23,7 @@ def _required(name: str, kind: object, **options: object) -> _Column:
 SEQUENCES = sequence_table(METADATA)
 IDEMPOTENCY = idempotency_table(METADATA)
 LEASES = lease_table(METADATA)
+audit_table(METADATA)
 
 PROJECTS = sa.Table(
     "projects",
@@ -36,6 +38,8 @@ PROJECTS = sa.Table(
     _required("asset_count", sa.BigInteger),
     # Rises whenever blobs are collected, so that an upload at the same time finds out.
     _required("sweeps", sa.BigInteger, server_default="0"),
+    # Of all its blobs, each content once.
+    _required("size_bytes", sa.BigInteger, server_default="0"),
 )
 
 DELETED_PROJECTS = sa.Table(

@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 
+from bloomery_kit.audit import audit_table
 from bloomery_kit.database import UtcDateTime
 from bloomery_kit.idempotency import idempotency_table
 from bloomery_kit.leases import lease_table
@@ -23,6 +24,7 @@ def _version_uid() -> _Column:
 SEQUENCES = sequence_table(METADATA)
 IDEMPOTENCY = idempotency_table(METADATA)
 LEASES = lease_table(METADATA)
+audit_table(METADATA)
 
 DATASETS = sa.Table(
     "datasets",

@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 
+from bloomery_kit.audit import audit_table
 from bloomery_kit.database import UtcDateTime
 from bloomery_kit.idempotency import idempotency_table
 from bloomery_kit.sequences import sequence_table
@@ -9,6 +10,7 @@ from bloomery_kit.sequences import sequence_table
 METADATA = sa.MetaData()
 sequence_table(METADATA)
 idempotency_table(METADATA)
+audit_table(METADATA)
 
 MODELS = sa.Table(
     "models",

@@ -3,10 +3,15 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
+from types import MappingProxyType
 from typing import Protocol
 
+from bloomery_kit.quotas import Limits
 from bloomery_trainer import reasons
 from bloomery_trainer.model import Reason, Resources
+
+_NO_LIMITS = Limits()
+_NO_QUOTAS: Mapping[str, Limits | None] = MappingProxyType({})
 
 
 class Contender(Protocol):
@@ -39,20 +44,28 @@ class Contender(Protocol):
 
 
 def obstacles(
-    waiting: Sequence[Contender], busy: Sequence[Contender], capacity: Resources | None, *, per_project: int = 0
+    waiting: Sequence[Contender],
+    busy: Sequence[Contender],
+    capacity: Resources | None,
+    *,
+    per_project: int = 0,
+    quotas: Mapping[str, Limits | None] = _NO_QUOTAS,
 ) -> Mapping[str, Reason]:
     """Why each of the `waiting` jobs that must go on waiting does so, by uid; the others may start, all of them.
 
     `busy` are the jobs that hold a part of `capacity`, which is None where somebody else keeps count. `per_project`
-    bounds the busy jobs of one project, 0 for no bound.
+    bounds the busy jobs of one project, 0 for no bound, and so do the `quotas` of projects; None stands for one that
+    is not known, whose project must wait.
     """
     running = Counter(job.project for job in busy)
+    shares = _Shares(busy, per_project, quotas)
     left = _Left(capacity, busy)
     found: dict[str, Reason] = {}
     for job in _turns(waiting, running):
-        reason = left.never(job.resources) or _project_full(job, running, per_project) or left.full(job.resources)
+        reason = left.never(job.resources) or shares.full(job) or left.full(job.resources)
         if reason is None:
             running[job.project] += 1
+            shares.take(job)
         else:
             found[job.uid] = reason
     return found
@@ -124,10 +137,34 @@ class _Left:
         self._gpus += asked.gpus
 
 
-def _project_full(job: Contender, running: Mapping[str, int], limit: int) -> Reason | None:
-    if limit and running.get(job.project, 0) >= limit:
-        return reasons.quota_wait(f"{job.project} has {limit} jobs at work, as many as it may")
-    return None
+class _Shares:
+    """What projects have of the jobs and GPUs that they may."""
+
+    def __init__(self, busy: Sequence[Contender], per_project: int, quotas: Mapping[str, Limits | None]) -> None:
+        self._per_project, self._quotas = per_project, quotas
+        self._jobs, self._gpus = Counter[str](), Counter[str]()
+        for job in busy:
+            self.take(job)
+
+    def take(self, job: Contender) -> None:
+        self._jobs[job.project] += 1
+        self._gpus[job.project] += job.resources.gpus
+
+    def full(self, job: Contender) -> Reason | None:
+        project, asked = job.project, job.resources.gpus
+        limits = self._quotas.get(project, _NO_LIMITS)
+        if limits is None:
+            return reasons.quota_unknown(project)
+        bounds = [bound for bound in (self._per_project or None, limits.running_jobs) if bound is not None]
+        if bounds and self._jobs[project] >= min(bounds):
+            return reasons.project_full(f"{project} has {self._jobs[project]} jobs at work and may have {min(bounds)}")
+        if limits.gpus is not None and asked and self._gpus[project] + asked > limits.gpus:
+            has = f"{project} has {self._gpus[project]} GPUs at work and may have {limits.gpus}"
+            if asked <= limits.gpus:
+                # Reserved all the same, or a large job would wait for ever behind small ones.
+                self._gpus[project] += asked
+            return reasons.project_full(f"{has}; the job asks for {asked}")
+        return None
 
 
 def _size(count: int) -> str:

@@ -4,7 +4,11 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
+import grpc
+
 from bloomery.training.v1 import add_JobServiceServicer_to_server, add_WorkerServiceServicer_to_server
+from bloomery_kit.access import access_channel
+from bloomery_kit.audit import Auditing
 from bloomery_kit.credentials import database_passwords, owner_tokens
 from bloomery_kit.database import Database
 from bloomery_kit.errors import Unavailable
@@ -12,6 +16,7 @@ from bloomery_kit.leases import Lease
 from bloomery_kit.loops import Loops
 from bloomery_kit.migrations import check_schema, migrate
 from bloomery_kit.objects import open_object_store
+from bloomery_kit.quotas import Quotas
 from bloomery_kit.server import ServiceHost
 from bloomery_trainer.core import Core
 from bloomery_trainer.feed import LOOP as FEED
@@ -64,10 +69,19 @@ class WorkerPort:
 class TrainerApp:
     """One trainer: its servicers, and the loops beside them."""
 
-    def __init__(self, core: Core, worker_port: "WorkerPort", draining: asyncio.Event) -> None:
+    def __init__(
+        self,
+        core: Core,
+        worker_port: "WorkerPort",
+        draining: asyncio.Event,
+        *,
+        access: grpc.aio.Channel | None = None,
+    ) -> None:
         self.core = core
         self.leadership = Leadership(core)
         self.reconciler = Reconciler(core)
+        self._audit = Auditing("trainer", core.db, access)
+        self._access = access
         self.loops = Loops()
         self._worker_port = worker_port
         self._draining = draining
@@ -77,6 +91,7 @@ class TrainerApp:
         self.loops.add(RECONCILE, partial(self.leadership.lead, self.reconciler.run_pass), self.reconciler.pause)
         self.loops.add(_NEWS, partial(self.leadership.lead, self._hear), self._pause_news)
         self.loops.add(HOUSEKEEPING, partial(self.leadership.lead, housekeeping.run), housekeeping.pause)
+        self._audit.add_to(self.loops)
 
     @classmethod
     async def open(
@@ -90,6 +105,7 @@ class TrainerApp:
         db = Database.connect(settings.database_url, SCHEMA, passwords=database_passwords(settings))
         await migrate(db, MIGRATIONS)
         worker_port = WorkerPort(settings.worker_target)
+        access = access_channel(settings)
         core = Core(
             settings=settings,
             db=db,
@@ -100,13 +116,16 @@ class TrainerApp:
             feed=EventFeed(db, poll=settings.watch_poll or (None if db.is_sqlite else _WATCH_POLL)),
             worker_target=worker_port.target,
             owner_tokens=owner_tokens(settings),
+            quotas=Quotas(access),
         )
-        return cls(core, worker_port, draining)
+        return cls(core, worker_port, draining, access=access)
 
     def register(self, host: ServiceHost) -> None:
         """Host JobService."""
         servicer = JobService(self.core, Streams(self.core, self._draining))
-        host.add(add_JobServiceServicer_to_server, servicer, JOB_SERVICE, ready=self._check_ready)
+        host.add(
+            add_JobServiceServicer_to_server, servicer, JOB_SERVICE, ready=self._check_ready, audit=self._audit.log
+        )
 
     def register_worker(self, host: ServiceHost) -> None:
         """Host WorkerService, on a port that only workers reach."""
@@ -132,6 +151,9 @@ class TrainerApp:
         await self.loops.close()
         await self.core.launcher.close()
         await self.core.neighbours.close()
+        await self._audit.close()
+        if self._access is not None:
+            await self._access.close()
         await self.core.db.close()
 
     async def _stop_leading(self) -> None:

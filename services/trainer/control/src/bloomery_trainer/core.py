@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from bloomery_kit.database import Database
 from bloomery_kit.errors import Unauthenticated
 from bloomery_kit.objects import ObjectStore, check_key
+from bloomery_kit.quotas import UNLIMITED, Quotas
 from bloomery_kit.times import Clock, utc_now
 from bloomery_trainer.feed import RESULTS, EventFeed
 from bloomery_trainer.launcher import Launcher
@@ -33,6 +34,7 @@ class Core:
     worker_target: Callable[[], str]
     owner_tokens: Callable[[], Sequence[str]]
     clock: Clock = utc_now
+    quotas: Quotas = UNLIMITED
     moved: asyncio.Event = field(default_factory=asyncio.Event)
     deleted: asyncio.Event = field(default_factory=asyncio.Event)
     complaints: Complaints = field(default_factory=Complaints)

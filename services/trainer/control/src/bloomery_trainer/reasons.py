@@ -34,6 +34,18 @@ def quota_wait(message: str) -> Reason:
     return Reason("QUOTA_WAIT", message, "it starts by itself when other jobs end; a higher priority moves it forward")
 
 
+def project_full(message: str) -> Reason:
+    """The project has as much as it may."""
+    hint = "it starts by itself when jobs of the project end, or when its quota is raised: bloomery quota show"
+    return Reason("QUOTA_WAIT", message, hint)
+
+
+def quota_unknown(project: str) -> Reason:
+    """Nobody has told yet what the project may have."""
+    message = f"what {project} may have cannot be told now, as the service access does not answer"
+    return Reason("QUOTA_WAIT", message, "it starts by itself once that is back")
+
+
 def unschedulable(what: str, asked: str, there: str) -> Reason:
     """The machine can never run it."""
     return Reason(

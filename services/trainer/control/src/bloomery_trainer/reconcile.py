@@ -3,14 +3,16 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from bloomery_kit import leases
 from bloomery_kit.database import Transaction
+from bloomery_kit.errors import Unavailable
 from bloomery_kit.leases import Lease, LeaseLost
 from bloomery_kit.loops import guarded
+from bloomery_kit.quotas import Limits
 from bloomery_trainer import metrics
 from bloomery_trainer.admission import obstacles
 from bloomery_trainer.carry_out import Hands
@@ -188,7 +190,8 @@ class Reconciler:
         ready = [job for job in world.waiting if job.held and self._may_start(job)]
         limit = self._core.settings.max_running_per_project
         capacity = self._core.launcher.capacity()
-        found = await asyncio.to_thread(obstacles, ready, world.busy(), capacity, per_project=limit)
+        quotas = await self._quotas({job.project for job in ready})
+        found = await asyncio.to_thread(obstacles, ready, world.busy(), capacity, per_project=limit, quotas=quotas)
         chosen = {
             **self._starting.some([job for job in ready if job.uid not in found]),
             **self._told.some([job for job in world.waiting if self._has_news(job, found.get(job.uid))]),
@@ -201,6 +204,18 @@ class Reconciler:
             replace(self._about(job, attempt, world), judged=job.uid in judged, obstacle=found.get(job.uid))
             for job, attempt in pairs
         ]
+
+    async def _quotas(self, projects: Collection[str]) -> dict[str, Limits | None]:
+        """What projects may have; None where that was never told."""
+
+        async def limits(project: str) -> Limits | None:
+            try:
+                return await self._core.quotas.of(project.removeprefix("projects/"))
+            except Unavailable:
+                return None
+
+        wanted = list(projects)
+        return dict(zip(wanted, await asyncio.gather(*map(limits, wanted)), strict=True))
 
     async def _load(self, uids: Sequence[str]) -> list[Present]:
         if not uids:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.types import TypeDecorator
 
+from bloomery_kit.audit import audit_table
 from bloomery_kit.database import UtcDateTime
 from bloomery_kit.idempotency import idempotency_table
 from bloomery_kit.leases import lease_table
@@ -120,6 +121,7 @@ metadata = sa.MetaData()
 sequence_table(metadata)
 idempotency_table(metadata)
 lease_table(metadata)
+audit_table(metadata)
 
 REASON: Document[model.Reason] = Document(model.Reason)
 ARTIFACT: Document[model.Artifact] = Document(model.Artifact)

@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bloomery._access import Account, IssuedToken, Member, Token
     from bloomery._aio.alias import AsyncModelAlias
     from bloomery._aio.client import AsyncClient
     from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from bloomery.errors import BloomeryError
 
 __all__ = [
+    "Account",
     "AliasChange",
     "Asset",
     "AsyncAsset",
@@ -97,9 +99,11 @@ __all__ = [
     "Event",
     "Frame",
     "Import",
+    "IssuedToken",
     "Job",
     "JobGroup",
     "Label",
+    "Member",
     "MetricDifference",
     "Model",
     "ModelAlias",
@@ -118,6 +122,7 @@ __all__ = [
     "Share",
     "Step",
     "Timeouts",
+    "Token",
     "Validation",
     "Verdict",
     "WorstImage",
@@ -148,11 +153,13 @@ _RESULTS = (
     "Step",
     "Validation",
 )
+_ACCESS = ("Account", "IssuedToken", "Member", "Token")
 _EVALUATIONS = ("ConfusionCell", "Evaluation", "ReliabilityBin", "WorstImage")
 _WHERE = {
     **{name: f"bloomery._sync.{module}" for module, names in _HOMES.items() for name in names},
     **{f"Async{name}": f"bloomery._aio.{module}" for module, names in _HOMES.items() for name in names},
     **dict.fromkeys(_RESULTS, "bloomery._results"),
+    **dict.fromkeys(_ACCESS, "bloomery._access"),
     **dict.fromkeys(_EVALUATIONS, "bloomery._evaluations"),
     "Blob": "bloomery._images",
     "BloomeryError": "bloomery.errors",

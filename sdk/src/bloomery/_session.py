@@ -19,7 +19,7 @@ from bloomery import errors
 from bloomery._address import Address
 from bloomery._concurrency import unbroken
 from bloomery._status import from_rpc_error
-from bloomery.access.v1 import AuditServiceStub, QuotaServiceStub
+from bloomery.access.v1 import AccessServiceStub, AuditServiceStub, QuotaServiceStub
 from bloomery.annotation.v1 import AnnotationServiceStub
 from bloomery.dataset.v1 import DatasetServiceStub
 from bloomery.errors import BloomeryError
@@ -100,6 +100,7 @@ class Session:
         self._closed = False
         self._metadata = (("authorization", f"Bearer {address.token}"),) if address.token else ()
         self._channel = _channel(address)
+        self.access = AccessServiceStub(self._channel)
         self.annotation = AnnotationServiceStub(self._channel)
         self.datasets = DatasetServiceStub(self._channel)
         self.jobs = JobServiceStub(self._channel)
@@ -169,6 +170,14 @@ class Session:
                 return reply
             await self.sleep(pause)
             attempt += 1
+
+    async def once(self, method: "grpc.aio.UnaryUnaryMultiCallable[Request, Reply]", request: Request) -> Reply:
+        """Call a unary rpc that would do it twice, once. Raises what `call` raises."""
+        self._check_open()
+        try:
+            return await method(request, timeout=self.timeouts.attempt, metadata=self._metadata)
+        except grpc.aio.AioRpcError as error:
+            raise self._explained(self.failure(error)) from None
 
     async def delete(self, method: "grpc.aio.UnaryUnaryMultiCallable[Request, Empty]", request: Request) -> None:
         """Call an rpc that deletes. A repeat that finds nothing has succeeded before: its first answer was lost."""

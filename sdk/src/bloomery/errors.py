@@ -187,7 +187,7 @@ class Unauthenticated(BloomeryError):
     """The token is missing or wrong."""
 
     reason = "UNAUTHENTICATED"
-    hint = "set BLOOMERY_TOKEN; `bloomery up` writes its own into server.json of its data folder"
+    hint = "set BLOOMERY_TOKEN to one that holds; `bloomery up` writes its own into server.json of its data folder"
 
 
 class PermissionDenied(BloomeryError):

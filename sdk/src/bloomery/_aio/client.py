@@ -11,6 +11,7 @@ from typing import Self
 from bloomery import _names as names
 from bloomery import errors
 from bloomery._address import find_server
+from bloomery._aio.accounts import AsyncAccounts
 from bloomery._aio.alias import AsyncModelAlias, get_alias, list_changes
 from bloomery._aio.data import AsyncAsset, AsyncImport, AsyncLabel
 from bloomery._aio.dataset import AsyncDataset, AsyncDatasetVersion, list_datasets
@@ -40,7 +41,7 @@ from bloomery.inference import v1 as inference
 from bloomery.training import v1 as training
 
 
-class AsyncClient:
+class AsyncClient(AsyncAccounts):
     """A connection to a server, opened by the first call and closed by `close` or `async with`.
 
     Belongs to one event loop. Wherever a resource is named, its short form will do (`cells-v@1` for a version,

@@ -34,6 +34,15 @@ class Output(StrEnum):
     yaml = "yaml"
 
 
+class Role(StrEnum):
+    """What somebody may do, each more than the one before."""
+
+    viewer = "viewer"
+    annotator = "annotator"
+    trainer = "trainer"
+    admin = "admin"
+
+
 class Task(StrEnum):
     """What a dataset is for."""
 

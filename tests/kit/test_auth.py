@@ -1,3 +1,6 @@
+import asyncio
+from collections.abc import AsyncIterator
+
 import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
@@ -6,7 +9,7 @@ from bloomery_kit.auth import PRINCIPAL_HEADER, OwnerToken, Principal, Role, for
 from bloomery_kit.clients import channel
 from bloomery_kit.context import bearer_token, current_principal, principal_var
 from bloomery_kit.errors import Unauthenticated
-from tests.kit.echo import OWNER, EchoHost
+from tests.kit.echo import OWNER, EchoHost, Tokens
 
 WATCH = StringValue(value="3")
 
@@ -123,6 +126,29 @@ async def test_a_service_that_names_nobody_calls_for_itself(echo: EchoHost, clai
     async with channel(echo.address, token=service_token(OWNER)) as service:
         answer = await echo.unary("Answer", on=service)(WATCH, metadata=((PRINCIPAL_HEADER, claim),))
         assert answer.value == "service SERVICE"
+
+
+async def test_a_stream_ends_once_its_caller_may_no_more(echo: EchoHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bloomery_kit.interceptors._STILL_SECONDS", 0.0)
+    told = asyncio.Event()
+
+    async def watch(text: str) -> AsyncIterator[str]:
+        yield "first"
+        await told.wait()
+        yield "second"
+
+    async def unknown(self: object, token: str) -> Principal:
+        raise Unauthenticated("revoked")
+
+    echo.servicer.watch = watch
+    async with channel(echo.address, token="viewer-token") as viewer:
+        answers = aiter(echo.watch(on=viewer)(WATCH))
+        assert (await anext(answers)).value == "first"
+        monkeypatch.setattr(Tokens, "authenticate", unknown)
+        told.set()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await anext(answers)
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_an_empty_owner_token_is_refused() -> None:

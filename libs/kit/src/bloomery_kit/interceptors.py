@@ -36,6 +36,7 @@ from bloomery_kit.errors import (
     PermissionDenied,
     ResourceExhausted,
     Unauthenticated,
+    Unavailable,
     error_info,
     to_status,
 )
@@ -47,6 +48,7 @@ _log = logging.getLogger("bloomery.rpc")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _RETRY_SECONDS = 0.5
+_STILL_SECONDS = 5.0
 _VERSION = version("bloomery-kit")
 
 
@@ -195,6 +197,32 @@ async def _let_in(call: Call, authenticator: Authenticator) -> None:
         admit(principal, rule, call.request)
     else:
         call.admit = partial(_admit_first, principal, rule)
+    if call.streams and not call.by_service:
+        call.still = _Still(call, authenticator, rule, token)
+
+
+class _Still:
+    """Whether the caller of a stream may still have it: what was taken away ends it with its next answer."""
+
+    def __init__(self, call: Call, authenticator: Authenticator, rule: Rule, token: str) -> None:
+        self._call, self._authenticator, self._rule, self._token = call, authenticator, rule, token
+        self._next = time.monotonic() + _STILL_SECONDS
+
+    async def __call__(self) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + _STILL_SECONDS
+        try:
+            principal = await self._authenticator.authenticate(self._token)
+        except Unavailable:
+            # Nobody loses a stream because it cannot be told now.
+            return
+        except BloomeryError as error:
+            _count(error)
+            raise
+        if self._rule.role is not Role.SERVICE and self._call.request is not None:
+            _admit_first(principal, self._rule, self._call.request)
 
 
 def _admit_first(principal: Principal, rule: Rule, request: Any) -> None:

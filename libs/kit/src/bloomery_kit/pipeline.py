@@ -33,7 +33,7 @@ class Call:
 
     `request` and `response` are those of calls that have one of each; a request that is no message of its type is None.
     A layer may set `admit`, which then looks at the first request of a stream before the handler does, and raises to
-    refuse it.
+    refuse it; and `still`, which is asked before each answer of a stream, and raises to end it.
     """
 
     method: str
@@ -50,6 +50,7 @@ class Call:
     status: status_pb2.Status | None = None
     cancelled: bool = False
     admit: Callable[[Any], None] | None = None
+    still: Callable[[], Awaitable[None]] | None = None
 
     @property
     def streams(self) -> bool:
@@ -115,6 +116,8 @@ class Pipeline(grpc.aio.ServerInterceptor):
                 responses = behaviour(_incoming(call, request, handler.request_streaming), context)
                 async with aclosing(responses):
                     async for response in responses:
+                        if call.still is not None:
+                            await call.still()
                         await context.write(response)
                         call.sent += 1
 
@@ -207,5 +210,5 @@ async def _counted(call: Call, requests: AsyncIterator[Any]) -> AsyncIterator[An
         parsed = _parsed(request, call.method)
         if call.admit is not None:
             call.admit(parsed)
-            call.admit = None
+            call.admit, call.request = None, parsed
         yield parsed

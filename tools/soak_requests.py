@@ -63,10 +63,11 @@ def main() -> int:
         fill(site)
         (site.folder / "asleep").touch()
         asking, growth = asyncio.run(play(site, given.requests, given.seed))
-        problems = [*asking.asked.problems, *logged(site)]
-    for problem in problems:
-        print(f"-- {problem}")
-    title = f"{TITLES[given.database]}, seed {given.seed}: {len(problems)} answered wrong"
+        errors = logged(site)
+    for line in errors:
+        print(f"-- {line}")
+    problems = len(asking.asked.problems) + len(errors)
+    title = f"{TITLES[given.database]}, seed {given.seed}: {problems} answered wrong"
     write_down(f"requests-{given.database}", [table(asking, title, growth)], write=given.write)
     return 1 if problems else 0
 
@@ -180,7 +181,7 @@ def script(folder: Path) -> Path:
 
 async def play(site: Site, requests: int, seed: int) -> tuple[Questions, int]:
     """Ask each service so often; also how many bytes the process grew by once it was warm."""
-    process, warm = psutil.Process(site.pid), 0
+    process, warm, told = psutil.Process(site.pid), 0, 0
     channels = grpc.aio.insecure_channel(site.endpoint), grpc.aio.insecure_channel(site.worker_endpoint)
     async with channels[0] as people, channels[1] as worker:
         asking = await questions(people, worker, site.token, Memory(random.Random(seed)))  # noqa: S311 - no secrets
@@ -195,8 +196,10 @@ async def play(site: Site, requests: int, seed: int) -> tuple[Questions, int]:
             await asking.play(min(_AT_ONCE, requests - done))
             await take_up(site, asking)
             now = process.memory_info().rss
-            said = f"{now // MIB} MiB, {len(asking.asked.problems)} problems"
-            print(f"{time.strftime('%H:%M:%S')} {done + _AT_ONCE} asked, {said}", flush=True)
+            print(f"{time.strftime('%H:%M:%S')} {done + _AT_ONCE} asked, {now // MIB} MiB", flush=True)
+            for problem in asking.asked.problems[told:]:
+                print(f"-- {problem}", flush=True)
+            told = len(asking.asked.problems)
             warm = warm or (now if done + _AT_ONCE >= requests * _WARM else 0)
         return asking, process.memory_info().rss - warm
 

@@ -30,7 +30,8 @@ from real_parts.process import free_port
 from soaking import ROOT, add_write, place, write_down
 from tests.faults.processes import Server, answers
 from tests.faults.sites import BUCKET, embedded
-from tests.nonsense import Asker, Memory, Questions, questions
+from tests.nonsense import Memory
+from tests.questions import Asker, Questions, questions
 
 MIB = 1 << 20
 DATASET = "projects/cells/datasets/cells-v/versions/1"

@@ -1,122 +1,56 @@
-"""Requests to the registry that nobody means: each gets an answer or a reason, never an internal error."""
+"""Requests that nobody means: each gets an answer or a reason, never an internal error."""
 
-import os
-import random
-from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
 import grpc
-from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message
 
-from bloomery.inference.v1 import ModelAlias, SetModelAliasRequest, model_service_pb2
-from tests.inference.asking import ONNX, PETS, V1, recorded
-from tests.inference.conftest import Service
-from tests.inference.samples import DATASET, trained
-
-METHODS = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].methods
-ROUNDS = int(os.environ.get("BLOOMERY_ROUNDS", "12"))
-EXPECTED = {
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.NOT_FOUND,
-    grpc.StatusCode.FAILED_PRECONDITION,
-    grpc.StatusCode.ABORTED,
-}
-CHAMPION = f"{PETS}/aliases/champion"
-TEXTS = (
-    "",
-    "-",
-    "\0",
-    "a\0b",
-    "x" * 3000,
-    "☃",
-    "onnx",
-    "fp32",
-    "'; DROP TABLE aliases; --",
-    "projects/-",
-    "projects/pets",
-    "projects/-/models/-",
-    "projects/pets/jobs/mine",
-    "test/map50",
-    DATASET,
-    PETS,
-    V1,
-    V1,
-    f"{PETS}/versions/latest",
-    f"{PETS}/versions/champion",
-    f"{PETS}/versions/{'0' * 32}",
-    f"{PETS}/versions/99999999999999999999",
-    f"{PETS}/versions/-",
-    CHAMPION,
-    CHAMPION,
-    f"{PETS}/aliases/latest",
-    f"{PETS}/aliases/1",
-    ONNX,
-    f"dataset_version:{DATASET}",
-    f"base:{V1}",
-    "base:\0",
-    "id:pets",
-    "note",
-    "state",
+from bloomery.inference.v1 import (
+    ModelAlias,
+    SetModelAliasRequest,
+    deployment_service_pb2,
+    model_service_pb2,
+    serving_service_pb2,
 )
-NUMBERS = {
-    FieldDescriptor.CPPTYPE_DOUBLE: (0.0, -1.0, 0.5, 1e308, float("nan"), float("inf")),
-    FieldDescriptor.CPPTYPE_ENUM: (0, 1, 2, 99),
-    FieldDescriptor.CPPTYPE_INT64: (0, 1, 2, -1, 2**63 - 1, -(2**63)),
-    FieldDescriptor.CPPTYPE_INT32: (0, 1, 50, -1, 2**31 - 1, -(2**31)),
-    FieldDescriptor.CPPTYPE_BOOL: (False, True),
-}
+from bloomery_kit.auth import service_token
+from tests.inference.asking import PETS, recorded
+from tests.inference.conftest import TOKEN, Service
+from tests.inference.deploying import create, versions
+from tests.inference.samples import trained
+from tests.questions import questions_about
+
+MODELS = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"]
+DEPLOYMENTS = deployment_service_pb2.DESCRIPTOR.services_by_name["DeploymentService"]
+SERVING = serving_service_pb2.DESCRIPTOR.services_by_name["ServingService"]
 
 
-async def test_random_requests_never_cause_an_internal_error(service: Service) -> None:
-    draw = random.Random(7)
-    for turn in range(ROUNDS):
-        for method in METHODS:
-            if turn % 5 == 0 and method.name in {"SetModelAlias", "GetModelCard"}:
-                await refilled(service)
-            request = nonsense(draw, getattr(model_service_pb2, method.input_type.name)())
-            code = await answer(getattr(service.models, method.name)(request))
-            assert code is None or code in EXPECTED, (method.name, code, request)
+async def test_random_requests_about_models_never_cause_an_internal_error(service: Service) -> None:
+    async with grpc.aio.insecure_channel(service.target) as channel:
+        asking = questions_about(channel, TOKEN, MODELS, seed=7)
+        for _ in range(3):
+            asking.memory.take_in(await refilled(service))
+            await asking.look_around()
+            await asking.play(100)
+    assert asking.asked.problems == []
+    assert asking.asked.of(MODELS.full_name)["OK"] > 40
 
 
-async def answer(call: Any) -> grpc.StatusCode | None:
-    """The code of a refusal, None for an answer."""
-    try:
-        await call
-    except grpc.aio.AioRpcError as error:
-        return error.code()
-    return None
+async def test_random_requests_about_deployments_never_cause_an_internal_error(
+    service: Service, tmp_path: Path
+) -> None:
+    await versions(service, tmp_path)
+    async with grpc.aio.insecure_channel(service.target) as channel:
+        asking = questions_about(channel, service_token(TOKEN), DEPLOYMENTS, SERVING, seed=11)
+        for number in range(3):
+            asking.memory.take_in(await create(service, name=f"projects/pets/deployments/door-{number}"))
+            await asking.look_around()
+            await asking.play(100)
+    assert asking.asked.problems == []
+    assert asking.asked.of(DEPLOYMENTS.full_name)["OK"] > 20
 
 
-async def refilled(service: Service) -> None:
+async def refilled(service: Service) -> ModelAlias:
     """Something to mean, as deletions are among what is asked for."""
-    number = len(service.trainer.feed) + 1
-    service.trainer.feed.append(trained(number))
+    service.trainer.feed.append(trained(len(service.trainer.feed) + 1))
     version = await recorded(service, f"{PETS}/versions/latest")
-    made = await service.models.SetModelAlias(SetModelAliasRequest(name=CHAMPION, model_version=version.name))
-    assert isinstance(made, ModelAlias)
-
-
-def nonsense(draw: random.Random, request: Message) -> Any:
-    """Fill some fields of a message with something."""
-    for field in request.DESCRIPTOR.fields:
-        if draw.random() < 0.15:
-            continue
-        if field.message_type is not None and field.message_type.GetOptions().map_entry:
-            continue
-        if field.message_type is not None:
-            inner = getattr(request, field.name)
-            nonsense(draw, inner.add() if field.is_repeated else inner)
-        elif field.is_repeated:
-            getattr(request, field.name).extend([value(draw, field) for _ in range(draw.randrange(3))])
-        else:
-            setattr(request, field.name, value(draw, field))
-    return request
-
-
-def value(draw: random.Random, field: FieldDescriptor) -> Any:
-    """Something of a field's type."""
-    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
-        return draw.choice(TEXTS)
-    choices: Sequence[Any] = NUMBERS[field.cpp_type]
-    return draw.choice(choices)
+    request = SetModelAliasRequest(name=f"{PETS}/aliases/champion", model_version=version.name)
+    return await service.models.SetModelAlias(request)

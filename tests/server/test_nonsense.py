@@ -11,7 +11,8 @@ from PIL import Image
 
 from bloomery import AsyncClient
 from bloomery_server.embedded import EmbeddedServer
-from tests.nonsense import Memory, questions
+from tests.nonsense import Memory
+from tests.questions import questions
 from tests.server.conftest import embedded
 
 REQUESTS = 400

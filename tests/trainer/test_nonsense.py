@@ -1,15 +1,11 @@
 """Requests that nobody means: each gets an answer or a reason, never an internal error; on both databases."""
 
 import math
-import os
-import random
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message
 
 from bloomery.training.v1 import (
     CancelJobRequest,
@@ -27,43 +23,12 @@ from bloomery.training.v1 import (
     worker_service_pb2,
 )
 from tests import databases
-from tests.trainer.bench import AS_SERVICE, World, reason_of
+from tests.questions import questions_about
+from tests.trainer.bench import AS_SERVICE, TOKEN, World, reason_of
 from tests.trainer.hand import Hand, by_hand, log
-from tests.trainer.neighbours import DATASET, PROJECT_UID
 
-ROUNDS = int(os.environ.get("BLOOMERY_ROUNDS", "25"))
-OURS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNIMPLEMENTED}
-TEXTS = (
-    "",
-    "\0",
-    "a\0b",
-    "x" * 3000,
-    "☃",
-    "mine",
-    "'; DROP TABLE jobs; --",
-    "projects/cells",
-    "projects/-",
-    "projects/cells/jobs/mine",
-    "recipes/scripted",
-    "small.pt",
-    "state:RUNNING AND id:\0",
-    "label.a\0:b",
-    "model:\0",
-    "logs",
-    DATASET,
-    f"{PROJECT_UID}/../x",
-    "sha256:" + "0" * 64,
-    "training",
-    "publishing",
-)
-NUMBERS = {
-    FieldDescriptor.CPPTYPE_DOUBLE: (0.0, -1.0, 1e308, float("nan"), float("inf")),
-    FieldDescriptor.CPPTYPE_FLOAT: (0.0, -1.0, float("nan"), float("inf")),
-    FieldDescriptor.CPPTYPE_ENUM: (0, 1, 2, 3, 99),
-    FieldDescriptor.CPPTYPE_INT64: (0, 1, 2, -1, 2**63 - 1, -(2**63)),
-    FieldDescriptor.CPPTYPE_INT32: (0, 1, 50, -1, 2**31 - 1, -(2**31)),
-    FieldDescriptor.CPPTYPE_BOOL: (False, True),
-}
+JOBS = job_service_pb2.DESCRIPTOR.services_by_name["JobService"]
+WORKERS = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"]
 
 
 @pytest.fixture(params=databases.BOTH)
@@ -81,27 +46,29 @@ async def hand(world: World, database_url: str) -> AsyncIterator[Hand]:
 
 
 async def test_people_get_an_answer_or_a_reason(hand: Hand) -> None:
-    draw = random.Random(3)
-    await hand.running(job_id="mine")
-    for _ in range(ROUNDS):
-        for method in job_service_pb2.DESCRIPTOR.services_by_name["JobService"].methods:
-            request = nonsense(draw, getattr(job_service_pb2, method.input_type.name)())
-            code = await answer(getattr(hand.trainer.jobs, method.name)(request))
-            assert code not in OURS, (method.name, code, request)
+    job, _ = await hand.running(job_id="mine")
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{hand.trainer.host.port}") as channel:
+        asking = questions_about(channel, TOKEN, JOBS, seed=3)
+        asking.memory.take_in(job)
+        await asking.look_around()
+        await asking.play(300)
+    assert asking.asked.problems == []
+    assert asking.asked.of(JOBS.full_name)["OK"] > 60
 
 
 async def test_workers_get_an_answer_or_a_reason(hand: Hand) -> None:
-    draw = random.Random(4)
-    _, worker = await hand.running()
-    for _ in range(ROUNDS):
-        for method in worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"].methods:
-            request = nonsense(draw, getattr(worker_service_pb2, method.input_type.name)())
-            call = getattr(hand.trainer.workers, method.name)(request, metadata=worker.metadata)
-            assert await answer(call) not in OURS, (method.name, request)
-            if await answer(worker.report(log("still there?"))) is not None:
-                hand.launcher.ends(0)
-                await hand.settle()
-                _, worker = await hand.running()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{hand.trainer.worker_host.port}") as channel:
+        asking = questions_about(channel, "", WORKERS, seed=4)
+        for _ in range(4):
+            _, worker = await hand.running()
+            asking.memory.take_in(worker.start)
+            for asker in asking.askers.values():
+                asker.token = worker.start.secret
+            await asking.play(30)
+            hand.launcher.ends(0)
+            await hand.settle()
+    assert asking.asked.problems == []
+    assert asking.asked.of(WORKERS.full_name)["OK"] > 10
 
 
 async def test_what_databases_cannot_store_is_refused(hand: Hand) -> None:
@@ -181,36 +148,3 @@ async def answer(call: Any) -> grpc.StatusCode | None:
     except grpc.aio.AioRpcError as error:
         return error.code()
     return None
-
-
-def nonsense(draw: random.Random, message: Message, depth: int = 0) -> Message:
-    """The message with some of its fields set to anything."""
-    for field in message.DESCRIPTOR.fields:
-        if draw.random() < 0.3 or depth > 5:
-            continue
-        if field.message_type and field.message_type.GetOptions().map_entry:
-            fill_map(draw, getattr(message, field.name), field.message_type.fields_by_name["value"])
-        elif field.is_repeated and field.message_type:
-            for _ in range(draw.randint(0, 2)):
-                nonsense(draw, getattr(message, field.name).add(), depth + 1)
-        elif field.is_repeated:
-            getattr(message, field.name).extend([scalar(draw, field) for _ in range(draw.randint(0, 2))])
-        elif field.message_type:
-            nonsense(draw, getattr(message, field.name), depth + 1)
-        else:
-            setattr(message, field.name, scalar(draw, field))
-    return message
-
-
-def fill_map(draw: random.Random, mapping: Any, value: FieldDescriptor) -> None:
-    key = draw.choice(TEXTS)
-    if value.message_type:
-        nonsense(draw, mapping[key], 5)
-    else:
-        mapping[key] = scalar(draw, value)
-
-
-def scalar(draw: random.Random, field: FieldDescriptor) -> Any:
-    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
-        return draw.choice(TEXTS) if field.type == FieldDescriptor.TYPE_STRING else b"\0"
-    return draw.choice(NUMBERS[field.cpp_type])

@@ -12,6 +12,8 @@ from tests.questions import questions_about
 
 SERVICE = dataset_service_pb2.DESCRIPTOR.services_by_name["DatasetService"]
 
+pytestmark = pytest.mark.timeout(240)
+
 
 @pytest.fixture
 def settings(both_settings: DatasetSettings) -> DatasetSettings:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import grpc
+import pytest
 
 from bloomery.inference.v1 import (
     ModelAlias,
@@ -22,16 +23,18 @@ MODELS = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"]
 DEPLOYMENTS = deployment_service_pb2.DESCRIPTOR.services_by_name["DeploymentService"]
 SERVING = serving_service_pb2.DESCRIPTOR.services_by_name["ServingService"]
 
+pytestmark = pytest.mark.timeout(240)
+
 
 async def test_random_requests_about_models_never_cause_an_internal_error(service: Service) -> None:
     async with grpc.aio.insecure_channel(service.target) as channel:
         asking = questions_about(channel, TOKEN, MODELS, seed=7)
-        for _ in range(3):
+        for _ in range(2):
             asking.memory.take_in(await refilled(service))
             await asking.look_around()
             await asking.play(100)
     assert asking.asked.problems == []
-    assert asking.asked.of(MODELS.full_name)["OK"] > 40
+    assert asking.asked.of(MODELS.full_name)["OK"] > 30
 
 
 async def test_random_requests_about_deployments_never_cause_an_internal_error(

@@ -30,6 +30,8 @@ from tests.trainer.hand import Hand, by_hand, log
 JOBS = job_service_pb2.DESCRIPTOR.services_by_name["JobService"]
 WORKERS = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"]
 
+pytestmark = pytest.mark.timeout(240)
+
 
 @pytest.fixture(params=databases.BOTH)
 def database_url(request: pytest.FixtureRequest, world: World) -> str:

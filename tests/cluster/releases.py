@@ -18,15 +18,17 @@ from typing import Any
 import grpc
 import yaml
 from minio import Minio
+from urllib3.exceptions import HTTPError
 
 from bloomery import AsyncClient, AsyncJob, BloomeryError
 from bloomery.training.v1 import GetJobRequest, JobServiceStub
 from real_parts.helm import ensure_helm
-from tests.cluster.conftest import WORKER, Cluster
+from tests.cluster.conftest import WORKER, Cluster, image, node_address
+from tests.cluster.installing import needs_images
 from tests.recipe_files import texts
+from tests.trainer.launcher_suite import until
 
 HERE = Path(__file__).parent
-CHART = HERE.parents[1] / "deploy/helm/bloomery"
 RELEASED = HERE.parent / "deploy/released/bloomery-0.1.0.tgz"
 """The chart as it was released last."""
 NAME = "bloomery"
@@ -34,11 +36,6 @@ ON_A_CONNECTION = 20
 Seen = list[tuple[int, float]]
 _OUTSIDE = HERE / "outside.yaml"
 _SECONDS = 600
-
-
-def image(part: str) -> str:
-    """The image of a part, which the nodes have: BLOOMERY_CONTROL_IMAGE and its like name others."""
-    return os.environ.get(f"BLOOMERY_{part.upper()}_IMAGE", f"docker.io/bloomery/{part.replace('_', '-')}:dev")
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ class Release:
 
     async def prepare(self) -> None:
         """What the release needs and does not bring: a database, a bucket, and what workers can do."""
-        parts = _OUTSIDE.read_text().replace("POSTGRES\n", f"{image('test_postgres')}\n")
+        parts = _OUTSIDE.read_text().replace("POSTGRES\n", f"{image('test-postgres')}\n")
         parts = parts.replace("MINIO\n", f"{image('minio')}\n")
         for part in yaml.safe_load_all(parts):
             await self.cluster.ask("apply", "-f", "-", given=part)
@@ -83,7 +80,15 @@ class Release:
         pods = ("pod/outside-postgres", "pod/outside-minio")
         await self.cluster.ask("wait", "--for=condition=Ready", f"--timeout={_SECONDS}s", *pods)
         store = Minio(f"{self.node}:{await self._store_port()}", "outside", "outside-password", secure=False)
-        await asyncio.to_thread(store.make_bucket, "bloomery")
+
+        async def made() -> bool:
+            # Nodes open the port some time after the pod is ready.
+            with suppress(HTTPError):
+                await asyncio.to_thread(store.make_bucket, "bloomery")
+                return True
+            return False
+
+        await until(made, bool, seconds=_SECONDS)
 
     async def trust(self) -> str:
         """Let this process trust the release; the token of its owner."""
@@ -120,7 +125,7 @@ class Release:
         return int(service["spec"]["ports"][0]["nodePort"])
 
     def _images(self, control: str) -> dict[str, str]:
-        return {"control": control, "worker": image("control"), "proxy": image("test_proxy")}
+        return {"control": control, "worker": image("control"), "proxy": image("test-proxy")}
 
     def _values(self) -> dict[str, Any]:
         store = f"http://{self.node}:{self.cluster.kubectl('get', 'service', 'outside-minio', '-o', _NODE_PORT)}"
@@ -155,9 +160,8 @@ async def release_of(cluster: Cluster, folder: Path) -> AsyncIterator[Release]:
     try:
         own = Cluster(cluster.kubeconfig, name, cluster.image)
         await own.ask("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
-        (node, *_) = json.loads(await own.ask("get", "nodes", "-o", "json"))["items"]
-        addresses = {each["type"]: each["address"] for each in node["status"]["addresses"]}
-        release = Release(own, addresses["InternalIP"], 30000 + secrets.randbelow(2768), folder)
+        needs_images(own, "control", "minio", "test-postgres", "test-proxy")
+        release = Release(own, node_address(own), 30000 + secrets.randbelow(2768), folder)
         await release.prepare()
         yield release
     finally:

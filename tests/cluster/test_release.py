@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tests import measuring
+from tests.cluster import scraping
 from tests.cluster.conftest import image, namespace
-from tests.cluster.installing import IMAGES, ROOT, SERVICES, Installation, needs_images, planned, readme_commands
+from tests.cluster.installing import CHART, IMAGES, ROOT, SERVICES, Installation, needs_images, planned, readme_commands
 
 # Each waits for pods on a machine that may have much else to do.
 pytestmark = pytest.mark.timeout(2400)
@@ -165,3 +168,43 @@ def test_images_are_small_and_run_as_a_numeric_user_on_a_root_that_is_only_read(
     assert said.splitlines()[:2] == ["10001", "2"]
     assert re.search(r'"bomFormat": "CycloneDX"', said)
     assert set(IMAGES) == set(release.values["images"])
+
+
+# What has nothing to show while all is well, and why.
+SILENT = {
+    "Errors by method": "nothing fails by a fault of ours",
+    "Reasons of failures": "none of these jobs failed within the time that was measured",
+    "Errors of background loops": "they meet none",
+    "Waiting jobs by reason": "none waits",
+    "Exchanged credentials": "none changes",
+    "Calls that were not let in": "all were",
+}
+UNSEEN = {"bloomery_training_waiting_jobs", "bloomery_credential_reloads_total", "nv_inference_request_failure"}
+"""Metrics without a sample, for the same reasons."""
+
+
+def test_prometheus_measures_every_pod_and_all_that_dashboards_show(
+    release: Installation, desk: Path, promtool: Path, tmp_path: Path
+) -> None:
+    del promtool
+    # Until now nobody was asked that is measured: those that counted may be gone.
+    release.runs("bloomery deploy create measured --model cells-v@1 --runtime triton --project cells", folder=desk)
+    asked = "bloomery predict --deployment measured --project cells --output json"
+    with scraping.measured(release.cluster, tmp_path) as prometheus:
+        if not scraping.can_reach({"targets": [f"{prometheus.query('up')[0]['metric']['instance']}"]}):
+            pytest.skip("this machine does not reach pods by their addresses")
+        silent: dict[str, list[str]] = {}
+        for _ in range(100):
+            release.runs(f"{asked} examples/blood-cells/JPEGImages/BloodImage_00007.jpg", folder=desk)
+            silent = measuring.silent_panels(prometheus, but=SILENT, numbers=False)
+            if not silent and not measuring.unseen_metrics(prometheus) - UNSEEN:
+                break
+            time.sleep(2)
+        assert silent == {}
+        assert measuring.unseen_metrics(prometheus) - UNSEEN == set()
+        assert prometheus.query("up == 0") == []
+        jobs = {sample["metric"]["job"] for sample in prometheus.query("count by (job) (up)")}
+        assert jobs == {*yaml.safe_load((CHART / "values.yaml").read_text())["services"], "triton", "minio"}
+        (leaders,) = prometheus.query("sum(bloomery_reconciler_leader)")
+        assert leaders["value"][1] == "1"
+    release.runs("bloomery deploy delete measured --project cells", folder=desk)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from bloomery import AsyncClient
-from tests.cluster.conftest import Cluster
-from tests.cluster.releases import CHART, RELEASED, People, Release, image, percentile, release_of
+from tests.cluster.conftest import Cluster, image
+from tests.cluster.installing import CHART
+from tests.cluster.releases import RELEASED, People, Release, percentile, release_of
 from tests.trainer.launcher_suite import until
 
 SECONDS = 300.0

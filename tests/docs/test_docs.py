@@ -240,8 +240,9 @@ def test_the_recipe_that_is_explained_is_one() -> None:
     assert [recipe.name for recipe in Catalogue.load({"class-prior": text}).list()] == ["class-prior"]
 
 
-def test_the_faults_page_names_tests_that_are_there() -> None:
-    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/faults.md").read_text()))
+@pytest.mark.parametrize("page", ["faults", "operations"])
+def test_the_pages_about_faults_name_tests_that_are_there(page: str) -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / f"docs/{page}.md").read_text()))
     there = {
         name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
     }

@@ -10,23 +10,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
-from dashboards import DASHBOARDS, Panel
 
 from bloomery import ModelVersion
 from real_parts.minio import MinioServer
 from real_parts.prometheus import PrometheusServer, run_prometheus
 from real_parts.triton import TritonServer
+from tests import measuring
 from tests.flow.conftest import Server, connect
 from tests.parts.test_real_parts import infer, write_model
 
 pytestmark = [pytest.mark.real_training, pytest.mark.timeout(600)]
-ROOT = Path(__file__).resolve().parents[2]
-ALERTS = sorted((ROOT / "deploy/helm/bloomery/files/alerts").glob("*.yaml"))
 # What has nothing to show here, and why.
 SILENT = {
     "Certificates": "nothing speaks TLS on loopback",
     "Exchanged credentials": "none changes",
+    "Audit log on its way": "all services are one process",
+    "Calls that were not let in": "all were",
     "Requests to the cluster": "workers are processes of this machine",
     "Errors by method": "nothing fails by a fault of ours",
     "Reasons of failures": "no job fails",
@@ -46,8 +45,6 @@ NOT_OF_A_RELEASE = {
     "bloomery_http_sent_bytes_total",
 }
 """Those of the gateway, which serves the folder of `bloomery up`."""
-_METRIC = re.compile(r"\b((?:bloomery|grpc|nv|minio|process)_[a-z0-9_]+)\b")
-_LABELS = re.compile(r"\{[^}]*\}|\b(?:by|on) \([^)]*\)")
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +70,7 @@ def measured(
             "static_configs": [{"targets": [minio.endpoint]}],
         },
     ]
-    with run_prometheus(tmp_path_factory.mktemp("prometheus"), scraped, ALERTS) as prometheus:
+    with run_prometheus(tmp_path_factory.mktemp("prometheus"), scraped, measuring.ALERTS) as prometheus:
         _await(prometheus, "count(up == 1) == 3")
         _work(server, trained, examples_dir / "blood-cells", prometheus)
         _ask(triton, prometheus)
@@ -115,47 +112,18 @@ def _ask(triton: TritonServer, prometheus: PrometheusServer) -> None:
         time.sleep(0.5)
 
 
-def answered(prometheus: PrometheusServer, panel: Panel) -> list[str]:
-    """The expressions of a panel that give no number."""
-    silent = []
-    for query in panel.queries:
-        asked = query.text.replace("$namespace", ".*").replace("$__rate_interval", "2m")
-        if not [sample for sample in prometheus.query(asked) if sample["value"][1] != "NaN"]:
-            silent.append(asked)
-    return silent
-
-
 def test_every_panel_shows_something(measured: PrometheusServer) -> None:
-    silent = {
-        panel.title: expressions
-        for dashboard in DASHBOARDS
-        for panel in dashboard.panels
-        if (expressions := answered(measured, panel))
-    }
-    assert {title: told for title, told in silent.items() if title not in SILENT} == {}
-
-
-def metrics_in(*expressions: str) -> set[str]:
-    """The names of metrics in expressions."""
-    return {name for text in expressions for name in _METRIC.findall(_LABELS.sub("", text))}
-
-
-def rules() -> Iterator[dict[str, str]]:
-    for file in ALERTS:
-        for group in yaml.safe_load(file.read_text())["groups"]:
-            yield from group["rules"]
+    assert measuring.silent_panels(measured, but=SILENT, numbers=True) == {}
 
 
 def test_every_alert_asks_for_what_is_measured(measured: PrometheusServer) -> None:
-    asked = metrics_in(*(rule["expr"] for rule in rules()))
-    unseen = {name for name in asked if not measured.query(f"count({name})")}
-    assert unseen - UNSEEN == set()
+    assert measuring.unseen_metrics(measured) - UNSEEN == set()
 
 
 def test_every_rule_can_be_evaluated(measured: PrometheusServer) -> None:
     groups = measured.get("rules")["groups"]
     found = [rule for group in groups for rule in group["rules"]]
-    assert len(found) == len(list(rules()))
+    assert len(found) == len(list(measuring.rules()))
     assert [rule for rule in found if rule["health"] != "ok"] == []
 
 
@@ -166,7 +134,6 @@ def test_every_metric_is_read_by_a_dashboard_or_an_alert(measured: PrometheusSer
         text = answer.read().decode()
     told = set(re.findall(r"^# TYPE ((?:bloomery|grpc)_\w+) \w+$", text, re.MULTILINE))
     told = {name for name in told if not name.endswith("_created")}
-    shown = (query.text for dashboard in DASHBOARDS for panel in dashboard.panels for query in panel.queries)
-    names = metrics_in(*(rule["expr"] for rule in rules()), *shown)
-    unread = {name for name in told if not {name, f"{name}_bucket", f"{name}_count", f"{name}_sum"} & names}
-    assert unread == NOT_OF_A_RELEASE
+    read = measuring.metrics_in(*(rule["expr"] for rule in measuring.rules()), *measuring.shown())
+    unread = {name for name in told if not {name, f"{name}_bucket", f"{name}_count", f"{name}_sum"} & read}
+    assert unread == NOT_OF_A_RELEASE, "show it in tools/dashboards, or measure it not"

@@ -1,7 +1,8 @@
 """What the services are made of."""
 
+from dashboards.data import DATA
 from dashboards.grafana import Dashboard, Panel, Query, Row
-from dashboards.queries import RATE, most, ninety, quantiles, rate
+from dashboards.queries import RATE, most, quantiles, rate
 
 CONTROL_PLANE = Dashboard(
     "bloomery-control-plane",
@@ -181,13 +182,24 @@ CONTROL_PLANE = Dashboard(
                 ),
                 Panel(
                     "Audit log",
-                    "Calls that were written into it, those refused that were too many to be, and those on their way.",
-                    "none",
+                    "Calls that were written into it, and refused ones that were too many to be.",
+                    "cps",
                     (
-                        Query(rate("bloomery_audit_entries_total"), "written a second"),
-                        Query(rate("bloomery_audit_dropped_total"), "left out a second"),
-                        Query("sum(bloomery_audit_waiting_entries{NS})", "on their way"),
+                        Query(rate("bloomery_audit_entries_total"), "written"),
+                        Query(rate("bloomery_audit_dropped_total"), "left out"),
                     ),
+                ),
+                Panel(
+                    "Audit log on its way",
+                    "Calls that the access service has not been told of yet; rises while it is away.",
+                    "none",
+                    (Query("sum by (service) (bloomery_audit_waiting_entries{NS})", "{{service}}"),),
+                ),
+                Panel(
+                    "Calls that were not let in",
+                    "By the reason; nothing where all were.",
+                    "cps",
+                    (Query(rate("bloomery_auth_failures_total", "reason"), "{{reason}}"),),
                 ),
                 Panel(
                     "For an operator to look at",
@@ -230,63 +242,6 @@ CONTROL_PLANE = Dashboard(
                 ),
             ),
         ),
-        Row(
-            "Data",
-            (
-                Panel(
-                    "Uploads",
-                    "Blobs that were completed, by what became of them.",
-                    "cps",
-                    (Query(rate("bloomery_uploads_total", "result"), "{{result}}"),),
-                ),
-                Panel(
-                    "Bytes of uploads",
-                    "Kept, and collected because nothing needs them any more.",
-                    "Bps",
-                    (
-                        Query(rate("bloomery_upload_bytes_total"), "kept"),
-                        Query(rate("bloomery_collected_bytes_total"), "collected"),
-                    ),
-                ),
-                Panel(
-                    "Imports",
-                    "Images by what became of them; imports that ended in an hour.",
-                    "none",
-                    (
-                        Query(rate("bloomery_import_items_total", "result"), "images a second: {{result}}"),
-                        Query("sum by (state) (increase(bloomery_imports_total{NS}[1h]))", "imports: {{state}}"),
-                    ),
-                ),
-                Panel(
-                    "Annotations",
-                    "Saved states, and saves that were refused because somebody saved first.",
-                    "cps",
-                    (
-                        Query(rate("bloomery_annotation_revisions_total"), "saved"),
-                        Query(rate("bloomery_annotation_conflicts_total"), "refused"),
-                    ),
-                ),
-                Panel(
-                    "Builds of dataset versions",
-                    "In an hour, by outcome; and exports.",
-                    "none",
-                    (
-                        Query("sum by (outcome) (increase(bloomery_dataset_builds_total{NS}[1h]))", "{{outcome}}"),
-                        Query(
-                            "sum by (format) (increase(bloomery_dataset_exports_total{NS}[1h]))", "export: {{format}}"
-                        ),
-                    ),
-                ),
-                Panel(
-                    "Time of builds",
-                    "From a claim to a READY version, over six hours; and images that are written a second.",
-                    "none",
-                    (
-                        Query(ninety("bloomery_dataset_build_seconds", over="[6h]"), "seconds p90"),
-                        Query(rate("bloomery_dataset_images_total"), "images a second"),
-                    ),
-                ),
-            ),
-        ),
+        DATA,
     ),
 )

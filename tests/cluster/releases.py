@@ -129,7 +129,7 @@ class Release:
 
     def _values(self) -> dict[str, Any]:
         store = f"http://{self.node}:{self.cluster.kubectl('get', 'service', 'outside-minio', '-o', _NODE_PORT)}"
-        launcher = {"command": ["python", "-P", "-c", WORKER], "cpus": 0.01, "max_cpus": 0.01, "shm_bytes": 1 << 20}
+        launcher = {"command": ["python", "-P", "-c", WORKER], "cpus": 0.1, "max_cpus": 0.1, "shm_bytes": 1 << 20}
         one = {"replicas": 1}
         return {
             "publicEndpoint": self.endpoint,

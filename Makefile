@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help setup check chart images test test-cluster test-fast test-services test-worker soak soak-seeds soak-races soak-predictions soak-requests soak-schedules soak-rounds soak-endurance soak-imports demo protos bench parts clean
+.PHONY: help setup check chart images test test-cluster test-fast test-services test-worker soak soak-seeds soak-races soak-predictions soak-requests soak-schedules soak-rounds soak-endurance soak-imports soak-upgrades demo protos bench parts clean
 
 PYPROJECTS := $(shell git ls-files '*pyproject.toml')
 # Options for pytest, such as ARGS="tests/kit -k pages".
@@ -52,7 +52,7 @@ test-worker:
 
 test-cluster: setup ## the tests on the Kubernetes cluster of KUBECONFIG; docs/kubernetes.md says what they need
 	@: "$${KUBECONFIG:?name the kubeconfig of a cluster for tests, such as KUBECONFIG=~/.kube/config make test-cluster}"
-	@.venv/bin/python -m pytest tests/cluster -n 2 $(SHARED) $(ARGS)
+	@.venv/bin/python -m pytest tests/cluster --ignore tests/cluster/test_upgrades.py -n 2 $(SHARED) $(ARGS)
 
 soak: soak-seeds soak-races soak-predictions soak-requests soak-schedules soak-imports soak-rounds soak-endurance ## all that takes hours; SEEDS=50, SCHEDULES=3000, IMPORTS=200, REQUESTS=10000, ROUNDS=100, LENGTH=1, ARGS=--write
 
@@ -83,6 +83,9 @@ soak-imports: setup
 
 soak-endurance: setup
 	@PYTHONPATH=tools:benchmarks:. .venv/bin/python tools/endurance.py --length $(LENGTH) $(filter --write,$(ARGS))
+
+soak-upgrades: setup ## a training and 200 watches through upgrade, rollback and uninstallation, on the cluster of KUBECONFIG
+	@.venv/bin/python -m pytest -q -s tests/cluster/test_upgrades.py $(ARGS)
 
 demo: setup ## from labelled images to predictions; DATA=folder, BLOOMERY_WEIGHTS=folder
 	@examples/demo.sh

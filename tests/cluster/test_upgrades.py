@@ -54,7 +54,7 @@ async def through(people: People, what: str, change: Awaitable[None]) -> None:
 async def test_a_training_and_its_watchers_outlive_upgrade_rollback_and_uninstallation(
     release: Release, examples_dir: Path
 ) -> None:
-    before = os.environ.get("BLOOMERY_RELEASED_CONTROL_IMAGE", image("control"))
+    before = os.environ.get("RELEASED_IMAGE", image("control"))
     await release.deploy("install", RELEASED, control=before)
     token = await release.trust()
     async with AsyncClient(release.endpoint, token=token) as client:

@@ -102,7 +102,7 @@ SERVING = Dashboard(
                     "Runtimes that answer",
                     "As the agent beside each sees it.",
                     "none",
-                    (Query("sum(bloomery_replica_runtime_up{NS})", "answer"),),
+                    (Query("count(bloomery_replica_runtime_up{NS} == 1) or vector(0)", "answer"),),
                 ),
             ),
         ),

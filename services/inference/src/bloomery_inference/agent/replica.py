@@ -50,7 +50,12 @@ CONVERGENCE_SECONDS = Histogram(
     buckets=_SECONDS,
     registry=REGISTRY,
 )
-RUNTIME_UP = Gauge("bloomery_replica_runtime_up", "1 while the runtime of this replica answers.", registry=REGISTRY)
+RUNTIME_UP = Gauge(
+    "bloomery_replica_runtime_up",
+    "1 while the runtime of this replica answers, 0 while not, NaN before it was asked.",
+    registry=REGISTRY,
+)
+RUNTIME_UP.set(math.nan)
 for _state in (LoadState.READY, LoadState.LOADING, LoadState.FAILED):
     LOADS.labels(_state)
 for _state in LoadState:

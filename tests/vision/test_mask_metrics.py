@@ -118,11 +118,18 @@ def test_the_figures_are_those_of_coco_s_own_evaluation(seed: int) -> None:
         numbers = [*kinds, *random.integers(0, classes, len(bad)).tolist()]
         masks.append([*good, *bad])
         predictions.append(found(masks[-1], random.random(len(masks[-1])).tolist(), numbers))
-    metrics = masks_measured(predictions, masks, objects, true_masks, num_classes=classes, max_det=100)
-    map50_95, map50 = coco(predictions, masks, objects, true_masks, classes)
-    assert 0 < map50 < 1
-    assert metrics.map50 == pytest.approx(map50, abs=1e-9)
-    assert metrics.map50_95 == pytest.approx(map50_95, abs=1e-9)
+    # Masks of large images are made smaller: of each image its own pixels count for what is small.
+    scales = random.choice([1.0, 0.25, 0.1], images).tolist()
+    comparison = compare_masks(predictions, masks, objects, true_masks, scales=scales, max_det=100)
+    metrics = detection_metrics(comparison, num_classes=classes)
+    stats = coco(predictions, masks, objects, true_masks, classes, scales)
+    assert 0 < stats[1] < 1
+    assert metrics.map50 == pytest.approx(stats[1], abs=1e-9)
+    assert metrics.map50_95 == pytest.approx(stats[0], abs=1e-9)
+    assert metrics.map75 == pytest.approx(stats[2], abs=1e-9)
+    assert sum(one > 0 for one in stats[3:6]) > 1
+    for size, expected in zip(("small", "medium", "large"), stats[3:6], strict=True):
+        assert metrics.sizes[size] == (None if expected < 0 else pytest.approx(expected, abs=1e-9))
 
 
 def coco(
@@ -131,8 +138,9 @@ def coco(
     objects: Sequence[GroundTruth],
     true_masks: Sequence[Sequence[Mask]],
     classes: int,
-) -> tuple[float, float]:
-    """Return mAP50-95 and mAP50 as pycocotools says."""
+    scales: Sequence[float],
+) -> list[float]:
+    """All that pycocotools says: average precision at all thresholds, at 0.5, at 0.75, of small, medium, large ones."""
     annotations: list[dict[str, object]] = []
     for image, (of_image, there) in enumerate(zip(true_masks, objects, strict=True), 1):
         assert there.crowd is not None
@@ -151,11 +159,14 @@ def coco(
             "categories": [{"id": index, "name": str(index)} for index in range(classes)],
         }
         known.createIndex()
-        evaluation = COCOeval(known, known.loadRes(results), "segm")
+        seen = known.loadRes(results)
+        for one in (*known.anns.values(), *seen.anns.values()):
+            one["area"] /= scales[one["image_id"] - 1] ** 2
+        evaluation = COCOeval(known, seen, "segm")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return float(evaluation.stats[0]), float(evaluation.stats[1])
+    return [float(one) for one in evaluation.stats]
 
 
 def record(image: int, mask: Mask, category: int) -> dict[str, object]:

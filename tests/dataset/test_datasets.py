@@ -139,8 +139,9 @@ async def test_datasets_are_listed_by_pages(service: Service) -> None:
         assert (first.total_size, second.next_page_token) == (3, "")
     only = await service.stub.ListDatasets(ListDatasetsRequest(parent="projects/-", filter="id:b"))
     assert [dataset.name for dataset in only.datasets] == [f"{PARENT}/datasets/b"]
-    wrong = service.stub.ListDatasets(ListDatasetsRequest(parent=PARENT, filter="b"))
-    has(await failure(wrong), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
+    for text in ("b", "id:b\0"):
+        wrong = service.stub.ListDatasets(ListDatasetsRequest(parent=PARENT, filter=text))
+        has(await failure(wrong), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
 
 
 async def test_versions_are_listed_newest_first(service: Service, fake: FakeAnnotations) -> None:

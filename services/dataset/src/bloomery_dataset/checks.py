@@ -91,7 +91,8 @@ def new_version(request: CreateDatasetVersionRequest) -> NewVersion:
 def dataset_filter(request: ListDatasetsRequest) -> str | None:
     """The id that the datasets must have. Raises InvalidArgument."""
     key, _, value = request.filter.partition(":")
-    if request.filter and (key != "id" or not value):
+    # PostgreSQL takes no NUL.
+    if request.filter and (key != "id" or not value or "\0" in value):
         raise InvalidArgument([FieldViolation("filter", "must be empty or id:ID")])
     return value or None
 

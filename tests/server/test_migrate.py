@@ -45,6 +45,7 @@ from tests.server.conftest import embedded
 from tests.server.crawl import everything
 from tests.server.separate import TOKEN, separate
 
+pytestmark = pytest.mark.timeout(300)
 PAGE = ListAssetsRequest(parent="projects/cats", page_size=2)
 
 
@@ -203,7 +204,6 @@ async def test_a_dry_run_says_what_would_go_and_writes_nothing(
         assert await target.filled() == []
 
 
-@pytest.mark.timeout(180)
 async def test_a_run_that_was_cut_off_anywhere_is_gone_on_with(
     source: Source, settings: MigrationSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

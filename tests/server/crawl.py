@@ -14,8 +14,8 @@ from google.protobuf.json_format import MessageToDict
 
 PACKAGES = ("access", "annotation", "dataset", "training", "inference")
 READS = re.compile("Get|List|StreamAnnotationSets|StreamProblems")
-# What other processes do, and when: plans of replicas; the recipes that are installed and their machine.
-ELSEWHERE = {"GetServingPlan", "ListServingReplicas", "GetLogs"}
+# What comes a moment later, or from the folder of a worker.
+ELSEWHERE = {"GetServingPlan", "ListAuditEntries", "GetLogs"}
 URL = re.compile(r"https?://[^/]+/(?:[^?]*/)?([^/?]+)(\?.*)?$")
 _ALIKE = 3
 Answer = Any

@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,9 +17,11 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+import sqlalchemy as sa
 from minio import Minio
 from PIL import Image
 from pydantic import SecretStr
+from sqlalchemy.exc import DBAPIError
 
 from bloomery import AsyncClient
 from bloomery.access.v1 import AccessServiceStub, IssueTokenRequest
@@ -348,6 +350,36 @@ async def test_a_running_server_is_not_copied(copy: Path, settings: MigrationSet
         assert (await refused(copy, settings)).reason == "FOLDER_IN_USE"
     finally:
         lock.close()
+
+
+@pytest.fixture
+def worker(copy: Path) -> Iterator[str]:
+    """The uid of a job in the folder whose worker runs: a process that is written down as one."""
+    folder = copy / "jobs" / "0a1b" / "1"
+    folder.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as process:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        (folder / "process").write_text(boot + Path(f"/proc/{process.pid}/stat").read_text())
+        yield "0a1b"
+        process.kill()
+
+
+async def test_a_worker_that_still_runs_is_named(copy: Path, worker: str, settings: MigrationSettings) -> None:
+    error = await refused(copy, settings)
+    assert (error.reason, error.message) == ("CANNOT_MIGRATE", f"the worker of job {worker} still runs")
+    assert "--stop-jobs" in error.hint
+
+
+async def test_a_role_that_may_not_is_told_what_it_needs(
+    source: Source, settings: MigrationSettings, postgres_server: PostgresServer
+) -> None:
+    async with Target.open(settings.database_url) as target, target.db.write() as tx:
+        await tx.exec_driver_sql("DROP SCHEMA annotation CASCADE")
+        await tx.exec_driver_sql("DO $$ BEGIN CREATE ROLE guest LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
+    url = sa.make_url(settings.database_url).set(username="guest").render_as_string(hide_password=False)
+    with pytest.raises(DBAPIError) as caught:
+        await moved(source.folder, settings.model_copy(update={"database_url": url}))
+    assert as_told(caught.value).reason == "DATABASE_REFUSED"
 
 
 async def test_no_folder_is_said_to_be_none(tmp_path: Path, settings: MigrationSettings) -> None:

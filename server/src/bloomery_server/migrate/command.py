@@ -27,6 +27,8 @@ def migrate(
     Example: bloomery migrate --from ~/.local/share/bloomery --dry-run
     """
     # Imported here, so that `bloomery --help` stays quick.
+    from sqlalchemy.exc import DBAPIError
+
     from bloomery_kit.errors import BloomeryError
     from bloomery_kit.settings import load_settings
     from bloomery_server.migrate.failures import as_told
@@ -40,7 +42,7 @@ def migrate(
     root = source.expanduser()
     try:
         report = asyncio.run(run(root, settings, wish, tell=lambda text: typer.echo(text, err=True)))
-    except BloomeryError as error:
+    except (BloomeryError, DBAPIError) as error:
         raise as_told(error) from error
     _show(report, output)
     if report.obstacles or report.differences:

@@ -1,5 +1,7 @@
 """What went wrong below, as the command line tells errors."""
 
+from sqlalchemy.exc import DBAPIError
+
 from bloomery import errors as told
 from bloomery_kit import errors
 
@@ -12,8 +14,11 @@ _HINTS = {
 _AGAIN = "repeat the same command: it goes on from where it stopped"
 
 
-def as_told(error: errors.BloomeryError) -> told.BloomeryError:
+def as_told(error: errors.BloomeryError | DBAPIError) -> told.BloomeryError:
     """The error with what to do about it."""
+    if isinstance(error, DBAPIError):
+        hint = "the role of BLOOMERY_DATABASE_URL must own the database, as that of the services does"
+        return told.FailedPrecondition(f"the database refuses: {error.orig}", reason="DATABASE_REFUSED", hint=hint)
     match error:
         case errors.Unavailable():
             kind: type[told.BloomeryError] = told.Unavailable

@@ -15,7 +15,14 @@ from pydantic import SecretStr
 from bloomery.errors import FailedPrecondition, NotFound
 from bloomery_kit.objects import ObjectStore, open_object_store
 from bloomery_kit.settings import FolderStoreSettings
-from bloomery_server.folder import IDENTITY_FILE, DataFolder, FolderInUseError, read_identity
+from bloomery_server.folder import (
+    IDENTITY_FILE,
+    DamagedFolderError,
+    DataFolder,
+    FolderInUseError,
+    Identity,
+    read_identity,
+)
 from bloomery_server.migrate import needs
 from bloomery_server.migrate.parts import PARTS, Part
 from bloomery_server.migrate.report import Obstacle
@@ -33,7 +40,7 @@ class Folder:
     """A locked data folder and what is in it."""
 
     def __init__(self, root: Path, sources: list[Source]) -> None:
-        identity = read_identity(root / IDENTITY_FILE)
+        identity = _identity(root)
         self.root = root
         self.blobs = root / "blobs"
         self.sources = sources
@@ -105,6 +112,14 @@ class Folder:
             recipes[recipe] = recipes.get(recipe, 0) + 1
         for recipe, count in sorted(recipes.items()):
             yield f"{count} jobs of {recipe} are not over: the cluster's workers must have that recipe"
+
+
+def _identity(root: Path) -> Identity:
+    try:
+        return read_identity(root / IDENTITY_FILE)
+    except DamagedFolderError as error:
+        hint = "restore it from a backup, or start and stop `bloomery up` once without it: it makes a new one"
+        raise FailedPrecondition(str(error), reason="NO_FOLDER", hint=hint) from error
 
 
 def schema_obstacles(part: Part, revision: str | None, where: str) -> Iterator[Obstacle]:

@@ -214,6 +214,7 @@ BESIDE_LOOPS = {
     "libs/kit/src/bloomery_kit/metrics.py": "the library's own server, which is stopped with ours",
     "libs/kit/src/bloomery_kit/quotas.py": "a question about a project, which calls wait for",
     "libs/kit/src/bloomery_kit/server.py": "a drain, which the process waits for; doubt, which its loop renews",
+    "libs/kit/src/bloomery_kit/tracing.py": "notes the end of a call, with which it ends",
     "libs/kit/src/bloomery_kit/trusting.py": "a channel that is left to its last calls, which closing ends",
     "libs/kit/src/bloomery_kit/uploads.py": "what a thread writes, waited for also when the caller is cancelled",
     "services/annotation/src/bloomery_annotation/importer/run.py": "reads the next batch while one is saved",

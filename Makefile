@@ -10,6 +10,8 @@ PYPROJECTS := $(shell git ls-files '*pyproject.toml')
 ARGS ?=
 # Processes share the files with tests, more of them than cores: much of a test's time goes into waiting for servers.
 SHARED := --dist loadfile --no-loadscope-reorder
+# Which of the tests on a cluster.
+CLUSTER ?= tests/cluster --ignore tests/cluster/test_upgrades.py
 NAME ?= *
 ROUNDS ?= 100
 IMPORTS ?= 200
@@ -52,7 +54,7 @@ test-worker:
 
 test-cluster: setup ## the tests on the Kubernetes cluster of KUBECONFIG; docs/kubernetes.md says what they need
 	@: "$${KUBECONFIG:?name the kubeconfig of a cluster for tests, such as KUBECONFIG=~/.kube/config make test-cluster}"
-	@.venv/bin/python -m pytest tests/cluster --ignore tests/cluster/test_upgrades.py -n 2 $(SHARED) $(ARGS)
+	@.venv/bin/python -m pytest $(CLUSTER) -n 2 $(SHARED) $(ARGS)
 
 soak: soak-seeds soak-races soak-predictions soak-requests soak-schedules soak-imports soak-rounds soak-endurance ## all that takes hours; SEEDS=50, SCHEDULES=3000, IMPORTS=200, REQUESTS=10000, ROUNDS=100, LENGTH=1, ARGS=--write
 

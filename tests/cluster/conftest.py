@@ -29,6 +29,13 @@ MEMORY = 64 << 20
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests here time: pods of a busy machine start in minutes."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(900))
+
+
 def image(name: str) -> str:
     """What `make images` calls an image."""
     return f"{os.environ.get('PREFIX') or 'docker.io/bloomery'}/{name}:{os.environ.get('TAG') or 'dev'}"

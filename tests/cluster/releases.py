@@ -20,7 +20,7 @@ import yaml
 from minio import Minio
 from urllib3.exceptions import HTTPError
 
-from bloomery import AsyncClient, AsyncJob, BloomeryError
+from bloomery import AsyncClient, AsyncJob, BloomeryError, Timeouts
 from bloomery.training.v1 import GetJobRequest, JobServiceStub
 from real_parts.helm import ensure_helm
 from tests.cluster.conftest import WORKER, Cluster, image, node_address
@@ -33,6 +33,8 @@ RELEASED = HERE.parent / "deploy/released/bloomery-0.1.0.tgz"
 """The chart as it was released last."""
 NAME = "bloomery"
 ON_A_CONNECTION = 20
+# On a busy node both replicas of a service may miss their probes for a moment.
+PATIENT = Timeouts(contact=120.0)
 Seen = list[tuple[int, float]]
 _OUTSIDE = HERE / "outside.yaml"
 _SECONDS = 600
@@ -192,10 +194,14 @@ class People:
         asking: list[asyncio.Task[None]] = []
         async with AsyncExitStack() as clients:
             try:
-                client = await clients.enter_async_context(AsyncClient(self.endpoint, token=self.token))
+                client = await clients.enter_async_context(
+                    AsyncClient(self.endpoint, token=self.token, timeouts=PATIENT)
+                )
                 asking += [asyncio.create_task(self._ask(client)), asyncio.create_task(self._ask_once())]
                 for _ in range(0, self.watchers, ON_A_CONNECTION):
-                    client = await clients.enter_async_context(AsyncClient(self.endpoint, token=self.token))
+                    client = await clients.enter_async_context(
+                        AsyncClient(self.endpoint, token=self.token, timeouts=PATIENT)
+                    )
                     job = await client.job(self.job)
                     for _ in range(ON_A_CONNECTION):
                         self.seen.append([])

@@ -11,7 +11,7 @@ import pytest
 from bloomery import AsyncClient
 from tests.cluster.conftest import Cluster, image
 from tests.cluster.installing import CHART
-from tests.cluster.releases import RELEASED, People, Release, percentile, release_of
+from tests.cluster.releases import PATIENT, RELEASED, People, Release, percentile, release_of
 from tests.trainer.launcher_suite import until
 
 SECONDS = 300.0
@@ -57,7 +57,7 @@ async def test_a_training_and_its_watchers_outlive_upgrade_rollback_and_uninstal
     before = os.environ.get("RELEASED_IMAGE", image("control"))
     await release.deploy("install", RELEASED, control=before)
     token = await release.trust()
-    async with AsyncClient(release.endpoint, token=token) as client:
+    async with AsyncClient(release.endpoint, token=token, timeouts=PATIENT) as client:
         name = await started(client, examples_dir / "blood-cells")
         (worker,) = await release.workers()
         people = People(release.endpoint, token, name, WATCHERS)

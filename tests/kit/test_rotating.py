@@ -161,6 +161,18 @@ async def test_files_that_are_being_exchanged_are_taken_together(tmp_path: Path)
     assert files() == (b"2", b"2")
 
 
+def test_who_follows_a_file_is_told_of_each_change_once(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_bytes(b"old")
+    files = Rotating("token", lines, path)
+    first, changed = files.follow()
+    _, also = files.follow()
+    assert (first, changed(), changed()) == (("old",), None, None)
+    path.write_bytes(b"new")
+    files.look()
+    assert [changed(), changed(), also(), also()] == [("new",), None, ("new",), None]
+
+
 async def test_trouble_with_one_file_keeps_no_other_from_being_looked_at(tmp_path: Path) -> None:
     def unexpected(_content: bytes) -> str:
         if _content != b"good":

@@ -45,6 +45,19 @@ class Rotating(Generic[T]):
         """What they said when they last were usable."""
         return self._value
 
+    def follow(self) -> tuple[T, Callable[[], T | None]]:
+        """What they say, and whom to ask for what else they have said since one last asked: None for nothing else."""
+        told = first = self._value
+
+        def changed() -> T | None:
+            nonlocal told
+            if (value := self._value) is told:
+                return None
+            told = value
+            return value
+
+        return first, changed
+
     def look(self) -> None:
         """Take what the files say now."""
         with self._looking:

@@ -282,8 +282,10 @@ def _tls(certificate: Path, key: Path) -> grpc.ServerCredentials:
         return grpc.ssl_server_certificate_configuration([(key_content, chain)])
 
     served = rotating("certificate", read, key, certificate)
-    # Asked at every handshake, so that one that was exchanged needs no restart.
-    return grpc.dynamic_ssl_server_credentials(served(), served)
+    first, changed = served.follow()
+    # Asked at every handshake, so that one that was exchanged needs no restart. To be told the same again would make
+    # gRPC prepare all handshakes anew, which those under way do not survive.
+    return grpc.dynamic_ssl_server_credentials(first, changed)  # type: ignore[arg-type]
 
 
 def _channel_options(options: ServerOptions) -> list[tuple[str, int]]:

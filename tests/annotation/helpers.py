@@ -60,6 +60,8 @@ class Tokens:
         role, colon, name = token.partition(":")
         return Principal(name, Role[role]) if colon else await self._owner.authenticate(token)
 
+    again = authenticate
+
 
 @dataclass
 class Server:

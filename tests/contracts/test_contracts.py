@@ -145,7 +145,7 @@ def test_what_changes_something_is_asked_in_one_message_and_answered_in_one(name
     assert not METHODS[name].server_streaming
 
 
-@pytest.mark.parametrize("message", {method.input_type for method in PEOPLES_METHODS.values()})
+@pytest.mark.parametrize("message", sorted({method.input_type for method in PEOPLES_METHODS.values()}))
 def test_what_is_secret_in_a_request_is_marked(message: str) -> None:
     for field in fields(message).values():
         named = re.search(r"secret|password|credential|(?<!page_)(?<!next_page_)token", field.name)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from bloomery.access.v1 import Caller
-from bloomery.common.v1 import ROLE_VIEWER
+from bloomery.common.v1 import ROLE_TRAINER, ROLE_VIEWER
 from bloomery_kit.auth import OwnerToken, Principal, Role, format_principal, parse_principal
 from bloomery_kit.callers import FRESH_SECONDS, KEPT_SECONDS, UNKNOWN, KnownCallers
 from bloomery_kit.errors import Unauthenticated, Unavailable
@@ -117,6 +117,21 @@ async def test_an_outage_keeps_out_only_whom_nobody_knew(
     time.now += 0.1
     with pytest.raises(Unavailable):
         await callers.authenticate(TOKEN)
+
+
+async def test_who_may_not_is_asked_about_again_and_once_a_second(
+    callers: KnownCallers, directory: Directory, time: Time
+) -> None:
+    await callers.authenticate(TOKEN)
+    directory.caller = Caller(subject="alice", role=ROLE_TRAINER)
+    assert (await callers.again(TOKEN)).role is Role.VIEWER
+    time.now += 1
+    assert (await callers.again(TOKEN)).role is Role.TRAINER
+    assert (await callers.again(TOKEN)).role is (await callers.authenticate(TOKEN)).role is Role.TRAINER
+    assert directory.asked == 2
+    time.now += 1
+    directory.error = Unavailable("ACCESS_UNAVAILABLE", "away")
+    assert (await callers.again(TOKEN)).role is Role.TRAINER
 
 
 async def test_many_who_come_at_once_ask_once(callers: KnownCallers, directory: Directory) -> None:

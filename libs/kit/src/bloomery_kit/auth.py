@@ -75,6 +75,10 @@ class Authenticator(Protocol):
         """Raise Unauthenticated unless the token is good, Unavailable where that cannot be told now."""
         ...
 
+    async def again(self, token: str) -> Principal:
+        """The same for a token that was good a moment ago, by what is known now."""
+        ...
+
 
 def service_token(token: str) -> str:
     """The token by which the services of an installation know each other, derived from its owner's."""
@@ -106,6 +110,8 @@ class OwnerToken:
         if principal is None:
             raise Unauthenticated("the token is not the owner's; it is in server.json of the data folder")
         return principal
+
+    again = authenticate
 
 
 @lru_cache(maxsize=8)

@@ -69,6 +69,7 @@ class AccessNeighbour:
 @dataclass
 class _Known:
     principal: Principal
+    asked: float
     renew: float
     until: float
 
@@ -103,6 +104,21 @@ class KnownCallers:
             self._ask(key, token)
         return known.principal
 
+    async def again(self, token: str) -> Principal:
+        """Whose it is as access says now, for who may not do something: it may have been allowed since.
+
+        Asked at most once a second, and what was known before holds where access does not answer.
+        """
+        key = hashlib.sha256(token.encode()).digest()
+        known = self._known.get(key)
+        if known is None or self._clock() - known.asked < _AGAIN_SECONDS:
+            return await self.authenticate(token)
+        known.asked = self._clock()
+        try:
+            return await asyncio.shield(self._ask(key, token))
+        except Unavailable:
+            return known.principal
+
     def _ask(self, key: bytes, token: str) -> "asyncio.Task[Principal]":
         """Ask once, however many wait for the answer."""
         asking = self._asking.get(key)
@@ -127,7 +143,7 @@ class KnownCallers:
             left = (from_timestamp(caller.expire_time) - utc_now()).total_seconds()
             until = min(until, asked + left)
         principal = principal_of(caller)
-        self._known[key] = _Known(principal, asked + FRESH_SECONDS, until)
+        self._known[key] = _Known(principal, asked, asked + FRESH_SECONDS, until)
         self._known.move_to_end(key)
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)

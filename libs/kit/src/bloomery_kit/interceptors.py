@@ -33,6 +33,7 @@ from bloomery_kit.context import (
 )
 from bloomery_kit.errors import (
     BloomeryError,
+    NotFound,
     PermissionDenied,
     ResourceExhausted,
     Unauthenticated,
@@ -194,11 +195,23 @@ async def _let_in(call: Call, authenticator: Authenticator) -> None:
         if not caller.may(rule.role):
             raise PermissionDenied(f"{call.method} is for services of this installation alone")
     elif call.request is not None:
-        admit(principal, rule, call.request)
+        await _admit(call, principal, rule, authenticator)
     else:
         call.admit = partial(_admit_first, principal, rule)
     if call.streams and not call.by_service:
         call.still = _Still(call, authenticator, rule, token)
+
+
+async def _admit(call: Call, principal: Principal, rule: Rule, authenticator: Authenticator) -> None:
+    try:
+        admit(principal, rule, call.request)
+    except (NotFound, PermissionDenied):
+        if call.by_service:
+            raise
+        # What they were allowed a moment ago is not known here yet.
+        principal = await authenticator.again(token_var.get())
+        principal_var.set(principal)
+        admit(principal, rule, call.request)
 
 
 class _Still:

@@ -49,6 +49,18 @@ async def test_a_projects_last_admin_stays_unless_an_admin_of_all_takes_the_role
     assert await subjects(access) == []
 
 
+async def test_who_is_an_admin_no_more_does_not_take_the_role_back(access: Access) -> None:
+    await access.project("cells", creator="alice")
+    async with access.bearer(await access.token("alice")) as alice:
+        await alice.SetMember(wish("bob", Role.ADMIN))
+        await access.owner.RemoveMember(RemoveMemberRequest(parent=CELLS, subject="alice"))
+        # They are remembered as an admin for seconds still.
+        assert (await refusal(alice.SetMember(wish("alice", Role.ADMIN))))[0] is grpc.StatusCode.NOT_FOUND
+        again = alice.RemoveMember(RemoveMemberRequest(parent=CELLS, subject="bob"))
+        assert (await refusal(again))[0] is grpc.StatusCode.NOT_FOUND
+    assert await subjects(access) == [("bob", Role.ADMIN)]
+
+
 async def test_taking_away_a_role_that_nobody_has_is_a_success(access: Access) -> None:
     await access.project("cells")
     await access.owner.RemoveMember(RemoveMemberRequest(parent=CELLS, subject="nobody"))

@@ -15,6 +15,7 @@ from bloomery.access.v1 import (
     WhoAmIRequest,
 )
 from bloomery.common.v1 import ROLE_ADMIN, ROLE_ANNOTATOR, ROLE_TRAINER, ROLE_UNSPECIFIED, ROLE_VIEWER
+from bloomery_access.issuing import Maker, Wish
 from bloomery_access.store.tables import TOKENS
 from bloomery_kit.auth import Role
 from tests.access.helpers import Access, refusal, refused
@@ -80,6 +81,29 @@ async def test_a_revoked_token_is_refused_with_what_was_made_with_it(access: Acc
         async with access.bearer(token) as stub:
             assert await refusal(stub.WhoAmI(WhoAmIRequest())) == (UNAUTHENTICATED, "CREDENTIALS_REVOKED")
     assert (await who(access, other)).subject == "owner"
+
+
+async def test_what_is_made_with_a_token_while_it_is_revoked_is_refused_too(access: Access) -> None:
+    made = await access.owner.IssueToken(IssueTokenRequest(role=ROLE_TRAINER))
+    servicer = access.app.servicer
+    maker = Maker(*await servicer._authority.identify(made.secret))
+    await access.owner.RevokeToken(RevokeTokenRequest(name=made.token.name))
+    _, late = await servicer._issuing.issue(Wish("", "", Role.TRAINER, (), timedelta(days=1)), maker)
+    async with access.bearer(late) as stub:
+        assert await refusal(stub.WhoAmI(WhoAmIRequest())) == (UNAUTHENTICATED, "CREDENTIALS_REVOKED")
+
+
+async def test_tokens_name_no_project_that_the_caller_may_not_see(access: Access) -> None:
+    await access.project("cells")
+    await access.project("secret")
+    await access.member("alice", Role.TRAINER, "cells")
+    await access.member("alice", Role.TRAINER, "secret")
+    other = await access.owner.IssueToken(IssueTokenRequest(subject="alice", projects=["projects/secret"]))
+    narrow = await access.token("alice", projects=["projects/cells"])
+    async with access.bearer(narrow) as stub:
+        listed = (await stub.ListTokens(ListTokensRequest())).tokens
+        assert {name for one in listed for name in one.projects} == {"projects/cells"}
+        assert not (await stub.RevokeToken(RevokeTokenRequest(name=other.token.name))).projects
 
 
 async def test_an_expired_token_is_refused(access: Access) -> None:

@@ -51,7 +51,8 @@ class Authority:
             now = datetime.fromtimestamp(await read_clock(tx), UTC)
             if token is None or not hmac.compare_digest(token.digest, digest):
                 raise Unauthenticated("there is no such token", UNKNOWN)
-            if token.revoke_time is not None:
+            # One that was being made with another while that was revoked is not marked itself.
+            if token.revoke_time is not None or not await tokens.all_hold(tx, token.made_with):
                 raise Unauthenticated("the token was revoked; ask for another one", REVOKED)
             if token.expire_time <= now:
                 raise Unauthenticated("the token has expired; make another one", EXPIRED)

@@ -1,5 +1,6 @@
 """Making tokens, and refusing them again."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -36,6 +37,10 @@ class Maker:
     def governs(self) -> bool:
         """Whether this is an admin of the installation."""
         return self.roles.everywhere is Role.ADMIN
+
+    def known(self, ids: Mapping[str, str]) -> dict[str, str]:
+        """Of the ids of projects by uid, those that this one may see with what they show now."""
+        return {uid: one for uid, one in ids.items() if self.roles.everywhere or one in self.roles.projects}
 
 
 class Issuing:
@@ -90,17 +95,17 @@ class Issuing:
     async def page(
         self, maker: Maker, *, subject: str | None, before: int | None, size: int
     ) -> tuple[list[tuple[int, Token]], dict[str, str]]:
-        """Tokens that somebody may see, and the ids of the projects that they name, by uid."""
+        """Tokens that somebody may see, and the ids of the projects that they name and may be seen, by uid."""
         of = None if maker.governs else maker.identity.subject
         async with self._db.read() as tx:
             found = await tokens.page(tx, of=of, subject=subject, before=before, size=size)
             named = {uid for _, token in found for uid in token.projects or ()}
-            return found, await projects.ids(tx, named)
+            return found, maker.known(await projects.ids(tx, named))
 
-    async def project_ids(self, token: Token) -> dict[str, str]:
-        """The ids of the projects that a token names, by uid."""
+    async def project_ids(self, token: Token, maker: Maker) -> dict[str, str]:
+        """The ids of the projects that a token names, by uid, as far as somebody may see them."""
         async with self._db.read() as tx:
-            return await projects.ids(tx, token.projects or ())
+            return maker.known(await projects.ids(tx, token.projects or ()))
 
     async def _projects(self, tx: Transaction, wish: Wish, maker: Maker) -> tuple[str, ...] | None:
         """The uids of the projects where the token may be used, None for everywhere. Raise NotFound."""

@@ -37,6 +37,11 @@ class Token:
     last_use_time: datetime | None = None
     revoke_time: datetime | None = None
 
+    @property
+    def made_with(self) -> list[str]:
+        """The ids of `lineage`."""
+        return self.lineage.split(".")[:-1]
+
 
 @dataclass(frozen=True)
 class Member:

@@ -31,12 +31,14 @@ from bloomery_access.issuing import Issuing, Maker
 from bloomery_access.membership import Membership
 from bloomery_access.model import Identity, Roles
 from bloomery_access.names import parse_token
-from bloomery_kit.auth import Role
+from bloomery_kit.auth import Principal, Role
+from bloomery_kit.callers import principal_of
 from bloomery_kit.context import bearer_token, current_principal
 from bloomery_kit.errors import FieldViolation, InvalidArgument, PermissionDenied, Violations
 from bloomery_kit.fields import check_text
 from bloomery_kit.names import validate_id
 from bloomery_kit.pages import PageRequest
+from bloomery_kit.permissions import admit, rule_of
 
 if TYPE_CHECKING:
     import grpc
@@ -69,8 +71,9 @@ class AccessServicer(AccessServiceServicer):
 
     async def IssueToken(self, request: IssueTokenRequest, context: Context) -> IssueTokenResponse:
         """See the contract."""
-        token, secret = await self._issuing.issue(convert.wish(request), await self._maker())
-        ids = await self._issuing.project_ids(token)
+        maker = await self._maker()
+        token, secret = await self._issuing.issue(convert.wish(request), maker)
+        ids = await self._issuing.project_ids(token, maker)
         return IssueTokenResponse(token=convert.token_message(token, ids), secret=secret)
 
     async def ListTokens(self, request: ListTokensRequest, context: Context) -> ListTokensResponse:
@@ -88,18 +91,20 @@ class AccessServicer(AccessServiceServicer):
 
     async def RevokeToken(self, request: RevokeTokenRequest, context: Context) -> Token:
         """See the contract."""
-        token = await self._issuing.revoke(parse_token(request.name), await self._maker())
-        return convert.token_message(token, await self._issuing.project_ids(token))
+        maker = await self._maker()
+        token = await self._issuing.revoke(parse_token(request.name), maker)
+        return convert.token_message(token, await self._issuing.project_ids(token, maker))
 
     async def SetMember(self, request: SetMemberRequest, context: Context) -> Member:
         """See the contract."""
         project, subject, role = convert.member_wish(request.parent, request.subject, request.role)
-        return convert.member_message(await self._membership.put(project, subject, role, current_principal()))
+        caller = await self._still_let_in("SetMember", request)
+        return convert.member_message(await self._membership.put(project, subject, role, caller))
 
     async def RemoveMember(self, request: RemoveMemberRequest, context: Context) -> Empty:
         """See the contract."""
         project, subject, _ = convert.member_wish(request.parent, request.subject)
-        await self._membership.remove(project, subject, current_principal())
+        await self._membership.remove(project, subject, await self._still_let_in("RemoveMember", request))
         return Empty()
 
     async def ListMembers(self, request: ListMembersRequest, context: Context) -> ListMembersResponse:
@@ -135,6 +140,18 @@ class AccessServicer(AccessServiceServicer):
         violations.raise_if_any()
         await self._membership.forget(request.uid)
         return Empty()
+
+    async def _still_let_in(self, method: str, request: SetMemberRequest | RemoveMemberRequest) -> Principal:
+        """The caller as it is known now: who is an admin no more must not make themselves one again.
+
+        Raise what is raised at the door.
+        """
+        caller = current_principal()
+        if caller.means not in ("token", "oidc"):
+            return caller
+        caller = principal_of(await self.authenticate(bearer_token()))
+        admit(caller, rule_of(f"/bloomery.access.v1.AccessService/{method}"), request)
+        return caller
 
     async def _maker(self) -> Maker:
         """The caller as it is known now, and not as it was remembered. Raise PermissionDenied for a service."""

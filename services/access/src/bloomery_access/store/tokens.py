@@ -1,5 +1,6 @@
 """Tokens, without their secrets."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -64,6 +65,12 @@ async def revoke(tx: Transaction, token: Token, now: datetime) -> None:
     """Refuse a token, and what was made with it, from now on."""
     concerned = sa.or_(_T.id == token.id, _T.lineage.startswith(f"{token.lineage}{token.id}."))
     await tx.execute(sa.update(TOKENS).where(concerned, _T.revoke_time.is_(None)).values(revoke_time=now))
+
+
+async def all_hold(tx: Transaction, ids: Sequence[str]) -> bool:
+    """Whether none of these tokens was revoked, or is forgotten since."""
+    query = sa.select(sa.func.count()).where(_T.id.in_(ids), _T.revoke_time.is_(None))
+    return not ids or await tx.scalar(query) == len(ids)
 
 
 async def note_use(tx: Transaction, token_id: str, now: datetime) -> None:

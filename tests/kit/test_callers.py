@@ -9,6 +9,7 @@ from bloomery.common.v1 import ROLE_TRAINER, ROLE_VIEWER
 from bloomery_kit.auth import OwnerToken, Principal, Role, format_principal, parse_principal
 from bloomery_kit.callers import FRESH_SECONDS, KEPT_SECONDS, UNKNOWN, KnownCallers
 from bloomery_kit.errors import Unauthenticated, Unavailable
+from bloomery_kit.interceptors import _STILL_SECONDS
 
 TOKEN = "bly_x"
 
@@ -181,3 +182,7 @@ async def test_a_caller_in_a_thousand_projects_passes_from_service_to_service() 
 
     roles = {f"{'p' * 58}{number:04}": Role.ADMIN for number in range(1000)}
     assert len(format_principal(Principal("a" * 255, Role.UNSPECIFIED, roles))) < METADATA_BYTES // 2
+
+
+def test_a_stream_outlives_its_callers_role_by_ten_seconds_at_most() -> None:
+    assert KEPT_SECONDS + _STILL_SECONDS <= 10.0

@@ -49,7 +49,8 @@ _log = logging.getLogger("bloomery.rpc")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _RETRY_SECONDS = 0.5
-_STILL_SECONDS = 5.0
+_STILL_SECONDS = 1.0
+"""With what is remembered of a caller, a stream goes on for ten seconds at most after its role was taken away."""
 _VERSION = version("bloomery-kit")
 
 
@@ -255,7 +256,13 @@ def _person_behind(call: Call, caller: Principal) -> Principal:
     passed_on = call.metadata.get(PRINCIPAL_HEADER)
     if caller.role is not Role.SERVICE or not isinstance(passed_on, str):
         return caller
-    return parse_principal(passed_on) or caller
+    if not passed_on:
+        return caller
+    person = parse_principal(passed_on)
+    if person is None:
+        # Whoever it was may less than the service.
+        raise PermissionDenied("for whom this service calls cannot be read; run one version of all services")
+    return person
 
 
 def _bearer(call: Call) -> str:

@@ -184,6 +184,24 @@ async def test_keys_of_somebody_else_are_not_taken(access: Access, issuer: Issue
     assert await refused(access, issuer.token("alice")) == AWAY
 
 
+async def test_a_key_that_nobody_here_can_use_keeps_out_nobody_with_another(issuer: Issuer) -> None:
+    listed = issuer.answer("/keys")
+    assert listed is not None
+    good = listed["keys"]
+    assert isinstance(good, list)
+    strange = [
+        {**good[0], "kid": "encrypting", "alg": "RSA-OAEP"},
+        {"kty": "EC", "kid": "odd", "crv": "brainpoolP256r1"},
+    ]
+    answers = {".well-known/openid-configuration": issuer.answer("/.well-known/openid-configuration")}
+    answers["keys"] = {
+        "keys": [{name: value for name, value in one.items() if name != "use"} for one in strange] + good
+    }
+    found = keys.Keys(issuer.url, fetch=lambda url: json.dumps(answers[url.removeprefix(f"{issuer.url}/")]).encode())
+    assert await found.get(good[0]["kid"]) is not None
+    assert await found.get("odd") is None
+
+
 async def test_an_email_counts_only_where_the_issuer_has_verified_it(settings: AccessSettings, issuer: Issuer) -> None:
     assert settings.oidc is not None
     by_email = settings.oidc.model_copy(update={"subject_claim": "email"})

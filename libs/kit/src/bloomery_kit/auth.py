@@ -48,7 +48,7 @@ class Principal:
     subject: str
     role: Role
     roles: Mapping[str, Role] = field(default_factory=dict)
-    means: str = "owner"
+    means: str = ""
     token: str = ""
 
     def may(self, required: Role) -> bool:
@@ -116,7 +116,8 @@ class OwnerToken:
 
 @lru_cache(maxsize=8)
 def _known(tokens: Sequence[str]) -> dict[bytes, Principal]:
-    owner, service = Principal(OWNER, Role.ADMIN), Principal(SERVICE, Role.SERVICE, means="service")
+    owner = Principal(OWNER, Role.ADMIN, means="owner")
+    service = Principal(SERVICE, Role.SERVICE, means="service")
     owners = {token.encode(): owner for token in tokens}
     services = {service_token(token).encode(): service for token in tokens}
     return owners | services

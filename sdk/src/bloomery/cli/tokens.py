@@ -73,6 +73,6 @@ def revoke(
 
 
 def _row(token: "Token") -> list[object]:
-    where = "everywhere" if token.projects is None else ", ".join(token.projects) or "nowhere any more"
+    where = "everywhere" if token.projects is None else ", ".join(token.projects) or "no project that you see"
     ends = "revoked" if token.revoke_time else token.expire_time
     return [token.id, token.display_name, token.subject, token.role, where, token.last_use_time or "never", ends]

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
 import grpc
@@ -113,20 +114,29 @@ async def test_admins_see_their_project_and_nobody_else_any(access: Access, serv
         assert (await refusal(listed(vera, "projects/p")))[0] is grpc.StatusCode.PERMISSION_DENIED
 
 
+@pytest.mark.parametrize("outcome", ["OK", "CANCELLED", ""])
 async def test_admins_do_not_see_what_was_done_in_an_earlier_project_of_the_name(
-    access: Access, service: Any, owner: Any
+    access: Access, service: Any, owner: Any, outcome: str
 ) -> None:
+    deletion = "/bloomery.annotation.v1.AnnotationService/DeleteProject"
     await access.project("p")
     await access.member("anna", Role.ADMIN, "p")
     await record(
         service,
         entry("former", project="projects/p"),
-        entry("end", seconds=1, project="projects/p", method="/bloomery.annotation.v1.AnnotationService/DeleteProject"),
+        entry("end", seconds=1, project="projects/p", method=deletion, code=outcome),
         entry("present", seconds=2, project="projects/p"),
     )
     async with channel(access.address, token=await access.token("anna")) as on:
         assert await listed(AuditServiceStub(on), "projects/p", subject="anna") == ["present"]
     assert await listed(owner, "projects/p", subject="anna") == ["present", "end", "former"]
+
+
+async def test_no_text_that_a_caller_chose_holds_up_the_log(service: Any, owner: Any) -> None:
+    # As random as texts are that no index can hold in fewer bytes.
+    text = "".join(Random(1).choices([chr(number) for number in range(0x4E00, 0x9FFF)], k=4000))
+    await record(service, entry("a", subject=text, project=f"projects/{text}"), entry("b", seconds=1))
+    assert await listed(owner) == ["b", "a"]
 
 
 @pytest.mark.parametrize(

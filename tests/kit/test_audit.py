@@ -23,7 +23,7 @@ from bloomery_kit.audit._entries import ENTRIES
 from bloomery_kit.auth import PRINCIPAL_HEADER, Principal, Role, format_principal, service_token
 from bloomery_kit.clients import channel
 from bloomery_kit.database import Database
-from bloomery_kit.errors import FailedPrecondition, Unavailable
+from bloomery_kit.errors import FailedPrecondition, NotFound, Unavailable
 from bloomery_kit.permissions import mutates, resource_of
 from tests.kit.echo import OWNER, EchoHost, running_host, until
 
@@ -192,6 +192,13 @@ async def test_what_a_service_does_for_a_person_is_written_where_the_person_came
     vera = ((PRINCIPAL_HEADER, format_principal(Principal("vera", Role.TRAINER))),)
     async with channel(audited.address, token=service_token(OWNER)) as service:
         await audited.unary("Train", on=service)(_text(), metadata=vera)
+
+        async def fail(_text: str) -> str:
+            raise NotFound("job", "projects/p/jobs/j", "list the jobs")
+
+        audited.servicer.answer = fail
+        with pytest.raises(grpc.aio.AioRpcError):
+            await audited.unary("Train", on=service)(_text(), metadata=vera)
     await log.flush()
     assert not await rows(log.db)
 

@@ -31,6 +31,8 @@ ALL = "projects/-"
 _PROJECT = Pattern("projects/{project}")
 _MOST = 500
 _LONGEST = 4096
+_INDEXED, _LONGEST_INDEXED = ("subject", "project"), 512
+"""Callers choose these texts, and PostgreSQL refuses a row of more than 2704 bytes in an index."""
 _OUTCOMES = {code.name for code in grpc.StatusCode} | {FAILED, UNFINISHED}
 _TEXTS = (
     *("uid", "subject", "authentication", "method", "resource", "project", "project_uid", "request_id", "trace_id"),
@@ -130,7 +132,8 @@ def _time(timestamp: Timestamp) -> datetime | None:
 
 
 def _row(entry: AuditEntry) -> dict[str, object]:
-    return {name: getattr(entry, name) for name in _TEXTS} | {"time": _time(entry.time)}
+    texts = {name: getattr(entry, name) for name in _TEXTS}
+    return texts | {name: texts[name][:_LONGEST_INDEXED] for name in _INDEXED} | {"time": _time(entry.time)}
 
 
 def _message(row: sa.Row[Any]) -> AuditEntry:

@@ -36,7 +36,7 @@ class AuditLayers:
             yield
         except (PermissionDenied, Unauthenticated, NotFound) as error:
             log = self._log_of(call)
-            if log is not None and not call.recorded:
+            if log is not None and not call.recorded and not call.by_service:
                 entry = _entry(call)
                 log.refuse(entry, _failed(entry, error))
             raise

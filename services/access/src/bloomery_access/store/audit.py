@@ -14,6 +14,8 @@ _A = AUDIT_LOG.c
 UNFINISHED, FAILED = "UNFINISHED", "FAILED"
 Place = tuple[datetime, str]
 """An entry's time and uid, by which they are ordered."""
+_PERHAPS_DONE = ("OK", "", "CANCELLED", "DEADLINE_EXCEEDED", "UNKNOWN", "UNAVAILABLE", "INTERNAL")
+"""Outcomes of calls whose work may have been done, as its end came before their answer."""
 
 
 async def record(tx: Transaction, rows: Sequence[dict[str, object]]) -> None:
@@ -37,8 +39,8 @@ async def page(tx: Transaction, wanted: AuditFilter, after: Place | None, size: 
 
 
 async def deleted_last(tx: Transaction, project: str) -> datetime | None:
-    """When a project of this name was last deleted."""
-    was_deleted = (_A.project == project, _A.method.endswith("/DeleteProject"), _A.code == "OK")
+    """When a project of this name was last deleted, as far as that may be."""
+    was_deleted = (_A.project == project, _A.method.endswith("/DeleteProject"), _A.code.in_(_PERHAPS_DONE))
     found: datetime | None = await tx.scalar(sa.select(sa.func.max(_A.time, type_=_A.time.type)).where(*was_deleted))
     return found
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from bloomery.annotation.v1 import (
     UploadBlobsRequest,
 )
 from bloomery_annotation.settings import AnnotationSettings
-from bloomery_annotation.store import projects
+from bloomery_annotation.store import projects, untold
+from bloomery_annotation.store.untold import News
 from bloomery_kit import quotas
 from bloomery_kit.clients import channel
 from tests import databases
@@ -154,6 +155,18 @@ async def test_an_older_versions_uploads_are_counted_later(site: Site) -> None:
         await projects.count_bytes(tx, project.uid, -SIZE)
         await projects.recount_bytes(tx, project)
     assert await site.size() == 2 * SIZE
+
+
+async def test_an_older_versions_projects_are_told_of_later(site: Site) -> None:
+    replica = site.replicas[0]
+    async with replica.app._db.write() as tx:
+        # As an older version makes one: it notes nothing, and access has never heard of it.
+        older = replace(await projects.find(tx, "p"), id="older", uid="a" * 32)
+        await projects.create(tx, older, "")
+        await untold.told(tx, News(older.uid, "older", "", gone=False))
+    await replica.app._servicer._parts.accounts.tell_all()
+    limit = UpdateQuotaRequest(quota=Quota(name="projects/older/quota", images=1))
+    assert (await site.limits.UpdateQuota(limit)).limits.images == 1
 
 
 async def test_who_knows_no_limit_yet_refuses_rather_than_overshoot(

@@ -23,6 +23,7 @@ class Accounts:
     def __init__(self, db: Database, channel: grpc.aio.Channel | None) -> None:
         self._db = db
         self._stub = AccessServiceStub(channel) if channel is not None else None
+        self._told: set[str] = set()
 
     async def tell_all(self) -> None:
         """Tell what is to be told; one project's trouble holds up no other."""
@@ -32,6 +33,18 @@ class Accounts:
                 with guarded(LOOP, project=one.project):
                     await self._tell(one)
             after = news[-1].uid
+        await self._tell_unnoted()
+
+    async def _tell_unnoted(self) -> None:
+        """Tell once of each project of which nothing is noted: access may have lost it, or an older version made it."""
+        async with self._db.read() as tx:
+            present = await untold.present(tx)
+        self._told.intersection_update(news.uid for news in present)
+        for news in present:
+            if news.uid not in self._told:
+                with guarded(LOOP, project=news.project):
+                    await self._tell(news)
+                    self._told.add(news.uid)
 
     async def tell_gone(self, project: str) -> None:
         """Tell that whatever had an id before is gone, or raise: what was allowed there is not allowed in the next."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from bloomery_annotation.model import Project
-from bloomery_annotation.store.tables import UNTOLD_PROJECTS
+from bloomery_annotation.store.tables import PROJECTS, UNTOLD_PROJECTS
 from bloomery_kit.database import Transaction
 
 _U = UNTOLD_PROJECTS.c
@@ -44,6 +44,13 @@ async def of(tx: Transaction, project: str) -> list[News]:
     """What is to be told of the projects that have or had an id."""
     rows = await tx.execute(sa.select(UNTOLD_PROJECTS).where(_U.project == project).order_by(_U.uid))
     return [News(row.uid, row.project, row.creator, row.gone) for row in rows]
+
+
+async def present(tx: Transaction) -> list[News]:
+    """The projects that are there and of which nothing is noted; older versions of this service note nothing."""
+    noted = sa.exists().where(_U.uid == PROJECTS.c.uid)
+    rows = await tx.execute(sa.select(PROJECTS.c.uid, PROJECTS.c.id).where(~noted))
+    return [News(row.uid, row.id, creator="", gone=False) for row in rows]
 
 
 async def told(tx: Transaction, news: News) -> None:

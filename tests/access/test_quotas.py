@@ -1,5 +1,6 @@
 """Limits of projects: set by admins of the installation, read by services, kept through outages."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -92,6 +93,31 @@ async def test_services_keep_what_they_knew_last_through_an_outage(settings: Acc
     assert await quotas.of("p") == Limits(images=8)
     with pytest.raises(Unavailable, match="cannot be told"):
         await quotas.of("q")
+
+
+async def test_nobody_waits_long_for_a_service_that_hangs(
+    known: Access, owner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bloomery_kit.quotas._PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("bloomery_kit.quotas._FRESH_SECONDS", 0.0)
+    async with _as_service(known) as on:
+        quotas, over = Quotas(on), asyncio.Event()
+        await update(owner, images=9)
+        assert await quotas.of("p") == Limits(images=9)
+        asked: Any = quotas._stub
+
+        class Hanging:
+            async def GetQuota(self, request: GetQuotaRequest, **options: Any) -> Quota:
+                await over.wait()
+                answer: Quota = await asked.GetQuota(request, **options)
+                return answer
+
+        monkeypatch.setattr(quotas, "_stub", Hanging())
+        await update(owner, images=8)
+        assert await quotas.of("p") == Limits(images=9)
+        over.set()
+        await asyncio.gather(*quotas._asking.values())
+        assert await quotas.of("p") == Limits(images=8)
 
 
 def _as_service(access: Access) -> grpc.aio.Channel:

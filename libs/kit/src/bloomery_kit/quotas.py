@@ -14,6 +14,8 @@ from bloomery_kit.errors import ResourceExhausted, Unavailable
 
 _FRESH_SECONDS = 2.0
 _ASKING_SECONDS = 5.0
+_PATIENCE_SECONDS = 1.0
+"""How long somebody waits for news of limits that were told before: while access hangs, other work goes on."""
 _REMEMBERED = 10_000
 
 
@@ -55,7 +57,10 @@ class Quotas:
             asking = asyncio.create_task(self._ask(project), context=Context())
             asking.add_done_callback(_seen)
             self._asking[project] = asking
-        return await asyncio.shield(asking)
+        if known is None:
+            return await asyncio.shield(asking)
+        await asyncio.wait({asking}, timeout=_PATIENCE_SECONDS)
+        return asking.result() if asking.done() else known.limits
 
     async def _ask(self, project: str) -> Limits:
         assert self._stub is not None

@@ -26,8 +26,10 @@ from bloomery.annotation.v1 import (
 from bloomery_annotation.settings import AnnotationSettings
 from bloomery_annotation.store import projects, untold
 from bloomery_annotation.store.untold import News
+from bloomery_annotation.sweep import UNUSED_AGE, Sweeper
 from bloomery_kit import quotas
 from bloomery_kit.clients import channel
+from bloomery_kit.times import utc_now
 from tests import databases
 from tests.access import helpers as access
 from tests.annotation.helpers import OWNER, Server, digest_of, png, serving
@@ -110,8 +112,22 @@ async def test_two_replicas_do_not_overshoot_together(site: Site, monkeypatch: p
     codes = await asyncio.gather(*(site.upload([images[number]], number) for number in (0, 1)))
     assert sorted(codes) == [[0], [EXHAUSTED.value[0]]]
     assert await site.size() == len(images[codes.index([0])])
+    replica = site.replicas[0]
+    # Bytes go with those that nothing needs, as somebody else may be bringing the same.
+    await Sweeper(replica.app._db, replica.objects, utc_now).sweep("p")
+    assert await site.size() == len(images[codes.index([0])])
     kept = [await site.replicas[0].has_bytes(site.project, image) for image in images]
     assert kept == [code == [0] for code in codes]
+
+
+async def test_room_comes_back_with_files_that_nothing_needs(site: Site) -> None:
+    await site.limit(bytes=2 * SIZE)
+    replica = site.replicas[0]
+    assert await site.upload(FILES[:2]) == [0, 0]
+    await Sweeper(replica.app._db, replica.objects, lambda: utc_now() + 2 * UNUSED_AGE).sweep("p")
+    assert await site.size() == 0
+    assert await site.upload(FILES[1:3]) == [0, 0]
+    assert await site.size() == 2 * SIZE
 
 
 async def test_nothing_is_sent_that_does_not_fit(site: Site) -> None:

@@ -6,7 +6,7 @@ may change under us. A crash anywhere leaves a state from which the same call go
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -262,18 +262,13 @@ class Uploads:
                 return await projects.find(tx, project.id)
             there = await blobs.known(tx, project.uid, [blob.digest for blob in taken])
             if late := room.refused(current, limits, [blob for blob in taken if blob.digest not in there]):
-                await self._take_back(tx, current, late)
+                # Removed here, they would be missed by whoever has brought the same ones and records them next.
+                await blobs.refuse(tx, project.uid, [blob for blob in taken if blob.digest in late], self._clock())
                 outcomes |= late
             taken, contents = _kept(outcomes), {digest: rows[digest] for digest in rows if digest not in late}
             if taken:
                 await blobs.keep(tx, project.uid, taken, self._clock(), contents)
             return current
-
-    async def _take_back(self, tx: Transaction, project: Project, digests: Collection[str]) -> None:
-        """Remove bytes that no row is to name; whoever brings the same ones now finds out, and brings them again."""
-        await projects.count_sweep(tx, project)
-        for digest in digests:
-            await self._objects.delete(blob_key(project.uid, digest))
 
     @asynccontextmanager
     async def _locked(self, project: Project) -> AsyncIterator[tuple[Transaction, Project]]:

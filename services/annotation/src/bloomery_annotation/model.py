@@ -17,7 +17,7 @@ class Project:
     """A body of images with one list of labels.
 
     `revision` counts the changes of its own fields, `sweeps` how often blobs that nothing needs were collected, and
-    `size_bytes` those of all its blobs.
+    `size_bytes` those of its blobs.
     """
 
     id: str

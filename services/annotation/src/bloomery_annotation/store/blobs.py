@@ -69,11 +69,12 @@ async def unused(tx: Transaction, project_uid: str, after: str, before: datetime
 
 
 async def mark_going(tx: Transaction, project_uid: str, digests: Collection[str], before: datetime) -> None:
-    """Let those of `digests` that are still unused count as missing."""
+    """Let those of `digests` that are still unused count as missing, in a locked project."""
     used = sa.exists().where(ASSETS.c.project_uid == _B.project_uid, ASSETS.c.digest == _B.digest)
     for part in _parts(digests):
-        where = (_B.project_uid == project_uid, _B.digest.in_(part), _B.use_time < before, ~used)
-        await tx.execute(sa.update(BLOBS).where(*where).values(going=True))
+        where = (_B.project_uid == project_uid, _B.digest.in_(part), _B.use_time < before, ~used, _B.going.is_(False))
+        marked = await tx.execute(sa.update(BLOBS).where(*where).values(going=True).returning(_B.size_bytes))
+        await projects.count_bytes(tx, project_uid, -sum(marked.scalars()))
 
 
 async def going(tx: Transaction, project_uid: str, after: str, size: int) -> list[Blob]:
@@ -89,12 +90,9 @@ async def going_of(tx: Transaction, project_uid: str, digests: Collection[str]) 
 
 
 async def drop(tx: Transaction, project_uid: str, digests: Collection[str]) -> None:
-    """Forget blobs of a locked project that are gone, and those of their bytes that lie here."""
-    gone = (_B.project_uid == project_uid, _B.digest.in_(digests))
-    size = await tx.scalar(sa.select(sa.func.coalesce(sa.func.sum(_B.size_bytes), 0)).where(*gone))
-    await projects.count_bytes(tx, project_uid, -int(size or 0))
+    """Forget blobs that were being collected and are gone, and those of their bytes that lie here."""
     await tx.execute(sa.delete(BLOB_CONTENTS).where(_C.project_uid == project_uid, _C.digest.in_(digests)))
-    await tx.execute(sa.delete(BLOBS).where(*gone))
+    await tx.execute(sa.delete(BLOBS).where(_B.project_uid == project_uid, _B.digest.in_(digests)))
 
 
 async def contents(tx: Transaction, project_uid: str, digests: Collection[str]) -> dict[str, bytes]:
@@ -115,6 +113,11 @@ async def keep(
     await insert_missing(tx, BLOB_CONTENTS, rows)
     where = (_B.project_uid == project_uid, _B.digest.in_([blob.digest for blob in blobs]))
     await tx.execute(sa.update(BLOBS).where(*where).values(use_time=now))
+
+
+async def refuse(tx: Transaction, project_uid: str, blobs: Sequence[Blob], now: datetime) -> None:
+    """Record blobs that a locked project lacks and may not have, so that their bytes are collected."""
+    await insert_missing(tx, BLOBS, [_row(project_uid, blob, now) | {"going": True} for blob in blobs])
 
 
 def _row(project_uid: str, blob: Blob, now: datetime) -> dict[str, object]:

@@ -88,7 +88,8 @@ async def count_bytes(tx: Transaction, project_uid: str, delta: int) -> None:
 
 async def recount_bytes(tx: Transaction, project: Project) -> None:
     """Count the bytes of a locked project's blobs anew: an older version of this service does not count."""
-    total = sa.select(sa.func.coalesce(sa.func.sum(BLOBS.c.size_bytes), 0)).where(BLOBS.c.project_uid == project.uid)
+    total = sa.select(sa.func.coalesce(sa.func.sum(BLOBS.c.size_bytes), 0))
+    total = total.where(BLOBS.c.project_uid == project.uid, BLOBS.c.going.is_(False))
     counted = sa.cast(total.scalar_subquery(), sa.BigInteger)
     await tx.execute(sa.update(PROJECTS).where(_P.uid == project.uid).values(size_bytes=counted))
 

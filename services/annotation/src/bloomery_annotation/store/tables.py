@@ -38,7 +38,7 @@ PROJECTS = sa.Table(
     _required("asset_count", sa.BigInteger),
     # Rises whenever blobs are collected, so that an upload at the same time finds out.
     _required("sweeps", sa.BigInteger, server_default="0"),
-    # Of all its blobs, each content once.
+    # Of its blobs, each content once, without those that are being collected.
     _required("size_bytes", sa.BigInteger, server_default="0"),
 )
 

@@ -43,7 +43,7 @@ class AuditEntry(message.Message):
     subject: builtins.str
     """Who called. Empty where no good credentials came."""
     authentication: builtins.str
-    """What showed who it is: `owner` for the owner's token, `token:ID` for an API token, `oidc:ISSUER` for a token of an identity provider. Empty where no good credentials came."""
+    """What showed who it is: `owner` for the owner's token, `token:ID` for an API token, `oidc` for a token of the identity provider. Empty where no good credentials came."""
     method: builtins.str
     """What was called, such as `/bloomery.training.v1.JobService/CreateJob`."""
     resource: builtins.str

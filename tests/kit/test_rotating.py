@@ -18,7 +18,7 @@ from bloomery_kit.clients import channel, neighbour
 from bloomery_kit.credentials import owner_tokens
 from bloomery_kit.errors import Internal
 from bloomery_kit.objects import S3ObjectStore
-from bloomery_kit.rotating import RELOADS, Rotating, lines, look_at_all, rotating
+from bloomery_kit.rotating import RELOADS, Rotating, authorities, lines, look_at_all, rotating
 from bloomery_kit.server import ServiceHost, options_from
 from bloomery_kit.settings import FolderStoreSettings, S3StoreSettings, ServiceSettings
 from real_parts.minio import MinioServer
@@ -197,6 +197,32 @@ def test_a_file_that_holds_nothing_is_told_at_the_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.real_server("minio")
+def test_what_bundles_say_of_authorities_beside_them_is_passed_over(tmp_path: Path) -> None:
+    authority = Authority.new(tmp_path, "authority").certificate
+    bundle = "# Főtanúsítvány\n".encode() + authority
+    assert authorities(bundle) == bundle
+    for nothing in (b"", b"none", "é".encode(), authority[:-20]):
+        with pytest.raises(ValueError, match="no certificate"):
+            authorities(nothing)
+
+
+def test_a_file_that_could_not_be_read_for_once_is_read_at_the_next_look(tmp_path: Path) -> None:
+    trouble = [OSError("for once")]
+
+    def read(content: bytes) -> bytes:
+        if content == b"new" and trouble:
+            raise trouble.pop()
+        return content
+
+    (tmp_path / "file").write_bytes(b"old")
+    followed = Rotating("test", read, tmp_path / "file")
+    (tmp_path / "file").write_bytes(b"new")
+    with pytest.raises(OSError, match="for once"):
+        followed.look()
+    followed.look()
+    assert followed() == b"new"
+
+
 async def test_keys_of_the_object_store_are_exchanged(minio: MinioServer, bucket: str, tmp_path: Path) -> None:
     admin = MinioAdmin(
         endpoint=minio.endpoint, credentials=StaticProvider(minio.access_key, minio.secret_key), secure=False

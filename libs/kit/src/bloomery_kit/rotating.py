@@ -5,7 +5,6 @@ Every server looks at all files of its process. A file that cannot be used is re
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
@@ -65,7 +64,6 @@ class Rotating(Generic[T]):
             # One may have been read before, the other after all were exchanged: the next look sees both.
             if seen == self._seen or seen != self._see():
                 return
-            self._seen = seen
             try:
                 if isinstance(seen, str):
                     self._tell("refused", seen)
@@ -74,6 +72,8 @@ class Rotating(Generic[T]):
                     self._tell("loaded", "")
             except ValueError as error:
                 self._tell("refused", str(error))
+            # Not where reading met trouble of another kind: the next look tries again.
+            self._seen = seen
 
     def _see(self) -> Sequence[bytes] | str:
         """What is in the files, or why that cannot be told."""
@@ -121,8 +121,7 @@ def lines(content: bytes) -> tuple[str, ...]:
 def authorities(content: bytes) -> bytes:
     """PEM certificates of authorities. Raise ValueError where they are none."""
     try:
-        ssl.create_default_context(cadata=content.decode())
-    except ssl.SSLError as error:
+        note_authorities(content)
+    except ValueError as error:
         raise ValueError("there is no certificate in the file") from error
-    note_authorities(content)
     return content

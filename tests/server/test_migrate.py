@@ -387,6 +387,11 @@ async def test_no_folder_is_said_to_be_none(tmp_path: Path, settings: MigrationS
     assert not any(tmp_path.iterdir())  # noqa: ASYNC240
 
 
+async def test_what_was_never_moved_cannot_be_compared(source: Source, settings: MigrationSettings) -> None:
+    error = await refused(source.folder, settings, verify_only=True)
+    assert (error.reason, "nothing was moved" in error.message) == ("CANNOT_MIGRATE", True)
+
+
 async def test_an_installation_with_something_in_it_is_left_alone(
     source: Source, settings: MigrationSettings, tmp_path: Path
 ) -> None:

@@ -48,8 +48,8 @@ async def run(root: Path, settings: MigrationSettings, wish: Wish, *, tell: Call
                 report.state = "COMPLETE"
                 report.notes.append(f"this folder was moved here at {begun.end_time:%Y-%m-%d %H:%M:%S} UTC already")
                 return report
-            if begun is None and not wish.verify_only:
-                _check_empty(await target.filled())
+            if begun is None:
+                _check_not_begun(await target.filled(), wish)
             await migration.look(deep=wish.dry_run or wish.verify_only)
             if not wish.dry_run:
                 await _carry_out(migration, begun, wish)
@@ -79,7 +79,13 @@ def _check_owner(begun: Run | None, folder: Folder) -> None:
         )
 
 
-def _check_empty(filled: list[str]) -> None:
+def _check_not_begun(filled: list[str], wish: Wish) -> None:
+    if wish.verify_only:
+        raise FailedPrecondition(
+            "nothing was moved into this database yet",
+            reason="CANNOT_MIGRATE",
+            hint="check BLOOMERY_DATABASE_URL, or move the folder first: the same command without --verify-only",
+        )
     if filled:
         raise FailedPrecondition(
             f"the installation is not empty: there are rows in {', '.join(filled[:_NAMED])}",

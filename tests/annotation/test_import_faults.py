@@ -138,11 +138,11 @@ async def test_an_import_that_goes_on_in_a_version_that_reads_otherwise_misses_n
         planned.append(await plan(parser))
         return planned[0] if len(planned) > 1 else replace(planned[0], images=list(planned[0].images)[1:])
 
-    async def fail_once(tx: Any, project: Any, pairs: Any, now: Any) -> Any:
+    async def fail_once(tx: Any, project: Any, pairs: Any, now: Any, most: Any) -> Any:
         saved.extend(draft.display_name for draft, _ in pairs)
         if len(saved) == 2:
             raise Unavailable("DATABASE_UNAVAILABLE", "away")
-        return await save(tx, project, pairs, now)
+        return await save(tx, project, pairs, now, most)
 
     monkeypatch.setattr(Parser, "plan", leave_the_first_out_once)
     monkeypatch.setattr(assets, "ensure", fail_once)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import shutil
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -76,6 +77,8 @@ def measured(
         _ask(triton, prometheus)
         _await(prometheus, "minio_cluster_capacity_usable_total_bytes")
         yield prometheus
+    # Other tests look at what is left in there.
+    shutil.rmtree(triton.repository / "measured")
 
 
 def _await(prometheus: PrometheusServer, expression: str) -> None:

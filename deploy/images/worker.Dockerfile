@@ -8,7 +8,7 @@ ENV UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1
 
 # What others wrote is most of it, and is built and carried anew only where this list is another one.
 FROM uv AS list
-ARG RECIPES="bloomery-recipe-yolo bloomery-recipe-onnx"
+ARG RECIPES="bloomery-recipe-yolo bloomery-recipe-onnx bloomery-recipe-timm bloomery-recipe-detr"
 WORKDIR /source
 COPY . .
 RUN set -- ${RECIPES} \
@@ -22,7 +22,7 @@ RUN --mount=type=bind,from=uv,source=/usr/local/bin/uv,target=/usr/local/bin/uv 
  && uv pip install --quiet --no-deps --require-hashes --python /opt/bloomery --requirements /opt/bloomery-list/requirements.txt
 
 FROM uv AS own
-ARG RECIPES="bloomery-recipe-yolo bloomery-recipe-onnx"
+ARG RECIPES="bloomery-recipe-yolo bloomery-recipe-onnx bloomery-recipe-timm bloomery-recipe-detr"
 WORKDIR /source
 COPY . .
 RUN set -- ${RECIPES} \

@@ -1,0 +1,1 @@
+"""Augmentation policies: which random changes images are trained with, and what becomes of their shapes."""

@@ -1,0 +1,1 @@
+"""Recipes that train detectors of the DETR family."""

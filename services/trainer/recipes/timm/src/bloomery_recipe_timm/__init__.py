@@ -1,0 +1,1 @@
+"""Recipes that train classifiers of timm."""

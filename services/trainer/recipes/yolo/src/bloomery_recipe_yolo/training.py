@@ -140,6 +140,8 @@ def _arguments(context: Context, base: Base, data: Path) -> dict[str, object]:
         "model": base.model,
         "data": str(data),
         "imgsz": image_size(context.parameters)[0],
+        # Without a list, the library blurs and greys some images as soon as Albumentations is installed.
+        "augmentations": [],
         "device": machine.device().removeprefix("cuda:"),
         "project": str(context.work_dir),
         "name": "run",

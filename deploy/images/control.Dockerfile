@@ -28,8 +28,9 @@ RUN uv export --quiet --locked --no-dev --package bloomery-server --format cyclo
  && uv pip install --quiet --no-deps --python /opt/bloomery --prefix /own --requirements /tmp/own.txt
 # The recipes of both worker images; no code of theirs comes along.
 RUN mkdir /recipes \
- && uv pip install --quiet --no-deps --python /opt/bloomery --target /recipes/worker-permissive services/trainer/worker services/trainer/recipes/onnx \
- && uv pip install --quiet --no-deps --python /opt/bloomery --target /recipes/worker services/trainer/worker services/trainer/recipes/onnx services/trainer/recipes/yolo
+ && cd services/trainer && permissive="worker recipes/onnx recipes/timm recipes/detr" \
+ && uv pip install --quiet --no-deps --python /opt/bloomery --target /recipes/worker-permissive $(printf ' ./%s' ${permissive}) \
+ && uv pip install --quiet --no-deps --python /opt/bloomery --target /recipes/worker $(printf ' ./%s' ${permissive} recipes/yolo)
 
 FROM locked AS recipes
 COPY --from=own /own /opt/bloomery

@@ -35,3 +35,19 @@ def test_a_change_of_our_code_leaves_the_layer_of_others_as_it_is(image: Path) -
         "COPY --from=list /list /opt/bloomery-list"
     ]
     assert last_stage(image).startswith("locked\n")
+
+
+def test_control_knows_the_recipes_of_both_worker_images() -> None:
+    folder = IMAGES[0].parent
+    recipes = re.compile(r"\bbloomery-recipe-(\w+)|\brecipes/(\w+)")
+
+    def found(text: str) -> set[str]:
+        return {one or other for one, other in recipes.findall(text)}
+
+    control = (folder / "control.Dockerfile").read_text()
+    (permissive,) = re.findall(r'permissive="(.*?)"', control)
+    (everything,) = re.findall(r"--target /recipes/worker (.*)$", control, re.MULTILINE)
+    (worker,) = set(re.findall(r'^ARG RECIPES="(.*)"$', (folder / "worker.Dockerfile").read_text(), re.MULTILINE))
+    (without,) = re.findall(r'"RECIPES=(.*?)"', (folder / "build").read_text())
+    assert found(permissive) == found(without)
+    assert found(permissive) | found(everything) == found(worker)

@@ -1,6 +1,7 @@
 """Credentials in files that are exchanged while servers and clients run."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ def counted(kind: str, outcome: str) -> float:
     return float(RELOADS.labels(kind, outcome)._value.get())
 
 
-def settings(folder: Path, **files: Path) -> ServiceSettings:
+def settings(folder: Path, **files: Path | SecretStr) -> ServiceSettings:
     store = FolderStoreSettings(root=folder, base_url="", signing_key=SecretStr(""))
     return ServiceSettings(database_url="", object_store=store, bind="127.0.0.1", port=0, **files)  # type: ignore[arg-type]
 
@@ -113,6 +114,29 @@ async def test_authority_and_certificate_are_exchanged_under_a_watch(tmp_path: P
                 await method(distrustful, "Open")(StringValue(value="x"), timeout=10)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         watching.cancel()
+
+
+async def test_two_servers_of_a_process_share_a_certificate_and_its_exchange(tmp_path: Path) -> None:
+    authority = Authority.new(tmp_path, "authority")
+    before, after = authority.issue(HOST), authority.issue(HOST, "DNS:after")
+    mounted = Mounted(tmp_path / "tls", key=before[0], crt=before[1])
+    about = settings(tmp_path, token=SecretStr("secret"), tls_certificate=mounted["crt"], tls_key=mounted["key"])
+    options = options_from(about)
+    hosts = [ServiceHost(options, authenticator=OwnerToken(owner_tokens(about))) for _ in range(2)]
+    ports = []
+    for host in hosts:
+        host.add(register, EchoServicer(), SERVICE)
+        ports.append(await host.start())
+    try:
+        for pair in (before, after):
+            mounted.exchange(key=pair[0], crt=pair[1])
+            await look_at_all()
+            for port in ports:
+                shown = await asyncio.to_thread(ssl.get_server_certificate, ("localhost", port))
+                assert shown.strip() == pair[1].decode().strip()
+    finally:
+        for host in hosts:
+            await host.stop()
 
 
 @pytest.mark.parametrize("broken", ["key of another", "no certificate", "gone"])

@@ -41,12 +41,15 @@ _log = logging.getLogger("bloomery.server")
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """How a server listens and when it gives up; all times in seconds."""
+    """How a server listens and when it gives up; all times in seconds.
+
+    `credentials` makes what a server speaks TLS with: one of its own for each.
+    """
 
     bind: str = "127.0.0.1"
     port: int = 0
     health_port: int | None = None
-    credentials: grpc.ServerCredentials | None = None
+    credentials: Callable[[], grpc.ServerCredentials] | None = None
     reflection: bool = False
     max_message_bytes: int = DEFAULT_MESSAGE_BYTES
     limits: Limits = field(default_factory=Limits)
@@ -166,10 +169,12 @@ class ServiceHost:
         if self.options.reflection:
             reflection.serve(self._server, (*self._services, health.SERVICE_NAME))
 
-    def _listen(self, server: grpc.aio.Server, port: int, credentials: grpc.ServerCredentials | None) -> int:
+    def _listen(
+        self, server: grpc.aio.Server, port: int, credentials: Callable[[], grpc.ServerCredentials] | None
+    ) -> int:
         address = f"{self.options.bind}:{port}"
         try:
-            bound = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+            bound = server.add_secure_port(address, credentials()) if credentials else server.add_insecure_port(address)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}") from error
         return bound
@@ -272,7 +277,7 @@ async def _unless(cut: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
             await pending
 
 
-def _tls(certificate: Path, key: Path) -> grpc.ServerCredentials:
+def _tls(certificate: Path, key: Path) -> Callable[[], grpc.ServerCredentials]:
     def read(key_content: bytes, chain: bytes) -> grpc.ServerCertificateConfiguration:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
@@ -282,10 +287,14 @@ def _tls(certificate: Path, key: Path) -> grpc.ServerCredentials:
         return grpc.ssl_server_certificate_configuration([(key_content, chain)])
 
     served = rotating("certificate", read, key, certificate)
-    first, changed = served.follow()
-    # Asked at every handshake, so that one that was exchanged needs no restart. To be told the same again would make
-    # gRPC prepare all handshakes anew, which those under way do not survive.
-    return grpc.dynamic_ssl_server_credentials(first, changed)  # type: ignore[arg-type]
+
+    def credentials() -> grpc.ServerCredentials:
+        first, changed = served.follow()
+        # Asked at every handshake, so that one that was exchanged needs no restart. To be told the same again would
+        # make gRPC prepare all handshakes anew, which those under way do not survive.
+        return grpc.dynamic_ssl_server_credentials(first, changed)  # type: ignore[arg-type]
+
+    return credentials
 
 
 def _channel_options(options: ServerOptions) -> list[tuple[str, int]]:

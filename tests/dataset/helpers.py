@@ -33,6 +33,7 @@ from bloomery_dataset.build import Sources
 from bloomery_dataset.builder import Builder
 from bloomery_dataset.housekeeping import Housekeeper
 from bloomery_dataset.settings import DatasetSettings
+from bloomery_dataset.shards import ShardCache
 from bloomery_dataset.store.tables import LEASES
 from bloomery_kit.auth import OwnerToken, service_token
 from bloomery_kit.clients import channel
@@ -176,7 +177,8 @@ async def building(
     scratch.mkdir()
     async with channel(annotation_target, token=service_token(TOKEN)) as owner:
         stub: AnnotationServiceAsyncStub = AnnotationServiceStub(owner)
-        sources = Sources(Annotations(stub, sleep=_briefly), objects or store_at(folder / "blobs"))
+        store = objects or store_at(folder / "blobs")
+        sources = Sources(Annotations(stub, sleep=_briefly), store, ShardCache(store, scratch, limit=0))
         yield Builder(db, sources, changed=Notifier(), folder=scratch, lease=lease)
     await db.close()
 

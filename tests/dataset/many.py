@@ -7,8 +7,9 @@ from itertools import islice
 from pathlib import Path
 
 from bloomery_dataset.annotations import Annotations
-from bloomery_dataset.build import BuildRun, Progress, Sources
+from bloomery_dataset.build import BuildRun, Progress
 from bloomery_dataset.model import Image, Label, Method, Plan, Product, Spec, SplitPolicy, State, Task, Version
+from bloomery_dataset.origins import OfProject
 from bloomery_kit.times import utc_now
 from bloomery_vision.geometry import Box, Shape
 from tests.dataset.helpers import store_at
@@ -71,7 +72,7 @@ async def build(count: int, folder: Path, policy: SplitPolicy = RATIO) -> Produc
         sequence=1,
     )
     plan = Plan(1, tuple(Label(label, label) for label in LABELS))
-    sources = Sources(ManyImages(count), store_at(folder / "blobs"))
     scratch = folder / "scratch"
     scratch.mkdir()
-    return await BuildRun(version, plan, sources=sources, folder=scratch, progress=Progress()).run()
+    origin, store = OfProject(ManyImages(count), "cells"), store_at(folder / "blobs")
+    return await BuildRun(version, plan, origin, objects=store, folder=scratch, progress=Progress()).run()

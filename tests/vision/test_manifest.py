@@ -169,8 +169,8 @@ def test_a_damaged_index_is_refused(data: bytes) -> None:
 
 
 def test_an_index_of_a_newer_version_says_so() -> None:
-    with pytest.raises(NewerManifestError, match="format 3"):
-        ManifestIndex.from_json(b'{"format": 3, "parts": []}')
+    with pytest.raises(NewerManifestError, match="format 4"):
+        ManifestIndex.from_json(b'{"format": 4, "parts": []}')
 
 
 def test_a_damaged_shard_is_refused() -> None:

@@ -5,21 +5,23 @@ rows and not over Parquet's bytes, so another writer, compression or shard size 
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bloomery_vision.geometry import Shape
+from bloomery_vision.geometry import Box, Shape
 from bloomery_vision.manifest_shapes import FIRST_SHAPE_TYPE, SHAPE_TYPE, from_column, to_record
 
 FORMAT = 2
 """What is written. Format 1, which is read too, has neither `SOURCE_FIELDS` nor what classes were called elsewhere."""
+CROPS_FORMAT = 3
+"""What is written of crops: the same, and with each image what it was cut out of."""
 SOURCE_FIELDS = ("original_name", "source_name", "source_id")
 ROW_GROUP = 1000
 """Images of a row group at most; fewer where they have many shapes."""
@@ -44,6 +46,15 @@ _SCHEMA = pa.schema(
         *(pa.field(name, pa.string(), nullable=False) for name in SOURCE_FIELDS),
     ]
 )
+_CROP_TYPE = pa.struct(
+    [
+        pa.field("source_digest", pa.string(), nullable=False),
+        pa.field("region", pa.list_(pa.float64()), nullable=False),
+        pa.field("box", pa.list_(pa.float64()), nullable=False),
+        pa.field("label", pa.string(), nullable=False),
+    ]
+)
+_CROPS_SCHEMA = _SCHEMA.append(pa.field("crop", _CROP_TYPE, nullable=False))
 _FIRST_SCHEMA = pa.schema([*_COLUMNS, pa.field("shapes", pa.list_(FIRST_SHAPE_TYPE), nullable=False)])
 
 
@@ -53,6 +64,23 @@ class ManifestError(ValueError):
 
 class NewerManifestError(ManifestError):
     """An index in a format that only newer versions of this package know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """What an image was cut out of, in pixels of that one.
+
+    Attributes:
+        source_digest: "sha256:..." of the bytes of the image that it was cut out of.
+        region: What was cut out, in whole pixels.
+        box: What it is about, as it was annotated.
+        label: What that was labelled as, before classes were mapped.
+    """
+
+    source_digest: str
+    region: Box
+    box: Box
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +102,7 @@ class ManifestRow:
         original_name: What it was called where it came from; "" in format 1, as the two that follow.
         source_name: What its label file calls it, "" where none does.
         source_id: Its id in that file, "" for none.
+        crop: What it was cut out of, of which the names and ids are then; None for a whole image.
     """
 
     asset: str
@@ -90,6 +119,7 @@ class ManifestRow:
     original_name: str = ""
     source_name: str = ""
     source_id: str = ""
+    crop: Crop | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +145,7 @@ class ManifestIndex:
         shards: In the order of the rows.
         class_ids: What COCO files call the classes, one a class, "" for none; empty where there are none at all.
         supercategories: The groups of the classes, in the same way.
+        crops: Whether the images are crops.
     """
 
     content_hash: str
@@ -125,18 +156,23 @@ class ManifestIndex:
     shards: tuple[ManifestShard, ...]
     class_ids: tuple[str, ...] = ()
     supercategories: tuple[str, ...] = ()
+    crops: bool = False
 
     def to_json(self) -> bytes:
         """The index file."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False).encode()
+        fields = asdict(self)
+        written = CROPS_FORMAT if fields.pop("crops") else FORMAT
+        return json.dumps({"format": written, **fields}, indent=1, ensure_ascii=False).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
         """Read an index file. Raises ManifestError for a damaged one, NewerManifestError for a newer format."""
         try:
             fields = json.loads(data)
-            if (found := fields.pop("format")) not in (1, FORMAT):
-                raise NewerManifestError(f"a newer version wrote it in format {found}; this one reads up to {FORMAT}")
+            if (found := fields.pop("format")) not in (1, FORMAT, CROPS_FORMAT):
+                message = f"a newer version wrote it in format {found}; this one reads up to {CROPS_FORMAT}"
+                raise NewerManifestError(message)
+            fields["crops"] = found == CROPS_FORMAT
             fields |= {name: tuple(fields.get(name, ())) for name in ("classes", "class_ids", "supercategories")}
             fields["shards"] = tuple(ManifestShard(**shard) for shard in fields["shards"])
             return cls(**fields)
@@ -147,14 +183,16 @@ class ManifestIndex:
 class ShardWriter:
     """Writes one shard, row group by row group, so that memory does not grow with it. Close it, or use `with`.
 
-    Shapes are written with the numbers of their classes; a label outside `classes` is a KeyError.
+    Shapes are written with the numbers of their classes; a label outside `classes` is a KeyError. With `crops` every
+    row is one.
     """
 
-    def __init__(self, sink: Path | pa.NativeFile, classes: Sequence[str]) -> None:
+    def __init__(self, sink: Path | pa.NativeFile, classes: Sequence[str], *, crops: bool = False) -> None:
         self._numbers = {name: number for number, name in enumerate(classes)}
         self._file = pa.OSFile(str(sink), "wb") if isinstance(sink, Path) else None
         self._sink: pa.NativeFile = self._file or sink
-        self._writer = pq.ParquetWriter(self._sink, _SCHEMA, compression="zstd")
+        self._schema = _CROPS_SCHEMA if crops else _SCHEMA
+        self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd")
         self._pending: list[dict[str, object]] = []
         self._shapes = 0
         self.rows = 0
@@ -171,6 +209,8 @@ class ShardWriter:
         """Append one image."""
         columns: dict[str, object] = {name: getattr(row, name) for name in _SCHEMA.names}
         columns["shapes"] = [to_record(shape, self._numbers[shape.label]) for shape in row.shapes]
+        if row.crop:
+            columns["crop"] = crop_record(row.crop)
         self._pending.append(columns)
         self._shapes += len(row.shapes)
         self.rows += 1
@@ -186,7 +226,7 @@ class ShardWriter:
 
     def _flush(self) -> None:
         if self._pending:
-            self._writer.write_table(pa.Table.from_pylist(self._pending, schema=_SCHEMA))
+            self._writer.write_table(pa.Table.from_pylist(self._pending, schema=self._schema))
             self._pending, self._shapes, self.size = [], 0, self._sink.tell()
 
 
@@ -211,7 +251,7 @@ class ShardReader:
             self._file = pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source)
         except pa.ArrowInvalid as error:
             raise ManifestError(f"the shard is damaged: {error}") from error
-        if not any(map(self._file.schema_arrow.equals, (_SCHEMA, _FIRST_SCHEMA))):
+        if not any(map(self._file.schema_arrow.equals, (_SCHEMA, _FIRST_SCHEMA, _CROPS_SCHEMA))):
             self.close()
             raise ManifestError("the shard's columns are not those of this format")
 
@@ -284,7 +324,19 @@ class ShardReader:
             own = from_column(table.column("shapes").combine_chunks(), self._classes)
             table = table.drop_columns("shapes")
         for columns, shapes in zip(table.to_pylist(), own, strict=False):
-            yield ManifestRow(shapes=shapes, **columns)
+            yield ManifestRow(shapes=shapes, crop=_crop(columns.pop("crop", None)), **columns)
+
+
+def crop_record(crop: Crop) -> dict[str, object]:
+    """What a crop was cut out of, as plain values."""
+    region, box = ([float(value) for value in astuple(each)] for each in (crop.region, crop.box))
+    return {"source_digest": crop.source_digest, "region": region, "box": box, "label": crop.label}
+
+
+def _crop(record: Mapping[str, Any] | None) -> Crop | None:
+    if record is None:
+        return None
+    return Crop(record["source_digest"], Box(*record["region"]), Box(*record["box"]), record["label"])
 
 
 def read_shard(source: Path | bytes, classes: Sequence[str]) -> Iterator[ManifestRow]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 
-from bloomery_vision.manifest import SOURCE_FIELDS, ManifestRow
+from bloomery_vision.manifest import SOURCE_FIELDS, ManifestRow, crop_record
 from bloomery_vision.manifest_shapes import to_record
 
 _FORMAT = 1
@@ -29,7 +29,8 @@ class ContentHash:
         """Count the next row."""
         shapes = [to_record(shape, shape.label) for shape in row.shapes]
         place = [row.file_name, row.digest, row.width, row.height, row.split, row.group]
-        source = {name: value for name in SOURCE_FIELDS if (value := getattr(row, name))}
+        source: dict[str, object] = {name: value for name in SOURCE_FIELDS if (value := getattr(row, name))}
+        source |= {"crop": crop_record(row.crop)} if row.crop else {}
         self._digest.update(b"\n" + _canonical([*place, shapes, *([source] if source else [])]))
 
     def value(self) -> str:

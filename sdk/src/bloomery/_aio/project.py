@@ -21,7 +21,9 @@ from bloomery._folders import look, refuse_untold, unpacked
 from bloomery._foreign import Decoder, Layout, Scale, parameters_of
 from bloomery._jobs import import_job
 from bloomery._labels import asset_filter, by_label_id
+from bloomery._names import DATASET_VERSION
 from bloomery._quotas import Limit, Quota, get_quota, set_quota
+from bloomery._resolve import Resolver
 from bloomery._results import Contents, Progress, Validation, unseen
 from bloomery._suggestions import delete_suggestions, find_sets
 from bloomery._upload import upload_folder
@@ -343,6 +345,54 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
             include_empty=kind != TASK_TYPE_CLASSIFY if include_empty is None else include_empty,
             include_unannotated=include_unannotated,
         )
+        return await self._build(id, spec)
+
+    async def build_crops(
+        self,
+        id: str,
+        *,
+        source: str = "",
+        margin: float = 0.0,
+        smallest_side: int = 0,
+        square: bool = False,
+        split: str = "",
+        seed: int = 0,
+        class_mapping: Mapping[str, str] | None = None,
+    ) -> AsyncDatasetVersion:
+        """Start building a version to classify, of one image for each box, and return it, BUILDING.
+
+        All that is cut out of one image is in one part.
+
+        Args:
+            id: such as "cells-crops".
+            source: a version for detection or segmentation whose boxes are cut out, such as "cells-v@1", and whose
+                split is kept; the project's images by default.
+            margin: what is added to a box on each side, as a share of its width and height; 0 to 10.
+            smallest_side: pixels; crops of which a side is shorter are left out. 0 for 10.
+            square: make the shorter side as long as the longer one.
+            split: of the project's images, as for `build_dataset`; "80/10/10" by default.
+            seed: of the drawing of that split.
+            class_mapping: from label, or class of `source`, to the name of its class, "" to leave it out. What it does
+                not name keeps its own name.
+
+        Raises:
+            InvalidArgument: lists everything that cannot be.
+            NotFound: `source` or a label of the mapping does not exist.
+            FailedPrecondition: `source` is not READY.
+        """
+        found = await Resolver(self._session, self.name).find(DATASET_VERSION, source) if source else ""
+        mapping = class_mapping or {}
+        spec = dataset.DatasetSpec(
+            source=found or self.name,
+            task=TASK_TYPE_CLASSIFY,
+            split=split_policy(split or "80/10/10", seed) if split or seed or not found else None,
+            class_mapping=mapping if found else await by_label_id(self._session, self.name, mapping),
+            keep_unmapped=True,
+            crops=dataset.CropSpec(margin=margin, smallest_side=smallest_side, square=square),
+        )
+        return await self._build(id, spec)
+
+    async def _build(self, id: str, spec: dataset.DatasetSpec) -> AsyncDatasetVersion:
         request = dataset.CreateDatasetVersionRequest(
             parent=f"{self.name}/datasets/{id}",
             dataset_version=dataset.DatasetVersion(spec=spec),

@@ -33,3 +33,4 @@ class Project(Handle[annotation.Project], ProjectFields):
     problems = iterating(AsyncProject.problems)
     datasets = listing(AsyncProject.datasets, Dataset)
     build_dataset = wrapping(AsyncProject.build_dataset, DatasetVersion)
+    build_crops = wrapping(AsyncProject.build_crops, DatasetVersion)

@@ -17,6 +17,7 @@ from bloomery.cli.lineage import show_dataset
 
 if TYPE_CHECKING:
     from bloomery import DatasetVersion
+    from bloomery.dataset.v1 import CropSpec
 
 _MOST_CLASSES = 20
 
@@ -82,6 +83,63 @@ def build(
             include_empty=include_empty,
             include_unannotated=include_unannotated,
             unassigned=unassigned.value if unassigned else None,
+        )
+        version.wait(progress=tell)
+    _show(version, output)
+
+
+@app.command(epilog="Example: bloomery dataset crops cells-crops --from cells-v@1 --margin 0.1 --square")
+def crops(
+    dataset: Annotated[str, typer.Argument(help="Id; made where it does not exist.")],
+    project: ProjectOption = None,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="DATASET@VERSION",
+            help="Version whose boxes are cut out, with its split; the project's images by default.",
+            show_default=False,
+        ),
+    ] = "",
+    margin: Annotated[
+        float, typer.Option(min=0, max=10, help="Added to a box on each side, as a share of its width and height.")
+    ] = 0.0,
+    smallest_side: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Pixels; crops of which a side is shorter are left out.")
+    ] = 10,
+    square: Annotated[bool, typer.Option("--square", help="Make the shorter side as long as the longer one.")] = False,
+    split: Annotated[
+        str,
+        typer.Option(
+            help="Without --from: percents of train/val/test, or official; 80/10/10 by default. All crops of an image "
+            "are in one part.",
+            show_default=False,
+        ),
+    ] = "",
+    seed: Annotated[
+        int,
+        typer.Option(min=-(2**63), max=2**63 - 1, help="The same seed, images and labels give the same split."),
+    ] = 0,
+    class_map: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL=CLASS", help="Class of a label, empty to leave it out; other labels keep their names."
+        ),
+    ] = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Build a version for classification of one image for each box, and wait until it is ready."""
+    mapping = pairs(class_map or [], "--class-map")
+    with connect(project) as client, steps() as tell:
+        version = client.project(project).build_crops(
+            dataset,
+            source=source,
+            margin=margin,
+            smallest_side=smallest_side,
+            square=square,
+            split=split,
+            seed=seed,
+            class_mapping=mapping,
         )
         version.wait(progress=tell)
     _show(version, output)
@@ -160,7 +218,11 @@ def delete(
 
 def _show(version: "DatasetVersion", output: Output) -> None:
     proto, statistics = version.proto, version.statistics
+    crops = proto.spec.HasField("crops")
     kept_images = sum(part.image_count for part in statistics.splits)
+    if crops:
+        kept_images = statistics.source_image_count - sum(statistics.skipped_images.values())
+    whose = "the version's" if "/datasets/" in proto.spec.source else "the project's"
     kept_shapes = sum(sum(part.shapes.values()) + part.crowd_count for part in statistics.splits)
     rows = {
         "name": version.name,
@@ -168,11 +230,12 @@ def _show(version: "DatasetVersion", output: Output) -> None:
         "error": proto.error.message,
         "reused": "yes: nothing had changed" if version.reused else "",
         "task": version.task,
+        "crops of": f"{proto.spec.source}, {_cutting(proto.spec.crops)}" if crops else "",
         "classes": enumerated(version.classes, 20),
         "content": version.content_hash,
         "bytes": size(statistics.total_bytes),
-        "images kept": _ledger(statistics.source_image_count, kept_images, statistics.skipped_images),
-        "shapes kept": _ledger(statistics.source_shape_count, kept_shapes, statistics.skipped_shapes),
+        "images kept": _ledger(whose, statistics.source_image_count, kept_images, statistics.skipped_images),
+        "shapes kept": _ledger(whose, statistics.source_shape_count, kept_shapes, statistics.skipped_shapes),
         "changed": dict(statistics.adjusted_shapes) or "",
     }
     show(proto, rows, output)
@@ -181,11 +244,17 @@ def _show(version: "DatasetVersion", output: Output) -> None:
         _warnings(version)
 
 
-def _ledger(source: int, kept: int, left_out: Mapping[str, int]) -> str:
-    """What became of all that the project has: kept, or left out by reason."""
+def _cutting(crops: "CropSpec") -> str:
+    """How crops are cut, in words."""
+    form = "square, " if crops.square else ""
+    return f"{form}margin {crops.margin:g}, sides of {crops.smallest_side} pixels and more"
+
+
+def _ledger(whose: str, source: int, kept: int, left_out: Mapping[str, int]) -> str:
+    """What became of all that the source has: kept, or left out by reason."""
     reasons = ", ".join(f"{reason}={count}" for reason, count in sorted(left_out.items()))
     # Older versions do not say what there was.
-    whole = f" of the project's {source}" if source else ""
+    whole = f" of {whose} {source}" if source else ""
     return f"{kept}{whole}" + (f"; left out {sum(left_out.values())}: {reasons}" if reasons else "")
 
 

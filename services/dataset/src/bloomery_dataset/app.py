@@ -66,7 +66,7 @@ class DatasetApp:
             changed=changed,
             draining=draining,
         )
-        sources = Sources(annotations, objects)
+        sources = Sources(annotations, objects, cache)
         works = Builder(db, sources, changed=changed, folder=scratch, lease=settings.lease_seconds)
         housekeeper = Housekeeper(db, annotations, objects)
         self.loops = Loops()

@@ -13,8 +13,11 @@ from itertools import islice
 from pathlib import Path
 
 from bloomery_dataset.annotations import Annotations
+from bloomery_dataset.cropping import Cropper, Taken
 from bloomery_dataset.model import LEFT_OUT, Blob, Image, Method, Plan, Product, SplitPolicy, Version
+from bloomery_dataset.origins import Origin
 from bloomery_dataset.selection import Selection
+from bloomery_dataset.shards import ShardCache
 from bloomery_dataset.spill import UNASSIGNED, Spill
 from bloomery_dataset.splits import PARTS, place, split
 from bloomery_dataset.statistics import Tally
@@ -39,6 +42,7 @@ class Sources:
 
     annotations: Annotations
     objects: ObjectStore
+    cache: ShardCache
 
 
 class Progress:
@@ -58,13 +62,24 @@ class Progress:
 class BuildRun:
     """Makes the product of one version in `folder`, which must be its own."""
 
-    def __init__(self, version: Version, plan: Plan, *, sources: Sources, folder: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        version: Version,
+        plan: Plan,
+        origin: Origin,
+        *,
+        objects: ObjectStore,
+        folder: Path,
+        progress: Progress,
+    ) -> None:
         self._version = version
         self._plan = plan
-        self._sources = sources
+        self._origin = origin
+        self._objects = objects
         self._folder = folder
         self._progress = progress
         self._selection = Selection(version.spec, plan.labels)
+        self._cropper = self._made_cropper()
         self._tally = Tally()
         self._hash = ContentHash(
             task=version.spec.task,
@@ -90,19 +105,33 @@ class BuildRun:
         official = self._version.spec.split.method is Method.OFFICIAL
         return self._product(manifest, unassigned=spill.officials.count(UNASSIGNED) if official else 0)
 
+    def _made_cropper(self) -> Cropper | None:
+        crops = self._version.spec.crops
+        if crops is None:
+            return None
+        return Cropper(
+            self._version, crops, self._selection, objects=self._objects, loop=LOOP, patience=_STORE_PATIENCE
+        )
+
     async def _read(self, spill: Spill) -> None:
-        project, moment = self._version.spec.project, self._plan.read_sequence
-        async for images in self._sources.annotations.images(project, moment):
-            await asyncio.to_thread(self._take, images, spill)
+        async for images in self._origin.images(self._plan):
+            taken = await asyncio.to_thread(self._take, images)
+            if self._cropper:
+                taken = await self._cropper.cut(taken)
+            await asyncio.to_thread(self._spill, taken, spill)
             self._progress.read += len(images)
         self._progress.kept = len(spill)
 
-    def _take(self, images: Sequence[Image], spill: Spill) -> None:
+    def _take(self, images: Sequence[Image]) -> list[Taken]:
+        return [(image, kept) for image in images if (kept := self._selection.take(image))]
+
+    def _spill(self, taken: Sequence[Taken], spill: Spill) -> None:
         policy = self._version.spec.split
-        for image in images:
-            if kept := self._selection.take(image):
-                group = image.labels.get(policy.group_by, "") if policy.group_by else ""
-                spill.add(image, kept, group=group, place=place(image.digest, group, seed=policy.seed))
+        for image, kept in taken:
+            group = image.labels.get(policy.group_by, "") if policy.group_by else ""
+            if image.crop:
+                group = group or image.crop.source_digest
+            spill.add(image, kept, group=group, place=place(image.digest, group, seed=policy.seed))
 
     def _rows(self, spill: Spill, parts: bytearray) -> Iterator[ManifestRow]:
         for file_name, number in spill.named(parts):
@@ -110,7 +139,7 @@ class BuildRun:
             yield ManifestRow(
                 asset=image.asset,
                 digest=image.digest,
-                logical_key=f"{self._version.project_uid}/{image.digest.removeprefix('sha256:')}",
+                logical_key=image.key or f"{self._version.project_uid}/{image.digest.removeprefix('sha256:')}",
                 size_bytes=image.size_bytes,
                 media_type=image.media_type,
                 width=image.width,
@@ -122,6 +151,7 @@ class BuildRun:
                 original_name=image.display_name,
                 source_name=image.source_name,
                 source_id=image.source_id,
+                crop=image.crop,
             )
 
     async def _write(self, rows: Iterator[ManifestRow]) -> tuple[ManifestShard, ...]:
@@ -133,7 +163,7 @@ class BuildRun:
         return tuple(shards)
 
     async def _fill(self, path: Path, rows: Iterator[ManifestRow]) -> int:
-        writer = ShardWriter(path, self._selection.classes)
+        writer = ShardWriter(path, self._selection.classes, crops=self._cropper is not None)
         try:
             while await asyncio.to_thread(self._write_slice, writer, rows):
                 if writer.rows >= SHARD_ROWS or writer.size >= SHARD_BYTES:
@@ -161,6 +191,7 @@ class BuildRun:
             shards=shards,
             class_ids=self._selection.class_ids,
             supercategories=self._selection.supercategories,
+            crops=self._cropper is not None,
         )
         path = self._folder / "index"
         path.write_bytes(index.to_json())
@@ -169,7 +200,7 @@ class BuildRun:
     async def _put(self, path: Path, suffix: str) -> Blob:
         with path.open("rb") as file:
             digest = (await asyncio.to_thread(hashlib.file_digest, file, "sha256")).hexdigest()
-        key, put = f"{self._version.prefix}/{digest}{suffix}", self._sources.objects.put
+        key, put = f"{self._version.prefix}/{digest}{suffix}", self._objects.put
         stored = await through_outages(LOOP, lambda: put(key, path), patience=_STORE_PATIENCE, object=key)
         return Blob(f"sha256:{digest}", stored.size, stored.key)
 

@@ -18,12 +18,21 @@ from bloomery_dataset import metrics
 from bloomery_dataset.annotations import BROKEN
 from bloomery_dataset.build import LOOP, BuildRun, Progress, Sources
 from bloomery_dataset.housekeeping import CLEANUPS
-from bloomery_dataset.model import Build, Failure, Plan, Product
+from bloomery_dataset.model import Build, Failure, Plan, Product, Version
+from bloomery_dataset.origins import OfProject, OfVersion, Origin, source_deleted
 from bloomery_dataset.store import builds, versions
 from bloomery_kit import leases
 from bloomery_kit.database import Database, Transaction
 from bloomery_kit.disks import is_full
-from bloomery_kit.errors import BloomeryError, FailedPrecondition, ResourceExhausted, Unavailable, error_info, to_status
+from bloomery_kit.errors import (
+    BloomeryError,
+    FailedPrecondition,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+    error_info,
+    to_status,
+)
 from bloomery_kit.feeds import Notifier
 from bloomery_kit.leases import LeaseLost
 from bloomery_kit.loops import guarded, through_outages
@@ -135,21 +144,30 @@ class Builder:
         return await beside(self._work(build, progress), self._keep(build, progress))
 
     async def _work(self, build: Build, progress: Progress) -> Product:
-        plan = await self._plan(build)
+        version, objects = build.version, self._sources.objects
+        await self._sources.annotations.hold(
+            version.spec.project, version.holder, version.title, uid=version.project_uid
+        )
+        origin = await self._origin(version)
+        plan = version.plan or await self._plan(build, origin)
         with tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as folder:
-            run = BuildRun(build.version, plan, sources=self._sources, folder=Path(folder), progress=progress)
+            run = BuildRun(version, plan, origin, objects=objects, folder=Path(folder), progress=progress)
             return await run.run()
 
-    async def _plan(self, build: Build) -> Plan:
-        version, annotations = build.version, self._sources.annotations
-        await annotations.hold(version.spec.project, version.holder, version.title, uid=version.project_uid)
-        if version.plan:
-            return version.plan
-        project = await annotations.project(version.spec.project)
-        # After the sequence, so that all labels of that moment's shapes are there, but those deleted since.
-        plan = Plan(project.sequence, await annotations.labels(version.spec.project))
+    async def _origin(self, version: Version) -> Origin:
+        crops = version.spec.crops
+        if not (crops and crops.version_uid):
+            return OfProject(self._sources.annotations, version.spec.project)
+        try:
+            async with self._db.read() as tx:
+                return OfVersion(self._sources.cache, await versions.by_uid(tx, crops.version_uid))
+        except NotFound:
+            raise source_deleted(crops.version) from None
+
+    async def _plan(self, build: Build, origin: Origin) -> Plan:
+        plan, count = await origin.plan()
         async with self._db.write() as tx:
-            return await builds.plan(tx, build, plan, item_count=project.asset_count, now=self._clock())
+            return await builds.plan(tx, build, plan, item_count=count, now=self._clock())
 
     async def _keep(self, build: Build, progress: Progress) -> Product:
         """Renew the lease and report progress for ever. Raises LeaseLost.

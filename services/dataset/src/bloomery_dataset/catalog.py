@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import grpc
@@ -13,7 +13,7 @@ from bloomery_dataset.annotations import Annotations
 from bloomery_dataset.builder import BUILDS
 from bloomery_dataset.holding import Holding, forget
 from bloomery_dataset.housekeeping import CLEANUPS
-from bloomery_dataset.model import Dataset, Label, Reference, Spec, State, Version
+from bloomery_dataset.model import Dataset, Label, Reference, Spec, State, Task, Version
 from bloomery_dataset.names import VersionName, parse_members
 from bloomery_dataset.selection import class_of_label
 from bloomery_dataset.store import datasets, versions
@@ -22,6 +22,8 @@ from bloomery_kit.errors import (
     AlreadyExists,
     BloomeryError,
     FailedPrecondition,
+    FieldViolation,
+    InvalidArgument,
     NotFound,
     PreconditionViolation,
     Violations,
@@ -60,12 +62,13 @@ class DatasetUpdate:
 
 @dataclass(frozen=True)
 class NewVersion:
-    """A version to build."""
+    """A version to build; of crops `source` is the version that they are cut from, None for the project."""
 
     project: str
     dataset: str
     spec: Spec
     create_dataset: bool
+    source: VersionName | None = None
 
 
 class Catalog:
@@ -139,7 +142,11 @@ class Catalog:
         await self._release(gone)
 
     async def create_version(self, new: NewVersion, repeatable: Repeatable[M], answer: Callable[[Version], M]) -> M:
-        """Start a build and `answer` with it. Raises NotFound without the dataset, InvalidArgument for odd labels."""
+        """Start a build and `answer` with it.
+
+        Raises NotFound without the dataset or source, InvalidArgument for odd labels, FailedPrecondition for a source
+        that is not READY.
+        """
         if first := await repeatable.first_answer(self._db):
             return first
         project = await self._annotations.project(new.project)
@@ -147,13 +154,13 @@ class Catalog:
         concerned: list[Dataset] = []
 
         async def make() -> M:
-            check_mapping(new.spec, labels)
+            spec = await _pinned(tx, new, labels)
             now = self._clock()
             if new.create_dataset:
                 await datasets.insert(tx, new.project, new.dataset, project_uid=project.uid, now=now)
             dataset = await datasets.lock(tx, new.project, new.dataset)
             concerned.append(dataset)
-            return answer(await versions.insert(tx, dataset, new.spec, project_uid=project.uid, now=now))
+            return answer(await versions.insert(tx, dataset, spec, project_uid=project.uid, now=now))
 
         async with self._db.write() as tx:
             made = await repeatable.once(tx, make)
@@ -235,14 +242,29 @@ class Catalog:
                 await versions.release(tx, version.uid, holder)
 
 
-def check_mapping(spec: Spec, labels: tuple[Label, ...]) -> None:
+async def _pinned(tx: Transaction, new: NewVersion, labels: tuple[Label, ...]) -> Spec:
+    """The spec of a version, with the very one that crops are cut from."""
+    if new.source is None:
+        check_mapping(new.spec, labels)
+        return new.spec
+    assert new.spec.crops is not None
+    source = _ready(await versions.get(tx, new.source))
+    assert source.product is not None
+    if source.spec.task is Task.CLASSIFY:
+        problem = f"{source.name} is a version for CLASSIFY, which has no boxes; name one for DETECT or SEGMENT"
+        raise InvalidArgument([FieldViolation("dataset_version.spec.source", problem)])
+    check_mapping(new.spec, tuple(Label(name, name) for name in source.product.classes), of="version", what="class")
+    return replace(new.spec, crops=replace(new.spec.crops, version=source.name, version_uid=source.uid))
+
+
+def check_mapping(spec: Spec, labels: tuple[Label, ...], *, of: str = "project", what: str = "label") -> None:
     """Refuse labels that the project does not have, and a mapping that leaves nothing. Raises InvalidArgument."""
     field, violations = "dataset_version.spec.class_mapping", Violations()
     known = ", ".join(label.id for label in labels) or "none yet"
     for label_id in sorted(spec.class_mapping.keys() - {label.id for label in labels}):
-        violations.add(f"{field}[{label_id!r}]", f"the project has no such label; it has: {known}")
+        violations.add(f"{field}[{label_id!r}]", f"the {of} has no such {what}; it has: {known}")
     if spec.class_mapping and not violations and not class_of_label(labels, spec):
-        violations.add(field, f"leaves every label out; map at least one of: {known}")
+        violations.add(field, f"leaves every {what} out; map at least one of: {known}")
     violations.raise_if_any()
 
 

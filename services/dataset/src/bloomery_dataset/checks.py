@@ -1,5 +1,6 @@
 """Requests to values; what is wrong with one is told all at once."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from bloomery.dataset.v1 import (
@@ -24,7 +25,7 @@ from bloomery.vision.v1 import TaskType
 from bloomery_dataset.catalog import DatasetUpdate, NewDataset, NewVersion
 from bloomery_dataset.convert import METHODS, TASKS
 from bloomery_dataset.items import Wanted
-from bloomery_dataset.model import DROP, LEFT_OUT, ExportFormat, Method, Spec, SplitPolicy, Task
+from bloomery_dataset.model import DROP, LEFT_OUT, Crops, ExportFormat, Method, Spec, SplitPolicy, Task
 from bloomery_dataset.names import ASSET, DATASET, PROJECT, VersionName, parse_version
 from bloomery_dataset.splits import PARTS
 from bloomery_kit.errors import FieldViolation, InvalidArgument, Violations
@@ -37,6 +38,8 @@ _SPEC = "dataset_version.spec"
 _DEFAULT_PERCENTS = (80, 10, 10)
 _CLASS_NAME_LENGTH = 200
 _MAPPED = 10_000
+_MOST_MARGIN = 10
+_LEAST_SIDE, _MOST_SIDE = 10, 10_000
 _EXPORTS = {
     ExportFormatMessage.EXPORT_FORMAT_YOLO: ExportFormat.YOLO,
     ExportFormatMessage.EXPORT_FORMAT_COCO: ExportFormat.COCO,
@@ -73,19 +76,18 @@ def new_version(request: CreateDatasetVersionRequest) -> NewVersion:
     violations = Violations()
     parent = DATASET.check(request.parent, "parent", violations)
     spec = request.dataset_version.spec
-    own = f"projects/{parent['project']}" if parent else spec.source
-    if spec.source and spec.source != own:
-        violations.add(f"{_SPEC}.source", f"must be the project of the dataset, {own}, or empty")
+    source = _source(spec, parent, violations)
     task = _task(spec, violations)
-    policy = _policy(spec.split, violations)
+    crops = _crops(spec, task, violations)
+    policy = _split_of_version(spec.split, violations) if source else _policy(spec.split, violations)
     _check_classes(spec, violations)
     check_request_id(request.request_id, violations)
     violations.raise_if_any()
     assert parent is not None
     # A version without a mapping is the same version either way, to be found again.
     taken = spec.include_empty, spec.include_unannotated, spec.keep_unmapped and bool(spec.class_mapping)
-    made = Spec(parent["project"], task, policy, dict(spec.class_mapping), *taken)
-    return NewVersion(parent["project"], parent["dataset"], made, request.allow_missing_dataset)
+    made = Spec(parent["project"], task, policy, dict(spec.class_mapping), *taken, crops)
+    return NewVersion(parent["project"], parent["dataset"], made, request.allow_missing_dataset, source)
 
 
 def dataset_filter(request: ListDatasetsRequest) -> str | None:
@@ -161,6 +163,45 @@ def _task(spec: DatasetSpec, violations: Violations) -> Task:
         if task is Task.CLASSIFY and getattr(spec, field):
             violations.add(f"{_SPEC}.{field}", "an image without a tag has no class; leave it off for CLASSIFY")
     return task
+
+
+def _source(spec: DatasetSpec, parent: Mapping[str, str] | None, violations: Violations) -> VersionName | None:
+    """The version to cut images out of; None where they are the project's."""
+    field, project = f"{_SPEC}.source", parent["project"] if parent else None
+    if spec.HasField("crops") and "/datasets/" in spec.source:
+        try:
+            name = parse_version(spec.source, field)
+        except InvalidArgument as error:
+            for found in error.violations:
+                violations.add(found.field, found.description)
+            return None
+        if project and name.project != project:
+            violations.add(field, f"must be a version of the project of the dataset, projects/{project}")
+        return name
+    if project and spec.source not in ("", f"projects/{project}"):
+        more = "" if spec.HasField("crops") else "; a version only with `crops`"
+        violations.add(field, f"must be the project of the dataset, projects/{project}, or empty{more}")
+    return None
+
+
+def _crops(spec: DatasetSpec, task: Task, violations: Violations) -> Crops | None:
+    if not spec.HasField("crops"):
+        return None
+    given = spec.crops
+    if task is not Task.CLASSIFY:
+        violations.add(f"{_SPEC}.crops", "are images to classify: set `task` to TASK_TYPE_CLASSIFY, or leave them out")
+    if not 0 <= given.margin <= _MOST_MARGIN:
+        violations.add(f"{_SPEC}.crops.margin", f"must be between 0 and {_MOST_MARGIN}")
+    if not 0 <= given.smallest_side <= _MOST_SIDE:
+        violations.add(f"{_SPEC}.crops.smallest_side", f"must be between 0 and {_MOST_SIDE}")
+    return Crops(given.margin, given.smallest_side or _LEAST_SIDE, given.square)
+
+
+def _split_of_version(split: SplitPolicyMessage, violations: Violations) -> SplitPolicy:
+    kept = SplitPolicyMessage(method=SplitPolicyMessage.METHOD_OFFICIAL)
+    if split not in (SplitPolicyMessage(), kept):
+        violations.add(f"{_SPEC}.split", "crops of a version are in its split: leave it out")
+    return SplitPolicy(Method.OFFICIAL, unassigned="")
 
 
 def _policy(split: SplitPolicyMessage, violations: Violations) -> SplitPolicy:

@@ -6,6 +6,8 @@ from bloomery.common.v1 import Artifact, Problem
 from bloomery.common.v1 import Reference as ReferenceMessage
 from bloomery.dataset.v1 import (
     CompareDatasetVersionsResponse,
+    Crop,
+    CropSpec,
     DatasetItem,
     DatasetSpec,
     DatasetStatistics,
@@ -14,13 +16,14 @@ from bloomery.dataset.v1 import (
 )
 from bloomery.dataset.v1 import Dataset as DatasetMessage
 from bloomery.dataset.v1 import SplitPolicy as SplitPolicyMessage
-from bloomery.vision.v1 import TaskType
+from bloomery.vision.v1 import Box, TaskType
 from bloomery_dataset.advice import advice
 from bloomery_dataset.compare import Comparison
 from bloomery_dataset.model import (
     DROP,
     LEFT_OUT,
     Blob,
+    Crops,
     Dataset,
     Failure,
     Method,
@@ -39,6 +42,7 @@ from bloomery_kit.objects import SignedRequest
 from bloomery_kit.signed import signed_message
 from bloomery_kit.times import to_timestamp
 from bloomery_vision.findings import Finding
+from bloomery_vision.manifest import Crop as CropValue
 from bloomery_vision.manifest import ManifestRow
 from bloomery_vision.messages import shape_message
 
@@ -136,6 +140,7 @@ def item_message(row: ManifestRow, download: SignedRequest | None, content: byte
         source_name=row.source_name,
         source_id=row.source_id,
         content=content,
+        crop=_crop_message(row.crop) if row.crop else None,
     )
 
 
@@ -176,14 +181,24 @@ def _spec_message(spec: Spec) -> DatasetSpec:
         unassigned=_unassigned(spec.split) if spec.split.method is Method.OFFICIAL else "",
     )
     return DatasetSpec(
-        source=f"projects/{spec.project}",
+        source=(spec.crops and spec.crops.version) or f"projects/{spec.project}",
         task=_TASK_MESSAGES[spec.task],
         split=policy,
         class_mapping=spec.class_mapping,
         include_empty=spec.include_empty,
         include_unannotated=spec.include_unannotated,
         keep_unmapped=spec.keep_unmapped,
+        crops=_crops_message(spec.crops) if spec.crops else None,
     )
+
+
+def _crops_message(crops: Crops) -> CropSpec:
+    return CropSpec(margin=crops.margin, smallest_side=crops.smallest_side, square=crops.square)
+
+
+def _crop_message(crop: CropValue) -> Crop:
+    region, box = (Box(x=each.x, y=each.y, width=each.width, height=each.height) for each in (crop.region, crop.box))
+    return Crop(source_digest=crop.source_digest, region=region, box=box, label=crop.label)
 
 
 def _statistics_message(statistics: Statistics) -> DatasetStatistics:

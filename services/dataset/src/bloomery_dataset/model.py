@@ -6,7 +6,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from bloomery_kit.leases import Lease
+from bloomery_vision.formats.export import stem_of
 from bloomery_vision.geometry import Shape
+from bloomery_vision.manifest import Crop
 
 
 class Task(StrEnum):
@@ -104,6 +106,21 @@ class SplitPolicy:
 
 
 @dataclass(frozen=True)
+class Crops:
+    """How images are cut out around boxes, as the contract says, `smallest_side` in pixels.
+
+    `version` is the name of the version whose images are cut, with its number, and `version_uid` that one's uid; empty
+    where they are the project's.
+    """
+
+    margin: float
+    smallest_side: int
+    square: bool
+    version: str = ""
+    version_uid: str = ""
+
+
+@dataclass(frozen=True)
 class Spec:
     """What a version is made from, with all defaults filled in."""
 
@@ -114,6 +131,7 @@ class Spec:
     include_empty: bool
     include_unannotated: bool = False
     keep_unmapped: bool = False
+    crops: Crops | None = None
 
 
 @dataclass(frozen=True)
@@ -141,7 +159,9 @@ class Image:
     """An image of the project with its shapes at one moment; `label` of a shape is a label's id.
 
     `official` is the split that it was imported with, "" for none. `shapes` is None where nobody saved any.
-    `source_name` and `source_id` are what its label file called it, "" for nothing.
+    `source_name` and `source_id` are what its label file called it, "" for nothing. `key` is where its bytes lie, ""
+    for where the project keeps them. Of a crop `crop` says what it was cut out of, of which the names are then, and
+    `number` counts those of that image.
     """
 
     asset: str
@@ -157,11 +177,22 @@ class Image:
     shapes: tuple[Shape, ...] | None
     source_name: str = ""
     source_id: str = ""
+    key: str = ""
+    crop: Crop | None = None
+    number: int = 0
 
     @property
     def id(self) -> str:
-        """The last part of its name."""
-        return self.asset.rpartition("/")[2]
+        """The last part of its name, with the number of a crop."""
+        own = self.asset.rpartition("/")[2]
+        return f"{own}-{self.number}" if self.crop else own
+
+    @property
+    def called(self) -> tuple[str, str]:
+        """What its file name is made of: a name as the display name, and one as that of the label file."""
+        if self.crop:
+            return f"{stem_of(self.display_name)}-{self.number}.png", ""
+        return self.display_name, self.source_name
 
 
 @dataclass(frozen=True)

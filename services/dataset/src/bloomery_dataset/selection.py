@@ -12,10 +12,14 @@ from bloomery_vision.validate import sticks_out
 
 @dataclass(frozen=True)
 class Kept:
-    """What is left of an image: its shapes with the names of their classes, and how many of each are learnt from."""
+    """What is left of an image: its shapes with the names of their classes, and how many of each are learnt from.
+
+    `labels` are those of the shapes before they were mapped.
+    """
 
     shapes: tuple[Shape, ...]
     counts: Mapping[str, int]
+    labels: tuple[str, ...] = ()
 
 
 class Selection:
@@ -27,7 +31,8 @@ class Selection:
     """
 
     def __init__(self, spec: Spec, labels: tuple[Label, ...]) -> None:
-        self._spec = spec
+        # What is cut out is what a detector would learn.
+        self._spec = replace(spec, task=Task.DETECT, include_empty=False) if spec.crops else spec
         self._known = {label.id for label in labels}
         self._class_of = class_of_label(labels, spec)
         first: dict[str, Label] = {}
@@ -51,12 +56,13 @@ class Selection:
             return self._skip("no official split", image.shapes or ())
         if image.shapes is None:
             return Kept((), {}) if self._spec.include_unannotated else self._skip("not annotated")
-        shapes = tuple(kept for shape in image.shapes if (kept := self._keep(shape, image)))
+        both = [(kept, shape.label) for shape in image.shapes if (kept := self._keep(shape, image))]
+        shapes, labels = tuple(kept for kept, _ in both), tuple(label for _, label in both)
         if self._spec.task is Task.CLASSIFY:
             return self._classified(shapes)
         if not shapes and not self._spec.include_empty:
             return self._skip("no shapes")
-        return Kept(shapes, Counter(shape.label for shape in shapes if not shape.crowd))
+        return Kept(shapes, Counter(shape.label for shape in shapes if not shape.crowd), labels)
 
     def _has_no_part(self, image: Image) -> bool:
         policy = self._spec.split

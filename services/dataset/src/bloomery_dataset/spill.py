@@ -68,8 +68,8 @@ class Spill:
         content = pickle.dumps((replace(image, shapes=None), group, kept.shapes), pickle.HIGHEST_PROTOCOL)
         self._insert("images", number, content)
         self._insert("draws", place, group, number, json.dumps(kept.counts))
-        named = (image.display_name, image.media_type, image.source_name)
-        self._insert("ages", image.sequence, image.id, number, *named)
+        display_name, source_name = image.called
+        self._insert("ages", image.sequence, image.id, number, display_name, image.media_type, source_name)
 
     def draw(self) -> Iterator[SplitItem]:
         """What splitting needs to know of all images, in the order of the draw."""

@@ -205,8 +205,11 @@ class DatasetSpec(message.Message):
     INCLUDE_EMPTY_FIELD_NUMBER: builtins.int
     INCLUDE_UNANNOTATED_FIELD_NUMBER: builtins.int
     KEEP_UNMAPPED_FIELD_NUMBER: builtins.int
+    CROPS_FIELD_NUMBER: builtins.int
     source: builtins.str
-    """`projects/{project}` whose images and labels are read: the dataset's own, which is the default."""
+    """`projects/{project}` whose images and labels are read: the dataset's own, which is the default. With `crops` also a READY version for DETECT or SEGMENT of
+    that project, `projects/{project}/datasets/{dataset}/versions/{version}`; it comes back by its number.
+    """
     task: geometry_pb2.TaskType.ValueType
     """What the version is for: decides which shapes are kept: boxes and the boxes around outlines for DETECT, masks, outlines and boxes as
     their four corners for SEGMENT, image tags for CLASSIFY. What sticks out of an image is cut at its edge.
@@ -225,13 +228,19 @@ class DatasetSpec(message.Message):
     """
     @builtins.property
     def split(self) -> SplitPolicy:
-        """How images are divided."""
+        """How images are divided. Of crops all that come from one image are in one part; those of a version are where that has their image, so that METHOD_OFFICIAL, the
+        default then, is all that may be said.
+        """
 
     @builtins.property
     def class_mapping(self) -> containers.ScalarMap[builtins.str, builtins.str]:
-        """From label id to class name; empty keeps every label under its display name. A label that is mapped to "" is left out, and one that is not there
+        """From label id to class name, of crops of a version from the name of its class; empty keeps every label under its display name. A label that is mapped to "" is left out, and one that is not there
         without `keep_unmapped`; two labels may map to one class.
         """
+
+    @builtins.property
+    def crops(self) -> CropSpec:
+        """For CLASSIFY: one image for each box, cut out of the image that it is on, instead of whole images with tags. Crowds and tags are left out."""
 
     def __init__(
         self,
@@ -243,10 +252,47 @@ class DatasetSpec(message.Message):
         include_empty: builtins.bool = ...,
         include_unannotated: builtins.bool = ...,
         keep_unmapped: builtins.bool = ...,
+        crops: CropSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["split", b"split"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["crops", b"crops", "split", b"split"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["class_mapping", b"class_mapping", "include_empty", b"include_empty", "include_unannotated", b"include_unannotated", "keep_unmapped", b"keep_unmapped", "source", b"source", "split", b"split", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["class_mapping", b"class_mapping", "crops", b"crops", "include_empty", b"include_empty", "include_unannotated", b"include_unannotated", "keep_unmapped", b"keep_unmapped", "source", b"source", "split", b"split", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CropSpec(message.Message):
+    """How images are cut out around boxes, and around the bounds of outlines and masks. What is cut is a PNG of its own, with the pixels as they are shown, so that
+    every recipe, evaluation and export takes it as any image.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    MARGIN_FIELD_NUMBER: builtins.int
+    SMALLEST_SIDE_FIELD_NUMBER: builtins.int
+    SQUARE_FIELD_NUMBER: builtins.int
+    margin: builtins.float
+    """What is added to a box on each side, as a share of its width to the left and right, and of its height above and below; from 0 to 10. Nothing is added
+    beyond the edges of the image.
+    """
+    smallest_side: builtins.int
+    """Crops of which a side is shorter than this many pixels are left out, which `skipped_shapes` counts; from 0 to 10,000, 0 means 10, below which trainers
+    take no image.
+    """
+    square: builtins.bool
+    """Make the shorter side as long as the longer one, around the same centre, moved to where the image has it all. Only where the image itself is too narrow
+    a crop is no square.
+    """
+    def __init__(
+        self,
+        *,
+        margin: builtins.float = ...,
+        smallest_side: builtins.int = ...,
+        square: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["margin", b"margin", "smallest_side", b"smallest_side", "square", b"square"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -328,7 +374,7 @@ class DatasetVersion(message.Message):
     @builtins.property
     def error(self) -> status_pb2.Status:
         """Why it failed, by the reason of its ErrorInfo. `NO_CLASSES`, `NO_USABLE_IMAGES`, `NO_USABLE_SHAPES`, `NO_OFFICIAL_SPLIT`: the message counts what was
-        left out and why; label or map more, and build again. `DISK_FULL`: free space, and build again. `BUILD_CRASHED`, `INTERNAL`: the service's log says
+        left out and why; label or map more, and build again. `SOURCE_DELETED`: the version that crops come from was deleted meanwhile; build them of another. `DISK_FULL`: free space, and build again. `BUILD_CRASHED`, `INTERNAL`: the service's log says
         more. Output only.
         """
 
@@ -550,9 +596,9 @@ class DatasetStatistics(message.Message):
     unassigned_count: builtins.int
     """Images without an official split that METHOD_OFFICIAL put where `unassigned` says."""
     source_image_count: builtins.int
-    """Images of the project that were read: those of all parts and `skipped_images` together. 0 in versions of before this was counted."""
+    """Images of the source that were read: those of all parts and `skipped_images` together; of crops the images that they come from. 0 in versions of before this was counted."""
     source_shape_count: builtins.int
-    """Shapes of the project that were read: `shapes` and `crowd_count` of all parts and `skipped_shapes` together. 0 in versions of before this was counted."""
+    """Shapes of the source that were read: `shapes` and `crowd_count` of all parts and `skipped_shapes` together. 0 in versions of before this was counted."""
     @builtins.property
     def splits(self) -> containers.RepeatedCompositeFieldContainer[SplitStatistics]:
         """By part: train, val, test."""
@@ -567,7 +613,9 @@ class DatasetStatistics(message.Message):
 
     @builtins.property
     def skipped_images(self) -> containers.ScalarMap[builtins.str, builtins.int]:
-        """Images that were left out, by reason (such as "not annotated", "no shapes", "several tags", "no official split")."""
+        """Images that were left out, by reason (such as "not annotated", "no shapes", "several tags", "no official split",
+        "no crop", "cannot be decoded").
+        """
 
     @builtins.property
     def adjusted_shapes(self) -> containers.ScalarMap[builtins.str, builtins.int]:
@@ -613,6 +661,7 @@ class DatasetItem(message.Message):
     SOURCE_NAME_FIELD_NUMBER: builtins.int
     SOURCE_ID_FIELD_NUMBER: builtins.int
     CONTENT_FIELD_NUMBER: builtins.int
+    CROP_FIELD_NUMBER: builtins.int
     asset: builtins.str
     """`projects/{project}/assets/{asset}`."""
     digest: builtins.str
@@ -645,6 +694,12 @@ class DatasetItem(message.Message):
     def download(self) -> resources_pb2.SignedRequest:
         """Signed download of the original bytes, where the request asked for it and `content` has not."""
 
+    @builtins.property
+    def crop(self) -> Crop:
+        """What it was cut out of; not set for a whole image. `asset`, `original_name`, `source_name` and `source_id` are those of that image, and `shapes` is one tag
+        with the class, attributes, numbers and `source_id` of the shape.
+        """
+
     def __init__(
         self,
         *,
@@ -661,9 +716,46 @@ class DatasetItem(message.Message):
         source_name: builtins.str = ...,
         source_id: builtins.str = ...,
         content: builtins.bytes = ...,
+        crop: Crop | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["download", b"download"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["crop", b"crop", "download", b"download"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["asset", b"asset", "content", b"content", "digest", b"digest", "download", b"download", "file_name", b"file_name", "height", b"height", "original_name", b"original_name", "shapes", b"shapes", "size_bytes", b"size_bytes", "source_id", b"source_id", "source_name", b"source_name", "split", b"split", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["asset", b"asset", "content", b"content", "crop", b"crop", "digest", b"digest", "download", b"download", "file_name", b"file_name", "height", b"height", "original_name", b"original_name", "shapes", b"shapes", "size_bytes", b"size_bytes", "source_id", b"source_id", "source_name", b"source_name", "split", b"split", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Crop(message.Message):
+    """Where in which image a crop lies. All coordinates are pixels of that image as it is shown."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SOURCE_DIGEST_FIELD_NUMBER: builtins.int
+    REGION_FIELD_NUMBER: builtins.int
+    BOX_FIELD_NUMBER: builtins.int
+    LABEL_FIELD_NUMBER: builtins.int
+    source_digest: builtins.str
+    """"sha256:..." of the original bytes of the image that it was cut out of."""
+    label: builtins.str
+    """What the shape was labelled as before `class_mapping`: the id of the label, or the class of the version."""
+    @builtins.property
+    def region(self) -> geometry_pb2.Box:
+        """What was cut out, in whole pixels."""
+
+    @builtins.property
+    def box(self) -> geometry_pb2.Box:
+        """The box that it is about, or the bounds of the outline or mask."""
+
+    def __init__(
+        self,
+        *,
+        source_digest: builtins.str = ...,
+        region: geometry_pb2.Box | None = ...,
+        box: geometry_pb2.Box | None = ...,
+        label: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["box", b"box", "region", b"region"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["box", b"box", "label", b"label", "region", b"region", "source_digest", b"source_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

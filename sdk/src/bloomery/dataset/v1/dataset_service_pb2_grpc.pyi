@@ -60,7 +60,8 @@ class DatasetServiceStub:
     """Starts building a version from one moment of the project and returns it, BUILDING. Idempotent by `request_id`. Where spec and content are those of an
     earlier version, the building ends with that version and `reused`. A project without a usable image makes a FAILED version that says so. NOT_FOUND:
     there is no such project (create it and import images first), or no such dataset (create it first, or repeat with `allow_missing_dataset`).
-    INVALID_ARGUMENT: the violations name what is wrong with the spec, such as a label of `class_mapping` that the project has not.
+    INVALID_ARGUMENT: the violations name what is wrong with the spec, such as a label of `class_mapping` that the project has not. With `crops` of a version also
+    NOT_FOUND where that is gone, and FAILED_PRECONDITION `NOT_READY` until it is READY.
     """
     GetDatasetVersion: grpc.UnaryUnaryMultiCallable[dataset_service_pb2.GetDatasetVersionRequest, dataset_pb2.DatasetVersion]
     """Returns a version by number, by uid, or the newest READY one as "latest". NOT_FOUND: list the versions."""
@@ -126,7 +127,8 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     """Starts building a version from one moment of the project and returns it, BUILDING. Idempotent by `request_id`. Where spec and content are those of an
     earlier version, the building ends with that version and `reused`. A project without a usable image makes a FAILED version that says so. NOT_FOUND:
     there is no such project (create it and import images first), or no such dataset (create it first, or repeat with `allow_missing_dataset`).
-    INVALID_ARGUMENT: the violations name what is wrong with the spec, such as a label of `class_mapping` that the project has not.
+    INVALID_ARGUMENT: the violations name what is wrong with the spec, such as a label of `class_mapping` that the project has not. With `crops` of a version also
+    NOT_FOUND where that is gone, and FAILED_PRECONDITION `NOT_READY` until it is READY.
     """
     GetDatasetVersion: aio.UnaryUnaryMultiCallable[dataset_service_pb2.GetDatasetVersionRequest, dataset_pb2.DatasetVersion]  # type: ignore[assignment]
     """Returns a version by number, by uid, or the newest READY one as "latest". NOT_FOUND: list the versions."""
@@ -225,7 +227,8 @@ class DatasetServiceServicer(metaclass=abc_1.ABCMeta):
         """Starts building a version from one moment of the project and returns it, BUILDING. Idempotent by `request_id`. Where spec and content are those of an
         earlier version, the building ends with that version and `reused`. A project without a usable image makes a FAILED version that says so. NOT_FOUND:
         there is no such project (create it and import images first), or no such dataset (create it first, or repeat with `allow_missing_dataset`).
-        INVALID_ARGUMENT: the violations name what is wrong with the spec, such as a label of `class_mapping` that the project has not.
+        INVALID_ARGUMENT: the violations name what is wrong with the spec, such as a label of `class_mapping` that the project has not. With `crops` of a version also
+        NOT_FOUND where that is gone, and FAILED_PRECONDITION `NOT_READY` until it is READY.
         """
 
     @abc_1.abstractmethod

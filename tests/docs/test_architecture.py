@@ -16,8 +16,9 @@ PACKAGES = {
     "inference": ROOT / "services/inference/src/bloomery_inference",
     "worker": ROOT / "services/trainer/worker/src/bloomery_worker",
     "onnx": ROOT / "services/trainer/recipes/onnx/src/bloomery_recipe_onnx",
+    "timm": ROOT / "services/trainer/recipes/timm/src/bloomery_recipe_timm",
 }
-SERVICES = PACKAGES.keys() - {"worker", "onnx"}
+SERVICES = PACKAGES.keys() - {"worker", "onnx", "timm"}
 NAME = re.compile(r"`([^`]+)`")
 
 

@@ -54,3 +54,9 @@ def segmenter(outlines: Version, trainings: Path) -> FakeTrainer:
 def classifier(tags: Version, trainings: Path) -> FakeTrainer:
     """The service after a worker has trained a classifier for it."""
     return trained("yolo-classify", tags, trainings)
+
+
+@pytest.fixture(scope="session")
+def resnet(tags: Version, trainings: Path) -> FakeTrainer:
+    """The service after a worker has trained a network of timm for it."""
+    return trained("classify-resnet", tags, trainings)

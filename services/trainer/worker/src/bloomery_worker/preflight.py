@@ -1,4 +1,4 @@
-"""What a dataset version must have before anybody trains on it."""
+"""What is looked at before a job begins: above all what a dataset version must have before anybody trains on it."""
 
 from collections import Counter
 
@@ -6,8 +6,20 @@ from bloomery_vision.images import ImageError, probe
 from bloomery_worker.context import Context
 from bloomery_worker.dataset import Dataset
 from bloomery_worker.failures import DataError
+from bloomery_worker.splits import check_split
+from bloomery_worker.variants import Plan
 
 _SHARE = "build a version with another split, such as 80/20/0"
+
+
+def look(context: Context) -> None:
+    """Looks at what a job works on before it begins. Raises DataError, ConfigError."""
+    if context.job.kind == "TRAIN":
+        check_dataset(context)
+    if context.job.kind in ("EVALUATE", "PREDICT"):
+        check_split(context)
+    if context.job.kind == "OPTIMIZE":
+        Plan.of(context)
 
 
 def check_dataset(context: Context) -> None:

@@ -8,10 +8,8 @@ from bloomery_worker.context import Context
 from bloomery_worker.evaluating import evaluate
 from bloomery_worker.failures import ConfigError
 from bloomery_worker.predicting import predict
-from bloomery_worker.preflight import check_dataset
+from bloomery_worker.preflight import look
 from bloomery_worker.recipe import Result
-from bloomery_worker.splits import check_split
-from bloomery_worker.variants import Plan
 
 
 class YoloRecipe:
@@ -19,12 +17,7 @@ class YoloRecipe:
 
     def preflight(self, context: Context) -> None:
         """Looks at the dataset version; what a step takes is found out when the model is there. Raises DataError."""
-        if context.job.kind == "TRAIN":
-            check_dataset(context)
-        if context.job.kind in ("EVALUATE", "PREDICT"):
-            check_split(context)
-        if context.job.kind == "OPTIMIZE":
-            Plan.of(context)
+        look(context)
 
     def run(self, context: Context) -> Result:
         """Does a job of any kind that the recipe has."""

@@ -58,8 +58,14 @@ def test_kinds_of_events() -> None:
             "format .* voc, coco, yolo, images",
         ),
         (lambda client: client.project("cells").plan_import(".", format=UNKNOWN), "format .* voc, coco, yolo, images"),
-        (lambda client: client.dataset_version("cells-v@1").export(UNKNOWN, "out"), "format .* yolo, coco"),
-        (lambda client: client.dataset_version("cells-v@1").export_losses(UNKNOWN), "format .* yolo, coco"),
+        (
+            lambda client: client.dataset_version("cells-v@1").export(UNKNOWN, "out"),
+            "format .* coco, imagefolder",
+        ),
+        (
+            lambda client: client.dataset_version("cells-v@1").export_losses(UNKNOWN),
+            "format .* coco, imagefolder",
+        ),
         (lambda client: list(client.job("j1").logs(level=UNKNOWN)), "level .* DEBUG, INFO, WARNING, ERROR"),
     ],
     ids=["task", "import", "plan", "export", "losses", "level"],

@@ -177,3 +177,22 @@ def test_other_bytes_than_promised_are_refused(version: DatasetVersion, blobs: B
         version.export("yolo", tmp_path)
     assert not (tmp_path / "images/train/a.jpg").exists()
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_table_of_the_archive_says_where_images_belong(
+    fake: Fake, version: DatasetVersion, blobs: Blobs, tmp_path: Path
+) -> None:
+    lines = ("image,split,file_name", "train/RBC/a.jpg,train,a.jpg", "train/WBC/b.jpg,train,b.jpg")
+    table = "\n".join([*lines, "test/RBC/c.jpg,test,c.jpg"])
+    digest = blobs.keep(zipped({"images.csv": table.encode(), "test/WBC/": b""}))
+    exported = dataset.ExportDatasetVersionResponse(archive=Artifact(digest=digest), download=blobs.signed(digest))
+    fake.answer("ExportDatasetVersion", exported)
+    for _ in range(2):
+        version.export("imagefolder", tmp_path / "out")
+    assert files(tmp_path / "out") == {
+        "images.csv": table.encode(),
+        "train/RBC/a.jpg": IMAGES["train/a.jpg"],
+        "train/WBC/b.jpg": IMAGES["train/b.jpg"],
+        "test/RBC/c.jpg": IMAGES["test/c.jpg"],
+    }
+    assert (tmp_path / "out/test/WBC").is_dir()

@@ -1,8 +1,11 @@
 """A dataset version as a folder that other tools read."""
 
 import asyncio
+import csv
+import io
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+import zipfile
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -15,6 +18,7 @@ from bloomery._results import Progress, Step
 from bloomery._session import Session
 from bloomery.common.v1 import SignedRequest
 from bloomery.dataset.v1 import (
+    EXPORT_FORMAT_IMAGEFOLDER,
     DatasetItem,
     ExportDatasetVersionRequest,
     ExportDatasetVersionResponse,
@@ -23,6 +27,8 @@ from bloomery.dataset.v1 import (
     ListDatasetItemsResponse,
 )
 
+Place = Callable[[DatasetItem], str]
+_TABLE = "images.csv"
 _PAGE = 250
 _DOWNLOAD = 5
 """So many small images come with a page in the time that a download of one takes."""
@@ -43,20 +49,37 @@ async def export(
     """
     progress(Step("exporting"))
     there = await asyncio.to_thread(found_below, to)
-    # While the label files are made, which may be refused, the images come, and wait here.
-    async with ahead(_listing(session, version, there), _AHEAD, attrgetter("weight")) as pages:
-        exported = await label_files(session, version, format)
-        with tempfile.TemporaryDirectory() as scratch:
-            labels = Path(scratch) / "labels.zip"
-            await session.transfer.get(exported.download, labels, exported.archive.digest)
-            if there == Found():
-                # No image is taken for one of nothing: data.yaml, by which people train, comes after all label files.
-                await together([extract(labels, to), _images(session, pages, to, progress)])
-            else:
-                await _check(session, version, to, there, members(labels))
-                await extract(labels, to)
-                await _images(session, pages, to, progress)
+    with tempfile.TemporaryDirectory() as scratch:
+        labels = Path(scratch) / "labels.zip"
+        if format == EXPORT_FORMAT_IMAGEFOLDER:
+            losses = await _fetch_labels(session, version, format, labels)
+            place = await asyncio.to_thread(_table_places, labels)
+            async with ahead(_listing(session, version, there, place), _AHEAD, attrgetter("weight")) as pages:
+                await _write(session, version, to, there, _Parts(labels, place, pages), progress)
+            return losses
+        # While the label files are made, which may be refused, the images come, and wait here.
+        async with ahead(_listing(session, version, there, _path), _AHEAD, attrgetter("weight")) as pages:
+            losses = await _fetch_labels(session, version, format, labels)
+            await _write(session, version, to, there, _Parts(labels, _path, pages), progress)
+    return losses
+
+
+async def _fetch_labels(
+    session: Session, version: str, format: ExportFormat.ValueType, archive: Path
+) -> dict[str, int]:
+    exported = await label_files(session, version, format)
+    await session.transfer.get(exported.download, archive, exported.archive.digest)
     return dict(exported.losses)
+
+
+async def _write(session: Session, version: str, to: Path, there: Found, parts: "_Parts", progress: Progress) -> None:
+    if there == Found():
+        # No image is taken for one of nothing: data.yaml, by which people train, comes after all label files.
+        await together([extract(parts.labels, to), _images(session, parts.pages, to, progress)])
+    else:
+        await _check(session, version, to, there, members(parts.labels), parts.place)
+        await extract(parts.labels, to)
+        await _images(session, parts.pages, to, progress)
 
 
 async def label_files(session: Session, version: str, format: ExportFormat.ValueType) -> ExportDatasetVersionResponse:
@@ -65,10 +88,10 @@ async def label_files(session: Session, version: str, format: ExportFormat.Value
     return await session.call(session.datasets.ExportDatasetVersion, request, seconds=_MAKING_SECONDS)
 
 
-async def _check(session: Session, version: str, to: Path, there: Found, written: set[str]) -> None:
+async def _check(session: Session, version: str, to: Path, there: Found, written: set[str], place: Place) -> None:
     listing = ListDatasetItemsRequest(parent=version, page_size=_PAGE, without_shapes=True)
     async for page in session.pages(session.datasets.ListDatasetItems, listing):
-        written |= {_path(item) for item in page.items}
+        written |= {place(item) for item in page.items}
     refuse_foreign(to, there.foreign(written))
 
 
@@ -82,10 +105,10 @@ class _Image:
     download: SignedRequest | None
 
     @classmethod
-    def of(cls, item: DatasetItem) -> Self:
+    def of(cls, item: DatasetItem, place: Place) -> Self:
         # Taken once: a message copies its bytes each time that it is asked for them.
         content = item.content
-        return cls(_path(item), item.digest, content, None if content else item.download)
+        return cls(place(item), item.digest, content, None if content else item.download)
 
 
 @dataclass(frozen=True)
@@ -101,26 +124,35 @@ class _Page:
         return 1 if all(image.content for image in self.images) else _AHEAD
 
 
-async def _listing(session: Session, version: str, there: Found) -> AsyncGenerator[_Page, None]:
+@dataclass(frozen=True)
+class _Parts:
+    """What an export is made of: its label files, where images belong, and the images."""
+
+    labels: Path
+    place: Place
+    pages: AsyncIterator[_Page]
+
+
+async def _listing(session: Session, version: str, there: Found, place: Place) -> AsyncGenerator[_Page, None]:
     """The images page by page; small ones come with it where many of a page are not there."""
     listing = ListDatasetItemsRequest(
         parent=version, page_size=_PAGE, sign_downloads=True, inline_contents=not there.files, without_shapes=True
     )
     while True:
         page = await session.call(session.datasets.ListDatasetItems, listing)
-        many = _lacks_many(page, there)
+        many = _lacks_many(page, there, place)
         if many and not listing.inline_contents:
             listing.inline_contents = True
             continue
-        yield _Page([*map(_Image.of, page.items)], page.total_size)
+        yield _Page([_Image.of(item, place) for item in page.items], page.total_size)
         if not page.next_page_token:
             return
         listing.inline_contents = many
         listing.page_token = page.next_page_token
 
 
-def _lacks_many(page: ListDatasetItemsResponse, there: Found) -> bool:
-    missing = sum(_path(item) not in there.files for item in page.items)
+def _lacks_many(page: ListDatasetItemsResponse, there: Found, place: Place) -> bool:
+    missing = sum(place(item) not in there.files for item in page.items)
     return missing * _DOWNLOAD > len(page.items)
 
 
@@ -148,3 +180,15 @@ def _write_arrived(images: Sequence[_Image], to: Path) -> None:
 
 def _path(item: DatasetItem) -> str:
     return f"images/{item.split}/{item.file_name}"
+
+
+def _table_places(archive: Path) -> Place:
+    """Where images belong by the table of an archive."""
+    with zipfile.ZipFile(archive) as opened, opened.open(_TABLE) as table:
+        lines = csv.DictReader(io.TextIOWrapper(table, "utf-8", newline=""))
+        places = {(line["split"], line["file_name"]): line["image"] for line in lines}
+
+    def place(item: DatasetItem) -> str:
+        return places[item.split, item.file_name]
+
+    return place

@@ -25,7 +25,7 @@ from bloomery._watch import follow
 from bloomery.dataset import v1 as dataset
 from bloomery.training import v1 as training
 
-ExportFormat = Literal["yolo", "coco"]
+ExportFormat = Literal["yolo", "coco", "imagefolder"]
 
 
 class AsyncDatasetVersion(AsyncHandle[dataset.DatasetVersion], DatasetVersionFields):

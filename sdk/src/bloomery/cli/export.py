@@ -18,12 +18,16 @@ class ExportFormat(StrEnum):
 
     yolo = "yolo"
     coco = "coco"
+    imagefolder = "imagefolder"
 
 
 def run(
     version: Annotated[str, typer.Argument(metavar="DATASET[@VERSION]", help="The newest version by default.")],
     to: Annotated[Path, typer.Option(help="Folder to write to.")],
-    format: Annotated[ExportFormat, typer.Option(help="Whose format.")] = ExportFormat.yolo,
+    format: Annotated[
+        ExportFormat,
+        typer.Option(help="Whose format; imagefolder is for versions of kind classify.", show_default="yolo"),
+    ] = ExportFormat.yolo,
     project: ProjectOption = None,
     output: OutputOption = Output.table,
 ) -> None:

@@ -43,6 +43,7 @@ _LEAST_SIDE, _MOST_SIDE = 10, 10_000
 _EXPORTS = {
     ExportFormatMessage.EXPORT_FORMAT_YOLO: ExportFormat.YOLO,
     ExportFormatMessage.EXPORT_FORMAT_COCO: ExportFormat.COCO,
+    ExportFormatMessage.EXPORT_FORMAT_IMAGEFOLDER: ExportFormat.IMAGEFOLDER,
 }
 
 
@@ -134,7 +135,8 @@ def items_wanted(request: ListDatasetItemsRequest) -> Wanted:
 def export_format(request: ExportDatasetVersionRequest) -> ExportFormat:
     """The format to export. Raises InvalidArgument."""
     if request.format not in _EXPORTS:
-        raise InvalidArgument([FieldViolation("format", "must be EXPORT_FORMAT_YOLO or EXPORT_FORMAT_COCO")])
+        known = ", ".join(ExportFormatMessage.Name(one) for one in _EXPORTS)
+        raise InvalidArgument([FieldViolation("format", f"must be one of {known}")])
     return _EXPORTS[request.format]
 
 

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO
 
+from bloomery_dataset.folders import Folders
 from bloomery_dataset.metrics import EXPORTS
 from bloomery_dataset.model import Blob, Export, ExportFormat, Task, Version
 from bloomery_dataset.shards import ShardCache
@@ -58,17 +59,15 @@ class Exporter:
         return await asyncio.shield(self._running[key])
 
     async def _make(self, version: Version, export_format: ExportFormat) -> Export:
-        if version.spec.task is Task.CLASSIFY:
-            raise FailedPrecondition(
-                "NO_LABEL_FILES",
-                "a classification set has no label files to export; "
-                "`asset.download` of the Python client fetches its images",
-            )
+        _refuse(version, export_format)
         with tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as folder:
             index, shards = await self._cache.checkout(version, Path(folder))
-            rows = (_export_row(row) for shard in shards for row in read_shard(shard, index.classes))
+            rows = (row for shard in shards for row in read_shard(shard, index.classes))
             archive = Path(folder) / "archive.zip"
-            losses = await asyncio.to_thread(_write, archive, rows, index, export_format)
+            if export_format is ExportFormat.IMAGEFOLDER:
+                losses = await asyncio.to_thread(_write_folders, archive, rows, index)
+            else:
+                losses = await asyncio.to_thread(_write, archive, map(_export_row, rows), index, export_format)
             digest = await asyncio.to_thread(_digest, archive)
             stored = await self._objects.put(f"{version.prefix}/exports/{digest}.zip", archive)
         made = Export(Blob(f"sha256:{digest}", stored.size, stored.key), losses)
@@ -112,6 +111,29 @@ def _write(archive: Path, rows: Iterable[ExportRow], index: ManifestIndex, expor
         with file.open(_entry(TABLE), "w", force_zip64=True) as entry:
             shutil.copyfileobj(table, entry, _CHUNK)
     return +losses
+
+
+def _write_folders(archive: Path, rows: Iterable[ManifestRow], index: ManifestIndex) -> Notes:
+    """Write the table of where images belong, and the folders without any; what folders cannot hold."""
+    folders, losses = Folders(index.classes), Notes()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        with file.open(_entry(TABLE), "w", force_zip64=True) as entry:
+            entry.writelines(folders.lines(rows, losses))
+        for folder in folders.empty():
+            file.writestr(_entry(folder), b"")
+    return +losses
+
+
+def _refuse(version: Version, export_format: ExportFormat) -> None:
+    """Raise FailedPrecondition where a version has nothing to say in a format."""
+    if (version.spec.task is Task.CLASSIFY) is (export_format is ExportFormat.IMAGEFOLDER):
+        return
+    if version.spec.task is Task.CLASSIFY:
+        problem = "a version of kind classify has no label files; export it as imagefolder"
+        raise FailedPrecondition("NO_LABEL_FILES", problem)
+    task = version.spec.task
+    problem = f"a version of kind {task} has no folders of classes; export it as yolo or coco, or build crops of it"
+    raise FailedPrecondition("NO_CLASS_FOLDERS", problem)
 
 
 def _temporary(archive: Path) -> IO[bytes]:

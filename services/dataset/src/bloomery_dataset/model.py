@@ -45,6 +45,7 @@ class ExportFormat(StrEnum):
 
     YOLO = "yolo"
     COCO = "coco"
+    IMAGEFOLDER = "imagefolder"
 
 
 @dataclass(frozen=True)

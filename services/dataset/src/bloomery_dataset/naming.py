@@ -66,7 +66,7 @@ def _parts(image: Named) -> tuple[str, str, str]:
     stem, suffix = split_suffix(base)
     fitting = _FITTING.get(image.media_type, (suffix,))
     written = base[len(stem) :] if suffix in fitting else fitting[0]
-    safe = _safe(stem if suffix in SUFFIXES or suffix in fitting else base) or image.id
+    safe = safe_part(stem if suffix in SUFFIXES or suffix in fitting else base) or image.id
     ending = _ENDING.match(written)
     return _folders(path), safe if ending else safe.replace(".", "_"), ending[0] if ending else ""
 
@@ -97,14 +97,14 @@ def _folders(path: str) -> str:
 
 
 def _safe_folder(folder: str) -> str:
-    safe = _safe(folder)
+    safe = safe_part(folder)
     if safe.lower() == "images":
         return ""
     # No folder is called as an image or its label file may be.
     return f"{safe}_" if split_suffix(safe)[1] in (*SUFFIXES, ".txt") else safe
 
 
-def _safe(name: str) -> str:
+def safe_part(name: str) -> str:
     """A part of a path that is one on every file system, "" where nothing is left."""
     plain = _REFUSED.sub("_", name).strip(" ").rstrip(" .")
     plain = f"_{plain[1:]}" if plain.startswith(".") else plain

@@ -34,6 +34,11 @@ class _ExportFormatEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ExportFor
     """Text files and a data.yaml, as Ultralytics' trainers read them: boxes for DETECT, outlines for SEGMENT."""
     EXPORT_FORMAT_COCO: _ExportFormat.ValueType  # 2
     """One JSON file a split."""
+    EXPORT_FORMAT_IMAGEFOLDER: _ExportFormat.ValueType  # 3
+    """For CLASSIFY, and all that is for it: folders `<split>/<class>/` of images, as torchvision's ImageFolder and its like read them. The zip has no label files but
+    `images.csv`, whose column `image` says where each image belongs, by the `split` and `file_name` of its item, and the folders of classes that have no image in
+    a split.
+    """
 
 class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
     """File format of an export."""
@@ -44,6 +49,11 @@ EXPORT_FORMAT_YOLO: ExportFormat.ValueType  # 1
 """Text files and a data.yaml, as Ultralytics' trainers read them: boxes for DETECT, outlines for SEGMENT."""
 EXPORT_FORMAT_COCO: ExportFormat.ValueType  # 2
 """One JSON file a split."""
+EXPORT_FORMAT_IMAGEFOLDER: ExportFormat.ValueType  # 3
+"""For CLASSIFY, and all that is for it: folders `<split>/<class>/` of images, as torchvision's ImageFolder and its like read them. The zip has no label files but
+`images.csv`, whose column `image` says where each image belongs, by the `split` and `file_name` of its item, and the folders of classes that have no image in
+a split.
+"""
 
 @typing.final
 class CreateDatasetRequest(message.Message):
@@ -595,7 +605,7 @@ class ExportDatasetVersionResponse(message.Message):
     @builtins.property
     def losses(self) -> containers.ScalarMap[builtins.str, builtins.int]:
         """Shapes of the version that the format cannot hold as they are, by what became of them: "crowd left out", "attributes left out", "outline as box", "mask as
-        outline", "parts joined by bridges", "holes opened by bridges", "mask without a pixel left out". A shape counts under each that is true of it. Empty where
+        outline", "parts joined by bridges", "holes opened by bridges", "mask without a pixel left out", "class called otherwise" (its name is none of a folder). A shape counts under each that is true of it. Empty where
         nothing is lost.
         """
 

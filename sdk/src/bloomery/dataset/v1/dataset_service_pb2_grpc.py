@@ -228,8 +228,9 @@ class DatasetServiceServicer:
 
     def ExportDatasetVersion(self, request, context):
         """Returns the label files of a READY version as a zip in another tool's format, made once and kept by digest, with a table `images.csv` of what the images
-        are called here and were called before. The images are not inside: each belongs at `images/<split>/<file name>` and is downloaded by ListDatasetItems with
-        `sign_downloads`. FAILED_PRECONDITION `NOT_READY`: wait for it; `NO_LABEL_FILES`: a version of kind `classify` has none, download its images. NOT_FOUND: it was
+        are called here and were called before. The images are not inside: each belongs where that table says, `images/<split>/<file name>` but for EXPORT_FORMAT_IMAGEFOLDER, and is downloaded by
+        ListDatasetItems with `sign_downloads`. FAILED_PRECONDITION `NOT_READY`: wait for it; `NO_LABEL_FILES`: a version of kind `classify` has none, export it as
+        EXPORT_FORMAT_IMAGEFOLDER; `NO_CLASS_FOLDERS`: one of another kind has no folders of classes, choose another format. NOT_FOUND: it was
         deleted, maybe while it was exported.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -132,6 +132,24 @@ async def test_admins_do_not_see_what_was_done_in_an_earlier_project_of_the_name
     assert await listed(owner, "projects/p", subject="anna") == ["present", "end", "former"]
 
 
+async def test_a_deletion_that_failed_hides_nothing_from_the_admins_of_the_project(
+    access: Access, service: Any
+) -> None:
+    annotation = "/bloomery.annotation.v1.AnnotationService"
+    about_it: Any = {"project": "projects/p", "subject": "anna"}
+    await access.project("p", uid="second")
+    await access.member("anna", Role.ADMIN, "p")
+    await record(
+        service,
+        entry("former", **about_it),
+        entry("made", seconds=1, method=f"{annotation}/CreateProject", project_uid="second", **about_it),
+        entry("done", seconds=2, **about_it),
+        entry("failed", seconds=3, method=f"{annotation}/DeleteProject", code="UNAVAILABLE", **about_it),
+    )
+    async with channel(access.address, token=await access.token("anna")) as on:
+        assert await listed(AuditServiceStub(on), "projects/p", subject="anna") == ["failed", "done", "made"]
+
+
 async def test_no_text_that_a_caller_chose_holds_up_the_log(service: Any, owner: Any) -> None:
     # As random as texts are that no index can hold in fewer bytes.
     text = "".join(Random(1).choices([chr(number) for number in range(0x4E00, 0x9FFF)], k=4000))

@@ -10,6 +10,7 @@ from bloomery.access.v1 import (
     Caller,
     IssueTokenRequest,
     ListTokensRequest,
+    RemoveMemberRequest,
     RevokeTokenRequest,
     SetMemberRequest,
     WhoAmIRequest,
@@ -99,11 +100,32 @@ async def test_tokens_name_no_project_that_the_caller_may_not_see(access: Access
     await access.member("alice", Role.TRAINER, "cells")
     await access.member("alice", Role.TRAINER, "secret")
     other = await access.owner.IssueToken(IssueTokenRequest(subject="alice", projects=["projects/secret"]))
-    narrow = await access.token("alice", projects=["projects/cells"])
-    async with access.bearer(narrow) as stub:
+    wide = await access.token("alice")
+    await access.owner.RemoveMember(RemoveMemberRequest(parent="projects/secret", subject="alice"))
+    async with access.bearer(wide) as stub:
         listed = (await stub.ListTokens(ListTokensRequest())).tokens
-        assert {name for one in listed for name in one.projects} == {"projects/cells"}
+        assert len(listed) == 2
+        assert {name for one in listed for name in one.projects} == set()
         assert not (await stub.RevokeToken(RevokeTokenRequest(name=other.token.name))).projects
+
+
+async def test_with_a_token_for_some_projects_one_sees_and_revokes_what_was_made_with_it_alone(access: Access) -> None:
+    await access.project("cells")
+    await access.member("alice", Role.TRAINER)
+    others = [
+        await access.owner.IssueToken(IssueTokenRequest(subject="alice", projects=projects))
+        for projects in ([], ["projects/cells"])
+    ]
+    async with access.bearer(others[0].secret) as alice:
+        narrow = await alice.IssueToken(IssueTokenRequest(projects=["projects/cells"]))
+    async with access.bearer(narrow.secret) as stub:
+        child = await stub.IssueToken(IssueTokenRequest())
+        listed = [one.name for one in (await stub.ListTokens(ListTokensRequest())).tokens]
+        assert listed == [child.token.name, narrow.token.name]
+        for other in others:
+            revoking = stub.RevokeToken(RevokeTokenRequest(name=other.token.name))
+            assert await refusal(revoking) == (NOT_FOUND, "NOT_FOUND")
+        assert (await stub.RevokeToken(RevokeTokenRequest(name=child.token.name))).HasField("revoke_time")
 
 
 async def test_an_expired_token_is_refused(access: Access) -> None:

@@ -11,11 +11,11 @@ from bloomery_vision.postprocess import (
     decode_detections,
     decode_end2end,
     decode_masks,
-    nms,
     softmax,
     top_k,
 )
 from bloomery_vision.preprocess import letterbox
+from bloomery_vision.suppression import nms, suppress_parts
 
 CASES = st.integers(0, 40).flatmap(
     lambda count: st.tuples(
@@ -63,6 +63,33 @@ def test_suppression_agrees_with_its_definition(
     assert found.boxes.tolist() == boxes[expected].tolist()
     assert found.scores.tolist() == scores[expected].tolist()
     assert found.classes.tolist() == groups[expected].tolist()
+
+
+def covered(box: Box, other: Box) -> float:
+    """Return the part of a box that lies in another one."""
+    width = min(box.x2, other.x2) - max(box.x, other.x)
+    height = min(box.y2, other.y2) - max(box.y, other.y)
+    return max(width, 0) * max(height, 0) / (box.width * box.height)
+
+
+@given(CASES, st.integers(0, 2**40), st.sampled_from([0, 0.3, 0.51, 0.7, 1]), st.sampled_from([(1, 1), (9, 1), (1, 9)]))
+def test_suppression_of_cut_boxes_agrees_with_its_definition(
+    case: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]],
+    pieces: int,
+    limit: float,
+    spread: tuple[int, int],
+) -> None:
+    # Spread along one axis, most boxes have few beside them.
+    boxes, groups = with_sides(case[0]) + np.tile(case[0][:, :2] * spread, 2), case[2]
+    cut = np.array([pieces >> number & 1 for number in range(len(groups))], dtype=np.bool_)
+    found = [Box.from_corners(*box) for box in boxes.tolist()]
+    kept: list[int] = []
+    for one in sorted(range(len(found)), key=lambda index: (cut[index], index)):
+        rivals = [found[other] for other in kept if groups[other] == groups[one]]
+        measure = covered if cut[one] else iou
+        if all(measure(found[one], rival) <= limit for rival in rivals):
+            kept.append(one)
+    assert suppress_parts(boxes, groups, cut, iou=limit).tolist() == sorted(kept)
 
 
 TWO = np.array([[10, 10, 30, 30], [11, 10, 31, 30]], dtype=np.float32)

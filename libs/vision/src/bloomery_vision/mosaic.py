@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from bloomery_vision.geometry import Found
 from bloomery_vision.interpret import Choice, Fitted, candidates, check_outputs, objects
-from bloomery_vision.postprocess import MAX_CANDIDATES, Detections, best_first, suppress_parts
+from bloomery_vision.postprocess import MAX_CANDIDATES, Detections, best_first
+from bloomery_vision.suppression import suppress_parts
 from bloomery_vision.tiling import Window
 
 _TOUCHING = 1.0

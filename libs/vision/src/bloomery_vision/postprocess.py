@@ -10,8 +10,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bloomery_vision.geometry import iou_matrix
 from bloomery_vision.preprocess import LetterboxTransform
+from bloomery_vision.suppression import suppress
 
 MAX_CANDIDATES = 30_000
 """The best boxes of an image that suppression looks at."""
@@ -86,7 +86,7 @@ def decode_detections(
     """
     candidates = find_candidates(raw, num_classes=num_classes, conf=conf, classes=classes, multi_label=multi_label)
     groups = np.zeros_like(candidates.classes) if agnostic else candidates.classes
-    return candidates.select(_suppress(candidates.boxes, groups, iou=iou, max_det=max_det))
+    return candidates.select(suppress(candidates.boxes, groups, iou=iou, max_det=max_det))
 
 
 def find_candidates(
@@ -127,53 +127,6 @@ def decode_end2end(raw: NDArray[np.float32], *, conf: float = 0.25, classes: Seq
         kept[:, 6:].astype(np.float32) if raw.shape[1] > 6 else None,
     )
     return found if classes is None else found.select(np.isin(found.classes, list(classes)))
-
-
-def nms(
-    boxes: NDArray[np.floating], scores: NDArray[np.floating], *, iou: float, max_det: int | None = None
-) -> NDArray[np.intp]:
-    """Greedy non-maximum suppression within one class.
-
-    Args:
-        boxes: [N, 4], corners.
-        scores: [N]; of equal ones the first wins.
-        iou: overlap above which the weaker of two boxes is dropped.
-        max_det: the most boxes to keep.
-
-    Returns:
-        The indices of the boxes kept, best first.
-    """
-    order = np.argsort(-scores, kind="stable")
-    kept = _suppress(boxes[order], np.zeros(len(order), dtype=np.int64), iou=iou, max_det=max_det or len(order))
-    return order[kept]
-
-
-def suppress_parts(
-    boxes: NDArray[np.floating], groups: NDArray[np.int64], cut: NDArray[np.bool_], *, iou: float
-) -> NDArray[np.intp]:
-    """Greedy non-maximum suppression of boxes of which some are cut off where a tile ends, within each group.
-
-    Whole boxes are looked at first. Of a cut one nobody knows how large its object is: it goes also where most of it,
-    more than `iou`, lies in one that is kept.
-
-    Args:
-        boxes: [N, 4], corners, best first.
-        groups: [N], class numbers.
-        cut: [N], which are cut.
-        iou: overlap above which the weaker of two boxes is dropped.
-
-    Returns:
-        The indices of the boxes kept, best first.
-    """
-    left = np.argsort(cut, kind="stable")
-    kept: list[int] = []
-    while len(left):
-        first, left = left[0], left[1:]
-        kept.append(int(first))
-        overlap, covered = _overlaps(boxes[first], boxes[left])
-        overlap = np.where(cut[left], covered, overlap)
-        left = left[(overlap <= iou) | (groups[left] != groups[first])]
-    return np.sort(np.array(kept, dtype=np.intp))
 
 
 def decode_masks(
@@ -239,28 +192,6 @@ def _candidates(raw: NDArray[np.float32], columns: int, *, conf: float, multi_la
 def _corners(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     centres, halves = boxes[:, :2], boxes[:, 2:] / 2
     return np.concatenate([centres - halves, centres + halves], axis=1).astype(np.float32)
-
-
-def _suppress(boxes: NDArray[np.floating], groups: NDArray[np.int64], *, iou: float, max_det: int) -> NDArray[np.intp]:
-    """Keeps boxes in order, and drops those behind that overlap one of the same group too much."""
-    left = np.arange(len(boxes))
-    kept: list[int] = []
-    while len(left) and len(kept) < max_det:
-        first, left = left[0], left[1:]
-        kept.append(int(first))
-        overlap = iou_matrix(boxes[first : first + 1], boxes[left])[0]
-        left = left[(overlap <= iou) | (groups[left] != groups[first])]
-    return np.array(kept, dtype=np.intp)
-
-
-def _overlaps(
-    box: NDArray[np.floating], others: NDArray[np.floating]
-) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Of each other box: intersection over union with `box`, and the part of it that lies in `box`."""
-    shared = (np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])).clip(min=0).prod(axis=1)
-    own, areas = (box[2:] - box[:2]).prod(), (others[:, 2:] - others[:, :2]).prod(axis=1)
-    union = np.maximum(own + areas - shared, np.finfo(np.float32).tiny)
-    return shared / union, shared / np.maximum(areas, np.finfo(np.float32).tiny)
 
 
 def _to_prototypes(grid: tuple[int, ...], transform: LetterboxTransform, size: tuple[int, int]) -> NDArray[np.float64]:

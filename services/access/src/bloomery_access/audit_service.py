@@ -1,6 +1,6 @@
 """The audit log over gRPC: convert, call, convert."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -16,11 +16,11 @@ from bloomery.access.v1 import (
     RecordAuditEntriesRequest,
 )
 from bloomery_access.model import AuditFilter
-from bloomery_access.store import audit
+from bloomery_access.store import audit, projects
 from bloomery_access.store.audit import FAILED, UNFINISHED, Place
 from bloomery_kit.auth import Role
 from bloomery_kit.context import current_principal
-from bloomery_kit.database import Database
+from bloomery_kit.database import Database, Transaction
 from bloomery_kit.errors import FieldViolation, InvalidArgument, Violations
 from bloomery_kit.names import Pattern
 from bloomery_kit.pages import PageRequest
@@ -72,8 +72,8 @@ class AuditServicer(AuditServiceServicer):
         async with self._db.read() as tx:
             if wanted.project and not current_principal().may(Role.ADMIN):
                 # What was done in an earlier project of this name is none of the present one's admins' business.
-                deleted = await audit.deleted_last(tx, wanted.project)
-                wanted = wanted.since(deleted + timedelta(microseconds=1)) if deleted else wanted
+                begun = await audit.begun(tx, wanted.project, await _uid(tx, wanted.project))
+                wanted = wanted.since(begun) if begun else wanted
             found = await audit.page(tx, wanted, after, page.size + 1)
         shown = found[: page.size]
         token = ""
@@ -110,6 +110,11 @@ def _filter(request: ListAuditEntriesRequest) -> AuditFilter:
     project = "" if request.parent == ALL else request.parent
     start, end = map(given.get, _TIMES)
     return AuditFilter(project, start, end, request.subject, request.method, request.outcome)
+
+
+async def _uid(tx: Transaction, project: str) -> str:
+    project_id = _PROJECT.parse(project)["project"]
+    return (await projects.uids(tx, [project_id])).get(project_id, "")
 
 
 def _place(page: PageRequest) -> Place | None:

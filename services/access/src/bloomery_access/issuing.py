@@ -38,6 +38,18 @@ class Maker:
         """Whether this is an admin of the installation."""
         return self.roles.everywhere is Role.ADMIN
 
+    @property
+    def root(self) -> Token | None:
+        """The token that bounds whose tokens this one sees and revokes: one for some projects knows of no others."""
+        used = self.identity.token
+        return used if used is not None and used.projects is not None else None
+
+    def owns(self, token: Token) -> bool:
+        """Whether this one may see and revoke a token."""
+        if self.root is not None:
+            return token.id == self.root.id or token.lineage.startswith(self.root.heirs)
+        return self.governs or self.identity.subject in (token.subject, token.creator)
+
     def known(self, ids: Mapping[str, str]) -> dict[str, str]:
         """Of the ids of projects by uid, those that this one may see with what they show now."""
         return {uid: one for uid, one in ids.items() if self.roles.everywhere or one in self.roles.projects}
@@ -74,7 +86,7 @@ class Issuing:
                 role=role,
                 projects=limits,
                 creator=maker.identity.subject,
-                lineage=f"{used.lineage}{used.id}." if used else "",
+                lineage=used.heirs if used else "",
                 create_time=made,
                 expire_time=min(expire, used.expire_time) if used else expire,
             )
@@ -85,7 +97,7 @@ class Issuing:
         """Refuse a token from now on. Raise NotFound."""
         async with self._db.write() as tx:
             token = await tokens.get(tx, token_id)
-            if token is None or not (maker.governs or maker.identity.subject in (token.subject, token.creator)):
+            if token is None or not maker.owns(token):
                 raise NotFound("token", f"tokens/{token_id}", "list your tokens")
             await tokens.revoke(tx, token, await _now(tx))
             revoked = await tokens.get(tx, token_id)
@@ -98,7 +110,7 @@ class Issuing:
         """Tokens that somebody may see, and the ids of the projects that they name and may be seen, by uid."""
         of = None if maker.governs else maker.identity.subject
         async with self._db.read() as tx:
-            found = await tokens.page(tx, of=of, subject=subject, before=before, size=size)
+            found = await tokens.page(tx, root=maker.root, of=of, subject=subject, before=before, size=size)
             named = {uid for _, token in found for uid in token.projects or ()}
             return found, maker.known(await projects.ids(tx, named))
 

@@ -42,6 +42,11 @@ class Token:
         """The ids of `lineage`."""
         return self.lineage.split(".")[:-1]
 
+    @property
+    def heirs(self) -> str:
+        """What the lineage of each token that was made with this one, or with one of those, begins with."""
+        return f"{self.lineage}{self.id}."
+
 
 @dataclass(frozen=True)
 class Member:

@@ -120,16 +120,16 @@ class AccessServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTokens(self, request, context):
-        """Lists the caller's own tokens and those that they made, newest first; for admins of the installation those of all. Those that ended are listed for thirty
-        days.
+        """Lists the caller's own tokens and those that they made, newest first; for admins of the installation those of all. Who shows a token for some projects sees that
+        one and what was made with it. Those that ended are listed for thirty days.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeToken(self, request, context):
-        """Refuses a token, and those that were made with it, from now on. Idempotent. NOT_FOUND: there is none, or it is neither the caller's nor made by them, and
-        they are no admin of the installation.
+        """Refuses a token, and those that were made with it, from now on. Idempotent. NOT_FOUND: there is none, or it is none of those that
+        ListTokens shows the caller.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -50,12 +50,12 @@ class AccessServiceStub:
     member first, or name a role. `TOO_MANY_TOKENS`: a thousand that the caller made are valid; revoke some.
     """
     ListTokens: grpc.UnaryUnaryMultiCallable[access_service_pb2.ListTokensRequest, access_service_pb2.ListTokensResponse]
-    """Lists the caller's own tokens and those that they made, newest first; for admins of the installation those of all. Those that ended are listed for thirty
-    days.
+    """Lists the caller's own tokens and those that they made, newest first; for admins of the installation those of all. Who shows a token for some projects sees that
+    one and what was made with it. Those that ended are listed for thirty days.
     """
     RevokeToken: grpc.UnaryUnaryMultiCallable[access_service_pb2.RevokeTokenRequest, access_pb2.Token]
-    """Refuses a token, and those that were made with it, from now on. Idempotent. NOT_FOUND: there is none, or it is neither the caller's nor made by them, and
-    they are no admin of the installation.
+    """Refuses a token, and those that were made with it, from now on. Idempotent. NOT_FOUND: there is none, or it is none of those that
+    ListTokens shows the caller.
     """
     SetMember: grpc.UnaryUnaryMultiCallable[access_service_pb2.SetMemberRequest, access_pb2.Member]
     """Gives a subject a role in a project, or another one than it has. Idempotent. FAILED_PRECONDITION `LAST_ADMIN`: nobody else would be the project's admin;
@@ -95,12 +95,12 @@ class AccessServiceAsyncStub(AccessServiceStub):
     member first, or name a role. `TOO_MANY_TOKENS`: a thousand that the caller made are valid; revoke some.
     """
     ListTokens: aio.UnaryUnaryMultiCallable[access_service_pb2.ListTokensRequest, access_service_pb2.ListTokensResponse]  # type: ignore[assignment]
-    """Lists the caller's own tokens and those that they made, newest first; for admins of the installation those of all. Those that ended are listed for thirty
-    days.
+    """Lists the caller's own tokens and those that they made, newest first; for admins of the installation those of all. Who shows a token for some projects sees that
+    one and what was made with it. Those that ended are listed for thirty days.
     """
     RevokeToken: aio.UnaryUnaryMultiCallable[access_service_pb2.RevokeTokenRequest, access_pb2.Token]  # type: ignore[assignment]
-    """Refuses a token, and those that were made with it, from now on. Idempotent. NOT_FOUND: there is none, or it is neither the caller's nor made by them, and
-    they are no admin of the installation.
+    """Refuses a token, and those that were made with it, from now on. Idempotent. NOT_FOUND: there is none, or it is none of those that
+    ListTokens shows the caller.
     """
     SetMember: aio.UnaryUnaryMultiCallable[access_service_pb2.SetMemberRequest, access_pb2.Member]  # type: ignore[assignment]
     """Gives a subject a role in a project, or another one than it has. Idempotent. FAILED_PRECONDITION `LAST_ADMIN`: nobody else would be the project's admin;
@@ -155,8 +155,8 @@ class AccessServiceServicer(metaclass=abc_1.ABCMeta):
         request: access_service_pb2.ListTokensRequest,
         context: _ServicerContext,
     ) -> typing.Union[access_service_pb2.ListTokensResponse, abc.Awaitable[access_service_pb2.ListTokensResponse]]:
-        """Lists the caller's own tokens and those that they made, newest first; for admins of the installation those of all. Those that ended are listed for thirty
-        days.
+        """Lists the caller's own tokens and those that they made, newest first; for admins of the installation those of all. Who shows a token for some projects sees that
+        one and what was made with it. Those that ended are listed for thirty days.
         """
 
     @abc_1.abstractmethod
@@ -165,8 +165,8 @@ class AccessServiceServicer(metaclass=abc_1.ABCMeta):
         request: access_service_pb2.RevokeTokenRequest,
         context: _ServicerContext,
     ) -> typing.Union[access_pb2.Token, abc.Awaitable[access_pb2.Token]]:
-        """Refuses a token, and those that were made with it, from now on. Idempotent. NOT_FOUND: there is none, or it is neither the caller's nor made by them, and
-        they are no admin of the installation.
+        """Refuses a token, and those that were made with it, from now on. Idempotent. NOT_FOUND: there is none, or it is none of those that
+        ListTokens shows the caller.
         """
 
     @abc_1.abstractmethod

@@ -1,7 +1,7 @@
 """What people did, as other services told it."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -38,11 +38,18 @@ async def page(tx: Transaction, wanted: AuditFilter, after: Place | None, size: 
     return (await tx.execute(query.order_by(_A.time.desc(), _A.uid.desc()).limit(size))).all()
 
 
-async def deleted_last(tx: Transaction, project: str) -> datetime | None:
-    """When a project of this name was last deleted, as far as that may be."""
+async def begun(tx: Transaction, project: str, uid: str) -> datetime | None:
+    """When a project was made; where that is not known, when one of its name was last deleted, as far as that may be.
+
+    None where neither is known.
+    """
+    was_made = (_A.project == project, _A.project_uid == uid, _A.method.endswith("/CreateProject"))
+    made: datetime | None = await tx.scalar(sa.select(sa.func.min(_A.time, type_=_A.time.type)).where(*was_made))
+    if made is not None:
+        return made
     was_deleted = (_A.project == project, _A.method.endswith("/DeleteProject"), _A.code.in_(_PERHAPS_DONE))
-    found: datetime | None = await tx.scalar(sa.select(sa.func.max(_A.time, type_=_A.time.type)).where(*was_deleted))
-    return found
+    ended: datetime | None = await tx.scalar(sa.select(sa.func.max(_A.time, type_=_A.time.type)).where(*was_deleted))
+    return ended + timedelta(microseconds=1) if ended else None
 
 
 async def forget(tx: Transaction, *, before: datetime, limit: int) -> int:

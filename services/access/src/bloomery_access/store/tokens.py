@@ -42,10 +42,15 @@ async def get(tx: Transaction, token_id: str) -> Token | None:
 
 
 async def page(
-    tx: Transaction, *, of: str | None, subject: str | None, before: int | None, size: int
+    tx: Transaction, *, root: Token | None, of: str | None, subject: str | None, before: int | None, size: int
 ) -> list[tuple[int, Token]]:
-    """Tokens, the newest first, each with its place: those of somebody who has or made them, or all."""
+    """Tokens, the newest first, each with its place: those of somebody who has or made them, or all.
+
+    With a `root` that one and what was made with it alone.
+    """
     query = sa.select(TOKENS).order_by(_T.ordinal.desc()).limit(size)
+    if root is not None:
+        query = query.where(_with_heirs(root))
     if of is not None:
         query = query.where(sa.or_(_T.subject == of, _T.creator == of))
     if subject is not None:
@@ -63,8 +68,8 @@ async def count_valid(tx: Transaction, creator: str, now: datetime) -> int:
 
 async def revoke(tx: Transaction, token: Token, now: datetime) -> None:
     """Refuse a token, and what was made with it, from now on."""
-    concerned = sa.or_(_T.id == token.id, _T.lineage.startswith(f"{token.lineage}{token.id}."))
-    await tx.execute(sa.update(TOKENS).where(concerned, _T.revoke_time.is_(None)).values(revoke_time=now))
+    concerned = sa.update(TOKENS).where(_with_heirs(token), _T.revoke_time.is_(None))
+    await tx.execute(concerned.values(revoke_time=now))
 
 
 async def all_hold(tx: Transaction, ids: Sequence[str]) -> bool:
@@ -82,6 +87,10 @@ async def forget(tx: Transaction, *, before: datetime, limit: int) -> int:
     """Drop tokens that ended before; how many there were."""
     ended = sa.select(_T.id).where(sa.or_(_T.expire_time < before, _T.revoke_time < before)).limit(limit)
     return (await tx.execute(sa.delete(TOKENS).where(_T.id.in_(ended)))).rowcount
+
+
+def _with_heirs(token: Token) -> sa.ColumnElement[bool]:
+    return sa.or_(_T.id == token.id, _T.lineage.startswith(token.heirs))
 
 
 def _token(row: sa.Row[Any]) -> Token:

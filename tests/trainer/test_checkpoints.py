@@ -1,10 +1,24 @@
 """Checkpoints: only whole ones count, a few are kept, and damaged ones are left out."""
 
-import pytest
+from datetime import UTC, datetime
 
-from bloomery.training.v1 import CheckpointSaved, GetLogsRequest, JobEvent, ListCheckpointsRequest
+import grpc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bloomery.training.v1 import (
+    CheckpointSaved,
+    DeleteJobRequest,
+    GetLogsRequest,
+    JobEvent,
+    ListCheckpointsRequest,
+    SignCheckpointRequest,
+)
+from bloomery_trainer.checkpoints import superfluous
+from bloomery_trainer.model import Checkpoint
 from bloomery_trainer.store import attempts
-from tests.trainer.hand import POLICY, FakeWorker, Hand
+from tests.trainer.hand import POLICY, FakeWorker, Hand, key_of
 
 
 async def kept(hand: Hand, name: str) -> list[tuple[int, bool]]:
@@ -33,6 +47,85 @@ async def test_the_last_two_and_the_best_are_kept(hand: Hand) -> None:
     keys = [stat.key async for stat in hand.core.objects.list(f"{'a' * 32}/jobs/{job.uid}/1/")]
     folders = sorted("/".join(key.split("/")[4:6]) for key in keys)
     assert folders == [f"{role}/{epoch}" for role in ("checkpoint-manifest", "checkpoint") for epoch in (3, 5, 6)]
+
+
+async def test_those_between_are_kept_as_the_job_asks(hand: Hand) -> None:
+    job, worker = await hand.running(parameters={"save_every": 2, "keep": 2})
+    for epoch in range(1, 10):
+        await worker.checkpoint(hand.core, epoch, best=epoch == 1)
+    assert await kept(hand, job.name) == [(9, False), (8, False), (6, False), (1, True)]
+
+
+async def test_the_best_mark_stays_with_the_newest_that_had_it(hand: Hand) -> None:
+    job, worker = await hand.running()
+    for epoch in (2, 1):
+        await worker.checkpoint(hand.core, epoch, best=True)
+    assert await kept(hand, job.name) == [(2, True), (1, False)]
+
+
+async def test_a_checkpoint_of_a_job_at_work_can_be_downloaded(hand: Hand) -> None:
+    job, worker = await hand.running()
+    for epoch in (1, 2, 3):
+        await worker.checkpoint(hand.core, epoch, best=epoch == 1)
+    for wanted, epoch in (("best", 1), ("last", 3), ("2", 2)):
+        request = SignCheckpointRequest(name=f"{job.name}/checkpoints/{wanted}")
+        signed = await hand.trainer.jobs.SignCheckpoint(request)
+        assert (signed.checkpoint.name, signed.checkpoint.epoch) == (f"{job.name}/checkpoints/{epoch}", epoch)
+        (file,) = signed.files
+        assert file.artifact.file_name == "weights.pt"
+        assert await hand.core.objects.get(key_of(file.get.url)) == f"weights {epoch} of 1".encode()
+    with pytest.raises(grpc.aio.AioRpcError, match="there are 3, 2, 1 \\(best\\)") as refused:
+        await hand.trainer.jobs.SignCheckpoint(SignCheckpointRequest(name=f"{job.name}/checkpoints/9"))
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_training_starts_from_a_checkpoint_of_another_one(hand: Hand) -> None:
+    first, worker = await hand.running()
+    for epoch in (1, 2):
+        await worker.checkpoint(hand.core, epoch, best=epoch == 1)
+    second = await hand.trainer.create(base=f"{first.name}/checkpoints/best")
+    assert second.base == f"{first.name}/checkpoints/1"
+    await worker.finish(success=await worker.success(hand.core))
+    await hand.run_pass()
+    await hand.trainer.jobs.DeleteJob(DeleteJobRequest(name=first.name))
+    await hand.bury()
+    given = (await hand.worker("w2")).start.base.artifact
+    assert await hand.core.objects.get(given.logical_key) == b"weights 1 of 1"
+
+
+@pytest.mark.parametrize(
+    ("base", "problem"),
+    [
+        ("projects/cells/jobs/none/checkpoints/best", "does not exist"),
+        ("projects/other/jobs/none/checkpoints/1", "must lie in projects/cells"),
+        ("projects/cells/jobs/{job}/checkpoints/7", "there are 1"),
+        ("projects/cells/jobs/{job}/checkpoints/1/", "must be one of"),
+    ],
+)
+async def test_a_base_that_is_no_checkpoint_is_refused(hand: Hand, base: str, problem: str) -> None:
+    job, worker = await hand.running()
+    await worker.checkpoint(hand.core, 1)
+    with pytest.raises(grpc.aio.AioRpcError, match=f"job.base.*{problem}") as refused:
+        await hand.trainer.create(base=base.format(job=job.name.rpartition("/")[2]))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@given(
+    epochs=st.lists(st.integers(1, 50), unique=True, max_size=30),
+    best=st.integers(1, 50),
+    every=st.integers(0, 10),
+    keep=st.integers(0, 5),
+)
+def test_what_is_kept_is_the_last_two_the_best_and_what_was_asked_for(
+    epochs: list[int], best: int, every: int, keep: int
+) -> None:
+    # Property: of any checkpoints the last two, the best and the newest `keep` of each `every`-th epoch stay, no other.
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    found = [Checkpoint("j", 1, epoch, (), "", epoch == best, now) for epoch in sorted(epochs, reverse=True)]
+    between = [each.epoch for each in found if every and each.epoch % every == 0]
+    needed = {each.epoch for each in found[:2]} | ({best} & set(epochs)) | set(between[: keep or len(between)])
+    gone = {each.epoch for each in superfluous(found, every=every, keep=keep)}
+    assert gone == set(epochs) - needed
 
 
 async def test_an_announcement_without_its_files_is_ignored(hand: Hand) -> None:

@@ -63,6 +63,36 @@ def test_a_training_says_what_has_to_be_known_to_use_its_model(
     assert (model.task, model.decoder, model.input.resize) == (TASK_TYPE_CLASSIFY, "probabilities", "center-crop")
 
 
+def test_a_training_measures_each_class_at_the_end_of_each_epoch(
+    detector: FakeTrainer, segmenter: FakeTrainer, classifier: FakeTrainer
+) -> None:
+    boxes = {"precision", "recall", "f1", "map50"}
+    for trainer, names in (
+        (detector, boxes),
+        (segmenter, boxes | {f"mask_{name}" for name in boxes}),
+        (classifier, {"precision", "recall", "f1"}),
+    ):
+        ends = [event.metrics.values for event in trainer.of_kind("metrics") if event.metrics.epoch_end]
+        assert len(ends) == 2
+        for measured in ends:
+            of_classes = {tuple(name.split("/")[1:]): value for name, value in measured.items() if name.count("/") == 2}
+            assert {name for name, _ in of_classes} == names
+            assert all(0 <= value <= 1 for value in of_classes.values())
+            recalls = [value for (name, _), value in of_classes.items() if name == "recall"]
+            if trainer is classifier:
+                assert measured["val/balanced_accuracy"] == pytest.approx(sum(recalls) / len(recalls))
+
+
+def test_a_checkpoint_has_a_file_that_trainings_start_from(detector: FakeTrainer, tmp_path: Path) -> None:
+    from bloomery_recipe_yolo.model import TrainedModel
+
+    [role] = [role for role in detector.kept if role.endswith("/2/weights.pt")]
+    (tmp_path / "weights.pt").write_bytes(detector.content(role))
+    model = TrainedModel(tmp_path / "weights.pt", device="cpu")
+    assert detector.finished is not None
+    assert (model.task, list(model.classes)) == ("detect", list(detector.finished.success.model.classes))
+
+
 def test_a_training_ends_with_a_model_that_can_predict(
     detector: FakeTrainer, segmenter: FakeTrainer, classifier: FakeTrainer
 ) -> None:

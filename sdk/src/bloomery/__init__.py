@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from bloomery._quotas import Quota, Share
     from bloomery._results import (
         AliasChange,
+        Checkpoint,
         Contents,
         Difference,
         Epoch,
@@ -87,6 +88,7 @@ __all__ = [
     "Benchmark",
     "Blob",
     "BloomeryError",
+    "Checkpoint",
     "Client",
     "ConfusionCell",
     "Contents",
@@ -143,6 +145,7 @@ _HOMES = {
 }
 _RESULTS = (
     "AliasChange",
+    "Checkpoint",
     "Contents",
     "Difference",
     "Epoch",

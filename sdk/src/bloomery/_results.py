@@ -135,6 +135,21 @@ class Epoch:
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """A state of a training that can be downloaded and started from, after `epoch` epochs, counted from 1.
+
+    `name` is full, `size_bytes` that of all its files; one is the `best` so far. `create_time` is UTC.
+    """
+
+    name: str
+    epoch: int
+    attempt: int
+    size_bytes: int
+    best: bool
+    create_time: datetime
+
+
+@dataclass(frozen=True)
 class Difference:
     """Something about two jobs that is not the same; empty text where one of them has no record of it."""
 

@@ -124,7 +124,8 @@ class AsyncDatasetVersion(AsyncHandle[dataset.DatasetVersion], DatasetVersionFie
         Args:
             recipe: such as "yolo-detect".
             model: the model to publish under; by default the one with the dataset's id.
-            base: weights to start from: as the recipe names them, "scratch", or a version of ours such as "cells-v@1".
+            base: weights to start from: as the recipe names them, "scratch", a version of ours such as "cells-v@1", or
+                a checkpoint of another job, such as "jobs/JOB/checkpoints/7" or "jobs/JOB/checkpoints/best".
             name: id of the job; made by the server by default.
             validate_only: check and fill in everything, but start nothing.
             priority: larger goes first.
@@ -182,7 +183,7 @@ class AsyncDatasetVersion(AsyncHandle[dataset.DatasetVersion], DatasetVersionFie
 
     async def _start_from(self, job: training.Job, base: str, project: str) -> None:
         if "@" not in base and not MODEL_VERSION.matches(base):
-            job.base = base
+            job.base = f"{project}/{base}" if base.startswith("jobs/") else base
             return
         version = await get_model_version(
             self._session, await Resolver(self._session, project).find(MODEL_VERSION, base)

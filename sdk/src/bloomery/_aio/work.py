@@ -21,7 +21,7 @@ from bloomery._names import parent_of
 from bloomery._predicted_images import PredictedImage
 from bloomery._predicted_images import read as read_predictions
 from bloomery._reproduction import repetition
-from bloomery._results import Epoch, Event, Progress, Sample, Step, unseen
+from bloomery._results import Checkpoint, Epoch, Event, Progress, Sample, Step, moment, unseen
 from bloomery._seen_files import PredictionFormat, check, convert
 from bloomery._watch import watch_job
 from bloomery.training import v1 as training
@@ -168,6 +168,32 @@ class AsyncWork(AsyncHandle[training.Job], JobFields):
             TransferFailed: they did not get through, or one would leave the folder.
         """
         signed = await self._signed(role)
+        wanted = [Download(one.get, inside(Path(to), file_name(one.artifact)), one.artifact.digest) for one in signed]
+        return await self._session.transfer.get_all(wanted, progress)
+
+    async def checkpoints(self) -> list[Checkpoint]:
+        """Its complete checkpoints, newest first; `Checkpoint.name` is what another training may start from."""
+        request = training.ListCheckpointsRequest(parent=self.name)
+        pages = self._session.pages(self._session.jobs.ListCheckpoints, request)
+        return [
+            Checkpoint(one.name, one.epoch, one.attempt, one.size_bytes, one.best, moment(one.create_time))
+            async for page in pages
+            for one in page.checkpoints
+        ]
+
+    async def download_checkpoint(
+        self, to: str | Path, checkpoint: int | str = "best", *, progress: Progress = unseen
+    ) -> list[Path]:
+        """Write the files of a checkpoint below `to` and return them: of so many epochs, "best" or "last".
+
+        Its job may still be at work. `weights.pt` is the model; the others are what the job goes on with.
+
+        Raises:
+            NotFound: there is no such checkpoint (any more); tells those that there are.
+            TransferFailed: they did not get through.
+        """
+        request = training.SignCheckpointRequest(name=f"{self.name}/checkpoints/{checkpoint}")
+        signed = (await self._session.call(self._session.jobs.SignCheckpoint, request)).files
         wanted = [Download(one.get, inside(Path(to), file_name(one.artifact)), one.artifact.digest) for one in signed]
         return await self._session.transfer.get_all(wanted, progress)
 

@@ -64,6 +64,8 @@ class Job(Handle[training.Job], JobFields):
     evaluations = blocking(AsyncJob.evaluations)
     predictions = iterating(AsyncJob.predictions)
     write_predictions = blocking(AsyncJob.write_predictions)
+    checkpoints = blocking(AsyncJob.checkpoints)
+    download_checkpoint = blocking(AsyncJob.download_checkpoint)
     report = blocking(AsyncJob.report)
     reproduce = wrapping(AsyncJob.reproduce, _job)
     model_version = wrapping(AsyncJob.model_version, ModelVersion)

@@ -1,9 +1,6 @@
 """bloomery jobs: what can be seen of jobs and done to them."""
 
 import csv
-import shlex
-import shutil
-import subprocess
 from collections.abc import Sequence
 from contextlib import nullcontext
 from enum import StrEnum
@@ -12,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bloomery.cli._job_files import JobArgument, checkpoints, download, tensorboard
 from bloomery.cli._jobs import progress, show_differences, show_job, subject
 from bloomery.cli._live import follow
 from bloomery.cli._options import (
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
     from bloomery.training.v1 import LogLine
 
 app = typer.Typer(help="Jobs: training and other work that takes its time.", no_args_is_help=True)
-
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id or full name.")]
 
 
 class Level(StrEnum):
@@ -174,20 +170,9 @@ def report(
         typer.echo(client.job(job).report(save))
 
 
-@app.command(epilog="Example: bloomery jobs download JOB --to ./made --role checkpoint")
-def download(
-    job: JobArgument,
-    to: Annotated[Path, typer.Option(help="Folder to write to.")],
-    role: Annotated[
-        str, typer.Option(help="Only this file: checkpoint, metrics, evaluation, figures, report; all by default.")
-    ] = "",
-    project: ProjectOption = None,
-) -> None:
-    """Write the files that a finished job made. What is there already does not travel again."""
-    with connect(project) as client, steps() as tell:
-        paths = client.job(job).download(to, role=role, progress=tell)
-    for path in paths:
-        typer.echo(path)
+app.command(epilog="Example: bloomery jobs download JOB --to ./made --role checkpoint")(download)
+app.command(epilog="Example: bloomery jobs checkpoints JOB")(checkpoints)
+app.command(epilog="Example: bloomery jobs tensorboard JOB OTHER")(tensorboard)
 
 
 @app.command(epilog="Example: bloomery jobs predictions JOB --to ./seen --format parquet")
@@ -207,24 +192,6 @@ def predictions(
         paths = found.write_predictions(to, formats=[one.value for one in chosen], progress=tell)
     for path in paths:
         typer.echo(path)
-
-
-@app.command(epilog="Example: bloomery jobs tensorboard JOB OTHER")
-def tensorboard(
-    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids or full names of finished trainings.")],
-    to: Annotated[Path, typer.Option(help="Folder to write to: one below for each job.")] = Path("tensorboard"),
-    project: ProjectOption = None,
-) -> None:
-    """Write the curves of jobs as TensorBoard reads them, and open it on them where it is installed."""
-    with connect(project) as client:
-        for job in jobs:
-            found = client.job(job)
-            found.download(to / found.id, role="tensorboard")
-    program = shutil.which("tensorboard")
-    if program:
-        raise typer.Exit(subprocess.run([program, "--logdir", str(to)], check=False).returncode)
-    typer.echo(to)
-    typer.echo(f"TensorBoard is not installed here; with it: tensorboard --logdir {shlex.quote(str(to))}", err=True)
 
 
 @app.command(epilog="Example: bloomery jobs compare JOB OTHER")

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from bloomery.cli._job_files import JobArgument
 from bloomery.cli._jobs import show_differences, show_job
 from bloomery.cli._live import follow
 from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
-from bloomery.cli.jobs import JobArgument
 
 if TYPE_CHECKING:
     from bloomery import Client, Job

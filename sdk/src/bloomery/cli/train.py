@@ -30,7 +30,10 @@ def run(
     ] = None,
     model: Annotated[str, typer.Option(help="Model to publish under; the one with the dataset's id by default.")] = "",
     base: Annotated[
-        str, typer.Option(help="Weights to start from: as the recipe names them, scratch, or MODEL@VERSION.")
+        str,
+        typer.Option(
+            help="Weights to start from: as the recipe names them, scratch, MODEL@VERSION, jobs/JOB/checkpoints/EPOCH."
+        ),
     ] = "",
     name: Annotated[str, typer.Option(help="Id of the job; made by the server by default.")] = "",
     priority: Annotated[int, typer.Option(min=-LARGEST, max=LARGEST, help="Larger goes first.")] = 0,

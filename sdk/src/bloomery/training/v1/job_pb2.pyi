@@ -227,7 +227,10 @@ class Job(message.Message):
     dataset_version: builtins.str
     """The dataset version it works on: `projects/{project}/datasets/{dataset}/versions/{version}`. Empty for a PREDICT job with `project_images` or `folder_images`."""
     base: builtins.str
-    """Base weights by name as the recipe knows it, such as "yolov8n.pt", or "scratch"; empty for the recipe's default."""
+    """Base weights by name as the recipe knows it, such as "yolov8n.pt", or "scratch"; empty for the recipe's default. Or a checkpoint of another job of the project,
+    `projects/{project}/jobs/{job}/checkpoints/{checkpoint}` with the epochs that it holds, `best` or `last`: the answer has its epoch, and its file in `base_artifact`,
+    of which the job makes a copy, so that the other one may be deleted.
+    """
     model: builtins.str
     """`projects/{project}/models/{model}` under which TRAIN and IMPORT publish their result; for TRAIN the model with the dataset's id by default."""
     model_version: builtins.str

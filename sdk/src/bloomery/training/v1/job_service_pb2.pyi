@@ -813,6 +813,7 @@ class Checkpoint(message.Message):
     SIZE_BYTES_FIELD_NUMBER: builtins.int
     BEST_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
     attempt: builtins.int
     """Attempt that wrote it."""
     epoch: builtins.int
@@ -821,6 +822,8 @@ class Checkpoint(message.Message):
     """Size of its files in bytes."""
     best: builtins.bool
     """True for the best one so far."""
+    name: builtins.str
+    """`projects/{project}/jobs/{job}/checkpoints/{epoch}`."""
     @builtins.property
     def create_time(self) -> timestamp_pb2.Timestamp:
         """When it was complete."""
@@ -833,10 +836,59 @@ class Checkpoint(message.Message):
         size_bytes: builtins.int = ...,
         best: builtins.bool = ...,
         create_time: timestamp_pb2.Timestamp | None = ...,
+        name: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "best", b"best", "create_time", b"create_time", "epoch", b"epoch", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "best", b"best", "create_time", b"create_time", "epoch", b"epoch", "name", b"name", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SignCheckpointRequest(message.Message):
+    """Request of SignCheckpoint."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`projects/{project}/jobs/{job}/checkpoints/{checkpoint}`: the epochs that it holds, `best` or `last`."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SignCheckpointResponse(message.Message):
+    """Response of SignCheckpoint."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CHECKPOINT_FIELD_NUMBER: builtins.int
+    FILES_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def checkpoint(self) -> Checkpoint:
+        """The checkpoint, with its epoch where `best` or `last` was asked for."""
+
+    @builtins.property
+    def files(self) -> containers.RepeatedCompositeFieldContainer[SignedArtifact]:
+        """Its files; `file_name` is the path inside it."""
+
+    def __init__(
+        self,
+        *,
+        checkpoint: Checkpoint | None = ...,
+        files: abc.Iterable[SignedArtifact] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["checkpoint", b"checkpoint", "files", b"files"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

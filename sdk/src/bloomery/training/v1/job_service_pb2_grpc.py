@@ -140,6 +140,11 @@ class JobServiceStub:
                 request_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.ListCheckpointsRequest.SerializeToString,
                 response_deserializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.ListCheckpointsResponse.FromString,
                 _registered_method=True)
+        self.SignCheckpoint = channel.unary_unary(
+                '/bloomery.training.v1.JobService/SignCheckpoint',
+                request_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.SignCheckpointRequest.SerializeToString,
+                response_deserializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.SignCheckpointResponse.FromString,
+                _registered_method=True)
         self.SignArtifacts = channel.unary_unary(
                 '/bloomery.training.v1.JobService/SignArtifacts',
                 request_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.SignArtifactsRequest.SerializeToString,
@@ -315,7 +320,16 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListCheckpoints(self, request, context):
-        """Lists the complete checkpoints of a job, newest first: the last two and the best. NOT_FOUND: list the jobs.
+        """Lists the complete checkpoints of a job, newest first: the last two, the best, and where its recipe has the parameters `save_every` and `keep` those that they
+        ask for. They stay until the job is deleted, so that a new one may start from any: `Job.base`. NOT_FOUND: list the jobs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignCheckpoint(self, request, context):
+        """Signs downloads of the files of a checkpoint, also of a job that is at work: `weights.pt` where a training can start from it, and what its job goes on with. A
+        checkpoint that the job does not keep may go before it is read; list them again. NOT_FOUND: no such job, or no such checkpoint, and which there are.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -442,6 +456,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.ListCheckpoints,
                     request_deserializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.ListCheckpointsRequest.FromString,
                     response_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.ListCheckpointsResponse.SerializeToString,
+            ),
+            'SignCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignCheckpoint,
+                    request_deserializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.SignCheckpointRequest.FromString,
+                    response_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.SignCheckpointResponse.SerializeToString,
             ),
             'SignArtifacts': grpc.unary_unary_rpc_method_handler(
                     servicer.SignArtifacts,
@@ -979,6 +998,33 @@ class JobService:
             '/bloomery.training.v1.JobService/ListCheckpoints',
             bloomery_dot_training_dot_v1_dot_job__service__pb2.ListCheckpointsRequest.SerializeToString,
             bloomery_dot_training_dot_v1_dot_job__service__pb2.ListCheckpointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.training.v1.JobService/SignCheckpoint',
+            bloomery_dot_training_dot_v1_dot_job__service__pb2.SignCheckpointRequest.SerializeToString,
+            bloomery_dot_training_dot_v1_dot_job__service__pb2.SignCheckpointResponse.FromString,
             options,
             channel_credentials,
             insecure,

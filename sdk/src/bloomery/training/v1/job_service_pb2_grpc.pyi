@@ -112,7 +112,13 @@ class JobServiceStub:
     default; such a log is empty, not an error. INVALID_ARGUMENT: `tail` is negative, or given together with `page_token`. NOT_FOUND: list the jobs.
     """
     ListCheckpoints: grpc.UnaryUnaryMultiCallable[job_service_pb2.ListCheckpointsRequest, job_service_pb2.ListCheckpointsResponse]
-    """Lists the complete checkpoints of a job, newest first: the last two and the best. NOT_FOUND: list the jobs."""
+    """Lists the complete checkpoints of a job, newest first: the last two, the best, and where its recipe has the parameters `save_every` and `keep` those that they
+    ask for. They stay until the job is deleted, so that a new one may start from any: `Job.base`. NOT_FOUND: list the jobs.
+    """
+    SignCheckpoint: grpc.UnaryUnaryMultiCallable[job_service_pb2.SignCheckpointRequest, job_service_pb2.SignCheckpointResponse]
+    """Signs downloads of the files of a checkpoint, also of a job that is at work: `weights.pt` where a training can start from it, and what its job goes on with. A
+    checkpoint that the job does not keep may go before it is read; list them again. NOT_FOUND: no such job, or no such checkpoint, and which there are.
+    """
     SignArtifacts: grpc.UnaryUnaryMultiCallable[job_service_pb2.SignArtifactsRequest, job_service_pb2.SignArtifactsResponse]
     """Signs downloads of a finished job's artifacts; a job without a result has none. The files of a model are gone once its version was deleted, which the download
     tells. NOT_FOUND: no such job, or no artifact of that role.
@@ -206,7 +212,13 @@ class JobServiceAsyncStub(JobServiceStub):
     default; such a log is empty, not an error. INVALID_ARGUMENT: `tail` is negative, or given together with `page_token`. NOT_FOUND: list the jobs.
     """
     ListCheckpoints: aio.UnaryUnaryMultiCallable[job_service_pb2.ListCheckpointsRequest, job_service_pb2.ListCheckpointsResponse]  # type: ignore[assignment]
-    """Lists the complete checkpoints of a job, newest first: the last two and the best. NOT_FOUND: list the jobs."""
+    """Lists the complete checkpoints of a job, newest first: the last two, the best, and where its recipe has the parameters `save_every` and `keep` those that they
+    ask for. They stay until the job is deleted, so that a new one may start from any: `Job.base`. NOT_FOUND: list the jobs.
+    """
+    SignCheckpoint: aio.UnaryUnaryMultiCallable[job_service_pb2.SignCheckpointRequest, job_service_pb2.SignCheckpointResponse]  # type: ignore[assignment]
+    """Signs downloads of the files of a checkpoint, also of a job that is at work: `weights.pt` where a training can start from it, and what its job goes on with. A
+    checkpoint that the job does not keep may go before it is read; list them again. NOT_FOUND: no such job, or no such checkpoint, and which there are.
+    """
     SignArtifacts: aio.UnaryUnaryMultiCallable[job_service_pb2.SignArtifactsRequest, job_service_pb2.SignArtifactsResponse]  # type: ignore[assignment]
     """Signs downloads of a finished job's artifacts; a job without a result has none. The files of a model are gone once its version was deleted, which the download
     tells. NOT_FOUND: no such job, or no artifact of that role.
@@ -411,7 +423,19 @@ class JobServiceServicer(metaclass=abc_1.ABCMeta):
         request: job_service_pb2.ListCheckpointsRequest,
         context: _ServicerContext,
     ) -> typing.Union[job_service_pb2.ListCheckpointsResponse, abc.Awaitable[job_service_pb2.ListCheckpointsResponse]]:
-        """Lists the complete checkpoints of a job, newest first: the last two and the best. NOT_FOUND: list the jobs."""
+        """Lists the complete checkpoints of a job, newest first: the last two, the best, and where its recipe has the parameters `save_every` and `keep` those that they
+        ask for. They stay until the job is deleted, so that a new one may start from any: `Job.base`. NOT_FOUND: list the jobs.
+        """
+
+    @abc_1.abstractmethod
+    def SignCheckpoint(
+        self,
+        request: job_service_pb2.SignCheckpointRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[job_service_pb2.SignCheckpointResponse, abc.Awaitable[job_service_pb2.SignCheckpointResponse]]:
+        """Signs downloads of the files of a checkpoint, also of a job that is at work: `weights.pt` where a training can start from it, and what its job goes on with. A
+        checkpoint that the job does not keep may go before it is read; list them again. NOT_FOUND: no such job, or no such checkpoint, and which there are.
+        """
 
     @abc_1.abstractmethod
     def SignArtifacts(

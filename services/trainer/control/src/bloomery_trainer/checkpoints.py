@@ -1,4 +1,4 @@
-"""Checkpoints: complete ones only, the last two and the best of a job."""
+"""Checkpoints: complete ones only, of which a job keeps the last two, the best, and some between."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,12 +6,20 @@ from dataclasses import dataclass
 from pydantic_core import from_json
 
 from bloomery.training.v1 import CheckpointSaved
+from bloomery_kit.database import Transaction
 from bloomery_kit.errors import NotFound
+from bloomery_kit.names import Pattern
 from bloomery_trainer import metrics
 from bloomery_trainer.core import Core
 from bloomery_trainer.model import Artifact, Attempt, Checkpoint, CheckpointFile, Job
-from bloomery_trainer.store import attempts
+from bloomery_trainer.store import attempts, jobs
 
+WEIGHTS = "weights.pt"
+"""The file of a checkpoint that trainings start from; one without it can only be gone on from by its own job."""
+BEST, LAST = "best", "last"
+"""Ids of checkpoints beside the numbers of epochs."""
+_NAME = "projects/{project}/jobs/{job}/checkpoints/{checkpoint}"
+_BY_EPOCH, _BY_ID = Pattern(_NAME, numbers=frozenset({"checkpoint"})), Pattern(_NAME)
 _KEPT = 2
 _MANIFEST_BYTES = 1 << 20
 
@@ -55,15 +63,53 @@ async def newest_whole(core: Core, job_uid: str) -> tuple[Checkpoint | None, lis
     return None, damaged
 
 
-def superfluous(found: Sequence[Checkpoint]) -> list[Checkpoint]:
-    """Of a job's checkpoints, newest first, those that are neither the last two nor the best."""
-    return [checkpoint for checkpoint in found[_KEPT:] if not checkpoint.best]
+def is_name(text: str) -> bool:
+    """Whether a text is the name of a checkpoint."""
+    return _BY_EPOCH.matches(text) or _BY_ID.matches(text)
+
+
+def ids_of(name: str, field: str = "name") -> dict[str, str]:
+    """The ids in the name of a checkpoint. Raise InvalidArgument naming `field`."""
+    return (_BY_EPOCH if _BY_EPOCH.matches(name) else _BY_ID).parse(name, field)
+
+
+async def named(tx: Transaction, job: Job, checkpoint_id: str) -> Checkpoint:
+    """The checkpoint of a number of epochs, the best or the last one. Raise NotFound with those that there are."""
+    found = distinct(await attempts.list_checkpoints(tx, job.uid))
+    for checkpoint in found:
+        if checkpoint_id in (str(checkpoint.epoch), LAST) or (checkpoint_id == BEST and checkpoint.best):
+            return checkpoint
+    there = ", ".join(f"{each.epoch}{' (best)' * each.best}" for each in found) or "none"
+    raise NotFound("checkpoint", f"{job.name}/checkpoints/{checkpoint_id}", f"there are {there}")
+
+
+async def weights(core: Core, project: str, job_id: str, checkpoint_id: str) -> tuple[Checkpoint, Artifact | None]:
+    """A checkpoint, and its file to start a training from. Raise NotFound."""
+    async with core.db.read() as tx:
+        found = await named(tx, await jobs.get(tx, project, job_id), checkpoint_id)
+    return found, next((file.artifact for file in found.files if file.path == WEIGHTS), None)
+
+
+def distinct(found: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """Of a job's checkpoints, newest first, one for each epoch: the newest, where attempts have repeated it."""
+    return list({checkpoint.epoch: checkpoint for checkpoint in reversed(found)}.values())[::-1]
+
+
+def superfluous(found: Sequence[Checkpoint], *, every: int = 0, keep: int = 0) -> list[Checkpoint]:
+    """Of a job's checkpoints, newest first, those that are not kept.
+
+    The last two are, the best, and of those at each `every`-th epoch (none for 0) the newest `keep` (all for 0).
+    """
+    between = [checkpoint for checkpoint in found if every and checkpoint.epoch % every == 0]
+    needed = {*found[:_KEPT], *between[: keep or None]}
+    return [checkpoint for checkpoint in found if not checkpoint.best and checkpoint not in needed]
 
 
 async def prune(core: Core, job: Job) -> None:
     """Forget and delete what is not kept; rows go first, as a checkpoint without its bytes is worse than a leftover."""
     async with core.db.write() as tx:
-        dropped = superfluous(await attempts.list_checkpoints(tx, job.uid))
+        found = await attempts.list_checkpoints(tx, job.uid)
+        dropped = superfluous(found, every=_number(job, "save_every"), keep=_number(job, "keep"))
         for checkpoint in dropped:
             await attempts.drop_checkpoint(tx, checkpoint)
             roles = [file.artifact.role for file in checkpoint.files]
@@ -72,6 +118,12 @@ async def prune(core: Core, job: Job) -> None:
     for checkpoint in dropped:
         for key in (checkpoint.manifest_key, *(file.artifact.logical_key for file in checkpoint.files)):
             await core.objects.delete(key)
+
+
+def _number(job: Job, parameter: str) -> int:
+    """A parameter of a recipe that has it; 0 otherwise."""
+    given = job.spec.effective_parameters.get(parameter, 0)
+    return int(given) if isinstance(given, int | float) else 0
 
 
 def _files(manifest: Mapping[str, object], epoch: int, kept: Mapping[str, Artifact]) -> tuple[CheckpointFile, ...]:

@@ -15,6 +15,7 @@ from bloomery.training.v1 import (
     JobResult,
     JobState,
     LogEntry,
+    SignedArtifact,
 )
 from bloomery.training.v1 import (
     Checkpoint as CheckpointMessage,
@@ -38,6 +39,8 @@ from bloomery.training.v1 import (
     Resources as ResourcesMessage,
 )
 from bloomery_kit.errors import FailedPrecondition
+from bloomery_kit.objects import SignedRequest
+from bloomery_kit.signed import signed_message
 from bloomery_kit.times import to_timestamp
 from bloomery_trainer.facts import document, model_facts, variant_facts
 from bloomery_trainer.model import (
@@ -227,6 +230,11 @@ def artifact_message(given: Artifact) -> ArtifactMessage:
     )
 
 
+def signed_artifact(given: Artifact, get: SignedRequest) -> SignedArtifact:
+    """An artifact with its download."""
+    return SignedArtifact(artifact=artifact_message(given), get=signed_message(get))
+
+
 def success(message: AttemptSuccess) -> Success:
     """What a worker made."""
     return Success(
@@ -244,9 +252,10 @@ def reason(message: ReasonMessage) -> Reason:
     return Reason(message.code or "USER_CODE", message.message, message.hint, message.retriable)
 
 
-def checkpoint_message(checkpoint: Checkpoint) -> CheckpointMessage:
-    """A complete checkpoint."""
+def checkpoint_message(job: str, checkpoint: Checkpoint) -> CheckpointMessage:
+    """A complete checkpoint of a job."""
     return CheckpointMessage(
+        name=f"{job}/checkpoints/{checkpoint.epoch}",
         attempt=checkpoint.attempt,
         epoch=checkpoint.epoch,
         size_bytes=checkpoint.size_bytes,

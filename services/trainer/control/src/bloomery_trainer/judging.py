@@ -44,7 +44,7 @@ def judge(resolved: Resolved) -> Spec:
     _check_files(resolved, violations)
     _check_variant(wish, violations)
     effective = effective_parameters(recipe, kind, wish.parameters, violations) if recipe and kind else {}
-    base = _base(wish, recipe, violations)
+    base = _base(resolved, violations)
     violations.raise_if_any()
     assert recipe is not None
     assert kind is not None
@@ -220,7 +220,11 @@ def _check_directory(files: Sequence[Artifact], violations: Violations) -> None:
             violations.add(f"job.variant_artifacts[{at}].file_name", f"{name} is there twice")
 
 
-def _base(wish: Wish, recipe: Recipe | None, violations: Violations) -> str:
+def _base(resolved: Resolved, violations: Violations) -> str:
+    wish, recipe = resolved.wish, resolved.recipe
+    if resolved.base_problem:
+        violations.add("job.base", resolved.base_problem)
+        return wish.base
     if recipe is None or wish.base_artifact is not None or wish.kind is not Kind.TRAIN:
         return wish.base
     known = (*recipe.bases, SCRATCH)

@@ -9,8 +9,9 @@ from bloomery_kit.database import Transaction
 from bloomery_kit.errors import FieldViolation, InvalidArgument, NotFound, OutOfRange
 from bloomery_kit.objects import SignedRequest
 from bloomery_kit.pages import PageRequest
+from bloomery_trainer import checkpoints
 from bloomery_trainer.core import Core
-from bloomery_trainer.model import Artifact, Checkpoint, Job, Result
+from bloomery_trainer.model import Artifact, Checkpoint, CheckpointFile, Job, Result
 from bloomery_trainer.signing import signed
 from bloomery_trainer.store import attempts, damage, events, groups, jobs, results
 from bloomery_trainer.store.events import Content
@@ -96,10 +97,18 @@ class Reading:
         """The complete checkpoints, newest first; there are never many."""
         async with self._core.db.read() as tx:
             job = await jobs.get(tx, project, job_id)
-            found = await attempts.list_checkpoints(tx, job.uid)
+            found = checkpoints.distinct(await attempts.list_checkpoints(tx, job.uid))
         start = _number(page, 0)
         end = start + page.size
         return found[start:end], page.next_token((end,)) if len(found) > end else ""
+
+    async def sign_checkpoint(
+        self, project: str, job_id: str, checkpoint_id: str
+    ) -> tuple[Checkpoint, list[tuple[CheckpointFile, SignedRequest]]]:
+        """A checkpoint, and its files with requests that read them. Raise NotFound with those that there are."""
+        async with self._core.db.read() as tx:
+            found = await checkpoints.named(tx, await jobs.get(tx, project, job_id), checkpoint_id)
+        return found, [(file, await signed(self._core, file.artifact.logical_key, file.path)) for file in found.files]
 
     async def sign_artifacts(
         self, project: str, job_id: str, roles: Sequence[str]

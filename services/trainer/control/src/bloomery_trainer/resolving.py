@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 from bloomery_kit.errors import NotFound
 from bloomery_kit.names import Pattern
-from bloomery_trainer import inputs
+from bloomery_trainer import checkpoints, inputs
 from bloomery_trainer.core import Core, belongs
-from bloomery_trainer.model import Artifact, ProjectImages, Resources
+from bloomery_trainer.model import Artifact, Kind, ProjectImages, Resources
 from bloomery_trainer.neighbours import DatasetFacts
 from bloomery_trainer.recipes import Recipe
 from bloomery_trainer.wishes import Wish
@@ -28,11 +28,13 @@ class File:
 class Resolved:
     """A wish with what it names: None for what does not exist.
 
+    Where it starts from a checkpoint of another job, `wish` has the file, or `base_problem` says what is wrong with it.
     `images` are those of the project at this moment, `filter_problem` says what is wrong with their filter,
     `known_recipes` tells which there are, `capacity` what there is to run it on, None where somebody else keeps count.
     """
 
     wish: Wish
+    base_problem: str
     project_uid: str
     images: ProjectImages | None
     filter_problem: str
@@ -47,8 +49,10 @@ async def resolve(core: Core, wish: Wish) -> Resolved:
     """Ask for everything that a wish names. Raise the neighbour's NOT_FOUND for its project."""
     project = await core.neighbours.project(wish.project)
     project_uid = project.uid
+    wish, base_problem = await _based(core, wish)
     return Resolved(
         wish=wish,
+        base_problem=base_problem,
         project_uid=project_uid,
         images=replace(wish.images, read_sequence=project.sequence) if wish.images else None,
         filter_problem=await core.neighbours.filter_problem(wish.project, wish.images) if wish.images else "",
@@ -58,6 +62,23 @@ async def resolve(core: Core, wish: Wish) -> Resolved:
         files=tuple([await _file(core, field, one, project_uid) for field, one in _files(wish)]),
         capacity=core.launcher.capacity(),
     )
+
+
+async def _based(core: Core, wish: Wish) -> tuple[Wish, str]:
+    """A wish with the file of the checkpoint that it starts from, or what is wrong with that."""
+    if wish.base_artifact is not None or wish.kind is not Kind.TRAIN or not checkpoints.is_name(wish.base):
+        return wish, ""
+    ids = checkpoints.ids_of(wish.base, "job.base")
+    job = f"projects/{ids['project']}/jobs/{ids['job']}"
+    if not wish.base.startswith(f"{wish.project}/"):
+        return wish, f"must lie in {wish.project}, as the job does"
+    try:
+        found, file = await checkpoints.weights(core, wish.project, ids["job"], ids["checkpoint"])
+    except NotFound as error:
+        return wish, error.message
+    if file is None:
+        return wish, f"has no file {checkpoints.WEIGHTS} to start from: only {job} itself can go on from it"
+    return replace(wish, base=f"{job}/checkpoints/{found.epoch}", base_artifact=file), ""
 
 
 def _files(wish: Wish) -> list[tuple[str, Artifact]]:

@@ -1,6 +1,7 @@
 """The servicer of JobService: convert, call, convert."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -38,7 +39,8 @@ from bloomery.training.v1 import (
     ResumeJobRequest,
     SignArtifactsRequest,
     SignArtifactsResponse,
-    SignedArtifact,
+    SignCheckpointRequest,
+    SignCheckpointResponse,
     UpdateJobRequest,
     WatchJobRequest,
     WatchJobResponse,
@@ -61,8 +63,8 @@ from bloomery_kit.masks import apply_mask
 from bloomery_kit.names import Pattern
 from bloomery_kit.pages import PageRequest
 from bloomery_kit.pipeline import Context
-from bloomery_kit.signed import signed_message, upload_messages
-from bloomery_trainer import convert, filters
+from bloomery_kit.signed import upload_messages
+from bloomery_trainer import checkpoints, convert, filters
 from bloomery_trainer.control import Control
 from bloomery_trainer.convert_recipes import recipe_message
 from bloomery_trainer.core import Core
@@ -239,18 +241,23 @@ class JobService(JobServiceServicer):
         """See the contract."""
         page = PageRequest.parse(request.page_size, request.page_token, bound_to=request)
         found, token = await self._reading.checkpoints(*_ids(request.parent, "parent"), page)
-        checkpoints = [convert.checkpoint_message(checkpoint) for checkpoint in found]
-        return ListCheckpointsResponse(checkpoints=checkpoints, next_page_token=token)
+        listed = [convert.checkpoint_message(request.parent, checkpoint) for checkpoint in found]
+        return ListCheckpointsResponse(checkpoints=listed, next_page_token=token)
+
+    async def SignCheckpoint(self, request: SignCheckpointRequest, context: Context) -> SignCheckpointResponse:
+        """See the contract."""
+        ids = checkpoints.ids_of(request.name)
+        project = f"projects/{ids['project']}"
+        found, files = await self._reading.sign_checkpoint(project, ids["job"], ids["checkpoint"])
+        return SignCheckpointResponse(
+            checkpoint=convert.checkpoint_message(f"{project}/jobs/{ids['job']}", found),
+            files=[convert.signed_artifact(replace(file.artifact, file_name=file.path), get) for file, get in files],
+        )
 
     async def SignArtifacts(self, request: SignArtifactsRequest, context: Context) -> SignArtifactsResponse:
         """See the contract."""
         signed = await self._reading.sign_artifacts(*_ids(request.name), request.roles)
-        return SignArtifactsResponse(
-            artifacts=[
-                SignedArtifact(artifact=convert.artifact_message(artifact), get=signed_message(get))
-                for artifact, get in signed
-            ]
-        )
+        return SignArtifactsResponse(artifacts=[convert.signed_artifact(artifact, get) for artifact, get in signed])
 
     async def ListJobResults(self, request: ListJobResultsRequest, context: Context) -> ListJobResultsResponse:
         """See the contract."""

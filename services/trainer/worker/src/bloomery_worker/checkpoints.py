@@ -1,4 +1,4 @@
-"""Uploads checkpoints while training goes on: the newest one, with its manifest last."""
+"""Uploads checkpoints while training goes on: the newest one first, each with its manifest last."""
 
 import asyncio
 import json
@@ -17,23 +17,32 @@ _LOG = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """Takes folders from the trainer process. One that waits is replaced by a newer one, which goes further."""
+    """Takes folders from the trainer process. One that waits gives way to a newer one, which goes further.
+
+    Those that people asked for stay, and the best one until there is a better.
+
+    Attributes:
+        epoch: epochs that the newest one that is uploaded holds.
+        every: people asked for those of each so-many-th epoch; 0 for none.
+        keep: of these, the newest so many; 0 for all.
+    """
 
     def __init__(self, uploads: Uploads, add: Callable[[JobEvent], None]) -> None:
         self._uploads, self._add = uploads, add
-        self._waiting: CheckpointNote | None = None
+        self._waiting: list[CheckpointNote] = []
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self.epoch = 0
+        self.epoch = self.every = self.keep = 0
 
     def put(self, note: CheckpointNote) -> None:
         """Takes a checkpoint over."""
-        best = note.best
-        if self._waiting is not None:
-            best = best or self._waiting.best
-            shutil.rmtree(self._waiting.folder, ignore_errors=True)
-        self._waiting = CheckpointNote(note.folder, note.epoch, best)
+        before = self._waiting
+        asked = [one for one in before if self.every and one.epoch % self.every == 0][-self.keep :]
+        self._waiting = [one for one in before if one in asked or (one.best and not note.best)] + [note]
+        for one in before:
+            if one not in self._waiting:
+                shutil.rmtree(one.folder, ignore_errors=True)
         self._idle.clear()
         self._wake.set()
 
@@ -42,9 +51,8 @@ class Checkpoints:
         await self._wake.wait()
         self._wake.clear()
         try:
-            while (note := self._waiting) is not None:
-                self._waiting = None
-                await self._keep(note)
+            while self._waiting:
+                await self._keep(self._waiting.pop())
         finally:
             self._idle.set()
 
@@ -59,7 +67,7 @@ class Checkpoints:
     async def _keep(self, note: CheckpointNote) -> None:
         try:
             self._add(checkpoint_event(await self._upload(note)))
-            self.epoch = note.epoch
+            self.epoch = max(self.epoch, note.epoch)
         except FencedError:
             raise
         except Exception as problem:  # noqa: BLE001 - the next one may arrive, and people see how far a retry goes back

@@ -113,6 +113,10 @@ class Attempt:
             if start is None:
                 return LastWords(ExitCode.STOPPED, finished=False)
             self._checkpoints.epoch = start.resume_epoch
+            asked = start.job.effective_parameters.fields
+            self._checkpoints.every, self._checkpoints.keep = (
+                int(asked[name].number_value) if name in asked else 0 for name in ("save_every", "keep")
+            )
             async with self._loops.running():
                 return await self._work_and_conclude(start)
         finally:

@@ -147,12 +147,18 @@ async def drop_artifacts(tx: Transaction, job_uid: str, attempt: int, roles: Seq
 
 
 async def keep_checkpoint(tx: Transaction, checkpoint: Checkpoint) -> None:
-    """Remember a complete checkpoint; a newer best one takes the mark from the older."""
-    if checkpoint.best:
-        older = sa.update(checkpoints).where(checkpoints.c.job_uid == checkpoint.job_uid)
-        await tx.execute(older.values(best=False))
+    """Remember a complete checkpoint; the newest of those that were the best when they were made has the mark."""
+    best = checkpoint.best
+    if best:
+        place = sa.tuple_(checkpoints.c.attempt, checkpoints.c.epoch)
+        marked = sa.and_(checkpoints.c.job_uid == checkpoint.job_uid, checkpoints.c.best)
+        later = sa.select(checkpoints.c.epoch).where(marked, place > (checkpoint.attempt, checkpoint.epoch))
+        # A newer one may have arrived before it.
+        best = (await tx.execute(later.limit(1))).first() is None
+        if best:
+            await tx.execute(sa.update(checkpoints).where(marked).values(best=False))
     await drop_checkpoint(tx, checkpoint)
-    values = {column.name: getattr(checkpoint, column.name) for column in fields(Checkpoint)}
+    values = {column.name: getattr(checkpoint, column.name) for column in fields(Checkpoint)} | {"best": best}
     await insert_ignore(tx, checkpoints, values)
 
 

@@ -10,14 +10,17 @@ import logging
 import random
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from bloomery_recipe_yolo import per_class
 from bloomery_recipe_yolo import state as states
 from bloomery_recipe_yolo.library import BaseTrainer
+from bloomery_recipe_yolo.names import renamed
+from bloomery_worker.best import BestBy
 
 _NO_MORE_RETRIES = 3
 
@@ -46,6 +49,11 @@ class ExactTrainer(BaseTrainer):
         keep: is given each checkpoint.
         rehearse: is called before a start from the beginning.
         resume_from: folder of a checkpoint of the same job.
+        classes: names of the classes in the order of their indices.
+        best_by: by which measurement the best epoch is found; None for what the library goes by.
+
+    Attributes:
+        of_classes: what was measured of each class at the end of the last epoch.
     """
 
     def __init__(
@@ -56,10 +64,14 @@ class ExactTrainer(BaseTrainer):
         keep: Keep,
         rehearse: Rehearse,
         resume_from: Path | None,
+        classes: Sequence[str] = (),
+        best_by: BestBy | None = None,
     ) -> None:
         self._checkpoints, self._keep, self._rehearse = checkpoints, keep, rehearse
         self._best_before = resume_from / BEST_FILE if resume_from else None
         self._resumed = states.load(resume_from / STATE_FILE) if resume_from else None
+        self._classes, self._best_by = classes, best_by
+        self.of_classes: dict[str, float] = {}
         self._in_loop = False
         self._running_epoch = -1
         self._batch = -1
@@ -148,6 +160,17 @@ class ExactTrainer(BaseTrainer):
         if self._batch - self.last_step >= self.accumulate:
             super().optimizer_step()
             self.last_step = self._batch
+
+    def validate(self) -> tuple[dict[str, float], float]:
+        """Measures, and compares with the best epoch so far by what was asked for."""
+        best = self.best_fitness
+        metrics, fitness = super().validate()
+        self.of_classes = per_class.figures(self.validator, self._classes)
+        if self._best_by is not None:
+            losses = {f"train/{name}": float(value) for name, value in self.tloss.items()}
+            fitness = self._best_by.score({**renamed({**losses, **metrics}), **self.of_classes})
+            self.best_fitness = fitness if best is None or best < fitness else best
+        return metrics, fitness
 
     def save_model(self) -> bool:
         """Writes the library's files, and the checkpoint beside them."""

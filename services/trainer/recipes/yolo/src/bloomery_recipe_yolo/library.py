@@ -40,7 +40,9 @@ if TYPE_CHECKING:
         args: Namespace
         batch_size: int
         best: Path
-        best_fitness: float
+        last: Path
+        validator: Any
+        best_fitness: float | None
         csv: Path
         device: torch.device
         ema: Ema
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
         def resume_training(self, ckpt: object) -> None: ...
         def save_model(self) -> bool: ...
         def train(self) -> None: ...
+        def validate(self) -> tuple[dict[str, float], float]: ...
         def _do_train(self) -> None: ...
 
     class DetectionTrainer(BaseTrainer):

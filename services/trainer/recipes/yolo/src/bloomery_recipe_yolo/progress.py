@@ -1,35 +1,11 @@
-"""Tells how training goes, by the library's callbacks, in names that are the same for all recipes."""
-
-from collections.abc import Iterable, Mapping
+"""Tells how training goes, by the library's callbacks."""
 
 from ultralytics.engine.validator import BaseValidator
 
 from bloomery_recipe_yolo.exact import ExactTrainer
+from bloomery_recipe_yolo.names import renamed
 from bloomery_worker.context import Context
 from bloomery_worker.messages import MetricsNote, ProgressNote
-
-_NAMES = {
-    "metrics/precision(B)": "val/precision",
-    "metrics/recall(B)": "val/recall",
-    "metrics/mAP50(B)": "val/map50",
-    "metrics/mAP50-95(B)": "val/map50_95",
-    "metrics/precision(M)": "val/mask_precision",
-    "metrics/recall(M)": "val/mask_recall",
-    "metrics/mAP50(M)": "val/mask_map50",
-    "metrics/mAP50-95(M)": "val/mask_map50_95",
-    "metrics/accuracy_top1": "val/accuracy",
-    "metrics/accuracy_top5": "val/accuracy_top5",
-    "lr/pg0": "lr",
-}
-
-
-def renamed(values: Mapping[str, float]) -> dict[str, float]:
-    """Measurements under our names; the learning rates of further parameter groups are left out."""
-    return {
-        _NAMES.get(name, name): float(value)
-        for name, value in values.items()
-        if not name.startswith("lr/pg") or name == "lr/pg0"
-    }
 
 
 class Observer:
@@ -67,7 +43,7 @@ class Observer:
     def _epoch_end(self, trainer: ExactTrainer) -> None:
         steps, done = len(trainer.train_loader), trainer.epoch + 1
         losses = {f"train/{name}": float(value) for name, value in trainer.tloss.items()}
-        measured = renamed({**losses, **trainer.metrics, **trainer.lr})
+        measured = renamed({**losses, **trainer.metrics, **trainer.lr}) | trainer.of_classes
         self._context.epoch_end(
             self._progress(trainer, done, 0),
             MetricsNote(epoch=done, step=done * steps, values=measured, epoch_end=True),
@@ -84,18 +60,3 @@ class Observer:
             fraction=(epoch + step / max(steps, 1)) / trainer.epochs,
             device=self._device,
         )
-
-
-def table(library_csv: str) -> str:
-    """The library's table of epochs (CSV text) under our names."""
-    lines = [line.split(",") for line in library_csv.strip().splitlines()]
-    if not lines:
-        return ""
-    header = [name.strip() for name in lines[0]]
-    kept = [index for index, name in enumerate(header) if not name.startswith("lr/pg") or name == "lr/pg0"]
-    named = [[_NAMES.get(name, name) for name in header], *lines[1:]]
-    return "".join(_line(row, kept) for row in named)
-
-
-def _line(row: list[str], kept: Iterable[int]) -> str:
-    return ",".join(row[index].strip() for index in kept) + "\n"

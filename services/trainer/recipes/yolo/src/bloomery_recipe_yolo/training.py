@@ -13,14 +13,16 @@ from bloomery_recipe_yolo.exact import BEST_FILE, ExactTrainer
 from bloomery_recipe_yolo.facts import model_facts
 from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.model import TrainedModel, check_task, write_published
+from bloomery_recipe_yolo.names import table
 from bloomery_recipe_yolo.optimizing import original
-from bloomery_recipe_yolo.progress import Observer, table
+from bloomery_recipe_yolo.progress import Observer
 from bloomery_recipe_yolo.sampling import Sampler
 from bloomery_recipe_yolo.tensorboard import EVENTS_FILE, write_events
 from bloomery_recipe_yolo.weights import Base, find_base
 from bloomery_vision.forms import FORMS
 from bloomery_worker import machine
 from bloomery_worker.applying import multi_label
+from bloomery_worker.best import best_by
 from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.evaluation import Evaluation
 from bloomery_worker.failures import classify
@@ -40,10 +42,12 @@ PACKAGES = (
     "bloomery-worker",
     "bloomery-recipe-yolo",
 )
+WEIGHTS_FILE = "weights.pt"
+"""What other trainings start from."""
 STRIDE = 32
 NO_EXPORT = "none"
 EXPORTED = FORMS["onnx-fp32"]
-OURS = frozenset({"export", "multi_label", "sample_predictions"})
+OURS = frozenset({"best_by", "export", "keep", "multi_label", "sample_predictions", "save_every"})
 """Parameters that the library does not know."""
 
 
@@ -89,6 +93,7 @@ def _trained(context: Context, flavour: Flavour, base: Base, laid: Laid) -> Exac
 
     def keep(folder: Path, epoch: int, best: bool) -> None:
         observer.epoch = epoch
+        write_published(trainer.last, folder / WEIGHTS_FILE, job.classes)
         context.checkpoint(folder, epoch=epoch, best=best)
 
     def begin(trainer: ExactTrainer) -> None:
@@ -104,6 +109,8 @@ def _trained(context: Context, flavour: Flavour, base: Base, laid: Laid) -> Exac
         keep=keep,
         rehearse=begin,
         resume_from=resume_from,
+        classes=job.classes,
+        best_by=best_by(job.parameters, job.classes),
     )
     # The library has just taken all cores but one, whatever the job was given.
     torch.set_num_threads(machine.threads(job.cpus))

@@ -9,7 +9,7 @@ from bloomery_kit.auth import PRINCIPAL_HEADER, OwnerToken, Principal, Role, for
 from bloomery_kit.clients import channel
 from bloomery_kit.context import bearer_token, current_principal, principal_var
 from bloomery_kit.errors import Unauthenticated
-from tests.kit.echo import OWNER, EchoHost, Tokens
+from tests.kit.echo import OWNER, SERVICE, EchoHost, Tokens
 
 WATCH = StringValue(value="3")
 
@@ -159,6 +159,25 @@ async def test_a_stream_ends_once_its_caller_may_no_more(echo: EchoHost, monkeyp
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await anext(answers)
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("method", ["Answer", "Watch", "Join", "Chat"])
+async def test_who_was_given_a_role_a_moment_ago_is_let_in(
+    echo: EchoHost, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    async def remembered(self: object, token: str) -> Principal:
+        return Principal("late", Role.UNSPECIFIED)
+
+    async def now(self: object, token: str) -> Principal:
+        return Principal("late", Role.VIEWER)
+
+    monkeypatch.setattr(Tokens, "authenticate", remembered)
+    monkeypatch.setattr(Tokens, "again", now)
+    asks, answers = method in ("Join", "Chat"), method in ("Watch", "Chat")
+    arity = f"{'stream' if asks else 'unary'}_{'stream' if answers else 'unary'}"
+    call = getattr(echo.channel, arity)(f"/{SERVICE}/{method}", StringValue.SerializeToString, StringValue.FromString)
+    answer = call(iter([WATCH]) if asks else WATCH)
+    assert (await anext(aiter(answer)) if answers else await answer).value
 
 
 def test_an_empty_owner_token_is_refused() -> None:

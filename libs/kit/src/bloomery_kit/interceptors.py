@@ -196,23 +196,33 @@ async def _let_in(call: Call, authenticator: Authenticator) -> None:
         if not caller.may(rule.role):
             raise PermissionDenied(f"{call.method} is for services of this installation alone")
     elif call.request is not None:
-        await _admit(call, principal, rule, authenticator)
+        await _admit(call, principal, rule, authenticator, call.request)
     else:
-        call.admit = partial(_admit_first, principal, rule)
+        call.admit = partial(_admit_first, call, principal, rule, authenticator)
     if call.streams and not call.by_service:
         call.still = _Still(call, authenticator, rule, token)
 
 
-async def _admit(call: Call, principal: Principal, rule: Rule, authenticator: Authenticator) -> None:
+async def _admit(call: Call, principal: Principal, rule: Rule, authenticator: Authenticator, request: Any) -> None:
     try:
-        admit(principal, rule, call.request)
+        admit(principal, rule, request)
     except (NotFound, PermissionDenied):
         if call.by_service:
             raise
         # What they were allowed a moment ago is not known here yet.
         principal = await authenticator.again(token_var.get())
         principal_var.set(principal)
-        admit(principal, rule, call.request)
+        admit(principal, rule, request)
+
+
+async def _admit_first(
+    call: Call, principal: Principal, rule: Rule, authenticator: Authenticator, request: Any
+) -> None:
+    try:
+        await _admit(call, principal, rule, authenticator, request)
+    except BloomeryError as error:
+        _count(error)
+        raise
 
 
 class _Still:
@@ -229,22 +239,14 @@ class _Still:
         self._next = now + _STILL_SECONDS
         try:
             principal = await self._authenticator.authenticate(self._token)
+            if self._rule.role is not Role.SERVICE and self._call.request is not None:
+                admit(principal, self._rule, self._call.request)
         except Unavailable:
             # Nobody loses a stream because it cannot be told now.
             return
         except BloomeryError as error:
             _count(error)
             raise
-        if self._rule.role is not Role.SERVICE and self._call.request is not None:
-            _admit_first(principal, self._rule, self._call.request)
-
-
-def _admit_first(principal: Principal, rule: Rule, request: Any) -> None:
-    try:
-        admit(principal, rule, request)
-    except BloomeryError as error:
-        _count(error)
-        raise
 
 
 def _count(error: BloomeryError) -> None:

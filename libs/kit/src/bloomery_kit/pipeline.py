@@ -49,7 +49,7 @@ class Call:
     sent: int = 0
     status: status_pb2.Status | None = None
     cancelled: bool = False
-    admit: Callable[[Any], None] | None = None
+    admit: Callable[[Any], Awaitable[None]] | None = None
     still: Callable[[], Awaitable[None]] | None = None
 
     @property
@@ -209,6 +209,6 @@ async def _counted(call: Call, requests: AsyncIterator[Any]) -> AsyncIterator[An
         call.received += 1
         parsed = _parsed(request, call.method)
         if call.admit is not None:
-            call.admit(parsed)
+            await call.admit(parsed)
             call.admit, call.request = None, parsed
         yield parsed

@@ -133,13 +133,13 @@ class _Tracing:
         )
 
     def traceparent(self, span: Span) -> str:
-        """What is told to those who are called within a span."""
+        """What is told to those who are called within a span; nothing where the SDK is switched off."""
         from opentelemetry.context import Context
         from opentelemetry.trace import set_span_in_context
 
         told: dict[str, str] = {}
         self._w3c.inject(told, set_span_in_context(span, Context()))
-        return told["traceparent"]
+        return told.get("traceparent", "")
 
     def close(self) -> None:
         """Send what is left, for some seconds."""

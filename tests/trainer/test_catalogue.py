@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from bloomery_kit.errors import InvalidArgument, Violations
 from bloomery_trainer.installed import recipe_texts
+from bloomery_trainer.model import Kind
+from bloomery_trainer.parameters import effective_parameters
 from bloomery_trainer.recipes import Catalogue, CatalogueError
 from bloomery_trainer.settings import TrainerSettings
 from tests.trainer.bench import World
@@ -103,3 +106,27 @@ async def test_a_catalogue_that_is_none_is_refused_at_the_start(tmp_path: Path, 
         catalogue.write_text(content)
     with pytest.raises(CatalogueError, match="is no catalogue"):
         await recipe_texts(settings(tmp_path, tmp_path / "no-python", catalogue))
+
+
+def test_a_text_that_must_be_an_augmentation_policy_is_checked() -> None:
+    line = "{id: script, type: string, default: finish, description: What the worker does.}"
+    wanted = "{id: augment, type: string, default: '', format: augmentation-policy, description: What to change.}"
+    [recipe] = Catalogue.load({"ours": TEXT.replace(line, wanted)}).list()
+    violations = Violations()
+    parameters = {"augment": "low_contrst,lighting=dark"}
+    assert "augment" not in effective_parameters(recipe, Kind.TRAIN, parameters, violations)
+    with pytest.raises(InvalidArgument) as refusal:
+        violations.raise_if_any()
+    [(field, problem)] = [(one.field, one.description) for one in refusal.value.violations]
+    assert field == "job.parameters.augment"
+    assert "did you mean low_contrast?" in problem
+    assert "environment.lighting: 'dark' is none; choose from stable, variable, poor" in problem
+    for fine in ("", " ", "low_contrast", "{environment: {lighting: poor}}"):
+        assert effective_parameters(recipe, Kind.TRAIN, {"augment": fine}, Violations())["augment"] == fine
+
+
+def test_a_default_that_is_no_policy_is_a_fault_of_the_recipe(caplog: pytest.LogCaptureFixture) -> None:
+    wrong = TEXT.replace("id: script, type: string", "id: script, format: augmentation-policy, type: string")
+    with caplog.at_level(logging.ERROR):
+        assert Catalogue.load({"ours": wrong}).list() == []
+    assert "default must be an augmentation policy" in str(caplog.records[0].__dict__["problem"])

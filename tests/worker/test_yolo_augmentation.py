@@ -1,14 +1,17 @@
 """What trainings change of their images, and what they leave as it is."""
 
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import albumentations
 import pytest
 
+from bloomery_recipe_yolo import augmenting
 from bloomery_worker.context import Context
-from tests.worker.harness import TINY, defaults
+from tests.worker.harness import TINY, attempt, defaults, job, recipe, trainer_for
 from tests.worker.sample_data import Version, cached
 from tests.worker.test_parts import JOB
 
@@ -24,6 +27,9 @@ def set_up(
 ) -> Any:
     """A trainer of that task just before its first epoch."""
     from bloomery_recipe_yolo import environment, rehearsal
+
+    # What a training without a policy does to it, no later test may see.
+    monkeypatch.setitem(sys.modules, "albumentations", albumentations)
 
     environment.prepare(folder, folder)
     from bloomery_recipe_yolo.flavours import FLAVOURS
@@ -47,16 +53,43 @@ def set_up(
     return seen[0]
 
 
-def albumentations_of(trainer: Any) -> Any:
-    """The library's transform that holds those of Albumentations."""
-    [found] = [
-        one for one in trainer.train_loader.dataset.transforms.transforms if type(one).__name__ == "Albumentations"
-    ]
-    return found
-
-
 def test_a_training_without_a_policy_changes_no_image_by_albumentations(
     cells: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = set_up(cells, "detect", tmp_path, monkeypatch)
-    assert list(albumentations_of(trainer).transform) == []
+    steps = {type(one).__name__: one for one in trainer.train_loader.dataset.transforms.transforms}
+    assert steps["Albumentations"].transform is None
+
+
+POLICY = "changes_shape,partially_hidden,lighting=poor,camera=shaky,intensity=high"
+
+
+@pytest.mark.parametrize(("task", "data"), [("detect", "cells"), ("segment", "outlines"), ("classify", "tags")])
+def test_a_policy_changes_training_images_and_no_others(
+    task: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    version: Version = request.getfixturevalue(data)
+    plain = {"mosaic": 0, "translate": 0, "scale": 0, "fliplr": 0, "hsv_h": 0, "hsv_s": 0, "hsv_v": 0, "erasing": 0}
+    known = {key: value for key, value in plain.items() if key in defaults(f"yolo-{task}", "TRAIN")}
+    trainer = set_up(version, task, tmp_path, monkeypatch, augment=POLICY, **known)
+    augmenting.check(trainer)
+    images = {name: loader.dataset for name, loader in (("train", trainer.train_loader), ("val", trainer.test_loader))}
+    drawn = {name: [one[0]["img"].float() for _ in range(8)] for name, one in images.items()}
+    assert any((one != drawn["train"][0]).any() for one in drawn["train"])
+    assert all((one == drawn["val"][0]).all() for one in drawn["val"])
+    if task != "classify":
+        counts = {len(images["train"][0]["cls"]) for _ in range(8)}
+        assert max(counts) == len(images["train"].labels[0]["cls"])
+        next(one for one in images["train"].transforms.transforms if hasattr(one, "transform")).transform = None
+        with pytest.raises(AssertionError, match="0 of 8 transforms of the policy are at work"):
+            augmenting.check(trainer)
+
+
+async def test_a_policy_that_there_is_not_is_refused_before_anything_is_done(cells: Version, tmp_path: Path) -> None:
+    wanted = job("yolo-detect", "TRAIN", base="scratch", **{**TINY, "augment": "low_contrst,lighting=dark"})
+    trainer = await attempt(trainer_for(wanted, recipe("yolo-detect"), cells), cells.blobs, tmp_path, code=42)
+    assert trainer.finished is not None
+    reason = trainer.finished.failure.reason
+    assert reason.code == "CONFIG_ERROR"
+    assert "did you mean low_contrast?" in reason.message
+    assert "environment.lighting: 'dark' is none; choose from stable, variable, poor" in reason.message

@@ -1,6 +1,7 @@
 """A training that is killed and goes on ends with the same bits as one that is left alone."""
 
 import io
+import json
 import os
 import signal
 from collections.abc import Mapping
@@ -24,15 +25,20 @@ PARAMETERS: Mapping[str, object] = {
 }  # fmt: skip
 
 
+# What moves pixels, noise, and what covers them: each draws its own random numbers.
+POLICY = "changes_shape,partially_hidden,lighting=poor,intensity=high"
+
+
 @pytest.mark.parametrize(
-    ("name", "data"), [("yolo-detect", "cells"), ("yolo-segment", "outlines"), ("yolo-classify", "tags")]
+    ("name", "data", "policy"),
+    [("yolo-detect", "cells", ""), ("yolo-segment", "outlines", POLICY), ("yolo-classify", "tags", POLICY)],
 )
 async def test_killed_and_resumed_equals_uninterrupted(
-    name: str, data: str, tmp_path: Path, request: pytest.FixtureRequest
+    name: str, data: str, policy: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     version: Version = request.getfixturevalue(data)
-    straight = await finished(begun(name, version), version, tmp_path / "straight")
-    broken = begun(name, version)
+    straight = await finished(begun(name, version, augment=policy), version, tmp_path / "straight")
+    broken = begun(name, version, augment=policy)
     async with served(broken, version), running(broken, folder(tmp_path / "broken")) as worker:
         await broken.until(lambda trainer: bool(trainer.of_kind("checkpoint")))
         os.kill(worker.trainer_pid(), signal.SIGKILL)
@@ -46,6 +52,7 @@ async def test_killed_and_resumed_equals_uninterrupted(
 
     # By name: to show how megabytes differ would take longer than the training.
     assert [name for name in straight if resumed[name] != straight[name]] == []
+    assert straight["policy"] == policy
 
 
 async def test_death_in_the_final_evaluation_costs_no_epoch(
@@ -79,9 +86,9 @@ async def test_a_cancelled_training_stops_in_mid_epoch_and_keeps_its_checkpoint(
     assert f"checkpoint-manifest/{epoch}" in trainer.kept
 
 
-def begun(name: str, version: Version) -> FakeTrainer:
+def begun(name: str, version: Version, **given: str) -> FakeTrainer:
     known = defaults(name, "TRAIN")
-    parameters = {key: value for key, value in PARAMETERS.items() if key in known}
+    parameters = {key: value for key, value in {**PARAMETERS, **given}.items() if key in known}
     return trainer_for(job(name, "TRAIN", base="scratch", **parameters), recipe(name), version)
 
 
@@ -96,7 +103,20 @@ async def finished(trainer: FakeTrainer, version: Version, place: Path) -> Mappi
     state = last_state(trainer, place / "work")
     assert trainer.finished is not None
     measured = dict(trainer.finished.success.metrics)
-    return {**comparable(state), "measured": measured, "published": published(trainer)}
+    return {**comparable(state), "measured": measured, "published": published(trainer), "policy": policy_of(trainer)}
+
+
+def policy_of(trainer: FakeTrainer) -> str:
+    """What is kept of the augmentation policy; empty for none."""
+    assert trainer.finished is not None
+    details = trainer.finished.success.details
+    if "augmentation" not in details:
+        assert "augmentation" not in trainer.kept
+        return ""
+    kept = json.loads(trainer.content("augmentation"))
+    assert kept["text"] == details["augmentation"]
+    assert [one["transform"] for one in kept["changes"]][:2] == ["Affine", "Perspective"]
+    return str(kept["text"])
 
 
 def last_state(trainer: FakeTrainer, work_dir: Path) -> Mapping[str, object]:

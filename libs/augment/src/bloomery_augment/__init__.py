@@ -1,1 +1,5 @@
-"""Augmentation policies: which random changes images are trained with, and what becomes of their shapes."""
+"""Augmentation policies: which random changes the images of a training get, said by what the objects are like.
+
+`policy` reads what people write, `rules` says what follows from it and why, both without any library of images;
+`pipeline` does it, with the extra `transforms`.
+"""

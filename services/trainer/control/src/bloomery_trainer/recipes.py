@@ -20,6 +20,7 @@ A recipe.yaml, in which every key that is not marked optional must be there and 
         minimum: 1                   # optional, numbers only, inclusive
         maximum: 1000                # optional, numbers only, inclusive
         choices: [a, b]              # optional, texts only
+        format: augmentation-policy  # optional, texts only: how one is written; an empty one is always allowed
         group: schedule              # optional
         unit: px                     # optional
         advanced: false              # optional
@@ -47,6 +48,7 @@ from pydantic import (
     model_validator,
 )
 
+from bloomery_augment.policy import Policy, PolicyError
 from bloomery_kit.errors import NotFound
 from bloomery_trainer.model import Kind, ParameterValue, Resources, Task
 
@@ -84,6 +86,7 @@ class Parameter(BaseModel):
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    format: Literal["", "augmentation-policy"] = ""
     group: str = ""
     unit: str = ""
     advanced: bool = False
@@ -103,7 +106,7 @@ class Parameter(BaseModel):
             return self._range_problem(value)
         if self.choices and value not in self.choices:
             return f"must be one of {', '.join(self.choices)}"
-        return None
+        return _policy_problem(value) if self.format and isinstance(value, str) else None
 
     def coerced(self, value: ParameterValue) -> ParameterValue:
         """A valid value in the parameter's own type; the wire knows only doubles."""
@@ -127,6 +130,15 @@ class Parameter(BaseModel):
         if low is not None:
             return f"must be at least {low:g}"
         return f"must be at most {high:g}" if high is not None else "must be a finite number"
+
+
+def _policy_problem(text: str) -> str | None:
+    try:
+        if text.strip():
+            Policy.parse(text)
+    except PolicyError as error:
+        return f"must be an augmentation policy: {error}"
+    return None
 
 
 _TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "string": "a text"}

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from bloomery_vision.images import ImageError, probe
+from bloomery_worker.augmenting import policy_of
 from bloomery_worker.context import Context
 from bloomery_worker.dataset import Dataset
 from bloomery_worker.failures import DataError
@@ -15,6 +16,7 @@ _SHARE = "build a version with another split, such as 80/20/0"
 def look(context: Context) -> None:
     """Looks at what a job works on before it begins. Raises DataError, ConfigError."""
     if context.job.kind == "TRAIN":
+        policy_of(context.parameters)
         check_dataset(context)
     if context.job.kind in ("EVALUATE", "PREDICT"):
         check_split(context)

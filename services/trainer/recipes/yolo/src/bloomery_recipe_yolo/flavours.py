@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from bloomery_recipe_yolo.augmenting import OnPictures
 from bloomery_recipe_yolo.exact import ExactTrainer
 from bloomery_recipe_yolo.kept import Kept, Select, first_ones, shapes_of_labels, spread_ones, tags_of_folders
 from bloomery_recipe_yolo.library import ClassificationTrainer, DetectionTrainer, SegmentationTrainer
@@ -25,6 +27,14 @@ class SegmentTrainer(ExactTrainer, SegmentationTrainer):
 
 class ClassifyTrainer(ExactTrainer, ClassificationTrainer):
     """Trains classifiers."""
+
+    def build_dataset(self, img_path: str, mode: str = "train", batch: object = None) -> Any:
+        """The images of a split; those to train on get the policy's changes after they are cropped."""
+        dataset = super().build_dataset(img_path, mode, batch)
+        stored = getattr(self.args, "augmentations", None)
+        if stored and mode == "train":
+            dataset.torch_transforms.transforms.insert(1, OnPictures(stored))
+        return dataset
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,9 +61,7 @@ class State(TypedDict):
 def conditions(trainer: BaseTrainer) -> dict[str, object]:
     """What must be the same before and after an interruption."""
     files = [Path(name).name for name in (*_files(trainer.train_loader), "", *_files(trainer.test_loader))]
-    # Checkpoints from before there were policies say nothing of them.
-    without = _PLACES if getattr(trainer.args, "augmentations", None) else _PLACES | {"augmentations"}
-    arguments = sorted((key, value) for key, value in vars(trainer.args).items() if key not in without)
+    arguments = sorted((key, value) for key, value in vars(trainer.args).items() if key not in _PLACES)
     return {
         "format": FORMAT,
         "ultralytics": ultralytics.__version__,

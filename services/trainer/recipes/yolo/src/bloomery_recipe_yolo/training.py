@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from bloomery_recipe_yolo import kept, rehearsal
+from bloomery_recipe_yolo import augmenting, kept, rehearsal
 from bloomery_recipe_yolo.exact import BEST_FILE, ExactTrainer
 from bloomery_recipe_yolo.facts import model_facts
 from bloomery_recipe_yolo.flavours import Flavour
@@ -22,6 +22,7 @@ from bloomery_recipe_yolo.weights import Base, find_base
 from bloomery_vision.forms import FORMS
 from bloomery_worker import machine
 from bloomery_worker.applying import multi_label
+from bloomery_worker.augmenting import keep, policy_of
 from bloomery_worker.best import best_by
 from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.evaluation import Evaluation
@@ -47,13 +48,14 @@ WEIGHTS_FILE = "weights.pt"
 STRIDE = 32
 NO_EXPORT = "none"
 EXPORTED = FORMS["onnx-fp32"]
-OURS = frozenset({"best_by", "export", "keep", "multi_label", "sample_predictions", "save_every"})
+OURS = frozenset({"augment", "best_by", "export", "keep", "multi_label", "sample_predictions", "save_every"})
 """Parameters that the library does not know."""
 
 
 def train(context: Context, flavour: Flavour) -> Result:
     """Trains, evaluates, exports, and collects what is published."""
     started = time.monotonic()
+    policy = policy_of(context.parameters)
     base = find_base(context)
     if base.digest:
         check_task(Path(base.model), context.job.task)
@@ -69,11 +71,17 @@ def train(context: Context, flavour: Flavour) -> Result:
     model = TrainedModel(published / BEST_FILE, device="cpu")
     variants = _export(context, flavour, model, epochs=done)
     return Result(
-        files=(*_files(published), *measured, *(file for variant in variants for file in variant.files)),
+        files=(
+            *_files(published),
+            *measured,
+            *keep(policy, published),
+            *(file for variant in variants for file in variant.files),
+        ),
         metrics={name: value for one in evaluations for name, value in one.values().items()},
         details={
             **_details(context, base, done, duration=time.monotonic() - started),
             "data": _data(context, flavour, laid),
+            **({"augmentation": str(policy)} if policy else {}),
         },
         versions=machine.versions({*PACKAGES, *VARIANT_PACKAGES}),
         model=model_facts(context, flavour, model, base=base.name, base_digest=base.digest),
@@ -115,6 +123,7 @@ def _trained(context: Context, flavour: Flavour, base: Base, laid: Laid) -> Exac
     # The library has just taken all cores but one, whatever the job was given.
     torch.set_num_threads(machine.threads(job.cpus))
     observer.attach(trainer)
+    trainer.add_callback("on_pretrain_routine_end", augmenting.check)
     Sampler(context, flavour, image_size(context.parameters)).attach(trainer)
     try:
         trainer.train()
@@ -147,8 +156,7 @@ def _arguments(context: Context, base: Base, data: Path) -> dict[str, object]:
         "model": base.model,
         "data": str(data),
         "imgsz": image_size(context.parameters)[0],
-        # Without a list, the library blurs and greys some images as soon as Albumentations is installed.
-        "augmentations": [],
+        **augmenting.arguments(policy_of(context.parameters)),
         "device": machine.device().removeprefix("cuda:"),
         "project": str(context.work_dir),
         "name": "run",
